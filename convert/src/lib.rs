@@ -1,0 +1,1 @@
+//! Makes, inspects and merges OLLM plugin files.

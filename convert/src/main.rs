@@ -1,0 +1,3 @@
+//! The `ollm-convert` command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The `ollm-train` command.
+
+fn main() {}

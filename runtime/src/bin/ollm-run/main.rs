@@ -1,0 +1,3 @@
+//! The `ollm-run` command.
+
+fn main() {}

@@ -1,0 +1,39 @@
+//! Option-aware language models on CPUs.
+//!
+//! An OLLM (arXiv 2604.19087) replaces the one next-token distribution of a language model by a *set* of K learned
+//! options, indexed by a discrete latent z. This crate reads a frozen backbone and a small plugin (encoder, decoder,
+//! policy) from GGUF files and generates text with them:
+//!
+//! ```text
+//! token -> embed -> L blocks -> norm -> h -> policy -> z -> decoder(h, z) -> h' -> head -> logits -> sampler -> token
+//! ```
+//!
+//! The modules are floors: each may use the ones listed below it, never one above.
+//!
+//! | floor | what it holds |
+//! |---|---|
+//! | [`session`] | feed, step, score: the one place where the parts meet |
+//! | [`options`] | the plugin's weights and the ways to select a latent |
+//! | [`sampler`], [`chat`], [`tokenizer`] | text in, text out |
+//! | [`model`] | configuration, checked weights, state, the forward pass |
+//! | [`ops`] | products, norms, rotary embedding, attention: shapes in, shapes out |
+//! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
+//! | [`quant`] | the block formats of ggml: scalar encode and decode |
+//! | [`gguf`] | the file format: parse and write |
+//! | [`storage`], [`error`] | bytes from a path or from memory; the error type |
+
+#[cfg(feature = "chat-template")]
+pub mod chat;
+pub mod cpu;
+pub mod error;
+pub mod gguf;
+pub mod model;
+pub mod ops;
+pub mod options;
+pub mod quant;
+pub mod sampler;
+pub mod session;
+pub mod storage;
+pub mod tokenizer;
+
+pub use error::{Error, Result};
