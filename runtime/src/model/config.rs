@@ -65,7 +65,12 @@ impl Config {
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let kv_heads = keys.opt_size("attention.head_count_kv")?.unwrap_or(heads);
-        keys.require("attention.head_count_kv", kv_heads, kv_heads <= heads && heads % kv_heads == 0, "a divisor of attention.head_count")?;
+        keys.require(
+            "attention.head_count_kv",
+            kv_heads,
+            kv_heads <= heads && heads % kv_heads == 0,
+            "a divisor of attention.head_count",
+        )?;
         let head_dim = keys.head_dim(hidden, heads)?;
         let mut config = Self {
             family,
@@ -130,7 +135,12 @@ impl Keys<'_> {
 
     fn size(&self, name: &str) -> Result<usize, ModelError> {
         let value = self.metadata.u32(&self.key(name))? as usize;
-        self.require(name, value, (1..=MAX_SIZE).contains(&value) || name == "context_length" && value > 0, "1 to 1048576")?;
+        self.require(
+            name,
+            value,
+            (1..=MAX_SIZE).contains(&value) || name == "context_length" && value > 0,
+            "1 to 1048576",
+        )?;
         Ok(value)
     }
 
@@ -173,7 +183,12 @@ impl Keys<'_> {
         let base = self.metadata.opt_f32(&self.key("rope.freq_base"))?.unwrap_or(10_000.0);
         self.require("rope.freq_base", base, base.is_finite() && base > 0.0, "a positive number")?;
         let size = self.opt_size("rope.dimension_count")?.unwrap_or(head_dim);
-        self.require("rope.dimension_count", size, size <= head_dim && size % 2 == 0, "even and at most the size of a head")?;
+        self.require(
+            "rope.dimension_count",
+            size,
+            size <= head_dim && size % 2 == 0,
+            "even and at most the size of a head",
+        )?;
         let stretch = f64::from(self.rope_stretch()?);
         let frequency = |i: usize| f64::from(base).powf(-((2 * i) as f64) / size as f64) / stretch;
         Ok((0..size / 2).map(|i| frequency(i) as f32).collect())

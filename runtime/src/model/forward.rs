@@ -1,7 +1,9 @@
 //! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into logits.
 
 use crate::cpu::Pool;
-use crate::ops::{Exec, KvLayer, Matrix, Product, Quantized, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu};
+use crate::ops::{
+    Exec, KvLayer, Matrix, Product, Quantized, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
+};
 
 use super::state::Scratch;
 use super::{Config, Layer, Model, State};
@@ -123,7 +125,14 @@ fn add_bias(pool: &mut Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
 }
 
 /// Bias, head norm and rotary embedding of the queries or keys of all tokens.
-fn place_heads(exec: &mut Exec, config: &Config, x: &mut [f32], bias: Option<&Vec<f32>>, weight: Option<&Vec<f32>>, rope: &RopeTable) {
+fn place_heads(
+    exec: &mut Exec,
+    config: &Config,
+    x: &mut [f32],
+    bias: Option<&Vec<f32>>,
+    weight: Option<&Vec<f32>>,
+    rope: &RopeTable,
+) {
     add_bias(&mut exec.pool, x, bias);
     let (isa, dim, epsilon) = (exec.isa, config.head_dim, config.norm_epsilon);
     let width = x.len() / rope.len();

@@ -46,9 +46,9 @@ impl State {
     /// # Errors
     /// [`ModelError::OutOfMemory`] if the cache cannot be allocated.
     pub fn new(config: &Config, capacity: usize) -> Result<Self, ModelError> {
-        let out_of_memory = |_| ModelError::OutOfMemory { bytes: Self::cache_bytes(config, capacity) };
+        let out_of_memory = || ModelError::OutOfMemory { bytes: Self::cache_bytes(config, capacity) };
         let cache = (0..config.layers).map(|_| KvLayer::new(config.kv_shape(), capacity));
-        let cache = cache.collect::<Result<_, _>>().map_err(out_of_memory)?;
+        let cache = cache.collect::<Option<_>>().ok_or_else(out_of_memory)?;
         Ok(Self { cache, capacity, scratch: Scratch::default() })
     }
 

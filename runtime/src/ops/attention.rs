@@ -4,6 +4,9 @@
 //! element of many positions and a score is one accumulator, summed in the order of the elements. Values are stored
 //! position by position. A query's result does not depend on the other queries computed beside it.
 
+use std::alloc::{Layout, alloc_zeroed};
+use std::ptr::NonNull;
+
 use crate::cpu::{Kernel, Simd};
 
 use super::vector::Softmax;
@@ -46,16 +49,11 @@ pub struct KvLayer {
 }
 
 impl KvLayer {
-    /// Room for `positions` positions, or the allocator's refusal.
-    pub fn new(shape: KvHeads, positions: usize) -> Result<Self, std::collections::TryReserveError> {
-        let capacity = positions.next_multiple_of(POSITION_BLOCK);
-        let zeros = |width: usize| {
-            let mut buffer = Vec::new();
-            buffer.try_reserve_exact(shape.kv_heads * capacity * width)?;
-            buffer.resize(shape.kv_heads * capacity * width, 0);
-            Ok(buffer)
-        };
-        Ok(Self { shape, capacity, keys: zeros(shape.head_dim)?, values: zeros(shape.value_width())? })
+    /// Room for `positions` positions, which costs memory only where it is used; `None` if it cannot be had.
+    pub fn new(shape: KvHeads, positions: usize) -> Option<Self> {
+        let capacity = positions.checked_next_multiple_of(POSITION_BLOCK)?;
+        let zeros = |width: usize| zeroed(shape.kv_heads.checked_mul(capacity)?.checked_mul(width)?);
+        Some(Self { shape, capacity, keys: zeros(shape.head_dim)?, values: zeros(shape.value_width())? })
     }
 
     /// Stores the key and the value (`[kv_heads * head_dim]` each) of `position`.
@@ -76,6 +74,15 @@ impl KvLayer {
         let (keys, values) = (self.capacity * self.shape.head_dim, self.capacity * self.shape.value_width());
         (&self.keys[head * keys..][..keys], &self.values[head * values..][..values])
     }
+}
+
+/// `n` zeros in pages that the system hands out when they are first written, or `None` if it refuses.
+fn zeroed(n: usize) -> Option<Vec<u16>> {
+    let layout = Layout::array::<u16>(n).ok().filter(|layout| layout.size() > 0)?;
+    // SAFETY: the layout is not empty.
+    let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+    // SAFETY: the global allocator gave `n` zeroed `u16` of exactly this layout.
+    Some(unsafe { Vec::from_raw_parts(start.as_ptr().cast(), n, n) })
 }
 
 /// Queries of a task: enough that claiming it costs nothing.
@@ -100,7 +107,14 @@ pub fn attend(exec: &mut Exec, cache: &KvLayer, first: usize, queries: &[f32], o
             // SAFETY: each task has its own tokens and heads, and `run` returns before the borrow of `out` ends.
             let out = unsafe { shared.slice(at, group) };
             let length = first + token + 1;
-            isa.dispatch(Attend { shape, length, queries: &queries[at..at + group], cache: cache.head(head), scores: &mut scores, out });
+            isa.dispatch(Attend {
+                shape,
+                length,
+                queries: &queries[at..at + group],
+                cache: cache.head(head),
+                scores: &mut scores,
+                out,
+            });
         }
     });
 }
@@ -232,12 +246,15 @@ mod tests {
         for head in 0..heads {
             let at = |t: usize| t * kv_heads * head_dim + head / (heads / kv_heads) * head_dim;
             let score = |t: usize| {
-                let dot: f64 = (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * round(keys[at(t) + i])).sum();
+                let dot: f64 =
+                    (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * round(keys[at(t) + i])).sum();
                 (dot / (head_dim as f64).sqrt()).exp()
             };
             let scores: Vec<_> = (0..length).map(score).collect();
             let total: f64 = scores.iter().sum();
-            out.extend((0..head_dim).map(|i| (0..length).map(|t| scores[t] * round(values[at(t) + i])).sum::<f64>() / total));
+            out.extend(
+                (0..head_dim).map(|i| (0..length).map(|t| scores[t] * round(values[at(t) + i])).sum::<f64>() / total),
+            );
         }
         out
     }
@@ -261,7 +278,10 @@ mod tests {
                     let query = &queries[t * width..][..width];
                     let want = reference(shape, t + 1, query, &keys, &values);
                     let got = &all[t * width..][..width];
-                    assert!(got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5), "{isa:?} {shape:?} {t}");
+                    assert!(
+                        got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5),
+                        "{isa:?} {shape:?} {t}"
+                    );
                     let mut alone = vec![0.0; width];
                     attend(&mut exec, &cache, t, query, &mut alone);
                     assert_eq!(alone, got, "{isa:?} {shape:?} {t}");

@@ -89,7 +89,9 @@ impl<T: Float> Kernel for FloatGemm<'_, T> {
                 column += match (whole, count - column) {
                     (true, left) if left >= 2 => self.tile::<S, ROWS, 2>(isa, first, column),
                     (true, _) => self.tile::<S, ROWS, 1>(isa, first, column),
-                    (false, _) => (first..self.rows.end).map(|row| self.tile::<S, 1, 1>(isa, row, column)).fold(1, usize::max),
+                    (false, _) => {
+                        (first..self.rows.end).map(|row| self.tile::<S, 1, 1>(isa, row, column)).fold(1, usize::max)
+                    }
                 };
             }
         }

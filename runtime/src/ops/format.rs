@@ -104,8 +104,12 @@ macro_rules! simple {
 }
 
 macro_rules! constant_type {
-    (ZERO) => { i32 };
-    ($flag:ident) => { bool };
+    (ZERO) => {
+        i32
+    };
+    ($flag:ident) => {
+        bool
+    };
 }
 
 simple!(Q4_0, TensorType::Q4_0, { ZERO = 8 }, |isa, block| isa.nibbles(block.add(2)));

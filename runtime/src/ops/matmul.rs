@@ -165,7 +165,9 @@ impl Job<'_> {
                 isa.dispatch(Dot::<F> { matrix, x, column, groups, out, format: PhantomData });
             }
         } else {
-            PANEL.with_borrow_mut(|panel| isa.dispatch(Gemm::<F> { matrix, x, groups, out, panel, format: PhantomData }));
+            PANEL.with_borrow_mut(|panel| {
+                isa.dispatch(Gemm::<F> { matrix, x, groups, out, panel, format: PhantomData })
+            });
         }
     }
 }
@@ -215,7 +217,15 @@ mod tests {
         (aligned, bytes.len(), decoded)
     }
 
-    fn product(isa: Isa, threads: usize, dtype: TensorType, (aligned, len): (&[u128], usize), rows: usize, x: &[f32], cols: usize) -> Vec<f32> {
+    fn product(
+        isa: Isa,
+        threads: usize,
+        dtype: TensorType,
+        (aligned, len): (&[u128], usize),
+        rows: usize,
+        x: &[f32],
+        cols: usize,
+    ) -> Vec<f32> {
         // SAFETY: `len` bytes of the buffer were written.
         let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
         let matrix = Matrix::new(dtype, rows, cols, bytes).unwrap();
@@ -250,7 +260,8 @@ mod tests {
             let terms = w.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
             let (want, size) = terms.fold((0.0, 0.0), |(sum, size), t| (sum + t, size + t.abs()));
             // 8-bit activations are off by half a step of 1/127 at most, on average by far less.
-            let tolerance = if matches!(dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) { 1e-5 } else { 6e-3 };
+            let tolerance =
+                if matches!(dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) { 1e-5 } else { 6e-3 };
             assert!((f64::from(got) - want).abs() <= tolerance * size, "{dtype:?} {isa:?} {i}: {got} for {want}");
         }
     }

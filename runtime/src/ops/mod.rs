@@ -30,8 +30,15 @@ pub struct Exec {
 }
 
 /// A buffer whose disjoint parts are written by the tasks of one parallel region.
-#[derive(Clone, Copy)]
 struct Shared<T>(*mut T, usize);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: `Shared::slice` hands the duty to keep writers apart to its caller.
 unsafe impl<T: Send> Send for Shared<T> {}
@@ -47,7 +54,7 @@ impl<T> Shared<T> {
     ///
     /// # Safety
     /// The buffer outlives the use, and no other task touches this part meanwhile.
-    unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [T] {
+    unsafe fn slice<'a>(&self, start: usize, len: usize) -> &'a mut [T] {
         assert!(start <= self.1 && len <= self.1 - start, "part of a shared buffer out of range");
         // SAFETY: in range by the check above; alone and alive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }

@@ -203,7 +203,8 @@ mod tests {
                 let (gate, up) = (wave(n, scale), wave(n, 2.0));
                 let mut got = gate.clone();
                 swiglu(isa, &mut got, &up);
-                let want = gate.iter().zip(&up).map(|(&g, &u)| f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u));
+                let want =
+                    gate.iter().zip(&up).map(|(&g, &u)| f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u));
                 close(&got, want, 1e-5);
             }
         }
