@@ -20,8 +20,8 @@ pub use config::{Config, FAMILIES, Family};
 pub use error::ModelError;
 pub use fingerprint::fingerprint;
 pub use forward::{forward, head};
-pub use state::State;
-pub use weights::{Layer, Tensor, Weights};
+pub use state::{BATCH, State};
+pub use weights::{Layer, Tensor, Weights, vector};
 
 /// The prefix of a plugin's tensors and keys in a merged file.
 pub const PLUGIN_PREFIX: &str = "ollm.";
