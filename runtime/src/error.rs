@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use crate::cpu::IsaError;
 use crate::gguf::GgufError;
+use crate::logits::LogitsError;
 use crate::model::ModelError;
+use crate::options::{PluginError, SelectError};
+use crate::sampler::SamplerError;
+use crate::session::SessionError;
 
 /// The result of every fallible function of the crate's upper floors.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,6 +33,16 @@ pub enum Error {
     Gguf(GgufError),
     /// The GGUF file is not a backbone that can be run.
     Model(ModelError),
+    /// The file is not a plugin that fits.
+    Plugin(PluginError),
+    /// Latents cannot be selected that way.
+    Select(SelectError),
+    /// The sampler cannot work that way.
+    Sampler(SamplerError),
+    /// The logits are not a distribution.
+    Logits(LogitsError),
+    /// The session cannot do that now.
+    Session(SessionError),
 }
 
 impl fmt::Display for Error {
@@ -39,6 +53,11 @@ impl fmt::Display for Error {
             Self::Isa(error) => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),
             Self::Model(error) => error.fmt(f),
+            Self::Plugin(error) => error.fmt(f),
+            Self::Select(error) => error.fmt(f),
+            Self::Sampler(error) => error.fmt(f),
+            Self::Logits(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
         }
     }
 }
@@ -47,7 +66,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } | Self::Threads(source) => Some(source),
-            Self::Isa(_) | Self::Gguf(_) | Self::Model(_) => None,
+            _ => None,
         }
     }
 }
@@ -63,4 +82,13 @@ macro_rules! from {
     };
 }
 
-from!(IsaError => Isa, GgufError => Gguf, ModelError => Model);
+from!(
+    IsaError => Isa,
+    GgufError => Gguf,
+    ModelError => Model,
+    PluginError => Plugin,
+    SelectError => Select,
+    SamplerError => Sampler,
+    LogitsError => Logits,
+    SessionError => Session,
+);

@@ -2,7 +2,7 @@
 
 mod config;
 mod error;
-mod fingerprint;
+pub mod fingerprint;
 mod forward;
 mod state;
 mod weights;
@@ -13,7 +13,6 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::ops::Matrix;
-use crate::quant;
 use crate::storage::Storage;
 
 pub use config::{Config, FAMILIES, Family};
@@ -92,13 +91,13 @@ impl Model {
     fn dequantize(&self, tensor: &Tensor) -> Vec<f32> {
         let matrix = self.matrix(tensor);
         let mut out = vec![0.0; matrix.rows() * matrix.cols()];
-        quant::decode(matrix.dtype(), matrix.bytes(), &mut out);
+        matrix.decode(&mut out);
         out
     }
 
     /// Writes the embedding of `token` to `out` (`hidden` floats). The token is in the vocabulary.
     pub(crate) fn embed(&self, token: u32, out: &mut [f32]) {
         let matrix = self.matrix(&self.weights.embedding).slice(token as usize..token as usize + 1);
-        quant::decode(matrix.dtype(), matrix.bytes(), out);
+        matrix.decode(out);
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
 use crate::ops::Matrix;
-use crate::quant;
 
 use super::{Config, ModelError, PLUGIN_PREFIX};
 
@@ -51,8 +50,10 @@ impl Tensor {
 /// [`ModelError`] if it is missing or has another size.
 pub fn vector(gguf: &Gguf, file: &[u8], name: &str, size: usize) -> Result<Vec<f32>, ModelError> {
     let info = checked(gguf, name, &[size as u64])?;
+    let row = Matrix::new(info.dtype, 1, size, info.bytes(file));
+    let row = row.ok_or_else(|| ModelError::Misaligned(name.to_owned()))?;
     let mut out = vec![0.0; size];
-    quant::decode(info.dtype, info.bytes(file), &mut out);
+    row.decode(&mut out);
     Ok(out)
 }
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use crate::cpu::Isa;
 use crate::gguf::TensorType;
+use crate::quant;
 
 use super::activations::Quantized;
 use super::float::{Bf16, F16, Float, FloatGemm};
@@ -67,6 +68,14 @@ impl<'a> Matrix<'a> {
     pub fn slice(&self, range: Range<usize>) -> Self {
         let bytes = &self.bytes[range.start * self.row_bytes..range.end * self.row_bytes];
         Self { rows: range.len(), bytes, ..*self }
+    }
+
+    /// Decodes all weights to `out`: `[rows][cols]`.
+    ///
+    /// # Panics
+    /// If `out` has another size.
+    pub fn decode(&self, out: &mut [f32]) {
+        quant::decode(self.dtype, self.bytes, out).expect("a matrix has whole blocks, and the output its size");
     }
 
     fn is_float(&self) -> bool {
@@ -179,7 +188,6 @@ const DOT_COLUMNS: usize = 2;
 mod tests {
     use super::*;
     use crate::cpu::Pool;
-    use crate::quant;
 
     const TYPES: [TensorType; 11] = [
         TensorType::F32,
@@ -210,7 +218,7 @@ mod tests {
         let values: Vec<f32> = noise(rows * cols, 7).into_iter().map(|x| x * scale).collect();
         let bytes = quant::encode(dtype, &values).unwrap();
         let mut decoded = vec![0.0; values.len()];
-        quant::decode(dtype, &bytes, &mut decoded);
+        quant::decode(dtype, &bytes, &mut decoded).unwrap();
         let mut aligned = vec![0_u128; bytes.len().div_ceil(16)];
         // SAFETY: any bytes are a valid `u128`, and the buffer is long enough.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len()) };

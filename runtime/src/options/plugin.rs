@@ -9,10 +9,9 @@ use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::model::{Model, ModelError, Tensor, vector};
 use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
-use crate::quant;
 use crate::storage::Storage;
 
-use super::schema::{DecoderKind, PluginError, Spec};
+use super::schema::{self, Backbone, DecoderKind, PluginError, Spec};
 
 /// A plugin of one backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]
@@ -83,13 +82,14 @@ impl Plugin {
     /// # Errors
     /// As [`Plugin::open`].
     pub fn bundled(model: &Model) -> Result<Option<Self>> {
-        let merged = model.gguf().metadata().get(super::schema::VERSION).is_some();
+        let merged = schema::is_present(model.gguf().metadata());
         merged.then(|| Self::bind(model.gguf(), Arc::clone(model.storage()), model)).transpose()
     }
 
     fn bind(gguf: &Gguf, storage: Arc<Storage>, model: &Model) -> Result<Self> {
         let spec = Spec::from_metadata(gguf.metadata())?;
-        spec.check_backbone(model)?;
+        spec.backbone.check(&Backbone::of(model.gguf(), model.storage())?)?;
+        spec.check_tensors(gguf)?;
         let file: &[u8] = &storage;
         let (decoder, policy) = (Decoder::bind(gguf, file, &spec)?, Policy::bind(gguf, file, &spec)?);
         Ok(Self { spec, decoder, policy, storage })
@@ -138,7 +138,7 @@ impl Plugin {
             Latents::Embedding(embedding) => {
                 let rows = embedding.matrix(&self.storage).slice(first..first + count);
                 let mut inputs = vec![0.0; count * h.len()];
-                quant::decode(rows.dtype(), rows.bytes(), &mut inputs);
+                rows.decode(&mut inputs);
                 inputs.chunks_exact_mut(h.len()).for_each(|input| add(input, &x));
                 self.corrected(exec, h, &inputs)
             }
@@ -190,11 +190,11 @@ fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
 
 impl Decoder {
     fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self, ModelError> {
-        let (d, options) = (spec.hidden, spec.options);
+        let (d, options) = (spec.backbone.hidden, spec.options);
         let matrix = |name: &str, rows, cols| Tensor::bind(gguf, file, name, rows, cols);
         let latents = match spec.decoder {
-            DecoderKind::SwiGlu => Latents::Embedding(matrix("ollm.decoder.embed.weight", options, d)?),
-            DecoderKind::LowRank { rank } => Latents::Delta {
+            DecoderKind::SwiGlu { .. } => Latents::Embedding(matrix("ollm.decoder.embed.weight", options, d)?),
+            DecoderKind::LowRank { rank, .. } => Latents::Delta {
                 rank,
                 input: matrix("ollm.decoder.delta_in.weight", options * rank, d)?,
                 output: matrix("ollm.decoder.delta_out.weight", options * d, rank)?,
@@ -202,9 +202,9 @@ impl Decoder {
         };
         Ok(Self {
             norm: vector(gguf, file, "ollm.decoder.norm.weight", d)?,
-            gate: matrix("ollm.decoder.gate.weight", spec.decoder_width, d)?,
-            up: matrix("ollm.decoder.up.weight", spec.decoder_width, d)?,
-            out: matrix("ollm.decoder.out.weight", d, spec.decoder_width)?,
+            gate: matrix("ollm.decoder.gate.weight", spec.decoder.width(), d)?,
+            up: matrix("ollm.decoder.up.weight", spec.decoder.width(), d)?,
+            out: matrix("ollm.decoder.out.weight", d, spec.decoder.width())?,
             latents,
         })
     }
@@ -212,7 +212,7 @@ impl Decoder {
 
 impl Policy {
     fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self, ModelError> {
-        let (d, width, options) = (spec.hidden, spec.policy_width, spec.options);
+        let (d, width, options) = (spec.backbone.hidden, spec.policy_width, spec.options);
         Ok(Self {
             norm: vector(gguf, file, "ollm.policy.norm.weight", d)?,
             input: Tensor::bind(gguf, file, "ollm.policy.in.weight", width, d)?,
