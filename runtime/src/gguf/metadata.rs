@@ -58,7 +58,11 @@ impl Metadata {
         self.pairs.is_empty()
     }
 
-    pub(super) fn insert(&mut self, key: String, value: Value) -> Result<()> {
+    /// Adds a pair at the end.
+    ///
+    /// # Errors
+    /// [`GgufError::DuplicateKey`] if the key is there.
+    pub fn insert(&mut self, key: String, value: Value) -> Result<()> {
         if self.index.insert(key.clone(), self.pairs.len()).is_some() {
             return Err(GgufError::DuplicateKey { key });
         }

@@ -97,6 +97,11 @@ impl TensorInfo {
         self.elements() / self.cols()
     }
 
+    /// The dimensions as row-major code writes them: outermost first, the row length last.
+    pub fn shape(&self) -> Vec<usize> {
+        self.dims.iter().rev().map(|&dim| dim as usize).collect()
+    }
+
     /// The number of elements.
     pub fn elements(&self) -> usize {
         self.dims.iter().product::<u64>() as usize
