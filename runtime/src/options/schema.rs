@@ -6,13 +6,11 @@
 use std::fmt;
 
 use crate::gguf::{Gguf, GgufError, Metadata, TensorInfo, TensorType, Value};
+use crate::model::PLUGIN_PREFIX;
 use crate::model::fingerprint::fingerprint;
 
 /// The version of the schema, the value of [`keys::VERSION`].
 pub const VERSION: u32 = 1;
-
-/// What the names of all keys and tensors of a plugin begin with.
-pub const PREFIX: &str = "ollm.";
 
 /// What the keys begin with that say how a plugin was trained: free text, for people and tools, never read here.
 pub const TRAINING_PREFIX: &str = "ollm.training.";
@@ -245,7 +243,7 @@ impl Spec {
     pub fn check_tensors(&self, gguf: &Gguf) -> Result<(), PluginError> {
         let expected = tensors(self);
         let foreign = |tensor: &&TensorInfo| {
-            tensor.name.starts_with(PREFIX) && !expected.iter().any(|(name, _)| *name == tensor.name)
+            tensor.name.starts_with(PLUGIN_PREFIX) && !expected.iter().any(|(name, _)| *name == tensor.name)
         };
         if let Some(tensor) = gguf.tensors().iter().find(foreign) {
             return Err(PluginError::UnknownTensor { tensor: tensor.name.clone() });
