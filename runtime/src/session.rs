@@ -59,7 +59,10 @@ impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ContextFull { tokens, position: 0, context } => {
-                write!(f, "{tokens} tokens do not fit a context of {context}: shorten the text or ask for a larger context")
+                write!(
+                    f,
+                    "{tokens} tokens do not fit a context of {context}: shorten the text or ask for a larger context"
+                )
             }
             Self::ContextFull { tokens, position, context } => {
                 write!(f, "{tokens} more tokens do not fit a context of {context}, of which {position} are taken")
@@ -408,7 +411,13 @@ impl Session {
     }
 
     /// The logits that the selector takes for each of `hidden`: `[n][vocab]`.
-    fn selected_logits(&mut self, hidden: &[f32], targets: &[u32], selector: &mut Selector, rows: &mut Vec<f32>) -> Result<()> {
+    fn selected_logits(
+        &mut self,
+        hidden: &[f32],
+        targets: &[u32],
+        selector: &mut Selector,
+        rows: &mut Vec<f32>,
+    ) -> Result<()> {
         let plugin = self.plugin.clone().ok_or(SessionError::NoPlugin)?;
         let mut decoded = Vec::with_capacity(hidden.len());
         for (h, &target) in hidden.chunks_exact(self.model.config().hidden).zip(targets) {

@@ -50,7 +50,7 @@ impl Simd for Scalar {
         map(|i| a[i].mul_add(b[i], c[i]))
     }
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
-        map(|i| a[i].max(b[i]))
+        map(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
     fn abs(self, x: Self::F32) -> Self::F32 {
         x.map(f32::abs)

@@ -57,7 +57,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a * b + c`, rounded once.
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
-    /// The greater of both; unspecified when one is NaN.
+    /// The greater of both; NaN when `b` is, unspecified when only `a` is.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The absolute value.
     fn abs(self, x: Self::F32) -> Self::F32;

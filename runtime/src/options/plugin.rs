@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::gguf::Gguf;
-use crate::model::{Model, ModelError, Tensor, vector};
+use crate::model::{Model, Tensor, vector};
 use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
 use crate::storage::Storage;
 
@@ -189,7 +189,7 @@ fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
 }
 
 impl Decoder {
-    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self, ModelError> {
+    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
         let (d, options) = (spec.backbone.hidden, spec.options);
         let matrix = |name: &str, rows, cols| Tensor::bind(gguf, file, name, rows, cols);
         let latents = match spec.decoder {
@@ -211,7 +211,7 @@ impl Decoder {
 }
 
 impl Policy {
-    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self, ModelError> {
+    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
         let (d, width, options) = (spec.backbone.hidden, spec.policy_width, spec.options);
         Ok(Self {
             norm: vector(gguf, file, "ollm.policy.norm.weight", d)?,
