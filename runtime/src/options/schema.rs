@@ -485,13 +485,13 @@ mod tests {
         spec.check_tensors(&file(&spec, |_, _, _| {})).unwrap();
         let wrong = file(&spec, |name, dims, _| {
             if name == "ollm.encoder.in.weight" {
-                dims.reverse()
+                dims.reverse();
             }
         });
         assert!(matches!(spec.check_tensors(&wrong), Err(PluginError::WrongShape { found, .. }) if found == [128, 8]));
         let half = file(&spec, |name, _, dtype| {
             if name == "ollm.policy.out.bias" {
-                *dtype = TensorType::F16
+                *dtype = TensorType::F16;
             }
         });
         assert!(matches!(spec.check_tensors(&half), Err(PluginError::WrongType { .. })));
