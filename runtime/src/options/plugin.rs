@@ -99,7 +99,7 @@ impl Plugin {
         spec.check_tensors(gguf)?;
         let file: &[u8] = &storage;
         let (decoder, policy) = (Decoder::bind(gguf, file, &spec)?, Policy::bind(gguf, file, &spec)?);
-        Ok(Self { spec, decoder, policy, storage })
+        Ok(Self { storage, spec, decoder, policy })
     }
 
     /// The sizes and kinds.
