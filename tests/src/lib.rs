@@ -1,6 +1,7 @@
 //! Shared helpers of the end-to-end tests.
 
 pub mod badfiles;
+pub mod plugins;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

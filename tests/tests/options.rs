@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
+use ollm_runtime::Error;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::options::schema::{self, DecoderKind, Spec};
 use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions, Step};
 use ollm_runtime::storage::Storage;
-use ollm_runtime::{Error, quant};
-use ollm_tests::golden;
+use ollm_tests::{golden, plugins};
 
 const OPTIONS: usize = 5;
 const PROMPT: [u32; 5] = [10, 200, 31, 47, 5];
@@ -22,30 +22,11 @@ fn backbone() -> Arc<Model> {
 }
 
 fn spec(model: &Model, decoder: DecoderKind) -> Spec {
-    let backbone = Backbone::of(model.gguf(), model.storage()).unwrap();
-    Spec { options: OPTIONS, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 32, backbone }
+    plugins::spec(model, decoder, OPTIONS)
 }
 
-/// A plugin of random weights; with `trained` false, what it adds to the hidden state is zero.
 fn plugin_file(spec: &Spec, dtype: TensorType, trained: bool) -> Writer<'static> {
-    let mut writer = Writer::new();
-    for (key, value) in schema::FILE_TYPE.map(|(key, value)| (key, value.into())).into_iter().chain(spec.to_metadata())
-    {
-        writer.set(key, value).unwrap();
-    }
-    let mut state = 1_u64;
-    for (name, shape) in schema::tensors(spec) {
-        let zero = !trained && (name.starts_with("ollm.decoder.out") || name.starts_with("ollm.decoder.delta_out"));
-        let mut random = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            ((state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * 0.5
-        };
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| if zero { 0.0 } else { random() }).collect();
-        let dtype = if shape.len() == 1 { TensorType::F32 } else { dtype };
-        let dims: Vec<u64> = shape.iter().rev().map(|&n| n as u64).collect();
-        writer.tensor(name, &dims, dtype, quant::encode(dtype, &values).unwrap()).unwrap();
-    }
-    writer
+    plugins::plugin_file(spec, dtype, if trained { 0.5 } else { 0.0 })
 }
 
 fn plugin(model: &Model, decoder: DecoderKind, trained: bool) -> Arc<Plugin> {

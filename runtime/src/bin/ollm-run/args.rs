@@ -11,12 +11,13 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::failure::{Failure, Result};
 
-const ABOUT: &str = "Generates text with an option-aware language model";
-
-const LONG_ABOUT: &str = "Generates text with an option-aware language model.
+const ABOUT: &str = "Generates text with an option-aware language model.
 
 At each step the plugin offers K options for the next token, one for each latent z, and its policy chooses one of them. \
 Without a plugin the backbone generates alone.";
+
+const USAGE: &str = "ollm-run -m FILE [--plugin FILE] [OPTIONS] (-p TEXT | -f FILE | < TEXT)
+       ollm-run COMMAND -m FILE [--plugin FILE] [OPTIONS]";
 
 const EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
   Ask a question, and see what each option would have said:
@@ -32,7 +33,7 @@ The commands take the same -m, --plugin, -t, -c and --json: see 'ollm-run help C
 Exit codes: 0 success, 1 error, 2 wrong usage.";
 
 #[derive(Debug, Parser)]
-#[command(name = "ollm-run", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "ollm-run", version, about = ABOUT, override_usage = USAGE, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
@@ -58,6 +59,7 @@ pub(crate) enum Command {
 
 /// What every command needs to know: the files, the machine, the form of the output.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Model and machine")]
 pub(crate) struct MachineArgs {
     /// The model: a GGUF file of a backbone, with or without a plugin inside
     #[arg(short, long, value_name = "FILE", global = true)]
@@ -88,6 +90,7 @@ impl MachineArgs {
 
 /// A text: from the command line, from a file, or from standard input.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Text")]
 pub(crate) struct TextArgs {
     /// The text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
@@ -95,8 +98,7 @@ pub(crate) struct TextArgs {
     /// A file with the text; '-' is standard input, which is also where the text comes from without -p and -f
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Read the text of special tokens, such as <|im_start|>, as those tokens
-    #[arg(long)]
+    #[arg(long, help = "Read the text of special tokens, such as <|im_start|>, as those tokens")]
     pub(crate) special: bool,
 }
 
@@ -172,9 +174,10 @@ pub(crate) struct InfoArgs {
 
 /// When generation ends.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Text")]
 pub(crate) struct StopArgs {
     /// Tokens to generate at most
-    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) limit: usize,
     /// A text that ends generation and is not printed; may be given several times
@@ -191,7 +194,7 @@ pub(crate) struct SelectArgs {
     #[arg(long, value_name = "HOW", value_parser = parse_latent)]
     pub(crate) latent: Option<LatentMode>,
     /// The temperature of --latent sample
-    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) latent_temperature: f32,
     /// How long a latent stays
     #[arg(long, value_name = "HOW LONG", value_enum)]
@@ -222,19 +225,19 @@ pub(crate) struct ShowArgs {
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SampleArgs {
     /// Flattens (above 1) or sharpens (below 1) the distribution; 0 takes the most probable token
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
     /// Keeps the N most probable tokens; 0 keeps all
     #[arg(long, value_name = "N", default_value_t = 0)]
     top_k: usize,
     /// Keeps the most probable tokens that sum up to P; 1 keeps all
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f32,
     /// Keeps tokens at least P times as probable as the best; 0 keeps all
-    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
     /// Makes recent tokens less likely; 1 changes nothing
-    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
     repeat_penalty: f32,
     /// How many tokens back the penalty looks
     #[arg(long, value_name = "N", default_value_t = 64)]

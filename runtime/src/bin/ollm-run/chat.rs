@@ -198,6 +198,7 @@ impl Conversation<'_> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
 fn editor_failure(error: ReadlineError) -> Failure {
     Failure::Editor(format!("the line editor failed: {error}"))
 }

@@ -38,10 +38,10 @@ fn describe(path: &Path, gguf: &Gguf, file: &[u8]) -> Value {
         "type": text("general.type"),
         "architecture": text("general.architecture"),
         "parameters": parameters(gguf, |_| true),
+        "chat_template": ChatTemplate::from_metadata(metadata).is_ok(),
         "types": types(gguf),
         "model": backbone.then(|| describe_model(gguf, file)),
         "tokenizer": backbone.then(|| describe_tokenizer(gguf)),
-        "chat_template": ChatTemplate::from_metadata(metadata).is_ok(),
         "plugin": plugin,
     })
 }

@@ -207,10 +207,8 @@ impl Rows<'_> {
 fn bar(share: f32, fine: bool) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (share.clamp(0.0, 1.0) * (8 * BAR) as f32).round() as usize;
-    let bar = match fine {
-        true => "█".repeat(eighths / 8) + EIGHTHS[eighths % 8],
-        false => "#".repeat((eighths + 4) / 8),
-    };
+    let whole = |n: usize, sign: &str| sign.repeat(n);
+    let bar = if fine { whole(eighths / 8, "█") + EIGHTHS[eighths % 8] } else { whole((eighths + 4) / 8, "#") };
     format!("{bar:<BAR$}")
 }
 

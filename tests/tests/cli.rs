@@ -1,0 +1,358 @@
+//! `ollm-run` from the outside: its output is a contract, its errors are messages with an exit code, and it never panics.
+//!
+//! The binary is the one that `cargo build --bins` put beside this test (`make test` does so first).
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::Model;
+use ollm_runtime::options::schema::DecoderKind;
+use ollm_tests::{golden, plugins, smollm2};
+use serde_json::Value;
+
+const OPTIONS: usize = 10;
+
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
+    let binary = folder.join("ollm-run").with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(binary.exists(), "{} is missing: run `cargo build --workspace --bins` first", binary.display());
+    binary
+}
+
+/// A file for one test, below the target folder.
+fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// A tiny backbone without a chat template; its text is noise.
+fn tiny() -> PathBuf {
+    golden("tiny/llama.gguf")
+}
+
+fn plugin_for(model: &Path, name: &str) -> PathBuf {
+    let model = Model::open(model).unwrap();
+    let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
+    scratch(name, &plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes())
+}
+
+fn tiny_plugin() -> PathBuf {
+    static PLUGIN: OnceLock<PathBuf> = OnceLock::new();
+    PLUGIN.get_or_init(|| plugin_for(&tiny(), "tiny-plugin.gguf")).clone()
+}
+
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+fn spawn(args: &[&str]) -> Child {
+    let piped = || Stdio::piped();
+    Command::new(binary()).args(args).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
+}
+
+fn run_with(args: &[&str], stdin: &[u8]) -> Outcome {
+    let mut child = spawn(args);
+    // A command that does not read its input closes the pipe: that is its right.
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn run(args: &[&str]) -> Outcome {
+    run_with(args, b"")
+}
+
+/// The output of a run that must succeed, and be silent about it.
+fn succeed(args: &[&str]) -> String {
+    let outcome = run(args);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""), "{args:?}");
+    outcome.stdout
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&succeed(args)).unwrap()
+}
+
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn text_of(lines: &[Value]) -> String {
+    lines.iter().filter_map(|line| line["text"].as_str()).collect()
+}
+
+fn ids(list: &Value) -> Vec<u64> {
+    list.as_array().unwrap().iter().map(|id| id.as_u64().unwrap()).collect()
+}
+
+/// Generates with the tiny backbone and its plugin.
+fn with_plugin(args: &[&str]) -> String {
+    let (model, plugin) = (tiny(), tiny_plugin());
+    succeed(&[&["-m", path(&model), "--plugin", path(&plugin), "-p", "some words", "-n", "12"], args].concat())
+}
+
+#[test]
+fn tokenize_prints_ids() {
+    let model = smollm2();
+    let model = path(&model);
+    assert_eq!(ids(&json(&["tokenize", "-m", model, "-p", "Hello world", "--json"])["tokens"]), [19556, 905]);
+    let special = json(&["tokenize", "-m", model, "-p", "<|im_start|>Hello", "--special", "--json"]);
+    assert_eq!(ids(&special["tokens"]), [1, 19556]);
+    assert_eq!(succeed(&["-m", model, "tokenize", "-p", "Hello world"]), "   19556  \"Hello\"\n     905  \" world\"\n");
+    let empty = run_with(&["tokenize", "-m", model, "--json"], b"");
+    assert_eq!((empty.code, empty.stdout.as_str()), (Some(0), "{\"tokens\":[]}\n"));
+}
+
+#[test]
+fn score_aligns_its_lists_with_the_tokens() {
+    let model = smollm2();
+    let scored = json(&["score", "-m", path(&model), "-p", "The capital of France is Paris", "--json"]);
+    let (tokens, logprobs, top1) = (ids(&scored["tokens"]), &scored["logprobs"], &scored["top1"]);
+    assert_eq!(tokens.len(), 6);
+    assert!(logprobs[0].is_null() && top1[0].is_null());
+    let logprobs: Vec<f64> = (1..6).map(|i| logprobs[i].as_f64().unwrap()).collect();
+    assert_eq!(top1[5].as_u64(), Some(tokens[5]));
+    assert!(logprobs.iter().all(|&x| x <= 0.0) && logprobs[4] > -1.0, "{logprobs:?}");
+    let perplexity = (-logprobs.iter().sum::<f64>() / 5.0).exp();
+    assert!((scored["perplexity"].as_f64().unwrap() - perplexity).abs() < 1e-3 * perplexity);
+}
+
+#[test]
+fn bench_says_what_it_measured() {
+    let model = tiny();
+    let bench = json(&["bench", "-m", path(&model), "-p", "20", "-n", "4", "-r", "2", "-t", "1", "--json"]);
+    for (part, tokens) in [("prefill", 20), ("decode", 4)] {
+        assert_eq!(bench[part]["tokens"], tokens);
+        assert!(bench[part]["tokens_per_second"].as_f64().unwrap() > 0.0);
+    }
+    assert!(bench["load_seconds"].as_f64().unwrap() > 0.0 && bench["isa"].is_string());
+    assert_eq!(bench["threads"], 1);
+    assert!(!cfg!(target_os = "linux") || bench["peak_rss_bytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[test]
+fn info_describes_models_and_plugins() {
+    let (model, plugin) = (smollm2(), tiny_plugin());
+    let info = json(&["info", path(&model), "--json"]);
+    assert_eq!(info["architecture"], "llama");
+    assert_eq!((&info["model"]["layers"], &info["model"]["vocabulary"]), (&30.into(), &49152.into()));
+    assert_eq!((&info["tokenizer"]["pre"], &info["chat_template"]), (&"smollm".into(), &true.into()));
+    assert!(info["plugin"].is_null() && info["types"][0]["type"] == "Q4_1");
+    let info = json(&["info", path(&plugin), "--json"]);
+    assert_eq!((&info["plugin"]["options"], &info["plugin"]["decoder"]), (&OPTIONS.into(), &"lowrank".into()));
+    assert!(succeed(&["info", path(&plugin)]).contains("plugin"));
+}
+
+#[test]
+fn generation_streams_an_object_a_token() {
+    let model = smollm2();
+    let lines = json_lines(&succeed(&["-m", path(&model), "-p", "The capital of France is", "-n", "3", "--json"]));
+    assert_eq!(lines.len(), 4);
+    for line in &lines[..3] {
+        assert!(line["token"].is_u64() && line["latent"].is_null() && line["logprob"].as_f64().unwrap() <= 0.0);
+        assert!(line.get("options").is_none());
+    }
+    assert!(text_of(&lines).starts_with(" Paris"));
+    assert_eq!((&lines[3]["done"], &lines[3]["generated"]), (&"length".into(), &3.into()));
+}
+
+#[test]
+fn a_chat_ends_by_itself_and_goes_on() {
+    let model = smollm2();
+    let asked =
+        ["-m", path(&model), "--chat", "--system", "Answer with one word.", "-p", "Capital of France?", "--json"];
+    let lines = json_lines(&succeed(&asked));
+    assert_eq!(lines.last().unwrap()["done"], "eos");
+    assert_eq!(lines.last().unwrap()["generated"], lines.len() - 1);
+    let talk =
+        run_with(&["chat", "-m", path(&model), "-n", "4", "--json"], b"Hi\n\n/undo\n/reset\nHi\nAnd?\n/quit\nno\n");
+    let lines = json_lines(&talk.stdout);
+    let ends: Vec<usize> = (0..lines.len()).filter(|&i| lines[i].get("done").is_some()).collect();
+    assert_eq!((talk.code, ends.len()), (Some(0), 3));
+    assert_eq!(lines[..ends[0]], lines[ends[0] + 1..ends[1]]);
+}
+
+#[test]
+fn option_sets_are_shown() {
+    let lines = json_lines(&with_plugin(&["--show-options=2", "--json"]));
+    for line in &lines[..12] {
+        let options = line["options"].as_array().unwrap();
+        assert_eq!(options.len(), OPTIONS);
+        let policy: f64 = options.iter().map(|option| option["policy"].as_f64().unwrap()).sum();
+        assert!((policy - 1.0).abs() < 1e-4);
+        let chosen = &options[line["latent"].as_u64().unwrap() as usize];
+        assert_eq!(chosen["top"][0]["token"], line["token"]);
+        assert_eq!(chosen["top"].as_array().unwrap().len(), 2);
+        assert!(options.iter().all(|option| option["policy"].as_f64() <= chosen["policy"].as_f64()));
+    }
+    let table = with_plugin(&["--show-options"]);
+    assert!(table.lines().count() > 12 && table.contains("   1 z") && !table.contains('\x1b'), "{table}");
+}
+
+#[test]
+fn latents_do_as_they_are_told() {
+    let latents = |args: &[&str]| -> Vec<Option<u64>> {
+        let lines = json_lines(&with_plugin(&[args, &["--json"]].concat()));
+        lines[..12].iter().map(|line| line["latent"].as_u64()).collect()
+    };
+    assert_eq!(latents(&["--latent", "fixed:3"]), [Some(3); 12]);
+    assert_eq!(latents(&["--latent", "mixture"]), [None; 12]);
+    assert_eq!(latents(&["--latent", "script:1,2,0"])[..4], [Some(1), Some(2), Some(0), Some(0)]);
+    let held = latents(&["--latent", "uniform", "--hold", "all", "--seed", "5"]);
+    assert!(held.iter().all(|latent| *latent == held[0] && latent.is_some()));
+    assert_ne!(latents(&["--latent", "uniform", "--seed", "5"]), held);
+}
+
+#[test]
+fn the_same_seed_is_the_same_text() {
+    let sampled = |seed| with_plugin(&["--temperature", "2", "--latent", "sample", "--seed", seed]);
+    assert_eq!(sampled("1"), sampled("1"));
+    assert_ne!(sampled("1"), sampled("2"));
+    assert_eq!(with_plugin(&["--latent", "fixed:3"]), with_plugin(&["--latent", "fixed:3"]));
+}
+
+#[test]
+fn a_stop_string_ends_the_text_and_is_not_in_it() {
+    let model = smollm2();
+    let counted = ["-m", path(&model), "-p", "1, 2, 3, 4, 5,", "-n", "30", "--stop", "8, 9", "--json"];
+    let lines = json_lines(&succeed(&counted));
+    assert_eq!((text_of(&lines).as_str(), &lines.last().unwrap()["done"]), (" 6, 7, ", &"stop".into()));
+}
+
+#[test]
+fn the_end_of_the_context_is_a_length() {
+    let model = tiny();
+    let lines = json_lines(&succeed(&["-m", path(&model), "-p", "some words", "-c", "16", "--json"]));
+    assert_eq!(lines.last().unwrap()["done"], "length");
+    assert!(lines.len() < 16);
+}
+
+/// Everything that can be wrong with a command line or its files: the exit code, and what the message says.
+#[test]
+fn what_is_wrong_is_said() {
+    let (model, plugin) = (tiny(), tiny_plugin());
+    let (m, p) = (path(&model), path(&plugin));
+    let bytes = fs::read(&model).unwrap();
+    let truncated = scratch("truncated.gguf", &bytes[..bytes.len() / 2]);
+    let text = scratch("text.gguf", b"this is no model");
+    let empty = scratch("empty.gguf", b"");
+    let latin1 = scratch("latin1.txt", b"caf\xe9");
+    let other = golden("tiny/qwen2.gguf");
+    let folder = golden("tiny");
+    let long = "word ".repeat(300);
+    let cases: &[(i32, &[&str], &str)] = &[
+        (2, &["-p", "x"], "-m FILE"),
+        (2, &["-m", m, "-p", "x", "-n", "0"], "0"),
+        (2, &["-m", m, "-p", "x", "-n", "many"], "many"),
+        (2, &["-m", m, "-p", "x", "--temperature", "-1"], "temperature"),
+        (2, &["-m", m, "-p", "x", "--temperature", "nan"], "temperature"),
+        (2, &["-m", m, "-p", "x", "--top-p", "1.5"], "top-p"),
+        (2, &["-m", m, "-p", "x", "--min-p", "2"], "min-p"),
+        (2, &["-m", m, "-p", "x", "--repeat-penalty", "0"], "repeat-penalty"),
+        (2, &["-m", m, "-p", "x", "--latent", "best"], "policy, sample"),
+        (2, &["-m", m, "-p", "x", "--latent", "fixed:-1"], "-1"),
+        (2, &["-m", m, "-p", "x", "--hold", "word"], "line"),
+        (2, &["-m", m, "-p", "x", "-f", m], "--file"),
+        (2, &["-m", m, "-p", "x", "--stop", ""], "--stop"),
+        (2, &["-m", m, "-p", "x", "--system", "y"], "--chat"),
+        (2, &["-m", m, "-p", "x", "chat"], "--prompt"),
+        (2, &["dance"], "dance"),
+        (1, &["-m", "/nowhere/model.gguf", "-p", "x"], "/nowhere/model.gguf"),
+        (1, &["-m", path(&folder), "-p", "x"], "directory"),
+        (1, &["-m", path(&truncated), "-p", "x"], "truncated.gguf"),
+        (1, &["-m", path(&text), "-p", "x"], "not a GGUF file"),
+        (1, &["-m", path(&empty), "-p", "x"], "empty"),
+        (1, &["-m", p, "-p", "x"], "tiny-plugin.gguf"),
+        (1, &["-m", m, "--plugin", "/nowhere/plugin.gguf", "-p", "x"], "/nowhere/plugin.gguf"),
+        (1, &["-m", m, "--plugin", m, "-p", "x"], "llama.gguf"),
+        (1, &["-m", path(&other), "--plugin", p, "-p", "x"], "backbone"),
+        (1, &["-m", m, "--plugin", p, "-p", "x", "--latent", "fixed:10"], "latent 10"),
+        (1, &["-m", m, "--plugin", p, "-p", "x", "--latent", "script:0,99"], "latent 99"),
+        (1, &["-m", m, "--plugin", p, "-p", "x", "--latent", "sample", "--latent-temperature", "0"], "temperature"),
+        (1, &["-m", m, "-p", "x", "--latent", "policy"], "--plugin"),
+        (1, &["-m", m, "-p", "x", "--hold", "all"], "--plugin"),
+        (1, &["-m", m, "-p", "x", "--show-options"], "--plugin"),
+        (1, &["score", "-m", m, "-p", "xy", "--latent", "policy"], "--plugin"),
+        (1, &["-m", m, "-p", &long], "context of 256"),
+        (1, &["-m", m, "-p", "some words", "-c", "2"], "context of 2"),
+        (1, &["score", "-m", m, "-p", &long], "context of 256"),
+        (1, &["bench", "-m", m, "-p", "1000"], "context of 256"),
+        (1, &["-m", m, "-p", ""], "empty"),
+        (1, &["-m", m], "empty"),
+        (1, &["score", "-m", m, "-p", ""], "empty"),
+        (1, &["-m", m, "-f", "/nowhere/prompt.txt"], "/nowhere/prompt.txt"),
+        (1, &["-m", m, "-f", path(&folder)], "cannot read the prompt"),
+        (1, &["-m", m, "-f", path(&latin1)], "byte 3"),
+        (1, &["-m", m, "--chat", "-p", "x"], "chat template"),
+        (1, &["chat", "-m", m], "chat template"),
+        (1, &["info", path(&text)], "not a GGUF file"),
+        (1, &["tokenize", "-m", p, "-p", "x"], "tokenizer"),
+    ];
+    for (code, args, says) in cases {
+        let outcome = run(args);
+        let Outcome { stderr, stdout, .. } = &outcome;
+        assert_eq!(outcome.code, Some(*code), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("error: ") && stderr.contains(says), "{args:?} does not say {says:?}: {stderr}");
+        assert!(!stderr.contains("panicked") && !stderr.contains('\x1b') && stdout.is_empty(), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn input_that_is_not_utf8_is_refused() {
+    let model = tiny();
+    let outcome = run_with(&["-m", path(&model), "-n", "1"], b"ab\xff");
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("standard input is not UTF-8 (byte 2)"), "{}", outcome.stderr);
+}
+
+/// `| head -1`
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let (model, plugin) = (tiny(), tiny_plugin());
+    let flags = ["-m", path(&model), "--plugin", path(&plugin), "-p", "some words", "-n", "200"];
+    for more in [&["--json", "--show-options=100"][..], &["--show-options"], &[]] {
+        let mut child = spawn(&[&flags, more].concat());
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        reader.read_line(&mut String::new()).unwrap();
+        drop(reader);
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""), "{more:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error() {
+    let model = tiny();
+    for args in [&["-p", "x", "-n", "3"][..], &["tokenize", "-p", "x"], &["info"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(binary()).args(["-m", path(&model)]).args(args).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr.starts_with("error: cannot write the output"), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn help_is_there_for_everything() {
+    for command in [&[][..], &["chat"], &["score"], &["tokenize"], &["bench"], &["info"]] {
+        let help = succeed(&[command, &["--help"]].concat());
+        assert!(help.contains("--model") && help.contains("--json") && !help.contains('\x1b'), "{help}");
+    }
+    assert!(succeed(&["--help"]).contains("Examples:"));
+    assert!(succeed(&["--version"]).starts_with("ollm-run "));
+}
