@@ -10,6 +10,7 @@ use crate::generation::{Done, Generation, Sink};
 use crate::output::{Output, Paint, count};
 use crate::prompt;
 use crate::show;
+use crate::table::Table;
 use ollm_runtime::chat::Message;
 
 pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
@@ -50,7 +51,7 @@ pub(crate) fn generate(
 ) -> Result<Done> {
     let mut sink: Box<dyn Sink + '_> = match generation.show {
         _ if json => Box::new(show::Json(output)),
-        Some(_) => Box::new(show::Table::new(output)),
+        Some(_) => Box::new(Table::new(output)),
         None => Box::new(show::Plain(output)),
     };
     generation.run(engine, sink.as_mut())

@@ -13,6 +13,7 @@ mod prompt;
 mod score;
 mod show;
 mod stop;
+mod table;
 mod tokenize;
 
 use std::io::{self, IsTerminal as _, Write as _};
