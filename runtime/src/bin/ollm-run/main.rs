@@ -1,3 +1,52 @@
-//! The `ollm-run` command.
+//! The `ollm-run` command: generate, chat, score, tokenize, measure, describe.
 
-fn main() {}
+mod args;
+mod bench;
+mod chat;
+mod engine;
+mod failure;
+mod generate;
+mod generation;
+mod info;
+mod output;
+mod prompt;
+mod score;
+mod show;
+mod stop;
+mod tokenize;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use failure::{Failure, Result};
+use output::Paint;
+
+fn main() -> ExitCode {
+    match run(args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        None => generate::run(&cli.machine, &cli.generate),
+        Some(Command::Chat(args)) => chat::run(&cli.machine, args),
+        Some(Command::Score(args)) => score::run(&cli.machine, &args),
+        Some(Command::Tokenize(args)) => tokenize::run(&cli.machine, &args),
+        Some(Command::Bench(args)) => bench::run(&cli.machine, &args),
+        Some(Command::Info(args)) => info::run(&cli.machine, &args),
+    }
+}
+
+/// One line on standard error. If that is closed too, there is nobody left to tell.
+fn complain(failure: &Failure) {
+    if !matches!(failure, Failure::Closed) {
+        let paint = Paint::for_terminal(io::stderr().is_terminal());
+        let _ = writeln!(io::stderr(), "{} {failure}", paint.error("error:"));
+    }
+}

@@ -1,0 +1,359 @@
+//! The command line: every flag, its meaning, its range.
+
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ollm_runtime::options::LatentMode;
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+
+use crate::failure::{Failure, Result};
+
+const ABOUT: &str = "Generates text with an option-aware language model";
+
+const LONG_ABOUT: &str = "Generates text with an option-aware language model.
+
+At each step the plugin offers K options for the next token, one for each latent z, and its policy chooses one of them. \
+Without a plugin the backbone generates alone.";
+
+const EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
+  Ask a question, and see what each option would have said:
+    ollm-run -m model.gguf --plugin plugin.gguf --chat --show-options -p 'What is 7 * 6?'
+  Stay with latent 3 until the end of each line:
+    ollm-run -m model.gguf --plugin plugin.gguf -f prompt.txt --latent fixed:3 --hold line
+  Sample from the backbone, 100 tokens at most, one JSON object a token:
+    ollm-run -m model.gguf -p 'Once upon a time' -n 100 --temperature 0.8 --top-p 0.95 --json
+  Talk:
+    ollm-run chat -m model.gguf --plugin plugin.gguf
+
+The commands take the same -m, --plugin, -t, -c and --json: see 'ollm-run help COMMAND'.
+Exit codes: 0 success, 1 error, 2 wrong usage.";
+
+#[derive(Debug, Parser)]
+#[command(name = "ollm-run", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) generate: GenerateArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Talk with the model, turn by turn
+    Chat(ChatArgs),
+    /// Print the log-probability of each token of a text, and its perplexity
+    Score(ScoreArgs),
+    /// Print the tokens of a text
+    Tokenize(TextArgs),
+    /// Measure the speed of prefill and decode
+    Bench(BenchArgs),
+    /// Describe a model file or a plugin file
+    Info(InfoArgs),
+}
+
+/// What every command needs to know: the files, the machine, the form of the output.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// The model: a GGUF file of a backbone, with or without a plugin inside
+    #[arg(short, long, value_name = "FILE", global = true)]
+    model: Option<PathBuf>,
+    /// The plugin: a GGUF file of options for this backbone
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) plugin: Option<PathBuf>,
+    /// Threads that compute; 0 takes as many as there are cores
+    #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    pub(crate) threads: usize,
+    /// Positions of the context; 0 takes what the model was trained for
+    #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
+    pub(crate) context: usize,
+    /// Print JSON: one document, or one object a line where it streams
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say how fast it went, even where no one looks (on stderr)
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+impl MachineArgs {
+    pub(crate) fn model(&self) -> Result<&PathBuf> {
+        self.model.as_ref().ok_or_else(|| Failure::Usage("name a model with -m FILE".to_owned()))
+    }
+}
+
+/// A text: from the command line, from a file, or from standard input.
+#[derive(Debug, Args)]
+pub(crate) struct TextArgs {
+    /// The text
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
+    pub(crate) prompt: Option<String>,
+    /// A file with the text; '-' is standard input, which is also where the text comes from without -p and -f
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Read the text of special tokens, such as <|im_start|>, as those tokens
+    #[arg(long)]
+    pub(crate) special: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+    /// Let the text be the user's turn of a conversation, through the model's chat template
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// What the system says first in that conversation
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// What the system says first
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    /// The seed of random latents
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Tokens of prefill
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) prompt: usize,
+    /// Tokens of decode
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) tokens: usize,
+    /// Repetitions; the median counts
+    #[arg(short, long, value_name = "N", default_value_t = 3)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub(crate) repetitions: usize,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// The file; -m names it as well
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// When generation ends.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// Tokens to generate at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) limit: usize,
+    /// A text that ends generation and is not printed; may be given several times
+    #[arg(long = "stop", value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) stop: Vec<String>,
+}
+
+/// Which latent.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Latents (need a plugin)")]
+pub(crate) struct SelectArgs {
+    /// How the latent of a step is selected: policy (its most probable one), sample (drawn from it), uniform, fixed:Z,
+    /// script:Z,Z,.. (the last one stays), or mixture (none: the options' average, weighted by the policy)
+    #[arg(long, value_name = "HOW", value_parser = parse_latent)]
+    pub(crate) latent: Option<LatentMode>,
+    /// The temperature of --latent sample
+    #[arg(long, value_name = "T", default_value_t = 1.0)]
+    pub(crate) latent_temperature: f32,
+    /// How long a latent stays
+    #[arg(long, value_name = "HOW LONG", value_enum)]
+    pub(crate) hold: Option<HoldArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HoldArg {
+    /// For one token
+    Token,
+    /// To the end of the line
+    Line,
+    /// For the whole text
+    All,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Latents (need a plugin)")]
+pub(crate) struct ShowArgs {
+    /// Show the option set of each step, with the M most probable tokens of each option [default M: 3]
+    #[arg(long, value_name = "M", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    pub(crate) show_options: Option<usize>,
+}
+
+/// Which token.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SampleArgs {
+    /// Flattens (above 1) or sharpens (below 1) the distribution; 0 takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    temperature: f32,
+    /// Keeps the N most probable tokens; 0 keeps all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    top_k: usize,
+    /// Keeps the most probable tokens that sum up to P; 1 keeps all
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f32,
+    /// Keeps tokens at least P times as probable as the best; 0 keeps all
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_p: f32,
+    /// Makes recent tokens less likely; 1 changes nothing
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repeat_penalty: f32,
+    /// How many tokens back the penalty looks
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    repeat_last_n: usize,
+    /// The seed of all random choices: the same seed gives the same text
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+impl SampleArgs {
+    pub(crate) fn sampler(&self) -> Result<Sampler> {
+        let options = SamplerOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            repeat_last_n: self.repeat_last_n,
+            seed: self.seed,
+        };
+        Sampler::new(options).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+impl SelectArgs {
+    /// The mode, where one is asked for.
+    pub(crate) fn mode(&self) -> Option<LatentMode> {
+        let temperature = self.latent_temperature;
+        self.latent.clone().map(|mode| match mode {
+            LatentMode::Sample { .. } => LatentMode::Sample { temperature },
+            mode => mode,
+        })
+    }
+
+    /// The flag that asks for latents, if one does.
+    pub(crate) fn flag(&self) -> Option<&'static str> {
+        self.latent.as_ref().map(|_| "--latent").or(self.hold.map(|_| "--hold"))
+    }
+}
+
+/// `policy`, `sample`, `uniform`, `mixture`, `fixed:Z`, `script:Z,Z,..`
+pub(crate) fn parse_latent(text: &str) -> std::result::Result<LatentMode, String> {
+    let index = |z: &str| z.trim().parse::<usize>().map_err(|_| format!("{z:?} is no latent: latents are 0, 1, 2, .."));
+    match text.split_once(':') {
+        None => match text {
+            "policy" => Ok(LatentMode::Policy),
+            "sample" => Ok(LatentMode::Sample { temperature: 1.0 }),
+            "uniform" => Ok(LatentMode::Uniform),
+            "mixture" => Ok(LatentMode::Mixture),
+            _ => Err("it is one of policy, sample, uniform, fixed:Z, script:Z,Z,.. and mixture".to_owned()),
+        },
+        Some(("fixed", z)) => Ok(LatentMode::Fixed(index(z)?)),
+        Some(("script", list)) => {
+            Ok(LatentMode::Script(list.split(',').map(index).collect::<std::result::Result<_, _>>()?))
+        }
+        Some(_) => Err("only fixed:Z and script:Z,Z,.. have a colon".to_owned()),
+    }
+}
+
+/// Reads the command line; ends the process for `--help`, `--version`, and with exit code 2 for wrong usage.
+pub(crate) fn parse() -> Cli {
+    let matches = Cli::command().get_matches();
+    if let Some(flag) = misplaced(&matches) {
+        let message = format!("'--{flag}' belongs behind the command, if to it at all: see --help");
+        Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+    }
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// A flag of generation in front of a command, where it would have no effect.
+fn misplaced(matches: &ArgMatches) -> Option<String> {
+    matches.subcommand_name()?;
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let command = Cli::command();
+    let mut flags = command.get_arguments().filter(|arg| !arg.is_global_set());
+    flags.find(|arg| given(arg.get_id().as_str())).and_then(|arg| arg.get_long()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn latents_are_read() {
+        assert_eq!(parse_latent("policy"), Ok(LatentMode::Policy));
+        assert_eq!(parse_latent("fixed:3"), Ok(LatentMode::Fixed(3)));
+        assert_eq!(parse_latent("script:0, 2,1"), Ok(LatentMode::Script(vec![0, 2, 1])));
+        for bad in ["", "best", "fixed", "fixed:", "fixed:-1", "fixed:x", "script:", "script:1,,2", "policy:1"] {
+            assert!(parse_latent(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_model_may_stand_on_either_side_of_a_command() {
+        for line in ["ollm-run -m a score -f b --json", "ollm-run score -f b -m a --json"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.machine.json && cli.machine.model.is_some());
+            assert!(matches!(cli.command, Some(Command::Score(_))));
+        }
+    }
+
+    #[test]
+    fn options_are_shown_three_deep_unless_told() {
+        let shown = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().generate.show.show_options;
+        assert_eq!(shown("ollm-run -m a --show-options -p x"), Some(3));
+        assert_eq!(shown("ollm-run -m a --show-options=5"), Some(5));
+        assert_eq!(shown("ollm-run -m a"), None);
+    }
+
+    #[test]
+    fn values_out_of_range_are_wrong_usage() {
+        let lines = ["-n 0", "-n -1", "--show-options=0", "--hold word", "--temperature x", "bench -r 0", "-t 5000"];
+        for line in lines {
+            assert!(Cli::try_parse_from(["ollm-run"].into_iter().chain(line.split(' '))).is_err(), "{line}");
+        }
+    }
+}

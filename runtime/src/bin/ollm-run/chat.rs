@@ -1,0 +1,203 @@
+//! `chat`: a conversation, turn by turn. On a terminal with a line editor; from a pipe, a line is a turn.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Instant;
+
+use clap::ValueEnum as _;
+use ollm_runtime::chat::{ChatTemplate, Message};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::args::{self, ChatArgs, HoldArg, MachineArgs, SelectArgs};
+use crate::engine::Engine;
+use crate::failure::{Failure, Result};
+use crate::generate::{Timing, generate, report};
+use crate::generation::Generation;
+use crate::output::Output;
+use crate::prompt;
+
+const HELP: &str = "  /help            this list
+  /reset           forget the conversation
+  /undo            forget the last turn
+  /system TEXT     what the system says first (forgets the conversation)
+  /latent HOW      policy, sample, uniform, fixed:Z, script:Z,Z,.. or mixture
+  /hold HOW LONG   token, line or all
+  /options [M]     show the option sets, M tokens each; /options off hides them
+  /quit            end (so does Ctrl-D)";
+
+/// A conversation with a model.
+struct Conversation<'a> {
+    machine: &'a MachineArgs,
+    engine: Engine,
+    template: ChatTemplate,
+    generation: Generation,
+    select: SelectArgs,
+    messages: Vec<Message>,
+    system: Option<String>,
+    /// The tokens that the session has seen: what a new turn shares with them is not computed again.
+    seen: Vec<u32>,
+    turns: u64,
+    output: Output,
+}
+
+pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
+    args.sample.sampler()?;
+    let engine = Engine::load(machine)?;
+    let mut conversation = Conversation {
+        machine,
+        template: engine.chat_template()?,
+        generation: Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?,
+        engine,
+        select: args.select,
+        messages: prompt::system_message(args.system.as_ref()),
+        system: args.system,
+        seen: Vec::new(),
+        turns: 0,
+        output: Output::new(),
+    };
+    if io::stdin().is_terminal() { conversation.interactive() } else { conversation.piped() }
+}
+
+impl Conversation<'_> {
+    /// Errors end a turn, not the conversation.
+    fn interactive(&mut self) -> Result<()> {
+        let mut editor = DefaultEditor::new().map_err(editor_failure)?;
+        self.output.line(&self.output.paint.dim("Type a message, or /help; Ctrl-D ends."))?;
+        loop {
+            let line = match editor.readline("> ") {
+                Ok(line) => line,
+                Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
+                Err(error) => return Err(editor_failure(error)),
+            };
+            // A line that the history does not take is no harm.
+            let _ = editor.add_history_entry(&line);
+            match self.line(&line) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Failure::Closed) => return Err(Failure::Closed),
+                Err(failure) => crate::complain(&failure),
+            }
+        }
+    }
+
+    fn piped(&mut self) -> Result<()> {
+        for line in io::stdin().lines() {
+            let line = line.map_err(|source| Failure::Prompt { name: "standard input".to_owned(), source })?;
+            if !self.line(&line)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one line; false ends the conversation.
+    fn line(&mut self, line: &str) -> Result<bool> {
+        let (command, argument) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
+        let argument = argument.trim();
+        match command {
+            "" => {}
+            "/quit" | "/exit" => return Ok(false),
+            "/help" => self.say(HELP)?,
+            "/reset" => self.reset(),
+            "/undo" => self.undo(),
+            "/system" => {
+                self.system = (!argument.is_empty()).then(|| argument.to_owned());
+                self.reset();
+            }
+            "/latent" => self.set_latent(argument)?,
+            "/hold" => self.set_hold(argument)?,
+            "/options" => self.set_options(argument)?,
+            _ if command.starts_with('/') => {
+                return Err(Failure::Usage(format!("{command} is no command: /help lists them")));
+            }
+            _ => self.turn(line)?,
+        }
+        Ok(true)
+    }
+
+    /// Words of ours, which JSON output has no place for.
+    fn say(&mut self, text: &str) -> Result<()> {
+        if self.machine.json { Ok(()) } else { self.output.line(text) }
+    }
+
+    fn reset(&mut self) {
+        self.messages = prompt::system_message(self.system.as_ref());
+    }
+
+    /// Forgets the last question and its answer.
+    fn undo(&mut self) {
+        let last = self.messages.iter().rposition(|message| message.role == "user");
+        self.messages.truncate(last.unwrap_or(self.messages.len()));
+    }
+
+    fn set_latent(&mut self, how: &str) -> Result<()> {
+        let mode = args::parse_latent(how).map_err(|reason| Failure::Usage(format!("/latent {how}: {reason}")))?;
+        let before = self.select.latent.replace(mode);
+        let possible = self.engine.selector(&self.select, 0);
+        if possible.is_err() {
+            self.select.latent = before;
+        }
+        possible.map(drop)
+    }
+
+    fn set_hold(&mut self, how_long: &str) -> Result<()> {
+        let hold = HoldArg::from_str(how_long, true);
+        let hold = hold.map_err(|_| Failure::Usage(format!("/hold {how_long:?}: it is token, line or all")))?;
+        self.engine.options().ok_or(Failure::NoPlugin { flag: "/hold" })?;
+        self.select.hold = Some(hold);
+        Ok(())
+    }
+
+    fn set_options(&mut self, depth: &str) -> Result<()> {
+        let wrong = || Failure::Usage(format!("/options {depth:?}: it is off, or a number of tokens from 1 to 100"));
+        self.generation.show = match depth {
+            "off" => None,
+            _ if self.engine.options().is_none() => return Err(Failure::NoPlugin { flag: "/options" }),
+            "" => Some(3),
+            depth => Some(depth.parse().ok().filter(|m| (1..=100).contains(m)).ok_or_else(wrong)?),
+        };
+        Ok(())
+    }
+
+    /// One question and its answer. If the answer fails, the question is forgotten.
+    fn turn(&mut self, text: &str) -> Result<()> {
+        let messages = self.messages.len();
+        self.messages.push(Message::new("user", text));
+        let answer = self.answer().map(|text| self.messages.push(Message::new("assistant", text)));
+        if answer.is_err() {
+            self.messages.truncate(messages);
+        }
+        answer
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        let tokens = prompt::chat_tokens(&self.template, &self.engine.tokenizer, &self.messages)?;
+        let start = Instant::now();
+        let fed = self.feed(tokens)?;
+        let prefill = Timing { tokens: fed, time: start.elapsed() };
+        // Each answer draws anew, and a latent that is held for the text is held for the answer.
+        let seed = self.generation.sampler().seed.wrapping_add(self.turns);
+        self.generation.selector = self.engine.selector(&self.select, seed)?;
+        self.turns += 1;
+        let done = generate(&mut self.engine, &mut self.generation, self.machine.json, &mut self.output)?;
+        self.seen.extend(&done.tokens);
+        if self.machine.verbose {
+            report(&self.engine, prefill, &done);
+        }
+        Ok(done.text)
+    }
+
+    /// Feeds what the session has not seen; tells how many tokens that is.
+    fn feed(&mut self, tokens: Vec<u32>) -> Result<usize> {
+        let shared = self.seen.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
+        self.seen.truncate(shared);
+        self.engine.session.rewind(shared)?;
+        self.engine.session.feed(&tokens[shared..])?;
+        self.seen = tokens;
+        Ok(self.seen.len() - shared)
+    }
+}
+
+fn editor_failure(error: ReadlineError) -> Failure {
+    Failure::Editor(format!("the line editor failed: {error}"))
+}

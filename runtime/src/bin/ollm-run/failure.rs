@@ -1,0 +1,98 @@
+//! Why the command ends without success, and with which exit code.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ollm_runtime::chat::ChatError;
+use ollm_runtime::gguf::GgufError;
+use ollm_runtime::options::SelectError;
+use ollm_runtime::tokenizer::TokenizerError;
+use ollm_runtime::{Error, options::PluginError};
+
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
+
+/// Why the command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whoever read our output has stopped reading (`| head`): no error.
+    Closed,
+    /// A flag has a value that makes no sense.
+    Usage(String),
+    /// A file is not what it should be.
+    File { path: PathBuf, error: Error },
+    /// The runtime refuses.
+    Runtime(Error),
+    /// The prompt cannot be read.
+    Prompt { name: String, source: io::Error },
+    /// The prompt is not UTF-8.
+    PromptNotUtf8 { name: String, offset: usize },
+    /// The prompt has no text.
+    EmptyPrompt,
+    /// A flag is about latents, but there is no plugin.
+    NoPlugin { flag: &'static str },
+    /// Output cannot be written.
+    Output(io::Error),
+    /// The line editor gave up.
+    Editor(String),
+}
+
+impl Failure {
+    pub(crate) fn in_file(path: &Path) -> impl FnOnce(Error) -> Self + '_ {
+        |error| Self::File { path: path.to_owned(), error }
+    }
+
+    /// 0 if nothing is wrong, 2 for wrong usage, 1 for everything else.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Closed => ExitCode::SUCCESS,
+            Self::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => write!(f, "output closed"),
+            Self::Usage(message) | Self::Editor(message) => f.write_str(message),
+            // An error of the system names the file itself.
+            Self::Runtime(error) | Self::File { error: error @ Error::Io { .. }, .. } => error.fmt(f),
+            Self::File { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Prompt { name, source } => write!(f, "cannot read the prompt from {name}: {source}"),
+            Self::PromptNotUtf8 { name, offset } => write!(f, "the prompt from {name} is not UTF-8 (byte {offset})"),
+            Self::EmptyPrompt => write!(f, "the prompt is empty"),
+            Self::NoPlugin { flag } => {
+                write!(f, "{flag} needs options, but there is no plugin: name one with --plugin FILE")
+            }
+            Self::Output(source) => write!(f, "cannot write the output: {source}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Output(error) }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+/// The errors of the runtime's modules are errors of the runtime.
+macro_rules! from {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Runtime(error.into())
+            }
+        })+
+    };
+}
+
+from!(ChatError, GgufError, PluginError, SelectError, TokenizerError);

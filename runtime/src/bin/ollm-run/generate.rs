@@ -1,0 +1,83 @@
+//! The command without a name: continue a text.
+
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use crate::args::{GenerateArgs, MachineArgs};
+use crate::engine::Engine;
+use crate::failure::Result;
+use crate::generation::{Done, Generation, Sink};
+use crate::output::{Output, Paint, count};
+use crate::prompt;
+use crate::show;
+use ollm_runtime::chat::Message;
+
+pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
+    // What is wrong with the command line should show before a large file is read.
+    machine.model()?;
+    args.sample.sampler()?;
+    let text = args.text.read_nonempty()?;
+    let mut engine = Engine::load(machine)?;
+    let mut generation = Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?;
+    let tokens = prompt_tokens(&engine, args, text)?;
+
+    let start = Instant::now();
+    engine.session.feed(&tokens)?;
+    let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
+    let mut output = Output::new();
+    let done = generate(&mut engine, &mut generation, machine.json, &mut output)?;
+    if machine.verbose || (io::stderr().is_terminal() && io::stdout().is_terminal() && !machine.json) {
+        report(&engine, prefill, &done);
+    }
+    Ok(())
+}
+
+fn prompt_tokens(engine: &Engine, args: &GenerateArgs, text: String) -> Result<Vec<u32>> {
+    if !args.chat {
+        return args.text.tokens(&engine.tokenizer, &text);
+    }
+    let mut messages = prompt::system_message(args.system.as_ref());
+    messages.push(Message::new("user", text));
+    prompt::chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)
+}
+
+/// Generates, and shows it as the flags say.
+pub(crate) fn generate(
+    engine: &mut Engine,
+    generation: &mut Generation,
+    json: bool,
+    output: &mut Output,
+) -> Result<Done> {
+    let mut sink: Box<dyn Sink + '_> = match generation.show {
+        _ if json => Box::new(show::Json(output)),
+        Some(_) => Box::new(show::Table::new(output)),
+        None => Box::new(show::Plain(output)),
+    };
+    generation.run(engine, sink.as_mut())
+}
+
+/// How long some tokens took.
+#[derive(Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) tokens: usize,
+    pub(crate) time: Duration,
+}
+
+impl Timing {
+    pub(crate) fn rate(self) -> f64 {
+        self.tokens as f64 / self.time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// `prefill 44 tokens, 512.0 tok/s · decode 128 tokens, 61.2 tok/s · avx2, 2 threads`
+pub(crate) fn report(engine: &Engine, prefill: Timing, done: &Done) {
+    let decode = Timing { tokens: done.tokens.len(), time: done.time };
+    let part = |name, timing: Timing| format!("{name} {}, {:.1} tok/s", count(timing.tokens, "token"), timing.rate());
+    let machine = format!("{}, {}", engine.session.isa(), count(engine.session.threads(), "thread"));
+    let line = [part("prefill", prefill), part("decode", decode), machine].join(" · ");
+    // Nobody can be told that standard error is closed.
+    let _ = io::Write::write_all(
+        &mut io::stderr(),
+        format!("{}\n", Paint::for_terminal(io::stderr().is_terminal()).dim(&line)).as_bytes(),
+    );
+}
