@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ollm_train::nets::DecoderKind;
+use ollm_train::objective::Objective;
+use ollm_train::settings::Settings;
+use ollm_train::train::Pace;
+
+/// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
+///
+/// Data files hold one JSON object a line: {"question": "..", "answer": ".."}. RAYON_NUM_THREADS sets the threads of
+/// the training itself on a CPU.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the backbone over the data and caches its hidden states (`sft` and `eval` do it where needed)
+    Features(FeaturesArgs),
+    /// Trains the control (K = 1), then options, policy and encoder
+    Sft(SftArgs),
+    /// Scores a run on held-out data, teacher-forced, with the full head
+    Eval(EvalArgs),
+}
+
+/// What every command reads.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// The backbone, a GGUF file
+    #[arg(short, long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Problems (may be given several times)
+    #[arg(long, value_name = "FILE", required = true)]
+    pub data: Vec<PathBuf>,
+    /// Take only the first N problems
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Threads that run the backbone; 0: one for each core
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct FeaturesArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Folder of the caches
+    #[arg(short, long, value_name = "FOLDER", default_value = "features")]
+    pub output: PathBuf,
+}
+
+/// Where the tensors live.
+#[derive(Debug, Args)]
+pub struct DeviceArgs {
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+    /// Memory for logits, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub logits_memory: usize,
+    /// Folder of the feature caches
+    #[arg(long, value_name = "FOLDER", default_value = "features")]
+    pub features: PathBuf,
+}
+
+/// What options are normalised over while training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HeadChoice {
+    /// `candidates` on a CPU, `full` elsewhere
+    Auto,
+    /// The whole vocabulary
+    Full,
+    /// The backbone's 64 most probable tokens, the gold one and a tail
+    Candidates,
+}
+
+#[derive(Debug, Args)]
+pub struct SftArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Held-out problems, looked at now and then (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    pub valid: Vec<PathBuf>,
+    /// Folder of the run: log, checkpoint, control, plugin
+    #[arg(short, long, value_name = "RUN")]
+    pub output: PathBuf,
+    /// Option count K
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    pub options: usize,
+    /// Kind of decoder
+    #[arg(long, value_enum, default_value_t = DecoderKind::LowRank)]
+    pub decoder: DecoderKind,
+    /// Width of the decoder; by default the plugin gets 1.56 % of the backbone's parameters
+    #[arg(long, value_name = "U")]
+    pub width: Option<usize>,
+    /// Rank of an option's delta (decoder lowrank)
+    #[arg(long, value_name = "R", default_value_t = 32)]
+    pub rank: usize,
+    /// Width of the policy
+    #[arg(long, value_name = "P", default_value_t = 256)]
+    pub policy_width: usize,
+    /// Width of the encoder
+    #[arg(long, value_name = "E", default_value_t = 256)]
+    pub encoder_width: usize,
+    /// What trains the options: a learned prior with the exact posterior, or the paper's encoder and Gumbel-softmax
+    #[arg(long, value_enum, default_value_t = Objective::Prior)]
+    pub objective: Objective,
+    /// KL that is aimed at, in nats [default: 0.15 (prior), 0.2 (paper)]
+    #[arg(long, value_name = "NATS")]
+    pub kl_target: Option<f64>,
+    /// Passes over the data for the options
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub epochs: usize,
+    /// Passes over the data for the control
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub control_epochs: usize,
+    /// A finished control of the same width, instead of training one
+    #[arg(long, value_name = "FILE")]
+    pub control: Option<PathBuf>,
+    /// Tokens a step
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub batch: usize,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
+    pub lr: f64,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// What options are normalised over while training
+    #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
+    pub head: HeadChoice,
+    /// Go on with the run in that folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Stop after N steps, to be resumed
+    #[arg(long, value_name = "N")]
+    pub stop_after: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub checkpoint_every: u64,
+    /// Steps between looks at the held-out problems
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub survey_every: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    pub run: PathBuf,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl SftArgs {
+    /// What decides the result.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            options: self.options,
+            decoder: self.decoder,
+            width: self.width,
+            rank: self.rank,
+            policy_width: self.policy_width,
+            encoder_width: self.encoder_width,
+            objective: self.objective,
+            kl_target: self.kl_target.unwrap_or(self.objective.default_target()),
+            epochs: self.epochs,
+            control_epochs: self.control_epochs,
+            batch: self.batch,
+            lr: self.lr,
+            seed: self.seed,
+        }
+    }
+
+    /// What does not.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            checkpoint_every: self.checkpoint_every,
+            survey_every: self.survey_every,
+            stop_after: self.stop_after,
+            control: self.control.clone(),
+        }
+    }
+}
