@@ -3,6 +3,14 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::cpu::IsaError;
+use crate::gguf::GgufError;
+use crate::logits::LogitsError;
+use crate::model::ModelError;
+use crate::options::{PluginError, SelectError};
+use crate::sampler::SamplerError;
+use crate::session::SessionError;
+
 /// The result of every fallible function of the crate's upper floors.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -17,12 +25,39 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system could not start a thread.
+    Threads(std::io::Error),
+    /// The instruction set that was asked for cannot be had.
+    Isa(IsaError),
+    /// The file is not a well-formed GGUF file.
+    Gguf(GgufError),
+    /// The GGUF file is not a backbone that can be run.
+    Model(ModelError),
+    /// The file is not a plugin that fits.
+    Plugin(PluginError),
+    /// Latents cannot be selected that way.
+    Select(SelectError),
+    /// The sampler cannot work that way.
+    Sampler(SamplerError),
+    /// The logits are not a distribution.
+    Logits(LogitsError),
+    /// The session cannot do that now.
+    Session(SessionError),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Threads(source) => write!(f, "cannot start a thread: {source}"),
+            Self::Isa(error) => error.fmt(f),
+            Self::Gguf(error) => error.fmt(f),
+            Self::Model(error) => error.fmt(f),
+            Self::Plugin(error) => error.fmt(f),
+            Self::Select(error) => error.fmt(f),
+            Self::Sampler(error) => error.fmt(f),
+            Self::Logits(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
         }
     }
 }
@@ -30,7 +65,30 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Io { source, .. } | Self::Threads(source) => Some(source),
+            _ => None,
         }
     }
 }
+
+/// The errors of the modules become variants of the same name.
+macro_rules! from {
+    ($($error:ident => $variant:ident),+ $(,)?) => {
+        $(impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+
+from!(
+    IsaError => Isa,
+    GgufError => Gguf,
+    ModelError => Model,
+    PluginError => Plugin,
+    SelectError => Select,
+    SamplerError => Sampler,
+    LogitsError => Logits,
+    SessionError => Session,
+);

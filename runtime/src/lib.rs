@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`session`] | feed, step, score: the one place where the parts meet |
 //! | [`options`] | the plugin's weights and the ways to select a latent |
-//! | [`sampler`], [`chat`], [`tokenizer`] | text in, text out |
+//! | [`sampler`], [`chat`], [`tokenizer`] | text in, text out; [`logits`] and [`random`] below them |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
 //! | [`ops`] | products, norms, rotary embedding, attention: shapes in, shapes out |
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
@@ -27,10 +27,12 @@ pub mod chat;
 pub mod cpu;
 pub mod error;
 pub mod gguf;
+pub mod logits;
 pub mod model;
 pub mod ops;
 pub mod options;
 pub mod quant;
+pub mod random;
 pub mod sampler;
 pub mod session;
 pub mod storage;

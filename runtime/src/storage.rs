@@ -15,8 +15,18 @@ pub struct Storage(Source);
 #[derive(Debug)]
 enum Source {
     Map(Mmap),
-    Owned(Vec<u8>),
+    Owned(Aligned),
 }
+
+/// Bytes that start at a multiple of [`ALIGNMENT`], as those of a map do.
+#[derive(Debug)]
+struct Aligned {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+/// Enough for every type that is read in place.
+const ALIGNMENT: usize = 64;
 
 impl Storage {
     /// Maps the file at `path` into memory, read-only.
@@ -40,8 +50,14 @@ impl Storage {
 }
 
 impl From<Vec<u8>> for Storage {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Source::Owned(bytes))
+    /// Takes over `bytes`, moved in place to an aligned start.
+    fn from(mut bytes: Vec<u8>) -> Self {
+        let length = bytes.len();
+        bytes.resize(length + ALIGNMENT, 0);
+        let start = bytes.as_ptr().align_offset(ALIGNMENT);
+        bytes.copy_within(..length, start);
+        bytes.truncate(start + length);
+        Self(Source::Owned(Aligned { buffer: bytes, start }))
     }
 }
 
@@ -51,7 +67,7 @@ impl Deref for Storage {
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Source::Map(map) => map,
-            Source::Owned(bytes) => bytes,
+            Source::Owned(Aligned { buffer, start }) => &buffer[*start..],
         }
     }
 }

@@ -1,1 +1,106 @@
-//! (being written)
+//! The processor: instruction sets chosen at run time, the SIMD primitives of each, and the thread pool.
+
+mod isa;
+pub mod pool;
+mod scalar;
+pub mod simd;
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::fmt;
+
+pub use isa::*;
+pub use pool::Pool;
+pub use simd::{Kernel, Simd};
+
+/// The environment variable that forces an instruction set by its [`Isa::name`].
+pub const ISA_VARIABLE: &str = "OLLM_ISA";
+
+/// The instruction sets this build knows: token, name, and dispatch, from one table.
+macro_rules! isas {
+    ($($(#[$meta:meta])* $variant:ident($token:ty) = $name:literal, $new:expr;)+) => {
+        /// An instruction set that this processor has.
+        #[derive(Clone, Copy, Debug)]
+        pub enum Isa {
+            $($(#[$meta])* #[doc = concat!("`", $name, "`")] $variant($token),)+
+        }
+
+        impl Isa {
+            /// Every instruction set that this processor has, best first; the scalar one is always last.
+            pub fn available() -> Vec<Self> {
+                let found = [$($(#[$meta])* $new.map(Self::$variant),)+];
+                found.into_iter().flatten().collect()
+            }
+
+            /// The name, as `OLLM_ISA` takes it and `bench` reports it.
+            pub fn name(self) -> &'static str {
+                match self { $($(#[$meta])* Self::$variant(_) => $name,)+ }
+            }
+
+            /// Runs `kernel` compiled for this instruction set.
+            #[inline]
+            pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+                match self { $($(#[$meta])* Self::$variant(token) => token.enter(kernel),)+ }
+            }
+
+            /// The `f32` lanes of a vector.
+            pub fn lanes(self) -> usize {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::LANES,)+ }
+            }
+        }
+
+        const KNOWN: &[&str] = &[$($(#[$meta])* $name,)+];
+    };
+}
+
+isas! {
+    #[cfg(target_arch = "x86_64")] Avx512Vnni(Avx512Vnni) = "avx512-vnni", Avx512Vnni::new();
+    #[cfg(target_arch = "x86_64")] Avx2(Avx2) = "avx2", Avx2::new();
+    #[cfg(target_arch = "aarch64")] NeonDot(NeonDot) = "neon-dotprod", NeonDot::new();
+    #[cfg(target_arch = "aarch64")] Neon(Neon) = "neon", Neon::new();
+    Scalar(Scalar) = "scalar", Some(Scalar);
+}
+
+impl Isa {
+    /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor has.
+    ///
+    /// # Errors
+    /// [`IsaError`] if `OLLM_ISA` names a set that does not exist or that this processor lacks.
+    pub fn select() -> Result<Self, IsaError> {
+        match std::env::var(ISA_VARIABLE) {
+            Ok(name) => Self::by_name(&name),
+            Err(_) => Ok(Self::available()[0]),
+        }
+    }
+
+    /// The instruction set of that name.
+    ///
+    /// # Errors
+    /// [`IsaError`] if there is none of that name, or this processor lacks it.
+    pub fn by_name(name: &str) -> Result<Self, IsaError> {
+        let found = Self::available().into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| IsaError { name: name.to_owned(), exists: KNOWN.contains(&name) })
+    }
+}
+
+/// A forced instruction set that cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IsaError {
+    /// The name that was asked for.
+    pub name: String,
+    /// Whether this build knows it (then the processor lacks it).
+    pub exists: bool,
+}
+
+impl fmt::Display for IsaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let have: Vec<_> = Isa::available().into_iter().map(Isa::name).collect();
+        let why = if self.exists { "is not supported by this processor" } else { "is not a known instruction set" };
+        write!(f, "{ISA_VARIABLE}={} {why}; available here: {}", self.name, have.join(", "))
+    }
+}
+
+impl std::error::Error for IsaError {}

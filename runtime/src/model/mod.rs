@@ -1,1 +1,103 @@
-//! (being written)
+//! The backbone: configuration, checked weights, state, and one forward pass for every family.
+
+mod config;
+mod error;
+pub mod fingerprint;
+mod forward;
+mod state;
+mod weights;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::gguf::Gguf;
+use crate::ops::Matrix;
+use crate::storage::Storage;
+
+pub use config::{Config, FAMILIES, Family};
+pub use error::ModelError;
+pub use fingerprint::fingerprint;
+pub use forward::{forward, head};
+pub use state::{BATCH, State};
+pub use weights::{Layer, Tensor, Weights, vector};
+
+/// The prefix of a plugin's tensors and keys in a merged file.
+pub const PLUGIN_PREFIX: &str = "ollm.";
+
+/// A backbone, immutable: share it between sessions with [`Arc`].
+#[derive(Debug)]
+pub struct Model {
+    storage: Arc<Storage>,
+    gguf: Gguf,
+    config: Config,
+    weights: Weights,
+}
+
+impl Model {
+    /// Maps the GGUF file at `path` and binds its weights. The file must stay as it is: see [`Storage::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::from_storage(Storage::open(path)?)
+    }
+
+    /// Binds the weights of the GGUF file in `storage`.
+    pub fn from_storage(storage: Storage) -> Result<Self> {
+        let gguf = Gguf::parse(&storage)?;
+        let config = Config::from_gguf(&gguf, &storage)?;
+        let weights = Weights::bind(&gguf, &storage, &config)?;
+        Ok(Self { storage: Arc::new(storage), gguf, config, weights })
+    }
+
+    /// The parsed file: metadata and tensor descriptions.
+    pub fn gguf(&self) -> &Gguf {
+        &self.gguf
+    }
+
+    /// The bytes of the file.
+    pub fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    /// The shape of the network.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The bound weights.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The weights of a bound tensor.
+    pub fn matrix(&self, tensor: &Tensor) -> Matrix<'_> {
+        tensor.matrix(&self.storage)
+    }
+
+    /// Identifies the backbone, whatever the types of its tensors: see [`fingerprint()`].
+    pub fn fingerprint(&self) -> String {
+        fingerprint(&self.gguf, &self.storage)
+    }
+
+    /// The token embeddings as floats: `[vocab][hidden]`.
+    pub fn embedding_weights(&self) -> Vec<f32> {
+        self.dequantize(&self.weights.embedding)
+    }
+
+    /// The head (the embeddings again, if they are tied) as floats: `[vocab][hidden]`.
+    pub fn head_weights(&self) -> Vec<f32> {
+        self.dequantize(&self.weights.head)
+    }
+
+    fn dequantize(&self, tensor: &Tensor) -> Vec<f32> {
+        let matrix = self.matrix(tensor);
+        let mut out = vec![0.0; matrix.rows() * matrix.cols()];
+        matrix.decode(&mut out);
+        out
+    }
+
+    /// Writes the embedding of `token` to `out` (`hidden` floats). The token is in the vocabulary.
+    pub(crate) fn embed(&self, token: u32, out: &mut [f32]) {
+        let matrix = self.matrix(&self.weights.embedding).slice(token as usize..token as usize + 1);
+        matrix.decode(out);
+    }
+}

@@ -1,1 +1,71 @@
-//! (being written)
+//! The operations of a transformer: shapes in, shapes out, no knowledge of models.
+//!
+//! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once. What a column of a product or a
+//! query of an attention gives does not depend on how many others are computed with it, nor on the number of threads.
+
+mod activations;
+mod attention;
+mod float;
+mod format;
+mod matmul;
+mod quantized;
+mod rope;
+mod vector;
+
+use crate::cpu::{Isa, Pool};
+
+pub use activations::Quantized;
+pub use attention::{KvHeads, KvLayer, POSITION_BLOCK, attend};
+pub use matmul::{Matrix, Product, matmul};
+pub use rope::{RopePairing, RopeTable, rotate};
+pub use vector::{add, rms_norm, silu, softmax, swiglu};
+
+/// What computes: an instruction set and the threads.
+#[derive(Debug)]
+pub struct Exec {
+    /// The instruction set of the kernels.
+    pub isa: Isa,
+    /// The threads.
+    pub pool: Pool,
+}
+
+/// A buffer whose disjoint parts are written by the tasks of one parallel region.
+struct Shared<T>(*mut T, usize);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
+
+// SAFETY: `Shared::slice` hands the duty to keep writers apart to its caller.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn new(buffer: &mut [T]) -> Self {
+        Self(buffer.as_mut_ptr(), buffer.len())
+    }
+
+    /// The part `start..start + len`.
+    ///
+    /// # Safety
+    /// The buffer outlives the use, and no other task touches this part meanwhile.
+    unsafe fn slice<'a>(&self, start: usize, len: usize) -> &'a mut [T] {
+        assert!(start <= self.1 && len <= self.1 - start, "part of a shared buffer out of range");
+        // SAFETY: in range by the check above; alone and alive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
+    }
+}
+
+/// Runs `task` over the rows of `buffer` (`width` wide), on all threads.
+pub fn for_each_row<T: Send>(pool: &mut Pool, buffer: &mut [T], width: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    let rows = Shared::new(buffer);
+    pool.run(buffer.len() / width, |i| {
+        // SAFETY: each task has its own row, and `run` returns before the borrow of `buffer` ends.
+        task(i, unsafe { rows.slice(i * width, width) });
+    });
+}

@@ -1,1 +1,163 @@
-//! (being written)
+//! The block formats of ggml: scalar encode and decode, one file per family.
+//!
+//! A format stores the elements of a row in blocks of fixed length; [`TensorType`] has their sizes. Decoding is exact:
+//! the same operations in the same order as `dequantize_row_*` in ggml-quants.c, so that both give the same bits.
+//! Encoding is a plain reference: the one rounding that there is for the formats with one scale, a short search for the
+//! K formats, whose result is not bit for bit what llama.cpp would write.
+//!
+//! Sources: the block structs in ggml-common.h and the reference functions in ggml-quants.c.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use half::f16;
+
+use crate::gguf::TensorType;
+
+pub mod f;
+mod k;
+pub mod q4;
+pub mod q4_k;
+pub mod q5;
+pub mod q5_k;
+pub mod q6_k;
+pub mod q8_0;
+
+/// Why values could not be encoded or decoded.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the line on each variant explains its fields")]
+pub enum QuantError {
+    /// The number of values is not a whole number of blocks.
+    Ragged { dtype: TensorType, values: usize },
+    /// So many bytes are not the encoding of so many values.
+    WrongLength { dtype: TensorType, bytes: usize, values: usize },
+    /// The value at this index is infinite or not a number.
+    NotFinite { index: usize, value: f32 },
+    /// The values of the block from this index on are too large for the 16-bit floats of the format.
+    OutOfRange { dtype: TensorType, index: usize },
+}
+
+impl fmt::Display for QuantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ragged { dtype, values } => {
+                write!(f, "{values} values are not whole blocks of {}, as {dtype} needs", dtype.block_len())
+            }
+            Self::WrongLength { dtype, bytes, values } => {
+                write!(f, "{bytes} bytes are not the {dtype} encoding of {values} values")
+            }
+            Self::NotFinite { index, value } => write!(f, "value {index} is {value}: only finite values can be stored"),
+            Self::OutOfRange { dtype, index } => {
+                write!(f, "the values from index {index} on are too large for {dtype}: store them as F32 or BF16")
+            }
+        }
+    }
+}
+
+impl std::error::Error for QuantError {}
+
+/// Decodes `bytes` into exactly as many values as `out` holds.
+///
+/// # Errors
+/// [`QuantError::WrongLength`] if the lengths do not belong together.
+pub fn decode(dtype: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
+    if dtype.row_bytes(out.len()) != Some(bytes.len()) {
+        return Err(QuantError::WrongLength { dtype, bytes: bytes.len(), values: out.len() });
+    }
+    match dtype {
+        TensorType::F32 => decode_blocks(bytes, out, f::decode_f32),
+        TensorType::F16 => decode_blocks(bytes, out, f::decode_f16),
+        TensorType::Bf16 => decode_blocks(bytes, out, f::decode_bf16),
+        TensorType::Q8_0 => decode_blocks(bytes, out, q8_0::decode),
+        TensorType::Q4_0 => decode_blocks(bytes, out, q4::decode_q4_0),
+        TensorType::Q4_1 => decode_blocks(bytes, out, q4::decode_q4_1),
+        TensorType::Q5_0 => decode_blocks(bytes, out, q5::decode_q5_0),
+        TensorType::Q5_1 => decode_blocks(bytes, out, q5::decode_q5_1),
+        TensorType::Q4K => decode_blocks(bytes, out, q4_k::decode),
+        TensorType::Q5K => decode_blocks(bytes, out, q5_k::decode),
+        TensorType::Q6K => decode_blocks(bytes, out, q6_k::decode),
+    }
+    Ok(())
+}
+
+/// Encodes `values`, a whole number of blocks.
+///
+/// # Errors
+/// If a value is not finite or does not fit the format, or the last block is not full.
+pub fn encode(dtype: TensorType, values: &[f32]) -> Result<Vec<u8>, QuantError> {
+    if dtype.row_bytes(values.len()).is_none() {
+        return Err(QuantError::Ragged { dtype, values: values.len() });
+    }
+    if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+        return Err(QuantError::NotFinite { index, value: values[index] });
+    }
+    let bytes = match dtype {
+        TensorType::F32 => encode_blocks(values, f::encode_f32),
+        TensorType::F16 => encode_blocks(values, f::encode_f16),
+        TensorType::Bf16 => encode_blocks(values, f::encode_bf16),
+        TensorType::Q8_0 => encode_blocks(values, q8_0::encode),
+        TensorType::Q4_0 => encode_blocks(values, q4::encode_q4_0),
+        TensorType::Q4_1 => encode_blocks(values, q4::encode_q4_1),
+        TensorType::Q5_0 => encode_blocks(values, q5::encode_q5_0),
+        TensorType::Q5_1 => encode_blocks(values, q5::encode_q5_1),
+        TensorType::Q4K => encode_blocks(values, q4_k::encode),
+        TensorType::Q5K => encode_blocks(values, q5_k::encode),
+        TensorType::Q6K => encode_blocks(values, q6_k::encode),
+    };
+    bytes.map_err(|index| QuantError::OutOfRange { dtype, index })
+}
+
+fn decode_blocks<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    let (blocks, _) = bytes.as_chunks();
+    let (outs, _) = out.as_chunks_mut();
+    blocks.iter().zip(outs).for_each(|(block, out)| decode(block, out));
+}
+
+/// Encodes block after block; the error is the index of the first value of a block that does not fit the format.
+fn encode_blocks<const BYTES: usize, const LEN: usize>(
+    values: &[f32],
+    encode: impl Fn(&[f32; LEN]) -> Option<[u8; BYTES]>,
+) -> Result<Vec<u8>, usize> {
+    let (blocks, _) = values.as_chunks();
+    let mut out = Vec::with_capacity(blocks.len() * BYTES);
+    for (i, block) in blocks.iter().enumerate() {
+        out.extend(encode(block).ok_or(i * LEN)?);
+    }
+    Ok(out)
+}
+
+/// The 16-bit float at `at`.
+fn get_f16(block: &[u8], at: usize) -> f32 {
+    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+}
+
+/// Stores a 16-bit float and gives back what it stored; `None` if the value is too large to be one.
+fn put_f16(block: &mut [u8], at: usize, value: f32) -> Option<f32> {
+    let rounded = f16::from_f32(value);
+    block[at..at + 2].copy_from_slice(&rounded.to_le_bytes());
+    rounded.is_finite().then(|| rounded.to_f32())
+}
+
+/// `1 / x`, and 0 for 0: blocks of zeros have the scale 0.
+fn inverse(x: f32) -> f32 {
+    if x == 0.0 { 0.0 } else { 1.0 / x }
+}
+
+/// The value with the largest magnitude, with its sign; the first of them.
+fn extreme(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |most: f32, &x| if x.abs() > most.abs() { x } else { most })
+}
+
+/// The smallest and the largest value.
+fn range(values: &[f32]) -> (f32, f32) {
+    values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &x| (low.min(x), high.max(x)))
+}
+
+#[cfg(test)]
+mod tests;

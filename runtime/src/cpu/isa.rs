@@ -1,0 +1,75 @@
+//! Instruction sets as tokens: a value of such a type exists only after the processor was asked, so a kernel that takes
+//! one may use its instructions. Each feature list is written once, here.
+
+use super::simd::Kernel;
+
+/// Defines a token: its detection and the door through which kernels enter the instruction set.
+macro_rules! token {
+    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+]) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name(());
+
+        impl $name {
+            /// The token, if this processor has every feature of the set.
+            pub fn new() -> Option<Self> {
+                use $detected as detected;
+                ($(detected!($feature))&&+).then_some(Self(()))
+            }
+
+            /// Runs `kernel` compiled for this instruction set.
+            #[inline]
+            pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+                #[target_feature($(enable = $feature),+)]
+                unsafe fn with_features<K: Kernel>(isa: $name, kernel: K) -> K::Output {
+                    kernel.run(isa)
+                }
+                // SAFETY: the token exists only if `new` has found every feature of the list on this processor.
+                unsafe { with_features(self, kernel) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// AVX2 with FMA and half-precision conversion (x86-64-v3: Haswell, Zen and later).
+    Avx2,
+    std::arch::is_x86_feature_detected,
+    ["avx2", "fma", "f16c"]
+);
+
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// AVX-512 with the byte dot product (Ice Lake, Zen 4 and later).
+    Avx512Vnni,
+    std::arch::is_x86_feature_detected,
+    ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
+);
+
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// NEON, which every 64-bit Arm application processor has.
+    Neon,
+    std::arch::is_aarch64_feature_detected,
+    ["neon"]
+);
+
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// NEON with the byte dot product (Cortex-A75/A76, Apple A11 and later).
+    NeonDot,
+    std::arch::is_aarch64_feature_detected,
+    ["neon", "dotprod"]
+);
+
+/// Portable code: the reference of every other instruction set.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalar;
+
+impl Scalar {
+    #[inline]
+    pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
+}

@@ -1,0 +1,138 @@
+//! The primitives in portable code: the definition of what every other instruction set must give.
+
+use half::{bf16, f16};
+
+use super::isa::Scalar;
+use super::simd::{Kernel, MAX_LANES, Simd};
+
+const LANES: usize = 4;
+
+fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
+    std::array::from_fn(f)
+}
+
+impl Simd for Scalar {
+    const LANES: usize = LANES;
+    const COLUMNS: usize = 4;
+    const SIGNED_ZERO: i32 = 0;
+
+    type F32 = [f32; LANES];
+    type I32 = [i32; LANES];
+    type Bytes = [u8; 32];
+    type Partial = [i32; 2];
+
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        self.enter(kernel)
+    }
+
+    fn splat(self, x: f32) -> Self::F32 {
+        [x; LANES]
+    }
+    fn load(self, from: &[f32]) -> Self::F32 {
+        map(|i| from[i])
+    }
+    fn store(self, x: Self::F32, to: &mut [f32]) {
+        to[..LANES].copy_from_slice(&x);
+    }
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        map(|i| a[i] + b[i])
+    }
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        map(|i| a[i] - b[i])
+    }
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        map(|i| a[i] * b[i])
+    }
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        map(|i| a[i] / b[i])
+    }
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
+        map(|i| a[i].mul_add(b[i], c[i]))
+    }
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        map(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    fn abs(self, x: Self::F32) -> Self::F32 {
+        x.map(f32::abs)
+    }
+    fn round(self, x: Self::F32) -> Self::F32 {
+        x.map(f32::round_ties_even)
+    }
+    fn pow2(self, x: Self::F32) -> Self::F32 {
+        x.map(|x| f32::from_bits(((x as i32 + 127) << 23) as u32))
+    }
+    fn sum(self, x: Self::F32) -> f32 {
+        (x[0] + x[2]) + (x[1] + x[3])
+    }
+    fn max_lane(self, x: Self::F32) -> f32 {
+        x.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+    fn load_f16(self, from: &[u16]) -> Self::F32 {
+        map(|i| f16::from_bits(from[i]).to_f32())
+    }
+    fn store_f16(self, x: Self::F32, to: &mut [u16]) {
+        to[..LANES].copy_from_slice(&x.map(|x| f16::from_f32(x).to_bits()));
+    }
+    fn load_bf16(self, from: &[u16]) -> Self::F32 {
+        map(|i| bf16::from_bits(from[i]).to_f32())
+    }
+    fn store_i8(self, x: Self::F32, to: &mut [i8]) {
+        to[..LANES].copy_from_slice(&x.map(|x| x.round_ties_even() as i8));
+    }
+
+    fn splat_i32(self, x: i32) -> Self::I32 {
+        [x; LANES]
+    }
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32 {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    fn to_f32(self, x: Self::I32) -> Self::F32 {
+        x.map(|x| x as f32)
+    }
+
+    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: *const u8, x: *const i8) -> Self::I32 {
+        // SAFETY: the caller vouches for both ranges; neither type has an alignment or an invalid value.
+        let (weights, x) = unsafe { (&*weights.cast::<[[u8; 4]; LANES]>(), &*x.cast::<[i8; 4]>()) };
+        std::array::from_fn(|lane| acc[lane] + (0..4).map(|i| product::<SIGNED>(weights[lane][i], x[i])).sum::<i32>())
+    }
+
+    unsafe fn bytes(self, from: *const u8) -> Self::Bytes {
+        // SAFETY: the caller vouches for 32 readable bytes.
+        unsafe { from.cast::<[u8; 32]>().read() }
+    }
+    unsafe fn nibbles(self, from: *const u8) -> Self::Bytes {
+        // SAFETY: the caller vouches for 16 readable bytes.
+        let packed = unsafe { from.cast::<[u8; 16]>().read() };
+        std::array::from_fn(|i| if i < 16 { packed[i] & 15 } else { packed[i - 16] >> 4 })
+    }
+    fn bits(self, bits: u32, value: u8) -> Self::Bytes {
+        std::array::from_fn(|i| if bits >> i & 1 == 1 { value } else { 0 })
+    }
+    fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes {
+        x.map(|x| x >> shift & mask)
+    }
+    fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes {
+        x.map(|x| x << shift)
+    }
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+    fn signed(self, x: Self::Bytes) -> Self::Bytes {
+        x
+    }
+    fn store_bytes(self, x: Self::Bytes, to: &mut [u8; 32]) {
+        *to = x;
+    }
+    fn dot32<const SIGNED: bool>(self, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial {
+        let half = |h: usize| (h * 16..h * 16 + 16).map(|i| product::<SIGNED>(weights[i], x[i] as i8)).sum();
+        [half(0), half(1)]
+    }
+    fn reduce(self, partials: &[Self::Partial; MAX_LANES]) -> [Self::I32; 2] {
+        [0, 1].map(|h| std::array::from_fn(|lane| partials[lane][h]))
+    }
+}
+
+fn product<const SIGNED: bool>(weight: u8, x: i8) -> i32 {
+    let weight = if SIGNED { i32::from(weight as i8) } else { i32::from(weight) };
+    weight * i32::from(x)
+}

@@ -1,0 +1,123 @@
+//! The primitives that the kernels of [`crate::ops`] are written in.
+//!
+//! A kernel is an algorithm over [`Simd`], written once. An instruction set supplies the primitives, and
+//! [`Isa::dispatch`](super::Isa::dispatch) compiles the kernel for each of them.
+//!
+//! Every operation on `f32` is one IEEE operation (`fma` rounds once), and byte products are exact integers. A kernel
+//! that keeps one accumulator a lane therefore gives the same bits on every instruction set.
+
+/// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
+pub const MAX_LANES: usize = 16;
+
+/// An algorithm over the primitives, with its arguments as fields.
+///
+/// `run` must be `#[inline(always)]`, so that it is compiled inside the function that enables the instruction set.
+pub trait Kernel {
+    /// What the kernel gives back.
+    type Output;
+
+    /// Runs the kernel with the primitives of `isa`.
+    fn run<S: Simd>(self, isa: S) -> Self::Output;
+}
+
+/// A vector instruction set: a copyable token and its primitives.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// `f32` and `i32` lanes of a vector: also the rows that a quantized product works on at once.
+    const LANES: usize;
+    /// The most columns of a product's tile whose accumulators fit the registers.
+    const COLUMNS: usize;
+    /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` and `dot32` take.
+    const SIGNED_ZERO: i32;
+
+    /// `LANES` floats.
+    type F32: Copy;
+    /// `LANES` 32-bit integers.
+    type I32: Copy;
+    /// 32 bytes: the unpacked values of a block of weights, or of activations.
+    type Bytes: Copy;
+    /// The product of two `Bytes`, summed as far as is cheap.
+    type Partial: Copy;
+
+    /// Runs `kernel` compiled for this instruction set.
+    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F32;
+    /// The first `LANES` floats of `from`, which must have as many.
+    fn load(self, from: &[f32]) -> Self::F32;
+    /// Writes to the first `LANES` floats of `to`, which must have as many.
+    fn store(self, x: Self::F32, to: &mut [f32]);
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, rounded once.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The greater of both; NaN when `b` is, unspecified when only `a` is.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The absolute value.
+    fn abs(self, x: Self::F32) -> Self::F32;
+    /// Rounded to the nearest integer, ties to even.
+    fn round(self, x: Self::F32) -> Self::F32;
+    /// `2^x` for an integral `x` of -126 to 127.
+    fn pow2(self, x: Self::F32) -> Self::F32;
+    /// The sum of the lanes, in an order that the instruction set fixes.
+    fn sum(self, x: Self::F32) -> f32;
+    /// The greatest lane.
+    fn max_lane(self, x: Self::F32) -> f32;
+    /// The first `LANES` half-precision floats (IEEE binary16 bits) of `from`, widened.
+    fn load_f16(self, from: &[u16]) -> Self::F32;
+    /// Narrows to half precision (nearest, ties to even) and writes to the first `LANES` places of `to`.
+    fn store_f16(self, x: Self::F32, to: &mut [u16]);
+    /// The first `LANES` bfloat16 of `from`, widened.
+    fn load_bf16(self, from: &[u16]) -> Self::F32;
+    /// Rounds to integers (nearest, ties to even), saturated to -128..=127, into the first `LANES` places of `to`.
+    fn store_i8(self, x: Self::F32, to: &mut [i8]);
+
+    /// All lanes `x`.
+    fn splat_i32(self, x: i32) -> Self::I32;
+    /// `a + b`
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Converted to floats (nearest, ties to even).
+    fn to_f32(self, x: Self::I32) -> Self::F32;
+
+    /// For each lane, `acc` plus the product of its four bytes in `weights` (`4 * LANES`) with the four of `x`.
+    ///
+    /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
+    /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
+    ///
+    /// # Safety
+    /// `weights` is readable for `4 * LANES` bytes, `x` for 4.
+    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: *const u8, x: *const i8) -> Self::I32;
+
+    /// 32 bytes from memory.
+    ///
+    /// # Safety
+    /// `from` is readable for 32 bytes.
+    unsafe fn bytes(self, from: *const u8) -> Self::Bytes;
+    /// The low nibbles of 16 bytes, then their high nibbles.
+    ///
+    /// # Safety
+    /// `from` is readable for 16 bytes.
+    unsafe fn nibbles(self, from: *const u8) -> Self::Bytes;
+    /// `value` in the bytes whose bit of `bits` is set, else 0.
+    fn bits(self, bits: u32, value: u8) -> Self::Bytes;
+    /// Bytewise `(x >> shift) & mask`.
+    fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
+    /// Bytewise `x << shift`, where no byte overflows.
+    fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes;
+    /// Bytewise `a | b`.
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Signed bytes in the form that `dot4` and `dot32` take: `x + SIGNED_ZERO`.
+    fn signed(self, x: Self::Bytes) -> Self::Bytes;
+    /// Writes 32 bytes.
+    fn store_bytes(self, x: Self::Bytes, to: &mut [u8; 32]);
+    /// The products of 32 weights, as in [`Simd::dot4`], with 32 activations.
+    fn dot32<const SIGNED: bool>(self, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
+    /// The sums of the first and of the last 16 products, of one partial product a lane.
+    fn reduce(self, partials: &[Self::Partial; MAX_LANES]) -> [Self::I32; 2];
+}

@@ -1,0 +1,171 @@
+//! Checked reading of little-endian values, and the one place that knows how each is laid out.
+
+use super::{Array, GgufError, Result, ValueType};
+
+/// How deep arrays may nest. The specification sets no limit and ggml allows none to nest at all.
+const MAX_DEPTH: usize = 2;
+
+/// A position in the bytes of a file, which only moves forward and never past the end.
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, depth: 0 }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    fn take(&mut self, wanted: u64) -> Result<&'a [u8]> {
+        let truncated = GgufError::Truncated { offset: self.at, wanted, left: self.left() };
+        let wanted = usize::try_from(wanted).ok().filter(|&n| n <= self.left()).ok_or(truncated)?;
+        let taken = &self.bytes[self.at..][..wanted];
+        self.at += wanted;
+        Ok(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N as u64)?);
+        Ok(array)
+    }
+
+    /// Reads how many `what` follow, of at least `min_bytes` each: more than the file can hold is an error, so that no
+    /// count is believed before something is allocated for it.
+    pub(super) fn count(&mut self, what: &'static str, min_bytes: usize) -> Result<u64> {
+        let offset = self.at;
+        let count = u64::read(self)?;
+        let limit = (self.left() / min_bytes) as u64;
+        if count > limit {
+            return Err(GgufError::TooMany { what, count, limit, offset });
+        }
+        Ok(count)
+    }
+
+    /// Reads a string that must not be empty, the name of `what`.
+    pub(super) fn name(&mut self, what: &'static str) -> Result<String> {
+        let offset = self.at;
+        let name = String::read(self)?;
+        if name.is_empty() {
+            return Err(GgufError::EmptyName { what, offset });
+        }
+        Ok(name)
+    }
+
+    pub(super) fn value_type(&mut self) -> Result<ValueType> {
+        let offset = self.at;
+        let id = u32::read(self)?;
+        ValueType::from_id(id).ok_or(GgufError::UnknownValueType { id, offset })
+    }
+}
+
+/// Something with a layout in the file.
+pub(super) trait Element: Sized {
+    /// The fewest bytes that one takes.
+    const MIN_BYTES: usize;
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self>;
+
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+macro_rules! numbers {
+    ($($ty:ty),*) => {$(
+        impl Element for $ty {
+            const MIN_BYTES: usize = size_of::<$ty>();
+
+            fn read(reader: &mut Reader<'_>) -> Result<Self> {
+                reader.array().map(Self::from_le_bytes)
+            }
+
+            fn write(&self, out: &mut Vec<u8>) {
+                out.extend(self.to_le_bytes());
+            }
+        }
+    )*};
+}
+
+numbers!(u8, i8, u16, i16, u32, i32, f32, u64, i64, f64);
+
+impl Element for bool {
+    const MIN_BYTES: usize = 1;
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let offset = reader.at;
+        match u8::read(reader)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(GgufError::BadBool { value, offset }),
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+}
+
+impl Element for String {
+    const MIN_BYTES: usize = 8;
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let length = u64::read(reader)?;
+        let offset = reader.at;
+        let bytes = reader.take(length)?;
+        std::str::from_utf8(bytes).map(Self::from).map_err(|_| GgufError::BadUtf8 { offset })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        write_str(self, out);
+    }
+}
+
+pub(super) fn write_str(text: &str, out: &mut Vec<u8>) {
+    (text.len() as u64).write(out);
+    out.extend(text.as_bytes());
+}
+
+impl<T: Element> Element for Vec<T> {
+    const MIN_BYTES: usize = 8;
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let count = reader.count("array elements", T::MIN_BYTES)?;
+        (0..count).map(|_| T::read(reader)).collect()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).write(out);
+        for item in self {
+            item.write(out);
+        }
+    }
+}
+
+impl Element for Array {
+    const MIN_BYTES: usize = 12;
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        if reader.depth == MAX_DEPTH {
+            return Err(GgufError::TooDeep { offset: reader.at, limit: MAX_DEPTH });
+        }
+        reader.depth += 1;
+        let kind = reader.value_type()?;
+        let array = Self::read_items(kind, reader);
+        reader.depth -= 1;
+        array
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.element_type().id().write(out);
+        self.write_items(out);
+    }
+}

@@ -1,0 +1,302 @@
+//! The parser: bytes in, checked metadata and tensor positions out.
+
+use std::collections::HashMap;
+
+use super::codec::{Element, Reader};
+use super::{
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, MAGIC, Metadata, Result, TensorType, VERSION, Value, align_up,
+};
+
+/// The fewest bytes of a metadata pair (key of one byte, type, value of one byte) and of a tensor's description.
+const MIN_PAIR: usize = 8 + 1 + 4 + 1;
+const MIN_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
+
+/// A parsed file: everything but the tensors' bytes, which stay where they are.
+#[derive(Debug, Clone)]
+pub struct Gguf {
+    metadata: Metadata,
+    tensors: Vec<TensorInfo>,
+    index: HashMap<String, usize>,
+    alignment: u32,
+}
+
+/// Where a tensor lies and what shape it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The name, unique in the file.
+    pub name: String,
+    /// One to four dimensions, none of them 0, innermost (the row length) first.
+    pub dims: Vec<u64>,
+    /// How the elements are stored.
+    pub dtype: TensorType,
+    /// The first byte, from the start of the file.
+    pub offset: usize,
+    /// Bytes.
+    pub size: usize,
+}
+
+impl Gguf {
+    /// Parses and checks a whole file.
+    ///
+    /// Tensors may be listed in any order, but their bytes must follow each other with no more than padding between
+    /// them: ggml itself refuses other files, and holes are only good for hiding something. Bytes after the last tensor
+    /// are accepted, since some writers pad the end; nothing ever reads them.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        read_version(&mut reader, bytes)?;
+        let tensor_count = reader.count("tensors", MIN_TENSOR)?;
+        let pair_count = reader.count("metadata pairs", MIN_PAIR)?;
+        let metadata = read_metadata(&mut reader, pair_count)?;
+        let alignment = alignment(&metadata)?;
+        let entries: Vec<Entry> = (0..tensor_count).map(|_| Entry::read(&mut reader)).collect::<Result<_>>()?;
+        let index = index(&entries)?;
+
+        let data = Data { start: align_up(reader.position() as u64, alignment), alignment, file: bytes.len() };
+        let tensors: Vec<TensorInfo> = entries.into_iter().map(|entry| data.place(entry)).collect::<Result<_>>()?;
+        data.check_layout(&tensors)?;
+        Ok(Self { metadata, tensors, index, alignment })
+    }
+
+    /// The key-value pairs.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// All tensors, in the order in which the file lists them.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor with this name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.index.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// What the tensors' offsets in the data section are multiples of.
+    pub fn alignment(&self) -> u32 {
+        self.alignment
+    }
+}
+
+impl TensorInfo {
+    /// The bytes of the tensor in the file that it was parsed from.
+    ///
+    /// # Panics
+    /// If `file` is another, shorter one.
+    pub fn bytes<'a>(&self, file: &'a [u8]) -> &'a [u8] {
+        &file[self.offset..][..self.size]
+    }
+
+    /// The length of a row.
+    pub fn cols(&self) -> usize {
+        self.dims[0] as usize
+    }
+
+    /// The number of rows: the product of all dimensions but the innermost.
+    pub fn rows(&self) -> usize {
+        self.elements() / self.cols()
+    }
+
+    /// The dimensions as row-major code writes them: outermost first, the row length last.
+    pub fn shape(&self) -> Vec<usize> {
+        self.dims.iter().rev().map(|&dim| dim as usize).collect()
+    }
+
+    /// The number of elements.
+    pub fn elements(&self) -> usize {
+        self.dims.iter().product::<u64>() as usize
+    }
+}
+
+fn read_version(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() {
+        return Err(GgufError::Empty);
+    }
+    let magic = reader.array()?;
+    if magic != MAGIC {
+        return Err(GgufError::NotGguf { magic });
+    }
+    match u32::read(reader)? {
+        VERSION => Ok(()),
+        // A big-endian file has the same magic; its small version number stands in the other bytes.
+        version if matches!(version.swap_bytes(), 1..0x1_0000) => Err(GgufError::BigEndian),
+        version => Err(GgufError::UnsupportedVersion { version }),
+    }
+}
+
+fn read_metadata(reader: &mut Reader<'_>, count: u64) -> Result<Metadata> {
+    let mut metadata = Metadata::default();
+    for _ in 0..count {
+        let key = reader.name("metadata key")?;
+        let kind = reader.value_type()?;
+        metadata.insert(key, Value::read(kind, reader)?)?;
+    }
+    Ok(metadata)
+}
+
+/// The alignment that the metadata names, checked.
+pub(super) fn alignment(metadata: &Metadata) -> Result<u32> {
+    let alignment = metadata.opt_u32(ALIGNMENT_KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
+    // At least 8 by the specification; at most the largest page in use, since padding costs file space.
+    let sensible = alignment.is_power_of_two() && (8..=65536).contains(&alignment);
+    if sensible { Ok(alignment) } else { Err(GgufError::BadAlignment { alignment }) }
+}
+
+fn index(entries: &[Entry]) -> Result<HashMap<String, usize>> {
+    let mut index = HashMap::new();
+    for (i, Entry { name, .. }) in entries.iter().enumerate() {
+        if index.insert(name.clone(), i).is_some() {
+            return Err(GgufError::DuplicateTensor { tensor: name.clone() });
+        }
+    }
+    Ok(index)
+}
+
+/// A tensor's description as the file has it, with its offset in the data section.
+struct Entry {
+    name: String,
+    dims: Vec<u64>,
+    dtype: TensorType,
+    size: usize,
+    offset: u64,
+}
+
+impl Entry {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let name = reader.name("tensor name")?;
+        let dims = read_dims(&name, reader)?;
+        let id = u32::read(reader)?;
+        let dtype = TensorType::from_id(id).ok_or_else(|| GgufError::UnknownTensorType { tensor: name.clone(), id })?;
+        let size = size(&name, &dims, dtype)?;
+        Ok(Self { name, dims, dtype, size, offset: u64::read(reader)? })
+    }
+}
+
+fn read_dims(tensor: &str, reader: &mut Reader<'_>) -> Result<Vec<u64>> {
+    let rank = u32::read(reader)?;
+    check_rank(tensor, rank.into())?;
+    (0..rank).map(|_| u64::read(reader)).collect()
+}
+
+fn check_rank(tensor: &str, rank: u64) -> Result<()> {
+    if (1..=4).contains(&rank) { Ok(()) } else { Err(GgufError::BadRank { tensor: tensor.to_owned(), rank }) }
+}
+
+/// The size in bytes of a tensor, after every check of its shape.
+pub(super) fn size(tensor: &str, dims: &[u64], dtype: TensorType) -> Result<usize> {
+    let name = || tensor.to_owned();
+    check_rank(tensor, dims.len() as u64)?;
+    if dims.contains(&0) {
+        return Err(GgufError::ZeroDimension { tensor: name() });
+    }
+    let too_large = || GgufError::TooLarge { tensor: name() };
+    let elements = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim)).ok_or_else(too_large)?;
+    let elements = usize::try_from(elements).map_err(|_| too_large())?;
+    let cols = dims[0] as usize;
+    if !cols.is_multiple_of(dtype.block_len()) {
+        return Err(GgufError::RaggedRow { tensor: name(), cols, dtype });
+    }
+    dtype.row_bytes(elements).ok_or_else(too_large)
+}
+
+/// The data section: where it starts (`None`: nowhere) and what it is checked against.
+struct Data {
+    start: Option<u64>,
+    alignment: u32,
+    file: usize,
+}
+
+impl Data {
+    fn place(&self, Entry { name, dims, dtype, size, offset }: Entry) -> Result<TensorInfo> {
+        if !offset.is_multiple_of(self.alignment.into()) {
+            return Err(GgufError::Misaligned { tensor: name, offset, alignment: self.alignment });
+        }
+        match self.absolute(offset, size) {
+            Some(offset) => Ok(TensorInfo { name, dims, dtype, offset, size }),
+            None => Err(GgufError::PastEnd { tensor: name, offset, size, file: self.file }),
+        }
+    }
+
+    /// The offset from the start of the file; `None` if not all of the `size` bytes there are inside it.
+    fn absolute(&self, offset: u64, size: usize) -> Option<usize> {
+        let start = usize::try_from(self.start?.checked_add(offset)?).ok()?;
+        (start.checked_add(size)? <= self.file).then_some(start)
+    }
+
+    /// Checks that the tensors, which are aligned and inside the file, follow each other. No sum of sizes is ever
+    /// computed, so none can wrap.
+    fn check_layout(&self, tensors: &[TensorInfo]) -> Result<()> {
+        let mut sorted: Vec<&TensorInfo> = tensors.iter().collect();
+        sorted.sort_by_key(|tensor| tensor.offset);
+        let mut previous: Option<&TensorInfo> = None;
+        for tensor in sorted {
+            self.check_neighbours(previous, tensor)?;
+            previous = Some(tensor);
+        }
+        Ok(())
+    }
+
+    fn check_neighbours(&self, previous: Option<&TensorInfo>, tensor: &TensorInfo) -> Result<()> {
+        let end = previous.map_or(self.start, |p| align_up((p.offset + p.size) as u64, self.alignment));
+        let end = end.map_or(usize::MAX, |end| end as usize);
+        if let Some(previous) = previous.filter(|_| tensor.offset < end) {
+            return Err(GgufError::Overlap { first: previous.name.clone(), second: tensor.name.clone() });
+        }
+        match tensor.offset - end {
+            0 => Ok(()),
+            bytes => Err(GgufError::Hole { tensor: tensor.name.clone(), bytes }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::Writer;
+
+    fn two_tensors() -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.set("general.name", "x").unwrap();
+        writer.tensor("a", &[3], TensorType::F32, vec![1; 12]).unwrap();
+        writer.tensor("b", &[32, 2, 2], TensorType::Q8_0, vec![2; 136]).unwrap();
+        writer.to_bytes()
+    }
+
+    #[test]
+    fn tensors_are_found_by_name_with_shape_and_bytes() {
+        let bytes = two_tensors();
+        let gguf = Gguf::parse(&bytes).unwrap();
+        let b = gguf.tensor("b").unwrap();
+        assert_eq!((b.cols(), b.rows(), b.elements(), b.size), (32, 4, 128, 136));
+        assert_eq!(b.bytes(&bytes), [2; 136]);
+        assert_eq!(gguf.tensors()[0].bytes(&bytes), [1; 12]);
+        assert!(gguf.tensor("c").is_none());
+    }
+
+    #[test]
+    fn trailing_bytes_are_ignored_and_missing_padding_at_the_end_is_fine() {
+        let mut bytes = two_tensors();
+        bytes.extend([0xAA; 100]);
+        assert_eq!(Gguf::parse(&bytes).unwrap().tensors().len(), 2);
+        let end = Gguf::parse(&bytes).unwrap().tensor("b").map(|b| b.offset + b.size).unwrap();
+        assert!(Gguf::parse(&bytes[..end]).is_ok());
+        assert!(matches!(Gguf::parse(&bytes[..end - 1]), Err(GgufError::PastEnd { .. })));
+    }
+
+    #[test]
+    fn every_proper_prefix_up_to_the_data_is_an_error() {
+        let bytes = two_tensors();
+        let end = Gguf::parse(&bytes).unwrap().tensor("b").map(|b| b.offset + b.size).unwrap();
+        for length in 0..end {
+            assert!(Gguf::parse(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn sizes_that_wrap_are_refused() {
+        let wraps: &[u64] = &[1 << 32, 1 << 32, 2];
+        assert!(matches!(size("t", wraps, TensorType::F32), Err(GgufError::TooLarge { .. })));
+        // Fits as a count, wraps as bytes.
+        assert!(matches!(size("t", &[1 << 62, 3], TensorType::F32), Err(GgufError::TooLarge { .. })));
+    }
+}

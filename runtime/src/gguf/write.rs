@@ -1,0 +1,262 @@
+//! The writer: metadata and tensors in, a file out, whole or not at all.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::codec::{Element, write_str};
+use super::parse::{alignment, size};
+use super::{ALIGNMENT_KEY, GgufError, MAGIC, Metadata, Result, TensorType, VERSION, Value, align_up, atomic};
+
+/// The longest tensor name that ggml loads (`GGML_MAX_NAME` less its terminating zero).
+const MAX_NAME: usize = 63;
+
+/// Collects metadata and tensors and writes them as GGUF v3. Tensors may borrow their bytes from a mapped file, so that
+/// a merge of large files needs little memory.
+///
+/// Whatever it accepts, [`super::Gguf::parse`] reads back; what it reads from a file of this writer, it writes again
+/// byte for byte.
+#[derive(Debug, Default)]
+pub struct Writer<'a> {
+    metadata: Metadata,
+    tensors: Vec<Tensor<'a>>,
+    names: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Tensor<'a> {
+    name: String,
+    dims: Vec<u64>,
+    dtype: TensorType,
+    data: Cow<'a, [u8]>,
+}
+
+impl<'a> Writer<'a> {
+    /// A file with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a metadata pair. `general.alignment` is obeyed.
+    ///
+    /// # Errors
+    /// If the key is empty or was set before, or the alignment is not one.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<&mut Self> {
+        if key.is_empty() {
+            return Err(GgufError::EmptyName { what: "metadata key", offset: 0 });
+        }
+        self.metadata.insert(key.to_owned(), value.into())?;
+        if key == ALIGNMENT_KEY {
+            alignment(&self.metadata)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds a tensor; `dims` are innermost first, as in [`super::TensorInfo`].
+    ///
+    /// # Errors
+    /// If the name is empty, too long or taken, the shape is not one that the parser accepts, or `data` has another
+    /// size than it says.
+    pub fn tensor(
+        &mut self,
+        name: &str,
+        dims: &[u64],
+        dtype: TensorType,
+        data: impl Into<Cow<'a, [u8]>>,
+    ) -> Result<&mut Self> {
+        let tensor = Tensor { name: name.to_owned(), dims: dims.to_owned(), dtype, data: data.into() };
+        tensor.check()?;
+        if !self.names.insert(tensor.name.clone()) {
+            return Err(GgufError::DuplicateTensor { tensor: tensor.name });
+        }
+        self.tensors.push(tensor);
+        Ok(self)
+    }
+
+    /// Writes the file: to a temporary one in the same folder, which takes the name `path` only once all of it is on the
+    /// disk. Whatever happens, `path` is either as before or complete.
+    ///
+    /// # Errors
+    /// [`GgufError::Io`]; the temporary file is removed.
+    pub fn write_to(&self, path: &Path) -> Result<()> {
+        atomic::write(path, |out| self.emit(out)).map_err(|source| GgufError::Io { path: path.to_owned(), source })
+    }
+
+    /// The file as bytes, for tests and small files.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head();
+        for tensor in &self.tensors {
+            bytes.extend(&*tensor.data);
+            bytes.resize(bytes.len() + self.padding(tensor.data.len()), 0);
+        }
+        bytes
+    }
+
+    fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(&self.head())?;
+        for tensor in &self.tensors {
+            out.write_all(&tensor.data)?;
+            out.write_all(&vec![0; self.padding(tensor.data.len())])?;
+        }
+        Ok(())
+    }
+
+    /// Everything up to the data section.
+    fn head(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        VERSION.write(&mut out);
+        (self.tensors.len() as u64).write(&mut out);
+        (self.metadata.len() as u64).write(&mut out);
+        self.write_metadata(&mut out);
+        self.write_tensors(&mut out);
+        out.resize(out.len() + self.padding(out.len()), 0);
+        out
+    }
+
+    fn write_metadata(&self, out: &mut Vec<u8>) {
+        for (key, value) in self.metadata.iter() {
+            write_str(key, out);
+            value.value_type().id().write(out);
+            value.write(out);
+        }
+    }
+
+    fn write_tensors(&self, out: &mut Vec<u8>) {
+        let mut offset = 0;
+        for Tensor { name, dims, dtype, data } in &self.tensors {
+            name.write(out);
+            (dims.len() as u32).write(out);
+            for dim in dims {
+                dim.write(out);
+            }
+            dtype.id().write(out);
+            (offset as u64).write(out);
+            offset += data.len() + self.padding(data.len());
+        }
+    }
+
+    /// Bytes between the end of something `length` bytes long and the next aligned position.
+    fn padding(&self, length: usize) -> usize {
+        let alignment = alignment(&self.metadata).expect("checked by `set`");
+        align_up(length as u64, alignment).expect("lengths of slices are below isize::MAX") as usize - length
+    }
+}
+
+impl Tensor<'_> {
+    fn check(&self) -> Result<()> {
+        if self.name.is_empty() {
+            return Err(GgufError::EmptyName { what: "tensor name", offset: 0 });
+        }
+        if self.name.len() > MAX_NAME {
+            return Err(GgufError::LongName { tensor: self.name.clone(), limit: MAX_NAME });
+        }
+        let expected = size(&self.name, &self.dims, self.dtype)?;
+        if self.data.len() != expected {
+            return Err(GgufError::WrongSize { tensor: self.name.clone(), expected, found: self.data.len() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::gguf::{Array, Gguf};
+
+    fn sample() -> Writer<'static> {
+        let mut writer = Writer::new();
+        let values: [(&str, Value); 15] = [
+            ("general.name", "sample".into()),
+            ("u8", 1u8.into()),
+            ("i8", (-1i8).into()),
+            ("u16", 2u16.into()),
+            ("i16", (-2i16).into()),
+            ("u32", 3u32.into()),
+            ("i32", (-3i32).into()),
+            ("u64", 4u64.into()),
+            ("i64", (-4i64).into()),
+            ("f32", 1.5f32.into()),
+            ("f64", 2.5f64.into()),
+            ("bool", true.into()),
+            ("strings", vec![String::new(), "é".to_owned()].into()),
+            ("nested", vec![Array::I32(vec![1, -1]), Array::Bool(vec![false])].into()),
+            ("empty", Vec::<u64>::new().into()),
+        ];
+        for (key, value) in values {
+            writer.set(key, value).unwrap();
+        }
+        writer.tensor("odd", &[3, 1, 1, 2], TensorType::F16, vec![7; 12]).unwrap();
+        writer.tensor("blocks", &[64], TensorType::Q4_0, vec![9; 36]).unwrap();
+        writer
+    }
+
+    fn rewrite(bytes: &[u8]) -> Vec<u8> {
+        let gguf = Gguf::parse(bytes).unwrap();
+        let mut writer = Writer::new();
+        for (key, value) in gguf.metadata().iter() {
+            writer.set(key, value.clone()).unwrap();
+        }
+        for tensor in gguf.tensors() {
+            writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(bytes)).unwrap();
+        }
+        writer.to_bytes()
+    }
+
+    #[test]
+    fn parsing_and_rewriting_gives_the_same_bytes() {
+        let bytes = sample().to_bytes();
+        assert_eq!(rewrite(&bytes), bytes);
+        let nothing = Writer::new().to_bytes();
+        assert_eq!(rewrite(&nothing), nothing);
+    }
+
+    #[test]
+    fn another_alignment_is_obeyed() {
+        let mut writer = sample();
+        writer.set(ALIGNMENT_KEY, 4096u32).unwrap();
+        let bytes = writer.to_bytes();
+        let gguf = Gguf::parse(&bytes).unwrap();
+        assert!(gguf.tensors().iter().all(|tensor| tensor.offset.is_multiple_of(4096)));
+        assert_eq!(rewrite(&bytes), bytes);
+    }
+
+    #[test]
+    fn what_the_parser_would_refuse_is_refused() {
+        let mut w = sample();
+        assert!(matches!(w.set("u8", 1u8), Err(GgufError::DuplicateKey { .. })));
+        assert!(matches!(w.set("", 1u8), Err(GgufError::EmptyName { .. })));
+        assert!(matches!(w.set(ALIGNMENT_KEY, 24u32), Err(GgufError::BadAlignment { alignment: 24 })));
+        let f32 = TensorType::F32;
+        assert!(matches!(w.tensor("odd", &[1], f32, vec![0; 4]), Err(GgufError::DuplicateTensor { .. })));
+        assert!(matches!(w.tensor("", &[1], f32, vec![0; 4]), Err(GgufError::EmptyName { .. })));
+        assert!(matches!(w.tensor(&"x".repeat(64), &[1], f32, vec![0; 4]), Err(GgufError::LongName { .. })));
+        assert!(matches!(w.tensor("t", &[], f32, vec![]), Err(GgufError::BadRank { rank: 0, .. })));
+        assert!(matches!(w.tensor("t", &[1; 5], f32, vec![0; 4]), Err(GgufError::BadRank { rank: 5, .. })));
+        assert!(matches!(w.tensor("t", &[2, 0], f32, vec![]), Err(GgufError::ZeroDimension { .. })));
+        assert!(matches!(w.tensor("t", &[2], f32, vec![0; 4]), Err(GgufError::WrongSize { expected: 8, .. })));
+        let ragged = w.tensor("t", &[33], TensorType::Q8_0, vec![0; 34]);
+        assert!(matches!(ragged, Err(GgufError::RaggedRow { cols: 33, .. })));
+    }
+
+    #[test]
+    fn files_appear_whole_or_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("ollm-write-{}", std::process::id()));
+        let path = folder.join("sample.gguf");
+        assert!(matches!(sample().write_to(&path), Err(GgufError::Io { .. })));
+        assert!(!folder.exists());
+
+        fs::create_dir(&folder).unwrap();
+        fs::write(&path, "old").unwrap();
+        sample().write_to(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), sample().to_bytes());
+        // A folder in the way makes the last step fail.
+        let taken = folder.join("taken");
+        fs::create_dir(&taken).unwrap();
+        assert!(sample().write_to(&taken).is_err());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "a temporary file was left");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,203 @@
+//! What logits say: their soft maximum, the probability of a token, the most probable tokens.
+//!
+//! Every function checks its logits first. A NaN, a positive infinity, or a row without one possible token is an error
+//! that names the place, never a silent token 0.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// Why a row of logits cannot be read as a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogitsError {
+    /// There are no logits at all.
+    Empty,
+    /// The logit of this token is NaN or positive infinity.
+    NotFinite {
+        /// The token.
+        token: usize,
+    },
+    /// Every logit is negative infinity: no token is possible.
+    Impossible,
+    /// The token asked for is not in the vocabulary.
+    TokenOutOfRange {
+        /// The token.
+        token: u32,
+        /// The number of logits.
+        vocabulary: usize,
+    },
+}
+
+impl fmt::Display for LogitsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "there are no logits to choose from"),
+            Self::NotFinite { token } => {
+                write!(f, "the logit of token {token} is NaN or infinite: the model file may be damaged")
+            }
+            Self::Impossible => write!(f, "every logit is negative infinity: no token is possible"),
+            Self::TokenOutOfRange { token, vocabulary } => {
+                write!(f, "token {token} is not in the vocabulary of {vocabulary} tokens")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LogitsError {}
+
+/// One token and its logit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Candidate {
+    pub(crate) token: u32,
+    pub(crate) logit: f32,
+}
+
+impl Candidate {
+    /// Higher logits come first; of equal ones the lower token. Total, because logits are checked to hold no NaN.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that sort_by and min_by take")]
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        other.logit.partial_cmp(&self.logit).unwrap_or(Ordering::Equal).then(self.token.cmp(&other.token))
+    }
+}
+
+/// The candidates of a row of logits, in the order of their tokens.
+pub(crate) fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + '_ {
+    (0..).zip(logits).map(|(token, &logit)| Candidate { token, logit })
+}
+
+/// The most probable token and its logit; of equal ones the lowest token.
+pub fn argmax(logits: &[f32]) -> Result<(u32, f32), LogitsError> {
+    if let Some(token) = logits.iter().position(|l| l.is_nan() || *l == f32::INFINITY) {
+        return Err(LogitsError::NotFinite { token });
+    }
+    let best = candidates(logits).min_by(Candidate::order).ok_or(LogitsError::Empty)?;
+    if best.logit == f32::NEG_INFINITY { Err(LogitsError::Impossible) } else { Ok((best.token, best.logit)) }
+}
+
+/// `ln(sum(exp(logits)))`: what a logit is reduced by to become a natural log-probability.
+pub fn log_sum_exp(logits: &[f32]) -> Result<f64, LogitsError> {
+    let (_, max) = argmax(logits)?;
+    Ok(f64::from(max) + sum_exp(logits, max).ln())
+}
+
+/// The natural log-probability of `token` under the softmax of `logits`.
+pub fn log_softmax_at(logits: &[f32], token: u32) -> Result<f32, LogitsError> {
+    let sum = log_sum_exp(logits)?;
+    let logit = logits.get(token as usize).ok_or(LogitsError::TokenOutOfRange { token, vocabulary: logits.len() })?;
+    Ok((f64::from(*logit) - sum) as f32)
+}
+
+/// The `m` most probable tokens with their probabilities, best first; of equal ones the lowest token first.
+pub fn top_m(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
+    let sum = log_sum_exp(logits)?;
+    let mut best: Vec<Candidate> = candidates(logits).collect();
+    keep_best(&mut best, m);
+    Ok(best.iter().map(|c| (c.token, exp(f64::from(c.logit) - sum) as f32)).collect())
+}
+
+/// Keeps the `n` best candidates, sorted, without sorting the others.
+pub(crate) fn keep_best(candidates: &mut Vec<Candidate>, n: usize) {
+    if n == 0 {
+        return candidates.clear();
+    }
+    sort_front(candidates, n);
+    candidates.truncate(n);
+}
+
+/// Brings the `n` best candidates to the front, sorted, and leaves the others behind them in some order.
+pub(crate) fn sort_front(candidates: &mut [Candidate], n: usize) {
+    let n = n.min(candidates.len());
+    if (1..candidates.len()).contains(&n) {
+        candidates.select_nth_unstable_by(n - 1, Candidate::order);
+    }
+    candidates[..n].sort_unstable_by(Candidate::order);
+}
+
+/// `sum(exp(logits - max))`. Four partial sums let the compiler keep several exponentials in flight.
+fn sum_exp(logits: &[f32], max: f32) -> f64 {
+    let weight = |logit: f32| exp(f64::from(logit) - f64::from(max));
+    let mut sums = [0.0; 4];
+    let quads = logits.chunks_exact(4);
+    let rest: f64 = quads.remainder().iter().map(|&l| weight(l)).sum();
+    for quad in quads {
+        for (sum, &logit) in sums.iter_mut().zip(quad) {
+            *sum += weight(logit);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+/// e^x for x <= 0 in additions and multiplications only, which IEEE 754 defines to the last bit: the choice that a seed
+/// makes must not depend on the C library of the platform, as `f64::exp` does. Relative error below 1e-14.
+pub(crate) fn exp(x: f64) -> f64 {
+    const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
+    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    // Below this 2^k leaves the normal range; what is not a number has no weight either.
+    if x.is_nan() || x < -700.0 {
+        return 0.0;
+    }
+    let k = (x * std::f64::consts::LOG2_E).round_ties_even();
+    let r = (x - k * LN2_HIGH) - k * LN2_LOW;
+    // Taylor's series up to r^12 / 12!, by Horner: |r| <= ln(2) / 2 leaves a remainder of 2e-16.
+    let series = (1..=12).rev().fold(1.0, |sum, n| 1.0 + sum * r / f64::from(n));
+    series * f64::from_bits(((k as i64 + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_the_library() {
+        for i in 0..=70_000 {
+            let x = -f64::from(i) / 100.0;
+            let error = (exp(x) / x.exp() - 1.0).abs();
+            assert!(error < 1e-14, "exp({x}) is off by {error:e}");
+        }
+        assert!([-701.0, f64::NEG_INFINITY, f64::NAN].iter().all(|&x| exp(x) == 0.0));
+    }
+
+    #[test]
+    fn probabilities_are_those_of_the_softmax() {
+        let logits = [1.0_f32, 2.0, 3.0, f32::NEG_INFINITY, 2.0];
+        let sum: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
+        for (token, &logit) in logits.iter().enumerate() {
+            let expected = (f64::from(logit).exp() / sum).ln() as f32;
+            let got = log_softmax_at(&logits, token as u32).unwrap();
+            assert!(got.to_bits() == expected.to_bits() || (got - expected).abs() < 1e-6, "{token}: {got} {expected}");
+        }
+    }
+
+    #[test]
+    fn the_best_come_first_and_ties_by_token() {
+        let logits = [0.5_f32, 2.0, -0.0, 2.0, 0.0];
+        let tokens = |m| top_m(&logits, m).unwrap().iter().map(|t| t.0).collect::<Vec<_>>();
+        assert_eq!(tokens(0), []);
+        assert_eq!(tokens(1), [1]);
+        assert_eq!(tokens(4), [1, 3, 0, 2]);
+        assert_eq!(tokens(9), [1, 3, 0, 2, 4]);
+        let total: f32 = top_m(&logits, 5).unwrap().iter().map(|t| t.1).sum();
+        assert!((total - 1.0).abs() < 1e-6);
+        assert_eq!(argmax(&logits), Ok((1, 2.0)));
+    }
+
+    #[test]
+    fn what_is_no_distribution_is_an_error() {
+        let nan = [0.0, f32::NAN];
+        let infinite = [f32::INFINITY, 0.0];
+        let impossible = [f32::NEG_INFINITY; 3];
+        assert_eq!(argmax(&[]), Err(LogitsError::Empty));
+        assert_eq!(log_sum_exp(&nan), Err(LogitsError::NotFinite { token: 1 }));
+        assert_eq!(top_m(&infinite, 1), Err(LogitsError::NotFinite { token: 0 }));
+        assert_eq!(top_m(&impossible, 1), Err(LogitsError::Impossible));
+        let outside = LogitsError::TokenOutOfRange { token: 2, vocabulary: 2 };
+        assert_eq!(log_softmax_at(&[0.0, 1.0], 2), Err(outside));
+    }
+
+    #[test]
+    fn a_large_vocabulary_keeps_its_precision() {
+        let logits: Vec<f32> = (0..150_000).map(|i| (i % 37) as f32 * -0.5).collect();
+        let reference: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum::<f64>().ln();
+        assert!((log_sum_exp(&logits).unwrap() - reference).abs() < 1e-10);
+    }
+}

@@ -1,0 +1,84 @@
+//! What can be wrong with a well-formed GGUF file that should be a backbone.
+
+use std::fmt;
+
+use crate::gguf::GgufError;
+
+/// Why a file cannot be used as a backbone or plugin.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A metadata key is missing or has the wrong type.
+    Metadata(GgufError),
+    /// `general.architecture` names a family this runtime does not know.
+    UnknownArchitecture(String),
+    /// A metadata value makes no sense, alone or beside another.
+    InvalidValue {
+        /// The key.
+        key: String,
+        /// The value, as text.
+        value: String,
+        /// What it has to be.
+        rule: &'static str,
+    },
+    /// The file asks for something this runtime does not do.
+    Unsupported {
+        /// The key that asks for it.
+        key: String,
+        /// The value, as text.
+        value: String,
+    },
+    /// A tensor that the family needs is not in the file.
+    MissingTensor(String),
+    /// A tensor that the family does not have: the network would be another one than the file means.
+    UnexpectedTensor(String),
+    /// A tensor has another shape than the metadata say.
+    TensorShape {
+        /// The tensor.
+        name: String,
+        /// The dimensions in the file, innermost first.
+        found: Vec<u64>,
+        /// The dimensions it has to have.
+        expected: Vec<u64>,
+    },
+    /// A tensor of floats starts at an address where floats cannot be read.
+    Misaligned(String),
+    /// Memory for the state (context, scratch) could not be had.
+    OutOfMemory {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Metadata(error) => error.fmt(f),
+            Self::UnknownArchitecture(name) => {
+                let known: Vec<_> = super::FAMILIES.iter().map(|family| family.name).collect();
+                write!(f, "model architecture {name:?} is not supported; supported: {}", known.join(", "))
+            }
+            Self::InvalidValue { key, value, rule } => write!(f, "metadata key {key} is {value}, but must be {rule}"),
+            Self::Unsupported { key, value } => write!(f, "metadata key {key} is {value}, which is not supported"),
+            Self::MissingTensor(name) => write!(f, "tensor {name} is missing from the file"),
+            Self::UnexpectedTensor(name) => {
+                write!(f, "tensor {name} is not part of this architecture; the file needs something not supported here")
+            }
+            Self::TensorShape { name, found, expected } => {
+                write!(f, "tensor {name} has shape {found:?}, but the metadata ask for {expected:?}")
+            }
+            Self::Misaligned(name) => write!(f, "tensor {name} is not aligned: convert the file to alignment 32"),
+            Self::OutOfMemory { bytes } => {
+                write!(f, "not enough memory for a state of {} MiB: ask for a shorter context", bytes >> 20)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ModelError {}
+
+impl From<GgufError> for ModelError {
+    fn from(error: GgufError) -> Self {
+        Self::Metadata(error)
+    }
+}

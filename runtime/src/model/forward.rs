@@ -1,0 +1,147 @@
+//! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into logits.
+
+use crate::cpu::Pool;
+use crate::ops::{
+    Exec, KvLayer, Matrix, Product, Quantized, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
+};
+
+use super::state::Scratch;
+use super::{Config, Layer, Model, State};
+
+/// Runs `tokens` (all in the vocabulary) at positions `first..`, which follow what the cache holds and fit it. Their
+/// hidden states, after the final norm, are then in [`State::hidden`].
+///
+/// # Panics
+/// If a token or a position is out of range: the session checks them.
+pub fn forward(exec: &mut Exec, model: &Model, state: &mut State, tokens: &[u32], first: usize) {
+    assert!(first + tokens.len() <= state.capacity, "positions are checked by the session");
+    let config = model.config();
+    let scratch = &mut state.scratch;
+    scratch.begin(config, tokens.len());
+    scratch.rope.fill(&config.rope_frequencies, first, tokens.len());
+    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| model.embed(tokens[i], x));
+    for (layer, cache) in model.weights().layers.iter().zip(&mut state.cache) {
+        attention(exec, model, layer, cache, scratch, first);
+        feed_forward(exec, model, layer, scratch);
+    }
+    norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
+}
+
+/// The logits of `hidden` (`[n][hidden]`): `[n][vocab]`. One product over the head's weights, however large `n` is.
+pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quantized, logits: &mut Vec<f32>) {
+    let config = model.config();
+    logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
+    let matrix = model.matrix(&model.weights().head);
+    matmul(exec, hidden, config.hidden, scratch, &mut [Product { matrix, out: logits }]);
+}
+
+impl Scratch {
+    fn begin(&mut self, config: &Config, n: usize) {
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let sizes = [
+            (&mut self.x, config.hidden),
+            (&mut self.normed, config.hidden),
+            (&mut self.query, queries),
+            (&mut self.key, keys),
+            (&mut self.value, keys),
+            (&mut self.mixed, queries),
+            (&mut self.gate, config.ffn),
+            (&mut self.up, config.ffn),
+        ];
+        for (buffer, width) in sizes {
+            buffer.resize(n * width, 0.0);
+        }
+    }
+}
+
+/// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
+fn attention(exec: &mut Exec, model: &Model, layer: &Layer, cache: &mut KvLayer, s: &mut Scratch, first: usize) {
+    let config = model.config();
+    s.normed.copy_from_slice(&s.x);
+    norm(exec, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
+    let mut products = [
+        Product { matrix: model.matrix(&layer.query), out: &mut s.query },
+        Product { matrix: model.matrix(&layer.key), out: &mut s.key },
+        Product { matrix: model.matrix(&layer.value), out: &mut s.value },
+    ];
+    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
+    let [query_norm, key_norm] = match &layer.qk_norm {
+        Some([query, key]) => [Some(query), Some(key)],
+        None => [None, None],
+    };
+    place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, &s.rope);
+    place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, &s.rope);
+    add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
+    let width = config.kv_heads * config.head_dim;
+    for (i, (key, value)) in s.key.chunks_exact(width).zip(s.value.chunks_exact(width)).enumerate() {
+        cache.store(first + i, key, value);
+    }
+    attend(exec, cache, first, &s.query, &mut s.mixed);
+    let width = config.heads * config.head_dim;
+    add_product(exec, model.matrix(&layer.output), width, &s.mixed, &mut s.x, &mut s.normed, &mut s.quantized);
+    add_bias(&mut exec.pool, &mut s.x, layer.output_bias.as_ref());
+}
+
+/// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.
+fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch) {
+    let config = model.config();
+    s.normed.copy_from_slice(&s.x);
+    norm(exec, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
+    let mut products = [
+        Product { matrix: model.matrix(&layer.gate), out: &mut s.gate },
+        Product { matrix: model.matrix(&layer.up), out: &mut s.up },
+    ];
+    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
+    let (isa, up, ffn) = (exec.isa, &s.up, config.ffn);
+    for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| swiglu(isa, gate, &up[i * ffn..]));
+    add_product(exec, model.matrix(&layer.down), ffn, &s.gate, &mut s.x, &mut s.normed, &mut s.quantized);
+}
+
+/// `x += W input`, by way of `scratch`.
+fn add_product(
+    exec: &mut Exec,
+    matrix: Matrix<'_>,
+    width: usize,
+    input: &[f32],
+    x: &mut [f32],
+    scratch: &mut [f32],
+    quantized: &mut Quantized,
+) {
+    matmul(exec, input, width, quantized, &mut [Product { matrix, out: scratch }]);
+    add(x, scratch);
+}
+
+/// Normalizes each row of `x`.
+fn norm(exec: &mut Exec, x: &mut [f32], weight: &[f32], epsilon: f32) {
+    let isa = exec.isa;
+    for_each_row(&mut exec.pool, x, weight.len(), |_, x| rms_norm(isa, x, weight, epsilon));
+}
+
+/// Adds `bias` to each row of `x`, if there is one.
+fn add_bias(pool: &mut Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
+    if let Some(bias) = bias {
+        for_each_row(pool, x, bias.len(), |_, x| add(x, bias));
+    }
+}
+
+/// Bias, head norm and rotary embedding of the queries or keys of all tokens.
+fn place_heads(
+    exec: &mut Exec,
+    config: &Config,
+    x: &mut [f32],
+    bias: Option<&Vec<f32>>,
+    weight: Option<&Vec<f32>>,
+    rope: &RopeTable,
+) {
+    add_bias(&mut exec.pool, x, bias);
+    let (isa, dim, epsilon) = (exec.isa, config.head_dim, config.norm_epsilon);
+    let width = x.len() / rope.len();
+    for_each_row(&mut exec.pool, x, width, |i, heads| {
+        for head in heads.chunks_exact_mut(dim) {
+            if let Some(weight) = weight {
+                rms_norm(isa, head, weight, epsilon);
+            }
+            rotate(head, rope, i, config.family.pairing);
+        }
+    });
+}

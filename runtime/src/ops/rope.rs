@@ -1,0 +1,84 @@
+//! Rotary position embedding (Su et al. 2021, arXiv 2104.09864).
+
+/// Which two elements of a head are rotated together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairing {
+    /// `2i` and `2i + 1` (llama files of ggml, whose rows were permuted for it).
+    Adjacent,
+    /// `i` and `i + size / 2` (GPT-NeoX; qwen2, qwen3).
+    Halves,
+}
+
+/// Cosines and sines of positions `first..first + count`: `[count][size / 2]` each.
+#[derive(Debug, Default)]
+pub struct RopeTable {
+    half: usize,
+    count: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl RopeTable {
+    /// Fills the table for `count` positions from `first`, for one frequency a pair (radians a position).
+    pub fn fill(&mut self, frequencies: &[f32], first: usize, count: usize) {
+        (self.half, self.count) = (frequencies.len(), count);
+        self.cos.clear();
+        self.sin.clear();
+        for position in first..first + count {
+            for &frequency in frequencies {
+                let (sin, cos) = (position as f32 * frequency).sin_cos();
+                self.cos.push(cos);
+                self.sin.push(sin);
+            }
+        }
+    }
+
+    /// Positions in the table.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether the table holds no position.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The cosines and sines of the `i`-th position of the table.
+    fn row(&self, i: usize) -> impl Iterator<Item = (f32, f32)> {
+        let range = i * self.half..(i + 1) * self.half;
+        self.cos[range.clone()].iter().copied().zip(self.sin[range].iter().copied())
+    }
+}
+
+/// Rotates the first elements of `head` in place, by the `i`-th position of `table`.
+pub fn rotate(head: &mut [f32], table: &RopeTable, i: usize, pairing: RopePairing) {
+    let half = table.half;
+    let (a, b, step) = match pairing {
+        RopePairing::Adjacent => (0, 1, 2),
+        RopePairing::Halves => (0, half, 1),
+    };
+    for (pair, (cos, sin)) in table.row(i).enumerate() {
+        let (a, b) = (a + pair * step, b + pair * step);
+        let (x, y) = (head[a], head[b]);
+        head[a] = x * cos - y * sin;
+        head[b] = x * sin + y * cos;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_turn_swaps_the_pair() {
+        let mut table = RopeTable::default();
+        table.fill(&[std::f32::consts::FRAC_PI_2, 0.0], 1, 1);
+        let mut adjacent = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rotate(&mut adjacent, &table, 0, RopePairing::Adjacent);
+        let mut halves = [1.0, 2.0, 3.0, 4.0, 5.0];
+        rotate(&mut halves, &table, 0, RopePairing::Halves);
+        let close = |got: [f32; 5], want: [f32; 5]| got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6);
+        assert!(close(adjacent, [-2.0, 1.0, 3.0, 4.0, 5.0]), "{adjacent:?}");
+        assert!(close(halves, [-3.0, 2.0, 1.0, 4.0, 5.0]), "{halves:?}");
+    }
+}

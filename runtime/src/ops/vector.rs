@@ -1,0 +1,230 @@
+//! Operations on single vectors: norm, softmax, the gated activation.
+
+use crate::cpu::{Isa, Kernel, Simd};
+
+/// `e^x`, within 2 units in the last place; 0 to infinity are clamped to the range of normal numbers. NaN stays NaN.
+///
+/// Range reduction to `2^n * e^r`, and the polynomial of Cephes' `expf` (S. Moshier, netlib).
+#[inline(always)]
+fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
+    const POLYNOMIAL: [f32; 6] =
+        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    // ln 2 in two parts, the first with so few bits that its product with n is exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let zero = isa.splat(0.0);
+    let x = isa.max(isa.splat(-87.0), x);
+    let x = isa.sub(zero, isa.max(isa.splat(-88.0), isa.sub(zero, x)));
+    let n = isa.round(isa.mul(x, isa.splat(std::f32::consts::LOG2_E)));
+    let r = isa.fma(n, isa.splat(-LN2_HIGH), x);
+    let r = isa.fma(n, isa.splat(-LN2_LOW), r);
+    let mut p = isa.splat(POLYNOMIAL[0]);
+    for &c in &POLYNOMIAL[1..] {
+        p = isa.fma(p, r, isa.splat(c));
+    }
+    let p = isa.fma(isa.mul(r, r), p, isa.add(r, isa.splat(1.0)));
+    isa.mul(p, isa.pow2(n))
+}
+
+/// Replaces each vector of `LANES` elements of `x` by `f(vector, index)`; the last one is padded with `pad`.
+#[inline(always)]
+fn map<S: Simd>(isa: S, x: &mut [f32], pad: f32, mut f: impl FnMut(S::F32, usize) -> S::F32) {
+    let whole = x.len() / S::LANES * S::LANES;
+    let (vectors, rest) = x.split_at_mut(whole);
+    for (i, chunk) in vectors.chunks_exact_mut(S::LANES).enumerate() {
+        let y = f(isa.load(chunk), i * S::LANES);
+        isa.store(y, chunk);
+    }
+    if !rest.is_empty() {
+        let mut last = padded(rest, pad);
+        let y = f(isa.load(&last), whole);
+        isa.store(y, &mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+}
+
+/// `x` (at most 16 elements) followed by `pad`.
+#[inline(always)]
+fn padded(x: &[f32], pad: f32) -> [f32; 16] {
+    let mut out = [pad; 16];
+    out[..x.len()].copy_from_slice(x);
+    out
+}
+
+/// The vector of `x` that starts at `at`, padded with zeros past the end.
+#[inline(always)]
+fn load_at<S: Simd>(isa: S, x: &[f32], at: usize) -> S::F32 {
+    match x.get(at..at + S::LANES) {
+        Some(chunk) => isa.load(chunk),
+        None => isa.load(&padded(&x[at..], 0.0)),
+    }
+}
+
+/// `x = x / sqrt(mean(x^2) + epsilon) * weight`, in place (Zhang & Sennrich 2019, arXiv 1910.07467).
+///
+/// # Panics
+/// If `weight` is shorter than `x`.
+pub fn rms_norm(isa: Isa, x: &mut [f32], weight: &[f32], epsilon: f32) {
+    assert!(weight.len() >= x.len(), "a norm needs a weight for each element");
+    isa.dispatch(RmsNorm { x, weight, epsilon });
+}
+
+struct RmsNorm<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    epsilon: f32,
+}
+
+impl Kernel for RmsNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        let mut squares = isa.splat(0.0);
+        map(isa, self.x, 0.0, |x, _| {
+            squares = isa.fma(x, x, squares);
+            x
+        });
+        let mean = isa.sum(squares) / self.x.len() as f32;
+        let scale = isa.splat(1.0 / (mean + self.epsilon).sqrt());
+        map(isa, self.x, 0.0, |x, at| isa.mul(isa.mul(x, scale), load_at(isa, self.weight, at)));
+    }
+}
+
+/// `gate = silu(gate) * up`, in place, where `silu(x) = x / (1 + e^-x)` (Shazeer 2020, arXiv 2002.05202).
+///
+/// # Panics
+/// If `up` is shorter than `gate`.
+pub fn swiglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
+    assert!(up.len() >= gate.len(), "a gate needs a value for each element");
+    isa.dispatch(SwiGlu { gate, up: Some(up) });
+}
+
+/// `x = silu(x)`, in place.
+pub fn silu(isa: Isa, x: &mut [f32]) {
+    isa.dispatch(SwiGlu { gate: x, up: None });
+}
+
+struct SwiGlu<'a> {
+    gate: &'a mut [f32],
+    up: Option<&'a [f32]>,
+}
+
+impl Kernel for SwiGlu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        let one = isa.splat(1.0);
+        map(isa, self.gate, 0.0, |x, at| {
+            let y = isa.div(x, isa.add(one, exp(isa, isa.sub(isa.splat(0.0), x))));
+            match self.up {
+                Some(up) => isa.mul(y, load_at(isa, up, at)),
+                None => y,
+            }
+        });
+    }
+}
+
+/// `x = e^(x - max x) / sum`, in place; gives the natural logarithm of the sum of `e^x`. NaN anywhere gives NaN.
+pub fn softmax(isa: Isa, x: &mut [f32]) -> f32 {
+    isa.dispatch(Softmax { x })
+}
+
+pub(super) struct Softmax<'a> {
+    pub(super) x: &'a mut [f32],
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) -> f32 {
+        let mut max = isa.splat(f32::NEG_INFINITY);
+        map(isa, self.x, f32::NEG_INFINITY, |x, _| {
+            max = isa.max(max, x);
+            x
+        });
+        let max = isa.max_lane(max);
+        let mut total = isa.splat(0.0);
+        map(isa, self.x, f32::NEG_INFINITY, |x, _| {
+            let y = exp(isa, isa.sub(x, isa.splat(max)));
+            total = isa.add(total, y);
+            y
+        });
+        let total = isa.sum(total);
+        let scale = isa.splat(1.0 / total);
+        map(isa, self.x, 0.0, |x, _| isa.mul(x, scale));
+        max + total.ln()
+    }
+}
+
+/// `x = x + y`, in place.
+pub fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: [usize; 8] = [1, 3, 4, 15, 16, 17, 64, 577];
+
+    fn wave(n: usize, scale: f32) -> Vec<f32> {
+        (0..n).map(|i| ((i * 37 % 101) as f32 / 50.0 - 1.0) * scale).collect()
+    }
+
+    fn close(got: &[f32], want: impl Iterator<Item = f64>, tolerance: f64) {
+        for (i, (&got, want)) in got.iter().zip(want).enumerate() {
+            assert!((f64::from(got) - want).abs() <= tolerance * want.abs().max(1e-3), "{i}: {got} for {want}");
+        }
+    }
+
+    #[test]
+    fn norm_is_the_formula_on_every_isa() {
+        for isa in Isa::available() {
+            for n in SIZES {
+                let (x, weight) = (wave(n, 3.0), wave(n, 2.0));
+                let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
+                let mut got = x.clone();
+                rms_norm(isa, &mut got, &weight, 1e-5);
+                let want = x.iter().zip(&weight).map(|(&x, &w)| f64::from(x) * f64::from(w) / (mean + 1e-5).sqrt());
+                close(&got, want, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn swiglu_is_the_formula_on_every_isa_and_at_every_scale() {
+        for isa in Isa::available() {
+            for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 10.0, 80.0, 1e4, 1e-6, 5.0, 30.0]) {
+                let (gate, up) = (wave(n, scale), wave(n, 2.0));
+                let mut got = gate.clone();
+                swiglu(isa, &mut got, &up);
+                let want =
+                    gate.iter().zip(&up).map(|(&g, &u)| f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u));
+                close(&got, want, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_is_the_formula_on_every_isa_and_keeps_nan() {
+        for isa in Isa::available() {
+            for n in SIZES {
+                let x = wave(n, 20.0);
+                let total: f64 = x.iter().map(|&x| f64::from(x).exp()).sum();
+                let mut got = x.clone();
+                let log_sum = softmax(isa, &mut got);
+                close(&got, x.iter().map(|&x| f64::from(x).exp() / total), 1e-4);
+                assert!((f64::from(log_sum) - total.ln()).abs() < 1e-4, "{isa:?} {n}");
+                let mut bad = x.clone();
+                bad[n / 2] = f32::NAN;
+                softmax(isa, &mut bad);
+                assert!(bad.iter().all(|x| x.is_nan()), "{isa:?} {n}");
+            }
+        }
+    }
+}

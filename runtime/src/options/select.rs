@@ -1,0 +1,230 @@
+//! Ways to select a latent at each step, and how long a choice is held.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::random::Random;
+use crate::tokenizer::Tokenizer;
+
+/// How a latent is selected.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LatentMode {
+    /// The latent that the policy finds most probable; the lowest index of several.
+    Policy,
+    /// Drawn from the policy, sharpened (below 1) or flattened (above 1) by a temperature above 0.
+    Sample {
+        /// The temperature.
+        temperature: f32,
+    },
+    /// Drawn uniformly.
+    Uniform,
+    /// Always this one.
+    Fixed(usize),
+    /// One after the other; the last one stays.
+    Script(Vec<usize>),
+    /// None: the next token follows the mixture of all options, weighted by the policy.
+    Mixture,
+}
+
+/// How long a selected latent is held.
+#[derive(Clone, Debug, Default)]
+pub enum Hold {
+    /// For one token.
+    #[default]
+    Token,
+    /// To the end of the line.
+    Line(LineEnds),
+    /// For the whole text.
+    All,
+}
+
+/// The tokens that end a line.
+#[derive(Clone, Debug)]
+pub struct LineEnds(Arc<[bool]>);
+
+impl LineEnds {
+    /// The tokens of `tokenizer` whose text contains a line feed.
+    pub fn new(tokenizer: &Tokenizer) -> Self {
+        let ends = |id: u32| tokenizer.token_bytes(id).is_some_and(|bytes| bytes.contains(&b'\n'));
+        Self((0..tokenizer.vocab_size() as u32).map(ends).collect())
+    }
+
+    fn contains(&self, token: u32) -> bool {
+        self.0.get(token as usize).copied().unwrap_or(false)
+    }
+}
+
+/// Why latents cannot be selected that way.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SelectError {
+    /// A latent is not one of the plugin's.
+    LatentOutOfRange {
+        /// The latent.
+        latent: usize,
+        /// The number of options.
+        options: usize,
+    },
+    /// A script without a latent.
+    EmptyScript,
+    /// A temperature that is not a positive number.
+    Temperature(f32),
+}
+
+impl fmt::Display for SelectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LatentOutOfRange { latent, options } => {
+                write!(f, "latent {latent} does not exist: the plugin has {options} options, 0 to {}", options - 1)
+            }
+            Self::EmptyScript => write!(f, "a script of latents needs at least one"),
+            Self::Temperature(t) => write!(f, "the temperature of the policy is {t}, but must be a positive number"),
+        }
+    }
+}
+
+impl std::error::Error for SelectError {}
+
+/// Selects the latents of one text.
+#[derive(Clone, Debug)]
+pub struct Selector {
+    mode: LatentMode,
+    hold: Hold,
+    random: Random,
+    /// Choices made so far.
+    made: usize,
+    held: Option<usize>,
+}
+
+impl Selector {
+    /// A selector for a plugin of `options` options. The same seed gives the same choices.
+    ///
+    /// # Errors
+    /// [`SelectError`] if a latent is out of range, a script is empty, or a temperature is not positive.
+    pub fn new(mode: LatentMode, hold: Hold, options: usize, seed: u64) -> Result<Self, SelectError> {
+        let latents: &[usize] = match &mode {
+            LatentMode::Fixed(latent) => std::slice::from_ref(latent),
+            LatentMode::Script(latents) if latents.is_empty() => return Err(SelectError::EmptyScript),
+            LatentMode::Script(latents) => latents,
+            LatentMode::Sample { temperature } if !(temperature.is_finite() && *temperature > 0.0) => {
+                return Err(SelectError::Temperature(*temperature));
+            }
+            _ => &[],
+        };
+        match latents.iter().find(|&&latent| latent >= options) {
+            Some(&latent) => Err(SelectError::LatentOutOfRange { latent, options }),
+            None => Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None }),
+        }
+    }
+
+    /// The latent of the next token, given the policy's probabilities; `None` for the mixture.
+    pub(crate) fn select(&mut self, policy: &[f32]) -> Option<usize> {
+        if self.mode == LatentMode::Mixture {
+            return None;
+        }
+        let latent = self.held.unwrap_or_else(|| self.choose(policy));
+        self.held = Some(latent);
+        Some(latent)
+    }
+
+    /// Tells which token followed, so that a latent is let go at its boundary.
+    pub(crate) fn observe(&mut self, token: u32) {
+        let boundary = match &self.hold {
+            Hold::Token => true,
+            Hold::Line(ends) => ends.contains(token),
+            Hold::All => false,
+        };
+        if boundary {
+            self.held = None;
+        }
+    }
+
+    fn choose(&mut self, policy: &[f32]) -> usize {
+        self.made += 1;
+        match &self.mode {
+            LatentMode::Policy | LatentMode::Mixture => argmax(policy),
+            LatentMode::Sample { temperature } => draw(policy, *temperature, self.random.unit()),
+            LatentMode::Uniform => self.random.below(policy.len()),
+            LatentMode::Fixed(latent) => *latent,
+            LatentMode::Script(latents) => latents[(self.made - 1).min(latents.len() - 1)],
+        }
+    }
+}
+
+fn argmax(policy: &[f32]) -> usize {
+    (0..policy.len()).rev().max_by(|&a, &b| policy[a].total_cmp(&policy[b])).unwrap_or(0)
+}
+
+/// The latent at `unit` (0 to 1) of the distribution `policy^(1/temperature)`, normalized.
+fn draw(policy: &[f32], temperature: f32, unit: f64) -> usize {
+    let most = policy.iter().copied().fold(0.0, f32::max);
+    let weight = |&p: &f32| (f64::from(p / most)).powf(1.0 / f64::from(temperature));
+    let mut left = unit * policy.iter().map(weight).sum::<f64>();
+    let stop = policy.iter().position(|p| {
+        left -= weight(p);
+        left < 0.0
+    });
+    stop.unwrap_or_else(|| argmax(policy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: [f32; 4] = [0.1, 0.4, 0.4, 0.1];
+
+    fn run(mode: LatentMode, hold: Hold, tokens: &[u32]) -> Vec<Option<usize>> {
+        let mut selector = Selector::new(mode, hold, 4, 1).unwrap();
+        let step = |&token| {
+            let latent = selector.select(&POLICY);
+            selector.observe(token);
+            latent
+        };
+        tokens.iter().map(step).collect()
+    }
+
+    fn some(latents: &[usize]) -> Vec<Option<usize>> {
+        latents.iter().copied().map(Some).collect()
+    }
+
+    #[test]
+    fn each_mode_does_what_it_says() {
+        assert_eq!(run(LatentMode::Policy, Hold::Token, &[0, 0]), some(&[1, 1]));
+        assert_eq!(run(LatentMode::Fixed(3), Hold::Token, &[0, 0]), some(&[3, 3]));
+        assert_eq!(run(LatentMode::Script(vec![2, 0]), Hold::Token, &[0, 0, 0]), some(&[2, 0, 0]));
+        assert_eq!(run(LatentMode::Mixture, Hold::Token, &[0]), [None]);
+    }
+
+    #[test]
+    fn a_latent_is_held_to_its_boundary() {
+        let ends = LineEnds([false, true].into());
+        let script = LatentMode::Script(vec![0, 1, 2]);
+        assert_eq!(run(script.clone(), Hold::Line(ends), &[0, 0, 1, 0, 1, 0]), some(&[0, 0, 0, 1, 1, 2]));
+        assert_eq!(run(script, Hold::All, &[0, 1, 0]), some(&[0, 0, 0]));
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        let count = |mode: LatentMode| {
+            let latents = run(mode, Hold::Token, &[0; 4000]);
+            let share = |z| latents.iter().filter(|&&l| l == Some(z)).count() as f64 / 4000.0;
+            [share(0), share(1), share(2), share(3)]
+        };
+        let near = |got: [f64; 4], want: [f64; 4]| got.iter().zip(want).all(|(a, b)| (a - b).abs() < 0.03);
+        assert!(near(count(LatentMode::Uniform), [0.25; 4]));
+        assert!(near(count(LatentMode::Sample { temperature: 1.0 }), [0.1, 0.4, 0.4, 0.1]));
+        let cold = count(LatentMode::Sample { temperature: 0.5 });
+        assert!(near(cold, [1.0 / 34.0, 16.0 / 34.0, 16.0 / 34.0, 1.0 / 34.0]), "{cold:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_selected_is_refused() {
+        let new = |mode| Selector::new(mode, Hold::Token, 4, 0).err();
+        let out_of_range = Some(SelectError::LatentOutOfRange { latent: 4, options: 4 });
+        assert_eq!(new(LatentMode::Fixed(4)), out_of_range);
+        assert_eq!(new(LatentMode::Script(vec![0, 4])), out_of_range);
+        assert_eq!(new(LatentMode::Script(vec![])), Some(SelectError::EmptyScript));
+        assert_eq!(new(LatentMode::Sample { temperature: 0.0 }), Some(SelectError::Temperature(0.0)));
+        assert!(new(LatentMode::Sample { temperature: f32::NAN }).is_some());
+    }
+}

@@ -1,0 +1,134 @@
+//! What the K formats share: super-blocks of 256, packed 6-bit scales, and the search for good scales.
+
+use super::{extreme, inverse, put_f16, range};
+
+/// Values in a super-block.
+pub(super) const LEN: usize = 256;
+/// Values in a sub-block with a minimum (`Q4_K`, `Q5_K`).
+pub(super) const SUB: usize = 32;
+/// Sub-blocks with a minimum in a super-block.
+pub(super) const SUBS: usize = LEN / SUB;
+/// Bytes of their packed scales and minima.
+pub(super) const SCALES: usize = SUBS * 2 * 6 / 8;
+
+/// Scale and minimum of sub-block `j`. The first four of each are the low six bits of bytes `j` and `j + 4`; the others
+/// have their low nibbles together in byte `j + 4` and their upper two bits on top of bytes `j - 4` and `j`.
+pub(super) fn scale_min(packed: &[u8], j: usize) -> (u8, u8) {
+    if j < 4 {
+        return (packed[j] & 63, packed[j + 4] & 63);
+    }
+    let scale = packed[j + 4] & 0xF | packed[j - 4] >> 6 << 4;
+    let min = packed[j + 4] >> 4 | packed[j] >> 6 << 4;
+    (scale, min)
+}
+
+/// The inverse of [`scale_min`], for all sub-blocks.
+fn pack_scales(scales: [u8; SUBS], mins: [u8; SUBS]) -> [u8; SCALES] {
+    std::array::from_fn(|i| match i {
+        0..4 => scales[i] | scales[i + 4] >> 4 << 6,
+        4..8 => mins[i - 4] | mins[i] >> 4 << 6,
+        _ => scales[i - 4] & 0xF | mins[i - 4] << 4,
+    })
+}
+
+/// The head that `Q4_K` and `Q5_K` share: f16 scale of the scales, f16 scale of the minima, packed scales.
+pub(super) const D: usize = 0;
+pub(super) const DMIN: usize = D + 2;
+pub(super) const HEAD_SCALES: usize = DMIN + 2;
+pub(super) const HEAD: usize = HEAD_SCALES + SCALES;
+
+/// Fits scales and minima to a super-block, writes the head of `block`, and gives back the level (0 to `top`) of each
+/// value; `None` if a scale does not fit 16 bits.
+pub(super) fn encode_head(values: &[f32; LEN], top: u8, block: &mut [u8]) -> Option<[u8; LEN]> {
+    let (subs, _) = values.as_chunks::<SUB>();
+    let fits: [Affine; SUBS] = std::array::from_fn(|j| Affine::fit(&subs[j], top));
+    let scales = fits.map(|fit| fit.scale);
+    let mins = fits.map(|fit| fit.min);
+    let d = put_f16(block, D, extreme(&scales) / 63.0)?;
+    let dmin = put_f16(block, DMIN, extreme(&mins) / 63.0)?;
+    let scales = scales.map(|scale| six_bits(scale, d));
+    let mins = mins.map(|min| six_bits(min, dmin));
+    block[HEAD_SCALES..HEAD].copy_from_slice(&pack_scales(scales, mins));
+    Some(std::array::from_fn(|i| {
+        let stored = Affine { scale: d * f32::from(scales[i / SUB]), min: dmin * f32::from(mins[i / SUB]) };
+        stored.level(values[i], top)
+    }))
+}
+
+fn six_bits(x: f32, unit: f32) -> u8 {
+    ((x * inverse(unit)).round() as u8).min(63)
+}
+
+/// How the levels of a sub-block stand for values: `x = scale q - min`, neither of them negative.
+#[derive(Clone, Copy)]
+struct Affine {
+    scale: f32,
+    min: f32,
+}
+
+impl Affine {
+    /// The best of a few candidates: the span of the values over slightly more or fewer steps than there are levels,
+    /// each followed by a least-squares fit to the levels that it gives. The idea, the range of the search and the weights
+    /// (large values matter more) are those of `make_qkx2_quants` in ggml-quants.c.
+    fn fit(values: &[f32; SUB], top: u8) -> Self {
+        let (low, high) = range(values);
+        let min = -low.min(0.0);
+        let span = high + min;
+        let first = Self { scale: span / f32::from(top), min };
+        let rms = (values.iter().map(|x| x * x).sum::<f32>() / SUB as f32).sqrt();
+        let weights = values.map(|x| rms + x.abs());
+        let steps = (-10..=10).map(|i| f32::from(top) + 0.1 * i as f32);
+        let candidates = steps.filter_map(|steps| Self { scale: span / steps, min }.refit(values, &weights, top));
+        let error = |fit: &Self| fit.error(values, &weights, top);
+        candidates.fold(first, |best, next| if error(&next) < error(&best) { next } else { best })
+    }
+
+    fn level(self, x: f32, top: u8) -> u8 {
+        (((x + self.min) * inverse(self.scale)).round() as u8).min(top)
+    }
+
+    /// The weighted least-squares solution for the levels that `self` gives; `None` if all levels are equal.
+    fn refit(self, values: &[f32; SUB], weights: &[f32; SUB], top: u8) -> Option<Self> {
+        let (mut w0, mut wq, mut wqq, mut wx, mut wqx) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for (&x, &w) in values.iter().zip(weights) {
+            let q = f32::from(self.level(x, top));
+            w0 += w;
+            wq += w * q;
+            wqq += w * q * q;
+            wx += w * x;
+            wqx += w * q * x;
+        }
+        let determinant = w0 * wqq - wq * wq;
+        let scale = (w0 * wqx - wq * wx) / determinant;
+        let min = (wq * wqx - wqq * wx) / determinant;
+        let fit = if min < 0.0 { Self { scale: wqx / wqq, min: 0.0 } } else { Self { scale, min } };
+        (determinant > 0.0 && fit.scale > 0.0).then_some(fit)
+    }
+
+    fn error(self, values: &[f32; SUB], weights: &[f32; SUB], top: u8) -> f32 {
+        let decoded = |x| f32::from(self.level(x, top)) * self.scale - self.min;
+        values.iter().zip(weights).map(|(&x, w)| w * (decoded(x) - x).powi(2)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_survive_packing() {
+        let scales = [63, 0, 1, 32, 15, 16, 48, 63];
+        let mins = [0, 63, 31, 5, 63, 17, 1, 40];
+        let packed = pack_scales(scales, mins);
+        for j in 0..SUBS {
+            assert_eq!(scale_min(&packed, j), (scales[j], mins[j]));
+        }
+    }
+
+    #[test]
+    fn a_fit_finds_an_exact_grid() {
+        let values: [f32; SUB] = std::array::from_fn(|i| (i % 16) as f32 * 0.25 - 1.0);
+        let fit = Affine::fit(&values, 15);
+        assert!((fit.scale - 0.25).abs() < 1e-6 && (fit.min - 1.0).abs() < 1e-5);
+    }
+}

@@ -1,0 +1,45 @@
+//! `Q4_K`: 256 values of 4 bits; each 32 have a 6-bit scale and a 6-bit minimum, `x = d s q - dmin m`.
+//!
+//! Each 32 bytes of nibbles hold two sub-blocks: the even one in the low nibbles, the odd one in the high nibbles.
+
+use super::{get_f16, k};
+use crate::gguf::TensorType;
+
+/// Values in a block.
+pub const LEN: usize = TensorType::Q4K.block_len();
+/// Bytes of a block.
+pub const BYTES: usize = TensorType::Q4K.block_bytes();
+/// Where the scale of the scales is, an f16.
+pub const D: usize = k::D;
+/// Where the scale of the minima is, an f16.
+pub const DMIN: usize = k::DMIN;
+/// Where the packed scales and minima are.
+pub const SCALES: usize = k::HEAD_SCALES;
+/// Where the nibbles are.
+pub const QS: usize = k::HEAD;
+const _: () = assert!(LEN == k::LEN && QS + LEN / 2 == BYTES);
+
+/// `x = (d s) q - (dmin m)`.
+pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let (d, dmin) = (get_f16(block, D), get_f16(block, DMIN));
+    for (j, out) in out.chunks_exact_mut(k::SUB).enumerate() {
+        let (scale, min) = k::scale_min(&block[SCALES..QS], j);
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        let qs = &block[QS + j / 2 * k::SUB..][..k::SUB];
+        let shift = j % 2 * 4;
+        for (x, q) in out.iter_mut().zip(qs) {
+            *x = scale * f32::from(q >> shift & 0xF) - min;
+        }
+    }
+}
+
+/// Searches a scale and a minimum for each 32 values.
+pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
+    let mut block = [0; BYTES];
+    let levels = k::encode_head(values, 15, &mut block)?;
+    for (i, level) in levels.iter().enumerate() {
+        let sub = i / k::SUB;
+        block[QS + sub / 2 * k::SUB + i % k::SUB] |= level << (sub % 2 * 4);
+    }
+    Some(block)
+}

@@ -1,0 +1,47 @@
+//! `Q5_K`: as `Q4_K`, with a fifth bit of each value: bit `j` of byte `i` belongs to value `i` of sub-block `j`.
+
+use super::{get_f16, k};
+use crate::gguf::TensorType;
+
+/// Values in a block.
+pub const LEN: usize = TensorType::Q5K.block_len();
+/// Bytes of a block.
+pub const BYTES: usize = TensorType::Q5K.block_bytes();
+/// Where the scale of the scales is, an f16.
+pub const D: usize = k::D;
+/// Where the scale of the minima is, an f16.
+pub const DMIN: usize = k::DMIN;
+/// Where the packed scales and minima are.
+pub const SCALES: usize = k::HEAD_SCALES;
+/// Where the fifth bits are.
+pub const QH: usize = k::HEAD;
+/// Where the nibbles are.
+pub const QS: usize = QH + k::SUB;
+const _: () = assert!(LEN == k::LEN && QS + LEN / 2 == BYTES && k::SUBS == 8);
+
+/// `x = (d s) q - (dmin m)`.
+pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let (d, dmin) = (get_f16(block, D), get_f16(block, DMIN));
+    for (j, out) in out.chunks_exact_mut(k::SUB).enumerate() {
+        let (scale, min) = k::scale_min(&block[SCALES..QH], j);
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        let qs = &block[QS + j / 2 * k::SUB..][..k::SUB];
+        let shift = j % 2 * 4;
+        for ((x, q), h) in out.iter_mut().zip(qs).zip(&block[QH..QS]) {
+            let level = q >> shift & 0xF | (h >> j & 1) << 4;
+            *x = scale * f32::from(level) - min;
+        }
+    }
+}
+
+/// Searches a scale and a minimum for each 32 values.
+pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
+    let mut block = [0; BYTES];
+    let levels = k::encode_head(values, 31, &mut block)?;
+    for (i, level) in levels.iter().enumerate() {
+        let (sub, at) = (i / k::SUB, i % k::SUB);
+        block[QS + sub / 2 * k::SUB + at] |= (level & 0xF) << (sub % 2 * 4);
+        block[QH + at] |= (level >> 4) << sub;
+    }
+    Some(block)
+}

@@ -1,0 +1,92 @@
+//! `Q6_K`: 256 values of 6 bits; each 16 have an 8-bit scale, `x = d s (q - 32)`.
+//!
+//! Each half of 128 values is four quarters of 32: value `i` of quarter `j` has its low four bits in byte
+//! `i + 32 (j % 2)` of the half's nibbles (low nibble for the first two quarters) and its upper two in bits `2 j` of byte
+//! `i` of the half's upper bits.
+
+use super::{extreme, get_f16, inverse, put_f16};
+use crate::gguf::TensorType;
+
+/// Values in a block.
+pub const LEN: usize = TensorType::Q6K.block_len();
+/// Bytes of a block.
+pub const BYTES: usize = TensorType::Q6K.block_bytes();
+/// Where the lower four bits are.
+pub const QL: usize = 0;
+/// Where the upper two bits are.
+pub const QH: usize = QL + LEN / 2;
+/// Where the 16 scales are, signed bytes.
+pub const SCALES: usize = QH + LEN / 4;
+/// Where the scale of the scales is, an f16.
+pub const D: usize = SCALES + LEN / SUB;
+const _: () = assert!(D + 2 == BYTES);
+
+/// Values that share a scale.
+pub const SUB: usize = 16;
+const QUARTER: usize = 32;
+
+/// Where value `i` is: byte and shift of its low bits, byte and shift of its high bits.
+fn places(i: usize) -> (usize, usize, usize, usize) {
+    let (half, quarter, at) = (i / 128, i / QUARTER % 4, i % QUARTER);
+    let low = QL + half * 64 + quarter % 2 * QUARTER + at;
+    let high = QH + half * 32 + at;
+    (low, quarter / 2 * 4, high, quarter * 2)
+}
+
+/// `x = (d s) (q - 32)`.
+pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let d = get_f16(block, D);
+    for (i, x) in out.iter_mut().enumerate() {
+        let (low, low_shift, high, high_shift) = places(i);
+        let q = block[low] >> low_shift & 0xF | (block[high] >> high_shift & 3) << 4;
+        let scale = d * f32::from(block[SCALES + i / SUB].cast_signed());
+        *x = scale * f32::from(q.cast_signed() - 32);
+    }
+}
+
+/// Searches a scale for each 16 values; the largest of the scales becomes -128.
+pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
+    let mut block = [0; BYTES];
+    let (subs, _) = values.as_chunks::<SUB>();
+    let fits: [f32; LEN / SUB] = std::array::from_fn(|j| fit(&subs[j]));
+    let d = put_f16(&mut block, D, extreme(&fits) / -128.0)?;
+    let scales = fits.map(|scale| (scale * inverse(d)).round() as i8);
+    for (byte, scale) in block[SCALES..D].iter_mut().zip(scales) {
+        *byte = scale.cast_unsigned();
+    }
+    for (i, &x) in values.iter().enumerate() {
+        let q = (level(x, inverse(d * f32::from(scales[i / SUB]))) + 32.0) as u8;
+        let (low, low_shift, high, high_shift) = places(i);
+        block[low] |= (q & 0xF) << low_shift;
+        block[high] |= (q >> 4) << high_shift;
+    }
+    Some(block)
+}
+
+fn level(x: f32, inverse_scale: f32) -> f32 {
+    (x * inverse_scale).round().clamp(-32.0, 31.0)
+}
+
+/// The best of a few scales near the one that makes the largest magnitude -32, each followed by a least-squares fit to
+/// the levels that it gives; large values matter more. The idea is that of `make_qx_quants` in ggml-quants.c.
+fn fit(values: &[f32; SUB]) -> f32 {
+    let most = extreme(values);
+    if most == 0.0 {
+        return 0.0;
+    }
+    // Relative values, so that no power of them leaves the range of a float.
+    let values = values.map(|x| x / most);
+    let scored = (-9..=9).filter_map(|i| score(&values, -(32.0 + 0.1 * i as f32)));
+    most * scored.fold((0.0, 0.0), |best, next| if next.0 > best.0 { next } else { best }).1
+}
+
+/// How much of the (weighted) square of the values the levels explain, and their least-squares scale.
+fn score(values: &[f32; SUB], inverse_scale: f32) -> Option<(f32, f32)> {
+    let (mut xq, mut qq) = (0.0, 0.0);
+    for &x in values {
+        let q = level(x, inverse_scale);
+        xq += x * x * x * q;
+        qq += x * x * q * q;
+    }
+    (qq > 0.0).then(|| (xq * xq / qq, xq / qq))
+}

@@ -1,0 +1,34 @@
+//! `Q8_0`: 32 signed bytes and a scale, `x = d q`.
+
+use super::{extreme, get_f16, inverse, put_f16};
+use crate::gguf::TensorType;
+
+/// Values in a block, and its bytes.
+pub const LEN: usize = TensorType::Q8_0.block_len();
+/// Bytes of a block.
+pub const BYTES: usize = TensorType::Q8_0.block_bytes();
+/// Where the scale is, an f16.
+pub const D: usize = 0;
+/// Where the 32 signed bytes are.
+pub const QS: usize = D + 2;
+const _: () = assert!(QS + LEN == BYTES);
+
+/// `x = d q`.
+pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+    let d = get_f16(block, D);
+    for (x, &q) in out.iter_mut().zip(&block[QS..]) {
+        *x = f32::from(q.cast_signed()) * d;
+    }
+}
+
+/// The largest magnitude becomes 127.
+pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
+    let mut block = [0; BYTES];
+    let d = extreme(values).abs() / 127.0;
+    put_f16(&mut block, D, d)?;
+    let id = inverse(d);
+    for (q, x) in block[QS..].iter_mut().zip(values) {
+        *q = ((x * id).round() as i8).cast_unsigned();
+    }
+    Some(block)
+}
