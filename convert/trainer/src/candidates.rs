@@ -60,7 +60,7 @@ impl Candidates {
         features: &Features,
         progress: &dyn Fn(usize),
     ) -> Result<Self> {
-        let count = COUNT.min(frozen.about.vocab);
+        let count = COUNT.min(frozen.about.backbone.vocab);
         let mut records = Records::open(path, &header(frozen, corpus, count))?;
         let bounds = features.bounds();
         for sequence in records.sequences()..bounds.len() - 1 {
@@ -120,7 +120,7 @@ impl Candidates {
 fn header(frozen: &Frozen, corpus: &Corpus, count: usize) -> Header {
     Header {
         kind: "candidates".into(),
-        backbone: frozen.about.fingerprint.clone(),
+        backbone: frozen.about.identity(),
         data: corpus.hash.clone(),
         columns: count,
         row_bytes: row_bytes(count),

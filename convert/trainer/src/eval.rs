@@ -32,9 +32,9 @@ impl Models {
     /// Binds a run's control and plugin.
     pub fn bind(control: &Loaded, plugin: &Loaded) -> Result<Self> {
         Ok(Self {
-            control: Control::bind(&control.shape, &|name| control.tensor(name))?,
-            plugin: Plugin::bind(&plugin.shape, &|name| plugin.tensor(name))?,
-            options: plugin.shape.options,
+            control: Control::bind(&control.spec, &|name| control.tensor(name))?,
+            plugin: Plugin::bind(&plugin.spec, &|name| plugin.tensor(name))?,
+            options: plugin.spec.options,
         })
     }
 }
@@ -145,7 +145,7 @@ pub fn evaluate(
     let rows: Vec<u32> = (0..features.len() as u32).collect();
     let mut columns = Columns::default();
     // Logits, probabilities and one intermediate of the option set exist at once.
-    let at_once = (budget / (models.options * frozen.about.vocab * 12)).max(1);
+    let at_once = (budget / (models.options * frozen.about.backbone.vocab * 12)).max(1);
     for part in rows.chunks(at_once) {
         let batch = features.batch(part)?;
         let gold = batch.next.to_vec1::<u32>()?;
@@ -203,7 +203,7 @@ fn score_control(frozen: &Frozen, models: &Models, batch: &Batch, gold: &[u32], 
     columns.control.extend(hits(&control.top()?, gold));
     columns.control_loss.extend(losses(&control.gold)?);
     let probabilities = control.probabilities.flatten_all()?.to_vec1::<f32>()?;
-    for (row, &gold) in probabilities.chunks_exact(frozen.about.vocab).zip(gold) {
+    for (row, &gold) in probabilities.chunks_exact(frozen.about.backbone.vocab).zip(gold) {
         columns.push_control(row, gold);
     }
     Ok(())
@@ -342,9 +342,9 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nets::{DecoderKind, Shape};
+    use ollm_runtime::options::schema::{DecoderKind, Spec, tensors as slots};
     use crate::params::Tensors;
-    use crate::schema;
+    use crate::nets::names;
     use crate::testing::assert_close;
     use candle_core::Device;
     use half::f16;
@@ -377,19 +377,19 @@ mod tests {
     }
 
     /// Two options whose deltas point at tokens 0 and 1 of a head that is the identity.
-    fn hand_made(shape: &Shape) -> Loaded {
+    fn hand_made(spec: &Spec) -> Loaded {
         let zeros = |dims: &Vec<usize>| Tensor::zeros(dims.clone(), DType::F32, &Device::Cpu).unwrap();
-        let mut tensors: Tensors = shape.slots().iter().map(|(name, dims)| (name.clone(), zeros(dims))).collect();
+        let mut tensors: Tensors = slots(spec).into_iter().map(|(name, dims)| (name.to_owned(), zeros(&dims))).collect();
         let mut set = |name: &str, values: &[f32]| {
             let dims = tensors[name].shape().clone();
             tensors.insert(name.into(), Tensor::from_slice(values, dims, &Device::Cpu).unwrap());
         };
-        set(schema::DECODER_NORM, &[1.0; 3]);
-        set(schema::POLICY_NORM, &[1.0; 3]);
-        set(schema::DECODER_DELTA_IN, &[1.0; 6]);
-        set(schema::DECODER_DELTA_OUT, &[5.0, 0.0, 0.0, 0.0, 5.0, 0.0]);
+        set(names::NORM, &[1.0; 3]);
+        set(names::POLICY_NORM, &[1.0; 3]);
+        set(names::DELTA_IN, &[1.0; 6]);
+        set(names::DELTA_OUT, &[5.0, 0.0, 0.0, 0.0, 5.0, 0.0]);
         set("ollm.policy.out.bias", &[0.0, 1.0]);
-        Loaded { shape: shape.clone(), tensors, metadata: crate::tensor_file::Metadata::new() }
+        Loaded { spec: spec.clone(), tensors, metadata: crate::tensor_file::Metadata::new() }
     }
 
     #[test]
@@ -397,17 +397,9 @@ mod tests {
         let identity: Vec<f32> = (0..9).map(|i| if i % 4 == 0 { 1.0 } else { 0.0 }).collect();
         let about = crate::testing::description(3, 3);
         let frozen = Frozen::new(about, identity.clone(), identity, &Device::Cpu).unwrap();
-        let shape = Shape {
-            hidden: 3,
-            options: 2,
-            decoder: DecoderKind::LowRank,
-            width: 1,
-            rank: 1,
-            policy_width: 1,
-            encoder_width: 1,
-            norm_epsilon: 1e-5,
-        };
-        let loaded = hand_made(&shape);
+        let decoder = DecoderKind::LowRank { width: 1, rank: 1 };
+        let spec = Spec { options: 2, policy_width: 1, encoder_width: 1, ..crate::testing::spec(3, decoder) };
+        let loaded = hand_made(&spec);
         let models = Models::bind(&loaded, &loaded).unwrap();
         // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers option 1.
         let states = [0.1f32, 0.2, 1.0].repeat(4).into_iter().map(f16::from_f32).collect();

@@ -15,22 +15,23 @@ use crate::backbone::{Description, Reader, Source};
 use crate::candidates::{CandidateBatch, Candidates};
 use crate::data::{Corpus, Problem};
 use crate::error::{Error, Result};
+use crate::hash::fnv1a;
 use crate::records::{Header, Records};
 
 /// Where the cache of a corpus lies in a folder of caches.
-pub fn cache_path(folder: &Path, backbone: &Description, corpus: &Corpus, kind: &str) -> PathBuf {
-    let short = &backbone.fingerprint[..backbone.fingerprint.len().min(12)];
-    folder.join(format!("{}-{short}.{kind}", corpus.hash))
+pub fn cache_path(folder: &Path, about: &Description, corpus: &Corpus, kind: &str) -> PathBuf {
+    let identity = fnv1a([about.identity().as_bytes()]);
+    folder.join(format!("{}-{identity:016x}.{kind}", corpus.hash))
 }
 
 /// The header of a corpus' feature cache.
-pub fn header(backbone: &Description, corpus: &Corpus) -> Header {
+pub fn header(about: &Description, corpus: &Corpus) -> Header {
     Header {
         kind: "features".into(),
-        backbone: backbone.fingerprint.clone(),
+        backbone: about.identity(),
         data: corpus.hash.clone(),
-        columns: backbone.hidden,
-        row_bytes: row_bytes(backbone.hidden),
+        columns: about.backbone.hidden,
+        row_bytes: row_bytes(about.backbone.hidden),
     }
 }
 

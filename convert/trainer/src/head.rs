@@ -47,7 +47,7 @@ impl Head {
     /// The full head, holding at most about `budget` bytes of logits.
     pub fn full(frozen: &Frozen, budget: usize) -> Self {
         // Logits and their softmax exist at the same time, in f32.
-        let rows = (budget / (frozen.about.vocab * 8)).max(1);
+        let rows = (budget / (frozen.about.backbone.vocab * 8)).max(1);
         Self::Full { weight: frozen.head.clone(), rows }
     }
 

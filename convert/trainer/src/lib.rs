@@ -14,7 +14,7 @@
 //! | [`objective`], [`optim`] | losses on log-probabilities; AdamW and its schedule |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
-//! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`], [`schema`] | what a run writes |
+//! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
 //! | [`backbone`], [`data`], [`rng`], [`hash`], [`error`] | the model, the text, random numbers, names, errors |
 
 pub mod backbone;
@@ -35,7 +35,6 @@ pub mod plugin;
 pub mod records;
 pub mod rng;
 pub mod run;
-pub mod schema;
 pub mod settings;
 pub mod stages;
 pub mod tensor_file;

@@ -1,122 +1,62 @@
 //! The plugin's layers (paper.md, "Our layers"), as candle graphs: control, decoder, policy, encoder.
 //!
 //! A layer is bound from named tensors by a lookup, the same for training (variables) and for a finished plugin, and
-//! asks for nothing but the names in [`crate::schema`].
+//! asks for nothing but names.
 
 use candle_core::{D, Tensor};
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use ollm_runtime::options::schema::{self, DecoderKind, Spec};
 
 use crate::error::Result;
-use crate::schema;
-
-/// How an option differs from the control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum DecoderKind {
-    /// A low-rank delta for each latent on a shared, frozen control.
-    LowRank,
-    /// A latent's embedding added to the input of one SwiGLU that starts as the control.
-    Swiglu,
-}
-
-impl DecoderKind {
-    /// As in the file: `ollm.decoder.kind`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LowRank => "lowrank",
-            Self::Swiglu => "swiglu",
-        }
-    }
-}
-
-/// The sizes of a plugin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shape {
-    /// Hidden size d.
-    pub hidden: usize,
-    /// Option count K.
-    pub options: usize,
-    /// Kind of decoder.
-    pub decoder: DecoderKind,
-    /// Width u of the SwiGLU.
-    pub width: usize,
-    /// Rank r of a delta (kind `lowrank`).
-    pub rank: usize,
-    /// Width of the policy's layer.
-    pub policy_width: usize,
-    /// Width of the encoder's layer.
-    pub encoder_width: usize,
-    /// Epsilon of all norms.
-    pub norm_epsilon: f32,
-}
 
 /// A tensor's name and shape.
-pub type Slot = (String, Vec<usize>);
+pub type Slot = (&'static str, Vec<usize>);
 
-impl Shape {
-    /// The control's tensors: a SwiGLU without options.
-    pub fn control_slots(&self) -> Vec<Slot> {
-        let (d, u) = (self.hidden, self.width);
-        vec![
-            (schema::DECODER_NORM.into(), vec![d]),
-            (schema::DECODER_GATE.into(), vec![u, d]),
-            (schema::DECODER_UP.into(), vec![u, d]),
-            (schema::DECODER_OUT.into(), vec![d, u]),
-        ]
-    }
-
-    /// What turns the control into K options.
-    pub fn delta_slots(&self) -> Vec<Slot> {
-        let (d, k, r) = (self.hidden, self.options, self.rank);
-        match self.decoder {
-            DecoderKind::Swiglu => vec![(schema::DECODER_EMBED.into(), vec![k, d])],
-            DecoderKind::LowRank => vec![
-                (schema::DECODER_DELTA_IN.into(), vec![k * r, d]),
-                (schema::DECODER_DELTA_OUT.into(), vec![k * d, r]),
-            ],
-        }
-    }
-
-    /// The policy's and the encoder's tensors.
-    pub fn selector_slots(&self) -> Vec<Slot> {
-        let (d, k) = (self.hidden, self.options);
-        let mut slots = vec![
-            (schema::POLICY_NORM.into(), vec![d]),
-            (schema::ENCODER_NORM_HIDDEN.into(), vec![d]),
-            (schema::ENCODER_NORM_TOKEN.into(), vec![d]),
-        ];
-        slots.extend(mlp_slots(schema::POLICY, d, self.policy_width, k));
-        slots.extend(mlp_slots(schema::ENCODER, 2 * d, self.encoder_width, k));
-        slots
-    }
-
-    /// All tensors of a plugin.
-    pub fn slots(&self) -> Vec<Slot> {
-        [self.control_slots(), self.delta_slots(), self.selector_slots()].concat()
-    }
-
-    /// Number of parameters of a plugin.
-    pub fn parameters(&self) -> usize {
-        self.slots().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-    }
-
-    /// The SwiGLU width, in steps of 32, with which the plugin comes nearest to `budget` parameters.
-    #[must_use]
-    pub fn fit_width(self, budget: f64) -> Self {
-        let rest = Self { width: 0, ..self.clone() }.parameters() as f64;
-        let steps = (budget - rest) / (3 * self.hidden * 32) as f64;
-        Self { width: 32 * (steps.round().max(1.0) as usize), ..self }
-    }
+/// The names by which layers are bound; [`schema::tensors`] has their shapes, and knows no others.
+pub(crate) mod names {
+    pub(crate) const NORM: &str = "ollm.decoder.norm.weight";
+    pub(crate) const GATE: &str = "ollm.decoder.gate.weight";
+    pub(crate) const UP: &str = "ollm.decoder.up.weight";
+    pub(crate) const OUT: &str = "ollm.decoder.out.weight";
+    pub(crate) const EMBED: &str = "ollm.decoder.embed.weight";
+    pub(crate) const DELTA_IN: &str = "ollm.decoder.delta_in.weight";
+    pub(crate) const DELTA_OUT: &str = "ollm.decoder.delta_out.weight";
+    pub(crate) const ENCODER_NORM_HIDDEN: &str = "ollm.encoder.norm_hidden.weight";
+    pub(crate) const ENCODER_NORM_TOKEN: &str = "ollm.encoder.norm_token.weight";
+    pub(crate) const ENCODER: &str = "ollm.encoder";
+    pub(crate) const POLICY_NORM: &str = "ollm.policy.norm.weight";
+    pub(crate) const POLICY: &str = "ollm.policy";
 }
 
-fn mlp_slots(name: &str, from: usize, width: usize, to: usize) -> Vec<Slot> {
-    vec![
-        (format!("{name}.in.weight"), vec![width, from]),
-        (format!("{name}.in.bias"), vec![width]),
-        (format!("{name}.out.weight"), vec![to, width]),
-        (format!("{name}.out.bias"), vec![to]),
-    ]
+/// The control's tensors: a SwiGLU without options.
+pub fn control_slots(spec: &Spec) -> Vec<Slot> {
+    let control = [names::NORM, names::GATE, names::UP, names::OUT];
+    schema::tensors(spec).into_iter().filter(|(name, _)| control.contains(name)).collect()
+}
+
+/// What turns the control into K options, selected by a policy and an encoder.
+pub fn option_slots(spec: &Spec) -> Vec<Slot> {
+    let control = control_slots(spec);
+    schema::tensors(spec).into_iter().filter(|slot| !control.contains(slot)).collect()
+}
+
+/// Number of parameters of a plugin.
+pub fn parameters(spec: &Spec) -> usize {
+    schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+}
+
+/// The spec with the SwiGLU width, in steps of 32, at which the plugin comes nearest to `budget` parameters.
+pub fn fit_width(spec: &Spec, budget: f64) -> Spec {
+    let rest = parameters(&with_width(spec, 0)) as f64;
+    let steps = (budget - rest) / (3 * spec.backbone.hidden * 32) as f64;
+    with_width(spec, 32 * (steps.round().max(1.0) as usize))
+}
+
+fn with_width(spec: &Spec, width: usize) -> Spec {
+    let decoder = match spec.decoder {
+        DecoderKind::SwiGlu { .. } => DecoderKind::SwiGlu { width },
+        DecoderKind::LowRank { rank, .. } => DecoderKind::LowRank { width, rank },
+    };
+    Spec { decoder, ..spec.clone() }
 }
 
 /// Finds a tensor by name; a missing one is an error.
@@ -144,13 +84,13 @@ pub struct Control {
 
 impl Control {
     /// Binds the SwiGLU's tensors.
-    pub fn bind(shape: &Shape, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
-            norm: lookup(schema::DECODER_NORM)?,
-            gate: lookup(schema::DECODER_GATE)?,
-            up: lookup(schema::DECODER_UP)?,
-            out: lookup(schema::DECODER_OUT)?,
-            epsilon: shape.norm_epsilon,
+            norm: lookup(names::NORM)?,
+            gate: lookup(names::GATE)?,
+            up: lookup(names::UP)?,
+            out: lookup(names::OUT)?,
+            epsilon: spec.norm_epsilon,
         })
     }
 
@@ -173,24 +113,27 @@ impl Control {
 pub struct Decoder {
     base: Control,
     delta: Delta,
-    shape: Shape,
+    /// K.
+    options: usize,
 }
 
 enum Delta {
+    /// `V` [K·r, d] and `O` [K·d, r].
     LowRank { down: Tensor, up: Tensor },
+    /// `E` [K, d].
     Embed(Tensor),
 }
 
 impl Decoder {
     /// Binds the decoder of the shape's kind.
-    pub fn bind(shape: &Shape, lookup: Lookup<'_>) -> Result<Self> {
-        let delta = match shape.decoder {
-            DecoderKind::Swiglu => Delta::Embed(lookup(schema::DECODER_EMBED)?),
-            DecoderKind::LowRank => {
-                Delta::LowRank { down: lookup(schema::DECODER_DELTA_IN)?, up: lookup(schema::DECODER_DELTA_OUT)? }
+    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+        let delta = match spec.decoder {
+            DecoderKind::SwiGlu { .. } => Delta::Embed(lookup(names::EMBED)?),
+            DecoderKind::LowRank { .. } => {
+                Delta::LowRank { down: lookup(names::DELTA_IN)?, up: lookup(names::DELTA_OUT)? }
             }
         };
-        Ok(Self { base: Control::bind(shape, lookup)?, delta, shape: shape.clone() })
+        Ok(Self { base: Control::bind(spec, lookup)?, delta, options: spec.options })
     }
 
     /// The option set's hidden states `h'_z`. [B, d] -> [B, K, d].
@@ -203,15 +146,15 @@ impl Decoder {
             }
             Delta::Embed(embed) => {
                 let bias = self.base.bias(&self.embedded(&normed, embed)?)?;
-                let (batch, k, d) = (hidden.dim(0)?, self.shape.options, self.shape.hidden);
-                Ok(bias.reshape((batch, k, d))?.broadcast_add(&hidden.unsqueeze(1)?)?)
+                let (batch, d) = hidden.dims2()?;
+                Ok(bias.reshape((batch, self.options, d))?.broadcast_add(&hidden.unsqueeze(1)?)?)
             }
         }
     }
 
     /// `O_z` silu(`V_z` n). [B, d] -> [B, K, d].
     fn deltas(&self, normed: &Tensor, down: &Tensor, up: &Tensor) -> Result<Tensor> {
-        let (batch, k, r, d) = (normed.dim(0)?, self.shape.options, self.shape.rank, self.shape.hidden);
+        let ((batch, d), k, r) = (normed.dims2()?, self.options, up.dim(1)?);
         let inner = project(normed, down)?.silu()?.reshape((batch, k, r))?.transpose(0, 1)?.contiguous()?;
         let up = up.reshape((k, d, r))?.transpose(1, 2)?;
         Ok(inner.matmul(&up)?.transpose(0, 1)?.contiguous()?)
@@ -219,8 +162,8 @@ impl Decoder {
 
     /// n + E[z]. [B, d] -> [B·K, d].
     fn embedded(&self, normed: &Tensor, embed: &Tensor) -> Result<Tensor> {
-        let (batch, k, d) = (normed.dim(0)?, self.shape.options, self.shape.hidden);
-        Ok(normed.unsqueeze(1)?.broadcast_add(&embed.unsqueeze(0)?)?.reshape((batch * k, d))?)
+        let (batch, d) = normed.dims2()?;
+        Ok(normed.unsqueeze(1)?.broadcast_add(&embed.unsqueeze(0)?)?.reshape((batch * self.options, d))?)
     }
 }
 
@@ -257,9 +200,9 @@ pub struct Policy {
 
 impl Policy {
     /// Binds the policy's tensors.
-    pub fn bind(shape: &Shape, lookup: Lookup<'_>) -> Result<Self> {
-        let norm = lookup(schema::POLICY_NORM)?;
-        Ok(Self { norm, mlp: Mlp::bind(schema::POLICY, lookup)?, epsilon: shape.norm_epsilon })
+    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+        let norm = lookup(names::POLICY_NORM)?;
+        Ok(Self { norm, mlp: Mlp::bind(names::POLICY, lookup)?, epsilon: spec.norm_epsilon })
     }
 
     /// Logits of the latents. [B, d] -> [B, K].
@@ -278,12 +221,12 @@ pub struct Encoder {
 
 impl Encoder {
     /// Binds the encoder's tensors.
-    pub fn bind(shape: &Shape, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
-            norm_hidden: lookup(schema::ENCODER_NORM_HIDDEN)?,
-            norm_token: lookup(schema::ENCODER_NORM_TOKEN)?,
-            mlp: Mlp::bind(schema::ENCODER, lookup)?,
-            epsilon: shape.norm_epsilon,
+            norm_hidden: lookup(names::ENCODER_NORM_HIDDEN)?,
+            norm_token: lookup(names::ENCODER_NORM_TOKEN)?,
+            mlp: Mlp::bind(names::ENCODER, lookup)?,
+            epsilon: spec.norm_epsilon,
         })
     }
 
@@ -307,11 +250,11 @@ pub struct Plugin {
 
 impl Plugin {
     /// Binds all layers.
-    pub fn bind(shape: &Shape, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
-            decoder: Decoder::bind(shape, lookup)?,
-            policy: Policy::bind(shape, lookup)?,
-            encoder: Encoder::bind(shape, lookup)?,
+            decoder: Decoder::bind(spec, lookup)?,
+            policy: Policy::bind(spec, lookup)?,
+            encoder: Encoder::bind(spec, lookup)?,
         })
     }
 }
@@ -322,35 +265,17 @@ mod tests {
     use crate::params::Params;
     use crate::testing::{self, assert_close};
 
-    fn shape(decoder: DecoderKind) -> Shape {
-        Shape {
-            hidden: 4,
-            options: 3,
-            decoder,
-            width: 8,
-            rank: 2,
-            policy_width: 5,
-            encoder_width: 6,
-            norm_epsilon: 1e-5,
-        }
-    }
 
     #[test]
     fn the_default_plugin_of_the_135m_backbone_is_its_1_56_percent() {
-        let shape = Shape {
-            hidden: 576,
-            options: 10,
-            rank: 32,
-            policy_width: 256,
-            encoder_width: 256,
-            ..shape(DecoderKind::LowRank)
-        };
-        let shape = shape.fit_width(134_515_008.0 * 0.0156);
-        assert_eq!((shape.width, shape.parameters()), (736, 2_090_772));
+        let decoder = DecoderKind::LowRank { width: 0, rank: 32 };
+        let spec = Spec { options: 10, policy_width: 256, encoder_width: 256, ..testing::spec(576, decoder) };
+        let spec = fit_width(&spec, 134_515_008.0 * 0.0156);
+        assert_eq!((spec.decoder.width(), parameters(&spec)), (736, 2_090_772));
     }
 
     /// h'_z computed in plain loops from the same tensors.
-    fn lowrank_by_hand(params: &Params, shape: &Shape, hidden: &[f32], z: usize) -> Vec<f32> {
+    fn lowrank_by_hand(params: &Params, spec: &Spec, hidden: &[f32], z: usize) -> Vec<f32> {
         let get = |name| params.tensor(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let rows = |matrix: &[f32], x: &[f32]| -> Vec<f32> {
             matrix.chunks(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()
@@ -358,27 +283,28 @@ mod tests {
         let silu = |x: f32| x / (1.0 + (-x).exp());
         let mean = hidden.iter().map(|x| x * x).sum::<f32>() / hidden.len() as f32;
         let n: Vec<f32> =
-            hidden.iter().zip(get(schema::DECODER_NORM)).map(|(x, w)| x / (mean + 1e-5).sqrt() * w).collect();
-        let gate = rows(&get(schema::DECODER_GATE), &n);
-        let inner: Vec<f32> = gate.iter().zip(rows(&get(schema::DECODER_UP), &n)).map(|(g, u)| silu(*g) * u).collect();
-        let bias = rows(&get(schema::DECODER_OUT), &inner);
-        let (d, r) = (shape.hidden, shape.rank);
-        let down = get(schema::DECODER_DELTA_IN)[z * r * d..(z + 1) * r * d].to_vec();
-        let up = get(schema::DECODER_DELTA_OUT)[z * d * r..(z + 1) * d * r].to_vec();
+            hidden.iter().zip(get(names::NORM)).map(|(x, w)| x / (mean + 1e-5).sqrt() * w).collect();
+        let gate = rows(&get(names::GATE), &n);
+        let inner: Vec<f32> = gate.iter().zip(rows(&get(names::UP), &n)).map(|(g, u)| silu(*g) * u).collect();
+        let bias = rows(&get(names::OUT), &inner);
+        let DecoderKind::LowRank { rank: r, .. } = spec.decoder else { unreachable!() };
+        let d = spec.backbone.hidden;
+        let down = get(names::DELTA_IN)[z * r * d..(z + 1) * r * d].to_vec();
+        let up = get(names::DELTA_OUT)[z * d * r..(z + 1) * d * r].to_vec();
         let small: Vec<f32> = rows(&down, &n).into_iter().map(silu).collect();
         rows(&up, &small).iter().zip(bias).zip(hidden).map(|((delta, bias), h)| delta + bias + h).collect()
     }
 
     #[test]
     fn low_rank_options_are_what_the_format_says() {
-        let shape = shape(DecoderKind::LowRank);
-        let params = testing::random_params(&shape);
+        let spec = testing::spec(4, DecoderKind::LowRank { width: 8, rank: 2 });
+        let params = testing::random_params(&spec);
         let hidden = testing::normal("hidden", &[2, 4], 1.0);
-        let decoder = Decoder::bind(&shape, &|name| params.tensor(name)).unwrap();
+        let decoder = Decoder::bind(&spec, &|name| params.tensor(name)).unwrap();
         let options = decoder.options(&hidden).unwrap().to_vec3::<f32>().unwrap();
         for (row, hidden) in options.iter().zip(hidden.to_vec2::<f32>().unwrap()) {
             for (z, option) in row.iter().enumerate() {
-                let expected = lowrank_by_hand(&params, &shape, &hidden, z);
+                let expected = lowrank_by_hand(&params, &spec, &hidden, z);
                 option.iter().zip(expected).for_each(|(&left, right)| assert_close(left, right, 1e-5));
             }
         }
@@ -386,15 +312,15 @@ mod tests {
 
     #[test]
     fn a_zero_embedding_is_the_control() {
-        let shape = shape(DecoderKind::Swiglu);
-        let params = testing::random_params(&shape);
+        let spec = testing::spec(4, DecoderKind::SwiGlu { width: 8 });
+        let params = testing::random_params(&spec);
         let lookup = |name: &str| {
             let tensor = params.tensor(name)?;
-            Ok(if name == schema::DECODER_EMBED { tensor.zeros_like()? } else { tensor })
+            Ok(if name == names::EMBED { tensor.zeros_like()? } else { tensor })
         };
         let hidden = testing::normal("hidden", &[2, 4], 1.0);
-        let options = Decoder::bind(&shape, &lookup).unwrap().options(&hidden).unwrap();
-        let control = Control::bind(&shape, &lookup).unwrap().forward(&hidden).unwrap();
+        let options = Decoder::bind(&spec, &lookup).unwrap().options(&hidden).unwrap();
+        let control = Control::bind(&spec, &lookup).unwrap().forward(&hidden).unwrap();
         let control = control.unsqueeze(1).unwrap().broadcast_as((2, 3, 4)).unwrap();
         let difference = (options - control).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(difference < 1e-6, "{difference}");

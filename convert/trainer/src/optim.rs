@@ -105,9 +105,9 @@ pub fn learning_rate(peak: f64, step: u64, steps: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nets::{DecoderKind, Shape};
-    use crate::schema;
+    use crate::nets::names;
     use crate::testing::assert_close;
+    use ollm_runtime::options::schema::DecoderKind;
 
     #[test]
     fn the_rate_warms_up_and_decays_to_nothing() {
@@ -119,28 +119,19 @@ mod tests {
 
     #[test]
     fn the_first_step_follows_the_sign_and_decays_matrices() {
-        let shape = Shape {
-            hidden: 4,
-            options: 2,
-            decoder: DecoderKind::LowRank,
-            width: 3,
-            rank: 1,
-            policy_width: 2,
-            encoder_width: 2,
-            norm_epsilon: 1e-5,
-        };
-        let params = Params::control(&shape, 0, &Device::Cpu).unwrap();
+        let spec = crate::testing::spec(4, DecoderKind::LowRank { width: 3, rank: 1 });
+        let params = Params::control(&spec, 0, &Device::Cpu).unwrap();
         let get = |name| params.tensor(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let before = get(schema::DECODER_GATE);
+        let before = get(names::GATE);
         // d loss / d gate = 3, / d norm = -0.5; the clip scales both, and a first Adam step is rate · sign.
-        let loss = (params.tensor(schema::DECODER_GATE).unwrap().sum_all().unwrap() * 3.0).unwrap();
-        let loss = (loss - (params.tensor(schema::DECODER_NORM).unwrap().sum_all().unwrap() * 0.5).unwrap()).unwrap();
+        let loss = (params.tensor(names::GATE).unwrap().sum_all().unwrap() * 3.0).unwrap();
+        let loss = (loss - (params.tensor(names::NORM).unwrap().sum_all().unwrap() * 0.5).unwrap()).unwrap();
         let mut adam = AdamW::new(&params).unwrap();
         adam.step(&params, &loss.backward().unwrap(), 0, 0.1).unwrap();
-        for (after, before) in get(schema::DECODER_GATE).iter().zip(before) {
+        for (after, before) in get(names::GATE).iter().zip(before) {
             assert_close(*after, before * 0.999 - 0.1, 1e-5);
         }
-        get(schema::DECODER_NORM).iter().for_each(|&norm| assert_close(norm, 1.1, 1e-5));
+        get(names::NORM).iter().for_each(|&norm| assert_close(norm, 1.1, 1e-5));
         let norm: f32 =
             adam.first.values().map(|m| m.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sum();
         assert_close(norm.sqrt(), 0.1, 1e-4);

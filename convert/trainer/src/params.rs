@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
+use ollm_runtime::options::schema::{DecoderKind, Spec};
 
 use crate::error::{Error, Result};
-use crate::nets::{DecoderKind, Shape, Slot};
+use crate::nets::{Slot, control_slots, names, option_slots};
 use crate::rng::Rng;
-use crate::schema;
 
 /// Tensors by name, in the order of their names.
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -25,19 +25,19 @@ pub struct Params {
 
 impl Params {
     /// Fresh tensors of the control: `W_o` is zero, so it starts as the backbone.
-    pub fn control(shape: &Shape, seed: u64, device: &Device) -> Result<Self> {
-        Ok(Self { trained: initial(shape.control_slots(), seed, device)?, fixed: Tensors::new() })
+    pub fn control(spec: &Spec, seed: u64, device: &Device) -> Result<Self> {
+        Ok(Self { trained: initial(control_slots(spec), seed, device)?, fixed: Tensors::new() })
     }
 
     /// Fresh tensors of the options on a trained control.
     ///
     /// Kind `lowrank` keeps the control fixed, as the anchor of all options; kind `swiglu` goes on training it.
-    pub fn options(shape: &Shape, control: &Tensors, seed: u64, device: &Device) -> Result<Self> {
-        let mut trained = initial([shape.delta_slots(), shape.selector_slots()].concat(), seed, device)?;
+    pub fn options(spec: &Spec, control: &Tensors, seed: u64, device: &Device) -> Result<Self> {
+        let mut trained = initial(option_slots(spec), seed, device)?;
         let mut fixed = Tensors::new();
-        match shape.decoder {
-            DecoderKind::LowRank => fixed.clone_from(control),
-            DecoderKind::Swiglu => trained.extend(variables(control)?),
+        match spec.decoder {
+            DecoderKind::LowRank { .. } => fixed.clone_from(control),
+            DecoderKind::SwiGlu { .. } => trained.extend(variables(control)?),
         }
         Ok(Self { trained, fixed })
     }
@@ -78,8 +78,8 @@ fn initial(slots: Vec<Slot>, seed: u64, device: &Device) -> Result<BTreeMap<Stri
     slots
         .into_iter()
         .map(|(name, shape)| {
-            let values = initial_values(&name, &shape, seed);
-            Ok((name, Var::from_vec(values, shape, device)?))
+            let values = initial_values(name, &shape, seed);
+            Ok((name.to_owned(), Var::from_vec(values, shape, device)?))
         })
         .collect()
 }
@@ -88,9 +88,9 @@ fn initial_values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     let count = shape.iter().product();
     let fan_in = shape[shape.len() - 1] as f32;
     match name {
-        schema::DECODER_OUT => vec![0.0; count],
-        schema::DECODER_DELTA_OUT => normal(name, count, DELTA_SCALE, seed),
-        schema::DECODER_EMBED => normal(name, count, EMBED_SCALE, seed),
+        names::OUT => vec![0.0; count],
+        names::DELTA_OUT => normal(name, count, DELTA_SCALE, seed),
+        names::EMBED => normal(name, count, EMBED_SCALE, seed),
         _ if name.contains("norm") => vec![1.0; count],
         _ if shape.len() == 1 => vec![0.0; count],
         // The policy starts uniform: no latent is preferred before anything was learned.

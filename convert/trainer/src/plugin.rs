@@ -1,13 +1,18 @@
-//! A trained plugin as a file: f32 tensors by the names of [`crate::schema`], and metadata under `ollm.*` from which
-//! `ollm-convert plugin` makes a GGUF file.
+//! A trained plugin as a file: f32 tensors, and the metadata from which `ollm-convert plugin` makes a GGUF file.
+//!
+//! Names, shapes and keys are those of [`ollm_runtime::options::schema`], so a file that this module reads back is one
+//! that the runtime would accept; only the values are text here, as safetensors has no other metadata.
 
 use std::path::Path;
 
 use candle_core::Device;
+use ollm_runtime::gguf::{self, GgufError, Value};
+use ollm_runtime::options::PluginError;
+use ollm_runtime::options::schema::{self, KeyKind, Spec, TRAINING_PREFIX, keys};
 
 use crate::backbone::Description;
 use crate::error::{Error, Result};
-use crate::nets::{DecoderKind, Shape, Slot};
+use crate::nets::{Slot, control_slots};
 use crate::params::Tensors;
 use crate::settings::Settings;
 use crate::tensor_file::{self, Metadata};
@@ -24,79 +29,59 @@ pub struct Provenance {
 }
 
 /// The metadata of a plugin file.
-pub fn metadata(shape: &Shape, backbone: &Description, settings: &Settings, provenance: &Provenance) -> Metadata {
-    let all = [sizes(shape), origin(backbone), training(settings, provenance)].concat();
-    all.into_iter().map(|(key, value)| (format!("ollm.{key}"), value)).collect()
+pub fn metadata(spec: &Spec, settings: &Settings, provenance: &Provenance) -> Metadata {
+    let sizes = spec.to_metadata().into_iter().map(|(key, value)| (key.to_owned(), text(&value)));
+    let training = training(settings, provenance);
+    sizes.chain(training.map(|(key, value)| (format!("{TRAINING_PREFIX}{key}"), value))).collect()
 }
 
-type Pairs = Vec<(&'static str, String)>;
-
-fn sizes(shape: &Shape) -> Pairs {
-    vec![
-        ("version", "1".into()),
-        ("option_count", shape.options.to_string()),
-        ("norm_epsilon", shape.norm_epsilon.to_string()),
-        ("decoder.kind", shape.decoder.name().into()),
-        ("decoder.width", shape.width.to_string()),
-        ("decoder.rank", if shape.decoder == DecoderKind::LowRank { shape.rank } else { 0 }.to_string()),
-        ("encoder.kind", "mlp".into()),
-        ("encoder.width", shape.encoder_width.to_string()),
-        ("policy.kind", "mlp".into()),
-        ("policy.width", shape.policy_width.to_string()),
-    ]
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
-fn origin(backbone: &Description) -> Pairs {
-    vec![
-        ("backbone.architecture", backbone.architecture.clone()),
-        ("backbone.embedding_length", backbone.hidden.to_string()),
-        ("backbone.vocab_size", backbone.vocab.to_string()),
-        ("backbone.fingerprint", backbone.fingerprint.clone()),
+fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item = (&'static str, String)> {
+    [
+        ("objective", settings.objective.name().to_owned()),
+        ("kl_target", settings.kl_target.to_string()),
+        ("data", provenance.data.clone()),
+        ("data_hash", provenance.data_hash.clone()),
+        ("tokens", provenance.tokens.to_string()),
+        ("epochs", settings.epochs.to_string()),
+        ("control_epochs", settings.control_epochs.to_string()),
+        ("batch", settings.batch.to_string()),
+        ("learning_rate", settings.lr.to_string()),
+        ("seed", settings.seed.to_string()),
     ]
-}
-
-fn training(settings: &Settings, provenance: &Provenance) -> Pairs {
-    vec![
-        ("training.objective", settings.objective.name().into()),
-        ("training.kl_target", settings.kl_target.to_string()),
-        ("training.data", provenance.data.clone()),
-        ("training.data_hash", provenance.data_hash.clone()),
-        ("training.tokens", provenance.tokens.to_string()),
-        ("training.epochs", settings.epochs.to_string()),
-        ("training.control_epochs", settings.control_epochs.to_string()),
-        ("training.batch", settings.batch.to_string()),
-        ("training.learning_rate", settings.lr.to_string()),
-        ("training.seed", settings.seed.to_string()),
-    ]
+    .into_iter()
 }
 
 /// A plugin or control from a file, checked against the backbone.
 pub struct Loaded {
     /// Its sizes.
-    pub shape: Shape,
+    pub spec: Spec,
     /// Its tensors.
     pub tensors: Tensors,
-    /// Its metadata.
-    pub metadata: Metadata,
 }
 
 impl Loaded {
     /// Reads a finished plugin.
-    pub fn plugin(path: &Path, backbone: &Description, device: &Device) -> Result<Self> {
-        Self::read(path, backbone, device, Shape::slots)
+    pub fn plugin(path: &Path, about: &Description, device: &Device) -> Result<Self> {
+        Self::read(path, about, device, schema::tensors)
     }
 
     /// Reads a finished control.
-    pub fn control(path: &Path, backbone: &Description, device: &Device) -> Result<Self> {
-        Self::read(path, backbone, device, Shape::control_slots)
+    pub fn control(path: &Path, about: &Description, device: &Device) -> Result<Self> {
+        Self::read(path, about, device, control_slots)
     }
 
-    fn read(path: &Path, backbone: &Description, device: &Device, slots: fn(&Shape) -> Vec<Slot>) -> Result<Self> {
+    fn read(path: &Path, about: &Description, device: &Device, slots: fn(&Spec) -> Vec<Slot>) -> Result<Self> {
         let (tensors, metadata) = tensor_file::load(path, device)?;
-        check_backbone(path, backbone, &metadata)?;
-        let shape = read_shape(path, backbone, &metadata)?;
-        check_slots(path, &slots(&shape), &tensors)?;
-        Ok(Self { shape, tensors, metadata })
+        let spec = read_spec(&metadata, about).map_err(|error| Error::bad_file(path, error.to_string()))?;
+        check_slots(path, &slots(&spec), &tensors)?;
+        Ok(Self { spec, tensors })
     }
 
     /// The tensor of that name.
@@ -106,49 +91,39 @@ impl Loaded {
     }
 }
 
-fn check_backbone(path: &Path, backbone: &Description, metadata: &Metadata) -> Result<()> {
-    let found = get(path, metadata, "backbone.fingerprint")?;
-    if found == backbone.fingerprint {
-        return Ok(());
+/// The spec, if it is one of this backbone.
+fn read_spec(metadata: &Metadata, about: &Description) -> std::result::Result<Spec, PluginError> {
+    let spec = Spec::from_metadata(&typed(metadata)?)?;
+    spec.backbone.check(&about.backbone)?;
+    Ok(spec)
+}
+
+/// The schema's keys with the types that it gives them. A value that is not of its type stays text, for the schema to
+/// refuse.
+fn typed(metadata: &Metadata) -> std::result::Result<gguf::Metadata, GgufError> {
+    let mut typed = gguf::Metadata::default();
+    for key in keys::ALL {
+        if let Some(text) = metadata.get(key.name) {
+            typed.insert(key.name.to_owned(), value(key.kind, text))?;
+        }
     }
-    let (what, expected) = ("backbone".to_owned(), backbone.fingerprint.clone());
-    Err(Error::Mismatch { path: path.to_owned(), what, expected, found: found.to_owned() })
+    Ok(typed)
+}
+
+fn value(kind: KeyKind, text: &str) -> Value {
+    match kind {
+        KeyKind::U32 => text.parse::<u32>().map_or_else(|_| text.into(), Value::from),
+        KeyKind::F32 => text.parse::<f32>().map_or_else(|_| text.into(), Value::from),
+        KeyKind::Str => text.into(),
+    }
 }
 
 fn check_slots(path: &Path, slots: &[Slot], tensors: &Tensors) -> Result<()> {
     for (name, shape) in slots {
-        let found = tensors.get(name).map(candle_core::Tensor::dims);
+        let found = tensors.get(*name).map(candle_core::Tensor::dims);
         if found != Some(shape) {
             return Err(Error::bad_file(path, format!("{name} must have the shape {shape:?}, found {found:?}")));
         }
     }
     Ok(())
-}
-
-fn get<'a>(path: &Path, metadata: &'a Metadata, key: &str) -> Result<&'a str> {
-    let value = metadata.get(&format!("ollm.{key}")).map(String::as_str);
-    value.ok_or_else(|| Error::bad_file(path, format!("no ollm.{key}: not a file of this trainer")))
-}
-
-fn number<T: std::str::FromStr>(path: &Path, metadata: &Metadata, key: &str) -> Result<T> {
-    let text = get(path, metadata, key)?;
-    text.parse().map_err(|_| Error::bad_file(path, format!("ollm.{key} = {text} is not a number")))
-}
-
-fn read_shape(path: &Path, backbone: &Description, metadata: &Metadata) -> Result<Shape> {
-    let decoder = match get(path, metadata, "decoder.kind")? {
-        "lowrank" => DecoderKind::LowRank,
-        "swiglu" => DecoderKind::Swiglu,
-        other => return Err(Error::bad_file(path, format!("unknown ollm.decoder.kind {other}"))),
-    };
-    Ok(Shape {
-        hidden: backbone.hidden,
-        options: number(path, metadata, "option_count")?,
-        decoder,
-        width: number(path, metadata, "decoder.width")?,
-        rank: number(path, metadata, "decoder.rank")?,
-        policy_width: number(path, metadata, "policy.width")?,
-        encoder_width: number(path, metadata, "encoder.width")?,
-        norm_epsilon: number(path, metadata, "norm_epsilon")?,
-    })
 }

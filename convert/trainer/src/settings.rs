@@ -1,15 +1,38 @@
 //! What decides the result of a training run, apart from backbone and data.
 
+use clap::ValueEnum;
+use ollm_runtime::options::schema::{DecoderKind, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Description;
 use crate::error::{Error, Result};
-use crate::nets::{DecoderKind, Shape};
+use crate::nets::fit_width;
 use crate::objective::Objective;
 use crate::tensor_file::Metadata;
 
 /// The share of the backbone's parameters that a plugin has in the paper (1.56 % of a 1.7 B backbone).
 pub const PARAMETER_SHARE: f64 = 0.0156;
+
+/// How an option differs from the control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoder {
+    /// A low-rank delta for each latent on a shared, frozen control
+    #[value(name = "lowrank")]
+    LowRank,
+    /// A latent's embedding added to the input of one SwiGLU that starts as the control
+    Swiglu,
+}
+
+impl Decoder {
+    /// As in the plugin's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LowRank => "lowrank",
+            Self::Swiglu => "swiglu",
+        }
+    }
+}
 
 /// The settings of `sft`. Two runs with equal settings on the same device give the same plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +40,7 @@ pub struct Settings {
     /// Option count K.
     pub options: usize,
     /// Kind of decoder.
-    pub decoder: DecoderKind,
+    pub decoder: Decoder,
     /// Width u; none: so that the plugin has the paper's share of parameters.
     pub width: Option<usize>,
     /// Rank r of a delta.
@@ -60,25 +83,31 @@ impl Settings {
         require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")
     }
 
-    /// The plugin's sizes on that backbone.
-    pub fn shape(&self, backbone: &Description) -> Shape {
-        let shape = Shape {
-            hidden: backbone.hidden,
+    /// The plugin on that backbone.
+    pub fn spec(&self, about: &Description) -> Spec {
+        let spec = Spec {
             options: self.options,
-            decoder: self.decoder,
-            width: self.width.unwrap_or(0),
-            rank: self.rank,
-            policy_width: self.policy_width,
+            norm_epsilon: about.norm_epsilon,
+            decoder: self.decoder_kind(),
             encoder_width: self.encoder_width,
-            norm_epsilon: backbone.norm_epsilon,
+            policy_width: self.policy_width,
+            backbone: about.backbone.clone(),
         };
-        if self.width.is_some() { shape } else { shape.fit_width(backbone.parameters as f64 * PARAMETER_SHARE) }
+        if self.width.is_some() { spec } else { fit_width(&spec, about.parameters as f64 * PARAMETER_SHARE) }
+    }
+
+    fn decoder_kind(&self) -> DecoderKind {
+        let width = self.width.unwrap_or(0);
+        match self.decoder {
+            Decoder::LowRank => DecoderKind::LowRank { width, rank: self.rank },
+            Decoder::Swiglu => DecoderKind::SwiGlu { width },
+        }
     }
 
     /// What a checkpoint must agree with.
-    pub fn identity(&self, backbone: &Description, data: &str) -> Metadata {
+    pub fn identity(&self, about: &Description, data: &str) -> Metadata {
         let settings = serde_json::to_string(self).expect("settings are numbers and names");
-        [("settings", settings), ("backbone", backbone.fingerprint.clone()), ("data", data.to_owned())]
+        [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
             .map(|(key, value)| (key.to_owned(), value))
             .into()
     }

@@ -1,12 +1,13 @@
 //! The two stages of `sft`: the K = 1 control, then the options on top of it.
 
 use candle_core::Tensor;
+use ollm_runtime::options::schema::Spec;
 
 use crate::backbone::Frozen;
 use crate::error::Result;
 use crate::features::Batch;
 use crate::head::Head;
-use crate::nets::{Control, Plugin, Shape};
+use crate::nets::{Control, Plugin};
 use crate::objective::{self, Objective, Terms};
 use crate::params::Params;
 use crate::rng::Rng;
@@ -45,8 +46,8 @@ pub struct ControlStage<'a> {
 
 impl<'a> ControlStage<'a> {
     /// A stage on the tensors of `params`.
-    pub fn new(shape: &Shape, params: &Params, head: &'a Head) -> Result<Self> {
-        Ok(Self { control: Control::bind(shape, &|name| params.tensor(name))?, head })
+    pub fn new(spec: &Spec, params: &Params, head: &'a Head) -> Result<Self> {
+        Ok(Self { control: Control::bind(spec, &|name| params.tensor(name))?, head })
     }
 }
 
@@ -79,14 +80,14 @@ pub struct OptionStage<'a> {
 impl<'a> OptionStage<'a> {
     /// A stage on the tensors of `params`, with KL pulled to `target`.
     pub fn new(
-        shape: &Shape,
+        spec: &Spec,
         params: &Params,
         head: &'a Head,
         frozen: &'a Frozen,
         (objective, target): (Objective, f64),
         seed: u64,
     ) -> Result<Self> {
-        let plugin = Plugin::bind(shape, &|name| params.tensor(name))?;
+        let plugin = Plugin::bind(spec, &|name| params.tensor(name))?;
         Ok(Self { plugin, head, frozen, objective, target, seed, beta: FIRST_BETA })
     }
 

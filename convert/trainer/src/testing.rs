@@ -2,20 +2,17 @@
 
 use candle_core::{Device, Tensor};
 use half::f16;
+use ollm_runtime::options::schema::{self, DecoderKind, Spec};
 
 use crate::backbone::{Description, Frozen};
 use crate::features::Features;
+use crate::nets::{Slot, control_slots};
+use crate::params::{Params, Tensors};
 use crate::rng::Rng;
 
 pub(crate) fn description(hidden: usize, vocab: usize) -> Description {
-    Description {
-        architecture: "test".into(),
-        hidden,
-        vocab,
-        norm_epsilon: 1e-5,
-        fingerprint: "0123456789abcdef".into(),
-        parameters: 100_000,
-    }
+    let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
+    Description { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
 }
 
 pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {
@@ -32,7 +29,7 @@ pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
 /// Random states; the token that follows is one of two that the state's first signs name, by a fair coin. So a control
 /// can learn to do better than the backbone, and two options can do better than one.
 pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
-    let (hidden, vocab) = (frozen.about.hidden, frozen.about.vocab);
+    let (hidden, vocab) = (frozen.about.backbone.hidden, frozen.about.backbone.vocab);
     let mut rng = Rng::stream(0, "states", 0);
     let (mut states, mut next) = (Vec::new(), Vec::new());
     for _ in 0..rows {
@@ -54,13 +51,18 @@ pub(crate) fn folder(name: &str) -> std::path::PathBuf {
     path
 }
 
+/// A small plugin: three options.
+pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> Spec {
+    let backbone = description(hidden, 12).backbone;
+    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 6, policy_width: 5, backbone }
+}
+
 /// All tensors of a plugin, none of them zero.
-pub(crate) fn random_params(shape: &crate::nets::Shape) -> crate::params::Params {
-    let tensors = |slots: Vec<crate::nets::Slot>| -> crate::params::Tensors {
-        slots.into_iter().map(|(name, shape)| (name.clone(), normal(&name, &shape, 0.4))).collect()
+pub(crate) fn random_params(spec: &Spec) -> Params {
+    let tensors = |slots: Vec<Slot>| -> Tensors {
+        slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
     };
-    let params = crate::params::Params::options(shape, &tensors(shape.control_slots()), 0, &Device::Cpu).unwrap();
-    let all = tensors(shape.slots());
-    params.restore(&all).unwrap();
+    let params = Params::options(spec, &tensors(control_slots(spec)), 0, &Device::Cpu).unwrap();
+    params.restore(&tensors(schema::tensors(spec))).unwrap();
     params
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use indicatif::ProgressBar;
+use ollm_runtime::options::schema::Spec;
 use serde::Serialize;
 
 use crate::backbone::Frozen;
@@ -15,7 +16,6 @@ use crate::checkpoint::{self, Checkpoint, Position};
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::head::Head;
-use crate::nets::Shape;
 use crate::objective::Terms;
 use crate::optim::{AdamW, learning_rate};
 use crate::params::{Params, Tensors};
@@ -89,7 +89,7 @@ struct Session<'a> {
     pace: &'a Pace,
     run: &'a mut Run,
     bar: &'a ProgressBar,
-    shape: Shape,
+    spec: Spec,
     identity: Metadata,
     checkpoint: Option<Checkpoint>,
     /// Steps that this invocation may still take.
@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
         let found = path.exists().then(|| checkpoint::load(&path, &identity, material.frozen.head.device()));
         Ok(Self {
             checkpoint: found.transpose()?,
-            shape: settings.shape(about),
+            spec: settings.spec(about),
             allowance: pace.stop_after.unwrap_or(u64::MAX),
             material,
             settings,
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
     }
 
     fn metadata(&self) -> Metadata {
-        plugin::metadata(&self.shape, &self.material.frozen.about, self.settings, self.material.provenance)
+        plugin::metadata(&self.spec, self.settings, self.material.provenance)
     }
 
     /// Stage 1, or what an earlier one left. None: stopped on the way.
@@ -163,16 +163,17 @@ impl<'a> Session<'a> {
 
     fn load_control(&self, path: &std::path::Path) -> Result<Tensors> {
         let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
-        if loaded.shape.width == self.shape.width {
+        let (expected, found) = (self.spec.decoder.width(), loaded.spec.decoder.width());
+        if expected == found {
             return Ok(loaded.tensors);
         }
-        let (expected, found) = (self.shape.width.to_string(), loaded.shape.width.to_string());
+        let (expected, found) = (expected.to_string(), found.to_string());
         Err(Error::Mismatch { path: path.to_owned(), what: "width".into(), expected, found })
     }
 
     fn train_control(&mut self) -> Result<Option<Tensors>> {
-        let params = Params::control(&self.shape, self.settings.seed, self.device())?;
-        let mut stage = ControlStage::new(&self.shape, &params, self.material.head)?;
+        let params = Params::control(&self.spec, self.settings.seed, self.device())?;
+        let mut stage = ControlStage::new(&self.spec, &params, self.material.head)?;
         let ended = self.train(&mut stage, &params, self.settings.control_epochs)?;
         Ok((ended == Ended::Finished).then(|| params.tensors()))
     }
@@ -180,10 +181,10 @@ impl<'a> Session<'a> {
     /// Stage 2. None: stopped on the way.
     fn options(&mut self, control: &Tensors) -> Result<Option<Tensors>> {
         let (settings, material) = (self.settings, self.material);
-        let params = Params::options(&self.shape, control, settings.seed, self.device())?;
+        let params = Params::options(&self.spec, control, settings.seed, self.device())?;
         let objective = (settings.objective, settings.kl_target);
         let mut stage =
-            OptionStage::new(&self.shape, &params, material.head, material.frozen, objective, settings.seed)?;
+            OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
         let ended = self.train(&mut stage, &params, settings.epochs)?;
         Ok((ended == Ended::Finished).then(|| params.tensors()))
     }
@@ -351,12 +352,12 @@ impl Order {
 mod tests {
     use super::*;
     use crate::candidates::Candidates;
-    use crate::nets::DecoderKind;
+    use crate::settings::Decoder;
     use crate::objective::Objective;
     use crate::testing;
     use std::path::Path;
 
-    fn settings(decoder: DecoderKind, objective: Objective) -> Settings {
+    fn settings(decoder: Decoder, objective: Objective) -> Settings {
         Settings {
             options: 3,
             decoder,
@@ -401,7 +402,7 @@ mod tests {
 
     #[test]
     fn each_kind_and_objective_learns() {
-        for decoder in [DecoderKind::LowRank, DecoderKind::Swiglu] {
+        for decoder in [Decoder::LowRank, Decoder::Swiglu] {
             for objective in [Objective::Prior, Objective::Paper] {
                 let folder = testing::folder(&format!("learns-{}-{}", decoder.name(), objective.name()));
                 train(&folder, &settings(decoder, objective), None, false).unwrap();
@@ -415,7 +416,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_run_resumes_to_the_same_bytes() {
-        let settings = settings(DecoderKind::LowRank, Objective::Paper);
+        let settings = settings(Decoder::LowRank, Objective::Paper);
         let (whole, parts) = (testing::folder("whole"), testing::folder("parts"));
         assert_eq!(train(&whole, &settings, None, false).unwrap(), Ended::Finished);
         let mut resume = false;
@@ -431,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_run_is_neither_overwritten_nor_resumed_as_another() {
-        let settings = settings(DecoderKind::LowRank, Objective::Prior);
+        let settings = settings(Decoder::LowRank, Objective::Prior);
         let folder = testing::folder("other-run");
         train(&folder, &settings, Some(1), false).unwrap();
         assert!(matches!(train(&folder, &settings, None, false), Err(Error::RunExists(_))));
@@ -441,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_loss_that_is_not_finite_stops_the_run() {
-        let settings = Settings { lr: 1e30, ..settings(DecoderKind::LowRank, Objective::Prior) };
+        let settings = Settings { lr: 1e30, ..settings(Decoder::LowRank, Objective::Prior) };
         let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }), "{error}");
     }

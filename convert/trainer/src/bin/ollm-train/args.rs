@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ollm_train::nets::DecoderKind;
 use ollm_train::objective::Objective;
-use ollm_train::settings::Settings;
+use ollm_train::settings::{Decoder, Settings};
 use ollm_train::train::Pace;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
@@ -94,8 +93,8 @@ pub struct SftArgs {
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub options: usize,
     /// Kind of decoder
-    #[arg(long, value_enum, default_value_t = DecoderKind::LowRank)]
-    pub decoder: DecoderKind,
+    #[arg(long, value_enum, default_value_t = Decoder::LowRank)]
+    pub decoder: Decoder,
     /// Width of the decoder; by default the plugin gets 1.56 % of the backbone's parameters
     #[arg(long, value_name = "U")]
     pub width: Option<usize>,

@@ -9,6 +9,7 @@ use clap::Parser;
 use ollm_train::Result;
 use ollm_train::backbone::Backbone;
 use ollm_train::eval::{Models, evaluate};
+use ollm_train::nets::parameters;
 use ollm_train::plugin::Loaded;
 use ollm_train::run::{Run, control_path, plugin_path};
 use ollm_train::settings::Settings;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
 
 fn run_features(args: &FeaturesArgs) -> Result<()> {
     let backbone = Backbone::open(&args.input.model)?;
-    let text = Workplace::new(&backbone, &args.output, &args.input).text(&args.input.data, args.input.limit)?;
+    let text = Workplace::new(&backbone, &args.output, &args.input)?.text(&args.input.data, args.input.limit)?;
     let tokens: usize = text.records.counts().take(text.limit).sum();
     println!("{} problems, {tokens} answer tokens in {}", text.limit, args.output.display());
     Ok(())
@@ -48,7 +49,7 @@ fn run_sft(args: &SftArgs) -> Result<()> {
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
     let mut run = Run::open(&args.output, args.resume)?;
     let backbone = Backbone::open(&args.input.model)?;
-    let place = Workplace::new(&backbone, &args.device.features, &args.input);
+    let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     print_size(&settings, &place);
 
     let frozen = place.frozen(&device)?;
@@ -70,10 +71,10 @@ fn run_sft(args: &SftArgs) -> Result<()> {
 }
 
 fn print_size(settings: &Settings, place: &Workplace<'_>) {
-    let shape = settings.shape(&place.about);
-    let (plugin, backbone) = (shape.parameters(), place.about.parameters);
-    let share = 100.0 * plugin as f64 / backbone as f64;
-    println!("plugin: width {}, {plugin} parameters, {share:.2} % of the backbone's {backbone}", shape.width);
+    let spec = settings.spec(&place.about);
+    let (plugin, backbone) = (parameters(&spec), place.about.parameters);
+    let (width, share) = (spec.decoder.width(), 100.0 * plugin as f64 / backbone as f64);
+    println!("plugin: width {width}, {plugin} parameters, {share:.2} % of the backbone's {backbone}");
 }
 
 fn outcome(ended: Ended, run: &Run) -> String {
@@ -86,7 +87,7 @@ fn outcome(ended: Ended, run: &Run) -> String {
 fn run_eval(args: &EvalArgs) -> Result<()> {
     let device = prepare::device(&args.device.device)?;
     let backbone = Backbone::open(&args.input.model)?;
-    let place = Workplace::new(&backbone, &args.device.features, &args.input);
+    let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     let control = Loaded::control(&control_path(&args.run), &place.about, &device)?;
     let plugin = Loaded::plugin(&plugin_path(&args.run), &place.about, &device)?;
     let features = place.load(&mut place.text(&args.input.data, args.input.limit)?, &device)?;

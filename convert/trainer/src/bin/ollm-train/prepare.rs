@@ -53,10 +53,10 @@ pub struct Text {
 }
 
 impl<'a> Workplace<'a> {
-    pub fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Self {
+    pub fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Result<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if input.threads == 0 { cores() } else { input.threads };
-        Self { backbone, about: backbone.describe(), folder, threads }
+        Ok(Self { backbone, about: backbone.describe()?, folder, threads })
     }
 
     /// Reads the data and completes its cache.
@@ -74,7 +74,7 @@ impl<'a> Workplace<'a> {
 
     /// The text's features on a device.
     pub fn load(&self, text: &mut Text, device: &Device) -> Result<Features> {
-        Features::load(&mut text.records, self.about.hidden, text.limit, device)
+        Features::load(&mut text.records, self.about.backbone.hidden, text.limit, device)
     }
 
     /// Adds candidates to features.
