@@ -389,7 +389,7 @@ mod tests {
         set(names::DELTA_IN, &[1.0; 6]);
         set(names::DELTA_OUT, &[5.0, 0.0, 0.0, 0.0, 5.0, 0.0]);
         set("ollm.policy.out.bias", &[0.0, 1.0]);
-        Loaded { spec: spec.clone(), tensors, metadata: crate::tensor_file::Metadata::new() }
+        Loaded { spec: spec.clone(), tensors }
     }
 
     #[test]
