@@ -27,7 +27,7 @@ pub(crate) mod names {
     pub(crate) const POLICY: &str = "ollm.policy";
 }
 
-/// The control's tensors: a SwiGLU without options.
+/// The control's tensors: a `SwiGLU` without options.
 pub fn control_slots(spec: &Spec) -> Vec<Slot> {
     let control = [names::NORM, names::GATE, names::UP, names::OUT];
     schema::tensors(spec).into_iter().filter(|(name, _)| control.contains(name)).collect()
@@ -44,7 +44,7 @@ pub fn parameters(spec: &Spec) -> usize {
     schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-/// The spec with the SwiGLU width, in steps of 32, at which the plugin comes nearest to `budget` parameters.
+/// The spec with the `SwiGLU` width, in steps of 32, at which the plugin comes nearest to `budget` parameters.
 pub fn fit_width(spec: &Spec, budget: f64) -> Spec {
     let rest = parameters(&with_width(spec, 0)) as f64;
     let steps = (budget - rest) / (3 * spec.backbone.hidden * 32) as f64;
@@ -83,7 +83,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Binds the SwiGLU's tensors.
+    /// Binds the `SwiGLU`'s tensors.
     pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             norm: lookup(names::NORM)?,

@@ -1,11 +1,11 @@
-//! AdamW with a clipped gradient, and the learning rate's schedule.
+//! `AdamW` with a clipped gradient, and the learning rate's schedule.
 //!
-//! candle-nn has an AdamW, but hides its moments; a checkpoint needs them.
+//! candle-nn has an `AdamW`, but hides its moments; a checkpoint needs them.
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::params::{Params, Tensors};
 
 const BETA1: f64 = 0.9;
@@ -85,13 +85,13 @@ fn gather(params: &Params, gradients: &GradStore) -> Tensors {
     params.trained().filter_map(|(name, var)| Some((name.clone(), gradients.get(var)?.detach()))).collect()
 }
 
-/// min(1, MAX_NORM / norm), kept on the device: reading it back would stall a GPU.
+/// `min(1, MAX_NORM / norm)`, kept on the device: reading it back would stall a GPU.
 fn clip_scale(gradients: &Tensors) -> Result<Tensor> {
     let squares =
         gradients.values().map(|gradient| gradient.sqr()?.sum_all()).collect::<candle_core::Result<Vec<_>>>()?;
     let device = gradients.values().next().map_or(&Device::Cpu, Tensor::device).clone();
     let total = squares.iter().try_fold(Tensor::zeros((), DType::F32, &device)?, |sum, square| sum + square)?;
-    Ok(((total.sqrt()? + EPSILON)?.recip()? * MAX_NORM)?.minimum(1.0).map_err(Error::Tensor)?)
+    Ok(((total.sqrt()? + EPSILON)?.recip()? * MAX_NORM)?.minimum(1.0)?)
 }
 
 /// Linear warm-up over the first 3 % of the steps (at most 100), then a cosine down to zero.
@@ -131,7 +131,9 @@ mod tests {
         for (after, before) in get(names::GATE).iter().zip(before) {
             assert_close(*after, before * 0.999 - 0.1, 1e-5);
         }
-        get(names::NORM).iter().for_each(|&norm| assert_close(norm, 1.1, 1e-5));
+        for norm in get(names::NORM) {
+            assert_close(norm, 1.1, 1e-5);
+        }
         let norm: f32 =
             adam.first.values().map(|m| m.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()).sum();
         assert_close(norm.sqrt(), 0.1, 1e-4);

@@ -44,9 +44,13 @@ impl Run {
 
     /// Appends one JSON object and a line break to the log.
     pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
-        let mut line = serde_json::to_vec(entry).expect("log entries are numbers and names");
+        self.append(entry).map_err(Error::io(&self.folder))
+    }
+
+    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
-        self.log.write_all(&line).map_err(Error::io(&self.folder))
+        self.log.write_all(&line)
     }
 
     /// Bytes of the log so far: a checkpoint remembers them.

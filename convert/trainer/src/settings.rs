@@ -20,7 +20,7 @@ pub enum Decoder {
     /// A low-rank delta for each latent on a shared, frozen control
     #[value(name = "lowrank")]
     LowRank,
-    /// A latent's embedding added to the input of one SwiGLU that starts as the control
+    /// A latent's embedding added to the input of one `SwiGLU` that starts as the control
     Swiglu,
 }
 
@@ -106,7 +106,7 @@ impl Settings {
 
     /// What a checkpoint must agree with.
     pub fn identity(&self, about: &Description, data: &str) -> Metadata {
-        let settings = serde_json::to_string(self).expect("settings are numbers and names");
+        let settings = serde_json::json!(self).to_string();
         [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
             .map(|(key, value)| (key.to_owned(), value))
             .into()
