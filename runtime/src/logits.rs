@@ -172,7 +172,7 @@ mod tests {
     fn the_best_come_first_and_ties_by_token() {
         let logits = [0.5_f32, 2.0, -0.0, 2.0, 0.0];
         let tokens = |m| top_m(&logits, m).unwrap().iter().map(|t| t.0).collect::<Vec<_>>();
-        assert_eq!(tokens(0), []);
+        assert_eq!(tokens(0), [0; 0]);
         assert_eq!(tokens(1), [1]);
         assert_eq!(tokens(4), [1, 3, 0, 2]);
         assert_eq!(tokens(9), [1, 3, 0, 2, 4]);

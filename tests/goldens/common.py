@@ -1,4 +1,5 @@
-"""What the golden generators share: where they write, the names of tensors, and how GGUF orders the rows of rotary heads."""
+"""What the golden generators share: where they write, the names of tensors, the order of
+rotary rows in GGUF, and byte-level vocabularies."""
 
 import json
 import re
@@ -8,6 +9,7 @@ from pathlib import Path
 import gguf
 
 HERE = Path(__file__).resolve().parent
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
 
 
 def interleave_rope_rows(weight, heads):
@@ -37,6 +39,25 @@ def rotary_heads(name, config):
     if ".q_proj." in name:
         return config.num_attention_heads
     return config.num_key_value_heads if ".k_proj." in name else None
+
+
+def byte_letters():
+    """GPT-2's printable stand-in for each byte: itself where it can be seen, else the next free letter from U+0100 on."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {**{b: chr(b) for b in visible}, **{b: chr(0x100 + i) for i, b in enumerate(hidden)}}
+
+
+def write_tokenizer(writer, pre, tokens, merges):
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL if token in SPECIALS else gguf.TokenType.NORMAL for token in tokens])
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(3)
+    writer.add_add_bos_token(False)
 
 
 def write_manifest(name, content):

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from common import HERE, gguf_names, interleave_rope_rows, rotary_heads, write_manifest
+from common import HERE, SPECIALS, byte_letters, gguf_names, interleave_rope_rows, rotary_heads, write_manifest, write_tokenizer
 
 OUT = HERE / "tiny"
 TOKENS = 24
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|pad|>"]
 MERGES = 60
 SHAPE = {
     "vocab_size": len(SPECIALS) + 256 + MERGES,
@@ -62,13 +61,6 @@ def randomize(model, rng):
     model.tie_weights()
 
 
-def byte_letters():
-    """GPT-2's printable stand-in for each byte: itself where it can be seen, else the next free letter from U+0100 on."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {**{b: chr(b) for b in visible}, **{b: chr(0x100 + i) for i, b in enumerate(hidden)}}
-
-
 def vocabulary():
     """Specials, the 256 bytes, then one token per merge, learnt from text.txt in the plainest way: the commonest pair first."""
     letters = byte_letters()
@@ -93,19 +85,6 @@ def join(word, pair):
         else:
             result.append(letter)
     return result
-
-
-def write_tokenizer(writer, pre):
-    tokens, merges = vocabulary()
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if token in SPECIALS else gguf.TokenType.NORMAL for token in tokens])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_pad_token_id(3)
-    writer.add_add_bos_token(False)
 
 
 def write_config(writer, config):
@@ -140,7 +119,7 @@ def write_gguf(path, arch, pre, model, config):
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(f"tiny {path.stem}")
     write_config(writer, config)
-    write_tokenizer(writer, pre)
+    write_tokenizer(writer, pre, *vocabulary())
     parameters = dict(model.named_parameters())
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()

@@ -55,23 +55,31 @@ def tokenize(vocabulary, case, scratch):
     return json.loads(result.stdout)
 
 
-def record(reader, pre, cases, folder):
+def record(reader, pre, folder):
     vocabulary = folder / f"{pre}.gguf"
     write_vocabulary(reader, pre, vocabulary)
-    return {"pre": pre, "cases": [{**case, "ids": tokenize(vocabulary, case, folder / "text")} for case in cases]}
+    return {"pre": pre, "cases": [{**case, "ids": tokenize(vocabulary, case, folder / "text")} for case in read_cases()]}
 
 
-def main():
-    reader = gguf.GGUFReader(sys.argv[1])
-    cases = [{"special": False, **case} for case in json.loads((HERE / "tokenizer-cases.json").read_text(encoding="utf-8"))]
-    with tempfile.TemporaryDirectory() as folder:
-        results = [record(reader, pre, cases, Path(folder)) for pre in PRES]
+def read_cases():
+    cases = json.loads((HERE / "tokenizer-cases.json").read_text(encoding="utf-8"))
+    return [{"special": False, **case} for case in cases]
+
+
+def write_results(name, results):
     # One case a line, so that a change shows as a change of that case.
     blocks = []
     for result in results:
         lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in result["cases"])
         blocks.append(f'{{"pre":"{result["pre"]}","cases":[\n{lines}\n]}}')
-    (HERE / "tokenizer.json").write_text("[\n" + ",\n".join(blocks) + "\n]\n", encoding="utf-8")
+    (HERE / name).write_text("[\n" + ",\n".join(blocks) + "\n]\n", encoding="utf-8")
+
+
+def main():
+    reader = gguf.GGUFReader(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        results = [record(reader, pre, Path(folder)) for pre in PRES]
+    write_results("tokenizer.json", results)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,210 @@
+//! Templates of the shapes that models carry, and templates that mean harm.
+
+use super::*;
+use crate::gguf::{Gguf, Writer};
+
+/// `<s>` is 0, `</s>` is 1.
+fn tokenizer() -> Tokenizer {
+    let mut writer = Writer::new();
+    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.tokens", vec!["<s>".to_owned(), "</s>".to_owned()]).unwrap();
+    writer.set("tokenizer.ggml.token_type", vec![3, 3]).unwrap();
+    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
+    writer.set("tokenizer.ggml.bos_token_id", 0_u32).unwrap();
+    writer.set("tokenizer.ggml.eos_token_id", 1_u32).unwrap();
+    Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap()
+}
+
+fn try_render(template: &str, messages: &[(&str, &str)]) -> Result<String, ChatError> {
+    let messages: Vec<Message> = messages.iter().map(|&(role, content)| Message::new(role, content)).collect();
+    ChatTemplate::new(template)?.render(&messages, true, &tokenizer())
+}
+
+fn render(template: &str, messages: &[(&str, &str)]) -> String {
+    try_render(template, messages).unwrap()
+}
+
+/// The value of an expression, as text.
+fn value(expression: &str) -> String {
+    render(&format!("{{{{ {expression} }}}}"), &[])
+}
+
+const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
+    {{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}\
+    {{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}\
+    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+#[test]
+fn smollm2() {
+    let text = render(SMOLLM2, &[("user", "Hi {{ 1 }}"), ("assistant", "Hello"), ("user", "é")]);
+    let expected = "<|im_start|>system\nYou are helpful<|im_end|>\n<|im_start|>user\nHi {{ 1 }}<|im_end|>\n\
+        <|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\né<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(text, expected);
+    assert!(render(SMOLLM2, &[("system", "S"), ("user", "U")]).starts_with("<|im_start|>system\nS<|im_end|>"));
+}
+
+/// Whole lines of statements, a date that is asked for, slices, `trim`, namespaces.
+const LLAMA3: &str = r"{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now('%d %b %Y') %}
+    {%- else %}
+        {%- set date_string = '26 Jul 2024' %}
+    {%- endif %}
+{%- endif %}
+{#- The system message comes first. #}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = '' %}
+{%- endif %}
+{{- '<|start_header_id|>system<|end_header_id|>\n\n' }}
+{{- 'Today Date: ' + date_string + '\n\n' }}
+{{- system_message }}
+{{- '<|eot_id|>' }}
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+    {%- else %}
+        {{- raise_exception('tools are not expected') }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %}
+";
+
+#[test]
+fn llama3() {
+    let text = render(LLAMA3, &[("system", " be kind "), ("user", " hello\n")]);
+    let expected = "<s><|start_header_id|>system<|end_header_id|>\n\nToday Date: 26 Jul 2024\n\nbe kind<|eot_id|>\
+        <|start_header_id|>user<|end_header_id|>\n\nhello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n";
+    assert_eq!(text, expected);
+}
+
+/// Backwards loops, tests of types, string methods, what was thought before the answer.
+const QWEN3: &str = r"{%- set ns = namespace(last=messages|length - 1) %}
+{%- for message in messages[::-1] %}
+    {%- set index = (messages|length - 1) - loop.index0 %}
+    {%- if message.role == 'user' and message.content is string and not (message.content.startswith('<tool>') and message.content.endswith('</tool>')) %}
+        {%- set ns.last = index %}
+        {%- break %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {%- set content = message.content %}
+    {%- if message.role == 'assistant' %}
+        {%- set thought = '' %}
+        {%- if message.reasoning_content is defined and message.reasoning_content is not none %}
+            {%- set thought = message.reasoning_content %}
+        {%- elif '</think>' in message.content %}
+            {%- set content = message.content.split('</think>')[-1].lstrip('\n') %}
+            {%- set thought = message.content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {{- '<|im_start|>' + message.role + ' ' + thought|length|string + '\n' + content.strip() + '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\n' + content + '<|im_end|>' + '\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant ' ~ ns.last ~ '\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}";
+
+#[test]
+fn qwen3() {
+    let text = render(QWEN3, &[("user", "q"), ("assistant", "<think>\nhm\n</think>\n\na "), ("user", "r")]);
+    let expected = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant 2\na<|im_end|>\n<|im_start|>user\nr<|im_end|>\n\
+        <|im_start|>assistant 2\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn blocks_are_trimmed_as_hugging_face_does() {
+    let template = "{% for m in messages %}\n    {% if true %}\n{{ m.content }}\n    {% endif %}\n{% endfor %}\nend\n";
+    assert_eq!(render(template, &[("user", "a"), ("user", "b")]), "a\nb\nend");
+}
+
+#[test]
+fn python_methods() {
+    for (expression, expected) in [
+        ("' a '.strip() ~ '|' ~ 'xxay'.strip('xy')", "a|a"),
+        ("'a b  c'.split()|join(',')", "a,b,c"),
+        ("'a,b,c'.split(',', 1)|join('|')", "a|b,c"),
+        ("'a,b,c'.rsplit(',', 1)|join('|')", "a,b|c"),
+        ("'abc'.startswith(('x', 'ab'))", "True"),
+        ("'abc'.endswith('b')", "False"),
+        ("'-'.join(['a', 'b'])", "a-b"),
+        ("'éa'.find('a') ~ 'b'.find('a')", "1-1"),
+        ("'aXbX'.replace('X', '.') ~ 'Ab'.upper() ~ 'a'.title()", "a.b.ABA"),
+        ("'1\n2'.splitlines()|length ~ 'banana'.count('an') ~ '12'.isdigit()", "22True"),
+        ("{'a': 1}.get('a') ~ {'a': 1}.get('b', 2) ~ ({'a': 1}.get('b') is none)", "12True"),
+        ("{'a': 1}.items()|list|length ~ {'a': 1}.keys()|first ~ {'a': 1}.values()|first", "1a1"),
+        ("['a', 'b', 'a'].count('a') ~ ['a', 'b'].index('b')", "21"),
+        (r#"{'a': [1, 2.5, true, none], 'b': 'é"\n<'}|tojson"#, r#"{"a": [1, 2.5, true, null], "b": "é\"\n<"}"#),
+        ("{'a': [1], 'b': []}|tojson(indent=2)", "{\n  \"a\": [\n    1\n  ],\n  \"b\": []\n}"),
+    ] {
+        assert_eq!(value(expression), expected, "{expression}");
+    }
+}
+
+fn error(template: &str) -> ChatError {
+    try_render(template, &[("user", "x")]).unwrap_err()
+}
+
+#[test]
+fn failures_are_errors_of_their_kind() {
+    assert!(matches!(error("{% if %}"), ChatError::Syntax { .. }));
+    assert!(matches!(error("{{ messages.nothing.there }}"), ChatError::Render { .. }));
+    assert!(matches!(error("{{ 'a'.format_map() }}"), ChatError::Render { .. }));
+    assert!(matches!(error("{{ strftime_now('%Y') }}"), ChatError::Render { .. }));
+    assert!(matches!(error("{% include '/etc/passwd' %}"), ChatError::Syntax { .. }));
+    assert!(matches!(error(&"x".repeat(MAX_TEMPLATE + 1)), ChatError::TooLong { .. }));
+    let refused = error("{% macro f() %}{{ raise_exception('roles must alternate') }}{% endmacro %}{{ f() }}");
+    assert!(matches!(&refused, ChatError::Refused { message } if message == "roles must alternate"), "{refused:?}");
+}
+
+#[test]
+fn a_file_without_a_template_has_none() {
+    let mut writer = Writer::new();
+    let missing = ChatTemplate::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata());
+    assert!(matches!(missing, Err(ChatError::Missing)));
+    writer.set(KEY, 3_u32).unwrap();
+    let number = ChatTemplate::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata());
+    assert!(matches!(number, Err(ChatError::Metadata(_))));
+}
+
+#[test]
+fn what_means_harm_is_stopped() {
+    let doubling = "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}";
+    let loops = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}";
+    let output = "{% for a in range(90000) %}{{ 'x' * 1000 }}{% endfor %}";
+    for template in [doubling, loops, output, "{{ 'x' * 90000000 }}", "{{ ('x' * 100000)|replace('x', 'y' * 100000) }}"]
+    {
+        let error = error(template);
+        assert!(matches!(error, ChatError::Exhausted), "{template}: {error:?}");
+    }
+    for template in [
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson }}",
+        "{% set ns = namespace(x=[1]) %}{% for i in range(90000) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
+    ] {
+        assert!(matches!(error(template), ChatError::Render { .. } | ChatError::Exhausted), "{template}");
+    }
+    assert!(matches!(error(&("{{ ".to_owned() + &"(".repeat(100_000))), ChatError::Syntax { .. }));
+}
+
+/// The budget grows with the conversation: half a megabyte of text is no attack.
+#[test]
+fn long_conversations_fit() {
+    let long = "word ".repeat(100_000);
+    for template in [SMOLLM2, LLAMA3, QWEN3] {
+        assert!(render(template, &[("user", &long)]).contains(long.trim()));
+        let turns = vec![("user", "short"); 2000];
+        assert!(render(template, &turns).len() > 10_000);
+    }
+}

@@ -1,0 +1,166 @@
+//! Text to tokens and back, as the model file says.
+//!
+//! ```text
+//! text -> special tokens cut out -> pieces (pre-tokenizer) -> byte alphabet -> merges -> ids
+//! ids -> bytes -> text
+//! ```
+//!
+//! The tokenizer comes from `tokenizer.huggingface.json` where the file carries one, and else from the lists
+//! `tokenizer.ggml.*` (`docs/gguf.md` of the ggml project). From the lists it gives the ids that llama.cpp gives. Nothing
+//! is guessed: an algorithm or a pre-tokenizer that is not known here is an error, since a wrong one costs quality in
+//! silence.
+
+mod bpe;
+mod bytes;
+mod error;
+mod json;
+mod special;
+mod split;
+mod stream;
+mod unicode;
+mod vocab;
+
+pub use error::TokenizerError;
+pub use stream::Detokenizer;
+
+use crate::gguf::Metadata;
+use bpe::Bpe;
+use json::Json;
+use vocab::{TokenBytes, Vocabulary};
+
+/// The values of `tokenizer.ggml.model` that are supported.
+const MODELS: [&str; 1] = ["gpt2"];
+
+/// Control tokens that end a turn or a text, in the families that are supported.
+const END_TEXTS: [&str; 8] =
+    ["<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "</s>"];
+
+type Result<T> = std::result::Result<T, TokenizerError>;
+
+/// The tokenizer of a model.
+#[derive(Debug)]
+pub struct Tokenizer {
+    encoder: Encoder,
+    bytes: TokenBytes,
+    bos: Option<u32>,
+    add_bos: bool,
+    eos: Option<u32>,
+    ends: Vec<u32>,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Bpe(Box<Bpe>),
+    Json(Box<Json>),
+}
+
+impl Tokenizer {
+    /// Builds the tokenizer that the metadata of a model file describes.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        let (encoder, bytes) = match metadata.opt_str("tokenizer.huggingface.json")? {
+            Some(json) => read_json(metadata, json)?,
+            None => read_lists(metadata)?,
+        };
+        let id = |key| special_id(metadata, key, bytes.len());
+        let bos = id("tokenizer.ggml.bos_token_id")?;
+        let eos = id("tokenizer.ggml.eos_token_id")?;
+        let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
+        for unused in ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"] {
+            id(unused)?;
+        }
+        let add_bos = metadata.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(encoder.adds_bos());
+        if add_bos {
+            metadata.u32("tokenizer.ggml.bos_token_id")?;
+        }
+        let mut tokenizer = Self { encoder, bytes, bos, add_bos, eos, ends: Vec::new() };
+        tokenizer.ends = [eos].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
+        Ok(tokenizer)
+    }
+
+    /// The number of tokens. The model's own vocabulary may be larger, with rows that no text makes.
+    pub fn vocab_size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The tokens of a text. With `special`, the text of a control token (`<|im_start|>`) becomes that token; without, it
+    /// is text like any other. BOS is not added: see [`Tokenizer::add_bos`].
+    pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        match &self.encoder {
+            Encoder::Bpe(bpe) => bpe.encode(text, special),
+            Encoder::Json(json) => json.encode(text, special),
+        }
+    }
+
+    /// The token that the file wants at the beginning of every text, if it wants one.
+    pub fn add_bos(&self) -> Option<u32> {
+        self.bos.filter(|_| self.add_bos)
+    }
+
+    /// The token for the beginning of a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token for the end of a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Whether generation ends at this token: the end of a text or of a turn.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.contains(&id)
+    }
+
+    /// The bytes that a token stands for; a control token stands for its name. They need not be UTF-8 by themselves.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.bytes.get(id)
+    }
+
+    /// The text of tokens; what is not UTF-8 becomes U+FFFD. Ids past the vocabulary stand for nothing.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.token_bytes(id)).flatten().copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// End tokens that the file does not name by id: those that a special token of that text encodes.
+    fn ends_by_text(&self) -> Result<Vec<u32>> {
+        let alone = |text: &str| Ok(<[u32; 1]>::try_from(self.encode(text, true)?).ok().map(|[id]| id));
+        END_TEXTS.into_iter().filter_map(|text| alone(text).transpose()).collect()
+    }
+}
+
+impl Encoder {
+    fn adds_bos(&self) -> bool {
+        match self {
+            Self::Bpe(bpe) => bpe.adds_bos(),
+            Self::Json(_) => false,
+        }
+    }
+}
+
+fn read_lists(metadata: &Metadata) -> Result<(Encoder, TokenBytes)> {
+    let model = metadata.str("tokenizer.ggml.model")?;
+    if !MODELS.contains(&model) {
+        return Err(TokenizerError::UnknownModel { model: model.to_owned() });
+    }
+    let vocabulary = Vocabulary::read(metadata)?;
+    let bpe = Bpe::read(metadata, &vocabulary)?;
+    Ok((Encoder::Bpe(Box::new(bpe)), vocabulary.bytes()?))
+}
+
+/// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON that names it.
+fn read_json(metadata: &Metadata, json: &str) -> Result<(Encoder, TokenBytes)> {
+    let limit = metadata.opt_strings("tokenizer.ggml.tokens")?.map_or(json.len(), <[String]>::len);
+    let (json, bytes) = Json::read(json, limit)?;
+    Ok((Encoder::Json(Box::new(json)), bytes))
+}
+
+fn special_id(metadata: &Metadata, key: &'static str, vocabulary: usize) -> Result<Option<u32>> {
+    match metadata.opt_u32(key)? {
+        Some(id) if id as usize >= vocabulary => Err(TokenizerError::IdOutOfRange { key, id, vocabulary }),
+        id => Ok(id),
+    }
+}
+
+#[cfg(test)]
+mod tests;

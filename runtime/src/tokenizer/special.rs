@@ -1,0 +1,112 @@
+//! Special tokens in a text: they are found before anything else is cut.
+//!
+//! As llama.cpp does it: the longest token text first, wherever it is; what lies between is searched for the next one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A token that is found by its text.
+#[derive(Debug)]
+pub(super) struct Special {
+    pub(super) id: u32,
+    pub(super) text: String,
+    /// Control tokens are found only where the caller asks for special tokens; user-defined ones always.
+    pub(super) control: bool,
+}
+
+/// A part of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part<'t> {
+    Text(&'t str),
+    Token(u32),
+}
+
+/// All special tokens of a vocabulary.
+#[derive(Debug)]
+pub(super) struct Specials {
+    /// Longest text first.
+    list: Vec<Special>,
+    /// Where in the list the texts that begin with a byte are.
+    by_first: BTreeMap<u8, Vec<usize>>,
+}
+
+impl Specials {
+    /// Empty texts are left out: they would be found everywhere.
+    pub(super) fn new(mut list: Vec<Special>) -> Self {
+        list.retain(|special| !special.text.is_empty());
+        list.sort_by_key(|special| (std::cmp::Reverse(special.text.len()), special.id));
+        let mut by_first = BTreeMap::<u8, Vec<usize>>::new();
+        for (rank, special) in list.iter().enumerate() {
+            by_first.entry(special.text.as_bytes()[0]).or_default().push(rank);
+        }
+        Self { list, by_first }
+    }
+
+    /// Cuts `text` at its special tokens, at control tokens only if `control`.
+    pub(super) fn partition<'t>(&self, text: &'t str, control: bool) -> Vec<Part<'t>> {
+        let whole = Part::Text(text).nonempty().into_iter().collect();
+        let wanted = self.present(text).into_iter().map(|rank| &self.list[rank]).filter(|s| control || !s.control);
+        wanted.fold(whole, |parts, special| parts.into_iter().flat_map(|part| part.cut(special)).collect())
+    }
+
+    /// The ranks of the specials that occur in `text` at all: of hundreds, hardly any.
+    fn present(&self, text: &str) -> BTreeSet<usize> {
+        let mut present = BTreeSet::new();
+        for (at, byte) in text.bytes().enumerate() {
+            for &rank in self.by_first.get(&byte).into_iter().flatten() {
+                if text.as_bytes()[at..].starts_with(self.list[rank].text.as_bytes()) {
+                    present.insert(rank);
+                }
+            }
+        }
+        present
+    }
+}
+
+impl Part<'_> {
+    fn nonempty(self) -> Option<Self> {
+        (self != Part::Text("")).then_some(self)
+    }
+
+    fn cut(self, special: &Special) -> Vec<Self> {
+        let Part::Text(text) = self else { return vec![self] };
+        let mut parts = Vec::new();
+        for piece in text.split(&special.text) {
+            parts.extend(Part::Text(piece).nonempty());
+            parts.push(Part::Token(special.id));
+        }
+        // One token between two pieces: the last piece has none behind it.
+        parts.pop();
+        parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn specials() -> Specials {
+        let special = |id, text: &str, control| Special { id, text: text.to_owned(), control };
+        Specials::new(vec![
+            special(0, "<s>", true),
+            special(1, "<s><s>", true),
+            special(2, "bc", false),
+            special(3, "abc", true),
+            special(4, "", true),
+        ])
+    }
+
+    #[test]
+    fn the_longest_is_found_first() {
+        use Part::{Text, Token};
+        assert_eq!(specials().partition("x<s><s><s>y", true), [Text("x"), Token(1), Token(0), Text("y")]);
+        assert_eq!(specials().partition("<s>", true), [Token(0)]);
+        assert_eq!(specials().partition("abcbc", true), [Token(3), Token(2)]);
+        assert_eq!(specials().partition("", true), []);
+    }
+
+    #[test]
+    fn control_tokens_stay_text_unless_asked_for() {
+        use Part::{Text, Token};
+        assert_eq!(specials().partition("<s>abc", false), [Text("<s>a"), Token(2)]);
+    }
+}

@@ -1,0 +1,227 @@
+//! The tokenizer on small vocabularies that are written out here. The real ones are tested end to end.
+
+use super::*;
+use crate::gguf::{Gguf, Value, Writer};
+
+/// The pairs of a file; a test changes what it is about.
+struct File(Vec<(&'static str, Value)>);
+
+const MERGES: [&str; 7] = ["h e", "l l", "he ll", "hell o", "Ġ w", "Ġw o", "A A"];
+const EXTRA: [&str; 4] = ["<|end|>", "<|x|>", "<tool>", "<0x0A>"];
+
+impl File {
+    /// The byte alphabet, one token for each merge, four special ones.
+    fn new(pre: &str) -> Self {
+        let mut tokens: Vec<String> = (0..=255).map(|byte| bytes::to_char(byte).to_string()).collect();
+        tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
+        let mut kinds = vec![1; tokens.len()];
+        tokens.extend(EXTRA.map(str::to_owned));
+        kinds.extend([3, 3, 4, 6]);
+        Self(vec![
+            ("tokenizer.ggml.model", "gpt2".into()),
+            ("tokenizer.ggml.pre", pre.into()),
+            ("tokenizer.ggml.tokens", tokens.into()),
+            ("tokenizer.ggml.token_type", kinds.into()),
+            ("tokenizer.ggml.merges", MERGES.map(str::to_owned).to_vec().into()),
+            ("tokenizer.ggml.bos_token_id", 264_u32.into()),
+        ])
+    }
+
+    fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
+        self = self.without(key);
+        self.0.push((key, value.into()));
+        self
+    }
+
+    fn without(mut self, key: &str) -> Self {
+        self.0.retain(|(k, _)| *k != key);
+        self
+    }
+
+    fn tokens(self, change: impl FnOnce(&mut Vec<String>)) -> Self {
+        let Some((_, Value::Array(crate::gguf::Array::String(tokens)))) = self.0.get(2) else { panic!() };
+        let mut tokens = tokens.clone();
+        change(&mut tokens);
+        self.with("tokenizer.ggml.tokens", tokens)
+    }
+
+    fn read(self) -> Result<Tokenizer> {
+        let mut writer = Writer::new();
+        for (key, value) in self.0 {
+            writer.set(key, value).unwrap();
+        }
+        Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata())
+    }
+
+    fn error(self) -> String {
+        self.read().unwrap_err().to_string()
+    }
+}
+
+fn tokenizer() -> Tokenizer {
+    File::new("gpt2").read().unwrap()
+}
+
+#[test]
+fn merges_build_words() {
+    let t = tokenizer();
+    assert_eq!(t.encode("hello world", false).unwrap(), [259, 261, 114, 108, 100]);
+    assert_eq!(t.encode("hello hello", false).unwrap(), [259, 32, 259]);
+    assert_eq!(t.encode("", true).unwrap(), [0; 0]);
+    assert_eq!(t.vocab_size(), 267);
+}
+
+#[test]
+fn special_text_is_a_token_only_when_asked_for() {
+    let t = tokenizer();
+    assert_eq!(t.encode("<|x|>he", true).unwrap(), [264, 256]);
+    assert_eq!(t.encode("<|x|>he", false).unwrap()[..2], [60, 124]);
+    assert_eq!(t.encode("he<tool>", false).unwrap(), [256, 265]);
+}
+
+#[test]
+fn every_text_comes_back() {
+    let t = tokenizer();
+    for text in ["hello  world\r\n", "é中🎉\u{0}\u{7f}", "<|x|> <tool>", "\n\n\t "] {
+        for special in [false, true] {
+            assert_eq!(t.decode(&t.encode(text, special).unwrap()), text);
+        }
+    }
+}
+
+#[test]
+fn tokens_are_bytes() {
+    let t = tokenizer();
+    let bytes = [0, 32, 259, 263, 266, 267].map(|id| t.token_bytes(id));
+    assert_eq!(bytes, [Some(&b"\0"[..]), Some(b" "), Some(b"hello"), Some(b"<|end|>"), Some(b"\n"), None]);
+    assert_eq!(t.decode(&[0xe4, 259]), "\u{fffd}hello");
+}
+
+#[test]
+fn ends_are_found_by_id_and_by_text() {
+    let named = File::new("gpt2").with("tokenizer.ggml.eos_token_id", 256_u32);
+    let t = named.with("tokenizer.ggml.eot_token_id", 257_u32).read().unwrap();
+    let ends: Vec<u32> = (0..300).filter(|&id| t.is_end(id)).collect();
+    assert_eq!((ends, t.eos()), (vec![256, 257, 263], Some(256)));
+}
+
+#[test]
+fn bos_is_wanted_where_the_file_or_the_family_says_so() {
+    assert_eq!(tokenizer().add_bos(), None);
+    assert_eq!(tokenizer().bos(), Some(264));
+    assert_eq!(File::new("llama-bpe").read().unwrap().add_bos(), Some(264));
+    let told = |pre, add: bool| File::new(pre).with("tokenizer.ggml.add_bos_token", add).read().unwrap().add_bos();
+    assert_eq!((told("llama-bpe", false), told("gpt2", true)), (None, Some(264)));
+    let nameless = File::new("llama-bpe").without("tokenizer.ggml.bos_token_id");
+    assert!(nameless.error().contains("bos_token_id"));
+}
+
+#[test]
+fn llama_takes_whole_tokens_without_merges() {
+    let unmerged = |pre| File::new(pre).tokens(|tokens| tokens[10] = "wor".to_owned()).read().unwrap();
+    assert_eq!(unmerged("llama-bpe").encode("wor", false).unwrap(), [10]);
+    assert_eq!(unmerged("qwen2").encode("wor", false).unwrap(), [119, 111, 114]);
+}
+
+#[test]
+fn a_byte_without_a_token_vanishes_and_nothing_merges_over_it() {
+    let t = File::new("gpt2").tokens(|tokens| tokens[usize::from(b'-')] = "unused".to_owned()).read().unwrap();
+    assert_eq!(t.encode("h-e", false).unwrap(), [104, 101]);
+    assert_eq!(t.encode("A--A", false).unwrap(), [65, 65]);
+}
+
+#[test]
+fn of_equal_tokens_the_lower_id_is_written() {
+    let t = File::new("gpt2")
+        .tokens(|tokens| tokens[262] = "hello".to_owned())
+        .with("tokenizer.ggml.merges", MERGES[..6].iter().map(|m| (*m).to_owned()).collect::<Vec<_>>())
+        .read()
+        .unwrap();
+    assert_eq!(t.encode("hello", false).unwrap(), [259]);
+    assert_eq!(t.decode(&[262]), "hello");
+}
+
+#[test]
+fn bad_lists_are_errors() {
+    let file = || File::new("gpt2");
+    let merges = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    for (file, message) in [
+        (file().with("tokenizer.ggml.model", "llama"), r#"model "llama" is not supported, only gpt2"#),
+        (file().with("tokenizer.ggml.pre", "gemma"), r#"pre "gemma" is not supported, only smollm, gpt2"#),
+        (file().without("tokenizer.ggml.pre"), "tokenizer.ggml.pre"),
+        (file().without("tokenizer.ggml.tokens"), "tokenizer.ggml.tokens"),
+        (file().with("tokenizer.ggml.tokens", Vec::<String>::new()), "is empty"),
+        (file().with("tokenizer.ggml.token_type", vec![1]), "has 1 entries for 267 tokens"),
+        (file().with("tokenizer.ggml.token_type", vec![9; 267]), "token 0 has type 9"),
+        (file().with("tokenizer.ggml.token_type", vec![1.0_f32; 267]), "267 f32"),
+        (file().tokens(|tokens| tokens[266] = "<0x-1>".to_owned()), r#"byte token 266 is "<0x-1>""#),
+        (file().with("tokenizer.ggml.merges", merges(&["h e", "hello"])), r#"merge 1 is "hello""#),
+        (file().with("tokenizer.ggml.merges", merges(&[" e"])), r#"merge 0 is " e""#),
+        (file().with("tokenizer.ggml.merges", merges(&["he l"])), r#"but "hel" is no token"#),
+        (file().with("tokenizer.ggml.merges", merges(&["h e", "q xy"])), r#"but "xy" is no token"#),
+        (file().with("tokenizer.ggml.bos_token_id", 267_u32), "bos_token_id is 267, but there are 267 tokens"),
+        (file().with("tokenizer.ggml.eos_token_id", u32::MAX), "eos_token_id is 4294967295"),
+        (file().with("tokenizer.ggml.padding_token_id", 300_u32), "padding_token_id is 300"),
+    ] {
+        let error = file.error();
+        assert!(error.contains(message), "{error:?} does not say {message:?}");
+    }
+}
+
+#[test]
+fn long_texts_take_neither_stack_nor_square_time() {
+    for pre in ["gpt2", "smollm", "llama-bpe", "qwen2"] {
+        let t = File::new(pre).read().unwrap();
+        assert_eq!(t.encode(&"A".repeat(10_000), true).unwrap(), vec![262; 5000]);
+        for unit in ["A", " ", "<|", "hello world, ", "9"] {
+            let text = unit.repeat(200_000 / unit.len());
+            assert_eq!(t.decode(&t.encode(&text, true).unwrap()), text, "{pre} {unit:?}");
+        }
+    }
+}
+
+/// The same vocabulary as a Hugging Face file.
+fn json() -> String {
+    let letters: Vec<String> =
+        (0..=255).map(|byte| format!("{:?}: {byte}", bytes::to_char(byte).to_string())).collect();
+    let words = MERGES.iter().zip(256..).map(|(merge, id)| format!("{:?}: {id}", merge.replace(' ', "")));
+    let vocab: Vec<String> = letters.into_iter().chain(words).collect();
+    let byte_level = r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}"#;
+    let added = r#"{"id": 263, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": true}"#;
+    format!(
+        r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [{added}], "normalizer": null,
+        "pre_tokenizer": {byte_level}, "post_processor": null, "decoder": {byte_level},
+        "model": {{"type": "BPE", "vocab": {{{}}}, "merges": {MERGES:?}}}}}"#,
+        vocab.join(", ")
+    )
+}
+
+fn carried(json: String) -> Result<Tokenizer> {
+    File::new("unknown").without("tokenizer.ggml.bos_token_id").with("tokenizer.huggingface.json", json).read()
+}
+
+#[test]
+fn a_carried_tokenizer_is_used() {
+    let (t, lists) = (carried(json()).unwrap(), tokenizer());
+    for text in ["hello world", "é  中\n", "<|end|>hello", ""] {
+        for special in [false, true] {
+            assert_eq!(t.encode(text, special).unwrap(), lists.encode(text, special).unwrap(), "{text:?}");
+        }
+    }
+    assert_eq!((t.vocab_size(), t.is_end(263), t.bos()), (264, true, None));
+    assert_eq!(t.decode(&[259, 32, 263]), "hello <|end|>");
+}
+
+#[test]
+fn a_carried_tokenizer_that_cannot_be_used_is_an_error() {
+    for (json, message) in [
+        ("{".to_owned(), "tokenizer.huggingface.json"),
+        (json().replace("\"decoder\": {\"type\": \"ByteLevel\"", "\"decoder\": {\"type\": \"Fuse\""), "byte-level"),
+        (json().replace("\"hello\": 259", "\"hello\": 70000"), "its highest id makes 70001 tokens"),
+        (json().replace("\"A A\"", "\"hello hello\""), "malformed"),
+    ] {
+        let error = carried(json).unwrap_err().to_string();
+        assert!(error.contains(message), "{error:?} does not say {message:?}");
+    }
+}

@@ -1,0 +1,148 @@
+//! The token list of a model file: texts, types, bytes.
+
+use super::special::Special;
+use super::{TokenizerError, bytes};
+use crate::gguf::Metadata;
+
+/// What a token is for (`tokenizer.ggml.token_type`, from `SentencePiece`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Normal,
+    Unknown,
+    Control,
+    UserDefined,
+    Unused,
+    Byte,
+}
+
+impl Kind {
+    fn from_id(kind: i32) -> Option<Self> {
+        let kinds = [Self::Normal, Self::Unknown, Self::Control, Self::UserDefined, Self::Unused, Self::Byte];
+        usize::try_from(kind).ok()?.checked_sub(1).and_then(|i| kinds.get(i)).copied()
+    }
+}
+
+/// The tokens of a file with their types, checked.
+pub(super) struct Vocabulary<'m> {
+    texts: &'m [String],
+    kinds: Vec<Kind>,
+}
+
+impl<'m> Vocabulary<'m> {
+    pub(super) fn read(metadata: &'m Metadata) -> Result<Self, TokenizerError> {
+        let texts = metadata.strings("tokenizer.ggml.tokens")?;
+        if texts.is_empty() {
+            return Err(TokenizerError::NoTokens);
+        }
+        let kinds = match metadata.opt_i32s("tokenizer.ggml.token_type")? {
+            Some(kinds) => read_kinds(kinds, texts.len())?,
+            None => vec![Kind::Normal; texts.len()],
+        };
+        Ok(Self { texts, kinds })
+    }
+
+    /// Tokens with their ids and types.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &'m str, Kind)> + '_ {
+        (0..).zip(self.texts).zip(&self.kinds).map(|((id, text), &kind)| (id, text.as_str(), kind))
+    }
+
+    /// The tokens that are found in a text by their own text.
+    pub(super) fn specials(&self) -> Vec<Special> {
+        let special = |kind| matches!(kind, Kind::Control | Kind::Unknown | Kind::UserDefined);
+        self.iter()
+            .filter(|&(_, _, kind)| special(kind))
+            .map(|(id, text, kind)| Special { id, text: text.to_owned(), control: kind != Kind::UserDefined })
+            .collect()
+    }
+
+    /// The bytes of every token.
+    pub(super) fn bytes(&self) -> Result<TokenBytes, TokenizerError> {
+        let mut table = TokenBytes::default();
+        for (id, text, kind) in self.iter() {
+            table.push(&token_bytes(id, text, kind)?);
+        }
+        Ok(table)
+    }
+}
+
+fn read_kinds(kinds: &[i32], tokens: usize) -> Result<Vec<Kind>, TokenizerError> {
+    if kinds.len() != tokens {
+        return Err(TokenizerError::TypeCount { tokens, types: kinds.len() });
+    }
+    let read = |(token, &kind)| Kind::from_id(kind).ok_or(TokenizerError::UnknownType { token, kind });
+    (0..).zip(kinds).map(read).collect()
+}
+
+/// Normal tokens are written in the byte alphabet, byte tokens in hexadecimal, all others as they are.
+fn token_bytes(token: u32, text: &str, kind: Kind) -> Result<Vec<u8>, TokenizerError> {
+    match kind {
+        Kind::Byte => {
+            let byte = hex_byte(text).ok_or_else(|| TokenizerError::BadByteToken { token, text: text.to_owned() })?;
+            Ok(vec![byte])
+        }
+        Kind::Normal | Kind::Unused => Ok(bytes::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())),
+        Kind::Unknown | Kind::Control | Kind::UserDefined => Ok(text.as_bytes().to_vec()),
+    }
+}
+
+/// `<0x00>` to `<0xFF>`, and nothing that only looks like it.
+fn hex_byte(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    if plain { u8::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// The bytes of all tokens, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct TokenBytes {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl TokenBytes {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(super) fn get(&self, id: u32) -> Option<&[u8]> {
+        let id = id as usize;
+        let end = *self.ends.get(id)?;
+        let start = id.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[start..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_tokens_are_strict() {
+        assert_eq!(hex_byte("<0x0A>"), Some(10));
+        assert_eq!(hex_byte("<0xff>"), Some(255));
+        for bad in ["<0x-1>", "<0x+1>", "<0x1>", "<0x100>", "0x0A", "<0x0A", "<0x é>", ""] {
+            assert_eq!(hex_byte(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_one_to_six() {
+        assert_eq!(Kind::from_id(1), Some(Kind::Normal));
+        assert_eq!(Kind::from_id(6), Some(Kind::Byte));
+        assert!([0, 7, -1, i32::MIN].into_iter().all(|kind| Kind::from_id(kind).is_none()));
+    }
+
+    #[test]
+    fn the_table_gives_back_what_went_in() {
+        let mut table = TokenBytes::default();
+        for bytes in [&b"a"[..], b"", b"bcd"] {
+            table.push(bytes);
+        }
+        assert_eq!([0, 1, 2, 3].map(|id| table.get(id)), [Some(&b"a"[..]), Some(b""), Some(b"bcd"), None]);
+    }
+}

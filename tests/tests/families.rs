@@ -1,0 +1,98 @@
+//! Each model family against what Hugging Face transformers gives on a tiny random checkpoint, and the promise that the
+//! same input gives the same bits however it is cut into batches and threads.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ollm_runtime::cpu::{Isa, Pool};
+use ollm_runtime::model::{Model, head};
+use ollm_runtime::ops::{Exec, Quantized};
+use ollm_runtime::session::{Session, SessionOptions};
+use serde_json::Value;
+
+fn goldens() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens")
+}
+
+struct Golden {
+    name: String,
+    ids: Vec<u32>,
+    model: Arc<Model>,
+    hidden: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+fn load() -> Vec<Golden> {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
+    let models = manifest["models"].as_array().unwrap();
+    assert_eq!(models.len(), 5);
+    models.iter().map(golden).collect()
+}
+
+fn golden(entry: &Value) -> Golden {
+    let name = entry["name"].as_str().unwrap().to_owned();
+    let file = |suffix: &str| goldens().join("tiny").join(format!("{name}.{suffix}"));
+    let floats = |suffix: &str| {
+        let bytes = std::fs::read(file(suffix)).unwrap();
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    Golden {
+        ids: entry["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect(),
+        model: Arc::new(Model::open(&file("gguf")).unwrap()),
+        hidden: floats("hidden.f32"),
+        logits: floats("logits.f32"),
+        name,
+    }
+}
+
+fn session(model: &Arc<Model>, isa: Isa, threads: usize) -> Session {
+    Session::new(Arc::clone(model), None, &SessionOptions { threads, context: 64, isa: Some(isa) }).unwrap()
+}
+
+fn logits(model: &Model, isa: Isa, hidden: &[f32]) -> Vec<f32> {
+    let mut out = Vec::new();
+    let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
+    head(&mut exec, model, hidden, &mut Quantized::default(), &mut out);
+    out
+}
+
+/// The largest difference, as a share of the largest value.
+fn difference(got: &[f32], want: &[f32]) -> f32 {
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+    got.iter().zip(want).fold(0.0_f32, |max, (a, b)| max.max((a - b).abs())) / largest
+}
+
+#[test]
+fn hidden_states_and_logits_are_those_of_transformers() {
+    for golden in load() {
+        for isa in Isa::available() {
+            let mut hidden = Vec::new();
+            session(&golden.model, isa, 2).hidden_states(&golden.ids, &mut hidden).unwrap();
+            let off = difference(&hidden, &golden.hidden);
+            // Keys and values are cached in half precision, whose rounding the last norm can stretch.
+            assert!(off < 2e-3, "{} {isa:?}: hidden states off by {off}", golden.name);
+            let off = difference(&logits(&golden.model, isa, &hidden), &golden.logits);
+            assert!(off < 1e-3, "{} {isa:?}: logits off by {off}", golden.name);
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_batches_or_threads() {
+    for golden in load() {
+        for isa in Isa::available() {
+            let run = |threads: usize, batch: usize| {
+                let (mut session, mut hidden) = (session(&golden.model, isa, threads), Vec::new());
+                for ids in golden.ids.chunks(batch) {
+                    session.hidden_states(ids, &mut hidden).unwrap();
+                }
+                hidden
+            };
+            let whole = run(1, 24);
+            for (threads, batch) in [(1, 1), (2, 5), (3, 24)] {
+                assert_eq!(run(threads, batch), whole, "{} {isa:?} {threads} threads, batches of {batch}", golden.name);
+            }
+        }
+    }
+}
