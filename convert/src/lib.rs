@@ -1,1 +1,49 @@
 //! Makes, inspects and merges OLLM plugin files.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
+//! | [`merge`] | a backbone and its plugin become one file |
+//! | [`inspect`] | what a file holds, as text or JSON |
+//!
+//! Everything is checked before anything is written, and what is written appears whole or not at all. The format is
+//! described in `convert/FORMAT.md`; its keys and tensors are defined by [`ollm_runtime::options::schema`].
+
+mod description;
+mod error;
+pub mod inspect;
+pub mod merge;
+pub mod plugin;
+pub mod table;
+
+use std::path::Path;
+
+use ollm_runtime::gguf::Gguf;
+use ollm_runtime::storage::Storage;
+
+pub use error::ConvertError;
+
+type Result<T> = std::result::Result<T, ConvertError>;
+
+/// A GGUF file: its bytes, and what they say.
+struct Opened {
+    bytes: Storage,
+    gguf: Gguf,
+}
+
+impl Opened {
+    fn open(path: &Path) -> Result<Self> {
+        let bytes = Storage::open(path)?;
+        let gguf = Gguf::parse(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
+        Ok(Self { bytes, gguf })
+    }
+}
+
+/// Refuses an output that is one of the inputs: it is mapped, and the only copy.
+fn check_output(output: &Path, inputs: &[&Path]) -> Result<()> {
+    let Ok(target) = output.canonicalize() else { return Ok(()) };
+    match inputs.iter().find(|input| input.canonicalize().is_ok_and(|input| input == target)) {
+        Some(input) => Err(ConvertError::OverwritesInput { path: (*input).to_owned() }),
+        None => Ok(()),
+    }
+}

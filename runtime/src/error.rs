@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+#[cfg(feature = "chat-template")]
+use crate::chat::ChatError;
 use crate::cpu::IsaError;
 use crate::gguf::GgufError;
 use crate::logits::LogitsError;
@@ -10,6 +12,7 @@ use crate::model::ModelError;
 use crate::options::{PluginError, SelectError};
 use crate::sampler::SamplerError;
 use crate::session::SessionError;
+use crate::tokenizer::TokenizerError;
 
 /// The result of every fallible function of the crate's upper floors.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -43,6 +46,11 @@ pub enum Error {
     Logits(LogitsError),
     /// The session cannot do that now.
     Session(SessionError),
+    /// The model file has no tokenizer that can be used, or the text cannot be tokenized.
+    Tokenizer(TokenizerError),
+    /// The conversation has no text.
+    #[cfg(feature = "chat-template")]
+    Chat(ChatError),
 }
 
 impl fmt::Display for Error {
@@ -58,6 +66,9 @@ impl fmt::Display for Error {
             Self::Sampler(error) => error.fmt(f),
             Self::Logits(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
+            Self::Tokenizer(error) => error.fmt(f),
+            #[cfg(feature = "chat-template")]
+            Self::Chat(error) => error.fmt(f),
         }
     }
 }
@@ -91,4 +102,8 @@ from!(
     SamplerError => Sampler,
     LogitsError => Logits,
     SessionError => Session,
+    TokenizerError => Tokenizer,
 );
+
+#[cfg(feature = "chat-template")]
+from!(ChatError => Chat);

@@ -422,15 +422,14 @@ impl Session {
         let mut decoded = Vec::with_capacity(hidden.len());
         for (h, &target) in hidden.chunks_exact(self.model.config().hidden).zip(targets) {
             let policy = plugin.policy(&mut self.exec, h)?;
-            match selector.select(&policy) {
-                Some(latent) => decoded.extend(plugin.decode(&mut self.exec, h, latent)),
-                None => {
-                    let all = plugin.decode_all(&mut self.exec, h);
-                    let (mut options, mut mixed) = (Vec::new(), Vec::new());
-                    head(&mut self.exec, &self.model, &all, &mut self.quantized, &mut options);
-                    mixture(self.exec.isa, &policy, &options, &mut mixed);
-                    rows.append(&mut mixed);
-                }
+            if let Some(latent) = selector.select(&policy) {
+                decoded.extend(plugin.decode(&mut self.exec, h, latent));
+            } else {
+                let all = plugin.decode_all(&mut self.exec, h);
+                let (mut options, mut mixed) = (Vec::new(), Vec::new());
+                head(&mut self.exec, &self.model, &all, &mut self.quantized, &mut options);
+                mixture(self.exec.isa, &policy, &options, &mut mixed);
+                rows.append(&mut mixed);
             }
             selector.observe(target);
         }

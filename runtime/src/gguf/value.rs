@@ -91,10 +91,10 @@ macro_rules! value_types {
                 }
             }
 
-            /// Calls `show` with the first `limit` elements.
-            fn head(&self, limit: usize, mut show: impl FnMut(Value) -> fmt::Result) -> fmt::Result {
+            /// The element at `index`, as a value of its own.
+            pub fn get(&self, index: usize) -> Option<Value> {
                 match self {
-                    $(Self::$variant(items) => items.iter().take(limit).try_for_each(|item| show(item.clone().into())),)*
+                    $(Self::$variant(items) => items.get(index).cloned().map(Value::from),)*
                 }
             }
         }
@@ -215,6 +215,11 @@ impl Value {
 }
 
 impl Array {
+    /// The elements one by one, as values of their own.
+    pub fn iter(&self) -> impl Iterator<Item = Value> {
+        (0..self.len()).map_while(|index| self.get(index))
+    }
+
     /// Whether there are no elements.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
@@ -257,13 +262,9 @@ impl fmt::Display for Value {
 
 impl fmt::Display for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "[";
-        self.head(SHOWN_ITEMS, |item| write!(f, "{}{item}", std::mem::replace(&mut separator, ", ")))?;
-        match self.len() {
-            0 => f.write_str("[]"),
-            len if len > SHOWN_ITEMS => write!(f, ", … {len} in all]"),
-            _ => f.write_str("]"),
-        }
+        let items: Vec<String> = self.iter().take(SHOWN_ITEMS).map(|item| item.to_string()).collect();
+        write!(f, "[{}", items.join(", "))?;
+        if self.len() > SHOWN_ITEMS { write!(f, ", … {} in all]", self.len()) } else { f.write_str("]") }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The shape of a network, read from metadata and checked. A family is a description here, not code elsewhere.
 
+use std::fmt::Display;
+
 use crate::gguf::{Gguf, Metadata};
 use crate::ops::{KvHeads, RopePairing};
 
@@ -128,7 +130,7 @@ impl Keys<'_> {
         format!("{}.{name}", self.family)
     }
 
-    fn require(&self, name: &str, value: impl ToString, holds: bool, rule: &'static str) -> Result<(), ModelError> {
+    fn require(&self, name: &str, value: impl Display, holds: bool, rule: &'static str) -> Result<(), ModelError> {
         let error = || ModelError::InvalidValue { key: self.key(name), value: value.to_string(), rule };
         holds.then_some(()).ok_or_else(error)
     }
@@ -160,12 +162,12 @@ impl Keys<'_> {
     }
 
     fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize, ModelError> {
-        let size = match self.opt_size("attention.key_length")? {
-            Some(size) => size,
-            None => {
-                self.require("attention.head_count", heads, hidden % heads == 0, "a divisor of embedding_length")?;
-                hidden / heads
-            }
+        let size = if let Some(size) = self.opt_size("attention.key_length")? {
+            size
+        } else {
+            let divides = hidden.is_multiple_of(heads);
+            self.require("attention.head_count", heads, divides, "a divisor of embedding_length")?;
+            hidden / heads
         };
         let value = self.opt_size("attention.value_length")?.unwrap_or(size);
         self.require("attention.value_length", value, value == size, "the same as attention.key_length")?;

@@ -1,6 +1,8 @@
 //! Which backbone a file holds, whatever its quantization.
 //!
-//! Quantizing leaves the norm vectors in F32, and no two trained models share them; so they identify a backbone.
+//! Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so they identify a backbone.
+//! They do not tell a model from a fine-tune of it that left the norms alone, as `LoRA` does: the fingerprint guards against
+//! mistakes, and no more.
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
 

@@ -157,12 +157,11 @@ impl Binder<'_> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let &Config { hidden, ffn, head_dim, family, .. } = config;
         let (queries, keys) = (config.heads * head_dim, config.kv_heads * head_dim);
-        let qk_norm = match family.qk_norm {
-            true => Some([
-                self.vector(&name("attn_q_norm.weight"), head_dim)?,
-                self.vector(&name("attn_k_norm.weight"), head_dim)?,
-            ]),
-            false => None,
+        let mut head_norm = |part| self.vector(&name(part), head_dim);
+        let qk_norm = if family.qk_norm {
+            Some([head_norm("attn_q_norm.weight")?, head_norm("attn_k_norm.weight")?])
+        } else {
+            None
         };
         Ok(Layer {
             attention_norm: self.vector(&name("attn_norm.weight"), hidden)?,

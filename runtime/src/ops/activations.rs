@@ -35,7 +35,7 @@ pub(super) struct Column<'a> {
 impl Quantized {
     /// Quantizes the columns of `x` (`[count][size]`, `size` a multiple of 32), on all threads.
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
-        assert!(size % BLOCK == 0 && x.len() % size == 0, "activations come in whole blocks");
+        assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
         self.size = size;
         self.values.resize(x.len(), 0);
         self.scales.resize(x.len() / BLOCK, 0.0);

@@ -77,6 +77,7 @@ impl KvLayer {
 }
 
 /// `n` zeros in pages that the system hands out when they are first written, or `None` if it refuses.
+#[allow(clippy::same_length_and_capacity, reason = "an allocation of exactly this length, just made")]
 fn zeroed(n: usize) -> Option<Vec<u16>> {
     let layout = Layout::array::<u16>(n).ok().filter(|layout| layout.size() > 0)?;
     // SAFETY: the layout is not empty.

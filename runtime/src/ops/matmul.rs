@@ -35,7 +35,7 @@ impl<'a> Matrix<'a> {
             TensorType::F16 | TensorType::Bf16 => 2,
             _ => 1,
         };
-        let aligned = bytes.as_ptr().addr() % align == 0;
+        let aligned = bytes.as_ptr().addr().is_multiple_of(align);
         (fits && aligned).then_some(Self { dtype, rows, cols, row_bytes, bytes })
     }
 
@@ -65,6 +65,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The rows `range` as a matrix of their own.
+    #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let bytes = &self.bytes[range.start * self.row_bytes..range.end * self.row_bytes];
         Self { rows: range.len(), bytes, ..*self }
@@ -175,7 +176,7 @@ impl Job<'_> {
             }
         } else {
             PANEL.with_borrow_mut(|panel| {
-                isa.dispatch(Gemm::<F> { matrix, x, groups, out, panel, format: PhantomData })
+                isa.dispatch(Gemm::<F> { matrix, x, groups, out, panel, format: PhantomData });
             });
         }
     }

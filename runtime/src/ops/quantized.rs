@@ -114,9 +114,9 @@ unsafe fn block_products<S: Simd, F: Format>(isa: S, rows: &Rows, part: usize, x
     // SAFETY: passed on from the caller.
     unsafe {
         let x = isa.bytes(x.cast());
-        let product = |row: *const u8| match F::SIGNED {
-            true => isa.dot32::<true>(F::unpack(isa, row, part), x),
-            false => isa.dot32::<false>(F::unpack(isa, row, part), x),
+        let product = |row: *const u8| {
+            let weights = F::unpack(isa, row, part);
+            if F::SIGNED { isa.dot32::<true>(weights, x) } else { isa.dot32::<false>(weights, x) }
         };
         let mut partials = [product(rows[0]); MAX_LANES];
         for lane in 1..S::LANES {

@@ -7,8 +7,7 @@ use crate::cpu::{Isa, Kernel, Simd};
 /// Range reduction to `2^n * e^r`, and the polynomial of Cephes' `expf` (S. Moshier, netlib).
 #[inline(always)]
 fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
-    const POLYNOMIAL: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+    const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // ln 2 in two parts, the first with so few bits that its product with n is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;

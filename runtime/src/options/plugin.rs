@@ -72,9 +72,16 @@ impl Plugin {
     /// # Errors
     /// [`Error`](crate::Error) if the file cannot be read, is not a plugin, or belongs to another backbone.
     pub fn open(path: &Path, model: &Model) -> Result<Self> {
-        let storage = Arc::new(Storage::open(path)?);
+        Self::from_storage(Storage::open(path)?, model)
+    }
+
+    /// The plugin in `storage`, checked that it fits `model`.
+    ///
+    /// # Errors
+    /// As [`Plugin::open`].
+    pub fn from_storage(storage: Storage, model: &Model) -> Result<Self> {
         let gguf = Gguf::parse(&storage)?;
-        Self::bind(&gguf, storage, model)
+        Self::bind(&gguf, Arc::new(storage), model)
     }
 
     /// The plugin inside the model's own file, if it is a merged one.
@@ -92,7 +99,7 @@ impl Plugin {
         spec.check_tensors(gguf)?;
         let file: &[u8] = &storage;
         let (decoder, policy) = (Decoder::bind(gguf, file, &spec)?, Policy::bind(gguf, file, &spec)?);
-        Ok(Self { spec, decoder, policy, storage })
+        Ok(Self { storage, spec, decoder, policy })
     }
 
     /// The sizes and kinds.

@@ -6,13 +6,11 @@
 use std::fmt;
 
 use crate::gguf::{Gguf, GgufError, Metadata, TensorInfo, TensorType, Value};
+use crate::model::PLUGIN_PREFIX;
 use crate::model::fingerprint::fingerprint;
 
 /// The version of the schema, the value of [`keys::VERSION`].
 pub const VERSION: u32 = 1;
-
-/// What the names of all keys and tensors of a plugin begin with.
-pub const PREFIX: &str = "ollm.";
 
 /// What the keys begin with that say how a plugin was trained: free text, for people and tools, never read here.
 pub const TRAINING_PREFIX: &str = "ollm.training.";
@@ -245,7 +243,7 @@ impl Spec {
     pub fn check_tensors(&self, gguf: &Gguf) -> Result<(), PluginError> {
         let expected = tensors(self);
         let foreign = |tensor: &&TensorInfo| {
-            tensor.name.starts_with(PREFIX) && !expected.iter().any(|(name, _)| *name == tensor.name)
+            tensor.name.starts_with(PLUGIN_PREFIX) && !expected.iter().any(|(name, _)| *name == tensor.name)
         };
         if let Some(tensor) = gguf.tensors().iter().find(foreign) {
             return Err(PluginError::UnknownTensor { tensor: tensor.name.clone() });
@@ -487,13 +485,13 @@ mod tests {
         spec.check_tensors(&file(&spec, |_, _, _| {})).unwrap();
         let wrong = file(&spec, |name, dims, _| {
             if name == "ollm.encoder.in.weight" {
-                dims.reverse()
+                dims.reverse();
             }
         });
         assert!(matches!(spec.check_tensors(&wrong), Err(PluginError::WrongShape { found, .. }) if found == [128, 8]));
         let half = file(&spec, |name, _, dtype| {
             if name == "ollm.policy.out.bias" {
-                *dtype = TensorType::F16
+                *dtype = TensorType::F16;
             }
         });
         assert!(matches!(spec.check_tensors(&half), Err(PluginError::WrongType { .. })));

@@ -1,0 +1,98 @@
+//! What can go wrong in a conversion.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ollm_runtime::gguf::GgufError;
+use ollm_runtime::options::PluginError;
+use ollm_runtime::quant::QuantError;
+use safetensors::{Dtype, SafeTensorError};
+
+/// Why nothing was written.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the line on each variant explains its fields")]
+pub enum ConvertError {
+    /// A file could not be read.
+    Runtime(ollm_runtime::Error),
+    /// A file is not well-formed GGUF.
+    Gguf { path: PathBuf, source: GgufError },
+    /// The output could not be written.
+    Output(GgufError),
+    /// A checkpoint is not well-formed safetensors.
+    SafeTensors { path: PathBuf, source: SafeTensorError },
+    /// A checkpoint says nothing about itself.
+    NoMetadata { path: PathBuf },
+    /// A key of a checkpoint is none that a plugin file has.
+    UnknownKey { key: String },
+    /// The text of a key is not the number that it should be.
+    BadNumber { key: &'static str, text: String },
+    /// A key has another value than plugin files have.
+    Contradiction { key: &'static str, expected: String, found: String },
+    /// The keys or tensors of a plugin are not what they should be.
+    Plugin { path: PathBuf, source: PluginError },
+    /// A tensor of a checkpoint is not F32.
+    NotF32 { tensor: String, found: Dtype },
+    /// The values of a tensor cannot be stored.
+    Values { tensor: String, source: QuantError },
+    /// A file should hold a plugin alone, and does not.
+    NotAPlugin { path: PathBuf },
+    /// A backbone holds a plugin already.
+    AlreadyMerged { path: PathBuf },
+    /// The output would replace an input.
+    OverwritesInput { path: PathBuf },
+}
+
+impl From<ollm_runtime::Error> for ConvertError {
+    fn from(error: ollm_runtime::Error) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+impl fmt::Display for ConvertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runtime(error) => error.fmt(f),
+            Self::Gguf { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Output(source) => write!(f, "cannot write: {source}"),
+            Self::SafeTensors { path, source } => write!(f, "{}: not a safetensors file: {source}", path.display()),
+            Self::NoMetadata { path } => {
+                write!(f, "{}: no __metadata__: a plugin checkpoint holds its ollm.* keys there", path.display())
+            }
+            Self::UnknownKey { key } => {
+                write!(f, "metadata key {key:?} is none that plugin files have (see FORMAT.md): correct or remove it")
+            }
+            Self::BadNumber { key, text } => write!(f, "metadata key {key}: {text:?} is not the number it should be"),
+            Self::Contradiction { key, expected, found } => {
+                write!(f, "metadata key {key} is {found:?}, a plugin for this backbone has {expected:?}")
+            }
+            Self::Plugin { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::NotF32 { tensor, found } => write!(f, "tensor {tensor:?} is {found:?}: checkpoints hold F32"),
+            Self::Values { tensor, source } => write!(f, "tensor {tensor:?}: {source}"),
+            Self::NotAPlugin { path } => write!(
+                f,
+                "{}: not a plugin file (general.type \"adapter\", adapter.type \"ollm\"): is it the backbone?",
+                path.display()
+            ),
+            Self::AlreadyMerged { path } => {
+                write!(f, "{}: holds a plugin already: merge into the plain backbone", path.display())
+            }
+            Self::OverwritesInput { path } => {
+                write!(f, "the output would replace the input {}: choose another name", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConvertError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Runtime(source) => Some(source),
+            Self::Gguf { source, .. } | Self::Output(source) => Some(source),
+            Self::SafeTensors { source, .. } => Some(source),
+            Self::Plugin { source, .. } => Some(source),
+            Self::Values { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

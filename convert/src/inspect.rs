@@ -1,0 +1,161 @@
+//! What a GGUF file holds, as text for people and as JSON for programs.
+
+use std::fmt;
+use std::path::Path;
+
+use ollm_runtime::gguf::{Array, Gguf, Value};
+use ollm_runtime::options::PluginError;
+use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use serde_json::{Value as Json, json};
+
+use crate::table::{self, Row, Total, by_type, grouped};
+use crate::{Opened, Result};
+
+/// Elements of an array that the JSON shows.
+const SHOWN: usize = 16;
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Report {
+    gguf: Gguf,
+    tensors: Vec<Row>,
+    size: usize,
+    /// `None` for a plugin alone.
+    backbone: Option<Backbone>,
+    plugin: Option<std::result::Result<Spec, PluginError>>,
+}
+
+/// Reads the file's keys and the descriptions of its tensors, and of their values only the norms.
+pub fn inspect(path: &Path) -> Result<Report> {
+    let Opened { bytes, gguf } = Opened::open(path)?;
+    let tensors = gguf.tensors().iter().map(Row::from).collect();
+    let plugin = schema::is_present(gguf.metadata()).then(|| plugin(&gguf));
+    let backbone = Backbone::of(&gguf, &bytes).ok();
+    Ok(Report { gguf, tensors, size: bytes.len(), backbone, plugin })
+}
+
+fn plugin(gguf: &Gguf) -> std::result::Result<Spec, PluginError> {
+    let spec = Spec::from_metadata(gguf.metadata())?;
+    spec.check_tensors(gguf)?;
+    Ok(spec)
+}
+
+impl Report {
+    /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone` and `plugin`. Arrays longer than 16 elements are objects
+    /// with `type`, `length` and `first`, the first 16.
+    pub fn json(&self) -> Json {
+        let metadata = self.gguf.metadata().iter().map(|(key, value)| (key.to_owned(), value_json(value)));
+        json!({
+            "bytes": self.size,
+            "metadata": metadata.collect::<serde_json::Map<_, _>>(),
+            "tensors": self.tensors.iter().map(row_json).collect::<Vec<_>>(),
+            "types": by_type(&self.tensors).iter().map(total_json).collect::<serde_json::Map<_, _>>(),
+            "backbone": self.backbone.as_ref().map(backbone_json),
+            "plugin": self.plugin.as_ref().map(plugin_json),
+        })
+    }
+
+    fn write_metadata(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.gguf.metadata().iter().map(|(key, value)| (key.escape_debug().to_string(), value));
+        let pairs: Vec<_> = keys.collect();
+        let width = pairs.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
+        pairs.iter().try_for_each(|(key, value)| writeln!(f, "{key:width$}  {value}"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_metadata(f)?;
+        writeln!(f)?;
+        table::tensors(f, &self.tensors)?;
+        writeln!(f)?;
+        table::totals(f, &self.tensors)?;
+        writeln!(f, "file   {:>30} bytes", grouped(self.size))?;
+        if let Some(backbone) = &self.backbone {
+            writeln!(f, "\nbackbone: {}", describe(backbone))?;
+        }
+        match &self.plugin {
+            None => Ok(()),
+            Some(Ok(spec)) => write_spec(f, spec),
+            Some(Err(error)) => writeln!(f, "\nplugin: cannot be used: {error}"),
+        }
+    }
+}
+
+fn write_spec(f: &mut fmt::Formatter<'_>, spec: &Spec) -> fmt::Result {
+    let Spec { options, encoder_width, policy_width, backbone, .. } = spec;
+    writeln!(f, "\nplugin: {options} options")?;
+    match spec.decoder {
+        DecoderKind::SwiGlu { width } => writeln!(f, "  decoder   swiglu, width {width}")?,
+        DecoderKind::LowRank { width, rank } => writeln!(f, "  decoder   lowrank, width {width}, rank {rank}")?,
+    }
+    writeln!(f, "  encoder   mlp, width {encoder_width}")?;
+    writeln!(f, "  policy    mlp, width {policy_width}")?;
+    writeln!(f, "  trainable {} parameters", grouped(parameters(spec)))?;
+    writeln!(f, "  trained on {}", describe(backbone))
+}
+
+fn describe(backbone: &Backbone) -> String {
+    let Backbone { architecture, hidden, vocab, fingerprint } = backbone;
+    format!("{architecture:?}, hidden size {hidden}, vocabulary {vocab}, {fingerprint:?}")
+}
+
+fn parameters(spec: &Spec) -> usize {
+    schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+}
+
+fn plugin_json(plugin: &std::result::Result<Spec, PluginError>) -> Json {
+    match plugin {
+        Ok(spec) => json!({
+            "options": spec.options,
+            "decoder": spec.decoder.name(),
+            "parameters": parameters(spec),
+            "backbone": backbone_json(&spec.backbone),
+        }),
+        Err(error) => json!({ "error": error.to_string() }),
+    }
+}
+
+fn backbone_json(backbone: &Backbone) -> Json {
+    json!({
+        "architecture": backbone.architecture,
+        "hidden": backbone.hidden,
+        "vocab": backbone.vocab,
+        "fingerprint": backbone.fingerprint,
+    })
+}
+
+fn row_json(row: &Row) -> Json {
+    json!({ "name": row.name, "shape": row.shape, "type": row.dtype.name(), "bytes": row.bytes })
+}
+
+fn total_json(total: &Total) -> (String, Json) {
+    (total.dtype.name().to_owned(), json!({ "tensors": total.tensors, "bytes": total.bytes }))
+}
+
+fn value_json(value: &Value) -> Json {
+    match value {
+        Value::U8(v) => json!(v),
+        Value::I8(v) => json!(v),
+        Value::U16(v) => json!(v),
+        Value::I16(v) => json!(v),
+        Value::U32(v) => json!(v),
+        Value::I32(v) => json!(v),
+        Value::U64(v) => json!(v),
+        Value::I64(v) => json!(v),
+        // By way of the shortest text: widened bit for bit, 0.00001 would print as 0.000009999999747378752.
+        Value::F32(v) => json!(v.to_string().parse::<f64>().ok()),
+        Value::F64(v) => json!(v),
+        Value::Bool(v) => json!(v),
+        Value::String(v) => json!(v),
+        Value::Array(array) => array_json(array),
+    }
+}
+
+fn array_json(array: &Array) -> Json {
+    let items: Vec<Json> = array.iter().take(SHOWN).map(|item| value_json(&item)).collect();
+    if array.len() <= SHOWN {
+        return Json::Array(items);
+    }
+    json!({ "type": array.element_type().name(), "length": array.len(), "first": items })
+}

@@ -1,0 +1,86 @@
+//! Tensors as a table for people.
+
+use std::fmt::{self, Write};
+
+use ollm_runtime::gguf::{TensorInfo, TensorType};
+
+/// A tensor of a file.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The name.
+    pub name: String,
+    /// The row-major shape.
+    pub shape: Vec<usize>,
+    /// How the elements are stored.
+    pub dtype: TensorType,
+    /// The size.
+    pub bytes: usize,
+}
+
+impl From<&TensorInfo> for Row {
+    fn from(tensor: &TensorInfo) -> Self {
+        Self { name: tensor.name.clone(), shape: tensor.shape(), dtype: tensor.dtype, bytes: tensor.size }
+    }
+}
+
+/// How many tensors of a type there are, and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Total {
+    /// The type.
+    pub dtype: TensorType,
+    /// How many tensors.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+/// The types that are there, with their totals.
+pub(crate) fn by_type(rows: &[Row]) -> Vec<Total> {
+    let total = |&dtype: &TensorType| {
+        let sizes: Vec<usize> = rows.iter().filter(|row| row.dtype == dtype).map(|row| row.bytes).collect();
+        Total { dtype, tensors: sizes.len(), bytes: sizes.iter().sum() }
+    };
+    TensorType::ALL.iter().map(total).filter(|total| total.tensors > 0).collect()
+}
+
+/// One line for each tensor.
+pub(crate) fn tensors(out: &mut impl Write, rows: &[Row]) -> fmt::Result {
+    // Names come from files: `escape_debug` keeps them from moving the cursor.
+    let name = |row: &Row| row.name.escape_debug().to_string();
+    let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(6);
+    writeln!(out, "{:width$}  {:>16}  {:6}  {:>14}", "tensor", "shape", "type", "bytes")?;
+    for row in rows {
+        writeln!(out, "{:width$}  {:>16}  {:6}  {:>14}", name(row), shape(&row.shape), row.dtype, grouped(row.bytes))?;
+    }
+    Ok(())
+}
+
+/// One line for each type, and one for all.
+pub(crate) fn totals(out: &mut impl Write, rows: &[Row]) -> fmt::Result {
+    for Total { dtype, tensors, bytes } in by_type(rows) {
+        writeln!(out, "{dtype:6} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;
+    }
+    let bytes = rows.iter().map(|row| row.bytes).sum();
+    writeln!(out, "all    {:>6} tensors {:>16} bytes", rows.len(), grouped(bytes))
+}
+
+fn shape(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" x ")
+}
+
+/// A number with a comma after each three digits.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&[u8]> = digits.as_bytes().rchunks(3).rev().collect();
+    String::from_utf8(groups.join(&b',')).expect("digits and commas")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_are_grouped_from_the_right() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

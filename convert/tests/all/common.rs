@@ -1,0 +1,128 @@
+//! A tiny backbone, a tiny checkpoint for it, and a folder to work in.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ollm_runtime::gguf::{Gguf, TensorType, Writer};
+use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+/// A folder that is removed when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ollm-convert-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The names of the files in it.
+    pub(crate) fn list(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A file's bytes, and what they say.
+pub(crate) fn read(path: &Path) -> (Vec<u8>, Gguf) {
+    let bytes = fs::read(path).unwrap();
+    let gguf = Gguf::parse(&bytes).unwrap();
+    (bytes, gguf)
+}
+
+pub(crate) fn floats(count: usize) -> impl Iterator<Item = f32> {
+    (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0)
+}
+
+pub(crate) fn bytes_of(values: impl Iterator<Item = f32>) -> Vec<u8> {
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
+/// A backbone of hidden size 64 with 96 tokens, its matrices in `dtype`.
+pub(crate) fn backbone(architecture: &str, dtype: TensorType) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.set("general.architecture", architecture).unwrap();
+    writer.set("general.alignment", 64u32).unwrap();
+    writer.set(&format!("{architecture}.embedding_length"), 64u32).unwrap();
+    writer.set("tokenizer.ggml.tokens", (0..96).map(|i| format!("<{i}>")).collect::<Vec<_>>()).unwrap();
+    let values: Vec<f32> = floats(96 * 64).collect();
+    let matrix = ollm_runtime::quant::encode(dtype, &values).unwrap();
+    writer.tensor("token_embd.weight", &[64, 96], dtype, matrix).unwrap();
+    writer.tensor("blk.0.attn_norm.weight", &[64], TensorType::F32, bytes_of(floats(64))).unwrap();
+    writer.tensor("output_norm.weight", &[64], TensorType::F32, bytes_of(floats(64).map(|x| x + 1.0))).unwrap();
+    writer.to_bytes()
+}
+
+pub(crate) const SWIGLU: DecoderKind = DecoderKind::SwiGlu { width: 32 };
+pub(crate) const LOWRANK: DecoderKind = DecoderKind::LowRank { width: 32, rank: 4 };
+
+/// A plugin for [`backbone`].
+pub(crate) fn spec(decoder: DecoderKind) -> Spec {
+    let bytes = backbone("llama", TensorType::F16);
+    let backbone = Backbone::of(&Gguf::parse(&bytes).unwrap(), &bytes).unwrap();
+    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 16, backbone }
+}
+
+/// A checkpoint in the making: what a test may spoil.
+pub(crate) struct Checkpoint {
+    pub(crate) map: HashMap<String, String>,
+    pub(crate) tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)>,
+}
+
+impl Checkpoint {
+    pub(crate) fn new(spec: &Spec) -> Self {
+        let pairs = spec.to_metadata().into_iter();
+        let text = |value: ollm_runtime::gguf::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let mut map: HashMap<String, String> = pairs.map(|(key, value)| (key.to_owned(), text(value))).collect();
+        map.insert("ollm.training.steps".to_owned(), "1200".to_owned());
+        map.insert("format".to_owned(), "pt".to_owned());
+        let tensor = |(name, shape): (&str, Vec<usize>)| {
+            let values = bytes_of(floats(shape.iter().product()));
+            (name.to_owned(), Dtype::F32, shape, values)
+        };
+        Self { map, tensors: schema::tensors(spec).into_iter().map(tensor).collect() }
+    }
+
+    pub(crate) fn set(mut self, key: &str, text: &str) -> Self {
+        self.map.insert(key.to_owned(), text.to_owned());
+        self
+    }
+
+    pub(crate) fn edit(mut self, name: &str, edit: impl FnOnce(&mut Dtype, &mut Vec<usize>, &mut Vec<u8>)) -> Self {
+        let (_, dtype, shape, values) = self.tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap();
+        edit(dtype, shape, values);
+        self
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let views = self
+            .tensors
+            .iter()
+            .map(|(name, dtype, shape, values)| (name, TensorView::new(*dtype, shape.clone(), values).unwrap()));
+        safetensors::serialize(views, Some(self.map.clone())).unwrap()
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the converter on tiny files: the library, the command, and the page that describes the format.
+
+mod command;
+mod common;
+mod conversions;
+mod format;

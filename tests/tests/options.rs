@@ -1,0 +1,238 @@
+//! Plugins end to end, on a tiny backbone: what an untrained one changes (nothing), that choices can be repeated, and that
+//! every way to the same option gives the same bits.
+
+use std::sync::Arc;
+
+use ollm_runtime::gguf::{Gguf, TensorType, Writer};
+use ollm_runtime::model::Model;
+use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::session::{Session, SessionOptions, Step};
+use ollm_runtime::storage::Storage;
+use ollm_runtime::{Error, quant};
+use ollm_tests::golden;
+
+const OPTIONS: usize = 5;
+const PROMPT: [u32; 5] = [10, 200, 31, 47, 5];
+const KINDS: [DecoderKind; 2] = [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 32 }];
+
+fn backbone() -> Arc<Model> {
+    Arc::new(Model::open(&golden("tiny/llama.gguf")).unwrap())
+}
+
+fn spec(model: &Model, decoder: DecoderKind) -> Spec {
+    let backbone = Backbone::of(model.gguf(), model.storage()).unwrap();
+    Spec { options: OPTIONS, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 32, backbone }
+}
+
+/// A plugin of random weights; with `trained` false, what it adds to the hidden state is zero.
+fn plugin_file(spec: &Spec, dtype: TensorType, trained: bool) -> Writer<'static> {
+    let mut writer = Writer::new();
+    for (key, value) in schema::FILE_TYPE.map(|(key, value)| (key, value.into())).into_iter().chain(spec.to_metadata())
+    {
+        writer.set(key, value).unwrap();
+    }
+    let mut state = 1_u64;
+    for (name, shape) in schema::tensors(spec) {
+        let zero = !trained && (name.starts_with("ollm.decoder.out") || name.starts_with("ollm.decoder.delta_out"));
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0) * 0.5
+        };
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| if zero { 0.0 } else { random() }).collect();
+        let dtype = if shape.len() == 1 { TensorType::F32 } else { dtype };
+        let dims: Vec<u64> = shape.iter().rev().map(|&n| n as u64).collect();
+        writer.tensor(name, &dims, dtype, quant::encode(dtype, &values).unwrap()).unwrap();
+    }
+    writer
+}
+
+fn plugin(model: &Model, decoder: DecoderKind, trained: bool) -> Arc<Plugin> {
+    let bytes = plugin_file(&spec(model, decoder), TensorType::Q8_0, trained).to_bytes();
+    Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap())
+}
+
+fn session(model: &Arc<Model>, plugin: Option<&Arc<Plugin>>) -> Session {
+    let options = SessionOptions { threads: 2, context: 64, isa: None };
+    let mut session = Session::new(Arc::clone(model), plugin.cloned(), &options).unwrap();
+    session.feed(&PROMPT).unwrap();
+    session
+}
+
+fn selector(mode: LatentMode) -> Selector {
+    Selector::new(mode, Hold::Token, OPTIONS, 7).unwrap()
+}
+
+fn greedy() -> Sampler {
+    Sampler::new(SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }).unwrap()
+}
+
+/// 20 tokens; `look` asks for the option set before each.
+fn generate(session: &mut Session, mode: Option<LatentMode>, look: bool) -> Vec<Step> {
+    let (mut selector, mut sampler) = (mode.map(selector), greedy());
+    let mut step = || {
+        if look {
+            assert_eq!(session.option_set(3).unwrap().len(), OPTIONS);
+        }
+        session.step(selector.as_mut(), &mut sampler).unwrap()
+    };
+    (0..20).map(|_| step()).collect()
+}
+
+#[test]
+fn an_untrained_plugin_is_the_backbone_bit_for_bit() {
+    let model = backbone();
+    let bare = generate(&mut session(&model, None), None, false);
+    for kind in KINDS {
+        let plugin = plugin(&model, kind, false);
+        for mode in [LatentMode::Policy, LatentMode::Uniform, LatentMode::Fixed(2)] {
+            let steps = generate(&mut session(&model, Some(&plugin)), Some(mode), false);
+            for (step, bare) in steps.iter().zip(&bare) {
+                assert_eq!((step.token, step.logprob.to_bits()), (bare.token, bare.logprob.to_bits()));
+            }
+        }
+    }
+}
+
+#[test]
+fn looking_at_the_options_changes_nothing() {
+    let model = backbone();
+    for kind in KINDS {
+        let plugin = plugin(&model, kind, true);
+        for mode in [LatentMode::Policy, LatentMode::Fixed(3), LatentMode::Mixture, LatentMode::Script(vec![4, 0, 1])] {
+            let run = |look| generate(&mut session(&model, Some(&plugin)), Some(mode.clone()), look);
+            assert_eq!(run(true), run(false), "{kind:?} {mode:?}");
+            assert_eq!(run(false), run(false), "{kind:?} {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn options_differ_and_their_probabilities_are_what_steps_report() {
+    let model = backbone();
+    for kind in KINDS {
+        let plugin = plugin(&model, kind, true);
+        let set = session(&model, Some(&plugin)).option_set(4).unwrap();
+        let policy: f32 = set.iter().map(|option| option.policy).sum();
+        assert!((policy - 1.0).abs() < 1e-5);
+        assert!(set.windows(2).any(|pair| pair[0].top != pair[1].top), "all options are the same");
+        for option in &set {
+            assert!(option.top.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+            let mode = LatentMode::Fixed(option.latent);
+            let step = session(&model, Some(&plugin)).step(Some(&mut selector(mode)), &mut greedy()).unwrap();
+            assert_eq!((step.latent, step.token), (Some(option.latent), option.top[0].0));
+            assert!((step.logprob.exp() - option.top[0].1).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn the_mixture_is_the_sum_over_the_options() {
+    let model = backbone();
+    let plugin = plugin(&model, KINDS[1], true);
+    let set = session(&model, Some(&plugin)).option_set(320).unwrap();
+    let step = session(&model, Some(&plugin)).step(Some(&mut selector(LatentMode::Mixture)), &mut greedy()).unwrap();
+    let share = |token: u32| -> f32 {
+        let p = |option: &ollm_runtime::session::OptionView| {
+            option.policy * option.top.iter().find(|(id, _)| *id == token).unwrap().1
+        };
+        set.iter().map(p).sum()
+    };
+    let best = (0..320).map(share).fold(0.0, f32::max);
+    assert_eq!(step.latent, None);
+    assert!((step.logprob.exp() - best).abs() < 1e-5 && (share(step.token) - best).abs() < 1e-6);
+}
+
+#[test]
+fn scores_are_those_of_the_steps() {
+    let model = backbone();
+    let plugin = plugin(&model, KINDS[0], true);
+    for mode in [LatentMode::Policy, LatentMode::Fixed(1), LatentMode::Mixture] {
+        let steps = generate(&mut session(&model, Some(&plugin)), Some(mode.clone()), false);
+        let text: Vec<u32> = PROMPT.into_iter().chain(steps.iter().map(|step| step.token)).collect();
+        let mut scored = Vec::new();
+        let mut fresh = session(&model, Some(&plugin));
+        fresh.score(&text, Some(&mut selector(mode)), &mut |s| scored.push(s)).unwrap();
+        for (step, scored) in steps.iter().zip(&scored[PROMPT.len() - 1..]) {
+            assert_eq!((step.token, step.logprob.to_bits()), (scored.top1, scored.logprob.to_bits()));
+        }
+    }
+}
+
+#[test]
+fn a_merged_file_is_the_pair() {
+    let model = backbone();
+    for kind in KINDS {
+        let spec = spec(&model, kind);
+        let pair = plugin(&model, kind, true);
+        let merged = Arc::new(Model::from_storage(Storage::from(merge(&model, &spec))).unwrap());
+        let bundled = Arc::new(Plugin::bundled(&merged).unwrap().expect("the merged file has a plugin"));
+        let run = |model, plugin| generate(&mut session(model, Some(plugin)), Some(LatentMode::Policy), false);
+        assert_eq!(run(&merged, &bundled), run(&model, &pair));
+        assert!(Plugin::bundled(&model).unwrap().is_none());
+    }
+}
+
+fn merge(model: &Model, spec: &Spec) -> Vec<u8> {
+    let adapter = plugin_file(spec, TensorType::Q8_0, true).to_bytes();
+    let plugin = Gguf::parse(&adapter).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in model.gguf().metadata().iter() {
+        writer.set(key, value.clone()).unwrap();
+    }
+    for (key, value) in spec.to_metadata() {
+        writer.set(key, value).unwrap();
+    }
+    let files = [(model.gguf(), &**model.storage() as &[u8]), (&plugin, &adapter[..])];
+    for (gguf, bytes) in files.iter().map(|(gguf, storage)| (gguf, *storage)) {
+        for info in gguf.tensors() {
+            writer.tensor(&info.name, &info.dims, info.dtype, info.bytes(bytes).to_vec()).unwrap();
+        }
+    }
+    writer.to_bytes()
+}
+
+#[test]
+fn a_plugin_of_another_backbone_is_refused() {
+    let model = backbone();
+    let other = Model::open(&golden("tiny/qwen2.gguf")).unwrap();
+    let bytes = plugin_file(&spec(&model, KINDS[0]), TensorType::F16, true).to_bytes();
+    let error = Plugin::from_storage(Storage::from(bytes), &other).unwrap_err();
+    assert!(matches!(error, Error::Plugin(schema::PluginError::OtherBackbone { .. })), "{error}");
+}
+
+#[test]
+fn latents_without_a_plugin_are_refused_and_nothing_moves() {
+    let model = backbone();
+    let mut bare = session(&model, None);
+    let refused = bare.step(Some(&mut selector(LatentMode::Policy)), &mut greedy());
+    assert!(matches!(refused, Err(Error::Session(ollm_runtime::session::SessionError::NoPlugin))));
+    assert!(bare.option_set(1).is_err());
+    assert_eq!(bare.position(), PROMPT.len());
+}
+
+#[test]
+fn rewinding_goes_on_as_if_nothing_had_been() {
+    let model = backbone();
+    let mut session = session(&model, None);
+    let first = generate(&mut session, None, false);
+    session.rewind(PROMPT.len() + 4).unwrap();
+    let again = session.step(None, &mut greedy()).unwrap();
+    assert_eq!(again, first[4]);
+    assert!(session.rewind(60).is_err());
+}
+
+#[test]
+fn the_context_ends_with_an_error_and_the_session_stays() {
+    let model = backbone();
+    let mut session = session(&model, None);
+    assert!(session.feed(&[1; 60]).is_err());
+    assert!(session.feed(&[320]).is_err());
+    assert_eq!(session.position(), PROMPT.len());
+    for _ in 0..59 {
+        session.step(None, &mut greedy()).unwrap();
+    }
+    assert!(session.step(None, &mut greedy()).is_err());
+    assert_eq!(session.position(), 64);
+}
