@@ -110,8 +110,8 @@ impl Backbone {
     pub fn open(path: &Path) -> Result<Self> {
         let model = Model::open(path)?;
         let metadata = model.gguf().metadata();
-        let tokenizer = Tokenizer::from_metadata(metadata).map_err(ollm_runtime::Error::from)?;
-        let template = ChatTemplate::from_metadata(metadata).map_err(ollm_runtime::Error::from)?;
+        let tokenizer = Tokenizer::from_metadata(metadata)?;
+        let template = ChatTemplate::from_metadata(metadata)?;
         let end = tokenizer.eos().ok_or_else(|| Error::bad_file(path, "the tokenizer names no end-of-text token"))?;
         Ok(Self { model: Arc::new(model), tokenizer, template, end })
     }
@@ -152,12 +152,11 @@ fn weights_hash(gguf: &Gguf) -> String {
 impl Source for Backbone {
     fn example(&self, problem: &Problem) -> Result<Example> {
         let question = [Message::new("user", problem.question.as_str())];
-        let encode = |text: &str, special| self.tokenizer.encode(text, special).map_err(ollm_runtime::Error::from);
-        let prompt = self.template.render(&question, true, &self.tokenizer).map_err(ollm_runtime::Error::from)?;
-        let mut tokens = encode(&prompt, true)?;
+        let prompt = self.template.render(&question, true, &self.tokenizer)?;
+        let mut tokens = self.tokenizer.encode(&prompt, true)?;
         let answer_start = tokens.len();
         // The answer is data: what looks like a control token in it is text.
-        tokens.extend(encode(&problem.answer, false)?);
+        tokens.extend(self.tokenizer.encode(&problem.answer, false)?);
         tokens.push(self.end);
         Ok(Example { tokens, answer_start })
     }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ollm_runtime::chat::ChatError;
+use ollm_runtime::tokenizer::TokenizerError;
+
 /// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -21,6 +24,10 @@ pub enum Error {
     Tensor(candle_core::Error),
     /// The runtime refused the backbone or could not run it.
     Runtime(ollm_runtime::Error),
+    /// The backbone's tokenizer cannot be used.
+    Tokenizer(TokenizerError),
+    /// The backbone's chat template cannot be used, or refused a question.
+    Chat(ChatError),
     /// A line of a data file is not a problem.
     Line {
         /// The file.
@@ -84,6 +91,8 @@ impl fmt::Display for Error {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Tensor(source) => write!(f, "tensor operation: {source}"),
             Self::Runtime(source) => source.fmt(f),
+            Self::Tokenizer(source) => source.fmt(f),
+            Self::Chat(source) => source.fmt(f),
             Self::Line { path, line, reason } => write!(f, "{}:{line}: {reason}", path.display()),
             Self::NoData(paths) => write!(f, "no problems in {}", list(paths)),
             Self::BadFile { path, reason } => write!(f, "{}: {reason}", path.display()),
@@ -115,19 +124,26 @@ impl std::error::Error for Error {
             Self::Io { source, .. } => Some(source),
             Self::Tensor(source) => Some(source),
             Self::Runtime(source) => Some(source),
+            Self::Tokenizer(source) => Some(source),
+            Self::Chat(source) => Some(source),
             _ => None,
         }
     }
 }
 
-impl From<candle_core::Error> for Error {
-    fn from(source: candle_core::Error) -> Self {
-        Self::Tensor(source)
-    }
+macro_rules! from {
+    ($($source:ty => $variant:ident),+ $(,)?) => {
+        $(impl From<$source> for Error {
+            fn from(source: $source) -> Self {
+                Self::$variant(source)
+            }
+        })+
+    };
 }
 
-impl From<ollm_runtime::Error> for Error {
-    fn from(source: ollm_runtime::Error) -> Self {
-        Self::Runtime(source)
-    }
-}
+from!(
+    candle_core::Error => Tensor,
+    ollm_runtime::Error => Runtime,
+    TokenizerError => Tokenizer,
+    ChatError => Chat,
+);

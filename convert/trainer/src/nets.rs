@@ -265,7 +265,6 @@ mod tests {
     use crate::params::Params;
     use crate::testing::{self, assert_close};
 
-
     #[test]
     fn the_default_plugin_of_the_135m_backbone_is_its_1_56_percent() {
         let decoder = DecoderKind::LowRank { width: 0, rank: 32 };
@@ -282,8 +281,7 @@ mod tests {
         };
         let silu = |x: f32| x / (1.0 + (-x).exp());
         let mean = hidden.iter().map(|x| x * x).sum::<f32>() / hidden.len() as f32;
-        let n: Vec<f32> =
-            hidden.iter().zip(get(names::NORM)).map(|(x, w)| x / (mean + 1e-5).sqrt() * w).collect();
+        let n: Vec<f32> = hidden.iter().zip(get(names::NORM)).map(|(x, w)| x / (mean + 1e-5).sqrt() * w).collect();
         let gate = rows(&get(names::GATE), &n);
         let inner: Vec<f32> = gate.iter().zip(rows(&get(names::UP), &n)).map(|(g, u)| silu(*g) * u).collect();
         let bias = rows(&get(names::OUT), &inner);

@@ -352,8 +352,8 @@ impl Order {
 mod tests {
     use super::*;
     use crate::candidates::Candidates;
-    use crate::settings::Decoder;
     use crate::objective::Objective;
+    use crate::settings::Decoder;
     use crate::testing;
     use std::path::Path;
 

@@ -17,7 +17,7 @@ use ollm_train::{Error, Result};
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
 
 /// Parses `cpu`, `cuda:N` or `metal`.
-pub fn device(name: &str) -> Result<Device> {
+pub(crate) fn device(name: &str) -> Result<Device> {
     let unknown = || Error::Setting { name: "--device", reason: format!("{name} is not cpu, cuda:N or metal") };
     match name.split_once(':').unwrap_or((name, "0")) {
         ("cpu", _) => Ok(Device::Cpu),
@@ -28,7 +28,7 @@ pub fn device(name: &str) -> Result<Device> {
 }
 
 /// A bar that counts something, with its rate.
-pub fn bar(length: u64, unit: &str) -> ProgressBar {
+pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
     let template = format!("{{bar:30}} {{human_pos}}/{{human_len}} {unit} [{{elapsed}} < {{eta}}] {{wide_msg}}");
     let style = ProgressStyle::with_template(&template).expect("a template of known keys");
     let bar = ProgressBar::new(length).with_style(style);
@@ -37,30 +37,30 @@ pub fn bar(length: u64, unit: &str) -> ProgressBar {
 }
 
 /// A backbone, and where its caches lie.
-pub struct Workplace<'a> {
-    pub backbone: &'a Backbone,
-    pub about: Description,
-    pub folder: &'a Path,
-    pub threads: usize,
+pub(crate) struct Workplace<'a> {
+    pub(crate) backbone: &'a Backbone,
+    pub(crate) about: Description,
+    pub(crate) folder: &'a Path,
+    pub(crate) threads: usize,
 }
 
 /// The cached rows of some problems.
-pub struct Text {
-    pub corpus: Corpus,
-    pub records: Records,
+pub(crate) struct Text {
+    pub(crate) corpus: Corpus,
+    pub(crate) records: Records,
     /// How many problems are wanted.
-    pub limit: usize,
+    pub(crate) limit: usize,
 }
 
 impl<'a> Workplace<'a> {
-    pub fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Result<Self> {
+    pub(crate) fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Result<Self> {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if input.threads == 0 { cores() } else { input.threads };
         Ok(Self { backbone, about: backbone.describe()?, folder, threads })
     }
 
     /// Reads the data and completes its cache.
-    pub fn text(&self, data: &[PathBuf], limit: Option<usize>) -> Result<Text> {
+    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>) -> Result<Text> {
         let corpus = Corpus::read(data)?;
         let path = features::cache_path(self.folder, &self.about, &corpus, "features");
         let mut records = Records::open(&path, &features::header(&self.about, &corpus))?;
@@ -73,12 +73,12 @@ impl<'a> Workplace<'a> {
     }
 
     /// The text's features on a device.
-    pub fn load(&self, text: &mut Text, device: &Device) -> Result<Features> {
+    pub(crate) fn load(&self, text: &mut Text, device: &Device) -> Result<Features> {
         Features::load(&mut text.records, self.about.backbone.hidden, text.limit, device)
     }
 
     /// Adds candidates to features.
-    pub fn with_candidates(&self, frozen: &Frozen, text: &Text, features: Features) -> Result<Features> {
+    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: &Text, features: Features) -> Result<Features> {
         let path = features::cache_path(self.folder, &self.about, &text.corpus, "candidates");
         let bar = bar(features.len() as u64, "tokens");
         bar.set_message("candidates");
@@ -88,13 +88,13 @@ impl<'a> Workplace<'a> {
     }
 
     /// The backbone's matrices on a device.
-    pub fn frozen(&self, device: &Device) -> Result<Frozen> {
+    pub(crate) fn frozen(&self, device: &Device) -> Result<Frozen> {
         Frozen::new(self.about.clone(), self.backbone.head(), self.backbone.embeddings(), device)
     }
 }
 
 /// The head to train with, and whether it needs candidates.
-pub fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(Head, bool)> {
+pub(crate) fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(Head, bool)> {
     let candidates = match choice {
         HeadChoice::Auto => frozen.head.device().is_cpu(),
         HeadChoice::Full => false,
@@ -105,12 +105,12 @@ pub fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(H
 }
 
 /// Bytes that logits may take.
-pub fn budget(args: &DeviceArgs) -> usize {
+pub(crate) fn budget(args: &DeviceArgs) -> usize {
     args.logits_memory << 20
 }
 
 /// Where a plugin's training text came from.
-pub fn provenance(data: &[PathBuf], text: &Text, features: &Features) -> Provenance {
+pub(crate) fn provenance(data: &[PathBuf], text: &Text, features: &Features) -> Provenance {
     let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     Provenance {
         data: names.collect::<Vec<_>>().join(", "),
