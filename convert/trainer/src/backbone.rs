@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::gguf::{Gguf, TensorInfo};
-use ollm_runtime::model::Model;
+use ollm_runtime::model::{Model, PLUGIN_PREFIX};
 use ollm_runtime::options::schema;
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -141,7 +141,7 @@ impl Backbone {
 
 /// The backbone's tensors, without those of a plugin merged into the file.
 fn own(gguf: &Gguf) -> impl Iterator<Item = &TensorInfo> {
-    gguf.tensors().iter().filter(|tensor| !tensor.name.starts_with(schema::PREFIX))
+    gguf.tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX))
 }
 
 fn weights_hash(gguf: &Gguf) -> String {
