@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-/// How often a waiting thread looks before it gives up its core: some tens of microseconds.
-const SPINS: usize = 20_000;
+/// How often a waiting thread looks before it gives up its core: about 100 microseconds.
+const SPINS: usize = 2_000;
 
 /// A pool of threads that run the tasks of one job at a time.
 #[derive(Debug)]

@@ -1,0 +1,196 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ollm_train::objective::Objective;
+use ollm_train::settings::{Decoder, Settings};
+use ollm_train::train::Pace;
+
+/// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
+///
+/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads of
+/// the training itself on a CPU.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the backbone over the data and caches its hidden states (`sft` and `eval` do it where needed)
+    Features(FeaturesArgs),
+    /// Trains the control (K = 1), then options, policy and encoder
+    Sft(SftArgs),
+    /// Scores a run on held-out data, teacher-forced, with the full head
+    Eval(EvalArgs),
+}
+
+/// What every command reads.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// The backbone, a GGUF file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) model: PathBuf,
+    /// Problems (may be given several times)
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Take only the first N problems
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Threads that run the backbone; 0: one for each core
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FeaturesArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Folder of the caches
+    #[arg(short, long, value_name = "FOLDER", default_value = "features")]
+    pub(crate) output: PathBuf,
+}
+
+/// Where the tensors live.
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Memory for logits, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub(crate) logits_memory: usize,
+    /// Folder of the feature caches
+    #[arg(long, value_name = "FOLDER", default_value = "features")]
+    pub(crate) features: PathBuf,
+}
+
+/// What options are normalised over while training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HeadChoice {
+    /// `candidates` on a CPU, `full` elsewhere
+    Auto,
+    /// The whole vocabulary
+    Full,
+    /// The backbone's 64 most probable tokens, the gold one and a tail
+    Candidates,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SftArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Held-out problems, looked at now and then (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) valid: Vec<PathBuf>,
+    /// Folder of the run: log, checkpoint, control, plugin
+    #[arg(short, long, value_name = "RUN")]
+    pub(crate) output: PathBuf,
+    /// Option count K
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    pub(crate) options: usize,
+    /// Kind of decoder
+    #[arg(long, value_enum, default_value_t = Decoder::LowRank)]
+    pub(crate) decoder: Decoder,
+    /// Width of the decoder; by default the plugin gets 1.56 % of the backbone's parameters
+    #[arg(long, value_name = "U")]
+    pub(crate) width: Option<usize>,
+    /// Rank of an option's delta (decoder lowrank)
+    #[arg(long, value_name = "R", default_value_t = 32)]
+    pub(crate) rank: usize,
+    /// Width of the policy
+    #[arg(long, value_name = "P", default_value_t = 256)]
+    pub(crate) policy_width: usize,
+    /// Width of the encoder
+    #[arg(long, value_name = "E", default_value_t = 256)]
+    pub(crate) encoder_width: usize,
+    /// What trains the options: a learned prior with the exact posterior, or the paper's encoder and Gumbel-softmax
+    #[arg(long, value_enum, default_value_t = Objective::Prior)]
+    pub(crate) objective: Objective,
+    /// KL that is aimed at, in nats [default: 0.15 (prior), 0.2 (paper)]
+    #[arg(long, value_name = "NATS")]
+    pub(crate) kl_target: Option<f64>,
+    /// Passes over the data for the options
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) epochs: usize,
+    /// Passes over the data for the control
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) control_epochs: usize,
+    /// A finished control of the same width, instead of training one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) control: Option<PathBuf>,
+    /// Tokens a step
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) batch: usize,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
+    pub(crate) lr: f64,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// What options are normalised over while training
+    #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
+    pub(crate) head: HeadChoice,
+    /// Go on with the run in that folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Stop after N steps, to be resumed
+    #[arg(long, value_name = "N")]
+    pub(crate) stop_after: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub(crate) checkpoint_every: u64,
+    /// Steps between looks at the held-out problems
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub(crate) survey_every: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl SftArgs {
+    /// What decides the result.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            options: self.options,
+            decoder: self.decoder,
+            width: self.width,
+            rank: self.rank,
+            policy_width: self.policy_width,
+            encoder_width: self.encoder_width,
+            objective: self.objective,
+            kl_target: self.kl_target.unwrap_or(self.objective.default_target()),
+            epochs: self.epochs,
+            control_epochs: self.control_epochs,
+            batch: self.batch,
+            lr: self.lr,
+            seed: self.seed,
+        }
+    }
+
+    /// What does not.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            checkpoint_every: self.checkpoint_every,
+            survey_every: self.survey_every,
+            stop_after: self.stop_after,
+            control: self.control.clone(),
+        }
+    }
+}

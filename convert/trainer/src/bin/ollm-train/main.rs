@@ -1,0 +1,105 @@
+//! The `ollm-train` command.
+
+mod args;
+mod prepare;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ollm_train::Result;
+use ollm_train::backbone::Backbone;
+use ollm_train::eval::{Models, evaluate};
+use ollm_train::nets::parameters;
+use ollm_train::plugin::Loaded;
+use ollm_train::run::{Run, control_path, plugin_path};
+use ollm_train::settings::Settings;
+use ollm_train::train::{Ended, Material, sft};
+
+use args::{Cli, Command, EvalArgs, FeaturesArgs, SftArgs};
+use prepare::{Workplace, bar, budget};
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Features(args) => run_features(&args),
+        Command::Sft(args) => run_sft(&args),
+        Command::Eval(args) => run_eval(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_features(args: &FeaturesArgs) -> Result<()> {
+    let backbone = Backbone::open(&args.input.model)?;
+    let text = Workplace::new(&backbone, &args.output, &args.input)?.text(&args.input.data, args.input.limit)?;
+    let tokens: usize = text.records.counts().take(text.limit).sum();
+    println!("{} problems, {tokens} answer tokens in {}", text.limit, args.output.display());
+    Ok(())
+}
+
+fn run_sft(args: &SftArgs) -> Result<()> {
+    let settings = args.settings();
+    settings.check()?;
+    let device = prepare::device(&args.device.device)?;
+    // TF32 is ten times as fast, and its error is far below the noise of a batch.
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    let mut run = Run::open(&args.output, args.resume)?;
+    let backbone = Backbone::open(&args.input.model)?;
+    let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
+    print_size(&settings, &place);
+
+    let frozen = place.frozen(&device)?;
+    let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
+    let load = |data: &[std::path::PathBuf], limit| -> Result<_> {
+        let mut text = place.text(data, limit)?;
+        let features = place.load(&mut text, &device)?;
+        let features = if candidates { place.with_candidates(&frozen, &text, features)? } else { features };
+        Ok((text, features))
+    };
+    let (text, train) = load(&args.input.data, args.input.limit)?;
+    let valid = if args.valid.is_empty() { None } else { Some(load(&args.valid, None)?.1) };
+    let provenance = prepare::provenance(&args.input.data, &text, &train);
+    let material =
+        Material { frozen: &frozen, head: &head, train: &train, valid: valid.as_ref(), provenance: &provenance };
+    let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
+    println!("{}", outcome(ended, &run));
+    Ok(())
+}
+
+fn print_size(settings: &Settings, place: &Workplace<'_>) {
+    let spec = settings.spec(&place.about);
+    let (plugin, backbone) = (parameters(&spec), place.about.parameters);
+    let (width, share) = (spec.decoder.width(), 100.0 * plugin as f64 / backbone as f64);
+    println!("plugin: width {width}, {plugin} parameters, {share:.2} % of the backbone's {backbone}");
+}
+
+fn outcome(ended: Ended, run: &Run) -> String {
+    match ended {
+        Ended::Finished => format!("wrote {}", run.plugin().display()),
+        Ended::Stopped => format!("stopped; --resume goes on from {}", run.checkpoint().display()),
+    }
+}
+
+fn run_eval(args: &EvalArgs) -> Result<()> {
+    let device = prepare::device(&args.device.device)?;
+    let backbone = Backbone::open(&args.input.model)?;
+    let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
+    let control = Loaded::control(&control_path(&args.run), &place.about, &device)?;
+    let plugin = Loaded::plugin(&plugin_path(&args.run), &place.about, &device)?;
+    let features = place.load(&mut place.text(&args.input.data, args.input.limit)?, &device)?;
+    let frozen = place.frozen(&device)?;
+    let models = Models::bind(&control, &plugin)?;
+    let bar = bar(features.len() as u64, "tokens");
+    let report = evaluate(&frozen, &features, &models, budget(&args.device), &|rows| bar.inc(rows as u64))?;
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).expect("a report of numbers"));
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}

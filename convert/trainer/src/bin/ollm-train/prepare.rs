@@ -1,0 +1,120 @@
+//! From paths to what the library works on: device, backbone, features, head.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use candle_core::Device;
+use indicatif::{ProgressBar, ProgressStyle};
+use ollm_train::backbone::{Backbone, Description, Frozen};
+use ollm_train::candidates::Candidates;
+use ollm_train::data::Corpus;
+use ollm_train::features::{self, Features};
+use ollm_train::head::Head;
+use ollm_train::plugin::Provenance;
+use ollm_train::records::Records;
+use ollm_train::{Error, Result};
+
+use crate::args::{DeviceArgs, HeadChoice, InputArgs};
+
+/// Parses `cpu`, `cuda:N` or `metal`.
+pub(crate) fn device(name: &str) -> Result<Device> {
+    let unknown = || Error::Setting { name: "--device", reason: format!("{name} is not cpu, cuda:N or metal") };
+    match name.split_once(':').unwrap_or((name, "0")) {
+        ("cpu", _) => Ok(Device::Cpu),
+        ("cuda", index) => Ok(Device::new_cuda(index.parse().map_err(|_| unknown())?)?),
+        ("metal", index) => Ok(Device::new_metal(index.parse().map_err(|_| unknown())?)?),
+        _ => Err(unknown()),
+    }
+}
+
+/// A bar that counts something, with its rate.
+pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
+    let template = format!("{{bar:30}} {{human_pos}}/{{human_len}} {unit} [{{elapsed}} < {{eta}}] {{wide_msg}}");
+    let style = ProgressStyle::with_template(&template).expect("a template of known keys");
+    let bar = ProgressBar::new(length).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// A backbone, and where its caches lie.
+pub(crate) struct Workplace<'a> {
+    pub(crate) backbone: &'a Backbone,
+    pub(crate) about: Description,
+    pub(crate) folder: &'a Path,
+    pub(crate) threads: usize,
+}
+
+/// The cached rows of some problems.
+pub(crate) struct Text {
+    pub(crate) corpus: Corpus,
+    pub(crate) records: Records,
+    /// How many problems are wanted.
+    pub(crate) limit: usize,
+}
+
+impl<'a> Workplace<'a> {
+    pub(crate) fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Result<Self> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if input.threads == 0 { cores() } else { input.threads };
+        Ok(Self { backbone, about: backbone.describe()?, folder, threads })
+    }
+
+    /// Reads the data and completes its cache.
+    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>) -> Result<Text> {
+        let corpus = Corpus::read(data)?;
+        let path = features::cache_path(self.folder, &self.about, &corpus, "features");
+        let mut records = Records::open(&path, &features::header(&self.about, &corpus))?;
+        let problems = corpus.first(limit);
+        let bar = bar(problems.len() as u64, "problems").with_position(records.sequences() as u64);
+        features::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
+        bar.finish_and_clear();
+        let limit = problems.len();
+        Ok(Text { corpus, records, limit })
+    }
+
+    /// The text's features on a device.
+    pub(crate) fn load(&self, text: &mut Text, device: &Device) -> Result<Features> {
+        Features::load(&mut text.records, self.about.backbone.hidden, text.limit, device)
+    }
+
+    /// Adds candidates to features.
+    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: &Text, features: Features) -> Result<Features> {
+        let path = features::cache_path(self.folder, &self.about, &text.corpus, "candidates");
+        let bar = bar(features.len() as u64, "tokens");
+        bar.set_message("candidates");
+        let candidates = Candidates::load(&path, frozen, &text.corpus, &features, &|rows| bar.inc(rows as u64))?;
+        bar.finish_and_clear();
+        Ok(features.with_candidates(candidates))
+    }
+
+    /// The backbone's matrices on a device.
+    pub(crate) fn frozen(&self, device: &Device) -> Result<Frozen> {
+        Frozen::new(self.about.clone(), self.backbone.head(), self.backbone.embeddings(), device)
+    }
+}
+
+/// The head to train with, and whether it needs candidates.
+pub(crate) fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(Head, bool)> {
+    let candidates = match choice {
+        HeadChoice::Auto => frozen.head.device().is_cpu(),
+        HeadChoice::Full => false,
+        HeadChoice::Candidates => true,
+    };
+    let head = if candidates { Head::candidates(frozen)? } else { Head::full(frozen, budget(args)) };
+    Ok((head, candidates))
+}
+
+/// Bytes that logits may take.
+pub(crate) fn budget(args: &DeviceArgs) -> usize {
+    args.logits_memory << 20
+}
+
+/// Where a plugin's training text came from.
+pub(crate) fn provenance(data: &[PathBuf], text: &Text, features: &Features) -> Provenance {
+    let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    Provenance {
+        data: names.collect::<Vec<_>>().join(", "),
+        data_hash: format!("{}:{}", text.corpus.hash, text.limit),
+        tokens: features.len(),
+    }
+}

@@ -1,0 +1,89 @@
+//! The state of an unfinished stage: everything that the next step depends on.
+//!
+//! Random streams are named by seed and step ([`crate::rng`]), so the step is all of their state.
+
+use std::path::Path;
+
+use candle_core::Device;
+
+use crate::error::{Error, Result};
+use crate::optim::AdamW;
+use crate::params::{Params, Tensors};
+use crate::tensor_file::{self, Metadata};
+
+/// A loaded checkpoint.
+pub struct Checkpoint {
+    /// Name of the stage.
+    pub stage: String,
+    /// Steps taken.
+    pub step: u64,
+    /// The stage's beta.
+    pub beta: f64,
+    /// Length of the log at that step.
+    pub log_bytes: u64,
+    tensors: Tensors,
+}
+
+/// Where a stage stands.
+pub struct Position<'a> {
+    /// Name of the stage.
+    pub stage: &'a str,
+    /// Steps taken.
+    pub step: u64,
+    /// The stage's beta.
+    pub beta: f64,
+    /// Length of the log.
+    pub log_bytes: u64,
+    /// Which run this is: settings, backbone, data. Another run does not resume from it.
+    pub identity: &'a Metadata,
+}
+
+/// Writes a checkpoint atomically.
+pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
+    let trained = params.trained().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
+    let tensors = trained.chain(optimizer.tensors()).collect();
+    let mut metadata = position.identity.clone();
+    metadata.insert("stage".into(), position.stage.into());
+    metadata.insert("step".into(), position.step.to_string());
+    // The shortest decimal that reads back as the same number.
+    metadata.insert("beta".into(), position.beta.to_string());
+    metadata.insert("log_bytes".into(), position.log_bytes.to_string());
+    tensor_file::save(path, &tensors, &metadata)
+}
+
+/// Loads a checkpoint of the same run.
+pub fn load(path: &Path, identity: &Metadata, device: &Device) -> Result<Checkpoint> {
+    let (tensors, metadata) = tensor_file::load(path, device)?;
+    check_identity(path, identity, &metadata)?;
+    Ok(Checkpoint {
+        stage: field(path, &metadata, "stage")?,
+        step: field(path, &metadata, "step")?,
+        beta: field(path, &metadata, "beta")?,
+        log_bytes: field(path, &metadata, "log_bytes")?,
+        tensors,
+    })
+}
+
+impl Checkpoint {
+    /// Sets the trained tensors and the optimizer's state.
+    pub fn restore(&self, params: &Params, optimizer: &mut AdamW) -> Result<()> {
+        params.restore(&self.tensors)?;
+        optimizer.restore(&self.tensors)
+    }
+}
+
+fn check_identity(path: &Path, expected: &Metadata, found: &Metadata) -> Result<()> {
+    for (key, expected) in expected {
+        let found = found.get(key).map_or("nothing", String::as_str);
+        if found != expected {
+            let (what, expected, found) = (key.clone(), expected.clone(), found.to_owned());
+            return Err(Error::Mismatch { path: path.to_owned(), what, expected, found });
+        }
+    }
+    Ok(())
+}
+
+fn field<T: std::str::FromStr>(path: &Path, metadata: &Metadata, key: &str) -> Result<T> {
+    let value = metadata.get(key).and_then(|value| value.parse().ok());
+    value.ok_or_else(|| Error::bad_file(path, format!("a checkpoint without a usable {key}")))
+}

@@ -1,0 +1,45 @@
+//! Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, with candle.
+//!
+//! The backbone runs once, through ollm-runtime; its hidden states at the answer positions are cached. From there on a
+//! plugin is a small network on cached vectors, with the frozen head behind it:
+//!
+//! ```text
+//! problems -> backbone -> features -> control (K = 1) -> options, policy, encoder -> plugin.safetensors -> ollm-convert
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`train`], [`stages`], [`settings`] | the loop, what it trains, what decides the result |
+//! | [`eval`], [`coverage`] | held-out scores, beside what the control covers with its own guesses |
+//! | [`objective`], [`optim`] | losses on log-probabilities; AdamW and its schedule |
+//! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
+//! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
+//! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
+//! | [`backbone`], [`data`], [`rng`], [`hash`], [`error`] | the model, the text, random numbers, names, errors |
+
+pub mod backbone;
+pub mod candidates;
+pub mod checkpoint;
+pub mod coverage;
+pub mod data;
+pub mod error;
+pub mod eval;
+pub mod features;
+pub mod hash;
+pub mod head;
+pub mod nets;
+pub mod objective;
+pub mod optim;
+pub mod params;
+pub mod plugin;
+pub mod records;
+pub mod rng;
+pub mod run;
+pub mod settings;
+pub mod stages;
+pub mod tensor_file;
+#[cfg(test)]
+mod testing;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,3 +1,0 @@
-//! The `ollm-train` command.
-
-fn main() {}

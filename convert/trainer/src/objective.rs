@@ -1,0 +1,268 @@
+//! What is minimised, written on [B, K] log-probabilities: the control's cross-entropy and two objectives of an option set.
+//!
+//! **Prior** (paper.md, "The objective to start from", our decision). h does not depend on z, so the posterior is exact:
+//! `q(z) ∝ pi(z|h) p(x|h,z)^(1/beta)`. With q held constant the loss is `-E_q[log p] - E_q[log pi]`, plus 0.02 times
+//! KL(mean q, uniform), through which gradients do flow into p and pi (through a constant it would do nothing). beta
+//! is adapted until KL(q, pi) meets its target. The encoder is fitted to q in the same pass.
+//!
+//! **Paper** (arXiv 2604.19087, section 2.2 as noted in paper.md). z is drawn from the encoder by a Gumbel-softmax with
+//! straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) - target|`. The paper says that KL is pulled to
+//! 0.2 nats, not how: the absolute difference with weight 1, of the batch's mean KL, is our decision. The policy imitates the
+//! encoder in the same pass.
+
+use candle_core::{D, Tensor};
+use candle_nn::ops::{log_softmax, softmax};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+/// Weight of KL(mean q, uniform), which keeps every latent in use.
+const BALANCE_WEIGHT: f64 = 0.02;
+/// Temperature of the Gumbel-softmax.
+const GUMBEL_TEMPERATURE: f64 = 1.0;
+
+/// Which objective trains the options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// Learned prior, exact posterior.
+    Prior,
+    /// The paper's: encoder, Gumbel-softmax, KL to uniform.
+    Paper,
+}
+
+impl Objective {
+    /// As in the plugin's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Prior => "prior",
+            Self::Paper => "paper",
+        }
+    }
+
+    /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 lies in the range that paper.md names.
+    pub fn default_target(self) -> f64 {
+        match self {
+            Self::Prior => 0.15,
+            Self::Paper => 0.2,
+        }
+    }
+}
+
+/// A batch's loss and what is reported beside it: all of them scalars, means over the batch.
+pub struct Terms {
+    /// What is minimised.
+    pub loss: Tensor,
+    /// `-log p(x)` of the mixture; of the drawn option where objective `paper` trains.
+    pub cross_entropy: Tensor,
+    /// KL(q, pi) of objective `prior`, KL(q, uniform) of objective `paper`.
+    pub kl: Tensor,
+    /// Entropy of the batch's mean q: ln K when all latents are used equally often.
+    pub usage_entropy: Tensor,
+    /// Mean entropy of pi.
+    pub policy_entropy: Tensor,
+}
+
+/// The control's loss. `log_prob` [B, 1].
+pub fn cross_entropy(log_prob: &Tensor) -> Result<Terms> {
+    let loss = log_prob.mean_all()?.neg()?;
+    let zero = loss.detach().zeros_like()?;
+    Ok(Terms {
+        cross_entropy: loss.detach(),
+        loss,
+        kl: zero.clone(),
+        usage_entropy: zero.clone(),
+        policy_entropy: zero,
+    })
+}
+
+/// log q(z), the exact posterior of one token: normalised `log pi + log p / beta`. [B, K], [B, K] -> [B, K].
+pub fn log_posterior(log_policy: &Tensor, log_prob: &Tensor, beta: f64) -> Result<Tensor> {
+    Ok(log_softmax(&(log_policy + (log_prob / beta)?)?, D::Minus1)?)
+}
+
+/// The learned-prior objective. `log_prob`, `policy` and `encoder` (logits) are [B, K].
+pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) -> Result<Terms> {
+    let log_policy = log_softmax(policy, D::Minus1)?;
+    let log_q = log_posterior(&log_policy, log_prob, beta)?;
+    let q = log_q.exp()?.detach();
+    let expected = expectation(&q, &(log_prob + &log_policy)?)?;
+    let imitation = expectation(&q, &log_softmax(encoder, D::Minus1)?)?;
+    let balance = balance(&log_q.exp()?)?;
+    Ok(Terms {
+        loss: ((balance * BALANCE_WEIGHT)? - (expected + imitation)?)?,
+        cross_entropy: mixture_cross_entropy(&log_policy, log_prob)?,
+        kl: expectation(&q, &(log_q - &log_policy)?.detach())?,
+        usage_entropy: usage_entropy(&q)?,
+        policy_entropy: entropy(&log_policy)?,
+    })
+}
+
+/// The paper's objective. `log_prob` [B, 1] belongs to the drawn option; `policy` and `encoder` (logits) are [B, K].
+pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) -> Result<Terms> {
+    let log_policy = log_softmax(policy, D::Minus1)?;
+    let log_q = log_softmax(encoder, D::Minus1)?;
+    let kl = divergence_from_uniform(&log_q)?;
+    let q = log_q.exp()?.detach();
+    let reconstruction = log_prob.mean_all()?.neg()?;
+    let pull = (&kl - target)?.abs()?;
+    Ok(Terms {
+        loss: ((&reconstruction + pull)? - expectation(&q, &log_policy)?)?,
+        cross_entropy: reconstruction.detach(),
+        kl: kl.detach(),
+        usage_entropy: usage_entropy(&q)?,
+        policy_entropy: entropy(&log_policy)?,
+    })
+}
+
+/// How a plugin trained by the paper's objective does on held-out text: nothing is drawn, all options [B, K] are scored.
+pub fn paper_survey(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Result<Terms> {
+    let log_policy = log_softmax(policy, D::Minus1)?;
+    let log_q = log_softmax(encoder, D::Minus1)?;
+    let q = log_q.exp()?;
+    Ok(Terms {
+        loss: expectation(&q, log_prob)?.neg()?,
+        cross_entropy: mixture_cross_entropy(&log_policy, log_prob)?,
+        kl: divergence_from_uniform(&log_q)?,
+        usage_entropy: usage_entropy(&q)?,
+        policy_entropy: entropy(&log_policy)?,
+    })
+}
+
+/// A one-hot sample of softmax(logits) whose gradient is that of the relaxed sample (Jang, Gu, Poole 2017; the
+/// straight-through variant). `gumbel` holds standard Gumbel noise. [B, K] -> [B, K].
+pub fn straight_through(logits: &Tensor, gumbel: &Tensor) -> Result<Tensor> {
+    let soft = softmax(&((logits + gumbel)? / GUMBEL_TEMPERATURE)?, D::Minus1)?;
+    let hard = soft.broadcast_eq(&soft.max_keepdim(D::Minus1)?)?.to_dtype(soft.dtype())?;
+    Ok(((&hard - soft.detach())? + soft)?)
+}
+
+/// The next beta: log beta moves up while KL is above its target, down while it is below, at most 0.05 a step.
+pub fn adapt(beta: f64, kl: f64, target: f64) -> f64 {
+    let size = 0.05 * ((kl - target).abs() / target).min(1.0);
+    (beta.ln() + size * (kl - target).signum()).exp()
+}
+
+/// mean over the batch of sum over z of weight · value.
+fn expectation(weight: &Tensor, value: &Tensor) -> Result<Tensor> {
+    Ok((weight * value)?.sum(D::Minus1)?.mean_all()?)
+}
+
+/// `-log sum_z pi(z|h) p(x|h,z)`, averaged.
+fn mixture_cross_entropy(log_policy: &Tensor, log_prob: &Tensor) -> Result<Tensor> {
+    Ok((log_policy + log_prob)?.detach().log_sum_exp(D::Minus1)?.mean_all()?.neg()?)
+}
+
+fn entropy(log_p: &Tensor) -> Result<Tensor> {
+    let log_p = log_p.detach();
+    Ok(expectation(&log_p.exp()?, &log_p)?.neg()?)
+}
+
+/// Mean KL of a distribution of K latents from uniform.
+fn divergence_from_uniform(log_q: &Tensor) -> Result<Tensor> {
+    Ok((expectation(&log_q.exp()?, log_q)? + (log_q.dim(D::Minus1)? as f64).ln())?)
+}
+
+/// KL(mean q, uniform), differentiable.
+fn balance(q: &Tensor) -> Result<Tensor> {
+    let mean = q.mean(0)?;
+    // A latent that is never used must not make 0 · log 0.
+    let log_mean = (&mean + 1e-12)?.log()?;
+    Ok(((mean * log_mean)?.sum_all()? + (q.dim(D::Minus1)? as f64).ln())?)
+}
+
+fn usage_entropy(q: &Tensor) -> Result<Tensor> {
+    let latents = q.dim(D::Minus1)? as f64;
+    Ok((balance(&q.detach())?.neg()? + latents.ln())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, assert_close};
+    use candle_core::{Device, Var};
+
+    fn tensor<const N: usize>(values: &[[f32; 2]; N]) -> Tensor {
+        Tensor::new(values, &Device::Cpu).unwrap()
+    }
+
+    fn scalar(tensor: &Tensor) -> f32 {
+        tensor.to_scalar().unwrap()
+    }
+
+    #[test]
+    fn with_one_latent_both_objectives_are_cross_entropy() {
+        let log_prob = Tensor::new(&[[-0.5f32], [-2.0], [-1.1]], &Device::Cpu).unwrap();
+        let logits = log_prob.zeros_like().unwrap();
+        let expected = scalar(&cross_entropy(&log_prob).unwrap().loss);
+        assert_close(expected, 1.2, 1e-6);
+        let prior = prior(&log_prob, &logits, &logits, 0.3).unwrap();
+        assert_close(scalar(&prior.loss), expected, 1e-6);
+        assert_close(scalar(&prior.cross_entropy), expected, 1e-6);
+        let paper = paper(&log_prob, &logits, &logits, 0.0).unwrap();
+        assert_close(scalar(&paper.loss), expected, 1e-6);
+    }
+
+    #[test]
+    fn the_posterior_is_bayes_rule() {
+        // pi = (1/4, 3/4), p = (8/10, 1/10): the joint is (.2, .075), so q = (8/11, 3/11).
+        let log_policy = tensor(&[[0.25, 0.75]]).log().unwrap();
+        let log_prob = tensor(&[[0.8, 0.1]]).log().unwrap();
+        let q = log_posterior(&log_policy, &log_prob, 1.0).unwrap().exp().unwrap().to_vec2::<f32>().unwrap();
+        assert_close(q[0][0], 8.0 / 11.0, 1e-6);
+        // With beta = 1/2 the likelihood counts twice: (.16, .0075).
+        let q = log_posterior(&log_policy, &log_prob, 0.5).unwrap().exp().unwrap().to_vec2::<f32>().unwrap();
+        assert_close(q[0][0], 0.16 / 0.1675, 1e-6);
+    }
+
+    #[test]
+    fn the_terms_of_the_prior_objective_by_hand() {
+        let policy = tensor(&[[0.25, 0.75]]).log().unwrap();
+        let log_prob = tensor(&[[0.8, 0.1]]).log().unwrap();
+        let encoder = tensor(&[[0.0, 0.0]]);
+        let terms = prior(&log_prob, &policy, &encoder, 1.0).unwrap();
+        let q = [8.0 / 11.0, 3.0 / 11.0f32];
+        let kl = q[0] * (q[0] / 0.25).ln() + q[1] * (q[1] / 0.75).ln();
+        let usage = -(q[0] * q[0].ln() + q[1] * q[1].ln());
+        let expected = q[0] * 0.2f32.ln() + q[1] * 0.075f32.ln();
+        let ln2 = 2f32.ln();
+        assert_close(scalar(&terms.cross_entropy), -0.275f32.ln(), 1e-6);
+        assert_close(scalar(&terms.kl), kl, 1e-6);
+        assert_close(scalar(&terms.usage_entropy), usage, 1e-6);
+        assert_close(scalar(&terms.policy_entropy), 0.562_335_2, 1e-6);
+        assert_close(scalar(&terms.loss), -expected + ln2 + 0.02 * (ln2 - usage), 1e-6);
+    }
+
+    #[test]
+    fn without_balance_the_gradient_at_beta_one_is_that_of_the_mixture() {
+        // d(-log sum pi p) = -E_q[d log pi + d log p]: the identity behind holding q constant.
+        let policy = Var::from_tensor(&testing::normal("policy", &[3, 4], 1.0)).unwrap();
+        let log_prob = testing::normal("log-prob", &[3, 4], 1.0);
+        let log_policy = log_softmax(policy.as_tensor(), D::Minus1).unwrap();
+        let q = log_posterior(&log_policy, &log_prob, 1.0).unwrap().exp().unwrap().detach();
+        let ours = expectation(&q, &(&log_policy + &log_prob).unwrap()).unwrap();
+        let mixture = (&log_policy + &log_prob).unwrap().log_sum_exp(D::Minus1).unwrap().mean_all().unwrap();
+        let gradient = |loss: &Tensor| loss.backward().unwrap().get(&policy).unwrap().flatten_all().unwrap();
+        let difference = (gradient(&ours) - gradient(&mixture)).unwrap().abs().unwrap().max(0).unwrap();
+        assert!(scalar(&difference) < 1e-6);
+    }
+
+    #[test]
+    fn the_drawn_latent_is_one_hot_with_a_soft_gradient() {
+        let logits = Var::from_tensor(&tensor(&[[0.3, 0.1], [0.0, 2.0]])).unwrap();
+        let noise = tensor(&[[0.0, 1.0], [0.0, 0.0]]);
+        let drawn = straight_through(logits.as_tensor(), &noise).unwrap();
+        assert_eq!(drawn.to_vec2::<f32>().unwrap(), [[0.0, 1.0], [0.0, 1.0]]);
+        let gradients = drawn.narrow(1, 0, 1).unwrap().sum_all().unwrap().backward().unwrap();
+        let soft = 1.0 / (1.0 + 0.8f32.exp());
+        assert_close(gradients.get(&logits).unwrap().to_vec2::<f32>().unwrap()[0][0], soft * (1.0 - soft), 1e-6);
+    }
+
+    #[test]
+    fn beta_rises_above_the_target_and_falls_below_it() {
+        assert!((adapt(0.9, 10.0, 0.15).ln() - (0.9f64.ln() + 0.05)).abs() < 1e-12);
+        assert!((adapt(0.9, 0.0, 0.15).ln() - (0.9f64.ln() - 0.05)).abs() < 1e-12);
+        assert!((adapt(0.9, 0.15, 0.15) - 0.9).abs() < 1e-12);
+    }
+}

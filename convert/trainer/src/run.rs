@@ -1,0 +1,75 @@
+//! A run's folder: `log.jsonl`, `checkpoint.safetensors`, `control.safetensors`, `plugin.safetensors`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// The folder of a run, and its open log.
+#[derive(Debug)]
+pub struct Run {
+    folder: PathBuf,
+    log: File,
+}
+
+impl Run {
+    /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
+    pub fn open(folder: &Path, resume: bool) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join("log.jsonl");
+        if path.exists() && !resume {
+            return Err(Error::RunExists(folder.to_owned()));
+        }
+        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        Ok(Self { folder: folder.to_owned(), log })
+    }
+
+    /// The state of an unfinished run.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.folder.join("checkpoint.safetensors")
+    }
+
+    /// The finished control.
+    pub fn control(&self) -> PathBuf {
+        control_path(&self.folder)
+    }
+
+    /// The finished plugin.
+    pub fn plugin(&self) -> PathBuf {
+        plugin_path(&self.folder)
+    }
+
+    /// Appends one JSON object and a line break to the log.
+    pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
+        self.append(entry).map_err(Error::io(&self.folder))
+    }
+
+    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        self.log.write_all(&line)
+    }
+
+    /// Bytes of the log so far: a checkpoint remembers them.
+    pub fn log_length(&mut self) -> Result<u64> {
+        self.log.seek(SeekFrom::End(0)).map_err(Error::io(&self.folder))
+    }
+
+    /// Drops what was logged after a checkpoint: those steps will be taken again.
+    pub fn rewind_log(&mut self, length: u64) -> Result<()> {
+        self.log.set_len(length).map_err(Error::io(&self.folder))
+    }
+}
+
+/// Where a run's folder holds its control.
+pub fn control_path(folder: &Path) -> PathBuf {
+    folder.join("control.safetensors")
+}
+
+/// Where a run's folder holds its plugin.
+pub fn plugin_path(folder: &Path) -> PathBuf {
+    folder.join("plugin.safetensors")
+}

@@ -1,0 +1,118 @@
+//! What decides the result of a training run, apart from backbone and data.
+
+use clap::ValueEnum;
+use ollm_runtime::options::schema::{DecoderKind, Spec};
+use serde::{Deserialize, Serialize};
+
+use crate::backbone::Description;
+use crate::error::{Error, Result};
+use crate::nets::fit_width;
+use crate::objective::Objective;
+use crate::tensor_file::Metadata;
+
+/// The share of the backbone's parameters that a plugin has in the paper (1.56 % of a 1.7 B backbone).
+pub const PARAMETER_SHARE: f64 = 0.0156;
+
+/// How an option differs from the control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Decoder {
+    /// A low-rank delta for each latent on a shared, frozen control
+    #[value(name = "lowrank")]
+    LowRank,
+    /// A latent's embedding added to the input of one `SwiGLU` that starts as the control
+    Swiglu,
+}
+
+impl Decoder {
+    /// As in the plugin's metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LowRank => "lowrank",
+            Self::Swiglu => "swiglu",
+        }
+    }
+}
+
+/// The settings of `sft`. Two runs with equal settings on the same device give the same plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Option count K.
+    pub options: usize,
+    /// Kind of decoder.
+    pub decoder: Decoder,
+    /// Width u; none: so that the plugin has the paper's share of parameters.
+    pub width: Option<usize>,
+    /// Rank r of a delta.
+    pub rank: usize,
+    /// Width of the policy.
+    pub policy_width: usize,
+    /// Width of the encoder.
+    pub encoder_width: usize,
+    /// Objective of the options.
+    pub objective: Objective,
+    /// KL target, in nats.
+    pub kl_target: f64,
+    /// Passes over the data for the options.
+    pub epochs: usize,
+    /// Passes over the data for the control.
+    pub control_epochs: usize,
+    /// Tokens a step.
+    pub batch: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// Refuses settings that cannot be trained.
+    pub fn check(&self) -> Result<()> {
+        let counts = [
+            ("--options", self.options),
+            ("--rank", self.rank),
+            ("--policy-width", self.policy_width),
+            ("--encoder-width", self.encoder_width),
+            ("--width", self.width.unwrap_or(1)),
+            ("--batch", self.batch),
+        ];
+        for (name, count) in counts {
+            require(count > 0, name, "must be at least 1")?;
+        }
+        require(self.lr > 0.0 && self.lr.is_finite(), "--lr", "must be above 0")?;
+        require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")
+    }
+
+    /// The plugin on that backbone.
+    pub fn spec(&self, about: &Description) -> Spec {
+        let spec = Spec {
+            options: self.options,
+            norm_epsilon: about.norm_epsilon,
+            decoder: self.decoder_kind(),
+            encoder_width: self.encoder_width,
+            policy_width: self.policy_width,
+            backbone: about.backbone.clone(),
+        };
+        if self.width.is_some() { spec } else { fit_width(&spec, about.parameters as f64 * PARAMETER_SHARE) }
+    }
+
+    fn decoder_kind(&self) -> DecoderKind {
+        let width = self.width.unwrap_or(0);
+        match self.decoder {
+            Decoder::LowRank => DecoderKind::LowRank { width, rank: self.rank },
+            Decoder::Swiglu => DecoderKind::SwiGlu { width },
+        }
+    }
+
+    /// What a checkpoint must agree with.
+    pub fn identity(&self, about: &Description, data: &str) -> Metadata {
+        let settings = serde_json::json!(self).to_string();
+        [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
+            .map(|(key, value)| (key.to_owned(), value))
+            .into()
+    }
+}
+
+fn require(holds: bool, name: &'static str, reason: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(Error::Setting { name, reason: reason.into() }) }
+}

@@ -1,0 +1,68 @@
+//! What the tests share: a tiny backbone without a model, features that can be learned, and comparison.
+
+use candle_core::{Device, Tensor};
+use half::f16;
+use ollm_runtime::options::schema::{self, DecoderKind, Spec};
+
+use crate::backbone::{Description, Frozen};
+use crate::features::Features;
+use crate::nets::{Slot, control_slots};
+use crate::params::{Params, Tensors};
+use crate::rng::Rng;
+
+pub(crate) fn description(hidden: usize, vocab: usize) -> Description {
+    let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
+    Description { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
+}
+
+pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {
+    let mut rng = Rng::stream(0, name, 0);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.normal() * scale).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
+    let matrix = |name| normal(name, &[vocab, hidden], 0.5).flatten_all().unwrap().to_vec1().unwrap();
+    Frozen::new(description(hidden, vocab), matrix("head"), matrix("embedding"), &Device::Cpu).unwrap()
+}
+
+/// Random states; the token that follows is one of two that the state's first signs name, by a fair coin. So a control
+/// can learn to do better than the backbone, and two options can do better than one.
+pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
+    let (hidden, vocab) = (frozen.about.backbone.hidden, frozen.about.backbone.vocab);
+    let mut rng = Rng::stream(0, "states", 0);
+    let (mut states, mut next) = (Vec::new(), Vec::new());
+    for _ in 0..rows {
+        let state: Vec<f32> = (0..hidden).map(|_| rng.normal()).collect();
+        let class = usize::from(state[0] > 0.0) + 2 * usize::from(state[1] > 0.0);
+        next.push(((2 * class + rng.below(2) as usize) % vocab) as u32);
+        states.extend(state.iter().map(|&value| f16::from_f32(value)));
+    }
+    Features::new(states, next, hidden, vec![0, rows / 2, rows], &Device::Cpu).unwrap()
+}
+
+pub(crate) fn assert_close(left: f32, right: f32, tolerance: f32) {
+    assert!((left - right).abs() <= tolerance, "{left} is not within {tolerance} of {right}");
+}
+
+pub(crate) fn folder(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("ollm-train-{}-{name}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    path
+}
+
+/// A small plugin: three options.
+pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> Spec {
+    let backbone = description(hidden, 12).backbone;
+    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 6, policy_width: 5, backbone }
+}
+
+/// All tensors of a plugin, none of them zero.
+pub(crate) fn random_params(spec: &Spec) -> Params {
+    let tensors = |slots: Vec<Slot>| -> Tensors {
+        slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
+    };
+    let params = Params::options(spec, &tensors(control_slots(spec)), 0, &Device::Cpu).unwrap();
+    params.restore(&tensors(schema::tensors(spec))).unwrap();
+    params
+}

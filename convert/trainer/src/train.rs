@@ -1,0 +1,457 @@
+//! `sft`: the loop that trains a stage, and the two stages one after the other.
+//!
+//! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was interrupted and
+//! resumed ends, on a CPU, with the same bits as one that was not.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use indicatif::ProgressBar;
+use ollm_runtime::options::schema::Spec;
+use serde::Serialize;
+
+use crate::backbone::Frozen;
+use crate::checkpoint::{self, Checkpoint, Position};
+use crate::error::{Error, Result};
+use crate::features::Features;
+use crate::head::Head;
+use crate::objective::Terms;
+use crate::optim::{AdamW, learning_rate};
+use crate::params::{Params, Tensors};
+use crate::plugin::{self, Loaded, Provenance};
+use crate::rng::Rng;
+use crate::run::Run;
+use crate::settings::Settings;
+use crate::stages::{ControlStage, OptionStage, Stage};
+use crate::tensor_file::{self, Metadata};
+
+/// Held-out rows that are scored now and then: enough to see a trend, few enough not to be waited for.
+const SURVEY_ROWS: usize = 4096;
+
+/// What a run trains on.
+pub struct Material<'a> {
+    /// The backbone's matrices.
+    pub frozen: &'a Frozen,
+    /// The head that scores options while training.
+    pub head: &'a Head,
+    /// Features of the training text.
+    pub train: &'a Features,
+    /// Features of held-out text.
+    pub valid: Option<&'a Features>,
+    /// For the plugin's metadata.
+    pub provenance: &'a Provenance,
+}
+
+/// What does not decide the result: how often to look, save and stop.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Steps between looks at the held-out text.
+    pub survey_every: u64,
+    /// Stop after this many steps, resumably.
+    pub stop_after: Option<u64>,
+    /// A control trained before, instead of stage 1.
+    pub control: Option<PathBuf>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The plugin is written.
+    Finished,
+    /// `stop_after` was reached; `--resume` goes on.
+    Stopped,
+}
+
+/// Trains control and options into `run`, from its checkpoint if it has one.
+pub fn sft(
+    material: &Material<'_>,
+    settings: &Settings,
+    pace: &Pace,
+    run: &mut Run,
+    bar: &ProgressBar,
+) -> Result<Ended> {
+    settings.check()?;
+    let mut session = Session::open(material, settings, pace, run, bar)?;
+    let Some(control) = session.control()? else { return Ok(Ended::Stopped) };
+    let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
+    let path = session.run.plugin();
+    tensor_file::save(&path, &plugin, &session.metadata())?;
+    Ok(Ended::Finished)
+}
+
+/// One invocation of `sft`.
+struct Session<'a> {
+    material: &'a Material<'a>,
+    settings: &'a Settings,
+    pace: &'a Pace,
+    run: &'a mut Run,
+    bar: &'a ProgressBar,
+    spec: Spec,
+    identity: Metadata,
+    checkpoint: Option<Checkpoint>,
+    /// Steps that this invocation may still take.
+    allowance: u64,
+}
+
+/// A line of the log: a step, or a look at held-out text (`"split":"valid"`).
+#[derive(Debug, Serialize)]
+struct Entry {
+    stage: &'static str,
+    split: &'static str,
+    step: u64,
+    loss: f64,
+    cross_entropy: f64,
+    kl: f64,
+    beta: f64,
+    usage_entropy: f64,
+    policy_entropy: f64,
+    lr: f64,
+    tokens_per_second: f64,
+}
+
+impl<'a> Session<'a> {
+    fn open(
+        material: &'a Material<'a>,
+        settings: &'a Settings,
+        pace: &'a Pace,
+        run: &'a mut Run,
+        bar: &'a ProgressBar,
+    ) -> Result<Self> {
+        let about = &material.frozen.about;
+        let identity = settings.identity(about, &material.provenance.data_hash);
+        let path = run.checkpoint();
+        let found = path.exists().then(|| checkpoint::load(&path, &identity, material.frozen.head.device()));
+        Ok(Self {
+            checkpoint: found.transpose()?,
+            spec: settings.spec(about),
+            allowance: pace.stop_after.unwrap_or(u64::MAX),
+            material,
+            settings,
+            pace,
+            run,
+            bar,
+            identity,
+        })
+    }
+
+    fn device(&self) -> &'a Device {
+        self.material.frozen.head.device()
+    }
+
+    fn metadata(&self) -> Metadata {
+        plugin::metadata(&self.spec, self.settings, self.material.provenance)
+    }
+
+    /// Stage 1, or what an earlier one left. None: stopped on the way.
+    fn control(&mut self) -> Result<Option<Tensors>> {
+        let path = self.run.control();
+        if self.checkpoint.as_ref().is_some_and(|found| found.stage == "options") {
+            return self.load_control(&path).map(Some);
+        }
+        let tensors = match &self.pace.control {
+            Some(given) => Some(self.load_control(given)?),
+            None => self.train_control()?,
+        };
+        if let Some(tensors) = &tensors {
+            tensor_file::save(&path, tensors, &self.metadata())?;
+        }
+        Ok(tensors)
+    }
+
+    fn load_control(&self, path: &std::path::Path) -> Result<Tensors> {
+        let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
+        let (expected, found) = (self.spec.decoder.width(), loaded.spec.decoder.width());
+        if expected == found {
+            return Ok(loaded.tensors);
+        }
+        let (expected, found) = (expected.to_string(), found.to_string());
+        Err(Error::Mismatch { path: path.to_owned(), what: "width".into(), expected, found })
+    }
+
+    fn train_control(&mut self) -> Result<Option<Tensors>> {
+        let params = Params::control(&self.spec, self.settings.seed, self.device())?;
+        let mut stage = ControlStage::new(&self.spec, &params, self.material.head)?;
+        let ended = self.train(&mut stage, &params, self.settings.control_epochs)?;
+        Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+
+    /// Stage 2. None: stopped on the way.
+    fn options(&mut self, control: &Tensors) -> Result<Option<Tensors>> {
+        let (settings, material) = (self.settings, self.material);
+        let params = Params::options(&self.spec, control, settings.seed, self.device())?;
+        let objective = (settings.objective, settings.kl_target);
+        let mut stage =
+            OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
+        let ended = self.train(&mut stage, &params, settings.epochs)?;
+        Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+
+    /// Takes a stage's steps, from the checkpoint if it is of this stage.
+    fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
+        let mut optimizer = AdamW::new(params)?;
+        let order = Order::new(self.material.train.len(), self.settings, stage.name());
+        let steps = order.steps_per_epoch() * epochs as u64;
+        let first = self.restore(stage, params, &mut optimizer)?;
+        self.bar.reset();
+        self.bar.set_length(steps);
+        self.bar.set_position(first);
+        for (step, rows) in (first..steps).zip(order.batches(first)) {
+            if self.allowance == 0 {
+                self.save(stage, step, params, &optimizer)?;
+                return Ok(Ended::Stopped);
+            }
+            self.allowance -= 1;
+            self.step(stage, params, &mut optimizer, &rows, (step, steps))?;
+            self.look_and_save(stage, params, &optimizer, (step + 1, steps))?;
+        }
+        Ok(Ended::Finished)
+    }
+
+    /// The step to begin with.
+    fn restore(&mut self, stage: &mut dyn Stage, params: &Params, optimizer: &mut AdamW) -> Result<u64> {
+        let Some(found) = self.checkpoint.take_if(|found| found.stage == stage.name()) else { return Ok(0) };
+        found.restore(params, optimizer)?;
+        stage.set_beta(found.beta);
+        self.run.rewind_log(found.log_bytes)?;
+        Ok(found.step)
+    }
+
+    fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW) -> Result<()> {
+        let log_bytes = self.run.log_length()?;
+        let position = Position { stage: stage.name(), step, beta: stage.beta(), log_bytes, identity: &self.identity };
+        checkpoint::save(&self.run.checkpoint(), &position, params, optimizer)
+    }
+
+    fn step(
+        &mut self,
+        stage: &mut dyn Stage,
+        params: &Params,
+        optimizer: &mut AdamW,
+        rows: &[u32],
+        (step, steps): (u64, u64),
+    ) -> Result<()> {
+        let start = Instant::now();
+        let lr = learning_rate(self.settings.lr, step, steps);
+        let terms = stage.terms(&self.material.train.batch(rows)?, step)?;
+        let mut entry = entry(stage, step, &read(&terms)?)?;
+        optimizer.step(params, &terms.loss.backward()?, step, lr)?;
+        stage.adapt(entry.kl);
+        entry.lr = lr;
+        entry.tokens_per_second = rows.len() as f64 / start.elapsed().as_secs_f64();
+        self.bar.set_message(message(&entry));
+        self.bar.inc(1);
+        self.run.log(&entry)
+    }
+
+    fn look_and_save(
+        &mut self,
+        stage: &dyn Stage,
+        params: &Params,
+        optimizer: &AdamW,
+        (step, steps): (u64, u64),
+    ) -> Result<()> {
+        if step == steps || step.is_multiple_of(self.pace.survey_every.max(1)) {
+            self.survey(stage, step)?;
+        }
+        if step == steps || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
+            self.save(stage, step, params, optimizer)?;
+        }
+        Ok(())
+    }
+
+    /// Logs the stage's terms on held-out rows, spread evenly over the text.
+    fn survey(&mut self, stage: &dyn Stage, step: u64) -> Result<()> {
+        let Some(valid) = self.material.valid.filter(|valid| !valid.is_empty()) else { return Ok(()) };
+        let start = Instant::now();
+        let stride = valid.len().div_ceil(SURVEY_ROWS);
+        let rows: Vec<u32> = (0..valid.len() as u32).step_by(stride).collect();
+        let mut sums = [0.0; TERMS];
+        for part in rows.chunks(self.settings.batch) {
+            let terms = read(&stage.survey(&valid.batch(part)?)?)?;
+            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * part.len() as f64 / rows.len() as f64);
+        }
+        let mut entry = entry(stage, step, &sums)?;
+        entry.split = "valid";
+        entry.tokens_per_second = rows.len() as f64 / start.elapsed().as_secs_f64();
+        self.run.log(&entry)
+    }
+}
+
+const TERMS: usize = 5;
+
+/// The terms on the host, by one transfer.
+fn read(terms: &Terms) -> Result<[f64; TERMS]> {
+    let Terms { loss, cross_entropy, kl, usage_entropy, policy_entropy } = terms;
+    let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy];
+    let all = Tensor::stack(&all.map(Tensor::detach), 0)?.to_vec1::<f32>()?;
+    Ok(std::array::from_fn(|term| f64::from(all[term])))
+}
+
+fn entry(stage: &dyn Stage, step: u64, terms: &[f64; TERMS]) -> Result<Entry> {
+    let &[loss, cross_entropy, kl, usage_entropy, policy_entropy] = terms;
+    if !terms.iter().all(|term| term.is_finite()) {
+        return Err(Error::NonFinite { what: format!("stage {}, step {step}: the loss", stage.name()) });
+    }
+    let (stage, beta) = (stage.name(), stage.beta());
+    Ok(Entry {
+        stage,
+        split: "train",
+        step,
+        loss,
+        cross_entropy,
+        kl,
+        beta,
+        usage_entropy,
+        policy_entropy,
+        lr: 0.0,
+        tokens_per_second: 0.0,
+    })
+}
+
+fn message(entry: &Entry) -> String {
+    let Entry { stage, cross_entropy, kl, tokens_per_second, .. } = entry;
+    format!("{stage}: cross-entropy {cross_entropy:.3}, KL {kl:.3}, {tokens_per_second:.0} tokens/s")
+}
+
+/// The order in which a stage sees the rows: every epoch its own shuffle.
+struct Order {
+    rows: usize,
+    batch: usize,
+    seed: u64,
+    stream: String,
+}
+
+impl Order {
+    fn new(rows: usize, settings: &Settings, stage: &str) -> Self {
+        let batch = settings.batch.min(rows).max(1);
+        Self { rows, batch, seed: settings.seed, stream: format!("order of {stage}") }
+    }
+
+    /// The rows that do not fill a last batch are left to the next epoch's shuffle.
+    fn steps_per_epoch(&self) -> u64 {
+        (self.rows / self.batch) as u64
+    }
+
+    /// The batches from step `first` on, without end.
+    fn batches(&self, first: u64) -> impl Iterator<Item = Vec<u32>> + '_ {
+        let per_epoch = self.steps_per_epoch().max(1);
+        (first / per_epoch..).flat_map(move |epoch| {
+            let done = if epoch == first / per_epoch { first % per_epoch } else { 0 };
+            let order = Rng::stream(self.seed, &self.stream, epoch).permutation(self.rows);
+            let batches: Vec<Vec<u32>> =
+                order.chunks_exact(self.batch).skip(done as usize).map(<[u32]>::to_vec).collect();
+            batches
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::candidates::Candidates;
+    use crate::objective::Objective;
+    use crate::settings::Decoder;
+    use crate::testing;
+    use std::path::Path;
+
+    fn settings(decoder: Decoder, objective: Objective) -> Settings {
+        Settings {
+            options: 3,
+            decoder,
+            width: Some(16),
+            rank: 4,
+            policy_width: 8,
+            encoder_width: 8,
+            objective,
+            kl_target: 0.3,
+            epochs: 4,
+            control_epochs: 4,
+            batch: 32,
+            lr: 0.02,
+            seed: 5,
+        }
+    }
+
+    fn provenance() -> Provenance {
+        Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 512 }
+    }
+
+    fn train(folder: &Path, settings: &Settings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
+        let frozen = testing::frozen(8, 12);
+        let train = testing::features(&frozen, 512);
+        let candidates = Candidates::compute(&frozen, &train, 10).unwrap();
+        let train = train.with_candidates(candidates);
+        let head = Head::candidates(&frozen).unwrap();
+        let provenance = provenance();
+        let material =
+            Material { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
+        let pace = Pace { checkpoint_every: 7, survey_every: 16, stop_after, control: None };
+        let mut run = Run::open(folder, resume)?;
+        sft(&material, settings, &pace, &mut run, &ProgressBar::hidden())
+    }
+
+    fn held_out(folder: &Path, stage: &str) -> Vec<f64> {
+        let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+        let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let surveys = entries.filter(|entry| entry["split"] == "valid" && entry["stage"] == stage);
+        surveys.map(|entry| entry["cross_entropy"].as_f64().unwrap()).collect()
+    }
+
+    #[test]
+    fn each_kind_and_objective_learns() {
+        for decoder in [Decoder::LowRank, Decoder::Swiglu] {
+            for objective in [Objective::Prior, Objective::Paper] {
+                let folder = testing::folder(&format!("learns-{}-{}", decoder.name(), objective.name()));
+                train(&folder, &settings(decoder, objective), None, false).unwrap();
+                let control = held_out(&folder, "control");
+                assert!(control.last().unwrap() < &(control[0] - 0.1), "{control:?}");
+                let options = held_out(&folder, "options");
+                assert!(options.last().unwrap() < &(control.last().unwrap() + 0.05), "{control:?} {options:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_interrupted_run_resumes_to_the_same_bytes() {
+        let settings = settings(Decoder::LowRank, Objective::Paper);
+        let (whole, parts) = (testing::folder("whole"), testing::folder("parts"));
+        assert_eq!(train(&whole, &settings, None, false).unwrap(), Ended::Finished);
+        let mut resume = false;
+        while train(&parts, &settings, Some(23), resume).unwrap() == Ended::Stopped {
+            resume = true;
+        }
+        for name in ["control.safetensors", "plugin.safetensors"] {
+            let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(read(&whole) == read(&parts), "{name} differs");
+        }
+        assert_eq!(held_out(&whole, "options"), held_out(&parts, "options"));
+    }
+
+    #[test]
+    fn a_run_is_neither_overwritten_nor_resumed_as_another() {
+        let settings = settings(Decoder::LowRank, Objective::Prior);
+        let folder = testing::folder("other-run");
+        train(&folder, &settings, Some(1), false).unwrap();
+        assert!(matches!(train(&folder, &settings, None, false), Err(Error::RunExists(_))));
+        let other = Settings { seed: 6, ..settings };
+        assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_the_run() {
+        let settings = Settings { lr: 1e30, ..settings(Decoder::LowRank, Objective::Prior) };
+        let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+    }
+
+    #[test]
+    fn resumed_batches_are_the_ones_not_yet_seen() {
+        let order = Order { rows: 10, batch: 3, seed: 1, stream: "s".into() };
+        let all: Vec<_> = order.batches(0).take(8).collect();
+        assert_eq!(order.batches(4).take(4).collect::<Vec<_>>(), all[4..]);
+        assert_ne!(all[0], all[3]);
+    }
+}
