@@ -29,11 +29,12 @@ impl Bpe {
     pub(super) fn read(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
         let pre = pre_tokenizer(metadata)?;
         let ids = ids(vocabulary);
-        let merges = read_merges(metadata.strings("tokenizer.ggml.merges")?, &ids)?;
+        let lines = metadata.strings("tokenizer.ggml.merges")?;
+        let merges = read_merges(lines, vocabulary.longest())?;
         let absent = std::array::from_fn(|byte| !ids.contains_key(bytes::to_char(byte as u8).to_string().as_str()));
         // The cache of the crate would outlive the tokenizer; each call of `encode` has its own.
         let builder = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(pre.ignore_merges).cache_capacity(0);
-        let merges = builder.build().map_err(gave_up)?;
+        let merges = builder.build().map_err(|error| blame(lines, vocabulary).unwrap_or_else(|| gave_up(error)))?;
         Ok(Self { specials: Specials::new(vocabulary.specials()), pre, merges, absent })
     }
 
@@ -85,30 +86,42 @@ fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Pre, TokenizerError> {
 /// The id of each text. Where two tokens have the same text, the lower id is the one that is written; an empty token is
 /// never written.
 fn ids(vocabulary: &Vocabulary<'_>) -> Vocab {
-    let mut ids = Vocab::new();
+    let mut ids = Vocab::with_capacity(vocabulary.len());
     for (id, text, _) in vocabulary.iter().filter(|(_, text, _)| !text.is_empty()) {
         ids.entry(text.to_owned()).or_insert(id);
     }
     ids
 }
 
-/// Merges in the order of their rank; of equal ones the first counts.
-fn read_merges(lines: &[String], ids: &Vocab) -> Result<Vec<Merge>, TokenizerError> {
+/// Merges in the order of their rank; of equal ones the first counts. Whether the tokens are there is for the crate to find
+/// out, except that it panics on a merge longer than every token.
+fn read_merges(lines: &[String], longest: usize) -> Result<Vec<Merge>, TokenizerError> {
     let mut seen = HashSet::with_capacity(lines.len());
-    let fresh = lines.iter().enumerate().filter(|(_, line)| seen.insert(line.as_str()));
-    fresh.map(|(index, line)| read_merge(index, line, ids)).collect()
+    let fresh = lines.iter().map(String::as_str).enumerate().filter(|(_, line)| seen.insert(*line));
+    let read = |(index, line)| match split_merge(index, line)? {
+        (left, right) if left.len() + right.len() > longest => Err(no_token(index, line, &[left, right].concat())),
+        (left, right) => Ok((left.to_owned(), right.to_owned())),
+    };
+    fresh.map(read).collect()
 }
 
-fn read_merge(index: usize, line: &str, ids: &Vocab) -> Result<Merge, TokenizerError> {
-    let bad = || TokenizerError::BadMerge { index, merge: line.to_owned() };
-    let (left, right) = line.split_once(' ').filter(|(l, r)| !l.is_empty() && !r.is_empty()).ok_or_else(bad)?;
-    let whole = [left, right].concat();
-    match [left, right, &whole].into_iter().find(|text| !ids.contains_key(*text)) {
-        None => Ok((left.to_owned(), right.to_owned())),
-        Some(missing) => {
-            Err(TokenizerError::MergeOfNoToken { index, merge: line.to_owned(), missing: missing.to_owned() })
-        }
-    }
+fn split_merge(index: usize, line: &str) -> Result<(&str, &str), TokenizerError> {
+    let parts = line.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty());
+    parts.ok_or_else(|| TokenizerError::BadMerge { index, merge: line.to_owned() })
+}
+
+/// Which merge needs which token that is not there.
+fn blame(lines: &[String], vocabulary: &Vocabulary<'_>) -> Option<TokenizerError> {
+    let ids = ids(vocabulary);
+    lines.iter().enumerate().find_map(|(index, line)| {
+        let (left, right) = split_merge(index, line).ok()?;
+        let needed = [left.to_owned(), right.to_owned(), [left, right].concat()];
+        needed.iter().find(|text| !ids.contains_key(*text)).map(|missing| no_token(index, line, missing))
+    })
+}
+
+fn no_token(index: usize, merge: &str, missing: &str) -> TokenizerError {
+    TokenizerError::MergeOfNoToken { index, merge: merge.to_owned(), missing: missing.to_owned() }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::{AddedVocabulary, DecoderWrapper, Model as _, OffsetType, PreTokenizer as _, Tokenizer};
 
+use super::TokenizerError;
 use super::vocab::TokenBytes;
-use super::{TokenizerError, bytes};
 
 /// A tokenizer of the `tokenizers` crate.
 #[derive(Debug)]
@@ -55,8 +55,7 @@ fn token_bytes(tokenizer: &Tokenizer, limit: usize) -> Result<TokenBytes, Tokeni
     let mut table = TokenBytes::default();
     for id in 0..size as u32 {
         let text = tokenizer.id_to_token(id).unwrap_or_default();
-        let literal = || text.as_bytes().to_vec();
-        table.push(&if added.contains_key(&id) { literal() } else { bytes::decode(&text).unwrap_or_else(literal) });
+        if added.contains_key(&id) { table.push(text.as_bytes()) } else { table.push_letters(&text) }
     }
     Ok(table)
 }

@@ -41,6 +41,15 @@ impl<'m> Vocabulary<'m> {
         Ok(Self { texts, kinds })
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// The length of the longest token, in bytes.
+    pub(super) fn longest(&self) -> usize {
+        self.texts.iter().map(String::len).max().unwrap_or(0)
+    }
+
     /// Tokens with their ids and types.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &'m str, Kind)> + '_ {
         (0..).zip(self.texts).zip(&self.kinds).map(|((id, text), &kind)| (id, text.as_str(), kind))
@@ -59,7 +68,7 @@ impl<'m> Vocabulary<'m> {
     pub(super) fn bytes(&self) -> Result<TokenBytes, TokenizerError> {
         let mut table = TokenBytes::default();
         for (id, text, kind) in self.iter() {
-            table.push(&token_bytes(id, text, kind)?);
+            push_bytes(&mut table, id, text, kind)?;
         }
         Ok(table)
     }
@@ -74,15 +83,16 @@ fn read_kinds(kinds: &[i32], tokens: usize) -> Result<Vec<Kind>, TokenizerError>
 }
 
 /// Normal tokens are written in the byte alphabet, byte tokens in hexadecimal, all others as they are.
-fn token_bytes(token: u32, text: &str, kind: Kind) -> Result<Vec<u8>, TokenizerError> {
+fn push_bytes(table: &mut TokenBytes, token: u32, text: &str, kind: Kind) -> Result<(), TokenizerError> {
     match kind {
         Kind::Byte => {
             let byte = hex_byte(text).ok_or_else(|| TokenizerError::BadByteToken { token, text: text.to_owned() })?;
-            Ok(vec![byte])
+            table.push(&[byte]);
         }
-        Kind::Normal | Kind::Unused => Ok(bytes::decode(text).unwrap_or_else(|| text.as_bytes().to_vec())),
-        Kind::Unknown | Kind::Control | Kind::UserDefined => Ok(text.as_bytes().to_vec()),
+        Kind::Normal | Kind::Unused => table.push_letters(text),
+        Kind::Unknown | Kind::Control | Kind::UserDefined => table.push(text.as_bytes()),
     }
+    Ok(())
 }
 
 /// `<0x00>` to `<0xFF>`, and nothing that only looks like it.
@@ -102,6 +112,17 @@ pub(super) struct TokenBytes {
 impl TokenBytes {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// A token in the byte alphabet; one that has a character outside of it stands for its own text.
+    pub(super) fn push_letters(&mut self, text: &str) {
+        let start = self.bytes.len();
+        self.bytes.extend(text.chars().map_while(bytes::to_byte));
+        if self.bytes.len() - start < text.chars().count() {
+            self.bytes.truncate(start);
+            self.bytes.extend_from_slice(text.as_bytes());
+        }
         self.ends.push(self.bytes.len());
     }
 
@@ -140,9 +161,11 @@ mod tests {
     #[test]
     fn the_table_gives_back_what_went_in() {
         let mut table = TokenBytes::default();
-        for bytes in [&b"a"[..], b"", b"bcd"] {
-            table.push(bytes);
-        }
-        assert_eq!([0, 1, 2, 3].map(|id| table.get(id)), [Some(&b"a"[..]), Some(b""), Some(b"bcd"), None]);
+        table.push(b"a");
+        table.push(b"");
+        table.push_letters("Ġé");
+        table.push_letters("Ġ 中");
+        let got = [0, 1, 2, 3, 4].map(|id| table.get(id));
+        assert_eq!(got, [Some(&b"a"[..]), Some(b""), Some(b" \xe9"), Some("Ġ 中".as_bytes()), None]);
     }
 }

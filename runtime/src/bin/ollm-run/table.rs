@@ -5,7 +5,7 @@
 //! percent, are those of the chosen latent, or else of the group's most probable one.
 //!
 //! ```text
-//! step  z    policy          latents      most probable tokens, %
+//! step  z    policy            latents      most probable tokens, %
 //!    1  z3   ▇▇▇▇▇▇▇    71%  0-3 5 7      The 62 · In 11 · To 8
 //!            ▇▇         22%  4 6          First 55 · The 21 · Let 9
 //! ```
@@ -27,7 +27,7 @@ const LATENTS: usize = 11;
 /// The longest text of a token in the table, in characters.
 const LONGEST: usize = 12;
 
-const HEADER: &str = "step  z    policy           latents      most probable tokens, %";
+const HEADER: &str = "step  z    policy            latents      most probable tokens, %";
 
 /// The table of option sets, and the text below it.
 pub(crate) struct Table<'o> {
