@@ -9,8 +9,8 @@ use ollm_train::train::Pace;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
-/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads of
-/// the training itself on a CPU.
+/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads
+/// of the training itself on a CPU.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
