@@ -1,7 +1,7 @@
 //! The frozen backbone as the trainer sees it: a description, two matrices, and hidden states of text.
 //!
-//! [`Backbone`] is the only place that knows ollm-runtime. The rest of the crate works on [`Frozen`] (the matrices) and
-//! on the traits [`Source`] and [`Reader`] (the hidden states), which tests implement without a model.
+//! [`Backbone`] is the only place that knows ollm-runtime. The rest of the crate works on [`Frozen`] (the matrices)
+//! and on the traits [`Source`] and [`Reader`] (the hidden states), which tests implement without a model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -72,16 +72,16 @@ pub trait Reader {
 
 /// The backbone's matrices that training needs, on the training device.
 pub struct Frozen {
-    /// Head: row x gives the logit of token x. [V, d], f32.
+    /// Head: row x gives the logit of token x. `[V, d]`, f32.
     pub head: Tensor,
-    /// Token embeddings e(x), for the encoder. [V, d], f32; the head itself where the two are tied.
+    /// Token embeddings e(x), for the encoder. `[V, d]`, f32; the head itself where the two are tied.
     pub embedding: Tensor,
     /// The backbone they belong to.
     pub about: Description,
 }
 
 impl Frozen {
-    /// Puts row-major [V, d] matrices on a device.
+    /// Puts row-major `[V, d]` matrices on a device.
     pub fn new(about: Description, head: Vec<f32>, embedding: Vec<f32>, device: &Device) -> Result<Self> {
         let shape = (about.backbone.vocab, about.backbone.hidden);
         let tied = head == embedding;
@@ -90,7 +90,7 @@ impl Frozen {
         Ok(Self { head, embedding, about })
     }
 
-    /// e(x) of each token. [B] -> [B, d].
+    /// e(x) of each token. `[B]` -> `[B, d]`.
     pub fn embed(&self, tokens: &Tensor) -> Result<Tensor> {
         Ok(self.embedding.index_select(tokens, 0)?)
     }
@@ -128,12 +128,12 @@ impl Backbone {
         })
     }
 
-    /// The head, row-major [V, d].
+    /// The head, row-major `[V, d]`.
     pub fn head(&self) -> Vec<f32> {
         self.model.head_weights()
     }
 
-    /// The token embeddings, row-major [V, d].
+    /// The token embeddings, row-major `[V, d]`.
     pub fn embeddings(&self) -> Vec<f32> {
         self.model.embedding_weights()
     }

@@ -1,10 +1,10 @@
 //! Candidate tokens for training on a CPU: per row the backbone's most probable tokens, computed once and cached.
 //!
-//! The full head costs 2·V·d operations for each option of each token, twice; on a GPU that is nothing, on a CPU it is
-//! the whole bill. Our decision (paper.md: "the sum over K can use a candidate set"): keep the C = 64 most probable tokens
-//! under the backbone, put the gold token in the last place where it is not among them, and stand the V − C others in for
-//! by one extra logit, the logarithm of their summed exponentials under the backbone. See [`crate::head`] for how that
-//! logit follows h'. `ollm-train eval` always uses the full head.
+//! The full head costs 2·V·d operations for each option of each token, twice; on a GPU that is nothing, on a CPU it
+//! is the whole bill. Our decision: keep the C = 64 most
+//! probable tokens under the backbone, put the gold token in the last place where it is not among them, and stand the
+//! V − C others in for by one extra logit, the logarithm of their summed exponentials under the backbone. See
+//! [`crate::head`] for how that logit follows h'. `ollm-train eval` always uses the full head.
 //!
 //! A row is `C * u32` token ids, `u32` the gold token's place among them, `f32` the tail.
 
@@ -25,21 +25,21 @@ const ROWS_AT_ONCE: usize = 256;
 
 /// The candidates of all rows of a corpus.
 pub struct Candidates {
-    /// Token ids. [N, C], u32.
+    /// Token ids. `[N, C]`, u32.
     ids: Tensor,
-    /// Place of the gold token. [N], u32.
+    /// Place of the gold token. `[N]`, u32.
     gold: Tensor,
-    /// Logarithm of the summed exponentials of all other logits. [N], f32.
+    /// Logarithm of the summed exponentials of all other logits. `[N]`, f32.
     tail: Tensor,
 }
 
 /// The candidates of some rows.
 pub struct CandidateBatch {
-    /// Token ids. [B, C], u32.
+    /// Token ids. `[B, C]`, u32.
     pub ids: Tensor,
-    /// Place of the gold token. [B], u32.
+    /// Place of the gold token. `[B]`, u32.
     pub gold: Tensor,
-    /// Logarithm of the summed exponentials of all other logits, under the backbone. [B], f32.
+    /// Logarithm of the summed exponentials of all other logits, under the backbone. `[B]`, f32.
     pub tail: Tensor,
 }
 
@@ -142,7 +142,7 @@ fn find(frozen: &Frozen, features: &Features, rows: &[u32], count: usize) -> Res
     Ok(found)
 }
 
-/// Selects in every row of `logits` [n, V], on all cores. `gold` [n].
+/// Selects in every row of `logits` `[n, V]`, on all cores. `gold` `[n]`.
 fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<Row> {
     let vocab = logits.len() / gold.len();
     let share = gold.len().div_ceil(candle_core::utils::get_num_threads());

@@ -1,8 +1,9 @@
 //! How often a *set* of guesses holds the gold token, and what such a figure is worth.
 //!
-//! An option set's oracle says how often one of its guesses is right. Any model's most probable tokens cover the gold token
-//! more often the more of them there are; so the oracle is reported beside what the control covers with sets of the
-//! same mean size S (paper.md, "What spikes found", 2): its m most probable tokens, and every token above a threshold.
+//! An option set's oracle says how often one of its guesses is right. Any model's most probable tokens cover the gold
+//! token more often the more of them there are; so the oracle is reported beside what the control covers with sets of
+//! the same mean size S (our decision): its m most probable tokens, and every token above a
+//! threshold.
 
 use serde::Serialize;
 
@@ -16,8 +17,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Mean and cluster-robust standard error of one value a token. `bounds` holds the first token of each problem, and the
-    /// number of tokens at the end.
+    /// Mean and cluster-robust standard error of one value a token. `bounds` holds the first token of each problem,
+    /// and the number of tokens at the end.
     pub fn of(values: &[f64], bounds: &[usize]) -> Self {
         let count = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -35,8 +36,8 @@ pub fn top_m(ranks: &[u32], size: f64) -> Vec<f64> {
     ranks.iter().map(|&rank| (1.0 - share) * holds(rank, size.floor()) + share * holds(rank, size.ceil())).collect()
 }
 
-/// The probability threshold at which sets have `size` tokens on average: `pool` holds the probabilities of all tokens of
-/// all positions, as far down as matters.
+/// The probability threshold at which sets have `size` tokens on average: `pool` holds the probabilities of all
+/// tokens of all positions, as far down as matters.
 pub fn threshold(pool: &mut [f32], positions: usize, size: f64) -> f32 {
     let wanted = (size * positions as f64).round() as usize;
     if wanted == 0 || pool.is_empty() {

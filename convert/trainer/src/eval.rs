@@ -1,8 +1,9 @@
 //! `eval`: held-out scores, teacher-forced, with the full head.
 //!
-//! Each answer token is predicted from the gold tokens before it by the backbone, the control and the option set, the latter
-//! in several ways: policy (the most probable latent's first token), mixture (`sum_z pi p`), joint (the most probable pair of
-//! latent and token), sampled (a latent drawn from pi; its exact expectation, not a draw) and oracle.
+//! Each answer token is predicted from the gold tokens before it by the backbone, the control and the option set, the
+//! latter in several ways: policy (the most probable latent's first token), mixture (`sum_z pi p`), joint (the most
+//! probable pair of latent and token), sampled (a latent drawn from pi; its exact expectation, not a draw) and
+//! oracle.
 
 use std::fmt;
 
@@ -60,7 +61,7 @@ struct Columns {
     control_pool: Vec<f32>,
 }
 
-/// The option set of one token, on the host. [K] each.
+/// The option set of one token, on the host. `[K]` each.
 struct OptionSet<'a> {
     /// Each option's most probable token.
     top: &'a [u32],
@@ -159,14 +160,14 @@ pub fn evaluate(
 
 /// Distributions over the vocabulary.
 struct Distribution {
-    /// [n, V].
+    /// `[n, V]`.
     probabilities: Tensor,
-    /// log p of the gold token. [n].
+    /// log p of the gold token. `[n]`.
     gold: Tensor,
 }
 
 impl Distribution {
-    /// Of states [n, d] whose gold tokens are [n].
+    /// Of states `[n, d]` whose gold tokens are `[n]`.
     fn new(frozen: &Frozen, states: &Tensor, gold: &Tensor) -> Result<Self> {
         let logits = states.matmul(&frozen.head.t()?)?;
         let probabilities = softmax_last_dim(&logits)?;

@@ -2,7 +2,8 @@
 //!
 //! The backbone never changes while a plugin is trained, so its forward pass is run once: for each answer token the
 //! cache holds `h_t`, the state from which `x_{t+1}` is predicted, in f16, and `x_{t+1}` itself. The question is read
-//! but not trained on. A row is `d * f16, u32`; a sequence is a problem (none of its rows where it exceeds the context).
+//! but not trained on. A row is `d * f16, u32`; a sequence is a problem (none of its rows where it exceeds the
+//! context).
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -123,9 +124,9 @@ fn encode_state(state: &[f32], rows: &mut Vec<u8>) -> Result<()> {
 
 /// The cached states of a corpus, in the memory of a device.
 pub struct Features {
-    /// Hidden states. [N, d], f16 (widened to f32 batch by batch).
+    /// Hidden states. `[N, d]`, f16 (widened to f32 batch by batch).
     hidden: Tensor,
-    /// The token after each state. [N], u32.
+    /// The token after each state. `[N]`, u32.
     next: Tensor,
     /// First row of each problem, and N at the end.
     bounds: Vec<usize>,
@@ -135,9 +136,9 @@ pub struct Features {
 
 /// Some rows of [`Features`].
 pub struct Batch {
-    /// h. [B, d], f32.
+    /// h. `[B, d]`, f32.
     pub hidden: Tensor,
-    /// The gold next token. [B], u32.
+    /// The gold next token. `[B]`, u32.
     pub next: Tensor,
     /// The candidates of these rows.
     pub candidates: Option<CandidateBatch>,

@@ -1,14 +1,15 @@
 //! The frozen head: `log p(x | h')` of the gold token for every option, with its gradient but without autograd.
 //!
-//! Training needs from the head only `log p(x|h') = l_x - lse(l)` with `l = head · h'`. Its gradient with respect to h' is
-//! known in closed form, `head[x] - sum_y p(y|h') head[y]`, so the [B·K, V] logits need not be kept for a backward pass:
-//! they are made, used and dropped chunk by chunk. [`attach`] then hands the result to autograd as a constant value
-//! whose derivative is that constant *slope*. Every objective is written on top of the [B, K] log-probabilities.
+//! Training needs from the head only `log p(x|h') = l_x - lse(l)` with `l = head · h'`. Its gradient with respect to
+//! h' is known in closed form, `head[x] - sum_y p(y|h') head[y]`, so the `[B·K, V]` logits need not be kept for a
+//! backward pass: they are made, used and dropped chunk by chunk. `attach` then hands the result to autograd as a
+//! constant value whose derivative is that constant *slope*. Every objective is written on top of the `[B, K]`
+//! log-probabilities.
 //!
 //! Two heads give value and slope: [`Head::Full`] (all V tokens; GPU and evaluation) and [`Head::Candidates`] (see
-//! [`crate::candidates`]; CPU). In the latter the tail's logit moves with h' along the mean row of the head,
-//! `tail + mean(head) · (h' - h)`: otherwise the plugin could raise all candidates against the tail together, which under
-//! the full head changes nothing.
+//! [`crate::candidates`]; CPU). In the latter the tail's logit moves with h' along the mean row of the head, `tail +
+//! mean(head) · (h' - h)`: otherwise the plugin could raise all candidates against the tail together, which under the
+//! full head changes nothing.
 
 use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax_last_dim};
@@ -21,25 +22,25 @@ use crate::features::Batch;
 pub enum Head {
     /// All of them.
     Full {
-        /// The matrix. [V, d], f32.
+        /// The matrix. `[V, d]`, f32.
         weight: Tensor,
         /// Rows of logits made at once.
         rows: usize,
     },
     /// The candidates of the batch and a tail.
     Candidates {
-        /// The matrix. [V, d], f32.
+        /// The matrix. `[V, d]`, f32.
         weight: Tensor,
-        /// Its mean row. [d].
+        /// Its mean row. `[d]`.
         mean: Tensor,
     },
 }
 
 /// The gold token's log-probability and its derivative.
 struct Scores {
-    /// log p(x | h'). [B, K].
+    /// log p(x | h'). `[B, K]`.
     value: Tensor,
-    /// d value / d h'. [B, K, d].
+    /// d value / d h'. `[B, K, d]`.
     slope: Tensor,
 }
 
@@ -56,7 +57,7 @@ impl Head {
         Ok(Self::Candidates { weight: frozen.head.clone(), mean: frozen.head.mean(0)? })
     }
 
-    /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` [B, K, d]. -> [B, K].
+    /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` `[B, K, d]`. -> `[B, K]`.
     pub fn log_prob(&self, options: &Tensor, batch: &Batch) -> Result<Tensor> {
         let constant = options.detach().contiguous()?;
         let scores = match self {
@@ -91,7 +92,7 @@ fn score_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> 
     })
 }
 
-/// [n, d] states and [n] gold tokens -> [n] log-probabilities and [n, d] slopes.
+/// `[n, d]` states and `[n]` gold tokens -> `[n]` log-probabilities and `[n, d]` slopes.
 fn score_rows(weight: &Tensor, states: &Tensor, gold: &Tensor) -> Result<(Tensor, Tensor)> {
     let logits = states.matmul(&weight.t()?)?;
     let probabilities = softmax_last_dim(&logits)?;
@@ -124,7 +125,7 @@ fn score_candidates(weight: &Tensor, mean: &Tensor, options: &Tensor, batch: &Ba
     Ok(Scores { value, slope })
 }
 
-/// [B, K, 1]: the tail under the backbone, moved by mean(head) · (h' - h).
+/// `[B, K, 1]`: the tail under the backbone, moved by mean(head) · (h' - h).
 fn tail_logits(mean: &Tensor, options: &Tensor, hidden: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let moved = options.broadcast_sub(&hidden.unsqueeze(1)?)?.broadcast_mul(mean)?.sum_keepdim(D::Minus1)?;
     Ok(moved.broadcast_add(&tail.reshape(((), 1, 1))?)?)
@@ -137,7 +138,7 @@ mod tests {
     use crate::testing::{self, assert_close};
     use candle_core::{Device, Var};
 
-    /// Weights of the [B, K] log-probabilities, so that every entry of the gradient is its own number.
+    /// Weights of the `[B, K]` log-probabilities, so that every entry of the gradient is its own number.
     fn loss(head: &Head, options: &Tensor, batch: &Batch) -> Tensor {
         let log_prob = head.log_prob(options, batch).unwrap();
         let weights = Tensor::arange(1f32, 1.0 + log_prob.elem_count() as f32, &Device::Cpu).unwrap();

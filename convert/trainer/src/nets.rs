@@ -1,4 +1,4 @@
-//! The plugin's layers (paper.md, "Our layers"), as candle graphs: control, decoder, policy, encoder.
+//! The plugin's layers (our decision; the paper names their roles only), as candle graphs: control, decoder, policy, encoder.
 //!
 //! A layer is bound from named tensors by a lookup, the same for training (variables) and for a finished plugin, and
 //! asks for nothing but names.
@@ -68,7 +68,7 @@ fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
     Ok(x.broadcast_mul(&scale)?.broadcast_mul(weight)?)
 }
 
-/// x · weightᵀ. [B, from] -> [B, to].
+/// x · weightᵀ. `[B, from]` -> `[B, to]`.
 fn project(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     Ok(x.matmul(&weight.t()?)?)
 }
@@ -94,7 +94,7 @@ impl Control {
         })
     }
 
-    /// h1(h). [B, d] -> [B, d].
+    /// h1(h). `[B, d]` -> `[B, d]`.
     pub fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
         Ok((hidden + self.bias(&self.normed(hidden)?)?)?)
     }
@@ -118,9 +118,9 @@ pub struct Decoder {
 }
 
 enum Delta {
-    /// `V` [K·r, d] and `O` [K·d, r].
+    /// `V` `[K·r, d]` and `O` `[K·d, r]`.
     LowRank { down: Tensor, up: Tensor },
-    /// `E` [K, d].
+    /// `E` `[K, d]`.
     Embed(Tensor),
 }
 
@@ -136,7 +136,7 @@ impl Decoder {
         Ok(Self { base: Control::bind(spec, lookup)?, delta, options: spec.options })
     }
 
-    /// The option set's hidden states `h'_z`. [B, d] -> [B, K, d].
+    /// The option set's hidden states `h'_z`. `[B, d]` -> `[B, K, d]`.
     pub fn options(&self, hidden: &Tensor) -> Result<Tensor> {
         let normed = self.base.normed(hidden)?;
         match &self.delta {
@@ -152,7 +152,7 @@ impl Decoder {
         }
     }
 
-    /// `O_z` silu(`V_z` n). [B, d] -> [B, K, d].
+    /// `O_z` silu(`V_z` n). `[B, d]` -> `[B, K, d]`.
     fn deltas(&self, normed: &Tensor, down: &Tensor, up: &Tensor) -> Result<Tensor> {
         let ((batch, d), k, r) = (normed.dims2()?, self.options, up.dim(1)?);
         let inner = project(normed, down)?.silu()?.reshape((batch, k, r))?.transpose(0, 1)?.contiguous()?;
@@ -160,7 +160,7 @@ impl Decoder {
         Ok(inner.matmul(&up)?.transpose(0, 1)?.contiguous()?)
     }
 
-    /// n + E[z]. [B, d] -> [B·K, d].
+    /// n + E`[z]`. `[B, d]` -> `[B·K, d]`.
     fn embedded(&self, normed: &Tensor, embed: &Tensor) -> Result<Tensor> {
         let (batch, d) = normed.dims2()?;
         Ok(normed.unsqueeze(1)?.broadcast_add(&embed.unsqueeze(0)?)?.reshape((batch * self.options, d))?)
@@ -205,7 +205,7 @@ impl Policy {
         Ok(Self { norm, mlp: Mlp::bind(names::POLICY, lookup)?, epsilon: spec.norm_epsilon })
     }
 
-    /// Logits of the latents. [B, d] -> [B, K].
+    /// Logits of the latents. `[B, d]` -> `[B, K]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.mlp.forward(&rms_norm(hidden, &self.norm, self.epsilon)?)
     }
@@ -230,7 +230,7 @@ impl Encoder {
         })
     }
 
-    /// Logits of the latents, from h and e(x). [B, d], [B, d] -> [B, K].
+    /// Logits of the latents, from h and e(x). `[B, d]`, `[B, d]` -> `[B, K]`.
     pub fn logits(&self, hidden: &Tensor, token: &Tensor) -> Result<Tensor> {
         let hidden = rms_norm(hidden, &self.norm_hidden, self.epsilon)?;
         let token = rms_norm(token, &self.norm_token, self.epsilon)?;

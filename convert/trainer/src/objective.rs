@@ -1,14 +1,15 @@
-//! What is minimised, written on [B, K] log-probabilities: the control's cross-entropy and two objectives of an option set.
+//! What is minimised, written on `[B, K]` log-probabilities: the control's cross-entropy and two objectives of an
+//! option set.
 //!
-//! **Prior** (paper.md, "The objective to start from", our decision). h does not depend on z, so the posterior is exact:
-//! `q(z) ∝ pi(z|h) p(x|h,z)^(1/beta)`. With q held constant the loss is `-E_q[log p] - E_q[log pi]`, plus 0.02 times
-//! KL(mean q, uniform), through which gradients do flow into p and pi (through a constant it would do nothing). beta
-//! is adapted until KL(q, pi) meets its target. The encoder is fitted to q in the same pass.
+//! **Prior** (our decision). h does not depend on z, so the posterior is
+//! exact: `q(z) ∝ pi(z|h) p(x|h,z)^(1/beta)`. With q held constant the loss is `-E_q[log p] - E_q[log pi]`, plus 0.02
+//! times KL(mean q, uniform), through which gradients do flow into p and pi (through a constant it would do nothing).
+//! beta is adapted until KL(q, pi) meets its target. The encoder is fitted to q in the same pass.
 //!
-//! **Paper** (arXiv 2604.19087, section 2.2 as noted in paper.md). z is drawn from the encoder by a Gumbel-softmax with
-//! straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) - target|`. The paper says that KL is pulled to
-//! 0.2 nats, not how: the absolute difference with weight 1, of the batch's mean KL, is our decision. The policy imitates the
-//! encoder in the same pass.
+//! **Paper** (arXiv 2604.19087, section 2.2, from a reader's notes). z is drawn from the encoder by a Gumbel-softmax
+//! with straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) - target|`. The paper says that KL
+//! is pulled to 0.2 nats, not how: the absolute difference with weight 1, of the batch's mean KL, is our decision.
+//! The policy imitates the encoder in the same pass.
 
 use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax};
@@ -41,7 +42,8 @@ impl Objective {
         }
     }
 
-    /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 lies in the range that paper.md names.
+    /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 gave our first experiments
+    /// an option set of two to three tokens.
     pub fn default_target(self) -> f64 {
         match self {
             Self::Prior => 0.15,
@@ -64,7 +66,7 @@ pub struct Terms {
     pub policy_entropy: Tensor,
 }
 
-/// The control's loss. `log_prob` [B, 1].
+/// The control's loss. `log_prob` `[B, 1]`.
 pub fn cross_entropy(log_prob: &Tensor) -> Result<Terms> {
     let loss = log_prob.mean_all()?.neg()?;
     let zero = loss.detach().zeros_like()?;
@@ -77,12 +79,12 @@ pub fn cross_entropy(log_prob: &Tensor) -> Result<Terms> {
     })
 }
 
-/// log q(z), the exact posterior of one token: normalised `log pi + log p / beta`. [B, K], [B, K] -> [B, K].
+/// log q(z), the exact posterior of one token: normalised `log pi + log p / beta`. `[B, K]`, `[B, K]` -> `[B, K]`.
 pub fn log_posterior(log_policy: &Tensor, log_prob: &Tensor, beta: f64) -> Result<Tensor> {
     Ok(log_softmax(&(log_policy + (log_prob / beta)?)?, D::Minus1)?)
 }
 
-/// The learned-prior objective. `log_prob`, `policy` and `encoder` (logits) are [B, K].
+/// The learned-prior objective. `log_prob`, `policy` and `encoder` (logits) are `[B, K]`.
 pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let log_q = log_posterior(&log_policy, log_prob, beta)?;
@@ -99,7 +101,8 @@ pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) ->
     })
 }
 
-/// The paper's objective. `log_prob` [B, 1] belongs to the drawn option; `policy` and `encoder` (logits) are [B, K].
+/// The paper's objective. `log_prob` `[B, 1]` belongs to the drawn option; `policy` and `encoder` (logits) are `[B,
+/// K]`.
 pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let log_q = log_softmax(encoder, D::Minus1)?;
@@ -116,7 +119,8 @@ pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) 
     })
 }
 
-/// How a plugin trained by the paper's objective does on held-out text: nothing is drawn, all options [B, K] are scored.
+/// How a plugin trained by the paper's objective does on held-out text: nothing is drawn, all options `[B, K]` are
+/// scored.
 pub fn paper_survey(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let log_q = log_softmax(encoder, D::Minus1)?;
@@ -131,7 +135,7 @@ pub fn paper_survey(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Res
 }
 
 /// A one-hot sample of softmax(logits) whose gradient is that of the relaxed sample (Jang, Gu, Poole 2017; the
-/// straight-through variant). `gumbel` holds standard Gumbel noise. [B, K] -> [B, K].
+/// straight-through variant). `gumbel` holds standard Gumbel noise. `[B, K]` -> `[B, K]`.
 pub fn straight_through(logits: &Tensor, gumbel: &Tensor) -> Result<Tensor> {
     let soft = softmax(&((logits + gumbel)? / GUMBEL_TEMPERATURE)?, D::Minus1)?;
     let hard = soft.broadcast_eq(&soft.max_keepdim(D::Minus1)?)?.to_dtype(soft.dtype())?;

@@ -13,7 +13,7 @@ use crate::rng::Rng;
 pub type Tensors = BTreeMap<String, Tensor>;
 
 /// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to disturb the
-/// control (our decision; the spike's "O small random").
+/// control (our decision).
 const DELTA_SCALE: f32 = 0.01;
 const EMBED_SCALE: f32 = 0.1;
 

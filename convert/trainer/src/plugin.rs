@@ -1,7 +1,7 @@
 //! A trained plugin as a file: f32 tensors, and the metadata from which `ollm-convert plugin` makes a GGUF file.
 //!
-//! Names, shapes and keys are those of [`ollm_runtime::options::schema`], so a file that this module reads back is one
-//! that the runtime would accept; only the values are text here, as safetensors has no other metadata.
+//! Names, shapes and keys are those of [`ollm_runtime::options::schema`], so a file that this module reads back is
+//! one that the runtime would accept; only the values are text here, as safetensors has no other metadata.
 
 use std::path::Path;
 

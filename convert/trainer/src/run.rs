@@ -20,7 +20,8 @@ impl Run {
     pub fn open(folder: &Path, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join("log.jsonl");
-        if path.exists() && !resume {
+        // A run that failed before its first step has left an empty log.
+        if std::fs::metadata(&path).is_ok_and(|found| found.len() > 0) && !resume {
             return Err(Error::RunExists(folder.to_owned()));
         }
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;

@@ -12,7 +12,7 @@ use crate::objective::{self, Objective, Terms};
 use crate::params::Params;
 use crate::rng::Rng;
 
-/// Where beta starts (paper.md).
+/// Where beta starts (our decision).
 const FIRST_BETA: f64 = 0.9;
 
 /// Something that is trained: it turns a batch into a loss.
@@ -104,10 +104,10 @@ impl<'a> OptionStage<'a> {
         Ok(Tensor::from_vec(noise, like.shape(), like.device())?)
     }
 
-    /// The option that the encoder draws, alone. [B, 1, d].
+    /// The option that the encoder draws, alone. `[B, 1, d]`.
     ///
-    /// The one-hot weights mix the options' states, not the embeddings that make them: the value is the same, and it serves
-    /// both kinds of decoder (our decision).
+    /// The one-hot weights mix the options' states, not the embeddings that make them: the value is the same, and it
+    /// serves both kinds of decoder (our decision).
     fn drawn(&self, options: &Tensor, encoder: &Tensor, step: u64) -> Result<Tensor> {
         let weights = objective::straight_through(encoder, &self.gumbel(encoder, step)?)?;
         Ok(options.broadcast_mul(&weights.unsqueeze(2)?)?.sum_keepdim(1)?)

@@ -1,7 +1,8 @@
 //! Safetensors files with metadata: written atomically, and the same bytes for the same content.
 //!
-//! The safetensors crate keeps metadata in a hash map, whose order changes from run to run; so the header (eight bytes of
-//! length, then JSON) is written here, in the order of the names, and the crate's validating reader is used to read.
+//! The safetensors crate keeps metadata in a hash map, whose order changes from run to run; so the header (eight
+//! bytes of length, then JSON) is written here, in the order of the names, and the crate's validating reader is used
+//! to read.
 
 use std::collections::BTreeMap;
 use std::fs::File;

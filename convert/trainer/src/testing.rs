@@ -26,8 +26,8 @@ pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
     Frozen::new(description(hidden, vocab), matrix("head"), matrix("embedding"), &Device::Cpu).unwrap()
 }
 
-/// Random states; the token that follows is one of two that the state's first signs name, by a fair coin. So a control
-/// can learn to do better than the backbone, and two options can do better than one.
+/// Random states; the token that follows is one of two that the state's first signs name, by a fair coin. So a
+/// control can learn to do better than the backbone, and two options can do better than one.
 pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
     let (hidden, vocab) = (frozen.about.backbone.hidden, frozen.about.backbone.vocab);
     let mut rng = Rng::stream(0, "states", 0);

@@ -62,6 +62,7 @@ impl Quantized {
         self.values.len() / self.size
     }
 
+    #[inline]
     pub(super) fn column(&self, i: usize) -> Column<'_> {
         let part = |per: usize| i * (self.size / per)..(i + 1) * (self.size / per);
         Column {
@@ -89,13 +90,17 @@ impl Kernel for Quantize<'_> {
         let blocks = self.x.chunks_exact(BLOCK).zip(self.values.chunks_exact_mut(BLOCK));
         for (b, (x, values)) in blocks.enumerate() {
             let scale = quantize_block(isa, x, values);
-            let sum = |half: usize| values[half * HALF..][..HALF].iter().map(|&q| i32::from(q)).sum::<i32>();
-            let sums = [sum(0), sum(1)];
+            let sums = [sum(&values[..HALF]), sum(&values[HALF..])];
             self.scales[b] = scale;
             self.sums[2 * b..2 * b + 2].copy_from_slice(&sums);
             self.scaled_sums[b] = scale * (sums[0] + sums[1]) as f32;
         }
     }
+}
+
+#[inline(always)]
+fn sum(values: &[i8]) -> i32 {
+    values.iter().map(|&q| i32::from(q)).sum()
 }
 
 /// Quantizes 32 values to -127..=127 and gives their scale, which is NaN if one of them is not finite.

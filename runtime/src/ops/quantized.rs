@@ -114,16 +114,23 @@ unsafe fn block_products<S: Simd, F: Format>(isa: S, rows: &Rows, part: usize, x
     // SAFETY: passed on from the caller.
     unsafe {
         let x = isa.bytes(x.cast());
-        let product = |row: *const u8| {
-            let weights = F::unpack(isa, row, part);
-            if F::SIGNED { isa.dot32::<true>(weights, x) } else { isa.dot32::<false>(weights, x) }
-        };
-        let mut partials = [product(rows[0]); MAX_LANES];
+        let mut partials = [row_products::<S, F>(isa, rows[0], part, x); MAX_LANES];
         for lane in 1..S::LANES {
-            partials[lane] = product(rows[lane]);
+            partials[lane] = row_products::<S, F>(isa, rows[lane], part, x);
         }
         isa.reduce(&partials)
     }
+}
+
+/// The products of one row's part with 32 activations.
+///
+/// # Safety
+/// `row` is at a whole block.
+#[inline(always)]
+unsafe fn row_products<S: Simd, F: Format>(isa: S, row: *const u8, part: usize, x: S::Bytes) -> S::Partial {
+    // SAFETY: passed on from the caller.
+    let weights = unsafe { F::unpack(isa, row, part) };
+    if F::SIGNED { isa.dot32::<true>(weights, x) } else { isa.dot32::<false>(weights, x) }
 }
 
 /// Adds a part's integer sums, one for each 16 weights, to the float accumulators.
@@ -239,16 +246,18 @@ impl<F: Format> Kernel for Gemm<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, isa: S) {
+        let columns: Vec<Column<'_>> = (0..self.x.count()).map(|i| self.x.column(i)).collect();
         for group in self.groups.clone() {
             let first = group * S::LANES;
             self.panel.fill::<S, F>(isa, row_starts::<S>(&self.matrix, first), self.matrix.cols());
-            let (mut column, count) = (0, self.x.count());
-            while column < count {
-                column += match count - column {
-                    left if left >= 8 && S::COLUMNS >= 8 => self.tile::<S, 8>(isa, first, column),
-                    left if left >= 4 => self.tile::<S, 4>(isa, first, column),
-                    left if left >= 2 => self.tile::<S, 2>(isa, first, column),
-                    _ => self.tile::<S, 1>(isa, first, column),
+            let mut column = 0;
+            while column < columns.len() {
+                let x = &columns[column..];
+                column += match x.len() {
+                    left if left >= 8 && S::COLUMNS >= 8 => self.tile::<S, 8>(isa, first, x, column),
+                    left if left >= 4 => self.tile::<S, 4>(isa, first, x, column),
+                    left if left >= 2 => self.tile::<S, 2>(isa, first, x, column),
+                    _ => self.tile::<S, 1>(isa, first, x, column),
                 };
             }
         }
@@ -256,10 +265,10 @@ impl<F: Format> Kernel for Gemm<'_, F> {
 }
 
 impl<F: Format> Gemm<'_, F> {
-    /// One panel by `C` columns; gives `C`.
+    /// One panel by the first `C` columns of `x`, whose results go to `column..`; gives `C`.
     #[inline(always)]
-    fn tile<S: Simd, const C: usize>(&mut self, isa: S, first: usize, column: usize) -> usize {
-        let x: [Column<'_>; C] = std::array::from_fn(|c| self.x.column(column + c));
+    fn tile<S: Simd, const C: usize>(&mut self, isa: S, first: usize, x: &[Column<'_>], column: usize) -> usize {
+        let x = &x[..C];
         let mut acc = [isa.splat(0.0); C];
         let (group_bytes, zero) = (F::GROUP * S::LANES, zero_point::<S, F>());
         for group in 0..self.matrix.cols() / F::GROUP {

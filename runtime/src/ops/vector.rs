@@ -25,21 +25,27 @@ fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
     isa.mul(p, isa.pow2(n))
 }
 
-/// Replaces each vector of `LANES` elements of `x` by `f(vector, index)`; the last one is padded with `pad`.
-#[inline(always)]
-fn map<S: Simd>(isa: S, x: &mut [f32], pad: f32, mut f: impl FnMut(S::F32, usize) -> S::F32) {
-    let whole = x.len() / S::LANES * S::LANES;
-    let (vectors, rest) = x.split_at_mut(whole);
-    for (i, chunk) in vectors.chunks_exact_mut(S::LANES).enumerate() {
-        let y = f(isa.load(chunk), i * S::LANES);
-        isa.store(y, chunk);
-    }
-    if !rest.is_empty() {
-        let mut last = padded(rest, pad);
-        let y = f(isa.load(&last), whole);
-        isa.store(y, &mut last);
-        rest.copy_from_slice(&last[..rest.len()]);
-    }
+/// Replaces each vector of `LANES` elements of `$x` by the value of `$body`, which sees it as `$v` and its place as `$at`;
+/// the last vector is padded with `$pad`.
+///
+/// A macro, since a closure's code would not be compiled for the instruction set of the function around it.
+macro_rules! map {
+    ($isa:ident: $s:ident, $x:expr, $pad:expr, |$v:ident, $at:ident| $body:expr) => {{
+        let whole = $x.len() / $s::LANES * $s::LANES;
+        let (vectors, rest) = $x.split_at_mut(whole);
+        for (i, chunk) in vectors.chunks_exact_mut($s::LANES).enumerate() {
+            let ($v, $at) = ($isa.load(chunk), i * $s::LANES);
+            let _ = $at;
+            $isa.store($body, chunk);
+        }
+        if !rest.is_empty() {
+            let mut last = padded(rest, $pad);
+            let ($v, $at) = ($isa.load(&last), whole);
+            let _ = $at;
+            $isa.store($body, &mut last);
+            rest.copy_from_slice(&last[..rest.len()]);
+        }
+    }};
 }
 
 /// `x` (at most 16 elements) followed by `pad`.
@@ -80,13 +86,13 @@ impl Kernel for RmsNorm<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         let mut squares = isa.splat(0.0);
-        map(isa, self.x, 0.0, |x, _| {
+        map!(isa: S, self.x, 0.0, |x, at| {
             squares = isa.fma(x, x, squares);
             x
         });
         let mean = isa.sum(squares) / self.x.len() as f32;
         let scale = isa.splat(1.0 / (mean + self.epsilon).sqrt());
-        map(isa, self.x, 0.0, |x, at| isa.mul(isa.mul(x, scale), load_at(isa, self.weight, at)));
+        map!(isa: S, self.x, 0.0, |x, at| isa.mul(isa.mul(x, scale), load_at(isa, self.weight, at)));
     }
 }
 
@@ -115,7 +121,7 @@ impl Kernel for SwiGlu<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         let one = isa.splat(1.0);
-        map(isa, self.gate, 0.0, |x, at| {
+        map!(isa: S, self.gate, 0.0, |x, at| {
             let y = isa.div(x, isa.add(one, exp(isa, isa.sub(isa.splat(0.0), x))));
             match self.up {
                 Some(up) => isa.mul(y, load_at(isa, up, at)),
@@ -140,20 +146,20 @@ impl Kernel for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> f32 {
         let mut max = isa.splat(f32::NEG_INFINITY);
-        map(isa, self.x, f32::NEG_INFINITY, |x, _| {
+        map!(isa: S, self.x, f32::NEG_INFINITY, |x, at| {
             max = isa.max(max, x);
             x
         });
         let max = isa.max_lane(max);
         let mut total = isa.splat(0.0);
-        map(isa, self.x, f32::NEG_INFINITY, |x, _| {
+        map!(isa: S, self.x, f32::NEG_INFINITY, |x, at| {
             let y = exp(isa, isa.sub(x, isa.splat(max)));
             total = isa.add(total, y);
             y
         });
         let total = isa.sum(total);
         let scale = isa.splat(1.0 / total);
-        map(isa, self.x, 0.0, |x, _| isa.mul(x, scale));
+        map!(isa: S, self.x, 0.0, |x, at| isa.mul(x, scale));
         max + total.ln()
     }
 }

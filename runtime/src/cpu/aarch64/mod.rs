@@ -5,11 +5,11 @@
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s16,
-    vcombine_u8, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
-    vget_high_s8, vget_low_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8,
-    vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32,
-    vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8,
-    vshrq_n_u8, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vtstq_u8,
+    vcombine_u8, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdup_n_u8, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8,
+    vfmaq_f32, vget_high_s8, vget_low_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16,
+    vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8,
+    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vrndnq_f32, vshlq_n_s32,
+    vshlq_n_u32, vshlq_u8, vshrq_n_u8, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vtstq_u8,
 };
 use std::arch::asm;
 
@@ -220,15 +220,10 @@ macro_rules! neon {
                 // SAFETY: see the head of the file; the table has 8 bytes.
                 unsafe {
                     let own_bit = vcombine_u8(vld1_u8(OWN_BIT.as_ptr()), vld1_u8(OWN_BIT.as_ptr()));
-                    let spread = |low: u8, high: u8| {
-                        let bytes = [[low; 8], [high; 8]];
-                        vld1q_u8(bytes.as_ptr().cast())
-                    };
+                    let first = vcombine_u8(vdup_n_u8(own_byte[0]), vdup_n_u8(own_byte[1]));
+                    let last = vcombine_u8(vdup_n_u8(own_byte[2]), vdup_n_u8(own_byte[3]));
                     let value = vdupq_n_u8(value);
-                    [
-                        vandq_u8(vtstq_u8(spread(own_byte[0], own_byte[1]), own_bit), value),
-                        vandq_u8(vtstq_u8(spread(own_byte[2], own_byte[3]), own_bit), value),
-                    ]
+                    [vandq_u8(vtstq_u8(first, own_bit), value), vandq_u8(vtstq_u8(last, own_bit), value)]
                 }
             }
             #[inline(always)]
@@ -268,18 +263,21 @@ macro_rules! neon {
             fn dot32<const SIGNED: bool>(self, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial {
                 // SAFETY: see the head of the file.
                 unsafe {
-                    let half = |i: usize| {
-                        $dot(vdupq_n_s32(0), vreinterpretq_s8_u8(weights[i]), vreinterpretq_s8_u8(x[i]))
-                    };
-                    [half(0), half(1)]
+                    let zero = vdupq_n_s32(0);
+                    [
+                        $dot(zero, vreinterpretq_s8_u8(weights[0]), vreinterpretq_s8_u8(x[0])),
+                        $dot(zero, vreinterpretq_s8_u8(weights[1]), vreinterpretq_s8_u8(x[1])),
+                    ]
                 }
             }
             #[inline(always)]
             fn reduce(self, p: &[Self::Partial; MAX_LANES]) -> [int32x4_t; 2] {
                 // SAFETY: see the head of the file.
                 unsafe {
-                    let half = |i: usize| vpaddq_s32(vpaddq_s32(p[0][i], p[1][i]), vpaddq_s32(p[2][i], p[3][i]));
-                    [half(0), half(1)]
+                    [
+                        vpaddq_s32(vpaddq_s32(p[0][0], p[1][0]), vpaddq_s32(p[2][0], p[3][0])),
+                        vpaddq_s32(vpaddq_s32(p[0][1], p[1][1]), vpaddq_s32(p[2][1], p[3][1])),
+                    ]
                 }
             }
         }

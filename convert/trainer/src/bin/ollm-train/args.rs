@@ -9,8 +9,8 @@ use ollm_train::train::Pace;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
-/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads of
-/// the training itself on a CPU.
+/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads
+/// of the training itself on a CPU.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
@@ -86,6 +86,9 @@ pub(crate) struct SftArgs {
     /// Held-out problems, looked at now and then (may be given several times)
     #[arg(long, value_name = "FILE")]
     pub(crate) valid: Vec<PathBuf>,
+    /// Take only the first N held-out problems
+    #[arg(long, value_name = "N")]
+    pub(crate) valid_limit: Option<usize>,
     /// Folder of the run: log, checkpoint, control, plugin
     #[arg(short, long, value_name = "RUN")]
     pub(crate) output: PathBuf,

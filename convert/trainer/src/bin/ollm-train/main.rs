@@ -3,6 +3,7 @@
 mod args;
 mod prepare;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,7 +17,7 @@ use ollm_train::settings::Settings;
 use ollm_train::train::{Ended, Material, sft};
 
 use args::{Cli, Command, EvalArgs, FeaturesArgs, SftArgs};
-use prepare::{Workplace, bar, budget};
+use prepare::{Text, Workplace, bar, budget};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
@@ -35,9 +36,10 @@ fn main() -> ExitCode {
 
 fn run_features(args: &FeaturesArgs) -> Result<()> {
     let backbone = Backbone::open(&args.input.model)?;
-    let text = Workplace::new(&backbone, &args.output, &args.input)?.text(&args.input.data, args.input.limit)?;
-    let tokens: usize = text.records.counts().take(text.limit).sum();
-    println!("{} problems, {tokens} answer tokens in {}", text.limit, args.output.display());
+    let place = Workplace::new(&backbone, &args.output, &args.input)?;
+    let (_, limit, records) = place.cache(&args.input.data, args.input.limit)?;
+    let tokens: usize = records.counts().take(limit).sum();
+    println!("{limit} problems, {tokens} answer tokens in {}", args.output.display());
     Ok(())
 }
 
@@ -54,17 +56,15 @@ fn run_sft(args: &SftArgs) -> Result<()> {
 
     let frozen = place.frozen(&device)?;
     let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
-    let load = |data: &[std::path::PathBuf], limit| -> Result<_> {
-        let mut text = place.text(data, limit)?;
-        let features = place.load(&mut text, &device)?;
-        let features = if candidates { place.with_candidates(&frozen, &text, features)? } else { features };
-        Ok((text, features))
+    let load = |data: &[PathBuf], limit| -> Result<Text> {
+        let text = place.text(data, limit, &device)?;
+        if candidates { place.with_candidates(&frozen, text) } else { Ok(text) }
     };
-    let (text, train) = load(&args.input.data, args.input.limit)?;
-    let valid = if args.valid.is_empty() { None } else { Some(load(&args.valid, None)?.1) };
-    let provenance = prepare::provenance(&args.input.data, &text, &train);
-    let material =
-        Material { frozen: &frozen, head: &head, train: &train, valid: valid.as_ref(), provenance: &provenance };
+    let train = load(&args.input.data, args.input.limit)?;
+    let valid = if args.valid.is_empty() { None } else { Some(load(&args.valid, args.valid_limit)?) };
+    let provenance = prepare::provenance(&args.input.data, &train);
+    let valid = valid.as_ref().map(|text| &text.features);
+    let material = Material { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
     let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
     println!("{}", outcome(ended, &run));
     Ok(())
@@ -90,7 +90,7 @@ fn run_eval(args: &EvalArgs) -> Result<()> {
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     let control = Loaded::control(&control_path(&args.run), &place.about, &device)?;
     let plugin = Loaded::plugin(&plugin_path(&args.run), &place.about, &device)?;
-    let features = place.load(&mut place.text(&args.input.data, args.input.limit)?, &device)?;
+    let features = place.text(&args.input.data, args.input.limit, &device)?.features;
     let frozen = place.frozen(&device)?;
     let models = Models::bind(&control, &plugin)?;
     let bar = bar(features.len() as u64, "tokens");

@@ -44,12 +44,11 @@ pub(crate) struct Workplace<'a> {
     pub(crate) threads: usize,
 }
 
-/// The cached rows of some problems.
+/// The first `limit` problems of a corpus, and their features.
 pub(crate) struct Text {
     pub(crate) corpus: Corpus,
-    pub(crate) records: Records,
-    /// How many problems are wanted.
     pub(crate) limit: usize,
+    pub(crate) features: Features,
 }
 
 impl<'a> Workplace<'a> {
@@ -60,7 +59,7 @@ impl<'a> Workplace<'a> {
     }
 
     /// Reads the data and completes its cache.
-    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>) -> Result<Text> {
+    pub(crate) fn cache(&self, data: &[PathBuf], limit: Option<usize>) -> Result<(Corpus, usize, Records)> {
         let corpus = Corpus::read(data)?;
         let path = features::cache_path(self.folder, &self.about, &corpus, "features");
         let mut records = Records::open(&path, &features::header(&self.about, &corpus))?;
@@ -69,22 +68,24 @@ impl<'a> Workplace<'a> {
         features::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
         bar.finish_and_clear();
         let limit = problems.len();
-        Ok(Text { corpus, records, limit })
+        Ok((corpus, limit, records))
     }
 
-    /// The text's features on a device.
-    pub(crate) fn load(&self, text: &mut Text, device: &Device) -> Result<Features> {
-        Features::load(&mut text.records, self.about.backbone.hidden, text.limit, device)
+    /// The data's features on a device. The cache is free for other runs when this returns.
+    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<Text> {
+        let (corpus, limit, mut records) = self.cache(data, limit)?;
+        let features = Features::load(&mut records, self.about.backbone.hidden, limit, device)?;
+        Ok(Text { corpus, limit, features })
     }
 
-    /// Adds candidates to features.
-    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: &Text, features: Features) -> Result<Features> {
+    /// The text with candidates for its features.
+    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: Text) -> Result<Text> {
         let path = features::cache_path(self.folder, &self.about, &text.corpus, "candidates");
-        let bar = bar(features.len() as u64, "tokens");
-        bar.set_message("candidates");
-        let candidates = Candidates::load(&path, frozen, &text.corpus, &features, &|rows| bar.inc(rows as u64))?;
+        let bar = bar(text.features.len() as u64, "tokens").with_message("candidates");
+        let progress = |rows| bar.inc(rows as u64);
+        let candidates = Candidates::load(&path, frozen, &text.corpus, &text.features, &progress)?;
         bar.finish_and_clear();
-        Ok(features.with_candidates(candidates))
+        Ok(Text { features: text.features.with_candidates(candidates), ..text })
     }
 
     /// The backbone's matrices on a device.
@@ -110,11 +111,11 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 }
 
 /// Where a plugin's training text came from.
-pub(crate) fn provenance(data: &[PathBuf], text: &Text, features: &Features) -> Provenance {
+pub(crate) fn provenance(data: &[PathBuf], text: &Text) -> Provenance {
     let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     Provenance {
         data: names.collect::<Vec<_>>().join(", "),
         data_hash: format!("{}:{}", text.corpus.hash, text.limit),
-        tokens: features.len(),
+        tokens: text.features.len(),
     }
 }
