@@ -90,9 +90,32 @@ pub fn log_softmax_at(logits: &[f32], token: u32) -> Result<f32, LogitsError> {
 /// The `m` most probable tokens with their probabilities, best first; of equal ones the lowest token first.
 pub fn top_m(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
     let sum = log_sum_exp(logits)?;
+    let best = if m <= FEW { few_best(logits, m) } else { many_best(logits, m) };
+    Ok(best.iter().map(|c| (c.token, exp(f64::from(c.logit) - sum) as f32)).collect())
+}
+
+/// Up to here, one pass that keeps a short sorted list is faster than any selection.
+const FEW: usize = 64;
+
+fn few_best(logits: &[f32], m: usize) -> Vec<Candidate> {
+    let mut best: Vec<Candidate> = Vec::with_capacity(m + 1);
+    let mut bar = f32::NEG_INFINITY;
+    for candidate in candidates(logits) {
+        // Of equals the first stays: tokens come in their order.
+        if candidate.logit > bar || best.len() < m {
+            let place = best.partition_point(|other| other.order(&candidate).is_lt());
+            best.insert(place, candidate);
+            best.truncate(m);
+            bar = if best.len() == m { best.last().map_or(f32::INFINITY, |last| last.logit) } else { bar };
+        }
+    }
+    best
+}
+
+fn many_best(logits: &[f32], m: usize) -> Vec<Candidate> {
     let mut best: Vec<Candidate> = candidates(logits).collect();
     keep_best(&mut best, m);
-    Ok(best.iter().map(|c| (c.token, exp(f64::from(c.logit) - sum) as f32)).collect())
+    best
 }
 
 /// Keeps the `n` best candidates, sorted, without sorting the others.
@@ -128,20 +151,36 @@ fn sum_exp(logits: &[f32], max: f32) -> f64 {
 }
 
 /// e^x for x <= 0 in additions and multiplications only, which IEEE 754 defines to the last bit: the choice that a seed
-/// makes must not depend on the C library of the platform, as `f64::exp` does. Relative error below 1e-14.
+/// makes must not depend on the C library of the platform, as `f64::exp` does. Relative error below 1e-14. Without branches
+/// and calls, so that loops over it become vector code.
 pub(crate) fn exp(x: f64) -> f64 {
     const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    // Below this 2^k leaves the normal range; what is not a number has no weight either.
-    if x.is_nan() || x < -700.0 {
-        return 0.0;
-    }
-    let k = (x * std::f64::consts::LOG2_E).round_ties_even();
+    // Adding it leaves no room for a fraction: the sum is rounded to an integer, which its low bits hold.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let shifted = x.max(SMALLEST) * std::f64::consts::LOG2_E + ROUND;
+    let k = shifted - ROUND;
     let r = (x - k * LN2_HIGH) - k * LN2_LOW;
-    // Taylor's series up to r^12 / 12!, by Horner: |r| <= ln(2) / 2 leaves a remainder of 2e-16.
-    let series = (1..=12).rev().fold(1.0, |sum, n| 1.0 + sum * r / f64::from(n));
-    series * f64::from_bits(((k as i64 + 1023) as u64) << 52)
+    // Horner's scheme: |r| <= ln(2) / 2 leaves a remainder of 2e-16.
+    let series = TAYLOR.iter().rev().fold(0.0, |sum, c| sum * r + c);
+    let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
+    // Not a number has no weight either.
+    if x >= SMALLEST { series * power } else { 0.0 }
 }
+
+/// Below this e^x leaves the normal range.
+const SMALLEST: f64 = -700.0;
+
+/// 1 / n! for n from 0 to 12.
+const TAYLOR: [f64; 13] = {
+    let mut terms = [1.0; 13];
+    let mut n = 1;
+    while n < 13 {
+        terms[n] = terms[n - 1] / n as f64;
+        n += 1;
+    }
+    terms
+};
 
 #[cfg(test)]
 mod tests {
@@ -179,6 +218,15 @@ mod tests {
         let total: f32 = top_m(&logits, 5).unwrap().iter().map(|t| t.1).sum();
         assert!((total - 1.0).abs() < 1e-6);
         assert_eq!(argmax(&logits), Ok((1, 2.0)));
+    }
+
+    #[test]
+    fn few_and_many_agree() {
+        let mut random = crate::random::Random::new(1);
+        let logits: Vec<f32> = (0..500).map(|_| random.below(100) as f32 / 8.0).collect();
+        for m in [0, 1, 2, 5, 64, 499, 500, 600] {
+            assert_eq!(few_best(&logits, m), many_best(&logits, m), "{m}");
+        }
     }
 
     #[test]
