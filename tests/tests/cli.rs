@@ -199,7 +199,7 @@ fn option_sets_are_shown() {
         assert!(options.iter().all(|option| option["policy"].as_f64() <= chosen["policy"].as_f64()));
     }
     let table = with_plugin(&["--show-options"]);
-    assert!(table.lines().count() > 12 && table.contains("   1 z") && !table.contains('\x1b'), "{table}");
+    assert!(table.lines().count() > 12 && table.starts_with("step  z ") && !table.contains('\x1b'), "{table}");
 }
 
 #[test]

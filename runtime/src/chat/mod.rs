@@ -3,9 +3,10 @@
 //! A template is a program (Jinja) from an untrusted file. It runs in minijinja, which has no access to anything outside,
 //! on a budget that grows with the conversation: steps, visited items and every byte that it builds are paid from it, and
 //! what is too large is refused before it is allocated. A template that fails is an error; nothing falls back to a guess.
+//! One gap is the engine's: walking over a list that holds another one twice, many times over, is not paid step by step.
 //!
 //! The environment is the one of Hugging Face's `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, loop controls,
-//! `raise_exception`, and the methods of Python strings that real templates call ([`python`]). One thing is left out on
+//! `raise_exception`, and the methods of Python strings that real templates call. One thing is left out on
 //! purpose: `strftime_now` is not defined, so that the same conversation is the same text on every day. Templates ask
 //! whether it is there and have a date of their own otherwise.
 
@@ -26,11 +27,15 @@ const KEY: &str = "tokenizer.chat_template";
 const MAX_TEMPLATE: usize = 256 << 10;
 
 /// Steps that every rendering may take. One step also pays for 64 bytes.
-const BASE_STEPS: u64 = 50_000;
+const BASE_STEPS: usize = 20_000;
 
-/// Steps for each message and for each byte of a message, on top.
-const MESSAGE_STEPS: u64 = 1000;
-const BYTE_STEPS: u64 = 4;
+/// Steps for each message, on top; and one for each four bytes of a message, which pays for 16 copies of it.
+const MESSAGE_STEPS: usize = 500;
+const BYTES_PER_STEP: usize = 4;
+
+/// Stack for each step. One step can put a list into a list, and what is nested is freed by a recursion, whose depth the
+/// engine does not limit.
+const STACK_PER_STEP: usize = 512;
 
 /// How deep statements and macros may nest; a macro counts for several.
 const MAX_DEPTH: usize = 200;
@@ -54,6 +59,8 @@ pub enum ChatError {
     Refused { message: String },
     /// The template failed.
     Render { reason: String },
+    /// There was no thread to run the template on.
+    Thread(std::io::Error),
 }
 
 impl fmt::Display for ChatError {
@@ -68,6 +75,7 @@ impl fmt::Display for ChatError {
             Self::Exhausted => write!(f, "the chat template runs too long or builds too much"),
             Self::Refused { message } => write!(f, "the chat template refuses the conversation: {message}"),
             Self::Render { reason } => write!(f, "the chat template failed: {reason}"),
+            Self::Thread(error) => write!(f, "cannot start a thread for the chat template: {error}"),
         }
     }
 }
@@ -76,6 +84,7 @@ impl std::error::Error for ChatError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Metadata(error) => Some(error),
+            Self::Thread(error) => Some(error),
             _ => None,
         }
     }
@@ -130,31 +139,43 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
     ) -> Result<String, ChatError> {
         let special = |id: Option<u32>| id.map(|id| tokenizer.decode(&[id]));
-        let context = context! {
-            messages => messages.iter().map(as_value).collect::<Vec<_>>(),
-            add_generation_prompt,
-            bos_token => special(tokenizer.bos()),
-            eos_token => special(tokenizer.eos()),
+        let (bos, eos) = (special(tokenizer.bos()), special(tokenizer.eos()));
+        let steps = budget(messages);
+        let work = || {
+            let messages: Vec<Value> = messages.iter().map(as_value).collect();
+            let context = context! { messages, add_generation_prompt, bos_token => bos, eos_token => eos };
+            environment(steps)?.template_from_str(&self.source)?.render(context)
         };
-        let rendered = environment(budget(messages)).and_then(|e| e.template_from_str(&self.source)?.render(context));
-        rendered.map_err(|error| explain(&error))
+        with_stack(steps * STACK_PER_STEP, work)?.map_err(|error| explain(&error))
     }
+}
+
+/// Runs `work` on a thread of its own, with this much stack.
+fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ChatError> {
+    std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work).map_err(ChatError::Thread)?;
+        thread.join().map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
+    })
 }
 
 fn as_value(message: &Message) -> Value {
     context! { role => message.role.as_str(), content => message.content.as_str() }
 }
 
-fn budget(messages: &[Message]) -> u64 {
+fn budget(messages: &[Message]) -> usize {
     let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
-    BASE_STEPS + MESSAGE_STEPS * messages.len() as u64 + BYTE_STEPS * bytes as u64
+    BASE_STEPS + MESSAGE_STEPS * messages.len() + bytes / BYTES_PER_STEP
 }
 
-fn environment(steps: u64) -> Result<Environment<'static>, Error> {
+fn environment(steps: usize) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_fuel(Some(steps));
+    environment.set_fuel(Some(steps as u64));
     environment.set_recursion_limit(MAX_DEPTH);
+    // They print nested lists in cubic time, and no chat template needs them.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", python::to_json);
     environment.set_unknown_method_callback(python::method);

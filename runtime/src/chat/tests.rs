@@ -208,3 +208,27 @@ fn long_conversations_fit() {
         assert!(render(template, &turns).len() > 10_000);
     }
 }
+
+/// A list may be nested as deep as the budget allows, here by forty with each turn of a loop. That must not overflow the
+/// stack when it is freed, nor when it is printed, compared or searched. Whatever comes of it, the process lives.
+#[test]
+fn deep_nesting_is_no_danger() {
+    let (open, close) = ("[".repeat(40), "]".repeat(40));
+    let nest = |depth: usize| {
+        format!(
+            "{{% set a = namespace(x=[1]) %}}{{% set b = namespace(x=[1]) %}}{{% for i in range({}) %}}\
+            {{% set a.x = {open}a.x{close} %}}{{% set b.x = {open}b.x{close} %}}{{% endfor %}}",
+            depth / 40
+        )
+    };
+    let uses =
+        ["{{ a.x }}", "{{ a.x == b.x }}", "{{ a.x < b.x }}", "{{ a.x|tojson }}", "{{ {a.x: 1} }}", "{{ a.x ~ '' }}"];
+    for (bytes, depth) in [(10, 4000), (1_000_000, 60_000)] {
+        let content = "x".repeat(bytes);
+        let freed = try_render(&nest(3_000_000), &[("user", &content)]);
+        assert!(matches!(freed, Err(ChatError::Exhausted)), "{freed:?}");
+        for use_it in uses {
+            let _ = try_render(&(nest(depth) + use_it), &[("user", &content)]);
+        }
+    }
+}

@@ -185,7 +185,7 @@ pub(crate) struct StopArgs {
     pub(crate) stop: Vec<String>,
 }
 
-/// Which latent.
+/// Which latent, and for how long.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Latents (need a plugin)")]
 pub(crate) struct SelectArgs {
@@ -196,18 +196,15 @@ pub(crate) struct SelectArgs {
     /// The temperature of --latent sample
     #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) latent_temperature: f32,
-    /// How long a latent stays
+    /// How long a latent stays: for one token, to the end of the line, or for all of the text
     #[arg(long, value_name = "HOW LONG", value_enum)]
     pub(crate) hold: Option<HoldArg>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HoldArg {
-    /// For one token
     Token,
-    /// To the end of the line
     Line,
-    /// For the whole text
     All,
 }
 

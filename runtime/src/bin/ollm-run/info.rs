@@ -38,7 +38,7 @@ fn describe(path: &Path, gguf: &Gguf, file: &[u8]) -> Value {
         "type": text("general.type"),
         "architecture": text("general.architecture"),
         "parameters": parameters(gguf, |_| true),
-        "chat_template": ChatTemplate::from_metadata(metadata).is_ok(),
+        "chat_template": backbone.then(|| ChatTemplate::from_metadata(metadata).is_ok()),
         "types": types(gguf),
         "model": backbone.then(|| describe_model(gguf, file)),
         "tokenizer": backbone.then(|| describe_tokenizer(gguf)),
@@ -158,5 +158,5 @@ fn field(output: &Output, key: &str, value: &Value) -> String {
 fn type_row(row: &Value) -> String {
     let n = |key: &str| row[key].as_u64().unwrap_or_default();
     let tensors = count(n("tensors") as usize, "tensor");
-    format!("  {:<14} {tensors:>12} {:>10.1} MB", row["type"].as_str().unwrap_or_default(), n("bytes") as f64 / 1e6)
+    format!("  {:<14} {tensors:>12} {:>10.2} MB", row["type"].as_str().unwrap_or_default(), n("bytes") as f64 / 1e6)
 }
