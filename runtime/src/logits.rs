@@ -67,16 +67,48 @@ pub(crate) fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + '_
 
 /// The most probable token and its logit; of equal ones the lowest token.
 pub fn argmax(logits: &[f32]) -> Result<(u32, f32), LogitsError> {
-    if let Some(token) = logits.iter().position(|l| l.is_nan() || *l == f32::INFINITY) {
+    let max = maximum(logits)?;
+    let token = logits.iter().position(|&logit| logit >= max).ok_or(LogitsError::Empty)?;
+    Ok((token as u32, max))
+}
+
+/// The highest logit of a row that is a distribution.
+fn maximum(logits: &[f32]) -> Result<f32, LogitsError> {
+    let mut lanes = [(f32::NEG_INFINITY, true); LANES];
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    for group in whole {
+        raise(&mut lanes, group);
+    }
+    raise(&mut lanes, rest);
+    if lanes.iter().any(|(_, fine)| !fine) {
+        let token = logits.iter().position(|&logit| !is_fine(logit)).unwrap_or_default();
         return Err(LogitsError::NotFinite { token });
     }
-    let best = candidates(logits).min_by(Candidate::order).ok_or(LogitsError::Empty)?;
-    if best.logit == f32::NEG_INFINITY { Err(LogitsError::Impossible) } else { Ok((best.token, best.logit)) }
+    match lanes.iter().map(|(max, _)| *max).fold(f32::NEG_INFINITY, f32::max) {
+        _ if logits.is_empty() => Err(LogitsError::Empty),
+        f32::NEG_INFINITY => Err(LogitsError::Impossible),
+        max => Ok(max),
+    }
+}
+
+/// How many logits a loop takes at once, so that it becomes vector code.
+const LANES: usize = 8;
+
+fn raise(lanes: &mut [(f32, bool); LANES], logits: &[f32]) {
+    for ((max, fine), &logit) in lanes.iter_mut().zip(logits) {
+        *fine &= is_fine(logit);
+        *max = if logit > *max { logit } else { *max };
+    }
+}
+
+/// Neither NaN nor positive infinity.
+fn is_fine(logit: f32) -> bool {
+    logit < f32::INFINITY
 }
 
 /// `ln(sum(exp(logits)))`: what a logit is reduced by to become a natural log-probability.
 pub fn log_sum_exp(logits: &[f32]) -> Result<f64, LogitsError> {
-    let (_, max) = argmax(logits)?;
+    let max = maximum(logits)?;
     Ok(f64::from(max) + sum_exp(logits, max).ln())
 }
 
@@ -136,18 +168,17 @@ pub(crate) fn sort_front(candidates: &mut [Candidate], n: usize) {
     candidates[..n].sort_unstable_by(Candidate::order);
 }
 
-/// `sum(exp(logits - max))`. Four partial sums let the compiler keep several exponentials in flight.
+/// `sum(exp(logits - max))`
 fn sum_exp(logits: &[f32], max: f32) -> f64 {
     let weight = |logit: f32| exp(f64::from(logit) - f64::from(max));
-    let mut sums = [0.0; 4];
-    let quads = logits.chunks_exact(4);
-    let rest: f64 = quads.remainder().iter().map(|&l| weight(l)).sum();
-    for quad in quads {
-        for (sum, &logit) in sums.iter_mut().zip(quad) {
+    let (whole, rest) = logits.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for group in whole {
+        for (sum, &logit) in sums.iter_mut().zip(group) {
             *sum += weight(logit);
         }
     }
-    sums.iter().sum::<f64>() + rest
+    sums.iter().sum::<f64>() + rest.iter().map(|&logit| weight(logit)).sum::<f64>()
 }
 
 /// e^x for x <= 0 in additions and multiplications only, which IEEE 754 defines to the last bit: the choice that a seed
@@ -158,14 +189,16 @@ pub(crate) fn exp(x: f64) -> f64 {
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     // Adding it leaves no room for a fraction: the sum is rounded to an integer, which its low bits hold.
     const ROUND: f64 = 6_755_399_441_055_744.0;
-    let shifted = x.max(SMALLEST) * std::f64::consts::LOG2_E + ROUND;
+    // What is too small has no weight, nor has what is not a number.
+    let alive = f64::from(u8::from(x >= SMALLEST));
+    let x = x.max(SMALLEST);
+    let shifted = x * std::f64::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
     let r = (x - k * LN2_HIGH) - k * LN2_LOW;
     // Horner's scheme: |r| <= ln(2) / 2 leaves a remainder of 2e-16.
     let series = TAYLOR.iter().rev().fold(0.0, |sum, c| sum * r + c);
     let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52);
-    // Not a number has no weight either.
-    if x >= SMALLEST { series * power } else { 0.0 }
+    series * power * alive
 }
 
 /// Below this e^x leaves the normal range.
