@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 
 use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::TensorType;
-use ollm_runtime::ops::{Exec, Matrix, Product, Quantized, matmul};
+use ollm_runtime::ops::{Exec, Matrix, Panels, Product, Quantized, matmul};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 
@@ -19,7 +19,9 @@ fn products(criterion: &mut Criterion) {
     let values: Vec<f32> = (0..ROWS * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
     for dtype in TYPES {
         let storage = Storage::from(quant::encode(dtype, &values).expect("finite values"));
-        let matrix = Matrix::new(dtype, ROWS, COLS, &storage).expect("a whole matrix");
+        let rows = Matrix::new(dtype, ROWS, COLS, &storage).expect("a whole matrix");
+        let panels = (!rows.is_ready()).then(|| Panels::new(&rows).expect("enough memory"));
+        let matrix = panels.as_ref().map_or(rows, Panels::matrix);
         for isa in Isa::available().into_iter().filter(|isa| isa.name() != "scalar") {
             let mut group = criterion.benchmark_group(format!("{}/{}", dtype.name(), isa.name()));
             for columns in [1, 10, 256] {

@@ -6,6 +6,9 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::cpu::{Isa, Kernel, Simd};
+use crate::memory::{self, OutOfMemory};
+
 /// Why a row of logits cannot be read as a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,6 +29,14 @@ pub enum LogitsError {
         /// The number of logits.
         vocabulary: usize,
     },
+    /// There is no memory to sort them.
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<OutOfMemory> for LogitsError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
 }
 
 impl fmt::Display for LogitsError {
@@ -39,6 +50,7 @@ impl fmt::Display for LogitsError {
             Self::TokenOutOfRange { token, vocabulary } => {
                 write!(f, "token {token} is not in the vocabulary of {vocabulary} tokens")
             }
+            Self::OutOfMemory(error) => error.fmt(f),
         }
     }
 }
@@ -61,8 +73,16 @@ impl Candidate {
 }
 
 /// The candidates of a row of logits, in the order of their tokens.
-pub(crate) fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + '_ {
+fn candidates(logits: &[f32]) -> impl Iterator<Item = Candidate> + '_ {
     (0..).zip(logits).map(|(token, &logit)| Candidate { token, logit })
+}
+
+/// Fills `pool` with the candidates of a row of logits, in the order of their tokens.
+pub(crate) fn fill(pool: &mut Vec<Candidate>, logits: &[f32]) -> Result<(), LogitsError> {
+    pool.clear();
+    memory::reserve(pool, logits.len())?;
+    pool.extend(candidates(logits));
+    Ok(())
 }
 
 /// The most probable token and its logit; of equal ones the lowest token.
@@ -74,12 +94,7 @@ pub fn argmax(logits: &[f32]) -> Result<(u32, f32), LogitsError> {
 
 /// The highest logit of a row that is a distribution.
 fn maximum(logits: &[f32]) -> Result<f32, LogitsError> {
-    let mut lanes = [(f32::NEG_INFINITY, true); LANES];
-    let (whole, rest) = logits.as_chunks::<LANES>();
-    for group in whole {
-        raise(&mut lanes, group);
-    }
-    raise(&mut lanes, rest);
+    let lanes = Isa::widest().dispatch(Maxima(logits));
     if lanes.iter().any(|(_, fine)| !fine) {
         let token = logits.iter().position(|&logit| !is_fine(logit)).unwrap_or_default();
         return Err(LogitsError::NotFinite { token });
@@ -92,8 +107,27 @@ fn maximum(logits: &[f32]) -> Result<f32, LogitsError> {
 }
 
 /// How many logits a loop takes at once, so that it becomes vector code.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
+/// The highest logit of each lane, and whether all of them are fine.
+struct Maxima<'a>(&'a [f32]);
+
+impl Kernel for Maxima<'_> {
+    type Output = [(f32, bool); LANES];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _isa: S) -> Self::Output {
+        let mut lanes = [(f32::NEG_INFINITY, true); LANES];
+        let (whole, rest) = self.0.as_chunks::<LANES>();
+        for group in whole {
+            raise(&mut lanes, group);
+        }
+        raise(&mut lanes, rest);
+        lanes
+    }
+}
+
+#[inline(always)]
 fn raise(lanes: &mut [(f32, bool); LANES], logits: &[f32]) {
     for ((max, fine), &logit) in lanes.iter_mut().zip(logits) {
         *fine &= is_fine(logit);
@@ -109,7 +143,7 @@ fn is_fine(logit: f32) -> bool {
 /// `ln(sum(exp(logits)))`: what a logit is reduced by to become a natural log-probability.
 pub fn log_sum_exp(logits: &[f32]) -> Result<f64, LogitsError> {
     let max = maximum(logits)?;
-    Ok(f64::from(max) + sum_exp(logits, max).ln())
+    Ok(f64::from(max) + Isa::widest().dispatch(SumExp { logits, max }).ln())
 }
 
 /// The natural log-probability of `token` under the softmax of `logits`.
@@ -122,8 +156,11 @@ pub fn log_softmax_at(logits: &[f32], token: u32) -> Result<f32, LogitsError> {
 /// The `m` most probable tokens with their probabilities, best first; of equal ones the lowest token first.
 pub fn top_m(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
     let sum = log_sum_exp(logits)?;
-    let best = if m <= FEW { few_best(logits, m) } else { many_best(logits, m) };
-    Ok(best.iter().map(|c| (c.token, exp(f64::from(c.logit) - sum) as f32)).collect())
+    let best = if m <= FEW { few_best(logits, m) } else { many_best(logits, m)? };
+    let mut top = Vec::new();
+    memory::reserve(&mut top, best.len())?;
+    top.extend(best.iter().map(|c| (c.token, exp(f64::from(c.logit) - sum) as f32)));
+    Ok(top)
 }
 
 /// Up to here, one pass that keeps a short sorted list is faster than any selection.
@@ -131,23 +168,32 @@ const FEW: usize = 64;
 
 fn few_best(logits: &[f32], m: usize) -> Vec<Candidate> {
     let mut best: Vec<Candidate> = Vec::with_capacity(m + 1);
-    let mut bar = f32::NEG_INFINITY;
-    for candidate in candidates(logits) {
+    for (first, group) in (0..).step_by(LANES).zip(logits.chunks(LANES)) {
+        let bar = if best.len() < m { None } else { best.last().map(|last| last.logit) };
         // Of equals the first stays: tokens come in their order.
-        if candidate.logit > bar || best.len() < m {
-            let place = best.partition_point(|other| other.order(&candidate).is_lt());
-            best.insert(place, candidate);
-            best.truncate(m);
-            bar = if best.len() == m { best.last().map_or(f32::INFINITY, |last| last.logit) } else { bar };
+        let better = |logit: f32| bar.is_none_or(|bar| logit > bar);
+        // Without a branch for each logit, so that it becomes vector code.
+        if group.iter().fold(false, |any, &logit| any | better(logit)) {
+            (first..).zip(group).for_each(|(token, &logit)| insert(&mut best, m, Candidate { token, logit }));
         }
     }
     best
 }
 
-fn many_best(logits: &[f32], m: usize) -> Vec<Candidate> {
-    let mut best: Vec<Candidate> = candidates(logits).collect();
+/// Puts `candidate`, which comes after those of `best`, in its place among the `m` best.
+fn insert(best: &mut Vec<Candidate>, m: usize, candidate: Candidate) {
+    if best.len() < m || best.last().is_some_and(|last| candidate.logit > last.logit) {
+        let place = best.partition_point(|other| other.order(&candidate).is_lt());
+        best.insert(place, candidate);
+        best.truncate(m);
+    }
+}
+
+fn many_best(logits: &[f32], m: usize) -> Result<Vec<Candidate>, LogitsError> {
+    let mut best = Vec::new();
+    fill(&mut best, logits)?;
     keep_best(&mut best, m);
-    best
+    Ok(best)
 }
 
 /// Keeps the `n` best candidates, sorted, without sorting the others.
@@ -169,21 +215,32 @@ pub(crate) fn sort_front(candidates: &mut [Candidate], n: usize) {
 }
 
 /// `sum(exp(logits - max))`
-fn sum_exp(logits: &[f32], max: f32) -> f64 {
-    let weight = |logit: f32| exp(f64::from(logit) - f64::from(max));
-    let (whole, rest) = logits.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for group in whole {
-        for (sum, &logit) in sums.iter_mut().zip(group) {
-            *sum += weight(logit);
+struct SumExp<'a> {
+    logits: &'a [f32],
+    max: f32,
+}
+
+impl Kernel for SumExp<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _isa: S) -> f64 {
+        let weight = |logit: f32| exp(f64::from(logit) - f64::from(self.max));
+        let (whole, rest) = self.logits.as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        for group in whole {
+            for (sum, &logit) in sums.iter_mut().zip(group) {
+                *sum += weight(logit);
+            }
         }
+        sums.iter().sum::<f64>() + rest.iter().map(|&logit| weight(logit)).sum::<f64>()
     }
-    sums.iter().sum::<f64>() + rest.iter().map(|&logit| weight(logit)).sum::<f64>()
 }
 
 /// e^x for x <= 0 in additions and multiplications only, which IEEE 754 defines to the last bit: the choice that a seed
 /// makes must not depend on the C library of the platform, as `f64::exp` does. Relative error below 1e-14. Without branches
 /// and calls, so that loops over it become vector code.
+#[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
     const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
@@ -258,7 +315,7 @@ mod tests {
         let mut random = crate::random::Random::new(1);
         let logits: Vec<f32> = (0..500).map(|_| random.below(100) as f32 / 8.0).collect();
         for m in [0, 1, 2, 5, 64, 499, 500, 600] {
-            assert_eq!(few_best(&logits, m), many_best(&logits, m), "{m}");
+            assert_eq!(few_best(&logits, m), many_best(&logits, m).unwrap(), "{m}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The processor: instruction sets chosen at run time, the SIMD primitives of each, and the thread pool.
 
+mod affinity;
 mod isa;
 pub mod pool;
 mod scalar;
@@ -11,9 +12,11 @@ mod aarch64;
 mod x86;
 
 use std::fmt;
+use std::sync::OnceLock;
 
+pub use affinity::CpuSet;
 pub use isa::*;
-pub use pool::Pool;
+pub use pool::{Pool, Worker, WorkerHost, Workers};
 pub use simd::{Kernel, Simd};
 
 /// The environment variable that forces an instruction set by its [`Isa::name`].
@@ -74,6 +77,13 @@ impl Isa {
             Ok(name) => Self::by_name(&name),
             Err(_) => Ok(Self::available()[0]),
         }
+    }
+
+    /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code that gives the same bits on
+    /// each, and is only compiled for it to be fast.
+    pub(crate) fn widest() -> Self {
+        static WIDEST: OnceLock<Isa> = OnceLock::new();
+        *WIDEST.get_or_init(|| Self::available()[0])
     }
 
     /// The instruction set of that name.

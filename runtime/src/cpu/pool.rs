@@ -1,60 +1,129 @@
-//! A small thread pool: workers spin for a short while after each job, then park.
+//! A small thread pool: workers spin for a short while after each region, then park.
 //!
 //! A generation step runs some hundred short parallel regions back to back, so waking a parked thread for each would
-//! cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are claimed one by one, so that a slow
-//! core does not hold up the others; a task's result must therefore not depend on who runs it.
+//! cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are claimed one by one, and the caller
+//! waits only for workers that have entered its region: neither a slow core nor one that is busy with something else
+//! holds up the others. A task's result must therefore not depend on who runs it.
+//!
+//! ```text
+//! caller:  publish the job, open n places -> work -> close what places are left -> wait for those who entered
+//! worker:  spin, then yield, then park  -> take a place -> work -> leave
+//! ```
+//!
+//! Nothing on that way takes a lock unless someone is parked.
 
 use std::any::Any;
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::thread::{self, JoinHandle, Thread};
 
-/// How often a waiting thread looks before it gives up its core: about 100 microseconds.
-const SPINS: usize = 2_000;
+use super::CpuSet;
 
-/// A pool of threads that run the tasks of one job at a time.
-#[derive(Debug)]
-pub struct Pool {
-    shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
+/// How often a waiting thread looks before it offers its core to others: about 10 microseconds.
+const SPINS: usize = 400;
+
+/// How often a worker looks before it parks; from [`SPINS`] on it offers its core to others each time: about 50 microseconds
+/// on an idle machine.
+const LOOKS: usize = SPINS + 100;
+
+/// On whose threads a pool works, beside the caller's.
+#[derive(Clone, Default)]
+pub enum Workers {
+    /// On threads of its own.
+    #[default]
+    Own,
+    /// On threads of its own, which run on these processors only (Linux and Android). The thread that calls is the
+    /// application's: [`CpuSet::bind_current_thread`] binds it, where that is wanted.
+    Bound(CpuSet),
+    /// On threads of the application.
+    Host(Arc<dyn WorkerHost>),
 }
 
-/// A job: a borrowed closure whose lifetime was erased. `Pool::run` does not return before all workers are done with it.
+/// An application that lends its threads.
+pub trait WorkerHost: Send + Sync {
+    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait for it. The pool works
+    /// with whoever has come; a worker that is dropped is missed by no one.
+    ///
+    /// # Errors
+    /// Whatever keeps the thread from being had: it is what the making of the pool then fails with.
+    fn start(&self, worker: Worker) -> io::Result<()>;
+}
+
+/// A pool of threads that work on one parallel region at a time. Clones share the threads.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    crew: Arc<Crew>,
+    /// Threads that work on a region, the caller included.
+    threads: usize,
+}
+
+/// The workers of a pool; dropping it sends them home.
+#[derive(Debug)]
+struct Crew {
+    shared: Arc<Shared>,
+    workers: usize,
+    own: Vec<JoinHandle<()>>,
+}
+
+/// What one thread of the application runs.
+#[derive(Debug)]
+pub struct Worker(Arc<Shared>);
+
+/// A borrowed closure whose lifetime was erased, and how often to call it.
 #[derive(Clone, Copy)]
 struct Job {
     task: *const (dyn Fn(usize) + Sync),
     tasks: usize,
 }
 
-// SAFETY: the closure is `Sync`, and `Pool::run` keeps it alive while any worker may hold the pointer.
-unsafe impl Send for Job {}
-
-/// What the lock guards.
+/// A value on cache lines of its own (two: processors fetch them in pairs).
 #[derive(Default)]
-struct Slot {
-    job: Option<Job>,
-    /// Workers that are parked, or about to.
-    parked: usize,
-}
+#[repr(align(128))]
+struct Line<T>(T);
 
 #[derive(Default)]
 struct Shared {
-    slot: Mutex<Slot>,
-    wake: Condvar,
-    /// Counts jobs; a change tells the spinning workers that there is one.
-    epoch: AtomicUsize,
-    /// The next task of the current job.
-    next: AtomicUsize,
-    /// Workers that are not yet done with the current job.
-    busy: AtomicUsize,
-    stop: AtomicBool,
+    /// Held by the caller whose region it is, with the first panic of one of its tasks.
+    turn: Mutex<()>,
+    /// The job of the region. Written while no place is free and no worker inside; read by those inside.
+    job: UnsafeCell<Option<Job>>,
+    /// The places of the region that are still free. Taking one is entering.
+    places: Line<AtomicUsize>,
+    /// Workers that have left the region.
+    left: Line<AtomicUsize>,
+    /// The next task of the region.
+    next: Line<AtomicUsize>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    /// The workers that are parked, or about to.
+    parked: Mutex<Vec<Thread>>,
+    /// Their number.
+    sleepers: AtomicUsize,
+    stop: AtomicBool,
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("epoch", &self.epoch).finish_non_exhaustive()
+// SAFETY: the pointer in `job` is to a `Sync` closure, which `Pool::run` keeps alive while anyone is inside; the protocol of
+// `places` and `left` keeps its writer and its readers apart (see `Shared::run`).
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => write!(f, "Own"),
+            Self::Bound(cpus) => f.debug_tuple("Bound").field(cpus).finish(),
+            Self::Host(_) => write!(f, "Host"),
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("sleepers", &self.sleepers).finish_non_exhaustive()
     }
 }
 
@@ -63,87 +132,147 @@ impl Pool {
     ///
     /// # Errors
     /// What the system says when it cannot start a thread.
-    pub fn new(threads: usize) -> std::io::Result<Self> {
-        let mut pool = Self { shared: Arc::default(), workers: Vec::new() };
+    pub fn new(threads: usize) -> io::Result<Self> {
+        Self::with_workers(threads, &Workers::Own)
+    }
+
+    /// The same, where `workers` says.
+    ///
+    /// # Errors
+    /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application gives none.
+    pub fn with_workers(threads: usize, workers: &Workers) -> io::Result<Self> {
+        let threads = threads.max(1);
+        let mut crew = Crew { shared: Arc::default(), workers: threads - 1, own: Vec::new() };
         for index in 1..threads {
-            let shared = Arc::clone(&pool.shared);
-            let worker = std::thread::Builder::new().name(format!("ollm-{index}"));
-            pool.workers.push(worker.spawn(move || shared.serve())?);
+            let worker = Worker(Arc::clone(&crew.shared));
+            match workers {
+                Workers::Own => crew.own.push(spawn(index, move || worker.run())?),
+                Workers::Bound(cpus) => crew.own.push(spawn_bound(index, worker, *cpus)?),
+                Workers::Host(host) => host.start(worker)?,
+            }
         }
-        Ok(pool)
+        Ok(Self { crew: Arc::new(crew), threads })
     }
 
-    /// The number of threads that work on a job, the caller included.
+    /// The number of threads that work on a region, the caller included.
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.threads
     }
 
-    /// Runs `task(0)` to `task(tasks - 1)`, each once, on any of the threads, and returns when all are done.
+    /// Has this handle's regions use `threads` threads, as far as there are so many.
+    pub fn set_threads(&mut self, threads: usize) {
+        self.threads = threads.clamp(1, self.crew.workers + 1);
+    }
+
+    /// Runs `task(0)` to `task(tasks - 1)`, each once, on any of the threads, and returns when all are done. If another
+    /// clone of this pool has the workers just now, the caller does it all.
     ///
     /// # Panics
-    /// Passes on the panic of a task, after all threads have left the job.
-    pub fn run<F: Fn(usize) + Sync>(&mut self, tasks: usize, task: F) {
-        if tasks <= 1 || self.workers.is_empty() {
-            (0..tasks).for_each(task);
-            return;
-        }
-        self.run_shared(tasks, &task);
-    }
-
-    fn run_shared(&mut self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: only the lifetime changes. `wait` below returns after the last worker has let go of the pointer, also
-        // when a task panics.
-        let task: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
-        let job = Job { task, tasks };
-        self.shared.publish(job, self.workers.len());
-        self.shared.work(job);
-        self.shared.wait();
-        if let Some(panic) = lock(&self.shared.panic).take() {
-            resume_unwind(panic);
+    /// Passes on the panic of a task, after all threads have left the region.
+    pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
+        let places = tasks.min(self.threads).saturating_sub(1);
+        let turn = if places == 0 { None } else { try_lock(&self.crew.shared.turn) };
+        match turn {
+            Some(turn) => self.crew.shared.run(&turn, tasks, places, &task),
+            None => (0..tasks).for_each(task),
         }
     }
 }
 
-impl Drop for Pool {
+fn spawn(index: usize, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(format!("ollm-{index}")).spawn(run)
+}
+
+/// A thread that is bound before it works; if it cannot be, that is the error.
+fn spawn_bound(index: usize, worker: Worker, cpus: CpuSet) -> io::Result<JoinHandle<()>> {
+    let (report, bound) = mpsc::channel();
+    let thread = spawn(index, move || {
+        let outcome = cpus.bind_current_thread();
+        let fine = outcome.is_ok();
+        // The receiver below waits for exactly this.
+        let _ = report.send(outcome);
+        if fine {
+            worker.run();
+        }
+    })?;
+    bound.recv().map_err(io::Error::other)??;
+    Ok(thread)
+}
+
+impl Drop for Crew {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Release);
-        self.shared.announce();
-        for worker in self.workers.drain(..) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.wake(usize::MAX);
+        for worker in self.own.drain(..) {
             // A worker never panics: each task runs under `catch_unwind`.
             let _ = worker.join();
         }
     }
 }
 
+impl Worker {
+    /// Works until the pool is gone, and every session with it that shares it. No panic comes out of it.
+    pub fn run(self) {
+        self.0.serve();
+    }
+}
+
 /// Locks; a poisoned mutex is fine, since nothing is left half-written under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 impl Shared {
-    fn publish(&self, job: Job, workers: usize) {
-        lock(&self.slot).job = Some(job);
-        self.next.store(0, Ordering::Relaxed);
-        self.busy.store(workers, Ordering::Relaxed);
-        self.announce();
-    }
-
-    /// Starts a new epoch. The lock orders it against a worker that is about to park.
-    fn announce(&self) {
-        let slot = lock(&self.slot);
-        self.epoch.fetch_add(1, Ordering::Release);
-        if slot.parked > 0 {
-            self.wake.notify_all();
+    /// One region, with `places` workers at most beside the caller, whose turn it is.
+    fn run(&self, _turn: &MutexGuard<'_, ()>, tasks: usize, places: usize, task: &(dyn Fn(usize) + Sync)) {
+        // SAFETY: only the lifetime changes. `wait` below returns after the last worker that entered has left, also when a
+        // task panics, and once `places` is 0 no other one enters: nobody has the pointer when this function returns.
+        let task: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
+        let job = Job { task, tasks };
+        // SAFETY: the caller has the turn, so no one else writes; and since the region before was closed and waited for,
+        // no worker reads.
+        unsafe { *self.job.get() = Some(job) };
+        self.next.0.store(0, Ordering::Relaxed);
+        self.left.0.store(0, Ordering::Relaxed);
+        self.open(places);
+        self.work(job);
+        let entered = places - self.places.0.swap(0, Ordering::AcqRel);
+        self.wait(entered);
+        if let Some(panic) = lock(&self.panic).take() {
+            resume_unwind(panic);
         }
     }
 
-    /// Claims and runs tasks until none is left. A panic is kept for the caller of the job.
+    /// Opens the region. Either this sees that a worker is about to park, or that one sees the places.
+    fn open(&self, places: usize) {
+        self.places.0.store(places, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) > 0 {
+            self.wake(places);
+        }
+    }
+
+    fn wake(&self, count: usize) {
+        let mut parked = lock(&self.parked);
+        let rest = parked.len().saturating_sub(count);
+        parked.drain(rest..).for_each(|thread| thread.unpark());
+        self.sleepers.store(parked.len(), Ordering::SeqCst);
+    }
+
+    /// Claims and runs tasks until none is left. A panic is kept for the caller of the region.
     fn work(&self, job: Job) {
-        // SAFETY: `Pool::run` keeps the closure alive until every worker has counted itself out in `serve`.
+        // SAFETY: the caller of the region keeps the closure alive until every worker that entered has left.
         let task = unsafe { &*job.task };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
+                let index = self.next.0.fetch_add(1, Ordering::Relaxed);
                 if index >= job.tasks {
                     return;
                 }
@@ -155,51 +284,69 @@ impl Shared {
         }
     }
 
-    /// The life of a worker.
-    fn serve(&self) {
-        let mut seen = 0;
-        loop {
-            seen = self.next_epoch(seen);
-            if self.stop.load(Ordering::Acquire) {
-                return;
-            }
-            let job = lock(&self.slot).job;
-            if let Some(job) = job {
-                self.work(job);
-                self.busy.fetch_sub(1, Ordering::Release);
-            }
-        }
-    }
-
-    /// Waits for an epoch other than `seen`: spins, then parks.
-    fn next_epoch(&self, seen: usize) -> usize {
-        for _ in 0..SPINS {
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if epoch != seen {
-                return epoch;
-            }
-            std::hint::spin_loop();
-        }
-        let mut slot = lock(&self.slot);
-        slot.parked += 1;
-        while self.epoch.load(Ordering::Acquire) == seen {
-            slot = self.wake.wait(slot).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        slot.parked -= 1;
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    /// Waits until every worker is done with the job: spins, then yields its core to them.
-    fn wait(&self) {
-        let mut spins = 0;
-        while self.busy.load(Ordering::Acquire) > 0 {
-            spins += 1;
-            if spins < SPINS {
+    /// Waits until `entered` workers have left the region: spins, then yields its core to them.
+    fn wait(&self, entered: usize) {
+        let mut looks = 0;
+        while self.left.0.load(Ordering::Acquire) < entered {
+            looks += 1;
+            if looks < SPINS {
                 std::hint::spin_loop();
             } else {
-                std::thread::yield_now();
+                thread::yield_now();
             }
         }
+    }
+
+    /// The life of a worker.
+    fn serve(&self) {
+        let mut looks = 0;
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.enter() {
+                looks = 0;
+                continue;
+            }
+            looks += 1;
+            match looks {
+                ..SPINS => std::hint::spin_loop(),
+                SPINS..LOOKS => thread::yield_now(),
+                _ => {
+                    self.park();
+                    looks = 0;
+                }
+            }
+        }
+    }
+
+    /// Takes a place in the region, if there is one, and works in it.
+    fn enter(&self) -> bool {
+        let free = self.places.0.load(Ordering::Relaxed);
+        let take = |free| self.places.0.compare_exchange(free, free - 1, Ordering::AcqRel, Ordering::Relaxed);
+        if free == 0 || take(free).is_err() {
+            return false;
+        }
+        // SAFETY: the job was written before the places opened, and is not written again before this worker has left.
+        if let Some(job) = unsafe { *self.job.get() } {
+            self.work(job);
+        }
+        self.left.0.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    /// Sleeps until there may be a place, or an end.
+    fn park(&self) {
+        let me = thread::current();
+        self.list(|parked| parked.push(me.clone()));
+        if self.places.0.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
+            thread::park();
+        }
+        // Whoever woke this thread has struck it off the list, unless it woke by itself.
+        self.list(|parked| parked.retain(|thread| thread.id() != me.id()));
+    }
+
+    fn list(&self, change: impl FnOnce(&mut Vec<Thread>)) {
+        let mut parked = lock(&self.parked);
+        change(&mut parked);
+        self.sleepers.store(parked.len(), Ordering::SeqCst);
     }
 }
 
@@ -207,10 +354,18 @@ impl Shared {
 mod tests {
     use super::*;
 
+    fn sum(pool: &Pool, tasks: usize) -> usize {
+        let sum = AtomicUsize::new(0);
+        pool.run(tasks, |i| {
+            sum.fetch_add(i + 1, Ordering::Relaxed);
+        });
+        sum.into_inner()
+    }
+
     #[test]
     fn each_task_runs_once_whatever_the_thread_count() {
-        for threads in [1, 2, 3, 8] {
-            let mut pool = Pool::new(threads).unwrap();
+        for threads in [0, 1, 2, 3, 8] {
+            let pool = Pool::new(threads).unwrap();
             for tasks in [0, 1, 2, 7, 100] {
                 let counts: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
                 pool.run(tasks, |i| {
@@ -222,23 +377,118 @@ mod tests {
     }
 
     #[test]
+    fn regions_follow_each_other_without_a_pause() {
+        let pool = Pool::new(4).unwrap();
+        assert!((0..20_000).all(|i| sum(&pool, i % 9) == (i % 9) * (i % 9 + 1) / 2));
+    }
+
+    #[test]
     fn a_parked_pool_wakes_up() {
-        let mut pool = Pool::new(3).unwrap();
+        let pool = Pool::new(3).unwrap();
         for _ in 0..3 {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            let sum = AtomicUsize::new(0);
-            pool.run(50, |i| {
-                sum.fetch_add(i, Ordering::Relaxed);
+            while pool.crew.shared.sleepers.load(Ordering::SeqCst) < 2 {
+                thread::yield_now();
+            }
+            // Three tasks that wait for each other need three threads.
+            let met = AtomicUsize::new(0);
+            pool.run(3, |_| {
+                met.fetch_add(1, Ordering::SeqCst);
+                while met.load(Ordering::SeqCst) < 3 {
+                    thread::yield_now();
+                }
             });
-            assert_eq!(sum.into_inner(), 49 * 50 / 2);
         }
     }
 
     #[test]
+    fn a_region_uses_no_more_threads_than_it_may() {
+        let mut pool = Pool::new(4).unwrap();
+        pool.set_threads(2);
+        assert_eq!(pool.threads(), 2);
+        for _ in 0..50 {
+            let seen = Mutex::new(Vec::new());
+            pool.run(64, |_| {
+                let mut seen = lock(&seen);
+                let me = thread::current().id();
+                if !seen.contains(&me) {
+                    seen.push(me);
+                }
+            });
+            assert!(lock(&seen).len() <= 2);
+        }
+        pool.set_threads(9);
+        assert_eq!(pool.threads(), 4);
+    }
+
+    #[test]
+    fn clones_share_the_threads_and_never_wait_for_each_other() {
+        let pool = Pool::new(3).unwrap();
+        let inner = pool.clone();
+        pool.run(4, |_| assert_eq!(sum(&inner, 10), 55));
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                let pool = pool.clone();
+                scope.spawn(move || assert!((0..2_000).all(|_| sum(&pool, 8) == 36)));
+            }
+        });
+    }
+
+    #[test]
     fn a_panic_reaches_the_caller_and_the_pool_goes_on() {
-        let mut pool = Pool::new(2).unwrap();
-        let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(8, |i| assert_ne!(i, 5))));
-        assert!(outcome.is_err());
-        pool.run(8, |_| ());
+        let pool = Pool::new(2).unwrap();
+        for _ in 0..20 {
+            let outcome = catch_unwind(AssertUnwindSafe(|| pool.run(8, |i| assert_ne!(i, 5))));
+            assert!(outcome.is_err());
+            assert_eq!(sum(&pool, 8), 36);
+        }
+    }
+
+    /// An application that starts threads, or does not, and counts those that have come home.
+    struct Host {
+        lends: bool,
+        threads: Mutex<Vec<JoinHandle<()>>>,
+    }
+
+    impl WorkerHost for Host {
+        fn start(&self, worker: Worker) -> io::Result<()> {
+            if self.lends {
+                lock(&self.threads).push(spawn(0, || worker.run())?);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_application_may_lend_its_threads() {
+        for lends in [true, false] {
+            let host = Arc::new(Host { lends, threads: Mutex::default() });
+            let pool = Pool::with_workers(3, &Workers::Host(Arc::<Host>::clone(&host))).unwrap();
+            assert!((0..100).all(|_| sum(&pool, 100) == 5050));
+            drop(pool);
+            let threads: Vec<_> = lock(&host.threads).drain(..).collect();
+            assert_eq!(threads.len(), if lends { 2 } else { 0 });
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn a_host_that_refuses_is_an_error() {
+        struct Refuses;
+        impl WorkerHost for Refuses {
+            fn start(&self, _: Worker) -> io::Result<()> {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+        let error = Pool::with_workers(2, &Workers::Host(Arc::new(Refuses))).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn processors_that_are_not_there_are_an_error() {
+        let none = Workers::Bound(CpuSet::default());
+        assert!(Pool::with_workers(3, &none).is_err());
+        assert!(Pool::with_workers(1, &none).is_ok());
     }
 }

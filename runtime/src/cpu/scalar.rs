@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::isa::Scalar;
-use super::simd::{Kernel, MAX_LANES, Simd};
+use super::simd::{Kernel, Simd};
 
 const LANES: usize = 4;
 
@@ -13,13 +13,12 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 impl Simd for Scalar {
     const LANES: usize = LANES;
-    const COLUMNS: usize = 4;
+    const TILE: usize = 4;
     const SIGNED_ZERO: i32 = 0;
 
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
-    type Bytes = [u8; 32];
-    type Partial = [i32; 2];
+    type Bytes = [[u8; 4]; LANES];
 
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         self.enter(kernel)
@@ -90,45 +89,30 @@ impl Simd for Scalar {
         x.map(|x| x as f32)
     }
 
-    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: *const u8, x: *const i8) -> Self::I32 {
-        // SAFETY: the caller vouches for both ranges; neither type has an alignment or an invalid value.
-        let (weights, x) = unsafe { (&*weights.cast::<[[u8; 4]; LANES]>(), &*x.cast::<[i8; 4]>()) };
+    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: *const i8) -> Self::I32 {
+        // SAFETY: the caller vouches for four readable bytes.
+        let x = unsafe { x.cast::<[i8; 4]>().read() };
         std::array::from_fn(|lane| acc[lane] + (0..4).map(|i| product::<SIGNED>(weights[lane][i], x[i])).sum::<i32>())
     }
 
     unsafe fn bytes(self, from: *const u8) -> Self::Bytes {
-        // SAFETY: the caller vouches for 32 readable bytes.
-        unsafe { from.cast::<[u8; 32]>().read() }
-    }
-    unsafe fn nibbles(self, from: *const u8) -> Self::Bytes {
-        // SAFETY: the caller vouches for 16 readable bytes.
-        let packed = unsafe { from.cast::<[u8; 16]>().read() };
-        std::array::from_fn(|i| if i < 16 { packed[i] & 15 } else { packed[i - 16] >> 4 })
-    }
-    fn bits(self, bits: u32, value: u8) -> Self::Bytes {
-        std::array::from_fn(|i| if bits >> i & 1 == 1 { value } else { 0 })
+        // SAFETY: the caller vouches for the range; bytes have no alignment.
+        unsafe { from.cast::<Self::Bytes>().read() }
     }
     fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes {
-        x.map(|x| x >> shift & mask)
+        x.map(|lane| lane.map(|x| x >> shift & mask))
     }
     fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes {
-        x.map(|x| x << shift)
+        x.map(|lane| lane.map(|x| x << shift))
     }
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
-        std::array::from_fn(|i| a[i] | b[i])
+        std::array::from_fn(|lane| std::array::from_fn(|i| a[lane][i] | b[lane][i]))
     }
     fn signed(self, x: Self::Bytes) -> Self::Bytes {
         x
     }
-    fn store_bytes(self, x: Self::Bytes, to: &mut [u8; 32]) {
-        *to = x;
-    }
-    fn dot32<const SIGNED: bool>(self, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial {
-        let half = |h: usize| (h * 16..h * 16 + 16).map(|i| product::<SIGNED>(weights[i], x[i] as i8)).sum();
-        [half(0), half(1)]
-    }
-    fn reduce(self, partials: &[Self::Partial; MAX_LANES]) -> [Self::I32; 2] {
-        [0, 1].map(|h| std::array::from_fn(|lane| partials[lane][h]))
+    fn byte<const SIGNED: bool>(self, x: Self::Bytes, i: usize) -> Self::I32 {
+        x.map(|lane| if SIGNED { i32::from(lane[i] as i8) } else { i32::from(lane[i]) })
     }
 }
 

@@ -22,21 +22,19 @@ pub trait Kernel {
 
 /// A vector instruction set: a copyable token and its primitives.
 pub trait Simd: Copy + Send + Sync + 'static {
-    /// `f32` and `i32` lanes of a vector: also the rows that a quantized product works on at once.
+    /// `f32` and `i32` lanes of a vector: also the rows that a quantized product works on at once. Divides 16.
     const LANES: usize;
-    /// The most columns of a product's tile whose accumulators fit the registers.
-    const COLUMNS: usize;
-    /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` and `dot32` take.
+    /// Vectors of results that a quantized product keeps in registers: a power of two.
+    const TILE: usize;
+    /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` takes.
     const SIGNED_ZERO: i32;
 
     /// `LANES` floats.
     type F32: Copy;
     /// `LANES` 32-bit integers.
     type I32: Copy;
-    /// 32 bytes: the unpacked values of a block of weights, or of activations.
+    /// Four bytes for each lane.
     type Bytes: Copy;
-    /// The product of two `Bytes`, summed as far as is cheap.
-    type Partial: Copy;
 
     /// Runs `kernel` compiled for this instruction set.
     fn enter<K: Kernel>(self, kernel: K) -> K::Output;
@@ -85,39 +83,28 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Converted to floats (nearest, ties to even).
     fn to_f32(self, x: Self::I32) -> Self::F32;
 
-    /// For each lane, `acc` plus the product of its four bytes in `weights` (`4 * LANES`) with the four of `x`.
+    /// For each lane, `acc` plus the product of its four bytes in `weights` with the four of `x`.
     ///
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     ///
     /// # Safety
-    /// `weights` is readable for `4 * LANES` bytes, `x` for 4.
-    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: *const u8, x: *const i8) -> Self::I32;
+    /// `x` is readable for 4 bytes.
+    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: *const i8) -> Self::I32;
 
-    /// 32 bytes from memory.
+    /// Four bytes for each lane from memory.
     ///
     /// # Safety
-    /// `from` is readable for 32 bytes.
+    /// `from` is readable for `4 * LANES` bytes.
     unsafe fn bytes(self, from: *const u8) -> Self::Bytes;
-    /// The low nibbles of 16 bytes, then their high nibbles.
-    ///
-    /// # Safety
-    /// `from` is readable for 16 bytes.
-    unsafe fn nibbles(self, from: *const u8) -> Self::Bytes;
-    /// `value` in the bytes whose bit of `bits` is set, else 0.
-    fn bits(self, bits: u32, value: u8) -> Self::Bytes;
-    /// Bytewise `(x >> shift) & mask`.
+    /// Bytewise `(x >> shift) & mask`, where `mask` has no bit that a neighbouring byte could reach.
     fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
     /// Bytewise `x << shift`, where no byte overflows.
     fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes;
     /// Bytewise `a | b`.
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
-    /// Signed bytes in the form that `dot4` and `dot32` take: `x + SIGNED_ZERO`.
+    /// Signed bytes in the form that `dot4` takes: `x + SIGNED_ZERO`.
     fn signed(self, x: Self::Bytes) -> Self::Bytes;
-    /// Writes 32 bytes.
-    fn store_bytes(self, x: Self::Bytes, to: &mut [u8; 32]);
-    /// The products of 32 weights, as in [`Simd::dot4`], with 32 activations.
-    fn dot32<const SIGNED: bool>(self, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
-    /// The sums of the first and of the last 16 products, of one partial product a lane.
-    fn reduce(self, partials: &[Self::Partial; MAX_LANES]) -> [Self::I32; 2];
+    /// Byte `i` (0 to 3) of each lane, widened.
+    fn byte<const SIGNED: bool>(self, x: Self::Bytes, i: usize) -> Self::I32;
 }

@@ -1,6 +1,7 @@
 //! Activations quantized to 8 bits in blocks of 32: the right-hand side of every product with quantized weights.
 
 use crate::cpu::{Kernel, Simd};
+use crate::memory::{self, OutOfMemory};
 
 use super::{Exec, Shared};
 
@@ -56,6 +57,22 @@ impl Quantized {
             };
             isa.dispatch(Quantize { x: &x[i * size..][..size], values, scales, sums, scaled_sums });
         });
+    }
+
+    /// Makes room for `elements` activations, so that filling allocates nothing.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if it cannot be had.
+    pub fn reserve(&mut self, elements: usize) -> Result<(), OutOfMemory> {
+        memory::reserve(&mut self.values, elements)?;
+        memory::reserve(&mut self.scales, elements / BLOCK)?;
+        memory::reserve(&mut self.sums, elements / HALF)?;
+        memory::reserve(&mut self.scaled_sums, elements / BLOCK)
+    }
+
+    /// Bytes of `elements` quantized activations.
+    pub const fn bytes_for(elements: usize) -> usize {
+        elements + elements / BLOCK * 8 + elements / HALF * 4
     }
 
     pub(super) fn count(&self) -> usize {

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 use crate::cpu::{Kernel, Simd};
 
 use super::Shared;
-use super::matmul::Matrix;
+use super::matrix::Matrix;
 
 /// A float format of weights.
 pub(super) trait Float: Copy {

@@ -1,32 +1,69 @@
 //! The quantized block formats as the products see them: unsigned or signed integers in groups of 16 or 32, each group
 //! with a scale and, for some formats, a minimum: `w = scale * (q - ZERO)` or `w = scale * q + minimum`.
 //!
-//! The byte layouts are those of [`crate::quant`], which is the reference; here each is unpacked with vector
-//! primitives, once for all instruction sets.
+//! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of [`PANEL_ROWS`] rows side by
+//! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
 
 use crate::cpu::Simd;
-use crate::cpu::simd::MAX_LANES;
 use crate::gguf::TensorType;
 
-/// Scales and minimums of one block of each of `LANES` rows: `[group][row]`.
-pub(super) struct Scales {
-    pub(super) scale: [[f32; MAX_LANES]; 16],
-    pub(super) minimum: [[f32; MAX_LANES]; 8],
+/// Rows whose blocks are interleaved.
+pub(super) const PANEL_ROWS: usize = 16;
+
+/// One block of `LANES` interleaved rows.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    /// 16-bit field 0 of the first of the rows.
+    halves: *const u8,
+    /// 32-bit field 0 of the first of the rows.
+    words: *const u8,
 }
 
-impl Scales {
-    pub(super) const ZERO: Self = Self { scale: [[0.0; MAX_LANES]; 16], minimum: [[0.0; MAX_LANES]; 8] };
-}
+impl Block {
+    /// The first block of the rows from `lane` on (of `PANEL_ROWS`) of the panel at `panel`.
+    #[inline(always)]
+    pub(super) fn first<F: Format>(panel: *const u8, lane: usize) -> Self {
+        let words = panel.wrapping_add(F::HALVES.len() * 2 * PANEL_ROWS);
+        Self { halves: panel.wrapping_add(2 * lane), words: words.wrapping_add(4 * lane) }
+    }
 
-/// The rows of a product's group: where the current block of each starts.
-pub(super) type Rows = [*const u8; MAX_LANES];
+    /// The next block of the same rows.
+    #[inline(always)]
+    pub(super) fn next<F: Format>(self) -> Self {
+        let bytes = F::BYTES * PANEL_ROWS;
+        Self { halves: self.halves.wrapping_add(bytes), words: self.words.wrapping_add(bytes) }
+    }
+
+    /// The half-precision field `i`, widened.
+    ///
+    /// # Safety
+    /// The block is whole and in bounds, and has that field.
+    #[inline(always)]
+    unsafe fn half<S: Simd>(self, isa: S, i: usize) -> S::F32 {
+        // SAFETY: the caller vouches for the field; panels and their fields start at even addresses (`Matrix::panels`).
+        isa.load_f16(unsafe { std::slice::from_raw_parts(self.halves.add(i * 2 * PANEL_ROWS).cast(), S::LANES) })
+    }
+
+    /// The 32-bit field `i`.
+    ///
+    /// # Safety
+    /// As [`Block::half`].
+    #[inline(always)]
+    unsafe fn word<S: Simd>(self, isa: S, i: usize) -> S::Bytes {
+        // SAFETY: the caller vouches for the field.
+        unsafe { isa.bytes(self.words.add(i * 4 * PANEL_ROWS)) }
+    }
+}
 
 /// A block format.
+///
+/// # Safety of the functions
+/// The block is whole and in bounds; groups and words are among those that a block has.
 pub(super) trait Format {
     const TYPE: TensorType;
     /// Elements of a block.
     const ELEMENTS: usize = Self::TYPE.block_len();
-    /// Bytes of a block.
+    /// Bytes of a block of one row.
     const BYTES: usize = Self::TYPE.block_bytes();
     /// Elements that share a scale: 16 or 32.
     const GROUP: usize = 32;
@@ -36,169 +73,154 @@ pub(super) trait Format {
     const AFFINE: bool = false;
     /// Whether the integers are signed bytes; otherwise they are 0 to 127.
     const SIGNED: bool = false;
+    /// Offsets of the 16-bit fields in a row's block.
+    const HALVES: &'static [usize];
+    /// Offset of the 32-bit fields in a row's block; their number is what is left of the block.
+    const WORDS: usize;
+    /// Whether the first 32-bit field has one bit of each of 32 elements: in a panel they are reordered so that bit `i` of
+    /// byte `b` belongs to element `4 i + b`.
+    const FIFTH_BITS: bool = false;
 
-    /// The integers `32 * part..32 * part + 32` of a block.
-    ///
-    /// # Safety
-    /// `block` is readable for `BYTES` bytes and `part < ELEMENTS / 32`.
-    unsafe fn unpack<S: Simd>(isa: S, block: *const u8, part: usize) -> S::Bytes;
+    /// Weights `4 * word..4 * word + 4` of group `group`, of each row.
+    unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes;
 
-    /// The scales of one block of each row.
-    ///
-    /// # Safety
-    /// The first `LANES` pointers of `rows` are readable for `BYTES` bytes.
-    unsafe fn scales<S: Simd>(isa: S, rows: &Rows, out: &mut Scales);
-}
+    /// The scales of group `group`.
+    unsafe fn scale<S: Simd>(isa: S, block: Block, group: usize) -> S::F32;
 
-/// The half-precision number at `offset` of each row's block, widened.
-///
-/// # Safety
-/// The first `LANES` pointers of `rows` are readable for `offset + 2` bytes.
-#[inline(always)]
-unsafe fn halves<S: Simd>(isa: S, rows: &Rows, offset: usize) -> S::F32 {
-    let mut bits = [0; MAX_LANES];
-    for lane in 0..S::LANES {
-        // SAFETY: the caller vouches for the range.
-        bits[lane] = u16::from_le(unsafe { rows[lane].add(offset).cast::<u16>().read_unaligned() });
+    /// The minimums of group `group`, of affine formats.
+    unsafe fn minimum<S: Simd>(isa: S, _block: Block, _group: usize) -> S::F32 {
+        isa.splat(0.0)
     }
-    isa.load_f16(&bits)
 }
 
-/// The 32 bits at `at`.
-///
-/// # Safety
-/// `at` is readable for 4 bytes.
-#[inline(always)]
-unsafe fn word(at: *const u8) -> u32 {
-    // SAFETY: the caller vouches for the range.
-    u32::from_le(unsafe { at.cast::<u32>().read_unaligned() })
-}
-
-/// A format of 32 elements: a scale, perhaps a minimum, and the integers by `$unpack`.
+/// A format of 32 elements: a scale, perhaps a minimum, and the integers by `$weights`.
 macro_rules! simple {
-    ($name:ident, $type:expr, { $($constant:ident = $value:expr),* }, |$isa:ident, $block:ident| $unpack:expr) => {
+    (
+        $name:ident, $type:expr, $halves:expr, $words:expr, { $($constant:ident: $of:ty = $value:expr),* },
+        |$isa:ident, $block:ident, $word:ident| $weights:expr
+    ) => {
         pub(super) struct $name;
 
         impl Format for $name {
             const TYPE: TensorType = $type;
-            $(const $constant: constant_type!($constant) = $value;)*
+            const HALVES: &'static [usize] = $halves;
+            const WORDS: usize = $words;
+            $(const $constant: $of = $value;)*
 
             #[inline(always)]
-            unsafe fn unpack<S: Simd>($isa: S, $block: *const u8, _part: usize) -> S::Bytes {
+            unsafe fn weights<S: Simd>($isa: S, $block: Block, _group: usize, $word: usize) -> S::Bytes {
                 // SAFETY: the caller vouches for the whole block, and the layout stays inside it.
-                unsafe { $unpack }
+                unsafe { $weights }
             }
 
             #[inline(always)]
-            unsafe fn scales<S: Simd>(isa: S, rows: &Rows, out: &mut Scales) {
-                // SAFETY: each block begins with its scale and, if it has one, its minimum.
-                unsafe {
-                    isa.store(halves(isa, rows, 0), &mut out.scale[0]);
-                    if Self::AFFINE {
-                        isa.store(halves(isa, rows, 2), &mut out.minimum[0]);
-                    }
-                }
+            unsafe fn scale<S: Simd>(isa: S, block: Block, _group: usize) -> S::F32 {
+                // SAFETY: the caller vouches for the whole block; every format has a scale.
+                unsafe { block.half(isa, 0) }
+            }
+
+            #[inline(always)]
+            unsafe fn minimum<S: Simd>(isa: S, block: Block, _group: usize) -> S::F32 {
+                // SAFETY: the caller vouches for the whole block and asks affine formats only.
+                unsafe { block.half(isa, 1) }
             }
         }
     };
 }
 
-macro_rules! constant_type {
-    (ZERO) => {
-        i32
-    };
-    ($flag:ident) => {
-        bool
-    };
-}
-
-simple!(Q4_0, TensorType::Q4_0, { ZERO = 8 }, |isa, block| isa.nibbles(block.add(2)));
-simple!(Q4_1, TensorType::Q4_1, { AFFINE = true }, |isa, block| isa.nibbles(block.add(4)));
-simple!(Q5_0, TensorType::Q5_0, { ZERO = 16 }, |isa, block| {
-    isa.or(isa.nibbles(block.add(6)), isa.bits(word(block.add(2)), 16))
-});
-simple!(Q5_1, TensorType::Q5_1, { AFFINE = true }, |isa, block| {
-    isa.or(isa.nibbles(block.add(8)), isa.bits(word(block.add(4)), 16))
-});
-simple!(Q8_0, TensorType::Q8_0, { SIGNED = true }, |isa, block| isa.signed(isa.bytes(block.add(2))));
-
-/// The 6-bit scale and minimum of group `group` of a `Q4_K` or `Q5_K` block, whose 12 packed bytes start at offset 4.
+/// Four bits of elements `4 word..`: low nibbles first, then high ones, from the word fields at `first`.
 ///
 /// # Safety
-/// `block` is readable for 16 bytes and `group < 8`.
+/// The block is whole and in bounds, and has four such fields.
 #[inline(always)]
-unsafe fn packed_scale(block: *const u8, group: usize) -> (u8, u8) {
-    // SAFETY: the caller vouches for the range, and every index below is at most 11.
-    let at = |i: usize| unsafe { *block.add(4 + i) };
-    if group < 4 {
-        (at(group) & 63, at(group + 4) & 63)
+unsafe fn nibbles<S: Simd>(isa: S, block: Block, first: usize, word: usize) -> S::Bytes {
+    // SAFETY: the caller vouches for the fields.
+    isa.shift_right(unsafe { block.word(isa, first + word % 4) }, word as u32 / 4 * 4, 15)
+}
+
+/// [`nibbles`] of the fields from 1 on, and the fifth bits of field 0.
+///
+/// # Safety
+/// As [`nibbles`].
+#[inline(always)]
+unsafe fn five_bits<S: Simd>(isa: S, block: Block, word: usize) -> S::Bytes {
+    // SAFETY: the caller vouches for the fields.
+    let (low, bits) = unsafe { (nibbles(isa, block, 1, word), block.word(isa, 0)) };
+    isa.or(low, isa.shift_left(isa.shift_right(bits, word as u32, 1), 4))
+}
+
+simple!(Q4_0, TensorType::Q4_0, &[0], 2, { ZERO: i32 = 8 }, |isa, block, word| nibbles(isa, block, 0, word));
+simple!(Q4_1, TensorType::Q4_1, &[0, 2], 4, { AFFINE: bool = true }, |isa, block, word| nibbles(isa, block, 0, word));
+simple!(Q5_0, TensorType::Q5_0, &[0], 2, { ZERO: i32 = 16, FIFTH_BITS: bool = true }, |isa, block, word| {
+    five_bits(isa, block, word)
+});
+simple!(Q5_1, TensorType::Q5_1, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BITS: bool = true }, |isa, block, word| {
+    five_bits(isa, block, word)
+});
+simple!(Q8_0, TensorType::Q8_0, &[0], 2, { SIGNED: bool = true }, |isa, block, word| isa.signed(block.word(isa, word)));
+
+/// The 6-bit scale of group `group` of a `Q4_K` or `Q5_K` block, or its minimum if `high`, times the block's half `high`.
+///
+/// The 12 packed bytes are words 0 to 2: the lower groups' scales, minimums, and both of the upper groups.
+///
+/// # Safety
+/// The block is whole and in bounds, and `group < 8`.
+#[inline(always)]
+unsafe fn packed_scale<S: Simd>(isa: S, block: Block, group: usize, high: usize) -> S::F32 {
+    // SAFETY: the caller vouches for the block.
+    let (unit, low) = unsafe { (block.half(isa, high), block.word(isa, high)) };
+    let six_bits = if group < 4 {
+        isa.shift_right(low, 0, 63)
     } else {
-        let (low, high) = (at(group + 4), group - 4);
-        (low & 15 | at(high) >> 6 << 4, low >> 4 | at(high + 4) >> 6 << 4)
-    }
+        // SAFETY: as above.
+        let upper = isa.shift_right(unsafe { block.word(isa, 2) }, 4 * high as u32, 15);
+        isa.or(upper, isa.shift_left(isa.shift_right(low, 6, 3), 4))
+    };
+    isa.mul(unit, isa.to_f32(isa.byte::<false>(six_bits, group % 4)))
 }
 
-/// The scales of `Q4_K` and `Q5_K`: `d * scale` and `-(dmin * minimum)` for each of 8 groups.
-///
-/// # Safety
-/// The first `LANES` pointers of `rows` are readable for 16 bytes.
-#[inline(always)]
-unsafe fn affine_k_scales<S: Simd>(isa: S, rows: &Rows, out: &mut Scales) {
-    // SAFETY: the caller vouches for the range.
-    let (d, dmin) = unsafe { (halves(isa, rows, 0), halves(isa, rows, 2)) };
-    let dmin = isa.sub(isa.splat(0.0), dmin);
-    for group in 0..8 {
-        let (mut scale, mut minimum) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
-        for lane in 0..S::LANES {
-            // SAFETY: the caller vouches for the range.
-            let (s, m) = unsafe { packed_scale(rows[lane], group) };
-            (scale[lane], minimum[lane]) = (f32::from(s), f32::from(m));
+/// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the integers.
+macro_rules! affine_k {
+    ($name:ident, $type:expr, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
+        pub(super) struct $name;
+
+        impl Format for $name {
+            const TYPE: TensorType = $type;
+            const AFFINE: bool = true;
+            const HALVES: &'static [usize] = &[0, 2];
+            const WORDS: usize = 4;
+
+            #[inline(always)]
+            unsafe fn weights<S: Simd>($isa: S, $block: Block, $group: usize, $word: usize) -> S::Bytes {
+                // SAFETY: the caller vouches for the whole block, and the layout stays inside it.
+                unsafe { $weights }
+            }
+
+            #[inline(always)]
+            unsafe fn scale<S: Simd>(isa: S, block: Block, group: usize) -> S::F32 {
+                // SAFETY: the caller vouches for the whole block.
+                unsafe { packed_scale(isa, block, group, 0) }
+            }
+
+            #[inline(always)]
+            unsafe fn minimum<S: Simd>(isa: S, block: Block, group: usize) -> S::F32 {
+                // SAFETY: the caller vouches for the whole block.
+                isa.sub(isa.splat(0.0), unsafe { packed_scale(isa, block, group, 1) })
+            }
         }
-        isa.store(isa.mul(d, isa.load(&scale)), &mut out.scale[group]);
-        isa.store(isa.mul(dmin, isa.load(&minimum)), &mut out.minimum[group]);
-    }
+    };
 }
 
-pub(super) struct Q4K;
+// The nibbles of two groups share 8 words.
+affine_k!(Q4K, TensorType::Q4K, |isa, block, group, word| {
+    isa.shift_right(block.word(isa, 3 + group / 2 * 8 + word), group as u32 % 2 * 4, 15)
+});
 
-impl Format for Q4K {
-    const TYPE: TensorType = TensorType::Q4K;
-    const AFFINE: bool = true;
-
-    #[inline(always)]
-    unsafe fn unpack<S: Simd>(isa: S, block: *const u8, part: usize) -> S::Bytes {
-        // SAFETY: the nibbles are bytes 16..144; two parts share 32 of them.
-        let packed = unsafe { isa.bytes(block.add(16 + part / 2 * 32)) };
-        isa.shift_right(packed, part as u32 % 2 * 4, 15)
-    }
-
-    #[inline(always)]
-    unsafe fn scales<S: Simd>(isa: S, rows: &Rows, out: &mut Scales) {
-        // SAFETY: the caller vouches for whole blocks.
-        unsafe { affine_k_scales(isa, rows, out) }
-    }
-}
-
-pub(super) struct Q5K;
-
-impl Format for Q5K {
-    const TYPE: TensorType = TensorType::Q5K;
-    const AFFINE: bool = true;
-
-    #[inline(always)]
-    unsafe fn unpack<S: Simd>(isa: S, block: *const u8, part: usize) -> S::Bytes {
-        // SAFETY: the fifth bits are bytes 16..48, bit `part` of each; the nibbles are bytes 48..176.
-        let (fifth, packed) = unsafe { (isa.bytes(block.add(16)), isa.bytes(block.add(48 + part / 2 * 32))) };
-        let low = isa.shift_right(packed, part as u32 % 2 * 4, 15);
-        isa.or(low, isa.shift_left(isa.shift_right(fifth, part as u32, 1), 4))
-    }
-
-    #[inline(always)]
-    unsafe fn scales<S: Simd>(isa: S, rows: &Rows, out: &mut Scales) {
-        // SAFETY: the caller vouches for whole blocks.
-        unsafe { affine_k_scales(isa, rows, out) }
-    }
-}
+// The fifth bits are 8 words, bit `group` of each byte; the nibbles follow as in `Q4_K`.
+affine_k!(Q5K, TensorType::Q5K, |isa, block, group, word| {
+    let low = isa.shift_right(block.word(isa, 11 + group / 2 * 8 + word), group as u32 % 2 * 4, 15);
+    isa.or(low, isa.shift_left(isa.shift_right(block.word(isa, 3 + word), group as u32, 1), 4))
+});
 
 pub(super) struct Q6K;
 
@@ -206,30 +228,41 @@ impl Format for Q6K {
     const TYPE: TensorType = TensorType::Q6K;
     const GROUP: usize = 16;
     const ZERO: i32 = 32;
+    const HALVES: &'static [usize] = &[208];
+    const WORDS: usize = 0;
 
     #[inline(always)]
-    unsafe fn unpack<S: Simd>(isa: S, block: *const u8, part: usize) -> S::Bytes {
-        // Two halves of 128 elements, each of four parts: 64 bytes of nibbles, 32 bytes of upper bits.
-        let (half, part) = (part / 4, part % 4);
-        // SAFETY: the nibbles are bytes 0..128, the upper bits bytes 128..192.
+    unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
+        // Two halves of 128 elements, each of four parts of two groups: 16 words of nibbles, 8 words of upper bits.
+        let (half, part, word) = (group / 8, group / 2 % 4, group % 2 * 4 + word);
+        // SAFETY: the nibbles are words 0..32, the upper bits words 32..48.
         let (packed, upper) =
-            unsafe { (isa.bytes(block.add(half * 64 + part % 2 * 32)), isa.bytes(block.add(128 + half * 32))) };
+            unsafe { (block.word(isa, half * 16 + part % 2 * 8 + word), block.word(isa, 32 + half * 8 + word)) };
         let low = isa.shift_right(packed, part as u32 / 2 * 4, 15);
         isa.or(low, isa.shift_left(isa.shift_right(upper, part as u32 * 2, 3), 4))
     }
 
     #[inline(always)]
-    unsafe fn scales<S: Simd>(isa: S, rows: &Rows, out: &mut Scales) {
-        // SAFETY: the scale of the block is bytes 208..210, the signed scales of its groups are bytes 192..208.
-        unsafe {
-            let d = halves(isa, rows, 208);
-            for group in 0..16 {
-                let mut scale = [0.0; MAX_LANES];
-                for lane in 0..S::LANES {
-                    scale[lane] = f32::from(rows[lane].add(192 + group).cast::<i8>().read());
-                }
-                isa.store(isa.mul(d, isa.load(&scale)), &mut out.scale[group]);
-            }
-        }
+    unsafe fn scale<S: Simd>(isa: S, block: Block, group: usize) -> S::F32 {
+        // SAFETY: the signed scales are words 48..52.
+        let (unit, scales) = unsafe { (block.half(isa, 0), block.word(isa, 48 + group / 4)) };
+        isa.mul(unit, isa.to_f32(isa.byte::<true>(scales, group % 4)))
     }
 }
+
+/// Evaluates `$body` with the type `$format` that `$dtype`, a quantized type, names; `$float` for the others.
+macro_rules! with_format {
+    ($dtype:expr, $format:ident => $body:expr, float => $float:expr) => {
+        with_format!(@ $dtype, $format, $body, $float, Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4K Q5K Q6K)
+    };
+    (@ $dtype:expr, $format:ident, $body:expr, $float:expr, $($name:ident)+) => {
+        match $dtype {
+            $($crate::gguf::TensorType::$name => {
+                type $format = $crate::ops::format::$name;
+                $body
+            })+
+            $crate::gguf::TensorType::F32 | $crate::gguf::TensorType::F16 | $crate::gguf::TensorType::Bf16 => $float,
+        }
+    };
+}
+pub(super) use with_format;

@@ -1,95 +1,17 @@
 //! Matrix products: `Y = X W^T` for weights of any type, several matrices with the same input in one parallel region.
 
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cpu::Isa;
 use crate::gguf::TensorType;
-use crate::quant;
 
 use super::activations::Quantized;
 use super::float::{Bf16, F16, Float, FloatGemm};
-use super::format::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-use super::quantized::{Dot, Gemm, Panel};
+use super::format::{Format, PANEL_ROWS, with_format};
+use super::matrix::Matrix;
+use super::quantized::QuantizedGemm;
 use super::{Exec, Shared};
-
-/// A weight matrix in the bytes of a file: `rows` rows of `cols` elements each.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    dtype: TensorType,
-    rows: usize,
-    cols: usize,
-    row_bytes: usize,
-    bytes: &'a [u8],
-}
-
-impl<'a> Matrix<'a> {
-    /// The matrix in `bytes`; `None` if their number is not that of such a matrix, if it is empty, or if the weights are
-    /// floats at an address that is not aligned for them.
-    pub fn new(dtype: TensorType, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
-        let row_bytes = dtype.row_bytes(cols)?;
-        let fits = rows > 0 && cols > 0 && rows.checked_mul(row_bytes)? == bytes.len();
-        let align = match dtype {
-            TensorType::F32 => 4,
-            TensorType::F16 | TensorType::Bf16 => 2,
-            _ => 1,
-        };
-        let aligned = bytes.as_ptr().addr().is_multiple_of(align);
-        (fits && aligned).then_some(Self { dtype, rows, cols, row_bytes, bytes })
-    }
-
-    /// Rows: the size of the output.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
-    /// Columns: the size of the input.
-    pub fn cols(&self) -> usize {
-        self.cols
-    }
-
-    /// The type of the weights.
-    pub fn dtype(&self) -> TensorType {
-        self.dtype
-    }
-
-    /// The bytes, row after row.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// Bytes of a row.
-    pub fn row_bytes(&self) -> usize {
-        self.row_bytes
-    }
-
-    /// The rows `range` as a matrix of their own.
-    #[must_use]
-    pub fn slice(&self, range: Range<usize>) -> Self {
-        let bytes = &self.bytes[range.start * self.row_bytes..range.end * self.row_bytes];
-        Self { rows: range.len(), bytes, ..*self }
-    }
-
-    /// Decodes all weights to `out`: `[rows][cols]`.
-    ///
-    /// # Panics
-    /// If `out` has another size.
-    pub fn decode(&self, out: &mut [f32]) {
-        quant::decode(self.dtype, self.bytes, out).expect("a matrix has whole blocks, and the output its size");
-    }
-
-    fn is_float(&self) -> bool {
-        matches!(self.dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16)
-    }
-
-    /// The weights as numbers of type `T`, which has the size and at most the alignment of the matrix's float type.
-    fn floats<T: Float>(&self) -> &'a [T] {
-        // SAFETY: `Float` types are plain numbers, valid for every bit pattern, and `align_to` splits off what is not
-        // aligned (nothing: `new` has checked).
-        unsafe { self.bytes.align_to().1 }
-    }
-}
 
 /// One matrix of a parallel region and where its results go: `[count][rows]`.
 #[derive(Debug)]
@@ -105,21 +27,22 @@ pub struct Product<'a> {
 /// Quantized weights meet 8-bit activations (`scratch`), float weights the floats themselves.
 ///
 /// # Panics
-/// If a matrix has another number of columns than `size`, or an output another size than `count * rows`.
+/// If a matrix has another number of columns than `size`, is not ready ([`Matrix::is_ready`]), or an output has another size
+/// than `count * rows`.
 pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, products: &mut [Product<'_>]) {
     let count = x.len() / size;
-    for product in products.iter() {
-        assert_eq!(product.matrix.cols, size, "a product's matrix must fit its input");
-        assert_eq!(product.out.len(), count * product.matrix.rows, "a product's output must fit its matrix");
+    for Product { matrix, out } in products.iter() {
+        assert_eq!(matrix.cols(), size, "a product's matrix must fit its input");
+        assert_eq!(out.len(), count * matrix.rows(), "a product's output must fit its matrix");
+        assert!(matrix.is_ready(), "a product's quantized matrix must be packed");
     }
     if products.iter().any(|product| !product.matrix.is_float()) {
         scratch.fill(exec, x, size);
     }
     let scratch: &Quantized = scratch;
-    let lanes = exec.isa.lanes();
-    let groups: usize = products.iter().map(|product| product.matrix.rows.div_ceil(lanes)).sum();
-    let chunk = groups.div_ceil(exec.pool.threads() * CHUNKS_PER_THREAD);
-    let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, lanes, chunk)).collect();
+    let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
+    let chunk = panels.div_ceil(exec.pool.threads() * CHUNKS_PER_THREAD);
+    let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
     let isa = exec.isa;
     exec.pool.run(jobs.len(), |i| jobs[i].run(isa, x, scratch));
 }
@@ -127,68 +50,50 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
 /// Enough that a slow core does not hold the others up, few enough that claiming them costs nothing.
 const CHUNKS_PER_THREAD: usize = 6;
 
-/// One task of a region: some groups of `LANES` rows of one matrix.
+/// Panels of rows: what the work is divided by.
+fn panels(matrix: &Matrix<'_>) -> usize {
+    matrix.panel_rows().end.div_ceil(PANEL_ROWS)
+}
+
+/// One task of a region: some panels of one matrix.
 struct Job<'a> {
     matrix: Matrix<'a>,
-    groups: Range<usize>,
+    panels: Range<usize>,
     out: Shared<f32>,
 }
 
-fn jobs<'a>(product: &mut Product<'a>, lanes: usize, chunk: usize) -> impl Iterator<Item = Job<'a>> + use<'a> {
+fn jobs<'a>(product: &mut Product<'a>, chunk: usize) -> impl Iterator<Item = Job<'a>> + use<'a> {
     let (matrix, out) = (product.matrix, Shared::new(product.out));
-    let groups = matrix.rows.div_ceil(lanes);
-    (0..groups).step_by(chunk).map(move |first| Job { matrix, groups: first..groups.min(first + chunk), out })
-}
-
-thread_local! {
-    /// The panel of this thread, so that it is allocated once.
-    static PANEL: RefCell<Panel> = RefCell::default();
+    let panels = panels(&matrix);
+    (0..panels).step_by(chunk).map(move |first| Job { matrix, panels: first..panels.min(first + chunk), out })
 }
 
 impl Job<'_> {
     fn run(&self, isa: Isa, x: &[f32], quantized: &Quantized) {
-        match self.matrix.dtype {
-            TensorType::F32 => self.float::<f32>(isa, x),
+        with_format!(self.matrix.dtype(), F => self.quantized::<F>(isa, quantized), float => match self.matrix.dtype() {
             TensorType::F16 => self.float::<F16>(isa, x),
             TensorType::Bf16 => self.float::<Bf16>(isa, x),
-            TensorType::Q8_0 => self.quantized::<Q8_0>(isa, quantized),
-            TensorType::Q4_0 => self.quantized::<Q4_0>(isa, quantized),
-            TensorType::Q4_1 => self.quantized::<Q4_1>(isa, quantized),
-            TensorType::Q5_0 => self.quantized::<Q5_0>(isa, quantized),
-            TensorType::Q5_1 => self.quantized::<Q5_1>(isa, quantized),
-            TensorType::Q4K => self.quantized::<Q4K>(isa, quantized),
-            TensorType::Q5K => self.quantized::<Q5K>(isa, quantized),
-            TensorType::Q6K => self.quantized::<Q6K>(isa, quantized),
-        }
+            _ => self.float::<f32>(isa, x),
+        });
     }
 
     fn float<T: Float>(&self, isa: Isa, x: &[f32]) {
-        let rows = self.groups.start * isa.lanes()..self.matrix.rows.min(self.groups.end * isa.lanes());
+        let rows = self.panels.start * PANEL_ROWS..self.matrix.rows().min(self.panels.end * PANEL_ROWS);
         isa.dispatch(FloatGemm { matrix: self.matrix, weights: self.matrix.floats::<T>(), x, rows, out: self.out });
     }
 
     fn quantized<F: Format>(&self, isa: Isa, x: &Quantized) {
-        let (matrix, groups, out) = (self.matrix, self.groups.clone(), self.out);
-        if x.count() <= DOT_COLUMNS {
-            for column in 0..x.count() {
-                let (groups, x) = (groups.clone(), x.column(column));
-                isa.dispatch(Dot::<F> { matrix, x, column, groups, out, format: PhantomData });
-            }
-        } else {
-            PANEL.with_borrow_mut(|panel| {
-                isa.dispatch(Gemm::<F> { matrix, x, groups, out, panel, format: PhantomData });
-            });
-        }
+        let (matrix, panels, out) = (self.matrix, self.panels.clone(), self.out);
+        isa.dispatch(QuantizedGemm::<F> { matrix, x, panels, out, format: PhantomData });
     }
 }
-
-/// Up to so many columns, unpacking a panel costs more than reading the weights again.
-const DOT_COLUMNS: usize = 2;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::Pool;
+    use crate::ops::Panels;
+    use crate::quant;
 
     const TYPES: [TensorType; 11] = [
         TensorType::F32,
@@ -237,7 +142,9 @@ mod tests {
     ) -> Vec<f32> {
         // SAFETY: `len` bytes of the buffer were written.
         let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
-        let matrix = Matrix::new(dtype, rows, cols, bytes).unwrap();
+        let plain = Matrix::new(dtype, rows, cols, bytes).unwrap();
+        let panels = (!plain.is_ready()).then(|| Panels::new(&plain).unwrap());
+        let matrix = panels.as_ref().map_or(plain, Panels::matrix);
         let mut out = vec![f32::NAN; x.len() / cols * rows];
         let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
         matmul(&mut exec, x, cols, &mut Quantized::default(), &mut [Product { matrix, out: &mut out }]);

@@ -5,9 +5,12 @@
 
 mod activations;
 mod attention;
+mod cache;
 mod float;
 mod format;
 mod matmul;
+mod matrix;
+mod panel;
 mod quantized;
 mod rope;
 mod vector;
@@ -15,8 +18,10 @@ mod vector;
 use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
-pub use attention::{KvHeads, KvLayer, POSITION_BLOCK, attend};
-pub use matmul::{Matrix, Product, matmul};
+pub use attention::{KvHeads, attend, attention_bytes};
+pub use cache::KvLayer;
+pub use matmul::{Product, matmul};
+pub use matrix::{Matrix, Panels};
 pub use rope::{RopePairing, RopeTable, rotate};
 pub use vector::{add, rms_norm, silu, softmax, swiglu};
 

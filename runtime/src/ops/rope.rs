@@ -1,5 +1,7 @@
 //! Rotary position embedding (Su et al. 2021, arXiv 2104.09864).
 
+use crate::memory::{self, OutOfMemory};
+
 /// Which two elements of a head are rotated together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopePairing {
@@ -31,6 +33,15 @@ impl RopeTable {
                 self.sin.push(sin);
             }
         }
+    }
+
+    /// Makes room for `count` positions of `half` frequencies.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`] if it cannot be had.
+    pub fn reserve(&mut self, half: usize, count: usize) -> Result<(), OutOfMemory> {
+        memory::reserve(&mut self.cos, half * count)?;
+        memory::reserve(&mut self.sin, half * count)
     }
 
     /// Positions in the table.

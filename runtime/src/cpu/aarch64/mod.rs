@@ -5,16 +5,17 @@
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s16,
-    vcombine_u8, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdup_n_u8, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8,
-    vfmaq_f32, vget_high_s8, vget_low_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16,
-    vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8,
-    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vrndnq_f32, vshlq_n_s32,
-    vshlq_n_u32, vshlq_u8, vshrq_n_u8, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vtstq_u8,
+    vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
+    vget_high_s8, vget_low_s8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8, vmulq_f32,
+    vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u32_u8,
+    vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32,
+    vsubq_f32,
 };
 use std::arch::asm;
 
 use super::isa::{Neon, NeonDot};
-use super::simd::{Kernel, MAX_LANES, Simd};
+use super::simd::{Kernel, Simd};
 
 const LANES: usize = 4;
 
@@ -50,13 +51,12 @@ macro_rules! neon {
     ($token:ty, $dot:ident) => {
         impl Simd for $token {
             const LANES: usize = LANES;
-            const COLUMNS: usize = 8;
+            const TILE: usize = 8;
             const SIGNED_ZERO: i32 = 0;
 
             type F32 = float32x4_t;
             type I32 = int32x4_t;
-            type Bytes = [uint8x16_t; 2];
-            type Partial = [int32x4_t; 2];
+            type Bytes = uint8x16_t;
 
             #[inline(always)]
             fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -191,93 +191,49 @@ macro_rules! neon {
             }
 
             #[inline(always)]
-            unsafe fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: *const u8, x: *const i8) -> int32x4_t {
-                // SAFETY: see the head of the file; the caller vouches for both ranges. Unsigned weights are at most
-                // 127, so they are the same number as signed bytes.
+            unsafe fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: uint8x16_t, x: *const i8) -> int32x4_t {
+                // SAFETY: see the head of the file; the caller vouches for the range. Unsigned weights are at most 127,
+                // so they are the same number as signed bytes.
                 unsafe {
                     let x = vreinterpretq_s8_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned()));
-                    $dot(acc, vreinterpretq_s8_u8(vld1q_u8(weights)), x)
+                    $dot(acc, vreinterpretq_s8_u8(weights), x)
                 }
             }
 
             #[inline(always)]
-            unsafe fn bytes(self, from: *const u8) -> Self::Bytes {
+            unsafe fn bytes(self, from: *const u8) -> uint8x16_t {
                 // SAFETY: see the head of the file; the caller vouches for the range.
-                unsafe { [vld1q_u8(from), vld1q_u8(from.add(16))] }
+                unsafe { vld1q_u8(from) }
             }
             #[inline(always)]
-            unsafe fn nibbles(self, from: *const u8) -> Self::Bytes {
-                // SAFETY: see the head of the file; the caller vouches for the range.
-                unsafe {
-                    let packed = vld1q_u8(from);
-                    [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)]
-                }
-            }
-            #[inline(always)]
-            fn bits(self, bits: u32, value: u8) -> Self::Bytes {
-                const OWN_BIT: [u8; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
-                let own_byte = bits.to_le_bytes();
-                // SAFETY: see the head of the file; the table has 8 bytes.
-                unsafe {
-                    let own_bit = vcombine_u8(vld1_u8(OWN_BIT.as_ptr()), vld1_u8(OWN_BIT.as_ptr()));
-                    let first = vcombine_u8(vdup_n_u8(own_byte[0]), vdup_n_u8(own_byte[1]));
-                    let last = vcombine_u8(vdup_n_u8(own_byte[2]), vdup_n_u8(own_byte[3]));
-                    let value = vdupq_n_u8(value);
-                    [vandq_u8(vtstq_u8(first, own_bit), value), vandq_u8(vtstq_u8(last, own_bit), value)]
-                }
-            }
-            #[inline(always)]
-            fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes {
+            fn shift_right(self, x: uint8x16_t, shift: u32, mask: u8) -> uint8x16_t {
                 // SAFETY: see the head of the file.
-                unsafe {
-                    let (shift, mask) = (vdupq_n_s8(-(shift as i8)), vdupq_n_u8(mask));
-                    [vandq_u8(vshlq_u8(x[0], shift), mask), vandq_u8(vshlq_u8(x[1], shift), mask)]
-                }
+                unsafe { vandq_u8(vshlq_u8(x, vdupq_n_s8(-(shift as i8))), vdupq_n_u8(mask)) }
             }
             #[inline(always)]
-            fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes {
+            fn shift_left(self, x: uint8x16_t, shift: u32) -> uint8x16_t {
                 // SAFETY: see the head of the file.
-                unsafe {
-                    let shift = vdupq_n_s8(shift as i8);
-                    [vshlq_u8(x[0], shift), vshlq_u8(x[1], shift)]
-                }
+                unsafe { vshlq_u8(x, vdupq_n_s8(shift as i8)) }
             }
             #[inline(always)]
-            fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+            fn or(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
                 // SAFETY: see the head of the file.
-                unsafe { [vorrq_u8(a[0], b[0]), vorrq_u8(a[1], b[1])] }
+                unsafe { vorrq_u8(a, b) }
             }
             #[inline(always)]
-            fn signed(self, x: Self::Bytes) -> Self::Bytes {
+            fn signed(self, x: uint8x16_t) -> uint8x16_t {
                 x
             }
             #[inline(always)]
-            fn store_bytes(self, x: Self::Bytes, to: &mut [u8; 32]) {
-                // SAFETY: see the head of the file; the array has 32 bytes.
-                unsafe {
-                    vst1q_u8(to.as_mut_ptr(), x[0]);
-                    vst1q_u8(to.as_mut_ptr().add(16), x[1]);
-                }
-            }
-            #[inline(always)]
-            fn dot32<const SIGNED: bool>(self, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial {
+            fn byte<const SIGNED: bool>(self, x: uint8x16_t, i: usize) -> int32x4_t {
                 // SAFETY: see the head of the file.
                 unsafe {
-                    let zero = vdupq_n_s32(0);
-                    [
-                        $dot(zero, vreinterpretq_s8_u8(weights[0]), vreinterpretq_s8_u8(x[0])),
-                        $dot(zero, vreinterpretq_s8_u8(weights[1]), vreinterpretq_s8_u8(x[1])),
-                    ]
-                }
-            }
-            #[inline(always)]
-            fn reduce(self, p: &[Self::Partial; MAX_LANES]) -> [int32x4_t; 2] {
-                // SAFETY: see the head of the file.
-                unsafe {
-                    [
-                        vpaddq_s32(vpaddq_s32(p[0][0], p[1][0]), vpaddq_s32(p[2][0], p[3][0])),
-                        vpaddq_s32(vpaddq_s32(p[0][1], p[1][1]), vpaddq_s32(p[2][1], p[3][1])),
-                    ]
+                    let top = vshlq_u32(vreinterpretq_u32_u8(x), vdupq_n_s32(24 - 8 * i as i32));
+                    if SIGNED {
+                        vshrq_n_s32::<24>(vreinterpretq_s32_u32(top))
+                    } else {
+                        vreinterpretq_s32_u32(vshrq_n_u32::<24>(top))
+                    }
                 }
             }
         }

@@ -4,56 +4,23 @@
 //! writes memory has a length check above it or takes over its caller's contract.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_max_ps, _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_srli_epi16, _mm_storel_epi64,
-    _mm_storeu_si128, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cmpeq_epi8, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
-    _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_hadd_epi32,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_permute2x128_si256, _mm256_round_ps, _mm256_set_m128i, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_sign_epi8,
-    _mm256_sll_epi16, _mm256_slli_epi32, _mm256_srl_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
+    __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_movehl_ps,
+    _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepi32_ps,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32,
+    _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use crate::cpu::isa::Avx2;
-use crate::cpu::simd::{Kernel, MAX_LANES, Simd};
+use crate::cpu::simd::{Kernel, Simd};
 
 const LANES: usize = 8;
 
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
-
-/// The sums of the low and of the high halves of `p[at..at + 8]`, one lane each.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn reduce8(p: &[__m256i; MAX_LANES], at: usize) -> [__m256i; 2] {
-    let quad = |i: usize| _mm256_hadd_epi32(_mm256_hadd_epi32(p[i], p[i + 1]), _mm256_hadd_epi32(p[i + 2], p[i + 3]));
-    let (first, last) = (quad(at), quad(at + 4));
-    [_mm256_permute2x128_si256::<0x20>(first, last), _mm256_permute2x128_si256::<0x31>(first, last)]
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn nibbles(packed: __m128i) -> __m256i {
-    _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed), _mm256_set1_epi8(15))
-}
-
-/// `value` where the bit of that number is set: each byte looks at its own bit of its own byte of `bits`.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn bits(bits: u32, value: u8) -> __m256i {
-    let own_byte = _mm256_setr_epi64x(0, 0x0101_0101_0101_0101, 0x0202_0202_0202_0202, 0x0303_0303_0303_0303);
-    let own_bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
-    let spread = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), own_byte);
-    let set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, own_bit), own_bit);
-    _mm256_and_si256(set, _mm256_set1_epi8(value as i8))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn shift_right(x: __m256i, shift: u32, mask: u8) -> __m256i {
-    _mm256_and_si256(_mm256_srl_epi16(x, _mm_cvtsi32_si128(shift as i32)), _mm256_set1_epi8(mask as i8))
-}
 
 /// Sums of four neighbouring products. Unsigned weights are at most 127, so that two products fit 16 bits; signed ones
 /// hand their sign to `x`.
@@ -70,13 +37,12 @@ fn products<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
 
 impl Simd for Avx2 {
     const LANES: usize = LANES;
-    const COLUMNS: usize = 4;
+    const TILE: usize = 4;
     const SIGNED_ZERO: i32 = 0;
 
     type F32 = __m256;
     type I32 = __m256i;
     type Bytes = __m256i;
-    type Partial = __m256i;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -215,11 +181,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot4<const SIGNED: bool>(self, acc: __m256i, weights: *const u8, x: *const i8) -> __m256i {
-        // SAFETY: see the head of the file; the caller vouches for both ranges.
+    unsafe fn dot4<const SIGNED: bool>(self, acc: __m256i, weights: __m256i, x: *const i8) -> __m256i {
+        // SAFETY: see the head of the file; the caller vouches for the range.
         unsafe {
             let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
-            _mm256_add_epi32(acc, products::<SIGNED>(_mm256_loadu_si256(weights.cast()), x))
+            _mm256_add_epi32(acc, products::<SIGNED>(weights, x))
         }
     }
 
@@ -229,24 +195,17 @@ impl Simd for Avx2 {
         unsafe { _mm256_loadu_si256(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn nibbles(self, from: *const u8) -> __m256i {
-        // SAFETY: see the head of the file; the caller vouches for the range.
-        unsafe { nibbles(_mm_loadu_si128(from.cast())) }
-    }
-    #[inline(always)]
-    fn bits(self, mask: u32, value: u8) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { bits(mask, value) }
-    }
-    #[inline(always)]
     fn shift_right(self, x: __m256i, shift: u32, mask: u8) -> __m256i {
         // SAFETY: see the head of the file.
-        unsafe { shift_right(x, shift, mask) }
+        unsafe {
+            let shifted = _mm256_srlv_epi32(x, _mm256_set1_epi32(shift as i32));
+            _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8))
+        }
     }
     #[inline(always)]
     fn shift_left(self, x: __m256i, shift: u32) -> __m256i {
         // SAFETY: see the head of the file.
-        unsafe { _mm256_sll_epi16(x, _mm_cvtsi32_si128(shift as i32)) }
+        unsafe { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
     }
     #[inline(always)]
     fn or(self, a: __m256i, b: __m256i) -> __m256i {
@@ -258,18 +217,11 @@ impl Simd for Avx2 {
         x
     }
     #[inline(always)]
-    fn store_bytes(self, x: __m256i, to: &mut [u8; 32]) {
-        // SAFETY: see the head of the file; the array has 32 bytes.
-        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), x) }
-    }
-    #[inline(always)]
-    fn dot32<const SIGNED: bool>(self, weights: __m256i, x: __m256i) -> __m256i {
+    fn byte<const SIGNED: bool>(self, x: __m256i, i: usize) -> __m256i {
         // SAFETY: see the head of the file.
-        unsafe { products::<SIGNED>(weights, x) }
-    }
-    #[inline(always)]
-    fn reduce(self, partials: &[__m256i; MAX_LANES]) -> [__m256i; 2] {
-        // SAFETY: see the head of the file.
-        unsafe { reduce8(partials, 0) }
+        unsafe {
+            let top = _mm256_sllv_epi32(x, _mm256_set1_epi32(24 - 8 * i as i32));
+            if SIGNED { _mm256_srai_epi32::<24>(top) } else { _mm256_srli_epi32::<24>(top) }
+        }
     }
 }

@@ -1,42 +1,34 @@
-//! AVX-512 with the byte dot product (VNNI): sixteen rows at once. What works on 32 bytes is AVX2's.
+//! AVX-512 with the byte dot product (VNNI): sixteen rows at once.
 //!
 //! SAFETY of every block below: the token `Avx512Vnni` exists only on a processor that has these instructions; what
 //! reads or writes memory has a length check above it or takes over its caller's contract.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_storeu_si128, _mm256_dpbusd_epi32,
-    _mm256_loadu_si256, _mm256_or_si256, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_sll_epi16, _mm256_storeu_si256,
-    _mm256_xor_si256, _mm512_abs_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castsi256_si512, _mm512_castsi512_ps,
-    _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_cvtps_ph,
-    _mm512_cvtsepi32_epi8, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_inserti64x4, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_max_ps, _mm512_mul_ps, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, __m512i, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_cvtps_ph, _mm512_cvtsepi32_epi8, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_srlv_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_xor_si512,
 };
 
-use super::avx2;
 use crate::cpu::isa::Avx512Vnni;
-use crate::cpu::simd::{Kernel, MAX_LANES, Simd};
+use crate::cpu::simd::{Kernel, Simd};
 
 const LANES: usize = 16;
 
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn join(low: __m256i, high: __m256i) -> __m512i {
-    _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
-}
-
 impl Simd for Avx512Vnni {
     const LANES: usize = LANES;
-    const COLUMNS: usize = 8;
+    const TILE: usize = 8;
     const SIGNED_ZERO: i32 = 128;
 
     type F32 = __m512;
     type I32 = __m512i;
-    type Bytes = __m256i;
-    type Partial = __m256i;
+    type Bytes = __m512i;
 
     #[inline(always)]
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -163,65 +155,45 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
-    unsafe fn dot4<const SIGNED: bool>(self, acc: __m512i, weights: *const u8, x: *const i8) -> __m512i {
-        // SAFETY: see the head of the file; the caller vouches for both ranges.
-        unsafe {
-            let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
-            _mm512_dpbusd_epi32(acc, _mm512_loadu_si512(weights.cast()), x)
-        }
+    unsafe fn dot4<const SIGNED: bool>(self, acc: __m512i, weights: __m512i, x: *const i8) -> __m512i {
+        // SAFETY: see the head of the file; the caller vouches for the range.
+        unsafe { _mm512_dpbusd_epi32(acc, weights, _mm512_set1_epi32(x.cast::<i32>().read_unaligned())) }
     }
 
     #[inline(always)]
-    unsafe fn bytes(self, from: *const u8) -> __m256i {
+    unsafe fn bytes(self, from: *const u8) -> __m512i {
         // SAFETY: see the head of the file; the caller vouches for the range.
-        unsafe { _mm256_loadu_si256(from.cast()) }
+        unsafe { _mm512_loadu_si512(from.cast()) }
     }
     #[inline(always)]
-    unsafe fn nibbles(self, from: *const u8) -> __m256i {
-        // SAFETY: see the head of the file; the caller vouches for the range.
-        unsafe { avx2::nibbles(_mm_loadu_si128(from.cast())) }
-    }
-    #[inline(always)]
-    fn bits(self, mask: u32, value: u8) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { avx2::bits(mask, value) }
-    }
-    #[inline(always)]
-    fn shift_right(self, x: __m256i, shift: u32, mask: u8) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { avx2::shift_right(x, shift, mask) }
-    }
-    #[inline(always)]
-    fn shift_left(self, x: __m256i, shift: u32) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_sll_epi16(x, _mm_cvtsi32_si128(shift as i32)) }
-    }
-    #[inline(always)]
-    fn or(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_or_si256(a, b) }
-    }
-    #[inline(always)]
-    fn signed(self, x: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_xor_si256(x, _mm256_set1_epi8(-128)) }
-    }
-    #[inline(always)]
-    fn store_bytes(self, x: __m256i, to: &mut [u8; 32]) {
-        // SAFETY: see the head of the file; the array has 32 bytes.
-        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), x) }
-    }
-    #[inline(always)]
-    fn dot32<const SIGNED: bool>(self, weights: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_dpbusd_epi32(_mm256_setzero_si256(), weights, x) }
-    }
-    #[inline(always)]
-    fn reduce(self, partials: &[__m256i; MAX_LANES]) -> [__m512i; 2] {
+    fn shift_right(self, x: __m512i, shift: u32, mask: u8) -> __m512i {
         // SAFETY: see the head of the file.
         unsafe {
-            let ([low0, high0], [low1, high1]) = (avx2::reduce8(partials, 0), avx2::reduce8(partials, 8));
-            [join(low0, low1), join(high0, high1)]
+            let shifted = _mm512_srlv_epi32(x, _mm512_set1_epi32(shift as i32));
+            _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
+        }
+    }
+    #[inline(always)]
+    fn shift_left(self, x: __m512i, shift: u32) -> __m512i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
+    }
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm512_or_si512(a, b) }
+    }
+    #[inline(always)]
+    fn signed(self, x: __m512i) -> __m512i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm512_xor_si512(x, _mm512_set1_epi8(-128)) }
+    }
+    #[inline(always)]
+    fn byte<const SIGNED: bool>(self, x: __m512i, i: usize) -> __m512i {
+        // SAFETY: see the head of the file.
+        unsafe {
+            let top = _mm512_sllv_epi32(x, _mm512_set1_epi32(24 - 8 * i as i32));
+            if SIGNED { _mm512_srai_epi32::<24>(top) } else { _mm512_srli_epi32::<24>(top) }
         }
     }
 }

@@ -1,0 +1,363 @@
+//! The cache of keys and values of one layer, in half precision.
+//!
+//! It grows in chunks, which sequences with a common beginning share. A chunk has a quarter of the positions before it, 64
+//! to 1024: a short text takes little memory, and a long one is read in long runs, which the memory's own prefetching
+//! likes. A sequence that writes where a chunk is shared goes on in a chunk of its own,
+//! from the last multiple of 64 positions.
+//!
+//! In a chunk, keys are stored in blocks of 16 positions, transposed (`[block][element][position]`), so that a vector holds
+//! one element of many positions. Values are stored position by position.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::memory::{self, OutOfMemory};
+
+use super::KvHeads;
+
+/// Positions of a block of keys; also what the size of a value's row is rounded up to.
+pub(super) const POSITION_BLOCK: usize = 16;
+
+/// Positions that chunks begin and end at multiples of.
+const CHUNK: usize = 64;
+
+/// Positions of the largest chunk.
+const LARGEST: usize = 1024;
+
+/// The cached keys and values of one layer, IEEE binary16 bits. A clone shares the chunks.
+#[derive(Clone, Debug)]
+pub struct KvLayer {
+    shape: KvHeads,
+    runs: Vec<Run>,
+}
+
+/// The positions from `start` to the next run, or for the last one to the end of its chunk.
+#[derive(Clone, Debug)]
+struct Run {
+    start: usize,
+    chunk: Arc<Chunk>,
+}
+
+/// Keys and values of `size` positions.
+#[derive(Debug)]
+struct Chunk {
+    size: usize,
+    /// `[kv_heads][size / 16][head_dim][16]`
+    keys: Vec<u16>,
+    /// `[kv_heads][size][value_width]`
+    values: Vec<u16>,
+}
+
+/// A run as attention reads it: of one head, and no longer than the positions attended to.
+#[derive(Clone, Copy)]
+pub(super) struct Piece<'a> {
+    pub(super) positions: usize,
+    /// Whole blocks: `[positions / 16, rounded up][head_dim][16]`
+    pub(super) keys: &'a [u16],
+    /// `[positions][value_width]`
+    pub(super) values: &'a [u16],
+}
+
+impl Chunk {
+    fn new(shape: KvHeads, size: usize) -> Result<Self, OutOfMemory> {
+        let positions = shape.kv_heads * size;
+        let keys = memory::filled(0, positions * shape.head_dim)?;
+        Ok(Self { size, keys, values: memory::filled(0, positions * shape.value_width())? })
+    }
+
+    /// Where the elements of the key and of the value of the `position`-th position are: `[kv_heads * head_dim]`.
+    fn places(&self, shape: KvHeads, position: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (size, dim, width) = (self.size, shape.head_dim, shape.value_width());
+        let (block, lane) = (position / POSITION_BLOCK * POSITION_BLOCK, position % POSITION_BLOCK);
+        (0..shape.kv_heads).flat_map(move |head| {
+            let (key, value) = ((head * size + block) * dim + lane, (head * size + position) * width);
+            (0..dim).map(move |i| (key + i * POSITION_BLOCK, value + i))
+        })
+    }
+
+    fn load(&self, shape: KvHeads, position: usize, bits: &mut [u16]) {
+        let (keys, values) = bits.split_at_mut(bits.len() / 2);
+        for ((to_key, to_value), (key, value)) in keys.iter_mut().zip(values).zip(self.places(shape, position)) {
+            (*to_key, *to_value) = (self.keys[key], self.values[value]);
+        }
+    }
+
+    fn store(&mut self, shape: KvHeads, position: usize, bits: impl Fn(usize) -> (u16, u16)) {
+        for (i, (key, value)) in self.places(shape, position).enumerate() {
+            (self.keys[key], self.values[value]) = bits(i);
+        }
+    }
+}
+
+impl Run {
+    fn end(&self) -> usize {
+        self.start + self.chunk.size
+    }
+
+    /// Whether no other sequence has this chunk. If so, none will get it but from this one.
+    fn is_own(&self) -> bool {
+        Arc::strong_count(&self.chunk) == 1
+    }
+}
+
+impl KvLayer {
+    /// An empty cache.
+    pub fn new(shape: KvHeads) -> Self {
+        Self { shape, runs: Vec::new() }
+    }
+
+    /// Bytes of a cache for `positions` positions.
+    pub fn bytes_for(shape: KvHeads, positions: usize) -> usize {
+        let width = shape.kv_heads * (shape.head_dim + shape.value_width()) * size_of::<u16>();
+        positions.checked_next_multiple_of(CHUNK).map_or(usize::MAX, |n| n.saturating_mul(width))
+    }
+
+    /// Bytes of this cache, those it shares included.
+    pub fn bytes(&self) -> usize {
+        self.runs.iter().map(|run| Self::bytes_for(self.shape, run.chunk.size)).sum()
+    }
+
+    /// Bytes that [`KvLayer::reserve`] will add.
+    pub fn bytes_missing(&self, positions: Range<usize>, most: usize) -> usize {
+        self.missing(positions, most).iter().map(|&(_, size)| Self::bytes_for(self.shape, size)).sum()
+    }
+
+    /// Starts and sizes of the chunks that are missing for `positions`. Whoever shares a chunk shares those before it too: if
+    /// the one at the first position is this cache's own, so are those after it.
+    fn missing(&self, positions: Range<usize>, most: usize) -> Vec<(usize, usize)> {
+        let at_first = self.runs.iter().rfind(|run| run.start <= positions.start);
+        let mut start = match at_first.filter(|run| positions.start < run.end() && !run.is_own()) {
+            Some(_) => positions.start / CHUNK * CHUNK,
+            None => self.runs.last().map_or(0, Run::end),
+        };
+        let mut missing = Vec::new();
+        while start < positions.end {
+            let size = size_at(start, most);
+            missing.push((start, size));
+            start += size;
+        }
+        missing
+    }
+
+    /// Makes room for `positions`, which follow what is stored, in chunks of this cache's own. There will never be more than
+    /// `most` positions.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; what is stored before stays.
+    pub fn reserve(&mut self, positions: Range<usize>, most: usize) -> Result<(), OutOfMemory> {
+        for (start, size) in self.missing(positions.clone(), most) {
+            let mut chunk = Chunk::new(self.shape, size)?;
+            self.copy(start..positions.start, &mut chunk)?;
+            self.truncate(start);
+            self.runs.push(Run { start, chunk: Arc::new(chunk) });
+        }
+        Ok(())
+    }
+
+    /// Copies what is stored at `positions` to the beginning of `chunk`.
+    fn copy(&self, positions: Range<usize>, chunk: &mut Chunk) -> Result<(), OutOfMemory> {
+        let mut bits = memory::filled(0, 2 * self.shape.kv_heads * self.shape.head_dim)?;
+        for (i, position) in positions.enumerate() {
+            self.load(position, &mut bits);
+            let (key, value) = bits.split_at(bits.len() / 2);
+            chunk.store(self.shape, i, |i| (key[i], value[i]));
+        }
+        Ok(())
+    }
+
+    /// Lets go of the chunks that hold none of the first `positions` positions.
+    pub fn truncate(&mut self, positions: usize) {
+        self.runs.truncate(self.runs.partition_point(|run| run.start < positions));
+    }
+
+    /// Stores keys and values (`[n][kv_heads * head_dim]` each) of the positions from `first` on.
+    ///
+    /// # Panics
+    /// If they were not reserved.
+    pub fn store(&mut self, first: usize, keys: &[f32], values: &[f32]) {
+        let width = self.shape.kv_heads * self.shape.head_dim;
+        let bits = |x: f32| half::f16::from_f32(x).to_bits();
+        for (position, (key, value)) in (first..).zip(keys.chunks_exact(width).zip(values.chunks_exact(width))) {
+            self.place(position, |i| (bits(key[i]), bits(value[i])));
+        }
+    }
+
+    /// Stores the key and the value of `position` as they were [loaded](Self::load): `[2][kv_heads * head_dim]`.
+    ///
+    /// # Panics
+    /// If it was not reserved.
+    pub fn store_bits(&mut self, position: usize, bits: &[u16]) {
+        let (key, value) = bits.split_at(bits.len() / 2);
+        self.place(position, |i| (key[i], value[i]));
+    }
+
+    fn place(&mut self, position: usize, bits: impl Fn(usize) -> (u16, u16)) {
+        let index = self.run_at(position);
+        let Run { start, chunk } = &mut self.runs[index];
+        let chunk = Arc::get_mut(chunk).expect("a position is reserved before it is stored");
+        chunk.store(self.shape, position - *start, bits);
+    }
+
+    /// The key and the value of a stored position: `[2][kv_heads * head_dim]`.
+    pub fn load(&self, position: usize, bits: &mut [u16]) {
+        let run = &self.runs[self.run_at(position)];
+        run.chunk.load(self.shape, position - run.start, bits);
+    }
+
+    fn run_at(&self, position: usize) -> usize {
+        self.runs.partition_point(|run| run.start <= position) - 1
+    }
+
+    /// The heads.
+    pub(super) fn shape(&self) -> KvHeads {
+        self.shape
+    }
+
+    /// The first `length` positions of a head.
+    #[inline]
+    pub(super) fn pieces(&self, head: usize, length: usize) -> impl Iterator<Item = Piece<'_>> + Clone {
+        let (dim, width) = (self.shape.head_dim, self.shape.value_width());
+        let runs = self.runs.iter().take_while(move |run| run.start < length).enumerate();
+        runs.map(move |(i, Run { start, chunk })| {
+            let end = self.runs.get(i + 1).map_or(length, |next| next.start.min(length));
+            let (positions, padded) = (end - start, (end - start).next_multiple_of(POSITION_BLOCK));
+            Piece {
+                positions,
+                keys: &chunk.keys[head * chunk.size * dim..][..padded * dim],
+                values: &chunk.values[head * chunk.size * width..][..positions * width],
+            }
+        })
+    }
+}
+
+/// The size of a chunk that begins at `start`, where there are `most` positions.
+fn size_at(start: usize, most: usize) -> usize {
+    let wanted = (start / 4).clamp(CHUNK, LARGEST).next_multiple_of(CHUNK);
+    let left = most.saturating_sub(start).max(1).div_ceil(CHUNK).saturating_mul(CHUNK);
+    wanted.min(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: KvHeads = KvHeads { heads: 2, kv_heads: 2, head_dim: 20 };
+    const WIDTH: usize = 40;
+
+    /// Keys or values of `positions`, different for each `seed`.
+    fn wave(positions: usize, seed: usize) -> Vec<f32> {
+        (0..positions * WIDTH).map(|i| (i * seed % 101) as f32).collect()
+    }
+
+    fn cache(positions: usize) -> KvLayer {
+        let mut cache = KvLayer::new(SMALL);
+        fill(&mut cache, 0..positions, 37);
+        cache
+    }
+
+    fn fill(cache: &mut KvLayer, positions: Range<usize>, seed: usize) {
+        cache.reserve(positions.clone(), 10_000).unwrap();
+        cache.store(positions.start, &wave(positions.len(), seed), &wave(positions.len(), seed + 1));
+    }
+
+    /// The bits of positions.
+    fn bits(cache: &KvLayer, positions: Range<usize>) -> Vec<Vec<u16>> {
+        let load = |position| {
+            let mut bits = vec![0; 2 * WIDTH];
+            cache.load(position, &mut bits);
+            bits
+        };
+        positions.map(load).collect()
+    }
+
+    fn layout(cache: &KvLayer) -> Vec<(usize, usize)> {
+        cache.runs.iter().map(|run| (run.start, run.chunk.size)).collect()
+    }
+
+    #[test]
+    fn chunks_grow_with_the_text_and_end_with_the_context() {
+        let mut cache = KvLayer::new(SMALL);
+        let most = 1100;
+        let mut bytes = 0;
+        for position in 0..most {
+            bytes += cache.bytes_missing(position..position + 1, most);
+            cache.reserve(position..position + 1, most).unwrap();
+            assert_eq!(cache.bytes(), bytes);
+        }
+        let mut expected: Vec<(usize, usize)> = (0..5).map(|i| (64 * i, 64)).collect();
+        expected.extend([(320, 128), (448, 128), (576, 192), (768, 192), (960, 192)]);
+        assert_eq!(layout(&cache), expected);
+        assert_eq!(bytes, KvLayer::bytes_for(SMALL, most));
+        assert_eq!(KvLayer::bytes_for(SMALL, 65), 128 * 2 * (20 + 32) * 2);
+        assert_eq!(KvLayer::bytes_for(SMALL, usize::MAX), usize::MAX);
+    }
+
+    #[test]
+    fn clones_share_chunks_and_go_on_in_their_own() {
+        let one = cache(600);
+        let before = bits(&one, 0..600);
+        let mut two = one.clone();
+        fill(&mut two, 600..700, 7);
+        // 600 is in the middle of the last chunk, which begins at 576.
+        assert_eq!(layout(&one).last(), Some(&(576, 192)));
+        assert_eq!(layout(&one), layout(&two));
+        let shared = |one: &KvLayer, two: &KvLayer| {
+            one.runs.iter().zip(&two.runs).take_while(|(a, b)| Arc::ptr_eq(&a.chunk, &b.chunk)).count()
+        };
+        assert_eq!((shared(&one, &two), one.runs.len()), (7, 8));
+        assert_eq!((bits(&one, 0..600), bits(&two, 0..600)), (before.clone(), before.clone()));
+        // In the middle of a shared chunk: what is left of it stays shared.
+        let mut three = two.clone();
+        three.truncate(500);
+        let of_two = bits(&two, 0..700);
+        fill(&mut three, 520..540, 13);
+        assert_eq!(layout(&three)[6..], [(448, 128), (512, 128)]);
+        assert_eq!((shared(&two, &three), bits(&three, 0..520)), (7, of_two[..520].to_vec()));
+        assert_eq!(bits(&two, 0..700), of_two);
+        // Whoever is left alone writes in place.
+        drop(one);
+        let place = Arc::as_ptr(&two.runs[7].chunk);
+        fill(&mut two, 580..600, 17);
+        assert_eq!(Arc::as_ptr(&two.runs[7].chunk), place);
+    }
+
+    #[test]
+    fn what_is_rewound_is_written_again_in_place() {
+        let mut cache = cache(600);
+        let before = bits(&cache, 0..600);
+        cache.truncate(100);
+        assert_eq!(layout(&cache), [(0, 64), (64, 64)]);
+        fill(&mut cache, 100..300, 7);
+        assert_eq!(bits(&cache, 0..100), before[..100]);
+        assert_ne!(bits(&cache, 100..300), before[100..300]);
+        cache.truncate(0);
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[test]
+    fn pieces_are_the_positions_in_their_order() {
+        let one = cache(600);
+        let mut two = one.clone();
+        fill(&mut two, 130..700, 7);
+        for length in [1, 63, 64, 128, 129, 500, 640, 700] {
+            let pieces: Vec<_> = two.pieces(1, length).collect();
+            assert_eq!(pieces.iter().map(|piece| piece.positions).sum::<usize>(), length);
+            let values: Vec<u16> =
+                pieces.iter().flat_map(|piece| piece.values.chunks_exact(32)).flatten().copied().collect();
+            for (position, bits) in bits(&two, 0..length).iter().enumerate() {
+                assert_eq!(values[position * 32..][..20], bits[WIDTH + 20..]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_loaded_can_be_stored() {
+        let cache = cache(70);
+        let mut copy = KvLayer::new(SMALL);
+        copy.reserve(0..70, 70).unwrap();
+        for (position, bits) in bits(&cache, 0..70).iter().enumerate() {
+            copy.store_bits(position, bits);
+        }
+        assert_eq!(bits(&copy, 0..70), bits(&cache, 0..70));
+    }
+}
