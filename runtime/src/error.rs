@@ -8,10 +8,12 @@ use crate::chat::ChatError;
 use crate::cpu::IsaError;
 use crate::gguf::GgufError;
 use crate::logits::LogitsError;
+use crate::memory::OutOfMemory;
 use crate::model::ModelError;
 use crate::options::{PluginError, SelectError};
 use crate::sampler::SamplerError;
-use crate::session::SessionError;
+use crate::session::{SessionError, SnapshotError};
+use crate::storage::StorageError;
 use crate::tokenizer::TokenizerError;
 
 /// The result of every fallible function of the crate's upper floors.
@@ -30,6 +32,12 @@ pub enum Error {
     },
     /// The system could not start a thread.
     Threads(std::io::Error),
+    /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the system cannot do it.
+    Affinity(std::io::Error),
+    /// The system has no memory left.
+    OutOfMemory(OutOfMemory),
+    /// The bytes of a file cannot be had.
+    Storage(StorageError),
     /// The instruction set that was asked for cannot be had.
     Isa(IsaError),
     /// The file is not a well-formed GGUF file.
@@ -46,6 +54,8 @@ pub enum Error {
     Logits(LogitsError),
     /// The session cannot do that now.
     Session(SessionError),
+    /// A saved session cannot be written, read, or restored here.
+    Snapshot(SnapshotError),
     /// The model file has no tokenizer that can be used, or the text cannot be tokenized.
     Tokenizer(TokenizerError),
     /// The conversation has no text.
@@ -58,6 +68,9 @@ impl fmt::Display for Error {
         match self {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Threads(source) => write!(f, "cannot start a thread: {source}"),
+            Self::Affinity(source) => write!(f, "cannot bind the threads to these processors: {source}"),
+            Self::OutOfMemory(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
             Self::Isa(error) => error.fmt(f),
             Self::Gguf(error) => error.fmt(f),
             Self::Model(error) => error.fmt(f),
@@ -66,6 +79,7 @@ impl fmt::Display for Error {
             Self::Sampler(error) => error.fmt(f),
             Self::Logits(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
+            Self::Snapshot(error) => error.fmt(f),
             Self::Tokenizer(error) => error.fmt(f),
             #[cfg(feature = "chat-template")]
             Self::Chat(error) => error.fmt(f),
@@ -76,7 +90,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } | Self::Threads(source) => Some(source),
+            Self::Io { source, .. } | Self::Threads(source) | Self::Affinity(source) => Some(source),
             _ => None,
         }
     }
@@ -94,16 +108,34 @@ macro_rules! from {
 }
 
 from!(
+    OutOfMemory => OutOfMemory,
+    StorageError => Storage,
     IsaError => Isa,
     GgufError => Gguf,
     ModelError => Model,
     PluginError => Plugin,
     SelectError => Select,
-    SamplerError => Sampler,
-    LogitsError => Logits,
     SessionError => Session,
+    SnapshotError => Snapshot,
     TokenizerError => Tokenizer,
 );
+
+impl From<LogitsError> for Error {
+    /// Want of memory is the same error everywhere.
+    fn from(error: LogitsError) -> Self {
+        if let LogitsError::OutOfMemory(error) = error { error.into() } else { Self::Logits(error) }
+    }
+}
+
+impl From<SamplerError> for Error {
+    /// As for logits.
+    fn from(error: SamplerError) -> Self {
+        match error {
+            SamplerError::Logits(LogitsError::OutOfMemory(error)) => error.into(),
+            error => Self::Sampler(error),
+        }
+    }
+}
 
 #[cfg(feature = "chat-template")]
 from!(ChatError => Chat);

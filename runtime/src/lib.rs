@@ -12,7 +12,8 @@
 //!
 //! | floor | what it holds |
 //! |---|---|
-//! | [`session`] | feed, step, score: the one place where the parts meet |
+//! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
+//! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`options`] | the plugin's weights and the ways to select a latent |
 //! | [`sampler`], [`chat`], [`tokenizer`] | text in, text out; [`logits`] and [`random`] below them |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
@@ -20,14 +21,16 @@
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
 //! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
-//! | [`storage`], [`error`] | bytes from a path or from memory; the error type |
+//! | [`storage`], [`memory`], [`error`] | bytes of a file; memory that may be refused; the error type |
 
 #[cfg(feature = "chat-template")]
 pub mod chat;
 pub mod cpu;
 pub mod error;
+pub mod generate;
 pub mod gguf;
 pub mod logits;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod options;

@@ -121,8 +121,7 @@ impl Sampler {
         if self.options.temperature == 0.0 && recent.is_empty() {
             return Ok(logits::argmax(logits)?.0);
         }
-        self.pool.clear();
-        self.pool.extend(logits::candidates(logits));
+        logits::fill(&mut self.pool, logits)?;
         self.penalise(recent)?;
         Ok(if self.options.temperature == 0.0 { self.best() } else { self.filter().draw() })
     }

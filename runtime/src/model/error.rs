@@ -43,11 +43,20 @@ pub enum ModelError {
     },
     /// A tensor of floats starts at an address where floats cannot be read.
     Misaligned(String),
-    /// Memory for the state (context, scratch) could not be had.
-    OutOfMemory {
+    /// Memory for the packed weights could not be had.
+    NoMemoryForWeights {
         /// Bytes that were asked for.
         bytes: usize,
     },
+    /// The packed weights would take more memory than the caller allows.
+    MemoryLimit {
+        /// Bytes they take.
+        needed: u64,
+        /// Bytes they may take.
+        limit: u64,
+    },
+    /// The caller gave up while the weights were packed.
+    Cancelled,
 }
 
 impl fmt::Display for ModelError {
@@ -68,9 +77,13 @@ impl fmt::Display for ModelError {
                 write!(f, "tensor {name} has shape {found:?}, but the metadata ask for {expected:?}")
             }
             Self::Misaligned(name) => write!(f, "tensor {name} is not aligned: convert the file to alignment 32"),
-            Self::OutOfMemory { bytes } => {
-                write!(f, "not enough memory for a state of {} MiB: ask for a shorter context", bytes >> 20)
+            Self::NoMemoryForWeights { bytes } => {
+                write!(f, "not enough memory for a weight matrix of {bytes} bytes: use a smaller model or quantization")
             }
+            Self::MemoryLimit { needed, limit } => {
+                write!(f, "the weights need {needed} bytes of memory, but the limit is {limit}")
+            }
+            Self::Cancelled => write!(f, "loading was cancelled"),
         }
     }
 }

@@ -29,10 +29,11 @@ fn is_norm(tensor: &TensorInfo) -> bool {
 }
 
 /// FNV-1a with 64 bits (draft-eastlake-fnv).
-const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+pub(crate) const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-fn hash(state: u64, bytes: &[u8]) -> u64 {
+/// The hash `state`, continued by `bytes`.
+pub(crate) fn hash(state: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(state, |state, &byte| (state ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 

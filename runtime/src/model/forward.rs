@@ -1,6 +1,7 @@
 //! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into logits.
 
 use crate::cpu::Pool;
+use crate::error::Result;
 use crate::ops::{
     Exec, KvLayer, Matrix, Product, Quantized, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
 };
@@ -8,23 +9,36 @@ use crate::ops::{
 use super::state::Scratch;
 use super::{Config, Layer, Model, State};
 
-/// Runs `tokens` (all in the vocabulary) at positions `first..`, which follow what the cache holds and fit it. Their
+/// Runs `tokens` (all in the vocabulary) at positions `first..`, which follow what the cache holds and are reserved. Their
 /// hidden states, after the final norm, are then in [`State::hidden`].
 ///
+/// `go_on` is asked before each layer; what it refuses with ends the pass, whose positions are then to be run again.
+///
+/// # Errors
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or that of `go_on`.
+///
 /// # Panics
-/// If a token or a position is out of range: the session checks them.
-pub fn forward(exec: &mut Exec, model: &Model, state: &mut State, tokens: &[u32], first: usize) {
-    assert!(first + tokens.len() <= state.capacity, "positions are checked by the session");
+/// If a token is not in the vocabulary, or a position was not reserved: the session takes care of both.
+pub fn forward(
+    exec: &mut Exec,
+    model: &Model,
+    state: &mut State,
+    tokens: &[u32],
+    first: usize,
+    go_on: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
     let config = model.config();
     let scratch = &mut state.scratch;
     scratch.begin(config, tokens.len());
     scratch.rope.fill(&config.rope_frequencies, first, tokens.len());
     for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| model.embed(tokens[i], x));
     for (layer, cache) in model.weights().layers.iter().zip(&mut state.cache) {
-        attention(exec, model, layer, cache, scratch, first);
+        go_on()?;
+        attention(exec, model, layer, cache, scratch, first)?;
         feed_forward(exec, model, layer, scratch);
     }
     norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
+    Ok(())
 }
 
 /// The logits of `hidden` (`[n][hidden]`): `[n][vocab]`. One product over the head's weights, however large `n` is.
@@ -35,27 +49,15 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     matmul(exec, hidden, config.hidden, scratch, &mut [Product { matrix, out: logits }]);
 }
 
-impl Scratch {
-    fn begin(&mut self, config: &Config, n: usize) {
-        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        let sizes = [
-            (&mut self.x, config.hidden),
-            (&mut self.normed, config.hidden),
-            (&mut self.query, queries),
-            (&mut self.key, keys),
-            (&mut self.value, keys),
-            (&mut self.mixed, queries),
-            (&mut self.gate, config.ffn),
-            (&mut self.up, config.ffn),
-        ];
-        for (buffer, width) in sizes {
-            buffer.resize(n * width, 0.0);
-        }
-    }
-}
-
 /// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
-fn attention(exec: &mut Exec, model: &Model, layer: &Layer, cache: &mut KvLayer, s: &mut Scratch, first: usize) {
+fn attention(
+    exec: &mut Exec,
+    model: &Model,
+    layer: &Layer,
+    cache: &mut KvLayer,
+    s: &mut Scratch,
+    first: usize,
+) -> Result<()> {
     let config = model.config();
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
@@ -72,14 +74,12 @@ fn attention(exec: &mut Exec, model: &Model, layer: &Layer, cache: &mut KvLayer,
     place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, &s.rope);
     place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, &s.rope);
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
-    let width = config.kv_heads * config.head_dim;
-    for (i, (key, value)) in s.key.chunks_exact(width).zip(s.value.chunks_exact(width)).enumerate() {
-        cache.store(first + i, key, value);
-    }
-    attend(exec, cache, first, &s.query, &mut s.mixed);
+    cache.store(first, &s.key, &s.value);
+    attend(exec, cache, first, &s.query, &mut s.mixed)?;
     let width = config.heads * config.head_dim;
     add_product(exec, model.matrix(&layer.output), width, &s.mixed, &mut s.x, &mut s.normed, &mut s.quantized);
     add_bias(&mut exec.pool, &mut s.x, layer.output_bias.as_ref());
+    Ok(())
 }
 
 /// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.

@@ -4,6 +4,7 @@ mod config;
 mod error;
 pub mod fingerprint;
 mod forward;
+mod load;
 mod state;
 mod weights;
 
@@ -19,6 +20,7 @@ pub use config::{Config, FAMILIES, Family};
 pub use error::ModelError;
 pub use fingerprint::fingerprint;
 pub use forward::{forward, head};
+pub use load::{LoadOptions, LoadProgress};
 pub use state::{BATCH, State};
 pub use weights::{Layer, Tensor, Weights, vector};
 
@@ -40,11 +42,21 @@ impl Model {
         Self::from_storage(Storage::open(path)?)
     }
 
-    /// Binds the weights of the GGUF file in `storage`.
+    /// Binds and packs the weights of the GGUF file in `storage`.
     pub fn from_storage(storage: Storage) -> Result<Self> {
+        Self::load(storage, LoadOptions::default())
+    }
+
+    /// Binds and packs the weights of the GGUF file in `storage`, as `options` say.
+    ///
+    /// # Errors
+    /// [`Error`](crate::Error) if the file is not a backbone that can be run; [`ModelError::MemoryLimit`],
+    /// [`ModelError::NoMemoryForWeights`] or [`ModelError::Cancelled`].
+    pub fn load(storage: Storage, options: LoadOptions<'_>) -> Result<Self> {
         let gguf = Gguf::parse(&storage)?;
         let config = Config::from_gguf(&gguf, &storage)?;
-        let weights = Weights::bind(&gguf, &storage, &config)?;
+        let mut weights = Weights::bind(&gguf, &storage, &config)?;
+        weights.pack(&storage, options)?;
         Ok(Self { storage: Arc::new(storage), gguf, config, weights })
     }
 
@@ -69,7 +81,7 @@ impl Model {
     }
 
     /// The weights of a bound tensor.
-    pub fn matrix(&self, tensor: &Tensor) -> Matrix<'_> {
+    pub fn matrix<'a>(&'a self, tensor: &'a Tensor) -> Matrix<'a> {
         tensor.matrix(&self.storage)
     }
 

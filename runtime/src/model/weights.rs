@@ -1,20 +1,22 @@
 //! Weights: bound by name, checked for type and shape, then views into the file's bytes.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
-use crate::ops::Matrix;
+use crate::ops::{Matrix, Panels};
 
 use super::{Config, ModelError, PLUGIN_PREFIX};
 
-/// A matrix in a file, checked: `rows` outputs, `cols` inputs.
-#[derive(Clone, Debug)]
+/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized one that products read is packed.
+#[derive(Debug)]
 pub struct Tensor {
     dtype: TensorType,
     rows: usize,
     cols: usize,
     offset: usize,
     size: usize,
+    panels: Option<Panels>,
 }
 
 impl Tensor {
@@ -26,16 +28,41 @@ impl Tensor {
         let info = checked(gguf, name, &[cols as u64, rows as u64])?;
         let misaligned = || ModelError::Misaligned(name.to_owned());
         Matrix::new(info.dtype, rows, cols, info.bytes(file)).ok_or_else(misaligned)?;
-        Ok(Self { dtype: info.dtype, rows, cols, offset: info.offset, size: info.size })
+        Ok(Self { dtype: info.dtype, rows, cols, offset: info.offset, size: info.size, panels: None })
     }
 
-    /// The weights in `file`, the bytes the tensor was bound to.
+    /// Packs the weights for the kernels, if they are quantized; `file` holds the bytes the tensor was bound to.
+    ///
+    /// # Errors
+    /// [`ModelError::NoMemoryForWeights`] if there is none.
+    pub fn pack(&mut self, file: &[u8]) -> Result<(), ModelError> {
+        let matrix = self.matrix(file);
+        if !matrix.is_ready() {
+            let panels = Panels::new(&matrix).ok_or(ModelError::NoMemoryForWeights { bytes: self.size })?;
+            self.panels = Some(panels);
+        }
+        Ok(())
+    }
+
+    /// Bytes that [`Tensor::pack`] allocates.
+    pub fn packed_size(&self) -> usize {
+        Panels::size(self.dtype, self.rows, self.cols).unwrap_or(0)
+    }
+
+    /// Where the weights are in the file.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.size
+    }
+
+    /// The weights: packed, or in `file`, the bytes the tensor was bound to.
     ///
     /// # Panics
     /// If `file` is another one.
-    pub fn matrix<'a>(&self, file: &'a [u8]) -> Matrix<'a> {
-        let matrix = Matrix::new(self.dtype, self.rows, self.cols, &file[self.offset..self.offset + self.size]);
-        matrix.expect("bound to these bytes")
+    pub fn matrix<'a>(&'a self, file: &'a [u8]) -> Matrix<'a> {
+        match &self.panels {
+            Some(panels) => panels.matrix(),
+            None => Matrix::new(self.dtype, self.rows, self.cols, &file[self.range()]).expect("bound to these bytes"),
+        }
     }
 
     /// Bytes of the weights.
@@ -43,6 +70,9 @@ impl Tensor {
         self.size
     }
 }
+
+/// The token embedding's name.
+const EMBEDDING: &str = "token_embd.weight";
 
 /// Finds the vector `name` of `gguf`, of any float type and `size` elements, and decodes it.
 ///
@@ -99,10 +129,23 @@ pub struct Layer {
     pub down: Tensor,
 }
 
+impl Layer {
+    /// The matrices.
+    pub fn matrices(&self) -> [&Tensor; 7] {
+        [&self.query, &self.key, &self.value, &self.output, &self.gate, &self.up, &self.down]
+    }
+
+    /// The matrices, to be packed.
+    pub(super) fn matrices_mut(&mut self) -> [&mut Tensor; 7] {
+        let Self { query, key, value, output, gate, up, down, .. } = self;
+        [query, key, value, output, gate, up, down]
+    }
+}
+
 /// All weights of a backbone.
 #[derive(Debug)]
 pub struct Weights {
-    /// `[vocab][hidden]`
+    /// `[vocab][hidden]`, never packed: a step reads one row of it.
     pub embedding: Tensor,
     /// The transformer blocks.
     pub layers: Vec<Layer>,
@@ -117,13 +160,11 @@ impl Weights {
     pub fn bind(gguf: &Gguf, file: &[u8], config: &Config) -> Result<Self, ModelError> {
         let mut binder = Binder { gguf, file, used: HashSet::from(["rope_freqs.weight".to_owned()]) };
         let (hidden, vocab) = (config.hidden, config.vocab);
-        let embedding = binder.matrix("token_embd.weight", vocab, hidden)?;
+        let embedding = binder.matrix(EMBEDDING, vocab, hidden)?;
         let layers = (0..config.layers).map(|i| binder.layer(i, config)).collect::<Result<_, _>>()?;
         let norm = binder.vector("output_norm.weight", hidden)?;
-        let head = match gguf.tensor("output.weight") {
-            Some(_) => binder.matrix("output.weight", vocab, hidden)?,
-            None => embedding.clone(),
-        };
+        let tied = gguf.tensor("output.weight").is_none();
+        let head = binder.matrix(if tied { EMBEDDING } else { "output.weight" }, vocab, hidden)?;
         binder.nothing_left()?;
         Ok(Self { embedding, layers, norm, head })
     }

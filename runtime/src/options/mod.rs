@@ -6,4 +6,6 @@ mod select;
 
 pub use plugin::Plugin;
 pub use schema::PluginError;
-pub use select::{Hold, LatentMode, LineEnds, SelectError, Selector};
+use select::argmax;
+pub(crate) use select::check;
+pub use select::{Callback, Hold, LatentMode, LineEnds, SelectError, Selector};

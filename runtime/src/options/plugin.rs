@@ -1,4 +1,4 @@
-//! The plugin: policy and decoder, bound to their tensors and run on a hidden state. Shapes: d = hidden size, u = width
+//! The plugin: policy, decoder and encoder, bound to their tensors and run on a hidden state. Shapes: d = hidden size, u = width
 //! of the decoder, K = number of options. Source: OLLM (arXiv 2604.19087) for the parts, `convert/FORMAT.md` for the
 //! layers of each kind.
 
@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::gguf::Gguf;
+use crate::memory;
 use crate::model::{Model, Tensor, vector};
 use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
 use crate::storage::Storage;
 
+use super::argmax;
 use super::schema::{self, Backbone, DecoderKind, PluginError, Spec};
 
 /// A plugin of one backbone, immutable: share it between sessions with [`Arc`].
@@ -20,6 +22,7 @@ pub struct Plugin {
     spec: Spec,
     decoder: Decoder,
     policy: Policy,
+    encoder: Encoder,
 }
 
 /// The decoder's weights.
@@ -56,7 +59,24 @@ enum Latents {
 struct Policy {
     /// `[d]`
     norm: Vec<f32>,
-    /// `[width][d]`
+    layers: Mlp,
+}
+
+/// The encoder's weights.
+#[derive(Debug)]
+struct Encoder {
+    /// `[d]`
+    norm_hidden: Vec<f32>,
+    /// `[d]`
+    norm_token: Vec<f32>,
+    /// From `2 d`.
+    layers: Mlp,
+}
+
+/// A hidden layer with `SiLU`, and a layer of K outputs.
+#[derive(Debug)]
+struct Mlp {
+    /// `[width][inputs]`
     input: Tensor,
     /// `[width]`
     input_bias: Vec<f32>,
@@ -98,8 +118,9 @@ impl Plugin {
         spec.backbone.check(&Backbone::of(model.gguf(), model.storage())?)?;
         spec.check_tensors(gguf)?;
         let file: &[u8] = &storage;
-        let (decoder, policy) = (Decoder::bind(gguf, file, &spec)?, Policy::bind(gguf, file, &spec)?);
-        Ok(Self { storage, spec, decoder, policy })
+        let decoder = Decoder::bind(gguf, file, &spec)?;
+        let (policy, encoder) = (Policy::bind(gguf, file, &spec)?, Encoder::bind(gguf, file, &spec)?);
+        Ok(Self { storage, spec, decoder, policy, encoder })
     }
 
     /// The sizes and kinds.
@@ -117,68 +138,88 @@ impl Plugin {
     /// # Errors
     /// [`PluginError::PolicyNotFinite`] if the weights give no distribution.
     pub(crate) fn policy(&self, exec: &mut Exec, h: &[f32]) -> Result<Vec<f32>> {
-        let policy = &self.policy;
-        let x = self.normed(exec, h, &policy.norm);
-        let mut inner = product(exec, policy.input.matrix(&self.storage), &x);
-        add(&mut inner, &policy.input_bias);
-        silu(exec.isa, &mut inner);
-        let mut out = product(exec, policy.output.matrix(&self.storage), &inner);
-        add(&mut out, &policy.output_bias);
+        let x = self.normed(exec, h, &self.policy.norm);
+        let mut out = self.policy.layers.run(exec, &self.storage, &x)?;
         softmax(exec.isa, &mut out);
         if out.iter().all(|p| p.is_finite()) { Ok(out) } else { Err(PluginError::PolicyNotFinite.into()) }
     }
 
+    /// The most probable latent of `q(z | h, x)` for each of n hidden states (`[n][d]`) and the tokens x that follow them; the
+    /// lowest of several.
+    ///
+    /// # Errors
+    /// [`PluginError::EncoderNotFinite`] if the weights give no distribution.
+    pub(crate) fn encode(&self, exec: &mut Exec, model: &Model, hidden: &[f32], tokens: &[u32]) -> Result<Vec<usize>> {
+        let (d, encoder, epsilon) = (self.spec.backbone.hidden, &self.encoder, self.spec.norm_epsilon);
+        let mut inputs = memory::filled(0.0, 2 * hidden.len())?;
+        for ((input, h), &token) in inputs.chunks_exact_mut(2 * d).zip(hidden.chunks_exact(d)).zip(tokens) {
+            let (left, right) = input.split_at_mut(d);
+            left.copy_from_slice(h);
+            model.embed(token, right);
+            rms_norm(exec.isa, left, &encoder.norm_hidden, epsilon);
+            rms_norm(exec.isa, right, &encoder.norm_token, epsilon);
+        }
+        let out = encoder.layers.run(exec, &self.storage, &inputs)?;
+        if !out.iter().all(|logit| logit.is_finite()) {
+            return Err(PluginError::EncoderNotFinite.into());
+        }
+        Ok(out.chunks_exact(self.spec.options).map(argmax).collect())
+    }
+
     /// `h' = h + d(h, z)` for one latent: `[d]`.
-    pub(crate) fn decode(&self, exec: &mut Exec, h: &[f32], latent: usize) -> Vec<f32> {
+    pub(crate) fn decode(&self, exec: &mut Exec, h: &[f32], latent: usize) -> Result<Vec<f32>> {
         self.decode_latents(exec, h, latent, 1)
     }
 
     /// `h' = h + d(h, z)` for every latent: `[K][d]`.
-    pub(crate) fn decode_all(&self, exec: &mut Exec, h: &[f32]) -> Vec<f32> {
+    pub(crate) fn decode_all(&self, exec: &mut Exec, h: &[f32]) -> Result<Vec<f32>> {
         self.decode_latents(exec, h, 0, self.spec.options)
     }
 
     /// `h'` for `count` latents from `first`: `[count][d]`.
-    fn decode_latents(&self, exec: &mut Exec, h: &[f32], first: usize, count: usize) -> Vec<f32> {
+    fn decode_latents(&self, exec: &mut Exec, h: &[f32], first: usize, count: usize) -> Result<Vec<f32>> {
         let x = self.normed(exec, h, &self.decoder.norm);
         match &self.decoder.latents {
             Latents::Embedding(embedding) => {
                 let rows = embedding.matrix(&self.storage).slice(first..first + count);
-                let mut inputs = vec![0.0; count * h.len()];
+                let mut inputs = memory::filled(0.0, count * h.len())?;
                 rows.decode(&mut inputs);
                 inputs.chunks_exact_mut(h.len()).for_each(|input| add(input, &x));
                 self.corrected(exec, h, &inputs)
             }
             Latents::Delta { rank, input, output } => {
-                let mut out = self.corrected(exec, h, &x).repeat(count);
+                let corrected = self.corrected(exec, h, &x)?;
+                let mut out = memory::filled(0.0, count * h.len())?;
+                out.chunks_exact_mut(h.len()).for_each(|row| row.copy_from_slice(&corrected));
                 let input = input.matrix(&self.storage).slice(first * rank..(first + count) * rank);
-                let mut inner = product(exec, input, &x);
+                let mut inner = product(exec, input, &x)?;
                 silu(exec.isa, &mut inner);
                 let rows = out.chunks_exact_mut(h.len()).zip(inner.chunks_exact(*rank));
                 for (latent, (row, inner)) in (first..).zip(rows) {
                     let output = output.matrix(&self.storage).slice(latent * h.len()..(latent + 1) * h.len());
-                    add(row, &product(exec, output, inner));
+                    add(row, &product(exec, output, inner)?);
                 }
-                out
+                Ok(out)
             }
         }
     }
 
     /// `h + W_o (silu(W_g x) * W_u x)` for each of `inputs` (`[n][d]`).
-    fn corrected(&self, exec: &mut Exec, h: &[f32], inputs: &[f32]) -> Vec<f32> {
+    fn corrected(&self, exec: &mut Exec, h: &[f32], inputs: &[f32]) -> Result<Vec<f32>> {
         let decoder = &self.decoder;
         let (gate, up) = (decoder.gate.matrix(&self.storage), decoder.up.matrix(&self.storage));
         let mut quantized = Quantized::default();
         let n = inputs.len() / h.len();
-        let (mut gates, mut ups) = (vec![0.0; n * gate.rows()], vec![0.0; n * up.rows()]);
+        quantized.reserve(n * h.len().max(gate.rows()))?;
+        let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
         let mut products = [Product { matrix: gate, out: &mut gates }, Product { matrix: up, out: &mut ups }];
         matmul(exec, inputs, h.len(), &mut quantized, &mut products);
         swiglu(exec.isa, &mut gates, &ups);
-        let mut out = vec![0.0; inputs.len()];
+        let mut out = memory::filled(0.0, inputs.len())?;
         let matrix = decoder.out.matrix(&self.storage);
         matmul(exec, &gates, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
         out.chunks_exact_mut(h.len()).for_each(|out| add(out, h));
-        out
+        Ok(out)
     }
 
     fn normed(&self, exec: &Exec, h: &[f32], weight: &[f32]) -> Vec<f32> {
@@ -188,19 +229,30 @@ impl Plugin {
     }
 }
 
-/// `W x` for one column.
-fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; matrix.rows()];
-    matmul(exec, x, x.len(), &mut Quantized::default(), &mut [Product { matrix, out: &mut out }]);
-    out
+/// Binds and packs the matrix `name`.
+fn packed(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Result<Tensor> {
+    let mut tensor = Tensor::bind(gguf, file, name, rows, cols)?;
+    tensor.pack(file)?;
+    Ok(tensor)
+}
+
+/// `W x` for each of the columns of `x`.
+fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>> {
+    let mut out = memory::filled(0.0, x.len() / matrix.cols() * matrix.rows())?;
+    let mut quantized = Quantized::default();
+    quantized.reserve(x.len())?;
+    matmul(exec, x, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
+    Ok(out)
 }
 
 impl Decoder {
     fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
         let (d, options) = (spec.backbone.hidden, spec.options);
-        let matrix = |name: &str, rows, cols| Tensor::bind(gguf, file, name, rows, cols);
+        let matrix = |name: &str, rows, cols| packed(gguf, file, name, rows, cols);
         let latents = match spec.decoder {
-            DecoderKind::SwiGlu { .. } => Latents::Embedding(matrix("ollm.decoder.embed.weight", options, d)?),
+            DecoderKind::SwiGlu { .. } => {
+                Latents::Embedding(Tensor::bind(gguf, file, "ollm.decoder.embed.weight", options, d)?)
+            }
             DecoderKind::LowRank { rank, .. } => Latents::Delta {
                 rank,
                 input: matrix("ollm.decoder.delta_in.weight", options * rank, d)?,
@@ -219,13 +271,41 @@ impl Decoder {
 
 impl Policy {
     fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
-        let (d, width, options) = (spec.backbone.hidden, spec.policy_width, spec.options);
+        let d = spec.backbone.hidden;
+        let norm = vector(gguf, file, "ollm.policy.norm.weight", d)?;
+        Ok(Self { norm, layers: Mlp::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])? })
+    }
+}
+
+impl Encoder {
+    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
+        let d = spec.backbone.hidden;
         Ok(Self {
-            norm: vector(gguf, file, "ollm.policy.norm.weight", d)?,
-            input: Tensor::bind(gguf, file, "ollm.policy.in.weight", width, d)?,
-            input_bias: vector(gguf, file, "ollm.policy.in.bias", width)?,
-            output: Tensor::bind(gguf, file, "ollm.policy.out.weight", options, width)?,
-            output_bias: vector(gguf, file, "ollm.policy.out.bias", options)?,
+            norm_hidden: vector(gguf, file, "ollm.encoder.norm_hidden.weight", d)?,
+            norm_token: vector(gguf, file, "ollm.encoder.norm_token.weight", d)?,
+            layers: Mlp::bind(gguf, file, "ollm.encoder", [2 * d, spec.encoder_width, spec.options])?,
         })
+    }
+}
+
+impl Mlp {
+    fn bind(gguf: &Gguf, file: &[u8], name: &str, [inputs, width, outputs]: [usize; 3]) -> Result<Self> {
+        let name = |part: &str| format!("{name}.{part}");
+        Ok(Self {
+            input: packed(gguf, file, &name("in.weight"), width, inputs)?,
+            input_bias: vector(gguf, file, &name("in.bias"), width)?,
+            output: packed(gguf, file, &name("out.weight"), outputs, width)?,
+            output_bias: vector(gguf, file, &name("out.bias"), outputs)?,
+        })
+    }
+
+    /// `out silu(in x)` for each of the columns of `x` (`[n][inputs]`): `[n][K]`.
+    fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>> {
+        let mut inner = product(exec, self.input.matrix(storage), x)?;
+        inner.chunks_exact_mut(self.input_bias.len()).for_each(|column| add(column, &self.input_bias));
+        silu(exec.isa, &mut inner);
+        let mut out = product(exec, self.output.matrix(storage), &inner)?;
+        out.chunks_exact_mut(self.output_bias.len()).for_each(|column| add(column, &self.output_bias));
+        Ok(out)
     }
 }

@@ -355,6 +355,8 @@ pub enum PluginError {
     OtherBackbone { key: &'static str, plugin: String, backbone: String },
     /// The policy gave no distribution: its weights, or the hidden state, are damaged.
     PolicyNotFinite,
+    /// The encoder gave no distribution: its weights, or the hidden state, are damaged.
+    EncoderNotFinite,
 }
 
 impl From<GgufError> for PluginError {
@@ -383,6 +385,7 @@ impl fmt::Display for PluginError {
                 write!(f, "tensor {tensor} has shape {found:?}, the metadata says {expected:?}")
             }
             Self::PolicyNotFinite => write!(f, "the policy gives NaN: the plugin or the backbone may be damaged"),
+            Self::EncoderNotFinite => write!(f, "the encoder gives NaN: the plugin or the backbone may be damaged"),
             Self::WrongType { tensor, found } => write!(f, "tensor {tensor} is {found}, vectors must be F32"),
             Self::OtherBackbone { key, plugin, backbone } => {
                 write!(

@@ -22,8 +22,37 @@ pub enum LatentMode {
     Fixed(usize),
     /// One after the other; the last one stays.
     Script(Vec<usize>),
+    /// The one that the application chooses.
+    Callback(Callback),
     /// None: the next token follows the mixture of all options, weighted by the policy.
     Mixture,
+}
+
+/// A way to choose a latent from a hidden state (`[hidden]`, after the final norm) and the policy's probabilities
+/// (`[options]`). Clones share it. A latent that does not exist is an error of the step, which then does not happen.
+#[derive(Clone)]
+pub struct Callback(Arc<Choose>);
+
+type Choose = dyn Fn(&[f32], &[f32]) -> usize + Send + Sync;
+
+impl Callback {
+    /// The callback `choose(hidden, policy)`.
+    pub fn new(choose: impl Fn(&[f32], &[f32]) -> usize + Send + Sync + 'static) -> Self {
+        Self(Arc::new(choose))
+    }
+}
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Callback")
+    }
+}
+
+impl PartialEq for Callback {
+    /// Whether they are clones.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// How long a selected latent is held.
@@ -75,7 +104,11 @@ impl fmt::Display for SelectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LatentOutOfRange { latent, options } => {
-                write!(f, "latent {latent} does not exist: the plugin has {options} options, 0 to {}", options - 1)
+                write!(
+                    f,
+                    "latent {latent} does not exist: the plugin has {options} options, 0 to {}",
+                    options.saturating_sub(1)
+                )
             }
             Self::EmptyScript => write!(f, "a script of latents needs at least one"),
             Self::Temperature(t) => write!(f, "the temperature of the policy is {t}, but must be a positive number"),
@@ -111,20 +144,19 @@ impl Selector {
             }
             _ => &[],
         };
-        match latents.iter().find(|&&latent| latent >= options) {
-            Some(&latent) => Err(SelectError::LatentOutOfRange { latent, options }),
-            None => Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None }),
-        }
+        latents.iter().try_for_each(|&latent| check(latent, options))?;
+        Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None })
     }
 
-    /// The latent of the next token, given the policy's probabilities; `None` for the mixture.
-    pub(crate) fn select(&mut self, policy: &[f32]) -> Option<usize> {
+    /// The latent of the next token, given the hidden state and the policy's probabilities; `None` for the mixture.
+    pub(crate) fn select(&mut self, hidden: &[f32], policy: &[f32]) -> Result<Option<usize>, SelectError> {
         if self.mode == LatentMode::Mixture {
-            return None;
+            return Ok(None);
         }
-        let latent = self.held.unwrap_or_else(|| self.choose(policy));
+        let latent = self.held.unwrap_or_else(|| self.choose(hidden, policy));
+        check(latent, policy.len())?;
         self.held = Some(latent);
-        Some(latent)
+        Ok(Some(latent))
     }
 
     /// Tells which token followed, so that a latent is let go at its boundary.
@@ -139,19 +171,26 @@ impl Selector {
         }
     }
 
-    fn choose(&mut self, policy: &[f32]) -> usize {
+    fn choose(&mut self, hidden: &[f32], policy: &[f32]) -> usize {
         self.made += 1;
         match &self.mode {
             LatentMode::Policy | LatentMode::Mixture => argmax(policy),
             LatentMode::Sample { temperature } => draw(policy, *temperature, self.random.unit()),
             LatentMode::Uniform => self.random.below(policy.len()),
             LatentMode::Fixed(latent) => *latent,
+            LatentMode::Callback(Callback(choose)) => choose(hidden, policy),
             LatentMode::Script(latents) => latents[(self.made - 1).min(latents.len() - 1)],
         }
     }
 }
 
-fn argmax(policy: &[f32]) -> usize {
+/// That `latent` is one of `options`.
+pub(crate) fn check(latent: usize, options: usize) -> Result<(), SelectError> {
+    if latent < options { Ok(()) } else { Err(SelectError::LatentOutOfRange { latent, options }) }
+}
+
+/// The highest; the lowest index of several.
+pub(super) fn argmax(policy: &[f32]) -> usize {
     (0..policy.len()).rev().max_by(|&a, &b| policy[a].total_cmp(&policy[b])).unwrap_or(0)
 }
 
@@ -176,7 +215,7 @@ mod tests {
     fn run(mode: LatentMode, hold: Hold, tokens: &[u32]) -> Vec<Option<usize>> {
         let mut selector = Selector::new(mode, hold, 4, 1).unwrap();
         let step = |&token| {
-            let latent = selector.select(&POLICY);
+            let latent = selector.select(&[], &POLICY).unwrap();
             selector.observe(token);
             latent
         };

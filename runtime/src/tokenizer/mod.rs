@@ -5,14 +5,15 @@
 //! ids -> bytes -> text
 //! ```
 //!
-//! The tokenizer comes from `tokenizer.huggingface.json` where the file carries one, and else from the lists
-//! `tokenizer.ggml.*` (`docs/gguf.md` of the ggml project). From the lists it gives the ids that llama.cpp gives. Nothing
+//! The tokenizer comes from `tokenizer.huggingface.json` where the file carries one (and the build reads it: feature
+//! `tokenizer-json`), and else from the lists `tokenizer.ggml.*` (`docs/gguf.md` of the ggml project). From the lists it gives the ids that llama.cpp gives. Nothing
 //! is guessed: an algorithm or a pre-tokenizer that is not known here is an error, since a wrong one costs quality in
 //! silence.
 
 mod bpe;
 mod bytes;
 mod error;
+#[cfg_attr(not(feature = "tokenizer-json"), path = "no_json.rs")]
 mod json;
 mod special;
 mod split;
@@ -57,9 +58,10 @@ enum Encoder {
 impl Tokenizer {
     /// Builds the tokenizer that the metadata of a model file describes.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
+        let lists = metadata.get("tokenizer.ggml.tokens").is_some();
         let (encoder, bytes) = match metadata.opt_str("tokenizer.huggingface.json")? {
-            Some(json) => read_json(metadata, json)?,
-            None => read_lists(metadata)?,
+            Some(json) if cfg!(feature = "tokenizer-json") || !lists => read_json(metadata, json)?,
+            _ => read_lists(metadata)?,
         };
         let id = |key| special_id(metadata, key, bytes.len());
         let bos = id("tokenizer.ggml.bos_token_id")?;

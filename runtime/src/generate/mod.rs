@@ -1,0 +1,163 @@
+//! Generation: steps until an end token, a stop string, a limit, or the end of the context.
+
+mod stop;
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+use crate::options::Selector;
+use crate::sampler::Sampler;
+use crate::session::{OptionView, Session, SessionError, Step};
+use crate::tokenizer::{Detokenizer, Tokenizer};
+
+pub use stop::StopScanner;
+
+/// When generation ends, and what is shown of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerateOptions {
+    /// Tokens at most.
+    pub limit: usize,
+    /// Texts that end generation and are not part of what is generated.
+    pub stops: Vec<String>,
+    /// How many tokens of each option are to be seen, if any; needs a plugin.
+    pub show: Option<usize>,
+}
+
+/// One generated token.
+#[derive(Clone, Copy, Debug)]
+pub struct Token<'a> {
+    /// The token, its latent, its probability.
+    pub step: Step,
+    /// The text that is complete with it: not the token's own text where that is half a character, or may begin a stop
+    /// string.
+    pub text: &'a str,
+    /// The option set it was chosen from, if that is to be seen.
+    pub options: &'a [OptionView],
+}
+
+/// Why generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// An end token came; it is part of the session, not of the text.
+    End,
+    /// A stop string came.
+    Stop,
+    /// There are as many tokens as asked for.
+    Limit,
+    /// The context is full.
+    ContextFull,
+    /// The callback asked for it.
+    Callback,
+    /// [`Canceller::cancel`](crate::session::Canceller::cancel) was called.
+    Cancelled,
+}
+
+impl Reason {
+    /// One word; `length` for the end of the context as well.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::End => "eos",
+            Self::Stop => "stop",
+            Self::Limit | Self::ContextFull => "length",
+            Self::Callback => "callback",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// Why it ended.
+    pub reason: Reason,
+    /// The tokens, without an end token.
+    pub tokens: Vec<u32>,
+    /// All of the text.
+    pub text: String,
+    /// The part of the text that came with no token: what had waited for an end that did not come.
+    pub rest: String,
+}
+
+/// Continues what `session` was fed, token by token; `each` sees every token and may end it. Without a selector, or
+/// without a plugin, the backbone generates alone.
+///
+/// # Errors
+/// As [`Session::step`], except for the end of the context and for a cancellation, which are reasons.
+pub fn generate(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    mut selector: Option<&mut Selector>,
+    sampler: &mut Sampler,
+    options: &GenerateOptions,
+    each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
+) -> Result<Generated> {
+    let mut text = Text::new(tokenizer, &options.stops);
+    let mut tokens = Vec::new();
+    let reason = loop {
+        if tokens.len() >= options.limit {
+            break Reason::Limit;
+        }
+        let (step, shown) = match next(session, selector.as_deref_mut(), sampler, options.show) {
+            Ok(next) => next,
+            Err(Error::Session(SessionError::ContextFull { .. })) => break Reason::ContextFull,
+            Err(Error::Session(SessionError::Cancelled)) => break Reason::Cancelled,
+            Err(error) => return Err(error),
+        };
+        if tokenizer.is_end(step.token) {
+            break Reason::End;
+        }
+        tokens.push(step.token);
+        let (piece, stopped) = text.push(step.token);
+        let flow = each(&Token { step, text: &piece, options: &shown });
+        if stopped {
+            break Reason::Stop;
+        }
+        if flow.is_break() {
+            break Reason::Callback;
+        }
+    };
+    let rest = if reason == Reason::Stop { String::new() } else { text.finish() };
+    Ok(Generated { reason, tokens, text: text.all, rest })
+}
+
+/// The option set of the step to come, if it is to be seen, and the step.
+fn next(
+    session: &mut Session,
+    selector: Option<&mut Selector>,
+    sampler: &mut Sampler,
+    show: Option<usize>,
+) -> Result<(Step, Vec<OptionView>)> {
+    let shown = show.map(|top| session.option_set(top)).transpose()?.unwrap_or_default();
+    Ok((session.step(selector, sampler)?, shown))
+}
+
+/// Text on its way from tokens to the reader.
+struct Text<'t> {
+    tokenizer: &'t Tokenizer,
+    stream: Detokenizer,
+    stop: StopScanner,
+    all: String,
+}
+
+impl<'t> Text<'t> {
+    fn new(tokenizer: &'t Tokenizer, stops: &[String]) -> Self {
+        Self { tokenizer, stream: Detokenizer::new(), stop: StopScanner::new(stops), all: String::new() }
+    }
+
+    /// The text that is sure with this token, and whether a stop string ends it.
+    fn push(&mut self, token: u32) -> (String, bool) {
+        let (piece, stopped) = self.stop.push(&self.stream.push(self.tokenizer, token));
+        self.all.push_str(&piece);
+        (piece, stopped)
+    }
+
+    /// What still waited.
+    fn finish(&mut self) -> String {
+        let (mut rest, stopped) = self.stop.push(&self.stream.finish());
+        if !stopped {
+            rest.push_str(&self.stop.finish());
+        }
+        self.all.push_str(&rest);
+        rest
+    }
+}

@@ -1,0 +1,117 @@
+//! Packing of the weights when a model is loaded: every quantized matrix into the panels that the kernels read.
+//!
+//! The panels have as many bytes as the rows in the file. Pages of a mapped file are handed back as soon as they are packed,
+//! so the peak is one copy of the weights, and of each tensor that is being packed two.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::storage::Storage;
+
+use super::{ModelError, Tensor, Weights};
+
+/// How a model is loaded.
+#[derive(Default)]
+pub struct LoadOptions<'a> {
+    /// Threads that pack; 0 takes as many as the system has cores for.
+    pub threads: usize,
+    /// Bytes that the packed weights may take; `None` for no limit. Pages of a mapped file are the system's and not counted.
+    pub memory_limit: Option<u64>,
+    /// Called on the loading thread now and then; [`ControlFlow::Break`] gives up with [`ModelError::Cancelled`].
+    pub progress: Option<&'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>>,
+}
+
+impl std::fmt::Debug for LoadOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadOptions").field("memory_limit", &self.memory_limit).finish_non_exhaustive()
+    }
+}
+
+/// How far loading has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes of weights that are packed.
+    pub done: u64,
+    /// Bytes of weights to pack, all in all.
+    pub total: u64,
+}
+
+impl Weights {
+    /// Bytes of the matrices that each step reads: all but the embedding.
+    pub fn step_bytes(&self) -> u64 {
+        self.products().map(|tensor| tensor.size() as u64).sum()
+    }
+
+    /// Bytes that packing the weights allocates.
+    pub fn packed_size(&self) -> u64 {
+        self.products().map(|tensor| tensor.packed_size() as u64).sum()
+    }
+
+    /// The matrices that products read.
+    fn products(&self) -> impl Iterator<Item = &Tensor> {
+        self.layers.iter().flat_map(super::Layer::matrices).chain([&self.head])
+    }
+
+    /// Packs every matrix that a product reads.
+    pub(super) fn pack(&mut self, storage: &Storage, options: LoadOptions<'_>) -> Result<(), ModelError> {
+        let total = self.packed_size();
+        if let Some(limit) = options.memory_limit.filter(|&limit| total > limit) {
+            return Err(ModelError::MemoryLimit { needed: total, limit });
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let tensors = self.layers.iter_mut().flat_map(super::Layer::matrices_mut).chain([&mut self.head]);
+        let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };
+        let mut ignore = |_| ControlFlow::Continue(());
+        let progress = options.progress.unwrap_or(&mut ignore);
+        std::thread::scope(|scope| {
+            let spawn =
+                |_| std::thread::Builder::new().spawn_scoped(scope, || queue.work(&mut |_| ControlFlow::Continue(())));
+            // A thread that cannot be had leaves its share to the others.
+            let helpers: Vec<_> = (1..threads).map_while(|i| spawn(i).ok()).collect();
+            let mut outcome = queue.work(&mut |done| progress(LoadProgress { done, total }));
+            for helper in helpers {
+                let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                outcome = outcome.and(helped);
+            }
+            outcome
+        })?;
+        match progress(LoadProgress { done: total, total }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(ModelError::Cancelled),
+        }
+    }
+}
+
+/// The matrices that are still to be packed, shared by the threads that do it.
+struct Queue<'a, I> {
+    tensors: Mutex<I>,
+    storage: &'a Storage,
+    done: AtomicU64,
+}
+
+impl<'t, I: Iterator<Item = &'t mut Tensor>> Queue<'_, I> {
+    /// Packs until nothing is left or something fails; what fails empties the queue.
+    fn work(&self, report: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), ModelError> {
+        while let Some(tensor) = self.next() {
+            let packed = tensor.pack(self.storage);
+            self.storage.discard(tensor.range());
+            let done =
+                self.done.fetch_add(tensor.packed_size() as u64, Ordering::Relaxed) + tensor.packed_size() as u64;
+            let outcome = packed.and(match report(done) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(ModelError::Cancelled),
+            });
+            if outcome.is_err() {
+                while self.next().is_some() {}
+                return outcome;
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Option<&'t mut Tensor> {
+        self.tensors.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}

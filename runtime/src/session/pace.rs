@@ -1,0 +1,143 @@
+//! When a session computes: it can be cancelled from any thread, and told to rest a share of the time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::SessionError;
+
+/// Cancels the work of a session, from any thread.
+///
+/// The call that runs, or else the next one that computes, gives [`SessionError::Cancelled`]; it is seen between layers,
+/// also while a long prompt is fed. A cancelled session is consistent: it is at its last complete position and goes on
+/// with the next call.
+#[derive(Clone, Debug, Default)]
+pub struct Canceller(Arc<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    raised: AtomicBool,
+    /// Held while the signal is raised, so that a sleeper does not miss it.
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Canceller {
+    /// Cancels.
+    pub fn cancel(&self) {
+        let _guard = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.raised.store(true, Ordering::Release);
+        self.0.wake.notify_all();
+    }
+
+    /// Takes back a cancellation that no call has seen yet: a stop that came after the end.
+    pub fn withdraw(&self) {
+        self.0.raised.store(false, Ordering::Release);
+    }
+
+    /// Whether a cancellation waits to be seen.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.raised.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until `end`, or until cancelled.
+    fn sleep_until(&self, end: Instant) {
+        let mut guard = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.is_cancelled() {
+            let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
+            guard = self.0.wake.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// When a session may compute.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    pub(super) canceller: Canceller,
+    /// Seconds of rest for each second of work.
+    rest: f64,
+    /// The end of the rest that the last work has earned.
+    resume: Option<Instant>,
+}
+
+impl Pace {
+    /// The pace of a fork: as this one, with a canceller of its own.
+    pub(super) fn fork(&self) -> Self {
+        Self { rest: self.rest, ..Self::default() }
+    }
+
+    /// Sets the share of time that work takes at most.
+    pub(super) fn set_duty(&mut self, share: f32) -> Result<(), SessionError> {
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(SessionError::Duty);
+        }
+        self.rest = 1.0 / f64::from(share) - 1.0;
+        self.resume = None;
+        Ok(())
+    }
+
+    /// Waits until work may begin; gives when that is. A cancellation is seen here, once.
+    pub(super) fn begin(&mut self) -> Result<Instant, SessionError> {
+        if let Some(resume) = self.resume.take() {
+            self.canceller.sleep_until(resume);
+        }
+        self.check()?;
+        Ok(Instant::now())
+    }
+
+    /// Work that began at `begin` has ended.
+    pub(super) fn end(&mut self, begin: Instant) {
+        let rest = Duration::try_from_secs_f64(begin.elapsed().as_secs_f64() * self.rest).unwrap_or(Duration::MAX);
+        self.resume = (!rest.is_zero()).then(|| Instant::now().checked_add(rest)).flatten();
+    }
+
+    /// Sees a cancellation, which is then over.
+    pub(super) fn check(&mut self) -> Result<(), SessionError> {
+        let raised = &self.canceller.0.raised;
+        let cancelled = raised.load(Ordering::Relaxed) && raised.swap(false, Ordering::AcqRel);
+        if cancelled { Err(SessionError::Cancelled) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancellation_is_seen_once_and_can_be_withdrawn() {
+        let mut pace = Pace::default();
+        pace.begin().unwrap();
+        pace.canceller.clone().cancel();
+        assert_eq!(pace.begin().unwrap_err(), SessionError::Cancelled);
+        pace.begin().unwrap();
+        pace.canceller.cancel();
+        pace.canceller.withdraw();
+        pace.begin().unwrap();
+    }
+
+    #[test]
+    fn rest_is_taken_before_the_next_work_and_ends_with_a_cancellation() {
+        let mut pace = Pace::default();
+        pace.set_duty(0.25).unwrap();
+        let begin = pace.begin().unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+        pace.end(begin);
+        let ended = Instant::now();
+        pace.begin().unwrap();
+        assert!(ended.elapsed() >= Duration::from_millis(14), "{:?}", ended.elapsed());
+
+        pace.set_duty(1e-9).unwrap();
+        pace.end(begin);
+        let canceller = pace.canceller.clone();
+        let other = std::thread::spawn(move || canceller.cancel());
+        assert_eq!(pace.begin().unwrap_err(), SessionError::Cancelled);
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn a_share_is_a_share() {
+        for share in [0.0, -0.5, 1.01, f32::NAN] {
+            assert_eq!(Pace::default().set_duty(share), Err(SessionError::Duty));
+        }
+    }
+}

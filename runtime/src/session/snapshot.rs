@@ -1,0 +1,298 @@
+//! A session in a file or a buffer: saved, and restored in another process.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use crate::error::Error;
+use crate::memory;
+use crate::model::{Config, Model, PLUGIN_PREFIX, State, fingerprint};
+use crate::ops::KvLayer;
+
+use super::Session;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a session cannot be saved or restored. The session is then as it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// It could not be written.
+    Write(io::Error),
+    /// It could not be read, or it ends too early.
+    Read(io::Error),
+    /// It does not begin like a saved session.
+    NotASnapshot,
+    /// It was written by another version.
+    UnsupportedVersion {
+        /// That version.
+        version: u32,
+    },
+    /// It was saved on another model, or on the same one in other types.
+    OtherModel {
+        /// What identifies the model that it was saved on.
+        saved: u64,
+        /// What identifies this one.
+        model: u64,
+    },
+    /// It was altered after it was written.
+    Checksum,
+    /// Its numbers make no sense.
+    Invalid {
+        /// Which.
+        what: &'static str,
+    },
+    /// It has more tokens than the context has positions.
+    TooLong {
+        /// Tokens that it has.
+        tokens: usize,
+        /// Positions there are.
+        context: usize,
+    },
+}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write(source) => write!(f, "the session cannot be saved: {source}"),
+            Self::Read(source) => write!(f, "the saved session cannot be read: {source}"),
+            Self::NotASnapshot => write!(f, "this is no saved session"),
+            Self::UnsupportedVersion { version } => {
+                write!(
+                    f,
+                    "the session was saved in version {version} of the format, only {VERSION} is known: start anew"
+                )
+            }
+            Self::OtherModel { saved, model } => {
+                write!(f, "the session was saved on another model ({saved:016x}, this one is {model:016x})")
+            }
+            Self::Checksum => write!(f, "the saved session is damaged: its checksum does not fit"),
+            Self::Invalid { what } => write!(f, "the saved session is damaged: {what}"),
+            Self::TooLong { tokens, context } => {
+                write!(f, "the saved session has {tokens} tokens, the context only {context} positions")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Write(source) | Self::Read(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What a saved session begins with.
+const MAGIC: [u8; 8] = *b"OLLMSESS";
+
+/// The version of the format: all numbers little endian.
+///
+/// | bytes | what |
+/// |---|---|
+/// | 8 | [`MAGIC`] |
+/// | 4 | the version |
+/// | 8 | what identifies the model: [`identity`] |
+/// | 4 | n, the number of tokens |
+/// | 4 | p, the number of positions that follow, less than n |
+/// | 4 n | the tokens |
+/// | 4 p layers width | of each position, of each layer: the key, then the value, as binary16 |
+/// | 8 | the FNV-1a hash of all bytes before |
+const VERSION: u32 = 1;
+
+/// Tokens that are read and written at once.
+const BLOCK: usize = 1024;
+
+/// Bytes of all that has a fixed size.
+const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 8;
+
+impl Session {
+    /// Bytes that [`Session::save`] writes now.
+    pub fn saved_bytes(&self) -> u64 {
+        let tokens = self.tokens.len() * size_of::<u32>();
+        let positions = self.saved_positions() * row_elements(self.model.config()) * size_of::<u16>();
+        FIXED + (tokens + positions) as u64
+    }
+
+    /// Writes the session: its tokens, keys and values. Samplers and selectors are not part of it, nor is the plugin.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Write`]; [`Error::OutOfMemory`].
+    pub fn save(&self, to: &mut dyn Write) -> Result<()> {
+        let mut row = memory::filled(0, row_elements(self.model.config()))?;
+        let mut bytes = memory::filled(0, row.len() * size_of::<u16>())?;
+        let mut writer = Writer { to, hash: fingerprint::OFFSET_BASIS };
+        writer.write(&MAGIC)?;
+        writer.write(&VERSION.to_le_bytes())?;
+        writer.write(&identity(&self.model).to_le_bytes())?;
+        writer.write(&(self.tokens.len() as u32).to_le_bytes())?;
+        writer.write(&(self.saved_positions() as u32).to_le_bytes())?;
+        for tokens in self.tokens.chunks(BLOCK) {
+            let mut bytes = [0; 4 * BLOCK];
+            for (bytes, token) in bytes.chunks_exact_mut(4).zip(tokens) {
+                bytes.copy_from_slice(&token.to_le_bytes());
+            }
+            writer.write(&bytes[..4 * tokens.len()])?;
+        }
+        for position in 0..self.saved_positions() {
+            for (layer, row) in self.layers().zip(row.chunks_exact_mut(layer_elements(self.model.config()))) {
+                layer.load(position, row);
+            }
+            for (bytes, bits) in bytes.chunks_exact_mut(2).zip(&row) {
+                bytes.copy_from_slice(&bits.to_le_bytes());
+            }
+            writer.write(&bytes)?;
+        }
+        let hash = writer.hash;
+        writer.write(&hash.to_le_bytes())?;
+        Ok(to.flush().map_err(SnapshotError::Write)?)
+    }
+
+    /// Positions that are saved: all but the last, which goes through the network once more for its hidden state.
+    fn saved_positions(&self) -> usize {
+        self.position.min(self.tokens.len().saturating_sub(1))
+    }
+
+    fn layers(&self) -> impl Iterator<Item = &KvLayer> {
+        self.state.cache().iter()
+    }
+
+    /// Takes the place of the session that [`Session::save`] wrote: the steps that follow are bit for bit those that would
+    /// have followed there. It reads exactly the bytes that were written, and never allocates more than what it has read
+    /// justifies. Until all is read and checked, the old keys and values stay: reset the session first if memory is short.
+    ///
+    /// # Errors
+    /// [`SnapshotError`], [`Error::OutOfMemory`], or
+    /// [`SessionError::MemoryLimit`](super::SessionError::MemoryLimit); then the
+    /// session is as it was.
+    pub fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
+        let mut reader = Reader { from, hash: fingerprint::OFFSET_BASIS };
+        let (tokens, positions) = self.read_header(&mut reader)?;
+        let tokens = self.read_tokens(&mut reader, tokens)?;
+        let state = self.read_positions(&mut reader, positions)?;
+        let hash = reader.hash;
+        if u64::from_le_bytes(reader.array()?) != hash {
+            return Err(SnapshotError::Checksum.into());
+        }
+        (self.tokens, self.position, self.state) = (tokens, positions, state);
+        self.step.clear();
+        Ok(())
+    }
+
+    /// The number of tokens and of positions.
+    fn read_header(&self, reader: &mut Reader<'_>) -> Result<(usize, usize)> {
+        if reader.array()? != MAGIC {
+            return Err(SnapshotError::NotASnapshot.into());
+        }
+        let version = u32::from_le_bytes(reader.array()?);
+        if version != VERSION {
+            return Err(SnapshotError::UnsupportedVersion { version }.into());
+        }
+        let (saved, model) = (u64::from_le_bytes(reader.array()?), identity(&self.model));
+        if saved != model {
+            return Err(SnapshotError::OtherModel { saved, model }.into());
+        }
+        let (tokens, positions) = (reader.size()?, reader.size()?);
+        if tokens > self.context() {
+            return Err(SnapshotError::TooLong { tokens, context: self.context() }.into());
+        }
+        if positions > tokens.saturating_sub(1) {
+            return Err(SnapshotError::Invalid { what: "it has more positions than tokens" }.into());
+        }
+        Ok((tokens, positions))
+    }
+
+    fn read_tokens(&self, reader: &mut Reader<'_>, count: usize) -> Result<Vec<u32>> {
+        let mut tokens = Vec::new();
+        while tokens.len() < count {
+            let mut bytes = [0; 4 * BLOCK];
+            let bytes = &mut bytes[..4 * BLOCK.min(count - tokens.len())];
+            reader.read(bytes)?;
+            memory::grow(&mut tokens, bytes.len() / 4)?;
+            tokens.extend(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
+        }
+        let known = |token: &u32| (*token as usize) < self.model.config().vocab;
+        let unknown = SnapshotError::Invalid { what: "a token is not in the vocabulary" };
+        if tokens.iter().all(known) { Ok(tokens) } else { Err(unknown.into()) }
+    }
+
+    /// Keys and values of the first `count` positions.
+    fn read_positions(&self, reader: &mut Reader<'_>, count: usize) -> Result<State> {
+        let config = self.model.config();
+        let mut state = State::new(config, self.context());
+        let mut bytes = memory::filled(0, row_elements(config) * size_of::<u16>())?;
+        let mut row = memory::filled(0, layer_elements(config))?;
+        for position in 0..count {
+            reader.read(&mut bytes)?;
+            let positions = position..position + 1;
+            self.allow(self.memory_used().saturating_add(state.bytes_with(config, positions.clone(), 0)))?;
+            state.reserve(config, positions, 0)?;
+            for (layer, bytes) in state.cache_mut().iter_mut().zip(bytes.chunks_exact(2 * row.len())) {
+                for (bits, bytes) in row.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *bits = u16::from_le_bytes([bytes[0], bytes[1]]);
+                }
+                layer.store_bits(position, &row);
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// Elements of a position's key and value in one layer.
+fn layer_elements(config: &Config) -> usize {
+    2 * config.kv_heads * config.head_dim
+}
+
+/// Elements of a position's keys and values in all layers.
+fn row_elements(config: &Config) -> usize {
+    config.layers * layer_elements(config)
+}
+
+/// Identifies the weights: the backbone's fingerprint, its shape, and the names, types and shapes of its tensors.
+fn identity(model: &Model) -> u64 {
+    let config = model.config();
+    let sizes = [config.layers, config.hidden, config.heads, config.kv_heads, config.head_dim, config.vocab];
+    let start = fingerprint::hash(fingerprint::OFFSET_BASIS, model.fingerprint().as_bytes());
+    let start = sizes.iter().fold(start, |hash, &size| fingerprint::hash(hash, &(size as u64).to_le_bytes()));
+    let tensors = model.gguf().tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX));
+    tensors.fold(start, |hash, tensor| {
+        fingerprint::hash(hash, format!("{} {} {:?};", tensor.name, tensor.dtype, tensor.dims).as_bytes())
+    })
+}
+
+/// Writes and hashes.
+struct Writer<'a> {
+    to: &'a mut dyn Write,
+    hash: u64,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        self.hash = fingerprint::hash(self.hash, bytes);
+        self.to.write_all(bytes).map_err(SnapshotError::Write)
+    }
+}
+
+/// Reads and hashes.
+struct Reader<'a> {
+    from: &'a mut dyn Read,
+    hash: u64,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
+        self.from.read_exact(bytes).map_err(SnapshotError::Read)?;
+        self.hash = fingerprint::hash(self.hash, bytes);
+        Ok(())
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+        let mut bytes = [0; N];
+        self.read(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn size(&mut self) -> Result<usize, SnapshotError> {
+        Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+}

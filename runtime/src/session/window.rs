@@ -1,0 +1,106 @@
+//! The sliding window: which tokens stay when the context is full.
+
+use crate::error::Result;
+use crate::memory;
+
+use super::{Session, SessionError, Window};
+
+impl Window {
+    /// That there is room to slide in `context` positions.
+    pub(super) fn check(self, context: usize) -> Result<()> {
+        let fits = self.keep.checked_add(2).is_some_and(|least| least <= context);
+        if fits { Ok(()) } else { Err(SessionError::Window { keep: self.keep, context }.into()) }
+    }
+}
+
+/// A text in a window, before it is the session's.
+struct Text {
+    tokens: Vec<u32>,
+    /// How many of them are from before.
+    earlier: usize,
+}
+
+impl Text {
+    /// Forgets half of what comes after the first `keep` tokens.
+    fn slide(&mut self, keep: usize) {
+        let end = self.tokens.len() - (self.tokens.len() - keep) / 2;
+        self.tokens.drain(keep..end);
+        self.earlier = self.earlier.min(keep) + self.earlier.saturating_sub(end);
+    }
+
+    /// Adds `tokens` as if one by one; where there is no room, and none follows, it slides all the same.
+    fn push(&mut self, mut tokens: &[u32], keep: usize, context: usize) {
+        loop {
+            if self.tokens.len() == context {
+                self.slide(keep);
+            }
+            let (now, later) = tokens.split_at(tokens.len().min(context - self.tokens.len()));
+            self.tokens.extend_from_slice(now);
+            if later.is_empty() {
+                return;
+            }
+            tokens = later;
+        }
+    }
+}
+
+impl Session {
+    /// Adds `tokens` to a text that they do not fit, or makes room in one that is full; what has moved is then pending. Tells
+    /// how many tokens are from before.
+    pub(super) fn slide(&mut self, Window { keep }: Window, tokens: &[u32]) -> Result<usize> {
+        let mut text = Text { tokens: Vec::new(), earlier: self.tokens.len() };
+        memory::reserve(&mut text.tokens, self.context().min(self.tokens.len() + tokens.len()))?;
+        text.tokens.extend_from_slice(&self.tokens);
+        text.push(tokens, keep, self.context());
+        // The last of those that stay goes through the network once more: it may come to be the last of all.
+        let position = self.position.min(keep.saturating_sub(1));
+        self.reserve(position..text.tokens.len())?;
+        (self.tokens, self.position) = (text.tokens, position);
+        self.state.truncate(self.tokens.len());
+        self.step.clear();
+        Ok(text.earlier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    fn push(before: usize, added: usize, keep: usize, context: usize) -> Text {
+        let mut text = Text { tokens: (0..before as u32).collect(), earlier: before };
+        let added: Vec<u32> = (before as u32..(before + added) as u32).collect();
+        text.push(&added, keep, context);
+        text
+    }
+
+    #[test]
+    fn the_first_stay_and_the_most_recent_half_of_the_rest() {
+        let text = push(10, 0, 2, 10);
+        assert_eq!((text.tokens, text.earlier), (vec![0, 1, 6, 7, 8, 9], 6));
+        let text = push(9, 3, 2, 10);
+        assert_eq!((text.tokens, text.earlier), (vec![0, 1, 6, 7, 8, 9, 10, 11], 5));
+        let text = push(1, 24, 2, 10);
+        assert_eq!((text.tokens[..4].to_vec(), text.earlier), (vec![0, 1, 18, 19], 1));
+    }
+
+    #[test]
+    fn many_at_once_are_one_after_the_other() {
+        for (keep, context) in [(0, 2), (3, 5), (2, 10), (4, 17)] {
+            let mut one_by_one = Text { tokens: Vec::new(), earlier: 0 };
+            for token in 0..100 {
+                one_by_one.push(&[token], keep, context);
+                assert_eq!(push(0, token as usize + 1, keep, context).tokens, one_by_one.tokens);
+            }
+        }
+    }
+
+    #[test]
+    fn a_window_needs_room_to_slide() {
+        Window { keep: 8 }.check(10).unwrap();
+        for keep in [9, 10, usize::MAX] {
+            let error = Window { keep }.check(10).unwrap_err();
+            assert!(matches!(error, Error::Session(SessionError::Window { context: 10, .. })), "{error}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Stands in for `json.rs` where the feature `tokenizer-json` is off.
+
+use super::TokenizerError;
+use super::vocab::TokenBytes;
+
+/// A tokenizer that there is none of.
+#[derive(Debug)]
+pub(super) enum Json {}
+
+impl Json {
+    /// Refuses.
+    pub(super) fn read(_json: &str, _limit: usize) -> Result<(Self, TokenBytes), TokenizerError> {
+        let reason = "this build does not read it, and the file has no tokenizer.ggml.tokens".to_owned();
+        Err(TokenizerError::Json { reason })
+    }
+
+    pub(super) fn encode(&self, _text: &str, _special: bool) -> Result<Vec<u32>, TokenizerError> {
+        match *self {}
+    }
+}
