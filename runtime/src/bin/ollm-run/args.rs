@@ -67,13 +67,21 @@ pub(crate) struct MachineArgs {
     /// The plugin: a GGUF file of options for this backbone
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) plugin: Option<PathBuf>,
-    /// Threads that compute; 0 takes as many as there are cores
+    /// Threads that compute a step; 0 takes as many as there are cores
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub(crate) threads: usize,
+    /// Threads that compute many tokens at once; 0 takes as many as for a step
+    #[arg(long, value_name = "N", default_value_t = 0, global = true)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    pub(crate) prefill_threads: usize,
     /// Positions of the context; 0 takes what the model was trained for
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
     pub(crate) context: usize,
+    /// At the end of the context, forget the middle of the text and go on: the first N tokens stay, and of the others the
+    /// most recent half
+    #[arg(long, value_name = "N", global = true)]
+    pub(crate) window: Option<usize>,
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -162,6 +170,9 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub(crate) repetitions: usize,
+    /// llama.cpp's llama-bench, to run in turns with it on the same file and print ratios
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) peer: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 }

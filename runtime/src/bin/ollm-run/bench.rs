@@ -1,7 +1,9 @@
-//! `bench`: tokens a second.
+//! `bench`: tokens a second, beside what the memory gives and what a peer reaches.
 //!
 //! Prefill is one text of P tokens from an empty context. Decode is N single steps from an empty context, the option of the
-//! policy (or as the flags say) and its most probable token each time. One round warms up; of the others the median counts.
+//! policy (or as the flags say) and its most probable token each time; with a plugin, once more with the whole option set
+//! of each step. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
+//! all of these take turns, the medians count.
 
 use std::time::Instant;
 
@@ -14,31 +16,91 @@ use serde_json::{Value, json};
 use crate::args::{BenchArgs, MachineArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
-use crate::generate::Timing;
+use crate::generate::{Timing, threads};
 use crate::output::Output;
+use crate::probe::{Memory, Peer};
 use crate::score::progress_bar;
 
 pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     let mut engine = Engine::load(machine)?;
     check_context(&engine, args)?;
     let selector = engine.selector(&args.select, 0)?;
+    let peer = match &args.peer {
+        Some(program) => Some(Peer::new(program, machine.model()?, engine.session.threads(), args)),
+        None => None,
+    };
     let progress = progress_bar(args.repetitions as u64 + 1);
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
-    for _ in 0..=args.repetitions {
-        prefill.push(time_prefill(&mut engine, args.prompt)?.rate());
-        decode.push(time_decode(&mut engine, args.tokens, selector.clone())?.rate());
+    Rounds::default().run(&mut engine, args, selector.as_ref(), None, None)?;
+    // Before the probe's block is there, which is not what the model needs.
+    let peak = peak_rss_bytes();
+    let memory = Memory::new(engine.session.model().weights().step_bytes());
+    let mut rounds = Rounds::default();
+    for _ in 0..args.repetitions {
         progress.inc(1);
+        rounds.run(&mut engine, args, selector.as_ref(), memory.as_ref(), peer.as_ref())?;
     }
     progress.finish_and_clear();
-    let rates = Rates { prefill: median(prefill.split_off(1)), decode: median(decode.split_off(1)) };
+    let result = Benchmark { rates: rounds.medians(), peak };
     let mut output = Output::new();
-    if machine.json { output.json(&document(&engine, args, &rates)) } else { print(&mut output, &engine, args, &rates) }
+    if machine.json { output.json(&result.document(&engine, args)) } else { result.print(&mut output, &engine, args) }
 }
 
-/// Tokens a second.
+/// What each round measured: tokens a second, bytes a second.
+#[derive(Default)]
+struct Rounds {
+    prefill: Vec<f64>,
+    decode: Vec<f64>,
+    options: Vec<f64>,
+    memory: Vec<f64>,
+    peer_prefill: Vec<f64>,
+    peer_decode: Vec<f64>,
+}
+
+/// Their medians.
 struct Rates {
     prefill: f64,
     decode: f64,
+    /// Decode with the whole option set of each step.
+    options: Option<f64>,
+    /// Bytes a second that the threads can read.
+    memory: Option<f64>,
+    /// Prefill and decode of the peer.
+    peer: Option<(f64, f64)>,
+}
+
+impl Rounds {
+    fn run(
+        &mut self,
+        engine: &mut Engine,
+        args: &BenchArgs,
+        selector: Option<&Selector>,
+        memory: Option<&Memory>,
+        peer: Option<&Peer>,
+    ) -> Result<()> {
+        self.prefill.push(time_prefill(engine, args.prompt)?.rate());
+        self.decode.push(time_decode(engine, args.tokens, selector.cloned(), false)?.rate());
+        if selector.is_some() {
+            self.options.push(time_decode(engine, args.tokens, selector.cloned(), true)?.rate());
+        }
+        self.memory.extend(memory.map(|memory| memory.read(engine.session.threads())));
+        if let Some((prefill, decode)) = peer.map(Peer::run).transpose()? {
+            self.peer_prefill.push(prefill);
+            self.peer_decode.push(decode);
+        }
+        Ok(())
+    }
+
+    fn medians(self) -> Rates {
+        // Every round measures prefill and decode.
+        let always = |rates| median(rates).unwrap_or_default();
+        Rates {
+            prefill: always(self.prefill),
+            decode: always(self.decode),
+            options: median(self.options),
+            memory: median(self.memory),
+            peer: median(self.peer_prefill).zip(median(self.peer_decode)),
+        }
+    }
 }
 
 fn check_context(engine: &Engine, args: &BenchArgs) -> Result<()> {
@@ -59,21 +121,28 @@ fn time_prefill(engine: &mut Engine, tokens: usize) -> Result<Timing> {
     Ok(Timing { tokens, time: start.elapsed() })
 }
 
-fn time_decode(engine: &mut Engine, tokens: usize, mut selector: Option<Selector>) -> Result<Timing> {
+fn time_decode(engine: &mut Engine, tokens: usize, mut selector: Option<Selector>, options: bool) -> Result<Timing> {
     engine.session.reset();
     let mut greedy = Sampler::new(SamplerOptions::default()).map_err(Error::from)?;
     let start = Instant::now();
     engine.session.feed(&[0])?;
     for _ in 0..tokens {
+        if options {
+            engine.session.option_set(1)?;
+        }
         engine.session.step(selector.as_mut(), &mut greedy)?;
     }
     Ok(Timing { tokens, time: start.elapsed() })
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
+/// The median; `None` of nothing.
+fn median(mut rates: Vec<f64>) -> Option<f64> {
     rates.sort_by(f64::total_cmp);
     let middle = rates.len() / 2;
-    if rates.len() % 2 == 1 { rates[middle] } else { f64::midpoint(rates[middle - 1], rates[middle]) }
+    if rates.is_empty() {
+        return None;
+    }
+    Some(if rates.len() % 2 == 1 { rates[middle] } else { f64::midpoint(rates[middle - 1], rates[middle]) })
 }
 
 /// The largest resident size of this process so far; where the system does not say (other than Linux), `None`.
@@ -83,23 +152,68 @@ fn peak_rss_bytes() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-fn document(engine: &Engine, args: &BenchArgs, rates: &Rates) -> Value {
-    json!({
-        "prefill": { "tokens": args.prompt, "tokens_per_second": rates.prefill },
-        "decode": { "tokens": args.tokens, "tokens_per_second": rates.decode },
-        "peak_rss_bytes": peak_rss_bytes(),
-        "load_seconds": engine.load_time.as_secs_f64(),
-        "isa": engine.session.isa(),
-        "threads": engine.session.threads(),
-    })
+/// What comes out.
+struct Benchmark {
+    rates: Rates,
+    /// Bytes resident at most, while the model ran.
+    peak: Option<u64>,
 }
 
-fn print(output: &mut Output, engine: &Engine, args: &BenchArgs, rates: &Rates) -> Result<()> {
-    let paint = output.paint;
-    for (name, tokens, rate) in [("prefill", args.prompt, rates.prefill), ("decode", args.tokens, rates.decode)] {
-        output.line(&format!("{name:<8} {tokens:>6} tokens {} tok/s", paint.bold(&format!("{rate:>9.1}"))))?;
+impl Benchmark {
+    fn document(&self, engine: &Engine, args: &BenchArgs) -> Value {
+        let rates = &self.rates;
+        let bytes = engine.session.model().weights().step_bytes();
+        let options = rates.options.map(|rate| json!({ "tokens": args.tokens, "tokens_per_second": rate }));
+        let memory = rates.memory.map(|memory| {
+        json!({ "step_bytes": bytes, "bytes_per_second": memory, "decode_share": bytes as f64 * rates.decode / memory })
+    });
+        let peer = rates.peer.map(|(prefill, decode)| {
+            json!({
+                "prefill": { "tokens_per_second": prefill, "ratio": rates.prefill / prefill },
+                "decode": { "tokens_per_second": decode, "ratio": rates.decode / decode },
+            })
+        });
+        json!({
+            "prefill": { "tokens": args.prompt, "tokens_per_second": rates.prefill },
+            "decode": { "tokens": args.tokens, "tokens_per_second": rates.decode },
+            "decode_options": options,
+            "memory": memory,
+            "peer": peer,
+            "peak_rss_bytes": self.peak,
+            "load_seconds": engine.load_time.as_secs_f64(),
+            "isa": engine.session.isa(),
+            "threads": engine.session.threads(),
+            "prefill_threads": engine.session.prefill_threads(),
+        })
     }
-    let memory = peak_rss_bytes().map_or(String::new(), |bytes| format!(", {:.0} MB at most", bytes as f64 / 1e6));
-    let (isa, threads, load) = (engine.session.isa(), engine.session.threads(), engine.load_time.as_secs_f64());
-    output.line(&paint.dim(&format!("{isa}, {threads} threads, loaded in {load:.3} s{memory}")))
+
+    fn print(&self, output: &mut Output, engine: &Engine, args: &BenchArgs) -> Result<()> {
+        let rates = &self.rates;
+        let paint = output.paint;
+        let beside = |rate: f64, peer: Option<f64>| {
+            peer.map_or(String::new(), |peer| format!("  {:.2}x the peer's {peer:.1}", rate / peer))
+        };
+        let rows = [
+            ("prefill", args.prompt, Some(rates.prefill), rates.peer.map(|peer| peer.0)),
+            ("decode", args.tokens, Some(rates.decode), rates.peer.map(|peer| peer.1)),
+            ("options", args.tokens, rates.options, None),
+        ];
+        for (name, tokens, rate, peer) in rows {
+            let Some(rate) = rate else { continue };
+            let beside = beside(rate, peer);
+            output
+                .line(&format!("{name:<8} {tokens:>6} tokens {} tok/s{beside}", paint.bold(&format!("{rate:>9.1}"))))?;
+        }
+        let bytes = engine.session.model().weights().step_bytes() as f64;
+        if let Some(memory) = rates.memory {
+            let (used, all) = (bytes * rates.decode / 1e9, memory / 1e9);
+            let share = 100.0 * used / all;
+            output.line(&format!(
+                "decode reads {used:.1} GB/s of weights, {share:.0} % of the {all:.1} GB/s that the memory gives"
+            ))?;
+        }
+        let memory = self.peak.map_or(String::new(), |bytes| format!(", {:.0} MB at most", bytes as f64 / 1e6));
+        let (isa, threads, load) = (engine.session.isa(), threads(engine), engine.load_time.as_secs_f64());
+        output.line(&paint.dim(&format!("{isa}, {threads}, loaded in {load:.3} s{memory}")))
+    }
 }

@@ -34,8 +34,6 @@ struct Conversation<'a> {
     select: SelectArgs,
     messages: Vec<Message>,
     system: Option<String>,
-    /// The tokens that the session has seen: what a new turn shares with them is not computed again.
-    seen: Vec<u32>,
     turns: u64,
     output: Output,
 }
@@ -51,7 +49,6 @@ pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
         select: args.select,
         messages: prompt::system_message(args.system.as_ref()),
         system: args.system,
-        seen: Vec::new(),
         turns: 0,
         output: Output::new(),
     };
@@ -150,12 +147,12 @@ impl Conversation<'_> {
 
     fn set_options(&mut self, depth: &str) -> Result<()> {
         let wrong = || Failure::Usage(format!("/options {depth:?}: it is off, or a number of tokens from 1 to 100"));
-        self.generation.show = match depth {
+        self.generation.set_show(match depth {
             "off" => None,
             _ if self.engine.options().is_none() => return Err(Failure::NoPlugin { flag: "/options" }),
             "" => Some(3),
             depth => Some(depth.parse().ok().filter(|m| (1..=100).contains(m)).ok_or_else(wrong)?),
-        };
+        });
         Ok(())
     }
 
@@ -173,28 +170,26 @@ impl Conversation<'_> {
     fn answer(&mut self) -> Result<String> {
         let tokens = prompt::chat_tokens(&self.template, &self.engine.tokenizer, &self.messages)?;
         let start = Instant::now();
-        let fed = self.feed(tokens)?;
+        let fed = self.feed(&tokens)?;
         let prefill = Timing { tokens: fed, time: start.elapsed() };
         // Each answer draws anew, and a latent that is held for the text is held for the answer.
         let seed = self.generation.sampler().seed.wrapping_add(self.turns);
         self.generation.selector = self.engine.selector(&self.select, seed)?;
         self.turns += 1;
-        let done = generate(&mut self.engine, &mut self.generation, self.machine.json, &mut self.output)?;
-        self.seen.extend(&done.tokens);
+        let (done, decode) = generate(&mut self.engine, &mut self.generation, self.machine.json, &mut self.output)?;
         if self.machine.verbose {
-            report(&self.engine, prefill, &done);
+            report(&self.engine, prefill, decode);
         }
         Ok(done.text)
     }
 
     /// Feeds what the session has not seen; tells how many tokens that is.
-    fn feed(&mut self, tokens: Vec<u32>) -> Result<usize> {
-        let shared = self.seen.iter().zip(&tokens).take_while(|(a, b)| a == b).count();
-        self.seen.truncate(shared);
-        self.engine.session.rewind(shared)?;
-        self.engine.session.feed(&tokens[shared..])?;
-        self.seen = tokens;
-        Ok(self.seen.len() - shared)
+    fn feed(&mut self, tokens: &[u32]) -> Result<usize> {
+        let session = &mut self.engine.session;
+        let shared = session.tokens().iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        session.rewind(shared)?;
+        session.feed(&tokens[shared..])?;
+        Ok(tokens.len() - shared)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::Model;
 use ollm_runtime::options::{Hold, LatentMode, LineEnds, Plugin, Selector};
-use ollm_runtime::session::{Session, SessionOptions};
+use ollm_runtime::session::{Session, SessionOptions, Window};
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{HoldArg, MachineArgs, SelectArgs};
@@ -29,7 +29,13 @@ impl Engine {
         let plugin = open_plugin(args.plugin.as_deref(), path, &model)?.map(Arc::new);
         let tokenizer =
             Tokenizer::from_metadata(model.gguf().metadata()).map_err(|e| Failure::in_file(path)(e.into()))?;
-        let options = SessionOptions { threads: args.threads, context: args.context, ..SessionOptions::default() };
+        let options = SessionOptions {
+            threads: args.threads,
+            prefill_threads: args.prefill_threads,
+            context: args.context,
+            window: args.window.map(|keep| Window { keep }),
+            ..SessionOptions::default()
+        };
         let session = Session::new(model, plugin, &options)?;
         Ok(Self { session, tokenizer, load_time: start.elapsed() })
     }

@@ -36,6 +36,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// The line editor gave up.
     Editor(String),
+    /// The program that `bench` runs beside this one did not do its part.
+    Peer { program: PathBuf, reason: String },
 }
 
 impl Failure {
@@ -67,6 +69,7 @@ impl fmt::Display for Failure {
             Self::NoPlugin { flag } => {
                 write!(f, "{flag} needs options, but there is no plugin: name one with --plugin FILE")
             }
+            Self::Peer { program, reason } => write!(f, "{}: {reason}", program.display()),
             Self::Output(source) => write!(f, "cannot write the output: {source}"),
         }
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use crate::args::{GenerateArgs, MachineArgs};
 use crate::engine::Engine;
 use crate::failure::Result;
-use crate::generation::{Done, Generation, Sink};
+use crate::generation::{Generation, Sink};
 use crate::output::{Output, Paint, count};
 use crate::prompt;
 use crate::show;
 use crate::table::Table;
 use ollm_runtime::chat::Message;
+use ollm_runtime::generate::Generated;
 
 pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     // What is wrong with the command line should show before a large file is read.
@@ -26,9 +27,9 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     engine.session.feed(&tokens)?;
     let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
     let mut output = Output::new();
-    let done = generate(&mut engine, &mut generation, machine.json, &mut output)?;
+    let (_, decode) = generate(&mut engine, &mut generation, machine.json, &mut output)?;
     if machine.verbose || (io::stderr().is_terminal() && io::stdout().is_terminal() && !machine.json) {
-        report(&engine, prefill, &done);
+        report(&engine, prefill, decode);
     }
     Ok(())
 }
@@ -42,19 +43,21 @@ fn prompt_tokens(engine: &Engine, args: &GenerateArgs, text: String) -> Result<V
     prompt::chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)
 }
 
-/// Generates, and shows it as the flags say.
+/// Generates, and shows it as the flags say; tells how long that took.
 pub(crate) fn generate(
     engine: &mut Engine,
     generation: &mut Generation,
     json: bool,
     output: &mut Output,
-) -> Result<Done> {
-    let mut sink: Box<dyn Sink + '_> = match generation.show {
+) -> Result<(Generated, Timing)> {
+    let mut sink: Box<dyn Sink + '_> = match generation.show() {
         _ if json => Box::new(show::Json(output)),
         Some(_) => Box::new(Table::new(output)),
         None => Box::new(show::Plain(output)),
     };
-    generation.run(engine, sink.as_mut())
+    let (done, time) = generation.run(engine, sink.as_mut())?;
+    let decode = Timing { tokens: done.tokens.len(), time };
+    Ok((done, decode))
 }
 
 /// How long some tokens took.
@@ -70,11 +73,17 @@ impl Timing {
     }
 }
 
+/// `2 threads`, or `4 and 2 threads` where prefill and decode differ.
+pub(crate) fn threads(engine: &Engine) -> String {
+    let (prefill, decode) = (engine.session.prefill_threads(), engine.session.threads());
+    let both = if prefill == decode { String::new() } else { format!("{prefill} and ") };
+    both + &count(decode, "thread")
+}
+
 /// `prefill 44 tokens, 512.0 tok/s · decode 128 tokens, 61.2 tok/s · avx2, 2 threads`
-pub(crate) fn report(engine: &Engine, prefill: Timing, done: &Done) {
-    let decode = Timing { tokens: done.tokens.len(), time: done.time };
+pub(crate) fn report(engine: &Engine, prefill: Timing, decode: Timing) {
     let part = |name, timing: Timing| format!("{name} {}, {:.1} tok/s", count(timing.tokens, "token"), timing.rate());
-    let machine = format!("{}, {}", engine.session.isa(), count(engine.session.threads(), "thread"));
+    let machine = format!("{}, {}", engine.session.isa(), threads(engine));
     let line = [part("prefill", prefill), part("decode", decode), machine].join(" · ");
     // Nobody can be told that standard error is closed.
     let _ = io::Write::write_all(

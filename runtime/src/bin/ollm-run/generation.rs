@@ -1,82 +1,38 @@
-//! The generation loop: steps until an end token, a stop string, the limit, or the end of the context.
+//! The generation loop of the library, driven by the flags, and who shows what it says.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use ollm_runtime::generate::{GenerateOptions, Generated, Token, generate};
 use ollm_runtime::options::Selector;
-use ollm_runtime::sampler::Sampler;
-use ollm_runtime::session::{OptionView, SessionError, Step};
-use ollm_runtime::tokenizer::Detokenizer;
-use ollm_runtime::{Error, sampler};
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::args::{SampleArgs, SelectArgs, ShowArgs, StopArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
-use crate::stop::StopScanner;
 
 /// How to generate.
 pub(crate) struct Generation {
     pub(crate) selector: Option<Selector>,
     sampler: Sampler,
-    limit: usize,
-    stops: Vec<String>,
-    /// How many tokens of each option are to be seen, if any.
-    pub(crate) show: Option<usize>,
-}
-
-/// One generated token, as it is shown.
-pub(crate) struct Token<'a> {
-    pub(crate) step: Step,
-    /// The text that is complete with it.
-    pub(crate) text: &'a str,
-    /// The option set it was chosen from, if it is shown.
-    pub(crate) options: &'a [OptionView],
+    options: GenerateOptions,
 }
 
 /// Who shows tokens.
 pub(crate) trait Sink {
-    fn token(&mut self, engine: &Engine, token: &Token<'_>) -> Result<()>;
-    fn done(&mut self, engine: &Engine, done: &Done) -> Result<()>;
+    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()>;
+    fn done(&mut self, done: &Generated) -> Result<()>;
 }
 
-/// Why generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    Eos,
-    Length,
-    Stop,
-}
-
-/// What was generated.
-#[derive(Debug)]
-pub(crate) struct Done {
-    pub(crate) reason: Reason,
-    pub(crate) tokens: Vec<u32>,
-    /// All of the text.
-    pub(crate) text: String,
-    /// The part of it that came with no token: what had waited for an end that did not come.
-    pub(crate) rest: String,
-    pub(crate) time: Duration,
-}
-
-impl Reason {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Eos => "eos",
-            Self::Length => "length",
-            Self::Stop => "stop",
-        }
+/// The last object of a stream of them.
+pub(crate) fn done_json(done: &Generated) -> Value {
+    let mut json = json!({ "done": done.reason.name(), "generated": done.tokens.len() });
+    if !done.rest.is_empty() {
+        json["text"] = done.rest.as_str().into();
     }
-}
-
-impl Done {
-    pub(crate) fn to_json(&self) -> Value {
-        let mut json = json!({ "done": self.reason.name(), "generated": self.tokens.len() });
-        if !self.rest.is_empty() {
-            json["text"] = self.rest.as_str().into();
-        }
-        json
-    }
+    json
 }
 
 impl Generation {
@@ -90,81 +46,40 @@ impl Generation {
         if show.show_options.is_some() && engine.options().is_none() {
             return Err(Failure::NoPlugin { flag: "--show-options" });
         }
+        let (limit, stops, show) = (stop.limit, stop.stop.clone(), show.show_options);
         Ok(Self {
             selector: engine.selector(select, sample.seed)?,
             sampler: sample.sampler()?,
-            limit: stop.limit,
-            stops: stop.stop.clone(),
-            show: show.show_options,
+            options: GenerateOptions { limit, stops, show },
         })
     }
 
-    /// Continues what the session was fed.
-    pub(crate) fn run(&mut self, engine: &mut Engine, sink: &mut dyn Sink) -> Result<Done> {
+    /// How many tokens of each option are to be seen, if any.
+    pub(crate) fn show(&self) -> Option<usize> {
+        self.options.show
+    }
+
+    pub(crate) fn set_show(&mut self, show: Option<usize>) {
+        self.options.show = show;
+    }
+
+    /// Continues what the session was fed; tells how long that took.
+    pub(crate) fn run(&mut self, engine: &mut Engine, sink: &mut dyn Sink) -> Result<(Generated, Duration)> {
         let start = Instant::now();
-        let mut text = Text { stream: Detokenizer::new(), stop: StopScanner::new(&self.stops), all: String::new() };
-        let mut tokens = Vec::new();
-        let reason = loop {
-            if tokens.len() == self.limit {
-                break Reason::Length;
-            }
-            let options = self.options(engine)?;
-            let Some(step) = self.step(engine)? else { break Reason::Length };
-            if engine.tokenizer.is_end(step.token) {
-                break Reason::Eos;
-            }
-            tokens.push(step.token);
-            let (piece, stopped) = text.push(engine, step.token);
-            sink.token(engine, &Token { step, text: &piece, options: &options })?;
-            if stopped {
-                break Reason::Stop;
-            }
+        let (session, tokenizer) = (&mut engine.session, &engine.tokenizer);
+        let mut shown = Ok(());
+        let mut each = |token: &Token<'_>| {
+            shown = sink.token(tokenizer, token);
+            if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let rest = if reason == Reason::Stop { String::new() } else { text.finish() };
-        let done = Done { reason, tokens, text: text.all, rest, time: start.elapsed() };
-        sink.done(engine, &done)?;
-        Ok(done)
+        let done = generate(session, tokenizer, self.selector.as_mut(), &mut self.sampler, &self.options, &mut each)?;
+        let time = start.elapsed();
+        shown?;
+        sink.done(&done)?;
+        Ok((done, time))
     }
 
-    /// The option set of the step to come. At the end of the context there is none.
-    fn options(&self, engine: &mut Engine) -> Result<Vec<OptionView>> {
-        Ok(self.show.map(|top| engine.session.option_set(top)).transpose()?.unwrap_or_default())
-    }
-
-    /// One step; `None` at the end of the context.
-    fn step(&mut self, engine: &mut Engine) -> Result<Option<Step>> {
-        match engine.session.step(self.selector.as_mut(), &mut self.sampler) {
-            Ok(step) => Ok(Some(step)),
-            Err(Error::Session(SessionError::ContextFull { .. })) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(crate) fn sampler(&self) -> &sampler::SamplerOptions {
+    pub(crate) fn sampler(&self) -> &SamplerOptions {
         self.sampler.options()
-    }
-}
-
-/// Text on its way from tokens to the reader.
-struct Text {
-    stream: Detokenizer,
-    stop: StopScanner,
-    all: String,
-}
-
-impl Text {
-    fn push(&mut self, engine: &Engine, token: u32) -> (String, bool) {
-        let (piece, stopped) = self.stop.push(&self.stream.push(&engine.tokenizer, token));
-        self.all.push_str(&piece);
-        (piece, stopped)
-    }
-
-    fn finish(&mut self) -> String {
-        let (mut rest, stopped) = self.stop.push(&self.stream.finish());
-        if !stopped {
-            rest.push_str(&self.stop.finish());
-        }
-        self.all.push_str(&rest);
-        rest
     }
 }

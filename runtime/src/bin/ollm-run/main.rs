@@ -9,10 +9,10 @@ mod generate;
 mod generation;
 mod info;
 mod output;
+mod probe;
 mod prompt;
 mod score;
 mod show;
-mod stop;
 mod table;
 mod tokenize;
 

@@ -1,23 +1,23 @@
 //! How generated tokens look where there is no table: as text, or as JSON.
 
+use ollm_runtime::generate::{Generated, Token};
 use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
-use crate::engine::Engine;
 use crate::failure::Result;
-use crate::generation::{Done, Sink, Token};
+use crate::generation::{Sink, done_json};
 use crate::output::{Output, number};
 
 /// The text as it comes.
 pub(crate) struct Plain<'o>(pub(crate) &'o mut Output);
 
 impl Sink for Plain<'_> {
-    fn token(&mut self, _: &Engine, token: &Token<'_>) -> Result<()> {
+    fn token(&mut self, _: &Tokenizer, token: &Token<'_>) -> Result<()> {
         self.0.text(token.text)
     }
 
-    fn done(&mut self, _: &Engine, done: &Done) -> Result<()> {
+    fn done(&mut self, done: &Generated) -> Result<()> {
         let end = if done.text.ends_with('\n') { "" } else { "\n" };
         self.0.text(&(done.rest.clone() + end))
     }
@@ -27,7 +27,7 @@ impl Sink for Plain<'_> {
 pub(crate) struct Json<'o>(pub(crate) &'o mut Output);
 
 impl Sink for Json<'_> {
-    fn token(&mut self, engine: &Engine, token: &Token<'_>) -> Result<()> {
+    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
         let mut line = json!({
             "token": token.step.token,
             "text": token.text,
@@ -35,13 +35,13 @@ impl Sink for Json<'_> {
             "logprob": number(token.step.logprob),
         });
         if !token.options.is_empty() {
-            line["options"] = token.options.iter().map(|option| option_json(&engine.tokenizer, option)).collect();
+            line["options"] = token.options.iter().map(|option| option_json(tokenizer, option)).collect();
         }
         self.0.json(&line)
     }
 
-    fn done(&mut self, _: &Engine, done: &Done) -> Result<()> {
-        self.0.json(&done.to_json())
+    fn done(&mut self, done: &Generated) -> Result<()> {
+        self.0.json(&done_json(done))
     }
 }
 

@@ -10,12 +10,12 @@
 //!            ▇▇         22%  4 6          First 55 · The 21 · Let 9
 //! ```
 
+use ollm_runtime::generate::{Generated, Token};
 use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
 
-use crate::engine::Engine;
 use crate::failure::Result;
-use crate::generation::{Done, Sink, Token};
+use crate::generation::Sink;
 use crate::output::{Output, Paint, count};
 
 /// The width of a full bar, in characters.
@@ -66,12 +66,12 @@ impl<'o> Table<'o> {
 }
 
 impl Sink for Table<'_> {
-    fn token(&mut self, engine: &Engine, token: &Token<'_>) -> Result<()> {
+    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
         if self.steps == 0 {
             self.output.line(&self.output.paint.dim(HEADER))?;
         }
         self.remember(token);
-        let rows = Rows { paint: self.output.paint, tokenizer: &engine.tokenizer, token };
+        let rows = Rows { paint: self.output.paint, tokenizer, token };
         for (index, group) in groups(token).iter().enumerate() {
             let label = if index == 0 { rows.label(self.steps) } else { " ".repeat(9) };
             self.output.line(&format!("{label}  {}", rows.row(group)))?;
@@ -79,7 +79,7 @@ impl Sink for Table<'_> {
         Ok(())
     }
 
-    fn done(&mut self, _: &Engine, done: &Done) -> Result<()> {
+    fn done(&mut self, done: &Generated) -> Result<()> {
         let total = format!("{}, {}", count(done.tokens.len(), "token"), done.reason.name());
         let parts = [self.usage(), self.output.paint.dim(&total)];
         let summary: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();

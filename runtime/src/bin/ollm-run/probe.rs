@@ -1,0 +1,86 @@
+//! What `bench` measures itself against: the memory, and a peer.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::args::BenchArgs;
+use crate::failure::{Failure, Result};
+
+/// Streams that each thread reads at once: with fewer, a core waits for the memory more than it needs to.
+const STREAMS: usize = 8;
+
+/// A block of memory as large as what a step reads.
+pub(crate) struct Memory(Vec<u64>);
+
+impl Memory {
+    /// `bytes` of memory, touched; `None` if there is not so much.
+    pub(crate) fn new(bytes: u64) -> Option<Self> {
+        let words = usize::try_from(bytes / 8).ok()?;
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(words).ok()?;
+        memory.resize(words, 1);
+        Some(Self(memory))
+    }
+
+    /// Reads everything once, on `threads` threads; gives bytes a second.
+    pub(crate) fn read(&self, threads: usize) -> f64 {
+        let share = self.0.len().div_ceil(threads).max(1);
+        let start = Instant::now();
+        let sum: u64 = std::thread::scope(|scope| {
+            let parts: Vec<_> = self.0.chunks(share).map(|part| scope.spawn(|| sum(part))).collect();
+            // A thread that only adds does not panic.
+            parts.into_iter().map(|part| part.join().unwrap_or(0)).sum()
+        });
+        std::hint::black_box(sum);
+        (self.0.len() * 8) as f64 / start.elapsed().as_secs_f64()
+    }
+}
+
+/// The sum of all words, a cache line of each stream in turn.
+fn sum(words: &[u64]) -> u64 {
+    let length = words.len() / STREAMS / 8 * 8;
+    let mut sums = [0_u64; 8];
+    for line in (0..length).step_by(8) {
+        for stream in 0..STREAMS {
+            let words = &words[stream * length + line..][..8];
+            sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+        }
+    }
+    sums.into_iter().fold(0, u64::wrapping_add)
+}
+
+/// llama.cpp's own benchmark, run beside ours.
+pub(crate) struct Peer {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl Peer {
+    /// The peer on the same file, with the same sizes and threads.
+    pub(crate) fn new(program: &Path, model: &Path, threads: usize, args: &BenchArgs) -> Self {
+        let number = |flag: &str, n: usize| [flag.to_owned(), n.to_string()];
+        let mut arguments = vec!["-m".to_owned(), model.display().to_string()];
+        arguments.extend([number("-t", threads), number("-p", args.prompt), number("-n", args.tokens)].concat());
+        arguments.extend(["-r", "1", "-o", "json"].map(str::to_owned));
+        Self { program: program.to_owned(), arguments }
+    }
+
+    /// Tokens a second of one run: prefill, decode.
+    pub(crate) fn run(&self) -> Result<(f64, f64)> {
+        let failed = |reason: String| Failure::Peer { program: self.program.clone(), reason };
+        let output = Command::new(&self.program).args(&self.arguments).output();
+        let output = output.map_err(|error| failed(error.to_string()))?;
+        let json: Value = serde_json::from_slice(&output.stdout).map_err(|error| {
+            failed(format!("it ended with {}, and what it printed is no JSON: {error}", output.status))
+        })?;
+        let rate = |kind: &str| {
+            let runs = json.as_array()?.iter();
+            runs.filter(|run| run[kind].as_u64() > Some(0)).find_map(|run| run["avg_ts"].as_f64())
+        };
+        let missing = || failed("its JSON has no avg_ts of a prefill and a decode run".to_owned());
+        Ok((rate("n_prompt").ok_or_else(missing)?, rate("n_gen").ok_or_else(missing)?))
+    }
+}
