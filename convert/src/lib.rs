@@ -5,6 +5,7 @@
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
 //! | [`merge`] | a backbone and its plugin become one file |
 //! | [`inspect`] | what a file holds, as text or JSON |
+//! | [`synth`] | random weights in a real shape, for timing |
 //!
 //! Everything is checked before anything is written, and what is written appears whole or not at all. The format is
 //! described in `convert/FORMAT.md`; its keys and tensors are defined by [`ollm_runtime::options::schema`].
@@ -14,6 +15,7 @@ mod error;
 pub mod inspect;
 pub mod merge;
 pub mod plugin;
+pub mod synth;
 pub mod table;
 
 use std::path::Path;

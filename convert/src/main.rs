@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use ollm_convert::synth::{self, SHAPES};
 use ollm_convert::{ConvertError, inspect, merge, plugin};
 use ollm_runtime::gguf::TensorType;
 
-/// Makes, inspects and merges OLLM plugin files (GGUF).
+/// Makes, inspects and merges OLLM plugin files (GGUF); makes files to time with.
 ///
 /// Every input is checked before anything is written, and an output appears whole or not at all. The exit status is 0, 1 if
 /// something is wrong with a file, or 2 if something is wrong with the command line.
@@ -54,6 +55,24 @@ enum Command {
         #[arg(short, long, value_name = "FILE.gguf")]
         output: PathBuf,
     },
+    /// Write a backbone of random weights in a real shape, for timing
+    Synth {
+        /// The shape
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(SHAPES.map(|shape| shape.name)))]
+        shape: String,
+        /// The type of its matrices, such as `Q4_0`, `Q8_0` or `Q4_K`
+        #[arg(long = "type", value_parser = tensor_type)]
+        dtype: TensorType,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE.gguf")]
+        output: PathBuf,
+    },
+}
+
+fn tensor_type(name: &str) -> Result<TensorType, String> {
+    let found = TensorType::ALL.iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
+    let known = || TensorType::ALL.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ");
+    found.copied().ok_or_else(|| format!("known types: {}", known()))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -98,6 +117,13 @@ fn run(command: Command) -> Result<String, ConvertError> {
         Command::Merge { backbone, plugin, output } => {
             let summary = merge::merge(&backbone, &plugin, &output)?;
             format!("{summary}wrote {}\n", output.display())
+        }
+        Command::Synth { shape, dtype, output } => {
+            // clap has let no other name through.
+            for shape in SHAPES.iter().filter(|known| known.name == shape) {
+                synth::synth(shape, dtype, &output)?;
+            }
+            format!("wrote {}\n", output.display())
         }
     })
 }

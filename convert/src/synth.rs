@@ -1,0 +1,208 @@
+//! A backbone of random weights in a real shape: to time kernels with, not to talk to.
+//!
+//! The weights are one block of random numbers, over and over; the vocabulary is the 256 bytes, one merge, and fillers.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use ollm_runtime::gguf::{GgufError, TensorType, Writer};
+use ollm_runtime::quant;
+use ollm_runtime::random::Random;
+
+use crate::{ConvertError, Result};
+
+/// A shape of a backbone.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// As on the command line.
+    pub name: &'static str,
+    architecture: &'static str,
+    layers: u32,
+    hidden: u32,
+    ffn: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    vocab: u32,
+    rope_base: f32,
+    tied: bool,
+}
+
+/// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B and Llama-3.2-1B.
+pub const SHAPES: [Shape; 3] = [
+    Shape {
+        name: "qwen3-1.7b",
+        architecture: "qwen3",
+        layers: 28,
+        hidden: 2048,
+        ffn: 6144,
+        heads: 16,
+        kv_heads: 8,
+        head_dim: 128,
+        vocab: 151_936,
+        rope_base: 1e6,
+        tied: true,
+    },
+    Shape {
+        name: "qwen3-0.6b",
+        architecture: "qwen3",
+        layers: 28,
+        hidden: 1024,
+        ffn: 3072,
+        heads: 16,
+        kv_heads: 8,
+        head_dim: 128,
+        vocab: 151_936,
+        rope_base: 1e6,
+        tied: true,
+    },
+    Shape {
+        name: "llama-1b",
+        architecture: "llama",
+        layers: 16,
+        hidden: 2048,
+        ffn: 8192,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 128_256,
+        rope_base: 5e5,
+        tied: true,
+    },
+];
+
+/// Positions that the file says it was trained for.
+const CONTEXT: u32 = 32_768;
+
+/// Random numbers that are encoded; a whole number of blocks of every type.
+const BLOCK: usize = 1 << 20;
+
+/// Writes a backbone of this shape, its matrices of type `dtype`.
+///
+/// # Errors
+/// [`ConvertError::Output`] if the file cannot be written.
+pub fn synth(shape: &Shape, dtype: TensorType, output: &Path) -> Result<()> {
+    let matrices = matrices(shape);
+    let size = |&(_, rows, cols): &(String, u64, u64)| dtype.row_bytes(cols as usize).map(|row| row * rows as usize);
+    let largest = matrices.iter().filter_map(size).max().unwrap_or(0);
+    let weights = weights(dtype, largest)?;
+    let ones = vec![1.0_f32; shape.hidden.max(shape.head_dim) as usize].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let ones: Vec<u8> = ones;
+    let mut writer = Writer::new();
+    describe(shape, &mut writer).map_err(ConvertError::Output)?;
+    for matrix in &matrices {
+        let (name, rows, cols) = matrix;
+        let bytes = &weights[..size(matrix).unwrap_or(0)];
+        writer.tensor(name, &[*cols, *rows], dtype, Cow::Borrowed(bytes)).map_err(ConvertError::Output)?;
+    }
+    for (name, length) in vectors(shape) {
+        let bytes = &ones[..4 * length as usize];
+        writer.tensor(&name, &[length], TensorType::F32, Cow::Borrowed(bytes)).map_err(ConvertError::Output)?;
+    }
+    writer.write_to(output).map_err(ConvertError::Output)
+}
+
+/// `size` bytes of random weights.
+fn weights(dtype: TensorType, size: usize) -> Result<Vec<u8>> {
+    let mut random = Random::new(0);
+    // As large as the weights of a trained layer.
+    let values: Vec<f32> = (0..BLOCK).map(|_| (random.unit() as f32 - 0.5) * 0.1).collect();
+    let named = |source| ConvertError::Values { tensor: "random weights".to_owned(), source };
+    Ok(quant::encode(dtype, &values).map_err(named)?.into_iter().cycle().take(size).collect())
+}
+
+/// Name, rows and columns of each matrix.
+fn matrices(shape: &Shape) -> Vec<(String, u64, u64)> {
+    let &Shape { layers, hidden, ffn, heads, kv_heads, head_dim, vocab, .. } = shape;
+    let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
+    let layer = [
+        ("attn_q", queries, hidden),
+        ("attn_k", keys, hidden),
+        ("attn_v", keys, hidden),
+        ("attn_output", hidden, queries),
+        ("ffn_gate", ffn, hidden),
+        ("ffn_up", ffn, hidden),
+        ("ffn_down", hidden, ffn),
+    ];
+    let mut all = vec![("token_embd.weight".to_owned(), vocab, hidden)];
+    all.extend((!shape.tied).then(|| ("output.weight".to_owned(), vocab, hidden)));
+    for i in 0..layers {
+        all.extend(layer.map(|(name, rows, cols)| (format!("blk.{i}.{name}.weight"), rows, cols)));
+    }
+    all.into_iter().map(|(name, rows, cols)| (name, u64::from(rows), u64::from(cols))).collect()
+}
+
+/// Name and length of each norm.
+fn vectors(shape: &Shape) -> Vec<(String, u64)> {
+    let mut layer = vec![("attn_norm", shape.hidden), ("ffn_norm", shape.hidden)];
+    if shape.architecture == "qwen3" {
+        layer.extend([("attn_q_norm", shape.head_dim), ("attn_k_norm", shape.head_dim)]);
+    }
+    let mut all = vec![("output_norm.weight".to_owned(), u64::from(shape.hidden))];
+    for i in 0..shape.layers {
+        all.extend(layer.iter().map(|(name, length)| (format!("blk.{i}.{name}.weight"), u64::from(*length))));
+    }
+    all
+}
+
+fn describe(shape: &Shape, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+    let key = |name: &str| format!("{}.{name}", shape.architecture);
+    writer.set("general.architecture", shape.architecture)?;
+    writer.set("general.name", format!("random weights of the shape of {}", shape.name))?;
+    let numbers = [
+        ("context_length", CONTEXT),
+        ("block_count", shape.layers),
+        ("embedding_length", shape.hidden),
+        ("feed_forward_length", shape.ffn),
+        ("attention.head_count", shape.heads),
+        ("attention.head_count_kv", shape.kv_heads),
+        ("attention.key_length", shape.head_dim),
+        ("attention.value_length", shape.head_dim),
+        ("rope.dimension_count", shape.head_dim),
+        ("vocab_size", shape.vocab),
+    ];
+    for (name, value) in numbers {
+        writer.set(&key(name), value)?;
+    }
+    writer.set(&key("attention.layer_norm_rms_epsilon"), 1e-6_f32)?;
+    writer.set(&key("rope.freq_base"), shape.rope_base)?;
+    writer.set("tokenizer.ggml.model", "gpt2")?;
+    writer.set("tokenizer.ggml.pre", "qwen2")?;
+    writer.set("tokenizer.ggml.tokens", tokens(shape.vocab))?;
+    writer.set("tokenizer.ggml.token_type", vec![1_i32; shape.vocab as usize])?;
+    writer.set("tokenizer.ggml.merges", vec!["a b".to_owned()])?;
+    writer.set("tokenizer.ggml.eos_token_id", shape.vocab - 1)?;
+    Ok(())
+}
+
+/// The letters of the 256 bytes, the one merged token, and fillers.
+fn tokens(count: u32) -> Vec<String> {
+    let visible = |byte: &u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let letters = (0..256).filter(visible).chain((256..).take(256 - (0..256).filter(visible).count()));
+    let letters = letters.filter_map(char::from_u32).map(String::from);
+    let fillers = (0..).map(|i| format!("filler{i}"));
+    letters.chain(["ab".to_owned()]).chain(fillers).take(count as usize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ollm_runtime::model::Model;
+    use ollm_runtime::tokenizer::Tokenizer;
+
+    #[test]
+    fn a_shape_of_each_architecture_is_a_model_with_a_tokenizer() {
+        for (shape, name) in SHAPES.iter().zip(["a", "b", "c"]) {
+            let small = Shape { layers: 2, hidden: 256, ffn: 512, vocab: 300, ..*shape };
+            let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
+            for &dtype in TensorType::ALL {
+                synth(&small, dtype, &path).unwrap();
+                let model = Model::open(&path).unwrap();
+                assert_eq!(model.config().layers, 2, "{dtype:?}");
+                let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
+                assert_eq!(tokenizer.encode("ab c", false).unwrap().len(), 3);
+            }
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}
