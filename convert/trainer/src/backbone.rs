@@ -162,7 +162,7 @@ impl Source for Backbone {
     }
 
     fn reader(&self) -> Result<Box<dyn Reader + '_>> {
-        let options = SessionOptions { threads: 1, context: self.context(), isa: None };
+        let options = SessionOptions { threads: 1, context: self.context(), ..SessionOptions::default() };
         Ok(Box::new(Session::new(Arc::clone(&self.model), None, &options)?))
     }
 

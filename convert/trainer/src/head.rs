@@ -68,6 +68,37 @@ impl Head {
     }
 }
 
+impl Head {
+    /// Whether the batch's gold token is each option's most probable one: 1 or 0. `[B, K, d]` -> `[B, K]`.
+    pub fn is_first(&self, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+        let options = options.detach().contiguous()?;
+        match self {
+            Self::Full { weight, rows } => first_full(weight, *rows, &options, &batch.next),
+            Self::Candidates { weight, .. } => first_candidates(weight, &options, batch),
+        }
+    }
+}
+
+fn first_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> Result<Tensor> {
+    let (batch, count, hidden) = options.dims3()?;
+    let (flat, mut top) = (options.reshape((batch * count, hidden))?, Vec::new());
+    for start in (0..batch * count).step_by(rows) {
+        let part = flat.narrow(0, start, rows.min(batch * count - start))?;
+        top.push(part.matmul(&weight.t()?)?.argmax(D::Minus1)?);
+    }
+    let top = Tensor::cat(&top, 0)?.reshape((batch, count))?;
+    Ok(top.broadcast_eq(&next.unsqueeze(1)?)?.to_dtype(options.dtype())?)
+}
+
+/// The tail counts for nothing: it is many tokens, each less probable than the candidates.
+fn first_candidates(weight: &Tensor, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let candidates = batch.candidates.as_ref().expect("features of a candidate head carry candidates");
+    let (tokens, count) = candidates.ids.dims2()?;
+    let rows = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, options.dim(2)?))?;
+    let top = options.matmul(&rows.transpose(1, 2)?)?.argmax(D::Minus1)?;
+    Ok(top.broadcast_eq(&candidates.gold.reshape((tokens, 1))?)?.to_dtype(options.dtype())?)
+}
+
 /// A tensor with the value of `scores` and the derivative `slope` with respect to `options`.
 fn attach(options: &Tensor, scores: &Scores) -> Result<Tensor> {
     // (h' - h') is exactly zero, so the value is not touched by rounding.
@@ -187,6 +218,24 @@ mod tests {
         let few = Head::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
         let difference = (full - few).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(difference < 1e-5, "{difference}");
+    }
+
+    #[test]
+    fn an_option_is_right_where_its_likeliest_token_is_the_gold_one() {
+        let frozen = testing::frozen(6, 11);
+        let features = testing::features(&frozen, 9);
+        let candidates = Candidates::compute(&frozen, &features, 11).unwrap();
+        let batch = features.with_candidates(candidates).batch(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        let options = testing::normal("options", &[9, 3, 6], 1.0);
+        let flat = options.reshape((27, 6)).unwrap();
+        let top = flat.matmul(&frozen.head.t().unwrap()).unwrap().argmax(1).unwrap().to_vec1::<u32>().unwrap();
+        let next = batch.next.to_vec1::<u32>().unwrap();
+        let want: Vec<f32> = top.iter().enumerate().map(|(i, &t)| f32::from(u8::from(t == next[i / 3]))).collect();
+        assert!(want.contains(&1.0) && want.contains(&0.0), "{want:?}");
+        for head in [Head::full(&frozen, 1), Head::full(&frozen, 1 << 20), Head::candidates(&frozen).unwrap()] {
+            let got = head.is_first(&options, &batch).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(got, want);
+        }
     }
 
     #[test]

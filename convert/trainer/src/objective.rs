@@ -20,6 +20,8 @@ use crate::error::Result;
 
 /// Weight of KL(mean q, uniform), which keeps every latent in use.
 const BALANCE_WEIGHT: f64 = 0.02;
+/// Weight of the mixture's cross-entropy beside the policy's expected accuracy (our decision).
+const MIXTURE_WEIGHT: f64 = 0.1;
 /// Temperature of the Gumbel-softmax.
 const GUMBEL_TEMPERATURE: f64 = 1.0;
 
@@ -97,6 +99,23 @@ pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) ->
         cross_entropy: mixture_cross_entropy(&log_policy, log_prob)?,
         kl: expectation(&q, &(log_q - &log_policy)?.detach())?,
         usage_entropy: usage_entropy(&q)?,
+        policy_entropy: entropy(&log_policy)?,
+    })
+}
+
+/// The policy's own objective, on finished options: `-E_pi[is_first]`, how often a latent drawn from the policy has the gold
+/// token first (the exact policy gradient, since a step's rewards are known for every latent), plus 0.1 times the
+/// mixture's cross-entropy, so that pi stays a distribution. `is_first`, `log_prob` and `policy` (logits) are `[B, K]`.
+pub fn accuracy(is_first: &Tensor, log_prob: &Tensor, policy: &Tensor) -> Result<Terms> {
+    let log_policy = log_softmax(policy, D::Minus1)?;
+    let mixture = (&log_policy + log_prob.detach())?.log_sum_exp(D::Minus1)?.mean_all()?.neg()?;
+    let policy = log_policy.exp()?;
+    let loss = ((&mixture * MIXTURE_WEIGHT)? - expectation(&policy, is_first)?)?;
+    Ok(Terms {
+        kl: loss.detach().zeros_like()?,
+        loss,
+        cross_entropy: mixture.detach(),
+        usage_entropy: usage_entropy(&policy)?,
         policy_entropy: entropy(&log_policy)?,
     })
 }
@@ -236,6 +255,16 @@ mod tests {
         assert_close(scalar(&terms.usage_entropy), usage, 1e-6);
         assert_close(scalar(&terms.policy_entropy), 0.562_335_2, 1e-6);
         assert_close(scalar(&terms.loss), -expected + ln2 + 0.02 * (ln2 - usage), 1e-6);
+    }
+
+    #[test]
+    fn the_policys_objective_by_hand() {
+        let policy = tensor(&[[0.25, 0.75], [0.5, 0.5]]).log().unwrap();
+        let log_prob = tensor(&[[0.8, 0.1], [0.2, 0.4]]).log().unwrap();
+        let terms = accuracy(&tensor(&[[1.0, 0.0], [1.0, 1.0]]), &log_prob, &policy).unwrap();
+        let mixture = -(0.275f32.ln() + 0.3f32.ln()) / 2.0;
+        assert_close(scalar(&terms.cross_entropy), mixture, 1e-6);
+        assert_close(scalar(&terms.loss), 0.1 * mixture - 0.625, 1e-6);
     }
 
     #[test]

@@ -42,6 +42,17 @@ impl Params {
         Ok(Self { trained, fixed })
     }
 
+    /// The tensors of a plugin of which the policy alone is trained. What the options of kind `lowrank` add to the control
+    /// is multiplied by `spread`.
+    pub fn policy(plugin: &Tensors, spread: f64) -> Result<Self> {
+        let (policy, mut fixed): (Tensors, Tensors) =
+            plugin.clone().into_iter().partition(|(name, _)| name.starts_with(names::POLICY));
+        if let Some(delta) = fixed.get_mut(names::DELTA_OUT) {
+            *delta = (&*delta * spread)?;
+        }
+        Ok(Self { trained: variables(&policy)?, fixed })
+    }
+
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let trained = self.trained.get(name).map(|var| var.as_tensor().clone());

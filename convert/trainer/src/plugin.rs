@@ -51,6 +51,8 @@ fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item 
         ("tokens", provenance.tokens.to_string()),
         ("epochs", settings.epochs.to_string()),
         ("control_epochs", settings.control_epochs.to_string()),
+        ("policy_epochs", settings.policy_epochs.to_string()),
+        ("spread", settings.spread.to_string()),
         ("batch", settings.batch.to_string()),
         ("learning_rate", settings.lr.to_string()),
         ("seed", settings.seed.to_string()),

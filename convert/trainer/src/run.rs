@@ -38,6 +38,11 @@ impl Run {
         control_path(&self.folder)
     }
 
+    /// The finished options, before the policy's own stage.
+    pub fn options(&self) -> PathBuf {
+        self.folder.join("options.safetensors")
+    }
+
     /// The finished plugin.
     pub fn plugin(&self) -> PathBuf {
         plugin_path(&self.folder)

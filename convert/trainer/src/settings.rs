@@ -57,6 +57,10 @@ pub struct Settings {
     pub epochs: usize,
     /// Passes over the data for the control.
     pub control_epochs: usize,
+    /// Passes over the data for the policy alone, on finished options.
+    pub policy_epochs: usize,
+    /// Factor on the options' deltas (decoder lowrank) before the policy's stage: more distinct options above 1.
+    pub spread: f64,
     /// Tokens a step.
     pub batch: usize,
     /// Peak learning rate.
@@ -79,6 +83,7 @@ impl Settings {
         for (name, count) in counts {
             require(count > 0, name, "must be at least 1")?;
         }
+        require(self.spread > 0.0 && self.spread.is_finite(), "--spread", "must be above 0")?;
         require(self.lr > 0.0 && self.lr.is_finite(), "--lr", "must be above 0")?;
         require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")
     }

@@ -1,4 +1,4 @@
-//! The two stages of `sft`: the K = 1 control, then the options on top of it.
+//! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished options.
 
 use candle_core::Tensor;
 use ollm_runtime::options::schema::Spec;
@@ -7,7 +7,7 @@ use crate::backbone::Frozen;
 use crate::error::Result;
 use crate::features::Batch;
 use crate::head::Head;
-use crate::nets::{Control, Plugin};
+use crate::nets::{Control, Decoder, Plugin, Policy};
 use crate::objective::{self, Objective, Terms};
 use crate::params::Params;
 use crate::rng::Rng;
@@ -151,5 +151,36 @@ impl Stage for OptionStage<'_> {
 
     fn set_beta(&mut self, beta: f64) {
         self.beta = beta;
+    }
+}
+
+/// Stage 3: the policy alone, for its accuracy.
+pub struct PolicyStage<'a> {
+    decoder: Decoder,
+    policy: Policy,
+    head: &'a Head,
+}
+
+impl<'a> PolicyStage<'a> {
+    /// A stage on the tensors of `params`.
+    pub fn new(spec: &Spec, params: &Params, head: &'a Head) -> Result<Self> {
+        let lookup = |name: &str| params.tensor(name);
+        Ok(Self { decoder: Decoder::bind(spec, &lookup)?, policy: Policy::bind(spec, &lookup)?, head })
+    }
+}
+
+impl Stage for PolicyStage<'_> {
+    fn name(&self) -> &'static str {
+        "policy"
+    }
+
+    fn terms(&self, batch: &Batch, _step: u64) -> Result<Terms> {
+        let options = self.decoder.options(&batch.hidden)?;
+        let (is_first, log_prob) = (self.head.is_first(&options, batch)?, self.head.log_prob(&options, batch)?);
+        objective::accuracy(&is_first, &log_prob, &self.policy.logits(&batch.hidden)?)
+    }
+
+    fn survey(&self, batch: &Batch) -> Result<Terms> {
+        self.terms(batch, 0)
     }
 }

@@ -3,7 +3,8 @@
 //! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was interrupted and
 //! resumed ends, on a CPU, with the same bits as one that was not.
 
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
@@ -23,7 +24,7 @@ use crate::plugin::{self, Loaded, Provenance};
 use crate::rng::Rng;
 use crate::run::Run;
 use crate::settings::Settings;
-use crate::stages::{ControlStage, OptionStage, Stage};
+use crate::stages::{ControlStage, OptionStage, PolicyStage, Stage};
 use crate::tensor_file::{self, Metadata};
 
 /// Held-out rows that are scored now and then: enough to see a trend, few enough not to be waited for.
@@ -54,6 +55,8 @@ pub struct Pace {
     pub stop_after: Option<u64>,
     /// A control trained before, instead of stage 1.
     pub control: Option<PathBuf>,
+    /// Options trained before on that control, instead of stage 2.
+    pub options: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -77,6 +80,7 @@ pub fn sft(
     let mut session = Session::open(material, settings, pace, run, bar)?;
     let Some(control) = session.control()? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
+    let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
     let path = session.run.plugin();
     tensor_file::save(&path, &plugin, &session.metadata())?;
     Ok(Ended::Finished)
@@ -148,7 +152,7 @@ impl<'a> Session<'a> {
     /// Stage 1, or what an earlier one left. None: stopped on the way.
     fn control(&mut self) -> Result<Option<Tensors>> {
         let path = self.run.control();
-        if self.checkpoint.as_ref().is_some_and(|found| found.stage == "options") {
+        if self.checkpoint.as_ref().is_some_and(|found| found.stage != "control") {
             return self.load_control(&path).map(Some);
         }
         let tensors = match &self.pace.control {
@@ -161,14 +165,10 @@ impl<'a> Session<'a> {
         Ok(tensors)
     }
 
-    fn load_control(&self, path: &std::path::Path) -> Result<Tensors> {
+    fn load_control(&self, path: &Path) -> Result<Tensors> {
         let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
-        let (expected, found) = (self.spec.decoder.width(), loaded.spec.decoder.width());
-        if expected == found {
-            return Ok(loaded.tensors);
-        }
-        let (expected, found) = (expected.to_string(), found.to_string());
-        Err(Error::Mismatch { path: path.to_owned(), what: "width".into(), expected, found })
+        Self::check(path, "width", &self.spec.decoder.width(), &loaded.spec.decoder.width())?;
+        Ok(loaded.tensors)
     }
 
     fn train_control(&mut self) -> Result<Option<Tensors>> {
@@ -178,14 +178,52 @@ impl<'a> Session<'a> {
         Ok((ended == Ended::Finished).then(|| params.tensors()))
     }
 
-    /// Stage 2. None: stopped on the way.
+    /// Stage 2, or what an earlier one left. None: stopped on the way.
     fn options(&mut self, control: &Tensors) -> Result<Option<Tensors>> {
         let (settings, material) = (self.settings, self.material);
+        let path = self.run.options();
+        if self.checkpoint.as_ref().is_some_and(|found| found.stage == "policy") {
+            return self.load_options(&path).map(Some);
+        }
+        if let Some(given) = &self.pace.options {
+            let tensors = self.load_options(given)?;
+            tensor_file::save(&path, &tensors, &self.metadata())?;
+            return Ok(Some(tensors));
+        }
         let params = Params::options(&self.spec, control, settings.seed, self.device())?;
         let objective = (settings.objective, settings.kl_target);
         let mut stage =
             OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
-        let ended = self.train(&mut stage, &params, settings.epochs)?;
+        if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
+            return Ok(None);
+        }
+        let tensors = params.tensors();
+        tensor_file::save(&path, &tensors, &self.metadata())?;
+        Ok(Some(tensors))
+    }
+
+    fn load_options(&self, path: &Path) -> Result<Tensors> {
+        let loaded = Loaded::plugin(path, &self.material.frozen.about, self.device())?;
+        Self::check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
+        Self::check(path, "options", &self.spec.options, &loaded.spec.options)?;
+        Self::check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
+        Ok(loaded.tensors)
+    }
+
+    /// That a file is of this run's sizes.
+    fn check<T: PartialEq + fmt::Debug>(path: &Path, what: &str, expected: &T, found: &T) -> Result<()> {
+        if expected == found {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+        Err(Error::Mismatch { path: path.to_owned(), what: what.into(), expected, found })
+    }
+
+    /// Stage 3. None: stopped on the way.
+    fn policy(&mut self, options: &Tensors) -> Result<Option<Tensors>> {
+        let params = Params::policy(options, self.settings.spread)?;
+        let mut stage = PolicyStage::new(&self.spec, &params, self.material.head)?;
+        let ended = self.train(&mut stage, &params, self.settings.policy_epochs)?;
         Ok((ended == Ended::Finished).then(|| params.tensors()))
     }
 
@@ -355,7 +393,6 @@ mod tests {
     use crate::objective::Objective;
     use crate::settings::Decoder;
     use crate::testing;
-    use std::path::Path;
 
     fn settings(decoder: Decoder, objective: Objective) -> Settings {
         Settings {
@@ -369,6 +406,8 @@ mod tests {
             kl_target: 0.3,
             epochs: 4,
             control_epochs: 4,
+            policy_epochs: 2,
+            spread: 1.25,
             batch: 32,
             lr: 0.02,
             seed: 5,
@@ -388,7 +427,7 @@ mod tests {
         let provenance = provenance();
         let material =
             Material { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
-        let pace = Pace { checkpoint_every: 7, survey_every: 16, stop_after, control: None };
+        let pace = Pace { checkpoint_every: 7, survey_every: 16, stop_after, ..Pace::default() };
         let mut run = Run::open(folder, resume)?;
         sft(&material, settings, &pace, &mut run, &ProgressBar::hidden())
     }

@@ -22,8 +22,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Runs the backbone over the data and caches its hidden states (`sft` and `eval` do it where needed)
     Features(FeaturesArgs),
-    /// Trains the control (K = 1), then options, policy and encoder
-    Sft(SftArgs),
+    /// Trains the control (K = 1), then options, policy and encoder, then the policy alone
+    Sft(Box<SftArgs>),
     /// Scores a run on held-out data, teacher-forced, with the full head
     Eval(EvalArgs),
 }
@@ -122,9 +122,18 @@ pub(crate) struct SftArgs {
     /// Passes over the data for the control
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) control_epochs: usize,
+    /// Passes over the data for the policy alone, on the finished options
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) policy_epochs: usize,
+    /// Factor on what the options add to the control (decoder lowrank), before the policy's own stage
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) spread: f64,
     /// A finished control of the same width, instead of training one
     #[arg(long, value_name = "FILE")]
     pub(crate) control: Option<PathBuf>,
+    /// Finished options of the same sizes on that control, instead of training some: the policy's stage alone
+    #[arg(long, value_name = "FILE", requires = "control")]
+    pub(crate) options_from: Option<PathBuf>,
     /// Tokens a step
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) batch: usize,
@@ -181,6 +190,8 @@ impl SftArgs {
             kl_target: self.kl_target.unwrap_or(self.objective.default_target()),
             epochs: self.epochs,
             control_epochs: self.control_epochs,
+            policy_epochs: self.policy_epochs,
+            spread: self.spread,
             batch: self.batch,
             lr: self.lr,
             seed: self.seed,
@@ -194,6 +205,7 @@ impl SftArgs {
             survey_every: self.survey_every,
             stop_after: self.stop_after,
             control: self.control.clone(),
+            options: self.options_from.clone(),
         }
     }
 }
