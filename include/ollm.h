@@ -1,18 +1,892 @@
-/* The C API of the OLLM runtime. */
+/// The C API of OLLM: option-aware language models on CPUs and phones.
+///
+/// This file is made from the library's sources; it is C99 and later, and C++11 and later. `ollm.hpp` has a C++17 layer.
+///
+/// Conventions, which hold where a function does not say otherwise:
+///
+/// - A function that can fail returns an `ollm_status`. It writes its outputs only on success. What went wrong, where, and
+///   what to do is in `ollm_last_error`. Any such function may also return `OLLM_INTERNAL`, for a bug. No argument makes a function crash that C can tell from a right one: NULL, freed
+///   handles, numbers and lengths out of range, text that is not UTF-8, calls at the wrong time are statuses.
+/// - Handles (`ollm_model *` and so on) are numbers, not addresses: never look through them. A handle that was freed is
+///   `OLLM_INVALID_HANDLE`, also when its place was used again. Functions that free take the address of the handle and
+///   make it NULL.
+/// - Structs that begin with `struct_size` can grow in later versions. Make them with the function of their name at the end
+///   of this file, which zeroes them and sets the size; 0 in any field is the default. Structs that you keep, and pointers
+///   in them, need not live longer than the call.
+/// - Text is UTF-8 with an explicit length; it may hold zeros. Only paths end in a zero, as the system's do.
+/// - Functions that give text or an array take a buffer, its capacity, and a place for the length of the result. The length
+///   is written always; with a NULL buffer that is all. A buffer that is too small is `OLLM_BUFFER_TOO_SMALL`, and stays as
+///   it was. Text has a zero after it, which needs room but is not counted.
+/// - Callbacks run inside the call that they belong to and on its thread, unless they say otherwise. Their first argument is
+///   the `user` pointer that came with them. They must return: no longjmp, no exceptions. A callback may call any
+///   function; those on the session that is calling back give `OLLM_BUSY`.
+/// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no environment and no network.
+
 #ifndef OLLM_H
 #define OLLM_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
+#define OLLM_ENUM(name, type) enum name : type
 extern "C" {
+#else
+#define OLLM_ENUM(name, type) typedef type name; enum
 #endif
 
-/* The version of the library, "MAJOR.MINOR.PATCH". The text is static: never free it. Any thread. Since 0.1.0. */
+// ---------------------------------------------------------------------------------------------------------------------
+// Handles: what C holds is never an address. A handle is a number that only looks like a pointer: a generation, a slot
+// in a table, and the kind of thing it names. Every call looks it up, so that a handle that was freed, freed twice, of
+// another kind, or made up is a status and not undefined behaviour.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// A backbone and its tokenizer. Since 0.1.0.
+typedef struct ollm_model ollm_model;
+
+/// The plugin of a model. Since 0.1.0.
+typedef struct ollm_plugin ollm_plugin;
+
+/// The work of one thread of the application. Since 0.1.0.
+typedef struct ollm_worker ollm_worker;
+
+/// A sequence of tokens. Since 0.1.0.
+typedef struct ollm_session ollm_session;
+
+/// A snapshot of an option set. Since 0.1.0.
+typedef struct ollm_options ollm_options;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Versions: of the library, and of the binary interface that this header describes.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The ABI version that this header describes; compare it with `ollm_abi_version`.
+#define OLLM_ABI_VERSION 1
+
+/// The version of the library, "MAJOR.MINOR.PATCH". The text is static: never free it. Any thread. Since 0.1.0.
 const char *ollm_version(void);
 
-/* The version of the ABI; it grows by one with each change that breaks callers. Any thread. Since 0.1.0. */
+/// The version of the ABI; it grows by one with each change that breaks callers. What is added, such as functions, numbers
+/// of an enum, or fields at the end of a struct with `struct_size`, breaks nobody. Any thread. Since 0.1.0.
 uint32_t ollm_abi_version(void);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Errors: every function that can fail returns an `ollm_status`. Its outputs are written only when that is `OLLM_OK`,
+// unless the function says otherwise. The text of the last failure on a thread says what, where and what to do.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What came of a call. The numbers are frozen; later versions may add some, so treat one that you do not know as an
+/// error. Since 0.1.0.
+OLLM_ENUM(ollm_status, int32_t) {
+    /// It worked.
+    OLLM_OK = 0,
+    /// An argument is NULL, out of its range, or does not go with another.
+    OLLM_INVALID_ARGUMENT = 1,
+    /// A handle was freed, is of another kind, or never was one.
+    OLLM_INVALID_HANDLE = 2,
+    /// Text is not UTF-8.
+    OLLM_INVALID_UTF8 = 3,
+    /// A buffer is too small; the size that is needed was written.
+    OLLM_BUFFER_TOO_SMALL = 4,
+    /// The session is in use: by another thread, or by the call that called back.
+    OLLM_BUSY = 5,
+    /// The call was cancelled. The session is at its last complete position and can go on.
+    OLLM_CANCELLED = 6,
+    /// The system has not enough memory.
+    OLLM_OUT_OF_MEMORY = 7,
+    /// More memory is needed than the limit allows.
+    OLLM_MEMORY_LIMIT = 8,
+    /// The system could not read or write a file, or not start a thread.
+    OLLM_IO = 9,
+    /// The file is damaged, or is no GGUF file at all.
+    OLLM_BAD_FILE = 10,
+    /// The file asks for something that this version does not do.
+    OLLM_UNSUPPORTED = 11,
+    /// A plugin or a saved session belongs to another model.
+    OLLM_MISMATCH = 12,
+    /// There is no plugin, and the call needs one.
+    OLLM_NO_PLUGIN = 13,
+    /// The model's file has no tokenizer or no chat template that can be used.
+    OLLM_NO_TOKENIZER = 14,
+    /// The chat template refused the conversation, or failed.
+    OLLM_TEMPLATE = 15,
+    /// The context has no room for this. The session stays as it was.
+    OLLM_CONTEXT_FULL = 16,
+    /// There is nothing to continue: no token was fed yet.
+    OLLM_EMPTY = 17,
+    /// The weights give no numbers: the file may be damaged.
+    OLLM_NOT_FINITE = 18,
+    /// A bug in the library; the session that it happened in can only be freed.
+    OLLM_INTERNAL = 19,
+};
+
+/// The name of a status, such as `"OLLM_BUSY"`; `"OLLM_UNKNOWN"` for a number that is none. The text is static: never
+/// free it. Any thread. Since 0.1.0.
+const char *ollm_status_name(int32_t status);
+
+/// What went wrong in the last call on this thread that failed, as text that ends in zero; "" if none did. Calls that
+/// succeed leave it. The text belongs to the library and stays until the next call on this thread that fails: copy it to
+/// keep it. Any thread. Since 0.1.0.
+const char *ollm_last_error(void);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Logging: to a callback of yours, and silent by default. The library never writes to stdout or stderr.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// How much a message matters. Since 0.1.0.
+OLLM_ENUM(ollm_log_level, int32_t) {
+    /// A bug in the library: the call that it happened in returns `OLLM_INTERNAL`.
+    OLLM_LOG_ERROR = 0,
+    /// Something is not as it should be, and works all the same.
+    OLLM_LOG_WARNING = 1,
+    /// What was loaded and made.
+    OLLM_LOG_INFO = 2,
+};
+
+/// Takes a message: UTF-8 of `length` bytes, which is gone when the callback returns. It may be called on any thread and
+/// on several at once, and must not throw or longjmp. Since 0.1.0.
+typedef void (*ollm_log_fn)(void *user, ollm_log_level level, const char *text, size_t length);
+
+/// Sends messages of the whole library to `callback`, with `user` as its first argument; NULL ends that. When the call
+/// returns, the callback that was set before is not running any more, and `user` of that time may go.
+///
+/// Any thread. Statuses: `OLLM_BUSY` inside the log callback. Since 0.1.0.
+ollm_status ollm_set_log(ollm_log_fn callback, void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sources: where the bytes of a GGUF file come from. A path, an open file or a part of one (an Android asset), or memory.
+// Make one with `ollm_source_file`, `ollm_source_descriptor` or `ollm_source_memory`, at the end of this file.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The kinds of sources. Since 0.1.0.
+OLLM_ENUM(ollm_source_kind, int32_t) {
+    /// A file, by its path.
+    OLLM_SOURCE_FILE = 0,
+    /// An open file, or a part of it.
+    OLLM_SOURCE_DESCRIPTOR = 1,
+    /// Memory.
+    OLLM_SOURCE_MEMORY = 2,
+};
+
+/// Tells that the library does not need the memory at `data` any more. It is called once, on any thread. Since 0.1.0.
+typedef void (*ollm_release_fn)(void *user, const void *data, size_t length);
+
+/// Where the bytes of a file come from. The struct, and the text of its path, may go when the call that takes it returns.
+/// Since 0.1.0.
+typedef struct ollm_source {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in use; to replace it,
+    /// rename a new one over it.
+    const char *path;
+    /// `OLLM_SOURCE_MEMORY`: the bytes.
+    const void *data;
+    /// Bytes of the memory, or of the part of the open file; 0 is all that follows `offset`.
+    size_t length;
+    /// `OLLM_SOURCE_MEMORY`: if it is not NULL, the bytes are used in place, must stay as they are, and this is called
+    /// when they are not needed any more. It is not called if the load fails. If it is NULL, the bytes are copied.
+    ollm_release_fn release;
+    /// The first argument of `release`.
+    void *user;
+    /// What the source is.
+    ollm_source_kind kind;
+    /// `OLLM_SOURCE_DESCRIPTOR`: the descriptor, open for reading. It may be closed when the call returns.
+    int32_t descriptor;
+    /// `OLLM_SOURCE_DESCRIPTOR`: the first byte of the part of the file.
+    uint64_t offset;
+} ollm_source;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Models: a frozen backbone with its tokenizer, loaded from a file, a part of a file, or memory. A model does not change:
+// any number of sessions and threads share it.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Tells how far a load is, from 0 to 1, on the thread that loads; any other result than 0 cancels it. Since 0.1.0.
+typedef int32_t (*ollm_progress_fn)(void *user, float progress);
+
+/// How to load. A field that is 0 takes the default. Since 0.1.0.
+typedef struct ollm_load_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are the system's, which
+    /// takes them back when it needs them: they do not count.
+    size_t memory_limit;
+    /// Threads that prepare the weights; 0 takes as many as the system has cores for.
+    size_t threads;
+    /// Called while the model loads; NULL if nobody asks.
+    ollm_progress_fn progress;
+    /// The first argument of `progress`.
+    void *user;
+} ollm_load_options;
+
+/// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with `ollm_model_release`.
+/// `options` may be NULL.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`, `OLLM_MEMORY_LIMIT`,
+/// `OLLM_OUT_OF_MEMORY`, `OLLM_CANCELLED` by the progress callback. Since 0.1.0.
+ollm_status ollm_model_load(const ollm_source *source,
+                            const ollm_load_options *options,
+                            ollm_model **model);
+
+/// Adds an owner: `model` has to be released once more.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_model_retain(const ollm_model *model);
+
+/// Gives up one owner and makes `*model` NULL. Sessions and plugins on it go on. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_model_release(ollm_model **model);
+
+/// What the model is, as JSON: name, architecture, shape, tensor types, tokenizer, fingerprint.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_model_info(const ollm_model *model, char *json, size_t capacity, size_t *length);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Plugins: the decoder, policy and encoder that make an option set of a backbone's one distribution. A plugin does not
+// change: any number of sessions and threads share it. It belongs to one backbone, in any quantization.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Loads the plugin of `model` from a GGUF file. On success `*plugin` is a handle with one owner: release it with
+/// `ollm_plugin_release`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`,
+/// `OLLM_OUT_OF_MEMORY`, `OLLM_MISMATCH` if it was trained on another backbone. Since 0.1.0.
+ollm_status ollm_plugin_load(const ollm_model *model,
+                             const ollm_source *source,
+                             ollm_plugin **plugin);
+
+/// The plugin inside the model's own file, if it is a merged one. On success `*plugin` is a handle with one owner.
+///
+/// Any thread. Statuses: as `ollm_plugin_load`, and `OLLM_NO_PLUGIN` if the file has none. Since 0.1.0.
+ollm_status ollm_plugin_bundled(const ollm_model *model, ollm_plugin **plugin);
+
+/// Adds an owner: `plugin` has to be released once more.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_plugin_retain(const ollm_plugin *plugin);
+
+/// Gives up one owner and makes `*plugin` NULL. Sessions on it go on. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_plugin_release(ollm_plugin **plugin);
+
+/// K, the number of options, in `*count`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_plugin_option_count(const ollm_plugin *plugin, size_t *count);
+
+/// What the plugin is, as JSON: options, kinds, widths, and the backbone that it was trained on.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_plugin_info(const ollm_plugin *plugin, char *json, size_t capacity, size_t *length);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Text: to tokens and back, and conversations to text. All of it works on a model, which any number of threads share.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What `ollm_tokenize` does beyond text: flags to be added up. Since 0.1.0.
+OLLM_ENUM(ollm_tokenize_flags, uint32_t) {
+    /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that you trust: in a user's
+    /// text it would let the user write control tokens.
+    OLLM_TOKENIZE_SPECIAL = 1,
+    /// The token for the beginning of a text comes first, if the model's file asks for one.
+    OLLM_TOKENIZE_BOS = 2,
+};
+
+/// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+typedef struct ollm_message {
+    /// Who speaks: "system", "user", "assistant", or what else the template knows.
+    const char *role;
+    /// Bytes of `role`.
+    size_t role_length;
+    /// What is said.
+    const char *content;
+    /// Bytes of `content`.
+    size_t content_length;
+} ollm_message;
+
+/// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
+ollm_status ollm_tokenize(const ollm_model *model,
+                          const char *text,
+                          size_t length,
+                          uint32_t flags,
+                          uint32_t *tokens,
+                          size_t capacity,
+                          size_t *count);
+
+/// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens that the tokenizer does
+/// not know nothing. For text as it is generated, use the pieces of `ollm_step`: they never cut a character.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`.
+/// Since 0.1.0.
+ollm_status ollm_detokenize(const ollm_model *model,
+                            const uint32_t *tokens,
+                            size_t count,
+                            char *text,
+                            size_t capacity,
+                            size_t *length);
+
+/// The bytes that one token stands for, which may be a part of a character; none for a token that the tokenizer does not
+/// know. They have a zero after them, as text has.
+///
+/// Any thread. Statuses: as `ollm_detokenize`. Since 0.1.0.
+ollm_status ollm_token_bytes(const ollm_model *model,
+                             uint32_t token,
+                             char *bytes,
+                             size_t capacity,
+                             size_t *length);
+
+/// Whether a text or a turn ends at this token: 1 or 0 in `*is_end`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
+ollm_status ollm_is_end(const ollm_model *model, uint32_t token, int32_t *is_end);
+
+/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0 it ends where the
+/// model's answer begins. The template writes BOS itself: make tokens of the text with `OLLM_TOKENIZE_SPECIAL` alone.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
+ollm_status ollm_chat_text(const ollm_model *model,
+                           const ollm_message *messages,
+                           size_t count,
+                           int32_t answer,
+                           char *text,
+                           size_t capacity,
+                           size_t *length);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Workers: the threads that compute beside the one that calls. By default the library starts its own; an application
+// that manages its threads itself lends some.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not wait for it; any other
+/// result than 0 makes `ollm_session_new` fail. It is called inside `ollm_session_new`, for each worker. Since 0.1.0.
+typedef int32_t (*ollm_start_fn)(void *user, ollm_worker *worker);
+
+/// Works for a session until it and its forks are freed, and then returns. A worker that is never run is missed by no one,
+/// and its handle is dead when the session is freed: then this returns `OLLM_INVALID_HANDLE` at once.
+///
+/// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`; `OLLM_BUSY`
+/// inside a callback. Since 0.1.0.
+ollm_status ollm_worker_run(ollm_worker *worker);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Sessions: one sequence of tokens on a model, with or without a plugin. A session belongs to one thread at a time, any
+// one; a second thread that calls while the first is inside gets `OLLM_BUSY`, and so does a callback that calls back.
+// Only `ollm_session_cancel` and `ollm_session_free` are for other threads too.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// How a session runs. A field that is 0 takes the default. Since 0.1.0.
+typedef struct ollm_session_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Positions there is room for; 0 takes what the model was trained for.
+    size_t context;
+    /// Bytes that the session may take beside the weights; 0 is no limit.
+    size_t memory_limit;
+    /// Threads that compute a single token; 0 takes as many as the system has cores for. On phones, as many as there are
+    /// large cores.
+    size_t threads;
+    /// Threads that compute many tokens at once; 0 takes as many as `threads`.
+    size_t prefill_threads;
+    /// With `slide`: tokens at the beginning that are never forgotten.
+    size_t keep;
+    /// If it is not NULL, the workers run on threads of yours: see `ollm_start_fn`.
+    ollm_start_fn start;
+    /// The first argument of `start`.
+    void *user;
+    /// The processors that the workers run on (Linux and Android): bit 0 is processor 0. 0 leaves it to the system. The
+    /// thread that calls is yours, and is not bound.
+    uint64_t affinity;
+    /// What happens at the end of the context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older half of the tokens, but
+    /// for the first `keep`, and goes on.
+    int32_t slide;
+    /// Must be 0.
+    int32_t reserved;
+} ollm_session_options;
+
+/// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options, and its policy selects;
+/// without, the backbone generates alone. `options` may be NULL. On success `*session` is a handle of one owner: free it
+/// with `ollm_session_free`. The session keeps model and plugin alive.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
+/// `OLLM_IO` if threads cannot be started or bound, `OLLM_MISMATCH` if the plugin is another model's. Since 0.1.0.
+ollm_status ollm_session_new(const ollm_model *model,
+                             const ollm_plugin *plugin,
+                             const ollm_session_options *options,
+                             ollm_session **session);
+
+/// Frees a session and makes `*session` NULL. If another thread is inside, its call is cancelled first, and this one waits
+/// for it; inside a callback it does not wait, and the session goes when that call returns. NULL, and a pointer to NULL,
+/// are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of this session. Since 0.1.0.
+ollm_status ollm_session_free(ollm_session **session);
+
+/// A second session that begins where this one is and goes its own way, with the same sampling and selection. The keys and
+/// values of the text so far are shared, and copied only where one of the two writes; the two share their workers, and may
+/// run on different threads at the same time. On success `*fork` is a handle of one owner.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`.
+/// Since 0.1.0.
+ollm_status ollm_session_fork(ollm_session *session,
+                              ollm_session **fork);
+
+/// Adds tokens to the sequence and runs them through the network. If it is cancelled, the session is at the last complete
+/// position (see `ollm_session_position`): feed the rest to go on.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a token that is not in the vocabulary), `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
+/// `OLLM_CANCELLED`, `OLLM_CONTEXT_FULL`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session
+/// stays as it was. Since 0.1.0.
+ollm_status ollm_session_feed(ollm_session *session,
+                              const uint32_t *tokens,
+                              size_t count);
+
+/// Adds text to the sequence: `ollm_tokenize` and `ollm_session_feed` in one.
+///
+/// Statuses: those of both. Since 0.1.0.
+ollm_status ollm_session_feed_text(ollm_session *session, const char *text, size_t length, uint32_t flags);
+
+/// Cancels: the call that is inside, or else the next one that computes, returns `OLLM_CANCELLED`. It is seen between
+/// layers, also while a long prompt is fed, and in the rest of a duty.
+///
+/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`.
+/// Since 0.1.0.
+ollm_status ollm_session_cancel(ollm_session *session);
+
+/// Takes back a cancellation that no call has seen yet, such as one that came after the end.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_session_withdraw_cancel(ollm_session *session);
+
+/// Lets computing take at most this share of the time (above 0; 1, as at first, is no limit), against heat: before each
+/// batch and each step the session rests as long as the work before asks for.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_set_duty(ollm_session *session, float share);
+
+/// The number of tokens so far, fed and generated, in `*position`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_position(ollm_session *session, size_t *position);
+
+/// The positions there is room for, in `*context`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_context(ollm_session *session, size_t *context);
+
+/// The tokens so far, fed and generated; with `slide`, those that are left.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_session_tokens(ollm_session *session, uint32_t *tokens, size_t capacity, size_t *count);
+
+/// Forgets the tokens from `position` on, and goes on from there; 0 forgets all.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` if there are not so many, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_rewind(ollm_session *session, size_t position);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Choosing: how a session picks the latent of each step, and then the token of that option's distribution.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// How long a selected latent is held. Since 0.1.0.
+OLLM_ENUM(ollm_hold, int32_t) {
+    /// For one token.
+    OLLM_HOLD_TOKEN = 0,
+    /// To the end of the line.
+    OLLM_HOLD_LINE = 1,
+    /// For the whole text.
+    OLLM_HOLD_TEXT = 2,
+};
+
+/// Ways to select a latent. Since 0.1.0.
+OLLM_ENUM(ollm_select, int32_t) {
+    /// The one that the policy finds most probable; the lowest of several.
+    OLLM_SELECT_POLICY = 0,
+    /// Drawn from the policy, which `temperature` sharpens (below 1) or flattens (above 1).
+    OLLM_SELECT_SAMPLE = 1,
+    /// Drawn uniformly.
+    OLLM_SELECT_UNIFORM = 2,
+    /// Always the first of `latents`.
+    OLLM_SELECT_FIXED = 3,
+    /// One of `latents` after the other; the last one stays.
+    OLLM_SELECT_SCRIPT = 4,
+    /// The one that `choose` gives.
+    OLLM_SELECT_CALLBACK = 5,
+    /// None: the token follows the mixture of all options, weighted by the policy.
+    OLLM_SELECT_MIXTURE = 6,
+    /// None: the token is the backbone's, as if there were no plugin.
+    OLLM_SELECT_BACKBONE = 7,
+};
+
+/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are greedy. The filters run in
+/// this order: repetition penalty, top-k, top-p, min-p, temperature. Since 0.1.0.
+typedef struct ollm_sampling {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Keeps this many most probable tokens; 0 keeps all.
+    size_t top_k;
+    /// The seed of all choices: the same seed makes the same choices on every platform.
+    uint64_t seed;
+    /// Divides the logits; 0 takes the most probable token.
+    float temperature;
+    /// Keeps the most probable tokens whose probabilities reach this sum; 0 and 1 keep all.
+    float top_p;
+    /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
+    float min_p;
+    /// Makes recent tokens less likely; 0 and 1 do not.
+    float repeat_penalty;
+    /// How many recent tokens the penalty looks at; 0 is 64.
+    uint32_t repeat_last;
+    /// Must be 0.
+    uint32_t reserved;
+} ollm_sampling;
+
+/// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the final norm) and the policy's
+/// probabilities of the `option_count` latents; both are gone when the callback returns. A result that is no latent makes
+/// the step fail with `OLLM_INVALID_ARGUMENT`. Since 0.1.0.
+typedef uint32_t (*ollm_policy_fn)(void *user,
+                                   const float *hidden,
+                                   size_t hidden_size,
+                                   const float *policy,
+                                   size_t option_count);
+
+/// How latents are selected. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_selection {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The latents of `OLLM_SELECT_FIXED` and `OLLM_SELECT_SCRIPT`; they are copied.
+    const uint32_t *latents;
+    /// How many there are.
+    size_t latent_count;
+    /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on their thread.
+    ollm_policy_fn choose;
+    /// The first argument of `choose`.
+    void *user;
+    /// The temperature of `OLLM_SELECT_SAMPLE`; 0 is 1.
+    float temperature;
+    /// How long a latent is held.
+    ollm_hold hold;
+    /// The seed of all choices.
+    uint64_t seed;
+    /// The way to select.
+    ollm_select mode;
+    /// Must be 0.
+    int32_t reserved;
+} ollm_selection;
+
+/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy, as at first.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`.
+/// Since 0.1.0.
+ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
+
+/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, as at first (the
+/// backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
+/// have them too.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
+/// `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be held for a line. Since 0.1.0.
+ollm_status ollm_session_set_selection(ollm_session *session,
+                                       const ollm_selection *selection);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Generation: one token at a time, or a loop that calls back for each and knows when to end.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The id that stands for no token.
+#define OLLM_NO_TOKEN UINT32_MAX
+
+/// Why a run ended. Since 0.1.0.
+OLLM_ENUM(ollm_reason, int32_t) {
+    /// An end token came; it is part of the session, not of the text.
+    OLLM_REASON_END = 0,
+    /// A stop string came.
+    OLLM_REASON_STOP = 1,
+    /// There are as many tokens as asked for.
+    OLLM_REASON_LIMIT = 2,
+    /// The callback asked for it.
+    OLLM_REASON_CALLBACK = 3,
+};
+
+/// One generated token. Since 0.1.0.
+typedef struct ollm_token {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The text that is complete with this token, as UTF-8 without a zero at its end: not the token's own where that is
+    /// half a character. It belongs to the session and is gone with the next call on it, or with the callback's return.
+    const char *text;
+    /// Bytes of the text.
+    size_t text_length;
+    /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else NULL. It belongs to the
+    /// library and is dead when the callback returns.
+    const ollm_options *options;
+    /// The token.
+    uint32_t id;
+    /// The latent whose option it comes from; -1 without a plugin, and for the mixture.
+    int32_t latent;
+    /// Natural logarithm of its probability, before the sampler's filters.
+    float logprob;
+    /// 1 if a text or a turn ends with this token, which then has no text; else 0.
+    int32_t is_end;
+} ollm_token;
+
+/// A text, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+typedef struct ollm_text {
+    /// The bytes.
+    const char *data;
+    /// Their number.
+    size_t length;
+} ollm_text;
+
+/// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result than 0 ends the run.
+/// Since 0.1.0.
+typedef int32_t (*ollm_token_fn)(void *user, const ollm_token *token);
+
+/// When a run ends, and who sees it. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_run_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Tokens at most; 0 is as many as the context holds.
+    size_t limit;
+    /// Texts that end the run, and are not part of what is generated.
+    const ollm_text *stops;
+    /// How many there are.
+    size_t stop_count;
+    /// If it is not 0, `options` of each token holds the option set, with this many tokens of each; needs a plugin.
+    size_t top;
+    /// Called for each token, inside the call and on its thread; NULL if nobody asks.
+    ollm_token_fn each;
+    /// The first argument of `each`.
+    void *user;
+} ollm_run_options;
+
+/// Chooses the next token, as the session's sampling and selection say, and adds it to the sequence. `token` must begin
+/// with its `struct_size`. An end token is a token like any other here: going on after it is the caller's choice.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
+/// `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was.
+/// Since 0.1.0.
+ollm_status ollm_session_step(ollm_session *session, ollm_token *token);
+
+/// As `ollm_session_step`, but from the option of this latent; what the session's selection does is not touched.
+///
+/// Statuses: as `ollm_session_step`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
+ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, ollm_token *token);
+
+/// Generates token by token until an end token, a stop string, the limit, or the callback ends it; `*reason` (which may be
+/// NULL) tells which. `options` may be NULL.
+///
+/// Text that may begin a stop string waits until that is sure. What still waits at the end comes with one more call of
+/// `each`, whose `id` is `OLLM_NO_TOKEN`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY`,
+/// `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED`
+/// and `OLLM_CONTEXT_FULL` if these end it. The session holds all tokens that came before. Since 0.1.0.
+ollm_status ollm_session_run(ollm_session *session,
+                             const ollm_run_options *options,
+                             ollm_reason *reason);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Options: what makes an OLLM. The option set of a step is K distributions of the next token, one for each latent, and
+// what the policy thinks of each. A snapshot of it is a handle of its own, which stays when the session goes on.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// One token of an option, and its probability there. Since 0.1.0.
+typedef struct ollm_candidate {
+    /// The token.
+    uint32_t token;
+    /// Its probability, from 0 to 1.
+    float probability;
+} ollm_candidate;
+
+/// The option set of the session's current step, with the `top` most probable tokens of each option. The session does not
+/// move. On success `*options` is a handle of one owner: free it with `ollm_options_free`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
+/// `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. Since 0.1.0.
+ollm_status ollm_options_new(ollm_session *session,
+                             size_t top,
+                             ollm_options **options);
+
+/// Frees an option set and makes `*options` NULL. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_options_free(ollm_options **options);
+
+/// The probability that the policy gives to each latent, one after the other: their number is K.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_options_policy(const ollm_options *options, float *policy, size_t capacity, size_t *count);
+
+/// The most probable tokens of the option of a latent, best first.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_options_top(const ollm_options *options,
+                             uint32_t latent,
+                             ollm_candidate *top,
+                             size_t capacity,
+                             size_t *count);
+
+/// What the policy says of the session's current step: the probability of each latent. It costs less than an option set.
+///
+/// Statuses: as `ollm_options_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_session_policy(ollm_session *session,
+                                float *policy,
+                                size_t capacity,
+                                size_t *count);
+
+/// The hidden state of the session's last token, after the final norm: as many numbers as `ollm_model_info` says.
+///
+/// Statuses: as `ollm_session_policy`, but for `OLLM_NO_PLUGIN`. Since 0.1.0.
+ollm_status ollm_session_hidden(ollm_session *session, float *hidden, size_t capacity, size_t *count);
+
+/// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder assigns to each: the option
+/// that explains it best. `latents` has room for `count` numbers; the first token of a sequence has none, which is -1.
+///
+/// Statuses: as `ollm_session_feed`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
+ollm_status ollm_session_encode(ollm_session *session,
+                                const uint32_t *tokens,
+                                size_t count,
+                                int32_t *latents);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Saving: a session in a file or a buffer, with its tokens, keys and values, to be gone on with in another process. It is
+// versioned and checksummed, and refused for another model. Sampling, selection and plugin are not part of it.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it is written.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_session_save_file(ollm_session *session, const char *path);
+
+/// Puts the session in the place of the one that was saved to a file: the tokens that follow are those that would have
+/// followed there.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE` if it is damaged,
+/// `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for another model, `OLLM_CONTEXT_FULL` if it is longer than the
+/// context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
+ollm_status ollm_session_restore_file(ollm_session *session,
+                                      const char *path);
+
+/// Saves the session to a buffer.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_OUT_OF_MEMORY`.
+/// Since 0.1.0.
+ollm_status ollm_session_save(ollm_session *session,
+                              void *data,
+                              size_t capacity,
+                              size_t *length);
+
+/// Puts the session in the place of the one that was saved to a buffer.
+///
+/// Statuses: as `ollm_session_restore_file`, but for `OLLM_IO`. Since 0.1.0.
+ollm_status ollm_session_restore(ollm_session *session, const void *data, size_t length);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Memory: what a model will need, asked before it is loaded, what a session holds, and how to make it smaller. The limits
+// are in `ollm_load_options` and `ollm_session_options`.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Bytes of memory, beside the pages of files that are mapped. Since 0.1.0.
+typedef struct ollm_memory {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The model's weights.
+    size_t weights;
+    /// The plugin's weights.
+    size_t plugin;
+    /// Keys and values of a session whose context is full.
+    size_t kv;
+    /// Buffers of a session.
+    size_t scratch;
+    /// All of it.
+    size_t total;
+} ollm_memory;
+
+/// What a model, a plugin (NULL if there is none) and a session with these options (NULL for the defaults) will need. Only
+/// the head of the files is read, and the sources are not taken over: `release` is not called. `needed` must begin with its
+/// `struct_size`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`. Since 0.1.0.
+ollm_status ollm_memory_needed(const ollm_source *model,
+                               const ollm_source *plugin,
+                               const ollm_session_options *options,
+                               ollm_memory *needed);
+
+/// The bytes that the session holds now, beside the weights, in `*bytes`. What forks share counts for each.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_memory(ollm_session *session, size_t *bytes);
+
+/// Gives back what memory the session can do without, for when the system warns that it is short; what is needed again is
+/// made again. To give back more, save the session and free it.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_trim(ollm_session *session);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Initializers: structs with their size set and everything else 0, which is the default. Since 0.1.0.
+// ---------------------------------------------------------------------------------------------------------------------
+
+#define OLLM_INITIALIZER(type)            \
+    static inline type type##_init(void) { \
+        type value;                        \
+        memset(&value, 0, sizeof value);   \
+        value.struct_size = sizeof value;  \
+        return value;                      \
+    }
+
+/// `ollm_load_options options = ollm_load_options_init();`, and so on.
+OLLM_INITIALIZER(ollm_load_options)
+OLLM_INITIALIZER(ollm_session_options)
+OLLM_INITIALIZER(ollm_sampling)
+OLLM_INITIALIZER(ollm_selection)
+OLLM_INITIALIZER(ollm_run_options)
+OLLM_INITIALIZER(ollm_memory)
+OLLM_INITIALIZER(ollm_token)
+OLLM_INITIALIZER(ollm_source)
+
+#undef OLLM_INITIALIZER
+
+/// The file at `path`, which ends in a zero.
+static inline ollm_source ollm_source_file(const char *path) {
+    ollm_source source = ollm_source_init();
+    source.kind = OLLM_SOURCE_FILE;
+    source.path = path;
+    return source;
+}
+
+/// `length` bytes from `offset` on of the open file `descriptor`, such as an asset of an Android package; a length of 0 is
+/// all to the end. The descriptor may be closed when the call that takes the source returns.
+static inline ollm_source ollm_source_descriptor(int32_t descriptor, uint64_t offset, size_t length) {
+    ollm_source source = ollm_source_init();
+    source.kind = OLLM_SOURCE_DESCRIPTOR;
+    source.descriptor = descriptor;
+    source.offset = offset;
+    source.length = length;
+    return source;
+}
+
+/// `length` bytes at `data`. With `release` they are used in place, must stay as they are, and `release(user, data, length)`
+/// is called when they are not needed any more; with NULL they are copied.
+static inline ollm_source ollm_source_memory(const void *data, size_t length, ollm_release_fn release, void *user) {
+    ollm_source source = ollm_source_init();
+    source.kind = OLLM_SOURCE_MEMORY;
+    source.data = data;
+    source.length = length;
+    source.release = release;
+    source.user = user;
+    return source;
+}
+
+#undef OLLM_ENUM
 
 #ifdef __cplusplus
 }

@@ -1,21 +1,42 @@
-//! The C ABI of the OLLM runtime. The header is `include/ollm.h`.
+//! The C ABI of the OLLM runtime, as `include/ollm.h` describes it. The header is made from this crate's modules, in their
+//! order below and with their words (`tests/header.rs`); C and C++ programs include that file alone.
+//!
+//! One file for each C type. `handle` says what handles are, `cast` is the one place where pointers of C become Rust,
+//! `boundary` the one that stops panics, `status` the errors.
 
-use std::ffi::{CStr, c_char};
+#![allow(clippy::missing_safety_doc, reason = "one contract for all functions, stated at the head of the header")]
 
-/// The version of the library, as C reads it.
-const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-    Ok(version) => version,
-    Err(_) => panic!("the package's version has no zero byte"),
-};
+mod boundary;
+mod cast;
+mod handle;
+mod info;
 
-/// The version of the library, `MAJOR.MINOR.PATCH`. The text is static: never free it. Any thread. Since 0.1.0.
-#[unsafe(no_mangle)]
-pub extern "C" fn ollm_version() -> *const c_char {
-    VERSION.as_ptr()
-}
+mod choose;
+mod generate;
+mod log;
+mod memory;
+mod model;
+mod options;
+mod plugin;
+mod save;
+mod session;
+mod source;
+mod status;
+mod text;
+mod version;
+mod workers;
 
-/// The version of the ABI; it grows by one with each change that breaks callers. Any thread. Since 0.1.0.
-#[unsafe(no_mangle)]
-pub extern "C" fn ollm_abi_version() -> u32 {
-    1
-}
+pub use choose::*;
+pub use generate::*;
+pub use log::*;
+pub use memory::*;
+pub use model::*;
+pub use options::*;
+pub use plugin::*;
+pub use save::*;
+pub use session::*;
+pub use source::*;
+pub use status::*;
+pub use text::*;
+pub use version::*;
+pub use workers::*;

@@ -1,0 +1,14 @@
+//! How the shared library is linked: its soname, and pages of 16 KiB, which Android asks for.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    let os = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let link = |argument: &str| println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
+    if os == "linux" || os == "android" {
+        link("-z,max-page-size=16384");
+    }
+    // The number is the ABI version. Android loads libraries by their file name, and cargo-c names the soname itself.
+    if os == "linux" && std::env::var_os("CARGO_FEATURE_CAPI").is_none() {
+        link("-soname,libollm.so.1");
+    }
+}

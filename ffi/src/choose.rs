@@ -1,0 +1,256 @@
+//! Choosing: how a session picks the latent of each step, and then the token of that option's distribution.
+
+use std::ffi::c_void;
+use std::mem::MaybeUninit;
+
+use ollm_runtime::options::{Callback, Hold, LatentMode, Selector};
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+
+use crate::boundary::guard;
+use crate::cast::{self, User, versioned};
+use crate::session::{Live, OllmSession, with};
+use crate::status::{Failure, OllmStatus, Result};
+
+/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are greedy. The filters run in
+/// this order: repetition penalty, top-k, top-p, min-p, temperature. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmSampling {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// Keeps this many most probable tokens; 0 keeps all.
+    pub top_k: usize,
+    /// The seed of all choices: the same seed makes the same choices on every platform.
+    pub seed: u64,
+    /// Divides the logits; 0 takes the most probable token.
+    pub temperature: f32,
+    /// Keeps the most probable tokens whose probabilities reach this sum; 0 and 1 keep all.
+    pub top_p: f32,
+    /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
+    pub min_p: f32,
+    /// Makes recent tokens less likely; 0 and 1 do not.
+    pub repeat_penalty: f32,
+    /// How many recent tokens the penalty looks at; 0 is 64.
+    pub repeat_last: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+versioned!(OllmSampling {
+    struct_size: usize,
+    top_k: usize,
+    seed: u64,
+    temperature: f32,
+    top_p: f32,
+    min_p: f32,
+    repeat_penalty: f32,
+    repeat_last: u32,
+    reserved: u32,
+});
+
+impl OllmSampling {
+    fn to_runtime(self) -> Result<SamplerOptions> {
+        if self.reserved != 0 {
+            return Err(Failure::argument("reserved is not 0"));
+        }
+        // Only a zero as such stands for the default: a tiny number, or a negative one, is what the sampler judges.
+        let or = |value: f32, default| if value.to_bits() == 0 { default } else { value };
+        Ok(SamplerOptions {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: or(self.top_p, 1.0),
+            min_p: self.min_p,
+            repeat_penalty: or(self.repeat_penalty, 1.0),
+            repeat_last_n: if self.repeat_last == 0 { 64 } else { self.repeat_last as usize },
+            seed: self.seed,
+        })
+    }
+}
+
+/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy, as at first.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`.
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_set_sampling(
+    session: *mut OllmSession,
+    sampling: *const OllmSampling,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the struct is what the header asks for.
+        let sampling = unsafe { cast::options(sampling) }?;
+        let sampler = Sampler::new(sampling.to_runtime()?)?;
+        with(session, |live| {
+            live.sampler = sampler;
+            Ok(())
+        })
+    })
+}
+
+/// Ways to select a latent. Since 0.1.0.
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum OllmSelect {
+    /// The one that the policy finds most probable; the lowest of several.
+    Policy = 0,
+    /// Drawn from the policy, which `temperature` sharpens (below 1) or flattens (above 1).
+    Sample = 1,
+    /// Drawn uniformly.
+    Uniform = 2,
+    /// Always the first of `latents`.
+    Fixed = 3,
+    /// One of `latents` after the other; the last one stays.
+    Script = 4,
+    /// The one that `choose` gives.
+    Callback = 5,
+    /// None: the token follows the mixture of all options, weighted by the policy.
+    Mixture = 6,
+    /// None: the token is the backbone's, as if there were no plugin.
+    Backbone = 7,
+}
+
+/// How long a selected latent is held. Since 0.1.0.
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum OllmHold {
+    /// For one token.
+    Token = 0,
+    /// To the end of the line.
+    Line = 1,
+    /// For the whole text.
+    Text = 2,
+}
+
+/// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the final norm) and the policy's
+/// probabilities of the `option_count` latents; both are gone when the callback returns. A result that is no latent makes
+/// the step fail with `OLLM_INVALID_ARGUMENT`. Since 0.1.0.
+pub type OllmPolicyFn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        hidden: *const f32,
+        hidden_size: usize,
+        policy: *const f32,
+        option_count: usize,
+    ) -> u32,
+>;
+
+/// How latents are selected. A field that is 0 takes its default. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmSelection {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// The latents of `OLLM_SELECT_FIXED` and `OLLM_SELECT_SCRIPT`; they are copied.
+    pub latents: *const u32,
+    /// How many there are.
+    pub latent_count: usize,
+    /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on their thread.
+    pub choose: OllmPolicyFn,
+    /// The first argument of `choose`.
+    pub user: *mut c_void,
+    /// The temperature of `OLLM_SELECT_SAMPLE`; 0 is 1.
+    pub temperature: f32,
+    /// How long a latent is held.
+    pub hold: MaybeUninit<OllmHold>,
+    /// The seed of all choices.
+    pub seed: u64,
+    /// The way to select.
+    pub mode: MaybeUninit<OllmSelect>,
+    /// Must be 0.
+    pub reserved: i32,
+}
+
+versioned!(OllmSelection {
+    struct_size: usize,
+    latents: *const u32,
+    latent_count: usize,
+    choose: OllmPolicyFn,
+    user: *mut c_void,
+    temperature: f32,
+    hold: MaybeUninit<OllmHold>,
+    seed: u64,
+    mode: MaybeUninit<OllmSelect>,
+    reserved: i32,
+});
+
+/// A checked selection: how, how long (a number of [`OllmHold`]), and the seed. No mode is the backbone alone.
+struct Selection {
+    mode: Option<LatentMode>,
+    hold: i32,
+    seed: u64,
+}
+
+impl OllmSelection {
+    /// # Safety
+    /// The struct is what the header asks for; the callback and its argument stay so while the session uses them.
+    unsafe fn read(selection: *const Self) -> Result<Selection> {
+        // SAFETY: the same contract.
+        let s = unsafe { cast::options(selection) }?;
+        if s.reserved != 0 {
+            return Err(Failure::argument("reserved is not 0"));
+        }
+        // SAFETY: the same contract.
+        let latents = unsafe { cast::slice("the latents", s.latents, s.latent_count) }?;
+        let latents: Vec<usize> = latents.iter().map(|&latent| latent as usize).collect();
+        let mode = match cast::number(s.mode) {
+            0 => LatentMode::Policy,
+            1 => LatentMode::Sample { temperature: if s.temperature.to_bits() == 0 { 1.0 } else { s.temperature } },
+            2 => LatentMode::Uniform,
+            3 => LatentMode::Fixed(*latents.first().ok_or_else(|| Failure::argument("there is no latent to fix"))?),
+            4 => LatentMode::Script(latents),
+            5 => LatentMode::Callback(callback(s.choose, User(s.user))?),
+            6 => LatentMode::Mixture,
+            7 => return Ok(Selection { mode: None, hold: 0, seed: 0 }),
+            other => return Err(Failure::argument(format!("{other} is no way to select a latent"))),
+        };
+        Ok(Selection { mode: Some(mode), hold: cast::number(s.hold), seed: s.seed })
+    }
+}
+
+/// The callback of the application as the runtime calls it.
+fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
+    let choose = choose.ok_or_else(|| Failure::argument("the callback that chooses is NULL"))?;
+    Ok(Callback::new(move |hidden, policy| {
+        // The whole of `user` is captured, which may go to other threads, and not the pointer in it, which may not.
+        let user = &user;
+        // SAFETY: the header asks the caller to keep the callback and its argument alive while they are set.
+        unsafe { choose(user.0, hidden.as_ptr(), hidden.len(), policy.as_ptr(), policy.len()) as usize }
+    }))
+}
+
+/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, as at first (the
+/// backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
+/// have them too.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
+/// `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be held for a line. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_set_selection(
+    session: *mut OllmSession,
+    selection: *const OllmSelection,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the struct is what the header asks for.
+        let chosen = unsafe { OllmSelection::read(selection) }?;
+        with(session, |live| {
+            let bare = selection.is_null() && live.session.plugin().is_none();
+            live.selector = if bare { None } else { live.selector_for(chosen)? };
+            Ok(())
+        })
+    })
+}
+
+impl Live {
+    fn selector_for(&self, selection: Selection) -> Result<Option<Selector>> {
+        let Some(mode) = selection.mode else { return Ok(None) };
+        let none = || Failure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
+        let options = self.session.plugin().ok_or_else(none)?.option_count();
+        let hold = match selection.hold {
+            0 => Hold::Token,
+            1 => Hold::Line(self.model.line_ends()?),
+            2 => Hold::All,
+            other => return Err(Failure::argument(format!("{other} is no time to hold a latent"))),
+        };
+        Ok(Some(Selector::new(mode, hold, options, selection.seed)?))
+    }
+}

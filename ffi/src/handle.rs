@@ -1,0 +1,229 @@
+//! Handles: what C holds is never an address. A handle is a number that only looks like a pointer: a generation, a slot
+//! in a table, and the kind of thing it names. Every call looks it up, so that a handle that was freed, freed twice, of
+//! another kind, or made up is a status and not undefined behaviour.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::cast;
+use crate::status::{Failure, OllmStatus, Result};
+
+/// Half of the bits of a handle hold the generation, the other half slot and kind.
+const HALF: u32 = usize::BITS / 2;
+/// Set in every handle, and in no address of a user's process where pointers have 64 bits.
+const MARK: usize = 1 << (usize::BITS - 1);
+const KIND_BITS: u32 = 3;
+const MAX_SLOTS: usize = 1 << (HALF - KIND_BITS);
+const MAX_GENERATION: usize = (1 << (HALF - 1)) - 1;
+
+/// What a handle can name. Each kind has a table of its own.
+pub(crate) trait Named: Sized + Send + Sync + 'static {
+    /// Tells the kinds apart, below 8.
+    const KIND: usize;
+    /// The name in messages.
+    const NAME: &'static str;
+    /// Where the values live.
+    fn table() -> &'static Table<Self>;
+}
+
+/// All values of one kind that are alive.
+pub(crate) struct Table<T>(Mutex<Slots<T>>);
+
+struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<usize>,
+}
+
+struct Slot<T> {
+    /// Grows each time that the slot is reused.
+    generation: usize,
+    value: Option<Arc<T>>,
+    /// How often the handle has to be released.
+    owners: usize,
+}
+
+impl<T: Named> Table<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Slots { slots: Vec::new(), free: Vec::new() }))
+    }
+
+    /// A handle that names `value` until it is released.
+    pub(crate) fn insert(&self, value: T) -> Result<*mut T> {
+        self.locked(|slots| slots.insert(Arc::new(value)))
+    }
+
+    /// What `handle` names.
+    pub(crate) fn get(&self, handle: *const T) -> Result<Arc<T>> {
+        self.locked(|slots| slots.find(handle)?.value.clone().ok_or_else(|| dead::<T>()))
+    }
+
+    /// Adds an owner: `handle` has to be released once more.
+    pub(crate) fn retain(&self, handle: *const T) -> Result<()> {
+        self.locked(|slots| {
+            let slot = slots.find(handle)?;
+            slot.owners = slot.owners.checked_add(1).ok_or_else(|| Failure::argument("too many owners"))?;
+            Ok(())
+        })
+    }
+
+    /// Gives up one owner. With the last one the handle is dead, and the value comes out, to be dropped by the caller.
+    pub(crate) fn release(&self, handle: *const T) -> Result<Option<Arc<T>>> {
+        self.locked(|slots| slots.release(handle))
+    }
+
+    /// Releases the handle at `place` and makes it NULL there. NULL, and a place of NULL, are nothing to release.
+    ///
+    /// # Safety
+    /// `place` is NULL or points to a handle.
+    pub(crate) unsafe fn release_at(&self, place: *mut *mut T) -> Result<Option<Arc<T>>> {
+        // SAFETY: the same contract.
+        let handle = unsafe { cast::handle_at(place) }?;
+        if handle.is_null() {
+            return Ok(None);
+        }
+        let value = self.release(handle)?;
+        // SAFETY: a handle came from there.
+        unsafe { place.write(std::ptr::null_mut()) };
+        Ok(value)
+    }
+
+    fn locked<R>(&self, work: impl FnOnce(&mut Slots<T>) -> R) -> R {
+        // Nothing panics under the lock, so a poisoned table is still a whole one.
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<T: Named> Slots<T> {
+    fn insert(&mut self, value: Arc<T>) -> Result<*mut T> {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => self.grow()?,
+        };
+        let slot = &mut self.slots[index];
+        (slot.value, slot.owners) = (Some(value), 1);
+        Ok(encode(T::KIND, index, slot.generation))
+    }
+
+    fn grow(&mut self) -> Result<usize> {
+        let index = self.slots.len();
+        let room = self.slots.try_reserve(1).is_ok() && self.free.try_reserve(index + 1).is_ok();
+        if !room || index == MAX_SLOTS {
+            return Err(Failure::new(OllmStatus::OutOfMemory, format!("there is no room for one more {}", T::NAME)));
+        }
+        self.slots.push(Slot { generation: 0, value: None, owners: 0 });
+        Ok(index)
+    }
+
+    fn find(&mut self, handle: *const T) -> Result<&mut Slot<T>> {
+        let (kind, index, generation) = decode(handle)?;
+        let slot = self.slots.get_mut(index).filter(|_| kind == T::KIND);
+        slot.filter(|slot| slot.generation == generation && slot.value.is_some()).ok_or_else(|| dead::<T>())
+    }
+
+    fn release(&mut self, handle: *const T) -> Result<Option<Arc<T>>> {
+        let slot = self.find(handle)?;
+        slot.owners -= 1;
+        if slot.owners > 0 {
+            return Ok(None);
+        }
+        let value = slot.value.take();
+        // A slot whose generations are used up stays empty: its old handles must never come back to life.
+        if slot.generation < MAX_GENERATION {
+            slot.generation += 1;
+            let (_, index, _) = decode(handle)?;
+            self.free.push(index);
+        }
+        Ok(value)
+    }
+}
+
+fn encode<T>(kind: usize, index: usize, generation: usize) -> *mut T {
+    std::ptr::without_provenance_mut(MARK | generation << HALF | index << KIND_BITS | kind)
+}
+
+fn decode<T: Named>(handle: *const T) -> Result<(usize, usize, usize)> {
+    let bits = handle.addr();
+    if bits == 0 {
+        return Err(Failure::argument(format!("the {} is NULL", T::NAME)));
+    }
+    if bits & MARK == 0 {
+        return Err(dead::<T>());
+    }
+    let low = bits & ((1 << HALF) - 1);
+    Ok((low & ((1 << KIND_BITS) - 1), low >> KIND_BITS, (bits ^ MARK) >> HALF))
+}
+
+fn dead<T: Named>() -> Failure {
+    Failure::new(OllmStatus::InvalidHandle, format!("this is no {} that is alive: was it freed?", T::NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Thing(u32);
+    struct Other;
+    static THINGS: Table<Thing> = Table::new();
+    static OTHERS: Table<Other> = Table::new();
+
+    impl Named for Thing {
+        const KIND: usize = 2;
+        const NAME: &'static str = "thing";
+        fn table() -> &'static Table<Self> {
+            &THINGS
+        }
+    }
+
+    impl Named for Other {
+        const KIND: usize = 3;
+        const NAME: &'static str = "other";
+        fn table() -> &'static Table<Self> {
+            &OTHERS
+        }
+    }
+
+    fn status<T>(result: Result<T>) -> Option<OllmStatus> {
+        result.err().map(|failure| failure.status)
+    }
+
+    #[test]
+    fn a_handle_lives_until_its_last_release() {
+        let table = Table::new();
+        let handle = table.insert(Thing(7)).unwrap();
+        table.retain(handle).unwrap();
+        assert!(table.release(handle).unwrap().is_none());
+        assert_eq!(table.get(handle).unwrap().0, 7);
+        assert!(table.release(handle).unwrap().is_some());
+        for dead in [status(table.get(handle)), status(table.retain(handle)), status(table.release(handle))] {
+            assert_eq!(dead, Some(OllmStatus::InvalidHandle));
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_does_not_revive_old_handles() {
+        let table = Table::new();
+        let old = table.insert(Thing(1)).unwrap();
+        table.release(old).unwrap();
+        let new = table.insert(Thing(2)).unwrap();
+        assert_ne!(old, new);
+        assert_eq!(status(table.get(old)), Some(OllmStatus::InvalidHandle));
+        assert_eq!(table.get(new).unwrap().0, 2);
+    }
+
+    #[test]
+    fn what_is_no_handle_is_refused() {
+        let table = Table::new();
+        let thing: *mut Thing = table.insert(Thing(1)).unwrap();
+        let others = Table::<Other>::new();
+        others.insert(Other).unwrap();
+        assert_eq!(status(others.get(thing.cast())), Some(OllmStatus::InvalidHandle));
+        assert_eq!(status(table.get(std::ptr::null())), Some(OllmStatus::InvalidArgument));
+        let mut bits = 1_usize;
+        for _ in 0..10_000 {
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005_u64 as usize)
+                .wrapping_add(1_442_695_040_888_963_407_u64 as usize);
+            let made_up = std::ptr::without_provenance(bits);
+            assert!(made_up == thing.cast_const() || table.get(made_up).is_err());
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a model and a plugin are, as JSON.
+
+use std::collections::BTreeMap;
+
+use ollm_runtime::chat::ChatTemplate;
+use ollm_runtime::gguf::Gguf;
+use ollm_runtime::options::schema::{Spec, is_present};
+use ollm_runtime::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+use crate::model::OllmModel;
+
+/// A model's file, shape and tokenizer. What a file does not have is `null`.
+pub(crate) fn model(model: &OllmModel) -> Value {
+    let gguf = model.model.gguf();
+    let metadata = gguf.metadata();
+    let text = |key| metadata.opt_str(key).ok().flatten();
+    let config = model.model.config();
+    json!({
+        "name": text("general.name"),
+        "architecture": config.family.name,
+        "bytes": model.model.storage().len(),
+        "parameters": gguf.tensors().iter().map(|tensor| tensor.elements() as u64).sum::<u64>(),
+        "types": types(gguf),
+        "layers": config.layers,
+        "hidden": config.hidden,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "ffn": config.ffn,
+        "vocabulary": config.vocab,
+        "context": config.context_length,
+        "fingerprint": model.model.fingerprint(),
+        "chat_template": ChatTemplate::from_metadata(metadata).is_ok(),
+        "tokenizer": model.tokenizer().ok().map(tokenizer),
+        "bundled_plugin": is_present(metadata),
+    })
+}
+
+fn tokenizer(tokenizer: &Tokenizer) -> Value {
+    json!({
+        "tokens": tokenizer.vocab_size(),
+        "bos": tokenizer.bos(),
+        "eos": tokenizer.eos(),
+        "adds_bos": tokenizer.add_bos().is_some(),
+    })
+}
+
+/// The bytes of each tensor type.
+fn types(gguf: &Gguf) -> Value {
+    let mut bytes = BTreeMap::<String, u64>::new();
+    for tensor in gguf.tensors() {
+        *bytes.entry(tensor.dtype.to_string()).or_default() += tensor.size as u64;
+    }
+    json!(bytes)
+}
+
+/// A plugin's sizes and kinds.
+pub(crate) fn plugin(spec: &Spec) -> Value {
+    json!({
+        "options": spec.options,
+        "decoder": spec.decoder.name(),
+        "decoder_width": spec.decoder.width(),
+        "encoder_width": spec.encoder_width,
+        "policy_width": spec.policy_width,
+        "backbone": {
+            "architecture": spec.backbone.architecture,
+            "hidden": spec.backbone.hidden,
+            "vocabulary": spec.backbone.vocab,
+            "fingerprint": spec.backbone.fingerprint,
+        },
+    })
+}

@@ -1,0 +1,108 @@
+//! Memory: what a model will need, asked before it is loaded, what a session holds, and how to make it smaller. The limits
+//! are in `ollm_load_options` and `ollm_session_options`.
+
+use ollm_runtime::gguf::Gguf;
+use ollm_runtime::model::{Config, Weights};
+use ollm_runtime::options::schema::Spec;
+use ollm_runtime::session::Session;
+use ollm_runtime::storage::Storage;
+
+use crate::boundary::guard;
+use crate::cast::{self, Out, OutStruct, versioned};
+use crate::session::{OllmSession, OllmSessionOptions, with};
+use crate::source::OllmSource;
+use crate::status::{OllmStatus, Result};
+
+/// Bytes of memory, beside the pages of files that are mapped. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmMemory {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// The model's weights.
+    pub weights: usize,
+    /// The plugin's weights.
+    pub plugin: usize,
+    /// Keys and values of a session whose context is full.
+    pub kv: usize,
+    /// Buffers of a session.
+    pub scratch: usize,
+    /// All of it.
+    pub total: usize,
+}
+
+versioned!(OllmMemory { struct_size: usize, weights: usize, plugin: usize, kv: usize, scratch: usize, total: usize });
+
+/// What a model, a plugin (NULL if there is none) and a session with these options (NULL for the defaults) will need. Only
+/// the head of the files is read, and the sources are not taken over: `release` is not called. `needed` must begin with its
+/// `struct_size`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_memory_needed(
+    model: *const OllmSource,
+    plugin: *const OllmSource,
+    options: *const OllmSessionOptions,
+    needed: *mut OllmMemory,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointers are what the header asks for.
+        let (model, options, out) =
+            unsafe { (OllmSource::read(model)?, cast::options(options)?, OutStruct::new(needed)?) };
+        // SAFETY: as above.
+        let plugin = if plugin.is_null() { None } else { Some(unsafe { OllmSource::read(plugin) }?) };
+        let (config, weights) = model.peek(model_needs)?;
+        let plugin = plugin.map(|plugin| plugin.peek(plugin_needs)).transpose()?;
+        let session = Session::memory_needed(&config, plugin.as_ref().map(|(spec, _)| spec), &options.to_runtime()?);
+        let plugin = plugin.map_or(0, |(_, bytes)| bytes);
+        out.set(&OllmMemory {
+            struct_size: size_of::<OllmMemory>(),
+            weights,
+            plugin,
+            kv: session.kv,
+            scratch: session.scratch,
+            total: session.total().saturating_add(weights).saturating_add(plugin),
+        });
+        Ok(())
+    })
+}
+
+fn model_needs(file: &Storage) -> Result<(Config, usize)> {
+    let gguf = Gguf::parse(file)?;
+    let config = Config::from_gguf(&gguf, file)?;
+    let weights = Weights::bind(&gguf, file, &config)?.packed_size();
+    Ok((config, usize::try_from(weights).unwrap_or(usize::MAX)))
+}
+
+fn plugin_needs(file: &Storage) -> Result<(Spec, usize)> {
+    let gguf = Gguf::parse(file)?;
+    let spec = Spec::from_metadata(gguf.metadata()).map_err(ollm_runtime::Error::from)?;
+    Ok((spec, gguf.tensors().iter().map(|tensor| tensor.size).sum()))
+}
+
+/// The bytes that the session holds now, beside the weights, in `*bytes`. What forks share counts for each.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_memory(session: *mut OllmSession, bytes: *mut usize) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the output is where the caller says.
+        let out = unsafe { Out::new("bytes", bytes) }?;
+        out.set(with(session, |live| Ok(live.session.memory_used()))?);
+        Ok(())
+    })
+}
+
+/// Gives back what memory the session can do without, for when the system warns that it is short; what is needed again is
+/// made again. To give back more, save the session and free it.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ollm_session_trim(session: *mut OllmSession) -> OllmStatus {
+    guard(|| {
+        with(session, |live| {
+            live.session.trim();
+            Ok(())
+        })
+    })
+}

@@ -1,0 +1,157 @@
+//! Models: a frozen backbone with its tokenizer, loaded from a file, a part of a file, or memory. A model does not change:
+//! any number of sessions and threads share it.
+
+use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+
+use ollm_runtime::model::{LoadOptions, LoadProgress, Model};
+use ollm_runtime::options::LineEnds;
+use ollm_runtime::storage::Storage;
+use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
+
+use crate::boundary::guard;
+use crate::cast::{self, Out, OutArray, versioned};
+use crate::handle::{Named, Table};
+use crate::info;
+use crate::log::{self, OllmLogLevel};
+use crate::source::OllmSource;
+use crate::status::{Failure, OllmStatus, Result};
+
+/// A backbone and its tokenizer. Since 0.1.0.
+pub struct OllmModel {
+    pub(crate) model: Arc<Model>,
+    tokenizer: std::result::Result<Tokenizer, TokenizerError>,
+    line_ends: OnceLock<LineEnds>,
+}
+
+static MODELS: Table<OllmModel> = Table::new();
+
+impl Named for OllmModel {
+    const KIND: usize = 0;
+    const NAME: &'static str = "model";
+    fn table() -> &'static Table<Self> {
+        &MODELS
+    }
+}
+
+impl OllmModel {
+    fn new(model: Model) -> Self {
+        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata());
+        Self { model: Arc::new(model), tokenizer, line_ends: OnceLock::new() }
+    }
+
+    /// The tokenizer, which a file of weights alone has not.
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().map_err(|error| Failure::new(OllmStatus::NoTokenizer, error.to_string()))
+    }
+
+    /// The tokens that end a line.
+    pub(crate) fn line_ends(&self) -> Result<LineEnds> {
+        let tokenizer = self.tokenizer()?;
+        Ok(self.line_ends.get_or_init(|| LineEnds::new(tokenizer)).clone())
+    }
+}
+
+/// Tells how far a load is, from 0 to 1, on the thread that loads; any other result than 0 cancels it. Since 0.1.0.
+pub type OllmProgressFn = Option<unsafe extern "C" fn(user: *mut c_void, progress: f32) -> i32>;
+
+/// How to load. A field that is 0 takes the default. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmLoadOptions {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are the system's, which
+    /// takes them back when it needs them: they do not count.
+    pub memory_limit: usize,
+    /// Threads that prepare the weights; 0 takes as many as the system has cores for.
+    pub threads: usize,
+    /// Called while the model loads; NULL if nobody asks.
+    pub progress: OllmProgressFn,
+    /// The first argument of `progress`.
+    pub user: *mut c_void,
+}
+
+versioned!(OllmLoadOptions {
+    struct_size: usize,
+    memory_limit: usize,
+    threads: usize,
+    progress: OllmProgressFn,
+    user: *mut c_void,
+});
+
+/// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with `ollm_model_release`.
+/// `options` may be NULL.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`, `OLLM_MEMORY_LIMIT`,
+/// `OLLM_OUT_OF_MEMORY`, `OLLM_CANCELLED` by the progress callback. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_model_load(
+    source: *const OllmSource,
+    options: *const OllmLoadOptions,
+    model: *mut *mut OllmModel,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointers are what the header asks for.
+        let (source, options, out) =
+            unsafe { (OllmSource::read(source)?, cast::options(options)?, Out::new("model", model)?) };
+        let loaded = source.open(|storage| load(storage, &options))?;
+        log::write(OllmLogLevel::Info, || format!("loaded a model of {} bytes", loaded.model.storage().len()));
+        out.set(MODELS.insert(loaded)?);
+        Ok(())
+    })
+}
+
+fn load(storage: Storage, options: &OllmLoadOptions) -> Result<OllmModel> {
+    let mut progress = options.progress.map(|callback| {
+        let user = options.user;
+        move |LoadProgress { done, total }| {
+            let share = if total == 0 { 1.0 } else { done as f64 / total as f64 };
+            // SAFETY: the callback and its argument go together, and the call that gave them has not returned.
+            let cancelled = unsafe { callback(user, share as f32) } != 0;
+            if cancelled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    });
+    let options = LoadOptions {
+        threads: options.threads,
+        memory_limit: (options.memory_limit > 0).then_some(options.memory_limit as u64),
+        progress: progress.as_mut().map(|progress| progress as _),
+    };
+    Ok(OllmModel::new(Model::load(storage, options)?))
+}
+
+/// Adds an owner: `model` has to be released once more.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ollm_model_retain(model: *const OllmModel) -> OllmStatus {
+    guard(|| MODELS.retain(model))
+}
+
+/// Gives up one owner and makes `*model` NULL. Sessions and plugins on it go on. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_model_release(model: *mut *mut OllmModel) -> OllmStatus {
+    // SAFETY: the pointer is NULL or points to a handle.
+    guard(|| unsafe { MODELS.release_at(model) }.map(drop))
+}
+
+/// What the model is, as JSON: name, architecture, shape, tensor types, tokenizer, fingerprint.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_model_info(
+    model: *const OllmModel,
+    json: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the buffer is as long as the caller says.
+        let out = unsafe { OutArray::text(json, capacity, length) }?;
+        let model = MODELS.get(model)?;
+        out.write_text(info::model(&model).to_string().as_bytes())
+    })
+}

@@ -1,0 +1,450 @@
+//! Sessions: one sequence of tokens on a model, with or without a plugin. A session belongs to one thread at a time, any
+//! one; a second thread that calls while the first is inside gets `OLLM_BUSY`, and so does a callback that calls back.
+//! Only `ollm_session_cancel` and `ollm_session_free` are for other threads too.
+
+use std::ffi::{c_char, c_void};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use ollm_runtime::cpu::{CpuSet, Workers};
+use ollm_runtime::options::{Hold, LatentMode, Selector};
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::session::{Canceller, Session, SessionOptions, Window};
+use ollm_runtime::tokenizer::Detokenizer;
+
+use crate::boundary::{guard, in_callback};
+use crate::cast::{self, Out, OutArray, versioned};
+use crate::handle::{Named, Table};
+use crate::log::{self, OllmLogLevel};
+use crate::model::OllmModel;
+use crate::plugin::OllmPlugin;
+use crate::status::{Failure, OllmStatus, Result};
+use crate::text::read_flags;
+use crate::workers::{Host, OllmStartFn};
+
+/// A sequence of tokens. Since 0.1.0.
+pub struct OllmSession {
+    live: Mutex<Option<Live>>,
+    canceller: Canceller,
+    /// Set before the session is freed: whoever comes then gets no turn any more.
+    closed: AtomicBool,
+    /// Which thread is inside; 0 for none.
+    owner: AtomicUsize,
+}
+
+/// What a session works with.
+pub(crate) struct Live {
+    pub(crate) session: Session,
+    pub(crate) model: Arc<OllmModel>,
+    pub(crate) sampler: Sampler,
+    pub(crate) selector: Option<Selector>,
+    /// Text of single steps on its way out.
+    pub(crate) text: Detokenizer,
+    /// The text that the last step gave, which C looks at until the next call.
+    pub(crate) piece: String,
+    /// The workers that the application runs: dropping it forgets those that never came.
+    host: Option<Arc<Host>>,
+}
+
+static SESSIONS: Table<OllmSession> = Table::new();
+
+impl Named for OllmSession {
+    const KIND: usize = 2;
+    const NAME: &'static str = "session";
+    fn table() -> &'static Table<Self> {
+        &SESSIONS
+    }
+}
+
+thread_local! {
+    /// Its address names the thread.
+    static THREAD: u8 = const { 0 };
+}
+
+/// A number that no other thread has at the same time.
+fn this_thread() -> usize {
+    THREAD.with(|thread| std::ptr::from_ref(thread).addr())
+}
+
+/// A thread's turn with a session.
+struct Turn<'a> {
+    owner: &'a AtomicUsize,
+    live: MutexGuard<'a, Option<Live>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.owner.store(0, Ordering::Relaxed);
+    }
+}
+
+impl OllmSession {
+    fn new(live: Live) -> Self {
+        let canceller = live.session.canceller();
+        Self { live: Mutex::new(Some(live)), canceller, closed: AtomicBool::new(false), owner: AtomicUsize::new(0) }
+    }
+
+    fn turn(&self) -> Result<Turn<'_>> {
+        let live = self.live.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Failure::new(OllmStatus::Busy, "the session is in use"),
+            TryLockError::Poisoned(_) => {
+                Failure::new(OllmStatus::Internal, "the session met a bug before and can only be freed")
+            }
+        })?;
+        self.owner.store(this_thread(), Ordering::Relaxed);
+        Ok(Turn { owner: &self.owner, live })
+    }
+
+    /// Lets nobody in any more, and cancels the call that is inside.
+    fn cancel_for_good(&self) -> Result<()> {
+        if self.owner.load(Ordering::Relaxed) == this_thread() {
+            return Err(Failure::new(OllmStatus::Busy, "a callback cannot free the session that called it"));
+        }
+        self.closed.store(true, Ordering::SeqCst);
+        self.canceller.cancel();
+        Ok(())
+    }
+
+    /// Waits for the call that is inside, and frees what the session holds. In a callback nobody waits: two callbacks that
+    /// free each other's sessions would do so for ever. There, the call that is inside has the last hold, and frees.
+    fn drop_live(&self) {
+        if !in_callback() {
+            drop(self.live.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+/// Runs `work` on the session that `handle` names, if no one else is on it.
+pub(crate) fn with<T>(handle: *const OllmSession, work: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
+    let session = SESSIONS.get(handle)?;
+    let mut turn = session.turn()?;
+    let live = turn.live.as_mut().filter(|_| !session.closed.load(Ordering::SeqCst));
+    work(live.ok_or_else(|| Failure::new(OllmStatus::InvalidHandle, "the session is being freed"))?)
+}
+
+/// How a session runs. A field that is 0 takes the default. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmSessionOptions {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// Positions there is room for; 0 takes what the model was trained for.
+    pub context: usize,
+    /// Bytes that the session may take beside the weights; 0 is no limit.
+    pub memory_limit: usize,
+    /// Threads that compute a single token; 0 takes as many as the system has cores for. On phones, as many as there are
+    /// large cores.
+    pub threads: usize,
+    /// Threads that compute many tokens at once; 0 takes as many as `threads`.
+    pub prefill_threads: usize,
+    /// With `slide`: tokens at the beginning that are never forgotten.
+    pub keep: usize,
+    /// If it is not NULL, the workers run on threads of yours: see `ollm_start_fn`.
+    pub start: OllmStartFn,
+    /// The first argument of `start`.
+    pub user: *mut c_void,
+    /// The processors that the workers run on (Linux and Android): bit 0 is processor 0. 0 leaves it to the system. The
+    /// thread that calls is yours, and is not bound.
+    pub affinity: u64,
+    /// What happens at the end of the context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older half of the tokens, but
+    /// for the first `keep`, and goes on.
+    pub slide: i32,
+    /// Must be 0.
+    pub reserved: i32,
+}
+
+versioned!(OllmSessionOptions {
+    struct_size: usize,
+    context: usize,
+    memory_limit: usize,
+    threads: usize,
+    prefill_threads: usize,
+    keep: usize,
+    start: OllmStartFn,
+    user: *mut c_void,
+    affinity: u64,
+    slide: i32,
+    reserved: i32,
+});
+
+/// More threads than this are a mistake.
+const MAX_THREADS: usize = 1024;
+
+impl OllmSessionOptions {
+    /// The runtime's options, but for the workers.
+    pub(crate) fn to_runtime(self) -> Result<SessionOptions> {
+        if self.threads.max(self.prefill_threads) > MAX_THREADS {
+            return Err(Failure::argument(format!("{MAX_THREADS} threads are the most there can be")));
+        }
+        let window = match self.slide {
+            0 if self.keep > 0 => return Err(Failure::argument("keep is set, but not slide")),
+            0 => None,
+            1 => Some(Window { keep: self.keep }),
+            other => return Err(Failure::argument(format!("slide is {other}, not 0 or 1"))),
+        };
+        if self.reserved != 0 {
+            return Err(Failure::argument("reserved is not 0"));
+        }
+        Ok(SessionOptions {
+            threads: self.threads,
+            prefill_threads: self.prefill_threads,
+            context: self.context,
+            isa: None,
+            window,
+            memory_limit: (self.memory_limit > 0).then_some(self.memory_limit),
+            workers: Workers::Own,
+        })
+    }
+
+    fn host(&self) -> Option<Arc<Host>> {
+        self.start.map(|start| Arc::new(Host::new(start, cast::User(self.user))))
+    }
+
+    fn workers(&self, host: Option<&Arc<Host>>) -> Result<Workers> {
+        match (host, self.affinity) {
+            (None, 0) => Ok(Workers::Own),
+            (None, mask) => Ok(Workers::Bound(CpuSet::from(mask))),
+            (Some(host), 0) => Ok(Workers::Host(Arc::<Host>::clone(host))),
+            (Some(_), _) => Err(Failure::argument("start and affinity exclude each other: bind your own threads")),
+        }
+    }
+}
+
+/// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options, and its policy selects;
+/// without, the backbone generates alone. `options` may be NULL. On success `*session` is a handle of one owner: free it
+/// with `ollm_session_free`. The session keeps model and plugin alive.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
+/// `OLLM_IO` if threads cannot be started or bound, `OLLM_MISMATCH` if the plugin is another model's. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_new(
+    model: *const OllmModel,
+    plugin: *const OllmPlugin,
+    options: *const OllmSessionOptions,
+    session: *mut *mut OllmSession,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointers are what the header asks for.
+        let (options, out) = unsafe { (cast::options(options)?, Out::new("session", session)?) };
+        let model = OllmModel::table().get(model)?;
+        let plugin = if plugin.is_null() { None } else { Some(OllmPlugin::table().get(plugin)?) };
+        let live = open(model, plugin.as_deref(), options)?;
+        log::write(OllmLogLevel::Info, || {
+            let session = &live.session;
+            format!("a session of {} positions, {} threads, {}", session.context(), session.threads(), session.isa())
+        });
+        out.set(SESSIONS.insert(OllmSession::new(live))?);
+        Ok(())
+    })
+}
+
+fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSessionOptions) -> Result<Live> {
+    let host = options.host();
+    let runtime = SessionOptions { workers: options.workers(host.as_ref())?, ..options.to_runtime()? };
+    if let Some(plugin) = plugin {
+        plugin.check(&model)?;
+    }
+    let selector = plugin.map(|plugin| Selector::new(LatentMode::Policy, Hold::Token, plugin.0.option_count(), 0));
+    let session = Session::new(Arc::clone(&model.model), plugin.map(|plugin| Arc::clone(&plugin.0)), &runtime)?;
+    Ok(Live {
+        session,
+        model,
+        sampler: Sampler::new(SamplerOptions::default())?,
+        selector: selector.transpose()?,
+        text: Detokenizer::new(),
+        piece: String::new(),
+        host,
+    })
+}
+
+/// Frees a session and makes `*session` NULL. If another thread is inside, its call is cancelled first, and this one waits
+/// for it; inside a callback it does not wait, and the session goes when that call returns. NULL, and a pointer to NULL,
+/// are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of this session. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_free(session: *mut *mut OllmSession) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointer is NULL or points to a handle.
+        let handle = unsafe { cast::handle_at(session) }?;
+        if handle.is_null() {
+            return Ok(());
+        }
+        let closing = SESSIONS.get(handle)?;
+        closing.cancel_for_good()?;
+        // SAFETY: as above.
+        unsafe { SESSIONS.release_at(session) }?;
+        closing.drop_live();
+        Ok(())
+    })
+}
+
+/// A second session that begins where this one is and goes its own way, with the same sampling and selection. The keys and
+/// values of the text so far are shared, and copied only where one of the two writes; the two share their workers, and may
+/// run on different threads at the same time. On success `*fork` is a handle of one owner.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`.
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_fork(session: *mut OllmSession, fork: *mut *mut OllmSession) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the output is where the caller says.
+        let out = unsafe { Out::new("fork", fork) }?;
+        let fork = with(session, |live| live.fork())?;
+        out.set(SESSIONS.insert(OllmSession::new(fork))?);
+        Ok(())
+    })
+}
+
+impl Live {
+    fn fork(&self) -> Result<Self> {
+        Ok(Self {
+            session: self.session.fork()?,
+            model: Arc::clone(&self.model),
+            sampler: self.sampler.clone(),
+            selector: self.selector.clone(),
+            text: self.text.clone(),
+            piece: String::new(),
+            host: self.host.clone(),
+        })
+    }
+
+    /// Forgets what text waits for its end: the tokens that follow do not go on from it.
+    pub(crate) fn cut_text(&mut self) {
+        self.text = Detokenizer::new();
+        self.piece.clear();
+    }
+}
+
+/// Adds tokens to the sequence and runs them through the network. If it is cancelled, the session is at the last complete
+/// position (see `ollm_session_position`): feed the rest to go on.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a token that is not in the vocabulary), `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
+/// `OLLM_CANCELLED`, `OLLM_CONTEXT_FULL`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session
+/// stays as it was. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_feed(session: *mut OllmSession, tokens: *const u32, count: usize) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the array is as long as the caller says.
+        let tokens = unsafe { cast::slice("the tokens", tokens, count) }?;
+        with(session, |live| live.feed(tokens))
+    })
+}
+
+/// Adds text to the sequence: `ollm_tokenize` and `ollm_session_feed` in one.
+///
+/// Statuses: those of both. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_feed_text(
+    session: *mut OllmSession,
+    text: *const c_char,
+    length: usize,
+    flags: u32,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the text is as long as the caller says.
+        let text = unsafe { cast::text("the text", text, length) }?;
+        let flags = read_flags(flags)?;
+        with(session, |live| {
+            let tokens = live.model.tokenize(text, flags)?;
+            live.feed(&tokens)
+        })
+    })
+}
+
+impl Live {
+    fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.cut_text();
+        Ok(self.session.feed(tokens)?)
+    }
+}
+
+/// Cancels: the call that is inside, or else the next one that computes, returns `OLLM_CANCELLED`. It is seen between
+/// layers, also while a long prompt is fed, and in the rest of a duty.
+///
+/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`.
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ollm_session_cancel(session: *mut OllmSession) -> OllmStatus {
+    guard(|| {
+        SESSIONS.get(session)?.canceller.cancel();
+        Ok(())
+    })
+}
+
+/// Takes back a cancellation that no call has seen yet, such as one that came after the end.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ollm_session_withdraw_cancel(session: *mut OllmSession) -> OllmStatus {
+    guard(|| {
+        SESSIONS.get(session)?.canceller.withdraw();
+        Ok(())
+    })
+}
+
+/// Lets computing take at most this share of the time (above 0; 1, as at first, is no limit), against heat: before each
+/// batch and each step the session rests as long as the work before asks for.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ollm_session_set_duty(session: *mut OllmSession, share: f32) -> OllmStatus {
+    guard(|| with(session, |live| Ok(live.session.set_duty(share)?)))
+}
+
+/// The number of tokens so far, fed and generated, in `*position`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_position(session: *mut OllmSession, position: *mut usize) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the output is where the caller says.
+        let out = unsafe { Out::new("position", position) }?;
+        out.set(with(session, |live| Ok(live.session.position()))?);
+        Ok(())
+    })
+}
+
+/// The positions there is room for, in `*context`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_context(session: *mut OllmSession, context: *mut usize) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the output is where the caller says.
+        let out = unsafe { Out::new("context", context) }?;
+        out.set(with(session, |live| Ok(live.session.context()))?);
+        Ok(())
+    })
+}
+
+/// The tokens so far, fed and generated; with `slide`, those that are left.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_tokens(
+    session: *mut OllmSession,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the array is as long as the caller says.
+        let out = unsafe { OutArray::new("tokens", tokens, capacity, count) }?;
+        with(session, |live| out.write(live.session.tokens()))
+    })
+}
+
+/// Forgets the tokens from `position` on, and goes on from there; 0 forgets all.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` if there are not so many, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub extern "C" fn ollm_session_rewind(session: *mut OllmSession, position: usize) -> OllmStatus {
+    guard(|| {
+        with(session, |live| {
+            live.session.rewind(position)?;
+            live.cut_text();
+            Ok(())
+        })
+    })
+}

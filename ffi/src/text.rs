@@ -1,0 +1,169 @@
+//! Text: to tokens and back, and conversations to text. All of it works on a model, which any number of threads share.
+
+use std::ffi::c_char;
+
+use ollm_runtime::chat::{ChatTemplate, Message};
+
+use crate::boundary::guard;
+use crate::cast::{self, Out, OutArray};
+use crate::handle::Named;
+use crate::model::OllmModel;
+use crate::status::{Failure, OllmStatus, Result};
+
+/// What `ollm_tokenize` does beyond text: flags to be added up. Since 0.1.0.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum OllmTokenizeFlags {
+    /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that you trust: in a user's
+    /// text it would let the user write control tokens.
+    Special = 1,
+    /// The token for the beginning of a text comes first, if the model's file asks for one.
+    Bos = 2,
+}
+
+/// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_tokenize(
+    model: *const OllmModel,
+    text: *const c_char,
+    length: usize,
+    flags: u32,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the arrays are as long as the caller says.
+        let (text, out) =
+            unsafe { (cast::text("the text", text, length)?, OutArray::new("tokens", tokens, capacity, count)?) };
+        let flags = read_flags(flags)?;
+        out.write(&OllmModel::table().get(model)?.tokenize(text, flags)?)
+    })
+}
+
+impl OllmModel {
+    /// The tokens of a text; the flags as [`read_flags`] gives them.
+    pub(crate) fn tokenize(&self, text: &str, [special, bos]: [bool; 2]) -> Result<Vec<u32>> {
+        let tokenizer = self.tokenizer()?;
+        let mut tokens: Vec<u32> = tokenizer.add_bos().filter(|_| bos).into_iter().collect();
+        tokens.extend(tokenizer.encode(text, special)?);
+        Ok(tokens)
+    }
+}
+
+/// Whether each of [`OllmTokenizeFlags`] is set.
+pub(crate) fn read_flags(flags: u32) -> Result<[bool; 2]> {
+    let known = [OllmTokenizeFlags::Special as u32, OllmTokenizeFlags::Bos as u32];
+    if flags & !known.iter().sum::<u32>() != 0 {
+        return Err(Failure::argument(format!("{flags} are no flags of ollm_tokenize")));
+    }
+    Ok(known.map(|flag| flags & flag != 0))
+}
+
+/// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens that the tokenizer does
+/// not know nothing. For text as it is generated, use the pieces of `ollm_step`: they never cut a character.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`.
+/// Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_detokenize(
+    model: *const OllmModel,
+    tokens: *const u32,
+    count: usize,
+    text: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the arrays are as long as the caller says.
+        let (tokens, out) =
+            unsafe { (cast::slice("the tokens", tokens, count)?, OutArray::text(text, capacity, length)?) };
+        let model = OllmModel::table().get(model)?;
+        out.write_text(model.tokenizer()?.decode(tokens).as_bytes())
+    })
+}
+
+/// The bytes that one token stands for, which may be a part of a character; none for a token that the tokenizer does not
+/// know. They have a zero after them, as text has.
+///
+/// Any thread. Statuses: as `ollm_detokenize`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_token_bytes(
+    model: *const OllmModel,
+    token: u32,
+    bytes: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the buffer is as long as the caller says.
+        let out = unsafe { OutArray::text(bytes, capacity, length) }?;
+        let model = OllmModel::table().get(model)?;
+        out.write_text(model.tokenizer()?.token_bytes(token).unwrap_or_default())
+    })
+}
+
+/// Whether a text or a turn ends at this token: 1 or 0 in `*is_end`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_is_end(model: *const OllmModel, token: u32, is_end: *mut i32) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the output is where the caller says.
+        let out = unsafe { Out::new("is_end", is_end) }?;
+        let model = OllmModel::table().get(model)?;
+        out.set(i32::from(model.tokenizer()?.is_end(token)));
+        Ok(())
+    })
+}
+
+/// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmMessage {
+    /// Who speaks: "system", "user", "assistant", or what else the template knows.
+    pub role: *const c_char,
+    /// Bytes of `role`.
+    pub role_length: usize,
+    /// What is said.
+    pub content: *const c_char,
+    /// Bytes of `content`.
+    pub content_length: usize,
+}
+
+/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0 it ends where the
+/// model's answer begins. The template writes BOS itself: make tokens of the text with `OLLM_TOKENIZE_SPECIAL` alone.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_text(
+    model: *const OllmModel,
+    messages: *const OllmMessage,
+    count: usize,
+    answer: i32,
+    text: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the arrays are as long as the caller says.
+        let (messages, out) =
+            unsafe { (cast::slice("the messages", messages, count)?, OutArray::text(text, capacity, length)?) };
+        let messages = messages.iter().map(read_message).collect::<Result<Vec<_>>>()?;
+        let model = OllmModel::table().get(model)?;
+        let template = ChatTemplate::from_metadata(model.model.gguf().metadata())?;
+        out.write_text(template.render(&messages, answer != 0, model.tokenizer()?)?.as_bytes())
+    })
+}
+
+fn read_message(message: &OllmMessage) -> Result<Message> {
+    let OllmMessage { role, role_length, content, content_length } = *message;
+    // SAFETY: the texts are as long as the caller says.
+    let (role, content) =
+        unsafe { (cast::text("the role", role, role_length)?, cast::text("the content", content, content_length)?) };
+    Ok(Message::new(role, content))
+}
