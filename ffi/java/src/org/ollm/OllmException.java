@@ -1,0 +1,18 @@
+package org.ollm;
+
+/** What every method throws whose call in C gives another status than {@code OLLM_OK}. */
+public final class OllmException extends RuntimeException {
+    private static final long serialVersionUID = 1;
+
+    private final int status;
+
+    OllmException(int status, String message) {
+        super(message);
+        this.status = status;
+    }
+
+    /** The number of the {@code ollm_status}. */
+    public int status() {
+        return status;
+    }
+}
