@@ -240,6 +240,17 @@ fn the_end_of_the_context_is_a_length() {
     assert!(lines.len() < 16);
 }
 
+#[test]
+fn a_window_goes_on_past_the_end_of_the_context() {
+    let model = tiny();
+    let sampled = ["-m", path(&model), "-p", "some words", "-n", "40", "--temperature", "1", "--seed", "3", "--json"];
+    let run = |more: &[&str]| json_lines(&succeed(&[&sampled[..], more].concat()));
+    let (whole, slid) = (run(&["-c", "64"]), run(&["-c", "16", "--window", "2", "--prefill-threads", "2"]));
+    assert!(slid.len() > 16, "it ended after {} tokens", slid.len());
+    // Up to the end of the context nothing differs.
+    assert_eq!(whole[..4], slid[..4]);
+}
+
 /// Everything that can be wrong with a command line or its files: the exit code, and what the message says.
 #[test]
 fn what_is_wrong_is_said() {
@@ -257,6 +268,7 @@ fn what_is_wrong_is_said() {
         (2, &["-p", "x"], "-m FILE"),
         (2, &["-m", m, "-p", "x", "-n", "0"], "0"),
         (2, &["-m", m, "-p", "x", "-n", "many"], "many"),
+        (1, &["-m", m, "-p", "x", "-c", "16", "--window", "15"], "no room to slide"),
         (2, &["-m", m, "-p", "x", "--temperature", "-1"], "temperature"),
         (2, &["-m", m, "-p", "x", "--temperature", "nan"], "temperature"),
         (2, &["-m", m, "-p", "x", "--top-p", "1.5"], "top-p"),

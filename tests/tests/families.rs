@@ -46,7 +46,12 @@ fn golden(entry: &Value) -> Golden {
 }
 
 fn session(model: &Arc<Model>, isa: Isa, threads: usize) -> Session {
-    Session::new(Arc::clone(model), None, &SessionOptions { threads, context: 64, isa: Some(isa) }).unwrap()
+    Session::new(
+        Arc::clone(model),
+        None,
+        &SessionOptions { threads, context: 64, isa: Some(isa), ..SessionOptions::default() },
+    )
+    .unwrap()
 }
 
 fn logits(model: &Model, isa: Isa, hidden: &[f32]) -> Vec<f32> {

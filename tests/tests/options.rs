@@ -1,6 +1,7 @@
 //! Plugins end to end, on a tiny backbone: what an untrained one changes (nothing), that choices can be repeated, and that
 //! every way to the same option gives the same bits.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ollm_runtime::Error;
@@ -11,7 +12,8 @@ use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions, Step};
 use ollm_runtime::storage::Storage;
-use ollm_tests::{golden, plugins};
+use ollm_runtime::tokenizer::Tokenizer;
+use ollm_tests::{golden, plugins, smollm2};
 
 const OPTIONS: usize = 5;
 const PROMPT: [u32; 5] = [10, 200, 31, 47, 5];
@@ -35,7 +37,7 @@ fn plugin(model: &Model, decoder: DecoderKind, trained: bool) -> Arc<Plugin> {
 }
 
 fn session(model: &Arc<Model>, plugin: Option<&Arc<Plugin>>) -> Session {
-    let options = SessionOptions { threads: 2, context: 64, isa: None };
+    let options = SessionOptions { threads: 2, context: 64, ..SessionOptions::default() };
     let mut session = Session::new(Arc::clone(model), plugin.cloned(), &options).unwrap();
     session.feed(&PROMPT).unwrap();
     session
@@ -141,6 +143,59 @@ fn scores_are_those_of_the_steps() {
     }
 }
 
+/// q(z | h, x) of `convert/FORMAT.md` in plain loops, from a plugin file of floats.
+fn encoder_by_hand(file: &[u8], hidden: &[f32], embedding: &[f32]) -> usize {
+    let gguf = Gguf::parse(file).unwrap();
+    let get = |name: &str| -> Vec<f32> {
+        let bytes = gguf.tensor(&format!("ollm.encoder.{name}")).unwrap().bytes(file);
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let normed = |x: &[f32], weight: Vec<f32>| -> Vec<f32> {
+        let mean = x.iter().map(|x| x * x).sum::<f32>() / x.len() as f32;
+        x.iter().zip(weight).map(|(x, w)| x / (mean + 1e-5).sqrt() * w).collect()
+    };
+    let layer = |x: &[f32], weight: Vec<f32>, bias: Vec<f32>| -> Vec<f32> {
+        let dot = |row: &[f32]| row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>();
+        weight.chunks_exact(x.len()).zip(bias).map(|(row, bias)| dot(row) + bias).collect()
+    };
+    let x = [normed(hidden, get("norm_hidden.weight")), normed(embedding, get("norm_token.weight"))].concat();
+    let mut inner = layer(&x, get("in.weight"), get("in.bias"));
+    for x in &mut inner {
+        *x /= 1.0 + (-*x).exp();
+    }
+    let logits = layer(&inner, get("out.weight"), get("out.bias"));
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap()
+}
+
+#[test]
+fn the_encoder_labels_a_text_wherever_it_is_cut() {
+    let model = backbone();
+    let file = plugin_file(&spec(&model, KINDS[0]), TensorType::F32, true).to_bytes();
+    let plugin = Arc::new(Plugin::from_storage(Storage::from(file.clone()), &model).unwrap());
+    let text: Vec<u32> = (0..600_u32).map(|i| i.wrapping_mul(7919) % 320).collect();
+    let fresh = || {
+        let options = SessionOptions { context: 1024, ..SessionOptions::default() };
+        Session::new(Arc::clone(&model), Some(Arc::clone(&plugin)), &options).unwrap()
+    };
+    let mut hidden = Vec::new();
+    fresh().hidden_states(&text, &mut hidden).unwrap();
+    let (embeddings, width) = (model.embedding_weights(), model.config().hidden);
+    let embedding = |token: u32| &embeddings[token as usize * width..][..width];
+    let label = |(h, &token): (&[f32], &u32)| Some(encoder_by_hand(&file, h, embedding(token)));
+    let expected: Vec<_> = [None].into_iter().chain(hidden.chunks_exact(width).zip(&text[1..]).map(label)).collect();
+
+    assert_eq!(fresh().encode_latents(&text).unwrap(), expected);
+    assert!(expected[1..].iter().any(|&latent| latent != expected[1]), "one latent for everything tests nothing");
+    let mut session = fresh();
+    let cut: Vec<_> = [0..1, 1..2, 2..300, 300..600].map(|part| session.encode_latents(&text[part]).unwrap()).concat();
+    assert_eq!((cut, session.tokens()), (expected, &text[..]));
+    assert!(session.encode_latents(&[320]).is_err() && session.encode_latents(&text).is_err());
+    session.canceller().cancel();
+    assert!(session.encode_latents(&text[..300]).is_err());
+    assert_eq!(session.tokens(), text);
+    assert!(Session::new(model, None, &SessionOptions::default()).unwrap().encode_latents(&text).is_err());
+}
+
 #[test]
 fn a_merged_file_is_the_pair() {
     let model = backbone();
@@ -216,4 +271,36 @@ fn the_context_ends_with_an_error_and_the_session_stays() {
     }
     assert!(session.step(None, &mut greedy()).is_err());
     assert_eq!(session.position(), 64);
+}
+
+/// The encoder knows the token that comes, the policy does not: under its latents a solution is more probable.
+#[test]
+fn the_latents_of_the_trained_encoder_fit_the_text_better_than_those_of_the_policy() {
+    let model = Arc::new(Model::open(&smollm2()).unwrap());
+    let file = "../convert/trainer/plugins/smollm2-135m-instruct-gsm8k.gguf";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let plugin = Arc::new(Plugin::open(&file, &model).unwrap());
+    let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
+    let tokens = |text| tokenizer.encode(text, true).unwrap();
+    let question = tokens(
+        "<|im_start|>user\nThere are 4 boxes with 6 eggs each. How many eggs are there?<|im_end|>\n\
+         <|im_start|>assistant\n",
+    );
+    let answer = tokens("There are 4 boxes with 6 eggs each, so there are 4*6 = 24 eggs.\n#### 24<|im_end|>");
+    let options = SessionOptions { context: 512, ..SessionOptions::default() };
+    let mut session = Session::new(model, Some(Arc::clone(&plugin)), &options).unwrap();
+    session.feed(&question).unwrap();
+    let latents: Vec<usize> = session.encode_latents(&answer).unwrap().into_iter().flatten().collect();
+    assert_eq!(latents.len(), answer.len());
+    // The question's own tokens are scored under latent 0.
+    let script = [vec![0; question.len() - 1], latents].concat();
+    let mut mean = |mode| {
+        let mut selector = Selector::new(mode, Hold::Token, plugin.option_count(), 0).unwrap();
+        let mut scores = Vec::new();
+        let text = [&question[..], &answer].concat();
+        session.score(&text, Some(&mut selector), &mut |scored| scores.push(scored.logprob)).unwrap();
+        scores[question.len() - 1..].iter().sum::<f32>() / answer.len() as f32
+    };
+    let (encoder, policy) = (mean(LatentMode::Script(script)), mean(LatentMode::Policy));
+    assert!(encoder > policy + 0.1, "mean log-probability: encoder {encoder}, policy {policy}");
 }

@@ -51,7 +51,7 @@ fn divergence(golden: &Golden, position: usize, ours: &[f32]) -> f64 {
 fn distributions_are_those_of_the_dequantized_model() {
     let golden = load();
     let model = Arc::new(Model::open(&smollm2()).unwrap());
-    let options = SessionOptions { threads: 2, context: TOKENS, isa: None };
+    let options = SessionOptions { threads: 2, context: TOKENS, ..SessionOptions::default() };
     let mut session = Session::new(Arc::clone(&model), None, &options).unwrap();
     let mut hidden = Vec::new();
     session.hidden_states(&golden.ids[..POSITIONS], &mut hidden).unwrap();

@@ -1,0 +1,403 @@
+/* Nothing that C can pass crashes the library: whatever can be told from a right argument is a status.
+   usage: misuse MODEL PLUGIN OTHER_MODEL */
+#include "check.h"
+
+#include <math.h>
+
+static ollm_model *model;
+static ollm_plugin *plugin;
+static ollm_session *session;
+
+static void null_is_a_status(void) {
+    size_t n = 0;
+    int32_t flag = 0;
+    uint32_t id = 0;
+    float number = 0;
+    char text[8];
+    ollm_token token = ollm_token_init();
+    ollm_memory memory = ollm_memory_init();
+    ollm_source source = ollm_source_file(NULL);
+    ollm_model *made = NULL;
+    ollm_plugin *made_plugin = NULL;
+    ollm_session *made_session = NULL;
+    ollm_options *options = NULL;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(NULL, NULL, &made));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &made));
+    source = ollm_source_file("/no/such/file");
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_retain(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_info(NULL, text, sizeof text, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_info(model, text, sizeof text, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_load(NULL, &source, &made_plugin));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_load(model, NULL, &made_plugin));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_load(model, &source, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_bundled(NULL, &made_plugin));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_bundled(model, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_retain(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_option_count(plugin, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_option_count(NULL, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_plugin_info(NULL, text, sizeof text, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(NULL, "a", 1, 0, &id, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, NULL, 1, 0, &id, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, 0, &id, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_detokenize(model, NULL, 1, text, sizeof text, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_detokenize(NULL, &id, 1, text, sizeof text, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_token_bytes(NULL, 0, text, sizeof text, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_is_end(model, 0, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_is_end(NULL, 0, &flag));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_text(model, NULL, 1, 1, text, sizeof text, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_worker_run(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(NULL, NULL, NULL, &made_session));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_fork(NULL, &made_session));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_fork(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(NULL, &id, 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(session, NULL, 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_text(session, NULL, 1, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_cancel(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_withdraw_cancel(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_duty(NULL, 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_position(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_context(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_tokens(session, &id, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_rewind(NULL, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step(NULL, &token));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step_latent(NULL, 0, &token));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_run(NULL, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_new(NULL, 1, &options));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_new(session, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_policy(NULL, &number, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_top(NULL, 0, NULL, 0, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_policy(session, &number, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_hidden(session, &number, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_encode(session, &id, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_save_file(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_restore_file(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_save(session, NULL, 0, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_restore(session, NULL, 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_memory_needed(NULL, NULL, NULL, &memory));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_memory_needed(&source, NULL, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_memory(session, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_trim(NULL));
+    /* Nothing to free is nothing to fail at. */
+    OK(ollm_model_release(NULL));
+    OK(ollm_model_release(&made));
+    OK(ollm_plugin_release(NULL));
+    OK(ollm_plugin_release(&made_plugin));
+    OK(ollm_session_free(NULL));
+    OK(ollm_session_free(&made_session));
+    OK(ollm_options_free(NULL));
+    OK(ollm_options_free(&options));
+    OK(ollm_set_log(NULL, NULL));
+}
+
+static void dead_and_foreign_handles_are_a_status(void) {
+    ollm_session *alive = new_session(model, plugin, 64), *copy = alive, *odd;
+    ollm_options *options = NULL, *copy_of_options;
+    ollm_model *model_copy;
+    ollm_source source = ollm_source_memory("GGUF", 4, NULL, NULL);
+    size_t n = 0, i;
+    ollm_token token = ollm_token_init();
+    OK(ollm_options_new(alive, 1, &options));
+    copy_of_options = options;
+    OK(ollm_session_free(&alive));
+    CHECK(alive == NULL);
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_step(copy, &token));
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_cancel(copy));
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_fork(copy, &alive));
+    odd = copy;
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_free(&odd));
+    CHECK(odd == copy);
+    /* The place is used again, and the old handle stays dead. */
+    alive = new_session(model, plugin, 64);
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_position(copy, &n));
+    OK(ollm_session_free(&alive));
+    OK(ollm_options_free(&options));
+    GIVES(OLLM_INVALID_HANDLE, ollm_options_free(&copy_of_options));
+    /* Handles of another kind. */
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_position((ollm_session *)model, &n));
+    GIVES(OLLM_INVALID_HANDLE, ollm_model_retain((const ollm_model *)session));
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_new(model, (const ollm_plugin *)session, NULL, &alive));
+    GIVES(OLLM_INVALID_HANDLE, ollm_worker_run((ollm_worker *)plugin));
+    /* Addresses, and numbers that are none. */
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_position((ollm_session *)(void *)&token, &n));
+    for (i = 1; i != 0; i <<= 1) {
+        odd = (ollm_session *)i;
+        if (odd != session) GIVES(OLLM_INVALID_HANDLE, ollm_session_position(odd, &n));
+        odd = (ollm_session *)((size_t)session ^ i);
+        GIVES(OLLM_INVALID_HANDLE, ollm_session_position(odd, &n));
+    }
+    /* Owners are counted. */
+    model_copy = model;
+    OK(ollm_model_retain(model));
+    OK(ollm_model_release(&model_copy));
+    CHECK(model_copy == NULL);
+    OK(ollm_model_info(model, NULL, 0, &n));
+    GIVES(OLLM_BAD_FILE, ollm_model_load(&source, NULL, &model_copy));
+}
+
+static void lengths_and_numbers_out_of_range_are_a_status(void) {
+    static const uint32_t script[] = {0, 10};
+    uint32_t id = 0;
+    size_t n = 0;
+    char text[8];
+    ollm_session *made = NULL;
+    ollm_session_options options = ollm_session_options_init();
+    ollm_sampling sampling = ollm_sampling_init();
+    ollm_selection selection = ollm_selection_init();
+    ollm_run_options run = ollm_run_options_init();
+    ollm_source source = ollm_source_init();
+    ollm_model *loaded = NULL;
+    ollm_text empty_stop = {"", 0};
+    ollm_options *set = NULL;
+    ollm_token token = ollm_token_init();
+    /* Lengths. */
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", SIZE_MAX, 0, &id, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", SIZE_MAX / 2 + 1, 0, &id, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, 0, &id, SIZE_MAX, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(session, &id, SIZE_MAX / 4 + 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_restore(session, text, SIZE_MAX));
+    OK(ollm_tokenize(model, NULL, 0, 0, &id, 1, &n));
+    CHECK(n == 0);
+    OK(ollm_session_feed(session, NULL, 0));
+    GIVES(OLLM_BUFFER_TOO_SMALL, ollm_model_info(model, text, 0, &n));
+    source.kind = OLLM_SOURCE_MEMORY;
+    source.data = text;
+    source.length = SIZE_MAX;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &loaded));
+    source.length = 0;
+    GIVES(OLLM_BAD_FILE, ollm_model_load(&source, NULL, &loaded));
+    /* Text that is not UTF-8; tokens and flags that are none. */
+    GIVES(OLLM_INVALID_UTF8, ollm_tokenize(model, "\xff\xfe", 2, 0, &id, 1, &n));
+    GIVES(OLLM_INVALID_UTF8, ollm_session_feed_text(session, "a\xc3", 2, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, 4, &id, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", 1, UINT32_MAX, &id, 1, &n));
+    id = 320;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(session, &id, 1));
+    OK(ollm_detokenize(model, &id, 1, text, sizeof text, &n));
+    CHECK(n == 0);
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step_latent(session, 10, &token));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step_latent(session, UINT32_MAX, &token));
+    OK(ollm_options_new(session, SIZE_MAX, &set));
+    OK(ollm_options_free(&set));
+    OK(ollm_options_new(session, 0, &set));
+    OK(ollm_options_free(&set));
+    /* Numbers of enums. */
+    source.kind = (ollm_source_kind)77;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &loaded));
+    source = ollm_source_descriptor(-1, 0, 0);
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &loaded));
+    source = ollm_source_descriptor(100000, 0, 0);
+    GIVES(OLLM_IO, ollm_model_load(&source, NULL, &loaded));
+    selection.mode = (ollm_select)-1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection.mode = (ollm_select)8;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection.mode = OLLM_SELECT_POLICY;
+    selection.hold = (ollm_hold)3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    CHECK(strcmp(ollm_status_name(-1), "OLLM_UNKNOWN") == 0 && strcmp(ollm_status_name(5), "OLLM_BUSY") == 0);
+    /* Selections that select nothing. */
+    selection = ollm_selection_init();
+    selection.mode = OLLM_SELECT_FIXED;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection.mode = OLLM_SELECT_SCRIPT;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection.latents = script;
+    selection.latent_count = 2;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection.latent_count = SIZE_MAX;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection = ollm_selection_init();
+    selection.mode = OLLM_SELECT_CALLBACK;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    selection.mode = OLLM_SELECT_SAMPLE;
+    selection.temperature = NAN;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
+    /* Numbers that are none. */
+    sampling.temperature = NAN;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &sampling));
+    sampling.temperature = -1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &sampling));
+    sampling.temperature = 0;
+    sampling.top_p = 2;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &sampling));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_duty(session, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_duty(session, NAN));
+    /* Contexts and threads. */
+    options.context = SIZE_MAX; /* Memory is taken as the text grows, so this is a session like any other. */
+    OK(ollm_session_new(model, NULL, &options, &made));
+    OK(ollm_session_feed(made, PROMPT, COUNT(PROMPT)));
+    OK(ollm_session_step(made, &token));
+    OK(ollm_session_free(&made));
+    options.memory_limit = 1;
+    OK(ollm_session_new(model, NULL, &options, &made));
+    GIVES(OLLM_MEMORY_LIMIT, ollm_session_feed(made, PROMPT, COUNT(PROMPT)));
+    CHECK(position(made) == 0);
+    OK(ollm_session_free(&made));
+    options = ollm_session_options_init();
+    options.threads = SIZE_MAX;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    options.threads = 0;
+    options.slide = 2;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    options.slide = 0;
+    options.keep = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    options.keep = 0;
+    options.reserved = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    /* Runs. */
+    run.stops = &empty_stop;
+    run.stop_count = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_run(session, &run, NULL));
+    run.stops = NULL;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_run(session, &run, NULL));
+}
+
+/* Sizes of structs: older ones are fine, newer ones if what is new is zero, all others are not. */
+static void struct_sizes_are_checked(void) {
+    struct {
+        ollm_sampling known;
+        uint64_t later[2];
+    } newer;
+    ollm_sampling sampling = ollm_sampling_init();
+    struct {
+        size_t struct_size;
+        const char *text;
+        char guard[16];
+    } older_token = {sizeof(size_t) + sizeof(char *), NULL, "untouched"};
+    size_t size;
+    memset(&newer, 0, sizeof newer);
+    newer.known.struct_size = sizeof newer;
+    OK(ollm_session_set_sampling(session, &newer.known));
+    newer.later[1] = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &newer.known));
+    /* An older struct ends at a field; what follows it in memory is not looked at. */
+    sampling.temperature = -1;
+    sampling.struct_size = offsetof(ollm_sampling, temperature);
+    OK(ollm_session_set_sampling(session, &sampling));
+    for (size = 0; size < 8; size++) {
+        sampling.struct_size = size;
+        GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &sampling));
+    }
+    sampling.struct_size = sizeof sampling - 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &sampling));
+    sampling.struct_size = SIZE_MAX;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_sampling(session, &sampling));
+    /* Into an older struct only what it has is written. */
+    OK(ollm_session_step(session, (ollm_token *)(void *)&older_token));
+    CHECK(older_token.text != NULL && strcmp(older_token.guard, "untouched") == 0);
+    older_token.struct_size = 3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step(session, (ollm_token *)(void *)&older_token));
+}
+
+static ollm_session *in_callback;
+
+static int32_t call_back(void *user, const ollm_token *token) {
+    size_t n = 0;
+    ollm_token mine = ollm_token_init();
+    ollm_session *fork = NULL;
+    (void)token;
+    GIVES(OLLM_BUSY, ollm_session_step(in_callback, &mine));
+    GIVES(OLLM_BUSY, ollm_session_run(in_callback, NULL, NULL));
+    GIVES(OLLM_BUSY, ollm_session_position(in_callback, &n));
+    GIVES(OLLM_BUSY, ollm_session_fork(in_callback, &fork));
+    GIVES(OLLM_BUSY, ollm_session_rewind(in_callback, 0));
+    GIVES(OLLM_BUSY, ollm_session_free(&in_callback));
+    CHECK(in_callback != NULL);
+    /* What is not the session is free to use. */
+    OK(ollm_model_info(model, NULL, 0, &n));
+    OK(ollm_session_position(session, &n));
+    ++*(int *)user;
+    return 0;
+}
+
+static uint32_t bad_latent(void *user, const float *hidden, size_t size, const float *policy, size_t options) {
+    ollm_token token = ollm_token_init();
+    (void)user, (void)hidden, (void)size, (void)policy;
+    GIVES(OLLM_BUSY, ollm_session_step(in_callback, &token));
+    return (uint32_t)options;
+}
+
+static void log_once(void *user, ollm_log_level level, const char *text, size_t length) {
+    size_t n = 0;
+    CHECK(level == OLLM_LOG_INFO && length > 0 && text != NULL);
+    GIVES(OLLM_BUSY, ollm_set_log(NULL, NULL));
+    OK(ollm_model_info(model, NULL, 0, &n));
+    ++*(int *)user;
+}
+
+static void callbacks_that_call_back_are_busy(void) {
+    ollm_run_options run = ollm_run_options_init();
+    ollm_selection selection = ollm_selection_init();
+    ollm_token token = ollm_token_init();
+    int calls = 0;
+    size_t before;
+    OK(ollm_set_log(log_once, &calls));
+    in_callback = new_session(model, plugin, 64);
+    OK(ollm_set_log(NULL, NULL));
+    CHECK(calls == 1);
+    run.limit = 3;
+    run.each = call_back;
+    run.user = &calls;
+    OK(ollm_session_run(in_callback, &run, NULL));
+    CHECK(calls >= 2);
+    /* A latent that there is not: the step does not happen. */
+    selection.mode = OLLM_SELECT_CALLBACK;
+    selection.choose = bad_latent;
+    OK(ollm_session_set_selection(in_callback, &selection));
+    before = position(in_callback);
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step(in_callback, &token));
+    CHECK(position(in_callback) == before);
+    OK(ollm_session_free(&in_callback));
+}
+
+static void plugins_of_other_models_are_refused(const char *other_path, const char *plugin_path) {
+    ollm_model *other = load_model(other_path);
+    ollm_source source = ollm_source_file(plugin_path);
+    ollm_plugin *none = NULL;
+    ollm_session *made = NULL, *own = NULL;
+    size_t length = 0;
+    char *saved;
+    GIVES(OLLM_MISMATCH, ollm_plugin_load(other, &source, &none));
+    GIVES(OLLM_MISMATCH, ollm_session_new(other, plugin, NULL, &made));
+    GIVES(OLLM_NO_PLUGIN, ollm_plugin_bundled(other, &none));
+    CHECK(none == NULL && made == NULL);
+    /* And so are saved sessions. */
+    OK(ollm_session_save(session, NULL, 0, &length));
+    saved = malloc(length);
+    OK(ollm_session_save(session, saved, length, &length));
+    OK(ollm_session_new(other, NULL, NULL, &own));
+    GIVES(OLLM_MISMATCH, ollm_session_restore(own, saved, length));
+    free(saved);
+    OK(ollm_session_free(&own));
+    OK(ollm_model_release(&other));
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 4 && strcmp(ollm_last_error(), "") == 0);
+    CHECK(ollm_abi_version() == OLLM_ABI_VERSION && strchr(ollm_version(), '.') != NULL);
+    model = load_model(argv[1]);
+    plugin = load_plugin(model, argv[2]);
+    session = new_session(model, plugin, 64);
+    null_is_a_status();
+    CHECK(strlen(ollm_last_error()) > 0);
+    dead_and_foreign_handles_are_a_status();
+    lengths_and_numbers_out_of_range_are_a_status();
+    struct_sizes_are_checked();
+    callbacks_that_call_back_are_busy();
+    plugins_of_other_models_are_refused(argv[3], argv[2]);
+    /* After all that, the session still works. */
+    {
+        uint32_t tokens[8];
+        steps(session, tokens, COUNT(tokens));
+    }
+    OK(ollm_session_free(&session));
+    OK(ollm_plugin_release(&plugin));
+    OK(ollm_model_release(&model));
+    return 0;
+}
