@@ -7,7 +7,10 @@
 
 #define THREADS 8
 #define STEPS 24
+/* Tokens of a long prompt; fewer where the processor is emulated. */
+#ifndef LONG
 #define LONG 4000
+#endif
 
 static ollm_model *model;
 static ollm_plugin *plugin;
@@ -196,7 +199,9 @@ struct feeding {
 
 static void *feed(void *user) {
     struct feeding *feeding = user;
-    feeding->status = ollm_session_feed(feeding->session, feeding->tokens, LONG);
+    /* The main thread, which looks whether this one is inside, may be inside itself just then. */
+    do feeding->status = ollm_session_feed(feeding->session, feeding->tokens, LONG);
+    while (feeding->status == OLLM_BUSY);
     return NULL;
 }
 
@@ -243,7 +248,8 @@ static void a_prefill_is_cancelled_and_goes_on(void) {
 static void *step_slowly(void *user) {
     struct feeding *feeding = user;
     ollm_token token = ollm_token_init();
-    feeding->status = ollm_session_step(feeding->session, &token);
+    do feeding->status = ollm_session_step(feeding->session, &token);
+    while (feeding->status == OLLM_BUSY);
     return NULL;
 }
 

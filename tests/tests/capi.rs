@@ -46,6 +46,9 @@ use serde_json::Value;
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
+/// What the static library needs.
+const SYSTEM: [&str; 6] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -126,6 +129,11 @@ fn quantized(file: &[u8]) -> Vec<u8> {
 
 /// Builds a program of `tests/c/` with these flags, once for each variant; gives where it is.
 fn compile(source: &str, variant: &str, flags: &[&str]) -> PathBuf {
+    compile_for("", source, variant, flags)
+}
+
+/// The same with the compilers of a target: `aarch64-linux-gnu-` and so on.
+fn compile_for(target: &str, source: &str, variant: &str, flags: &[&str]) -> PathBuf {
     static BUILT: Mutex<BTreeMap<String, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
     let (stem, extension) = source.split_once('.').unwrap();
     let name = format!("{stem}{variant}");
@@ -133,7 +141,7 @@ fn compile(source: &str, variant: &str, flags: &[&str]) -> PathBuf {
     let build = || {
         let program = scratch(&name);
         let (compiler, standard) = if extension == "c" { ("gcc", "-std=c99") } else { ("g++", "-std=c++17") };
-        let mut command = Command::new(compiler);
+        let mut command = Command::new(format!("{target}{compiler}"));
         command.args([standard, "-g", "-O1", "-D_POSIX_C_SOURCE=200809L"]).args(WARNINGS);
         command.arg("-I").arg(prefix().join("include")).arg(root().join("tests/c").join(source));
         succeed(command.arg("-o").arg(&program).args(flags));
@@ -223,7 +231,7 @@ fn nothing_is_leaked_or_undefined() {
     let (model, plugin) = model();
     let library = prefix().join("lib/libollm.a");
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", library.to_str().unwrap()];
-    let flags = [&flags[..], &["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"]].concat();
+    let flags = [&flags[..], &SYSTEM].concat();
     let other = golden("tiny/qwen2.gguf");
     run(&compile("session.c", "-asan", &flags), &[&model, &plugin, &scratch("session-asan.bin")]);
     run(&compile("misuse.c", "-asan", &flags), &[&model, &plugin, &other]);
@@ -254,6 +262,50 @@ fn valgrind_finds_nothing() {
     succeed(&mut valgrind(program("session.c"), &[&model, &plugin, &scratch("session-valgrind.bin")]));
 }
 
+/// The folder of another build of the library, which a script of `.ci/` made and names by this variable.
+fn build_named(variable: &str, script: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os(variable).map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("{variable} is not set, see {script}: this test is skipped");
+    }
+    folder
+}
+
+/// `ThreadSanitizer` watches the library's own accesses: it finds the race that is there on purpose, and no other.
+#[test]
+fn no_races() {
+    let Some(build) = build_named("OLLM_TSAN_LIBRARY", ".ci/tsan") else { return };
+    let (model, plugin) = model();
+    let (library, shim) = (build.join("libollm.a"), root().join("tests/c/tsan.c"));
+    let flags = [&["-fsanitize=thread", shim.to_str().unwrap(), library.to_str().unwrap()], &SYSTEM[..]].concat();
+    let caught = Command::new(compile("race.c", "-tsan", &flags)).arg(&model).output().unwrap();
+    let report = String::from_utf8_lossy(&caught.stderr);
+    assert!(!caught.status.success() && report.contains("data race") && report.contains("ollm_tokenize"), "{report}");
+    run(&compile("threads.c", "-tsan", &flags), &[&model, &plugin]);
+    run(&compile("session.c", "-tsan", &flags), &[&model, &plugin, &scratch("session-tsan.bin")]);
+}
+
+/// 64-bit Arm, emulated: with everything, with the byte dot product, and with neither. (`cycles.c` is left out: it would
+/// measure the emulator's memory.)
+#[test]
+fn arm64() {
+    let Some(build) = build_named("OLLM_ARM64_LIBRARY", ".ci/arm64") else { return };
+    let (model, plugin) = model();
+    let library = build.join("libollm.a");
+    let flags = [&["-DLONG=500", library.to_str().unwrap()], &SYSTEM[..]].concat();
+    let program = |source| compile_for("aarch64-linux-gnu-", source, "-arm64", &flags);
+    for cpu in ["max", "cortex-a76", "cortex-a53"] {
+        let run = |source, args: &[&Path]| {
+            succeed(Command::new("qemu-aarch64-static").args(["-cpu", cpu]).arg(program(source)).args(args))
+        };
+        run("session.c", &[&model, &plugin, &scratch("session-arm64.bin")]);
+        run("misuse.c", &[&model, &plugin, &golden("tiny/qwen2.gguf")]);
+        run("sources.c", &[&model, &plugin]);
+        run("threads.c", &[&model, &plugin]);
+    }
+    assert_pages_of_16_kib(&build.join("libollm.so"));
+}
+
 /// The names that a library gives to programs.
 fn symbols(library: &Path) -> Vec<String> {
     let listed =
@@ -278,11 +330,19 @@ fn the_library_exports_the_header_and_nothing_else() {
     let mut exported = symbols(&library);
     exported.sort_unstable();
     assert_eq!(exported, declared);
-    let readelf = |flag| succeed(Command::new("readelf").args([flag, "--wide"]).arg(&library));
-    assert!(readelf("--dynamic").contains("[libollm.so.1]"), "no soname");
-    let segments = readelf("--program-headers");
+    assert!(readelf("--dynamic", &library).contains("[libollm.so.1]"), "no soname");
+    assert_pages_of_16_kib(&library);
+}
+
+fn readelf(flag: &str, library: &Path) -> String {
+    succeed(Command::new("readelf").args([flag, "--wide"]).arg(library))
+}
+
+fn assert_pages_of_16_kib(library: &Path) {
+    let segments = readelf("--program-headers", library);
     let aligned = |line: &str| line.split_whitespace().last() == Some("0x4000");
-    assert!(segments.lines().filter(|line| line.trim_start().starts_with("LOAD")).all(aligned), "{segments}");
+    let loads: Vec<&str> = segments.lines().filter(|line| line.trim_start().starts_with("LOAD")).collect();
+    assert!(!loads.is_empty() && loads.into_iter().all(aligned), "{segments}");
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! Turns bytes into calls of the C API: any bytes, any calls, in any order, on handles that are alive, dead or none. A
-//! fuzzer can call [`drive`] with what it likes; `main.rs` does so with bytes of its own.
+//! fuzzer calls [`drive`] with what it likes (`tests/fuzz/targets/calls.rs`); `main.rs` does so with bytes of its own.
 
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
 
 use ollm::*;
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::Model;
+use ollm_runtime::options::schema::DecoderKind;
+use ollm_tests::{golden, plugins};
 
 /// The bytes of a case, read as numbers; zeros follow the end.
 struct Bytes<'a>(&'a [u8]);
@@ -53,6 +57,32 @@ macro_rules! zeroed {
 }
 
 const CAPACITY: usize = 64;
+
+/// Memory that the library copies.
+fn source(bytes: &[u8]) -> OllmSource {
+    let mut source = zeroed!(OllmSource);
+    source.kind.write(OllmSourceKind::Memory);
+    (source.data, source.length) = (bytes.as_ptr().cast(), bytes.len());
+    source
+}
+
+/// A tiny backbone and a plugin of ten options.
+pub(crate) fn load() -> (*mut OllmModel, *mut OllmPlugin) {
+    let backbone = golden("tiny/llama.gguf");
+    let spec = plugins::spec(&Model::open(&backbone).unwrap(), DecoderKind::LowRank { width: 32, rank: 32 }, 10);
+    let files = [std::fs::read(&backbone).unwrap(), plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes()];
+    let sources = [source(&files[0]), source(&files[1])];
+    let (mut model, mut plugin) = (null_mut(), null_mut());
+    // SAFETY: sources and outputs are variables, and the memory lives until the calls return.
+    let statuses = unsafe {
+        [
+            ollm_model_load(&raw const sources[0], null(), &raw mut model),
+            ollm_plugin_load(model, &raw const sources[1], &raw mut plugin),
+        ]
+    };
+    assert_eq!(statuses, [OllmStatus::Ok; 2]);
+    (model, plugin)
+}
 
 /// Makes calls until the bytes end; panics if one gives what it must not. Gives how many there were of each status.
 pub(crate) fn drive(bytes: &[u8], model: *mut OllmModel, plugin: *mut OllmPlugin) -> [usize; 20] {

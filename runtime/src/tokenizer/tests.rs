@@ -180,48 +180,53 @@ fn long_texts_take_neither_stack_nor_square_time() {
     }
 }
 
-/// The same vocabulary as a Hugging Face file.
-fn json() -> String {
-    let letters: Vec<String> =
-        (0..=255).map(|byte| format!("{:?}: {byte}", bytes::to_char(byte).to_string())).collect();
-    let words = MERGES.iter().zip(256..).map(|(merge, id)| format!("{:?}: {id}", merge.replace(' ', "")));
-    let vocab: Vec<String> = letters.into_iter().chain(words).collect();
-    let byte_level = r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}"#;
-    let added = r#"{"id": 263, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true}"#;
-    format!(
-        r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [{added}], "normalizer": null,
-        "pre_tokenizer": {byte_level}, "post_processor": null, "decoder": {byte_level},
-        "model": {{"type": "BPE", "vocab": {{{}}}, "merges": {MERGES:?}}}}}"#,
-        vocab.join(", ")
-    )
-}
+#[cfg(feature = "tokenizer-json")]
+mod carried {
+    use super::*;
 
-fn carried(json: String) -> Result<Tokenizer> {
-    File::new("unknown").without("tokenizer.ggml.bos_token_id").with("tokenizer.huggingface.json", json).read()
-}
-
-#[test]
-fn a_carried_tokenizer_is_used() {
-    let (t, lists) = (carried(json()).unwrap(), tokenizer());
-    for text in ["hello world", "é  中\n", "<|end|>hello", ""] {
-        for special in [false, true] {
-            assert_eq!(t.encode(text, special).unwrap(), lists.encode(text, special).unwrap(), "{text:?}");
-        }
+    /// The same vocabulary as a Hugging Face file.
+    fn json() -> String {
+        let letters: Vec<String> =
+            (0..=255).map(|byte| format!("{:?}: {byte}", bytes::to_char(byte).to_string())).collect();
+        let words = MERGES.iter().zip(256..).map(|(merge, id)| format!("{:?}: {id}", merge.replace(' ', "")));
+        let vocab: Vec<String> = letters.into_iter().chain(words).collect();
+        let byte_level = r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}"#;
+        let added = r#"{"id": 263, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}"#;
+        format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [{added}], "normalizer": null,
+            "pre_tokenizer": {byte_level}, "post_processor": null, "decoder": {byte_level},
+            "model": {{"type": "BPE", "vocab": {{{}}}, "merges": {MERGES:?}}}}}"#,
+            vocab.join(", ")
+        )
     }
-    assert_eq!((t.vocab_size(), t.is_end(263), t.bos()), (264, true, None));
-    assert_eq!(t.decode(&[259, 32, 263]), "hello <|end|>");
-}
 
-#[test]
-fn a_carried_tokenizer_that_cannot_be_used_is_an_error() {
-    for (json, message) in [
-        ("{".to_owned(), "tokenizer.huggingface.json"),
-        (json().replace("\"decoder\": {\"type\": \"ByteLevel\"", "\"decoder\": {\"type\": \"Fuse\""), "byte-level"),
-        (json().replace("\"hello\": 259", "\"hello\": 70000"), "its highest id makes 70001 tokens"),
-        (json().replace("\"A A\"", "\"hello hello\""), "malformed"),
-    ] {
-        let error = carried(json).unwrap_err().to_string();
-        assert!(error.contains(message), "{error:?} does not say {message:?}");
+    fn carried(json: String) -> Result<Tokenizer> {
+        File::new("unknown").without("tokenizer.ggml.bos_token_id").with("tokenizer.huggingface.json", json).read()
+    }
+
+    #[test]
+    fn a_carried_tokenizer_is_used() {
+        let (t, lists) = (carried(json()).unwrap(), tokenizer());
+        for text in ["hello world", "é  中\n", "<|end|>hello", ""] {
+            for special in [false, true] {
+                assert_eq!(t.encode(text, special).unwrap(), lists.encode(text, special).unwrap(), "{text:?}");
+            }
+        }
+        assert_eq!((t.vocab_size(), t.is_end(263), t.bos()), (264, true, None));
+        assert_eq!(t.decode(&[259, 32, 263]), "hello <|end|>");
+    }
+
+    #[test]
+    fn a_carried_tokenizer_that_cannot_be_used_is_an_error() {
+        for (json, message) in [
+            ("{".to_owned(), "tokenizer.huggingface.json"),
+            (json().replace("\"decoder\": {\"type\": \"ByteLevel\"", "\"decoder\": {\"type\": \"Fuse\""), "byte-level"),
+            (json().replace("\"hello\": 259", "\"hello\": 70000"), "its highest id makes 70001 tokens"),
+            (json().replace("\"A A\"", "\"hello hello\""), "malformed"),
+        ] {
+            let error = carried(json).unwrap_err().to_string();
+            assert!(error.contains(message), "{error:?} does not say {message:?}");
+        }
     }
 }
