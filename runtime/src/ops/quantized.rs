@@ -34,6 +34,9 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
+        if self.x.count() == 1 {
+            return if S::TILE >= 8 { self.streams::<S, 8>(isa) } else { self.streams::<S, 4>(isa) };
+        }
         let vectors = PANEL_ROWS / S::LANES;
         let (mut first, end) = (self.panels.start * vectors, self.panels.end * vectors);
         while first < end {
@@ -45,6 +48,30 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
 }
 
 impl<F: Format> QuantizedGemm<'_, F> {
+    /// The only column: `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a
+    /// long stream of its own, which is what the processor's prefetching sees best.
+    #[inline(always)]
+    fn streams<S: Simd, const R: usize>(&self, isa: S) {
+        let (x, vectors) = ([self.x.column(0)], PANEL_ROWS / S::LANES);
+        let count = (R / vectors).max(1);
+        let length = self.panels.len().div_ceil(count);
+        let panel = |stream: usize, i: usize| self.panels.start + stream * length + i;
+        for i in 0..length {
+            if panel(count - 1, i) < self.panels.end {
+                let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + r % vectors);
+                self.tile::<S, R, 1>(isa, rows, &x, 0);
+                continue;
+            }
+            for stream in 0..count - 1 {
+                if panel(stream, i) < self.panels.end.min(panel(stream + 1, 0)) {
+                    for row in 0..vectors {
+                        self.tile::<S, 1, 1>(isa, [panel(stream, i) * vectors + row], &x, 0);
+                    }
+                }
+            }
+        }
+    }
+
     /// All columns of a few vectors of rows, whose weights stay in the cache meanwhile.
     #[inline(always)]
     fn rows<S: Simd>(&self, isa: S, vectors: Range<usize>) {
@@ -69,19 +96,25 @@ impl<F: Format> QuantizedGemm<'_, F> {
         let x: [Column<'_>; C] = std::array::from_fn(|c| self.x.column(column + c));
         let mut first = vectors.start;
         while first + R <= vectors.end {
-            self.tile::<S, R, C>(isa, first, &x, column);
+            self.tile::<S, R, C>(isa, std::array::from_fn(|r| first + r), &x, column);
             first += R;
         }
         for first in first..vectors.end {
-            self.tile::<S, 1, C>(isa, first, &x, column);
+            self.tile::<S, 1, C>(isa, [first], &x, column);
         }
         C
     }
 
-    /// The vectors of rows `first..first + R` by the columns `x`, which are number `column` and following.
+    /// The vectors of rows `rows` by the columns `x`, which are number `column` and following.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, first: usize, x: &[Column<'_>; C], column: usize) {
-        let mut blocks: [Block; R] = std::array::from_fn(|r| self.block::<S>(first + r));
+    fn tile<S: Simd, const R: usize, const C: usize>(
+        &self,
+        isa: S,
+        rows: [usize; R],
+        x: &[Column<'_>; C],
+        column: usize,
+    ) {
+        let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
         let mut acc = [[isa.splat(0.0); C]; R];
         for unit in 0..self.matrix.cols() / F::ELEMENTS {
             for group in 0..F::ELEMENTS / F::GROUP {
@@ -95,7 +128,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         for (r, acc) in acc.iter().enumerate() {
             for (c, &y) in acc.iter().enumerate() {
                 // SAFETY: this task has the panel, and so these rows, alone.
-                unsafe { self.write(isa, (first + r) * S::LANES, column + c, y) };
+                unsafe { self.write(isa, rows[r] * S::LANES, column + c, y) };
             }
         }
     }
