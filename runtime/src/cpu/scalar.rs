@@ -18,6 +18,7 @@ impl Simd for Scalar {
 
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
+    type Partial = Self::I32;
     type Bytes = [[u8; 4]; LANES];
 
     fn enter<K: Kernel>(self, kernel: K) -> K::Output {
@@ -89,6 +90,15 @@ impl Simd for Scalar {
         x.map(|x| x as f32)
     }
 
+    fn run_length(_most: i32) -> usize {
+        usize::MAX
+    }
+    fn begin(self, sums: Self::I32) -> Self::I32 {
+        sums
+    }
+    fn end(self, _sums: Self::I32, run: Self::I32) -> Self::I32 {
+        run
+    }
     unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: *const i8) -> Self::I32 {
         // SAFETY: the caller vouches for four readable bytes.
         let x = unsafe { x.cast::<[i8; 4]>().read() };

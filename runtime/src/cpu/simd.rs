@@ -33,6 +33,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// `LANES` 32-bit integers.
     type I32: Copy;
+    /// Sums of a run of byte products: narrower integers, where those are faster.
+    type Partial: Copy;
     /// Four bytes for each lane.
     type Bytes: Copy;
 
@@ -83,14 +85,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Converted to floats (nearest, ties to even).
     fn to_f32(self, x: Self::I32) -> Self::F32;
 
-    /// For each lane, `acc` plus the product of its four bytes in `weights` with the four of `x`.
+    /// Byte products that [`Simd::Partial`] holds the sum of, if no weight is greater than `most` (at most 127): at least 1.
+    fn run_length(most: i32) -> usize;
+    /// The start of a run of byte products that will be added to `sums`.
+    fn begin(self, sums: Self::I32) -> Self::Partial;
+    /// For each lane, the product of its four bytes in `weights` with the four of `x`, added to `run`.
     ///
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     ///
     /// # Safety
     /// `x` is readable for 4 bytes.
-    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: *const i8) -> Self::I32;
+    unsafe fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: *const i8) -> Self::Partial;
+    /// `sums`, with which the run began, plus its products.
+    fn end(self, sums: Self::I32, run: Self::Partial) -> Self::I32;
 
     /// Four bytes for each lane from memory.
     ///

@@ -69,6 +69,8 @@ pub(super) trait Format {
     const GROUP: usize = 32;
     /// What is subtracted from the integers.
     const ZERO: i32 = 0;
+    /// The greatest integer, or of signed ones the greatest magnitude that is a sum's.
+    const MOST: i32;
     /// Whether a minimum is added.
     const AFFINE: bool = false;
     /// Whether the integers are signed bytes; otherwise they are 0 to 127.
@@ -96,13 +98,14 @@ pub(super) trait Format {
 /// A format of 32 elements: a scale, perhaps a minimum, and the integers by `$weights`.
 macro_rules! simple {
     (
-        $name:ident, $type:expr, $halves:expr, $words:expr, { $($constant:ident: $of:ty = $value:expr),* },
+        $name:ident, $type:expr, $most:expr, $halves:expr, $words:expr, { $($constant:ident: $of:ty = $value:expr),* },
         |$isa:ident, $block:ident, $word:ident| $weights:expr
     ) => {
         pub(super) struct $name;
 
         impl Format for $name {
             const TYPE: TensorType = $type;
+            const MOST: i32 = $most;
             const HALVES: &'static [usize] = $halves;
             const WORDS: usize = $words;
             $(const $constant: $of = $value;)*
@@ -149,15 +152,15 @@ unsafe fn five_bits<S: Simd>(isa: S, block: Block, word: usize) -> S::Bytes {
     isa.or(low, isa.shift_left(isa.shift_right(bits, word as u32, 1), 4))
 }
 
-simple!(Q4_0, TensorType::Q4_0, &[0], 2, { ZERO: i32 = 8 }, |isa, block, word| nibbles(isa, block, 0, word));
-simple!(Q4_1, TensorType::Q4_1, &[0, 2], 4, { AFFINE: bool = true }, |isa, block, word| nibbles(isa, block, 0, word));
-simple!(Q5_0, TensorType::Q5_0, &[0], 2, { ZERO: i32 = 16, FIFTH_BITS: bool = true }, |isa, block, word| {
+simple!(Q4_0, TensorType::Q4_0, 15, &[0], 2, { ZERO: i32 = 8 }, |isa, block, word| nibbles(isa, block, 0, word));
+simple!(Q4_1, TensorType::Q4_1, 15, &[0, 2], 4, { AFFINE: bool = true }, |isa, block, word| nibbles(isa, block, 0, word));
+simple!(Q5_0, TensorType::Q5_0, 31, &[0], 2, { ZERO: i32 = 16, FIFTH_BITS: bool = true }, |isa, block, word| {
     five_bits(isa, block, word)
 });
-simple!(Q5_1, TensorType::Q5_1, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BITS: bool = true }, |isa, block, word| {
+simple!(Q5_1, TensorType::Q5_1, 31, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BITS: bool = true }, |isa, block, word| {
     five_bits(isa, block, word)
 });
-simple!(Q8_0, TensorType::Q8_0, &[0], 2, { SIGNED: bool = true }, |isa, block, word| isa.signed(block.word(isa, word)));
+simple!(Q8_0, TensorType::Q8_0, 127, &[0], 2, { SIGNED: bool = true }, |isa, block, word| isa.signed(block.word(isa, word)));
 
 /// The 6-bit scale of group `group` of a `Q4_K` or `Q5_K` block, or its minimum if `high`, times the block's half `high`.
 ///
@@ -181,11 +184,12 @@ unsafe fn packed_scale<S: Simd>(isa: S, block: Block, group: usize, high: usize)
 
 /// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the integers.
 macro_rules! affine_k {
-    ($name:ident, $type:expr, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
+    ($name:ident, $type:expr, $most:expr, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
         pub(super) struct $name;
 
         impl Format for $name {
             const TYPE: TensorType = $type;
+            const MOST: i32 = $most;
             const AFFINE: bool = true;
             const HALVES: &'static [usize] = &[0, 2];
             const WORDS: usize = 4;
@@ -212,12 +216,12 @@ macro_rules! affine_k {
 }
 
 // The nibbles of two groups share 8 words.
-affine_k!(Q4K, TensorType::Q4K, |isa, block, group, word| {
+affine_k!(Q4K, TensorType::Q4K, 15, |isa, block, group, word| {
     isa.shift_right(block.word(isa, 3 + group / 2 * 8 + word), group as u32 % 2 * 4, 15)
 });
 
 // The fifth bits are 8 words, bit `group` of each byte; the nibbles follow as in `Q4_K`.
-affine_k!(Q5K, TensorType::Q5K, |isa, block, group, word| {
+affine_k!(Q5K, TensorType::Q5K, 31, |isa, block, group, word| {
     let low = isa.shift_right(block.word(isa, 11 + group / 2 * 8 + word), group as u32 % 2 * 4, 15);
     isa.or(low, isa.shift_left(isa.shift_right(block.word(isa, 3 + word), group as u32, 1), 4))
 });
@@ -226,6 +230,7 @@ pub(super) struct Q6K;
 
 impl Format for Q6K {
     const TYPE: TensorType = TensorType::Q6K;
+    const MOST: i32 = 63;
     const GROUP: usize = 16;
     const ZERO: i32 = 32;
     const HALVES: &'static [usize] = &[208];

@@ -186,15 +186,30 @@ unsafe fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
             sums[c] = start;
         }
     }
-    for word in 0..F::GROUP / 4 {
+    let words = F::GROUP / 4;
+    let run_length = S::run_length(F::MOST).min(words);
+    for first in (0..words).step_by(run_length) {
+        let mut runs = [[isa.begin(sums[0][0]); C]; R];
         for r in 0..R {
-            // SAFETY: the caller vouches for the blocks and the columns.
-            unsafe {
-                let weights = F::weights(isa, blocks[r], group, word);
-                for c in 0..C {
-                    let x = x[c].values.as_ptr().add(at + 4 * word);
-                    sums[r][c] = isa.dot4_of::<F>(sums[r][c], weights, x);
+            for c in 0..C {
+                runs[r][c] = isa.begin(sums[r][c]);
+            }
+        }
+        for word in first..words.min(first + run_length) {
+            for r in 0..R {
+                // SAFETY: the caller vouches for the blocks and the columns.
+                unsafe {
+                    let weights = F::weights(isa, blocks[r], group, word);
+                    for c in 0..C {
+                        let x = x[c].values.as_ptr().add(at + 4 * word);
+                        runs[r][c] = isa.dot4_of::<F>(runs[r][c], weights, x);
+                    }
                 }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                sums[r][c] = isa.end(sums[r][c], runs[r][c]);
             }
         }
     }
@@ -229,9 +244,9 @@ trait Dot4: Simd {
     /// # Safety
     /// `x` is readable for 4 bytes.
     #[inline(always)]
-    unsafe fn dot4_of<F: Format>(self, acc: Self::I32, weights: Self::Bytes, x: *const i8) -> Self::I32 {
+    unsafe fn dot4_of<F: Format>(self, run: Self::Partial, weights: Self::Bytes, x: *const i8) -> Self::Partial {
         // SAFETY: passed on from the caller.
-        unsafe { if F::SIGNED { self.dot4::<true>(acc, weights, x) } else { self.dot4::<false>(acc, weights, x) } }
+        unsafe { if F::SIGNED { self.dot4::<true>(run, weights, x) } else { self.dot4::<false>(run, weights, x) } }
     }
 }
 

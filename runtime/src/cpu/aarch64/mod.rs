@@ -56,6 +56,7 @@ macro_rules! neon {
 
             type F32 = float32x4_t;
             type I32 = int32x4_t;
+            type Partial = Self::I32;
             type Bytes = uint8x16_t;
 
             #[inline(always)]
@@ -190,6 +191,18 @@ macro_rules! neon {
                 unsafe { vcvtq_f32_s32(x) }
             }
 
+            #[inline(always)]
+            fn run_length(_most: i32) -> usize {
+                usize::MAX
+            }
+            #[inline(always)]
+            fn begin(self, sums: Self::I32) -> Self::I32 {
+                sums
+            }
+            #[inline(always)]
+            fn end(self, _sums: Self::I32, run: Self::I32) -> Self::I32 {
+                run
+            }
             #[inline(always)]
             unsafe fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: uint8x16_t, x: *const i8) -> int32x4_t {
                 // SAFETY: see the head of the file; the caller vouches for the range. Unsigned weights are at most 127,

@@ -5,13 +5,13 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_movehl_ps,
-    _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepi32_ps,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps,
-    _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32,
-    _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps,
+    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32,
+    _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_sub_ps,
 };
 
 use crate::cpu::isa::Avx2;
@@ -22,17 +22,15 @@ const LANES: usize = 8;
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
 
-/// Sums of four neighbouring products. Unsigned weights are at most 127, so that two products fit 16 bits; signed ones
-/// hand their sign to `x`.
+/// Sums of two neighbouring products: 16 bits, since unsigned weights are at most 127. Signed ones hand their sign to `x`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn products<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
-    let pairs = if SIGNED {
+fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
+    if SIGNED {
         _mm256_maddubs_epi16(_mm256_sign_epi8(weights, weights), _mm256_sign_epi8(x, weights))
     } else {
         _mm256_maddubs_epi16(weights, x)
-    };
-    _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))
+    }
 }
 
 impl Simd for Avx2 {
@@ -42,6 +40,8 @@ impl Simd for Avx2 {
 
     type F32 = __m256;
     type I32 = __m256i;
+    /// Sixteen 16-bit integers, two for each lane.
+    type Partial = __m256i;
     type Bytes = __m256i;
 
     #[inline(always)]
@@ -181,12 +181,26 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot4<const SIGNED: bool>(self, acc: __m256i, weights: __m256i, x: *const i8) -> __m256i {
+    fn run_length(most: i32) -> usize {
+        (i32::from(i16::MAX) / (2 * 127 * most)) as usize
+    }
+    #[inline(always)]
+    fn begin(self, _sums: __m256i) -> __m256i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn dot4<const SIGNED: bool>(self, run: __m256i, weights: __m256i, x: *const i8) -> __m256i {
         // SAFETY: see the head of the file; the caller vouches for the range.
         unsafe {
             let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
-            _mm256_add_epi32(acc, products::<SIGNED>(weights, x))
+            _mm256_add_epi16(run, pairs::<SIGNED>(weights, x))
         }
+    }
+    #[inline(always)]
+    fn end(self, sums: __m256i, run: __m256i) -> __m256i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]

@@ -28,6 +28,7 @@ impl Simd for Avx512Vnni {
 
     type F32 = __m512;
     type I32 = __m512i;
+    type Partial = __m512i;
     type Bytes = __m512i;
 
     #[inline(always)]
@@ -154,6 +155,18 @@ impl Simd for Avx512Vnni {
         unsafe { _mm512_cvtepi32_ps(x) }
     }
 
+    #[inline(always)]
+    fn run_length(_most: i32) -> usize {
+        usize::MAX
+    }
+    #[inline(always)]
+    fn begin(self, sums: Self::I32) -> Self::I32 {
+        sums
+    }
+    #[inline(always)]
+    fn end(self, _sums: Self::I32, run: Self::I32) -> Self::I32 {
+        run
+    }
     #[inline(always)]
     unsafe fn dot4<const SIGNED: bool>(self, acc: __m512i, weights: __m512i, x: *const i8) -> __m512i {
         // SAFETY: see the head of the file; the caller vouches for the range.
