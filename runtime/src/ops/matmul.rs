@@ -42,6 +42,7 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     let scratch: &Quantized = scratch;
     let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
     let chunk = panels.div_ceil(exec.pool.threads() * CHUNKS_PER_THREAD);
+    let chunk = if count == 1 { chunk.next_multiple_of(PANELS_AT_ONCE) } else { chunk };
     let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
     let isa = exec.isa;
     exec.pool.run(jobs.len(), |i| jobs[i].run(isa, x, scratch));
@@ -49,6 +50,9 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
 
 /// Enough that a slow core does not hold the others up, few enough that claiming them costs nothing.
 const CHUNKS_PER_THREAD: usize = 6;
+
+/// Panels that a kernel walks at once for a single column, at most: its chunks are whole rounds of them.
+const PANELS_AT_ONCE: usize = 4;
 
 /// Panels of rows: what the work is divided by.
 fn panels(matrix: &Matrix<'_>) -> usize {

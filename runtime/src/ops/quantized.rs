@@ -34,48 +34,20 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        if self.x.count() == 1 {
-            return if S::TILE >= 8 { self.streams::<S, 8>(isa) } else { self.streams::<S, 4>(isa) };
-        }
-        let vectors = PANEL_ROWS / S::LANES;
-        let (mut first, end) = (self.panels.start * vectors, self.panels.end * vectors);
-        while first < end {
-            let next = end.min(first + S::TILE);
-            self.rows(isa, first..next);
-            first = next;
+        // One column walks through all of its panels; of many, each takes its turn while a few panels are in the cache.
+        let size = if self.x.count() == 1 { self.panels.len() } else { (S::TILE * S::LANES / PANEL_ROWS).max(1) };
+        for first in self.panels.clone().step_by(size.max(1)) {
+            self.rows(isa, first..self.panels.end.min(first + size));
         }
     }
 }
 
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// The only column: `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a
-    /// long stream of its own, which is what the processor's prefetching sees best.
+    /// All columns of some panels.
     #[inline(always)]
-    fn streams<S: Simd, const R: usize>(&self, isa: S) {
-        let (x, vectors) = ([self.x.column(0)], PANEL_ROWS / S::LANES);
-        let count = (R / vectors).max(1);
-        let length = self.panels.len().div_ceil(count);
-        let panel = |stream: usize, i: usize| self.panels.start + stream * length + i;
-        for i in 0..length {
-            if panel(count - 1, i) < self.panels.end {
-                let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + r % vectors);
-                self.tile::<S, R, 1>(isa, rows, &x, 0);
-                continue;
-            }
-            for stream in 0..count - 1 {
-                if panel(stream, i) < self.panels.end.min(panel(stream + 1, 0)) {
-                    for row in 0..vectors {
-                        self.tile::<S, 1, 1>(isa, [panel(stream, i) * vectors + row], &x, 0);
-                    }
-                }
-            }
-        }
-    }
-
-    /// All columns of a few vectors of rows, whose weights stay in the cache meanwhile.
-    #[inline(always)]
-    fn rows<S: Simd>(&self, isa: S, vectors: Range<usize>) {
-        let count = self.x.count();
+    fn rows<S: Simd>(&self, isa: S, panels: Range<usize>) {
+        let (count, vectors) = (self.x.count(), PANEL_ROWS / S::LANES);
+        let vectors = panels.start * vectors..panels.end * vectors;
         let mut column = 0;
         while column < count {
             column += match count - column {
@@ -84,8 +56,9 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 left if left >= 4 => self.columns::<S, 1, 4>(isa, vectors.clone(), column),
                 left if left >= 2 && S::TILE >= 8 => self.columns::<S, 4, 2>(isa, vectors.clone(), column),
                 left if left >= 2 => self.columns::<S, 2, 2>(isa, vectors.clone(), column),
-                _ if S::TILE >= 8 => self.columns::<S, 8, 1>(isa, vectors.clone(), column),
-                _ => self.columns::<S, 4, 1>(isa, vectors.clone(), column),
+                // Four panels at most: more streams give little.
+                _ if S::TILE.min(4 * PANEL_ROWS / S::LANES) >= 8 => self.streams::<S, 8>(isa, panels.clone(), column),
+                _ => self.streams::<S, 4>(isa, panels.clone(), column),
             };
         }
     }
@@ -103,6 +76,30 @@ impl<F: Format> QuantizedGemm<'_, F> {
             self.tile::<S, 1, C>(isa, [first], &x, column);
         }
         C
+    }
+
+    /// One column: `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a long
+    /// stream of its own, which is what the processor's prefetching sees best. Gives 1.
+    #[inline(always)]
+    fn streams<S: Simd, const R: usize>(&self, isa: S, panels: Range<usize>, column: usize) -> usize {
+        let (x, vectors) = ([self.x.column(column)], PANEL_ROWS / S::LANES);
+        let count = (R / vectors).max(1);
+        let length = panels.len().div_ceil(count);
+        let panel = |stream: usize, i: usize| panels.start + stream * length + i;
+        for i in 0..length {
+            if panel(count - 1, i) < panels.end {
+                let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + r % vectors);
+                self.tile::<S, R, 1>(isa, rows, &x, column);
+                continue;
+            }
+            // The last stream is shorter, or there are fewer panels than streams.
+            for panel in (0..count - 1).map(|stream| panel(stream, i)).filter(|&panel| panel < panels.end) {
+                for row in 0..vectors {
+                    self.tile::<S, 1, 1>(isa, [panel * vectors + row], &x, column);
+                }
+            }
+        }
+        1
     }
 
     /// The vectors of rows `rows` by the columns `x`, which are number `column` and following.
