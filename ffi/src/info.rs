@@ -16,25 +16,21 @@ pub(crate) fn model(model: &OllmModel) -> Value {
     let metadata = gguf.metadata();
     let text = |key| metadata.opt_str(key).ok().flatten();
     let config = model.model.config();
-    json!({
+    let mut info = json!({
         "name": text("general.name"),
         "architecture": config.family.name,
         "bytes": model.model.storage().len(),
         "parameters": gguf.tensors().iter().map(|tensor| tensor.elements() as u64).sum::<u64>(),
         "types": types(gguf),
-        "layers": config.layers,
-        "hidden": config.hidden,
-        "heads": config.heads,
-        "kv_heads": config.kv_heads,
-        "head_dim": config.head_dim,
-        "ffn": config.ffn,
-        "vocabulary": config.vocab,
-        "context": config.context_length,
         "fingerprint": model.model.fingerprint(),
         "chat_template": ChatTemplate::from_metadata(metadata).is_ok(),
         "tokenizer": model.tokenizer().ok().map(tokenizer),
         "bundled_plugin": is_present(metadata),
-    })
+    });
+    for (name, size) in config.sizes() {
+        info[name] = json!(size);
+    }
+    info
 }
 
 fn tokenizer(tokenizer: &Tokenizer) -> Value {

@@ -1,117 +1,22 @@
 //! Every large allocation behind the C API is refused once, in turn: the caller gets a status, nothing is leaked, and what
 //! was there goes on. A test of its own process, since it replaces the allocator.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use ollm::*;
-use ollm_runtime::gguf::{TensorType, Writer};
+use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::options::schema::DecoderKind;
-use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
-use ollm_tests::plugins;
-
-/// What counts as large.
-const LARGE: usize = 4 << 10;
-
-thread_local! {
-    /// How many large allocations of this thread succeed before one is refused.
-    static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// Bytes of large allocations that are alive.
-static ALIVE: AtomicIsize = AtomicIsize::new(0);
-
-/// The system's allocator, unless it is time to refuse.
-struct Refusing;
-
-fn refuses(size: usize) -> bool {
-    let left = LEFT.get();
-    if size >= LARGE && left != usize::MAX {
-        LEFT.set(left.wrapping_sub(1));
-        return left == 0;
-    }
-    false
-}
-
-fn count(sign: isize, size: usize) {
-    if size >= LARGE {
-        ALIVE.fetch_add(sign * size as isize, Ordering::SeqCst);
-    }
-}
-
-// SAFETY: it gives what the system's allocator gives, or null.
-unsafe impl GlobalAlloc for Refusing {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if refuses(layout.size()) {
-            return null_mut();
-        }
-        count(1, layout.size());
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system's too; so below.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if refuses(size) {
-            return null_mut();
-        }
-        count(-1, layout.size());
-        count(1, size);
-        // SAFETY: as above.
-        unsafe { System.realloc(start, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
-        count(-1, layout.size());
-        // SAFETY: as above.
-        unsafe { System.dealloc(start, layout) }
-    }
-}
+use ollm_tests::refusing::{ALIVE, LEFT, Refusing};
+use ollm_tests::{backbones, plugins};
 
 #[global_allocator]
 static ALLOCATOR: Refusing = Refusing;
 
 const OPTIONS: usize = 3;
 const VOCAB: u32 = 512;
-
-/// A backbone whose weights, states and texts are large, and all else is not.
-fn backbone() -> Vec<u8> {
-    let (hidden, ffn) = (64, 128);
-    let mut writer = Writer::new();
-    writer.set("general.architecture", "llama").unwrap();
-    let sizes =
-        [("embedding_length", hidden), ("feed_forward_length", ffn), ("block_count", 1), ("context_length", 1024)];
-    for (key, size) in sizes.into_iter().chain([("attention.head_count", 2), ("attention.head_count_kv", 2)]) {
-        writer.set(&format!("llama.{key}"), size).unwrap();
-    }
-    writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5_f32).unwrap();
-    let mut tensor = |name: &str, rows: u32, cols: u32| {
-        let values: Vec<f32> =
-            (0..rows * cols).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as f32 / 128.0 - 1.0).collect();
-        let dtype = if rows == 1 { TensorType::F32 } else { TensorType::Q8_0 };
-        let dims = &[u64::from(cols), u64::from(rows)][..if rows == 1 { 1 } else { 2 }];
-        writer.tensor(name, dims, dtype, quant::encode(dtype, &values).unwrap()).unwrap();
-    };
-    tensor("token_embd.weight", VOCAB, hidden);
-    tensor("output_norm.weight", 1, hidden);
-    for (name, rows, cols) in [
-        ("attn_norm", 1, hidden),
-        ("attn_q", hidden, hidden),
-        ("attn_k", hidden, hidden),
-        ("attn_v", hidden, hidden),
-        ("attn_output", hidden, hidden),
-        ("ffn_norm", 1, hidden),
-        ("ffn_gate", ffn, hidden),
-        ("ffn_up", ffn, hidden),
-        ("ffn_down", hidden, ffn),
-    ] {
-        tensor(&format!("blk.0.{name}.weight"), rows, cols);
-    }
-    writer.to_bytes()
-}
 
 fn memory(bytes: &[u8]) -> OllmSource {
     // SAFETY: zero is a value of every field.
@@ -182,7 +87,7 @@ fn step(session: *mut OllmSession) -> (OllmStatus, u32) {
 
 impl World {
     fn new() -> Self {
-        let backbone = backbone();
+        let backbone = backbones::wide(VOCAB, 1024, TensorType::Q8_0);
         let model = Model::from_storage(Storage::from(backbone.clone())).unwrap();
         let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
         let plugin_file = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();

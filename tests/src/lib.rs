@@ -1,7 +1,9 @@
 //! Shared helpers of the end-to-end tests.
 
+pub mod backbones;
 pub mod badfiles;
 pub mod plugins;
+pub mod refusing;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

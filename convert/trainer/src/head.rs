@@ -15,6 +15,7 @@ use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax_last_dim};
 
 use crate::backbone::Frozen;
+use crate::candidates::CandidateBatch;
 use crate::error::Result;
 use crate::features::Batch;
 
@@ -90,11 +91,21 @@ fn first_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> 
     Ok(top.broadcast_eq(&next.unsqueeze(1)?)?.to_dtype(options.dtype())?)
 }
 
-/// The tail counts for nothing: it is many tokens, each less probable than the candidates.
-fn first_candidates(weight: &Tensor, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+/// The candidates of a batch and their rows of the head, `[B, C, d]`.
+///
+/// # Panics
+/// If the features carry none: a candidate head comes with features that do, whatever the user asked for.
+fn candidate_rows<'a>(weight: &Tensor, batch: &'a Batch) -> Result<(&'a CandidateBatch, Tensor)> {
     let candidates = batch.candidates.as_ref().expect("features of a candidate head carry candidates");
     let (tokens, count) = candidates.ids.dims2()?;
-    let rows = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, options.dim(2)?))?;
+    let rows = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, weight.dim(1)?))?;
+    Ok((candidates, rows))
+}
+
+/// The tail counts for nothing: it is many tokens, each less probable than the candidates.
+fn first_candidates(weight: &Tensor, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let (candidates, rows) = candidate_rows(weight, batch)?;
+    let tokens = rows.dim(0)?;
     let top = options.matmul(&rows.transpose(1, 2)?)?.argmax(D::Minus1)?;
     Ok(top.broadcast_eq(&candidates.gold.reshape((tokens, 1))?)?.to_dtype(options.dtype())?)
 }
@@ -140,10 +151,8 @@ pub(crate) fn log_normaliser(logits: &Tensor, probabilities: &Tensor) -> Result<
 }
 
 fn score_candidates(weight: &Tensor, mean: &Tensor, options: &Tensor, batch: &Batch) -> Result<Scores> {
-    let candidates = batch.candidates.as_ref().expect("features of a candidate head carry candidates");
-    let (tokens, count) = candidates.ids.dims2()?;
-    let (_, latents, hidden) = options.dims3()?;
-    let rows = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, hidden))?;
+    let (candidates, rows) = candidate_rows(weight, batch)?;
+    let ((tokens, count, _), latents) = (rows.dims3()?, options.dim(1)?);
     let tail = tail_logits(mean, options, &batch.hidden, &candidates.tail)?;
     let logits = Tensor::cat(&[options.matmul(&rows.transpose(1, 2)?)?, tail], 2)?;
     let log_probs = log_softmax(&logits, D::Minus1)?;

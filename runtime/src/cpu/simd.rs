@@ -85,7 +85,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Converted to floats (nearest, ties to even).
     fn to_f32(self, x: Self::I32) -> Self::F32;
 
-    /// Byte products that [`Simd::Partial`] holds the sum of, if no weight is greater than `most` (at most 127): at least 1.
+    /// Byte products that [`Simd::Partial`] holds the sum of, if no weight is further from 0 than `most` (at most 128):
+    /// at least 1.
     fn run_length(most: i32) -> usize;
     /// The start of a run of byte products that will be added to `sums`.
     fn begin(self, sums: Self::I32) -> Self::Partial;

@@ -56,6 +56,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// The sizes by their names, as reports show them.
+    pub fn sizes(&self) -> [(&'static str, usize); 8] {
+        [
+            ("layers", self.layers),
+            ("hidden", self.hidden),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("ffn", self.ffn),
+            ("vocabulary", self.vocab),
+            ("context", self.context_length),
+        ]
+    }
+
     /// Reads and checks the configuration of the backbone in `gguf`, whose bytes are `file`.
     pub fn from_gguf(gguf: &Gguf, file: &[u8]) -> Result<Self, ModelError> {
         let metadata = gguf.metadata();

@@ -69,7 +69,7 @@ pub(super) trait Format {
     const GROUP: usize = 32;
     /// What is subtracted from the integers.
     const ZERO: i32 = 0;
-    /// The greatest integer, or of signed ones the greatest magnitude that is a sum's.
+    /// The greatest integer; of signed ones, the greatest magnitude.
     const MOST: i32;
     /// Whether a minimum is added.
     const AFFINE: bool = false;
@@ -160,7 +160,7 @@ simple!(Q5_0, TensorType::Q5_0, 31, &[0], 2, { ZERO: i32 = 16, FIFTH_BITS: bool 
 simple!(Q5_1, TensorType::Q5_1, 31, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BITS: bool = true }, |isa, block, word| {
     five_bits(isa, block, word)
 });
-simple!(Q8_0, TensorType::Q8_0, 127, &[0], 2, { SIGNED: bool = true }, |isa, block, word| isa.signed(block.word(isa, word)));
+simple!(Q8_0, TensorType::Q8_0, 128, &[0], 2, { SIGNED: bool = true }, |isa, block, word| isa.signed(block.word(isa, word)));
 
 /// The 6-bit scale of group `group` of a `Q4_K` or `Q5_K` block, or its minimum if `high`, times the block's half `high`.
 ///

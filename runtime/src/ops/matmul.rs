@@ -10,7 +10,7 @@ use super::activations::Quantized;
 use super::float::{Bf16, F16, Float, FloatGemm};
 use super::format::{Format, PANEL_ROWS, with_format};
 use super::matrix::Matrix;
-use super::quantized::QuantizedGemm;
+use super::quantized::{QuantizedGemm, STREAMS};
 use super::{Exec, Shared};
 
 /// One matrix of a parallel region and where its results go: `[count][rows]`.
@@ -42,7 +42,8 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     let scratch: &Quantized = scratch;
     let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
     let chunk = panels.div_ceil(exec.pool.threads() * CHUNKS_PER_THREAD);
-    let chunk = if count == 1 { chunk.next_multiple_of(PANELS_AT_ONCE) } else { chunk };
+    // A single column is walked in whole rounds.
+    let chunk = if count == 1 { chunk.next_multiple_of(STREAMS) } else { chunk };
     let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
     let isa = exec.isa;
     exec.pool.run(jobs.len(), |i| jobs[i].run(isa, x, scratch));
@@ -50,9 +51,6 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
 
 /// Enough that a slow core does not hold the others up, few enough that claiming them costs nothing.
 const CHUNKS_PER_THREAD: usize = 6;
-
-/// Panels that a kernel walks at once for a single column, at most: its chunks are whole rounds of them.
-const PANELS_AT_ONCE: usize = 4;
 
 /// Panels of rows: what the work is divided by.
 fn panels(matrix: &Matrix<'_>) -> usize {
@@ -183,6 +181,38 @@ mod tests {
             let tolerance =
                 if matches!(dtype, TensorType::F32 | TensorType::F16 | TensorType::Bf16) { 1e-5 } else { 6e-3 };
             assert!((f64::from(got) - want).abs() <= tolerance * size, "{dtype:?} {isa:?} {i}: {got} for {want}");
+        }
+    }
+
+    /// Blocks of one byte over and over, scales of 1, and activations at their limit: sums are as large as they can be, and the
+    /// same on every instruction set.
+    #[test]
+    fn the_largest_sums_fit() {
+        for dtype in TYPES.into_iter().filter(|dtype| dtype.block_len() > 1) {
+            let (rows, cols) = (16, dtype.block_len());
+            let halves: &[usize] = with_format!(dtype, F => F::HALVES, float => &[]);
+            for fill in [0xff, 0x80, 0x7f, 0x00] {
+                let mut block = vec![fill; dtype.block_bytes()];
+                for &at in halves {
+                    block[at..at + 2].copy_from_slice(&0x3c00_u16.to_le_bytes());
+                }
+                let mut aligned = vec![0_u128; (rows * block.len()).div_ceil(16)];
+                let bytes: Vec<u8> = block.repeat(rows);
+                // SAFETY: any bytes are a valid `u128`, and the buffer is long enough.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len()) };
+                for sign in [1.0, -1.0] {
+                    let x = vec![sign; 5 * cols];
+                    let run = |isa| product(isa, 1, dtype, (&aligned, bytes.len()), rows, &x, cols);
+                    let mut decoded = vec![0.0; rows * cols];
+                    quant::decode(dtype, &bytes, &mut decoded).unwrap();
+                    let want: f32 = decoded[..cols].iter().sum::<f32>() * sign;
+                    for isa in Isa::available() {
+                        let got = run(isa);
+                        let close = |y: &f32| (y - want).abs() <= 1e-5 * want.abs().max(1.0);
+                        assert!(got.iter().all(close), "{dtype:?} {isa:?} {fill:#x} {sign}: {got:?} for {want}");
+                    }
+                }
+            }
         }
     }
 

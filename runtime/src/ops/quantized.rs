@@ -19,6 +19,9 @@ use super::activations::{BLOCK, Column, HALF, Quantized};
 use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
 
+/// Panels that are walked at once for a single column, at most: more streams of memory give little.
+pub(super) const STREAMS: usize = 4;
+
 /// `Y[rows] = W[rows] X` for all columns.
 pub(super) struct QuantizedGemm<'a, F> {
     pub(super) matrix: Matrix<'a>,
@@ -35,7 +38,7 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         // One column walks through all of its panels; of many, each takes its turn while a few panels are in the cache.
-        let size = if self.x.count() == 1 { self.panels.len() } else { (S::TILE * S::LANES / PANEL_ROWS).max(1) };
+        let size = if self.x.count() == 1 { self.panels.len() } else { S::TILE * S::LANES / PANEL_ROWS };
         for first in self.panels.clone().step_by(size.max(1)) {
             self.rows(isa, first..self.panels.end.min(first + size));
         }
@@ -56,8 +59,9 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 left if left >= 4 => self.columns::<S, 1, 4>(isa, vectors.clone(), column),
                 left if left >= 2 && S::TILE >= 8 => self.columns::<S, 4, 2>(isa, vectors.clone(), column),
                 left if left >= 2 => self.columns::<S, 2, 2>(isa, vectors.clone(), column),
-                // Four panels at most: more streams give little.
-                _ if S::TILE.min(4 * PANEL_ROWS / S::LANES) >= 8 => self.streams::<S, 8>(isa, panels.clone(), column),
+                _ if S::TILE.min(STREAMS * PANEL_ROWS / S::LANES) >= 8 => {
+                    self.streams::<S, 8>(isa, panels.clone(), column)
+                }
                 _ => self.streams::<S, 4>(isa, panels.clone(), column),
             };
         }

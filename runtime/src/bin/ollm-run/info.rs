@@ -71,16 +71,7 @@ fn problem(error: impl std::fmt::Display) -> Value {
 
 fn describe_model(gguf: &Gguf, file: &[u8]) -> Value {
     match Config::from_gguf(gguf, file) {
-        Ok(config) => json!({
-            "layers": config.layers,
-            "hidden": config.hidden,
-            "heads": config.heads,
-            "kv_heads": config.kv_heads,
-            "head_dim": config.head_dim,
-            "ffn": config.ffn,
-            "vocabulary": config.vocab,
-            "context": config.context_length,
-        }),
+        Ok(config) => config.sizes().into_iter().map(|(name, size)| (name.to_owned(), json!(size))).collect(),
         Err(error) => problem(error),
     }
 }
