@@ -298,6 +298,12 @@ fn what_is_wrong_is_said() {
         (1, &["-m", m, "-p", "x", "--hold", "all"], "--plugin"),
         (1, &["-m", m, "-p", "x", "--show-options"], "--plugin"),
         (1, &["score", "-m", m, "-p", "xy", "--latent", "policy"], "--plugin"),
+        (
+            1,
+            &["bench", "-m", m, "-p", "4", "-n", "2", "-r", "1", "--peer", "/nowhere/llama-bench"],
+            "/nowhere/llama-bench",
+        ),
+        (1, &["bench", "-m", m, "-p", "4", "-n", "2", "-r", "1", "--peer", "/bin/echo"], "no JSON"),
         (1, &["-m", m, "-p", &long], "context of 256"),
         (1, &["-m", m, "-p", "some words", "-c", "2"], "context of 2"),
         (1, &["score", "-m", m, "-p", &long], "context of 256"),

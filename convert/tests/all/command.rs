@@ -55,7 +55,14 @@ fn a_bad_file_gives_1_and_a_bad_command_line_2() {
     assert_eq!(missing.status.code(), Some(1));
     assert!(stderr(&missing).starts_with("error: nowhere: "), "{}", stderr(&missing));
 
-    for arguments in [&[][..], &["plugin", "."], &["plugin", ".", "-o", "x", "--type", "q2"], &["inspect"]] {
+    let synth = |shape, dtype, output| ["synth", "--shape", shape, "--type", dtype, "-o", output];
+    let nowhere = ollm_convert(&folder, &synth("qwen3-0.6b", "Q4_0", "nowhere/x.gguf"));
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(stderr(&nowhere).contains("nowhere/x.gguf"), "{}", stderr(&nowhere));
+
+    let (shape, dtype) = (synth("qwen3-9b", "Q4_0", "x"), synth("qwen3-0.6b", "Q2_K", "x"));
+    let plugin = ["plugin", ".", "-o", "x", "--type", "q2"];
+    for arguments in [&[][..], &["plugin", "."], &plugin, &["inspect"], &shape, &dtype] {
         assert_eq!(ollm_convert(&folder, arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(folder.list(), ["cut.gguf"]);
