@@ -5,7 +5,7 @@ use super::simd::Kernel;
 
 /// Defines a token: its detection and the door through which kernels enter the instruction set.
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+]) => {
+    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name(());
@@ -14,7 +14,7 @@ macro_rules! token {
             /// The token, if this processor has every feature of the set.
             pub fn new() -> Option<Self> {
                 use $detected as detected;
-                ($(detected!($feature))&&+).then_some(Self(()))
+                ($(detected!($feature))&&+ $(&& $also)?).then_some(Self(()))
             }
 
             /// Runs `kernel` compiled for this instruction set.
@@ -45,6 +45,15 @@ token!(
     Avx512Vnni,
     std::arch::is_x86_feature_detected,
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
+);
+
+#[cfg(target_arch = "x86_64")]
+token!(
+    /// AVX-512 with the byte dot product, and AMX, whose tiles multiply many columns at once (Sapphire Rapids and later).
+    Amx,
+    std::arch::is_x86_feature_detected,
+    ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"],
+    if super::x86::amx_is_permitted()
 );
 
 #[cfg(target_arch = "aarch64")]

@@ -60,6 +60,7 @@ macro_rules! isas {
 }
 
 isas! {
+    #[cfg(target_arch = "x86_64")] Amx(Amx) = "amx-int8", Amx::new();
     #[cfg(target_arch = "x86_64")] Avx512Vnni(Avx512Vnni) = "avx512-vnni", Avx512Vnni::new();
     #[cfg(target_arch = "x86_64")] Avx2(Avx2) = "avx2", Avx2::new();
     #[cfg(target_arch = "aarch64")] NeonDot(NeonDot) = "neon-dotprod", NeonDot::new();

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::isa::Scalar;
-use super::simd::{Kernel, Simd};
+use super::simd::Simd;
 
 const LANES: usize = 4;
 
@@ -13,17 +13,16 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 impl Simd for Scalar {
     const LANES: usize = LANES;
-    const TILE: usize = 4;
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 4;
     const SIGNED_ZERO: i32 = 0;
+    const CENTRED: bool = false;
 
     type F32 = [f32; LANES];
     type I32 = [i32; LANES];
     type Partial = Self::I32;
     type Bytes = [[u8; 4]; LANES];
-
-    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
-        self.enter(kernel)
-    }
+    type Registers = ();
 
     fn splat(self, x: f32) -> Self::F32 {
         [x; LANES]
@@ -93,21 +92,32 @@ impl Simd for Scalar {
     fn run_length(_most: i32) -> usize {
         usize::MAX
     }
-    fn begin(self, sums: Self::I32) -> Self::I32 {
-        sums
+    fn begin(self, start: i32) -> Self::I32 {
+        self.splat_i32(start)
     }
-    fn end(self, _sums: Self::I32, run: Self::I32) -> Self::I32 {
+    fn end(self, _start: i32, run: Self::I32) -> Self::I32 {
         run
     }
-    unsafe fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: *const i8) -> Self::I32 {
-        // SAFETY: the caller vouches for four readable bytes.
-        let x = unsafe { x.cast::<[i8; 4]>().read() };
-        std::array::from_fn(|lane| acc[lane] + (0..4).map(|i| product::<SIGNED>(weights[lane][i], x[i])).sum::<i32>())
+    fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: Self::Bytes) -> Self::I32 {
+        let product = |lane: usize, i: usize| product::<SIGNED>(weights[lane][i], x[lane][i] as i8);
+        std::array::from_fn(|lane| acc[lane] + (0..4).map(|i| product(lane, i)).sum::<i32>())
     }
 
     unsafe fn bytes(self, from: *const u8) -> Self::Bytes {
         // SAFETY: the caller vouches for the range; bytes have no alignment.
         unsafe { from.cast::<Self::Bytes>().read() }
+    }
+    fn registers(self) {}
+    unsafe fn splat_bytes(self, from: *const i8) -> Self::Bytes {
+        // SAFETY: the caller vouches for four readable bytes.
+        [unsafe { from.cast::<[u8; 4]>().read() }; LANES]
+    }
+    unsafe fn store_bytes(self, x: Self::Bytes, to: *mut u8) {
+        // SAFETY: the caller vouches for the range; bytes have no alignment.
+        unsafe { to.cast::<Self::Bytes>().write(x) }
+    }
+    fn centre(self, x: Self::Bytes, _zero: u8) -> Self::Bytes {
+        x
     }
     fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes {
         x.map(|lane| lane.map(|x| x >> shift & mask))

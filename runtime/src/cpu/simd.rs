@@ -24,10 +24,14 @@ pub trait Kernel {
 pub trait Simd: Copy + Send + Sync + 'static {
     /// `f32` and `i32` lanes of a vector: also the rows that a quantized product works on at once. Divides 16.
     const LANES: usize;
-    /// Vectors of results that a quantized product keeps in registers: a power of two.
-    const TILE: usize;
+    /// Vectors of rows that a quantized product with one column works on at once: 4 or 8.
+    const ROWS: usize;
+    /// Columns that a quantized product with several works on at once: 3, 4, 8 or 16.
+    const COLUMNS: usize;
     /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` takes.
     const SIGNED_ZERO: i32;
+    /// Whether [`Simd::products`] takes signed weights, as [`Simd::centre`] makes them, rather than those that `dot4` takes.
+    const CENTRED: bool;
 
     /// `LANES` floats.
     type F32: Copy;
@@ -37,9 +41,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type Partial: Copy;
     /// Four bytes for each lane.
     type Bytes: Copy;
-
-    /// Runs `kernel` compiled for this instruction set.
-    fn enter<K: Kernel>(self, kernel: K) -> K::Output;
+    /// Registers that [`Simd::products`] uses while this lives; `()` where it needs no others.
+    type Registers;
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
@@ -88,24 +91,61 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Byte products that [`Simd::Partial`] holds the sum of, if no weight is further from 0 than `most` (at most 128):
     /// at least 1.
     fn run_length(most: i32) -> usize;
-    /// The start of a run of byte products that will be added to `sums`.
-    fn begin(self, sums: Self::I32) -> Self::Partial;
-    /// For each lane, the product of its four bytes in `weights` with the four of `x`, added to `run`.
+    /// The start of a run of byte products, to which `start` will be added in the end.
+    fn begin(self, start: i32) -> Self::Partial;
+    /// For each lane, the product of its four bytes in `weights` with those in `x`, which are signed, added to `run`.
     ///
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
+    fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
+    /// `start`, with which the run began, plus its products.
+    fn end(self, start: i32, run: Self::Partial) -> Self::I32;
+
+    /// What has to be alive while [`Simd::products`] is called on this thread.
+    fn registers(self) -> Self::Registers;
+    /// For each lane of `R` vectors of rows, the products of `4 * words` weights with those of `C` columns, added to `start`.
+    ///
+    /// The words of a vector are 64 bytes apart, pair by pair in the order of [`Simd::pair`]; no weight is further from 0 than
+    /// `most`, and `SIGNED` ones went through [`Simd::signed`], unless they are all [`Simd::CENTRED`].
     ///
     /// # Safety
-    /// `x` is readable for 4 bytes.
-    unsafe fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: *const i8) -> Self::Partial;
-    /// `sums`, with which the run began, plus its products.
-    fn end(self, sums: Self::I32, run: Self::Partial) -> Self::I32;
+    /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each column is readable for `4 * words` bytes.
+    /// If `C` is 16, the columns are equally far from each other.
+    #[inline(always)]
+    unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        words: usize,
+        most: i32,
+        weights: [*const u8; R],
+        x: [*const i8; C],
+        start: [i32; C],
+    ) -> [[Self::I32; C]; R] {
+        // SAFETY: passed on from the caller.
+        unsafe { dots::<Self, Apart, SIGNED, R, C>(self, words, most, weights.map(Apart), x, start) }
+    }
+    /// Two neighbouring words of a vector's rows, in the order in which [`Simd::products`] takes them.
+    #[inline(always)]
+    fn pair(self, words: [Self::Bytes; 2]) -> [Self::Bytes; 2] {
+        words
+    }
+    /// Bytewise `x - zero`, if products are of such ([`Simd::CENTRED`]).
+    fn centre(self, x: Self::Bytes, zero: u8) -> Self::Bytes;
 
     /// Four bytes for each lane from memory.
     ///
     /// # Safety
     /// `from` is readable for `4 * LANES` bytes.
     unsafe fn bytes(self, from: *const u8) -> Self::Bytes;
+    /// The same four bytes for all lanes.
+    ///
+    /// # Safety
+    /// `from` is readable for 4 bytes.
+    unsafe fn splat_bytes(self, from: *const i8) -> Self::Bytes;
+    /// Writes them to memory.
+    ///
+    /// # Safety
+    /// `to` is writable for `4 * LANES` bytes.
+    unsafe fn store_bytes(self, x: Self::Bytes, to: *mut u8);
     /// Bytewise `(x >> shift) & mask`, where `mask` has no bit that a neighbouring byte could reach.
     fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
     /// Bytewise `x << shift`, where no byte overflows.
@@ -116,4 +156,64 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn signed(self, x: Self::Bytes) -> Self::Bytes;
     /// Byte `i` (0 to 3) of each lane, widened.
     fn byte<const SIGNED: bool>(self, x: Self::Bytes, i: usize) -> Self::I32;
+}
+
+/// Where the weights of a vector of rows are.
+pub trait Words: Copy {
+    /// Word `word` of each row.
+    ///
+    /// # Safety
+    /// The vector has that word.
+    unsafe fn word<S: Simd>(self, isa: S, word: usize) -> S::Bytes;
+}
+
+/// Words that are 64 bytes apart, from that of the first row on.
+#[derive(Clone, Copy)]
+struct Apart(*const u8);
+
+impl Words for Apart {
+    #[inline(always)]
+    unsafe fn word<S: Simd>(self, isa: S, word: usize) -> S::Bytes {
+        // SAFETY: the caller vouches for the word.
+        unsafe { isa.bytes(self.0.add(4 * MAX_LANES * word)) }
+    }
+}
+
+/// [`Simd::products`] by way of [`Simd::dot4`], of weights wherever they are.
+///
+/// # Safety
+/// Each vector has `words` words; each column is readable for `4 * words` bytes.
+#[inline(always)]
+pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const C: usize>(
+    isa: S,
+    words: usize,
+    most: i32,
+    weights: [W; R],
+    x: [*const i8; C],
+    start: [i32; C],
+) -> [[S::I32; C]; R] {
+    let run_length = S::run_length(most).min(words);
+    let mut sums = [[isa.splat_i32(0); C]; R];
+    for first in (0..words).step_by(run_length) {
+        let start = |c: usize| if first == 0 { start[c] } else { 0 };
+        let mut runs: [[S::Partial; C]; R] = [std::array::from_fn(|c| isa.begin(start(c))); R];
+        for word in first..words.min(first + run_length) {
+            // SAFETY: the caller vouches for the words.
+            let weights: [_; R] = std::array::from_fn(|r| unsafe { weights[r].word(isa, word) });
+            for c in 0..C {
+                // SAFETY: the caller vouches for the columns.
+                let x = unsafe { isa.splat_bytes(x[c].add(4 * word)) };
+                for r in 0..R {
+                    runs[r][c] = isa.dot4::<SIGNED>(runs[r][c], weights[r], x);
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                let run = isa.end(start(c), runs[r][c]);
+                sums[r][c] = if first == 0 { run } else { isa.add_i32(sums[r][c], run) };
+            }
+        }
+    }
+    sums
 }

@@ -66,7 +66,7 @@ impl State {
     /// Bytes of the scratch of a batch of `n` tokens.
     pub fn scratch_bytes(config: &Config, n: usize) -> usize {
         let floats: usize = Scratch::widths(config).iter().sum::<usize>() + 2 * config.rope_frequencies.len();
-        n.saturating_mul(floats * size_of::<f32>() + Quantized::bytes_for(config.widest()))
+        n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
     }
 
     /// Positions that there are at most.
@@ -145,7 +145,7 @@ impl Scratch {
             memory::reserve(buffer, n * width)?;
         }
         self.rope.reserve(config.rope_frequencies.len(), n)?;
-        self.quantized.reserve(n * config.widest())
+        self.quantized.reserve(n, config.widest())
     }
 
     /// Sizes the buffers for a batch of `n` tokens.

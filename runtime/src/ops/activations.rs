@@ -10,9 +10,13 @@ pub(super) const BLOCK: usize = 32;
 /// Elements that share a sum: the smallest group of weights with a scale of its own (`Q6_K`).
 pub(super) const HALF: usize = 16;
 
-/// `count` columns of `size` quantized activations: `x = scale * values`.
+/// Columns of padding: those of the widest tile but one.
+const PADDING: usize = 15;
+
+/// `count` columns of `size` quantized activations: `x = scale * values`. What is read of the padding behind them is dropped.
 #[derive(Debug, Default)]
 pub struct Quantized {
+    count: usize,
     size: usize,
     /// `[count][size]`
     values: Vec<i8>,
@@ -37,11 +41,12 @@ impl Quantized {
     /// Quantizes the columns of `x` (`[count][size]`, `size` a multiple of 32), on all threads.
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
-        self.size = size;
-        self.values.resize(x.len(), 0);
-        self.scales.resize(x.len() / BLOCK, 0.0);
-        self.sums.resize(x.len() / HALF, 0);
-        self.scaled_sums.resize(x.len() / BLOCK, 0.0);
+        (self.count, self.size) = (x.len() / size, size);
+        let padded = x.len() + PADDING * size;
+        grow(&mut self.values, padded);
+        grow(&mut self.scales, padded / BLOCK);
+        grow(&mut self.sums, padded / HALF);
+        grow(&mut self.scaled_sums, padded / BLOCK);
         let isa = exec.isa;
         let (values, scales) = (Shared::new(&mut self.values), Shared::new(&mut self.scales));
         let (sums, scaled_sums) = (Shared::new(&mut self.sums), Shared::new(&mut self.scaled_sums));
@@ -59,24 +64,26 @@ impl Quantized {
         });
     }
 
-    /// Makes room for `elements` activations, so that filling allocates nothing.
+    /// Makes room for `count` columns of up to `size` activations, so that filling allocates nothing.
     ///
     /// # Errors
     /// [`OutOfMemory`] if it cannot be had.
-    pub fn reserve(&mut self, elements: usize) -> Result<(), OutOfMemory> {
+    pub fn reserve(&mut self, count: usize, size: usize) -> Result<(), OutOfMemory> {
+        let elements = (count + PADDING) * size;
         memory::reserve(&mut self.values, elements)?;
         memory::reserve(&mut self.scales, elements / BLOCK)?;
         memory::reserve(&mut self.sums, elements / HALF)?;
         memory::reserve(&mut self.scaled_sums, elements / BLOCK)
     }
 
-    /// Bytes of `elements` quantized activations.
-    pub const fn bytes_for(elements: usize) -> usize {
-        elements + elements / BLOCK * 8 + elements / HALF * 4
+    /// Bytes of `count` columns of `size` quantized activations.
+    pub const fn bytes_for(count: usize, size: usize) -> usize {
+        let elements = count.saturating_add(PADDING).saturating_mul(size);
+        elements.saturating_add(elements / BLOCK * 8 + elements / HALF * 4)
     }
 
     pub(super) fn count(&self) -> usize {
-        self.values.len() / self.size
+        self.count
     }
 
     #[inline]
@@ -88,6 +95,13 @@ impl Quantized {
             sums: &self.sums[part(HALF)],
             scaled_sums: &self.scaled_sums[part(BLOCK)],
         }
+    }
+}
+
+/// Makes the buffer at least `len` long.
+fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
     }
 }
 

@@ -24,7 +24,7 @@ impl Block {
     #[inline(always)]
     pub(super) fn first<F: Format>(panel: *const u8, lane: usize) -> Self {
         let words = panel.wrapping_add(F::HALVES.len() * 2 * PANEL_ROWS);
-        Self { halves: panel.wrapping_add(2 * lane), words: words.wrapping_add(4 * lane) }
+        Self { halves: panel, words }.lane(lane)
     }
 
     /// The next block of the same rows.
@@ -32,6 +32,12 @@ impl Block {
     pub(super) fn next<F: Format>(self) -> Self {
         let bytes = F::BYTES * PANEL_ROWS;
         Self { halves: self.halves.wrapping_add(bytes), words: self.words.wrapping_add(bytes) }
+    }
+
+    /// The same block of the rows from `lane` on, counted from this one's first.
+    #[inline(always)]
+    pub(super) fn lane(self, lane: usize) -> Self {
+        Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
     }
 
     /// The half-precision field `i`, widened.
@@ -160,7 +166,7 @@ simple!(Q5_0, TensorType::Q5_0, 31, &[0], 2, { ZERO: i32 = 16, FIFTH_BITS: bool 
 simple!(Q5_1, TensorType::Q5_1, 31, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BITS: bool = true }, |isa, block, word| {
     five_bits(isa, block, word)
 });
-simple!(Q8_0, TensorType::Q8_0, 128, &[0], 2, { SIGNED: bool = true }, |isa, block, word| isa.signed(block.word(isa, word)));
+simple!(Q8_0, TensorType::Q8_0, 128, &[0], 2, { SIGNED: bool = true }, |isa, block, word| block.word(isa, word));
 
 /// The 6-bit scale of group `group` of a `Q4_K` or `Q5_K` block, or its minimum if `high`, times the block's half `high`.
 ///

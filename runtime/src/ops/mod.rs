@@ -6,6 +6,7 @@
 mod activations;
 mod attention;
 mod cache;
+mod expanded;
 mod float;
 mod format;
 mod matmul;

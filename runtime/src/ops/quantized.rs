@@ -1,21 +1,23 @@
 //! Products of quantized weights with quantized activations.
 //!
-//! One kernel for a generation step (one column), an option set (a few) and a prompt (many). It reads the weights as panels
-//! (see [`super::panel`]), `LANES` rows at once, one float accumulator a row and column: for each group of weights that
-//! share a scale, the integer products are summed exactly and then added as `scale * activation scale * sum`, group after
-//! group. So a result is the same bits for any number of columns, on every instruction set.
+//! The weights are read as panels (see [`super::panel`]), `LANES` rows at once, one float accumulator a row and column: for
+//! each group of weights that share a scale, the integer products are summed exactly and then added as
+//! `scale * activation scale * sum`, group after group. So a result is the same bits for any number of columns, on every
+//! instruction set.
 //!
-//! A tile is `R` vectors of rows by `C` columns of results in registers. One column goes with many rows: as many streams
-//! of memory at once, which is what a generation step is bound by.
+//! A generation step has one column, and is bound by memory: it reads the panels as they are, from as many streams as
+//! it works on panels at once. A prompt or an option set has many: a part of a panel is expanded to bytes once
+//! (see [`super::expanded`]), and all columns meet it while it is in the cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::cpu::simd::MAX_LANES;
+use crate::cpu::simd::{MAX_LANES, Words, dots};
 use crate::cpu::{Kernel, Simd};
 
 use super::Shared;
 use super::activations::{BLOCK, Column, HALF, Quantized};
+use super::expanded::{CHUNK, Expanded};
 use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
 
@@ -37,103 +39,174 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        // One column walks through all of its panels; of many, each takes its turn while a few panels are in the cache.
-        let size = if self.x.count() == 1 { self.panels.len() } else { S::TILE * S::LANES / PANEL_ROWS };
-        for first in self.panels.clone().step_by(size.max(1)) {
-            self.rows(isa, first..self.panels.end.min(first + size));
+        if self.x.count() > 1 {
+            self.many(isa);
+        } else if S::ROWS == 8 {
+            self.one::<S, 8>(isa);
+        } else {
+            self.one::<S, 4>(isa);
         }
     }
 }
 
+/// A single column.
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// All columns of some panels.
+    /// `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a long stream of its
+    /// own, which is what the processor's prefetching sees best.
     #[inline(always)]
-    fn rows<S: Simd>(&self, isa: S, panels: Range<usize>) {
-        let (count, vectors) = (self.x.count(), PANEL_ROWS / S::LANES);
-        let vectors = panels.start * vectors..panels.end * vectors;
-        let mut column = 0;
-        while column < count {
-            column += match count - column {
-                left if left >= 8 && S::TILE >= 8 => self.columns::<S, 1, 8>(isa, vectors.clone(), column),
-                left if left >= 4 && S::TILE >= 8 => self.columns::<S, 2, 4>(isa, vectors.clone(), column),
-                left if left >= 4 => self.columns::<S, 1, 4>(isa, vectors.clone(), column),
-                left if left >= 2 && S::TILE >= 8 => self.columns::<S, 4, 2>(isa, vectors.clone(), column),
-                left if left >= 2 => self.columns::<S, 2, 2>(isa, vectors.clone(), column),
-                _ if S::TILE.min(STREAMS * PANEL_ROWS / S::LANES) >= 8 => {
-                    self.streams::<S, 8>(isa, panels.clone(), column)
-                }
-                _ => self.streams::<S, 4>(isa, panels.clone(), column),
-            };
-        }
-    }
-
-    /// `C` columns from `column`, in tiles of `R` vectors of rows; gives `C`.
-    #[inline(always)]
-    fn columns<S: Simd, const R: usize, const C: usize>(&self, isa: S, vectors: Range<usize>, column: usize) -> usize {
-        let x: [Column<'_>; C] = std::array::from_fn(|c| self.x.column(column + c));
-        let mut first = vectors.start;
-        while first + R <= vectors.end {
-            self.tile::<S, R, C>(isa, std::array::from_fn(|r| first + r), &x, column);
-            first += R;
-        }
-        for first in first..vectors.end {
-            self.tile::<S, 1, C>(isa, [first], &x, column);
-        }
-        C
-    }
-
-    /// One column: `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a long
-    /// stream of its own, which is what the processor's prefetching sees best. Gives 1.
-    #[inline(always)]
-    fn streams<S: Simd, const R: usize>(&self, isa: S, panels: Range<usize>, column: usize) -> usize {
-        let (x, vectors) = ([self.x.column(column)], PANEL_ROWS / S::LANES);
-        let count = (R / vectors).max(1);
-        let length = panels.len().div_ceil(count);
+    fn one<S: Simd, const R: usize>(&self, isa: S) {
+        let (panels, vectors) = (&self.panels, PANEL_ROWS / S::LANES);
+        let streams = (R / vectors).max(1);
+        let length = panels.len().div_ceil(streams);
         let panel = |stream: usize, i: usize| panels.start + stream * length + i;
         for i in 0..length {
-            if panel(count - 1, i) < panels.end {
+            if panel(streams - 1, i) < panels.end {
                 let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + r % vectors);
-                self.tile::<S, R, 1>(isa, rows, &x, column);
+                self.rows::<S, R>(isa, rows);
                 continue;
             }
             // The last stream is shorter, or there are fewer panels than streams.
-            for panel in (0..count - 1).map(|stream| panel(stream, i)).filter(|&panel| panel < panels.end) {
+            for panel in (0..streams - 1).map(|stream| panel(stream, i)).filter(|&panel| panel < panels.end) {
                 for row in 0..vectors {
-                    self.tile::<S, 1, 1>(isa, [panel * vectors + row], &x, column);
+                    self.rows::<S, 1>(isa, [panel * vectors + row]);
                 }
             }
         }
-        1
     }
 
-    /// The vectors of rows `rows` by the columns `x`, which are number `column` and following.
+    /// These vectors of rows.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(
-        &self,
-        isa: S,
-        rows: [usize; R],
-        x: &[Column<'_>; C],
-        column: usize,
-    ) {
+    fn rows<S: Simd, const R: usize>(&self, isa: S, rows: [usize; R]) {
+        let x = [self.x.column(0)];
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
-        let mut acc = [[isa.splat(0.0); C]; R];
+        let mut acc = [[isa.splat(0.0)]; R];
+        let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
         for unit in 0..self.matrix.cols() / F::ELEMENTS {
             for group in 0..F::ELEMENTS / F::GROUP {
-                // SAFETY: the panels have `cols / ELEMENTS` blocks, and these are the blocks number `unit`.
-                unsafe { add_group::<S, F, R, C>(isa, &mut acc, &blocks, unit, group, x) };
+                let at = unit * F::ELEMENTS + group * F::GROUP;
+                let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
+                // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the
+                // column has `cols` elements.
+                unsafe {
+                    let (start, values) = ([-zero * group_sum::<F>(&x[0], at)], [x[0].values.as_ptr().add(at)]);
+                    let sums = if F::SIGNED {
+                        dots::<S, _, true, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
+                    } else {
+                        dots::<S, _, false, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
+                    };
+                    let scales = |r: usize| (F::scale(isa, blocks[r], group), F::minimum(isa, blocks[r], group));
+                    add_group::<S, F, R, 1>(isa, &mut acc, sums, scales, &x, at);
+                }
             }
             for block in &mut blocks {
                 *block = block.next::<F>();
             }
         }
-        for (r, acc) in acc.iter().enumerate() {
-            for (c, &y) in acc.iter().enumerate() {
-                // SAFETY: this task has the panel, and so these rows, alone.
-                unsafe { self.write(isa, rows[r] * S::LANES, column + c, y) };
+        for (row, [y]) in rows.into_iter().zip(acc) {
+            // SAFETY: this task has the panel, and so these rows, alone.
+            unsafe { self.write(isa, row * S::LANES, 0, y) };
+        }
+    }
+}
+
+/// The words of one group of a packed block.
+struct Packed<F> {
+    block: Block,
+    group: usize,
+    format: PhantomData<F>,
+}
+
+impl<F> Clone for Packed<F> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for Packed<F> {}
+
+impl<F: Format> Words for Packed<F> {
+    #[inline(always)]
+    unsafe fn word<S: Simd>(self, isa: S, word: usize) -> S::Bytes {
+        // SAFETY: the caller vouches for the word, and so for the block.
+        let weights = unsafe { F::weights(isa, self.block, self.group, word) };
+        if F::SIGNED { isa.signed(weights) } else { weights }
+    }
+}
+
+/// Many columns.
+impl<F: Format> QuantizedGemm<'_, F> {
+    #[inline(always)]
+    fn many<S: Simd>(&self, isa: S) {
+        let (mut expanded, _registers) = (Expanded::new(), isa.registers());
+        for panel in self.panels.clone() {
+            let mut block = self.block::<S>(panel * (PANEL_ROWS / S::LANES));
+            for at in (0..self.matrix.cols()).step_by(CHUNK) {
+                let part = at..self.matrix.cols().min(at + CHUNK);
+                // SAFETY: the panel has the blocks of this part of its columns, one after the other.
+                block = unsafe { expanded.fill::<S, F>(isa, block, part.len()) };
+                self.columns(isa, &expanded, panel, part);
             }
         }
     }
 
+    /// All columns by a part of a panel, in tiles.
+    #[inline(always)]
+    fn columns<S: Simd>(&self, isa: S, weights: &Expanded, panel: usize, part: Range<usize>) {
+        let (mut column, count) = (0, self.x.count());
+        while column < count {
+            let at = (panel, column, part.clone());
+            column += match count - column {
+                _ if S::COLUMNS >= 16 => self.tiles::<S, 1, 16>(isa, weights, at),
+                left if left >= 8 && S::COLUMNS >= 8 => self.tiles::<S, 1, 8>(isa, weights, at),
+                left if left >= 4 && S::COLUMNS >= 8 => self.tiles::<S, 1, 4>(isa, weights, at),
+                left if left >= 4 && S::COLUMNS >= 4 => self.tiles::<S, 2, 4>(isa, weights, at),
+                left if left >= 3 && S::COLUMNS < 4 => self.tiles::<S, 2, 3>(isa, weights, at),
+                left if left >= 2 && S::COLUMNS >= 8 => self.tiles::<S, 1, 2>(isa, weights, at),
+                left if left >= 2 => self.tiles::<S, 2, 2>(isa, weights, at),
+                _ if S::COLUMNS >= 8 => self.tiles::<S, 1, 1>(isa, weights, at),
+                _ => self.tiles::<S, 2, 1>(isa, weights, at),
+            };
+        }
+    }
+
+    /// The vectors of a panel, `R` at once, by `C` columns, of which those past the last one are padding; gives `C`.
+    #[inline(always)]
+    fn tiles<S: Simd, const R: usize, const C: usize>(
+        &self,
+        isa: S,
+        weights: &Expanded,
+        (panel, column, part): (usize, usize, Range<usize>),
+    ) -> usize {
+        let x: [Column<'_>; C] = std::array::from_fn(|c| self.x.column(column + c));
+        let count = C.min(self.x.count() - column);
+        for first in (0..PANEL_ROWS / S::LANES).step_by(R) {
+            let row = |r: usize| panel * PANEL_ROWS + (first + r) * S::LANES;
+            let mut acc = [[isa.splat(0.0); C]; R];
+            if part.start > 0 {
+                for (r, acc) in acc.iter_mut().enumerate() {
+                    for (c, acc) in acc.iter_mut().enumerate().take(count) {
+                        // SAFETY: this task has the panel, and so these rows, alone.
+                        *acc = unsafe { self.read(isa, row(r), column + c) };
+                    }
+                }
+            }
+            for group in 0..part.len() / F::GROUP {
+                // SAFETY: the part is expanded, and the columns have its elements.
+                unsafe { weights.add_group::<S, F, R, C>(isa, &mut acc, first, group, &x, part.start) };
+            }
+            for (r, acc) in acc.iter().enumerate() {
+                for (c, &y) in acc.iter().enumerate().take(count) {
+                    // SAFETY: this task has the panel, and so these rows, alone.
+                    unsafe { self.write(isa, row(r), column + c, y) };
+                }
+            }
+        }
+        C
+    }
+}
+
+impl<'a, F: Format> QuantizedGemm<'a, F> {
     /// The first block of vector `vector` of the matrix's rows.
     #[inline(always)]
     fn block<S: Simd>(&self, vector: usize) -> Block {
@@ -142,88 +215,76 @@ impl<F: Format> QuantizedGemm<'_, F> {
         Block::first::<F>(self.matrix.bytes()[start..].as_ptr(), row % PANEL_ROWS)
     }
 
-    /// Writes the results of the rows from `row` (of the panels) on, of one column; what is not in the matrix is dropped.
+    /// The results of the rows from `row` (of the panels) on, of one column, and which of the lanes they are; the other rows
+    /// are not in the matrix.
     ///
     /// # Safety
-    /// No other task writes these rows of this column.
+    /// No other task has these rows of this column.
     #[inline(always)]
-    unsafe fn write<S: Simd>(&self, isa: S, row: usize, column: usize, y: S::F32) {
+    unsafe fn results<S: Simd>(&self, row: usize, column: usize) -> (&'a mut [f32], Range<usize>) {
         let rows = self.matrix.panel_rows();
         let (start, end) = (row.max(rows.start), (row + S::LANES).min(rows.end));
         if start >= end {
-            return;
+            return (&mut [], 0..0);
         }
         // SAFETY: passed on from the caller.
-        let to = unsafe { self.out.slice(column * self.matrix.rows() + start - rows.start, end - start) };
-        if to.len() == S::LANES {
-            isa.store(y, to);
+        let results = unsafe { self.out.slice(column * self.matrix.rows() + start - rows.start, end - start) };
+        (results, start - row..end - row)
+    }
+
+    /// Writes results; what is not in the matrix is dropped.
+    ///
+    /// # Safety
+    /// As [`QuantizedGemm::results`].
+    #[inline(always)]
+    unsafe fn write<S: Simd>(&self, isa: S, row: usize, column: usize, y: S::F32) {
+        // SAFETY: passed on from the caller.
+        let (results, lanes) = unsafe { self.results::<S>(row, column) };
+        if results.len() == S::LANES {
+            isa.store(y, results);
         } else {
             let mut all = [0.0; MAX_LANES];
             isa.store(y, &mut all);
-            to.copy_from_slice(&all[start - row..end - row]);
+            results.copy_from_slice(&all[lanes]);
+        }
+    }
+
+    /// Reads results back; what is not in the matrix is 0.
+    ///
+    /// # Safety
+    /// As [`QuantizedGemm::results`].
+    #[inline(always)]
+    unsafe fn read<S: Simd>(&self, isa: S, row: usize, column: usize) -> S::F32 {
+        // SAFETY: passed on from the caller.
+        let (results, lanes) = unsafe { self.results::<S>(row, column) };
+        if results.len() == S::LANES {
+            isa.load(results)
+        } else {
+            let mut all = [0.0; MAX_LANES];
+            all[lanes].copy_from_slice(results);
+            isa.load(&all)
         }
     }
 }
 
-/// Adds the products of one group of weights: the one place that fixes the rounding.
-///
-/// # Safety
-/// The blocks are whole and in bounds, and the columns have their elements.
+/// Adds the products of one group of weights: the one place that fixes the rounding. `scales` gives the scales and the
+/// minimums of a vector of rows, `at` is the group's place in the columns.
 #[inline(always)]
-unsafe fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
+pub(super) fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
     isa: S,
     acc: &mut [[S::F32; C]; R],
-    blocks: &[Block; R],
-    unit: usize,
-    group: usize,
+    sums: [[S::I32; C]; R],
+    scales: impl Fn(usize) -> (S::F32, S::F32),
     x: &[Column<'_>; C],
+    at: usize,
 ) {
-    let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
-    let at = unit * F::ELEMENTS + group * F::GROUP;
-    let mut sums = [[isa.splat_i32(0); C]; R];
-    for c in 0..C {
-        let start = isa.splat_i32(-zero * group_sum::<F>(&x[c], at));
-        for sums in &mut sums {
-            sums[c] = start;
-        }
-    }
-    let words = F::GROUP / 4;
-    let run_length = S::run_length(F::MOST).min(words);
-    for first in (0..words).step_by(run_length) {
-        let mut runs = [[isa.begin(sums[0][0]); C]; R];
-        for r in 0..R {
-            for c in 0..C {
-                runs[r][c] = isa.begin(sums[r][c]);
-            }
-        }
-        for word in first..words.min(first + run_length) {
-            for r in 0..R {
-                // SAFETY: the caller vouches for the blocks and the columns.
-                unsafe {
-                    let weights = F::weights(isa, blocks[r], group, word);
-                    for c in 0..C {
-                        let x = x[c].values.as_ptr().add(at + 4 * word);
-                        runs[r][c] = isa.dot4_of::<F>(runs[r][c], weights, x);
-                    }
-                }
-            }
-        }
-        for r in 0..R {
-            for c in 0..C {
-                sums[r][c] = isa.end(sums[r][c], runs[r][c]);
-            }
-        }
-    }
     for r in 0..R {
-        // SAFETY: the caller vouches for the blocks.
-        let scale = unsafe { F::scale(isa, blocks[r], group) };
+        let (scale, minimum) = scales(r);
         for c in 0..C {
             let scale = isa.mul(scale, isa.splat(x[c].scales[at / BLOCK]));
             acc[r][c] = isa.fma(scale, isa.to_f32(sums[r][c]), acc[r][c]);
         }
         if F::AFFINE {
-            // SAFETY: the caller vouches for the blocks.
-            let minimum = unsafe { F::minimum(isa, blocks[r], group) };
             for c in 0..C {
                 acc[r][c] = isa.fma(minimum, isa.splat(x[c].scaled_sums[at / BLOCK]), acc[r][c]);
             }
@@ -233,22 +294,7 @@ unsafe fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
 
 /// The sum of a column's integers under the group of weights that starts at `at`.
 #[inline(always)]
-fn group_sum<F: Format>(x: &Column<'_>, at: usize) -> i32 {
+pub(super) fn group_sum<F: Format>(x: &Column<'_>, at: usize) -> i32 {
     let first = at / HALF;
     if F::GROUP == HALF { x.sums[first] } else { x.sums[first] + x.sums[first + 1] }
 }
-
-/// The byte product with the signedness of a format.
-trait Dot4: Simd {
-    /// As [`Simd::dot4`].
-    ///
-    /// # Safety
-    /// `x` is readable for 4 bytes.
-    #[inline(always)]
-    unsafe fn dot4_of<F: Format>(self, run: Self::Partial, weights: Self::Bytes, x: *const i8) -> Self::Partial {
-        // SAFETY: passed on from the caller.
-        unsafe { if F::SIGNED { self.dot4::<true>(run, weights, x) } else { self.dot4::<false>(run, weights, x) } }
-    }
-}
-
-impl<S: Simd> Dot4 for S {}

@@ -210,7 +210,7 @@ impl Plugin {
         let (gate, up) = (decoder.gate.matrix(&self.storage), decoder.up.matrix(&self.storage));
         let mut quantized = Quantized::default();
         let n = inputs.len() / h.len();
-        quantized.reserve(n * h.len().max(gate.rows()))?;
+        quantized.reserve(n, h.len().max(gate.rows()))?;
         let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
         let mut products = [Product { matrix: gate, out: &mut gates }, Product { matrix: up, out: &mut ups }];
         matmul(exec, inputs, h.len(), &mut quantized, &mut products);
@@ -240,7 +240,7 @@ fn packed(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Res
 fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>> {
     let mut out = memory::filled(0.0, x.len() / matrix.cols() * matrix.rows())?;
     let mut quantized = Quantized::default();
-    quantized.reserve(x.len())?;
+    quantized.reserve(x.len() / matrix.cols(), matrix.cols())?;
     matmul(exec, x, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
     Ok(out)
 }

@@ -82,7 +82,7 @@ impl Machine {
         let config = model.config();
         let n = hidden.len() / config.hidden;
         self.work(n, |exec, quantized, _| {
-            quantized.reserve(hidden.len())?;
+            quantized.reserve(n, config.hidden)?;
             memory::reserve(out, n * config.vocab)?;
             head(exec, model, hidden, quantized, out);
             Ok(())

@@ -8,14 +8,14 @@ use std::arch::aarch64::{
     vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
     vget_high_s8, vget_low_s8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8, vmulq_f32,
     vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32,
-    vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u32_u8,
+    vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u32_u8,
     vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32,
-    vsubq_f32,
+    vst1q_u8, vsubq_f32, vsubq_u8,
 };
 use std::arch::asm;
 
 use super::isa::{Neon, NeonDot};
-use super::simd::{Kernel, Simd};
+use super::simd::Simd;
 
 const LANES: usize = 4;
 
@@ -51,18 +51,15 @@ macro_rules! neon {
     ($token:ty, $dot:ident) => {
         impl Simd for $token {
             const LANES: usize = LANES;
-            const TILE: usize = 8;
+            const ROWS: usize = 8;
+            const COLUMNS: usize = 4;
             const SIGNED_ZERO: i32 = 0;
+            const CENTRED: bool = true;
 
             type F32 = float32x4_t;
             type I32 = int32x4_t;
             type Partial = Self::I32;
             type Bytes = uint8x16_t;
-
-            #[inline(always)]
-            fn enter<K: Kernel>(self, kernel: K) -> K::Output {
-                self.enter(kernel)
-            }
 
             #[inline(always)]
             fn splat(self, x: f32) -> float32x4_t {
@@ -196,27 +193,39 @@ macro_rules! neon {
                 usize::MAX
             }
             #[inline(always)]
-            fn begin(self, sums: Self::I32) -> Self::I32 {
-                sums
+            fn begin(self, start: i32) -> Self::I32 {
+                self.splat_i32(start)
             }
             #[inline(always)]
-            fn end(self, _sums: Self::I32, run: Self::I32) -> Self::I32 {
+            fn end(self, _start: i32, run: Self::I32) -> Self::I32 {
                 run
             }
             #[inline(always)]
-            unsafe fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: uint8x16_t, x: *const i8) -> int32x4_t {
-                // SAFETY: see the head of the file; the caller vouches for the range. Unsigned weights are at most 127,
-                // so they are the same number as signed bytes.
-                unsafe {
-                    let x = vreinterpretq_s8_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned()));
-                    $dot(acc, vreinterpretq_s8_u8(weights), x)
-                }
+            fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: uint8x16_t, x: uint8x16_t) -> int32x4_t {
+                // SAFETY: see the head of the file. Unsigned weights are at most 127, so they are the same number as signed
+                // bytes.
+                unsafe { $dot(acc, vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(x)) }
             }
 
             #[inline(always)]
             unsafe fn bytes(self, from: *const u8) -> uint8x16_t {
                 // SAFETY: see the head of the file; the caller vouches for the range.
                 unsafe { vld1q_u8(from) }
+            }
+            #[inline(always)]
+            unsafe fn splat_bytes(self, from: *const i8) -> uint8x16_t {
+                // SAFETY: see the head of the file; the caller vouches for the range.
+                unsafe { vreinterpretq_u8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())) }
+            }
+            #[inline(always)]
+            unsafe fn store_bytes(self, x: uint8x16_t, to: *mut u8) {
+                // SAFETY: see the head of the file; the caller vouches for the range.
+                unsafe { vst1q_u8(to, x) }
+            }
+            #[inline(always)]
+            fn centre(self, x: uint8x16_t, zero: u8) -> uint8x16_t {
+                // SAFETY: see the head of the file.
+                unsafe { vsubq_u8(x, vdupq_n_u8(zero)) }
             }
             #[inline(always)]
             fn shift_right(self, x: uint8x16_t, shift: u32, mask: u8) -> uint8x16_t {

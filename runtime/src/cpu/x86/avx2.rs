@@ -11,11 +11,12 @@ use std::arch::x86_64::{
     _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
     _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8,
     _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_slli_epi32,
-    _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_sub_ps,
 };
 
 use crate::cpu::isa::Avx2;
-use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::simd::Simd;
 
 const LANES: usize = 8;
 
@@ -35,19 +36,17 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
 
 impl Simd for Avx2 {
     const LANES: usize = LANES;
-    const TILE: usize = 4;
+    const ROWS: usize = 4;
+    const COLUMNS: usize = 3;
     const SIGNED_ZERO: i32 = 0;
+    const CENTRED: bool = false;
 
     type F32 = __m256;
     type I32 = __m256i;
     /// Sixteen 16-bit integers, two for each lane.
     type Partial = __m256i;
     type Bytes = __m256i;
-
-    #[inline(always)]
-    fn enter<K: Kernel>(self, kernel: K) -> K::Output {
-        self.enter(kernel)
-    }
+    type Registers = ();
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -185,28 +184,41 @@ impl Simd for Avx2 {
         (i32::from(i16::MAX) / (2 * 127 * most)) as usize
     }
     #[inline(always)]
-    fn begin(self, _sums: __m256i) -> __m256i {
+    fn begin(self, _start: i32) -> __m256i {
         // SAFETY: see the head of the file.
         unsafe { _mm256_setzero_si256() }
     }
     #[inline(always)]
-    unsafe fn dot4<const SIGNED: bool>(self, run: __m256i, weights: __m256i, x: *const i8) -> __m256i {
-        // SAFETY: see the head of the file; the caller vouches for the range.
-        unsafe {
-            let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
-            _mm256_add_epi16(run, pairs::<SIGNED>(weights, x))
-        }
+    fn dot4<const SIGNED: bool>(self, run: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm256_add_epi16(run, pairs::<SIGNED>(weights, x)) }
     }
     #[inline(always)]
-    fn end(self, sums: __m256i, run: __m256i) -> __m256i {
+    fn end(self, start: i32, run: __m256i) -> __m256i {
         // SAFETY: see the head of the file.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
+        unsafe { _mm256_add_epi32(_mm256_set1_epi32(start), _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]
     unsafe fn bytes(self, from: *const u8) -> __m256i {
         // SAFETY: see the head of the file; the caller vouches for the range.
         unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    fn registers(self) {}
+    #[inline(always)]
+    unsafe fn splat_bytes(self, from: *const i8) -> __m256i {
+        // SAFETY: see the head of the file; the caller vouches for the range.
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, x: __m256i, to: *mut u8) {
+        // SAFETY: see the head of the file; the caller vouches for the range.
+        unsafe { _mm256_storeu_si256(to.cast(), x) }
+    }
+    #[inline(always)]
+    fn centre(self, x: __m256i, _zero: u8) -> __m256i {
+        x
     }
     #[inline(always)]
     fn shift_right(self, x: __m256i, shift: u32, mask: u8) -> __m256i {

@@ -1,0 +1,139 @@
+//! A part of a panel with its weights as bytes and its scales as floats, in which all formats look alike: what the products
+//! of many columns read, so that a format is unpacked once for all of them.
+
+use crate::cpu::Simd;
+use crate::cpu::simd::MAX_LANES;
+
+use super::activations::{Column, HALF};
+use super::format::{Block, Format, PANEL_ROWS};
+use super::quantized::{add_group, group_sum};
+
+/// Elements of a row that are expanded at once: few enough to stay in the first cache, and whole blocks.
+pub(super) const CHUNK: usize = 1024;
+
+/// Numbers of a field, for each row of a panel.
+type Lines<T, const N: usize> = [[T; PANEL_ROWS]; N];
+
+/// Up to [`CHUNK`] columns of a panel.
+#[repr(C, align(64))]
+pub(super) struct Expanded {
+    /// Four weights of each row, pair by pair in the order of [`Simd::pair`].
+    words: Lines<[u8; 4], { CHUNK / 4 }>,
+    /// The scale of each group.
+    scales: Lines<f32, { CHUNK / HALF }>,
+    /// The minimum of each group, of affine formats.
+    minimums: Lines<f32, { CHUNK / HALF }>,
+}
+
+impl Expanded {
+    pub(super) fn new() -> Self {
+        let (words, floats) = ([[[0; 4]; PANEL_ROWS]; CHUNK / 4], [[0.0; PANEL_ROWS]; CHUNK / HALF]);
+        Self { words, scales: floats, minimums: floats }
+    }
+
+    /// What is subtracted from the bytes that stand for the weights of format `F`.
+    const fn zero<S: Simd, F: Format>() -> i32 {
+        match (S::CENTRED, F::SIGNED) {
+            (true, _) => 0,
+            (false, true) => S::SIGNED_ZERO,
+            (false, false) => F::ZERO,
+        }
+    }
+
+    /// Expands `elements` columns of the panel whose blocks start with `block` (of its first vector); gives the block that
+    /// follows them.
+    ///
+    /// # Safety
+    /// The blocks of these columns are whole and in bounds, and no more than [`CHUNK`] elements.
+    #[inline(always)]
+    pub(super) unsafe fn fill<S: Simd, F: Format>(&mut self, isa: S, mut block: Block, elements: usize) -> Block {
+        assert!(elements <= CHUNK);
+        for unit in 0..elements / F::ELEMENTS {
+            for group in 0..F::ELEMENTS / F::GROUP {
+                let at = unit * (F::ELEMENTS / F::GROUP) + group;
+                for lane in (0..PANEL_ROWS).step_by(S::LANES) {
+                    // SAFETY: passed on from the caller; a group of the part has its place.
+                    unsafe { self.group::<S, F>(isa, block.lane(lane), group, at, lane) };
+                }
+            }
+            block = block.next::<F>();
+        }
+        block
+    }
+
+    /// Expands group `group` of a block of the rows from `lane` on to group `at` of the part.
+    ///
+    /// # Safety
+    /// The block is whole and in bounds.
+    #[inline(always)]
+    unsafe fn group<S: Simd, F: Format>(&mut self, isa: S, block: Block, group: usize, at: usize, lane: usize) {
+        for word in (0..F::GROUP / 4).step_by(2) {
+            // SAFETY: the caller vouches for the block.
+            let pair =
+                unsafe { [expand::<S, F>(isa, block, group, word), expand::<S, F>(isa, block, group, word + 1)] };
+            let pair = isa.pair(pair);
+            for (i, bytes) in pair.into_iter().enumerate() {
+                let to = &mut self.words[at * (F::GROUP / 4) + word + i][lane..lane + S::LANES];
+                // SAFETY: four bytes for each of `LANES` rows.
+                unsafe { isa.store_bytes(bytes, to.as_mut_ptr().cast()) };
+            }
+        }
+        // SAFETY: the caller vouches for the block.
+        unsafe {
+            isa.store(F::scale(isa, block, group), &mut self.scales[at][lane..]);
+            if F::AFFINE {
+                isa.store(F::minimum(isa, block, group), &mut self.minimums[at][lane..]);
+            }
+        }
+    }
+
+    /// Adds the products of one group of `R` vectors of rows from `vector` on with `C` columns to `acc`.
+    ///
+    /// # Safety
+    /// The part was expanded for this instruction set, has the group, and starts at element `start` of the columns, which have
+    /// its elements.
+    #[inline(always)]
+    pub(super) unsafe fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
+        &self,
+        isa: S,
+        acc: &mut [[S::F32; C]; R],
+        vector: usize,
+        group: usize,
+        x: &[Column<'_>; C],
+        start: usize,
+    ) {
+        let (words, at) = (F::GROUP / 4, start + group * F::GROUP);
+        let lane = |r: usize| (vector + r) * S::LANES;
+        let weights = std::array::from_fn(|r| self.words[group * words][lane(r)..].as_ptr().cast());
+        let zero = Self::zero::<S, F>();
+        let start = std::array::from_fn(|c| if zero == 0 { 0 } else { -zero * group_sum::<F>(&x[c], at) });
+        // SAFETY: the caller vouches for the part and for the columns.
+        let sums = unsafe {
+            let x = std::array::from_fn(|c| x[c].values.as_ptr().add(at));
+            if F::SIGNED {
+                isa.products::<true, R, C>(words, F::MOST, weights, x, start)
+            } else {
+                isa.products::<false, R, C>(words, F::MOST, weights, x, start)
+            }
+        };
+        let floats = |r: usize| (isa.load(&self.scales[group][lane(r)..]), isa.load(&self.minimums[group][lane(r)..]));
+        add_group::<S, F, R, C>(isa, acc, sums, floats, x, at);
+    }
+}
+
+/// Word `word` of a group in the form that [`Simd::products`] takes.
+///
+/// # Safety
+/// The block is whole and in bounds, and has that word.
+#[inline(always)]
+unsafe fn expand<S: Simd, F: Format>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
+    // SAFETY: passed on from the caller.
+    let weights = unsafe { F::weights(isa, block, group, word) };
+    match (S::CENTRED, F::SIGNED) {
+        (true, true) | (false, false) => weights,
+        (true, false) => isa.centre(weights, F::ZERO as u8),
+        (false, true) => isa.signed(weights),
+    }
+}
+
+const _: () = assert!(PANEL_ROWS == MAX_LANES, "the words of a vector are as far apart as `Simd::products` has them");
