@@ -72,6 +72,14 @@ token!(
     ["neon", "dotprod"]
 );
 
+#[cfg(target_arch = "aarch64")]
+token!(
+    /// NEON with products of byte matrices (Cortex-A510/A710, Apple A15 and later).
+    NeonI8mm,
+    std::arch::is_aarch64_feature_detected,
+    ["neon", "dotprod", "i8mm"]
+);
+
 /// Portable code: the reference of every other instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar;

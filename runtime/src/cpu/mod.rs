@@ -63,6 +63,7 @@ isas! {
     #[cfg(target_arch = "x86_64")] Amx(Amx) = "amx-int8", Amx::new();
     #[cfg(target_arch = "x86_64")] Avx512Vnni(Avx512Vnni) = "avx512-vnni", Avx512Vnni::new();
     #[cfg(target_arch = "x86_64")] Avx2(Avx2) = "avx2", Avx2::new();
+    #[cfg(target_arch = "aarch64")] NeonI8mm(NeonI8mm) = "neon-i8mm", NeonI8mm::new();
     #[cfg(target_arch = "aarch64")] NeonDot(NeonDot) = "neon-dotprod", NeonDot::new();
     #[cfg(target_arch = "aarch64")] Neon(Neon) = "neon", Neon::new();
     Scalar(Scalar) = "scalar", Some(Scalar);

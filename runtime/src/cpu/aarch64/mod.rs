@@ -1,21 +1,22 @@
-//! 64-bit Arm: NEON, and NEON with the byte dot product. Both share every primitive but the two products.
+//! 64-bit Arm: NEON, with the byte dot product, and with products of byte matrices. They share every primitive but the
+//! products.
 //!
 //! SAFETY of every block below: the tokens exist only on a processor that has these instructions; what reads or writes
 //! memory has a length check above it or takes over its caller's contract.
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s16,
-    vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
-    vget_high_s8, vget_low_s8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8, vmulq_f32,
-    vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32,
-    vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u32_u8,
-    vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32,
-    vst1q_u8, vsubq_f32, vsubq_u8,
+    vcombine_u8, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
+    vget_high_s8, vget_low_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8,
+    vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u8_u32,
+    vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32,
+    vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32, vzip2q_u32,
 };
 use std::arch::asm;
 
-use super::isa::{Neon, NeonDot};
-use super::simd::Simd;
+use super::isa::{Neon, NeonDot, NeonI8mm};
+use super::simd::{MAX_LANES, Simd};
 
 const LANES: usize = 4;
 
@@ -46,9 +47,25 @@ unsafe fn dot_instruction(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) 
     acc
 }
 
-/// The primitives of a NEON token, whose product of bytes is `$dot`.
+/// `acc` plus the products of two rows of eight bytes with two columns: row by row. Inline assembly, as above.
+#[inline(always)]
+unsafe fn multiply_matrices(mut acc: int32x4_t, weights: uint8x16_t, x: uint8x16_t) -> int32x4_t {
+    // SAFETY: see the head of the file; the instruction touches nothing but its operands.
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {acc:v}.4s, {weights:v}.16b, {x:v}.16b",
+            acc = inout(vreg) acc, weights = in(vreg) weights, x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags)
+        );
+    }
+    acc
+}
+
+/// The primitives of a NEON token, whose product of bytes is `$dot`, and `$products`: what its products of many columns
+/// differ in.
 macro_rules! neon {
-    ($token:ty, $dot:ident) => {
+    ($token:ty, $dot:ident, { $($products:tt)* }) => {
         impl Simd for $token {
             const LANES: usize = LANES;
             const ROWS: usize = 8;
@@ -60,6 +77,9 @@ macro_rules! neon {
             type I32 = int32x4_t;
             type Partial = Self::I32;
             type Bytes = uint8x16_t;
+            type Registers = ();
+
+            $($products)*
 
             #[inline(always)]
             fn splat(self, x: f32) -> float32x4_t {
@@ -213,6 +233,8 @@ macro_rules! neon {
                 unsafe { vld1q_u8(from) }
             }
             #[inline(always)]
+            fn registers(self) {}
+            #[inline(always)]
             unsafe fn splat_bytes(self, from: *const i8) -> uint8x16_t {
                 // SAFETY: see the head of the file; the caller vouches for the range.
                 unsafe { vreinterpretq_u8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())) }
@@ -262,5 +284,54 @@ macro_rules! neon {
     };
 }
 
-neon!(Neon, dot_widening);
-neon!(NeonDot, dot_instruction);
+neon!(Neon, dot_widening, {});
+neon!(NeonDot, dot_instruction, {});
+neon!(NeonI8mm, dot_instruction, {
+    /// Eight bytes of two rows, and of the next two.
+    #[inline(always)]
+    fn pair(self, [first, second]: [uint8x16_t; 2]) -> [uint8x16_t; 2] {
+        // SAFETY: see the head of the file.
+        unsafe {
+            let [first, second] = [vreinterpretq_u32_u8(first), vreinterpretq_u32_u8(second)];
+            [vreinterpretq_u8_u32(vzip1q_u32(first, second)), vreinterpretq_u8_u32(vzip2q_u32(first, second))]
+        }
+    }
+    /// Two columns at once; of an odd number, the last one twice.
+    #[inline(always)]
+    unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        words: usize,
+        _most: i32,
+        weights: [*const u8; R],
+        x: [*const i8; C],
+        _start: [i32; C],
+    ) -> [[int32x4_t; C]; R] {
+        let mut sums = [[self.splat_i32(0); C]; R];
+        // Rows 0 and 1, rows 2 and 3 of each vector by each pair of columns, the first of which is even.
+        let mut squares = [[[self.splat_i32(0); 2]; C]; R];
+        for word in (0..words).step_by(2) {
+            // SAFETY: see the head of the file; the caller vouches for the words and the columns.
+            unsafe {
+                let rows: [[_; 2]; R] =
+                    std::array::from_fn(|r| [0, 1].map(|i| vld1q_u8(weights[r].add(4 * MAX_LANES * (word + i)))));
+                for c in (0..C).step_by(2) {
+                    let column = |c: usize| vld1_u8(x[c.min(C - 1)].add(4 * word).cast());
+                    let columns = vcombine_u8(column(c), column(c + 1));
+                    for r in 0..R {
+                        for half in 0..2 {
+                            squares[r][c][half] = multiply_matrices(squares[r][c][half], rows[r][half], columns);
+                        }
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..C {
+                let [low, high] = squares[r][c / 2 * 2];
+                // SAFETY: see the head of the file.
+                sums[r][c] = unsafe { if c % 2 == 0 { vuzp1q_s32(low, high) } else { vuzp2q_s32(low, high) } };
+            }
+        }
+        sums
+    }
+});
