@@ -76,8 +76,11 @@ fn session(model: &Arc<Model>, isa: Option<Isa>) -> Session {
     Session::new(Arc::clone(model), plugin, &options).unwrap()
 }
 
-/// What ten steps of each mode show, as bits.
-fn steps(session: &mut Session) -> Vec<(u32, Option<usize>, u32)> {
+/// A step: its token, its latent, and the bits of its log-probability.
+type Shown = (u32, Option<usize>, u32);
+
+/// Ten steps, their latents drawn.
+fn steps(session: &mut Session) -> Vec<Shown> {
     let mut sampler = Sampler::new(SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }).unwrap();
     let mut selector = Selector::new(LatentMode::Sample { temperature: 1.0 }, Hold::Token, OPTIONS, 7).unwrap();
     let mut step = || session.step(Some(&mut selector), &mut sampler).unwrap();
@@ -85,7 +88,7 @@ fn steps(session: &mut Session) -> Vec<(u32, Option<usize>, u32)> {
 }
 
 /// The hidden states of the prompt, the latents that the encoder gives it, the option set after it, and ten steps.
-fn everything(model: &Arc<Model>, isa: Isa) -> (Vec<u32>, String, Vec<(u32, Option<usize>, u32)>) {
+fn everything(model: &Arc<Model>, isa: Isa) -> (Vec<u32>, String, Vec<Shown>) {
     let mut hidden = Vec::new();
     session(model, Some(isa)).hidden_states(&PROMPT, &mut hidden).unwrap();
     let latents = session(model, Some(isa)).encode_latents(&PROMPT).unwrap();

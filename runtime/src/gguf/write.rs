@@ -39,10 +39,13 @@ struct Tensor<'a> {
     data: Data<'a>,
 }
 
+/// What writes the bytes of a tensor.
+type Emit<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
+
 /// The bytes of a tensor, there already or made when they are written.
 enum Data<'a> {
     Bytes(Cow<'a, [u8]>),
-    Stream(Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a>),
+    Stream(Box<Emit<'a>>),
 }
 
 impl<'a> Writer<'a> {
@@ -127,6 +130,9 @@ impl<'a> Writer<'a> {
     }
 
     /// The file as bytes, for tests and small files.
+    ///
+    /// # Panics
+    /// If what writes a streamed tensor fails, or writes another number of bytes than the tensor has.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.emit(&mut bytes).expect("memory takes all that is written");
