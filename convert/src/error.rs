@@ -39,6 +39,12 @@ pub enum ConvertError {
     NotAPlugin { path: PathBuf },
     /// A backbone holds a plugin already.
     AlreadyMerged { path: PathBuf },
+    /// A file is packed, where a plain one is needed.
+    Packed { path: PathBuf },
+    /// A file is not packed, where a packed one is needed.
+    NotPacked { path: PathBuf },
+    /// A file has no quantized matrix.
+    NothingToPack { path: PathBuf },
     /// The output would replace an input.
     OverwritesInput { path: PathBuf },
 }
@@ -76,6 +82,11 @@ impl fmt::Display for ConvertError {
             ),
             Self::AlreadyMerged { path } => {
                 write!(f, "{}: holds a plugin already: merge into the plain backbone", path.display())
+            }
+            Self::Packed { path } => write!(f, "{}: is packed: use `ollm-convert unpack` first", path.display()),
+            Self::NotPacked { path } => write!(f, "{}: is not packed: there is nothing to unpack", path.display()),
+            Self::NothingToPack { path } => {
+                write!(f, "{}: has no quantized matrix: there is nothing to pack", path.display())
             }
             Self::OverwritesInput { path } => {
                 write!(f, "the output would replace the input {}: choose another name", path.display())

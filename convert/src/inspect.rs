@@ -126,7 +126,7 @@ fn backbone_json(backbone: &Backbone) -> Json {
 }
 
 fn row_json(row: &Row) -> Json {
-    json!({ "name": row.name, "shape": row.shape, "type": row.dtype.name(), "bytes": row.bytes })
+    json!({ "name": row.name, "shape": row.shape, "type": row.dtype.name(), "layout": row.layout.name(), "bytes": row.bytes })
 }
 
 fn total_json(total: &Total) -> (String, Json) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
 //! | [`merge`] | a backbone and its plugin become one file |
+//! | [`pack`] | quantized matrices become panels, which the runtime reads in place; and rows again |
 //! | [`inspect`] | what a file holds, as text or JSON |
 //! | [`synth`] | random weights in a real shape, for timing |
 //!
@@ -14,13 +15,14 @@ mod description;
 mod error;
 pub mod inspect;
 pub mod merge;
+pub mod pack;
 pub mod plugin;
 pub mod synth;
 pub mod table;
 
 use std::path::Path;
 
-use ollm_runtime::gguf::Gguf;
+use ollm_runtime::gguf::{Gguf, LAYOUT_KEY};
 use ollm_runtime::storage::Storage;
 
 pub use error::ConvertError;
@@ -38,6 +40,16 @@ impl Opened {
         let bytes = Storage::open(path)?;
         let gguf = Gguf::parse(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
         Ok(Self { bytes, gguf })
+    }
+
+    /// Opens a file that must not be a packed one.
+    fn open_plain(path: &Path) -> Result<Self> {
+        let file = Self::open(path)?;
+        if file.is_packed() { Err(ConvertError::Packed { path: path.to_owned() }) } else { Ok(file) }
+    }
+
+    fn is_packed(&self) -> bool {
+        self.gguf.metadata().get(LAYOUT_KEY).is_some()
     }
 }
 

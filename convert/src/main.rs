@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use ollm_convert::synth::{self, SHAPES};
-use ollm_convert::{ConvertError, inspect, merge, plugin};
+use ollm_convert::{ConvertError, inspect, merge, pack, plugin};
 use ollm_runtime::gguf::TensorType;
 
-/// Makes, inspects and merges OLLM plugin files (GGUF); makes files to time with.
+/// Makes, inspects, merges and packs OLLM plugin files (GGUF); makes files to time with.
 ///
 /// Every input is checked before anything is written, and an output appears whole or not at all. The exit status is 0, 1 if
 /// something is wrong with a file, or 2 if something is wrong with the command line.
@@ -51,6 +51,24 @@ enum Command {
         backbone: PathBuf,
         /// The plugin file
         plugin: PathBuf,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE.gguf")]
+        output: PathBuf,
+    },
+    /// Pack a file's quantized matrices for the kernels, so that it is read in place
+    ///
+    /// A packed file starts at once and needs no second copy of its weights in memory; only this runtime reads it.
+    Pack {
+        /// A backbone, a plugin, or both in one
+        file: PathBuf,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE.gguf")]
+        output: PathBuf,
+    },
+    /// Turn a packed file back into the plain one
+    Unpack {
+        /// The packed file
+        file: PathBuf,
         /// The file to write
         #[arg(short, long, value_name = "FILE.gguf")]
         output: PathBuf,
@@ -116,6 +134,14 @@ fn run(command: Command) -> Result<String, ConvertError> {
         Command::Inspect { file, json: false } => inspect::inspect(&file)?.to_string(),
         Command::Merge { backbone, plugin, output } => {
             let summary = merge::merge(&backbone, &plugin, &output)?;
+            format!("{summary}wrote {}\n", output.display())
+        }
+        Command::Pack { file, output } => {
+            let summary = pack::pack(&file, &output)?;
+            format!("{summary}wrote {}\n", output.display())
+        }
+        Command::Unpack { file, output } => {
+            let summary = pack::unpack(&file, &output)?;
             format!("{summary}wrote {}\n", output.display())
         }
         Command::Synth { shape, dtype, output } => {

@@ -20,11 +20,11 @@ pub struct Summary {
     pub plugin: (usize, usize),
 }
 
-/// Writes every key and tensor of the backbone as it is, then those of the plugin.
+/// Writes every key and tensor of the backbone as it is, then those of the plugin. Packed files are to be unpacked first.
 pub fn merge(backbone: &Path, plugin: &Path, output: &Path) -> Result<Summary> {
     check_output(output, &[backbone, plugin])?;
-    let base = Opened::open(backbone)?;
-    let addition = Opened::open(plugin)?;
+    let base = Opened::open_plain(backbone)?;
+    let addition = Opened::open_plain(plugin)?;
     if base.gguf.metadata().iter().any(|(key, _)| is_plugins(key)) {
         return Err(ConvertError::AlreadyMerged { path: backbone.to_owned() });
     }

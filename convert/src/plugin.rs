@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-use ollm_runtime::gguf::{TensorType, Writer};
+use ollm_runtime::gguf::{Layout, TensorType, Writer};
 use ollm_runtime::options::PluginError;
 use ollm_runtime::options::schema::{self, Spec};
 use ollm_runtime::quant;
@@ -123,7 +123,7 @@ impl Summary {
 impl Encoded {
     fn row(&self) -> Row {
         let Self { name, shape, dtype, data } = self;
-        Row { name: (*name).to_owned(), shape: shape.clone(), dtype: *dtype, bytes: data.len() }
+        Row { name: (*name).to_owned(), shape: shape.clone(), dtype: *dtype, layout: Layout::Rows, bytes: data.len() }
     }
 }
 

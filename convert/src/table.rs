@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use ollm_runtime::gguf::{TensorInfo, TensorType};
+use ollm_runtime::gguf::{Layout, TensorInfo, TensorType};
 
 /// A tensor of a file.
 #[derive(Debug, Clone)]
@@ -13,13 +13,16 @@ pub struct Row {
     pub shape: Vec<usize>,
     /// How the elements are stored.
     pub dtype: TensorType,
+    /// How the rows lie.
+    pub layout: Layout,
     /// The size.
     pub bytes: usize,
 }
 
 impl From<&TensorInfo> for Row {
     fn from(tensor: &TensorInfo) -> Self {
-        Self { name: tensor.name.clone(), shape: tensor.shape(), dtype: tensor.dtype, bytes: tensor.size }
+        let &TensorInfo { ref name, dtype, layout, size, .. } = tensor;
+        Self { name: name.clone(), shape: tensor.shape(), dtype, layout, bytes: size }
     }
 }
 
@@ -48,9 +51,10 @@ pub(crate) fn tensors(out: &mut impl Write, rows: &[Row]) -> fmt::Result {
     // Names come from files: `escape_debug` keeps them from moving the cursor.
     let name = |row: &Row| row.name.escape_debug().to_string();
     let width = rows.iter().map(|row| name(row).chars().count()).max().unwrap_or(0).max(6);
-    writeln!(out, "{:width$}  {:>16}  {:6}  {:>14}", "tensor", "shape", "type", "bytes")?;
+    writeln!(out, "{:width$}  {:>16}  {:6}  {:8}  {:>14}", "tensor", "shape", "type", "layout", "bytes")?;
     for row in rows {
-        writeln!(out, "{:width$}  {:>16}  {:6}  {:>14}", name(row), shape(&row.shape), row.dtype, grouped(row.bytes))?;
+        let (shape, bytes) = (shape(&row.shape), grouped(row.bytes));
+        writeln!(out, "{:width$}  {shape:>16}  {:6}  {:8}  {bytes:>14}", name(row), row.dtype, row.layout)?;
     }
     Ok(())
 }

@@ -3,17 +3,41 @@
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::quant;
 
-/// A GGUF file of one layer, wide enough that everything which grows with a model, a batch or a text is large.
+/// The sizes of a backbone of one layer.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the names are those of the keys")]
+pub struct Shape {
+    pub vocab: u32,
+    pub context: u32,
+    pub hidden: u32,
+    pub ffn: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub tied: bool,
+}
+
+/// A GGUF file wide enough that everything which grows with a model, a batch or a text is large.
 ///
 /// # Panics
 /// If a matrix does not fit its type.
 pub fn wide(vocab: u32, context: u32, dtype: TensorType) -> Vec<u8> {
-    let (hidden, ffn) = (64, 128);
+    let shape = Shape { vocab, context, hidden: 64, ffn: 128, heads: 2, kv_heads: 2, tied: true };
+    backbone(&shape, dtype)
+}
+
+/// A GGUF file of that shape, its matrices of type `dtype`.
+///
+/// # Panics
+/// If a matrix does not fit its type.
+pub fn backbone(shape: &Shape, dtype: TensorType) -> Vec<u8> {
+    let &Shape { vocab, context, hidden, ffn, heads, kv_heads, tied } = shape;
+    let keys = hidden / heads * kv_heads;
     let mut writer = Writer::new();
     writer.set("general.architecture", "llama").unwrap();
     let sizes =
         [("embedding_length", hidden), ("feed_forward_length", ffn), ("block_count", 1), ("context_length", context)];
-    for (key, size) in sizes.into_iter().chain([("attention.head_count", 2), ("attention.head_count_kv", 2)]) {
+    for (key, size) in sizes.into_iter().chain([("attention.head_count", heads), ("attention.head_count_kv", kv_heads)])
+    {
         writer.set(&format!("llama.{key}"), size).unwrap();
     }
     writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5_f32).unwrap();
@@ -26,11 +50,14 @@ pub fn wide(vocab: u32, context: u32, dtype: TensorType) -> Vec<u8> {
     };
     tensor("token_embd.weight", vocab, hidden);
     tensor("output_norm.weight", 1, hidden);
+    if !tied {
+        tensor("output.weight", vocab, hidden);
+    }
     for (name, rows, cols) in [
         ("attn_norm", 1, hidden),
         ("attn_q", hidden, hidden),
-        ("attn_k", hidden, hidden),
-        ("attn_v", hidden, hidden),
+        ("attn_k", keys, hidden),
+        ("attn_v", keys, hidden),
         ("attn_output", hidden, hidden),
         ("ffn_norm", 1, hidden),
         ("ffn_gate", ffn, hidden),

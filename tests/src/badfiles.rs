@@ -2,7 +2,7 @@
 //!
 //! The bytes come from [`Raw`], which writes whatever it is told: the library's own writer refuses to make these.
 
-use ollm_runtime::gguf::GgufError;
+use ollm_runtime::gguf::{GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, PANEL_ID};
 
 /// A file that must be refused, and how.
 pub struct BadFile {
@@ -130,7 +130,7 @@ macro_rules! bad {
 
 /// The corpus.
 pub fn corpus() -> Vec<BadFile> {
-    [headers(), metadata(), alignments(), shapes(), layouts()].into_iter().flatten().collect()
+    [headers(), metadata(), alignments(), shapes(), layouts(), panels()].into_iter().flatten().collect()
 }
 
 fn headers() -> Vec<BadFile> {
@@ -246,5 +246,28 @@ fn layouts() -> Vec<BadFile> {
         bad!("half overlap, listed backwards", two(32, 0), Overlap { .. }),
         bad!("hole before the first", one(&[8], 32), Hole { bytes: 32, .. }),
         bad!("hole between", two(0, 128), Hole { bytes: 64, .. }),
+    ]
+}
+
+fn panels() -> Vec<BadFile> {
+    use GgufError::{
+        MissingKey, PanelAlignment, PastEnd, UnknownLayout, UnknownTensorType, UnsupportedLayout, WrongType,
+    };
+    let named = |layout, version| {
+        Raw::new().pair(LAYOUT_KEY, STRING, &string(layout)).pair(LAYOUT_VERSION_KEY, U32, &word(version))
+    };
+    let file = |raw: Raw, dims: &[u64], dtype| raw.tensor("t", dims, PANEL_ID + dtype, 0).data(544).bytes();
+    let aligned = || named("panels16", 1).pair("general.alignment", U32, &word(64));
+    let no_version = Raw::new().pair(LAYOUT_KEY, STRING, &string("panels16"));
+    vec![
+        bad!("panels in a plain file", file(Raw::new(), &[32, 5], Q8_0), MissingKey { key } if key == LAYOUT_KEY),
+        bad!("panels without a version", file(no_version, &[32, 5], Q8_0), MissingKey { key } if key == LAYOUT_VERSION_KEY),
+        bad!("panels of a later version", named("panels16", 2).bytes(), UnsupportedLayout { version: 2 }),
+        bad!("panels of another kind", named("panels32", 1).bytes(), UnknownLayout { .. }),
+        bad!("a layout that is a number", Raw::new().pair(LAYOUT_KEY, U32, &word(16)).bytes(), WrongType { .. }),
+        bad!("panels aligned to 32", file(named("panels16", 1), &[32, 5], Q8_0), PanelAlignment { alignment: 32 }),
+        bad!("floats in panels", file(aligned(), &[32, 5], F32), UnknownTensorType { id: PANEL_ID, .. }),
+        bad!("one panel too many", file(aligned(), &[32, 17], Q8_0), PastEnd { size: 1088, .. }),
+        bad!("rows that wrap when rounded up", file(aligned(), &[32, u64::MAX / 32], Q8_0), GgufError::TooLarge { .. }),
     ]
 }

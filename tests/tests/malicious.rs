@@ -46,7 +46,7 @@ fn check(gguf: &Gguf, bytes: &[u8]) {
 
 fn check_tensor(tensor: &TensorInfo, bytes: &[u8]) {
     assert_eq!(tensor.bytes(bytes).len(), tensor.size);
-    assert_eq!(tensor.dtype.row_bytes(tensor.cols()).unwrap() * tensor.rows(), tensor.size);
+    assert_eq!(tensor.layout.size(tensor.dtype, tensor.rows(), tensor.cols()).unwrap(), tensor.size);
 }
 
 /// Flips a bit, sets a byte or a word to an extreme value, cuts the end off, removes or inserts a byte.

@@ -2,6 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use ollm_runtime::gguf::{
+    LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT, PANEL_ID, PANEL_ROWS, PLAIN_ALIGNMENT_KEY,
+    TensorType,
+};
+use ollm_runtime::ops::Matrix;
 use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec, TRAINING_PREFIX, keys};
 
 const PAGE: &str = include_str!("../../FORMAT.md");
@@ -15,8 +20,9 @@ fn names_on_page() -> BTreeSet<String> {
 fn names_in_code() -> BTreeSet<String> {
     let kinds = [DecoderKind::SwiGlu { width: 1 }, DecoderKind::LowRank { width: 1, rank: 1 }];
     let tensors = kinds.iter().flat_map(|&decoder| schema::tensors(&spec(decoder)));
+    let packed = [LAYOUT_KEY, LAYOUT_VERSION_KEY, PLAIN_ALIGNMENT_KEY].map(str::to_owned);
     let keys = keys::ALL.iter().map(|key| key.name.to_owned());
-    keys.chain(tensors.map(|(name, _)| name.to_owned())).chain([format!("{TRAINING_PREFIX}*")]).collect()
+    keys.chain(tensors.map(|(name, _)| name.to_owned())).chain([format!("{TRAINING_PREFIX}*")]).chain(packed).collect()
 }
 
 fn spec(decoder: DecoderKind) -> Spec {
@@ -57,4 +63,54 @@ fn evaluate(cell: &str) -> Vec<usize> {
 #[test]
 fn the_page_names_the_version() {
     assert!(PAGE.contains(&format!("| {} | this page |", schema::VERSION)));
+}
+
+#[test]
+fn the_page_has_the_numbers_of_packed_files() {
+    assert!(PAGE.contains(&format!("how matrices in panels lie: `{}`", Layout::Panels.name())));
+    assert!(PAGE.contains(&format!("the version of that layout: {LAYOUT_VERSION} ")));
+    assert!(PAGE.contains(&format!("`general.alignment`, which is {PANEL_ALIGNMENT} at least")));
+    assert!(PAGE.contains(&format!("plus {PANEL_ID} ({PANEL_ID:#x}, `OL`)")));
+}
+
+/// Packs by what the page says, and compares with what the code does.
+#[test]
+fn the_page_says_how_panels_lie() {
+    for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.is_quantized()) {
+        let (rows, cols) = (PANEL_ROWS + 3, 2 * dtype.block_len());
+        let size = Layout::Rows.size(dtype, rows, cols).unwrap();
+        let bytes: Vec<u8> = (0..size).map(|i| (i * 37 % 251) as u8).collect();
+        let mut packed = Vec::new();
+        Matrix::new(dtype, rows, cols, &bytes).unwrap().repack(&mut packed).unwrap();
+        assert_eq!(packed, packed_by_the_page(dtype, bytes), "{dtype}");
+    }
+}
+
+fn packed_by_the_page(dtype: TensorType, mut rows: Vec<u8>) -> Vec<u8> {
+    let line = PAGE.lines().find(|line| line.starts_with(&format!("| {dtype} |"))).unwrap();
+    let cell = |i: usize| line.split('|').nth(i).unwrap().split(',').map(|n| n.trim().parse::<usize>().unwrap());
+    let [words, count] = [3, 4].map(|i| cell(i).next().unwrap());
+    let fields: Vec<(usize, usize)> = cell(2).map(|at| (at, 2)).chain((0..count).map(|i| (words + 4 * i, 4))).collect();
+    let block = dtype.block_bytes();
+    assert_eq!(fields.iter().map(|(_, size)| size).sum::<usize>(), block, "{dtype}");
+    rows.resize(rows.len().next_multiple_of(PANEL_ROWS * 2 * block), 0);
+    if matches!(dtype, TensorType::Q5_0 | TensorType::Q5_1) {
+        rows.chunks_exact_mut(block).for_each(|block| spread(&mut block[words..words + 4]));
+    }
+    let mut out = Vec::new();
+    for panel in rows.chunks_exact(PANEL_ROWS * 2 * block) {
+        for place in [0, block] {
+            for (at, size) in &fields {
+                panel.chunks_exact(2 * block).for_each(|row| out.extend(&row[place + at..][..*size]));
+            }
+        }
+    }
+    out
+}
+
+/// Bit 4 i + b to bit 8 b + i.
+fn spread(field: &mut [u8]) {
+    let bits = u32::from_le_bytes(field.try_into().unwrap());
+    let spread = (0..32).map(|from| (bits >> from & 1) << (8 * (from % 4) + from / 4)).sum::<u32>();
+    field.copy_from_slice(&spread.to_le_bytes());
 }

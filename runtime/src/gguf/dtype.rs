@@ -68,6 +68,11 @@ impl TensorType {
         self as u32
     }
 
+    /// Whether elements share a block, and not floats of their own.
+    pub const fn is_quantized(self) -> bool {
+        self.block_len() > 1
+    }
+
     /// Bytes of a row of `cols` elements; `None` if that is not a whole number of blocks, or too many.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
         if !cols.is_multiple_of(self.block_len()) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{TensorType, VERSION};
+use super::{LAYOUT_VERSION, Layout, PANEL_ALIGNMENT, TensorType, VERSION};
 
 /// Why a file could not be read or written. Offsets count bytes from the start of the file.
 #[derive(Debug)]
@@ -52,6 +52,12 @@ pub enum GgufError {
     TooLarge { tensor: String },
     /// The type number of a tensor is not one that is read.
     UnknownTensorType { tensor: String, id: u32 },
+    /// A packed file names a layout that is not known.
+    UnknownLayout { layout: String },
+    /// A packed file has another version of the layout than the one that is read.
+    UnsupportedLayout { version: u32 },
+    /// The alignment of a packed file is too small for panels.
+    PanelAlignment { alignment: u32 },
     /// The rows of a tensor are not a whole number of blocks.
     RaggedRow { tensor: String, cols: usize, dtype: TensorType },
     /// The offset of a tensor (in the data section) is not aligned.
@@ -117,6 +123,21 @@ impl fmt::Display for GgufError {
                 )?;
                 TensorType::ALL.iter().try_for_each(|dtype| write!(f, " {dtype}"))
             }
+            Self::UnknownLayout { layout } => {
+                write!(
+                    f,
+                    "the weights are packed as {layout:?}, only {:?} is known: pack the plain file again",
+                    Layout::Panels.name()
+                )
+            }
+            Self::UnsupportedLayout { version } => write!(
+                f,
+                "the weights are packed in version {version}, only {LAYOUT_VERSION} is known: pack the plain file again"
+            ),
+            Self::PanelAlignment { alignment } => write!(
+                f,
+                "packed weights in a file of alignment {alignment}, {PANEL_ALIGNMENT} is needed: pack the plain file again"
+            ),
             Self::RaggedRow { tensor, cols, dtype } => {
                 let block = dtype.block_len();
                 write!(f, "tensor {tensor:?}: rows of {cols} are not whole blocks of {block}, as {dtype} needs")

@@ -19,6 +19,7 @@ mod atomic;
 mod codec;
 mod dtype;
 mod error;
+mod layout;
 mod metadata;
 mod parse;
 mod value;
@@ -26,6 +27,9 @@ mod write;
 
 pub use dtype::TensorType;
 pub use error::GgufError;
+pub use layout::{
+    LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT, PANEL_ID, PANEL_ROWS, PLAIN_ALIGNMENT_KEY,
+};
 pub use metadata::Metadata;
 pub use parse::{Gguf, TensorInfo};
 pub use value::{Array, Value, ValueType};

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::codec::{Element, Reader};
+use super::layout::{check_allowed, check_known};
 use super::{
-    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, MAGIC, Metadata, Result, TensorType, VERSION, Value, align_up,
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, Layout, MAGIC, Metadata, Result, TensorType, VERSION, Value, align_up,
 };
 
 /// The fewest bytes of a metadata pair (key of one byte, type, value of one byte) and of a tensor's description.
@@ -29,6 +30,8 @@ pub struct TensorInfo {
     pub dims: Vec<u64>,
     /// How the elements are stored.
     pub dtype: TensorType,
+    /// How the rows lie.
+    pub layout: Layout,
     /// The first byte, from the start of the file.
     pub offset: usize,
     /// Bytes.
@@ -47,8 +50,10 @@ impl Gguf {
         let tensor_count = reader.count("tensors", MIN_TENSOR)?;
         let pair_count = reader.count("metadata pairs", MIN_PAIR)?;
         let metadata = read_metadata(&mut reader, pair_count)?;
+        check_known(&metadata)?;
         let alignment = alignment(&metadata)?;
         let entries: Vec<Entry> = (0..tensor_count).map(|_| Entry::read(&mut reader)).collect::<Result<_>>()?;
+        entries.iter().try_for_each(|entry| check_allowed(entry.layout, &metadata, alignment))?;
         let index = index(&entries)?;
 
         let data = Data { start: align_up(reader.position() as u64, alignment), alignment, file: bytes.len() };
@@ -157,6 +162,7 @@ struct Entry {
     name: String,
     dims: Vec<u64>,
     dtype: TensorType,
+    layout: Layout,
     size: usize,
     offset: u64,
 }
@@ -166,9 +172,10 @@ impl Entry {
         let name = reader.name("tensor name")?;
         let dims = read_dims(&name, reader)?;
         let id = u32::read(reader)?;
-        let dtype = TensorType::from_id(id).ok_or_else(|| GgufError::UnknownTensorType { tensor: name.clone(), id })?;
-        let size = size(&name, &dims, dtype)?;
-        Ok(Self { name, dims, dtype, size, offset: u64::read(reader)? })
+        let unknown = || GgufError::UnknownTensorType { tensor: name.clone(), id };
+        let (dtype, layout) = Layout::from_type_id(id).ok_or_else(unknown)?;
+        let size = size(&name, &dims, dtype, layout)?;
+        Ok(Self { name, dims, dtype, layout, size, offset: u64::read(reader)? })
     }
 }
 
@@ -183,7 +190,7 @@ fn check_rank(tensor: &str, rank: u64) -> Result<()> {
 }
 
 /// The size in bytes of a tensor, after every check of its shape.
-pub(super) fn size(tensor: &str, dims: &[u64], dtype: TensorType) -> Result<usize> {
+pub(super) fn size(tensor: &str, dims: &[u64], dtype: TensorType, layout: Layout) -> Result<usize> {
     let name = || tensor.to_owned();
     check_rank(tensor, dims.len() as u64)?;
     if dims.contains(&0) {
@@ -196,7 +203,7 @@ pub(super) fn size(tensor: &str, dims: &[u64], dtype: TensorType) -> Result<usiz
     if !cols.is_multiple_of(dtype.block_len()) {
         return Err(GgufError::RaggedRow { tensor: name(), cols, dtype });
     }
-    dtype.row_bytes(elements).ok_or_else(too_large)
+    layout.size(dtype, elements / cols, cols).ok_or_else(too_large)
 }
 
 /// The data section: where it starts (`None`: nowhere) and what it is checked against.
@@ -207,12 +214,12 @@ struct Data {
 }
 
 impl Data {
-    fn place(&self, Entry { name, dims, dtype, size, offset }: Entry) -> Result<TensorInfo> {
+    fn place(&self, Entry { name, dims, dtype, layout, size, offset }: Entry) -> Result<TensorInfo> {
         if !offset.is_multiple_of(self.alignment.into()) {
             return Err(GgufError::Misaligned { tensor: name, offset, alignment: self.alignment });
         }
         match self.absolute(offset, size) {
-            Some(offset) => Ok(TensorInfo { name, dims, dtype, offset, size }),
+            Some(offset) => Ok(TensorInfo { name, dims, dtype, layout, offset, size }),
             None => Err(GgufError::PastEnd { tensor: name, offset, size, file: self.file }),
         }
     }
@@ -295,8 +302,8 @@ mod tests {
     #[test]
     fn sizes_that_wrap_are_refused() {
         let wraps: &[u64] = &[1 << 32, 1 << 32, 2];
-        assert!(matches!(size("t", wraps, TensorType::F32), Err(GgufError::TooLarge { .. })));
+        assert!(matches!(size("t", wraps, TensorType::F32, Layout::Rows), Err(GgufError::TooLarge { .. })));
         // Fits as a count, wraps as bytes.
-        assert!(matches!(size("t", &[1 << 62, 3], TensorType::F32), Err(GgufError::TooLarge { .. })));
+        assert!(matches!(size("t", &[1 << 62, 3], TensorType::F32, Layout::Rows), Err(GgufError::TooLarge { .. })));
     }
 }

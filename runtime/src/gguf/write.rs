@@ -2,12 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::codec::{Element, write_str};
+use super::layout::{check_allowed, check_known};
 use super::parse::{alignment, size};
-use super::{ALIGNMENT_KEY, GgufError, MAGIC, Metadata, Result, TensorType, VERSION, Value, align_up, atomic};
+use super::{
+    ALIGNMENT_KEY, GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, Layout, MAGIC, Metadata, Result, TensorType, VERSION,
+    Value, align_up, atomic,
+};
 
 /// The longest tensor name that ggml loads (`GGML_MAX_NAME` less its terminating zero).
 const MAX_NAME: usize = 63;
@@ -29,7 +34,18 @@ struct Tensor<'a> {
     name: String,
     dims: Vec<u64>,
     dtype: TensorType,
-    data: Cow<'a, [u8]>,
+    layout: Layout,
+    size: usize,
+    data: Data<'a>,
+}
+
+/// What writes the bytes of a tensor.
+type Emit<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
+
+/// The bytes of a tensor, there already or made when they are written.
+enum Data<'a> {
+    Bytes(Cow<'a, [u8]>),
+    Stream(Box<Emit<'a>>),
 }
 
 impl<'a> Writer<'a> {
@@ -47,8 +63,10 @@ impl<'a> Writer<'a> {
             return Err(GgufError::EmptyName { what: "metadata key", offset: 0 });
         }
         self.metadata.insert(key.to_owned(), value.into())?;
-        if key == ALIGNMENT_KEY {
-            alignment(&self.metadata)?;
+        match key {
+            ALIGNMENT_KEY => alignment(&self.metadata).map(drop)?,
+            LAYOUT_KEY | LAYOUT_VERSION_KEY => check_known(&self.metadata)?,
+            _ => {}
         }
         Ok(self)
     }
@@ -65,8 +83,36 @@ impl<'a> Writer<'a> {
         dtype: TensorType,
         data: impl Into<Cow<'a, [u8]>>,
     ) -> Result<&mut Self> {
-        let tensor = Tensor { name: name.to_owned(), dims: dims.to_owned(), dtype, data: data.into() };
-        tensor.check()?;
+        let data = data.into();
+        let found = data.len();
+        let tensor = Tensor::new(name, dims, dtype, Layout::Rows, Data::Bytes(data))?;
+        if found != tensor.size {
+            return Err(GgufError::WrongSize { tensor: tensor.name, expected: tensor.size, found });
+        }
+        self.push(tensor)
+    }
+
+    /// Adds a tensor in any layout, whose bytes `emit` writes each time the file is written, so that not all of them are in
+    /// memory at once.
+    ///
+    /// # Errors
+    /// As [`Writer::tensor`]; and if the keys and the alignment that the layout needs were not set before.
+    ///
+    /// # Panics
+    /// When the file is written, if `emit` writes another number of bytes than the shape and the layout need.
+    pub fn streamed(
+        &mut self,
+        name: &str,
+        dims: &[u64],
+        dtype: TensorType,
+        layout: Layout,
+        emit: impl Fn(&mut dyn Write) -> io::Result<()> + 'a,
+    ) -> Result<&mut Self> {
+        check_allowed(layout, &self.metadata, alignment(&self.metadata)?)?;
+        self.push(Tensor::new(name, dims, dtype, layout, Data::Stream(Box::new(emit)))?)
+    }
+
+    fn push(&mut self, tensor: Tensor<'a>) -> Result<&mut Self> {
         if !self.names.insert(tensor.name.clone()) {
             return Err(GgufError::DuplicateTensor { tensor: tensor.name });
         }
@@ -84,20 +130,20 @@ impl<'a> Writer<'a> {
     }
 
     /// The file as bytes, for tests and small files.
+    ///
+    /// # Panics
+    /// If what writes a streamed tensor fails, or writes another number of bytes than the tensor has.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.head();
-        for tensor in &self.tensors {
-            bytes.extend(&*tensor.data);
-            bytes.resize(bytes.len() + self.padding(tensor.data.len()), 0);
-        }
+        let mut bytes = Vec::new();
+        self.emit(&mut bytes).expect("memory takes all that is written");
         bytes
     }
 
     fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(&self.head())?;
         for tensor in &self.tensors {
-            out.write_all(&tensor.data)?;
-            out.write_all(&vec![0; self.padding(tensor.data.len())])?;
+            tensor.emit(out)?;
+            out.write_all(&vec![0; self.padding(tensor.size)])?;
         }
         Ok(())
     }
@@ -124,15 +170,15 @@ impl<'a> Writer<'a> {
 
     fn write_tensors(&self, out: &mut Vec<u8>) {
         let mut offset = 0;
-        for Tensor { name, dims, dtype, data } in &self.tensors {
+        for Tensor { name, dims, dtype, layout, size, .. } in &self.tensors {
             name.write(out);
             (dims.len() as u32).write(out);
             for dim in dims {
                 dim.write(out);
             }
-            dtype.id().write(out);
+            layout.type_id(*dtype).write(out);
             (offset as u64).write(out);
-            offset += data.len() + self.padding(data.len());
+            offset += size + self.padding(*size);
         }
     }
 
@@ -143,19 +189,52 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl Tensor<'_> {
-    fn check(&self) -> Result<()> {
-        if self.name.is_empty() {
+impl<'a> Tensor<'a> {
+    fn new(name: &str, dims: &[u64], dtype: TensorType, layout: Layout, data: Data<'a>) -> Result<Self> {
+        if name.is_empty() {
             return Err(GgufError::EmptyName { what: "tensor name", offset: 0 });
         }
-        if self.name.len() > MAX_NAME {
-            return Err(GgufError::LongName { tensor: self.name.clone(), limit: MAX_NAME });
+        if name.len() > MAX_NAME {
+            return Err(GgufError::LongName { tensor: name.to_owned(), limit: MAX_NAME });
         }
-        let expected = size(&self.name, &self.dims, self.dtype)?;
-        if self.data.len() != expected {
-            return Err(GgufError::WrongSize { tensor: self.name.clone(), expected, found: self.data.len() });
+        let size = size(name, dims, dtype, layout)?;
+        Ok(Self { name: name.to_owned(), dims: dims.to_owned(), dtype, layout, size, data })
+    }
+
+    fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
+        match &self.data {
+            Data::Bytes(bytes) => out.write_all(bytes),
+            Data::Stream(emit) => {
+                let mut counted = Counted { out, bytes: 0 };
+                emit(&mut counted)?;
+                assert_eq!(counted.bytes, self.size, "tensor {} has as many bytes as its shape says", self.name);
+                Ok(())
+            }
         }
-        Ok(())
+    }
+}
+
+/// Writes and counts.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Bytes(_)) { "Bytes" } else { "Stream" })
     }
 }
 

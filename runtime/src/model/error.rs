@@ -76,7 +76,7 @@ impl fmt::Display for ModelError {
             Self::TensorShape { name, found, expected } => {
                 write!(f, "tensor {name} has shape {found:?}, but the metadata ask for {expected:?}")
             }
-            Self::Misaligned(name) => write!(f, "tensor {name} is not aligned: convert the file to alignment 32"),
+            Self::Misaligned(name) => write!(f, "tensor {name} is not aligned: convert the file to alignment 64"),
             Self::NoMemoryForWeights { bytes } => {
                 write!(f, "not enough memory for a weight matrix of {bytes} bytes: use a smaller model or quantization")
             }

@@ -1,4 +1,5 @@
-//! Packing of the weights when a model is loaded: every quantized matrix into the panels that the kernels read.
+//! Packing of the weights when a model is loaded: every quantized matrix into the panels that the kernels read. In a packed
+//! file they are there, and nothing is done.
 //!
 //! The panels have as many bytes as the rows in the file. Pages of a mapped file are handed back as soon as they are packed,
 //! so the peak is one copy of the weights, and of each tensor that is being packed two.
@@ -62,6 +63,8 @@ impl Weights {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
         let tensors = self.layers.iter_mut().flat_map(super::Layer::matrices_mut).chain([&mut self.head]);
+        let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
+        let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };
         let mut ignore = |_| ControlFlow::Continue(());
         let progress = options.progress.unwrap_or(&mut ignore);
@@ -69,7 +72,7 @@ impl Weights {
             let spawn =
                 |_| std::thread::Builder::new().spawn_scoped(scope, || queue.work(&mut |_| ControlFlow::Continue(())));
             // A thread that cannot be had leaves its share to the others.
-            let helpers: Vec<_> = (1..threads).map_while(|i| spawn(i).ok()).collect();
+            let helpers: Vec<_> = helpers.map_while(|i| spawn(i).ok()).collect();
             let mut outcome = queue.work(&mut |done| progress(LoadProgress { done, total }));
             for helper in helpers {
                 let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::gguf::{Gguf, TensorInfo, TensorType};
+use crate::gguf::{Gguf, Layout, TensorInfo, TensorType};
 use crate::ops::{Matrix, Panels};
 
 use super::{Config, ModelError, PLUGIN_PREFIX};
 
-/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized one that products read is packed.
+/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized one that products read is packed, in the file or
+/// by [`Tensor::pack`].
 #[derive(Debug)]
 pub struct Tensor {
     dtype: TensorType,
+    layout: Layout,
     rows: usize,
     cols: usize,
     offset: usize,
@@ -26,9 +28,9 @@ impl Tensor {
     /// [`ModelError`] if it is missing, has another shape, or is not aligned.
     pub fn bind(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Result<Self, ModelError> {
         let info = checked(gguf, name, &[cols as u64, rows as u64])?;
-        let misaligned = || ModelError::Misaligned(name.to_owned());
-        Matrix::new(info.dtype, rows, cols, info.bytes(file)).ok_or_else(misaligned)?;
-        Ok(Self { dtype: info.dtype, rows, cols, offset: info.offset, size: info.size, panels: None })
+        view(info, file)?;
+        let &TensorInfo { dtype, layout, offset, size, .. } = info;
+        Ok(Self { dtype, layout, rows, cols, offset, size, panels: None })
     }
 
     /// Packs the weights for the kernels, if they are quantized; `file` holds the bytes the tensor was bound to.
@@ -46,7 +48,10 @@ impl Tensor {
 
     /// Bytes that [`Tensor::pack`] allocates.
     pub fn packed_size(&self) -> usize {
-        Panels::size(self.dtype, self.rows, self.cols).unwrap_or(0)
+        match self.layout {
+            Layout::Rows => Panels::size(self.dtype, self.rows, self.cols).unwrap_or(0),
+            Layout::Panels => 0,
+        }
     }
 
     /// Where the weights are in the file.
@@ -61,7 +66,8 @@ impl Tensor {
     pub fn matrix<'a>(&'a self, file: &'a [u8]) -> Matrix<'a> {
         match &self.panels {
             Some(panels) => panels.matrix(),
-            None => Matrix::new(self.dtype, self.rows, self.cols, &file[self.range()]).expect("bound to these bytes"),
+            None => Matrix::stored(self.layout, self.dtype, self.rows, self.cols, &file[self.range()])
+                .expect("bound to these bytes"),
         }
     }
 
@@ -80,11 +86,15 @@ const EMBEDDING: &str = "token_embd.weight";
 /// [`ModelError`] if it is missing or has another size.
 pub fn vector(gguf: &Gguf, file: &[u8], name: &str, size: usize) -> Result<Vec<f32>, ModelError> {
     let info = checked(gguf, name, &[size as u64])?;
-    let row = Matrix::new(info.dtype, 1, size, info.bytes(file));
-    let row = row.ok_or_else(|| ModelError::Misaligned(name.to_owned()))?;
     let mut out = vec![0.0; size];
-    row.decode(&mut out);
+    view(info, file)?.decode(&mut out);
     Ok(out)
+}
+
+/// The tensor in `file`, in which it was found.
+fn view<'a>(info: &TensorInfo, file: &'a [u8]) -> Result<Matrix<'a>, ModelError> {
+    let matrix = Matrix::stored(info.layout, info.dtype, info.rows(), info.cols(), info.bytes(file));
+    matrix.ok_or_else(|| ModelError::Misaligned(info.name.clone()))
 }
 
 /// The description of the tensor `name`, which must have these dimensions (innermost first).
@@ -145,7 +155,7 @@ impl Layer {
 /// All weights of a backbone.
 #[derive(Debug)]
 pub struct Weights {
-    /// `[vocab][hidden]`, never packed: a step reads one row of it.
+    /// `[vocab][hidden]`, never packed by loading: a step reads one row of it.
     pub embedding: Tensor,
     /// The transformer blocks.
     pub layers: Vec<Layer>,

@@ -8,7 +8,7 @@ use crate::cpu::Simd;
 use crate::gguf::TensorType;
 
 /// Rows whose blocks are interleaved.
-pub(super) const PANEL_ROWS: usize = 16;
+pub(super) use crate::gguf::PANEL_ROWS;
 
 /// One block of `LANES` interleaved rows.
 #[derive(Clone, Copy)]

@@ -1,8 +1,9 @@
 //! Weight matrices: views of a file's rows, or of the panels that quantized ones are packed into for the kernels.
 
+use std::io::{self, Write};
 use std::ops::Range;
 
-use crate::gguf::TensorType;
+use crate::gguf::{Layout, TensorType};
 use crate::quant;
 
 use super::float::Float;
@@ -14,34 +15,36 @@ use super::panel;
 pub struct Matrix<'a> {
     dtype: TensorType,
     layout: Layout,
+    /// In panels, the row of the first of them that the matrix starts with; otherwise 0.
+    first: usize,
     rows: usize,
     cols: usize,
     row_bytes: usize,
     bytes: &'a [u8],
 }
 
-/// Where a row's bytes are.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Layout {
-    /// One row after the other, as in a file.
-    Rows,
-    /// In panels; the matrix starts with row `first` of the first of them.
-    Panels { first: usize },
-}
+/// Bytes of the largest block.
+const MAX_BLOCK: usize = 256;
 
 impl<'a> Matrix<'a> {
     /// The matrix whose rows are in `bytes` one after the other; `None` if their number is not that of such a matrix, if it
     /// is empty, or if the weights are floats at an address that is not aligned for them.
     pub fn new(dtype: TensorType, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
-        let row_bytes = dtype.row_bytes(cols)?;
-        let fits = rows > 0 && cols > 0 && rows.checked_mul(row_bytes)? == bytes.len();
-        let align = match dtype {
-            TensorType::F32 => 4,
-            TensorType::F16 | TensorType::Bf16 => 2,
-            _ => 1,
+        Self::stored(Layout::Rows, dtype, rows, cols, bytes)
+    }
+
+    /// The matrix whose rows are in `bytes` in this layout; `None` as for [`Matrix::new`], or if panels start at an odd
+    /// address.
+    pub fn stored(layout: Layout, dtype: TensorType, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
+        let fits = rows > 0 && cols > 0 && layout.size(dtype, rows, cols)? == bytes.len();
+        let align = match (layout, dtype) {
+            (_, TensorType::F32) => 4,
+            (_, TensorType::F16 | TensorType::Bf16) | (Layout::Panels, _) => 2,
+            (Layout::Rows, _) => 1,
         };
         let aligned = bytes.as_ptr().addr().is_multiple_of(align);
-        (fits && aligned).then_some(Self { dtype, layout: Layout::Rows, rows, cols, row_bytes, bytes })
+        let row_bytes = dtype.row_bytes(cols)?;
+        (fits && aligned).then_some(Self { dtype, layout, first: 0, rows, cols, row_bytes, bytes })
     }
 
     /// Rows: the size of the output.
@@ -66,16 +69,13 @@ impl<'a> Matrix<'a> {
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start < range.end && range.end <= self.rows, "rows of a matrix out of range");
-        let (layout, stored) = match self.layout {
-            Layout::Rows => (Layout::Rows, range.clone()),
-            Layout::Panels { first } => {
-                let start = (first + range.start) / PANEL_ROWS * PANEL_ROWS;
-                let end = (first + range.end).next_multiple_of(PANEL_ROWS);
-                (Layout::Panels { first: first + range.start - start }, start..end)
-            }
+        let (start, end) = (self.first + range.start, self.first + range.end);
+        let stored = match self.layout {
+            Layout::Rows => start..end,
+            Layout::Panels => start / PANEL_ROWS * PANEL_ROWS..end.next_multiple_of(PANEL_ROWS),
         };
         let bytes = &self.bytes[stored.start * self.row_bytes..stored.end * self.row_bytes];
-        Self { layout, rows: range.len(), bytes, ..*self }
+        Self { first: start - stored.start, rows: range.len(), bytes, ..*self }
     }
 
     /// Decodes all weights to `out`: `[rows][cols]`.
@@ -87,25 +87,63 @@ impl<'a> Matrix<'a> {
         let decode = |bytes: &[u8], out: &mut [f32]| {
             quant::decode(self.dtype, bytes, out).expect("a matrix has whole blocks, and the output its size");
         };
-        match self.layout {
-            Layout::Rows => decode(self.bytes, out),
-            Layout::Panels { first } => {
-                let mut row = vec![0; self.row_bytes];
-                for (i, out) in (first..).zip(out.chunks_exact_mut(self.cols)) {
-                    panel::unpack(self.dtype, self.panel(i / PANEL_ROWS), i % PANEL_ROWS, &mut row);
-                    decode(&row, out);
-                }
+        if self.layout == Layout::Rows {
+            return decode(self.bytes, out);
+        }
+        let (elements, size) = (self.dtype.block_len(), self.dtype.block_bytes());
+        let block = &mut [0; MAX_BLOCK][..size];
+        for (i, out) in self.panel_rows().zip(out.chunks_exact_mut(self.cols)) {
+            let packed = self.panel(i / PANEL_ROWS).chunks_exact(PANEL_ROWS * size);
+            for (packed, out) in packed.zip(out.chunks_exact_mut(elements)) {
+                panel::unpack(self.dtype, packed, i % PANEL_ROWS, block);
+                decode(block, out);
             }
         }
     }
 
+    /// Writes a quantized matrix to `out` in another layout than its own, as it is stored in a file. Of it no more than a
+    /// panel is in memory at once.
+    ///
+    /// # Errors
+    /// What `out` gives.
+    ///
+    /// # Panics
+    /// If the weights are floats, which have no panels.
+    pub fn repack(&self, out: &mut dyn Write) -> io::Result<()> {
+        assert!(self.dtype.is_quantized(), "float weights have no panels");
+        match self.layout {
+            Layout::Rows => self.write_panels(out),
+            Layout::Panels => self.write_rows(out),
+        }
+    }
+
+    fn write_panels(&self, out: &mut dyn Write) -> io::Result<()> {
+        let size = PANEL_ROWS * self.row_bytes;
+        let mut panel = vec![0; size];
+        for rows in self.bytes.chunks(size) {
+            panel.fill(0);
+            panel::pack(self.dtype, rows, self.row_bytes, &mut panel);
+            out.write_all(&panel)?;
+        }
+        Ok(())
+    }
+
+    fn write_rows(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut row = vec![0; self.row_bytes];
+        for i in self.panel_rows() {
+            panel::unpack(self.dtype, self.panel(i / PANEL_ROWS), i % PANEL_ROWS, &mut row);
+            out.write_all(&row)?;
+        }
+        Ok(())
+    }
+
     /// Whether a product can use the matrix as it is: floats, or panels.
     pub fn is_ready(&self) -> bool {
-        self.is_float() || self.layout != Layout::Rows
+        self.is_float() || self.layout == Layout::Panels
     }
 
     pub(super) fn is_float(&self) -> bool {
-        self.dtype.block_len() == 1
+        !self.dtype.is_quantized()
     }
 
     /// Bytes of a row.
@@ -121,10 +159,7 @@ impl<'a> Matrix<'a> {
     /// The matrix's rows, counted from the first row of its first panel.
     #[inline(always)]
     pub(super) fn panel_rows(&self) -> Range<usize> {
-        match self.layout {
-            Layout::Rows => 0..self.rows,
-            Layout::Panels { first } => first..first + self.rows,
-        }
+        self.first..self.first + self.rows
     }
 
     fn panel(&self, i: usize) -> &'a [u8] {
@@ -164,9 +199,8 @@ impl std::fmt::Debug for Panels {
 impl Panels {
     /// Bytes of the panels of a quantized matrix of that shape; `None` for floats, which need none, and on overflow.
     pub fn size(dtype: TensorType, rows: usize, cols: usize) -> Option<usize> {
-        let quantized = dtype.block_len() > 1;
-        let size = panel::panels_size(rows, dtype.row_bytes(cols)?)?;
-        quantized.then(|| size.checked_next_multiple_of(size_of::<Line>()))?
+        let size = Layout::Panels.size(dtype, rows, cols)?;
+        dtype.is_quantized().then(|| size.checked_next_multiple_of(size_of::<Line>()))?
     }
 
     /// Packs the rows of a quantized matrix; `None` if there is no memory for them.
@@ -194,7 +228,7 @@ impl Panels {
         // SAFETY: lines are plain bytes without padding.
         let bytes = unsafe { lines.align_to::<u8>().1 };
         let bytes = &bytes[..rows.next_multiple_of(PANEL_ROWS) * row_bytes];
-        Matrix { dtype, layout: Layout::Panels { first: 0 }, rows, cols, row_bytes, bytes }
+        Matrix { dtype, layout: Layout::Panels, first: 0, rows, cols, row_bytes, bytes }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
@@ -209,7 +243,7 @@ mod tests {
 
     #[test]
     fn panels_decode_to_what_the_rows_do_and_so_does_every_slice() {
-        for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
+        for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.is_quantized()) {
             let (rows, cols) = (37, dtype.block_len());
             let values: Vec<f32> = (0..rows * cols).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
             let bytes = quant::encode(dtype, &values).unwrap();
@@ -225,5 +259,39 @@ mod tests {
                 assert_eq!(again, want[want.len() - cols..], "{dtype:?} {range:?}");
             }
         }
+    }
+    #[test]
+    fn a_repacked_matrix_is_what_loading_packs_and_comes_back() {
+        for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.is_quantized()) {
+            for rows in [1, 16, 37] {
+                let cols = 2 * dtype.block_len();
+                let size = Layout::Rows.size(dtype, rows, cols).unwrap();
+                let bytes: Vec<u8> = (0..size).map(|i| (i * 37 % 251) as u8).collect();
+                let plain = Matrix::new(dtype, rows, cols, &bytes).unwrap();
+                let mut packed = Vec::new();
+                plain.repack(&mut packed).unwrap();
+                assert_eq!(packed, Panels::new(&plain).unwrap().matrix().bytes, "{dtype} {rows}");
+                let packed = Matrix::stored(Layout::Panels, dtype, rows, cols, &packed).unwrap();
+                let mut again = Vec::new();
+                packed.repack(&mut again).unwrap();
+                assert_eq!(again, bytes, "{dtype} {rows}");
+            }
+        }
+    }
+
+    #[test]
+    fn panels_of_the_wrong_size_or_at_an_odd_address_are_none() {
+        let bytes = [0_u64; 200];
+        // SAFETY: integers are plain bytes.
+        let bytes = unsafe { bytes.align_to::<u8>().1 };
+        let stored = |range: Range<usize>| Matrix::stored(Layout::Panels, TensorType::Q8_0, 5, 32, &bytes[range]);
+        assert!(stored(0..544).is_some() && stored(2..546).is_some());
+        assert!(stored(1..545).is_none());
+        assert!([0..543, 0..545, 0..170].into_iter().all(|range| stored(range).is_none()));
+    }
+
+    #[test]
+    fn a_block_fits_its_buffer() {
+        assert!(TensorType::ALL.iter().all(|dtype| dtype.block_bytes() <= MAX_BLOCK));
     }
 }

@@ -4,7 +4,7 @@
 //! stands [`PANEL_ROWS`] times side by side, once for each row: first the 16-bit fields (scales, minimums), then the
 //! 32-bit ones (four bytes of a row's weights, as the byte-product instructions want them). So a vector of one field is one
 //! load, a panel is one stream of memory, and it has as many bytes as the rows had. The last panel is filled up with rows
-//! of zeros.
+//! of zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
 //!
 //! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see [`Format::FIFTH_BITS`].
 
@@ -12,17 +12,12 @@ use crate::gguf::TensorType;
 
 use super::format::{Format, PANEL_ROWS, with_format};
 
-/// Bytes of the panels of `rows` rows of `row_bytes` bytes; `None` if that overflows.
-pub(super) fn panels_size(rows: usize, row_bytes: usize) -> Option<usize> {
-    rows.checked_next_multiple_of(PANEL_ROWS)?.checked_mul(row_bytes)
-}
-
 /// Packs up to [`PANEL_ROWS`] whole rows, `row_bytes` each, into one panel of `PANEL_ROWS * row_bytes` zeroed bytes.
 pub(super) fn pack(dtype: TensorType, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     with_format!(dtype, F => pack_rows::<F>(rows, row_bytes, panel), float => unreachable!("float weights have no panels"));
 }
 
-/// Copies row `row` of a panel to `out` (`row_bytes`), in the format's own layout.
+/// Copies row `row` of some blocks of a panel to `out`, as many blocks, in the format's own layout.
 pub(super) fn unpack(dtype: TensorType, panel: &[u8], row: usize, out: &mut [u8]) {
     with_format!(dtype, F => unpack_row::<F>(panel, row, out), float => unreachable!("float weights have no panels"));
 }

@@ -15,6 +15,7 @@ mod bytes;
 mod error;
 #[cfg_attr(not(feature = "tokenizer-json"), path = "no_json.rs")]
 mod json;
+mod merges;
 mod special;
 mod split;
 mod stream;
@@ -88,7 +89,7 @@ impl Tokenizer {
     /// is text like any other. BOS is not added: see [`Tokenizer::add_bos`].
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         match &self.encoder {
-            Encoder::Bpe(bpe) => bpe.encode(text, special),
+            Encoder::Bpe(bpe) => Ok(bpe.encode(text, special)),
             Encoder::Json(json) => json.encode(text, special),
         }
     }

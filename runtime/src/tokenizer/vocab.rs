@@ -45,11 +45,6 @@ impl<'m> Vocabulary<'m> {
         self.texts.len()
     }
 
-    /// The length of the longest token, in bytes.
-    pub(super) fn longest(&self) -> usize {
-        self.texts.iter().map(String::len).max().unwrap_or(0)
-    }
-
     /// Tokens with their ids and types.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &'m str, Kind)> + '_ {
         (0..).zip(self.texts).zip(&self.kinds).map(|((id, text), &kind)| (id, text.as_str(), kind))

@@ -1,0 +1,129 @@
+//! Quantized matrices become panels, as the runtime's kernels read them, and rows again.
+//!
+//! All else stays: every key, the order of keys and tensors, and the bytes of all other tensors. So what is unpacked is what
+//! was packed.
+
+use std::fmt;
+use std::path::Path;
+
+use ollm_runtime::gguf::{
+    ALIGNMENT_KEY, GgufError, LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT,
+    PLAIN_ALIGNMENT_KEY, TensorInfo, Writer,
+};
+use ollm_runtime::ops::Matrix;
+
+use crate::table::grouped;
+use crate::{ConvertError, Opened, Result, check_output};
+
+/// What was written.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Tensors whose layout changed, and the bytes that they had.
+    pub changed: (usize, usize),
+    /// Tensors that stayed as they were, and their bytes.
+    pub kept: (usize, usize),
+}
+
+/// Writes the file with its quantized matrices in panels.
+///
+/// # Errors
+/// [`ConvertError`] if the file is packed already, has no quantized matrix, or one of the two cannot be read or written.
+pub fn pack(input: &Path, output: &Path) -> Result<Summary> {
+    check_output(output, &[input])?;
+    let file = Opened::open_plain(input)?;
+    if !file.gguf.tensors().iter().any(has_panels) {
+        return Err(ConvertError::NothingToPack { path: input.to_owned() });
+    }
+    let mut writer = Writer::new();
+    set_packed(&file, &mut writer).map_err(ConvertError::Output)?;
+    let layout = |tensor: &TensorInfo| if has_panels(tensor) { Layout::Panels } else { Layout::Rows };
+    write(&file, writer, layout, output).map_err(ConvertError::Output)
+}
+
+/// Writes the plain file that a packed one was made of.
+///
+/// # Errors
+/// [`ConvertError`] if the file is not packed, or one of the two cannot be read or written.
+pub fn unpack(input: &Path, output: &Path) -> Result<Summary> {
+    check_output(output, &[input])?;
+    let file = Opened::open(input)?;
+    if !file.is_packed() {
+        return Err(ConvertError::NotPacked { path: input.to_owned() });
+    }
+    let mut writer = Writer::new();
+    set_plain(&file, &mut writer).map_err(ConvertError::Output)?;
+    write(&file, writer, |_| Layout::Rows, output).map_err(ConvertError::Output)
+}
+
+fn has_panels(tensor: &TensorInfo) -> bool {
+    tensor.dtype.is_quantized() && tensor.dims.len() == 2
+}
+
+/// The keys of the file, and those of a packed one.
+fn set_packed(file: &Opened, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+    let (metadata, alignment) = (file.gguf.metadata(), file.gguf.alignment().max(PANEL_ALIGNMENT));
+    for (key, value) in metadata.iter() {
+        writer.set(key, if key == ALIGNMENT_KEY { alignment.into() } else { value.clone() })?;
+    }
+    match metadata.get(ALIGNMENT_KEY) {
+        Some(plain) => writer.set(PLAIN_ALIGNMENT_KEY, plain.clone())?,
+        None => writer.set(ALIGNMENT_KEY, alignment)?,
+    };
+    writer.set(LAYOUT_KEY, Layout::Panels.name())?.set(LAYOUT_VERSION_KEY, LAYOUT_VERSION)?;
+    Ok(())
+}
+
+/// The keys that the file had before it was packed.
+fn set_plain(file: &Opened, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+    let metadata = file.gguf.metadata();
+    for (key, value) in metadata.iter() {
+        let plain = match key {
+            LAYOUT_KEY | LAYOUT_VERSION_KEY | PLAIN_ALIGNMENT_KEY => None,
+            ALIGNMENT_KEY => metadata.get(PLAIN_ALIGNMENT_KEY),
+            _ => Some(value),
+        };
+        if let Some(value) = plain {
+            writer.set(key, value.clone())?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the file with each tensor in the layout that is wanted for it.
+fn write<'a>(
+    file: &'a Opened,
+    mut writer: Writer<'a>,
+    layout: impl Fn(&TensorInfo) -> Layout,
+    output: &Path,
+) -> std::result::Result<Summary, GgufError> {
+    let mut summary = Summary::default();
+    for tensor in file.gguf.tensors() {
+        let changes = layout(tensor) != tensor.layout;
+        let (count, size) = if changes { &mut summary.changed } else { &mut summary.kept };
+        (*count, *size) = (*count + 1, *size + tensor.size);
+        if changes {
+            let matrix = matrix(file, tensor);
+            let repack = move |out: &mut dyn std::io::Write| matrix.repack(out);
+            writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, layout(tensor), repack)?;
+        } else {
+            writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&file.bytes))?;
+        }
+    }
+    writer.write_to(output)?;
+    Ok(summary)
+}
+
+fn matrix<'a>(file: &'a Opened, tensor: &TensorInfo) -> Matrix<'a> {
+    let bytes = tensor.bytes(&file.bytes);
+    Matrix::stored(tensor.layout, tensor.dtype, tensor.rows(), tensor.cols(), bytes)
+        .expect("the parser has checked the size, and a mapped file is aligned")
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, (tensors, bytes)) in [("repacked", self.changed), ("as before", self.kept)] {
+            writeln!(f, "{name:9} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;
+        }
+        Ok(())
+    }
+}

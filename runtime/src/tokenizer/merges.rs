@@ -1,0 +1,154 @@
+//! The merges of BPE: which two neighbours become one token, and in which order.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use super::TokenizerError;
+
+/// What two tokens become, and how early: the lowest rank first.
+#[derive(Clone, Copy, Debug)]
+struct Merge {
+    rank: u32,
+    id: u32,
+}
+
+/// All merges, by the two tokens that they join.
+#[derive(Debug)]
+pub(super) struct Merges(HashMap<(u32, u32), Merge>);
+
+impl Merges {
+    /// Reads lines of two tokens with a space between them, in the order of their rank; of equal ones the first counts. `ids`
+    /// has the id of each token.
+    pub(super) fn read(lines: &[String], ids: &HashMap<&str, u32>) -> Result<Self, TokenizerError> {
+        let mut merges = HashMap::with_capacity(lines.len());
+        let mut joined = String::new();
+        for ((index, line), rank) in lines.iter().enumerate().zip(0..) {
+            let (left, right) = split(index, line)?;
+            joined.clear();
+            joined.extend([left, right]);
+            let find = |text: &str| ids.get(text).copied().ok_or_else(|| no_token(index, line, text));
+            let pair = (find(left)?, find(right)?);
+            merges.entry(pair).or_insert(Merge { rank, id: find(&joined)? });
+        }
+        Ok(Self(merges))
+    }
+
+    /// Joins what can be joined of `tokens`, the lowest rank first, of equal ones the leftmost.
+    pub(super) fn apply(&self, tokens: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
+        let mut chain = Chain::new(tokens);
+        let entry = |chain: &Chain, at| self.get(chain, at).map(|merge| Reverse((merge.rank, at)));
+        let mut queue: BinaryHeap<_> = (0..chain.0.len()).filter_map(|at| entry(&chain, at)).collect();
+        while let Some(Reverse((rank, at))) = queue.pop() {
+            // Where a neighbour has changed since, the pair that is there now has an entry of its own.
+            if let Some(merge) = self.get(&chain, at).filter(|merge| merge.rank == rank) {
+                chain.join(at, merge.id);
+                queue.extend([chain.0[at].previous, Some(at)].into_iter().flatten().filter_map(|at| entry(&chain, at)));
+            }
+        }
+        chain.0.into_iter().filter_map(|link| link.token)
+    }
+
+    /// The merge of the token at `at` and the one after it.
+    fn get(&self, chain: &Chain, at: usize) -> Option<Merge> {
+        let link = &chain.0[at];
+        let pair = (link.token?, chain.0[link.next?].token?);
+        self.0.get(&pair).copied()
+    }
+}
+
+/// Tokens with their neighbours.
+struct Chain(Vec<Link>);
+
+struct Link {
+    /// `None` where the token has become part of the one before it.
+    token: Option<u32>,
+    previous: Option<usize>,
+    next: Option<usize>,
+}
+
+impl Chain {
+    fn new(tokens: impl Iterator<Item = u32>) -> Self {
+        let link =
+            |(at, token): (usize, u32)| Link { token: Some(token), previous: at.checked_sub(1), next: Some(at + 1) };
+        let mut links: Vec<Link> = tokens.enumerate().map(link).collect();
+        if let Some(last) = links.last_mut() {
+            last.next = None;
+        }
+        Self(links)
+    }
+
+    /// Puts `token` in the place of the one at `at` and the one after it.
+    fn join(&mut self, at: usize, token: u32) {
+        let Some(gone) = self.0[at].next else { return };
+        let next = self.0[gone].next;
+        self.0[gone].token = None;
+        self.0[at].token = Some(token);
+        self.0[at].next = next;
+        if let Some(next) = next {
+            self.0[next].previous = Some(at);
+        }
+    }
+}
+
+fn split(index: usize, line: &str) -> Result<(&str, &str), TokenizerError> {
+    let parts = line.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty());
+    parts.ok_or_else(|| TokenizerError::BadMerge { index, merge: line.to_owned() })
+}
+
+fn no_token(index: usize, merge: &str, missing: &str) -> TokenizerError {
+    TokenizerError::MergeOfNoToken { index, merge: merge.to_owned(), missing: missing.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four letters, and merges of whatever is there already: random ones, the later the rarer.
+    fn random(seed: u64) -> (Merges, Vec<String>) {
+        let mut texts: Vec<String> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        let mut lines = Vec::new();
+        let mut random = crate::random::Random::new(seed);
+        while texts.len() < 24 {
+            let [left, right] = [0, 1].map(|_| texts[random.below(texts.len())].clone());
+            let joined = format!("{left}{right}");
+            lines.push(format!("{left} {right}"));
+            if !texts.contains(&joined) {
+                texts.push(joined);
+            }
+        }
+        let ids = texts.iter().map(String::as_str).zip(0..).collect();
+        (Merges::read(&lines, &ids).unwrap(), texts)
+    }
+
+    /// One merge at a time, the whole text searched for each.
+    fn naive(merges: &Merges, mut tokens: Vec<u32>) -> Vec<u32> {
+        loop {
+            let pairs =
+                tokens.windows(2).enumerate().filter_map(|(at, pair)| Some((merges.0.get(&(pair[0], pair[1]))?, at)));
+            let Some((merge, at)) = pairs.min_by_key(|(merge, at)| (merge.rank, *at)) else { return tokens };
+            tokens.splice(at..at + 2, [merge.id]);
+        }
+    }
+
+    #[test]
+    fn merges_are_those_of_the_naive_search() {
+        let mut random_text = crate::random::Random::new(1);
+        for seed in 0..50 {
+            let (merges, _) = random(seed);
+            for length in [0, 1, 2, 3, 20, 200] {
+                let text: Vec<u32> = (0..length).map(|_| random_text.below(4) as u32).collect();
+                let got: Vec<u32> = merges.apply(text.iter().copied()).collect();
+                assert_eq!(got, naive(&merges, text), "{seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn merging_keeps_the_text() {
+        let (merges, texts) = random(3);
+        let text = "abcdabcaabbccddab".repeat(9);
+        let letters = text.bytes().map(|byte| u32::from(byte - b'a'));
+        let joined: String = merges.apply(letters).map(|id| texts[id as usize].as_str()).collect();
+        assert_eq!(joined, text);
+    }
+}
