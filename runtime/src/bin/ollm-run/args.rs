@@ -166,11 +166,15 @@ pub(crate) struct BenchArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) tokens: usize,
+    /// Tokens that are in the context already, before prefill and before decode
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    pub(crate) depth: usize,
     /// Repetitions; the median counts
     #[arg(short, long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub(crate) repetitions: usize,
-    /// llama.cpp's llama-bench, to run in turns with it on the same file and print ratios
+    /// llama.cpp's llama-bench, to run in turns with it on the same file and print ratios; with flash attention where there is
+    /// a depth
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) peer: Option<PathBuf>,
     #[command(flatten)]

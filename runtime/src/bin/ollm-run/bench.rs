@@ -1,8 +1,8 @@
 //! `bench`: tokens a second, beside what the memory gives and what a peer reaches.
 //!
-//! Prefill is one text of P tokens from an empty context. Decode is N single steps from an empty context, the option of the
-//! policy (or as the flags say) and its most probable token each time; with a plugin, once more with the whole option set
-//! of each step. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
+//! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the same D tokens. A step takes
+//! the option of the policy (or as the flags say) and its most probable token; with a plugin, decode runs once more with
+//! the whole option set of each step. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
 //! all of these take turns, the medians count.
 
 use std::time::Instant;
@@ -30,6 +30,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
         None => None,
     };
     let progress = progress_bar(args.repetitions as u64 + 1);
+    engine.session.feed(&text(&engine, args.depth))?;
     Rounds::default().run(&mut engine, args, selector.as_ref(), None, None)?;
     // Before the probe's block is there, which is not what the model needs.
     let peak = peak_rss_bytes();
@@ -77,10 +78,10 @@ impl Rounds {
         memory: Option<&Memory>,
         peer: Option<&Peer>,
     ) -> Result<()> {
-        self.prefill.push(time_prefill(engine, args.prompt)?.rate());
-        self.decode.push(time_decode(engine, args.tokens, selector.cloned(), false)?.rate());
+        self.prefill.push(time_prefill(engine, args)?.rate());
+        self.decode.push(time_decode(engine, args, selector.cloned(), false)?.rate());
         if selector.is_some() {
-            self.options.push(time_decode(engine, args.tokens, selector.cloned(), true)?.rate());
+            self.options.push(time_decode(engine, args, selector.cloned(), true)?.rate());
         }
         self.memory.extend(memory.map(|memory| memory.read(engine.session.threads())));
         if let Some((prefill, decode)) = peer.map(Peer::run).transpose()? {
@@ -104,35 +105,40 @@ impl Rounds {
 }
 
 fn check_context(engine: &Engine, args: &BenchArgs) -> Result<()> {
-    let (tokens, context) = (args.prompt.max(args.tokens.saturating_add(1)), engine.session.context());
+    let most = args.prompt.max(args.tokens.saturating_add(1));
+    let (tokens, context) = (args.depth.saturating_add(most), engine.session.context());
     if tokens > context {
         return Err(Failure::Runtime(Error::Session(SessionError::ContextFull { tokens, position: 0, context })));
     }
     Ok(())
 }
 
-fn time_prefill(engine: &mut Engine, tokens: usize) -> Result<Timing> {
-    engine.session.reset();
+/// Any tokens will do, but not all the same: a step through the vocabulary that no power of two divides.
+fn text(engine: &Engine, tokens: usize) -> Vec<u32> {
     let vocabulary = engine.session.model().config().vocab as u32;
-    // Any tokens will do, but not all the same: a step through the vocabulary that no power of two divides.
-    let prompt: Vec<u32> = (0..tokens as u32).map(|i| i.wrapping_mul(7919) % vocabulary).collect();
-    let start = Instant::now();
-    engine.session.feed(&prompt)?;
-    Ok(Timing { tokens, time: start.elapsed() })
+    (0..tokens as u32).map(|i| i.wrapping_mul(7919) % vocabulary).collect()
 }
 
-fn time_decode(engine: &mut Engine, tokens: usize, mut selector: Option<Selector>, options: bool) -> Result<Timing> {
-    engine.session.reset();
+fn time_prefill(engine: &mut Engine, args: &BenchArgs) -> Result<Timing> {
+    engine.session.rewind(args.depth)?;
+    let prompt = text(engine, args.prompt);
+    let start = Instant::now();
+    engine.session.feed(&prompt)?;
+    Ok(Timing { tokens: prompt.len(), time: start.elapsed() })
+}
+
+fn time_decode(engine: &mut Engine, args: &BenchArgs, mut selector: Option<Selector>, options: bool) -> Result<Timing> {
+    engine.session.rewind(args.depth)?;
     let mut greedy = Sampler::new(SamplerOptions::default()).map_err(Error::from)?;
     let start = Instant::now();
     engine.session.feed(&[0])?;
-    for _ in 0..tokens {
+    for _ in 0..args.tokens {
         if options {
             engine.session.option_set(1)?;
         }
         engine.session.step(selector.as_mut(), &mut greedy)?;
     }
-    Ok(Timing { tokens, time: start.elapsed() })
+    Ok(Timing { tokens: args.tokens, time: start.elapsed() })
 }
 
 /// The median; `None` of nothing.
@@ -174,6 +180,7 @@ impl Benchmark {
             })
         });
         json!({
+            "depth": args.depth,
             "prefill": { "tokens": args.prompt, "tokens_per_second": rates.prefill },
             "decode": { "tokens": args.tokens, "tokens_per_second": rates.decode },
             "decode_options": options,

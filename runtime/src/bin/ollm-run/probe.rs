@@ -64,6 +64,9 @@ impl Peer {
         let number = |flag: &str, n: usize| [flag.to_owned(), n.to_string()];
         let mut arguments = vec!["-m".to_owned(), model.display().to_string()];
         arguments.extend([number("-t", threads), number("-p", args.prompt), number("-n", args.tokens)].concat());
+        if args.depth > 0 {
+            arguments.extend([number("-d", args.depth), number("-fa", 1)].concat());
+        }
         arguments.extend(["-r", "1", "-o", "json"].map(str::to_owned));
         Self { program: program.to_owned(), arguments }
     }
