@@ -1,7 +1,8 @@
 //! Byte-level BPE from the lists of a GGUF file.
 
-use std::collections::HashMap;
 use std::ops::Range;
+
+use ahash::AHashMap;
 
 use super::merges::Merges;
 use super::special::{Part, Specials};
@@ -19,7 +20,7 @@ pub(super) struct Bpe {
     /// The token of each byte. Bytes that have none vanish from the text, as they do in llama.cpp, and nothing merges over them.
     letters: [Option<u32>; 256],
     /// The tokens that are taken whole, without merges, where the pre-tokenizer has it so.
-    whole: HashMap<String, u32>,
+    whole: AHashMap<String, u32>,
 }
 
 impl Bpe {
@@ -32,7 +33,7 @@ impl Bpe {
         let whole = if pre.ignore_merges {
             ids.iter().map(|(&text, &id)| (text.to_owned(), id)).collect()
         } else {
-            HashMap::new()
+            AHashMap::default()
         };
         Ok(Self { specials: Specials::new(vocabulary.specials()), pre, merges, letters, whole })
     }
@@ -43,7 +44,7 @@ impl Bpe {
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
-        let mut encoder = Encoder { bpe: self, ids: Vec::new(), seen: HashMap::new() };
+        let mut encoder = Encoder { bpe: self, ids: Vec::new(), seen: AHashMap::default() };
         for part in self.specials.partition(text, special) {
             match part {
                 Part::Token(id) => encoder.ids.push(id),
@@ -64,7 +65,7 @@ impl Bpe {
 struct Encoder<'t, 'b> {
     bpe: &'b Bpe,
     ids: Vec<u32>,
-    seen: HashMap<&'t str, Range<usize>>,
+    seen: AHashMap<&'t str, Range<usize>>,
 }
 
 impl<'t> Encoder<'t, '_> {
@@ -92,8 +93,8 @@ fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Pre, TokenizerError> {
 
 /// The id of each text. Where two tokens have the same text, the lower id is the one that is written; an empty token is
 /// never written.
-fn ids<'m>(vocabulary: &Vocabulary<'m>) -> HashMap<&'m str, u32> {
-    let mut ids = HashMap::with_capacity(vocabulary.len());
+fn ids<'m>(vocabulary: &Vocabulary<'m>) -> AHashMap<&'m str, u32> {
+    let mut ids = AHashMap::with_capacity(vocabulary.len());
     for (id, text, _) in vocabulary.iter().filter(|(_, text, _)| !text.is_empty()) {
         ids.entry(text).or_insert(id);
     }

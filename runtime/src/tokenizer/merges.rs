@@ -1,7 +1,9 @@
 //! The merges of BPE: which two neighbours become one token, and in which order.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
+
+use ahash::AHashMap;
 
 use super::TokenizerError;
 
@@ -14,13 +16,13 @@ struct Merge {
 
 /// All merges, by the two tokens that they join.
 #[derive(Debug)]
-pub(super) struct Merges(HashMap<(u32, u32), Merge>);
+pub(super) struct Merges(AHashMap<(u32, u32), Merge>);
 
 impl Merges {
     /// Reads lines of two tokens with a space between them, in the order of their rank; of equal ones the first counts. `ids`
     /// has the id of each token.
-    pub(super) fn read(lines: &[String], ids: &HashMap<&str, u32>) -> Result<Self, TokenizerError> {
-        let mut merges = HashMap::with_capacity(lines.len());
+    pub(super) fn read(lines: &[String], ids: &AHashMap<&str, u32>) -> Result<Self, TokenizerError> {
+        let mut merges = AHashMap::with_capacity(lines.len());
         let mut joined = String::new();
         for ((index, line), rank) in lines.iter().enumerate().zip(0..) {
             let (left, right) = split(index, line)?;
