@@ -4,3 +4,4 @@ mod command;
 mod common;
 mod conversions;
 mod format;
+mod quantize;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -29,8 +30,18 @@ struct Tensor<'a> {
     name: String,
     dims: Vec<u64>,
     dtype: TensorType,
-    data: Cow<'a, [u8]>,
+    size: usize,
+    data: Data<'a>,
 }
+
+/// Where the bytes of a tensor come from.
+enum Data<'a> {
+    Bytes(Cow<'a, [u8]>),
+    Later(Produce<'a>),
+}
+
+/// Writes the bytes of a tensor.
+type Produce<'a> = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a>;
 
 impl<'a> Writer<'a> {
     /// A file with nothing in it.
@@ -65,8 +76,33 @@ impl<'a> Writer<'a> {
         dtype: TensorType,
         data: impl Into<Cow<'a, [u8]>>,
     ) -> Result<&mut Self> {
-        let tensor = Tensor { name: name.to_owned(), dims: dims.to_owned(), dtype, data: data.into() };
-        tensor.check()?;
+        let data = data.into();
+        let expected = size(name, dims, dtype)?;
+        if data.len() != expected {
+            return Err(GgufError::WrongSize { tensor: name.to_owned(), expected, found: data.len() });
+        }
+        self.add(name, dims, dtype, Data::Bytes(data))
+    }
+
+    /// Adds a tensor whose bytes `produce` writes when the file is written, so that they need not all be in memory: exactly as
+    /// many as the shape says.
+    ///
+    /// # Errors
+    /// As [`Writer::tensor`]. An error of `produce` ends the writing; a wrong number of bytes does too.
+    pub fn tensor_later(
+        &mut self,
+        name: &str,
+        dims: &[u64],
+        dtype: TensorType,
+        produce: impl Fn(&mut dyn Write) -> io::Result<()> + 'a,
+    ) -> Result<&mut Self> {
+        self.add(name, dims, dtype, Data::Later(Box::new(produce)))
+    }
+
+    fn add(&mut self, name: &str, dims: &[u64], dtype: TensorType, data: Data<'a>) -> Result<&mut Self> {
+        check_name(name)?;
+        let size = size(name, dims, dtype)?;
+        let tensor = Tensor { name: name.to_owned(), dims: dims.to_owned(), dtype, size, data };
         if !self.names.insert(tensor.name.clone()) {
             return Err(GgufError::DuplicateTensor { tensor: tensor.name });
         }
@@ -84,20 +120,20 @@ impl<'a> Writer<'a> {
     }
 
     /// The file as bytes, for tests and small files.
+    ///
+    /// # Panics
+    /// If the bytes of a tensor cannot be produced.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = self.head();
-        for tensor in &self.tensors {
-            bytes.extend(&*tensor.data);
-            bytes.resize(bytes.len() + self.padding(tensor.data.len()), 0);
-        }
+        let mut bytes = Vec::new();
+        self.emit(&mut bytes).expect("memory takes all bytes");
         bytes
     }
 
     fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(&self.head())?;
         for tensor in &self.tensors {
-            out.write_all(&tensor.data)?;
-            out.write_all(&vec![0; self.padding(tensor.data.len())])?;
+            tensor.emit(out)?;
+            out.write_all(&vec![0; self.padding(tensor.size)])?;
         }
         Ok(())
     }
@@ -124,7 +160,7 @@ impl<'a> Writer<'a> {
 
     fn write_tensors(&self, out: &mut Vec<u8>) {
         let mut offset = 0;
-        for Tensor { name, dims, dtype, data } in &self.tensors {
+        for Tensor { name, dims, dtype, size, .. } in &self.tensors {
             name.write(out);
             (dims.len() as u32).write(out);
             for dim in dims {
@@ -132,7 +168,7 @@ impl<'a> Writer<'a> {
             }
             dtype.id().write(out);
             (offset as u64).write(out);
-            offset += data.len() + self.padding(data.len());
+            offset += size + self.padding(*size);
         }
     }
 
@@ -143,19 +179,50 @@ impl<'a> Writer<'a> {
     }
 }
 
+fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Err(GgufError::EmptyName { what: "tensor name", offset: 0 });
+    }
+    if name.len() > MAX_NAME {
+        return Err(GgufError::LongName { tensor: name.to_owned(), limit: MAX_NAME });
+    }
+    Ok(())
+}
+
 impl Tensor<'_> {
-    fn check(&self) -> Result<()> {
-        if self.name.is_empty() {
-            return Err(GgufError::EmptyName { what: "tensor name", offset: 0 });
-        }
-        if self.name.len() > MAX_NAME {
-            return Err(GgufError::LongName { tensor: self.name.clone(), limit: MAX_NAME });
-        }
-        let expected = size(&self.name, &self.dims, self.dtype)?;
-        if self.data.len() != expected {
-            return Err(GgufError::WrongSize { tensor: self.name.clone(), expected, found: self.data.len() });
-        }
-        Ok(())
+    fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
+        let produce = match &self.data {
+            Data::Bytes(bytes) => return out.write_all(bytes),
+            Data::Later(produce) => produce,
+        };
+        let mut counted = Counted { out, left: self.size };
+        produce(&mut counted)?;
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, format!("too few bytes of tensor {:?}", self.name));
+        if counted.left == 0 { Ok(()) } else { Err(wrong()) }
+    }
+}
+
+impl fmt::Debug for Data<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if let Self::Bytes(_) = self { "bytes" } else { "produced later" })
+    }
+}
+
+/// Takes so many bytes and no more.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    left: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(&bytes[..bytes.len().min(self.left)])?;
+        self.left -= written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -239,6 +306,23 @@ mod tests {
         assert!(matches!(w.tensor("t", &[2], f32, vec![0; 4]), Err(GgufError::WrongSize { expected: 8, .. })));
         let ragged = w.tensor("t", &[33], TensorType::Q8_0, vec![0; 34]);
         assert!(matches!(ragged, Err(GgufError::RaggedRow { cols: 33, .. })));
+    }
+
+    #[test]
+    fn bytes_can_be_produced_when_the_file_is_written() {
+        let later = |produce: fn(&mut dyn Write) -> io::Result<()>| {
+            let mut writer = Writer::new();
+            writer.tensor_later("t", &[3], TensorType::F16, produce).unwrap();
+            let mut bytes = Vec::new();
+            writer.emit(&mut bytes).map(|()| bytes)
+        };
+        let mut now = Writer::new();
+        now.tensor("t", &[3], TensorType::F16, vec![5; 6]).unwrap();
+        assert_eq!(later(|out| out.write_all(&[5; 6])).unwrap(), now.to_bytes());
+        for wrong in [later(|out| out.write_all(&[5; 5])), later(|out| out.write_all(&[5; 7]))] {
+            assert!(wrong.is_err());
+        }
+        assert_eq!(later(|_| Err(io::ErrorKind::Other.into())).unwrap_err().kind(), io::ErrorKind::Other);
     }
 
     #[test]
