@@ -47,6 +47,33 @@ pub enum ConvertError {
     NothingToPack { path: PathBuf },
     /// The output would replace an input.
     OverwritesInput { path: PathBuf },
+    /// The output is there already.
+    OutputExists { path: PathBuf },
+    /// A row of a tensor cannot be stored.
+    Row { tensor: String, row: usize, source: QuantError },
+    /// No tensor has a name that matches a pattern.
+    NoSuchTensor { pattern: String },
+    /// A file should hold the importance of columns, and does not.
+    NotImportance { path: PathBuf },
+    /// The importance of a matrix is no list of numbers from 0 up.
+    BadImportance { tensor: String },
+    /// The importance of a matrix is that of another one.
+    OtherImportance { tensor: String, cols: usize, found: usize },
+    /// A text has no tokens.
+    NoText { path: PathBuf },
+}
+
+impl ConvertError {
+    /// Why a file could not be written, where the bytes of its tensors were made meanwhile: that may have failed instead.
+    pub(crate) fn from_output(error: GgufError) -> Self {
+        match error {
+            GgufError::Io { path, source } => match source.downcast::<Self>() {
+                Ok(error) => error,
+                Err(source) => Self::Output(GgufError::Io { path, source }),
+            },
+            error => Self::Output(error),
+        }
+    }
 }
 
 impl From<ollm_runtime::Error> for ConvertError {
@@ -91,6 +118,19 @@ impl fmt::Display for ConvertError {
             Self::OverwritesInput { path } => {
                 write!(f, "the output would replace the input {}: choose another name", path.display())
             }
+            Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
+            Self::Row { tensor, row, source } => write!(f, "tensor {tensor:?}, row {row}: {source}"),
+            Self::NoSuchTensor { pattern } => write!(f, "no tensor has a name like {pattern:?}"),
+            Self::NotImportance { path } => {
+                write!(f, "{}: not a file of \"ollm-convert importance\" (general.type \"imatrix\")", path.display())
+            }
+            Self::BadImportance { tensor } => {
+                write!(f, "the importance of tensor {tensor:?} is not a list of sums of squares and their count")
+            }
+            Self::OtherImportance { tensor, cols, found } => {
+                write!(f, "tensor {tensor:?} has {cols} columns, its importance {found}: is it that of another model?")
+            }
+            Self::NoText { path } => write!(f, "{}: no text", path.display()),
         }
     }
 }
@@ -102,7 +142,7 @@ impl std::error::Error for ConvertError {
             Self::Gguf { source, .. } | Self::Output(source) => Some(source),
             Self::SafeTensors { source, .. } => Some(source),
             Self::Plugin { source, .. } => Some(source),
-            Self::Values { source, .. } => Some(source),
+            Self::Values { source, .. } | Self::Row { source, .. } => Some(source),
             _ => None,
         }
     }

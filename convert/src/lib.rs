@@ -6,6 +6,8 @@
 //! | [`merge`] | a backbone and its plugin become one file |
 //! | [`pack`] | quantized matrices become panels, which the runtime reads in place; and rows again |
 //! | [`inspect`] | what a file holds, as text or JSON |
+//! | [`quantize`] | a model's matrices get other types |
+//! | [`importance`] | which inputs of each matrix matter, for [`quantize`] |
 //! | [`synth`] | random weights in a real shape, for timing |
 //!
 //! Everything is checked before anything is written, and what is written appears whole or not at all. The format is
@@ -13,16 +15,18 @@
 
 mod description;
 mod error;
+pub mod importance;
 pub mod inspect;
 pub mod merge;
 pub mod pack;
 pub mod plugin;
+pub mod quantize;
 pub mod synth;
 pub mod table;
 
 use std::path::Path;
 
-use ollm_runtime::gguf::{Gguf, LAYOUT_KEY};
+use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType};
 use ollm_runtime::storage::Storage;
 
 pub use error::ConvertError;
@@ -51,6 +55,18 @@ impl Opened {
     fn is_packed(&self) -> bool {
         self.gguf.metadata().get(LAYOUT_KEY).is_some()
     }
+}
+
+/// The type of this name, in any case; if there is none, the names that there are.
+pub fn tensor_type(name: &str) -> std::result::Result<TensorType, String> {
+    let found = TensorType::ALL.iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
+    let known = || TensorType::ALL.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ");
+    found.copied().ok_or_else(|| format!("known types: {}", known()))
+}
+
+/// Refuses an output that is there, unless it may be replaced.
+fn check_absent(output: &Path, replace: bool) -> Result<()> {
+    if replace || !output.exists() { Ok(()) } else { Err(ConvertError::OutputExists { path: output.to_owned() }) }
 }
 
 /// Refuses an output that is one of the inputs: it is mapped, and the only copy.

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use ollm_convert::quantize::{self, Keep, RECIPES, Recipe};
 use ollm_convert::synth::{self, SHAPES};
-use ollm_convert::{ConvertError, inspect, merge, pack, plugin};
+use ollm_convert::{ConvertError, importance, inspect, merge, pack, plugin, tensor_type};
 use ollm_runtime::gguf::TensorType;
 
 /// Makes, inspects, merges and packs OLLM plugin files (GGUF); makes files to time with.
@@ -73,6 +75,42 @@ enum Command {
         #[arg(short, long, value_name = "FILE.gguf")]
         output: PathBuf,
     },
+    /// Write a model with its matrices in other types
+    ///
+    /// Vectors, norms and the tensors of a plugin stay as they are. Where the rows of a matrix are not whole blocks of 256,
+    /// `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1` and `Q6_K` `Q8_0`.
+    Quantize {
+        /// A backbone (GGUF) of any type; best F16, BF16 or F32
+        input: PathBuf,
+        /// The file to write
+        output: PathBuf,
+        /// The types: `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`, `Q5_K_S`, `Q5_K_M` or `Q6_K`
+        #[arg(long = "type", value_parser = recipe)]
+        recipe: &'static Recipe,
+        /// Which columns matter: a file of `importance`, or of llama.cpp's `imatrix`
+        #[arg(long, value_name = "FILE")]
+        importance: Option<PathBuf>,
+        /// A type for tensors whose names match, such as `blk.0.*=Q8_0`; of several that match, the last one counts
+        #[arg(long, value_name = "PATTERN=TYPE")]
+        keep: Vec<Keep>,
+        /// Replace the output, if it exists
+        #[arg(long)]
+        force: bool,
+    },
+    /// Have a model read a text, and write which columns of its matrices matter
+    Importance {
+        /// A backbone (GGUF), best the one that is to be quantized
+        model: PathBuf,
+        /// The text: some ten thousand words like those that the model will read and write
+        #[arg(short = 'f', long = "file", value_name = "TEXT")]
+        text: PathBuf,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE.gguf")]
+        output: PathBuf,
+        /// Replace the output, if it exists
+        #[arg(long)]
+        force: bool,
+    },
     /// Write a backbone of random weights in a real shape, for timing
     Synth {
         /// The shape
@@ -87,10 +125,11 @@ enum Command {
     },
 }
 
-fn tensor_type(name: &str) -> Result<TensorType, String> {
-    let found = TensorType::ALL.iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
-    let known = || TensorType::ALL.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ");
-    found.copied().ok_or_else(|| format!("known types: {}", known()))
+/// The recipe of this name, in any case.
+fn recipe(name: &str) -> Result<&'static Recipe, String> {
+    let known = || RECIPES.iter().map(|recipe| recipe.name).collect::<Vec<_>>().join(", ");
+    let found = RECIPES.iter().find(|recipe| recipe.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("known types: {}", known()))
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -144,6 +183,15 @@ fn run(command: Command) -> Result<String, ConvertError> {
             let summary = pack::unpack(&file, &output)?;
             format!("{summary}wrote {}\n", output.display())
         }
+        Command::Quantize { input, output, recipe, importance, keep, force } => {
+            let options = quantize::Options { recipe, importance: importance.as_deref(), keep: &keep, force };
+            let summary = quantize::quantize(&input, &output, &options, &progress("{bytes} of {total_bytes}"))?;
+            format!("{summary}wrote {}\n", output.display())
+        }
+        Command::Importance { model, text, output, force } => {
+            let summary = importance::gather(&model, &text, &output, force, &progress("{pos} of {len} tokens"))?;
+            format!("{summary}wrote {}\n", output.display())
+        }
         Command::Synth { shape, dtype, output } => {
             // clap has let no other name through.
             for shape in SHAPES.iter().filter(|known| known.name == shape) {
@@ -152,6 +200,12 @@ fn run(command: Command) -> Result<String, ConvertError> {
             format!("wrote {}\n", output.display())
         }
     })
+}
+
+/// A bar on the terminal, if there is one.
+fn progress(counts: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{wide_bar}} {counts}, {{eta}} left"));
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Prints all of `text`. A reader that has seen enough (`| head`) is no error.

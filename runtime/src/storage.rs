@@ -184,7 +184,7 @@ fn is_aligned(bytes: &[u8]) -> bool {
 impl Storage {
     /// Tells the system that `range` is not needed for now: pages of a mapped file leave memory, and come back from the file
     /// when they are read again. Does nothing for owned bytes.
-    pub(crate) fn discard(&self, range: std::ops::Range<usize>) {
+    pub fn discard(&self, range: std::ops::Range<usize>) {
         #[cfg(unix)]
         if let Source::Map(map) = &self.0 {
             // SAFETY: the map is read-only and backed by the file, so that a page that is dropped is read again as it was.

@@ -5,3 +5,4 @@ mod common;
 mod conversions;
 mod format;
 mod packed;
+mod quantize;

@@ -9,13 +9,26 @@ use crate::ops::{
 use super::state::Scratch;
 use super::{Config, Layer, Model, State};
 
+/// Where a pass is.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage<'a> {
+    /// The next layer begins.
+    Layer,
+    /// The next products have this input, `[n][cols]` of their matrices. In each layer there are four: that of queries, keys and
+    /// values, that of the attention's output, that of gate and up, that of down.
+    Input(&'a [f32]),
+}
+
+/// Who is told of each stage of a pass, and may end it.
+pub type Watch<'a> = dyn FnMut(Stage<'_>) -> Result<()> + 'a;
+
 /// Runs `tokens` (all in the vocabulary) at positions `first..`, which follow what the cache holds and are reserved. Their
 /// hidden states, after the final norm, are then in [`State::hidden`].
 ///
-/// `go_on` is asked before each layer; what it refuses with ends the pass, whose positions are then to be run again.
+/// `watch` is told of each [`Stage`]; what it refuses with ends the pass, whose positions are then to be run again.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or that of `go_on`.
+/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or that of `watch`.
 ///
 /// # Panics
 /// If a token is not in the vocabulary, or a position was not reserved: the session takes care of both.
@@ -25,7 +38,7 @@ pub fn forward(
     state: &mut State,
     tokens: &[u32],
     first: usize,
-    go_on: &mut dyn FnMut() -> Result<()>,
+    watch: &mut Watch<'_>,
 ) -> Result<()> {
     let config = model.config();
     let scratch = &mut state.scratch;
@@ -33,9 +46,9 @@ pub fn forward(
     scratch.rope.fill(&config.rope_frequencies, first, tokens.len());
     for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| model.embed(tokens[i], x));
     for (layer, cache) in model.weights().layers.iter().zip(&mut state.cache) {
-        go_on()?;
-        attention(exec, model, layer, cache, scratch, first)?;
-        feed_forward(exec, model, layer, scratch);
+        watch(Stage::Layer)?;
+        attention(exec, model, layer, cache, scratch, first, watch)?;
+        feed_forward(exec, model, layer, scratch, watch)?;
     }
     norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
     Ok(())
@@ -57,10 +70,12 @@ fn attention(
     cache: &mut KvLayer,
     s: &mut Scratch,
     first: usize,
+    watch: &mut Watch<'_>,
 ) -> Result<()> {
     let config = model.config();
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
+    watch(Stage::Input(&s.normed))?;
     let mut products = [
         Product { matrix: model.matrix(&layer.query), out: &mut s.query },
         Product { matrix: model.matrix(&layer.key), out: &mut s.key },
@@ -76,6 +91,7 @@ fn attention(
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
     cache.store(first, &s.key, &s.value);
     attend(exec, cache, first, &s.query, &mut s.mixed)?;
+    watch(Stage::Input(&s.mixed))?;
     let width = config.heads * config.head_dim;
     add_product(exec, model.matrix(&layer.output), width, &s.mixed, &mut s.x, &mut s.normed, &mut s.quantized);
     add_bias(&mut exec.pool, &mut s.x, layer.output_bias.as_ref());
@@ -83,10 +99,11 @@ fn attention(
 }
 
 /// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.
-fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch) {
+fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
     let config = model.config();
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
+    watch(Stage::Input(&s.normed))?;
     let mut products = [
         Product { matrix: model.matrix(&layer.gate), out: &mut s.gate },
         Product { matrix: model.matrix(&layer.up), out: &mut s.up },
@@ -94,7 +111,9 @@ fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch) 
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let (isa, up, ffn) = (exec.isa, &s.up, config.ffn);
     for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| swiglu(isa, gate, &up[i * ffn..]));
+    watch(Stage::Input(&s.gate))?;
     add_product(exec, model.matrix(&layer.down), ffn, &s.gate, &mut s.x, &mut s.normed, &mut s.quantized);
+    Ok(())
 }
 
 /// `x += W input`, by way of `scratch`.

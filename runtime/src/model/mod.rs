@@ -19,7 +19,7 @@ use crate::storage::Storage;
 pub use config::{Config, FAMILIES, Family};
 pub use error::ModelError;
 pub use fingerprint::fingerprint;
-pub use forward::{forward, head};
+pub use forward::{Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
 pub use state::{BATCH, State};
 pub use weights::{Layer, Tensor, Weights, vector};

@@ -1,13 +1,13 @@
 //! What the K formats share: super-blocks of 256, packed 6-bit scales, and the search for good scales.
 
-use super::{extreme, inverse, put_f16, range};
+use super::{as_f16, extreme, inverse, put_f16, range};
 
 /// Values in a super-block.
 pub(super) const LEN: usize = 256;
 /// Values in a sub-block with a minimum (`Q4_K`, `Q5_K`).
-pub(super) const SUB: usize = 32;
+pub const SUB: usize = 32;
 /// Sub-blocks with a minimum in a super-block.
-pub(super) const SUBS: usize = LEN / SUB;
+pub const SUBS: usize = LEN / SUB;
 /// Bytes of their packed scales and minima.
 pub(super) const SCALES: usize = SUBS * 2 * 6 / 8;
 
@@ -37,22 +37,42 @@ pub(super) const DMIN: usize = D + 2;
 pub(super) const HEAD_SCALES: usize = DMIN + 2;
 pub(super) const HEAD: usize = HEAD_SCALES + SCALES;
 
-/// Fits scales and minima to a super-block, writes the head of `block`, and gives back the level (0 to `top`) of each
-/// value; `None` if a scale does not fit 16 bits.
-pub(super) fn encode_head(values: &[f32; LEN], top: u8, block: &mut [u8]) -> Option<[u8; LEN]> {
+/// Scales and minima of a super-block: those of sub-block `j` are `d scales[j]` and `dmin mins[j]`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Head {
+    /// The scale of the scales.
+    pub d: f32,
+    /// The scale of the minima.
+    pub dmin: f32,
+    /// 0 to 63 each.
+    pub scales: [u8; SUBS],
+    /// 0 to 63 each.
+    pub mins: [u8; SUBS],
+}
+
+impl Head {
+    /// Writes the head of `block`; `None` if one of the two scales does not fit 16 bits.
+    pub(super) fn put(&self, block: &mut [u8]) -> Option<()> {
+        put_f16(block, D, self.d)?;
+        put_f16(block, DMIN, self.dmin)?;
+        block[HEAD_SCALES..HEAD].copy_from_slice(&pack_scales(self.scales, self.mins));
+        Some(())
+    }
+}
+
+/// Fits scales and minima to a super-block, and gives them and the level (0 to `top`) of each value; `None` if a scale does
+/// not fit 16 bits.
+pub(super) fn fit(values: &[f32; LEN], top: u8) -> Option<(Head, [u8; LEN])> {
     let (subs, _) = values.as_chunks::<SUB>();
     let fits: [Affine; SUBS] = std::array::from_fn(|j| Affine::fit(&subs[j], top));
     let scales = fits.map(|fit| fit.scale);
     let mins = fits.map(|fit| fit.min);
-    let d = put_f16(block, D, extreme(&scales) / 63.0)?;
-    let dmin = put_f16(block, DMIN, extreme(&mins) / 63.0)?;
-    let scales = scales.map(|scale| six_bits(scale, d));
-    let mins = mins.map(|min| six_bits(min, dmin));
-    block[HEAD_SCALES..HEAD].copy_from_slice(&pack_scales(scales, mins));
-    Some(std::array::from_fn(|i| {
-        let stored = Affine { scale: d * f32::from(scales[i / SUB]), min: dmin * f32::from(mins[i / SUB]) };
-        stored.level(values[i], top)
-    }))
+    let d = as_f16(extreme(&scales) / 63.0)?;
+    let dmin = as_f16(extreme(&mins) / 63.0)?;
+    let head =
+        Head { d, dmin, scales: scales.map(|scale| six_bits(scale, d)), mins: mins.map(|min| six_bits(min, dmin)) };
+    let stored = |j: usize| Affine { scale: d * f32::from(head.scales[j]), min: dmin * f32::from(head.mins[j]) };
+    Some((head, std::array::from_fn(|i| stored(i / SUB).level(values[i], top))))
 }
 
 fn six_bits(x: f32, unit: f32) -> u8 {

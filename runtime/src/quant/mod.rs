@@ -3,7 +3,8 @@
 //! A format stores the elements of a row in blocks of fixed length; [`TensorType`] has their sizes. Decoding is exact:
 //! the same operations in the same order as `dequantize_row_*` in ggml-quants.c, so that both give the same bits.
 //! Encoding is a plain reference: the one rounding that there is for the formats with one scale, a short search for the
-//! K formats, whose result is not bit for bit what llama.cpp would write.
+//! K formats, whose result is not bit for bit what llama.cpp would write. Who searches better scales and levels packs them
+//! with the `pack` functions.
 //!
 //! Sources: the block structs in ggml-common.h and the reference functions in ggml-quants.c.
 
@@ -16,7 +17,7 @@ use half::f16;
 use crate::gguf::TensorType;
 
 pub mod f;
-mod k;
+pub mod k;
 pub mod q4;
 pub mod q4_k;
 pub mod q5;
@@ -137,11 +138,18 @@ fn get_f16(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Stores a 16-bit float and gives back what it stored; `None` if the value is too large to be one.
-fn put_f16(block: &mut [u8], at: usize, value: f32) -> Option<f32> {
+/// The 16-bit float nearest to `value`; `None` if the value is too large to be one.
+#[inline]
+pub fn as_f16(value: f32) -> Option<f32> {
+    let rounded = f16::from_f32(value);
+    rounded.is_finite().then(|| rounded.to_f32())
+}
+
+/// Stores a 16-bit float; `None` if the value is too large to be one.
+fn put_f16(block: &mut [u8], at: usize, value: f32) -> Option<()> {
     let rounded = f16::from_f32(value);
     block[at..at + 2].copy_from_slice(&rounded.to_le_bytes());
-    rounded.is_finite().then(|| rounded.to_f32())
+    rounded.is_finite().then_some(())
 }
 
 /// `1 / x`, and 0 for 0: blocks of zeros have the scale 0.

@@ -39,24 +39,39 @@ pub fn decode_q4_1(block: &[u8; Q4_1_BYTES], out: &mut [f32; LEN]) {
 
 /// The value with the largest magnitude becomes -8.
 pub fn encode_q4_0(values: &[f32; LEN]) -> Option<[u8; Q4_0_BYTES]> {
-    let mut block = [0; Q4_0_BYTES];
     let d = extreme(values) / -8.0;
-    put_f16(&mut block, D, d)?;
     let id = inverse(d);
-    pack(values, &mut block[Q4_0_QS..], |x| x * id + 8.5);
-    Some(block)
+    pack_q4_0(d, &values.map(|x| level(x * id + 8.5)))
 }
 
 /// The smallest value becomes 0 and the largest 15.
 pub fn encode_q4_1(values: &[f32; LEN]) -> Option<[u8; Q4_1_BYTES]> {
-    let mut block = [0; Q4_1_BYTES];
     let (low, high) = range(values);
     let d = (high - low) / 15.0;
-    put_f16(&mut block, D, d)?;
-    put_f16(&mut block, Q4_1_M, low)?;
     let id = inverse(d);
-    pack(values, &mut block[Q4_1_QS..], |x| (x - low) * id + 0.5);
+    pack_q4_1(d, low, &values.map(|x| level((x - low) * id + 0.5)))
+}
+
+/// The block with scale `d` and these levels (0 to 15); `None` if the scale does not fit 16 bits.
+pub fn pack_q4_0(d: f32, levels: &[u8; LEN]) -> Option<[u8; Q4_0_BYTES]> {
+    let mut block = [0; Q4_0_BYTES];
+    put_f16(&mut block, D, d)?;
+    pack(levels, &mut block[Q4_0_QS..]);
     Some(block)
+}
+
+/// The block with scale `d`, minimum `m` and these levels (0 to 15); `None` if one of the two does not fit 16 bits.
+pub fn pack_q4_1(d: f32, m: f32, levels: &[u8; LEN]) -> Option<[u8; Q4_1_BYTES]> {
+    let mut block = [0; Q4_1_BYTES];
+    put_f16(&mut block, D, d)?;
+    put_f16(&mut block, Q4_1_M, m)?;
+    pack(levels, &mut block[Q4_1_QS..]);
+    Some(block)
+}
+
+/// The cast cuts off the fraction, which together with a half that was added rounds to nearest.
+fn level(x: f32) -> u8 {
+    (x as u8).min(15)
 }
 
 fn unpack(qs: &[u8], out: &mut [f32; LEN], value: impl Fn(u8) -> f32) {
@@ -66,10 +81,8 @@ fn unpack(qs: &[u8], out: &mut [f32; LEN], value: impl Fn(u8) -> f32) {
     }
 }
 
-fn pack(values: &[f32; LEN], qs: &mut [u8], level: impl Fn(f32) -> f32) {
-    // The cast cuts off the fraction, which together with the 0.5 in `level` rounds to nearest.
-    let nibble = |x| (level(x) as u8).min(15);
+fn pack(levels: &[u8; LEN], qs: &mut [u8]) {
     for (j, byte) in qs.iter_mut().enumerate() {
-        *byte = nibble(values[j]) | nibble(values[j + HALF]) << 4;
+        *byte = levels[j] | levels[j + HALF] << 4;
     }
 }

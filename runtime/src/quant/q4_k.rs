@@ -2,7 +2,8 @@
 //!
 //! Each 32 bytes of nibbles hold two sub-blocks: the even one in the low nibbles, the odd one in the high nibbles.
 
-use super::{get_f16, k};
+use super::get_f16;
+use super::k::{self, Head};
 use crate::gguf::TensorType;
 
 /// Values in a block.
@@ -35,8 +36,14 @@ pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 
 /// Searches a scale and a minimum for each 32 values.
 pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
+    let (head, levels) = k::fit(values, 15)?;
+    pack(&head, &levels)
+}
+
+/// The block with this head and these levels (0 to 15); `None` if one of the two scales does not fit 16 bits.
+pub fn pack(head: &Head, levels: &[u8; LEN]) -> Option<[u8; BYTES]> {
     let mut block = [0; BYTES];
-    let levels = k::encode_head(values, 15, &mut block)?;
+    head.put(&mut block)?;
     for (i, level) in levels.iter().enumerate() {
         let sub = i / k::SUB;
         block[QS + sub / 2 * k::SUB + i % k::SUB] |= level << (sub % 2 * 4);

@@ -41,24 +41,39 @@ pub fn decode_q5_1(block: &[u8; Q5_1_BYTES], out: &mut [f32; LEN]) {
 
 /// The value with the largest magnitude becomes -16.
 pub fn encode_q5_0(values: &[f32; LEN]) -> Option<[u8; Q5_0_BYTES]> {
-    let mut block = [0; Q5_0_BYTES];
     let d = extreme(values) / -16.0;
-    put_f16(&mut block, D, d)?;
     let id = inverse(d);
-    pack(values, &mut block[Q5_0_QH..], |x| x * id + 16.5);
-    Some(block)
+    pack_q5_0(d, &values.map(|x| level(x * id + 16.5)))
 }
 
 /// The smallest value becomes 0 and the largest 31.
 pub fn encode_q5_1(values: &[f32; LEN]) -> Option<[u8; Q5_1_BYTES]> {
-    let mut block = [0; Q5_1_BYTES];
     let (low, high) = range(values);
     let d = (high - low) / 31.0;
-    put_f16(&mut block, D, d)?;
-    put_f16(&mut block, Q5_1_M, low)?;
     let id = inverse(d);
-    pack(values, &mut block[Q5_1_QH..], |x| (x - low) * id + 0.5);
+    pack_q5_1(d, low, &values.map(|x| level((x - low) * id + 0.5)))
+}
+
+/// The block with scale `d` and these levels (0 to 31); `None` if the scale does not fit 16 bits.
+pub fn pack_q5_0(d: f32, levels: &[u8; LEN]) -> Option<[u8; Q5_0_BYTES]> {
+    let mut block = [0; Q5_0_BYTES];
+    put_f16(&mut block, D, d)?;
+    pack(levels, &mut block[Q5_0_QH..]);
     Some(block)
+}
+
+/// The block with scale `d`, minimum `m` and these levels (0 to 31); `None` if one of the two does not fit 16 bits.
+pub fn pack_q5_1(d: f32, m: f32, levels: &[u8; LEN]) -> Option<[u8; Q5_1_BYTES]> {
+    let mut block = [0; Q5_1_BYTES];
+    put_f16(&mut block, D, d)?;
+    put_f16(&mut block, Q5_1_M, m)?;
+    pack(levels, &mut block[Q5_1_QH..]);
+    Some(block)
+}
+
+/// The cast cuts off the fraction, which together with a half that was added rounds to nearest.
+fn level(x: f32) -> u8 {
+    (x as u8).min(31)
 }
 
 /// `bits`: the mask, then the nibbles.
@@ -71,9 +86,7 @@ fn unpack(bits: &[u8], out: &mut [f32; LEN], value: impl Fn(u8) -> f32) {
     }
 }
 
-fn pack(values: &[f32; LEN], bits: &mut [u8], level: impl Fn(f32) -> f32) {
-    // The cast cuts off the fraction, which together with the 0.5 in `level` rounds to nearest.
-    let levels = values.map(|x| (level(x) as u8).min(31));
+fn pack(levels: &[u8; LEN], bits: &mut [u8]) {
     let mask = levels.iter().rev().fold(0u32, |mask, q| mask << 1 | u32::from(q >> 4));
     bits[..4].copy_from_slice(&mask.to_le_bytes());
     for (j, byte) in bits[4..].iter_mut().enumerate() {

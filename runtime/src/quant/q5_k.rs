@@ -1,6 +1,7 @@
 //! `Q5_K`: as `Q4_K`, with a fifth bit of each value: bit `j` of byte `i` belongs to value `i` of sub-block `j`.
 
-use super::{get_f16, k};
+use super::get_f16;
+use super::k::{self, Head};
 use crate::gguf::TensorType;
 
 /// Values in a block.
@@ -36,8 +37,14 @@ pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 
 /// Searches a scale and a minimum for each 32 values.
 pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
+    let (head, levels) = k::fit(values, 31)?;
+    pack(&head, &levels)
+}
+
+/// The block with this head and these levels (0 to 31); `None` if one of the two scales does not fit 16 bits.
+pub fn pack(head: &Head, levels: &[u8; LEN]) -> Option<[u8; BYTES]> {
     let mut block = [0; BYTES];
-    let levels = k::encode_head(values, 31, &mut block)?;
+    head.put(&mut block)?;
     for (i, level) in levels.iter().enumerate() {
         let (sub, at) = (i / k::SUB, i % k::SUB);
         block[QS + sub / 2 * k::SUB + at] |= (level & 0xF) << (sub % 2 * 4);

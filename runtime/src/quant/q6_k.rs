@@ -4,7 +4,7 @@
 //! `i + 32 (j % 2)` of the half's nibbles (low nibble for the first two quarters) and its upper two in bits `2 j` of byte
 //! `i` of the half's upper bits.
 
-use super::{extreme, get_f16, inverse, put_f16};
+use super::{as_f16, extreme, get_f16, inverse, put_f16};
 use crate::gguf::TensorType;
 
 /// Values in a block.
@@ -46,16 +46,21 @@ pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 
 /// Searches a scale for each 16 values; the largest of the scales becomes -128.
 pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
-    let mut block = [0; BYTES];
     let (subs, _) = values.as_chunks::<SUB>();
     let fits: [f32; LEN / SUB] = std::array::from_fn(|j| fit(&subs[j]));
-    let d = put_f16(&mut block, D, extreme(&fits) / -128.0)?;
+    let d = as_f16(extreme(&fits) / -128.0)?;
     let scales = fits.map(|scale| (scale * inverse(d)).round() as i8);
-    for (byte, scale) in block[SCALES..D].iter_mut().zip(scales) {
-        *byte = scale.cast_unsigned();
-    }
-    for (i, &x) in values.iter().enumerate() {
-        let q = (level(x, inverse(d * f32::from(scales[i / SUB]))) + 32.0) as u8;
+    let q = |i: usize| (level(values[i], inverse(d * f32::from(scales[i / SUB]))) + 32.0) as u8;
+    pack(d, scales, &std::array::from_fn(q))
+}
+
+/// The block with scale `d` of the scales, these scales, and these levels (0 to 63, for -32 to 31); `None` if `d` does not
+/// fit 16 bits.
+pub fn pack(d: f32, scales: [i8; LEN / SUB], levels: &[u8; LEN]) -> Option<[u8; BYTES]> {
+    let mut block = [0; BYTES];
+    put_f16(&mut block, D, d)?;
+    block[SCALES..D].copy_from_slice(&scales.map(i8::cast_unsigned));
+    for (i, q) in levels.iter().enumerate() {
         let (low, low_shift, high, high_shift) = places(i);
         block[low] |= (q & 0xF) << low_shift;
         block[high] |= (q >> 4) << high_shift;

@@ -23,12 +23,15 @@ pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 
 /// The largest magnitude becomes 127.
 pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
-    let mut block = [0; BYTES];
     let d = extreme(values).abs() / 127.0;
-    put_f16(&mut block, D, d)?;
     let id = inverse(d);
-    for (q, x) in block[QS..].iter_mut().zip(values) {
-        *q = ((x * id).round() as i8).cast_unsigned();
-    }
+    pack(d, &values.map(|x| (x * id).round() as i8))
+}
+
+/// The block with scale `d` and these values; `None` if the scale does not fit 16 bits.
+pub fn pack(d: f32, values: &[i8; LEN]) -> Option<[u8; BYTES]> {
+    let mut block = [0; BYTES];
+    put_f16(&mut block, D, d)?;
+    block[QS..].copy_from_slice(&values.map(i8::cast_unsigned));
     Some(block)
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::cpu::{Isa, Pool, Workers};
 use crate::error::{Error, Result};
 use crate::memory;
-use crate::model::{Model, State, forward, head};
+use crate::model::{Model, Stage, State, forward, head};
 use crate::ops::{Exec, Quantized};
 
 use super::SessionOptions;
@@ -73,7 +73,8 @@ impl Machine {
     ) -> Result<()> {
         let tokens = &tokens[positions.clone()];
         self.work(tokens.len(), |exec, _, pace| {
-            forward(exec, model, state, tokens, positions.start, &mut || Ok(pace.check()?))
+            let mut watch = |stage: Stage<'_>| if let Stage::Layer = stage { Ok(pace.check()?) } else { Ok(()) };
+            forward(exec, model, state, tokens, positions.start, &mut watch)
         })
     }
 

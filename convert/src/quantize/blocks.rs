@@ -1,0 +1,248 @@
+//! Rows of weights to blocks of each type, with searched scales.
+
+use std::sync::OnceLock;
+
+use ollm_runtime::cpu::{Isa, Kernel, Simd};
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::quant::k::{self, Head};
+use ollm_runtime::quant::{self, QuantError, as_f16, q4, q4_k, q5, q5_k, q6_k, q8_0};
+
+use super::grid::{Fit, Grid, Offset};
+use super::parts::{Parts, Stored};
+
+/// Encodes a row of whole blocks so that the sum of `importance[i] (values[i] - stored[i])^2` is small; without importance, all
+/// values count the same. Floats are rounded.
+///
+/// # Errors
+/// As [`quant::encode`], which gives the same error for the same values.
+///
+/// # Panics
+/// If there are not as many `importance` as `values`.
+pub fn encode(dtype: TensorType, values: &[f32], importance: Option<&[f32]>) -> Result<Vec<u8>, QuantError> {
+    let searched = dtype.row_bytes(values.len()).is_some() && values.iter().all(|x| x.is_finite());
+    if !searched || dtype.block_len() == 1 {
+        return quant::encode(dtype, values);
+    }
+    let weights = &importance.map_or_else(|| vec![1.0; values.len()], relative);
+    assert_eq!(weights.len(), values.len(), "importance is of each value");
+    let bytes = match dtype {
+        TensorType::Q8_0 => blocks(values, weights, |x, w| {
+            let (fit, q) = line(Grid::new(-127.0, 127.0, Offset::None), x, w)?;
+            q8_0::pack(fit.scale, &q.map(|q| q as i8))
+        }),
+        TensorType::Q4_0 => blocks(values, weights, |x, w| {
+            let (fit, q) = line(Grid::new(-8.0, 7.0, Offset::None), x, w)?;
+            q4::pack_q4_0(fit.scale, &q.map(|q| (q + 8.0) as u8))
+        }),
+        TensorType::Q5_0 => blocks(values, weights, |x, w| {
+            let (fit, q) = line(Grid::new(-16.0, 15.0, Offset::None), x, w)?;
+            q5::pack_q5_0(fit.scale, &q.map(|q| (q + 16.0) as u8))
+        }),
+        TensorType::Q4_1 => blocks(values, weights, |x, w| {
+            let (fit, q) = line(Grid::new(0.0, 15.0, Offset::Any), x, w)?;
+            q4::pack_q4_1(fit.scale, fit.offset, &q.map(|q| q as u8))
+        }),
+        TensorType::Q5_1 => blocks(values, weights, |x, w| {
+            let (fit, q) = line(Grid::new(0.0, 31.0, Offset::Any), x, w)?;
+            q5::pack_q5_1(fit.scale, fit.offset, &q.map(|q| q as u8))
+        }),
+        TensorType::Q4K => blocks(values, weights, |x, w| {
+            let (head, q) = with_minima(15.0, x, w)?;
+            q4_k::pack(&head, &q)
+        }),
+        TensorType::Q5K => blocks(values, weights, |x, w| {
+            let (head, q) = with_minima(31.0, x, w)?;
+            q5_k::pack(&head, &q)
+        }),
+        TensorType::Q6K => blocks(values, weights, |x, w| {
+            let grid = Grid::new(-32.0, 31.0, Offset::None);
+            let (stored, q) = super_block::<{ q6_k::SUB }, 16, 256>(grid, (-128.0, 127.0), x, w)?;
+            q6_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 32.0) as u8))
+        }),
+        TensorType::F32 | TensorType::F16 | TensorType::Bf16 => unreachable!("floats are rounded"),
+    };
+    bytes.map_err(|index| QuantError::OutOfRange { dtype, index })
+}
+
+/// Importance as multiples of its mean. A column that the text never used counts a little all the same.
+fn relative(importance: &[f32]) -> Vec<f32> {
+    const FLOOR: f32 = 1e-4;
+    let mean = importance.iter().sum::<f32>() / importance.len() as f32;
+    let unit = if mean > 0.0 && mean.is_finite() { 1.0 / mean } else { 0.0 };
+    importance.iter().map(|x| x * unit + FLOOR).collect()
+}
+
+/// Encodes block after block.
+fn blocks<const LEN: usize, const BYTES: usize>(
+    values: &[f32],
+    weights: &[f32],
+    encode: impl Fn(&[f32; LEN], &[f32; LEN]) -> Option<[u8; BYTES]>,
+) -> Result<Vec<u8>, usize> {
+    let ((values, _), (weights, _)) = (values.as_chunks(), weights.as_chunks());
+    let mut out = Vec::with_capacity(values.len() * BYTES);
+    for (i, (x, w)) in values.iter().zip(weights).enumerate() {
+        out.extend_from_slice(&encode(x, w).ok_or(i * LEN)?);
+    }
+    Ok(out)
+}
+
+/// A block with one 16-bit scale, and an offset if the grid has one: what was searched or, if that is better, the plain fit.
+fn line<const LEN: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Fit, [f32; LEN])> {
+    let stored = |fit: Fit| Some(Fit { scale: as_f16(fit.scale)?, offset: as_f16(fit.offset)? });
+    let plain = stored(grid.plain(x))?;
+    let found = stored(fastest(Search { grid, x, w })).unwrap_or(plain);
+    let fit = if grid.error(x, w, found) < grid.error(x, w, plain) { found } else { plain };
+    Some((fit, grid.levels(x, fit)))
+}
+
+/// A super-block of `PARTS` parts of `PART` values each, and the level of each value.
+fn super_block<const PART: usize, const PARTS: usize, const LEN: usize>(
+    grid: Grid,
+    scales: (f32, f32),
+    x: &[f32; LEN],
+    w: &[f32; LEN],
+) -> Option<(Stored<PARTS>, [f32; LEN])> {
+    let ((x, _), (w, _)) = (x.as_chunks::<PART>(), w.as_chunks::<PART>());
+    let stored = fastest(Parts::<PART, PARTS> { grid, scales, x, w })?;
+    let mut levels = [0.0; LEN];
+    for (j, levels) in levels.as_chunks_mut::<PART>().0.iter_mut().enumerate() {
+        *levels = grid.levels(&x[j], stored.fit(j));
+    }
+    Some((stored, levels))
+}
+
+/// A super-block of the formats with minima, with levels from 0 to `top`.
+fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Head, [u8; LEN])> {
+    let grid = Grid::new(0.0, top, Offset::NotPositive);
+    let (Stored { d, dmin, scales, mins }, q) = super_block::<{ k::SUB }, { k::SUBS }, LEN>(grid, (0.0, 63.0), x, w)?;
+    Some((Head { d, dmin, scales: scales.map(|s| s as u8), mins: mins.map(|m| m as u8) }, q.map(|q| q as u8)))
+}
+
+/// Runs plain code as it was compiled for the widest instruction set of this processor. It gives the same bits on each.
+fn fastest<K: Kernel>(kernel: K) -> K::Output {
+    static WIDEST: OnceLock<Isa> = OnceLock::new();
+    WIDEST.get_or_init(|| Isa::available()[0]).dispatch(kernel)
+}
+
+/// The search for one grid.
+struct Search<'a, const LEN: usize> {
+    grid: Grid,
+    x: &'a [f32; LEN],
+    w: &'a [f32; LEN],
+}
+
+impl<const LEN: usize> Kernel for Search<'_, LEN> {
+    type Output = Fit;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Fit {
+        self.grid.fit(self.x, self.w)
+    }
+}
+
+impl<const PART: usize, const PARTS: usize> Kernel for Parts<'_, PART, PARTS> {
+    type Output = Option<Stored<PARTS>>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Self::Output {
+        self.search()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ollm_runtime::random::Random;
+
+    use super::*;
+
+    const SEARCHED: [TensorType; 8] = [
+        TensorType::Q8_0,
+        TensorType::Q4_0,
+        TensorType::Q4_1,
+        TensorType::Q5_0,
+        TensorType::Q5_1,
+        TensorType::Q4K,
+        TensorType::Q5K,
+        TensorType::Q6K,
+    ];
+
+    /// Numbers with the tails of a Laplace distribution, and importance over three orders of magnitude.
+    fn row(seed: u64, scale: f32) -> (Vec<f32>, Vec<f32>) {
+        let mut random = Random::new(seed);
+        let mut unit = || random.unit() as f32;
+        let values = (0..1024).map(|_| scale * (unit() - 0.5).signum() * (1.0 - unit()).ln()).collect();
+        (values, (0..1024).map(|_| 10_f32.powf(3.0 * unit())).collect())
+    }
+
+    fn error(dtype: TensorType, values: &[f32], importance: &[f32], bytes: &[u8]) -> f64 {
+        let mut stored = vec![0.0; values.len()];
+        quant::decode(dtype, bytes, &mut stored).unwrap();
+        let square = |x: &f32, y: f32| f64::from(x - y).powi(2);
+        values.iter().zip(stored).zip(importance).map(|((x, y), &i)| f64::from(i) * square(x, y)).sum()
+    }
+
+    #[test]
+    fn a_search_is_never_worse_than_the_plain_encoding() {
+        for dtype in SEARCHED {
+            for seed in 0..8 {
+                let (values, importance) = row(seed, 0.02);
+                let ones = vec![1.0; values.len()];
+                let plain = quant::encode(dtype, &values).unwrap();
+                for (weights, given) in [(&ones, None), (&importance, Some(&importance[..]))] {
+                    let found = encode(dtype, &values, given).unwrap();
+                    let (found, plain) =
+                        (error(dtype, &values, weights, &found), error(dtype, &values, weights, &plain));
+                    assert!(found <= plain, "{dtype} {seed}: {found} above {plain}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn importance_takes_error_from_the_columns_that_matter() {
+        for dtype in SEARCHED.into_iter().filter(|&dtype| dtype != TensorType::Q8_0) {
+            let (values, importance) = row(3, 1.0);
+            let [with, without] = [Some(&importance[..]), None].map(|given| encode(dtype, &values, given).unwrap());
+            let error = |bytes| error(dtype, &values, &importance, bytes);
+            assert!(error(&with) < 0.97 * error(&without), "{dtype}");
+        }
+    }
+
+    #[test]
+    fn values_on_a_grid_are_stored_as_they_are() {
+        let values: Vec<f32> = (0..256).map(|i| ((i * 7) % 16) as f32 * 0.25 - 2.0).collect();
+        for dtype in SEARCHED {
+            let bytes = encode(dtype, &values, None).unwrap();
+            let worst = error(dtype, &values, &[1.0; 256], &bytes) / 256.0;
+            assert!(worst < 1e-4, "{dtype}: {worst}");
+        }
+    }
+
+    #[test]
+    fn constants_zeros_and_small_values_stay_close() {
+        for dtype in SEARCHED {
+            for value in [0.0, 1.0, -1.0, 1e-30, -1e-40, 3e4] {
+                for importance in [None, Some(&[0.0; 256][..]), Some(&[1e30; 256])] {
+                    let mut stored = [f32::NAN; 256];
+                    quant::decode(dtype, &encode(dtype, &[value; 256], importance).unwrap(), &mut stored).unwrap();
+                    let close = |x: &f32| (x - value).abs() <= 0.01 * value.abs() + 1e-6;
+                    assert!(stored.iter().all(close), "{dtype} of {value}: {}", stored[0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_the_error_of_the_plain_encoding() {
+        for &dtype in TensorType::ALL {
+            for value in [f32::NAN, f32::INFINITY, f32::MAX, 1.0] {
+                let mut values = [1.0; 256];
+                values[77] = value;
+                // As text, since NaN is not equal to itself.
+                let error = |outcome: Result<Vec<u8>, QuantError>| outcome.err().map(|error| error.to_string());
+                assert_eq!(error(encode(dtype, &values, None)), error(quant::encode(dtype, &values)), "{dtype}");
+            }
+            assert_eq!(encode(dtype, &[1.0; 250], None).is_ok(), dtype.block_len() == 1);
+        }
+    }
+}
