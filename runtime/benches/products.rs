@@ -1,47 +1,157 @@
-//! The products of each weight type: one column (a generation step), ten (an option set) and 256 (a prompt).
+//! The products of each weight type beside what bounds them, on one thread and every instruction set.
 //!
-//! `cargo bench -p ollm-runtime --bench products`: elements are multiply-additions, so Gelem/s is GMAC/s of one thread.
+//! `cargo bench -p ollm-runtime --bench products`. `step` is one column by more weights than the caches hold, in bytes of
+//! weights, beside `read`, which only reads as many. `prompt` is 256 columns and `options` ten, in multiply-additions, beside
+//! `peak`, which multiplies what is in the nearest cache.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::hint::black_box;
 
-use ollm_runtime::cpu::{Isa, Pool};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+
+use ollm_runtime::cpu::{Isa, Kernel, Pool, Simd};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::ops::{Exec, Matrix, Panels, Product, Quantized, matmul};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 
-const ROWS: usize = 1536;
+const ROWS: usize = 1024;
 const COLS: usize = 2048;
-const TYPES: [TensorType; 6] =
-    [TensorType::Q4_0, TensorType::Q4_1, TensorType::Q8_0, TensorType::Q4K, TensorType::Q6K, TensorType::F16];
+/// How often the rows are repeated for a step.
+const REPEATED: usize = 64;
+const TYPES: [TensorType; 9] = [
+    TensorType::Q4_0,
+    TensorType::Q4_1,
+    TensorType::Q5_0,
+    TensorType::Q5_1,
+    TensorType::Q8_0,
+    TensorType::Q4K,
+    TensorType::Q5K,
+    TensorType::Q6K,
+    TensorType::F16,
+];
 
-fn products(criterion: &mut Criterion) {
-    let values: Vec<f32> = (0..ROWS * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
-    for dtype in TYPES {
-        let storage = Storage::from(quant::encode(dtype, &values).expect("finite values"));
-        let rows = Matrix::new(dtype, ROWS, COLS, &storage).expect("a whole matrix");
-        let panels = (!rows.is_ready()).then(|| Panels::new(&rows).expect("enough memory"));
-        let matrix = panels.as_ref().map_or(rows, Panels::matrix);
-        for isa in Isa::available().into_iter().filter(|isa| isa.name() != "scalar") {
-            let mut group = criterion.benchmark_group(format!("{}/{}", dtype.name(), isa.name()));
-            for columns in [1, 10, 256] {
-                let mut exec = Exec { isa, pool: Pool::new(1).expect("no thread to start") };
-                let (x, mut out) = (vec![0.5; columns * COLS], vec![0.0; columns * ROWS]);
-                let mut scratch = Quantized::default();
-                group.throughput(Throughput::Elements((ROWS * COLS * columns) as u64));
-                group.bench_function(BenchmarkId::from_parameter(columns), |bencher| {
-                    bencher.iter(|| {
-                        matmul(&mut exec, &x, COLS, &mut scratch, &mut [Product { matrix, out: &mut out }]);
-                    });
-                });
+/// A matrix of `ROWS` rows, `repeated` times one below the other.
+struct Weights {
+    storage: Storage,
+    dtype: TensorType,
+    rows: usize,
+    panels: Option<Panels>,
+}
+
+impl Weights {
+    fn new(dtype: TensorType, repeated: usize) -> Self {
+        let values: Vec<f32> = (0..ROWS * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
+        let storage = Storage::from(quant::encode(dtype, &values).expect("finite values").repeat(repeated));
+        let mut weights = Self { storage, dtype, rows: ROWS * repeated, panels: None };
+        let plain = weights.matrix();
+        weights.panels = (!plain.is_ready()).then(|| Panels::new(&plain).expect("enough memory"));
+        weights
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        let plain = || Matrix::new(self.dtype, self.rows, COLS, &self.storage).expect("a whole matrix");
+        self.panels.as_ref().map_or_else(plain, Panels::matrix)
+    }
+}
+
+fn isas() -> impl Iterator<Item = Isa> {
+    Isa::available().into_iter().filter(|isa| isa.name() != "scalar")
+}
+
+fn product(group: &mut BenchmarkGroup<'_, WallTime>, isa: Isa, weights: &Weights, columns: usize) {
+    let mut exec = Exec { isa, pool: Pool::new(1).expect("no thread to start") };
+    let (x, mut out) = (vec![0.5; columns * COLS], vec![0.0; columns * weights.rows]);
+    let mut scratch = Quantized::default();
+    group.bench_function(weights.dtype.name(), |bencher| {
+        bencher.iter(|| {
+            let mut products = [Product { matrix: weights.matrix(), out: &mut out }];
+            matmul(&mut exec, &x, COLS, &mut scratch, &mut products);
+        });
+    });
+}
+
+fn steps(criterion: &mut Criterion) {
+    for isa in isas() {
+        let mut group = criterion.benchmark_group(format!("step/{}", isa.name()));
+        let block = vec![1_u64; (ROWS * REPEATED * COLS) / 2 / 8];
+        group.throughput(Throughput::Bytes(8 * block.len() as u64));
+        group.bench_function("read", |bencher| bencher.iter(|| isa.dispatch(Read(&block))));
+        for dtype in TYPES {
+            let weights = Weights::new(dtype, REPEATED);
+            group.throughput(Throughput::Bytes(weights.storage.len() as u64));
+            product(&mut group, isa, &weights, 1);
+        }
+    }
+}
+
+fn batches(criterion: &mut Criterion) {
+    for (name, columns) in [("options", 10), ("prompt", 256)] {
+        for isa in isas() {
+            let mut group = criterion.benchmark_group(format!("{name}/{}", isa.name()));
+            group.throughput(Throughput::Elements(PEAK_PRODUCTS * 4 * isa.lanes() as u64));
+            group.bench_function("peak", |bencher| bencher.iter(|| isa.dispatch(Peak)));
+            group.throughput(Throughput::Elements((ROWS * COLS * columns) as u64));
+            for dtype in TYPES {
+                product(&mut group, isa, &Weights::new(dtype, 1), columns);
             }
         }
     }
 }
 
+/// Reads a block, a line of each of eight streams in turn.
+struct Read<'a>(&'a [u64]);
+
+impl Kernel for Read<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _isa: S) -> u64 {
+        const STREAMS: usize = 8;
+        let length = self.0.len() / STREAMS / 8 * 8;
+        let mut sums = [0_u64; 8];
+        for line in (0..length).step_by(8) {
+            for stream in 0..STREAMS {
+                let words = &self.0[stream * length + line..][..8];
+                sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+            }
+        }
+        sums.into_iter().fold(0, u64::wrapping_add)
+    }
+}
+
+/// Byte products of a lane's four bytes that [`Peak`] does.
+const PEAK_PRODUCTS: u64 = 8 * 4096;
+
+/// Byte products of weights in the nearest cache, in eight sums.
+struct Peak;
+
+impl Kernel for Peak {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) -> f32 {
+        let bytes = [1_u8; 64 * 8];
+        // SAFETY: four bytes can be read.
+        let x = unsafe { isa.splat_bytes(bytes.as_ptr().cast()) };
+        let mut sums = [isa.begin(0); 8];
+        for _ in 0..PEAK_PRODUCTS / 8 {
+            let weights = black_box(&bytes).as_ptr();
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: there are 64 bytes for each sum, as many as the widest instruction set reads.
+                *sum = isa.dot4::<false>(*sum, unsafe { isa.bytes(weights.add(64 * i)) }, x);
+            }
+        }
+        sums.into_iter().map(|sum| isa.sum(isa.to_f32(isa.end(0, sum)))).sum()
+    }
+}
+
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(10).measurement_time(std::time::Duration::from_millis(500)).warm_up_time(std::time::Duration::from_millis(200));
-    targets = products
+    config = Criterion::default()
+        .sample_size(10)
+        .measurement_time(std::time::Duration::from_millis(500))
+        .warm_up_time(std::time::Duration::from_millis(200));
+    targets = steps, batches
 }
 criterion_main!(benches);

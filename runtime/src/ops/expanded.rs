@@ -51,6 +51,7 @@ impl Expanded {
         for unit in 0..elements / F::ELEMENTS {
             for group in 0..F::ELEMENTS / F::GROUP {
                 let at = unit * (F::ELEMENTS / F::GROUP) + group;
+                block.prefetch_next::<F>(group);
                 for lane in (0..PANEL_ROWS).step_by(S::LANES) {
                     // SAFETY: passed on from the caller; a group of the part has its place.
                     unsafe { self.group::<S, F>(isa, block.lane(lane), group, at, lane) };

@@ -5,6 +5,7 @@
 //! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
 
 use crate::cpu::Simd;
+use crate::cpu::simd::prefetch;
 use crate::gguf::TensorType;
 
 /// Rows whose blocks are interleaved.
@@ -38,6 +39,19 @@ impl Block {
     #[inline(always)]
     pub(super) fn lane(self, lane: usize) -> Self {
         Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
+    }
+
+    /// Asks for the part of the next block that is as large as group `group` of this one; of the first row's block, for all
+    /// rows of the panel. Blocks of 256 elements are not read in the order in which they lie, so that the processor does not
+    /// see by itself what comes next; of smaller ones it does.
+    #[inline(always)]
+    pub(super) fn prefetch_next<F: Format>(self, group: usize) {
+        if F::ELEMENTS > 32 {
+            let (bytes, groups) = (F::BYTES * PANEL_ROWS, F::ELEMENTS / F::GROUP);
+            for at in (bytes * group / groups..bytes * (group + 1) / groups).step_by(64) {
+                prefetch(self.halves.wrapping_add(bytes + at));
+            }
+        }
     }
 
     /// The half-precision field `i`, widened.

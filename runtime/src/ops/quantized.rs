@@ -84,6 +84,9 @@ impl<F: Format> QuantizedGemm<'_, F> {
         for unit in 0..self.matrix.cols() / F::ELEMENTS {
             for group in 0..F::ELEMENTS / F::GROUP {
                 let at = unit * F::ELEMENTS + group * F::GROUP;
+                for block in blocks.iter().step_by(PANEL_ROWS / S::LANES) {
+                    block.prefetch_next::<F>(group);
+                }
                 let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
                 // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the
                 // column has `cols` elements.
