@@ -40,19 +40,21 @@ impl<const LEN: usize, const PARTS: usize> Parts<'_, LEN, PARTS> {
     /// The best that is found; `None` if a scale does not fit 16 bits.
     #[inline(always)]
     pub(super) fn search(&self) -> Option<Stored<PARTS>> {
-        let fits: [Fit; PARTS] = std::array::from_fn(|j| self.grid.fit(&self.x[j], &self.w[j]));
+        // A loop, since closures that `core` calls are not compiled for the instruction set of the caller.
+        let mut fits = [Fit::default(); PARTS];
+        for j in 0..PARTS {
+            fits[j] = self.grid.fit(&self.x[j], &self.w[j]);
+        }
         let (mut d, mut dmin) = (as_f16(self.unit(&fits))?, as_f16(extreme(fits.map(|fit| -fit.offset)) / MOST)?);
-        let mut best = (f32::INFINITY, self.multiples(d, dmin, &fits));
-        for _ in 0..ROUNDS {
+        let mut best = self.multiples(d, dmin, &fits);
+        for _ in 1..ROUNDS {
+            let Some(units) = self.refit(&best.1) else { break };
+            (d, dmin) = units;
             let next = self.multiples(d, dmin, &fits);
-            let error = self.error(&next);
-            let refit = self.refit(&next);
-            if error >= best.0 {
+            if next.0 >= best.0 {
                 break;
             }
-            best = (error, next);
-            let Some(units) = refit else { break };
-            (d, dmin) = units;
+            best = next;
         }
         Some(best.1)
     }
@@ -63,18 +65,22 @@ impl<const LEN: usize, const PARTS: usize> Parts<'_, LEN, PARTS> {
         extreme(fits.map(|fit| fit.scale)) / if low < 0.0 { low } else { high }
     }
 
-    /// The best multiples of `d` and `dmin` near to `fits`.
+    /// The best multiples of `d` and `dmin` near to `fits`, and their error.
     #[inline(always)]
-    fn multiples(&self, d: f32, dmin: f32, fits: &[Fit; PARTS]) -> Stored<PARTS> {
+    fn multiples(&self, d: f32, dmin: f32, fits: &[Fit; PARTS]) -> (f32, Stored<PARTS>) {
         let mut stored = Stored { d, dmin, scales: [0.0; PARTS], mins: [0.0; PARTS] };
+        let mut all = 0.0;
         for j in 0..PARTS {
-            (stored.scales[j], stored.mins[j]) = self.multiple(j, d, dmin, fits[j]);
+            let (error, multiples) = self.multiple(j, d, dmin, fits[j]);
+            (stored.scales[j], stored.mins[j]) = multiples;
+            all += error;
         }
-        stored
+        (all, stored)
     }
 
+    /// Those of one part.
     #[inline(always)]
-    fn multiple(&self, part: usize, d: f32, dmin: f32, fit: Fit) -> (f32, f32) {
+    fn multiple(&self, part: usize, d: f32, dmin: f32, fit: Fit) -> (f32, (f32, f32)) {
         let (x, w) = (&self.x[part], &self.w[part]);
         let nearest = (fit.scale * inverse(d)).round();
         let mut best = (f32::INFINITY, (0.0, 0.0));
@@ -90,7 +96,7 @@ impl<const LEN: usize, const PARTS: usize> Parts<'_, LEN, PARTS> {
                 best = (error, (multiple, min));
             }
         }
-        best.1
+        best
     }
 
     /// The best minimum for the scale of `fit` and the levels that it gives.
@@ -118,15 +124,6 @@ impl<const LEN: usize, const PARTS: usize> Parts<'_, LEN, PARTS> {
         let (gain, Fit { scale: d, offset: dmin }) = Grid { offset, ..self.grid }.refit(all);
         let (d, dmin) = (as_f16(d)?, as_f16(dmin)?);
         (gain > 0.0 && dmin >= 0.0).then_some((d, dmin))
-    }
-
-    #[inline(always)]
-    fn error(&self, stored: &Stored<PARTS>) -> f32 {
-        let mut error = 0.0;
-        for j in 0..PARTS {
-            error += self.grid.error(&self.x[j], &self.w[j], stored.fit(j));
-        }
-        error
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::random::Random;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -125,4 +126,56 @@ impl Checkpoint {
             .map(|(name, dtype, shape, values)| (name, TensorView::new(*dtype, shape.clone(), values).unwrap()));
         safetensors::serialize(views, Some(self.map.clone())).unwrap()
     }
+}
+
+/// A whole model of two layers and 257 tokens, all of it F32, every row of its matrices 256 random values, which `spoil` may
+/// change.
+pub(crate) fn model(spoil: impl Fn(&str, &mut [f32])) -> Vec<u8> {
+    const WIDTH: u64 = 256;
+    let mut writer = Writer::new();
+    writer.set("general.architecture", "llama").unwrap();
+    for (key, value) in [
+        ("context_length", 64_u32),
+        ("block_count", 2),
+        ("embedding_length", WIDTH as u32),
+        ("feed_forward_length", WIDTH as u32),
+        ("attention.head_count", 4),
+        ("attention.head_count_kv", 4),
+    ] {
+        writer.set(&format!("llama.{key}"), value).unwrap();
+    }
+    writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5_f32).unwrap();
+    describe_bytes(&mut writer);
+    let mut random = Random::new(1);
+    let mut matrix = |name: &str, rows: u64| {
+        let mut values: Vec<f32> = (0..rows * WIDTH).map(|_| random.unit() as f32 - 0.5).collect();
+        spoil(name, &mut values);
+        writer.tensor(name, &[WIDTH, rows], TensorType::F32, bytes_of(values.into_iter())).unwrap();
+    };
+    matrix("token_embd.weight", 257);
+    for layer in 0..2 {
+        for part in ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"] {
+            matrix(&format!("blk.{layer}.{part}.weight"), WIDTH);
+        }
+    }
+    let norms = ["blk.0.attn_norm", "blk.0.ffn_norm", "blk.1.attn_norm", "blk.1.ffn_norm", "output_norm"];
+    for name in norms {
+        let ones = bytes_of((0..WIDTH).map(|_| 1.0));
+        writer.tensor(&format!("{name}.weight"), &[WIDTH], TensorType::F32, ones).unwrap();
+    }
+    writer.to_bytes()
+}
+
+/// A tokenizer of the 256 bytes, and an end.
+fn describe_bytes(writer: &mut Writer<'_>) {
+    let visible = |byte: &u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let hidden = 256 - (0..256).filter(visible).count() as u32;
+    let letters = (0..256).filter(visible).chain(256..256 + hidden).filter_map(char::from_u32);
+    let tokens: Vec<String> = letters.map(String::from).chain(["<end>".to_owned()]).collect();
+    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.token_type", vec![1_i32; tokens.len()]).unwrap();
+    writer.set("tokenizer.ggml.tokens", tokens).unwrap();
+    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
+    writer.set("tokenizer.ggml.eos_token_id", 256_u32).unwrap();
 }
