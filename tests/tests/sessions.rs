@@ -7,7 +7,7 @@ use std::thread;
 use ollm_runtime::Error;
 use ollm_runtime::cpu::{CpuSet, Worker, WorkerHost, Workers};
 use ollm_runtime::gguf::{Gguf, TensorType};
-use ollm_runtime::model::{Config, Model, State, forward};
+use ollm_runtime::model::{Config, Model, Stage, State, forward};
 use ollm_runtime::options::schema::DecoderKind;
 use ollm_runtime::options::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -107,8 +107,10 @@ fn a_pass_that_ends_between_layers_can_be_run_again() {
     };
     let run = |exec: &mut _, state: &mut State, layers: usize| {
         let mut left = layers;
-        forward(exec, &model, state, &text(9), 0, &mut || {
-            left = left.checked_sub(1).ok_or(SessionError::Cancelled)?;
+        forward(exec, &model, state, &text(9), 0, &mut |stage| {
+            if let Stage::Layer = stage {
+                left = left.checked_sub(1).ok_or(SessionError::Cancelled)?;
+            }
             Ok(())
         })
     };
