@@ -42,7 +42,7 @@ impl Quantized {
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
         (self.count, self.size) = (x.len() / size, size);
-        let padded = x.len() + PADDING * size;
+        let padded = padded(self.count, size);
         grow(&mut self.values, padded);
         grow(&mut self.scales, padded / BLOCK);
         grow(&mut self.sums, padded / HALF);
@@ -69,7 +69,7 @@ impl Quantized {
     /// # Errors
     /// [`OutOfMemory`] if it cannot be had.
     pub fn reserve(&mut self, count: usize, size: usize) -> Result<(), OutOfMemory> {
-        let elements = (count + PADDING) * size;
+        let elements = padded(count, size);
         memory::reserve(&mut self.values, elements)?;
         memory::reserve(&mut self.scales, elements / BLOCK)?;
         memory::reserve(&mut self.sums, elements / HALF)?;
@@ -78,7 +78,7 @@ impl Quantized {
 
     /// Bytes of `count` columns of `size` quantized activations.
     pub const fn bytes_for(count: usize, size: usize) -> usize {
-        let elements = count.saturating_add(PADDING).saturating_mul(size);
+        let elements = padded(count, size);
         elements.saturating_add(elements / BLOCK * 8 + elements / HALF * 4)
     }
 
@@ -96,6 +96,11 @@ impl Quantized {
             scaled_sums: &self.scaled_sums[part(BLOCK)],
         }
     }
+}
+
+/// Elements of `count` columns with their padding; none for no column.
+const fn padded(count: usize, size: usize) -> usize {
+    if count == 0 { 0 } else { count.saturating_add(PADDING).saturating_mul(size) }
 }
 
 /// Makes the buffer at least `len` long.
