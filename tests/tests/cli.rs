@@ -308,6 +308,7 @@ fn what_is_wrong_is_said() {
         (1, &["-m", m, "-p", "some words", "-c", "2"], "context of 2"),
         (1, &["score", "-m", m, "-p", &long], "context of 256"),
         (1, &["bench", "-m", m, "-p", "1000"], "context of 256"),
+        (1, &["bench", "-m", m, "-p", "8", "-n", "8", "-d", "250"], "context of 256"),
         (1, &["-m", m, "-p", ""], "empty"),
         (1, &["-m", m], "empty"),
         (1, &["score", "-m", m, "-p", ""], "empty"),

@@ -1,7 +1,5 @@
 //! Rows of weights to blocks of each type, with searched scales.
 
-use std::sync::OnceLock;
-
 use ollm_runtime::cpu::{Isa, Kernel, Simd};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::quant::k::{self, Head};
@@ -90,7 +88,7 @@ fn blocks<const LEN: usize, const BYTES: usize>(
 fn line<const LEN: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Fit, [f32; LEN])> {
     let stored = |fit: Fit| Some(Fit { scale: as_f16(fit.scale)?, offset: as_f16(fit.offset)? });
     let plain = stored(grid.plain(x))?;
-    let found = stored(fastest(Search { grid, x, w })).unwrap_or(plain);
+    let found = stored(Isa::widest().dispatch(Search { grid, x, w })).unwrap_or(plain);
     let fit = if grid.error(x, w, found) < grid.error(x, w, plain) { found } else { plain };
     Some((fit, grid.levels(x, fit)))
 }
@@ -103,7 +101,7 @@ fn super_block<const PART: usize, const PARTS: usize, const LEN: usize>(
     w: &[f32; LEN],
 ) -> Option<(Stored<PARTS>, [f32; LEN])> {
     let ((x, _), (w, _)) = (x.as_chunks::<PART>(), w.as_chunks::<PART>());
-    let stored = fastest(Parts::<PART, PARTS> { grid, scales, x, w })?;
+    let stored = Isa::widest().dispatch(Parts::<PART, PARTS> { grid, scales, x, w })?;
     let mut levels = [0.0; LEN];
     for (j, levels) in levels.as_chunks_mut::<PART>().0.iter_mut().enumerate() {
         *levels = grid.levels(&x[j], stored.fit(j));
@@ -116,12 +114,6 @@ fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Op
     let grid = Grid::new(0.0, top, Offset::NotPositive);
     let (Stored { d, dmin, scales, mins }, q) = super_block::<{ k::SUB }, { k::SUBS }, LEN>(grid, (0.0, 63.0), x, w)?;
     Some((Head { d, dmin, scales: scales.map(|s| s as u8), mins: mins.map(|m| m as u8) }, q.map(|q| q as u8)))
-}
-
-/// Runs plain code as it was compiled for the widest instruction set of this processor. It gives the same bits on each.
-fn fastest<K: Kernel>(kernel: K) -> K::Output {
-    static WIDEST: OnceLock<Isa> = OnceLock::new();
-    WIDEST.get_or_init(|| Isa::available()[0]).dispatch(kernel)
 }
 
 /// The search for one grid.
@@ -155,16 +147,9 @@ mod tests {
 
     use super::*;
 
-    const SEARCHED: [TensorType; 8] = [
-        TensorType::Q8_0,
-        TensorType::Q4_0,
-        TensorType::Q4_1,
-        TensorType::Q5_0,
-        TensorType::Q5_1,
-        TensorType::Q4K,
-        TensorType::Q5K,
-        TensorType::Q6K,
-    ];
+    fn searched() -> impl Iterator<Item = TensorType> {
+        TensorType::ALL.iter().copied().filter(|dtype| dtype.is_quantized())
+    }
 
     /// Numbers with the tails of a Laplace distribution, and importance over three orders of magnitude.
     fn row(seed: u64, scale: f32) -> (Vec<f32>, Vec<f32>) {
@@ -183,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_search_is_never_worse_than_the_plain_encoding() {
-        for dtype in SEARCHED {
+        for dtype in searched() {
             for seed in 0..8 {
                 let (values, importance) = row(seed, 0.02);
                 let ones = vec![1.0; values.len()];
@@ -200,7 +185,7 @@ mod tests {
 
     #[test]
     fn importance_takes_error_from_the_columns_that_matter() {
-        for dtype in SEARCHED.into_iter().filter(|&dtype| dtype != TensorType::Q8_0) {
+        for dtype in searched().filter(|&dtype| dtype != TensorType::Q8_0) {
             let (values, importance) = row(3, 1.0);
             let [with, without] = [Some(&importance[..]), None].map(|given| encode(dtype, &values, given).unwrap());
             let error = |bytes| error(dtype, &values, &importance, bytes);
@@ -211,7 +196,7 @@ mod tests {
     #[test]
     fn values_on_a_grid_are_stored_as_they_are() {
         let values: Vec<f32> = (0..256).map(|i| ((i * 7) % 16) as f32 * 0.25 - 2.0).collect();
-        for dtype in SEARCHED {
+        for dtype in searched() {
             let bytes = encode(dtype, &values, None).unwrap();
             let worst = error(dtype, &values, &[1.0; 256], &bytes) / 256.0;
             assert!(worst < 1e-4, "{dtype}: {worst}");
@@ -220,7 +205,7 @@ mod tests {
 
     #[test]
     fn constants_zeros_and_small_values_stay_close() {
-        for dtype in SEARCHED {
+        for dtype in searched() {
             for value in [0.0, 1.0, -1.0, 1e-30, -1e-40, 3e4] {
                 for importance in [None, Some(&[0.0; 256][..]), Some(&[1e30; 256])] {
                     let mut stored = [f32::NAN; 256];

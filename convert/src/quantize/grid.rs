@@ -105,7 +105,7 @@ impl Grid {
     /// The level of each value.
     #[inline(always)]
     pub(super) fn levels<const N: usize>(&self, x: &[f32; N], fit: Fit) -> [f32; N] {
-        let inverse = if fit.scale == 0.0 { 0.0 } else { 1.0 / fit.scale };
+        let inverse = inverse(fit.scale);
         x.map(|x| self.level(x, fit.offset, inverse))
     }
 
@@ -122,7 +122,7 @@ impl Grid {
     /// The sums for the levels that `fit` gives.
     #[inline(always)]
     pub(super) fn sums<const N: usize>(&self, x: &[f32; N], w: &[f32; N], fit: Fit) -> Sums {
-        let inverse = if fit.scale == 0.0 { 0.0 } else { 1.0 / fit.scale };
+        let inverse = inverse(fit.scale);
         let [w, wx, wq, wqq, wqx] = sum::<N, 5>(|i| {
             let q = self.level(x[i], fit.offset, inverse);
             let (wx, wq) = (w[i] * x[i], w[i] * q);
@@ -146,13 +146,19 @@ impl Grid {
     /// The weighted squared error of the values as `fit` stores them.
     #[inline(always)]
     pub(super) fn error<const N: usize>(&self, x: &[f32; N], w: &[f32; N], fit: Fit) -> f32 {
-        let inverse = if fit.scale == 0.0 { 0.0 } else { 1.0 / fit.scale };
+        let inverse = inverse(fit.scale);
         let [error] = sum::<N, 1>(|i| {
             let error = fit.scale * self.level(x[i], fit.offset, inverse) + fit.offset - x[i];
             [w[i] * error * error]
         });
         error
     }
+}
+
+/// `1 / x`, and 0 of 0.
+#[inline(always)]
+pub(super) fn inverse(x: f32) -> f32 {
+    if x == 0.0 { 0.0 } else { 1.0 / x }
 }
 
 fn extreme(bottom: f32, top: f32) -> f32 {

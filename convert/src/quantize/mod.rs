@@ -147,7 +147,7 @@ fn notes(jobs: &[Job<'_>], importance: bool) -> Vec<String> {
         (dtype != wanted).then(|| format!("are {dtype}: rows of {cols} are not whole blocks of {wanted}"))
     });
     note(&|job| {
-        let lossy = job.tensor.dtype.block_len() > 1 && job.changes();
+        let lossy = job.tensor.dtype.is_quantized() && job.dtype.is_quantized() && job.changes();
         lossy.then(|| format!("were {} already: their errors add up", job.tensor.dtype))
     });
     note(&|job| {

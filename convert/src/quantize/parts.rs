@@ -2,7 +2,7 @@
 
 use ollm_runtime::quant::as_f16;
 
-use super::grid::{Fit, Grid, Offset, Sums};
+use super::grid::{Fit, Grid, Offset, Sums, inverse};
 
 /// A super-block to be stored: the values of its `PARTS` parts, and their weights.
 pub(super) struct Parts<'a, const LEN: usize, const PARTS: usize> {
@@ -125,10 +125,6 @@ impl<const LEN: usize, const PARTS: usize> Parts<'_, LEN, PARTS> {
         let (d, dmin) = (as_f16(d)?, as_f16(dmin)?);
         (gain > 0.0 && dmin >= 0.0).then_some((d, dmin))
     }
-}
-
-fn inverse(x: f32) -> f32 {
-    if x == 0.0 { 0.0 } else { 1.0 / x }
 }
 
 /// The value with the largest magnitude, with its sign.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::common::{Checkpoint, Folder, LOWRANK, backbone, read, spec};
 use ollm_convert::plugin::convert;
 use ollm_convert::{ConvertError, inspect, merge, pack};
-use ollm_runtime::gguf::{ALIGNMENT_KEY, Gguf, GgufError, Layout, PANEL_ID, TensorType, Writer};
+use ollm_runtime::gguf::{ALIGNMENT_KEY, Gguf, GgufError, Layout, PANEL_ID, PLAIN_ALIGNMENT_KEY, TensorType, Writer};
 
 /// A folder with a backbone, `plain.gguf`, and what is made of it, `packed.gguf`.
 fn pair(dtype: TensorType) -> (Folder, PathBuf, PathBuf) {
@@ -96,6 +96,28 @@ fn the_wrong_kind_of_file_is_refused() {
     }
     assert!(matches!(pack::unpack(&packed, &packed), Err(ConvertError::OverwritesInput { .. })));
     assert!(!output.exists());
+}
+
+#[test]
+fn a_plain_alignment_that_is_none_is_refused() {
+    let folder = Folder::new();
+    let [plain, packed, output] = ["plain", "packed", "output"].map(|name| folder.join(name));
+    let mut writer = Writer::new();
+    writer.set(ALIGNMENT_KEY, 32_u32).unwrap();
+    writer.tensor("matrix", &[32, 5], TensorType::Q8_0, vec![1; 170]).unwrap();
+    writer.write_to(&plain).unwrap();
+    pack::pack(&plain, &packed).unwrap();
+    let good = std::fs::read(&packed).unwrap();
+    let key = PLAIN_ALIGNMENT_KEY.as_bytes();
+    let value = good.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
+    for bad in [0_u32, 3, 0x8000_0000] {
+        let mut bytes = good.clone();
+        bytes[value..value + 4].copy_from_slice(&bad.to_le_bytes());
+        std::fs::write(&packed, bytes).unwrap();
+        let refused = pack::unpack(&packed, &output);
+        assert!(matches!(refused, Err(ConvertError::Output(GgufError::BadAlignment { .. }))), "{bad}: {refused:?}");
+        assert!(!output.exists());
+    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Isa {
 
     /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code that gives the same bits on
     /// each, and is only compiled for it to be fast.
-    pub(crate) fn widest() -> Self {
+    pub fn widest() -> Self {
         static WIDEST: OnceLock<Isa> = OnceLock::new();
         *WIDEST.get_or_init(|| Self::available()[0])
     }

@@ -209,10 +209,15 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "as many bytes as")]
-    fn a_source_of_another_length_is_a_bug() {
-        let mut writer = packed(&keys());
-        writer.streamed("t", &[32, 5], TensorType::Q8_0, Layout::Panels, |out| out.write_all(&[0; 5])).unwrap();
-        let _ = writer.to_bytes();
+    fn panels_of_another_size_are_not_written() {
+        let path = std::env::temp_dir().join(format!("ollm-layout-{}", std::process::id()));
+        for size in [0, 5, 545] {
+            let mut writer = packed(&keys());
+            let emit = move |out: &mut dyn std::io::Write| out.write_all(&vec![0; size]);
+            writer.streamed("t", &[32, 5], TensorType::Q8_0, Layout::Panels, emit).unwrap();
+            let refused = writer.write_to(&path).unwrap_err();
+            assert!(refused.to_string().contains(&format!("544 bytes, not {size}")), "{refused}");
+            assert!(!path.exists());
+        }
     }
 }

@@ -96,10 +96,8 @@ impl<'a> Writer<'a> {
     /// memory at once.
     ///
     /// # Errors
-    /// As [`Writer::tensor`]; and if the keys and the alignment that the layout needs were not set before.
-    ///
-    /// # Panics
-    /// When the file is written, if `emit` writes another number of bytes than the shape and the layout need.
+    /// As [`Writer::tensor`]; and if the keys and the alignment that the layout needs were not set before. Writing the file
+    /// fails if `emit` does, or writes another number of bytes than the shape and the layout need.
     pub fn streamed(
         &mut self,
         name: &str,
@@ -207,8 +205,9 @@ impl<'a> Tensor<'a> {
             Data::Stream(emit) => {
                 let mut counted = Counted { out, bytes: 0 };
                 emit(&mut counted)?;
-                assert_eq!(counted.bytes, self.size, "tensor {} has as many bytes as its shape says", self.name);
-                Ok(())
+                let (name, found, needed) = (&self.name, counted.bytes, self.size);
+                let wrong = || io::Error::other(format!("tensor {name:?} was to have {needed} bytes, not {found}"));
+                if found == needed { Ok(()) } else { Err(wrong()) }
             }
         }
     }

@@ -97,20 +97,6 @@ mod tests {
     use crate::ops::Panels;
     use crate::quant;
 
-    const TYPES: [TensorType; 11] = [
-        TensorType::F32,
-        TensorType::F16,
-        TensorType::Bf16,
-        TensorType::Q8_0,
-        TensorType::Q4_0,
-        TensorType::Q4_1,
-        TensorType::Q5_0,
-        TensorType::Q5_1,
-        TensorType::Q4K,
-        TensorType::Q5K,
-        TensorType::Q6K,
-    ];
-
     /// Deterministic numbers of -1 to 1 (a linear congruential generator, constants of Knuth's MMIX).
     fn noise(n: usize, seed: u64) -> Vec<f32> {
         let mut state = seed;
@@ -156,7 +142,7 @@ mod tests {
     /// Every kernel against decoded weights in double precision, on every instruction set: ragged sizes, extreme scales.
     #[test]
     fn products_are_what_the_decoded_weights_give() {
-        for dtype in TYPES {
+        for &dtype in TensorType::ALL {
             let unit = dtype.block_len();
             for (rows, blocks, scale) in [(1, 1, 1.0), (17, 3, 1e-3), (33, 2, 100.0), (16, 1, 1e-20)] {
                 let cols = unit * blocks + if unit == 1 { 37 } else { 0 };
@@ -188,7 +174,7 @@ mod tests {
     /// same on every instruction set.
     #[test]
     fn the_largest_sums_fit() {
-        for dtype in TYPES.into_iter().filter(|dtype| dtype.block_len() > 1) {
+        for dtype in TensorType::ALL.iter().copied().filter(|dtype| dtype.block_len() > 1) {
             let (rows, cols) = (16, dtype.block_len());
             let halves: &[usize] = with_format!(dtype, F => F::HALVES, float => &[]);
             for fill in [0xff, 0x80, 0x7f, 0x00] {
@@ -220,7 +206,7 @@ mod tests {
     /// instruction set.
     #[test]
     fn bits_do_not_depend_on_threads_columns_or_isa() {
-        for dtype in TYPES {
+        for &dtype in TensorType::ALL {
             let (rows, cols) = (53, dtype.block_len().max(32) * 2);
             let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
             let x = noise(13 * cols, 5);

@@ -5,13 +5,14 @@
 //! memory has a length check above it or takes over its caller's contract.
 
 use std::arch::aarch64::{
-    float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s16,
-    vcombine_u8, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
-    vget_high_s8, vget_low_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8,
-    vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32,
-    vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u8_u32,
-    vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32,
-    vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32, vzip2q_u32,
+    float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s8,
+    vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8,
+    vfmaq_f32, vget_high_s8, vget_low_s8, vld1_s8, vld1_u16, vld1q_f32, vld1q_s8, vld1q_u8, vmaxq_f32, vmaxvq_f32,
+    vmovl_u16, vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8,
+    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32,
+    vreinterpretq_u8_u32, vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32,
+    vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32,
+    vzip2q_u32,
 };
 use std::arch::asm;
 
@@ -32,35 +33,38 @@ unsafe fn dot_widening(acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int3
     }
 }
 
-/// `acc` plus the products of four neighbouring bytes a lane. Inline assembly, since the intrinsic is not stable.
-#[inline(always)]
-unsafe fn dot_instruction(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: see the head of the file; the instruction touches nothing but its operands.
-    unsafe {
-        asm!(
-            ".arch_extension dotprod",
-            "sdot {acc:v}.4s, {weights:v}.16b, {x:v}.16b",
-            acc = inout(vreg) acc, weights = in(vreg) weights, x = in(vreg) x,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    acc
+/// An instruction of this extension that adds products of bytes to `acc`. Inline assembly, since the intrinsics are not stable.
+macro_rules! instruction {
+    ($(#[$doc:meta])* $name:ident, $extension:literal, $mnemonic:literal) => {
+        $(#[$doc])*
+        #[inline(always)]
+        unsafe fn $name(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
+            // SAFETY: see the head of the file; the instruction touches nothing but its operands.
+            unsafe {
+                asm!(
+                    concat!(".arch_extension ", $extension),
+                    concat!($mnemonic, " {acc:v}.4s, {weights:v}.16b, {x:v}.16b"),
+                    acc = inout(vreg) acc, weights = in(vreg) weights, x = in(vreg) x,
+                    options(pure, nomem, nostack, preserves_flags)
+                );
+            }
+            acc
+        }
+    };
 }
 
-/// `acc` plus the products of two rows of eight bytes with two columns: row by row. Inline assembly, as above.
-#[inline(always)]
-unsafe fn multiply_matrices(mut acc: int32x4_t, weights: uint8x16_t, x: uint8x16_t) -> int32x4_t {
-    // SAFETY: see the head of the file; the instruction touches nothing but its operands.
-    unsafe {
-        asm!(
-            ".arch_extension i8mm",
-            "smmla {acc:v}.4s, {weights:v}.16b, {x:v}.16b",
-            acc = inout(vreg) acc, weights = in(vreg) weights, x = in(vreg) x,
-            options(pure, nomem, nostack, preserves_flags)
-        );
-    }
-    acc
-}
+instruction!(
+    /// The products of four neighbouring bytes a lane.
+    dot_instruction,
+    "dotprod",
+    "sdot"
+);
+instruction!(
+    /// The products of two rows of eight bytes with two columns: row by row.
+    multiply_matrices,
+    "i8mm",
+    "smmla"
+);
 
 /// The primitives of a NEON token, whose product of bytes is `$dot`, and `$products`: what its products of many columns
 /// differ in.
@@ -315,8 +319,8 @@ neon!(NeonI8mm, dot_instruction, {
                 let rows: [[_; 2]; R] =
                     std::array::from_fn(|r| [0, 1].map(|i| vld1q_u8(weights[r].add(4 * MAX_LANES * (word + i)))));
                 for c in (0..C).step_by(2) {
-                    let column = |c: usize| vld1_u8(x[c.min(C - 1)].add(4 * word).cast());
-                    let columns = vcombine_u8(column(c), column(c + 1));
+                    let column = |c: usize| vld1_s8(x[c.min(C - 1)].add(4 * word));
+                    let columns = vcombine_s8(column(c), column(c + 1));
                     for r in 0..R {
                         for half in 0..2 {
                             squares[r][c][half] = multiply_matrices(squares[r][c][half], rows[r][half], columns);

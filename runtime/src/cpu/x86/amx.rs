@@ -25,7 +25,9 @@ fn has_tiles() -> bool {
     features >> 24 & 0b11 == 0b11
 }
 
-/// Asks Linux for the tiles' state, which it saves for a thread only if the process has asked for it.
+/// Asks Linux for the tiles' state, which it saves for a thread only if the process has asked for it. From then on the frames of
+/// signals are larger: an alternate signal stack has to have 11 KiB or more (`AT_MINSIGSTKSZ`), and where a thread has a smaller one,
+/// Linux refuses, so that there are no tiles.
 #[cfg(target_os = "linux")]
 fn request_tiles() -> bool {
     const ARCH_PRCTL: i64 = 158;
