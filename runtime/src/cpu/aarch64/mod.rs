@@ -316,8 +316,9 @@ neon!(NeonI8mm, dot_instruction, {
         for word in (0..words).step_by(2) {
             // SAFETY: see the head of the file; the caller vouches for the words and the columns.
             unsafe {
-                let rows: [[_; 2]; R] =
-                    std::array::from_fn(|r| [0, 1].map(|i| vld1q_u8(weights[r].add(4 * MAX_LANES * (word + i)))));
+                let rows: [[_; 2]; R] = std::array::from_fn(|r| {
+                    [0, 1].map(|i| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast()))
+                });
                 for c in (0..C).step_by(2) {
                     let column = |c: usize| vld1_s8(x[c.min(C - 1)].add(4 * word));
                     let columns = vcombine_s8(column(c), column(c + 1));
