@@ -16,7 +16,8 @@ impl Rng {
         Self(mix(mix(seed ^ named).wrapping_add(index.wrapping_mul(GOLDEN_GAMMA))))
     }
 
-    fn next(&mut self) -> u64 {
+    /// 64 random bits: the seed of another generator.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN_GAMMA);
         mix(self.0)
     }
