@@ -12,10 +12,11 @@ use crate::answer::{self, Flaws};
 use crate::data::Corpus;
 use crate::deploy;
 use crate::error::{Error, Result};
+use crate::library::Library;
 use crate::nets::{Policy, names};
 use crate::plugin::Loaded;
 use crate::rng::Rng;
-use crate::rollout::{Answer, Held, Latents, Library, Plan};
+use crate::rollout::{Answer, Held, Latents, Plan};
 use crate::statistics::Interval;
 
 /// The first problems of a corpus, and their final answers.
@@ -217,7 +218,7 @@ pub fn average(policy: &[Vec<f64>]) -> Vec<f64> {
 pub struct Systems<'a> {
     /// Answers of the backbone.
     pub library: Library<'a>,
-    /// Answers of the backbone with LoRA adapters merged into it.
+    /// Answers of the backbone with `LoRA` adapters merged into it.
     pub lora: Option<Library<'a>>,
     /// Options, and the policy that imitates.
     pub plugin: Loaded,

@@ -28,7 +28,7 @@ const MAGIC: &[u8] = b"GGUF";
 /// # Errors
 /// If it cannot be read, is neither, or belongs to another backbone.
 pub fn open(path: &Path, about: &Description) -> Result<Loaded> {
-    let storage = Storage::open(path).map_err(ollm_runtime::Error::from)?;
+    let storage = Storage::open(path)?;
     if storage.starts_with(MAGIC) {
         from_gguf(path, &storage, about)
     } else {

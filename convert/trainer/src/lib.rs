@@ -12,7 +12,8 @@
 //! | [`train`], [`stages`], [`settings`] | the loop, what it trains, what decides the result |
 //! | [`eval`], [`coverage`] | held-out scores, beside what the control covers with its own guesses |
 //! | [`accuracy`], [`statistics`], [`plot`] | final answers in every way to deploy: a table, its intervals, its picture |
-//! | [`rollout`], [`deploy`], [`answer`] | answers of the deployed model, many at once; plugins as it runs them; the numbers that answers end with |
+//! | [`rollout`], [`library`], [`answer`] | answers of the deployed model, many at once, and on disk; the numbers that they end with |
+//! | [`deploy`] | plugins as the runtime runs them, and what they are compared with |
 //! | [`objective`], [`optim`] | losses on log-probabilities; AdamW and its schedule |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
@@ -32,6 +33,7 @@ pub mod eval;
 pub mod features;
 pub mod hash;
 pub mod head;
+pub mod library;
 pub mod nets;
 pub mod objective;
 pub mod optim;

@@ -53,7 +53,9 @@ pub fn forward(
     let config = model.config();
     let mut tokens = Vec::new();
     memory::reserve(&mut tokens, parts.iter().map(|part| part.tokens.len()).sum())?;
-    parts.iter().for_each(|part| tokens.extend_from_slice(part.tokens));
+    for part in parts.iter() {
+        tokens.extend_from_slice(part.tokens);
+    }
     scratch.reserve(config, tokens.len())?;
     scratch.begin(config, tokens.len());
     let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));

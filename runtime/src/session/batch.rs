@@ -4,6 +4,7 @@
 //! read. None of them notices: positions, keys and values, random choices, errors are each session's own, and its results
 //! have the same bits as if it had been alone.
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,6 +52,12 @@ pub(super) enum Way<'a> {
     Selector(&'a mut Selector),
 }
 
+/// What a session chooses by.
+struct Choice<'a> {
+    way: Way<'a>,
+    sampler: &'a mut Sampler,
+}
+
 /// Rows of logits that are held at once, unless one session needs more.
 const ROWS: usize = 64;
 
@@ -73,14 +80,15 @@ impl Batch {
         let (mut sessions, mut choices) = (Vec::new(), Vec::new());
         for Turn { session, selector, sampler } in turns {
             sessions.push(&mut **session);
-            choices.push((selector.as_deref_mut().map_or(Way::Backbone, Way::Selector), &mut **sampler));
+            let way = selector.as_deref_mut().map_or(Way::Backbone, Way::Selector);
+            choices.push(Choice { way, sampler });
         }
         Group::new(self, sessions).step(&mut choices)
     }
 
     /// The step of one session.
     pub(super) fn step_alone(&mut self, session: &mut Session, way: Way<'_>, sampler: &mut Sampler) -> Result<Step> {
-        Group::new(self, vec![session]).step(&mut [(way, sampler)]).remove(0)
+        Group::new(self, vec![session]).step(&mut [Choice { way, sampler }]).remove(0)
     }
 
     /// One pass of one session.
@@ -162,47 +170,60 @@ impl<'b, 's> Group<'b, 's> {
         }
     }
 
-    /// A step of each session, from where its way leads.
-    fn step(mut self, choices: &mut [(Way<'_>, &mut Sampler)]) -> Vec<Result<Step>> {
-        self.each(|i, session| session.check_step(&choices[i].0));
+    /// These sessions fail with the same.
+    fn fail(&mut self, sessions: &[usize], error: OutOfMemory) {
+        for &i in sessions {
+            self.outcomes[i] = Err(error.into());
+        }
+    }
+
+    /// A step of each session, by its way.
+    fn step(mut self, choices: &mut [Choice<'_>]) -> Vec<Result<Step>> {
+        self.each(|i, session| session.check_step(&choices[i].way));
         self.advance();
         self.policies(choices);
         let mut wanted = vec![Wanted::default(); self.sessions.len()];
         self.each(|i, session| {
-            wanted[i] = session.want(&mut choices[i].0)?;
+            wanted[i] = session.want(&mut choices[i].way)?;
             Ok(session.machine.pace.begin().map(drop)?)
         });
         let (begin, live): (_, Vec<usize>) = (Instant::now(), self.live().map(|(i, _)| i).collect());
         let mut steps = vec![Step { token: 0, latent: None, logprob: 0.0 }; self.sessions.len()];
         for portion in portions(&live, &wanted) {
             if let Err(error) = self.logits(portion, &wanted) {
-                portion.iter().for_each(|&i| self.outcomes[i] = Err(error.into()));
+                self.fail(portion, error);
             }
-            let mut row = 0;
-            for &i in portion {
-                let (wanted, (way, sampler)) = (&wanted[i], &mut choices[i]);
-                if self.outcomes[i].is_ok() {
-                    match self.batch.choose(self.sessions[i], wanted, row, way, sampler) {
-                        Ok(step) => steps[i] = step,
-                        Err(error) => self.outcomes[i] = Err(error),
-                    }
-                }
-                row += wanted.rows();
-            }
+            self.choose(portion, &wanted, choices, &mut steps);
         }
-        live.iter().for_each(|&i| self.sessions[i].machine.pace.end(begin));
+        for i in live {
+            self.sessions[i].machine.pace.end(begin);
+        }
         self.outcomes.into_iter().zip(steps).map(|(outcome, step)| outcome.map(|()| step)).collect()
     }
 
+    /// Chooses the tokens of a portion from its logits.
+    fn choose(&mut self, portion: &[usize], wanted: &[Wanted], choices: &mut [Choice<'_>], steps: &mut [Step]) {
+        let mut row = 0;
+        for &i in portion {
+            if self.outcomes[i].is_ok() {
+                match self.batch.choose(self.sessions[i], &wanted[i], row, &mut choices[i]) {
+                    Ok(step) => steps[i] = step,
+                    Err(error) => self.outcomes[i] = Err(error),
+                }
+            }
+            row += wanted[i].rows();
+        }
+    }
+
     /// What the policy says, for the sessions that ask for it and do not know it yet.
-    fn policies(&mut self, choices: &[(Way<'_>, &mut Sampler)]) {
+    fn policies(&mut self, choices: &[Choice<'_>]) {
         let asks = |&(i, session): &(usize, &Session)| {
-            matches!(choices[i].0, Way::Selector(_)) && session.step.policy.is_empty()
+            matches!(choices[i].way, Way::Selector(_)) && session.step.policy.is_empty()
         };
         let asking: Vec<usize> = self.live().filter(asks).map(|(i, _)| i).collect();
         let policies = match self.policies_of(&asking) {
             Ok(policies) => policies,
-            Err(error) => return asking.iter().for_each(|&i| self.outcomes[i] = Err(error.into())),
+            Err(error) => return self.fail(&asking, error),
         };
         let mut rows = policies.chunks_exact((policies.len() / asking.len().max(1)).max(1));
         for i in asking {
@@ -320,7 +341,9 @@ fn run(scratch: &mut Scratch, sessions: &mut [&mut Session], counts: &[usize]) -
     exec.pool.set_threads(threads.of(counts.iter().sum()));
     let mut watch = |stage: Stage<'_>| {
         if let Stage::Layer = stage {
-            paces.iter_mut().for_each(|(_, pace, cancelled)| *cancelled |= pace.check().is_err());
+            for (_, pace, cancelled) in &mut paces {
+                *cancelled |= pace.check().is_err();
+            }
         }
         if paces.iter().all(|pace| pace.2) { Err(SessionError::Cancelled.into()) } else { Ok(()) }
     };
@@ -338,12 +361,11 @@ impl Batch {
         session: &mut Session,
         wanted: &Wanted,
         row: usize,
-        way: &mut Way<'_>,
-        sampler: &mut Sampler,
+        Choice { way, sampler }: &mut Choice<'_>,
     ) -> Result<Step> {
         let vocab = session.model.config().vocab;
         let rows = if wanted.rows() > 0 { &self.logits[row * vocab..][..wanted.rows() * vocab] } else { &[] };
-        let known = std::mem::take(&mut session.step.options);
+        let known = mem::take(&mut session.step.options);
         let options = if known.is_empty() { rows } else { &known };
         let chosen = match wanted.latent {
             None if wanted.backbone => Ok(rows),

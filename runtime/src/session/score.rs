@@ -1,5 +1,7 @@
 //! A given text: what the model says of its tokens, and which latents the encoder gives them.
 
+use std::slice;
+
 use crate::error::Result;
 use crate::logits;
 use crate::memory;
@@ -85,9 +87,9 @@ impl Session {
             let policy = plugin.policy(&mut self.machine.exec, h)?;
             options::check_policy(&policy)?;
             if let Some(latent) = selector.select(h, &policy)? {
-                decoded.extend(plugin.decode(&mut self.machine.exec, h, &[latent..latent + 1])?);
+                decoded.extend(plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(latent..latent + 1)))?);
             } else {
-                let all = plugin.decode(&mut self.machine.exec, h, &[0..policy.len()])?;
+                let all = plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(0..policy.len())))?;
                 let (mut options, mut mixed) = (Vec::new(), Vec::new());
                 self.machine.head(&self.model, &all, &mut self.batch.quantized, &mut options)?;
                 mixture(self.machine.exec.isa, &policy, &options, &mut mixed)?;

@@ -9,8 +9,9 @@ use ollm_train::accuracy::{Comparison, Progress, Questions, Report, Systems, com
 use ollm_train::backbone::{Backbone, Description};
 use ollm_train::data::Corpus;
 use ollm_train::deploy;
+use ollm_train::library::Library;
 use ollm_train::plot::{self, Bar};
-use ollm_train::rollout::{Held, Library};
+use ollm_train::rollout::Held;
 
 use crate::args::InputArgs;
 use crate::prepare::bar;
@@ -72,13 +73,13 @@ pub(crate) struct AccuracyArgs {
     /// The same options with a policy from `rl`
     #[arg(long, value_name = "FILE")]
     pub(crate) rl: Option<PathBuf>,
-    /// The backbone with LoRA adapters merged into it, a GGUF file
+    /// The backbone with low-rank adapters merged into it, a GGUF file
     #[arg(long, value_name = "FILE")]
     pub(crate) lora: Option<PathBuf>,
     /// Draws for each problem
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) samples: usize,
-    /// Temperatures of LoRA and control
+    /// Temperatures of adapters and control, at which their tokens are drawn
     #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.6,1")]
     pub(crate) temperatures: Vec<f32>,
     #[command(flatten)]
