@@ -2,12 +2,12 @@
 
 use crate::cpu::Pool;
 use crate::error::Result;
+use crate::memory;
 use crate::ops::{
-    Exec, KvLayer, Matrix, Product, Quantized, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
+    Exec, Matrix, Product, Quantized, Queries, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
 };
 
-use super::state::Scratch;
-use super::{Config, Layer, Model, State};
+use super::{Config, Layer, Model, Scratch, State};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +22,19 @@ pub enum Stage<'a> {
 /// Who is told of each stage of a pass, and may end it.
 pub type Watch<'a> = dyn FnMut(Stage<'_>) -> Result<()> + 'a;
 
-/// Runs `tokens` (all in the vocabulary) at positions `first..`, which follow what the cache holds and are reserved. Their
-/// hidden states, after the final norm, are then in [`State::hidden`].
+/// Tokens of one sequence that go through the network.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The sequence. It holds what comes before the tokens, and their positions are reserved.
+    pub state: &'a mut State,
+    /// The tokens, all in the vocabulary.
+    pub tokens: &'a [u32],
+    /// The position of the first of them.
+    pub first: usize,
+}
+
+/// Runs the tokens of all `parts`, each of a sequence of its own, in one pass over the weights. Their hidden states, after the
+/// final norm, are then in [`Scratch::hidden`], one part after the other. What a part gives does not depend on the others.
 ///
 /// `watch` is told of each [`Stage`]; what it refuses with ends the pass, whose positions are then to be run again.
 ///
@@ -35,19 +46,24 @@ pub type Watch<'a> = dyn FnMut(Stage<'_>) -> Result<()> + 'a;
 pub fn forward(
     exec: &mut Exec,
     model: &Model,
-    state: &mut State,
-    tokens: &[u32],
-    first: usize,
+    parts: &mut [Part<'_>],
+    scratch: &mut Scratch,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let config = model.config();
-    let scratch = &mut state.scratch;
+    let mut tokens = Vec::new();
+    memory::reserve(&mut tokens, parts.iter().map(|part| part.tokens.len()).sum())?;
+    for part in parts.iter() {
+        tokens.extend_from_slice(part.tokens);
+    }
+    scratch.reserve(config, tokens.len())?;
     scratch.begin(config, tokens.len());
-    scratch.rope.fill(&config.rope_frequencies, first, tokens.len());
+    let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
+    scratch.rope.fill(&config.rope_frequencies, positions);
     for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| model.embed(tokens[i], x));
-    for (layer, cache) in model.weights().layers.iter().zip(&mut state.cache) {
+    for (index, layer) in model.weights().layers.iter().enumerate() {
         watch(Stage::Layer)?;
-        attention(exec, model, layer, cache, scratch, first, watch)?;
+        attention(exec, model, (index, layer), parts, scratch, watch)?;
         feed_forward(exec, model, layer, scratch, watch)?;
     }
     norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
@@ -66,10 +82,9 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
 fn attention(
     exec: &mut Exec,
     model: &Model,
-    layer: &Layer,
-    cache: &mut KvLayer,
+    (index, layer): (usize, &Layer),
+    parts: &mut [Part<'_>],
     s: &mut Scratch,
-    first: usize,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let config = model.config();
@@ -89,13 +104,30 @@ fn attention(
     place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, &s.rope);
     place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, &s.rope);
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
-    cache.store(first, &s.key, &s.value);
-    attend(exec, cache, first, &s.query, &mut s.mixed)?;
+    store(parts, index, &s.key, &s.value);
+    let queries = parts.iter().map(|part| Queries {
+        cache: &part.state.cache[index],
+        first: part.first,
+        count: part.tokens.len(),
+    });
+    attend(exec, queries, &s.query, &mut s.mixed)?;
     watch(Stage::Input(&s.mixed))?;
     let width = config.heads * config.head_dim;
     add_product(exec, model.matrix(&layer.output), width, &s.mixed, &mut s.x, &mut s.normed, &mut s.quantized);
     add_bias(&mut exec.pool, &mut s.x, layer.output_bias.as_ref());
     Ok(())
+}
+
+/// Stores the keys and values of all parts in layer `index`.
+fn store(parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
+    let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
+    let width = keys.len() / tokens.max(1);
+    for part in parts {
+        let (key, value);
+        (key, keys) = keys.split_at(part.tokens.len() * width);
+        (value, values) = values.split_at(part.tokens.len() * width);
+        part.state.cache[index].store(part.first, key, value);
+    }
 }
 
 /// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.

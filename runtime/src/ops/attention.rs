@@ -46,44 +46,72 @@ pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usiz
     threads.saturating_mul(TILE * size_of::<f32>()).saturating_mul(floats)
 }
 
-/// `out = softmax(q k^T / sqrt(head_dim)) v` for tokens at positions `first..`, on all threads.
+/// Queries of tokens that follow each other in one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    /// The keys and values of all positions up to the last of them.
+    pub cache: &'a KvLayer,
+    /// The position of the first.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// What a task has: some of the [`Queries`] of a sequence, from the row `row` on.
+struct Span<'a> {
+    queries: Queries<'a>,
+    row: usize,
+}
+
+/// `out = softmax(q k^T / sqrt(head_dim)) v` for the tokens of several sequences, on all threads.
 ///
-/// `queries` and `out` are `[count][heads * head_dim]`; the keys and values of all positions up to the last token are in
-/// `cache`. Each token sees the positions up to its own.
+/// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all have heads of the same shape.
+/// Each token sees the positions of its sequence up to its own.
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
-pub fn attend(
+pub fn attend<'a>(
     exec: &mut Exec,
-    cache: &KvLayer,
-    first: usize,
+    sequences: impl Iterator<Item = Queries<'a>>,
     queries: &[f32],
     out: &mut [f32],
 ) -> Result<(), OutOfMemory> {
-    let shape = cache.shape();
-    let width = shape.heads * shape.head_dim;
-    let count = queries.len() / width;
-    let spans = count.div_ceil(TOKENS_PER_TASK);
+    let spans = spans(sequences);
+    let Some(shape) = spans.first().map(|span| span.queries.cache.shape()) else { return Ok(()) };
+    let (width, group) = (shape.heads * shape.head_dim, shape.queries_per_head() * shape.head_dim);
     let (isa, shared, refused) = (exec.isa, Shared::new(out), AtomicBool::new(false));
-    exec.pool.run(spans * shape.kv_heads, |task| {
-        let (head, span) = (task % shape.kv_heads, task / shape.kv_heads * TOKENS_PER_TASK);
-        let tokens = span..count.min(span + TOKENS_PER_TASK);
+    exec.pool.run(spans.len() * shape.kv_heads, |task| {
+        let (head, Span { queries: Queries { cache, first, count }, row }) =
+            (task % shape.kv_heads, &spans[task / shape.kv_heads]);
         let mut scratch = Vec::new();
-        if memory::reserve(&mut scratch, TILE * scratch_of_query(shape, first + tokens.end)).is_err() {
+        if memory::reserve(&mut scratch, TILE * scratch_of_query(shape, first + count)).is_err() {
             refused.store(true, Ordering::Relaxed);
             return;
         }
-        let group = shape.queries_per_head() * shape.head_dim;
-        for token in tokens {
-            let at = token * width + head * group;
+        for token in 0..*count {
+            let at = (row + token) * width + head * group;
             // SAFETY: each task has its own tokens and heads, and `run` returns before the borrow of `out` ends.
             let out = unsafe { shared.slice(at, group) };
             let (length, queries) = (first + token + 1, &queries[at..at + group]);
             isa.dispatch(Attend { cache, head, length, queries, scratch: &mut scratch, out });
         }
     });
-    let bytes = attention_bytes(shape, 1, first + count);
+    let longest = spans.iter().map(|span| span.queries.first + span.queries.count).max().unwrap_or_default();
+    let bytes = attention_bytes(shape, 1, longest);
     if refused.into_inner() { Err(OutOfMemory { bytes }) } else { Ok(()) }
+}
+
+/// Cuts the queries of sequences into those of tasks.
+fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
+    let (mut spans, mut row) = (Vec::new(), 0);
+    for Queries { cache, first, count } in sequences {
+        for start in (0..count).step_by(TOKENS_PER_TASK) {
+            let queries = Queries { cache, first: first + start, count: TOKENS_PER_TASK.min(count - start) };
+            spans.push(Span { queries, row: row + start });
+        }
+        row += count;
+    }
+    spans
 }
 
 /// Floats of the scores and the sums of a query over `length` positions.
@@ -273,6 +301,10 @@ mod tests {
         cache
     }
 
+    fn one(cache: &KvLayer, first: usize, count: usize) -> impl Iterator<Item = Queries<'_>> {
+        std::iter::once(Queries { cache, first, count })
+    }
+
     /// The formula in double precision, on the rounded cache.
     fn reference(shape: KvHeads, length: usize, query: &[f32], keys: &[f32], values: &[f32]) -> Vec<f64> {
         let KvHeads { heads, kv_heads, head_dim } = shape;
@@ -305,7 +337,7 @@ mod tests {
             for isa in Isa::available() {
                 let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
                 let mut all = vec![0.0; count * width];
-                attend(&mut exec, &cache, 0, &queries, &mut all).unwrap();
+                attend(&mut exec, one(&cache, 0, count), &queries, &mut all).unwrap();
                 for t in 0..count {
                     let query = &queries[t * width..][..width];
                     let want = reference(shape, t + 1, query, &keys, &values);
@@ -315,9 +347,14 @@ mod tests {
                         "{isa:?} {shape:?} {t}"
                     );
                     let mut alone = vec![0.0; width];
-                    attend(&mut exec, &cache, t, query, &mut alone).unwrap();
+                    attend(&mut exec, one(&cache, t, 1), query, &mut alone).unwrap();
                     assert_eq!(alone, got, "{isa:?} {shape:?} {t}");
                 }
+                // As the tokens of three sequences that happen to be the same: whole spans, a part of one, a single token.
+                let cuts = [(0, 40), (40, 60), (100, 1)].map(|(first, count)| Queries { cache: &cache, first, count });
+                let mut parts = vec![0.0; count * width];
+                attend(&mut exec, cuts.into_iter(), &queries, &mut parts).unwrap();
+                assert_eq!(parts, all, "{isa:?} {shape:?}");
             }
         }
     }

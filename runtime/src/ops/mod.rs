@@ -19,7 +19,7 @@ mod vector;
 use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
-pub use attention::{KvHeads, attend, attention_bytes};
+pub use attention::{KvHeads, Queries, attend, attention_bytes};
 pub use cache::KvLayer;
 pub use matmul::{Product, matmul};
 pub use matrix::{Matrix, Panels};

@@ -1,5 +1,6 @@
 //! The `ollm-train` command.
 
+mod accuracy;
 mod args;
 mod prepare;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::Features(args) => run_features(&args),
         Command::Sft(args) => run_sft(&args),
         Command::Eval(args) => run_eval(&args),
+        Command::Accuracy(args) => accuracy::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
