@@ -2,6 +2,7 @@
 
 use ollm_runtime::gguf::Value;
 
+use super::Keys;
 use super::architecture::Architecture;
 use super::document::Document;
 use super::rope::Ropes;
@@ -72,14 +73,14 @@ impl Config {
             norm_epsilon: json.positive("rms_norm_eps")?,
             ropes: Ropes::read(json, architecture.family().local_rope, head_dim)?,
             window: Window::read(json, architecture, layers)?,
-            query_scalar: caps("query_pre_attn_scalar")?.filter(|&scalar| scalar != head_dim as f64),
+            query_scalar: caps("query_pre_attn_scalar")?.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
             attention_cap: caps("attn_logit_softcapping")?,
             logit_cap: caps("final_logit_softcapping")?,
         })
     }
 
     /// The keys of the model in GGUF.
-    pub(super) fn keys(&self) -> Vec<(String, Value)> {
+    pub(super) fn keys(&self) -> Keys {
         let sizes = [
             ("context_length", self.context),
             ("embedding_length", self.hidden),

@@ -23,7 +23,7 @@ mod vocabulary;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use ollm_runtime::gguf::{TensorType, Writer};
+use ollm_runtime::gguf::{TensorType, Value, Writer};
 
 use crate::quantize::{self, Options, Summary};
 use crate::{ConvertError, Result};
@@ -33,6 +33,9 @@ use document::Document;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
+
+/// Metadata in the making.
+type Keys = Vec<(String, Value)>;
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///

@@ -7,9 +7,9 @@ use ollm_runtime::gguf::{Metadata, Value as Stored};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
 
-use super::ImportError;
 use super::document::Document;
-use super::vocabulary::{Kind, Vocabulary};
+use super::vocabulary::Vocabulary;
+use super::{ImportError, Keys};
 use crate::Result;
 
 /// The files of a folder that say how text becomes tokens, and what ends a text.
@@ -34,9 +34,9 @@ impl TokenizerFiles {
     }
 
     /// The keys of the tokenizer for a model of so many tokens, and what the user should know.
-    pub(super) fn keys(&self, size: usize) -> Result<(Vec<(String, Stored)>, Vec<String>)> {
+    pub(super) fn keys(&self, size: usize) -> Result<(Keys, Vec<String>)> {
         let vocabulary = Vocabulary::read(&self.tokenizer, size)?;
-        let mut keys = self.lists(&vocabulary);
+        let mut keys = vocabulary.keys();
         let (specials, notes) = self.specials(&vocabulary)?;
         keys.extend(specials);
         keys.extend(self.templates()?);
@@ -45,26 +45,8 @@ impl TokenizerFiles {
         Ok((keys, notes))
     }
 
-    fn lists(&self, vocabulary: &Vocabulary) -> Vec<(String, Stored)> {
-        let Vocabulary { kind, texts, types, .. } = vocabulary;
-        let mut keys: Vec<(&str, Stored)> =
-            vec![("tokens", texts.clone().into()), ("token_type", types.clone().into())];
-        match kind {
-            Kind::Bytes { pre, merges } => {
-                keys.extend([("model", "gpt2".into()), ("pre", (*pre).into()), ("merges", merges.clone().into())])
-            }
-            Kind::Scores { scores, space_prefix } => keys.extend([
-                ("model", "llama".into()),
-                ("pre", "default".into()),
-                ("scores", scores.clone().into()),
-                ("add_space_prefix", (*space_prefix).into()),
-            ]),
-        }
-        keys.into_iter().map(|(name, value)| (format!("tokenizer.ggml.{name}"), value)).collect()
-    }
-
     /// The special tokens by their ids, and which of them begin a text.
-    fn specials(&self, vocabulary: &Vocabulary) -> Result<(Vec<(String, Stored)>, Vec<String>)> {
+    fn specials(&self, vocabulary: &Vocabulary) -> Result<(Keys, Vec<String>)> {
         let mut keys = Vec::new();
         for (name, key) in
             [("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token"), ("padding", "pad_token")]
@@ -125,7 +107,7 @@ impl TokenizerFiles {
     }
 
     /// The chat templates, each in a key of its own.
-    fn templates(&self) -> Result<Vec<(String, Stored)>> {
+    fn templates(&self) -> Result<Keys> {
         const FILE: &str = "chat_template.jinja";
         const KEY: &str = "chat_template";
         let file = self.folder.join(FILE);

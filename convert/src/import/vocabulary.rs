@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use ollm_runtime::gguf::Value as Stored;
 use serde_json::Value;
 
-use super::ImportError;
 use super::document::Document;
+use super::{ImportError, Keys};
 use crate::Result;
 
 /// What a token is for: `tokenizer.ggml.token_type`.
@@ -74,6 +75,24 @@ impl Vocabulary {
             Kind::Bytes { pre: pre_tokenizer(tokenizer)?, merges }
         };
         Ok(vocabulary)
+    }
+
+    /// The lists of the vocabulary.
+    pub(super) fn keys(&self) -> Keys {
+        let mut keys: Vec<(&str, Stored)> =
+            vec![("tokens", self.texts.clone().into()), ("token_type", self.types.clone().into())];
+        keys.extend(match &self.kind {
+            Kind::Bytes { pre, merges } => {
+                vec![("model", "gpt2".into()), ("pre", (*pre).into()), ("merges", merges.clone().into())]
+            }
+            Kind::Scores { scores, space_prefix } => vec![
+                ("model", "llama".into()),
+                ("pre", "default".into()),
+                ("scores", scores.clone().into()),
+                ("add_space_prefix", (*space_prefix).into()),
+            ],
+        });
+        keys.into_iter().map(|(name, value)| (format!("tokenizer.ggml.{name}"), value)).collect()
     }
 
     /// The id of a token.

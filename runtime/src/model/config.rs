@@ -10,6 +10,7 @@ use super::weights::vector;
 
 /// What distinguishes the families: everything else is in the metadata or in the tensors.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "what families have does not depend on what else they have")]
 pub struct Family {
     /// `general.architecture`.
     pub name: &'static str,
@@ -21,7 +22,7 @@ pub struct Family {
     pub qk_norm: bool,
     /// What attention and the feed-forward layer give is normalized before it is added.
     pub post_norms: bool,
-    /// The gate goes through GELU, by its approximation with tanh, not SiLU.
+    /// The gate goes through GELU, by its approximation with tanh, not `SiLU`.
     pub gelu: bool,
     /// Embeddings are multiplied by the root of the hidden size.
     pub scaled_embedding: bool,

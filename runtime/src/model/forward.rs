@@ -49,7 +49,9 @@ pub fn forward(
     }
     for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| {
         model.embed(tokens[i], x);
-        x.iter_mut().for_each(|x| *x *= config.embedding_scale);
+        for x in x {
+            *x *= config.embedding_scale;
+        }
     });
     for (index, cache) in state.cache.iter_mut().enumerate() {
         watch(Stage::Layer)?;

@@ -167,7 +167,7 @@ impl Kernel for Gated<'_> {
         map!(isa: S, self.gate, 0.0, |x, at| {
             let minus_t = match self.curve {
                 Curve::Silu => isa.sub(isa.splat(0.0), x),
-                Curve::Gelu => isa.mul(x, isa.fma(isa.mul(x, x), isa.splat(-0.071_354_82), isa.splat(-1.595_769_1))),
+                Curve::Gelu => isa.mul(x, isa.fma(isa.mul(x, x), isa.splat(-0.071_354_82), isa.splat(-1.595_769))),
             };
             let y = isa.div(x, isa.add(one, exp(isa, minus_t)));
             match self.up {

@@ -200,7 +200,7 @@ fn bad_lists_are_errors() {
     let file = || File::new("gpt2");
     let merges = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     for (file, message) in [
-        (file().with("tokenizer.ggml.model", "llama"), r#"model "llama" is not supported, only gpt2"#),
+        (file().with("tokenizer.ggml.model", "bert"), r#"model "bert" is not supported, only gpt2, llama"#),
         (file().with("tokenizer.ggml.pre", "gemma"), r#"pre "gemma" is not supported, only smollm, gpt2"#),
         (file().without("tokenizer.ggml.pre"), "tokenizer.ggml.pre"),
         (file().without("tokenizer.ggml.tokens"), "tokenizer.ggml.tokens"),
