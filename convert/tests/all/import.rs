@@ -474,6 +474,9 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "BertModel"));
     let list = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM";
     assert!(unknown.to_string().ends_with(&format!("supported: {list}")), "{unknown}");
+    for page in [include_str!("../../FORMAT.md"), include_str!("../../../README.md")] {
+        assert!(list.split(", ").all(|name| page.contains(&format!("`{name}`"))));
+    }
 }
 
 #[test]
