@@ -2,9 +2,9 @@
 //!
 //! | file of the folder | what is taken from it |
 //! |---|---|
-//! | `config.json` | the shape: [`config`] |
-//! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: [`checkpoint`], [`tensors`] |
-//! | `tokenizer.json` | the vocabulary, and itself as it is: [`tokenizer`], [`vocabulary`] |
+//! | `config.json` | the shape: `config` |
+//! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
+//! | `tokenizer.json` | the vocabulary, and itself as it is: `tokenizer`, `vocabulary` |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.jinja` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py` writes. The weights go through

@@ -271,6 +271,27 @@ mod carried {
         assert_eq!(t.decode(&[259, 32, 263]), "hello <|end|>");
     }
 
+    /// As in Gemma's files: spaces become U+2581, what is no token becomes bytes.
+    #[test]
+    fn a_carried_tokenizer_may_fall_back_to_bytes() {
+        let mut vocab: Vec<String> = (0..=255).map(|byte| format!("\"<0x{byte:02X}>\": {byte}")).collect();
+        let letters = ["\u{2581}", "a", "b", "\u{2581}a", "<s>"].into_iter().zip(256..);
+        vocab.extend(letters.map(|(text, id)| format!("\"{text}\": {id}")));
+        let json = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "pre_tokenizer": null, "post_processor": null,
+            "added_tokens": [{{"id": 260, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}}],
+            "normalizer": {{"type": "Replace", "pattern": {{"String": " "}}, "content": "▁"}},
+            "decoder": {{"type": "Sequence", "decoders": [{{"type": "ByteFallback"}}, {{"type": "Fuse"}}]}},
+            "model": {{"type": "BPE", "byte_fallback": true, "unk_token": null, "vocab": {{{}}},
+            "merges": [["▁", "a"]]}}}}"#,
+            vocab.join(", ")
+        );
+        let t = carried(json).unwrap();
+        assert_eq!(t.encode("a a<s>é b", true).unwrap(), [257, 259, 260, 0xc3, 0xa9, 256, 258]);
+        assert_eq!(t.decode(&[257, 259, 260, 0xc3, 0xa9, 256, 258]), "a a<s>é b");
+    }
+
     #[test]
     fn a_carried_tokenizer_that_cannot_be_used_is_an_error() {
         for (json, message) in [
