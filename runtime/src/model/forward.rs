@@ -4,10 +4,11 @@ use crate::cpu::Pool;
 use crate::error::Result;
 use crate::memory;
 use crate::ops::{
-    Exec, Matrix, Product, Quantized, Queries, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
+    Exec, Product, Quantized, Queries, RopeTable, add, attend, for_each_row, geglu, matmul, rms_norm, rotate, soft_cap,
+    swiglu,
 };
 
-use super::{Config, Layer, Model, Scratch, State};
+use super::{Config, Model, Scratch, State};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -58,13 +59,20 @@ pub fn forward(
     }
     scratch.reserve(config, tokens.len())?;
     scratch.begin(config, tokens.len());
-    let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
-    scratch.rope.fill(&config.rope_frequencies, positions);
-    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| model.embed(tokens[i], x));
-    for (index, layer) in model.weights().layers.iter().enumerate() {
+    for (rope, frequencies) in scratch.ropes.iter_mut().zip(config.ropes()) {
+        let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
+        rope.fill(frequencies, positions);
+    }
+    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| {
+        model.embed(tokens[i], x);
+        for x in x {
+            *x *= config.embedding_scale;
+        }
+    });
+    for index in 0..config.layers {
         watch(Stage::Layer)?;
-        attention(exec, model, (index, layer), parts, scratch, watch)?;
-        feed_forward(exec, model, layer, scratch, watch)?;
+        attention(exec, model, index, parts, scratch, watch)?;
+        feed_forward(exec, model, index, scratch, watch)?;
     }
     norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
     Ok(())
@@ -76,18 +84,22 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
     let matrix = model.matrix(&model.weights().head);
     matmul(exec, hidden, config.hidden, scratch, &mut [Product { matrix, out: logits }]);
+    if let Some(cap) = config.logit_cap {
+        let isa = exec.isa;
+        for_each_row(&mut exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
+    }
 }
 
-/// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
+/// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`; what is added is normalized in some families.
 fn attention(
     exec: &mut Exec,
     model: &Model,
-    (index, layer): (usize, &Layer),
+    index: usize,
     parts: &mut [Part<'_>],
     s: &mut Scratch,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
-    let config = model.config();
+    let (config, layer) = (model.config(), &model.weights().layers[index]);
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
     watch(Stage::Input(&s.normed))?;
@@ -101,8 +113,9 @@ fn attention(
         Some([query, key]) => [Some(query), Some(key)],
         None => [None, None],
     };
-    place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, &s.rope);
-    place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, &s.rope);
+    let rope = &s.ropes[usize::from(config.local[index])];
+    place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, rope);
+    place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, rope);
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
     store(parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
@@ -110,11 +123,13 @@ fn attention(
         first: part.first,
         count: part.tokens.len(),
     });
-    attend(exec, queries, &s.query, &mut s.mixed)?;
+    attend(exec, queries, config.scoring(index), &s.query, &mut s.mixed)?;
     watch(Stage::Input(&s.mixed))?;
     let width = config.heads * config.head_dim;
-    add_product(exec, model.matrix(&layer.output), width, &s.mixed, &mut s.x, &mut s.normed, &mut s.quantized);
-    add_bias(&mut exec.pool, &mut s.x, layer.output_bias.as_ref());
+    let matrix = model.matrix(&layer.output);
+    matmul(exec, &s.mixed, width, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
+    add_bias(&mut exec.pool, &mut s.normed, layer.output_bias.as_ref());
+    add_normed(exec, config, s, layer.attention_post_norm.as_ref());
     Ok(())
 }
 
@@ -130,9 +145,9 @@ fn store(parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f
     }
 }
 
-/// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.
-fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
-    let config = model.config();
+/// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`; some families have GELU and normalize what is added.
+fn feed_forward(exec: &mut Exec, model: &Model, index: usize, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
+    let (config, layer) = (model.config(), &model.weights().layers[index]);
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
     watch(Stage::Input(&s.normed))?;
@@ -142,24 +157,21 @@ fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch, 
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let (isa, up, ffn) = (exec.isa, &s.up, config.ffn);
-    for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| swiglu(isa, gate, &up[i * ffn..]));
+    let activate = if config.family.gelu { geglu } else { swiglu };
+    for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
     watch(Stage::Input(&s.gate))?;
-    add_product(exec, model.matrix(&layer.down), ffn, &s.gate, &mut s.x, &mut s.normed, &mut s.quantized);
+    let matrix = model.matrix(&layer.down);
+    matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
+    add_normed(exec, config, s, layer.ffn_post_norm.as_ref());
     Ok(())
 }
 
-/// `x += W input`, by way of `scratch`.
-fn add_product(
-    exec: &mut Exec,
-    matrix: Matrix<'_>,
-    width: usize,
-    input: &[f32],
-    x: &mut [f32],
-    scratch: &mut [f32],
-    quantized: &mut Quantized,
-) {
-    matmul(exec, input, width, quantized, &mut [Product { matrix, out: scratch }]);
-    add(x, scratch);
+/// `x += normed`, which is normalized first if there is a weight for it.
+fn add_normed(exec: &mut Exec, config: &Config, s: &mut Scratch, weight: Option<&Vec<f32>>) {
+    if let Some(weight) = weight {
+        norm(exec, &mut s.normed, weight, config.norm_epsilon);
+    }
+    add(&mut s.x, &s.normed);
 }
 
 /// Normalizes each row of `x`.

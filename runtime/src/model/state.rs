@@ -39,7 +39,8 @@ pub struct Scratch {
     pub(super) gate: Vec<f32>,
     /// `[n][ffn]`
     pub(super) up: Vec<f32>,
-    pub(super) rope: RopeTable,
+    /// Of layers that see all positions, and of those with a window.
+    pub(super) ropes: [RopeTable; 2],
     pub(super) quantized: Quantized,
 }
 
@@ -118,7 +119,7 @@ impl Scratch {
 
     /// Bytes of the buffers of a pass over `n` tokens.
     pub fn bytes_for(config: &Config, n: usize) -> usize {
-        let floats: usize = Self::widths(config).iter().sum::<usize>() + 2 * config.rope_frequencies.len();
+        let floats: usize = Self::widths(config).iter().sum::<usize>() + 2 * config.ropes().flatten().count();
         n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
     }
 
@@ -150,7 +151,9 @@ impl Scratch {
         for (buffer, width) in self.buffers().into_iter().zip(Self::widths(config)) {
             memory::reserve(buffer, n * width)?;
         }
-        self.rope.reserve(config.rope_frequencies.len(), n)?;
+        for (rope, frequencies) in self.ropes.iter_mut().zip(config.ropes()) {
+            rope.reserve(frequencies.len(), n)?;
+        }
         self.quantized.reserve(n, config.widest())
     }
 

@@ -7,7 +7,7 @@ use crate::memory::{self, OutOfMemory};
 pub enum RopePairing {
     /// `2i` and `2i + 1` (llama files of ggml, whose rows were permuted for it).
     Adjacent,
-    /// `i` and `i + size / 2` (GPT-NeoX; qwen2, qwen3).
+    /// `i` and `i + size / 2` (GPT-NeoX; qwen2, qwen3, gemma).
     Halves,
 }
 
