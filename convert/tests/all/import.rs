@@ -142,13 +142,21 @@ fn apart(values: &[f32], heads: usize, cols: usize) -> Vec<f32> {
     heads.flat_map(|head| rows(head, 0).chain(rows(head, 1))).copied().collect()
 }
 
+/// An entry of `added_tokens`, with all that transformers writes.
+fn added_token(id: usize, content: &str, special: bool) -> Value {
+    json!({
+        "id": id, "content": content, "special": special, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false
+    })
+}
+
 /// The `tokenizer.json` of a vocabulary in the byte alphabet.
 fn tokenizer(metadata: &Metadata) -> Value {
     let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap();
     let kinds = metadata.i32s("tokenizer.ggml.token_type").unwrap();
     let vocab: BTreeMap<&String, usize> = tokens.iter().zip(0..).collect();
     let special = (0..tokens.len()).filter(|&id| kinds[id] == 3);
-    let added: Vec<Value> = special.map(|id| json!({"id": id, "content": tokens[id], "special": true})).collect();
+    let added: Vec<Value> = special.map(|id| added_token(id, &tokens[id], true)).collect();
     let bytes =
         |regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
     let first = match metadata.str("tokenizer.ggml.pre").unwrap() {
@@ -507,8 +515,12 @@ fn a_tokenizer_that_cannot_be_used_says_why() {
 #[test]
 fn special_tokens_and_templates_come_from_where_they_are() {
     let mut source = Source::of("llama");
-    source.tokenizer["post_processor"] = json!({"type": "Sequence", "processors": [{"type": "ByteLevel"},
-        {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}]}]});
+    let begin = json!({"SpecialToken": {"id": "<|im_start|>", "type_id": 0}});
+    let text = |id: &str, kind: usize| json!({"Sequence": {"id": id, "type_id": kind}});
+    source.tokenizer["post_processor"] = json!({"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
+        {"type": "TemplateProcessing", "single": [begin, text("A", 0)], "pair": [begin, text("A", 0), text("B", 1)],
+            "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}}}]});
     source.settings = json!({"bos_token": "<|im_start|>",
         "chat_template": [{"name": "default", "template": "D"}, {"name": "tools", "template": "T"}]});
     source.config["vocab_size"] = json!(321);
@@ -546,7 +558,7 @@ fn merges_of_characters_become_scores() {
     tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
     tokens.extend(["\u{2581}", "a", "b", "\u{2581}a", "ab", "\u{2581}ab"].map(str::to_owned));
     let vocab: BTreeMap<&String, usize> = tokens.iter().zip(0..).collect();
-    let added: Vec<Value> = (0..4).map(|id| json!({"id": id, "content": tokens[id], "special": id < 3})).collect();
+    let added: Vec<Value> = (0..4).map(|id| added_token(id, &tokens[id], id < 3)).collect();
     source.tokenizer = json!({
         "added_tokens": added,
         "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u{2581}"},
