@@ -56,7 +56,7 @@ fn parts(count: usize, latents: bool) -> Vec<Part> {
         _ => Some(LatentMode::Uniform),
     };
     let part = |i: usize| {
-        let hold = if i % 4 == 0 { Hold::All } else { Hold::Token };
+        let hold = if i.is_multiple_of(4) { Hold::All } else { Hold::Token };
         let temperature = if i.is_multiple_of(2) { 0.0 } else { 0.9 };
         let options = SamplerOptions { temperature, seed: i as u64, ..SamplerOptions::default() };
         Part {
@@ -184,7 +184,9 @@ fn what_was_advanced_needs_no_pass_of_its_own() {
     origin.feed(&text(20, 0)).unwrap();
     let mut sampler = Sampler::new(SamplerOptions { temperature: 1.0, ..SamplerOptions::default() }).unwrap();
     let mut sessions: Vec<_> = (0..4).map(|_| origin.fork().unwrap()).collect();
-    sessions.iter_mut().for_each(|session| _ = session.step(None, &mut sampler).unwrap());
+    for session in &mut sessions {
+        session.step(None, &mut sampler).unwrap();
+    }
     let want: Vec<_> = sessions.iter().map(|session| hidden(&mut session.fork().unwrap())).collect();
     let mut all: Vec<&mut Session> = sessions.iter_mut().collect();
     assert!(Batch::default().advance(&mut all).iter().all(Result::is_ok));
