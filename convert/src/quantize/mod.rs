@@ -10,6 +10,7 @@ mod grid;
 mod keep;
 mod parts;
 mod recipe;
+pub mod search;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ use rayon::prelude::*;
 
 use crate::importance::Importance;
 use crate::table::{self, Row};
-use crate::{ConvertError, Opened, Result, check_output};
+use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use keep::Keep;
@@ -70,16 +71,26 @@ pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &P
     let summary = Summary { tensors: jobs.iter().map(Job::row).collect(), notes: notes(&jobs, importance.is_some()) };
     progress.set_length(model.gguf.tensors().iter().map(|tensor| tensor.size as u64).sum());
 
+    writer(&model, &jobs, options.recipe, progress)?.write_to(output).map_err(ConvertError::from_output)?;
+    progress.finish_and_clear();
+    Ok(summary)
+}
+
+/// What writes the model with each tensor as its job says.
+fn writer<'a>(
+    model: &'a Opened,
+    jobs: &'a [Job<'_>],
+    recipe: &Recipe,
+    progress: &'a ProgressBar,
+) -> Result<Writer<'a>> {
     let mut writer = Writer::new();
-    describe(&model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
-    for job in &jobs {
-        let produce = |out: &mut dyn Write| job.write(&model, progress, out);
+    describe(model, recipe, &mut writer).map_err(ConvertError::Output)?;
+    for job in jobs {
+        let produce = |out: &mut dyn Write| job.write(model, progress, out);
         let TensorInfo { name, dims, .. } = job.tensor;
         writer.streamed(name, dims, job.dtype, Layout::Rows, produce).map_err(ConvertError::Output)?;
     }
-    writer.write_to(output).map_err(ConvertError::from_output)?;
-    progress.finish_and_clear();
-    Ok(summary)
+    Ok(writer)
 }
 
 /// Every key as it was, but for the two that say how the tensors are stored.
@@ -87,14 +98,14 @@ fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::re
     /// The version of the block formats, `GGML_QNT_VERSION` in ggml.h.
     const VERSION: u32 = 2;
     let new = [("general.file_type", recipe.file_type), ("general.quantization_version", VERSION)];
-    for (key, value) in model.gguf.metadata().iter() {
+    for (key, value) in model.keys() {
         let replaced = new.iter().find(|(name, _)| *name == key).map(|&(_, value)| Value::U32(value));
         writer.set(key, replaced.unwrap_or_else(|| value.clone()))?;
     }
     for (key, value) in new.into_iter().filter(|(key, _)| model.gguf.metadata().get(key).is_none()) {
         writer.set(key, value)?;
     }
-    Ok(())
+    checksum::add(writer)
 }
 
 /// What happens to one tensor.

@@ -3,6 +3,9 @@
 mod command;
 mod common;
 mod conversions;
+mod differences;
 mod format;
 mod packed;
 mod quantize;
+mod split;
+mod verify;
