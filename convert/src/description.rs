@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use ollm_runtime::gguf::{Metadata, Value, Writer};
+use ollm_runtime::gguf::{GgufError, Metadata, Value, Writer};
 use ollm_runtime::options::schema::{FILE_TYPE, Key, KeyKind, Spec, TRAINING_PREFIX, keys};
 
 use crate::{ConvertError, Result};
@@ -47,16 +47,20 @@ impl Description {
         Ok(description)
     }
 
-    /// Sets every key of a plugin file.
-    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result<()> {
-        for (key, value) in self.fixed().into_iter().map(|(key, text)| (key, Value::from(text))) {
-            writer.set(key, value).map_err(ConvertError::Output)?;
-        }
+    /// Every key of a plugin file.
+    pub(crate) fn metadata(&self) -> std::result::Result<Metadata, GgufError> {
+        let mut metadata = Metadata::default();
+        let fixed = self.fixed().into_iter().map(|(key, text)| (key, Value::from(text)));
         let texts = self.texts.iter().map(|(key, text)| (key.as_str(), Value::from(text.as_str())));
-        for (key, value) in texts.chain(self.spec.to_metadata()) {
-            writer.set(key, value).map_err(ConvertError::Output)?;
+        for (key, value) in fixed.chain(texts).chain(self.spec.to_metadata()) {
+            metadata.insert(key.to_owned(), value)?;
         }
-        Ok(())
+        Ok(metadata)
+    }
+
+    /// Sets every key of a plugin file.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+        self.metadata()?.iter().try_for_each(|(key, value)| writer.set(key, value.clone()).map(drop))
     }
 
     /// The keys whose values the format fixes.

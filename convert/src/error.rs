@@ -49,6 +49,10 @@ pub enum ConvertError {
     NothingToPack { path: PathBuf },
     /// The output would replace an input.
     OverwritesInput { path: PathBuf },
+    /// Two outputs have one name.
+    SameOutput { path: PathBuf },
+    /// A file should hold a backbone and its plugin, and does not.
+    NotMerged { path: PathBuf },
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
@@ -61,6 +65,10 @@ pub enum ConvertError {
     BadImportance { tensor: String },
     /// The importance of a matrix is that of another one.
     OtherImportance { tensor: String, cols: usize, found: usize },
+    /// No choice of types makes a file so small.
+    TooSmall { size: usize, smallest: usize },
+    /// No choice of types that was tried does so little damage.
+    TooMuchDamage { most: f64, reached: f64 },
     /// A text has no tokens.
     NoText { path: PathBuf },
     /// A folder cannot be imported.
@@ -77,6 +85,11 @@ impl ConvertError {
             },
             error => Self::Output(error),
         }
+    }
+
+    /// The same of a file that is written to memory.
+    pub(crate) fn from_io(source: std::io::Error) -> Self {
+        Self::from_output(GgufError::Io { path: PathBuf::from("memory"), source })
     }
 }
 
@@ -128,6 +141,10 @@ impl fmt::Display for ConvertError {
             Self::OverwritesInput { path } => {
                 write!(f, "the output would replace the input {}: choose another name", path.display())
             }
+            Self::SameOutput { path } => write!(f, "{} cannot be both outputs", path.display()),
+            Self::NotMerged { path } => {
+                write!(f, "{}: not a merged file: there is nothing to split", path.display())
+            }
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
             Self::Row { path, tensor, row, source } => {
                 write!(f, "{}: tensor {tensor:?}, row {row}: {source}", path.display())
@@ -141,6 +158,12 @@ impl fmt::Display for ConvertError {
             }
             Self::OtherImportance { tensor, cols, found } => {
                 write!(f, "tensor {tensor:?} has {cols} columns, its importance {found}: is it that of another model?")
+            }
+            Self::TooSmall { size, smallest } => {
+                write!(f, "no choice of types makes a file of {size} bytes: the smallest has {smallest}")
+            }
+            Self::TooMuchDamage { most, reached } => {
+                write!(f, "no choice of types was found with a KL of {most} or less: the best has {reached:.6}")
             }
             Self::NoText { path } => write!(f, "{}: no text", path.display()),
             Self::Import(error) => error.fmt(f),

@@ -9,13 +9,12 @@ use std::fmt;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
 use ollm_runtime::model::{BATCH, Model, Part, Scratch, Stage, State, forward};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
-use ollm_runtime::tokenizer::Tokenizer;
 
+use crate::text::{Chunks, exec};
 use crate::{ConvertError, Opened, Result, check_absent, check_output};
 
 const SUMS: &str = ".in_sum2";
@@ -90,29 +89,21 @@ pub struct Summary {
 pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &ProgressBar) -> Result<Summary> {
     check_output(output, &[model, text])?;
     check_absent(output, force)?;
-    let io = |source| ollm_runtime::Error::Io { path: text.to_owned(), source };
-    let read = std::fs::read_to_string(text).map_err(io)?;
     let model = Model::open(model)?;
-    let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map_err(ollm_runtime::Error::from)?;
-    let tokens = tokenizer.encode(&read, false).map_err(ollm_runtime::Error::from)?;
-    if tokens.is_empty() {
-        return Err(ConvertError::NoText { path: text.to_owned() });
-    }
+    let Chunks { each: chunks, tokens, length } = Chunks::read(&model, text, CHUNK)?;
     let mut reader = Reader::new(&model)?;
-    let chunk = CHUNK.min(model.config().context_length.saturating_sub(1)).max(1);
-    progress.set_length(tokens.len() as u64);
-    for tokens in tokens.chunks(chunk) {
-        let all: Vec<u32> = tokenizer.add_bos().into_iter().chain(tokens.iter().copied()).collect();
-        reader.read(&all)?;
-        progress.inc(tokens.len() as u64);
+    progress.set_length(tokens as u64);
+    for chunk in &chunks {
+        reader.read(chunk)?;
+        progress.inc(chunk.len() as u64);
     }
     progress.finish_and_clear();
     let source = text.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut writer = Writer::new();
-    describe(&mut writer, source, tokens.len().div_ceil(chunk) as u32, chunk as u32).map_err(ConvertError::Output)?;
+    describe(&mut writer, source, chunks.len() as u32, length as u32).map_err(ConvertError::Output)?;
     let matrices = reader.put(&mut writer).map_err(ConvertError::Output)?;
-    writer.write_to(output).map_err(ConvertError::Output)?;
-    Ok(Summary { matrices, tokens: tokens.len() })
+    crate::write(writer, output)?;
+    Ok(Summary { matrices, tokens })
 }
 
 fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) -> std::result::Result<(), GgufError> {
@@ -139,13 +130,10 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(model: &'a Model) -> Result<Self> {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = Pool::new(threads).map_err(ollm_runtime::Error::Threads)?;
-        let exec = Exec { isa: Isa::select().map_err(ollm_runtime::Error::from)?, pool };
         let config = model.config();
         let layer = [config.hidden, config.heads * config.head_dim, config.hidden, config.ffn];
         let widths = layer.into_iter().cycle().take(MATRICES.len() * config.layers).chain([config.hidden]);
-        Ok(Self { model, exec, squares: widths.map(|width| vec![0.0; width]).collect(), count: 0 })
+        Ok(Self { model, exec: exec()?, squares: widths.map(|width| vec![0.0; width]).collect(), count: 0 })
     }
 
     /// Reads `tokens` as a text of their own.

@@ -55,6 +55,11 @@ impl Report {
         })
     }
 
+    /// The tensors alone, as a table.
+    pub fn tensors(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| table::tensors(f, &self.tensors))
+    }
+
     fn write_metadata(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.gguf.metadata().iter().map(|(key, value)| (key.escape_debug().to_string(), value));
         let pairs: Vec<_> = keys.collect();

@@ -6,29 +6,41 @@
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
 //! | [`merge`] | a backbone and its plugin become one file |
 //! | [`pack`] | quantized matrices become panels, which the runtime reads in place; and rows again |
+//! | [`split`] | a merged file becomes a plugin file, and its backbone, again |
 //! | [`inspect`] | what a file holds, as text or JSON |
+//! | [`verify`] | what is wrong with a file |
+//! | [`diff`] | what two files differ in, number by number |
 //! | [`quantize`] | a model's matrices get other types |
 //! | [`importance`] | which inputs of each matrix matter, for [`quantize`] |
 //! | [`synth`] | random weights in a real shape, for timing |
+//! | [`names`] | what files are called |
+//! | [`checksum`] | a hash of each tensor, in the file |
 //!
 //! Everything is checked before anything is written, and what is written appears whole or not at all. The format is
 //! described in `convert/FORMAT.md`; its keys and tensors are defined by [`ollm_runtime::options::schema`].
 
+pub mod checksum;
 mod description;
+pub mod diff;
+mod divergence;
 mod error;
 pub mod import;
 pub mod importance;
 pub mod inspect;
 pub mod merge;
+pub mod names;
 pub mod pack;
 pub mod plugin;
 pub mod quantize;
+pub mod split;
 pub mod synth;
 pub mod table;
+mod text;
+pub mod verify;
 
 use std::path::Path;
 
-use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType};
+use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType, Value, Writer};
 use ollm_runtime::storage::Storage;
 
 pub use error::ConvertError;
@@ -57,6 +69,11 @@ impl Opened {
     fn is_packed(&self) -> bool {
         self.gguf.metadata().get(LAYOUT_KEY).is_some()
     }
+
+    /// The keys that another file may have too: all but the checksums.
+    fn keys(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.gguf.metadata().iter().filter(|(key, _)| *key != checksum::KEY)
+    }
 }
 
 /// The type of this name, in any case; if there is none, the names that there are.
@@ -67,8 +84,14 @@ pub fn tensor_type(name: &str) -> std::result::Result<TensorType, String> {
 }
 
 /// Refuses an output that is there, unless it may be replaced.
-fn check_absent(output: &Path, replace: bool) -> Result<()> {
+pub fn check_absent(output: &Path, replace: bool) -> Result<()> {
     if replace || !output.exists() { Ok(()) } else { Err(ConvertError::OutputExists { path: output.to_owned() }) }
+}
+
+/// Writes the file, with checksums after all other keys.
+fn write(mut writer: Writer<'_>, output: &Path) -> Result<()> {
+    checksum::add(&mut writer).map_err(ConvertError::Output)?;
+    writer.write_to(output).map_err(ConvertError::from_output)
 }
 
 /// Refuses an output that is one of the inputs: it is mapped, and the only copy.

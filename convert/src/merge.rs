@@ -9,7 +9,7 @@ use ollm_runtime::options::PluginError;
 use ollm_runtime::options::schema::{Backbone, FILE_TYPE, Spec};
 
 use crate::table::grouped;
-use crate::{ConvertError, Opened, Result, check_output};
+use crate::{ConvertError, Opened, Result, check_absent, check_output};
 
 /// What was written.
 #[derive(Debug)]
@@ -20,25 +20,33 @@ pub struct Summary {
     pub plugin: (usize, usize),
 }
 
-/// Writes every key and tensor of the backbone as it is, then those of the plugin. Packed files are to be unpacked first.
-pub fn merge(backbone: &Path, plugin: &Path, output: &Path) -> Result<Summary> {
+/// What the keys of a plugin file begin with in a merged file, where they do not begin with `ollm.` already: the backbone has its
+/// own `general.name`.
+pub const KEPT_PREFIX: &str = "ollm.plugin.";
+
+/// Writes every key and tensor of the backbone as it is, then those of the plugin. Packed files are to be unpacked first. An
+/// output that exists is replaced only if `force`.
+pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Result<Summary> {
     check_output(output, &[backbone, plugin])?;
+    check_absent(output, force)?;
     let base = Opened::open_plain(backbone)?;
     let addition = Opened::open_plain(plugin)?;
-    if base.gguf.metadata().iter().any(|(key, _)| is_plugins(key)) {
+    if base.keys().any(|(key, _)| is_plugins(key)) {
         return Err(ConvertError::AlreadyMerged { path: backbone.to_owned() });
     }
     check_is_plugin(&addition.gguf, plugin)?;
     check_match(&base, &addition.gguf).map_err(|source| ConvertError::Plugin { path: plugin.to_owned(), source })?;
 
     let mut writer = Writer::new();
-    copy(&base, &mut writer, |_| true).map_err(ConvertError::Output)?;
-    copy(&addition, &mut writer, is_plugins).map_err(ConvertError::Output)?;
-    writer.write_to(output).map_err(ConvertError::Output)?;
-    Ok(Summary { backbone: totals(&base.gguf), plugin: totals(&addition.gguf) })
+    copy(&base, &mut writer, |key| Some(key.to_owned()), |_| true).map_err(ConvertError::Output)?;
+    let kept = |key: &str| if is_plugins(key) { key.to_owned() } else { format!("{KEPT_PREFIX}{key}") };
+    copy(&addition, &mut writer, |key| Some(kept(key)), is_plugins).map_err(ConvertError::Output)?;
+    crate::write(writer, output)?;
+    Ok(Summary { backbone: totals(&base.gguf, |_| true), plugin: totals(&addition.gguf, is_plugins) })
 }
 
-fn is_plugins(name: &str) -> bool {
+/// Whether a key or a tensor is a plugin's.
+pub(crate) fn is_plugins(name: &str) -> bool {
     name.starts_with(PLUGIN_PREFIX)
 }
 
@@ -47,20 +55,22 @@ fn check_is_plugin(gguf: &Gguf, path: &Path) -> Result<()> {
     if FILE_TYPE.iter().all(is) { Ok(()) } else { Err(ConvertError::NotAPlugin { path: path.to_owned() }) }
 }
 
-fn check_match(base: &Opened, plugin: &Gguf) -> std::result::Result<(), PluginError> {
+/// Checks that there is a whole plugin, and that it fits the backbone.
+pub(crate) fn check_match(base: &Opened, plugin: &Gguf) -> std::result::Result<(), PluginError> {
     let spec = Spec::from_metadata(plugin.metadata())?;
     spec.check_tensors(plugin)?;
     spec.backbone.check(&Backbone::of(&base.gguf, &base.bytes)?)
 }
 
-/// Copies the keys and tensors with such names; the tensors stay where they are until they are written.
-fn copy<'a>(
+/// Copies the keys that get a name, and the tensors that are wanted; these stay where they are until they are written.
+pub(crate) fn copy<'a>(
     from: &'a Opened,
     writer: &mut Writer<'a>,
+    name: impl Fn(&str) -> Option<String>,
     wanted: impl Fn(&str) -> bool,
 ) -> std::result::Result<(), GgufError> {
-    for (key, value) in from.gguf.metadata().iter().filter(|(key, _)| wanted(key)) {
-        writer.set(key, value.clone())?;
+    for (name, value) in from.keys().filter_map(|(key, value)| Some((name(key)?, value))) {
+        writer.set(&name, value.clone())?;
     }
     for tensor in from.gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)) {
         writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&from.bytes))?;
@@ -68,8 +78,11 @@ fn copy<'a>(
     Ok(())
 }
 
-fn totals(gguf: &Gguf) -> (usize, usize) {
-    (gguf.tensors().len(), gguf.tensors().iter().map(|tensor| tensor.size).sum())
+/// How many tensors have such names, and their bytes.
+pub(crate) fn totals(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
+    let sizes: Vec<usize> =
+        gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size).collect();
+    (sizes.len(), sizes.iter().sum())
 }
 
 impl fmt::Display for Summary {

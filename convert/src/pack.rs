@@ -13,7 +13,7 @@ use ollm_runtime::gguf::{
 use ollm_runtime::ops::Matrix;
 
 use crate::table::grouped;
-use crate::{ConvertError, Opened, Result, check_output};
+use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug, Default)]
@@ -24,12 +24,13 @@ pub struct Summary {
     pub kept: (usize, usize),
 }
 
-/// Writes the file with its quantized matrices in panels.
+/// Writes the file with its quantized matrices in panels. An output that exists is replaced only if `force`.
 ///
 /// # Errors
 /// [`ConvertError`] if the file is packed already, has no quantized matrix, or one of the two cannot be read or written.
-pub fn pack(input: &Path, output: &Path) -> Result<Summary> {
+pub fn pack(input: &Path, output: &Path, force: bool) -> Result<Summary> {
     check_output(output, &[input])?;
+    check_absent(output, force)?;
     let file = Opened::open_plain(input)?;
     if !file.gguf.tensors().iter().any(has_panels) {
         return Err(ConvertError::NothingToPack { path: input.to_owned() });
@@ -40,12 +41,13 @@ pub fn pack(input: &Path, output: &Path) -> Result<Summary> {
     write(&file, writer, layout, output).map_err(ConvertError::Output)
 }
 
-/// Writes the plain file that a packed one was made of.
+/// Writes the plain file that a packed one was made of. An output that exists is replaced only if `force`.
 ///
 /// # Errors
 /// [`ConvertError`] if the file is not packed, or one of the two cannot be read or written.
-pub fn unpack(input: &Path, output: &Path) -> Result<Summary> {
+pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<Summary> {
     check_output(output, &[input])?;
+    check_absent(output, force)?;
     let file = Opened::open(input)?;
     if !file.is_packed() {
         return Err(ConvertError::NotPacked { path: input.to_owned() });
@@ -63,27 +65,36 @@ fn has_panels(tensor: &TensorInfo) -> bool {
 fn set_packed(file: &Opened, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
     let (metadata, alignment) = (file.gguf.metadata(), file.gguf.alignment().max(PANEL_ALIGNMENT));
     for (key, value) in metadata.iter() {
-        writer.set(key, if key == ALIGNMENT_KEY { alignment.into() } else { value.clone() })?;
+        match key {
+            checksum::KEY => checksum::add(writer)?,
+            ALIGNMENT_KEY => writer.set(key, alignment).map(drop)?,
+            _ => writer.set(key, value.clone()).map(drop)?,
+        }
     }
     match metadata.get(ALIGNMENT_KEY) {
         Some(plain) => writer.set(PLAIN_ALIGNMENT_KEY, plain.clone())?,
         None => writer.set(ALIGNMENT_KEY, alignment)?,
     };
     writer.set(LAYOUT_KEY, Layout::Panels.name())?.set(LAYOUT_VERSION_KEY, LAYOUT_VERSION)?;
-    Ok(())
+    if metadata.get(checksum::KEY).is_none() { checksum::add(writer) } else { Ok(()) }
 }
 
-/// The keys that the file had before it was packed.
+/// The keys that the file had before it was packed. Checksums before the keys of a packed file were there; those after them
+/// came with them.
 fn set_plain(file: &Opened, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
     let metadata = file.gguf.metadata();
+    let mut plain = true;
     for (key, value) in metadata.iter() {
-        let plain = match key {
-            LAYOUT_KEY | LAYOUT_VERSION_KEY | PLAIN_ALIGNMENT_KEY => None,
-            ALIGNMENT_KEY => metadata.get(PLAIN_ALIGNMENT_KEY),
-            _ => Some(value),
-        };
-        if let Some(value) = plain {
-            writer.set(key, value.clone())?;
+        match key {
+            LAYOUT_KEY | LAYOUT_VERSION_KEY | PLAIN_ALIGNMENT_KEY => plain = false,
+            checksum::KEY if plain => checksum::add(writer)?,
+            checksum::KEY => {}
+            ALIGNMENT_KEY => {
+                if let Some(alignment) = metadata.get(PLAIN_ALIGNMENT_KEY) {
+                    writer.set(key, alignment.clone())?;
+                }
+            }
+            _ => writer.set(key, value.clone()).map(drop)?,
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{Layout, TensorType, Writer};
 use ollm_runtime::options::PluginError;
@@ -17,7 +17,7 @@ use safetensors::tensor::TensorView;
 
 use crate::description::Description;
 use crate::table::{self, Row};
-use crate::{ConvertError, Result, check_output};
+use crate::{ConvertError, Result, check_absent, check_output, names};
 
 /// The file in a checkpoint folder.
 pub const FILE: &str = "plugin.safetensors";
@@ -32,22 +32,42 @@ pub struct Summary {
 }
 
 /// Writes the checkpoint, a folder or the file in it, as a plugin file. Its matrices get the type `matrices`, or F16 where
-/// their rows are not whole blocks of that; its vectors stay F32.
-pub fn convert(checkpoint: &Path, output: &Path, matrices: TensorType) -> Result<Summary> {
-    let path = if checkpoint.is_dir() { checkpoint.join(FILE) } else { checkpoint.to_owned() };
+/// their rows are not whole blocks of that; its vectors stay F32. An output that exists is replaced only if `force`.
+pub fn convert(checkpoint: &Path, output: &Path, matrices: TensorType, force: bool) -> Result<Summary> {
+    let path = file(checkpoint);
     check_output(output, &[&path])?;
+    check_absent(output, force)?;
     let bytes = Storage::open(&path)?;
     let (description, tensors) = read(&path, &bytes)?;
     let encoded = encode_all(&tensors, &description.spec, matrices, &path)?;
     let mut writer = Writer::new();
-    description.write(&mut writer)?;
+    description.write(&mut writer).map_err(ConvertError::Output)?;
     for tensor in &encoded {
         let dims: Vec<u64> = tensor.shape.iter().rev().map(|&n| n as u64).collect();
         let data = Cow::Borrowed(tensor.data.as_slice());
         writer.tensor(tensor.name, &dims, tensor.dtype, data).map_err(ConvertError::Output)?;
     }
-    writer.write_to(output).map_err(ConvertError::Output)?;
+    crate::write(writer, output)?;
     Ok(Summary::new(&encoded, matrices))
+}
+
+/// What the plugin file of a checkpoint is called by the naming convention.
+///
+/// # Errors
+/// If the checkpoint cannot be read.
+pub fn name(checkpoint: &Path, matrices: TensorType) -> Result<String> {
+    let path = file(checkpoint);
+    let bytes = Storage::open(&path)?;
+    let (description, _) = read(&path, &bytes)?;
+    let shapes = schema::tensors(&description.spec).into_iter();
+    let parameters = shapes.map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let metadata = description.metadata().map_err(ConvertError::Output)?;
+    Ok(names::name(&metadata, &path, parameters, matrices.name()))
+}
+
+/// The file of a checkpoint, which is that or its folder.
+fn file(checkpoint: &Path) -> PathBuf {
+    if checkpoint.is_dir() { checkpoint.join(FILE) } else { checkpoint.to_owned() }
 }
 
 fn read<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Description, SafeTensors<'a>)> {

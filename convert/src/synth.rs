@@ -9,7 +9,7 @@ use ollm_runtime::gguf::{GgufError, TensorType, Writer};
 use ollm_runtime::quant;
 use ollm_runtime::random::Random;
 
-use crate::{ConvertError, Result};
+use crate::{ConvertError, Result, check_absent};
 
 /// A shape of a backbone.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +80,9 @@ const BLOCK: usize = 1 << 20;
 /// Writes a backbone of this shape, its matrices of type `dtype`.
 ///
 /// # Errors
-/// [`ConvertError::Output`] if the file cannot be written.
-pub fn synth(shape: &Shape, dtype: TensorType, output: &Path) -> Result<()> {
+/// [`ConvertError::OutputExists`] if the file is there and may not be replaced, [`ConvertError::Output`] if it cannot be written.
+pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Result<()> {
+    check_absent(output, force)?;
     let matrices = matrices(shape);
     let size = |&(_, rows, cols): &(String, u64, u64)| dtype.row_bytes(cols as usize).map(|row| row * rows as usize);
     let largest = matrices.iter().filter_map(size).max().unwrap_or(0);
@@ -99,7 +100,7 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path) -> Result<()> {
         let bytes = &ones[..4 * length as usize];
         writer.tensor(&name, &[length], TensorType::F32, Cow::Borrowed(bytes)).map_err(ConvertError::Output)?;
     }
-    writer.write_to(output).map_err(ConvertError::Output)
+    crate::write(writer, output)
 }
 
 /// `size` bytes of random weights.
@@ -196,7 +197,7 @@ mod tests {
             let small = Shape { layers: 2, hidden: 256, ffn: 512, vocab: 300, ..*shape };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL {
-                synth(&small, dtype, &path).unwrap();
+                synth(&small, dtype, &path, true).unwrap();
                 let model = Model::open(&path).unwrap();
                 assert_eq!(model.config().layers, 2, "{dtype:?}");
                 let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();

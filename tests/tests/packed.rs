@@ -50,8 +50,8 @@ impl Folder {
         std::fs::write(&base, backbones::backbone(&shape(tied), dtype)).unwrap();
         let spec = plugins::spec(&Model::open(&base).unwrap(), kind, OPTIONS);
         plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).write_to(&plugin).unwrap();
-        merge::merge(&base, &plugin, &plain).unwrap();
-        pack::pack(&plain, &packed).unwrap();
+        merge::merge(&base, &plugin, &plain, true).unwrap();
+        pack::pack(&plain, &packed, true).unwrap();
         folder
     }
 
@@ -122,7 +122,7 @@ fn nothing_is_left_to_pack_and_unpacking_gives_the_plain_file() {
         assert_eq!(packed.weights().packed_size(), 0);
         let matrices = packed.gguf().tensors().iter().filter(|tensor| tensor.dims.len() == 2);
         assert!(matrices.clone().count() > 8 && matrices.clone().all(|tensor| tensor.layout == Layout::Panels));
-        pack::unpack(&folder.path("packed.gguf"), &folder.path("again.gguf")).unwrap();
+        pack::unpack(&folder.path("packed.gguf"), &folder.path("again.gguf"), true).unwrap();
         let [plain, again] = ["plain.gguf", "again.gguf"].map(|name| std::fs::read(folder.path(name)).unwrap());
         assert!(plain == again, "{dtype}");
     }
@@ -143,8 +143,8 @@ fn a_session_goes_on_in_the_other_file() {
 #[test]
 fn plugins_packed_or_plain_fit_backbones_packed_or_plain_and_no_others() {
     let folder = Folder::merged(KINDS[0], TensorType::Q4K, false);
-    pack::pack(&folder.path("base.gguf"), &folder.path("base-packed.gguf")).unwrap();
-    pack::pack(&folder.path("plugin.gguf"), &folder.path("plugin-packed.gguf")).unwrap();
+    pack::pack(&folder.path("base.gguf"), &folder.path("base-packed.gguf"), true).unwrap();
+    pack::pack(&folder.path("plugin.gguf"), &folder.path("plugin-packed.gguf"), true).unwrap();
     let mut expected = None;
     for base in ["base.gguf", "base-packed.gguf"] {
         for plugin in ["plugin.gguf", "plugin-packed.gguf"] {

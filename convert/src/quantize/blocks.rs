@@ -3,9 +3,9 @@
 use ollm_runtime::cpu::{Isa, Kernel, Simd};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::quant::k::{self, Head};
-use ollm_runtime::quant::{self, QuantError, as_f16, q4, q4_k, q5, q5_k, q6_k, q8_0};
+use ollm_runtime::quant::{self, QuantError, q4, q4_k, q5, q5_k, q6_k, q8_0};
 
-use super::grid::{Fit, Grid, Offset};
+use super::grid::{Fit, Fits, Grid, Offset, Total, WITH, WITHOUT, least};
 use super::parts::{Parts, Stored};
 
 /// Encodes a row of whole blocks so that the sum of `importance[i] (values[i] - stored[i])^2` is small; without importance, all
@@ -25,23 +25,23 @@ pub fn encode(dtype: TensorType, values: &[f32], importance: Option<&[f32]>) -> 
     assert_eq!(weights.len(), values.len(), "importance is of each value");
     let bytes = match dtype {
         TensorType::Q8_0 => blocks(values, weights, |x, w| {
-            let (fit, q) = line(Grid::new(-127.0, 127.0, Offset::None), x, w)?;
+            let (fit, q) = line::<_, WITHOUT>(Grid::new(-127.0, 127.0, Offset::None), x, w)?;
             q8_0::pack(fit.scale, &q.map(|q| q as i8))
         }),
         TensorType::Q4_0 => blocks(values, weights, |x, w| {
-            let (fit, q) = line(Grid::new(-8.0, 7.0, Offset::None), x, w)?;
+            let (fit, q) = line::<_, WITHOUT>(Grid::new(-8.0, 7.0, Offset::None), x, w)?;
             q4::pack_q4_0(fit.scale, &q.map(|q| (q + 8.0) as u8))
         }),
         TensorType::Q5_0 => blocks(values, weights, |x, w| {
-            let (fit, q) = line(Grid::new(-16.0, 15.0, Offset::None), x, w)?;
+            let (fit, q) = line::<_, WITHOUT>(Grid::new(-16.0, 15.0, Offset::None), x, w)?;
             q5::pack_q5_0(fit.scale, &q.map(|q| (q + 16.0) as u8))
         }),
         TensorType::Q4_1 => blocks(values, weights, |x, w| {
-            let (fit, q) = line(Grid::new(0.0, 15.0, Offset::Any), x, w)?;
+            let (fit, q) = line::<_, WITH>(Grid::new(0.0, 15.0, Offset::Any), x, w)?;
             q4::pack_q4_1(fit.scale, fit.offset, &q.map(|q| q as u8))
         }),
         TensorType::Q5_1 => blocks(values, weights, |x, w| {
-            let (fit, q) = line(Grid::new(0.0, 31.0, Offset::Any), x, w)?;
+            let (fit, q) = line::<_, WITH>(Grid::new(0.0, 31.0, Offset::Any), x, w)?;
             q5::pack_q5_1(fit.scale, fit.offset, &q.map(|q| q as u8))
         }),
         TensorType::Q4K => blocks(values, weights, |x, w| {
@@ -54,7 +54,7 @@ pub fn encode(dtype: TensorType, values: &[f32], importance: Option<&[f32]>) -> 
         }),
         TensorType::Q6K => blocks(values, weights, |x, w| {
             let grid = Grid::new(-32.0, 31.0, Offset::None);
-            let (stored, q) = super_block::<{ q6_k::SUB }, 16, 256>(grid, (-128.0, 127.0), x, w)?;
+            let (stored, q) = super_block::<{ q6_k::SUB }, 16, 256, WITHOUT>(grid, (-128.0, 127.0), x, w)?;
             q6_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 32.0) as u8))
         }),
         TensorType::F32 | TensorType::F16 | TensorType::Bf16 => unreachable!("floats are rounded"),
@@ -84,24 +84,21 @@ fn blocks<const LEN: usize, const BYTES: usize>(
     Ok(out)
 }
 
-/// A block with one 16-bit scale, and an offset if the grid has one: what was searched or, if that is better, the plain fit.
-fn line<const LEN: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Fit, [f32; LEN])> {
-    let stored = |fit: Fit| Some(Fit { scale: as_f16(fit.scale)?, offset: as_f16(fit.offset)? });
-    let plain = stored(grid.plain(x))?;
-    let found = stored(Isa::widest().dispatch(Search { grid, x, w })).unwrap_or(plain);
-    let fit = if grid.error(x, w, found) < grid.error(x, w, plain) { found } else { plain };
+/// A block with one 16-bit scale, and an offset if the grid has one, found with `C` candidates.
+fn line<const LEN: usize, const C: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Fit, [f32; LEN])> {
+    let fit = Isa::widest().dispatch(Line::<LEN, C> { grid, x, w })?;
     Some((fit, grid.levels(x, fit)))
 }
 
-/// A super-block of `PARTS` parts of `PART` values each, and the level of each value.
-fn super_block<const PART: usize, const PARTS: usize, const LEN: usize>(
+/// A super-block of `PARTS` parts of `PART` values each, found with `C` candidates for each, and the level of each value.
+fn super_block<const PART: usize, const PARTS: usize, const LEN: usize, const C: usize>(
     grid: Grid,
     scales: (f32, f32),
     x: &[f32; LEN],
     w: &[f32; LEN],
 ) -> Option<(Stored<PARTS>, [f32; LEN])> {
     let ((x, _), (w, _)) = (x.as_chunks::<PART>(), w.as_chunks::<PART>());
-    let stored = Isa::widest().dispatch(Parts::<PART, PARTS> { grid, scales, x, w })?;
+    let stored = Isa::widest().dispatch(Parts::<PART, PARTS, C> { grid, scales, x, w })?;
     let mut levels = [0.0; LEN];
     for (j, levels) in levels.as_chunks_mut::<PART>().0.iter_mut().enumerate() {
         *levels = grid.levels(&x[j], stored.fit(j));
@@ -112,32 +109,48 @@ fn super_block<const PART: usize, const PARTS: usize, const LEN: usize>(
 /// A super-block of the formats with minima, with levels from 0 to `top`.
 fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Head, [u8; LEN])> {
     let grid = Grid::new(0.0, top, Offset::NotPositive);
-    let (Stored { d, dmin, scales, mins }, q) = super_block::<{ k::SUB }, { k::SUBS }, LEN>(grid, (0.0, 63.0), x, w)?;
+    let found = super_block::<{ k::SUB }, { k::SUBS }, LEN, WITH>(grid, (0.0, 63.0), x, w)?;
+    let (Stored { d, dmin, scales, mins }, q) = found;
     Some((Head { d, dmin, scales: scales.map(|s| s as u8), mins: mins.map(|m| m as u8) }, q.map(|q| q as u8)))
 }
 
-/// The search for one grid.
-struct Search<'a, const LEN: usize> {
+/// The search for one grid: the best of the candidates as 16-bit floats hold them, one of which is the plain fit as it is.
+struct Line<'a, const LEN: usize, const C: usize> {
     grid: Grid,
     x: &'a [f32; LEN],
     w: &'a [f32; LEN],
 }
 
-impl<const LEN: usize> Kernel for Search<'_, LEN> {
-    type Output = Fit;
+impl<const LEN: usize, const C: usize> Kernel for Line<'_, LEN, C> {
+    type Output = Option<Fit>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Fit {
-        self.grid.fit(self.x, self.w)
+    fn run<S: Simd>(self, isa: S) -> Self::Output {
+        let Self { grid, x, w } = self;
+        let mut fits: Fits<C> = grid.fits(isa, x, w, Total::of(x, w));
+        fits.set(C - 1, grid.plain(x));
+        fits = Fits { scale: halves(isa, &fits.scale), offset: halves(isa, &fits.offset) };
+        least(&grid.errors(isa, x, w, &fits)).map(|best| fits.get(best))
     }
 }
 
-impl<const PART: usize, const PARTS: usize> Kernel for Parts<'_, PART, PARTS> {
+/// Rounded to 16-bit floats; too large ones are infinite.
+#[inline(always)]
+fn halves<S: Simd, const C: usize>(isa: S, x: &[f32; C]) -> [f32; C] {
+    let (mut halves, mut out) = ([0; C], [0.0; C]);
+    for first in (0..C).step_by(S::LANES) {
+        isa.store_f16(isa.load(&x[first..]), &mut halves[first..]);
+        isa.store(isa.load_f16(&halves[first..]), &mut out[first..]);
+    }
+    out
+}
+
+impl<const PART: usize, const PARTS: usize, const C: usize> Kernel for Parts<'_, PART, PARTS, C> {
     type Output = Option<Stored<PARTS>>;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Self::Output {
-        self.search()
+    fn run<S: Simd>(self, isa: S) -> Self::Output {
+        self.search(isa)
     }
 }
 
@@ -180,6 +193,23 @@ mod tests {
                     assert!(found <= plain, "{dtype} {seed}: {found} above {plain}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_finds_the_same() {
+        let (values, importance) = row(5, 0.02);
+        let (x, w): (&[f32; 32], &[f32; 32]) = (values[..32].try_into().unwrap(), importance[..32].try_into().unwrap());
+        let grid = Grid::new(0.0, 15.0, Offset::NotPositive);
+        let ((parts, _), (weights, _)) = (values[..256].as_chunks::<32>(), importance[..256].as_chunks());
+        let found = |isa: Isa| {
+            let line = isa.dispatch(Line::<32, WITHOUT> { grid: Grid::new(-8.0, 7.0, Offset::None), x, w }).unwrap();
+            let parts = Parts::<32, 8, WITH> { grid, scales: (0.0, 63.0), x: parts, w: weights };
+            let Stored { d, dmin, scales, mins } = isa.dispatch(parts).unwrap();
+            (line, [d, dmin], scales, mins)
+        };
+        for isa in Isa::available() {
+            assert_eq!(found(isa), found(Isa::widest()), "{}", isa.name());
         }
     }
 

@@ -10,6 +10,7 @@ mod grid;
 mod keep;
 mod parts;
 mod recipe;
+pub mod search;
 mod source;
 
 use std::fmt;
@@ -22,7 +23,7 @@ use rayon::prelude::*;
 
 use crate::importance::Importance;
 use crate::table::{self, Row};
-use crate::{ConvertError, Opened, Result, check_output};
+use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use keep::Keep;
@@ -88,16 +89,20 @@ pub(crate) fn write(
     let jobs = plan(sources, options, importance.as_ref())?;
     let summary = Summary { tensors: jobs.iter().map(Job::row).collect(), notes: notes(&jobs, importance.is_some()) };
     progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
-    // What it borrows from here on does not live as long as what it has.
-    let mut writer = writer;
-    for job in &jobs {
+    with_tensors(writer, &jobs, progress)?.write_to(output).map_err(ConvertError::from_output)?;
+    progress.finish_and_clear();
+    Ok(summary)
+}
+
+/// What writes the tensors too, each as its job says, and their checksums.
+fn with_tensors<'a>(mut writer: Writer<'a>, jobs: &'a [Job<'_>], progress: &'a ProgressBar) -> Result<Writer<'a>> {
+    for job in jobs {
         let produce = |out: &mut dyn Write| job.write(progress, out);
         let Source { name, dims, .. } = &job.source;
         writer.streamed(name, dims, job.dtype, Layout::Rows, produce).map_err(ConvertError::Output)?;
     }
-    writer.write_to(output).map_err(ConvertError::from_output)?;
-    progress.finish_and_clear();
-    Ok(summary)
+    checksum::add(&mut writer).map_err(ConvertError::Output)?;
+    Ok(writer)
 }
 
 /// The keys that say how the tensors are stored.
@@ -110,7 +115,7 @@ pub(crate) fn storage_keys(recipe: &Recipe) -> [(&'static str, u32); 2] {
 /// Every key as it was, but for the two that say how the tensors are stored.
 fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
     let new = storage_keys(recipe);
-    for (key, value) in model.gguf.metadata().iter() {
+    for (key, value) in model.keys() {
         let replaced = new.iter().find(|(name, _)| *name == key).map(|&(_, value)| Value::U32(value));
         writer.set(key, replaced.unwrap_or_else(|| value.clone()))?;
     }

@@ -14,7 +14,7 @@ pub struct Recipe {
     /// As on the command line, and in file names.
     pub name: &'static str,
     /// `general.file_type`: `enum llama_ftype` in llama.h.
-    pub(super) file_type: u32,
+    pub(crate) file_type: u32,
     /// The type of most matrices.
     base: TensorType,
     /// Where more bits go.
@@ -119,6 +119,23 @@ fn part(name: &str) -> Option<(usize, &str)> {
     Some((layer.parse().ok()?, part))
 }
 
+/// The group of a matrix, one role in one third of the layers, with its place among all groups.
+pub(super) fn group(name: &str, layers: usize) -> (usize, String) {
+    let Some((layer, role)) = part(name) else { return (0, name.to_owned()) };
+    let third = 3 * layer / layers.max(1);
+    let (first, end) = ((third * layers).div_ceil(3), ((third + 1) * layers).div_ceil(3));
+    (1 + third, format!("blk.{first}-{}.{role}", end - 1))
+}
+
+/// The recipe whose type most of these weights have.
+pub(super) fn nearest(types: &[(TensorType, usize)]) -> &'static Recipe {
+    let weights = |recipe: &&Recipe| -> usize {
+        types.iter().filter(|(dtype, _)| *dtype == recipe.base).map(|(_, weights)| weights).sum()
+    };
+    // Of several the first.
+    RECIPES.iter().rev().max_by_key(weights).unwrap_or(&RECIPES[0])
+}
+
 /// How many layers tensors of these names are of.
 pub(super) fn layers<'a>(names: impl Iterator<Item = &'a str>) -> usize {
     names.filter_map(part).map(|(layer, _)| layer.saturating_add(1)).max().unwrap_or(0)
@@ -189,6 +206,12 @@ mod tests {
         ] {
             assert!(!is_matrix(name, dims), "{name}");
         }
+        assert_eq!(group("token_embd.weight", 30), (0, "token_embd.weight".to_owned()));
+        assert_eq!(group("blk.9.attn_q.weight", 30), (1, "blk.0-9.attn_q.weight".to_owned()));
+        assert_eq!(group("blk.10.attn_q.weight", 30), (2, "blk.10-19.attn_q.weight".to_owned()));
+        assert_eq!(group("blk.1.attn_q.weight", 2), (2, "blk.1-1.attn_q.weight".to_owned()));
+        assert_eq!(nearest(&[(Q8_0, 10), (Q4K, 30), (Q5K, 20)]).name, "Q4_K_S");
+        assert_eq!(nearest(&[(F32, 1)]).name, "F32");
         assert_eq!(layers(["a", "blk.3.x", "blk.11.y", "blk.z.y"].into_iter()), 12);
     }
 }

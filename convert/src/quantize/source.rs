@@ -63,6 +63,10 @@ impl Source<'_> {
         self.dims[1..].iter().product::<u64>() as usize
     }
 
+    pub(super) fn elements(&self) -> usize {
+        self.rows() * self.cols()
+    }
+
     pub(super) fn row_bytes(&self) -> usize {
         self.stored.range.len() / self.rows()
     }

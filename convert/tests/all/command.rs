@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::common::{Checkpoint, Folder, SWIGLU, backbone, model, read, spec};
+use crate::common::{Checkpoint, Folder, SWIGLU, backbone, model, read, spec, spec_of};
 use ollm_runtime::gguf::TensorType::{self, Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use ollm_runtime::quant;
 
@@ -63,10 +63,112 @@ fn a_bad_file_gives_1_and_a_bad_command_line_2() {
 
     let (shape, dtype) = (synth("qwen3-9b", "Q4_0", "x"), synth("qwen3-0.6b", "Q2_K", "x"));
     let plugin = ["plugin", ".", "-o", "x", "--type", "q2"];
-    for arguments in [&[][..], &["plugin", "."], &plugin, &["inspect"], &shape, &dtype] {
+    for arguments in [&[][..], &["plugin"], &plugin, &["inspect"], &["split", "x"], &["diff", "x"], &shape, &dtype] {
         assert_eq!(ollm_convert(&folder, arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(folder.list(), ["cut.gguf"]);
+}
+
+#[test]
+fn verify_lists_all_faults_and_says_so_with_its_status() {
+    let folder = with_model();
+    let good = ollm_convert(&folder, &["verify", "in.gguf"]);
+    assert_eq!((good.status.code(), stderr(&good)), (Some(0), ""));
+    assert!(stdout(&good).ends_with("good: 20 tensors, 3,943,616 bytes\n"), "{}", stdout(&good));
+    let spoil = |_: &str, values: &mut [f32]| values[300] = f32::NAN;
+    folder.write("bad.gguf", [model(spoil), vec![0; 33]].concat());
+    let bad = ollm_convert(&folder, &["verify", "bad.gguf"]);
+    assert_eq!((bad.status.code(), stderr(&bad)), (Some(1), ""));
+    let lines: Vec<&str> = stdout(&bad).lines().collect();
+    assert_eq!(lines.len(), 15 + 1 + 1 + 1, "15 matrices, the end, a note, the sum: {lines:?}");
+    assert_eq!(lines[1], "values: tensor \"token_embd.weight\", row 1: value 44 is NaN");
+    let json = ollm_convert(&folder, &["verify", "bad.gguf", "--json"]);
+    assert_eq!(json.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["good"], json["findings"].as_array().unwrap().len()), (&false.into(), 16));
+    assert_eq!(json["findings"][1]["row"], 1);
+    let missing = ollm_convert(&folder, &["verify", "nothing.gguf"]);
+    assert!(stderr(&missing).starts_with("error: nothing.gguf: ") && missing.status.code() == Some(1));
+}
+
+#[test]
+fn diff_tells_what_differs_with_its_status() {
+    let folder = with_model();
+    folder.write("same.gguf", model(|_, _| ()));
+    folder.write("other.gguf", model(|name, values| values[0] += f32::from(name == "blk.1.attn_k.weight")));
+    let same = ollm_convert(&folder, &["diff", "in.gguf", "same.gguf"]);
+    assert_eq!((same.status.code(), stdout(&same)), (Some(0), "same\n"));
+    let other = ollm_convert(&folder, &["diff", "in.gguf", "other.gguf"]);
+    assert_eq!((other.status.code(), stdout(&other).lines().count()), (Some(1), 1));
+    assert!(
+        stdout(&other).contains("~ blk.1.attn_k.weight: F32 [256, 256], max 1.000e0, rms 3.906e-3"),
+        "{}",
+        stdout(&other)
+    );
+    let json = ollm_convert(&folder, &["diff", "in.gguf", "other.gguf", "--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((json.status.code(), &document["tensors"][0]["max"]), (Some(1), &1.0.into()));
+    for files in [["in.gguf", "nothing.gguf"], ["nothing.gguf", "in.gguf"]] {
+        let trouble = ollm_convert(&folder, &["diff", files[0], files[1]]);
+        assert_eq!((trouble.status.code(), stdout(&trouble)), (Some(2), ""));
+    }
+}
+
+#[test]
+fn outputs_without_a_name_are_called_by_the_convention() {
+    let folder = with_model();
+    std::fs::create_dir(folder.join("out")).unwrap();
+    folder.write("plugin.safetensors", Checkpoint::new(&spec(SWIGLU)).set("general.name", "tiny thing").bytes());
+    for (arguments, name) in [
+        (&["quantize", "in.gguf", "--type", "Q4_0"][..], "in-985K-v1.0-Q4_0.gguf"),
+        (&["quantize", "in.gguf", "out", "--type", "q8_0"], "out/in-985K-v1.0-Q8_0.gguf"),
+        (&["pack", "out/in-985K-v1.0-Q8_0.gguf"], "in-985K-v1.0-Q8_0_packed.gguf"),
+        (&["unpack", "in-985K-v1.0-Q8_0_packed.gguf"], "in-985K-v1.0-Q8_0.gguf"),
+        (&["plugin", ".", "-o", "out"], "out/tiny-thing-12K-v1.0-F16-OLLM.gguf"),
+    ] {
+        let made = ollm_convert(&folder, arguments);
+        assert!(made.status.success(), "{arguments:?}: {}", stderr(&made));
+        assert!(stdout(&made).ends_with(&format!("wrote {name}\n")), "{arguments:?}: {}", stdout(&made));
+        assert!(folder.join(name).is_file() && !stdout(&made).contains("the name says"));
+        // What is there stays, unless it is said otherwise.
+        let again = ollm_convert(&folder, arguments);
+        assert_eq!(stderr(&again), format!("error: {name} exists: --force replaces it\n"));
+        assert!(ollm_convert(&folder, &[arguments, &["--force"]].concat()).status.success());
+    }
+    let lie = ollm_convert(&folder, &["quantize", "in.gguf", "model-Q4_0.gguf", "--type", "Q8_0"]);
+    assert!(stdout(&lie).contains("note: the name says Q4_0, the file is Q8_0\n"), "{}", stdout(&lie));
+}
+
+#[test]
+fn a_merged_file_is_split_again() {
+    let folder = with_model();
+    let bytes = std::fs::read(folder.join("in.gguf")).unwrap();
+    folder.write("plugin.safetensors", Checkpoint::new(&spec_of(&bytes, SWIGLU)).bytes());
+    for arguments in [
+        &["plugin", ".", "-o", "plugin.gguf"][..],
+        &["merge", "in.gguf", "plugin.gguf", "-o", "merged.gguf"],
+        &["verify", "merged.gguf"],
+        &["split", "merged.gguf", "-o", "p.gguf", "--backbone", "b.gguf"],
+        &["diff", "p.gguf", "plugin.gguf"],
+        &["diff", "b.gguf", "in.gguf"],
+    ] {
+        let output = ollm_convert(&folder, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}{}", stdout(&output), stderr(&output));
+    }
+    for arguments in [
+        &["merge", "in.gguf", "plugin.gguf", "-o", "merged.gguf"][..],
+        &["split", "merged.gguf", "-o", "p.gguf"],
+        &["split", "merged.gguf", "-o", "new.gguf", "--backbone", "b.gguf"],
+        &["synth", "--shape", "qwen3-0.6b", "--type", "Q4_0", "-o", "b.gguf"],
+    ] {
+        let output = ollm_convert(&folder, arguments);
+        assert!(stderr(&output).ends_with(" exists: --force replaces it\n"), "{arguments:?}: {}", stderr(&output));
+    }
+    let tensors = ollm_convert(&folder, &["inspect", "p.gguf", "--tensors", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&tensors.stdout).unwrap();
+    assert_eq!((json.as_array().unwrap().len(), &json[0]["name"]), (16, &"ollm.decoder.norm.weight".into()));
+    let table = ollm_convert(&folder, &["inspect", "p.gguf", "--tensors"]);
+    assert_eq!(stdout(&table).lines().count(), 17);
 }
 
 /// A folder with a whole model, `in.gguf`.
@@ -205,4 +307,67 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
     }
     assert_eq!(std::fs::read(folder.join("old.gguf")).unwrap(), b"precious");
     assert_eq!(folder.list(), ["in.gguf", "nan.gguf", "old.gguf"]);
+}
+
+#[test]
+fn types_are_chosen_for_a_size_or_for_a_divergence() {
+    let folder = with_model();
+    let text: Vec<String> = (0..400).map(|i| format!("{i} eggs and {} hens make {}.", i % 7, i + i % 7)).collect();
+    folder.write("text.txt", text.join(" "));
+    let run = |arguments: &[&str]| {
+        ollm_convert(&folder, &[&["quantize", "in.gguf"], arguments, &["-f", "text.txt"]].concat())
+    };
+    let measured = |output: &Output| -> f64 {
+        let line = stdout(output).lines().find(|line| line.starts_with("KL ")).unwrap().to_owned();
+        line.split_whitespace().nth(3).unwrap().parse().unwrap()
+    };
+    let bytes = |name: &str| std::fs::metadata(folder.join(name)).unwrap().len();
+
+    let mut last: Option<(u64, f64)> = None;
+    for (most, name) in [("0.3", "a.gguf"), ("0.03", "b.gguf"), ("0.003", "c.gguf")] {
+        let made = run(&[name, "--max-kl", most]);
+        assert!(made.status.success(), "{most}: {}{}", stdout(&made), stderr(&made));
+        let (bytes, found) = (bytes(name), measured(&made));
+        assert!(found <= most.parse().unwrap(), "{most}: {}", stdout(&made));
+        assert!(last.is_none_or(|(less, more)| bytes > less && found < more), "{most}: {}", stdout(&made));
+        assert!(ollm_convert(&folder, &["verify", name]).status.success());
+        last = Some((bytes, found));
+    }
+
+    let limit = bytes("b.gguf");
+    let made = run(&["d.gguf", "--target-size", &limit.to_string(), "--keep", "blk.0.attn_q.weight=F16"]);
+    assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));
+    assert!(bytes("d.gguf") <= limit && bytes("d.gguf") > limit * 9 / 10, "{} of {limit}", bytes("d.gguf"));
+    assert_eq!(read(&folder.join("d.gguf")).1.tensor("blk.0.attn_q.weight").unwrap().dtype, F16);
+    // A uniform file that is no smaller does no less damage.
+    let uniform = ollm_convert(&folder, &["quantize", "in.gguf", "u.gguf", "--type", "Q5_0"]);
+    assert!(uniform.status.success());
+    let made = run(&["--target-size", &bytes("u.gguf").to_string()]);
+    assert!(made.status.success() && stdout(&made).contains("_MIX.gguf"), "{}{}", stdout(&made), stderr(&made));
+
+    for (arguments, status, message) in [
+        (
+            &["x.gguf", "--target-size", "100k"][..],
+            1,
+            "no choice of types makes a file of 100000 bytes: the smallest has ",
+        ),
+        (
+            &["x.gguf", "--max-kl", "1e-9", "--keep", "*attn_v*=Q4_0"],
+            1,
+            "no choice of types was found with a KL of 0.000000001 or less: the best has ",
+        ),
+        (&["a.gguf", "--max-kl", "0.1"], 1, "a.gguf exists: --force replaces it"),
+        (&["x.gguf", "--max-kl", "0"], 2, "a positive number is needed"),
+        (&["x.gguf", "--target-size", "many"], 2, "a number of bytes is needed"),
+        (&["x.gguf", "--max-kl", "0.1", "--target-size", "1M"], 2, "cannot be used with"),
+        (&["x.gguf", "--type", "Q8_0"], 2, "cannot be used with"),
+        (&["x.gguf"], 2, "required"),
+    ] {
+        let output = run(arguments);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(status), ""), "{arguments:?}");
+        assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
+    }
+    let textless = ollm_convert(&folder, &["quantize", "in.gguf", "x.gguf", "--max-kl", "0.1"]);
+    assert_eq!(textless.status.code(), Some(2));
+    assert!(!folder.join("x.gguf").exists());
 }

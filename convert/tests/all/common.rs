@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ollm_runtime::gguf::{Gguf, TensorType, Writer};
+use ollm_runtime::gguf::{Gguf, TensorType, Value, Writer};
 use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
 use ollm_runtime::random::Random;
 use safetensors::Dtype;
@@ -55,6 +55,21 @@ pub(crate) fn read(path: &Path) -> (Vec<u8>, Gguf) {
     (bytes, gguf)
 }
 
+/// The file once more, with the keys that `edit` gives for each of them, and more.
+pub(crate) fn rewrite(bytes: &[u8], edit: impl Fn(&str, &Value) -> Option<Value>, more: &[(&str, Value)]) -> Vec<u8> {
+    let (gguf, mut writer) = (Gguf::parse(bytes).unwrap(), Writer::new());
+    for (key, value) in gguf.metadata().iter().filter_map(|(key, value)| Some((key, edit(key, value)?))) {
+        writer.set(key, value).unwrap();
+    }
+    for (key, value) in more {
+        writer.set(key, value.clone()).unwrap();
+    }
+    for tensor in gguf.tensors() {
+        writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(bytes)).unwrap();
+    }
+    writer.to_bytes()
+}
+
 pub(crate) fn floats(count: usize) -> impl Iterator<Item = f32> {
     (0..count).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0)
 }
@@ -83,8 +98,12 @@ pub(crate) const LOWRANK: DecoderKind = DecoderKind::LowRank { width: 32, rank: 
 
 /// A plugin for [`backbone`].
 pub(crate) fn spec(decoder: DecoderKind) -> Spec {
-    let bytes = backbone("llama", TensorType::F16);
-    let backbone = Backbone::of(&Gguf::parse(&bytes).unwrap(), &bytes).unwrap();
+    spec_of(&backbone("llama", TensorType::F16), decoder)
+}
+
+/// A plugin for the backbone in this file.
+pub(crate) fn spec_of(bytes: &[u8], decoder: DecoderKind) -> Spec {
+    let backbone = Backbone::of(&Gguf::parse(bytes).unwrap(), bytes).unwrap();
     Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 16, backbone }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::common::{Checkpoint, Folder, LOWRANK, SWIGLU, backbone, floats, read, spec};
 use ollm_convert::plugin::convert;
-use ollm_convert::{ConvertError, inspect, merge};
+use ollm_convert::{ConvertError, checksum, inspect, merge};
 use ollm_runtime::gguf::{GgufError, TensorType};
 use ollm_runtime::options::PluginError;
 use ollm_runtime::options::schema::{self, Spec};
@@ -16,7 +16,7 @@ fn a_checkpoint_becomes_a_plugin_file() {
         let folder = Folder::new();
         folder.write("plugin.safetensors", Checkpoint::new(&spec(decoder)).set("general.name", "tiny").bytes());
         let output = folder.join("plugin.gguf");
-        convert(&folder.join(""), &output, TensorType::F16).unwrap();
+        convert(&folder.join(""), &output, TensorType::F16, false).unwrap();
 
         let (bytes, gguf) = read(&output);
         let metadata = gguf.metadata();
@@ -46,7 +46,7 @@ fn matrices_get_the_type_that_is_asked_for_where_their_rows_allow_it() {
     let folder = Folder::new();
     let checkpoint = folder.write("some.safetensors", Checkpoint::new(&spec(LOWRANK)).bytes());
     let output = folder.join("plugin.gguf");
-    let summary = convert(&checkpoint, &output, TensorType::Q8_0).unwrap();
+    let summary = convert(&checkpoint, &output, TensorType::Q8_0, false).unwrap();
     // Rows of 4 (the rank) and 16 (the policy's width).
     assert_eq!(summary.kept_f16, ["ollm.decoder.delta_out.weight", "ollm.policy.out.weight"]);
     let (_, gguf) = read(&output);
@@ -56,7 +56,8 @@ fn matrices_get_the_type_that_is_asked_for_where_their_rows_allow_it() {
     // Without a name of its own the plugin has that of its folder.
     assert!(gguf.metadata().str("general.name").unwrap().starts_with("ollm-convert-"));
 
-    convert(&checkpoint, &output, TensorType::F32).unwrap();
+    assert!(matches!(convert(&checkpoint, &output, TensorType::F32, false), Err(ConvertError::OutputExists { .. })));
+    convert(&checkpoint, &output, TensorType::F32, true).unwrap();
     assert!(read(&output).1.tensors().iter().all(|tensor| tensor.dtype == TensorType::F32));
 }
 
@@ -64,7 +65,7 @@ fn matrices_get_the_type_that_is_asked_for_where_their_rows_allow_it() {
 fn refusal(checkpoint: impl AsRef<[u8]>) -> ConvertError {
     let folder = Folder::new();
     let input = folder.write("plugin.safetensors", checkpoint);
-    let error = convert(&input, &folder.join("out.gguf"), TensorType::F16).unwrap_err();
+    let error = convert(&input, &folder.join("out.gguf"), TensorType::F16, false).unwrap_err();
     assert_eq!(folder.list(), ["plugin.safetensors"]);
     error
 }
@@ -86,7 +87,7 @@ fn checkpoints_that_are_no_safetensors_are_refused() {
     for length in [0, 7, 100, bytes.len() - 1] {
         assert!(matches!(refusal(&bytes[..length]), ConvertError::SafeTensors { .. }), "{length} bytes");
     }
-    let missing = convert(Path::new("no such folder"), Path::new("x.gguf"), TensorType::F16);
+    let missing = convert(Path::new("no such folder"), Path::new("x.gguf"), TensorType::F16, false);
     assert!(matches!(missing, Err(ConvertError::Runtime(_))));
     let mut silent = good();
     silent.map.clear();
@@ -150,7 +151,7 @@ fn values_that_cannot_be_stored_are_refused() {
 fn an_output_in_a_missing_folder_leaves_nothing() {
     let folder = Folder::new();
     folder.write("plugin.safetensors", good().bytes());
-    let error = convert(&folder.join(""), &folder.join("missing/plugin.gguf"), TensorType::F16);
+    let error = convert(&folder.join(""), &folder.join("missing/plugin.gguf"), TensorType::F16, false);
     assert!(matches!(error, Err(ConvertError::Output(GgufError::Io { .. }))));
     assert_eq!(folder.list(), ["plugin.safetensors"]);
 }
@@ -159,7 +160,7 @@ fn an_output_in_a_missing_folder_leaves_nothing() {
 fn pair() -> Folder {
     let folder = Folder::new();
     let checkpoint = folder.write("plugin.safetensors", good().bytes());
-    convert(&checkpoint, &folder.join("plugin.gguf"), TensorType::Q8_0).unwrap();
+    convert(&checkpoint, &folder.join("plugin.gguf"), TensorType::Q8_0, false).unwrap();
     // Another quantization than the one that the plugin's fingerprint comes from.
     folder.write("backbone.gguf", backbone("llama", TensorType::Q4_0));
     folder
@@ -169,13 +170,14 @@ fn pair() -> Folder {
 fn a_merged_file_has_everything_of_both() {
     let folder = pair();
     let [base, plugin, output] = ["backbone.gguf", "plugin.gguf", "merged.gguf"].map(|name| folder.join(name));
-    merge::merge(&base, &plugin, &output).unwrap();
+    merge::merge(&base, &plugin, &output, false).unwrap();
 
     let (merged_bytes, merged) = read(&output);
     spec(SWIGLU).check_tensors(&merged).unwrap();
     for (path, prefix) in [(base, ""), (plugin, "ollm.")] {
         let (bytes, gguf) = read(&path);
-        for (key, value) in gguf.metadata().iter().filter(|(key, _)| key.starts_with(prefix)) {
+        let keys = gguf.metadata().iter().filter(|(key, _)| key.starts_with(prefix) && *key != checksum::KEY);
+        for (key, value) in keys {
             assert_eq!(merged.metadata().get(key), Some(value), "{key}");
         }
         for tensor in gguf.tensors() {
@@ -192,11 +194,15 @@ fn a_merged_file_has_everything_of_both() {
 fn a_plugin_for_another_backbone_is_refused() {
     let folder = pair();
     let plugin = folder.join("plugin.gguf");
-    let refused =
-        |name: &str, bytes: Vec<u8>| match merge::merge(&folder.write(name, bytes), &plugin, &folder.join("m")) {
-            Err(ConvertError::Plugin { source: PluginError::OtherBackbone { key, .. }, .. }) => key,
-            other => panic!("{other:?}"),
-        };
+    let refused = |name: &str, bytes: Vec<u8>| match merge::merge(
+        &folder.write(name, bytes),
+        &plugin,
+        &folder.join("m"),
+        false,
+    ) {
+        Err(ConvertError::Plugin { source: PluginError::OtherBackbone { key, .. }, .. }) => key,
+        other => panic!("{other:?}"),
+    };
     assert_eq!(refused("a.gguf", backbone("qwen2", TensorType::F16)), "ollm.backbone.architecture");
     let mut other_norms = backbone("llama", TensorType::F16);
     let at = read(&folder.join("backbone.gguf")).1.tensor("output_norm.weight").unwrap().size;
@@ -211,13 +217,13 @@ fn a_merge_of_the_wrong_files_is_refused() {
     let folder = pair();
     let [base, plugin, merged] = ["backbone.gguf", "plugin.gguf", "merged.gguf"].map(|name| folder.join(name));
     let output = folder.join("out.gguf");
-    assert!(matches!(merge::merge(&base, &base, &output), Err(ConvertError::NotAPlugin { .. })));
-    assert!(matches!(merge::merge(&plugin, &base, &output), Err(ConvertError::AlreadyMerged { .. })));
-    merge::merge(&base, &plugin, &merged).unwrap();
-    assert!(matches!(merge::merge(&merged, &plugin, &output), Err(ConvertError::AlreadyMerged { .. })));
-    assert!(matches!(merge::merge(&base, &merged, &output), Err(ConvertError::NotAPlugin { .. })));
+    assert!(matches!(merge::merge(&base, &base, &output, false), Err(ConvertError::NotAPlugin { .. })));
+    assert!(matches!(merge::merge(&plugin, &base, &output, false), Err(ConvertError::AlreadyMerged { .. })));
+    merge::merge(&base, &plugin, &merged, false).unwrap();
+    assert!(matches!(merge::merge(&merged, &plugin, &output, false), Err(ConvertError::AlreadyMerged { .. })));
+    assert!(matches!(merge::merge(&base, &merged, &output, false), Err(ConvertError::NotAPlugin { .. })));
     let cut = folder.write("cut.gguf", &read(&plugin).0[..500]);
-    assert!(matches!(merge::merge(&base, &cut, &output), Err(ConvertError::Gguf { .. })));
+    assert!(matches!(merge::merge(&base, &cut, &output, false), Err(ConvertError::Gguf { .. })));
     assert!(!output.exists());
 }
 
@@ -227,10 +233,10 @@ fn inputs_are_never_overwritten() {
     let [base, plugin] = ["backbone.gguf", "plugin.gguf"].map(|name| folder.join(name));
     let before = read(&base).0;
     for output in [&base, &plugin, &folder.join("./plugin.gguf")] {
-        assert!(matches!(merge::merge(&base, &plugin, output), Err(ConvertError::OverwritesInput { .. })));
+        assert!(matches!(merge::merge(&base, &plugin, output, false), Err(ConvertError::OverwritesInput { .. })));
     }
     let checkpoint = folder.join("plugin.safetensors");
-    let error = convert(&folder.join(""), &checkpoint, TensorType::F16);
+    let error = convert(&folder.join(""), &checkpoint, TensorType::F16, false);
     assert!(matches!(error, Err(ConvertError::OverwritesInput { .. })));
     assert_eq!(read(&base).0, before);
 }

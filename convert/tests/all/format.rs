@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ollm_convert::{checksum, merge};
 use ollm_runtime::gguf::{
     LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT, PANEL_ID, PANEL_ROWS, PLAIN_ALIGNMENT_KEY,
     TensorType,
@@ -20,9 +21,10 @@ fn names_on_page() -> BTreeSet<String> {
 fn names_in_code() -> BTreeSet<String> {
     let kinds = [DecoderKind::SwiGlu { width: 1 }, DecoderKind::LowRank { width: 1, rank: 1 }];
     let tensors = kinds.iter().flat_map(|&decoder| schema::tensors(&spec(decoder)));
-    let packed = [LAYOUT_KEY, LAYOUT_VERSION_KEY, PLAIN_ALIGNMENT_KEY].map(str::to_owned);
+    let packed = [LAYOUT_KEY, LAYOUT_VERSION_KEY, PLAIN_ALIGNMENT_KEY, checksum::KEY].map(str::to_owned);
+    let free = [TRAINING_PREFIX, merge::KEPT_PREFIX].map(|prefix| format!("{prefix}*"));
     let keys = keys::ALL.iter().map(|key| key.name.to_owned());
-    keys.chain(tensors.map(|(name, _)| name.to_owned())).chain([format!("{TRAINING_PREFIX}*")]).chain(packed).collect()
+    keys.chain(tensors.map(|(name, _)| name.to_owned())).chain(free).chain(packed).collect()
 }
 
 fn spec(decoder: DecoderKind) -> Spec {

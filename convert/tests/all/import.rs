@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
 use ollm_convert::import::{ImportError, import};
 use ollm_convert::quantize::{Options, RECIPES, Summary, quantize};
+use ollm_convert::verify::verify;
 use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::{Array, Gguf, Metadata, TensorType, Value as Stored};
 use ollm_runtime::model::{Model, head};
@@ -188,6 +189,8 @@ fn run(folder: &Folder, recipe: &str) -> Result<Summary, ConvertError> {
 fn imported(source: &Source, recipe: &str) -> (Vec<u8>, Gguf) {
     let folder = source.write(1);
     run(&folder, recipe).unwrap();
+    let report = verify(&folder.join("out.gguf")).unwrap();
+    assert!(report.is_good(), "{report}");
     read(&folder.join("out.gguf"))
 }
 

@@ -3,7 +3,10 @@
 mod command;
 mod common;
 mod conversions;
+mod differences;
 mod format;
 mod import;
 mod packed;
 mod quantize;
+mod split;
+mod verify;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::common::{Checkpoint, Folder, LOWRANK, backbone, read, spec};
 use ollm_convert::plugin::convert;
-use ollm_convert::{ConvertError, inspect, merge, pack};
+use ollm_convert::{ConvertError, checksum, inspect, merge, pack};
 use ollm_runtime::gguf::{ALIGNMENT_KEY, Gguf, GgufError, Layout, PANEL_ID, PLAIN_ALIGNMENT_KEY, TensorType, Writer};
 
 /// A folder with a backbone, `plain.gguf`, and what is made of it, `packed.gguf`.
@@ -12,7 +12,7 @@ fn pair(dtype: TensorType) -> (Folder, PathBuf, PathBuf) {
     let folder = Folder::new();
     let plain = folder.write("plain.gguf", backbone("llama", dtype));
     let packed = folder.join("packed.gguf");
-    pack::pack(&plain, &packed).unwrap();
+    pack::pack(&plain, &packed, false).unwrap();
     (folder, plain, packed)
 }
 
@@ -48,11 +48,40 @@ fn unpacking_gives_back_every_byte_whatever_the_alignment_was() {
         writer.tensor("vector", &[32], TensorType::Q8_0, vec![2; 34]).unwrap();
         writer.tensor("matrix", &[64, 5], TensorType::Q4_0, (0..180).collect::<Vec<u8>>()).unwrap();
         writer.write_to(&plain).unwrap();
-        pack::pack(&plain, &packed).unwrap();
+        pack::pack(&plain, &packed, true).unwrap();
         assert!(read(&packed).1.alignment() >= 64);
-        pack::unpack(&packed, &again).unwrap();
+        pack::unpack(&packed, &again, true).unwrap();
         assert!(read(&plain).0 == read(&again).0, "{alignment:?}");
     }
+}
+
+#[test]
+fn checksums_are_where_they_were_and_those_of_the_packed_file_go() {
+    let (folder, plain, packed) = pair(TensorType::Q4_0);
+    let [summed, again] = ["summed", "again"].map(|name| folder.join(name));
+    pack::unpack(&packed, &again, false).unwrap();
+    assert_eq!(read(&plain).0, read(&again).0);
+    let (bytes, gguf) = read(&packed);
+    let sums = |gguf: &Gguf| gguf.metadata().get(checksum::KEY).cloned();
+    assert!(sums(&gguf).is_some() && sums(&read(&plain).1).is_none());
+
+    // A file that has them, not as its last key.
+    let mut writer = Writer::new();
+    writer.checksums(checksum::KEY, || Box::new(std::hash::DefaultHasher::new())).unwrap();
+    writer.set("general.architecture", "llama").unwrap();
+    let matrix = gguf.tensor("token_embd.weight").unwrap();
+    let rows = read(&plain).1.tensor("token_embd.weight").unwrap().bytes(&read(&plain).0).to_vec();
+    writer.tensor("matrix", &matrix.dims, matrix.dtype, rows).unwrap();
+    folder.write("foreign", writer.to_bytes());
+    pack::pack(&folder.join("foreign"), &packed, true).unwrap();
+    pack::unpack(&packed, &summed, false).unwrap();
+    // These are the right ones: packing and unpacking makes them anew, in their place.
+    assert_ne!(sums(&read(&summed).1), sums(&read(&folder.join("foreign")).1));
+    assert_eq!(read(&summed).1.metadata().iter().next().unwrap().0, checksum::KEY);
+    pack::pack(&summed, &packed, true).unwrap();
+    pack::unpack(&packed, &again, true).unwrap();
+    assert_eq!(read(&summed).0, read(&again).0);
+    assert_ne!(bytes, read(&packed).0);
 }
 
 #[test]
@@ -60,12 +89,12 @@ fn plugin_files_are_packed_too() {
     let folder = Folder::new();
     let checkpoint = folder.write("some.safetensors", Checkpoint::new(&spec(LOWRANK)).bytes());
     let [plain, packed, again] = ["plain.gguf", "packed.gguf", "again.gguf"].map(|name| folder.join(name));
-    convert(&checkpoint, &plain, TensorType::Q8_0).unwrap();
-    let summary = pack::pack(&plain, &packed).unwrap();
+    convert(&checkpoint, &plain, TensorType::Q8_0, false).unwrap();
+    let summary = pack::pack(&plain, &packed, false).unwrap();
     // The matrices but those two whose rows are no whole blocks.
     assert_eq!(summary.changed.0, 7);
     spec(LOWRANK).check_tensors(&read(&packed).1).unwrap();
-    pack::unpack(&packed, &again).unwrap();
+    pack::unpack(&packed, &again, false).unwrap();
     assert_eq!(read(&plain).0, read(&again).0);
 }
 
@@ -85,16 +114,20 @@ fn inspect_shows_the_layout_and_the_same_backbone() {
 fn the_wrong_kind_of_file_is_refused() {
     let (folder, plain, packed) = pair(TensorType::Q4_0);
     let output = folder.join("out.gguf");
-    assert!(matches!(pack::pack(&packed, &output), Err(ConvertError::Packed { .. })));
-    assert!(matches!(pack::unpack(&plain, &output), Err(ConvertError::NotPacked { .. })));
+    assert!(matches!(pack::pack(&packed, &output, false), Err(ConvertError::Packed { .. })));
+    assert!(matches!(pack::unpack(&plain, &output, false), Err(ConvertError::NotPacked { .. })));
     let floats = folder.write("floats.gguf", backbone("llama", TensorType::F16));
-    assert!(matches!(pack::pack(&floats, &output), Err(ConvertError::NothingToPack { .. })));
-    assert!(matches!(merge::merge(&packed, &plain, &output), Err(ConvertError::Packed { path }) if path == packed));
-    assert!(matches!(merge::merge(&plain, &packed, &output), Err(ConvertError::Packed { path }) if path == packed));
+    assert!(matches!(pack::pack(&floats, &output, false), Err(ConvertError::NothingToPack { .. })));
+    assert!(
+        matches!(merge::merge(&packed, &plain, &output, false), Err(ConvertError::Packed { path }) if path == packed)
+    );
+    assert!(
+        matches!(merge::merge(&plain, &packed, &output, false), Err(ConvertError::Packed { path }) if path == packed)
+    );
     for same in [&plain, &folder.join("./plain.gguf")] {
-        assert!(matches!(pack::pack(&plain, same), Err(ConvertError::OverwritesInput { .. })));
+        assert!(matches!(pack::pack(&plain, same, false), Err(ConvertError::OverwritesInput { .. })));
     }
-    assert!(matches!(pack::unpack(&packed, &packed), Err(ConvertError::OverwritesInput { .. })));
+    assert!(matches!(pack::unpack(&packed, &packed, false), Err(ConvertError::OverwritesInput { .. })));
     assert!(!output.exists());
 }
 
@@ -106,7 +139,7 @@ fn a_plain_alignment_that_is_none_is_refused() {
     writer.set(ALIGNMENT_KEY, 32_u32).unwrap();
     writer.tensor("matrix", &[32, 5], TensorType::Q8_0, vec![1; 170]).unwrap();
     writer.write_to(&plain).unwrap();
-    pack::pack(&plain, &packed).unwrap();
+    pack::pack(&plain, &packed, false).unwrap();
     let good = std::fs::read(&packed).unwrap();
     let key = PLAIN_ALIGNMENT_KEY.as_bytes();
     let value = good.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
@@ -114,7 +147,7 @@ fn a_plain_alignment_that_is_none_is_refused() {
         let mut bytes = good.clone();
         bytes[value..value + 4].copy_from_slice(&bad.to_le_bytes());
         std::fs::write(&packed, bytes).unwrap();
-        let refused = pack::unpack(&packed, &output);
+        let refused = pack::unpack(&packed, &output, false);
         assert!(matches!(refused, Err(ConvertError::Output(GgufError::BadAlignment { .. }))), "{bad}: {refused:?}");
         assert!(!output.exists());
     }

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Writes `path` through `emit`: into a temporary file beside it, flushed to the disk, then renamed.
-pub(super) fn write(path: &Path, emit: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn write(path: &Path, emit: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let (temporary, file) = Temporary::create(path)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     emit(&mut out)?;

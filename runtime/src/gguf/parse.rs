@@ -1,6 +1,6 @@
 //! The parser: bytes in, checked metadata and tensor positions out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::codec::{Element, Reader};
 use super::layout::{check_allowed, check_known};
@@ -19,6 +19,7 @@ pub struct Gguf {
     tensors: Vec<TensorInfo>,
     index: HashMap<String, usize>,
     alignment: u32,
+    head: usize,
 }
 
 /// Where a tensor lies and what shape it has.
@@ -38,6 +39,9 @@ pub struct TensorInfo {
     pub size: usize,
 }
 
+/// Is told of a fault that reading can go on after; what it refuses with ends it.
+type Report<'a> = dyn FnMut(GgufError) -> Result<()> + 'a;
+
 impl Gguf {
     /// Parses and checks a whole file.
     ///
@@ -45,21 +49,51 @@ impl Gguf {
     /// them: ggml itself refuses other files, and holes are only good for hiding something. Bytes after the last tensor
     /// are accepted, since some writers pad the end; nothing ever reads them.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
+        Self::read(bytes, &mut Err)
+    }
+
+    /// Reads as much of a file as can be read, and tells everything that [`Gguf::parse`] would refuse it for, in the order of
+    /// the file. `None` if what follows a fault cannot be found.
+    ///
+    /// What is read holds no pair and no tensor of a name that was there before, and no tensor whose type is unknown or whose
+    /// bytes are not in the file.
+    pub fn survey(bytes: &[u8]) -> (Option<Self>, Vec<GgufError>) {
+        let mut faults = Vec::new();
+        let gguf = Self::read(bytes, &mut |fault| {
+            faults.push(fault);
+            Ok(())
+        });
+        match gguf {
+            Ok(gguf) => (Some(gguf), faults),
+            Err(fatal) => (None, faults.into_iter().chain([fatal]).collect()),
+        }
+    }
+
+    fn read(bytes: &[u8], report: &mut Report<'_>) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         read_version(&mut reader, bytes)?;
         let tensor_count = reader.count("tensors", MIN_TENSOR)?;
         let pair_count = reader.count("metadata pairs", MIN_PAIR)?;
-        let metadata = read_metadata(&mut reader, pair_count)?;
-        check_known(&metadata)?;
-        let alignment = alignment(&metadata)?;
-        let entries: Vec<Entry> = (0..tensor_count).map(|_| Entry::read(&mut reader)).collect::<Result<_>>()?;
-        entries.iter().try_for_each(|entry| check_allowed(entry.layout, &metadata, alignment))?;
-        let index = index(&entries)?;
+        let metadata = read_metadata(&mut reader, pair_count, report)?;
+        check_known(&metadata).or_else(&mut *report)?;
+        let alignment = alignment(&metadata).or_else(|fault| report(fault).map(|()| DEFAULT_ALIGNMENT))?;
+        let mut entries = Vec::new();
+        for _ in 0..tensor_count {
+            keep(Raw::read(&mut reader)?.check(), &mut entries, report)?;
+        }
+        entries.iter().try_for_each(|entry| check_allowed(entry.layout, &metadata, alignment).or_else(&mut *report))?;
+        let entries = distinct(entries, report)?;
 
-        let data = Data { start: align_up(reader.position() as u64, alignment), alignment, file: bytes.len() };
-        let tensors: Vec<TensorInfo> = entries.into_iter().map(|entry| data.place(entry)).collect::<Result<_>>()?;
-        data.check_layout(&tensors)?;
-        Ok(Self { metadata, tensors, index, alignment })
+        let head = reader.position();
+        let data = Data { start: align_up(head as u64, alignment), alignment, file: bytes.len() };
+        let mut tensors = Vec::with_capacity(entries.len());
+        for entry in entries {
+            data.check_alignment(&entry).or_else(&mut *report)?;
+            keep(data.place(entry), &mut tensors, report)?;
+        }
+        data.check_layout(&tensors, report)?;
+        let index = tensors.iter().enumerate().map(|(i, tensor)| (tensor.name.clone(), i)).collect();
+        Ok(Self { metadata, tensors, index, alignment, head })
     }
 
     /// The key-value pairs.
@@ -80,6 +114,11 @@ impl Gguf {
     /// What the tensors' offsets in the data section are multiples of.
     pub fn alignment(&self) -> u32 {
         self.alignment
+    }
+
+    /// Bytes of everything before the data section and its padding.
+    pub fn head_size(&self) -> usize {
+        self.head
     }
 }
 
@@ -129,12 +168,12 @@ fn read_version(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn read_metadata(reader: &mut Reader<'_>, count: u64) -> Result<Metadata> {
+fn read_metadata(reader: &mut Reader<'_>, count: u64, report: &mut Report<'_>) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for _ in 0..count {
         let key = reader.name("metadata key")?;
         let kind = reader.value_type()?;
-        metadata.insert(key, Value::read(kind, reader)?)?;
+        metadata.insert(key, Value::read(kind, reader)?).or_else(&mut *report)?;
     }
     Ok(metadata)
 }
@@ -147,17 +186,51 @@ pub(super) fn alignment(metadata: &Metadata) -> Result<u32> {
     if sensible { Ok(alignment) } else { Err(GgufError::BadAlignment { alignment }) }
 }
 
-fn index(entries: &[Entry]) -> Result<HashMap<String, usize>> {
-    let mut index = HashMap::new();
-    for (i, Entry { name, .. }) in entries.iter().enumerate() {
-        if index.insert(name.clone(), i).is_some() {
-            return Err(GgufError::DuplicateTensor { tensor: name.clone() });
-        }
+/// Keeps what was read, or reports why it cannot be kept.
+fn keep<T>(read: Result<T>, kept: &mut Vec<T>, report: &mut Report<'_>) -> Result<()> {
+    match read {
+        Ok(read) => kept.push(read),
+        Err(fault) => report(fault)?,
     }
-    Ok(index)
+    Ok(())
 }
 
-/// A tensor's description as the file has it, with its offset in the data section.
+/// The first entry of each name.
+fn distinct(entries: Vec<Entry>, report: &mut Report<'_>) -> Result<Vec<Entry>> {
+    let (mut names, mut kept) = (HashSet::new(), Vec::with_capacity(entries.len()));
+    for entry in entries {
+        let duplicate = || GgufError::DuplicateTensor { tensor: entry.name.clone() };
+        let distinct = if names.insert(entry.name.clone()) { Ok(entry) } else { Err(duplicate()) };
+        keep(distinct, &mut kept, report)?;
+    }
+    Ok(kept)
+}
+
+/// A tensor's description as the file has it.
+struct Raw {
+    name: String,
+    dims: Vec<u64>,
+    id: u32,
+    offset: u64,
+}
+
+impl Raw {
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let name = reader.name("tensor name")?;
+        let dims = read_dims(&name, reader)?;
+        Ok(Self { name, dims, id: u32::read(reader)?, offset: u64::read(reader)? })
+    }
+
+    fn check(self) -> Result<Entry> {
+        let Self { name, dims, id, offset } = self;
+        let unknown = || GgufError::UnknownTensorType { tensor: name.clone(), id };
+        let (dtype, layout) = Layout::from_type_id(id).ok_or_else(unknown)?;
+        let size = size(&name, &dims, dtype, layout)?;
+        Ok(Entry { name, dims, dtype, layout, size, offset })
+    }
+}
+
+/// A tensor's description, checked but for its offset in the data section.
 struct Entry {
     name: String,
     dims: Vec<u64>,
@@ -165,18 +238,6 @@ struct Entry {
     layout: Layout,
     size: usize,
     offset: u64,
-}
-
-impl Entry {
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        let name = reader.name("tensor name")?;
-        let dims = read_dims(&name, reader)?;
-        let id = u32::read(reader)?;
-        let unknown = || GgufError::UnknownTensorType { tensor: name.clone(), id };
-        let (dtype, layout) = Layout::from_type_id(id).ok_or_else(unknown)?;
-        let size = size(&name, &dims, dtype, layout)?;
-        Ok(Self { name, dims, dtype, layout, size, offset: u64::read(reader)? })
-    }
 }
 
 fn read_dims(tensor: &str, reader: &mut Reader<'_>) -> Result<Vec<u64>> {
@@ -214,10 +275,13 @@ struct Data {
 }
 
 impl Data {
+    fn check_alignment(&self, entry: &Entry) -> Result<()> {
+        let (&Entry { offset, .. }, alignment) = (entry, self.alignment);
+        let misaligned = || GgufError::Misaligned { tensor: entry.name.clone(), offset, alignment };
+        if offset.is_multiple_of(alignment.into()) { Ok(()) } else { Err(misaligned()) }
+    }
+
     fn place(&self, Entry { name, dims, dtype, layout, size, offset }: Entry) -> Result<TensorInfo> {
-        if !offset.is_multiple_of(self.alignment.into()) {
-            return Err(GgufError::Misaligned { tensor: name, offset, alignment: self.alignment });
-        }
         match self.absolute(offset, size) {
             Some(offset) => Ok(TensorInfo { name, dims, dtype, layout, offset, size }),
             None => Err(GgufError::PastEnd { tensor: name, offset, size, file: self.file }),
@@ -230,14 +294,14 @@ impl Data {
         (start.checked_add(size)? <= self.file).then_some(start)
     }
 
-    /// Checks that the tensors, which are aligned and inside the file, follow each other. No sum of sizes is ever
+    /// Checks that the tensors, which are inside the file, follow each other. No sum of sizes is ever
     /// computed, so none can wrap.
-    fn check_layout(&self, tensors: &[TensorInfo]) -> Result<()> {
+    fn check_layout(&self, tensors: &[TensorInfo], report: &mut Report<'_>) -> Result<()> {
         let mut sorted: Vec<&TensorInfo> = tensors.iter().collect();
         sorted.sort_by_key(|tensor| tensor.offset);
         let mut previous: Option<&TensorInfo> = None;
         for tensor in sorted {
-            self.check_neighbours(previous, tensor)?;
+            self.check_neighbours(previous, tensor).or_else(&mut *report)?;
             previous = Some(tensor);
         }
         Ok(())
@@ -249,7 +313,7 @@ impl Data {
         if let Some(previous) = previous.filter(|_| tensor.offset < end) {
             return Err(GgufError::Overlap { first: previous.name.clone(), second: tensor.name.clone() });
         }
-        match tensor.offset - end {
+        match tensor.offset.saturating_sub(end) {
             0 => Ok(()),
             bytes => Err(GgufError::Hole { tensor: tensor.name.clone(), bytes }),
         }
@@ -297,6 +361,31 @@ mod tests {
         for length in 0..end {
             assert!(Gguf::parse(&bytes[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_survey_finds_all_faults_and_keeps_what_is_whole() {
+        let good = two_tensors();
+        assert!(matches!(Gguf::survey(&good), (Some(_), faults) if faults.is_empty()));
+        let mut bytes = good.clone();
+        // The type of `b` is unknown, and the offset of `a` is not aligned.
+        let entry = |name: u8| good.windows(9).position(|w| w == [1, 0, 0, 0, 0, 0, 0, 0, name]).unwrap() + 9;
+        let (a, b) = (entry(b'a') + 4 + 8 + 4, entry(b'b') + 4 + 24);
+        bytes[a] = 4;
+        bytes[b] = 99;
+        let (gguf, faults) = Gguf::survey(&bytes);
+        let gguf = gguf.unwrap();
+        assert_eq!((gguf.tensors().len(), gguf.tensors()[0].name.as_str()), (1, "a"));
+        assert!(matches!(
+            &faults[..],
+            [
+                GgufError::UnknownTensorType { id: 99, .. },
+                GgufError::Misaligned { .. },
+                GgufError::Hole { bytes: 4, .. }
+            ]
+        ));
+        let (cut, faults) = Gguf::survey(&good[..40]);
+        assert!(cut.is_none() && matches!(faults[..], [GgufError::Truncated { .. } | GgufError::TooMany { .. }]));
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl Value {
     }
 
     /// Type and value in a few words, for messages.
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Array(array) => format!("an array of {} {}", array.len(), array.element_type()),
             _ => format!("{} {self}", self.value_type()),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use std::io::{self, Write};
+use std::hash::Hasher;
+use std::io::{self, Cursor, Seek, Write};
 use std::path::Path;
 
 use super::codec::{Element, write_str};
@@ -27,6 +28,13 @@ pub struct Writer<'a> {
     metadata: Metadata,
     tensors: Vec<Tensor<'a>>,
     names: HashSet<String>,
+    checksums: Option<Checksums>,
+}
+
+/// The key that holds a hash of each tensor, and what makes one.
+struct Checksums {
+    key: String,
+    hasher: fn() -> Box<dyn Hasher>,
 }
 
 #[derive(Debug)]
@@ -68,6 +76,17 @@ impl<'a> Writer<'a> {
             LAYOUT_KEY | LAYOUT_VERSION_KEY => check_known(&self.metadata)?,
             _ => {}
         }
+        Ok(self)
+    }
+
+    /// Adds a metadata pair whose value is made while the tensors are written: an array of u64, the hash of each tensor's bytes
+    /// in the order in which they were added. There is at most one such pair.
+    ///
+    /// # Errors
+    /// As [`Writer::set`].
+    pub fn checksums(&mut self, key: &str, hasher: fn() -> Box<dyn Hasher>) -> Result<&mut Self> {
+        self.set(key, Vec::<u64>::new())?;
+        self.checksums = Some(Checksums { key: key.to_owned(), hasher });
         Ok(self)
     }
 
@@ -124,7 +143,8 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`GgufError::Io`]; the temporary file is removed.
     pub fn write_to(&self, path: &Path) -> Result<()> {
-        atomic::write(path, |out| self.emit(out)).map_err(|source| GgufError::Io { path: path.to_owned(), source })
+        atomic::write(path, |out| self.write_into(out))
+            .map_err(|source| GgufError::Io { path: path.to_owned(), source })
     }
 
     /// The file as bytes, for tests and small files.
@@ -132,34 +152,53 @@ impl<'a> Writer<'a> {
     /// # Panics
     /// If what writes a streamed tensor fails, or writes another number of bytes than the tensor has.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        self.emit(&mut bytes).expect("memory takes all that is written");
-        bytes
+        let mut bytes = Cursor::new(Vec::new());
+        self.write_into(&mut bytes).expect("memory takes all that is written");
+        bytes.into_inner()
     }
 
-    fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
-        out.write_all(&self.head())?;
+    /// Bytes of the file.
+    pub fn size(&self) -> usize {
+        let padded = |tensor: &Tensor<'_>| tensor.size + self.padding(tensor.size);
+        self.head(&vec![0; self.tensors.len()]).len() + self.tensors.iter().map(padded).sum::<usize>()
+    }
+
+    /// Writes the file from the beginning of `out` on.
+    ///
+    /// # Errors
+    /// That of `out`, or of what writes a streamed tensor.
+    pub fn write_into<W: Write + Seek>(&self, out: &mut W) -> io::Result<()> {
+        out.write_all(&self.head(&vec![0; self.tensors.len()]))?;
+        let mut hashes = Vec::with_capacity(self.tensors.len());
         for tensor in &self.tensors {
-            tensor.emit(out)?;
+            let hasher = self.checksums.as_ref().map(|checksums| (checksums.hasher)());
+            hashes.push(tensor.emit(out, hasher)?);
             out.write_all(&vec![0; self.padding(tensor.size)])?;
+        }
+        if self.checksums.is_some() {
+            out.rewind()?;
+            out.write_all(&self.head(&hashes))?;
         }
         Ok(())
     }
 
     /// Everything up to the data section.
-    fn head(&self) -> Vec<u8> {
+    fn head(&self, hashes: &[u64]) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         VERSION.write(&mut out);
         (self.tensors.len() as u64).write(&mut out);
         (self.metadata.len() as u64).write(&mut out);
-        self.write_metadata(&mut out);
+        self.write_metadata(hashes, &mut out);
         self.write_tensors(&mut out);
         out.resize(out.len() + self.padding(out.len()), 0);
         out
     }
 
-    fn write_metadata(&self, out: &mut Vec<u8>) {
+    fn write_metadata(&self, hashes: &[u64], out: &mut Vec<u8>) {
+        let hashes = Value::from(hashes.to_vec());
+        let late = self.checksums.as_ref().map(|checksums| checksums.key.as_str());
         for (key, value) in self.metadata.iter() {
+            let value = if late == Some(key) { &hashes } else { value };
             write_str(key, out);
             value.value_type().id().write(out);
             value.write(out);
@@ -199,35 +238,46 @@ impl<'a> Tensor<'a> {
         Ok(Self { name: name.to_owned(), dims: dims.to_owned(), dtype, layout, size, data })
     }
 
-    fn emit(&self, out: &mut dyn Write) -> io::Result<()> {
+    /// Writes the tensor, and gives what `hasher` makes of its bytes, 0 if there is none.
+    fn emit(&self, out: &mut dyn Write, hasher: Option<Box<dyn Hasher>>) -> io::Result<u64> {
+        let mut watched = Watched { out, hasher, bytes: 0 };
         match &self.data {
-            Data::Bytes(bytes) => out.write_all(bytes),
-            Data::Stream(emit) => {
-                let mut counted = Counted { out, bytes: 0 };
-                emit(&mut counted)?;
-                let (name, found, needed) = (&self.name, counted.bytes, self.size);
-                let wrong = || io::Error::other(format!("tensor {name:?} was to have {needed} bytes, not {found}"));
-                if found == needed { Ok(()) } else { Err(wrong()) }
-            }
+            Data::Bytes(bytes) => watched.write_all(bytes)?,
+            Data::Stream(emit) => emit(&mut watched)?,
         }
+        let (name, found, needed) = (&self.name, watched.bytes, self.size);
+        if found != needed {
+            return Err(io::Error::other(format!("tensor {name:?} was to have {needed} bytes, not {found}")));
+        }
+        Ok(watched.hasher.map_or(0, |hasher| hasher.finish()))
     }
 }
 
-/// Writes and counts.
-struct Counted<'a> {
+/// Writes, counts and hashes.
+struct Watched<'a> {
     out: &'a mut dyn Write,
+    hasher: Option<Box<dyn Hasher>>,
     bytes: usize,
 }
 
-impl Write for Counted<'_> {
+impl Write for Watched<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         self.bytes += written;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.write(&bytes[..written]);
+        }
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+impl fmt::Debug for Checksums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checksums").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -289,6 +339,28 @@ mod tests {
         assert_eq!(rewrite(&bytes), bytes);
         let nothing = Writer::new().to_bytes();
         assert_eq!(rewrite(&nothing), nothing);
+    }
+
+    #[test]
+    fn checksums_are_of_the_bytes_of_each_tensor() {
+        let hasher = || -> Box<dyn Hasher> { Box::new(std::hash::DefaultHasher::new()) };
+        let mut writer = sample();
+        writer.checksums("sums", hasher).unwrap();
+        assert!(matches!(writer.set("sums", 1u8), Err(GgufError::DuplicateKey { .. })));
+        writer
+            .streamed("late", &[2], TensorType::F32, Layout::Rows, |out| (0..8).try_for_each(|i| out.write_all(&[i])))
+            .unwrap();
+        let bytes = writer.to_bytes();
+        let gguf = Gguf::parse(&bytes).unwrap();
+        let hash = |tensor: &crate::gguf::TensorInfo| {
+            let mut hasher = hasher();
+            hasher.write(tensor.bytes(&bytes));
+            hasher.finish()
+        };
+        let sums: Vec<u64> = gguf.tensors().iter().map(hash).collect();
+        assert_eq!(gguf.metadata().get("sums"), Some(&Value::from(sums)));
+        assert_eq!(gguf.tensor("late").unwrap().bytes(&bytes), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(writer.size(), bytes.len());
     }
 
     #[test]

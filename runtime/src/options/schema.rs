@@ -241,14 +241,19 @@ impl Spec {
 
     /// Checks that the file has every tensor of the plugin in its shape, and no other tensor that claims to be one.
     pub fn check_tensors(&self, gguf: &Gguf) -> Result<(), PluginError> {
+        self.faults(gguf).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything that [`Self::check_tensors`] would refuse the file for.
+    pub fn faults(&self, gguf: &Gguf) -> Vec<PluginError> {
         let expected = tensors(self);
         let foreign = |tensor: &&TensorInfo| {
             tensor.name.starts_with(PLUGIN_PREFIX) && !expected.iter().any(|(name, _)| *name == tensor.name)
         };
-        if let Some(tensor) = gguf.tensors().iter().find(foreign) {
-            return Err(PluginError::UnknownTensor { tensor: tensor.name.clone() });
-        }
-        expected.iter().try_for_each(|(name, shape)| check_tensor(gguf.tensor(name), name, shape))
+        let foreign = gguf.tensors().iter().filter(foreign);
+        let unknown = foreign.map(|tensor| PluginError::UnknownTensor { tensor: tensor.name.clone() });
+        let wrong = expected.iter().filter_map(|(name, shape)| check_tensor(gguf.tensor(name), name, shape).err());
+        unknown.chain(wrong).collect()
     }
 }
 

@@ -141,7 +141,7 @@ impl Simd for Avx2 {
     fn store_f16(self, x: __m256, to: &mut [u16]) {
         assert!(to.len() >= LANES);
         // SAFETY: see the head of the file; the length is checked.
-        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_cvtps_ph::<NEAREST>(x)) }
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_cvtps_ph::<{ NEAREST & 7 }>(x)) }
     }
     #[inline(always)]
     fn load_bf16(self, from: &[u16]) -> __m256 {

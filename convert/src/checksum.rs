@@ -1,0 +1,28 @@
+//! Checksums: files that this crate writes carry one for each tensor, so that damage is found and the tensor named.
+//!
+//! They are XXH64 hashes with seed 0 of the tensors' bytes, as those of llama.cpp's `gguf-hash --xxh64`. The key is one that
+//! other readers pass over.
+
+use std::hash::Hasher;
+
+use ollm_runtime::gguf::{Array, Gguf, GgufError, TensorInfo, Value, Writer};
+use rayon::prelude::*;
+use twox_hash::XxHash64;
+
+/// The key: an array of u64, one for each tensor in the order of the file.
+pub const KEY: &str = "ollm.checksum.xxh64";
+
+/// Has the writer add the checksums of what it writes, here among its keys.
+pub(crate) fn add(writer: &mut Writer<'_>) -> Result<(), GgufError> {
+    writer.checksums(KEY, || -> Box<dyn Hasher> { Box::new(XxHash64::with_seed(0)) }).map(drop)
+}
+
+/// The tensors whose bytes are not those that their checksums are of; `None` if the file has no checksums, or not as many as
+/// tensors.
+pub(crate) fn damaged<'a>(gguf: &'a Gguf, file: &[u8]) -> Option<Vec<&'a TensorInfo>> {
+    let Value::Array(Array::U64(sums)) = gguf.metadata().get(KEY)? else { return None };
+    let differs = |&(tensor, &sum): &(&TensorInfo, &u64)| XxHash64::oneshot(0, tensor.bytes(file)) != sum;
+    let tensors = gguf.tensors();
+    let found = tensors.par_iter().zip(sums).filter(differs).map(|(tensor, _)| tensor).collect();
+    (sums.len() == tensors.len()).then_some(found)
+}

@@ -1,0 +1,287 @@
+//! What two files differ in: keys, tensors, and how far their numbers are apart.
+
+use std::fmt;
+use std::path::Path;
+
+use ollm_runtime::gguf::{Layout, TensorInfo, TensorType, Value};
+use ollm_runtime::ops::Matrix;
+use rayon::prelude::*;
+use serde_json::{Value as Json, json};
+
+use crate::{Opened, Result};
+
+/// What two files, A and B, differ in. Checksums are not compared, nor the order of anything.
+#[derive(Debug)]
+pub struct Report {
+    /// Keys that are not in both with one value.
+    pub keys: Vec<Change<KeyChange>>,
+    /// Tensors that are not the same in both.
+    pub tensors: Vec<Change<TensorChange>>,
+}
+
+/// How something with a name differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change<T> {
+    /// The name.
+    pub name: String,
+    /// How.
+    pub how: How<T>,
+}
+
+/// Whether it is in one file alone, or how it differs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum How<T> {
+    /// It is in A alone.
+    Removed,
+    /// It is in B alone.
+    Added,
+    /// It is in both.
+    Changed(T),
+}
+
+/// The values of a key, as text; of long arrays, where they differ first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyChange {
+    /// In A.
+    pub before: String,
+    /// In B.
+    pub after: String,
+}
+
+/// What a tensor is in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kind {
+    /// How the elements are stored.
+    pub dtype: TensorType,
+    /// The row-major shape.
+    pub shape: Vec<usize>,
+    /// How the rows lie.
+    pub layout: Layout,
+}
+
+/// How a tensor changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorChange {
+    /// In A.
+    pub before: Kind,
+    /// In B.
+    pub after: Kind,
+    /// How far the numbers are apart; `None` if they have not one shape.
+    pub distance: Option<Distance>,
+}
+
+/// How far the numbers of a tensor are apart. Where a number is not finite, neither are these.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Distance {
+    /// The largest difference.
+    pub max: f64,
+    /// The root of the mean square of the differences.
+    pub rms: f64,
+    /// That over the root of the mean square of the numbers in A; 0 if nothing differs.
+    pub relative: f64,
+}
+
+/// Compares the files.
+///
+/// # Errors
+/// If one of them cannot be read.
+pub fn diff(before: &Path, after: &Path) -> Result<Report> {
+    let (a, b) = (Opened::open(before)?, Opened::open(after)?);
+    let keys = changes(
+        a.keys(),
+        |key| b.gguf.metadata().get(key),
+        b.keys().map(|(key, _)| key).filter(|key| a.gguf.metadata().get(key).is_none()),
+        key_change,
+    );
+    let tensors = changes(
+        a.gguf.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)),
+        |name| b.gguf.tensor(name),
+        b.gguf.tensors().iter().map(|tensor| tensor.name.as_str()).filter(|name| a.gguf.tensor(name).is_none()),
+        |before, after| tensor_change((&a, before), (&b, after)),
+    );
+    Ok(Report { keys, tensors })
+}
+
+/// What is in `before` and not the same in the other file, then what is `added` there.
+fn changes<'a, T, C>(
+    before: impl Iterator<Item = (&'a str, T)>,
+    after: impl Fn(&str) -> Option<T>,
+    added: impl Iterator<Item = &'a str>,
+    compare: impl Fn(T, T) -> Option<C>,
+) -> Vec<Change<C>> {
+    let change = |name: &str, how| Change { name: name.to_owned(), how };
+    let kept = before.filter_map(|(name, value)| match after(name) {
+        None => Some(change(name, How::Removed)),
+        Some(other) => compare(value, other).map(|how| change(name, How::Changed(how))),
+    });
+    let kept: Vec<_> = kept.collect();
+    kept.into_iter().chain(added.map(|name| change(name, How::Added))).collect()
+}
+
+fn key_change(before: &Value, after: &Value) -> Option<KeyChange> {
+    let change = |before: String, after: String| Some(KeyChange { before, after });
+    match (before, after) {
+        _ if before == after => None,
+        (Value::Array(a), Value::Array(b)) if a.element_type() == b.element_type() => {
+            let first = (0..a.len().max(b.len())).find(|&i| a.get(i) != b.get(i)).unwrap_or(0);
+            let show = |value: &Value, item: Option<Value>| match item {
+                Some(item) => format!("{}, item {first} {item}", value.describe()),
+                None => value.describe(),
+            };
+            change(show(before, a.get(first)), show(after, b.get(first)))
+        }
+        _ => change(before.to_string(), after.to_string()),
+    }
+}
+
+fn tensor_change((a, before): (&Opened, &TensorInfo), (b, after): (&Opened, &TensorInfo)) -> Option<TensorChange> {
+    let (from, to) = (kind(before), kind(after));
+    let same = from == to && before.bytes(&a.bytes) == after.bytes(&b.bytes);
+    let change = || TensorChange { distance: distance((a, before), (b, after)), before: from, after: to };
+    let change = (!same).then(change);
+    for (file, tensor) in [(a, before), (b, after)] {
+        file.bytes.discard(tensor.offset..tensor.offset + tensor.size);
+    }
+    change
+}
+
+fn kind(tensor: &TensorInfo) -> Kind {
+    Kind { dtype: tensor.dtype, shape: tensor.shape(), layout: tensor.layout }
+}
+
+/// The distance of two tensors of one shape.
+fn distance(before: (&Opened, &TensorInfo), after: (&Opened, &TensorInfo)) -> Option<Distance> {
+    (before.1.dims == after.1.dims).then_some(())?;
+    let (a, b) = (rows(before)?, rows(after)?);
+    let buffers = || (vec![0.0; a.cols()], vec![0.0; b.cols()]);
+    let row = |(x, y): &mut (Vec<f32>, Vec<f32>), row: usize| {
+        a.slice(row..row + 1).decode(x);
+        b.slice(row..row + 1).decode(y);
+        x.iter().zip(&*y).map(|(&x, &y)| Sums::of(x.into(), y.into())).fold(Sums::default(), Sums::plus)
+    };
+    let rows: Vec<Sums> = (0..a.rows()).into_par_iter().map_init(buffers, row).collect();
+    let Sums { max, error, square } = rows.into_iter().fold(Sums::default(), Sums::plus);
+    let relative = if error == 0.0 { 0.0 } else { (error / square).sqrt() };
+    Some(Distance { max, rms: (error / before.1.elements() as f64).sqrt(), relative })
+}
+
+fn rows<'a>((file, tensor): (&'a Opened, &TensorInfo)) -> Option<Matrix<'a>> {
+    Matrix::stored(tensor.layout, tensor.dtype, tensor.rows(), tensor.cols(), tensor.bytes(&file.bytes))
+}
+
+/// The largest difference, the sum of the squared differences, and that of the squares in A.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    max: f64,
+    error: f64,
+    square: f64,
+}
+
+impl Sums {
+    fn of(x: f64, y: f64) -> Self {
+        // Equal infinities do not differ.
+        let difference = if x.to_bits() == y.to_bits() { 0.0 } else { (x - y).abs() };
+        Self { max: difference, error: difference * difference, square: x * x }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        // Not `f64::max`, which passes over NaN.
+        let max = if other.max > self.max || other.max.is_nan() { other.max } else { self.max };
+        Self { max, error: self.error + other.error, square: self.square + other.square }
+    }
+}
+
+impl Report {
+    /// Whether nothing differs.
+    pub fn is_same(&self) -> bool {
+        self.keys.is_empty() && self.tensors.is_empty()
+    }
+
+    /// Everything as JSON: `same`, `keys` and `tensors`, each with `name`, `change` (`removed`, `added`, `changed`) and, if that is
+    /// `changed`, `before` and `after`; tensors of one shape have `max`, `rms` and `relative` too, `null` where they are not
+    /// finite.
+    pub fn json(&self) -> Json {
+        let key = |change: &KeyChange| json!({ "before": change.before, "after": change.after });
+        let tensor = |change: &TensorChange| {
+            let mut json = json!({ "before": kind_json(&change.before), "after": kind_json(&change.after) });
+            if let Some(Distance { max, rms, relative }) = change.distance {
+                json["max"] = json!(max);
+                json["rms"] = json!(rms);
+                json["relative"] = json!(relative);
+            }
+            json
+        };
+        json!({
+            "same": self.is_same(),
+            "keys": self.keys.iter().map(|change| change.json(key)).collect::<Vec<_>>(),
+            "tensors": self.tensors.iter().map(|change| change.json(tensor)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn kind_json(kind: &Kind) -> Json {
+    json!({ "type": kind.dtype.name(), "shape": kind.shape, "layout": kind.layout.name() })
+}
+
+impl<T> Change<T> {
+    fn json(&self, changed: impl Fn(&T) -> Json) -> Json {
+        let (word, mut json) = match &self.how {
+            How::Removed => ("removed", json!({})),
+            How::Added => ("added", json!({})),
+            How::Changed(change) => ("changed", changed(change)),
+        };
+        json["name"] = json!(self.name);
+        json["change"] = json!(word);
+        json
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.keys.iter().try_for_each(|change| writeln!(f, "key    {change}"))?;
+        self.tensors.iter().try_for_each(|change| writeln!(f, "tensor {change}"))?;
+        if self.is_same() { writeln!(f, "same") } else { Ok(()) }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Change<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Names come from files: `escape_debug` keeps them from moving the cursor.
+        let name = self.name.escape_debug();
+        match &self.how {
+            How::Removed => write!(f, "- {name}"),
+            How::Added => write!(f, "+ {name}"),
+            How::Changed(change) => write!(f, "~ {name}: {change}"),
+        }
+    }
+}
+
+impl fmt::Display for KeyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.before, self.after)
+    }
+}
+
+impl fmt::Display for TensorChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.before == self.after {
+            write!(f, "{}", self.before)?;
+        } else {
+            write!(f, "{} -> {}", self.before, self.after)?;
+        }
+        match self.distance {
+            Some(Distance { max, rms, relative }) => {
+                write!(f, ", max {max:.3e}, rms {rms:.3e}, relative {relative:.3e}")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { dtype, shape, layout } = self;
+        write!(f, "{dtype} {shape:?}")?;
+        if *layout == Layout::Rows { Ok(()) } else { write!(f, " {layout}") }
+    }
+}

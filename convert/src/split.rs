@@ -1,0 +1,56 @@
+//! A merged file becomes a plugin file, and its backbone, again.
+
+use std::path::Path;
+
+use ollm_runtime::gguf::{GgufError, Writer};
+use ollm_runtime::options::schema::{FILE_TYPE, keys};
+
+use crate::merge::{KEPT_PREFIX, Summary, check_match, copy, is_plugins, totals};
+use crate::{ConvertError, Opened, Result, check_absent, check_output};
+
+/// Writes the plugin of a merged file and, if there is a place for it, the backbone: what [`crate::merge`] put together, key for
+/// key. Outputs that exist are replaced only if `force`.
+///
+/// # Errors
+/// [`ConvertError`] if the file is not a merged one, is packed, or its plugin does not fit its backbone; then nothing is written.
+pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool) -> Result<Summary> {
+    let outputs = [plugin].into_iter().chain(backbone);
+    outputs.clone().try_for_each(|output| check_output(output, &[merged]))?;
+    outputs.clone().try_for_each(|output| check_absent(output, force))?;
+    if backbone == Some(plugin) {
+        return Err(ConvertError::SameOutput { path: plugin.to_owned() });
+    }
+    let file = Opened::open_plain(merged)?;
+    let metadata = file.gguf.metadata();
+    let alone = metadata.get(FILE_TYPE[0].0).and_then(|kind| kind.as_str()) == Some(FILE_TYPE[0].1);
+    if alone || metadata.get(keys::VERSION.name).is_none() {
+        return Err(ConvertError::NotMerged { path: merged.to_owned() });
+    }
+    check_match(&file, &file.gguf).map_err(|source| ConvertError::Plugin { path: merged.to_owned(), source })?;
+
+    crate::write(plugins_part(&file).map_err(ConvertError::Output)?, plugin)?;
+    let mut writer = Writer::new();
+    let of_backbone = |name: &str| !is_plugins(name);
+    copy(&file, &mut writer, |key| of_backbone(key).then_some(key.into()), of_backbone)
+        .map_err(ConvertError::Output)?;
+    if let Some(backbone) = backbone {
+        crate::write(writer, backbone)?;
+    }
+    Ok(Summary { backbone: totals(&file.gguf, of_backbone), plugin: totals(&file.gguf, is_plugins) })
+}
+
+/// The plugin, with the keys that it had; files that were merged before those were kept get new ones.
+fn plugins_part(file: &Opened) -> std::result::Result<Writer<'_>, GgufError> {
+    let (mut writer, metadata) = (Writer::new(), file.gguf.metadata());
+    if !metadata.iter().any(|(key, _)| key.starts_with(KEPT_PREFIX)) {
+        writer.set("general.architecture", metadata.str(keys::BACKBONE_ARCHITECTURE.name)?)?;
+        for (key, value) in FILE_TYPE {
+            writer.set(key, value)?;
+        }
+        let name = metadata.opt_str("general.name")?.map_or("plugin".to_owned(), |name| format!("plugin of {name}"));
+        writer.set("general.name", name)?;
+    }
+    let key = |key: &str| is_plugins(key).then(|| key.strip_prefix(KEPT_PREFIX).unwrap_or(key).to_owned());
+    copy(file, &mut writer, key, is_plugins)?;
+    Ok(writer)
+}
