@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::options::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
 use ollm_runtime::random::Random;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -85,7 +85,15 @@ pub(crate) const LOWRANK: DecoderKind = DecoderKind::LowRank { width: 32, rank: 
 pub(crate) fn spec(decoder: DecoderKind) -> Spec {
     let bytes = backbone("llama", TensorType::F16);
     let backbone = Backbone::of(&Gguf::parse(&bytes).unwrap(), &bytes).unwrap();
-    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 16, backbone }
+    Spec {
+        options: 3,
+        norm_epsilon: 1e-5,
+        decoder,
+        encoder_width: 32,
+        policy_width: 16,
+        hold: HoldKind::Line,
+        backbone,
+    }
 }
 
 /// A checkpoint in the making: what a test may spoil.
