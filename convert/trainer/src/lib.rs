@@ -11,7 +11,8 @@
 //! |---|---|
 //! | [`train`], [`stages`], [`settings`] | the loop, what it trains, what decides the result |
 //! | [`eval`], [`coverage`] | held-out scores, beside what the control covers with its own guesses |
-//! | [`objective`], [`optim`] | losses on log-probabilities; AdamW and its schedule |
+//! | [`objective`], [`segments`] | losses on log-probabilities; the tokens that share a latent |
+//! | [`optim`], [`patience`] | AdamW and its schedule; early stopping |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
 //! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
@@ -31,10 +32,12 @@ pub mod nets;
 pub mod objective;
 pub mod optim;
 pub mod params;
+pub mod patience;
 pub mod plugin;
 pub mod records;
 pub mod rng;
 pub mod run;
+pub mod segments;
 pub mod settings;
 pub mod stages;
 pub mod tensor_file;
