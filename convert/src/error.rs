@@ -8,6 +8,8 @@ use ollm_runtime::options::PluginError;
 use ollm_runtime::quant::QuantError;
 use safetensors::{Dtype, SafeTensorError};
 
+use crate::import::ImportError;
+
 /// Why nothing was written.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -50,7 +52,7 @@ pub enum ConvertError {
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
-    Row { tensor: String, row: usize, source: QuantError },
+    Row { path: PathBuf, tensor: String, row: usize, source: QuantError },
     /// No tensor has a name that matches a pattern.
     NoSuchTensor { pattern: String },
     /// A file should hold the importance of columns, and does not.
@@ -61,6 +63,8 @@ pub enum ConvertError {
     OtherImportance { tensor: String, cols: usize, found: usize },
     /// A text has no tokens.
     NoText { path: PathBuf },
+    /// A folder cannot be imported.
+    Import(ImportError),
 }
 
 impl ConvertError {
@@ -73,6 +77,12 @@ impl ConvertError {
             },
             error => Self::Output(error),
         }
+    }
+}
+
+impl From<ImportError> for ConvertError {
+    fn from(error: ImportError) -> Self {
+        Self::Import(error)
     }
 }
 
@@ -119,7 +129,9 @@ impl fmt::Display for ConvertError {
                 write!(f, "the output would replace the input {}: choose another name", path.display())
             }
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
-            Self::Row { tensor, row, source } => write!(f, "tensor {tensor:?}, row {row}: {source}"),
+            Self::Row { path, tensor, row, source } => {
+                write!(f, "{}: tensor {tensor:?}, row {row}: {source}", path.display())
+            }
             Self::NoSuchTensor { pattern } => write!(f, "no tensor has a name like {pattern:?}"),
             Self::NotImportance { path } => {
                 write!(f, "{}: not a file of \"ollm-convert importance\" (general.type \"imatrix\")", path.display())
@@ -131,6 +143,7 @@ impl fmt::Display for ConvertError {
                 write!(f, "tensor {tensor:?} has {cols} columns, its importance {found}: is it that of another model?")
             }
             Self::NoText { path } => write!(f, "{}: no text", path.display()),
+            Self::Import(error) => error.fmt(f),
         }
     }
 }
@@ -143,6 +156,7 @@ impl std::error::Error for ConvertError {
             Self::SafeTensors { source, .. } => Some(source),
             Self::Plugin { source, .. } => Some(source),
             Self::Values { source, .. } | Self::Row { source, .. } => Some(source),
+            Self::Import(error) => error.source(),
             _ => None,
         }
     }

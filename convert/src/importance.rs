@@ -11,7 +11,7 @@ use std::path::Path;
 use indicatif::ProgressBar;
 use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
-use ollm_runtime::model::{BATCH, Model, Stage, State, forward};
+use ollm_runtime::model::{BATCH, Model, Part, Scratch, Stage, State, forward};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
 use ollm_runtime::tokenizer::Tokenizer;
@@ -151,11 +151,11 @@ impl<'a> Reader<'a> {
     /// Reads `tokens` as a text of their own.
     fn read(&mut self, tokens: &[u32]) -> Result<()> {
         let config = self.model.config();
-        let mut state = State::new(config, tokens.len());
+        let (mut state, mut scratch) = (State::new(config, tokens.len()), Scratch::default());
         for (i, batch) in tokens.chunks(BATCH).enumerate() {
             let first = i * BATCH;
             let positions = first..first + batch.len();
-            state.reserve(config, positions, batch.len()).map_err(ollm_runtime::Error::from)?;
+            state.reserve(positions).map_err(ollm_runtime::Error::from)?;
             let mut sums = self.squares.iter_mut();
             let mut add = |x: &[f32]| sums.next().into_iter().for_each(|sums| add_squares(sums, x));
             let mut watch = |stage: Stage<'_>| {
@@ -164,8 +164,9 @@ impl<'a> Reader<'a> {
                 }
                 Ok(())
             };
-            forward(&mut self.exec, self.model, &mut state, batch, first, &mut watch)?;
-            add(state.hidden());
+            let part = Part { state: &mut state, tokens: batch, first };
+            forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
+            add(scratch.hidden());
         }
         self.count += tokens.len();
         Ok(())

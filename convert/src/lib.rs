@@ -2,6 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`import`] | a Hugging Face folder becomes a model file |
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
 //! | [`merge`] | a backbone and its plugin become one file |
 //! | [`pack`] | quantized matrices become panels, which the runtime reads in place; and rows again |
@@ -15,6 +16,7 @@
 
 mod description;
 mod error;
+pub mod import;
 pub mod importance;
 pub mod inspect;
 pub mod merge;

@@ -4,14 +4,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use ollm_convert::quantize::{self, Keep, RECIPES, Recipe};
 use ollm_convert::synth::{self, SHAPES};
-use ollm_convert::{ConvertError, importance, inspect, merge, pack, plugin, tensor_type};
+use ollm_convert::{ConvertError, import, importance, inspect, merge, pack, plugin, tensor_type};
 use ollm_runtime::gguf::TensorType;
 
-/// Makes, inspects, merges and packs OLLM plugin files (GGUF); makes files to time with.
+/// Imports and quantizes models; makes, inspects, merges and packs OLLM plugin files (GGUF); makes files to time with.
 ///
 /// Every input is checked before anything is written, and an output appears whole or not at all. The exit status is 0, 1 if
 /// something is wrong with a file, or 2 if something is wrong with the command line.
@@ -84,18 +84,21 @@ enum Command {
         input: PathBuf,
         /// The file to write
         output: PathBuf,
-        /// The types: `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`, `Q5_K_S`, `Q5_K_M` or `Q6_K`
-        #[arg(long = "type", value_parser = recipe)]
-        recipe: &'static Recipe,
-        /// Which columns matter: a file of `importance`, or of llama.cpp's `imatrix`
-        #[arg(long, value_name = "FILE")]
-        importance: Option<PathBuf>,
-        /// A type for tensors whose names match, such as `blk.0.*=Q8_0`; of several that match, the last one counts
-        #[arg(long, value_name = "PATTERN=TYPE")]
-        keep: Vec<Keep>,
-        /// Replace the output, if it exists
-        #[arg(long)]
-        force: bool,
+        #[command(flatten)]
+        types: Types,
+    },
+    /// Turn a Hugging Face folder into a model file
+    ///
+    /// Reads config.json, the safetensors files, tokenizer.json and what is beside them: Llama, Mistral, Qwen2, Qwen3, Gemma 2
+    /// and Gemma 3 (text). The file is what llama.cpp's converter would write, quantized on the way.
+    Import {
+        /// The folder
+        folder: PathBuf,
+        /// The file to write
+        #[arg(short, long, value_name = "FILE.gguf")]
+        output: PathBuf,
+        #[command(flatten)]
+        types: Types,
     },
     /// Have a model read a text, and write which columns of its matrices matter
     Importance {
@@ -123,6 +126,31 @@ enum Command {
         #[arg(short, long, value_name = "FILE.gguf")]
         output: PathBuf,
     },
+}
+
+/// Which types matrices get.
+#[derive(Args)]
+struct Types {
+    /// The types: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`, `Q5_K_S`, `Q5_K_M` or
+    /// `Q6_K`
+    #[arg(long = "type", value_parser = recipe)]
+    recipe: &'static Recipe,
+    /// Which columns matter: a file of `importance`, or of llama.cpp's `imatrix`
+    #[arg(long, value_name = "FILE")]
+    importance: Option<PathBuf>,
+    /// A type for tensors whose names match, such as `blk.0.*=Q8_0`; of several that match, the last one counts
+    #[arg(long, value_name = "PATTERN=TYPE")]
+    keep: Vec<Keep>,
+    /// Replace the output, if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+impl Types {
+    fn options(&self) -> quantize::Options<'_> {
+        let Self { recipe, importance, keep, force } = self;
+        quantize::Options { recipe, importance: importance.as_deref(), keep, force: *force }
+    }
 }
 
 /// The recipe of this name, in any case.
@@ -183,9 +211,14 @@ fn run(command: Command) -> Result<String, ConvertError> {
             let summary = pack::unpack(&file, &output)?;
             format!("{summary}wrote {}\n", output.display())
         }
-        Command::Quantize { input, output, recipe, importance, keep, force } => {
-            let options = quantize::Options { recipe, importance: importance.as_deref(), keep: &keep, force };
-            let summary = quantize::quantize(&input, &output, &options, &progress("{bytes} of {total_bytes}"))?;
+        Command::Quantize { input, output, types } => {
+            let bytes = progress("{bytes} of {total_bytes}");
+            let summary = quantize::quantize(&input, &output, &types.options(), &bytes)?;
+            format!("{summary}wrote {}\n", output.display())
+        }
+        Command::Import { folder, output, types } => {
+            let bytes = progress("{bytes} of {total_bytes}");
+            let summary = import::import(&folder, &output, &types.options(), &bytes)?;
             format!("{summary}wrote {}\n", output.display())
         }
         Command::Importance { model, text, output, force } => {

@@ -16,8 +16,8 @@ use crate::session::{SessionError, SnapshotError};
 use crate::storage::StorageError;
 use crate::tokenizer::TokenizerError;
 
-/// The result of every fallible function of the crate's upper floors.
-pub type Result<T> = std::result::Result<T, Error>;
+/// The result of the fallible functions of the upper floors.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong. Each message says what, where and what to do.
 #[derive(Debug)]

@@ -19,6 +19,9 @@ from tiny import HERE, MODELS, OUT, randomize
 
 CONTEXT = 128
 
+# What llama.cpp does not read of these files: the window of a llama file, the scale of a gemma2 file.
+UNLIKE_PEER = ["mistral", "gemma2"]
+
 
 def peer_perplexity(path, text):
     """llama-perplexity logs from a thread of its own, and on a busy machine exits before the last line is out: then ask again."""
@@ -47,6 +50,8 @@ def perplexity(model, ids):
 
 def main():
     for name, seed, _, _, kind, config in MODELS:
+        if name in UNLIKE_PEER:
+            continue
         path = str(OUT / f"{name}.gguf")
         text = str(HERE / "text.txt")
         ids = peer_ids(path, text)

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Make tiny random checkpoints with transformers, write them as F32 GGUF, and record what transformers computes on them.
 
-Writes tiny/NAME.gguf, tiny/NAME.hidden.f32, tiny/NAME.logits.f32 and tiny.json beside this file. The weights are drawn large enough for
+Writes tiny/NAME.gguf, tiny/NAME.hidden.f32, tiny/NAME.logits.f32, tiny/NAME.config.json (what transformers saves) and tiny.json beside
+this file. The weights are drawn large enough for
 every part to matter: a forgotten bias, norm weight or rotation moves the logits by far more than rounding does.
 """
 
 import gguf
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
+from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from common import HERE, SPECIALS, byte_letters, gguf_names, interleave_rope_rows, rotary_heads, write_manifest, write_tokenizer
 
@@ -32,6 +34,9 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 100.0, "factor": 8.0, "low_freq_f
           "original_max_position_embeddings": 32}
 LINEAR = {"rope_type": "linear", "rope_theta": 1000.0, "factor": 4.0}
 DEFAULT = {"rope_type": "default", "rope_theta": 1000.0}
+# A short window, one layer that has it and one that has not, ropes that differ.
+LOCAL = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
+TWO_ROPES = {"full_attention": {**LINEAR, "factor": 8.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
 
 # name, seed, GGUF architecture, pre-tokenizer, model class, configuration
 MODELS = [
@@ -45,6 +50,14 @@ MODELS = [
      LlamaConfig(**SHAPE, rope_parameters=LLAMA3, tie_word_embeddings=True)),
     ("llama-rope-linear", 5, gguf.MODEL_ARCH.LLAMA, "smollm", LlamaForCausalLM,
      LlamaConfig(**SHAPE, rope_parameters=LINEAR, tie_word_embeddings=True)),
+    ("mistral", 6, gguf.MODEL_ARCH.LLAMA, "smollm", MistralForCausalLM,
+     MistralConfig(**SHAPE, rope_parameters=DEFAULT, tie_word_embeddings=False, sliding_window=8)),
+    ("gemma3", 7, gguf.MODEL_ARCH.GEMMA3, "qwen2", Gemma3ForCausalLM,
+     Gemma3TextConfig(**SHAPE, **LOCAL, rope_parameters=TWO_ROPES, head_dim=32, query_pre_attn_scalar=32)),
+    # Caps low enough to bend what there is.
+    ("gemma2", 8, gguf.MODEL_ARCH.GEMMA2, "qwen2", Gemma2ForCausalLM,
+     Gemma2Config(**SHAPE, **LOCAL, rope_parameters=DEFAULT, head_dim=32, query_pre_attn_scalar=24, attn_logit_softcapping=5.0,
+                  final_logit_softcapping=10.0)),
 ]
 
 
@@ -89,7 +102,7 @@ def join(word, pair):
 
 def write_config(writer, config):
     head = config.head_dim if getattr(config, "head_dim", None) else config.hidden_size // config.num_attention_heads
-    rope = config.rope_parameters
+    rope = config.rope_parameters.get("full_attention", config.rope_parameters)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -105,6 +118,15 @@ def write_config(writer, config):
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
+    if getattr(config, "sliding_window", None) and "qwen" not in config.model_type:
+        writer.add_sliding_window(config.sliding_window)
+        if config.model_type == "gemma3_text":
+            writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)
+            writer.add_float32("gemma3.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
+    if config.model_type == "gemma2":
+        writer.add_float32("gemma2.attention.scale", config.query_pre_attn_scalar**-0.5)
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
@@ -126,8 +148,10 @@ def write_gguf(path, arch, pre, model, config):
         heads = rotary_heads(name, config)
         if arch == gguf.MODEL_ARCH.LLAMA and heads:
             value = interleave_rope_rows(value, heads)
+        if "gemma" in config.model_type and "norm" in name:
+            value = value + np.float32(1)
         writer.add_tensor(target, np.ascontiguousarray(value))
-    if config.rope_parameters["rope_type"] == "llama3":
+    if config.rope_parameters.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(model, config))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -139,7 +163,7 @@ def record(name, model, ids):
     """The final normed hidden state and the logits, one row per position, little-endian f32."""
     with torch.no_grad():
         hidden = model.model(torch.tensor([ids])).last_hidden_state
-        logits = model.lm_head(hidden)
+        logits = model(torch.tensor([ids])).logits
     for kind, value in ("hidden", hidden[0]), ("logits", logits[0]):
         (OUT / f"{name}.{kind}.f32").write_bytes(value.numpy().astype("<f4").tobytes())
     return {"hidden_shape": list(hidden[0].shape), "logits_shape": list(logits[0].shape)}
@@ -151,6 +175,8 @@ def make(name, seed, arch, pre, kind, config):
     randomize(model, rng)
     ids = rng.randint(0, config.vocab_size, TOKENS).tolist()
     write_gguf(OUT / f"{name}.gguf", arch, pre, model, config)
+    config.architectures = [kind.__name__]
+    config.to_json_file(OUT / f"{name}.config.json", use_diff=False)
     return {"name": name, "ids": ids, **record(name, model, ids)}
 
 

@@ -137,8 +137,8 @@ fn score_aligns_its_lists_with_the_tokens() {
 #[test]
 fn bench_says_what_it_measured() {
     let model = tiny();
-    let bench = json(&["bench", "-m", path(&model), "-p", "20", "-n", "4", "-r", "2", "-t", "1", "--json"]);
-    for (part, tokens) in [("prefill", 20), ("decode", 4)] {
+    let bench = json(&["bench", "-m", path(&model), "-p", "20", "-n", "4", "-s", "3", "-r", "2", "-t", "1", "--json"]);
+    for (part, tokens) in [("prefill", 20), ("decode", 4), ("decode_together", 12)] {
         assert_eq!(bench[part]["tokens"], tokens);
         assert!(bench[part]["tokens_per_second"].as_f64().unwrap() > 0.0);
     }

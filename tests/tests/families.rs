@@ -25,7 +25,7 @@ struct Golden {
 fn load() -> Vec<Golden> {
     let manifest: Value = serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let models = manifest["models"].as_array().unwrap();
-    assert_eq!(models.len(), 5);
+    assert_eq!(models.len(), 8);
     models.iter().map(golden).collect()
 }
 

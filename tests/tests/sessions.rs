@@ -7,7 +7,7 @@ use std::thread;
 use ollm_runtime::Error;
 use ollm_runtime::cpu::{CpuSet, Worker, WorkerHost, Workers};
 use ollm_runtime::gguf::{Gguf, TensorType};
-use ollm_runtime::model::{Config, Model, Stage, State, forward};
+use ollm_runtime::model::{Config, Model, Part, Scratch, Stage, State, forward};
 use ollm_runtime::options::schema::DecoderKind;
 use ollm_runtime::options::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -105,23 +105,24 @@ fn a_pass_that_ends_between_layers_can_be_run_again() {
         isa: ollm_runtime::cpu::Isa::select().unwrap(),
         pool: ollm_runtime::cpu::Pool::new(2).unwrap(),
     };
-    let run = |exec: &mut _, state: &mut State, layers: usize| {
+    let run = |exec: &mut _, (state, scratch): &mut (State, Scratch), layers: usize| {
         let mut left = layers;
-        forward(exec, &model, state, &text(9), 0, &mut |stage| {
+        let part = Part { state, tokens: &text(9), first: 0 };
+        forward(exec, &model, &mut [part], scratch, &mut |stage| {
             if let Stage::Layer = stage {
                 left = left.checked_sub(1).ok_or(SessionError::Cancelled)?;
             }
             Ok(())
         })
     };
-    let (mut whole, mut broken) = (State::new(model.config(), 9), State::new(model.config(), 9));
-    for state in [&mut whole, &mut broken] {
-        state.reserve(model.config(), 0..9, 9).unwrap();
+    let [mut whole, mut broken] = [(); 2].map(|()| (State::new(model.config(), 9), Scratch::default()));
+    for (state, _) in [&mut whole, &mut broken] {
+        state.reserve(0..9).unwrap();
     }
     run(&mut exec, &mut whole, 2).unwrap();
     assert!(fails(run(&mut exec, &mut broken, 1), &SessionError::Cancelled));
     run(&mut exec, &mut broken, 2).unwrap();
-    assert_eq!(broken.hidden(), whole.hidden());
+    assert_eq!(broken.1.hidden(), whole.1.hidden());
 }
 
 #[test]

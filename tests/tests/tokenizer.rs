@@ -1,4 +1,5 @@
-//! The tokenizer against llama-tokenize, on real and on purpose-made vocabularies (goldens of `tokenizer.py`, `pairs.py`).
+//! The tokenizer against llama-tokenize, on real and on purpose-made vocabularies (goldens of `tokenizer.py`,
+//! `pairs.py`, `scores.py`).
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -76,6 +77,15 @@ fn ids_where_every_cut_shows() {
         let pre = group["pre"].as_str().unwrap();
         let file = Gguf::parse(&fs::read(golden(&format!("pairs/{pre}.gguf"))).unwrap()).unwrap();
         check(pre, &Tokenizer::from_metadata(file.metadata()).unwrap(), &group["cases"]);
+    }
+}
+
+#[test]
+fn ids_where_scores_decide() {
+    for group in read_json("scores.json").as_array().unwrap() {
+        let name = group["pre"].as_str().unwrap();
+        let file = Gguf::parse(&fs::read(golden(&format!("scores/{name}.gguf"))).unwrap()).unwrap();
+        check(name, &Tokenizer::from_metadata(file.metadata()).unwrap(), &group["cases"]);
     }
 }
 

@@ -10,15 +10,14 @@ mod grid;
 mod keep;
 mod parts;
 mod recipe;
+mod source;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use ollm_runtime::gguf::{GgufError, Layout, TensorInfo, TensorType, Value, Writer};
-use ollm_runtime::quant;
+use ollm_runtime::gguf::{GgufError, Layout, TensorType, Value, Writer};
 use rayon::prelude::*;
 
 use crate::importance::Importance;
@@ -28,6 +27,7 @@ use crate::{ConvertError, Opened, Result, check_output};
 pub use blocks::encode;
 pub use keep::Keep;
 pub use recipe::{RECIPES, Recipe};
+pub(crate) use source::{Change, Source, Stored};
 
 /// How a model is quantized.
 #[derive(Clone, Debug)]
@@ -61,20 +61,38 @@ const SLAB: usize = 1 << 22;
 /// If a file is not what it should be, a value is not finite ([`ConvertError::Row`]) or the output is there
 /// ([`ConvertError::OutputExists`]). Then nothing is written.
 pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<Summary> {
-    let inputs: Vec<&Path> = [input].into_iter().chain(options.importance).collect();
-    check_output(output, &inputs)?;
-    crate::check_absent(output, options.force)?;
+    check_files(&[input], output, options)?;
     let model = Opened::open_plain(input)?;
-    let importance = options.importance.map(Importance::read).transpose()?;
-    let jobs = plan(&model, options, importance.as_ref())?;
-    let summary = Summary { tensors: jobs.iter().map(Job::row).collect(), notes: notes(&jobs, importance.is_some()) };
-    progress.set_length(model.gguf.tensors().iter().map(|tensor| tensor.size as u64).sum());
-
     let mut writer = Writer::new();
     describe(&model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
+    let sources = model.gguf.tensors().iter().map(|tensor| Source::of(input, &model, tensor)).collect();
+    write(sources, writer, output, options, progress)
+}
+
+/// Refuses an output that is there or is one of these inputs.
+pub(crate) fn check_files(inputs: &[&Path], output: &Path, options: &Options<'_>) -> Result<()> {
+    let inputs: Vec<&Path> = inputs.iter().copied().chain(options.importance).collect();
+    check_output(output, &inputs)?;
+    crate::check_absent(output, options.force)
+}
+
+/// Writes what `writer` has so far, and the tensors.
+pub(crate) fn write(
+    sources: Vec<Source<'_>>,
+    writer: Writer<'_>,
+    output: &Path,
+    options: &Options<'_>,
+    progress: &ProgressBar,
+) -> Result<Summary> {
+    let importance = options.importance.map(Importance::read).transpose()?;
+    let jobs = plan(sources, options, importance.as_ref())?;
+    let summary = Summary { tensors: jobs.iter().map(Job::row).collect(), notes: notes(&jobs, importance.is_some()) };
+    progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
+    // What it borrows from here on does not live as long as what it has.
+    let mut writer = writer;
     for job in &jobs {
-        let produce = |out: &mut dyn Write| job.write(&model, progress, out);
-        let TensorInfo { name, dims, .. } = job.tensor;
+        let produce = |out: &mut dyn Write| job.write(progress, out);
+        let Source { name, dims, .. } = &job.source;
         writer.streamed(name, dims, job.dtype, Layout::Rows, produce).map_err(ConvertError::Output)?;
     }
     writer.write_to(output).map_err(ConvertError::from_output)?;
@@ -82,11 +100,16 @@ pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &P
     Ok(summary)
 }
 
-/// Every key as it was, but for the two that say how the tensors are stored.
-fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+/// The keys that say how the tensors are stored.
+pub(crate) fn storage_keys(recipe: &Recipe) -> [(&'static str, u32); 2] {
     /// The version of the block formats, `GGML_QNT_VERSION` in ggml.h.
     const VERSION: u32 = 2;
-    let new = [("general.file_type", recipe.file_type), ("general.quantization_version", VERSION)];
+    [("general.file_type", recipe.file_type), ("general.quantization_version", VERSION)]
+}
+
+/// Every key as it was, but for the two that say how the tensors are stored.
+fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+    let new = storage_keys(recipe);
     for (key, value) in model.gguf.metadata().iter() {
         let replaced = new.iter().find(|(name, _)| *name == key).map(|&(_, value)| Value::U32(value));
         writer.set(key, replaced.unwrap_or_else(|| value.clone()))?;
@@ -99,7 +122,7 @@ fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::re
 
 /// What happens to one tensor.
 struct Job<'a> {
-    tensor: &'a TensorInfo,
+    source: Source<'a>,
     /// The type that it gets.
     dtype: TensorType,
     /// The type that it was to get, but for the length of its rows.
@@ -108,25 +131,29 @@ struct Job<'a> {
     importance: Option<&'a [f32]>,
 }
 
-fn plan<'a>(model: &'a Opened, options: &Options<'_>, importance: Option<&'a Importance>) -> Result<Vec<Job<'a>>> {
-    let names = || model.gguf.tensors().iter().map(|tensor| tensor.name.as_str());
+fn plan<'a>(
+    sources: Vec<Source<'a>>,
+    options: &Options<'_>,
+    importance: Option<&'a Importance>,
+) -> Result<Vec<Job<'a>>> {
+    let names = || sources.iter().map(|source| source.name.as_str());
     if let Some(keep) = options.keep.iter().find(|keep| !names().any(|name| keep.matches(name))) {
         return Err(ConvertError::NoSuchTensor { pattern: keep.pattern.clone() });
     }
     let shape = recipe::Model {
         layers: recipe::layers(names()),
-        tied: model.gguf.tensor("output.weight").is_none(),
+        tied: !names().any(|name| name == "output.weight"),
         importance: importance.is_some(),
     };
-    let job = |tensor: &'a TensorInfo| {
-        let kept = options.keep.iter().rfind(|keep| keep.matches(&tensor.name)).map(|keep| keep.dtype);
-        let matrix = recipe::is_matrix(&tensor.name, &tensor.dims);
-        let chosen = || if matrix { options.recipe.choose(&tensor.name, shape) } else { tensor.dtype };
-        let (wanted, cols) = (kept.unwrap_or_else(chosen), tensor.cols());
-        let importance = importance.map_or(Ok(None), |all| all.of(&tensor.name, cols))?;
-        Ok(Job { tensor, dtype: recipe::that_fits(wanted, cols), wanted, importance })
+    let job = |source: Source<'a>| {
+        let kept = options.keep.iter().rfind(|keep| keep.matches(&source.name)).map(|keep| keep.dtype);
+        let matrix = recipe::is_matrix(&source.name, &source.dims);
+        let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
+        let (wanted, cols) = (kept.unwrap_or_else(chosen), source.cols());
+        let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols))?;
+        Ok(Job { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
     };
-    model.gguf.tensors().iter().map(job).collect()
+    sources.into_iter().map(job).collect()
 }
 
 /// What the user should know: matrices that could not get their type, that were quantized before, that lack importance.
@@ -143,12 +170,12 @@ fn notes(jobs: &[Job<'_>], importance: bool) -> Vec<String> {
         notes.extend(counted.into_iter().map(|(text, count)| format!("{count} tensors {text}")));
     };
     note(&|job| {
-        let (dtype, wanted, cols) = (job.dtype, job.wanted, job.tensor.cols());
+        let (dtype, wanted, cols) = (job.dtype, job.wanted, job.source.cols());
         (dtype != wanted).then(|| format!("are {dtype}: rows of {cols} are not whole blocks of {wanted}"))
     });
     note(&|job| {
-        let lossy = job.tensor.dtype.is_quantized() && job.dtype.is_quantized() && job.changes();
-        lossy.then(|| format!("were {} already: their errors add up", job.tensor.dtype))
+        let lossy = job.source.stored.dtype.is_quantized() && job.dtype.is_quantized() && job.changes();
+        lossy.then(|| format!("were {} already: their errors add up", job.source.stored.dtype))
     });
     note(&|job| {
         let lacks = importance && job.changes() && job.dtype.block_len() > 1 && job.importance.is_none();
@@ -159,56 +186,39 @@ fn notes(jobs: &[Job<'_>], importance: bool) -> Vec<String> {
 
 impl Job<'_> {
     fn changes(&self) -> bool {
-        self.dtype != self.tensor.dtype
+        self.dtype != self.source.stored.dtype
     }
 
     fn row(&self) -> Row {
-        let bytes = self.dtype.row_bytes(self.tensor.elements()).unwrap_or(0);
-        Row {
-            name: self.tensor.name.clone(),
-            shape: self.tensor.shape(),
-            dtype: self.dtype,
-            layout: Layout::Rows,
-            bytes,
-        }
+        let Source { name, dims, .. } = &self.source;
+        let shape: Vec<usize> = dims.iter().rev().map(|&n| n as usize).collect();
+        let bytes = self.dtype.row_bytes(shape.iter().product()).unwrap_or(0);
+        Row { name: name.clone(), shape, dtype: self.dtype, layout: Layout::Rows, bytes }
     }
 
     /// Writes the tensor slab by slab.
-    fn write(&self, model: &Opened, progress: &ProgressBar, out: &mut dyn Write) -> io::Result<()> {
-        let (rows, cols) = (self.tensor.rows(), self.tensor.cols());
-        let row_bytes = self.tensor.size / rows;
-        let slab = (SLAB / cols).max(1);
+    fn write(&self, progress: &ProgressBar, out: &mut dyn Write) -> io::Result<()> {
+        let (rows, row_bytes) = (self.source.rows(), self.source.row_bytes());
+        let slab = (SLAB / self.source.cols()).max(1);
         for first in (0..rows).step_by(slab) {
             let rows = first..rows.min(first + slab);
-            let encoded: Vec<Result<Vec<u8>>> =
-                rows.clone().into_par_iter().map(|row| self.encode(&model.bytes, row, row_bytes)).collect();
+            let encoded: Vec<Result<Vec<u8>>> = rows.clone().into_par_iter().map(|row| self.encode(row)).collect();
             for row in encoded {
                 out.write_all(&row.map_err(io::Error::other)?)?;
             }
             let done = rows.start * row_bytes..rows.end * row_bytes;
             progress.inc(done.len() as u64);
-            self.discard(model, done);
+            self.source.discard(done);
         }
         Ok(())
     }
 
-    /// Has the pages of these bytes of the tensor leave memory.
-    fn discard(&self, model: &Opened, bytes: Range<usize>) {
-        model.bytes.discard(self.tensor.offset + bytes.start..self.tensor.offset + bytes.end);
-    }
-
-    fn encode(&self, file: &[u8], row: usize, row_bytes: usize) -> Result<Vec<u8>> {
-        let error = |source| ConvertError::Row { tensor: self.tensor.name.clone(), row, source };
-        let bytes = &self.tensor.bytes(file)[row * row_bytes..][..row_bytes];
-        let mut values = vec![0.0; self.tensor.cols()];
-        quant::decode(self.tensor.dtype, bytes, &mut values).map_err(error)?;
-        if self.changes() {
-            return encode(self.dtype, &values, self.importance).map_err(error);
+    fn encode(&self, row: usize) -> Result<Vec<u8>> {
+        let (bytes, values) = self.source.row(row)?;
+        if self.dtype.is_quantized() && !self.changes() {
+            return Ok(bytes.to_vec());
         }
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(index) => Err(error(quant::QuantError::NotFinite { index, value: values[index] })),
-            None => Ok(bytes.to_vec()),
-        }
+        encode(self.dtype, &values, self.importance).map_err(|source| self.source.error(row, source))
     }
 }
 

@@ -38,7 +38,8 @@ const fn recipe(name: &'static str, file_type: u32, base: TensorType, more: More
 }
 
 /// All recipes.
-pub const RECIPES: [Recipe; 12] = [
+pub const RECIPES: [Recipe; 13] = [
+    recipe("F32", 0, F32, More::None),
     recipe("F16", 1, F16, More::None),
     recipe("BF16", 32, Bf16, More::None),
     recipe("Q8_0", 7, Q8_0, More::None),

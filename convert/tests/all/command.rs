@@ -105,6 +105,7 @@ fn every_recipe_gives_matrices_their_types_and_stays_close() {
         Q4_0 | Q4_1 | Q4K => 0.08,
     };
     for (recipe, [embedding, queries, values_0, down_1]) in [
+        ("F32", [F32; 4]),
         ("F16", [F16; 4]),
         ("BF16", [Bf16; 4]),
         ("Q8_0", [Q8_0; 4]),
@@ -195,7 +196,7 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
         ),
         (&["in.gguf", "out.gguf", "--type", "Q8_0", "--importance", "in.gguf"], 1, "in.gguf: not a file of "),
         (&["in.gguf", "in.gguf", "--type", "Q8_0", "--force"], 1, "the output would replace the input in.gguf"),
-        (&["in.gguf", "out.gguf", "--type", "Q3_K_M"], 2, "known types: F16, BF16, Q8_0, Q4_0, "),
+        (&["in.gguf", "out.gguf", "--type", "Q3_K_M"], 2, "known types: F32, F16, BF16, Q8_0, Q4_0, "),
         (&["in.gguf", "out.gguf", "--type", "Q8_0", "--keep", "blk.0.*"], 2, "PATTERN=TYPE is needed"),
     ] {
         let output = ollm_convert(&folder, &[&["quantize"], arguments].concat());

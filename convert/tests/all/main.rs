@@ -4,5 +4,6 @@ mod command;
 mod common;
 mod conversions;
 mod format;
+mod import;
 mod packed;
 mod quantize;

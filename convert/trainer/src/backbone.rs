@@ -134,6 +134,22 @@ impl Backbone {
         LineEnds::new(&self.tokenizer)
     }
 
+    /// The model that runs.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// A question as tokens, up to where the answer begins.
+    pub fn prompt(&self, question: &str) -> Result<Vec<u32>> {
+        let prompt = self.template.render(&[Message::new("user", question)], true, &self.tokenizer)?;
+        Ok(self.tokenizer.encode(&prompt, true)?)
+    }
+
     /// The head, row-major `[V, d]`.
     pub fn head(&self) -> Vec<f32> {
         self.model.head_weights()
@@ -157,9 +173,7 @@ fn weights_hash(gguf: &Gguf) -> String {
 
 impl Source for Backbone {
     fn example(&self, problem: &Problem) -> Result<Example> {
-        let question = [Message::new("user", problem.question.as_str())];
-        let prompt = self.template.render(&question, true, &self.tokenizer)?;
-        let mut tokens = self.tokenizer.encode(&prompt, true)?;
+        let mut tokens = self.prompt(&problem.question)?;
         let answer_start = tokens.len();
         // The answer is data: what looks like a control token in it is text.
         tokens.extend(self.tokenizer.encode(&problem.answer, false)?);

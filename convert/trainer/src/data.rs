@@ -22,26 +22,37 @@ pub struct Corpus {
     pub problems: Vec<Problem>,
     /// A hash of all of them, in hexadecimal: it names the feature cache.
     pub hash: String,
+    /// File and line of each, counted from 1, where they come from files.
+    places: Vec<(PathBuf, usize)>,
 }
 
 impl Corpus {
     /// Reads data files in the given order. Blank lines are skipped; anything else that is no problem is an error.
     pub fn read(paths: &[PathBuf]) -> Result<Self> {
-        let mut problems = Vec::new();
+        let (mut problems, mut places) = (Vec::new(), Vec::new());
         for path in paths {
-            read_file(path, &mut problems)?;
+            for (line, problem) in read_file(path)? {
+                problems.push(problem);
+                places.push((path.clone(), line));
+            }
         }
         if problems.is_empty() {
             return Err(Error::NoData(paths.to_vec()));
         }
-        Ok(Self::new(problems))
+        Ok(Self { places, ..Self::new(problems) })
     }
 
     /// A corpus of these problems.
     pub fn new(problems: Vec<Problem>) -> Self {
         let parts = problems.iter().flat_map(|p| [p.question.as_bytes(), p.answer.as_bytes()]);
         let hash = format!("{:016x}", fnv1a(parts));
-        Self { problems, hash }
+        Self { problems, hash, places: Vec::new() }
+    }
+
+    /// That something is wrong with a problem.
+    pub fn refuse(&self, index: usize, reason: impl Into<String>) -> Error {
+        let (path, line) = self.places.get(index).cloned().unwrap_or_else(|| ("problem".into(), index + 1));
+        Error::Line { path, line, reason: reason.into() }
     }
 
     /// The first problems, at most `limit` of them.
@@ -50,12 +61,15 @@ impl Corpus {
     }
 }
 
-fn read_file(path: &Path, problems: &mut Vec<Problem>) -> Result<()> {
+/// The problems of a file, with their lines.
+fn read_file(path: &Path) -> Result<Vec<(usize, Problem)>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        problems.push(parse(line).map_err(|reason| Error::Line { path: path.to_owned(), line: index + 1, reason })?);
-    }
-    Ok(())
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let problem = |(line, text): (usize, &str)| match parse(text) {
+        Ok(problem) => Ok((line, problem)),
+        Err(reason) => Err(Error::Line { path: path.to_owned(), line, reason }),
+    };
+    lines.map(problem).collect()
 }
 
 fn parse(line: &str) -> std::result::Result<Problem, String> {

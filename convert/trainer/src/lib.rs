@@ -11,6 +11,9 @@
 //! |---|---|
 //! | [`train`], [`stages`], [`settings`] | the loop, what it trains, what decides the result |
 //! | [`eval`], [`coverage`] | held-out scores, beside what the control covers with its own guesses |
+//! | [`accuracy`], [`statistics`], [`plot`] | final answers in every way to deploy: a table, its intervals, its picture |
+//! | [`rollout`], [`library`], [`answer`] | answers of the deployed model, many at once, and on disk; the numbers that they end with |
+//! | [`deploy`] | plugins as the runtime runs them, and what they are compared with |
 //! | [`objective`], [`segments`] | losses on log-probabilities; the tokens that share a latent |
 //! | [`optim`], [`patience`] | AdamW and its schedule; early stopping |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
@@ -18,28 +21,35 @@
 //! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
 //! | [`backbone`], [`data`], [`rng`], [`hash`], [`error`] | the model, the text, random numbers, names, errors |
 
+pub mod accuracy;
+pub mod answer;
 pub mod backbone;
 pub mod candidates;
 pub mod checkpoint;
 pub mod coverage;
 pub mod data;
+pub mod deploy;
 pub mod error;
 pub mod eval;
 pub mod features;
 pub mod hash;
 pub mod head;
+pub mod library;
 pub mod nets;
 pub mod objective;
 pub mod optim;
 pub mod params;
 pub mod patience;
+pub mod plot;
 pub mod plugin;
 pub mod records;
 pub mod rng;
+pub mod rollout;
 pub mod run;
 pub mod segments;
 pub mod settings;
 pub mod stages;
+pub mod statistics;
 pub mod tensor_file;
 #[cfg(test)]
 mod testing;

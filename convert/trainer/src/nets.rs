@@ -13,6 +13,7 @@ pub type Slot = (&'static str, Vec<usize>);
 
 /// The names by which layers are bound; [`schema::tensors`] has their shapes, and knows no others.
 pub(crate) mod names {
+    pub(crate) const DECODER: &str = "ollm.decoder";
     pub(crate) const NORM: &str = "ollm.decoder.norm.weight";
     pub(crate) const GATE: &str = "ollm.decoder.gate.weight";
     pub(crate) const UP: &str = "ollm.decoder.up.weight";

@@ -28,9 +28,9 @@ const MAX_HEADER: u32 = 4096;
 /// What the rows of a file are. Two files with equal headers and row counts hold the same rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// `features` or `candidates`.
+    /// `features`, `candidates`, or `rollouts` and their plan.
     pub kind: String,
-    /// Fingerprint of the backbone.
+    /// What identifies the backbone, and what else made the rows.
     pub backbone: String,
     /// Hash of the corpus.
     pub data: String,
@@ -91,6 +91,11 @@ impl Records {
         rows.resize(count as usize * self.row_bytes, 0);
         self.file.seek(SeekFrom::Start(offset)).map_err(Error::io(&self.path))?;
         self.file.read_exact(rows).map_err(Error::io(&self.path))
+    }
+
+    /// That what is in it is not what it should be.
+    pub fn bad(&self, reason: impl Into<String>) -> Error {
+        Error::bad_file(&self.path, reason)
     }
 
     fn scan(&mut self, length: u64) -> Result<()> {

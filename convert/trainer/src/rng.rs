@@ -16,19 +16,20 @@ impl Rng {
         Self(mix(mix(seed ^ named).wrapping_add(index.wrapping_mul(GOLDEN_GAMMA))))
     }
 
-    fn next(&mut self) -> u64 {
+    /// 64 random bits: the seed of another generator.
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN_GAMMA);
         mix(self.0)
     }
 
     /// Uniform on the open interval (0, 1): safe to take a logarithm of.
     pub fn unit(&mut self) -> f64 {
-        ((self.next() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+        ((self.bits() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
     }
 
     /// Uniform on 0..n, by Lemire's multiply-and-shift (its bias, n / 2^64, is of no account here).
     pub fn below(&mut self, n: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(n)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64
     }
 
     /// Standard normal, by Box and Muller (one of the pair is thrown away).
@@ -64,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_stream_repeats_and_differs_from_its_neighbours() {
-        let draw = |seed, name, index| Rng::stream(seed, name, index).next();
+        let draw = |seed, name, index| Rng::stream(seed, name, index).bits();
         assert_eq!(draw(1, "init", 0), draw(1, "init", 0));
         for other in [draw(2, "init", 0), draw(1, "order", 0), draw(1, "init", 1)] {
             assert_ne!(draw(1, "init", 0), other);

@@ -2,12 +2,15 @@
 
 use candle_core::{Device, Tensor};
 use half::f16;
+use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::options::schema::{self, DecoderKind, HoldKind, Spec};
+use ollm_runtime::quant;
 
-use crate::backbone::{Description, Frozen};
+use crate::backbone::{Backbone, Description, Frozen};
 use crate::features::Features;
 use crate::nets::{Slot, control_slots};
 use crate::params::{Params, Tensors};
+use crate::plugin::Loaded;
 use crate::rng::Rng;
 
 pub(crate) fn description(hidden: usize, vocab: usize) -> Description {
@@ -65,4 +68,75 @@ pub(crate) fn random_params(spec: &Spec) -> Params {
     let params = Params::options(spec, &tensors(control_slots(spec)), 0, &Device::Cpu).unwrap();
     params.restore(&tensors(schema::tensors(spec))).unwrap();
     params
+}
+
+/// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends a turn.
+pub(crate) fn speaker() -> Backbone {
+    use std::sync::OnceLock;
+    static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let path = FILE.get_or_init(|| {
+        let path = folder("speaker").with_extension("gguf");
+        std::fs::write(&path, speaker_file()).unwrap();
+        path
+    });
+    Backbone::open(path).unwrap()
+}
+
+fn speaker_file() -> Vec<u8> {
+    const WIDTH: usize = 32;
+    let mut writer = Writer::new();
+    writer.set("general.architecture", "llama").unwrap();
+    let sizes =
+        [("embedding_length", WIDTH), ("feed_forward_length", WIDTH), ("block_count", 2), ("context_length", 96)];
+    for (key, size) in sizes.into_iter().chain([("attention.head_count", 2), ("attention.head_count_kv", 1)]) {
+        writer.set(&format!("llama.{key}"), size as u32).unwrap();
+    }
+    writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5_f32).unwrap();
+    writer.set("tokenizer.chat_template", "{% for m in messages %}{{ m.content }}{% endfor %}:").unwrap();
+    speaker_tokens(&mut writer);
+    let mut tensor = |name: &str, shape: &[usize]| {
+        let values = if shape.len() == 1 {
+            vec![1.0; WIDTH]
+        } else {
+            normal(name, shape, 0.5).flatten_all().unwrap().to_vec1().unwrap()
+        };
+        let dims: Vec<u64> = shape.iter().rev().map(|&n| n as u64).collect();
+        writer.tensor(name, &dims, TensorType::F32, quant::encode(TensorType::F32, &values).unwrap()).unwrap();
+    };
+    tensor("token_embd.weight", &[257, WIDTH]);
+    tensor("output_norm.weight", &[WIDTH]);
+    for layer in 0..2 {
+        for (part, rows) in [("attn_q", WIDTH), ("attn_k", WIDTH / 2), ("attn_v", WIDTH / 2), ("attn_output", WIDTH)] {
+            tensor(&format!("blk.{layer}.{part}.weight"), &[rows, WIDTH]);
+        }
+        for part in ["ffn_gate", "ffn_up", "ffn_down"] {
+            tensor(&format!("blk.{layer}.{part}.weight"), &[WIDTH, WIDTH]);
+        }
+        for part in ["attn_norm", "ffn_norm"] {
+            tensor(&format!("blk.{layer}.{part}.weight"), &[WIDTH]);
+        }
+    }
+    writer.to_bytes()
+}
+
+/// The bytes, in the byte alphabet of GPT-2, and an end.
+fn speaker_tokens(writer: &mut Writer<'_>) {
+    let visible = |byte: &u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let hidden = 256 - (0..256).filter(visible).count() as u32;
+    let letters = (0..256).filter(visible).chain(256..256 + hidden).filter_map(char::from_u32);
+    let tokens: Vec<String> = letters.map(String::from).chain(["<end>".to_owned()]).collect();
+    let kinds: Vec<i32> = (0..257).map(|token| if token == 256 { 3 } else { 1 }).collect();
+    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.token_type", kinds).unwrap();
+    writer.set("tokenizer.ggml.tokens", tokens).unwrap();
+    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
+    writer.set("tokenizer.ggml.eos_token_id", 256_u32).unwrap();
+}
+
+/// A plugin of random weights for [`speaker`].
+pub(crate) fn speaker_plugin(backbone: &Backbone, options: usize) -> Loaded {
+    let about = backbone.describe().unwrap();
+    let spec = Spec { options, backbone: about.backbone, ..spec(32, DecoderKind::LowRank { width: 8, rank: 4 }) };
+    Loaded { tensors: random_params(&spec).tensors(), spec }
 }

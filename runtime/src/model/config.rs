@@ -2,14 +2,15 @@
 
 use std::fmt::Display;
 
-use crate::gguf::{Gguf, Metadata};
-use crate::ops::{KvHeads, RopePairing};
+use crate::gguf::{Array, Gguf, Metadata, Value};
+use crate::ops::{KvHeads, RopePairing, Scoring};
 
 use super::ModelError;
 use super::weights::vector;
 
 /// What distinguishes the families: everything else is in the metadata or in the tensors.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "what families have does not depend on what else they have")]
 pub struct Family {
     /// `general.architecture`.
     pub name: &'static str,
@@ -19,13 +20,45 @@ pub struct Family {
     pub attention_bias: bool,
     /// Queries and keys are normalized head by head.
     pub qk_norm: bool,
+    /// What attention and the feed-forward layer give is normalized before it is added.
+    pub post_norms: bool,
+    /// The gate goes through GELU, by its approximation with tanh, not `SiLU`.
+    pub gelu: bool,
+    /// Embeddings are multiplied by the root of the hidden size.
+    pub scaled_embedding: bool,
+    /// Where there is a window, each so-many-th layer sees all positions, unless the file says otherwise; 0: none does.
+    pub global_every: usize,
+    /// Whether layers with a window have a rope of their own.
+    pub local_rope: bool,
+    /// The model of so many layers divides scores by the root of its hidden size per head, not by that of the head's size.
+    pub odd_scale: Option<usize>,
 }
+
+/// The first of the families, and what the others have in common with it.
+const LLAMA: Family = Family {
+    name: "llama",
+    pairing: RopePairing::Adjacent,
+    attention_bias: false,
+    qk_norm: false,
+    post_norms: false,
+    gelu: false,
+    scaled_embedding: false,
+    global_every: 0,
+    local_rope: false,
+    odd_scale: None,
+};
+
+/// What the Gemma families have in common.
+const GEMMA: Family =
+    Family { pairing: RopePairing::Halves, post_norms: true, gelu: true, scaled_embedding: true, ..LLAMA };
 
 /// The families that the forward pass knows.
 pub const FAMILIES: &[Family] = &[
-    Family { name: "llama", pairing: RopePairing::Adjacent, attention_bias: false, qk_norm: false },
-    Family { name: "qwen2", pairing: RopePairing::Halves, attention_bias: true, qk_norm: false },
-    Family { name: "qwen3", pairing: RopePairing::Halves, attention_bias: false, qk_norm: true },
+    LLAMA,
+    Family { name: "qwen2", pairing: RopePairing::Halves, attention_bias: true, ..LLAMA },
+    Family { name: "qwen3", pairing: RopePairing::Halves, qk_norm: true, ..LLAMA },
+    Family { name: "gemma2", global_every: 2, odd_scale: Some(46), ..GEMMA },
+    Family { name: "gemma3", qk_norm: true, global_every: 6, local_rope: true, odd_scale: Some(62), ..GEMMA },
 ];
 
 /// The shape of a backbone.
@@ -51,8 +84,22 @@ pub struct Config {
     pub context_length: usize,
     /// The epsilon of every norm.
     pub norm_epsilon: f32,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f32,
     /// Radians a position, for each rotated pair of a head.
     pub rope_frequencies: Vec<f32>,
+    /// The same in layers with a window, as many.
+    pub local_frequencies: Vec<f32>,
+    /// Positions that the layers with a window see, if there are such layers.
+    pub window: Option<usize>,
+    /// Which layers have the window.
+    pub local: Vec<bool>,
+    /// What scores are multiplied by.
+    pub attention_scale: f32,
+    /// Scores go through `cap * tanh(score / cap)`.
+    pub attention_cap: Option<f32>,
+    /// So do logits.
+    pub logit_cap: Option<f32>,
 }
 
 impl Config {
@@ -88,9 +135,11 @@ impl Config {
             "a divisor of attention.head_count",
         )?;
         let head_dim = keys.head_dim(hidden, heads)?;
+        let layers = keys.size("block_count")?;
+        let window = keys.opt_size("attention.sliding_window")?;
         let mut config = Self {
             family,
-            layers: keys.size("block_count")?,
+            layers,
             hidden,
             heads,
             kv_heads,
@@ -99,7 +148,14 @@ impl Config {
             vocab: vocab(gguf)?,
             context_length: keys.size("context_length")?,
             norm_epsilon: keys.epsilon()?,
+            embedding_scale: if family.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 },
             rope_frequencies: keys.rope_frequencies(head_dim)?,
+            local_frequencies: keys.local_frequencies(family, head_dim)?,
+            window,
+            local: keys.local(family, layers, window)?,
+            attention_scale: keys.attention_scale(family, layers, head_dim, hidden / heads)?,
+            attention_cap: keys.cap("attn_logit_softcapping")?,
+            logit_cap: keys.cap("final_logit_softcapping")?,
         };
         config.divide_by_rope_factors(gguf, file)?;
         Ok(config)
@@ -110,13 +166,28 @@ impl Config {
         KvHeads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
+    /// The frequencies of layers that see all positions, and of those with a window, if there are such.
+    pub fn ropes(&self) -> impl Iterator<Item = &[f32]> {
+        let local = self.window.map(|_| self.local_frequencies.as_slice());
+        [self.rope_frequencies.as_slice()].into_iter().chain(local)
+    }
+
+    /// What becomes of the scores of a layer.
+    pub fn scoring(&self, layer: usize) -> Scoring {
+        let window = self.window.filter(|_| self.local[layer]);
+        Scoring { scale: self.attention_scale, cap: self.attention_cap, window }
+    }
+
     /// Applies `rope_freqs.weight`, by which llama 3.1 files stretch the slow frequencies.
     fn divide_by_rope_factors(&mut self, gguf: &Gguf, file: &[u8]) -> Result<(), ModelError> {
         const NAME: &str = "rope_freqs.weight";
         if gguf.tensor(NAME).is_some() {
             let factors = vector(gguf, file, NAME, self.rope_frequencies.len())?;
-            for (frequency, factor) in self.rope_frequencies.iter_mut().zip(factors) {
+            for (frequency, factor) in self.rope_frequencies.iter_mut().zip(&factors) {
                 *frequency /= factor;
+            }
+            if !self.family.local_rope {
+                self.local_frequencies.clone_from(&self.rope_frequencies);
             }
         }
         Ok(())
@@ -195,9 +266,59 @@ impl Keys<'_> {
         Ok(value)
     }
 
+    /// A positive number that may be missing.
+    fn opt_positive(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        let value = self.metadata.opt_f32(&self.key(name))?;
+        if let Some(value) = value {
+            self.require(name, value, value.is_finite() && value > 0.0, "a positive number")?;
+        }
+        Ok(value)
+    }
+
+    /// A cap; 0 is none.
+    fn cap(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        match self.metadata.opt_f32(&self.key(name))? {
+            Some(0.0) => Ok(None),
+            _ => self.opt_positive(name),
+        }
+    }
+
+    fn attention_scale(&self, family: Family, layers: usize, head: usize, share: usize) -> Result<f32, ModelError> {
+        let size = if family.odd_scale == Some(layers) { share } else { head };
+        Ok(self.opt_positive("attention.scale")?.unwrap_or(1.0 / (size as f32).sqrt()))
+    }
+
+    /// Which layers have the window: a list, or every layer but each so-many-th.
+    fn local(&self, family: Family, layers: usize, window: Option<usize>) -> Result<Vec<bool>, ModelError> {
+        const NAME: &str = "attention.sliding_window_pattern";
+        let every = match self.metadata.get(&self.key(NAME)) {
+            Some(Value::Array(Array::Bool(local))) => {
+                self.require(NAME, local.len(), local.len() == layers, "as long as block_count says")?;
+                return Ok(local.iter().map(|&local| local && window.is_some()).collect());
+            }
+            Some(_) => self.metadata.u32(&self.key(NAME))? as usize,
+            None => family.global_every,
+        };
+        let is_global = |layer: usize| every > 0 && layer % every == every - 1;
+        Ok((0..layers).map(|layer| window.is_some() && !is_global(layer)).collect())
+    }
+
     fn rope_frequencies(&self, head_dim: usize) -> Result<Vec<f32>, ModelError> {
-        let base = self.metadata.opt_f32(&self.key("rope.freq_base"))?.unwrap_or(10_000.0);
-        self.require("rope.freq_base", base, base.is_finite() && base > 0.0, "a positive number")?;
+        let base = self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0);
+        let stretch = f64::from(self.rope_stretch()?);
+        Ok(self.frequencies(base, head_dim)?.map(|frequency| (frequency / stretch) as f32).collect())
+    }
+
+    fn local_frequencies(&self, family: Family, head_dim: usize) -> Result<Vec<f32>, ModelError> {
+        if !family.local_rope {
+            return self.rope_frequencies(head_dim);
+        }
+        let base = self.opt_positive("rope.freq_base_swa")?.unwrap_or(10_000.0);
+        Ok(self.frequencies(base, head_dim)?.map(|frequency| frequency as f32).collect())
+    }
+
+    /// Radians a position, for each rotated pair of a head.
+    fn frequencies(&self, base: f32, head_dim: usize) -> Result<impl Iterator<Item = f64> + use<>, ModelError> {
         let size = self.opt_size("rope.dimension_count")?.unwrap_or(head_dim);
         self.require(
             "rope.dimension_count",
@@ -205,9 +326,7 @@ impl Keys<'_> {
             size <= head_dim && size % 2 == 0,
             "even and at most the size of a head",
         )?;
-        let stretch = f64::from(self.rope_stretch()?);
-        let frequency = |i: usize| f64::from(base).powf(-((2 * i) as f64) / size as f64) / stretch;
-        Ok((0..size / 2).map(|i| frequency(i) as f32).collect())
+        Ok((0..size / 2).map(move |i| f64::from(base).powf(-((2 * i) as f64) / size as f64)))
     }
 
     /// The factor of linear position scaling, 1 if there is none.

@@ -2,12 +2,13 @@
 
 use crate::cpu::Pool;
 use crate::error::Result;
+use crate::memory;
 use crate::ops::{
-    Exec, KvLayer, Matrix, Product, Quantized, RopeTable, add, attend, for_each_row, matmul, rms_norm, rotate, swiglu,
+    Exec, Product, Quantized, Queries, RopeTable, add, attend, for_each_row, geglu, matmul, rms_norm, rotate, soft_cap,
+    swiglu,
 };
 
-use super::state::Scratch;
-use super::{Config, Layer, Model, State};
+use super::{Config, Model, Scratch, State};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +23,19 @@ pub enum Stage<'a> {
 /// Who is told of each stage of a pass, and may end it.
 pub type Watch<'a> = dyn FnMut(Stage<'_>) -> Result<()> + 'a;
 
-/// Runs `tokens` (all in the vocabulary) at positions `first..`, which follow what the cache holds and are reserved. Their
-/// hidden states, after the final norm, are then in [`State::hidden`].
+/// Tokens of one sequence that go through the network.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The sequence. It holds what comes before the tokens, and their positions are reserved.
+    pub state: &'a mut State,
+    /// The tokens, all in the vocabulary.
+    pub tokens: &'a [u32],
+    /// The position of the first of them.
+    pub first: usize,
+}
+
+/// Runs the tokens of all `parts`, each of a sequence of its own, in one pass over the weights. Their hidden states, after the
+/// final norm, are then in [`Scratch::hidden`], one part after the other. What a part gives does not depend on the others.
 ///
 /// `watch` is told of each [`Stage`]; what it refuses with ends the pass, whose positions are then to be run again.
 ///
@@ -35,20 +47,32 @@ pub type Watch<'a> = dyn FnMut(Stage<'_>) -> Result<()> + 'a;
 pub fn forward(
     exec: &mut Exec,
     model: &Model,
-    state: &mut State,
-    tokens: &[u32],
-    first: usize,
+    parts: &mut [Part<'_>],
+    scratch: &mut Scratch,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let config = model.config();
-    let scratch = &mut state.scratch;
+    let mut tokens = Vec::new();
+    memory::reserve(&mut tokens, parts.iter().map(|part| part.tokens.len()).sum())?;
+    for part in parts.iter() {
+        tokens.extend_from_slice(part.tokens);
+    }
+    scratch.reserve(config, tokens.len())?;
     scratch.begin(config, tokens.len());
-    scratch.rope.fill(&config.rope_frequencies, first, tokens.len());
-    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| model.embed(tokens[i], x));
-    for (layer, cache) in model.weights().layers.iter().zip(&mut state.cache) {
+    for (rope, frequencies) in scratch.ropes.iter_mut().zip(config.ropes()) {
+        let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
+        rope.fill(frequencies, positions);
+    }
+    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| {
+        model.embed(tokens[i], x);
+        for x in x {
+            *x *= config.embedding_scale;
+        }
+    });
+    for index in 0..config.layers {
         watch(Stage::Layer)?;
-        attention(exec, model, layer, cache, scratch, first, watch)?;
-        feed_forward(exec, model, layer, scratch, watch)?;
+        attention(exec, model, index, parts, scratch, watch)?;
+        feed_forward(exec, model, index, scratch, watch)?;
     }
     norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
     Ok(())
@@ -60,19 +84,22 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
     let matrix = model.matrix(&model.weights().head);
     matmul(exec, hidden, config.hidden, scratch, &mut [Product { matrix, out: logits }]);
+    if let Some(cap) = config.logit_cap {
+        let isa = exec.isa;
+        for_each_row(&mut exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
+    }
 }
 
-/// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
+/// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`; what is added is normalized in some families.
 fn attention(
     exec: &mut Exec,
     model: &Model,
-    layer: &Layer,
-    cache: &mut KvLayer,
+    index: usize,
+    parts: &mut [Part<'_>],
     s: &mut Scratch,
-    first: usize,
     watch: &mut Watch<'_>,
 ) -> Result<()> {
-    let config = model.config();
+    let (config, layer) = (model.config(), &model.weights().layers[index]);
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
     watch(Stage::Input(&s.normed))?;
@@ -86,21 +113,41 @@ fn attention(
         Some([query, key]) => [Some(query), Some(key)],
         None => [None, None],
     };
-    place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, &s.rope);
-    place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, &s.rope);
+    let rope = &s.ropes[usize::from(config.local[index])];
+    place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, rope);
+    place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, rope);
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
-    cache.store(first, &s.key, &s.value);
-    attend(exec, cache, first, &s.query, &mut s.mixed)?;
+    store(parts, index, &s.key, &s.value);
+    let queries = parts.iter().map(|part| Queries {
+        cache: &part.state.cache[index],
+        first: part.first,
+        count: part.tokens.len(),
+    });
+    attend(exec, queries, config.scoring(index), &s.query, &mut s.mixed)?;
     watch(Stage::Input(&s.mixed))?;
     let width = config.heads * config.head_dim;
-    add_product(exec, model.matrix(&layer.output), width, &s.mixed, &mut s.x, &mut s.normed, &mut s.quantized);
-    add_bias(&mut exec.pool, &mut s.x, layer.output_bias.as_ref());
+    let matrix = model.matrix(&layer.output);
+    matmul(exec, &s.mixed, width, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
+    add_bias(&mut exec.pool, &mut s.normed, layer.output_bias.as_ref());
+    add_normed(exec, config, s, layer.attention_post_norm.as_ref());
     Ok(())
 }
 
-/// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.
-fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
-    let config = model.config();
+/// Stores the keys and values of all parts in layer `index`.
+fn store(parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
+    let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
+    let width = keys.len() / tokens.max(1);
+    for part in parts {
+        let (key, value);
+        (key, keys) = keys.split_at(part.tokens.len() * width);
+        (value, values) = values.split_at(part.tokens.len() * width);
+        part.state.cache[index].store(part.first, key, value);
+    }
+}
+
+/// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`; some families have GELU and normalize what is added.
+fn feed_forward(exec: &mut Exec, model: &Model, index: usize, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
+    let (config, layer) = (model.config(), &model.weights().layers[index]);
     s.normed.copy_from_slice(&s.x);
     norm(exec, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
     watch(Stage::Input(&s.normed))?;
@@ -110,24 +157,21 @@ fn feed_forward(exec: &mut Exec, model: &Model, layer: &Layer, s: &mut Scratch, 
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let (isa, up, ffn) = (exec.isa, &s.up, config.ffn);
-    for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| swiglu(isa, gate, &up[i * ffn..]));
+    let activate = if config.family.gelu { geglu } else { swiglu };
+    for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
     watch(Stage::Input(&s.gate))?;
-    add_product(exec, model.matrix(&layer.down), ffn, &s.gate, &mut s.x, &mut s.normed, &mut s.quantized);
+    let matrix = model.matrix(&layer.down);
+    matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
+    add_normed(exec, config, s, layer.ffn_post_norm.as_ref());
     Ok(())
 }
 
-/// `x += W input`, by way of `scratch`.
-fn add_product(
-    exec: &mut Exec,
-    matrix: Matrix<'_>,
-    width: usize,
-    input: &[f32],
-    x: &mut [f32],
-    scratch: &mut [f32],
-    quantized: &mut Quantized,
-) {
-    matmul(exec, input, width, quantized, &mut [Product { matrix, out: scratch }]);
-    add(x, scratch);
+/// `x += normed`, which is normalized first if there is a weight for it.
+fn add_normed(exec: &mut Exec, config: &Config, s: &mut Scratch, weight: Option<&Vec<f32>>) {
+    if let Some(weight) = weight {
+        norm(exec, &mut s.normed, weight, config.norm_epsilon);
+    }
+    add(&mut s.x, &s.normed);
 }
 
 /// Normalizes each row of `x`.

@@ -19,9 +19,9 @@ use crate::storage::Storage;
 pub use config::{Config, FAMILIES, Family};
 pub use error::ModelError;
 pub use fingerprint::fingerprint;
-pub use forward::{Stage, Watch, forward, head};
+pub use forward::{Part, Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
-pub use state::{BATCH, State};
+pub use state::{BATCH, Scratch, State};
 pub use weights::{Layer, Tensor, Weights, vector};
 
 /// The prefix of a plugin's tensors and keys in a merged file.

@@ -1,4 +1,4 @@
-//! What changes while a model runs: the cache of keys and values, and scratch buffers.
+//! What changes while a model runs: the cache of keys and values of a sequence, and the buffers of a pass.
 
 use std::ops::Range;
 
@@ -10,21 +10,19 @@ use super::Config;
 /// Tokens that go through the network at once: enough to reuse each weight, few enough for the scratch to stay small.
 pub const BATCH: usize = 256;
 
-/// The state of one sequence. It takes memory only for what was reserved.
+/// The state of one sequence: keys and values of each layer. It takes memory only for what was reserved.
 #[derive(Debug)]
 pub struct State {
-    /// Keys and values of each layer.
     pub(super) cache: Vec<KvLayer>,
-    pub(super) scratch: Scratch,
     /// Positions that there are at most.
     capacity: usize,
-    /// Tokens that the scratch has room for.
-    batch: usize,
 }
 
-/// Buffers of one batch of `n` tokens, kept from call to call.
+/// Buffers of a pass over `n` tokens, of whatever sequences, kept from pass to pass.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub struct Scratch {
+    /// Tokens that there is room for.
+    room: usize,
     /// The residual stream: `[n][hidden]`
     pub(super) x: Vec<f32>,
     /// `[n][hidden]`
@@ -41,32 +39,26 @@ pub(super) struct Scratch {
     pub(super) gate: Vec<f32>,
     /// `[n][ffn]`
     pub(super) up: Vec<f32>,
-    pub(super) rope: RopeTable,
+    /// Of layers that see all positions, and of those with a window.
+    pub(super) ropes: [RopeTable; 2],
     pub(super) quantized: Quantized,
 }
 
 impl State {
     /// The state of an empty sequence, which will have `capacity` positions at most.
     pub fn new(config: &Config, capacity: usize) -> Self {
-        let cache = vec![KvLayer::new(config.kv_shape()); config.layers];
-        Self { cache, scratch: Scratch::default(), capacity, batch: 0 }
+        Self { cache: vec![KvLayer::new(config.kv_shape()); config.layers], capacity }
     }
 
     /// A state with the same keys and values, which the two share until one of them writes.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { cache: self.cache.clone(), scratch: Scratch::default(), capacity: self.capacity, batch: 0 }
+        Self { cache: self.cache.clone(), capacity: self.capacity }
     }
 
-    /// Bytes of keys and values of `positions` positions.
-    pub fn kv_bytes(config: &Config, positions: usize) -> usize {
+    /// Bytes of the state of `positions` positions.
+    pub fn bytes_for(config: &Config, positions: usize) -> usize {
         KvLayer::bytes_for(config.kv_shape(), positions).saturating_mul(config.layers)
-    }
-
-    /// Bytes of the scratch of a batch of `n` tokens.
-    pub fn scratch_bytes(config: &Config, n: usize) -> usize {
-        let floats: usize = Scratch::widths(config).iter().sum::<usize>() + 2 * config.rope_frequencies.len();
-        n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
     }
 
     /// Positions that there are at most.
@@ -75,29 +67,24 @@ impl State {
     }
 
     /// Bytes that this state holds, those it shares included.
-    pub fn bytes(&self, config: &Config) -> usize {
-        self.cache.iter().map(KvLayer::bytes).sum::<usize>() + Self::scratch_bytes(config, self.batch)
+    pub fn bytes(&self) -> usize {
+        self.cache.iter().map(KvLayer::bytes).sum()
     }
 
-    /// Bytes that it would hold with `positions` and room for `n` tokens at once: see [`State::reserve`].
-    pub fn bytes_with(&self, config: &Config, positions: Range<usize>, n: usize) -> usize {
+    /// Bytes that it would hold with `positions`: see [`State::reserve`].
+    pub fn bytes_with(&self, positions: Range<usize>) -> usize {
         let missing = |layer: &KvLayer| layer.bytes_missing(positions.clone(), self.capacity);
-        let cache = self.cache.iter().map(|layer| layer.bytes() + missing(layer)).sum::<usize>();
-        cache + Self::scratch_bytes(config, n.max(self.batch))
+        self.cache.iter().map(|layer| layer.bytes() + missing(layer)).sum()
     }
 
-    /// Makes room for `positions`, which follow what is stored, and for batches of up to `n` of them; then
-    /// [`forward`](super::forward) can run.
+    /// Makes room for `positions`, which follow what is stored; then [`forward`](super::forward) can run.
     ///
     /// # Errors
     /// [`OutOfMemory`]; what is stored stays.
-    pub fn reserve(&mut self, config: &Config, positions: Range<usize>, n: usize) -> Result<(), OutOfMemory> {
-        let cached = self.cache.iter_mut().try_for_each(|layer| layer.reserve(positions.clone(), self.capacity));
-        let reserved = cached.and_then(|()| self.scratch.reserve(config, n));
-        self.batch = self.batch.max(n);
+    pub fn reserve(&mut self, positions: Range<usize>) -> Result<(), OutOfMemory> {
+        let reserved = self.cache.iter_mut().try_for_each(|layer| layer.reserve(positions.clone(), self.capacity));
         if reserved.is_err() {
             self.truncate(positions.start);
-            self.trim();
         }
         reserved
     }
@@ -105,11 +92,6 @@ impl State {
     /// Lets go of memory that only positions from `positions` on need.
     pub fn truncate(&mut self, positions: usize) {
         self.cache.iter_mut().for_each(|layer| layer.truncate(positions));
-    }
-
-    /// Lets go of the scratch.
-    pub fn trim(&mut self) {
-        (self.scratch, self.batch) = (Scratch::default(), 0);
     }
 
     /// Keys and values of each layer.
@@ -120,11 +102,6 @@ impl State {
     /// Keys and values of each layer, to be restored.
     pub(crate) fn cache_mut(&mut self) -> &mut [KvLayer] {
         &mut self.cache
-    }
-
-    /// The hidden states of the last batch, after the final norm: `[n][hidden]`.
-    pub fn hidden(&self) -> &[f32] {
-        &self.scratch.x
     }
 }
 
@@ -140,15 +117,52 @@ impl Scratch {
         [x, normed, query, key, value, mixed, gate, up]
     }
 
-    fn reserve(&mut self, config: &Config, n: usize) -> Result<(), OutOfMemory> {
+    /// Bytes of the buffers of a pass over `n` tokens.
+    pub fn bytes_for(config: &Config, n: usize) -> usize {
+        let floats: usize = Self::widths(config).iter().sum::<usize>() + 2 * config.ropes().flatten().count();
+        n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self, config: &Config) -> usize {
+        Self::bytes_for(config, self.room)
+    }
+
+    /// Bytes that it would hold with room for `n` tokens.
+    pub fn bytes_with(&self, config: &Config, n: usize) -> usize {
+        Self::bytes_for(config, n.max(self.room))
+    }
+
+    /// Makes room for `n` tokens.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; then it holds nothing.
+    pub fn reserve(&mut self, config: &Config, n: usize) -> Result<(), OutOfMemory> {
+        let reserved = self.reserve_buffers(config, n);
+        if reserved.is_err() {
+            *self = Self::default();
+        } else {
+            self.room = self.room.max(n);
+        }
+        reserved
+    }
+
+    fn reserve_buffers(&mut self, config: &Config, n: usize) -> Result<(), OutOfMemory> {
         for (buffer, width) in self.buffers().into_iter().zip(Self::widths(config)) {
             memory::reserve(buffer, n * width)?;
         }
-        self.rope.reserve(config.rope_frequencies.len(), n)?;
+        for (rope, frequencies) in self.ropes.iter_mut().zip(config.ropes()) {
+            rope.reserve(frequencies.len(), n)?;
+        }
         self.quantized.reserve(n, config.widest())
     }
 
-    /// Sizes the buffers for a batch of `n` tokens.
+    /// The hidden states of the last pass, after the final norm: `[n][hidden]`.
+    pub fn hidden(&self) -> &[f32] {
+        &self.x
+    }
+
+    /// Sizes the buffers for `n` tokens.
     pub(super) fn begin(&mut self, config: &Config, n: usize) {
         for (buffer, width) in self.buffers().into_iter().zip(Self::widths(config)) {
             buffer.resize(n * width, 0.0);

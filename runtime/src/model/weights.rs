@@ -129,6 +129,8 @@ pub struct Layer {
     pub output: Tensor,
     /// What is added to the output, where the file has it.
     pub output_bias: Option<Vec<f32>>,
+    /// What attention gives is normalized by this, `[hidden]`: gemma.
+    pub attention_post_norm: Option<Vec<f32>>,
     /// `[hidden]`
     pub ffn_norm: Vec<f32>,
     /// `[ffn][hidden]`
@@ -137,6 +139,8 @@ pub struct Layer {
     pub up: Tensor,
     /// `[hidden][ffn]`
     pub down: Tensor,
+    /// What the feed-forward layer gives is normalized by this, `[hidden]`: gemma.
+    pub ffn_post_norm: Option<Vec<f32>>,
 }
 
 impl Layer {
@@ -214,7 +218,12 @@ impl Binder<'_> {
         } else {
             None
         };
+        let mut post_norm = |part| family.post_norms.then(|| self.vector(&name(part), hidden)).transpose();
+        let attention_post_norm = post_norm("post_attention_norm.weight")?;
+        let ffn_post_norm = post_norm("post_ffw_norm.weight")?;
         Ok(Layer {
+            attention_post_norm,
+            ffn_post_norm,
             attention_norm: self.vector(&name("attn_norm.weight"), hidden)?,
             query: self.matrix(&name("attn_q.weight"), queries, hidden)?,
             key: self.matrix(&name("attn_k.weight"), keys, hidden)?,

@@ -4,13 +4,14 @@
 //! order of the positions. So a query's result depends neither on how the cache is cut into chunks nor on the other queries
 //! computed beside it.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cpu::{Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
 use super::cache::{KvLayer, POSITION_BLOCK, Piece};
-use super::vector::Softmax;
+use super::vector::{SoftCap, Softmax};
 use super::{Exec, Shared};
 
 /// The shape of the heads.
@@ -34,6 +35,24 @@ impl KvHeads {
     }
 }
 
+/// What becomes of the products of a query with the keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scoring {
+    /// What they are multiplied by: scores.
+    pub scale: f32,
+    /// Scores go through `cap * tanh(score / cap)`.
+    pub cap: Option<f32>,
+    /// The last so many positions count, the query's own included; without, all do.
+    pub window: Option<usize>,
+}
+
+impl Scoring {
+    /// The usual: `1 / sqrt(head_dim)`, no cap, all positions.
+    pub fn plain(head_dim: usize) -> Self {
+        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None }
+    }
+}
+
 /// Queries of a task: enough that claiming it costs nothing.
 const TOKENS_PER_TASK: usize = 16;
 
@@ -46,44 +65,74 @@ pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usiz
     threads.saturating_mul(TILE * size_of::<f32>()).saturating_mul(floats)
 }
 
-/// `out = softmax(q k^T / sqrt(head_dim)) v` for tokens at positions `first..`, on all threads.
+/// Queries of tokens that follow each other in one sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    /// The keys and values of all positions up to the last of them.
+    pub cache: &'a KvLayer,
+    /// The position of the first.
+    pub first: usize,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// What a task has: some of the [`Queries`] of a sequence, from the row `row` on.
+struct Span<'a> {
+    queries: Queries<'a>,
+    row: usize,
+}
+
+/// `out = softmax(score(q k^T)) v` for the tokens of several sequences, on all threads.
 ///
-/// `queries` and `out` are `[count][heads * head_dim]`; the keys and values of all positions up to the last token are in
-/// `cache`. Each token sees the positions up to its own.
+/// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all have heads of the same shape.
+/// Each token sees the positions of its sequence up to its own, as far back as the window of `scoring` goes.
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
-pub fn attend(
+pub fn attend<'a>(
     exec: &mut Exec,
-    cache: &KvLayer,
-    first: usize,
+    sequences: impl Iterator<Item = Queries<'a>>,
+    scoring: Scoring,
     queries: &[f32],
     out: &mut [f32],
 ) -> Result<(), OutOfMemory> {
-    let shape = cache.shape();
-    let width = shape.heads * shape.head_dim;
-    let count = queries.len() / width;
-    let spans = count.div_ceil(TOKENS_PER_TASK);
+    let spans = spans(sequences);
+    let Some(shape) = spans.first().map(|span| span.queries.cache.shape()) else { return Ok(()) };
+    let (width, group) = (shape.heads * shape.head_dim, shape.queries_per_head() * shape.head_dim);
     let (isa, shared, refused) = (exec.isa, Shared::new(out), AtomicBool::new(false));
-    exec.pool.run(spans * shape.kv_heads, |task| {
-        let (head, span) = (task % shape.kv_heads, task / shape.kv_heads * TOKENS_PER_TASK);
-        let tokens = span..count.min(span + TOKENS_PER_TASK);
+    exec.pool.run(spans.len() * shape.kv_heads, |task| {
+        let (head, Span { queries: Queries { cache, first, count }, row }) =
+            (task % shape.kv_heads, &spans[task / shape.kv_heads]);
         let mut scratch = Vec::new();
-        if memory::reserve(&mut scratch, TILE * scratch_of_query(shape, first + tokens.end)).is_err() {
+        if memory::reserve(&mut scratch, TILE * scratch_of_query(shape, first + count)).is_err() {
             refused.store(true, Ordering::Relaxed);
             return;
         }
-        let group = shape.queries_per_head() * shape.head_dim;
-        for token in tokens {
-            let at = token * width + head * group;
+        for token in 0..*count {
+            let at = (row + token) * width + head * group;
             // SAFETY: each task has its own tokens and heads, and `run` returns before the borrow of `out` ends.
             let out = unsafe { shared.slice(at, group) };
             let (length, queries) = (first + token + 1, &queries[at..at + group]);
-            isa.dispatch(Attend { cache, head, length, queries, scratch: &mut scratch, out });
+            let seen = scoring.window.map_or(0, |window| length.saturating_sub(window))..length;
+            isa.dispatch(Attend { cache, scoring, head, seen, queries, scratch: &mut scratch, out });
         }
     });
-    let bytes = attention_bytes(shape, 1, first + count);
+    let longest = spans.iter().map(|span| span.queries.first + span.queries.count).max().unwrap_or_default();
+    let bytes = attention_bytes(shape, 1, longest);
     if refused.into_inner() { Err(OutOfMemory { bytes }) } else { Ok(()) }
+}
+
+/// Cuts the queries of sequences into those of tasks.
+fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
+    let (mut spans, mut row) = (Vec::new(), 0);
+    for Queries { cache, first, count } in sequences {
+        for start in (0..count).step_by(TOKENS_PER_TASK) {
+            let queries = Queries { cache, first: first + start, count: TOKENS_PER_TASK.min(count - start) };
+            spans.push(Span { queries, row: row + start });
+        }
+        row += count;
+    }
+    spans
 }
 
 /// Floats of the scores and the sums of a query over `length` positions.
@@ -94,10 +143,11 @@ fn scratch_of_query(shape: KvHeads, length: usize) -> usize {
 /// The queries of one token that share a key head.
 struct Attend<'a> {
     cache: &'a KvLayer,
+    scoring: Scoring,
     /// The key head.
     head: usize,
     /// Positions to attend to.
-    length: usize,
+    seen: Range<usize>,
     /// `[queries][head_dim]`
     queries: &'a [f32],
     scratch: &'a mut Vec<f32>,
@@ -110,13 +160,15 @@ impl Kernel for Attend<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        let Self { cache, head, length, queries, scratch, out } = self;
-        let (shape, pieces) = (cache.shape(), cache.pieces(head, length));
+        let Self { cache, scoring, head, seen, queries, scratch, out } = self;
+        let start = seen.start / POSITION_BLOCK * POSITION_BLOCK;
+        let (shape, pieces) = (cache.shape(), cache.pieces(head, start..seen.end));
+        let (length, skipped) = (seen.end - start, seen.start - start);
         scratch.resize(TILE * scratch_of_query(shape, length), 0.0);
         let (scores, sums) = scratch.split_at_mut(TILE * length.next_multiple_of(POSITION_BLOCK));
         let size = TILE * shape.head_dim;
         for (queries, out) in queries.chunks(size).zip(out.chunks_mut(size)) {
-            let tile = Tile { shape, length, queries, scores, sums, out };
+            let tile = Tile { shape, scoring, length, skipped, queries, scores, sums, out };
             match queries.len() / shape.head_dim {
                 1 => tile.run::<S, 1>(isa, pieces.clone()),
                 2 => tile.run::<S, 2>(isa, pieces.clone()),
@@ -130,8 +182,11 @@ impl Kernel for Attend<'_> {
 /// `Q` queries that share a key head.
 struct Tile<'a> {
     shape: KvHeads,
-    /// Positions to attend to.
+    scoring: Scoring,
+    /// Positions to attend to, and those before them in their block.
     length: usize,
+    /// The latter.
+    skipped: usize,
     /// `[Q][head_dim]`
     queries: &'a [f32],
     /// `[Q][padded]`, where `padded` is the length rounded up to [`POSITION_BLOCK`]; what lies past the length is of no use.
@@ -152,7 +207,12 @@ impl Tile<'_> {
             start += piece.positions;
         }
         for scores in self.scores[..Q * padded].chunks_exact_mut(padded) {
-            Softmax { x: &mut scores[..self.length] }.run(isa);
+            let (skipped, seen) = scores[..self.length].split_at_mut(self.skipped);
+            skipped.fill(0.0);
+            if let Some(cap) = self.scoring.cap {
+                SoftCap { x: &mut *seen, cap }.run(isa);
+            }
+            Softmax { x: seen }.run(isa);
         }
         self.sums.fill(0.0);
         start = 0;
@@ -186,7 +246,7 @@ impl Tile<'_> {
     #[inline(always)]
     fn score_block<S: Simd, const Q: usize, const V: usize>(&mut self, isa: S, position: usize, keys: &[u16]) {
         let (padded, dim) = (self.padded(), self.shape.head_dim);
-        let scale = isa.splat(1.0 / (dim as f32).sqrt());
+        let scale = isa.splat(self.scoring.scale);
         let queries: [&[f32]; Q] = std::array::from_fn(|q| &self.queries[q * dim..][..dim]);
         let mut acc = [[isa.splat(0.0); V]; Q];
         for (i, keys) in keys.chunks_exact(POSITION_BLOCK).enumerate() {
@@ -273,8 +333,19 @@ mod tests {
         cache
     }
 
+    fn one(cache: &KvLayer, first: usize, count: usize) -> impl Iterator<Item = Queries<'_>> {
+        std::iter::once(Queries { cache, first, count })
+    }
+
     /// The formula in double precision, on the rounded cache.
-    fn reference(shape: KvHeads, length: usize, query: &[f32], keys: &[f32], values: &[f32]) -> Vec<f64> {
+    fn reference(
+        shape: KvHeads,
+        scoring: Scoring,
+        length: usize,
+        query: &[f32],
+        keys: &[f32],
+        values: &[f32],
+    ) -> Vec<f64> {
         let KvHeads { heads, kv_heads, head_dim } = shape;
         let round = |x: f32| f64::from(half::f16::from_f32(x).to_f32());
         let mut out = Vec::new();
@@ -283,7 +354,9 @@ mod tests {
             let score = |t: usize| {
                 let dot: f64 =
                     (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * round(keys[at(t) + i])).sum();
-                (dot / (head_dim as f64).sqrt()).exp()
+                let score = dot * f64::from(scoring.scale);
+                let capped = scoring.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                if scoring.window.is_some_and(|window| t + window < length) { 0.0 } else { capped.exp() }
             };
             let scores: Vec<_> = (0..length).map(score).collect();
             let total: f64 = scores.iter().sum();
@@ -296,7 +369,11 @@ mod tests {
 
     #[test]
     fn attention_is_the_formula_and_each_query_stands_alone() {
-        for (heads, kv_heads, head_dim) in [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)] {
+        let windows = [None, Some(1), Some(24), Some(70)];
+        for ((heads, kv_heads, head_dim), window) in
+            [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)].into_iter().zip(windows)
+        {
+            let scoring = Scoring { window, cap: window.map(|window| window as f32), ..Scoring::plain(head_dim) };
             let shape = KvHeads { heads, kv_heads, head_dim };
             let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
             let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
@@ -305,19 +382,24 @@ mod tests {
             for isa in Isa::available() {
                 let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
                 let mut all = vec![0.0; count * width];
-                attend(&mut exec, &cache, 0, &queries, &mut all).unwrap();
+                attend(&mut exec, one(&cache, 0, count), scoring, &queries, &mut all).unwrap();
                 for t in 0..count {
                     let query = &queries[t * width..][..width];
-                    let want = reference(shape, t + 1, query, &keys, &values);
+                    let want = reference(shape, scoring, t + 1, query, &keys, &values);
                     let got = &all[t * width..][..width];
                     assert!(
                         got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5),
                         "{isa:?} {shape:?} {t}"
                     );
                     let mut alone = vec![0.0; width];
-                    attend(&mut exec, &cache, t, query, &mut alone).unwrap();
+                    attend(&mut exec, one(&cache, t, 1), scoring, query, &mut alone).unwrap();
                     assert_eq!(alone, got, "{isa:?} {shape:?} {t}");
                 }
+                // As the tokens of three sequences that happen to be the same: whole spans, a part of one, a single token.
+                let cuts = [(0, 40), (40, 60), (100, 1)].map(|(first, count)| Queries { cache: &cache, first, count });
+                let mut parts = vec![0.0; count * width];
+                attend(&mut exec, cuts.into_iter(), scoring, &queries, &mut parts).unwrap();
+                assert_eq!(parts, all, "{isa:?} {shape:?}");
             }
         }
     }

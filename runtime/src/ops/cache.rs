@@ -213,19 +213,22 @@ impl KvLayer {
         self.shape
     }
 
-    /// The first `length` positions of a head.
+    /// These positions of a head, the first of them a multiple of [`POSITION_BLOCK`].
     #[inline]
-    pub(super) fn pieces(&self, head: usize, length: usize) -> impl Iterator<Item = Piece<'_>> + Clone {
+    pub(super) fn pieces(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = Piece<'_>> + Clone {
         let (dim, width) = (self.shape.head_dim, self.shape.value_width());
-        let runs = self.runs.iter().take_while(move |run| run.start < length).enumerate();
-        runs.map(move |(i, Run { start, chunk })| {
-            let end = self.runs.get(i + 1).map_or(length, |next| next.start.min(length));
-            let (positions, padded) = (end - start, (end - start).next_multiple_of(POSITION_BLOCK));
-            Piece {
+        let last = range.end;
+        let runs = self.runs.iter().enumerate().take_while(move |(_, run)| run.start < last);
+        runs.filter_map(move |(i, run)| {
+            let end = self.runs.get(i + 1).map_or(last, |next| next.start.min(last));
+            let start = run.start.max(range.start);
+            let positions = end.checked_sub(start).filter(|&positions| positions > 0)?;
+            let (padded, at) = (positions.next_multiple_of(POSITION_BLOCK), head * run.chunk.size + start - run.start);
+            Some(Piece {
                 positions,
-                keys: &chunk.keys[head * chunk.size * dim..][..padded * dim],
-                values: &chunk.values[head * chunk.size * width..][..positions * width],
-            }
+                keys: &run.chunk.keys[at * dim..][..padded * dim],
+                values: &run.chunk.values[at * width..][..positions * width],
+            })
         })
     }
 }
@@ -339,12 +342,12 @@ mod tests {
         let one = cache(600);
         let mut two = one.clone();
         fill(&mut two, 130..700, 7);
-        for length in [1, 63, 64, 128, 129, 500, 640, 700] {
-            let pieces: Vec<_> = two.pieces(1, length).collect();
-            assert_eq!(pieces.iter().map(|piece| piece.positions).sum::<usize>(), length);
+        for (start, length) in [(0, 1), (0, 63), (48, 64), (64, 128), (112, 129), (0, 500), (128, 640), (640, 700)] {
+            let pieces: Vec<_> = two.pieces(1, start..length).collect();
+            assert_eq!(pieces.iter().map(|piece| piece.positions).sum::<usize>(), length - start);
             let values: Vec<u16> =
                 pieces.iter().flat_map(|piece| piece.values.chunks_exact(32)).flatten().copied().collect();
-            for (position, bits) in bits(&two, 0..length).iter().enumerate() {
+            for (position, bits) in bits(&two, start..length).iter().enumerate() {
                 assert_eq!(values[position * 32..][..20], bits[WIDTH + 20..]);
             }
         }

@@ -19,12 +19,12 @@ mod vector;
 use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
-pub use attention::{KvHeads, attend, attention_bytes};
+pub use attention::{KvHeads, Queries, Scoring, attend, attention_bytes};
 pub use cache::KvLayer;
 pub use matmul::{Product, matmul};
 pub use matrix::{Matrix, Panels};
 pub use rope::{RopePairing, RopeTable, rotate};
-pub use vector::{add, rms_norm, silu, softmax, swiglu};
+pub use vector::{add, geglu, rms_norm, silu, soft_cap, softmax, swiglu};
 
 /// What computes: an instruction set and the threads.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use crate::memory::{self, OutOfMemory};
 pub enum RopePairing {
     /// `2i` and `2i + 1` (llama files of ggml, whose rows were permuted for it).
     Adjacent,
-    /// `i` and `i + size / 2` (GPT-NeoX; qwen2, qwen3).
+    /// `i` and `i + size / 2` (GPT-NeoX; qwen2, qwen3, gemma).
     Halves,
 }
 
-/// Cosines and sines of positions `first..first + count`: `[count][size / 2]` each.
+/// Cosines and sines of `count` positions: `[count][size / 2]` each.
 #[derive(Debug, Default)]
 pub struct RopeTable {
     half: usize,
@@ -21,12 +21,13 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Fills the table for `count` positions from `first`, for one frequency a pair (radians a position).
-    pub fn fill(&mut self, frequencies: &[f32], first: usize, count: usize) {
-        (self.half, self.count) = (frequencies.len(), count);
+    /// Fills the table for `positions`, for one frequency a pair (radians a position).
+    pub fn fill(&mut self, frequencies: &[f32], positions: impl Iterator<Item = usize>) {
+        (self.half, self.count) = (frequencies.len(), 0);
         self.cos.clear();
         self.sin.clear();
-        for position in first..first + count {
+        for position in positions {
+            self.count += 1;
             for &frequency in frequencies {
                 let (sin, cos) = (position as f32 * frequency).sin_cos();
                 self.cos.push(cos);
@@ -83,7 +84,7 @@ mod tests {
     #[test]
     fn a_quarter_turn_swaps_the_pair() {
         let mut table = RopeTable::default();
-        table.fill(&[std::f32::consts::FRAC_PI_2, 0.0], 1, 1);
+        table.fill(&[std::f32::consts::FRAC_PI_2, 0.0], std::iter::once(1));
         let mut adjacent = [1.0, 2.0, 3.0, 4.0, 5.0];
         rotate(&mut adjacent, &table, 0, RopePairing::Adjacent);
         let mut halves = [1.0, 2.0, 3.0, 4.0, 5.0];

@@ -102,27 +102,74 @@ impl Kernel for RmsNorm<'_> {
 /// If `up` is shorter than `gate`.
 pub fn swiglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
     assert!(up.len() >= gate.len(), "a gate needs a value for each element");
-    isa.dispatch(SwiGlu { gate, up: Some(up) });
+    isa.dispatch(Gated { curve: Curve::Silu, gate, up: Some(up) });
+}
+
+/// `gate = gelu(gate) * up`, in place, where `gelu` is the approximation by tanh (Hendrycks & Gimpel 2016, arXiv 1606.08415).
+///
+/// # Panics
+/// If `up` is shorter than `gate`.
+pub fn geglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
+    assert!(up.len() >= gate.len(), "a gate needs a value for each element");
+    isa.dispatch(Gated { curve: Curve::Gelu, gate, up: Some(up) });
 }
 
 /// `x = silu(x)`, in place.
 pub fn silu(isa: Isa, x: &mut [f32]) {
-    isa.dispatch(SwiGlu { gate: x, up: None });
+    isa.dispatch(Gated { curve: Curve::Silu, gate: x, up: None });
 }
 
-struct SwiGlu<'a> {
+/// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940).
+pub fn soft_cap(isa: Isa, x: &mut [f32], cap: f32) {
+    isa.dispatch(SoftCap { x, cap });
+}
+
+pub(super) struct SoftCap<'a> {
+    pub(super) x: &'a mut [f32],
+    pub(super) cap: f32,
+}
+
+impl Kernel for SoftCap<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        let (one, cap, double) = (isa.splat(1.0), isa.splat(self.cap), isa.splat(2.0 / self.cap));
+        map!(isa: S, self.x, 0.0, |x, at| {
+            // tanh y = 1 - 2 / (1 + e^2y)
+            let rest = isa.div(isa.splat(2.0), isa.add(one, exp(isa, isa.mul(x, double))));
+            isa.mul(cap, isa.sub(one, rest))
+        });
+    }
+}
+
+/// What a gate goes through: `x / (1 + e^-t)`, where t is a polynomial of x.
+#[derive(Clone, Copy)]
+enum Curve {
+    /// t = x
+    Silu,
+    /// t = 2 sqrt(2 / pi) (x + 0.044715 x^3), which makes `x / 2 * (1 + tanh(t / 2))`
+    Gelu,
+}
+
+struct Gated<'a> {
+    curve: Curve,
     gate: &'a mut [f32],
     up: Option<&'a [f32]>,
 }
 
-impl Kernel for SwiGlu<'_> {
+impl Kernel for Gated<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         let one = isa.splat(1.0);
         map!(isa: S, self.gate, 0.0, |x, at| {
-            let y = isa.div(x, isa.add(one, exp(isa, isa.sub(isa.splat(0.0), x))));
+            let minus_t = match self.curve {
+                Curve::Silu => isa.sub(isa.splat(0.0), x),
+                Curve::Gelu => isa.mul(x, isa.fma(isa.mul(x, x), isa.splat(-0.071_354_82), isa.splat(-1.595_769))),
+            };
+            let y = isa.div(x, isa.add(one, exp(isa, minus_t)));
             match self.up {
                 Some(up) => isa.mul(y, load_at(isa, up, at)),
                 None => y,
@@ -211,6 +258,30 @@ mod tests {
                 let want =
                     gate.iter().zip(&up).map(|(&g, &u)| f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u));
                 close(&got, want, 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn geglu_and_soft_caps_are_the_formulas_on_every_isa_and_at_every_scale() {
+        for isa in Isa::available() {
+            for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 3.0, 80.0, 1e15, 1e-6, 5.0, 30.0]) {
+                let (x, up) = (wave(n, scale), wave(n, 2.0));
+                let mut got = x.clone();
+                geglu(isa, &mut got, &up);
+                let gelu = |x: f64| {
+                    let t = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                    x / (1.0 + (-2.0 * t).exp())
+                };
+                close(&got, x.iter().zip(&up).map(|(&x, &u)| gelu(f64::from(x)) * f64::from(u)), 1e-5);
+                let mut got = x.clone();
+                soft_cap(isa, &mut got, 30.0);
+                close(&got, x.iter().map(|&x| 30.0 * (f64::from(x) / 30.0).tanh()), 1e-2);
+                assert!(got.iter().all(|x| x.abs() <= 30.0), "{isa:?} {scale}");
+                let mut bad = vec![f32::NAN; n];
+                soft_cap(isa, &mut bad, 30.0);
+                geglu(isa, &mut got, &bad);
+                assert!(bad.iter().chain(&got).all(|x| x.is_nan()), "{isa:?} {n}");
             }
         }
     }

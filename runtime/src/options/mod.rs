@@ -5,6 +5,7 @@ pub mod schema;
 mod select;
 
 pub use plugin::Plugin;
+pub(crate) use plugin::check_policy;
 pub use schema::PluginError;
 use select::argmax;
 pub(crate) use select::check;

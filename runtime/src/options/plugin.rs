@@ -2,12 +2,13 @@
 //! of the decoder, K = number of options. Source: OLLM (arXiv 2604.19087) for the parts, `convert/FORMAT.md` for the
 //! layers of each kind.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::gguf::Gguf;
-use crate::memory;
+use crate::memory::{self, OutOfMemory};
 use crate::model::{Model, Tensor, vector};
 use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
 use crate::storage::Storage;
@@ -133,15 +134,15 @@ impl Plugin {
         self.spec.options
     }
 
-    /// `pi(z | h)`: the probability of each latent, for a hidden state `h` (`[d]`).
-    ///
-    /// # Errors
-    /// [`PluginError::PolicyNotFinite`] if the weights give no distribution.
-    pub(crate) fn policy(&self, exec: &mut Exec, h: &[f32]) -> Result<Vec<f32>> {
-        let x = self.normed(exec, h, &self.policy.norm);
+    /// `pi(z | h)`: the probability of each latent, for each of n hidden states (`[n][d]`): `[n][K]`. See
+    /// [`check_policy`].
+    pub(crate) fn policy(&self, exec: &mut Exec, hidden: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
+        let x = self.normed(exec, hidden, &self.policy.norm)?;
         let mut out = self.policy.layers.run(exec, &self.storage, &x)?;
-        softmax(exec.isa, &mut out);
-        if out.iter().all(|p| p.is_finite()) { Ok(out) } else { Err(PluginError::PolicyNotFinite.into()) }
+        for row in out.chunks_exact_mut(self.spec.options) {
+            softmax(exec.isa, row);
+        }
+        Ok(out)
     }
 
     /// The most probable latent of `q(z | h, x)` for each of n hidden states (`[n][d]`) and the tokens x that follow them; the
@@ -166,67 +167,133 @@ impl Plugin {
         Ok(out.chunks_exact(self.spec.options).map(argmax).collect())
     }
 
-    /// `h' = h + d(h, z)` for one latent: `[d]`.
-    pub(crate) fn decode(&self, exec: &mut Exec, h: &[f32], latent: usize) -> Result<Vec<f32>> {
-        self.decode_latents(exec, h, latent, 1)
-    }
-
-    /// `h' = h + d(h, z)` for every latent: `[K][d]`.
-    pub(crate) fn decode_all(&self, exec: &mut Exec, h: &[f32]) -> Result<Vec<f32>> {
-        self.decode_latents(exec, h, 0, self.spec.options)
-    }
-
-    /// `h'` for `count` latents from `first`: `[count][d]`.
-    fn decode_latents(&self, exec: &mut Exec, h: &[f32], first: usize, count: usize) -> Result<Vec<f32>> {
-        let x = self.normed(exec, h, &self.decoder.norm);
+    /// `h' = h + d(h, z)` for each of n hidden states (`[n][d]`) and each of its own range of latents: a row of d for each
+    /// latent, one hidden state after the other.
+    pub(crate) fn decode(
+        &self,
+        exec: &mut Exec,
+        hidden: &[f32],
+        latents: &[Range<usize>],
+    ) -> Result<Vec<f32>, OutOfMemory> {
+        let x = self.normed(exec, hidden, &self.decoder.norm)?;
+        let rows: Vec<Row> = (0..).zip(latents).flat_map(|(column, latents)| rows(column, latents.clone())).collect();
         match &self.decoder.latents {
-            Latents::Embedding(embedding) => {
-                let rows = embedding.matrix(&self.storage).slice(first..first + count);
-                let mut inputs = memory::filled(0.0, count * h.len())?;
-                rows.decode(&mut inputs);
-                inputs.chunks_exact_mut(h.len()).for_each(|input| add(input, &x));
-                self.corrected(exec, h, &inputs)
-            }
+            Latents::Embedding(embedding) => self.decode_embedded(exec, hidden, &x, &rows, embedding),
             Latents::Delta { rank, input, output } => {
-                let corrected = self.corrected(exec, h, &x)?;
-                let mut out = memory::filled(0.0, count * h.len())?;
-                out.chunks_exact_mut(h.len()).for_each(|row| row.copy_from_slice(&corrected));
-                let input = input.matrix(&self.storage).slice(first * rank..(first + count) * rank);
-                let mut inner = product(exec, input, &x)?;
-                silu(exec.isa, &mut inner);
-                let rows = out.chunks_exact_mut(h.len()).zip(inner.chunks_exact(*rank));
-                for (latent, (row, inner)) in (first..).zip(rows) {
-                    let output = output.matrix(&self.storage).slice(latent * h.len()..(latent + 1) * h.len());
-                    add(row, &product(exec, output, inner)?);
-                }
-                Ok(out)
+                let out = self.decode_shared(exec, hidden, &x, &rows)?;
+                self.add_deltas(exec, &x, &rows, (*rank, input, output), out)
             }
         }
     }
 
-    /// `h + W_o (silu(W_g x) * W_u x)` for each of `inputs` (`[n][d]`).
-    fn corrected(&self, exec: &mut Exec, h: &[f32], inputs: &[f32]) -> Result<Vec<f32>> {
-        let decoder = &self.decoder;
-        let (gate, up) = (decoder.gate.matrix(&self.storage), decoder.up.matrix(&self.storage));
-        let mut quantized = Quantized::default();
-        let n = inputs.len() / h.len();
-        quantized.reserve(n, h.len().max(gate.rows()))?;
-        let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
-        let mut products = [Product { matrix: gate, out: &mut gates }, Product { matrix: up, out: &mut ups }];
-        matmul(exec, inputs, h.len(), &mut quantized, &mut products);
-        swiglu(exec.isa, &mut gates, &ups);
-        let mut out = memory::filled(0.0, inputs.len())?;
-        let matrix = decoder.out.matrix(&self.storage);
-        matmul(exec, &gates, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
-        out.chunks_exact_mut(h.len()).for_each(|out| add(out, h));
+    /// `h + W_o (silu(W_g y) * W_u y)` with `y = x + E[z]`, for each row.
+    fn decode_embedded(
+        &self,
+        exec: &mut Exec,
+        hidden: &[f32],
+        x: &[f32],
+        rows: &[Row],
+        embedding: &Tensor,
+    ) -> Result<Vec<f32>, OutOfMemory> {
+        let (d, table) = (self.spec.backbone.hidden, embedding.matrix(&self.storage));
+        let mut inputs = memory::filled(0.0, rows.len() * d)?;
+        for (input, row) in inputs.chunks_exact_mut(d).zip(rows) {
+            table.slice(row.latent..row.latent + 1).decode(input);
+            add(input, row.column(x, d));
+        }
+        let mut out = self.correction(exec, &inputs)?;
+        out.chunks_exact_mut(d).zip(rows).for_each(|(out, row)| add(out, row.column(hidden, d)));
         Ok(out)
     }
 
-    fn normed(&self, exec: &Exec, h: &[f32], weight: &[f32]) -> Vec<f32> {
-        let mut x = h.to_vec();
-        rms_norm(exec.isa, &mut x, weight, self.spec.norm_epsilon);
-        x
+    /// `h + W_o (silu(W_g x) * W_u x)` once for each hidden state, in each of its rows.
+    fn decode_shared(&self, exec: &mut Exec, hidden: &[f32], x: &[f32], rows: &[Row]) -> Result<Vec<f32>, OutOfMemory> {
+        let d = self.spec.backbone.hidden;
+        let mut corrected = self.correction(exec, x)?;
+        add(&mut corrected, hidden);
+        let mut out = memory::filled(0.0, rows.len() * d)?;
+        out.chunks_exact_mut(d).zip(rows).for_each(|(out, row)| out.copy_from_slice(row.column(&corrected, d)));
+        Ok(out)
     }
+
+    /// Adds the delta of its latent to each row: the inner products of all at once, the outer ones latent by latent.
+    fn add_deltas(
+        &self,
+        exec: &mut Exec,
+        x: &[f32],
+        rows: &[Row],
+        (rank, input, output): (usize, &Tensor, &Tensor),
+        mut out: Vec<f32>,
+    ) -> Result<Vec<f32>, OutOfMemory> {
+        let d = self.spec.backbone.hidden;
+        let used = || rows.iter().map(|row| row.latent);
+        let (first, end) = (used().min().unwrap_or(0), used().max().map_or(0, |last| last + 1));
+        let mut inner = product(exec, input.matrix(&self.storage).slice(first * rank..end * rank), x)?;
+        silu(exec.isa, &mut inner);
+        for latent in first..end {
+            let of_latent = || rows.iter().filter(|row| row.latent == latent);
+            let mut inputs = Vec::new();
+            memory::reserve(&mut inputs, of_latent().count() * rank)?;
+            for row in of_latent() {
+                let all = row.column(&inner, (end - first) * rank);
+                inputs.extend_from_slice(&all[(latent - first) * rank..][..rank]);
+            }
+            if inputs.is_empty() {
+                continue;
+            }
+            let deltas = product(exec, output.matrix(&self.storage).slice(latent * d..(latent + 1) * d), &inputs)?;
+            let outs = out.chunks_exact_mut(d).zip(rows).filter(|(_, row)| row.latent == latent);
+            outs.zip(deltas.chunks_exact(d)).for_each(|((out, _), delta)| add(out, delta));
+        }
+        Ok(out)
+    }
+
+    /// `W_o (silu(W_g x) * W_u x)` for each of the columns of `x` (`[n][d]`).
+    fn correction(&self, exec: &mut Exec, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
+        let (d, decoder) = (self.spec.backbone.hidden, &self.decoder);
+        let (gate, up) = (decoder.gate.matrix(&self.storage), decoder.up.matrix(&self.storage));
+        let mut quantized = Quantized::default();
+        let n = x.len() / d;
+        quantized.reserve(n, d.max(gate.rows()))?;
+        let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
+        let mut products = [Product { matrix: gate, out: &mut gates }, Product { matrix: up, out: &mut ups }];
+        matmul(exec, x, d, &mut quantized, &mut products);
+        swiglu(exec.isa, &mut gates, &ups);
+        let mut out = memory::filled(0.0, x.len())?;
+        let matrix = decoder.out.matrix(&self.storage);
+        matmul(exec, &gates, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
+        Ok(out)
+    }
+
+    /// Each of the hidden states, normalized.
+    fn normed(&self, exec: &Exec, hidden: &[f32], weight: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
+        let mut x = memory::copied(hidden)?;
+        x.chunks_exact_mut(weight.len()).for_each(|x| rms_norm(exec.isa, x, weight, self.spec.norm_epsilon));
+        Ok(x)
+    }
+}
+
+/// What the decoder gives for one latent of one hidden state.
+struct Row {
+    /// The hidden state's index.
+    index: usize,
+    latent: usize,
+}
+
+impl Row {
+    /// What belongs to its hidden state, in a buffer that has `width` elements for each.
+    fn column<'a>(&self, all: &'a [f32], width: usize) -> &'a [f32] {
+        &all[self.index * width..][..width]
+    }
+}
+
+fn rows(index: usize, latents: Range<usize>) -> impl Iterator<Item = Row> {
+    latents.map(move |latent| Row { index, latent })
+}
+
+/// That a row of [`Plugin::policy`] is a distribution.
+pub(crate) fn check_policy(policy: &[f32]) -> Result<(), PluginError> {
+    if policy.iter().all(|p| p.is_finite()) { Ok(()) } else { Err(PluginError::PolicyNotFinite) }
 }
 
 /// Binds and packs the matrix `name`.
@@ -237,7 +304,7 @@ fn packed(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Res
 }
 
 /// `W x` for each of the columns of `x`.
-fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>> {
+fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
     let mut out = memory::filled(0.0, x.len() / matrix.cols() * matrix.rows())?;
     let mut quantized = Quantized::default();
     quantized.reserve(x.len() / matrix.cols(), matrix.cols())?;
@@ -300,7 +367,7 @@ impl Mlp {
     }
 
     /// `out silu(in x)` for each of the columns of `x` (`[n][inputs]`): `[n][K]`.
-    fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>> {
+    fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         let mut inner = product(exec, self.input.matrix(storage), x)?;
         inner.chunks_exact_mut(self.input_bias.len()).for_each(|column| add(column, &self.input_bias));
         silu(exec.isa, &mut inner);

@@ -162,6 +162,11 @@ impl Selector {
         Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None })
     }
 
+    /// The latent that is held for the next token; `None` where the next token has one chosen for it.
+    pub fn held(&self) -> Option<usize> {
+        self.held
+    }
+
     /// The latent of the next token, given the hidden state and the policy's probabilities; `None` for the mixture.
     pub(crate) fn select(&mut self, hidden: &[f32], policy: &[f32]) -> Result<Option<usize>, SelectError> {
         if self.mode == LatentMode::Mixture {

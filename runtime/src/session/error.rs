@@ -49,6 +49,8 @@ pub enum SessionError {
         /// Bytes that it may hold.
         limit: usize,
     },
+    /// Sessions that are to go on together, but have another model, plugin or instruction set than the first of them.
+    NotAlike,
     /// A share of time that is not above 0 and at most 1.
     Duty,
 }
@@ -79,6 +81,12 @@ impl fmt::Display for SessionError {
             }
             Self::MemoryLimit { needed, limit } => {
                 write!(f, "the session would need {needed} bytes, its limit is {limit}: trim it, or raise the limit")
+            }
+            Self::NotAlike => {
+                write!(
+                    f,
+                    "sessions that go on together must have the same model, plugin and instruction set: fork them"
+                )
             }
             Self::Duty => write!(f, "the share of time must be above 0 and at most 1"),
         }

@@ -1,11 +1,9 @@
 //! Who computes for a session, and when: the threads of each phase, and the pace.
 
-use std::ops::Range;
-
 use crate::cpu::{Isa, Pool, Workers};
 use crate::error::{Error, Result};
-use crate::memory;
-use crate::model::{Model, Stage, State, forward, head};
+use crate::memory::{self, OutOfMemory};
+use crate::model::{Model, head};
 use crate::ops::{Exec, Quantized};
 
 use super::SessionOptions;
@@ -17,7 +15,6 @@ pub(super) struct Machine {
     pub(super) exec: Exec,
     pub(super) threads: Threads,
     pub(super) pace: Pace,
-    quantized: Quantized,
 }
 
 /// How many threads compute.
@@ -36,6 +33,11 @@ impl Threads {
         Self { decode, prefill: if options.prefill_threads == 0 { decode } else { options.prefill_threads } }
     }
 
+    /// The threads for `n` tokens.
+    pub(super) fn of(self, n: usize) -> usize {
+        if n > 1 { self.prefill } else { self.decode }
+    }
+
     /// The threads that there have to be.
     pub(super) fn most(self) -> usize {
         self.decode.max(self.prefill)
@@ -48,54 +50,43 @@ impl Machine {
         let threads = Threads::new(options);
         let failed = if let Workers::Bound(_) = options.workers { Error::Affinity } else { Error::Threads };
         let pool = Pool::with_workers(threads.most(), &options.workers).map_err(failed)?;
-        let (pace, quantized) = (Pace::default(), Quantized::default());
-        Ok(Self { exec: Exec { isa, pool }, threads, pace, quantized })
+        Ok(Self { exec: Exec { isa, pool }, threads, pace: Pace::default() })
     }
 
     /// The same threads, the same duty, a canceller of its own.
     pub(super) fn fork(&self) -> Self {
         let exec = Exec { isa: self.exec.isa, pool: self.exec.pool.clone() };
-        Self { exec, threads: self.threads, pace: self.pace.fork(), quantized: Quantized::default() }
-    }
-
-    /// Lets go of buffers.
-    pub(super) fn trim(&mut self) {
-        self.quantized = Quantized::default();
-    }
-
-    /// Runs the tokens at `positions`, which are reserved, through the network.
-    pub(super) fn forward(
-        &mut self,
-        model: &Model,
-        state: &mut State,
-        tokens: &[u32],
-        positions: Range<usize>,
-    ) -> Result<()> {
-        let tokens = &tokens[positions.clone()];
-        self.work(tokens.len(), |exec, _, pace| {
-            let mut watch = |stage: Stage<'_>| if let Stage::Layer = stage { Ok(pace.check()?) } else { Ok(()) };
-            forward(exec, model, state, tokens, positions.start, &mut watch)
-        })
+        Self { exec, threads: self.threads, pace: self.pace.fork() }
     }
 
     /// The logits of `hidden` (`[n][hidden]`) in `out`, which is then `[n][vocab]`.
-    pub(super) fn head(&mut self, model: &Model, hidden: &[f32], out: &mut Vec<f32>) -> Result<()> {
-        let config = model.config();
-        let n = hidden.len() / config.hidden;
-        self.work(n, |exec, quantized, _| {
-            quantized.reserve(n, config.hidden)?;
-            memory::reserve(out, n * config.vocab)?;
-            head(exec, model, hidden, quantized, out);
-            Ok(())
-        })
+    pub(super) fn head(
+        &mut self,
+        model: &Model,
+        hidden: &[f32],
+        quantized: &mut Quantized,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        let begin = self.pace.begin()?;
+        let outcome = self.logits(model, hidden, quantized, out);
+        self.pace.end(begin);
+        Ok(outcome?)
     }
 
-    /// Does a piece of work on `n` tokens as soon as the pace allows it.
-    fn work<T>(&mut self, n: usize, work: impl FnOnce(&mut Exec, &mut Quantized, &mut Pace) -> Result<T>) -> Result<T> {
-        let begin = self.pace.begin()?;
-        self.exec.pool.set_threads(if n > 1 { self.threads.prefill } else { self.threads.decode });
-        let outcome = work(&mut self.exec, &mut self.quantized, &mut self.pace);
-        self.pace.end(begin);
-        outcome
+    /// The same at once, whatever the pace.
+    pub(super) fn logits(
+        &mut self,
+        model: &Model,
+        hidden: &[f32],
+        quantized: &mut Quantized,
+        out: &mut Vec<f32>,
+    ) -> Result<(), OutOfMemory> {
+        let config = model.config();
+        let n = hidden.len() / config.hidden;
+        quantized.reserve(n, config.hidden)?;
+        memory::reserve(out, n * config.vocab)?;
+        self.exec.pool.set_threads(self.threads.of(n));
+        head(&mut self.exec, model, hidden, quantized, out);
+        Ok(())
     }
 }

@@ -1,9 +1,13 @@
 //! A session: one sequence of tokens on a backbone, with or without a plugin. The one place where the parts meet.
 //!
+//! Sessions of one model can go on together, in a [`Batch`]: several users, the branches of a search, many samples of one
+//! answer. Each gets what it would have got alone, for one read of the weights.
+//!
 //! A call that computes can be [cancelled](Canceller) from another thread, and can fail for want of memory. Either leaves the
 //! session at the last complete position: what the call was to add is dropped from there on, what earlier calls added stays,
 //! and the next call goes on.
 
+mod batch;
 mod error;
 mod machine;
 mod options;
@@ -13,16 +17,18 @@ mod snapshot;
 mod step;
 mod window;
 
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::memory;
-use crate::model::{BATCH, Config, Model, State};
+use crate::model::{BATCH, Config, Model, Scratch, State};
 use crate::ops;
 use crate::options::Plugin;
 use crate::options::schema::Spec;
 
+pub use batch::{Batch, Turn};
 pub use error::SessionError;
 pub use options::{MemoryNeeded, SessionOptions, Window};
 pub use pace::Canceller;
@@ -50,6 +56,10 @@ pub struct Session {
     /// wait.
     hidden: Vec<f32>,
     step: StepCache,
+    /// The buffers for what it does alone.
+    batch: Batch,
+    /// Bytes of their scratch, while they are lent.
+    lent: usize,
 }
 
 impl Session {
@@ -74,6 +84,8 @@ impl Session {
             tokens: Vec::new(),
             position: 0,
             step: StepCache::default(),
+            batch: Batch::default(),
+            lent: 0,
         })
     }
 
@@ -95,6 +107,8 @@ impl Session {
             position: self.position,
             hidden: memory::copied(&self.hidden)?,
             step: StepCache::default(),
+            batch: Batch::default(),
+            lent: 0,
         })
     }
 
@@ -102,22 +116,26 @@ impl Session {
     /// files' metadata alone, before any weights are loaded.
     pub fn memory_needed(config: &Config, plugin: Option<&Spec>, options: &SessionOptions) -> MemoryNeeded {
         let context = options.positions(config);
-        let batch = State::scratch_bytes(config, context.min(BATCH));
+        let batch = Scratch::bytes_for(config, context.min(BATCH));
         let attention = ops::attention_bytes(config.kv_shape(), Threads::new(options).most(), context);
         let logits = StepCache::bytes_for(config.vocab, plugin.map_or(0, |spec| spec.options));
         let scratch = [batch, attention, logits].into_iter().fold(0, usize::saturating_add);
-        MemoryNeeded { kv: State::kv_bytes(config, context), scratch }
+        MemoryNeeded { kv: State::bytes_for(config, context), scratch }
     }
 
     /// Bytes that the session holds now, beside the weights. What forks share counts for each of them.
     pub fn memory_used(&self) -> usize {
-        self.state.bytes(self.model.config()) + self.step.bytes()
+        self.state.bytes() + self.scratch_bytes() + self.step.bytes() + self.batch.logits_bytes()
+    }
+
+    /// Bytes of the buffers of a pass.
+    fn scratch_bytes(&self) -> usize {
+        self.batch.scratch.bytes(self.model.config()) + self.lent
     }
 
     /// Gives back what memory is not needed to go on: buffers, and the logits of the current step.
     pub fn trim(&mut self) {
-        self.machine.trim();
-        self.state.trim();
+        self.batch = Batch::default();
         self.state.truncate(self.position);
         self.step = StepCache::default();
         self.tokens.shrink_to_fit();
@@ -283,6 +301,7 @@ impl Session {
         let outcome = self.catch_up(sink);
         if outcome.is_err() {
             self.tokens.truncate(earlier.max(self.position));
+            self.state.truncate(self.tokens.len());
         }
         outcome
     }
@@ -290,30 +309,52 @@ impl Session {
     /// Runs what is pending through the network, batch by batch, and hands each batch's hidden states to `sink`.
     fn catch_up(&mut self, sink: &mut dyn FnMut(&[f32]) -> Result<()>) -> Result<()> {
         self.reserve(self.position..self.tokens.len())?;
-        while self.position < self.tokens.len() {
-            let batch = self.position..self.tokens.len().min(self.position + BATCH);
-            self.machine.forward(&self.model, &mut self.state, &self.tokens, batch.clone())?;
-            self.position = batch.end;
-            let hidden = self.state.hidden();
-            let last = hidden.len() - self.hidden.len();
-            self.hidden.copy_from_slice(&hidden[last..]);
-            self.step.clear();
-            sink(hidden)?;
+        while self.waiting() > 0 {
+            self.alone(Batch::pass_alone)?;
+            sink(self.batch.scratch.hidden())?;
         }
         Ok(())
     }
 
-    /// Has memory for keys and values of `positions`, and for running them.
+    /// Tokens that have to go through the network.
+    fn waiting(&self) -> usize {
+        self.tokens.len() - self.position
+    }
+
+    /// The first `count` of them did, and the hidden state of the last of these is `hidden`.
+    fn arrive(&mut self, count: usize, hidden: &[f32]) {
+        self.position += count;
+        self.hidden.copy_from_slice(hidden);
+        self.step.clear();
+    }
+
+    /// Works with the session's own buffers.
+    fn alone<T>(&mut self, work: impl FnOnce(&mut Batch, &mut Self) -> T) -> T {
+        let mut batch = mem::take(&mut self.batch);
+        self.lent = batch.scratch.bytes(self.model.config());
+        let result = work(&mut batch, self);
+        (self.batch, self.lent) = (batch, 0);
+        result
+    }
+
+    /// Whether the two can go on together.
+    fn is_like(&self, other: &Self) -> bool {
+        let plugins = [self, other].map(|session| session.plugin.as_ref().map(Arc::as_ptr));
+        Arc::ptr_eq(&self.model, &other.model) && plugins[0] == plugins[1] && self.isa() == other.isa()
+    }
+
+    /// Has memory for keys and values of `positions`, and may hold what running them needs.
     fn reserve(&mut self, positions: Range<usize>) -> Result<()> {
         if positions.is_empty() {
             return Ok(());
         }
         let config = self.model.config();
-        let n = positions.len().min(BATCH);
+        let scratch = Scratch::bytes_for(config, positions.len().min(BATCH)).max(self.scratch_bytes());
         let attention = ops::attention_bytes(config.kv_shape(), self.machine.threads.most(), positions.end);
-        let state = self.state.bytes_with(config, positions.clone(), n);
-        self.allow(state.saturating_add(self.step.bytes()).saturating_add(attention))?;
-        Ok(self.state.reserve(config, positions, n)?)
+        let logits = self.step.bytes() + self.batch.logits_bytes();
+        let state = self.state.bytes_with(positions.clone());
+        self.allow([scratch, attention, logits].into_iter().fold(state, usize::saturating_add))?;
+        Ok(self.state.reserve(positions)?)
     }
 
     /// That the session may hold so many bytes.
@@ -324,14 +365,20 @@ impl Session {
         }
     }
 
-    /// Makes the hidden state of the last token current. A window that is full slides.
+    /// Makes the hidden state of the last token current.
     fn prepare(&mut self) -> Result<()> {
+        self.make_ready()?;
+        self.catch_up(&mut |_| Ok(()))
+    }
+
+    /// Has room and memory for what is pending. A window that is full slides.
+    fn make_ready(&mut self) -> Result<()> {
         if self.tokens.is_empty() {
             return Err(SessionError::Empty.into());
         }
         if let Some(window) = self.window.filter(|_| self.tokens.len() == self.context()) {
             self.slide(window, &[])?;
         }
-        self.catch_up(&mut |_| Ok(()))
+        self.reserve(self.position..self.tokens.len())
     }
 }

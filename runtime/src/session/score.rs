@@ -1,10 +1,12 @@
 //! A given text: what the model says of its tokens, and which latents the encoder gives them.
 
+use std::slice;
+
 use crate::error::Result;
 use crate::logits;
 use crate::memory;
 use crate::model::BATCH;
-use crate::options::{Plugin, Selector};
+use crate::options::{self, Plugin, Selector};
 
 use super::step::mixture;
 use super::{Session, SessionError};
@@ -61,7 +63,7 @@ impl Session {
         self.allow(self.memory_used().saturating_add(targets.len() * vocab * size_of::<f32>()))?;
         let mut rows = Vec::new();
         match selector {
-            None => self.machine.head(&self.model, hidden, &mut rows)?,
+            None => self.machine.head(&self.model, hidden, &mut self.batch.quantized, &mut rows)?,
             Some(selector) => self.selected_logits(hidden, targets, selector, &mut rows)?,
         }
         for (logits, &token) in rows.chunks_exact(vocab).zip(targets) {
@@ -83,12 +85,13 @@ impl Session {
         memory::reserve(&mut decoded, hidden.len())?;
         for (h, &target) in hidden.chunks_exact(self.model.config().hidden).zip(targets) {
             let policy = plugin.policy(&mut self.machine.exec, h)?;
+            options::check_policy(&policy)?;
             if let Some(latent) = selector.select(h, &policy)? {
-                decoded.extend(plugin.decode(&mut self.machine.exec, h, latent)?);
+                decoded.extend(plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(latent..latent + 1)))?);
             } else {
-                let all = plugin.decode_all(&mut self.machine.exec, h)?;
+                let all = plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(0..policy.len())))?;
                 let (mut options, mut mixed) = (Vec::new(), Vec::new());
-                self.machine.head(&self.model, &all, &mut options)?;
+                self.machine.head(&self.model, &all, &mut self.batch.quantized, &mut options)?;
                 mixture(self.machine.exec.isa, &policy, &options, &mut mixed)?;
                 memory::reserve(rows, rows.len() + mixed.len())?;
                 rows.append(&mut mixed);
@@ -96,7 +99,7 @@ impl Session {
             selector.observe(target);
         }
         if !decoded.is_empty() {
-            self.machine.head(&self.model, &decoded, rows)?;
+            self.machine.head(&self.model, &decoded, &mut self.batch.quantized, rows)?;
         }
         Ok(())
     }

@@ -225,8 +225,8 @@ impl Session {
         for position in 0..count {
             reader.read(&mut bytes)?;
             let positions = position..position + 1;
-            self.allow(self.memory_used().saturating_add(state.bytes_with(config, positions.clone(), 0)))?;
-            state.reserve(config, positions, 0)?;
+            self.allow(self.memory_used().saturating_add(state.bytes_with(positions.clone())))?;
+            state.reserve(positions)?;
             for (layer, bytes) in state.cache_mut().iter_mut().zip(bytes.chunks_exact(2 * row.len())) {
                 for (bits, bytes) in row.iter_mut().zip(bytes.chunks_exact(2)) {
                     *bits = u16::from_le_bytes([bytes[0], bytes[1]]);

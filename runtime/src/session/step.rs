@@ -10,6 +10,7 @@ use crate::ops::{for_each_row, softmax};
 use crate::options::{self, Plugin, Selector};
 use crate::sampler::Sampler;
 
+use super::batch::{Wanted, Way};
 use super::{Session, SessionError};
 
 /// One generated token.
@@ -38,11 +39,9 @@ pub struct OptionView {
 #[derive(Debug, Default)]
 pub(super) struct StepCache {
     /// The policy's probabilities: `[options]`, or empty.
-    policy: Vec<f32>,
+    pub(super) policy: Vec<f32>,
     /// Logits of every option: `[options][vocab]`, or empty.
-    options: Vec<f32>,
-    /// Logits of the chosen distribution: `[vocab]`.
-    chosen: Vec<f32>,
+    pub(super) options: Vec<f32>,
 }
 
 impl StepCache {
@@ -53,10 +52,10 @@ impl StepCache {
 
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
-        (self.policy.capacity() + self.options.capacity() + self.chosen.capacity()) * size_of::<f32>()
+        (self.policy.capacity() + self.options.capacity()) * size_of::<f32>()
     }
 
-    /// Bytes that it holds at most, with `options` options (0 without a plugin).
+    /// Bytes of it and of the logits that a token is chosen from at most, with `options` options (0 without a plugin).
     pub(super) fn bytes_for(vocab: usize, options: usize) -> usize {
         (options + 1).saturating_mul(vocab).saturating_add(options).saturating_mul(size_of::<f32>())
     }
@@ -98,14 +97,7 @@ impl Session {
     /// [`SessionError::Cancelled`], [`SessionError::MemoryLimit`] or [`Error::OutOfMemory`](crate::Error::OutOfMemory). No
     /// token is added then.
     pub fn step(&mut self, selector: Option<&mut Selector>, sampler: &mut Sampler) -> Result<Step> {
-        let Some(selector) = selector else { return self.step_backbone(sampler) };
-        self.check_room()?;
-        let plugin = self.prepare_policy()?;
-        let latent = selector.select(&self.hidden, &self.step.policy)?;
-        self.choose_logits(&plugin, latent)?;
-        let step = self.take(latent, sampler)?;
-        selector.observe(step.token);
-        Ok(step)
+        self.step_by(selector.map_or(Way::Backbone, Way::Selector), sampler)
     }
 
     /// As [`Session::step`], from the option of this latent.
@@ -114,20 +106,44 @@ impl Session {
     /// As [`Session::step`]; [`SessionError::NoPlugin`];
     /// [`SelectError::LatentOutOfRange`](crate::options::SelectError::LatentOutOfRange).
     pub fn step_with_latent(&mut self, latent: usize, sampler: &mut Sampler) -> Result<Step> {
-        let plugin = self.plugin.clone().ok_or(SessionError::NoPlugin)?;
-        options::check(latent, plugin.option_count())?;
-        self.check_room()?;
-        self.prepare()?;
-        self.choose_logits(&plugin, Some(latent))?;
-        self.take(Some(latent), sampler)
+        self.step_by(Way::Latent(latent), sampler)
     }
 
-    fn step_backbone(&mut self, sampler: &mut Sampler) -> Result<Step> {
-        self.check_room()?;
+    fn step_by(&mut self, way: Way<'_>, sampler: &mut Sampler) -> Result<Step> {
+        self.check_step(&way)?;
         self.prepare()?;
-        self.allow_logits(1)?;
-        self.machine.head(&self.model, &self.hidden, &mut self.step.chosen)?;
-        self.take(None, sampler)
+        self.alone(|batch, session| batch.step_alone(session, way, sampler))
+    }
+
+    /// That a step can be taken that way.
+    pub(super) fn check_step(&self, way: &Way<'_>) -> Result<()> {
+        if let Way::Latent(_) | Way::Selector(_) = way {
+            let plugin = self.plugin.as_ref().ok_or(SessionError::NoPlugin)?;
+            if let Way::Latent(latent) = way {
+                options::check(*latent, plugin.option_count())?;
+            }
+        }
+        self.check_room()
+    }
+
+    /// Selects the latent, and tells what has to be computed then.
+    pub(super) fn want(&mut self, way: &mut Way<'_>) -> Result<Wanted> {
+        let latent = match way {
+            Way::Backbone => None,
+            Way::Latent(latent) => Some(*latent),
+            Way::Selector(selector) => selector.select(&self.hidden, &self.step.policy)?,
+        };
+        let backbone = matches!(way, Way::Backbone);
+        let latents = match latent {
+            _ if backbone || !self.step.options.is_empty() => 0..0,
+            None => 0..self.step.policy.len(),
+            Some(latent) => latent..latent + 1,
+        };
+        let wanted = Wanted { backbone, latents, latent };
+        // A mixture is one more row.
+        let mixed = usize::from(!backbone && latent.is_none());
+        self.allow_logits(wanted.rows().max(1) + mixed)?;
+        Ok(wanted)
     }
 
     /// That there is room for one more token, or a window to slide.
@@ -135,10 +151,11 @@ impl Session {
         if self.window.is_some() { Ok(()) } else { self.check(&[0]) }
     }
 
-    /// That the session may hold the logits of `rows` more distributions.
+    /// That the session may hold the logits of `rows` distributions.
     fn allow_logits(&self, rows: usize) -> Result<()> {
         let bytes = rows * self.model.config().vocab * size_of::<f32>();
-        self.allow(self.memory_used().saturating_sub(self.step.bytes()).saturating_add(bytes))
+        let logits = self.step.bytes() + self.batch.logits_bytes();
+        self.allow(self.memory_used().saturating_sub(logits).saturating_add(bytes))
     }
 
     /// Makes the hidden state of the last token, and what the policy says of it, current; gives the plugin.
@@ -146,17 +163,27 @@ impl Session {
         let plugin = self.plugin.clone().ok_or(SessionError::NoPlugin)?;
         self.prepare()?;
         if self.step.policy.is_empty() {
-            self.step.policy = plugin.policy(&mut self.machine.exec, &self.hidden)?;
+            let policy = plugin.policy(&mut self.machine.exec, &self.hidden)?;
+            self.set_policy(&policy)?;
         }
         Ok(plugin)
+    }
+
+    /// Keeps what the policy says of the next step, if that is a distribution.
+    pub(super) fn set_policy(&mut self, policy: &[f32]) -> Result<()> {
+        options::check_policy(policy)?;
+        memory::reserve(&mut self.step.policy, policy.len())?;
+        self.step.policy.extend_from_slice(policy);
+        Ok(())
     }
 
     /// Computes the logits of all options: one product over the head's weights.
     fn expand_options(&mut self, plugin: &Plugin) -> Result<()> {
         if self.step.options.is_empty() {
             self.allow_logits(plugin.option_count() + 1)?;
-            let hidden = plugin.decode_all(&mut self.machine.exec, &self.hidden)?;
-            let outcome = self.machine.head(&self.model, &hidden, &mut self.step.options);
+            let all = 0..plugin.option_count();
+            let hidden = plugin.decode(&mut self.machine.exec, &self.hidden, &[all])?;
+            let outcome = self.machine.head(&self.model, &hidden, &mut self.batch.quantized, &mut self.step.options);
             if outcome.is_err() {
                 self.step.options.clear();
             }
@@ -166,35 +193,11 @@ impl Session {
     }
 
     /// Samples from the chosen logits and appends the token.
-    fn take(&mut self, latent: Option<usize>, sampler: &mut Sampler) -> Result<Step> {
+    pub(super) fn take(&mut self, latent: Option<usize>, logits: &[f32], sampler: &mut Sampler) -> Result<Step> {
         memory::grow(&mut self.tokens, 1)?;
-        let sampled = sampler.sample(&self.step.chosen, &self.tokens)?;
+        let sampled = sampler.sample(logits, &self.tokens)?;
         self.tokens.push(sampled.token);
         Ok(Step { token: sampled.token, latent, logprob: sampled.logprob })
-    }
-
-    /// Makes the logits of one option, or of the mixture, the chosen ones.
-    fn choose_logits(&mut self, plugin: &Plugin, latent: Option<usize>) -> Result<()> {
-        let vocab = self.model.config().vocab;
-        match latent {
-            None => {
-                self.expand_options(plugin)?;
-                let StepCache { policy, options, chosen } = &mut self.step;
-                mixture(self.machine.exec.isa, policy, options, chosen)?;
-            }
-            Some(latent) if !self.step.options.is_empty() => {
-                let StepCache { options, chosen, .. } = &mut self.step;
-                chosen.clear();
-                memory::reserve(chosen, vocab)?;
-                chosen.extend_from_slice(&options[latent * vocab..][..vocab]);
-            }
-            Some(latent) => {
-                self.allow_logits(1)?;
-                let hidden = plugin.decode(&mut self.machine.exec, &self.hidden, latent)?;
-                self.machine.head(&self.model, &hidden, &mut self.step.chosen)?;
-            }
-        }
-        Ok(())
     }
 }
 

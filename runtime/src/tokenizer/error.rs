@@ -22,6 +22,10 @@ pub enum TokenizerError {
     TypeCount { tokens: usize, types: usize },
     /// A token has a type that the specification does not know.
     UnknownType { token: u32, kind: i32 },
+    /// The list of scores is not as long as the list of tokens.
+    ScoreCount { tokens: usize, scores: usize },
+    /// The score of a token is not a number.
+    BadScore { token: u32 },
     /// A token of type byte is not written `<0xHH>`.
     BadByteToken { token: u32, text: String },
     /// A merge is not two tokens with a space between them.
@@ -54,6 +58,10 @@ impl fmt::Display for TokenizerError {
             Self::UnknownType { token, kind } => {
                 write!(f, "tokenizer.ggml.token_type: token {token} has type {kind}, not one of 1 to 6")
             }
+            Self::ScoreCount { tokens, scores } => {
+                write!(f, "tokenizer.ggml.scores has {scores} entries for {tokens} tokens")
+            }
+            Self::BadScore { token } => write!(f, "tokenizer.ggml.scores: that of token {token} is not a number"),
             Self::BadByteToken { token, text } => write!(f, "byte token {token} is {text:?}, not <0x00> to <0xFF>"),
             Self::BadMerge { index, merge } => write!(f, "merge {index} is {merge:?}, not two tokens and a space"),
             Self::MergeOfNoToken { index, merge, missing } => {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{AddedVocabulary, DecoderWrapper, Model as _, OffsetType, PreTokenizer as _, Tokenizer};
 
 use super::TokenizerError;
-use super::vocab::TokenBytes;
+use super::vocab::{Spelling, TokenBytes, hex_byte};
 
 /// A tokenizer of the `tokenizers` crate.
 #[derive(Debug)]
@@ -19,10 +19,10 @@ impl Json {
     /// Reads the tokenizer. Ids must be below `limit`.
     pub(super) fn read(json: &str, limit: usize) -> Result<(Self, TokenBytes), TokenizerError> {
         let tokenizer = guarded(|| json.parse::<Tokenizer>())?.map_err(|error| unusable(error.to_string()))?;
-        if !matches!(tokenizer.get_decoder(), Some(DecoderWrapper::ByteLevel(_))) {
-            return Err(unusable("only byte-level tokenizers are supported"));
-        }
-        let table = token_bytes(&tokenizer, limit)?;
+        let spelling = tokenizer.get_decoder().and_then(spelling);
+        let spelling =
+            spelling.ok_or_else(|| unusable("only byte-level tokenizers and byte fallback are supported"))?;
+        let table = token_bytes(&tokenizer, spelling, limit)?;
         let mut plain = tokenizer.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         Ok((Self { tokenizer, plain }, table))
@@ -45,8 +45,18 @@ impl Json {
     }
 }
 
+/// How normal tokens are written, if their bytes can be known one by one.
+fn spelling(decoder: &DecoderWrapper) -> Option<Spelling> {
+    match decoder {
+        DecoderWrapper::ByteLevel(_) => Some(Spelling::Letters),
+        DecoderWrapper::ByteFallback(_) => Some(Spelling::Spaces),
+        DecoderWrapper::Sequence(steps) => steps.get_decoders().iter().find_map(spelling),
+        _ => None,
+    }
+}
+
 /// The bytes of every id from 0 to the highest; gaps are empty.
-fn token_bytes(tokenizer: &Tokenizer, limit: usize) -> Result<TokenBytes, TokenizerError> {
+fn token_bytes(tokenizer: &Tokenizer, spelling: Spelling, limit: usize) -> Result<TokenBytes, TokenizerError> {
     let added = tokenizer.get_added_vocabulary().get_added_tokens_decoder();
     let size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
     if size == 0 || size > limit {
@@ -55,7 +65,11 @@ fn token_bytes(tokenizer: &Tokenizer, limit: usize) -> Result<TokenBytes, Tokeni
     let mut table = TokenBytes::default();
     for id in 0..size as u32 {
         let text = tokenizer.id_to_token(id).unwrap_or_default();
-        if added.contains_key(&id) { table.push(text.as_bytes()) } else { table.push_letters(&text) }
+        match (added.contains_key(&id), spelling, hex_byte(&text)) {
+            (true, ..) => table.push(text.as_bytes()),
+            (false, Spelling::Spaces, Some(byte)) => table.push(&[byte]),
+            (false, ..) => table.push_spelled(&text, spelling),
+        }
     }
     Ok(table)
 }

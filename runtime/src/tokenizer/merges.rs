@@ -37,50 +37,58 @@ impl Merges {
 
     /// Joins what can be joined of `tokens`, the lowest rank first, of equal ones the leftmost.
     pub(super) fn apply(&self, tokens: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
-        let mut chain = Chain::new(tokens);
-        let entry = |chain: &Chain, at| self.get(chain, at).map(|merge| Reverse((merge.rank, at)));
-        let mut queue: BinaryHeap<_> = (0..chain.0.len()).filter_map(|at| entry(&chain, at)).collect();
-        while let Some(Reverse((rank, at))) = queue.pop() {
-            // Where a neighbour has changed since, the pair that is there now has an entry of its own.
-            if let Some(merge) = self.get(&chain, at).filter(|merge| merge.rank == rank) {
-                chain.join(at, merge.id);
-                queue.extend([chain.0[at].previous, Some(at)].into_iter().flatten().filter_map(|at| entry(&chain, at)));
-            }
-        }
-        chain.0.into_iter().filter_map(|link| link.token)
-    }
-
-    /// The merge of the token at `at` and the one after it.
-    fn get(&self, chain: &Chain, at: usize) -> Option<Merge> {
-        let link = &chain.0[at];
-        let pair = (link.token?, chain.0[link.next?].token?);
-        self.0.get(&pair).copied()
+        join(tokens, |left, right| self.0.get(&(left, right)).map(|merge| (merge.rank, merge.id)))
     }
 }
 
-/// Tokens with their neighbours.
-struct Chain(Vec<Link>);
+/// Joins two neighbours as long as `merge` has something for them: the lowest rank first, of equal ones the leftmost.
+pub(super) fn join<T: Copy, R: Copy + Ord>(
+    tokens: impl Iterator<Item = T>,
+    merge: impl Fn(T, T) -> Option<(R, T)>,
+) -> impl Iterator<Item = T> {
+    let mut chain = Chain::new(tokens);
+    let find = |chain: &Chain<T>, at| chain.pair(at).and_then(|(left, right)| merge(left, right));
+    let entry = |chain: &Chain<T>, at| find(chain, at).map(|(rank, _)| Reverse((rank, at)));
+    let mut queue: BinaryHeap<_> = (0..chain.0.len()).filter_map(|at| entry(&chain, at)).collect();
+    while let Some(Reverse((rank, at))) = queue.pop() {
+        // Where a neighbour has changed since, the pair that is there now has an entry of its own.
+        if let Some((_, joined)) = find(&chain, at).filter(|&(now, _)| now == rank) {
+            chain.join(at, joined);
+            queue.extend([chain.0[at].previous, Some(at)].into_iter().flatten().filter_map(|at| entry(&chain, at)));
+        }
+    }
+    chain.0.into_iter().filter_map(|link| link.token)
+}
 
-struct Link {
+/// Tokens with their neighbours.
+struct Chain<T>(Vec<Link<T>>);
+
+struct Link<T> {
     /// `None` where the token has become part of the one before it.
-    token: Option<u32>,
+    token: Option<T>,
     previous: Option<usize>,
     next: Option<usize>,
 }
 
-impl Chain {
-    fn new(tokens: impl Iterator<Item = u32>) -> Self {
+impl<T: Copy> Chain<T> {
+    fn new(tokens: impl Iterator<Item = T>) -> Self {
         let link =
-            |(at, token): (usize, u32)| Link { token: Some(token), previous: at.checked_sub(1), next: Some(at + 1) };
-        let mut links: Vec<Link> = tokens.enumerate().map(link).collect();
+            |(at, token): (usize, T)| Link { token: Some(token), previous: at.checked_sub(1), next: Some(at + 1) };
+        let mut links: Vec<Link<T>> = tokens.enumerate().map(link).collect();
         if let Some(last) = links.last_mut() {
             last.next = None;
         }
         Self(links)
     }
 
+    /// The token at `at` and the one after it.
+    fn pair(&self, at: usize) -> Option<(T, T)> {
+        let link = &self.0[at];
+        Some((link.token?, self.0[link.next?].token?))
+    }
+
     /// Puts `token` in the place of the one at `at` and the one after it.
-    fn join(&mut self, at: usize, token: u32) {
+    fn join(&mut self, at: usize, token: T) {
         let Some(gone) = self.0[at].next else { return };
         let next = self.0[gone].next;
         self.0[gone].token = None;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! text -> special tokens cut out -> pieces (pre-tokenizer) -> byte alphabet -> merges -> ids
+//! text -> special tokens cut out -> characters -> merges by score -> bytes of what is no token -> ids
 //! ids -> bytes -> text
 //! ```
 //!
@@ -18,6 +19,7 @@ mod json;
 mod merges;
 mod special;
 mod split;
+mod spm;
 mod stream;
 mod unicode;
 mod vocab;
@@ -28,10 +30,11 @@ pub use stream::Detokenizer;
 use crate::gguf::Metadata;
 use bpe::Bpe;
 use json::Json;
-use vocab::{TokenBytes, Vocabulary};
+use spm::Spm;
+use vocab::{Spelling, TokenBytes, Vocabulary};
 
 /// The values of `tokenizer.ggml.model` that are supported.
-const MODELS: [&str; 1] = ["gpt2"];
+const MODELS: [&str; 2] = ["gpt2", "llama"];
 
 /// Control tokens that end a turn or a text, in the families that are supported.
 const END_TEXTS: [&str; 8] =
@@ -53,6 +56,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Encoder {
     Bpe(Box<Bpe>),
+    Spm(Box<Spm>),
     Json(Box<Json>),
 }
 
@@ -90,6 +94,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         match &self.encoder {
             Encoder::Bpe(bpe) => Ok(bpe.encode(text, special)),
+            Encoder::Spm(spm) => Ok(spm.encode(text, special)),
             Encoder::Json(json) => json.encode(text, special),
         }
     }
@@ -136,6 +141,7 @@ impl Encoder {
     fn adds_bos(&self) -> bool {
         match self {
             Self::Bpe(bpe) => bpe.adds_bos(),
+            Self::Spm(_) => true,
             Self::Json(_) => false,
         }
     }
@@ -147,8 +153,12 @@ fn read_lists(metadata: &Metadata) -> Result<(Encoder, TokenBytes)> {
         return Err(TokenizerError::UnknownModel { model: model.to_owned() });
     }
     let vocabulary = Vocabulary::read(metadata)?;
+    if model == "llama" {
+        let spm = Spm::read(metadata, &vocabulary)?;
+        return Ok((Encoder::Spm(Box::new(spm)), vocabulary.bytes(Spelling::Spaces)?));
+    }
     let bpe = Bpe::read(metadata, &vocabulary)?;
-    Ok((Encoder::Bpe(Box::new(bpe)), vocabulary.bytes()?))
+    Ok((Encoder::Bpe(Box::new(bpe)), vocabulary.bytes(Spelling::Letters)?))
 }
 
 /// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON that names it.

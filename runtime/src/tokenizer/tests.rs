@@ -105,6 +105,60 @@ fn ends_are_found_by_id_and_by_text() {
     assert_eq!((ends, t.eos()), (vec![256, 257, 263], Some(256)));
 }
 
+/// Tokens with scores: the letters but for "b", what is merged, bytes, special ones.
+fn scored() -> File {
+    let merged = [("\u{2581}a", -1.0), ("he", -2.0), ("ll", -3.0), ("hell", -4.0), ("lo", -2.5), ("ello", 7.0)];
+    let mut tokens: Vec<(String, f32, i32)> = (0..=255).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6)).collect();
+    tokens.extend("\u{2581}achelo".chars().map(|c| (c.to_string(), -100.0, 1)));
+    tokens.extend(merged.map(|(text, score)| (text.to_owned(), score, 1)));
+    tokens.extend([("<s>", 3), ("  ", 4), ("<end_of_turn>", 3)].map(|(text, kind)| (text.to_owned(), -1000.0, kind)));
+    File(vec![
+        ("tokenizer.ggml.model", "llama".into()),
+        ("tokenizer.ggml.scores", tokens.iter().map(|token| token.1).collect::<Vec<f32>>().into()),
+        ("tokenizer.ggml.tokens", tokens.iter().map(|token| token.0.clone()).collect::<Vec<_>>().into()),
+        ("tokenizer.ggml.token_type", tokens.iter().map(|token| token.2).collect::<Vec<i32>>().into()),
+        ("tokenizer.ggml.bos_token_id", 269_u32.into()),
+    ])
+}
+
+#[test]
+fn scores_decide_what_is_merged_first() {
+    let t = scored().with("tokenizer.ggml.add_space_prefix", false).read().unwrap();
+    let texts = |text: &str| -> Vec<String> {
+        let ids = t.encode(text, true).unwrap();
+        ids.iter().map(|&id| String::from_utf8_lossy(t.token_bytes(id).unwrap()).into_owned()).collect()
+    };
+    // "he" is better than "lo", and both than "ll"; so nothing is left for "hell" or "ello".
+    assert_eq!(texts("hello"), ["he", "l", "lo"]);
+    assert_eq!(texts("hell"), ["hell"]);
+    assert_eq!(texts("a a"), ["a", " a"]);
+    assert_eq!(texts("a  a<s>a"), ["a", "  ", "a", "<s>", "a"]);
+    assert_eq!(t.encode("bé", false).unwrap(), [0x62, 0xc3, 0xa9]);
+    assert_eq!(t.encode("<s>", false).unwrap()[0], 0x3c);
+    assert_eq!(t.decode(&t.encode("hé b  llo\n🎉", true).unwrap()), "hé b  llo\n🎉");
+    assert_eq!((t.add_bos(), t.is_end(271), t.is_end(270)), (Some(269), true, false));
+}
+
+#[test]
+fn a_space_before_a_text_is_there_where_the_file_does_not_say_otherwise() {
+    let t = scored().read().unwrap();
+    assert_eq!(t.decode(&t.encode("a<s>a", true).unwrap()), " a<s> a");
+    assert_eq!(t.encode("a", true).unwrap(), [263]);
+    assert_eq!(t.encode("", true).unwrap(), [0; 0]);
+}
+
+#[test]
+fn bad_scores_are_errors() {
+    let no_scores = scored().without("tokenizer.ggml.scores").error();
+    assert!(no_scores.contains("tokenizer.ggml.scores"), "{no_scores}");
+    let few = scored().with("tokenizer.ggml.scores", vec![0.0_f32; 3]).error();
+    assert_eq!(few, "tokenizer.ggml.scores has 3 entries for 272 tokens");
+    let doubles = scored().with("tokenizer.ggml.scores", vec![0.0_f64; 272]).error();
+    assert!(doubles.contains("expected an array of f32"), "{doubles}");
+    let nan = scored().with("tokenizer.ggml.scores", vec![f32::NAN; 272]).error();
+    assert_eq!(nan, "tokenizer.ggml.scores: that of token 0 is not a number");
+}
+
 #[test]
 fn bos_is_wanted_where_the_file_or_the_family_says_so() {
     assert_eq!(tokenizer().add_bos(), None);
@@ -146,7 +200,7 @@ fn bad_lists_are_errors() {
     let file = || File::new("gpt2");
     let merges = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     for (file, message) in [
-        (file().with("tokenizer.ggml.model", "llama"), r#"model "llama" is not supported, only gpt2"#),
+        (file().with("tokenizer.ggml.model", "bert"), r#"model "bert" is not supported, only gpt2, llama"#),
         (file().with("tokenizer.ggml.pre", "gemma"), r#"pre "gemma" is not supported, only smollm, gpt2"#),
         (file().without("tokenizer.ggml.pre"), "tokenizer.ggml.pre"),
         (file().without("tokenizer.ggml.tokens"), "tokenizer.ggml.tokens"),
@@ -215,6 +269,27 @@ mod carried {
         }
         assert_eq!((t.vocab_size(), t.is_end(263), t.bos()), (264, true, None));
         assert_eq!(t.decode(&[259, 32, 263]), "hello <|end|>");
+    }
+
+    /// As in Gemma's files: spaces become U+2581, what is no token becomes bytes.
+    #[test]
+    fn a_carried_tokenizer_may_fall_back_to_bytes() {
+        let mut vocab: Vec<String> = (0..=255).map(|byte| format!("\"<0x{byte:02X}>\": {byte}")).collect();
+        let letters = ["\u{2581}", "a", "b", "\u{2581}a", "<s>"].into_iter().zip(256..);
+        vocab.extend(letters.map(|(text, id)| format!("\"{text}\": {id}")));
+        let json = format!(
+            r#"{{"version": "1.0", "truncation": null, "padding": null, "pre_tokenizer": null, "post_processor": null,
+            "added_tokens": [{{"id": 260, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}}],
+            "normalizer": {{"type": "Replace", "pattern": {{"String": " "}}, "content": "▁"}},
+            "decoder": {{"type": "Sequence", "decoders": [{{"type": "ByteFallback"}}, {{"type": "Fuse"}}]}},
+            "model": {{"type": "BPE", "byte_fallback": true, "unk_token": null, "vocab": {{{}}},
+            "merges": [["▁", "a"]]}}}}"#,
+            vocab.join(", ")
+        );
+        let t = carried(json).unwrap();
+        assert_eq!(t.encode("a a<s>é b", true).unwrap(), [257, 259, 260, 0xc3, 0xa9, 256, 258]);
+        assert_eq!(t.decode(&[257, 259, 260, 0xc3, 0xa9, 256, 258]), "a a<s>é b");
     }
 
     #[test]

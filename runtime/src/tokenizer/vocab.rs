@@ -22,6 +22,18 @@ impl Kind {
     }
 }
 
+/// The space of vocabularies that are not written in the byte alphabet.
+pub(super) const SPACE: &str = "\u{2581}";
+
+/// How normal tokens are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spelling {
+    /// In the byte alphabet.
+    Letters,
+    /// As they are, but for spaces.
+    Spaces,
+}
+
 /// The tokens of a file with their types, checked.
 pub(super) struct Vocabulary<'m> {
     texts: &'m [String],
@@ -60,10 +72,10 @@ impl<'m> Vocabulary<'m> {
     }
 
     /// The bytes of every token.
-    pub(super) fn bytes(&self) -> Result<TokenBytes, TokenizerError> {
+    pub(super) fn bytes(&self, spelling: Spelling) -> Result<TokenBytes, TokenizerError> {
         let mut table = TokenBytes::default();
         for (id, text, kind) in self.iter() {
-            push_bytes(&mut table, id, text, kind)?;
+            push_bytes(&mut table, id, text, kind, spelling)?;
         }
         Ok(table)
     }
@@ -77,21 +89,27 @@ fn read_kinds(kinds: &[i32], tokens: usize) -> Result<Vec<Kind>, TokenizerError>
     (0..).zip(kinds).map(read).collect()
 }
 
-/// Normal tokens are written in the byte alphabet, byte tokens in hexadecimal, all others as they are.
-fn push_bytes(table: &mut TokenBytes, token: u32, text: &str, kind: Kind) -> Result<(), TokenizerError> {
+/// Normal tokens have their spelling, byte tokens are written in hexadecimal, all others as they are.
+fn push_bytes(
+    table: &mut TokenBytes,
+    token: u32,
+    text: &str,
+    kind: Kind,
+    spelling: Spelling,
+) -> Result<(), TokenizerError> {
     match kind {
         Kind::Byte => {
             let byte = hex_byte(text).ok_or_else(|| TokenizerError::BadByteToken { token, text: text.to_owned() })?;
             table.push(&[byte]);
         }
-        Kind::Normal | Kind::Unused => table.push_letters(text),
+        Kind::Normal | Kind::Unused => table.push_spelled(text, spelling),
         Kind::Unknown | Kind::Control | Kind::UserDefined => table.push(text.as_bytes()),
     }
     Ok(())
 }
 
 /// `<0x00>` to `<0xFF>`, and nothing that only looks like it.
-fn hex_byte(text: &str) -> Option<u8> {
+pub(super) fn hex_byte(text: &str) -> Option<u8> {
     let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
     let plain = digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_hexdigit());
     if plain { u8::from_str_radix(digits, 16).ok() } else { None }
@@ -108,6 +126,13 @@ impl TokenBytes {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.ends.push(self.bytes.len());
+    }
+
+    pub(super) fn push_spelled(&mut self, text: &str, spelling: Spelling) {
+        match spelling {
+            Spelling::Letters => self.push_letters(text),
+            Spelling::Spaces => self.push(text.replace(SPACE, " ").as_bytes()),
+        }
     }
 
     /// A token in the byte alphabet; one that has a character outside of it stands for its own text.

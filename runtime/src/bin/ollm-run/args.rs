@@ -170,6 +170,10 @@ pub(crate) struct BenchArgs {
     /// Tokens that are in the context already, before prefill and before decode
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub(crate) depth: usize,
+    /// Sequences whose steps are measured together, after those of one
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) sequences: usize,
     /// Repetitions; the median counts
     #[arg(short, long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]

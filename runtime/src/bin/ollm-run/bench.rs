@@ -2,7 +2,7 @@
 //!
 //! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the same D tokens. A step takes
 //! the option of the policy (or as the flags say) and its most probable token; with a plugin, decode runs once more with
-//! the whole option set of each step. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
+//! the whole option set of each step, and with `--sequences` so many sequences take their steps together. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
 //! all of these take turns, the medians count.
 
 use std::time::Instant;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use ollm_runtime::Error;
 use ollm_runtime::options::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::SessionError;
+use ollm_runtime::session::{Batch, SessionError, Turn};
 use serde_json::{Value, json};
 
 use crate::args::{BenchArgs, MachineArgs};
@@ -52,6 +52,7 @@ struct Rounds {
     prefill: Vec<f64>,
     decode: Vec<f64>,
     options: Vec<f64>,
+    together: Vec<f64>,
     memory: Vec<f64>,
     peer_prefill: Vec<f64>,
     peer_decode: Vec<f64>,
@@ -63,6 +64,8 @@ struct Rates {
     decode: f64,
     /// Decode with the whole option set of each step.
     options: Option<f64>,
+    /// Decode of several sequences, all their tokens counted.
+    together: Option<f64>,
     /// Bytes a second that the threads can read.
     memory: Option<f64>,
     /// Prefill and decode of the peer.
@@ -83,6 +86,9 @@ impl Rounds {
         if selector.is_some() {
             self.options.push(time_decode(engine, args, selector.cloned(), true)?.rate());
         }
+        if args.sequences > 1 {
+            self.together.push(time_together(engine, args, selector)?.rate());
+        }
         self.memory.extend(memory.map(|memory| memory.read(engine.session.threads())));
         if let Some((prefill, decode)) = peer.map(Peer::run).transpose()? {
             self.peer_prefill.push(prefill);
@@ -98,6 +104,7 @@ impl Rounds {
             prefill: always(self.prefill),
             decode: always(self.decode),
             options: median(self.options),
+            together: median(self.together),
             memory: median(self.memory),
             peer: median(self.peer_prefill).zip(median(self.peer_decode)),
         }
@@ -141,6 +148,26 @@ fn time_decode(engine: &mut Engine, args: &BenchArgs, mut selector: Option<Selec
     Ok(Timing { tokens: args.tokens, time: start.elapsed() })
 }
 
+/// As many steps of several sequences, each in its own fork of the session.
+fn time_together(engine: &mut Engine, args: &BenchArgs, selector: Option<&Selector>) -> Result<Timing> {
+    engine.session.rewind(args.depth)?;
+    engine.session.feed(&[0])?;
+    let greedy = Sampler::new(SamplerOptions::default()).map_err(Error::from)?;
+    let mut sequences = Vec::new();
+    for _ in 0..args.sequences {
+        sequences.push((engine.session.fork()?, selector.cloned(), greedy.clone()));
+    }
+    let mut batch = Batch::default();
+    let start = Instant::now();
+    for _ in 0..args.tokens {
+        let turns = sequences.iter_mut();
+        let turns = turns.map(|(session, selector, sampler)| Turn { session, selector: selector.as_mut(), sampler });
+        let mut turns: Vec<Turn<'_>> = turns.collect();
+        batch.step(&mut turns).into_iter().collect::<ollm_runtime::Result<Vec<_>>>()?;
+    }
+    Ok(Timing { tokens: args.tokens * args.sequences, time: start.elapsed() })
+}
+
 /// The median; `None` of nothing.
 fn median(mut rates: Vec<f64>) -> Option<f64> {
     rates.sort_by(f64::total_cmp);
@@ -170,6 +197,9 @@ impl Benchmark {
         let rates = &self.rates;
         let bytes = engine.session.model().weights().step_bytes();
         let options = rates.options.map(|rate| json!({ "tokens": args.tokens, "tokens_per_second": rate }));
+        let together = rates.together.map(|rate| {
+            json!({ "sequences": args.sequences, "tokens": args.tokens * args.sequences, "tokens_per_second": rate })
+        });
         let memory = rates.memory.map(|memory| {
         json!({ "step_bytes": bytes, "bytes_per_second": memory, "decode_share": bytes as f64 * rates.decode / memory })
     });
@@ -184,6 +214,7 @@ impl Benchmark {
             "prefill": { "tokens": args.prompt, "tokens_per_second": rates.prefill },
             "decode": { "tokens": args.tokens, "tokens_per_second": rates.decode },
             "decode_options": options,
+            "decode_together": together,
             "memory": memory,
             "peer": peer,
             "peak_rss_bytes": self.peak,
@@ -204,6 +235,7 @@ impl Benchmark {
             ("prefill", args.prompt, Some(rates.prefill), rates.peer.map(|peer| peer.0)),
             ("decode", args.tokens, Some(rates.decode), rates.peer.map(|peer| peer.1)),
             ("options", args.tokens, rates.options, None),
+            ("together", args.tokens * args.sequences, rates.together, None),
         ];
         for (name, tokens, rate, peer) in rows {
             let Some(rate) = rate else { continue };

@@ -9,6 +9,8 @@ use ollm_train::settings::{Decoder, Settings};
 use ollm_train::train::Pace;
 use ollm_train::{Error, Result};
 
+use crate::accuracy::AccuracyArgs;
+
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
 /// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Sft(Box<SftArgs>),
     /// Scores a run on held-out data, teacher-forced, with the full head
     Eval(EvalArgs),
+    /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
+    Accuracy(AccuracyArgs),
 }
 
 /// What every command reads.

@@ -1,5 +1,6 @@
 //! The `ollm-train` command.
 
+mod accuracy;
 mod args;
 mod config;
 mod prepare;
@@ -35,6 +36,7 @@ fn run(invocation: &Invocation) -> Result<()> {
         Command::Features(args) => run_features(args),
         Command::Sft(args) => run_sft(args, invocation.settings()?),
         Command::Eval(args) => run_eval(args),
+        Command::Accuracy(args) => accuracy::run(args),
     }
 }
 

@@ -1,0 +1,60 @@
+//! The architectures of Hugging Face that can be imported, and the family that each becomes.
+
+use ollm_runtime::model::{FAMILIES, Family};
+
+use super::ImportError;
+use super::document::Document;
+use crate::Result;
+
+/// How an architecture of transformers differs from its family in GGUF.
+#[derive(Debug)]
+pub(super) struct Architecture {
+    /// As in `architectures` of `config.json`.
+    pub(super) name: &'static str,
+    /// `general.architecture`.
+    family: &'static str,
+    /// What norms multiply by is 1 more than the file says.
+    pub(super) norms_from_one: bool,
+    /// Whether the head is the embedding where the configuration does not say.
+    pub(super) tied: bool,
+    /// There is a window only if `use_sliding_window` says so.
+    pub(super) optional_window: bool,
+}
+
+const LLAMA: Architecture = Architecture {
+    name: "LlamaForCausalLM",
+    family: "llama",
+    norms_from_one: false,
+    tied: false,
+    optional_window: false,
+};
+const GEMMA: Architecture = Architecture { norms_from_one: true, tied: true, ..LLAMA };
+
+/// All of them.
+pub(super) const ALL: [Architecture; 6] = [
+    LLAMA,
+    Architecture { name: "MistralForCausalLM", ..LLAMA },
+    Architecture { name: "Qwen2ForCausalLM", family: "qwen2", optional_window: true, ..LLAMA },
+    Architecture { name: "Qwen3ForCausalLM", family: "qwen3", optional_window: true, ..LLAMA },
+    Architecture { name: "Gemma2ForCausalLM", family: "gemma2", ..GEMMA },
+    Architecture { name: "Gemma3ForCausalLM", family: "gemma3", ..GEMMA },
+];
+
+impl Architecture {
+    /// That of a `config.json`.
+    pub(super) fn of(config: &Document) -> Result<&'static Self> {
+        let names = config.opt_list("architectures")?.ok_or_else(|| config.missing("architectures"))?;
+        let [name] = names.as_slice() else { return Err(config.bad("architectures", "a list of one name").into()) };
+        let found = ALL.iter().find(|known| name.as_str() == Some(known.name));
+        let unknown = || ImportError::UnknownArchitecture {
+            path: config.path.clone(),
+            name: name.as_str().map_or_else(|| name.to_string(), str::to_owned),
+        };
+        found.ok_or_else(|| unknown().into())
+    }
+
+    /// What the runtime knows of the family.
+    pub(super) fn family(&self) -> &'static Family {
+        FAMILIES.iter().find(|family| family.name == self.family).expect("every family here is one of the runtime's")
+    }
+}

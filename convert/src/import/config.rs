@@ -1,0 +1,185 @@
+//! `config.json`: the shape of a model, as transformers says it and as GGUF says it.
+
+use ollm_runtime::gguf::Value;
+
+use super::Keys;
+use super::architecture::Architecture;
+use super::document::Document;
+use super::rope::Ropes;
+use crate::Result;
+
+/// The shape of a model.
+pub(super) struct Config {
+    pub(super) architecture: &'static Architecture,
+    pub(super) layers: usize,
+    pub(super) hidden: usize,
+    pub(super) ffn: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) head_dim: usize,
+    pub(super) vocab: usize,
+    /// The head is the embedding.
+    pub(super) tied: bool,
+    /// All four matrices of attention have biases.
+    pub(super) output_bias: bool,
+    context: usize,
+    norm_epsilon: f64,
+    pub(super) ropes: Ropes,
+    window: Option<Window>,
+    /// What the size of a head is for the scale of scores, where it is another one.
+    query_scalar: Option<f64>,
+    attention_cap: Option<f64>,
+    logit_cap: Option<f64>,
+}
+
+/// The layers that do not see all positions.
+struct Window {
+    positions: usize,
+    local: Vec<bool>,
+}
+
+impl Config {
+    pub(super) fn read(json: &Document) -> Result<Self> {
+        let architecture = Architecture::of(json)?;
+        let gemma = architecture.family().gelu;
+        refuse(json, gemma)?;
+        let (layers, hidden) = (json.size("num_hidden_layers")?, json.size("hidden_size")?);
+        let heads = json.size("num_attention_heads")?;
+        let kv_heads = json.opt_size("num_key_value_heads")?.unwrap_or(heads);
+        if heads % kv_heads != 0 {
+            return Err(json.bad("num_key_value_heads", "a divisor of num_attention_heads").into());
+        }
+        let head_dim = match json.opt_size("head_dim")? {
+            Some(size) => size,
+            None if hidden % heads == 0 => hidden / heads,
+            None => return Err(json.bad("num_attention_heads", "a divisor of hidden_size").into()),
+        };
+        if head_dim % 2 != 0 {
+            return Err(json.bad("head_dim", "even").into());
+        }
+        let caps = |key| if gemma { json.opt_positive(key) } else { Ok(None) };
+        Ok(Self {
+            architecture,
+            layers,
+            hidden,
+            ffn: json.size("intermediate_size")?,
+            heads,
+            kv_heads,
+            head_dim,
+            vocab: json.size("vocab_size")?,
+            tied: json.opt_bool("tie_word_embeddings")?.unwrap_or(architecture.tied),
+            output_bias: json.opt_bool("attention_bias")?.unwrap_or(false),
+            context: json.positions("max_position_embeddings")?,
+            norm_epsilon: json.positive("rms_norm_eps")?,
+            ropes: Ropes::read(json, architecture.family().local_rope, head_dim)?,
+            window: Window::read(json, architecture, layers)?,
+            query_scalar: caps("query_pre_attn_scalar")?.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
+            attention_cap: caps("attn_logit_softcapping")?,
+            logit_cap: caps("final_logit_softcapping")?,
+        })
+    }
+
+    /// The keys of the model in GGUF.
+    pub(super) fn keys(&self) -> Keys {
+        let sizes = [
+            ("context_length", self.context),
+            ("embedding_length", self.hidden),
+            ("block_count", self.layers),
+            ("feed_forward_length", self.ffn),
+            ("attention.head_count", self.heads),
+            ("attention.head_count_kv", self.kv_heads),
+            ("attention.key_length", self.head_dim),
+            ("attention.value_length", self.head_dim),
+            ("rope.dimension_count", self.head_dim),
+            ("vocab_size", self.vocab),
+        ];
+        let floats = [
+            ("attention.layer_norm_rms_epsilon", Some(self.norm_epsilon)),
+            ("attention.scale", self.query_scalar.map(|scalar| 1.0 / scalar.sqrt())),
+            ("attn_logit_softcapping", self.attention_cap),
+            ("final_logit_softcapping", self.logit_cap),
+        ];
+        let sizes = sizes.into_iter().map(|(name, size)| (name, Value::U32(size as u32)));
+        let floats = floats.into_iter().filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
+        let windows = self.window.iter().flat_map(|window| window.keys(self.architecture.family().global_every));
+        let prefix = self.architecture.family().name;
+        let all = sizes.chain(floats).chain(self.ropes.keys()).chain(windows);
+        all.map(|(name, value)| (format!("{prefix}.{name}"), value)).collect()
+    }
+}
+
+/// What some models of these families have and the runtime has not.
+fn refuse(json: &Document, gemma: bool) -> Result<()> {
+    let curve = if gemma { "gelu_pytorch_tanh" } else { "silu" };
+    for key in ["hidden_act", "hidden_activation"] {
+        if json.opt_str(key)?.is_some_and(|name| name != curve) {
+            return Err(json.unsupported(key, curve).into());
+        }
+    }
+    if json.opt_bool("mlp_bias")? == Some(true) {
+        return Err(json.unsupported("mlp_bias", "false").into());
+    }
+    if json.opt_bool("use_bidirectional_attention")? == Some(true) {
+        return Err(json.unsupported("use_bidirectional_attention", "false").into());
+    }
+    if json.get("quantization_config").is_some() {
+        return Err(json.unsupported("quantization_config", "weights that are F32, F16 or BF16").into());
+    }
+    if json.opt_positive("partial_rotary_factor")?.is_some_and(|factor| factor < 1.0) {
+        return Err(json.unsupported("partial_rotary_factor", "1").into());
+    }
+    Ok(())
+}
+
+impl Window {
+    fn read(json: &Document, architecture: &Architecture, layers: usize) -> Result<Option<Self>> {
+        let wanted = !architecture.optional_window || json.opt_bool("use_sliding_window")?.unwrap_or(false);
+        let Some(positions) = json.opt_positions("sliding_window")?.filter(|_| wanted) else { return Ok(None) };
+        let local = match json.opt_list("layer_types")? {
+            Some(kinds) => by_type(json, kinds, layers)?,
+            None => by_rule(json, architecture, layers)?,
+        };
+        Ok(local.contains(&true).then_some(Self { positions, local }))
+    }
+
+    /// `every`: the layers that see all positions, where nothing is said of them.
+    fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
+        const PATTERN: &str = "attention.sliding_window_pattern";
+        let repeats = |every: usize| (0..self.local.len()).all(|i| self.local[i] == is_local(i, every));
+        let mut keys = vec![("attention.sliding_window", Value::U32(self.positions as u32))];
+        if !repeats(every) {
+            let period = (1..=self.local.len()).find(|&every| repeats(every));
+            let pattern = period.map_or_else(|| self.local.clone().into(), |every| Value::U32(every as u32));
+            keys.push((PATTERN, pattern));
+        }
+        keys
+    }
+}
+
+fn is_local(layer: usize, global_every: usize) -> bool {
+    global_every == 0 || layer % global_every != global_every - 1
+}
+
+fn by_type(json: &Document, kinds: &[serde_json::Value], layers: usize) -> Result<Vec<bool>> {
+    const KEY: &str = "layer_types";
+    if kinds.len() != layers {
+        return Err(json.bad(KEY, "a list of num_hidden_layers").into());
+    }
+    let local = |kind: &serde_json::Value| match kind.as_str() {
+        Some("sliding_attention") => Ok(true),
+        Some("full_attention") => Ok(false),
+        _ => Err(json.unsupported(KEY, "sliding_attention, full_attention").into()),
+    };
+    kinds.iter().map(local).collect()
+}
+
+/// The rules from the time before `layer_types`.
+fn by_rule(json: &Document, architecture: &Architecture, layers: usize) -> Result<Vec<bool>> {
+    if architecture.optional_window {
+        let first = json.size("max_window_layers")?;
+        return Ok((0..layers).map(|layer| layer >= first).collect());
+    }
+    let every = json.opt_size("sliding_window_pattern")?.or(json.opt_size("_sliding_window_pattern")?);
+    let every = every.unwrap_or(architecture.family().global_every);
+    Ok((0..layers).map(|layer| is_local(layer, every)).collect())
+}

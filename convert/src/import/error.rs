@@ -1,0 +1,103 @@
+//! What can be wrong with a Hugging Face folder: one variant for each rule.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use ollm_runtime::tokenizer::TokenizerError;
+use safetensors::Dtype;
+
+use super::architecture;
+
+/// Why a folder could not be imported.
+#[derive(Debug)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the line on each variant explains its fields")]
+pub enum ImportError {
+    /// A file is not JSON.
+    Json { path: PathBuf, source: serde_json::Error },
+    /// A file lacks a key.
+    MissingKey { path: PathBuf, key: String },
+    /// The value of a key makes no sense, alone or beside another.
+    BadValue { path: PathBuf, key: String, value: String, rule: &'static str },
+    /// The folder asks for something that is not done here.
+    Unsupported { path: PathBuf, key: String, value: String, supported: &'static str },
+    /// The family of the model is not known.
+    UnknownArchitecture { path: PathBuf, name: String },
+    /// The folder has neither `model.safetensors` nor `model.safetensors.index.json`.
+    NoWeights { folder: PathBuf },
+    /// The index names a file that is not there.
+    MissingShard { index: PathBuf, shard: String },
+    /// A tensor is missing; `path` is the file that should have it, or the folder.
+    MissingTensor { path: PathBuf, tensor: String },
+    /// A tensor is none that the family has.
+    UnexpectedTensor { path: PathBuf, tensor: String },
+    /// Two files have the same tensor.
+    DuplicateTensor { first: PathBuf, second: PathBuf, tensor: String },
+    /// A tensor has another shape than the configuration says (row-major).
+    Shape { path: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
+    /// A tensor is neither F32 nor F16 nor BF16.
+    ElementType { path: PathBuf, tensor: String, found: Dtype },
+    /// The tokenizer has more tokens than the model.
+    TooManyTokens { path: PathBuf, tokens: usize, vocabulary: usize },
+    /// A special token is not in the vocabulary.
+    UnknownToken { path: PathBuf, key: String, token: String },
+    /// The tokenizer that would be written cannot be used.
+    Tokenizer { path: PathBuf, source: TokenizerError },
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json { path, source } => write!(f, "{}: not JSON: {source}", path.display()),
+            Self::MissingKey { path, key } => write!(f, "{}: key {key:?} is missing", path.display()),
+            Self::BadValue { path, key, value, rule } => {
+                write!(f, "{}: key {key:?} is {value}, but must be {rule}", path.display())
+            }
+            Self::Unsupported { path, key, value, supported } => {
+                write!(f, "{}: {key:?} is {value}, which is not supported; supported: {supported}", path.display())
+            }
+            Self::UnknownArchitecture { path, name } => {
+                let known: Vec<&str> = architecture::ALL.iter().map(|known| known.name).collect();
+                let path = path.display();
+                write!(f, "{path}: architecture {name:?} is not supported; supported: {}", known.join(", "))
+            }
+            Self::NoWeights { folder } => {
+                write!(f, "{}: has no model.safetensors and no model.safetensors.index.json", folder.display())
+            }
+            Self::MissingShard { index, shard } => {
+                write!(f, "{}: names {shard:?}, which is not in the folder: download it again", index.display())
+            }
+            Self::MissingTensor { path, tensor } => write!(f, "{}: tensor {tensor:?} is missing", path.display()),
+            Self::UnexpectedTensor { path, tensor } => {
+                write!(f, "{}: tensor {tensor:?} is none that this architecture has", path.display())
+            }
+            Self::DuplicateTensor { first, second, tensor } => {
+                write!(f, "tensor {tensor:?} is in {} and in {}", first.display(), second.display())
+            }
+            Self::Shape { path, tensor, found, expected } => {
+                let path = path.display();
+                write!(f, "{path}: tensor {tensor:?} has shape {found:?}, but config.json asks for {expected:?}")
+            }
+            Self::ElementType { path, tensor, found } => {
+                write!(f, "{}: tensor {tensor:?} is {found:?}; supported: F32, F16, BF16", path.display())
+            }
+            Self::TooManyTokens { path, tokens, vocabulary } => {
+                write!(f, "{}: has {tokens} tokens, but the model only {vocabulary}", path.display())
+            }
+            Self::UnknownToken { path, key, token } => {
+                write!(f, "{}: {key:?} is {token:?}, which the tokenizer does not have", path.display())
+            }
+            Self::Tokenizer { path, source } => write!(f, "{}: {source}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ImportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Json { source, .. } => Some(source),
+            Self::Tokenizer { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

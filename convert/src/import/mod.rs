@@ -1,0 +1,78 @@
+//! A Hugging Face folder becomes a model file, its matrices in the types of a recipe.
+//!
+//! | file of the folder | what is taken from it |
+//! |---|---|
+//! | `config.json` | the shape: `config` |
+//! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
+//! | `tokenizer.json` | the vocabulary, and itself as it is: `tokenizer`, `vocabulary` |
+//! | `tokenizer_config.json`, `generation_config.json`, `chat_template.jinja` | special tokens, chat templates |
+//!
+//! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py` writes. The weights go through
+//! memory a slab at a time, as in [`crate::quantize`].
+
+mod architecture;
+mod checkpoint;
+mod config;
+mod document;
+mod error;
+mod rope;
+mod tensors;
+mod tokenizer;
+mod vocabulary;
+
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use ollm_runtime::gguf::{TensorType, Value, Writer};
+
+use crate::quantize::{self, Options, Summary};
+use crate::{ConvertError, Result};
+use checkpoint::Checkpoint;
+use config::Config;
+use document::Document;
+use tokenizer::TokenizerFiles;
+
+pub use error::ImportError;
+
+/// Metadata in the making.
+type Keys = Vec<(String, Value)>;
+
+/// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
+///
+/// # Errors
+/// [`ConvertError::Import`] if the folder is not what it should be; [`ConvertError::Row`] if a weight is not finite; and those
+/// of [`quantize::quantize`]. Then nothing is written.
+pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<Summary> {
+    let json = Document::read(&folder.join("config.json"))?;
+    let config = Config::read(&json)?;
+    let checkpoint = Checkpoint::open(folder)?;
+    let files =
+        ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+    let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
+    let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
+    quantize::check_files(&inputs, output, options)?;
+
+    let sources = checkpoint.sources(tensors::wanted(&config), |name| tensors::is_ignored(&config, name))?;
+    let (tokenizer, notes) = TokenizerFiles::open(folder, json)?.keys(config.vocab)?;
+    let mut writer = Writer::new();
+    let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
+        .map(|(key, text)| (format!("general.{key}"), text.into()));
+    let storage = quantize::storage_keys(options.recipe).map(|(key, value)| (key.to_owned(), value.into()));
+    for (key, value) in general.into_iter().chain(config.keys()).chain(tokenizer).chain(storage) {
+        writer.set(&key, value).map_err(ConvertError::Output)?;
+    }
+    if let Some(factors) = config.ropes.factors() {
+        let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
+        let dims = [factors.len() as u64];
+        writer.tensor("rope_freqs.weight", &dims, TensorType::F32, bytes).map_err(ConvertError::Output)?;
+    }
+    let mut summary = quantize::write(sources, writer, output, options, progress)?;
+    summary.notes.extend(notes);
+    Ok(summary)
+}
+
+/// The folder's own name.
+fn name(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    folder.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,128 @@
+//! Where the values of a tensor come from: the rows of a mapped file, in their order or in another one.
+
+use std::ops::Range;
+use std::path::Path;
+
+use ollm_runtime::gguf::{TensorInfo, TensorType};
+use ollm_runtime::quant;
+use ollm_runtime::storage::Storage;
+
+use crate::{ConvertError, Opened, Result};
+
+/// A tensor to be written.
+pub(crate) struct Source<'a> {
+    /// The name that it gets.
+    pub(crate) name: String,
+    /// Innermost first.
+    pub(crate) dims: Vec<u64>,
+    /// The type that it gets where a recipe says nothing of it.
+    pub(crate) default: TensorType,
+    pub(crate) stored: Stored<'a>,
+    pub(crate) change: Change,
+}
+
+/// Where it is.
+pub(crate) struct Stored<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) file: &'a Storage,
+    /// Its name in the file.
+    pub(crate) name: String,
+    pub(crate) dtype: TensorType,
+    /// Its bytes in the file.
+    pub(crate) range: Range<usize>,
+}
+
+/// What happens to the values on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    None,
+    /// In each of so many heads, rows i and i + size / 2 become neighbours.
+    Interleave {
+        heads: usize,
+    },
+    /// 1 is added.
+    AddOne,
+}
+
+impl<'a> Source<'a> {
+    /// A tensor of a GGUF file, as it is.
+    pub(super) fn of(path: &'a Path, model: &'a Opened, tensor: &'a TensorInfo) -> Self {
+        let &TensorInfo { ref name, ref dims, dtype, offset, size, .. } = tensor;
+        let range = offset..offset + size;
+        let stored = Stored { path, file: &model.bytes, name: name.clone(), dtype, range };
+        Self { name: name.clone(), dims: dims.clone(), default: dtype, stored, change: Change::None }
+    }
+}
+
+impl Source<'_> {
+    pub(super) fn cols(&self) -> usize {
+        self.dims[0] as usize
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.dims[1..].iter().product::<u64>() as usize
+    }
+
+    pub(super) fn row_bytes(&self) -> usize {
+        self.stored.range.len() / self.rows()
+    }
+
+    /// The bytes of a row, and its values.
+    ///
+    /// # Errors
+    /// [`ConvertError::Row`] if one of them is not finite.
+    pub(super) fn row(&self, row: usize) -> Result<(&[u8], Vec<f32>)> {
+        let stored = self.stored_row(row);
+        let bytes = &self.stored.file[self.stored.range.clone()][stored * self.row_bytes()..][..self.row_bytes()];
+        let mut values = vec![0.0; self.cols()];
+        quant::decode(self.stored.dtype, bytes, &mut values).map_err(|source| self.error(row, source))?;
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            return Err(self.error(row, quant::QuantError::NotFinite { index, value: values[index] }));
+        }
+        match self.change {
+            Change::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
+            Change::Interleave { heads } if self.dims.len() == 1 => {
+                values = (0..values.len()).map(|i| values[interleaved(i, values.len() / heads)]).collect();
+            }
+            Change::Interleave { .. } | Change::None => (),
+        }
+        Ok((bytes, values))
+    }
+
+    /// What is wrong with a row.
+    pub(super) fn error(&self, row: usize, source: quant::QuantError) -> ConvertError {
+        let (path, tensor) = (self.stored.path.to_owned(), self.stored.name.clone());
+        ConvertError::Row { path, tensor, row: self.stored_row(row), source }
+    }
+
+    /// Which row of the file is this one.
+    fn stored_row(&self, row: usize) -> usize {
+        match self.change {
+            Change::Interleave { heads } if self.dims.len() > 1 => interleaved(row, self.rows() / heads),
+            _ => row,
+        }
+    }
+
+    /// Has the pages of these bytes leave memory.
+    pub(super) fn discard(&self, bytes: Range<usize>) {
+        let start = self.stored.range.start;
+        self.stored.file.discard(start + bytes.start..start + bytes.end);
+    }
+}
+
+/// What comes to place `i`, in heads of this size: of each pair of places, one of the first half and one of the second.
+fn interleaved(i: usize, size: usize) -> usize {
+    let place = i % size;
+    i - place + place % 2 * (size / 2) + place / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::interleaved;
+
+    #[test]
+    fn halves_of_heads_become_neighbours() {
+        let order: Vec<usize> = (0..12).map(|i| interleaved(i, 6)).collect();
+        assert_eq!(order, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+    }
+}

@@ -1,0 +1,619 @@
+//! Import of folders made of the goldens' weights, under the `config.json` that transformers saved for them: the file has the
+//! keys and tensors that Python's `gguf` wrote, and the logits of transformers. Then, rule by rule, what is refused.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use ollm_convert::ConvertError;
+use ollm_convert::import::{ImportError, import};
+use ollm_convert::quantize::{Options, RECIPES, Summary, quantize};
+use ollm_runtime::cpu::{Isa, Pool};
+use ollm_runtime::gguf::{Array, Gguf, Metadata, TensorType, Value as Stored};
+use ollm_runtime::model::{Model, head};
+use ollm_runtime::ops::{Exec, Quantized};
+use ollm_runtime::quant::{self, QuantError};
+use ollm_runtime::session::{Session, SessionOptions};
+use ollm_runtime::tokenizer::Tokenizer;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
+use serde_json::{Value, json};
+
+use crate::common::{Folder, read};
+
+const GOLDENS: [&str; 8] =
+    ["llama", "qwen2", "qwen3", "llama-rope-llama3", "llama-rope-linear", "mistral", "gemma3", "gemma2"];
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(name)
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// A folder in the making: what a test may spoil.
+struct Source {
+    config: Value,
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+    tokenizer: Value,
+    settings: Value,
+}
+
+impl Source {
+    /// The model of a golden, as transformers would have saved it.
+    fn of(name: &str) -> Self {
+        let (bytes, gguf) = read(&golden(&format!("tiny/{name}.gguf")));
+        let config = read_json(&golden(&format!("tiny/{name}.config.json")));
+        let plain = gguf.tensors().iter().filter(|tensor| tensor.name != "rope_freqs.weight");
+        let tensors = plain.map(|tensor| {
+            let (values, _) = tensor.bytes(&bytes).as_chunks();
+            let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            let (name, values) = original(&config, &tensor.name, &values, tensor.cols());
+            (name, (Dtype::F32, tensor.shape(), values.iter().flat_map(|x| x.to_le_bytes()).collect()))
+        });
+        let settings = json!({
+            "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": "<|pad|>",
+            "add_bos_token": false, "chat_template": "{{ messages }}",
+        });
+        Self { tensors: tensors.collect(), tokenizer: tokenizer(gguf.metadata()), config, settings }
+    }
+
+    fn edit(mut self, edit: impl FnOnce(&mut Self)) -> Self {
+        edit(&mut self);
+        self
+    }
+
+    /// The same with another `config.json`.
+    fn set(self, key: &str, value: Value) -> Self {
+        self.edit(|source| source.config[key] = value)
+    }
+
+    fn weights(&self, part: impl Fn(usize) -> bool) -> Vec<u8> {
+        let part = self.tensors.iter().enumerate().filter(|(i, _)| part(*i)).map(|(_, tensor)| tensor);
+        let views =
+            part.map(|(name, (dtype, shape, bytes))| (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    /// Writes it with its weights in so many files.
+    fn write(&self, shards: usize) -> Folder {
+        let folder = Folder::new();
+        folder.write("config.json", self.config.to_string());
+        folder.write("tokenizer.json", self.tokenizer.to_string());
+        folder.write("tokenizer_config.json", self.settings.to_string());
+        if shards == 1 {
+            folder.write("model.safetensors", self.weights(|_| true));
+            return folder;
+        }
+        let name = |shard: usize| format!("model-{shard:05}-of-{shards:05}.safetensors");
+        for shard in 0..shards {
+            folder.write(&name(shard), self.weights(|i| i % shards == shard));
+        }
+        let map: BTreeMap<&str, String> =
+            self.tensors.keys().enumerate().map(|(i, tensor)| (tensor.as_str(), name(i % shards))).collect();
+        folder.write("model.safetensors.index.json", json!({"metadata": {}, "weight_map": map}).to_string());
+        folder
+    }
+}
+
+/// The name and the values of a tensor in transformers.
+fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String, Vec<f32>) {
+    let number = |key: &str| config[key].as_u64().unwrap() as usize;
+    let gemma = config["model_type"].as_str().unwrap().starts_with("gemma");
+    let (layer, part) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
+        Some((layer, part)) => (format!("model.layers.{layer}."), part),
+        None => (String::new(), name),
+    };
+    let (stem, kind) = part.rsplit_once('.').unwrap();
+    let stem = match stem {
+        "token_embd" => "model.embed_tokens",
+        "output_norm" => "model.norm",
+        "output" => "lm_head",
+        "attn_norm" => "input_layernorm",
+        "attn_q" => "self_attn.q_proj",
+        "attn_k" => "self_attn.k_proj",
+        "attn_v" => "self_attn.v_proj",
+        "attn_output" => "self_attn.o_proj",
+        "attn_q_norm" => "self_attn.q_norm",
+        "attn_k_norm" => "self_attn.k_norm",
+        "ffn_norm" if gemma => "pre_feedforward_layernorm",
+        "ffn_norm" | "post_attention_norm" => "post_attention_layernorm",
+        "post_ffw_norm" => "post_feedforward_layernorm",
+        "ffn_gate" => "mlp.gate_proj",
+        "ffn_up" => "mlp.up_proj",
+        "ffn_down" => "mlp.down_proj",
+        other => panic!("{other}"),
+    };
+    let values = match (stem, config["model_type"].as_str()) {
+        ("self_attn.q_proj", Some("llama" | "mistral")) => apart(values, number("num_attention_heads"), cols),
+        ("self_attn.k_proj", Some("llama" | "mistral")) => apart(values, number("num_key_value_heads"), cols),
+        _ if gemma && stem.ends_with("norm") => values.iter().map(|x| x - 1.0).collect(),
+        _ => values.to_vec(),
+    };
+    (format!("{layer}{stem}.{kind}"), values)
+}
+
+/// Even rows of each head first, then the odd ones.
+fn apart(values: &[f32], heads: usize, cols: usize) -> Vec<f32> {
+    let heads = values.chunks(values.len() / heads);
+    let rows = |head, odd: usize| <[f32]>::chunks(head, cols).skip(odd).step_by(2).flatten();
+    heads.flat_map(|head| rows(head, 0).chain(rows(head, 1))).copied().collect()
+}
+
+/// An entry of `added_tokens`, with all that transformers writes.
+fn added_token(id: usize, content: &str, special: bool) -> Value {
+    json!({
+        "id": id, "content": content, "special": special, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false
+    })
+}
+
+/// The `tokenizer.json` of a vocabulary in the byte alphabet.
+fn tokenizer(metadata: &Metadata) -> Value {
+    let tokens = metadata.strings("tokenizer.ggml.tokens").unwrap();
+    let kinds = metadata.i32s("tokenizer.ggml.token_type").unwrap();
+    let vocab: BTreeMap<&String, usize> = tokens.iter().zip(0..).collect();
+    let special = (0..tokens.len()).filter(|&id| kinds[id] == 3);
+    let added: Vec<Value> = special.map(|id| added_token(id, &tokens[id], true)).collect();
+    let bytes =
+        |regex| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+    let first = match metadata.str("tokenizer.ggml.pre").unwrap() {
+        "smollm" => json!({"type": "Digits", "individual_digits": true}),
+        _ => json!({"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": false}),
+    };
+    let pre = [bytes(first["type"] == "Digits"), first];
+    json!({
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [pre[1], pre[0]]},
+        "decoder": bytes(true),
+        "model": {"type": "BPE", "vocab": vocab, "merges": metadata.strings("tokenizer.ggml.merges").unwrap()},
+    })
+}
+
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+fn options(recipe: &str) -> Options<'static> {
+    let recipe = RECIPES.iter().find(|known| known.name == recipe).unwrap();
+    Options { recipe, importance: None, keep: &[], force: true }
+}
+
+fn run(folder: &Folder, recipe: &str) -> Result<Summary, ConvertError> {
+    import(&folder.join(""), &folder.join("out.gguf"), &options(recipe), &ProgressBar::hidden())
+}
+
+fn imported(source: &Source, recipe: &str) -> (Vec<u8>, Gguf) {
+    let folder = source.write(1);
+    run(&folder, recipe).unwrap();
+    read(&folder.join("out.gguf"))
+}
+
+/// Both files have the same keys, but for the name of the model, and the same tensors.
+fn assert_same(one: &(Vec<u8>, Gguf), two: &(Vec<u8>, Gguf), what: &str) {
+    assert_eq!(one.1.metadata().len(), two.1.metadata().len(), "{what}");
+    for (key, value) in one.1.metadata().iter().filter(|(key, _)| *key != "general.name") {
+        assert!(two.1.metadata().get(key) == Some(value), "{what}: {key}");
+    }
+    assert_eq!(one.1.tensors().len(), two.1.tensors().len(), "{what}");
+    for (first, second) in one.1.tensors().iter().zip(two.1.tensors()) {
+        assert_eq!((&first.name, first.dtype, &first.dims), (&second.name, second.dtype, &second.dims), "{what}");
+        assert!(first.bytes(&one.0) == second.bytes(&two.0), "{what}: {}", first.name);
+    }
+}
+
+/// The logits of a golden's tokens.
+fn logits(path: &Path, ids: &[u32]) -> Vec<f32> {
+    let model = Arc::new(Model::open(path).unwrap());
+    let options = SessionOptions { threads: 1, context: 64, ..SessionOptions::default() };
+    let (mut hidden, mut logits) = (Vec::new(), Vec::new());
+    Session::new(Arc::clone(&model), None, &options).unwrap().hidden_states(ids, &mut hidden).unwrap();
+    let mut exec = Exec { isa: Isa::select().unwrap(), pool: Pool::new(1).unwrap() };
+    head(&mut exec, &model, &hidden, &mut Quantized::default(), &mut logits);
+    logits
+}
+
+/// How far the logits of a file are from those of transformers, as a share of their length.
+fn off(path: &Path, name: &str) -> f32 {
+    let manifest = read_json(&golden("tiny.json"));
+    let entry = manifest["models"].as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
+    let ids: Vec<u32> = entry["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let bytes = std::fs::read(golden(&format!("tiny/{name}.logits.f32"))).unwrap();
+    let want: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let got = logits(path, &ids);
+    assert_eq!(got.len(), want.len());
+    let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+    length(&mut got.iter().zip(&want).map(|(a, b)| a - b)) / length(&mut want.iter().copied())
+}
+
+#[test]
+fn every_family_gets_the_keys_the_tensors_and_the_logits_that_it_should_have() {
+    for name in GOLDENS {
+        let (expected_bytes, expected) = read(&golden(&format!("tiny/{name}.gguf")));
+        let source = Source::of(name);
+        for shards in [1, 3] {
+            let folder = source.write(shards);
+            run(&folder, "F32").unwrap();
+            let (bytes, gguf) = read(&folder.join("out.gguf"));
+            for (key, value) in expected.metadata().iter().filter(|(key, _)| *key != "general.name") {
+                assert_eq!(gguf.metadata().get(key), Some(value), "{name} {key}");
+            }
+            assert_eq!(gguf.tensors().len(), expected.tensors().len());
+            for tensor in expected.tensors() {
+                let found = gguf.tensor(&tensor.name).unwrap();
+                assert_eq!((found.dtype, &found.dims), (TensorType::F32, &tensor.dims), "{name} {}", tensor.name);
+                let same = found.bytes(&bytes) == tensor.bytes(&expected_bytes);
+                assert!(same || tensor.name == "rope_freqs.weight", "{name} {}", tensor.name);
+            }
+            let off = off(&folder.join("out.gguf"), name);
+            assert!(off < 1e-3, "{name} in {shards} files: logits off by {off}");
+        }
+    }
+}
+
+#[test]
+fn what_versions_before_5_wrote_means_the_same() {
+    let change = |name: &str, keys: Value, gone: &[&str]| {
+        let source = Source::of(name);
+        let old = Source::of(name).edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            map.retain(|key, _| !gone.contains(&key.as_str()));
+            map.extend(keys.as_object().unwrap().clone());
+        });
+        assert_same(&imported(&source, "F16"), &imported(&old, "F16"), name);
+    };
+    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32});
+    change("llama-rope-llama3", json!({"rope_theta": 100.0, "rope_scaling": llama3}), &["rope_parameters"]);
+    let linear = json!({"type": "linear", "factor": 4.0});
+    change("llama-rope-linear", json!({"rope_theta": 1000.0, "rope_scaling": linear}), &["rope_parameters"]);
+    change("qwen3", json!({"rope_theta": 1000.0, "rope_scaling": null}), &["rope_parameters", "layer_types"]);
+    change("mistral", json!({"rope_theta": 1000.0, "head_dim": null}), &["rope_parameters", "layer_types"]);
+    let gemma3 = json!({"rope_theta": 1000.0, "rope_local_base_freq": 100.0, "sliding_window_pattern": 2,
+        "rope_scaling": {"rope_type": "linear", "factor": 8.0}});
+    change("gemma3", gemma3, &["rope_parameters", "layer_types", "tie_word_embeddings"]);
+    change("gemma2", json!({"rope_theta": 1000.0}), &["rope_parameters", "layer_types"]);
+}
+
+#[test]
+fn half_floats_come_in_and_go_out_as_they_are() {
+    for (dtype, stored) in [(TensorType::F16, Dtype::F16), (TensorType::Bf16, Dtype::BF16)] {
+        let source = Source::of("qwen2").edit(|source| {
+            for (found, _, bytes) in source.tensors.values_mut() {
+                let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+                (*found, *bytes) = (stored, quant::encode(dtype, &values).unwrap());
+            }
+        });
+        let folder = source.write(2);
+        run(&folder, "F32").unwrap();
+        let off = off(&folder.join("out.gguf"), "qwen2");
+        assert!(off < if dtype == TensorType::F16 { 0.002 } else { 0.02 }, "{dtype}: {off}");
+        let (bytes, gguf) = imported(&source, dtype.name());
+        let norm = gguf.tensor("blk.1.ffn_norm.weight").unwrap();
+        assert_eq!(norm.dtype, TensorType::F32);
+        let (_, _, before) = &source.tensors["model.layers.1.mlp.up_proj.weight"];
+        assert_eq!(gguf.tensor("blk.1.ffn_up.weight").unwrap().bytes(&bytes), before);
+    }
+}
+
+#[test]
+fn a_recipe_gives_what_it_gives_to_an_imported_file() {
+    for recipe in RECIPES {
+        let folder = Source::of("mistral").write(3);
+        run(&folder, "F32").unwrap();
+        let options = options(recipe.name);
+        quantize(&folder.join("out.gguf"), &folder.join("later.gguf"), &options, &ProgressBar::hidden()).unwrap();
+        run(&folder, recipe.name).unwrap();
+        assert_same(&read(&folder.join("out.gguf")), &read(&folder.join("later.gguf")), recipe.name);
+    }
+}
+
+/// The weights, with one tensor changed.
+fn tensor(name: &str, edit: impl FnOnce(&mut Dtype, &mut Vec<usize>, &mut Vec<u8>)) -> Source {
+    Source::of("llama").edit(|source| {
+        let (dtype, shape, bytes) = source.tensors.get_mut(name).unwrap();
+        edit(dtype, shape, bytes);
+    })
+}
+
+/// The error of a folder, of which nothing may be written.
+fn error(folder: &Folder) -> ConvertError {
+    let before = folder.list();
+    let error = run(folder, "F16").unwrap_err();
+    assert_eq!(folder.list(), before);
+    error
+}
+
+/// The error of what is written from a source.
+fn refused(source: &Source) -> ImportError {
+    match error(&source.write(1)) {
+        ConvertError::Import(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+fn file(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn weights_that_are_not_what_they_should_be_are_named() {
+    const UP: &str = "model.layers.1.mlp.up_proj.weight";
+    let missing = refused(&Source::of("llama").edit(|source| drop(source.tensors.remove(UP))));
+    let named = |path: &Path, tensor: &str| file(path) == "model.safetensors" && tensor == UP;
+    assert!(matches!(&missing, ImportError::MissingTensor { path, tensor } if named(path, tensor)), "{missing}");
+
+    let other = "model.layers.2.mlp.up_proj.weight";
+    let extra = Source::of("llama").edit(|source| {
+        let copy = source.tensors[UP].clone();
+        source.tensors.insert(other.to_owned(), copy);
+    });
+    let extra = refused(&extra);
+    assert!(matches!(&extra, ImportError::UnexpectedTensor { tensor, .. } if tensor == other), "{extra}");
+
+    let shape = refused(&tensor(UP, |_, shape, _| shape.reverse()));
+    let expected = matches!(&shape, ImportError::Shape { path, tensor, found, expected }
+        if named(path, tensor) && found == &[64, 96] && expected == &[96, 64]);
+    assert!(expected, "{shape}");
+
+    let dtype = refused(&tensor(UP, |dtype, _, _| *dtype = Dtype::I32));
+    let expected =
+        matches!(&dtype, ImportError::ElementType { path, tensor, found: Dtype::I32 } if named(path, tensor));
+    assert!(expected, "{dtype}");
+
+    for (bad, name, at, row) in [
+        (f32::NAN, UP, 7 * 64 + 5, 7),
+        (f32::INFINITY, "model.norm.weight", 9, 0),
+        // Its rows are in another order in the file that is written.
+        (f32::NEG_INFINITY, "model.layers.0.self_attn.q_proj.weight", 25 * 64, 25),
+    ] {
+        let source = tensor(name, |_, _, bytes| bytes[4 * at..][..4].copy_from_slice(&bad.to_le_bytes()));
+        let error = error(&source.write(1));
+        let expected = matches!(&error, ConvertError::Row { path, tensor, row: found, source: QuantError::NotFinite { .. } }
+            if file(path) == "model.safetensors" && tensor == name && *found == row);
+        assert!(expected, "{error}");
+    }
+}
+
+#[test]
+fn files_that_are_cut_missing_or_twice_there_are_named() {
+    let source = Source::of("llama");
+    let shard = "model-00001-of-00003.safetensors";
+
+    let folder = source.write(3);
+    let bytes = std::fs::read(folder.join(shard)).unwrap();
+    folder.write(shard, &bytes[..bytes.len() - 1]);
+    let cut = error(&folder);
+    let expected = matches!(&cut, ConvertError::SafeTensors { path, source: SafeTensorError::MetadataIncompleteBuffer }
+        if file(path) == shard);
+    assert!(expected, "{cut}");
+    folder.write(shard, &bytes[..100]);
+    assert!(matches!(error(&folder), ConvertError::SafeTensors { path, .. } if file(&path) == shard));
+
+    let folder = source.write(3);
+    std::fs::remove_file(folder.join(shard)).unwrap();
+    let missing = error(&folder);
+    let expected =
+        matches!(&missing, ConvertError::Import(ImportError::MissingShard { shard: name, .. }) if name == shard);
+    assert!(expected, "{missing}");
+
+    // The first file twice: then the second one's tensors are missing, and the first one's are there twice.
+    let folder = source.write(3);
+    std::fs::copy(folder.join("model-00000-of-00003.safetensors"), folder.join(shard)).unwrap();
+    let twice = error(&folder);
+    assert!(matches!(&twice, ConvertError::Import(ImportError::DuplicateTensor { .. })), "{twice}");
+    folder.write(shard, source.weights(|_| false));
+    let lacking = error(&folder);
+    let expected =
+        matches!(&lacking, ConvertError::Import(ImportError::MissingTensor { path, .. }) if file(path) == shard);
+    assert!(expected, "{lacking}");
+
+    for map in [json!({"weight_map": {"a": "../x.safetensors"}}), json!({"weight_map": {"a": 3}})] {
+        folder.write("model.safetensors.index.json", map.to_string());
+        assert!(matches!(error(&folder), ConvertError::Import(ImportError::BadValue { key, .. }) if key == "a"));
+    }
+    folder.write("model.safetensors.index.json", "{}");
+    assert!(matches!(error(&folder), ConvertError::Import(ImportError::MissingKey { key, .. }) if key == "weight_map"));
+    folder.write("model.safetensors.index.json", "{");
+    assert!(matches!(error(&folder), ConvertError::Import(ImportError::Json { .. })));
+
+    let folder = source.write(1);
+    std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+    assert!(matches!(error(&folder), ConvertError::Import(ImportError::NoWeights { .. })));
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    folder.write("model.safetensors", source.weights(|_| true));
+    let no_tokenizer = error(&folder).to_string();
+    assert!(no_tokenizer.contains("tokenizer.json"), "{no_tokenizer}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
+    for key in [
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "architectures",
+    ] {
+        let source = Source::of("llama").edit(|source| drop(source.config.as_object_mut().unwrap().remove(key)));
+        let error = refused(&source);
+        let expected = matches!(&error, ImportError::MissingKey { path, key: found } if file(path) == "config.json" && found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    for (key, value) in [
+        ("hidden_size", json!(0)),
+        ("hidden_size", json!("64")),
+        ("num_hidden_layers", json!(-2)),
+        ("num_key_value_heads", json!(3)),
+        ("head_dim", json!(33)),
+        ("rms_norm_eps", json!(0)),
+        ("tie_word_embeddings", json!(1)),
+        ("vocab_size", json!(1_u64 << 40)),
+        ("architectures", json!([])),
+    ] {
+        let error = refused(&Source::of("llama").set(key, value));
+        let expected = matches!(&error, ImportError::BadValue { key: found, .. } if found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    for (name, key, value) in [
+        ("llama", "hidden_act", json!("gelu")),
+        ("llama", "mlp_bias", json!(true)),
+        ("llama", "quantization_config", json!({"bits": 4})),
+        ("gemma3", "hidden_activation", json!("silu")),
+        ("gemma3", "use_bidirectional_attention", json!(true)),
+        ("gemma3", "layer_types", json!(["full_attention", "chunked_attention"])),
+    ] {
+        let error = refused(&Source::of(name).set(key, value));
+        let expected = matches!(&error, ImportError::Unsupported { key: found, .. } if found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    let yarn = refused(&Source::of("llama").set("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4})));
+    assert_eq!(
+        yarn.to_string().split_once(": ").unwrap().1,
+        "\"rope_type\" is \"yarn\", which is not supported; supported: default, linear, llama3"
+    );
+
+    let unknown = refused(&Source::of("llama").set("architectures", json!(["BertModel"])));
+    assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "BertModel"));
+    let list = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM";
+    assert!(unknown.to_string().ends_with(&format!("supported: {list}")), "{unknown}");
+    for page in [include_str!("../../FORMAT.md"), include_str!("../../../README.md")] {
+        assert!(list.split(", ").all(|name| page.contains(&format!("`{name}`"))));
+    }
+}
+
+#[test]
+fn a_tokenizer_that_cannot_be_used_says_why() {
+    let edit = |edit: &dyn Fn(&mut Value)| refused(&Source::of("llama").edit(|source| edit(&mut source.tokenizer)));
+    for (key, error) in [
+        ("type", edit(&|json| json["model"]["type"] = "Unigram".into())),
+        ("type", edit(&|json| json["model"]["type"] = "WordPiece".into())),
+        ("pre_tokenizer", edit(&|json| json["pre_tokenizer"] = json!({"type": "Whitespace"}))),
+        ("pre_tokenizer", edit(&|json| json["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false.into())),
+        ("normalizer", edit(&|json| json["model"]["byte_fallback"] = true.into())),
+    ] {
+        let expected = matches!(&error, ImportError::Unsupported { key: found, .. } if found == key);
+        assert!(expected, "{error}");
+    }
+    let many = edit(&|json| json["model"]["vocab"]["more"] = 320.into());
+    assert!(matches!(many, ImportError::TooManyTokens { tokens: 321, vocabulary: 320, .. }), "{many}");
+    let merge = edit(&|json| json["model"]["merges"][0] = "a nothing".into());
+    assert!(matches!(merge, ImportError::Tokenizer { .. }), "{merge}");
+    let merge = edit(&|json| json["model"]["merges"][0] = 1.into());
+    assert!(matches!(&merge, ImportError::BadValue { key, .. } if key == "merges"), "{merge}");
+    let token = refused(&Source::of("llama").edit(|source| source.settings["eos_token"] = "<|nothing|>".into()));
+    assert!(
+        matches!(&token, ImportError::UnknownToken { key, token, .. } if key == "eos_token" && token == "<|nothing|>")
+    );
+}
+
+#[test]
+fn special_tokens_and_templates_come_from_where_they_are() {
+    let mut source = Source::of("llama");
+    let begin = json!({"SpecialToken": {"id": "<|im_start|>", "type_id": 0}});
+    let text = |id: &str, kind: usize| json!({"Sequence": {"id": id, "type_id": kind}});
+    source.tokenizer["post_processor"] = json!({"type": "Sequence", "processors": [
+        {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
+        {"type": "TemplateProcessing", "single": [begin, text("A", 0)], "pair": [begin, text("A", 0), text("B", 1)],
+            "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}}}]});
+    source.settings = json!({"bos_token": "<|im_start|>",
+        "chat_template": [{"name": "default", "template": "D"}, {"name": "tools", "template": "T"}]});
+    source.config["vocab_size"] = json!(321);
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        let (_, shape, bytes) = source.tensors.get_mut(name).unwrap();
+        shape[0] += 1;
+        bytes.extend([0; 4 * 64]);
+    }
+    let folder = source.write(1);
+    folder.write("generation_config.json", json!({"eos_token_id": [2, 0, 3, 5]}).to_string());
+    let summary = run(&folder, "F16").unwrap();
+    assert!(summary.notes.iter().any(|note| note.contains("token 5")), "{:?}", summary.notes);
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    let metadata = gguf.metadata();
+    let id = |name: &str| metadata.opt_u32(&format!("tokenizer.ggml.{name}_token_id")).unwrap();
+    assert_eq!(["bos", "eos", "eot", "eom", "padding"].map(id), [Some(1), Some(2), Some(0), Some(3), None]);
+    assert_eq!(metadata.get("tokenizer.ggml.add_bos_token"), Some(&Stored::Bool(true)));
+    assert_eq!(metadata.str("tokenizer.chat_template").unwrap(), "D");
+    assert_eq!(metadata.str("tokenizer.chat_template.tools").unwrap(), "T");
+    assert_eq!(metadata.strings("tokenizer.ggml.tokens").unwrap()[320], "[PAD320]");
+    assert_eq!(metadata.i32s("tokenizer.ggml.token_type").unwrap()[320], 5);
+    let json: Value = serde_json::from_str(metadata.str("tokenizer.huggingface.json").unwrap()).unwrap();
+    assert_eq!(json, source.tokenizer);
+
+    folder.write("chat_template.jinja", "J");
+    run(&folder, "F16").unwrap();
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    assert_eq!(gguf.metadata().str("tokenizer.chat_template").unwrap(), "J");
+}
+
+#[test]
+fn merges_of_characters_become_scores() {
+    let mut source = Source::of("llama");
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "\u{2581}\u{2581}"].map(str::to_owned).to_vec();
+    tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.extend(["\u{2581}", "a", "b", "\u{2581}a", "ab", "\u{2581}ab"].map(str::to_owned));
+    let vocab: BTreeMap<&String, usize> = tokens.iter().zip(0..).collect();
+    let added: Vec<Value> = (0..4).map(|id| added_token(id, &tokens[id], id < 3)).collect();
+    source.tokenizer = json!({
+        "added_tokens": added,
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u{2581}"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]},
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab,
+            "merges": [["a", "b"], ["\u{2581}", "a"], ["\u{2581}", "ab"], ["\u{2581}a", "b"]]},
+    });
+    source.settings = json!({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"});
+    let (_, gguf) = imported(&source, "F16");
+    let metadata = gguf.metadata();
+    assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), "llama");
+    assert_eq!(metadata.get("tokenizer.ggml.add_space_prefix"), Some(&Stored::Bool(true)));
+    let Some(Stored::Array(Array::I32(types))) = metadata.get("tokenizer.ggml.token_type") else { panic!() };
+    assert_eq!((&types[..5], types[260], types[266]), (&[2, 3, 3, 4, 6][..], 1, 5));
+    let scores = metadata.f32s("tokenizer.ggml.scores").unwrap();
+    assert_eq!(scores[260..266], [-5.0, -5.0, -5.0, -1.0, 0.0, -2.0]);
+    let mut lists = Metadata::default();
+    for (key, value) in metadata.iter().filter(|(key, _)| *key != "tokenizer.huggingface.json") {
+        lists.insert(key.to_owned(), value.clone()).unwrap();
+    }
+    let tokenizer = Tokenizer::from_metadata(&lists).unwrap();
+    assert_eq!(tokenizer.encode("ab a  é", false).unwrap(), [265, 263, 3, 260, 4 + 0xc3, 4 + 0xa9]);
+}
+
+#[test]
+fn an_output_that_is_there_or_is_an_input_is_refused() {
+    let folder = Source::of("qwen2").write(1);
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        let error = import(&folder.join(""), &folder.join(name), &options("F16"), &ProgressBar::hidden());
+        assert!(matches!(error, Err(ConvertError::OverwritesInput { .. })), "{name}");
+    }
+    folder.write("out.gguf", "precious");
+    let careful = Options { force: false, ..options("F16") };
+    let error = import(&folder.join(""), &folder.join("out.gguf"), &careful, &ProgressBar::hidden());
+    assert!(matches!(error, Err(ConvertError::OutputExists { .. })));
+    assert_eq!(std::fs::read(folder.join("out.gguf")).unwrap(), b"precious");
+}
+
+#[test]
+fn the_command_imports_or_says_what_is_wrong() {
+    let folder = Source::of("llama").write(2);
+    let import = |extra: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ollm-convert"));
+        let output = command.current_dir(folder.join("")).args(["import", ".", "-o", "out.gguf"]).args(extra).output();
+        let output = output.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (status, stdout, stderr) = import(&["--type", "q8_0", "--keep", "token_embd.weight=F16"]);
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert!(stdout.ends_with("wrote out.gguf\n"), "{stdout}");
+    assert_eq!(read(&folder.join("out.gguf")).1.tensor("token_embd.weight").unwrap().dtype, TensorType::F16);
+    let again = import(&["--type", "F16"]);
+    assert_eq!(again, (Some(1), String::new(), "error: out.gguf exists: --force replaces it\n".to_owned()));
+    assert_eq!(import(&["--type", "F16", "--force"]).0, Some(0));
+    assert_eq!(import(&[]).0, Some(2));
+}

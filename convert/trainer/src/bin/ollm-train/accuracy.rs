@@ -1,0 +1,137 @@
+//! `accuracy`: final answers in every way to deploy.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use ollm_train::Result;
+use ollm_train::accuracy::{Comparison, Progress, Questions, Report, Systems, compare};
+use ollm_train::backbone::{Backbone, Description};
+use ollm_train::data::Corpus;
+use ollm_train::deploy;
+use ollm_train::library::Library;
+use ollm_train::plot::{self, Bar};
+use ollm_train::segments::Hold;
+
+use crate::args::InputArgs;
+use crate::prepare::bar;
+
+/// How answers are made.
+#[derive(Debug, Args)]
+pub(crate) struct RolloutArgs {
+    /// Folder of the answers: what is there is not made again
+    #[arg(long, value_name = "FOLDER", default_value = "rollouts")]
+    pub(crate) rollouts: PathBuf,
+    /// Answers that are worked on at once
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) places: usize,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) tokens: usize,
+    /// How long a latent is held
+    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    pub(crate) hold: Hold,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccuracyArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Problems on which the best fixed latent is chosen (may be given several times)
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) train: Vec<PathBuf>,
+    /// Take only the first N of them
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) train_limit: usize,
+    /// The plugin: plugin.safetensors of a run, or a GGUF file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plugin: PathBuf,
+    /// The same options with a policy from `rl`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rl: Option<PathBuf>,
+    /// The backbone with low-rank adapters merged into it, a GGUF file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lora: Option<PathBuf>,
+    /// Draws for each problem
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) samples: usize,
+    /// Temperatures of adapters and control, at which their tokens are drawn
+    #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.6,1")]
+    pub(crate) temperatures: Vec<f32>,
+    #[command(flatten)]
+    pub(crate) rollout: RolloutArgs,
+    /// Draw the accuracies as an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Print one JSON document instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
+    let (input, rollout) = (&args.input, &args.rollout);
+    let (test, train) = (Corpus::read(&input.data)?, Corpus::read(&args.train)?);
+    let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
+    let backbone = Backbone::open(&input.model)?;
+    let lora = args.lora.as_deref().map(Backbone::open).transpose()?;
+    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.places);
+    let about = backbone.describe()?;
+    let plugin = deploy::open(&args.plugin, &about)?;
+    let systems = Systems {
+        library: library(&backbone),
+        lora: lora.as_ref().map(library),
+        control: deploy::control(&plugin)?,
+        rl: open(args.rl.as_deref(), &about)?,
+        plugin,
+    };
+    let comparison = Comparison {
+        samples: args.samples,
+        temperatures: args.temperatures.clone(),
+        tokens: rollout.tokens,
+        held: rollout.hold,
+        seed: rollout.seed,
+    };
+    let bar = bar(0, "problems");
+    let report = compare(&systems, &test, &train, &comparison, &Shown(&bar))?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.svg {
+        draw(path, &report)?;
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).expect("a report of numbers"));
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}
+
+fn open(path: Option<&Path>, about: &Description) -> Result<Option<ollm_train::plugin::Loaded>> {
+    path.map(|path| deploy::open(path, about)).transpose()
+}
+
+fn draw(path: &Path, report: &Report) -> Result<()> {
+    let bar = |row: &ollm_train::accuracy::Row| {
+        let interval = row.accuracy;
+        Bar { name: row.name.clone(), value: interval.mean, low: interval.low, high: interval.high }
+    };
+    let title = format!("final answers right, of {} problems", report.problems);
+    plot::bars(path, &title, &report.rows.iter().map(bar).collect::<Vec<_>>())
+}
+
+/// A bar that names the row.
+struct Shown<'a>(&'a ProgressBar);
+
+impl Progress for Shown<'_> {
+    fn row(&self, name: &str, problems: usize) {
+        self.0.set_length(problems as u64);
+        self.0.set_position(0);
+        self.0.set_message(name.to_owned());
+    }
+
+    fn problem(&self) {
+        self.0.inc(1);
+    }
+}

@@ -1,0 +1,117 @@
+//! `SentencePiece`-like merging by score, from the lists of a GGUF file (`tokenizer.ggml.model` = `llama`).
+//!
+//! Spaces become U+2581; then two neighbours become one token where the vocabulary has their text, the one of the highest score
+//! first. A character that is no token becomes bytes, each a token. As llama.cpp does it (`llm_tokenizer_spm`).
+
+use std::cmp::Reverse;
+use std::ops::Range;
+
+use ahash::AHashMap;
+
+use super::TokenizerError;
+use super::merges::join;
+use super::special::{Part, Specials};
+use super::vocab::{SPACE, Vocabulary};
+use crate::gguf::Metadata;
+
+/// Special tokens, then merges over all that lies between two of them.
+#[derive(Debug)]
+pub(super) struct Spm {
+    specials: Specials,
+    tokens: AHashMap<Box<str>, Token>,
+    /// The token of each byte, or that for what is unknown.
+    bytes: [Option<u32>; 256],
+    /// Whether a text gets a space before it, also after a special token.
+    space_prefix: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Token {
+    id: u32,
+    rank: Rank,
+}
+
+/// Lower for a higher score.
+type Rank = Reverse<i32>;
+
+impl Spm {
+    pub(super) fn read(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
+        let scores = metadata.f32s("tokenizer.ggml.scores")?;
+        if scores.len() != vocabulary.len() {
+            return Err(TokenizerError::ScoreCount { tokens: vocabulary.len(), scores: scores.len() });
+        }
+        let mut tokens = AHashMap::with_capacity(scores.len());
+        for ((id, text, _), &score) in vocabulary.iter().zip(scores) {
+            let token = Token { id, rank: rank(score).ok_or(TokenizerError::BadScore { token: id })? };
+            tokens.entry(Box::from(text)).or_insert(token);
+        }
+        let unknown = metadata.opt_u32("tokenizer.ggml.unknown_token_id")?;
+        let byte = |byte| tokens.get(format!("<0x{byte:02X}>").as_str()).map(|token| token.id).or(unknown);
+        Ok(Self {
+            bytes: std::array::from_fn(byte),
+            specials: Specials::new(vocabulary.specials()),
+            tokens,
+            space_prefix: metadata.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+        })
+    }
+
+    pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut prefix = self.space_prefix;
+        for part in self.specials.partition(text, special) {
+            match part {
+                Part::Token(id) => ids.push(id),
+                Part::Text(text) => self.merge(&format!("{}{text}", if prefix { " " } else { "" }), &mut ids),
+            }
+            prefix = self.space_prefix && matches!(part, Part::Token(_));
+        }
+        ids
+    }
+
+    fn merge(&self, text: &str, ids: &mut Vec<u32>) {
+        let text = text.replace(' ', SPACE);
+        let characters = text.char_indices().map(|(start, c)| Span { start, end: start + c.len_utf8() });
+        let merge = |left: Span, right: Span| {
+            let both = Span { start: left.start, end: right.end };
+            self.tokens.get(&text[both.range()]).map(|token| (token.rank, both))
+        };
+        for span in join(characters, merge) {
+            match self.tokens.get(&text[span.range()]) {
+                Some(token) => ids.push(token.id),
+                None => ids.extend(text[span.range()].bytes().filter_map(|byte| self.bytes[usize::from(byte)])),
+            }
+        }
+    }
+}
+
+/// A part of a text.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+}
+
+impl Span {
+    fn range(self) -> Range<usize> {
+        self.start..self.end
+    }
+}
+
+/// The bits of a float are ordered as integers are, those of negative ones the other way round.
+fn rank(score: f32) -> Option<Rank> {
+    let bits = (score + 0.0).to_bits() as i32;
+    let ordered = if bits < 0 { i32::MIN - bits } else { bits };
+    (!score.is_nan()).then_some(Reverse(ordered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn higher_scores_come_first() {
+        let scores = [f32::INFINITY, 2.5, 1.0, 1e-30, 0.0, -1e-30, -1.0, -2.5, f32::NEG_INFINITY];
+        assert!(scores.windows(2).all(|pair| rank(pair[0]).unwrap() < rank(pair[1]).unwrap()));
+        assert_eq!((rank(0.0), rank(f32::NAN)), (rank(-0.0), None));
+    }
+}
