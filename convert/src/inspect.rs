@@ -96,6 +96,7 @@ fn write_spec(f: &mut fmt::Formatter<'_>, spec: &Spec) -> fmt::Result {
     }
     writeln!(f, "  encoder   mlp, width {encoder_width}")?;
     writeln!(f, "  policy    mlp, width {policy_width}")?;
+    writeln!(f, "  hold      {}", spec.hold.name())?;
     writeln!(f, "  trainable {} parameters", grouped(parameters(spec)))?;
     writeln!(f, "  trained on {}", describe(backbone))
 }
@@ -114,6 +115,7 @@ fn plugin_json(plugin: &std::result::Result<Spec, PluginError>) -> Json {
         Ok(spec) => json!({
             "options": spec.options,
             "decoder": spec.decoder.name(),
+            "hold": spec.hold.name(),
             "parameters": parameters(spec),
             "backbone": backbone_json(&spec.backbone),
         }),

@@ -2,7 +2,7 @@
 
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::options::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
 use ollm_runtime::quant;
 
 /// What a plugin for `model` would say of itself.
@@ -11,7 +11,7 @@ use ollm_runtime::quant;
 /// If the model cannot have one.
 pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> Spec {
     let backbone = Backbone::of(model.gguf(), model.storage()).unwrap();
-    Spec { options, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 32, backbone }
+    Spec { options, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 32, hold: HoldKind::Token, backbone }
 }
 
 /// A plugin of random weights, at most `scale` in size. With `scale` 0 it is untrained: its policy is random all the same,

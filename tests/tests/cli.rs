@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::DecoderKind;
+use ollm_runtime::options::schema::{DecoderKind, HoldKind, Spec};
 use ollm_tests::{golden, plugins, smollm2};
 use serde_json::Value;
 
@@ -37,8 +37,12 @@ fn tiny() -> PathBuf {
 }
 
 fn plugin_for(model: &Path, name: &str) -> PathBuf {
+    held_plugin_for(model, name, HoldKind::Token)
+}
+
+fn held_plugin_for(model: &Path, name: &str, hold: HoldKind) -> PathBuf {
     let model = Model::open(model).unwrap();
-    let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
+    let spec = Spec { hold, ..plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS) };
     scratch(name, &plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes())
 }
 
@@ -214,6 +218,21 @@ fn latents_do_as_they_are_told() {
     let held = latents(&["--latent", "uniform", "--hold", "all", "--seed", "5"]);
     assert!(held.iter().all(|latent| *latent == held[0] && latent.is_some()));
     assert_ne!(latents(&["--latent", "uniform", "--seed", "5"]), held);
+}
+
+#[test]
+fn a_plugin_says_how_long_its_latents_stay() {
+    let (model, plugin) = (tiny(), held_plugin_for(&tiny(), "held-plugin.gguf", HoldKind::All));
+    let flags = ["-m", path(&model), "--plugin", path(&plugin), "-p", "x", "-n", "12", "--seed", "5", "--json"];
+    let latents = |more: &[&str]| -> Vec<Option<u64>> {
+        let lines = json_lines(&succeed(&[&flags, more].concat()));
+        lines[..12].iter().map(|line| line["latent"].as_u64()).collect()
+    };
+    let held = latents(&["--latent", "sample", "--latent-temperature", "9"]);
+    assert!(held.iter().all(|latent| *latent == held[0] && latent.is_some()));
+    assert_eq!(latents(&["--latent", "sample", "--latent-temperature", "9", "--hold", "all"]), held);
+    assert_ne!(latents(&["--latent", "sample", "--latent-temperature", "9", "--hold", "token"]), held);
+    assert_eq!(json(&["info", path(&plugin), "--json"])["plugin"]["hold"], "all");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ollm_runtime::gguf::{Gguf, TensorType, Value, Writer};
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::options::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
 use ollm_runtime::random::Random;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -104,7 +104,15 @@ pub(crate) fn spec(decoder: DecoderKind) -> Spec {
 /// A plugin for the backbone in this file.
 pub(crate) fn spec_of(bytes: &[u8], decoder: DecoderKind) -> Spec {
     let backbone = Backbone::of(&Gguf::parse(bytes).unwrap(), bytes).unwrap();
-    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 16, backbone }
+    Spec {
+        options: 3,
+        norm_epsilon: 1e-5,
+        decoder,
+        encoder_width: 32,
+        policy_width: 16,
+        hold: HoldKind::Line,
+        backbone,
+    }
 }
 
 /// A checkpoint in the making: what a test may spoil.

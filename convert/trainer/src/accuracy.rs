@@ -16,7 +16,8 @@ use crate::library::Library;
 use crate::nets::{Policy, names};
 use crate::plugin::Loaded;
 use crate::rng::Rng;
-use crate::rollout::{Answer, Held, Latents, Plan};
+use crate::rollout::{Answer, Latents, Plan};
+use crate::segments::Hold;
 use crate::statistics::Interval;
 
 /// The first problems of a corpus, and their final answers.
@@ -238,7 +239,7 @@ pub struct Comparison {
     /// Tokens of an answer at most.
     pub tokens: usize,
     /// How long policies that choose more than once an answer hold a latent; `Answer` leaves those rows out.
-    pub held: Held,
+    pub held: Hold,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -288,7 +289,7 @@ struct Comparer<'c, 'a> {
 }
 
 impl<'a> Comparer<'_, 'a> {
-    fn plan(&self, latents: Latents, held: Held, temperature: f32) -> Plan {
+    fn plan(&self, latents: Latents, held: Hold, temperature: f32) -> Plan {
         let &Comparison { samples, tokens, seed, .. } = self.comparison;
         let samples = match latents {
             Latents::Enumerated => self.systems.plugin.spec.options,
@@ -327,7 +328,7 @@ impl<'a> Comparer<'_, 'a> {
     /// What there is without options.
     fn baselines(&mut self) -> Result<()> {
         let systems = self.systems;
-        let greedy = |latents| self.plan(latents, Held::Answer, 0.0);
+        let greedy = |latents| self.plan(latents, Hold::Answer, 0.0);
         let (backbone, control) = (greedy(Latents::Backbone), greedy(Latents::Fixed(0)));
         self.row("backbone, greedy", &systems.library, None, &backbone)?;
         if let Some(lora) = &systems.lora {
@@ -349,7 +350,7 @@ impl<'a> Comparer<'_, 'a> {
     /// What options give.
     fn latents(&mut self) -> Result<()> {
         let Systems { library, plugin, rl, .. } = self.systems;
-        let token = |latents| self.plan(latents, Held::Token, 0.0);
+        let token = |latents| self.plan(latents, Hold::Token, 0.0);
         let (policy, mixture) = (token(Latents::Policy), token(Latents::Mixture));
         self.row("policy, each token", library, Some(plugin), &policy)?;
         self.row("mixture", library, Some(plugin), &mixture)?;
@@ -379,7 +380,7 @@ impl<'a> Comparer<'_, 'a> {
 
     /// The answers of all held latents.
     fn table(&self, plugin: &Loaded, name: &str, questions: &Questions<'_>) -> Result<Table> {
-        let plan = self.plan(Latents::Enumerated, Held::Answer, 0.0);
+        let plan = self.plan(Latents::Enumerated, Hold::Answer, 0.0);
         let answers = self.answers(name, &self.systems.library, Some(plugin), &plan, questions)?;
         Table::new(questions, &answers)
     }
@@ -404,9 +405,9 @@ impl<'a> Comparer<'_, 'a> {
     /// A policy that is asked more often.
     fn rechosen(&mut self, name: &str, plugin: &Loaded) -> Result<()> {
         let held = match self.comparison.held {
-            Held::Answer => return Ok(()),
-            Held::Line => "each line",
-            Held::Token => "each token",
+            Hold::Answer => return Ok(()),
+            Hold::Line => "each line",
+            Hold::Token => "each token",
         };
         let plan = |latents| self.plan(latents, self.comparison.held, 0.0);
         let (best, drawn) = (plan(Latents::Policy), plan(Latents::Sampled(1.0)));
@@ -553,7 +554,7 @@ mod tests {
         };
         let (test, train) = (corpus(&["ab", "c", "de"]), corpus(&["x", "yz"]));
         let [test, train] = [&test, &train].map(|corpus| Questions::new(corpus, None).unwrap());
-        let comparison = Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Held::Line, seed: 3 };
+        let comparison = Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Hold::Line, seed: 3 };
         let report = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
         let names: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names.len(), 7 + 2 + 4 + 4 + 1 + 2 + 3 + 2, "{names:?}");

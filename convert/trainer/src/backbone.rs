@@ -10,6 +10,7 @@ use candle_core::{Device, Tensor};
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::gguf::{Gguf, TensorInfo};
 use ollm_runtime::model::{Model, PLUGIN_PREFIX};
+use ollm_runtime::options::LineEnds;
 use ollm_runtime::options::schema;
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -126,6 +127,11 @@ impl Backbone {
             parameters: own(gguf).map(|tensor| tensor.elements() as u64).sum(),
             weights: weights_hash(gguf),
         })
+    }
+
+    /// The tokens that end a line.
+    pub fn line_ends(&self) -> LineEnds {
+        LineEnds::new(&self.tokenizer)
     }
 
     /// The model that runs.

@@ -9,6 +9,7 @@ use candle_core::Device;
 use crate::error::{Error, Result};
 use crate::optim::AdamW;
 use crate::params::{Params, Tensors};
+use crate::patience::Watch;
 use crate::tensor_file::{self, Metadata};
 
 /// A loaded checkpoint.
@@ -21,6 +22,8 @@ pub struct Checkpoint {
     pub beta: f64,
     /// Length of the log at that step.
     pub log_bytes: u64,
+    /// The best look so far, if early stopping has one: loss, step, looks since.
+    best: Option<(f64, u64, u64)>,
     tensors: Tensors,
 }
 
@@ -34,6 +37,8 @@ pub struct Position<'a> {
     pub beta: f64,
     /// Length of the log.
     pub log_bytes: u64,
+    /// The best look at held-out text so far.
+    pub watch: &'a Watch,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
     pub identity: &'a Metadata,
 }
@@ -41,13 +46,19 @@ pub struct Position<'a> {
 /// Writes a checkpoint atomically.
 pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
     let trained = params.trained().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
-    let tensors = trained.chain(optimizer.tensors()).collect();
+    let watch = position.watch;
+    let tensors = trained.chain(optimizer.tensors()).chain(watch.tensors()).collect();
     let mut metadata = position.identity.clone();
     metadata.insert("stage".into(), position.stage.into());
     metadata.insert("step".into(), position.step.to_string());
     // The shortest decimal that reads back as the same number.
     metadata.insert("beta".into(), position.beta.to_string());
     metadata.insert("log_bytes".into(), position.log_bytes.to_string());
+    if watch.has_best() {
+        metadata.insert("best_loss".into(), watch.loss.to_string());
+        metadata.insert("best_step".into(), watch.step.to_string());
+        metadata.insert("looks_since_best".into(), watch.looks.to_string());
+    }
     tensor_file::save(path, &tensors, &metadata)
 }
 
@@ -60,16 +71,29 @@ pub fn load(path: &Path, identity: &Metadata, device: &Device) -> Result<Checkpo
         step: field(path, &metadata, "step")?,
         beta: field(path, &metadata, "beta")?,
         log_bytes: field(path, &metadata, "log_bytes")?,
+        best: best(path, &metadata)?,
         tensors,
     })
 }
 
 impl Checkpoint {
-    /// Sets the trained tensors and the optimizer's state.
-    pub fn restore(&self, params: &Params, optimizer: &mut AdamW) -> Result<()> {
+    /// Sets the trained tensors, the best look, and the optimizer's state.
+    pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut Watch) -> Result<()> {
         params.restore(&self.tensors)?;
+        if let Some(best) = self.best {
+            (watch.loss, watch.step, watch.looks) = best;
+            watch.restore(&self.tensors);
+        }
         optimizer.restore(&self.tensors)
     }
+}
+
+fn best(path: &Path, metadata: &Metadata) -> Result<Option<(f64, u64, u64)>> {
+    if !metadata.contains_key("best_loss") {
+        return Ok(None);
+    }
+    let number = |key| field(path, metadata, key);
+    Ok(Some((field(path, metadata, "best_loss")?, number("best_step")?, number("looks_since_best")?)))
 }
 
 fn check_identity(path: &Path, expected: &Metadata, found: &Metadata) -> Result<()> {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
 use half::f16;
+use ollm_runtime::options::schema::HoldKind;
 
 use crate::backbone::{Description, Reader, Source};
 use crate::candidates::{CandidateBatch, Candidates};
@@ -18,6 +19,7 @@ use crate::data::{Corpus, Problem};
 use crate::error::{Error, Result};
 use crate::hash::fnv1a;
 use crate::records::{Header, Records};
+use crate::segments::{self, Segments};
 
 /// Where the cache of a corpus lies in a folder of caches.
 pub fn cache_path(folder: &Path, about: &Description, corpus: &Corpus, kind: &str) -> PathBuf {
@@ -132,6 +134,8 @@ pub struct Features {
     bounds: Vec<usize>,
     /// Candidate tokens of each row, where training uses them instead of the full head.
     candidates: Option<Candidates>,
+    /// First row of each segment, and N at the end; none: each row is a segment.
+    cut: Option<Vec<u32>>,
 }
 
 /// Some rows of [`Features`].
@@ -142,6 +146,20 @@ pub struct Batch {
     pub next: Tensor,
     /// The candidates of these rows.
     pub candidates: Option<CandidateBatch>,
+    /// The segments that these rows form.
+    pub segments: Segments,
+}
+
+impl Batch {
+    /// B, the number of rows.
+    pub fn len(&self) -> usize {
+        self.next.elem_count()
+    }
+
+    /// No rows at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Features {
@@ -162,7 +180,7 @@ impl Features {
     pub fn new(states: Vec<f16>, next: Vec<u32>, hidden: usize, bounds: Vec<usize>, device: &Device) -> Result<Self> {
         let rows = next.len();
         let hidden = Tensor::from_vec(states, (rows, hidden), device)?;
-        Ok(Self { hidden, next: Tensor::from_vec(next, rows, device)?, bounds, candidates: None })
+        Ok(Self { hidden, next: Tensor::from_vec(next, rows, device)?, bounds, candidates: None, cut: None })
     }
 
     /// The same features with candidates for each row.
@@ -170,6 +188,15 @@ impl Features {
     pub fn with_candidates(mut self, candidates: Candidates) -> Self {
         self.candidates = Some(candidates);
         self
+    }
+
+    /// The same features cut into the segments for which a latent is held. `ends_line`: whether a token ends a line.
+    pub fn with_segments(mut self, hold: HoldKind, ends_line: &dyn Fn(u32) -> bool) -> Result<Self> {
+        self.cut = match hold {
+            HoldKind::Token => None,
+            held => Some(segments::cut(held, &self.next.to_vec1()?, &self.bounds, ends_line)),
+        };
+        Ok(self)
     }
 
     /// Number of rows: answer tokens.
@@ -187,10 +214,25 @@ impl Features {
         &self.bounds
     }
 
-    /// The given rows.
+    /// Number of segments.
+    pub fn segments(&self) -> usize {
+        self.cut.as_ref().map_or(self.len(), |cut| cut.len() - 1)
+    }
+
+    /// The rows of the given segments, one segment after the other.
+    pub fn segment_batch(&self, segments: &[u32]) -> Result<Batch> {
+        let Some(cut) = &self.cut else { return self.batch(segments) };
+        let spans = || segments.iter().map(|&segment| cut[segment as usize]..cut[segment as usize + 1]);
+        let (rows, lengths): (Vec<u32>, Vec<u32>) =
+            (spans().flatten().collect(), spans().map(|s| s.len() as u32).collect());
+        Ok(Batch { segments: Segments::new(&lengths, self.hidden.device())?, ..self.batch(&rows)? })
+    }
+
+    /// The given rows, each a segment.
     pub fn batch(&self, rows: &[u32]) -> Result<Batch> {
         let rows = Tensor::new(rows, self.hidden.device())?;
         Ok(Batch {
+            segments: Segments::tokens(),
             hidden: self.hidden.index_select(&rows, 0)?.to_dtype(DType::F32)?,
             next: self.next.index_select(&rows, 0)?,
             candidates: self.candidates.as_ref().map(|all| all.batch(&rows)).transpose()?,
@@ -280,6 +322,20 @@ mod tests {
         assert_eq!((problems.get(), records.sequences()), (3, 3));
         let features = Features::load(&mut records, 2, 1, &Device::Cpu).unwrap();
         assert_eq!(features.len(), 3);
+    }
+
+    #[test]
+    fn a_batch_of_segments_has_whole_lines() {
+        let next = b"ab\ncd\n.e.".map(u32::from);
+        let states = (0u8..9).flat_map(|row| [f16::from(row), f16::ONE]).collect();
+        let features = Features::new(states, next.to_vec(), 2, vec![0, 7, 9], &Device::Cpu).unwrap();
+        assert_eq!(features.segments(), 9);
+        let features = features.with_segments(HoldKind::Line, &|token| token == u32::from(b'\n')).unwrap();
+        assert_eq!(features.segments(), 4);
+        let batch = features.segment_batch(&[3, 0]).unwrap();
+        assert_eq!(batch.next.to_vec1::<u32>().unwrap(), b"e.ab\n".map(u32::from));
+        let first = batch.segments.first(&batch.hidden).unwrap();
+        assert_eq!(first.to_vec2::<f32>().unwrap(), [[7., 1.], [0., 1.]]);
     }
 
     #[test]

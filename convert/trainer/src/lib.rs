@@ -14,7 +14,8 @@
 //! | [`accuracy`], [`statistics`], [`plot`] | final answers in every way to deploy: a table, its intervals, its picture |
 //! | [`rollout`], [`library`], [`answer`] | answers of the deployed model, many at once, and on disk; the numbers that they end with |
 //! | [`deploy`] | plugins as the runtime runs them, and what they are compared with |
-//! | [`objective`], [`optim`] | losses on log-probabilities; AdamW and its schedule |
+//! | [`objective`], [`segments`] | losses on log-probabilities; the tokens that share a latent |
+//! | [`optim`], [`patience`] | AdamW and its schedule; early stopping |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
 //! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
@@ -38,12 +39,14 @@ pub mod nets;
 pub mod objective;
 pub mod optim;
 pub mod params;
+pub mod patience;
 pub mod plot;
 pub mod plugin;
 pub mod records;
 pub mod rng;
 pub mod rollout;
 pub mod run;
+pub mod segments;
 pub mod settings;
 pub mod stages;
 pub mod statistics;

@@ -86,7 +86,7 @@ fn json(value: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::data::Problem;
-    use crate::rollout::Held;
+    use crate::segments::Hold;
     use crate::testing;
 
     const OPTIONS: usize = 3;
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        let (latents, held) = (Latents::Sampled(1.0), Held::Answer);
+        let (latents, held) = (Latents::Sampled(1.0), Hold::Answer);
         Plan { latents, held, temperature: 0.0, samples: 2, tokens: 24, states: true, seed: 7 }
     }
 }

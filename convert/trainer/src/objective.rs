@@ -6,17 +6,24 @@
 //! times KL(mean q, uniform), through which gradients do flow into p and pi (through a constant it would do nothing).
 //! beta is adapted until KL(q, pi) meets its target. The encoder is fitted to q in the same pass.
 //!
+//! **Prior, held** (our decision). A latent that is held for a segment s (a line, or the whole answer) has the exact
+//! posterior `q(z) ∝ pi(z|h_s) prod_t p(x_t|h_t,z)`, with `h_s` the state at the segment's first token; the loss is
+//! `-E_q[log p]`, averaged over tokens, and `-E_q[log pi(z|h_s)]`, averaged over segments. A product over a segment is
+//! so sharp that one latent would soon win everywhere; so q is balanced over the batch's segments by Sinkhorn's
+//! iteration: all latents are used equally often, each where it is relatively best. beta is 1.
+//!
 //! **Paper** (arXiv 2604.19087, section 2.2, from a reader's notes). z is drawn from the encoder by a Gumbel-softmax
 //! with straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) - target|`. The paper says that KL
 //! is pulled to 0.2 nats, not how: the absolute difference with weight 1, of the batch's mean KL, is our decision.
 //! The policy imitates the encoder in the same pass.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{log_softmax, softmax};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::segments::Segments;
 
 /// Weight of KL(mean q, uniform), which keeps every latent in use.
 const BALANCE_WEIGHT: f64 = 0.02;
@@ -24,6 +31,9 @@ const BALANCE_WEIGHT: f64 = 0.02;
 const MIXTURE_WEIGHT: f64 = 0.1;
 /// Temperature of the Gumbel-softmax.
 const GUMBEL_TEMPERATURE: f64 = 1.0;
+/// Sinkhorn's iteration ends when every latent's use is within this share of its part, or after so many rounds.
+const SINKHORN_TOLERANCE: f64 = 1e-3;
+const SINKHORN_ROUNDS: usize = 200;
 
 /// Which objective trains the options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -103,14 +113,80 @@ pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) ->
     })
 }
 
+/// The learned-prior objective of latents that are held for segments. `log_prob` and `encoder` (logits) are `[B, K]`,
+/// `policy` (logits at the segments' first tokens) is `[S, K]`. The encoder learns its segment's q at each token. `balanced`: for
+/// training; held-out text has the exact posterior.
+pub fn held(
+    log_prob: &Tensor,
+    policy: &Tensor,
+    encoder: &Tensor,
+    segments: &Segments,
+    balanced: bool,
+) -> Result<Terms> {
+    let log_policy = log_softmax(policy, D::Minus1)?;
+    let joint = (log_policy.detach() + segments.sum(&log_prob.detach())?)?;
+    let log_q = if balanced { balance_usage(&joint)? } else { log_softmax(&joint, D::Minus1)? };
+    let q = log_q.exp()?;
+    let q_of_token = segments.spread(&q)?;
+    let expected = expectation(&q_of_token, &(log_prob + log_softmax(encoder, D::Minus1)?)?)?;
+    Ok(Terms {
+        loss: (expected + expectation(&q, &log_policy)?)?.neg()?,
+        cross_entropy: per_token(&joint.log_sum_exp(D::Minus1)?, log_prob)?.neg()?,
+        kl: expectation(&q, &(log_q - log_policy.detach())?)?,
+        usage_entropy: usage_entropy(&q)?,
+        policy_entropy: entropy(&log_policy)?,
+    })
+}
+
+/// The distributions nearest to softmax(scores) of which all latents have equal parts: `scores + shift[z]`, normalised, by
+/// Sinkhorn's iteration in f64 on the host. `[S, K]` -> `[S, K]`, logarithms; not differentiable.
+fn balance_usage(scores: &Tensor) -> Result<Tensor> {
+    let mut rows: Vec<Vec<f64>> = scores.to_dtype(DType::F64)?.to_vec2()?;
+    let (segments, latents) = (rows.len(), rows[0].len());
+    let part = (segments as f64 / latents as f64).ln();
+    for _ in 0..SINKHORN_ROUNDS {
+        normalize(&mut rows);
+        let uses: Vec<f64> = (0..latents).map(|z| log_sum_exp(rows.iter().map(|row| row[z])) - part).collect();
+        if uses.iter().all(|excess| excess.abs() < SINKHORN_TOLERANCE) {
+            break;
+        }
+        for row in &mut rows {
+            row.iter_mut().zip(&uses).for_each(|(score, excess)| *score -= excess);
+        }
+    }
+    normalize(&mut rows);
+    let flat: Vec<f64> = rows.concat();
+    Ok(Tensor::from_vec(flat, (segments, latents), &Device::Cpu)?
+        .to_dtype(scores.dtype())?
+        .to_device(scores.device())?)
+}
+
+/// Makes each row a distribution.
+fn normalize(rows: &mut [Vec<f64>]) {
+    for row in rows {
+        let total = log_sum_exp(row.iter().copied());
+        for score in row {
+            *score -= total;
+        }
+    }
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let top = values.clone().fold(f64::NEG_INFINITY, f64::max);
+    top + values.map(|value| (value - top).exp()).sum::<f64>().ln()
+}
+
 /// The policy's own objective, on finished options: `-E_pi[is_first]`, how often a latent drawn from the policy has the gold
 /// token first (the exact policy gradient, since a step's rewards are known for every latent), plus 0.1 times the
-/// mixture's cross-entropy, so that pi stays a distribution. `is_first`, `log_prob` and `policy` (logits) are `[B, K]`.
-pub fn accuracy(is_first: &Tensor, log_prob: &Tensor, policy: &Tensor) -> Result<Terms> {
+/// mixture's cross-entropy, so that pi stays a distribution; both a token. `is_first` and `log_prob` are `[B, K]`, `policy`
+/// (logits at the segments' first tokens) is `[S, K]`.
+pub fn accuracy(is_first: &Tensor, log_prob: &Tensor, policy: &Tensor, segments: &Segments) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
-    let mixture = (&log_policy + log_prob.detach())?.log_sum_exp(D::Minus1)?.mean_all()?.neg()?;
+    let joint = (&log_policy + segments.sum(&log_prob.detach())?)?;
+    let mixture = per_token(&joint.log_sum_exp(D::Minus1)?, log_prob)?.neg()?;
     let policy = log_policy.exp()?;
-    let loss = ((&mixture * MIXTURE_WEIGHT)? - expectation(&policy, is_first)?)?;
+    let right = per_token(&(&policy * segments.sum(is_first)?)?, is_first)?;
+    let loss = ((&mixture * MIXTURE_WEIGHT)? - right)?;
     Ok(Terms {
         kl: loss.detach().zeros_like()?,
         loss,
@@ -172,6 +248,11 @@ fn expectation(weight: &Tensor, value: &Tensor) -> Result<Tensor> {
     Ok((weight * value)?.sum(D::Minus1)?.mean_all()?)
 }
 
+/// The sum of all values, divided by the number of rows of `rows` `[B, K]`.
+fn per_token(values: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    Ok((values.sum_all()? / rows.dim(0)? as f64)?)
+}
+
 /// `-log sum_z pi(z|h) p(x|h,z)`, averaged.
 fn mixture_cross_entropy(log_policy: &Tensor, log_prob: &Tensor) -> Result<Tensor> {
     Ok((log_policy + log_prob)?.detach().log_sum_exp(D::Minus1)?.mean_all()?.neg()?)
@@ -204,7 +285,7 @@ fn usage_entropy(q: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::testing::{self, assert_close};
-    use candle_core::{Device, Var};
+    use candle_core::Var;
 
     fn tensor<const N: usize>(values: &[[f32; 2]; N]) -> Tensor {
         Tensor::new(values, &Device::Cpu).unwrap()
@@ -261,10 +342,98 @@ mod tests {
     fn the_policys_objective_by_hand() {
         let policy = tensor(&[[0.25, 0.75], [0.5, 0.5]]).log().unwrap();
         let log_prob = tensor(&[[0.8, 0.1], [0.2, 0.4]]).log().unwrap();
-        let terms = accuracy(&tensor(&[[1.0, 0.0], [1.0, 1.0]]), &log_prob, &policy).unwrap();
+        let is_first = tensor(&[[1.0, 0.0], [1.0, 1.0]]);
+        let terms = accuracy(&is_first, &log_prob, &policy, &Segments::tokens()).unwrap();
         let mixture = -(0.275f32.ln() + 0.3f32.ln()) / 2.0;
         assert_close(scalar(&terms.cross_entropy), mixture, 1e-6);
         assert_close(scalar(&terms.loss), 0.1 * mixture - 0.625, 1e-6);
+    }
+
+    /// Two segments, of two tokens and of one, two latents.
+    fn three_tokens() -> (Tensor, Tensor, Segments) {
+        let log_prob = tensor(&[[0.8, 0.1], [0.5, 0.25], [0.2, 0.4]]).log().unwrap();
+        let policy = tensor(&[[0.25, 0.75], [0.5, 0.5]]).log().unwrap();
+        (log_prob, policy, Segments::new(&[2, 1], &Device::Cpu).unwrap())
+    }
+
+    #[test]
+    fn the_terms_of_held_latents_by_hand() {
+        let (log_prob, policy, segments) = three_tokens();
+        let encoder = tensor(&[[0.0, 0.0]; 3]);
+        let terms = held(&log_prob, &policy, &encoder, &segments, false).unwrap();
+        // The joint is (.25 · .8 · .5, .75 · .1 · .25) = (.1, .01875) and (.1, .2).
+        let q = [[0.1 / 0.11875, 0.01875 / 0.11875], [1.0 / 3.0, 2.0 / 3.0f32]];
+        let tokens = [(0, [0.8, 0.1]), (0, [0.5, 0.25]), (1, [0.2, 0.4f32])];
+        let expected: f32 = tokens.iter().map(|(s, p)| q[*s][0] * p[0].ln() + q[*s][1] * p[1].ln()).sum::<f32>() / 3.0;
+        let pi = [[0.25, 0.75], [0.5, 0.5f32]];
+        let each = |f: &dyn Fn(usize, usize) -> f32| -> f32 { (0..4).map(|i| f(i / 2, i % 2)).sum::<f32>() / 2.0 };
+        let prior = each(&|s, z| q[s][z] * pi[s][z].ln());
+        assert_close(scalar(&terms.loss), -expected - prior + 2f32.ln(), 1e-6);
+        assert_close(scalar(&terms.cross_entropy), -(0.11875f32.ln() + 0.3f32.ln()) / 3.0, 1e-6);
+        assert_close(scalar(&terms.kl), each(&|s, z| q[s][z] * (q[s][z] / pi[s][z]).ln()), 1e-6);
+        let mean = [0, 1].map(|z| f32::midpoint(q[0][z], q[1][z]));
+        assert_close(scalar(&terms.usage_entropy), -mean.iter().map(|m| m * m.ln()).sum::<f32>(), 1e-6);
+    }
+
+    #[test]
+    fn held_for_a_token_the_loss_is_that_of_the_prior_without_its_balance() {
+        let log_prob = testing::normal("log-prob", &[4, 3], 1.0);
+        let (policy, encoder) = (testing::normal("policy", &[4, 3], 1.0), testing::normal("encoder", &[4, 3], 1.0));
+        let held = held(&log_prob, &policy, &encoder, &Segments::tokens(), false).unwrap();
+        let prior = prior(&log_prob, &policy, &encoder, 1.0).unwrap();
+        let balance = BALANCE_WEIGHT * (3f64.ln() - f64::from(scalar(&prior.usage_entropy)));
+        assert_close(scalar(&held.loss), scalar(&prior.loss) - balance as f32, 1e-5);
+        for (held, prior) in [(held.kl, prior.kl), (held.cross_entropy, prior.cross_entropy)] {
+            assert_close(scalar(&held), scalar(&prior), 1e-5);
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_held_latents_is_that_of_the_segments_mixture() {
+        // With q held constant: d(-E_q[log p]) = d(-log sum_z pi prod p), summed over segments, divided by the tokens.
+        let (segments, scale) = (Segments::new(&[3, 1], &Device::Cpu).unwrap(), 0.7);
+        let log_prob = Var::from_tensor(&testing::normal("log-prob", &[4, 3], scale)).unwrap();
+        let policy = testing::normal("policy", &[2, 3], scale);
+        let encoder = policy.zeros_like().unwrap();
+        let encoder = segments.spread(&encoder).unwrap();
+        let ours = held(log_prob.as_tensor(), &policy, &encoder, &segments, false).unwrap().loss;
+        let log_policy = log_softmax(&policy, D::Minus1).unwrap();
+        let sums = Tensor::cat(
+            &[log_prob.narrow(0, 0, 3).unwrap().sum_keepdim(0).unwrap(), log_prob.narrow(0, 3, 1).unwrap()],
+            0,
+        );
+        let evidence = (log_policy + sums.unwrap()).unwrap().log_sum_exp(D::Minus1).unwrap().sum_all().unwrap();
+        let mixture = (evidence / -4.0).unwrap();
+        let gradient = |loss: &Tensor| loss.backward().unwrap().get(&log_prob).unwrap().flatten_all().unwrap();
+        let difference = (gradient(&ours) - gradient(&mixture)).unwrap().abs().unwrap().max(0).unwrap();
+        assert!(scalar(&difference) < 1e-6);
+    }
+
+    #[test]
+    fn balanced_latents_are_used_equally_often_where_they_are_relatively_best() {
+        // Latent 0 is best everywhere, by far; latent 1 is its nearest rival in the last two segments.
+        let scores = tensor(&[[0.0, -90.0], [-5.0, -80.0], [3.0, -20.0], [0.0, -25.0]]);
+        let q = balance_usage(&scores).unwrap().exp().unwrap().to_vec2::<f32>().unwrap();
+        for (row, latent) in q.iter().zip([0, 0, 1, 1]) {
+            assert_close(row.iter().sum(), 1.0, 1e-6);
+            assert!(row[latent] > 0.9, "{q:?}");
+        }
+        let even = balance_usage(&testing::normal("scores", &[40, 5], 30.0)).unwrap().exp().unwrap();
+        assert_close(scalar(&usage_entropy(&even).unwrap()), 5f32.ln(), 1e-3);
+        // Scores that are balanced already stay what they are.
+        let same = balance_usage(&tensor(&[[1.0, 0.0], [0.0, 1.0]])).unwrap().to_vec2::<f32>().unwrap();
+        assert_close(same[0][0] - same[0][1], 1.0, 1e-5);
+    }
+
+    #[test]
+    fn the_policys_objective_of_segments_by_hand() {
+        let (log_prob, policy, segments) = three_tokens();
+        let is_first = tensor(&[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]);
+        let terms = accuracy(&is_first, &log_prob, &policy, &segments).unwrap();
+        let mixture = -(0.11875f32.ln() + 0.3f32.ln()) / 3.0;
+        assert_close(scalar(&terms.cross_entropy), mixture, 1e-6);
+        // pi has 2 tokens right with probability 1/4, and 1 with 1/2.
+        assert_close(scalar(&terms.loss), 0.1 * mixture - (0.25 * 2.0 + 0.5) / 3.0, 1e-6);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::backbone::Description;
 use crate::error::{Error, Result};
 use crate::nets::{Slot, control_slots};
 use crate::params::Tensors;
+use crate::segments::Hold;
 use crate::settings::Settings;
 use crate::tensor_file::{self, Metadata};
 
@@ -26,6 +27,8 @@ pub struct Provenance {
     pub data_hash: String,
     /// Answer tokens trained on, each epoch.
     pub tokens: usize,
+    /// Hash of the held-out text.
+    pub valid_hash: Option<String>,
 }
 
 /// The metadata of a plugin file.
@@ -43,9 +46,13 @@ fn text(value: &Value) -> String {
 }
 
 fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item = (&'static str, String)> {
-    [
+    // Latents that are held for longer have no target.
+    let kl_target = (settings.hold == Hold::Token).then(|| ("kl_target", settings.kl_target.to_string()));
+    // The held-out text decides the result where it ends stages.
+    let patience = settings.patience.map(|looks| ("patience", looks.to_string()));
+    let valid = patience.is_some().then(|| provenance.valid_hash.clone()).flatten().map(|hash| ("valid_hash", hash));
+    let always = [
         ("objective", settings.objective.name().to_owned()),
-        ("kl_target", settings.kl_target.to_string()),
         ("data", provenance.data.clone()),
         ("data_hash", provenance.data_hash.clone()),
         ("tokens", provenance.tokens.to_string()),
@@ -56,8 +63,8 @@ fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item 
         ("batch", settings.batch.to_string()),
         ("learning_rate", settings.lr.to_string()),
         ("seed", settings.seed.to_string()),
-    ]
-    .into_iter()
+    ];
+    always.into_iter().chain(kl_target).chain(patience).chain(valid)
 }
 
 /// A plugin or control from a file, checked against the backbone.

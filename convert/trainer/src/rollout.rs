@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
-use ollm_runtime::options::{Hold, LatentMode, LineEnds, Plugin, Selector};
+use ollm_runtime::options::{self, LatentMode, LineEnds, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, Session, SessionError, SessionOptions, Step, Turn};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::hash::fnv1a;
 use crate::plugin::Loaded;
 use crate::rng::Rng;
+use crate::segments::Hold;
 
 /// How the latents of an answer are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -39,25 +40,13 @@ pub enum Latents {
     Enumerated,
 }
 
-/// How long a latent stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Held {
-    /// For the whole answer.
-    Answer,
-    /// To the end of the line.
-    Line,
-    /// For one token.
-    Token,
-}
-
 /// How problems are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// How latents are chosen.
     pub latents: Latents,
     /// How long they stay.
-    pub held: Held,
+    pub held: Hold,
     /// Temperature of the tokens; 0 is greedy.
     pub temperature: f32,
     /// Answers to each problem.
@@ -180,9 +169,9 @@ impl<'a> Roller<'a> {
             Latents::Enumerated => LatentMode::Fixed(sample),
         };
         let hold = match plan.held {
-            Held::Answer => Hold::All,
-            Held::Line => Hold::Line(self.line_ends.clone()),
-            Held::Token => Hold::Token,
+            Hold::Answer => options::Hold::All,
+            Hold::Line => options::Hold::Line(self.line_ends.clone()),
+            Hold::Token => options::Hold::Token,
         };
         let no_plugin = || ollm_runtime::Error::from(SessionError::NoPlugin);
         let options = self.plugin.as_ref().ok_or_else(no_plugin)?.option_count();
@@ -333,7 +322,7 @@ mod tests {
         ["ab", "and one that is longer", "c", "d e", "f"].map(problem).to_vec()
     }
 
-    fn plan(latents: Latents, held: Held, temperature: f32, samples: usize) -> Plan {
+    fn plan(latents: Latents, held: Hold, temperature: f32, samples: usize) -> Plan {
         Plan { latents, held, temperature, samples, tokens: 24, states: false, seed: 7 }
     }
 
@@ -354,14 +343,14 @@ mod tests {
     #[test]
     fn an_answer_depends_on_its_plan_problem_and_number_alone() {
         let plans = [
-            plan(Latents::Backbone, Held::Token, 0.0, 1),
-            plan(Latents::Backbone, Held::Token, 1.0, 3),
-            plan(Latents::Policy, Held::Token, 0.0, 1),
-            plan(Latents::Mixture, Held::Token, 0.7, 2),
-            plan(Latents::Sampled(1.0), Held::Answer, 0.0, 3),
-            plan(Latents::Sampled(1.0), Held::Token, 0.0, 2),
-            plan(Latents::Sampled(1.0), Held::Line, 1.0, 2),
-            plan(Latents::Enumerated, Held::Answer, 0.0, OPTIONS),
+            plan(Latents::Backbone, Hold::Token, 0.0, 1),
+            plan(Latents::Backbone, Hold::Token, 1.0, 3),
+            plan(Latents::Policy, Hold::Token, 0.0, 1),
+            plan(Latents::Mixture, Hold::Token, 0.7, 2),
+            plan(Latents::Sampled(1.0), Hold::Answer, 0.0, 3),
+            plan(Latents::Sampled(1.0), Hold::Token, 0.0, 2),
+            plan(Latents::Sampled(1.0), Hold::Line, 1.0, 2),
+            plan(Latents::Enumerated, Hold::Answer, 0.0, OPTIONS),
         ];
         let problems = problems();
         for plan in plans {
@@ -390,7 +379,7 @@ mod tests {
             let plan = Plan { states: true, ..plan(Latents::Sampled(1.0), held, 0.0, 2) };
             roll(3, 1, &problems(), &plan)
         };
-        let (answers, tokens) = (held(Held::Answer), held(Held::Token));
+        let (answers, tokens) = (held(Hold::Answer), held(Hold::Token));
         for (answer, token) in answers.iter().flatten().zip(tokens.iter().flatten()) {
             assert_eq!(answer.choices.len(), 1);
             assert_eq!(answer.choices[0].state.len(), 32);
@@ -400,7 +389,7 @@ mod tests {
             // The first state is the question's own.
             assert_eq!(token.choices[0].state, answer.choices[0].state);
         }
-        let enumerated = roll(2, 1, &problems(), &plan(Latents::Enumerated, Held::Answer, 0.0, OPTIONS));
+        let enumerated = roll(2, 1, &problems(), &plan(Latents::Enumerated, Hold::Answer, 0.0, OPTIONS));
         for answers in enumerated {
             assert!(answers.iter().enumerate().all(|(z, answer)| answer.choices[0].latent == z));
             assert!(answers.iter().all(|answer| answer.choices[0].state.is_empty()));
@@ -409,9 +398,9 @@ mod tests {
 
     #[test]
     fn an_answer_ends_with_the_limit_or_with_the_context() {
-        let short = roll(2, 1, &problems(), &Plan { tokens: 5, ..plan(Latents::Policy, Held::Token, 0.0, 1) });
+        let short = roll(2, 1, &problems(), &Plan { tokens: 5, ..plan(Latents::Policy, Hold::Token, 0.0, 1) });
         assert!(short.iter().flatten().all(|answer| answer.tokens == 5 || answer.finished));
-        let long = roll(2, 1, &problems(), &Plan { tokens: 500, ..plan(Latents::Policy, Held::Token, 0.0, 1) });
+        let long = roll(2, 1, &problems(), &Plan { tokens: 500, ..plan(Latents::Policy, Hold::Token, 0.0, 1) });
         assert!(long.iter().flatten().all(|answer| answer.finished || answer.tokens < 96));
         assert!(long.iter().flatten().any(|answer| !answer.finished));
     }
@@ -424,10 +413,10 @@ mod tests {
             let problem = Problem { question, answer: "1".into() };
             roller.run(&[problem], &plan, &mut |_, _| Ok(())).unwrap_err().to_string()
         };
-        let policy = plan(Latents::Policy, Held::Token, 0.0, 1);
+        let policy = plan(Latents::Policy, Hold::Token, 0.0, 1);
         assert!(run(policy, "a".into()).contains("plugin"));
         assert!(run(Plan { samples: 0, ..policy }, "a".into()).contains("samples"));
-        assert!(run(plan(Latents::Backbone, Held::Token, 0.0, 1), "long ".repeat(50)).contains("context"));
-        assert!(run(plan(Latents::Backbone, Held::Token, -1.0, 1), "a".into()).contains("temperature"));
+        assert!(run(plan(Latents::Backbone, Hold::Token, 0.0, 1), "long ".repeat(50)).contains("context"));
+        assert!(run(plan(Latents::Backbone, Hold::Token, -1.0, 1), "a".into()).contains("temperature"));
     }
 }

@@ -1,4 +1,4 @@
-//! A run's folder: `log.jsonl`, `checkpoint.safetensors`, `control.safetensors`, `plugin.safetensors`.
+//! A run's folder: `config.toml`, `log.jsonl`, `checkpoint.safetensors`, `control.safetensors`, `plugin.safetensors`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::tensor_file::write_atomically;
 
 /// The folder of a run, and its open log.
 #[derive(Debug)]
 pub struct Run {
     folder: PathBuf,
     log: File,
+    settings: String,
 }
 
 impl Run {
@@ -25,7 +27,18 @@ impl Run {
             return Err(Error::RunExists(folder.to_owned()));
         }
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-        Ok(Self { folder: folder.to_owned(), log })
+        Ok(Self { folder: folder.to_owned(), log, settings: String::new() })
+    }
+
+    /// The text that [`Self::record`] writes.
+    #[must_use]
+    pub fn with_settings(self, settings: String) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Writes the run's settings into `config.toml`: once it is clear that they are those of the run in the folder.
+    pub fn record(&self) -> Result<()> {
+        write_atomically(&self.folder.join("config.toml"), self.settings.as_bytes())
     }
 
     /// The state of an unfinished run.

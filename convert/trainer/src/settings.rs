@@ -8,6 +8,7 @@ use crate::backbone::Description;
 use crate::error::{Error, Result};
 use crate::nets::fit_width;
 use crate::objective::Objective;
+use crate::segments::Hold;
 use crate::tensor_file::Metadata;
 
 /// The share of the backbone's parameters that a plugin has in the paper (1.56 % of a 1.7 B backbone).
@@ -51,6 +52,8 @@ pub struct Settings {
     pub encoder_width: usize,
     /// Objective of the options.
     pub objective: Objective,
+    /// How long a latent is held.
+    pub hold: Hold,
     /// KL target, in nats.
     pub kl_target: f64,
     /// Passes over the data for the options.
@@ -65,6 +68,8 @@ pub struct Settings {
     pub batch: usize,
     /// Peak learning rate.
     pub lr: f64,
+    /// Looks at held-out text without a lower loss after which a stage ends, at its best look; none: it goes to its end.
+    pub patience: Option<u64>,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -83,6 +88,13 @@ impl Settings {
         for (name, count) in counts {
             require(count > 0, name, "must be at least 1")?;
         }
+        require(self.patience != Some(0), "--patience", "must be at least 1")?;
+        let token = self.hold == Hold::Token;
+        require(
+            token || self.objective == Objective::Prior,
+            "--hold",
+            "objective paper draws a latent for each token",
+        )?;
         require(self.spread > 0.0 && self.spread.is_finite(), "--spread", "must be above 0")?;
         require(self.lr > 0.0 && self.lr.is_finite(), "--lr", "must be above 0")?;
         require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")
@@ -96,6 +108,7 @@ impl Settings {
             decoder: self.decoder_kind(),
             encoder_width: self.encoder_width,
             policy_width: self.policy_width,
+            hold: self.hold.kind(),
             backbone: about.backbone.clone(),
         };
         if self.width.is_some() { spec } else { fit_width(&spec, about.parameters as f64 * PARAMETER_SHARE) }

@@ -1,7 +1,7 @@
 //! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished options.
 
 use candle_core::Tensor;
-use ollm_runtime::options::schema::Spec;
+use ollm_runtime::options::schema::{HoldKind, Spec};
 
 use crate::backbone::Frozen;
 use crate::error::Result;
@@ -73,6 +73,7 @@ pub struct OptionStage<'a> {
     frozen: &'a Frozen,
     objective: Objective,
     target: f64,
+    hold: HoldKind,
     seed: u64,
     beta: f64,
 }
@@ -88,14 +89,31 @@ impl<'a> OptionStage<'a> {
         seed: u64,
     ) -> Result<Self> {
         let plugin = Plugin::bind(spec, &|name| params.tensor(name))?;
-        Ok(Self { plugin, head, frozen, objective, target, seed, beta: FIRST_BETA })
+        let beta = if spec.hold == HoldKind::Token { FIRST_BETA } else { 1.0 };
+        Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta })
     }
 
-    /// Logits of policy and encoder, and the option set. The encoder alone sees the gold token.
+    /// Logits of the policy at segment starts and of the encoder, and the option set. The encoder alone sees the gold token.
     fn forward(&self, batch: &Batch) -> Result<(Tensor, Tensor, Tensor)> {
-        let policy = self.plugin.policy.logits(&batch.hidden)?;
+        let policy = self.plugin.policy.logits(&batch.segments.first(&batch.hidden)?)?;
         let encoder = self.plugin.encoder.logits(&batch.hidden, &self.frozen.embed(&batch.next)?)?;
         Ok((policy, encoder, self.plugin.decoder.options(&batch.hidden)?))
+    }
+
+    /// The learned-prior objective, for latents of tokens or of segments.
+    fn prior(
+        &self,
+        options: &Tensor,
+        policy: &Tensor,
+        encoder: &Tensor,
+        batch: &Batch,
+        training: bool,
+    ) -> Result<Terms> {
+        let log_prob = self.head.log_prob(options, batch)?;
+        match self.hold {
+            HoldKind::Token => objective::prior(&log_prob, policy, encoder, self.beta),
+            _ => objective::held(&log_prob, policy, encoder, &batch.segments, training),
+        }
     }
 
     fn gumbel(&self, like: &Tensor, step: u64) -> Result<Tensor> {
@@ -122,7 +140,7 @@ impl Stage for OptionStage<'_> {
     fn terms(&self, batch: &Batch, step: u64) -> Result<Terms> {
         let (policy, encoder, options) = self.forward(batch)?;
         match self.objective {
-            Objective::Prior => objective::prior(&self.head.log_prob(&options, batch)?, &policy, &encoder, self.beta),
+            Objective::Prior => self.prior(&options, &policy, &encoder, batch, true),
             Objective::Paper => {
                 let log_prob = self.head.log_prob(&self.drawn(&options, &encoder, step)?, batch)?;
                 objective::paper(&log_prob, &policy, &encoder, self.target)
@@ -132,15 +150,14 @@ impl Stage for OptionStage<'_> {
 
     fn survey(&self, batch: &Batch) -> Result<Terms> {
         let (policy, encoder, options) = self.forward(batch)?;
-        let log_prob = self.head.log_prob(&options, batch)?;
         match self.objective {
-            Objective::Prior => objective::prior(&log_prob, &policy, &encoder, self.beta),
-            Objective::Paper => objective::paper_survey(&log_prob, &policy, &encoder),
+            Objective::Prior => self.prior(&options, &policy, &encoder, batch, false),
+            Objective::Paper => objective::paper_survey(&self.head.log_prob(&options, batch)?, &policy, &encoder),
         }
     }
 
     fn adapt(&mut self, kl: f64) {
-        if self.objective == Objective::Prior {
+        if self.objective == Objective::Prior && self.hold == HoldKind::Token {
             self.beta = objective::adapt(self.beta, kl, self.target);
         }
     }
@@ -177,7 +194,8 @@ impl Stage for PolicyStage<'_> {
     fn terms(&self, batch: &Batch, _step: u64) -> Result<Terms> {
         let options = self.decoder.options(&batch.hidden)?;
         let (is_first, log_prob) = (self.head.is_first(&options, batch)?, self.head.log_prob(&options, batch)?);
-        objective::accuracy(&is_first, &log_prob, &self.policy.logits(&batch.hidden)?)
+        let policy = self.policy.logits(&batch.segments.first(&batch.hidden)?)?;
+        objective::accuracy(&is_first, &log_prob, &policy, &batch.segments)
     }
 
     fn survey(&self, batch: &Batch) -> Result<Terms> {

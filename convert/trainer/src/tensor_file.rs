@@ -20,7 +20,7 @@ use crate::params::Tensors;
 pub type Metadata = BTreeMap<String, String>;
 
 /// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path` is never half
-/// written.
+/// written. A NaN is not written: what was there stays, the last good state.
 pub fn save(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
     let bytes = encode(tensors, metadata)?;
     write_atomically(path, &bytes)
@@ -29,10 +29,18 @@ pub fn save(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
 /// Writes a file so that `path` holds the old or the new content, whatever happens.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let temporary = PathBuf::from(format!("{}.tmp", path.display()));
-    let mut file = File::create(&temporary).map_err(Error::io(&temporary))?;
-    file.write_all(bytes).map_err(Error::io(&temporary))?;
-    file.sync_all().map_err(Error::io(&temporary))?;
-    std::fs::rename(&temporary, path).map_err(Error::io(path))
+    let written = write_whole(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // What is left of it would only fill the disk.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(Error::io(path))
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Reads tensors onto a device, and the metadata.
@@ -51,8 +59,12 @@ fn encode(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>> {
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
-    for tensor in tensors.values() {
-        bytes.extend(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()));
+    for (name, tensor) in tensors {
+        let values = values(tensor)?;
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(Error::NonFinite { what: format!("tensor {name}") });
+        }
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     }
     Ok(bytes)
 }

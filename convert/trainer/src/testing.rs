@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use half::f16;
 use ollm_runtime::gguf::{TensorType, Writer};
-use ollm_runtime::options::schema::{self, DecoderKind, Spec};
+use ollm_runtime::options::schema::{self, DecoderKind, HoldKind, Spec};
 use ollm_runtime::quant;
 
 use crate::backbone::{Backbone, Description, Frozen};
@@ -57,7 +57,7 @@ pub(crate) fn folder(name: &str) -> std::path::PathBuf {
 /// A small plugin: three options.
 pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> Spec {
     let backbone = description(hidden, 12).backbone;
-    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 6, policy_width: 5, backbone }
+    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 6, policy_width: 5, hold: HoldKind::Token, backbone }
 }
 
 /// All tensors of a plugin, none of them zero.

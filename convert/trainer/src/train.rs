@@ -20,9 +20,11 @@ use crate::head::Head;
 use crate::objective::Terms;
 use crate::optim::{AdamW, learning_rate};
 use crate::params::{Params, Tensors};
+use crate::patience::Watch;
 use crate::plugin::{self, Loaded, Provenance};
 use crate::rng::Rng;
 use crate::run::Run;
+use crate::segments::Hold;
 use crate::settings::Settings;
 use crate::stages::{ControlStage, OptionStage, PolicyStage, Stage};
 use crate::tensor_file::{self, Metadata};
@@ -100,6 +102,15 @@ struct Session<'a> {
     allowance: u64,
 }
 
+/// A line of the log: which look a stage went back to.
+#[derive(Debug, Serialize)]
+struct Kept {
+    stage: &'static str,
+    split: &'static str,
+    step: u64,
+    loss: f64,
+}
+
 /// A line of the log: a step, or a look at held-out text (`"split":"valid"`).
 #[derive(Debug, Serialize)]
 struct Entry {
@@ -124,12 +135,22 @@ impl<'a> Session<'a> {
         run: &'a mut Run,
         bar: &'a ProgressBar,
     ) -> Result<Self> {
-        let about = &material.frozen.about;
-        let identity = settings.identity(about, &material.provenance.data_hash);
+        let (about, provenance) = (&material.frozen.about, material.provenance);
+        if settings.patience.is_some() && material.valid.is_none_or(Features::is_empty) {
+            let reason = "stops by the loss on held-out text: name some with --valid".into();
+            return Err(Error::Setting { name: "--patience", reason });
+        }
+        check_balance(material.train, settings)?;
+        let mut identity = settings.identity(about, &provenance.data_hash);
+        if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
+            identity.insert("looks".into(), format!("every {} steps at {hash}", pace.survey_every));
+        }
         let path = run.checkpoint();
         let found = path.exists().then(|| checkpoint::load(&path, &identity, material.frozen.head.device()));
+        let checkpoint = found.transpose()?;
+        run.record()?;
         Ok(Self {
-            checkpoint: found.transpose()?,
+            checkpoint,
             spec: settings.spec(about),
             allowance: pace.stop_after.unwrap_or(u64::MAX),
             material,
@@ -230,36 +251,50 @@ impl<'a> Session<'a> {
     /// Takes a stage's steps, from the checkpoint if it is of this stage.
     fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
         let mut optimizer = AdamW::new(params)?;
-        let order = Order::new(self.material.train.len(), self.settings, stage.name());
+        let mut watch = Watch::new(self.settings.patience);
+        let order = Order::new(self.material.train, self.settings, stage.name());
         let steps = order.steps_per_epoch() * epochs as u64;
-        let first = self.restore(stage, params, &mut optimizer)?;
+        let first = self.restore(stage, params, &mut optimizer, &mut watch)?;
         self.bar.reset();
         self.bar.set_length(steps);
         self.bar.set_position(first);
-        for (step, rows) in (first..steps).zip(order.batches(first)) {
+        for (step, segments) in (first..steps).zip(order.batches(first)) {
+            if watch.is_over() {
+                break;
+            }
             if self.allowance == 0 {
-                self.save(stage, step, params, &optimizer)?;
+                self.save(stage, step, params, &optimizer, &watch)?;
                 return Ok(Ended::Stopped);
             }
             self.allowance -= 1;
-            self.step(stage, params, &mut optimizer, &rows, (step, steps))?;
-            self.look_and_save(stage, params, &optimizer, (step + 1, steps))?;
+            self.step(stage, params, &mut optimizer, &segments, (step, steps))?;
+            self.look_and_save(stage, params, &optimizer, &mut watch, (step + 1, steps))?;
+        }
+        if watch.has_best() {
+            watch.keep_best(params)?;
+            self.run.log(&Kept { stage: stage.name(), split: "kept", step: watch.step, loss: watch.loss })?;
         }
         Ok(Ended::Finished)
     }
 
     /// The step to begin with.
-    fn restore(&mut self, stage: &mut dyn Stage, params: &Params, optimizer: &mut AdamW) -> Result<u64> {
+    fn restore(
+        &mut self,
+        stage: &mut dyn Stage,
+        params: &Params,
+        optimizer: &mut AdamW,
+        watch: &mut Watch,
+    ) -> Result<u64> {
         let Some(found) = self.checkpoint.take_if(|found| found.stage == stage.name()) else { return Ok(0) };
-        found.restore(params, optimizer)?;
+        found.restore(params, optimizer, watch)?;
         stage.set_beta(found.beta);
         self.run.rewind_log(found.log_bytes)?;
         Ok(found.step)
     }
 
-    fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW) -> Result<()> {
-        let log_bytes = self.run.log_length()?;
-        let position = Position { stage: stage.name(), step, beta: stage.beta(), log_bytes, identity: &self.identity };
+    fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW, watch: &Watch) -> Result<()> {
+        let (log_bytes, identity) = (self.run.log_length()?, &self.identity);
+        let position = Position { stage: stage.name(), step, beta: stage.beta(), log_bytes, watch, identity };
         checkpoint::save(&self.run.checkpoint(), &position, params, optimizer)
     }
 
@@ -268,17 +303,18 @@ impl<'a> Session<'a> {
         stage: &mut dyn Stage,
         params: &Params,
         optimizer: &mut AdamW,
-        rows: &[u32],
+        segments: &[u32],
         (step, steps): (u64, u64),
     ) -> Result<()> {
         let start = Instant::now();
         let lr = learning_rate(self.settings.lr, step, steps);
-        let terms = stage.terms(&self.material.train.batch(rows)?, step)?;
+        let batch = self.material.train.segment_batch(segments)?;
+        let terms = stage.terms(&batch, step)?;
         let mut entry = entry(stage, step, &read(&terms)?)?;
         optimizer.step(params, &terms.loss.backward()?, step, lr)?;
         stage.adapt(entry.kl);
         entry.lr = lr;
-        entry.tokens_per_second = rows.len() as f64 / start.elapsed().as_secs_f64();
+        entry.tokens_per_second = batch.len() as f64 / start.elapsed().as_secs_f64();
         self.bar.set_message(message(&entry));
         self.bar.inc(1);
         self.run.log(&entry)
@@ -289,32 +325,37 @@ impl<'a> Session<'a> {
         stage: &dyn Stage,
         params: &Params,
         optimizer: &AdamW,
+        watch: &mut Watch,
         (step, steps): (u64, u64),
     ) -> Result<()> {
-        if step == steps || step.is_multiple_of(self.pace.survey_every.max(1)) {
-            self.survey(stage, step)?;
+        let looks = step == steps || step.is_multiple_of(self.pace.survey_every.max(1));
+        if looks && let Some(loss) = self.survey(stage, step)? {
+            watch.look(loss, step, params)?;
         }
-        if step == steps || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
-            self.save(stage, step, params, optimizer)?;
+        if step == steps || watch.is_over() || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
+            self.save(stage, step, params, optimizer, watch)?;
         }
         Ok(())
     }
 
-    /// Logs the stage's terms on held-out rows, spread evenly over the text.
-    fn survey(&mut self, stage: &dyn Stage, step: u64) -> Result<()> {
-        let Some(valid) = self.material.valid.filter(|valid| !valid.is_empty()) else { return Ok(()) };
+    /// Logs the stage's terms on held-out segments, spread evenly over the text. The loss, if there is such text.
+    fn survey(&mut self, stage: &dyn Stage, step: u64) -> Result<Option<f64>> {
+        let Some(valid) = self.material.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
         let start = Instant::now();
         let stride = valid.len().div_ceil(SURVEY_ROWS);
-        let rows: Vec<u32> = (0..valid.len() as u32).step_by(stride).collect();
-        let mut sums = [0.0; TERMS];
-        for part in rows.chunks(self.settings.batch) {
-            let terms = read(&stage.survey(&valid.batch(part)?)?)?;
-            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * part.len() as f64 / rows.len() as f64);
+        let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
+        let (mut sums, mut rows) = ([0.0; TERMS], 0);
+        for part in segments.chunks(segments_a_step(valid, self.settings.batch)) {
+            let batch = valid.segment_batch(part)?;
+            let terms = read(&stage.survey(&batch)?)?;
+            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * batch.len() as f64);
+            rows += batch.len();
         }
-        let mut entry = entry(stage, step, &sums)?;
+        let mut entry = entry(stage, step, &sums.map(|sum| sum / rows as f64))?;
         entry.split = "valid";
-        entry.tokens_per_second = rows.len() as f64 / start.elapsed().as_secs_f64();
-        self.run.log(&entry)
+        entry.tokens_per_second = rows as f64 / start.elapsed().as_secs_f64();
+        self.run.log(&entry)?;
+        Ok(Some(entry.loss))
     }
 }
 
@@ -354,23 +395,44 @@ fn message(entry: &Entry) -> String {
     format!("{stage}: cross-entropy {cross_entropy:.3}, KL {kl:.3}, {tokens_per_second:.0} tokens/s")
 }
 
-/// The order in which a stage sees the rows: every epoch its own shuffle.
+/// Balanced latents differ only where a step has a segment for each: fewer segments would share all latents evenly.
+fn check_balance(text: &Features, settings: &Settings) -> Result<()> {
+    let found = segments_a_step(text, settings.batch);
+    if settings.hold == Hold::Token || found >= settings.options {
+        return Ok(());
+    }
+    let needed = settings.options * text.len().div_ceil(text.segments().max(1));
+    let reason = format!(
+        "{} tokens are about {found} segments, and {} options that are used equally often need one each: {needed} would do",
+        settings.batch, settings.options
+    );
+    Err(Error::Setting { name: "--batch", reason })
+}
+
+/// The order in which a stage sees the segments: every epoch its own shuffle.
 struct Order {
-    rows: usize,
+    segments: usize,
+    /// Segments a step.
     batch: usize,
     seed: u64,
     stream: String,
 }
 
+/// Segments that have about `tokens` rows, on average over the text.
+fn segments_a_step(text: &Features, tokens: usize) -> usize {
+    let segments = tokens * text.segments() / text.len().max(1);
+    segments.clamp(1, text.segments().max(1))
+}
+
 impl Order {
-    fn new(rows: usize, settings: &Settings, stage: &str) -> Self {
-        let batch = settings.batch.min(rows).max(1);
-        Self { rows, batch, seed: settings.seed, stream: format!("order of {stage}") }
+    fn new(text: &Features, settings: &Settings, stage: &str) -> Self {
+        let batch = segments_a_step(text, settings.batch);
+        Self { segments: text.segments(), batch, seed: settings.seed, stream: format!("order of {stage}") }
     }
 
-    /// The rows that do not fill a last batch are left to the next epoch's shuffle.
+    /// The segments that do not fill a last batch are left to the next epoch's shuffle.
     fn steps_per_epoch(&self) -> u64 {
-        (self.rows / self.batch) as u64
+        (self.segments / self.batch) as u64
     }
 
     /// The batches from step `first` on, without end.
@@ -378,7 +440,7 @@ impl Order {
         let per_epoch = self.steps_per_epoch().max(1);
         (first / per_epoch..).flat_map(move |epoch| {
             let done = if epoch == first / per_epoch { first % per_epoch } else { 0 };
-            let order = Rng::stream(self.seed, &self.stream, epoch).permutation(self.rows);
+            let order = Rng::stream(self.seed, &self.stream, epoch).permutation(self.segments);
             let batches: Vec<Vec<u32>> =
                 order.chunks_exact(self.batch).skip(done as usize).map(<[u32]>::to_vec).collect();
             batches
@@ -403,6 +465,7 @@ mod tests {
             policy_width: 8,
             encoder_width: 8,
             objective,
+            hold: Hold::Token,
             kl_target: 0.3,
             epochs: 4,
             control_epochs: 4,
@@ -411,11 +474,12 @@ mod tests {
             batch: 32,
             lr: 0.02,
             seed: 5,
+            patience: None,
         }
     }
 
     fn provenance() -> Provenance {
-        Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 512 }
+        Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 512, valid_hash: Some("v".into()) }
     }
 
     fn train(folder: &Path, settings: &Settings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
@@ -423,6 +487,7 @@ mod tests {
         let train = testing::features(&frozen, 512);
         let candidates = Candidates::compute(&frozen, &train, 10).unwrap();
         let train = train.with_candidates(candidates);
+        let train = train.with_segments(settings.hold.kind(), &|token| token < 4).unwrap();
         let head = Head::candidates(&frozen).unwrap();
         let provenance = provenance();
         let material =
@@ -470,6 +535,86 @@ mod tests {
     }
 
     #[test]
+    fn held_latents_learn_and_resume() {
+        for hold in [Hold::Line, Hold::Answer] {
+            // Two answers of 256 tokens: a latent for each.
+            let (options, batch) = if hold == Hold::Answer { (2, 512) } else { (3, 32) };
+            let settings = Settings { options, hold, batch, ..settings(Decoder::LowRank, Objective::Prior) };
+            let (whole, parts) =
+                (testing::folder(&format!("held-{hold:?}")), testing::folder(&format!("held-parts-{hold:?}")));
+            train(&whole, &settings, None, false).unwrap();
+            let mut resume = false;
+            while train(&parts, &settings, Some(13), resume).unwrap() == Ended::Stopped {
+                resume = true;
+            }
+            let read = |folder: &Path| std::fs::read(folder.join("plugin.safetensors")).unwrap();
+            assert!(read(&whole) == read(&parts), "{hold:?}");
+            let text = String::from_utf8_lossy(&read(&whole)).into_owned();
+            assert!(text.contains(&format!("\"ollm.latent.hold\":\"{}\"", hold.kind().name())));
+            let control = held_out(&whole, "control");
+            assert!(held_out(&whole, "options").last().unwrap() < &(control.last().unwrap() + 0.05));
+        }
+    }
+
+    #[test]
+    fn too_few_segments_for_the_options_are_refused() {
+        let settings = Settings { hold: Hold::Answer, ..settings(Decoder::LowRank, Objective::Prior) };
+        let error = train(&testing::folder("few-segments"), &settings, None, false).unwrap_err();
+        assert!(error.to_string().contains("768 would do"), "{error}");
+    }
+
+    #[test]
+    fn patience_ends_a_stage_at_its_best_look_and_resumes_to_the_same_bytes() {
+        // A rate at which the loss soon rises again.
+        let slow = settings(Decoder::LowRank, Objective::Prior);
+        let settings = Settings { patience: Some(2), lr: 0.3, epochs: 12, ..slow };
+        let (whole, parts) = (testing::folder("patience"), testing::folder("patience-parts"));
+        train(&whole, &settings, None, false).unwrap();
+        let mut resume = false;
+        while train(&parts, &settings, Some(5), resume).unwrap() == Ended::Stopped {
+            resume = true;
+        }
+        for name in ["control.safetensors", "options.safetensors", "plugin.safetensors"] {
+            let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+            assert!(read(&whole) == read(&parts), "{name} differs");
+        }
+        let log = std::fs::read_to_string(whole.join("log.jsonl")).unwrap();
+        let entries: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for stage in ["control", "options", "policy"] {
+            let of = |split: &str| -> Vec<(u64, f64)> {
+                let found = entries.iter().filter(|entry| entry["stage"] == stage && entry["split"] == split);
+                found.map(|entry| (entry["step"].as_u64().unwrap(), entry["loss"].as_f64().unwrap())).collect()
+            };
+            let best = of("valid").into_iter().reduce(|best, look| if look.1 < best.1 { look } else { best });
+            assert_eq!(of("kept"), [best.unwrap()], "{stage}");
+        }
+        let steps = entries.iter().filter(|entry| entry["stage"] == "options" && entry["split"] == "train").count();
+        assert!(steps < 12 * 16, "{steps} steps: nothing was stopped");
+    }
+
+    #[test]
+    fn patience_needs_held_out_text_and_the_same_looks() {
+        let settings = Settings { patience: Some(1), ..settings(Decoder::LowRank, Objective::Prior) };
+        let folder = testing::folder("patience-other");
+        train(&folder, &settings, Some(1), false).unwrap();
+        let other = Settings { patience: Some(2), ..settings };
+        assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_checkpoint_is_never_written_with_a_tensor_that_is_not_finite() {
+        // The first loss is finite, the first step's tensors are not.
+        let settings = Settings { lr: 1e38, ..settings(Decoder::LowRank, Objective::Prior) };
+        let folder = testing::folder("nan-checkpoint");
+        train(&folder, &Settings { lr: 1e38, ..settings.clone() }, Some(0), false).unwrap();
+        let before = std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
+        let error = train(&folder, &settings, Some(1), true).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+        assert!(std::fs::read(folder.join("checkpoint.safetensors")).unwrap() == before);
+        assert!(!folder.join("checkpoint.safetensors.tmp").exists());
+    }
+
+    #[test]
     fn a_run_is_neither_overwritten_nor_resumed_as_another() {
         let settings = settings(Decoder::LowRank, Objective::Prior);
         let folder = testing::folder("other-run");
@@ -488,7 +633,7 @@ mod tests {
 
     #[test]
     fn resumed_batches_are_the_ones_not_yet_seen() {
-        let order = Order { rows: 10, batch: 3, seed: 1, stream: "s".into() };
+        let order = Order { segments: 10, batch: 3, seed: 1, stream: "s".into() };
         let all: Vec<_> = order.batches(0).take(8).collect();
         assert_eq!(order.batches(4).take(4).collect::<Vec<_>>(), all[4..]);
         assert_ne!(all[0], all[3]);

@@ -62,6 +62,7 @@ pub mod keys {
         ENCODER_WIDTH         U32 "ollm.encoder.width"              "e, the width of the encoder's hidden layer.";
         POLICY_KIND           Str "ollm.policy.kind"                "How the policy works: `mlp`.";
         POLICY_WIDTH          U32 "ollm.policy.width"               "p, the width of the policy's hidden layer.";
+        LATENT_HOLD           Str "ollm.latent.hold"                "How long a latent is meant to stay; where there is none, for a token.";
         BACKBONE_ARCHITECTURE Str "ollm.backbone.architecture"      "`general.architecture` of the backbone.";
         BACKBONE_HIDDEN       U32 "ollm.backbone.embedding_length"  "d, the hidden size of the backbone.";
         BACKBONE_VOCAB        U32 "ollm.backbone.vocab_size"        "Rows of the backbone's token embedding.";
@@ -78,6 +79,9 @@ const MAX_VOCAB: u32 = 1 << 30;
 const MLP: &str = "mlp";
 const SWIGLU: &str = "swiglu";
 const LOWRANK: &str = "lowrank";
+const TOKEN: &str = "token";
+const LINE: &str = "line";
+const ALL: &str = "all";
 
 /// What the metadata says about a plugin.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,6 +96,8 @@ pub struct Spec {
     pub encoder_width: usize,
     /// p, the width of the policy's hidden layer.
     pub policy_width: usize,
+    /// How long a latent is meant to stay.
+    pub hold: HoldKind,
     /// The backbone that the plugin was trained on.
     pub backbone: Backbone,
 }
@@ -111,6 +117,18 @@ pub enum DecoderKind {
         /// r, the rows of each `V_z`.
         rank: usize,
     },
+}
+
+/// How long the latents of a plugin are meant to stay: what it was trained for, and so the default of those that run it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HoldKind {
+    /// For one token.
+    #[default]
+    Token,
+    /// To the end of the line.
+    Line,
+    /// For the whole text.
+    All,
 }
 
 /// What identifies a backbone.
@@ -193,6 +211,26 @@ impl DecoderKind {
     }
 }
 
+impl HoldKind {
+    /// The name of the kind in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => TOKEN,
+            Self::Line => LINE,
+            Self::All => ALL,
+        }
+    }
+
+    fn from_metadata(metadata: &Metadata) -> Result<Self, PluginError> {
+        match metadata.opt_str(keys::LATENT_HOLD.name)? {
+            None | Some(TOKEN) => Ok(Self::Token),
+            Some(LINE) => Ok(Self::Line),
+            Some(ALL) => Ok(Self::All),
+            Some(found) => Err(unknown_kind(keys::LATENT_HOLD, found, &[TOKEN, LINE, ALL])),
+        }
+    }
+}
+
 impl Spec {
     /// Reads and checks the keys of a plugin.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, PluginError> {
@@ -208,6 +246,7 @@ impl Spec {
             decoder: DecoderKind::from_metadata(metadata)?,
             encoder_width: size(metadata, keys::ENCODER_WIDTH, MAX_WIDTH)?,
             policy_width: size(metadata, keys::POLICY_WIDTH, MAX_WIDTH)?,
+            hold: HoldKind::from_metadata(metadata)?,
             backbone: Backbone::from_metadata(metadata)?,
         })
     }
@@ -231,6 +270,10 @@ impl Spec {
             keys::ENCODER_KIND | keys::POLICY_KIND => MLP.into(),
             keys::ENCODER_WIDTH => integer(self.encoder_width),
             keys::POLICY_WIDTH => integer(self.policy_width),
+            keys::LATENT_HOLD => match self.hold {
+                HoldKind::Token => return None,
+                held => held.name().into(),
+            },
             keys::BACKBONE_ARCHITECTURE => self.backbone.architecture.as_str().into(),
             keys::BACKBONE_HIDDEN => integer(self.backbone.hidden),
             keys::BACKBONE_VOCAB => integer(self.backbone.vocab),
@@ -416,7 +459,15 @@ mod tests {
     fn spec(decoder: DecoderKind) -> Spec {
         let backbone =
             Backbone { architecture: "llama".into(), hidden: 64, vocab: 100, fingerprint: "norms-fnv1a64:0".into() };
-        Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 8, policy_width: 16, backbone }
+        Spec {
+            options: 3,
+            norm_epsilon: 1e-5,
+            decoder,
+            encoder_width: 8,
+            policy_width: 16,
+            hold: HoldKind::Line,
+            backbone,
+        }
     }
 
     fn metadata(pairs: &[(&'static str, Value)]) -> Metadata {
@@ -449,21 +500,34 @@ mod tests {
     #[test]
     fn a_spec_survives_the_way_through_metadata() {
         for decoder in [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 4 }] {
-            let spec = spec(decoder);
-            let metadata = metadata(&spec.to_metadata());
-            assert!(is_present(&metadata));
-            assert_eq!(Spec::from_metadata(&metadata).unwrap(), spec);
+            for hold in [HoldKind::Token, HoldKind::Line, HoldKind::All] {
+                let spec = Spec { hold, ..spec(decoder) };
+                let metadata = metadata(&spec.to_metadata());
+                assert!(is_present(&metadata));
+                assert_eq!(Spec::from_metadata(&metadata).unwrap(), spec);
+            }
         }
     }
 
     #[test]
-    fn every_key_is_needed_and_typed() {
+    fn a_latent_stays_for_a_token_unless_the_file_says_otherwise() {
+        let mut pairs = spec(DecoderKind::SwiGlu { width: 32 }).to_metadata();
+        pairs.retain(|(name, _)| *name != keys::LATENT_HOLD.name);
+        let spec = Spec::from_metadata(&metadata(&pairs)).unwrap();
+        assert_eq!(spec.hold, HoldKind::Token);
+        assert_eq!(spec.to_metadata(), pairs);
+    }
+
+    #[test]
+    fn every_key_is_typed_and_all_but_the_hold_are_needed() {
         let pairs = spec(DecoderKind::LowRank { width: 32, rank: 4 }).to_metadata();
         assert_eq!(pairs.len(), keys::ALL.len());
         for key in keys::ALL {
             let others: Vec<_> = pairs.iter().filter(|(name, _)| *name != key.name).cloned().collect();
             let missing = Spec::from_metadata(&metadata(&others));
-            assert!(matches!(missing, Err(PluginError::Metadata(GgufError::MissingKey { key: k })) if k == key.name));
+            let refused =
+                matches!(missing, Err(PluginError::Metadata(GgufError::MissingKey { key: k })) if k == key.name);
+            assert_eq!(refused, *key != keys::LATENT_HOLD, "{}", key.name);
             let wrong = changed(*key, true);
             assert!(matches!(wrong, Err(PluginError::Metadata(GgufError::WrongType { .. }))), "{}", key.name);
         }
@@ -480,7 +544,7 @@ mod tests {
         for value in [0.0, -1e-5, f32::NAN, f32::INFINITY] {
             assert!(matches!(changed(keys::NORM_EPSILON, value), Err(PluginError::OutOfRange { .. })));
         }
-        for key in [keys::DECODER_KIND, keys::ENCODER_KIND, keys::POLICY_KIND] {
+        for key in [keys::DECODER_KIND, keys::ENCODER_KIND, keys::POLICY_KIND, keys::LATENT_HOLD] {
             let error = changed(key, "block").unwrap_err();
             assert!(matches!(error, PluginError::UnknownKind { .. }));
             assert!(error.to_string().starts_with(key.name));

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::random::Random;
 use crate::tokenizer::Tokenizer;
 
+use super::schema::HoldKind;
+
 /// How a latent is selected.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LatentMode {
@@ -67,6 +69,17 @@ pub enum Hold {
     All,
 }
 
+impl Hold {
+    /// A hold of that kind, for texts of `tokenizer`.
+    pub fn new(kind: HoldKind, tokenizer: &Tokenizer) -> Self {
+        match kind {
+            HoldKind::Token => Self::Token,
+            HoldKind::Line => Self::Line(LineEnds::new(tokenizer)),
+            HoldKind::All => Self::All,
+        }
+    }
+}
+
 /// The tokens that end a line.
 #[derive(Clone, Debug)]
 pub struct LineEnds(Arc<[bool]>);
@@ -78,7 +91,8 @@ impl LineEnds {
         Self((0..tokenizer.vocab_size() as u32).map(ends).collect())
     }
 
-    fn contains(&self, token: u32) -> bool {
+    /// Whether the token ends a line.
+    pub fn contains(&self, token: u32) -> bool {
         self.0.get(token as usize).copied().unwrap_or(false)
     }
 }

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ollm_runtime::options::LatentMode;
+use ollm_runtime::options::schema::HoldKind;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::failure::{Failure, Result};
@@ -215,7 +216,8 @@ pub(crate) struct SelectArgs {
     /// The temperature of --latent sample
     #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
     pub(crate) latent_temperature: f32,
-    /// How long a latent stays: for one token, to the end of the line, or for all of the text
+    /// How long a latent stays: for one token, to the end of the line, or for all of the text [default: as the plugin
+    /// was trained, for one token unless its file says otherwise]
     #[arg(long, value_name = "HOW LONG", value_enum)]
     pub(crate) hold: Option<HoldArg>,
 }
@@ -275,6 +277,16 @@ impl SampleArgs {
             seed: self.seed,
         };
         Sampler::new(options).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+impl HoldArg {
+    pub(crate) fn kind(self) -> HoldKind {
+        match self {
+            Self::Token => HoldKind::Token,
+            Self::Line => HoldKind::Line,
+            Self::All => HoldKind::All,
+        }
     }
 }
 

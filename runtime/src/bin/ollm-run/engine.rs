@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::{Hold, LatentMode, LineEnds, Plugin, Selector};
+use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::session::{Session, SessionOptions, Window};
 use ollm_runtime::tokenizer::Tokenizer;
 
@@ -45,18 +45,14 @@ impl Engine {
         self.session.plugin().map(|plugin| plugin.option_count())
     }
 
-    /// The plugin's selector as the flags say; by default the policy decides, token by token.
+    /// The plugin's selector as the flags say; by default the policy decides, for as long as the plugin was trained for.
     pub(crate) fn selector(&self, args: &SelectArgs, seed: u64) -> Result<Option<Selector>> {
-        let Some(options) = self.options() else {
+        let Some(plugin) = self.session.plugin() else {
             return args.flag().map_or(Ok(None), |flag| Err(Failure::NoPlugin { flag }));
         };
         let mode = args.mode().unwrap_or(LatentMode::Policy);
-        let hold = match args.hold {
-            None | Some(HoldArg::Token) => Hold::Token,
-            Some(HoldArg::Line) => Hold::Line(LineEnds::new(&self.tokenizer)),
-            Some(HoldArg::All) => Hold::All,
-        };
-        Ok(Some(Selector::new(mode, hold, options, seed)?))
+        let hold = Hold::new(args.hold.map_or(plugin.spec().hold, HoldArg::kind), &self.tokenizer);
+        Ok(Some(Selector::new(mode, hold, plugin.option_count(), seed)?))
     }
 
     pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {

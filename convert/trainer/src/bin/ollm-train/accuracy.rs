@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 use ollm_train::Result;
 use ollm_train::accuracy::{Comparison, Progress, Questions, Report, Systems, compare};
@@ -11,31 +11,10 @@ use ollm_train::data::Corpus;
 use ollm_train::deploy;
 use ollm_train::library::Library;
 use ollm_train::plot::{self, Bar};
-use ollm_train::rollout::Held;
+use ollm_train::segments::Hold;
 
 use crate::args::InputArgs;
 use crate::prepare::bar;
-
-/// How long a latent stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HoldChoice {
-    /// For the whole answer
-    Answer,
-    /// To the end of the line
-    Line,
-    /// For one token
-    Token,
-}
-
-impl From<HoldChoice> for Held {
-    fn from(choice: HoldChoice) -> Self {
-        match choice {
-            HoldChoice::Answer => Self::Answer,
-            HoldChoice::Line => Self::Line,
-            HoldChoice::Token => Self::Token,
-        }
-    }
-}
 
 /// How answers are made.
 #[derive(Debug, Args)]
@@ -50,8 +29,8 @@ pub(crate) struct RolloutArgs {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) tokens: usize,
     /// How long a latent is held
-    #[arg(long, value_enum, default_value_t = HoldChoice::Answer)]
-    pub(crate) hold: HoldChoice,
+    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    pub(crate) hold: Hold,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -112,7 +91,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         samples: args.samples,
         temperatures: args.temperatures.clone(),
         tokens: rollout.tokens,
-        held: rollout.hold.into(),
+        held: rollout.hold,
         seed: rollout.seed,
     };
     let bar = bar(0, "problems");

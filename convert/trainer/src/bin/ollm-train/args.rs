@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ollm_train::objective::Objective;
+use ollm_train::segments::Hold;
 use ollm_train::settings::{Decoder, Settings};
 use ollm_train::train::Pace;
+use ollm_train::{Error, Result};
 
 use crate::accuracy::AccuracyArgs;
 
@@ -16,6 +18,9 @@ use crate::accuracy::AccuracyArgs;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
+    /// Settings from a TOML file: a key is a long flag without its dashes; flags override it
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -117,7 +122,10 @@ pub(crate) struct SftArgs {
     /// What trains the options: a learned prior with the exact posterior, or the paper's encoder and Gumbel-softmax
     #[arg(long, value_enum, default_value_t = Objective::Prior)]
     pub(crate) objective: Objective,
-    /// KL that is aimed at, in nats [default: 0.15 (prior), 0.2 (paper)]
+    /// How long a latent is held: the policy chooses at the start of each token, line or answer
+    #[arg(long, value_enum, default_value_t = Hold::Token)]
+    pub(crate) hold: Hold,
+    /// KL that is aimed at, in nats [default: 0.15 (prior), 0.2 (paper)]; not with --hold line or answer
     #[arg(long, value_name = "NATS")]
     pub(crate) kl_target: Option<f64>,
     /// Passes over the data for the options
@@ -138,12 +146,15 @@ pub(crate) struct SftArgs {
     /// Finished options of the same sizes on that control, instead of training some: the policy's stage alone
     #[arg(long, value_name = "FILE", requires = "control")]
     pub(crate) options_from: Option<PathBuf>,
-    /// Tokens a step
+    /// Tokens a step; whole segments of about so many with --hold line or answer
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) batch: usize,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
+    /// End a stage after N looks at the held-out problems without a lower loss, and keep the best look's tensors
+    #[arg(long, value_name = "N")]
+    pub(crate) patience: Option<u64>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -182,8 +193,12 @@ pub(crate) struct EvalArgs {
 
 impl SftArgs {
     /// What decides the result.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        if self.hold != Hold::Token && self.kl_target.is_some() {
+            let reason = "has no effect on latents that are held for longer than a token: leave it out".into();
+            return Err(Error::Setting { name: "--kl-target", reason });
+        }
+        Ok(Settings {
             options: self.options,
             decoder: self.decoder,
             width: self.width,
@@ -191,6 +206,7 @@ impl SftArgs {
             policy_width: self.policy_width,
             encoder_width: self.encoder_width,
             objective: self.objective,
+            hold: self.hold,
             kl_target: self.kl_target.unwrap_or(self.objective.default_target()),
             epochs: self.epochs,
             control_epochs: self.control_epochs,
@@ -199,7 +215,8 @@ impl SftArgs {
             batch: self.batch,
             lr: self.lr,
             seed: self.seed,
-        }
+            patience: self.patience,
+        })
     }
 
     /// What does not.

@@ -2,12 +2,12 @@
 
 mod accuracy;
 mod args;
+mod config;
 mod prepare;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
 use ollm_train::Result;
 use ollm_train::backbone::Backbone;
 use ollm_train::eval::{Models, evaluate};
@@ -17,22 +17,26 @@ use ollm_train::run::{Run, control_path, plugin_path};
 use ollm_train::settings::Settings;
 use ollm_train::train::{Ended, Material, sft};
 
-use args::{Cli, Command, EvalArgs, FeaturesArgs, SftArgs};
+use args::{Command, EvalArgs, FeaturesArgs, SftArgs};
+use config::Invocation;
 use prepare::{Text, Workplace, bar, budget};
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Features(args) => run_features(&args),
-        Command::Sft(args) => run_sft(&args),
-        Command::Eval(args) => run_eval(&args),
-        Command::Accuracy(args) => accuracy::run(&args),
-    };
-    match result {
+    match Invocation::parse().and_then(|invocation| run(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(invocation: &Invocation) -> Result<()> {
+    match &invocation.cli.command {
+        Command::Features(args) => run_features(args),
+        Command::Sft(args) => run_sft(args, invocation.settings()?),
+        Command::Eval(args) => run_eval(args),
+        Command::Accuracy(args) => accuracy::run(args),
     }
 }
 
@@ -45,13 +49,13 @@ fn run_features(args: &FeaturesArgs) -> Result<()> {
     Ok(())
 }
 
-fn run_sft(args: &SftArgs) -> Result<()> {
-    let settings = args.settings();
+fn run_sft(args: &SftArgs, recorded: String) -> Result<()> {
+    let settings = args.settings()?;
     settings.check()?;
     let device = prepare::device(&args.device.device)?;
     // TF32 is ten times as fast, and its error is far below the noise of a batch.
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
-    let mut run = Run::open(&args.output, args.resume)?;
+    let mut run = Run::open(&args.output, args.resume)?.with_settings(recorded);
     let backbone = Backbone::open(&args.input.model)?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     print_size(&settings, &place);
@@ -59,12 +63,12 @@ fn run_sft(args: &SftArgs) -> Result<()> {
     let frozen = place.frozen(&device)?;
     let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
     let load = |data: &[PathBuf], limit| -> Result<Text> {
-        let text = place.text(data, limit, &device)?;
+        let text = place.text(data, limit, &device)?.with_segments(&backbone, settings.hold)?;
         if candidates { place.with_candidates(&frozen, text) } else { Ok(text) }
     };
     let train = load(&args.input.data, args.input.limit)?;
     let valid = if args.valid.is_empty() { None } else { Some(load(&args.valid, args.valid_limit)?) };
-    let provenance = prepare::provenance(&args.input.data, &train);
+    let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
     let valid = valid.as_ref().map(|text| &text.features);
     let material = Material { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
     let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;

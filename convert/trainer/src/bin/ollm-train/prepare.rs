@@ -12,6 +12,7 @@ use ollm_train::features::{self, Features};
 use ollm_train::head::Head;
 use ollm_train::plugin::Provenance;
 use ollm_train::records::Records;
+use ollm_train::segments::Hold;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
@@ -49,6 +50,19 @@ pub(crate) struct Text {
     pub(crate) corpus: Corpus,
     pub(crate) limit: usize,
     pub(crate) features: Features,
+}
+
+impl Text {
+    /// Cut into the segments for which a latent is held.
+    pub(crate) fn with_segments(self, backbone: &Backbone, hold: Hold) -> Result<Self> {
+        let ends = backbone.line_ends();
+        Ok(Self { features: self.features.with_segments(hold.kind(), &|token| ends.contains(token))?, ..self })
+    }
+
+    /// Names the problems.
+    fn hash(&self) -> String {
+        format!("{}:{}", self.corpus.hash, self.limit)
+    }
 }
 
 impl<'a> Workplace<'a> {
@@ -111,11 +125,12 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 }
 
 /// Where a plugin's training text came from.
-pub(crate) fn provenance(data: &[PathBuf], text: &Text) -> Provenance {
+pub(crate) fn provenance(data: &[PathBuf], text: &Text, valid: Option<&Text>) -> Provenance {
     let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     Provenance {
         data: names.collect::<Vec<_>>().join(", "),
-        data_hash: format!("{}:{}", text.corpus.hash, text.limit),
+        data_hash: text.hash(),
         tokens: text.features.len(),
+        valid_hash: valid.map(Text::hash),
     }
 }
