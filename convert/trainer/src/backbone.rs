@@ -128,6 +128,11 @@ impl Backbone {
         })
     }
 
+    /// The model that runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// The head, row-major `[V, d]`.
     pub fn head(&self) -> Vec<f32> {
         self.model.head_weights()

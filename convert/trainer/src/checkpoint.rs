@@ -2,7 +2,7 @@
 //!
 //! Random streams are named by seed and step ([`crate::rng`]), so the step is all of their state.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
@@ -17,10 +17,10 @@ pub struct Checkpoint {
     pub stage: String,
     /// Steps taken.
     pub step: u64,
-    /// The stage's beta.
-    pub beta: f64,
     /// Length of the log at that step.
     pub log_bytes: u64,
+    path: PathBuf,
+    metadata: Metadata,
     tensors: Tensors,
 }
 
@@ -30,8 +30,8 @@ pub struct Position<'a> {
     pub stage: &'a str,
     /// Steps taken.
     pub step: u64,
-    /// The stage's beta.
-    pub beta: f64,
+    /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as the same number.
+    pub state: &'a Metadata,
     /// Length of the log.
     pub log_bytes: u64,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
@@ -43,10 +43,9 @@ pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &A
     let trained = params.trained().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
     let tensors = trained.chain(optimizer.tensors()).collect();
     let mut metadata = position.identity.clone();
+    metadata.extend(position.state.clone());
     metadata.insert("stage".into(), position.stage.into());
     metadata.insert("step".into(), position.step.to_string());
-    // The shortest decimal that reads back as the same number.
-    metadata.insert("beta".into(), position.beta.to_string());
     metadata.insert("log_bytes".into(), position.log_bytes.to_string());
     tensor_file::save(path, &tensors, &metadata)
 }
@@ -58,13 +57,19 @@ pub fn load(path: &Path, identity: &Metadata, device: &Device) -> Result<Checkpo
     Ok(Checkpoint {
         stage: field(path, &metadata, "stage")?,
         step: field(path, &metadata, "step")?,
-        beta: field(path, &metadata, "beta")?,
         log_bytes: field(path, &metadata, "log_bytes")?,
+        path: path.to_owned(),
+        metadata,
         tensors,
     })
 }
 
 impl Checkpoint {
+    /// A part of the state that the stage had to remember.
+    pub fn state<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
+        field(&self.path, &self.metadata, key)
+    }
+
     /// Sets the trained tensors and the optimizer's state.
     pub fn restore(&self, params: &Params, optimizer: &mut AdamW) -> Result<()> {
         params.restore(&self.tensors)?;

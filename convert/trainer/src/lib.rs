@@ -11,11 +11,12 @@
 //! |---|---|
 //! | [`train`], [`stages`], [`settings`] | the loop, what it trains, what decides the result |
 //! | [`eval`], [`coverage`] | held-out scores, beside what the control covers with its own guesses |
+//! | [`tune`], [`lora`], [`network`], [`merged`] | the baseline: adapters on the whole backbone, through which gradients flow |
 //! | [`objective`], [`optim`] | losses on log-probabilities; AdamW and its schedule |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
 //! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
-//! | [`backbone`], [`data`], [`rng`], [`hash`], [`error`] | the model, the text, random numbers, names, errors |
+//! | [`backbone`], [`data`], [`rng`], [`hash`], [`workers`], [`error`] | the model, the text, random numbers, names, threads, errors |
 
 pub mod backbone;
 pub mod candidates;
@@ -27,9 +28,13 @@ pub mod eval;
 pub mod features;
 pub mod hash;
 pub mod head;
+pub mod lora;
+pub mod merged;
 pub mod nets;
+pub mod network;
 pub mod objective;
 pub mod optim;
+mod order;
 pub mod params;
 pub mod plugin;
 pub mod records;
@@ -41,5 +46,7 @@ pub mod tensor_file;
 #[cfg(test)]
 mod testing;
 pub mod train;
+pub mod tune;
+pub mod workers;
 
 pub use error::{Error, Result};

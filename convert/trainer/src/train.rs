@@ -19,9 +19,9 @@ use crate::features::Features;
 use crate::head::Head;
 use crate::objective::Terms;
 use crate::optim::{AdamW, learning_rate};
+use crate::order::Order;
 use crate::params::{Params, Tensors};
 use crate::plugin::{self, Loaded, Provenance};
-use crate::rng::Rng;
 use crate::run::Run;
 use crate::settings::Settings;
 use crate::stages::{ControlStage, OptionStage, PolicyStage, Stage};
@@ -230,7 +230,7 @@ impl<'a> Session<'a> {
     /// Takes a stage's steps, from the checkpoint if it is of this stage.
     fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
         let mut optimizer = AdamW::new(params)?;
-        let order = Order::new(self.material.train.len(), self.settings, stage.name());
+        let order = Order::new(self.material.train.len(), self.settings.batch, self.settings.seed, stage.name());
         let steps = order.steps_per_epoch() * epochs as u64;
         let first = self.restore(stage, params, &mut optimizer)?;
         self.bar.reset();
@@ -252,14 +252,15 @@ impl<'a> Session<'a> {
     fn restore(&mut self, stage: &mut dyn Stage, params: &Params, optimizer: &mut AdamW) -> Result<u64> {
         let Some(found) = self.checkpoint.take_if(|found| found.stage == stage.name()) else { return Ok(0) };
         found.restore(params, optimizer)?;
-        stage.set_beta(found.beta);
+        stage.set_beta(found.state("beta")?);
         self.run.rewind_log(found.log_bytes)?;
         Ok(found.step)
     }
 
     fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW) -> Result<()> {
         let log_bytes = self.run.log_length()?;
-        let position = Position { stage: stage.name(), step, beta: stage.beta(), log_bytes, identity: &self.identity };
+        let state = [("beta".to_owned(), stage.beta().to_string())].into();
+        let position = Position { stage: stage.name(), step, state: &state, log_bytes, identity: &self.identity };
         checkpoint::save(&self.run.checkpoint(), &position, params, optimizer)
     }
 
@@ -352,38 +353,6 @@ fn entry(stage: &dyn Stage, step: u64, terms: &[f64; TERMS]) -> Result<Entry> {
 fn message(entry: &Entry) -> String {
     let Entry { stage, cross_entropy, kl, tokens_per_second, .. } = entry;
     format!("{stage}: cross-entropy {cross_entropy:.3}, KL {kl:.3}, {tokens_per_second:.0} tokens/s")
-}
-
-/// The order in which a stage sees the rows: every epoch its own shuffle.
-struct Order {
-    rows: usize,
-    batch: usize,
-    seed: u64,
-    stream: String,
-}
-
-impl Order {
-    fn new(rows: usize, settings: &Settings, stage: &str) -> Self {
-        let batch = settings.batch.min(rows).max(1);
-        Self { rows, batch, seed: settings.seed, stream: format!("order of {stage}") }
-    }
-
-    /// The rows that do not fill a last batch are left to the next epoch's shuffle.
-    fn steps_per_epoch(&self) -> u64 {
-        (self.rows / self.batch) as u64
-    }
-
-    /// The batches from step `first` on, without end.
-    fn batches(&self, first: u64) -> impl Iterator<Item = Vec<u32>> + '_ {
-        let per_epoch = self.steps_per_epoch().max(1);
-        (first / per_epoch..).flat_map(move |epoch| {
-            let done = if epoch == first / per_epoch { first % per_epoch } else { 0 };
-            let order = Rng::stream(self.seed, &self.stream, epoch).permutation(self.rows);
-            let batches: Vec<Vec<u32>> =
-                order.chunks_exact(self.batch).skip(done as usize).map(<[u32]>::to_vec).collect();
-            batches
-        })
-    }
 }
 
 #[cfg(test)]
@@ -484,13 +453,5 @@ mod tests {
         let settings = Settings { lr: 1e30, ..settings(Decoder::LowRank, Objective::Prior) };
         let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }), "{error}");
-    }
-
-    #[test]
-    fn resumed_batches_are_the_ones_not_yet_seen() {
-        let order = Order { rows: 10, batch: 3, seed: 1, stream: "s".into() };
-        let all: Vec<_> = order.batches(0).take(8).collect();
-        assert_eq!(order.batches(4).take(4).collect::<Vec<_>>(), all[4..]);
-        assert_ne!(all[0], all[3]);
     }
 }

@@ -1,6 +1,7 @@
 //! The `ollm-train` command.
 
 mod args;
+mod lora;
 mod prepare;
 
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ use ollm_train::run::{Run, control_path, plugin_path};
 use ollm_train::settings::Settings;
 use ollm_train::train::{Ended, Material, sft};
 
+use lora::run_lora;
+
 use args::{Cli, Command, EvalArgs, FeaturesArgs, SftArgs};
 use prepare::{Text, Workplace, bar, budget};
 
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Features(args) => run_features(&args),
         Command::Sft(args) => run_sft(&args),
+        Command::Lora(args) => run_lora(&args),
         Command::Eval(args) => run_eval(&args),
     };
     match result {
