@@ -59,7 +59,11 @@ mod tests {
             let workers = Workers::new(count).unwrap();
             let mut seen = Vec::new();
             let square = |&n: &usize| if n == 7 { Err(Error::NoData(Vec::new())) } else { Ok(n * n) };
-            workers.each(&[1, 2, 3, 4, 5], square, |n| Ok(seen.push(n))).unwrap();
+            let mut keep = |n| {
+                seen.push(n);
+                Ok(())
+            };
+            workers.each(&[1, 2, 3, 4, 5], square, &mut keep).unwrap();
             assert_eq!(seen, [1, 4, 9, 16, 25]);
             assert!(workers.each(&[1, 7], square, |_| Ok(())).is_err());
         }

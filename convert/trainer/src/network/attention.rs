@@ -88,8 +88,8 @@ impl Attention {
         if let (Some([q, k]), Some([raw_query, raw_key])) = (&self.qk_norm, &raw) {
             (query, key) = (q.backward(raw_query, &query)?, k.backward(raw_key, &key)?);
         }
-        let back = (self.query.backward(&normed, &join(&query)?, sink)?
-            + self.key.backward(&normed, &join(&key)?, sink)?)?;
+        let back =
+            (self.query.backward(&normed, &join(&query)?, sink)? + self.key.backward(&normed, &join(&key)?, sink)?)?;
         let back = (back + self.value.backward(&normed, &join(&value)?, sink)?)?;
         Ok((gradient + self.norm.backward(&x, &back)?)?)
     }

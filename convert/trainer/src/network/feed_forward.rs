@@ -41,8 +41,7 @@ impl FeedForward {
         let Fed { x, normed, gate, up, inner } = saved;
         let back = self.down.backward(&inner, gradient, sink)?;
         let (gate, up) = swiglu_back(&gate, &up, &back)?;
-        let back =
-            (self.gate.backward(&normed, &gate, sink)? + self.up.backward(&normed, &up, sink)?)?;
+        let back = (self.gate.backward(&normed, &gate, sink)? + self.up.backward(&normed, &up, sink)?)?;
         Ok((gradient + self.norm.backward(&x, &back)?)?)
     }
 }

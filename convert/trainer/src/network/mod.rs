@@ -21,7 +21,7 @@ use ollm_runtime::model::{Config, Model};
 
 use crate::error::Result;
 use attention::{Attended, Attention};
-use feed_forward::{FeedForward, Fed};
+use feed_forward::{Fed, FeedForward};
 use parts::{Matrix, Norm, Rope, causal_mask};
 
 /// The matrices of a block, by their part of the name `blk.N.PART.weight`.
