@@ -2,7 +2,7 @@
 //!
 //! Random streams are named by seed and step ([`crate::rng`]), so the step is all of their state.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
@@ -18,12 +18,12 @@ pub struct Checkpoint {
     pub stage: String,
     /// Steps taken.
     pub step: u64,
-    /// The stage's beta.
-    pub beta: f64,
     /// Length of the log at that step.
     pub log_bytes: u64,
     /// The best look so far, if early stopping has one: loss, step, looks since.
     best: Option<(f64, u64, u64)>,
+    path: PathBuf,
+    metadata: Metadata,
     tensors: Tensors,
 }
 
@@ -33,12 +33,12 @@ pub struct Position<'a> {
     pub stage: &'a str,
     /// Steps taken.
     pub step: u64,
-    /// The stage's beta.
-    pub beta: f64,
+    /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as the same number.
+    pub state: &'a Metadata,
     /// Length of the log.
     pub log_bytes: u64,
-    /// The best look at held-out text so far.
-    pub watch: &'a Watch,
+    /// The best look at held-out text so far, where its tensors are kept here.
+    pub watch: Option<&'a Watch>,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
     pub identity: &'a Metadata,
 }
@@ -46,15 +46,14 @@ pub struct Position<'a> {
 /// Writes a checkpoint atomically.
 pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
     let trained = params.trained().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
-    let watch = position.watch;
-    let tensors = trained.chain(optimizer.tensors()).chain(watch.tensors()).collect();
+    let best = position.watch.into_iter().flat_map(Watch::tensors);
+    let tensors = trained.chain(optimizer.tensors()).chain(best).collect();
     let mut metadata = position.identity.clone();
+    metadata.extend(position.state.clone());
     metadata.insert("stage".into(), position.stage.into());
     metadata.insert("step".into(), position.step.to_string());
-    // The shortest decimal that reads back as the same number.
-    metadata.insert("beta".into(), position.beta.to_string());
     metadata.insert("log_bytes".into(), position.log_bytes.to_string());
-    if watch.has_best() {
+    if let Some(watch) = position.watch.filter(|watch| watch.has_best()) {
         metadata.insert("best_loss".into(), watch.loss.to_string());
         metadata.insert("best_step".into(), watch.step.to_string());
         metadata.insert("looks_since_best".into(), watch.looks.to_string());
@@ -69,21 +68,31 @@ pub fn load(path: &Path, identity: &Metadata, device: &Device) -> Result<Checkpo
     Ok(Checkpoint {
         stage: field(path, &metadata, "stage")?,
         step: field(path, &metadata, "step")?,
-        beta: field(path, &metadata, "beta")?,
         log_bytes: field(path, &metadata, "log_bytes")?,
         best: best(path, &metadata)?,
+        path: path.to_owned(),
+        metadata,
         tensors,
     })
 }
 
 impl Checkpoint {
-    /// Sets the trained tensors, the best look, and the optimizer's state.
-    pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut Watch) -> Result<()> {
-        params.restore(&self.tensors)?;
+    /// A part of the state that the stage had to remember.
+    pub fn state<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
+        field(&self.path, &self.metadata, key)
+    }
+
+    /// Sets the best look at held-out text.
+    pub fn restore_watch(&self, watch: &mut Watch) {
         if let Some(best) = self.best {
             (watch.loss, watch.step, watch.looks) = best;
             watch.restore(&self.tensors);
         }
+    }
+
+    /// Sets the trained tensors and the optimizer's state.
+    pub fn restore(&self, params: &Params, optimizer: &mut AdamW) -> Result<()> {
+        params.restore(&self.tensors)?;
         optimizer.restore(&self.tensors)
     }
 }

@@ -14,12 +14,13 @@
 //! | [`accuracy`], [`statistics`], [`plot`] | final answers in every way to deploy: a table, its intervals, its picture |
 //! | [`rollout`], [`library`], [`answer`] | answers of the deployed model, many at once, and on disk; the numbers that they end with |
 //! | [`deploy`] | plugins as the runtime runs them, and what they are compared with |
+//! | [`tune`], [`lora`], [`network`], [`merged`] | the baseline: adapters on the whole backbone, through which gradients flow |
 //! | [`objective`], [`segments`] | losses on log-probabilities; the tokens that share a latent |
 //! | [`optim`], [`patience`] | AdamW and its schedule; early stopping |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
 //! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
-//! | [`backbone`], [`data`], [`rng`], [`hash`], [`error`] | the model, the text, random numbers, names, errors |
+//! | [`backbone`], [`data`], [`rng`], [`hash`], [`workers`], [`error`] | the model, the text, random numbers, names, threads, errors |
 
 pub mod accuracy;
 pub mod answer;
@@ -35,9 +36,13 @@ pub mod features;
 pub mod hash;
 pub mod head;
 pub mod library;
+pub mod lora;
+pub mod merged;
 pub mod nets;
+pub mod network;
 pub mod objective;
 pub mod optim;
+mod order;
 pub mod params;
 pub mod patience;
 pub mod plot;
@@ -54,5 +59,7 @@ pub mod tensor_file;
 #[cfg(test)]
 mod testing;
 pub mod train;
+pub mod tune;
+pub mod workers;
 
 pub use error::{Error, Result};

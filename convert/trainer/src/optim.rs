@@ -31,8 +31,12 @@ impl AdamW {
 
     /// Moves the trained tensors once. `step` counts from 0.
     pub fn step(&mut self, params: &Params, gradients: &GradStore, step: u64, rate: f64) -> Result<()> {
-        let gradients = gather(params, gradients);
-        let scale = clip_scale(&gradients)?;
+        self.apply(params, &gather(params, gradients), step, rate)
+    }
+
+    /// The same with gradients by name.
+    pub fn apply(&mut self, params: &Params, gradients: &Tensors, step: u64, rate: f64) -> Result<()> {
+        let scale = clip_scale(gradients)?;
         for (name, var) in params.trained() {
             if let Some(gradient) = gradients.get(name) {
                 self.update(name, var, &gradient.broadcast_mul(&scale)?, step, rate)?;

@@ -53,6 +53,11 @@ impl Params {
         Ok(Self { trained: variables(&policy)?, fixed })
     }
 
+    /// Tensors that are all trained, from these values.
+    pub fn all(tensors: &Tensors) -> Result<Self> {
+        Ok(Self { trained: variables(tensors)?, fixed: Tensors::new() })
+    }
+
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let trained = self.trained.get(name).map(|var| var.as_tensor().clone());
@@ -110,7 +115,8 @@ fn initial_values(name: &str, shape: &[usize], seed: u64) -> Vec<f32> {
     }
 }
 
-fn normal(name: &str, count: usize, scale: f32, seed: u64) -> Vec<f32> {
+/// Normal numbers that depend on the name and the seed alone.
+pub(crate) fn normal(name: &str, count: usize, scale: f32, seed: u64) -> Vec<f32> {
     let mut rng = Rng::stream(seed, name, 0);
     (0..count).map(|_| rng.normal() * scale).collect()
 }

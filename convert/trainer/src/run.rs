@@ -61,6 +61,16 @@ impl Run {
         plugin_path(&self.folder)
     }
 
+    /// The adapters of `lora`: the best so far.
+    pub fn lora(&self) -> PathBuf {
+        self.folder.join("lora.safetensors")
+    }
+
+    /// The backbone with the adapters in its matrices.
+    pub fn merged(&self) -> PathBuf {
+        self.folder.join("merged.gguf")
+    }
+
     /// Appends one JSON object and a line break to the log.
     pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
         self.append(entry).map_err(Error::io(&self.folder))

@@ -1,14 +1,20 @@
 //! What the tests share: a tiny backbone without a model, features that can be learned, and comparison.
 
-use candle_core::{Device, Tensor};
+use std::path::Path;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
 use half::f16;
 use ollm_runtime::gguf::{TensorType, Writer};
+use ollm_runtime::model::Model;
 use ollm_runtime::options::schema::{self, DecoderKind, HoldKind, Spec};
 use ollm_runtime::quant;
+use ollm_runtime::session::{Session, SessionOptions};
 
 use crate::backbone::{Backbone, Description, Frozen};
 use crate::features::Features;
 use crate::nets::{Slot, control_slots};
+use crate::network::Network;
 use crate::params::{Params, Tensors};
 use crate::plugin::Loaded;
 use crate::rng::Rng;
@@ -139,4 +145,32 @@ pub(crate) fn speaker_plugin(backbone: &Backbone, options: usize) -> Loaded {
     let about = backbone.describe().unwrap();
     let spec = Spec { options, backbone: about.backbone, ..spec(32, DecoderKind::LowRank { width: 8, rank: 4 }) };
     Loaded { tensors: random_params(&spec).tensors(), spec }
+}
+
+/// A tiny backbone of random weights, which the runtime's tests compare with Hugging Face's transformers.
+pub(crate) fn model(name: &str) -> Arc<Model> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tiny");
+    Arc::new(Model::open(&folder.join(format!("{name}.gguf"))).unwrap())
+}
+
+pub(crate) fn network(model: &Model, dtype: DType) -> Network {
+    let (vocab, hidden) = (model.config().vocab, model.config().hidden);
+    let embedding = Tensor::from_vec(model.embedding_weights(), (vocab, hidden), &Device::Cpu).unwrap();
+    Network::new(model, &embedding, dtype).unwrap()
+}
+
+/// The runtime's hidden states of a sequence.
+pub(crate) fn states(model: &Arc<Model>, tokens: &[u32]) -> Vec<f32> {
+    let options = SessionOptions { threads: 1, context: tokens.len(), ..SessionOptions::default() };
+    let mut out = Vec::new();
+    Session::new(Arc::clone(model), None, &options).unwrap().hidden_states(tokens, &mut out).unwrap();
+    out
+}
+
+/// The length of the difference, as a share of the length of `want`.
+pub(crate) fn difference(got: &Tensor, want: &[f32]) -> f32 {
+    let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(got.len(), want.len());
+    let length = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+    length(&mut got.iter().zip(want).map(|(a, b)| a - b)) / length(&mut want.iter().copied())
 }

@@ -19,10 +19,10 @@ use crate::features::Features;
 use crate::head::Head;
 use crate::objective::Terms;
 use crate::optim::{AdamW, learning_rate};
+use crate::order::Order;
 use crate::params::{Params, Tensors};
 use crate::patience::Watch;
 use crate::plugin::{self, Loaded, Provenance};
-use crate::rng::Rng;
 use crate::run::Run;
 use crate::segments::Hold;
 use crate::settings::Settings;
@@ -252,7 +252,9 @@ impl<'a> Session<'a> {
     fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
         let mut optimizer = AdamW::new(params)?;
         let mut watch = Watch::new(self.settings.patience);
-        let order = Order::new(self.material.train, self.settings, stage.name());
+        let text = self.material.train;
+        let batch = segments_a_step(text, self.settings.batch);
+        let order = Order::new(text.segments(), batch, self.settings.seed, stage.name());
         let steps = order.steps_per_epoch() * epochs as u64;
         let first = self.restore(stage, params, &mut optimizer, &mut watch)?;
         self.bar.reset();
@@ -286,15 +288,17 @@ impl<'a> Session<'a> {
         watch: &mut Watch,
     ) -> Result<u64> {
         let Some(found) = self.checkpoint.take_if(|found| found.stage == stage.name()) else { return Ok(0) };
-        found.restore(params, optimizer, watch)?;
-        stage.set_beta(found.beta);
+        found.restore(params, optimizer)?;
+        found.restore_watch(watch);
+        stage.set_beta(found.state("beta")?);
         self.run.rewind_log(found.log_bytes)?;
         Ok(found.step)
     }
 
     fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW, watch: &Watch) -> Result<()> {
         let (log_bytes, identity) = (self.run.log_length()?, &self.identity);
-        let position = Position { stage: stage.name(), step, beta: stage.beta(), log_bytes, watch, identity };
+        let state = &[("beta".to_owned(), stage.beta().to_string())].into();
+        let position = Position { stage: stage.name(), step, state, log_bytes, watch: Some(watch), identity };
         checkpoint::save(&self.run.checkpoint(), &position, params, optimizer)
     }
 
@@ -409,43 +413,10 @@ fn check_balance(text: &Features, settings: &Settings) -> Result<()> {
     Err(Error::Setting { name: "--batch", reason })
 }
 
-/// The order in which a stage sees the segments: every epoch its own shuffle.
-struct Order {
-    segments: usize,
-    /// Segments a step.
-    batch: usize,
-    seed: u64,
-    stream: String,
-}
-
 /// Segments that have about `tokens` rows, on average over the text.
 fn segments_a_step(text: &Features, tokens: usize) -> usize {
     let segments = tokens * text.segments() / text.len().max(1);
     segments.clamp(1, text.segments().max(1))
-}
-
-impl Order {
-    fn new(text: &Features, settings: &Settings, stage: &str) -> Self {
-        let batch = segments_a_step(text, settings.batch);
-        Self { segments: text.segments(), batch, seed: settings.seed, stream: format!("order of {stage}") }
-    }
-
-    /// The segments that do not fill a last batch are left to the next epoch's shuffle.
-    fn steps_per_epoch(&self) -> u64 {
-        (self.segments / self.batch) as u64
-    }
-
-    /// The batches from step `first` on, without end.
-    fn batches(&self, first: u64) -> impl Iterator<Item = Vec<u32>> + '_ {
-        let per_epoch = self.steps_per_epoch().max(1);
-        (first / per_epoch..).flat_map(move |epoch| {
-            let done = if epoch == first / per_epoch { first % per_epoch } else { 0 };
-            let order = Rng::stream(self.seed, &self.stream, epoch).permutation(self.segments);
-            let batches: Vec<Vec<u32>> =
-                order.chunks_exact(self.batch).skip(done as usize).map(<[u32]>::to_vec).collect();
-            batches
-        })
-    }
 }
 
 #[cfg(test)]
@@ -629,13 +600,5 @@ mod tests {
         let settings = Settings { lr: 1e30, ..settings(Decoder::LowRank, Objective::Prior) };
         let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }), "{error}");
-    }
-
-    #[test]
-    fn resumed_batches_are_the_ones_not_yet_seen() {
-        let order = Order { segments: 10, batch: 3, seed: 1, stream: "s".into() };
-        let all: Vec<_> = order.batches(0).take(8).collect();
-        assert_eq!(order.batches(4).take(4).collect::<Vec<_>>(), all[4..]);
-        assert_ne!(all[0], all[3]);
     }
 }

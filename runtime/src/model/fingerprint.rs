@@ -1,25 +1,33 @@
 //! Which backbone a file holds, whatever its quantization.
 //!
 //! Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so they identify a backbone.
-//! They do not tell a model from a fine-tune of it that left the norms alone, as `LoRA` does: the fingerprint guards against
-//! mistakes, and no more.
+//! They do not tell a model from a fine-tune of it that left the norms alone, as `LoRA` does, unless that wrote
+//! [`FINETUNE_KEY`]: the fingerprint guards against mistakes, and no more.
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
+
+/// The key of a text that names what was added to a backbone's weights; whoever changes them writes another one.
+pub const FINETUNE_KEY: &str = "finetune.digest";
 
 /// The fingerprint of the backbone in a file: `norms-fnv1a64:` and 16 hexadecimal digits.
 ///
 /// They are the 64-bit FNV-1a hash of `general.architecture` and a zero byte, then, for each tensor of one dimension and
 /// type F32 whose name ends in `norm.weight` and does not begin with `ollm.` (in the order of the names' bytes): the
-/// name, a zero byte, and its bytes in the file. `file` is what `gguf` was parsed from.
+/// name, a zero byte, and its bytes in the file; then, where the file has [`FINETUNE_KEY`], that key, a zero byte, and its
+/// text. `file` is what `gguf` was parsed from.
 pub fn fingerprint(gguf: &Gguf, file: &[u8]) -> String {
-    let architecture = gguf.metadata().get("general.architecture").and_then(|value| value.as_str());
+    let text = |key| gguf.metadata().get(key).and_then(|value| value.as_str());
     let mut norms: Vec<&TensorInfo> = gguf.tensors().iter().filter(|tensor| is_norm(tensor)).collect();
     norms.sort_by(|a, b| a.name.cmp(&b.name));
-    let start = hash(hash(OFFSET_BASIS, architecture.unwrap_or_default().as_bytes()), &[0]);
+    let start = hash(hash(OFFSET_BASIS, text("general.architecture").unwrap_or_default().as_bytes()), &[0]);
     let digest = norms.iter().fold(start, |state, tensor| {
         let named = hash(hash(state, tensor.name.as_bytes()), &[0]);
         hash(named, tensor.bytes(file))
     });
+    let digest = match text(FINETUNE_KEY) {
+        Some(text) => hash(hash(hash(digest, FINETUNE_KEY.as_bytes()), &[0]), text.as_bytes()),
+        None => digest,
+    };
     format!("norms-fnv1a64:{digest:016x}")
 }
 
@@ -71,6 +79,20 @@ mod tests {
         let plugin = ("ollm.policy.norm.weight", TensorType::F32, 5);
         assert_eq!(plain, of("llama", &[A, B, matrix]));
         assert_eq!(plain, of("llama", &[A, B, quantized, plugin]));
+    }
+
+    #[test]
+    fn what_was_added_to_the_weights_matters() {
+        let tuned = |digest: &str| {
+            let mut writer = Writer::new();
+            writer.set("general.architecture", "llama").unwrap().set(FINETUNE_KEY, digest).unwrap();
+            writer.tensor(A.0, &[32], A.1, vec![A.2; 128]).unwrap();
+            let bytes = writer.to_bytes();
+            fingerprint(&Gguf::parse(&bytes).unwrap(), &bytes)
+        };
+        assert_ne!(tuned("1"), of("llama", &[A]));
+        assert_ne!(tuned("1"), tuned("2"));
+        assert_eq!(tuned("1"), tuned("1"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::storage::Storage;
 
 pub use config::{Config, FAMILIES, Family};
 pub use error::ModelError;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{FINETUNE_KEY, fingerprint};
 pub use forward::{Part, Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
 pub use state::{BATCH, Scratch, State};

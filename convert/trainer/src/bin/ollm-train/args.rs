@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ollm_convert::tensor_type;
+use ollm_runtime::gguf::TensorType;
+use ollm_train::lora::{self, Target};
 use ollm_train::objective::Objective;
 use ollm_train::segments::Hold;
 use ollm_train::settings::{Decoder, Settings};
 use ollm_train::train::Pace;
-use ollm_train::{Error, Result};
+use ollm_train::{Error, Result, tune};
 
 use crate::accuracy::AccuracyArgs;
 
@@ -31,6 +34,8 @@ pub(crate) enum Command {
     Features(FeaturesArgs),
     /// Trains the control (K = 1), then options, policy and encoder, then the policy alone
     Sft(Box<SftArgs>),
+    /// Trains low-rank adapters of the backbone itself, the baseline, and writes the backbone with them
+    Lora(Box<LoraArgs>),
     /// Scores a run on held-out data, teacher-forced, with the full head
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
@@ -178,6 +183,66 @@ pub(crate) struct SftArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LoraArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Held-out problems: what does best on them is kept (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) valid: Vec<PathBuf>,
+    /// Take only the first N held-out problems
+    #[arg(long, value_name = "N")]
+    pub(crate) valid_limit: Option<usize>,
+    /// Folder of the run
+    #[arg(short, long, value_name = "RUN")]
+    pub(crate) output: PathBuf,
+    /// Matrices of each block that get adapters
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
+    pub(crate) targets: Vec<Target>,
+    /// Rank of the adapters; by default they have 1.56 % of the backbone's parameters
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
+    /// What is learned is multiplied by alpha / rank [default: twice the rank]
+    #[arg(long, value_name = "ALPHA")]
+    pub(crate) alpha: Option<f64>,
+    /// Passes over the data
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) epochs: usize,
+    /// Problems a step
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) batch: usize,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
+    pub(crate) lr: f64,
+    /// Steps between looks at the held-out problems
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) survey_every: u64,
+    /// Stop after N looks in a row that found nothing better
+    #[arg(long, value_name = "N", requires = "valid")]
+    pub(crate) patience: Option<u64>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Tokens that run through the network at a time, on each thread [default: 512; 16384 on a GPU]
+    #[arg(long, value_name = "N")]
+    pub(crate) pass_tokens: Option<usize>,
+    /// Type of the changed matrices in merged.gguf
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
+    pub(crate) merged_type: TensorType,
+    /// Go on with the run in that folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Stop after N steps, to be resumed
+    #[arg(long, value_name = "N")]
+    pub(crate) stop_after: Option<u64>,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) checkpoint_every: u64,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
@@ -227,6 +292,33 @@ impl SftArgs {
             stop_after: self.stop_after,
             control: self.control.clone(),
             options: self.options_from.clone(),
+        }
+    }
+}
+
+impl LoraArgs {
+    /// What decides the result.
+    pub(crate) fn settings(&self) -> lora::Settings {
+        lora::Settings {
+            targets: self.targets.clone(),
+            rank: self.rank,
+            alpha: self.alpha,
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            survey_every: self.survey_every,
+            patience: self.patience,
+            seed: self.seed,
+        }
+    }
+
+    /// What does not.
+    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> tune::Pace {
+        tune::Pace {
+            checkpoint_every: self.checkpoint_every,
+            stop_after: self.stop_after,
+            threads: if on_cpu { threads } else { 1 },
+            pass_tokens: self.pass_tokens.unwrap_or(if on_cpu { 512 } else { 16384 }),
         }
     }
 }

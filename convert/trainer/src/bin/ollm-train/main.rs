@@ -3,6 +3,7 @@
 mod accuracy;
 mod args;
 mod config;
+mod lora;
 mod prepare;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use ollm_train::train::{Ended, Material, sft};
 
 use args::{Command, EvalArgs, FeaturesArgs, SftArgs};
 use config::Invocation;
+use lora::run_lora;
 use prepare::{Text, Workplace, bar, budget};
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn run(invocation: &Invocation) -> Result<()> {
     match &invocation.cli.command {
         Command::Features(args) => run_features(args),
         Command::Sft(args) => run_sft(args, invocation.settings()?),
+        Command::Lora(args) => run_lora(args, invocation.settings()?),
         Command::Eval(args) => run_eval(args),
         Command::Accuracy(args) => accuracy::run(args),
     }

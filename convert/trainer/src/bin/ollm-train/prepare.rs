@@ -37,6 +37,12 @@ pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
     bar
 }
 
+/// The threads that are meant: 0 is one for each core.
+pub(crate) fn threads(input: &InputArgs) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if input.threads == 0 { cores() } else { input.threads }
+}
+
 /// A backbone, and where its caches lie.
 pub(crate) struct Workplace<'a> {
     pub(crate) backbone: &'a Backbone,
@@ -67,9 +73,7 @@ impl Text {
 
 impl<'a> Workplace<'a> {
     pub(crate) fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Result<Self> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if input.threads == 0 { cores() } else { input.threads };
-        Ok(Self { backbone, about: backbone.describe()?, folder, threads })
+        Ok(Self { backbone, about: backbone.describe()?, folder, threads: threads(input) })
     }
 
     /// Reads the data and completes its cache.
@@ -126,11 +130,16 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 
 /// Where a plugin's training text came from.
 pub(crate) fn provenance(data: &[PathBuf], text: &Text, valid: Option<&Text>) -> Provenance {
-    let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     Provenance {
-        data: names.collect::<Vec<_>>().join(", "),
+        data: file_names(data),
         data_hash: text.hash(),
         tokens: text.features.len(),
         valid_hash: valid.map(Text::hash),
     }
+}
+
+/// The files' names, without their folders.
+pub(crate) fn file_names(data: &[PathBuf]) -> String {
+    let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    names.collect::<Vec<_>>().join(", ")
 }
