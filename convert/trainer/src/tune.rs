@@ -188,8 +188,11 @@ impl<'a> Session<'a> {
 
     fn save(&mut self, step: u64) -> Result<()> {
         let Best { loss, step: best_step, worse } = self.best;
-        let state =
-            [("lowest_loss", loss.to_string()), ("lowest_step", best_step.to_string()), ("worse_looks", worse.to_string())];
+        let state = [
+            ("lowest_loss", loss.to_string()),
+            ("lowest_step", best_step.to_string()),
+            ("worse_looks", worse.to_string()),
+        ];
         let state = state.map(|(key, value)| (key.to_owned(), value)).into();
         let log_bytes = self.run.log_length()?;
         let position = Position { stage: STAGE, step, state: &state, log_bytes, watch: None, identity: &self.identity };
