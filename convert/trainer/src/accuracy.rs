@@ -380,9 +380,8 @@ impl<'a> Comparer<'_, 'a> {
 
     /// The answers of all held latents.
     fn table(&self, plugin: &Loaded, name: &str, questions: &Questions<'_>) -> Result<Table> {
-        let plan = self.plan(Latents::Enumerated, Hold::Answer, 0.0);
-        let answers = self.answers(name, &self.systems.library, Some(plugin), &plan, questions)?;
-        Table::new(questions, &answers)
+        let Comparison { tokens, seed, .. } = *self.comparison;
+        Table::held(&self.systems.library, plugin, questions, (tokens, seed), (name, self.progress))
     }
 
     fn fixed(&mut self, table: &Table, train: &Table) {
@@ -395,9 +394,9 @@ impl<'a> Comparer<'_, 'a> {
 
     /// A policy that is asked once an answer.
     fn held(&mut self, name: &str, plugin: &Loaded, table: &Table) -> Result<()> {
-        let policy = table.policy(plugin)?;
-        self.push(&format!("{name}, held"), &table.pick(policy.iter().map(|row| argmax(row))));
-        let draws = table.draw(&policy, self.comparison.samples, self.comparison.seed);
+        let Comparison { seed, samples, .. } = *self.comparison;
+        self.rows.push(held_row(name, table, plugin, seed)?);
+        let draws = table.draw(&table.policy(plugin)?, samples, seed);
         self.push(&format!("{name}, held, drawn"), &draws);
         Ok(())
     }
@@ -420,6 +419,29 @@ impl<'a> Comparer<'_, 'a> {
 }
 
 impl Table {
+    /// Has all latents of `plugin` answer the questions, each held from the first token to the last of at most `tokens`.
+    pub fn held(
+        library: &Library<'_>,
+        plugin: &Loaded,
+        questions: &Questions<'_>,
+        (tokens, seed): (usize, u64),
+        (name, progress): (&str, &dyn Progress),
+    ) -> Result<Self> {
+        let plan = Plan {
+            latents: Latents::Enumerated,
+            held: Hold::Answer,
+            temperature: 0.0,
+            samples: plugin.spec.options,
+            tokens,
+            states: true,
+            seed,
+        };
+        let problems = questions.gold.len();
+        progress.row(name, problems);
+        let answers = library.answers(Some(plugin), &plan, (questions.corpus, problems), &|| progress.problem())?;
+        Self::new(questions, &answers)
+    }
+
     /// Of the enumerated answers to some questions, with their states.
     pub fn new(questions: &Questions<'_>, answers: &[Vec<Answer>]) -> Result<Self> {
         let state = |answers: &Vec<Answer>| {
@@ -428,6 +450,13 @@ impl Table {
         };
         Ok(Self { grades: questions.grade(answers), states: answers.iter().map(state).collect() })
     }
+}
+
+/// The row of the latents that the policy of `plugin` finds most probable, held.
+pub fn held_row(name: &str, table: &Table, plugin: &Loaded, seed: u64) -> Result<Row> {
+    let policy = table.policy(plugin)?;
+    let grades = table.pick(policy.iter().map(|row| argmax(row)));
+    Ok(Row::new(format!("{name}, held"), &grades, seed))
 }
 
 /// That two plugins have the same options.

@@ -12,6 +12,7 @@
 //! | [`train`], [`stages`], [`settings`] | the loop, what it trains, what decides the result |
 //! | [`eval`], [`coverage`] | held-out scores, beside what the control covers with its own guesses |
 //! | [`accuracy`], [`statistics`], [`plot`] | final answers in every way to deploy: a table, its intervals, its picture |
+//! | [`reinforce`] | the policy, trained on right answers |
 //! | [`rollout`], [`library`], [`answer`] | answers of the deployed model, many at once, and on disk; the numbers that they end with |
 //! | [`deploy`] | plugins as the runtime runs them, and what they are compared with |
 //! | [`tune`], [`lora`], [`network`], [`merged`] | the baseline: adapters on the whole backbone, through which gradients flow |
@@ -48,6 +49,7 @@ pub mod patience;
 pub mod plot;
 pub mod plugin;
 pub mod records;
+pub mod reinforce;
 pub mod rng;
 pub mod rollout;
 pub mod run;

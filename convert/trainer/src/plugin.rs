@@ -33,9 +33,14 @@ pub struct Provenance {
 
 /// The metadata of a plugin file.
 pub fn metadata(spec: &Spec, settings: &Settings, provenance: &Provenance) -> Metadata {
+    described(spec, training(settings, provenance))
+}
+
+/// The metadata of a plugin file of which `training` says how it was trained.
+pub fn described(spec: &Spec, training: impl IntoIterator<Item = (&'static str, String)>) -> Metadata {
     let sizes = spec.to_metadata().into_iter().map(|(key, value)| (key.to_owned(), text(&value)));
-    let training = training(settings, provenance);
-    sizes.chain(training.map(|(key, value)| (format!("{TRAINING_PREFIX}{key}"), value))).collect()
+    let training = training.into_iter().map(|(key, value)| (format!("{TRAINING_PREFIX}{key}"), value));
+    sizes.chain(training).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -28,9 +28,6 @@ pub(crate) struct RolloutArgs {
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) tokens: usize,
-    /// How long a latent is held
-    #[arg(long, value_enum, default_value_t = Hold::Answer)]
-    pub(crate) hold: Hold,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -61,6 +58,9 @@ pub(crate) struct AccuracyArgs {
     /// Temperatures of adapters and control, at which their tokens are drawn
     #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.6,1")]
     pub(crate) temperatures: Vec<f32>,
+    /// How long policies hold a latent in rows of their own
+    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    pub(crate) hold: Hold,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
     /// Draw the accuracies as an SVG file
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         samples: args.samples,
         temperatures: args.temperatures.clone(),
         tokens: rollout.tokens,
-        held: rollout.hold,
+        held: args.hold,
         seed: rollout.seed,
     };
     let bar = bar(0, "problems");
@@ -122,7 +122,7 @@ fn draw(path: &Path, report: &Report) -> Result<()> {
 }
 
 /// A bar that names the row.
-struct Shown<'a>(&'a ProgressBar);
+pub(crate) struct Shown<'a>(pub(crate) &'a ProgressBar);
 
 impl Progress for Shown<'_> {
     fn row(&self, name: &str, problems: usize) {

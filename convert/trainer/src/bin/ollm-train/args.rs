@@ -13,6 +13,7 @@ use ollm_train::train::Pace;
 use ollm_train::{Error, Result, tune};
 
 use crate::accuracy::AccuracyArgs;
+use crate::rl::RlArgs;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Sft(Box<SftArgs>),
     /// Trains low-rank adapters of the backbone itself, the baseline, and writes the backbone with them
     Lora(Box<LoraArgs>),
+    /// Trains the policy of a plugin on how often the answers of its held latents are right
+    Rl(RlArgs),
     /// Scores a run on held-out data, teacher-forced, with the full head
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers

@@ -5,6 +5,7 @@ mod args;
 mod config;
 mod lora;
 mod prepare;
+mod rl;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,7 @@ fn run(invocation: &Invocation) -> Result<()> {
         Command::Features(args) => run_features(args),
         Command::Sft(args) => run_sft(args, invocation.settings()?),
         Command::Lora(args) => run_lora(args, invocation.settings()?),
+        Command::Rl(args) => rl::run(args, invocation.settings()?),
         Command::Eval(args) => run_eval(args),
         Command::Accuracy(args) => accuracy::run(args),
     }
