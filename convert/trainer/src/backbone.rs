@@ -107,9 +107,12 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Opens a GGUF file, which must have a tokenizer and a chat template.
+    /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a product alone.
     pub fn open(path: &Path) -> Result<Self> {
         let model = Model::open(path)?;
+        if model.config().logit_cap.is_some() {
+            return Err(Error::Unsupported { part: "capped logits" });
+        }
         let metadata = model.gguf().metadata();
         let tokenizer = Tokenizer::from_metadata(metadata)?;
         let template = ChatTemplate::from_metadata(metadata)?;

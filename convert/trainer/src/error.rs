@@ -24,6 +24,11 @@ pub enum Error {
     Tensor(candle_core::Error),
     /// The runtime refused the backbone or could not run it.
     Runtime(ollm_runtime::Error),
+    /// The backbone has something that the trainer does not compute.
+    Unsupported {
+        /// What it has.
+        part: &'static str,
+    },
     /// The backbone's tokenizer cannot be used.
     Tokenizer(TokenizerError),
     /// The backbone's chat template cannot be used, or refused a question.
@@ -91,6 +96,9 @@ impl fmt::Display for Error {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Tensor(source) => write!(f, "tensor operation: {source}"),
             Self::Runtime(source) => source.fmt(f),
+            Self::Unsupported { part } => {
+                write!(f, "the backbone has {part}, which this stage does not compute: take one without")
+            }
             Self::Tokenizer(source) => source.fmt(f),
             Self::Chat(source) => source.fmt(f),
             Self::Line { path, line, reason } => write!(f, "{}:{line}: {reason}", path.display()),

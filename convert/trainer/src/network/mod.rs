@@ -1,7 +1,7 @@
 //! The backbone as a differentiable function of its matrices, in candle.
 //!
-//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for every family that its [`Config`]
-//! describes; the weights come from any GGUF file that it opens. The way back is written out, part by part the mirror
+//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families llama, qwen2 and qwen3
+//! as its [`Config`] describes them; the weights come from any GGUF file that it opens. The way back is written out, part by part the mirror
 //! image of the way there: candle's own backward pass would compute the gradient of every frozen matrix, and sum into
 //! tensors of zeros. [`Network::backward`] tells a [`Sink`] of each matrix's inputs and of the gradient of its outputs;
 //! the gradient of the matrix, or of what it is made of, follows from these two.
@@ -19,7 +19,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use ollm_runtime::model::{Config, Model};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use attention::{Attended, Attention};
 use feed_forward::{Fed, FeedForward};
 use parts::{Matrix, Norm, Rope, causal_mask};
@@ -86,10 +86,31 @@ struct Place {
     mask: Tensor,
 }
 
+/// That the passes below are those of the backbone.
+fn check(config: &Config) -> Result<()> {
+    let scale = (config.head_dim as f32).sqrt().recip();
+    let parts = [
+        (config.local.contains(&true), "layers with a sliding window"),
+        (config.family.post_norms, "norms after its layers"),
+        (config.family.gelu, "GELU gates"),
+        (config.family.scaled_embedding, "scaled embeddings"),
+        (config.attention_cap.is_some(), "capped scores"),
+        ((config.attention_scale - scale).abs() > 1e-6 * scale, "a scale of its own for scores"),
+    ];
+    match parts.into_iter().find(|(has, _)| *has) {
+        Some((_, part)) => Err(Error::Unsupported { part }),
+        None => Ok(()),
+    }
+}
+
 impl Network {
     /// Decodes the weights of a backbone. They are of type `dtype`, and so is what is computed; `embedding` are its token
     /// embeddings, `[V, d]`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the backbone has a window, post-norms, GELU gates or a score that is scaled or capped.
     pub fn new(model: &Model, embedding: &Tensor, dtype: DType) -> Result<Self> {
+        check(model.config())?;
         let load = Loader { model, device: embedding.device(), dtype };
         let blocks = (0..model.config().layers).map(|i| load.block(i)).collect::<Result<_>>()?;
         let norm = load.norm(&model.weights().norm)?;

@@ -5,6 +5,7 @@ use candle_core::{DType, Tensor};
 use ollm_runtime::model::Model;
 
 use super::{Network, Sequences};
+use crate::error::Error;
 use crate::testing::{assert_close, difference, model, network, normal, states};
 
 /// A tiny model of each kind, which the runtime's tests compare with Hugging Face's transformers.
@@ -30,6 +31,17 @@ fn hidden_states_are_those_of_the_runtime_for_every_family() {
             let off = difference(&hidden, &want);
             assert!(off < tolerance, "{name} {dtype:?}: off by {off}");
         }
+    }
+}
+
+#[test]
+fn what_is_not_computed_is_refused() {
+    for (name, part) in [("gemma3", "window"), ("gemma2", "window"), ("mistral", "window")] {
+        let model = model(name);
+        let (vocab, hidden) = (model.config().vocab, model.config().hidden);
+        let embedding = Tensor::zeros((vocab, hidden), DType::F32, &candle_core::Device::Cpu).unwrap();
+        let outcome = Network::new(&model, &embedding, DType::F32);
+        assert!(matches!(outcome, Err(Error::Unsupported { part: found }) if found.contains(part)), "{name}");
     }
 }
 
