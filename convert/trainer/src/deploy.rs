@@ -92,8 +92,7 @@ pub fn control(plugin: &Loaded) -> Result<Loaded> {
     let DecoderKind::LowRank { .. } = plugin.spec.decoder else {
         return Err(Error::Setting {
             name: "--plugin",
-            reason: "only a plugin of kind lowrank has its control inside: name the run's control with --control"
-                .into(),
+            reason: "only a plugin of kind lowrank has its control inside, with which the others are compared".into(),
         });
     };
     let spec = Spec { options: 1, ..plugin.spec.clone() };
