@@ -501,9 +501,12 @@ mod tests {
     fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint() {
         let folder = testing::folder("lora-nan");
         let settings = Settings { lr: 1e20, ..settings() };
-        let error = train(&folder, &settings, &[], 2, (None, false)).unwrap_err();
+        train(&folder, &settings, &[], 2, (Some(1), false)).unwrap();
+        let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
+        let last = checkpoint();
+        let error = train(&folder, &settings, &[], 2, (None, true)).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }), "{error}");
-        assert!(!folder.join("lora.safetensors").exists());
+        assert!(checkpoint() == last && !folder.join("lora.safetensors").exists());
     }
 
     #[test]

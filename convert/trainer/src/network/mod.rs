@@ -1,10 +1,10 @@
 //! The backbone as a differentiable function of its matrices, in candle.
 //!
-//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families llama, qwen2 and qwen3
-//! as its [`Config`] describes them; the weights come from any GGUF file that it opens. The way back is written out, part by part the mirror
-//! image of the way there: candle's own backward pass would compute the gradient of every frozen matrix, and sum into
-//! tensors of zeros. [`Network::backward`] tells a [`Sink`] of each matrix's inputs and of the gradient of its outputs;
-//! the gradient of the matrix, or of what it is made of, follows from these two.
+//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families llama, qwen2 and qwen3 as
+//! its [`Config`] describes them; the weights come from any GGUF file that it opens. The way back is written out, part by
+//! part the mirror image of the way there: candle's own backward pass would compute the gradient of every frozen matrix,
+//! and sum into tensors of zeros. [`Network::backward`] tells a [`Sink`] of each matrix's inputs and of the gradient of its
+//! outputs; the gradient of the matrix, or of what it is made of, follows from these two.
 //!
 //! ```text
 //! tokens -> embed -> L x { x + attention(norm x), x + feed-forward(norm x) } -> rows that are asked for -> norm -> hidden
