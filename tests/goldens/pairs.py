@@ -8,13 +8,12 @@ that stands side by side in a case is a merge: any cut that moves lets other pai
 pairs.json, in the form of tokenizer.json. The long cases are left out.
 """
 
-import tempfile
-from pathlib import Path
+from functools import partial
 
 import gguf
 
 from common import HERE, SPECIALS, byte_letters, write_tokenizer
-from tokenizer import PRES, read_cases, text_of, tokenize, write_results
+from tokenizer import PRES, record_all, short_cases, text_of
 
 OUT = HERE / "pairs"
 # No merge leads to these, so they come out only where merges are ignored for whole pre-tokens (llama-bpe).
@@ -42,15 +41,8 @@ def write_vocabulary(path, pre, tokens, merges):
 
 
 def main():
-    OUT.mkdir(exist_ok=True)
-    cases = [case for case in read_cases() if "text" in case]
-    results = []
-    with tempfile.NamedTemporaryFile() as scratch:
-        for pre in PRES:
-            path = OUT / f"{pre}.gguf"
-            write_vocabulary(path, pre, *vocabulary(cases))
-            results.append({"pre": pre, "cases": [{**case, "ids": tokenize(path, case, Path(scratch.name))} for case in cases]})
-    write_results("pairs.json", results)
+    tokens, merges = vocabulary(short_cases())
+    record_all(OUT, "pairs.json", {pre: partial(write_vocabulary, pre=pre, tokens=tokens, merges=merges) for pre in PRES})
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ the form of tokenizer.json. The long cases are left out.
 """
 
 import random
-import tempfile
-from pathlib import Path
+from functools import partial
 
 import gguf
 
 from common import HERE, SPECIALS
-from tokenizer import read_cases, text_of, tokenize, write_results
+from tokenizer import record_all, short_cases, text_of
 
 OUT = HERE / "scores"
 SPACE = "\u2581"
@@ -64,15 +63,8 @@ def write_vocabulary(path, prefix, tokens):
 
 
 def main():
-    OUT.mkdir(exist_ok=True)
-    cases = [case for case in read_cases() if "text" in case]
-    results = []
-    with tempfile.NamedTemporaryFile() as scratch:
-        for name, prefix in NAMES:
-            path = OUT / f"{name}.gguf"
-            write_vocabulary(path, prefix, vocabulary(cases))
-            results.append({"pre": name, "cases": [{**case, "ids": tokenize(path, case, Path(scratch.name))} for case in cases]})
-    write_results("scores.json", results)
+    tokens = vocabulary(short_cases())
+    record_all(OUT, "scores.json", {name: partial(write_vocabulary, prefix=prefix, tokens=tokens) for name, prefix in NAMES})
 
 
 if __name__ == "__main__":

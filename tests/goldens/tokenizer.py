@@ -61,6 +61,22 @@ def record(reader, pre, folder):
     return {"pre": pre, "cases": [{**case, "ids": tokenize(vocabulary, case, folder / "text")} for case in read_cases()]}
 
 
+def record_all(folder, name, vocabularies):
+    """Have each of `vocabularies` (name: what writes it to a path) in `folder`, and write what they make of the short cases to `name`."""
+    folder.mkdir(exist_ok=True)
+    results = []
+    with tempfile.NamedTemporaryFile() as scratch:
+        for pre, write in vocabularies.items():
+            path = folder / f"{pre}.gguf"
+            write(path)
+            results.append({"pre": pre, "cases": [{**case, "ids": tokenize(path, case, Path(scratch.name))} for case in short_cases()]})
+    write_results(name, results)
+
+
+def short_cases():
+    return [case for case in read_cases() if "text" in case]
+
+
 def read_cases():
     cases = json.loads((HERE / "tokenizer-cases.json").read_text(encoding="utf-8"))
     return [{"special": False, **case} for case in cases]

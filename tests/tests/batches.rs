@@ -90,7 +90,8 @@ fn together(origin: &Session, parts: &[Part]) -> Vec<Vec<(u32, Option<usize>, u3
     let mut sessions: Vec<_> = parts.iter().map(|part| fork(origin, part)).collect();
     let mut parts = parts.to_vec();
     let mut steps = vec![Vec::new(); parts.len()];
-    for round in 0.. {
+    let rounds = parts.iter().map(|part| part.steps).max().unwrap_or(0);
+    for round in 0..rounds {
         let mut who = Vec::new();
         let mut turns = Vec::new();
         for (i, (session, part)) in sessions.iter_mut().zip(&mut parts).enumerate() {
@@ -99,14 +100,11 @@ fn together(origin: &Session, parts: &[Part]) -> Vec<Vec<(u32, Option<usize>, u3
                 turns.push(Turn { session, selector: part.selector.as_mut(), sampler: &mut part.sampler });
             }
         }
-        if who.is_empty() {
-            return steps;
-        }
         for (i, outcome) in who.into_iter().zip(batch.step(&mut turns)) {
             steps[i].push(bits(outcome.unwrap()));
         }
     }
-    unreachable!()
+    steps
 }
 
 #[test]

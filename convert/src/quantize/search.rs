@@ -17,7 +17,7 @@ use std::path::Path;
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{TensorInfo, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::quant;
+use ollm_runtime::quant::{self, QuantError};
 use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
 
@@ -176,6 +176,11 @@ impl<'a> Search<'a> {
         let mut search = Self { input, model, importance, groups: Vec::new(), fixed, rest: 0 };
         for ((_, name), tensors) in groups {
             let rungs = search.rungs(&tensors)?;
+            if rungs.is_empty() {
+                // No one type fits all of them: they stay as they are.
+                search.fixed.extend(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)));
+                continue;
+            }
             search.groups.push(Group { name, tensors, rungs, damage: 0.0, floor: 0.0 });
         }
         let cheapest = vec![0; search.groups.len()];
@@ -191,14 +196,18 @@ impl<'a> Search<'a> {
         for &dtype in TensorType::ALL {
             let size = |tensor: &&TensorInfo| Some(dtype.row_bytes(tensor.cols())? * tensor.rows());
             let Some(sizes) = tensors.iter().map(size).collect::<Option<Vec<_>>>() else { continue };
-            let larger = tensors.iter().zip(&sizes).any(|(tensor, &size)| size > tensor.size);
-            if !larger {
-                let errors: Vec<f64> = tensors.iter().map(|tensor| self.error(tensor, dtype)).collect::<Result<_>>()?;
-                let bytes = sizes.into_iter().map(|size| self.padded(size)).sum();
-                rungs.push(Rung { dtype, bytes, error: errors.iter().sum() });
+            if tensors.iter().zip(&sizes).any(|(tensor, &size)| size > tensor.size) {
+                continue;
+            }
+            let bytes = sizes.into_iter().map(|size| self.padded(size)).sum();
+            match tensors.iter().map(|tensor| self.error(tensor, dtype)).sum() {
+                Ok(error) => rungs.push(Rung { dtype, bytes, error }),
+                // A type that cannot hold the values is none of those to choose from.
+                Err(ConvertError::Row { source: QuantError::OutOfRange { .. }, .. }) => {}
+                Err(error) => return Err(error),
             }
         }
-        rungs.sort_by(|a, b| (a.bytes, a.error).partial_cmp(&(b.bytes, b.error)).expect("errors are finite"));
+        rungs.sort_by(|a: &Rung, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
         let mut least = f64::INFINITY;
         rungs.retain(|rung| {
             let better = rung.error < least;

@@ -367,6 +367,16 @@ fn types_are_chosen_for_a_size_or_for_a_divergence() {
         assert_eq!((output.status.code(), stdout(&output)), (Some(status), ""), "{arguments:?}");
         assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
     }
+    // Values that only wide floats hold: such a type is what is left to choose from.
+    let wide = |name: &str, values: &mut [f32]| {
+        if name == "blk.0.attn_q.weight" {
+            values[..256].fill(1e9);
+        }
+    };
+    folder.write("wide.gguf", model(wide));
+    let made = ollm_convert(&folder, &["quantize", "wide.gguf", "w.gguf", "--max-kl", "0.3", "-f", "text.txt"]);
+    assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));
+    assert_eq!(read(&folder.join("w.gguf")).1.tensor("blk.0.attn_q.weight").unwrap().dtype, Bf16);
     let textless = ollm_convert(&folder, &["quantize", "in.gguf", "x.gguf", "--max-kl", "0.1"]);
     assert_eq!(textless.status.code(), Some(2));
     assert!(!folder.join("x.gguf").exists());
