@@ -37,8 +37,8 @@ pub struct Position<'a> {
     pub state: &'a Metadata,
     /// Length of the log.
     pub log_bytes: u64,
-    /// The best look at held-out text so far, where its tensors are kept here.
-    pub watch: Option<&'a Watch>,
+    /// The best look at held-out text so far.
+    pub watch: &'a Watch,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
     pub identity: &'a Metadata,
 }
@@ -46,14 +46,14 @@ pub struct Position<'a> {
 /// Writes a checkpoint atomically.
 pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
     let trained = params.trained().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
-    let best = position.watch.into_iter().flat_map(Watch::tensors);
-    let tensors = trained.chain(optimizer.tensors()).chain(best).collect();
+    let watch = position.watch;
+    let tensors = trained.chain(optimizer.tensors()).chain(watch.tensors()).collect();
     let mut metadata = position.identity.clone();
     metadata.extend(position.state.clone());
     metadata.insert("stage".into(), position.stage.into());
     metadata.insert("step".into(), position.step.to_string());
     metadata.insert("log_bytes".into(), position.log_bytes.to_string());
-    if let Some(watch) = position.watch.filter(|watch| watch.has_best()) {
+    if watch.has_best() {
         metadata.insert("best_loss".into(), watch.loss.to_string());
         metadata.insert("best_step".into(), watch.step.to_string());
         metadata.insert("looks_since_best".into(), watch.looks.to_string());
@@ -82,17 +82,13 @@ impl Checkpoint {
         field(&self.path, &self.metadata, key)
     }
 
-    /// Sets the best look at held-out text.
-    pub fn restore_watch(&self, watch: &mut Watch) {
+    /// Sets the trained tensors, the best look, and the optimizer's state.
+    pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut Watch) -> Result<()> {
+        params.restore(&self.tensors)?;
         if let Some(best) = self.best {
             (watch.loss, watch.step, watch.looks) = best;
             watch.restore(&self.tensors);
         }
-    }
-
-    /// Sets the trained tensors and the optimizer's state.
-    pub fn restore(&self, params: &Params, optimizer: &mut AdamW) -> Result<()> {
-        params.restore(&self.tensors)?;
         optimizer.restore(&self.tensors)
     }
 }

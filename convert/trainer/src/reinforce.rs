@@ -3,14 +3,14 @@
 //! Tokens of a held latent are greedy, so an answer is a function of problem and latent. The answers of all K latents
 //! therefore give the expected reward of a policy, `sum_z pi(z|h) r_z` with `r_z` 1 for a right final answer, and its
 //! gradient, exactly: nothing is drawn, and no baseline is needed. Only the policy moves, and the state h at which it
-//! chooses came with the answers, so that no step runs the backbone. The answers are on disk ([`crate::library`]): what is
-//! lost with an interrupted run is made again in seconds.
+//! chooses came with the answers ([`crate::library`]), so that no step runs the backbone.
 
 use candle_core::{Device, Tensor};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::accuracy::Table;
+use crate::checkpoint::{self, Position};
 use crate::error::{Error, Result};
 use crate::nets::Policy;
 use crate::optim::{AdamW, learning_rate};
@@ -18,6 +18,10 @@ use crate::params::{Params, Tensors};
 use crate::patience::Watch;
 use crate::plugin::Loaded;
 use crate::run::Run;
+use crate::tensor_file::Metadata;
+
+/// The name in logs and checkpoints.
+const STAGE: &str = "rl";
 
 /// How the policy is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,47 +68,82 @@ struct Entry {
     usage_entropy: f64,
 }
 
-/// Trains the policy of `plugin` on the rewards of `train`; gives all of the plugin's tensors, of which only the policy's have
-/// changed. `valid` decides when to stop, where there is patience.
+/// What a policy is trained on.
+pub struct Material<'a> {
+    /// The options, and the policy to begin with.
+    pub plugin: &'a Loaded,
+    /// Problems to learn.
+    pub train: &'a Table,
+    /// Held-out problems, which decide when to stop, where there is patience.
+    pub valid: &'a Table,
+    /// What a checkpoint must agree with, beside the settings.
+    pub identity: &'a Metadata,
+}
+
+/// Trains the policy into `run`, from its checkpoint if it has one. Gives all of the plugin's tensors, of which only the
+/// policy's have changed; none if it stopped after `stop_after` steps, to be resumed.
 ///
 /// # Errors
-/// [`Error::NonFinite`] if a reward or a tensor is no number any more.
+/// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.
 pub fn reinforce(
-    plugin: &Loaded,
-    (train, valid): (&Table, &Table),
+    material: &Material<'_>,
     settings: &Settings,
+    stop_after: Option<u64>,
     run: &mut Run,
     bar: &ProgressBar,
-) -> Result<Tensors> {
+) -> Result<Option<Tensors>> {
     settings.check()?;
+    let plugin = material.plugin;
     let params = Params::policy(&plugin.tensors, 1.0)?;
     let bind = || Policy::bind(&plugin.spec, &|name| params.tensor(name));
-    let (train, valid) = (Bandit::new(train, &bind()?)?, Bandit::new(valid, &bind()?)?);
+    let (train, valid) = (Bandit::new(material.train, &bind()?)?, Bandit::new(material.valid, &bind()?)?);
     let (mut optimizer, mut watch) = (AdamW::new(&params)?, Watch::new(settings.patience));
+    let survey = |step: u64, watch: &mut Watch, run: &mut Run| {
+        let entry = valid.look(&bind()?)?.entry("valid", step)?;
+        bar.set_message(format!("held-out reward {:.4}, KL {:.3}", entry.reward, entry.kl));
+        watch.look(-entry.reward, step, &params)?;
+        run.log(&entry)
+    };
+    let mut identity = material.identity.clone();
+    identity.insert("settings".into(), serde_json::json!(settings).to_string());
+    let first = if run.checkpoint().exists() {
+        let found = checkpoint::load(&run.checkpoint(), &identity, &Device::Cpu)?;
+        found.restore(&params, &mut optimizer, &mut watch)?;
+        run.rewind_log(found.log_bytes)?;
+        found.step
+    } else {
+        run.rewind_log(0)?;
+        survey(0, &mut watch, run)?;
+        0
+    };
+    run.record()?;
     bar.set_length(settings.steps);
-    for step in 0..settings.steps {
-        if step.is_multiple_of(settings.survey_every) {
-            let entry = valid.look(&bind()?)?.entry("valid", step)?;
-            watch.look(-entry.reward, step, &params)?;
-            bar.set_message(format!("held-out reward {:.4}, KL {:.3}", entry.reward, entry.kl));
-            run.log(&entry)?;
-            if watch.is_over() {
-                break;
-            }
+    bar.set_position(first);
+    let stop = stop_after.map_or(u64::MAX, |steps| first + steps);
+    for step in first..settings.steps {
+        if watch.is_over() {
+            break;
         }
         let look = train.look(&bind()?)?;
         run.log(&look.entry("train", step)?)?;
         let rate = learning_rate(settings.lr, step, settings.steps);
         optimizer.step(&params, &look.reward.neg()?.backward()?, step, rate)?;
         bar.inc(1);
-    }
-    if !watch.is_over() {
-        let entry = valid.look(&bind()?)?.entry("valid", settings.steps)?;
-        watch.look(-entry.reward, settings.steps, &params)?;
-        run.log(&entry)?;
+        let (step, last) = (step + 1, step + 1 == settings.steps);
+        if last || step.is_multiple_of(settings.survey_every) {
+            survey(step, &mut watch, run)?;
+        }
+        if last || step == stop || step.is_multiple_of(settings.survey_every) {
+            let (log_bytes, state) = (run.log_length()?, &Metadata::new());
+            let position = Position { stage: STAGE, step, state, log_bytes, watch: &watch, identity: &identity };
+            checkpoint::save(&run.checkpoint(), &position, &params, &optimizer)?;
+        }
+        if step == stop && !last {
+            return Ok(None);
+        }
     }
     watch.keep_best(&params)?;
-    Ok(params.tensors())
+    Ok(Some(params.tensors()))
 }
 
 /// States, and what each latent is worth in each of them.
@@ -156,11 +195,11 @@ impl Look {
         let Self { reward, kl, policy_entropy, usage_entropy } = self;
         let number = |x: &Tensor| -> Result<f64> {
             let x = f64::from(x.to_scalar::<f32>()?);
-            let what = || format!("stage rl, step {step}: the reward or what is reported with it");
+            let what = || format!("stage {STAGE}, step {step}: the reward or what is reported with it");
             if x.is_finite() { Ok(x) } else { Err(Error::NonFinite { what: what() }) }
         };
         Ok(Entry {
-            stage: "rl",
+            stage: STAGE,
             split,
             step,
             reward: number(reward)?,
@@ -184,6 +223,7 @@ mod tests {
     use crate::nets::names;
     use crate::testing::{self, assert_close};
     use ollm_runtime::options::schema::DecoderKind;
+    use std::path::Path;
 
     fn grade(right: bool) -> Grade {
         Grade { number: None, right, flaws: Flaws::of(""), tokens: 1, finished: true }
@@ -206,11 +246,24 @@ mod tests {
         Settings { steps: 200, lr: 0.02, patience: None, survey_every: 20 }
     }
 
-    fn run(name: &str, plugin: &Loaded, table: &Table, settings: &Settings) -> (Tensors, String) {
-        let folder = testing::folder(name);
-        let mut run = Run::open(&folder, false).unwrap();
-        let tensors = reinforce(plugin, (table, table), settings, &mut run, &ProgressBar::hidden()).unwrap();
-        (tensors, std::fs::read_to_string(folder.join("log.jsonl")).unwrap())
+    fn train(
+        folder: &Path,
+        plugin: &Loaded,
+        (train, valid): (&Table, &Table),
+        settings: &Settings,
+        (stop_after, resume): (Option<u64>, bool),
+    ) -> Result<Option<Tensors>> {
+        let identity = &[("data".to_owned(), "d".to_owned())].into();
+        let material = Material { plugin, train, valid, identity };
+        reinforce(&material, settings, stop_after, &mut Run::open(folder, resume)?, &ProgressBar::hidden())
+    }
+
+    fn whole(folder: &Path, plugin: &Loaded, tables: (&Table, &Table), settings: &Settings) -> Tensors {
+        train(folder, plugin, tables, settings, (None, false)).unwrap().unwrap()
+    }
+
+    fn log(folder: &Path) -> String {
+        std::fs::read_to_string(folder.join("log.jsonl")).unwrap()
     }
 
     fn values(tensor: &Tensor) -> Vec<f32> {
@@ -221,7 +274,7 @@ mod tests {
     fn each_state_gets_the_latent_that_pays_there_and_only_the_policy_moves() {
         let plugin = plugin();
         let table = table(plugin.spec.options);
-        let (tensors, _) = run("rl", &plugin, &table, &settings());
+        let tensors = whole(&testing::folder("rl"), &plugin, (&table, &table), &settings());
         let moved = |name: &&String| values(&tensors[*name]) != values(&plugin.tensors[*name]);
         let moved: Vec<&String> = tensors.keys().filter(moved).collect();
         assert!(!moved.is_empty() && moved.iter().all(|name| name.starts_with(names::POLICY)), "{moved:?}");
@@ -252,29 +305,48 @@ mod tests {
     }
 
     #[test]
-    fn the_same_run_again_gives_the_same_and_patience_keeps_what_paid_most() {
+    fn an_interrupted_run_resumes_to_the_same_bits() {
+        let (plugin, one, two) = (plugin(), testing::folder("rl-whole"), testing::folder("rl-parts"));
+        let table = table(plugin.spec.options);
+        let settings = Settings { patience: Some(3), ..settings() };
+        let want = whole(&one, &plugin, (&table, &table), &settings);
+        let (mut resume, mut got) = (false, None);
+        while got.is_none() {
+            // Not where a look is.
+            got = train(&two, &plugin, (&table, &table), &settings, (Some(33), resume)).unwrap();
+            resume = true;
+        }
+        assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got.as_ref().unwrap()[name])));
+        assert_eq!(log(&one), log(&two));
+        let other = Settings { lr: 0.01, ..settings };
+        let outcome = train(&two, &plugin, (&table, &table), &other, (None, true));
+        assert!(matches!(outcome, Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn patience_keeps_what_paid_most_held_out() {
         let plugin = plugin();
         let train = table(plugin.spec.options);
-        let (one, two) = (run("rl-one", &plugin, &train, &settings()), run("rl-two", &plugin, &train, &settings()));
-        assert!(one.1 == two.1 && one.0.iter().all(|(name, tensor)| values(tensor) == values(&two.0[name])));
         // Held out, the other latents pay: the policy at first is the best that there is.
         let opposite = Table {
             grades: train.grades.iter().map(|row| row.iter().map(|g| grade(!g.right)).collect()).collect(),
             states: train.states.clone(),
         };
-        let mut log = Run::open(&testing::folder("rl-patience"), false).unwrap();
-        let settings = Settings { patience: Some(2), ..settings() };
-        let kept = reinforce(&plugin, (&train, &opposite), &settings, &mut log, &ProgressBar::hidden()).unwrap();
+        let (folder, settings) = (testing::folder("rl-patience"), Settings { patience: Some(2), ..settings() });
+        let kept = whole(&folder, &plugin, (&train, &opposite), &settings);
         assert!(kept.iter().all(|(name, tensor)| values(tensor) == values(&plugin.tensors[name])));
+        assert_eq!(log(&folder).lines().filter(|line| line.contains("valid")).count(), 3);
     }
 
     #[test]
-    fn what_is_no_number_ends_the_run() {
-        let plugin = plugin();
+    fn what_is_no_number_ends_the_run_and_the_checkpoint_stays() {
+        let (plugin, folder) = (plugin(), testing::folder("rl-nan"));
         let mut table = table(plugin.spec.options);
+        train(&folder, &plugin, (&table, &table), &settings(), (Some(20), false)).unwrap();
+        let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
+        let last = checkpoint();
         table.states[3][0] = f32::NAN;
-        let mut run = Run::open(&testing::folder("rl-nan"), false).unwrap();
-        let outcome = reinforce(&plugin, (&table, &table), &settings(), &mut run, &ProgressBar::hidden());
-        assert!(matches!(outcome, Err(Error::NonFinite { .. })));
+        let outcome = train(&folder, &plugin, (&table, &table), &settings(), (None, true));
+        assert!(matches!(outcome, Err(Error::NonFinite { .. })) && checkpoint() == last);
     }
 }

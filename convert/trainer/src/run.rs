@@ -61,7 +61,7 @@ impl Run {
         plugin_path(&self.folder)
     }
 
-    /// The adapters of `lora`: the best so far.
+    /// The finished adapters of `lora`.
     pub fn lora(&self) -> PathBuf {
         self.folder.join("lora.safetensors")
     }

@@ -288,8 +288,7 @@ impl<'a> Session<'a> {
         watch: &mut Watch,
     ) -> Result<u64> {
         let Some(found) = self.checkpoint.take_if(|found| found.stage == stage.name()) else { return Ok(0) };
-        found.restore(params, optimizer)?;
-        found.restore_watch(watch);
+        found.restore(params, optimizer, watch)?;
         stage.set_beta(found.state("beta")?);
         self.run.rewind_log(found.log_bytes)?;
         Ok(found.step)
@@ -298,7 +297,7 @@ impl<'a> Session<'a> {
     fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW, watch: &Watch) -> Result<()> {
         let (log_bytes, identity) = (self.run.log_length()?, &self.identity);
         let state = &[("beta".to_owned(), stage.beta().to_string())].into();
-        let position = Position { stage: stage.name(), step, state, log_bytes, watch: Some(watch), identity };
+        let position = Position { stage: stage.name(), step, state, log_bytes, watch, identity };
         checkpoint::save(&self.run.checkpoint(), &position, params, optimizer)
     }
 

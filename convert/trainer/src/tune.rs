@@ -1,6 +1,6 @@
 //! `lora`: the loop that trains adapters on the backbone, problem by problem, on answer tokens.
 //!
-//! The mean loss on held-out problems decides what is kept: each look that finds a lower one writes the adapters. As in
+//! The mean loss on held-out problems decides what is kept: the adapters of the look that found the lowest. As in
 //! [`crate::train`], everything a step depends on is in the checkpoint or named by seed and step.
 
 use std::time::Instant;
@@ -19,6 +19,7 @@ use crate::network::{Network, Sequences};
 use crate::optim::{AdamW, learning_rate};
 use crate::order::Order;
 use crate::params::{Params, Tensors};
+use crate::patience::Watch;
 use crate::plugin::Provenance;
 use crate::run::Run;
 use crate::segments::Segments;
@@ -90,16 +91,7 @@ struct Session<'a> {
     optimizer: AdamW,
     workers: Workers,
     identity: Metadata,
-    best: Best,
-}
-
-/// The best look at the held-out problems.
-#[derive(Clone, Copy)]
-struct Best {
-    loss: f64,
-    step: u64,
-    /// Looks since then.
-    worse: u64,
+    watch: Watch,
 }
 
 /// A line of the log: a step, or a look at held-out problems (`"split":"valid"`).
@@ -131,7 +123,8 @@ impl<'a> Session<'a> {
             optimizer: AdamW::new(&params)?,
             workers: Workers::new(pace.threads)?,
             identity: identity(material, settings),
-            best: Best { loss: f64::INFINITY, step: 0, worse: 0 },
+            // Without patience a run takes all its steps, but what did best is kept all the same.
+            watch: Watch::new((!material.valid.is_empty()).then_some(settings.patience.unwrap_or(u64::MAX))),
             material,
             settings,
             pace,
@@ -151,8 +144,8 @@ impl<'a> Session<'a> {
         self.bar.set_position(first);
         let mut allowance = self.pace.stop_after.unwrap_or(u64::MAX);
         for (step, problems) in (first..steps).zip(order.batches(first)) {
-            if self.is_out_of_patience() {
-                return Ok(Ended::Finished);
+            if self.watch.is_over() {
+                break;
             }
             if allowance == 0 {
                 self.save(step)?;
@@ -162,11 +155,9 @@ impl<'a> Session<'a> {
             self.step(&problems, (step, steps))?;
             self.look_and_save((step + 1, steps))?;
         }
+        self.watch.keep_best(&self.params)?;
+        tensor_file::save(&self.run.lora(), &self.params.tensors(), &self.metadata())?;
         Ok(Ended::Finished)
-    }
-
-    fn is_out_of_patience(&self) -> bool {
-        self.settings.patience.is_some_and(|patience| self.best.worse >= patience)
     }
 
     /// The step to begin with.
@@ -176,26 +167,15 @@ impl<'a> Session<'a> {
             return Ok(0);
         }
         let found: Checkpoint = checkpoint::load(&path, &self.identity, self.material.network.device())?;
-        found.restore(&self.params, &mut self.optimizer)?;
-        self.best = Best {
-            loss: found.state("lowest_loss")?,
-            step: found.state("lowest_step")?,
-            worse: found.state("worse_looks")?,
-        };
+        found.restore(&self.params, &mut self.optimizer, &mut self.watch)?;
         self.run.rewind_log(found.log_bytes)?;
         Ok(found.step)
     }
 
     fn save(&mut self, step: u64) -> Result<()> {
-        let Best { loss, step: best_step, worse } = self.best;
-        let state = [
-            ("lowest_loss", loss.to_string()),
-            ("lowest_step", best_step.to_string()),
-            ("worse_looks", worse.to_string()),
-        ];
-        let state = state.map(|(key, value)| (key.to_owned(), value)).into();
-        let log_bytes = self.run.log_length()?;
-        let position = Position { stage: STAGE, step, state: &state, log_bytes, watch: None, identity: &self.identity };
+        let (log_bytes, state) = (self.run.log_length()?, &Metadata::new());
+        let (watch, identity) = (&self.watch, &self.identity);
+        let position = Position { stage: STAGE, step, state, log_bytes, watch, identity };
         checkpoint::save(&self.run.checkpoint(), &position, &self.params, &self.optimizer)
     }
 
@@ -216,30 +196,24 @@ impl<'a> Session<'a> {
         self.optimizer.apply(&self.params, &gradients, step, lr)?;
         let all: usize = pieces.iter().map(|piece| piece.sequences.tokens.len()).sum();
         let tokens_per_second = all as f64 / start.elapsed().as_secs_f64();
-        self.bar.set_message(format!("loss {loss:.3}, best {:.3}, {tokens_per_second:.0} tokens/s", self.best.loss));
+        self.bar.set_message(format!("loss {loss:.3}, best {:.3}, {tokens_per_second:.0} tokens/s", self.watch.loss));
         self.bar.inc(1);
         self.run.log(&Entry { step, lr, ..Entry::new("train", loss, tokens_per_second) })
     }
 
     fn look_and_save(&mut self, (step, steps): (u64, u64)) -> Result<()> {
-        let (looks, last) = (!self.material.valid.is_empty(), step == steps);
-        let better = if looks && (last || step.is_multiple_of(self.settings.survey_every)) {
-            self.look(step)?
-        } else {
-            !looks && last
-        };
-        if better {
-            let metadata = self.metadata();
-            tensor_file::save(&self.run.lora(), &self.params.tensors(), &metadata)?;
+        let last = step == steps;
+        if !self.material.valid.is_empty() && (last || step.is_multiple_of(self.settings.survey_every)) {
+            self.look(step)?;
         }
-        if better || last || self.is_out_of_patience() || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
+        if last || self.watch.is_over() || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
             self.save(step)?;
         }
         Ok(())
     }
 
-    /// Scores the held-out problems, and tells whether that is the best so far.
-    fn look(&mut self, step: u64) -> Result<bool> {
+    /// Scores the held-out problems.
+    fn look(&mut self, step: u64) -> Result<()> {
         let start = Instant::now();
         let pieces = pieces(self.material.valid.iter().collect(), self.pace.pass_tokens);
         let (network, _) = self.adapted()?;
@@ -253,13 +227,11 @@ impl<'a> Session<'a> {
         })?;
         let loss = loss / tokens as f64;
         require_finite(loss, step)?;
-        let better = loss < self.best.loss;
-        self.best =
-            if better { Best { loss, step, worse: 0 } } else { Best { worse: self.best.worse + 1, ..self.best } };
+        self.watch.look(loss, step, &self.params)?;
         let all: usize = pieces.iter().map(|piece| piece.sequences.tokens.len()).sum();
         let entry = Entry::new("valid", loss, all as f64 / start.elapsed().as_secs_f64());
         self.run.log(&Entry { step, top1: Some(right / tokens as f64), ..entry })?;
-        Ok(better)
+        Ok(())
     }
 
     /// The network with the adapters as they are.
@@ -271,7 +243,7 @@ impl<'a> Session<'a> {
     fn metadata(&self) -> Metadata {
         let Provenance { data, data_hash, tokens, valid_hash } = self.material.provenance;
         let valid = valid_hash.clone().map(|hash| ("valid_hash", hash));
-        let best = if self.material.valid.is_empty() { None } else { Some(("valid_loss", self.best.loss.to_string())) };
+        let best = self.watch.has_best().then(|| ("valid_loss", self.watch.loss.to_string()));
         let training = [
             ("data", data.clone()),
             ("data_hash", data_hash.clone()),

@@ -7,6 +7,7 @@ use ollm_convert::tensor_type;
 use ollm_runtime::gguf::TensorType;
 use ollm_train::lora::{self, Target};
 use ollm_train::objective::Objective;
+use ollm_train::run::Run;
 use ollm_train::segments::Hold;
 use ollm_train::settings::{Decoder, Settings};
 use ollm_train::train::Pace;
@@ -85,6 +86,38 @@ pub(crate) struct DeviceArgs {
     pub(crate) features: PathBuf,
 }
 
+/// Problems that are not learned.
+#[derive(Debug, Args)]
+pub(crate) struct HeldOutArgs {
+    /// Held-out problems, looked at now and then (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) valid: Vec<PathBuf>,
+    /// Take only the first N held-out problems
+    #[arg(long, value_name = "N")]
+    pub(crate) valid_limit: Option<usize>,
+}
+
+/// A run that can be interrupted.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Folder of the run: settings, log, checkpoint, and what comes out
+    #[arg(short, long, value_name = "RUN")]
+    pub(crate) output: PathBuf,
+    /// Go on with the run in that folder
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Stop after N steps, to be resumed
+    #[arg(long, value_name = "N")]
+    pub(crate) stop_after: Option<u64>,
+}
+
+impl RunArgs {
+    /// The run's folder, whose settings will be `recorded`.
+    pub(crate) fn open(&self, recorded: String) -> Result<Run> {
+        Ok(Run::open(&self.output, self.resume)?.with_settings(recorded))
+    }
+}
+
 /// What options are normalised over while training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HeadChoice {
@@ -100,15 +133,10 @@ pub(crate) enum HeadChoice {
 pub(crate) struct SftArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Held-out problems, looked at now and then (may be given several times)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) valid: Vec<PathBuf>,
-    /// Take only the first N held-out problems
-    #[arg(long, value_name = "N")]
-    pub(crate) valid_limit: Option<usize>,
-    /// Folder of the run: log, checkpoint, control, plugin
-    #[arg(short, long, value_name = "RUN")]
-    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) held_out: HeldOutArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Option count K
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub(crate) options: usize,
@@ -171,12 +199,6 @@ pub(crate) struct SftArgs {
     /// What options are normalised over while training
     #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
     pub(crate) head: HeadChoice,
-    /// Go on with the run in that folder
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Stop after N steps, to be resumed
-    #[arg(long, value_name = "N")]
-    pub(crate) stop_after: Option<u64>,
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250)]
     pub(crate) checkpoint_every: u64,
@@ -189,15 +211,10 @@ pub(crate) struct SftArgs {
 pub(crate) struct LoraArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Held-out problems: what does best on them is kept (may be given several times)
-    #[arg(long, value_name = "FILE")]
-    pub(crate) valid: Vec<PathBuf>,
-    /// Take only the first N held-out problems
-    #[arg(long, value_name = "N")]
-    pub(crate) valid_limit: Option<usize>,
-    /// Folder of the run
-    #[arg(short, long, value_name = "RUN")]
-    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) held_out: HeldOutArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Matrices of each block that get adapters
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
     pub(crate) targets: Vec<Target>,
@@ -234,12 +251,6 @@ pub(crate) struct LoraArgs {
     /// Type of the changed matrices in merged.gguf
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
     pub(crate) merged_type: TensorType,
-    /// Go on with the run in that folder
-    #[arg(long)]
-    pub(crate) resume: bool,
-    /// Stop after N steps, to be resumed
-    #[arg(long, value_name = "N")]
-    pub(crate) stop_after: Option<u64>,
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub(crate) checkpoint_every: u64,
@@ -292,7 +303,7 @@ impl SftArgs {
         Pace {
             checkpoint_every: self.checkpoint_every,
             survey_every: self.survey_every,
-            stop_after: self.stop_after,
+            stop_after: self.run.stop_after,
             control: self.control.clone(),
             options: self.options_from.clone(),
         }
@@ -319,7 +330,7 @@ impl LoraArgs {
     pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> tune::Pace {
         tune::Pace {
             checkpoint_every: self.checkpoint_every,
-            stop_after: self.stop_after,
+            stop_after: self.run.stop_after,
             threads: if on_cpu { threads } else { 1 },
             pass_tokens: self.pass_tokens.unwrap_or(if on_cpu { 512 } else { 16384 }),
         }

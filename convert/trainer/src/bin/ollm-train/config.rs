@@ -215,7 +215,7 @@ mod tests {
         let parsed = parse("sets", FILE, &["sft", "--batch", "64"]).unwrap();
         let args = sft(&parsed);
         assert_eq!(args.input.data, [Path::new("a.jsonl"), Path::new("b.jsonl")]);
-        assert_eq!((args.batch, args.options, args.output.as_path()), (64, 10, Path::new("run")));
+        assert_eq!((args.batch, args.options, args.run.output.as_path()), (64, 10, Path::new("run")));
         assert!((args.lr - 3e-4).abs() < 1e-12);
         // A list on the command line replaces the file's.
         let parsed = parse("replaces", FILE, &["sft", "--data", "c.jsonl"]).unwrap();
@@ -232,9 +232,9 @@ mod tests {
         let second = parse("second", &text, &["sft"]).unwrap();
         assert_eq!(second.settings().unwrap(), text);
         let recorded =
-            |args: &SftArgs| format!("{:?}", (&args.input, &args.output, args.settings().unwrap(), args.pace()));
+            |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings().unwrap(), args.pace()));
         assert_eq!(recorded(sft(&second)), recorded(sft(&first)));
-        assert!(!sft(&second).resume);
+        assert!(!sft(&second).run.resume);
         for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "survey-every = 250"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -9,7 +9,6 @@ use ollm_train::head::Head;
 use ollm_train::lora::Lora;
 use ollm_train::network::Network;
 use ollm_train::plugin::Provenance;
-use ollm_train::run::Run;
 use ollm_train::train::Ended;
 use ollm_train::{Error, Result, merged, tensor_file, tune};
 
@@ -24,7 +23,7 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
     settings.check()?;
     let device = prepare::device(&args.device)?;
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
-    let mut run = Run::open(&args.output, args.resume)?.with_settings(recorded);
+    let mut run = args.run.open(recorded)?;
     let backbone = Backbone::open(&args.input.model)?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
@@ -33,9 +32,9 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
     print_size(&lora, frozen.about.parameters);
 
     let (train, data_hash) = examples(&backbone, &args.input.data, args.input.limit)?;
-    let (valid, valid_hash) = match &args.valid {
+    let (valid, valid_hash) = match &args.held_out.valid {
         none if none.is_empty() => (Vec::new(), None),
-        files => examples(&backbone, files, args.valid_limit).map(|(valid, hash)| (valid, Some(hash)))?,
+        files => examples(&backbone, files, args.held_out.valid_limit).map(|(valid, hash)| (valid, Some(hash)))?,
     };
     let provenance = Provenance {
         data: prepare::file_names(&args.input.data),

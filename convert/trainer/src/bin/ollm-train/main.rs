@@ -60,7 +60,7 @@ fn run_sft(args: &SftArgs, recorded: String) -> Result<()> {
     let device = prepare::device(&args.device.device)?;
     // TF32 is ten times as fast, and its error is far below the noise of a batch.
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
-    let mut run = Run::open(&args.output, args.resume)?.with_settings(recorded);
+    let mut run = args.run.open(recorded)?;
     let backbone = Backbone::open(&args.input.model)?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     print_size(&settings, &place);
@@ -72,7 +72,11 @@ fn run_sft(args: &SftArgs, recorded: String) -> Result<()> {
         if candidates { place.with_candidates(&frozen, text) } else { Ok(text) }
     };
     let train = load(&args.input.data, args.input.limit)?;
-    let valid = if args.valid.is_empty() { None } else { Some(load(&args.valid, args.valid_limit)?) };
+    let valid = if args.held_out.valid.is_empty() {
+        None
+    } else {
+        Some(load(&args.held_out.valid, args.held_out.valid_limit)?)
+    };
     let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
     let valid = valid.as_ref().map(|text| &text.features);
     let material = Material { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };

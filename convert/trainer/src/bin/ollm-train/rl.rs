@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::options::schema::{HoldKind, Spec};
 use ollm_train::accuracy::{Questions, Report, Table, held_row};
 use ollm_train::backbone::Backbone;
 use ollm_train::data::Corpus;
 use ollm_train::library::Library;
 use ollm_train::plugin::{self, Loaded};
-use ollm_train::reinforce::{Settings, reinforce};
-use ollm_train::run::Run;
+use ollm_train::reinforce::{Material, Settings, reinforce};
 use ollm_train::{Result, deploy, tensor_file};
 
 use crate::accuracy::{RolloutArgs, Shown};
-use crate::args::InputArgs;
+use crate::args::{InputArgs, RunArgs};
 use crate::prepare::{bar, file_names};
 
 #[derive(Debug, Args)]
@@ -30,9 +30,8 @@ pub(crate) struct RlArgs {
     /// The plugin: plugin.safetensors of a run, or a GGUF file
     #[arg(long, value_name = "FILE")]
     pub(crate) plugin: PathBuf,
-    /// Folder of the run: log, plugin
-    #[arg(short, long, value_name = "RUN")]
-    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Steps, each over all problems
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub(crate) steps: u64,
@@ -45,9 +44,6 @@ pub(crate) struct RlArgs {
     /// Steps between looks
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) survey_every: u64,
-    /// Go on with the run in that folder: answers that are there are not made again
-    #[arg(long)]
-    pub(crate) resume: bool,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
 }
@@ -59,28 +55,38 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     settings.check()?;
     let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
-    let mut run = Run::open(&args.output, args.resume)?.with_settings(recorded);
+    let mut run = args.run.open(recorded)?;
     let backbone = Backbone::open(&input.model)?;
-    let plugin = deploy::open(&args.plugin, &backbone.describe()?)?;
-    run.record()?;
+    let about = backbone.describe()?;
+    let plugin = deploy::open(&args.plugin, &about)?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.places);
     let steps = bar(0, "problems");
     let table = |name: &str, questions: &Questions<'_>| {
         Table::held(&library, &plugin, questions, (rollout.tokens, rollout.seed), (name, &Shown(&steps)))
     };
     let (train_table, valid_table) = (table("training problems", &train)?, table("held-out problems", &valid)?);
-    // The steps are taken anew; the answers were what took time.
-    run.rewind_log(0)?;
-    steps.set_position(0);
-    let tensors = reinforce(&plugin, (&train_table, &valid_table), &settings, &mut run, &steps)?;
+    let identity = &[
+        ("backbone", about.identity()),
+        ("plugin", format!("{:016x}", deploy::hash(&plugin, PLUGIN_PREFIX)?)),
+        ("data", name(&train)),
+        ("valid", name(&valid)),
+        ("tokens", rollout.tokens.to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    let material = Material { plugin: &plugin, train: &train_table, valid: &valid_table, identity };
+    let Some(tensors) = reinforce(&material, &settings, args.run.stop_after, &mut run, &steps)? else {
+        println!("stopped; --resume goes on from {}", run.checkpoint().display());
+        return Ok(());
+    };
     steps.finish_and_clear();
 
     let trained = Loaded { spec: Spec { hold: HoldKind::All, ..plugin.spec.clone() }, tensors };
     let provenance = [
         ("objective", "expected reward of held latents".to_owned()),
         ("data", file_names(&input.data)),
-        ("data_hash", format!("{}:{}", train.corpus.hash, train.gold.len())),
-        ("valid_hash", format!("{}:{}", valid.corpus.hash, valid.gold.len())),
+        ("data_hash", name(&train)),
+        ("valid_hash", name(&valid)),
         ("steps", settings.steps.to_string()),
         ("learning_rate", settings.lr.to_string()),
         ("patience", args.patience.to_string()),
@@ -95,4 +101,9 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     print!("{}", Report { problems: valid.gold.len(), train_problems: train.gold.len(), rows });
     println!("wrote {}", run.plugin().display());
     Ok(())
+}
+
+/// Names the problems.
+fn name(questions: &Questions<'_>) -> String {
+    format!("{}:{}", questions.corpus.hash, questions.gold.len())
 }
