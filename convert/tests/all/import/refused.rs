@@ -1,0 +1,230 @@
+//! What is refused, rule by rule: each error names file, tensor, key or row, and leaves nothing behind.
+
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use ollm_convert::ConvertError;
+use ollm_convert::import::{ImportError, import};
+use ollm_convert::quantize::Options;
+use ollm_runtime::quant::QuantError;
+use safetensors::{Dtype, SafeTensorError};
+use serde_json::{Value, json};
+
+use super::{Source, options, run};
+use crate::common::Folder;
+
+/// The weights, with one tensor changed.
+fn tensor(name: &str, edit: impl FnOnce(&mut Dtype, &mut Vec<usize>, &mut Vec<u8>)) -> Source {
+    Source::of("llama").edit(|source| {
+        let (dtype, shape, bytes) = source.tensors.get_mut(name).unwrap();
+        edit(dtype, shape, bytes);
+    })
+}
+
+/// The error of a folder, of which nothing may be written.
+fn error(folder: &Folder) -> ConvertError {
+    let before = folder.list();
+    let error = run(folder, "F16").unwrap_err();
+    assert_eq!(folder.list(), before);
+    error
+}
+
+/// The error of what is written from a source.
+fn refused(source: &Source) -> ImportError {
+    match error(&source.write(1)) {
+        ConvertError::Import(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+fn file(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[test]
+fn weights_that_are_not_what_they_should_be_are_named() {
+    const UP: &str = "model.layers.1.mlp.up_proj.weight";
+    let missing = refused(&Source::of("llama").edit(|source| drop(source.tensors.remove(UP))));
+    let named = |path: &Path, tensor: &str| file(path) == "model.safetensors" && tensor == UP;
+    assert!(matches!(&missing, ImportError::MissingTensor { path, tensor } if named(path, tensor)), "{missing}");
+
+    let other = "model.layers.2.mlp.up_proj.weight";
+    let extra = Source::of("llama").edit(|source| {
+        let copy = source.tensors[UP].clone();
+        source.tensors.insert(other.to_owned(), copy);
+    });
+    let extra = refused(&extra);
+    assert!(matches!(&extra, ImportError::UnexpectedTensor { tensor, .. } if tensor == other), "{extra}");
+
+    let shape = refused(&tensor(UP, |_, shape, _| shape.reverse()));
+    let expected = matches!(&shape, ImportError::Shape { path, tensor, found, expected }
+        if named(path, tensor) && found == &[64, 96] && expected == &[96, 64]);
+    assert!(expected, "{shape}");
+
+    let dtype = refused(&tensor(UP, |dtype, _, _| *dtype = Dtype::I32));
+    let expected =
+        matches!(&dtype, ImportError::ElementType { path, tensor, found: Dtype::I32 } if named(path, tensor));
+    assert!(expected, "{dtype}");
+
+    for (bad, name, at, row) in [
+        (f32::NAN, UP, 7 * 64 + 5, 7),
+        (f32::INFINITY, "model.norm.weight", 9, 0),
+        // Its rows are in another order in the file that is written.
+        (f32::NEG_INFINITY, "model.layers.0.self_attn.q_proj.weight", 25 * 64, 25),
+    ] {
+        let source = tensor(name, |_, _, bytes| bytes[4 * at..][..4].copy_from_slice(&bad.to_le_bytes()));
+        let error = error(&source.write(1));
+        let expected = matches!(&error, ConvertError::Row { path, tensor, row: found, source: QuantError::NotFinite { .. } }
+            if file(path) == "model.safetensors" && tensor == name && *found == row);
+        assert!(expected, "{error}");
+    }
+}
+
+#[test]
+fn files_that_are_cut_missing_or_twice_there_are_named() {
+    let source = Source::of("llama");
+    let shard = "model-00001-of-00003.safetensors";
+
+    let folder = source.write(3);
+    let bytes = std::fs::read(folder.join(shard)).unwrap();
+    folder.write(shard, &bytes[..bytes.len() - 1]);
+    let cut = error(&folder);
+    let expected = matches!(&cut, ConvertError::SafeTensors { path, source: SafeTensorError::MetadataIncompleteBuffer }
+        if file(path) == shard);
+    assert!(expected, "{cut}");
+    folder.write(shard, &bytes[..100]);
+    assert!(matches!(error(&folder), ConvertError::SafeTensors { path, .. } if file(&path) == shard));
+
+    let folder = source.write(3);
+    std::fs::remove_file(folder.join(shard)).unwrap();
+    let missing = error(&folder);
+    let expected =
+        matches!(&missing, ConvertError::Import(ImportError::MissingShard { shard: name, .. }) if name == shard);
+    assert!(expected, "{missing}");
+
+    // The first file twice: then the second one's tensors are missing, and the first one's are there twice.
+    let folder = source.write(3);
+    std::fs::copy(folder.join("model-00000-of-00003.safetensors"), folder.join(shard)).unwrap();
+    let twice = error(&folder);
+    assert!(matches!(&twice, ConvertError::Import(ImportError::DuplicateTensor { .. })), "{twice}");
+    folder.write(shard, source.weights(|_| false));
+    let lacking = error(&folder);
+    let expected =
+        matches!(&lacking, ConvertError::Import(ImportError::MissingTensor { path, .. }) if file(path) == shard);
+    assert!(expected, "{lacking}");
+
+    for map in [json!({"weight_map": {"a": "../x.safetensors"}}), json!({"weight_map": {"a": 3}})] {
+        folder.write("model.safetensors.index.json", map.to_string());
+        assert!(matches!(error(&folder), ConvertError::Import(ImportError::BadValue { key, .. }) if key == "a"));
+    }
+    folder.write("model.safetensors.index.json", "{}");
+    assert!(matches!(error(&folder), ConvertError::Import(ImportError::MissingKey { key, .. }) if key == "weight_map"));
+    folder.write("model.safetensors.index.json", "{");
+    assert!(matches!(error(&folder), ConvertError::Import(ImportError::Json { .. })));
+
+    let folder = source.write(1);
+    std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+    assert!(matches!(error(&folder), ConvertError::Import(ImportError::NoWeights { .. })));
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    folder.write("model.safetensors", source.weights(|_| true));
+    let no_tokenizer = error(&folder).to_string();
+    assert!(no_tokenizer.contains("tokenizer.json"), "{no_tokenizer}");
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
+    for key in [
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "rms_norm_eps",
+        "architectures",
+    ] {
+        let source = Source::of("llama").edit(|source| drop(source.config.as_object_mut().unwrap().remove(key)));
+        let error = refused(&source);
+        let expected = matches!(&error, ImportError::MissingKey { path, key: found } if file(path) == "config.json" && found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    for (key, value) in [
+        ("hidden_size", json!(0)),
+        ("hidden_size", json!("64")),
+        ("num_hidden_layers", json!(-2)),
+        ("num_key_value_heads", json!(3)),
+        ("head_dim", json!(33)),
+        ("rms_norm_eps", json!(0)),
+        ("tie_word_embeddings", json!(1)),
+        ("vocab_size", json!(1_u64 << 40)),
+        ("architectures", json!([])),
+    ] {
+        let error = refused(&Source::of("llama").set(key, value));
+        let expected = matches!(&error, ImportError::BadValue { key: found, .. } if found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    for (name, key, value) in [
+        ("llama", "hidden_act", json!("gelu")),
+        ("llama", "mlp_bias", json!(true)),
+        ("llama", "quantization_config", json!({"bits": 4})),
+        ("gemma3", "hidden_activation", json!("silu")),
+        ("gemma3", "use_bidirectional_attention", json!(true)),
+        ("gemma3", "layer_types", json!(["full_attention", "chunked_attention"])),
+    ] {
+        let error = refused(&Source::of(name).set(key, value));
+        let expected = matches!(&error, ImportError::Unsupported { key: found, .. } if found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    let yarn = refused(&Source::of("llama").set("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4})));
+    assert_eq!(
+        yarn.to_string().split_once(": ").unwrap().1,
+        "\"rope_type\" is \"yarn\", which is not supported; supported: default, linear, llama3"
+    );
+
+    let unknown = refused(&Source::of("llama").set("architectures", json!(["BertModel"])));
+    assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "BertModel"));
+    let list = "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM";
+    assert!(unknown.to_string().ends_with(&format!("supported: {list}")), "{unknown}");
+    for page in [include_str!("../../../FORMAT.md"), include_str!("../../../../README.md")] {
+        assert!(list.split(", ").all(|name| page.contains(&format!("`{name}`"))));
+    }
+}
+
+#[test]
+fn a_tokenizer_that_cannot_be_used_says_why() {
+    let edit = |edit: &dyn Fn(&mut Value)| refused(&Source::of("llama").edit(|source| edit(&mut source.tokenizer)));
+    for (key, error) in [
+        ("type", edit(&|json| json["model"]["type"] = "Unigram".into())),
+        ("type", edit(&|json| json["model"]["type"] = "WordPiece".into())),
+        ("pre_tokenizer", edit(&|json| json["pre_tokenizer"] = json!({"type": "Whitespace"}))),
+        ("pre_tokenizer", edit(&|json| json["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false.into())),
+        ("normalizer", edit(&|json| json["model"]["byte_fallback"] = true.into())),
+    ] {
+        let expected = matches!(&error, ImportError::Unsupported { key: found, .. } if found == key);
+        assert!(expected, "{error}");
+    }
+    let many = edit(&|json| json["model"]["vocab"]["more"] = 320.into());
+    assert!(matches!(many, ImportError::TooManyTokens { tokens: 321, vocabulary: 320, .. }), "{many}");
+    let merge = edit(&|json| json["model"]["merges"][0] = "a nothing".into());
+    assert!(matches!(merge, ImportError::Tokenizer { .. }), "{merge}");
+    let merge = edit(&|json| json["model"]["merges"][0] = 1.into());
+    assert!(matches!(&merge, ImportError::BadValue { key, .. } if key == "merges"), "{merge}");
+    let token = refused(&Source::of("llama").edit(|source| source.settings["eos_token"] = "<|nothing|>".into()));
+    assert!(
+        matches!(&token, ImportError::UnknownToken { key, token, .. } if key == "eos_token" && token == "<|nothing|>")
+    );
+}
+
+#[test]
+fn an_output_that_is_there_or_is_an_input_is_refused() {
+    let folder = Source::of("qwen2").write(1);
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        let error = import(&folder.join(""), &folder.join(name), &options("F16"), &ProgressBar::hidden());
+        assert!(matches!(error, Err(ConvertError::OverwritesInput { .. })), "{name}");
+    }
+    folder.write("out.gguf", "precious");
+    let careful = Options { force: false, ..options("F16") };
+    let error = import(&folder.join(""), &folder.join("out.gguf"), &careful, &ProgressBar::hidden());
+    assert!(matches!(error, Err(ConvertError::OutputExists { .. })));
+    assert_eq!(std::fs::read(folder.join("out.gguf")).unwrap(), b"precious");
+}
