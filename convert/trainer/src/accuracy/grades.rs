@@ -25,7 +25,7 @@ impl<'a> Questions<'a> {
     /// The first `limit` problems.
     ///
     /// # Errors
-    /// [`Error::Line`] if the answer of one has no number.
+    /// [`Error::Line`](crate::Error::Line) if the answer of one has no number.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
         let gold = |(index, problem): (usize, &crate::data::Problem)| {
             answer::extract(&problem.answer).ok_or_else(|| corpus.refuse(index, "the answer has no number"))
