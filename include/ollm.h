@@ -503,6 +503,8 @@ OLLM_ENUM(ollm_hold, int32_t) {
     OLLM_HOLD_LINE = 1,
     /// For the whole text.
     OLLM_HOLD_TEXT = 2,
+    /// As long as the plugin was trained for; what a selection of NULL takes, and a new session.
+    OLLM_HOLD_TRAINED = 3,
 };
 
 /// Ways to select a latent. Since 0.1.0.
@@ -587,8 +589,8 @@ typedef struct ollm_selection {
 /// Since 0.1.0.
 ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
 
-/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, as at first (the
-/// backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
+/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, held as long as the
+/// plugin was trained for, as at first (the backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
 /// have them too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,

@@ -3,7 +3,8 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use ollm_runtime::options::{Callback, Hold, LatentMode, Selector};
+use ollm_runtime::options::schema::HoldKind;
+use ollm_runtime::options::{Callback, LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::boundary::guard;
@@ -119,6 +120,8 @@ pub enum OllmHold {
     Line = 1,
     /// For the whole text.
     Text = 2,
+    /// As long as the plugin was trained for; what a selection of NULL takes, and a new session.
+    Trained = 3,
 }
 
 /// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the final norm) and the policy's
@@ -203,7 +206,8 @@ impl OllmSelection {
             7 => return Ok(Selection { mode: None, hold: 0, seed: 0 }),
             other => return Err(Failure::argument(format!("{other} is no way to select a latent"))),
         };
-        Ok(Selection { mode: Some(mode), hold: cast::number(s.hold), seed: s.seed })
+        let hold = if selection.is_null() { OllmHold::Trained as i32 } else { cast::number(s.hold) };
+        Ok(Selection { mode: Some(mode), hold, seed: s.seed })
     }
 }
 
@@ -218,8 +222,8 @@ fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
     }))
 }
 
-/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, as at first (the
-/// backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
+/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, held as long as the
+/// plugin was trained for, as at first (the backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
 /// have them too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
@@ -244,13 +248,14 @@ impl Live {
     fn selector_for(&self, selection: Selection) -> Result<Option<Selector>> {
         let Some(mode) = selection.mode else { return Ok(None) };
         let none = || Failure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
-        let options = self.session.plugin().ok_or_else(none)?.option_count();
-        let hold = match selection.hold {
-            0 => Hold::Token,
-            1 => Hold::Line(self.model.line_ends()?),
-            2 => Hold::All,
+        let plugin = self.session.plugin().ok_or_else(none)?;
+        let kind = match selection.hold {
+            0 => HoldKind::Token,
+            1 => HoldKind::Line,
+            2 => HoldKind::All,
+            3 => plugin.spec().hold,
             other => return Err(Failure::argument(format!("{other} is no time to hold a latent"))),
         };
-        Ok(Some(Selector::new(mode, hold, options, selection.seed)?))
+        Ok(Some(Selector::new(mode, self.model.hold(kind)?, plugin.option_count(), selection.seed)?))
     }
 }

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use ollm_runtime::model::{LoadOptions, LoadProgress, Model};
-use ollm_runtime::options::LineEnds;
+use ollm_runtime::options::schema::HoldKind;
+use ollm_runtime::options::{Hold, LineEnds};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 
@@ -46,10 +47,16 @@ impl OllmModel {
         self.tokenizer.as_ref().map_err(|error| Failure::new(OllmStatus::NoTokenizer, error.to_string()))
     }
 
-    /// The tokens that end a line.
-    pub(crate) fn line_ends(&self) -> Result<LineEnds> {
-        let tokenizer = self.tokenizer()?;
-        Ok(self.line_ends.get_or_init(|| LineEnds::new(tokenizer)).clone())
+    /// A hold of that kind; one for a line needs the tokenizer.
+    pub(crate) fn hold(&self, kind: HoldKind) -> Result<Hold> {
+        Ok(match kind {
+            HoldKind::Token => Hold::Token,
+            HoldKind::Line => {
+                let tokenizer = self.tokenizer()?;
+                Hold::Line(self.line_ends.get_or_init(|| LineEnds::new(tokenizer)).clone())
+            }
+            HoldKind::All => Hold::All,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use ollm_runtime::cpu::{CpuSet, Workers};
-use ollm_runtime::options::{Hold, LatentMode, Selector};
+use ollm_runtime::options::{LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Canceller, Session, SessionOptions, Window};
 use ollm_runtime::tokenizer::Detokenizer;
@@ -244,7 +244,10 @@ fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSession
     if let Some(plugin) = plugin {
         plugin.check(&model)?;
     }
-    let selector = plugin.map(|plugin| Selector::new(LatentMode::Policy, Hold::Token, plugin.0.option_count(), 0));
+    let selector = plugin.map(|OllmPlugin(plugin)| -> Result<_> {
+        let hold = model.hold(plugin.spec().hold)?;
+        Ok(Selector::new(LatentMode::Policy, hold, plugin.option_count(), 0)?)
+    });
     let session = Session::new(Arc::clone(&model.model), plugin.map(|plugin| Arc::clone(&plugin.0)), &runtime)?;
     Ok(Live {
         session,

@@ -6,7 +6,9 @@ use super::Keys;
 use super::architecture::Architecture;
 use super::document::Document;
 use super::rope::Ropes;
-use crate::Result;
+use crate::{ConvertError, Result};
+
+const WINDOW: &str = "attention.sliding_window";
 
 /// The shape of a model.
 pub(super) struct Config {
@@ -57,7 +59,14 @@ impl Config {
         if head_dim % 2 != 0 {
             return Err(json.bad("head_dim", "even").into());
         }
-        let caps = |key| if gemma { json.opt_positive(key) } else { Ok(None) };
+        let family = architecture.family();
+        let scalar = if gemma { json.opt_positive("query_pre_attn_scalar")? } else { None };
+        // Where the family has a cap, none is 0.
+        let cap = |key, missing: Option<f32>| match json.is_null(key) {
+            true => Ok(missing.map(|_| 0.0)),
+            false if gemma => Ok(json.opt_positive(key)?.or(missing.map(f64::from))),
+            false => Ok::<_, ConvertError>(None),
+        };
         Ok(Self {
             architecture,
             layers,
@@ -73,9 +82,9 @@ impl Config {
             norm_epsilon: json.positive("rms_norm_eps")?,
             ropes: Ropes::read(json, architecture.family().local_rope, head_dim)?,
             window: Window::read(json, architecture, layers)?,
-            query_scalar: caps("query_pre_attn_scalar")?.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
-            attention_cap: caps("attn_logit_softcapping")?,
-            logit_cap: caps("final_logit_softcapping")?,
+            query_scalar: scalar.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
+            attention_cap: cap("attn_logit_softcapping", family.attention_cap)?,
+            logit_cap: cap("final_logit_softcapping", family.logit_cap)?,
         })
     }
 
@@ -101,8 +110,12 @@ impl Config {
         ];
         let sizes = sizes.into_iter().map(|(name, size)| (name, Value::U32(size as u32)));
         let floats = floats.into_iter().filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
-        let windows = self.window.iter().flat_map(|window| window.keys(self.architecture.family().global_every));
-        let prefix = self.architecture.family().name;
+        let family = self.architecture.family();
+        let windows = match &self.window {
+            Some(window) => window.keys(family.global_every),
+            None => family.window.map(|_| (WINDOW, Value::U32(0))).into_iter().collect(),
+        };
+        let prefix = family.name;
         let all = sizes.chain(floats).chain(self.ropes.keys()).chain(windows);
         all.map(|(name, value)| (format!("{prefix}.{name}"), value)).collect()
     }
@@ -134,7 +147,9 @@ fn refuse(json: &Document, gemma: bool) -> Result<()> {
 impl Window {
     fn read(json: &Document, architecture: &Architecture, layers: usize) -> Result<Option<Self>> {
         let wanted = !architecture.optional_window || json.opt_bool("use_sliding_window")?.unwrap_or(false);
-        let Some(positions) = json.opt_positions("sliding_window")?.filter(|_| wanted) else { return Ok(None) };
+        let missing = architecture.family().window.filter(|_| !json.is_null("sliding_window"));
+        let positions = json.opt_positions("sliding_window")?.or(missing);
+        let Some(positions) = positions.filter(|_| wanted) else { return Ok(None) };
         let local = match json.opt_list("layer_types")? {
             Some(kinds) => by_type(json, kinds, layers)?,
             None => by_rule(json, architecture, layers)?,
@@ -146,7 +161,7 @@ impl Window {
     fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
         const PATTERN: &str = "attention.sliding_window_pattern";
         let repeats = |every: usize| (0..self.local.len()).all(|i| self.local[i] == is_local(i, every));
-        let mut keys = vec![("attention.sliding_window", Value::U32(self.positions as u32))];
+        let mut keys = vec![(WINDOW, Value::U32(self.positions as u32))];
         if !repeats(every) {
             let period = (1..=self.local.len()).find(|&every| repeats(every));
             let pattern = period.map_or_else(|| self.local.clone().into(), |every| Value::U32(every as u32));

@@ -40,6 +40,11 @@ impl Document {
         self.value.get(key).filter(|value| !value.is_null())
     }
 
+    /// Whether the document says that there is none.
+    pub(super) fn is_null(&self, key: &str) -> bool {
+        self.value.get(key).is_some_and(Value::is_null)
+    }
+
     pub(super) fn part(&self, key: &str) -> Option<Self> {
         self.get(key).map(|value| Self { path: self.path.clone(), value: value.clone() })
     }

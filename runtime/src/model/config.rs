@@ -32,6 +32,12 @@ pub struct Family {
     pub local_rope: bool,
     /// The model of so many layers divides scores by the root of its hidden size per head, not by that of the head's size.
     pub odd_scale: Option<usize>,
+    /// The window where the file does not say, as llama.cpp has it.
+    pub window: Option<usize>,
+    /// The cap of scores where the file does not say.
+    pub attention_cap: Option<f32>,
+    /// That of logits.
+    pub logit_cap: Option<f32>,
 }
 
 /// The first of the families, and what the others have in common with it.
@@ -46,6 +52,9 @@ const LLAMA: Family = Family {
     global_every: 0,
     local_rope: false,
     odd_scale: None,
+    window: None,
+    attention_cap: None,
+    logit_cap: None,
 };
 
 /// What the Gemma families have in common.
@@ -57,7 +66,15 @@ pub const FAMILIES: &[Family] = &[
     LLAMA,
     Family { name: "qwen2", pairing: RopePairing::Halves, attention_bias: true, ..LLAMA },
     Family { name: "qwen3", pairing: RopePairing::Halves, qk_norm: true, ..LLAMA },
-    Family { name: "gemma2", global_every: 2, odd_scale: Some(46), ..GEMMA },
+    Family {
+        name: "gemma2",
+        global_every: 2,
+        odd_scale: Some(46),
+        window: Some(4096),
+        attention_cap: Some(50.0),
+        logit_cap: Some(30.0),
+        ..GEMMA
+    },
     Family { name: "gemma3", qk_norm: true, global_every: 6, local_rope: true, odd_scale: Some(62), ..GEMMA },
 ];
 
@@ -136,7 +153,7 @@ impl Config {
         )?;
         let head_dim = keys.head_dim(hidden, heads)?;
         let layers = keys.size("block_count")?;
-        let window = keys.opt_size("attention.sliding_window")?;
+        let window = keys.window(family)?;
         let mut config = Self {
             family,
             layers,
@@ -154,8 +171,8 @@ impl Config {
             window,
             local: keys.local(family, layers, window)?,
             attention_scale: keys.attention_scale(family, layers, head_dim, hidden / heads)?,
-            attention_cap: keys.cap("attn_logit_softcapping")?,
-            logit_cap: keys.cap("final_logit_softcapping")?,
+            attention_cap: keys.cap("attn_logit_softcapping", family.attention_cap)?,
+            logit_cap: keys.cap("final_logit_softcapping", family.logit_cap)?,
         };
         config.divide_by_rope_factors(gguf, file)?;
         Ok(config)
@@ -275,16 +292,30 @@ impl Keys<'_> {
         Ok(value)
     }
 
-    /// A cap; 0 is none.
-    fn cap(&self, name: &str) -> Result<Option<f32>, ModelError> {
+    /// A cap; 0 is none, and one that is missing is the family's.
+    fn cap(&self, name: &str, missing: Option<f32>) -> Result<Option<f32>, ModelError> {
         match self.metadata.opt_f32(&self.key(name))? {
+            None => Ok(missing),
             Some(0.0) => Ok(None),
-            _ => self.opt_positive(name),
+            Some(cap) => {
+                // What is far below a cap would lose its digits to it.
+                self.require(name, cap, (1.0..=10_000.0).contains(&cap), "0, for none, or 1 to 10000")?;
+                Ok(Some(cap))
+            }
         }
     }
 
+    /// The positions that layers with a window see; 0 is all, and a number that is missing is the family's.
+    fn window(&self, family: Family) -> Result<Option<usize>, ModelError> {
+        let window = self.metadata.opt_u32(&self.key("attention.sliding_window"))?;
+        let window = window.map(|window| window as usize).or(family.window);
+        Ok(window.filter(|&window| window > 0))
+    }
+
     fn attention_scale(&self, family: Family, layers: usize, head: usize, share: usize) -> Result<f32, ModelError> {
-        let size = if family.odd_scale == Some(layers) { share } else { head };
+        let odd = family.odd_scale == Some(layers);
+        self.require("attention.head_count", share, !odd || share > 0, "at most embedding_length")?;
+        let size = if odd { share } else { head };
         Ok(self.opt_positive("attention.scale")?.unwrap_or(1.0 / (size as f32).sqrt()))
     }
 

@@ -119,7 +119,8 @@ pub fn silu(isa: Isa, x: &mut [f32]) {
     isa.dispatch(Gated { curve: Curve::Silu, gate: x, up: None });
 }
 
-/// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940).
+/// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940), with an error of some `1e-7 cap`; NaN where x is
+/// infinite.
 pub fn soft_cap(isa: Isa, x: &mut [f32], cap: f32) {
     isa.dispatch(SoftCap { x, cap });
 }
@@ -138,7 +139,8 @@ impl Kernel for SoftCap<'_> {
         map!(isa: S, self.x, 0.0, |x, at| {
             // tanh y = 1 - 2 / (1 + e^2y)
             let rest = isa.div(isa.splat(2.0), isa.add(one, exp(isa, isa.mul(x, double))));
-            isa.mul(cap, isa.sub(one, rest))
+            // What is infinite becomes NaN instead of the cap, so that damage stays to be seen.
+            isa.fma(x, isa.splat(0.0), isa.mul(cap, isa.sub(one, rest)))
         });
     }
 }

@@ -98,7 +98,7 @@ const MAGIC: [u8; 8] = *b"OLLMSESS";
 /// | 4 n | the tokens |
 /// | 4 p layers width | of each position, of each layer: the key, then the value, as binary16 |
 /// | 8 | the FNV-1a hash of all bytes before |
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Tokens that are read and written at once.
 const BLOCK: usize = 1024;
@@ -248,16 +248,27 @@ fn row_elements(config: &Config) -> usize {
     config.layers * layer_elements(config)
 }
 
-/// Identifies the weights: the backbone's fingerprint, its shape, and the names, types and shapes of its tensors.
+/// Identifies what makes keys and values: the backbone's fingerprint, its shape and parameters, and the names, types and shapes of
+/// its tensors.
 fn identity(model: &Model) -> u64 {
     let config = model.config();
     let sizes = [config.layers, config.hidden, config.heads, config.kv_heads, config.head_dim, config.vocab];
     let start = fingerprint::hash(fingerprint::OFFSET_BASIS, model.fingerprint().as_bytes());
     let start = sizes.iter().fold(start, |hash, &size| fingerprint::hash(hash, &(size as u64).to_le_bytes()));
+    let start = parameters(config).fold(start, |hash, number| fingerprint::hash(hash, &number.to_le_bytes()));
     let tensors = model.gguf().tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX));
     tensors.fold(start, |hash, tensor| {
         fingerprint::hash(hash, format!("{} {} {:?};", tensor.name, tensor.dtype, tensor.dims).as_bytes())
     })
+}
+
+/// The numbers of a forward pass that are neither weights nor sizes.
+fn parameters(config: &Config) -> impl Iterator<Item = u64> {
+    let capped = [config.attention_cap.unwrap_or(0.0), config.attention_scale, config.embedding_scale];
+    let floats = capped.into_iter().chain([config.norm_epsilon]);
+    let floats = floats.chain(config.rope_frequencies.iter().chain(&config.local_frequencies).copied());
+    let window = config.window.unwrap_or(usize::MAX) as u64;
+    floats.map(|x| u64::from(x.to_bits())).chain([window]).chain(config.local.iter().map(|&local| u64::from(local)))
 }
 
 /// Writes and hashes.

@@ -26,6 +26,8 @@ pub enum TokenizerError {
     ScoreCount { tokens: usize, scores: usize },
     /// The score of a token is not a number.
     BadScore { token: u32 },
+    /// A byte has no token, nor has what is unknown.
+    MissingByte { byte: u8 },
     /// A token of type byte is not written `<0xHH>`.
     BadByteToken { token: u32, text: String },
     /// A merge is not two tokens with a space between them.
@@ -62,6 +64,9 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer.ggml.scores has {scores} entries for {tokens} tokens")
             }
             Self::BadScore { token } => write!(f, "tokenizer.ggml.scores: that of token {token} is not a number"),
+            Self::MissingByte { byte } => {
+                write!(f, "byte 0x{byte:02X} has no token, and there is no tokenizer.ggml.unknown_token_id")
+            }
             Self::BadByteToken { token, text } => write!(f, "byte token {token} is {text:?}, not <0x00> to <0xFF>"),
             Self::BadMerge { index, merge } => write!(f, "merge {index} is {merge:?}, not two tokens and a space"),
             Self::MergeOfNoToken { index, merge, missing } => {

@@ -36,9 +36,10 @@ use vocab::{Spelling, TokenBytes, Vocabulary};
 /// The values of `tokenizer.ggml.model` that are supported.
 const MODELS: [&str; 2] = ["gpt2", "llama"];
 
-/// Control tokens that end a turn or a text, in the families that are supported.
-const END_TEXTS: [&str; 8] =
-    ["<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "</s>"];
+/// Control tokens that end a turn or a text, in the families that are supported. `</s>` is not among them: files that mean it
+/// name it by id, and in others it is a tag of HTML.
+const END_TEXTS: [&str; 7] =
+    ["<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"];
 
 type Result<T> = std::result::Result<T, TokenizerError>;
 

@@ -20,7 +20,7 @@ pub(super) struct Spm {
     specials: Specials,
     tokens: AHashMap<Box<str>, Token>,
     /// The token of each byte, or that for what is unknown.
-    bytes: [Option<u32>; 256],
+    bytes: [u32; 256],
     /// Whether a text gets a space before it, also after a special token.
     space_prefix: bool,
 }
@@ -43,12 +43,17 @@ impl Spm {
         let mut tokens = AHashMap::with_capacity(scores.len());
         for ((id, text, _), &score) in vocabulary.iter().zip(scores) {
             let token = Token { id, rank: rank(score).ok_or(TokenizerError::BadScore { token: id })? };
-            tokens.entry(Box::from(text)).or_insert(token);
+            // Of several with one text the last one counts.
+            tokens.insert(Box::from(text), token);
         }
         let unknown = metadata.opt_u32("tokenizer.ggml.unknown_token_id")?;
-        let byte = |byte| tokens.get(format!("<0x{byte:02X}>").as_str()).map(|token| token.id).or(unknown);
+        let mut bytes = [0; 256];
+        for (byte, id) in bytes.iter_mut().enumerate() {
+            let token = tokens.get(format!("<0x{byte:02X}>").as_str()).map(|token| token.id);
+            *id = token.or(unknown).ok_or(TokenizerError::MissingByte { byte: byte as u8 })?;
+        }
         Ok(Self {
-            bytes: std::array::from_fn(byte),
+            bytes,
             specials: Specials::new(vocabulary.specials()),
             tokens,
             space_prefix: metadata.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
@@ -78,7 +83,7 @@ impl Spm {
         for span in join(characters, merge) {
             match self.tokens.get(&text[span.range()]) {
                 Some(token) => ids.push(token.id),
-                None => ids.extend(text[span.range()].bytes().filter_map(|byte| self.bytes[usize::from(byte)])),
+                None => ids.extend(text[span.range()].bytes().map(|byte| self.bytes[usize::from(byte)])),
             }
         }
     }
