@@ -1,6 +1,6 @@
 //! A merged file becomes a plugin file, and its backbone, again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{GgufError, Writer};
 use ollm_runtime::options::schema::{FILE_TYPE, keys};
@@ -17,7 +17,7 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
     let outputs = [plugin].into_iter().chain(backbone);
     outputs.clone().try_for_each(|output| check_output(output, &[merged]))?;
     outputs.clone().try_for_each(|output| check_absent(output, force))?;
-    if backbone == Some(plugin) {
+    if backbone.is_some_and(|backbone| place(backbone) == place(plugin)) {
         return Err(ConvertError::SameOutput { path: plugin.to_owned() });
     }
     let file = Opened::open_plain(merged)?;
@@ -37,6 +37,13 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
         crate::write(writer, backbone)?;
     }
     Ok(Summary { backbone: totals(&file.gguf, of_backbone), plugin: totals(&file.gguf, is_plugins) })
+}
+
+/// Where a file is or will be, however its path is spelled.
+fn place(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    path.canonicalize().unwrap_or_else(|_| folder.join(path.file_name().unwrap_or_default()))
 }
 
 /// The plugin, with the keys that it had; files that were merged before those were kept get new ones.

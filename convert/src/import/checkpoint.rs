@@ -53,7 +53,7 @@ impl Checkpoint {
     /// Adds the files that an index names; each must have the tensors that it says.
     fn add_all(&mut self, index: &Document) -> Result<()> {
         const MAP: &str = "weight_map";
-        let map = index.part(MAP).ok_or_else(|| index.missing(MAP))?;
+        let map = index.part(MAP)?.ok_or_else(|| index.missing(MAP))?;
         let entries = map.value.as_object().ok_or_else(|| index.bad(MAP, "a file for each tensor"))?;
         let mut shards = BTreeMap::<&str, Vec<&str>>::new();
         for (tensor, shard) in entries {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::ImportError;
-use crate::Result;
+use crate::{ConvertError, Result};
 
 /// A JSON object of a file, the whole or a part.
 #[derive(Clone, Debug)]
@@ -15,12 +15,22 @@ pub(super) struct Document {
     pub(super) value: Value,
 }
 
+fn not_an_object(path: &Path, key: &str, value: &Value) -> ConvertError {
+    let value: String = value.to_string().chars().take(60).collect();
+    ImportError::BadValue { path: path.to_owned(), key: key.to_owned(), value, rule: "an object" }.into()
+}
+
 impl Document {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
         let bytes = fs::read(path).map_err(io)?;
         let json = |source| ImportError::Json { path: path.to_owned(), source };
-        Ok(Self { path: path.to_owned(), value: serde_json::from_slice(&bytes).map_err(json)? })
+        let value: Value = serde_json::from_slice(&bytes).map_err(json)?;
+        if value.is_object() {
+            Ok(Self { path: path.to_owned(), value })
+        } else {
+            Err(not_an_object(path, "the file", &value))
+        }
     }
 
     /// The file as it is.
@@ -45,8 +55,11 @@ impl Document {
         self.value.get(key).is_some_and(Value::is_null)
     }
 
-    pub(super) fn part(&self, key: &str) -> Option<Self> {
-        self.get(key).map(|value| Self { path: self.path.clone(), value: value.clone() })
+    pub(super) fn part(&self, key: &str) -> Result<Option<Self>> {
+        match self.get(key) {
+            Some(value) if !value.is_object() => Err(not_an_object(&self.path, key, value)),
+            value => Ok(value.map(|value| Self { path: self.path.clone(), value: value.clone() })),
+        }
     }
 
     pub(super) fn missing(&self, key: &str) -> ImportError {
@@ -97,8 +110,9 @@ impl Document {
     }
 
     pub(super) fn opt_positive(&self, key: &str) -> Result<Option<f64>> {
-        let positive = |x: &f64| x.is_finite() && *x > 0.0;
-        self.opt(key, "a positive number", |value| value.as_f64().filter(positive))
+        // Files hold 32-bit numbers.
+        let positive = |x: &f64| (*x as f32).is_finite() && (*x as f32) > 0.0;
+        self.opt(key, "a positive number of 32 bits", |value| value.as_f64().filter(positive))
     }
 
     pub(super) fn positive(&self, key: &str) -> Result<f64> {

@@ -46,8 +46,14 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let json = Document::read(&folder.join("config.json"))?;
     let config = Config::read(&json)?;
     let checkpoint = Checkpoint::open(folder)?;
-    let files =
-        ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+    let files = [
+        "config.json",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "chat_template.jinja",
+    ];
     let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;

@@ -36,13 +36,16 @@ impl Ropes {
     /// Reads both forms: `rope_parameters` of transformers 5, for each kind of layer where there are two, and `rope_theta` with
     /// `rope_scaling` of the versions before.
     pub(super) fn read(json: &Document, local: bool, head_dim: usize) -> Result<Self> {
-        let parameters = json.part("rope_parameters");
-        let of_kind = |kind: &str| parameters.as_ref().and_then(|parameters| parameters.part(kind));
-        let global = of_kind("full_attention").or(parameters.clone());
+        let parameters = json.part("rope_parameters")?;
+        let of_kind = |kind: &str| match &parameters {
+            Some(parameters) => parameters.part(kind),
+            None => Ok(None),
+        };
+        let global = of_kind("full_attention")?.or(parameters.clone());
         let theta = |part: Option<Document>| part.map_or(Ok(None), |part| part.opt_positive("rope_theta"));
         let base = theta(global.clone())?.or(json.opt_positive("rope_theta")?).unwrap_or(BASE);
-        let local_base = theta(of_kind("sliding_attention"))?.or(json.opt_positive("rope_local_base_freq")?);
-        let scaling = global.or(json.part("rope_scaling")).map_or(Ok(Scaling::None), |part| Scaling::read(&part))?;
+        let local_base = theta(of_kind("sliding_attention")?)?.or(json.opt_positive("rope_local_base_freq")?);
+        let scaling = global.or(json.part("rope_scaling")?).map_or(Ok(Scaling::None), |part| Scaling::read(&part))?;
         Ok(Self { base, local_base: local_base.filter(|_| local), scaling, head_dim })
     }
 
@@ -75,18 +78,23 @@ impl Scaling {
         let key = if json.get("rope_type").is_some() { "rope_type" } else { "type" };
         match json.opt_str(key)? {
             None | Some("default") => Ok(Self::None),
-            Some("linear") => Ok(Self::Linear(json.positive("factor")?)),
+            Some("linear") => Ok(Self::Linear(stretch(json)?)),
             Some("llama3") => {
                 let (low, high) = (json.positive("low_freq_factor")?, json.positive("high_freq_factor")?);
                 if high <= low {
                     return Err(json.bad("high_freq_factor", "above low_freq_factor").into());
                 }
                 let context = json.positions("original_max_position_embeddings")?;
-                Ok(Self::Llama3 { factor: json.positive("factor")?, low, high, context })
+                Ok(Self::Llama3 { factor: stretch(json)?, low, high, context })
             }
             Some(_) => Err(json.unsupported(key, "default, linear, llama3").into()),
         }
     }
+}
+
+fn stretch(json: &Document) -> Result<f64> {
+    let factor = json.positive("factor")?;
+    if factor >= 1.0 { Ok(factor) } else { Err(json.bad("factor", "at least 1").into()) }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ const SPACE: &str = "\u{2581}";
 impl Vocabulary {
     /// Reads the tokenizer of a model of `size` tokens. Tokens that the tokenizer has not are named, and never written.
     pub(super) fn read(tokenizer: &Document, size: usize) -> Result<Self> {
-        let model = tokenizer.part("model").ok_or_else(|| tokenizer.missing("model"))?;
+        let model = tokenizer.part("model")?.ok_or_else(|| tokenizer.missing("model"))?;
         if model.opt_str("type")? != Some("BPE") {
             return Err(model.unsupported("type", "BPE").into());
         }

@@ -57,9 +57,16 @@ fn number(before: Option<char>, text: &str) -> Option<(BigRational, &str)> {
 /// `\frac{a}{b}`, also `\dfrac` and `\tfrac`.
 fn latex_fraction(text: &str) -> Option<(BigRational, &str)> {
     let rest = ["\\frac{", "\\dfrac{", "\\tfrac{"].iter().find_map(|name| text.strip_prefix(name))?;
-    let (over, rest) = decimal(rest)?;
-    let (under, rest) = decimal(rest.strip_prefix("}{")?)?;
+    let (over, rest) = signed(rest)?;
+    let (under, rest) = signed(rest.strip_prefix("}{")?)?;
     Some((divide(over, under)?, rest.strip_prefix('}')?))
+}
+
+fn signed(text: &str) -> Option<(BigRational, &str)> {
+    match text.strip_prefix('-') {
+        Some(text) => decimal(text).map(|(value, rest)| (-value, rest)),
+        None => decimal(text),
+    }
 }
 
 /// A decimal, a fraction, or a whole number and a fraction.
@@ -69,9 +76,13 @@ fn plain(text: &str) -> Option<(BigRational, &str)> {
         return Some((fraction, rest));
     }
     let mixed = || {
-        let (over_, after) = decimal(rest.strip_prefix(' ')?)?;
-        let (fraction, after) = over(over_, after)?;
-        let proper = value.is_integer() && fraction < BigRational::from_integer(1.into());
+        let spaced = || {
+            let (over_, after) = decimal(rest.strip_prefix(' ')?)?;
+            over(over_, after)
+        };
+        let (fraction, after) = latex_fraction(rest.trim_start_matches(' ')).or_else(spaced)?;
+        let number = |n: i32| BigRational::from_integer(n.into());
+        let proper = value.is_integer() && number(0) <= fraction && fraction < number(1);
         proper.then(|| (&value + fraction, after))
     };
     Some(mixed().unwrap_or((value, rest)))
@@ -93,7 +104,7 @@ fn decimal(text: &str) -> Option<(BigRational, &str)> {
     let (whole, mut rest) = take_digits(text);
     let (mut digits, mut decimals) = (whole.to_owned(), 0);
     if (1..=3).contains(&whole.len()) {
-        while let Some((group, after)) = rest.strip_prefix(',').map(take_digits).filter(|(group, _)| group.len() == 3) {
+        while let Some((group, after)) = thousands(rest).filter(|(group, _)| group.len() == 3) {
             digits.push_str(group);
             rest = after;
         }
@@ -105,6 +116,11 @@ fn decimal(text: &str) -> Option<(BigRational, &str)> {
     // Without a digit there is nothing to parse.
     let value: BigInt = digits.parse().ok()?;
     Some((BigRational::new(value, BigInt::from(10).pow(decimals)), rest))
+}
+
+/// The digits behind a separator; LaTeX sets the comma in braces.
+fn thousands(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix(',').or_else(|| text.strip_prefix("{,}")).map(take_digits)
 }
 
 fn take_digits(text: &str) -> (&str, &str) {

@@ -55,6 +55,13 @@ impl Corpus {
         Error::Line { path, line, reason: reason.into() }
     }
 
+    /// That no problem is left.
+    pub fn no_data(&self) -> Error {
+        let mut paths: Vec<_> = self.places.iter().map(|(path, _)| path.clone()).collect();
+        paths.dedup();
+        Error::NoData(paths)
+    }
+
     /// The first problems, at most `limit` of them.
     pub fn first(&self, limit: Option<usize>) -> &[Problem] {
         &self.problems[..limit.unwrap_or(usize::MAX).min(self.problems.len())]

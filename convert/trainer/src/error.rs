@@ -102,7 +102,11 @@ impl fmt::Display for Error {
             Self::Tokenizer(source) => source.fmt(f),
             Self::Chat(source) => source.fmt(f),
             Self::Line { path, line, reason } => write!(f, "{}:{line}: {reason}", path.display()),
-            Self::NoData(paths) => write!(f, "no problems in {}", list(paths)),
+            Self::NoData(paths) => write!(
+                f,
+                "no problems to use in {}: none, none within --limit, or all longer than the context",
+                list(paths)
+            ),
             Self::BadFile { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Mismatch { path, what, expected, found } => {
                 write!(f, "{}: made with {what} {found}, this run has {expected}", path.display())

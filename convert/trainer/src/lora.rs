@@ -14,7 +14,7 @@ use crate::backbone::Description;
 use crate::error::{Error, Result};
 use crate::network::{MATRICES, Network};
 use crate::params::{Params, Tensors, normal};
-use crate::settings::PARAMETER_SHARE;
+use crate::settings::{MAX_COUNT, PARAMETER_SHARE};
 use crate::tensor_file::Metadata;
 
 /// A matrix of each block that gets an adapter.
@@ -71,9 +71,10 @@ impl Settings {
             if holds { Ok(()) } else { Err(Error::Setting { name, reason: reason.into() }) }
         };
         require(!self.targets.is_empty(), "--targets", "at least one matrix must be trained")?;
-        require(self.rank != Some(0), "--rank", "must be at least 1")?;
-        require(self.batch > 0, "--batch", "must be at least 1")?;
-        require(self.epochs > 0, "--epochs", "must be at least 1")?;
+        let counts = [("--rank", self.rank.unwrap_or(1)), ("--batch", self.batch), ("--epochs", self.epochs)];
+        for (name, count) in counts {
+            require((1..=MAX_COUNT).contains(&count), name, "must be 1 to 1048576")?;
+        }
         require(self.survey_every > 0, "--survey-every", "must be at least 1")?;
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
         let positive = |x: f64| x > 0.0 && x.is_finite();

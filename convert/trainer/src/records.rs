@@ -153,15 +153,20 @@ fn check_header(path: &Path, file: &mut File, expected: &Header) -> Result<u64> 
 }
 
 fn read_header(path: &Path, file: &mut File) -> Result<(Header, u64)> {
+    let bad = || Error::bad_file(path, "not a whole cache file of this version: delete it to have it made again");
+    let io = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => bad(),
+        _ => Error::io(path)(error),
+    };
     let mut magic = [0; 8];
-    file.read_exact(&mut magic).map_err(Error::io(path))?;
-    let version = read_u32(file).map_err(Error::io(path))?;
-    let length = read_u32(file).map_err(Error::io(path))?;
+    file.read_exact(&mut magic).map_err(io)?;
+    let version = read_u32(file).map_err(io)?;
+    let length = read_u32(file).map_err(io)?;
     if &magic != MAGIC || version != VERSION || length > MAX_HEADER {
-        return Err(Error::bad_file(path, "not a cache file of this version: delete it to have it made again"));
+        return Err(bad());
     }
     let mut json = vec![0; length as usize];
-    file.read_exact(&mut json).map_err(Error::io(path))?;
+    file.read_exact(&mut json).map_err(io)?;
     let header = serde_json::from_slice(&json).map_err(|error| Error::bad_file(path, error.to_string()))?;
     Ok((header, PREFIX + u64::from(length)))
 }

@@ -44,6 +44,7 @@ impl Settings {
             ("--steps", self.steps == 0, "must be at least 1"),
             ("--lr", self.lr <= 0.0 || !self.lr.is_finite(), "must be above 0"),
             ("--survey-every", self.survey_every == 0, "must be at least 1"),
+            ("--patience", self.patience == Some(0), "must be at least 1"),
         ];
         match wrong.into_iter().find(|(_, wrong, _)| *wrong) {
             Some((name, _, reason)) => Err(Error::Setting { name, reason: reason.into() }),
@@ -93,6 +94,9 @@ pub fn reinforce(
     bar: &ProgressBar,
 ) -> Result<Option<Tensors>> {
     settings.check()?;
+    if stop_after == Some(0) {
+        return Err(Error::Setting { name: "--stop-after", reason: "must be at least 1".into() });
+    }
     let plugin = material.plugin;
     let params = Params::policy(&plugin.tensors, 1.0)?;
     let bind = || Policy::bind(&plugin.spec, &|name| params.tensor(name));

@@ -17,13 +17,16 @@ pub struct Run {
     settings: String,
 }
 
+const CHECKPOINT: &str = "checkpoint.safetensors";
+
 impl Run {
     /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
     pub fn open(folder: &Path, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join("log.jsonl");
         // A run that failed before its first step has left an empty log.
-        if std::fs::metadata(&path).is_ok_and(|found| found.len() > 0) && !resume {
+        let logged = std::fs::metadata(&path).is_ok_and(|found| found.len() > 0);
+        if (logged || folder.join(CHECKPOINT).exists()) && !resume {
             return Err(Error::RunExists(folder.to_owned()));
         }
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
@@ -43,7 +46,7 @@ impl Run {
 
     /// The state of an unfinished run.
     pub fn checkpoint(&self) -> PathBuf {
-        self.folder.join("checkpoint.safetensors")
+        self.folder.join(CHECKPOINT)
     }
 
     /// The finished control.
@@ -89,6 +92,7 @@ impl Run {
 
     /// Drops what was logged after a checkpoint: those steps will be taken again.
     pub fn rewind_log(&mut self, length: u64) -> Result<()> {
+        let length = length.min(self.log_length()?);
         self.log.set_len(length).map_err(Error::io(&self.folder))
     }
 }

@@ -74,6 +74,9 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// Nobody means more; products of three stay far from overflow.
+pub(crate) const MAX_COUNT: usize = 1 << 20;
+
 impl Settings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
@@ -86,7 +89,15 @@ impl Settings {
             ("--batch", self.batch),
         ];
         for (name, count) in counts {
-            require(count > 0, name, "must be at least 1")?;
+            require((1..=MAX_COUNT).contains(&count), name, "must be 1 to 1048576")?;
+        }
+        let epochs = [
+            ("--epochs", self.epochs),
+            ("--control-epochs", self.control_epochs),
+            ("--policy-epochs", self.policy_epochs),
+        ];
+        for (name, count) in epochs {
+            require(count <= MAX_COUNT, name, "must be at most 1048576")?;
         }
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
         let token = self.hold == Hold::Token;

@@ -75,7 +75,7 @@ pub fn lora(
 fn identity(material: &Material<'_>, settings: &Settings) -> Metadata {
     let Provenance { data_hash, valid_hash, .. } = material.provenance;
     let mut identity = settings.identity(material.about, data_hash);
-    identity.extend(valid_hash.clone().map(|hash| ("valid".to_owned(), hash)));
+    identity.insert("valid".into(), valid_hash.clone().unwrap_or_else(|| "none".into()));
     identity
 }
 
@@ -164,6 +164,7 @@ impl<'a> Session<'a> {
     fn restore(&mut self) -> Result<u64> {
         let path = self.run.checkpoint();
         if !path.exists() {
+            self.run.rewind_log(0)?;
             return Ok(0);
         }
         let found: Checkpoint = checkpoint::load(&path, &self.identity, self.material.network.device())?;

@@ -7,12 +7,17 @@ use rayon::ThreadPool;
 
 use crate::error::{Error, Result};
 
+const MAX_THREADS: usize = 1024;
+
 /// Some threads.
 pub struct Workers(Vec<ThreadPool>);
 
 impl Workers {
     /// `count` threads; one, if that is 0.
     pub fn new(count: usize) -> Result<Self> {
+        if count > MAX_THREADS {
+            return Err(Error::Setting { name: "--threads", reason: format!("must be at most {MAX_THREADS}") });
+        }
         let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let pools: std::result::Result<_, _> = (0..count.max(1)).map(pool).collect();
         pools.map(Self).map_err(|error| Error::Setting { name: "--threads", reason: error.to_string() })

@@ -25,11 +25,15 @@ impl<'a> Questions<'a> {
     /// The first `limit` problems.
     ///
     /// # Errors
-    /// [`Error::Line`](crate::Error::Line) if the answer of one has no number.
+    /// [`Error::Line`](crate::Error::Line) if the answer of one has no number, [`Error::NoData`](crate::Error::NoData) if
+    /// there are none.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
         let gold = |(index, problem): (usize, &crate::data::Problem)| {
             answer::extract(&problem.answer).ok_or_else(|| corpus.refuse(index, "the answer has no number"))
         };
+        if corpus.first(limit).is_empty() {
+            return Err(corpus.no_data());
+        }
         Ok(Self { corpus, gold: corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()? })
     }
 

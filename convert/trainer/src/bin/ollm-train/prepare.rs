@@ -93,6 +93,9 @@ impl<'a> Workplace<'a> {
     pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<Text> {
         let (corpus, limit, mut records) = self.cache(data, limit)?;
         let features = Features::load(&mut records, self.about.backbone.hidden, limit, device)?;
+        if features.is_empty() {
+            return Err(Error::NoData(data.to_vec()));
+        }
         Ok(Text { corpus, limit, features })
     }
 
