@@ -280,7 +280,8 @@ mod tests {
                 soft_cap(isa, &mut got, 30.0);
                 close(&got, x.iter().map(|&x| 30.0 * (f64::from(x) / 30.0).tanh()), 1e-2);
                 assert!(got.iter().all(|x| x.abs() <= 30.0), "{isa:?} {scale}");
-                let mut bad = vec![f32::NAN; n];
+                let mut bad: Vec<f32> =
+                    [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().cycle().take(n).collect();
                 soft_cap(isa, &mut bad, 30.0);
                 geglu(isa, &mut got, &bad);
                 assert!(bad.iter().chain(&got).all(|x| x.is_nan()), "{isa:?} {n}");
