@@ -129,6 +129,8 @@ struct Peak;
 impl Kernel for Peak {
     type Output = f32;
 
+    const PRODUCTS: bool = true;
+
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> f32 {
         let bytes = [1_u8; 64 * 8];

@@ -5,7 +5,7 @@ use super::simd::Kernel;
 
 /// Defines a token: its detection and the door through which kernels enter the instruction set.
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)?) => {
+    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)? $(, as $base:ident)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name(());
@@ -24,6 +24,10 @@ macro_rules! token {
                 unsafe fn with_features<K: Kernel>(isa: $name, kernel: K) -> K::Output {
                     kernel.run(isa)
                 }
+                $(if !K::PRODUCTS {
+                    // The processor has that set too, and what differs are the products: one copy of the code serves both.
+                    return $base(()).enter(kernel);
+                })?
                 // SAFETY: the token exists only if `new` has found every feature of the list on this processor.
                 unsafe { with_features(self, kernel) }
             }
@@ -53,7 +57,8 @@ token!(
     Amx,
     std::arch::is_x86_feature_detected,
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"],
-    if super::x86::amx_is_permitted()
+    if super::x86::amx_is_permitted(),
+    as Avx512Vnni
 );
 
 #[cfg(target_arch = "aarch64")]
@@ -69,7 +74,8 @@ token!(
     /// NEON with the byte dot product (Cortex-A75/A76, Apple A11 and later).
     NeonDot,
     std::arch::is_aarch64_feature_detected,
-    ["neon", "dotprod"]
+    ["neon", "dotprod"],
+    as Neon
 );
 
 #[cfg(target_arch = "aarch64")]
@@ -77,7 +83,8 @@ token!(
     /// NEON with products of byte matrices (Cortex-A510/A710, Apple A15 and later).
     NeonI8mm,
     std::arch::is_aarch64_feature_detected,
-    ["neon", "dotprod", "i8mm"]
+    ["neon", "dotprod", "i8mm"],
+    as Neon
 );
 
 /// Portable code: the reference of every other instruction set.

@@ -16,6 +16,10 @@ pub trait Kernel {
     /// What the kernel gives back.
     type Output;
 
+    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::products`]). A kernel that does not runs on the plainest of the
+    /// instruction sets that differ in those alone.
+    const PRODUCTS: bool = false;
+
     /// Runs the kernel with the primitives of `isa`.
     fn run<S: Simd>(self, isa: S) -> Self::Output;
 }

@@ -37,6 +37,8 @@ pub(super) struct QuantizedGemm<'a, F> {
 impl<F: Format> Kernel for QuantizedGemm<'_, F> {
     type Output = ();
 
+    const PRODUCTS: bool = true;
+
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         if self.x.count() > 1 {
