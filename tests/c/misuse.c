@@ -197,7 +197,9 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     selection.mode = (ollm_select)8;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
     selection.mode = OLLM_SELECT_POLICY;
-    selection.hold = (ollm_hold)3;
+    selection.hold = OLLM_HOLD_TRAINED;
+    GIVES(OLLM_OK, ollm_session_set_selection(session, &selection));
+    selection.hold = (ollm_hold)4;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_selection(session, &selection));
     CHECK(strcmp(ollm_status_name(-1), "OLLM_UNKNOWN") == 0 && strcmp(ollm_status_name(5), "OLLM_BUSY") == 0);
     /* Selections that select nothing. */
