@@ -135,7 +135,7 @@ fn numbers_that_make_no_sense_are_refused_even_when_signed() {
         error
     };
     assert!(matches!(with(0, 7, true), SnapshotError::NotASnapshot));
-    assert!(matches!(with(8, 2, true), SnapshotError::UnsupportedVersion { version: 2 }));
+    assert!(matches!(with(8, 1, true), SnapshotError::UnsupportedVersion { version: 1 }));
     assert!(matches!(with(12, 2, true), SnapshotError::OtherModel { .. }));
     assert!(matches!(with(20, 257, true), SnapshotError::TooLong { tokens: 257, context: 256 }));
     assert!(matches!(with(20, u32::MAX, true), SnapshotError::TooLong { .. }));
