@@ -95,7 +95,10 @@ fn write(mut writer: Writer<'_>, output: &Path) -> Result<()> {
 }
 
 /// Refuses an output that is one of the inputs: it is mapped, and the only copy.
-fn check_output(output: &Path, inputs: &[&Path]) -> Result<()> {
+///
+/// # Errors
+/// [`ConvertError::OverwritesInput`], however the paths are spelled.
+pub fn check_output(output: &Path, inputs: &[&Path]) -> Result<()> {
     let Ok(target) = output.canonicalize() else { return Ok(()) };
     match inputs.iter().find(|input| input.canonicalize().is_ok_and(|input| input == target)) {
         Some(input) => Err(ConvertError::OverwritesInput { path: (*input).to_owned() }),

@@ -9,9 +9,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use ollm_runtime::gguf::{Gguf, Value, Writer};
+
 /// A file of `tests/goldens/`.
 pub fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name)
+}
+
+/// The tiny backbone `name` of the goldens, with these keys set to other values, or left out.
+///
+/// # Panics
+/// If it is not there.
+pub fn edited(name: &str, changes: &[(&str, Option<Value>)]) -> Vec<u8> {
+    let bytes = std::fs::read(golden(&format!("tiny/{name}.gguf"))).unwrap();
+    let (gguf, mut writer) = (Gguf::parse(&bytes).unwrap(), Writer::new());
+    let changed = |key: &str| changes.iter().any(|(name, _)| *name == key);
+    let kept = gguf.metadata().iter().filter(|(key, _)| !changed(key)).map(|(key, value)| (key, value.clone()));
+    for (key, value) in kept.chain(changes.iter().filter_map(|(key, value)| Some((*key, value.clone()?)))) {
+        writer.set(key, value).unwrap();
+    }
+    for tensor in gguf.tensors() {
+        writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&bytes)).unwrap();
+    }
+    writer.to_bytes()
 }
 
 /// The small real model that tests run on, SmolLM2-135M-Instruct: the file that `OLLM_TEST_MODEL` names, or else what

@@ -35,7 +35,7 @@ use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::DecoderKind;
+use ollm_runtime::options::schema::{DecoderKind, HoldKind, Spec};
 use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -190,6 +190,17 @@ fn the_header_compiles_in_every_standard() {
 fn sessions() {
     let (model, plugin) = model();
     run(&program("session.c"), &[&model, &plugin, &scratch("session.bin")]);
+}
+
+/// As `ollm-run` does, the C API holds latents as long as the plugin's file says, unless told otherwise.
+#[test]
+fn latents_are_held_as_long_as_the_plugin_was_trained_for() {
+    let (backbone, trained) = (model().0, scratch("plugin-all.gguf"));
+    let loaded = Model::open(&backbone).unwrap();
+    let decoder = DecoderKind::LowRank { width: 32, rank: 32 };
+    let spec = Spec { hold: HoldKind::All, ..plugins::spec(&loaded, decoder, 10) };
+    fs::write(&trained, plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes()).unwrap();
+    run(&program("hold.c"), &[&backbone, &trained]);
 }
 
 #[test]

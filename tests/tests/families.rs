@@ -4,11 +4,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ollm_runtime::Error;
 use ollm_runtime::cpu::{Isa, Pool};
-use ollm_runtime::model::{Model, head};
+use ollm_runtime::gguf::Value;
+use ollm_runtime::model::{Model, ModelError, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::session::{Session, SessionOptions};
-use serde_json::Value;
+use ollm_runtime::storage::Storage;
+use ollm_tests::edited;
 
 fn goldens() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens")
@@ -23,13 +26,14 @@ struct Golden {
 }
 
 fn load() -> Vec<Golden> {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let models = manifest["models"].as_array().unwrap();
     assert_eq!(models.len(), 8);
     models.iter().map(golden).collect()
 }
 
-fn golden(entry: &Value) -> Golden {
+fn golden(entry: &serde_json::Value) -> Golden {
     let name = entry["name"].as_str().unwrap().to_owned();
     let file = |suffix: &str| goldens().join("tiny").join(format!("{name}.{suffix}"));
     let floats = |suffix: &str| {
@@ -99,4 +103,58 @@ fn bits_do_not_depend_on_batches_or_threads() {
             }
         }
     }
+}
+
+const CAP: &str = "gemma2.attn_logit_softcapping";
+const LOGIT_CAP: &str = "gemma2.final_logit_softcapping";
+const WINDOW: &str = "gemma2.attention.sliding_window";
+
+fn parameters(changes: &[(&str, Option<Value>)]) -> (Option<f32>, Option<f32>, Option<usize>) {
+    let model = Model::from_storage(Storage::from(edited("gemma2", changes))).unwrap();
+    let config = model.config();
+    (config.attention_cap, config.logit_cap, config.window)
+}
+
+#[test]
+fn gemma2_files_that_say_nothing_have_the_familys_caps_and_window_and_0_is_none() {
+    let silent = parameters(&[(CAP, None), (LOGIT_CAP, None), (WINDOW, None)]);
+    assert_eq!(silent, (Some(50.0), Some(30.0), Some(4096)));
+    let zero = |key| (key, Some(if key == WINDOW { Value::U32(0) } else { Value::F32(0.0) }));
+    assert_eq!(parameters(&[CAP, LOGIT_CAP, WINDOW].map(zero)), (None, None, None));
+    // A window longer than any text is none to complain of.
+    assert_eq!(parameters(&[(WINDOW, Some(Value::U32(u32::MAX)))]).2, Some(u32::MAX as usize));
+}
+
+#[test]
+fn parameters_that_make_no_sense_are_refused_by_their_key() {
+    let heads = Some(Value::U32(128));
+    for (key, changes) in [
+        (CAP, vec![(CAP, Some(Value::F32(1e9)))]),
+        (CAP, vec![(CAP, Some(Value::F32(-1.0)))]),
+        (CAP, vec![(CAP, Some(Value::F32(f32::NAN)))]),
+        (LOGIT_CAP, vec![(LOGIT_CAP, Some(Value::F32(0.001)))]),
+        // The model of 46 layers divides by the root of hidden size / heads, which would be 0.
+        (
+            "gemma2.attention.head_count",
+            vec![
+                ("gemma2.block_count", Some(Value::U32(46))),
+                ("gemma2.attention.head_count", heads),
+                ("gemma2.attention.scale", None),
+            ],
+        ),
+    ] {
+        match Model::from_storage(Storage::from(edited("gemma2", &changes))) {
+            Err(Error::Model(ModelError::InvalidValue { key: found, .. })) => assert_eq!(found, key),
+            other => panic!("{key}: {:?}", other.err()),
+        }
+    }
+}
+
+#[test]
+fn a_cap_does_not_hide_damage() {
+    let model = Model::from_storage(Storage::from(edited("gemma2", &[]))).unwrap();
+    assert!(model.config().logit_cap.is_some());
+    let hidden = vec![f32::MAX; model.config().hidden];
+    let out = logits(&model, Isa::widest(), &hidden);
+    assert!(out.iter().any(|logit| !logit.is_finite()));
 }

@@ -4,10 +4,12 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use ollm_runtime::Error;
+use ollm_runtime::gguf::Value;
 use ollm_runtime::model::Model;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionError, SessionOptions, SnapshotError};
-use ollm_tests::golden;
+use ollm_runtime::storage::Storage;
+use ollm_tests::{edited, golden};
 
 fn model(name: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{name}.gguf"))).unwrap())
@@ -100,6 +102,31 @@ fn another_model_is_refused() {
         let mut other = session(name, &options());
         other.feed(&text(9)).unwrap();
         assert!(matches!(refused(&mut session_, &saved(&other)), SnapshotError::OtherModel { .. }), "{name}");
+        assert_eq!(saved(&session_), before);
+    }
+}
+
+/// The weights are the same, and what they are read with is not.
+#[test]
+fn the_same_weights_with_other_parameters_are_another_model() {
+    let with = |changes: &[(&str, Option<Value>)]| {
+        let model = Model::from_storage(Storage::from(edited("gemma3", changes))).unwrap();
+        let mut session = Session::new(Arc::new(model), None, &options()).unwrap();
+        session.feed(&text(9)).unwrap();
+        session
+    };
+    let (mut session_, before) = (with(&[]), saved(&with(&[])));
+    session_.restore(&mut &before[..]).unwrap();
+    for (key, value) in [
+        ("gemma3.attention.sliding_window", Value::U32(4)),
+        ("gemma3.rope.freq_base", Value::F32(5e5)),
+        ("gemma3.rope.freq_base_swa", Value::F32(5e5)),
+        ("gemma3.attention.scale", Value::F32(0.5)),
+        ("gemma3.attn_logit_softcapping", Value::F32(20.0)),
+        ("gemma3.attention.layer_norm_rms_epsilon", Value::F32(1e-3)),
+    ] {
+        let other = saved(&with(&[(key, Some(value))]));
+        assert!(matches!(refused(&mut session_, &other), SnapshotError::OtherModel { .. }), "{key}");
         assert_eq!(saved(&session_), before);
     }
 }

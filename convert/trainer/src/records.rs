@@ -219,7 +219,11 @@ mod tests {
         drop(Records::open(&path, &header()).unwrap());
         let other = Header { data: "e".into(), ..header() };
         assert!(matches!(Records::open(&path, &other), Err(Error::Mismatch { .. })));
-        std::fs::write(&path, b"something else entirely").unwrap();
-        assert!(matches!(Records::open(&path, &header()), Err(Error::BadFile { .. })));
+        let whole = std::fs::read(&path).unwrap();
+        for bytes in [&b"something else entirely"[..], &whole[..4], &whole[..12], &whole[..whole.len() - 1]] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Records::open(&path, &header()).err().unwrap();
+            assert!(matches!(error, Error::BadFile { .. }) && error.to_string().contains("delete it"), "{error}");
+        }
     }
 }

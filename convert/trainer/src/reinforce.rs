@@ -343,6 +343,18 @@ mod tests {
     }
 
     #[test]
+    fn settings_that_train_nothing_are_refused() {
+        let (plugin, folder) = (plugin(), testing::folder("rl-settings"));
+        let table = table(plugin.spec.options);
+        let no_patience = Settings { patience: Some(0), ..settings() };
+        for (settings, stop, flag) in [(no_patience, None, "--patience"), (settings(), Some(0), "--stop-after")] {
+            let outcome = train(&folder, &plugin, (&table, &table), &settings, (stop, false));
+            assert!(matches!(outcome, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
+        assert_eq!(log(&folder), "");
+    }
+
+    #[test]
     fn what_is_no_number_ends_the_run_and_the_checkpoint_stays() {
         let (plugin, folder) = (plugin(), testing::folder("rl-nan"));
         let mut table = table(plugin.spec.options);

@@ -106,3 +106,31 @@ pub fn control_path(folder: &Path) -> PathBuf {
 pub fn plugin_path(folder: &Path) -> PathBuf {
     folder.join("plugin.safetensors")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_folder_with_a_checkpoint_holds_a_run_even_if_its_log_is_gone() {
+        let folder = testing::folder("run-checkpoint");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(CHECKPOINT), "").unwrap();
+        assert!(matches!(Run::open(&folder, false), Err(Error::RunExists(_))));
+        assert!(Run::open(&folder, true).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_is_shorter_than_the_checkpoint_says_is_not_filled_up() {
+        let folder = testing::folder("run-short");
+        let mut run = Run::open(&folder, false).unwrap();
+        run.log(&1).unwrap();
+        run.log(&2).unwrap();
+        run.rewind_log(1000).unwrap();
+        assert_eq!(std::fs::read(folder.join("log.jsonl")).unwrap(), b"1\n2\n");
+        run.rewind_log(2).unwrap();
+        run.log(&3).unwrap();
+        assert_eq!(std::fs::read(folder.join("log.jsonl")).unwrap(), b"1\n3\n");
+    }
+}

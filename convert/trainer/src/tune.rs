@@ -75,7 +75,7 @@ pub fn lora(
 fn identity(material: &Material<'_>, settings: &Settings) -> Metadata {
     let Provenance { data_hash, valid_hash, .. } = material.provenance;
     let mut identity = settings.identity(material.about, data_hash);
-    identity.insert("valid".into(), valid_hash.clone().unwrap_or_else(|| "none".into()));
+    identity.insert("valid".into(), valid_hash.as_deref().unwrap_or("none").into());
     identity
 }
 
@@ -387,7 +387,8 @@ mod tests {
             ..testing::description(64, 320)
         };
         let frozen = Frozen::new(about, model.head_weights(), model.embedding_weights(), &Device::Cpu)?;
-        let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash: None };
+        let valid_hash = (!valid.is_empty()).then(|| "v".to_owned());
+        let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash };
         let head = Head::full(&frozen, 1 << 20);
         let train = problems(16, 1);
         let material = Material {
@@ -488,6 +489,32 @@ mod tests {
         train(&folder, &settings(), &[], 1, (Some(1), false)).unwrap();
         let other = Settings { rank: Some(3), ..settings() };
         assert!(matches!(train(&folder, &other, &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        // Held-out problems decide what is kept.
+        let (with, valid) = (testing::folder("lora-valid"), problems(4, 1));
+        train(&with, &settings(), &valid, 1, (Some(1), false)).unwrap();
+        assert!(matches!(train(&with, &settings(), &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        assert!(matches!(train(&folder, &settings(), &valid, 1, (None, true)), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn without_a_checkpoint_the_log_begins_anew() {
+        let folder = testing::folder("lora-no-checkpoint");
+        train(&folder, &settings(), &[], 1, (Some(2), false)).unwrap();
+        std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
+        train(&folder, &settings(), &[], 1, (Some(2), true)).unwrap();
+        assert_eq!(log(&folder, "train").len(), 2);
+    }
+
+    #[test]
+    fn sizes_that_nobody_means_are_refused() {
+        let huge = 1 << 40;
+        for (flag, bad) in [
+            ("--rank", Settings { rank: Some(huge), ..settings() }),
+            ("--batch", Settings { batch: huge, ..settings() }),
+            ("--epochs", Settings { epochs: huge, ..settings() }),
+        ] {
+            assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
     }
 
     #[test]

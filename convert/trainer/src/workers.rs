@@ -59,6 +59,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn more_threads_than_anybody_has_are_refused() {
+        assert!(matches!(Workers::new(1_000_000).err().unwrap(), Error::Setting { name: "--threads", .. }));
+    }
+
+    #[test]
     fn results_come_in_order_and_an_error_ends_it() {
         for count in [0, 1, 3] {
             let workers = Workers::new(count).unwrap();

@@ -39,10 +39,12 @@ impl File {
     }
 
     fn tokens(self, change: impl FnOnce(&mut Vec<String>)) -> Self {
-        let Some((_, Value::Array(crate::gguf::Array::String(tokens)))) = self.0.get(2) else { panic!() };
+        const KEY: &str = "tokenizer.ggml.tokens";
+        let found = self.0.iter().find(|(key, _)| *key == KEY);
+        let Some((_, Value::Array(crate::gguf::Array::String(tokens)))) = found else { panic!() };
         let mut tokens = tokens.clone();
         change(&mut tokens);
-        self.with("tokenizer.ggml.tokens", tokens)
+        self.with(KEY, tokens)
     }
 
     fn read(self) -> Result<Tokenizer> {
@@ -145,6 +147,30 @@ fn a_space_before_a_text_is_there_where_the_file_does_not_say_otherwise() {
     assert_eq!(t.decode(&t.encode("a<s>a", true).unwrap()), " a<s> a");
     assert_eq!(t.encode("a", true).unwrap(), [263]);
     assert_eq!(t.encode("", true).unwrap(), [0; 0]);
+}
+
+#[test]
+fn of_tokens_with_one_text_the_last_one_counts() {
+    // "ll" is token 265 as well.
+    let t = scored().tokens(|tokens| tokens[264] = "ll".to_owned()).read().unwrap();
+    assert_eq!(t.encode("ll", false).unwrap().last(), Some(&265));
+}
+
+#[test]
+fn a_byte_without_a_token_needs_one_for_what_is_unknown() {
+    let lacking = || scored().tokens(|tokens| tokens[0xe4] = "other".to_owned());
+    let lacking = || lacking().with("tokenizer.ggml.token_type", vec![1_i32; 272]);
+    assert_eq!(lacking().error(), "byte 0xE4 has no token, and there is no tokenizer.ggml.unknown_token_id");
+    let t = lacking().with("tokenizer.ggml.unknown_token_id", 3_u32).read().unwrap();
+    assert!(t.encode("\u{4e2d}", false).unwrap().contains(&3));
+}
+
+#[test]
+fn the_tag_of_html_ends_nothing_unless_the_file_names_it() {
+    let tagged = || scored().tokens(|tokens| tokens[270] = "</s>".to_owned());
+    let t = tagged().read().unwrap();
+    assert_eq!((t.encode("</s>", true).unwrap(), t.is_end(270)), (vec![270], false));
+    assert!(tagged().with("tokenizer.ggml.eos_token_id", 270_u32).read().unwrap().is_end(270));
 }
 
 #[test]

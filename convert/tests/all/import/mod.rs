@@ -297,6 +297,35 @@ fn what_versions_before_5_wrote_means_the_same() {
     change("gemma2", json!({"rope_theta": 1000.0}), &["rope_parameters", "layer_types"]);
 }
 
+/// The runtime, as llama.cpp, takes the family's number where a file has none: that there is none has to be said.
+#[test]
+fn gemma2_without_caps_or_window_says_so() {
+    const KEYS: [(&str, &str); 3] = [
+        ("attn_logit_softcapping", "gemma2.attn_logit_softcapping"),
+        ("final_logit_softcapping", "gemma2.final_logit_softcapping"),
+        ("sliding_window", "gemma2.attention.sliding_window"),
+    ];
+    let values = |edit: &dyn Fn(&mut serde_json::Map<String, Value>, &str)| {
+        let source = Source::of("gemma2").edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            map.remove("layer_types");
+            for (name, _) in KEYS {
+                edit(map, name);
+            }
+        });
+        let (_, gguf) = imported(&source, "F16");
+        let text = |key| match gguf.metadata().get(key) {
+            Some(Stored::F32(x)) => x.to_string(),
+            Some(Stored::U32(n)) => n.to_string(),
+            other => panic!("{key}: {other:?}"),
+        };
+        KEYS.map(|(_, key)| text(key))
+    };
+    assert_eq!(values(&|map, name| drop(map.insert(name.to_owned(), Value::Null))), ["0", "0", "0"]);
+    // What transformers takes where nothing is said.
+    assert_eq!(values(&|map, name| drop(map.remove(name))), ["50", "30", "4096"]);
+}
+
 #[test]
 fn half_floats_come_in_and_go_out_as_they_are() {
     for (dtype, stored) in [(TensorType::F16, Dtype::F16), (TensorType::Bf16, Dtype::BF16)] {

@@ -158,6 +158,9 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
         ("tie_word_embeddings", json!(1)),
         ("vocab_size", json!(1_u64 << 40)),
         ("architectures", json!([])),
+        // Floats of a file have 32 bits.
+        ("rms_norm_eps", json!(1e-60)),
+        ("rope_parameters", json!([1])),
     ] {
         let error = refused(&Source::of("llama").set(key, value));
         let expected = matches!(&error, ImportError::BadValue { key: found, .. } if found == key);
@@ -175,6 +178,18 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
         let expected = matches!(&error, ImportError::Unsupported { key: found, .. } if found == key);
         assert!(expected, "{key}: {error}");
     }
+    for (key, parameters) in [
+        ("rope_theta", json!({"rope_type": "default", "rope_theta": 1e300})),
+        ("factor", json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 0.5})),
+    ] {
+        let error = refused(&Source::of("llama").set("rope_parameters", parameters));
+        let expected = matches!(&error, ImportError::BadValue { key: found, .. } if found == key);
+        assert!(expected, "{key}: {error}");
+    }
+    let folder = Source::of("llama").write(1);
+    folder.write("config.json", "[1]");
+    let list = error(&folder).to_string();
+    assert!(list.contains("config.json") && list.contains("an object"), "{list}");
     let yarn = refused(&Source::of("llama").set("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4})));
     assert_eq!(
         yarn.to_string().split_once(": ").unwrap().1,
@@ -217,8 +232,9 @@ fn a_tokenizer_that_cannot_be_used_says_why() {
 
 #[test]
 fn an_output_that_is_there_or_is_an_input_is_refused() {
-    let folder = Source::of("qwen2").write(1);
-    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+    let folder = Source::of("qwen2").write(3);
+    let first = "model-00000-of-00003.safetensors";
+    for name in ["config.json", first, "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"] {
         let error = import(&folder.join(""), &folder.join(name), &options("F16"), &ProgressBar::hidden());
         assert!(matches!(error, Err(ConvertError::OverwritesInput { .. })), "{name}");
     }

@@ -106,6 +106,7 @@ fn data_without_a_number_and_a_foreign_decoder_are_refused() {
         .unwrap();
     let corpus = Corpus::read(&[path]).unwrap();
     assert!(Questions::new(&corpus, Some(1)).is_ok());
+    assert!(matches!(Questions::new(&corpus, Some(0)).err().unwrap(), Error::NoData(paths) if paths.len() == 1));
     assert!(matches!(Questions::new(&corpus, None).err().unwrap(), Error::Line { line: 3, .. }));
     let plugin = testing::speaker_plugin(&testing::speaker(), 3);
     let other = deploy::random_deltas(&plugin, 0).unwrap();

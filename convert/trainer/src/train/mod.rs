@@ -117,6 +117,9 @@ impl<'a> Session<'a> {
         let path = run.checkpoint();
         let found = path.exists().then(|| checkpoint::load(&path, &identity, material.frozen.head.device()));
         let checkpoint = found.transpose()?;
+        if checkpoint.is_none() {
+            run.rewind_log(0)?;
+        }
         run.record()?;
         Ok(Self {
             checkpoint,

@@ -172,6 +172,34 @@ fn a_run_is_neither_overwritten_nor_resumed_as_another() {
     assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
 }
 
+/// As an interruption before the first checkpoint leaves it.
+#[test]
+fn without_a_checkpoint_the_log_begins_anew() {
+    let settings = settings(Decoder::LowRank, Objective::Prior);
+    let folder = testing::folder("no-checkpoint");
+    train(&folder, &settings, Some(3), false).unwrap();
+    std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
+    train(&folder, &settings, Some(3), true).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.join("log.jsonl")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn sizes_that_nobody_means_are_refused() {
+    let good = || settings(Decoder::LowRank, Objective::Prior);
+    assert!(good().check().is_ok());
+    let huge = 1 << 40;
+    for (flag, bad) in [
+        ("--options", Settings { options: huge, ..good() }),
+        ("--rank", Settings { rank: huge, ..good() }),
+        ("--width", Settings { width: Some(huge), ..good() }),
+        ("--policy-width", Settings { policy_width: huge, ..good() }),
+        ("--encoder-width", Settings { encoder_width: huge, ..good() }),
+        ("--epochs", Settings { epochs: huge, ..good() }),
+    ] {
+        assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+    }
+}
+
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run() {
     let settings = Settings { lr: 1e30, ..settings(Decoder::LowRank, Objective::Prior) };

@@ -14,7 +14,7 @@ use ollm_train::plot::{self, Bar};
 use ollm_train::segments::Hold;
 
 use crate::args::InputArgs;
-use crate::prepare::bar;
+use crate::prepare::{bar, check_output};
 
 /// How answers are made.
 #[derive(Debug, Args)]
@@ -73,6 +73,11 @@ pub(crate) struct AccuracyArgs {
 
 pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
+    if let Some(svg) = &args.svg {
+        let data = input.data.iter().chain(&args.train).chain(&args.lora).chain(&args.rl);
+        let inputs: Vec<&Path> = data.chain([&input.model, &args.plugin]).map(PathBuf::as_path).collect();
+        check_output("--svg", svg, &inputs)?;
+    }
     let (test, train) = (Corpus::read(&input.data)?, Corpus::read(&args.train)?);
     let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
     let backbone = Backbone::open(&input.model)?;

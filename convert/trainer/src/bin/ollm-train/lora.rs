@@ -24,15 +24,7 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
     let device = prepare::device(&args.device)?;
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
     let mut run = args.run.open(recorded)?;
-    if args
-        .input
-        .model
-        .canonicalize()
-        .is_ok_and(|model| run.merged().canonicalize().is_ok_and(|merged| merged == model))
-    {
-        let reason = "merged.gguf there would replace the backbone: choose another folder".into();
-        return Err(Error::Setting { name: "--output", reason });
-    }
+    prepare::check_output("--output", &run.merged(), &[&args.input.model])?;
     let backbone = Backbone::open(&args.input.model)?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;

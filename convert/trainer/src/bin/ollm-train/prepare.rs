@@ -28,6 +28,12 @@ pub(crate) fn device(name: &str) -> Result<Device> {
     }
 }
 
+/// Refuses a file to be written, named by `flag`, that is one of those to be read.
+pub(crate) fn check_output(flag: &'static str, output: &Path, inputs: &[&Path]) -> Result<()> {
+    let refused = ollm_convert::check_output(output, inputs);
+    refused.map_err(|error| Error::Setting { name: flag, reason: error.to_string() })
+}
+
 /// A bar that counts something, with its rate.
 pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
     let template = format!("{{bar:30}} {{human_pos}}/{{human_len}} {unit} [{{elapsed}} < {{eta}}] {{wide_msg}}");
@@ -145,4 +151,21 @@ pub(crate) fn provenance(data: &[PathBuf], text: &Text, valid: Option<&Text>) ->
 pub(crate) fn file_names(data: &[PathBuf]) -> String {
     let names = data.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     names.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_that_is_an_input_is_refused_however_it_is_spelled() {
+        let folder = std::env::temp_dir();
+        let file = folder.join(format!("ollm-train-output-{}", std::process::id()));
+        std::fs::write(&file, "precious").unwrap();
+        let spelled = folder.join(".").join(file.file_name().unwrap());
+        let refused = check_output("--svg", &spelled, &[&folder.join("other"), &file]);
+        assert!(matches!(refused, Err(Error::Setting { name: "--svg", .. })));
+        assert!(check_output("--svg", &folder.join("ollm-train-new.svg"), &[&file]).is_ok());
+        std::fs::remove_file(&file).unwrap();
+    }
 }
