@@ -35,16 +35,20 @@ pub struct Position<'a> {
     pub step: u64,
     /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as the same number.
     pub state: &'a Metadata,
-    /// Length of the log.
-    pub log_bytes: u64,
     /// The best look at held-out text so far.
     pub watch: &'a Watch,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
     pub identity: &'a Metadata,
 }
 
-/// Writes a checkpoint atomically.
-pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
+/// Writes a checkpoint atomically. `log_bytes`: length of the log.
+pub(crate) fn save(
+    path: &Path,
+    position: &Position<'_>,
+    log_bytes: u64,
+    params: &Params,
+    optimizer: &AdamW,
+) -> Result<()> {
     let trained = params.trained().map(|(name, var)| (name.clone(), var.as_detached_tensor()));
     let watch = position.watch;
     let tensors = trained.chain(optimizer.tensors()).chain(watch.tensors()).collect();
@@ -52,7 +56,7 @@ pub fn save(path: &Path, position: &Position<'_>, params: &Params, optimizer: &A
     metadata.extend(position.state.clone());
     metadata.insert("stage".into(), position.stage.into());
     metadata.insert("step".into(), position.step.to_string());
-    metadata.insert("log_bytes".into(), position.log_bytes.to_string());
+    metadata.insert("log_bytes".into(), log_bytes.to_string());
     if watch.has_best() {
         metadata.insert("best_loss".into(), watch.loss.to_string());
         metadata.insert("best_step".into(), watch.step.to_string());

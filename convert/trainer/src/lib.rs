@@ -20,7 +20,7 @@
 //! | [`optim`], [`patience`] | AdamW and its schedule; early stopping |
 //! | [`head`], [`nets`], [`params`] | the frozen head with a closed-form gradient; the plugin's layers; their tensors |
 //! | [`features`], [`candidates`], [`records`] | cached hidden states and candidate tokens, and their file |
-//! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`] | what a run writes |
+//! | [`checkpoint`], [`plugin`], [`run`], [`tensor_file`], [`history`] | what a run writes, and its log as a picture |
 //! | [`backbone`], [`data`], [`rng`], [`hash`], [`workers`], [`error`] | the model, the text, random numbers, names, threads, errors |
 
 pub mod accuracy;
@@ -36,6 +36,7 @@ pub mod eval;
 pub mod features;
 pub mod hash;
 pub mod head;
+pub mod history;
 pub mod library;
 pub mod lora;
 pub mod merged;

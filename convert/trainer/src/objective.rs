@@ -8,9 +8,10 @@
 //!
 //! **Prior, held** (our decision). A latent that is held for a segment s (a line, or the whole answer) has the exact
 //! posterior `q(z) ∝ pi(z|h_s) prod_t p(x_t|h_t,z)`, with `h_s` the state at the segment's first token; the loss is
-//! `-E_q[log p]`, averaged over tokens, and `-E_q[log pi(z|h_s)]`, averaged over segments. A product over a segment is
-//! so sharp that one latent would soon win everywhere; so q is balanced over the batch's segments by Sinkhorn's
-//! iteration: all latents are used equally often, each where it is relatively best. beta is 1.
+//! `-E_q[log p]`, averaged over tokens, and `-E_q[log pi(z|h_s)]`, averaged over segments. Products over segments are
+//! so different that one latent would soon win everywhere; so q is balanced over the batch's segments by Sinkhorn's
+//! iteration: all latents are used equally often, each where it is relatively best. The exponent 1/beta of the product is
+//! adapted as above: without it options that begin alike stay alike, since a balanced q is then nearly uniform.
 //!
 //! **Paper** (arXiv 2604.19087, section 2.2, from a reader's notes). z is drawn from the encoder by a Gumbel-softmax
 //! with straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) - target|`. The paper says that KL
@@ -23,7 +24,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::segments::Segments;
+use crate::segments::{Hold, Segments};
 
 /// Weight of KL(mean q, uniform), which keeps every latent in use.
 const BALANCE_WEIGHT: f64 = 0.02;
@@ -56,10 +57,11 @@ impl Objective {
 
     /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 gave our first experiments
     /// an option set of two to three tokens.
-    pub fn default_target(self) -> f64 {
-        match self {
-            Self::Prior => 0.15,
-            Self::Paper => 0.2,
+    pub fn default_target(self, hold: Hold) -> f64 {
+        match (self, hold) {
+            (Self::Prior, Hold::Token) => 0.15,
+            (Self::Prior, _) => 1.0,
+            (Self::Paper, _) => 0.2,
         }
     }
 }
@@ -76,6 +78,8 @@ pub struct Terms {
     pub usage_entropy: Tensor,
     /// Mean entropy of pi.
     pub policy_entropy: Tensor,
+    /// How often a latent drawn from the policy has the gold token first; of the policy's own objective alone.
+    pub accuracy: Option<Tensor>,
 }
 
 /// The control's loss. `log_prob` `[B, 1]`.
@@ -88,6 +92,7 @@ pub fn cross_entropy(log_prob: &Tensor) -> Result<Terms> {
         kl: zero.clone(),
         usage_entropy: zero.clone(),
         policy_entropy: zero,
+        accuracy: None,
     })
 }
 
@@ -110,22 +115,29 @@ pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) ->
         kl: expectation(&q, &(log_q - &log_policy)?.detach())?,
         usage_entropy: usage_entropy(&q)?,
         policy_entropy: entropy(&log_policy)?,
+        accuracy: None,
     })
 }
 
 /// The learned-prior objective of latents that are held for segments. `log_prob` and `encoder` (logits) are `[B, K]`,
 /// `policy` (logits at the segments' first tokens) is `[S, K]`. The encoder learns its segment's q at each token. `balanced`: for
-/// training; held-out text has the exact posterior.
+/// training; held-out text has the posterior as it is.
 pub fn held(
     log_prob: &Tensor,
     policy: &Tensor,
     encoder: &Tensor,
     segments: &Segments,
+    beta: f64,
     balanced: bool,
 ) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
-    let joint = (log_policy.detach() + segments.sum(&log_prob.detach())?)?;
-    let log_q = if balanced { balance_usage(&joint)? } else { log_softmax(&joint, D::Minus1)? };
+    let likelihood = segments.sum(&log_prob.detach())?;
+    let joint = (log_policy.detach() + &likelihood)?;
+    let log_q = if balanced {
+        balance_usage(&(log_policy.detach() + (likelihood / beta)?)?)?
+    } else {
+        log_posterior(&log_policy.detach(), &likelihood, beta)?
+    };
     let q = log_q.exp()?;
     let q_of_token = segments.spread(&q)?;
     let expected = expectation(&q_of_token, &(log_prob + log_softmax(encoder, D::Minus1)?)?)?;
@@ -135,6 +147,7 @@ pub fn held(
         kl: expectation(&q, &(log_q - log_policy.detach())?)?,
         usage_entropy: usage_entropy(&q)?,
         policy_entropy: entropy(&log_policy)?,
+        accuracy: None,
     })
 }
 
@@ -186,13 +199,14 @@ pub fn accuracy(is_first: &Tensor, log_prob: &Tensor, policy: &Tensor, segments:
     let mixture = per_token(&joint.log_sum_exp(D::Minus1)?, log_prob)?.neg()?;
     let policy = log_policy.exp()?;
     let right = per_token(&(&policy * segments.sum(is_first)?)?, is_first)?;
-    let loss = ((&mixture * MIXTURE_WEIGHT)? - right)?;
+    let loss = ((&mixture * MIXTURE_WEIGHT)? - &right)?;
     Ok(Terms {
         kl: loss.detach().zeros_like()?,
         loss,
         cross_entropy: mixture.detach(),
         usage_entropy: usage_entropy(&policy)?,
         policy_entropy: entropy(&log_policy)?,
+        accuracy: Some(right.detach()),
     })
 }
 
@@ -211,6 +225,7 @@ pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) 
         kl: kl.detach(),
         usage_entropy: usage_entropy(&q)?,
         policy_entropy: entropy(&log_policy)?,
+        accuracy: None,
     })
 }
 
@@ -226,6 +241,7 @@ pub fn paper_survey(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Res
         kl: divergence_from_uniform(&log_q)?,
         usage_entropy: usage_entropy(&q)?,
         policy_entropy: entropy(&log_policy)?,
+        accuracy: None,
     })
 }
 
@@ -360,7 +376,7 @@ mod tests {
     fn the_terms_of_held_latents_by_hand() {
         let (log_prob, policy, segments) = three_tokens();
         let encoder = tensor(&[[0.0, 0.0]; 3]);
-        let terms = held(&log_prob, &policy, &encoder, &segments, false).unwrap();
+        let terms = held(&log_prob, &policy, &encoder, &segments, 1.0, false).unwrap();
         // The joint is (.25 · .8 · .5, .75 · .1 · .25) = (.1, .01875) and (.1, .2).
         let q = [[0.1 / 0.11875, 0.01875 / 0.11875], [1.0 / 3.0, 2.0 / 3.0f32]];
         let tokens = [(0, [0.8, 0.1]), (0, [0.5, 0.25]), (1, [0.2, 0.4f32])];
@@ -379,7 +395,7 @@ mod tests {
     fn held_for_a_token_the_loss_is_that_of_the_prior_without_its_balance() {
         let log_prob = testing::normal("log-prob", &[4, 3], 1.0);
         let (policy, encoder) = (testing::normal("policy", &[4, 3], 1.0), testing::normal("encoder", &[4, 3], 1.0));
-        let held = held(&log_prob, &policy, &encoder, &Segments::tokens(), false).unwrap();
+        let held = held(&log_prob, &policy, &encoder, &Segments::tokens(), 1.0, false).unwrap();
         let prior = prior(&log_prob, &policy, &encoder, 1.0).unwrap();
         let balance = BALANCE_WEIGHT * (3f64.ln() - f64::from(scalar(&prior.usage_entropy)));
         assert_close(scalar(&held.loss), scalar(&prior.loss) - balance as f32, 1e-5);
@@ -396,7 +412,7 @@ mod tests {
         let policy = testing::normal("policy", &[2, 3], scale);
         let encoder = policy.zeros_like().unwrap();
         let encoder = segments.spread(&encoder).unwrap();
-        let ours = held(log_prob.as_tensor(), &policy, &encoder, &segments, false).unwrap().loss;
+        let ours = held(log_prob.as_tensor(), &policy, &encoder, &segments, 1.0, false).unwrap().loss;
         let log_policy = log_softmax(&policy, D::Minus1).unwrap();
         let sums = Tensor::cat(
             &[log_prob.narrow(0, 0, 3).unwrap().sum_keepdim(0).unwrap(), log_prob.narrow(0, 3, 1).unwrap()],

@@ -21,8 +21,46 @@ pub struct Bar {
     pub high: f64,
 }
 
+/// A line through points, in the order of their x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// x and y; those that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// One quantity of a training stage, over its steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// The quantity.
+    pub title: String,
+    /// At each step: drawn pale, with its running mean on top.
+    pub train: Curve,
+    /// On held-out text: drawn dark, with a dot for each look.
+    pub valid: Curve,
+}
+
+impl Panel {
+    /// Whether there are two values that differ.
+    pub fn says_something(&self) -> bool {
+        self.range(|(_, y)| y).is_some_and(|(low, high)| low < high)
+    }
+
+    fn points(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        let all = self.train.points.iter().chain(&self.valid.points);
+        all.copied().filter(|(x, y)| x.is_finite() && y.is_finite())
+    }
+
+    /// The least and the greatest value of a coordinate.
+    fn range(&self, of: impl Fn((f64, f64)) -> f64) -> Option<(f64, f64)> {
+        self.points().map(of).map(|value| (value, value)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
 /// Sizes in pixels.
 const WIDTH: u32 = 900;
+const PANEL: (u32, u32) = (320, 220);
+/// Steps of a running mean, as a share of all steps.
+const SMOOTH: usize = 20;
 const ROW: u32 = 22;
 const NAMES: u32 = 300;
 const MARGIN: u32 = 50;
@@ -64,6 +102,69 @@ fn draw(svg: &mut String, title: &str, bars: &[Bar]) -> Drawn {
     Ok(())
 }
 
+/// Draws rows of panels.
+///
+/// # Errors
+/// If the picture cannot be written; then there is none, or the old one.
+pub fn panels(path: &Path, rows: &[Vec<Panel>]) -> Result<()> {
+    let mut svg = String::new();
+    draw_panels(&mut svg, rows).map_err(|error| Error::bad_file(path, format!("cannot be drawn: {error}")))?;
+    write_atomically(path, svg.as_bytes())
+}
+
+fn draw_panels(svg: &mut String, rows: &[Vec<Panel>]) -> Drawn {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    let root = SVGBackend::with_string(svg, (PANEL.0 * columns as u32, PANEL.1 * rows.len().max(1) as u32));
+    let root = root.into_drawing_area();
+    root.fill(&WHITE)?;
+    for (row, areas) in rows.iter().zip(root.split_evenly((rows.len().max(1), columns)).chunks(columns)) {
+        for (panel, area) in row.iter().zip(areas) {
+            draw_panel(panel, area)?;
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>) -> Drawn {
+    let (Some(steps), Some((low, high))) = (panel.range(|(x, _)| x), panel.range(|(_, y)| y)) else { return Ok(()) };
+    // A chart of no height or width has no scale.
+    let room = (0.05 * (high - low)).max(1e-9 * high.abs()).max(f64::MIN_POSITIVE);
+    let mut chart = ChartBuilder::on(area)
+        .caption(&panel.title, ("sans-serif", 14))
+        .margin(8)
+        .x_label_area_size(24)
+        .y_label_area_size(52)
+        .build_cartesian_2d(steps.0..steps.1.max(steps.0 + 1.0), low - room..high + room)?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_labels(5)
+        .y_labels(6)
+        .x_label_formatter(&|x| format!("{x:.0}"))
+        .draw()?;
+    let (train, valid) = (RGBColor(94, 129, 172), RGBColor(191, 97, 106));
+    let finite = |curve: &Curve| -> Vec<(f64, f64)> {
+        curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
+    };
+    let (steps, looks) = (finite(&panel.train), finite(&panel.valid));
+    chart.draw_series(LineSeries::new(steps.iter().copied(), train.mix(0.3)))?;
+    chart.draw_series(LineSeries::new(running_mean(&steps), train.stroke_width(2)))?;
+    chart.draw_series(LineSeries::new(looks.iter().copied(), valid.stroke_width(2)))?;
+    chart.draw_series(looks.iter().map(|&look| Circle::new(look, 2, valid.filled())))?;
+    Ok(())
+}
+
+/// Each point's y becomes the mean of those around it.
+fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let reach = points.len() / SMOOTH / 2;
+    let mean = |at: usize| {
+        let near = &points[at.saturating_sub(reach)..(at + reach + 1).min(points.len())];
+        near.iter().map(|(_, y)| y).sum::<f64>() / near.len() as f64
+    };
+    points.iter().enumerate().map(|(at, &(x, _))| (x, mean(at))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +184,38 @@ mod tests {
         }
         assert!(matches!(bars(&folder.join("no/folder.svg"), "t", &all), Err(Error::Io { .. })));
         bars(&path, "none", &[]).unwrap();
+    }
+
+    #[test]
+    fn panels_are_drawn_whatever_their_values() {
+        let folder = crate::testing::folder("plot-panels");
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("panels.svg");
+        let curve = |points: &[(f64, f64)]| Curve { points: points.to_vec() };
+        let panel = |title: &str, train: &[(f64, f64)], valid: &[(f64, f64)]| Panel {
+            title: title.into(),
+            train: curve(train),
+            valid: curve(valid),
+        };
+        let rows = [
+            vec![panel("loss", &[(0.0, 3.0), (1.0, f64::NAN), (2.0, 1.0)], &[(2.0, 2.0)]), panel("empty", &[], &[])],
+            vec![panel("one", &[(5.0, 1e300)], &[]), panel("flat", &[(0.0, 0.0), (1.0, 0.0)], &[(1.0, f64::INFINITY)])],
+        ];
+        panels(&path, &rows).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        for (title, drawn) in [("loss", true), ("empty", false), ("one", true), ("flat", true)] {
+            assert_eq!(svg.contains(title), drawn, "{title}");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf"));
+        assert_eq!(rows.concat().iter().map(Panel::says_something).collect::<Vec<_>>(), [true, false, false, false]);
+        panels(&path, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_running_mean_of_few_points_is_the_points() {
+        let points = [(0.0, 1.0), (1.0, 5.0), (2.0, 3.0)];
+        assert_eq!(running_mean(&points), points);
+        let many: Vec<(f64, f64)> = (0..100).map(|x| (f64::from(x), f64::from(x % 2))).collect();
+        assert!((running_mean(&many)[50].1 - 0.4).abs() < 0.11);
     }
 }

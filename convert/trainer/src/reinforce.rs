@@ -138,9 +138,8 @@ pub fn reinforce(
             survey(step, &mut watch, run)?;
         }
         if last || step == stop || step.is_multiple_of(settings.survey_every) {
-            let (log_bytes, state) = (run.log_length()?, &Metadata::new());
-            let position = Position { stage: STAGE, step, state, log_bytes, watch: &watch, identity: &identity };
-            checkpoint::save(&run.checkpoint(), &position, &params, &optimizer)?;
+            let (state, watch, identity) = (&Metadata::new(), &watch, &identity);
+            run.save(&Position { stage: STAGE, step, state, watch, identity }, &params, &optimizer)?;
         }
         if step == stop && !last {
             return Ok(None);

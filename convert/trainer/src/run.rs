@@ -1,4 +1,4 @@
-//! A run's folder: `config.toml`, `log.jsonl`, `checkpoint.safetensors`, `control.safetensors`, `plugin.safetensors`.
+//! A run's folder: `config.toml`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`, `control.safetensors`, `plugin.safetensors`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::checkpoint::{self, Position};
 use crate::error::{Error, Result};
+use crate::history;
+use crate::optim::AdamW;
+use crate::params::Params;
 use crate::tensor_file::write_atomically;
 
 /// The folder of a run, and its open log.
@@ -18,12 +22,13 @@ pub struct Run {
 }
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
+const LOG: &str = "log.jsonl";
 
 impl Run {
     /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
     pub fn open(folder: &Path, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let path = folder.join("log.jsonl");
+        let path = folder.join(LOG);
         // A run that failed before its first step has left an empty log.
         let logged = std::fs::metadata(&path).is_ok_and(|found| found.len() > 0);
         if (logged || folder.join(CHECKPOINT).exists()) && !resume {
@@ -42,6 +47,13 @@ impl Run {
     /// Writes the run's settings into `config.toml`: once it is clear that they are those of the run in the folder.
     pub fn record(&self) -> Result<()> {
         write_atomically(&self.folder.join("config.toml"), self.settings.as_bytes())
+    }
+
+    /// Writes a checkpoint, and a picture of what was logged so far.
+    pub fn save(&mut self, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
+        let log_bytes = self.log_length()?;
+        checkpoint::save(&self.checkpoint(), position, log_bytes, params, optimizer)?;
+        history::draw(&self.folder.join(LOG), &self.folder.join("log.svg"))
     }
 
     /// The state of an unfinished run.
@@ -86,7 +98,7 @@ impl Run {
     }
 
     /// Bytes of the log so far: a checkpoint remembers them.
-    pub fn log_length(&mut self) -> Result<u64> {
+    fn log_length(&mut self) -> Result<u64> {
         self.log.seek(SeekFrom::End(0)).map_err(Error::io(&self.folder))
     }
 

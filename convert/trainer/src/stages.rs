@@ -89,8 +89,7 @@ impl<'a> OptionStage<'a> {
         seed: u64,
     ) -> Result<Self> {
         let plugin = Plugin::bind(spec, &|name| params.tensor(name))?;
-        let beta = if spec.hold == HoldKind::Token { FIRST_BETA } else { 1.0 };
-        Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta })
+        Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta: FIRST_BETA })
     }
 
     /// Logits of the policy at segment starts and of the encoder, and the option set. The encoder alone sees the gold token.
@@ -112,7 +111,7 @@ impl<'a> OptionStage<'a> {
         let log_prob = self.head.log_prob(options, batch)?;
         match self.hold {
             HoldKind::Token => objective::prior(&log_prob, policy, encoder, self.beta),
-            _ => objective::held(&log_prob, policy, encoder, &batch.segments, training),
+            _ => objective::held(&log_prob, policy, encoder, &batch.segments, self.beta, training),
         }
     }
 
@@ -157,7 +156,7 @@ impl Stage for OptionStage<'_> {
     }
 
     fn adapt(&mut self, kl: f64) {
-        if self.objective == Objective::Prior && self.hold == HoldKind::Token {
+        if self.objective == Objective::Prior {
             self.beta = objective::adapt(self.beta, kl, self.target);
         }
     }

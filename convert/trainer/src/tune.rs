@@ -174,10 +174,8 @@ impl<'a> Session<'a> {
     }
 
     fn save(&mut self, step: u64) -> Result<()> {
-        let (log_bytes, state) = (self.run.log_length()?, &Metadata::new());
-        let (watch, identity) = (&self.watch, &self.identity);
-        let position = Position { stage: STAGE, step, state, log_bytes, watch, identity };
-        checkpoint::save(&self.run.checkpoint(), &position, &self.params, &self.optimizer)
+        let (state, watch, identity) = (&Metadata::new(), &self.watch, &self.identity);
+        self.run.save(&Position { stage: STAGE, step, state, watch, identity }, &self.params, &self.optimizer)
     }
 
     fn step(&mut self, problems: &[u32], (step, steps): (u64, u64)) -> Result<()> {

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use serde::Serialize;
 
 use super::{Ended, Session};
-use crate::checkpoint::{self, Position};
+use crate::checkpoint::Position;
 use crate::error::{Error, Result};
 use crate::features::Features;
 use crate::objective::Terms;
@@ -40,6 +40,8 @@ struct Entry {
     beta: f64,
     usage_entropy: f64,
     policy_entropy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    accuracy: Option<f64>,
     lr: f64,
     tokens_per_second: f64,
 }
@@ -92,10 +94,8 @@ impl Session<'_> {
     }
 
     fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW, watch: &Watch) -> Result<()> {
-        let (log_bytes, identity) = (self.run.log_length()?, &self.identity);
-        let state = &[("beta".to_owned(), stage.beta().to_string())].into();
-        let position = Position { stage: stage.name(), step, state, log_bytes, watch, identity };
-        checkpoint::save(&self.run.checkpoint(), &position, params, optimizer)
+        let (state, identity) = (&[("beta".to_owned(), stage.beta().to_string())].into(), &self.identity);
+        self.run.save(&Position { stage: stage.name(), step, state, watch, identity }, params, optimizer)
     }
 
     fn step(
@@ -144,14 +144,16 @@ impl Session<'_> {
         let start = Instant::now();
         let stride = valid.len().div_ceil(SURVEY_ROWS);
         let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
-        let (mut sums, mut rows) = ([0.0; TERMS], 0);
+        let (mut sums, mut rows) = (Vec::new(), 0);
         for part in segments.chunks(segments_a_step(valid, self.settings.batch)) {
             let batch = valid.segment_batch(part)?;
             let terms = read(&stage.survey(&batch)?)?;
+            sums.resize(terms.len(), 0.0);
             sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * batch.len() as f64);
             rows += batch.len();
         }
-        let mut entry = entry(stage, step, &sums.map(|sum| sum / rows as f64))?;
+        let means: Vec<f64> = sums.into_iter().map(|sum| sum / rows as f64).collect();
+        let mut entry = entry(stage, step, &means)?;
         entry.split = "valid";
         entry.tokens_per_second = rows as f64 / start.elapsed().as_secs_f64();
         self.run.log(&entry)?;
@@ -159,18 +161,16 @@ impl Session<'_> {
     }
 }
 
-const TERMS: usize = 5;
-
-/// The terms on the host, by one transfer.
-fn read(terms: &Terms) -> Result<[f64; TERMS]> {
-    let Terms { loss, cross_entropy, kl, usage_entropy, policy_entropy } = terms;
-    let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy];
-    let all = Tensor::stack(&all.map(Tensor::detach), 0)?.to_vec1::<f32>()?;
-    Ok(std::array::from_fn(|term| f64::from(all[term])))
+/// The terms on the host, by one transfer; the last one is there where the stage has it.
+fn read(terms: &Terms) -> Result<Vec<f64>> {
+    let Terms { loss, cross_entropy, kl, usage_entropy, policy_entropy, accuracy } = terms;
+    let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy].into_iter().chain(accuracy);
+    let all = Tensor::stack(&all.map(Tensor::detach).collect::<Vec<_>>(), 0)?.to_vec1::<f32>()?;
+    Ok(all.into_iter().map(f64::from).collect())
 }
 
-fn entry(stage: &dyn Stage, step: u64, terms: &[f64; TERMS]) -> Result<Entry> {
-    let &[loss, cross_entropy, kl, usage_entropy, policy_entropy] = terms;
+/// A line of what [`read`] gave.
+fn entry(stage: &dyn Stage, step: u64, terms: &[f64]) -> Result<Entry> {
     if !terms.iter().all(|term| term.is_finite()) {
         return Err(Error::NonFinite { what: format!("stage {}, step {step}: the loss", stage.name()) });
     }
@@ -179,12 +179,13 @@ fn entry(stage: &dyn Stage, step: u64, terms: &[f64; TERMS]) -> Result<Entry> {
         stage,
         split: "train",
         step,
-        loss,
-        cross_entropy,
-        kl,
+        loss: terms[0],
+        cross_entropy: terms[1],
+        kl: terms[2],
         beta,
-        usage_entropy,
-        policy_entropy,
+        usage_entropy: terms[3],
+        policy_entropy: terms[4],
+        accuracy: terms.get(5).copied(),
         lr: 0.0,
         tokens_per_second: 0.0,
     })

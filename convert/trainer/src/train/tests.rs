@@ -46,10 +46,14 @@ fn train(folder: &Path, settings: &Settings, stop_after: Option<u64>, resume: bo
 }
 
 fn held_out(folder: &Path, stage: &str) -> Vec<f64> {
+    logged(folder, (stage, "valid"), "cross_entropy")
+}
+
+fn logged(folder: &Path, (stage, split): (&str, &str), field: &str) -> Vec<f64> {
     let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let surveys = entries.filter(|entry| entry["split"] == "valid" && entry["stage"] == stage);
-    surveys.map(|entry| entry["cross_entropy"].as_f64().unwrap()).collect()
+    let entries = entries.filter(|entry| entry["split"] == split && entry["stage"] == stage);
+    entries.map(|entry| entry[field].as_f64().unwrap()).collect()
 }
 
 #[test]
@@ -101,7 +105,19 @@ fn held_latents_learn_and_resume() {
         assert!(text.contains(&format!("\"ollm.latent.hold\":\"{}\"", hold.kind().name())));
         let control = held_out(&whole, "control");
         assert!(held_out(&whole, "options").last().unwrap() < &(control.last().unwrap() + 0.05));
+        assert!(whole.join("log.svg").exists());
     }
+}
+
+#[test]
+fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
+    let settings = Settings { hold: Hold::Line, epochs: 30, ..settings(Decoder::LowRank, Objective::Prior) };
+    let folder = testing::folder("held-part");
+    train(&folder, &settings, None, false).unwrap();
+    let kl = logged(&folder, ("options", "train"), "kl");
+    let last = &kl[kl.len() - 20..];
+    let mean = last.iter().sum::<f64>() / last.len() as f64;
+    assert!(kl[0] < 0.02 && (mean - settings.kl_target).abs() < 0.1, "from {} to {mean}", kl[0]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ollm_train::run::Run;
 use ollm_train::segments::Hold;
 use ollm_train::settings::{Decoder, Settings};
 use ollm_train::train::Pace;
-use ollm_train::{Error, Result, tune};
+use ollm_train::{Result, tune};
 
 use crate::accuracy::AccuracyArgs;
 use crate::rl::RlArgs;
@@ -161,7 +161,7 @@ pub(crate) struct SftArgs {
     /// How long a latent is held: the policy chooses at the start of each token, line or answer
     #[arg(long, value_enum, default_value_t = Hold::Token)]
     pub(crate) hold: Hold,
-    /// KL that is aimed at, in nats [default: 0.15 (prior), 0.2 (paper)]; not with --hold line or answer
+    /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a line or an answer)]
     #[arg(long, value_name = "NATS")]
     pub(crate) kl_target: Option<f64>,
     /// Passes over the data for the options
@@ -272,12 +272,8 @@ pub(crate) struct EvalArgs {
 
 impl SftArgs {
     /// What decides the result.
-    pub(crate) fn settings(&self) -> Result<Settings> {
-        if self.hold != Hold::Token && self.kl_target.is_some() {
-            let reason = "has no effect on latents that are held for longer than a token: leave it out".into();
-            return Err(Error::Setting { name: "--kl-target", reason });
-        }
-        Ok(Settings {
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
             options: self.options,
             decoder: self.decoder,
             width: self.width,
@@ -286,7 +282,7 @@ impl SftArgs {
             encoder_width: self.encoder_width,
             objective: self.objective,
             hold: self.hold,
-            kl_target: self.kl_target.unwrap_or(self.objective.default_target()),
+            kl_target: self.kl_target.unwrap_or(self.objective.default_target(self.hold)),
             epochs: self.epochs,
             control_epochs: self.control_epochs,
             policy_epochs: self.policy_epochs,
@@ -295,7 +291,7 @@ impl SftArgs {
             lr: self.lr,
             seed: self.seed,
             patience: self.patience,
-        })
+        }
     }
 
     /// What does not.

@@ -231,8 +231,7 @@ mod tests {
         let text = first.settings().unwrap();
         let second = parse("second", &text, &["sft"]).unwrap();
         assert_eq!(second.settings().unwrap(), text);
-        let recorded =
-            |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings().unwrap(), args.pace()));
+        let recorded = |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings(), args.pace()));
         assert_eq!(recorded(sft(&second)), recorded(sft(&first)));
         assert!(!sft(&second).run.resume);
         for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "survey-every = 250"] {

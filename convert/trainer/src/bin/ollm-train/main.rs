@@ -55,7 +55,7 @@ fn run_features(args: &FeaturesArgs) -> Result<()> {
 }
 
 fn run_sft(args: &SftArgs, recorded: String) -> Result<()> {
-    let settings = args.settings()?;
+    let settings = args.settings();
     settings.check()?;
     let device = prepare::device(&args.device.device)?;
     // TF32 is ten times as fast, and its error is far below the noise of a batch.
