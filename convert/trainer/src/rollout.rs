@@ -21,6 +21,7 @@ use crate::hash::fnv1a;
 use crate::plugin::Loaded;
 use crate::rng::Rng;
 use crate::segments::Hold;
+use crate::settings::MAX_COUNT;
 
 /// How the latents of an answer are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -115,8 +116,8 @@ impl<'a> Roller<'a> {
         plan: &Plan,
         each: &mut dyn FnMut(usize, Vec<Answer>) -> Result<()>,
     ) -> Result<()> {
-        if plan.samples == 0 {
-            return Err(Error::Setting { name: "samples", reason: "there must be at least one answer".into() });
+        if !(1..=MAX_COUNT).contains(&plan.samples) {
+            return Err(Error::Setting { name: "samples", reason: "must be 1 to 1048576 answers to a problem".into() });
         }
         let mut queue = Queue { roller: self, problems, plan, problem: 0, sample: 0, prompt: None };
         let mut finished = Finished { answers: BTreeMap::new(), next: 0, samples: plan.samples };
@@ -415,7 +416,9 @@ mod tests {
         };
         let policy = plan(Latents::Policy, Hold::Token, 0.0, 1);
         assert!(run(policy, "a".into()).contains("plugin"));
-        assert!(run(Plan { samples: 0, ..policy }, "a".into()).contains("samples"));
+        for samples in [0, usize::MAX] {
+            assert!(run(Plan { samples, ..policy }, "a".into()).contains("samples"));
+        }
         assert!(run(plan(Latents::Backbone, Hold::Token, 0.0, 1), "long ".repeat(50)).contains("context"));
         assert!(run(plan(Latents::Backbone, Hold::Token, -1.0, 1), "a".into()).contains("temperature"));
     }

@@ -37,6 +37,12 @@ impl<'a> Questions<'a> {
         Ok(Self { corpus, gold: corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()? })
     }
 
+    /// 1 for each right answer to a problem, 0 for a wrong one.
+    pub fn rewards(&self, problem: usize, answers: &[Answer]) -> Vec<f64> {
+        let right = |answer| Grade::new(answer, &self.gold[problem]).right;
+        answers.iter().map(|answer| f64::from(u8::from(right(answer)))).collect()
+    }
+
     /// Grades the answers to each problem.
     pub fn grade(&self, answers: &[Vec<Answer>]) -> Vec<Vec<Grade>> {
         let grade =

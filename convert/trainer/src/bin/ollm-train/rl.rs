@@ -3,19 +3,26 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
-use ollm_runtime::options::schema::{HoldKind, Spec};
-use ollm_train::accuracy::{Questions, Report, Table, held_row};
+use ollm_runtime::options::schema::Spec;
+use ollm_train::accuracy::{Grade, Progress, Questions, Report, Row, Table, held_row};
 use ollm_train::backbone::Backbone;
 use ollm_train::data::Corpus;
 use ollm_train::library::Library;
 use ollm_train::plugin::{self, Loaded};
-use ollm_train::reinforce::{Material, Settings, reinforce};
-use ollm_train::{Result, deploy, tensor_file};
+use ollm_train::reinforce::{Experience, GroupSettings, Groups, Held, Settings, reinforce};
+use ollm_train::rollout::{Latents, Plan};
+use ollm_train::segments::Hold;
+use ollm_train::tensor_file::{self, Metadata};
+use ollm_train::{Error, Result, deploy};
 
 use crate::accuracy::{RolloutArgs, Shown};
 use crate::args::{InputArgs, RunArgs};
 use crate::prepare::{bar, file_names};
+
+/// Answers to a problem unless told otherwise.
+const GROUP: usize = 8;
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -32,7 +39,17 @@ pub(crate) struct RlArgs {
     pub(crate) plugin: PathBuf,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// Steps, each over all problems
+    /// How long a latent is held: for the whole answer, the gradient is exact, and each step is over all problems; else each
+    /// step draws answers
+    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    pub(crate) hold: Hold,
+    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with --hold answer
+    #[arg(long, value_name = "N")]
+    pub(crate) group: Option<usize>,
+    /// Problems of a step [default: 16]; not with --hold answer
+    #[arg(long, value_name = "N")]
+    pub(crate) problems: Option<usize>,
+    /// Steps
     #[arg(long, value_name = "N", default_value_t = 300)]
     pub(crate) steps: u64,
     /// Peak learning rate
@@ -53,6 +70,13 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let settings =
         Settings { steps: args.steps, lr: args.lr, patience: Some(args.patience), survey_every: args.survey_every };
     settings.check()?;
+    for (name, given) in [("--group", args.group), ("--problems", args.problems)] {
+        if args.hold == Hold::Answer && given.is_some() {
+            let reason =
+                "has no effect on latents held for the whole answer, whose gradient is exact: leave it out".into();
+            return Err(Error::Setting { name, reason });
+        }
+    }
     let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
@@ -60,12 +84,9 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.places);
-    let steps = bar(0, "problems");
-    let table = |name: &str, questions: &Questions<'_>| {
-        Table::held(&library, &plugin, questions, (rollout.tokens, rollout.seed), (name, &Shown(&steps)))
-    };
-    let (train_table, valid_table) = (table("training problems", &train)?, table("held-out problems", &valid)?);
-    let identity = &[
+    let bar = bar(0, "problems");
+    let lesson = Lesson { args, plugin: &plugin, library: &library, train: &train, valid: &valid, bar: &bar };
+    let mut identity: Metadata = [
         ("backbone", about.identity()),
         ("plugin", format!("{:016x}", deploy::hash(&plugin, PLUGIN_PREFIX)?)),
         ("data", name(&train)),
@@ -74,16 +95,16 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
-    let material = Material { plugin: &plugin, train: &train_table, valid: &valid_table, identity };
-    let Some(tensors) = reinforce(&material, &settings, args.run.stop_after, &mut run, &steps)? else {
+    let (objective, experience) = lesson.experience(&mut identity)?;
+    let trained = reinforce(&plugin, &*experience, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
+    let Some(tensors) = trained else {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());
     };
-    steps.finish_and_clear();
 
-    let trained = Loaded { spec: Spec { hold: HoldKind::All, ..plugin.spec.clone() }, tensors };
+    let trained = Loaded { spec: Spec { hold: args.hold.kind(), ..plugin.spec.clone() }, tensors };
     let provenance = [
-        ("objective", "expected reward of held latents".to_owned()),
+        ("objective", objective.to_owned()),
         ("data", file_names(&input.data)),
         ("data_hash", name(&train)),
         ("valid_hash", name(&valid)),
@@ -92,15 +113,85 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         ("patience", args.patience.to_string()),
     ];
     tensor_file::save(&run.plugin(), &trained.tensors, &plugin::described(&trained.spec, provenance))?;
-    let mut rows = Vec::new();
-    for (text, table) in [("held-out", &valid_table), ("train", &train_table)] {
-        for (name, policy) in [("imitation", &plugin), ("RL", &trained)] {
-            rows.push(held_row(&format!("{name} policy, {text}"), table, policy, rollout.seed)?);
-        }
-    }
+    let rows = lesson.compare(&trained)?;
+    bar.finish_and_clear();
     print!("{}", Report { problems: valid.gold.len(), train_problems: train.gold.len(), rows });
     println!("wrote {}", run.plugin().display());
     Ok(())
+}
+
+/// What the policy learns from.
+struct Lesson<'a> {
+    args: &'a RlArgs,
+    plugin: &'a Loaded,
+    library: &'a Library<'a>,
+    train: &'a Questions<'a>,
+    valid: &'a Questions<'a>,
+    bar: &'a ProgressBar,
+}
+
+impl<'a> Lesson<'a> {
+    /// Where rewards come from, and its name; what else a checkpoint must agree with is added to `identity`.
+    fn experience(&self, identity: &mut Metadata) -> Result<(&'static str, Box<dyn Experience + 'a>)> {
+        let &Self { args, plugin, library, train, valid, .. } = self;
+        if args.hold == Hold::Answer {
+            let held =
+                Held::new(plugin, &self.table("training problems", train)?, &self.table("held-out problems", valid)?)?;
+            return Ok(("expected reward of held latents", Box::new(held)));
+        }
+        let settings = GroupSettings {
+            held: args.hold,
+            size: args.group.unwrap_or(GROUP),
+            problems: args.problems.unwrap_or(16),
+            tokens: args.rollout.tokens,
+            seed: args.rollout.seed,
+        };
+        identity.insert("groups".into(), serde_json::json!(settings).to_string());
+        let pace = (args.input.threads, args.rollout.places);
+        let groups = Groups::new((library.backbone, plugin), (train, valid), settings, pace)?;
+        Ok(("group-normalised reward", Box::new(groups)))
+    }
+
+    /// The answers of all latents, held.
+    fn table(&self, name: &str, questions: &Questions<'_>) -> Result<Table> {
+        let plan = (self.args.rollout.tokens, self.args.rollout.seed);
+        Table::held(self.library, self.plugin, questions, plan, (name, &Shown(self.bar)))
+    }
+
+    /// The policy before and after.
+    fn compare(&self, trained: &Loaded) -> Result<Vec<Row>> {
+        let policies = [("imitation", self.plugin), ("RL", trained)];
+        let mut rows = Vec::new();
+        if self.args.hold == Hold::Answer {
+            for (text, questions) in [("held-out", self.valid), ("train", self.train)] {
+                let table = self.table(text, questions)?;
+                for (name, policy) in policies {
+                    rows.push(held_row(&format!("{name} policy, {text}"), &table, policy, self.args.rollout.seed)?);
+                }
+            }
+            return Ok(rows);
+        }
+        for (choice, latents, samples) in
+            [("most probable", Latents::Policy, 1), ("drawn", Latents::Sampled(1.0), self.args.group.unwrap_or(GROUP))]
+        {
+            for (name, policy) in policies {
+                rows.push(self.answered(format!("{name} policy, {choice}, held-out"), policy, (latents, samples))?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The row of a policy's answers to the held-out problems.
+    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (Latents, usize)) -> Result<Row> {
+        let &RolloutArgs { tokens, seed, .. } = &self.args.rollout;
+        let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
+        let (shown, problems) = (Shown(self.bar), self.valid.gold.len());
+        shown.row(&name, problems);
+        let answers = self.library.answers(Some(policy), &plan, (self.valid.corpus, problems), &|| shown.problem())?;
+        let grades = self.valid.grade(&answers);
+        let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
+        Ok(Row::new(name, &grades, seed))
+    }
 }
 
 /// Names the problems.

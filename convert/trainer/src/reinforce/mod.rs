@@ -1,15 +1,20 @@
 //! `rl`: the policy learns from right answers, in the latent space.
 //!
-//! Tokens of a held latent are greedy, so an answer is a function of problem and latent. The answers of all K latents
-//! therefore give the expected reward of a policy, `sum_z pi(z|h) r_z` with `r_z` 1 for a right final answer, and its
-//! gradient, exactly: nothing is drawn, and no baseline is needed. Only the policy moves, and the state h at which it
-//! chooses came with the answers ([`crate::library`]), so that no step runs the backbone.
+//! Only the policy moves, and the states at which it chose came with the answers, so that no step runs the backbone for
+//! itself. How latents are held decides where the gradient comes from:
+//!
+//! - [`Held`]: one latent an answer. Tokens are greedy, so an answer is a function of problem and latent; the answers of all
+//!   K latents give the expected reward and its gradient exactly, once and for all steps.
+//! - [`Groups`]: a latent for each token or line. Each step draws a group of answers to each of some problems, and an answer
+//!   counts as much as it is better than its group.
+
+mod groups;
+mod held;
 
 use candle_core::{Device, Tensor};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::accuracy::Table;
 use crate::checkpoint::{self, Position};
 use crate::error::{Error, Result};
 use crate::nets::Policy;
@@ -20,13 +25,16 @@ use crate::plugin::Loaded;
 use crate::run::Run;
 use crate::tensor_file::Metadata;
 
+pub use groups::{GroupSettings, Groups};
+pub use held::Held;
+
 /// The name in logs and checkpoints.
 const STAGE: &str = "rl";
 
 /// How the policy is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Settings {
-    /// Steps, each over all problems.
+    /// Steps.
     pub steps: u64,
     /// Peak learning rate.
     pub lr: f64,
@@ -69,26 +77,39 @@ struct Entry {
     usage_entropy: f64,
 }
 
-/// What a policy is trained on.
-pub struct Material<'a> {
-    /// The options, and the policy to begin with.
-    pub plugin: &'a Loaded,
-    /// Problems to learn.
-    pub train: &'a Table,
-    /// Held-out problems, which decide when to stop, where there is patience.
-    pub valid: &'a Table,
-    /// What a checkpoint must agree with, beside the settings.
-    pub identity: &'a Metadata,
+/// Problems to learn and held-out ones, and what a policy earns on them.
+pub trait Experience {
+    /// The policy on the problems of a step; the gradient of its loss is the policy's.
+    fn practise(&self, policy: &Params, step: u64) -> Result<Look>;
+
+    /// The policy on the held-out problems.
+    fn examine(&self, policy: &Params) -> Result<Look>;
 }
 
-/// Trains the policy into `run`, from its checkpoint if it has one. Gives all of the plugin's tensors, of which only the
-/// policy's have changed; none if it stopped after `stop_after` steps, to be resumed.
+/// What a policy does, and what it earns.
+pub struct Look {
+    /// What is minimised.
+    pub loss: Tensor,
+    /// The mean reward of an answer.
+    pub reward: f64,
+    /// KL(pi, the policy at first), in nats: the mean over states.
+    pub kl: f64,
+    /// Of the policy, in nats: the mean over states.
+    pub policy_entropy: f64,
+    /// Of its mean over states, in nats: how evenly latents are used.
+    pub usage_entropy: f64,
+}
+
+/// Trains the policy of `plugin` into `run`, from its checkpoint if it has one. Gives all of the plugin's tensors, of which
+/// only the policy's have changed; none if it stopped after `stop_after` steps, to be resumed. `identity`: what a checkpoint
+/// must agree with, beside the settings.
 ///
 /// # Errors
 /// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.
 pub fn reinforce(
-    material: &Material<'_>,
-    settings: &Settings,
+    plugin: &Loaded,
+    experience: &dyn Experience,
+    (settings, identity): (&Settings, &Metadata),
     stop_after: Option<u64>,
     run: &mut Run,
     bar: &ProgressBar,
@@ -97,19 +118,17 @@ pub fn reinforce(
     if stop_after == Some(0) {
         return Err(Error::Setting { name: "--stop-after", reason: "must be at least 1".into() });
     }
-    let plugin = material.plugin;
     let params = Params::policy(&plugin.tensors, 1.0)?;
-    let bind = || Policy::bind(&plugin.spec, &|name| params.tensor(name));
-    let (train, valid) = (Bandit::new(material.train, &bind()?)?, Bandit::new(material.valid, &bind()?)?);
     let (mut optimizer, mut watch) = (AdamW::new(&params)?, Watch::new(settings.patience));
     let survey = |step: u64, watch: &mut Watch, run: &mut Run| {
-        let entry = valid.look(&bind()?)?.entry("valid", step)?;
+        let entry = experience.examine(&params)?.entry("valid", step)?;
         bar.set_message(format!("held-out reward {:.4}, KL {:.3}", entry.reward, entry.kl));
         watch.look(-entry.reward, step, &params)?;
         run.log(&entry)
     };
-    let mut identity = material.identity.clone();
+    let mut identity = identity.clone();
     identity.insert("settings".into(), serde_json::json!(settings).to_string());
+    bar.set_length(settings.steps);
     let first = if run.checkpoint().exists() {
         let found = checkpoint::load(&run.checkpoint(), &identity, &Device::Cpu)?;
         found.restore(&params, &mut optimizer, &mut watch)?;
@@ -121,17 +140,16 @@ pub fn reinforce(
         0
     };
     run.record()?;
-    bar.set_length(settings.steps);
     bar.set_position(first);
     let stop = stop_after.map_or(u64::MAX, |steps| first + steps);
     for step in first..settings.steps {
         if watch.is_over() {
             break;
         }
-        let look = train.look(&bind()?)?;
+        let look = experience.practise(&params, step)?;
         run.log(&look.entry("train", step)?)?;
         let rate = learning_rate(settings.lr, step, settings.steps);
-        optimizer.step(&params, &look.reward.neg()?.backward()?, step, rate)?;
+        optimizer.step(&params, &look.loss.backward()?, step, rate)?;
         bar.inc(1);
         let (step, last) = (step + 1, step + 1 == settings.steps);
         if last || step.is_multiple_of(settings.survey_every) {
@@ -149,68 +167,52 @@ pub fn reinforce(
     Ok(Some(params.tensors()))
 }
 
-/// States, and what each latent is worth in each of them.
-struct Bandit {
-    /// `[N, d]`
-    states: Tensor,
-    /// `[N, K]`
-    rewards: Tensor,
-    /// log pi of the policy at first. `[N, K]`
-    first: Tensor,
+/// What a policy does in some states.
+struct Conduct {
+    /// log pi. `[N, K]`
+    log: Tensor,
+    kl: f64,
+    policy_entropy: f64,
+    usage_entropy: f64,
 }
 
-/// What a policy does in all states.
-struct Look {
-    reward: Tensor,
-    kl: Tensor,
-    policy_entropy: Tensor,
-    usage_entropy: Tensor,
-}
-
-impl Bandit {
-    fn new(table: &Table, policy: &Policy) -> Result<Self> {
-        let reward = |grades: &Vec<crate::accuracy::Grade>| -> Vec<f32> {
-            grades.iter().map(|grade| f32::from(u8::from(grade.right))).collect()
-        };
-        let rewards: Vec<f32> = table.grades.iter().flat_map(reward).collect();
-        let (n, d) = (table.states.len(), table.states.first().map_or(0, Vec::len));
-        let states = Tensor::from_vec(table.states.concat(), (n, d), &Device::Cpu)?;
-        let first = log_policy(policy, &states)?.detach();
-        let rewards = Tensor::from_vec(rewards, first.dims(), &Device::Cpu)?;
-        Ok(Self { states, rewards, first })
+impl Conduct {
+    /// In `states` `[N, d]`, where log pi was `first` `[N, K]`.
+    fn new(policy: &Policy, states: &Tensor, first: &Tensor) -> Result<Self> {
+        let log = log_policy(policy, states)?;
+        let pi = log.exp()?.detach();
+        let fixed = log.detach();
+        let usage = pi.mean(0)?;
+        let number = |tensor: Tensor| -> Result<f64> { Ok(f64::from(tensor.to_scalar::<f32>()?)) };
+        Ok(Self {
+            kl: number((&pi * (&fixed - first)?)?.sum(1)?.mean(0)?)?,
+            policy_entropy: number((&pi * &fixed)?.sum(1)?.mean(0)?.neg()?)?,
+            usage_entropy: number((&usage * (&usage + f64::from(f32::MIN_POSITIVE))?.log()?)?.sum_all()?.neg()?)?,
+            log,
+        })
     }
 
-    fn look(&self, policy: &Policy) -> Result<Look> {
-        let log = log_policy(policy, &self.states)?;
-        let pi = log.exp()?;
-        let usage = pi.mean(0)?;
-        Ok(Look {
-            reward: (&pi * &self.rewards)?.sum(1)?.mean(0)?,
-            kl: (&pi * (&log - &self.first)?)?.sum(1)?.mean(0)?,
-            policy_entropy: (&pi * &log)?.sum(1)?.mean(0)?.neg()?,
-            usage_entropy: (&usage * (&usage + f64::from(f32::MIN_POSITIVE))?.log()?)?.sum_all()?.neg()?,
-        })
+    fn look(self, loss: Tensor, reward: f64) -> Look {
+        let Self { kl, policy_entropy, usage_entropy, .. } = self;
+        Look { loss, reward, kl, policy_entropy, usage_entropy }
     }
 }
 
 impl Look {
     fn entry(&self, split: &'static str, step: u64) -> Result<Entry> {
-        let Self { reward, kl, policy_entropy, usage_entropy } = self;
-        let number = |x: &Tensor| -> Result<f64> {
-            let x = f64::from(x.to_scalar::<f32>()?);
-            let what = || format!("stage {STAGE}, step {step}: the reward or what is reported with it");
-            if x.is_finite() { Ok(x) } else { Err(Error::NonFinite { what: what() }) }
-        };
-        Ok(Entry {
-            stage: STAGE,
-            split,
-            step,
-            reward: number(reward)?,
-            kl: number(kl)?,
-            policy_entropy: number(policy_entropy)?,
-            usage_entropy: number(usage_entropy)?,
-        })
+        let &Self { reward, kl, policy_entropy, usage_entropy, .. } = self;
+        if [reward, kl, policy_entropy, usage_entropy].iter().all(|value| value.is_finite()) {
+            Ok(Entry { stage: STAGE, split, step, reward, kl, policy_entropy, usage_entropy })
+        } else {
+            let what = format!("stage {STAGE}, step {step}: the reward or what is reported with it");
+            Err(Error::NonFinite { what })
+        }
     }
+}
+
+/// The policy of these tensors.
+fn bind(plugin: &Loaded, params: &Params) -> Result<Policy> {
+    Policy::bind(&plugin.spec, &|name| params.tensor(name))
 }
 
 /// log pi(z | h). `[N, d]` -> `[N, K]`.
@@ -219,12 +221,12 @@ fn log_policy(policy: &Policy, states: &Tensor) -> Result<Tensor> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::accuracy::{Grade, argmax};
+    use crate::accuracy::{Grade, Table, argmax};
     use crate::answer::Flaws;
     use crate::nets::names;
-    use crate::testing::{self, assert_close};
+    use crate::testing;
     use ollm_runtime::options::schema::DecoderKind;
     use std::path::Path;
 
@@ -232,13 +234,13 @@ mod tests {
         Grade { number: None, right, flaws: Flaws::of(""), tokens: 1, finished: true }
     }
 
-    fn plugin() -> Loaded {
+    pub(crate) fn plugin() -> Loaded {
         let spec = testing::spec(4, DecoderKind::LowRank { width: 8, rank: 2 });
         Loaded { tensors: testing::random_params(&spec).tensors(), spec }
     }
 
     /// Two kinds of states, each with a latent of its own that is right.
-    fn table(options: usize) -> Table {
+    pub(crate) fn table(options: usize) -> Table {
         let paying = |i: usize| if i.is_multiple_of(2) { 0 } else { options - 1 };
         let state = |i: usize| if i.is_multiple_of(2) { vec![1.0, 0.2, -0.5, 0.1] } else { vec![-0.3, 1.0, 0.4, -0.8] };
         let grades = |i: usize| (0..options).map(|z| grade(z == paying(i))).collect();
@@ -257,8 +259,8 @@ mod tests {
         (stop_after, resume): (Option<u64>, bool),
     ) -> Result<Option<Tensors>> {
         let identity = &[("data".to_owned(), "d".to_owned())].into();
-        let material = Material { plugin, train, valid, identity };
-        reinforce(&material, settings, stop_after, &mut Run::open(folder, resume)?, &ProgressBar::hidden())
+        let (held, mut run) = (Held::new(plugin, train, valid)?, Run::open(folder, resume)?);
+        reinforce(plugin, &held, (settings, identity), stop_after, &mut run, &ProgressBar::hidden())
     }
 
     fn whole(folder: &Path, plugin: &Loaded, tables: (&Table, &Table), settings: &Settings) -> Tensors {
@@ -269,7 +271,7 @@ mod tests {
         std::fs::read_to_string(folder.join("log.jsonl")).unwrap()
     }
 
-    fn values(tensor: &Tensor) -> Vec<f32> {
+    pub(crate) fn values(tensor: &Tensor) -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
     }
 
@@ -286,25 +288,6 @@ mod tests {
             let best = argmax(&policy);
             assert!(grades[best].right && policy[best] > 0.9, "{policy:?}");
         }
-    }
-
-    #[test]
-    fn the_gradient_is_that_of_the_expected_reward() {
-        let plugin = plugin();
-        let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let bind = || Policy::bind(&plugin.spec, &|name| params.tensor(name)).unwrap();
-        let bandit = Bandit::new(&table(plugin.spec.options), &bind()).unwrap();
-        let reward = || bandit.look(&bind()).unwrap().reward;
-        let gradients = reward().backward().unwrap();
-        // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the logits.
-        let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();
-        let pi = log_policy(&bind(), &bandit.states).unwrap().exp().unwrap();
-        let mean = (&pi * &bandit.rewards).unwrap().sum_keepdim(1).unwrap();
-        let want = (&pi * bandit.rewards.broadcast_sub(&mean).unwrap()).unwrap().mean(0).unwrap();
-        for (got, want) in values(gradients.get(bias).unwrap()).into_iter().zip(values(&want)) {
-            assert_close(got, want, 1e-6);
-        }
-        assert!(name.starts_with(names::POLICY));
     }
 
     #[test]
