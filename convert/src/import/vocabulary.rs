@@ -129,6 +129,9 @@ impl Vocabulary {
             let tokens = index.saturating_add(1);
             return Err(ImportError::TooManyTokens { path: json.path.clone(), tokens, vocabulary: size }.into());
         }
+        if self.types[index] != UNUSED && self.id(text) != Some(id as u32) {
+            return Err(bad(json, "vocab", "an id of its own for each token").into());
+        }
         (self.texts[index], self.types[index]) = (stored, kind);
         self.ids.insert(text.to_owned(), id as u32);
         Ok(())

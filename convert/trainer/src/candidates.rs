@@ -68,14 +68,15 @@ impl Candidates {
             records.append(&encode(&find(frozen, features, &rows, count)?))?;
             progress(rows.len());
         }
-        Self::read(path, &mut records, bounds, count, frozen.head.device())
+        let vocab = frozen.about.backbone.vocab;
+        Self::read(path, &mut records, bounds, (count, vocab), frozen.head.device())
     }
 
     fn read(
         path: &Path,
         records: &mut Records,
         bounds: &[usize],
-        count: usize,
+        (count, vocab): (usize, usize),
         device: &candle_core::Device,
     ) -> Result<Self> {
         let mut rows = Vec::with_capacity(bounds[bounds.len() - 1]);
@@ -83,6 +84,10 @@ impl Candidates {
         for sequence in 0..bounds.len() - 1 {
             records.read(sequence, &mut bytes)?;
             rows.extend(bytes.chunks_exact(row_bytes(count)).map(decode));
+        }
+        let fits = |row: &Row| (row.gold as usize) < count && row.ids.iter().all(|&id| (id as usize) < vocab);
+        if !rows.iter().all(|row| fits(row) && row.tail.is_finite()) {
+            return Err(Error::bad_file(path, "is damaged: delete it to have it made again"));
         }
         if rows.len() != bounds[bounds.len() - 1] {
             return Err(Error::bad_file(path, "its rows do not match the features: delete it to have it made again"));
@@ -239,5 +244,24 @@ mod tests {
         assert_eq!(rows[0].tail.to_bits(), f32::MIN.to_bits());
         let decoded: Vec<Row> = encode(&rows[1..]).chunks_exact(row_bytes(1)).map(decode).collect();
         assert_eq!(decoded, rows[1..]);
+    }
+
+    #[test]
+    fn a_damaged_cache_is_refused() {
+        let row = select(&[1.0, 2.0, 0.5], 0, 2);
+        let damaged = [
+            Row { ids: vec![1, 3], ..row.clone() },
+            Row { gold: 2, ..row.clone() },
+            Row { tail: f32::NAN, ..row.clone() },
+        ];
+        for (index, wrong) in [None].into_iter().chain(damaged.into_iter().map(Some)).enumerate() {
+            let path = crate::testing::folder(&format!("candidates-{index}"));
+            let (kind, backbone, data) = ("candidates".into(), "b".into(), "d".into());
+            let header = Header { kind, backbone, data, columns: 2, row_bytes: row_bytes(2) };
+            let mut records = Records::open(&path, &header).unwrap();
+            records.append(&encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])).unwrap();
+            let read = Candidates::read(&path, &mut records, &[0, 2], (2, 3), &candle_core::Device::Cpu);
+            assert_eq!(read.is_ok(), wrong.is_none(), "{wrong:?}");
+        }
     }
 }

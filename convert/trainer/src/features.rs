@@ -163,8 +163,8 @@ impl Batch {
 }
 
 impl Features {
-    /// Loads the first `limit` sequences of a cache.
-    pub fn load(records: &mut Records, hidden: usize, limit: usize, device: &Device) -> Result<Self> {
+    /// Loads the first `limit` sequences of a cache, whose tokens are below `vocab`.
+    pub fn load(records: &mut Records, (hidden, vocab): (usize, usize), limit: usize, device: &Device) -> Result<Self> {
         let bounds = bounds(records.counts().take(limit));
         let rows = bounds[bounds.len() - 1];
         let (mut states, mut next) = (Vec::with_capacity(rows * hidden), Vec::with_capacity(rows));
@@ -172,6 +172,9 @@ impl Features {
         for sequence in 0..bounds.len() - 1 {
             records.read(sequence, &mut bytes)?;
             bytes.chunks_exact(row_bytes(hidden)).for_each(|row| decode_row(row, &mut states, &mut next));
+        }
+        if next.iter().any(|&token| token as usize >= vocab) || !states.iter().all(|value| value.is_finite()) {
+            return Err(records.bad("is damaged: delete it to have it made again"));
         }
         Self::new(states, next, hidden, bounds, device)
     }
@@ -212,6 +215,11 @@ impl Features {
     /// First row of each problem, and the number of rows at the end.
     pub fn bounds(&self) -> &[usize] {
         &self.bounds
+    }
+
+    /// Problems without rows: those that exceed the context.
+    pub fn left_out(&self) -> usize {
+        self.bounds.windows(2).filter(|bounds| bounds[0] == bounds[1]).count()
     }
 
     /// Number of segments.
@@ -303,8 +311,11 @@ mod tests {
     fn rows_are_the_states_before_each_answer_token() {
         let (mut records, corpus) = open("rows");
         extend(&mut records, &Bytes, corpus.first(None), 2, &|_| ()).unwrap();
-        let features = Features::load(&mut records, 2, 3, &Device::Cpu).unwrap();
-        assert_eq!(features.bounds(), [0, 3, 3, 6]);
+        let features = Features::load(&mut records, (2, 256), 3, &Device::Cpu).unwrap();
+        assert_eq!((features.bounds(), features.left_out()), (&[0, 3, 3, 6][..], 1));
+        // A token that there is not: the letters of the answers are above 99.
+        let damaged = Features::load(&mut records, (2, 100), 3, &Device::Cpu);
+        assert!(damaged.err().is_some_and(|error| error.to_string().contains("delete it")));
         let batch = features.batch(&[0, 1, 2, 5]).unwrap();
         let letter = |letter: u8, position| vec![f32::from(letter), position];
         let expected = [letter(b'b', 1.), letter(b'c', 2.), letter(b'd', 3.), letter(b'g', 2.)];
@@ -320,7 +331,7 @@ mod tests {
             extend(&mut records, &Bytes, corpus.first(Some(limit)), 1, &|_| problems.set(problems.get() + 1)).unwrap();
         }
         assert_eq!((problems.get(), records.sequences()), (3, 3));
-        let features = Features::load(&mut records, 2, 1, &Device::Cpu).unwrap();
+        let features = Features::load(&mut records, (2, 256), 1, &Device::Cpu).unwrap();
         assert_eq!(features.len(), 3);
     }
 

@@ -220,6 +220,12 @@ fn a_tokenizer_that_cannot_be_used_says_why() {
     }
     let many = edit(&|json| json["model"]["vocab"]["more"] = 320.into());
     assert!(matches!(many, ImportError::TooManyTokens { tokens: 321, vocabulary: 320, .. }), "{many}");
+    for clash in [
+        edit(&|json| json["model"]["vocab"]["more"] = 7.into()),
+        edit(&|json| json["added_tokens"] = json!([{"id": 7, "content": "<more>", "special": true}])),
+    ] {
+        assert!(matches!(&clash, ImportError::BadValue { key, .. } if key == "vocab"), "{clash}");
+    }
     let merge = edit(&|json| json["model"]["merges"][0] = "a nothing".into());
     assert!(matches!(merge, ImportError::Tokenizer { .. }), "{merge}");
     let merge = edit(&|json| json["model"]["merges"][0] = 1.into());

@@ -86,13 +86,7 @@ fn examples(backbone: &Backbone, data: &[PathBuf], limit: Option<usize>) -> Resu
     }
     let before = examples.len();
     examples.retain(|example| example.tokens.len() - 1 <= backbone.context());
-    if examples.len() < before {
-        println!(
-            "{} of {before} problems are longer than {} tokens: left out",
-            before - examples.len(),
-            backbone.context()
-        );
-    }
+    prepare::print_left_out(before - examples.len(), before, backbone);
     if examples.is_empty() {
         Err(Error::NoData(data.to_vec()))
     } else {

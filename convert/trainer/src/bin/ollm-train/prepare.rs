@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
-use ollm_train::backbone::{Backbone, Description, Frozen};
+use ollm_train::backbone::{Backbone, Description, Frozen, Source};
 use ollm_train::candidates::Candidates;
 use ollm_train::data::Corpus;
 use ollm_train::features::{self, Features};
@@ -98,10 +98,12 @@ impl<'a> Workplace<'a> {
     /// The data's features on a device. The cache is free for other runs when this returns.
     pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<Text> {
         let (corpus, limit, mut records) = self.cache(data, limit)?;
-        let features = Features::load(&mut records, self.about.backbone.hidden, limit, device)?;
+        let backbone = &self.about.backbone;
+        let features = Features::load(&mut records, (backbone.hidden, backbone.vocab), limit, device)?;
         if features.is_empty() {
             return Err(Error::NoData(data.to_vec()));
         }
+        print_left_out(features.left_out(), limit, self.backbone);
         Ok(Text { corpus, limit, features })
     }
 
@@ -135,6 +137,13 @@ pub(crate) fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Re
 /// Bytes that logits may take.
 pub(crate) fn budget(args: &DeviceArgs) -> usize {
     args.logits_memory << 20
+}
+
+/// Says how many of the problems are too long.
+pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &Backbone) {
+    if count > 0 {
+        println!("{count} of {problems} problems are longer than {} tokens: left out", backbone.context());
+    }
 }
 
 /// Where a plugin's training text came from.
