@@ -23,6 +23,10 @@ pub struct Run {
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOG: &str = "log.jsonl";
+const CONFIG: &str = "config.toml";
+
+/// What recorded settings begin with: a `config.toml` that somebody wrote does not, and is not replaced.
+pub const RECORDED: &str = "# The settings of this run";
 
 impl Run {
     /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
@@ -33,6 +37,12 @@ impl Run {
         let logged = std::fs::metadata(&path).is_ok_and(|found| found.len() > 0);
         if (logged || folder.join(CHECKPOINT).exists()) && !resume {
             return Err(Error::RunExists(folder.to_owned()));
+        }
+        let config = folder.join(CONFIG);
+        let somebodys = std::fs::read(&config).is_ok_and(|found| !found.starts_with(RECORDED.as_bytes()));
+        if somebodys && !resume {
+            let reason = "was not written by a run, and would be replaced: move it, or name another folder";
+            return Err(Error::bad_file(&config, reason));
         }
         let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
         Ok(Self { folder: folder.to_owned(), log, settings: String::new() })
@@ -46,7 +56,7 @@ impl Run {
 
     /// Writes the run's settings into `config.toml`: once it is clear that they are those of the run in the folder.
     pub fn record(&self) -> Result<()> {
-        write_atomically(&self.folder.join("config.toml"), self.settings.as_bytes())
+        write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
     }
 
     /// Writes a checkpoint, and a picture of what was logged so far.
@@ -144,5 +154,19 @@ mod tests {
         run.rewind_log(2).unwrap();
         run.log(&3).unwrap();
         assert_eq!(std::fs::read(folder.join("log.jsonl")).unwrap(), b"1\n3\n");
+    }
+
+    #[test]
+    fn settings_that_somebody_wrote_are_not_replaced() {
+        let folder = testing::folder("run-config");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(CONFIG), "lr = 1e-3 # mine").unwrap();
+        let refused = Run::open(&folder, false).unwrap_err();
+        assert!(refused.to_string().contains("move it"), "{refused}");
+        // What a run recorded before it failed is replaced.
+        std::fs::write(folder.join(CONFIG), format!("{RECORDED}: old")).unwrap();
+        let run = Run::open(&folder, false).unwrap().with_settings("new".into());
+        run.record().unwrap();
+        assert_eq!(std::fs::read(folder.join(CONFIG)).unwrap(), b"new");
     }
 }

@@ -22,7 +22,8 @@ use super::{Session, SessionError, Step};
 /// The buffers that sessions need to go on together, kept from call to call.
 ///
 /// The sessions of a call are of one model, one plugin and one instruction set, such as [forks](Session::fork) are; the
-/// threads of the first of them compute. A batch may have other sessions at each call, and any number of them.
+/// threads of the first of them compute. A batch may have other sessions at each call, and any number of them. It rests
+/// for the [duty](Session::set_duty) of each, so the smallest one sets its pace.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub(super) scratch: Scratch,

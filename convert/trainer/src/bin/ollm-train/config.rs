@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use ollm_train::run::RECORDED;
 use ollm_train::{Error, Result};
 use toml::de::{DeTable, DeValue};
 
@@ -60,7 +61,7 @@ impl Invocation {
     /// All settings in effect, as a file that `--config` reads.
     pub(crate) fn settings(&self) -> Result<String> {
         let (name, matches) = self.matches.subcommand().expect("clap requires a command");
-        let mut lines = vec![format!("# The settings of this run: ollm-train {name} --config THIS-FILE repeats it.\n")];
+        let mut lines = vec![format!("{RECORDED}: ollm-train {name} --config THIS-FILE repeats it.\n")];
         for arg in flags(&command(name)) {
             if let Some(values) = matches.get_raw(arg.get_id().as_str()) {
                 let values: Vec<String> = values.map(|value| literal(&arg, value.to_str())).collect::<Result<_>>()?;
