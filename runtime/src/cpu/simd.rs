@@ -222,18 +222,24 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
     sums
 }
 
-/// Asks for the cache line at `at` ahead of its use; any address will do.
+/// Asks for the cache line at `at` ahead of its use, for the first cache or the second; any address will do.
 #[inline(always)]
-pub fn prefetch(at: *const u8) {
+pub fn prefetch<const FIRST: bool>(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: every 64-bit x86 processor has the instruction, which faults on no address.
+    // SAFETY: every 64-bit x86 processor has the instructions, which fault on no address.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        if FIRST { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: the instruction faults on no address.
+    // SAFETY: the instructions fault on no address.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+        use std::arch::asm;
+        if FIRST {
+            asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+        } else {
+            asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
+        }
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;

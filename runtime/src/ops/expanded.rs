@@ -49,12 +49,17 @@ impl Expanded {
     pub(super) unsafe fn fill<S: Simd, F: Format>(&mut self, isa: S, mut block: Block, elements: usize) -> Block {
         assert!(elements <= CHUNK);
         for unit in 0..elements / F::ELEMENTS {
-            for group in 0..F::ELEMENTS / F::GROUP {
-                let at = unit * (F::ELEMENTS / F::GROUP) + group;
-                block.prefetch_next::<F>(group);
-                for lane in (0..PANEL_ROWS).step_by(S::LANES) {
+            for lane in (0..PANEL_ROWS).step_by(S::LANES) {
+                let rows = block.lane(lane);
+                // SAFETY: passed on from the caller.
+                let head = unsafe { F::head(isa, rows) };
+                for group in 0..F::ELEMENTS / F::GROUP {
+                    let at = unit * (F::ELEMENTS / F::GROUP) + group;
+                    if lane == 0 {
+                        block.prefetch_next::<S, F>(group);
+                    }
                     // SAFETY: passed on from the caller; a group of the part has its place.
-                    unsafe { self.group::<S, F>(isa, block.lane(lane), group, at, lane) };
+                    unsafe { self.group::<S, F>(isa, (rows, &head), group, at, lane) };
                 }
             }
             block = block.next::<F>();
@@ -67,7 +72,14 @@ impl Expanded {
     /// # Safety
     /// The block is whole and in bounds.
     #[inline(always)]
-    unsafe fn group<S: Simd, F: Format>(&mut self, isa: S, block: Block, group: usize, at: usize, lane: usize) {
+    unsafe fn group<S: Simd, F: Format>(
+        &mut self,
+        isa: S,
+        (block, head): (Block, &F::Head<S>),
+        group: usize,
+        at: usize,
+        lane: usize,
+    ) {
         for word in (0..F::GROUP / 4).step_by(2) {
             // SAFETY: the caller vouches for the block.
             let pair =
@@ -81,9 +93,9 @@ impl Expanded {
         }
         // SAFETY: the caller vouches for the block.
         unsafe {
-            isa.store(F::scale(isa, block, group), &mut self.scales[at][lane..]);
+            isa.store(F::scale(isa, block, head, group), &mut self.scales[at][lane..]);
             if F::AFFINE {
-                isa.store(F::minimum(isa, block, group), &mut self.minimums[at][lane..]);
+                isa.store(F::minimum(isa, block, head, group), &mut self.minimums[at][lane..]);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
 
 use crate::cpu::Simd;
-use crate::cpu::simd::prefetch;
+use crate::cpu::simd::{MAX_LANES, prefetch};
 use crate::gguf::TensorType;
 
 /// Rows whose blocks are interleaved.
@@ -43,13 +43,15 @@ impl Block {
 
     /// Asks for the part of the next block that is as large as group `group` of this one; of the first row's block, for all
     /// rows of the panel. Blocks of 256 elements are not read in the order in which they lie, so that the processor does not
-    /// see by itself what comes next; of smaller ones it does.
+    /// see by itself what comes next; of smaller ones it does. Vectors of whole cache lines are faster than lines can be asked
+    /// for the first cache.
     #[inline(always)]
-    pub(super) fn prefetch_next<F: Format>(self, group: usize) {
+    pub(super) fn prefetch_next<S: Simd, F: Format>(self, group: usize) {
         if F::ELEMENTS > 32 {
             let (bytes, groups) = (F::BYTES * PANEL_ROWS, F::ELEMENTS / F::GROUP);
             for at in (bytes * group / groups..bytes * (group + 1) / groups).step_by(64) {
-                prefetch(self.halves.wrapping_add(bytes + at));
+                let at = self.halves.wrapping_add(bytes + at);
+                if S::LANES == MAX_LANES { prefetch::<false>(at) } else { prefetch::<true>(at) }
             }
         }
     }
@@ -103,14 +105,20 @@ pub(super) trait Format {
     /// byte `b` belongs to element `4 i + b`.
     const FIFTH_BITS: bool = false;
 
+    /// What the scales of a block's groups have in common.
+    type Head<S: Simd>: Copy;
+
     /// Weights `4 * word..4 * word + 4` of group `group`, of each row.
     unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes;
 
-    /// The scales of group `group`.
-    unsafe fn scale<S: Simd>(isa: S, block: Block, group: usize) -> S::F32;
+    /// What the scales of a block's groups have in common, of each row.
+    unsafe fn head<S: Simd>(isa: S, block: Block) -> Self::Head<S>;
+
+    /// The scales of group `group` of the block that `head` is of.
+    unsafe fn scale<S: Simd>(isa: S, block: Block, head: &Self::Head<S>, group: usize) -> S::F32;
 
     /// The minimums of group `group`, of affine formats.
-    unsafe fn minimum<S: Simd>(isa: S, _block: Block, _group: usize) -> S::F32 {
+    unsafe fn minimum<S: Simd>(isa: S, _block: Block, _head: &Self::Head<S>, _group: usize) -> S::F32 {
         isa.splat(0.0)
     }
 }
@@ -129,6 +137,10 @@ macro_rules! simple {
             const HALVES: &'static [usize] = $halves;
             const WORDS: usize = $words;
             $(const $constant: $of = $value;)*
+            type Head<S: Simd> = ();
+
+            #[inline(always)]
+            unsafe fn head<S: Simd>(_isa: S, _block: Block) {}
 
             #[inline(always)]
             unsafe fn weights<S: Simd>($isa: S, $block: Block, _group: usize, $word: usize) -> S::Bytes {
@@ -137,13 +149,13 @@ macro_rules! simple {
             }
 
             #[inline(always)]
-            unsafe fn scale<S: Simd>(isa: S, block: Block, _group: usize) -> S::F32 {
+            unsafe fn scale<S: Simd>(isa: S, block: Block, _head: &(), _group: usize) -> S::F32 {
                 // SAFETY: the caller vouches for the whole block; every format has a scale.
                 unsafe { block.half(isa, 0) }
             }
 
             #[inline(always)]
-            unsafe fn minimum<S: Simd>(isa: S, block: Block, _group: usize) -> S::F32 {
+            unsafe fn minimum<S: Simd>(isa: S, block: Block, _head: &(), _group: usize) -> S::F32 {
                 // SAFETY: the caller vouches for the whole block and asks affine formats only.
                 unsafe { block.half(isa, 1) }
             }
@@ -182,24 +194,51 @@ simple!(Q5_1, TensorType::Q5_1, 31, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BIT
 });
 simple!(Q8_0, TensorType::Q8_0, 128, &[0], 2, { SIGNED: bool = true }, |isa, block, word| block.word(isa, word));
 
-/// The 6-bit scale of group `group` of a `Q4_K` or `Q5_K` block, or its minimum if `high`, times the block's half `high`.
-///
-/// The 12 packed bytes are words 0 to 2: the lower groups' scales, minimums, and both of the upper groups.
-///
-/// # Safety
-/// The block is whole and in bounds, and `group < 8`.
-#[inline(always)]
-unsafe fn packed_scale<S: Simd>(isa: S, block: Block, group: usize, high: usize) -> S::F32 {
-    // SAFETY: the caller vouches for the block.
-    let (unit, low) = unsafe { (block.half(isa, high), block.word(isa, high)) };
-    let six_bits = if group < 4 {
-        isa.shift_right(low, 0, 63)
-    } else {
-        // SAFETY: as above.
-        let upper = isa.shift_right(unsafe { block.word(isa, 2) }, 4 * high as u32, 15);
-        isa.or(upper, isa.shift_left(isa.shift_right(low, 6, 3), 4))
-    };
-    isa.mul(unit, isa.to_f32(isa.byte::<false>(six_bits, group % 4)))
+/// The scales of a `Q4_K` or `Q5_K` block, and its minimums.
+#[derive(Clone, Copy)]
+pub(super) struct PackedScales<S: Simd>([SixBits<S>; 2]);
+
+/// Eight integers of six bits and what they are multiplied by.
+#[derive(Clone, Copy)]
+struct SixBits<S: Simd> {
+    unit: S::F32,
+    /// Those of the lower groups, and of the upper ones, a byte each.
+    integers: [S::Bytes; 2],
+}
+
+impl<S: Simd> SixBits<S> {
+    /// The scales (`kind` 0) or minimums (1) of [`PackedScales::new`].
+    ///
+    /// # Safety
+    /// The block is whole and in bounds.
+    #[inline(always)]
+    unsafe fn new(isa: S, block: Block, kind: usize) -> Self {
+        // SAFETY: the caller vouches for the whole block.
+        let (unit, lower, upper) = unsafe { (block.half(isa, kind), block.word(isa, kind), block.word(isa, 2)) };
+        let upper = isa.shift_right(upper, 4 * kind as u32, 15);
+        let highest = isa.shift_left(isa.shift_right(lower, 6, 3), 4);
+        Self { unit, integers: [isa.shift_right(lower, 0, 63), isa.or(upper, highest)] }
+    }
+}
+
+impl<S: Simd> PackedScales<S> {
+    /// Unpacks them. The 12 packed bytes are words 0 to 2: the lower groups' scales, their minimums, and four bits of each of
+    /// the upper groups, whose other two are the highest of the lower ones.
+    ///
+    /// # Safety
+    /// The block is whole and in bounds.
+    #[inline(always)]
+    unsafe fn new(isa: S, block: Block) -> Self {
+        // SAFETY: passed on from the caller.
+        unsafe { Self([SixBits::new(isa, block, 0), SixBits::new(isa, block, 1)]) }
+    }
+
+    /// The scales of a group (`kind` 0), or its minimums (1).
+    #[inline(always)]
+    fn get(&self, isa: S, kind: usize, group: usize) -> S::F32 {
+        let SixBits { unit, integers } = &self.0[kind];
+        isa.mul(*unit, isa.to_f32(isa.byte::<false>(integers[group / 4], group % 4)))
+    }
 }
 
 /// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the integers.
@@ -213,6 +252,13 @@ macro_rules! affine_k {
             const AFFINE: bool = true;
             const HALVES: &'static [usize] = &[0, 2];
             const WORDS: usize = 4;
+            type Head<S: Simd> = PackedScales<S>;
+
+            #[inline(always)]
+            unsafe fn head<S: Simd>(isa: S, block: Block) -> PackedScales<S> {
+                // SAFETY: passed on from the caller.
+                unsafe { PackedScales::new(isa, block) }
+            }
 
             #[inline(always)]
             unsafe fn weights<S: Simd>($isa: S, $block: Block, $group: usize, $word: usize) -> S::Bytes {
@@ -221,15 +267,13 @@ macro_rules! affine_k {
             }
 
             #[inline(always)]
-            unsafe fn scale<S: Simd>(isa: S, block: Block, group: usize) -> S::F32 {
-                // SAFETY: the caller vouches for the whole block.
-                unsafe { packed_scale(isa, block, group, 0) }
+            unsafe fn scale<S: Simd>(isa: S, _block: Block, head: &PackedScales<S>, group: usize) -> S::F32 {
+                head.get(isa, 0, group)
             }
 
             #[inline(always)]
-            unsafe fn minimum<S: Simd>(isa: S, block: Block, group: usize) -> S::F32 {
-                // SAFETY: the caller vouches for the whole block.
-                isa.sub(isa.splat(0.0), unsafe { packed_scale(isa, block, group, 1) })
+            unsafe fn minimum<S: Simd>(isa: S, _block: Block, head: &PackedScales<S>, group: usize) -> S::F32 {
+                isa.sub(isa.splat(0.0), head.get(isa, 1, group))
             }
         }
     };
@@ -255,6 +299,14 @@ impl Format for Q6K {
     const ZERO: i32 = 32;
     const HALVES: &'static [usize] = &[208];
     const WORDS: usize = 0;
+    /// What the signed scales are multiplied by.
+    type Head<S: Simd> = S::F32;
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(isa: S, block: Block) -> S::F32 {
+        // SAFETY: the caller vouches for the whole block.
+        unsafe { block.half(isa, 0) }
+    }
 
     #[inline(always)]
     unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
@@ -268,10 +320,10 @@ impl Format for Q6K {
     }
 
     #[inline(always)]
-    unsafe fn scale<S: Simd>(isa: S, block: Block, group: usize) -> S::F32 {
+    unsafe fn scale<S: Simd>(isa: S, block: Block, unit: &S::F32, group: usize) -> S::F32 {
         // SAFETY: the signed scales are words 48..52.
-        let (unit, scales) = unsafe { (block.half(isa, 0), block.word(isa, 48 + group / 4)) };
-        isa.mul(unit, isa.to_f32(isa.byte::<true>(scales, group % 4)))
+        let scales = unsafe { block.word(isa, 48 + group / 4) };
+        isa.mul(*unit, isa.to_f32(isa.byte::<true>(scales, group % 4)))
     }
 }
 

@@ -76,33 +76,16 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// These vectors of rows.
+    /// These vectors of rows, group by group.
     #[inline(always)]
     fn rows<S: Simd, const R: usize>(&self, isa: S, rows: [usize; R]) {
-        let x = [self.x.column(0)];
+        let x = self.x.column(0);
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
         let mut acc = [[isa.splat(0.0)]; R];
-        let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
         for unit in 0..self.matrix.cols() / F::ELEMENTS {
-            for group in 0..F::ELEMENTS / F::GROUP {
-                let at = unit * F::ELEMENTS + group * F::GROUP;
-                for block in blocks.iter().step_by(PANEL_ROWS / S::LANES) {
-                    block.prefetch_next::<F>(group);
-                }
-                let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
-                // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the
-                // column has `cols` elements.
-                unsafe {
-                    let (start, values) = ([-zero * group_sum::<F>(&x[0], at)], [x[0].values.as_ptr().add(at)]);
-                    let sums = if F::SIGNED {
-                        dots::<S, _, true, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
-                    } else {
-                        dots::<S, _, false, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
-                    };
-                    let scales = |r: usize| (F::scale(isa, blocks[r], group), F::minimum(isa, blocks[r], group));
-                    add_group::<S, F, R, 1>(isa, &mut acc, sums, scales, &x, at);
-                }
-            }
+            // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the column has
+            // `cols` elements.
+            unsafe { Self::unit::<S, R>(isa, blocks, unit * F::ELEMENTS, &x, &mut acc) };
             for block in &mut blocks {
                 *block = block.next::<F>();
             }
@@ -110,6 +93,78 @@ impl<F: Format> QuantizedGemm<'_, F> {
         for (row, [y]) in rows.into_iter().zip(acc) {
             // SAFETY: this task has the panel, and so these rows, alone.
             unsafe { self.write(isa, row * S::LANES, 0, y) };
+        }
+    }
+
+    /// Adds the products of these blocks with the column's elements from `at` on.
+    ///
+    /// # Safety
+    /// The blocks are whole and in bounds, and the column has these elements.
+    #[inline(always)]
+    unsafe fn unit<S: Simd, const R: usize>(
+        isa: S,
+        blocks: [Block; R],
+        at: usize,
+        x: &Column<'_>,
+        acc: &mut [[S::F32; 1]; R],
+    ) {
+        // Blocks of many groups have much in common that is unpacked once, if there are registers enough.
+        let unpacked = F::ELEMENTS > 32 && S::LANES == MAX_LANES;
+        // SAFETY: passed on from the caller.
+        let mut heads = unsafe { [F::head(isa, blocks[0]); R] };
+        for r in 1..R {
+            // SAFETY: passed on from the caller.
+            heads[r] = unsafe { F::head(isa, blocks[r]) };
+        }
+        for group in 0..F::ELEMENTS / F::GROUP {
+            let at = at + group * F::GROUP;
+            for block in blocks.iter().step_by(PANEL_ROWS / S::LANES) {
+                block.prefetch_next::<S, F>(group);
+            }
+            // SAFETY: passed on from the caller.
+            unsafe {
+                let floats = |block: Block, head: &F::Head<S>| {
+                    (F::scale(isa, block, head, group), F::minimum(isa, block, head, group))
+                };
+                if unpacked {
+                    for r in 0..R {
+                        let scales = floats(blocks[r], &heads[r]);
+                        let acc = std::array::from_mut(&mut acc[r]);
+                        Self::group::<S, 1>(isa, [blocks[r]], |_| scales, (group, at), x, acc);
+                    }
+                } else {
+                    let scales = |r: usize| floats(blocks[r], &F::head(isa, blocks[r]));
+                    Self::group::<S, R>(isa, blocks, scales, (group, at), x, acc);
+                }
+            }
+        }
+    }
+
+    /// Adds the products of group `group` of these blocks with the column's elements from `at` on. `scales` gives the scales
+    /// and the minimums of a vector of rows.
+    ///
+    /// # Safety
+    /// The blocks are whole and in bounds, and the column has these elements.
+    #[inline(always)]
+    unsafe fn group<S: Simd, const R: usize>(
+        isa: S,
+        blocks: [Block; R],
+        scales: impl Fn(usize) -> (S::F32, S::F32),
+        (group, at): (usize, usize),
+        x: &Column<'_>,
+        acc: &mut [[S::F32; 1]; R],
+    ) {
+        let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
+        let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let (start, values) = ([-zero * group_sum::<F>(x, at)], [x.values.as_ptr().add(at)]);
+            let sums = if F::SIGNED {
+                dots::<S, _, true, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
+            } else {
+                dots::<S, _, false, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
+            };
+            add_group::<S, F, R, 1>(isa, acc, sums, scales, std::array::from_ref(x), at);
         }
     }
 }
