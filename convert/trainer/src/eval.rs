@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::backbone::Frozen;
 use crate::coverage::{self, Estimate};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::{Batch, Features};
 use crate::head::log_normaliser;
 use crate::nets::{Control, Plugin};
@@ -27,6 +27,7 @@ pub struct Models {
     control: Control,
     plugin: Plugin,
     options: usize,
+    reference: Option<Plugin>,
 }
 
 impl Models {
@@ -36,7 +37,18 @@ impl Models {
             control: Control::bind(&control.spec, &|name| control.tensor(name))?,
             plugin: Plugin::bind(&plugin.spec, &|name| plugin.tensor(name))?,
             options: plugin.spec.options,
+            reference: None,
         })
+    }
+
+    /// The same, with another plugin of as many options, that it is compared with.
+    pub fn beside(self, reference: &Loaded) -> Result<Self> {
+        if reference.spec.options != self.options {
+            let reason = format!("has {} options, not {}", reference.spec.options, self.options);
+            return Err(Error::Setting { name: "--reference", reason });
+        }
+        let plugin = Plugin::bind(&reference.spec, &|name| reference.tensor(name))?;
+        Ok(Self { reference: Some(plugin), ..self })
     }
 }
 
@@ -59,6 +71,8 @@ struct Columns {
     control_rank: Vec<u32>,
     control_gold: Vec<f32>,
     control_pool: Vec<f32>,
+    same_latent: Vec<f64>,
+    same_tokens: Vec<f64>,
 }
 
 /// The option set of one token, on the host. `[K]` each.
@@ -116,6 +130,15 @@ pub struct SetScores {
     pub control_adaptive: Estimate,
 }
 
+/// What a plugin has in common with the one that it is compared with.
+#[derive(Debug, Serialize)]
+pub struct Agreement {
+    /// The policy's most probable latent is the same.
+    pub policy: Estimate,
+    /// The share of latents whose option has the same first token.
+    pub options: Estimate,
+}
+
 /// What `eval` reports.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -133,6 +156,9 @@ pub struct Report {
     pub set: SetScores,
     /// Mean entropy of the policy, in nats.
     pub policy_entropy: Estimate,
+    /// Agreement with the reference, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Agreement>,
 }
 
 /// Scores all rows of `features`, holding at most about `budget` bytes of logits.
@@ -231,6 +257,18 @@ fn score_options(frozen: &Frozen, models: &Models, batch: &Batch, gold: &[u32], 
         };
         columns.push_options(&set, gold);
     }
+    if let Some(reference) = &models.reference {
+        let latents = |policy: &[f32]| -> Vec<usize> {
+            policy.chunks_exact(k).map(|row| argmax(row.iter().copied().map(f64::from))).collect()
+        };
+        let other = reference.decoder.options(&batch.hidden)?.reshape((tokens * k, d))?;
+        let other = Distribution::new(frozen, &other, &next)?.top()?;
+        let policy = reference.policy.logits(&batch.hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        let same = |(a, b)| f64::from(u8::from(a == b));
+        columns.same_latent.extend(latents(&log_policy).into_iter().zip(latents(&policy)).map(same));
+        let share = |(a, b): (&[u32], &[u32])| hits(a, b).sum::<f64>() / k as f64;
+        columns.same_tokens.extend(top.chunks_exact(k).zip(other.chunks_exact(k)).map(share));
+    }
     Ok(())
 }
 
@@ -295,6 +333,8 @@ impl Columns {
                 control_adaptive: estimate(&coverage::adaptive(&self.control_gold, threshold)),
             },
             policy_entropy: estimate(&self.entropy),
+            agreement: (!self.same_latent.is_empty())
+                .then(|| Agreement { policy: estimate(&self.same_latent), options: estimate(&self.same_tokens) }),
         }
     }
 }
@@ -316,7 +356,7 @@ fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { problems, tokens, option_count, top1, cross_entropy, set, policy_entropy } = self;
+        let Self { problems, tokens, option_count, top1, cross_entropy, set, policy_entropy, agreement } = self;
         writeln!(f, "{problems} problems, {tokens} answer tokens, {option_count} options, teacher-forced\n")?;
         let rows = [
             ("top-1: backbone", top1.backbone),
@@ -335,7 +375,14 @@ impl fmt::Display for Report {
             ("       control above a threshold", set.control_adaptive),
             ("policy entropy (nats)", *policy_entropy),
         ];
-        rows.iter()
+        let agreement = agreement.iter().flat_map(|agreement| {
+            [
+                ("as the reference: policy's latent", agreement.policy),
+                ("       options' first tokens", agreement.options),
+            ]
+        });
+        rows.into_iter()
+            .chain(agreement)
             .try_for_each(|(name, value)| writeln!(f, "{name:<34} {:>7.4} ± {:.4}", value.mean, value.standard_error))
     }
 }
@@ -406,8 +453,14 @@ mod tests {
         // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers option 1.
         let states = [0.1f32, 0.2, 1.0].repeat(4).into_iter().map(f16::from_f32).collect();
         let features = Features::new(states, vec![0, 1, 1, 2], 3, vec![0, 2, 4], &Device::Cpu).unwrap();
+        // Its options are told apart, but the policy prefers the other one.
+        let mut other = hand_made(&spec);
+        other.tensors.insert("ollm.policy.out.bias".into(), Tensor::new(&[1.0f32, 0.0], &Device::Cpu).unwrap());
+        let models = models.beside(&other).unwrap();
         for budget in [1, 1 << 20] {
             let report = evaluate(&frozen, &features, &models, budget, &|_| ()).unwrap();
+            let agreement = report.agreement.unwrap();
+            assert_eq!((agreement.policy.mean, agreement.options.mean), (0.0, 1.0));
             let top1 = &report.top1;
             let means = [top1.backbone, top1.control, top1.policy, top1.mixture, top1.joint].map(|e| e.mean);
             assert_eq!(means.map(|mean| format!("{mean:.2}")), ["0.25", "0.25", "0.50", "0.50", "0.50"]);

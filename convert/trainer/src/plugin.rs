@@ -98,6 +98,12 @@ impl Loaded {
         Ok(Self { spec, tensors })
     }
 
+    /// The same on another device.
+    pub fn to_device(self, device: &Device) -> Result<Self> {
+        let tensors = self.tensors.into_iter().map(|(name, tensor)| Ok((name, tensor.to_device(device)?)));
+        Ok(Self { tensors: tensors.collect::<Result<_>>()?, ..self })
+    }
+
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Result<candle_core::Tensor> {
         let missing = || candle_core::Error::CannotFindTensor { path: name.into() };

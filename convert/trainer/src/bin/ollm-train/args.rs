@@ -260,9 +260,15 @@ pub(crate) struct LoraArgs {
 pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Folder of the run
+    /// Folder of a run
     #[arg(long, value_name = "RUN")]
-    pub(crate) run: PathBuf,
+    pub(crate) run: Option<PathBuf>,
+    /// A plugin file (GGUF or safetensors) of kind lowrank, in place of a run
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub(crate) plugin: Option<PathBuf>,
+    /// Another plugin file, to say how often latents and tokens are the same
+    #[arg(long, value_name = "FILE")]
+    pub(crate) reference: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// Print one JSON document instead of a table

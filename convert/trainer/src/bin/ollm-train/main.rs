@@ -10,7 +10,6 @@ mod rl;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ollm_train::Result;
 use ollm_train::backbone::Backbone;
 use ollm_train::eval::{Models, evaluate};
 use ollm_train::nets::parameters;
@@ -18,6 +17,7 @@ use ollm_train::plugin::Loaded;
 use ollm_train::run::{Run, control_path, plugin_path};
 use ollm_train::settings::Settings;
 use ollm_train::train::{Ended, Material, sft};
+use ollm_train::{Error, Result, deploy};
 
 use args::{Command, EvalArgs, FeaturesArgs, SftArgs};
 use config::Invocation;
@@ -103,11 +103,27 @@ fn run_eval(args: &EvalArgs) -> Result<()> {
     let device = prepare::device(&args.device.device)?;
     let backbone = Backbone::open(&args.input.model)?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
-    let control = Loaded::control(&control_path(&args.run), &place.about, &device)?;
-    let plugin = Loaded::plugin(&plugin_path(&args.run), &place.about, &device)?;
+    let open = |path: &PathBuf| deploy::open(path, &place.about)?.to_device(&device);
+    let (control, plugin) = match (&args.plugin, &args.run) {
+        (None, Some(run)) => (
+            Loaded::control(&control_path(run), &place.about, &device)?,
+            Loaded::plugin(&plugin_path(run), &place.about, &device)?,
+        ),
+        (Some(file), _) => {
+            let plugin = open(file)?;
+            (deploy::control(&plugin)?, plugin)
+        }
+        (None, None) => {
+            let reason = "say what to score: the folder of a run, or a file by --plugin".into();
+            return Err(Error::Setting { name: "--run", reason });
+        }
+    };
     let features = place.text(&args.input.data, args.input.limit, &device)?.features;
     let frozen = place.frozen(&device)?;
-    let models = Models::bind(&control, &plugin)?;
+    let mut models = Models::bind(&control, &plugin)?;
+    if let Some(reference) = &args.reference {
+        models = models.beside(&open(reference)?)?;
+    }
     let bar = bar(features.len() as u64, "tokens");
     let report = evaluate(&frozen, &features, &models, budget(&args.device), &|rows| bar.inc(rows as u64))?;
     bar.finish_and_clear();
