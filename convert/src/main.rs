@@ -263,6 +263,9 @@ enum Matrices {
     /// 8 bits, a scale for each 32
     #[value(name = "q8_0")]
     Q8_0,
+    /// 4 bits, a scale for each 32: convert/QUALITY.md says what it costs
+    #[value(name = "q4_0")]
+    Q4_0,
     /// 32-bit floats
     F32,
 }
@@ -272,6 +275,7 @@ impl From<Matrices> for TensorType {
         match matrices {
             Matrices::F16 => Self::F16,
             Matrices::Q8_0 => Self::Q8_0,
+            Matrices::Q4_0 => Self::Q4_0,
             Matrices::F32 => Self::F32,
         }
     }

@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use ollm_runtime::gguf::{Layout, TensorType, Writer};
 use ollm_runtime::options::PluginError;
 use ollm_runtime::options::schema::{self, Spec};
-use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use crate::description::Description;
 use crate::table::{self, Row};
-use crate::{ConvertError, Result, check_absent, check_output, names};
+use crate::{ConvertError, Result, check_absent, check_output, names, quantize};
 
 /// The file in a checkpoint folder.
 pub const FILE: &str = "plugin.safetensors";
@@ -116,8 +115,8 @@ fn encode(view: &TensorView<'_>, name: &'static str, shape: Vec<usize>, matrices
     let (values, _) = view.data().as_chunks();
     let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     let dtype = stored_type(&shape, matrices);
-    let data =
-        quant::encode(dtype, &values).map_err(|source| ConvertError::Values { tensor: name.to_owned(), source })?;
+    let data = quantize::encode(dtype, &values, None)
+        .map_err(|source| ConvertError::Values { tensor: name.to_owned(), source })?;
     Ok(Encoded { name, shape, dtype, data })
 }
 
