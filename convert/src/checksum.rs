@@ -6,6 +6,7 @@
 use std::hash::Hasher;
 
 use ollm_runtime::gguf::{Array, Gguf, GgufError, TensorInfo, Value, Writer};
+use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
 use twox_hash::XxHash64;
 
@@ -18,10 +19,16 @@ pub(crate) fn add(writer: &mut Writer<'_>) -> Result<(), GgufError> {
 }
 
 /// The tensors whose bytes are not those that their checksums are of; `None` if the file has no checksums, or not as many as
-/// tensors.
-pub(crate) fn damaged<'a>(gguf: &'a Gguf, file: &[u8]) -> Option<Vec<&'a TensorInfo>> {
+/// tensors. What was read leaves memory again.
+pub(crate) fn damaged<'a>(gguf: &'a Gguf, file: &Storage) -> Option<Vec<&'a TensorInfo>> {
     let Value::Array(Array::U64(sums)) = gguf.metadata().get(KEY)? else { return None };
-    let differs = |&(tensor, &sum): &(&TensorInfo, &u64)| XxHash64::oneshot(0, tensor.bytes(file)) != sum;
+    let differs = |&(tensor, &sum): &(&TensorInfo, &u64)| {
+        let bytes = tensor.bytes(file);
+        let found = XxHash64::oneshot(0, bytes);
+        let start = bytes.as_ptr().addr() - file.as_ptr().addr();
+        file.discard(start..start + bytes.len());
+        found != sum
+    };
     let tensors = gguf.tensors();
     let found = tensors.par_iter().zip(sums).filter(differs).map(|(tensor, _)| tensor).collect();
     (sums.len() == tensors.len()).then_some(found)

@@ -53,11 +53,15 @@ pub enum ConvertError {
     SameOutput { path: PathBuf },
     /// A file should hold a backbone and its plugin, and does not.
     NotMerged { path: PathBuf },
+    /// The output is a device or a folder, or in a folder that is not there.
+    NoPlace { path: PathBuf },
+    /// A plugin, where a backbone is needed.
+    IsPlugin { path: PathBuf },
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
     Row { path: PathBuf, tensor: String, row: usize, source: QuantError },
-    /// No tensor has a name that matches a pattern.
+    /// No matrix of the backbone has a name that matches a pattern.
     NoSuchTensor { pattern: String },
     /// A file should hold the importance of columns, and does not.
     NotImportance { path: PathBuf },
@@ -145,11 +149,19 @@ impl fmt::Display for ConvertError {
             Self::NotMerged { path } => {
                 write!(f, "{}: not a merged file: there is nothing to split", path.display())
             }
+            Self::NoPlace { path } => {
+                write!(f, "{}: no place for a file: name one in a folder that is there", path.display())
+            }
+            Self::IsPlugin { path } => write!(
+                f,
+                "{}: a plugin, whose types are chosen by `ollm-convert plugin --type` when it is made",
+                path.display()
+            ),
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
             Self::Row { path, tensor, row, source } => {
                 write!(f, "{}: tensor {tensor:?}, row {row}: {source}", path.display())
             }
-            Self::NoSuchTensor { pattern } => write!(f, "no tensor has a name like {pattern:?}"),
+            Self::NoSuchTensor { pattern } => write!(f, "no matrix that can be quantized has a name like {pattern:?}"),
             Self::NotImportance { path } => {
                 write!(f, "{}: not a file of \"ollm-convert importance\" (general.type \"imatrix\")", path.display())
             }

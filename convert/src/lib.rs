@@ -41,6 +41,7 @@ pub mod verify;
 use std::path::Path;
 
 use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType, Value, Writer};
+use ollm_runtime::options::schema::FILE_TYPE;
 use ollm_runtime::storage::Storage;
 
 pub use error::ConvertError;
@@ -70,6 +71,12 @@ impl Opened {
         self.gguf.metadata().get(LAYOUT_KEY).is_some()
     }
 
+    /// Whether it is a plugin alone.
+    fn is_plugin(&self) -> bool {
+        let (key, value) = FILE_TYPE[0];
+        self.gguf.metadata().get(key).and_then(Value::as_str) == Some(value)
+    }
+
     /// The keys that another file may have too: all but the checksums.
     fn keys(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.gguf.metadata().iter().filter(|(key, _)| *key != checksum::KEY)
@@ -83,9 +90,20 @@ pub fn tensor_type(name: &str) -> std::result::Result<TensorType, String> {
     found.copied().ok_or_else(|| format!("known types: {}", known()))
 }
 
-/// Refuses an output that is there, unless it may be replaced.
+/// Refuses an output that is there, unless it may be replaced, and in any case a device, a pipe, or a name in a folder that is not
+/// there.
+///
+/// # Errors
+/// [`ConvertError::OutputExists`], [`ConvertError::NoPlace`].
 pub fn check_absent(output: &Path, replace: bool) -> Result<()> {
-    if replace || !output.exists() { Ok(()) } else { Err(ConvertError::OutputExists { path: output.to_owned() }) }
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let special = output.metadata().is_ok_and(|found| !found.is_file());
+    if special || folder.is_some_and(|folder| !folder.is_dir()) {
+        return Err(ConvertError::NoPlace { path: output.to_owned() });
+    }
+    // Also a link that leads nowhere is something.
+    let absent = output.symlink_metadata().is_err();
+    if replace || absent { Ok(()) } else { Err(ConvertError::OutputExists { path: output.to_owned() }) }
 }
 
 /// Writes the file, with checksums after all other keys.

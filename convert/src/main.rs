@@ -11,8 +11,8 @@ use ollm_convert::quantize::search::Goal;
 use ollm_convert::quantize::{self, Keep, RECIPES, Recipe};
 use ollm_convert::synth::{self, SHAPES};
 use ollm_convert::{
-    ConvertError, check_absent, diff, import, importance, inspect, merge, names, pack, plugin, split, tensor_type,
-    verify,
+    ConvertError, check_absent, check_output, diff, import, importance, inspect, merge, names, pack, plugin, split,
+    tensor_type, verify,
 };
 use ollm_runtime::gguf::TensorType;
 
@@ -344,7 +344,12 @@ fn run(command: Command) -> Result<(String, bool), ConvertError> {
             if let (Some(goal), Some(text)) = (goal, text) {
                 // A search takes time: what cannot be written is told before it.
                 let named = output.as_deref().filter(|output| !output.is_dir());
-                named.map_or(Ok(()), |output| check_absent(output, rules.force))?;
+                if let Some(output) = named {
+                    let inputs = [Some(&input), Some(&text), rules.importance.as_ref()];
+                    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+                    check_output(output, &inputs)?;
+                    check_absent(output, rules.force)?;
+                }
                 let progress = progress("{pos} of {len} groups");
                 let found =
                     quantize::search::choose(&input, &text, goal, rules.importance.as_deref(), &rules.keep, &progress)?;

@@ -16,14 +16,14 @@ use crate::{ConvertError, Opened, Result, check_absent, check_output};
 pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool) -> Result<Summary> {
     let outputs = [plugin].into_iter().chain(backbone);
     outputs.clone().try_for_each(|output| check_output(output, &[merged]))?;
+    // Both, before one is written.
     outputs.clone().try_for_each(|output| check_absent(output, force))?;
     if backbone.is_some_and(|backbone| place(backbone) == place(plugin)) {
         return Err(ConvertError::SameOutput { path: plugin.to_owned() });
     }
     let file = Opened::open_plain(merged)?;
     let metadata = file.gguf.metadata();
-    let alone = metadata.get(FILE_TYPE[0].0).and_then(|kind| kind.as_str()) == Some(FILE_TYPE[0].1);
-    if alone || metadata.get(keys::VERSION.name).is_none() {
+    if file.is_plugin() || metadata.get(keys::VERSION.name).is_none() {
         return Err(ConvertError::NotMerged { path: merged.to_owned() });
     }
     check_match(&file, &file.gguf).map_err(|source| ConvertError::Plugin { path: merged.to_owned(), source })?;

@@ -71,6 +71,7 @@ impl Vocabulary {
         vocabulary.kind = if by_score {
             Kind::Scores { scores: vocabulary.scores(&merges), space_prefix: space_prefix(tokenizer)? }
         } else {
+            plain(tokenizer, &model)?;
             let merges = merges.iter().map(|[left, right]| format!("{left} {right}")).collect();
             Kind::Bytes { pre: pre_tokenizer(tokenizer)?, merges }
         };
@@ -104,7 +105,7 @@ impl Vocabulary {
         const KEY: &str = "vocab";
         let vocab = model.get(KEY).ok_or_else(|| model.missing(KEY))?;
         let tokens = vocab.as_object().ok_or_else(|| bad(model, KEY, "an id for each token"))?;
-        tokens.iter().try_for_each(|(text, id)| self.add(model, id, text, text.clone(), NORMAL))
+        tokens.iter().try_for_each(|(text, id)| self.add((model, KEY), id, text, text.clone(), NORMAL))
     }
 
     /// Tokens that are found in a text before all else. Their spaces are spaces.
@@ -116,21 +117,28 @@ impl Vocabulary {
             let kept = self.id(text).map(|id| self.types[id as usize]).filter(|&kind| kind == UNKNOWN);
             let kind = kept.unwrap_or(if special { CONTROL } else { USER_DEFINED });
             let stored = if by_score && !special { text.replace(SPACE, " ") } else { text.to_owned() };
-            self.add(tokenizer, &token["id"], text, stored, kind)?;
+            self.add((tokenizer, KEY), &token["id"], text, stored, kind)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, json: &Document, id: &Value, text: &str, stored: String, kind: i32) -> Result<()> {
+    fn add(
+        &mut self,
+        (json, key): (&Document, &'static str),
+        id: &Value,
+        text: &str,
+        stored: String,
+        kind: i32,
+    ) -> Result<()> {
         let size = self.texts.len();
-        let id = id.as_u64().ok_or_else(|| bad(json, "vocab", "an id for each token"))?;
+        let id = id.as_u64().ok_or_else(|| bad(json, key, "an id for each token"))?;
         let index = usize::try_from(id).unwrap_or(usize::MAX);
         if index >= size {
             let tokens = index.saturating_add(1);
             return Err(ImportError::TooManyTokens { path: json.path.clone(), tokens, vocabulary: size }.into());
         }
         if self.types[index] != UNUSED && self.id(text) != Some(id as u32) {
-            return Err(bad(json, "vocab", "an id of its own for each token").into());
+            return Err(bad(json, key, "an id of its own for each token").into());
         }
         (self.texts[index], self.types[index]) = (stored, kind);
         self.ids.insert(text.to_owned(), id as u32);
@@ -200,6 +208,20 @@ fn space_prefix(tokenizer: &Document) -> Result<bool> {
         None if replaces => Ok(prepends),
         None => Err(tokenizer.unsupported("normalizer", "one that replaces spaces by U+2581").into()),
     }
+}
+
+/// Refuses what a byte-level tokenizer of a GGUF file does not do to a text.
+fn plain(tokenizer: &Document, model: &Document) -> Result<()> {
+    let normalizer = tokenizer.get("normalizer").unwrap_or(&Value::Null);
+    if !normalizer.is_null() && !steps(normalizer, "normalizers").iter().all(|step| step["type"] == "NFC") {
+        return Err(tokenizer.unsupported("normalizer", "none, and NFC").into());
+    }
+    for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        if model.get(key).and_then(Value::as_str).is_some_and(|text| !text.is_empty()) {
+            return Err(model.unsupported(key, "none").into());
+        }
+    }
+    Ok(())
 }
 
 /// The name of the pre-tokenizer that this one is.

@@ -24,9 +24,16 @@ impl Keep {
 
 fn matches(pattern: &str, name: &str) -> bool {
     let Some((before, after)) = pattern.split_once('*') else { return pattern == name };
-    let Some(rest) = name.strip_prefix(before) else { return false };
-    let starts = rest.char_indices().map(|(i, _)| i).chain([rest.len()]);
-    starts.into_iter().any(|start| matches(after, &rest[start..]))
+    let Some(mut rest) = name.strip_prefix(before) else { return false };
+    let (middle, last) = after.rsplit_once('*').unwrap_or(("", after));
+    // Each part where it first comes: what follows has most room then.
+    for part in middle.split('*') {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 impl FromStr for Keep {
@@ -48,6 +55,8 @@ mod tests {
         assert!(matches("a.b", "a.b") && !matches("a.b", "a.bc") && !matches("a.b", "xa.b"));
         assert!(matches("*", "") && matches("blk.*.attn_v.*", "blk.12.attn_v.weight"));
         assert!(matches("*v*w", "attn_v.weight.w") && !matches("*v*w", "attn_v.weight"));
+        assert!(matches("a*b*c", "a1b2b3c") && !matches("a*a", "a") && matches("**", "x") && matches("***a", "ba"));
+        assert!(!matches(&"*a".repeat(49), &"a".repeat(40)));
     }
 
     #[test]

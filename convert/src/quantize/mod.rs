@@ -64,6 +64,9 @@ const SLAB: usize = 1 << 22;
 pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<Summary> {
     check_files(&[input], output, options)?;
     let model = Opened::open_plain(input)?;
+    if model.is_plugin() {
+        return Err(ConvertError::IsPlugin { path: input.to_owned() });
+    }
     let mut writer = Writer::new();
     describe(&model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
     let sources = model.gguf.tensors().iter().map(|tensor| Source::of(input, &model, tensor)).collect();
@@ -142,7 +145,9 @@ fn plan<'a>(
     importance: Option<&'a Importance>,
 ) -> Result<Vec<Job<'a>>> {
     let names = || sources.iter().map(|source| source.name.as_str());
-    if let Some(keep) = options.keep.iter().find(|keep| !names().any(|name| keep.matches(name))) {
+    let matrix = |source: &Source<'_>| recipe::is_matrix(&source.name, &source.dims);
+    let matrices = || sources.iter().filter(|source| matrix(source));
+    if let Some(keep) = options.keep.iter().find(|keep| !matrices().any(|source| keep.matches(&source.name))) {
         return Err(ConvertError::NoSuchTensor { pattern: keep.pattern.clone() });
     }
     let shape = recipe::Model {
@@ -151,8 +156,8 @@ fn plan<'a>(
         importance: importance.is_some(),
     };
     let job = |source: Source<'a>| {
-        let kept = options.keep.iter().rfind(|keep| keep.matches(&source.name)).map(|keep| keep.dtype);
-        let matrix = recipe::is_matrix(&source.name, &source.dims);
+        let matrix = matrix(&source);
+        let kept = options.keep.iter().rfind(|keep| matrix && keep.matches(&source.name)).map(|keep| keep.dtype);
         let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
         let (wanted, cols) = (kept.unwrap_or_else(chosen), source.cols());
         let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols))?;

@@ -165,8 +165,9 @@ impl<'a> Search<'a> {
         let mut groups: BTreeMap<(usize, String), Vec<&'a TensorInfo>> = BTreeMap::new();
         let mut fixed = BTreeMap::new();
         for tensor in model.gguf.tensors() {
-            let kept = keep.iter().rfind(|keep| keep.matches(&tensor.name));
-            if kept.is_none() && recipe::is_matrix(&tensor.name, &tensor.dims) {
+            let matrix = recipe::is_matrix(&tensor.name, &tensor.dims);
+            let kept = keep.iter().rfind(|keep| matrix && keep.matches(&tensor.name));
+            if kept.is_none() && matrix {
                 groups.entry(recipe::group(&tensor.name, layers)).or_default().push(tensor);
             } else {
                 let wanted = kept.map_or(tensor.dtype, |keep| keep.dtype);

@@ -152,7 +152,7 @@ fn an_output_in_a_missing_folder_leaves_nothing() {
     let folder = Folder::new();
     folder.write("plugin.safetensors", good().bytes());
     let error = convert(&folder.join(""), &folder.join("missing/plugin.gguf"), TensorType::F16, false);
-    assert!(matches!(error, Err(ConvertError::Output(GgufError::Io { .. }))));
+    assert!(matches!(error, Err(ConvertError::NoPlace { .. })));
     assert_eq!(folder.list(), ["plugin.safetensors"]);
 }
 

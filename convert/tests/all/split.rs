@@ -3,7 +3,9 @@
 use std::fs;
 
 use crate::common::{Checkpoint, Folder, SWIGLU, backbone, read, rewrite, spec};
+use indicatif::ProgressBar;
 use ollm_convert::plugin::convert;
+use ollm_convert::quantize::{Keep, Options, RECIPES, quantize};
 use ollm_convert::{ConvertError, checksum, merge, pack, split};
 use ollm_runtime::gguf::{TensorType, Value};
 use ollm_runtime::options::PluginError;
@@ -50,6 +52,21 @@ fn a_file_that_was_merged_without_the_plugins_keys_gives_a_plugin_all_the_same()
         assert_eq!(gguf.metadata().str(key).unwrap(), value);
     }
     merge::merge(&folder.join("backbone.gguf"), &plugin, &folder.join("again.gguf"), false).unwrap();
+}
+
+#[test]
+fn quantizing_a_merged_file_leaves_its_plugin_and_its_norms_and_refuses_a_plugin_alone() {
+    let folder = merged();
+    let [plugin, merged, small, again] =
+        ["plugin.gguf", "merged.gguf", "small.gguf", "p.gguf"].map(|name| folder.join(name));
+    let recipe = RECIPES.iter().find(|recipe| recipe.name == "Q8_0").unwrap();
+    let keep = [Keep { pattern: "*".to_owned(), dtype: TensorType::Q5_0 }];
+    let options = Options { recipe, importance: None, keep: &keep, force: false };
+    quantize(&merged, &small, &options, &ProgressBar::hidden()).unwrap();
+    split::split(&small, &again, None, false).unwrap();
+    assert_eq!(read(&plugin).0, read(&again).0);
+    let alone = quantize(&plugin, &folder.join("q.gguf"), &options, &ProgressBar::hidden());
+    assert!(matches!(alone, Err(ConvertError::IsPlugin { .. })) && !folder.join("q.gguf").exists());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use candle_core::{DType, Tensor};
 
 use crate::backbone::Frozen;
 use crate::data::Corpus;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::Features;
 use crate::records::{Header, Records};
 
@@ -69,11 +69,10 @@ impl Candidates {
             progress(rows.len());
         }
         let vocab = frozen.about.backbone.vocab;
-        Self::read(path, &mut records, bounds, (count, vocab), frozen.head.device())
+        Self::read(&mut records, bounds, (count, vocab), frozen.head.device())
     }
 
     fn read(
-        path: &Path,
         records: &mut Records,
         bounds: &[usize],
         (count, vocab): (usize, usize),
@@ -87,10 +86,10 @@ impl Candidates {
         }
         let fits = |row: &Row| (row.gold as usize) < count && row.ids.iter().all(|&id| (id as usize) < vocab);
         if !rows.iter().all(|row| fits(row) && row.tail.is_finite()) {
-            return Err(Error::bad_file(path, "is damaged: delete it to have it made again"));
+            return Err(records.bad("is damaged: delete it to have it made again"));
         }
         if rows.len() != bounds[bounds.len() - 1] {
-            return Err(Error::bad_file(path, "its rows do not match the features: delete it to have it made again"));
+            return Err(records.bad("its rows do not match the features: delete it to have it made again"));
         }
         Self::new(&rows, count, device)
     }
@@ -260,7 +259,7 @@ mod tests {
             let header = Header { kind, backbone, data, columns: 2, row_bytes: row_bytes(2) };
             let mut records = Records::open(&path, &header).unwrap();
             records.append(&encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])).unwrap();
-            let read = Candidates::read(&path, &mut records, &[0, 2], (2, 3), &candle_core::Device::Cpu);
+            let read = Candidates::read(&mut records, &[0, 2], (2, 3), &candle_core::Device::Cpu);
             assert_eq!(read.is_ok(), wrong.is_none(), "{wrong:?}");
         }
     }

@@ -257,6 +257,7 @@ fn score_options(frozen: &Frozen, models: &Models, batch: &Batch, gold: &[u32], 
         };
         columns.push_options(&set, gold);
     }
+    drop(sets);
     if let Some(reference) = &models.reference {
         let latents = |policy: &[f32]| -> Vec<usize> {
             policy.chunks_exact(k).map(|row| argmax(row.iter().copied().map(f64::from))).collect()
@@ -456,6 +457,8 @@ mod tests {
         // Its options are told apart, but the policy prefers the other one.
         let mut other = hand_made(&spec);
         other.tensors.insert("ollm.policy.out.bias".into(), Tensor::new(&[1.0f32, 0.0], &Device::Cpu).unwrap());
+        let more = Loaded { spec: Spec { options: 3, ..spec.clone() }, tensors: other.tensors.clone() };
+        assert!(Models::bind(&loaded, &loaded).unwrap().beside(&more).is_err());
         let models = models.beside(&other).unwrap();
         for budget in [1, 1 << 20] {
             let report = evaluate(&frozen, &features, &models, budget, &|_| ()).unwrap();

@@ -19,7 +19,7 @@ const QUANTITIES: [Quantity; 8] = [
     ("policy_entropy", "latents the policy hesitates between", f64::exp),
     ("top1", "likeliest token right", same),
     ("accuracy", "drawn latent's first token right", same),
-    ("reward", "expected reward", same),
+    ("reward", "reward", same),
 ];
 
 fn same(value: f64) -> f64 {
@@ -57,7 +57,11 @@ fn rows(entries: &[Map<String, Value>]) -> Vec<Vec<Panel>> {
         Panel { title: format!("{stage}: {name}"), train: curve("train"), valid: curve("valid") }
     };
     let rows = stages.into_iter().map(|stage| {
-        QUANTITIES.into_iter().map(|quantity| panel(stage, quantity)).filter(Panel::says_something).collect::<Vec<_>>()
+        let panels = QUANTITIES.into_iter().map(|quantity| panel(stage, quantity)).filter(Panel::says_something);
+        let mut row: Vec<Panel> = panels.collect();
+        // Where the loss is the cross-entropy, one of them will do.
+        row.dedup_by(|later, earlier| later.train == earlier.train && later.valid == earlier.valid);
+        row
     });
     rows.filter(|row| !row.is_empty()).collect()
 }

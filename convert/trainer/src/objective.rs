@@ -30,6 +30,8 @@ use crate::segments::{Hold, Segments};
 const BALANCE_WEIGHT: f64 = 0.02;
 /// Weight of the mixture's cross-entropy beside the policy's expected accuracy (our decision).
 const MIXTURE_WEIGHT: f64 = 0.1;
+/// Where beta stops: products of any text stay finite, and a posterior can be as sharp or flat as anyone can use.
+const BETA: (f64, f64) = (1e-3, 1e3);
 /// Temperature of the Gumbel-softmax.
 const GUMBEL_TEMPERATURE: f64 = 1.0;
 /// Sinkhorn's iteration ends when every latent's use is within this share of its part, or after so many rounds.
@@ -57,9 +59,12 @@ impl Objective {
 
     /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 gave our first experiments
     /// an option set of two to three tokens.
-    pub fn default_target(self, hold: Hold) -> f64 {
+    ///
+    /// Held latents, which have to part, get 1 nat, or half of ln K where that is less: an even policy is ln K from a sure posterior.
+    pub fn default_target(self, hold: Hold, options: usize) -> f64 {
         match (self, hold) {
             (Self::Prior, Hold::Token) => 0.15,
+            (Self::Prior, _) if options > 1 => (0.5 * (options as f64).ln()).min(1.0),
             (Self::Prior, _) => 1.0,
             (Self::Paper, _) => 0.2,
         }
@@ -253,10 +258,10 @@ pub fn straight_through(logits: &Tensor, gumbel: &Tensor) -> Result<Tensor> {
     Ok(((&hard - soft.detach())? + soft)?)
 }
 
-/// The next beta: log beta moves up while KL is above its target, down while it is below, at most 0.05 a step.
+/// The next beta, within [`BETA`]: log beta moves up while KL is above its target, down while it is below, at most 0.05 a step.
 pub fn adapt(beta: f64, kl: f64, target: f64) -> f64 {
     let size = 0.05 * ((kl - target).abs() / target).min(1.0);
-    (beta.ln() + size * (kl - target).signum()).exp()
+    (beta.ln() + size * (kl - target).signum()).exp().clamp(BETA.0, BETA.1)
 }
 
 /// mean over the batch of sum over z of weight · value.
@@ -482,5 +487,18 @@ mod tests {
         assert!((adapt(0.9, 10.0, 0.15).ln() - (0.9f64.ln() + 0.05)).abs() < 1e-12);
         assert!((adapt(0.9, 0.0, 0.15).ln() - (0.9f64.ln() - 0.05)).abs() < 1e-12);
         assert!((adapt(0.9, 0.15, 0.15) - 0.9).abs() < 1e-12);
+    }
+
+    #[test]
+    fn beta_stays_where_products_are_finite() {
+        let mut beta = 1.0;
+        for _ in 0..5000 {
+            beta = adapt(beta, 0.1, 5.0);
+        }
+        assert!((beta - BETA.0).abs() < 1e-12);
+        for _ in 0..5000 {
+            beta = adapt(beta, 5.0, 0.1);
+        }
+        assert!((beta - BETA.1).abs() < 1e-9);
     }
 }

@@ -59,6 +59,8 @@ impl Panel {
 /// Sizes in pixels.
 const WIDTH: u32 = 900;
 const PANEL: (u32, u32) = (320, 220);
+/// Points of a line, about: more than there are pixels say nothing.
+const POINTS: usize = 500;
 /// Steps of a running mean, as a share of all steps.
 const SMOOTH: usize = 20;
 const ROW: u32 = 22;
@@ -148,8 +150,12 @@ fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, plotters::coord:
         curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };
     let (steps, looks) = (finite(&panel.train), finite(&panel.valid));
-    chart.draw_series(LineSeries::new(steps.iter().copied(), train.mix(0.3)))?;
-    chart.draw_series(LineSeries::new(running_mean(&steps), train.stroke_width(2)))?;
+    let mean = running_mean(&steps);
+    let thin = |points: &[(f64, f64)]| {
+        points.iter().copied().step_by(points.len().div_ceil(POINTS).max(1)).collect::<Vec<_>>()
+    };
+    chart.draw_series(LineSeries::new(thin(&steps), train.mix(0.3)))?;
+    chart.draw_series(LineSeries::new(thin(&mean), train.stroke_width(2)))?;
     chart.draw_series(LineSeries::new(looks.iter().copied(), valid.stroke_width(2)))?;
     chart.draw_series(looks.iter().map(|&look| Circle::new(look, 2, valid.filled())))?;
     Ok(())

@@ -14,7 +14,6 @@ use crate::backbone::Description;
 use crate::error::{Error, Result};
 use crate::nets::{Slot, control_slots};
 use crate::params::Tensors;
-use crate::segments::Hold;
 use crate::settings::Settings;
 use crate::tensor_file::{self, Metadata};
 
@@ -51,8 +50,6 @@ fn text(value: &Value) -> String {
 }
 
 fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item = (&'static str, String)> {
-    // Latents that are held for longer have no target.
-    let kl_target = (settings.hold == Hold::Token).then(|| ("kl_target", settings.kl_target.to_string()));
     // The held-out text decides the result where it ends stages.
     let patience = settings.patience.map(|looks| ("patience", looks.to_string()));
     let valid = patience.is_some().then(|| provenance.valid_hash.clone()).flatten().map(|hash| ("valid_hash", hash));
@@ -61,6 +58,7 @@ fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item 
         ("data", provenance.data.clone()),
         ("data_hash", provenance.data_hash.clone()),
         ("tokens", provenance.tokens.to_string()),
+        ("kl_target", settings.kl_target.to_string()),
         ("epochs", settings.epochs.to_string()),
         ("control_epochs", settings.control_epochs.to_string()),
         ("policy_epochs", settings.policy_epochs.to_string()),
@@ -69,7 +67,7 @@ fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item 
         ("learning_rate", settings.lr.to_string()),
         ("seed", settings.seed.to_string()),
     ];
-    always.into_iter().chain(kl_target).chain(patience).chain(valid)
+    always.into_iter().chain(patience).chain(valid)
 }
 
 /// A plugin or control from a file, checked against the backbone.

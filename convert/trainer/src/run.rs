@@ -25,7 +25,7 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOG: &str = "log.jsonl";
 const CONFIG: &str = "config.toml";
 
-/// What recorded settings begin with: a `config.toml` that somebody wrote does not, and is not replaced.
+/// What recorded settings begin with: a `config.toml` that somebody wrote does not, and no new run replaces it.
 pub const RECORDED: &str = "# The settings of this run";
 
 impl Run {
@@ -59,11 +59,14 @@ impl Run {
         write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
     }
 
-    /// Writes a checkpoint, and a picture of what was logged so far.
+    /// Writes a checkpoint, and a picture of what was logged so far. A picture that cannot be drawn is said, and ends no run.
     pub fn save(&mut self, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
         let log_bytes = self.log_length()?;
         checkpoint::save(&self.checkpoint(), position, log_bytes, params, optimizer)?;
-        history::draw(&self.folder.join(LOG), &self.folder.join("log.svg"))
+        if let Err(error) = history::draw(&self.folder.join(LOG), &self.folder.join("log.svg")) {
+            eprintln!("the log is not drawn: {error}");
+        }
+        Ok(())
     }
 
     /// The state of an unfinished run.
@@ -154,6 +157,19 @@ mod tests {
         run.rewind_log(2).unwrap();
         run.log(&3).unwrap();
         assert_eq!(std::fs::read(folder.join("log.jsonl")).unwrap(), b"1\n3\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_drawn_ends_no_run() {
+        let folder = testing::folder("run-torn");
+        let mut run = Run::open(&folder, false).unwrap();
+        std::fs::write(folder.join(LOG), "{\"stage\":\"rl\",").unwrap();
+        let params = Params::all(&crate::params::Tensors::new()).unwrap();
+        let (state, identity) = (&[].into(), &[].into());
+        let watch = &crate::patience::Watch::new(None);
+        let position = Position { stage: "rl", step: 1, state, watch, identity };
+        run.save(&position, &params, &AdamW::new(&params).unwrap()).unwrap();
+        assert!(run.checkpoint().exists() && !folder.join("log.svg").exists());
     }
 
     #[test]

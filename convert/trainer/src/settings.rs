@@ -108,7 +108,11 @@ impl Settings {
         )?;
         require(self.spread > 0.0 && self.spread.is_finite(), "--spread", "must be above 0")?;
         require(self.lr > 0.0 && self.lr.is_finite(), "--lr", "must be above 0")?;
-        require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")
+        require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")?;
+        // An even policy is no further from any posterior.
+        let reach = (self.options as f64).ln();
+        let held = self.hold != Hold::Token && self.options > 1;
+        require(!held || self.kl_target < reach, "--kl-target", "must be below the logarithm of --options")
     }
 
     /// The plugin on that backbone.

@@ -222,7 +222,8 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
     sums
 }
 
-/// Asks for the cache line at `at` ahead of its use, for the first cache or the second; any address will do.
+/// Asks for the cache line at `at` ahead of its use, for the first cache or the second (64-bit Arm: the first); any address
+/// will do.
 #[inline(always)]
 pub fn prefetch<const FIRST: bool>(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
@@ -232,14 +233,9 @@ pub fn prefetch<const FIRST: bool>(at: *const u8) {
         if FIRST { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[cfg(target_arch = "aarch64")]
-    // SAFETY: the instructions fault on no address.
+    // SAFETY: the instruction faults on no address.
     unsafe {
-        use std::arch::asm;
-        if FIRST {
-            asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
-        } else {
-            asm!("prfm pldl2keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
-        }
+        std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) at, options(nostack, readonly, preserves_flags));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;

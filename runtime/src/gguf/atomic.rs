@@ -23,9 +23,15 @@ struct Temporary {
 
 impl Temporary {
     fn create(target: &Path) -> io::Result<(Self, File)> {
-        let path = Self::name(target)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok((Self { path, keep: false }, file))
+        loop {
+            let path = Self::name(target)?;
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok((Self { path, keep: false }, file)),
+                // What a process of the same number left when it was killed is not ours to remove.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// A name beside the target that no other writer, in this process or another, uses at the same time.

@@ -63,9 +63,10 @@ impl Metadata {
     /// # Errors
     /// [`GgufError::DuplicateKey`] if the key is there.
     pub fn insert(&mut self, key: String, value: Value) -> Result<()> {
-        if self.index.insert(key.clone(), self.pairs.len()).is_some() {
+        if self.index.contains_key(&key) {
             return Err(GgufError::DuplicateKey { key });
         }
+        self.index.insert(key.clone(), self.pairs.len());
         self.pairs.push((key, value));
         Ok(())
     }
@@ -85,6 +86,15 @@ impl Metadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_there_is_refused_and_nothing_changes() {
+        let mut metadata = sample();
+        let refused = metadata.insert("count".to_owned(), Value::U64(6));
+        assert!(matches!(refused, Err(GgufError::DuplicateKey { key }) if key == "count"));
+        metadata.insert("more".to_owned(), Value::U64(7)).unwrap();
+        assert_eq!((metadata.u64("count").unwrap(), metadata.u64("more").unwrap()), (5, 7));
+    }
 
     fn sample() -> Metadata {
         let mut metadata = Metadata::default();

@@ -214,17 +214,19 @@ fn a_tokenizer_that_cannot_be_used_says_why() {
         ("pre_tokenizer", edit(&|json| json["pre_tokenizer"] = json!({"type": "Whitespace"}))),
         ("pre_tokenizer", edit(&|json| json["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false.into())),
         ("normalizer", edit(&|json| json["model"]["byte_fallback"] = true.into())),
+        ("normalizer", edit(&|json| json["normalizer"] = json!({"type": "Lowercase"}))),
+        ("end_of_word_suffix", edit(&|json| json["model"]["end_of_word_suffix"] = "</w>".into())),
     ] {
         let expected = matches!(&error, ImportError::Unsupported { key: found, .. } if found == key);
         assert!(expected, "{error}");
     }
     let many = edit(&|json| json["model"]["vocab"]["more"] = 320.into());
     assert!(matches!(many, ImportError::TooManyTokens { tokens: 321, vocabulary: 320, .. }), "{many}");
-    for clash in [
-        edit(&|json| json["model"]["vocab"]["more"] = 7.into()),
-        edit(&|json| json["added_tokens"] = json!([{"id": 7, "content": "<more>", "special": true}])),
+    for (place, clash) in [
+        ("vocab", edit(&|json| json["model"]["vocab"]["more"] = 7.into())),
+        ("added_tokens", edit(&|json| json["added_tokens"] = json!([{"id": 7, "content": "<more>", "special": true}]))),
     ] {
-        assert!(matches!(&clash, ImportError::BadValue { key, .. } if key == "vocab"), "{clash}");
+        assert!(matches!(&clash, ImportError::BadValue { key, .. } if key == place), "{clash}");
     }
     let merge = edit(&|json| json["model"]["merges"][0] = "a nothing".into());
     assert!(matches!(merge, ImportError::Tokenizer { .. }), "{merge}");

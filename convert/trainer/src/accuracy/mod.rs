@@ -55,8 +55,9 @@ pub struct Comparison {
 pub struct Report {
     /// Problems answered.
     pub problems: usize,
-    /// Problems on which the best fixed latent was chosen.
-    pub train_problems: usize,
+    /// Problems on which the best fixed latent was chosen, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_problems: Option<usize>,
     /// The rows.
     pub rows: Vec<Row>,
 }
@@ -73,7 +74,7 @@ pub fn compare(
     let mut comparer = Comparer { systems, test, train, comparison, progress, rows: Vec::new() };
     comparer.baselines()?;
     comparer.latents()?;
-    let (problems, train_problems) = (test.gold.len(), train.gold.len());
+    let (problems, train_problems) = (test.gold.len(), Some(train.gold.len()));
     Ok(Report { problems, train_problems, rows: comparer.rows })
 }
 
@@ -234,7 +235,11 @@ pub fn check_decoders(one: &Loaded, other: &Loaded) -> Result<()> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} problems; the best latent is that of {} others\n", self.problems, self.train_problems)?;
+        write!(f, "{} problems", self.problems)?;
+        if let Some(problems) = self.train_problems {
+            write!(f, "; the best latent is that of {problems} others")?;
+        }
+        writeln!(f, "\n")?;
         writeln!(
             f,
             "{:<40} {:>2}  {:<20} {:<20} {:<20} {:>8} {:>6} {:>5} {:>5} {:>5} {:>5}",

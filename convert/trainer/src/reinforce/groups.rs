@@ -15,6 +15,7 @@ use crate::plugin::Loaded;
 use crate::rng::Rng;
 use crate::rollout::{Answer, Latents, Plan, Roller};
 use crate::segments::Hold;
+use crate::settings::MAX_COUNT;
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,8 +60,8 @@ impl<'a> Groups<'a> {
         (threads, places): (usize, usize),
     ) -> Result<Self> {
         let refuse = |name, reason: &str| Err(Error::Setting { name, reason: reason.into() });
-        if settings.size < 2 {
-            return refuse("--group", "must be at least 2: an answer is compared with the others");
+        if !(2..=MAX_COUNT).contains(&settings.size) {
+            return refuse("--group", "must be 2 to 1048576: an answer is compared with the others");
         }
         if settings.problems == 0 {
             return refuse("--problems", "must be at least 1");
@@ -144,12 +145,15 @@ fn advantages(rewards: &[f64]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::values;
+    use super::super::{Settings, reinforce};
     use super::*;
     use crate::data::Corpus;
     use crate::nets::names;
     use crate::rollout::Choice;
+    use crate::run::Run;
     use crate::testing::{self, assert_close};
     use half::f16;
+    use indicatif::ProgressBar;
 
     const OPTIONS: usize = 3;
 
@@ -216,17 +220,39 @@ mod tests {
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let entropies = |places, step| {
+        let drawn = |places, step| {
             let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, places)).unwrap();
             let look = groups.practise(&params, step).unwrap();
             assert!((0.0..=1.0).contains(&look.reward) && look.kl.abs() < 1e-6);
-            (look.policy_entropy.to_bits(), look.usage_entropy.to_bits())
+            let problems = corpus.first(None);
+            let answers = groups.answers(&params, problems, &groups.plan(Some(step))).unwrap();
+            (look.policy_entropy.to_bits(), look.reward.to_bits(), answers)
         };
-        assert_eq!(entropies(1, 5), entropies(7, 5));
-        assert_ne!(entropies(7, 5), entropies(7, 6));
+        assert_eq!(drawn(1, 5), drawn(7, 5));
+        assert_ne!(drawn(7, 5).2, drawn(7, 6).2);
         let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
         let look = || groups.examine(&params).unwrap().policy_entropy.to_bits();
         assert_eq!(look(), look());
+    }
+
+    #[test]
+    fn a_run_of_groups_resumes_to_the_same_bits_and_not_as_another() {
+        let (backbone, corpus) = (testing::speaker(), corpus());
+        let plugin = testing::speaker_plugin(&backbone, OPTIONS);
+        let questions = Questions::new(&corpus, None).unwrap();
+        let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
+        let settings = Settings { steps: 6, lr: 0.05, patience: None, survey_every: 4 };
+        let train = |folder: &std::path::Path, name: &str, stop, resume| {
+            let identity = [("groups".to_owned(), name.to_owned())].into();
+            let mut run = Run::open(folder, resume)?;
+            reinforce(&plugin, &groups, (&settings, &identity), stop, &mut run, &ProgressBar::hidden())
+        };
+        let (one, two) = (testing::folder("groups-whole"), testing::folder("groups-parts"));
+        let want = train(&one, "a", None, false).unwrap().unwrap();
+        assert!(train(&two, "a", Some(3), false).unwrap().is_none());
+        assert!(matches!(train(&two, "nothing", None, true), Err(Error::Mismatch { .. })));
+        let got = train(&two, "a", None, true).unwrap().unwrap();
+        assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got[name])));
     }
 
     #[test]
@@ -236,6 +262,7 @@ mod tests {
         let questions = Questions::new(&corpus, None).unwrap();
         for (settings, flag) in [
             (GroupSettings { size: 1, ..settings() }, "--group"),
+            (GroupSettings { size: 1 << 21, ..settings() }, "--group"),
             (GroupSettings { problems: 0, ..settings() }, "--problems"),
         ] {
             let refused = Groups::new((&backbone, &plugin), (&questions, &questions), settings, (1, 4));

@@ -67,7 +67,8 @@ struct Entry {
     stage: &'static str,
     split: &'static str,
     step: u64,
-    /// The expected reward of a drawn latent.
+    /// The mean reward of an answer: of held latents, expected; of groups, that of the drawn answers, and on held-out problems
+    /// that of the most probable latents.
     reward: f64,
     /// KL(pi, the policy at first), in nats.
     kl: f64,

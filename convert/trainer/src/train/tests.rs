@@ -211,6 +211,7 @@ fn sizes_that_nobody_means_are_refused() {
         ("--policy-width", Settings { policy_width: huge, ..good() }),
         ("--encoder-width", Settings { encoder_width: huge, ..good() }),
         ("--epochs", Settings { epochs: huge, ..good() }),
+        ("--kl-target", Settings { hold: Hold::Answer, options: 2, kl_target: 0.7, ..good() }),
     ] {
         assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
     }

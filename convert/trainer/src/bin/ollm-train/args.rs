@@ -38,9 +38,9 @@ pub(crate) enum Command {
     Sft(Box<SftArgs>),
     /// Trains low-rank adapters of the backbone itself, the baseline, and writes the backbone with them
     Lora(Box<LoraArgs>),
-    /// Trains the policy of a plugin on how often the answers of its held latents are right
+    /// Trains the policy of a plugin on how often the answers of its latents are right
     Rl(RlArgs),
-    /// Scores a run on held-out data, teacher-forced, with the full head
+    /// Scores a run or a plugin file on held-out data, teacher-forced, with the full head
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
     Accuracy(AccuracyArgs),
@@ -161,7 +161,7 @@ pub(crate) struct SftArgs {
     /// How long a latent is held: the policy chooses at the start of each token, line or answer
     #[arg(long, value_enum, default_value_t = Hold::Token)]
     pub(crate) hold: Hold,
-    /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a line or an answer)]
+    /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a line or an answer; at most half of ln K)]
     #[arg(long, value_name = "NATS")]
     pub(crate) kl_target: Option<f64>,
     /// Passes over the data for the options
@@ -288,7 +288,7 @@ impl SftArgs {
             encoder_width: self.encoder_width,
             objective: self.objective,
             hold: self.hold,
-            kl_target: self.kl_target.unwrap_or(self.objective.default_target(self.hold)),
+            kl_target: self.kl_target.unwrap_or(self.objective.default_target(self.hold, self.options)),
             epochs: self.epochs,
             control_epochs: self.control_epochs,
             policy_epochs: self.policy_epochs,

@@ -142,7 +142,7 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 /// Says how many of the problems are too long.
 pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &Backbone) {
     if count > 0 {
-        println!("{count} of {problems} problems are longer than {} tokens: left out", backbone.context());
+        eprintln!("{count} of {problems} problems are longer than {} tokens: left out", backbone.context());
     }
 }
 

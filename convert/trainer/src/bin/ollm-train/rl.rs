@@ -21,9 +21,6 @@ use crate::accuracy::{RolloutArgs, Shown};
 use crate::args::{InputArgs, RunArgs};
 use crate::prepare::{bar, file_names};
 
-/// Answers to a problem unless told otherwise.
-const GROUP: usize = 8;
-
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
     #[command(flatten)]
@@ -65,6 +62,15 @@ pub(crate) struct RlArgs {
     pub(crate) rollout: RolloutArgs,
 }
 
+impl RlArgs {
+    fn groups(&self) -> Option<GroupSettings> {
+        let &Self { hold: held, group, problems, ref rollout, .. } = self;
+        let settings =
+            |size, problems| GroupSettings { held, size, problems, tokens: rollout.tokens, seed: rollout.seed };
+        (held != Hold::Answer).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
+    }
+}
+
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     let settings =
@@ -85,7 +91,16 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let plugin = deploy::open(&args.plugin, &about)?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.places);
     let bar = bar(0, "problems");
-    let lesson = Lesson { args, plugin: &plugin, library: &library, train: &train, valid: &valid, bar: &bar };
+    let groups = args.groups();
+    let lesson = Lesson {
+        args,
+        groups: groups.clone(),
+        plugin: &plugin,
+        library: &library,
+        train: &train,
+        valid: &valid,
+        bar: &bar,
+    };
     let mut identity: Metadata = [
         ("backbone", about.identity()),
         ("plugin", format!("{:016x}", deploy::hash(&plugin, PLUGIN_PREFIX)?)),
@@ -112,10 +127,12 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         ("learning_rate", settings.lr.to_string()),
         ("patience", args.patience.to_string()),
     ];
+    let groups = groups.map(|groups| ("groups", serde_json::json!(groups).to_string()));
+    let provenance = provenance.into_iter().chain(groups);
     tensor_file::save(&run.plugin(), &trained.tensors, &plugin::described(&trained.spec, provenance))?;
     let rows = lesson.compare(&trained)?;
     bar.finish_and_clear();
-    print!("{}", Report { problems: valid.gold.len(), train_problems: train.gold.len(), rows });
+    print!("{}", Report { problems: valid.gold.len(), train_problems: None, rows });
     println!("wrote {}", run.plugin().display());
     Ok(())
 }
@@ -123,6 +140,8 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
 /// What the policy learns from.
 struct Lesson<'a> {
     args: &'a RlArgs,
+    /// How answers are drawn; none where all latents answer, held.
+    groups: Option<GroupSettings>,
     plugin: &'a Loaded,
     library: &'a Library<'a>,
     train: &'a Questions<'a>,
@@ -134,21 +153,16 @@ impl<'a> Lesson<'a> {
     /// Where rewards come from, and its name; what else a checkpoint must agree with is added to `identity`.
     fn experience(&self, identity: &mut Metadata) -> Result<(&'static str, Box<dyn Experience + 'a>)> {
         let &Self { args, plugin, library, train, valid, .. } = self;
-        if args.hold == Hold::Answer {
+        // Without it, a run of groups would go on as one of held latents.
+        let groups = self.groups.as_ref().map_or("nothing".to_owned(), |groups| serde_json::json!(groups).to_string());
+        identity.insert("groups".into(), groups);
+        let Some(groups) = self.groups.clone() else {
             let held =
                 Held::new(plugin, &self.table("training problems", train)?, &self.table("held-out problems", valid)?)?;
             return Ok(("expected reward of held latents", Box::new(held)));
-        }
-        let settings = GroupSettings {
-            held: args.hold,
-            size: args.group.unwrap_or(GROUP),
-            problems: args.problems.unwrap_or(16),
-            tokens: args.rollout.tokens,
-            seed: args.rollout.seed,
         };
-        identity.insert("groups".into(), serde_json::json!(settings).to_string());
         let pace = (args.input.threads, args.rollout.places);
-        let groups = Groups::new((library.backbone, plugin), (train, valid), settings, pace)?;
+        let groups = Groups::new((library.backbone, plugin), (train, valid), groups, pace)?;
         Ok(("group-normalised reward", Box::new(groups)))
     }
 
@@ -162,7 +176,7 @@ impl<'a> Lesson<'a> {
     fn compare(&self, trained: &Loaded) -> Result<Vec<Row>> {
         let policies = [("imitation", self.plugin), ("RL", trained)];
         let mut rows = Vec::new();
-        if self.args.hold == Hold::Answer {
+        let Some(groups) = &self.groups else {
             for (text, questions) in [("held-out", self.valid), ("train", self.train)] {
                 let table = self.table(text, questions)?;
                 for (name, policy) in policies {
@@ -170,12 +184,12 @@ impl<'a> Lesson<'a> {
                 }
             }
             return Ok(rows);
-        }
+        };
         for (choice, latents, samples) in
-            [("most probable", Latents::Policy, 1), ("drawn", Latents::Sampled(1.0), self.args.group.unwrap_or(GROUP))]
+            [("most probable", Latents::Policy, 1), ("drawn", Latents::Sampled(1.0), groups.size)]
         {
             for (name, policy) in policies {
-                rows.push(self.answered(format!("{name} policy, {choice}, held-out"), policy, (latents, samples))?);
+                rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, (latents, samples))?);
             }
         }
         Ok(rows)
