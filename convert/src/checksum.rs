@@ -5,10 +5,11 @@
 
 use std::hash::Hasher;
 
-use ollm_runtime::gguf::{Array, Gguf, GgufError, TensorInfo, Value, Writer};
-use ollm_runtime::storage::Storage;
+use ollm_runtime::gguf::{Array, GgufError, TensorInfo, Value, Writer};
 use rayon::prelude::*;
 use twox_hash::XxHash64;
+
+use crate::Opened;
 
 /// The key: an array of u64, one for each tensor in the order of the file.
 pub const KEY: &str = "ollm.checksum.xxh64";
@@ -20,16 +21,11 @@ pub(crate) fn add(writer: &mut Writer<'_>) -> Result<(), GgufError> {
 
 /// The tensors whose bytes are not those that their checksums are of; `None` if the file has no checksums, or not as many as
 /// tensors. What was read leaves memory again.
-pub(crate) fn damaged<'a>(gguf: &'a Gguf, file: &Storage) -> Option<Vec<&'a TensorInfo>> {
-    let Value::Array(Array::U64(sums)) = gguf.metadata().get(KEY)? else { return None };
-    let differs = |&(tensor, &sum): &(&TensorInfo, &u64)| {
-        let bytes = tensor.bytes(file);
-        let found = XxHash64::oneshot(0, bytes);
-        let start = bytes.as_ptr().addr() - file.as_ptr().addr();
-        file.discard(start..start + bytes.len());
-        found != sum
-    };
-    let tensors = gguf.tensors();
+pub(crate) fn damaged(file: &Opened) -> Option<Vec<&TensorInfo>> {
+    let Value::Array(Array::U64(sums)) = file.gguf.metadata().get(KEY)? else { return None };
+    let differs =
+        |&(tensor, &sum): &(&TensorInfo, &u64)| file.release(tensor, |bytes| XxHash64::oneshot(0, bytes)) != sum;
+    let tensors = file.gguf.tensors();
     let found = tensors.par_iter().zip(sums).filter(differs).map(|(tensor, _)| tensor).collect();
     (sums.len() == tensors.len()).then_some(found)
 }

@@ -40,7 +40,7 @@ pub mod verify;
 
 use std::path::Path;
 
-use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType, Value, Writer};
+use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorInfo, TensorType, Value, Writer};
 use ollm_runtime::options::schema::FILE_TYPE;
 use ollm_runtime::storage::Storage;
 
@@ -69,6 +69,15 @@ impl Opened {
 
     fn is_packed(&self) -> bool {
         self.gguf.metadata().get(LAYOUT_KEY).is_some()
+    }
+
+    /// Has `write` take the bytes of a tensor; then they leave memory.
+    fn release<T>(&self, tensor: &TensorInfo, write: impl FnOnce(&[u8]) -> T) -> T {
+        let bytes = tensor.bytes(&self.bytes);
+        let written = write(bytes);
+        let start = bytes.as_ptr().addr() - self.bytes.as_ptr().addr();
+        self.bytes.discard(start..start + bytes.len());
+        written
     }
 
     /// Whether it is a plugin alone.

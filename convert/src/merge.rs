@@ -1,9 +1,10 @@
 //! A backbone and its plugin become one file.
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 
-use ollm_runtime::gguf::{Gguf, GgufError, Writer};
+use ollm_runtime::gguf::{Gguf, GgufError, Layout, Writer};
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::options::PluginError;
 use ollm_runtime::options::schema::{Backbone, FILE_TYPE, Spec};
@@ -62,7 +63,8 @@ pub(crate) fn check_match(base: &Opened, plugin: &Gguf) -> std::result::Result<(
     spec.backbone.check(&Backbone::of(&base.gguf, &base.bytes)?)
 }
 
-/// Copies the keys that get a name, and the tensors that are wanted; these stay where they are until they are written.
+/// Copies the keys that get a name, and the tensors that are wanted; these stay where they are until they are written, and leave
+/// memory then.
 pub(crate) fn copy<'a>(
     from: &'a Opened,
     writer: &mut Writer<'a>,
@@ -73,7 +75,8 @@ pub(crate) fn copy<'a>(
         writer.set(&name, value.clone())?;
     }
     for tensor in from.gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)) {
-        writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&from.bytes))?;
+        let emit = |out: &mut dyn Write| from.release(tensor, |bytes| out.write_all(bytes));
+        writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, Layout::Rows, emit)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! was packed.
 
 use std::fmt;
+use std::io::Write;
 use std::path::Path;
 
 use ollm_runtime::gguf::{
@@ -114,10 +115,11 @@ fn write<'a>(
         (*count, *size) = (*count + 1, *size + tensor.size);
         if changes {
             let matrix = matrix(file, tensor);
-            let repack = move |out: &mut dyn std::io::Write| matrix.repack(out);
+            let repack = move |out: &mut dyn Write| file.release(tensor, |_| matrix.repack(out));
             writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, layout(tensor), repack)?;
         } else {
-            writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&file.bytes))?;
+            let emit = |out: &mut dyn Write| file.release(tensor, |bytes| out.write_all(bytes));
+            writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, tensor.layout, emit)?;
         }
     }
     writer.write_to(output)?;

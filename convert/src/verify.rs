@@ -247,7 +247,7 @@ fn wrong_rows(
 /// The bytes of the tensors are those that their checksums are of.
 fn checksums(file: &Opened, faults: &mut Faults) {
     let metadata = file.gguf.metadata();
-    match checksum::damaged(&file.gguf, &file.bytes) {
+    match checksum::damaged(file) {
         Some(damaged) => {
             for TensorInfo { name, .. } in damaged {
                 let why = "it is damaged, or was written by a tool that does not know them";

@@ -312,6 +312,35 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
     assert_eq!(folder.list(), ["in.gguf", "nan.gguf", "old.gguf"]);
 }
 
+/// Files may have few kilobytes, as on a full disk; `trap` is what the shell does about the signal of that.
+#[cfg(unix)]
+fn with_little_room(folder: &Folder, trap: &str, arguments: &[&str]) -> Output {
+    let script = format!("{trap} ulimit -f 8; exec \"$0\" \"$@\"");
+    let mut command = Command::new("sh");
+    command.current_dir(folder.join("")).args(["-c", &script, env!("CARGO_BIN_EXE_ollm-convert")]);
+    command.args(arguments).output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_and_a_killed_run_leave_the_output_as_it_was() {
+    let folder = with_model();
+    folder.write("old.gguf", "precious");
+    let arguments = ["quantize", "in.gguf", "old.gguf", "--type", "F16", "--force"];
+    let full = with_little_room(&folder, "trap '' XFSZ;", &arguments);
+    assert_eq!((full.status.code(), stdout(&full)), (Some(1), ""));
+    assert!(stderr(&full).contains("error: "), "{}", stderr(&full));
+    assert_eq!(folder.list(), ["in.gguf", "old.gguf"]);
+    // Without the trap, the signal kills in the middle of writing.
+    let killed = with_little_room(&folder, "", &arguments);
+    assert_eq!(killed.status.code(), None);
+    assert_eq!(std::fs::read(folder.join("old.gguf")).unwrap(), b"precious");
+    let again = ollm_convert(&folder, &arguments);
+    assert!(again.status.success(), "{}", stderr(&again));
+    let sound = ollm_convert(&folder, &["verify", "old.gguf"]);
+    assert!(sound.status.success(), "{}", stdout(&sound));
+}
+
 #[test]
 fn types_are_chosen_for_a_size_or_for_a_divergence() {
     let folder = with_model();

@@ -258,7 +258,7 @@ pub fn straight_through(logits: &Tensor, gumbel: &Tensor) -> Result<Tensor> {
     Ok(((&hard - soft.detach())? + soft)?)
 }
 
-/// The next beta, within [`BETA`]: log beta moves up while KL is above its target, down while it is below, at most 0.05 a step.
+/// The next beta, of 0.001 to 1000: log beta moves up while KL is above its target, down while it is below, at most 0.05 a step.
 pub fn adapt(beta: f64, kl: f64, target: f64) -> f64 {
     let size = 0.05 * ((kl - target).abs() / target).min(1.0);
     (beta.ln() + size * (kl - target).signum()).exp().clamp(BETA.0, BETA.1)
