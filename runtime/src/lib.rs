@@ -32,6 +32,7 @@ pub mod gguf;
 pub mod logits;
 pub mod memory;
 pub mod model;
+mod nameless;
 pub mod ops;
 pub mod options;
 pub mod quant;
