@@ -345,6 +345,15 @@ fn a_full_disk_and_a_killed_run_leave_the_output_as_it_was() {
     assert!(sound.status.success(), "{}", stdout(&sound));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_an_output_that_is_there() {
+    let folder = with_model();
+    std::os::unix::fs::symlink("nowhere.gguf", folder.join("link.gguf")).unwrap();
+    let output = ollm_convert(&folder, &["quantize", "in.gguf", "link.gguf", "--type", "Q8_0"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(1), "error: link.gguf exists: --force replaces it\n"));
+}
+
 #[test]
 fn types_are_chosen_for_a_size_or_for_a_divergence() {
     let folder = with_model();

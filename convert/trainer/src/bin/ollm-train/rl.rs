@@ -212,3 +212,21 @@ impl<'a> Lesson<'a> {
 fn name(questions: &Questions<'_>) -> String {
     format!("{}:{}", questions.corpus.hash, questions.gold.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    #[test]
+    fn flags_that_would_have_no_effect_are_refused_before_anything_is_read() {
+        let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "--plugin", "p", "-o", "o"];
+        for flag in ["--group", "--problems"] {
+            let arguments = common.into_iter().chain([flag, "4"]);
+            let Command::Rl(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("rl was asked for") };
+            let refused = run(&args, String::new());
+            assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
+    }
+}
