@@ -123,6 +123,10 @@ impl Kernel for Read<'_> {
 /// Byte products of a lane's four bytes that [`Peak`] does.
 const PEAK_PRODUCTS: u64 = 8 * 4096;
 
+/// Eight cache lines.
+#[repr(align(64))]
+struct Lines([u8; 64 * 8]);
+
 /// Byte products of weights in the nearest cache, in eight sums.
 struct Peak;
 
@@ -133,12 +137,12 @@ impl Kernel for Peak {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> f32 {
-        let bytes = [1_u8; 64 * 8];
+        let bytes = Lines([1; 64 * 8]);
         // SAFETY: four bytes can be read.
-        let x = unsafe { isa.splat_bytes(bytes.as_ptr().cast()) };
+        let x = unsafe { isa.splat_bytes(bytes.0.as_ptr().cast()) };
         let mut sums = [isa.begin(0); 8];
         for _ in 0..PEAK_PRODUCTS / 8 {
-            let weights = black_box(&bytes).as_ptr();
+            let weights = black_box(&bytes).0.as_ptr();
             for (i, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: there are 64 bytes for each sum, as many as the widest instruction set reads.
                 *sum = isa.dot4::<false>(*sum, unsafe { isa.bytes(weights.add(64 * i)) }, x);

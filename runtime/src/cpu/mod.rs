@@ -53,6 +53,11 @@ macro_rules! isas {
             pub fn lanes(self) -> usize {
                 match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::LANES,)+ }
             }
+
+            /// Widths of the tiles of quantized products, in columns.
+            fn tiles(self) -> &'static [usize] {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::TILES,)+ }
+            }
         }
 
         const KNOWN: &[&str] = &[$($(#[$meta])* $name,)+];
@@ -70,6 +75,16 @@ isas! {
 }
 
 impl Isa {
+    /// The width of the tiles in which `count` columns are multiplied fastest: 1 for a single one, else one of
+    /// [`Simd::TILES`].
+    pub(crate) fn tile_width(self, count: usize) -> usize {
+        // A tile waits for its columns and for the vectors of weights, two if they are short, that it meets them with.
+        let vectors = if self.lanes() < simd::MAX_LANES { 2 } else { 1 };
+        let cost = |width: usize| count.div_ceil(width) * (width + vectors);
+        let best = self.tiles().iter().copied().min_by_key(|&width| cost(width));
+        if count == 1 { 1 } else { best.expect("each instruction set has tiles") }
+    }
+
     /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor has.
     ///
     /// # Errors

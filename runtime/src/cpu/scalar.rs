@@ -14,7 +14,7 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 impl Simd for Scalar {
     const LANES: usize = LANES;
     const ROWS: usize = 4;
-    const COLUMNS: usize = 4;
+    const TILES: &'static [usize] = &[4];
     const SIGNED_ZERO: i32 = 0;
     const CENTRED: bool = false;
 

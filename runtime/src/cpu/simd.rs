@@ -9,6 +9,9 @@
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
 
+/// Bytes from one column of [`Simd::products`] to the next.
+pub const STRIDE: usize = 32;
+
 /// An algorithm over the primitives, with its arguments as fields.
 ///
 /// `run` must be `#[inline(always)]`, so that it is compiled inside the function that enables the instruction set.
@@ -30,8 +33,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vectors of rows that a quantized product with one column works on at once: 4 or 8.
     const ROWS: usize;
-    /// Columns that a quantized product with several works on at once: 3, 4, 8 or 16.
-    const COLUMNS: usize;
+    /// Widths of tiles: columns that a quantized product with several works on at once.
+    const TILES: &'static [usize];
     /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` takes.
     const SIGNED_ZERO: i32;
     /// Whether [`Simd::products`] takes signed weights, as [`Simd::centre`] makes them, rather than those that `dot4` takes.
@@ -107,21 +110,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// What has to be alive while [`Simd::products`] is called on this thread.
     fn registers(self) -> Self::Registers;
-    /// For each lane of `R` vectors of rows, the products of `4 * words` weights with those of `C` columns, added to `start`.
+    /// For each lane of `R` vectors of rows, the products of `4 * words` weights with those of `C` columns, which are
+    /// [`STRIDE`] bytes apart, added to `start`.
     ///
     /// The words of a vector are 64 bytes apart, pair by pair in the order of [`Simd::pair`]; no weight is further from 0 than
     /// `most`, and `SIGNED` ones went through [`Simd::signed`], unless they are all [`Simd::CENTRED`].
     ///
     /// # Safety
     /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each column is readable for `4 * words` bytes.
-    /// If `C` is 16, the columns are equally far from each other.
     #[inline(always)]
     unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
         self,
         words: usize,
         most: i32,
         weights: [*const u8; R],
-        x: [*const i8; C],
+        x: *const i8,
         start: [i32; C],
     ) -> [[Self::I32; C]; R] {
         // SAFETY: passed on from the caller.
@@ -186,14 +189,14 @@ impl Words for Apart {
 /// [`Simd::products`] by way of [`Simd::dot4`], of weights wherever they are.
 ///
 /// # Safety
-/// Each vector has `words` words; each column is readable for `4 * words` bytes.
+/// Each vector has `words` words; each column, [`STRIDE`] bytes from the one before, is readable for `4 * words` bytes.
 #[inline(always)]
 pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const C: usize>(
     isa: S,
     words: usize,
     most: i32,
     weights: [W; R],
-    x: [*const i8; C],
+    x: *const i8,
     start: [i32; C],
 ) -> [[S::I32; C]; R] {
     let run_length = S::run_length(most).min(words);
@@ -206,7 +209,7 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
             let weights: [_; R] = std::array::from_fn(|r| unsafe { weights[r].word(isa, word) });
             for c in 0..C {
                 // SAFETY: the caller vouches for the columns.
-                let x = unsafe { isa.splat_bytes(x[c].add(4 * word)) };
+                let x = unsafe { isa.splat_bytes(x.add(STRIDE * c + 4 * word)) };
                 for r in 0..R {
                     runs[r][c] = isa.dot4::<SIGNED>(runs[r][c], weights[r], x);
                 }

@@ -1,66 +1,111 @@
 //! Activations quantized to 8 bits in blocks of 32: the right-hand side of every product with quantized weights.
 
+use crate::cpu::simd::STRIDE;
 use crate::cpu::{Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
 use super::{Exec, Shared};
 
 /// Elements that share a scale.
-pub(super) const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = STRIDE;
 /// Elements that share a sum: the smallest group of weights with a scale of its own (`Q6_K`).
 pub(super) const HALF: usize = 16;
 
 /// Columns of padding: those of the widest tile but one.
 const PADDING: usize = 15;
 
-/// `count` columns of `size` quantized activations: `x = scale * values`. What is read of the padding behind them is dropped.
+/// `count` columns of `size` quantized activations: `x = scale * values`.
+///
+/// As many columns as a kernel works on at once ([`Isa::tile_width`](crate::cpu::Isa::tile_width)) are a tile, in which they lie
+/// side by side, block after block. What is read of the last tile's padding is dropped.
 #[derive(Debug, Default)]
 pub struct Quantized {
     count: usize,
     size: usize,
-    /// `[count][size]`
-    values: Vec<i8>,
-    /// `[count][size / 32]`
+    /// Columns of a tile.
+    width: usize,
+    /// `[tiles][size / 32][width]`
+    values: Vec<Values>,
+    /// `[tiles][size / 32][width]`
     scales: Vec<f32>,
-    /// `[count][size / 16]`: sums of the integers.
+    /// `[tiles][size / 16][width]`: sums of the integers.
     sums: Vec<i32>,
-    /// `[count][size / 32]`: scale times the sum of the 32 integers, what a weight's minimum is multiplied by.
+    /// `[tiles][size / 32][width]`: scale times the sum of the 32 integers, what a weight's minimum is multiplied by.
     scaled_sums: Vec<f32>,
 }
 
-/// One column.
+/// A block of one column, in one cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(32))]
+struct Values([i8; BLOCK]);
+
+/// The `C` columns of a tile, some of which may be padding.
 #[derive(Clone, Copy)]
-pub(super) struct Column<'a> {
-    pub(super) values: &'a [i8],
-    pub(super) scales: &'a [f32],
-    pub(super) sums: &'a [i32],
-    pub(super) scaled_sums: &'a [f32],
+pub(super) struct Tile<'a, const C: usize> {
+    values: &'a [[Values; C]],
+    scales: &'a [[f32; C]],
+    sums: &'a [[i32; C]],
+    scaled_sums: &'a [[f32; C]],
+}
+
+impl<'a, const C: usize> Tile<'a, C> {
+    /// The integers from element `at` on, a multiple of [`HALF`], to the end of their block: [`STRIDE`] bytes from column to
+    /// column.
+    #[inline(always)]
+    pub(super) fn values(&self, at: usize) -> *const i8 {
+        self.values[at / BLOCK].as_ptr().cast::<i8>().wrapping_add(at % BLOCK)
+    }
+
+    /// The scale at element `at` of each column.
+    #[inline(always)]
+    pub(super) fn scales(&self, at: usize) -> &'a [f32; C] {
+        &self.scales[at / BLOCK]
+    }
+
+    /// Scale times sum of the block at element `at`, of each column.
+    #[inline(always)]
+    pub(super) fn scaled_sums(&self, at: usize) -> &'a [f32; C] {
+        &self.scaled_sums[at / BLOCK]
+    }
+
+    /// The sum of the `elements` (16 or 32) integers from `at` on, of the first `N` columns.
+    #[inline(always)]
+    pub(super) fn sums<const N: usize>(&self, at: usize, elements: usize) -> [i32; N] {
+        let mut sums = std::array::from_fn(|c| self.sums[at / HALF][c]);
+        if elements > HALF {
+            sums.iter_mut().zip(&self.sums[at / HALF + 1]).for_each(|(sum, more)| *sum += more);
+        }
+        sums
+    }
 }
 
 impl Quantized {
     /// Quantizes the columns of `x` (`[count][size]`, `size` a multiple of 32), on all threads.
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
+        let isa = exec.isa;
         (self.count, self.size) = (x.len() / size, size);
+        self.width = isa.tile_width(self.count);
         let padded = padded(self.count, size);
-        grow(&mut self.values, padded);
+        grow(&mut self.values, padded / BLOCK);
         grow(&mut self.scales, padded / BLOCK);
         grow(&mut self.sums, padded / HALF);
         grow(&mut self.scaled_sums, padded / BLOCK);
-        let isa = exec.isa;
+        let (width, tile) = (self.width, self.width * size);
         let (values, scales) = (Shared::new(&mut self.values), Shared::new(&mut self.scales));
         let (sums, scaled_sums) = (Shared::new(&mut self.sums), Shared::new(&mut self.scaled_sums));
-        exec.pool.run(x.len() / size, |i| {
-            // SAFETY: each task has its own column, and `run` returns before the borrows end.
+        exec.pool.run(self.count.div_ceil(width), |i| {
+            // SAFETY: each task has its own tile, and `run` returns before the borrows end.
             let (values, scales, sums, scaled_sums) = unsafe {
                 (
-                    values.slice(i * size, size),
-                    scales.slice(i * (size / BLOCK), size / BLOCK),
-                    sums.slice(i * (size / HALF), size / HALF),
-                    scaled_sums.slice(i * (size / BLOCK), size / BLOCK),
+                    values.slice(i * (tile / BLOCK), tile / BLOCK),
+                    scales.slice(i * (tile / BLOCK), tile / BLOCK),
+                    sums.slice(i * (tile / HALF), tile / HALF),
+                    scaled_sums.slice(i * (tile / BLOCK), tile / BLOCK),
                 )
             };
-            isa.dispatch(Quantize { x: &x[i * size..][..size], values, scales, sums, scaled_sums });
+            let x = &x[i * tile..x.len().min((i + 1) * tile)];
+            isa.dispatch(Quantize { x, size, width, values, scales, sums, scaled_sums });
         });
     }
 
@@ -70,7 +115,7 @@ impl Quantized {
     /// [`OutOfMemory`] if it cannot be had.
     pub fn reserve(&mut self, count: usize, size: usize) -> Result<(), OutOfMemory> {
         let elements = padded(count, size);
-        memory::reserve(&mut self.values, elements)?;
+        memory::reserve(&mut self.values, elements / BLOCK)?;
         memory::reserve(&mut self.scales, elements / BLOCK)?;
         memory::reserve(&mut self.sums, elements / HALF)?;
         memory::reserve(&mut self.scaled_sums, elements / BLOCK)
@@ -86,16 +131,28 @@ impl Quantized {
         self.count
     }
 
-    #[inline]
-    pub(super) fn column(&self, i: usize) -> Column<'_> {
-        let part = |per: usize| i * (self.size / per)..(i + 1) * (self.size / per);
-        Column {
-            values: &self.values[part(1)],
-            scales: &self.scales[part(BLOCK)],
-            sums: &self.sums[part(HALF)],
-            scaled_sums: &self.scaled_sums[part(BLOCK)],
+    /// Columns of a tile.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Tile `i`, which is `C` columns wide.
+    #[inline(always)]
+    pub(super) fn tile<const C: usize>(&self, i: usize) -> Tile<'_, C> {
+        assert_eq!(C, self.width, "the columns of a tile");
+        Tile {
+            values: blocks(&self.values, i, self.size / BLOCK),
+            scales: blocks(&self.scales, i, self.size / BLOCK),
+            sums: blocks(&self.sums, i, self.size / HALF),
+            scaled_sums: blocks(&self.scaled_sums, i, self.size / BLOCK),
         }
     }
+}
+
+/// The blocks of tile `i`, `len` of them.
+#[inline(always)]
+fn blocks<T, const C: usize>(all: &[T], i: usize, len: usize) -> &[[T; C]] {
+    &all.as_chunks().0[i * len..][..len]
 }
 
 /// Elements of `count` columns with their padding; none for no column.
@@ -110,9 +167,12 @@ fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
     }
 }
 
+/// A tile.
 struct Quantize<'a> {
     x: &'a [f32],
-    values: &'a mut [i8],
+    size: usize,
+    width: usize,
+    values: &'a mut [Values],
     scales: &'a mut [f32],
     sums: &'a mut [i32],
     scaled_sums: &'a mut [f32],
@@ -123,25 +183,24 @@ impl Kernel for Quantize<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        let blocks = self.x.chunks_exact(BLOCK).zip(self.values.chunks_exact_mut(BLOCK));
-        for (b, (x, values)) in blocks.enumerate() {
-            let scale = quantize_block(isa, x, values);
-            let sums = [sum(&values[..HALF]), sum(&values[HALF..])];
-            self.scales[b] = scale;
-            self.sums[2 * b..2 * b + 2].copy_from_slice(&sums);
-            self.scaled_sums[b] = scale * (sums[0] + sums[1]) as f32;
+        for (column, x) in self.x.chunks_exact(self.size).enumerate() {
+            for (b, x) in x.chunks_exact(BLOCK).enumerate() {
+                let at = b * self.width + column;
+                let Values(values) = &mut self.values[at];
+                let (scale, sums) = quantize_block(isa, x, values);
+                self.scales[at] = scale;
+                self.sums[2 * b * self.width + column] = sums[0] as i32;
+                self.sums[(2 * b + 1) * self.width + column] = sums[1] as i32;
+                self.scaled_sums[at] = scale * (sums[0] + sums[1]);
+            }
         }
     }
 }
 
+/// Quantizes 32 values to -127..=127; gives their scale, which is NaN if one of them is not finite, and the sums of both
+/// halves, which are integers.
 #[inline(always)]
-fn sum(values: &[i8]) -> i32 {
-    values.iter().map(|&q| i32::from(q)).sum()
-}
-
-/// Quantizes 32 values to -127..=127 and gives their scale, which is NaN if one of them is not finite.
-#[inline(always)]
-fn quantize_block<S: Simd>(isa: S, x: &[f32], values: &mut [i8]) -> f32 {
+fn quantize_block<S: Simd>(isa: S, x: &[f32], values: &mut [i8]) -> (f32, [f32; 2]) {
     let (mut max, mut poison) = (isa.splat(0.0), isa.splat(0.0));
     for x in x.chunks_exact(S::LANES) {
         let x = isa.load(x);
@@ -153,10 +212,17 @@ fn quantize_block<S: Simd>(isa: S, x: &[f32], values: &mut [i8]) -> f32 {
     let inverse = if max > 0.0 { 127.0 / max } else { 0.0 };
     // A maximum so small that its inverse overflows is as good as zero.
     let inverse = isa.splat(if inverse.is_finite() { inverse } else { 0.0 });
-    for (x, values) in x.chunks_exact(S::LANES).zip(values.chunks_exact_mut(S::LANES)) {
-        isa.store_i8(isa.mul(isa.load(x), inverse), values);
+    let mut sums = [0.0; 2];
+    for ((x, values), sum) in x.chunks_exact(HALF).zip(values.chunks_exact_mut(HALF)).zip(&mut sums) {
+        let mut lanes = isa.splat(0.0);
+        for (x, values) in x.chunks_exact(S::LANES).zip(values.chunks_exact_mut(S::LANES)) {
+            let integers = isa.round(isa.mul(isa.load(x), inverse));
+            isa.store_i8(integers, values);
+            lanes = isa.add(lanes, integers);
+        }
+        *sum = isa.sum(lanes);
     }
-    max / 127.0 + isa.sum(poison)
+    (max / 127.0 + isa.sum(poison), sums)
 }
 
 #[cfg(test)]
@@ -170,6 +236,29 @@ mod tests {
         out
     }
 
+    /// One column, in the order of its elements.
+    #[derive(Debug, PartialEq)]
+    struct Column {
+        values: Vec<i8>,
+        scales: Vec<f32>,
+        sums: Vec<i32>,
+        scaled_sums: Vec<f32>,
+    }
+
+    fn read(x: &Quantized, column: usize) -> Column {
+        let (tile, column) = (column / x.width, column % x.width);
+        let at = |per: usize| {
+            let (width, len) = (x.width, x.size / per);
+            (0..len).map(move |block| (tile * len + block) * width + column)
+        };
+        Column {
+            values: at(BLOCK).flat_map(|at| x.values[at].0).collect(),
+            scales: at(BLOCK).map(|at| x.scales[at]).collect(),
+            sums: at(HALF).map(|at| x.sums[at]).collect(),
+            scaled_sums: at(BLOCK).map(|at| x.scaled_sums[at]).collect(),
+        }
+    }
+
     #[test]
     fn every_isa_gives_the_same_bits_and_half_a_step_at_most() {
         for scale in [1e-35_f32, 1e-20, 1.0, 3e30] {
@@ -177,14 +266,14 @@ mod tests {
             let want = quantize(Isa::by_name("scalar").unwrap(), &x, 64);
             for isa in Isa::available() {
                 let got = quantize(isa, &x, 64);
-                assert_eq!(got.values, want.values, "{isa:?}");
-                assert_eq!(got.scales, want.scales, "{isa:?}");
-                assert_eq!(got.sums, want.sums, "{isa:?}");
-                assert_eq!(got.scaled_sums, want.scaled_sums, "{isa:?}");
+                for column in 0..3 {
+                    assert_eq!(read(&got, column), read(&want, column), "{isa:?}");
+                }
             }
             for (i, &x) in x.iter().enumerate() {
-                let step = want.scales[i / BLOCK];
-                assert!((f32::from(want.values[i]) * step - x).abs() <= step * 0.51, "{x}");
+                let (column, at) = (read(&want, i / 64), i % 64);
+                let step = column.scales[at / BLOCK];
+                assert!((f32::from(column.values[at]) * step - x).abs() <= step * 0.51, "{x}");
             }
         }
     }
@@ -196,7 +285,8 @@ mod tests {
                 let mut x = vec![1.0; 64];
                 x[40] = bad;
                 let got = quantize(isa, &x, 64);
-                assert!(got.scales[0].is_finite() && got.scales[1].is_nan(), "{isa:?} {bad}");
+                let scales = read(&got, 0).scales;
+                assert!(scales[0].is_finite() && scales[1].is_nan(), "{isa:?} {bad}");
             }
         }
     }

@@ -1,15 +1,20 @@
 //! A part of a panel with its weights as bytes and its scales as floats, in which all formats look alike: what the products
 //! of many columns read, so that a format is unpacked once for all of them.
 
+use std::ops::Range;
+
 use crate::cpu::Simd;
 use crate::cpu::simd::MAX_LANES;
 
-use super::activations::{Column, HALF};
+use super::activations::{HALF, Tile};
 use super::format::{Block, Format, PANEL_ROWS};
-use super::quantized::{add_group, group_sum};
+use super::quantized::add_group;
 
 /// Elements of a row that are expanded at once: few enough to stay in the first cache, and whole blocks.
 pub(super) const CHUNK: usize = 1024;
+
+/// Groups whose sums of activations are multiplied by the zero point at once.
+const GROUPS: usize = 8;
 
 /// Numbers of a field, for each row of a panel.
 type Lines<T, const N: usize> = [[T; PANEL_ROWS]; N];
@@ -100,37 +105,48 @@ impl Expanded {
         }
     }
 
-    /// Adds the products of one group of `R` vectors of rows from `vector` on with `C` columns to `acc`.
+    /// Adds the products of `R` vectors of rows from `vector` on with elements `part` of `N` of the `C` columns to `acc`.
     ///
     /// # Safety
-    /// The part was expanded for this instruction set, has the group, and starts at element `start` of the columns, which have
-    /// its elements.
+    /// This part was expanded for this instruction set, and the columns have its elements.
     #[inline(always)]
-    pub(super) unsafe fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
+    pub(super) unsafe fn add<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
         &self,
         isa: S,
-        acc: &mut [[S::F32; C]; R],
+        acc: &mut [[S::F32; N]; R],
         vector: usize,
-        group: usize,
-        x: &[Column<'_>; C],
-        start: usize,
+        x: &Tile<'_, C>,
+        part: Range<usize>,
     ) {
-        let (words, at) = (F::GROUP / 4, start + group * F::GROUP);
-        let lane = |r: usize| (vector + r) * S::LANES;
-        let weights = std::array::from_fn(|r| self.words[group * words][lane(r)..].as_ptr().cast());
-        let zero = Self::zero::<S, F>();
-        let start = std::array::from_fn(|c| if zero == 0 { 0 } else { -zero * group_sum::<F>(&x[c], at) });
-        // SAFETY: the caller vouches for the part and for the columns.
-        let sums = unsafe {
-            let x = std::array::from_fn(|c| x[c].values.as_ptr().add(at));
-            if F::SIGNED {
-                isa.products::<true, R, C>(words, F::MOST, weights, x, start)
-            } else {
-                isa.products::<false, R, C>(words, F::MOST, weights, x, start)
+        let (words, groups, zero) = (F::GROUP / 4, part.len() / F::GROUP, Self::zero::<S, F>());
+        // Many columns: of some groups at once, as vectors of columns.
+        let start = |group: usize| x.sums(part.start + group * F::GROUP, F::GROUP).map(|sum| sum * -zero);
+        let (at_once, mut starts) = (zero != 0 && N >= 4, [[0; N]; GROUPS]);
+        for group in 0..groups {
+            if at_once && group % GROUPS == 0 {
+                starts.iter_mut().zip(group..groups).for_each(|(sums, group)| *sums = start(group));
             }
-        };
-        let floats = |r: usize| (isa.load(&self.scales[group][lane(r)..]), isa.load(&self.minimums[group][lane(r)..]));
-        add_group::<S, F, R, C>(isa, acc, sums, floats, x, at);
+            let at = part.start + group * F::GROUP;
+            let lane = |r: usize| (vector + r) * S::LANES;
+            let weights = std::array::from_fn(|r| self.words[group * words][lane(r)..].as_ptr().cast());
+            let values = x.values(at);
+            let start = match zero {
+                0 => [0; N],
+                _ if at_once => starts[group % GROUPS],
+                _ => start(group),
+            };
+            // SAFETY: the caller vouches for the part and for the columns.
+            let sums = unsafe {
+                if F::SIGNED {
+                    isa.products::<true, R, N>(words, F::MOST, weights, values, start)
+                } else {
+                    isa.products::<false, R, N>(words, F::MOST, weights, values, start)
+                }
+            };
+            let floats =
+                |r: usize| (isa.load(&self.scales[group][lane(r)..]), isa.load(&self.minimums[group][lane(r)..]));
+            add_group::<S, F, R, C, N>(isa, acc, sums, floats, x, at);
+        }
     }
 }
 

@@ -6,8 +6,8 @@
 //! instruction set.
 //!
 //! A generation step has one column, and is bound by memory: it reads the panels as they are, from as many streams as
-//! it works on panels at once. A prompt or an option set has many: a part of a panel is expanded to bytes once
-//! (see [`super::expanded`]), and all columns meet it while it is in the cache.
+//! it works on panels at once. So does what fits one tile of columns, as an option set may. A prompt has many tiles: a part of a
+//! panel is expanded to bytes once (see [`super::expanded`]), and all columns meet it while it is in the cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::cpu::simd::{MAX_LANES, Words, dots};
 use crate::cpu::{Kernel, Simd};
 
 use super::Shared;
-use super::activations::{BLOCK, Column, HALF, Quantized};
+use super::activations::{Quantized, Tile};
 use super::expanded::{CHUNK, Expanded};
 use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
@@ -41,36 +41,57 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        if self.x.count() > 1 {
-            self.many(isa);
-        } else if S::ROWS == 8 {
-            self.one::<S, 8>(isa);
-        } else {
-            self.one::<S, 4>(isa);
+        let (width, count) = (self.x.width(), self.x.count());
+        // Instruction sets have the code of their own tiles only; as many vectors of rows as there are registers for.
+        match (width, count) {
+            _ if count > width || width > 10 => self.many(isa),
+            (10, _) if const { has::<S>(10) } => self.few::<S, 1, 10, 10>(isa),
+            (8, _) if const { has::<S>(8) } => self.few::<S, 1, 8, 8>(isa),
+            (5, 2) if const { has::<S>(5) } => self.few::<S, 4, 5, 2>(isa),
+            (5, _) if const { has::<S>(5) } => self.few::<S, 2, 5, 5>(isa),
+            (4, 2) if const { has::<S>(4) } => self.few::<S, 2, 4, 2>(isa),
+            (4, _) if const { has::<S>(4) } => self.few::<S, 2, 4, 4>(isa),
+            (3, 2) if const { has::<S>(3) } => self.few::<S, 2, 3, 2>(isa),
+            (3, _) if const { has::<S>(3) } => self.few::<S, 2, 3, 3>(isa),
+            _ if const { S::ROWS == 8 } => self.few::<S, 8, 1, 1>(isa),
+            _ => self.few::<S, 4, 1, 1>(isa),
         }
     }
 }
 
-/// A single column.
+/// Whether an instruction set has tiles of that width.
+const fn has<S: Simd>(width: usize) -> bool {
+    const fn is_among(tiles: &[usize], width: usize) -> bool {
+        match tiles {
+            [first, rest @ ..] => *first == width || is_among(rest, width),
+            [] => false,
+        }
+    }
+    is_among(S::TILES, width)
+}
+
+/// A single tile.
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a long stream of its
-    /// own, which is what the processor's prefetching sees best.
+    /// `N` of the `C` columns by `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory
+    /// as a long stream of its own, which is what the processor's prefetching sees best.
     #[inline(always)]
-    fn one<S: Simd, const R: usize>(&self, isa: S) {
+    fn few<S: Simd, const R: usize, const C: usize, const N: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels, PANEL_ROWS / S::LANES);
-        let streams = (R / vectors).max(1);
+        let (streams, at_once) = ((R / vectors).max(1), R.min(vectors));
         let length = panels.len().div_ceil(streams);
         let panel = |stream: usize, i: usize| panels.start + stream * length + i;
         for i in 0..length {
             if panel(streams - 1, i) < panels.end {
-                let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + r % vectors);
-                self.rows::<S, R>(isa, rows);
+                for first in (0..vectors).step_by(at_once) {
+                    let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + first + r % vectors);
+                    self.rows::<S, R, C, N>(isa, rows);
+                }
                 continue;
             }
             // The last stream is shorter, or there are fewer panels than streams.
             for panel in (0..streams - 1).map(|stream| panel(stream, i)).filter(|&panel| panel < panels.end) {
                 for row in 0..vectors {
-                    self.rows::<S, 1>(isa, [panel * vectors + row]);
+                    self.rows::<S, 1, C, N>(isa, [panel * vectors + row]);
                 }
             }
         }
@@ -78,35 +99,37 @@ impl<F: Format> QuantizedGemm<'_, F> {
 
     /// These vectors of rows, group by group.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize>(&self, isa: S, rows: [usize; R]) {
-        let x = self.x.column(0);
+    fn rows<S: Simd, const R: usize, const C: usize, const N: usize>(&self, isa: S, rows: [usize; R]) {
+        let x = self.x.tile::<C>(0);
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
-        let mut acc = [[isa.splat(0.0)]; R];
+        let mut acc = [[isa.splat(0.0); N]; R];
         for unit in 0..self.matrix.cols() / F::ELEMENTS {
-            // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the column has
+            // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the columns have
             // `cols` elements.
-            unsafe { Self::unit::<S, R>(isa, blocks, unit * F::ELEMENTS, &x, &mut acc) };
+            unsafe { Self::unit::<S, R, C, N>(isa, blocks, unit * F::ELEMENTS, &x, &mut acc) };
             for block in &mut blocks {
                 *block = block.next::<F>();
             }
         }
-        for (row, [y]) in rows.into_iter().zip(acc) {
-            // SAFETY: this task has the panel, and so these rows, alone.
-            unsafe { self.write(isa, row * S::LANES, 0, y) };
+        for (row, acc) in rows.into_iter().zip(acc) {
+            for (column, y) in acc.into_iter().enumerate().take(self.x.count()) {
+                // SAFETY: this task has the panel, and so these rows, alone.
+                unsafe { self.write(isa, row * S::LANES, column, y) };
+            }
         }
     }
 
-    /// Adds the products of these blocks with the column's elements from `at` on.
+    /// Adds the products of these blocks with the columns' elements from `at` on.
     ///
     /// # Safety
-    /// The blocks are whole and in bounds, and the column has these elements.
+    /// The blocks are whole and in bounds, and the columns have these elements.
     #[inline(always)]
-    unsafe fn unit<S: Simd, const R: usize>(
+    unsafe fn unit<S: Simd, const R: usize, const C: usize, const N: usize>(
         isa: S,
         blocks: [Block; R],
         at: usize,
-        x: &Column<'_>,
-        acc: &mut [[S::F32; 1]; R],
+        x: &Tile<'_, C>,
+        acc: &mut [[S::F32; N]; R],
     ) {
         // Blocks of many groups have much in common that is unpacked once, if there are registers enough.
         let unpacked = F::ELEMENTS > 32 && S::LANES == MAX_LANES;
@@ -130,42 +153,42 @@ impl<F: Format> QuantizedGemm<'_, F> {
                     for r in 0..R {
                         let scales = floats(blocks[r], &heads[r]);
                         let acc = std::array::from_mut(&mut acc[r]);
-                        Self::group::<S, 1>(isa, [blocks[r]], |_| scales, (group, at), x, acc);
+                        Self::group::<S, 1, C, N>(isa, [blocks[r]], |_| scales, (group, at), x, acc);
                     }
                 } else {
                     let scales = |r: usize| floats(blocks[r], &F::head(isa, blocks[r]));
-                    Self::group::<S, R>(isa, blocks, scales, (group, at), x, acc);
+                    Self::group::<S, R, C, N>(isa, blocks, scales, (group, at), x, acc);
                 }
             }
         }
     }
 
-    /// Adds the products of group `group` of these blocks with the column's elements from `at` on. `scales` gives the scales
+    /// Adds the products of group `group` of these blocks with the columns' elements from `at` on. `scales` gives the scales
     /// and the minimums of a vector of rows.
     ///
     /// # Safety
-    /// The blocks are whole and in bounds, and the column has these elements.
+    /// The blocks are whole and in bounds, and the columns have these elements.
     #[inline(always)]
-    unsafe fn group<S: Simd, const R: usize>(
+    unsafe fn group<S: Simd, const R: usize, const C: usize, const N: usize>(
         isa: S,
         blocks: [Block; R],
         scales: impl Fn(usize) -> (S::F32, S::F32),
         (group, at): (usize, usize),
-        x: &Column<'_>,
-        acc: &mut [[S::F32; 1]; R],
+        x: &Tile<'_, C>,
+        acc: &mut [[S::F32; N]; R],
     ) {
         let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
         let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
+        let start = if zero == 0 { [0; N] } else { x.sums(at, F::GROUP).map(|sum| sum * -zero) };
         // SAFETY: passed on from the caller.
-        unsafe {
-            let (start, values) = ([-zero * group_sum::<F>(x, at)], [x.values.as_ptr().add(at)]);
-            let sums = if F::SIGNED {
-                dots::<S, _, true, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
+        let sums = unsafe {
+            if F::SIGNED {
+                dots::<S, _, true, R, N>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
             } else {
-                dots::<S, _, false, R, 1>(isa, F::GROUP / 4, F::MOST, weights, values, start)
-            };
-            add_group::<S, F, R, 1>(isa, acc, sums, scales, std::array::from_ref(x), at);
-        }
+                dots::<S, _, false, R, N>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
+            }
+        };
+        add_group::<S, F, R, C, N>(isa, acc, sums, scales, x, at);
     }
 }
 
@@ -194,7 +217,7 @@ impl<F: Format> Words for Packed<F> {
     }
 }
 
-/// Many columns.
+/// Many tiles.
 impl<F: Format> QuantizedGemm<'_, F> {
     #[inline(always)]
     fn many<S: Simd>(&self, isa: S) {
@@ -210,39 +233,40 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// All columns by a part of a panel, in tiles.
+    /// All tiles of columns by a part of a panel.
     #[inline(always)]
     fn columns<S: Simd>(&self, isa: S, weights: &Expanded, panel: usize, part: Range<usize>) {
-        let (mut column, count) = (0, self.x.count());
-        while column < count {
-            let at = (panel, column, part.clone());
-            column += match count - column {
-                _ if S::COLUMNS >= 16 => self.tiles::<S, 1, 16>(isa, weights, at),
-                left if left >= 8 && S::COLUMNS >= 8 => self.tiles::<S, 1, 8>(isa, weights, at),
-                left if left >= 4 && S::COLUMNS >= 8 => self.tiles::<S, 1, 4>(isa, weights, at),
-                left if left >= 4 && S::COLUMNS >= 4 => self.tiles::<S, 2, 4>(isa, weights, at),
-                left if left >= 3 && S::COLUMNS < 4 => self.tiles::<S, 2, 3>(isa, weights, at),
-                left if left >= 2 && S::COLUMNS >= 8 => self.tiles::<S, 1, 2>(isa, weights, at),
-                left if left >= 2 => self.tiles::<S, 2, 2>(isa, weights, at),
-                _ if S::COLUMNS >= 8 => self.tiles::<S, 1, 1>(isa, weights, at),
-                _ => self.tiles::<S, 2, 1>(isa, weights, at),
-            };
+        let (width, count) = (self.x.width(), self.x.count());
+        for tile in 0..count.div_ceil(width) {
+            let (at, left) = ((panel, tile, part.clone()), count - tile * width);
+            match (width, left) {
+                (16, _) if const { has::<S>(16) } => self.tile::<S, 1, 16, 16>(isa, weights, at),
+                (10, _) if const { has::<S>(10) } => self.tile::<S, 1, 10, 10>(isa, weights, at),
+                (8, _) if const { has::<S>(8) } => self.tile::<S, 1, 8, 8>(isa, weights, at),
+                (5, _) if const { has::<S>(5) } => self.tile::<S, 1, 5, 5>(isa, weights, at),
+                (4, 1..=2) if const { has::<S>(4) } => self.tile::<S, 2, 4, 2>(isa, weights, at),
+                (4, _) if const { has::<S>(4) } => self.tile::<S, 2, 4, 4>(isa, weights, at),
+                (3, 1) if const { has::<S>(3) } => self.tile::<S, 2, 3, 1>(isa, weights, at),
+                (3, 2) if const { has::<S>(3) } => self.tile::<S, 2, 3, 2>(isa, weights, at),
+                (3, _) if const { has::<S>(3) } => self.tile::<S, 2, 3, 3>(isa, weights, at),
+                _ => unreachable!("no tiles of {width} columns"),
+            }
         }
     }
 
-    /// The vectors of a panel, `R` at once, by `C` columns, of which those past the last one are padding; gives `C`.
+    /// The vectors of a panel, `R` at once, by `N` of the `C` columns of a tile, of which those past the last one are padding.
     #[inline(always)]
-    fn tiles<S: Simd, const R: usize, const C: usize>(
+    fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
         &self,
         isa: S,
         weights: &Expanded,
-        (panel, column, part): (usize, usize, Range<usize>),
-    ) -> usize {
-        let x: [Column<'_>; C] = std::array::from_fn(|c| self.x.column(column + c));
-        let count = C.min(self.x.count() - column);
+        (panel, tile, part): (usize, usize, Range<usize>),
+    ) {
+        let (x, column) = (self.x.tile::<C>(tile), tile * C);
+        let count = N.min(self.x.count() - column);
         for first in (0..PANEL_ROWS / S::LANES).step_by(R) {
             let row = |r: usize| panel * PANEL_ROWS + (first + r) * S::LANES;
-            let mut acc = [[isa.splat(0.0); C]; R];
+            let mut acc = [[isa.splat(0.0); N]; R];
             if part.start > 0 {
                 for (r, acc) in acc.iter_mut().enumerate() {
                     for (c, acc) in acc.iter_mut().enumerate().take(count) {
@@ -251,10 +275,8 @@ impl<F: Format> QuantizedGemm<'_, F> {
                     }
                 }
             }
-            for group in 0..part.len() / F::GROUP {
-                // SAFETY: the part is expanded, and the columns have its elements.
-                unsafe { weights.add_group::<S, F, R, C>(isa, &mut acc, first, group, &x, part.start) };
-            }
+            // SAFETY: the part is expanded, and the columns have its elements.
+            unsafe { weights.add::<S, F, R, C, N>(isa, &mut acc, first, &x, part.clone()) };
             for (r, acc) in acc.iter().enumerate() {
                 for (c, &y) in acc.iter().enumerate().take(count) {
                     // SAFETY: this task has the panel, and so these rows, alone.
@@ -262,7 +284,6 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 }
             }
         }
-        C
     }
 }
 
@@ -330,31 +351,26 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
 /// Adds the products of one group of weights: the one place that fixes the rounding. `scales` gives the scales and the
 /// minimums of a vector of rows, `at` is the group's place in the columns.
 #[inline(always)]
-pub(super) fn add_group<S: Simd, F: Format, const R: usize, const C: usize>(
+pub(super) fn add_group<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
     isa: S,
-    acc: &mut [[S::F32; C]; R],
-    sums: [[S::I32; C]; R],
+    acc: &mut [[S::F32; N]; R],
+    sums: [[S::I32; N]; R],
     scales: impl Fn(usize) -> (S::F32, S::F32),
-    x: &[Column<'_>; C],
+    x: &Tile<'_, C>,
     at: usize,
 ) {
     for r in 0..R {
         let (scale, minimum) = scales(r);
-        for c in 0..C {
-            let scale = isa.mul(scale, isa.splat(x[c].scales[at / BLOCK]));
+        let scales = x.scales(at);
+        for c in 0..N {
+            let scale = isa.mul(scale, isa.splat(scales[c]));
             acc[r][c] = isa.fma(scale, isa.to_f32(sums[r][c]), acc[r][c]);
         }
         if F::AFFINE {
-            for c in 0..C {
-                acc[r][c] = isa.fma(minimum, isa.splat(x[c].scaled_sums[at / BLOCK]), acc[r][c]);
+            let sums = x.scaled_sums(at);
+            for c in 0..N {
+                acc[r][c] = isa.fma(minimum, isa.splat(sums[c]), acc[r][c]);
             }
         }
     }
-}
-
-/// The sum of a column's integers under the group of weights that starts at `at`.
-#[inline(always)]
-pub(super) fn group_sum<F: Format>(x: &Column<'_>, at: usize) -> i32 {
-    let first = at / HALF;
-    if F::GROUP == HALF { x.sums[first] } else { x.sums[first] + x.sums[first + 1] }
 }

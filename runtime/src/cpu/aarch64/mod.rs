@@ -17,7 +17,7 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 use super::isa::{Neon, NeonDot, NeonI8mm};
-use super::simd::{MAX_LANES, Simd};
+use super::simd::{MAX_LANES, STRIDE, Simd};
 
 const LANES: usize = 4;
 
@@ -73,7 +73,7 @@ macro_rules! neon {
         impl Simd for $token {
             const LANES: usize = LANES;
             const ROWS: usize = 8;
-            const COLUMNS: usize = 4;
+            const TILES: &'static [usize] = &[4];
             const SIGNED_ZERO: i32 = 0;
             const CENTRED: bool = true;
 
@@ -307,7 +307,7 @@ neon!(NeonI8mm, dot_instruction, {
         words: usize,
         _most: i32,
         weights: [*const u8; R],
-        x: [*const i8; C],
+        x: *const i8,
         _start: [i32; C],
     ) -> [[int32x4_t; C]; R] {
         let mut sums = [[self.splat_i32(0); C]; R];
@@ -320,7 +320,7 @@ neon!(NeonI8mm, dot_instruction, {
                     [0, 1].map(|i| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast()))
                 });
                 for c in (0..C).step_by(2) {
-                    let column = |c: usize| vld1_s8(x[c.min(C - 1)].add(4 * word));
+                    let column = |c: usize| vld1_s8(x.add(STRIDE * c.min(C - 1) + 4 * word));
                     let columns = vcombine_s8(column(c), column(c + 1));
                     for r in 0..R {
                         for half in 0..2 {

@@ -6,6 +6,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 use crate::cpu::isa::Amx;
+use crate::cpu::simd::STRIDE;
 
 /// Columns of activations in a tile.
 pub(super) const COLUMNS: usize = 16;
@@ -94,13 +95,13 @@ impl Drop for Tiles {
     }
 }
 
-/// The sums of `4 * words` products, 16 rows of signed `weights` by 16 columns that are `stride` bytes apart: `[16][16]`.
+/// The sums of `4 * words` products, 16 rows of signed `weights` by 16 columns that are [`STRIDE`] bytes apart: `[16][16]`.
 ///
 /// # Safety
 /// This thread has [`Tiles`]; `words` is 4 or 8; words of 64 bytes, and columns of `4 * words` bytes, can be read; 16 lines can be
 /// written to `sums`.
 #[inline(always)]
-pub(super) unsafe fn products(words: usize, weights: *const u8, x: *const i8, stride: usize, sums: *mut i32) {
+pub(super) unsafe fn products(words: usize, weights: *const u8, x: *const i8, sums: *mut i32) {
     /// With the registers for the activations and the weights.
     macro_rules! multiply {
         ($x:literal, $weights:literal) => {
@@ -111,7 +112,7 @@ pub(super) unsafe fn products(words: usize, weights: *const u8, x: *const i8, st
                 concat!("tdpbssd tmm0, tmm", $x, ", tmm", $weights),
                 "tilestored [{sums} + {line}*1], tmm0",
                 x = in(reg) x,
-                stride = in(reg) stride,
+                stride = in(reg) STRIDE,
                 weights = in(reg) weights,
                 line = in(reg) LINE,
                 sums = in(reg) sums,

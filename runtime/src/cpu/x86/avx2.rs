@@ -37,7 +37,7 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
 impl Simd for Avx2 {
     const LANES: usize = LANES;
     const ROWS: usize = 4;
-    const COLUMNS: usize = 3;
+    const TILES: &'static [usize] = &[3];
     const SIGNED_ZERO: i32 = 0;
     const CENTRED: bool = false;
 

@@ -226,7 +226,7 @@ macro_rules! avx512 {
 }
 
 avx512!(Avx512Vnni, {
-    const COLUMNS: usize = 8;
+    const TILES: &'static [usize] = &[10, 8, 5];
     const CENTRED: bool = false;
     type Registers = ();
 
@@ -239,7 +239,7 @@ avx512!(Avx512Vnni, {
 });
 
 avx512!(Amx, {
-    const COLUMNS: usize = COLUMNS;
+    const TILES: &'static [usize] = &[COLUMNS];
     const CENTRED: bool = true;
     type Registers = Tiles;
 
@@ -258,17 +258,16 @@ avx512!(Amx, {
         words: usize,
         _most: i32,
         weights: [*const u8; R],
-        x: [*const i8; C],
+        x: *const i8,
         _start: [i32; C],
     ) -> [[__m512i; C]; R] {
         assert_eq!(C, COLUMNS, "a tile has a fixed number of columns");
-        let stride = x[1].addr() - x[0].addr();
         let mut sums = MaybeUninit::<[[__m512i; C]; R]>::uninit();
         for (r, weights) in weights.into_iter().enumerate() {
             // SAFETY: passed on from the caller; the sums have a line for each column of each vector of rows.
             unsafe {
                 let sums = sums.as_mut_ptr().cast::<[__m512i; C]>().add(r);
-                amx::products(words, weights, x[0], stride, sums.cast());
+                amx::products(words, weights, x, sums.cast());
             }
         }
         // SAFETY: all of them were written.
