@@ -6,7 +6,7 @@
 //! instruction set.
 //!
 //! A generation step has one column, and is bound by memory: it reads the panels as they are, from as many streams as
-//! it works on panels at once. So does what fits one tile of columns, as an option set may. A prompt has many tiles: a part of a
+//! it works on panels at once. So does, with AVX-512, what fits one tile of columns, as an option set of ten. A prompt has many tiles: a part of a
 //! panel is expanded to bytes once (see [`super::expanded`]), and all columns meet it while it is in the cache.
 
 use std::marker::PhantomData;
@@ -43,18 +43,12 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
     fn run<S: Simd>(self, isa: S) {
         let (width, count) = (self.x.width(), self.x.count());
         // Instruction sets have the code of their own tiles only; as many vectors of rows as there are registers for.
-        match (width, count) {
-            _ if count > width || width > 10 => self.many(isa),
-            (10, _) if const { has::<S>(10) } => self.few::<S, 1, 10, 10>(isa),
-            (8, _) if const { has::<S>(8) } => self.few::<S, 1, 8, 8>(isa),
-            (5, 2) if const { has::<S>(5) } => self.few::<S, 4, 5, 2>(isa),
-            (5, _) if const { has::<S>(5) } => self.few::<S, 2, 5, 5>(isa),
-            (4, 2) if const { has::<S>(4) } => self.few::<S, 2, 4, 2>(isa),
-            (4, _) if const { has::<S>(4) } => self.few::<S, 2, 4, 4>(isa),
-            (3, 2) if const { has::<S>(3) } => self.few::<S, 2, 3, 2>(isa),
-            (3, _) if const { has::<S>(3) } => self.few::<S, 2, 3, 3>(isa),
-            _ if const { S::ROWS == 8 } => self.few::<S, 8, 1, 1>(isa),
-            _ => self.few::<S, 4, 1, 1>(isa),
+        match width {
+            1 if const { S::ROWS == 8 } => self.few::<S, 8, 1>(isa),
+            1 => self.few::<S, 4, 1>(isa),
+            5 if const { has::<S>(5) } && count <= 5 => self.few::<S, 1, 5>(isa),
+            10 if const { has::<S>(10) } && count <= 10 => self.few::<S, 1, 10>(isa),
+            _ => self.many(isa),
         }
     }
 }
@@ -72,10 +66,10 @@ const fn has<S: Simd>(width: usize) -> bool {
 
 /// A single tile.
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// `N` of the `C` columns by `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory
+    /// The columns by `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory
     /// as a long stream of its own, which is what the processor's prefetching sees best.
     #[inline(always)]
-    fn few<S: Simd, const R: usize, const C: usize, const N: usize>(&self, isa: S) {
+    fn few<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels, PANEL_ROWS / S::LANES);
         let (streams, at_once) = ((R / vectors).max(1), R.min(vectors));
         let length = panels.len().div_ceil(streams);
@@ -84,14 +78,14 @@ impl<F: Format> QuantizedGemm<'_, F> {
             if panel(streams - 1, i) < panels.end {
                 for first in (0..vectors).step_by(at_once) {
                     let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + first + r % vectors);
-                    self.rows::<S, R, C, N>(isa, rows);
+                    self.rows::<S, R, C>(isa, rows);
                 }
                 continue;
             }
             // The last stream is shorter, or there are fewer panels than streams.
             for panel in (0..streams - 1).map(|stream| panel(stream, i)).filter(|&panel| panel < panels.end) {
                 for row in 0..vectors {
-                    self.rows::<S, 1, C, N>(isa, [panel * vectors + row]);
+                    self.rows::<S, 1, C>(isa, [panel * vectors + row]);
                 }
             }
         }
@@ -99,14 +93,14 @@ impl<F: Format> QuantizedGemm<'_, F> {
 
     /// These vectors of rows, group by group.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize, const C: usize, const N: usize>(&self, isa: S, rows: [usize; R]) {
+    fn rows<S: Simd, const R: usize, const C: usize>(&self, isa: S, rows: [usize; R]) {
         let x = self.x.tile::<C>(0);
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
-        let mut acc = [[isa.splat(0.0); N]; R];
+        let mut acc = [[isa.splat(0.0); C]; R];
         for unit in 0..self.matrix.cols() / F::ELEMENTS {
             // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `unit`, and the columns have
             // `cols` elements.
-            unsafe { Self::unit::<S, R, C, N>(isa, blocks, unit * F::ELEMENTS, &x, &mut acc) };
+            unsafe { Self::unit::<S, R, C>(isa, blocks, unit * F::ELEMENTS, &x, &mut acc) };
             for block in &mut blocks {
                 *block = block.next::<F>();
             }
@@ -124,12 +118,12 @@ impl<F: Format> QuantizedGemm<'_, F> {
     /// # Safety
     /// The blocks are whole and in bounds, and the columns have these elements.
     #[inline(always)]
-    unsafe fn unit<S: Simd, const R: usize, const C: usize, const N: usize>(
+    unsafe fn unit<S: Simd, const R: usize, const C: usize>(
         isa: S,
         blocks: [Block; R],
         at: usize,
         x: &Tile<'_, C>,
-        acc: &mut [[S::F32; N]; R],
+        acc: &mut [[S::F32; C]; R],
     ) {
         // Blocks of many groups have much in common that is unpacked once, if there are registers enough.
         let unpacked = F::ELEMENTS > 32 && S::LANES == MAX_LANES;
@@ -153,11 +147,11 @@ impl<F: Format> QuantizedGemm<'_, F> {
                     for r in 0..R {
                         let scales = floats(blocks[r], &heads[r]);
                         let acc = std::array::from_mut(&mut acc[r]);
-                        Self::group::<S, 1, C, N>(isa, [blocks[r]], |_| scales, (group, at), x, acc);
+                        Self::group::<S, 1, C>(isa, [blocks[r]], |_| scales, (group, at), x, acc);
                     }
                 } else {
                     let scales = |r: usize| floats(blocks[r], &F::head(isa, blocks[r]));
-                    Self::group::<S, R, C, N>(isa, blocks, scales, (group, at), x, acc);
+                    Self::group::<S, R, C>(isa, blocks, scales, (group, at), x, acc);
                 }
             }
         }
@@ -169,26 +163,26 @@ impl<F: Format> QuantizedGemm<'_, F> {
     /// # Safety
     /// The blocks are whole and in bounds, and the columns have these elements.
     #[inline(always)]
-    unsafe fn group<S: Simd, const R: usize, const C: usize, const N: usize>(
+    unsafe fn group<S: Simd, const R: usize, const C: usize>(
         isa: S,
         blocks: [Block; R],
         scales: impl Fn(usize) -> (S::F32, S::F32),
         (group, at): (usize, usize),
         x: &Tile<'_, C>,
-        acc: &mut [[S::F32; N]; R],
+        acc: &mut [[S::F32; C]; R],
     ) {
         let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
         let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
-        let start = if zero == 0 { [0; N] } else { x.sums(at, F::GROUP).map(|sum| sum * -zero) };
+        let start = if zero == 0 { [0; C] } else { x.sums(at, F::GROUP).map(|sum| sum * -zero) };
         // SAFETY: passed on from the caller.
         let sums = unsafe {
             if F::SIGNED {
-                dots::<S, _, true, R, N>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
+                dots::<S, _, true, R, C>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
             } else {
-                dots::<S, _, false, R, N>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
+                dots::<S, _, false, R, C>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
             }
         };
-        add_group::<S, F, R, C, N>(isa, acc, sums, scales, x, at);
+        add_group::<S, F, R, C, C>(isa, acc, sums, scales, x, at);
     }
 }
 
@@ -242,7 +236,6 @@ impl<F: Format> QuantizedGemm<'_, F> {
             match (width, left) {
                 (16, _) if const { has::<S>(16) } => self.tile::<S, 1, 16, 16>(isa, weights, at),
                 (10, _) if const { has::<S>(10) } => self.tile::<S, 1, 10, 10>(isa, weights, at),
-                (8, _) if const { has::<S>(8) } => self.tile::<S, 1, 8, 8>(isa, weights, at),
                 (5, _) if const { has::<S>(5) } => self.tile::<S, 1, 5, 5>(isa, weights, at),
                 (4, 1..=2) if const { has::<S>(4) } => self.tile::<S, 2, 4, 2>(isa, weights, at),
                 (4, _) if const { has::<S>(4) } => self.tile::<S, 2, 4, 4>(isa, weights, at),

@@ -226,7 +226,7 @@ macro_rules! avx512 {
 }
 
 avx512!(Avx512Vnni, {
-    const TILES: &'static [usize] = &[10, 8, 5];
+    const TILES: &'static [usize] = &[10, 5];
     const CENTRED: bool = false;
     type Registers = ();
 
