@@ -53,7 +53,7 @@ impl<'a, const C: usize> Tile<'a, C> {
     /// column.
     #[inline(always)]
     pub(super) fn values(&self, at: usize) -> *const i8 {
-        self.values[at / BLOCK].as_ptr().cast::<i8>().wrapping_add(at % BLOCK)
+        self.values.as_ptr().cast::<i8>().wrapping_add(at / BLOCK * C * STRIDE + at % BLOCK)
     }
 
     /// The scale at element `at` of each column.
