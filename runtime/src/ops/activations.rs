@@ -16,8 +16,8 @@ const PADDING: usize = 15;
 
 /// `count` columns of `size` quantized activations: `x = scale * values`.
 ///
-/// As many columns as a kernel works on at once are a tile, in which they lie
-/// side by side, block after block. What is read of the last tile's padding is dropped.
+/// As many columns as a kernel works on at once are a tile, in which they lie side by side, block after block. What is read of
+/// the last tile's padding is dropped.
 #[derive(Debug, Default)]
 pub struct Quantized {
     count: usize,
