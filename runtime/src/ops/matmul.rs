@@ -206,10 +206,11 @@ mod tests {
     /// instruction set.
     #[test]
     fn bits_do_not_depend_on_threads_columns_or_isa() {
+        const COUNT: usize = 19;
         for &dtype in TensorType::ALL {
             let (rows, cols) = (53, dtype.block_len().max(32) * 2);
             let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
-            let x = noise(13 * cols, 5);
+            let x = noise(COUNT * cols, 5);
             let reference = product(Isa::by_name("scalar").unwrap(), 1, dtype, (&aligned, len), rows, &x, cols);
             for isa in Isa::available() {
                 let all = product(isa, 1, dtype, (&aligned, len), rows, &x, cols);
@@ -219,9 +220,14 @@ mod tests {
                 for threads in [2, 3, 8] {
                     assert_eq!(product(isa, threads, dtype, (&aligned, len), rows, &x, cols), all, "{dtype:?} {isa:?}");
                 }
-                for column in 0..13 {
+                for column in 0..COUNT {
                     let one = product(isa, 2, dtype, (&aligned, len), rows, &x[column * cols..][..cols], cols);
                     assert_eq!(one, all[column * rows..][..rows], "{dtype:?} {isa:?} column {column}");
+                }
+                // Each width of tiles, one tile and several, whole and not.
+                for count in 2..COUNT {
+                    let some = product(isa, 2, dtype, (&aligned, len), rows, &x[..count * cols], cols);
+                    assert_eq!(some, all[..count * rows], "{dtype:?} {isa:?} {count} columns");
                 }
             }
         }
