@@ -232,4 +232,33 @@ mod tests {
             }
         }
     }
+
+    /// Rows longer than the part of a panel that is expanded at once, with activations that were others before: columns
+    /// together are the columns alone.
+    #[test]
+    fn long_rows_and_used_scratch_change_no_bit() {
+        let (rows, cols, isas) = (21, 1024 + 256, Isa::available());
+        let x = noise(33 * cols, 9);
+        for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
+            let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
+            // SAFETY: `len` bytes of the buffer were written.
+            let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
+            let panels = Panels::new(&Matrix::new(dtype, rows, cols, bytes).unwrap()).unwrap();
+            for &isa in &isas {
+                let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
+                let mut scratch = Quantized::default();
+                let mut run = |x: &[f32]| {
+                    let mut out = vec![f32::NAN; x.len() / cols * rows];
+                    let mut products = [Product { matrix: panels.matrix(), out: &mut out }];
+                    matmul(&mut exec, x, cols, &mut scratch, &mut products);
+                    out
+                };
+                let alone: Vec<f32> = x.chunks_exact(cols).flat_map(&mut run).collect();
+                run(&vec![f32::NAN; x.len()]);
+                for count in [33, 3, 20, 10, 32, 1, 7] {
+                    assert_eq!(run(&x[..count * cols]), alone[..count * rows], "{dtype:?} {isa:?} {count} columns");
+                }
+            }
+        }
+    }
 }
