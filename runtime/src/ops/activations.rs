@@ -80,7 +80,7 @@ impl<'a, const C: usize> Tile<'a, C> {
 }
 
 impl Quantized {
-    /// Quantizes the columns of `x` (`[count][size]`, `size` a multiple of 32), on all threads.
+    /// Quantizes the columns of `x` (`[count][size]`, `size` a multiple of 32), on all threads, a tile each.
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
         let isa = exec.isa;
@@ -198,7 +198,7 @@ impl Kernel for Quantize<'_> {
 }
 
 /// Quantizes 32 values to -127..=127; gives their scale, which is NaN if one of them is not finite, and the sums of both
-/// halves, which are integers.
+/// halves, which are integers if its values are finite.
 #[inline(always)]
 fn quantize_block<S: Simd>(isa: S, x: &[f32], values: &mut [i8]) -> (f32, [f32; 2]) {
     let (mut max, mut poison) = (isa.splat(0.0), isa.splat(0.0));

@@ -6,8 +6,9 @@
 //! instruction set.
 //!
 //! A generation step has one column, and is bound by memory: it reads the panels as they are, from as many streams as
-//! it works on panels at once. So does, with AVX-512 VNNI, what fits one tile, as an option set of ten. A prompt has many tiles: a part of a
-//! panel is expanded to bytes once (see [`super::expanded`]), and all columns meet it while it is in the cache.
+//! it works on panels at once. So does, with AVX-512 VNNI, what fits one tile, as an option set of ten. A prompt has many
+//! tiles: a part of a panel is expanded to bytes once (see [`super::expanded`]), and all columns meet it while it is in the
+//! cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
