@@ -9,6 +9,7 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 
+use ollm_runtime::cpu::simd::MAX_LANES;
 use ollm_runtime::cpu::{Isa, Kernel, Pool, Simd};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::ops::{Exec, Matrix, Panels, Product, Quantized, matmul};
@@ -103,20 +104,27 @@ fn batches(criterion: &mut Criterion) {
 struct Read<'a>(&'a [u64]);
 
 impl Kernel for Read<'_> {
-    type Output = u64;
+    type Output = f32;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _isa: S) -> u64 {
+    fn run<S: Simd>(self, isa: S) -> f32 {
         const STREAMS: usize = 8;
-        let length = self.0.len() / STREAMS / 8 * 8;
-        let mut sums = [0_u64; 8];
-        for line in (0..length).step_by(8) {
-            for stream in 0..STREAMS {
-                let words = &self.0[stream * length + line..][..8];
-                sums.iter_mut().zip(words).for_each(|(sum, word)| *sum = sum.wrapping_add(*word));
+        /// Words of a line.
+        const LINE: usize = 8;
+        let length = self.0.len() / STREAMS / LINE * LINE;
+        // SAFETY: the first line of the block.
+        let mut all = [unsafe { isa.bytes(self.0.as_ptr().cast()) }; STREAMS];
+        for line in (0..length).step_by(LINE) {
+            for (stream, all) in all.iter_mut().enumerate() {
+                for lane in (0..MAX_LANES).step_by(S::LANES) {
+                    // SAFETY: a line of this stream, which ends in the block.
+                    let bytes =
+                        unsafe { isa.bytes(self.0.as_ptr().add(stream * length + line).cast::<u8>().add(4 * lane)) };
+                    *all = isa.or(*all, bytes);
+                }
             }
         }
-        sums.into_iter().fold(0, u64::wrapping_add)
+        all.into_iter().map(|bytes| isa.sum(isa.to_f32(isa.byte::<false>(bytes, 0)))).sum()
     }
 }
 
@@ -140,7 +148,8 @@ impl Kernel for Peak {
         let bytes = Lines([1; 64 * 8]);
         // SAFETY: four bytes can be read.
         let x = unsafe { isa.splat_bytes(bytes.0.as_ptr().cast()) };
-        let mut sums = [isa.begin(0); 8];
+        let zero = isa.splat_i32(0);
+        let mut sums = [isa.begin(zero); 8];
         for _ in 0..PEAK_PRODUCTS / 8 {
             let weights = black_box(&bytes).0.as_ptr();
             for (i, sum) in sums.iter_mut().enumerate() {
@@ -148,7 +157,7 @@ impl Kernel for Peak {
                 *sum = isa.dot4::<false>(*sum, unsafe { isa.bytes(weights.add(64 * i)) }, x);
             }
         }
-        sums.into_iter().map(|sum| isa.sum(isa.to_f32(isa.end(0, sum)))).sum()
+        sums.into_iter().map(|sum| isa.sum(isa.to_f32(isa.end(zero, sum)))).sum()
     }
 }
 

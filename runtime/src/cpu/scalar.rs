@@ -85,6 +85,9 @@ impl Simd for Scalar {
     fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32 {
         std::array::from_fn(|i| a[i] + b[i])
     }
+    fn shift_i32(self, x: Self::I32, shift: u32) -> Self::I32 {
+        x.map(|x| x << shift)
+    }
     fn to_f32(self, x: Self::I32) -> Self::F32 {
         x.map(|x| x as f32)
     }
@@ -92,10 +95,10 @@ impl Simd for Scalar {
     fn run_length(_most: i32) -> usize {
         usize::MAX
     }
-    fn begin(self, start: i32) -> Self::I32 {
-        self.splat_i32(start)
+    fn begin(self, start: Self::I32) -> Self::I32 {
+        start
     }
-    fn end(self, _start: i32, run: Self::I32) -> Self::I32 {
+    fn end(self, _start: Self::I32, run: Self::I32) -> Self::I32 {
         run
     }
     fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: Self::Bytes) -> Self::I32 {

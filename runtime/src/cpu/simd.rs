@@ -92,6 +92,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn splat_i32(self, x: i32) -> Self::I32;
     /// `a + b`
     fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `x << shift`
+    fn shift_i32(self, x: Self::I32, shift: u32) -> Self::I32;
     /// Converted to floats (nearest, ties to even).
     fn to_f32(self, x: Self::I32) -> Self::F32;
 
@@ -99,14 +101,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// at least 1.
     fn run_length(most: i32) -> usize;
     /// The start of a run of byte products, to which `start` will be added in the end.
-    fn begin(self, start: i32) -> Self::Partial;
+    fn begin(self, start: Self::I32) -> Self::Partial;
     /// For each lane, the product of its four bytes in `weights` with those in `x`, which are signed, added to `run`.
     ///
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
     /// `start`, with which the run began, plus its products.
-    fn end(self, start: i32, run: Self::Partial) -> Self::I32;
+    fn end(self, start: Self::I32, run: Self::Partial) -> Self::I32;
 
     /// What has to be alive while [`Simd::products`] is called on this thread.
     fn registers(self) -> Self::Registers;
@@ -125,7 +127,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         most: i32,
         weights: [*const u8; R],
         x: *const i8,
-        start: [i32; C],
+        start: [Self::I32; C],
     ) -> [[Self::I32; C]; R] {
         // SAFETY: passed on from the caller.
         unsafe { dots::<Self, Apart, SIGNED, R, C>(self, words, most, weights.map(Apart), x, start) }
@@ -197,12 +199,12 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
     most: i32,
     weights: [W; R],
     x: *const i8,
-    start: [i32; C],
+    start: [S::I32; C],
 ) -> [[S::I32; C]; R] {
     let run_length = S::run_length(most).min(words);
     let mut sums = [[isa.splat_i32(0); C]; R];
     for first in (0..words).step_by(run_length) {
-        let start = |c: usize| if first == 0 { start[c] } else { 0 };
+        let start = |c: usize| if first == 0 { start[c] } else { isa.splat_i32(0) };
         let mut runs: [[S::Partial; C]; R] = [std::array::from_fn(|c| isa.begin(start(c))); R];
         for word in first..words.min(first + run_length) {
             // SAFETY: the caller vouches for the words.

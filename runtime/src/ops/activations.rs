@@ -8,7 +8,7 @@ use super::{Exec, Shared};
 
 /// Elements that share a scale.
 pub(super) const BLOCK: usize = STRIDE;
-/// Elements that share a sum: the smallest group of weights with a scale of its own (`Q6_K`).
+/// Elements that share a sum, besides those of a block: the smallest group of weights with a scale of its own (`Q6_K`).
 pub(super) const HALF: usize = 16;
 
 /// Columns of padding: those of the widest tile but one.
@@ -28,8 +28,10 @@ pub struct Quantized {
     values: Vec<Values>,
     /// `[tiles][size / 32][width]`
     scales: Vec<f32>,
-    /// `[tiles][size / 16][width]`: sums of the integers.
+    /// `[tiles][size / 32][width]`: sums of the integers, negative, as a zero point is multiplied by them.
     sums: Vec<i32>,
+    /// `[tiles][size / 16][width]`: the same of half blocks.
+    half_sums: Vec<i32>,
     /// `[tiles][size / 32][width]`: scale times the sum of the 32 integers, what a weight's minimum is multiplied by.
     scaled_sums: Vec<f32>,
 }
@@ -45,6 +47,7 @@ pub(super) struct Tile<'a, const C: usize> {
     values: &'a [[Values; C]],
     scales: &'a [[f32; C]],
     sums: &'a [[i32; C]],
+    half_sums: &'a [[i32; C]],
     scaled_sums: &'a [[f32; C]],
 }
 
@@ -68,14 +71,10 @@ impl<'a, const C: usize> Tile<'a, C> {
         &self.scaled_sums[at / BLOCK]
     }
 
-    /// The sum of the `elements` (16 or 32) integers from `at` on, of the first `N` columns.
+    /// The negative sums of the `elements` (16 or 32) integers from `at` on, of each column.
     #[inline(always)]
-    pub(super) fn sums<const N: usize>(&self, at: usize, elements: usize) -> [i32; N] {
-        let mut sums = std::array::from_fn(|c| self.sums[at / HALF][c]);
-        if elements > HALF {
-            sums.iter_mut().zip(&self.sums[at / HALF + 1]).for_each(|(sum, more)| *sum += more);
-        }
-        sums
+    pub(super) fn sums(&self, at: usize, elements: usize) -> &'a [i32; C] {
+        if elements == HALF { &self.half_sums[at / HALF] } else { &self.sums[at / BLOCK] }
     }
 }
 
@@ -89,23 +88,26 @@ impl Quantized {
         let padded = padded(self.count, size);
         grow(&mut self.values, padded / BLOCK);
         grow(&mut self.scales, padded / BLOCK);
-        grow(&mut self.sums, padded / HALF);
+        grow(&mut self.sums, padded / BLOCK);
+        grow(&mut self.half_sums, padded / HALF);
         grow(&mut self.scaled_sums, padded / BLOCK);
         let (width, tile) = (self.width, self.width * size);
         let (values, scales) = (Shared::new(&mut self.values), Shared::new(&mut self.scales));
-        let (sums, scaled_sums) = (Shared::new(&mut self.sums), Shared::new(&mut self.scaled_sums));
+        let (sums, half_sums) = (Shared::new(&mut self.sums), Shared::new(&mut self.half_sums));
+        let scaled_sums = Shared::new(&mut self.scaled_sums);
         exec.pool.run(self.count.div_ceil(width), |i| {
             // SAFETY: each task has its own tile, and `run` returns before the borrows end.
-            let (values, scales, sums, scaled_sums) = unsafe {
+            let (values, scales, sums, half_sums, scaled_sums) = unsafe {
                 (
                     values.slice(i * (tile / BLOCK), tile / BLOCK),
                     scales.slice(i * (tile / BLOCK), tile / BLOCK),
-                    sums.slice(i * (tile / HALF), tile / HALF),
+                    sums.slice(i * (tile / BLOCK), tile / BLOCK),
+                    half_sums.slice(i * (tile / HALF), tile / HALF),
                     scaled_sums.slice(i * (tile / BLOCK), tile / BLOCK),
                 )
             };
             let x = &x[i * tile..x.len().min((i + 1) * tile)];
-            isa.dispatch(Quantize { x, size, width, values, scales, sums, scaled_sums });
+            isa.dispatch(Quantize { x, size, width, values, scales, sums, half_sums, scaled_sums });
         });
     }
 
@@ -117,14 +119,15 @@ impl Quantized {
         let elements = padded(count, size);
         memory::reserve(&mut self.values, elements / BLOCK)?;
         memory::reserve(&mut self.scales, elements / BLOCK)?;
-        memory::reserve(&mut self.sums, elements / HALF)?;
+        memory::reserve(&mut self.sums, elements / BLOCK)?;
+        memory::reserve(&mut self.half_sums, elements / HALF)?;
         memory::reserve(&mut self.scaled_sums, elements / BLOCK)
     }
 
     /// Bytes of `count` columns of `size` quantized activations.
     pub const fn bytes_for(count: usize, size: usize) -> usize {
         let elements = padded(count, size);
-        elements.saturating_add(elements / BLOCK * 8 + elements / HALF * 4)
+        elements.saturating_add(elements / BLOCK * 12 + elements / HALF * 4)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -143,7 +146,8 @@ impl Quantized {
         Tile {
             values: blocks(&self.values, i, self.size / BLOCK),
             scales: blocks(&self.scales, i, self.size / BLOCK),
-            sums: blocks(&self.sums, i, self.size / HALF),
+            sums: blocks(&self.sums, i, self.size / BLOCK),
+            half_sums: blocks(&self.half_sums, i, self.size / HALF),
             scaled_sums: blocks(&self.scaled_sums, i, self.size / BLOCK),
         }
     }
@@ -175,6 +179,7 @@ struct Quantize<'a> {
     values: &'a mut [Values],
     scales: &'a mut [f32],
     sums: &'a mut [i32],
+    half_sums: &'a mut [i32],
     scaled_sums: &'a mut [f32],
 }
 
@@ -189,9 +194,12 @@ impl Kernel for Quantize<'_> {
                 let Values(values) = &mut self.values[at];
                 let (scale, sums) = quantize_block(isa, x, values);
                 self.scales[at] = scale;
-                self.sums[2 * b * self.width + column] = sums[0] as i32;
-                self.sums[(2 * b + 1) * self.width + column] = sums[1] as i32;
-                self.scaled_sums[at] = scale * (sums[0] + sums[1]);
+                let sum = sums[0] + sums[1];
+                self.sums[at] = -sum as i32;
+                for (half, sum) in sums.into_iter().enumerate() {
+                    self.half_sums[(2 * b + half) * self.width + column] = -sum as i32;
+                }
+                self.scaled_sums[at] = scale * sum;
             }
         }
     }
@@ -242,6 +250,7 @@ mod tests {
         values: Vec<i8>,
         scales: Vec<f32>,
         sums: Vec<i32>,
+        half_sums: Vec<i32>,
         scaled_sums: Vec<f32>,
     }
 
@@ -254,7 +263,8 @@ mod tests {
         Column {
             values: at(BLOCK).flat_map(|at| x.values[at].0).collect(),
             scales: at(BLOCK).map(|at| x.scales[at]).collect(),
-            sums: at(HALF).map(|at| x.sums[at]).collect(),
+            sums: at(BLOCK).map(|at| x.sums[at]).collect(),
+            half_sums: at(HALF).map(|at| x.half_sums[at]).collect(),
             scaled_sums: at(BLOCK).map(|at| x.scaled_sums[at]).collect(),
         }
     }

@@ -7,10 +7,11 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
-use super::cache::{KvLayer, POSITION_BLOCK, Piece};
+use super::cache::{KEY_RUN, KvLayer, POSITION_BLOCK};
 use super::vector::{SoftCap, Softmax};
 use super::{Exec, Shared};
 
@@ -51,18 +52,27 @@ impl Scoring {
     pub fn plain(head_dim: usize) -> Self {
         Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None }
     }
+
+    /// The positions that the token at `position` sees.
+    fn seen(&self, position: usize) -> Range<usize> {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+    }
 }
 
-/// Queries of a task: enough that claiming it costs nothing.
+/// Tokens of a task: enough that claiming it costs nothing.
 const TOKENS_PER_TASK: usize = 16;
 
-/// Queries whose scores are computed together: each key is loaded once for all of them.
-const TILE: usize = 4;
+/// Queries whose scores are computed together, at most: each key is loaded once for all of them.
+const TILE: usize = 8;
 
 /// Bytes of the scratch while [`attend`] runs on `threads` threads over `positions` positions.
 pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usize {
-    let floats = positions.saturating_add(POSITION_BLOCK + shape.value_width());
-    threads.saturating_mul(TILE * size_of::<f32>()).saturating_mul(floats)
+    threads.saturating_mul(size_of::<f32>()).saturating_mul(scratch_floats(shape, positions))
+}
+
+/// Floats of the queries, the scores and the sums of a tile over `positions` positions.
+fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
+    TILE.saturating_mul(positions.saturating_add(KEY_RUN + shape.head_dim + shape.value_width()))
 }
 
 /// Queries of tokens that follow each other in one sequence.
@@ -89,6 +99,9 @@ struct Span<'a> {
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
+///
+/// # Panics
+/// If `queries` and `out` are not of one size, or a token of `sequences` has no row in them or no position in its cache.
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
@@ -96,26 +109,19 @@ pub fn attend<'a>(
     queries: &[f32],
     out: &mut [f32],
 ) -> Result<(), OutOfMemory> {
+    assert_eq!(queries.len(), out.len(), "each query has its result");
     let spans = spans(sequences);
     let Some(shape) = spans.first().map(|span| span.queries.cache.shape()) else { return Ok(()) };
-    let (width, group) = (shape.heads * shape.head_dim, shape.queries_per_head() * shape.head_dim);
-    let (isa, shared, refused) = (exec.isa, Shared::new(out), AtomicBool::new(false));
+    let (isa, out, refused) = (exec.isa, Shared::new(out), AtomicBool::new(false));
     exec.pool.run(spans.len() * shape.kv_heads, |task| {
-        let (head, Span { queries: Queries { cache, first, count }, row }) =
-            (task % shape.kv_heads, &spans[task / shape.kv_heads]);
+        let (head, span) = (task % shape.kv_heads, &spans[task / shape.kv_heads]);
         let mut scratch = Vec::new();
-        if memory::reserve(&mut scratch, TILE * scratch_of_query(shape, first + count)).is_err() {
+        let positions = span.queries.first + span.queries.count;
+        if memory::reserve(&mut scratch, scratch_floats(shape, positions)).is_err() {
             refused.store(true, Ordering::Relaxed);
             return;
         }
-        for token in 0..*count {
-            let at = (row + token) * width + head * group;
-            // SAFETY: each task has its own tokens and heads, and `run` returns before the borrow of `out` ends.
-            let out = unsafe { shared.slice(at, group) };
-            let (length, queries) = (first + token + 1, &queries[at..at + group]);
-            let seen = scoring.window.map_or(0, |window| length.saturating_sub(window))..length;
-            isa.dispatch(Attend { cache, scoring, head, seen, queries, scratch: &mut scratch, out });
-        }
+        isa.dispatch(Attend { span, scoring, head, queries, scratch, out });
     });
     let longest = spans.iter().map(|span| span.queries.first + span.queries.count).max().unwrap_or_default();
     let bytes = attention_bytes(shape, 1, longest);
@@ -135,171 +141,206 @@ fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
     spans
 }
 
-/// Floats of the scores and the sums of a query over `length` positions.
-fn scratch_of_query(shape: KvHeads, length: usize) -> usize {
-    length.next_multiple_of(POSITION_BLOCK) + shape.value_width()
-}
-
-/// The queries of one token that share a key head.
+/// The queries of a span that share a key head.
 struct Attend<'a> {
-    cache: &'a KvLayer,
+    span: &'a Span<'a>,
     scoring: Scoring,
     /// The key head.
     head: usize,
-    /// Positions to attend to.
-    seen: Range<usize>,
-    /// `[queries][head_dim]`
+    /// Those of all spans: `[tokens][heads][head_dim]`
     queries: &'a [f32],
-    scratch: &'a mut Vec<f32>,
-    /// `[queries][head_dim]`
-    out: &'a mut [f32],
+    scratch: Vec<f32>,
+    /// `[tokens][heads][head_dim]`; no other task has the rows of this one.
+    out: Shared<f32>,
 }
 
 impl Kernel for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, isa: S) {
-        let Self { cache, scoring, head, seen, queries, scratch, out } = self;
-        let start = seen.start / POSITION_BLOCK * POSITION_BLOCK;
-        let (shape, pieces) = (cache.shape(), cache.pieces(head, start..seen.end));
-        let (length, skipped) = (seen.end - start, seen.start - start);
-        scratch.resize(TILE * scratch_of_query(shape, length), 0.0);
-        let (scores, sums) = scratch.split_at_mut(TILE * length.next_multiple_of(POSITION_BLOCK));
-        let size = TILE * shape.head_dim;
-        for (queries, out) in queries.chunks(size).zip(out.chunks_mut(size)) {
-            let tile = Tile { shape, scoring, length, skipped, queries, scores, sums, out };
-            match queries.len() / shape.head_dim {
-                1 => tile.run::<S, 1>(isa, pieces.clone()),
-                2 => tile.run::<S, 2>(isa, pieces.clone()),
-                3 => tile.run::<S, 3>(isa, pieces.clone()),
-                _ => tile.run::<S, TILE>(isa, pieces.clone()),
+    fn run<S: Simd>(mut self, isa: S) {
+        let most = if S::LANES == MAX_LANES { TILE } else { TILE / 2 };
+        let count = self.span.queries.count * self.span.queries.cache.shape().queries_per_head();
+        for first in (0..count).step_by(most) {
+            // Of fewer than a tile has, the last one is computed several times.
+            let last = count.min(first + most) - 1;
+            match last - first {
+                0 => self.tile::<S, 1>(isa, first, last),
+                1 => self.tile::<S, 2>(isa, first, last),
+                4.. if const { S::LANES == MAX_LANES } => self.tile::<S, TILE>(isa, first, last),
+                _ => self.tile::<S, { TILE / 2 }>(isa, first, last),
             }
         }
     }
 }
 
-/// `Q` queries that share a key head.
-struct Tile<'a> {
-    shape: KvHeads,
-    scoring: Scoring,
-    /// Positions to attend to, and those before them in their block.
-    length: usize,
-    /// The latter.
-    skipped: usize,
-    /// `[Q][head_dim]`
-    queries: &'a [f32],
-    /// `[Q][padded]`, where `padded` is the length rounded up to [`POSITION_BLOCK`]; what lies past the length is of no use.
-    scores: &'a mut [f32],
-    /// `[Q][value_width]`
-    sums: &'a mut [f32],
-    /// `[Q][head_dim]`
-    out: &'a mut [f32],
-}
-
-impl Tile<'_> {
+impl Attend<'_> {
+    /// The queries number `first` to `last`, at most `Q`.
     #[inline(always)]
-    fn run<'p, S: Simd, const Q: usize>(mut self, isa: S, pieces: impl Iterator<Item = Piece<'p>> + Clone) {
-        let (padded, width, dim) = (self.padded(), self.shape.value_width(), self.shape.head_dim);
-        let mut start = 0;
-        for piece in pieces.clone() {
-            self.score::<S, Q>(isa, start, &piece);
-            start += piece.positions;
+    fn tile<S: Simd, const Q: usize>(&mut self, isa: S, first: usize, last: usize) {
+        let Queries { cache, first: position, .. } = self.span.queries;
+        let shape = cache.shape();
+        let (group, dim) = (shape.queries_per_head(), shape.head_dim);
+        let rows: [usize; Q] = std::array::from_fn(|q| last.min(first + q));
+        let places = rows.map(|row| {
+            let token = self.span.row + row / group;
+            (token * shape.heads + self.head * group + row % group) * dim
+        });
+        let seen = rows.map(|row| self.scoring.seen(position + row / group));
+        let start = seen[0].start / KEY_RUN * KEY_RUN;
+        let length = seen[Q - 1].end - start;
+        let padded = length.next_multiple_of(KEY_RUN);
+        self.scratch.resize(Q * (padded + dim + shape.value_width()), 0.0);
+        let (scores, rest) = self.scratch.split_at_mut(Q * padded);
+        let (queries, sums) = rest.split_at_mut(Q * dim);
+        let queries = queries.as_chunks_mut::<Q>().0;
+        for (q, at) in places.into_iter().enumerate() {
+            for (queries, &element) in queries.iter_mut().zip(&self.queries[at..at + dim]) {
+                queries[q] = element;
+            }
         }
-        for scores in self.scores[..Q * padded].chunks_exact_mut(padded) {
-            let (skipped, seen) = scores[..self.length].split_at_mut(self.skipped);
-            skipped.fill(0.0);
+        sums.fill(0.0);
+        let mut tile = Tile { cache, head: self.head, start, length, padded, scores, sums };
+
+        tile.score::<S, Q>(isa, queries, self.scoring.scale);
+        for (scores, seen) in tile.scores.chunks_exact_mut(padded).zip(&seen) {
+            let seen = &mut scores[seen.start - start..seen.end - start];
             if let Some(cap) = self.scoring.cap {
-                SoftCap { x: &mut *seen, cap }.run(isa);
+                SoftCap { x: seen, cap }.run(isa);
             }
             Softmax { x: seen }.run(isa);
         }
-        self.sums.fill(0.0);
-        start = 0;
-        for piece in pieces {
-            self.mix::<S, Q>(isa, start, &piece);
-            start += piece.positions;
+        // What all of them see, and before and after it what single ones do.
+        let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
+        for (q, seen) in seen.iter().enumerate() {
+            tile.mix::<S, 1>(isa, q, seen.start..all.start);
         }
-        for (out, sum) in self.out.chunks_exact_mut(dim).zip(self.sums.chunks_exact(width)) {
-            out.copy_from_slice(&sum[..dim]);
+        tile.mix::<S, Q>(isa, 0, all.clone());
+        for (q, seen) in seen.iter().enumerate() {
+            tile.mix::<S, 1>(isa, q, all.end.max(seen.start)..seen.end);
+        }
+        for (at, sum) in places.into_iter().zip(tile.sums.chunks_exact(shape.value_width())).take(last - first + 1) {
+            // SAFETY: this task has the row alone, and `attend` waits for its tasks before the borrow ends.
+            unsafe { self.out.slice(at, dim) }.copy_from_slice(&sum[..dim]);
         }
     }
+}
 
-    fn padded(&self) -> usize {
-        self.length.next_multiple_of(POSITION_BLOCK)
-    }
+/// Some queries that share a key head.
+struct Tile<'a> {
+    cache: &'a KvLayer,
+    head: usize,
+    /// The position of the first score, a multiple of [`KEY_RUN`].
+    start: usize,
+    /// How many positions there are.
+    length: usize,
+    /// The same, rounded up to a multiple of [`KEY_RUN`].
+    padded: usize,
+    /// `[queries][padded]`; what lies past the positions that a query sees is of no use.
+    scores: &'a mut [f32],
+    /// `[queries][value_width]`
+    sums: &'a mut [f32],
+}
 
-    /// The scores of a piece's positions, which begin at `start`.
+impl Tile<'_> {
+    /// The scores of all positions; `queries` is `[head_dim][Q]`.
     #[inline(always)]
-    fn score<S: Simd, const Q: usize>(&mut self, isa: S, start: usize, piece: &Piece<'_>) {
-        let blocks = piece.keys.chunks_exact(POSITION_BLOCK * self.shape.head_dim);
-        for (position, keys) in (start..self.padded()).step_by(POSITION_BLOCK).zip(blocks) {
-            match POSITION_BLOCK / S::LANES {
-                1 => self.score_block::<S, Q, 1>(isa, position, keys),
-                2 => self.score_block::<S, Q, 2>(isa, position, keys),
-                _ => self.score_block::<S, Q, 4>(isa, position, keys),
+    fn score<S: Simd, const Q: usize>(&mut self, isa: S, queries: &[[f32; Q]], scale: f32) {
+        // As many sums at once as the multipliers need to be busy, and as there are registers for.
+        let sums = if S::LANES == 4 { 16 } else { 8 };
+        let mut position = 0;
+        for keys in self.cache.keys(self.head, self.start..self.start + self.padded) {
+            for run in keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len()) {
+                match (sums / Q).min(KEY_RUN / S::LANES) {
+                    1 => self.score_run::<S, Q, 1>(isa, queries, scale, position, run),
+                    2 => self.score_run::<S, Q, 2>(isa, queries, scale, position, run),
+                    4 => self.score_run::<S, Q, 4>(isa, queries, scale, position, run),
+                    8 => self.score_run::<S, Q, 8>(isa, queries, scale, position, run),
+                    _ => self.score_run::<S, Q, 16>(isa, queries, scale, position, run),
+                }
+                position += KEY_RUN;
             }
         }
     }
 
-    /// The scores of a block of keys, which are `V` vectors wide.
+    /// The scores of a run of keys, which begins `position` positions after the start, `V` vectors of them at once.
     #[inline(always)]
-    fn score_block<S: Simd, const Q: usize, const V: usize>(&mut self, isa: S, position: usize, keys: &[u16]) {
-        let (padded, dim) = (self.padded(), self.shape.head_dim);
-        let scale = isa.splat(self.scoring.scale);
-        let queries: [&[f32]; Q] = std::array::from_fn(|q| &self.queries[q * dim..][..dim]);
-        let mut acc = [[isa.splat(0.0); V]; Q];
-        for (i, keys) in keys.chunks_exact(POSITION_BLOCK).enumerate() {
-            for v in 0..V {
-                let keys = isa.load_f16(&keys[v * S::LANES..]);
-                for q in 0..Q {
-                    acc[q][v] = isa.fma(isa.splat(queries[q][i]), keys, acc[q][v]);
+    fn score_run<S: Simd, const Q: usize, const V: usize>(
+        &mut self,
+        isa: S,
+        queries: &[[f32; Q]],
+        scale: f32,
+        position: usize,
+        keys: &[[u16; POSITION_BLOCK]],
+    ) {
+        let (scale, dim) = (isa.splat(scale), queries.len());
+        for first in (0..KEY_RUN.min(self.length - position)).step_by(V * S::LANES) {
+            let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
+            let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
+            let mut acc = [[isa.splat(0.0); V]; Q];
+            for (i, queries) in queries.iter().enumerate() {
+                for v in 0..V {
+                    let keys = isa.load_f16(&keys[v][i][lane(v)..]);
+                    for q in 0..Q {
+                        acc[q][v] = isa.fma(isa.splat(queries[q]), keys, acc[q][v]);
+                    }
+                }
+            }
+            for q in 0..Q {
+                for v in 0..V {
+                    let at = q * self.padded + position + first + v * S::LANES;
+                    isa.store(isa.mul(acc[q][v], scale), &mut self.scores[at..]);
                 }
             }
         }
-        for q in 0..Q {
-            for v in 0..V {
-                let to = &mut self.scores[q * padded + position + v * S::LANES..];
-                isa.store(isa.mul(acc[q][v], scale), to);
-            }
-        }
     }
 
-    /// Adds the values of a piece's positions, which begin at `start`, weighted by their scores, to the sums.
+    /// Adds the values of these positions (none, if they end before they start), weighted by the scores of `Q` queries from `query`
+    /// on, to those queries' sums.
     #[inline(always)]
-    fn mix<S: Simd, const Q: usize>(&mut self, isa: S, start: usize, piece: &Piece<'_>) {
+    fn mix<S: Simd, const Q: usize>(&mut self, isa: S, query: usize, positions: Range<usize>) {
+        if positions.is_empty() {
+            return;
+        }
+        let vectors = self.cache.shape().value_width() / S::LANES;
         // As many vectors of a row at once as there are registers for.
-        let most = if S::LANES == 8 { 2 } else { 4 };
-        let vectors = self.shape.value_width() / S::LANES;
-        let mut vector = 0;
-        while vector < vectors {
-            vector += match most.min(vectors - vector) {
-                1 => self.mix_columns::<S, Q, 1>(isa, start, piece, vector),
-                2 | 3 => self.mix_columns::<S, Q, 2>(isa, start, piece, vector),
-                _ => self.mix_columns::<S, Q, 4>(isa, start, piece, vector),
-            };
+        let most = (if S::LANES == 8 { 8 } else { 16 } / Q).min(4);
+        let mut at = positions.start - self.start;
+        for values in self.cache.values(self.head, positions) {
+            let mut vector = 0;
+            while vector < vectors {
+                vector += match most {
+                    2 if vectors - vector >= 2 => self.mix_columns::<S, Q, 2>(isa, query, at, values, vector),
+                    4 if vectors - vector >= 4 => self.mix_columns::<S, Q, 4>(isa, query, at, values, vector),
+                    _ => self.mix_columns::<S, Q, 1>(isa, query, at, values, vector),
+                };
+            }
+            at += values.len() / self.cache.shape().value_width();
         }
     }
 
-    /// The same for `V` vectors of each row, from the one numbered `vector`; gives `V`.
+    /// The same for `V` vectors of each row of `values`, from the one numbered `vector`; gives `V`.
     #[inline(always)]
     fn mix_columns<S: Simd, const Q: usize, const V: usize>(
         &mut self,
         isa: S,
-        start: usize,
-        piece: &Piece<'_>,
+        query: usize,
+        position: usize,
+        values: &[u16],
         vector: usize,
     ) -> usize {
-        let (padded, width, at) = (self.padded(), self.shape.value_width(), vector * S::LANES);
-        let weights: [&[f32]; Q] = std::array::from_fn(|q| &self.scores[q * padded + start..][..piece.positions]);
+        let (padded, width, column) = (self.padded, self.cache.shape().value_width(), vector * S::LANES);
+        let count = values.len() / width;
+        let weights: [&[f32]; Q] = std::array::from_fn(|q| &self.scores[(query + q) * padded + position..][..count]);
+        let place = |q: usize, v: usize| (query + q) * width + column + v * S::LANES;
         let mut acc = [[isa.splat(0.0); V]; Q];
         for q in 0..Q {
             for v in 0..V {
-                acc[q][v] = isa.load(&self.sums[q * width + at + v * S::LANES..]);
+                acc[q][v] = isa.load(&self.sums[place(q, v)..]);
             }
         }
-        for (t, row) in piece.values.chunks_exact(width).enumerate() {
-            let row = &row[at..at + V * S::LANES];
+        for (t, row) in values.chunks_exact(width).enumerate() {
+            let row = &row[column..column + V * S::LANES];
             for v in 0..V {
                 let values = isa.load_f16(&row[v * S::LANES..]);
                 for q in 0..Q {
@@ -309,7 +350,7 @@ impl Tile<'_> {
         }
         for q in 0..Q {
             for v in 0..V {
-                isa.store(acc[q][v], &mut self.sums[q * width + at + v * S::LANES..]);
+                isa.store(acc[q][v], &mut self.sums[place(q, v)..]);
             }
         }
         V

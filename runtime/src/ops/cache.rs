@@ -11,6 +11,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use half::slice::HalfFloatSliceExt as _;
+
 use crate::memory::{self, OutOfMemory};
 
 use super::KvHeads;
@@ -18,8 +20,8 @@ use super::KvHeads;
 /// Positions of a block of keys; also what the size of a value's row is rounded up to.
 pub(super) const POSITION_BLOCK: usize = 16;
 
-/// Positions that chunks begin and end at multiples of.
-const CHUNK: usize = 64;
+/// Positions that chunks begin and end at multiples of: as many keys can always be read.
+pub(super) const KEY_RUN: usize = 64;
 
 /// Positions of the largest chunk.
 const LARGEST: usize = 1024;
@@ -48,16 +50,6 @@ struct Chunk {
     values: Vec<u16>,
 }
 
-/// A run as attention reads it: of one head, and no longer than the positions attended to.
-#[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
-    pub(super) positions: usize,
-    /// Whole blocks: `[positions / 16, rounded up][head_dim][16]`
-    pub(super) keys: &'a [u16],
-    /// `[positions][value_width]`
-    pub(super) values: &'a [u16],
-}
-
 impl Chunk {
     fn new(shape: KvHeads, size: usize) -> Result<Self, OutOfMemory> {
         let positions = shape.kv_heads * size;
@@ -65,26 +57,32 @@ impl Chunk {
         Ok(Self { size, keys, values: memory::filled(0, positions * shape.value_width())? })
     }
 
-    /// Where the elements of the key and of the value of the `position`-th position are: `[kv_heads * head_dim]`.
-    fn places(&self, shape: KvHeads, position: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (size, dim, width) = (self.size, shape.head_dim, shape.value_width());
+    /// Where the key and the value of a head begin, of the `position`-th position. The elements of a key are [`POSITION_BLOCK`]
+    /// apart.
+    fn places(&self, shape: KvHeads, head: usize, position: usize) -> (usize, usize) {
         let (block, lane) = (position / POSITION_BLOCK * POSITION_BLOCK, position % POSITION_BLOCK);
-        (0..shape.kv_heads).flat_map(move |head| {
-            let (key, value) = ((head * size + block) * dim + lane, (head * size + position) * width);
-            (0..dim).map(move |i| (key + i * POSITION_BLOCK, value + i))
-        })
+        ((head * self.size + block) * shape.head_dim + lane, (head * self.size + position) * shape.value_width())
     }
 
+    /// Reads the key and the value of a position: `[2][kv_heads * head_dim]`.
     fn load(&self, shape: KvHeads, position: usize, bits: &mut [u16]) {
         let (keys, values) = bits.split_at_mut(bits.len() / 2);
-        for ((to_key, to_value), (key, value)) in keys.iter_mut().zip(values).zip(self.places(shape, position)) {
-            (*to_key, *to_value) = (self.keys[key], self.values[value]);
+        let heads = keys.chunks_exact_mut(shape.head_dim).zip(values.chunks_exact_mut(shape.head_dim));
+        for (head, (to_key, to_value)) in heads.enumerate() {
+            let (key, value) = self.places(shape, head, position);
+            to_key.iter_mut().zip(self.keys[key..].iter().step_by(POSITION_BLOCK)).for_each(|(to, &from)| *to = from);
+            to_value.copy_from_slice(&self.values[value..][..shape.head_dim]);
         }
     }
 
-    fn store(&mut self, shape: KvHeads, position: usize, bits: impl Fn(usize) -> (u16, u16)) {
-        for (i, (key, value)) in self.places(shape, position).enumerate() {
-            (self.keys[key], self.values[value]) = bits(i);
+    /// Writes the key and the value of a position: `[2][kv_heads * head_dim]`.
+    fn store(&mut self, shape: KvHeads, position: usize, bits: &[u16]) {
+        let (keys, values) = bits.split_at(bits.len() / 2);
+        let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
+        for (head, (from_key, from_value)) in heads.enumerate() {
+            let (key, value) = self.places(shape, head, position);
+            self.keys[key..].iter_mut().step_by(POSITION_BLOCK).zip(from_key).for_each(|(to, &from)| *to = from);
+            self.values[value..][..shape.head_dim].copy_from_slice(from_value);
         }
     }
 }
@@ -109,7 +107,7 @@ impl KvLayer {
     /// Bytes of a cache for `positions` positions.
     pub fn bytes_for(shape: KvHeads, positions: usize) -> usize {
         let width = shape.kv_heads * (shape.head_dim + shape.value_width()) * size_of::<u16>();
-        positions.checked_next_multiple_of(CHUNK).map_or(usize::MAX, |n| n.saturating_mul(width))
+        positions.checked_next_multiple_of(KEY_RUN).map_or(usize::MAX, |n| n.saturating_mul(width))
     }
 
     /// Bytes of this cache, those it shares included.
@@ -127,7 +125,7 @@ impl KvLayer {
     fn missing(&self, positions: Range<usize>, most: usize) -> Vec<(usize, usize)> {
         let at_first = self.runs.iter().rfind(|run| run.start <= positions.start);
         let mut start = match at_first.filter(|run| positions.start < run.end() && !run.is_own()) {
-            Some(_) => positions.start / CHUNK * CHUNK,
+            Some(_) => positions.start / KEY_RUN * KEY_RUN,
             None => self.runs.last().map_or(0, Run::end),
         };
         let mut missing = Vec::new();
@@ -159,8 +157,7 @@ impl KvLayer {
         let mut bits = memory::filled(0, 2 * self.shape.kv_heads * self.shape.head_dim)?;
         for (i, position) in positions.enumerate() {
             self.load(position, &mut bits);
-            let (key, value) = bits.split_at(bits.len() / 2);
-            chunk.store(self.shape, i, |i| (key[i], value[i]));
+            chunk.store(self.shape, i, &bits);
         }
         Ok(())
     }
@@ -176,9 +173,11 @@ impl KvLayer {
     /// If they were not reserved.
     pub fn store(&mut self, first: usize, keys: &[f32], values: &[f32]) {
         let width = self.shape.kv_heads * self.shape.head_dim;
-        let bits = |x: f32| half::f16::from_f32(x).to_bits();
+        let mut rounded = vec![half::f16::ZERO; 2 * width];
         for (position, (key, value)) in (first..).zip(keys.chunks_exact(width).zip(values.chunks_exact(width))) {
-            self.place(position, |i| (bits(key[i]), bits(value[i])));
+            rounded[..width].convert_from_f32_slice(key);
+            rounded[width..].convert_from_f32_slice(value);
+            self.store_bits(position, rounded.reinterpret_cast());
         }
     }
 
@@ -187,11 +186,6 @@ impl KvLayer {
     /// # Panics
     /// If it was not reserved.
     pub fn store_bits(&mut self, position: usize, bits: &[u16]) {
-        let (key, value) = bits.split_at(bits.len() / 2);
-        self.place(position, |i| (key[i], value[i]));
-    }
-
-    fn place(&mut self, position: usize, bits: impl Fn(usize) -> (u16, u16)) {
         let index = self.run_at(position);
         let Run { start, chunk } = &mut self.runs[index];
         let chunk = Arc::get_mut(chunk).expect("a position is reserved before it is stored");
@@ -213,30 +207,41 @@ impl KvLayer {
         self.shape
     }
 
-    /// These positions of a head, the first of them a multiple of [`POSITION_BLOCK`].
+    /// The keys of these positions of a head, in runs of `[blocks][head_dim][16]`. They begin and end at multiples of
+    /// [`KEY_RUN`]; what lies past the positions that are stored is of no use.
     #[inline]
-    pub(super) fn pieces(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = Piece<'_>> + Clone {
-        let (dim, width) = (self.shape.head_dim, self.shape.value_width());
-        let last = range.end;
-        let runs = self.runs.iter().enumerate().take_while(move |(_, run)| run.start < last);
-        runs.filter_map(move |(i, run)| {
-            let end = self.runs.get(i + 1).map_or(last, |next| next.start.min(last));
-            let start = run.start.max(range.start);
-            let positions = end.checked_sub(start).filter(|&positions| positions > 0)?;
-            let (padded, at) = (positions.next_multiple_of(POSITION_BLOCK), head * run.chunk.size + start - run.start);
-            Some(Piece {
-                positions,
-                keys: &run.chunk.keys[at * dim..][..padded * dim],
-                values: &run.chunk.values[at * width..][..positions * width],
-            })
+    pub(super) fn keys(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[[u16; POSITION_BLOCK]]> {
+        let dim = self.shape.head_dim;
+        self.pieces(range).map(move |(chunk, positions)| {
+            let at = (head * chunk.size + positions.start) / POSITION_BLOCK * dim;
+            &chunk.keys.as_chunks().0[at..][..positions.len() / POSITION_BLOCK * dim]
+        })
+    }
+
+    /// The values of these positions of a head, in runs of `[positions][value_width]`.
+    #[inline]
+    pub(super) fn values(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[u16]> {
+        let width = self.shape.value_width();
+        self.pieces(range).map(move |(chunk, positions)| {
+            &chunk.values[(head * chunk.size + positions.start) * width..][..positions.len() * width]
+        })
+    }
+
+    /// The chunks that these positions lie in, and where in them.
+    #[inline]
+    fn pieces(&self, range: Range<usize>) -> impl Iterator<Item = (&Chunk, Range<usize>)> {
+        let ends = self.runs.iter().skip(1).map(|next| next.start).chain(self.runs.last().map(Run::end));
+        self.runs.iter().zip(ends).filter_map(move |(run, end)| {
+            let (start, end) = (run.start.max(range.start), end.min(range.end));
+            (start < end).then(|| (&*run.chunk, start - run.start..end - run.start))
         })
     }
 }
 
 /// The size of a chunk that begins at `start`, where there are `most` positions.
 fn size_at(start: usize, most: usize) -> usize {
-    let wanted = (start / 4).clamp(CHUNK, LARGEST).next_multiple_of(CHUNK);
-    let left = most.saturating_sub(start).max(1).div_ceil(CHUNK).saturating_mul(CHUNK);
+    let wanted = (start / 4).clamp(KEY_RUN, LARGEST).next_multiple_of(KEY_RUN);
+    let left = most.saturating_sub(start).max(1).div_ceil(KEY_RUN).saturating_mul(KEY_RUN);
     wanted.min(left)
 }
 
@@ -343,12 +348,15 @@ mod tests {
         let mut two = one.clone();
         fill(&mut two, 130..700, 7);
         for (start, length) in [(0, 1), (0, 63), (48, 64), (64, 128), (112, 129), (0, 500), (128, 640), (640, 700)] {
-            let pieces: Vec<_> = two.pieces(1, start..length).collect();
-            assert_eq!(pieces.iter().map(|piece| piece.positions).sum::<usize>(), length - start);
-            let values: Vec<u16> =
-                pieces.iter().flat_map(|piece| piece.values.chunks_exact(32)).flatten().copied().collect();
-            for (position, bits) in bits(&two, start..length).iter().enumerate() {
-                assert_eq!(values[position * 32..][..20], bits[WIDTH + 20..]);
+            let values: Vec<u16> = two.values(1, start..length).flatten().copied().collect();
+            let (first, last) = (start / KEY_RUN * KEY_RUN, length.next_multiple_of(KEY_RUN));
+            let keys: Vec<_> = two.keys(1, first..last).flatten().collect();
+            assert_eq!((values.len(), keys.len()), ((length - start) * 32, (last - first) / POSITION_BLOCK * 20));
+            for (position, bits) in (start..length).zip(bits(&two, start..length)) {
+                assert_eq!(values[(position - start) * 32..][..20], bits[WIDTH + 20..]);
+                let (block, lane) = ((position - first) / POSITION_BLOCK, position % POSITION_BLOCK);
+                let key: Vec<u16> = keys[block * 20..][..20].iter().map(|elements| elements[lane]).collect();
+                assert_eq!(key, bits[20..WIDTH]);
             }
         }
     }

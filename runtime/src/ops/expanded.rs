@@ -8,13 +8,10 @@ use crate::cpu::simd::MAX_LANES;
 
 use super::activations::{HALF, Tile};
 use super::format::{Block, Format, PANEL_ROWS};
-use super::quantized::add_group;
+use super::quantized::{add_group, starts};
 
 /// Elements of a row that are expanded at once: few enough to stay in the first cache, and whole blocks.
 pub(super) const CHUNK: usize = 1024;
-
-/// Groups whose sums of activations are multiplied by the zero point at once.
-const GROUPS: usize = 8;
 
 /// Numbers of a field, for each row of a panel.
 type Lines<T, const N: usize> = [[T; PANEL_ROWS]; N];
@@ -119,22 +116,12 @@ impl Expanded {
         part: Range<usize>,
     ) {
         let (words, groups, zero) = (F::GROUP / 4, part.len() / F::GROUP, Self::zero::<S, F>());
-        // Many columns: of some groups at once, as vectors of columns.
-        let start = |group: usize| x.sums(part.start + group * F::GROUP, F::GROUP).map(|sum| sum * -zero);
-        let (at_once, mut starts) = (zero != 0 && N >= 4, [[0; N]; GROUPS]);
         for group in 0..groups {
-            if at_once && group % GROUPS == 0 {
-                starts.iter_mut().zip(group..groups).for_each(|(sums, group)| *sums = start(group));
-            }
             let at = part.start + group * F::GROUP;
             let lane = |r: usize| (vector + r) * S::LANES;
             let weights = std::array::from_fn(|r| self.words[group * words][lane(r)..].as_ptr().cast());
             let values = x.values(at);
-            let start = match zero {
-                0 => [0; N],
-                _ if at_once => starts[group % GROUPS],
-                _ => start(group),
-            };
+            let start = starts::<S, C, N>(isa, zero, x.sums(at, F::GROUP));
             // SAFETY: the caller vouches for the part and for the columns.
             let sums = unsafe {
                 if F::SIGNED {

@@ -174,7 +174,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
     ) {
         let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
         let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
-        let start = if zero == 0 { [0; C] } else { x.sums(at, F::GROUP).map(|sum| sum * -zero) };
+        let start = starts::<S, C, C>(isa, zero, x.sums(at, F::GROUP));
         // SAFETY: passed on from the caller.
         let sums = unsafe {
             if F::SIGNED {
@@ -339,6 +339,16 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
             all[lanes].copy_from_slice(results);
             isa.load(&all)
         }
+    }
+}
+
+/// What the sums of products with weights that stand `zero` (0 or a power of two) too high start with, of the first `N` of `C`
+/// columns: minus `zero` times the sums of the activations.
+#[inline(always)]
+pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32, sums: &[i32; C]) -> [S::I32; N] {
+    match zero {
+        0 => [isa.splat_i32(0); N],
+        _ => std::array::from_fn(|c| isa.shift_i32(isa.splat_i32(sums[c]), zero.trailing_zeros())),
     }
 }
 

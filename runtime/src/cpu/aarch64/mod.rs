@@ -10,9 +10,9 @@ use std::arch::aarch64::{
     vfmaq_f32, vget_high_s8, vget_low_s8, vld1_s8, vld1_u16, vld1q_f32, vld1q_s8, vld1q_u8, vmaxq_f32, vmaxvq_f32,
     vmovl_u16, vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8,
     vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32,
-    vreinterpretq_u8_u32, vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_u8, vshlq_u32, vshrq_n_s32,
-    vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32,
-    vzip2q_u32,
+    vreinterpretq_u8_u32, vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32,
+    vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32,
+    vzip1q_u32, vzip2q_u32,
 };
 use std::arch::asm;
 
@@ -207,6 +207,11 @@ macro_rules! neon {
                 unsafe { vaddq_s32(a, b) }
             }
             #[inline(always)]
+            fn shift_i32(self, x: int32x4_t, shift: u32) -> int32x4_t {
+                // SAFETY: see the head of the file.
+                unsafe { vshlq_s32(x, vdupq_n_s32(shift as i32)) }
+            }
+            #[inline(always)]
             fn to_f32(self, x: int32x4_t) -> float32x4_t {
                 // SAFETY: see the head of the file.
                 unsafe { vcvtq_f32_s32(x) }
@@ -217,11 +222,11 @@ macro_rules! neon {
                 usize::MAX
             }
             #[inline(always)]
-            fn begin(self, start: i32) -> Self::I32 {
-                self.splat_i32(start)
+            fn begin(self, start: int32x4_t) -> int32x4_t {
+                start
             }
             #[inline(always)]
-            fn end(self, _start: i32, run: Self::I32) -> Self::I32 {
+            fn end(self, _start: int32x4_t, run: int32x4_t) -> int32x4_t {
                 run
             }
             #[inline(always)]
@@ -300,7 +305,7 @@ neon!(NeonI8mm, dot_instruction, {
             [vreinterpretq_u8_u32(vzip1q_u32(first, second)), vreinterpretq_u8_u32(vzip2q_u32(first, second))]
         }
     }
-    /// Two columns at once; of an odd number, the last one twice.
+    /// Two columns at once.
     #[inline(always)]
     unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
         self,
@@ -308,8 +313,9 @@ neon!(NeonI8mm, dot_instruction, {
         _most: i32,
         weights: [*const u8; R],
         x: *const i8,
-        _start: [i32; C],
+        _start: [int32x4_t; C],
     ) -> [[int32x4_t; C]; R] {
+        assert!(C.is_multiple_of(2), "columns are multiplied by twos");
         let mut sums = [[self.splat_i32(0); C]; R];
         // Rows 0 and 1, rows 2 and 3 of each vector by each pair of columns, the first of which is even.
         let mut squares = [[[self.splat_i32(0); 2]; C]; R];
@@ -320,7 +326,7 @@ neon!(NeonI8mm, dot_instruction, {
                     [0, 1].map(|i| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast()))
                 });
                 for c in (0..C).step_by(2) {
-                    let column = |c: usize| vld1_s8(x.add(STRIDE * c.min(C - 1) + 4 * word));
+                    let column = |c: usize| vld1_s8(x.add(STRIDE * c + 4 * word));
                     let columns = vcombine_s8(column(c), column(c + 1));
                     for r in 0..R {
                         for half in 0..2 {

@@ -174,6 +174,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_add_epi32(a, b) }
     }
     #[inline(always)]
+    fn shift_i32(self, x: __m256i, shift: u32) -> __m256i {
+        // SAFETY: see the head of the file.
+        unsafe { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
+    }
+    #[inline(always)]
     fn to_f32(self, x: __m256i) -> __m256 {
         // SAFETY: see the head of the file.
         unsafe { _mm256_cvtepi32_ps(x) }
@@ -184,7 +189,7 @@ impl Simd for Avx2 {
         (i32::from(i16::MAX) / (2 * 127 * most)) as usize
     }
     #[inline(always)]
-    fn begin(self, _start: i32) -> __m256i {
+    fn begin(self, _start: __m256i) -> __m256i {
         // SAFETY: see the head of the file.
         unsafe { _mm256_setzero_si256() }
     }
@@ -194,9 +199,9 @@ impl Simd for Avx2 {
         unsafe { _mm256_add_epi16(run, pairs::<SIGNED>(weights, x)) }
     }
     #[inline(always)]
-    fn end(self, start: i32, run: __m256i) -> __m256i {
+    fn end(self, start: __m256i, run: __m256i) -> __m256i {
         // SAFETY: see the head of the file.
-        unsafe { _mm256_add_epi32(_mm256_set1_epi32(start), _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
+        unsafe { _mm256_add_epi32(start, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]

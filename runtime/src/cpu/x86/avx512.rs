@@ -152,6 +152,11 @@ macro_rules! avx512 {
                 unsafe { _mm512_add_epi32(a, b) }
             }
             #[inline(always)]
+            fn shift_i32(self, x: __m512i, shift: u32) -> __m512i {
+                // SAFETY: see the head of the file.
+                unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
+            }
+            #[inline(always)]
             fn to_f32(self, x: __m512i) -> __m512 {
                 // SAFETY: see the head of the file.
                 unsafe { _mm512_cvtepi32_ps(x) }
@@ -162,11 +167,11 @@ macro_rules! avx512 {
                 usize::MAX
             }
             #[inline(always)]
-            fn begin(self, start: i32) -> Self::I32 {
-                self.splat_i32(start)
+            fn begin(self, start: __m512i) -> __m512i {
+                start
             }
             #[inline(always)]
-            fn end(self, _start: i32, run: Self::I32) -> Self::I32 {
+            fn end(self, _start: __m512i, run: __m512i) -> __m512i {
                 run
             }
             #[inline(always)]
@@ -259,7 +264,7 @@ avx512!(Amx, {
         _most: i32,
         weights: [*const u8; R],
         x: *const i8,
-        _start: [i32; C],
+        _start: [__m512i; C],
     ) -> [[__m512i; C]; R] {
         assert_eq!(C, COLUMNS, "a tile has a fixed number of columns");
         let mut sums = MaybeUninit::<[[__m512i; C]; R]>::uninit();
