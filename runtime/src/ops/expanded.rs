@@ -57,9 +57,6 @@ impl Expanded {
                 let head = unsafe { F::head(isa, rows) };
                 for group in 0..F::ELEMENTS / F::GROUP {
                     let at = unit * (F::ELEMENTS / F::GROUP) + group;
-                    if lane == 0 {
-                        block.prefetch_next::<S, F>(group);
-                    }
                     // SAFETY: passed on from the caller; a group of the part has its place.
                     unsafe { self.group::<S, F>(isa, (rows, &head), group, at, lane) };
                 }

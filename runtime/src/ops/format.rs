@@ -4,6 +4,8 @@
 //! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of [`PANEL_ROWS`] rows side by
 //! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
 
+use std::ops::Range;
+
 use crate::cpu::Simd;
 use crate::cpu::simd::{MAX_LANES, prefetch};
 use crate::gguf::TensorType;
@@ -53,6 +55,14 @@ impl Block {
                 let at = self.halves.wrapping_add(bytes + at);
                 if S::LANES == MAX_LANES { prefetch::<false>(at) } else { prefetch::<true>(at) }
             }
+        }
+    }
+
+    /// Asks for these bytes from the panel's block on, for the second cache.
+    #[inline(always)]
+    pub(super) fn prefetch(self, bytes: Range<usize>) {
+        for at in bytes.step_by(64) {
+            prefetch::<false>(self.halves.wrapping_add(at));
         }
     }
 

@@ -223,16 +223,19 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 let part = at..self.matrix.cols().min(at + CHUNK);
                 // SAFETY: the panel has the blocks of this part of its columns, one after the other.
                 block = unsafe { expanded.fill::<S, F>(isa, block, part.len()) };
-                self.columns(isa, &expanded, panel, part);
+                self.columns(isa, &expanded, panel, part, block);
             }
         }
     }
 
-    /// All tiles of columns by a part of a panel.
+    /// All tiles of columns by a part of a panel. Meanwhile the memory brings the part after it, which begins with `next`.
     #[inline(always)]
-    fn columns<S: Simd>(&self, isa: S, weights: &Expanded, panel: usize, part: Range<usize>) {
+    fn columns<S: Simd>(&self, isa: S, weights: &Expanded, panel: usize, part: Range<usize>, next: Block) {
         let (width, count) = (self.x.width(), self.x.count());
-        for tile in 0..count.div_ceil(width) {
+        let tiles = count.div_ceil(width);
+        let share = (part.len() / F::ELEMENTS * F::BYTES * PANEL_ROWS).div_ceil(tiles).next_multiple_of(64);
+        for tile in 0..tiles {
+            next.prefetch(tile * share..(tile + 1) * share);
             let (at, left) = ((panel, tile, part.clone()), count - tile * width);
             match (width, left) {
                 (16, _) if const { has::<S>(16) } => self.tile::<S, 1, 16, 16>(isa, weights, at),
