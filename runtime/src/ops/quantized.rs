@@ -25,6 +25,10 @@ use super::matrix::Matrix;
 /// Panels that are walked at once for a single column, at most: more streams of memory give little.
 pub(super) const STREAMS: usize = 4;
 
+/// How many bytes ahead a panel is asked for where some columns meet it as it is: they leave the memory time, which one stream
+/// a thread does not use by itself.
+const AHEAD: usize = 4096;
+
 /// `Y[rows] = W[rows] X` for all columns.
 pub(super) struct QuantizedGemm<'a, F> {
     pub(super) matrix: Matrix<'a>,
@@ -137,7 +141,12 @@ impl<F: Format> QuantizedGemm<'_, F> {
         for group in 0..F::ELEMENTS / F::GROUP {
             let at = at + group * F::GROUP;
             for block in blocks.iter().step_by(PANEL_ROWS / S::LANES) {
-                block.prefetch_next::<S, F>(group);
+                if C == 1 {
+                    block.prefetch_next::<S, F>(group);
+                } else {
+                    let bytes = F::BYTES * PANEL_ROWS * F::GROUP / F::ELEMENTS;
+                    block.prefetch(AHEAD + group * bytes..AHEAD + (group + 1) * bytes);
+                }
             }
             // SAFETY: passed on from the caller.
             unsafe {
