@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cpu::simd::MAX_LANES;
-use crate::cpu::{Kernel, Simd};
+use crate::cpu::{Isa, Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
 use super::cache::{KEY_RUN, KvLayer, POSITION_BLOCK};
-use super::vector::{SoftCap, Softmax};
+use super::vector::{soft_cap, softmax};
 use super::{Exec, Shared};
 
 /// The shape of the heads.
@@ -62,8 +62,14 @@ impl Scoring {
 /// Tokens of a task: enough that claiming it costs nothing.
 const TOKENS_PER_TASK: usize = 16;
 
-/// Queries whose scores are computed together, at most: each key is loaded once for all of them.
+/// Queries that are computed together, at most: each key is loaded once for all of them.
 const TILE: usize = 8;
+
+/// Values in a cache line: columns that no two threads read in part.
+const LINE: usize = 32;
+
+/// Elements of keys from which on it pays to have all threads on one tile.
+const LONG: usize = 1 << 16;
 
 /// Bytes of the scratch while [`attend`] runs on `threads` threads over `positions` positions.
 pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usize {
@@ -86,7 +92,7 @@ pub struct Queries<'a> {
     pub count: usize,
 }
 
-/// What a task has: some of the [`Queries`] of a sequence, from the row `row` on.
+/// Some of the [`Queries`] of a sequence, from the row `row` on.
 struct Span<'a> {
     queries: Queries<'a>,
     row: usize,
@@ -112,20 +118,43 @@ pub fn attend<'a>(
     assert_eq!(queries.len(), out.len(), "each query has its result");
     let spans = spans(sequences);
     let Some(shape) = spans.first().map(|span| span.queries.cache.shape()) else { return Ok(()) };
-    let (isa, out, refused) = (exec.isa, Shared::new(out), AtomicBool::new(false));
-    exec.pool.run(spans.len() * shape.kv_heads, |task| {
-        let (head, span) = (task % shape.kv_heads, &spans[task / shape.kv_heads]);
-        let mut scratch = Vec::new();
-        let positions = span.queries.first + span.queries.count;
-        if memory::reserve(&mut scratch, scratch_floats(shape, positions)).is_err() {
-            refused.store(true, Ordering::Relaxed);
-            return;
-        }
-        isa.dispatch(Attend { span, scoring, head, queries, scratch, out });
-    });
     let longest = spans.iter().map(|span| span.queries.first + span.queries.count).max().unwrap_or_default();
-    let bytes = attention_bytes(shape, 1, longest);
-    if refused.into_inner() { Err(OutOfMemory { bytes }) } else { Ok(()) }
+    let refusal = OutOfMemory { bytes: attention_bytes(shape, 1, longest) };
+    let (isa, tasks, out) = (exec.isa, spans.len() * shape.kv_heads, Shared::new(out));
+    let scratch = |positions| {
+        let mut scratch = Vec::new();
+        memory::reserve(&mut scratch, scratch_floats(shape, positions)).map(|()| scratch)
+    };
+    let tiles = |task| Tile::all(isa, &spans[task / shape.kv_heads], task % shape.kv_heads, scoring);
+
+    // Heads that do not go round: a thread more or less would wait for the others.
+    let threads = exec.pool.threads();
+    let uneven = 10 * tasks.next_multiple_of(threads) > 11 * tasks;
+    if uneven && longest * shape.head_dim >= LONG {
+        let mut scratch = scratch(longest).map_err(|_| refusal)?;
+        for tile in (0..tasks).flat_map(tiles) {
+            let mut buffers = Buffers::new(&tile, queries, &mut scratch);
+            let regions = |count: usize| (4 * threads).min(count);
+            buffers.run(isa, &tile, |count, task| {
+                let regions = regions(count);
+                exec.pool.run(regions, |i| task(i * count / regions..(i + 1) * count / regions));
+            });
+            buffers.write(&tile, out);
+        }
+        return Ok(());
+    }
+    let refused = AtomicBool::new(false);
+    exec.pool.run(tasks, |task| match scratch(longest) {
+        Ok(mut scratch) => {
+            for tile in tiles(task) {
+                let mut buffers = Buffers::new(&tile, queries, &mut scratch);
+                buffers.run(isa, &tile, |count, task| task(0..count));
+                buffers.write(&tile, out);
+            }
+        }
+        Err(_) => refused.store(true, Ordering::Relaxed),
+    });
+    if refused.into_inner() { Err(refusal) } else { Ok(()) }
 }
 
 /// Cuts the queries of sequences into those of tasks.
@@ -141,226 +170,303 @@ fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
     spans
 }
 
-/// The queries of a span that share a key head.
-struct Attend<'a> {
-    span: &'a Span<'a>,
-    scoring: Scoring,
-    /// The key head.
-    head: usize,
-    /// Those of all spans: `[tokens][heads][head_dim]`
-    queries: &'a [f32],
-    scratch: Vec<f32>,
-    /// `[tokens][heads][head_dim]`; no other task has the rows of this one.
-    out: Shared<f32>,
-}
-
-impl Kernel for Attend<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, isa: S) {
-        let most = if S::LANES == MAX_LANES { TILE } else { TILE / 2 };
-        let count = self.span.queries.count * self.span.queries.cache.shape().queries_per_head();
-        for first in (0..count).step_by(most) {
-            // Of fewer than a tile has, the last one is computed several times.
-            let last = count.min(first + most) - 1;
-            match last - first {
-                0 => self.tile::<S, 1>(isa, first, last),
-                1 => self.tile::<S, 2>(isa, first, last),
-                4.. if const { S::LANES == MAX_LANES } => self.tile::<S, TILE>(isa, first, last),
-                _ => self.tile::<S, { TILE / 2 }>(isa, first, last),
-            }
-        }
-    }
-}
-
-impl Attend<'_> {
-    /// The queries number `first` to `last`, at most `Q`.
-    #[inline(always)]
-    fn tile<S: Simd, const Q: usize>(&mut self, isa: S, first: usize, last: usize) {
-        let Queries { cache, first: position, .. } = self.span.queries;
-        let shape = cache.shape();
-        let (group, dim) = (shape.queries_per_head(), shape.head_dim);
-        let rows: [usize; Q] = std::array::from_fn(|q| last.min(first + q));
-        let places = rows.map(|row| {
-            let token = self.span.row + row / group;
-            (token * shape.heads + self.head * group + row % group) * dim
-        });
-        let seen = rows.map(|row| self.scoring.seen(position + row / group));
-        let start = seen[0].start / KEY_RUN * KEY_RUN;
-        let length = seen[Q - 1].end - start;
-        let padded = length.next_multiple_of(KEY_RUN);
-        self.scratch.resize(Q * (padded + dim + shape.value_width()), 0.0);
-        let (scores, rest) = self.scratch.split_at_mut(Q * padded);
-        let (queries, sums) = rest.split_at_mut(Q * dim);
-        let queries = queries.as_chunks_mut::<Q>().0;
-        for (q, at) in places.into_iter().enumerate() {
-            for (queries, &element) in queries.iter_mut().zip(&self.queries[at..at + dim]) {
-                queries[q] = element;
-            }
-        }
-        sums.fill(0.0);
-        let mut tile = Tile { cache, head: self.head, start, length, padded, scores, sums };
-
-        tile.score::<S, Q>(isa, queries, self.scoring.scale);
-        for (scores, seen) in tile.scores.chunks_exact_mut(padded).zip(&seen) {
-            let seen = &mut scores[seen.start - start..seen.end - start];
-            if let Some(cap) = self.scoring.cap {
-                SoftCap { x: seen, cap }.run(isa);
-            }
-            Softmax { x: seen }.run(isa);
-        }
-        // What all of them see, and before and after it what single ones do.
-        let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
-        for (q, seen) in seen.iter().enumerate() {
-            tile.mix::<S, 1>(isa, q, seen.start..all.start);
-        }
-        tile.mix::<S, Q>(isa, 0, all.clone());
-        for (q, seen) in seen.iter().enumerate() {
-            tile.mix::<S, 1>(isa, q, all.end.max(seen.start)..seen.end);
-        }
-        for (at, sum) in places.into_iter().zip(tile.sums.chunks_exact(shape.value_width())).take(last - first + 1) {
-            // SAFETY: this task has the row alone, and `attend` waits for its tasks before the borrow ends.
-            unsafe { self.out.slice(at, dim) }.copy_from_slice(&sum[..dim]);
-        }
-    }
-}
-
 /// Some queries that share a key head.
 struct Tile<'a> {
     cache: &'a KvLayer,
     head: usize,
+    scoring: Scoring,
+    /// Where each query is among all of them, and its result among all results, and the positions that it sees.
+    rows: Vec<(usize, Range<usize>)>,
     /// The position of the first score, a multiple of [`KEY_RUN`].
     start: usize,
-    /// How many positions there are.
+    /// How many positions have a score.
     length: usize,
-    /// The same, rounded up to a multiple of [`KEY_RUN`].
-    padded: usize,
-    /// `[queries][padded]`; what lies past the positions that a query sees is of no use.
+}
+
+impl<'a> Tile<'a> {
+    /// The tiles of a span's queries that share the key head `head`.
+    fn all(isa: Isa, span: &Span<'a>, head: usize, scoring: Scoring) -> impl Iterator<Item = Self> + use<'a> {
+        let Queries { cache, first, count } = span.queries;
+        let (shape, row) = (cache.shape(), span.row);
+        let group = shape.queries_per_head();
+        let (count, most) = (count * group, if isa.lanes() == MAX_LANES { TILE } else { TILE / 2 });
+        (0..count).step_by(most).map(move |at| {
+            let query = |query: usize| {
+                let place = (row + query / group) * shape.heads + head * group + query % group;
+                (place * shape.head_dim, scoring.seen(first + query / group))
+            };
+            let rows: Vec<_> = (at..count.min(at + most)).map(query).collect();
+            let (start, end) = (rows[0].1.start / KEY_RUN * KEY_RUN, rows[rows.len() - 1].1.end);
+            Self { cache, head, scoring, rows, start, length: end - start }
+        })
+    }
+
+    /// Queries that are computed: 1, 2, 4 or 8, with the last one several times.
+    fn width(&self) -> usize {
+        self.rows.len().next_power_of_two()
+    }
+
+    /// The row of query `q`.
+    fn row(&self, q: usize) -> &(usize, Range<usize>) {
+        &self.rows[q.min(self.rows.len() - 1)]
+    }
+
+    fn dim(&self) -> usize {
+        self.cache.shape().head_dim
+    }
+
+    fn value_width(&self) -> usize {
+        self.cache.shape().value_width()
+    }
+
+    /// The length, rounded up to a multiple of [`KEY_RUN`].
+    fn padded(&self) -> usize {
+        self.length.next_multiple_of(KEY_RUN)
+    }
+}
+
+/// What a tile is computed in.
+struct Buffers<'a> {
+    /// `[head_dim][width]`
+    queries: &'a mut [f32],
+    /// `[width][padded]`; what lies past the positions that a query sees is of no use.
     scores: &'a mut [f32],
-    /// `[queries][value_width]`
+    /// `[width][value_width]`
     sums: &'a mut [f32],
 }
 
-impl Tile<'_> {
-    /// The scores of all positions; `queries` is `[head_dim][Q]`.
-    #[inline(always)]
-    fn score<S: Simd, const Q: usize>(&mut self, isa: S, queries: &[[f32; Q]], scale: f32) {
-        // As many sums at once as the multipliers need to be busy, and as there are registers for.
-        let sums = if S::LANES == 4 { 16 } else { 8 };
-        let mut position = 0;
-        for keys in self.cache.keys(self.head, self.start..self.start + self.padded) {
-            for run in keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len()) {
-                match (sums / Q).min(KEY_RUN / S::LANES) {
-                    1 => self.score_run::<S, Q, 1>(isa, queries, scale, position, run),
-                    2 => self.score_run::<S, Q, 2>(isa, queries, scale, position, run),
-                    4 => self.score_run::<S, Q, 4>(isa, queries, scale, position, run),
-                    8 => self.score_run::<S, Q, 8>(isa, queries, scale, position, run),
-                    _ => self.score_run::<S, Q, 16>(isa, queries, scale, position, run),
-                }
-                position += KEY_RUN;
-            }
+impl<'a> Buffers<'a> {
+    /// Those of `tile`, in `scratch`, with its queries, which are among `all`.
+    fn new(tile: &Tile<'_>, all: &[f32], scratch: &'a mut Vec<f32>) -> Self {
+        let (width, dim) = (tile.width(), tile.dim());
+        scratch.resize(width * (dim + tile.padded() + tile.value_width()), 0.0);
+        let (queries, rest) = scratch.split_at_mut(width * dim);
+        let (scores, sums) = rest.split_at_mut(width * tile.padded());
+        for q in 0..width {
+            let place = tile.row(q).0;
+            let query = queries[q..].iter_mut().step_by(width).zip(&all[place..place + dim]);
+            query.for_each(|(to, &from)| *to = from);
         }
+        sums.fill(0.0);
+        Self { queries, scores, sums }
     }
 
-    /// The scores of a run of keys, which begins `position` positions after the start, `V` vectors of them at once.
-    #[inline(always)]
-    fn score_run<S: Simd, const Q: usize, const V: usize>(
-        &mut self,
-        isa: S,
-        queries: &[[f32; Q]],
-        scale: f32,
-        position: usize,
-        keys: &[[u16; POSITION_BLOCK]],
-    ) {
-        let (scale, dim) = (isa.splat(scale), queries.len());
-        for first in (0..KEY_RUN.min(self.length - position)).step_by(V * S::LANES) {
-            let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
-            let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
-            let mut acc = [[isa.splat(0.0); V]; Q];
-            for (i, queries) in queries.iter().enumerate() {
-                for v in 0..V {
-                    let keys = isa.load_f16(&keys[v][i][lane(v)..]);
-                    for q in 0..Q {
-                        acc[q][v] = isa.fma(isa.splat(queries[q]), keys, acc[q][v]);
-                    }
+    /// Computes the sums. `run` runs a task over a range, whole or in parts.
+    fn run(&mut self, isa: Isa, tile: &Tile<'_>, mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync))) {
+        let (padded, queries, scores) = (tile.padded(), &*self.queries, Shared::new(self.scores));
+        run(padded / KEY_RUN, &|runs| isa.dispatch(Score { tile, queries, runs, scores }));
+        run(tile.rows.len(), &|rows| {
+            for row in rows {
+                let seen = &tile.rows[row].1;
+                // SAFETY: no other part has this row, and this one is done with the scores before the borrow ends.
+                let scores = unsafe { scores.slice(row * padded + seen.start - tile.start, seen.len()) };
+                if let Some(cap) = tile.scoring.cap {
+                    soft_cap(isa, scores, cap);
                 }
+                softmax(isa, scores);
             }
-            for q in 0..Q {
-                for v in 0..V {
-                    let at = q * self.padded + position + first + v * S::LANES;
-                    isa.store(isa.mul(acc[q][v], scale), &mut self.scores[at..]);
-                }
-            }
-        }
+        });
+        let (scores, sums) = (&*self.scores, Shared::new(self.sums));
+        let width = tile.value_width();
+        run(width.div_ceil(LINE), &|lines| {
+            let columns = lines.start * LINE..width.min(lines.end * LINE);
+            isa.dispatch(Mix { tile, scores, columns, sums });
+        });
     }
 
-    /// Adds the values of these positions (none, if they end before they start), weighted by the scores of `Q` queries from `query`
-    /// on, to those queries' sums.
-    #[inline(always)]
-    fn mix<S: Simd, const Q: usize>(&mut self, isa: S, query: usize, positions: Range<usize>) {
-        if positions.is_empty() {
-            return;
-        }
-        let vectors = self.cache.shape().value_width() / S::LANES;
-        // As many vectors of a row at once as there are registers for.
-        let most = (if S::LANES == 8 { 8 } else { 16 } / Q).min(4);
-        let mut at = positions.start - self.start;
-        for values in self.cache.values(self.head, positions) {
-            let mut vector = 0;
-            while vector < vectors {
-                vector += match most {
-                    2 if vectors - vector >= 2 => self.mix_columns::<S, Q, 2>(isa, query, at, values, vector),
-                    4 if vectors - vector >= 4 => self.mix_columns::<S, Q, 4>(isa, query, at, values, vector),
-                    _ => self.mix_columns::<S, Q, 1>(isa, query, at, values, vector),
-                };
-            }
-            at += values.len() / self.cache.shape().value_width();
+    /// Writes the results, which are among `out`.
+    fn write(&self, tile: &Tile<'_>, out: Shared<f32>) {
+        let dim = tile.dim();
+        for (&(place, _), sum) in tile.rows.iter().zip(self.sums.chunks_exact(tile.value_width())) {
+            // SAFETY: this task has the tile's rows alone, and `attend` waits for its tasks before the borrow ends.
+            unsafe { out.slice(place, dim) }.copy_from_slice(&sum[..dim]);
         }
     }
+}
 
-    /// The same for `V` vectors of each row of `values`, from the one numbered `vector`; gives `V`.
+/// Runs `$kernel::<S, Q>` for the width of the tile, of which there are as many as there are registers for.
+macro_rules! with_width {
+    ($tile:expr, $kernel:ident :: <$isa:ident>($($argument:expr),*)) => {
+        match $tile.width() {
+            1 => $kernel::<$isa, 1>($($argument),*),
+            2 => $kernel::<$isa, 2>($($argument),*),
+            TILE if const { $isa::LANES == MAX_LANES } => $kernel::<$isa, TILE>($($argument),*),
+            _ => $kernel::<$isa, { TILE / 2 }>($($argument),*),
+        }
+    };
+}
+
+/// The scores of some runs of keys.
+struct Score<'a> {
+    tile: &'a Tile<'a>,
+    /// `[head_dim][width]`
+    queries: &'a [f32],
+    /// Numbers of the runs; no other task has them.
+    runs: Range<usize>,
+    /// `[width][padded]`
+    scores: Shared<f32>,
+}
+
+impl Kernel for Score<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn mix_columns<S: Simd, const Q: usize, const V: usize>(
-        &mut self,
-        isa: S,
-        query: usize,
-        position: usize,
-        values: &[u16],
-        vector: usize,
-    ) -> usize {
-        let (padded, width, column) = (self.padded, self.cache.shape().value_width(), vector * S::LANES);
-        let count = values.len() / width;
-        let weights: [&[f32]; Q] = std::array::from_fn(|q| &self.scores[(query + q) * padded + position..][..count]);
-        let place = |q: usize, v: usize| (query + q) * width + column + v * S::LANES;
+    fn run<S: Simd>(self, isa: S) {
+        with_width!(self.tile, score::<S>(isa, &self));
+    }
+}
+
+#[inline(always)]
+fn score<S: Simd, const Q: usize>(isa: S, of: &Score<'_>) {
+    // As many sums at once as the multipliers need to be busy, and as there are registers for.
+    let sums = if S::LANES == 4 { 16 } else { 8 };
+    let (tile, queries) = (of.tile, of.queries.as_chunks::<Q>().0);
+    let mut at = of.runs.start * KEY_RUN;
+    for keys in tile.cache.keys(tile.head, tile.start + at..tile.start + of.runs.end * KEY_RUN) {
+        for run in keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len()) {
+            match (sums / Q).min(KEY_RUN / S::LANES) {
+                1 => score_run::<S, Q, 1>(isa, of, queries, at, run),
+                2 => score_run::<S, Q, 2>(isa, of, queries, at, run),
+                4 => score_run::<S, Q, 4>(isa, of, queries, at, run),
+                8 => score_run::<S, Q, 8>(isa, of, queries, at, run),
+                _ => score_run::<S, Q, 16>(isa, of, queries, at, run),
+            }
+            at += KEY_RUN;
+        }
+    }
+}
+
+/// The scores of a run of keys, which begins `at` positions after the start, `V` vectors of them at once.
+#[inline(always)]
+fn score_run<S: Simd, const Q: usize, const V: usize>(
+    isa: S,
+    of: &Score<'_>,
+    queries: &[[f32; Q]],
+    at: usize,
+    keys: &[[u16; POSITION_BLOCK]],
+) {
+    let (scale, dim, padded) = (isa.splat(of.tile.scoring.scale), queries.len(), of.tile.padded());
+    for first in (0..KEY_RUN.min(of.tile.length - at)).step_by(V * S::LANES) {
+        let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
+        let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
         let mut acc = [[isa.splat(0.0); V]; Q];
-        for q in 0..Q {
+        for (i, queries) in queries.iter().enumerate() {
             for v in 0..V {
-                acc[q][v] = isa.load(&self.sums[place(q, v)..]);
-            }
-        }
-        for (t, row) in values.chunks_exact(width).enumerate() {
-            let row = &row[column..column + V * S::LANES];
-            for v in 0..V {
-                let values = isa.load_f16(&row[v * S::LANES..]);
+                let keys = isa.load_f16(&keys[v][i][lane(v)..]);
                 for q in 0..Q {
-                    acc[q][v] = isa.fma(isa.splat(weights[q][t]), values, acc[q][v]);
+                    acc[q][v] = isa.fma(isa.splat(queries[q]), keys, acc[q][v]);
                 }
             }
         }
         for q in 0..Q {
             for v in 0..V {
-                isa.store(acc[q][v], &mut self.sums[place(q, v)..]);
+                // SAFETY: this task has the run alone, and is done before the borrow of the scores ends.
+                let to = unsafe { of.scores.slice(q * padded + at + first + v * S::LANES, S::LANES) };
+                isa.store(isa.mul(acc[q][v], scale), to);
             }
         }
-        V
     }
+}
+
+/// The values that a tile sees, weighted by the scores and added to the sums: some columns of them.
+struct Mix<'a> {
+    tile: &'a Tile<'a>,
+    /// `[width][padded]`
+    scores: &'a [f32],
+    /// Columns, in whole vectors; no other task has them.
+    columns: Range<usize>,
+    /// `[width][value_width]`
+    sums: Shared<f32>,
+}
+
+impl Kernel for Mix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        with_width!(self.tile, mix::<S>(isa, &self));
+    }
+}
+
+#[inline(always)]
+fn mix<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>) {
+    let seen: [&Range<usize>; Q] = std::array::from_fn(|q| &of.tile.row(q).1);
+    // What all of them see, and before and after it what single ones do.
+    let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
+    for (q, seen) in seen.into_iter().enumerate() {
+        mix_positions::<S, 1>(isa, of, q, seen.start..all.start);
+    }
+    mix_positions::<S, Q>(isa, of, 0, all.clone());
+    for (q, seen) in seen.into_iter().enumerate() {
+        mix_positions::<S, 1>(isa, of, q, all.end.max(seen.start)..seen.end);
+    }
+}
+
+/// Adds the values of these positions (none, if they end before they start), weighted by the scores of `Q` queries from `query`
+/// on, to those queries' sums.
+#[inline(always)]
+fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, positions: Range<usize>) {
+    if positions.is_empty() {
+        return;
+    }
+    // As many vectors of a row at once as there are registers for.
+    let most = (if S::LANES == 8 { 8 } else { 16 } / Q).min(4);
+    let mut at = positions.start - of.tile.start;
+    for values in of.tile.cache.values(of.tile.head, positions) {
+        let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
+        while vector < end {
+            vector += match most {
+                2 if end - vector >= 2 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
+                4 if end - vector >= 4 => mix_columns::<S, Q, 4>(isa, of, query, at, values, vector),
+                _ => mix_columns::<S, Q, 1>(isa, of, query, at, values, vector),
+            };
+        }
+        at += values.len() / of.tile.value_width();
+    }
+}
+
+/// The same for `V` vectors of each row of `values`, from the one numbered `vector`; gives `V`.
+#[inline(always)]
+fn mix_columns<S: Simd, const Q: usize, const V: usize>(
+    isa: S,
+    of: &Mix<'_>,
+    query: usize,
+    at: usize,
+    values: &[u16],
+    vector: usize,
+) -> usize {
+    let (padded, width, column) = (of.tile.padded(), of.tile.value_width(), vector * S::LANES);
+    let count = values.len() / width;
+    let weights: [&[f32]; Q] = std::array::from_fn(|q| &of.scores[(query + q) * padded + at..][..count]);
+    // SAFETY: this task has these columns alone, and is done before the borrow of the sums ends.
+    let place = |q: usize, v: usize| unsafe { of.sums.slice((query + q) * width + column + v * S::LANES, S::LANES) };
+    let mut acc = [[isa.splat(0.0); V]; Q];
+    for q in 0..Q {
+        for v in 0..V {
+            acc[q][v] = isa.load(place(q, v));
+        }
+    }
+    for (t, row) in values.chunks_exact(width).enumerate() {
+        let row = &row[column..column + V * S::LANES];
+        for v in 0..V {
+            let values = isa.load_f16(&row[v * S::LANES..]);
+            for q in 0..Q {
+                acc[q][v] = isa.fma(isa.splat(weights[q][t]), values, acc[q][v]);
+            }
+        }
+    }
+    for q in 0..Q {
+        for v in 0..V {
+            isa.store(acc[q][v], place(q, v));
+        }
+    }
+    V
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::{Isa, Pool};
+    use crate::cpu::Pool;
 
     fn wave(n: usize, step: usize) -> Vec<f32> {
         (0..n).map(|i| (i * step % 101) as f32 / 50.0 - 1.0).collect()
@@ -441,6 +547,33 @@ mod tests {
                 let mut parts = vec![0.0; count * width];
                 attend(&mut exec, cuts.into_iter(), scoring, &queries, &mut parts).unwrap();
                 assert_eq!(parts, all, "{isa:?} {shape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_threads_on_one_tile_give_the_same_bits() {
+        for ((heads, kv_heads, head_dim), positions) in [((9, 3, 64), 1100), ((5, 1, 20), 3400)] {
+            let shape = KvHeads { heads, kv_heads, head_dim };
+            let (kv_width, width) = (kv_heads * head_dim, heads * head_dim);
+            let cache = cache(shape, &wave(positions * kv_width, 37), &wave(positions * kv_width, 53));
+            for (isa, window) in
+                Isa::available().into_iter().flat_map(|isa| [None, Some(700)].map(|window| (isa, window)))
+            {
+                let scoring = Scoring { window, cap: window.map(|_| 30.0), ..Scoring::plain(head_dim) };
+                for count in [1, 5] {
+                    let queries = wave(count * width, 29);
+                    let attend = |threads| {
+                        let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
+                        let mut out = vec![0.0; queries.len()];
+                        attend(&mut exec, one(&cache, positions - count, count), scoring, &queries, &mut out).unwrap();
+                        out
+                    };
+                    let whole = attend(1);
+                    for threads in [2, 4] {
+                        assert_eq!(attend(threads), whole, "{isa:?} {shape:?} {window:?} {count} {threads}");
+                    }
+                }
             }
         }
     }
