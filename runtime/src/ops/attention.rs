@@ -16,7 +16,7 @@ use super::vector::{soft_cap, softmax};
 use super::{Exec, Shared};
 
 /// The shape of the heads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvHeads {
     /// Query heads.
     pub heads: usize,
@@ -65,7 +65,7 @@ const TOKENS_PER_TASK: usize = 16;
 /// Queries that are computed together, at most: each key is loaded once for all of them.
 const TILE: usize = 8;
 
-/// Values in a cache line: columns that no two threads read in part.
+/// Values in a cache line: columns that are read together.
 const LINE: usize = 32;
 
 /// Elements of keys from which on it pays to have all threads on one tile.
@@ -107,7 +107,8 @@ struct Span<'a> {
 /// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
 ///
 /// # Panics
-/// If `queries` and `out` are not of one size, or a token of `sequences` has no row in them or no position in its cache.
+/// If `queries` and `out` are not of one size, a token of `sequences` has no row in them or no position in its cache, or their heads
+/// are not of one shape.
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
@@ -118,6 +119,10 @@ pub fn attend<'a>(
     assert_eq!(queries.len(), out.len(), "each query has its result");
     let spans = spans(sequences);
     let Some(shape) = spans.first().map(|span| span.queries.cache.shape()) else { return Ok(()) };
+    for Queries { cache, first, count } in spans.iter().map(|span| &span.queries) {
+        assert_eq!(cache.shape(), shape, "the heads of all sequences have one shape");
+        assert!(first + count <= cache.end(), "a token's position must be in its cache");
+    }
     let longest = spans.iter().map(|span| span.queries.first + span.queries.count).max().unwrap_or_default();
     let refusal = OutOfMemory { bytes: attention_bytes(shape, 1, longest) };
     let (isa, tasks, out) = (exec.isa, spans.len() * shape.kv_heads, Shared::new(out));
@@ -127,10 +132,13 @@ pub fn attend<'a>(
     };
     let tiles = |task| Tile::all(isa, &spans[task / shape.kv_heads], task % shape.kv_heads, scoring);
 
-    // Heads that do not go round: a thread more or less would wait for the others.
+    // All threads on one tile after the other, if that takes less than whole tasks of theirs: the scores are cut into as many parts
+    // as there are threads, the values into lines.
     let threads = exec.pool.threads();
-    let uneven = 10 * tasks.next_multiple_of(threads) > 11 * tasks;
-    if uneven && longest * shape.head_dim >= LONG {
+    let lines = threads.min(shape.value_width().div_ceil(LINE));
+    let is_less = tasks * (threads + lines) < 2 * tasks.div_ceil(threads) * threads * lines;
+    let seen = scoring.window.map_or(longest, |window| longest.min(window));
+    if is_less && seen * shape.head_dim >= LONG {
         let mut scratch = scratch(longest).map_err(|_| refusal)?;
         for tile in (0..tasks).flat_map(tiles) {
             let mut buffers = Buffers::new(&tile, queries, &mut scratch);
@@ -418,6 +426,7 @@ fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, po
             vector += match most {
                 2 if end - vector >= 2 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
                 4 if end - vector >= 4 => mix_columns::<S, Q, 4>(isa, of, query, at, values, vector),
+                4 if end - vector >= 2 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
                 _ => mix_columns::<S, Q, 1>(isa, of, query, at, values, vector),
             };
         }
@@ -558,20 +567,22 @@ mod tests {
             let (kv_width, width) = (kv_heads * head_dim, heads * head_dim);
             let cache = cache(shape, &wave(positions * kv_width, 37), &wave(positions * kv_width, 53));
             for (isa, window) in
-                Isa::available().into_iter().flat_map(|isa| [None, Some(150)].map(|window| (isa, window)))
+                Isa::available().into_iter().flat_map(|isa| [None, Some(positions - 5)].map(|window| (isa, window)))
             {
                 let scoring = Scoring { window, cap: window.map(|_| 30.0), ..Scoring::plain(head_dim) };
-                for count in [1, 5] {
-                    let queries = wave(count * width, 29);
+                for (count, more) in [(1, 0), (5, 0), (5, 2)] {
+                    let queries = wave((count + more) * width, 29);
                     let attend = |threads| {
                         let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
                         let mut out = vec![0.0; queries.len()];
-                        attend(&mut exec, one(&cache, positions - count, count), scoring, &queries, &mut out).unwrap();
+                        let sequences = [(positions - count, count), (positions - 7, more)];
+                        let sequences = sequences.map(|(first, count)| Queries { cache: &cache, first, count });
+                        attend(&mut exec, sequences.into_iter(), scoring, &queries, &mut out).unwrap();
                         out
                     };
                     let whole = attend(1);
                     for threads in [2, 4] {
-                        assert_eq!(attend(threads), whole, "{isa:?} {shape:?} {window:?} {count} {threads}");
+                        assert_eq!(attend(threads), whole, "{isa:?} {shape:?} {window:?} {count} {more} {threads}");
                     }
                 }
             }

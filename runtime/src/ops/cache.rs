@@ -126,7 +126,7 @@ impl KvLayer {
         let at_first = self.runs.iter().rfind(|run| run.start <= positions.start);
         let mut start = match at_first.filter(|run| positions.start < run.end() && !run.is_own()) {
             Some(_) => positions.start / KEY_RUN * KEY_RUN,
-            None => self.runs.last().map_or(0, Run::end),
+            None => self.end(),
         };
         let mut missing = Vec::new();
         while start < positions.end {
@@ -200,6 +200,11 @@ impl KvLayer {
 
     fn run_at(&self, position: usize) -> usize {
         self.runs.partition_point(|run| run.start <= position) - 1
+    }
+
+    /// The end of the positions that are reserved.
+    pub(super) fn end(&self) -> usize {
+        self.runs.last().map_or(0, Run::end)
     }
 
     /// The heads.

@@ -36,6 +36,9 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
         assert_eq!(out.len(), count * matrix.rows(), "a product's output must fit its matrix");
         assert!(matrix.is_ready(), "a product's quantized matrix must be packed");
     }
+    if count == 0 {
+        return;
+    }
     if products.iter().any(|product| !product.matrix.is_float()) {
         scratch.fill(exec, x, size);
     }
@@ -255,7 +258,7 @@ mod tests {
                 };
                 let alone: Vec<f32> = x.chunks_exact(cols).flat_map(&mut run).collect();
                 run(&vec![f32::NAN; x.len()]);
-                for count in [33, 3, 20, 10, 32, 1, 7] {
+                for count in [33, 3, 20, 0, 10, 32, 1, 7] {
                     assert_eq!(run(&x[..count * cols]), alone[..count * rows], "{dtype:?} {isa:?} {count} columns");
                 }
             }

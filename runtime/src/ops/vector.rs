@@ -125,9 +125,9 @@ pub fn soft_cap(isa: Isa, x: &mut [f32], cap: f32) {
     isa.dispatch(SoftCap { x, cap });
 }
 
-pub(super) struct SoftCap<'a> {
-    pub(super) x: &'a mut [f32],
-    pub(super) cap: f32,
+struct SoftCap<'a> {
+    x: &'a mut [f32],
+    cap: f32,
 }
 
 impl Kernel for SoftCap<'_> {
@@ -185,8 +185,8 @@ pub fn softmax(isa: Isa, x: &mut [f32]) -> f32 {
     isa.dispatch(Softmax { x })
 }
 
-pub(super) struct Softmax<'a> {
-    pub(super) x: &'a mut [f32],
+struct Softmax<'a> {
+    x: &'a mut [f32],
 }
 
 impl Kernel for Softmax<'_> {
