@@ -423,11 +423,10 @@ fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, po
     for values in of.tile.cache.values(of.tile.head, positions) {
         let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
         while vector < end {
-            vector += match most {
-                2 if end - vector >= 2 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
-                4 if end - vector >= 4 => mix_columns::<S, Q, 4>(isa, of, query, at, values, vector),
-                4 if end - vector >= 2 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
-                _ => mix_columns::<S, Q, 1>(isa, of, query, at, values, vector),
+            vector += match most.min(end - vector) {
+                1 => mix_columns::<S, Q, 1>(isa, of, query, at, values, vector),
+                2 | 3 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
+                _ => mix_columns::<S, Q, 4>(isa, of, query, at, values, vector),
             };
         }
         at += values.len() / of.tile.value_width();
