@@ -99,7 +99,6 @@ impl<'t, I: Iterator<Item = &'t mut Tensor>> Queue<'_, I> {
     fn work(&self, report: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<(), ModelError> {
         while let Some(tensor) = self.next() {
             let packed = tensor.pack(self.storage);
-            self.storage.discard(tensor.range());
             let done =
                 self.done.fetch_add(tensor.packed_size() as u64, Ordering::Relaxed) + tensor.packed_size() as u64;
             let outcome = packed.and(match report(done) {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use crate::gguf::{Gguf, Layout, TensorInfo, TensorType};
 use crate::ops::{Matrix, Panels};
+use crate::storage::Storage;
 
 use super::{Config, ModelError, PLUGIN_PREFIX};
 
@@ -33,15 +34,17 @@ impl Tensor {
         Ok(Self { dtype, layout, rows, cols, offset, size, panels: None })
     }
 
-    /// Packs the weights for the kernels, if they are quantized; `file` holds the bytes the tensor was bound to.
+    /// Packs the weights for the kernels, if they are quantized, and lets the file's memory go part after part; `file` holds the
+    /// bytes the tensor was bound to.
     ///
     /// # Errors
     /// [`ModelError::NoMemoryForWeights`] if there is none.
-    pub fn pack(&mut self, file: &[u8]) -> Result<(), ModelError> {
+    pub fn pack(&mut self, file: &Storage) -> Result<(), ModelError> {
         let matrix = self.matrix(file);
         if !matrix.is_ready() {
-            let panels = Panels::new(&matrix).ok_or(ModelError::NoMemoryForWeights { bytes: self.size })?;
-            self.panels = Some(panels);
+            let read = |bytes: Range<usize>| file.discard(self.offset + bytes.start..self.offset + bytes.end);
+            let panels = Panels::packed(&matrix, read);
+            self.panels = Some(panels.ok_or(ModelError::NoMemoryForWeights { bytes: self.size })?);
         }
         Ok(())
     }

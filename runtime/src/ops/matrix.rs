@@ -180,6 +180,9 @@ impl<'a> Matrix<'a> {
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
+/// Bytes of a matrix after which [`Panels::packed`] says that it has read them.
+const REPORTED: usize = 1 << 20;
+
 /// A quantized matrix, packed for the kernels.
 pub struct Panels {
     dtype: TensorType,
@@ -204,20 +207,30 @@ impl Panels {
     }
 
     /// Packs the rows of a quantized matrix; `None` if there is no memory for them.
+    pub fn new(matrix: &Matrix<'_>) -> Option<Self> {
+        Self::packed(matrix, |_| ())
+    }
+
+    /// [`Panels::new`], which says which of the matrix's bytes it has read, part after part, and takes memory as it goes on.
     ///
     /// # Panics
     /// If the matrix is one of floats, or packed already.
-    pub fn new(matrix: &Matrix<'_>) -> Option<Self> {
+    pub(crate) fn packed(matrix: &Matrix<'_>, mut read: impl FnMut(Range<usize>)) -> Option<Self> {
         assert!(!matrix.is_ready(), "only rows of quantized weights are packed");
         let (dtype, rows, cols, row_bytes) = (matrix.dtype, matrix.rows, matrix.cols, matrix.row_bytes);
         let count = Self::size(dtype, rows, cols)? / size_of::<Line>();
         let mut lines = Vec::new();
         lines.try_reserve_exact(count).ok()?;
-        lines.resize(count, Line([0; 64]));
         let mut panels = Self { dtype, rows, cols, row_bytes, lines };
-        let sources = matrix.bytes.chunks(PANEL_ROWS * row_bytes);
-        for (rows, panel) in sources.zip(panels.bytes_mut().chunks_exact_mut(PANEL_ROWS * row_bytes)) {
-            panel::pack(dtype, rows, row_bytes, panel);
+        let (size, mut done) = (PANEL_ROWS * row_bytes, 0);
+        for (i, rows) in matrix.bytes.chunks(size).enumerate() {
+            panels.lines.resize((size * (i + 1)).div_ceil(size_of::<Line>()), Line([0; 64]));
+            panel::pack(dtype, rows, row_bytes, &mut panels.bytes_mut()[size * i..size * (i + 1)]);
+            let end = size * i + rows.len();
+            if end - done >= REPORTED || end == matrix.bytes.len() {
+                read(done..end);
+                done = end;
+            }
         }
         Some(panels)
     }

@@ -118,7 +118,7 @@ impl Plugin {
         let spec = Spec::from_metadata(gguf.metadata())?;
         spec.backbone.check(&Backbone::of(model.gguf(), model.storage())?)?;
         spec.check_tensors(gguf)?;
-        let file: &[u8] = &storage;
+        let file = &storage;
         let decoder = Decoder::bind(gguf, file, &spec)?;
         let (policy, encoder) = (Policy::bind(gguf, file, &spec)?, Encoder::bind(gguf, file, &spec)?);
         Ok(Self { storage, spec, decoder, policy, encoder })
@@ -297,7 +297,7 @@ pub(crate) fn check_policy(policy: &[f32]) -> Result<(), PluginError> {
 }
 
 /// Binds and packs the matrix `name`.
-fn packed(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Result<Tensor> {
+fn packed(gguf: &Gguf, file: &Storage, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
     let mut tensor = Tensor::bind(gguf, file, name, rows, cols)?;
     tensor.pack(file)?;
     Ok(tensor)
@@ -313,7 +313,7 @@ fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, O
 }
 
 impl Decoder {
-    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, spec: &Spec) -> Result<Self> {
         let (d, options) = (spec.backbone.hidden, spec.options);
         let matrix = |name: &str, rows, cols| packed(gguf, file, name, rows, cols);
         let latents = match spec.decoder {
@@ -337,7 +337,7 @@ impl Decoder {
 }
 
 impl Policy {
-    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, spec: &Spec) -> Result<Self> {
         let d = spec.backbone.hidden;
         let norm = vector(gguf, file, "ollm.policy.norm.weight", d)?;
         Ok(Self { norm, layers: Mlp::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])? })
@@ -345,7 +345,7 @@ impl Policy {
 }
 
 impl Encoder {
-    fn bind(gguf: &Gguf, file: &[u8], spec: &Spec) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, spec: &Spec) -> Result<Self> {
         let d = spec.backbone.hidden;
         Ok(Self {
             norm_hidden: vector(gguf, file, "ollm.encoder.norm_hidden.weight", d)?,
@@ -356,7 +356,7 @@ impl Encoder {
 }
 
 impl Mlp {
-    fn bind(gguf: &Gguf, file: &[u8], name: &str, [inputs, width, outputs]: [usize; 3]) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, name: &str, [inputs, width, outputs]: [usize; 3]) -> Result<Self> {
         let name = |part: &str| format!("{name}.{part}");
         Ok(Self {
             input: packed(gguf, file, &name("in.weight"), width, inputs)?,
