@@ -21,7 +21,7 @@ demo:
 	@echo; echo "The same once more: which latent the policy chose, and what each option would have said."; echo
 	$(SOLVE) --latent policy --show-options=2
 	@echo; echo "What each option answers, held from the first token to the last:"; echo
-	@for z in 0 1 2 3 4 5 6 7 8 9; do echo "z$$z: $$($(SOLVE) --latent fixed:$$z | tr '\n' ' ')"; done
+	@for z in 0 1 2 3 4 5 6 7 8 9; do answer=$$($(SOLVE) --latent fixed:$$z) || exit 1; echo "z$$z: $$answer" | tr '\n' ' '; echo; done
 
 # The end-to-end tests drive the commands and the C library that the first line builds.
 test:

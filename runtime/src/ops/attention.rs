@@ -587,4 +587,25 @@ mod tests {
             }
         }
     }
+
+    /// Attention of one token at position 3 of each of these caches.
+    fn attend_to(caches: &[KvLayer]) {
+        let mut exec = Exec { isa: Isa::available()[0], pool: Pool::new(1).unwrap() };
+        let queries = vec![0.0; caches.len() * 32];
+        let sequences = caches.iter().map(|cache| Queries { cache, first: 3, count: 1 });
+        attend(&mut exec, sequences, Scoring::plain(16), &queries, &mut queries.clone()).unwrap();
+    }
+
+    #[test]
+    #[should_panic(expected = "one shape")]
+    fn heads_of_two_shapes_are_refused() {
+        let shapes = [KvHeads { heads: 2, kv_heads: 1, head_dim: 16 }, KvHeads { heads: 2, kv_heads: 2, head_dim: 16 }];
+        attend_to(&shapes.map(|shape| cache(shape, &vec![0.0; 64 * shape.kv_heads], &vec![0.0; 64 * shape.kv_heads])));
+    }
+
+    #[test]
+    #[should_panic(expected = "in its cache")]
+    fn a_position_that_is_not_there_is_refused() {
+        attend_to(&[KvLayer::new(KvHeads { heads: 2, kv_heads: 1, head_dim: 16 })]);
+    }
 }

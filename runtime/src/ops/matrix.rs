@@ -255,6 +255,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn packing_says_what_it_has_read_part_after_part() {
+        let (rows, cols) = (1003, 4096);
+        let bytes = vec![0; rows * TensorType::Q4_0.row_bytes(cols).unwrap()];
+        let (mut end, mut parts) = (0, 0);
+        let panels = Panels::packed(&Matrix::new(TensorType::Q4_0, rows, cols, &bytes).unwrap(), |read| {
+            assert_eq!(read.start, end);
+            (end, parts) = (read.end, parts + 1);
+        });
+        assert_eq!((end, parts), (bytes.len(), bytes.len().div_ceil(REPORTED)));
+        assert_eq!(panels.unwrap().matrix().rows(), rows);
+    }
+
+    #[test]
     fn panels_decode_to_what_the_rows_do_and_so_does_every_slice() {
         for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.is_quantized()) {
             let (rows, cols) = (37, dtype.block_len());
