@@ -75,14 +75,11 @@ isas! {
 }
 
 impl Isa {
-    /// The width of the tiles in which `count` columns are multiplied fastest: 1 for a single one, else one of
-    /// [`Simd::TILES`].
+    /// The width of the tiles in which `count` columns are multiplied: 1 for a single one, else that of [`Simd::TILES`] which has
+    /// room for all, or the first.
     pub(crate) fn tile_width(self, count: usize) -> usize {
-        // A tile waits for its columns and for the vectors of weights, two if they are short, that it meets them with.
-        let vectors = if self.lanes() < simd::MAX_LANES { 2 } else { 1 };
-        let cost = |width: usize| count.div_ceil(width) * (width + vectors);
-        let best = self.tiles().iter().copied().min_by_key(|&width| cost(width));
-        if count == 1 { 1 } else { best.expect("each instruction set has tiles") }
+        let mut tiles = self.tiles().iter().copied();
+        if count == 1 { 1 } else { tiles.find(|&width| count <= width).unwrap_or(self.tiles()[0]) }
     }
 
     /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor has.

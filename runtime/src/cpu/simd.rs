@@ -33,7 +33,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vectors of rows that a quantized product with one column works on at once: 4 or 8.
     const ROWS: usize;
-    /// Widths of tiles: columns that a quantized product with several works on at once.
+    /// Widths of tiles: columns that a quantized product with several works on at once; the first for many, wider ones for what fits
+    /// one of them.
     const TILES: &'static [usize];
     /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` takes.
     const SIGNED_ZERO: i32;
@@ -107,6 +108,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
+    /// [`Simd::dot4`] for `R` vectors of weights by `C` columns, whose next four bytes are at `x`, [`STRIDE`] bytes apart: one of
+    /// `_length` such products of a run.
+    ///
+    /// # Safety
+    /// Each column is readable for 4 bytes.
+    #[inline(always)]
+    unsafe fn dot4s<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        runs: &mut [[Self::Partial; C]; R],
+        weights: [Self::Bytes; R],
+        x: *const i8,
+        _length: usize,
+    ) {
+        // SAFETY: passed on from the caller.
+        unsafe { dot4s::<Self, SIGNED, R, C>(self, runs, weights, x) }
+    }
     /// `start`, with which the run began, plus its products.
     fn end(self, start: Self::I32, run: Self::Partial) -> Self::I32;
 
@@ -188,6 +205,26 @@ impl Words for Apart {
     }
 }
 
+/// [`Simd::dot4s`] one by one.
+///
+/// # Safety
+/// As [`Simd::dot4s`].
+#[inline(always)]
+pub unsafe fn dot4s<S: Simd, const SIGNED: bool, const R: usize, const C: usize>(
+    isa: S,
+    runs: &mut [[S::Partial; C]; R],
+    weights: [S::Bytes; R],
+    x: *const i8,
+) {
+    for c in 0..C {
+        // SAFETY: the caller vouches for the column.
+        let x = unsafe { isa.splat_bytes(x.add(STRIDE * c)) };
+        for r in 0..R {
+            runs[r][c] = isa.dot4::<SIGNED>(runs[r][c], weights[r], x);
+        }
+    }
+}
+
 /// [`Simd::products`] by way of [`Simd::dot4`], of weights wherever they are.
 ///
 /// # Safety
@@ -207,14 +244,13 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
         let start = |c: usize| if first == 0 { start[c] } else { isa.splat_i32(0) };
         let mut runs: [[S::Partial; C]; R] = [std::array::from_fn(|c| isa.begin(start(c))); R];
         for word in first..words.min(first + run_length) {
-            // SAFETY: the caller vouches for the words.
-            let weights: [_; R] = std::array::from_fn(|r| unsafe { weights[r].word(isa, word) });
-            for c in 0..C {
-                // SAFETY: the caller vouches for the columns.
-                let x = unsafe { isa.splat_bytes(x.add(STRIDE * c + 4 * word)) };
-                for r in 0..R {
-                    runs[r][c] = isa.dot4::<SIGNED>(runs[r][c], weights[r], x);
+            // SAFETY: the caller vouches for the words and the columns.
+            unsafe {
+                let mut bytes = [weights[0].word(isa, word); R];
+                for r in 1..R {
+                    bytes[r] = weights[r].word(isa, word);
                 }
+                isa.dot4s::<SIGNED, R, C>(&mut runs, bytes, x.add(4 * word), run_length);
             }
         }
         for r in 0..R {

@@ -74,7 +74,8 @@ pub fn forward(
         attention(exec, model, index, parts, scratch, watch)?;
         feed_forward(exec, model, index, scratch, watch)?;
     }
-    norm(exec, &mut scratch.x, &model.weights().norm, config.norm_epsilon);
+    let (isa, weight) = (exec.isa, &model.weights().norm);
+    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |_, x| rms_norm(isa, x, weight, config.norm_epsilon));
     Ok(())
 }
 
@@ -100,8 +101,7 @@ fn attention(
     watch: &mut Watch<'_>,
 ) -> Result<()> {
     let (config, layer) = (model.config(), &model.weights().layers[index]);
-    s.normed.copy_from_slice(&s.x);
-    norm(exec, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
+    norm(exec, &s.x, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
     watch(Stage::Input(&s.normed))?;
     let mut products = [
         Product { matrix: model.matrix(&layer.query), out: &mut s.query },
@@ -117,7 +117,7 @@ fn attention(
     place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, rope);
     place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, rope);
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
-    store(parts, index, &s.key, &s.value);
+    store(&exec.pool, parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
         cache: &part.state.cache[index],
         first: part.first,
@@ -134,22 +134,21 @@ fn attention(
 }
 
 /// Stores the keys and values of all parts in layer `index`.
-fn store(parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
+fn store(pool: &Pool, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
     let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
     let width = keys.len() / tokens.max(1);
     for part in parts {
         let (key, value);
         (key, keys) = keys.split_at(part.tokens.len() * width);
         (value, values) = values.split_at(part.tokens.len() * width);
-        part.state.cache[index].store(part.first, key, value);
+        part.state.cache[index].store(pool, part.first, key, value);
     }
 }
 
 /// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`; some families have GELU and normalize what is added.
 fn feed_forward(exec: &mut Exec, model: &Model, index: usize, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
     let (config, layer) = (model.config(), &model.weights().layers[index]);
-    s.normed.copy_from_slice(&s.x);
-    norm(exec, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
+    norm(exec, &s.x, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
     watch(Stage::Input(&s.normed))?;
     let mut products = [
         Product { matrix: model.matrix(&layer.gate), out: &mut s.gate },
@@ -168,16 +167,21 @@ fn feed_forward(exec: &mut Exec, model: &Model, index: usize, s: &mut Scratch, w
 
 /// `x += normed`, which is normalized first if there is a weight for it.
 fn add_normed(exec: &mut Exec, config: &Config, s: &mut Scratch, weight: Option<&Vec<f32>>) {
+    let (isa, width, epsilon) = (exec.isa, config.hidden, config.norm_epsilon);
     if let Some(weight) = weight {
-        norm(exec, &mut s.normed, weight, config.norm_epsilon);
+        for_each_row(&mut exec.pool, &mut s.normed, width, |_, x| rms_norm(isa, x, weight, epsilon));
     }
-    add(&mut s.x, &s.normed);
+    let normed = &s.normed;
+    for_each_row(&mut exec.pool, &mut s.x, width, |i, x| add(x, &normed[i * width..]));
 }
 
-/// Normalizes each row of `x`.
-fn norm(exec: &mut Exec, x: &mut [f32], weight: &[f32], epsilon: f32) {
-    let isa = exec.isa;
-    for_each_row(&mut exec.pool, x, weight.len(), |_, x| rms_norm(isa, x, weight, epsilon));
+/// `to = norm(from)`, row by row.
+fn norm(exec: &mut Exec, from: &[f32], to: &mut [f32], weight: &[f32], epsilon: f32) {
+    let (isa, width) = (exec.isa, weight.len());
+    for_each_row(&mut exec.pool, to, width, |i, to| {
+        to.copy_from_slice(&from[i * width..][..width]);
+        rms_norm(isa, to, weight, epsilon);
+    });
 }
 
 /// Adds `bias` to each row of `x`, if there is one.

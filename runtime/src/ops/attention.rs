@@ -484,7 +484,7 @@ mod tests {
         let mut cache = KvLayer::new(shape);
         let positions = keys.len() / (shape.kv_heads * shape.head_dim);
         cache.reserve(0..positions, positions).unwrap();
-        cache.store(0, keys, values);
+        cache.store(&Pool::new(2).unwrap(), 0, keys, values);
         cache
     }
 

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use half::slice::HalfFloatSliceExt as _;
 
+use crate::cpu::Pool;
 use crate::memory::{self, OutOfMemory};
 
-use super::KvHeads;
+use super::{KvHeads, Shared};
 
 /// Positions of a block of keys; also what the size of a value's row is rounded up to.
 pub(super) const POSITION_BLOCK: usize = 16;
@@ -57,39 +58,67 @@ impl Chunk {
         Ok(Self { size, keys, values: memory::filled(0, positions * shape.value_width())? })
     }
 
-    /// Where the key and the value of a head begin, of the `position`-th position. The elements of a key are [`POSITION_BLOCK`]
-    /// apart.
-    fn places(&self, shape: KvHeads, head: usize, position: usize) -> (usize, usize) {
-        let (block, lane) = (position / POSITION_BLOCK * POSITION_BLOCK, position % POSITION_BLOCK);
-        ((head * self.size + block) * shape.head_dim + lane, (head * self.size + position) * shape.value_width())
-    }
-
     /// Reads the key and the value of a position: `[2][kv_heads * head_dim]`.
     fn load(&self, shape: KvHeads, position: usize, bits: &mut [u16]) {
         let (keys, values) = bits.split_at_mut(bits.len() / 2);
         let heads = keys.chunks_exact_mut(shape.head_dim).zip(values.chunks_exact_mut(shape.head_dim));
         for (head, (to_key, to_value)) in heads.enumerate() {
-            let (key, value) = self.places(shape, head, position);
+            let (key, value) = places(self.size, shape, head, position);
             to_key.iter_mut().zip(self.keys[key..].iter().step_by(POSITION_BLOCK)).for_each(|(to, &from)| *to = from);
             to_value.copy_from_slice(&self.values[value..][..shape.head_dim]);
         }
     }
 
+    fn writer(&mut self) -> Writer {
+        Writer { size: self.size, keys: Shared::new(&mut self.keys), values: Shared::new(&mut self.values) }
+    }
+}
+
+/// A chunk whose blocks of positions are written by the tasks of one parallel region.
+#[derive(Clone, Copy)]
+struct Writer {
+    size: usize,
+    keys: Shared<u16>,
+    values: Shared<u16>,
+}
+
+impl Writer {
     /// Writes the key and the value of a position: `[2][kv_heads * head_dim]`.
-    fn store(&mut self, shape: KvHeads, position: usize, bits: &[u16]) {
+    ///
+    /// # Safety
+    /// The chunk outlives the use, and no other task touches the block of this position meanwhile.
+    unsafe fn store(self, shape: KvHeads, position: usize, bits: &[u16]) {
         let (keys, values) = bits.split_at(bits.len() / 2);
         let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
         for (head, (from_key, from_value)) in heads.enumerate() {
-            let (key, value) = self.places(shape, head, position);
-            self.keys[key..].iter_mut().step_by(POSITION_BLOCK).zip(from_key).for_each(|(to, &from)| *to = from);
-            self.values[value..][..shape.head_dim].copy_from_slice(from_value);
+            let (key, value) = places(self.size, shape, head, position);
+            // SAFETY: both lie in the block of the position.
+            let (to_key, to_value) = unsafe {
+                let elements = (shape.head_dim - 1) * POSITION_BLOCK + 1;
+                (self.keys.slice(key, elements), self.values.slice(value, shape.head_dim))
+            };
+            to_key.iter_mut().step_by(POSITION_BLOCK).zip(from_key).for_each(|(to, &from)| *to = from);
+            to_value.copy_from_slice(from_value);
         }
     }
+}
+
+/// Where the key and the value of a head begin in a chunk of `size` positions, of the `position`-th position. The elements of a key
+/// are [`POSITION_BLOCK`] apart.
+fn places(size: usize, shape: KvHeads, head: usize, position: usize) -> (usize, usize) {
+    let (block, lane) = (position / POSITION_BLOCK * POSITION_BLOCK, position % POSITION_BLOCK);
+    ((head * size + block) * shape.head_dim + lane, (head * size + position) * shape.value_width())
 }
 
 impl Run {
     fn end(&self) -> usize {
         self.start + self.chunk.size
+    }
+
+    /// # Panics
+    /// If another sequence has this chunk.
+    fn writer(&mut self) -> Writer {
+        Arc::get_mut(&mut self.chunk).expect("a position is reserved before it is stored").writer()
     }
 
     /// Whether no other sequence has this chunk. If so, none will get it but from this one.
@@ -157,7 +186,8 @@ impl KvLayer {
         let mut bits = memory::filled(0, 2 * self.shape.kv_heads * self.shape.head_dim)?;
         for (i, position) in positions.enumerate() {
             self.load(position, &mut bits);
-            chunk.store(self.shape, i, &bits);
+            // SAFETY: the chunk is borrowed.
+            unsafe { chunk.writer().store(self.shape, i, &bits) };
         }
         Ok(())
     }
@@ -167,18 +197,30 @@ impl KvLayer {
         self.runs.truncate(self.runs.partition_point(|run| run.start < positions));
     }
 
-    /// Stores keys and values (`[n][kv_heads * head_dim]` each) of the positions from `first` on.
+    /// Stores keys and values (`[n][kv_heads * head_dim]` each) of the positions from `first` on, on all threads.
     ///
     /// # Panics
     /// If they were not reserved.
-    pub fn store(&mut self, first: usize, keys: &[f32], values: &[f32]) {
-        let width = self.shape.kv_heads * self.shape.head_dim;
-        let mut rounded = vec![half::f16::ZERO; 2 * width];
-        for (position, (key, value)) in (first..).zip(keys.chunks_exact(width).zip(values.chunks_exact(width))) {
-            rounded[..width].convert_from_f32_slice(key);
-            rounded[width..].convert_from_f32_slice(value);
-            self.store_bits(position, rounded.reinterpret_cast());
-        }
+    pub fn store(&mut self, pool: &Pool, first: usize, keys: &[f32], values: &[f32]) {
+        let (shape, width) = (self.shape, self.shape.kv_heads * self.shape.head_dim);
+        let (end, from) = (first + keys.len() / width, self.run_at(first));
+        let writers: Vec<_> = self.runs[from..].iter_mut().map(|run| (run.start, run.writer())).collect();
+        let blocks = first / POSITION_BLOCK..end.div_ceil(POSITION_BLOCK);
+        pool.run(blocks.len(), |i| {
+            let block = (blocks.start + i) * POSITION_BLOCK;
+            let positions = block.max(first)..(block + POSITION_BLOCK).min(end);
+            let index = writers.partition_point(|&(start, _)| start <= positions.start) - 1;
+            let (start, writer) = writers[index];
+            let mut rounded = vec![half::f16::ZERO; 2 * width];
+            for position in positions {
+                let at = (position - first) * width..(position - first + 1) * width;
+                rounded[..width].convert_from_f32_slice(&keys[at.clone()]);
+                rounded[width..].convert_from_f32_slice(&values[at]);
+                // SAFETY: each task has a block of positions, which no chunk shares with another, and `run` returns before the
+                // borrow of the chunks ends.
+                unsafe { writer.store(shape, position - start, rounded.reinterpret_cast()) };
+            }
+        });
     }
 
     /// Stores the key and the value of `position` as they were [loaded](Self::load): `[2][kv_heads * head_dim]`.
@@ -187,9 +229,9 @@ impl KvLayer {
     /// If it was not reserved.
     pub fn store_bits(&mut self, position: usize, bits: &[u16]) {
         let index = self.run_at(position);
-        let Run { start, chunk } = &mut self.runs[index];
-        let chunk = Arc::get_mut(chunk).expect("a position is reserved before it is stored");
-        chunk.store(self.shape, position - *start, bits);
+        let run = &mut self.runs[index];
+        // SAFETY: the chunk is borrowed.
+        unsafe { run.writer().store(self.shape, position - run.start, bits) };
     }
 
     /// The key and the value of a stored position: `[2][kv_heads * head_dim]`.
@@ -270,7 +312,12 @@ mod tests {
 
     fn fill(cache: &mut KvLayer, positions: Range<usize>, seed: usize) {
         cache.reserve(positions.clone(), 10_000).unwrap();
-        cache.store(positions.start, &wave(positions.len(), seed), &wave(positions.len(), seed + 1));
+        cache.store(
+            &Pool::new(2).unwrap(),
+            positions.start,
+            &wave(positions.len(), seed),
+            &wave(positions.len(), seed + 1),
+        );
     }
 
     /// The bits of positions.

@@ -6,9 +6,9 @@ use std::ops::Range;
 use crate::cpu::Simd;
 use crate::cpu::simd::MAX_LANES;
 
-use super::activations::{HALF, Tile};
+use super::activations::{BLOCK, HALF, Tile};
 use super::format::{Block, Format, PANEL_ROWS};
-use super::quantized::{add_group, starts};
+use super::quantized::{add_block, starts};
 
 /// Elements of a row that are expanded at once: few enough to stay in the first cache, and whole blocks.
 pub(super) const CHUNK: usize = 1024;
@@ -24,13 +24,16 @@ pub(super) struct Expanded {
     /// The scale of each group.
     scales: Lines<f32, { CHUNK / HALF }>,
     /// The minimum of each group, of affine formats.
-    minimums: Lines<f32, { CHUNK / HALF }>,
+    minimums: Lines<f32, { CHUNK / BLOCK }>,
 }
 
 impl Expanded {
-    pub(super) fn new() -> Self {
-        let (words, floats) = ([[[0; 4]; PANEL_ROWS]; CHUNK / 4], [[0.0; PANEL_ROWS]; CHUNK / HALF]);
-        Self { words, scales: floats, minimums: floats }
+    pub(super) const fn new() -> Self {
+        Self {
+            words: [[[0; 4]; PANEL_ROWS]; CHUNK / 4],
+            scales: [[0.0; PANEL_ROWS]; CHUNK / HALF],
+            minimums: [[0.0; PANEL_ROWS]; CHUNK / BLOCK],
+        }
     }
 
     /// What is subtracted from the bytes that stand for the weights of format `F`.
@@ -99,37 +102,49 @@ impl Expanded {
         }
     }
 
-    /// Adds the products of `R` vectors of rows from `vector` on with elements `part` of `N` of the `C` columns to `acc`.
+    /// Adds the products of `R` vectors of rows of these neighbouring panels, from `vector` on, with elements `part` of `N` of the
+    /// `C` columns to `acc`.
     ///
     /// # Safety
     /// This part was expanded for this instruction set, and the columns have its elements.
     #[inline(always)]
     pub(super) unsafe fn add<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
-        &self,
+        panels: &[Self],
         isa: S,
         acc: &mut [[S::F32; N]; R],
         vector: usize,
         x: &Tile<'_, C>,
         part: Range<usize>,
     ) {
-        let (words, groups, zero) = (F::GROUP / 4, part.len() / F::GROUP, Self::zero::<S, F>());
-        for group in 0..groups {
-            let at = part.start + group * F::GROUP;
-            let lane = |r: usize| (vector + r) * S::LANES;
-            let weights = std::array::from_fn(|r| self.words[group * words][lane(r)..].as_ptr().cast());
-            let values = x.values(at);
-            let start = starts::<S, C, N>(isa, zero, x.sums(at, F::GROUP));
-            // SAFETY: the caller vouches for the part and for the columns.
-            let sums = unsafe {
-                if F::SIGNED {
-                    isa.products::<true, R, N>(words, F::MOST, weights, values, start)
-                } else {
-                    isa.products::<false, R, N>(words, F::MOST, weights, values, start)
-                }
-            };
-            let floats =
-                |r: usize| (isa.load(&self.scales[group][lane(r)..]), isa.load(&self.minimums[group][lane(r)..]));
-            add_group::<S, F, R, C, N>(isa, acc, sums, floats, x, at);
+        let (words, zero) = (F::GROUP / 4, Self::zero::<S, F>());
+        let lane = |r: usize| (vector + r) * S::LANES % PANEL_ROWS;
+        let panel = |r: usize| &panels[(vector + r) * S::LANES / PANEL_ROWS];
+        for block in 0..part.len() / BLOCK {
+            let (at, first) = (part.start + block * BLOCK, block * (BLOCK / F::GROUP));
+            add_block::<S, F, R, C, N>(
+                isa,
+                acc,
+                #[inline(always)]
+                |i| {
+                    let at = at + i * F::GROUP;
+                    let word = |r: usize| panel(r).words[(first + i) * words][lane(r)..].as_ptr().cast();
+                    let start = starts::<S, C, N>(isa, zero, x.sums(at, F::GROUP));
+                    // SAFETY: the caller vouches for the part and for the columns.
+                    unsafe {
+                        if F::SIGNED {
+                            isa.products::<true, R, N>(words, F::MOST, std::array::from_fn(word), x.values(at), start)
+                        } else {
+                            isa.products::<false, R, N>(words, F::MOST, std::array::from_fn(word), x.values(at), start)
+                        }
+                    }
+                },
+                #[inline(always)]
+                |r, i| isa.load(&panel(r).scales[first + i][lane(r)..]),
+                #[inline(always)]
+                |r| isa.load(&panel(r).minimums[first][lane(r)..]),
+                x,
+                at,
+            );
         }
     }
 }

@@ -44,9 +44,9 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     }
     let scratch: &Quantized = scratch;
     let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
-    let chunk = panels.div_ceil(exec.pool.threads() * CHUNKS_PER_THREAD);
-    // A single column is walked in whole rounds.
-    let chunk = if count == 1 { chunk.next_multiple_of(STREAMS) } else { chunk };
+    // Panels are walked in whole rounds, of one column and of several.
+    let round = if count == 1 { STREAMS } else { 2 };
+    let chunk = round * (panels.div_ceil(round) / (exec.pool.threads() * CHUNKS_PER_THREAD)).max(1);
     let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
     let isa = exec.isa;
     exec.pool.run(jobs.len(), |i| jobs[i].run(isa, x, scratch));

@@ -1,9 +1,9 @@
 //! Products of quantized weights with quantized activations.
 //!
 //! The weights are read as panels (see [`super::panel`]), `LANES` rows at once, one float accumulator a row and column: for
-//! each group of weights that share a scale, the integer products are summed exactly and then added as
-//! `scale * activation scale * sum`, group after group. So a result is the same bits for any number of columns, on every
-//! instruction set.
+//! each block of activations that share a scale, the integer products are summed exactly, group by group of the weights that
+//! share one, and then added as `activation scale * (scale * sum + ...)`, block after block. So a result is the same bits for any
+//! number of columns, on every instruction set.
 //!
 //! A generation step has one column, and is bound by memory: it reads the panels as they are, from as many streams as
 //! it works on panels at once. So does, with AVX-512 VNNI, what fits one tile, as an option set of ten. A prompt has many
@@ -17,7 +17,7 @@ use crate::cpu::simd::{MAX_LANES, Words, dots};
 use crate::cpu::{Kernel, Simd};
 
 use super::Shared;
-use super::activations::{Quantized, Tile};
+use super::activations::{BLOCK, Quantized, Tile};
 use super::expanded::{CHUNK, Expanded};
 use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
@@ -53,7 +53,11 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
             1 => self.few::<S, 4, 1>(isa),
             5 if const { has::<S>(5) } && count <= 5 => self.few::<S, 1, 5>(isa),
             10 if const { has::<S>(10) } && count <= 10 => self.few::<S, 1, 10>(isa),
-            _ => self.many(isa),
+            16 if const { has::<S>(16) } => self.many::<S, 1, 1, 16>(isa),
+            5 if const { has::<S>(5) } => self.many::<S, 2, 2, 5>(isa),
+            4 if const { has::<S>(4) } => self.many::<S, 1, 2, 4>(isa),
+            3 if const { has::<S>(3) } => self.many::<S, 1, 2, 3>(isa),
+            _ => unreachable!("no tiles of {width} columns for {count}"),
         }
     }
 }
@@ -111,9 +115,10 @@ impl<F: Format> QuantizedGemm<'_, F> {
             }
         }
         for (row, acc) in rows.into_iter().zip(acc) {
+            let (row, lanes) = (row * S::LANES, self.lanes::<S>(row * S::LANES));
             for (column, y) in acc.into_iter().enumerate().take(self.x.count()) {
                 // SAFETY: this task has the panel, and so these rows, alone.
-                unsafe { self.write(isa, row * S::LANES, column, y) };
+                unsafe { self.write(isa, row, &lanes, column, y) };
             }
         }
     }
@@ -138,61 +143,84 @@ impl<F: Format> QuantizedGemm<'_, F> {
             // SAFETY: passed on from the caller.
             heads[r] = unsafe { F::head(isa, blocks[r]) };
         }
-        for group in 0..F::ELEMENTS / F::GROUP {
-            let at = at + group * F::GROUP;
-            for block in blocks.iter().step_by(PANEL_ROWS / S::LANES) {
-                if C == 1 {
-                    block.prefetch_next::<S, F>(group);
-                } else {
-                    let bytes = F::BYTES * PANEL_ROWS * F::GROUP / F::ELEMENTS;
-                    block.prefetch(AHEAD + group * bytes..AHEAD + (group + 1) * bytes);
-                }
-            }
-            // SAFETY: passed on from the caller.
-            unsafe {
-                let floats = |block: Block, head: &F::Head<S>| {
-                    (F::scale(isa, block, head, group), F::minimum(isa, block, head, group))
-                };
-                if unpacked {
-                    for r in 0..R {
-                        let scales = floats(blocks[r], &heads[r]);
-                        let acc = std::array::from_mut(&mut acc[r]);
-                        Self::group::<S, 1, C>(isa, [blocks[r]], |_| scales, (group, at), x, acc);
+        let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
+        for part in 0..F::ELEMENTS / BLOCK {
+            let first = part * (BLOCK / F::GROUP);
+            let at = at + part * BLOCK;
+            add_block::<S, F, R, C, C>(
+                isa,
+                acc,
+                #[inline(always)]
+                |i| {
+                    let (group, at) = (first + i, at + i * F::GROUP);
+                    for block in blocks.iter().step_by(PANEL_ROWS / S::LANES) {
+                        if C == 1 {
+                            block.prefetch_next::<S, F>(group);
+                        } else {
+                            let bytes = F::BYTES * PANEL_ROWS * F::GROUP / F::ELEMENTS;
+                            block.prefetch(AHEAD + group * bytes..AHEAD + (group + 1) * bytes);
+                        }
                     }
-                } else {
-                    let scales = |r: usize| floats(blocks[r], &F::head(isa, blocks[r]));
-                    Self::group::<S, R, C>(isa, blocks, scales, (group, at), x, acc);
-                }
-            }
+                    let start = starts::<S, C, C>(isa, zero, x.sums(at, F::GROUP));
+                    let weights = |r: usize| Packed { block: blocks[r], group, format: PhantomData::<F> };
+                    let mut sums = [start; R];
+                    // SAFETY: passed on from the caller.
+                    unsafe {
+                        if C == 1 {
+                            for r in 0..R {
+                                [sums[r]] = dots_of::<S, F, 1, C>(isa, [weights(r)], x.values(at), start);
+                            }
+                        } else {
+                            let mut all = [weights(0); R];
+                            for r in 1..R {
+                                all[r] = weights(r);
+                            }
+                            sums = dots_of::<S, F, R, C>(isa, all, x.values(at), start);
+                        }
+                    }
+                    sums
+                },
+                #[inline(always)]
+                // SAFETY: passed on from the caller.
+                |r, i| unsafe {
+                    match unpacked {
+                        true => F::scale(isa, blocks[r], &heads[r], first + i),
+                        false => F::scale(isa, blocks[r], &F::head(isa, blocks[r]), first + i),
+                    }
+                },
+                #[inline(always)]
+                // SAFETY: passed on from the caller.
+                |r| unsafe {
+                    match unpacked {
+                        true => F::minimum(isa, blocks[r], &heads[r], first),
+                        false => F::minimum(isa, blocks[r], &F::head(isa, blocks[r]), first),
+                    }
+                },
+                x,
+                at,
+            );
         }
     }
+}
 
-    /// Adds the products of group `group` of these blocks with the columns' elements from `at` on. `scales` gives the scales
-    /// and the minimums of a vector of rows.
-    ///
-    /// # Safety
-    /// The blocks are whole and in bounds, and the columns have these elements.
-    #[inline(always)]
-    unsafe fn group<S: Simd, const R: usize, const C: usize>(
-        isa: S,
-        blocks: [Block; R],
-        scales: impl Fn(usize) -> (S::F32, S::F32),
-        (group, at): (usize, usize),
-        x: &Tile<'_, C>,
-        acc: &mut [[S::F32; C]; R],
-    ) {
-        let zero = if F::SIGNED { S::SIGNED_ZERO } else { F::ZERO };
-        let weights = blocks.map(|block| Packed { block, group, format: PhantomData::<F> });
-        let start = starts::<S, C, C>(isa, zero, x.sums(at, F::GROUP));
-        // SAFETY: passed on from the caller.
-        let sums = unsafe {
-            if F::SIGNED {
-                dots::<S, _, true, R, C>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
-            } else {
-                dots::<S, _, false, R, C>(isa, F::GROUP / 4, F::MOST, weights, x.values(at), start)
-            }
-        };
-        add_group::<S, F, R, C, C>(isa, acc, sums, scales, x, at);
+/// [`dots`] of the words of a group of packed blocks.
+///
+/// # Safety
+/// As [`dots`].
+#[inline(always)]
+unsafe fn dots_of<S: Simd, F: Format, const R: usize, const C: usize>(
+    isa: S,
+    weights: [Packed<F>; R],
+    x: *const i8,
+    start: [S::I32; C],
+) -> [[S::I32; C]; R] {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        if F::SIGNED {
+            dots::<S, _, true, R, C>(isa, F::GROUP / 4, F::MOST, weights, x, start)
+        } else {
+            dots::<S, _, false, R, C>(isa, F::GROUP / 4, F::MOST, weights, x, start)
+        }
     }
 }
 
@@ -223,70 +251,82 @@ impl<F: Format> Words for Packed<F> {
 
 /// Many tiles.
 impl<F: Format> QuantizedGemm<'_, F> {
+    /// `R` vectors of rows of `P` neighbouring panels at once by tiles of `C` columns.
     #[inline(always)]
-    fn many<S: Simd>(&self, isa: S) {
-        let (mut expanded, _registers) = (Expanded::new(), isa.registers());
-        for panel in self.panels.clone() {
-            let mut block = self.block::<S>(panel * (PANEL_ROWS / S::LANES));
+    fn many<S: Simd, const P: usize, const R: usize, const C: usize>(&self, isa: S) {
+        let (mut expanded, _registers) = ([const { Expanded::new() }; P], isa.registers());
+        for first in self.panels.clone().step_by(P) {
+            // The last panel stands in for the neighbours that it lacks, whose results are dropped.
+            let panel = |i: usize| (first + i).min(self.panels.end - 1);
+            let mut blocks: [Block; P] = std::array::from_fn(|i| self.block::<S>(panel(i) * (PANEL_ROWS / S::LANES)));
             for at in (0..self.matrix.cols()).step_by(CHUNK) {
                 let part = at..self.matrix.cols().min(at + CHUNK);
-                // SAFETY: the panel has the blocks of this part of its columns, one after the other.
-                block = unsafe { expanded.fill::<S, F>(isa, block, part.len()) };
-                self.columns(isa, &expanded, panel, part, block);
+                for (expanded, block) in expanded.iter_mut().zip(&mut blocks) {
+                    // SAFETY: the panel has the blocks of this part of its columns, one after the other.
+                    *block = unsafe { expanded.fill::<S, F>(isa, *block, part.len()) };
+                }
+                self.columns::<S, R, C>(isa, &expanded, first, part, &blocks);
             }
         }
     }
 
-    /// All tiles of columns by a part of a panel. Meanwhile the memory brings the part after it, which begins with `next`.
+    /// All tiles of columns by a part of the panels from `panel` on. Meanwhile the memory brings the part after it, which begins
+    /// with `next`.
     #[inline(always)]
-    fn columns<S: Simd>(&self, isa: S, weights: &Expanded, panel: usize, part: Range<usize>, next: Block) {
-        let (width, count) = (self.x.width(), self.x.count());
-        let tiles = count.div_ceil(width);
+    fn columns<S: Simd, const R: usize, const C: usize>(
+        &self,
+        isa: S,
+        weights: &[Expanded],
+        panel: usize,
+        part: Range<usize>,
+        next: &[Block],
+    ) {
+        let tiles = self.x.count().div_ceil(C);
         let share = (part.len() / F::ELEMENTS * F::BYTES * PANEL_ROWS).div_ceil(tiles).next_multiple_of(64);
         for tile in 0..tiles {
-            next.prefetch(tile * share..(tile + 1) * share);
-            let (at, left) = ((panel, tile, part.clone()), count - tile * width);
-            match (width, left) {
-                (16, _) if const { has::<S>(16) } => self.tile::<S, 1, 16, 16>(isa, weights, at),
-                (10, _) if const { has::<S>(10) } => self.tile::<S, 1, 10, 10>(isa, weights, at),
-                (5, _) if const { has::<S>(5) } => self.tile::<S, 1, 5, 5>(isa, weights, at),
-                (4, 1..=2) if const { has::<S>(4) } => self.tile::<S, 2, 4, 2>(isa, weights, at),
-                (4, _) if const { has::<S>(4) } => self.tile::<S, 2, 4, 4>(isa, weights, at),
-                (3, 1) if const { has::<S>(3) } => self.tile::<S, 2, 3, 1>(isa, weights, at),
-                (3, 2) if const { has::<S>(3) } => self.tile::<S, 2, 3, 2>(isa, weights, at),
-                (3, _) if const { has::<S>(3) } => self.tile::<S, 2, 3, 3>(isa, weights, at),
-                _ => unreachable!("no tiles of {width} columns"),
+            for next in next {
+                next.prefetch(tile * share..(tile + 1) * share);
+            }
+            let at = (panel, tile, part.clone());
+            match self.x.count() - tile * C {
+                1 if const { C == 3 } => self.tile::<S, R, C, 1>(isa, weights, at),
+                1..=2 if const { C == 3 || C == 4 } => self.tile::<S, R, C, 2>(isa, weights, at),
+                _ => self.tile::<S, R, C, C>(isa, weights, at),
             }
         }
     }
 
-    /// The vectors of a panel, `R` at once, by `N` of the `C` columns of a tile, of which those past the last one are padding.
+    /// `R` vectors at once, of the panels from `panel` on, by `N` of the `C` columns of a tile, of which those past the last one are
+    /// padding.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
         &self,
         isa: S,
-        weights: &Expanded,
+        weights: &[Expanded],
         (panel, tile, part): (usize, usize, Range<usize>),
     ) {
         let (x, column) = (self.x.tile::<C>(tile), tile * C);
         let count = N.min(self.x.count() - column);
         for first in (0..PANEL_ROWS / S::LANES).step_by(R) {
             let row = |r: usize| panel * PANEL_ROWS + (first + r) * S::LANES;
+            let lanes = |r: usize| if row(r) < self.panels.end * PANEL_ROWS { self.lanes::<S>(row(r)) } else { 0..0 };
             let mut acc = [[isa.splat(0.0); N]; R];
             if part.start > 0 {
                 for (r, acc) in acc.iter_mut().enumerate() {
+                    let lanes = lanes(r);
                     for (c, acc) in acc.iter_mut().enumerate().take(count) {
                         // SAFETY: this task has the panel, and so these rows, alone.
-                        *acc = unsafe { self.read(isa, row(r), column + c) };
+                        *acc = unsafe { self.read(isa, row(r), &lanes, column + c) };
                     }
                 }
             }
             // SAFETY: the part is expanded, and the columns have its elements.
-            unsafe { weights.add::<S, F, R, C, N>(isa, &mut acc, first, &x, part.clone()) };
+            unsafe { Expanded::add::<S, F, R, C, N>(weights, isa, &mut acc, first, &x, part.clone()) };
             for (r, acc) in acc.iter().enumerate() {
+                let lanes = lanes(r);
                 for (c, &y) in acc.iter().enumerate().take(count) {
                     // SAFETY: this task has the panel, and so these rows, alone.
-                    unsafe { self.write(isa, row(r), column + c, y) };
+                    unsafe { self.write(isa, row(r), &lanes, column + c, y) };
                 }
             }
         }
@@ -302,37 +342,42 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
         Block::first::<F>(self.matrix.bytes()[start..].as_ptr(), row % PANEL_ROWS)
     }
 
-    /// The results of the rows from `row` (of the panels) on, of one column, and which of the lanes they are; the other rows
-    /// are not in the matrix.
+    /// Which lanes of the rows from `row` (of the panels) on are in the matrix.
+    #[inline(always)]
+    fn lanes<S: Simd>(&self, row: usize) -> Range<usize> {
+        let rows = self.matrix.panel_rows();
+        let lane = |limit: usize| limit.clamp(row, row + S::LANES) - row;
+        lane(rows.start)..lane(rows.end)
+    }
+
+    /// The results of these lanes of the rows from `row` on, of one column.
     ///
     /// # Safety
     /// No other task has these rows of this column.
     #[inline(always)]
-    unsafe fn results<S: Simd>(&self, row: usize, column: usize) -> (&'a mut [f32], Range<usize>) {
-        let rows = self.matrix.panel_rows();
-        let (start, end) = (row.max(rows.start), (row + S::LANES).min(rows.end));
-        if start >= end {
-            return (&mut [], 0..0);
+    unsafe fn results(&self, row: usize, lanes: &Range<usize>, column: usize) -> &'a mut [f32] {
+        if lanes.is_empty() {
+            return &mut [];
         }
+        let first = column * self.matrix.rows() + row + lanes.start - self.matrix.panel_rows().start;
         // SAFETY: passed on from the caller.
-        let results = unsafe { self.out.slice(column * self.matrix.rows() + start - rows.start, end - start) };
-        (results, start - row..end - row)
+        unsafe { self.out.slice(first, lanes.len()) }
     }
 
-    /// Writes results; what is not in the matrix is dropped.
+    /// Writes results.
     ///
     /// # Safety
     /// As [`QuantizedGemm::results`].
     #[inline(always)]
-    unsafe fn write<S: Simd>(&self, isa: S, row: usize, column: usize, y: S::F32) {
+    unsafe fn write<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, column: usize, y: S::F32) {
         // SAFETY: passed on from the caller.
-        let (results, lanes) = unsafe { self.results::<S>(row, column) };
+        let results = unsafe { self.results(row, lanes, column) };
         if results.len() == S::LANES {
             isa.store(y, results);
         } else {
             let mut all = [0.0; MAX_LANES];
             isa.store(y, &mut all);
-            results.copy_from_slice(&all[lanes]);
+            results.copy_from_slice(&all[lanes.clone()]);
         }
     }
 
@@ -341,14 +386,14 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
     /// # Safety
     /// As [`QuantizedGemm::results`].
     #[inline(always)]
-    unsafe fn read<S: Simd>(&self, isa: S, row: usize, column: usize) -> S::F32 {
+    unsafe fn read<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, column: usize) -> S::F32 {
         // SAFETY: passed on from the caller.
-        let (results, lanes) = unsafe { self.results::<S>(row, column) };
+        let results = unsafe { self.results(row, lanes, column) };
         if results.len() == S::LANES {
             isa.load(results)
         } else {
             let mut all = [0.0; MAX_LANES];
-            all[lanes].copy_from_slice(results);
+            all[lanes.clone()].copy_from_slice(results);
             isa.load(&all)
         }
     }
@@ -364,28 +409,50 @@ pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32,
     }
 }
 
-/// Adds the products of one group of weights: the one place that fixes the rounding. `scales` gives the scales and the
-/// minimums of a vector of rows, `at` is the group's place in the columns.
+/// Adds the products of the weights that meet one block of activations, at `at` in the columns: the one place that fixes the
+/// rounding. Their groups `i` have the integer `sums(i)` and, of vector `r` of rows, `scale(r, i)`; an affine format has one group,
+/// with `minimum(r)`.
 #[inline(always)]
-pub(super) fn add_group<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
+pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
     isa: S,
     acc: &mut [[S::F32; N]; R],
-    sums: [[S::I32; N]; R],
-    scales: impl Fn(usize) -> (S::F32, S::F32),
+    sums: impl Fn(usize) -> [[S::I32; N]; R],
+    scale: impl Fn(usize, usize) -> S::F32,
+    minimum: impl Fn(usize) -> S::F32,
     x: &Tile<'_, C>,
     at: usize,
 ) {
-    for r in 0..R {
-        let (scale, minimum) = scales(r);
-        let scales = x.scales(at);
-        for c in 0..N {
-            let scale = isa.mul(scale, isa.splat(scales[c]));
-            acc[r][c] = isa.fma(scale, isa.to_f32(sums[r][c]), acc[r][c]);
-        }
-        if F::AFFINE {
-            let sums = x.scaled_sums(at);
+    const { assert!(BLOCK.is_multiple_of(F::GROUP) && (!F::AFFINE || F::GROUP == BLOCK)) };
+    let scales = x.scales(at);
+    if F::GROUP == BLOCK {
+        let sums = sums(0);
+        for r in 0..R {
+            let scale = scale(r, 0);
             for c in 0..N {
-                acc[r][c] = isa.fma(minimum, isa.splat(sums[c]), acc[r][c]);
+                acc[r][c] = isa.fma(isa.mul(scale, isa.splat(scales[c])), isa.to_f32(sums[r][c]), acc[r][c]);
+            }
+            if F::AFFINE {
+                let (minimum, sums) = (minimum(r), x.scaled_sums(at));
+                for c in 0..N {
+                    acc[r][c] = isa.fma(minimum, isa.splat(sums[c]), acc[r][c]);
+                }
+            }
+        }
+    } else {
+        let mut scaled = [[isa.splat(0.0); N]; R];
+        for i in 0..BLOCK / F::GROUP {
+            let sums = sums(i);
+            for r in 0..R {
+                let scale = scale(r, i);
+                for c in 0..N {
+                    let sum = isa.to_f32(sums[r][c]);
+                    scaled[r][c] = if i == 0 { isa.mul(scale, sum) } else { isa.fma(scale, sum, scaled[r][c]) };
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..N {
+                acc[r][c] = isa.fma(scaled[r][c], isa.splat(scales[c]), acc[r][c]);
             }
         }
     }

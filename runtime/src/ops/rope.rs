@@ -56,24 +56,25 @@ impl RopeTable {
     }
 
     /// The cosines and sines of the `i`-th position of the table.
-    fn row(&self, i: usize) -> impl Iterator<Item = (f32, f32)> {
+    fn row(&self, i: usize) -> impl Iterator<Item = (&f32, &f32)> {
         let range = i * self.half..(i + 1) * self.half;
-        self.cos[range.clone()].iter().copied().zip(self.sin[range].iter().copied())
+        self.cos[range.clone()].iter().zip(&self.sin[range])
     }
 }
 
 /// Rotates the first elements of `head` in place, by the `i`-th position of `table`.
 pub fn rotate(head: &mut [f32], table: &RopeTable, i: usize, pairing: RopePairing) {
-    let half = table.half;
-    let (a, b, step) = match pairing {
-        RopePairing::Adjacent => (0, 1, 2),
-        RopePairing::Halves => (0, half, 1),
-    };
-    for (pair, (cos, sin)) in table.row(i).enumerate() {
-        let (a, b) = (a + pair * step, b + pair * step);
-        let (x, y) = (head[a], head[b]);
-        head[a] = x * cos - y * sin;
-        head[b] = x * sin + y * cos;
+    let turn =
+        |x: &mut f32, y: &mut f32, (cos, sin): (&f32, &f32)| (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+    let (turned, _) = head.split_at_mut(2 * table.half);
+    match pairing {
+        RopePairing::Adjacent => {
+            turned.as_chunks_mut().0.iter_mut().zip(table.row(i)).for_each(|([x, y], angle)| turn(x, y, angle));
+        }
+        RopePairing::Halves => {
+            let (first, second) = turned.split_at_mut(table.half);
+            first.iter_mut().zip(second).zip(table.row(i)).for_each(|((x, y), angle)| turn(x, y, angle));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! SAFETY of every block below: the token `Avx2` exists only on a processor that has these instructions; what reads or
 //! writes memory has a length check above it or takes over its caller's contract.
 
+use std::arch::asm;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_movehl_ps,
     _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128, _mm256_add_epi16,
@@ -16,7 +17,7 @@ use std::arch::x86_64::{
 };
 
 use crate::cpu::isa::Avx2;
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{STRIDE, Simd, dot4s};
 
 const LANES: usize = 8;
 
@@ -31,6 +32,51 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
         _mm256_maddubs_epi16(_mm256_sign_epi8(weights, weights), _mm256_sign_epi8(x, weights))
     } else {
         _mm256_maddubs_epi16(weights, x)
+    }
+}
+
+/// Adds the products of one word of two vectors of unsigned weights with three columns, the tile of most work. In assembly, as the
+/// compiler would load the columns long before they are used, and run out of registers.
+///
+/// # Safety
+/// Each column, [`STRIDE`] bytes from the one before, is readable for 4 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn tile(first: &mut [__m256i; 3], second: &mut [__m256i; 3], weights: [__m256i; 2], x: *const i8) {
+    let ([a, b, c], [d, e, f]) = (first, second);
+    let (_column, _products): (__m256i, __m256i);
+    // SAFETY: the instructions are those of the target feature; the caller vouches for what they read.
+    unsafe {
+        asm!(
+            "vpbroadcastd {y}, dword ptr [{x}]",
+            "vpmaddubsw {t}, {v}, {y}",
+            "vpmaddubsw {y}, {w}, {y}",
+            "vpaddw {a}, {a}, {t}",
+            "vpaddw {d}, {d}, {y}",
+            "vpbroadcastd {y}, dword ptr [{x} + {stride}]",
+            "vpmaddubsw {t}, {v}, {y}",
+            "vpmaddubsw {y}, {w}, {y}",
+            "vpaddw {b}, {b}, {t}",
+            "vpaddw {e}, {e}, {y}",
+            "vpbroadcastd {y}, dword ptr [{x} + 2*{stride}]",
+            "vpmaddubsw {t}, {v}, {y}",
+            "vpmaddubsw {y}, {w}, {y}",
+            "vpaddw {c}, {c}, {t}",
+            "vpaddw {f}, {f}, {y}",
+            a = inout(ymm_reg) *a,
+            b = inout(ymm_reg) *b,
+            c = inout(ymm_reg) *c,
+            d = inout(ymm_reg) *d,
+            e = inout(ymm_reg) *e,
+            f = inout(ymm_reg) *f,
+            v = in(ymm_reg) weights[0],
+            w = in(ymm_reg) weights[1],
+            y = out(ymm_reg) _column,
+            t = out(ymm_reg) _products,
+            x = in(reg) x,
+            stride = const STRIDE,
+            options(pure, readonly, nostack, preserves_flags)
+        );
     }
 }
 
@@ -197,6 +243,26 @@ impl Simd for Avx2 {
     fn dot4<const SIGNED: bool>(self, run: __m256i, weights: __m256i, x: __m256i) -> __m256i {
         // SAFETY: see the head of the file.
         unsafe { _mm256_add_epi16(run, pairs::<SIGNED>(weights, x)) }
+    }
+    #[inline(always)]
+    unsafe fn dot4s<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        runs: &mut [[__m256i; C]; R],
+        weights: [__m256i; R],
+        x: *const i8,
+        length: usize,
+    ) {
+        // The assembly begins a run with an addition to 0, which a short one cannot afford.
+        if R == 2 && C == 3 && !SIGNED && length > 2 {
+            let (first, second) = runs.split_at_mut(1);
+            let (first, second) = (first[0].as_mut_slice().try_into(), second[0].as_mut_slice().try_into());
+            let (Ok(first), Ok(second)) = (first, second) else { unreachable!("three columns") };
+            // SAFETY: see the head of the file; the caller vouches for the columns.
+            unsafe { tile(first, second, [weights[0], weights[1]], x) }
+        } else {
+            // SAFETY: passed on from the caller.
+            unsafe { dot4s::<Self, SIGNED, R, C>(self, runs, weights, x) }
+        }
     }
     #[inline(always)]
     fn end(self, start: __m256i, run: __m256i) -> __m256i {

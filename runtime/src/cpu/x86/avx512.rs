@@ -3,6 +3,7 @@
 //! SAFETY of every block below: the tokens exist only on a processor that has these instructions; what reads or writes
 //! memory has a length check above it or takes over its caller's contract.
 
+use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __m512i, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32,
     _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
@@ -16,12 +17,104 @@ use std::mem::MaybeUninit;
 
 use super::amx::{self, COLUMNS, Tiles};
 use crate::cpu::isa::{Amx, Avx512Vnni};
-use crate::cpu::simd::Simd;
+use crate::cpu::simd::{STRIDE, Simd, dot4s};
 
 const LANES: usize = 16;
 
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
+
+/// [`Simd::dot4s`], in assembly for the tiles of most work: the compiler would load the columns long before they are used, and run
+/// out of registers.
+///
+/// # Safety
+/// Each column, [`STRIDE`] bytes from the one before, is readable for 4 bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn tile<const R: usize, const C: usize>(
+    isa: Avx512Vnni,
+    runs: &mut [[__m512i; C]; R],
+    weights: [__m512i; R],
+    x: *const i8,
+) {
+    match (R, C) {
+        (1, 10) => {
+            let ([a, b, c, d, e, f, g, h, i, j], w) = (&mut runs[0][..10], weights[0]) else { unreachable!() };
+            // SAFETY: the instructions are those of the target features; the caller vouches for what they read.
+            unsafe {
+                asm!(
+                    "vpdpbusd {a}, {w}, dword ptr [{x}]{{1to16}}",
+                    "vpdpbusd {b}, {w}, dword ptr [{x} + {stride}]{{1to16}}",
+                    "vpdpbusd {c}, {w}, dword ptr [{x} + 2*{stride}]{{1to16}}",
+                    "vpdpbusd {d}, {w}, dword ptr [{x} + 3*{stride}]{{1to16}}",
+                    "vpdpbusd {e}, {w}, dword ptr [{x} + 4*{stride}]{{1to16}}",
+                    "vpdpbusd {f}, {w}, dword ptr [{x} + 5*{stride}]{{1to16}}",
+                    "vpdpbusd {g}, {w}, dword ptr [{x} + 6*{stride}]{{1to16}}",
+                    "vpdpbusd {h}, {w}, dword ptr [{x} + 7*{stride}]{{1to16}}",
+                    "vpdpbusd {i}, {w}, dword ptr [{x} + 8*{stride}]{{1to16}}",
+                    "vpdpbusd {j}, {w}, dword ptr [{x} + 9*{stride}]{{1to16}}",
+                    a = inout(zmm_reg) *a,
+                    b = inout(zmm_reg) *b,
+                    c = inout(zmm_reg) *c,
+                    d = inout(zmm_reg) *d,
+                    e = inout(zmm_reg) *e,
+                    f = inout(zmm_reg) *f,
+                    g = inout(zmm_reg) *g,
+                    h = inout(zmm_reg) *h,
+                    i = inout(zmm_reg) *i,
+                    j = inout(zmm_reg) *j,
+                    w = in(zmm_reg) w,
+                    x = in(reg) x,
+                    stride = const STRIDE,
+                    options(pure, readonly, nostack, preserves_flags)
+                );
+            }
+        }
+        (2, 5) => {
+            let _column: __m512i;
+            let (first, second) = runs.split_at_mut(1);
+            let ([a, b, c, d, e], [f, g, h, i, j]) = (&mut first[0][..5], &mut second[0][..5]) else { unreachable!() };
+            // SAFETY: as above.
+            unsafe {
+                asm!(
+                    "vpbroadcastd {y}, dword ptr [{x}]",
+                    "vpdpbusd {a}, {v}, {y}",
+                    "vpdpbusd {f}, {w}, {y}",
+                    "vpbroadcastd {y}, dword ptr [{x} + {stride}]",
+                    "vpdpbusd {b}, {v}, {y}",
+                    "vpdpbusd {g}, {w}, {y}",
+                    "vpbroadcastd {y}, dword ptr [{x} + 2*{stride}]",
+                    "vpdpbusd {c}, {v}, {y}",
+                    "vpdpbusd {h}, {w}, {y}",
+                    "vpbroadcastd {y}, dword ptr [{x} + 3*{stride}]",
+                    "vpdpbusd {d}, {v}, {y}",
+                    "vpdpbusd {i}, {w}, {y}",
+                    "vpbroadcastd {y}, dword ptr [{x} + 4*{stride}]",
+                    "vpdpbusd {e}, {v}, {y}",
+                    "vpdpbusd {j}, {w}, {y}",
+                    a = inout(zmm_reg) *a,
+                    b = inout(zmm_reg) *b,
+                    c = inout(zmm_reg) *c,
+                    d = inout(zmm_reg) *d,
+                    e = inout(zmm_reg) *e,
+                    f = inout(zmm_reg) *f,
+                    g = inout(zmm_reg) *g,
+                    h = inout(zmm_reg) *h,
+                    i = inout(zmm_reg) *i,
+                    j = inout(zmm_reg) *j,
+                    v = in(zmm_reg) weights[0],
+                    w = in(zmm_reg) weights[1],
+                    y = out(zmm_reg) _column,
+                    x = in(reg) x,
+                    stride = const STRIDE,
+                    options(pure, readonly, nostack, preserves_flags)
+                );
+            }
+        }
+        // SAFETY: passed on from the caller.
+        _ => unsafe { dot4s::<_, false, R, C>(isa, runs, weights, x) },
+    }
+}
 
 /// The primitives of an AVX-512 token, and `$products`: what its products of many columns differ in.
 macro_rules! avx512 {
@@ -231,9 +324,21 @@ macro_rules! avx512 {
 }
 
 avx512!(Avx512Vnni, {
-    const TILES: &'static [usize] = &[10, 5];
+    const TILES: &'static [usize] = &[5, 10];
     const CENTRED: bool = false;
     type Registers = ();
+
+    #[inline(always)]
+    unsafe fn dot4s<const SIGNED: bool, const R: usize, const C: usize>(
+        self,
+        runs: &mut [[__m512i; C]; R],
+        weights: [__m512i; R],
+        x: *const i8,
+        _length: usize,
+    ) {
+        // SAFETY: see the head of the file; the caller vouches for the columns.
+        unsafe { tile(self, runs, weights, x) }
+    }
 
     #[inline(always)]
     fn registers(self) {}
