@@ -183,17 +183,19 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 #[inline(always)]
                 // SAFETY: passed on from the caller.
                 |r, i| unsafe {
-                    match unpacked {
-                        true => F::scale(isa, blocks[r], &heads[r], first + i),
-                        false => F::scale(isa, blocks[r], &F::head(isa, blocks[r]), first + i),
+                    if unpacked {
+                        F::scale(isa, blocks[r], &heads[r], first + i)
+                    } else {
+                        F::scale(isa, blocks[r], &F::head(isa, blocks[r]), first + i)
                     }
                 },
                 #[inline(always)]
                 // SAFETY: passed on from the caller.
                 |r| unsafe {
-                    match unpacked {
-                        true => F::minimum(isa, blocks[r], &heads[r], first),
-                        false => F::minimum(isa, blocks[r], &F::head(isa, blocks[r]), first),
+                    if unpacked {
+                        F::minimum(isa, blocks[r], &heads[r], first)
+                    } else {
+                        F::minimum(isa, blocks[r], &F::head(isa, blocks[r]), first)
                     }
                 },
                 x,
@@ -290,7 +292,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
             let at = (panel, tile, part.clone());
             match self.x.count() - tile * C {
                 1 if const { C == 3 } => self.tile::<S, R, C, 1>(isa, weights, at),
-                1..=2 if const { C == 3 || C == 4 } => self.tile::<S, R, C, 2>(isa, weights, at),
+                1..=2 if const { C == 4 } => self.tile::<S, R, C, 2>(isa, weights, at),
                 _ => self.tile::<S, R, C, C>(isa, weights, at),
             }
         }

@@ -44,25 +44,24 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
 #[target_feature(enable = "avx2")]
 unsafe fn tile(first: &mut [__m256i; 3], second: &mut [__m256i; 3], weights: [__m256i; 2], x: *const i8) {
     let ([a, b, c], [d, e, f]) = (first, second);
-    let (_column, _products): (__m256i, __m256i);
     // SAFETY: the instructions are those of the target feature; the caller vouches for what they read.
     unsafe {
         asm!(
-            "vpbroadcastd {y}, dword ptr [{x}]",
-            "vpmaddubsw {t}, {v}, {y}",
-            "vpmaddubsw {y}, {w}, {y}",
-            "vpaddw {a}, {a}, {t}",
-            "vpaddw {d}, {d}, {y}",
-            "vpbroadcastd {y}, dword ptr [{x} + {stride}]",
-            "vpmaddubsw {t}, {v}, {y}",
-            "vpmaddubsw {y}, {w}, {y}",
-            "vpaddw {b}, {b}, {t}",
-            "vpaddw {e}, {e}, {y}",
-            "vpbroadcastd {y}, dword ptr [{x} + 2*{stride}]",
-            "vpmaddubsw {t}, {v}, {y}",
-            "vpmaddubsw {y}, {w}, {y}",
-            "vpaddw {c}, {c}, {t}",
-            "vpaddw {f}, {f}, {y}",
+            "vpbroadcastd ymm14, dword ptr [{x}]",
+            "vpmaddubsw ymm15, {v}, ymm14",
+            "vpmaddubsw ymm14, {w}, ymm14",
+            "vpaddw {a}, {a}, ymm15",
+            "vpaddw {d}, {d}, ymm14",
+            "vpbroadcastd ymm14, dword ptr [{x} + {stride}]",
+            "vpmaddubsw ymm15, {v}, ymm14",
+            "vpmaddubsw ymm14, {w}, ymm14",
+            "vpaddw {b}, {b}, ymm15",
+            "vpaddw {e}, {e}, ymm14",
+            "vpbroadcastd ymm14, dword ptr [{x} + 2*{stride}]",
+            "vpmaddubsw ymm15, {v}, ymm14",
+            "vpmaddubsw ymm14, {w}, ymm14",
+            "vpaddw {c}, {c}, ymm15",
+            "vpaddw {f}, {f}, ymm14",
             a = inout(ymm_reg) *a,
             b = inout(ymm_reg) *b,
             c = inout(ymm_reg) *c,
@@ -71,8 +70,8 @@ unsafe fn tile(first: &mut [__m256i; 3], second: &mut [__m256i; 3], weights: [__
             f = inout(ymm_reg) *f,
             v = in(ymm_reg) weights[0],
             w = in(ymm_reg) weights[1],
-            y = out(ymm_reg) _column,
-            t = out(ymm_reg) _products,
+            out("ymm14") _,
+            out("ymm15") _,
             x = in(reg) x,
             stride = const STRIDE,
             options(pure, readonly, nostack, preserves_flags)

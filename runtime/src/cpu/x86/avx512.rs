@@ -71,27 +71,26 @@ unsafe fn tile<const R: usize, const C: usize>(
             }
         }
         (2, 5) => {
-            let _column: __m512i;
             let (first, second) = runs.split_at_mut(1);
             let ([a, b, c, d, e], [f, g, h, i, j]) = (&mut first[0][..5], &mut second[0][..5]) else { unreachable!() };
             // SAFETY: as above.
             unsafe {
                 asm!(
-                    "vpbroadcastd {y}, dword ptr [{x}]",
-                    "vpdpbusd {a}, {v}, {y}",
-                    "vpdpbusd {f}, {w}, {y}",
-                    "vpbroadcastd {y}, dword ptr [{x} + {stride}]",
-                    "vpdpbusd {b}, {v}, {y}",
-                    "vpdpbusd {g}, {w}, {y}",
-                    "vpbroadcastd {y}, dword ptr [{x} + 2*{stride}]",
-                    "vpdpbusd {c}, {v}, {y}",
-                    "vpdpbusd {h}, {w}, {y}",
-                    "vpbroadcastd {y}, dword ptr [{x} + 3*{stride}]",
-                    "vpdpbusd {d}, {v}, {y}",
-                    "vpdpbusd {i}, {w}, {y}",
-                    "vpbroadcastd {y}, dword ptr [{x} + 4*{stride}]",
-                    "vpdpbusd {e}, {v}, {y}",
-                    "vpdpbusd {j}, {w}, {y}",
+                    "vpbroadcastd zmm31, dword ptr [{x}]",
+                    "vpdpbusd {a}, {v}, zmm31",
+                    "vpdpbusd {f}, {w}, zmm31",
+                    "vpbroadcastd zmm31, dword ptr [{x} + {stride}]",
+                    "vpdpbusd {b}, {v}, zmm31",
+                    "vpdpbusd {g}, {w}, zmm31",
+                    "vpbroadcastd zmm31, dword ptr [{x} + 2*{stride}]",
+                    "vpdpbusd {c}, {v}, zmm31",
+                    "vpdpbusd {h}, {w}, zmm31",
+                    "vpbroadcastd zmm31, dword ptr [{x} + 3*{stride}]",
+                    "vpdpbusd {d}, {v}, zmm31",
+                    "vpdpbusd {i}, {w}, zmm31",
+                    "vpbroadcastd zmm31, dword ptr [{x} + 4*{stride}]",
+                    "vpdpbusd {e}, {v}, zmm31",
+                    "vpdpbusd {j}, {w}, zmm31",
                     a = inout(zmm_reg) *a,
                     b = inout(zmm_reg) *b,
                     c = inout(zmm_reg) *c,
@@ -104,7 +103,7 @@ unsafe fn tile<const R: usize, const C: usize>(
                     j = inout(zmm_reg) *j,
                     v = in(zmm_reg) weights[0],
                     w = in(zmm_reg) weights[1],
-                    y = out(zmm_reg) _column,
+                    out("zmm31") _,
                     x = in(reg) x,
                     stride = const STRIDE,
                     options(pure, readonly, nostack, preserves_flags)
