@@ -9,7 +9,7 @@
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
 
-/// Bytes from one column of [`Simd::products`] to the next.
+/// Bytes from one column of [`Simd::dot4s`] and [`Simd::products`] to the next.
 pub const STRIDE: usize = 32;
 
 /// An algorithm over the primitives, with its arguments as fields.
@@ -19,7 +19,7 @@ pub trait Kernel {
     /// What the kernel gives back.
     type Output;
 
-    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::products`]). A kernel that does not runs on the plainest of the
+    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::dot4s`], [`Simd::products`]). A kernel that does not runs on the plainest of the
     /// instruction sets that differ in those alone.
     const PRODUCTS: bool = false;
 
@@ -109,7 +109,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
     /// [`Simd::dot4`] for `R` vectors of weights by `C` columns, whose next four bytes are at `x`, [`STRIDE`] bytes apart: one of
-    /// `_length` such products of a run.
+    /// `length` such products of a run.
     ///
     /// # Safety
     /// Each column is readable for 4 bytes.
@@ -119,8 +119,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
         runs: &mut [[Self::Partial; C]; R],
         weights: [Self::Bytes; R],
         x: *const i8,
-        _length: usize,
+        length: usize,
     ) {
+        let _ = length;
         // SAFETY: passed on from the caller.
         unsafe { dot4s::<Self, SIGNED, R, C>(self, runs, weights, x) }
     }

@@ -203,7 +203,12 @@ impl KvLayer {
     /// If they were not reserved.
     pub fn store(&mut self, pool: &Pool, first: usize, keys: &[f32], values: &[f32]) {
         let (shape, width) = (self.shape, self.shape.kv_heads * self.shape.head_dim);
-        let (end, from) = (first + keys.len() / width, self.run_at(first));
+        let end = first + keys.len() / width;
+        assert!(end <= self.end(), "positions are reserved before they are stored");
+        if end == first {
+            return;
+        }
+        let from = self.run_at(first);
         let writers: Vec<_> = self.runs[from..].iter_mut().map(|run| (run.start, run.writer())).collect();
         let blocks = first / POSITION_BLOCK..end.div_ceil(POSITION_BLOCK);
         pool.run(blocks.len(), |i| {
@@ -228,6 +233,7 @@ impl KvLayer {
     /// # Panics
     /// If it was not reserved.
     pub fn store_bits(&mut self, position: usize, bits: &[u16]) {
+        assert!(position < self.end(), "a position is reserved before it is stored");
         let index = self.run_at(position);
         let run = &mut self.runs[index];
         // SAFETY: the chunk is borrowed.
@@ -392,6 +398,30 @@ mod tests {
         assert_ne!(bits(&cache, 100..300), before[100..300]);
         cache.truncate(0);
         assert_eq!(cache.bytes(), 0);
+    }
+
+    /// Positions stored together, over the borders of blocks and chunks, are those stored one by one.
+    #[test]
+    fn positions_stored_together_are_those_stored_one_by_one() {
+        let (keys, values) = (wave(333, 3), wave(333, 5));
+        let (mut together, mut single) = (KvLayer::new(SMALL), KvLayer::new(SMALL));
+        for cache in [&mut together, &mut single] {
+            cache.reserve(0..340, 1000).unwrap();
+        }
+        let pool = Pool::new(3).unwrap();
+        together.store(&pool, 7, &keys, &values);
+        together.store(&pool, 40, &[], &[]);
+        for (i, (key, value)) in keys.chunks_exact(WIDTH).zip(values.chunks_exact(WIDTH)).enumerate() {
+            single.store(&pool, 7 + i, key, value);
+        }
+        assert_eq!(bits(&together, 0..340), bits(&single, 0..340));
+    }
+
+    #[test]
+    #[should_panic(expected = "reserved")]
+    fn positions_that_were_not_reserved_are_refused() {
+        let mut cache = cache(60);
+        cache.store(&Pool::new(2).unwrap(), 60, &wave(5, 3), &wave(5, 3));
     }
 
     #[test]

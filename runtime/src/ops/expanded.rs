@@ -10,7 +10,8 @@ use super::activations::{BLOCK, HALF, Tile};
 use super::format::{Block, Format, PANEL_ROWS};
 use super::quantized::{add_block, starts};
 
-/// Elements of a row that are expanded at once: few enough to stay in the first cache, and whole blocks.
+/// Elements of a row that are expanded at once, whole blocks: few enough that one panel stays in the first cache, and two in one of 48
+/// KiB (those of smaller caches read one line of weights for five products from the second).
 pub(super) const CHUNK: usize = 1024;
 
 /// Numbers of a field, for each row of a panel.
@@ -23,7 +24,7 @@ pub(super) struct Expanded {
     words: Lines<[u8; 4], { CHUNK / 4 }>,
     /// The scale of each group.
     scales: Lines<f32, { CHUNK / HALF }>,
-    /// The minimum of each group, of affine formats.
+    /// The minimum of each group of 32, of affine formats.
     minimums: Lines<f32, { CHUNK / BLOCK }>,
 }
 
@@ -127,7 +128,11 @@ impl Expanded {
                 #[inline(always)]
                 |i| {
                     let at = at + i * F::GROUP;
-                    let word = |r: usize| panel(r).words[(first + i) * words][lane(r)..].as_ptr().cast();
+                    let word = |r: usize| {
+                        let words =
+                            panel(r).words.as_flattened()[(first + i) * words * PANEL_ROWS + lane(r)..].as_ptr();
+                        words.cast()
+                    };
                     let start = starts::<S, C, N>(isa, zero, x.sums(at, F::GROUP));
                     // SAFETY: the caller vouches for the part and for the columns.
                     unsafe {

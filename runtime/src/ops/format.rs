@@ -33,7 +33,12 @@ impl Block {
     /// The next block of the same rows.
     #[inline(always)]
     pub(super) fn next<F: Format>(self) -> Self {
-        let bytes = F::BYTES * PANEL_ROWS;
+        self.skip(F::BYTES * PANEL_ROWS)
+    }
+
+    /// The block of the same rows that lies so many bytes behind this one.
+    #[inline(always)]
+    pub(super) fn skip(self, bytes: usize) -> Self {
         Self { halves: self.halves.wrapping_add(bytes), words: self.words.wrapping_add(bytes) }
     }
 
@@ -72,7 +77,7 @@ impl Block {
     /// The block is whole and in bounds, and has that field.
     #[inline(always)]
     unsafe fn half<S: Simd>(self, isa: S, i: usize) -> S::F32 {
-        // SAFETY: the caller vouches for the field; panels and their fields start at even addresses (`Matrix::panels`).
+        // SAFETY: the caller vouches for the field; panels and their fields start at even addresses (`Panels`, `Storage`).
         isa.load_f16(unsafe { std::slice::from_raw_parts(self.halves.add(i * 2 * PANEL_ROWS).cast(), S::LANES) })
     }
 
@@ -103,7 +108,7 @@ pub(super) trait Format {
     const ZERO: i32 = 0;
     /// The greatest integer; of signed ones, the greatest magnitude.
     const MOST: i32;
-    /// Whether a minimum is added.
+    /// Whether a minimum is added; then groups have 32 elements.
     const AFFINE: bool = false;
     /// Whether the integers are signed bytes; otherwise they are 0 to 127.
     const SIGNED: bool = false;

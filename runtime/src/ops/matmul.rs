@@ -10,7 +10,7 @@ use super::activations::Quantized;
 use super::float::{Bf16, F16, Float, FloatGemm};
 use super::format::{Format, PANEL_ROWS, with_format};
 use super::matrix::Matrix;
-use super::quantized::{QuantizedGemm, STREAMS};
+use super::quantized::{NEIGHBOURS, QuantizedGemm, STREAMS};
 use super::{Exec, Shared};
 
 /// One matrix of a parallel region and where its results go: `[count][rows]`.
@@ -45,14 +45,15 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     let scratch: &Quantized = scratch;
     let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
     // Panels are walked in whole rounds, of one column and of several.
-    let round = if count == 1 { STREAMS } else { 2 };
+    let round = if count == 1 { STREAMS } else { NEIGHBOURS };
     let chunk = round * (panels.div_ceil(round) / (exec.pool.threads() * CHUNKS_PER_THREAD)).max(1);
     let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
     let isa = exec.isa;
     exec.pool.run(jobs.len(), |i| jobs[i].run(isa, x, scratch));
 }
 
-/// Enough that a slow core does not hold the others up, few enough that claiming them costs nothing.
+/// At least so many, where there are as many rounds: enough that a slow core does not hold the others up, few enough that claiming
+/// them costs nothing.
 const CHUNKS_PER_THREAD: usize = 6;
 
 /// Panels of rows: what the work is divided by.
@@ -240,7 +241,7 @@ mod tests {
     /// together are the columns alone.
     #[test]
     fn long_rows_and_used_scratch_change_no_bit() {
-        let (rows, cols, isas) = (21, 1024 + 256, Isa::available());
+        let (rows, cols, isas) = (37, 1024 + 256, Isa::available());
         let x = noise(33 * cols, 9);
         for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
             let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
@@ -260,6 +261,37 @@ mod tests {
                 run(&vec![f32::NAN; x.len()]);
                 for count in [33, 3, 20, 0, 10, 32, 1, 7] {
                     assert_eq!(run(&x[..count * cols]), alone[..count * rows], "{dtype:?} {isa:?} {count} columns");
+                }
+            }
+        }
+    }
+
+    /// Some rows of a packed matrix, from the middle of a panel to the middle of another: the rows of the whole.
+    #[test]
+    fn some_rows_are_those_of_the_whole() {
+        let (rows, cols) = (53, 1024 + 256);
+        for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
+            let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
+            // SAFETY: `len` bytes of the buffer were written.
+            let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
+            let panels = Panels::new(&Matrix::new(dtype, rows, cols, bytes).unwrap()).unwrap();
+            for isa in Isa::available() {
+                let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
+                for count in [1, 4, 10, 12] {
+                    let x = noise(count * cols, 3);
+                    let mut run = |matrix: Matrix<'_>| {
+                        let mut out = vec![f32::NAN; count * matrix.rows()];
+                        let mut products = [Product { matrix, out: &mut out }];
+                        matmul(&mut exec, &x, cols, &mut Quantized::default(), &mut products);
+                        out
+                    };
+                    let whole = run(panels.matrix());
+                    for range in [3..41, 18..20, 16..53, 5..16] {
+                        let want: Vec<f32> =
+                            whole.chunks_exact(rows).flat_map(|column| column[range.clone()].to_vec()).collect();
+                        let got = run(panels.matrix().slice(range.clone()));
+                        assert_eq!(got, want, "{dtype:?} {isa:?} {count} columns, rows {range:?}");
+                    }
                 }
             }
         }

@@ -2,13 +2,14 @@
 //!
 //! The weights are read as panels (see [`super::panel`]), `LANES` rows at once, one float accumulator a row and column: for
 //! each block of activations that share a scale, the integer products are summed exactly, group by group of the weights that
-//! share one, and then added as `activation scale * (scale * sum + ...)`, block after block. So a result is the same bits for any
-//! number of columns, on every instruction set.
+//! share one, and then added, block after block: as `(scale * activation scale) * sum`, and for an affine format then as `minimum *
+//! scaled sum`, where a group is as long as a block; else as `activation scale * (scale * sum + scale * sum)`. So a result is the same
+//! bits for any number of columns, on every instruction set.
 //!
 //! A generation step has one column, and is bound by memory: it reads the panels as they are, from as many streams as
 //! it works on panels at once. So does, with AVX-512 VNNI, what fits one tile, as an option set of ten. A prompt has many
-//! tiles: a part of a panel is expanded to bytes once (see [`super::expanded`]), and all columns meet it while it is in the
-//! cache.
+//! tiles: a part of some neighbouring panels is expanded to bytes (see [`super::expanded`]), and all columns meet it while it is in
+//! the cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -24,6 +25,9 @@ use super::matrix::Matrix;
 
 /// Panels that are walked at once for a single column, at most: more streams of memory give little.
 pub(super) const STREAMS: usize = 4;
+
+/// Panels that many columns meet at once, at most.
+pub(super) const NEIGHBOURS: usize = 2;
 
 /// How many bytes ahead a panel is asked for where some columns meet it as it is: they leave the memory time, which one stream
 /// a thread does not use by itself.
@@ -54,7 +58,7 @@ impl<F: Format> Kernel for QuantizedGemm<'_, F> {
             5 if const { has::<S>(5) } && count <= 5 => self.few::<S, 1, 5>(isa),
             10 if const { has::<S>(10) } && count <= 10 => self.few::<S, 1, 10>(isa),
             16 if const { has::<S>(16) } => self.many::<S, 1, 1, 16>(isa),
-            5 if const { has::<S>(5) } => self.many::<S, 2, 2, 5>(isa),
+            5 if const { has::<S>(5) } => self.many::<S, NEIGHBOURS, 2, 5>(isa),
             4 if const { has::<S>(4) } => self.many::<S, 1, 2, 4>(isa),
             3 if const { has::<S>(3) } => self.many::<S, 1, 2, 3>(isa),
             _ => unreachable!("no tiles of {width} columns for {count}"),
@@ -100,7 +104,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// These vectors of rows, group by group.
+    /// These vectors of rows, block by block.
     #[inline(always)]
     fn rows<S: Simd, const R: usize, const C: usize>(&self, isa: S, rows: [usize; R]) {
         let x = self.x.tile::<C>(0);
@@ -162,21 +166,17 @@ impl<F: Format> QuantizedGemm<'_, F> {
                         }
                     }
                     let start = starts::<S, C, C>(isa, zero, x.sums(at, F::GROUP));
-                    let weights = |r: usize| Packed { block: blocks[r], group, format: PhantomData::<F> };
                     let mut sums = [start; R];
-                    // SAFETY: passed on from the caller.
-                    unsafe {
-                        if C == 1 {
-                            for r in 0..R {
-                                [sums[r]] = dots_of::<S, F, 1, C>(isa, [weights(r)], x.values(at), start);
+                    for r in 0..R {
+                        let weights = Packed { block: blocks[r], group, format: PhantomData::<F> };
+                        // SAFETY: passed on from the caller.
+                        [sums[r]] = unsafe {
+                            if F::SIGNED {
+                                dots::<S, _, true, 1, C>(isa, F::GROUP / 4, F::MOST, [weights], x.values(at), start)
+                            } else {
+                                dots::<S, _, false, 1, C>(isa, F::GROUP / 4, F::MOST, [weights], x.values(at), start)
                             }
-                        } else {
-                            let mut all = [weights(0); R];
-                            for r in 1..R {
-                                all[r] = weights(r);
-                            }
-                            sums = dots_of::<S, F, R, C>(isa, all, x.values(at), start);
-                        }
+                        };
                     }
                     sums
                 },
@@ -201,27 +201,6 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 x,
                 at,
             );
-        }
-    }
-}
-
-/// [`dots`] of the words of a group of packed blocks.
-///
-/// # Safety
-/// As [`dots`].
-#[inline(always)]
-unsafe fn dots_of<S: Simd, F: Format, const R: usize, const C: usize>(
-    isa: S,
-    weights: [Packed<F>; R],
-    x: *const i8,
-    start: [S::I32; C],
-) -> [[S::I32; C]; R] {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        if F::SIGNED {
-            dots::<S, _, true, R, C>(isa, F::GROUP / 4, F::MOST, weights, x, start)
-        } else {
-            dots::<S, _, false, R, C>(isa, F::GROUP / 4, F::MOST, weights, x, start)
         }
     }
 }
@@ -257,17 +236,23 @@ impl<F: Format> QuantizedGemm<'_, F> {
     #[inline(always)]
     fn many<S: Simd, const P: usize, const R: usize, const C: usize>(&self, isa: S) {
         let (mut expanded, _registers) = ([const { Expanded::new() }; P], isa.registers());
-        for first in self.panels.clone().step_by(P) {
-            // The last panel stands in for the neighbours that it lacks, whose results are dropped.
-            let panel = |i: usize| (first + i).min(self.panels.end - 1);
-            let mut blocks: [Block; P] = std::array::from_fn(|i| self.block::<S>(panel(i) * (PANEL_ROWS / S::LANES)));
-            for at in (0..self.matrix.cols()).step_by(CHUNK) {
-                let part = at..self.matrix.cols().min(at + CHUNK);
-                for (expanded, block) in expanded.iter_mut().zip(&mut blocks) {
+        let cols = self.matrix.cols();
+        for at in (0..cols).step_by(CHUNK) {
+            // All panels meet this part of the columns while it is in the second cache.
+            let part = at..cols.min(at + CHUNK);
+            let skipped = at / F::ELEMENTS * F::BYTES * PANEL_ROWS;
+            for first in self.panels.clone().step_by(P) {
+                // The last panel stands in for the neighbours that it lacks, whose results are dropped.
+                let block = |panel: usize| {
+                    let panel = panel.min(self.panels.end - 1);
+                    self.block::<S>(panel * (PANEL_ROWS / S::LANES)).skip(skipped)
+                };
+                for (i, expanded) in expanded.iter_mut().enumerate() {
                     // SAFETY: the panel has the blocks of this part of its columns, one after the other.
-                    *block = unsafe { expanded.fill::<S, F>(isa, *block, part.len()) };
+                    unsafe { expanded.fill::<S, F>(isa, block(first + i), part.len()) };
                 }
-                self.columns::<S, R, C>(isa, &expanded, first, part, &blocks);
+                let next: [Block; P] = std::array::from_fn(|i| block(first + P + i));
+                self.columns::<S, R, C>(isa, &expanded, first, part.clone(), &next);
             }
         }
     }
@@ -292,7 +277,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
             let at = (panel, tile, part.clone());
             match self.x.count() - tile * C {
                 1 if const { C == 3 } => self.tile::<S, R, C, 1>(isa, weights, at),
-                1..=2 if const { C == 4 } => self.tile::<S, R, C, 2>(isa, weights, at),
+                1..=2 if const { C == 3 || C == 4 } => self.tile::<S, R, C, 2>(isa, weights, at),
                 _ => self.tile::<S, R, C, C>(isa, weights, at),
             }
         }
@@ -311,24 +296,25 @@ impl<F: Format> QuantizedGemm<'_, F> {
         let count = N.min(self.x.count() - column);
         for first in (0..PANEL_ROWS / S::LANES).step_by(R) {
             let row = |r: usize| panel * PANEL_ROWS + (first + r) * S::LANES;
-            let lanes = |r: usize| if row(r) < self.panels.end * PANEL_ROWS { self.lanes::<S>(row(r)) } else { 0..0 };
+            let lanes: [Range<usize>; R] = std::array::from_fn(|r| match row(r) {
+                row if row < self.panels.end * PANEL_ROWS => self.lanes::<S>(row),
+                _ => 0..0,
+            });
             let mut acc = [[isa.splat(0.0); N]; R];
             if part.start > 0 {
                 for (r, acc) in acc.iter_mut().enumerate() {
-                    let lanes = lanes(r);
                     for (c, acc) in acc.iter_mut().enumerate().take(count) {
-                        // SAFETY: this task has the panel, and so these rows, alone.
-                        *acc = unsafe { self.read(isa, row(r), &lanes, column + c) };
+                        // SAFETY: this task has the panel, and so these rows, alone, or no lane.
+                        *acc = unsafe { self.read(isa, row(r), &lanes[r], column + c) };
                     }
                 }
             }
             // SAFETY: the part is expanded, and the columns have its elements.
             unsafe { Expanded::add::<S, F, R, C, N>(weights, isa, &mut acc, first, &x, part.clone()) };
             for (r, acc) in acc.iter().enumerate() {
-                let lanes = lanes(r);
                 for (c, &y) in acc.iter().enumerate().take(count) {
-                    // SAFETY: this task has the panel, and so these rows, alone.
-                    unsafe { self.write(isa, row(r), &lanes, column + c, y) };
+                    // SAFETY: this task has the panel, and so these rows, alone, or no lane.
+                    unsafe { self.write(isa, row(r), &lanes[r], column + c, y) };
                 }
             }
         }
