@@ -3,7 +3,6 @@
 //! SAFETY of every block below: the token `Avx2` exists only on a processor that has these instructions; what reads or
 //! writes memory has a length check above it or takes over its caller's contract.
 
-use std::arch::asm;
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_movehl_ps,
     _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128, _mm256_add_epi16,
@@ -17,7 +16,7 @@ use std::arch::x86_64::{
 };
 
 use crate::cpu::isa::Avx2;
-use crate::cpu::simd::{STRIDE, Simd, dot4s};
+use crate::cpu::simd::{Simd, dot4s};
 
 const LANES: usize = 8;
 
@@ -35,47 +34,50 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
     }
 }
 
-/// Adds the products of one word of two vectors of unsigned weights with three columns, the tile of most work. In assembly, as the
-/// compiler would load the columns long before they are used, and run out of registers.
+/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the columns long before they are used, and run out
+/// of registers. It begins a run with an addition to 0, which a short one cannot afford.
 ///
 /// # Safety
-/// Each column, [`STRIDE`] bytes from the one before, is readable for 4 bytes.
+/// Each column, `STRIDE` bytes from the one before, is readable for 4 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn tile(first: &mut [__m256i; 3], second: &mut [__m256i; 3], weights: [__m256i; 2], x: *const i8) {
-    let ([a, b, c], [d, e, f]) = (first, second);
-    // SAFETY: the instructions are those of the target feature; the caller vouches for what they read.
-    unsafe {
-        asm!(
-            "vpbroadcastd ymm14, dword ptr [{x}]",
-            "vpmaddubsw ymm15, {v}, ymm14",
-            "vpmaddubsw ymm14, {w}, ymm14",
-            "vpaddw {a}, {a}, ymm15",
-            "vpaddw {d}, {d}, ymm14",
-            "vpbroadcastd ymm14, dword ptr [{x} + {stride}]",
-            "vpmaddubsw ymm15, {v}, ymm14",
-            "vpmaddubsw ymm14, {w}, ymm14",
-            "vpaddw {b}, {b}, ymm15",
-            "vpaddw {e}, {e}, ymm14",
-            "vpbroadcastd ymm14, dword ptr [{x} + 2*{stride}]",
-            "vpmaddubsw ymm15, {v}, ymm14",
-            "vpmaddubsw ymm14, {w}, ymm14",
-            "vpaddw {c}, {c}, ymm15",
-            "vpaddw {f}, {f}, ymm14",
-            a = inout(ymm_reg) *a,
-            b = inout(ymm_reg) *b,
-            c = inout(ymm_reg) *c,
-            d = inout(ymm_reg) *d,
-            e = inout(ymm_reg) *e,
-            f = inout(ymm_reg) *f,
-            v = in(ymm_reg) weights[0],
-            w = in(ymm_reg) weights[1],
-            out("ymm14") _,
-            out("ymm15") _,
-            x = in(reg) x,
-            stride = const STRIDE,
-            options(pure, readonly, nostack, preserves_flags)
-        );
+unsafe fn tile<const SIGNED: bool, const R: usize, const C: usize>(
+    isa: Avx2,
+    runs: &mut [[__m256i; C]; R],
+    weights: [__m256i; R],
+    x: *const i8,
+    length: usize,
+) {
+    if !SIGNED
+        && length > 2
+        && let ([first, second], [v, w]) = (&mut runs[..], weights.as_slice())
+        && let ([a, b, c], [d, e, f]) = (&mut first[..], &mut second[..])
+    {
+        let (v, w) = (*v, *w);
+        // SAFETY: the instructions are those of the target feature; the caller vouches for what they read.
+        unsafe {
+            multiply!(
+                ymm_reg, x, [a b c d e f], [v w], ["ymm14" "ymm15"],
+                "vpbroadcastd ymm14, dword ptr [{x}]"
+                "vpmaddubsw ymm15, {v}, ymm14"
+                "vpmaddubsw ymm14, {w}, ymm14"
+                "vpaddw {a}, {a}, ymm15"
+                "vpaddw {d}, {d}, ymm14"
+                "vpbroadcastd ymm14, dword ptr [{x} + {stride}]"
+                "vpmaddubsw ymm15, {v}, ymm14"
+                "vpmaddubsw ymm14, {w}, ymm14"
+                "vpaddw {b}, {b}, ymm15"
+                "vpaddw {e}, {e}, ymm14"
+                "vpbroadcastd ymm14, dword ptr [{x} + 2*{stride}]"
+                "vpmaddubsw ymm15, {v}, ymm14"
+                "vpmaddubsw ymm14, {w}, ymm14"
+                "vpaddw {c}, {c}, ymm15"
+                "vpaddw {f}, {f}, ymm14"
+            );
+        }
+    } else {
+        // SAFETY: passed on from the caller.
+        unsafe { dot4s::<_, SIGNED, R, C>(isa, runs, weights, x) }
     }
 }
 
@@ -251,17 +253,8 @@ impl Simd for Avx2 {
         x: *const i8,
         length: usize,
     ) {
-        // The assembly begins a run with an addition to 0, which a short one cannot afford.
-        if R == 2 && C == 3 && !SIGNED && length > 2 {
-            let (first, second) = runs.split_at_mut(1);
-            let (first, second) = (first[0].as_mut_slice().try_into(), second[0].as_mut_slice().try_into());
-            let (Ok(first), Ok(second)) = (first, second) else { unreachable!("three columns") };
-            // SAFETY: see the head of the file; the caller vouches for the columns.
-            unsafe { tile(first, second, [weights[0], weights[1]], x) }
-        } else {
-            // SAFETY: passed on from the caller.
-            unsafe { dot4s::<Self, SIGNED, R, C>(self, runs, weights, x) }
-        }
+        // SAFETY: see the head of the file; the caller vouches for the columns.
+        unsafe { tile::<SIGNED, R, C>(self, runs, weights, x, length) }
     }
     #[inline(always)]
     fn end(self, start: __m256i, run: __m256i) -> __m256i {

@@ -3,7 +3,6 @@
 //! SAFETY of every block below: the tokens exist only on a processor that has these instructions; what reads or writes
 //! memory has a length check above it or takes over its caller's contract.
 
-use std::arch::asm;
 use std::arch::x86_64::{
     __m512, __m512i, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32,
     _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
@@ -17,7 +16,7 @@ use std::mem::MaybeUninit;
 
 use super::amx::{self, COLUMNS, Tiles};
 use crate::cpu::isa::{Amx, Avx512Vnni};
-use crate::cpu::simd::{STRIDE, Simd, dot4s};
+use crate::cpu::simd::{Simd, dot4s};
 
 const LANES: usize = 16;
 
@@ -28,7 +27,7 @@ const NEAREST: i32 = 0x08;
 /// out of registers.
 ///
 /// # Safety
-/// Each column, [`STRIDE`] bytes from the one before, is readable for 4 bytes.
+/// Each column, `STRIDE` bytes from the one before, is readable for 4 bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn tile<const R: usize, const C: usize>(
@@ -37,81 +36,54 @@ unsafe fn tile<const R: usize, const C: usize>(
     weights: [__m512i; R],
     x: *const i8,
 ) {
-    match (R, C) {
-        (1, 10) => {
-            let ([a, b, c, d, e, f, g, h, i, j], w) = (&mut runs[0][..10], weights[0]) else { unreachable!() };
-            // SAFETY: the instructions are those of the target features; the caller vouches for what they read.
-            unsafe {
-                asm!(
-                    "vpdpbusd {a}, {w}, dword ptr [{x}]{{1to16}}",
-                    "vpdpbusd {b}, {w}, dword ptr [{x} + {stride}]{{1to16}}",
-                    "vpdpbusd {c}, {w}, dword ptr [{x} + 2*{stride}]{{1to16}}",
-                    "vpdpbusd {d}, {w}, dword ptr [{x} + 3*{stride}]{{1to16}}",
-                    "vpdpbusd {e}, {w}, dword ptr [{x} + 4*{stride}]{{1to16}}",
-                    "vpdpbusd {f}, {w}, dword ptr [{x} + 5*{stride}]{{1to16}}",
-                    "vpdpbusd {g}, {w}, dword ptr [{x} + 6*{stride}]{{1to16}}",
-                    "vpdpbusd {h}, {w}, dword ptr [{x} + 7*{stride}]{{1to16}}",
-                    "vpdpbusd {i}, {w}, dword ptr [{x} + 8*{stride}]{{1to16}}",
-                    "vpdpbusd {j}, {w}, dword ptr [{x} + 9*{stride}]{{1to16}}",
-                    a = inout(zmm_reg) *a,
-                    b = inout(zmm_reg) *b,
-                    c = inout(zmm_reg) *c,
-                    d = inout(zmm_reg) *d,
-                    e = inout(zmm_reg) *e,
-                    f = inout(zmm_reg) *f,
-                    g = inout(zmm_reg) *g,
-                    h = inout(zmm_reg) *h,
-                    i = inout(zmm_reg) *i,
-                    j = inout(zmm_reg) *j,
-                    w = in(zmm_reg) w,
-                    x = in(reg) x,
-                    stride = const STRIDE,
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-            }
+    if let ([runs], [w]) = (&mut runs[..], weights.as_slice())
+        && let [a, b, c, d, e, f, g, h, i, j] = &mut runs[..]
+    {
+        let w = *w;
+        // SAFETY: the instructions are those of the target features; the caller vouches for what they read.
+        unsafe {
+            multiply!(
+                zmm_reg, x, [a b c d e f g h i j], [w], [],
+                "vpdpbusd {a}, {w}, dword ptr [{x}]{{1to16}}"
+                "vpdpbusd {b}, {w}, dword ptr [{x} + {stride}]{{1to16}}"
+                "vpdpbusd {c}, {w}, dword ptr [{x} + 2*{stride}]{{1to16}}"
+                "vpdpbusd {d}, {w}, dword ptr [{x} + 3*{stride}]{{1to16}}"
+                "vpdpbusd {e}, {w}, dword ptr [{x} + 4*{stride}]{{1to16}}"
+                "vpdpbusd {f}, {w}, dword ptr [{x} + 5*{stride}]{{1to16}}"
+                "vpdpbusd {g}, {w}, dword ptr [{x} + 6*{stride}]{{1to16}}"
+                "vpdpbusd {h}, {w}, dword ptr [{x} + 7*{stride}]{{1to16}}"
+                "vpdpbusd {i}, {w}, dword ptr [{x} + 8*{stride}]{{1to16}}"
+                "vpdpbusd {j}, {w}, dword ptr [{x} + 9*{stride}]{{1to16}}"
+            );
         }
-        (2, 5) => {
-            let (first, second) = runs.split_at_mut(1);
-            let ([a, b, c, d, e], [f, g, h, i, j]) = (&mut first[0][..5], &mut second[0][..5]) else { unreachable!() };
-            // SAFETY: as above.
-            unsafe {
-                asm!(
-                    "vpbroadcastd zmm31, dword ptr [{x}]",
-                    "vpdpbusd {a}, {v}, zmm31",
-                    "vpdpbusd {f}, {w}, zmm31",
-                    "vpbroadcastd zmm31, dword ptr [{x} + {stride}]",
-                    "vpdpbusd {b}, {v}, zmm31",
-                    "vpdpbusd {g}, {w}, zmm31",
-                    "vpbroadcastd zmm31, dword ptr [{x} + 2*{stride}]",
-                    "vpdpbusd {c}, {v}, zmm31",
-                    "vpdpbusd {h}, {w}, zmm31",
-                    "vpbroadcastd zmm31, dword ptr [{x} + 3*{stride}]",
-                    "vpdpbusd {d}, {v}, zmm31",
-                    "vpdpbusd {i}, {w}, zmm31",
-                    "vpbroadcastd zmm31, dword ptr [{x} + 4*{stride}]",
-                    "vpdpbusd {e}, {v}, zmm31",
-                    "vpdpbusd {j}, {w}, zmm31",
-                    a = inout(zmm_reg) *a,
-                    b = inout(zmm_reg) *b,
-                    c = inout(zmm_reg) *c,
-                    d = inout(zmm_reg) *d,
-                    e = inout(zmm_reg) *e,
-                    f = inout(zmm_reg) *f,
-                    g = inout(zmm_reg) *g,
-                    h = inout(zmm_reg) *h,
-                    i = inout(zmm_reg) *i,
-                    j = inout(zmm_reg) *j,
-                    v = in(zmm_reg) weights[0],
-                    w = in(zmm_reg) weights[1],
-                    out("zmm31") _,
-                    x = in(reg) x,
-                    stride = const STRIDE,
-                    options(pure, readonly, nostack, preserves_flags)
-                );
-            }
+    } else if let ([first, second], [v, w]) = (&mut runs[..], weights.as_slice())
+        && let ([a, b, c, d, e], [f, g, h, i, j]) = (&mut first[..], &mut second[..])
+    {
+        let (v, w) = (*v, *w);
+        // SAFETY: as above.
+        unsafe {
+            multiply!(
+                zmm_reg, x, [a b c d e f g h i j], [v w], ["zmm31"],
+                "vpbroadcastd zmm31, dword ptr [{x}]"
+                "vpdpbusd {a}, {v}, zmm31"
+                "vpdpbusd {f}, {w}, zmm31"
+                "vpbroadcastd zmm31, dword ptr [{x} + {stride}]"
+                "vpdpbusd {b}, {v}, zmm31"
+                "vpdpbusd {g}, {w}, zmm31"
+                "vpbroadcastd zmm31, dword ptr [{x} + 2*{stride}]"
+                "vpdpbusd {c}, {v}, zmm31"
+                "vpdpbusd {h}, {w}, zmm31"
+                "vpbroadcastd zmm31, dword ptr [{x} + 3*{stride}]"
+                "vpdpbusd {d}, {v}, zmm31"
+                "vpdpbusd {i}, {w}, zmm31"
+                "vpbroadcastd zmm31, dword ptr [{x} + 4*{stride}]"
+                "vpdpbusd {e}, {v}, zmm31"
+                "vpdpbusd {j}, {w}, zmm31"
+            );
         }
+    } else {
         // SAFETY: passed on from the caller.
-        _ => unsafe { dot4s::<_, false, R, C>(isa, runs, weights, x) },
+        unsafe { dot4s::<_, false, R, C>(isa, runs, weights, x) }
     }
 }
 

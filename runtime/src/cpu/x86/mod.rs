@@ -1,5 +1,24 @@
 //! x86-64: AVX2, AVX-512 with the byte dot product, and AMX.
 
+/// Multiplies a word of weights with columns of activations that are `STRIDE` bytes apart, in assembly: the sums, registers that
+/// are read and written; the weights; registers that are used on the way; the instructions, for which `x` is the first column.
+///
+/// # Safety
+/// The processor has the instructions, which read memory at the columns alone and write none.
+macro_rules! multiply {
+    ($class:ident, $x:ident, [$($sum:ident)+], [$($weights:ident)+], [$($scratch:tt)*], $($line:literal)+) => {
+        std::arch::asm!(
+            $($line,)+
+            $($sum = inout($class) *$sum,)+
+            $($weights = in($class) $weights,)+
+            $(out($scratch) _,)*
+            x = in(reg) $x,
+            stride = const crate::cpu::simd::STRIDE,
+            options(pure, readonly, nostack, preserves_flags)
+        )
+    };
+}
+
 mod amx;
 mod avx2;
 mod avx512;
