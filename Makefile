@@ -15,7 +15,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SOLVE = target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
 
 demo:
-	cargo build --release -p ollm-runtime --bin ollm-run
+	cargo build --release -p ollm-run
 	@echo; echo "$(PROBLEM)"; echo
 	$(SOLVE) --latent policy
 	@echo; echo "The same once more: which latent the policy chose, and what each option would have said."; echo
@@ -56,5 +56,5 @@ bless:
 	OLLM_BLESS=1 cargo test -p ollm-ffi --test abi
 
 bench:
-	cargo build --release -p ollm-runtime --bin ollm-run
+	cargo build --release -p ollm-run
 	target/release/ollm-run bench -m "$(MODEL)" -p 512 -n 64 -r 5

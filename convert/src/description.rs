@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ollm_runtime::gguf::{GgufError, Metadata, Value, Writer};
-use ollm_runtime::options::schema::{FILE_TYPE, Key, KeyKind, Spec, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::schema::{FILE_TYPE, Key, KeyKind, Spec, TRAINING_PREFIX, keys};
 
 use crate::{ConvertError, Result};
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ollm_runtime::gguf::GgufError;
-use ollm_runtime::options::PluginError;
+use ollm_runtime::plugin::PluginError;
 use ollm_runtime::quant::QuantError;
 use safetensors::{Dtype, SafeTensorError};
 

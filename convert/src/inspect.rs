@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use ollm_runtime::gguf::{Array, Gguf, Value};
-use ollm_runtime::options::PluginError;
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, Spec};
 use serde_json::{Value as Json, json};
 
 use crate::table::{self, Row, Total, by_type, grouped};

@@ -17,7 +17,7 @@
 //! | [`checksum`] | a hash of each tensor, in the file |
 //!
 //! Everything is checked before anything is written, and what is written appears whole or not at all. The format is
-//! described in `convert/FORMAT.md`; its keys and tensors are defined by [`ollm_runtime::options::schema`].
+//! described in `convert/FORMAT.md`; its keys and tensors are defined by [`ollm_runtime::plugin::schema`].
 
 pub mod checksum;
 mod description;
@@ -41,7 +41,7 @@ pub mod verify;
 use std::path::Path;
 
 use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorInfo, TensorType, Value, Writer};
-use ollm_runtime::options::schema::FILE_TYPE;
+use ollm_runtime::plugin::schema::FILE_TYPE;
 use ollm_runtime::storage::Storage;
 
 pub use error::ConvertError;

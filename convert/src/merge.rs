@@ -6,8 +6,8 @@ use std::path::Path;
 
 use ollm_runtime::gguf::{Gguf, GgufError, Layout, Writer};
 use ollm_runtime::model::PLUGIN_PREFIX;
-use ollm_runtime::options::PluginError;
-use ollm_runtime::options::schema::{Backbone, FILE_TYPE, Spec};
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, Spec};
 
 use crate::table::grouped;
 use crate::{ConvertError, Opened, Result, check_absent, check_output};

@@ -8,8 +8,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{Layout, TensorType, Writer};
-use ollm_runtime::options::PluginError;
-use ollm_runtime::options::schema::{self, Spec};
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::plugin::schema::{self, Spec};
 use ollm_runtime::storage::Storage;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{GgufError, Writer};
-use ollm_runtime::options::schema::{FILE_TYPE, keys};
+use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 
 use crate::merge::{KEPT_PREFIX, Summary, check_match, copy, is_plugins, totals};
 use crate::{ConvertError, Opened, Result, check_absent, check_output};

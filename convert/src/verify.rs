@@ -12,8 +12,8 @@ use ollm_runtime::gguf::{
 };
 use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Weights};
 use ollm_runtime::ops::Matrix;
-use ollm_runtime::options::PluginError;
-use ollm_runtime::options::schema::{self, Backbone, FILE_TYPE, Spec, TRAINING_PREFIX};
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::plugin::schema::{self, Backbone, FILE_TYPE, Spec, TRAINING_PREFIX};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;

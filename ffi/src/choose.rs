@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use ollm_runtime::options::schema::HoldKind;
-use ollm_runtime::options::{Callback, LatentMode, Selector};
+use ollm_runtime::plugin::schema::HoldKind;
+use ollm_runtime::plugin::{Callback, LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::boundary::guard;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::gguf::Gguf;
-use ollm_runtime::options::schema::{Spec, is_present};
+use ollm_runtime::plugin::schema::{Spec, is_present};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use ollm_runtime::gguf::Gguf;
 use ollm_runtime::model::{Config, Weights};
-use ollm_runtime::options::schema::Spec;
+use ollm_runtime::plugin::schema::Spec;
 use ollm_runtime::session::Session;
 use ollm_runtime::storage::Storage;
 

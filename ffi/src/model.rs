@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use ollm_runtime::model::{LoadOptions, LoadProgress, Model};
-use ollm_runtime::options::schema::HoldKind;
-use ollm_runtime::options::{Hold, LineEnds};
+use ollm_runtime::plugin::schema::HoldKind;
+use ollm_runtime::plugin::{Hold, LineEnds};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 

@@ -4,8 +4,8 @@
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use ollm_runtime::options::Plugin;
-use ollm_runtime::options::schema::Backbone;
+use ollm_runtime::plugin::Plugin;
+use ollm_runtime::plugin::schema::Backbone;
 
 use crate::boundary::guard;
 use crate::cast::{Out, OutArray};

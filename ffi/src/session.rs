@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use ollm_runtime::cpu::{CpuSet, Workers};
-use ollm_runtime::options::{LatentMode, Selector};
+use ollm_runtime::plugin::{LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Canceller, Session, SessionOptions, Window};
 use ollm_runtime::tokenizer::Detokenizer;

@@ -9,7 +9,7 @@ use ollm_runtime::chat::ChatError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::model::ModelError;
-use ollm_runtime::options::PluginError;
+use ollm_runtime::plugin::PluginError;
 use ollm_runtime::sampler::SamplerError;
 use ollm_runtime::session::{SessionError, SnapshotError};
 use ollm_runtime::storage::StorageError;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use ollm::*;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::DecoderKind;
+use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::storage::Storage;
 use ollm_tests::refusing::{ALIVE, LEFT, Refusing};
 use ollm_tests::{backbones, plugins};

@@ -10,7 +10,7 @@ use crate::gguf::GgufError;
 use crate::logits::LogitsError;
 use crate::memory::OutOfMemory;
 use crate::model::ModelError;
-use crate::options::{PluginError, SelectError};
+use crate::plugin::{PluginError, SelectError};
 use crate::sampler::SamplerError;
 use crate::session::{SessionError, SnapshotError};
 use crate::storage::StorageError;

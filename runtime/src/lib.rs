@@ -14,7 +14,7 @@
 //! |---|---|
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
-//! | [`options`] | the plugin's weights and the ways to select a latent |
+//! | [`plugin`] | the plugin's weights and the ways to select a latent |
 //! | [`sampler`], [`chat`], [`tokenizer`] | text in, text out; [`logits`] and [`random`] below them |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
 //! | [`ops`] | products, norms, rotary embedding, attention: shapes in, shapes out |
@@ -34,7 +34,8 @@ pub mod memory;
 pub mod model;
 mod nameless;
 pub mod ops;
-pub mod options;
+pub mod plugin;
+
 pub mod quant;
 pub mod random;
 pub mod sampler;

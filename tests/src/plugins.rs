@@ -2,7 +2,7 @@
 
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
 use ollm_runtime::quant;
 
 /// What a plugin for `model` would say of itself.

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::{DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, Spec};
 use ollm_tests::{golden, plugins, smollm2};
 use serde_json::Value;
 

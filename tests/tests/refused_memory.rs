@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::DecoderKind;
-use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ollm_runtime::gguf::{Gguf, TensorType, Value, Writer};
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
 use ollm_runtime::random::Random;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;

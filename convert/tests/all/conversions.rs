@@ -6,8 +6,8 @@ use crate::common::{Checkpoint, Folder, LOWRANK, SWIGLU, backbone, floats, read,
 use ollm_convert::plugin::convert;
 use ollm_convert::{ConvertError, checksum, inspect, merge};
 use ollm_runtime::gguf::{GgufError, TensorType};
-use ollm_runtime::options::PluginError;
-use ollm_runtime::options::schema::{self, Spec};
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::plugin::schema::{self, Spec};
 use ollm_runtime::quant;
 
 #[test]

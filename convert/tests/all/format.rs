@@ -8,7 +8,7 @@ use ollm_runtime::gguf::{
     TensorType,
 };
 use ollm_runtime::ops::Matrix;
-use ollm_runtime::options::schema::{self, Backbone, DecoderKind, HoldKind, Spec, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, Spec, TRAINING_PREFIX, keys};
 
 const PAGE: &str = include_str!("../../FORMAT.md");
 

@@ -8,7 +8,7 @@ use ollm_convert::plugin::convert;
 use ollm_convert::quantize::{Keep, Options, RECIPES, quantize};
 use ollm_convert::{ConvertError, checksum, merge, pack, split};
 use ollm_runtime::gguf::{TensorType, Value};
-use ollm_runtime::options::PluginError;
+use ollm_runtime::plugin::PluginError;
 
 /// A folder with `backbone.gguf`, `plugin.gguf` and both in `merged.gguf`.
 fn merged() -> Folder {

@@ -10,8 +10,8 @@ use candle_core::{Device, Tensor};
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::gguf::{Gguf, TensorInfo};
 use ollm_runtime::model::{Model, PLUGIN_PREFIX};
-use ollm_runtime::options::LineEnds;
-use ollm_runtime::options::schema;
+use ollm_runtime::plugin::LineEnds;
+use ollm_runtime::plugin::schema;
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::Plugin;
-use ollm_runtime::options::schema::{self, DecoderKind, Spec};
+use ollm_runtime::plugin::Plugin;
+use ollm_runtime::plugin::schema::{self, DecoderKind, Spec};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 

@@ -396,7 +396,7 @@ mod tests {
     use crate::testing::assert_close;
     use candle_core::Device;
     use half::f16;
-    use ollm_runtime::options::schema::{DecoderKind, Spec, tensors as slots};
+    use ollm_runtime::plugin::schema::{DecoderKind, Spec, tensors as slots};
 
     #[test]
     fn one_option_set_by_hand() {

@@ -4,7 +4,7 @@
 //! asks for nothing but names.
 
 use candle_core::{D, Tensor};
-use ollm_runtime::options::schema::{self, DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{self, DecoderKind, Spec};
 
 use crate::error::Result;
 

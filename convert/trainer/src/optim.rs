@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::nets::names;
     use crate::testing::assert_close;
-    use ollm_runtime::options::schema::DecoderKind;
+    use ollm_runtime::plugin::schema::DecoderKind;
 
     #[test]
     fn the_rate_warms_up_and_decays_to_nothing() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
-use ollm_runtime::options::schema::{DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, Spec};
 
 use crate::error::{Error, Result};
 use crate::nets::{Slot, control_slots, names, option_slots};

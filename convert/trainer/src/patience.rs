@@ -67,7 +67,7 @@ impl Watch {
 mod tests {
     use super::*;
     use crate::testing;
-    use ollm_runtime::options::schema::DecoderKind;
+    use ollm_runtime::plugin::schema::DecoderKind;
 
     #[test]
     fn the_best_tensors_are_kept_until_patience_ends() {

@@ -1,14 +1,14 @@
 //! A trained plugin as a file: f32 tensors, and the metadata from which `ollm-convert plugin` makes a GGUF file.
 //!
-//! Names, shapes and keys are those of [`ollm_runtime::options::schema`], so a file that this module reads back is
+//! Names, shapes and keys are those of [`ollm_runtime::plugin::schema`], so a file that this module reads back is
 //! one that the runtime would accept; only the values are text here, as safetensors has no other metadata.
 
 use std::path::Path;
 
 use candle_core::Device;
 use ollm_runtime::gguf::{self, GgufError, Value};
-use ollm_runtime::options::PluginError;
-use ollm_runtime::options::schema::{self, KeyKind, Spec, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::plugin::schema::{self, KeyKind, Spec, TRAINING_PREFIX, keys};
 
 use crate::backbone::Description;
 use crate::error::{Error, Result};

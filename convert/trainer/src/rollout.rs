@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
-use ollm_runtime::options::{self, LatentMode, LineEnds, Plugin, Selector};
+use ollm_runtime::plugin::{self, LatentMode, LineEnds, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, Session, SessionError, SessionOptions, Step, Turn};
 use serde::{Deserialize, Serialize};
@@ -170,9 +170,9 @@ impl<'a> Roller<'a> {
             Latents::Enumerated => LatentMode::Fixed(sample),
         };
         let hold = match plan.held {
-            Hold::Answer => options::Hold::All,
-            Hold::Line => options::Hold::Line(self.line_ends.clone()),
-            Hold::Token => options::Hold::Token,
+            Hold::Answer => plugin::Hold::All,
+            Hold::Line => plugin::Hold::Line(self.line_ends.clone()),
+            Hold::Token => plugin::Hold::Token,
         };
         let no_plugin = || ollm_runtime::Error::from(SessionError::NoPlugin);
         let options = self.plugin.as_ref().ok_or_else(no_plugin)?.option_count();

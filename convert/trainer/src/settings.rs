@@ -1,7 +1,7 @@
 //! What decides the result of a training run, apart from backbone and data.
 
 use clap::ValueEnum;
-use ollm_runtime::options::schema::{DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, Spec};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Description;

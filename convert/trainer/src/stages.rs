@@ -1,7 +1,7 @@
 //! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished options.
 
 use candle_core::Tensor;
-use ollm_runtime::options::schema::{HoldKind, Spec};
+use ollm_runtime::plugin::schema::{HoldKind, Spec};
 
 use crate::backbone::Frozen;
 use crate::error::Result;

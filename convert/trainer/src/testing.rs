@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use half::f16;
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::{self, DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{self, DecoderKind, HoldKind, Spec};
 use ollm_runtime::quant;
 use ollm_runtime::session::{Session, SessionOptions};
 

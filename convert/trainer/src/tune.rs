@@ -340,7 +340,7 @@ mod tests {
     use std::path::Path;
 
     use candle_core::{DType, Device};
-    use ollm_runtime::options::schema;
+    use ollm_runtime::plugin::schema;
 
     use super::*;
     use crate::backbone::Frozen;

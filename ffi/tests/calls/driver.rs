@@ -7,7 +7,7 @@ use std::ptr::{null, null_mut};
 use ollm::*;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::schema::DecoderKind;
+use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_tests::{golden, plugins};
 
 /// The bytes of a case, read as numbers; zeros follow the end.

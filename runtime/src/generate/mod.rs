@@ -5,7 +5,7 @@ mod stop;
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
-use crate::options::Selector;
+use crate::plugin::Selector;
 use crate::sampler::Sampler;
 use crate::session::{OptionView, Session, SessionError, Step};
 use crate::tokenizer::{Detokenizer, Tokenizer};

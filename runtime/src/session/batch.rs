@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::memory::{self, OutOfMemory};
 use crate::model::{BATCH, Part, Scratch, Stage, forward};
 use crate::ops::Quantized;
-use crate::options::{Plugin, Selector};
+use crate::plugin::{Plugin, Selector};
 use crate::sampler::Sampler;
 
 use super::step::mixture;

@@ -25,8 +25,8 @@ use crate::error::Result;
 use crate::memory;
 use crate::model::{BATCH, Config, Model, Scratch, State};
 use crate::ops;
-use crate::options::Plugin;
-use crate::options::schema::Spec;
+use crate::plugin::Plugin;
+use crate::plugin::schema::Spec;
 
 pub use batch::{Batch, Turn};
 pub use error::SessionError;

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::logits;
 use crate::memory;
 use crate::model::BATCH;
-use crate::options::{self, Plugin, Selector};
+use crate::plugin::{self, Plugin, Selector};
 
 use super::step::mixture;
 use super::{Session, SessionError};
@@ -85,7 +85,7 @@ impl Session {
         memory::reserve(&mut decoded, hidden.len())?;
         for (h, &target) in hidden.chunks_exact(self.model.config().hidden).zip(targets) {
             let policy = plugin.policy(&mut self.machine.exec, h)?;
-            options::check_policy(&policy)?;
+            plugin::check_policy(&policy)?;
             if let Some(latent) = selector.select(h, &policy)? {
                 decoded.extend(plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(latent..latent + 1)))?);
             } else {
@@ -110,7 +110,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::feed`]; [`SessionError::NoPlugin`];
-    /// [`PluginError::EncoderNotFinite`](crate::options::PluginError::EncoderNotFinite). No token is added then.
+    /// [`PluginError::EncoderNotFinite`](crate::plugin::PluginError::EncoderNotFinite). No token is added then.
     pub fn encode_latents(&mut self, tokens: &[u32]) -> Result<Vec<Option<usize>>> {
         let plugin = self.plugin.clone().ok_or(SessionError::NoPlugin)?;
         self.check(tokens)?;

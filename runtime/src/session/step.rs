@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::logits;
 use crate::memory;
 use crate::ops::{for_each_row, softmax};
-use crate::options::{self, Plugin, Selector};
+use crate::plugin::{self, Plugin, Selector};
 use crate::sampler::Sampler;
 
 use super::batch::{Wanted, Way};
@@ -104,7 +104,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::step`]; [`SessionError::NoPlugin`];
-    /// [`SelectError::LatentOutOfRange`](crate::options::SelectError::LatentOutOfRange).
+    /// [`SelectError::LatentOutOfRange`](crate::plugin::SelectError::LatentOutOfRange).
     pub fn step_with_latent(&mut self, latent: usize, sampler: &mut Sampler) -> Result<Step> {
         self.step_by(Way::Latent(latent), sampler)
     }
@@ -120,7 +120,7 @@ impl Session {
         if let Way::Latent(_) | Way::Selector(_) = way {
             let plugin = self.plugin.as_ref().ok_or(SessionError::NoPlugin)?;
             if let Way::Latent(latent) = way {
-                options::check(*latent, plugin.option_count())?;
+                plugin::check(*latent, plugin.option_count())?;
             }
         }
         self.check_room()
@@ -171,7 +171,7 @@ impl Session {
 
     /// Keeps what the policy says of the next step, if that is a distribution.
     pub(super) fn set_policy(&mut self, policy: &[f32]) -> Result<()> {
-        options::check_policy(policy)?;
+        plugin::check_policy(policy)?;
         memory::reserve(&mut self.step.policy, policy.len())?;
         self.step.policy.extend_from_slice(policy);
         Ok(())

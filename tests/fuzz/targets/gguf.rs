@@ -7,7 +7,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::model::Model;
-use ollm_runtime::options::Plugin;
+use ollm_runtime::plugin::Plugin;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;

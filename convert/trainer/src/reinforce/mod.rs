@@ -228,7 +228,7 @@ pub(super) mod tests {
     use crate::answer::Flaws;
     use crate::nets::names;
     use crate::testing;
-    use ollm_runtime::options::schema::DecoderKind;
+    use ollm_runtime::plugin::schema::DecoderKind;
     use std::path::Path;
 
     fn grade(right: bool) -> Grade {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use indicatif::ProgressBar;
-use ollm_runtime::options::schema::Spec;
+use ollm_runtime::plugin::schema::Spec;
 
 use crate::backbone::Frozen;
 use crate::checkpoint::{self, Checkpoint};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
-use ollm_runtime::options::schema::Spec;
+use ollm_runtime::plugin::schema::Spec;
 use ollm_train::accuracy::{Grade, Progress, Questions, Report, Row, Table, held_row};
 use ollm_train::backbone::Backbone;
 use ollm_train::data::Corpus;

@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use ollm_runtime::Error;
-use ollm_runtime::options::Selector;
+use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, SessionError, Turn};
 use serde_json::{Value, json};

@@ -6,8 +6,8 @@ use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use ollm_runtime::options::LatentMode;
-use ollm_runtime::options::schema::HoldKind;
+use ollm_runtime::plugin::LatentMode;
+use ollm_runtime::plugin::schema::HoldKind;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::failure::{Failure, Result};

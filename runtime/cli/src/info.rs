@@ -7,7 +7,7 @@ use ollm_runtime::Error;
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::gguf::Gguf;
 use ollm_runtime::model::{Config, PLUGIN_PREFIX};
-use ollm_runtime::options::schema::{self, Spec};
+use ollm_runtime::plugin::schema::{self, Spec};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};

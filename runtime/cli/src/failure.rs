@@ -7,9 +7,9 @@ use std::process::ExitCode;
 
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::gguf::GgufError;
-use ollm_runtime::options::SelectError;
+use ollm_runtime::plugin::SelectError;
 use ollm_runtime::tokenizer::TokenizerError;
-use ollm_runtime::{Error, options::PluginError};
+use ollm_runtime::{Error, plugin::PluginError};
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::Model;
-use ollm_runtime::options::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::session::{Session, SessionOptions, Window};
 use ollm_runtime::tokenizer::Tokenizer;
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use ollm_runtime::generate::{GenerateOptions, Generated, Token, generate};
-use ollm_runtime::options::Selector;
+use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
