@@ -55,7 +55,7 @@ typedef struct ollm_worker ollm_worker;
 typedef struct ollm_session ollm_session;
 
 /// A snapshot of an option set. Since 0.1.0.
-typedef struct ollm_options ollm_options;
+typedef struct ollm_option_set ollm_option_set;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Versions: of the library, and of the binary interface that this header describes.
@@ -628,7 +628,7 @@ typedef struct ollm_token {
     size_t text_length;
     /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else NULL. It belongs to the
     /// library and is dead when the callback returns.
-    const ollm_options *options;
+    const ollm_option_set *options;
     /// The token.
     uint32_t id;
     /// The latent whose option it comes from; -1 without a plugin, and for the mixture.
@@ -709,36 +709,39 @@ typedef struct ollm_candidate {
 } ollm_candidate;
 
 /// The option set of the session's current step, with the `top` most probable tokens of each option. The session does not
-/// move. On success `*options` is a handle of one owner: free it with `ollm_options_free`.
+/// move. On success `*options` is a handle of one owner: free it with `ollm_option_set_free`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
 /// `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. Since 0.1.0.
-ollm_status ollm_options_new(ollm_session *session,
-                             size_t top,
-                             ollm_options **options);
+ollm_status ollm_option_set_new(ollm_session *session,
+                                size_t top,
+                                ollm_option_set **options);
 
 /// Frees an option set and makes `*options` NULL. NULL, and a pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
-ollm_status ollm_options_free(ollm_options **options);
+ollm_status ollm_option_set_free(ollm_option_set **options);
 
 /// The probability that the policy gives to each latent, one after the other: their number is K.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
-ollm_status ollm_options_policy(const ollm_options *options, float *policy, size_t capacity, size_t *count);
+ollm_status ollm_option_set_policy(const ollm_option_set *options,
+                                   float *policy,
+                                   size_t capacity,
+                                   size_t *count);
 
 /// The most probable tokens of the option of a latent, best first.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
-ollm_status ollm_options_top(const ollm_options *options,
-                             uint32_t latent,
-                             ollm_candidate *top,
-                             size_t capacity,
-                             size_t *count);
+ollm_status ollm_option_set_top(const ollm_option_set *options,
+                                uint32_t latent,
+                                ollm_candidate *top,
+                                size_t capacity,
+                                size_t *count);
 
 /// What the policy says of the session's current step: the probability of each latent. It costs less than an option set.
 ///
-/// Statuses: as `ollm_options_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Statuses: as `ollm_option_set_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 ollm_status ollm_session_policy(ollm_session *session,
                                 float *policy,
                                 size_t capacity,

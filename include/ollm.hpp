@@ -304,21 +304,21 @@ public:
 };
 
 /// A snapshot of an option set.
-class options : public detail::handle<ollm_options, ollm_options_free> {
+class options : public detail::handle<ollm_option_set, ollm_option_set_free> {
 public:
     using handle::handle;
 
     /// The probability that the policy gives to each latent.
     result<std::vector<float>> policy() const {
         return detail::fill<std::vector<float>>(16, 0, [&](float *policy, std::size_t capacity, std::size_t *count) {
-            return ollm_options_policy(get(), policy, capacity, count);
+            return ollm_option_set_policy(get(), policy, capacity, count);
         });
     }
 
     /// The most probable tokens of the option of a latent.
     result<std::vector<ollm_candidate>> top(std::uint32_t latent) const {
         auto call = [&](ollm_candidate *top, std::size_t capacity, std::size_t *count) {
-            return ollm_options_top(get(), latent, top, capacity, count);
+            return ollm_option_set_top(get(), latent, top, capacity, count);
         };
         return detail::fill<std::vector<ollm_candidate>>(8, 0, call);
     }
@@ -481,8 +481,8 @@ public:
 
     /// The option set of the current step.
     result<ollm::options> options(std::size_t top) const {
-        ollm_options *made = nullptr;
-        status status = ollm_options_new(get(), top, &made);
+        ollm_option_set *made = nullptr;
+        status status = ollm_option_set_new(get(), top, &made);
         return detail::give(status, ollm::options(made));
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ollm_runtime::gguf::{GgufError, Metadata, Value, Writer};
-use ollm_runtime::plugin::schema::{FILE_TYPE, Key, KeyKind, Spec, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::schema::{FILE_TYPE, Key, KeyKind, PluginConfig, TRAINING_PREFIX, keys};
 
 use crate::{ConvertError, Result};
 
@@ -29,7 +29,7 @@ const FORMAT: &str = "format";
 /// The keys of a plugin.
 #[derive(Debug)]
 pub(crate) struct Description {
-    pub(crate) spec: Spec,
+    pub(crate) spec: PluginConfig,
     /// `general.*` and `ollm.training.*`, by name.
     texts: BTreeMap<String, String>,
 }
@@ -38,7 +38,7 @@ impl Description {
     /// Reads the string map of the checkpoint at `path`, whose folder gives the plugin its name if the map does not.
     pub(crate) fn new(path: &Path, map: &HashMap<String, String>) -> Result<Self> {
         let plugin = |source| ConvertError::Plugin { path: path.to_owned(), source };
-        let spec = Spec::from_metadata(&typed(map)?).map_err(plugin)?;
+        let spec = PluginConfig::from_metadata(&typed(map)?).map_err(plugin)?;
         let texts = map.iter().filter(|(key, _)| is_text(key)).map(|(key, text)| (key.clone(), text.clone()));
         let mut texts: BTreeMap<String, String> = texts.collect();
         texts.entry(NAME.to_owned()).or_insert_with(|| folder_name(path));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ollm_runtime::gguf::{Array, Gguf, Value};
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig};
 use serde_json::{Value as Json, json};
 
 use crate::table::{self, Row, Total, by_type, grouped};
@@ -22,7 +22,7 @@ pub struct Report {
     size: usize,
     /// `None` for a plugin alone.
     backbone: Option<Backbone>,
-    plugin: Option<std::result::Result<Spec, PluginError>>,
+    plugin: Option<std::result::Result<PluginConfig, PluginError>>,
 }
 
 /// Reads the file's keys and the descriptions of its tensors, and of their values only the norms.
@@ -34,8 +34,8 @@ pub fn inspect(path: &Path) -> Result<Report> {
     Ok(Report { gguf, tensors, size: bytes.len(), backbone, plugin })
 }
 
-fn plugin(gguf: &Gguf) -> std::result::Result<Spec, PluginError> {
-    let spec = Spec::from_metadata(gguf.metadata())?;
+fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
+    let spec = PluginConfig::from_metadata(gguf.metadata())?;
     spec.check_tensors(gguf)?;
     Ok(spec)
 }
@@ -87,8 +87,8 @@ impl fmt::Display for Report {
     }
 }
 
-fn write_spec(f: &mut fmt::Formatter<'_>, spec: &Spec) -> fmt::Result {
-    let Spec { options, encoder_width, policy_width, backbone, .. } = spec;
+fn write_spec(f: &mut fmt::Formatter<'_>, spec: &PluginConfig) -> fmt::Result {
+    let PluginConfig { options, encoder_width, policy_width, backbone, .. } = spec;
     writeln!(f, "\nplugin: {options} options")?;
     match spec.decoder {
         DecoderKind::SwiGlu { width } => writeln!(f, "  decoder   swiglu, width {width}")?,
@@ -106,11 +106,11 @@ fn describe(backbone: &Backbone) -> String {
     format!("{architecture:?}, hidden size {hidden}, vocabulary {vocab}, {fingerprint:?}")
 }
 
-fn parameters(spec: &Spec) -> usize {
+fn parameters(spec: &PluginConfig) -> usize {
     schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-fn plugin_json(plugin: &std::result::Result<Spec, PluginError>) -> Json {
+fn plugin_json(plugin: &std::result::Result<PluginConfig, PluginError>) -> Json {
     match plugin {
         Ok(spec) => json!({
             "options": spec.options,

@@ -7,7 +7,7 @@ use std::path::Path;
 use ollm_runtime::gguf::{Gguf, GgufError, Layout, Writer};
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, Spec};
+use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, PluginConfig};
 
 use crate::table::grouped;
 use crate::{ConvertError, Opened, Result, check_absent, check_output};
@@ -58,7 +58,7 @@ fn check_is_plugin(gguf: &Gguf, path: &Path) -> Result<()> {
 
 /// Checks that there is a whole plugin, and that it fits the backbone.
 pub(crate) fn check_match(base: &Opened, plugin: &Gguf) -> std::result::Result<(), PluginError> {
-    let spec = Spec::from_metadata(plugin.metadata())?;
+    let spec = PluginConfig::from_metadata(plugin.metadata())?;
     spec.check_tensors(plugin)?;
     spec.backbone.check(&Backbone::of(&base.gguf, &base.bytes)?)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{Layout, TensorType, Writer};
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, Spec};
+use ollm_runtime::plugin::schema::{self, PluginConfig};
 use ollm_runtime::storage::Storage;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -85,7 +85,12 @@ struct Encoded {
     data: Vec<u8>,
 }
 
-fn encode_all(tensors: &SafeTensors<'_>, spec: &Spec, matrices: TensorType, path: &Path) -> Result<Vec<Encoded>> {
+fn encode_all(
+    tensors: &SafeTensors<'_>,
+    spec: &PluginConfig,
+    matrices: TensorType,
+    path: &Path,
+) -> Result<Vec<Encoded>> {
     let plugin = |source| ConvertError::Plugin { path: path.to_owned(), source };
     let expected = schema::tensors(spec);
     if let Some(name) = tensors.names().into_iter().find(|name| !expected.iter().any(|(known, _)| known == name)) {

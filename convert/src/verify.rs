@@ -13,7 +13,7 @@ use ollm_runtime::gguf::{
 use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Weights};
 use ollm_runtime::ops::Matrix;
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, Backbone, FILE_TYPE, Spec, TRAINING_PREFIX};
+use ollm_runtime::plugin::schema::{self, Backbone, FILE_TYPE, PluginConfig, TRAINING_PREFIX};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
@@ -303,7 +303,7 @@ fn plugin(file: &Opened, faults: &mut Faults) {
     if !alone && !tensors && !schema::is_present(metadata) {
         return;
     }
-    let spec = match Spec::from_metadata(metadata) {
+    let spec = match PluginConfig::from_metadata(metadata) {
         Ok(spec) => spec,
         Err(error) => return faults.add(error),
     };

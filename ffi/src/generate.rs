@@ -8,7 +8,7 @@ use ollm_runtime::session::{SessionError, Step};
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutStruct, versioned};
-use crate::options::{OllmOptions, Shown};
+use crate::option_set::{OllmOptionSet, Shown};
 use crate::session::{Live, OllmSession, with};
 use crate::status::{Failure, OllmStatus, Result};
 
@@ -25,7 +25,7 @@ pub struct OllmToken {
     pub text_length: usize,
     /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else NULL. It belongs to the
     /// library and is dead when the callback returns.
-    pub options: *const OllmOptions,
+    pub options: *const OllmOptionSet,
     /// The token.
     pub id: u32,
     /// The latent whose option it comes from; -1 without a plugin, and for the mixture.
@@ -40,7 +40,7 @@ versioned!(OllmToken {
     struct_size: usize,
     text: *const c_char,
     text_length: usize,
-    options: *const OllmOptions,
+    options: *const OllmOptionSet,
     id: u32,
     latent: i32,
     logprob: f32,
@@ -48,7 +48,7 @@ versioned!(OllmToken {
 });
 
 impl OllmToken {
-    fn new(step: Step, text: &str, is_end: bool, options: *const OllmOptions) -> Self {
+    fn new(step: Step, text: &str, is_end: bool, options: *const OllmOptionSet) -> Self {
         Self {
             struct_size: size_of::<Self>(),
             text: if text.is_empty() { c"".as_ptr() } else { text.as_ptr().cast() },

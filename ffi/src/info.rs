@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::gguf::Gguf;
-use ollm_runtime::plugin::schema::{Spec, is_present};
+use ollm_runtime::plugin::schema::{PluginConfig, is_present};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ fn types(gguf: &Gguf) -> Value {
 }
 
 /// A plugin's sizes and kinds.
-pub(crate) fn plugin(spec: &Spec) -> Value {
+pub(crate) fn plugin(spec: &PluginConfig) -> Value {
     json!({
         "options": spec.options,
         "decoder": spec.decoder.name(),

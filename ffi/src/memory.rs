@@ -3,7 +3,7 @@
 
 use ollm_runtime::gguf::Gguf;
 use ollm_runtime::model::{Config, Weights};
-use ollm_runtime::plugin::schema::Spec;
+use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_runtime::session::Session;
 use ollm_runtime::storage::Storage;
 
@@ -74,9 +74,9 @@ fn model_needs(file: &Storage) -> Result<(Config, usize)> {
     Ok((config, usize::try_from(weights).unwrap_or(usize::MAX)))
 }
 
-fn plugin_needs(file: &Storage) -> Result<(Spec, usize)> {
+fn plugin_needs(file: &Storage) -> Result<(PluginConfig, usize)> {
     let gguf = Gguf::parse(file)?;
-    let spec = Spec::from_metadata(gguf.metadata()).map_err(ollm_runtime::Error::from)?;
+    let spec = PluginConfig::from_metadata(gguf.metadata()).map_err(ollm_runtime::Error::from)?;
     Ok((spec, gguf.tensors().iter().map(|tensor| tensor.size).sum()))
 }
 

@@ -12,7 +12,7 @@ use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, Rename
 /// The modules whose items are in the header, in its order.
 const SECTIONS: [&str; 14] = [
     "version", "status", "log", "source", "model", "plugin", "text", "workers", "session", "choose", "generate",
-    "options", "save", "memory",
+    "option_set", "save", "memory",
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.

@@ -150,9 +150,9 @@ fn refused_memory_is_a_status() {
     check("options", &|world| {
         let mut options = null_mut();
         // SAFETY: as above.
-        let status = unsafe { ollm_options_new(world.session, 8, &raw mut options) };
+        let status = unsafe { ollm_option_set_new(world.session, 8, &raw mut options) };
         // SAFETY: as above.
-        unsafe { ollm_options_free(&raw mut options) };
+        unsafe { ollm_option_set_free(&raw mut options) };
         status
     });
     check("session and restore", &|world| {

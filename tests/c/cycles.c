@@ -16,13 +16,13 @@ static void cycle(const char *model_path, const char *plugin_path) {
     ollm_model *model = load_model(model_path);
     ollm_plugin *plugin = load_plugin(model, plugin_path);
     ollm_session *session = new_session(model, plugin, 64), *fork = NULL;
-    ollm_options *options = NULL;
+    ollm_option_set *options = NULL;
     uint32_t tokens[2];
-    OK(ollm_options_new(session, 2, &options));
+    OK(ollm_option_set_new(session, 2, &options));
     OK(ollm_session_fork(session, &fork));
     steps(fork, tokens, COUNT(tokens));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_rewind(session, 1000));
-    OK(ollm_options_free(&options));
+    OK(ollm_option_set_free(&options));
     OK(ollm_session_free(&fork));
     OK(ollm_session_free(&session));
     OK(ollm_plugin_release(&plugin));

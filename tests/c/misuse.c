@@ -20,7 +20,7 @@ static void null_is_a_status(void) {
     ollm_model *made = NULL;
     ollm_plugin *made_plugin = NULL;
     ollm_session *made_session = NULL;
-    ollm_options *options = NULL;
+    ollm_option_set *options = NULL;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(NULL, NULL, &made));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &made));
     source = ollm_source_file("/no/such/file");
@@ -67,10 +67,10 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step(NULL, &token));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step_latent(NULL, 0, &token));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_run(NULL, NULL, NULL));
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_new(NULL, 1, &options));
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_new(session, 1, NULL));
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_policy(NULL, &number, 1, &n));
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_top(NULL, 0, NULL, 0, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_option_set_new(NULL, 1, &options));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_option_set_new(session, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_option_set_policy(NULL, &number, 1, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_option_set_top(NULL, 0, NULL, 0, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_policy(session, &number, 1, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_hidden(session, &number, 1, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_encode(session, &id, 1, NULL));
@@ -89,19 +89,19 @@ static void null_is_a_status(void) {
     OK(ollm_plugin_release(&made_plugin));
     OK(ollm_session_free(NULL));
     OK(ollm_session_free(&made_session));
-    OK(ollm_options_free(NULL));
-    OK(ollm_options_free(&options));
+    OK(ollm_option_set_free(NULL));
+    OK(ollm_option_set_free(&options));
     OK(ollm_set_log(NULL, NULL));
 }
 
 static void dead_and_foreign_handles_are_a_status(void) {
     ollm_session *alive = new_session(model, plugin, 64), *copy = alive, *odd;
-    ollm_options *options = NULL, *copy_of_options;
+    ollm_option_set *options = NULL, *copy_of_options;
     ollm_model *model_copy;
     ollm_source source = ollm_source_memory("GGUF", 4, NULL, NULL);
     size_t n = 0, i;
     ollm_token token = ollm_token_init();
-    OK(ollm_options_new(alive, 1, &options));
+    OK(ollm_option_set_new(alive, 1, &options));
     copy_of_options = options;
     OK(ollm_session_free(&alive));
     CHECK(alive == NULL);
@@ -115,8 +115,8 @@ static void dead_and_foreign_handles_are_a_status(void) {
     alive = new_session(model, plugin, 64);
     GIVES(OLLM_INVALID_HANDLE, ollm_session_position(copy, &n));
     OK(ollm_session_free(&alive));
-    OK(ollm_options_free(&options));
-    GIVES(OLLM_INVALID_HANDLE, ollm_options_free(&copy_of_options));
+    OK(ollm_option_set_free(&options));
+    GIVES(OLLM_INVALID_HANDLE, ollm_option_set_free(&copy_of_options));
     /* Handles of another kind. */
     GIVES(OLLM_INVALID_HANDLE, ollm_session_position((ollm_session *)model, &n));
     GIVES(OLLM_INVALID_HANDLE, ollm_model_retain((const ollm_model *)session));
@@ -152,7 +152,7 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     ollm_source source = ollm_source_init();
     ollm_model *loaded = NULL;
     ollm_text empty_stop = {"", 0};
-    ollm_options *set = NULL;
+    ollm_option_set *set = NULL;
     ollm_token token = ollm_token_init();
     /* Lengths. */
     GIVES(OLLM_INVALID_ARGUMENT, ollm_tokenize(model, "a", SIZE_MAX, 0, &id, 1, &n));
@@ -181,10 +181,10 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     CHECK(n == 0);
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step_latent(session, 10, &token));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_step_latent(session, UINT32_MAX, &token));
-    OK(ollm_options_new(session, SIZE_MAX, &set));
-    OK(ollm_options_free(&set));
-    OK(ollm_options_new(session, 0, &set));
-    OK(ollm_options_free(&set));
+    OK(ollm_option_set_new(session, SIZE_MAX, &set));
+    OK(ollm_option_set_free(&set));
+    OK(ollm_option_set_new(session, 0, &set));
+    OK(ollm_option_set_free(&set));
     /* Numbers of enums. */
     source.kind = (ollm_source_kind)77;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &loaded));

@@ -30,7 +30,7 @@ static int32_t see(void *user, const ollm_token *token) {
     if (token->options != NULL) {
         float policy[64];
         size_t count = 0;
-        OK(ollm_options_policy(token->options, policy, COUNT(policy), &count));
+        OK(ollm_option_set_policy(token->options, policy, COUNT(policy), &count));
         CHECK(count == 10);
         seen->option_sets++;
     }
@@ -190,12 +190,12 @@ static void a_saved_session_goes_on(const char *path) {
 
 static void the_option_set_is_what_the_steps_choose_from(void) {
     ollm_session *session = new_session(model, plugin, 64), *fork = NULL;
-    ollm_options *options = NULL, *kept;
+    ollm_option_set *options = NULL, *kept;
     ollm_candidate top[4];
     float policy[16], alone[16], hidden[256], sum = 0;
     size_t count = 0, k = 0, latent;
-    OK(ollm_options_new(session, 4, &options));
-    OK(ollm_options_policy(options, policy, COUNT(policy), &k));
+    OK(ollm_option_set_new(session, 4, &options));
+    OK(ollm_option_set_policy(options, policy, COUNT(policy), &k));
     OK(ollm_plugin_option_count(plugin, &count));
     CHECK(k == count && k == 10);
     OK(ollm_session_policy(session, alone, COUNT(alone), &count));
@@ -205,7 +205,7 @@ static void the_option_set_is_what_the_steps_choose_from(void) {
     for (latent = 0; latent < k; latent++) {
         ollm_token token = ollm_token_init();
         sum += policy[latent];
-        OK(ollm_options_top(options, (uint32_t)latent, top, COUNT(top), &count));
+        OK(ollm_option_set_top(options, (uint32_t)latent, top, COUNT(top), &count));
         CHECK(count == 4 && top[0].probability >= top[3].probability);
         OK(ollm_session_fork(session, &fork));
         OK(ollm_session_step_latent(fork, (uint32_t)latent, &token));
@@ -214,14 +214,14 @@ static void the_option_set_is_what_the_steps_choose_from(void) {
         OK(ollm_session_free(&fork));
     }
     CHECK(fabsf(sum - 1) < 1e-5f);
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_options_top(options, (uint32_t)k, top, COUNT(top), &count));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_option_set_top(options, (uint32_t)k, top, COUNT(top), &count));
     /* The snapshot stays when the session is gone; freed, it is dead. */
     OK(ollm_session_free(&session));
-    OK(ollm_options_top(options, 0, top, COUNT(top), &count));
+    OK(ollm_option_set_top(options, 0, top, COUNT(top), &count));
     kept = options;
-    OK(ollm_options_free(&options));
+    OK(ollm_option_set_free(&options));
     CHECK(options == NULL);
-    GIVES(OLLM_INVALID_HANDLE, ollm_options_top(kept, 0, top, COUNT(top), &count));
+    GIVES(OLLM_INVALID_HANDLE, ollm_option_set_top(kept, 0, top, COUNT(top), &count));
 }
 
 static uint32_t choose_seven(void *user, const float *hidden, size_t size, const float *policy, size_t options) {

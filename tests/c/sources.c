@@ -146,7 +146,7 @@ static void memory_is_told_before_and_kept_to(const char *path, const char *plug
     ollm_plugin *plugin;
     ollm_session *session = NULL;
     ollm_token token = ollm_token_init();
-    ollm_options *set = NULL;
+    ollm_option_set *set = NULL;
     size_t used = 0, trimmed = 0, i;
     options.context = 64;
     OK(ollm_memory_needed(&source, NULL, &options, &bare));
@@ -171,8 +171,8 @@ static void memory_is_told_before_and_kept_to(const char *path, const char *plug
     OK(ollm_session_new(model, plugin, &options, &session));
     OK(ollm_session_feed(session, PROMPT, COUNT(PROMPT)));
     for (i = COUNT(PROMPT); i < 64; i++) {
-        OK(ollm_options_new(session, 4, &set));
-        OK(ollm_options_free(&set));
+        OK(ollm_option_set_new(session, 4, &set));
+        OK(ollm_option_set_free(&set));
         OK(ollm_session_step(session, &token));
         OK(ollm_session_memory(session, &used));
         CHECK(used <= options.memory_limit);

@@ -2,16 +2,24 @@
 
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, PluginConfig};
 use ollm_runtime::quant;
 
 /// What a plugin for `model` would say of itself.
 ///
 /// # Panics
 /// If the model cannot have one.
-pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> Spec {
+pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> PluginConfig {
     let backbone = Backbone::of(model.gguf(), model.storage()).unwrap();
-    Spec { options, norm_epsilon: 1e-5, decoder, encoder_width: 32, policy_width: 32, hold: HoldKind::Token, backbone }
+    PluginConfig {
+        options,
+        norm_epsilon: 1e-5,
+        decoder,
+        encoder_width: 32,
+        policy_width: 32,
+        hold: HoldKind::Token,
+        backbone,
+    }
 }
 
 /// A plugin of random weights, at most `scale` in size. With `scale` 0 it is untrained: its policy is random all the same,
@@ -19,7 +27,7 @@ pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> Spec {
 ///
 /// # Panics
 /// If a tensor does not fit its type.
-pub fn plugin_file(spec: &Spec, dtype: TensorType, scale: f32) -> Writer<'static> {
+pub fn plugin_file(spec: &PluginConfig, dtype: TensorType, scale: f32) -> Writer<'static> {
     let mut writer = Writer::new();
     for (key, value) in schema::FILE_TYPE.map(|(key, value)| (key, value.into())).into_iter().chain(spec.to_metadata())
     {

@@ -35,7 +35,7 @@ use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, PluginConfig};
 use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -198,7 +198,7 @@ fn latents_are_held_as_long_as_the_plugin_was_trained_for() {
     let (backbone, trained) = (model().0, scratch("plugin-all.gguf"));
     let loaded = Model::open(&backbone).unwrap();
     let decoder = DecoderKind::LowRank { width: 32, rank: 32 };
-    let spec = Spec { hold: HoldKind::All, ..plugins::spec(&loaded, decoder, 10) };
+    let spec = PluginConfig { hold: HoldKind::All, ..plugins::spec(&loaded, decoder, 10) };
     fs::write(&trained, plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes()).unwrap();
     run(&program("hold.c"), &[&backbone, &trained]);
 }
@@ -410,7 +410,7 @@ fn cmake_finds_the_library_and_the_examples_work() {
     run(&build.join("hello"), &[&model]);
     let explored = succeed(Command::new(build.join("explore")).args([&model, &plugin]));
     assert_eq!(explored.lines().count(), 10, "{explored}");
-    let chosen = talk(&build.join("options"), &[&model, &plugin], "7\n99\n\n");
+    let chosen = talk(&build.join("option_set"), &[&model, &plugin], "7\n99\n\n");
     assert!(chosen.contains("option 7: ") && chosen.contains("latent 99 does not exist"), "{chosen}");
     // The version that is wanted is checked.
     fs::write(

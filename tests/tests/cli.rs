@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, PluginConfig};
 use ollm_tests::{golden, plugins, smollm2};
 use serde_json::Value;
 
@@ -42,7 +42,7 @@ fn plugin_for(model: &Path, name: &str) -> PathBuf {
 
 fn held_plugin_for(model: &Path, name: &str, hold: HoldKind) -> PathBuf {
     let model = Model::open(model).unwrap();
-    let spec = Spec { hold, ..plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS) };
+    let spec = PluginConfig { hold, ..plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS) };
     scratch(name, &plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes())
 }
 

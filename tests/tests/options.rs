@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ollm_runtime::Error;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{self, DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
 use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions, Step};
@@ -23,11 +23,11 @@ fn backbone() -> Arc<Model> {
     Arc::new(Model::open(&golden("tiny/llama.gguf")).unwrap())
 }
 
-fn spec(model: &Model, decoder: DecoderKind) -> Spec {
+fn spec(model: &Model, decoder: DecoderKind) -> PluginConfig {
     plugins::spec(model, decoder, OPTIONS)
 }
 
-fn plugin_file(spec: &Spec, dtype: TensorType, trained: bool) -> Writer<'static> {
+fn plugin_file(spec: &PluginConfig, dtype: TensorType, trained: bool) -> Writer<'static> {
     plugins::plugin_file(spec, dtype, if trained { 0.5 } else { 0.0 })
 }
 
@@ -210,7 +210,7 @@ fn a_merged_file_is_the_pair() {
     }
 }
 
-fn merge(model: &Model, spec: &Spec) -> Vec<u8> {
+fn merge(model: &Model, spec: &PluginConfig) -> Vec<u8> {
     let adapter = plugin_file(spec, TensorType::Q8_0, true).to_bytes();
     let plugin = Gguf::parse(&adapter).unwrap();
     let mut writer = Writer::new();

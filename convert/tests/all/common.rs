@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ollm_runtime::gguf::{Gguf, TensorType, Value, Writer};
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, PluginConfig};
 use ollm_runtime::random::Random;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -97,14 +97,14 @@ pub(crate) const SWIGLU: DecoderKind = DecoderKind::SwiGlu { width: 32 };
 pub(crate) const LOWRANK: DecoderKind = DecoderKind::LowRank { width: 32, rank: 4 };
 
 /// A plugin for [`backbone`].
-pub(crate) fn spec(decoder: DecoderKind) -> Spec {
+pub(crate) fn spec(decoder: DecoderKind) -> PluginConfig {
     spec_of(&backbone("llama", TensorType::F16), decoder)
 }
 
 /// A plugin for the backbone in this file.
-pub(crate) fn spec_of(bytes: &[u8], decoder: DecoderKind) -> Spec {
+pub(crate) fn spec_of(bytes: &[u8], decoder: DecoderKind) -> PluginConfig {
     let backbone = Backbone::of(&Gguf::parse(bytes).unwrap(), bytes).unwrap();
-    Spec {
+    PluginConfig {
         options: 3,
         norm_epsilon: 1e-5,
         decoder,
@@ -122,7 +122,7 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    pub(crate) fn new(spec: &Spec) -> Self {
+    pub(crate) fn new(spec: &PluginConfig) -> Self {
         let pairs = spec.to_metadata().into_iter();
         let text = |value: ollm_runtime::gguf::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let mut map: HashMap<String, String> = pairs.map(|(key, value)| (key.to_owned(), text(value))).collect();

@@ -7,7 +7,7 @@ use ollm_convert::plugin::convert;
 use ollm_convert::{ConvertError, checksum, inspect, merge};
 use ollm_runtime::gguf::{GgufError, TensorType};
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, Spec};
+use ollm_runtime::plugin::schema::{self, PluginConfig};
 use ollm_runtime::quant;
 
 #[test]
@@ -20,7 +20,7 @@ fn a_checkpoint_becomes_a_plugin_file() {
 
         let (bytes, gguf) = read(&output);
         let metadata = gguf.metadata();
-        assert_eq!(Spec::from_metadata(metadata).unwrap(), spec(decoder));
+        assert_eq!(PluginConfig::from_metadata(metadata).unwrap(), spec(decoder));
         spec(decoder).check_tensors(&gguf).unwrap();
         for (key, value) in [
             ("general.type", "adapter"),

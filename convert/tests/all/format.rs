@@ -8,7 +8,7 @@ use ollm_runtime::gguf::{
     TensorType,
 };
 use ollm_runtime::ops::Matrix;
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, Spec, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, PluginConfig, TRAINING_PREFIX, keys};
 
 const PAGE: &str = include_str!("../../FORMAT.md");
 
@@ -27,9 +27,17 @@ fn names_in_code() -> BTreeSet<String> {
     keys.chain(tensors.map(|(name, _)| name.to_owned())).chain(free).chain(packed).collect()
 }
 
-fn spec(decoder: DecoderKind) -> Spec {
+fn spec(decoder: DecoderKind) -> PluginConfig {
     let backbone = Backbone { architecture: String::new(), hidden: 5, vocab: 1, fingerprint: String::new() };
-    Spec { options: 2, norm_epsilon: 1.0, decoder, encoder_width: 3, policy_width: 7, hold: HoldKind::Token, backbone }
+    PluginConfig {
+        options: 2,
+        norm_epsilon: 1.0,
+        decoder,
+        encoder_width: 3,
+        policy_width: 7,
+        hold: HoldKind::Token,
+        backbone,
+    }
 }
 
 #[test]

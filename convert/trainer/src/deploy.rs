@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::Plugin;
-use ollm_runtime::plugin::schema::{self, DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 
@@ -39,7 +39,7 @@ pub fn open(path: &Path, about: &Description) -> Result<Loaded> {
 fn from_gguf(path: &Path, file: &[u8], about: &Description) -> Result<Loaded> {
     let bad = |error: &dyn std::fmt::Display| Error::bad_file(path, error.to_string());
     let gguf = Gguf::parse(file).map_err(|error| bad(&error))?;
-    let spec = Spec::from_metadata(gguf.metadata()).map_err(|error| bad(&error))?;
+    let spec = PluginConfig::from_metadata(gguf.metadata()).map_err(|error| bad(&error))?;
     spec.backbone.check(&about.backbone).map_err(|error| bad(&error))?;
     spec.check_tensors(&gguf).map_err(|error| bad(&error))?;
     let mut tensors = Tensors::new();
@@ -95,7 +95,7 @@ pub fn control(plugin: &Loaded) -> Result<Loaded> {
             reason: "only a plugin of kind lowrank has its control inside, with which the others are compared".into(),
         });
     };
-    let spec = Spec { options: 1, ..plugin.spec.clone() };
+    let spec = PluginConfig { options: 1, ..plugin.spec.clone() };
     let first = |(name, shape): (&'static str, Vec<usize>)| {
         let tensor = plugin.tensor(name)?.narrow(0, 0, shape[0])?;
         let tensor = if name == names::DELTA_OUT { tensor.zeros_like()? } else { tensor };

@@ -396,7 +396,7 @@ mod tests {
     use crate::testing::assert_close;
     use candle_core::Device;
     use half::f16;
-    use ollm_runtime::plugin::schema::{DecoderKind, Spec, tensors as slots};
+    use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig, tensors as slots};
 
     #[test]
     fn one_option_set_by_hand() {
@@ -426,7 +426,7 @@ mod tests {
     }
 
     /// Two options whose deltas point at tokens 0 and 1 of a head that is the identity.
-    fn hand_made(spec: &Spec) -> Loaded {
+    fn hand_made(spec: &PluginConfig) -> Loaded {
         let zeros = |dims: &Vec<usize>| Tensor::zeros(dims.clone(), DType::F32, &Device::Cpu).unwrap();
         let mut tensors: Tensors =
             slots(spec).into_iter().map(|(name, dims)| (name.to_owned(), zeros(&dims))).collect();
@@ -448,7 +448,7 @@ mod tests {
         let about = crate::testing::description(3, 3);
         let frozen = Frozen::new(about, identity.clone(), identity, &Device::Cpu).unwrap();
         let decoder = DecoderKind::LowRank { width: 1, rank: 1 };
-        let spec = Spec { options: 2, policy_width: 1, encoder_width: 1, ..crate::testing::spec(3, decoder) };
+        let spec = PluginConfig { options: 2, policy_width: 1, encoder_width: 1, ..crate::testing::spec(3, decoder) };
         let loaded = hand_made(&spec);
         let models = Models::bind(&loaded, &loaded).unwrap();
         // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers option 1.
@@ -457,7 +457,7 @@ mod tests {
         // Its options are told apart, but the policy prefers the other one.
         let mut other = hand_made(&spec);
         other.tensors.insert("ollm.policy.out.bias".into(), Tensor::new(&[1.0f32, 0.0], &Device::Cpu).unwrap());
-        let more = Loaded { spec: Spec { options: 3, ..spec.clone() }, tensors: other.tensors.clone() };
+        let more = Loaded { spec: PluginConfig { options: 3, ..spec.clone() }, tensors: other.tensors.clone() };
         assert!(Models::bind(&loaded, &loaded).unwrap().beside(&more).is_err());
         let models = models.beside(&other).unwrap();
         for budget in [1, 1 << 20] {

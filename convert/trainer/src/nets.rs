@@ -4,7 +4,7 @@
 //! asks for nothing but names.
 
 use candle_core::{D, Tensor};
-use ollm_runtime::plugin::schema::{self, DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
 
 use crate::error::Result;
 
@@ -29,35 +29,35 @@ pub(crate) mod names {
 }
 
 /// The control's tensors: a `SwiGLU` without options.
-pub fn control_slots(spec: &Spec) -> Vec<Slot> {
+pub fn control_slots(spec: &PluginConfig) -> Vec<Slot> {
     let control = [names::NORM, names::GATE, names::UP, names::OUT];
     schema::tensors(spec).into_iter().filter(|(name, _)| control.contains(name)).collect()
 }
 
 /// What turns the control into K options, selected by a policy and an encoder.
-pub fn option_slots(spec: &Spec) -> Vec<Slot> {
+pub fn option_slots(spec: &PluginConfig) -> Vec<Slot> {
     let control = control_slots(spec);
     schema::tensors(spec).into_iter().filter(|slot| !control.contains(slot)).collect()
 }
 
 /// Number of parameters of a plugin.
-pub fn parameters(spec: &Spec) -> usize {
+pub fn parameters(spec: &PluginConfig) -> usize {
     schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 /// The spec with the `SwiGLU` width, in steps of 32, at which the plugin comes nearest to `budget` parameters.
-pub fn fit_width(spec: &Spec, budget: f64) -> Spec {
+pub fn fit_width(spec: &PluginConfig, budget: f64) -> PluginConfig {
     let rest = parameters(&with_width(spec, 0)) as f64;
     let steps = (budget - rest) / (3 * spec.backbone.hidden * 32) as f64;
     with_width(spec, 32 * (steps.round().max(1.0) as usize))
 }
 
-fn with_width(spec: &Spec, width: usize) -> Spec {
+fn with_width(spec: &PluginConfig, width: usize) -> PluginConfig {
     let decoder = match spec.decoder {
         DecoderKind::SwiGlu { .. } => DecoderKind::SwiGlu { width },
         DecoderKind::LowRank { rank, .. } => DecoderKind::LowRank { width, rank },
     };
-    Spec { decoder, ..spec.clone() }
+    PluginConfig { decoder, ..spec.clone() }
 }
 
 /// Finds a tensor by name; a missing one is an error.
@@ -85,7 +85,7 @@ pub struct Control {
 
 impl Control {
     /// Binds the `SwiGLU`'s tensors.
-    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             norm: lookup(names::NORM)?,
             gate: lookup(names::GATE)?,
@@ -127,7 +127,7 @@ enum Delta {
 
 impl Decoder {
     /// Binds the decoder of the shape's kind.
-    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         let delta = match spec.decoder {
             DecoderKind::SwiGlu { .. } => Delta::Embed(lookup(names::EMBED)?),
             DecoderKind::LowRank { .. } => {
@@ -201,7 +201,7 @@ pub struct Policy {
 
 impl Policy {
     /// Binds the policy's tensors.
-    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         let norm = lookup(names::POLICY_NORM)?;
         Ok(Self { norm, mlp: Mlp::bind(names::POLICY, lookup)?, epsilon: spec.norm_epsilon })
     }
@@ -222,7 +222,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Binds the encoder's tensors.
-    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             norm_hidden: lookup(names::ENCODER_NORM_HIDDEN)?,
             norm_token: lookup(names::ENCODER_NORM_TOKEN)?,
@@ -251,7 +251,7 @@ pub struct Plugin {
 
 impl Plugin {
     /// Binds all layers.
-    pub fn bind(spec: &Spec, lookup: Lookup<'_>) -> Result<Self> {
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             decoder: Decoder::bind(spec, lookup)?,
             policy: Policy::bind(spec, lookup)?,
@@ -269,13 +269,13 @@ mod tests {
     #[test]
     fn the_default_plugin_of_the_135m_backbone_is_its_1_56_percent() {
         let decoder = DecoderKind::LowRank { width: 0, rank: 32 };
-        let spec = Spec { options: 10, policy_width: 256, encoder_width: 256, ..testing::spec(576, decoder) };
+        let spec = PluginConfig { options: 10, policy_width: 256, encoder_width: 256, ..testing::spec(576, decoder) };
         let spec = fit_width(&spec, 134_515_008.0 * 0.0156);
         assert_eq!((spec.decoder.width(), parameters(&spec)), (736, 2_090_772));
     }
 
     /// h'_z computed in plain loops from the same tensors.
-    fn lowrank_by_hand(params: &Params, spec: &Spec, hidden: &[f32], z: usize) -> Vec<f32> {
+    fn lowrank_by_hand(params: &Params, spec: &PluginConfig, hidden: &[f32], z: usize) -> Vec<f32> {
         let get = |name| params.tensor(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let rows = |matrix: &[f32], x: &[f32]| -> Vec<f32> {
             matrix.chunks(x.len()).map(|row| row.iter().zip(x).map(|(a, b)| a * b).sum()).collect()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor, Var};
-use ollm_runtime::plugin::schema::{DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 
 use crate::error::{Error, Result};
 use crate::nets::{Slot, control_slots, names, option_slots};
@@ -25,14 +25,14 @@ pub struct Params {
 
 impl Params {
     /// Fresh tensors of the control: `W_o` is zero, so it starts as the backbone.
-    pub fn control(spec: &Spec, seed: u64, device: &Device) -> Result<Self> {
+    pub fn control(spec: &PluginConfig, seed: u64, device: &Device) -> Result<Self> {
         Ok(Self { trained: initial(control_slots(spec), seed, device)?, fixed: Tensors::new() })
     }
 
     /// Fresh tensors of the options on a trained control.
     ///
     /// Kind `lowrank` keeps the control fixed, as the anchor of all options; kind `swiglu` goes on training it.
-    pub fn options(spec: &Spec, control: &Tensors, seed: u64, device: &Device) -> Result<Self> {
+    pub fn options(spec: &PluginConfig, control: &Tensors, seed: u64, device: &Device) -> Result<Self> {
         let mut trained = initial(option_slots(spec), seed, device)?;
         let mut fixed = Tensors::new();
         match spec.decoder {

@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::Device;
 use ollm_runtime::gguf::{self, GgufError, Value};
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, KeyKind, Spec, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::schema::{self, KeyKind, PluginConfig, TRAINING_PREFIX, keys};
 
 use crate::backbone::Description;
 use crate::error::{Error, Result};
@@ -31,12 +31,12 @@ pub struct Provenance {
 }
 
 /// The metadata of a plugin file.
-pub fn metadata(spec: &Spec, settings: &Settings, provenance: &Provenance) -> Metadata {
+pub fn metadata(spec: &PluginConfig, settings: &Settings, provenance: &Provenance) -> Metadata {
     described(spec, training(settings, provenance))
 }
 
 /// The metadata of a plugin file of which `training` says how it was trained.
-pub fn described(spec: &Spec, training: impl IntoIterator<Item = (&'static str, String)>) -> Metadata {
+pub fn described(spec: &PluginConfig, training: impl IntoIterator<Item = (&'static str, String)>) -> Metadata {
     let sizes = spec.to_metadata().into_iter().map(|(key, value)| (key.to_owned(), text(&value)));
     let training = training.into_iter().map(|(key, value)| (format!("{TRAINING_PREFIX}{key}"), value));
     sizes.chain(training).collect()
@@ -73,7 +73,7 @@ fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item 
 /// A plugin or control from a file, checked against the backbone.
 pub struct Loaded {
     /// Its sizes.
-    pub spec: Spec,
+    pub spec: PluginConfig,
     /// Its tensors.
     pub tensors: Tensors,
 }
@@ -89,7 +89,7 @@ impl Loaded {
         Self::read(path, about, device, control_slots)
     }
 
-    fn read(path: &Path, about: &Description, device: &Device, slots: fn(&Spec) -> Vec<Slot>) -> Result<Self> {
+    fn read(path: &Path, about: &Description, device: &Device, slots: fn(&PluginConfig) -> Vec<Slot>) -> Result<Self> {
         let (tensors, metadata) = tensor_file::load(path, device)?;
         let spec = read_spec(&metadata, about).map_err(|error| Error::bad_file(path, error.to_string()))?;
         check_slots(path, &slots(&spec), &tensors)?;
@@ -110,8 +110,8 @@ impl Loaded {
 }
 
 /// The spec, if it is one of this backbone.
-fn read_spec(metadata: &Metadata, about: &Description) -> std::result::Result<Spec, PluginError> {
-    let spec = Spec::from_metadata(&typed(metadata)?)?;
+fn read_spec(metadata: &Metadata, about: &Description) -> std::result::Result<PluginConfig, PluginError> {
+    let spec = PluginConfig::from_metadata(&typed(metadata)?)?;
     spec.backbone.check(&about.backbone)?;
     Ok(spec)
 }

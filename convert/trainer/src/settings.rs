@@ -1,7 +1,7 @@
 //! What decides the result of a training run, apart from backbone and data.
 
 use clap::ValueEnum;
-use ollm_runtime::plugin::schema::{DecoderKind, Spec};
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Description;
@@ -116,8 +116,8 @@ impl Settings {
     }
 
     /// The plugin on that backbone.
-    pub fn spec(&self, about: &Description) -> Spec {
-        let spec = Spec {
+    pub fn spec(&self, about: &Description) -> PluginConfig {
+        let spec = PluginConfig {
             options: self.options,
             norm_epsilon: about.norm_epsilon,
             decoder: self.decoder_kind(),

@@ -1,7 +1,7 @@
 //! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished options.
 
 use candle_core::Tensor;
-use ollm_runtime::plugin::schema::{HoldKind, Spec};
+use ollm_runtime::plugin::schema::{HoldKind, PluginConfig};
 
 use crate::backbone::Frozen;
 use crate::error::Result;
@@ -46,7 +46,7 @@ pub struct ControlStage<'a> {
 
 impl<'a> ControlStage<'a> {
     /// A stage on the tensors of `params`.
-    pub fn new(spec: &Spec, params: &Params, head: &'a Head) -> Result<Self> {
+    pub fn new(spec: &PluginConfig, params: &Params, head: &'a Head) -> Result<Self> {
         Ok(Self { control: Control::bind(spec, &|name| params.tensor(name))?, head })
     }
 }
@@ -81,7 +81,7 @@ pub struct OptionStage<'a> {
 impl<'a> OptionStage<'a> {
     /// A stage on the tensors of `params`, with KL pulled to `target`.
     pub fn new(
-        spec: &Spec,
+        spec: &PluginConfig,
         params: &Params,
         head: &'a Head,
         frozen: &'a Frozen,
@@ -179,7 +179,7 @@ pub struct PolicyStage<'a> {
 
 impl<'a> PolicyStage<'a> {
     /// A stage on the tensors of `params`.
-    pub fn new(spec: &Spec, params: &Params, head: &'a Head) -> Result<Self> {
+    pub fn new(spec: &PluginConfig, params: &Params, head: &'a Head) -> Result<Self> {
         let lookup = |name: &str| params.tensor(name);
         Ok(Self { decoder: Decoder::bind(spec, &lookup)?, policy: Policy::bind(spec, &lookup)?, head })
     }

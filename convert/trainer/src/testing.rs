@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use half::f16;
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{self, DecoderKind, HoldKind, Spec};
+use ollm_runtime::plugin::schema::{self, DecoderKind, HoldKind, PluginConfig};
 use ollm_runtime::quant;
 use ollm_runtime::session::{Session, SessionOptions};
 
@@ -61,13 +61,21 @@ pub(crate) fn folder(name: &str) -> std::path::PathBuf {
 }
 
 /// A small plugin: three options.
-pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> Spec {
+pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> PluginConfig {
     let backbone = description(hidden, 12).backbone;
-    Spec { options: 3, norm_epsilon: 1e-5, decoder, encoder_width: 6, policy_width: 5, hold: HoldKind::Token, backbone }
+    PluginConfig {
+        options: 3,
+        norm_epsilon: 1e-5,
+        decoder,
+        encoder_width: 6,
+        policy_width: 5,
+        hold: HoldKind::Token,
+        backbone,
+    }
 }
 
 /// All tensors of a plugin, none of them zero.
-pub(crate) fn random_params(spec: &Spec) -> Params {
+pub(crate) fn random_params(spec: &PluginConfig) -> Params {
     let tensors = |slots: Vec<Slot>| -> Tensors {
         slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
     };
@@ -143,7 +151,8 @@ fn speaker_tokens(writer: &mut Writer<'_>) {
 /// A plugin of random weights for [`speaker`].
 pub(crate) fn speaker_plugin(backbone: &Backbone, options: usize) -> Loaded {
     let about = backbone.describe().unwrap();
-    let spec = Spec { options, backbone: about.backbone, ..spec(32, DecoderKind::LowRank { width: 8, rank: 4 }) };
+    let spec =
+        PluginConfig { options, backbone: about.backbone, ..spec(32, DecoderKind::LowRank { width: 8, rank: 4 }) };
     Loaded { tensors: random_params(&spec).tensors(), spec }
 }
 

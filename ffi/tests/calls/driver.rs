@@ -42,7 +42,7 @@ struct World<'a> {
     model: *mut OllmModel,
     plugin: *mut OllmPlugin,
     sessions: Vec<*mut OllmSession>,
-    options: Vec<*mut OllmOptions>,
+    options: Vec<*mut OllmOptionSet>,
     saved: Vec<u8>,
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn drive(bytes: &[u8], model: *mut OllmModel, plugin: *mut OllmPlugin
     }
     for mut options in world.options {
         // SAFETY: a handle, dead or alive.
-        unsafe { ollm_options_free(&raw mut options) };
+        unsafe { ollm_option_set_free(&raw mut options) };
     }
     counts
 }
@@ -137,7 +137,7 @@ impl World<'_> {
         Self::pick(&mut self.bytes, &self.sessions)
     }
 
-    fn set(&mut self) -> *mut OllmOptions {
+    fn set(&mut self) -> *mut OllmOptionSet {
         Self::pick(&mut self.bytes, &self.options)
     }
 
@@ -245,7 +245,7 @@ impl World<'_> {
     fn take_options(&mut self) -> OllmStatus {
         let mut options = null_mut();
         // SAFETY: as above.
-        let status = unsafe { ollm_options_new(self.session(), self.bytes.number(), &raw mut options) };
+        let status = unsafe { ollm_option_set_new(self.session(), self.bytes.number(), &raw mut options) };
         if status == OllmStatus::Ok {
             self.options.push(options);
         }
@@ -260,9 +260,9 @@ impl World<'_> {
         // SAFETY: as above; the arrays have at least the capacity.
         unsafe {
             match self.bytes.below(3) {
-                0 => ollm_options_policy(set, policy.as_mut_ptr(), capacity, &raw mut count),
-                1 => ollm_options_top(set, self.bytes.below(12) as u32, top.as_mut_ptr(), capacity, &raw mut count),
-                _ => ollm_options_free(&raw mut set),
+                0 => ollm_option_set_policy(set, policy.as_mut_ptr(), capacity, &raw mut count),
+                1 => ollm_option_set_top(set, self.bytes.below(12) as u32, top.as_mut_ptr(), capacity, &raw mut count),
+                _ => ollm_option_set_free(&raw mut set),
             }
         }
     }

@@ -7,7 +7,7 @@ use ollm_runtime::Error;
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::gguf::Gguf;
 use ollm_runtime::model::{Config, PLUGIN_PREFIX};
-use ollm_runtime::plugin::schema::{self, Spec};
+use ollm_runtime::plugin::schema::{self, PluginConfig};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn describe_tokenizer(gguf: &Gguf) -> Value {
 }
 
 fn describe_plugin(gguf: &Gguf) -> Value {
-    let spec = Spec::from_metadata(gguf.metadata()).and_then(|spec| spec.check_tensors(gguf).map(|()| spec));
+    let spec = PluginConfig::from_metadata(gguf.metadata()).and_then(|spec| spec.check_tensors(gguf).map(|()| spec));
     match spec {
         Ok(spec) => json!({
             "options": spec.options,

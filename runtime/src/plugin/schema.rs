@@ -85,7 +85,7 @@ const ALL: &str = "all";
 
 /// What the metadata says about a plugin.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spec {
+pub struct PluginConfig {
     /// K, the number of options.
     pub options: usize,
     /// The epsilon of every norm in the plugin.
@@ -151,7 +151,7 @@ pub fn is_present(metadata: &Metadata) -> bool {
 
 /// The tensors of a plugin and their row-major shapes (outermost dimension first). Matrices may have any type, vectors
 /// are F32.
-pub fn tensors(spec: &Spec) -> Vec<(&'static str, Vec<usize>)> {
+pub fn tensors(spec: &PluginConfig) -> Vec<(&'static str, Vec<usize>)> {
     let (k, d) = (spec.options, spec.backbone.hidden);
     let (e, p, u) = (spec.encoder_width, spec.policy_width, spec.decoder.width());
     let own = match spec.decoder {
@@ -231,7 +231,7 @@ impl HoldKind {
     }
 }
 
-impl Spec {
+impl PluginConfig {
     /// Reads and checks the keys of a plugin.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, PluginError> {
         let version = metadata.u32(keys::VERSION.name)?;
@@ -456,10 +456,10 @@ mod tests {
     use super::*;
     use crate::gguf::Writer;
 
-    fn spec(decoder: DecoderKind) -> Spec {
+    fn spec(decoder: DecoderKind) -> PluginConfig {
         let backbone =
             Backbone { architecture: "llama".into(), hidden: 64, vocab: 100, fingerprint: "norms-fnv1a64:0".into() };
-        Spec {
+        PluginConfig {
             options: 3,
             norm_epsilon: 1e-5,
             decoder,
@@ -479,13 +479,13 @@ mod tests {
     }
 
     /// The keys of a good plugin with one of them changed.
-    fn changed(key: Key, value: impl Into<Value>) -> Result<Spec, PluginError> {
+    fn changed(key: Key, value: impl Into<Value>) -> Result<PluginConfig, PluginError> {
         let mut pairs = spec(DecoderKind::LowRank { width: 32, rank: 4 }).to_metadata();
         pairs.iter_mut().find(|(name, _)| *name == key.name).unwrap().1 = value.into();
-        Spec::from_metadata(&metadata(&pairs))
+        PluginConfig::from_metadata(&metadata(&pairs))
     }
 
-    fn file(spec: &Spec, edit: impl Fn(&str, &mut Vec<u64>, &mut TensorType)) -> Gguf {
+    fn file(spec: &PluginConfig, edit: impl Fn(&str, &mut Vec<u64>, &mut TensorType)) -> Gguf {
         let mut writer = Writer::new();
         for (name, shape) in tensors(spec) {
             let mut dims: Vec<u64> = shape.iter().rev().map(|&n| n as u64).collect();
@@ -501,10 +501,10 @@ mod tests {
     fn a_spec_survives_the_way_through_metadata() {
         for decoder in [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 4 }] {
             for hold in [HoldKind::Token, HoldKind::Line, HoldKind::All] {
-                let spec = Spec { hold, ..spec(decoder) };
+                let spec = PluginConfig { hold, ..spec(decoder) };
                 let metadata = metadata(&spec.to_metadata());
                 assert!(is_present(&metadata));
-                assert_eq!(Spec::from_metadata(&metadata).unwrap(), spec);
+                assert_eq!(PluginConfig::from_metadata(&metadata).unwrap(), spec);
             }
         }
     }
@@ -513,7 +513,7 @@ mod tests {
     fn a_latent_stays_for_a_token_unless_the_file_says_otherwise() {
         let mut pairs = spec(DecoderKind::SwiGlu { width: 32 }).to_metadata();
         pairs.retain(|(name, _)| *name != keys::LATENT_HOLD.name);
-        let spec = Spec::from_metadata(&metadata(&pairs)).unwrap();
+        let spec = PluginConfig::from_metadata(&metadata(&pairs)).unwrap();
         assert_eq!(spec.hold, HoldKind::Token);
         assert_eq!(spec.to_metadata(), pairs);
     }
@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(pairs.len(), keys::ALL.len());
         for key in keys::ALL {
             let others: Vec<_> = pairs.iter().filter(|(name, _)| *name != key.name).cloned().collect();
-            let missing = Spec::from_metadata(&metadata(&others));
+            let missing = PluginConfig::from_metadata(&metadata(&others));
             let refused =
                 matches!(missing, Err(PluginError::Metadata(GgufError::MissingKey { key: k })) if k == key.name);
             assert_eq!(refused, *key != keys::LATENT_HOLD, "{}", key.name);
@@ -567,7 +567,7 @@ mod tests {
             }
         });
         assert!(matches!(spec.check_tensors(&half), Err(PluginError::WrongType { .. })));
-        let lowrank = Spec { decoder: DecoderKind::LowRank { width: 32, rank: 4 }, ..spec.clone() };
+        let lowrank = PluginConfig { decoder: DecoderKind::LowRank { width: 32, rank: 4 }, ..spec.clone() };
         let error = lowrank.check_tensors(&file(&spec, |_, _, _| {}));
         assert!(matches!(error, Err(PluginError::UnknownTensor { tensor }) if tensor == "ollm.decoder.embed.weight"));
         let missing = Gguf::parse(&Writer::new().to_bytes()).unwrap();

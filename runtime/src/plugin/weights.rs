@@ -14,13 +14,13 @@ use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, 
 use crate::storage::Storage;
 
 use super::argmax;
-use super::schema::{self, Backbone, DecoderKind, PluginError, Spec};
+use super::schema::{self, Backbone, DecoderKind, PluginConfig, PluginError};
 
 /// A plugin of one backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]
 pub struct Plugin {
     storage: Arc<Storage>,
-    spec: Spec,
+    spec: PluginConfig,
     decoder: Decoder,
     policy: Policy,
     encoder: Encoder,
@@ -115,7 +115,7 @@ impl Plugin {
     }
 
     fn bind(gguf: &Gguf, storage: Arc<Storage>, model: &Model) -> Result<Self> {
-        let spec = Spec::from_metadata(gguf.metadata())?;
+        let spec = PluginConfig::from_metadata(gguf.metadata())?;
         spec.backbone.check(&Backbone::of(model.gguf(), model.storage())?)?;
         spec.check_tensors(gguf)?;
         let file = &storage;
@@ -125,7 +125,7 @@ impl Plugin {
     }
 
     /// The sizes and kinds.
-    pub fn spec(&self) -> &Spec {
+    pub fn spec(&self) -> &PluginConfig {
         &self.spec
     }
 
@@ -313,7 +313,7 @@ fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, O
 }
 
 impl Decoder {
-    fn bind(gguf: &Gguf, file: &Storage, spec: &Spec) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
         let (d, options) = (spec.backbone.hidden, spec.options);
         let matrix = |name: &str, rows, cols| packed(gguf, file, name, rows, cols);
         let latents = match spec.decoder {
@@ -337,7 +337,7 @@ impl Decoder {
 }
 
 impl Policy {
-    fn bind(gguf: &Gguf, file: &Storage, spec: &Spec) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
         let d = spec.backbone.hidden;
         let norm = vector(gguf, file, "ollm.policy.norm.weight", d)?;
         Ok(Self { norm, layers: Mlp::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])? })
@@ -345,7 +345,7 @@ impl Policy {
 }
 
 impl Encoder {
-    fn bind(gguf: &Gguf, file: &Storage, spec: &Spec) -> Result<Self> {
+    fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
         let d = spec.backbone.hidden;
         Ok(Self {
             norm_hidden: vector(gguf, file, "ollm.encoder.norm_hidden.weight", d)?,

@@ -26,7 +26,7 @@ use crate::memory;
 use crate::model::{BATCH, Config, Model, Scratch, State};
 use crate::ops;
 use crate::plugin::Plugin;
-use crate::plugin::schema::Spec;
+use crate::plugin::schema::PluginConfig;
 
 pub use batch::{Batch, Turn};
 pub use error::SessionError;
@@ -114,7 +114,7 @@ impl Session {
 
     /// Bytes that a session on such a model needs when its context is full: `config` and `plugin` can be read from the
     /// files' metadata alone, before any weights are loaded.
-    pub fn memory_needed(config: &Config, plugin: Option<&Spec>, options: &SessionOptions) -> MemoryNeeded {
+    pub fn memory_needed(config: &Config, plugin: Option<&PluginConfig>, options: &SessionOptions) -> MemoryNeeded {
         let context = options.positions(config);
         let batch = Scratch::bytes_for(config, context.min(BATCH));
         let attention = ops::attention_bytes(config.kv_shape(), Threads::new(options).most(), context);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use indicatif::ProgressBar;
-use ollm_runtime::plugin::schema::Spec;
+use ollm_runtime::plugin::schema::PluginConfig;
 
 use crate::backbone::Frozen;
 use crate::checkpoint::{self, Checkpoint};
@@ -89,7 +89,7 @@ struct Session<'a> {
     pace: &'a Pace,
     run: &'a mut Run,
     bar: &'a ProgressBar,
-    spec: Spec,
+    spec: PluginConfig,
     identity: Metadata,
     checkpoint: Option<Checkpoint>,
     /// Steps that this invocation may still take.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
-use ollm_runtime::plugin::schema::Spec;
+use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::accuracy::{Grade, Progress, Questions, Report, Row, Table, held_row};
 use ollm_train::backbone::Backbone;
 use ollm_train::data::Corpus;
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         return Ok(());
     };
 
-    let trained = Loaded { spec: Spec { hold: args.hold.kind(), ..plugin.spec.clone() }, tensors };
+    let trained = Loaded { spec: PluginConfig { hold: args.hold.kind(), ..plugin.spec.clone() }, tensors };
     let provenance = [
         ("objective", objective.to_owned()),
         ("data", file_names(&input.data)),

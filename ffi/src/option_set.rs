@@ -10,11 +10,11 @@ use crate::session::{OllmSession, with};
 use crate::status::{Failure, OllmStatus, Result};
 
 /// A snapshot of an option set. Since 0.1.0.
-pub struct OllmOptions(Vec<OptionView>);
+pub struct OllmOptionSet(Vec<OptionView>);
 
-static OPTIONS: Table<OllmOptions> = Table::new();
+static OPTIONS: Table<OllmOptionSet> = Table::new();
 
-impl Named for OllmOptions {
+impl Named for OllmOptionSet {
     const KIND: usize = 3;
     const NAME: &'static str = "option set";
     fn table() -> &'static Table<Self> {
@@ -23,14 +23,14 @@ impl Named for OllmOptions {
 }
 
 /// An option set that is shown for the time of a callback.
-pub(crate) struct Shown(*mut OllmOptions);
+pub(crate) struct Shown(*mut OllmOptionSet);
 
 impl Shown {
     pub(crate) fn new(options: &[OptionView]) -> Result<Self> {
-        OPTIONS.insert(OllmOptions(options.to_vec())).map(Self)
+        OPTIONS.insert(OllmOptionSet(options.to_vec())).map(Self)
     }
 
-    pub(crate) fn handle(&self) -> *const OllmOptions {
+    pub(crate) fn handle(&self) -> *const OllmOptionSet {
         self.0
     }
 }
@@ -53,21 +53,21 @@ pub struct OllmCandidate {
 }
 
 /// The option set of the session's current step, with the `top` most probable tokens of each option. The session does not
-/// move. On success `*options` is a handle of one owner: free it with `ollm_options_free`.
+/// move. On success `*options` is a handle of one owner: free it with `ollm_option_set_free`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
 /// `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ollm_options_new(
+pub unsafe extern "C" fn ollm_option_set_new(
     session: *mut OllmSession,
     top: usize,
-    options: *mut *mut OllmOptions,
+    options: *mut *mut OllmOptionSet,
 ) -> OllmStatus {
     guard(|| {
         // SAFETY: the output is where the caller says.
         let out = unsafe { Out::new("options", options) }?;
         let set = with(session, |live| Ok(live.session.option_set(top)?))?;
-        out.set(OPTIONS.insert(OllmOptions(set))?);
+        out.set(OPTIONS.insert(OllmOptionSet(set))?);
         Ok(())
     })
 }
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn ollm_options_new(
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ollm_options_free(options: *mut *mut OllmOptions) -> OllmStatus {
+pub unsafe extern "C" fn ollm_option_set_free(options: *mut *mut OllmOptionSet) -> OllmStatus {
     // SAFETY: the pointer is NULL or points to a handle.
     guard(|| unsafe { OPTIONS.release_at(options) }.map(drop))
 }
@@ -85,8 +85,8 @@ pub unsafe extern "C" fn ollm_options_free(options: *mut *mut OllmOptions) -> Ol
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ollm_options_policy(
-    options: *const OllmOptions,
+pub unsafe extern "C" fn ollm_option_set_policy(
+    options: *const OllmOptionSet,
     policy: *mut f32,
     capacity: usize,
     count: *mut usize,
@@ -102,8 +102,8 @@ pub unsafe extern "C" fn ollm_options_policy(
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ollm_options_top(
-    options: *const OllmOptions,
+pub unsafe extern "C" fn ollm_option_set_top(
+    options: *const OllmOptionSet,
     latent: u32,
     top: *mut OllmCandidate,
     capacity: usize,
@@ -121,7 +121,7 @@ pub unsafe extern "C" fn ollm_options_top(
 
 /// What the policy says of the session's current step: the probability of each latent. It costs less than an option set.
 ///
-/// Statuses: as `ollm_options_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Statuses: as `ollm_option_set_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_policy(
     session: *mut OllmSession,

@@ -25,14 +25,14 @@ static void print_token(const ollm_model *model, uint32_t id) {
     putchar('"');
 }
 
-static void print_options(const ollm_model *model, const ollm_options *options) {
+static void print_options(const ollm_model *model, const ollm_option_set *options) {
     float policy[MOST];
     ollm_candidate top[TOP];
     size_t count = 0, tokens = 0, latent, i;
-    check(ollm_options_policy(options, policy, MOST, &count));
+    check(ollm_option_set_policy(options, policy, MOST, &count));
     for (latent = 0; latent < count; latent++) {
         printf("  %2zu  %5.1f %%  ", latent, 100 * policy[latent]);
-        check(ollm_options_top(options, (uint32_t)latent, top, TOP, &tokens));
+        check(ollm_option_set_top(options, (uint32_t)latent, top, TOP, &tokens));
         for (i = 0; i < tokens; i++) {
             print_token(model, top[i].token);
             printf(" %.1f %%  ", 100 * top[i].probability);
@@ -56,12 +56,12 @@ int main(int argc, char **argv) {
     check(ollm_session_new(model, plugin, NULL, &session));
     check(ollm_session_feed_text(session, text, strlen(text), OLLM_TOKENIZE_BOS));
     while (!token.is_end) {
-        ollm_options *options = NULL;
+        ollm_option_set *options = NULL;
         char *end;
         unsigned long latent;
-        check(ollm_options_new(session, TOP, &options));
+        check(ollm_option_set_new(session, TOP, &options));
         print_options(model, options);
-        ollm_options_free(&options);
+        ollm_option_set_free(&options);
         fputs("latent> ", stdout);
         fflush(stdout);
         if (fgets(line, sizeof line, stdin) == NULL) break;
