@@ -395,7 +395,7 @@ typedef struct ollm_session_options {
     size_t threads;
     /// Threads that compute many tokens at once; 0 takes as many as `threads`.
     size_t prefill_threads;
-    /// With `slide`: tokens at the beginning that are never forgotten.
+    /// With `context_shift`: tokens at the beginning that are never forgotten.
     size_t keep;
     /// If it is not NULL, the workers run on threads of yours: see `ollm_start_fn`.
     ollm_start_fn start;
@@ -406,7 +406,7 @@ typedef struct ollm_session_options {
     uint64_t affinity;
     /// What happens at the end of the context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older half of the tokens, but
     /// for the first `keep`, and goes on.
-    int32_t slide;
+    int32_t context_shift;
     /// Must be 0.
     int32_t reserved;
 } ollm_session_options;
@@ -497,14 +497,14 @@ ollm_status ollm_session_rewind(ollm_session *session, size_t position);
 
 /// How long a selected latent is held. Since 0.1.0.
 OLLM_ENUM(ollm_hold, int32_t) {
+    /// As long as the plugin was trained for, as in a new session.
+    OLLM_HOLD_TRAINED = 0,
     /// For one token.
-    OLLM_HOLD_TOKEN = 0,
+    OLLM_HOLD_TOKEN = 1,
     /// To the end of the line.
-    OLLM_HOLD_LINE = 1,
-    /// For the whole text.
-    OLLM_HOLD_TEXT = 2,
-    /// As long as the plugin was trained for; what a selection of NULL takes, and a new session.
-    OLLM_HOLD_TRAINED = 3,
+    OLLM_HOLD_LINE = 2,
+    /// For all of the answer.
+    OLLM_HOLD_ALL = 3,
 };
 
 /// Ways to select a latent. Since 0.1.0.

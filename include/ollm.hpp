@@ -465,7 +465,7 @@ public:
         return detail::done(ollm_session_set_selection(get(), &selection));
     }
     /// Has `choose` select the latents, which must not throw. The session keeps it, and its forks do.
-    result<void> set_policy(policy_fn choose, ollm_hold hold = OLLM_HOLD_TOKEN) {
+    result<void> set_policy(policy_fn choose, ollm_hold hold = OLLM_HOLD_TRAINED) {
         auto kept = std::make_shared<policy_fn>(std::move(choose));
         selection selection;
         selection.mode = OLLM_SELECT_CALLBACK;

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use ollm_runtime::logits::log_sum_exp;
+use ollm_runtime::memory::OutOfMemory;
 use ollm_runtime::model::{Model, Part, Scratch, State, forward, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use rayon::prelude::*;
@@ -70,7 +71,7 @@ fn hidden(exec: &mut Exec, model: &Model, chunks: &[Vec<u32>]) -> Result<Vec<f32
         let mut state = State::new(config, tokens.len());
         state.reserve(0..tokens.len()).map_err(ollm_runtime::Error::from)?;
         let part = Part { state: &mut state, tokens, first: 0 };
-        forward(exec, model, &mut [part], &mut scratch, &mut |_| Ok(()))?;
+        forward(exec, model, &mut [part], &mut scratch, &mut |_| Ok::<_, OutOfMemory>(()))?;
         all.extend_from_slice(scratch.hidden());
     }
     Ok(all)

@@ -4,8 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ollm_runtime::gguf::GgufError;
+use ollm_runtime::logits::LogitsError;
+use ollm_runtime::memory::OutOfMemory;
+use ollm_runtime::model::ModelError;
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::quant::QuantError;
+use ollm_runtime::storage::StorageError;
 use safetensors::{Dtype, SafeTensorError};
 
 use crate::import::ImportError;
@@ -103,11 +107,18 @@ impl From<ImportError> for ConvertError {
     }
 }
 
-impl From<ollm_runtime::Error> for ConvertError {
-    fn from(error: ollm_runtime::Error) -> Self {
-        Self::Runtime(error)
-    }
+/// The errors of the runtime's modules are errors of the runtime.
+macro_rules! from {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for ConvertError {
+            fn from(error: $error) -> Self {
+                Self::Runtime(error.into())
+            }
+        })+
+    };
 }
+
+from!(ollm_runtime::Error, LogitsError, ModelError, OutOfMemory, StorageError);
 
 impl fmt::Display for ConvertError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,13 +4,14 @@
 //! matrix `NAME` there are `NAME.in_sum2`, the sum of the squares of each column's input, and `NAME.counts`, of how many
 //! inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
-use ollm_runtime::model::{BATCH, Model, Part, Scratch, Stage, State, forward};
+use ollm_runtime::memory::OutOfMemory;
+use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, forward, schema};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
 
@@ -114,26 +115,22 @@ fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) ->
     Ok(())
 }
 
-/// The matrices of a layer by their input, in the order of [`Stage::Input`].
-const MATRICES: [&[&str]; 4] =
-    [&["attn_q", "attn_k", "attn_v"], &["attn_output"], &["ffn_gate", "ffn_up"], &["ffn_down"]];
+/// An input of matrices: the layer, and the role of the first of them ([`Role::input`]).
+type Input = (Option<usize>, Role);
 
 /// A model that reads, and the sums of the squares of what its matrices meet.
 struct Reader<'a> {
     model: &'a Model,
     exec: Exec,
-    /// Of each column of each input, layer by layer, then of the head.
-    squares: Vec<Vec<f64>>,
+    /// Of each column of each input.
+    squares: HashMap<Input, Vec<f64>>,
     /// Tokens that were read.
     count: usize,
 }
 
 impl<'a> Reader<'a> {
     fn new(model: &'a Model) -> Result<Self> {
-        let config = model.config();
-        let layer = [config.hidden, config.heads * config.head_dim, config.hidden, config.ffn];
-        let widths = layer.into_iter().cycle().take(MATRICES.len() * config.layers).chain([config.hidden]);
-        Ok(Self { model, exec: exec()?, squares: widths.map(|width| vec![0.0; width]).collect(), count: 0 })
+        Ok(Self { model, exec: exec()?, squares: HashMap::new(), count: 0 })
     }
 
     /// Reads `tokens` as a text of their own.
@@ -142,19 +139,20 @@ impl<'a> Reader<'a> {
         let (mut state, mut scratch) = (State::new(config, tokens.len()), Scratch::default());
         for (i, batch) in tokens.chunks(BATCH).enumerate() {
             let first = i * BATCH;
-            let positions = first..first + batch.len();
-            state.reserve(positions).map_err(ollm_runtime::Error::from)?;
-            let mut sums = self.squares.iter_mut();
-            let mut add = |x: &[f32]| sums.next().into_iter().for_each(|sums| add_squares(sums, x));
+            state.reserve(first..first + batch.len())?;
+            let mut add = |input: Input, x: &[f32]| {
+                let cols = x.len() / batch.len();
+                add_squares(self.squares.entry(input).or_insert_with(|| vec![0.0; cols]), x);
+            };
             let mut watch = |stage: Stage<'_>| {
-                if let Stage::Input(x) = stage {
-                    add(x);
+                if let Stage::Input { layer, role, x } = stage {
+                    add((Some(layer), role), x);
                 }
-                Ok(())
+                Ok::<_, OutOfMemory>(())
             };
             let part = Part { state: &mut state, tokens: batch, first };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
-            add(scratch.hidden());
+            add((None, Role::Head), scratch.hidden());
         }
         self.count += tokens.len();
         Ok(())
@@ -162,23 +160,28 @@ impl<'a> Reader<'a> {
 
     /// Adds the sums of each matrix to a file, and tells of how many there are.
     fn put(&self, writer: &mut Writer<'_>) -> std::result::Result<usize, GgufError> {
-        let head = ["output.weight", "token_embd.weight"];
-        let head = head.into_iter().find(|name| self.model.gguf().tensor(name).is_some()).map(str::to_owned);
-        let layers = (0..self.model.config().layers).flat_map(|layer| {
-            MATRICES.map(|parts| parts.iter().map(|part| format!("blk.{layer}.{part}.weight")).collect::<Vec<_>>())
-        });
+        let count = (self.count as f32).to_le_bytes().to_vec();
         let mut matrices = 0;
-        for (names, sums) in layers.chain([head.into_iter().collect()]).zip(&self.squares) {
+        for (name, sums) in self.matrices() {
             let bytes: Vec<u8> = sums.iter().flat_map(|&sum| (sum as f32).to_le_bytes()).collect();
-            let count = (self.count as f32).to_le_bytes().to_vec();
-            for name in &names {
-                let dims = [sums.len() as u64, 1];
-                writer.tensor(&format!("{name}{SUMS}"), &dims, TensorType::F32, bytes.clone())?;
-                writer.tensor(&format!("{name}{COUNTS}"), &[1, 1], TensorType::F32, count.clone())?;
-            }
-            matrices += names.len();
+            let dims = [sums.len() as u64, 1];
+            writer.tensor(&format!("{name}{SUMS}"), &dims, TensorType::F32, bytes)?;
+            writer.tensor(&format!("{name}{COUNTS}"), &[1, 1], TensorType::F32, count.clone())?;
+            matrices += 1;
         }
         Ok(matrices)
+    }
+
+    /// Each matrix of the file whose input was met, and the sums of that; the embedding only where it is the head too.
+    fn matrices(&self) -> impl Iterator<Item = (TensorName, &Vec<f64>)> {
+        let is_here = |name: TensorName| self.model.gguf().tensor(&name.to_string()).is_some();
+        let tied = !is_here(TensorName::new(Role::Head));
+        let specs = schema::tensors(self.model.config()).into_iter().filter(|spec| spec.shape.len() > 1);
+        let mut names: Vec<TensorName> = specs.map(|spec| spec.name).filter(|&name| is_here(name)).collect();
+        names.retain(|name| tied || name.role != Role::Embedding);
+        // The head comes last.
+        names.sort_by_key(|name| name.layer.is_none());
+        names.into_iter().filter_map(|name| Some((name, self.squares.get(&(name.layer, name.role.input()))?)))
     }
 }
 

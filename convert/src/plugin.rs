@@ -106,7 +106,7 @@ fn find<'a>(
     name: &'static str,
     shape: &[usize],
 ) -> std::result::Result<TensorView<'a>, PluginError> {
-    let view = tensors.tensor(name).map_err(|_| PluginError::MissingTensor { tensor: name })?;
+    let view = tensors.tensor(name).map_err(|_| PluginError::MissingTensor { tensor: name.to_owned() })?;
     if view.shape() == shape {
         return Ok(view);
     }

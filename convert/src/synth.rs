@@ -5,7 +5,8 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use ollm_runtime::gguf::{GgufError, TensorType, Writer};
+use ollm_runtime::gguf::{GgufError, Metadata, TensorType, Value, Writer};
+use ollm_runtime::model::{Config, Role, TensorSpec, schema};
 use ollm_runtime::quant;
 use ollm_runtime::random::Random;
 
@@ -83,24 +84,34 @@ const BLOCK: usize = 1 << 20;
 /// [`ConvertError::OutputExists`] if the file is there and may not be replaced, [`ConvertError::Output`] if it cannot be written.
 pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Result<()> {
     check_absent(output, force)?;
-    let matrices = matrices(shape);
-    let size = |&(_, rows, cols): &(String, u64, u64)| dtype.row_bytes(cols as usize).map(|row| row * rows as usize);
-    let largest = matrices.iter().filter_map(size).max().unwrap_or(0);
-    let weights = weights(dtype, largest)?;
-    let ones = vec![1.0_f32; shape.hidden.max(shape.head_dim) as usize].iter().flat_map(|x| x.to_le_bytes()).collect();
-    let ones: Vec<u8> = ones;
+    let metadata = describe(shape).map_err(ConvertError::Output)?;
+    let config = Config::from_metadata(&metadata, shape.vocab as usize)?;
+    let mut specs = schema::tensors(&config);
+    specs.retain(|spec| !spec.optional || spec.name.role == Role::Head && !shape.tied);
+    // Matrices first, then vectors.
+    specs.sort_by_key(|spec| spec.shape.len() == 1);
+    let size = |spec: &TensorSpec| dtype_of(spec, dtype).row_bytes(spec.shape.iter().product()).unwrap_or(0);
+    let matrices = specs.iter().filter(|spec| spec.shape.len() > 1);
+    let weights = weights(dtype, matrices.map(size).max().unwrap_or(0))?;
+    let longest = specs.iter().filter(|spec| spec.shape.len() == 1).map(size).max().unwrap_or(0);
+    let ones: Vec<u8> = 1.0_f32.to_le_bytes().into_iter().cycle().take(longest).collect();
     let mut writer = Writer::new();
-    describe(shape, &mut writer).map_err(ConvertError::Output)?;
-    for matrix in &matrices {
-        let (name, rows, cols) = matrix;
-        let bytes = &weights[..size(matrix).unwrap_or(0)];
-        writer.tensor(name, &[*cols, *rows], dtype, Cow::Borrowed(bytes)).map_err(ConvertError::Output)?;
+    for (key, value) in metadata.iter() {
+        writer.set(key, value.clone()).map_err(ConvertError::Output)?;
     }
-    for (name, length) in vectors(shape) {
-        let bytes = &ones[..4 * length as usize];
-        writer.tensor(&name, &[length], TensorType::F32, Cow::Borrowed(bytes)).map_err(ConvertError::Output)?;
+    for spec in &specs {
+        let dims: Vec<u64> = spec.shape.iter().rev().map(|&n| n as u64).collect();
+        let bytes = if dims.len() > 1 { &weights } else { &ones };
+        let bytes = Cow::Borrowed(&bytes[..size(spec)]);
+        let added = writer.tensor(&spec.name.to_string(), &dims, dtype_of(spec, dtype), bytes);
+        added.map_err(ConvertError::Output)?;
     }
     crate::write(writer, output)
+}
+
+/// The type of a tensor where matrices are `dtype`: vectors are F32.
+fn dtype_of(spec: &TensorSpec, dtype: TensorType) -> TensorType {
+    if spec.shape.len() > 1 { dtype } else { TensorType::F32 }
 }
 
 /// `size` bytes of random weights.
@@ -112,44 +123,13 @@ fn weights(dtype: TensorType, size: usize) -> Result<Vec<u8>> {
     Ok(quant::encode(dtype, &values).map_err(named)?.into_iter().cycle().take(size).collect())
 }
 
-/// Name, rows and columns of each matrix.
-fn matrices(shape: &Shape) -> Vec<(String, u64, u64)> {
-    let &Shape { layers, hidden, ffn, heads, kv_heads, head_dim, vocab, .. } = shape;
-    let (queries, keys) = (heads * head_dim, kv_heads * head_dim);
-    let layer = [
-        ("attn_q", queries, hidden),
-        ("attn_k", keys, hidden),
-        ("attn_v", keys, hidden),
-        ("attn_output", hidden, queries),
-        ("ffn_gate", ffn, hidden),
-        ("ffn_up", ffn, hidden),
-        ("ffn_down", hidden, ffn),
-    ];
-    let mut all = vec![("token_embd.weight".to_owned(), vocab, hidden)];
-    all.extend((!shape.tied).then(|| ("output.weight".to_owned(), vocab, hidden)));
-    for i in 0..layers {
-        all.extend(layer.map(|(name, rows, cols)| (format!("blk.{i}.{name}.weight"), rows, cols)));
-    }
-    all.into_iter().map(|(name, rows, cols)| (name, u64::from(rows), u64::from(cols))).collect()
-}
-
-/// Name and length of each norm.
-fn vectors(shape: &Shape) -> Vec<(String, u64)> {
-    let mut layer = vec![("attn_norm", shape.hidden), ("ffn_norm", shape.hidden)];
-    if shape.architecture == "qwen3" {
-        layer.extend([("attn_q_norm", shape.head_dim), ("attn_k_norm", shape.head_dim)]);
-    }
-    let mut all = vec![("output_norm.weight".to_owned(), u64::from(shape.hidden))];
-    for i in 0..shape.layers {
-        all.extend(layer.iter().map(|(name, length)| (format!("blk.{i}.{name}.weight"), u64::from(*length))));
-    }
-    all
-}
-
-fn describe(shape: &Shape, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+/// The keys of the file.
+fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
+    let mut metadata = Metadata::default();
+    let mut set = |key: &str, value: Value| metadata.insert(key.to_owned(), value);
     let key = |name: &str| format!("{}.{name}", shape.architecture);
-    writer.set("general.architecture", shape.architecture)?;
-    writer.set("general.name", format!("random weights of the shape of {}", shape.name))?;
+    set("general.architecture", shape.architecture.into())?;
+    set("general.name", format!("random weights of the shape of {}", shape.name).into())?;
     let numbers = [
         ("context_length", CONTEXT),
         ("block_count", shape.layers),
@@ -163,17 +143,17 @@ fn describe(shape: &Shape, writer: &mut Writer<'_>) -> std::result::Result<(), G
         ("vocab_size", shape.vocab),
     ];
     for (name, value) in numbers {
-        writer.set(&key(name), value)?;
+        set(&key(name), value.into())?;
     }
-    writer.set(&key("attention.layer_norm_rms_epsilon"), 1e-6_f32)?;
-    writer.set(&key("rope.freq_base"), shape.rope_base)?;
-    writer.set("tokenizer.ggml.model", "gpt2")?;
-    writer.set("tokenizer.ggml.pre", "qwen2")?;
-    writer.set("tokenizer.ggml.tokens", tokens(shape.vocab))?;
-    writer.set("tokenizer.ggml.token_type", vec![1_i32; shape.vocab as usize])?;
-    writer.set("tokenizer.ggml.merges", vec!["a b".to_owned()])?;
-    writer.set("tokenizer.ggml.eos_token_id", shape.vocab - 1)?;
-    Ok(())
+    set(&key("attention.layer_norm_rms_epsilon"), 1e-6_f32.into())?;
+    set(&key("rope.freq_base"), shape.rope_base.into())?;
+    set("tokenizer.ggml.model", "gpt2".into())?;
+    set("tokenizer.ggml.pre", "qwen2".into())?;
+    set("tokenizer.ggml.tokens", tokens(shape.vocab).into())?;
+    set("tokenizer.ggml.token_type", vec![1_i32; shape.vocab as usize].into())?;
+    set("tokenizer.ggml.merges", vec!["a b".to_owned()].into())?;
+    set("tokenizer.ggml.eos_token_id", (shape.vocab - 1).into())?;
+    Ok(metadata)
 }
 
 /// The letters of the 256 bytes, the one merged token, and fillers.
@@ -199,7 +179,7 @@ mod tests {
             for &dtype in TensorType::ALL {
                 synth(&small, dtype, &path, true).unwrap();
                 let model = Model::open(&path).unwrap();
-                assert_eq!(model.config().layers, 2, "{dtype:?}");
+                assert_eq!(model.config().layers.len(), 2, "{dtype:?}");
                 let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
                 assert_eq!(tokenizer.encode("ab c", false).unwrap().len(), 3);
             }

@@ -10,7 +10,7 @@ use ollm_runtime::gguf::{
     Gguf, GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, Layout, Metadata, PANEL_ROWS, PLAIN_ALIGNMENT_KEY, TensorInfo,
     Value, ValueType,
 };
-use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Weights};
+use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Role, TensorName, Weights};
 use ollm_runtime::ops::Matrix;
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, Backbone, FILE_TYPE, PluginConfig, TRAINING_PREFIX};
@@ -277,7 +277,7 @@ fn tokenizer(file: &Opened, faults: &mut Faults) {
         for (key, value) in ids.filter(|(_, value)| value.as_u64().is_none_or(|id| id >= tokens as u64)) {
             faults.add(format_args!("{key} is {}, but there are {tokens} tokens", value.describe()));
         }
-        let rows = file.gguf.tensor("token_embd.weight").map(TensorInfo::rows);
+        let rows = file.gguf.tensor(&TensorName::new(Role::Embedding).to_string()).map(TensorInfo::rows);
         if let Some(rows) = rows.filter(|&rows| rows < tokens) {
             faults.add(format_args!("{tokens} tokens, but the embedding has {rows} rows"));
         }
@@ -309,10 +309,8 @@ fn plugin(file: &Opened, faults: &mut Faults) {
     };
     for fault in spec.faults(gguf) {
         let tensor = match &fault {
-            PluginError::MissingTensor { tensor }
-            | PluginError::WrongShape { tensor, .. }
-            | PluginError::WrongType { tensor, .. } => Some(*tensor),
-            PluginError::UnknownTensor { tensor } => Some(tensor.as_str()),
+            PluginError::WrongShape { tensor, .. } | PluginError::WrongType { tensor, .. } => Some(*tensor),
+            PluginError::MissingTensor { tensor } | PluginError::UnknownTensor { tensor } => Some(tensor.as_str()),
             _ => None,
         };
         faults.push(tensor, None, &fault);

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
-use ollm_runtime::plugin::schema::HoldKind;
+use ollm_runtime::plugin::Hold;
 use ollm_runtime::plugin::{Callback, LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
@@ -114,14 +114,14 @@ pub enum OllmSelect {
 #[repr(i32)]
 #[derive(Clone, Copy)]
 pub enum OllmHold {
+    /// As long as the plugin was trained for, as in a new session.
+    Trained = 0,
     /// For one token.
-    Token = 0,
+    Token = 1,
     /// To the end of the line.
-    Line = 1,
-    /// For the whole text.
-    Text = 2,
-    /// As long as the plugin was trained for; what a selection of NULL takes, and a new session.
-    Trained = 3,
+    Line = 2,
+    /// For all of the answer.
+    All = 3,
 }
 
 /// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the final norm) and the policy's
@@ -206,8 +206,7 @@ impl OllmSelection {
             7 => return Ok(Selection { mode: None, hold: 0, seed: 0 }),
             other => return Err(Failure::argument(format!("{other} is no way to select a latent"))),
         };
-        let hold = if selection.is_null() { OllmHold::Trained as i32 } else { cast::number(s.hold) };
-        Ok(Selection { mode: Some(mode), hold, seed: s.seed })
+        Ok(Selection { mode: Some(mode), hold: cast::number(s.hold), seed: s.seed })
     }
 }
 
@@ -249,13 +248,13 @@ impl Live {
         let Some(mode) = selection.mode else { return Ok(None) };
         let none = || Failure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
         let plugin = self.session.plugin().ok_or_else(none)?;
-        let kind = match selection.hold {
-            0 => HoldKind::Token,
-            1 => HoldKind::Line,
-            2 => HoldKind::All,
-            3 => plugin.spec().hold,
+        let hold = match selection.hold {
+            0 => plugin.spec().hold,
+            1 => Hold::Token,
+            2 => Hold::Line,
+            3 => Hold::All,
             other => return Err(Failure::argument(format!("{other} is no time to hold a latent"))),
         };
-        Ok(Some(Selector::new(mode, self.model.hold(kind)?, plugin.option_count(), selection.seed)?))
+        Ok(Some(Selector::new(mode, self.model.hold_until(hold)?, plugin.option_count(), selection.seed)?))
     }
 }

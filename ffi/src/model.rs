@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use ollm_runtime::model::{LoadOptions, LoadProgress, Model};
-use ollm_runtime::plugin::schema::HoldKind;
-use ollm_runtime::plugin::{Hold, LineEnds};
+use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::{HoldUntil, LineEnds};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 
@@ -47,15 +47,15 @@ impl OllmModel {
         self.tokenizer.as_ref().map_err(|error| Failure::new(OllmStatus::NoTokenizer, error.to_string()))
     }
 
-    /// A hold of that kind; one for a line needs the tokenizer.
-    pub(crate) fn hold(&self, kind: HoldKind) -> Result<Hold> {
-        Ok(match kind {
-            HoldKind::Token => Hold::Token,
-            HoldKind::Line => {
+    /// What ends this hold; one for a line needs the tokenizer.
+    pub(crate) fn hold_until(&self, hold: Hold) -> Result<HoldUntil> {
+        Ok(match hold {
+            Hold::Token => HoldUntil::Token,
+            Hold::Line => {
                 let tokenizer = self.tokenizer()?;
-                Hold::Line(self.line_ends.get_or_init(|| LineEnds::new(tokenizer)).clone())
+                HoldUntil::Line(self.line_ends.get_or_init(|| LineEnds::new(tokenizer)).clone())
             }
-            HoldKind::All => Hold::All,
+            Hold::All => HoldUntil::End,
         })
     }
 }

@@ -12,7 +12,7 @@ use ollm_runtime::session::SnapshotError;
 use crate::boundary::guard;
 use crate::cast::{self, OutArray};
 use crate::session::{Live, OllmSession, with};
-use crate::status::{OllmStatus, Result};
+use crate::status::OllmStatus;
 
 /// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it is written.
 ///
@@ -22,7 +22,7 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
     guard(|| {
         // SAFETY: the path is what the header asks for.
         let path = unsafe { cast::path(path) }?;
-        with(session, |live| live.save_file(&path))
+        with(session, |live| Ok(live.save_file(&path)?))
     })
 }
 
@@ -92,19 +92,18 @@ pub unsafe extern "C" fn ollm_session_restore(
 
 impl Live {
     /// Writes beside the file and renames, so that a crash leaves the old one.
-    fn save_file(&self, path: &Path) -> Result<()> {
+    fn save_file(&self, path: &Path) -> std::result::Result<(), Error> {
         let mut name = path.as_os_str().to_owned();
         name.push(".part");
         let part = Path::new(&name);
         let io = |source| Error::Io { path: path.to_owned(), source };
         let mut file = BufWriter::new(File::create(part).map_err(io)?);
-        let written = self.session.save(&mut file);
-        let written = written.and_then(|()| file.flush().map_err(|error| SnapshotError::Write(error).into()));
-        let placed = written.and_then(|()| fs::rename(part, path).map_err(io));
+        let written = self.session.save(&mut file).and_then(|()| file.flush().map_err(SnapshotError::Write));
+        let placed = written.map_err(Error::from).and_then(|()| fs::rename(part, path).map_err(io));
         if placed.is_err() {
             // The first failure is the one to tell of.
             let _ = fs::remove_file(part);
         }
-        Ok(placed?)
+        placed
     }
 }

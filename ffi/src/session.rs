@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use ollm_runtime::cpu::{CpuSet, Workers};
 use ollm_runtime::plugin::{LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Canceller, Session, SessionOptions, Window};
+use ollm_runtime::session::{Canceller, ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Detokenizer;
 
 use crate::boundary::{guard, in_callback};
@@ -137,7 +137,7 @@ pub struct OllmSessionOptions {
     pub threads: usize,
     /// Threads that compute many tokens at once; 0 takes as many as `threads`.
     pub prefill_threads: usize,
-    /// With `slide`: tokens at the beginning that are never forgotten.
+    /// With `context_shift`: tokens at the beginning that are never forgotten.
     pub keep: usize,
     /// If it is not NULL, the workers run on threads of yours: see `ollm_start_fn`.
     pub start: OllmStartFn,
@@ -148,7 +148,7 @@ pub struct OllmSessionOptions {
     pub affinity: u64,
     /// What happens at the end of the context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older half of the tokens, but
     /// for the first `keep`, and goes on.
-    pub slide: i32,
+    pub context_shift: i32,
     /// Must be 0.
     pub reserved: i32,
 }
@@ -163,7 +163,7 @@ versioned!(OllmSessionOptions {
     start: OllmStartFn,
     user: *mut c_void,
     affinity: u64,
-    slide: i32,
+    context_shift: i32,
     reserved: i32,
 });
 
@@ -176,11 +176,11 @@ impl OllmSessionOptions {
         if self.threads.max(self.prefill_threads) > MAX_THREADS {
             return Err(Failure::argument(format!("{MAX_THREADS} threads are the most there can be")));
         }
-        let window = match self.slide {
-            0 if self.keep > 0 => return Err(Failure::argument("keep is set, but not slide")),
+        let context_shift = match self.context_shift {
+            0 if self.keep > 0 => return Err(Failure::argument("keep is set, but not context_shift")),
             0 => None,
-            1 => Some(Window { keep: self.keep }),
-            other => return Err(Failure::argument(format!("slide is {other}, not 0 or 1"))),
+            1 => Some(ContextShift { keep: self.keep }),
+            other => return Err(Failure::argument(format!("context_shift is {other}, not 0 or 1"))),
         };
         if self.reserved != 0 {
             return Err(Failure::argument("reserved is not 0"));
@@ -190,7 +190,7 @@ impl OllmSessionOptions {
             prefill_threads: self.prefill_threads,
             context: self.context,
             isa: None,
-            window,
+            context_shift,
             memory_limit: (self.memory_limit > 0).then_some(self.memory_limit),
             workers: Workers::Own,
         })
@@ -245,7 +245,7 @@ fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSession
         plugin.check(&model)?;
     }
     let selector = plugin.map(|OllmPlugin(plugin)| -> Result<_> {
-        let hold = model.hold(plugin.spec().hold)?;
+        let hold = model.hold_until(plugin.spec().hold)?;
         Ok(Selector::new(LatentMode::Policy, hold, plugin.option_count(), 0)?)
     });
     let session = Session::new(Arc::clone(&model.model), plugin.map(|plugin| Arc::clone(&plugin.0)), &runtime)?;

@@ -201,7 +201,7 @@ fn of_plugin(error: &PluginError) -> OllmStatus {
     match error {
         PluginError::OtherBackbone { .. } => OllmStatus::Mismatch,
         PluginError::UnsupportedVersion { .. } | PluginError::UnknownKind { .. } => OllmStatus::Unsupported,
-        PluginError::PolicyNotFinite => OllmStatus::NotFinite,
+        PluginError::PolicyNotFinite | PluginError::EncoderNotFinite => OllmStatus::NotFinite,
         _ => OllmStatus::BadFile,
     }
 }
@@ -222,7 +222,8 @@ fn of_session(error: &SessionError) -> OllmStatus {
         SessionError::MemoryLimit { .. } => OllmStatus::MemoryLimit,
         SessionError::TokenOutOfRange { .. }
         | SessionError::PositionOutOfRange { .. }
-        | SessionError::Window { .. }
+        | SessionError::ContextShift { .. }
+        | SessionError::Incompatible
         | SessionError::Duty => OllmStatus::InvalidArgument,
         _ => OllmStatus::Internal,
     }

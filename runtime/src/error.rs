@@ -1,4 +1,4 @@
-//! The error type of the crate: one enum over the typed errors of its modules.
+//! The roof over the errors: one enum that gathers the typed errors of all modules, for programs. No module below names it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::session::{SessionError, SnapshotError};
 use crate::storage::StorageError;
 use crate::tokenizer::TokenizerError;
 
-/// The result of the fallible functions of the upper floors.
+/// A result with the error of any module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong. Each message says what, where and what to do.
@@ -109,26 +109,56 @@ macro_rules! from {
 
 from!(
     OutOfMemory => OutOfMemory,
-    StorageError => Storage,
     IsaError => Isa,
     GgufError => Gguf,
-    ModelError => Model,
-    PluginError => Plugin,
     SelectError => Select,
-    SessionError => Session,
-    SnapshotError => Snapshot,
     TokenizerError => Tokenizer,
 );
 
+#[cfg(feature = "chat-template")]
+from!(ChatError => Chat);
+
+// What a module passes on from another is the same error here, whichever way it came.
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Open { path, source } => Self::Io { path, source },
+            StorageError::OutOfMemory(error) => error.into(),
+            error => Self::Storage(error),
+        }
+    }
+}
+
+impl From<ModelError> for Error {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Storage(error) => error.into(),
+            ModelError::Gguf(error) => error.into(),
+            error => Self::Model(error),
+        }
+    }
+}
+
+impl From<PluginError> for Error {
+    fn from(error: PluginError) -> Self {
+        match error {
+            PluginError::Storage(error) => error.into(),
+            PluginError::Gguf(error) => error.into(),
+            PluginError::Model(error) => error.into(),
+            PluginError::OutOfMemory(error) => error.into(),
+            error => Self::Plugin(error),
+        }
+    }
+}
+
 impl From<LogitsError> for Error {
-    /// Want of memory is the same error everywhere.
     fn from(error: LogitsError) -> Self {
         if let LogitsError::OutOfMemory(error) = error { error.into() } else { Self::Logits(error) }
     }
 }
 
 impl From<SamplerError> for Error {
-    /// As for logits.
     fn from(error: SamplerError) -> Self {
         match error {
             SamplerError::Logits(LogitsError::OutOfMemory(error)) => error.into(),
@@ -137,5 +167,28 @@ impl From<SamplerError> for Error {
     }
 }
 
-#[cfg(feature = "chat-template")]
-from!(ChatError => Chat);
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Threads(source) => Self::Threads(source),
+            SessionError::Affinity(source) => Self::Affinity(source),
+            SessionError::Isa(error) => error.into(),
+            SessionError::OutOfMemory(error) => error.into(),
+            SessionError::Plugin(error) => error.into(),
+            SessionError::Select(error) => error.into(),
+            SessionError::Sampler(error) => error.into(),
+            SessionError::Logits(error) => error.into(),
+            error => Self::Session(error),
+        }
+    }
+}
+
+impl From<SnapshotError> for Error {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::OutOfMemory(error) => error.into(),
+            SnapshotError::Session(error) => error.into(),
+            error => Self::Snapshot(error),
+        }
+    }
+}

@@ -21,7 +21,10 @@
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
 //! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
-//! | [`storage`], [`memory`], [`error`] | bytes of a file; memory that may be refused; the error type |
+//! | [`storage`], [`memory`] | bytes of a file; fallible allocation |
+//!
+//! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all floors for programs that
+//! call several, and no module names it.
 
 #[cfg(feature = "chat-template")]
 pub mod chat;

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::fs::File;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
 use memmap2::{Mmap, MmapOptions};
 
-use crate::error::{Error, Result};
-use crate::memory;
+use crate::memory::{self, OutOfMemory};
+
+type Result<T, E = StorageError> = std::result::Result<T, E>;
 
 /// The bytes of one file, immutable and shared.
 #[derive(Debug)]
@@ -71,6 +72,13 @@ impl Drop for Borrowed {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StorageError {
+    /// The file at this path cannot be opened or mapped.
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An open file cannot be mapped into memory, or not be read.
     File(std::io::Error),
     /// A part of a file that does not lie inside it.
@@ -82,11 +90,15 @@ pub enum StorageError {
         /// The size of the file.
         size: u64,
     },
+    /// There is no memory for a copy of the bytes.
+    OutOfMemory(OutOfMemory),
 }
 
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Open { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::OutOfMemory(error) => error.fmt(f),
             Self::File(source) => write!(f, "the open file cannot be mapped into memory: {source}"),
             Self::Range { offset, length, size } => {
                 write!(f, "{length} bytes from byte {offset} are not in the file, which has {size}")
@@ -97,7 +109,16 @@ impl fmt::Display for StorageError {
 
 impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let Self::File(source) = self { Some(source) } else { None }
+        match self {
+            Self::File(source) | Self::Open { source, .. } => Some(source),
+            Self::Range { .. } | Self::OutOfMemory(_) => None,
+        }
+    }
+}
+
+impl From<OutOfMemory> for StorageError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
     }
 }
 
@@ -108,9 +129,9 @@ impl Storage {
     /// one over them, as every tool of this project does.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be opened or mapped.
+    /// [`StorageError::Open`] if the file cannot be opened or mapped.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
+        let io = |source| StorageError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
         if file.metadata().map_err(io)?.is_dir() {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));
@@ -127,8 +148,7 @@ impl Storage {
     /// Any offset will do, but one that is not a multiple of 4 costs a copy of the bytes.
     ///
     /// # Errors
-    /// [`Error::Storage`] if the part is not in the file, or cannot be mapped; [`Error::OutOfMemory`] if it has to be copied
-    /// and cannot be.
+    /// [`StorageError`] if the part is not in the file, or cannot be mapped, or has to be copied and cannot be.
     pub fn from_file(file: &File, offset: u64, length: Option<u64>) -> Result<Self> {
         let size = file.metadata().map_err(StorageError::File)?.len();
         let left = size.checked_sub(offset);
@@ -136,7 +156,7 @@ impl Storage {
         let outside = StorageError::Range { offset, length, size };
         let bytes = match (left, usize::try_from(length)) {
             (Some(left), Ok(bytes)) if length <= left => bytes,
-            _ => return Err(outside.into()),
+            _ => return Err(outside),
         };
         if bytes == 0 {
             return Self::copied(&[]);
@@ -151,7 +171,7 @@ impl Storage {
     /// released at once. Whatever happens, an error included, `release` is called exactly once.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if a copy is needed and cannot be had.
+    /// [`StorageError::OutOfMemory`] if a copy is needed and cannot be had.
     ///
     /// # Safety
     /// The `length` bytes at `start` can be read, from any thread, and nobody changes them, until `release` is called.
@@ -165,7 +185,7 @@ impl Storage {
     /// A copy of `bytes`.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] if it cannot be had.
+    /// [`StorageError::OutOfMemory`] if it cannot be had.
     pub fn copied(bytes: &[u8]) -> Result<Self> {
         let mut buffer: Vec<u8> = Vec::new();
         memory::reserve(&mut buffer, bytes.len().saturating_add(ALIGNMENT))?;
@@ -257,7 +277,7 @@ mod tests {
         for (offset, length) in [(101, None), (0, Some(101)), (50, Some(51)), (u64::MAX, Some(2)), (1, Some(u64::MAX))]
         {
             let error = Storage::from_file(&file, offset, length).unwrap_err();
-            assert!(matches!(error, Error::Storage(StorageError::Range { size: 100, .. })), "{error}");
+            assert!(matches!(error, StorageError::Range { size: 100, .. }), "{error}");
         }
     }
 

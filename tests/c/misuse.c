@@ -244,9 +244,9 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     options.threads = SIZE_MAX;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
     options.threads = 0;
-    options.slide = 2;
+    options.context_shift = 2;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
-    options.slide = 0;
+    options.context_shift = 0;
     options.keep = 1;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
     options.keep = 0;

@@ -257,7 +257,7 @@ static void latents_are_selected_as_told(void) {
     selection.mode = OLLM_SELECT_SCRIPT;
     CHECK(latent_after(session, &selection, 0) == 3 && latent_after(session, &selection, 1) == 8);
     CHECK(latent_after(session, &selection, 5) == 1);
-    selection.hold = OLLM_HOLD_TEXT;
+    selection.hold = OLLM_HOLD_ALL;
     CHECK(latent_after(session, &selection, 5) == 3);
     selection.hold = OLLM_HOLD_LINE;
     CHECK(latent_after(session, &selection, 0) == 3);
@@ -312,7 +312,7 @@ static void sampling_follows_its_seed(void) {
     OK(ollm_session_free(&session));
 }
 
-static void the_end_of_the_context_is_a_status_or_a_window(void) {
+static void the_end_of_the_context_is_a_status_or_a_context_shift(void) {
     ollm_session_options options = ollm_session_options_init();
     ollm_session *session = new_session(model, NULL, 8);
     ollm_run_options run = ollm_run_options_init();
@@ -326,7 +326,7 @@ static void the_end_of_the_context_is_a_status_or_a_window(void) {
     GIVES(OLLM_CONTEXT_FULL, ollm_session_feed(session, PROMPT, 1));
     OK(ollm_session_free(&session));
     options.context = 16;
-    options.slide = 1;
+    options.context_shift = 1;
     options.keep = 2;
     OK(ollm_session_new(model, NULL, &options, &session));
     GIVES(OLLM_EMPTY, ollm_session_step(session, &token));
@@ -351,7 +351,7 @@ int main(int argc, char **argv) {
     the_option_set_is_what_the_steps_choose_from();
     latents_are_selected_as_told();
     sampling_follows_its_seed();
-    the_end_of_the_context_is_a_status_or_a_window();
+    the_end_of_the_context_is_a_status_or_a_context_shift();
     OK(ollm_plugin_release(&plugin));
     OK(ollm_model_release(&model));
     CHECK(model == NULL && plugin == NULL);

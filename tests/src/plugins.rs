@@ -2,7 +2,8 @@
 
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, PluginConfig};
+use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig};
 use ollm_runtime::quant;
 
 /// What a plugin for `model` would say of itself.
@@ -17,7 +18,7 @@ pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> PluginConfig
         decoder,
         encoder_width: 32,
         policy_width: 32,
-        hold: HoldKind::Token,
+        hold: Hold::Token,
         backbone,
     }
 }

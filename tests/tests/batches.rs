@@ -6,11 +6,10 @@ use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::{BATCH, Model};
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
+use ollm_runtime::plugin::{Callback, HoldUntil, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Batch, Session, SessionError, SessionOptions, Step, Turn, Window};
+use ollm_runtime::session::{Batch, ContextShift, Session, SessionError, SessionOptions, Step, Turn};
 use ollm_runtime::storage::Storage;
-use ollm_runtime::{Error, Result};
 use ollm_tests::{backbones, golden, plugins};
 
 const OPTIONS: usize = 5;
@@ -56,7 +55,7 @@ fn parts(count: usize, latents: bool) -> Vec<Part> {
         _ => Some(LatentMode::Uniform),
     };
     let part = |i: usize| {
-        let hold = if i.is_multiple_of(4) { Hold::All } else { Hold::Token };
+        let hold = if i.is_multiple_of(4) { HoldUntil::End } else { HoldUntil::Token };
         let temperature = if i.is_multiple_of(2) { 0.0 } else { 0.9 };
         let options = SamplerOptions { temperature, seed: i as u64, ..SamplerOptions::default() };
         Part {
@@ -149,7 +148,7 @@ fn there_may_be_more_sessions_than_a_pass_takes_and_more_tokens_too() {
     assert_eq!(together(&origin, &parts), expected);
 
     // Tokens that wait: two prompts of sessions that slide, which no batch takes at once.
-    let windowed = SessionOptions { window: Some(Window { keep: 10 }), context: 700, ..options(2) };
+    let windowed = SessionOptions { context_shift: Some(ContextShift { keep: 10 }), context: 700, ..options(2) };
     let waiting = |seed| {
         let mut session = Session::new(Arc::clone(&model), None, &windowed).unwrap();
         session.feed(&text(700, seed)).unwrap();
@@ -196,8 +195,8 @@ fn what_was_advanced_needs_no_pass_of_its_own() {
     }
 }
 
-fn is(outcome: &Result<Step>, expected: &SessionError) -> bool {
-    matches!(outcome, Err(Error::Session(error)) if error == expected)
+fn is(outcome: &Result<Step, SessionError>, expected: &SessionError) -> bool {
+    outcome.as_ref().is_err_and(|error| format!("{error:?}") == format!("{expected:?}"))
 }
 
 #[test]
@@ -223,7 +222,7 @@ fn what_one_session_fails_with_is_its_own() {
     let mut last = make(&options(2));
 
     let wrong = LatentMode::Callback(Callback::new(|_, _| OPTIONS));
-    let selector = |mode| Selector::new(mode, Hold::Token, OPTIONS, 0).unwrap();
+    let selector = |mode| Selector::new(mode, HoldUntil::Token, OPTIONS, 0).unwrap();
     let (mut selectors, mut samplers) = (
         [LatentMode::Policy, LatentMode::Mixture, wrong, LatentMode::Policy].map(selector),
         [(); 8].map(|()| Sampler::new(SamplerOptions::default()).unwrap()),
@@ -244,8 +243,8 @@ fn what_one_session_fails_with_is_its_own() {
     assert!(is(&outcomes[2], &SessionError::Empty) && is(&outcomes[3], &SessionError::Empty));
     assert!(is(&outcomes[4], &SessionError::Cancelled));
     let out_of_range = SelectError::LatentOutOfRange { latent: OPTIONS, options: OPTIONS };
-    assert!(matches!(&outcomes[5], Err(Error::Select(error)) if *error == out_of_range));
-    assert!(is(&outcomes[6], &SessionError::NotAlike));
+    assert!(matches!(&outcomes[5], Err(SessionError::Select(error)) if *error == out_of_range));
+    assert!(is(&outcomes[6], &SessionError::Incompatible));
     assert_eq!(outcomes[7].as_ref().ok().copied().map(bits), Some(expected));
     // Whoever failed is as before, and goes on as if nothing had been.
     assert_eq!([&full, &cancelled, &other, &foreign].map(Session::position), [20; 4]);
@@ -278,7 +277,7 @@ fn a_limit_on_memory_is_kept_in_company_too() {
             Turn { session: &mut narrow, selector: None, sampler: two },
         ];
         let outcomes = batch.step(&mut turns);
-        let limited = |step: &Result<Step>| matches!(step, Err(Error::Session(SessionError::MemoryLimit { .. })));
+        let limited = |step: &Result<Step, SessionError>| matches!(step, Err(SessionError::MemoryLimit { .. }));
         assert!(outcomes.iter().all(|step| step.is_ok() || limited(step)));
         failed = outcomes.iter().filter(|step| limited(step)).count();
         for session in [&wide, &narrow] {

@@ -35,8 +35,8 @@ use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, PluginConfig};
-use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Plugin, Selector};
 use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -198,7 +198,7 @@ fn latents_are_held_as_long_as_the_plugin_was_trained_for() {
     let (backbone, trained) = (model().0, scratch("plugin-all.gguf"));
     let loaded = Model::open(&backbone).unwrap();
     let decoder = DecoderKind::LowRank { width: 32, rank: 32 };
-    let spec = PluginConfig { hold: HoldKind::All, ..plugins::spec(&loaded, decoder, 10) };
+    let spec = PluginConfig { hold: Hold::All, ..plugins::spec(&loaded, decoder, 10) };
     fs::write(&trained, plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes()).unwrap();
     run(&program("hold.c"), &[&backbone, &trained]);
 }
@@ -505,7 +505,7 @@ fn answer(model: &Arc<Model>, plugin: &Path) -> Vec<u32> {
     let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
     let text = ChatTemplate::from_metadata(metadata).unwrap().render(&[question], true, &tokenizer).unwrap();
     let plugin = Arc::new(Plugin::open(plugin, model).unwrap());
-    let mut selector = Selector::new(LatentMode::Policy, Hold::Token, plugin.option_count(), 0).unwrap();
+    let mut selector = Selector::new(LatentMode::Policy, HoldUntil::Token, plugin.option_count(), 0).unwrap();
     let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
     let mut session = Session::new(Arc::clone(model), Some(plugin), &SessionOptions::default()).unwrap();
     session.feed(&tokenizer.encode(&text, true).unwrap()).unwrap();

@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{DecoderKind, HoldKind, PluginConfig};
+use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use ollm_tests::{golden, plugins, smollm2};
 use serde_json::Value;
 
@@ -37,10 +38,10 @@ fn tiny() -> PathBuf {
 }
 
 fn plugin_for(model: &Path, name: &str) -> PathBuf {
-    held_plugin_for(model, name, HoldKind::Token)
+    held_plugin_for(model, name, Hold::Token)
 }
 
-fn held_plugin_for(model: &Path, name: &str, hold: HoldKind) -> PathBuf {
+fn held_plugin_for(model: &Path, name: &str, hold: Hold) -> PathBuf {
     let model = Model::open(model).unwrap();
     let spec = PluginConfig { hold, ..plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS) };
     scratch(name, &plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes())
@@ -222,7 +223,7 @@ fn latents_do_as_they_are_told() {
 
 #[test]
 fn a_plugin_says_how_long_its_latents_stay() {
-    let (model, plugin) = (tiny(), held_plugin_for(&tiny(), "held-plugin.gguf", HoldKind::All));
+    let (model, plugin) = (tiny(), held_plugin_for(&tiny(), "held-plugin.gguf", Hold::All));
     let flags = ["-m", path(&model), "--plugin", path(&plugin), "-p", "x", "-n", "12", "--seed", "5", "--json"];
     let latents = |more: &[&str]| -> Vec<Option<u64>> {
         let lines = json_lines(&succeed(&[&flags, more].concat()));
@@ -260,11 +261,12 @@ fn the_end_of_the_context_is_a_length() {
 }
 
 #[test]
-fn a_window_goes_on_past_the_end_of_the_context() {
+fn a_context_shift_goes_on_past_the_end_of_the_context() {
     let model = tiny();
     let sampled = ["-m", path(&model), "-p", "some words", "-n", "40", "--temperature", "1", "--seed", "3", "--json"];
     let run = |more: &[&str]| json_lines(&succeed(&[&sampled[..], more].concat()));
-    let (whole, slid) = (run(&["-c", "64"]), run(&["-c", "16", "--window", "2", "--prefill-threads", "2"]));
+    let (whole, slid) =
+        (run(&["-c", "64"]), run(&["-c", "16", "--context-shift", "--keep", "2", "--prefill-threads", "2"]));
     assert!(slid.len() > 16, "it ended after {} tokens", slid.len());
     // Up to the end of the context nothing differs.
     assert_eq!(whole[..4], slid[..4]);
@@ -287,7 +289,7 @@ fn what_is_wrong_is_said() {
         (2, &["-p", "x"], "-m FILE"),
         (2, &["-m", m, "-p", "x", "-n", "0"], "0"),
         (2, &["-m", m, "-p", "x", "-n", "many"], "many"),
-        (1, &["-m", m, "-p", "x", "-c", "16", "--window", "15"], "no room to slide"),
+        (1, &["-m", m, "-p", "x", "-c", "16", "--context-shift", "--keep", "15"], "no room to shift"),
         (2, &["-m", m, "-p", "x", "--temperature", "-1"], "temperature"),
         (2, &["-m", m, "-p", "x", "--temperature", "nan"], "temperature"),
         (2, &["-m", m, "-p", "x", "--top-p", "1.5"], "top-p"),

@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ollm_runtime::Error;
 use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::Value;
 use ollm_runtime::model::{Model, ModelError, head};
@@ -112,7 +111,7 @@ const WINDOW: &str = "gemma2.attention.sliding_window";
 fn parameters(changes: &[(&str, Option<Value>)]) -> (Option<f32>, Option<f32>, Option<usize>) {
     let model = Model::from_storage(Storage::from(edited("gemma2", changes))).unwrap();
     let config = model.config();
-    (config.attention_cap, config.logit_cap, config.window)
+    (config.attention_softcap, config.logit_softcap, config.sliding_window)
 }
 
 #[test]
@@ -144,7 +143,7 @@ fn parameters_that_make_no_sense_are_refused_by_their_key() {
         ),
     ] {
         match Model::from_storage(Storage::from(edited("gemma2", &changes))) {
-            Err(Error::Model(ModelError::InvalidValue { key: found, .. })) => assert_eq!(found, key),
+            Err(ModelError::InvalidValue { key: found, .. }) => assert_eq!(found, key),
             other => panic!("{key}: {:?}", other.err()),
         }
     }
@@ -153,7 +152,7 @@ fn parameters_that_make_no_sense_are_refused_by_their_key() {
 #[test]
 fn a_cap_does_not_hide_damage() {
     let model = Model::from_storage(Storage::from(edited("gemma2", &[]))).unwrap();
-    assert!(model.config().logit_cap.is_some());
+    assert!(model.config().logit_softcap.is_some());
     let hidden = vec![f32::MAX; model.config().hidden];
     let out = logits(&model, Isa::widest(), &hidden);
     assert!(out.iter().any(|logit| !logit.is_finite()));

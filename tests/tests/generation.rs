@@ -7,7 +7,7 @@ use ollm_runtime::Result;
 use ollm_runtime::generate::{GenerateOptions, Generated, Reason, generate};
 use ollm_runtime::model::Model;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Session, SessionOptions, Window};
+use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::{Detokenizer, Tokenizer};
 use ollm_tests::golden;
 
@@ -19,10 +19,10 @@ struct Fixture {
 
 impl Fixture {
     /// A session of 64 positions that was fed 8 tokens. The temperature keeps a random model from repeating itself.
-    fn new(window: Option<Window>) -> Self {
+    fn new(context_shift: Option<ContextShift>) -> Self {
         let model = Arc::new(Model::open(&golden("tiny/llama.gguf")).unwrap());
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
-        let options = SessionOptions { context: 64, window, ..SessionOptions::default() };
+        let options = SessionOptions { context: 64, context_shift, ..SessionOptions::default() };
         let mut session = Session::new(model, None, &options).unwrap();
         session.feed(&[10, 200, 31, 47, 5, 99, 12, 13]).unwrap();
         let sampler = Sampler::new(SamplerOptions { temperature: 1.0, seed: 1, ..SamplerOptions::default() }).unwrap();
@@ -56,7 +56,7 @@ fn it_ends_at_the_limit_at_a_break_and_at_the_end_of_the_context() {
     let rest = fixture.run(1000, &[], 0).unwrap();
     assert_eq!((rest.reason, fixture.session.position()), (Reason::ContextFull, 64));
     assert!(fixture.run(1000, &[], 0).unwrap().tokens.is_empty());
-    let mut sliding = Fixture::new(Some(Window { keep: 4 }));
+    let mut sliding = Fixture::new(Some(ContextShift { keep: 4 }));
     assert!(sliding.run(200, &[], 0).unwrap().tokens.len() > 64);
 }
 

@@ -4,13 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use ollm_runtime::Error;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
-use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
+use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, PluginError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Session, SessionOptions, Step};
+use ollm_runtime::session::{Session, SessionError, SessionOptions, Step};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::Tokenizer;
 use ollm_tests::{golden, plugins, smollm2};
@@ -44,7 +43,7 @@ fn session(model: &Arc<Model>, plugin: Option<&Arc<Plugin>>) -> Session {
 }
 
 fn selector(mode: LatentMode) -> Selector {
-    Selector::new(mode, Hold::Token, OPTIONS, 7).unwrap()
+    Selector::new(mode, HoldUntil::Token, OPTIONS, 7).unwrap()
 }
 
 fn greedy() -> Sampler {
@@ -235,7 +234,7 @@ fn a_plugin_of_another_backbone_is_refused() {
     let other = Model::open(&golden("tiny/qwen2.gguf")).unwrap();
     let bytes = plugin_file(&spec(&model, KINDS[0]), TensorType::F16, true).to_bytes();
     let error = Plugin::from_storage(Storage::from(bytes), &other).unwrap_err();
-    assert!(matches!(error, Error::Plugin(schema::PluginError::OtherBackbone { .. })), "{error}");
+    assert!(matches!(error, PluginError::OtherBackbone { .. }), "{error}");
 }
 
 #[test]
@@ -243,7 +242,7 @@ fn latents_without_a_plugin_are_refused_and_nothing_moves() {
     let model = backbone();
     let mut bare = session(&model, None);
     let refused = bare.step(Some(&mut selector(LatentMode::Policy)), &mut greedy());
-    assert!(matches!(refused, Err(Error::Session(ollm_runtime::session::SessionError::NoPlugin))));
+    assert!(matches!(refused, Err(SessionError::NoPlugin)));
     assert!(bare.option_set(1).is_err());
     assert_eq!(bare.position(), PROMPT.len());
 }
@@ -295,7 +294,7 @@ fn the_latents_of_the_trained_encoder_fit_the_text_better_than_those_of_the_poli
     // The question's own tokens are scored under latent 0.
     let script = [vec![0; question.len() - 1], latents].concat();
     let mut mean = |mode| {
-        let mut selector = Selector::new(mode, Hold::Token, plugin.option_count(), 0).unwrap();
+        let mut selector = Selector::new(mode, HoldUntil::Token, plugin.option_count(), 0).unwrap();
         let mut scores = Vec::new();
         let text = [&question[..], &answer].concat();
         session.score(&text, Some(&mut selector), &mut |scored| scores.push(scored.logprob)).unwrap();

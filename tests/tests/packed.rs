@@ -9,11 +9,11 @@ use ollm_convert::{merge, pack};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Layout, TensorType};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{DecoderKind, PluginError};
-use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, PluginError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
-use ollm_runtime::{Error, storage::Storage};
+use ollm_runtime::storage::Storage;
 use ollm_tests::backbones::{self, Shape};
 use ollm_tests::plugins;
 
@@ -82,7 +82,7 @@ type Shown = (u32, Option<usize>, u32);
 /// Ten steps, their latents drawn.
 fn steps(session: &mut Session) -> Vec<Shown> {
     let mut sampler = Sampler::new(SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }).unwrap();
-    let mut selector = Selector::new(LatentMode::Sample { temperature: 1.0 }, Hold::Token, OPTIONS, 7).unwrap();
+    let mut selector = Selector::new(LatentMode::Sample { temperature: 1.0 }, HoldUntil::Token, OPTIONS, 7).unwrap();
     let mut step = || session.step(Some(&mut selector), &mut sampler).unwrap();
     (0..10).map(|_| step()).map(|step| (step.token, step.latent, step.logprob.to_bits())).collect()
 }
@@ -159,7 +159,7 @@ fn plugins_packed_or_plain_fit_backbones_packed_or_plain_and_no_others() {
     let other = backbones::backbone(&Shape { vocab: 302, ..shape(false) }, TensorType::Q4K);
     let other = Model::from_storage(Storage::from(other)).unwrap();
     let error = Plugin::open(&folder.path("plugin-packed.gguf"), &other).unwrap_err();
-    assert!(matches!(error, Error::Plugin(PluginError::OtherBackbone { .. })), "{error}");
+    assert!(matches!(error, PluginError::OtherBackbone { .. }), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;
@@ -36,7 +36,7 @@ fn text(n: u32) -> Vec<u32> {
 
 /// Does `work` again and again on a fresh session of 300 tokens, refusing the first, the second, .. large allocation, until
 /// none is left to refuse. After each refusal the session must go on as `expected`.
-fn refuse_each(name: &str, work: impl Fn(&mut Session) -> Result<()>) {
+fn refuse_each<E: Into<Error>>(name: &str, work: impl Fn(&mut Session) -> Result<(), E>) {
     let model = backbone();
     let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
     let plugin = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
@@ -54,7 +54,7 @@ fn refuse_each(name: &str, work: impl Fn(&mut Session) -> Result<()>) {
         session.feed(&text(300)).unwrap();
         session.trim();
         LEFT.set(nth);
-        let outcome = work(&mut session);
+        let outcome = work(&mut session).map_err(Into::into);
         let refused = LEFT.replace(usize::MAX) == usize::MAX;
         match outcome {
             Err(Error::OutOfMemory(_)) if refused => {}
@@ -78,7 +78,7 @@ fn feeding() {
 #[test]
 fn stepping() {
     let sampler = || Sampler::new(SamplerOptions { temperature: 1.0, ..SamplerOptions::default() }).unwrap();
-    let selector = |mode| Selector::new(mode, Hold::Token, OPTIONS, 0).unwrap();
+    let selector = |mode| Selector::new(mode, HoldUntil::Token, OPTIONS, 0).unwrap();
     refuse_each("step", |session| session.step(None, &mut sampler()).map(drop));
     refuse_each("option set", |session| session.option_set(100).map(drop));
     for mode in [LatentMode::Policy, LatentMode::Mixture] {

@@ -4,14 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use ollm_runtime::Error;
 use ollm_runtime::cpu::{CpuSet, Worker, WorkerHost, Workers};
 use ollm_runtime::gguf::{Gguf, TensorType};
 use ollm_runtime::model::{Config, Model, Part, Scratch, Stage, State, forward};
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
+use ollm_runtime::plugin::{Callback, HoldUntil, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Session, SessionError, SessionOptions, Window};
+use ollm_runtime::session::{ContextShift, Session, SessionError, SessionOptions};
 use ollm_runtime::storage::Storage;
 use ollm_tests::{golden, plugins};
 
@@ -60,8 +59,8 @@ fn continuation(text: &[u32], n: usize) -> Vec<(u32, u32)> {
     steps(&mut fresh, n)
 }
 
-fn fails(outcome: Result<impl Sized, Error>, expected: &SessionError) -> bool {
-    matches!(outcome, Err(Error::Session(error)) if error == *expected)
+fn fails(outcome: Result<impl Sized, SessionError>, expected: &SessionError) -> bool {
+    outcome.is_err_and(|error| format!("{error:?}") == format!("{expected:?}"))
 }
 
 #[test]
@@ -172,7 +171,7 @@ fn forks_take_different_latents() {
         assert_eq!((step.latent, step.token), (Some(latent), option.top[0].0));
     }
     let refused = origin.step_with_latent(OPTIONS, &mut greedy());
-    assert!(matches!(refused, Err(Error::Select(SelectError::LatentOutOfRange { latent: 5, options: 5 }))));
+    assert!(matches!(refused, Err(SessionError::Select(SelectError::LatentOutOfRange { latent: 5, options: 5 }))));
     assert_eq!(origin.position(), 30);
 }
 
@@ -189,17 +188,17 @@ fn a_callback_sees_the_state_and_the_policy_and_its_choice_is_checked() {
         (0..p.len()).min_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap()
     };
     let expected = least(session.hidden().unwrap().to_vec().as_slice(), session.policy().unwrap());
-    let selector = |callback| Selector::new(LatentMode::Callback(callback), Hold::Token, OPTIONS, 0).unwrap();
+    let selector = |callback| Selector::new(LatentMode::Callback(callback), HoldUntil::Token, OPTIONS, 0).unwrap();
     let step = session.step(Some(&mut selector(Callback::new(least))), &mut greedy()).unwrap();
     assert_eq!(step.latent, Some(expected));
     let outside = session.step(Some(&mut selector(Callback::new(|_, p| p.len()))), &mut greedy());
-    assert!(matches!(outside, Err(Error::Select(SelectError::LatentOutOfRange { latent: 5, .. }))));
+    assert!(matches!(outside, Err(SessionError::Select(SelectError::LatentOutOfRange { latent: 5, .. }))));
     assert_eq!(session.position(), 31);
 }
 
 #[test]
-fn a_window_slides_as_if_the_text_had_always_been_what_is_left() {
-    let sliding = SessionOptions { window: Some(Window { keep: 7 }), ..options(150) };
+fn a_context_shift_is_as_if_the_text_had_always_been_what_is_left() {
+    let sliding = SessionOptions { context_shift: Some(ContextShift { keep: 7 }), ..options(150) };
     let (mut at_once, mut one_by_one) = (session(&sliding), session(&sliding));
     at_once.feed(&text(1000)).unwrap();
     for token in text(1000) {
@@ -223,7 +222,7 @@ fn a_window_slides_as_if_the_text_had_always_been_what_is_left() {
 
 #[test]
 fn a_slide_that_is_cancelled_goes_on() {
-    let sliding = SessionOptions { window: Some(Window { keep: 7 }), ..options(150) };
+    let sliding = SessionOptions { context_shift: Some(ContextShift { keep: 7 }), ..options(150) };
     let mut session = session(&sliding);
     session.feed(&text(150)).unwrap();
     session.canceller().cancel();
@@ -240,13 +239,13 @@ fn a_slide_that_is_cancelled_goes_on() {
 }
 
 #[test]
-fn a_window_must_have_room_and_only_generation_slides() {
+fn a_context_shift_must_have_room_and_only_generation_shifts() {
     for keep in [149, 150, usize::MAX] {
-        let window = SessionOptions { window: Some(Window { keep }), ..options(150) };
+        let window = SessionOptions { context_shift: Some(ContextShift { keep }), ..options(150) };
         let refused = Session::new(backbone(), None, &window);
-        assert!(fails(refused, &SessionError::Window { keep, context: 150 }));
+        assert!(fails(refused, &SessionError::ContextShift { keep, context: 150 }));
     }
-    let mut session = session(&SessionOptions { window: Some(Window { keep: 0 }), ..options(150) });
+    let mut session = session(&SessionOptions { context_shift: Some(ContextShift { keep: 0 }), ..options(150) });
     let refused = session.hidden_states(&text(151), &mut Vec::new());
     assert!(fails(refused, &SessionError::ContextFull { tokens: 151, position: 0, context: 150 }));
     assert!(fails(session.feed(&[1, 2, 320]), &SessionError::TokenOutOfRange { token: 320, vocab: 320 }));
@@ -271,7 +270,7 @@ fn the_limit_is_kept_and_the_estimate_suffices() {
 
     let mut small = session(needed / 2);
     let refused = small.feed(&text(300));
-    assert!(matches!(refused, Err(Error::Session(SessionError::MemoryLimit { limit, .. })) if limit == needed / 2));
+    assert!(matches!(refused, Err(SessionError::MemoryLimit { limit, .. }) if limit == needed / 2));
     assert_eq!((small.position(), small.memory_used()), (0, 0));
     let mut taken = 0;
     while small.feed(&text(1)).is_ok() {
@@ -334,7 +333,7 @@ fn whoever_works_the_bits_are_the_same() {
         assert_eq!(steps(&mut session, 10), expected);
     }
     let nowhere = SessionOptions { workers: Workers::Bound(CpuSet::default()), ..options(64) };
-    assert!(matches!(Session::new(backbone(), None, &nowhere), Err(Error::Affinity(_))));
+    assert!(matches!(Session::new(backbone(), None, &nowhere), Err(SessionError::Affinity(_))));
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use ollm_runtime::Error;
 use ollm_runtime::gguf::Value;
 use ollm_runtime::model::Model;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -90,7 +89,7 @@ fn witness() -> (Session, Vec<u8>) {
 
 fn refused(session: &mut Session, bytes: &[u8]) -> SnapshotError {
     match session.restore(&mut &bytes[..]) {
-        Err(Error::Snapshot(error)) => error,
+        Err(error) => error,
         other => panic!("not refused as a snapshot: {other:?}"),
     }
 }
@@ -194,6 +193,6 @@ fn a_hostile_header_allocates_nothing() {
     bytes[24..28].copy_from_slice(&99_999_u32.to_le_bytes());
     let mut endless = Cursor::new(bytes[..28].to_vec());
     let error = session.restore(&mut std::io::Read::chain(&mut endless, std::io::repeat(0))).unwrap_err();
-    assert!(matches!(error, Error::Session(SessionError::MemoryLimit { .. })), "{error}");
+    assert!(matches!(error, SnapshotError::Session(SessionError::MemoryLimit { .. })), "{error}");
     assert_eq!(session.tokens(), text(20));
 }

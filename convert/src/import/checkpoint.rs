@@ -105,12 +105,8 @@ impl Checkpoint {
     }
 
     /// The tensors that are wanted, each with the shape that is; what else there is must be `ignored`.
-    pub(super) fn sources(
-        &self,
-        wanted: impl Iterator<Item = Wanted>,
-        ignored: impl Fn(&str) -> bool,
-    ) -> Result<Vec<Source<'_>>> {
-        let sources: Vec<Source<'_>> = wanted.map(|wanted| self.source(wanted)).collect::<Result<_>>()?;
+    pub(super) fn sources(&self, wanted: Vec<Wanted>, ignored: impl Fn(&str) -> bool) -> Result<Vec<Source<'_>>> {
+        let sources: Vec<Source<'_>> = wanted.into_iter().map(|wanted| self.source(wanted)).collect::<Result<_>>()?;
         let used: HashSet<&str> = sources.iter().map(|source| source.stored.name.as_str()).collect();
         match self.tensors.iter().find(|(name, _)| !ignored(name) && !used.contains(name.as_str())) {
             Some((name, tensor)) => {

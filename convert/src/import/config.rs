@@ -1,6 +1,6 @@
 //! `config.json`: the shape of a model, as transformers says it and as GGUF says it.
 
-use ollm_runtime::gguf::Value;
+use ollm_runtime::gguf::{Metadata, Value};
 
 use super::Keys;
 use super::architecture::Architecture;
@@ -34,10 +34,10 @@ pub(super) struct Config {
     logit_cap: Option<f64>,
 }
 
-/// The layers that do not see all positions.
+/// The sliding window, and which layers have it.
 struct Window {
     positions: usize,
-    local: Vec<bool>,
+    sliding: Vec<bool>,
 }
 
 impl Config {
@@ -80,12 +80,22 @@ impl Config {
             output_bias: json.opt_bool("attention_bias")?.unwrap_or(false),
             context: json.positions("max_position_embeddings")?,
             norm_epsilon: json.positive("rms_norm_eps")?,
-            ropes: Ropes::read(json, architecture.family().local_rope, head_dim)?,
+            ropes: Ropes::read(json, architecture.family().sliding_rope, head_dim)?,
             window: Window::read(json, architecture, layers)?,
             query_scalar: scalar.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
-            attention_cap: cap("attn_logit_softcapping", family.attention_cap)?,
-            logit_cap: cap("final_logit_softcapping", family.logit_cap)?,
+            attention_cap: cap("attn_logit_softcapping", family.attention_softcap)?,
+            logit_cap: cap("final_logit_softcapping", family.logit_softcap)?,
         })
+    }
+
+    /// The shape as the runtime reads it from these keys.
+    pub(super) fn runtime(&self) -> Result<ollm_runtime::model::Config> {
+        let mut metadata = Metadata::default();
+        let architecture = ("general.architecture".to_owned(), self.architecture.family().name.into());
+        for (key, value) in self.keys().into_iter().chain([architecture]) {
+            metadata.insert(key, value).map_err(ConvertError::Output)?;
+        }
+        Ok(ollm_runtime::model::Config::from_metadata(&metadata, self.vocab)?)
     }
 
     /// The keys of the model in GGUF.
@@ -112,8 +122,8 @@ impl Config {
         let floats = floats.into_iter().filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
         let family = self.architecture.family();
         let windows = match &self.window {
-            Some(window) => window.keys(family.global_every),
-            None => family.window.map(|_| (WINDOW, Value::U32(0))).into_iter().collect(),
+            Some(window) => window.keys(family.full_attention_interval),
+            None => family.sliding_window.map(|_| (WINDOW, Value::U32(0))).into_iter().collect(),
         };
         let prefix = family.name;
         let all = sizes.chain(floats).chain(self.ropes.keys()).chain(windows);
@@ -147,32 +157,32 @@ fn refuse(json: &Document, gemma: bool) -> Result<()> {
 impl Window {
     fn read(json: &Document, architecture: &Architecture, layers: usize) -> Result<Option<Self>> {
         let wanted = !architecture.optional_window || json.opt_bool("use_sliding_window")?.unwrap_or(false);
-        let missing = architecture.family().window.filter(|_| !json.is_null("sliding_window"));
+        let missing = architecture.family().sliding_window.filter(|_| !json.is_null("sliding_window"));
         let positions = json.opt_positions("sliding_window")?.or(missing);
         let Some(positions) = positions.filter(|_| wanted) else { return Ok(None) };
-        let local = match json.opt_list("layer_types")? {
+        let sliding = match json.opt_list("layer_types")? {
             Some(kinds) => by_type(json, kinds, layers)?,
             None => by_rule(json, architecture, layers)?,
         };
-        Ok(local.contains(&true).then_some(Self { positions, local }))
+        Ok(sliding.contains(&true).then_some(Self { positions, sliding }))
     }
 
-    /// `every`: the layers that see all positions, where nothing is said of them.
+    /// `every`: the interval of layers with full attention, where nothing is said of them.
     fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
         const PATTERN: &str = "attention.sliding_window_pattern";
-        let repeats = |every: usize| (0..self.local.len()).all(|i| self.local[i] == is_local(i, every));
+        let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == is_sliding(i, every));
         let mut keys = vec![(WINDOW, Value::U32(self.positions as u32))];
         if !repeats(every) {
-            let period = (1..=self.local.len()).find(|&every| repeats(every));
-            let pattern = period.map_or_else(|| self.local.clone().into(), |every| Value::U32(every as u32));
+            let period = (1..=self.sliding.len()).find(|&every| repeats(every));
+            let pattern = period.map_or_else(|| self.sliding.clone().into(), |every| Value::U32(every as u32));
             keys.push((PATTERN, pattern));
         }
         keys
     }
 }
 
-fn is_local(layer: usize, global_every: usize) -> bool {
-    global_every == 0 || layer % global_every != global_every - 1
+fn is_sliding(layer: usize, full_attention_interval: usize) -> bool {
+    full_attention_interval == 0 || layer % full_attention_interval != full_attention_interval - 1
 }
 
 fn by_type(json: &Document, kinds: &[serde_json::Value], layers: usize) -> Result<Vec<bool>> {
@@ -195,6 +205,6 @@ fn by_rule(json: &Document, architecture: &Architecture, layers: usize) -> Resul
         return Ok((0..layers).map(|layer| layer >= first).collect());
     }
     let every = json.opt_size("sliding_window_pattern")?.or(json.opt_size("_sliding_window_pattern")?);
-    let every = every.unwrap_or(architecture.family().global_every);
-    Ok((0..layers).map(|layer| is_local(layer, every)).collect())
+    let every = every.unwrap_or(architecture.family().full_attention_interval);
+    Ok((0..layers).map(|layer| is_sliding(layer, every)).collect())
 }

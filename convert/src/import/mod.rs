@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{TensorType, Value, Writer};
+use ollm_runtime::model::{Role, TensorName};
 
 use crate::quantize::{self, Options, Summary};
 use crate::{ConvertError, Result};
@@ -58,7 +59,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 
-    let sources = checkpoint.sources(tensors::wanted(&config), |name| tensors::is_ignored(&config, name))?;
+    let sources = checkpoint.sources(tensors::wanted(&config)?, |name| tensors::is_ignored(&config, name))?;
     let (tokenizer, notes) = TokenizerFiles::open(folder, json)?.keys(config.vocab)?;
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
@@ -70,7 +71,9 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     if let Some(factors) = config.ropes.factors() {
         let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
         let dims = [factors.len() as u64];
-        writer.tensor("rope_freqs.weight", &dims, TensorType::F32, bytes).map_err(ConvertError::Output)?;
+        writer
+            .tensor(&TensorName::new(Role::RopeFactors).to_string(), &dims, TensorType::F32, bytes)
+            .map_err(ConvertError::Output)?;
     }
     let mut summary = quantize::write(sources, writer, output, options, progress)?;
     summary.notes.extend(notes);

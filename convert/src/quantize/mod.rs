@@ -19,6 +19,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{GgufError, Layout, TensorType, Value, Writer};
+use ollm_runtime::model::{Role, TensorName};
 use rayon::prelude::*;
 
 use crate::importance::Importance;
@@ -152,7 +153,7 @@ fn plan<'a>(
     }
     let shape = recipe::Model {
         layers: recipe::layers(names()),
-        tied: !names().any(|name| name == "output.weight"),
+        tied: !names().any(|name| TensorName::parse(name) == Some(TensorName::new(Role::Head))),
         importance: importance.is_some(),
     };
     let job = |source: Source<'a>| {

@@ -6,7 +6,7 @@
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::gguf::TensorType::{Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
-use ollm_runtime::model::PLUGIN_PREFIX;
+use ollm_runtime::model::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 
 /// A named choice of types.
 #[derive(Debug)]
@@ -66,27 +66,27 @@ pub(super) struct Model {
 
 /// Whether a recipe says anything of this tensor: weights of two dimensions or more that are no norm and not a plugin's.
 pub(super) fn is_matrix(name: &str, dims: &[u64]) -> bool {
-    let excluded = ["_norm.weight", "ffn_gate_inp.weight"].iter().any(|end| name.ends_with(end));
+    // Norms of any family, those that are not known here too.
+    let excluded = name.ends_with("_norm.weight") || role(name) == Some(Role::FfnRouter);
     dims.len() > 1 && name.ends_with("weight") && !excluded && !name.starts_with(PLUGIN_PREFIX)
 }
 
 impl Recipe {
     /// The type of the matrix `name`, whatever the length of its rows.
     pub(super) fn choose(&self, name: &str, model: Model) -> TensorType {
-        let head = if model.tied { "token_embd.weight" } else { "output.weight" };
-        match part(name) {
+        let head = if model.tied { Role::Embedding } else { Role::Head };
+        let Some(TensorName { layer, role, is_bias: false }) = TensorName::parse(name) else { return self.base };
+        match (layer, role) {
             _ if self.base.block_len() == 1 => self.base,
-            _ if name == head => {
-                if self.base == Q8_0 {
-                    Q8_0
-                } else {
-                    Q6K
-                }
-            }
-            Some((layer, "attn_v.weight" | "attn_qkv.weight")) => self.values(layer, model),
-            Some((layer, "ffn_down.weight" | "ffn_down_exps.weight")) => self.down(layer, model),
+            (None, role) if role == head => self.head(),
+            (Some(layer), Role::Value | Role::FusedQueryKeyValue) => self.values(layer, model),
+            (Some(layer), Role::FfnDown | Role::FfnDownExperts) => self.down(layer, model),
             _ => self.base,
         }
+    }
+
+    fn head(&self) -> TensorType {
+        if self.base == Q8_0 { Q8_0 } else { Q6K }
     }
 
     fn values(&self, layer: usize, model: Model) -> TensorType {
@@ -113,15 +113,14 @@ fn is_third(layer: usize, layers: usize) -> bool {
     layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
 }
 
-/// The layer and the part of it that a tensor is.
-fn part(name: &str) -> Option<(usize, &str)> {
-    let (layer, part) = name.strip_prefix("blk.")?.split_once('.')?;
-    Some((layer.parse().ok()?, part))
+/// What the tensor is in the network, if the schema knows it.
+fn role(name: &str) -> Option<Role> {
+    TensorName::parse(name).map(|name| name.role)
 }
 
 /// The group of a matrix, one role in one third of the layers, with its place among all groups.
 pub(super) fn group(name: &str, layers: usize) -> (usize, String) {
-    let Some((layer, role)) = part(name) else { return (0, name.to_owned()) };
+    let Some((layer, role)) = split_layer(name) else { return (0, name.to_owned()) };
     let third = 3 * layer / layers.max(1);
     let (first, end) = ((third * layers).div_ceil(3), ((third + 1) * layers).div_ceil(3));
     (1 + third, format!("blk.{first}-{}.{role}", end - 1))
@@ -138,7 +137,7 @@ pub(super) fn nearest(types: &[(TensorType, usize)]) -> &'static Recipe {
 
 /// How many layers tensors of these names are of.
 pub(super) fn layers<'a>(names: impl Iterator<Item = &'a str>) -> usize {
-    names.filter_map(part).map(|(layer, _)| layer.saturating_add(1)).max().unwrap_or(0)
+    names.filter_map(split_layer).map(|(layer, _)| layer.saturating_add(1)).max().unwrap_or(0)
 }
 
 /// `wanted`, or what takes its place where rows of `cols` are not whole blocks of it.

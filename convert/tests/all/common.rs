@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use ollm_runtime::gguf::{Gguf, TensorType, Value, Writer};
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, PluginConfig};
+use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig};
 use ollm_runtime::random::Random;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -110,7 +111,7 @@ pub(crate) fn spec_of(bytes: &[u8], decoder: DecoderKind) -> PluginConfig {
         decoder,
         encoder_width: 32,
         policy_width: 16,
-        hold: HoldKind::Line,
+        hold: Hold::Line,
         backbone,
     }
 }

@@ -8,7 +8,8 @@ use ollm_runtime::gguf::{
     TensorType,
 };
 use ollm_runtime::ops::Matrix;
-use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, HoldKind, PluginConfig, TRAINING_PREFIX, keys};
+use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig, TRAINING_PREFIX, keys};
 
 const PAGE: &str = include_str!("../../FORMAT.md");
 
@@ -35,7 +36,7 @@ fn spec(decoder: DecoderKind) -> PluginConfig {
         decoder,
         encoder_width: 3,
         policy_width: 7,
-        hold: HoldKind::Token,
+        hold: Hold::Token,
         backbone,
     }
 }

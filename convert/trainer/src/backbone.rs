@@ -110,7 +110,7 @@ impl Backbone {
     /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a product alone.
     pub fn open(path: &Path) -> Result<Self> {
         let model = Model::open(path)?;
-        if model.config().logit_cap.is_some() {
+        if model.config().logit_softcap.is_some() {
             return Err(Error::Unsupported { part: "capped logits" });
         }
         let metadata = model.gguf().metadata();

@@ -4,6 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::chat::ChatError;
+use ollm_runtime::model::ModelError;
+use ollm_runtime::plugin::PluginError;
+use ollm_runtime::session::SessionError;
+use ollm_runtime::storage::StorageError;
 use ollm_runtime::tokenizer::TokenizerError;
 
 /// The result of every fallible function of this crate.
@@ -159,3 +163,16 @@ from!(
     TokenizerError => Tokenizer,
     ChatError => Chat,
 );
+
+/// The errors of the runtime's modules are errors of the runtime.
+macro_rules! from_runtime {
+    ($($source:ty),+ $(,)?) => {
+        $(impl From<$source> for Error {
+            fn from(source: $source) -> Self {
+                Self::Runtime(source.into())
+            }
+        })+
+    };
+}
+
+from_runtime!(ModelError, PluginError, SessionError, StorageError);

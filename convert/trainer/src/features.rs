@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
 use half::f16;
-use ollm_runtime::plugin::schema::HoldKind;
+use ollm_runtime::plugin::Hold as HoldKind;
 
 use crate::backbone::{Description, Reader, Source};
 use crate::candidates::{CandidateBatch, Candidates};

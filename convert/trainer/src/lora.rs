@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
+use ollm_runtime::model::TensorName;
 use serde::{Deserialize, Serialize};
 
 use crate::backbone::Description;
@@ -35,9 +36,9 @@ impl Target {
     /// All of them.
     pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
-    /// Whether it is this matrix, `blk.N.PART.weight`.
+    /// Whether it is this matrix.
     fn is(self, name: &str) -> bool {
-        name.split('.').nth(2) == Some(MATRICES[self as usize])
+        TensorName::parse(name).is_some_and(|name| name.role == MATRICES[self as usize])
     }
 }
 

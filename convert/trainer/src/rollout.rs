@@ -170,9 +170,9 @@ impl<'a> Roller<'a> {
             Latents::Enumerated => LatentMode::Fixed(sample),
         };
         let hold = match plan.held {
-            Hold::Answer => plugin::Hold::All,
-            Hold::Line => plugin::Hold::Line(self.line_ends.clone()),
-            Hold::Token => plugin::Hold::Token,
+            Hold::Answer => plugin::HoldUntil::End,
+            Hold::Line => plugin::HoldUntil::Line(self.line_ends.clone()),
+            Hold::Token => plugin::HoldUntil::Token,
         };
         let no_plugin = || ollm_runtime::Error::from(SessionError::NoPlugin);
         let options = self.plugin.as_ref().ok_or_else(no_plugin)?.option_count();
@@ -184,14 +184,14 @@ impl<'a> Roller<'a> {
     fn step(&self, batch: &mut Batch, places: &mut [Place], plan: &Plan) -> Result<()> {
         if plan.states {
             let mut sessions: Vec<&mut Session> = places.iter_mut().map(|place| &mut place.session).collect();
-            batch.advance(&mut sessions).into_iter().collect::<ollm_runtime::Result<()>>()?;
+            batch.advance(&mut sessions).into_iter().collect::<std::result::Result<(), SessionError>>()?;
         }
         places.iter_mut().try_for_each(|place| place.look(plan.states))?;
         let outcomes = batch.step(&mut places.iter_mut().map(Place::turn).collect::<Vec<_>>());
         for (place, outcome) in places.iter_mut().zip(outcomes) {
             match outcome {
                 Ok(step) => place.take(step, self.backbone.tokenizer().is_end(step.token), plan.tokens),
-                Err(ollm_runtime::Error::Session(SessionError::ContextFull { .. })) => place.ended = Some(false),
+                Err(SessionError::ContextFull { .. }) => place.ended = Some(false),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -5,7 +5,7 @@
 
 use candle_core::{Device, Tensor};
 use clap::ValueEnum;
-use ollm_runtime::plugin::schema::HoldKind;
+use ollm_runtime::plugin::Hold as HoldKind;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;

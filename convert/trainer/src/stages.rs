@@ -1,7 +1,8 @@
 //! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished options.
 
 use candle_core::Tensor;
-use ollm_runtime::plugin::schema::{HoldKind, PluginConfig};
+use ollm_runtime::plugin::Hold as HoldKind;
+use ollm_runtime::plugin::schema::PluginConfig;
 
 use crate::backbone::Frozen;
 use crate::error::Result;

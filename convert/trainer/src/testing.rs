@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Tensor};
 use half::f16;
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::{self, DecoderKind, HoldKind, PluginConfig};
+use ollm_runtime::plugin::Hold as HoldKind;
+use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
 use ollm_runtime::quant;
 use ollm_runtime::session::{Session, SessionOptions};
 

@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use ollm_runtime::plugin::LatentMode;
-use ollm_runtime::plugin::schema::HoldKind;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ollm_runtime::plugin::{Hold, LatentMode};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::failure::{Failure, Result};
@@ -79,10 +78,12 @@ pub(crate) struct MachineArgs {
     /// Positions of the context; 0 takes what the model was trained for
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
     pub(crate) context: usize,
-    /// At the end of the context, forget the middle of the text and go on: the first N tokens stay, and of the others the
-    /// most recent half
-    #[arg(long, value_name = "N", global = true)]
-    pub(crate) window: Option<usize>,
+    /// Shift the context when it is full: forget the older half of the tokens, but for the first --keep N, and continue
+    #[arg(long, global = true)]
+    pub(crate) context_shift: bool,
+    /// Tokens at the beginning that a context shift never forgets
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "context_shift", global = true)]
+    pub(crate) keep: usize,
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -209,24 +210,18 @@ pub(crate) struct StopArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Latents (need a plugin)")]
 pub(crate) struct SelectArgs {
-    /// How the latent of a step is selected: policy (its most probable one), sample (drawn from it), uniform, fixed:Z,
-    /// script:Z,Z,.. (the last one stays), or mixture (none: the options' average, weighted by the policy)
-    #[arg(long, value_name = "HOW", value_parser = parse_latent)]
+    /// How the latent of a step is selected: policy (its most probable one), sample or sample:T (drawn from it, at
+    /// temperature T), uniform, fixed:Z, script:Z,Z,.. (the last one stays), or mixture (none: the options' average, weighted
+    /// by the policy)
+    #[arg(long, value_name = "HOW")]
     pub(crate) latent: Option<LatentMode>,
-    /// The temperature of --latent sample
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true)]
-    pub(crate) latent_temperature: f32,
-    /// How long a latent stays: for one token, to the end of the line, or for all of the text [default: as the plugin
-    /// was trained, for one token unless its file says otherwise]
-    #[arg(long, value_name = "HOW LONG", value_enum)]
-    pub(crate) hold: Option<HoldArg>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum HoldArg {
-    Token,
-    Line,
-    All,
+    /// The temperature of --latent sample [default: 1]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub(crate) latent_temperature: Option<f32>,
+    /// How long a latent is held: token, line (to the end of the line) or all (for all of the answer) [default: as the
+    /// plugin was trained, for one token unless its file says otherwise]
+    #[arg(long, value_name = "HOW LONG")]
+    pub(crate) hold: Option<Hold>,
 }
 
 #[derive(Debug, Args)]
@@ -280,48 +275,18 @@ impl SampleArgs {
     }
 }
 
-impl HoldArg {
-    pub(crate) fn kind(self) -> HoldKind {
-        match self {
-            Self::Token => HoldKind::Token,
-            Self::Line => HoldKind::Line,
-            Self::All => HoldKind::All,
-        }
-    }
-}
-
 impl SelectArgs {
     /// The mode, where one is asked for.
     pub(crate) fn mode(&self) -> Option<LatentMode> {
-        let temperature = self.latent_temperature;
-        self.latent.clone().map(|mode| match mode {
-            LatentMode::Sample { .. } => LatentMode::Sample { temperature },
-            mode => mode,
+        self.latent.clone().map(|mode| match (mode, self.latent_temperature) {
+            (LatentMode::Sample { .. }, Some(temperature)) => LatentMode::Sample { temperature },
+            (mode, _) => mode,
         })
     }
 
     /// The flag that asks for latents, if one does.
     pub(crate) fn flag(&self) -> Option<&'static str> {
         self.latent.as_ref().map(|_| "--latent").or(self.hold.map(|_| "--hold"))
-    }
-}
-
-/// `policy`, `sample`, `uniform`, `mixture`, `fixed:Z`, `script:Z,Z,..`
-pub(crate) fn parse_latent(text: &str) -> std::result::Result<LatentMode, String> {
-    let index = |z: &str| z.trim().parse::<usize>().map_err(|_| format!("{z:?} is no latent: latents are 0, 1, 2, .."));
-    match text.split_once(':') {
-        None => match text {
-            "policy" => Ok(LatentMode::Policy),
-            "sample" => Ok(LatentMode::Sample { temperature: 1.0 }),
-            "uniform" => Ok(LatentMode::Uniform),
-            "mixture" => Ok(LatentMode::Mixture),
-            _ => Err("it is one of policy, sample, uniform, fixed:Z, script:Z,Z,.. and mixture".to_owned()),
-        },
-        Some(("fixed", z)) => Ok(LatentMode::Fixed(index(z)?)),
-        Some(("script", list)) => {
-            Ok(LatentMode::Script(list.split(',').map(index).collect::<std::result::Result<_, _>>()?))
-        }
-        Some(_) => Err("only fixed:Z and script:Z,Z,.. have a colon".to_owned()),
     }
 }
 
@@ -354,16 +319,6 @@ mod tests {
     }
 
     #[test]
-    fn latents_are_read() {
-        assert_eq!(parse_latent("policy"), Ok(LatentMode::Policy));
-        assert_eq!(parse_latent("fixed:3"), Ok(LatentMode::Fixed(3)));
-        assert_eq!(parse_latent("script:0, 2,1"), Ok(LatentMode::Script(vec![0, 2, 1])));
-        for bad in ["", "best", "fixed", "fixed:", "fixed:-1", "fixed:x", "script:", "script:1,,2", "policy:1"] {
-            assert!(parse_latent(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn the_model_may_stand_on_either_side_of_a_command() {
         for line in ["ollm-run -m a score -f b --json", "ollm-run score -f b -m a --json"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
@@ -382,7 +337,17 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_wrong_usage() {
-        let lines = ["-n 0", "-n -1", "--show-options=0", "--hold word", "--temperature x", "bench -r 0", "-t 5000"];
+        let lines = [
+            "-n 0",
+            "-n -1",
+            "--show-options=0",
+            "--hold word",
+            "--latent best",
+            "--keep 3",
+            "--temperature x",
+            "bench -r 0",
+            "-t 5000",
+        ];
         for line in lines {
             assert!(Cli::try_parse_from(["ollm-run"].into_iter().chain(line.split(' '))).is_err(), "{line}");
         }

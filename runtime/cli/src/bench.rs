@@ -163,7 +163,7 @@ fn time_together(engine: &mut Engine, args: &BenchArgs, selector: Option<&Select
         let turns = sequences.iter_mut();
         let turns = turns.map(|(session, selector, sampler)| Turn { session, selector: selector.as_mut(), sampler });
         let mut turns: Vec<Turn<'_>> = turns.collect();
-        batch.step(&mut turns).into_iter().collect::<ollm_runtime::Result<Vec<_>>>()?;
+        batch.step(&mut turns).into_iter().try_for_each(|step| step.map(drop))?;
     }
     Ok(Timing { tokens: args.tokens * args.sequences, time: start.elapsed() })
 }

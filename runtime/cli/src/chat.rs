@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Instant;
 
-use clap::ValueEnum as _;
 use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::plugin::{UnknownHold, UnknownLatentMode};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::args::{self, ChatArgs, HoldArg, MachineArgs, SelectArgs};
+use crate::args::{ChatArgs, MachineArgs, SelectArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::generate::{Timing, generate, report};
@@ -128,7 +128,7 @@ impl Conversation<'_> {
     }
 
     fn set_latent(&mut self, how: &str) -> Result<()> {
-        let mode = args::parse_latent(how).map_err(|reason| Failure::Usage(format!("/latent {how}: {reason}")))?;
+        let mode = how.parse().map_err(|error: UnknownLatentMode| Failure::Usage(format!("/latent: {error}")))?;
         let before = self.select.latent.replace(mode);
         let possible = self.engine.selector(&self.select, 0);
         if possible.is_err() {
@@ -138,8 +138,7 @@ impl Conversation<'_> {
     }
 
     fn set_hold(&mut self, how_long: &str) -> Result<()> {
-        let hold = HoldArg::from_str(how_long, true);
-        let hold = hold.map_err(|_| Failure::Usage(format!("/hold {how_long:?}: it is token, line or all")))?;
+        let hold = how_long.parse().map_err(|error: UnknownHold| Failure::Usage(format!("/hold: {error}")))?;
         self.engine.options().ok_or(Failure::NoPlugin { flag: "/hold" })?;
         self.select.hold = Some(hold);
         Ok(())

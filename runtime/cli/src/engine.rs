@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
-use ollm_runtime::session::{Session, SessionOptions, Window};
+use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 
-use crate::args::{HoldArg, MachineArgs, SelectArgs};
+use crate::args::{MachineArgs, SelectArgs};
 use crate::failure::{Failure, Result};
 
 /// A session on a model, with its tokenizer and its plugin.
@@ -27,13 +27,12 @@ impl Engine {
         let path = args.model()?;
         let model = Arc::new(Model::open(path).map_err(Failure::in_file(path))?);
         let plugin = open_plugin(args.plugin.as_deref(), path, &model)?.map(Arc::new);
-        let tokenizer =
-            Tokenizer::from_metadata(model.gguf().metadata()).map_err(|e| Failure::in_file(path)(e.into()))?;
+        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map_err(Failure::in_file(path))?;
         let options = SessionOptions {
             threads: args.threads,
             prefill_threads: args.prefill_threads,
             context: args.context,
-            window: args.window.map(|keep| Window { keep }),
+            context_shift: args.context_shift.then_some(ContextShift { keep: args.keep }),
             ..SessionOptions::default()
         };
         let session = Session::new(model, plugin, &options)?;
@@ -51,7 +50,7 @@ impl Engine {
             return args.flag().map_or(Ok(None), |flag| Err(Failure::NoPlugin { flag }));
         };
         let mode = args.mode().unwrap_or(LatentMode::Policy);
-        let hold = Hold::new(args.hold.map_or(plugin.spec().hold, HoldArg::kind), &self.tokenizer);
+        let hold = HoldUntil::new(args.hold.unwrap_or(plugin.spec().hold), &self.tokenizer);
         Ok(Some(Selector::new(mode, hold, plugin.option_count(), seed)?))
     }
 

@@ -5,11 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ollm_runtime::Error;
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::gguf::GgufError;
-use ollm_runtime::plugin::SelectError;
+use ollm_runtime::logits::LogitsError;
+use ollm_runtime::plugin::{PluginError, SelectError};
+use ollm_runtime::session::SessionError;
+use ollm_runtime::storage::StorageError;
 use ollm_runtime::tokenizer::TokenizerError;
-use ollm_runtime::{Error, plugin::PluginError};
 
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
@@ -41,8 +44,9 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn in_file(path: &Path) -> impl FnOnce(Error) -> Self + '_ {
-        |error| Self::File { path: path.to_owned(), error }
+    /// For `map_err`: what is wrong with the file at `path`.
+    pub(crate) fn in_file<E: Into<Error>>(path: &Path) -> impl FnOnce(E) -> Self + '_ {
+        |error| Self::File { path: path.to_owned(), error: error.into() }
     }
 
     /// 0 if nothing is wrong, 2 for wrong usage, 1 for everything else.
@@ -98,4 +102,4 @@ macro_rules! from {
     };
 }
 
-from!(ChatError, GgufError, PluginError, SelectError, TokenizerError);
+from!(ChatError, GgufError, LogitsError, PluginError, SelectError, SessionError, StorageError, TokenizerError,);

@@ -4,7 +4,6 @@ mod stop;
 
 use std::ops::ControlFlow;
 
-use crate::error::{Error, Result};
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 use crate::session::{OptionView, Session, SessionError, Step};
@@ -90,7 +89,7 @@ pub fn generate(
     sampler: &mut Sampler,
     options: &GenerateOptions,
     each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
-) -> Result<Generated> {
+) -> Result<Generated, SessionError> {
     let mut text = Text::new(tokenizer, &options.stops);
     let mut tokens = Vec::new();
     let reason = loop {
@@ -99,8 +98,8 @@ pub fn generate(
         }
         let (step, shown) = match next(session, selector.as_deref_mut(), sampler, options.show) {
             Ok(next) => next,
-            Err(Error::Session(SessionError::ContextFull { .. })) => break Reason::ContextFull,
-            Err(Error::Session(SessionError::Cancelled)) => break Reason::Cancelled,
+            Err(SessionError::ContextFull { .. }) => break Reason::ContextFull,
+            Err(SessionError::Cancelled) => break Reason::Cancelled,
             Err(error) => return Err(error),
         };
         if tokenizer.is_end(step.token) {
@@ -126,7 +125,7 @@ fn next(
     selector: Option<&mut Selector>,
     sampler: &mut Sampler,
     show: Option<usize>,
-) -> Result<(Step, Vec<OptionView>)> {
+) -> Result<(Step, Vec<OptionView>), SessionError> {
     let shown = show.map(|top| session.option_set(top)).transpose()?.unwrap_or_default();
     Ok((session.step(selector, sampler)?, shown))
 }

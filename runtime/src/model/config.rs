@@ -1,100 +1,61 @@
-//! The shape of a network, read from metadata and checked. A family is a description here, not code elsewhere.
+//! The shape of a network, read from metadata and checked.
 
 use std::fmt::Display;
 
 use crate::gguf::{Array, Gguf, Metadata, Value};
-use crate::ops::{KvHeads, RopePairing, Scoring};
+use crate::ops::{KvHeads, Scoring};
 
-use super::ModelError;
-use super::weights::vector;
+use super::error::ModelError;
+use super::family::{FAMILIES, Family};
+use super::name::{Role, TensorName};
+use super::tensor::vector;
 
-/// What distinguishes the families: everything else is in the metadata or in the tensors.
-#[derive(Clone, Copy, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "what families have does not depend on what else they have")]
-pub struct Family {
-    /// `general.architecture`.
-    pub name: &'static str,
-    /// Which elements of a head rotate together.
-    pub pairing: RopePairing,
-    /// Queries and keys have biases. (Other families may have them: they are used when the file has them.)
-    pub attention_bias: bool,
-    /// Queries and keys are normalized head by head.
-    pub qk_norm: bool,
-    /// What attention and the feed-forward layer give is normalized before it is added.
-    pub post_norms: bool,
-    /// The gate goes through GELU, by its approximation with tanh, not `SiLU`.
-    pub gelu: bool,
-    /// Embeddings are multiplied by the root of the hidden size.
-    pub scaled_embedding: bool,
-    /// Where there is a window, each so-many-th layer sees all positions, unless the file says otherwise; 0: none does.
-    pub global_every: usize,
-    /// Whether layers with a window have a rope of their own.
-    pub local_rope: bool,
-    /// The model of so many layers divides scores by the root of its hidden size per head, not by that of the head's size.
-    pub odd_scale: Option<usize>,
-    /// The window where the file does not say, as llama.cpp has it.
-    pub window: Option<usize>,
-    /// The cap of scores where the file does not say.
-    pub attention_cap: Option<f32>,
-    /// That of logits.
-    pub logit_cap: Option<f32>,
-}
-
-/// The first of the families, and what the others have in common with it.
-const LLAMA: Family = Family {
-    name: "llama",
-    pairing: RopePairing::Adjacent,
-    attention_bias: false,
-    qk_norm: false,
-    post_norms: false,
-    gelu: false,
-    scaled_embedding: false,
-    global_every: 0,
-    local_rope: false,
-    odd_scale: None,
-    window: None,
-    attention_cap: None,
-    logit_cap: None,
-};
-
-/// What the Gemma families have in common.
-const GEMMA: Family =
-    Family { pairing: RopePairing::Halves, post_norms: true, gelu: true, scaled_embedding: true, ..LLAMA };
-
-/// The families that the forward pass knows.
-pub const FAMILIES: &[Family] = &[
-    LLAMA,
-    Family { name: "qwen2", pairing: RopePairing::Halves, attention_bias: true, ..LLAMA },
-    Family { name: "qwen3", pairing: RopePairing::Halves, qk_norm: true, ..LLAMA },
-    Family {
-        name: "gemma2",
-        global_every: 2,
-        odd_scale: Some(46),
-        window: Some(4096),
-        attention_cap: Some(50.0),
-        logit_cap: Some(30.0),
-        ..GEMMA
-    },
-    Family { name: "gemma3", qk_norm: true, global_every: 6, local_rope: true, odd_scale: Some(62), ..GEMMA },
-];
-
-/// The shape of a backbone.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The family.
-    pub family: Family,
-    /// Transformer blocks.
-    pub layers: usize,
-    /// Size of the hidden state.
-    pub hidden: usize,
+/// The shape of one transformer block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerConfig {
     /// Query heads.
     pub heads: usize,
     /// Key and value heads.
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward network.
     pub ffn: usize,
+    /// Whether its attention has the sliding window.
+    pub is_sliding: bool,
+}
+
+impl LayerConfig {
+    /// Elements of all query heads of a token.
+    pub fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Elements of all key heads of a token, and of all value heads.
+    pub fn key_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// The heads, as attention wants them.
+    pub fn kv_shape(&self) -> KvHeads {
+        KvHeads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
+    }
+
+    /// The widest input of a matrix of this layer, beside the hidden state.
+    pub(super) fn widest(&self) -> usize {
+        self.query_width().max(self.ffn)
+    }
+}
+
+/// The shape of a backbone.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The family.
+    pub family: Family,
+    /// The transformer blocks, at least one.
+    pub layers: Vec<LayerConfig>,
+    /// Size of the hidden state.
+    pub hidden: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
     /// Positions the model was trained for.
@@ -105,30 +66,28 @@ pub struct Config {
     pub embedding_scale: f32,
     /// Radians a position, for each rotated pair of a head.
     pub rope_frequencies: Vec<f32>,
-    /// The same in layers with a window, as many.
-    pub local_frequencies: Vec<f32>,
-    /// Positions that the layers with a window see, if there are such layers.
-    pub window: Option<usize>,
-    /// Which layers have the window.
-    pub local: Vec<bool>,
+    /// The same in sliding layers, as many.
+    pub sliding_rope_frequencies: Vec<f32>,
+    /// The sliding window of attention: positions that sliding layers see, if there are such layers.
+    pub sliding_window: Option<usize>,
     /// What scores are multiplied by.
     pub attention_scale: f32,
     /// Scores go through `cap * tanh(score / cap)`.
-    pub attention_cap: Option<f32>,
+    pub attention_softcap: Option<f32>,
     /// So do logits.
-    pub logit_cap: Option<f32>,
+    pub logit_softcap: Option<f32>,
 }
 
 impl Config {
-    /// The sizes by their names, as reports show them.
+    /// The sizes by their names, as reports show them; of layers that differ, those of the largest.
     pub fn sizes(&self) -> [(&'static str, usize); 8] {
         [
-            ("layers", self.layers),
+            ("layers", self.layers.len()),
             ("hidden", self.hidden),
-            ("heads", self.heads),
-            ("kv_heads", self.kv_heads),
-            ("head_dim", self.head_dim),
-            ("ffn", self.ffn),
+            ("heads", self.most(|layer| layer.heads)),
+            ("kv_heads", self.most(|layer| layer.kv_heads)),
+            ("head_dim", self.most(|layer| layer.head_dim)),
+            ("ffn", self.most(|layer| layer.ffn)),
             ("vocabulary", self.vocab),
             ("context", self.context_length),
         ]
@@ -136,7 +95,17 @@ impl Config {
 
     /// Reads and checks the configuration of the backbone in `gguf`, whose bytes are `file`.
     pub fn from_gguf(gguf: &Gguf, file: &[u8]) -> Result<Self, ModelError> {
-        let metadata = gguf.metadata();
+        // Some files do not name the size of the vocabulary elsewhere.
+        let embedding = TensorName::new(Role::Embedding).to_string();
+        let info = gguf.tensor(&embedding).ok_or(ModelError::MissingTensor(embedding))?;
+        let mut config = Self::from_metadata(gguf.metadata(), info.rows())?;
+        config.divide_by_rope_factors(gguf, file)?;
+        Ok(config)
+    }
+
+    /// Reads and checks the configuration of a backbone of `vocab` tokens. What its tensors say of it, the factors of its rope, is
+    /// not in it.
+    pub fn from_metadata(metadata: &Metadata, vocab: usize) -> Result<Self, ModelError> {
         let name = metadata.str("general.architecture")?;
         let family = FAMILIES.iter().find(|family| family.name == name);
         let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
@@ -153,69 +122,58 @@ impl Config {
         )?;
         let head_dim = keys.head_dim(hidden, heads)?;
         let layers = keys.size("block_count")?;
-        let window = keys.window(family)?;
-        let mut config = Self {
+        let sliding_window = keys.sliding_window(family)?;
+        let ffn = keys.size("feed_forward_length")?;
+        let sliding = keys.sliding_layers(family, layers, sliding_window)?;
+        let layer = |is_sliding| LayerConfig { heads, kv_heads, head_dim, ffn, is_sliding };
+        Ok(Self {
             family,
-            layers,
+            layers: sliding.into_iter().map(layer).collect(),
             hidden,
-            heads,
-            kv_heads,
-            head_dim,
-            ffn: keys.size("feed_forward_length")?,
-            vocab: vocab(gguf)?,
+            vocab,
             context_length: keys.size("context_length")?,
             norm_epsilon: keys.epsilon()?,
             embedding_scale: if family.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 },
             rope_frequencies: keys.rope_frequencies(head_dim)?,
-            local_frequencies: keys.local_frequencies(family, head_dim)?,
-            window,
-            local: keys.local(family, layers, window)?,
+            sliding_rope_frequencies: keys.sliding_rope_frequencies(family, head_dim)?,
+            sliding_window,
             attention_scale: keys.attention_scale(family, layers, head_dim, hidden / heads)?,
-            attention_cap: keys.cap("attn_logit_softcapping", family.attention_cap)?,
-            logit_cap: keys.cap("final_logit_softcapping", family.logit_cap)?,
-        };
-        config.divide_by_rope_factors(gguf, file)?;
-        Ok(config)
+            attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
+            logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
+        })
     }
 
-    /// The heads, as attention wants them.
-    pub fn kv_shape(&self) -> KvHeads {
-        KvHeads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
+    /// The most that a layer has of something.
+    pub(crate) fn most(&self, size: impl Fn(&LayerConfig) -> usize) -> usize {
+        self.layers.iter().map(size).max().unwrap_or(0)
     }
 
-    /// The frequencies of layers that see all positions, and of those with a window, if there are such.
+    /// The frequencies of layers with full attention, and of sliding ones, if there are such.
     pub fn ropes(&self) -> impl Iterator<Item = &[f32]> {
-        let local = self.window.map(|_| self.local_frequencies.as_slice());
-        [self.rope_frequencies.as_slice()].into_iter().chain(local)
+        let sliding = self.sliding_window.map(|_| self.sliding_rope_frequencies.as_slice());
+        [self.rope_frequencies.as_slice()].into_iter().chain(sliding)
     }
 
     /// What becomes of the scores of a layer.
-    pub fn scoring(&self, layer: usize) -> Scoring {
-        let window = self.window.filter(|_| self.local[layer]);
-        Scoring { scale: self.attention_scale, cap: self.attention_cap, window }
+    pub fn scoring(&self, layer: &LayerConfig) -> Scoring {
+        let window = self.sliding_window.filter(|_| layer.is_sliding);
+        Scoring { scale: self.attention_scale, cap: self.attention_softcap, window }
     }
 
     /// Applies `rope_freqs.weight`, by which llama 3.1 files stretch the slow frequencies.
     fn divide_by_rope_factors(&mut self, gguf: &Gguf, file: &[u8]) -> Result<(), ModelError> {
-        const NAME: &str = "rope_freqs.weight";
-        if gguf.tensor(NAME).is_some() {
-            let factors = vector(gguf, file, NAME, self.rope_frequencies.len())?;
+        let name = TensorName::new(Role::RopeFactors).to_string();
+        if gguf.tensor(&name).is_some() {
+            let factors = vector(gguf, file, &name, self.rope_frequencies.len())?;
             for (frequency, factor) in self.rope_frequencies.iter_mut().zip(&factors) {
                 *frequency /= factor;
             }
-            if !self.family.local_rope {
-                self.local_frequencies.clone_from(&self.rope_frequencies);
+            if !self.family.sliding_rope {
+                self.sliding_rope_frequencies.clone_from(&self.rope_frequencies);
             }
         }
         Ok(())
     }
-}
-
-/// The size of the vocabulary is that of the embedding: some files do not name it elsewhere.
-fn vocab(gguf: &Gguf) -> Result<usize, ModelError> {
-    const NAME: &str = "token_embd.weight";
-    let info = gguf.tensor(NAME).ok_or_else(|| ModelError::MissingTensor(NAME.to_owned()))?;
-    Ok(info.rows())
 }
 
 /// No dimension of any model is near this; products of three stay far from overflow.
@@ -292,8 +250,8 @@ impl Keys<'_> {
         Ok(value)
     }
 
-    /// A cap; 0 is none, and one that is missing is the family's.
-    fn cap(&self, name: &str, missing: Option<f32>) -> Result<Option<f32>, ModelError> {
+    /// A soft-cap; 0 is none, and one that is missing is the family's.
+    fn softcap(&self, name: &str, missing: Option<f32>) -> Result<Option<f32>, ModelError> {
         match self.metadata.opt_f32(&self.key(name))? {
             None => Ok(missing),
             Some(0.0) => Ok(None),
@@ -305,33 +263,33 @@ impl Keys<'_> {
         }
     }
 
-    /// The positions that layers with a window see; 0 is all, and a number that is missing is the family's.
-    fn window(&self, family: Family) -> Result<Option<usize>, ModelError> {
+    /// The positions that sliding layers see; 0 is all, and a number that is missing is the family's.
+    fn sliding_window(&self, family: Family) -> Result<Option<usize>, ModelError> {
         let window = self.metadata.opt_u32(&self.key("attention.sliding_window"))?;
-        let window = window.map(|window| window as usize).or(family.window);
+        let window = window.map(|window| window as usize).or(family.sliding_window);
         Ok(window.filter(|&window| window > 0))
     }
 
     fn attention_scale(&self, family: Family, layers: usize, head: usize, share: usize) -> Result<f32, ModelError> {
-        let odd = family.odd_scale == Some(layers);
-        self.require("attention.head_count", share, !odd || share > 0, "at most embedding_length")?;
-        let size = if odd { share } else { head };
+        let is_share = family.query_pre_attn_scalar == Some(layers);
+        self.require("attention.head_count", share, !is_share || share > 0, "at most embedding_length")?;
+        let size = if is_share { share } else { head };
         Ok(self.opt_positive("attention.scale")?.unwrap_or(1.0 / (size as f32).sqrt()))
     }
 
-    /// Which layers have the window: a list, or every layer but each so-many-th.
-    fn local(&self, family: Family, layers: usize, window: Option<usize>) -> Result<Vec<bool>, ModelError> {
+    /// Which layers are sliding: a list, or every layer but each so-many-th.
+    fn sliding_layers(&self, family: Family, layers: usize, window: Option<usize>) -> Result<Vec<bool>, ModelError> {
         const NAME: &str = "attention.sliding_window_pattern";
         let every = match self.metadata.get(&self.key(NAME)) {
-            Some(Value::Array(Array::Bool(local))) => {
-                self.require(NAME, local.len(), local.len() == layers, "as long as block_count says")?;
-                return Ok(local.iter().map(|&local| local && window.is_some()).collect());
+            Some(Value::Array(Array::Bool(sliding))) => {
+                self.require(NAME, sliding.len(), sliding.len() == layers, "as long as block_count says")?;
+                return Ok(sliding.iter().map(|&sliding| sliding && window.is_some()).collect());
             }
             Some(_) => self.metadata.u32(&self.key(NAME))? as usize,
-            None => family.global_every,
+            None => family.full_attention_interval,
         };
-        let is_global = |layer: usize| every > 0 && layer % every == every - 1;
-        Ok((0..layers).map(|layer| window.is_some() && !is_global(layer)).collect())
+        let is_full = |layer: usize| every > 0 && layer % every == every - 1;
+        Ok((0..layers).map(|layer| window.is_some() && !is_full(layer)).collect())
     }
 
     fn rope_frequencies(&self, head_dim: usize) -> Result<Vec<f32>, ModelError> {
@@ -340,8 +298,8 @@ impl Keys<'_> {
         Ok(self.frequencies(base, head_dim)?.map(|frequency| (frequency / stretch) as f32).collect())
     }
 
-    fn local_frequencies(&self, family: Family, head_dim: usize) -> Result<Vec<f32>, ModelError> {
-        if !family.local_rope {
+    fn sliding_rope_frequencies(&self, family: Family, head_dim: usize) -> Result<Vec<f32>, ModelError> {
+        if !family.sliding_rope {
             return self.rope_frequencies(head_dim);
         }
         let base = self.opt_positive("rope.freq_base_swa")?.unwrap_or(10_000.0);

@@ -3,11 +3,18 @@
 use std::fmt;
 
 use crate::gguf::GgufError;
+use crate::storage::StorageError;
 
-/// Why a file cannot be used as a backbone or plugin.
+use super::family::FAMILIES;
+
+/// Why a file cannot be used as a backbone.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// The bytes of the file cannot be had.
+    Storage(StorageError),
+    /// The file is not a well-formed GGUF file.
+    Gguf(GgufError),
     /// A metadata key is missing or has the wrong type.
     Metadata(GgufError),
     /// `general.architecture` names a family this runtime does not know.
@@ -62,9 +69,10 @@ pub enum ModelError {
 impl fmt::Display for ModelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Metadata(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
+            Self::Gguf(error) | Self::Metadata(error) => error.fmt(f),
             Self::UnknownArchitecture(name) => {
-                let known: Vec<_> = super::FAMILIES.iter().map(|family| family.name).collect();
+                let known: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
                 write!(f, "model architecture {name:?} is not supported; supported: {}", known.join(", "))
             }
             Self::InvalidValue { key, value, rule } => write!(f, "metadata key {key} is {value}, but must be {rule}"),
@@ -88,7 +96,20 @@ impl fmt::Display for ModelError {
     }
 }
 
-impl std::error::Error for ModelError {}
+impl std::error::Error for ModelError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<StorageError> for ModelError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
 
 impl From<GgufError> for ModelError {
     fn from(error: GgufError) -> Self {

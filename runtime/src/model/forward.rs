@@ -1,27 +1,35 @@
 //! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into logits.
 
 use crate::cpu::Pool;
-use crate::error::Result;
-use crate::memory;
+use crate::memory::{self, OutOfMemory};
 use crate::ops::{
     Exec, Product, Quantized, Queries, RopeTable, add, attend, for_each_row, geglu, matmul, rms_norm, rotate, soft_cap,
     swiglu,
 };
 
-use super::{Config, Model, Scratch, State};
+use super::Model;
+use super::config::Config;
+use super::name::Role;
+use super::state::{Scratch, State};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
 pub enum Stage<'a> {
     /// The next layer begins.
     Layer,
-    /// The next products have this input, `[n][cols]` of their matrices. In each layer there are four: that of queries, keys and
-    /// values, that of the attention's output, that of gate and up, that of down.
-    Input(&'a [f32]),
+    /// The next matrices have this input.
+    Input {
+        /// The layer of the matrices.
+        layer: usize,
+        /// The first of the matrices: [`Role::input`] of each of them.
+        role: Role,
+        /// The input: `[n][cols]` of the matrices.
+        x: &'a [f32],
+    },
 }
 
-/// Who is told of each stage of a pass, and may end it.
-pub type Watch<'a> = dyn FnMut(Stage<'_>) -> Result<()> + 'a;
+/// Who is told of each stage of a pass, and may end it with an error.
+pub type Watch<'a, E> = dyn FnMut(Stage<'_>) -> Result<(), E> + 'a;
 
 /// Tokens of one sequence that go through the network.
 #[derive(Debug)]
@@ -40,17 +48,17 @@ pub struct Part<'a> {
 /// `watch` is told of each [`Stage`]; what it refuses with ends the pass, whose positions are then to be run again.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`](crate::Error::OutOfMemory), or that of `watch`.
+/// [`OutOfMemory`], or the error of `watch`.
 ///
 /// # Panics
 /// If a token is not in the vocabulary, or a position was not reserved: the session takes care of both.
-pub fn forward(
+pub fn forward<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
     parts: &mut [Part<'_>],
     scratch: &mut Scratch,
-    watch: &mut Watch<'_>,
-) -> Result<()> {
+    watch: &mut Watch<'_, E>,
+) -> Result<(), E> {
     let config = model.config();
     let mut tokens = Vec::new();
     memory::reserve(&mut tokens, parts.iter().map(|part| part.tokens.len()).sum())?;
@@ -69,7 +77,7 @@ pub fn forward(
             *x *= config.embedding_scale;
         }
     });
-    for index in 0..config.layers {
+    for index in 0..config.layers.len() {
         watch(Stage::Layer)?;
         attention(exec, model, index, parts, scratch, watch)?;
         feed_forward(exec, model, index, scratch, watch)?;
@@ -85,37 +93,36 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
     let matrix = model.matrix(&model.weights().head);
     matmul(exec, hidden, config.hidden, scratch, &mut [Product { matrix, out: logits }]);
-    if let Some(cap) = config.logit_cap {
+    if let Some(cap) = config.logit_softcap {
         let isa = exec.isa;
         for_each_row(&mut exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
     }
 }
 
 /// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`; what is added is normalized in some families.
-fn attention(
+fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
     index: usize,
     parts: &mut [Part<'_>],
     s: &mut Scratch,
-    watch: &mut Watch<'_>,
-) -> Result<()> {
+    watch: &mut Watch<'_, E>,
+) -> Result<(), E> {
     let (config, layer) = (model.config(), &model.weights().layers[index]);
+    let shape = &config.layers[index];
+    s.begin_attention(config, shape);
     norm(exec, &s.x, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
-    watch(Stage::Input(&s.normed))?;
+    watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     let mut products = [
         Product { matrix: model.matrix(&layer.query), out: &mut s.query },
         Product { matrix: model.matrix(&layer.key), out: &mut s.key },
         Product { matrix: model.matrix(&layer.value), out: &mut s.value },
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
-    let [query_norm, key_norm] = match &layer.qk_norm {
-        Some([query, key]) => [Some(query), Some(key)],
-        None => [None, None],
-    };
-    let rope = &s.ropes[usize::from(config.local[index])];
-    place_heads(exec, config, &mut s.query, layer.query_bias.as_ref(), query_norm, rope);
-    place_heads(exec, config, &mut s.key, layer.key_bias.as_ref(), key_norm, rope);
+    let rope = &s.ropes[usize::from(shape.is_sliding)];
+    let heads = Heads { dim: shape.head_dim, rope };
+    place_heads(exec, config, heads, &mut s.query, layer.query_bias.as_ref(), layer.query_norm.as_ref());
+    place_heads(exec, config, heads, &mut s.key, layer.key_bias.as_ref(), layer.key_norm.as_ref());
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
     store(&exec.pool, parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
@@ -123,9 +130,9 @@ fn attention(
         first: part.first,
         count: part.tokens.len(),
     });
-    attend(exec, queries, config.scoring(index), &s.query, &mut s.mixed)?;
-    watch(Stage::Input(&s.mixed))?;
-    let width = config.heads * config.head_dim;
+    attend(exec, queries, config.scoring(shape), &s.query, &mut s.mixed)?;
+    watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
+    let width = shape.query_width();
     let matrix = model.matrix(&layer.output);
     matmul(exec, &s.mixed, width, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
     add_bias(&mut exec.pool, &mut s.normed, layer.output_bias.as_ref());
@@ -146,19 +153,27 @@ fn store(pool: &Pool, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mu
 }
 
 /// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`; some families have GELU and normalize what is added.
-fn feed_forward(exec: &mut Exec, model: &Model, index: usize, s: &mut Scratch, watch: &mut Watch<'_>) -> Result<()> {
+fn feed_forward<E>(
+    exec: &mut Exec,
+    model: &Model,
+    index: usize,
+    s: &mut Scratch,
+    watch: &mut Watch<'_, E>,
+) -> Result<(), E> {
     let (config, layer) = (model.config(), &model.weights().layers[index]);
+    let ffn = config.layers[index].ffn;
+    s.begin_feed_forward(config, ffn);
     norm(exec, &s.x, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
-    watch(Stage::Input(&s.normed))?;
+    watch(Stage::Input { layer: index, role: Role::FfnGate, x: &s.normed })?;
     let mut products = [
         Product { matrix: model.matrix(&layer.gate), out: &mut s.gate },
         Product { matrix: model.matrix(&layer.up), out: &mut s.up },
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
-    let (isa, up, ffn) = (exec.isa, &s.up, config.ffn);
+    let (isa, up) = (exec.isa, &s.up);
     let activate = if config.family.gelu { geglu } else { swiglu };
     for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
-    watch(Stage::Input(&s.gate))?;
+    watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
     let matrix = model.matrix(&layer.down);
     matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
     add_normed(exec, config, s, layer.ffn_post_norm.as_ref());
@@ -191,17 +206,25 @@ fn add_bias(pool: &mut Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
     }
 }
 
+/// The heads of a token, and where they are.
+#[derive(Clone, Copy)]
+struct Heads<'a> {
+    /// Elements of a head.
+    dim: usize,
+    rope: &'a RopeTable,
+}
+
 /// Bias, head norm and rotary embedding of the queries or keys of all tokens.
 fn place_heads(
     exec: &mut Exec,
     config: &Config,
+    heads: Heads<'_>,
     x: &mut [f32],
     bias: Option<&Vec<f32>>,
     weight: Option<&Vec<f32>>,
-    rope: &RopeTable,
 ) {
     add_bias(&mut exec.pool, x, bias);
-    let (isa, dim, epsilon) = (exec.isa, config.head_dim, config.norm_epsilon);
+    let (isa, epsilon, Heads { dim, rope }) = (exec.isa, config.norm_epsilon, heads);
     let width = x.len() / rope.len();
     for_each_row(&mut exec.pool, x, width, |i, heads| {
         for head in heads.chunks_exact_mut(dim) {

@@ -10,7 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::storage::Storage;
 
-use super::{ModelError, Tensor, Weights};
+use super::error::ModelError;
+use super::tensor::Tensor;
+use super::weights::{Layer, Weights};
 
 /// How a model is loaded.
 #[derive(Default)]
@@ -51,7 +53,7 @@ impl Weights {
 
     /// The matrices that products read.
     fn products(&self) -> impl Iterator<Item = &Tensor> {
-        self.layers.iter().flat_map(super::Layer::matrices).chain([&self.head])
+        self.layers.iter().flat_map(Layer::matrices).map(|(_, tensor)| tensor).chain([&self.head])
     }
 
     /// Packs every matrix that a product reads.
@@ -62,7 +64,7 @@ impl Weights {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
-        let tensors = self.layers.iter_mut().flat_map(super::Layer::matrices_mut).chain([&mut self.head]);
+        let tensors = self.layers.iter_mut().flat_map(Layer::matrices_mut).chain([&mut self.head]);
         let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };

@@ -2,30 +2,34 @@
 
 mod config;
 mod error;
+mod family;
 pub mod fingerprint;
 mod forward;
 mod load;
+mod name;
+pub mod schema;
 mod state;
+mod tensor;
 mod weights;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::ops::Matrix;
 use crate::storage::Storage;
 
-pub use config::{Config, FAMILIES, Family};
+pub use config::{Config, LayerConfig};
 pub use error::ModelError;
+pub use family::{FAMILIES, Family};
 pub use fingerprint::{FINETUNE_KEY, fingerprint};
 pub use forward::{Part, Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
+pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
+pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
-pub use weights::{Layer, Tensor, Weights, vector};
-
-/// The prefix of a plugin's tensors and keys in a merged file.
-pub const PLUGIN_PREFIX: &str = "ollm.";
+pub use tensor::{Tensor, vector};
+pub use weights::{Layer, Weights};
 
 /// A backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]
@@ -38,22 +42,22 @@ pub struct Model {
 
 impl Model {
     /// Maps the GGUF file at `path` and binds its weights. The file must stay as it is: see [`Storage::open`].
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
         Self::from_storage(Storage::open(path)?)
     }
 
     /// Binds and packs the weights of the GGUF file in `storage`.
-    pub fn from_storage(storage: Storage) -> Result<Self> {
+    pub fn from_storage(storage: Storage) -> Result<Self, ModelError> {
         Self::load(storage, LoadOptions::default())
     }
 
     /// Binds and packs the weights of the GGUF file in `storage`, as `options` say.
     ///
     /// # Errors
-    /// [`Error`](crate::Error) if the file is not a backbone that can be run; [`ModelError::MemoryLimit`],
+    /// [`ModelError`] if the file is not a backbone that can be run; [`ModelError::MemoryLimit`],
     /// [`ModelError::NoMemoryForWeights`] or [`ModelError::Cancelled`].
-    pub fn load(storage: Storage, options: LoadOptions<'_>) -> Result<Self> {
-        let gguf = Gguf::parse(&storage)?;
+    pub fn load(storage: Storage, options: LoadOptions<'_>) -> Result<Self, ModelError> {
+        let gguf = Gguf::parse(&storage).map_err(ModelError::Gguf)?;
         let config = Config::from_gguf(&gguf, &storage)?;
         let mut weights = Weights::bind(&gguf, &storage, &config)?;
         weights.pack(&storage, options)?;

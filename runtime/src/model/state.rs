@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::memory::{self, OutOfMemory};
 use crate::ops::{KvLayer, Quantized, RopeTable};
 
-use super::Config;
+use super::config::{Config, LayerConfig};
 
 /// Tokens that go through the network at once: enough to reuse each weight, few enough for the scratch to stay small.
 pub const BATCH: usize = 256;
@@ -47,7 +47,7 @@ pub struct Scratch {
 impl State {
     /// The state of an empty sequence, which will have `capacity` positions at most.
     pub fn new(config: &Config, capacity: usize) -> Self {
-        Self { cache: vec![KvLayer::new(config.kv_shape()); config.layers], capacity }
+        Self { cache: config.layers.iter().map(|layer| KvLayer::new(layer.kv_shape())).collect(), capacity }
     }
 
     /// A state with the same keys and values, which the two share until one of them writes.
@@ -58,7 +58,8 @@ impl State {
 
     /// Bytes of the state of `positions` positions.
     pub fn bytes_for(config: &Config, positions: usize) -> usize {
-        KvLayer::bytes_for(config.kv_shape(), positions).saturating_mul(config.layers)
+        let bytes = config.layers.iter().map(|layer| KvLayer::bytes_for(layer.kv_shape(), positions));
+        bytes.fold(0, usize::saturating_add)
     }
 
     /// Positions that there are at most.
@@ -108,8 +109,9 @@ impl State {
 impl Scratch {
     /// The widths of the buffers of floats, in the order of [`Scratch::buffers`].
     fn widths(config: &Config) -> [usize; 8] {
-        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-        [config.hidden, config.hidden, queries, keys, keys, queries, config.ffn, config.ffn]
+        let (queries, keys) = (config.most(LayerConfig::query_width), config.most(LayerConfig::key_width));
+        let ffn = config.most(|layer| layer.ffn);
+        [config.hidden, config.hidden, queries, keys, keys, queries, ffn, ffn]
     }
 
     fn buffers(&mut self) -> [&mut Vec<f32>; 8] {
@@ -162,17 +164,32 @@ impl Scratch {
         &self.x
     }
 
-    /// Sizes the buffers for `n` tokens.
+    /// Sizes the buffers that all layers share for `n` tokens; [`Scratch::reserve`] has made room.
     pub(super) fn begin(&mut self, config: &Config, n: usize) {
-        for (buffer, width) in self.buffers().into_iter().zip(Self::widths(config)) {
+        self.x.resize(n * config.hidden, 0.0);
+        self.normed.resize(n * config.hidden, 0.0);
+    }
+
+    /// Sizes the buffers of a layer's attention for the tokens of [`Scratch::begin`].
+    pub(super) fn begin_attention(&mut self, config: &Config, layer: &LayerConfig) {
+        let (n, queries, keys) = (self.x.len() / config.hidden, layer.query_width(), layer.key_width());
+        let Self { query, key, value, mixed, .. } = self;
+        for (buffer, width) in [(query, queries), (key, keys), (value, keys), (mixed, queries)] {
             buffer.resize(n * width, 0.0);
         }
+    }
+
+    /// Sizes the buffers of a layer's feed-forward network of this width.
+    pub(super) fn begin_feed_forward(&mut self, config: &Config, ffn: usize) {
+        let n = self.x.len() / config.hidden;
+        self.gate.resize(n * ffn, 0.0);
+        self.up.resize(n * ffn, 0.0);
     }
 }
 
 impl Config {
     /// The widest input of a product.
     fn widest(&self) -> usize {
-        self.hidden.max(self.heads * self.head_dim).max(self.ffn)
+        self.hidden.max(self.most(LayerConfig::widest))
     }
 }

@@ -1,12 +1,14 @@
 //! The plugin: its schema and weights, and the ways to select a latent.
 
+mod error;
+mod hold;
 pub mod schema;
 mod select;
 mod weights;
 
-pub use schema::PluginError;
-use select::argmax;
-pub(crate) use select::check;
-pub use select::{Callback, Hold, LatentMode, LineEnds, SelectError, Selector};
+pub use error::PluginError;
+pub use hold::{Hold, HoldUntil, LineEnds, UnknownHold};
+pub(crate) use select::check_latent;
+pub use select::{Callback, LatentMode, SelectError, Selector, UnknownLatentMode};
 pub use weights::Plugin;
 pub(crate) use weights::check_policy;

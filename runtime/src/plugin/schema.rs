@@ -3,11 +3,12 @@
 //! This is the one place that knows them. The runtime binds weights by it, the converter writes and checks by it, and
 //! `convert/FORMAT.md` describes it for people; a test compares the page with this module.
 
-use std::fmt;
-
-use crate::gguf::{Gguf, GgufError, Metadata, TensorInfo, TensorType, Value};
-use crate::model::PLUGIN_PREFIX;
+use crate::gguf::{Gguf, Metadata, TensorInfo, TensorType, Value};
 use crate::model::fingerprint::fingerprint;
+use crate::model::{PLUGIN_PREFIX, Role, TensorName};
+
+use super::error::PluginError;
+use super::hold::{Hold, UnknownHold};
 
 /// The version of the schema, the value of [`keys::VERSION`].
 pub const VERSION: u32 = 1;
@@ -79,9 +80,6 @@ const MAX_VOCAB: u32 = 1 << 30;
 const MLP: &str = "mlp";
 const SWIGLU: &str = "swiglu";
 const LOWRANK: &str = "lowrank";
-const TOKEN: &str = "token";
-const LINE: &str = "line";
-const ALL: &str = "all";
 
 /// What the metadata says about a plugin.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +95,7 @@ pub struct PluginConfig {
     /// p, the width of the policy's hidden layer.
     pub policy_width: usize,
     /// How long a latent is meant to stay.
-    pub hold: HoldKind,
+    pub hold: Hold,
     /// The backbone that the plugin was trained on.
     pub backbone: Backbone,
 }
@@ -117,18 +115,6 @@ pub enum DecoderKind {
         /// r, the rows of each `V_z`.
         rank: usize,
     },
-}
-
-/// How long the latents of a plugin are meant to stay: what it was trained for, and so the default of those that run it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum HoldKind {
-    /// For one token.
-    #[default]
-    Token,
-    /// To the end of the line.
-    Line,
-    /// For the whole text.
-    All,
 }
 
 /// What identifies a backbone.
@@ -211,24 +197,11 @@ impl DecoderKind {
     }
 }
 
-impl HoldKind {
-    /// The name of the kind in the file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Token => TOKEN,
-            Self::Line => LINE,
-            Self::All => ALL,
-        }
-    }
-
-    fn from_metadata(metadata: &Metadata) -> Result<Self, PluginError> {
-        match metadata.opt_str(keys::LATENT_HOLD.name)? {
-            None | Some(TOKEN) => Ok(Self::Token),
-            Some(LINE) => Ok(Self::Line),
-            Some(ALL) => Ok(Self::All),
-            Some(found) => Err(unknown_kind(keys::LATENT_HOLD, found, &[TOKEN, LINE, ALL])),
-        }
-    }
+/// The hold of a plugin's file: one token, unless the file says otherwise.
+fn hold(metadata: &Metadata) -> Result<Hold, PluginError> {
+    const KNOWN: [&str; 3] = [Hold::ALL[0].name(), Hold::ALL[1].name(), Hold::ALL[2].name()];
+    let found = metadata.opt_str(keys::LATENT_HOLD.name)?.map(|text| text.parse());
+    found.unwrap_or(Ok(Hold::default())).map_err(|UnknownHold(found)| unknown_kind(keys::LATENT_HOLD, &found, &KNOWN))
 }
 
 impl PluginConfig {
@@ -236,7 +209,7 @@ impl PluginConfig {
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, PluginError> {
         let version = metadata.u32(keys::VERSION.name)?;
         if version != VERSION {
-            return Err(PluginError::UnsupportedVersion { version });
+            return Err(PluginError::UnsupportedVersion { version, known: VERSION });
         }
         expect_mlp(metadata, keys::ENCODER_KIND)?;
         expect_mlp(metadata, keys::POLICY_KIND)?;
@@ -246,7 +219,7 @@ impl PluginConfig {
             decoder: DecoderKind::from_metadata(metadata)?,
             encoder_width: size(metadata, keys::ENCODER_WIDTH, MAX_WIDTH)?,
             policy_width: size(metadata, keys::POLICY_WIDTH, MAX_WIDTH)?,
-            hold: HoldKind::from_metadata(metadata)?,
+            hold: hold(metadata)?,
             backbone: Backbone::from_metadata(metadata)?,
         })
     }
@@ -271,7 +244,7 @@ impl PluginConfig {
             keys::ENCODER_WIDTH => integer(self.encoder_width),
             keys::POLICY_WIDTH => integer(self.policy_width),
             keys::LATENT_HOLD => match self.hold {
-                HoldKind::Token => return None,
+                Hold::Token => return None,
                 held => held.name().into(),
             },
             keys::BACKBONE_ARCHITECTURE => self.backbone.architecture.as_str().into(),
@@ -301,7 +274,7 @@ impl PluginConfig {
 }
 
 fn check_tensor(tensor: Option<&TensorInfo>, name: &'static str, shape: &[usize]) -> Result<(), PluginError> {
-    let tensor = tensor.ok_or(PluginError::MissingTensor { tensor: name })?;
+    let tensor = tensor.ok_or_else(|| PluginError::MissingTensor { tensor: name.to_owned() })?;
     if tensor.shape() != shape {
         return Err(PluginError::WrongShape { tensor: name, expected: shape.to_vec(), found: tensor.shape() });
     }
@@ -329,8 +302,9 @@ impl Backbone {
         let metadata = gguf.metadata();
         let architecture = metadata.str("general.architecture")?.to_owned();
         let hidden = metadata.u32(&format!("{architecture}.embedding_length"))? as usize;
-        let embedding = "token_embd.weight";
-        let vocab = gguf.tensor(embedding).ok_or(PluginError::MissingTensor { tensor: embedding })?.rows();
+        let embedding = TensorName::new(Role::Embedding).to_string();
+        let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
+        let vocab = vocab.ok_or(PluginError::MissingTensor { tensor: embedding })?;
         Ok(Self { architecture, hidden, vocab, fingerprint: fingerprint(gguf, file) })
     }
 
@@ -378,83 +352,10 @@ fn unknown_kind(key: Key, found: &str, known: &'static [&'static str]) -> Plugin
     PluginError::UnknownKind { key: key.name, found: found.to_owned(), known }
 }
 
-/// Why a file's plugin cannot be used.
-#[derive(Debug)]
-#[non_exhaustive]
-#[allow(missing_docs, reason = "the line on each variant explains its fields")]
-pub enum PluginError {
-    /// A key is missing or has a value of another type.
-    Metadata(GgufError),
-    /// The plugin was written for another version of the schema.
-    UnsupportedVersion { version: u32 },
-    /// A layer is of a kind that this version does not know.
-    UnknownKind { key: &'static str, found: String, known: &'static [&'static str] },
-    /// A number is out of its range.
-    OutOfRange { key: &'static str, value: String },
-    /// A tensor is not there.
-    MissingTensor { tensor: &'static str },
-    /// A tensor's name claims that it belongs to the plugin, which has no such tensor.
-    UnknownTensor { tensor: String },
-    /// A tensor has not the (row-major) shape that the keys say.
-    WrongShape { tensor: &'static str, expected: Vec<usize>, found: Vec<usize> },
-    /// A vector is not F32.
-    WrongType { tensor: &'static str, found: TensorType },
-    /// The plugin was trained on another backbone.
-    OtherBackbone { key: &'static str, plugin: String, backbone: String },
-    /// The policy gave no distribution: its weights, or the hidden state, are damaged.
-    PolicyNotFinite,
-    /// The encoder gave no distribution: its weights, or the hidden state, are damaged.
-    EncoderNotFinite,
-}
-
-impl From<GgufError> for PluginError {
-    fn from(error: GgufError) -> Self {
-        Self::Metadata(error)
-    }
-}
-
-impl fmt::Display for PluginError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Metadata(error) => error.fmt(f),
-            Self::UnsupportedVersion { version } => {
-                write!(
-                    f,
-                    "plugin version {version} (only {VERSION} is known): use a newer release, or convert it again"
-                )
-            }
-            Self::UnknownKind { key, found, known } => {
-                write!(f, "{key} is {found:?}, which this version does not know; it knows {}", known.join(", "))
-            }
-            Self::OutOfRange { key, value } => write!(f, "{key} is {value}, which is out of its range"),
-            Self::MissingTensor { tensor } => write!(f, "tensor {tensor} is missing"),
-            Self::UnknownTensor { tensor } => write!(f, "tensor {tensor:?} is none that such a plugin has"),
-            Self::WrongShape { tensor, expected, found } => {
-                write!(f, "tensor {tensor} has shape {found:?}, the metadata says {expected:?}")
-            }
-            Self::PolicyNotFinite => write!(f, "the policy gives NaN: the plugin or the backbone may be damaged"),
-            Self::EncoderNotFinite => write!(f, "the encoder gives NaN: the plugin or the backbone may be damaged"),
-            Self::WrongType { tensor, found } => write!(f, "tensor {tensor} is {found}, vectors must be F32"),
-            Self::OtherBackbone { key, plugin, backbone } => {
-                write!(
-                    f,
-                    "the plugin was trained on another backbone: {key} is {plugin:?}, the backbone's is {backbone:?}"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for PluginError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        if let Self::Metadata(error) = self { Some(error) } else { None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::Writer;
+    use crate::gguf::{GgufError, Writer};
 
     fn spec(decoder: DecoderKind) -> PluginConfig {
         let backbone =
@@ -465,7 +366,7 @@ mod tests {
             decoder,
             encoder_width: 8,
             policy_width: 16,
-            hold: HoldKind::Line,
+            hold: Hold::Line,
             backbone,
         }
     }
@@ -500,7 +401,7 @@ mod tests {
     #[test]
     fn a_spec_survives_the_way_through_metadata() {
         for decoder in [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 4 }] {
-            for hold in [HoldKind::Token, HoldKind::Line, HoldKind::All] {
+            for hold in Hold::ALL {
                 let spec = PluginConfig { hold, ..spec(decoder) };
                 let metadata = metadata(&spec.to_metadata());
                 assert!(is_present(&metadata));
@@ -514,7 +415,7 @@ mod tests {
         let mut pairs = spec(DecoderKind::SwiGlu { width: 32 }).to_metadata();
         pairs.retain(|(name, _)| *name != keys::LATENT_HOLD.name);
         let spec = PluginConfig::from_metadata(&metadata(&pairs)).unwrap();
-        assert_eq!(spec.hold, HoldKind::Token);
+        assert_eq!(spec.hold, Hold::Token);
         assert_eq!(spec.to_metadata(), pairs);
     }
 
@@ -535,7 +436,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        assert!(matches!(changed(keys::VERSION, 2u32), Err(PluginError::UnsupportedVersion { version: 2 })));
+        assert!(matches!(changed(keys::VERSION, 2u32), Err(PluginError::UnsupportedVersion { version: 2, .. })));
         for key in keys::ALL.iter().filter(|key| key.kind == KeyKind::U32 && **key != keys::VERSION) {
             for value in [0, u32::MAX] {
                 assert!(matches!(changed(*key, value), Err(PluginError::OutOfRange { .. })), "{}", key.name);

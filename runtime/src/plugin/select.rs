@@ -1,12 +1,12 @@
-//! Ways to select a latent at each step, and how long a choice is held.
+//! Ways to select a latent at each step.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::random::Random;
-use crate::tokenizer::Tokenizer;
 
-use super::schema::HoldKind;
+use super::hold::HoldUntil;
 
 /// How a latent is selected.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,63 @@ pub enum LatentMode {
     /// None: the next token follows the mixture of all options, weighted by the policy.
     Mixture,
 }
+
+impl LatentMode {
+    /// How each mode is written, as [`LatentMode::from_str`] reads it; a callback cannot be written.
+    pub const ALL: [&str; 6] = ["policy", "sample[:T]", "uniform", "fixed:Z", "script:Z,Z,..", "mixture"];
+}
+
+impl fmt::Display for LatentMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Policy => write!(f, "policy"),
+            Self::Sample { temperature } => write!(f, "sample:{temperature}"),
+            Self::Uniform => write!(f, "uniform"),
+            Self::Fixed(latent) => write!(f, "fixed:{latent}"),
+            Self::Script(latents) => {
+                let latents: Vec<String> = latents.iter().map(usize::to_string).collect();
+                write!(f, "script:{}", latents.join(","))
+            }
+            Self::Callback(_) => write!(f, "callback"),
+            Self::Mixture => write!(f, "mixture"),
+        }
+    }
+}
+
+impl FromStr for LatentMode {
+    type Err = UnknownLatentMode;
+
+    /// Reads one of [`LatentMode::ALL`].
+    fn from_str(text: &str) -> Result<Self, UnknownLatentMode> {
+        let unknown = |_| UnknownLatentMode(text.to_owned());
+        let index = |z: &str| z.trim().parse::<usize>().map_err(|_| unknown(()));
+        match text.split_once(':') {
+            None => match text {
+                "policy" => Ok(Self::Policy),
+                "sample" => Ok(Self::Sample { temperature: 1.0 }),
+                "uniform" => Ok(Self::Uniform),
+                "mixture" => Ok(Self::Mixture),
+                _ => Err(unknown(())),
+            },
+            Some(("sample", t)) => Ok(Self::Sample { temperature: t.trim().parse().map_err(|_| unknown(()))? }),
+            Some(("fixed", z)) => Ok(Self::Fixed(index(z)?)),
+            Some(("script", list)) => Ok(Self::Script(list.split(',').map(index).collect::<Result<_, _>>()?)),
+            Some(_) => Err(unknown(())),
+        }
+    }
+}
+
+/// A text that names no [`LatentMode`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownLatentMode(pub String);
+
+impl fmt::Display for UnknownLatentMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is no way to select a latent; there are {}", self.0, LatentMode::ALL.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownLatentMode {}
 
 /// A way to choose a latent from a hidden state (`[hidden]`, after the final norm) and the policy's probabilities
 /// (`[options]`). Clones share it. A latent that does not exist is an error of the step, which then does not happen.
@@ -54,46 +111,6 @@ impl PartialEq for Callback {
     /// Whether they are clones.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-/// How long a selected latent is held.
-#[derive(Clone, Debug, Default)]
-pub enum Hold {
-    /// For one token.
-    #[default]
-    Token,
-    /// To the end of the line.
-    Line(LineEnds),
-    /// For the whole text.
-    All,
-}
-
-impl Hold {
-    /// A hold of that kind, for texts of `tokenizer`.
-    pub fn new(kind: HoldKind, tokenizer: &Tokenizer) -> Self {
-        match kind {
-            HoldKind::Token => Self::Token,
-            HoldKind::Line => Self::Line(LineEnds::new(tokenizer)),
-            HoldKind::All => Self::All,
-        }
-    }
-}
-
-/// The tokens that end a line.
-#[derive(Clone, Debug)]
-pub struct LineEnds(Arc<[bool]>);
-
-impl LineEnds {
-    /// The tokens of `tokenizer` whose text contains a line feed.
-    pub fn new(tokenizer: &Tokenizer) -> Self {
-        let ends = |id: u32| tokenizer.token_bytes(id).is_some_and(|bytes| bytes.contains(&b'\n'));
-        Self((0..tokenizer.vocab_size() as u32).map(ends).collect())
-    }
-
-    /// Whether the token ends a line.
-    pub fn contains(&self, token: u32) -> bool {
-        self.0.get(token as usize).copied().unwrap_or(false)
     }
 }
 
@@ -136,7 +153,7 @@ impl std::error::Error for SelectError {}
 #[derive(Clone, Debug)]
 pub struct Selector {
     mode: LatentMode,
-    hold: Hold,
+    hold: HoldUntil,
     random: Random,
     /// Choices made so far.
     made: usize,
@@ -148,7 +165,7 @@ impl Selector {
     ///
     /// # Errors
     /// [`SelectError`] if a latent is out of range, a script is empty, or a temperature is not positive.
-    pub fn new(mode: LatentMode, hold: Hold, options: usize, seed: u64) -> Result<Self, SelectError> {
+    pub fn new(mode: LatentMode, hold: HoldUntil, options: usize, seed: u64) -> Result<Self, SelectError> {
         let latents: &[usize] = match &mode {
             LatentMode::Fixed(latent) => std::slice::from_ref(latent),
             LatentMode::Script(latents) if latents.is_empty() => return Err(SelectError::EmptyScript),
@@ -158,7 +175,7 @@ impl Selector {
             }
             _ => &[],
         };
-        latents.iter().try_for_each(|&latent| check(latent, options))?;
+        latents.iter().try_for_each(|&latent| check_latent(latent, options))?;
         Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None })
     }
 
@@ -173,19 +190,14 @@ impl Selector {
             return Ok(None);
         }
         let latent = self.held.unwrap_or_else(|| self.choose(hidden, policy));
-        check(latent, policy.len())?;
+        check_latent(latent, policy.len())?;
         self.held = Some(latent);
         Ok(Some(latent))
     }
 
     /// Tells which token followed, so that a latent is let go at its boundary.
     pub(crate) fn observe(&mut self, token: u32) {
-        let boundary = match &self.hold {
-            Hold::Token => true,
-            Hold::Line(ends) => ends.contains(token),
-            Hold::All => false,
-        };
-        if boundary {
+        if self.hold.ends_with(token) {
             self.held = None;
         }
     }
@@ -204,7 +216,7 @@ impl Selector {
 }
 
 /// That `latent` is one of `options`.
-pub(crate) fn check(latent: usize, options: usize) -> Result<(), SelectError> {
+pub(crate) fn check_latent(latent: usize, options: usize) -> Result<(), SelectError> {
     if latent < options { Ok(()) } else { Err(SelectError::LatentOutOfRange { latent, options }) }
 }
 
@@ -228,10 +240,11 @@ fn draw(policy: &[f32], temperature: f32, unit: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::hold::LineEnds;
 
     const POLICY: [f32; 4] = [0.1, 0.4, 0.4, 0.1];
 
-    fn run(mode: LatentMode, hold: Hold, tokens: &[u32]) -> Vec<Option<usize>> {
+    fn run(mode: LatentMode, hold: HoldUntil, tokens: &[u32]) -> Vec<Option<usize>> {
         let mut selector = Selector::new(mode, hold, 4, 1).unwrap();
         let step = |&token| {
             let latent = selector.select(&[], &POLICY).unwrap();
@@ -247,24 +260,41 @@ mod tests {
 
     #[test]
     fn each_mode_does_what_it_says() {
-        assert_eq!(run(LatentMode::Policy, Hold::Token, &[0, 0]), some(&[1, 1]));
-        assert_eq!(run(LatentMode::Fixed(3), Hold::Token, &[0, 0]), some(&[3, 3]));
-        assert_eq!(run(LatentMode::Script(vec![2, 0]), Hold::Token, &[0, 0, 0]), some(&[2, 0, 0]));
-        assert_eq!(run(LatentMode::Mixture, Hold::Token, &[0]), [None]);
+        assert_eq!(run(LatentMode::Policy, HoldUntil::Token, &[0, 0]), some(&[1, 1]));
+        assert_eq!(run(LatentMode::Fixed(3), HoldUntil::Token, &[0, 0]), some(&[3, 3]));
+        assert_eq!(run(LatentMode::Script(vec![2, 0]), HoldUntil::Token, &[0, 0, 0]), some(&[2, 0, 0]));
+        assert_eq!(run(LatentMode::Mixture, HoldUntil::Token, &[0]), [None]);
     }
 
     #[test]
     fn a_latent_is_held_to_its_boundary() {
-        let ends = LineEnds([false, true].into());
+        let ends = LineEnds::of(&[false, true]);
         let script = LatentMode::Script(vec![0, 1, 2]);
-        assert_eq!(run(script.clone(), Hold::Line(ends), &[0, 0, 1, 0, 1, 0]), some(&[0, 0, 0, 1, 1, 2]));
-        assert_eq!(run(script, Hold::All, &[0, 1, 0]), some(&[0, 0, 0]));
+        assert_eq!(run(script.clone(), HoldUntil::Line(ends), &[0, 0, 1, 0, 1, 0]), some(&[0, 0, 0, 1, 1, 2]));
+        assert_eq!(run(script, HoldUntil::End, &[0, 1, 0]), some(&[0, 0, 0]));
+    }
+
+    #[test]
+    fn a_mode_is_read_as_it_is_written() {
+        let sample = LatentMode::Sample { temperature: 0.7 };
+        let fixed = [LatentMode::Fixed(3), LatentMode::Script(vec![0, 2, 1])];
+        for mode in [LatentMode::Policy, sample, LatentMode::Uniform, LatentMode::Mixture].into_iter().chain(fixed) {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert_eq!("sample".parse(), Ok(LatentMode::Sample { temperature: 1.0 }));
+        assert_eq!("script:0, 2,1".parse(), Ok(LatentMode::Script(vec![0, 2, 1])));
+        for text in
+            ["", "fixed", "fixed:", "fixed:-1", "fixed:x", "script:", "script:1,,2", "best", "callback", "sample:x"]
+        {
+            let error = text.parse::<LatentMode>().unwrap_err();
+            assert!(error.to_string().ends_with("fixed:Z, script:Z,Z,.., mixture"), "{error}");
+        }
     }
 
     #[test]
     fn draws_follow_the_distribution() {
         let count = |mode: LatentMode| {
-            let latents = run(mode, Hold::Token, &[0; 4000]);
+            let latents = run(mode, HoldUntil::Token, &[0; 4000]);
             let share = |z| latents.iter().filter(|&&l| l == Some(z)).count() as f64 / 4000.0;
             [share(0), share(1), share(2), share(3)]
         };
@@ -277,7 +307,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_selected_is_refused() {
-        let new = |mode| Selector::new(mode, Hold::Token, 4, 0).err();
+        let new = |mode| Selector::new(mode, HoldUntil::Token, 4, 0).err();
         let out_of_range = Some(SelectError::LatentOutOfRange { latent: 4, options: 4 });
         assert_eq!(new(LatentMode::Fixed(4)), out_of_range);
         assert_eq!(new(LatentMode::Script(vec![0, 4])), out_of_range);

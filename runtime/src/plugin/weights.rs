@@ -6,15 +6,17 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::gguf::Gguf;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Model, Tensor, vector};
 use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
 use crate::storage::Storage;
 
-use super::argmax;
-use super::schema::{self, Backbone, DecoderKind, PluginConfig, PluginError};
+use super::error::PluginError;
+use super::schema::{self, Backbone, DecoderKind, PluginConfig};
+use super::select::argmax;
+
+type Result<T, E = PluginError> = std::result::Result<T, E>;
 
 /// A plugin of one backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]
@@ -91,7 +93,7 @@ impl Plugin {
     /// Maps the plugin file at `path` and checks that it fits `model`.
     ///
     /// # Errors
-    /// [`Error`](crate::Error) if the file cannot be read, is not a plugin, or belongs to another backbone.
+    /// [`PluginError`] if the file cannot be read, is not a plugin, or belongs to another backbone.
     pub fn open(path: &Path, model: &Model) -> Result<Self> {
         Self::from_storage(Storage::open(path)?, model)
     }
@@ -101,7 +103,7 @@ impl Plugin {
     /// # Errors
     /// As [`Plugin::open`].
     pub fn from_storage(storage: Storage, model: &Model) -> Result<Self> {
-        let gguf = Gguf::parse(&storage)?;
+        let gguf = Gguf::parse(&storage).map_err(PluginError::Gguf)?;
         Self::bind(&gguf, Arc::new(storage), model)
     }
 
@@ -162,7 +164,7 @@ impl Plugin {
         }
         let out = encoder.layers.run(exec, &self.storage, &inputs)?;
         if !out.iter().all(|logit| logit.is_finite()) {
-            return Err(PluginError::EncoderNotFinite.into());
+            return Err(PluginError::EncoderNotFinite);
         }
         Ok(out.chunks_exact(self.spec.options).map(argmax).collect())
     }

@@ -1,9 +1,15 @@
-//! What a session cannot do.
+//! What can go wrong in a session.
 
 use std::fmt;
 
-/// What a session cannot do. Unless a function says otherwise, the session is then as it was before the call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::cpu::IsaError;
+use crate::logits::LogitsError;
+use crate::memory::OutOfMemory;
+use crate::plugin::{PluginError, SelectError};
+use crate::sampler::SamplerError;
+
+/// Why a session cannot do something. Unless a function says otherwise, the session is then as it was before the call.
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum SessionError {
     /// The context has no room for these tokens.
@@ -26,7 +32,7 @@ pub enum SessionError {
     Empty,
     /// Latents were asked for, but there is no plugin.
     NoPlugin,
-    /// A position to go back to that was not reached yet.
+    /// A position to rewind to that was not reached yet.
     PositionOutOfRange {
         /// The position.
         position: usize,
@@ -35,8 +41,8 @@ pub enum SessionError {
     },
     /// [`Canceller::cancel`](super::Canceller::cancel) was called.
     Cancelled,
-    /// A window that leaves no room to slide: it has to keep less than the context without two positions.
-    Window {
+    /// A context shift that leaves no room to shift: it has to keep less than the context without two positions.
+    ContextShift {
         /// Positions that were to be kept.
         keep: usize,
         /// Positions there are.
@@ -49,10 +55,26 @@ pub enum SessionError {
         /// Bytes that it may hold.
         limit: usize,
     },
-    /// Sessions that are to go on together, but have another model, plugin or instruction set than the first of them.
-    NotAlike,
-    /// A share of time that is not above 0 and at most 1.
+    /// A session in a batch has another model, plugin or instruction set than the first of the batch.
+    Incompatible,
+    /// A duty cycle that is not above 0 and at most 1.
     Duty,
+    /// The system could not start a thread.
+    Threads(std::io::Error),
+    /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the system cannot do it.
+    Affinity(std::io::Error),
+    /// The instruction set that was asked for cannot be had.
+    Isa(IsaError),
+    /// The system has no memory left.
+    OutOfMemory(OutOfMemory),
+    /// The plugin gives no distribution.
+    Plugin(PluginError),
+    /// A latent cannot be selected that way.
+    Select(SelectError),
+    /// The sampler cannot choose a token.
+    Sampler(SamplerError),
+    /// The logits are no distribution.
+    Logits(LogitsError),
 }
 
 impl fmt::Display for SessionError {
@@ -73,24 +95,56 @@ impl fmt::Display for SessionError {
             Self::Empty => write!(f, "there is nothing to continue: the prompt has no tokens"),
             Self::NoPlugin => write!(f, "latents need a plugin: name a plugin file"),
             Self::PositionOutOfRange { position, reached } => {
-                write!(f, "cannot go back to position {position}: the session is at {reached}")
+                write!(f, "cannot rewind to position {position}: the session is at {reached}")
             }
             Self::Cancelled => write!(f, "cancelled"),
-            Self::Window { keep, context } => {
-                write!(f, "a window that keeps {keep} positions of a context of {context} has no room to slide")
+            Self::ContextShift { keep, context } => {
+                write!(f, "a context shift that keeps {keep} tokens of a context of {context} has no room to shift")
             }
             Self::MemoryLimit { needed, limit } => {
                 write!(f, "the session would need {needed} bytes, its limit is {limit}: trim it, or raise the limit")
             }
-            Self::NotAlike => {
-                write!(
-                    f,
-                    "sessions that go on together must have the same model, plugin and instruction set: fork them"
-                )
+            Self::Incompatible => {
+                write!(f, "sessions of one batch must have the same model, plugin and instruction set: fork them")
             }
-            Self::Duty => write!(f, "the share of time must be above 0 and at most 1"),
+            Self::Duty => write!(f, "the duty cycle must be above 0 and at most 1"),
+            Self::Threads(source) => write!(f, "cannot start a thread: {source}"),
+            Self::Affinity(source) => write!(f, "cannot bind the threads to these processors: {source}"),
+            Self::Isa(error) => error.fmt(f),
+            Self::OutOfMemory(error) => error.fmt(f),
+            Self::Plugin(error) => error.fmt(f),
+            Self::Select(error) => error.fmt(f),
+            Self::Sampler(error) => error.fmt(f),
+            Self::Logits(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for SessionError {}
+impl std::error::Error for SessionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Threads(source) | Self::Affinity(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// The errors of lower modules become variants of the same name.
+macro_rules! from {
+    ($($error:ident => $variant:ident),+ $(,)?) => {
+        $(impl From<$error> for SessionError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })+
+    };
+}
+
+from!(
+    IsaError => Isa,
+    OutOfMemory => OutOfMemory,
+    PluginError => Plugin,
+    SelectError => Select,
+    SamplerError => Sampler,
+    LogitsError => Logits,
+);

@@ -1,12 +1,10 @@
 //! Who computes for a session, and when: the threads of each phase, and the pace.
 
 use crate::cpu::{Isa, Pool, Workers};
-use crate::error::{Error, Result};
-use crate::memory::{self, OutOfMemory};
-use crate::model::{Model, head};
-use crate::ops::{Exec, Quantized};
+use crate::ops::Exec;
 
-use super::SessionOptions;
+use super::error::SessionError;
+use super::options::SessionOptions;
 use super::pace::Pace;
 
 /// The threads of a session, and its pace.
@@ -45,10 +43,11 @@ impl Threads {
 }
 
 impl Machine {
-    pub(super) fn new(options: &SessionOptions) -> Result<Self> {
+    pub(super) fn new(options: &SessionOptions) -> Result<Self, SessionError> {
         let isa = options.isa.map_or_else(Isa::select, Ok)?;
         let threads = Threads::new(options);
-        let failed = if let Workers::Bound(_) = options.workers { Error::Affinity } else { Error::Threads };
+        let failed =
+            if let Workers::Bound(_) = options.workers { SessionError::Affinity } else { SessionError::Threads };
         let pool = Pool::with_workers(threads.most(), &options.workers).map_err(failed)?;
         Ok(Self { exec: Exec { isa, pool }, threads, pace: Pace::default() })
     }
@@ -57,36 +56,5 @@ impl Machine {
     pub(super) fn fork(&self) -> Self {
         let exec = Exec { isa: self.exec.isa, pool: self.exec.pool.clone() };
         Self { exec, threads: self.threads, pace: self.pace.fork() }
-    }
-
-    /// The logits of `hidden` (`[n][hidden]`) in `out`, which is then `[n][vocab]`.
-    pub(super) fn head(
-        &mut self,
-        model: &Model,
-        hidden: &[f32],
-        quantized: &mut Quantized,
-        out: &mut Vec<f32>,
-    ) -> Result<()> {
-        let begin = self.pace.begin()?;
-        let outcome = self.logits(model, hidden, quantized, out);
-        self.pace.end(begin);
-        Ok(outcome?)
-    }
-
-    /// The same at once, whatever the pace.
-    pub(super) fn logits(
-        &mut self,
-        model: &Model,
-        hidden: &[f32],
-        quantized: &mut Quantized,
-        out: &mut Vec<f32>,
-    ) -> Result<(), OutOfMemory> {
-        let config = model.config();
-        let n = hidden.len() / config.hidden;
-        quantized.reserve(n, config.hidden)?;
-        memory::reserve(out, n * config.vocab)?;
-        self.exec.pool.set_threads(self.threads.of(n));
-        head(&mut self.exec, model, hidden, quantized, out);
-        Ok(())
     }
 }

@@ -16,7 +16,7 @@ pub struct SessionOptions {
     pub isa: Option<Isa>,
     /// What happens at the end of the context; `None` ends with
     /// [`SessionError::ContextFull`](super::SessionError::ContextFull).
-    pub window: Option<Window>,
+    pub context_shift: Option<ContextShift>,
     /// Bytes that the session may hold for keys, values and scratch; `None` sets no limit. What forks share counts for each.
     pub memory_limit: Option<usize>,
     /// On whose threads the work is done.
@@ -30,13 +30,13 @@ impl SessionOptions {
     }
 }
 
-/// A window that slides over a text longer than the context.
+/// A context shift: how a text goes on that is longer than the context.
 ///
 /// When the context is full, the session forgets tokens: the first `keep` stay, and of the others the most recent half. The
 /// keys and values of the tokens that moved are computed again, as if the text had always been the one that is left; so
 /// [`Session::tokens`](super::Session::tokens) and [`Session::position`](super::Session::position) speak of that text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct ContextShift {
     /// Tokens at the beginning that are never forgotten, such as the system's turn.
     pub keep: usize,
 }

@@ -1,15 +1,19 @@
 //! A given text: what the model says of its tokens, and which latents the encoder gives them.
 
-use std::slice;
+use std::sync::Arc;
+use std::time::Instant;
 
-use crate::error::Result;
 use crate::logits;
 use crate::memory;
 use crate::model::BATCH;
-use crate::plugin::{self, Plugin, Selector};
+use crate::plugin::{Plugin, Selector};
 
-use super::step::mixture;
-use super::{Session, SessionError};
+use super::error::SessionError;
+use super::group::ROWS;
+use super::latents::{LogitsPlan, StepSource, check_policy, portions};
+use super::state::Session;
+
+type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 /// What a model says of a token that follows in a given text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,8 +24,8 @@ pub struct Scored {
     pub top1: u32,
 }
 
-/// Positions whose logits are held at once while scoring.
-const SCORE_BATCH: usize = 64;
+/// Positions that are scored at once.
+const SCORE_BATCH: usize = ROWS;
 
 impl Session {
     /// Scores a given text on a fresh sequence: for each token but the first, what the model says of it.
@@ -37,8 +41,8 @@ impl Session {
         mut selector: Option<&mut Selector>,
         sink: &mut dyn FnMut(Scored),
     ) -> Result<()> {
-        if selector.is_some() && self.plugin.is_none() {
-            return Err(SessionError::NoPlugin.into());
+        if selector.is_some() {
+            self.sequence.plugin()?;
         }
         self.reset();
         let mut next = tokens.iter().skip(1).copied();
@@ -59,65 +63,75 @@ impl Session {
         selector: Option<&mut Selector>,
         sink: &mut dyn FnMut(Scored),
     ) -> Result<()> {
-        let vocab = self.model.config().vocab;
-        self.allow(self.memory_used().saturating_add(targets.len() * vocab * size_of::<f32>()))?;
-        let mut rows = Vec::new();
-        match selector {
-            None => self.machine.head(&self.model, hidden, &mut self.batch.quantized, &mut rows)?,
-            Some(selector) => self.selected_logits(hidden, targets, selector, &mut rows)?,
-        }
-        for (logits, &token) in rows.chunks_exact(vocab).zip(targets) {
-            sink(Scored { logprob: logits::log_softmax_at(logits, token)?, top1: logits::argmax(logits)?.0 });
+        let (policies, plans) = self.plan_scores(hidden, targets, selector)?;
+        let (width, vocab) = (self.sequence.config().hidden, self.sequence.config().vocab);
+        let mut policies = policies.chunks_exact((policies.len() / targets.len()).max(1));
+        let (mut logits, mut mixed) = (Vec::new(), Vec::new());
+        for portion in portions(&plans, ROWS) {
+            let (plans, targets) = (&plans[portion.clone()], &targets[portion.clone()]);
+            self.score_logits(&hidden[portion.start * width..portion.end * width], plans, &mut logits)?;
+            let (isa, mut rows) = (self.sequence.machine.exec.isa, &logits[..]);
+            for (plan, &token) in plans.iter().zip(targets) {
+                let own;
+                (own, rows) = rows.split_at(plan.rows() * vocab);
+                let logits = plan.distribution(isa, policies.next().unwrap_or_default(), own, &mut mixed)?;
+                sink(Scored { logprob: logits::log_softmax_at(logits, token)?, top1: logits::argmax(logits)?.0 });
+            }
         }
         Ok(())
     }
 
-    /// The logits that the selector takes for each of `hidden`: `[n][vocab]`.
-    fn selected_logits(
+    /// What the policy says of each hidden state, and which logits each needs.
+    fn plan_scores(
         &mut self,
         hidden: &[f32],
         targets: &[u32],
-        selector: &mut Selector,
-        rows: &mut Vec<f32>,
-    ) -> Result<()> {
-        let plugin = self.plugin.clone().ok_or(SessionError::NoPlugin)?;
-        let mut decoded = Vec::new();
-        memory::reserve(&mut decoded, hidden.len())?;
-        for (h, &target) in hidden.chunks_exact(self.model.config().hidden).zip(targets) {
-            let policy = plugin.policy(&mut self.machine.exec, h)?;
-            plugin::check_policy(&policy)?;
-            if let Some(latent) = selector.select(h, &policy)? {
-                decoded.extend(plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(latent..latent + 1)))?);
-            } else {
-                let all = plugin.decode(&mut self.machine.exec, h, slice::from_ref(&(0..policy.len())))?;
-                let (mut options, mut mixed) = (Vec::new(), Vec::new());
-                self.machine.head(&self.model, &all, &mut self.batch.quantized, &mut options)?;
-                mixture(self.machine.exec.isa, &policy, &options, &mut mixed)?;
-                memory::reserve(rows, rows.len() + mixed.len())?;
-                rows.append(&mut mixed);
-            }
-            selector.observe(target);
+        selector: Option<&mut Selector>,
+    ) -> Result<(Vec<f32>, Vec<LogitsPlan>)> {
+        let Some(selector) = selector else {
+            let plan = StepSource::Backbone.plan(&[], &[])?;
+            return Ok((Vec::new(), vec![plan; targets.len()]));
+        };
+        let policies = self.sequence.latents().policies(hidden)?;
+        let (states, rows) = (hidden.chunks_exact(hidden.len() / targets.len()), policies.len() / targets.len());
+        let mut source = StepSource::Selector(selector);
+        let mut plans = Vec::new();
+        for ((state, policy), &target) in states.zip(policies.chunks_exact(rows)).zip(targets) {
+            check_policy(policy)?;
+            plans.push(source.plan(state, policy)?);
+            source.observe(target);
         }
-        if !decoded.is_empty() {
-            self.machine.head(&self.model, &decoded, &mut self.batch.quantized, rows)?;
-        }
-        Ok(())
+        Ok((policies, plans))
+    }
+
+    /// The logits that a portion of a text needs.
+    fn score_logits(&mut self, hidden: &[f32], plans: &[LogitsPlan], out: &mut Vec<f32>) -> Result<()> {
+        let Self { sequence, buffers } = self;
+        let rows: usize = plans.iter().map(LogitsPlan::rows).sum();
+        let bytes =
+            sequence.bytes(buffers.bytes(sequence.config())) + (rows + 1) * sequence.config().vocab * size_of::<f32>();
+        sequence.check_memory_limit(bytes)?;
+        sequence.machine.pace.begin()?;
+        let begin = Instant::now();
+        let outcome = sequence.latents().logits(hidden, plans, &mut buffers.quantized, out);
+        sequence.machine.pace.end(begin);
+        Ok(outcome?)
     }
 
     /// Adds `tokens` to the sequence and tells which latent the plugin's encoder assigns to each: the most probable one of
     /// `q(z | h, x)`, where x is the token and h the hidden state of the token before. The first token of a sequence has
-    /// none. No [`Window`](super::Window) slides here.
+    /// none. No context is shifted here.
     ///
     /// # Errors
     /// As [`Session::feed`]; [`SessionError::NoPlugin`];
     /// [`PluginError::EncoderNotFinite`](crate::plugin::PluginError::EncoderNotFinite). No token is added then.
     pub fn encode_latents(&mut self, tokens: &[u32]) -> Result<Vec<Option<usize>>> {
-        let plugin = self.plugin.clone().ok_or(SessionError::NoPlugin)?;
-        self.check(tokens)?;
-        let start = self.tokens.len();
+        let plugin = Arc::clone(self.sequence.plugin()?);
+        self.sequence.check(tokens)?;
+        let start = self.position();
         let encoded = self.encode(&plugin, tokens);
         if encoded.is_err() {
-            self.rewind(start.min(self.tokens.len()))?;
+            self.rewind(start.min(self.position()))?;
         }
         encoded
     }
@@ -125,8 +139,8 @@ impl Session {
     fn encode(&mut self, plugin: &Plugin, tokens: &[u32]) -> Result<Vec<Option<usize>>> {
         let mut latents = Vec::new();
         memory::reserve(&mut latents, tokens.len())?;
-        let (width, mut hidden) = (self.model.config().hidden, Vec::new());
-        if let Some((&first, _)) = tokens.split_first().filter(|_| self.tokens.is_empty()) {
+        let (width, mut hidden) = (self.sequence.config().hidden, Vec::new());
+        if let Some((&first, _)) = tokens.split_first().filter(|_| self.tokens().is_empty()) {
             self.hidden_states(&[first], &mut hidden)?;
             latents.push(None);
         } else {
@@ -135,7 +149,7 @@ impl Session {
         for batch in tokens[latents.len()..].chunks(BATCH) {
             self.hidden_states(batch, &mut hidden)?;
             let (before, last) = hidden.split_at(hidden.len() - width);
-            let encoded = plugin.encode(&mut self.machine.exec, &self.model, before, batch)?;
+            let encoded = plugin.encode(&mut self.sequence.machine.exec, &self.sequence.model, before, batch)?;
             latents.extend(encoded.into_iter().map(Some));
             let last = last.to_vec();
             hidden.clear();

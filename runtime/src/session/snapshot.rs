@@ -3,14 +3,14 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use crate::error::Error;
-use crate::memory;
-use crate::model::{Config, Model, PLUGIN_PREFIX, State, fingerprint};
-use crate::ops::KvLayer;
+use crate::memory::{self, OutOfMemory};
+use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
 
-use super::Session;
+use super::error::SessionError;
+use super::sequence::Sequence;
+use super::state::Session;
 
-type Result<T, E = Error> = std::result::Result<T, E>;
+type Result<T, E = SnapshotError> = std::result::Result<T, E>;
 
 /// Why a session cannot be saved or restored. The session is then as it was.
 #[derive(Debug)]
@@ -48,6 +48,22 @@ pub enum SnapshotError {
         /// Positions there are.
         context: usize,
     },
+    /// The system has no memory left.
+    OutOfMemory(OutOfMemory),
+    /// The session may not hold it: [`SessionError::MemoryLimit`].
+    Session(SessionError),
+}
+
+impl From<OutOfMemory> for SnapshotError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}
+
+impl From<SessionError> for SnapshotError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
 }
 
 impl fmt::Display for SnapshotError {
@@ -70,6 +86,8 @@ impl fmt::Display for SnapshotError {
             Self::TooLong { tokens, context } => {
                 write!(f, "the saved session has {tokens} tokens, the context only {context} positions")
             }
+            Self::OutOfMemory(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
         }
     }
 }
@@ -109,25 +127,25 @@ const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 8;
 impl Session {
     /// Bytes that [`Session::save`] writes now.
     pub fn saved_bytes(&self) -> u64 {
-        let tokens = self.tokens.len() * size_of::<u32>();
-        let positions = self.saved_positions() * row_elements(self.model.config()) * size_of::<u16>();
+        let tokens = self.sequence.tokens.len() * size_of::<u32>();
+        let positions = self.saved_positions() * row_elements(self.sequence.config()) * size_of::<u16>();
         FIXED + (tokens + positions) as u64
     }
 
     /// Writes the session: its tokens, keys and values. Samplers and selectors are not part of it, nor is the plugin.
     ///
     /// # Errors
-    /// [`SnapshotError::Write`]; [`Error::OutOfMemory`].
+    /// [`SnapshotError::Write`]; [`SnapshotError::OutOfMemory`].
     pub fn save(&self, to: &mut dyn Write) -> Result<()> {
-        let mut row = memory::filled(0, row_elements(self.model.config()))?;
+        let mut row = memory::filled(0, row_elements(self.sequence.config()))?;
         let mut bytes = memory::filled(0, row.len() * size_of::<u16>())?;
         let mut writer = Writer { to, hash: fingerprint::OFFSET_BASIS };
         writer.write(&MAGIC)?;
         writer.write(&VERSION.to_le_bytes())?;
-        writer.write(&identity(&self.model).to_le_bytes())?;
-        writer.write(&(self.tokens.len() as u32).to_le_bytes())?;
+        writer.write(&identity(&self.sequence.model).to_le_bytes())?;
+        writer.write(&(self.sequence.tokens.len() as u32).to_le_bytes())?;
         writer.write(&(self.saved_positions() as u32).to_le_bytes())?;
-        for tokens in self.tokens.chunks(BLOCK) {
+        for tokens in self.sequence.tokens.chunks(BLOCK) {
             let mut bytes = [0; 4 * BLOCK];
             for (bytes, token) in bytes.chunks_exact_mut(4).zip(tokens) {
                 bytes.copy_from_slice(&token.to_le_bytes());
@@ -135,8 +153,11 @@ impl Session {
             writer.write(&bytes[..4 * tokens.len()])?;
         }
         for position in 0..self.saved_positions() {
-            for (layer, row) in self.layers().zip(row.chunks_exact_mut(layer_elements(self.model.config()))) {
-                layer.load(position, row);
+            let mut left = &mut row[..];
+            for (cache, layer) in self.sequence.state.cache().iter().zip(&self.sequence.config().layers) {
+                let own;
+                (own, left) = left.split_at_mut(layer_elements(layer));
+                cache.load(position, own);
             }
             for (bytes, bits) in bytes.chunks_exact_mut(2).zip(&row) {
                 bytes.copy_from_slice(&bits.to_le_bytes());
@@ -145,16 +166,12 @@ impl Session {
         }
         let hash = writer.hash;
         writer.write(&hash.to_le_bytes())?;
-        Ok(to.flush().map_err(SnapshotError::Write)?)
+        to.flush().map_err(SnapshotError::Write)
     }
 
     /// Positions that are saved: all but the last, which goes through the network once more for its hidden state.
     fn saved_positions(&self) -> usize {
-        self.position.min(self.tokens.len().saturating_sub(1))
-    }
-
-    fn layers(&self) -> impl Iterator<Item = &KvLayer> {
-        self.state.cache().iter()
+        self.sequence.position.min(self.sequence.tokens.len().saturating_sub(1))
     }
 
     /// Takes the place of the session that [`Session::save`] wrote: the steps that follow are bit for bit those that would
@@ -162,9 +179,7 @@ impl Session {
     /// justifies. Until all is read and checked, the old keys and values stay: reset the session first if memory is short.
     ///
     /// # Errors
-    /// [`SnapshotError`], [`Error::OutOfMemory`], or
-    /// [`SessionError::MemoryLimit`](super::SessionError::MemoryLimit); then the
-    /// session is as it was.
+    /// [`SnapshotError`]; then the session is as it was.
     pub fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
         let mut reader = Reader { from, hash: fingerprint::OFFSET_BASIS };
         let (tokens, positions) = self.read_header(&mut reader)?;
@@ -172,32 +187,33 @@ impl Session {
         let state = self.read_positions(&mut reader, positions)?;
         let hash = reader.hash;
         if u64::from_le_bytes(reader.array()?) != hash {
-            return Err(SnapshotError::Checksum.into());
+            return Err(SnapshotError::Checksum);
         }
-        (self.tokens, self.position, self.state) = (tokens, positions, state);
-        self.step.clear();
+        let Sequence { tokens: own, position, state: own_state, step, .. } = &mut self.sequence;
+        (*own, *position, *own_state) = (tokens, positions, state);
+        step.clear();
         Ok(())
     }
 
     /// The number of tokens and of positions.
     fn read_header(&self, reader: &mut Reader<'_>) -> Result<(usize, usize)> {
         if reader.array()? != MAGIC {
-            return Err(SnapshotError::NotASnapshot.into());
+            return Err(SnapshotError::NotASnapshot);
         }
         let version = u32::from_le_bytes(reader.array()?);
         if version != VERSION {
-            return Err(SnapshotError::UnsupportedVersion { version }.into());
+            return Err(SnapshotError::UnsupportedVersion { version });
         }
-        let (saved, model) = (u64::from_le_bytes(reader.array()?), identity(&self.model));
+        let (saved, model) = (u64::from_le_bytes(reader.array()?), identity(&self.sequence.model));
         if saved != model {
-            return Err(SnapshotError::OtherModel { saved, model }.into());
+            return Err(SnapshotError::OtherModel { saved, model });
         }
         let (tokens, positions) = (reader.size()?, reader.size()?);
         if tokens > self.context() {
-            return Err(SnapshotError::TooLong { tokens, context: self.context() }.into());
+            return Err(SnapshotError::TooLong { tokens, context: self.context() });
         }
         if positions > tokens.saturating_sub(1) {
-            return Err(SnapshotError::Invalid { what: "it has more positions than tokens" }.into());
+            return Err(SnapshotError::Invalid { what: "it has more positions than tokens" });
         }
         Ok((tokens, positions))
     }
@@ -211,27 +227,30 @@ impl Session {
             memory::grow(&mut tokens, bytes.len() / 4)?;
             tokens.extend(bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         }
-        let known = |token: &u32| (*token as usize) < self.model.config().vocab;
+        let known = |token: &u32| (*token as usize) < self.sequence.config().vocab;
         let unknown = SnapshotError::Invalid { what: "a token is not in the vocabulary" };
-        if tokens.iter().all(known) { Ok(tokens) } else { Err(unknown.into()) }
+        if tokens.iter().all(known) { Ok(tokens) } else { Err(unknown) }
     }
 
     /// Keys and values of the first `count` positions.
     fn read_positions(&self, reader: &mut Reader<'_>, count: usize) -> Result<State> {
-        let config = self.model.config();
+        let config = self.sequence.config();
         let mut state = State::new(config, self.context());
         let mut bytes = memory::filled(0, row_elements(config) * size_of::<u16>())?;
-        let mut row = memory::filled(0, layer_elements(config))?;
+        let mut row = memory::filled(0, row_elements(config))?;
         for position in 0..count {
             reader.read(&mut bytes)?;
             let positions = position..position + 1;
-            self.allow(self.memory_used().saturating_add(state.bytes_with(positions.clone())))?;
+            self.sequence.check_memory_limit(self.memory_used().saturating_add(state.bytes_with(positions.clone())))?;
             state.reserve(positions)?;
-            for (layer, bytes) in state.cache_mut().iter_mut().zip(bytes.chunks_exact(2 * row.len())) {
-                for (bits, bytes) in row.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *bits = u16::from_le_bytes([bytes[0], bytes[1]]);
-                }
-                layer.store_bits(position, &row);
+            for (bits, bytes) in row.iter_mut().zip(bytes.chunks_exact(2)) {
+                *bits = u16::from_le_bytes([bytes[0], bytes[1]]);
+            }
+            let mut left = &row[..];
+            for (cache, layer) in state.cache_mut().iter_mut().zip(&config.layers) {
+                let own;
+                (own, left) = left.split_at(layer_elements(layer));
+                cache.store_bits(position, own);
             }
         }
         Ok(state)
@@ -239,20 +258,22 @@ impl Session {
 }
 
 /// Elements of a position's key and value in one layer.
-fn layer_elements(config: &Config) -> usize {
-    2 * config.kv_heads * config.head_dim
+fn layer_elements(layer: &LayerConfig) -> usize {
+    2 * layer.key_width()
 }
 
 /// Elements of a position's keys and values in all layers.
 fn row_elements(config: &Config) -> usize {
-    config.layers * layer_elements(config)
+    config.layers.iter().map(layer_elements).sum()
 }
 
 /// Identifies what makes keys and values: the backbone's fingerprint, its shape and parameters, and the names, types and shapes of
 /// its tensors.
 fn identity(model: &Model) -> u64 {
     let config = model.config();
-    let sizes = [config.layers, config.hidden, config.heads, config.kv_heads, config.head_dim, config.vocab];
+    let most = |size: fn(&LayerConfig) -> usize| config.most(size);
+    let heads = [most(|layer| layer.heads), most(|layer| layer.kv_heads), most(|layer| layer.head_dim)];
+    let sizes = [config.layers.len(), config.hidden, heads[0], heads[1], heads[2], config.vocab];
     let start = fingerprint::hash(fingerprint::OFFSET_BASIS, model.fingerprint().as_bytes());
     let start = sizes.iter().fold(start, |hash, &size| fingerprint::hash(hash, &(size as u64).to_le_bytes()));
     let start = parameters(config).fold(start, |hash, number| fingerprint::hash(hash, &number.to_le_bytes()));
@@ -264,11 +285,14 @@ fn identity(model: &Model) -> u64 {
 
 /// The numbers of a forward pass that are neither weights nor sizes.
 fn parameters(config: &Config) -> impl Iterator<Item = u64> {
-    let capped = [config.attention_cap.unwrap_or(0.0), config.attention_scale, config.embedding_scale];
+    let capped = [config.attention_softcap.unwrap_or(0.0), config.attention_scale, config.embedding_scale];
     let floats = capped.into_iter().chain([config.norm_epsilon]);
-    let floats = floats.chain(config.rope_frequencies.iter().chain(&config.local_frequencies).copied());
-    let window = config.window.unwrap_or(usize::MAX) as u64;
-    floats.map(|x| u64::from(x.to_bits())).chain([window]).chain(config.local.iter().map(|&local| u64::from(local)))
+    let floats = floats.chain(config.rope_frequencies.iter().chain(&config.sliding_rope_frequencies).copied());
+    let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
+    floats
+        .map(|x| u64::from(x.to_bits()))
+        .chain([window])
+        .chain(config.layers.iter().map(|layer| u64::from(layer.is_sliding)))
 }
 
 /// Writes and hashes.

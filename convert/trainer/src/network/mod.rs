@@ -17,15 +17,16 @@ mod parts;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use ollm_runtime::model::{Config, Model};
+use ollm_runtime::model::{Config, Model, Role, TensorName};
 
 use crate::error::{Error, Result};
 use attention::{Attended, Attention};
 use feed_forward::{Fed, FeedForward};
 use parts::{Matrix, Norm, Rope, causal_mask};
 
-/// The matrices of a block, by their part of the name `blk.N.PART.weight`.
-pub const MATRICES: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+/// The matrices of a block.
+pub const MATRICES: [Role; 7] =
+    [Role::Query, Role::Key, Role::Value, Role::AttentionOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown];
 
 /// Is told of a matrix's name, its inputs `[n, in]` and the gradient of its outputs `[n, out]`.
 pub type Sink<'a> = dyn FnMut(&str, &Tensor, &Tensor) -> Result<()> + 'a;
@@ -88,13 +89,13 @@ struct Place {
 
 /// That the passes below are those of the backbone.
 fn check(config: &Config) -> Result<()> {
-    let scale = (config.head_dim as f32).sqrt().recip();
+    let scale = config.layers.first().map_or(1.0, |layer| (layer.head_dim as f32).sqrt().recip());
     let parts = [
-        (config.local.contains(&true), "layers with a sliding window"),
+        (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
         (config.family.post_norms, "norms after its layers"),
         (config.family.gelu, "GELU gates"),
         (config.family.scaled_embedding, "scaled embeddings"),
-        (config.attention_cap.is_some(), "capped scores"),
+        (config.attention_softcap.is_some(), "capped scores"),
         ((config.attention_scale - scale).abs() > 1e-6 * scale, "a scale of its own for scores"),
     ];
     match parts.into_iter().find(|(has, _)| *has) {
@@ -112,7 +113,7 @@ impl Network {
     pub fn new(model: &Model, embedding: &Tensor, dtype: DType) -> Result<Self> {
         check(model.config())?;
         let load = Loader { model, device: embedding.device(), dtype };
-        let blocks = (0..model.config().layers).map(|i| load.block(i)).collect::<Result<_>>()?;
+        let blocks = (0..model.config().layers.len()).map(|i| load.block(i)).collect::<Result<_>>()?;
         let norm = load.norm(&model.weights().norm)?;
         Ok(Self { config: model.config().clone(), embedding: embedding.clone(), blocks, norm, dtype })
     }
@@ -207,20 +208,20 @@ impl Loader<'_> {
         let layer = &self.model.weights().layers[index];
         let biases = [&layer.query_bias, &layer.key_bias, &layer.value_bias, &layer.output_bias, &None, &None, &None];
         let mut matrices = Vec::new();
-        for ((part, tensor), bias) in MATRICES.iter().zip(layer.matrices()).zip(biases) {
+        for ((role, tensor), bias) in layer.matrices().into_iter().zip(biases) {
             matrices.push(Matrix {
-                name: format!("blk.{index}.{part}.weight"),
+                name: TensorName::in_layer(index, role).to_string(),
                 weight: self.matrix(tensor)?,
                 bias: bias.as_ref().map(|bias| self.vector(bias)).transpose()?,
             });
         }
         let [query, key, value, output, gate, up, down] =
             matrices.try_into().unwrap_or_else(|_| unreachable!("a matrix for each part"));
-        let qk_norm = match &layer.qk_norm {
-            Some([query, key]) => Some([self.norm(query)?, self.norm(key)?]),
-            None => None,
+        let qk_norm = match (&layer.query_norm, &layer.key_norm) {
+            (Some(query), Some(key)) => Some([self.norm(query)?, self.norm(key)?]),
+            _ => None,
         };
-        let shape = self.model.config().kv_shape();
+        let shape = self.model.config().layers[index].kv_shape();
         let norm = self.norm(&layer.attention_norm)?;
         Ok(Block {
             attention: Attention { shape, norm, query, key, value, qk_norm, output },

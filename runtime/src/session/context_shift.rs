@@ -1,19 +1,21 @@
-//! The sliding window: which tokens stay when the context is full.
+//! The context shift: which tokens stay when the context is full.
 
-use crate::error::Result;
 use crate::memory;
 
-use super::{Session, SessionError, Window};
+use super::buffers::BufferBytes;
+use super::error::SessionError;
+use super::options::ContextShift;
+use super::sequence::Sequence;
 
-impl Window {
-    /// That there is room to slide in `context` positions.
-    pub(super) fn check(self, context: usize) -> Result<()> {
+impl ContextShift {
+    /// That there is room to shift in `context` positions.
+    pub(super) fn check(self, context: usize) -> Result<(), SessionError> {
         let fits = self.keep.checked_add(2).is_some_and(|least| least <= context);
-        if fits { Ok(()) } else { Err(SessionError::Window { keep: self.keep, context }.into()) }
+        if fits { Ok(()) } else { Err(SessionError::ContextShift { keep: self.keep, context }) }
     }
 }
 
-/// A text in a window, before it is the session's.
+/// A text that is shifted, before it is the session's.
 struct Text {
     tokens: Vec<u32>,
     /// How many of them are from before.
@@ -22,17 +24,17 @@ struct Text {
 
 impl Text {
     /// Forgets half of what comes after the first `keep` tokens.
-    fn slide(&mut self, keep: usize) {
+    fn shift(&mut self, keep: usize) {
         let end = self.tokens.len() - (self.tokens.len() - keep) / 2;
         self.tokens.drain(keep..end);
         self.earlier = self.earlier.min(keep) + self.earlier.saturating_sub(end);
     }
 
-    /// Adds `tokens` as if one by one; where there is no room, and none follows, it slides all the same.
+    /// Adds `tokens` as if one by one; where there is no room, and none follows, it shifts all the same.
     fn push(&mut self, mut tokens: &[u32], keep: usize, context: usize) {
         loop {
             if self.tokens.len() == context {
-                self.slide(keep);
+                self.shift(keep);
             }
             let (now, later) = tokens.split_at(tokens.len().min(context - self.tokens.len()));
             self.tokens.extend_from_slice(now);
@@ -44,17 +46,22 @@ impl Text {
     }
 }
 
-impl Session {
+impl Sequence {
     /// Adds `tokens` to a text that they do not fit, or makes room in one that is full; what has moved is then pending. Tells
     /// how many tokens are from before.
-    pub(super) fn slide(&mut self, Window { keep }: Window, tokens: &[u32]) -> Result<usize> {
+    pub(super) fn shift(
+        &mut self,
+        ContextShift { keep }: ContextShift,
+        tokens: &[u32],
+        held: BufferBytes,
+    ) -> Result<usize, SessionError> {
         let mut text = Text { tokens: Vec::new(), earlier: self.tokens.len() };
         memory::reserve(&mut text.tokens, self.context().min(self.tokens.len() + tokens.len()))?;
         text.tokens.extend_from_slice(&self.tokens);
         text.push(tokens, keep, self.context());
         // The last of those that stay goes through the network once more: it may come to be the last of all.
         let position = self.position.min(keep.saturating_sub(1));
-        self.reserve(position..text.tokens.len())?;
+        self.reserve(position..text.tokens.len(), held)?;
         (self.tokens, self.position) = (text.tokens, position);
         self.state.truncate(self.tokens.len());
         self.step.clear();
@@ -65,7 +72,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     fn push(before: usize, added: usize, keep: usize, context: usize) -> Text {
         let mut text = Text { tokens: (0..before as u32).collect(), earlier: before };
@@ -96,11 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn a_window_needs_room_to_slide() {
-        Window { keep: 8 }.check(10).unwrap();
+    fn a_context_shift_needs_room() {
+        ContextShift { keep: 8 }.check(10).unwrap();
         for keep in [9, 10, usize::MAX] {
-            let error = Window { keep }.check(10).unwrap_err();
-            assert!(matches!(error, Error::Session(SessionError::Window { context: 10, .. })), "{error}");
+            let error = ContextShift { keep }.check(10).unwrap_err();
+            assert!(matches!(error, SessionError::ContextShift { context: 10, .. }), "{error}");
         }
     }
 }

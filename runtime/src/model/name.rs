@@ -1,0 +1,191 @@
+//! The names of a backbone's tensors in GGUF, and what each is in the network. No other place spells one.
+//!
+//! A tensor of a layer is named `blk.LAYER.STEM.weight` or `.bias`, any other `STEM.weight`, as llama.cpp names them
+//! (`gguf-py/gguf/constants.py`).
+
+use std::fmt;
+
+/// One row for each role: its name in code and in GGUF.
+macro_rules! roles {
+    ($($(#[$doc:meta])+ $role:ident = $stem:literal;)+) => {
+        /// What a tensor is in the network. Shapes are row-major, outputs by inputs.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Role {
+            $($(#[$doc])+ $role,)+
+        }
+
+        impl Role {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$role),+];
+
+            /// The name of the role in GGUF, such as `attn_q`.
+            pub const fn stem(self) -> &'static str {
+                match self {
+                    $(Self::$role => $stem,)+
+                }
+            }
+        }
+    };
+}
+
+roles! {
+    /// Token embeddings, `[vocab][hidden]`; also the head where there is no [`Role::Head`].
+    Embedding = "token_embd";
+    /// The output head, `[vocab][hidden]`.
+    Head = "output";
+    /// The final norm, `[hidden]`.
+    OutputNorm = "output_norm";
+    /// What each rope frequency is divided by, `[rope pairs]`: Llama 3.1.
+    RopeFactors = "rope_freqs";
+    /// The norm before attention, `[hidden]`.
+    AttentionNorm = "attn_norm";
+    /// `[heads * head_dim][hidden]`
+    Query = "attn_q";
+    /// `[kv_heads * head_dim][hidden]`
+    Key = "attn_k";
+    /// `[kv_heads * head_dim][hidden]`
+    Value = "attn_v";
+    /// Queries, keys and values in one matrix. No family that runs has it yet; recipes know it.
+    FusedQueryKeyValue = "attn_qkv";
+    /// The norm of each query head, `[head_dim]`.
+    QueryNorm = "attn_q_norm";
+    /// The norm of each key head, `[head_dim]`.
+    KeyNorm = "attn_k_norm";
+    /// `[hidden][heads * head_dim]`
+    AttentionOutput = "attn_output";
+    /// The norm after attention, `[hidden]`.
+    AttentionPostNorm = "post_attention_norm";
+    /// The norm before the feed-forward network, `[hidden]`.
+    FfnNorm = "ffn_norm";
+    /// `[ffn][hidden]`
+    FfnGate = "ffn_gate";
+    /// `[ffn][hidden]`
+    FfnUp = "ffn_up";
+    /// `[hidden][ffn]`
+    FfnDown = "ffn_down";
+    /// The router of a mixture of experts. No family that runs has it yet; recipes leave it as it is.
+    FfnRouter = "ffn_gate_inp";
+    /// The down projections of all experts. No family that runs has them yet; recipes know them.
+    FfnDownExperts = "ffn_down_exps";
+    /// The norm after the feed-forward network, `[hidden]`.
+    FfnPostNorm = "post_ffw_norm";
+}
+
+impl Role {
+    /// The first of the matrices that meet the same input: keys and values read what queries read, `up` what `gate` reads,
+    /// and tied embeddings what the head reads. [`Stage::Input`](super::Stage::Input) names this one.
+    #[must_use]
+    pub const fn input(self) -> Self {
+        match self {
+            Self::Key | Self::Value => Self::Query,
+            Self::FfnUp => Self::FfnGate,
+            Self::Embedding => Self::Head,
+            role => role,
+        }
+    }
+}
+
+/// The name of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TensorName {
+    /// The layer; `None` outside the layers.
+    pub layer: Option<usize>,
+    /// What it is in the network.
+    pub role: Role,
+    /// Whether it is the bias that is added to what the role's matrix gives, not the weight.
+    pub is_bias: bool,
+}
+
+impl TensorName {
+    /// The weight of this role, outside the layers.
+    pub const fn new(role: Role) -> Self {
+        Self { layer: None, role, is_bias: false }
+    }
+
+    /// The weight of this role in a layer.
+    pub const fn in_layer(layer: usize, role: Role) -> Self {
+        Self { layer: Some(layer), role, is_bias: false }
+    }
+
+    /// The bias beside this weight.
+    #[must_use]
+    pub const fn bias(self) -> Self {
+        Self { is_bias: true, ..self }
+    }
+
+    /// The name that `name` spells; `None` if it is none of the schema's.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (layer, rest) = match split_layer(name) {
+            Some((layer, rest)) => (Some(layer), rest),
+            None => (None, name),
+        };
+        let (stem, kind) = rest.rsplit_once('.')?;
+        let role = *Role::ALL.iter().find(|role| role.stem() == stem)?;
+        let name = Self { layer, role, is_bias: kind == "bias" };
+        (name.is_bias || kind == "weight").then_some(name)
+    }
+}
+
+impl fmt::Display for TensorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(layer) = self.layer {
+            write!(f, "{BLOCK}{layer}.")?;
+        }
+        write!(f, "{}.{}", self.role.stem(), if self.is_bias { "bias" } else { "weight" })
+    }
+}
+
+/// What the names of a plugin's tensors and keys begin with: they stand beside the backbone's in a merged file.
+pub const PLUGIN_PREFIX: &str = "ollm.";
+
+/// What the name of a layer's tensor begins with.
+const BLOCK: &str = "blk.";
+
+/// The layer of the tensor `name`, of this family or any other, and the rest of the name; `None` outside the layers.
+pub fn split_layer(name: &str) -> Option<(usize, &str)> {
+    let (layer, rest) = name.strip_prefix(BLOCK)?.split_once('.')?;
+    Some((layer.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_ecosystem_and_can_be_read_back() {
+        let names = [
+            (TensorName::new(Role::Embedding), "token_embd.weight"),
+            (TensorName::new(Role::Head), "output.weight"),
+            (TensorName::new(Role::OutputNorm), "output_norm.weight"),
+            (TensorName::in_layer(0, Role::Query), "blk.0.attn_q.weight"),
+            (TensorName::in_layer(11, Role::Key).bias(), "blk.11.attn_k.bias"),
+            (TensorName::in_layer(2, Role::FfnPostNorm), "blk.2.post_ffw_norm.weight"),
+        ];
+        for (name, text) in names {
+            assert_eq!(name.to_string(), text);
+            assert_eq!(TensorName::parse(text), Some(name));
+        }
+        for &role in Role::ALL {
+            let name = TensorName::in_layer(3, role);
+            assert_eq!(TensorName::parse(&name.to_string()), Some(name));
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_of_the_schema_is_none() {
+        for text in ["", "weight", "attn_q", "blk.x.attn_q.weight", "blk.0.attn_z.weight", "blk.0.attn_q.scale"] {
+            assert_eq!(TensorName::parse(text), None, "{text}");
+        }
+        assert_eq!(split_layer("blk.7.ssm_conv1d.weight"), Some((7, "ssm_conv1d.weight")));
+        assert_eq!(split_layer("output.weight"), None);
+    }
+
+    #[test]
+    fn matrices_that_share_an_input_name_the_same_one() {
+        assert_eq!([Role::Query, Role::Key, Role::Value].map(Role::input), [Role::Query; 3]);
+        assert_eq!([Role::FfnGate, Role::FfnUp].map(Role::input), [Role::FfnGate; 2]);
+        assert_eq!([Role::Embedding, Role::Head].map(Role::input), [Role::Head; 2]);
+        assert_eq!([Role::AttentionOutput, Role::FfnDown].map(Role::input), [Role::AttentionOutput, Role::FfnDown]);
+    }
+}

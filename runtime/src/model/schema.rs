@@ -1,0 +1,144 @@
+//! The schema of a backbone: every tensor with its name, its role and its shape. Binding, import, quantization, the importance
+//! matrix, synthetic models and the trainer all read it.
+//!
+//! The shapes of a family follow from its [`Config`]: what the family adds or leaves out is a row here.
+
+use super::config::{Config, LayerConfig};
+use super::name::{Role, TensorName};
+
+/// A tensor of a backbone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Its name, which tells its role.
+    pub name: TensorName,
+    /// Its row-major shape: outermost dimension first. A vector has one dimension.
+    pub shape: Vec<usize>,
+    /// Whether a file may leave it out.
+    pub optional: bool,
+}
+
+impl TensorSpec {
+    fn new(role: Role, shape: &[usize]) -> Self {
+        Self { name: TensorName::new(role), shape: shape.to_vec(), optional: false }
+    }
+
+    fn optional(role: Role, shape: &[usize]) -> Self {
+        Self { optional: true, ..Self::new(role, shape) }
+    }
+}
+
+/// Every tensor that the backbone of this configuration has or may have, from the embedding to the head.
+pub fn tensors(config: &Config) -> Vec<TensorSpec> {
+    let &Config { hidden, vocab, .. } = config;
+    let mut all = vec![
+        TensorSpec::new(Role::Embedding, &[vocab, hidden]),
+        TensorSpec::optional(Role::RopeFactors, &[config.rope_frequencies.len()]),
+    ];
+    for (index, layer) in config.layers.iter().enumerate() {
+        let parts = [attention(config, layer), feed_forward(config, layer)];
+        all.extend(parts.into_iter().flatten().map(|mut spec| {
+            spec.name.layer = Some(index);
+            spec
+        }));
+    }
+    all.push(TensorSpec::new(Role::OutputNorm, &[hidden]));
+    all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
+    all
+}
+
+/// The attention of a layer. A family whose layers mix tokens in another way has another function beside this one.
+fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
+    let &Config { hidden, family, .. } = config;
+    let (queries, keys) = (layer.query_width(), layer.key_width());
+    let linear = |role, shape: [usize; 2], has_bias: bool| {
+        let bias = TensorSpec { name: TensorName::new(role).bias(), shape: vec![shape[0]], optional: !has_bias };
+        [TensorSpec::new(role, &shape), bias]
+    };
+    let mut all = vec![TensorSpec::new(Role::AttentionNorm, &[hidden])];
+    all.extend(linear(Role::Query, [queries, hidden], family.attention_bias));
+    all.extend(linear(Role::Key, [keys, hidden], family.attention_bias));
+    all.extend(linear(Role::Value, [keys, hidden], family.attention_bias));
+    all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
+    if family.qk_norm {
+        all.extend([Role::QueryNorm, Role::KeyNorm].map(|role| TensorSpec::new(role, &[layer.head_dim])));
+    }
+    if family.post_norms {
+        all.push(TensorSpec::new(Role::AttentionPostNorm, &[hidden]));
+    }
+    all
+}
+
+/// The gated feed-forward network of a layer. A mixture of experts has another function beside this one.
+fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
+    let (hidden, ffn) = (config.hidden, layer.ffn);
+    let mut all = vec![TensorSpec::new(Role::FfnNorm, &[hidden])];
+    if config.family.post_norms {
+        all.push(TensorSpec::new(Role::FfnPostNorm, &[hidden]));
+    }
+    all.push(TensorSpec::new(Role::FfnGate, &[ffn, hidden]));
+    all.push(TensorSpec::new(Role::FfnUp, &[ffn, hidden]));
+    all.push(TensorSpec::new(Role::FfnDown, &[hidden, ffn]));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::{Metadata, Value};
+
+    /// A small backbone of this architecture.
+    fn config(architecture: &str) -> Config {
+        let mut metadata = Metadata::default();
+        let mut set = |key: String, value: Value| metadata.insert(key, value).unwrap();
+        set("general.architecture".into(), architecture.into());
+        let sizes = [("block_count", 2), ("embedding_length", 64), ("context_length", 8), ("feed_forward_length", 96)];
+        let heads = [("attention.head_count", 4), ("attention.head_count_kv", 2), ("attention.key_length", 8)];
+        for (key, size) in sizes.into_iter().chain(heads) {
+            set(format!("{architecture}.{key}"), Value::U32(size));
+        }
+        set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
+        Config::from_metadata(&metadata, 100).unwrap()
+    }
+
+    /// The shape of the tensor `name`, and whether a file may leave it out.
+    fn spec(config: &Config, name: &str) -> Option<(Vec<usize>, bool)> {
+        let spec = tensors(config).into_iter().find(|spec| spec.name.to_string() == name)?;
+        Some((spec.shape, spec.optional))
+    }
+
+    #[test]
+    fn shapes_follow_from_the_configuration() {
+        let llama = config("llama");
+        for (name, shape, optional) in [
+            ("token_embd.weight", &[100, 64][..], false),
+            ("output.weight", &[100, 64], true),
+            ("output_norm.weight", &[64], false),
+            ("blk.0.attn_q.weight", &[32, 64], false),
+            ("blk.1.attn_k.weight", &[16, 64], false),
+            ("blk.1.attn_output.weight", &[64, 32], false),
+            ("blk.0.attn_q.bias", &[32], true),
+            ("blk.0.ffn_down.weight", &[64, 96], false),
+        ] {
+            assert_eq!(spec(&llama, name), Some((shape.to_vec(), optional)), "{name}");
+        }
+        assert_eq!(spec(&llama, "blk.2.attn_q.weight"), None);
+    }
+
+    #[test]
+    fn families_differ_by_rows() {
+        assert_eq!(spec(&config("llama"), "blk.0.attn_q_norm.weight"), None);
+        assert_eq!(spec(&config("qwen3"), "blk.0.attn_q_norm.weight"), Some((vec![8], false)));
+        assert_eq!(spec(&config("qwen2"), "blk.0.attn_k.bias"), Some((vec![16], false)));
+        assert_eq!(spec(&config("qwen3"), "blk.0.post_ffw_norm.weight"), None);
+        assert_eq!(spec(&config("gemma3"), "blk.1.post_ffw_norm.weight"), Some((vec![64], false)));
+    }
+
+    #[test]
+    fn layers_may_differ() {
+        let mut config = config("llama");
+        config.layers[1] = LayerConfig { kv_heads: 1, ffn: 32, ..config.layers[1] };
+        assert_eq!(spec(&config, "blk.0.attn_v.weight"), Some((vec![16, 64], false)));
+        assert_eq!(spec(&config, "blk.1.attn_v.weight"), Some((vec![8, 64], false)));
+        assert_eq!(spec(&config, "blk.1.ffn_up.weight"), Some((vec![32, 64], false)));
+    }
+}

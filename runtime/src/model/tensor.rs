@@ -1,0 +1,112 @@
+//! One tensor of a file: bound by name, checked for type and shape, then a view into the file's bytes.
+
+use std::ops::Range;
+
+use crate::gguf::{Gguf, Layout, TensorInfo, TensorType};
+use crate::ops::{Matrix, Panels};
+use crate::storage::Storage;
+
+use super::error::ModelError;
+
+/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized one that products read is packed, in the file or
+/// by [`Tensor::pack`].
+#[derive(Debug)]
+pub struct Tensor {
+    dtype: TensorType,
+    layout: Layout,
+    rows: usize,
+    cols: usize,
+    offset: usize,
+    size: usize,
+    panels: Option<Panels>,
+}
+
+impl Tensor {
+    /// Finds the matrix `name` of `gguf` and checks that it is `rows` by `cols` and can be read in `file`.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it is missing, has another shape, or is not aligned.
+    pub fn bind(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Result<Self, ModelError> {
+        let info = checked(gguf, name, &[cols as u64, rows as u64])?;
+        view(info, file)?;
+        let &TensorInfo { dtype, layout, offset, size, .. } = info;
+        Ok(Self { dtype, layout, rows, cols, offset, size, panels: None })
+    }
+
+    /// The same matrix of the file once more, not packed.
+    pub(super) fn view(&self) -> Self {
+        let &Self { dtype, layout, rows, cols, offset, size, .. } = self;
+        Self { dtype, layout, rows, cols, offset, size, panels: None }
+    }
+
+    /// Packs the weights for the kernels, if they are quantized, and lets the file's memory go part after part; `file` holds the
+    /// bytes the tensor was bound to.
+    ///
+    /// # Errors
+    /// [`ModelError::NoMemoryForWeights`] if there is none.
+    pub fn pack(&mut self, file: &Storage) -> Result<(), ModelError> {
+        let matrix = self.matrix(file);
+        if !matrix.is_ready() {
+            let read = |bytes: Range<usize>| file.discard(self.offset + bytes.start..self.offset + bytes.end);
+            let panels = Panels::packed(&matrix, read);
+            self.panels = Some(panels.ok_or(ModelError::NoMemoryForWeights { bytes: self.size })?);
+        }
+        Ok(())
+    }
+
+    /// Bytes that [`Tensor::pack`] allocates.
+    pub fn packed_size(&self) -> usize {
+        match self.layout {
+            Layout::Rows => Panels::size(self.dtype, self.rows, self.cols).unwrap_or(0),
+            Layout::Panels => 0,
+        }
+    }
+
+    /// Where the weights are in the file.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.size
+    }
+
+    /// The weights: packed, or in `file`, the bytes the tensor was bound to.
+    ///
+    /// # Panics
+    /// If `file` is another one.
+    pub fn matrix<'a>(&'a self, file: &'a [u8]) -> Matrix<'a> {
+        match &self.panels {
+            Some(panels) => panels.matrix(),
+            None => Matrix::stored(self.layout, self.dtype, self.rows, self.cols, &file[self.range()])
+                .expect("bound to these bytes"),
+        }
+    }
+
+    /// Bytes of the weights.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+/// Finds the vector `name` of `gguf`, of any float type and `size` elements, and decodes it.
+///
+/// # Errors
+/// [`ModelError`] if it is missing or has another size.
+pub fn vector(gguf: &Gguf, file: &[u8], name: &str, size: usize) -> Result<Vec<f32>, ModelError> {
+    let info = checked(gguf, name, &[size as u64])?;
+    let mut out = vec![0.0; size];
+    view(info, file)?.decode(&mut out);
+    Ok(out)
+}
+
+/// The tensor in `file`, in which it was found.
+fn view<'a>(info: &TensorInfo, file: &'a [u8]) -> Result<Matrix<'a>, ModelError> {
+    let matrix = Matrix::stored(info.layout, info.dtype, info.rows(), info.cols(), info.bytes(file));
+    matrix.ok_or_else(|| ModelError::Misaligned(info.name.clone()))
+}
+
+/// The description of the tensor `name`, which must have these dimensions (innermost first).
+fn checked<'a>(gguf: &'a Gguf, name: &str, dims: &[u64]) -> Result<&'a TensorInfo, ModelError> {
+    let info = gguf.tensor(name).ok_or_else(|| ModelError::MissingTensor(name.to_owned()))?;
+    if info.dims == dims {
+        return Ok(info);
+    }
+    Err(ModelError::TensorShape { name: name.to_owned(), found: info.dims.clone(), expected: dims.to_vec() })
+}

@@ -1,0 +1,71 @@
+//! Feeding: given tokens go through the network.
+
+use crate::memory;
+
+use super::error::SessionError;
+use super::state::Session;
+
+type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+impl Session {
+    /// Adds `tokens` to the sequence. With a [`ContextShift`](super::ContextShift) there may be any number of them: the
+    /// session is then as if they had been fed one by one.
+    ///
+    /// # Errors
+    /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`]; [`SessionError::MemoryLimit`] or
+    /// [`SessionError::OutOfMemory`]; then nothing has changed. [`SessionError::Cancelled`]; then [`Session::position`] tells
+    /// how many tokens were taken.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        let (shift, held) = (self.sequence.context_shift, self.held());
+        let earlier = self.sequence.append(tokens, shift, held)?;
+        self.run(earlier, &mut |_| {})
+    }
+
+    /// Adds `tokens` to the sequence and appends their hidden states, after the final norm, to `out`: `[n][hidden]`. No
+    /// context is shifted here.
+    ///
+    /// # Errors
+    /// As [`Session::feed`]; `out` has the hidden states of the tokens that were taken.
+    pub fn hidden_states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
+        self.sequence.check(tokens)?;
+        // What is pending belongs to earlier calls.
+        self.catch_up(&mut |_| {})?;
+        memory::grow(out, tokens.len().saturating_mul(self.sequence.config().hidden))?;
+        let held = self.held();
+        let earlier = self.sequence.append(tokens, None, held)?;
+        self.run(earlier, &mut |hidden| out.extend_from_slice(hidden))
+    }
+
+    /// The hidden state of the last token, after the final norm: `[hidden]`.
+    ///
+    /// # Errors
+    /// [`SessionError::Empty`], or as [`Session::feed`].
+    pub fn hidden(&mut self) -> Result<&[f32]> {
+        let mut group = self.alone();
+        group.advance();
+        group.outcome()?;
+        Ok(&self.sequence.hidden)
+    }
+
+    /// Runs what is pending, and drops what could not be of the tokens after the `earlier` ones.
+    fn run(&mut self, earlier: usize, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let outcome = self.catch_up(sink);
+        if outcome.is_err() {
+            self.sequence.drop_pending(earlier);
+        }
+        outcome
+    }
+
+    /// Runs what is pending through the network, batch by batch, and hands each batch's hidden states to `sink`.
+    fn catch_up(&mut self, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
+        let held = self.held();
+        self.sequence.reserve(self.sequence.pending(), held)?;
+        while !self.sequence.pending().is_empty() {
+            let mut group = self.alone();
+            group.pass();
+            group.outcome()?;
+            sink(self.buffers.scratch.hidden());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,259 @@
+//! The pass over the network: what is pending in each session of a group, in one read of the weights. A single session is a
+//! group of one.
+//!
+//! Alone, a step reads every weight for one token and is bound by memory bandwidth. Sessions of one model share that read.
+//! Positions, keys and values, random choices and errors are each session's own, and its results are bit-identical to those
+//! of running it alone.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::memory::OutOfMemory;
+use crate::model::{BATCH, Part, Scratch, Stage, forward};
+
+use super::buffers::{BufferBytes, Buffers};
+use super::choice::{Request, Step};
+use super::error::SessionError;
+use super::latents::{LogitsPlan, StepSource, append, portions};
+use super::sequence::Sequence;
+
+type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+/// Rows of logits that are held at once, unless one session needs more.
+pub(super) const ROWS: usize = 64;
+
+/// A session in a [`Group`].
+pub(super) struct Member<'s> {
+    sequence: &'s mut Sequence,
+    /// Bytes of the session's own buffers, where the group's are others.
+    own: Option<BufferBytes>,
+    /// Whoever fails takes no further part.
+    outcome: Result<()>,
+}
+
+impl<'s> Member<'s> {
+    /// A sequence whose session has buffers of `own`; `None` if they are the group's.
+    pub(super) fn new(sequence: &'s mut Sequence, own: Option<BufferBytes>) -> Self {
+        Self { sequence, own, outcome: Ok(()) }
+    }
+}
+
+/// Sessions in one call.
+pub(super) struct Group<'b, 's> {
+    buffers: &'b mut Buffers,
+    members: Vec<Member<'s>>,
+}
+
+impl<'b, 's> Group<'b, 's> {
+    pub(super) fn new(buffers: &'b mut Buffers, mut members: Vec<Member<'s>>) -> Self {
+        if let Some((first, others)) = members.split_first_mut() {
+            for other in others.iter_mut().filter(|other| !first.sequence.can_batch_with(other.sequence)) {
+                other.outcome = Err(SessionError::Incompatible);
+            }
+        }
+        Self { buffers, members }
+    }
+
+    /// How each member fared.
+    pub(super) fn outcomes(self) -> impl Iterator<Item = Result<()>> {
+        self.members.into_iter().map(|member| member.outcome)
+    }
+
+    /// How the only member fared.
+    pub(super) fn outcome(self) -> Result<()> {
+        self.outcomes().collect()
+    }
+
+    /// The members that take part, with their indices.
+    fn live(&self) -> impl Iterator<Item = (usize, &Sequence)> {
+        let live = self.members.iter().enumerate().filter(|(_, member)| member.outcome.is_ok());
+        live.map(|(i, member)| (i, &*member.sequence))
+    }
+
+    /// Does something for each member that takes part, given the bytes of the buffers that its session holds.
+    fn each(&mut self, mut work: impl FnMut(usize, &mut Sequence, BufferBytes) -> Result<()>) {
+        for (i, Member { sequence, own, outcome }) in self.members.iter_mut().enumerate() {
+            if outcome.is_ok() {
+                let held = own.unwrap_or_else(|| self.buffers.bytes(sequence.config()));
+                *outcome = work(i, sequence, held);
+            }
+        }
+    }
+
+    /// These members fail with the same error.
+    fn fail(&mut self, members: &[usize], error: OutOfMemory) {
+        for &i in members {
+            self.members[i].outcome = Err(error.into());
+        }
+    }
+
+    /// Runs what is pending.
+    pub(super) fn advance(&mut self) {
+        self.each(|_, sequence, held| sequence.make_ready(held));
+        while self.live().any(|(_, sequence)| !sequence.pending().is_empty()) {
+            self.pass();
+        }
+    }
+
+    /// One pass over the weights, with as many of the pending tokens as a batch takes.
+    pub(super) fn pass(&mut self) {
+        let (mut counts, mut room) = (vec![0; self.members.len()], BATCH);
+        self.each(|i, sequence, _| {
+            let count = sequence.pending().len().min(room);
+            if count > 0 {
+                sequence.machine.pace.begin()?;
+            }
+            room -= count;
+            counts[i] = count;
+            Ok(())
+        });
+        let begin = Instant::now();
+        let outcome = run(&mut self.buffers.scratch, &mut self.members, &counts);
+        let (mut hidden, width) =
+            (self.buffers.scratch.hidden(), self.members.first().map_or(0, |member| member.sequence.hidden.len()));
+        for (i, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
+            let member = &mut self.members[i];
+            member.sequence.machine.pace.end(begin);
+            match &outcome {
+                Err(error) => member.outcome = Err((*error).into()),
+                Ok(cancelled) if cancelled.contains(&i) => member.outcome = Err(SessionError::Cancelled),
+                Ok(_) => member.sequence.commit(count, &hidden[(count - 1) * width..count * width]),
+            }
+            hidden = hidden.get(count * width..).unwrap_or_default();
+        }
+    }
+
+    /// Computes the policy of the members that ask for it and do not know it yet.
+    pub(super) fn policies(&mut self, asks: impl Fn(usize) -> bool) {
+        let asking = |(i, sequence): &(usize, &Sequence)| asks(*i) && sequence.step.policy.is_empty();
+        let asking: Vec<usize> = self.live().filter(asking).map(|(i, _)| i).collect();
+        let policies = match self.policies_of(&asking) {
+            Ok(policies) => policies,
+            Err(error) => return self.fail(&asking, error),
+        };
+        let mut rows = policies.chunks_exact((policies.len() / asking.len().max(1)).max(1));
+        for i in asking {
+            let Member { sequence, outcome, .. } = &mut self.members[i];
+            *outcome = sequence.set_policy(rows.next().unwrap_or_default());
+        }
+    }
+
+    fn policies_of(&mut self, asking: &[usize]) -> Result<Vec<f32>, OutOfMemory> {
+        let hidden = self.hidden_of(asking)?;
+        match self.members.first_mut().filter(|_| !asking.is_empty()) {
+            Some(first) => first.sequence.latents().policies(&hidden),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The hidden states of these members: `[n][hidden]`.
+    fn hidden_of(&self, members: &[usize]) -> Result<Vec<f32>, OutOfMemory> {
+        let mut hidden = Vec::new();
+        for &i in members {
+            append(&mut hidden, &self.members[i].sequence.hidden)?;
+        }
+        Ok(hidden)
+    }
+
+    /// A step of each member, as its request says.
+    pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> Vec<Result<Step>> {
+        self.each(|i, sequence, _| sequence.check_step(&requests[i].source));
+        self.advance();
+        self.policies(|i| matches!(requests[i].source, StepSource::Selector(_)));
+        let mut steps: Vec<Option<Step>> = vec![None; self.members.len()];
+        let (mut live, mut plans) = (Vec::new(), Vec::new());
+        self.each(|i, sequence, held| {
+            let plan = sequence.plan_logits(&mut requests[i].source, held)?;
+            sequence.machine.pace.begin()?;
+            live.push(i);
+            plans.push(plan);
+            Ok(())
+        });
+        let begin = Instant::now();
+        for portion in portions(&plans, ROWS) {
+            let (members, plans) = (&live[portion.clone()], &plans[portion]);
+            match self.logits(members, plans) {
+                Ok(()) => self.choose(members, plans, requests, &mut steps),
+                Err(error) => self.fail(members, error),
+            }
+        }
+        for i in live {
+            self.members[i].sequence.machine.pace.end(begin);
+        }
+        let outcomes = self.outcomes().zip(steps);
+        outcomes.map(|(outcome, step)| outcome.and_then(|()| step.ok_or(SessionError::Empty))).collect()
+    }
+
+    /// Computes the logits that these members need, one member after the other.
+    fn logits(&mut self, members: &[usize], plans: &[LogitsPlan]) -> Result<(), OutOfMemory> {
+        let hidden = self.hidden_of(members)?;
+        let Buffers { quantized, logits, .. } = &mut *self.buffers;
+        match self.members.first_mut() {
+            Some(first) => first.sequence.latents().logits(&hidden, plans, quantized, logits),
+            None => Ok(()),
+        }
+    }
+
+    /// Chooses the tokens of these members from their logits.
+    fn choose(
+        &mut self,
+        members: &[usize],
+        plans: &[LogitsPlan],
+        requests: &mut [Request<'_>],
+        steps: &mut [Option<Step>],
+    ) {
+        let Buffers { logits, mixed, .. } = &mut *self.buffers;
+        let mut rows = &logits[..];
+        for (&i, plan) in members.iter().zip(plans) {
+            let Member { sequence, outcome, .. } = &mut self.members[i];
+            let own;
+            (own, rows) = rows.split_at(plan.rows() * sequence.config().vocab);
+            match sequence.choose(plan, own, mixed, &mut requests[i]) {
+                Ok(step) => steps[i] = Some(step),
+                Err(error) => *outcome = Err(error),
+            }
+        }
+    }
+}
+
+/// Runs the first `counts` of the pending tokens of each member through the network. Tells who was cancelled meanwhile; where
+/// all were, the pass is incomplete.
+fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> Result<Vec<usize>, OutOfMemory> {
+    let Some(model) = members.first().map(|member| Arc::clone(&member.sequence.model)) else { return Ok(Vec::new()) };
+    let (mut parts, mut paces, mut computing) = (Vec::new(), Vec::new(), None);
+    for (i, (member, &count)) in members.iter_mut().zip(counts).enumerate() {
+        let Sequence { state, tokens, position, machine, .. } = &mut *member.sequence;
+        computing.get_or_insert((&mut machine.exec, machine.threads));
+        if count > 0 {
+            parts.push(Part { state, tokens: &tokens[*position..*position + count], first: *position });
+            paces.push((i, &mut machine.pace, false));
+        }
+    }
+    let Some((exec, threads)) = computing.filter(|_| !parts.is_empty()) else { return Ok(Vec::new()) };
+    exec.pool.set_threads(threads.of(counts.iter().sum()));
+    let mut watch = |stage: Stage<'_>| {
+        if let Stage::Layer = stage {
+            for (_, pace, cancelled) in &mut paces {
+                *cancelled |= pace.check().is_err();
+            }
+        }
+        if paces.iter().all(|pace| pace.2) { Err(Stopped::Cancelled) } else { Ok(()) }
+    };
+    let outcome = forward(exec, &model, &mut parts, scratch, &mut watch);
+    if let Err(Stopped::OutOfMemory(error)) = outcome {
+        return Err(error);
+    }
+    Ok(paces.into_iter().filter(|pace| pace.2).map(|(i, ..)| i).collect())
+}
+
+/// Why a pass is incomplete.
+enum Stopped {
+    Cancelled,
+    OutOfMemory(OutOfMemory),
+}
+
+impl From<OutOfMemory> for Stopped {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}

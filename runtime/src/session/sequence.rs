@@ -1,0 +1,200 @@
+//! One sequence of tokens: its text, its keys and values, and what is known of its next step.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::memory;
+use crate::model::{BATCH, Config, Model, Scratch, State};
+use crate::ops;
+use crate::plugin::Plugin;
+
+use super::buffers::BufferBytes;
+use super::error::SessionError;
+use super::machine::Machine;
+use super::options::ContextShift;
+
+type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+/// What a [`Session`](super::Session) is beside its buffers.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    pub(super) model: Arc<Model>,
+    pub(super) plugin: Option<Arc<Plugin>>,
+    pub(super) machine: Machine,
+    pub(super) state: State,
+    pub(super) context_shift: Option<ContextShift>,
+    pub(super) memory_limit: Option<usize>,
+    /// All tokens so far; the last ones may not have gone through the network yet.
+    pub(super) tokens: Vec<u32>,
+    /// Tokens that have gone through the network.
+    pub(super) position: usize,
+    /// The hidden state of the last of them, if no token waits: `[hidden]`. Whoever takes tokens away lets the last one left
+    /// wait.
+    pub(super) hidden: Vec<f32>,
+    pub(super) step: StepCache,
+}
+
+/// What was computed of the current step.
+#[derive(Debug, Default)]
+pub(super) struct StepCache {
+    /// The policy's probabilities: `[options]`, or empty.
+    pub(super) policy: Vec<f32>,
+    /// Logits of every option: `[options][vocab]`, or empty.
+    pub(super) options: Vec<f32>,
+}
+
+impl StepCache {
+    pub(super) fn clear(&mut self) {
+        self.policy.clear();
+        self.options.clear();
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> usize {
+        (self.policy.capacity() + self.options.capacity()) * size_of::<f32>()
+    }
+
+    /// Bytes of it and of the logits that a token is chosen from at most, with `options` options (0 without a plugin).
+    pub(super) fn bytes_for(vocab: usize, options: usize) -> usize {
+        (options + 1).saturating_mul(vocab).saturating_add(options).saturating_mul(size_of::<f32>())
+    }
+}
+
+impl Sequence {
+    /// The shape of the backbone.
+    pub(super) fn config(&self) -> &Config {
+        self.model.config()
+    }
+
+    /// Positions there is room for.
+    pub(super) fn context(&self) -> usize {
+        self.state.capacity()
+    }
+
+    /// The plugin.
+    pub(super) fn plugin(&self) -> Result<&Arc<Plugin>> {
+        self.plugin.as_ref().ok_or(SessionError::NoPlugin)
+    }
+
+    /// Whether the two can be in one batch.
+    pub(super) fn can_batch_with(&self, other: &Self) -> bool {
+        let plugins = [self, other].map(|sequence| sequence.plugin.as_ref().map(Arc::as_ptr));
+        let isas = [self, other].map(|sequence| sequence.machine.exec.isa.name());
+        Arc::ptr_eq(&self.model, &other.model) && plugins[0] == plugins[1] && isas[0] == isas[1]
+    }
+
+    /// That these are tokens, and that there is room for them.
+    pub(super) fn check(&self, tokens: &[u32]) -> Result<()> {
+        let (position, context) = (self.tokens.len(), self.context());
+        if tokens.len() > context - position {
+            return Err(SessionError::ContextFull { tokens: tokens.len(), position, context });
+        }
+        self.check_vocabulary(tokens)
+    }
+
+    fn check_vocabulary(&self, tokens: &[u32]) -> Result<()> {
+        let vocab = self.config().vocab;
+        match tokens.iter().find(|&&token| token as usize >= vocab) {
+            Some(&token) => Err(SessionError::TokenOutOfRange { token, vocab }),
+            None => Ok(()),
+        }
+    }
+
+    /// That there is room for one more token, or a context to shift.
+    pub(super) fn check_room(&self) -> Result<()> {
+        if self.context_shift.is_some() { Ok(()) } else { self.check(&[0]) }
+    }
+
+    /// Appends `tokens`, which are then pending, with memory for all of them; tells how many tokens there were before. If
+    /// that fails, nothing has changed.
+    pub(super) fn append(
+        &mut self,
+        tokens: &[u32],
+        context_shift: Option<ContextShift>,
+        held: BufferBytes,
+    ) -> Result<usize> {
+        match context_shift {
+            Some(shift) if tokens.len() > self.context() - self.tokens.len() => {
+                self.check_vocabulary(tokens)?;
+                self.shift(shift, tokens, held)
+            }
+            _ => {
+                self.check(tokens)?;
+                let (earlier, all) = (self.tokens.len(), self.tokens.len() + tokens.len());
+                self.reserve(self.position..all, held)?;
+                memory::reserve(&mut self.tokens, all)?;
+                self.tokens.extend_from_slice(tokens);
+                Ok(earlier)
+            }
+        }
+    }
+
+    /// Drops what is pending of the tokens after the `earlier` ones.
+    pub(super) fn drop_pending(&mut self, earlier: usize) {
+        self.tokens.truncate(earlier.max(self.position));
+        self.state.truncate(self.tokens.len());
+    }
+
+    /// Has room and memory for what is pending. A full context is shifted.
+    pub(super) fn make_ready(&mut self, held: BufferBytes) -> Result<()> {
+        if self.tokens.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        if let Some(shift) = self.context_shift.filter(|_| self.tokens.len() == self.context()) {
+            self.shift(shift, &[], held)?;
+        }
+        self.reserve(self.pending(), held)
+    }
+
+    /// Positions of the tokens that have to go through the network.
+    pub(super) fn pending(&self) -> Range<usize> {
+        self.position..self.tokens.len()
+    }
+
+    /// The first `count` of the pending tokens went through the network, and the hidden state of the last of these is `hidden`.
+    pub(super) fn commit(&mut self, count: usize, hidden: &[f32]) {
+        self.position += count;
+        self.hidden.copy_from_slice(hidden);
+        self.step.clear();
+    }
+
+    /// Bytes that the session holds now, beside the weights.
+    pub(super) fn bytes(&self, held: BufferBytes) -> usize {
+        self.state.bytes() + held.scratch + self.step.bytes() + held.logits
+    }
+
+    /// Has memory for keys and values of `positions`, if the session may hold what running them needs.
+    pub(super) fn reserve(&mut self, positions: Range<usize>, held: BufferBytes) -> Result<()> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let config = self.model.config();
+        let scratch = Scratch::bytes_for(config, positions.len().min(BATCH)).max(held.scratch);
+        let attention = attention_bytes(config, self.machine.threads.most(), positions.end);
+        let logits = self.step.bytes() + held.logits;
+        let state = self.state.bytes_with(positions.clone());
+        self.check_memory_limit([scratch, attention, logits].into_iter().fold(state, usize::saturating_add))?;
+        Ok(self.state.reserve(positions)?)
+    }
+
+    /// That the session may hold the logits of `rows` distributions, in place of those that it holds.
+    pub(super) fn check_logits(&self, rows: usize, held: BufferBytes) -> Result<()> {
+        let logits = rows.saturating_mul(self.config().vocab).saturating_mul(size_of::<f32>());
+        let others = self.state.bytes() + held.scratch;
+        self.check_memory_limit(others.saturating_add(logits))
+    }
+
+    /// That the session may hold so many bytes.
+    pub(super) fn check_memory_limit(&self, needed: usize) -> Result<()> {
+        match self.memory_limit {
+            Some(limit) if needed > limit => Err(SessionError::MemoryLimit { needed, limit }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes that attention over `positions` needs on so many threads.
+pub(super) fn attention_bytes(config: &Config, threads: usize, positions: usize) -> usize {
+    let layers = config.layers.iter().map(|layer| ops::attention_bytes(layer.kv_shape(), threads, positions));
+    layers.max().unwrap_or(0)
+}

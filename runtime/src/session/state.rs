@@ -1,0 +1,202 @@
+//! A session: made, forked, rewound, trimmed.
+
+use std::sync::Arc;
+
+use crate::memory;
+use crate::model::{BATCH, Config, Model, Scratch, State};
+use crate::plugin::Plugin;
+use crate::plugin::schema::PluginConfig;
+
+use super::buffers::{BufferBytes, Buffers};
+use super::error::SessionError;
+use super::group::{Group, Member};
+use super::machine::{Machine, Threads};
+use super::options::{MemoryNeeded, SessionOptions};
+use super::pace::Canceller;
+use super::sequence::{Sequence, StepCache, attention_bytes};
+
+type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+/// One sequence on a model.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) sequence: Sequence,
+    /// The buffers of what it computes alone.
+    pub(super) buffers: Buffers,
+}
+
+impl Session {
+    /// A session on `model`, whose steps go through `plugin` if there is one.
+    ///
+    /// # Errors
+    /// [`SessionError::Isa`], [`SessionError::Threads`], [`SessionError::Affinity`] or [`SessionError::ContextShift`] if what
+    /// `options` ask for cannot be had.
+    pub fn new(model: Arc<Model>, plugin: Option<Arc<Plugin>>, options: &SessionOptions) -> Result<Self> {
+        let context = options.positions(model.config());
+        if let Some(shift) = options.context_shift {
+            shift.check(context)?;
+        }
+        let sequence = Sequence {
+            machine: Machine::new(options)?,
+            state: State::new(model.config(), context),
+            hidden: memory::filled(0.0, model.config().hidden)?,
+            model,
+            plugin,
+            context_shift: options.context_shift,
+            memory_limit: options.memory_limit,
+            tokens: Vec::new(),
+            position: 0,
+            step: StepCache::default(),
+        };
+        Ok(Self { sequence, buffers: Buffers::default() })
+    }
+
+    /// A second session that begins where this one is and is independent of it: the keys and values of the text so far are
+    /// shared, and copied only where one of the two writes. The two share their threads, and may run on different ones at
+    /// the same time; each has a [`Canceller`] of its own.
+    ///
+    /// # Errors
+    /// [`SessionError::OutOfMemory`].
+    pub fn fork(&self) -> Result<Self> {
+        let Sequence { model, plugin, machine, state, context_shift, memory_limit, tokens, position, hidden, .. } =
+            &self.sequence;
+        let sequence = Sequence {
+            model: Arc::clone(model),
+            plugin: plugin.clone(),
+            machine: machine.fork(),
+            state: state.fork(),
+            context_shift: *context_shift,
+            memory_limit: *memory_limit,
+            tokens: memory::copied(tokens)?,
+            position: *position,
+            hidden: memory::copied(hidden)?,
+            step: StepCache::default(),
+        };
+        Ok(Self { sequence, buffers: Buffers::default() })
+    }
+
+    /// Bytes that a session on such a model needs when its context is full: `config` and `plugin` can be read from the
+    /// files' metadata alone, before any weights are loaded.
+    pub fn memory_needed(config: &Config, plugin: Option<&PluginConfig>, options: &SessionOptions) -> MemoryNeeded {
+        let context = options.positions(config);
+        let batch = Scratch::bytes_for(config, context.min(BATCH));
+        let attention = attention_bytes(config, Threads::new(options).most(), context);
+        let logits = StepCache::bytes_for(config.vocab, plugin.map_or(0, |plugin| plugin.options));
+        let scratch = [batch, attention, logits].into_iter().fold(0, usize::saturating_add);
+        MemoryNeeded { kv: State::bytes_for(config, context), scratch }
+    }
+
+    /// Bytes that the session holds now, beside the weights. What forks share counts for each of them.
+    pub fn memory_used(&self) -> usize {
+        self.sequence.bytes(self.held())
+    }
+
+    /// Frees memory that is not needed to continue: buffers, and the logits of the current step.
+    pub fn trim(&mut self) {
+        let Sequence { state, position, step, tokens, .. } = &mut self.sequence;
+        state.truncate(*position);
+        *step = StepCache::default();
+        tokens.shrink_to_fit();
+        self.buffers = Buffers::default();
+    }
+
+    /// The backbone.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.sequence.model
+    }
+
+    /// The plugin, if there is one.
+    pub fn plugin(&self) -> Option<&Arc<Plugin>> {
+        self.sequence.plugin.as_ref()
+    }
+
+    /// The text so far, fed and generated; after a [`ContextShift`](super::ContextShift), what is left of it.
+    pub fn tokens(&self) -> &[u32] {
+        &self.sequence.tokens
+    }
+
+    /// The number of [`Session::tokens`].
+    pub fn position(&self) -> usize {
+        self.sequence.tokens.len()
+    }
+
+    /// Positions there is room for.
+    pub fn context(&self) -> usize {
+        self.sequence.context()
+    }
+
+    /// The name of the instruction set in use.
+    pub fn isa(&self) -> &'static str {
+        self.sequence.machine.exec.isa.name()
+    }
+
+    /// Threads that compute a single step.
+    pub fn threads(&self) -> usize {
+        self.sequence.machine.threads.decode
+    }
+
+    /// Threads that compute many tokens at once.
+    pub fn prefill_threads(&self) -> usize {
+        self.sequence.machine.threads.prefill
+    }
+
+    /// What cancels this session's work from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.sequence.machine.pace.canceller.clone()
+    }
+
+    /// Sets the duty cycle, against thermal throttling: computing takes at most this `share` of the time (above 0; 1, as at
+    /// first, is no limit). Before each batch and each step the session rests as long as the work before asks for. A
+    /// cancellation ends the rest.
+    ///
+    /// # Errors
+    /// [`SessionError::Duty`].
+    pub fn set_duty(&mut self, share: f32) -> Result<()> {
+        self.sequence.machine.pace.set_duty(share)
+    }
+
+    /// Forgets every token.
+    pub fn reset(&mut self) {
+        let Sequence { tokens, position, state, step, .. } = &mut self.sequence;
+        tokens.clear();
+        *position = 0;
+        state.truncate(0);
+        step.clear();
+    }
+
+    /// Forgets the tokens from `position` on: the next ones follow there. Memory that only they needed is freed.
+    ///
+    /// # Errors
+    /// [`SessionError::PositionOutOfRange`] if there are not so many.
+    pub fn rewind(&mut self, position: usize) -> Result<()> {
+        let sequence = &mut self.sequence;
+        let reached = sequence.tokens.len();
+        if position > reached {
+            return Err(SessionError::PositionOutOfRange { position, reached });
+        }
+        if position < reached {
+            sequence.tokens.truncate(position);
+            // The hidden state of the last token left is gone: it goes through the network once more.
+            sequence.position = sequence.position.min(position.saturating_sub(1));
+            sequence.state.truncate(sequence.position);
+            sequence.step.clear();
+        }
+        Ok(())
+    }
+
+    /// Bytes of the buffers that the session holds.
+    pub(super) fn held(&self) -> BufferBytes {
+        self.buffers.bytes(self.sequence.config())
+    }
+
+    /// The session as a group of one, with its own buffers.
+    pub(super) fn alone(&mut self) -> Group<'_, '_> {
+        Group::new(&mut self.buffers, vec![Member::new(&mut self.sequence, None)])
+    }
+
+    /// The session as a member of a group that has buffers.
+    pub(super) fn in_batch(&mut self) -> Member<'_> {
+        let own = self.held();
+        Member::new(&mut self.sequence, Some(own))
+    }
+}
