@@ -57,20 +57,20 @@ impl FromStr for LatentMode {
 
     /// Reads one of [`LatentMode::ALL`].
     fn from_str(text: &str) -> Result<Self, UnknownLatentMode> {
-        let unknown = |_| UnknownLatentMode(text.to_owned());
-        let index = |z: &str| z.trim().parse::<usize>().map_err(|_| unknown(()));
+        let unknown = || UnknownLatentMode(text.to_owned());
+        let index = |z: &str| z.trim().parse::<usize>().map_err(|_| unknown());
         match text.split_once(':') {
             None => match text {
                 "policy" => Ok(Self::Policy),
                 "sample" => Ok(Self::Sample { temperature: 1.0 }),
                 "uniform" => Ok(Self::Uniform),
                 "mixture" => Ok(Self::Mixture),
-                _ => Err(unknown(())),
+                _ => Err(unknown()),
             },
-            Some(("sample", t)) => Ok(Self::Sample { temperature: t.trim().parse().map_err(|_| unknown(()))? }),
+            Some(("sample", t)) => Ok(Self::Sample { temperature: t.trim().parse().map_err(|_| unknown())? }),
             Some(("fixed", z)) => Ok(Self::Fixed(index(z)?)),
             Some(("script", list)) => Ok(Self::Script(list.split(',').map(index).collect::<Result<_, _>>()?)),
-            Some(_) => Err(unknown(())),
+            Some(_) => Err(unknown()),
         }
     }
 }
