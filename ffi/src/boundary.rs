@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
-use crate::log::{self, OllmLogLevel};
 use crate::status::{Failure, OllmStatus, Result, set_last_error};
 
 thread_local! {
@@ -56,13 +55,13 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::new(OllmStatus::Internal, format!("this is a bug in ollm, please report it: {reason}"))
 }
 
-/// Panics of this library go to the log callback and not to stderr. Where the library is linked into a Rust program, the
+/// Panics of this library are reported, and do not go to stderr. Where the library is linked into a Rust program, the
 /// panics of that program go where they went before.
 fn silence_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let others = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| if is_ours() { log_panic(info) } else { others(info) }));
+        std::panic::set_hook(Box::new(move |info| if is_ours() { report(info) } else { others(info) }));
     });
 }
 
@@ -72,8 +71,20 @@ fn is_ours() -> bool {
     DEPTH.try_with(|depth| depth.get() > 0).unwrap_or(false) || worker()
 }
 
-fn log_panic(info: &PanicHookInfo<'_>) {
-    log::write(OllmLogLevel::Error, || info.to_string());
+/// Takes the text of a panic, if somebody listens.
+pub(crate) type PanicSink = fn(&dyn Fn() -> String);
+
+static SINK: OnceLock<PanicSink> = OnceLock::new();
+
+/// Tells `sink` of each panic of the library from now on. Until then nobody listens.
+pub(crate) fn report_panics_to(sink: PanicSink) {
+    SINK.get_or_init(|| sink);
+}
+
+fn report(info: &PanicHookInfo<'_>) {
+    if let Some(sink) = SINK.get() {
+        sink(&|| info.to_string());
+    }
 }
 
 #[cfg(test)]

@@ -4,27 +4,26 @@ use std::collections::BTreeMap;
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::gguf::Gguf;
+use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::{PluginConfig, is_present};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
-use crate::model::OllmModel;
-
 /// A model's file, shape and tokenizer. What a file does not have is `null`.
-pub(crate) fn model(model: &OllmModel) -> Value {
-    let gguf = model.model.gguf();
+pub(crate) fn of_model(model: &Model, tokenizer: Option<&Tokenizer>) -> Value {
+    let gguf = model.gguf();
     let metadata = gguf.metadata();
     let text = |key| metadata.opt_str(key).ok().flatten();
-    let config = model.model.config();
+    let config = model.config();
     let mut info = json!({
         "name": text("general.name"),
         "architecture": config.family.name,
-        "bytes": model.model.storage().len(),
+        "bytes": model.storage().len(),
         "parameters": gguf.tensors().iter().map(|tensor| tensor.elements() as u64).sum::<u64>(),
         "types": types(gguf),
-        "fingerprint": model.model.fingerprint(),
+        "fingerprint": model.fingerprint(),
         "chat_template": ChatTemplate::from_metadata(metadata).is_ok(),
-        "tokenizer": model.tokenizer().ok().map(tokenizer),
+        "tokenizer": tokenizer.map(of_tokenizer),
         "bundled_plugin": is_present(metadata),
     });
     for (name, size) in config.sizes() {
@@ -33,7 +32,7 @@ pub(crate) fn model(model: &OllmModel) -> Value {
     info
 }
 
-fn tokenizer(tokenizer: &Tokenizer) -> Value {
+fn of_tokenizer(tokenizer: &Tokenizer) -> Value {
     json!({
         "tokens": tokenizer.vocab_size(),
         "bos": tokenizer.bos(),
@@ -52,7 +51,7 @@ fn types(gguf: &Gguf) -> Value {
 }
 
 /// A plugin's sizes and kinds.
-pub(crate) fn plugin(spec: &PluginConfig) -> Value {
+pub(crate) fn of_plugin(spec: &PluginConfig) -> Value {
     json!({
         "options": spec.options,
         "decoder": spec.decoder.name(),

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::sync::{PoisonError, RwLock};
 
-use crate::boundary::guard;
+use crate::boundary::{guard, report_panics_to};
 use crate::cast::User;
 use crate::status::{Failure, OllmStatus};
 
@@ -50,6 +50,7 @@ pub extern "C" fn ollm_set_log(callback: OllmLogFn, user: *mut c_void) -> OllmSt
         }
         let logger = callback.map(|callback| Logger { callback, user: User(user) });
         *LOGGER.write().unwrap_or_else(PoisonError::into_inner) = logger;
+        report_panics_to(|text| write(OllmLogLevel::Error, text));
         Ok(())
     })
 }

@@ -159,6 +159,6 @@ pub unsafe extern "C" fn ollm_model_info(
         // SAFETY: the buffer is as long as the caller says.
         let out = unsafe { OutArray::text(json, capacity, length) }?;
         let model = MODELS.get(model)?;
-        out.write_text(info::model(&model).to_string().as_bytes())
+        out.write_text(info::of_model(&model.model, model.tokenizer().ok()).to_string().as_bytes())
     })
 }

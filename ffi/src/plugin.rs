@@ -119,6 +119,6 @@ pub unsafe extern "C" fn ollm_plugin_info(
         // SAFETY: the buffer is as long as the caller says.
         let out = unsafe { OutArray::text(json, capacity, length) }?;
         let plugin = PLUGINS.get(plugin)?;
-        out.write_text(info::plugin(plugin.0.spec()).to_string().as_bytes())
+        out.write_text(info::of_plugin(plugin.0.spec()).to_string().as_bytes())
     })
 }

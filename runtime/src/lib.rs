@@ -8,20 +8,24 @@
 //! token -> embed -> L blocks -> norm -> h -> policy -> z -> decoder(h, z) -> h' -> head -> logits -> sampler -> token
 //! ```
 //!
-//! The modules are floors: each may use the ones listed below it, never one above.
+//! The modules are floors: each may import from the ones listed below it, never from its own floor or one above. A test
+//! (`tests/tests/architecture.rs`) reads this table and the imports.
 //!
 //! | floor | what it holds |
 //! |---|---|
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`plugin`] | the plugin's weights and the ways to select a latent |
-//! | [`sampler`], [`chat`], [`tokenizer`] | text in, text out; [`logits`] and [`random`] below them |
+//! | [`sampler`], [`chat`] | logits to a token; a conversation to a prompt |
+//! | [`tokenizer`] | text to tokens and back |
+//! | [`logits`], [`random`] | softmax, top tokens; the same random numbers everywhere |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
-//! | [`ops`] | products, norms, rotary embedding, attention: shapes in, shapes out |
+//! | [`ops`] | quantized matmul, norms, rotary embedding, attention: shapes in, shapes out |
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
 //! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
-//! | [`storage`], [`memory`] | bytes of a file; fallible allocation |
+//! | [`storage`], `nameless` | bytes of a file; a file that gets its name when it is whole |
+//! | [`memory`] | fallible allocation |
 //!
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all floors for programs that
 //! call several, and no module names it.

@@ -11,9 +11,17 @@ use std::sync::OnceLock;
 
 use ollm_runtime::gguf::{Gguf, Value, Writer};
 
+/// The folder of the workspace.
+///
+/// # Panics
+/// Never: this crate is in a folder of it.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a folder of the workspace").to_owned()
+}
+
 /// A file of `tests/goldens/`.
 pub fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens").join(name)
+    root().join("tests/goldens").join(name)
 }
 
 /// The tiny backbone `name` of the goldens, with these keys set to other values, or left out.

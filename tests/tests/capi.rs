@@ -41,17 +41,13 @@ use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
-use ollm_tests::{golden, plugins, smollm2};
+use ollm_tests::{golden, plugins, root, smollm2};
 use serde_json::Value;
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 
 /// What the static library needs.
 const SYSTEM: [&str; 6] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
 
 /// The folder that cargo builds into.
 fn build() -> PathBuf {

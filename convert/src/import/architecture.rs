@@ -2,10 +2,6 @@
 
 use ollm_runtime::model::{FAMILIES, Family};
 
-use super::ImportError;
-use super::document::Document;
-use crate::Result;
-
 /// How an architecture of transformers differs from its family in GGUF.
 #[derive(Debug)]
 pub(super) struct Architecture {
@@ -41,18 +37,6 @@ pub(super) const ALL: [Architecture; 6] = [
 ];
 
 impl Architecture {
-    /// That of a `config.json`.
-    pub(super) fn of(config: &Document) -> Result<&'static Self> {
-        let names = config.opt_list("architectures")?.ok_or_else(|| config.missing("architectures"))?;
-        let [name] = names.as_slice() else { return Err(config.bad("architectures", "a list of one name").into()) };
-        let found = ALL.iter().find(|known| name.as_str() == Some(known.name));
-        let unknown = || ImportError::UnknownArchitecture {
-            path: config.path.clone(),
-            name: name.as_str().map_or_else(|| name.to_string(), str::to_owned),
-        };
-        found.ok_or_else(|| unknown().into())
-    }
-
     /// What the runtime knows of the family.
     pub(super) fn family(&self) -> &'static Family {
         FAMILIES.iter().find(|family| family.name == self.family).expect("every family here is one of the runtime's")

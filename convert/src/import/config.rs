@@ -3,8 +3,9 @@
 use ollm_runtime::gguf::{Metadata, Value};
 
 use super::Keys;
-use super::architecture::Architecture;
+use super::architecture::{self, Architecture};
 use super::document::Document;
+use super::error::ImportError;
 use super::rope::Ropes;
 use crate::{ConvertError, Result};
 
@@ -42,7 +43,7 @@ struct Window {
 
 impl Config {
     pub(super) fn read(json: &Document) -> Result<Self> {
-        let architecture = Architecture::of(json)?;
+        let architecture = architecture(json)?;
         let gemma = architecture.family().gelu;
         refuse(json, gemma)?;
         let (layers, hidden) = (json.size("num_hidden_layers")?, json.size("hidden_size")?);
@@ -129,6 +130,18 @@ impl Config {
         let all = sizes.chain(floats).chain(self.ropes.keys()).chain(windows);
         all.map(|(name, value)| (format!("{prefix}.{name}"), value)).collect()
     }
+}
+
+/// The architecture that a `config.json` names.
+fn architecture(config: &Document) -> Result<&'static Architecture> {
+    let names = config.opt_list("architectures")?.ok_or_else(|| config.missing("architectures"))?;
+    let [name] = names.as_slice() else { return Err(config.bad("architectures", "a list of one name").into()) };
+    let found = architecture::ALL.iter().find(|known| name.as_str() == Some(known.name));
+    let unknown = || ImportError::UnknownArchitecture {
+        path: config.path.clone(),
+        name: name.as_str().map_or_else(|| name.to_string(), str::to_owned),
+    };
+    found.ok_or_else(|| unknown().into())
 }
 
 /// What some models of these families have and the runtime has not.

@@ -1,6 +1,8 @@
 //! Checked reading of little-endian values, and the one place that knows how each is laid out.
 
-use super::{Array, GgufError, Result, ValueType};
+use super::error::GgufError;
+
+type Result<T> = std::result::Result<T, GgufError>;
 
 /// How deep arrays may nest. The specification sets no limit and ggml allows none to nest at all.
 const MAX_DEPTH: usize = 2;
@@ -62,10 +64,15 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    pub(super) fn value_type(&mut self) -> Result<ValueType> {
-        let offset = self.at;
-        let id = u32::read(self)?;
-        ValueType::from_id(id).ok_or(GgufError::UnknownValueType { id, offset })
+    /// Reads what is one level deeper.
+    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth == MAX_DEPTH {
+            return Err(GgufError::TooDeep { offset: self.at, limit: MAX_DEPTH });
+        }
+        self.depth += 1;
+        let value = read(self);
+        self.depth -= 1;
+        value
     }
 }
 
@@ -147,25 +154,5 @@ impl<T: Element> Element for Vec<T> {
         for item in self {
             item.write(out);
         }
-    }
-}
-
-impl Element for Array {
-    const MIN_BYTES: usize = 12;
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        if reader.depth == MAX_DEPTH {
-            return Err(GgufError::TooDeep { offset: reader.at, limit: MAX_DEPTH });
-        }
-        reader.depth += 1;
-        let kind = reader.value_type()?;
-        let array = Self::read_items(kind, reader);
-        reader.depth -= 1;
-        array
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        self.element_type().id().write(out);
-        self.write_items(out);
     }
 }

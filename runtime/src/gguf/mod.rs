@@ -21,6 +21,7 @@ mod dtype;
 mod error;
 mod layout;
 mod metadata;
+mod packed;
 mod parse;
 mod value;
 mod write;

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::codec::{Element, Reader};
-use super::layout::{check_allowed, check_known};
+use super::packed::{check_allowed, check_known};
 use super::{
-    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, Layout, MAGIC, Metadata, Result, TensorType, VERSION, Value, align_up,
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, Layout, MAGIC, Metadata, Result, TensorType, VERSION, Value,
+    ValueType, align_up,
 };
 
 /// The fewest bytes of a metadata pair (key of one byte, type, value of one byte) and of a tensor's description.
@@ -172,7 +173,7 @@ fn read_metadata(reader: &mut Reader<'_>, count: u64, report: &mut Report<'_>) -
     let mut metadata = Metadata::default();
     for _ in 0..count {
         let key = reader.name("metadata key")?;
-        let kind = reader.value_type()?;
+        let kind = ValueType::read(reader)?;
         metadata.insert(key, Value::read(kind, reader)?).or_else(&mut *report)?;
     }
     Ok(metadata)

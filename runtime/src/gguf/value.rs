@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::Result;
 use super::codec::{Element, Reader};
+use super::error::GgufError;
+
+type Result<T> = std::result::Result<T, GgufError>;
 
 macro_rules! value_types {
     ($($id:literal $name:literal $variant:ident($ty:ty);)*) => {
@@ -265,6 +267,31 @@ impl fmt::Display for Array {
         let items: Vec<String> = self.iter().take(SHOWN_ITEMS).map(|item| item.to_string()).collect();
         write!(f, "[{}", items.join(", "))?;
         if self.len() > SHOWN_ITEMS { write!(f, ", … {} in all]", self.len()) } else { f.write_str("]") }
+    }
+}
+
+impl ValueType {
+    /// Reads the number of a type.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let offset = reader.position();
+        let id = u32::read(reader)?;
+        Self::from_id(id).ok_or(GgufError::UnknownValueType { id, offset })
+    }
+}
+
+impl Element for Array {
+    const MIN_BYTES: usize = 12;
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        reader.nested(|reader| {
+            let kind = ValueType::read(reader)?;
+            Self::read_items(kind, reader)
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.element_type().id().write(out);
+        self.write_items(out);
     }
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, Cursor, Seek, Write};
 use std::path::Path;
 
 use super::codec::{Element, write_str};
-use super::layout::{check_allowed, check_known};
+use super::packed::{check_allowed, check_known};
 use super::parse::{alignment, size};
 use super::{
     ALIGNMENT_KEY, GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, Layout, MAGIC, Metadata, Result, TensorType, VERSION,

@@ -201,7 +201,9 @@ impl DecoderKind {
 fn hold(metadata: &Metadata) -> Result<Hold, PluginError> {
     const KNOWN: [&str; 3] = [Hold::ALL[0].name(), Hold::ALL[1].name(), Hold::ALL[2].name()];
     let found = metadata.opt_str(keys::LATENT_HOLD.name)?.map(str::parse);
-    found.unwrap_or_else(|| Ok(Hold::default())).map_err(|UnknownHold(found)| unknown_kind(keys::LATENT_HOLD, &found, &KNOWN))
+    found
+        .unwrap_or_else(|| Ok(Hold::default()))
+        .map_err(|UnknownHold(found)| unknown_kind(keys::LATENT_HOLD, &found, &KNOWN))
 }
 
 impl PluginConfig {
