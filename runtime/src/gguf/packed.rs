@@ -35,7 +35,7 @@ pub(super) fn check_allowed(layout: Layout, metadata: &Metadata, alignment: u32)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::{ALIGNMENT_KEY, Gguf, Value, Writer};
+    use crate::gguf::{ALIGNMENT_KEY, Gguf, PANEL_ID, TensorType, Value, Writer};
 
     #[test]
     fn numbers_in_files_round_trip_and_floats_have_no_panels() {
