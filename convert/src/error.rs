@@ -67,16 +67,16 @@ pub enum ConvertError {
     Row { path: PathBuf, tensor: String, row: usize, source: QuantError },
     /// No matrix of the backbone has a name that matches a pattern.
     NoSuchTensor { pattern: String },
-    /// A file should hold the importance of columns, and does not.
-    NotImportance { path: PathBuf },
+    /// A file should hold an importance matrix, and does not.
+    NotImatrix { path: PathBuf },
     /// The importance of a matrix is no list of numbers from 0 up.
-    BadImportance { tensor: String },
+    BadImatrix { tensor: String },
     /// The importance of a matrix is that of another one.
-    OtherImportance { tensor: String, cols: usize, found: usize },
+    OtherImatrix { tensor: String, cols: usize, found: usize },
     /// No choice of types makes a file so small.
     TooSmall { size: usize, smallest: usize },
-    /// No choice of types that was tried does so little damage.
-    TooMuchDamage { most: f64, reached: f64 },
+    /// No choice of types that was tried has so small a KL divergence.
+    KlNotReached { most: f64, reached: f64 },
     /// A text has no tokens.
     NoText { path: PathBuf },
     /// A folder cannot be imported.
@@ -173,19 +173,23 @@ impl fmt::Display for ConvertError {
                 write!(f, "{}: tensor {tensor:?}, row {row}: {source}", path.display())
             }
             Self::NoSuchTensor { pattern } => write!(f, "no matrix that can be quantized has a name like {pattern:?}"),
-            Self::NotImportance { path } => {
-                write!(f, "{}: not a file of \"ollm-convert importance\" (general.type \"imatrix\")", path.display())
+            Self::NotImatrix { path } => {
+                write!(
+                    f,
+                    "{}: not an importance matrix, as \"ollm-convert imatrix\" writes it (general.type \"imatrix\")",
+                    path.display()
+                )
             }
-            Self::BadImportance { tensor } => {
+            Self::BadImatrix { tensor } => {
                 write!(f, "the importance of tensor {tensor:?} is not a list of sums of squares and their count")
             }
-            Self::OtherImportance { tensor, cols, found } => {
+            Self::OtherImatrix { tensor, cols, found } => {
                 write!(f, "tensor {tensor:?} has {cols} columns, its importance {found}: is it that of another model?")
             }
             Self::TooSmall { size, smallest } => {
                 write!(f, "no choice of types makes a file of {size} bytes: the smallest has {smallest}")
             }
-            Self::TooMuchDamage { most, reached } => {
+            Self::KlNotReached { most, reached } => {
                 write!(f, "no choice of types was found with a KL of {most} or less: the best has {reached:.6}")
             }
             Self::NoText { path } => write!(f, "{}: no text", path.display()),

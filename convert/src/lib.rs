@@ -11,7 +11,7 @@
 //! | [`verify`] | what is wrong with a file |
 //! | [`diff`] | what two files differ in, number by number |
 //! | [`quantize`] | a model's matrices get other types |
-//! | [`importance`] | which inputs of each matrix matter, for [`quantize`] |
+//! | [`imatrix`] | which inputs of each matrix matter, for [`quantize`] |
 //! | [`synth`] | random weights in a real shape, for timing |
 //! | [`names`] | what files are called |
 //! | [`checksum`] | a hash of each tensor, in the file |
@@ -24,8 +24,8 @@ mod description;
 pub mod diff;
 mod divergence;
 mod error;
+pub mod imatrix;
 pub mod import;
-pub mod importance;
 pub mod inspect;
 pub mod merge;
 pub mod names;

@@ -1,17 +1,17 @@
-//! A model's matrices in other types: smaller files, with as little damage as their bytes allow.
+//! Quantization: a model's matrices in other types, with as small an error as their bytes allow.
 //!
 //! Tensor by tensor, a slab of rows at a time: decoded, checked, encoded on all threads, written. What is in memory does not
 //! grow with the model. The scales are searched ([`encode`]) for the least squared error, of each column as much as its mean
-//! squared input counts ([`crate::importance`]), if that is known: that is the expected squared error of the product, as far
+//! squared input counts ([`crate::imatrix`]), if that is known: that is the expected squared error of the product, as far
 //! as its inputs are not correlated.
 
 mod blocks;
 mod grid;
-mod keep;
 mod parts;
 mod recipe;
 pub mod search;
 mod source;
+mod type_rule;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -22,24 +22,24 @@ use ollm_runtime::gguf::{GgufError, Layout, TensorType, Value, Writer};
 use ollm_runtime::model::{Role, TensorName};
 use rayon::prelude::*;
 
-use crate::importance::Importance;
+use crate::imatrix::ImportanceMatrix;
 use crate::table::{self, Row};
 use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
-pub use keep::Keep;
 pub use recipe::{RECIPES, Recipe};
 pub(crate) use source::{Change, Source, Stored};
+pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
     /// The types.
     pub recipe: &'static Recipe,
-    /// A file of [`crate::importance`].
-    pub importance: Option<&'a Path>,
-    /// Matrices with types of their own; of several patterns that match, the last one counts.
-    pub keep: &'a [Keep],
+    /// A file of [`crate::imatrix`].
+    pub imatrix: Option<&'a Path>,
+    /// Matrices with types of their own; of several rules that match, the last one counts.
+    pub tensor_types: &'a [TypeRule],
     /// Whether an output that exists is replaced.
     pub force: bool,
 }
@@ -76,7 +76,7 @@ pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &P
 
 /// Refuses an output that is there or is one of these inputs.
 pub(crate) fn check_files(inputs: &[&Path], output: &Path, options: &Options<'_>) -> Result<()> {
-    let inputs: Vec<&Path> = inputs.iter().copied().chain(options.importance).collect();
+    let inputs: Vec<&Path> = inputs.iter().copied().chain(options.imatrix).collect();
     check_output(output, &inputs)?;
     crate::check_absent(output, options.force)
 }
@@ -89,7 +89,7 @@ pub(crate) fn write(
     options: &Options<'_>,
     progress: &ProgressBar,
 ) -> Result<Summary> {
-    let importance = options.importance.map(Importance::read).transpose()?;
+    let importance = options.imatrix.map(ImportanceMatrix::read).transpose()?;
     let jobs = plan(sources, options, importance.as_ref())?;
     let summary = Summary { tensors: jobs.iter().map(Job::row).collect(), notes: notes(&jobs, importance.is_some()) };
     progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
@@ -143,13 +143,13 @@ struct Job<'a> {
 fn plan<'a>(
     sources: Vec<Source<'a>>,
     options: &Options<'_>,
-    importance: Option<&'a Importance>,
+    importance: Option<&'a ImportanceMatrix>,
 ) -> Result<Vec<Job<'a>>> {
     let names = || sources.iter().map(|source| source.name.as_str());
     let matrix = |source: &Source<'_>| recipe::is_matrix(&source.name, &source.dims);
     let matrices = || sources.iter().filter(|source| matrix(source));
-    if let Some(keep) = options.keep.iter().find(|keep| !matrices().any(|source| keep.matches(&source.name))) {
-        return Err(ConvertError::NoSuchTensor { pattern: keep.pattern.clone() });
+    if let Some(rule) = options.tensor_types.iter().find(|rule| !matrices().any(|source| rule.matches(&source.name))) {
+        return Err(ConvertError::NoSuchTensor { pattern: rule.pattern.to_string() });
     }
     let shape = recipe::Model {
         layers: recipe::layers(names()),
@@ -158,9 +158,10 @@ fn plan<'a>(
     };
     let job = |source: Source<'a>| {
         let matrix = matrix(&source);
-        let kept = options.keep.iter().rfind(|keep| matrix && keep.matches(&source.name)).map(|keep| keep.dtype);
+        let ruled =
+            options.tensor_types.iter().rfind(|rule| matrix && rule.matches(&source.name)).map(|rule| rule.dtype);
         let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
-        let (wanted, cols) = (kept.unwrap_or_else(chosen), source.cols());
+        let (wanted, cols) = (ruled.unwrap_or_else(chosen), source.cols());
         let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols))?;
         Ok(Job { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
     };
@@ -190,7 +191,7 @@ fn notes(jobs: &[Job<'_>], importance: bool) -> Vec<String> {
     });
     note(&|job| {
         let lacks = importance && job.changes() && job.dtype.block_len() > 1 && job.importance.is_none();
-        lacks.then(|| "are quantized without importance: the file says nothing of them".to_owned())
+        lacks.then(|| "are quantized without the importance matrix: it says nothing of them".to_owned())
     });
     notes
 }

@@ -1,13 +1,13 @@
-//! Types chosen by the damage that they do: the smallest file within a given divergence, or the least divergence within a given
-//! size.
+//! Types chosen by KL divergence: the smallest file within a given divergence, or the least divergence within a given size.
 //!
 //! Matrices of one role in one third of the layers are a group, and get one type. Each group is measured once: the model reads
-//! a text with that group alone in its cheapest type, and the divergence from the model as it was is the damage. For small
-//! errors it is as large as the squared error of the weights, so the damage of every other type follows from the error
-//! that the type makes (of a sample of rows), and that of several groups is the sum. Products of quantized weights quantize
-//! their inputs as well, whatever the type; what that costs is measured once for all groups in their best such type. Starting
-//! from the cheapest type everywhere, bits go where they undo most damage for each byte. The outcome is measured as a whole; where the
-//! sum was wrong, the goal is corrected by as much, and the choice is made again.
+//! a text with that group alone in its cheapest type, and the KL divergence from the input's predictions is the group's. For
+//! small errors it grows as the squared quantization error of the weights. So the divergence of every other candidate type
+//! follows from its error on a sample of rows, and that of several groups is the sum. A quantized matmul quantizes its
+//! activations as well, whatever the type; that divergence is measured once, for all groups in their best such type.
+//!
+//! The search starts from the cheapest type everywhere and spends bytes where they lower the divergence most for each byte. The
+//! outcome is measured as a whole. Where the sum was wrong, the goal is corrected by as much, and the search is made again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,13 +21,13 @@ use ollm_runtime::quant::{self, QuantError};
 use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
 
-use super::{Job, Keep, RECIPES, Recipe, Source, describe, encode, recipe, with_tensors};
+use super::{Job, RECIPES, Recipe, Source, TypeRule, describe, encode, recipe, with_tensors};
 use crate::divergence::Reference;
-use crate::importance::Importance;
+use crate::imatrix::ImportanceMatrix;
 use crate::table::grouped;
 use crate::{ConvertError, Opened, Result};
 
-/// What a choice of types is to reach.
+/// The goal of a choice of types.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Goal {
     /// A file of at most so many bytes.
@@ -42,12 +42,12 @@ pub struct Choice {
     /// The recipe that the file comes nearest to.
     pub recipe: &'static Recipe,
     /// The type of each matrix, by its name.
-    pub keep: Vec<Keep>,
+    pub tensor_types: Vec<TypeRule>,
     /// The groups of matrices with one type each.
     pub groups: Vec<Chosen>,
-    /// The sum of the groups' damages.
+    /// The predicted KL divergence: the sum of the groups'.
     pub predicted: f64,
-    /// The divergence of the whole.
+    /// The measured KL divergence of the whole.
     pub measured: f64,
     /// Tokens that it was measured over.
     pub tokens: usize,
@@ -64,8 +64,8 @@ pub struct Chosen {
     pub dtype: TensorType,
     /// Bytes of the group.
     pub bytes: usize,
-    /// The divergence that it is expected to cost.
-    pub damage: f64,
+    /// The KL divergence that it is predicted to cost.
+    pub kl: f64,
 }
 
 /// Rows of each matrix of which the errors of types are told.
@@ -77,7 +77,7 @@ const ROUNDS: usize = 6;
 /// How near to the goal is near enough.
 const NEAR: f64 = 0.92;
 
-/// Chooses types for the matrices of `input` that no pattern of `keep` names, by what they do to its predictions on `text`. Nothing is
+/// Chooses types for the matrices of `input` that no rule of `tensor_types` names, by what they do to its predictions on `text`. Nothing is
 /// written.
 ///
 /// # Errors
@@ -87,28 +87,28 @@ pub fn choose(
     text: &Path,
     goal: Goal,
     importance: Option<&Path>,
-    keep: &[Keep],
+    tensor_types: &[TypeRule],
     progress: &ProgressBar,
 ) -> Result<Choice> {
     let model = Opened::open_plain(input)?;
-    let importance = importance.map(Importance::read).transpose()?;
-    let mut search = Search::new(input, &model, keep, importance.as_ref())?;
+    let importance = importance.map(ImportanceMatrix::read).transpose()?;
+    let mut search = Search::new(input, &model, tensor_types, importance.as_ref())?;
     let mut reference = Reference::new(input, text)?;
     progress.set_length(search.groups.len() as u64 + 1);
     for group in 0..search.groups.len() {
         search.measure(group, &mut reference)?;
         progress.inc(1);
     }
-    search.measure_floor(&mut reference)?;
+    search.measure_activations(&mut reference)?;
     progress.inc(1);
-    let choice = search.reach(goal, &mut reference);
+    let choice = search.meet(goal, &mut reference);
     progress.finish_and_clear();
     choice
 }
 
 /// A type that a group may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Rung {
+struct Candidate {
     dtype: TensorType,
     /// Of all its tensors, with padding.
     bytes: usize,
@@ -121,26 +121,29 @@ struct Group<'a> {
     name: String,
     tensors: Vec<&'a TensorInfo>,
     /// From the cheapest to the best; what costs more has a smaller error.
-    rungs: Vec<Rung>,
-    /// The damage of the cheapest.
-    damage: f64,
-    /// How much of it every quantized type does.
-    floor: f64,
+    candidates: Vec<Candidate>,
+    /// The KL divergence of the cheapest.
+    kl: f64,
+    /// How much of it comes from quantized activations, and so from every quantized type.
+    activation_kl: f64,
 }
 
 impl Group<'_> {
-    fn damage(&self, rung: usize) -> f64 {
-        let (worst, Rung { dtype, error, .. }) = (self.rungs[0].error, self.rungs[rung]);
+    fn kl(&self, candidate: usize) -> f64 {
+        let (worst, Candidate { dtype, error, .. }) = (self.candidates[0].error, self.candidates[candidate]);
         if error == 0.0 {
             return 0.0;
         }
-        let floor = if dtype.is_quantized() { self.floor } else { 0.0 };
-        floor + (self.damage - self.floor).max(0.0) * error / worst
+        let activations = if dtype.is_quantized() { self.activation_kl } else { 0.0 };
+        activations + (self.kl - self.activation_kl).max(0.0) * error / worst
     }
 
     /// The best type whose products quantize their inputs.
     fn best_quantized(&self) -> usize {
-        self.rungs.iter().rposition(|rung| rung.dtype.is_quantized() && rung.error > 0.0).unwrap_or(0)
+        self.candidates
+            .iter()
+            .rposition(|candidate| candidate.dtype.is_quantized() && candidate.error > 0.0)
+            .unwrap_or(0)
     }
 
     fn weights(&self) -> f64 {
@@ -151,7 +154,7 @@ impl Group<'_> {
 struct Search<'a> {
     input: &'a Path,
     model: &'a Opened,
-    importance: Option<&'a Importance>,
+    importance: Option<&'a ImportanceMatrix>,
     groups: Vec<Group<'a>>,
     /// The type of each tensor that is in no group.
     fixed: BTreeMap<&'a str, TensorType>,
@@ -160,29 +163,34 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(input: &'a Path, model: &'a Opened, keep: &[Keep], importance: Option<&'a Importance>) -> Result<Self> {
+    fn new(
+        input: &'a Path,
+        model: &'a Opened,
+        tensor_types: &[TypeRule],
+        importance: Option<&'a ImportanceMatrix>,
+    ) -> Result<Self> {
         let layers = recipe::layers(model.gguf.tensors().iter().map(|tensor| tensor.name.as_str()));
         let mut groups: BTreeMap<(usize, String), Vec<&'a TensorInfo>> = BTreeMap::new();
         let mut fixed = BTreeMap::new();
         for tensor in model.gguf.tensors() {
             let matrix = recipe::is_matrix(&tensor.name, &tensor.dims);
-            let kept = keep.iter().rfind(|keep| matrix && keep.matches(&tensor.name));
-            if kept.is_none() && matrix {
+            let rule = tensor_types.iter().rfind(|rule| matrix && rule.matches(&tensor.name));
+            if rule.is_none() && matrix {
                 groups.entry(recipe::group(&tensor.name, layers)).or_default().push(tensor);
             } else {
-                let wanted = kept.map_or(tensor.dtype, |keep| keep.dtype);
+                let wanted = rule.map_or(tensor.dtype, |rule| rule.dtype);
                 fixed.insert(tensor.name.as_str(), recipe::that_fits(wanted, tensor.cols()));
             }
         }
         let mut search = Self { input, model, importance, groups: Vec::new(), fixed, rest: 0 };
         for ((_, name), tensors) in groups {
-            let rungs = search.rungs(&tensors)?;
-            if rungs.is_empty() {
+            let candidates = search.candidates(&tensors)?;
+            if candidates.is_empty() {
                 // No one type fits all of them: they stay as they are.
                 search.fixed.extend(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)));
                 continue;
             }
-            search.groups.push(Group { name, tensors, rungs, damage: 0.0, floor: 0.0 });
+            search.groups.push(Group { name, tensors, candidates, kl: 0.0, activation_kl: 0.0 });
         }
         let cheapest = vec![0; search.groups.len()];
         let jobs = search.jobs(&cheapest)?;
@@ -192,8 +200,8 @@ impl<'a> Search<'a> {
     }
 
     /// The types that are worth their bytes.
-    fn rungs(&self, tensors: &[&'a TensorInfo]) -> Result<Vec<Rung>> {
-        let mut rungs = Vec::new();
+    fn candidates(&self, tensors: &[&'a TensorInfo]) -> Result<Vec<Candidate>> {
+        let mut candidates = Vec::new();
         for &dtype in TensorType::ALL {
             let size = |tensor: &&TensorInfo| Some(dtype.row_bytes(tensor.cols())? * tensor.rows());
             let Some(sizes) = tensors.iter().map(size).collect::<Option<Vec<_>>>() else { continue };
@@ -202,20 +210,20 @@ impl<'a> Search<'a> {
             }
             let bytes = sizes.into_iter().map(|size| self.padded(size)).sum();
             match tensors.iter().map(|tensor| self.error(tensor, dtype)).sum() {
-                Ok(error) => rungs.push(Rung { dtype, bytes, error }),
+                Ok(error) => candidates.push(Candidate { dtype, bytes, error }),
                 // A type that cannot hold the values is none of those to choose from.
                 Err(ConvertError::Row { source: QuantError::OutOfRange { .. }, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        rungs.sort_by(|a: &Rung, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
+        candidates.sort_by(|a: &Candidate, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
         let mut least = f64::INFINITY;
-        rungs.retain(|rung| {
-            let better = rung.error < least;
-            least = least.min(rung.error);
+        candidates.retain(|candidate| {
+            let better = candidate.error < least;
+            least = least.min(candidate.error);
             better
         });
-        Ok(rungs)
+        Ok(candidates)
     }
 
     /// The squared error that a type makes in a tensor, each column as much as its importance counts.
@@ -253,11 +261,11 @@ impl<'a> Search<'a> {
         Ok(Job { source: Source::of(self.input, self.model, tensor), dtype, wanted: dtype, importance })
     }
 
-    /// What happens to each tensor, if the groups stand on these rungs.
-    fn jobs(&self, rungs: &[usize]) -> Result<Vec<Job<'a>>> {
+    /// What happens to each tensor, if the groups get these candidates.
+    fn jobs(&self, candidates: &[usize]) -> Result<Vec<Job<'a>>> {
         let mut types = self.fixed.clone();
-        for (group, &rung) in self.groups.iter().zip(rungs) {
-            types.extend(group.tensors.iter().map(|tensor| (tensor.name.as_str(), group.rungs[rung].dtype)));
+        for (group, &candidate) in self.groups.iter().zip(candidates) {
+            types.extend(group.tensors.iter().map(|tensor| (tensor.name.as_str(), group.candidates[candidate].dtype)));
         }
         self.run(&types)
     }
@@ -282,46 +290,46 @@ impl<'a> Search<'a> {
         reference.divergence(&model)
     }
 
-    /// Measures the damage of a group.
+    /// Measures the KL divergence of a group.
     fn measure(&mut self, group: usize, reference: &mut Reference) -> Result<()> {
-        let Group { tensors, rungs, .. } = &self.groups[group];
-        let types = tensors.iter().map(|tensor| (tensor.name.as_str(), rungs[0].dtype)).collect();
-        let damage = self.divergence(&self.run(&types)?, reference)?;
-        self.groups[group].damage = damage.max(0.0);
+        let Group { tensors, candidates, .. } = &self.groups[group];
+        let types = tensors.iter().map(|tensor| (tensor.name.as_str(), candidates[0].dtype)).collect();
+        let kl = self.divergence(&self.run(&types)?, reference)?;
+        self.groups[group].kl = kl.max(0.0);
         Ok(())
     }
 
     /// Measures what all groups do in their best quantized types, and shares out what the sum lacks.
-    fn measure_floor(&mut self, reference: &mut Reference) -> Result<()> {
-        let rungs: Vec<usize> = self.groups.iter().map(Group::best_quantized).collect();
-        let lacking = self.divergence(&self.jobs(&rungs)?, reference)? - self.damage(&rungs);
+    fn measure_activations(&mut self, reference: &mut Reference) -> Result<()> {
+        let candidates: Vec<usize> = self.groups.iter().map(Group::best_quantized).collect();
+        let lacking = self.divergence(&self.jobs(&candidates)?, reference)? - self.kl(&candidates);
         let weights: f64 = self.groups.iter().map(Group::weights).sum();
         for group in &mut self.groups {
-            group.floor = lacking.max(0.0) * group.weights() / weights;
+            group.activation_kl = lacking.max(0.0) * group.weights() / weights;
         }
         Ok(())
     }
 
-    fn bytes(&self, rungs: &[usize]) -> usize {
-        self.groups.iter().zip(rungs).map(|(group, &rung)| group.rungs[rung].bytes).sum()
+    fn bytes(&self, candidates: &[usize]) -> usize {
+        self.groups.iter().zip(candidates).map(|(group, &candidate)| group.candidates[candidate].bytes).sum()
     }
 
-    fn damage(&self, rungs: &[usize]) -> f64 {
-        self.groups.iter().zip(rungs).map(|(group, &rung)| group.damage(rung)).sum()
+    fn kl(&self, candidates: &[usize]) -> f64 {
+        self.groups.iter().zip(candidates).map(|(group, &candidate)| group.kl(candidate)).sum()
     }
 
     /// Makes and measures choices until one is near the goal.
-    fn reach(&self, goal: Goal, reference: &mut Reference) -> Result<Choice> {
+    fn meet(&self, goal: Goal, reference: &mut Reference) -> Result<Choice> {
         let tokens = reference.tokens();
-        let mut measure = |rungs: &[usize]| self.divergence(&self.jobs(rungs)?, reference);
+        let mut measure = |candidates: &[usize]| self.divergence(&self.jobs(candidates)?, reference);
         match goal {
             Goal::Size(size) => {
-                let rungs = self.within(size)?;
-                self.choice(&rungs, measure(&rungs)?, tokens)
+                let candidates = self.within(size)?;
+                self.choice(&candidates, measure(&candidates)?, tokens)
             }
             Goal::Divergence(most) => {
-                let (rungs, measured) = self.under(most, &mut measure)?;
-                self.choice(&rungs, measured, tokens)
+                let (candidates, measured) = self.under(most, &mut measure)?;
+                self.choice(&candidates, measured, tokens)
             }
         }
     }
@@ -332,12 +340,12 @@ impl<'a> Search<'a> {
         let (mut aim, mut enough, mut too_much) = (most, 0.0, f64::INFINITY);
         let mut best: Option<(Vec<usize>, f64)> = None;
         for _ in 0..ROUNDS {
-            let rungs = self.below(aim);
-            let measured = measure(&rungs)?;
+            let candidates = self.below(aim);
+            let measured = measure(&candidates)?;
             if measured <= most {
                 enough = f64::max(enough, aim);
-                if best.as_ref().is_none_or(|(other, _)| self.bytes(&rungs) <= self.bytes(other)) {
-                    best = Some((rungs, measured));
+                if best.as_ref().is_none_or(|(other, _)| self.bytes(&candidates) <= self.bytes(other)) {
+                    best = Some((candidates, measured));
                 }
             } else {
                 too_much = f64::min(too_much, aim);
@@ -355,41 +363,41 @@ impl<'a> Search<'a> {
             Some(best) => Ok(best),
             None => match measure(&none)? {
                 measured if measured <= most => Ok((none, measured)),
-                reached => Err(ConvertError::TooMuchDamage { most, reached }),
+                reached => Err(ConvertError::KlNotReached { most, reached }),
             },
         }
     }
 
-    /// The rungs with the least damage in a file of at most `size` bytes.
+    /// The candidates with the smallest KL divergence in a file of at most `size` bytes.
     fn within(&self, size: usize) -> Result<Vec<usize>> {
-        let mut rungs = vec![0; self.groups.len()];
-        let smallest = self.rest + self.bytes(&rungs);
+        let mut candidates = vec![0; self.groups.len()];
+        let smallest = self.rest + self.bytes(&candidates);
         if smallest > size {
             return Err(ConvertError::TooSmall { size, smallest });
         }
-        while let Some(step) = self.best_step(&rungs, size - self.rest - self.bytes(&rungs)) {
-            rungs[step.0] = step.1;
+        while let Some(step) = self.best_step(&candidates, size - self.rest - self.bytes(&candidates)) {
+            candidates[step.0] = step.1;
         }
-        Ok(rungs)
+        Ok(candidates)
     }
 
-    /// Rungs of few bytes whose damage is at most `most`.
+    /// Candidates of few bytes whose KL divergence is at most `most`.
     fn below(&self, most: f64) -> Vec<usize> {
-        let mut rungs = vec![0; self.groups.len()];
-        while self.damage(&rungs) > most {
-            let Some(step) = self.best_step(&rungs, usize::MAX) else { break };
-            rungs[step.0] = step.1;
+        let mut candidates = vec![0; self.groups.len()];
+        while self.kl(&candidates) > most {
+            let Some(step) = self.best_step(&candidates, usize::MAX) else { break };
+            candidates[step.0] = step.1;
         }
-        rungs
+        candidates
     }
 
-    /// The group, and the rung for it, that undoes most damage for each byte, of at most `bytes` more.
-    fn best_step(&self, rungs: &[usize], bytes: usize) -> Option<(usize, usize)> {
+    /// The group, and the candidate for it, that lowers the KL divergence most for each byte, of at most `bytes` more.
+    fn best_step(&self, candidates: &[usize], bytes: usize) -> Option<(usize, usize)> {
         let mut best = (0.0, None);
-        for (i, (group, &from)) in self.groups.iter().zip(rungs).enumerate() {
-            for to in from + 1..group.rungs.len() {
-                let more = group.rungs[to].bytes - group.rungs[from].bytes;
-                let gain = (group.damage(from) - group.damage(to)) / more as f64;
+        for (i, (group, &from)) in self.groups.iter().zip(candidates).enumerate() {
+            for to in from + 1..group.candidates.len() {
+                let more = group.candidates[to].bytes - group.candidates[from].bytes;
+                let gain = (group.kl(from) - group.kl(to)) / more as f64;
                 if more <= bytes && gain > best.0 {
                     best = (gain, Some((i, to)));
                 }
@@ -398,25 +406,25 @@ impl<'a> Search<'a> {
         best.1
     }
 
-    fn choice(&self, rungs: &[usize], measured: f64, tokens: usize) -> Result<Choice> {
-        let jobs = self.jobs(rungs)?;
+    fn choice(&self, candidates: &[usize], measured: f64, tokens: usize) -> Result<Choice> {
+        let jobs = self.jobs(candidates)?;
         let matrices = || jobs.iter().filter(|job| recipe::is_matrix(&job.source.name, &job.source.dims));
-        let keep = matrices().map(|job| Keep { pattern: job.source.name.clone(), dtype: job.dtype }).collect();
-        let groups = self.groups.iter().zip(rungs).map(|(group, &rung)| {
-            let Rung { dtype, bytes, .. } = group.rungs[rung];
-            Chosen { name: group.name.clone(), dtype, bytes, damage: group.damage(rung) }
+        let rules = matrices().map(|job| TypeRule::exactly(&job.source.name, job.dtype)).collect();
+        let groups = self.groups.iter().zip(candidates).map(|(group, &candidate)| {
+            let Candidate { dtype, bytes, .. } = group.candidates[candidate];
+            Chosen { name: group.name.clone(), dtype, bytes, kl: group.kl(candidate) }
         });
-        let (predicted, bytes) = (self.damage(rungs), self.rest + self.bytes(rungs));
+        let (predicted, bytes) = (self.kl(candidates), self.rest + self.bytes(candidates));
         let recipe = recipe::nearest(&matrices().map(|job| (job.dtype, job.source.elements())).collect::<Vec<_>>());
-        Ok(Choice { recipe, keep, groups: groups.collect(), predicted, measured, tokens, bytes })
+        Ok(Choice { recipe, tensor_types: rules, groups: groups.collect(), predicted, measured, tokens, bytes })
     }
 }
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.groups.iter().map(|group| group.name.len()).max().unwrap_or(0);
-        for Chosen { name, dtype, bytes, damage } in &self.groups {
-            writeln!(f, "{name:width$}  {dtype:4}  {:>14} bytes  KL {damage:.5}", grouped(*bytes))?;
+        for Chosen { name, dtype, bytes, kl } in &self.groups {
+            writeln!(f, "{name:width$}  {dtype:4}  {:>14} bytes  KL {kl:.5}", grouped(*bytes))?;
         }
         let Self { predicted, measured, tokens, .. } = self;
         writeln!(f, "KL {predicted:.5} predicted, {measured:.5} measured over {tokens} tokens")

@@ -248,7 +248,7 @@ fn importance_of_a_text_changes_what_is_quantized() {
     let folder = with_model();
     folder.write("text.txt", "How many eggs are left? ".repeat(20));
     let gather = |extra: &[&str]| {
-        ollm_convert(&folder, &[&["importance", "in.gguf", "-f", "text.txt", "-o", "importance.gguf"], extra].concat())
+        ollm_convert(&folder, &[&["imatrix", "in.gguf", "-f", "text.txt", "-o", "importance.gguf"], extra].concat())
     };
     let gathered = gather(&[]);
     assert_eq!(stdout(&gathered), "15 matrices, 480 tokens\nwrote importance.gguf\n", "{}", stderr(&gathered));
@@ -262,7 +262,7 @@ fn importance_of_a_text_changes_what_is_quantized() {
         assert!(made.status.success() && !stdout(&made).contains("note:"), "{}{}", stdout(&made), stderr(&made));
     };
     quantize("plain.gguf", &[]);
-    quantize("weighted.gguf", &["--importance", "importance.gguf"]);
+    quantize("weighted.gguf", &["--imatrix", "importance.gguf"]);
     let squares = values(&folder, "importance.gguf", "blk.0.ffn_down.weight.in_sum2");
     let matrix = |file| values(&folder, file, "blk.0.ffn_down.weight");
     let [exact, plain, weighted] = ["in.gguf", "plain.gguf", "weighted.gguf"].map(matrix);
@@ -292,17 +292,17 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
         (&["nan.gguf", "out.gguf", "--type", "Q4_K_M"], 1, "tensor \"blk.1.ffn_up.weight\", row 7: "),
         (&["nan.gguf", "old.gguf", "--type", "BF16", "--force"], 1, "tensor \"blk.1.ffn_up.weight\", row 7: "),
         (
-            &["in.gguf", "out.gguf", "--type", "Q8_0", "--keep", "blk.2.*=F16"],
+            &["in.gguf", "out.gguf", "--type", "Q8_0", "--tensor-type", "blk.2.=F16"],
             1,
-            "no matrix that can be quantized has a name like \"blk.2.*\"",
+            "no matrix that can be quantized has a name like \"blk.2.\"",
         ),
-        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--keep", "*norm*=F16"], 1, "no matrix that can be quantized"),
+        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--tensor-type", "norm=F16"], 1, "no matrix that can be quantized"),
         (&["in.gguf", "none/out.gguf", "--type", "Q8_0"], 1, "none/out.gguf: no place for a file"),
         (&["in.gguf", "/dev/null", "--type", "Q8_0", "--force"], 1, "/dev/null: no place for a file"),
-        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--importance", "in.gguf"], 1, "in.gguf: not a file of "),
+        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--imatrix", "in.gguf"], 1, "in.gguf: not an importance matrix"),
         (&["in.gguf", "in.gguf", "--type", "Q8_0", "--force"], 1, "the output would replace the input in.gguf"),
         (&["in.gguf", "out.gguf", "--type", "Q3_K_M"], 2, "known types: F32, F16, BF16, Q8_0, Q4_0, "),
-        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--keep", "blk.0.*"], 2, "PATTERN=TYPE is needed"),
+        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--tensor-type", "blk.0."], 2, "PATTERN=TYPE is needed"),
     ] {
         let output = ollm_convert(&folder, &[&["quantize"], arguments].concat());
         assert_eq!((output.status.code(), stdout(&output)), (Some(status), ""), "{arguments:?}");
@@ -380,7 +380,7 @@ fn types_are_chosen_for_a_size_or_for_a_divergence() {
     }
 
     let limit = bytes("b.gguf");
-    let made = run(&["d.gguf", "--target-size", &limit.to_string(), "--keep", "blk.0.attn_q.weight=F16"]);
+    let made = run(&["d.gguf", "--target-size", &limit.to_string(), "--tensor-type", "blk.0.attn_q.weight=F16"]);
     assert!(made.status.success(), "{}{}", stdout(&made), stderr(&made));
     assert!(bytes("d.gguf") <= limit && bytes("d.gguf") > limit * 9 / 10, "{} of {limit}", bytes("d.gguf"));
     assert_eq!(read(&folder.join("d.gguf")).1.tensor("blk.0.attn_q.weight").unwrap().dtype, F16);
@@ -397,7 +397,7 @@ fn types_are_chosen_for_a_size_or_for_a_divergence() {
             "no choice of types makes a file of 100000 bytes: the smallest has ",
         ),
         (
-            &["x.gguf", "--max-kl", "1e-9", "--keep", "*attn_v*=Q4_0"],
+            &["x.gguf", "--max-kl", "1e-9", "--tensor-type", "attn_v=Q4_0"],
             1,
             "no choice of types was found with a KL of 0.000000001 or less: the best has ",
         ),

@@ -91,7 +91,7 @@ fn packing_changes_layouts_and_no_number() {
     let plain = folder.write("plain", model(|_, _| ()));
     let (quantized, packed) = (folder.join("q"), folder.join("packed"));
     let recipe = ollm_convert::quantize::RECIPES.iter().find(|recipe| recipe.name == "Q5_K_M").unwrap();
-    let options = ollm_convert::quantize::Options { recipe, importance: None, keep: &[], force: false };
+    let options = ollm_convert::quantize::Options { recipe, imatrix: None, tensor_types: &[], force: false };
     ollm_convert::quantize::quantize(&plain, &quantized, &options, &indicatif::ProgressBar::hidden()).unwrap();
     pack::pack(&quantized, &packed, false).unwrap();
     let report = diff(&quantized, &packed).unwrap();

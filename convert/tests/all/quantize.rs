@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
-use ollm_convert::quantize::{Keep, Options, RECIPES, Summary, quantize};
+use ollm_convert::quantize::{Options, RECIPES, Summary, TypeRule, quantize};
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::quant::{self, QuantError};
 
 use crate::common::{Folder, backbone, bytes_of, floats, read};
 
-fn options<'a>(name: &str, keep: &'a [Keep]) -> Options<'a> {
+fn options<'a>(name: &str, keep: &'a [TypeRule]) -> Options<'a> {
     let recipe = RECIPES.iter().find(|recipe| recipe.name == name).unwrap();
-    Options { recipe, importance: None, keep, force: false }
+    Options { recipe, imatrix: None, tensor_types: keep, force: false }
 }
 
 fn run(folder: &Folder, options: &Options<'_>) -> Result<Summary, ConvertError> {
@@ -60,17 +60,17 @@ fn every_recipe_gives_close_values_and_leaves_the_rest_alone() {
 
 #[test]
 fn patterns_choose_types_and_the_last_one_counts() {
-    let keep = ["*=Q8_0", "token*=Q4_1"].map(|text| text.parse().unwrap());
+    let keep = [".=Q8_0", "^token=Q4_1"].map(|text| text.parse().unwrap());
     let folder = folder();
     run(&folder, &options("F16", &keep)).unwrap();
     let (_, output) = read(&folder.join("out.gguf"));
     assert_eq!(output.tensor("token_embd.weight").unwrap().dtype, TensorType::Q4_1);
-    let nothing = ["blk.9.*=Q8_0".parse().unwrap()];
+    let nothing = ["^blk\\.9=Q8_0".parse().unwrap()];
     let error = quantize(&folder.join("in.gguf"), &folder.join("x"), &options("F16", &nothing), &ProgressBar::hidden());
-    assert!(matches!(error, Err(ConvertError::NoSuchTensor { pattern }) if pattern == "blk.9.*"));
+    assert!(matches!(error, Err(ConvertError::NoSuchTensor { pattern }) if pattern == "^blk\\.9"));
 }
 
-/// Importance of the embedding's columns, as `imatrix` files have it.
+/// The importance of the embedding's columns, as `imatrix` files have it.
 fn importance(folder: &Folder, sums: impl Iterator<Item = f32>) -> PathBuf {
     let mut writer = Writer::new();
     writer.set("general.type", "imatrix").unwrap();
@@ -87,17 +87,17 @@ fn importance_changes_what_is_written_and_is_checked() {
     let folder = folder();
     run(&folder, &options("F16", &keep)).unwrap();
     let plain = read(&folder.join("out.gguf")).0;
-    let with = |path: &PathBuf| run(&folder, &Options { importance: Some(path), force: true, ..options("F16", &keep) });
+    let with = |path: &PathBuf| run(&folder, &Options { imatrix: Some(path), force: true, ..options("F16", &keep) });
     with(&importance(&folder, (0..64).map(|i| if i % 5 == 0 { 100.0 } else { 0.1 }))).unwrap();
     assert_ne!(read(&folder.join("out.gguf")).0, plain);
 
     let other = with(&importance(&folder, (0..32).map(|_| 1.0)));
-    assert!(matches!(other, Err(ConvertError::OtherImportance { cols: 64, found: 32, .. })));
+    assert!(matches!(other, Err(ConvertError::OtherImatrix { cols: 64, found: 32, .. })));
     let negative = with(&importance(&folder, (0..64).map(|_| -1.0)));
-    assert!(matches!(negative, Err(ConvertError::BadImportance { .. })));
+    assert!(matches!(negative, Err(ConvertError::BadImatrix { .. })));
     assert!(matches!(
         with(&folder.join("in.gguf")),
-        Err(ConvertError::OverwritesInput { .. } | ConvertError::NotImportance { .. })
+        Err(ConvertError::OverwritesInput { .. } | ConvertError::NotImatrix { .. })
     ));
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use crate::common::{Checkpoint, Folder, SWIGLU, backbone, read, rewrite, spec};
 use indicatif::ProgressBar;
 use ollm_convert::plugin::convert;
-use ollm_convert::quantize::{Keep, Options, RECIPES, quantize};
+use ollm_convert::quantize::{Options, RECIPES, quantize};
 use ollm_convert::{ConvertError, checksum, merge, pack, split};
 use ollm_runtime::gguf::{TensorType, Value};
 use ollm_runtime::plugin::PluginError;
@@ -60,8 +60,8 @@ fn quantizing_a_merged_file_leaves_its_plugin_and_its_norms_and_refuses_a_plugin
     let [plugin, merged, small, again] =
         ["plugin.gguf", "merged.gguf", "small.gguf", "p.gguf"].map(|name| folder.join(name));
     let recipe = RECIPES.iter().find(|recipe| recipe.name == "Q8_0").unwrap();
-    let keep = [Keep { pattern: "*".to_owned(), dtype: TensorType::Q5_0 }];
-    let options = Options { recipe, importance: None, keep: &keep, force: false };
+    let keep = [".=Q5_0".parse().unwrap()];
+    let options = Options { recipe, imatrix: None, tensor_types: &keep, force: false };
     quantize(&merged, &small, &options, &ProgressBar::hidden()).unwrap();
     split::split(&small, &again, None, false).unwrap();
     assert_eq!(read(&plugin).0, read(&again).0);

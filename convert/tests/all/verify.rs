@@ -14,7 +14,7 @@ fn folder() -> Folder {
     let folder = Folder::new();
     let input = folder.write("in.gguf", model(|_, _| ()));
     let recipe = RECIPES.iter().find(|recipe| recipe.name == "Q4_K_M").unwrap();
-    let options = Options { recipe, importance: None, keep: &[], force: false };
+    let options = Options { recipe, imatrix: None, tensor_types: &[], force: false };
     let [quantized, merged, plugin] = ["q.gguf", "merged.gguf", "plugin.gguf"].map(|name| folder.join(name));
     quantize(&input, &quantized, &options, &ProgressBar::hidden()).unwrap();
     let checkpoint = Checkpoint::new(&spec_of(&read(&input).0, SWIGLU));

@@ -192,7 +192,7 @@ const QWEN2: &str =
 
 fn options(recipe: &str) -> Options<'static> {
     let recipe = RECIPES.iter().find(|known| known.name == recipe).unwrap();
-    Options { recipe, importance: None, keep: &[], force: true }
+    Options { recipe, imatrix: None, tensor_types: &[], force: true }
 }
 
 fn run(folder: &Folder, recipe: &str) -> Result<Summary, ConvertError> {
@@ -441,7 +441,7 @@ fn the_command_imports_or_says_what_is_wrong() {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let (status, stdout, stderr) = import(&["--type", "q8_0", "--keep", "token_embd.weight=F16"]);
+    let (status, stdout, stderr) = import(&["--type", "q8_0", "--tensor-type", "token_embd.weight=F16"]);
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert!(stdout.ends_with("wrote out.gguf\n"), "{stdout}");
     assert_eq!(read(&folder.join("out.gguf")).1.tensor("token_embd.weight").unwrap().dtype, TensorType::F16);

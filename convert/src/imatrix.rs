@@ -1,4 +1,4 @@
-//! How much each input of each matrix matters: its mean square while the model reads a text.
+//! The importance matrix: the mean square of each input of each matrix while the model reads a text.
 //!
 //! The file is GGUF in the form of llama.cpp's `imatrix` tool, which reads it too: `general.type` is `imatrix`, and for each
 //! matrix `NAME` there are `NAME.in_sum2`, the sum of the squares of each column's input, and `NAME.counts`, of how many
@@ -25,11 +25,11 @@ const TYPE: (&str, &str) = ("general.type", "imatrix");
 /// Tokens that the model reads at a time, each time afresh.
 const CHUNK: usize = 512;
 
-/// The mean squared input of each column, by the name of the matrix.
+/// The importance of the columns of each matrix, by its name: the mean squared input of each.
 #[derive(Debug, Default)]
-pub struct Importance(BTreeMap<String, Vec<f32>>);
+pub struct ImportanceMatrix(BTreeMap<String, Vec<f32>>);
 
-impl Importance {
+impl ImportanceMatrix {
     /// Reads a file.
     ///
     /// # Errors
@@ -37,12 +37,12 @@ impl Importance {
     pub fn read(path: &Path) -> Result<Self> {
         let file = Opened::open(path)?;
         if file.gguf.metadata().get(TYPE.0).and_then(|kind| kind.as_str()) != Some(TYPE.1) {
-            return Err(ConvertError::NotImportance { path: path.to_owned() });
+            return Err(ConvertError::NotImatrix { path: path.to_owned() });
         }
         let matrix = |tensor: &TensorInfo| {
             let name = tensor.name.strip_suffix(SUMS)?.to_owned();
             let means = means(&file, tensor, &name);
-            Some(means.map(|means| (name.clone(), means)).ok_or(ConvertError::BadImportance { tensor: name }))
+            Some(means.map(|means| (name.clone(), means)).ok_or(ConvertError::BadImatrix { tensor: name }))
         };
         file.gguf.tensors().iter().filter_map(matrix).collect::<Result<_>>().map(Self)
     }
@@ -50,11 +50,11 @@ impl Importance {
     /// The importance of the `cols` columns of the matrix `name`; `None` if the file says nothing of it.
     ///
     /// # Errors
-    /// [`ConvertError::OtherImportance`] if it has another number of columns.
+    /// [`ConvertError::OtherImatrix`] if it has another number of columns.
     pub fn of(&self, name: &str, cols: usize) -> Result<Option<&[f32]>> {
         match self.0.get(name) {
             Some(means) if means.len() != cols => {
-                Err(ConvertError::OtherImportance { tensor: name.to_owned(), cols, found: means.len() })
+                Err(ConvertError::OtherImatrix { tensor: name.to_owned(), cols, found: means.len() })
             }
             found => Ok(found.map(Vec::as_slice)),
         }

@@ -1,0 +1,36 @@
+//! `ollm-convert import`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ollm_convert::import;
+use ollm_convert::quantize::Recipe;
+
+use crate::output::{Outcome, bytes_progress, wrote};
+use crate::rules::{Rules, recipe};
+
+/// Turn a Hugging Face folder into a model file
+///
+/// Reads config.json, the safetensors files, tokenizer.json and what is beside them: Llama, Mistral, Qwen2, Qwen3, Gemma 2
+/// and Gemma 3 (text). The file is what llama.cpp's converter would write, quantized on the way.
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    /// The folder
+    folder: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE.gguf")]
+    output: PathBuf,
+    /// The types: `F32`, or one of those of `quantize`
+    #[arg(long = "type", value_parser = recipe)]
+    recipe: &'static Recipe,
+    #[command(flatten)]
+    rules: Rules,
+}
+
+impl ImportArgs {
+    pub(crate) fn run(self) -> Outcome {
+        let options = self.rules.options(self.recipe);
+        let summary = import::import(&self.folder, &self.output, &options, &bytes_progress())?;
+        Ok(wrote(&summary, &self.output).into())
+    }
+}

@@ -1,0 +1,55 @@
+//! What a command prints, and whether all is well.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ollm_convert::{ConvertError, names};
+
+/// What a command has to print.
+pub(crate) struct Printed {
+    pub(crate) text: String,
+    /// Whether the exit status is 0.
+    pub(crate) good: bool,
+}
+
+/// How a command ends.
+pub(crate) type Outcome = Result<Printed, ConvertError>;
+
+impl From<String> for Printed {
+    /// All is well.
+    fn from(text: String) -> Self {
+        Self { text, good: true }
+    }
+}
+
+/// What was written, where, and whether the name fits.
+pub(crate) fn wrote(summary: &impl Display, output: &Path) -> String {
+    let note = names::note(output).map_or_else(String::new, |note| format!("note: {note}\n"));
+    format!("{summary}{note}wrote {}\n", output.display())
+}
+
+/// A bar on the terminal, if there is one.
+pub(crate) fn progress(counts: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{wide_bar}} {counts}, {{eta}} left"));
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A bar that counts bytes.
+pub(crate) fn bytes_progress() -> ProgressBar {
+    progress("{bytes} of {total_bytes}")
+}
+
+/// Prints all of `text`. A reader that has seen enough (`| head`) is no error.
+pub(crate) fn print(text: &str, good: bool) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("error: cannot print: {error}");
+            ExitCode::FAILURE
+        }
+        _ if good => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,95 @@
+//! `ollm-convert quantize`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args};
+use ollm_convert::quantize::search::{self, Choice, Goal};
+use ollm_convert::quantize::{self, RECIPES, Recipe};
+use ollm_convert::{ConvertError, check_absent, check_output, names};
+
+use crate::output::{Outcome, bytes_progress, progress, wrote};
+use crate::rules::{Rules, recipe};
+
+/// Write a model with its matrices in other types
+///
+/// Vectors, norms and the tensors of a plugin stay as they are. Where the rows of a matrix are not whole blocks of 256,
+/// `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1` and `Q6_K` `Q8_0`. With --target-size or --max-kl the types are chosen group by group, by
+/// the KL divergence of the model's predictions on a text.
+#[derive(Args)]
+#[command(group = ArgGroup::new("goal").required(true))]
+pub(crate) struct QuantizeArgs {
+    /// A backbone (GGUF) of any type; best F16, BF16 or F32
+    input: PathBuf,
+    /// The file to write, or the folder for it
+    output: Option<PathBuf>,
+    /// The types: `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`, `Q5_K_S`, `Q5_K_M` or `Q6_K`
+    #[arg(long = "type", value_parser = recipe, group = "goal", conflicts_with = "text")]
+    recipe: Option<&'static Recipe>,
+    /// Choose the types of the smallest KL divergence in a file of at most so many bytes, such as 90000000, 90M or 85MiB
+    #[arg(long, value_name = "BYTES", value_parser = size, group = "goal", requires = "text")]
+    target_size: Option<usize>,
+    /// Choose the types of the smallest file whose mean KL divergence from the input is at most X nats
+    #[arg(long, value_name = "X", value_parser = divergence, group = "goal", requires = "text")]
+    max_kl: Option<f64>,
+    /// The text for that: some thousand words like those that the model will read and write
+    #[arg(short = 'f', long = "file", value_name = "TEXT")]
+    text: Option<PathBuf>,
+    #[command(flatten)]
+    rules: Rules,
+}
+
+impl QuantizeArgs {
+    pub(crate) fn run(mut self) -> Outcome {
+        let choice = self.search()?;
+        if let Some(choice) = &choice {
+            // Rules of the command line come last, and count.
+            self.rules.tensor_types.splice(0..0, choice.tensor_types.iter().cloned());
+        }
+        // clap has let nothing through that has neither.
+        let recipe = self.recipe.or(choice.as_ref().map(|choice| choice.recipe)).unwrap_or(&RECIPES[0]);
+        let mixed = if choice.is_some() { "_MIX" } else { "" };
+        let name = || names::of(&self.input, |_| format!("{}{mixed}", recipe.name));
+        let output = names::target(self.output.as_deref(), name)?;
+        let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_progress())?;
+        Ok((choice.map_or_else(String::new, |choice| choice.to_string()) + &wrote(&summary, &output)).into())
+    }
+
+    /// The types that are chosen by their KL divergence, where a goal asks for it.
+    fn search(&self) -> Result<Option<Choice>, ConvertError> {
+        let goal = self.target_size.map(Goal::Size).or(self.max_kl.map(Goal::Divergence));
+        let (Some(goal), Some(text)) = (goal, &self.text) else { return Ok(None) };
+        let Rules { imatrix, tensor_types, force } = &self.rules;
+        // A search takes time: an output that cannot be written is refused before it.
+        if let Some(output) = self.output.as_deref().filter(|output| !output.is_dir()) {
+            let inputs = [Some(&self.input), Some(text), imatrix.as_ref()];
+            let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+            check_output(output, &inputs)?;
+            check_absent(output, *force)?;
+        }
+        let progress = progress("{pos} of {len} groups");
+        search::choose(&self.input, text, goal, imatrix.as_deref(), tensor_types, &progress).map(Some)
+    }
+}
+
+/// A number of bytes, with a unit or without.
+fn size(text: &str) -> Result<usize, String> {
+    const UNITS: [(&str, f64); 7] = [
+        ("KiB", 1024.0),
+        ("MiB", 1_048_576.0),
+        ("GiB", 1_073_741_824.0),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+        ("", 1.0),
+    ];
+    let unit = UNITS.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, bytes)));
+    let size = unit.and_then(|(number, bytes)| Some(number.parse::<f64>().ok()? * bytes));
+    let size = size.filter(|size| (1.0..1e18).contains(size)).map(|size| size as usize);
+    size.ok_or_else(|| "a number of bytes is needed, such as 90000000, 90M or 85MiB".to_owned())
+}
+
+/// A positive number of nats.
+fn divergence(text: &str) -> Result<f64, String> {
+    let nats = text.parse().ok().filter(|nats| *nats > 0.0 && f64::is_finite(*nats));
+    nats.ok_or_else(|| "a positive number is needed, such as 0.02".to_owned())
+}
