@@ -10,7 +10,7 @@ MODEL = $(shell python3 tests/fetch-model.py)
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: demo test check fmt lint docs bench install size bless
+.PHONY: demo test check fmt lint docs bench install install-library uninstall size bless
 
 SOLVE = target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
 
@@ -40,10 +40,20 @@ lint:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# The C library: headers, libraries, pkg-config file and CMake package.
+# The C library (headers, libraries, pkg-config file, CMake package) and the commands with their man pages and completions.
+# DESTDIR is for packagers. A PREFIX outside the loader's path needs LD_LIBRARY_PATH or an rpath: see ffi/PACKAGING.md.
 install:
 	cargo build --profile dist -p ollm-ffi
+	cargo build --release -p ollm-run -p ollm-convert -p ollm-train
+	ffi/package/install.sh $(TARGET)/dist $(PREFIX) $(TARGET)/release
+
+# The C library alone.
+install-library:
+	cargo build --profile dist -p ollm-ffi
 	ffi/package/install.sh $(TARGET)/dist $(PREFIX)
+
+uninstall:
+	ffi/package/uninstall.sh $(PREFIX)
 
 # The shared library is small: at most 3 MiB.
 size:

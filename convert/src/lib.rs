@@ -13,6 +13,7 @@
 //! | [`quantize`] | a model's matrices get other types |
 //! | [`imatrix`] | which inputs of each matrix matter, for [`quantize`] |
 //! | [`synth`] | random weights in a real shape, for timing |
+//! | [`manual`] | man pages and shell completions of the commands |
 //! | [`names`] | what files are called |
 //! | [`checksum`] | a hash of each tensor, in the file |
 //!
@@ -27,6 +28,7 @@ mod error;
 pub mod imatrix;
 pub mod import;
 pub mod inspect;
+pub mod manual;
 pub mod merge;
 pub mod names;
 pub mod pack;

@@ -1,16 +1,50 @@
 #!/bin/sh
-# Puts headers, libraries, pkg-config file and CMake package below a prefix (Linux): install.sh BUILD_DIR PREFIX
+# Installs below a prefix (Linux): install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
+#
+# LIBRARY_DIR has libollm.so and libollm.a; COMMANDS_DIR the commands, whose man pages and shell completions they write
+# themselves. DESTDIR is put before every path, as packagers want it. What was installed is listed in
+# PREFIX/share/ollm/installed, which `uninstall.sh PREFIX` reads.
 set -eu
-build=$1 prefix=$2
+library=$1 prefix=$2 commands=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+: >"$work/installed"
 
-mkdir -p "$prefix/include" "$prefix/lib/pkgconfig" "$prefix/lib/cmake/ollm"
-install -m 644 "$root/include/ollm.h" "$root/include/ollm.hpp" "$prefix/include"
-install -m 755 "$build/libollm.so" "$prefix/lib/libollm.so.1"
-ln -sf libollm.so.1 "$prefix/lib/libollm.so"
-install -m 644 "$build/libollm.a" "$prefix/lib"
-sed "s/@VERSION@/$version/" "$here/ollm.pc.in" >"$prefix/lib/pkgconfig/ollm.pc"
-install -m 644 "$here/ollm-config.cmake" "$prefix/lib/cmake/ollm"
-sed "s/@VERSION@/$version/" "$here/ollm-config-version.cmake.in" >"$prefix/lib/cmake/ollm/ollm-config-version.cmake"
+# put MODE FILE PLACE: a file at a place below the prefix.
+put() {
+  mkdir -p "${DESTDIR:-}$prefix/$(dirname "$3")"
+  install -m "$1" "$2" "${DESTDIR:-}$prefix/$3"
+  echo "$3" >>"$work/installed"
+}
+
+# The library, for programs that run with it and for programs that are built with it.
+put 644 "$root/include/ollm.h" include/ollm.h
+put 644 "$root/include/ollm.hpp" include/ollm.hpp
+put 755 "$library/libollm.so" lib/libollm.so.1
+ln -sf libollm.so.1 "${DESTDIR:-}$prefix/lib/libollm.so"
+echo lib/libollm.so >>"$work/installed"
+put 644 "$library/libollm.a" lib/libollm.a
+sed "s/@VERSION@/$version/" "$here/ollm.pc.in" >"$work/ollm.pc"
+put 644 "$work/ollm.pc" lib/pkgconfig/ollm.pc
+put 644 "$here/ollm-config.cmake" lib/cmake/ollm/ollm-config.cmake
+sed "s/@VERSION@/$version/" "$here/ollm-config-version.cmake.in" >"$work/ollm-config-version.cmake"
+put 644 "$work/ollm-config-version.cmake" lib/cmake/ollm/ollm-config-version.cmake
+for licence in LICENSE-MIT LICENSE-APACHE; do put 644 "$root/$licence" "share/doc/ollm/$licence"; done
+
+# The commands.
+for command in ollm-run ollm-convert ollm-train; do
+  [ -n "$commands" ] && [ -x "$commands/$command" ] || continue
+  put 755 "$commands/$command" "bin/$command"
+  mkdir "$work/$command"
+  "$commands/$command" manual "$work/$command"
+  for page in "$work/$command"/*.1; do put 644 "$page" "share/man/man1/$(basename "$page")"; done
+  put 644 "$work/$command/$command.bash" "share/bash-completion/completions/$command"
+  put 644 "$work/$command/_$command" "share/zsh/site-functions/_$command"
+  put 644 "$work/$command/$command.fish" "share/fish/vendor_completions.d/$command.fish"
+done
+
+echo share/ollm/installed >>"$work/installed"
+put 644 "$work/installed" share/ollm/installed

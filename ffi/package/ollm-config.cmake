@@ -13,7 +13,7 @@ if(NOT TARGET ollm::ollm)
   set_target_properties(ollm::static PROPERTIES
     IMPORTED_LOCATION "${_ollm_prefix}/lib/libollm.a"
     INTERFACE_INCLUDE_DIRECTORIES "${_ollm_prefix}/include"
-    INTERFACE_LINK_LIBRARIES "gcc_s;util;rt;pthread;m;dl")
+    INTERFACE_LINK_LIBRARIES "util;rt;pthread;m;dl")
 endif()
 
 unset(_ollm_prefix)

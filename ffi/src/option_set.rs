@@ -156,7 +156,8 @@ pub unsafe extern "C" fn ollm_session_hidden(
 /// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder assigns to each: the option
 /// that explains it best. `latents` has room for `count` numbers; the first token of a sequence has none, which is -1.
 ///
-/// Statuses: as `ollm_session_feed`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
+/// Statuses: as `ollm_session_feed`, `OLLM_NO_PLUGIN`, and `OLLM_NOT_FINITE` if the encoder gives no distribution.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_encode(
     session: *mut OllmSession,

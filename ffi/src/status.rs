@@ -241,3 +241,34 @@ fn of_snapshot(error: &SnapshotError) -> OllmStatus {
         _ => OllmStatus::BadFile,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What no file can be blamed for before it computes has a status of its own.
+    #[test]
+    fn weights_that_give_no_distribution_are_not_finite() {
+        for error in [PluginError::PolicyNotFinite, PluginError::EncoderNotFinite] {
+            assert_eq!(Failure::from(SessionError::Plugin(error)).status, OllmStatus::NotFinite);
+        }
+        assert_eq!(Failure::from(LogitsError::Impossible).status, OllmStatus::NotFinite);
+    }
+
+    /// An error has one status, whichever module passes it on.
+    #[test]
+    fn what_modules_pass_on_is_the_same_status() {
+        let memory = || ollm_runtime::memory::OutOfMemory { bytes: 1 };
+        let failures = [
+            Failure::from(memory()),
+            Failure::from(SessionError::OutOfMemory(memory())),
+            Failure::from(SnapshotError::OutOfMemory(memory())),
+            Failure::from(PluginError::OutOfMemory(memory())),
+            Failure::from(StorageError::OutOfMemory(memory())),
+            Failure::from(SessionError::Logits(LogitsError::OutOfMemory(memory()))),
+        ];
+        assert!(failures.iter().all(|failure| failure.status == OllmStatus::OutOfMemory));
+        let limit = SnapshotError::Session(SessionError::MemoryLimit { needed: 2, limit: 1 });
+        assert_eq!(Failure::from(limit).status, OllmStatus::MemoryLimit);
+    }
+}

@@ -64,7 +64,7 @@ pub(crate) fn read_flags(flags: u32) -> Result<[bool; 2]> {
 }
 
 /// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens that the tokenizer does
-/// not know nothing. For text as it is generated, use the pieces of `ollm_step`: they never cut a character.
+/// not know nothing. For text as it is generated, use `ollm_token.text`: it never cuts a character.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`.
 /// Since 0.1.0.

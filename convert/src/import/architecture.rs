@@ -4,6 +4,7 @@ use ollm_runtime::model::{FAMILIES, Family};
 
 /// How an architecture of transformers differs from its family in GGUF.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "what architectures have does not depend on what else they have")]
 pub(super) struct Architecture {
     /// As in `architectures` of `config.json`.
     pub(super) name: &'static str,
@@ -15,6 +16,8 @@ pub(super) struct Architecture {
     pub(super) tied: bool,
     /// There is a window only if `use_sliding_window` says so.
     pub(super) optional_window: bool,
+    /// Whether `query_pre_attn_scalar` and the soft-caps of scores and logits count.
+    pub(super) scaled_scores: bool,
 }
 
 const LLAMA: Architecture = Architecture {
@@ -23,8 +26,9 @@ const LLAMA: Architecture = Architecture {
     norms_from_one: false,
     tied: false,
     optional_window: false,
+    scaled_scores: false,
 };
-const GEMMA: Architecture = Architecture { norms_from_one: true, tied: true, ..LLAMA };
+const GEMMA: Architecture = Architecture { norms_from_one: true, tied: true, scaled_scores: true, ..LLAMA };
 
 /// All of them.
 pub(super) const ALL: [Architecture; 6] = [

@@ -44,8 +44,7 @@ struct Window {
 impl Config {
     pub(super) fn read(json: &Document) -> Result<Self> {
         let architecture = architecture(json)?;
-        let gemma = architecture.family().gelu;
-        refuse(json, gemma)?;
+        refuse(json, architecture)?;
         let (layers, hidden) = (json.size("num_hidden_layers")?, json.size("hidden_size")?);
         let heads = json.size("num_attention_heads")?;
         let kv_heads = json.opt_size("num_key_value_heads")?.unwrap_or(heads);
@@ -61,11 +60,12 @@ impl Config {
             return Err(json.bad("head_dim", "even").into());
         }
         let family = architecture.family();
-        let scalar = if gemma { json.opt_positive("query_pre_attn_scalar")? } else { None };
+        let scaled = architecture.scaled_scores;
+        let scalar = if scaled { json.opt_positive("query_pre_attn_scalar")? } else { None };
         // Where the family has a cap, none is 0.
         let cap = |key, missing: Option<f32>| match json.is_null(key) {
             true => Ok(missing.map(|_| 0.0)),
-            false if gemma => Ok(json.opt_positive(key)?.or(missing.map(f64::from))),
+            false if scaled => Ok(json.opt_positive(key)?.or(missing.map(f64::from))),
             false => Ok::<_, ConvertError>(None),
         };
         Ok(Self {
@@ -145,8 +145,8 @@ fn architecture(config: &Document) -> Result<&'static Architecture> {
 }
 
 /// What some models of these families have and the runtime has not.
-fn refuse(json: &Document, gemma: bool) -> Result<()> {
-    let curve = if gemma { "gelu_pytorch_tanh" } else { "silu" };
+fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
+    let curve = if architecture.family().gelu { "gelu_pytorch_tanh" } else { "silu" };
     for key in ["hidden_act", "hidden_activation"] {
         if json.opt_str(key)?.is_some_and(|name| name != curve) {
             return Err(json.unsupported(key, curve).into());

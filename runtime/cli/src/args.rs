@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Describe a model file or a plugin file
     Info(InfoArgs),
+    /// Write man pages and shell completions into a folder
+    Manual(ManualArgs),
 }
 
 /// What every command needs to know: the files, the machine, the form of the output.
@@ -185,6 +187,12 @@ pub(crate) struct BenchArgs {
     pub(crate) peer: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManualArgs {
+    /// The folder
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

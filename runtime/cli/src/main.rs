@@ -8,6 +8,7 @@ mod failure;
 mod generate;
 mod generation;
 mod info;
+mod manual;
 mod output;
 mod probe;
 mod prompt;
@@ -41,6 +42,7 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Tokenize(args)) => tokenize::run(&cli.machine, &args),
         Some(Command::Bench(args)) => bench::run(&cli.machine, &args),
         Some(Command::Info(args)) => info::run(&cli.machine, &args),
+        Some(Command::Manual(args)) => manual::run(&args),
     }
 }
 

@@ -4,6 +4,7 @@ mod diff;
 mod imatrix;
 mod import;
 mod inspect;
+mod manual;
 mod merge;
 mod output;
 mod pack;
@@ -16,7 +17,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use output::{Outcome, Printed};
 
 /// Imports, makes, checks, merges, quantizes and packs OLLM files (GGUF); makes files to time with.
@@ -45,6 +46,7 @@ enum Command {
     Import(import::ImportArgs),
     Imatrix(imatrix::ImatrixArgs),
     Synth(synth::SynthArgs),
+    Manual(manual::ManualArgs),
 }
 
 fn main() -> ExitCode {
@@ -73,5 +75,6 @@ fn run(command: Command) -> Outcome {
         Command::Import(args) => args.run(),
         Command::Imatrix(args) => args.run(),
         Command::Synth(args) => args.run(),
+        Command::Manual(args) => args.run(Arguments::command()),
     }
 }
