@@ -5,8 +5,9 @@
 /// Conventions, which hold where a function does not say otherwise:
 ///
 /// - A function that can fail returns an `ollm_status`. It writes its outputs only on success. What went wrong, where, and
-///   what to do is in `ollm_last_error`. Any such function may also return `OLLM_INTERNAL`, for a bug. No argument makes a function crash that C can tell from a right one: NULL, freed
-///   handles, numbers and lengths out of range, text that is not UTF-8, calls at the wrong time are statuses.
+///   what to do is in `ollm_last_error`. Any such function may also return `OLLM_INTERNAL`, for a bug. Every invalid
+///   argument that can be detected returns a status: NULL, freed handles, numbers and lengths out of range, text that is
+///   not UTF-8, calls at the wrong time.
 /// - Handles (`ollm_model *` and so on) are numbers, not addresses: never look through them. A handle that was freed is
 ///   `OLLM_INVALID_HANDLE`, also when its place was used again. Functions that free take the address of the handle and
 ///   make it NULL.
@@ -15,8 +16,9 @@
 ///   in them, need not live longer than the call.
 /// - Text is UTF-8 with an explicit length; it may hold zeros. Only paths end in a zero, as the system's do.
 /// - Functions that give text or an array take a buffer, its capacity, and a place for the length of the result. The length
-///   is written always; with a NULL buffer that is all. A buffer that is too small is `OLLM_BUFFER_TOO_SMALL`, and stays as
-///   it was. Text has a zero after it, which needs room but is not counted.
+///   is written on success and with `OLLM_BUFFER_TOO_SMALL`; any other status leaves it as it was. With a NULL buffer the
+///   length alone is written. A buffer that is too small stays as it was. Text has a zero after it, which needs room but is
+///   not counted.
 /// - Callbacks run inside the call that they belong to and on its thread, unless they say otherwise. Their first argument is
 ///   the `user` pointer that came with them. They must return: no longjmp, no exceptions. A callback may call any
 ///   function; those on the session that is calling back give `OLLM_BUSY`.
@@ -321,7 +323,7 @@ ollm_status ollm_tokenize(const ollm_model *model,
                           size_t *count);
 
 /// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens that the tokenizer does
-/// not know nothing. For text as it is generated, use the pieces of `ollm_step`: they never cut a character.
+/// not know nothing. For text as it is generated, use `ollm_token.text`: it never cuts a character.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`.
 /// Since 0.1.0.
@@ -755,7 +757,8 @@ ollm_status ollm_session_hidden(ollm_session *session, float *hidden, size_t cap
 /// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder assigns to each: the option
 /// that explains it best. `latents` has room for `count` numbers; the first token of a sequence has none, which is -1.
 ///
-/// Statuses: as `ollm_session_feed`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
+/// Statuses: as `ollm_session_feed`, `OLLM_NO_PLUGIN`, and `OLLM_NOT_FINITE` if the encoder gives no distribution.
+/// Since 0.1.0.
 ollm_status ollm_session_encode(ollm_session *session,
                                 const uint32_t *tokens,
                                 size_t count,

@@ -12,16 +12,16 @@ use crate::{Opened, Result};
 
 /// What two files, A and B, differ in. Checksums are not compared, nor the order of anything.
 #[derive(Debug)]
-pub struct Report {
+pub struct DiffReport {
     /// Keys that are not in both with one value.
-    pub keys: Vec<Change<KeyChange>>,
+    pub keys: Vec<Changed<KeyChange>>,
     /// Tensors that are not the same in both.
-    pub tensors: Vec<Change<TensorChange>>,
+    pub tensors: Vec<Changed<TensorChange>>,
 }
 
 /// How something with a name differs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change<T> {
+pub struct Changed<T> {
     /// The name.
     pub name: String,
     /// How.
@@ -50,7 +50,7 @@ pub struct KeyChange {
 
 /// What a tensor is in a file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kind {
+pub struct DifferenceKind {
     /// How the elements are stored.
     pub dtype: TensorType,
     /// The row-major shape.
@@ -63,9 +63,9 @@ pub struct Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TensorChange {
     /// In A.
-    pub before: Kind,
+    pub before: DifferenceKind,
     /// In B.
-    pub after: Kind,
+    pub after: DifferenceKind,
     /// How far the numbers are apart; `None` if they have not one shape.
     pub distance: Option<Distance>,
 }
@@ -85,7 +85,7 @@ pub struct Distance {
 ///
 /// # Errors
 /// If one of them cannot be read.
-pub fn diff(before: &Path, after: &Path) -> Result<Report> {
+pub fn diff(before: &Path, after: &Path) -> Result<DiffReport> {
     let (a, b) = (Opened::open(before)?, Opened::open(after)?);
     let keys = changes(
         a.keys(),
@@ -99,7 +99,7 @@ pub fn diff(before: &Path, after: &Path) -> Result<Report> {
         b.gguf.tensors().iter().map(|tensor| tensor.name.as_str()).filter(|name| a.gguf.tensor(name).is_none()),
         |before, after| tensor_change((&a, before), (&b, after)),
     );
-    Ok(Report { keys, tensors })
+    Ok(DiffReport { keys, tensors })
 }
 
 /// What is in `before` and not the same in the other file, then what is `added` there.
@@ -108,8 +108,8 @@ fn changes<'a, T, C>(
     after: impl Fn(&str) -> Option<T>,
     added: impl Iterator<Item = &'a str>,
     compare: impl Fn(T, T) -> Option<C>,
-) -> Vec<Change<C>> {
-    let change = |name: &str, how| Change { name: name.to_owned(), how };
+) -> Vec<Changed<C>> {
+    let change = |name: &str, how| Changed { name: name.to_owned(), how };
     let kept = before.filter_map(|(name, value)| match after(name) {
         None => Some(change(name, How::Removed)),
         Some(other) => compare(value, other).map(|how| change(name, How::Changed(how))),
@@ -145,8 +145,8 @@ fn tensor_change((a, before): (&Opened, &TensorInfo), (b, after): (&Opened, &Ten
     change
 }
 
-fn kind(tensor: &TensorInfo) -> Kind {
-    Kind { dtype: tensor.dtype, shape: tensor.shape(), layout: tensor.layout }
+fn kind(tensor: &TensorInfo) -> DifferenceKind {
+    DifferenceKind { dtype: tensor.dtype, shape: tensor.shape(), layout: tensor.layout }
 }
 
 /// The distance of two tensors of one shape.
@@ -157,10 +157,13 @@ fn distance(before: (&Opened, &TensorInfo), after: (&Opened, &TensorInfo)) -> Op
     let row = |(x, y): &mut (Vec<f32>, Vec<f32>), row: usize| {
         a.slice(row..row + 1).decode(x);
         b.slice(row..row + 1).decode(y);
-        x.iter().zip(&*y).map(|(&x, &y)| Sums::of(x.into(), y.into())).fold(Sums::default(), Sums::plus)
+        x.iter()
+            .zip(&*y)
+            .map(|(&x, &y)| DifferenceSums::of(x.into(), y.into()))
+            .fold(DifferenceSums::default(), DifferenceSums::plus)
     };
-    let rows: Vec<Sums> = (0..a.rows()).into_par_iter().map_init(buffers, row).collect();
-    let Sums { max, error, square } = rows.into_iter().fold(Sums::default(), Sums::plus);
+    let rows: Vec<DifferenceSums> = (0..a.rows()).into_par_iter().map_init(buffers, row).collect();
+    let DifferenceSums { max, error, square } = rows.into_iter().fold(DifferenceSums::default(), DifferenceSums::plus);
     let relative = if error == 0.0 { 0.0 } else { (error / square).sqrt() };
     Some(Distance { max, rms: (error / before.1.elements() as f64).sqrt(), relative })
 }
@@ -171,13 +174,13 @@ fn rows<'a>((file, tensor): (&'a Opened, &TensorInfo)) -> Option<Matrix<'a>> {
 
 /// The largest difference, the sum of the squared differences, and that of the squares in A.
 #[derive(Clone, Copy, Default)]
-struct Sums {
+struct DifferenceSums {
     max: f64,
     error: f64,
     square: f64,
 }
 
-impl Sums {
+impl DifferenceSums {
     fn of(x: f64, y: f64) -> Self {
         // Equal infinities do not differ.
         let difference = if x.to_bits() == y.to_bits() { 0.0 } else { (x - y).abs() };
@@ -191,7 +194,7 @@ impl Sums {
     }
 }
 
-impl Report {
+impl DiffReport {
     /// Whether nothing differs.
     pub fn is_same(&self) -> bool {
         self.keys.is_empty() && self.tensors.is_empty()
@@ -219,11 +222,11 @@ impl Report {
     }
 }
 
-fn kind_json(kind: &Kind) -> Json {
+fn kind_json(kind: &DifferenceKind) -> Json {
     json!({ "type": kind.dtype.name(), "shape": kind.shape, "layout": kind.layout.name() })
 }
 
-impl<T> Change<T> {
+impl<T> Changed<T> {
     fn json(&self, changed: impl Fn(&T) -> Json) -> Json {
         let (word, mut json) = match &self.how {
             How::Removed => ("removed", json!({})),
@@ -236,7 +239,7 @@ impl<T> Change<T> {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DiffReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.keys.iter().try_for_each(|change| writeln!(f, "key    {change}"))?;
         self.tensors.iter().try_for_each(|change| writeln!(f, "tensor {change}"))?;
@@ -244,7 +247,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl<T: fmt::Display> fmt::Display for Change<T> {
+impl<T: fmt::Display> fmt::Display for Changed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Names come from files: `escape_debug` keeps them from moving the cursor.
         let name = self.name.escape_debug();
@@ -278,7 +281,7 @@ impl fmt::Display for TensorChange {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for DifferenceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { dtype, shape, layout } = self;
         write!(f, "{dtype} {shape:?}")?;

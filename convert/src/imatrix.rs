@@ -76,7 +76,7 @@ fn floats(file: &Opened, tensor: &TensorInfo) -> Option<Vec<f32>> {
 
 /// What was gathered.
 #[derive(Debug)]
-pub struct Summary {
+pub struct ImatrixSummary {
     /// Matrices.
     pub matrices: usize,
     /// Tokens of the text.
@@ -87,12 +87,12 @@ pub struct Summary {
 ///
 /// # Errors
 /// If a file is not what it should be, the text is empty, or the output is there and may not be replaced.
-pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &ProgressBar) -> Result<Summary> {
+pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &ProgressBar) -> Result<ImatrixSummary> {
     check_output(output, &[model, text])?;
     check_absent(output, force)?;
     let model = Model::open(model)?;
     let Chunks { each: chunks, tokens, length } = Chunks::read(&model, text, CHUNK)?;
-    let mut reader = Reader::new(&model)?;
+    let mut reader = Collector::new(&model)?;
     progress.set_length(tokens as u64);
     for chunk in &chunks {
         reader.read(chunk)?;
@@ -104,7 +104,7 @@ pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &
     describe(&mut writer, source, chunks.len() as u32, length as u32).map_err(ConvertError::Output)?;
     let matrices = reader.put(&mut writer).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
-    Ok(Summary { matrices, tokens })
+    Ok(ImatrixSummary { matrices, tokens })
 }
 
 fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) -> std::result::Result<(), GgufError> {
@@ -119,7 +119,7 @@ fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) ->
 type Input = (Option<usize>, Role);
 
 /// A model that reads, and the sums of the squares of what its matrices meet.
-struct Reader<'a> {
+struct Collector<'a> {
     model: &'a Model,
     exec: Exec,
     /// Of each column of each input.
@@ -128,7 +128,7 @@ struct Reader<'a> {
     count: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Collector<'a> {
     fn new(model: &'a Model) -> Result<Self> {
         Ok(Self { model, exec: exec()?, squares: HashMap::new(), count: 0 })
     }
@@ -194,7 +194,7 @@ fn add_squares(sums: &mut [f64], x: &[f32]) {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for ImatrixSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} matrices, {} tokens", self.matrices, self.tokens)
     }

@@ -8,7 +8,7 @@ use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig};
 use serde_json::{Value as Json, json};
 
-use crate::table::{self, Row, Total, by_type, grouped};
+use crate::table::{self, Row, TypeTotal, by_type, grouped};
 use crate::{Opened, Result};
 
 /// Elements of an array that the JSON shows.
@@ -16,7 +16,7 @@ const SHOWN: usize = 16;
 
 /// What a file holds.
 #[derive(Debug)]
-pub struct Report {
+pub struct Inspection {
     gguf: Gguf,
     tensors: Vec<Row>,
     size: usize,
@@ -26,12 +26,12 @@ pub struct Report {
 }
 
 /// Reads the file's keys and the descriptions of its tensors, and of their values only the norms.
-pub fn inspect(path: &Path) -> Result<Report> {
+pub fn inspect(path: &Path) -> Result<Inspection> {
     let Opened { bytes, gguf } = Opened::open(path)?;
     let tensors = gguf.tensors().iter().map(Row::from).collect();
     let plugin = schema::is_present(gguf.metadata()).then(|| plugin(&gguf));
     let backbone = Backbone::of(&gguf, &bytes).ok();
-    Ok(Report { gguf, tensors, size: bytes.len(), backbone, plugin })
+    Ok(Inspection { gguf, tensors, size: bytes.len(), backbone, plugin })
 }
 
 fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
@@ -40,7 +40,7 @@ fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
     Ok(spec)
 }
 
-impl Report {
+impl Inspection {
     /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone` and `plugin`. Arrays longer than 16 elements are objects
     /// with `type`, `length` and `first`, the first 16.
     pub fn json(&self) -> Json {
@@ -68,7 +68,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_metadata(f)?;
         writeln!(f)?;
@@ -136,7 +136,7 @@ fn row_json(row: &Row) -> Json {
     json!({ "name": row.name, "shape": row.shape, "type": row.dtype.name(), "layout": row.layout.name(), "bytes": row.bytes })
 }
 
-fn total_json(total: &Total) -> (String, Json) {
+fn total_json(total: &TypeTotal) -> (String, Json) {
     (total.dtype.name().to_owned(), json!({ "tensors": total.tensors, "bytes": total.bytes }))
 }
 

@@ -14,7 +14,7 @@ use crate::{ConvertError, Opened, Result, check_absent, check_output};
 
 /// What was written.
 #[derive(Debug)]
-pub struct Summary {
+pub struct MergeSummary {
     /// Tensors of the backbone, and their bytes.
     pub backbone: (usize, usize),
     /// Tensors of the plugin, and their bytes.
@@ -27,7 +27,7 @@ pub const KEPT_PREFIX: &str = "ollm.plugin.";
 
 /// Writes every key and tensor of the backbone as it is, then those of the plugin. Packed files are to be unpacked first. An
 /// output that exists is replaced only if `force`.
-pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Result<Summary> {
+pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Result<MergeSummary> {
     check_output(output, &[backbone, plugin])?;
     check_absent(output, force)?;
     let base = Opened::open_plain(backbone)?;
@@ -43,7 +43,7 @@ pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Resu
     let kept = |key: &str| if is_plugins(key) { key.to_owned() } else { format!("{KEPT_PREFIX}{key}") };
     copy(&addition, &mut writer, |key| Some(kept(key)), is_plugins).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
-    Ok(Summary { backbone: totals(&base.gguf, |_| true), plugin: totals(&addition.gguf, is_plugins) })
+    Ok(MergeSummary { backbone: totals(&base.gguf, |_| true), plugin: totals(&addition.gguf, is_plugins) })
 }
 
 /// Whether a key or a tensor is a plugin's.
@@ -88,7 +88,7 @@ pub(crate) fn totals(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> (usize, usiz
     (sizes.len(), sizes.iter().sum())
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for MergeSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, (tensors, bytes)) in [("backbone", self.backbone), ("plugin", self.plugin)] {
             writeln!(f, "{name:8} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;

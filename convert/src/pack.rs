@@ -18,7 +18,7 @@ use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug, Default)]
-pub struct Summary {
+pub struct PackSummary {
     /// Tensors whose layout changed, and the bytes that they had.
     pub changed: (usize, usize),
     /// Tensors that stayed as they were, and their bytes.
@@ -29,7 +29,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// [`ConvertError`] if the file is packed already, has no quantized matrix, or one of the two cannot be read or written.
-pub fn pack(input: &Path, output: &Path, force: bool) -> Result<Summary> {
+pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     check_output(output, &[input])?;
     check_absent(output, force)?;
     let file = Opened::open_plain(input)?;
@@ -46,7 +46,7 @@ pub fn pack(input: &Path, output: &Path, force: bool) -> Result<Summary> {
 ///
 /// # Errors
 /// [`ConvertError`] if the file is not packed, or one of the two cannot be read or written.
-pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<Summary> {
+pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     check_output(output, &[input])?;
     check_absent(output, force)?;
     let file = Opened::open(input)?;
@@ -107,8 +107,8 @@ fn write<'a>(
     mut writer: Writer<'a>,
     layout: impl Fn(&TensorInfo) -> Layout,
     output: &Path,
-) -> std::result::Result<Summary, GgufError> {
-    let mut summary = Summary::default();
+) -> std::result::Result<PackSummary, GgufError> {
+    let mut summary = PackSummary::default();
     for tensor in file.gguf.tensors() {
         let changes = layout(tensor) != tensor.layout;
         let (count, size) = if changes { &mut summary.changed } else { &mut summary.kept };
@@ -132,7 +132,7 @@ fn matrix<'a>(file: &'a Opened, tensor: &TensorInfo) -> Matrix<'a> {
         .expect("the parser has checked the size, and a mapped file is aligned")
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for PackSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, (tensors, bytes)) in [("repacked", self.changed), ("as before", self.kept)] {
             writeln!(f, "{name:9} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;

@@ -23,7 +23,7 @@ pub const FILE: &str = "plugin.safetensors";
 
 /// What was written.
 #[derive(Debug)]
-pub struct Summary {
+pub struct PluginSummary {
     /// Each tensor.
     pub tensors: Vec<Row>,
     /// The tensors that could not have the type that was asked for, and have F16.
@@ -32,7 +32,7 @@ pub struct Summary {
 
 /// Writes the checkpoint, a folder or the file in it, as a plugin file. Its matrices get the type `matrices`, or F16 where
 /// their rows are not whole blocks of that; its vectors stay F32. An output that exists is replaced only if `force`.
-pub fn convert(checkpoint: &Path, output: &Path, matrices: TensorType, force: bool) -> Result<Summary> {
+pub fn convert(checkpoint: &Path, output: &Path, matrices: TensorType, force: bool) -> Result<PluginSummary> {
     let path = file(checkpoint);
     check_output(output, &[&path])?;
     check_absent(output, force)?;
@@ -47,7 +47,7 @@ pub fn convert(checkpoint: &Path, output: &Path, matrices: TensorType, force: bo
         writer.tensor(tensor.name, &dims, tensor.dtype, data).map_err(ConvertError::Output)?;
     }
     crate::write(writer, output)?;
-    Ok(Summary::new(&encoded, matrices))
+    Ok(PluginSummary::new(&encoded, matrices))
 }
 
 /// What the plugin file of a checkpoint is called by the naming convention.
@@ -134,7 +134,7 @@ fn stored_type(shape: &[usize], matrices: TensorType) -> TensorType {
     }
 }
 
-impl Summary {
+impl PluginSummary {
     fn new(encoded: &[Encoded], matrices: TensorType) -> Self {
         let other = |tensor: &&Encoded| tensor.shape.len() == 2 && tensor.dtype != matrices;
         Self {
@@ -151,7 +151,7 @@ impl Encoded {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for PluginSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         table::tensors(f, &self.tensors)?;
         table::totals(f, &self.tensors)?;

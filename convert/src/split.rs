@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ollm_runtime::gguf::{GgufError, Writer};
 use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 
-use crate::merge::{KEPT_PREFIX, Summary, check_match, copy, is_plugins, totals};
+use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, totals};
 use crate::{ConvertError, Opened, Result, check_absent, check_output};
 
 /// Writes the plugin of a merged file and, if there is a place for it, the backbone: what [`crate::merge`] put together, key for
@@ -13,7 +13,7 @@ use crate::{ConvertError, Opened, Result, check_absent, check_output};
 ///
 /// # Errors
 /// [`ConvertError`] if the file is not a merged one, is packed, or its plugin does not fit its backbone; then nothing is written.
-pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool) -> Result<Summary> {
+pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool) -> Result<MergeSummary> {
     let outputs = [plugin].into_iter().chain(backbone);
     outputs.clone().try_for_each(|output| check_output(output, &[merged]))?;
     // Both, before one is written.
@@ -36,7 +36,7 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
     if let Some(backbone) = backbone {
         crate::write(writer, backbone)?;
     }
-    Ok(Summary { backbone: totals(&file.gguf, of_backbone), plugin: totals(&file.gguf, is_plugins) })
+    Ok(MergeSummary { backbone: totals(&file.gguf, of_backbone), plugin: totals(&file.gguf, is_plugins) })
 }
 
 /// Where a file is or will be, however its path is spelled.

@@ -28,7 +28,7 @@ impl From<&TensorInfo> for Row {
 
 /// How many tensors of a type there are, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Total {
+pub struct TypeTotal {
     /// The type.
     pub dtype: TensorType,
     /// How many tensors.
@@ -38,10 +38,10 @@ pub struct Total {
 }
 
 /// The types that are there, with their totals.
-pub(crate) fn by_type(rows: &[Row]) -> Vec<Total> {
+pub(crate) fn by_type(rows: &[Row]) -> Vec<TypeTotal> {
     let total = |&dtype: &TensorType| {
         let sizes: Vec<usize> = rows.iter().filter(|row| row.dtype == dtype).map(|row| row.bytes).collect();
-        Total { dtype, tensors: sizes.len(), bytes: sizes.iter().sum() }
+        TypeTotal { dtype, tensors: sizes.len(), bytes: sizes.iter().sum() }
     };
     TensorType::ALL.iter().map(total).filter(|total| total.tensors > 0).collect()
 }
@@ -61,7 +61,7 @@ pub(crate) fn tensors(out: &mut impl Write, rows: &[Row]) -> fmt::Result {
 
 /// One line for each type, and one for all.
 pub(crate) fn totals(out: &mut impl Write, rows: &[Row]) -> fmt::Result {
-    for Total { dtype, tensors, bytes } in by_type(rows) {
+    for TypeTotal { dtype, tensors, bytes } in by_type(rows) {
         writeln!(out, "{dtype:6} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;
     }
     let bytes = rows.iter().map(|row| row.bytes).sum();

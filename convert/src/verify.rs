@@ -38,7 +38,7 @@ pub struct Finding {
 
 /// What is wrong with a file.
 #[derive(Debug)]
-pub struct Report {
+pub struct Verification {
     /// All that is wrong.
     pub findings: Vec<Finding>,
     /// What is not wrong, but worth knowing.
@@ -93,7 +93,7 @@ impl Faults {
 ///
 /// # Errors
 /// If the file cannot be read at all; what is wrong with one that can be is in the report.
-pub fn verify(path: &Path) -> Result<Report> {
+pub fn verify(path: &Path) -> Result<Verification> {
     let bytes = Storage::open(path)?;
     let size = bytes.len();
     let (gguf, unreadable) = Gguf::survey(&bytes);
@@ -114,7 +114,7 @@ pub fn verify(path: &Path) -> Result<Report> {
     if !whole {
         faults.notes.push("what depends on the tensors as a whole was not checked".to_owned());
     }
-    Ok(Report { findings: faults.findings, notes: faults.notes, tensors, bytes: size })
+    Ok(Verification { findings: faults.findings, notes: faults.notes, tensors, bytes: size })
 }
 
 /// The tensor that a fault is about.
@@ -340,7 +340,7 @@ fn backbone(file: &Opened, faults: &mut Faults) {
     }
 }
 
-impl Report {
+impl Verification {
     /// Whether nothing is wrong.
     pub fn is_good(&self) -> bool {
         self.findings.is_empty()
@@ -359,7 +359,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Finding { rule, message, .. } in &self.findings {
             writeln!(f, "{rule}: {message}")?;

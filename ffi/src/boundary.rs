@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Once, OnceLock};
 
-use crate::status::{Failure, OllmStatus, Result, set_last_error};
+use crate::status::{CallFailure, OllmStatus, Result, set_last_error};
 
 thread_local! {
     /// How many calls of the C API are on this thread's stack; more than one if a callback called back.
@@ -49,10 +49,10 @@ impl Drop for Entered {
     }
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Failure {
+fn panicked(panic: &(dyn Any + Send)) -> CallFailure {
     let reason = panic.downcast_ref::<String>().map(String::as_str);
     let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-    Failure::new(OllmStatus::Internal, format!("this is a bug in ollm, please report it: {reason}"))
+    CallFailure::new(OllmStatus::Internal, format!("this is a bug in ollm, please report it: {reason}"))
 }
 
 /// Panics of this library are reported, and do not go to stderr. Where the library is linked into a Rust program, the
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn success_leaves_the_last_error() {
-        guard(|| Err(Failure::argument("first")));
+        guard(|| Err(CallFailure::argument("first")));
         guard(|| Ok(()));
         assert_eq!(last_error(), "first");
     }

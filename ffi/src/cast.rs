@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// The user's pointer of a callback. It is only ever handed back to the user's own function.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ pub(crate) unsafe fn text<'a>(what: &str, text: *const c_char, length: usize) ->
     let bytes = unsafe { slice(what, text.cast::<u8>(), length) }?;
     let not_utf8 = |error: std::str::Utf8Error| {
         let message = format!("{what} is not UTF-8: see its byte {}", error.valid_up_to());
-        Failure::new(OllmStatus::InvalidUtf8, message)
+        CallFailure::new(OllmStatus::InvalidUtf8, message)
     };
     std::str::from_utf8(bytes).map_err(not_utf8)
 }
@@ -49,7 +49,7 @@ pub(crate) unsafe fn text<'a>(what: &str, text: *const c_char, length: usize) ->
 /// If `path` is not NULL, it points to text that ends in zero.
 pub(crate) unsafe fn path(path: *const c_char) -> Result<PathBuf> {
     if path.is_null() {
-        return Err(Failure::argument("the path is NULL"));
+        return Err(CallFailure::argument("the path is NULL"));
     }
     // SAFETY: not NULL, and ends in zero by this function's contract.
     let bytes = unsafe { CStr::from_ptr(path) }.to_bytes();
@@ -58,7 +58,7 @@ pub(crate) unsafe fn path(path: *const c_char) -> Result<PathBuf> {
     #[cfg(not(unix))]
     return match std::str::from_utf8(bytes) {
         Ok(text) => Ok(PathBuf::from(text)),
-        Err(_) => Err(Failure::new(OllmStatus::InvalidUtf8, "the path is not UTF-8")),
+        Err(_) => Err(CallFailure::new(OllmStatus::InvalidUtf8, "the path is not UTF-8")),
     };
 }
 
@@ -139,7 +139,7 @@ impl<T: Copy> OutArray<T> {
         }
         if self.capacity < needed {
             let message = format!("a buffer of {} is too small: {needed} are needed", self.capacity);
-            return Err(Failure::new(OllmStatus::BufferTooSmall, message));
+            return Err(CallFailure::new(OllmStatus::BufferTooSmall, message));
         }
         Ok(Some(self.data))
     }
@@ -279,7 +279,7 @@ pub(crate) unsafe fn required<T: Versioned>(options: *const T) -> Result<T> {
     };
     if rest.iter().any(|&byte| byte != 0) {
         let message = format!("{} sets a field that this version of the library does not know", T::NAME);
-        return Err(Failure::argument(message));
+        return Err(CallFailure::argument(message));
     }
     Ok(value)
 }
@@ -323,25 +323,25 @@ unsafe fn struct_size<T: Versioned>(data: *const T) -> Result<usize> {
         return Ok(size);
     }
     let message = format!("struct_size of {} is {size}: initialize the struct as the header shows", T::NAME);
-    Err(Failure::argument(message))
+    Err(CallFailure::argument(message))
 }
 
 /// The array, which is not NULL.
 pub(crate) fn present<T>(what: &str, data: *mut T) -> Result<*mut T> {
-    if data.is_null() { Err(Failure::argument(format!("{what} is NULL"))) } else { Ok(data) }
+    if data.is_null() { Err(CallFailure::argument(format!("{what} is NULL"))) } else { Ok(data) }
 }
 
 fn check_array<T>(what: &str, data: *const T, length: usize) -> Result<()> {
     let bytes = length.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
-    let Some(bytes) = bytes else { return Err(Failure::argument(format!("{what} cannot have {length} elements"))) };
+    let Some(bytes) = bytes else { return Err(CallFailure::argument(format!("{what} cannot have {length} elements"))) };
     if length == 0 {
         return Ok(());
     }
     if data.is_null() {
-        return Err(Failure::argument(format!("{what} is NULL")));
+        return Err(CallFailure::argument(format!("{what} is NULL")));
     }
     if !data.is_aligned() || data.addr().checked_add(bytes).is_none() {
-        return Err(Failure::argument(format!("{what} is not at an address that it can be at")));
+        return Err(CallFailure::argument(format!("{what} is not at an address that it can be at")));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use crate::boundary::guard;
 use crate::cast::{self, User, versioned};
 use crate::session::{Live, OllmSession, with};
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// How tokens are sampled. A field that is 0 takes its default, and all defaults together are greedy. The filters run in
 /// this order: repetition penalty, top-k, top-p, min-p, temperature. Since 0.1.0.
@@ -52,7 +52,7 @@ versioned!(OllmSampling {
 impl OllmSampling {
     fn to_runtime(self) -> Result<SamplerOptions> {
         if self.reserved != 0 {
-            return Err(Failure::argument("reserved is not 0"));
+            return Err(CallFailure::argument("reserved is not 0"));
         }
         // Only a zero as such stands for the default: a tiny number, or a negative one, is what the sampler judges.
         let or = |value: f32, default| if value.to_bits() == 0 { default } else { value };
@@ -190,7 +190,7 @@ impl OllmSelection {
         // SAFETY: the same contract.
         let s = unsafe { cast::options(selection) }?;
         if s.reserved != 0 {
-            return Err(Failure::argument("reserved is not 0"));
+            return Err(CallFailure::argument("reserved is not 0"));
         }
         // SAFETY: the same contract.
         let latents = unsafe { cast::slice("the latents", s.latents, s.latent_count) }?;
@@ -199,12 +199,12 @@ impl OllmSelection {
             0 => LatentMode::Policy,
             1 => LatentMode::Sample { temperature: if s.temperature.to_bits() == 0 { 1.0 } else { s.temperature } },
             2 => LatentMode::Uniform,
-            3 => LatentMode::Fixed(*latents.first().ok_or_else(|| Failure::argument("there is no latent to fix"))?),
+            3 => LatentMode::Fixed(*latents.first().ok_or_else(|| CallFailure::argument("there is no latent to fix"))?),
             4 => LatentMode::Script(latents),
             5 => LatentMode::Callback(callback(s.choose, User(s.user))?),
             6 => LatentMode::Mixture,
             7 => return Ok(Selection { mode: None, hold: 0, seed: 0 }),
-            other => return Err(Failure::argument(format!("{other} is no way to select a latent"))),
+            other => return Err(CallFailure::argument(format!("{other} is no way to select a latent"))),
         };
         Ok(Selection { mode: Some(mode), hold: cast::number(s.hold), seed: s.seed })
     }
@@ -212,7 +212,7 @@ impl OllmSelection {
 
 /// The callback of the application as the runtime calls it.
 fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
-    let choose = choose.ok_or_else(|| Failure::argument("the callback that chooses is NULL"))?;
+    let choose = choose.ok_or_else(|| CallFailure::argument("the callback that chooses is NULL"))?;
     Ok(Callback::new(move |hidden, policy| {
         // The whole of `user` is captured, which may go to other threads, and not the pointer in it, which may not.
         let user = &user;
@@ -246,14 +246,14 @@ pub unsafe extern "C" fn ollm_session_set_selection(
 impl Live {
     fn selector_for(&self, selection: Selection) -> Result<Option<Selector>> {
         let Some(mode) = selection.mode else { return Ok(None) };
-        let none = || Failure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
+        let none = || CallFailure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
         let plugin = self.session.plugin().ok_or_else(none)?;
         let hold = match selection.hold {
             0 => plugin.spec().hold,
             1 => Hold::Token,
             2 => Hold::Line,
             3 => Hold::All,
-            other => return Err(Failure::argument(format!("{other} is no time to hold a latent"))),
+            other => return Err(CallFailure::argument(format!("{other} is no time to hold a latent"))),
         };
         Ok(Some(Selector::new(mode, self.model.hold_until(hold)?, plugin.option_count(), selection.seed)?))
     }

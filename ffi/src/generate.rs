@@ -10,7 +10,7 @@ use crate::boundary::guard;
 use crate::cast::{self, Out, OutStruct, versioned};
 use crate::option_set::{OllmOptionSet, Shown};
 use crate::session::{Live, OllmSession, with};
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// One generated token. Since 0.1.0.
 #[repr(C)]
@@ -164,7 +164,7 @@ impl OllmRunOptions {
         let stop = |stop: &OllmText| unsafe { cast::text("a stop string", stop.data, stop.length) };
         let stops = stops.iter().map(|text| stop(text).map(str::to_owned)).collect::<Result<Vec<_>>>()?;
         if stops.iter().any(String::is_empty) {
-            return Err(Failure::argument("a stop string is empty"));
+            return Err(CallFailure::argument("a stop string is empty"));
         }
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         Ok(GenerateOptions { limit, stops, show: (self.top > 0).then_some(self.top) })

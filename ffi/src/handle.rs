@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cast;
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// Half of the bits of a handle hold the generation, the other half slot and kind.
 const HALF: u32 = usize::BITS / 2;
@@ -22,18 +22,18 @@ pub(crate) trait Named: Sized + Send + Sync + 'static {
     /// The name in messages.
     const NAME: &'static str;
     /// Where the values live.
-    fn table() -> &'static Table<Self>;
+    fn table() -> &'static HandleTable<Self>;
 }
 
 /// All values of one kind that are alive.
-pub(crate) struct Table<T>(Mutex<Slots<T>>);
+pub(crate) struct HandleTable<T>(Mutex<Slots<T>>);
 
 struct Slots<T> {
-    slots: Vec<Slot<T>>,
+    slots: Vec<HandleSlot<T>>,
     free: Vec<usize>,
 }
 
-struct Slot<T> {
+struct HandleSlot<T> {
     /// Grows each time that the slot is reused.
     generation: usize,
     value: Option<Arc<T>>,
@@ -41,7 +41,7 @@ struct Slot<T> {
     owners: usize,
 }
 
-impl<T: Named> Table<T> {
+impl<T: Named> HandleTable<T> {
     pub(crate) const fn new() -> Self {
         Self(Mutex::new(Slots { slots: Vec::new(), free: Vec::new() }))
     }
@@ -60,7 +60,7 @@ impl<T: Named> Table<T> {
     pub(crate) fn retain(&self, handle: *const T) -> Result<()> {
         self.locked(|slots| {
             let slot = slots.find(handle)?;
-            slot.owners = slot.owners.checked_add(1).ok_or_else(|| Failure::argument("too many owners"))?;
+            slot.owners = slot.owners.checked_add(1).ok_or_else(|| CallFailure::argument("too many owners"))?;
             Ok(())
         })
     }
@@ -107,13 +107,16 @@ impl<T: Named> Slots<T> {
         let index = self.slots.len();
         let room = self.slots.try_reserve(1).is_ok() && self.free.try_reserve(index + 1).is_ok();
         if !room || index == MAX_SLOTS {
-            return Err(Failure::new(OllmStatus::OutOfMemory, format!("there is no room for one more {}", T::NAME)));
+            return Err(CallFailure::new(
+                OllmStatus::OutOfMemory,
+                format!("there is no room for one more {}", T::NAME),
+            ));
         }
-        self.slots.push(Slot { generation: 0, value: None, owners: 0 });
+        self.slots.push(HandleSlot { generation: 0, value: None, owners: 0 });
         Ok(index)
     }
 
-    fn find(&mut self, handle: *const T) -> Result<&mut Slot<T>> {
+    fn find(&mut self, handle: *const T) -> Result<&mut HandleSlot<T>> {
         let (kind, index, generation) = decode(handle)?;
         let slot = self.slots.get_mut(index).filter(|_| kind == T::KIND);
         slot.filter(|slot| slot.generation == generation && slot.value.is_some()).ok_or_else(|| dead::<T>())
@@ -143,7 +146,7 @@ fn encode<T>(kind: usize, index: usize, generation: usize) -> *mut T {
 fn decode<T: Named>(handle: *const T) -> Result<(usize, usize, usize)> {
     let bits = handle.addr();
     if bits == 0 {
-        return Err(Failure::argument(format!("the {} is NULL", T::NAME)));
+        return Err(CallFailure::argument(format!("the {} is NULL", T::NAME)));
     }
     if bits & MARK == 0 {
         return Err(dead::<T>());
@@ -152,8 +155,8 @@ fn decode<T: Named>(handle: *const T) -> Result<(usize, usize, usize)> {
     Ok((low & ((1 << KIND_BITS) - 1), low >> KIND_BITS, (bits ^ MARK) >> HALF))
 }
 
-fn dead<T: Named>() -> Failure {
-    Failure::new(OllmStatus::InvalidHandle, format!("this is no {} that is alive: was it freed?", T::NAME))
+fn dead<T: Named>() -> CallFailure {
+    CallFailure::new(OllmStatus::InvalidHandle, format!("this is no {} that is alive: was it freed?", T::NAME))
 }
 
 #[cfg(test)]
@@ -162,13 +165,13 @@ mod tests {
 
     struct Thing(u32);
     struct Other;
-    static THINGS: Table<Thing> = Table::new();
-    static OTHERS: Table<Other> = Table::new();
+    static THINGS: HandleTable<Thing> = HandleTable::new();
+    static OTHERS: HandleTable<Other> = HandleTable::new();
 
     impl Named for Thing {
         const KIND: usize = 2;
         const NAME: &'static str = "thing";
-        fn table() -> &'static Table<Self> {
+        fn table() -> &'static HandleTable<Self> {
             &THINGS
         }
     }
@@ -176,7 +179,7 @@ mod tests {
     impl Named for Other {
         const KIND: usize = 3;
         const NAME: &'static str = "other";
-        fn table() -> &'static Table<Self> {
+        fn table() -> &'static HandleTable<Self> {
             &OTHERS
         }
     }
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_handle_lives_until_its_last_release() {
-        let table = Table::new();
+        let table = HandleTable::new();
         let handle = table.insert(Thing(7)).unwrap();
         table.retain(handle).unwrap();
         assert!(table.release(handle).unwrap().is_none());
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_used_again_does_not_revive_old_handles() {
-        let table = Table::new();
+        let table = HandleTable::new();
         let old = table.insert(Thing(1)).unwrap();
         table.release(old).unwrap();
         let new = table.insert(Thing(2)).unwrap();
@@ -211,9 +214,9 @@ mod tests {
 
     #[test]
     fn what_is_no_handle_is_refused() {
-        let table = Table::new();
+        let table = HandleTable::new();
         let thing: *mut Thing = table.insert(Thing(1)).unwrap();
-        let others = Table::<Other>::new();
+        let others = HandleTable::<Other>::new();
         others.insert(Other).unwrap();
         assert_eq!(status(others.get(thing.cast())), Some(OllmStatus::InvalidHandle));
         assert_eq!(status(table.get(std::ptr::null())), Some(OllmStatus::InvalidArgument));

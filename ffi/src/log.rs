@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::boundary::{guard, report_panics_to};
 use crate::cast::User;
-use crate::status::{Failure, OllmStatus};
+use crate::status::{CallFailure, OllmStatus};
 
 /// How much a message matters. Since 0.1.0.
 #[repr(i32)]
@@ -46,7 +46,7 @@ thread_local! {
 pub extern "C" fn ollm_set_log(callback: OllmLogFn, user: *mut c_void) -> OllmStatus {
     guard(|| {
         if LOGGING.get() {
-            return Err(Failure::new(OllmStatus::Busy, "the log callback cannot replace itself"));
+            return Err(CallFailure::new(OllmStatus::Busy, "the log callback cannot replace itself"));
         }
         let logger = callback.map(|callback| Logger { callback, user: User(user) });
         *LOGGER.write().unwrap_or_else(PoisonError::into_inner) = logger;

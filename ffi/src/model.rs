@@ -13,11 +13,11 @@ use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray, versioned};
-use crate::handle::{Named, Table};
+use crate::handle::{HandleTable, Named};
 use crate::info;
 use crate::log::{self, OllmLogLevel};
 use crate::source::OllmSource;
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// A backbone and its tokenizer. Since 0.1.0.
 pub struct OllmModel {
@@ -26,12 +26,12 @@ pub struct OllmModel {
     line_ends: OnceLock<LineEnds>,
 }
 
-static MODELS: Table<OllmModel> = Table::new();
+static MODELS: HandleTable<OllmModel> = HandleTable::new();
 
 impl Named for OllmModel {
     const KIND: usize = 0;
     const NAME: &'static str = "model";
-    fn table() -> &'static Table<Self> {
+    fn table() -> &'static HandleTable<Self> {
         &MODELS
     }
 }
@@ -44,7 +44,7 @@ impl OllmModel {
 
     /// The tokenizer, which a file of weights alone has not.
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().map_err(|error| Failure::new(OllmStatus::NoTokenizer, error.to_string()))
+        self.tokenizer.as_ref().map_err(|error| CallFailure::new(OllmStatus::NoTokenizer, error.to_string()))
     }
 
     /// What ends this hold; one for a line needs the tokenizer.

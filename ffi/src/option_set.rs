@@ -5,19 +5,19 @@ use ollm_runtime::session::OptionView;
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray};
-use crate::handle::{Named, Table};
+use crate::handle::{HandleTable, Named};
 use crate::session::{OllmSession, with};
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// A snapshot of an option set. Since 0.1.0.
 pub struct OllmOptionSet(Vec<OptionView>);
 
-static OPTIONS: Table<OllmOptionSet> = Table::new();
+static OPTIONS: HandleTable<OllmOptionSet> = HandleTable::new();
 
 impl Named for OllmOptionSet {
     const KIND: usize = 3;
     const NAME: &'static str = "option set";
-    fn table() -> &'static Table<Self> {
+    fn table() -> &'static HandleTable<Self> {
         &OPTIONS
     }
 }
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn ollm_option_set_top(
         // SAFETY: the array is as long as the caller says.
         let out = unsafe { OutArray::new("top", top, capacity, count) }?;
         let set = OPTIONS.get(options)?;
-        let outside = || Failure::argument(format!("latent {latent} is none of the {} options", set.0.len()));
+        let outside = || CallFailure::argument(format!("latent {latent} is none of the {} options", set.0.len()));
         let option = set.0.get(latent as usize).ok_or_else(outside)?;
         out.write_each(option.top.iter().map(|&(token, probability)| OllmCandidate { token, probability }))
     })

@@ -9,22 +9,22 @@ use ollm_runtime::plugin::schema::Backbone;
 
 use crate::boundary::guard;
 use crate::cast::{Out, OutArray};
-use crate::handle::{Named, Table};
+use crate::handle::{HandleTable, Named};
 use crate::info;
 use crate::log::{self, OllmLogLevel};
 use crate::model::OllmModel;
 use crate::source::OllmSource;
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// The plugin of a model. Since 0.1.0.
 pub struct OllmPlugin(pub(crate) Arc<Plugin>);
 
-static PLUGINS: Table<OllmPlugin> = Table::new();
+static PLUGINS: HandleTable<OllmPlugin> = HandleTable::new();
 
 impl Named for OllmPlugin {
     const KIND: usize = 1;
     const NAME: &'static str = "plugin";
-    fn table() -> &'static Table<Self> {
+    fn table() -> &'static HandleTable<Self> {
         &PLUGINS
     }
 }
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn ollm_plugin_bundled(model: *const OllmModel, plugin: *m
         // SAFETY: the output is where the caller says.
         let out = unsafe { Out::new("plugin", plugin) }?;
         let model = OllmModel::table().get(model)?;
-        let none = || Failure::new(OllmStatus::NoPlugin, "the model's file holds no plugin: load one");
+        let none = || CallFailure::new(OllmStatus::NoPlugin, "the model's file holds no plugin: load one");
         let bundled = Plugin::bundled(&model.model)?.ok_or_else(none)?;
         out.set(PLUGINS.insert(OllmPlugin(Arc::new(bundled)))?);
         Ok(())

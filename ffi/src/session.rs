@@ -14,11 +14,11 @@ use ollm_runtime::tokenizer::Detokenizer;
 
 use crate::boundary::{guard, in_callback};
 use crate::cast::{self, Out, OutArray, versioned};
-use crate::handle::{Named, Table};
+use crate::handle::{HandleTable, Named};
 use crate::log::{self, OllmLogLevel};
 use crate::model::OllmModel;
 use crate::plugin::OllmPlugin;
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 use crate::text::read_flags;
 use crate::workers::{Host, OllmStartFn};
 
@@ -46,12 +46,12 @@ pub(crate) struct Live {
     host: Option<Arc<Host>>,
 }
 
-static SESSIONS: Table<OllmSession> = Table::new();
+static SESSIONS: HandleTable<OllmSession> = HandleTable::new();
 
 impl Named for OllmSession {
     const KIND: usize = 2;
     const NAME: &'static str = "session";
-    fn table() -> &'static Table<Self> {
+    fn table() -> &'static HandleTable<Self> {
         &SESSIONS
     }
 }
@@ -67,12 +67,12 @@ fn this_thread() -> usize {
 }
 
 /// A thread's turn with a session.
-struct Turn<'a> {
+struct SessionTurn<'a> {
     owner: &'a AtomicUsize,
     live: MutexGuard<'a, Option<Live>>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for SessionTurn<'_> {
     fn drop(&mut self) {
         self.owner.store(0, Ordering::Relaxed);
     }
@@ -84,21 +84,21 @@ impl OllmSession {
         Self { live: Mutex::new(Some(live)), canceller, closed: AtomicBool::new(false), owner: AtomicUsize::new(0) }
     }
 
-    fn turn(&self) -> Result<Turn<'_>> {
+    fn turn(&self) -> Result<SessionTurn<'_>> {
         let live = self.live.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => Failure::new(OllmStatus::Busy, "the session is in use"),
+            TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, "the session is in use"),
             TryLockError::Poisoned(_) => {
-                Failure::new(OllmStatus::Internal, "the session met a bug before and can only be freed")
+                CallFailure::new(OllmStatus::Internal, "the session met a bug before and can only be freed")
             }
         })?;
         self.owner.store(this_thread(), Ordering::Relaxed);
-        Ok(Turn { owner: &self.owner, live })
+        Ok(SessionTurn { owner: &self.owner, live })
     }
 
     /// Lets nobody in any more, and cancels the call that is inside.
     fn cancel_for_good(&self) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) == this_thread() {
-            return Err(Failure::new(OllmStatus::Busy, "a callback cannot free the session that called it"));
+            return Err(CallFailure::new(OllmStatus::Busy, "a callback cannot free the session that called it"));
         }
         self.closed.store(true, Ordering::SeqCst);
         self.canceller.cancel();
@@ -119,7 +119,7 @@ pub(crate) fn with<T>(handle: *const OllmSession, work: impl FnOnce(&mut Live) -
     let session = SESSIONS.get(handle)?;
     let mut turn = session.turn()?;
     let live = turn.live.as_mut().filter(|_| !session.closed.load(Ordering::SeqCst));
-    work(live.ok_or_else(|| Failure::new(OllmStatus::InvalidHandle, "the session is being freed"))?)
+    work(live.ok_or_else(|| CallFailure::new(OllmStatus::InvalidHandle, "the session is being freed"))?)
 }
 
 /// How a session runs. A field that is 0 takes the default. Since 0.1.0.
@@ -174,16 +174,16 @@ impl OllmSessionOptions {
     /// The runtime's options, but for the workers.
     pub(crate) fn to_runtime(self) -> Result<SessionOptions> {
         if self.threads.max(self.prefill_threads) > MAX_THREADS {
-            return Err(Failure::argument(format!("{MAX_THREADS} threads are the most there can be")));
+            return Err(CallFailure::argument(format!("{MAX_THREADS} threads are the most there can be")));
         }
         let context_shift = match self.context_shift {
-            0 if self.keep > 0 => return Err(Failure::argument("keep is set, but not context_shift")),
+            0 if self.keep > 0 => return Err(CallFailure::argument("keep is set, but not context_shift")),
             0 => None,
             1 => Some(ContextShift { keep: self.keep }),
-            other => return Err(Failure::argument(format!("context_shift is {other}, not 0 or 1"))),
+            other => return Err(CallFailure::argument(format!("context_shift is {other}, not 0 or 1"))),
         };
         if self.reserved != 0 {
-            return Err(Failure::argument("reserved is not 0"));
+            return Err(CallFailure::argument("reserved is not 0"));
         }
         Ok(SessionOptions {
             threads: self.threads,
@@ -205,7 +205,7 @@ impl OllmSessionOptions {
             (None, 0) => Ok(Workers::Own),
             (None, mask) => Ok(Workers::Bound(CpuSet::from(mask))),
             (Some(host), 0) => Ok(Workers::Host(Arc::<Host>::clone(host))),
-            (Some(_), _) => Err(Failure::argument("start and affinity exclude each other: bind your own threads")),
+            (Some(_), _) => Err(CallFailure::argument("start and affinity exclude each other: bind your own threads")),
         }
     }
 }

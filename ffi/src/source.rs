@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ollm_runtime::storage::Storage;
 
 use crate::cast::{self, User, versioned};
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// The kinds of sources. Since 0.1.0.
 #[repr(i32)]
@@ -70,12 +70,12 @@ versioned!(OllmSource {
 pub(crate) enum Source {
     File(PathBuf),
     Descriptor { descriptor: i32, offset: u64, length: Option<u64> },
-    Memory { data: *const u8, length: usize, release: Option<Release> },
+    Memory { data: *const u8, length: usize, release: Option<ReleaseFn> },
 }
 
 /// The function that gives borrowed memory back.
 #[derive(Clone, Copy)]
-pub(crate) struct Release {
+pub(crate) struct ReleaseFn {
     function: unsafe extern "C" fn(*mut c_void, *const c_void, usize),
     user: User,
     data: User,
@@ -91,7 +91,7 @@ impl OllmSource {
         match cast::number(s.kind) {
             // SAFETY: the same contract.
             0 => unsafe { cast::path(s.path) }.map(Source::File),
-            1 if s.descriptor < 0 => Err(Failure::argument(format!("{} is no file descriptor", s.descriptor))),
+            1 if s.descriptor < 0 => Err(CallFailure::argument(format!("{} is no file descriptor", s.descriptor))),
             1 => Ok(Source::Descriptor {
                 descriptor: s.descriptor,
                 offset: s.offset,
@@ -100,7 +100,7 @@ impl OllmSource {
             2 => {
                 // SAFETY: the same contract; the bytes are only read while the contract of `Storage::borrowed` holds.
                 let bytes = unsafe { cast::slice("the memory", s.data.cast::<u8>(), s.length) }?;
-                let release = s.release.map(|function| Release {
+                let release = s.release.map(|function| ReleaseFn {
                     function,
                     user: User(s.user),
                     data: User(s.data.cast_mut()),
@@ -108,7 +108,7 @@ impl OllmSource {
                 });
                 Ok(Source::Memory { data: bytes.as_ptr(), length: s.length, release })
             }
-            kind => Err(Failure::argument(format!("{kind} is no kind of source"))),
+            kind => Err(CallFailure::argument(format!("{kind} is no kind of source"))),
         }
     }
 }
@@ -149,7 +149,7 @@ impl Source {
     }
 }
 
-impl Release {
+impl ReleaseFn {
     /// Calls the function when two things have come, in whichever order: the memory is free, and the load succeeded.
     fn if_second(self, second: Arc<AtomicBool>) -> impl FnOnce() + Send + Sync + use<> {
         move || {
@@ -167,12 +167,12 @@ fn open_descriptor(descriptor: i32, offset: u64, length: Option<u64>) -> Result<
     use std::os::fd::BorrowedFd;
     // SAFETY: not negative; a descriptor that is not open makes the duplication fail, and nothing else uses it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    let failed = |error| Failure::new(OllmStatus::Io, format!("file descriptor {descriptor}: {error}"));
+    let failed = |error| CallFailure::new(OllmStatus::Io, format!("file descriptor {descriptor}: {error}"));
     let file = std::fs::File::from(borrowed.try_clone_to_owned().map_err(failed)?);
     Ok(Storage::from_file(&file, offset, length)?)
 }
 
 #[cfg(not(unix))]
 fn open_descriptor(_: i32, _: u64, _: Option<u64>) -> Result<Storage> {
-    Err(Failure::new(OllmStatus::Unsupported, "this system has no file descriptors"))
+    Err(CallFailure::new(OllmStatus::Unsupported, "this system has no file descriptors"))
 }

@@ -122,14 +122,14 @@ pub(crate) fn last_error() -> String {
 
 /// Why a call fails.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CallFailure {
     pub(crate) status: OllmStatus,
     pub(crate) message: String,
 }
 
-pub(crate) type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, CallFailure>;
 
-impl Failure {
+impl CallFailure {
     pub(crate) fn new(status: OllmStatus, message: impl Into<String>) -> Self {
         Self { status, message: message.into() }
     }
@@ -139,7 +139,7 @@ impl Failure {
     }
 }
 
-impl<E: Into<Error>> From<E> for Failure {
+impl<E: Into<Error>> From<E> for CallFailure {
     fn from(error: E) -> Self {
         let error = error.into();
         Self::new(status_of(&error), error.to_string())
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn weights_that_give_no_distribution_are_not_finite() {
         for error in [PluginError::PolicyNotFinite, PluginError::EncoderNotFinite] {
-            assert_eq!(Failure::from(SessionError::Plugin(error)).status, OllmStatus::NotFinite);
+            assert_eq!(CallFailure::from(SessionError::Plugin(error)).status, OllmStatus::NotFinite);
         }
-        assert_eq!(Failure::from(LogitsError::Impossible).status, OllmStatus::NotFinite);
+        assert_eq!(CallFailure::from(LogitsError::Impossible).status, OllmStatus::NotFinite);
     }
 
     /// An error has one status, whichever module passes it on.
@@ -260,15 +260,15 @@ mod tests {
     fn what_modules_pass_on_is_the_same_status() {
         let memory = || ollm_runtime::memory::OutOfMemory { bytes: 1 };
         let failures = [
-            Failure::from(memory()),
-            Failure::from(SessionError::OutOfMemory(memory())),
-            Failure::from(SnapshotError::OutOfMemory(memory())),
-            Failure::from(PluginError::OutOfMemory(memory())),
-            Failure::from(StorageError::OutOfMemory(memory())),
-            Failure::from(SessionError::Logits(LogitsError::OutOfMemory(memory()))),
+            CallFailure::from(memory()),
+            CallFailure::from(SessionError::OutOfMemory(memory())),
+            CallFailure::from(SnapshotError::OutOfMemory(memory())),
+            CallFailure::from(PluginError::OutOfMemory(memory())),
+            CallFailure::from(StorageError::OutOfMemory(memory())),
+            CallFailure::from(SessionError::Logits(LogitsError::OutOfMemory(memory()))),
         ];
         assert!(failures.iter().all(|failure| failure.status == OllmStatus::OutOfMemory));
         let limit = SnapshotError::Session(SessionError::MemoryLimit { needed: 2, limit: 1 });
-        assert_eq!(Failure::from(limit).status, OllmStatus::MemoryLimit);
+        assert_eq!(CallFailure::from(limit).status, OllmStatus::MemoryLimit);
     }
 }

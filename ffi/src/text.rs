@@ -8,7 +8,7 @@ use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray};
 use crate::handle::Named;
 use crate::model::OllmModel;
-use crate::status::{Failure, OllmStatus, Result};
+use crate::status::{CallFailure, OllmStatus, Result};
 
 /// What `ollm_tokenize` does beyond text: flags to be added up. Since 0.1.0.
 #[repr(u32)]
@@ -58,7 +58,7 @@ impl OllmModel {
 pub(crate) fn read_flags(flags: u32) -> Result<[bool; 2]> {
     let known = [OllmTokenizeFlags::Special as u32, OllmTokenizeFlags::Bos as u32];
     if flags & !known.iter().sum::<u32>() != 0 {
-        return Err(Failure::argument(format!("{flags} are no flags of ollm_tokenize")));
+        return Err(CallFailure::argument(format!("{flags} are no flags of ollm_tokenize")));
     }
     Ok(known.map(|flag| flags & flag != 0))
 }

@@ -9,18 +9,18 @@ use ollm_runtime::cpu::{Worker, WorkerHost};
 
 use crate::boundary::{guard, in_callback};
 use crate::cast::User;
-use crate::handle::{Named, Table};
-use crate::status::{Failure, OllmStatus};
+use crate::handle::{HandleTable, Named};
+use crate::status::{CallFailure, OllmStatus};
 
 /// The work of one thread of the application. Since 0.1.0.
 pub struct OllmWorker(Mutex<Option<Worker>>);
 
-static WORKERS: Table<OllmWorker> = Table::new();
+static WORKERS: HandleTable<OllmWorker> = HandleTable::new();
 
 impl Named for OllmWorker {
     const KIND: usize = 4;
     const NAME: &'static str = "worker";
-    fn table() -> &'static Table<Self> {
+    fn table() -> &'static HandleTable<Self> {
         &WORKERS
     }
 }
@@ -38,9 +38,9 @@ pub type OllmStartFn = Option<unsafe extern "C" fn(user: *mut c_void, worker: *m
 pub extern "C" fn ollm_worker_run(worker: *mut OllmWorker) -> OllmStatus {
     guard(|| {
         if in_callback() {
-            return Err(Failure::new(OllmStatus::Busy, "a worker needs a thread of its own, not a callback's"));
+            return Err(CallFailure::new(OllmStatus::Busy, "a worker needs a thread of its own, not a callback's"));
         }
-        let gone = || Failure::new(OllmStatus::InvalidHandle, "the worker runs already, or its session was freed");
+        let gone = || CallFailure::new(OllmStatus::InvalidHandle, "the worker runs already, or its session was freed");
         let shared = WORKERS.release(worker)?.ok_or_else(gone)?;
         let taken = shared.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         taken.ok_or_else(gone)?.run();

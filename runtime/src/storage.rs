@@ -14,10 +14,10 @@ type Result<T, E = StorageError> = std::result::Result<T, E>;
 
 /// The bytes of one file, immutable and shared.
 #[derive(Debug)]
-pub struct Storage(Source);
+pub struct Storage(Backing);
 
 #[derive(Debug)]
-enum Source {
+enum Backing {
     Map(Mmap),
     Owned(Aligned),
     Borrowed(Borrowed),
@@ -139,7 +139,7 @@ impl Storage {
         // SAFETY: the contract of mmap is that nobody shrinks or changes the file while it is mapped. It is the
         // documented contract of this function; the bytes are only ever read, as plain integers and floats.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Self(Source::Map(map)))
+        Ok(Self(Backing::Map(map)))
     }
 
     /// Maps `length` bytes of `file` from `offset` on (to its end, if there is no length), read-only: a model inside an
@@ -163,7 +163,7 @@ impl Storage {
         }
         // SAFETY: as in `open`.
         let map = unsafe { MmapOptions::new().offset(offset).len(bytes).map(file) }.map_err(StorageError::File)?;
-        if is_aligned(&map) { Ok(Self(Source::Map(map))) } else { Self::copied(&map) }
+        if is_aligned(&map) { Ok(Self(Backing::Map(map))) } else { Self::copied(&map) }
     }
 
     /// Memory of the application: `length` bytes at `start`, read in place until the last user of the storage is gone; then
@@ -178,7 +178,7 @@ impl Storage {
     /// `start` may be null or dangling if `length` is 0.
     pub unsafe fn borrowed(start: *const u8, length: usize, release: Release) -> Result<Self> {
         let start = NonNull::new(start.cast_mut()).filter(|_| length > 0).unwrap_or(NonNull::<u64>::dangling().cast());
-        let bytes = Self(Source::Borrowed(Borrowed { start, length, release: Some(release) }));
+        let bytes = Self(Backing::Borrowed(Borrowed { start, length, release: Some(release) }));
         if is_aligned(&bytes) { Ok(bytes) } else { Self::copied(&bytes) }
     }
 
@@ -192,7 +192,7 @@ impl Storage {
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
         buffer.resize(start, 0);
         buffer.extend_from_slice(bytes);
-        Ok(Self(Source::Owned(Aligned { buffer, start })))
+        Ok(Self(Backing::Owned(Aligned { buffer, start })))
     }
 }
 
@@ -206,7 +206,7 @@ impl Storage {
     /// when they are read again. Does nothing for owned bytes.
     pub fn discard(&self, range: std::ops::Range<usize>) {
         #[cfg(unix)]
-        if let Source::Map(map) = &self.0 {
+        if let Backing::Map(map) = &self.0 {
             // SAFETY: the map is read-only and backed by the file, so that a page that is dropped is read again as it was.
             // A system that refuses leaves the page where it is.
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
@@ -224,7 +224,7 @@ impl From<Vec<u8>> for Storage {
         let start = bytes.as_ptr().align_offset(ALIGNMENT);
         bytes.copy_within(..length, start);
         bytes.truncate(start + length);
-        Self(Source::Owned(Aligned { buffer: bytes, start }))
+        Self(Backing::Owned(Aligned { buffer: bytes, start }))
     }
 }
 
@@ -233,11 +233,11 @@ impl Deref for Storage {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Source::Map(map) => map,
-            Source::Owned(Aligned { buffer, start }) => &buffer[*start..],
+            Backing::Map(map) => map,
+            Backing::Owned(Aligned { buffer, start }) => &buffer[*start..],
             // SAFETY: `Storage::borrowed` has its caller promise that these bytes can be read until they are released,
             // which happens when `Borrowed` is dropped.
-            Source::Borrowed(bytes) => unsafe { std::slice::from_raw_parts(bytes.start.as_ptr(), bytes.length) },
+            Backing::Borrowed(bytes) => unsafe { std::slice::from_raw_parts(bytes.start.as_ptr(), bytes.length) },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use ollm_convert::quantize::{Options, RECIPES, quantize};
-use ollm_convert::{diff, importance, inspect, merge, pack, split, verify};
+use ollm_convert::{diff, imatrix, inspect, merge, pack, split, verify};
 use ollm_runtime::gguf::Gguf;
 use ollm_tests::badfiles::{corpus, good};
 
@@ -29,16 +29,16 @@ impl Drop for Folder {
 /// Everything that reads `bad`, beside a good file, and what it says.
 fn refusals(bad: &Path, good: &Path, out: &Path) -> Vec<(&'static str, Option<String>)> {
     let hidden = ProgressBar::hidden();
-    let options = Options { recipe: &RECIPES[2], importance: None, keep: &[], force: true };
-    let with = Options { importance: Some(bad), ..options.clone() };
+    let options = Options { recipe: &RECIPES[2], imatrix: None, tensor_types: &[], force: true };
+    let with = Options { imatrix: Some(bad), ..options.clone() };
     let text = |result: Result<(), ollm_convert::ConvertError>| result.err().map(|error| error.to_string());
     vec![
         ("inspect", text(inspect::inspect(bad).map(drop))),
         ("diff", text(diff::diff(bad, good).map(drop))),
         ("diff of", text(diff::diff(good, bad).map(drop))),
         ("quantize", text(quantize(bad, out, &options, &hidden).map(drop))),
-        ("quantize with importance", text(quantize(good, out, &with, &hidden).map(drop))),
-        ("importance", text(importance::gather(bad, good, out, true, &hidden).map(drop))),
+        ("quantize with imatrix", text(quantize(good, out, &with, &hidden).map(drop))),
+        ("imatrix", text(imatrix::gather(bad, good, out, true, &hidden).map(drop))),
         ("pack", text(pack::pack(bad, out, true).map(drop))),
         ("unpack", text(pack::unpack(bad, out, true).map(drop))),
         ("merge", text(merge::merge(bad, good, out, true).map(drop))),

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::ImportError;
 use super::document::Document;
 use super::tensors::Wanted;
-use crate::quantize::{Source, Stored};
+use crate::quantize::{Stored, TensorSource};
 use crate::{ConvertError, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -22,7 +22,7 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(super) struct Checkpoint {
     folder: PathBuf,
     shards: Vec<Shard>,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, StoredTensor>,
 }
 
 struct Shard {
@@ -30,7 +30,7 @@ struct Shard {
     bytes: Storage,
 }
 
-struct Tensor {
+struct StoredTensor {
     shard: usize,
     dtype: Dtype,
     shape: Vec<usize>,
@@ -84,7 +84,7 @@ impl Checkpoint {
         for (name, info) in metadata.tensors() {
             let (first, end) = info.data_offsets;
             let tensor =
-                Tensor { shard, dtype: info.dtype, shape: info.shape.clone(), range: start + first..start + end };
+                StoredTensor { shard, dtype: info.dtype, shape: info.shape.clone(), range: start + first..start + end };
             match self.tensors.entry(name) {
                 Entry::Vacant(place) => drop(place.insert(tensor)),
                 Entry::Occupied(other) => {
@@ -105,8 +105,9 @@ impl Checkpoint {
     }
 
     /// The tensors that are wanted, each with the shape that is; what else there is must be `ignored`.
-    pub(super) fn sources(&self, wanted: Vec<Wanted>, ignored: impl Fn(&str) -> bool) -> Result<Vec<Source<'_>>> {
-        let sources: Vec<Source<'_>> = wanted.into_iter().map(|wanted| self.source(wanted)).collect::<Result<_>>()?;
+    pub(super) fn sources(&self, wanted: Vec<Wanted>, ignored: impl Fn(&str) -> bool) -> Result<Vec<TensorSource<'_>>> {
+        let sources: Vec<TensorSource<'_>> =
+            wanted.into_iter().map(|wanted| self.source(wanted)).collect::<Result<_>>()?;
         let used: HashSet<&str> = sources.iter().map(|source| source.stored.name.as_str()).collect();
         match self.tensors.iter().find(|(name, _)| !ignored(name) && !used.contains(name.as_str())) {
             Some((name, tensor)) => {
@@ -117,7 +118,7 @@ impl Checkpoint {
         }
     }
 
-    fn source(&self, wanted: Wanted) -> Result<Source<'_>> {
+    fn source(&self, wanted: Wanted) -> Result<TensorSource<'_>> {
         let Wanted { name, gguf, shape, change } = wanted;
         let Some(tensor) = self.tensors.get(&name) else {
             let path = if let [shard] = self.shards.as_slice() { &shard.path } else { &self.folder };
@@ -136,6 +137,6 @@ impl Checkpoint {
         };
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
         let stored = Stored { path, file: bytes, name, dtype, range: tensor.range.clone() };
-        Ok(Source { name: gguf, dims, default: TensorType::F32, stored, change })
+        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, change })
     }
 }

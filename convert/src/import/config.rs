@@ -2,7 +2,7 @@
 
 use ollm_runtime::gguf::{Metadata, Value};
 
-use super::Keys;
+use super::MetadataPairs;
 use super::architecture::{self, Architecture};
 use super::document::Document;
 use super::error::ImportError;
@@ -12,7 +12,7 @@ use crate::{ConvertError, Result};
 const WINDOW: &str = "attention.sliding_window";
 
 /// The shape of a model.
-pub(super) struct Config {
+pub(super) struct HfConfig {
     pub(super) architecture: &'static Architecture,
     pub(super) layers: usize,
     pub(super) hidden: usize,
@@ -41,7 +41,7 @@ struct Window {
     sliding: Vec<bool>,
 }
 
-impl Config {
+impl HfConfig {
     pub(super) fn read(json: &Document) -> Result<Self> {
         let architecture = architecture(json)?;
         refuse(json, architecture)?;
@@ -100,7 +100,7 @@ impl Config {
     }
 
     /// The keys of the model in GGUF.
-    pub(super) fn keys(&self) -> Keys {
+    pub(super) fn keys(&self) -> MetadataPairs {
         let sizes = [
             ("context_length", self.context),
             ("embedding_length", self.hidden),

@@ -26,26 +26,26 @@ use indicatif::ProgressBar;
 use ollm_runtime::gguf::{TensorType, Value, Writer};
 use ollm_runtime::model::{Role, TensorName};
 
-use crate::quantize::{self, Options, Summary};
+use crate::quantize::{self, Options, QuantizeSummary};
 use crate::{ConvertError, Result};
 use checkpoint::Checkpoint;
-use config::Config;
+use config::HfConfig;
 use document::Document;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
 
 /// Metadata in the making.
-type Keys = Vec<(String, Value)>;
+type MetadataPairs = Vec<(String, Value)>;
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///
 /// # Errors
 /// [`ConvertError::Import`] if the folder is not what it should be; [`ConvertError::Row`] if a weight is not finite; and those
 /// of [`quantize::quantize`]. Then nothing is written.
-pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<Summary> {
+pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     let json = Document::read(&folder.join("config.json"))?;
-    let config = Config::read(&json)?;
+    let config = HfConfig::read(&json)?;
     let checkpoint = Checkpoint::open(folder)?;
     let files = [
         "config.json",

@@ -3,7 +3,7 @@
 use ollm_runtime::model::{Role, TensorName, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 
-use super::config::Config;
+use super::config::HfConfig;
 use crate::Result;
 use crate::quantize::Change;
 
@@ -19,7 +19,7 @@ pub(super) struct Wanted {
 }
 
 /// Every tensor of the schema that a checkpoint of this configuration has.
-pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>> {
+pub(super) fn wanted(config: &HfConfig) -> Result<Vec<Wanted>> {
     let specs = schema::tensors(&config.runtime()?).into_iter();
     Ok(specs
         .filter(|spec| config.has(spec))
@@ -31,13 +31,13 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>> {
 }
 
 /// What a checkpoint may have beside them: a copy of the embedding, and the frequencies that old ones carry.
-pub(super) fn is_ignored(config: &Config, name: &str) -> bool {
+pub(super) fn is_ignored(config: &HfConfig, name: &str) -> bool {
     config.tied && name == HEAD || name.ends_with(".rotary_emb.inv_freq")
 }
 
 const HEAD: &str = "lm_head.weight";
 
-impl Config {
+impl HfConfig {
     /// Whether a checkpoint has this tensor, if a file may leave it out.
     fn has(&self, spec: &TensorSpec) -> bool {
         match spec.name {
@@ -63,7 +63,7 @@ impl Config {
 }
 
 /// The name of a tensor in transformers; `None` for what checkpoints do not have.
-fn transformers_name(config: &Config, name: TensorName) -> Option<String> {
+fn transformers_name(config: &HfConfig, name: TensorName) -> Option<String> {
     let has_post_norms = config.architecture.family().post_norms;
     let module = match name.role {
         Role::Embedding => "model.embed_tokens",

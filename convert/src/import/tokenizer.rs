@@ -8,8 +8,8 @@ use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::document::Document;
-use super::vocabulary::Vocabulary;
-use super::{ImportError, Keys};
+use super::vocabulary::HfVocabulary;
+use super::{ImportError, MetadataPairs};
 use crate::Result;
 
 /// The files of a folder that say how text becomes tokens, and what ends a text.
@@ -34,8 +34,8 @@ impl TokenizerFiles {
     }
 
     /// The keys of the tokenizer for a model of so many tokens, and what the user should know.
-    pub(super) fn keys(&self, size: usize) -> Result<(Keys, Vec<String>)> {
-        let vocabulary = Vocabulary::read(&self.tokenizer, size)?;
+    pub(super) fn keys(&self, size: usize) -> Result<(MetadataPairs, Vec<String>)> {
+        let vocabulary = HfVocabulary::read(&self.tokenizer, size)?;
         let mut keys = vocabulary.keys();
         let (specials, notes) = self.specials(&vocabulary)?;
         keys.extend(specials);
@@ -46,7 +46,7 @@ impl TokenizerFiles {
     }
 
     /// The special tokens by their ids, and which of them begin a text.
-    fn specials(&self, vocabulary: &Vocabulary) -> Result<(Keys, Vec<String>)> {
+    fn specials(&self, vocabulary: &HfVocabulary) -> Result<(MetadataPairs, Vec<String>)> {
         let mut keys = Vec::new();
         for (name, key) in
             [("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token"), ("padding", "pad_token")]
@@ -71,7 +71,7 @@ impl TokenizerFiles {
     }
 
     /// A special token: by its text in the tokenizer's settings, else by its id in `config.json`.
-    fn special(&self, vocabulary: &Vocabulary, key: &str) -> Result<Option<u32>> {
+    fn special(&self, vocabulary: &HfVocabulary, key: &str) -> Result<Option<u32>> {
         let text = self.settings.get(key).and_then(|value| value.as_str().or_else(|| value["content"].as_str()));
         if let Some(text) = text {
             let unknown = || ImportError::UnknownToken {
@@ -86,14 +86,14 @@ impl TokenizerFiles {
     }
 
     /// All tokens that end a text.
-    fn ends(&self, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
+    fn ends(&self, vocabulary: &HfVocabulary) -> Result<Vec<u32>> {
         const KEY: &str = "eos_token_id";
         let from = if self.generation.get(KEY).is_some() { &self.generation } else { &self.config };
         ids(from, KEY, vocabulary)
     }
 
     /// Whether texts begin with BOS: as the settings say, else as the post-processor does it.
-    fn adds_bos(&self, vocabulary: &Vocabulary, bos: Option<u32>) -> Result<bool> {
+    fn adds_bos(&self, vocabulary: &HfVocabulary, bos: Option<u32>) -> Result<bool> {
         const KEY: &str = "add_bos_token";
         let Some(bos) = bos else { return Ok(false) };
         if let Some(adds) = self.settings.opt_bool(KEY)? {
@@ -107,7 +107,7 @@ impl TokenizerFiles {
     }
 
     /// The chat templates, each in a key of its own.
-    fn templates(&self) -> Result<Keys> {
+    fn templates(&self) -> Result<MetadataPairs> {
         const FILE: &str = "chat_template.jinja";
         const KEY: &str = "chat_template";
         let file = self.folder.join(FILE);
@@ -144,7 +144,7 @@ impl TokenizerFiles {
 }
 
 /// The ids of a key that has one or a list of them.
-fn ids(json: &Document, key: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
+fn ids(json: &Document, key: &str, vocabulary: &HfVocabulary) -> Result<Vec<u32>> {
     let values = match json.get(key) {
         None => return Ok(Vec::new()),
         Some(Value::Array(values)) => values.as_slice(),

@@ -6,7 +6,7 @@ use ollm_runtime::gguf::Value as Stored;
 use serde_json::Value;
 
 use super::document::Document;
-use super::{ImportError, Keys};
+use super::{ImportError, MetadataPairs};
 use crate::Result;
 
 /// What a token is for: `tokenizer.ggml.token_type`.
@@ -18,7 +18,7 @@ const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
 /// The tokens of a model.
-pub(super) struct Vocabulary {
+pub(super) struct HfVocabulary {
     pub(super) kind: Kind,
     pub(super) texts: Vec<String>,
     pub(super) types: Vec<i32>,
@@ -48,7 +48,7 @@ const EXPRESSIONS: [(&str, &str); 2] = [
 /// The space of tokenizers with scores.
 const SPACE: &str = "\u{2581}";
 
-impl Vocabulary {
+impl HfVocabulary {
     /// Reads the tokenizer of a model of `size` tokens. Tokens that the tokenizer has not are named, and never written.
     pub(super) fn read(tokenizer: &Document, size: usize) -> Result<Self> {
         let model = tokenizer.part("model")?.ok_or_else(|| tokenizer.missing("model"))?;
@@ -79,7 +79,7 @@ impl Vocabulary {
     }
 
     /// The lists of the vocabulary.
-    pub(super) fn keys(&self) -> Keys {
+    pub(super) fn keys(&self) -> MetadataPairs {
         let mut keys: Vec<(&str, Stored)> =
             vec![("tokens", self.texts.clone().into()), ("token_type", self.types.clone().into())];
         keys.extend(match &self.kind {

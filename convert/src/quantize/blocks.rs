@@ -6,7 +6,7 @@ use ollm_runtime::quant::k::{self, Head};
 use ollm_runtime::quant::{self, QuantError, q4, q4_k, q5, q5_k, q6_k, q8_0};
 
 use super::grid::{Fit, Fits, Grid, Offset, Total, WITH, WITHOUT, least};
-use super::parts::{Parts, Stored};
+use super::parts::{Parts, StoredBlock};
 
 /// Encodes a row of whole blocks so that the sum of `importance[i] (values[i] - stored[i])^2` is small; without importance, all
 /// values count the same. Floats are rounded.
@@ -98,7 +98,7 @@ fn super_block<const PART: usize, const PARTS: usize, const LEN: usize, const C:
     scales: (f32, f32),
     x: &[f32; LEN],
     w: &[f32; LEN],
-) -> Option<(Stored<PARTS>, [f32; LEN])> {
+) -> Option<(StoredBlock<PARTS>, [f32; LEN])> {
     let ((x, _), (w, _)) = (x.as_chunks::<PART>(), w.as_chunks::<PART>());
     let stored = Isa::widest().dispatch(Parts::<PART, PARTS, C> { grid, scales, x, w })?;
     let mut levels = [0.0; LEN];
@@ -112,7 +112,7 @@ fn super_block<const PART: usize, const PARTS: usize, const LEN: usize, const C:
 fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Head, [u8; LEN])> {
     let grid = Grid::new(0.0, top, Offset::NotPositive);
     let found = super_block::<{ k::SUB }, { k::SUBS }, LEN, WITH>(grid, (0.0, 63.0), x, w)?;
-    let (Stored { d, dmin, scales, mins }, q) = found;
+    let (StoredBlock { d, dmin, scales, mins }, q) = found;
     Some((Head { d, dmin, scales: scales.map(|s| s as u8), mins: mins.map(|m| m as u8) }, q.map(|q| q as u8)))
 }
 
@@ -148,7 +148,7 @@ fn halves<S: Simd, const C: usize>(isa: S, x: &[f32; C]) -> [f32; C] {
 }
 
 impl<const PART: usize, const PARTS: usize, const C: usize> Kernel for Parts<'_, PART, PARTS, C> {
-    type Output = Option<Stored<PARTS>>;
+    type Output = Option<StoredBlock<PARTS>>;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> Self::Output {
@@ -207,7 +207,7 @@ mod tests {
         let found = |isa: Isa| {
             let line = isa.dispatch(Line::<32, WITHOUT> { grid: Grid::new(-8.0, 7.0, Offset::None), x, w }).unwrap();
             let parts = Parts::<32, 8, WITH> { grid, scales: (0.0, 63.0), x: parts, w: weights };
-            let Stored { d, dmin, scales, mins } = isa.dispatch(parts).unwrap();
+            let StoredBlock { d, dmin, scales, mins } = isa.dispatch(parts).unwrap();
             (line, [d, dmin], scales, mins)
         };
         for isa in Isa::available() {

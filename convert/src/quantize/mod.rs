@@ -28,7 +28,7 @@ use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
-pub(crate) use source::{Change, Source, Stored};
+pub(crate) use source::{Change, Stored, TensorSource};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
@@ -46,7 +46,7 @@ pub struct Options<'a> {
 
 /// What was written.
 #[derive(Debug)]
-pub struct Summary {
+pub struct QuantizeSummary {
     /// Each tensor.
     pub tensors: Vec<Row>,
     /// What the user should know.
@@ -62,7 +62,7 @@ const SLAB: usize = 1 << 22;
 /// # Errors
 /// If a file is not what it should be, a value is not finite ([`ConvertError::Row`]) or the output is there
 /// ([`ConvertError::OutputExists`]). Then nothing is written.
-pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<Summary> {
+pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     check_files(&[input], output, options)?;
     let model = Opened::open_plain(input)?;
     if model.is_plugin() {
@@ -70,7 +70,7 @@ pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &P
     }
     let mut writer = Writer::new();
     describe(&model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
-    let sources = model.gguf.tensors().iter().map(|tensor| Source::of(input, &model, tensor)).collect();
+    let sources = model.gguf.tensors().iter().map(|tensor| TensorSource::of(input, &model, tensor)).collect();
     write(sources, writer, output, options, progress)
 }
 
@@ -83,15 +83,18 @@ pub(crate) fn check_files(inputs: &[&Path], output: &Path, options: &Options<'_>
 
 /// Writes what `writer` has so far, and the tensors.
 pub(crate) fn write(
-    sources: Vec<Source<'_>>,
+    sources: Vec<TensorSource<'_>>,
     writer: Writer<'_>,
     output: &Path,
     options: &Options<'_>,
     progress: &ProgressBar,
-) -> Result<Summary> {
+) -> Result<QuantizeSummary> {
     let importance = options.imatrix.map(ImportanceMatrix::read).transpose()?;
     let jobs = plan(sources, options, importance.as_ref())?;
-    let summary = Summary { tensors: jobs.iter().map(Job::row).collect(), notes: notes(&jobs, importance.is_some()) };
+    let summary = QuantizeSummary {
+        tensors: jobs.iter().map(TensorJob::row).collect(),
+        notes: notes(&jobs, importance.is_some()),
+    };
     progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
     with_tensors(writer, &jobs, progress)?.write_to(output).map_err(ConvertError::from_output)?;
     progress.finish_and_clear();
@@ -99,10 +102,14 @@ pub(crate) fn write(
 }
 
 /// What writes the tensors too, each as its job says, and their checksums.
-fn with_tensors<'a>(mut writer: Writer<'a>, jobs: &'a [Job<'_>], progress: &'a ProgressBar) -> Result<Writer<'a>> {
+fn with_tensors<'a>(
+    mut writer: Writer<'a>,
+    jobs: &'a [TensorJob<'_>],
+    progress: &'a ProgressBar,
+) -> Result<Writer<'a>> {
     for job in jobs {
         let produce = |out: &mut dyn Write| job.write(progress, out);
-        let Source { name, dims, .. } = &job.source;
+        let TensorSource { name, dims, .. } = &job.source;
         writer.streamed(name, dims, job.dtype, Layout::Rows, produce).map_err(ConvertError::Output)?;
     }
     checksum::add(&mut writer).map_err(ConvertError::Output)?;
@@ -130,8 +137,8 @@ fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::re
 }
 
 /// What happens to one tensor.
-struct Job<'a> {
-    source: Source<'a>,
+struct TensorJob<'a> {
+    source: TensorSource<'a>,
     /// The type that it gets.
     dtype: TensorType,
     /// The type that it was to get, but for the length of its rows.
@@ -141,37 +148,37 @@ struct Job<'a> {
 }
 
 fn plan<'a>(
-    sources: Vec<Source<'a>>,
+    sources: Vec<TensorSource<'a>>,
     options: &Options<'_>,
     importance: Option<&'a ImportanceMatrix>,
-) -> Result<Vec<Job<'a>>> {
+) -> Result<Vec<TensorJob<'a>>> {
     let names = || sources.iter().map(|source| source.name.as_str());
-    let matrix = |source: &Source<'_>| recipe::is_matrix(&source.name, &source.dims);
+    let matrix = |source: &TensorSource<'_>| recipe::is_matrix(&source.name, &source.dims);
     let matrices = || sources.iter().filter(|source| matrix(source));
     if let Some(rule) = options.tensor_types.iter().find(|rule| !matrices().any(|source| rule.matches(&source.name))) {
         return Err(ConvertError::NoSuchTensor { pattern: rule.pattern.to_string() });
     }
-    let shape = recipe::Model {
+    let shape = recipe::ModelFacts {
         layers: recipe::layers(names()),
         tied: !names().any(|name| TensorName::parse(name) == Some(TensorName::new(Role::Head))),
         importance: importance.is_some(),
     };
-    let job = |source: Source<'a>| {
+    let job = |source: TensorSource<'a>| {
         let matrix = matrix(&source);
         let ruled =
             options.tensor_types.iter().rfind(|rule| matrix && rule.matches(&source.name)).map(|rule| rule.dtype);
         let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
         let (wanted, cols) = (ruled.unwrap_or_else(chosen), source.cols());
         let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols))?;
-        Ok(Job { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
+        Ok(TensorJob { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
     };
     sources.into_iter().map(job).collect()
 }
 
 /// What the user should know: matrices that could not get their type, that were quantized before, that lack importance.
-fn notes(jobs: &[Job<'_>], importance: bool) -> Vec<String> {
+fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    let mut note = |what: &dyn Fn(&Job<'_>) -> Option<String>| {
+    let mut note = |what: &dyn Fn(&TensorJob<'_>) -> Option<String>| {
         let mut counted: Vec<(String, usize)> = Vec::new();
         for text in jobs.iter().filter_map(what) {
             match counted.iter_mut().find(|(known, _)| *known == text) {
@@ -196,13 +203,13 @@ fn notes(jobs: &[Job<'_>], importance: bool) -> Vec<String> {
     notes
 }
 
-impl Job<'_> {
+impl TensorJob<'_> {
     fn changes(&self) -> bool {
         self.dtype != self.source.stored.dtype
     }
 
     fn row(&self) -> Row {
-        let Source { name, dims, .. } = &self.source;
+        let TensorSource { name, dims, .. } = &self.source;
         let shape: Vec<usize> = dims.iter().rev().map(|&n| n as usize).collect();
         let bytes = self.dtype.row_bytes(shape.iter().product()).unwrap_or(0);
         Row { name: name.clone(), shape, dtype: self.dtype, layout: Layout::Rows, bytes }
@@ -234,7 +241,7 @@ impl Job<'_> {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for QuantizeSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         table::totals(f, &self.tensors)?;
         self.notes.iter().try_for_each(|note| writeln!(f, "note: {note}"))

@@ -17,7 +17,7 @@ pub(super) struct Parts<'a, const LEN: usize, const PARTS: usize, const C: usize
 
 /// How it is stored: part `j` lies on its grid with the scale `d scales[j]` and the offset `-dmin mins[j]`.
 #[derive(Clone, Copy)]
-pub(super) struct Stored<const PARTS: usize> {
+pub(super) struct StoredBlock<const PARTS: usize> {
     pub(super) d: f32,
     pub(super) dmin: f32,
     pub(super) scales: [f32; PARTS],
@@ -35,7 +35,7 @@ const PAIRS: usize = 16;
 
 /// What is known of a part: the best fit, and the mean of the levels that it gives.
 #[derive(Clone, Copy, Default)]
-struct Part {
+struct SubBlock {
     fit: Fit,
     level: f32,
     total: Total,
@@ -52,7 +52,7 @@ struct Fitted {
     wqx: f32,
 }
 
-impl<const PARTS: usize> Stored<PARTS> {
+impl<const PARTS: usize> StoredBlock<PARTS> {
     pub(super) fn fit(&self, part: usize) -> Fit {
         Fit { scale: self.d * self.scales[part], offset: -(self.dmin * self.mins[part]) }
     }
@@ -61,9 +61,9 @@ impl<const PARTS: usize> Stored<PARTS> {
 impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS, C> {
     /// The best that is found; `None` if a scale does not fit 16 bits.
     #[inline(always)]
-    pub(super) fn search<S: Simd>(&self, isa: S) -> Option<Stored<PARTS>> {
+    pub(super) fn search<S: Simd>(&self, isa: S) -> Option<StoredBlock<PARTS>> {
         // A loop, since closures that `core` calls are not compiled for the instruction set of the caller.
-        let mut parts = [Part::default(); PARTS];
+        let mut parts = [SubBlock::default(); PARTS];
         for j in 0..PARTS {
             parts[j] = self.part(isa, j);
         }
@@ -82,7 +82,7 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
     }
 
     #[inline(always)]
-    fn part<S: Simd>(&self, isa: S, part: usize) -> Part {
+    fn part<S: Simd>(&self, isa: S, part: usize) -> SubBlock {
         let (x, w) = (&self.x[part], &self.w[part]);
         let total = Total::of(x, w);
         let fits: Fits<C> = self.grid.fits(isa, x, w, total);
@@ -92,19 +92,19 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
         for (q, w) in self.grid.levels(x, fit).iter().zip(w) {
             level += q * w;
         }
-        Part { fit, level: level * inverse(total.w), total }
+        SubBlock { fit, level: level * inverse(total.w), total }
     }
 
     /// What makes the largest of the scales the largest multiple.
-    fn unit(&self, parts: &[Part; PARTS]) -> f32 {
+    fn unit(&self, parts: &[SubBlock; PARTS]) -> f32 {
         let (low, high) = self.scales;
         extreme(parts.map(|part| part.fit.scale)) / if low < 0.0 { low } else { high }
     }
 
     /// The best multiples of `d` and `dmin`, and the sums for them.
     #[inline(always)]
-    fn multiples<S: Simd>(&self, isa: S, d: f32, dmin: f32, parts: &[Part; PARTS]) -> (Fitted, Stored<PARTS>) {
-        let mut stored = Stored { d, dmin, scales: [0.0; PARTS], mins: [0.0; PARTS] };
+    fn multiples<S: Simd>(&self, isa: S, d: f32, dmin: f32, parts: &[SubBlock; PARTS]) -> (Fitted, StoredBlock<PARTS>) {
+        let mut stored = StoredBlock { d, dmin, scales: [0.0; PARTS], mins: [0.0; PARTS] };
         let mut fitted = Fitted::default();
         for j in 0..PARTS {
             let (scales, mins, fits) = self.pairs(d, dmin, parts[j]);
@@ -120,7 +120,7 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
     /// Multiples near to the fit of a part, and the fits that they are. A larger scale needs a larger minimum, as much as the levels
     /// are on average.
     #[inline(always)]
-    fn pairs(&self, d: f32, dmin: f32, part: Part) -> ([f32; PAIRS], [f32; PAIRS], Fits<PAIRS>) {
+    fn pairs(&self, d: f32, dmin: f32, part: SubBlock) -> ([f32; PAIRS], [f32; PAIRS], Fits<PAIRS>) {
         let (mut scales, mut mins) = ([0.0; PAIRS], [0.0; PAIRS]);
         let mut fits = Fits { scale: [0.0; PAIRS], offset: [0.0; PAIRS] };
         let each = if self.grid.offset == Offset::None { 1 } else { 4 };

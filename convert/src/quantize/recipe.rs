@@ -56,7 +56,7 @@ pub const RECIPES: [Recipe; 13] = [
 
 /// What a recipe has to know of a model.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Model {
+pub(super) struct ModelFacts {
     /// Transformer blocks.
     pub(super) layers: usize,
     /// Whether the token embeddings are the head too.
@@ -73,7 +73,7 @@ pub(super) fn is_matrix(name: &str, dims: &[u64]) -> bool {
 
 impl Recipe {
     /// The type of the matrix `name`, whatever the length of its rows.
-    pub(super) fn choose(&self, name: &str, model: Model) -> TensorType {
+    pub(super) fn choose(&self, name: &str, model: ModelFacts) -> TensorType {
         let head = if model.tied { Role::Embedding } else { Role::Head };
         let Some(TensorName { layer, role, is_bias: false }) = TensorName::parse(name) else { return self.base };
         match (layer, role) {
@@ -89,7 +89,7 @@ impl Recipe {
         if self.base == Q8_0 { Q8_0 } else { Q6K }
     }
 
-    fn values(&self, layer: usize, model: Model) -> TensorType {
+    fn values(&self, layer: usize, model: ModelFacts) -> TensorType {
         match self.more {
             More::First(more) if layer < 4 => more,
             More::Third(more) if is_third(layer, model.layers) => more,
@@ -97,7 +97,7 @@ impl Recipe {
         }
     }
 
-    fn down(&self, layer: usize, model: Model) -> TensorType {
+    fn down(&self, layer: usize, model: ModelFacts) -> TensorType {
         let first = layer < model.layers / 8;
         match self.more {
             More::First(more) if first => more,
@@ -160,7 +160,7 @@ mod tests {
 
     fn chosen(name: &str, tensor: &str, importance: bool) -> TensorType {
         let recipe = RECIPES.iter().find(|recipe| recipe.name == name).unwrap();
-        recipe.choose(tensor, Model { layers: 16, tied: true, importance })
+        recipe.choose(tensor, ModelFacts { layers: 16, tied: true, importance })
     }
 
     #[test]

@@ -21,7 +21,7 @@ use ollm_runtime::quant::{self, QuantError};
 use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
 
-use super::{Job, RECIPES, Recipe, Source, TypeRule, describe, encode, recipe, with_tensors};
+use super::{RECIPES, Recipe, TensorJob, TensorSource, TypeRule, describe, encode, recipe, with_tensors};
 use crate::divergence::Reference;
 use crate::imatrix::ImportanceMatrix;
 use crate::table::grouped;
@@ -38,7 +38,7 @@ pub enum Goal {
 
 /// What was chosen.
 #[derive(Debug)]
-pub struct Choice {
+pub struct TypeChoice {
     /// The recipe that the file comes nearest to.
     pub recipe: &'static Recipe,
     /// The type of each matrix, by its name.
@@ -89,7 +89,7 @@ pub fn choose(
     importance: Option<&Path>,
     tensor_types: &[TypeRule],
     progress: &ProgressBar,
-) -> Result<Choice> {
+) -> Result<TypeChoice> {
     let model = Opened::open_plain(input)?;
     let importance = importance.map(ImportanceMatrix::read).transpose()?;
     let mut search = Search::new(input, &model, tensor_types, importance.as_ref())?;
@@ -108,7 +108,7 @@ pub fn choose(
 
 /// A type that a group may have.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Candidate {
+struct CandidateType {
     dtype: TensorType,
     /// Of all its tensors, with padding.
     bytes: usize,
@@ -117,20 +117,20 @@ struct Candidate {
 }
 
 /// Matrices that get one type.
-struct Group<'a> {
+struct MatrixGroup<'a> {
     name: String,
     tensors: Vec<&'a TensorInfo>,
     /// From the cheapest to the best; what costs more has a smaller error.
-    candidates: Vec<Candidate>,
+    candidates: Vec<CandidateType>,
     /// The KL divergence of the cheapest.
     kl: f64,
     /// How much of it comes from quantized activations, and so from every quantized type.
     activation_kl: f64,
 }
 
-impl Group<'_> {
+impl MatrixGroup<'_> {
     fn kl(&self, candidate: usize) -> f64 {
-        let (worst, Candidate { dtype, error, .. }) = (self.candidates[0].error, self.candidates[candidate]);
+        let (worst, CandidateType { dtype, error, .. }) = (self.candidates[0].error, self.candidates[candidate]);
         if error == 0.0 {
             return 0.0;
         }
@@ -155,7 +155,7 @@ struct Search<'a> {
     input: &'a Path,
     model: &'a Opened,
     importance: Option<&'a ImportanceMatrix>,
-    groups: Vec<Group<'a>>,
+    groups: Vec<MatrixGroup<'a>>,
     /// The type of each tensor that is in no group.
     fixed: BTreeMap<&'a str, TensorType>,
     /// Bytes of the file but for the groups.
@@ -190,7 +190,7 @@ impl<'a> Search<'a> {
                 search.fixed.extend(tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.dtype)));
                 continue;
             }
-            search.groups.push(Group { name, tensors, candidates, kl: 0.0, activation_kl: 0.0 });
+            search.groups.push(MatrixGroup { name, tensors, candidates, kl: 0.0, activation_kl: 0.0 });
         }
         let cheapest = vec![0; search.groups.len()];
         let jobs = search.jobs(&cheapest)?;
@@ -200,7 +200,7 @@ impl<'a> Search<'a> {
     }
 
     /// The types that are worth their bytes.
-    fn candidates(&self, tensors: &[&'a TensorInfo]) -> Result<Vec<Candidate>> {
+    fn candidates(&self, tensors: &[&'a TensorInfo]) -> Result<Vec<CandidateType>> {
         let mut candidates = Vec::new();
         for &dtype in TensorType::ALL {
             let size = |tensor: &&TensorInfo| Some(dtype.row_bytes(tensor.cols())? * tensor.rows());
@@ -210,13 +210,13 @@ impl<'a> Search<'a> {
             }
             let bytes = sizes.into_iter().map(|size| self.padded(size)).sum();
             match tensors.iter().map(|tensor| self.error(tensor, dtype)).sum() {
-                Ok(error) => candidates.push(Candidate { dtype, bytes, error }),
+                Ok(error) => candidates.push(CandidateType { dtype, bytes, error }),
                 // A type that cannot hold the values is none of those to choose from.
                 Err(ConvertError::Row { source: QuantError::OutOfRange { .. }, .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        candidates.sort_by(|a: &Candidate, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
+        candidates.sort_by(|a: &CandidateType, b| a.bytes.cmp(&b.bytes).then(a.error.total_cmp(&b.error)));
         let mut least = f64::INFINITY;
         candidates.retain(|candidate| {
             let better = candidate.error < least;
@@ -256,13 +256,13 @@ impl<'a> Search<'a> {
         size.next_multiple_of(self.model.gguf.alignment() as usize)
     }
 
-    fn job(&self, tensor: &'a TensorInfo, dtype: TensorType) -> Result<Job<'a>> {
+    fn job(&self, tensor: &'a TensorInfo, dtype: TensorType) -> Result<TensorJob<'a>> {
         let importance = self.importance.map_or(Ok(None), |all| all.of(&tensor.name, tensor.cols()))?;
-        Ok(Job { source: Source::of(self.input, self.model, tensor), dtype, wanted: dtype, importance })
+        Ok(TensorJob { source: TensorSource::of(self.input, self.model, tensor), dtype, wanted: dtype, importance })
     }
 
     /// What happens to each tensor, if the groups get these candidates.
-    fn jobs(&self, candidates: &[usize]) -> Result<Vec<Job<'a>>> {
+    fn jobs(&self, candidates: &[usize]) -> Result<Vec<TensorJob<'a>>> {
         let mut types = self.fixed.clone();
         for (group, &candidate) in self.groups.iter().zip(candidates) {
             types.extend(group.tensors.iter().map(|tensor| (tensor.name.as_str(), group.candidates[candidate].dtype)));
@@ -270,20 +270,20 @@ impl<'a> Search<'a> {
         self.run(&types)
     }
 
-    fn run(&self, types: &BTreeMap<&str, TensorType>) -> Result<Vec<Job<'a>>> {
+    fn run(&self, types: &BTreeMap<&str, TensorType>) -> Result<Vec<TensorJob<'a>>> {
         let dtype = |tensor: &TensorInfo| types.get(tensor.name.as_str()).copied().unwrap_or(tensor.dtype);
         self.model.gguf.tensors().iter().map(|tensor| self.job(tensor, dtype(tensor))).collect()
     }
 
     /// What writes the model that such jobs make.
-    fn writer<'b>(&'b self, jobs: &'b [Job<'_>], progress: &'b ProgressBar) -> Result<Writer<'b>> {
+    fn writer<'b>(&'b self, jobs: &'b [TensorJob<'_>], progress: &'b ProgressBar) -> Result<Writer<'b>> {
         let mut writer = Writer::new();
         describe(self.model, &RECIPES[0], &mut writer).map_err(ConvertError::Output)?;
         with_tensors(writer, jobs, progress)
     }
 
     /// The divergence of the model that such jobs make.
-    fn divergence(&self, jobs: &[Job<'_>], reference: &mut Reference) -> Result<f64> {
+    fn divergence(&self, jobs: &[TensorJob<'_>], reference: &mut Reference) -> Result<f64> {
         let (mut bytes, hidden) = (Cursor::new(Vec::new()), ProgressBar::hidden());
         self.writer(jobs, &hidden)?.write_into(&mut bytes).map_err(ConvertError::from_io)?;
         let model = Model::from_storage(Storage::from(bytes.into_inner()))?;
@@ -292,7 +292,7 @@ impl<'a> Search<'a> {
 
     /// Measures the KL divergence of a group.
     fn measure(&mut self, group: usize, reference: &mut Reference) -> Result<()> {
-        let Group { tensors, candidates, .. } = &self.groups[group];
+        let MatrixGroup { tensors, candidates, .. } = &self.groups[group];
         let types = tensors.iter().map(|tensor| (tensor.name.as_str(), candidates[0].dtype)).collect();
         let kl = self.divergence(&self.run(&types)?, reference)?;
         self.groups[group].kl = kl.max(0.0);
@@ -301,9 +301,9 @@ impl<'a> Search<'a> {
 
     /// Measures what all groups do in their best quantized types, and shares out what the sum lacks.
     fn measure_activations(&mut self, reference: &mut Reference) -> Result<()> {
-        let candidates: Vec<usize> = self.groups.iter().map(Group::best_quantized).collect();
+        let candidates: Vec<usize> = self.groups.iter().map(MatrixGroup::best_quantized).collect();
         let lacking = self.divergence(&self.jobs(&candidates)?, reference)? - self.kl(&candidates);
-        let weights: f64 = self.groups.iter().map(Group::weights).sum();
+        let weights: f64 = self.groups.iter().map(MatrixGroup::weights).sum();
         for group in &mut self.groups {
             group.activation_kl = lacking.max(0.0) * group.weights() / weights;
         }
@@ -319,7 +319,7 @@ impl<'a> Search<'a> {
     }
 
     /// Makes and measures choices until one is near the goal.
-    fn meet(&self, goal: Goal, reference: &mut Reference) -> Result<Choice> {
+    fn meet(&self, goal: Goal, reference: &mut Reference) -> Result<TypeChoice> {
         let tokens = reference.tokens();
         let mut measure = |candidates: &[usize]| self.divergence(&self.jobs(candidates)?, reference);
         match goal {
@@ -406,21 +406,21 @@ impl<'a> Search<'a> {
         best.1
     }
 
-    fn choice(&self, candidates: &[usize], measured: f64, tokens: usize) -> Result<Choice> {
+    fn choice(&self, candidates: &[usize], measured: f64, tokens: usize) -> Result<TypeChoice> {
         let jobs = self.jobs(candidates)?;
         let matrices = || jobs.iter().filter(|job| recipe::is_matrix(&job.source.name, &job.source.dims));
         let rules = matrices().map(|job| TypeRule::exactly(&job.source.name, job.dtype)).collect();
         let groups = self.groups.iter().zip(candidates).map(|(group, &candidate)| {
-            let Candidate { dtype, bytes, .. } = group.candidates[candidate];
+            let CandidateType { dtype, bytes, .. } = group.candidates[candidate];
             Chosen { name: group.name.clone(), dtype, bytes, kl: group.kl(candidate) }
         });
         let (predicted, bytes) = (self.kl(candidates), self.rest + self.bytes(candidates));
         let recipe = recipe::nearest(&matrices().map(|job| (job.dtype, job.source.elements())).collect::<Vec<_>>());
-        Ok(Choice { recipe, tensor_types: rules, groups: groups.collect(), predicted, measured, tokens, bytes })
+        Ok(TypeChoice { recipe, tensor_types: rules, groups: groups.collect(), predicted, measured, tokens, bytes })
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for TypeChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.groups.iter().map(|group| group.name.len()).max().unwrap_or(0);
         for Chosen { name, dtype, bytes, kl } in &self.groups {

@@ -10,7 +10,7 @@ use ollm_runtime::storage::Storage;
 use crate::{ConvertError, Opened, Result};
 
 /// A tensor to be written.
-pub(crate) struct Source<'a> {
+pub(crate) struct TensorSource<'a> {
     /// The name that it gets.
     pub(crate) name: String,
     /// Innermost first.
@@ -44,7 +44,7 @@ pub(crate) enum Change {
     AddOne,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TensorSource<'a> {
     /// A tensor of a GGUF file, as it is.
     pub(super) fn of(path: &'a Path, model: &'a Opened, tensor: &'a TensorInfo) -> Self {
         let &TensorInfo { ref name, ref dims, dtype, offset, size, .. } = tensor;
@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Source<'_> {
+impl TensorSource<'_> {
     pub(super) fn cols(&self) -> usize {
         self.dims[0] as usize
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
-use ollm_convert::quantize::{Options, RECIPES, Summary, TypeRule, quantize};
+use ollm_convert::quantize::{Options, QuantizeSummary, RECIPES, TypeRule, quantize};
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::quant::{self, QuantError};
 
@@ -15,7 +15,7 @@ fn options<'a>(name: &str, keep: &'a [TypeRule]) -> Options<'a> {
     Options { recipe, imatrix: None, tensor_types: keep, force: false }
 }
 
-fn run(folder: &Folder, options: &Options<'_>) -> Result<Summary, ConvertError> {
+fn run(folder: &Folder, options: &Options<'_>) -> Result<QuantizeSummary, ConvertError> {
     quantize(&folder.join("in.gguf"), &folder.join("out.gguf"), options, &ProgressBar::hidden())
 }
 

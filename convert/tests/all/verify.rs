@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::common::{Checkpoint, Folder, LOWRANK, SWIGLU, model, read, rewrite, spec_of};
 use indicatif::ProgressBar;
 use ollm_convert::quantize::{Options, RECIPES, quantize};
-use ollm_convert::verify::{Finding, Report, verify};
+use ollm_convert::verify::{Finding, Verification, verify};
 use ollm_convert::{checksum, merge, pack, plugin, split};
 use ollm_runtime::gguf::{TensorType, Value};
 
@@ -26,7 +26,7 @@ fn folder() -> Folder {
 
 /// The findings about a file of these bytes.
 fn findings(folder: &Folder, bytes: impl AsRef<[u8]>) -> Vec<Finding> {
-    let Report { findings, .. } = verify(&folder.write("bad.gguf", bytes)).unwrap();
+    let Verification { findings, .. } = verify(&folder.write("bad.gguf", bytes)).unwrap();
     findings
 }
 
@@ -154,7 +154,7 @@ fn keys_and_tokenizers_that_contradict_themselves_are_found() {
     }
     let found = findings(&folder, without("general.architecture"));
     assert!(rules(&found).starts_with(&["keys"]), "{found:?}");
-    let Report { findings, notes, .. } =
+    let Verification { findings, notes, .. } =
         verify(&folder.write("bad.gguf", changed("general.architecture", "mamba".into()))).unwrap();
     assert!(findings.is_empty() && notes.iter().any(|note| note.contains("mamba")), "{findings:?} {notes:?}");
 }

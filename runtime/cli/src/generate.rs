@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use crate::args::{GenerateArgs, MachineArgs};
 use crate::engine::Engine;
 use crate::failure::Result;
-use crate::generation::{Generation, Sink};
+use crate::generation::{Generation, TokenSink};
 use crate::output::{Output, Paint, count};
 use crate::prompt;
 use crate::show;
-use crate::table::Table;
+use crate::table::OptionTable;
 use ollm_runtime::chat::Message;
 use ollm_runtime::generate::Generated;
 
@@ -50,9 +50,9 @@ pub(crate) fn generate(
     json: bool,
     output: &mut Output,
 ) -> Result<(Generated, Timing)> {
-    let mut sink: Box<dyn Sink + '_> = match generation.show() {
-        _ if json => Box::new(show::Json(output)),
-        Some(_) => Box::new(Table::new(output)),
+    let mut sink: Box<dyn TokenSink + '_> = match generation.show() {
+        _ if json => Box::new(show::JsonLines(output)),
+        Some(_) => Box::new(OptionTable::new(output)),
         None => Box::new(show::Plain(output)),
     };
     let (done, time) = generation.run(engine, sink.as_mut())?;

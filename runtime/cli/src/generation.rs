@@ -21,7 +21,7 @@ pub(crate) struct Generation {
 }
 
 /// Who shows tokens.
-pub(crate) trait Sink {
+pub(crate) trait TokenSink {
     fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()>;
     fn done(&mut self, done: &Generated) -> Result<()>;
 }
@@ -64,7 +64,7 @@ impl Generation {
     }
 
     /// Continues what the session was fed; tells how long that took.
-    pub(crate) fn run(&mut self, engine: &mut Engine, sink: &mut dyn Sink) -> Result<(Generated, Duration)> {
+    pub(crate) fn run(&mut self, engine: &mut Engine, sink: &mut dyn TokenSink) -> Result<(Generated, Duration)> {
         let start = Instant::now();
         let (session, tokenizer) = (&mut engine.session, &engine.tokenizer);
         let mut shown = Ok(());

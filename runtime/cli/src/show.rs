@@ -6,13 +6,13 @@ use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use crate::failure::Result;
-use crate::generation::{Sink, done_json};
+use crate::generation::{TokenSink, done_json};
 use crate::output::{Output, number};
 
 /// The text as it comes.
 pub(crate) struct Plain<'o>(pub(crate) &'o mut Output);
 
-impl Sink for Plain<'_> {
+impl TokenSink for Plain<'_> {
     fn token(&mut self, _: &Tokenizer, token: &Token<'_>) -> Result<()> {
         self.0.text(token.text)
     }
@@ -24,9 +24,9 @@ impl Sink for Plain<'_> {
 }
 
 /// One object a line.
-pub(crate) struct Json<'o>(pub(crate) &'o mut Output);
+pub(crate) struct JsonLines<'o>(pub(crate) &'o mut Output);
 
-impl Sink for Json<'_> {
+impl TokenSink for JsonLines<'_> {
     fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
         let mut line = json!({
             "token": token.step.token,

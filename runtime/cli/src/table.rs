@@ -15,7 +15,7 @@ use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::failure::Result;
-use crate::generation::Sink;
+use crate::generation::TokenSink;
 use crate::output::{Output, Paint, count};
 
 /// The width of a full bar, in characters.
@@ -30,7 +30,7 @@ const LONGEST: usize = 12;
 const HEADER: &str = "step  z    policy            latents      most probable tokens, %";
 
 /// The table of option sets, and the text below it.
-pub(crate) struct Table<'o> {
+pub(crate) struct OptionTable<'o> {
     output: &'o mut Output,
     steps: usize,
     /// The text, painted in the colours of its latents.
@@ -39,7 +39,7 @@ pub(crate) struct Table<'o> {
     used: Vec<usize>,
 }
 
-impl<'o> Table<'o> {
+impl<'o> OptionTable<'o> {
     pub(crate) fn new(output: &'o mut Output) -> Self {
         Self { output, steps: 0, text: String::new(), used: Vec::new() }
     }
@@ -65,7 +65,7 @@ impl<'o> Table<'o> {
     }
 }
 
-impl Sink for Table<'_> {
+impl TokenSink for OptionTable<'_> {
     fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
         if self.steps == 0 {
             self.output.line(&self.output.paint.dim(HEADER))?;
@@ -88,13 +88,13 @@ impl Sink for Table<'_> {
 }
 
 /// Latents that agree on the most probable token.
-struct Group<'a> {
+struct OptionGroup<'a> {
     /// The chosen latent if it is here, else the policy's favourite.
     speaker: &'a OptionView,
     members: Vec<&'a OptionView>,
 }
 
-impl<'a> Group<'a> {
+impl<'a> OptionGroup<'a> {
     fn policy(&self) -> f32 {
         self.members.iter().map(|member| member.policy).sum()
     }
@@ -120,16 +120,16 @@ fn first_token(option: &OptionView) -> Option<u32> {
 }
 
 /// The groups of an option set: the chosen latent's first, then by what the policy gives them.
-fn groups<'a>(token: &Token<'a>) -> Vec<Group<'a>> {
+fn groups<'a>(token: &Token<'a>) -> Vec<OptionGroup<'a>> {
     let rank = |option: &OptionView| (token.step.latent == Some(option.latent), option.policy);
-    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut groups: Vec<OptionGroup<'a>> = Vec::new();
     for option in token.options {
         match groups.iter_mut().find(|group| group.most_probable() == first_token(option)) {
             Some(group) => group.add(option, rank),
-            None => groups.push(Group { speaker: option, members: vec![option] }),
+            None => groups.push(OptionGroup { speaker: option, members: vec![option] }),
         }
     }
-    let chosen = |group: &Group<'_>| token.step.latent.is_some_and(|latent| group.holds(latent));
+    let chosen = |group: &OptionGroup<'_>| token.step.latent.is_some_and(|latent| group.holds(latent));
     groups.sort_by(|a, b| chosen(b).cmp(&chosen(a)).then(b.policy().total_cmp(&a.policy())));
     groups
 }
@@ -151,13 +151,13 @@ impl Rows<'_> {
         format!("{}  {latent}", self.paint.dim(&format!("{step:>4}")))
     }
 
-    fn row(&self, group: &Group<'_>) -> String {
+    fn row(&self, group: &OptionGroup<'_>) -> String {
         let percent = format!("{:>4.0}%", group.policy() * 100.0);
         format!("{} {percent}  {}  {}", self.bar(group), self.latents(group), self.tokens(group))
     }
 
     /// Each member's share of the bar in its colour, the speaker first.
-    fn bar(&self, group: &Group<'_>) -> String {
+    fn bar(&self, group: &OptionGroup<'_>) -> String {
         let sign = if self.paint.is_on() { "▇" } else { "#" };
         let mut members = group.members.clone();
         members.sort_by(|a, b| b.policy.total_cmp(&a.policy));
@@ -169,7 +169,7 @@ impl Rows<'_> {
     }
 
     /// `0-3 5 7`, or `all`.
-    fn latents(&self, group: &Group<'_>) -> String {
+    fn latents(&self, group: &OptionGroup<'_>) -> String {
         if group.members.len() == self.token.options.len() {
             return self.paint.dim(&format!("{:<LATENTS$}", "all"));
         }
@@ -184,7 +184,7 @@ impl Rows<'_> {
     }
 
     /// The most probable tokens. The chosen one is marked, and added to the chosen latent's if it is not among them.
-    fn tokens(&self, group: &Group<'_>) -> String {
+    fn tokens(&self, group: &OptionGroup<'_>) -> String {
         let step = self.token.step;
         let speaks = step.latent.is_none_or(|latent| latent == group.speaker.latent);
         let mut shown: Vec<String> = group.speaker.top.iter().map(|&top| self.word(top, speaks)).collect();
@@ -268,7 +268,7 @@ mod tests {
     fn latents_that_agree_stand_together() {
         let options = [option(0, 0.5, 7), option(1, 0.1, 8), option(2, 0.2, 7), option(3, 0.2, 9)];
         let token = Token { step: step(1), text: "", options: &options };
-        let latents = |group: &Group<'_>| group.members.iter().map(|member| member.latent).collect::<Vec<_>>();
+        let latents = |group: &OptionGroup<'_>| group.members.iter().map(|member| member.latent).collect::<Vec<_>>();
         let found: Vec<_> = groups(&token).iter().map(|g| (g.speaker.latent, latents(g))).collect();
         assert_eq!(found, [(1, vec![1]), (0, vec![0, 2]), (3, vec![3])]);
     }

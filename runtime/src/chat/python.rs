@@ -117,18 +117,18 @@ pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
         let _: Option<Value> = options.get(ignored)?;
     }
     options.assert_all_used()?;
-    let mut json = Json { out: String::new(), indent: indent.map(|n| n.min(8)), depth: 0 };
+    let mut json = ToJson { out: String::new(), indent: indent.map(|n| n.min(8)), depth: 0 };
     json.write(value)?;
     Ok(json.out)
 }
 
-struct Json {
+struct ToJson {
     out: String,
     indent: Option<usize>,
     depth: usize,
 }
 
-impl Json {
+impl ToJson {
     fn write(&mut self, value: &Value) -> Result<(), Error> {
         match value.kind() {
             ValueKind::Undefined | ValueKind::None => self.out.push_str("null"),

@@ -90,7 +90,7 @@ pub fn generate(
     options: &GenerateOptions,
     each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
 ) -> Result<Generated, SessionError> {
-    let mut text = Text::new(tokenizer, &options.stops);
+    let mut text = GeneratedText::new(tokenizer, &options.stops);
     let mut tokens = Vec::new();
     let reason = loop {
         if tokens.len() >= options.limit {
@@ -131,14 +131,14 @@ fn next(
 }
 
 /// Text on its way from tokens to the reader.
-struct Text<'t> {
+struct GeneratedText<'t> {
     tokenizer: &'t Tokenizer,
     stream: Detokenizer,
     stop: StopScanner,
     all: String,
 }
 
-impl<'t> Text<'t> {
+impl<'t> GeneratedText<'t> {
     fn new(tokenizer: &'t Tokenizer, stops: &[String]) -> Self {
         Self { tokenizer, stream: Detokenizer::new(), stop: StopScanner::new(stops), all: String::new() }
     }

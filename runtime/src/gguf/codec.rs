@@ -8,13 +8,13 @@ type Result<T> = std::result::Result<T, GgufError>;
 const MAX_DEPTH: usize = 2;
 
 /// A position in the bytes of a file, which only moves forward and never past the end.
-pub(super) struct Reader<'a> {
+pub(super) struct ByteReader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, depth: 0 }
     }
@@ -81,7 +81,7 @@ pub(super) trait Element: Sized {
     /// The fewest bytes that one takes.
     const MIN_BYTES: usize;
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self>;
+    fn read(reader: &mut ByteReader<'_>) -> Result<Self>;
 
     fn write(&self, out: &mut Vec<u8>);
 }
@@ -91,7 +91,7 @@ macro_rules! numbers {
         impl Element for $ty {
             const MIN_BYTES: usize = size_of::<$ty>();
 
-            fn read(reader: &mut Reader<'_>) -> Result<Self> {
+            fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
                 reader.array().map(Self::from_le_bytes)
             }
 
@@ -107,7 +107,7 @@ numbers!(u8, i8, u16, i16, u32, i32, f32, u64, i64, f64);
 impl Element for bool {
     const MIN_BYTES: usize = 1;
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
         let offset = reader.at;
         match u8::read(reader)? {
             0 => Ok(false),
@@ -124,7 +124,7 @@ impl Element for bool {
 impl Element for String {
     const MIN_BYTES: usize = 8;
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
         let length = u64::read(reader)?;
         let offset = reader.at;
         let bytes = reader.take(length)?;
@@ -144,7 +144,7 @@ pub(super) fn write_str(text: &str, out: &mut Vec<u8>) {
 impl<T: Element> Element for Vec<T> {
     const MIN_BYTES: usize = 8;
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
         let count = reader.count("array elements", T::MIN_BYTES)?;
         (0..count).map(|_| T::read(reader)).collect()
     }

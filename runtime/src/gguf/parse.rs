@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::codec::{Element, Reader};
+use super::codec::{ByteReader, Element};
 use super::packed::{check_allowed, check_known};
 use super::{
     ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, Layout, MAGIC, Metadata, Result, TensorType, VERSION, Value,
@@ -41,7 +41,7 @@ pub struct TensorInfo {
 }
 
 /// Is told of a fault that reading can go on after; what it refuses with ends it.
-type Report<'a> = dyn FnMut(GgufError) -> Result<()> + 'a;
+type FaultSink<'a> = dyn FnMut(GgufError) -> Result<()> + 'a;
 
 impl Gguf {
     /// Parses and checks a whole file.
@@ -70,8 +70,8 @@ impl Gguf {
         }
     }
 
-    fn read(bytes: &[u8], report: &mut Report<'_>) -> Result<Self> {
-        let mut reader = Reader::new(bytes);
+    fn read(bytes: &[u8], report: &mut FaultSink<'_>) -> Result<Self> {
+        let mut reader = ByteReader::new(bytes);
         read_version(&mut reader, bytes)?;
         let tensor_count = reader.count("tensors", MIN_TENSOR)?;
         let pair_count = reader.count("metadata pairs", MIN_PAIR)?;
@@ -153,7 +153,7 @@ impl TensorInfo {
     }
 }
 
-fn read_version(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<()> {
+fn read_version(reader: &mut ByteReader<'_>, bytes: &[u8]) -> Result<()> {
     if bytes.is_empty() {
         return Err(GgufError::Empty);
     }
@@ -169,7 +169,7 @@ fn read_version(reader: &mut Reader<'_>, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn read_metadata(reader: &mut Reader<'_>, count: u64, report: &mut Report<'_>) -> Result<Metadata> {
+fn read_metadata(reader: &mut ByteReader<'_>, count: u64, report: &mut FaultSink<'_>) -> Result<Metadata> {
     let mut metadata = Metadata::default();
     for _ in 0..count {
         let key = reader.name("metadata key")?;
@@ -188,7 +188,7 @@ pub(super) fn alignment(metadata: &Metadata) -> Result<u32> {
 }
 
 /// Keeps what was read, or reports why it cannot be kept.
-fn keep<T>(read: Result<T>, kept: &mut Vec<T>, report: &mut Report<'_>) -> Result<()> {
+fn keep<T>(read: Result<T>, kept: &mut Vec<T>, report: &mut FaultSink<'_>) -> Result<()> {
     match read {
         Ok(read) => kept.push(read),
         Err(fault) => report(fault)?,
@@ -197,7 +197,7 @@ fn keep<T>(read: Result<T>, kept: &mut Vec<T>, report: &mut Report<'_>) -> Resul
 }
 
 /// The first entry of each name.
-fn distinct(entries: Vec<Entry>, report: &mut Report<'_>) -> Result<Vec<Entry>> {
+fn distinct(entries: Vec<TensorEntry>, report: &mut FaultSink<'_>) -> Result<Vec<TensorEntry>> {
     let (mut names, mut kept) = (HashSet::new(), Vec::with_capacity(entries.len()));
     for entry in entries {
         let duplicate = || GgufError::DuplicateTensor { tensor: entry.name.clone() };
@@ -216,23 +216,23 @@ struct Raw {
 }
 
 impl Raw {
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
         let name = reader.name("tensor name")?;
         let dims = read_dims(&name, reader)?;
         Ok(Self { name, dims, id: u32::read(reader)?, offset: u64::read(reader)? })
     }
 
-    fn check(self) -> Result<Entry> {
+    fn check(self) -> Result<TensorEntry> {
         let Self { name, dims, id, offset } = self;
         let unknown = || GgufError::UnknownTensorType { tensor: name.clone(), id };
         let (dtype, layout) = Layout::from_type_id(id).ok_or_else(unknown)?;
         let size = size(&name, &dims, dtype, layout)?;
-        Ok(Entry { name, dims, dtype, layout, size, offset })
+        Ok(TensorEntry { name, dims, dtype, layout, size, offset })
     }
 }
 
 /// A tensor's description, checked but for its offset in the data section.
-struct Entry {
+struct TensorEntry {
     name: String,
     dims: Vec<u64>,
     dtype: TensorType,
@@ -241,7 +241,7 @@ struct Entry {
     offset: u64,
 }
 
-fn read_dims(tensor: &str, reader: &mut Reader<'_>) -> Result<Vec<u64>> {
+fn read_dims(tensor: &str, reader: &mut ByteReader<'_>) -> Result<Vec<u64>> {
     let rank = u32::read(reader)?;
     check_rank(tensor, rank.into())?;
     (0..rank).map(|_| u64::read(reader)).collect()
@@ -276,13 +276,13 @@ struct Data {
 }
 
 impl Data {
-    fn check_alignment(&self, entry: &Entry) -> Result<()> {
-        let (&Entry { offset, .. }, alignment) = (entry, self.alignment);
+    fn check_alignment(&self, entry: &TensorEntry) -> Result<()> {
+        let (&TensorEntry { offset, .. }, alignment) = (entry, self.alignment);
         let misaligned = || GgufError::Misaligned { tensor: entry.name.clone(), offset, alignment };
         if offset.is_multiple_of(alignment.into()) { Ok(()) } else { Err(misaligned()) }
     }
 
-    fn place(&self, Entry { name, dims, dtype, layout, size, offset }: Entry) -> Result<TensorInfo> {
+    fn place(&self, TensorEntry { name, dims, dtype, layout, size, offset }: TensorEntry) -> Result<TensorInfo> {
         match self.absolute(offset, size) {
             Some(offset) => Ok(TensorInfo { name, dims, dtype, layout, offset, size }),
             None => Err(GgufError::PastEnd { tensor: name, offset, size, file: self.file }),
@@ -297,7 +297,7 @@ impl Data {
 
     /// Checks that the tensors, which are inside the file, follow each other. No sum of sizes is ever
     /// computed, so none can wrap.
-    fn check_layout(&self, tensors: &[TensorInfo], report: &mut Report<'_>) -> Result<()> {
+    fn check_layout(&self, tensors: &[TensorInfo], report: &mut FaultSink<'_>) -> Result<()> {
         let mut sorted: Vec<&TensorInfo> = tensors.iter().collect();
         sorted.sort_by_key(|tensor| tensor.offset);
         let mut previous: Option<&TensorInfo> = None;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::codec::{Element, Reader};
+use super::codec::{ByteReader, Element};
 use super::error::GgufError;
 
 type Result<T> = std::result::Result<T, GgufError>;
@@ -53,7 +53,7 @@ macro_rules! value_types {
                 }
             }
 
-            pub(super) fn read(kind: ValueType, reader: &mut Reader<'_>) -> Result<Self> {
+            pub(super) fn read(kind: ValueType, reader: &mut ByteReader<'_>) -> Result<Self> {
                 match kind {
                     $(ValueType::$variant => Element::read(reader).map(Self::$variant),)*
                 }
@@ -81,7 +81,7 @@ macro_rules! value_types {
                 }
             }
 
-            pub(super) fn read_items(kind: ValueType, reader: &mut Reader<'_>) -> Result<Self> {
+            pub(super) fn read_items(kind: ValueType, reader: &mut ByteReader<'_>) -> Result<Self> {
                 match kind {
                     $(ValueType::$variant => Element::read(reader).map(Self::$variant),)*
                 }
@@ -272,7 +272,7 @@ impl fmt::Display for Array {
 
 impl ValueType {
     /// Reads the number of a type.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    pub(super) fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
         let offset = reader.position();
         let id = u32::read(reader)?;
         Self::from_id(id).ok_or(GgufError::UnknownValueType { id, offset })
@@ -282,7 +282,7 @@ impl ValueType {
 impl Element for Array {
     const MIN_BYTES: usize = 12;
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+    fn read(reader: &mut ByteReader<'_>) -> Result<Self> {
         reader.nested(|reader| {
             let kind = ValueType::read(reader)?;
             Self::read_items(kind, reader)

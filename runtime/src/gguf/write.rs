@@ -26,7 +26,7 @@ const MAX_NAME: usize = 63;
 #[derive(Debug, Default)]
 pub struct Writer<'a> {
     metadata: Metadata,
-    tensors: Vec<Tensor<'a>>,
+    tensors: Vec<QueuedTensor<'a>>,
     names: HashSet<String>,
     checksums: Option<Checksums>,
 }
@@ -38,20 +38,20 @@ struct Checksums {
 }
 
 #[derive(Debug)]
-struct Tensor<'a> {
+struct QueuedTensor<'a> {
     name: String,
     dims: Vec<u64>,
     dtype: TensorType,
     layout: Layout,
     size: usize,
-    data: Data<'a>,
+    data: TensorData<'a>,
 }
 
 /// What writes the bytes of a tensor.
 type Emit<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
 
 /// The bytes of a tensor, there already or made when they are written.
-enum Data<'a> {
+enum TensorData<'a> {
     Bytes(Cow<'a, [u8]>),
     Stream(Box<Emit<'a>>),
 }
@@ -104,7 +104,7 @@ impl<'a> Writer<'a> {
     ) -> Result<&mut Self> {
         let data = data.into();
         let found = data.len();
-        let tensor = Tensor::new(name, dims, dtype, Layout::Rows, Data::Bytes(data))?;
+        let tensor = QueuedTensor::new(name, dims, dtype, Layout::Rows, TensorData::Bytes(data))?;
         if found != tensor.size {
             return Err(GgufError::WrongSize { tensor: tensor.name, expected: tensor.size, found });
         }
@@ -126,10 +126,10 @@ impl<'a> Writer<'a> {
         emit: impl Fn(&mut dyn Write) -> io::Result<()> + 'a,
     ) -> Result<&mut Self> {
         check_allowed(layout, &self.metadata, alignment(&self.metadata)?)?;
-        self.push(Tensor::new(name, dims, dtype, layout, Data::Stream(Box::new(emit)))?)
+        self.push(QueuedTensor::new(name, dims, dtype, layout, TensorData::Stream(Box::new(emit)))?)
     }
 
-    fn push(&mut self, tensor: Tensor<'a>) -> Result<&mut Self> {
+    fn push(&mut self, tensor: QueuedTensor<'a>) -> Result<&mut Self> {
         if !self.names.insert(tensor.name.clone()) {
             return Err(GgufError::DuplicateTensor { tensor: tensor.name });
         }
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
 
     /// Bytes of the file.
     pub fn size(&self) -> usize {
-        let padded = |tensor: &Tensor<'_>| tensor.size + self.padding(tensor.size);
+        let padded = |tensor: &QueuedTensor<'_>| tensor.size + self.padding(tensor.size);
         self.head(&vec![0; self.tensors.len()]).len() + self.tensors.iter().map(padded).sum::<usize>()
     }
 
@@ -207,7 +207,7 @@ impl<'a> Writer<'a> {
 
     fn write_tensors(&self, out: &mut Vec<u8>) {
         let mut offset = 0;
-        for Tensor { name, dims, dtype, layout, size, .. } in &self.tensors {
+        for QueuedTensor { name, dims, dtype, layout, size, .. } in &self.tensors {
             name.write(out);
             (dims.len() as u32).write(out);
             for dim in dims {
@@ -226,8 +226,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-impl<'a> Tensor<'a> {
-    fn new(name: &str, dims: &[u64], dtype: TensorType, layout: Layout, data: Data<'a>) -> Result<Self> {
+impl<'a> QueuedTensor<'a> {
+    fn new(name: &str, dims: &[u64], dtype: TensorType, layout: Layout, data: TensorData<'a>) -> Result<Self> {
         if name.is_empty() {
             return Err(GgufError::EmptyName { what: "tensor name", offset: 0 });
         }
@@ -242,8 +242,8 @@ impl<'a> Tensor<'a> {
     fn emit(&self, out: &mut dyn Write, hasher: Option<Box<dyn Hasher>>) -> io::Result<u64> {
         let mut watched = Watched { out, hasher, bytes: 0 };
         match &self.data {
-            Data::Bytes(bytes) => watched.write_all(bytes)?,
-            Data::Stream(emit) => emit(&mut watched)?,
+            TensorData::Bytes(bytes) => watched.write_all(bytes)?,
+            TensorData::Stream(emit) => emit(&mut watched)?,
         }
         let (name, found, needed) = (&self.name, watched.bytes, self.size);
         if found != needed {
@@ -281,7 +281,7 @@ impl fmt::Debug for Checksums {
     }
 }
 
-impl fmt::Debug for Data<'_> {
+impl fmt::Debug for TensorData<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if matches!(self, Self::Bytes(_)) { "Bytes" } else { "Stream" })
     }

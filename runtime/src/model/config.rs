@@ -109,7 +109,7 @@ impl Config {
         let name = metadata.str("general.architecture")?;
         let family = FAMILIES.iter().find(|family| family.name == name);
         let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
-        let keys = Keys { metadata, family: family.name };
+        let keys = FamilyKeys { metadata, family: family.name };
         keys.refuse_experts()?;
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
@@ -180,12 +180,12 @@ impl Config {
 const MAX_SIZE: usize = 1 << 20;
 
 /// The keys of a family.
-struct Keys<'a> {
+struct FamilyKeys<'a> {
     metadata: &'a Metadata,
     family: &'a str,
 }
 
-impl Keys<'_> {
+impl FamilyKeys<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.family)
     }

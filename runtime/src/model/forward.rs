@@ -120,7 +120,7 @@ fn attention<E: From<OutOfMemory>>(
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let rope = &s.ropes[usize::from(shape.is_sliding)];
-    let heads = Heads { dim: shape.head_dim, rope };
+    let heads = HeadLayout { dim: shape.head_dim, rope };
     place_heads(exec, config, heads, &mut s.query, layer.query_bias.as_ref(), layer.query_norm.as_ref());
     place_heads(exec, config, heads, &mut s.key, layer.key_bias.as_ref(), layer.key_norm.as_ref());
     add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
@@ -208,7 +208,7 @@ fn add_bias(pool: &mut Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
 
 /// The heads of a token, and where they are.
 #[derive(Clone, Copy)]
-struct Heads<'a> {
+struct HeadLayout<'a> {
     /// Elements of a head.
     dim: usize,
     rope: &'a RopeTable,
@@ -218,13 +218,13 @@ struct Heads<'a> {
 fn place_heads(
     exec: &mut Exec,
     config: &Config,
-    heads: Heads<'_>,
+    heads: HeadLayout<'_>,
     x: &mut [f32],
     bias: Option<&Vec<f32>>,
     weight: Option<&Vec<f32>>,
 ) {
     add_bias(&mut exec.pool, x, bias);
-    let (isa, epsilon, Heads { dim, rope }) = (exec.isa, config.norm_epsilon, heads);
+    let (isa, epsilon, HeadLayout { dim, rope }) = (exec.isa, config.norm_epsilon, heads);
     let width = x.len() / rope.len();
     for_each_row(&mut exec.pool, x, width, |i, heads| {
         for head in heads.chunks_exact_mut(dim) {

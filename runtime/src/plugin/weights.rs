@@ -23,14 +23,14 @@ type Result<T, E = PluginError> = std::result::Result<T, E>;
 pub struct Plugin {
     storage: Arc<Storage>,
     spec: PluginConfig,
-    decoder: Decoder,
-    policy: Policy,
-    encoder: Encoder,
+    decoder: DecoderWeights,
+    policy: PolicyWeights,
+    encoder: EncoderWeights,
 }
 
 /// The decoder's weights.
 #[derive(Debug)]
-struct Decoder {
+struct DecoderWeights {
     /// `[d]`
     norm: Vec<f32>,
     /// `[u][d]`
@@ -39,12 +39,12 @@ struct Decoder {
     up: Tensor,
     /// `[d][u]`
     out: Tensor,
-    latents: Latents,
+    latents: LatentWeights,
 }
 
 /// What differs from latent to latent.
 #[derive(Debug)]
-enum Latents {
+enum LatentWeights {
     /// Added to the input of the decoder: `[K][d]`
     Embedding(Tensor),
     /// A low-rank addition to its output.
@@ -59,26 +59,26 @@ enum Latents {
 
 /// The policy's weights.
 #[derive(Debug)]
-struct Policy {
+struct PolicyWeights {
     /// `[d]`
     norm: Vec<f32>,
-    layers: Mlp,
+    layers: MlpWeights,
 }
 
 /// The encoder's weights.
 #[derive(Debug)]
-struct Encoder {
+struct EncoderWeights {
     /// `[d]`
     norm_hidden: Vec<f32>,
     /// `[d]`
     norm_token: Vec<f32>,
     /// From `2 d`.
-    layers: Mlp,
+    layers: MlpWeights,
 }
 
 /// A hidden layer with `SiLU`, and a layer of K outputs.
 #[derive(Debug)]
-struct Mlp {
+struct MlpWeights {
     /// `[width][inputs]`
     input: Tensor,
     /// `[width]`
@@ -121,8 +121,8 @@ impl Plugin {
         spec.backbone.check(&Backbone::of(model.gguf(), model.storage())?)?;
         spec.check_tensors(gguf)?;
         let file = &storage;
-        let decoder = Decoder::bind(gguf, file, &spec)?;
-        let (policy, encoder) = (Policy::bind(gguf, file, &spec)?, Encoder::bind(gguf, file, &spec)?);
+        let decoder = DecoderWeights::bind(gguf, file, &spec)?;
+        let (policy, encoder) = (PolicyWeights::bind(gguf, file, &spec)?, EncoderWeights::bind(gguf, file, &spec)?);
         Ok(Self { storage, spec, decoder, policy, encoder })
     }
 
@@ -178,10 +178,11 @@ impl Plugin {
         latents: &[Range<usize>],
     ) -> Result<Vec<f32>, OutOfMemory> {
         let x = self.normed(exec, hidden, &self.decoder.norm)?;
-        let rows: Vec<Row> = (0..).zip(latents).flat_map(|(column, latents)| rows(column, latents.clone())).collect();
+        let rows: Vec<DecodedRow> =
+            (0..).zip(latents).flat_map(|(column, latents)| rows(column, latents.clone())).collect();
         match &self.decoder.latents {
-            Latents::Embedding(embedding) => self.decode_embedded(exec, hidden, &x, &rows, embedding),
-            Latents::Delta { rank, input, output } => {
+            LatentWeights::Embedding(embedding) => self.decode_embedded(exec, hidden, &x, &rows, embedding),
+            LatentWeights::Delta { rank, input, output } => {
                 let out = self.decode_shared(exec, hidden, &x, &rows)?;
                 self.add_deltas(exec, &x, &rows, (*rank, input, output), out)
             }
@@ -194,7 +195,7 @@ impl Plugin {
         exec: &mut Exec,
         hidden: &[f32],
         x: &[f32],
-        rows: &[Row],
+        rows: &[DecodedRow],
         embedding: &Tensor,
     ) -> Result<Vec<f32>, OutOfMemory> {
         let (d, table) = (self.spec.backbone.hidden, embedding.matrix(&self.storage));
@@ -209,7 +210,13 @@ impl Plugin {
     }
 
     /// `h + W_o (silu(W_g x) * W_u x)` once for each hidden state, in each of its rows.
-    fn decode_shared(&self, exec: &mut Exec, hidden: &[f32], x: &[f32], rows: &[Row]) -> Result<Vec<f32>, OutOfMemory> {
+    fn decode_shared(
+        &self,
+        exec: &mut Exec,
+        hidden: &[f32],
+        x: &[f32],
+        rows: &[DecodedRow],
+    ) -> Result<Vec<f32>, OutOfMemory> {
         let d = self.spec.backbone.hidden;
         let mut corrected = self.correction(exec, x)?;
         add(&mut corrected, hidden);
@@ -223,7 +230,7 @@ impl Plugin {
         &self,
         exec: &mut Exec,
         x: &[f32],
-        rows: &[Row],
+        rows: &[DecodedRow],
         (rank, input, output): (usize, &Tensor, &Tensor),
         mut out: Vec<f32>,
     ) -> Result<Vec<f32>, OutOfMemory> {
@@ -276,21 +283,21 @@ impl Plugin {
 }
 
 /// What the decoder gives for one latent of one hidden state.
-struct Row {
+struct DecodedRow {
     /// The hidden state's index.
     index: usize,
     latent: usize,
 }
 
-impl Row {
+impl DecodedRow {
     /// What belongs to its hidden state, in a buffer that has `width` elements for each.
     fn column<'a>(&self, all: &'a [f32], width: usize) -> &'a [f32] {
         &all[self.index * width..][..width]
     }
 }
 
-fn rows(index: usize, latents: Range<usize>) -> impl Iterator<Item = Row> {
-    latents.map(move |latent| Row { index, latent })
+fn rows(index: usize, latents: Range<usize>) -> impl Iterator<Item = DecodedRow> {
+    latents.map(move |latent| DecodedRow { index, latent })
 }
 
 /// That a row of [`Plugin::policy`] is a distribution.
@@ -314,15 +321,15 @@ fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, O
     Ok(out)
 }
 
-impl Decoder {
+impl DecoderWeights {
     fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
         let (d, options) = (spec.backbone.hidden, spec.options);
         let matrix = |name: &str, rows, cols| packed(gguf, file, name, rows, cols);
         let latents = match spec.decoder {
             DecoderKind::SwiGlu { .. } => {
-                Latents::Embedding(Tensor::bind(gguf, file, "ollm.decoder.embed.weight", options, d)?)
+                LatentWeights::Embedding(Tensor::bind(gguf, file, "ollm.decoder.embed.weight", options, d)?)
             }
-            DecoderKind::LowRank { rank, .. } => Latents::Delta {
+            DecoderKind::LowRank { rank, .. } => LatentWeights::Delta {
                 rank,
                 input: matrix("ollm.decoder.delta_in.weight", options * rank, d)?,
                 output: matrix("ollm.decoder.delta_out.weight", options * d, rank)?,
@@ -338,26 +345,26 @@ impl Decoder {
     }
 }
 
-impl Policy {
+impl PolicyWeights {
     fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
         let d = spec.backbone.hidden;
         let norm = vector(gguf, file, "ollm.policy.norm.weight", d)?;
-        Ok(Self { norm, layers: Mlp::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])? })
+        Ok(Self { norm, layers: MlpWeights::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])? })
     }
 }
 
-impl Encoder {
+impl EncoderWeights {
     fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
         let d = spec.backbone.hidden;
         Ok(Self {
             norm_hidden: vector(gguf, file, "ollm.encoder.norm_hidden.weight", d)?,
             norm_token: vector(gguf, file, "ollm.encoder.norm_token.weight", d)?,
-            layers: Mlp::bind(gguf, file, "ollm.encoder", [2 * d, spec.encoder_width, spec.options])?,
+            layers: MlpWeights::bind(gguf, file, "ollm.encoder", [2 * d, spec.encoder_width, spec.options])?,
         })
     }
 }
 
-impl Mlp {
+impl MlpWeights {
     fn bind(gguf: &Gguf, file: &Storage, name: &str, [inputs, width, outputs]: [usize; 3]) -> Result<Self> {
         let name = |part: &str| format!("{name}.{part}");
         Ok(Self {

@@ -16,13 +16,13 @@ impl ContextShift {
 }
 
 /// A text that is shifted, before it is the session's.
-struct Text {
+struct ShiftedText {
     tokens: Vec<u32>,
     /// How many of them are from before.
     earlier: usize,
 }
 
-impl Text {
+impl ShiftedText {
     /// Forgets half of what comes after the first `keep` tokens.
     fn shift(&mut self, keep: usize) {
         let end = self.tokens.len() - (self.tokens.len() - keep) / 2;
@@ -55,7 +55,7 @@ impl Sequence {
         tokens: &[u32],
         held: BufferBytes,
     ) -> Result<usize, SessionError> {
-        let mut text = Text { tokens: Vec::new(), earlier: self.tokens.len() };
+        let mut text = ShiftedText { tokens: Vec::new(), earlier: self.tokens.len() };
         memory::reserve(&mut text.tokens, self.context().min(self.tokens.len() + tokens.len()))?;
         text.tokens.extend_from_slice(&self.tokens);
         text.push(tokens, keep, self.context());
@@ -73,8 +73,8 @@ impl Sequence {
 mod tests {
     use super::*;
 
-    fn push(before: usize, added: usize, keep: usize, context: usize) -> Text {
-        let mut text = Text { tokens: (0..before as u32).collect(), earlier: before };
+    fn push(before: usize, added: usize, keep: usize, context: usize) -> ShiftedText {
+        let mut text = ShiftedText { tokens: (0..before as u32).collect(), earlier: before };
         let added: Vec<u32> = (before as u32..(before + added) as u32).collect();
         text.push(&added, keep, context);
         text
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn many_at_once_are_one_after_the_other() {
         for (keep, context) in [(0, 2), (3, 5), (2, 10), (4, 17)] {
-            let mut one_by_one = Text { tokens: Vec::new(), earlier: 0 };
+            let mut one_by_one = ShiftedText { tokens: Vec::new(), earlier: 0 };
             for token in 0..100 {
                 one_by_one.push(&[token], keep, context);
                 assert_eq!(push(0, token as usize + 1, keep, context).tokens, one_by_one.tokens);

@@ -139,7 +139,7 @@ impl Session {
     pub fn save(&self, to: &mut dyn Write) -> Result<()> {
         let mut row = memory::filled(0, row_elements(self.sequence.config()))?;
         let mut bytes = memory::filled(0, row.len() * size_of::<u16>())?;
-        let mut writer = Writer { to, hash: fingerprint::OFFSET_BASIS };
+        let mut writer = SnapshotWriter { to, hash: fingerprint::OFFSET_BASIS };
         writer.write(&MAGIC)?;
         writer.write(&VERSION.to_le_bytes())?;
         writer.write(&identity(&self.sequence.model).to_le_bytes())?;
@@ -181,7 +181,7 @@ impl Session {
     /// # Errors
     /// [`SnapshotError`]; then the session is as it was.
     pub fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
-        let mut reader = Reader { from, hash: fingerprint::OFFSET_BASIS };
+        let mut reader = SnapshotReader { from, hash: fingerprint::OFFSET_BASIS };
         let (tokens, positions) = self.read_header(&mut reader)?;
         let tokens = self.read_tokens(&mut reader, tokens)?;
         let state = self.read_positions(&mut reader, positions)?;
@@ -196,7 +196,7 @@ impl Session {
     }
 
     /// The number of tokens and of positions.
-    fn read_header(&self, reader: &mut Reader<'_>) -> Result<(usize, usize)> {
+    fn read_header(&self, reader: &mut SnapshotReader<'_>) -> Result<(usize, usize)> {
         if reader.array()? != MAGIC {
             return Err(SnapshotError::NotASnapshot);
         }
@@ -218,7 +218,7 @@ impl Session {
         Ok((tokens, positions))
     }
 
-    fn read_tokens(&self, reader: &mut Reader<'_>, count: usize) -> Result<Vec<u32>> {
+    fn read_tokens(&self, reader: &mut SnapshotReader<'_>, count: usize) -> Result<Vec<u32>> {
         let mut tokens = Vec::new();
         while tokens.len() < count {
             let mut bytes = [0; 4 * BLOCK];
@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Keys and values of the first `count` positions.
-    fn read_positions(&self, reader: &mut Reader<'_>, count: usize) -> Result<State> {
+    fn read_positions(&self, reader: &mut SnapshotReader<'_>, count: usize) -> Result<State> {
         let config = self.sequence.config();
         let mut state = State::new(config, self.context());
         let mut bytes = memory::filled(0, row_elements(config) * size_of::<u16>())?;
@@ -296,12 +296,12 @@ fn parameters(config: &Config) -> impl Iterator<Item = u64> {
 }
 
 /// Writes and hashes.
-struct Writer<'a> {
+struct SnapshotWriter<'a> {
     to: &'a mut dyn Write,
     hash: u64,
 }
 
-impl Writer<'_> {
+impl SnapshotWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         self.hash = fingerprint::hash(self.hash, bytes);
         self.to.write_all(bytes).map_err(SnapshotError::Write)
@@ -309,12 +309,12 @@ impl Writer<'_> {
 }
 
 /// Reads and hashes.
-struct Reader<'a> {
+struct SnapshotReader<'a> {
     from: &'a mut dyn Read,
     hash: u64,
 }
 
-impl Reader<'_> {
+impl SnapshotReader<'_> {
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
         self.from.read_exact(bytes).map_err(SnapshotError::Read)?;
         self.hash = fingerprint::hash(self.hash, bytes);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ahash::AHashMap;
 
 use super::merges::Merges;
-use super::special::{Part, Specials};
+use super::special::{Specials, TextPart};
 use super::split::Pre;
 use super::vocab::Vocabulary;
 use super::{TokenizerError, bytes};
@@ -44,11 +44,11 @@ impl Bpe {
     }
 
     pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
-        let mut encoder = Encoder { bpe: self, ids: Vec::new(), seen: AHashMap::default() };
+        let mut encoder = BpeEncoder { bpe: self, ids: Vec::new(), seen: AHashMap::default() };
         for part in self.specials.partition(text, special) {
             match part {
-                Part::Token(id) => encoder.ids.push(id),
-                Part::Text(text) => self.pre.pieces(text).for_each(|piece| encoder.piece(piece)),
+                TextPart::Token(id) => encoder.ids.push(id),
+                TextPart::Text(text) => self.pre.pieces(text).for_each(|piece| encoder.piece(piece)),
             }
         }
         encoder.ids
@@ -62,13 +62,13 @@ impl Bpe {
 }
 
 /// One call of `encode`. Words repeat, so the tokens of a piece are looked up where they were put before.
-struct Encoder<'t, 'b> {
+struct BpeEncoder<'t, 'b> {
     bpe: &'b Bpe,
     ids: Vec<u32>,
     seen: AHashMap<&'t str, Range<usize>>,
 }
 
-impl<'t> Encoder<'t, '_> {
+impl<'t> BpeEncoder<'t, '_> {
     fn piece(&mut self, piece: &'t str) {
         if let Some(before) = self.seen.get(piece) {
             self.ids.extend_from_within(before.clone());

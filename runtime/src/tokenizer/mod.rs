@@ -46,7 +46,7 @@ type Result<T> = std::result::Result<T, TokenizerError>;
 /// The tokenizer of a model.
 #[derive(Debug)]
 pub struct Tokenizer {
-    encoder: Encoder,
+    encoder: Algorithm,
     bytes: TokenBytes,
     bos: Option<u32>,
     add_bos: bool,
@@ -55,7 +55,7 @@ pub struct Tokenizer {
 }
 
 #[derive(Debug)]
-enum Encoder {
+enum Algorithm {
     Bpe(Box<Bpe>),
     Spm(Box<Spm>),
     Json(Box<Json>),
@@ -94,9 +94,9 @@ impl Tokenizer {
     /// is text like any other. BOS is not added: see [`Tokenizer::add_bos`].
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         match &self.encoder {
-            Encoder::Bpe(bpe) => Ok(bpe.encode(text, special)),
-            Encoder::Spm(spm) => Ok(spm.encode(text, special)),
-            Encoder::Json(json) => json.encode(text, special),
+            Algorithm::Bpe(bpe) => Ok(bpe.encode(text, special)),
+            Algorithm::Spm(spm) => Ok(spm.encode(text, special)),
+            Algorithm::Json(json) => json.encode(text, special),
         }
     }
 
@@ -138,7 +138,7 @@ impl Tokenizer {
     }
 }
 
-impl Encoder {
+impl Algorithm {
     fn adds_bos(&self) -> bool {
         match self {
             Self::Bpe(bpe) => bpe.adds_bos(),
@@ -148,7 +148,7 @@ impl Encoder {
     }
 }
 
-fn read_lists(metadata: &Metadata) -> Result<(Encoder, TokenBytes)> {
+fn read_lists(metadata: &Metadata) -> Result<(Algorithm, TokenBytes)> {
     let model = metadata.str("tokenizer.ggml.model")?;
     if !MODELS.contains(&model) {
         return Err(TokenizerError::UnknownModel { model: model.to_owned() });
@@ -156,17 +156,17 @@ fn read_lists(metadata: &Metadata) -> Result<(Encoder, TokenBytes)> {
     let vocabulary = Vocabulary::read(metadata)?;
     if model == "llama" {
         let spm = Spm::read(metadata, &vocabulary)?;
-        return Ok((Encoder::Spm(Box::new(spm)), vocabulary.bytes(Spelling::Spaces)?));
+        return Ok((Algorithm::Spm(Box::new(spm)), vocabulary.bytes(Spelling::Spaces)?));
     }
     let bpe = Bpe::read(metadata, &vocabulary)?;
-    Ok((Encoder::Bpe(Box::new(bpe)), vocabulary.bytes(Spelling::Letters)?))
+    Ok((Algorithm::Bpe(Box::new(bpe)), vocabulary.bytes(Spelling::Letters)?))
 }
 
 /// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON that names it.
-fn read_json(metadata: &Metadata, json: &str) -> Result<(Encoder, TokenBytes)> {
+fn read_json(metadata: &Metadata, json: &str) -> Result<(Algorithm, TokenBytes)> {
     let limit = metadata.opt_strings("tokenizer.ggml.tokens")?.map_or(json.len(), <[String]>::len);
     let (json, bytes) = Json::read(json, limit)?;
-    Ok((Encoder::Json(Box::new(json)), bytes))
+    Ok((Algorithm::Json(Box::new(json)), bytes))
 }
 
 fn special_id(metadata: &Metadata, key: &'static str, vocabulary: usize) -> Result<Option<u32>> {

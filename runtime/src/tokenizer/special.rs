@@ -15,7 +15,7 @@ pub(super) struct Special {
 
 /// A part of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'t> {
+pub(super) enum TextPart<'t> {
     Text(&'t str),
     Token(u32),
 }
@@ -42,8 +42,8 @@ impl Specials {
     }
 
     /// Cuts `text` at its special tokens, at control tokens only if `control`.
-    pub(super) fn partition<'t>(&self, text: &'t str, control: bool) -> Vec<Part<'t>> {
-        let whole = Part::Text(text).nonempty().into_iter().collect();
+    pub(super) fn partition<'t>(&self, text: &'t str, control: bool) -> Vec<TextPart<'t>> {
+        let whole = TextPart::Text(text).nonempty().into_iter().collect();
         let wanted = self.present(text).into_iter().map(|rank| &self.list[rank]).filter(|s| control || !s.control);
         wanted.fold(whole, |parts, special| parts.into_iter().flat_map(|part| part.cut(special)).collect())
     }
@@ -62,17 +62,17 @@ impl Specials {
     }
 }
 
-impl Part<'_> {
+impl TextPart<'_> {
     fn nonempty(self) -> Option<Self> {
-        (self != Part::Text("")).then_some(self)
+        (self != TextPart::Text("")).then_some(self)
     }
 
     fn cut(self, special: &Special) -> Vec<Self> {
-        let Part::Text(text) = self else { return vec![self] };
+        let TextPart::Text(text) = self else { return vec![self] };
         let mut parts = Vec::new();
         for piece in text.split(&special.text) {
-            parts.extend(Part::Text(piece).nonempty());
-            parts.push(Part::Token(special.id));
+            parts.extend(TextPart::Text(piece).nonempty());
+            parts.push(TextPart::Token(special.id));
         }
         // One token between two pieces: the last piece has none behind it.
         parts.pop();
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_longest_is_found_first() {
-        use Part::{Text, Token};
+        use TextPart::{Text, Token};
         assert_eq!(specials().partition("x<s><s><s>y", true), [Text("x"), Token(1), Token(0), Text("y")]);
         assert_eq!(specials().partition("<s>", true), [Token(0)]);
         assert_eq!(specials().partition("abcbc", true), [Token(3), Token(2)]);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn control_tokens_stay_text_unless_asked_for() {
-        use Part::{Text, Token};
+        use TextPart::{Text, Token};
         assert_eq!(specials().partition("<s>abc", false), [Text("<s>a"), Token(2)]);
     }
 }

@@ -10,7 +10,7 @@ use ahash::AHashMap;
 
 use super::TokenizerError;
 use super::merges::join;
-use super::special::{Part, Specials};
+use super::special::{Specials, TextPart};
 use super::vocab::{SPACE, Vocabulary};
 use crate::gguf::Metadata;
 
@@ -18,7 +18,7 @@ use crate::gguf::Metadata;
 #[derive(Debug)]
 pub(super) struct Spm {
     specials: Specials,
-    tokens: AHashMap<Box<str>, Token>,
+    tokens: AHashMap<Box<str>, Symbol>,
     /// The token of each byte, or that for what is unknown.
     bytes: [u32; 256],
     /// Whether a text gets a space before it, also after a special token.
@@ -26,7 +26,7 @@ pub(super) struct Spm {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Token {
+struct Symbol {
     id: u32,
     rank: Rank,
 }
@@ -42,7 +42,7 @@ impl Spm {
         }
         let mut tokens = AHashMap::with_capacity(scores.len());
         for ((id, text, _), &score) in vocabulary.iter().zip(scores) {
-            let token = Token { id, rank: rank(score).ok_or(TokenizerError::BadScore { token: id })? };
+            let token = Symbol { id, rank: rank(score).ok_or(TokenizerError::BadScore { token: id })? };
             // Of several with one text the last one counts.
             tokens.insert(Box::from(text), token);
         }
@@ -65,19 +65,19 @@ impl Spm {
         let mut prefix = self.space_prefix;
         for part in self.specials.partition(text, special) {
             match part {
-                Part::Token(id) => ids.push(id),
-                Part::Text(text) => self.merge(&format!("{}{text}", if prefix { " " } else { "" }), &mut ids),
+                TextPart::Token(id) => ids.push(id),
+                TextPart::Text(text) => self.merge(&format!("{}{text}", if prefix { " " } else { "" }), &mut ids),
             }
-            prefix = self.space_prefix && matches!(part, Part::Token(_));
+            prefix = self.space_prefix && matches!(part, TextPart::Token(_));
         }
         ids
     }
 
     fn merge(&self, text: &str, ids: &mut Vec<u32>) {
         let text = text.replace(' ', SPACE);
-        let characters = text.char_indices().map(|(start, c)| Span { start, end: start + c.len_utf8() });
-        let merge = |left: Span, right: Span| {
-            let both = Span { start: left.start, end: right.end };
+        let characters = text.char_indices().map(|(start, c)| SymbolSpan { start, end: start + c.len_utf8() });
+        let merge = |left: SymbolSpan, right: SymbolSpan| {
+            let both = SymbolSpan { start: left.start, end: right.end };
             self.tokens.get(&text[both.range()]).map(|token| (token.rank, both))
         };
         for span in join(characters, merge) {
@@ -91,12 +91,12 @@ impl Spm {
 
 /// A part of a text.
 #[derive(Clone, Copy)]
-struct Span {
+struct SymbolSpan {
     start: usize,
     end: usize,
 }
 
-impl Span {
+impl SymbolSpan {
     fn range(self) -> Range<usize> {
         self.start..self.end
     }

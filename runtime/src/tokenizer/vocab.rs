@@ -6,7 +6,7 @@ use crate::gguf::Metadata;
 
 /// What a token is for (`tokenizer.ggml.token_type`, from `SentencePiece`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Normal,
     Unknown,
     Control,
@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Byte,
 }
 
-impl Kind {
+impl TokenKind {
     fn from_id(kind: i32) -> Option<Self> {
         let kinds = [Self::Normal, Self::Unknown, Self::Control, Self::UserDefined, Self::Unused, Self::Byte];
         usize::try_from(kind).ok()?.checked_sub(1).and_then(|i| kinds.get(i)).copied()
@@ -37,7 +37,7 @@ pub(super) enum Spelling {
 /// The tokens of a file with their types, checked.
 pub(super) struct Vocabulary<'m> {
     texts: &'m [String],
-    kinds: Vec<Kind>,
+    kinds: Vec<TokenKind>,
 }
 
 impl<'m> Vocabulary<'m> {
@@ -48,7 +48,7 @@ impl<'m> Vocabulary<'m> {
         }
         let kinds = match metadata.opt_i32s("tokenizer.ggml.token_type")? {
             Some(kinds) => read_kinds(kinds, texts.len())?,
-            None => vec![Kind::Normal; texts.len()],
+            None => vec![TokenKind::Normal; texts.len()],
         };
         Ok(Self { texts, kinds })
     }
@@ -58,16 +58,16 @@ impl<'m> Vocabulary<'m> {
     }
 
     /// Tokens with their ids and types.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &'m str, Kind)> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &'m str, TokenKind)> + '_ {
         (0..).zip(self.texts).zip(&self.kinds).map(|((id, text), &kind)| (id, text.as_str(), kind))
     }
 
     /// The tokens that are found in a text by their own text.
     pub(super) fn specials(&self) -> Vec<Special> {
-        let special = |kind| matches!(kind, Kind::Control | Kind::Unknown | Kind::UserDefined);
+        let special = |kind| matches!(kind, TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined);
         self.iter()
             .filter(|&(_, _, kind)| special(kind))
-            .map(|(id, text, kind)| Special { id, text: text.to_owned(), control: kind != Kind::UserDefined })
+            .map(|(id, text, kind)| Special { id, text: text.to_owned(), control: kind != TokenKind::UserDefined })
             .collect()
     }
 
@@ -81,11 +81,11 @@ impl<'m> Vocabulary<'m> {
     }
 }
 
-fn read_kinds(kinds: &[i32], tokens: usize) -> Result<Vec<Kind>, TokenizerError> {
+fn read_kinds(kinds: &[i32], tokens: usize) -> Result<Vec<TokenKind>, TokenizerError> {
     if kinds.len() != tokens {
         return Err(TokenizerError::TypeCount { tokens, types: kinds.len() });
     }
-    let read = |(token, &kind)| Kind::from_id(kind).ok_or(TokenizerError::UnknownType { token, kind });
+    let read = |(token, &kind)| TokenKind::from_id(kind).ok_or(TokenizerError::UnknownType { token, kind });
     (0..).zip(kinds).map(read).collect()
 }
 
@@ -94,16 +94,16 @@ fn push_bytes(
     table: &mut TokenBytes,
     token: u32,
     text: &str,
-    kind: Kind,
+    kind: TokenKind,
     spelling: Spelling,
 ) -> Result<(), TokenizerError> {
     match kind {
-        Kind::Byte => {
+        TokenKind::Byte => {
             let byte = hex_byte(text).ok_or_else(|| TokenizerError::BadByteToken { token, text: text.to_owned() })?;
             table.push(&[byte]);
         }
-        Kind::Normal | Kind::Unused => table.push_spelled(text, spelling),
-        Kind::Unknown | Kind::Control | Kind::UserDefined => table.push(text.as_bytes()),
+        TokenKind::Normal | TokenKind::Unused => table.push_spelled(text, spelling),
+        TokenKind::Unknown | TokenKind::Control | TokenKind::UserDefined => table.push(text.as_bytes()),
     }
     Ok(())
 }
@@ -173,9 +173,9 @@ mod tests {
 
     #[test]
     fn kinds_are_one_to_six() {
-        assert_eq!(Kind::from_id(1), Some(Kind::Normal));
-        assert_eq!(Kind::from_id(6), Some(Kind::Byte));
-        assert!([0, 7, -1, i32::MIN].into_iter().all(|kind| Kind::from_id(kind).is_none()));
+        assert_eq!(TokenKind::from_id(1), Some(TokenKind::Normal));
+        assert_eq!(TokenKind::from_id(6), Some(TokenKind::Byte));
+        assert!([0, 7, -1, i32::MIN].into_iter().all(|kind| TokenKind::from_id(kind).is_none()));
     }
 
     #[test]

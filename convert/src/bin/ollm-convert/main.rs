@@ -29,11 +29,11 @@ use output::{Outcome, Printed};
 #[command(name = "ollm-convert", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: ConvertCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum ConvertCommand {
     Plugin(plugin::PluginArgs),
     Inspect(inspect::InspectArgs),
     Verify(verify::VerifyArgs),
@@ -46,12 +46,12 @@ enum Command {
     Import(import::ImportArgs),
     Imatrix(imatrix::ImatrixArgs),
     Synth(synth::SynthArgs),
-    Manual(manual::ManualArgs),
+    Manual(manual::ManualCommand),
 }
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    let trouble = if matches!(command, Command::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
+    let trouble = if matches!(command, ConvertCommand::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     match run(command) {
         Ok(Printed { text, good }) => output::print(&text, good),
         Err(error) => {
@@ -61,20 +61,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Outcome {
+fn run(command: ConvertCommand) -> Outcome {
     match command {
-        Command::Plugin(args) => args.run(),
-        Command::Inspect(args) => args.run(),
-        Command::Verify(args) => args.run(),
-        Command::Diff(args) => args.run(),
-        Command::Merge(args) => args.run(),
-        Command::Split(args) => args.run(),
-        Command::Pack(args) => args.run(),
-        Command::Unpack(args) => args.run(),
-        Command::Quantize(args) => args.run(),
-        Command::Import(args) => args.run(),
-        Command::Imatrix(args) => args.run(),
-        Command::Synth(args) => args.run(),
-        Command::Manual(args) => args.run(Arguments::command()),
+        ConvertCommand::Plugin(args) => args.run(),
+        ConvertCommand::Inspect(args) => args.run(),
+        ConvertCommand::Verify(args) => args.run(),
+        ConvertCommand::Diff(args) => args.run(),
+        ConvertCommand::Merge(args) => args.run(),
+        ConvertCommand::Split(args) => args.run(),
+        ConvertCommand::Pack(args) => args.run(),
+        ConvertCommand::Unpack(args) => args.run(),
+        ConvertCommand::Quantize(args) => args.run(),
+        ConvertCommand::Import(args) => args.run(),
+        ConvertCommand::Imatrix(args) => args.run(),
+        ConvertCommand::Synth(args) => args.run(),
+        ConvertCommand::Manual(args) => args.run(Arguments::command()),
     }
 }

@@ -9,12 +9,12 @@ use crate::output::Outcome;
 
 /// Write man pages and shell completions into a folder
 #[derive(Args)]
-pub(crate) struct ManualArgs {
+pub(crate) struct ManualCommand {
     /// The folder
     folder: PathBuf,
 }
 
-impl ManualArgs {
+impl ManualCommand {
     pub(crate) fn run(self, command: Command) -> Outcome {
         let io = |source| ConvertError::from(ollm_runtime::Error::Io { path: self.folder.clone(), source });
         manual::write(command, &self.folder).map_err(io)?;

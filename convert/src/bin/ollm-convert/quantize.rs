@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
-use ollm_convert::quantize::search::{self, Choice, Goal};
+use ollm_convert::quantize::search::{self, Goal, TypeChoice};
 use ollm_convert::quantize::{self, RECIPES, Recipe};
 use ollm_convert::{ConvertError, check_absent, check_output, names};
 
@@ -55,7 +55,7 @@ impl QuantizeArgs {
     }
 
     /// The types that are chosen by their KL divergence, where a goal asks for it.
-    fn search(&self) -> Result<Option<Choice>, ConvertError> {
+    fn search(&self) -> Result<Option<TypeChoice>, ConvertError> {
         let goal = self.target_size.map(Goal::Size).or(self.max_kl.map(Goal::Divergence));
         let (Some(goal), Some(text)) = (goal, &self.text) else { return Ok(None) };
         let Rules { imatrix, tensor_types, force } = &self.rules;

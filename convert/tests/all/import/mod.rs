@@ -10,7 +10,7 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
 use ollm_convert::import::import;
-use ollm_convert::quantize::{Options, RECIPES, Summary, quantize};
+use ollm_convert::quantize::{Options, QuantizeSummary, RECIPES, quantize};
 use ollm_convert::verify::verify;
 use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::{Array, Gguf, Metadata, TensorType, Value as Stored};
@@ -195,7 +195,7 @@ fn options(recipe: &str) -> Options<'static> {
     Options { recipe, imatrix: None, tensor_types: &[], force: true }
 }
 
-fn run(folder: &Folder, recipe: &str) -> Result<Summary, ConvertError> {
+fn run(folder: &Folder, recipe: &str) -> Result<QuantizeSummary, ConvertError> {
     import(&folder.join(""), &folder.join("out.gguf"), &options(recipe), &ProgressBar::hidden())
 }
 
