@@ -12,7 +12,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use ollm_runtime::cpu::simd::MAX_LANES;
 use ollm_runtime::cpu::{Isa, Kernel, Pool, Simd};
 use ollm_runtime::gguf::TensorType;
-use ollm_runtime::ops::{Exec, Matrix, Panels, Product, Quantized, matmul};
+use ollm_runtime::ops::{Exec, MatmulOp, Matrix, Panels, Quantized, matmul};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 
@@ -66,7 +66,7 @@ fn product(group: &mut BenchmarkGroup<'_, WallTime>, isa: Isa, weights: &Weights
     let mut scratch = Quantized::default();
     group.bench_function(weights.dtype.name(), |bencher| {
         bencher.iter(|| {
-            let mut products = [Product { matrix: weights.matrix(), out: &mut out }];
+            let mut products = [MatmulOp { matrix: weights.matrix(), out: &mut out }];
             matmul(&mut exec, &x, COLS, &mut scratch, &mut products);
         });
     });

@@ -4,6 +4,7 @@
 use super::simd::Kernel;
 
 /// Defines a token: its detection and the door through which kernels enter the instruction set.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)? $(, as $base:ident)?) => {
         $(#[$doc])*

@@ -54,9 +54,19 @@ macro_rules! isas {
                 match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::LANES,)+ }
             }
 
-            /// Widths of the tiles of quantized products, in columns.
-            fn tiles(self) -> &'static [usize] {
-                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::TILES,)+ }
+            /// [`Simd::GEMV_TILES`]
+            fn gemv_tiles(self) -> &'static [usize] {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMV_TILES,)+ }
+            }
+
+            /// [`Simd::GEMM_TILE`]
+            fn gemm_tile(self) -> usize {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMM_TILE,)+ }
+            }
+
+            /// [`Simd::QUERY_TILE`]
+            pub(crate) fn query_tile(self) -> usize {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::QUERY_TILE,)+ }
             }
         }
 
@@ -75,11 +85,11 @@ isas! {
 }
 
 impl Isa {
-    /// The width of the tiles in which `count` columns are multiplied: 1 for a single one, else that of [`Simd::TILES`] which has
-    /// room for all, or the first.
+    /// Tokens of a tile in which `count` tokens are multiplied: 1 for a single one, else the smallest of [`Simd::GEMV_TILES`]
+    /// with room for all, or [`Simd::GEMM_TILE`].
     pub(crate) fn tile_width(self, count: usize) -> usize {
-        let mut tiles = self.tiles().iter().copied();
-        if count == 1 { 1 } else { tiles.find(|&width| count <= width).unwrap_or(self.tiles()[0]) }
+        let mut tiles = self.gemv_tiles().iter().copied();
+        if count == 1 { 1 } else { tiles.find(|&tokens| count <= tokens).unwrap_or(self.gemm_tile()) }
     }
 
     /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor has.

@@ -13,8 +13,14 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 impl Simd for Scalar {
     const LANES: usize = LANES;
-    const ROWS: usize = 4;
-    const TILES: &'static [usize] = &[4];
+    const GEMV_ROWS: usize = 4;
+    const GEMV_TILES: &'static [usize] = &[];
+    const GEMM_TILE: usize = 4;
+    const HOLDS_BLOCK_SCALES: bool = false;
+    const PREFETCHES_L1: bool = true;
+    const QUERY_TILE: usize = 4;
+    const SCORE_ACCUMULATORS: usize = 16;
+    const VALUE_ACCUMULATORS: usize = 16;
     const SIGNED_ZERO: i32 = 0;
     const CENTRED: bool = false;
 

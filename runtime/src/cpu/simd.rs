@@ -12,6 +12,29 @@ pub const MAX_LANES: usize = 16;
 /// Bytes from one column of [`Simd::dot4s`] and [`Simd::products`] to the next.
 pub const STRIDE: usize = 32;
 
+/// Expands `$with!` with every tile that an instruction set may have: the tokens of those whose GEMV reads packed weights as
+/// they are; and of a GEMM `tokens: panels, vectors of rows`, which its unpacked weights are read by at once.
+macro_rules! tiles {
+    ($with:ident) => {
+        $with! { gemv { 5 10 } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
+    };
+}
+pub(crate) use tiles;
+
+macro_rules! largest {
+    (gemv { $($gemv:literal)+ } gemm { $($gemm:literal: $panels:literal, $vectors:literal;)+ }) => {{
+        let (tokens, mut most, mut i) = ([$($gemv,)+ $($gemm),+], 0, 0);
+        while i < tokens.len() {
+            most = if tokens[i] > most { tokens[i] } else { most };
+            i += 1;
+        }
+        most
+    }};
+}
+
+/// Tokens of the largest tile of any instruction set.
+pub const MAX_TILE: usize = tiles!(largest);
+
 /// An algorithm over the primitives, with its arguments as fields.
 ///
 /// `run` must be `#[inline(always)]`, so that it is compiled inside the function that enables the instruction set.
@@ -29,13 +52,25 @@ pub trait Kernel {
 
 /// A vector instruction set: a copyable token and its primitives.
 pub trait Simd: Copy + Send + Sync + 'static {
-    /// `f32` and `i32` lanes of a vector: also the rows that a quantized product works on at once. Divides 16.
+    /// `f32` and `i32` lanes of a vector: also the rows that a quantized matmul works on at once. Divides 16.
     const LANES: usize;
-    /// Vectors of rows that a quantized product with one column works on at once: 4 or 8.
-    const ROWS: usize;
-    /// Widths of tiles: columns that a quantized product with several works on at once; the first for many, wider ones for what fits
-    /// one of them.
-    const TILES: &'static [usize];
+    /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
+    const GEMV_ROWS: usize;
+    /// Tokens whose GEMV reads packed weights as they are, all of them at once, the fewest first: tiles of [`tiles`]. None
+    /// where unpacking the weights first is faster.
+    const GEMV_TILES: &'static [usize];
+    /// Tokens of the tile of a GEMM, one of [`tiles`].
+    const GEMM_TILE: usize;
+    /// Whether there are registers to hold what all scales of a block have in common while the block is read.
+    const HOLDS_BLOCK_SCALES: bool;
+    /// Whether a GEMV prefetches to L1; else to L2, where vectors of whole cache lines are faster than L1 is filled.
+    const PREFETCHES_L1: bool;
+    /// Queries that attention computes together, at most: 4 or 8.
+    const QUERY_TILE: usize;
+    /// Sums of scores at once: as many as the multipliers need to be busy, and as there are registers for. 8 or 16.
+    const SCORE_ACCUMULATORS: usize;
+    /// Vectors of weighted values at once, as there are registers for: 8 or 16.
+    const VALUE_ACCUMULATORS: usize;
     /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` takes.
     const SIGNED_ZERO: i32;
     /// Whether [`Simd::products`] takes signed weights, as [`Simd::centre`] makes them, rather than those that `dot4` takes.
@@ -49,7 +84,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type Partial: Copy;
     /// Four bytes for each lane.
     type Bytes: Copy;
-    /// Registers that [`Simd::products`] uses while this lives; `()` where it needs no others.
+    /// Registers that [`Simd::products`] uses while this lives; `()` where it needs no others. Where it does, a tile has
+    /// [`Simd::GEMM_TILE`] tokens, no fewer.
     type Registers;
 
     /// All lanes `x`.
@@ -128,7 +164,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `start`, with which the run began, plus its products.
     fn end(self, start: Self::I32, run: Self::Partial) -> Self::I32;
 
-    /// What has to be alive while [`Simd::products`] is called on this thread.
+    /// The registers of this thread: the witness that [`Simd::products`] takes.
     fn registers(self) -> Self::Registers;
     /// For each lane of `R` vectors of rows, the products of `4 * words` weights with those of `C` columns, which are
     /// [`STRIDE`] bytes apart, added to `start`.
@@ -138,9 +174,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     ///
     /// # Safety
     /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each column is readable for `4 * words` bytes.
+    ///
+    /// # Panics
+    /// If the instruction set has [`Simd::Registers`] and `C` is not [`Simd::GEMM_TILE`].
     #[inline(always)]
     unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
         self,
+        _registers: &Self::Registers,
         words: usize,
         most: i32,
         weights: [*const u8; R],
@@ -264,15 +304,14 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
     sums
 }
 
-/// Asks for the cache line at `at` ahead of its use, for the first cache or the second (64-bit Arm: the first); any address
-/// will do.
+/// Prefetches the cache line at `at` to L1 or to L2 (64-bit Arm: to L1); any address will do.
 #[inline(always)]
-pub fn prefetch<const FIRST: bool>(at: *const u8) {
+pub fn prefetch<const L1: bool>(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every 64-bit x86 processor has the instructions, which fault on no address.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        if FIRST { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+        if L1 { _mm_prefetch::<_MM_HINT_T0>(at.cast()) } else { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: the instruction faults on no address.
@@ -282,3 +321,20 @@ pub fn prefetch<const FIRST: bool>(at: *const u8) {
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = at;
 }
+
+/// Primitives of an instruction set that are intrinsics on values alone.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! values {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty $body:block)+) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($argument: $type),*) -> $result {
+                // SAFETY: the token `self` exists only on a processor that has these instructions, which touch nothing but
+                // their operands.
+                unsafe { $body }
+            }
+        )+
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use values;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use crate::gguf::{Array, Gguf, Metadata, Value};
-use crate::ops::{KvHeads, Scoring};
+use crate::ops::{AttentionParams, KvHeads};
 
 use super::error::ModelError;
 use super::family::{FAMILIES, Family};
@@ -155,9 +155,9 @@ impl Config {
     }
 
     /// What becomes of the scores of a layer.
-    pub fn scoring(&self, layer: &LayerConfig) -> Scoring {
+    pub fn scoring(&self, layer: &LayerConfig) -> AttentionParams {
         let window = self.sliding_window.filter(|_| layer.is_sliding);
-        Scoring { scale: self.attention_scale, cap: self.attention_softcap, window }
+        AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window }
     }
 
     /// Applies `rope_freqs.weight`, by which llama 3.1 files stretch the slow frequencies.

@@ -3,8 +3,8 @@
 use crate::cpu::Pool;
 use crate::memory::{self, OutOfMemory};
 use crate::ops::{
-    Exec, Product, Quantized, Queries, RopeTable, add, attend, for_each_row, geglu, matmul, rms_norm, rotate, soft_cap,
-    swiglu,
+    Exec, MatmulOp, Quantized, Queries, RopeTable, add, attend, for_each_row, geglu, matmul, rms_norm, rotate,
+    soft_cap, swiglu,
 };
 
 use super::Model;
@@ -92,7 +92,7 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     let config = model.config();
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
     let matrix = model.matrix(&model.weights().head);
-    matmul(exec, hidden, config.hidden, scratch, &mut [Product { matrix, out: logits }]);
+    matmul(exec, hidden, config.hidden, scratch, &mut [MatmulOp { matrix, out: logits }]);
     if let Some(cap) = config.logit_softcap {
         let isa = exec.isa;
         for_each_row(&mut exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
@@ -114,9 +114,9 @@ fn attention<E: From<OutOfMemory>>(
     norm(exec, &s.x, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     let mut products = [
-        Product { matrix: model.matrix(&layer.query), out: &mut s.query },
-        Product { matrix: model.matrix(&layer.key), out: &mut s.key },
-        Product { matrix: model.matrix(&layer.value), out: &mut s.value },
+        MatmulOp { matrix: model.matrix(&layer.query), out: &mut s.query },
+        MatmulOp { matrix: model.matrix(&layer.key), out: &mut s.key },
+        MatmulOp { matrix: model.matrix(&layer.value), out: &mut s.value },
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let rope = &s.ropes[usize::from(shape.is_sliding)];
@@ -134,7 +134,7 @@ fn attention<E: From<OutOfMemory>>(
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
     let width = shape.query_width();
     let matrix = model.matrix(&layer.output);
-    matmul(exec, &s.mixed, width, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
+    matmul(exec, &s.mixed, width, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
     add_bias(&mut exec.pool, &mut s.normed, layer.output_bias.as_ref());
     add_normed(exec, config, s, layer.attention_post_norm.as_ref());
     Ok(())
@@ -166,8 +166,8 @@ fn feed_forward<E>(
     norm(exec, &s.x, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
     watch(Stage::Input { layer: index, role: Role::FfnGate, x: &s.normed })?;
     let mut products = [
-        Product { matrix: model.matrix(&layer.gate), out: &mut s.gate },
-        Product { matrix: model.matrix(&layer.up), out: &mut s.up },
+        MatmulOp { matrix: model.matrix(&layer.gate), out: &mut s.gate },
+        MatmulOp { matrix: model.matrix(&layer.up), out: &mut s.up },
     ];
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let (isa, up) = (exec.isa, &s.up);
@@ -175,7 +175,7 @@ fn feed_forward<E>(
     for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
     watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
     let matrix = model.matrix(&layer.down);
-    matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [Product { matrix, out: &mut s.normed }]);
+    matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
     add_normed(exec, config, s, layer.ffn_post_norm.as_ref());
     Ok(())
 }

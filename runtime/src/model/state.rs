@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::memory::{self, OutOfMemory};
-use crate::ops::{KvLayer, Quantized, RopeTable};
+use crate::ops::{LayerKvCache, Quantized, RopeTable};
 
 use super::config::{Config, LayerConfig};
 
@@ -13,7 +13,7 @@ pub const BATCH: usize = 256;
 /// The state of one sequence: keys and values of each layer. It takes memory only for what was reserved.
 #[derive(Debug)]
 pub struct State {
-    pub(super) cache: Vec<KvLayer>,
+    pub(super) cache: Vec<LayerKvCache>,
     /// Positions that there are at most.
     capacity: usize,
 }
@@ -47,7 +47,7 @@ pub struct Scratch {
 impl State {
     /// The state of an empty sequence, which will have `capacity` positions at most.
     pub fn new(config: &Config, capacity: usize) -> Self {
-        Self { cache: config.layers.iter().map(|layer| KvLayer::new(layer.kv_shape())).collect(), capacity }
+        Self { cache: config.layers.iter().map(|layer| LayerKvCache::new(layer.kv_shape())).collect(), capacity }
     }
 
     /// A state with the same keys and values, which the two share until one of them writes.
@@ -58,7 +58,7 @@ impl State {
 
     /// Bytes of the state of `positions` positions.
     pub fn bytes_for(config: &Config, positions: usize) -> usize {
-        let bytes = config.layers.iter().map(|layer| KvLayer::bytes_for(layer.kv_shape(), positions));
+        let bytes = config.layers.iter().map(|layer| LayerKvCache::bytes_for(layer.kv_shape(), positions));
         bytes.fold(0, usize::saturating_add)
     }
 
@@ -69,12 +69,12 @@ impl State {
 
     /// Bytes that this state holds, those it shares included.
     pub fn bytes(&self) -> usize {
-        self.cache.iter().map(KvLayer::bytes).sum()
+        self.cache.iter().map(LayerKvCache::bytes).sum()
     }
 
     /// Bytes that it would hold with `positions`: see [`State::reserve`].
     pub fn bytes_with(&self, positions: Range<usize>) -> usize {
-        let missing = |layer: &KvLayer| layer.bytes_missing(positions.clone(), self.capacity);
+        let missing = |layer: &LayerKvCache| layer.bytes_missing(positions.clone(), self.capacity);
         self.cache.iter().map(|layer| layer.bytes() + missing(layer)).sum()
     }
 
@@ -96,12 +96,12 @@ impl State {
     }
 
     /// Keys and values of each layer.
-    pub(crate) fn cache(&self) -> &[KvLayer] {
+    pub(crate) fn cache(&self) -> &[LayerKvCache] {
         &self.cache
     }
 
     /// Keys and values of each layer, to be restored.
-    pub(crate) fn cache_mut(&mut self) -> &mut [KvLayer] {
+    pub(crate) fn cache_mut(&mut self) -> &mut [LayerKvCache] {
         &mut self.cache
     }
 }

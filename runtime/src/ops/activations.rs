@@ -1,6 +1,6 @@
 //! Activations quantized to 8 bits in blocks of 32: the right-hand side of every product with quantized weights.
 
-use crate::cpu::simd::STRIDE;
+use crate::cpu::simd::{MAX_TILE, STRIDE};
 use crate::cpu::{Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
@@ -11,8 +11,8 @@ pub(super) const BLOCK: usize = STRIDE;
 /// Elements that share a sum, besides those of a block: the smallest group of weights with a scale of its own (`Q6_K`).
 pub(super) const HALF: usize = 16;
 
-/// Columns of padding: those of the widest tile but one.
-const PADDING: usize = 15;
+/// Tokens of padding: those of the largest tile but one.
+const PADDING: usize = MAX_TILE - 1;
 
 /// `count` columns of `size` quantized activations: `x = scale * values`.
 ///

@@ -7,47 +7,25 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Isa, Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
-use super::cache::{KEY_RUN, KvLayer, POSITION_BLOCK};
+use super::kv_cache::{KEY_RUN, KvHeads, LayerKvCache, POSITION_BLOCK};
 use super::vector::{soft_cap, softmax};
 use super::{Exec, Shared};
 
-/// The shape of the heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvHeads {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Elements of a head.
-    pub head_dim: usize,
-}
-
-impl KvHeads {
-    fn queries_per_head(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    pub(super) fn value_width(&self) -> usize {
-        self.head_dim.next_multiple_of(POSITION_BLOCK)
-    }
-}
-
-/// What becomes of the products of a query with the keys.
+/// The parameters of attention: scale, logit soft-cap, sliding window.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scoring {
-    /// What they are multiplied by: scores.
+pub struct AttentionParams {
+    /// What the products of queries and keys are multiplied by.
     pub scale: f32,
-    /// Scores go through `cap * tanh(score / cap)`.
+    /// The logit soft-cap: scores go through `cap * tanh(score / cap)`.
     pub cap: Option<f32>,
-    /// The last so many positions count, the query's own included; without, all do.
+    /// The sliding window: the last so many positions count, the query's own included. Without, all do.
     pub window: Option<usize>,
 }
 
-impl Scoring {
+impl AttentionParams {
     /// The usual: `1 / sqrt(head_dim)`, no cap, all positions.
     pub fn plain(head_dim: usize) -> Self {
         Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None }
@@ -62,7 +40,7 @@ impl Scoring {
 /// Tokens of a task: enough that claiming it costs nothing.
 const TOKENS_PER_TASK: usize = 16;
 
-/// Queries that are computed together, at most: each key is loaded once for all of them.
+/// Queries that are computed together, at most, on any instruction set: each key is loaded once for all of them.
 const TILE: usize = 8;
 
 /// Values in a cache line: columns that are read together.
@@ -85,7 +63,7 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
     /// The keys and values of all positions up to the last of them.
-    pub cache: &'a KvLayer,
+    pub cache: &'a LayerKvCache,
     /// The position of the first.
     pub first: usize,
     /// How many there are.
@@ -112,7 +90,7 @@ struct Span<'a> {
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
-    scoring: Scoring,
+    scoring: AttentionParams,
     queries: &[f32],
     out: &mut [f32],
 ) -> Result<(), OutOfMemory> {
@@ -180,9 +158,9 @@ fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
 
 /// Some queries that share a key head.
 struct Tile<'a> {
-    cache: &'a KvLayer,
+    cache: &'a LayerKvCache,
     head: usize,
-    scoring: Scoring,
+    scoring: AttentionParams,
     /// Where each query is among all of them, and its result among all results, and the positions that it sees.
     rows: Vec<(usize, Range<usize>)>,
     /// The position of the first score, a multiple of [`KEY_RUN`].
@@ -193,11 +171,11 @@ struct Tile<'a> {
 
 impl<'a> Tile<'a> {
     /// The tiles of a span's queries that share the key head `head`.
-    fn all(isa: Isa, span: &Span<'a>, head: usize, scoring: Scoring) -> impl Iterator<Item = Self> + use<'a> {
+    fn all(isa: Isa, span: &Span<'a>, head: usize, scoring: AttentionParams) -> impl Iterator<Item = Self> + use<'a> {
         let Queries { cache, first, count } = span.queries;
         let (shape, row) = (cache.shape(), span.row);
         let group = shape.queries_per_head();
-        let (count, most) = (count * group, if isa.lanes() == MAX_LANES { TILE } else { TILE / 2 });
+        let (count, most) = (count * group, isa.query_tile());
         (0..count).step_by(most).map(move |at| {
             let query = |query: usize| {
                 let place = (row + query / group) * shape.heads + head * group + query % group;
@@ -298,7 +276,7 @@ macro_rules! with_width {
         match $tile.width() {
             1 => $kernel::<$isa, 1>($($argument),*),
             2 => $kernel::<$isa, 2>($($argument),*),
-            TILE if const { $isa::LANES == MAX_LANES } => $kernel::<$isa, TILE>($($argument),*),
+            TILE if const { $isa::QUERY_TILE == TILE } => $kernel::<$isa, TILE>($($argument),*),
             _ => $kernel::<$isa, { TILE / 2 }>($($argument),*),
         }
     };
@@ -326,13 +304,11 @@ impl Kernel for Score<'_> {
 
 #[inline(always)]
 fn score<S: Simd, const Q: usize>(isa: S, of: &Score<'_>) {
-    // As many sums at once as the multipliers need to be busy, and as there are registers for.
-    let sums = if S::LANES == 4 { 16 } else { 8 };
     let (tile, queries) = (of.tile, of.queries.as_chunks::<Q>().0);
     let mut at = of.runs.start * KEY_RUN;
     for keys in tile.cache.keys(tile.head, tile.start + at..tile.start + of.runs.end * KEY_RUN) {
         for run in keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len()) {
-            match (sums / Q).min(KEY_RUN / S::LANES) {
+            match (S::SCORE_ACCUMULATORS / Q).min(KEY_RUN / S::LANES) {
                 1 => score_run::<S, Q, 1>(isa, of, queries, at, run),
                 2 => score_run::<S, Q, 2>(isa, of, queries, at, run),
                 4 => score_run::<S, Q, 4>(isa, of, queries, at, run),
@@ -417,8 +393,7 @@ fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, po
     if positions.is_empty() {
         return;
     }
-    // As many vectors of a row at once as there are registers for.
-    let most = (if S::LANES == 8 { 8 } else { 16 } / Q).min(4);
+    let most = (S::VALUE_ACCUMULATORS / Q).min(4);
     let mut at = positions.start - of.tile.start;
     for values in of.tile.cache.values(of.tile.head, positions) {
         let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
@@ -480,22 +455,22 @@ mod tests {
         (0..n).map(|i| (i * step % 101) as f32 / 50.0 - 1.0).collect()
     }
 
-    fn cache(shape: KvHeads, keys: &[f32], values: &[f32]) -> KvLayer {
-        let mut cache = KvLayer::new(shape);
+    fn cache(shape: KvHeads, keys: &[f32], values: &[f32]) -> LayerKvCache {
+        let mut cache = LayerKvCache::new(shape);
         let positions = keys.len() / (shape.kv_heads * shape.head_dim);
         cache.reserve(0..positions, positions).unwrap();
         cache.store(&Pool::new(2).unwrap(), 0, keys, values);
         cache
     }
 
-    fn one(cache: &KvLayer, first: usize, count: usize) -> impl Iterator<Item = Queries<'_>> {
+    fn one(cache: &LayerKvCache, first: usize, count: usize) -> impl Iterator<Item = Queries<'_>> {
         std::iter::once(Queries { cache, first, count })
     }
 
     /// The formula in double precision, on the rounded cache.
     fn reference(
         shape: KvHeads,
-        scoring: Scoring,
+        scoring: AttentionParams,
         length: usize,
         query: &[f32],
         keys: &[f32],
@@ -528,7 +503,8 @@ mod tests {
         for ((heads, kv_heads, head_dim), window) in
             [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)].into_iter().zip(windows)
         {
-            let scoring = Scoring { window, cap: window.map(|window| window as f32), ..Scoring::plain(head_dim) };
+            let scoring =
+                AttentionParams { window, cap: window.map(|window| window as f32), ..AttentionParams::plain(head_dim) };
             let shape = KvHeads { heads, kv_heads, head_dim };
             let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
             let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
@@ -568,7 +544,7 @@ mod tests {
             for (isa, window) in
                 Isa::available().into_iter().flat_map(|isa| [None, Some(positions - 5)].map(|window| (isa, window)))
             {
-                let scoring = Scoring { window, cap: window.map(|_| 30.0), ..Scoring::plain(head_dim) };
+                let scoring = AttentionParams { window, cap: window.map(|_| 30.0), ..AttentionParams::plain(head_dim) };
                 for (count, more) in [(1, 0), (5, 0), (5, 2)] {
                     let queries = wave((count + more) * width, 29);
                     let attend = |threads| {
@@ -589,11 +565,11 @@ mod tests {
     }
 
     /// Attention of one token at position 3 of each of these caches.
-    fn attend_to(caches: &[KvLayer]) {
+    fn attend_to(caches: &[LayerKvCache]) {
         let mut exec = Exec { isa: Isa::available()[0], pool: Pool::new(1).unwrap() };
         let queries = vec![0.0; caches.len() * 32];
         let sequences = caches.iter().map(|cache| Queries { cache, first: 3, count: 1 });
-        attend(&mut exec, sequences, Scoring::plain(16), &queries, &mut queries.clone()).unwrap();
+        attend(&mut exec, sequences, AttentionParams::plain(16), &queries, &mut queries.clone()).unwrap();
     }
 
     #[test]
@@ -606,6 +582,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "in its cache")]
     fn a_position_that_is_not_there_is_refused() {
-        attend_to(&[KvLayer::new(KvHeads { heads: 2, kv_heads: 1, head_dim: 16 })]);
+        attend_to(&[LayerKvCache::new(KvHeads { heads: 2, kv_heads: 1, head_dim: 16 })]);
     }
 }

@@ -1,5 +1,4 @@
-//! The quantized block formats as the products see them: unsigned or signed integers in groups of 16 or 32, each group
-//! with a scale and, for some formats, a minimum: `w = scale * (q - ZERO)` or `w = scale * q + minimum`.
+//! The quantized block formats as matmul reads them: unsigned or signed integers in groups, each group with a scale and, for some formats, a minimum: `w = scale * (q - ZERO)` or `w = scale * q + minimum`.
 //!
 //! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of [`PANEL_ROWS`] rows side by
 //! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
@@ -7,8 +6,10 @@
 use std::ops::Range;
 
 use crate::cpu::Simd;
-use crate::cpu::simd::{MAX_LANES, prefetch};
+use crate::cpu::simd::prefetch;
 use crate::gguf::TensorType;
+
+use super::activations::BLOCK;
 
 /// Rows whose blocks are interleaved.
 pub(super) use crate::gguf::PANEL_ROWS;
@@ -48,22 +49,21 @@ impl Block {
         Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
     }
 
-    /// Asks for the part of the next block that is as large as group `group` of this one; of the first row's block, for all
+    /// Prefetches the part of the next block that is as large as step `step` of this one; of the first row's block, for all
     /// rows of the panel. Blocks of 256 elements are not read in the order in which they lie, so that the processor does not
-    /// see by itself what comes next; of smaller ones it does. Vectors of whole cache lines are faster than lines can be asked
-    /// for the first cache.
+    /// see by itself what comes next; of smaller ones it does.
     #[inline(always)]
-    pub(super) fn prefetch_next<S: Simd, F: Format>(self, group: usize) {
+    pub(super) fn prefetch_next<S: Simd, F: Format>(self, step: usize) {
         if F::ELEMENTS > 32 {
-            let (bytes, groups) = (F::BYTES * PANEL_ROWS, F::ELEMENTS / F::GROUP);
-            for at in (bytes * group / groups..bytes * (group + 1) / groups).step_by(64) {
+            let (bytes, steps) = (F::BYTES * PANEL_ROWS, F::ELEMENTS / F::STEP);
+            for at in (bytes * step / steps..bytes * (step + 1) / steps).step_by(64) {
                 let at = self.halves.wrapping_add(bytes + at);
-                if S::LANES == MAX_LANES { prefetch::<false>(at) } else { prefetch::<true>(at) }
+                if S::PREFETCHES_L1 { prefetch::<true>(at) } else { prefetch::<false>(at) }
             }
         }
     }
 
-    /// Asks for these bytes from the panel's block on, for the second cache.
+    /// Prefetches these bytes from the panel's block on, to L2.
     #[inline(always)]
     pub(super) fn prefetch(self, bytes: Range<usize>) {
         for at in bytes.step_by(64) {
@@ -102,8 +102,10 @@ pub(super) trait Format {
     const ELEMENTS: usize = Self::TYPE.block_len();
     /// Bytes of a block of one row.
     const BYTES: usize = Self::TYPE.block_bytes();
-    /// Elements that share a scale: 16 or 32.
+    /// Elements that share a scale: 16, 32, or a multiple of 32.
     const GROUP: usize = 32;
+    /// Elements that meet the activations at once: of a group, or of the part of it that a block of activations has.
+    const STEP: usize = if Self::GROUP < BLOCK { Self::GROUP } else { BLOCK };
     /// What is subtracted from the integers.
     const ZERO: i32 = 0;
     /// The greatest integer; of signed ones, the greatest magnitude.
@@ -123,8 +125,14 @@ pub(super) trait Format {
     /// What the scales of a block's groups have in common.
     type Head<S: Simd>: Copy;
 
-    /// Weights `4 * word..4 * word + 4` of group `group`, of each row.
-    unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes;
+    /// The group of step `step` of a block.
+    #[inline(always)]
+    fn group_of(step: usize) -> usize {
+        step * Self::STEP / Self::GROUP
+    }
+
+    /// Weights `4 * word..4 * word + 4` of step `step`, of each row.
+    unsafe fn weights<S: Simd>(isa: S, block: Block, step: usize, word: usize) -> S::Bytes;
 
     /// What the scales of a block's groups have in common, of each row.
     unsafe fn head<S: Simd>(isa: S, block: Block) -> Self::Head<S>;

@@ -7,15 +7,16 @@ use crate::cpu::Isa;
 use crate::gguf::TensorType;
 
 use super::activations::Quantized;
-use super::float::{Bf16, F16, Float, FloatGemm};
+use super::float::{Bf16, F16, Float};
+use super::float_gemm::FloatGemm;
 use super::format::{Format, PANEL_ROWS, with_format};
 use super::matrix::Matrix;
-use super::quantized::{NEIGHBOURS, QuantizedGemm, STREAMS};
+use super::quantized::{PANELS_PER_GEMM, PANELS_PER_GEMV, QuantizedGemm};
 use super::{Exec, Shared};
 
 /// One matrix of a parallel region and where its results go: `[count][rows]`.
 #[derive(Debug)]
-pub struct Product<'a> {
+pub struct MatmulOp<'a> {
     /// The weights.
     pub matrix: Matrix<'a>,
     /// The results, one column of the input after the other.
@@ -29,9 +30,9 @@ pub struct Product<'a> {
 /// # Panics
 /// If a matrix has another number of columns than `size`, is not ready ([`Matrix::is_ready`]), or an output has another size
 /// than `count * rows`.
-pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, products: &mut [Product<'_>]) {
+pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, products: &mut [MatmulOp<'_>]) {
     let count = x.len() / size;
-    for Product { matrix, out } in products.iter() {
+    for MatmulOp { matrix, out } in products.iter() {
         assert_eq!(matrix.cols(), size, "a product's matrix must fit its input");
         assert_eq!(out.len(), count * matrix.rows(), "a product's output must fit its matrix");
         assert!(matrix.is_ready(), "a product's quantized matrix must be packed");
@@ -45,7 +46,7 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     let scratch: &Quantized = scratch;
     let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
     // Panels are walked in whole rounds, of one column and of several.
-    let round = if count == 1 { STREAMS } else { NEIGHBOURS };
+    let round = if count == 1 { PANELS_PER_GEMV } else { PANELS_PER_GEMM };
     let chunk = round * (panels.div_ceil(round) / (exec.pool.threads() * CHUNKS_PER_THREAD)).max(1);
     let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
     let isa = exec.isa;
@@ -68,7 +69,7 @@ struct Job<'a> {
     out: Shared<f32>,
 }
 
-fn jobs<'a>(product: &mut Product<'a>, chunk: usize) -> impl Iterator<Item = Job<'a>> + use<'a> {
+fn jobs<'a>(product: &mut MatmulOp<'a>, chunk: usize) -> impl Iterator<Item = Job<'a>> + use<'a> {
     let (matrix, out) = (product.matrix, Shared::new(product.out));
     let panels = panels(&matrix);
     (0..panels).step_by(chunk).map(move |first| Job { matrix, panels: first..panels.min(first + chunk), out })
@@ -139,7 +140,7 @@ mod tests {
         let matrix = panels.as_ref().map_or(plain, Panels::matrix);
         let mut out = vec![f32::NAN; x.len() / cols * rows];
         let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
-        matmul(&mut exec, x, cols, &mut Quantized::default(), &mut [Product { matrix, out: &mut out }]);
+        matmul(&mut exec, x, cols, &mut Quantized::default(), &mut [MatmulOp { matrix, out: &mut out }]);
         out
     }
 
@@ -253,7 +254,7 @@ mod tests {
                 let mut scratch = Quantized::default();
                 let mut run = |x: &[f32]| {
                     let mut out = vec![f32::NAN; x.len() / cols * rows];
-                    let mut products = [Product { matrix: panels.matrix(), out: &mut out }];
+                    let mut products = [MatmulOp { matrix: panels.matrix(), out: &mut out }];
                     matmul(&mut exec, x, cols, &mut scratch, &mut products);
                     out
                 };
@@ -281,7 +282,7 @@ mod tests {
                     let x = noise(count * cols, 3);
                     let mut run = |matrix: Matrix<'_>| {
                         let mut out = vec![f32::NAN; count * matrix.rows()];
-                        let mut products = [Product { matrix, out: &mut out }];
+                        let mut products = [MatmulOp { matrix, out: &mut out }];
                         matmul(&mut exec, &x, cols, &mut Quantized::default(), &mut products);
                         out
                     };

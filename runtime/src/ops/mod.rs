@@ -3,25 +3,27 @@
 //! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once. What a column of a product or a
 //! query of an attention gives does not depend on how many others are computed with it, nor on the number of threads.
 
+mod accumulate;
 mod activations;
 mod attention;
-mod cache;
-mod expanded;
 mod float;
+mod float_gemm;
 mod format;
+mod kv_cache;
 mod matmul;
 mod matrix;
 mod panel;
 mod quantized;
 mod rope;
+mod unpacked_tile;
 mod vector;
 
 use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
-pub use attention::{KvHeads, Queries, Scoring, attend, attention_bytes};
-pub use cache::KvLayer;
-pub use matmul::{Product, matmul};
+pub use attention::{AttentionParams, Queries, attend, attention_bytes};
+pub use kv_cache::{KvHeads, LayerKvCache};
+pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use rope::{RopePairing, RopeTable, rotate};
 pub use vector::{add, geglu, rms_norm, silu, soft_cap, softmax, swiglu};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::gguf::Gguf;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Model, Tensor, vector};
-use crate::ops::{Exec, Matrix, Product, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
+use crate::ops::{Exec, MatmulOp, Matrix, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
 use crate::storage::Storage;
 
 use super::error::PluginError;
@@ -265,12 +265,12 @@ impl Plugin {
         let n = x.len() / d;
         quantized.reserve(n, d.max(gate.rows()))?;
         let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
-        let mut products = [Product { matrix: gate, out: &mut gates }, Product { matrix: up, out: &mut ups }];
+        let mut products = [MatmulOp { matrix: gate, out: &mut gates }, MatmulOp { matrix: up, out: &mut ups }];
         matmul(exec, x, d, &mut quantized, &mut products);
         swiglu(exec.isa, &mut gates, &ups);
         let mut out = memory::filled(0.0, x.len())?;
         let matrix = decoder.out.matrix(&self.storage);
-        matmul(exec, &gates, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
+        matmul(exec, &gates, matrix.cols(), &mut quantized, &mut [MatmulOp { matrix, out: &mut out }]);
         Ok(out)
     }
 
@@ -317,7 +317,7 @@ fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, O
     let mut out = memory::filled(0.0, x.len() / matrix.cols() * matrix.rows())?;
     let mut quantized = Quantized::default();
     quantized.reserve(x.len() / matrix.cols(), matrix.cols())?;
-    matmul(exec, x, matrix.cols(), &mut quantized, &mut [Product { matrix, out: &mut out }]);
+    matmul(exec, x, matrix.cols(), &mut quantized, &mut [MatmulOp { matrix, out: &mut out }]);
     Ok(out)
 }
 

@@ -1,8 +1,5 @@
 //! 64-bit Arm: NEON, with the byte dot product, and with products of byte matrices. They share every primitive but the
 //! products.
-//!
-//! SAFETY of every block below: the tokens exist only on a processor that has these instructions; what reads or writes
-//! memory has a length check above it or takes over its caller's contract.
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s8,
@@ -17,14 +14,14 @@ use std::arch::aarch64::{
 use std::arch::asm;
 
 use super::isa::{Neon, NeonDot, NeonI8mm};
-use super::simd::{MAX_LANES, STRIDE, Simd};
+use super::simd::{MAX_LANES, STRIDE, Simd, values};
 
 const LANES: usize = 4;
 
 /// `acc` plus the products of four neighbouring bytes a lane, by widening multiplications.
 #[inline(always)]
 unsafe fn dot_widening(acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
-    // SAFETY: see the head of the file.
+    // SAFETY: the token proves the instructions, and the operands are values.
     unsafe {
         let zero = vdupq_n_s32(0);
         let low = vpadalq_s16(zero, vmull_s8(vget_low_s8(weights), vget_low_s8(x)));
@@ -39,7 +36,7 @@ macro_rules! instruction {
         $(#[$doc])*
         #[inline(always)]
         unsafe fn $name(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
-            // SAFETY: see the head of the file; the instruction touches nothing but its operands.
+            // SAFETY: the caller has a token that proves the instruction, which touches nothing but its operands.
             unsafe {
                 asm!(
                     concat!(".arch_extension ", $extension),
@@ -72,8 +69,14 @@ macro_rules! neon {
     ($token:ty, $dot:ident, { $($products:tt)* }) => {
         impl Simd for $token {
             const LANES: usize = LANES;
-            const ROWS: usize = 8;
-            const TILES: &'static [usize] = &[4];
+            const GEMV_ROWS: usize = 8;
+            const GEMV_TILES: &'static [usize] = &[];
+            const GEMM_TILE: usize = 4;
+            const HOLDS_BLOCK_SCALES: bool = false;
+            const PREFETCHES_L1: bool = true;
+            const QUERY_TILE: usize = 4;
+            const SCORE_ACCUMULATORS: usize = 16;
+            const VALUE_ACCUMULATORS: usize = 16;
             const SIGNED_ZERO: i32 = 0;
             const CENTRED: bool = true;
 
@@ -85,83 +88,39 @@ macro_rules! neon {
 
             $($products)*
 
-            #[inline(always)]
-            fn splat(self, x: f32) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vdupq_n_f32(x) }
+            values! {
+                fn splat(x: f32) -> float32x4_t { vdupq_n_f32(x) }
             }
             #[inline(always)]
             fn load(self, from: &[f32]) -> float32x4_t {
                 assert!(from.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { vld1q_f32(from.as_ptr()) }
             }
             #[inline(always)]
             fn store(self, x: float32x4_t, to: &mut [f32]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { vst1q_f32(to.as_mut_ptr(), x) }
             }
-            #[inline(always)]
-            fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vaddq_f32(a, b) }
-            }
-            #[inline(always)]
-            fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vsubq_f32(a, b) }
-            }
-            #[inline(always)]
-            fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vmulq_f32(a, b) }
-            }
-            #[inline(always)]
-            fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vdivq_f32(a, b) }
-            }
-            #[inline(always)]
-            fn fma(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vfmaq_f32(c, a, b) }
-            }
-            #[inline(always)]
-            fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vmaxq_f32(a, b) }
-            }
-            #[inline(always)]
-            fn abs(self, x: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vabsq_f32(x) }
-            }
-            #[inline(always)]
-            fn round(self, x: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vrndnq_f32(x) }
-            }
-            #[inline(always)]
-            fn pow2(self, x: float32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(127)))) }
-            }
-            #[inline(always)]
-            fn sum(self, x: float32x4_t) -> f32 {
-                // SAFETY: see the head of the file.
-                unsafe { vaddvq_f32(x) }
-            }
-            #[inline(always)]
-            fn max_lane(self, x: float32x4_t) -> f32 {
-                // SAFETY: see the head of the file.
-                unsafe { vmaxvq_f32(x) }
+            values! {
+                fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t { vaddq_f32(a, b) }
+                fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t { vsubq_f32(a, b) }
+                fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmulq_f32(a, b) }
+                fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t { vdivq_f32(a, b) }
+                fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(c, a, b) }
+                fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmaxq_f32(a, b) }
+                fn abs(x: float32x4_t) -> float32x4_t { vabsq_f32(x) }
+                fn round(x: float32x4_t) -> float32x4_t { vrndnq_f32(x) }
+                fn pow2(x: float32x4_t) -> float32x4_t { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(127)))) }
+                fn sum(x: float32x4_t) -> f32 { vaddvq_f32(x) }
+                fn max_lane(x: float32x4_t) -> f32 { vmaxvq_f32(x) }
             }
             #[inline(always)]
             fn load_f16(self, from: &[u16]) -> float32x4_t {
                 assert!(from.len() >= LANES);
                 let wide;
-                // SAFETY: see the head of the file; the length is checked. Assembly, since `float16x4_t` is not stable.
+                // SAFETY: the token proves the instructions; the length is checked. Assembly, since `float16x4_t` is not stable.
                 unsafe {
                     let narrow = vld1_u16(from.as_ptr());
                     asm!("fcvtl {wide:v}.4s, {narrow:v}.4h", wide = out(vreg) wide, narrow = in(vreg) narrow,
@@ -172,7 +131,7 @@ macro_rules! neon {
             #[inline(always)]
             fn store_f16(self, x: float32x4_t, to: &mut [u16]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked. Assembly, since `float16x4_t` is not stable.
+                // SAFETY: the token proves the instructions; the length is checked. Assembly, since `float16x4_t` is not stable.
                 unsafe {
                     asm!("fcvtn {narrow:v}.4h, {wide:v}.4s", "st1 {{{narrow:v}.4h}}, [{to}]",
                         wide = in(vreg) x, narrow = out(vreg) _, to = in(reg) to.as_mut_ptr(),
@@ -182,13 +141,13 @@ macro_rules! neon {
             #[inline(always)]
             fn load_bf16(self, from: &[u16]) -> float32x4_t {
                 assert!(from.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(from.as_ptr())))) }
             }
             #[inline(always)]
             fn store_i8(self, x: float32x4_t, to: &mut [i8]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe {
                     let words = vqmovn_s32(vcvtnq_s32_f32(x));
                     let bytes = vqmovn_s16(vcombine_s16(words, words));
@@ -196,25 +155,11 @@ macro_rules! neon {
                 }
             }
 
-            #[inline(always)]
-            fn splat_i32(self, x: i32) -> int32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vdupq_n_s32(x) }
-            }
-            #[inline(always)]
-            fn add_i32(self, a: int32x4_t, b: int32x4_t) -> int32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vaddq_s32(a, b) }
-            }
-            #[inline(always)]
-            fn shift_i32(self, x: int32x4_t, shift: u32) -> int32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vshlq_s32(x, vdupq_n_s32(shift as i32)) }
-            }
-            #[inline(always)]
-            fn to_f32(self, x: int32x4_t) -> float32x4_t {
-                // SAFETY: see the head of the file.
-                unsafe { vcvtq_f32_s32(x) }
+            values! {
+                fn splat_i32(x: i32) -> int32x4_t { vdupq_n_s32(x) }
+                fn add_i32(a: int32x4_t, b: int32x4_t) -> int32x4_t { vaddq_s32(a, b) }
+                fn shift_i32(x: int32x4_t, shift: u32) -> int32x4_t { vshlq_s32(x, vdupq_n_s32(shift as i32)) }
+                fn to_f32(x: int32x4_t) -> float32x4_t { vcvtq_f32_s32(x) }
             }
 
             #[inline(always)]
@@ -231,47 +176,33 @@ macro_rules! neon {
             }
             #[inline(always)]
             fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: uint8x16_t, x: uint8x16_t) -> int32x4_t {
-                // SAFETY: see the head of the file. Unsigned weights are at most 127, so they are the same number as signed
+                // SAFETY: the token proves the instructions, and the operands are values. Unsigned weights are at most 127, so they are the same number as signed
                 // bytes.
                 unsafe { $dot(acc, vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(x)) }
             }
 
             #[inline(always)]
             unsafe fn bytes(self, from: *const u8) -> uint8x16_t {
-                // SAFETY: see the head of the file; the caller vouches for the range.
+                // SAFETY: the token proves the instructions; the caller vouches for the range.
                 unsafe { vld1q_u8(from) }
             }
             #[inline(always)]
             fn registers(self) {}
             #[inline(always)]
             unsafe fn splat_bytes(self, from: *const i8) -> uint8x16_t {
-                // SAFETY: see the head of the file; the caller vouches for the range.
+                // SAFETY: the token proves the instructions; the caller vouches for the range.
                 unsafe { vreinterpretq_u8_s32(vdupq_n_s32(from.cast::<i32>().read_unaligned())) }
             }
             #[inline(always)]
             unsafe fn store_bytes(self, x: uint8x16_t, to: *mut u8) {
-                // SAFETY: see the head of the file; the caller vouches for the range.
+                // SAFETY: the token proves the instructions; the caller vouches for the range.
                 unsafe { vst1q_u8(to, x) }
             }
-            #[inline(always)]
-            fn centre(self, x: uint8x16_t, zero: u8) -> uint8x16_t {
-                // SAFETY: see the head of the file.
-                unsafe { vsubq_u8(x, vdupq_n_u8(zero)) }
-            }
-            #[inline(always)]
-            fn shift_right(self, x: uint8x16_t, shift: u32, mask: u8) -> uint8x16_t {
-                // SAFETY: see the head of the file.
-                unsafe { vandq_u8(vshlq_u8(x, vdupq_n_s8(-(shift as i8))), vdupq_n_u8(mask)) }
-            }
-            #[inline(always)]
-            fn shift_left(self, x: uint8x16_t, shift: u32) -> uint8x16_t {
-                // SAFETY: see the head of the file.
-                unsafe { vshlq_u8(x, vdupq_n_s8(shift as i8)) }
-            }
-            #[inline(always)]
-            fn or(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
-                // SAFETY: see the head of the file.
-                unsafe { vorrq_u8(a, b) }
+            values! {
+                fn centre(x: uint8x16_t, zero: u8) -> uint8x16_t { vsubq_u8(x, vdupq_n_u8(zero)) }
+                fn shift_right(x: uint8x16_t, shift: u32, mask: u8) -> uint8x16_t { vandq_u8(vshlq_u8(x, vdupq_n_s8(-(shift as i8))), vdupq_n_u8(mask)) }
+                fn shift_left(x: uint8x16_t, shift: u32) -> uint8x16_t { vshlq_u8(x, vdupq_n_s8(shift as i8)) }
+                fn or(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t { vorrq_u8(a, b) }
             }
             #[inline(always)]
             fn signed(self, x: uint8x16_t) -> uint8x16_t {
@@ -279,7 +210,7 @@ macro_rules! neon {
             }
             #[inline(always)]
             fn byte<const SIGNED: bool>(self, x: uint8x16_t, i: usize) -> int32x4_t {
-                // SAFETY: see the head of the file.
+                // SAFETY: the token proves the instructions, and the operands are values.
                 unsafe {
                     let top = vshlq_u32(vreinterpretq_u32_u8(x), vdupq_n_s32(24 - 8 * i as i32));
                     if SIGNED {
@@ -299,7 +230,7 @@ neon!(NeonI8mm, dot_instruction, {
     /// Eight bytes of two rows, and of the next two.
     #[inline(always)]
     fn pair(self, [first, second]: [uint8x16_t; 2]) -> [uint8x16_t; 2] {
-        // SAFETY: see the head of the file.
+        // SAFETY: the token proves the instructions, and the operands are values.
         unsafe {
             let [first, second] = [vreinterpretq_u32_u8(first), vreinterpretq_u32_u8(second)];
             [vreinterpretq_u8_u32(vzip1q_u32(first, second)), vreinterpretq_u8_u32(vzip2q_u32(first, second))]
@@ -309,6 +240,7 @@ neon!(NeonI8mm, dot_instruction, {
     #[inline(always)]
     unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
         self,
+        _registers: &(),
         words: usize,
         _most: i32,
         weights: [*const u8; R],
@@ -320,7 +252,7 @@ neon!(NeonI8mm, dot_instruction, {
         // Rows 0 and 1, rows 2 and 3 of each vector by each pair of columns, the first of which is even.
         let mut squares = [[[self.splat_i32(0); 2]; C]; R];
         for word in (0..words).step_by(2) {
-            // SAFETY: see the head of the file; the caller vouches for the words and the columns.
+            // SAFETY: the token proves the instructions; the caller vouches for the words and the columns.
             unsafe {
                 let rows: [[_; 2]; R] = std::array::from_fn(|r| {
                     [0, 1].map(|i| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast()))
@@ -339,7 +271,7 @@ neon!(NeonI8mm, dot_instruction, {
         for r in 0..R {
             for c in 0..C {
                 let [low, high] = squares[r][c / 2 * 2];
-                // SAFETY: see the head of the file.
+                // SAFETY: the token proves the instructions, and the operands are values.
                 sums[r][c] = unsafe { if c % 2 == 0 { vuzp1q_s32(low, high) } else { vuzp2q_s32(low, high) } };
             }
         }

@@ -1,7 +1,4 @@
 //! AVX2 + FMA + F16C: eight rows at once.
-//!
-//! SAFETY of every block below: the token `Avx2` exists only on a processor that has these instructions; what reads or
-//! writes memory has a length check above it or takes over its caller's contract.
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_movehl_ps,
@@ -16,7 +13,7 @@ use std::arch::x86_64::{
 };
 
 use crate::cpu::isa::Avx2;
-use crate::cpu::simd::{Simd, dot4s};
+use crate::cpu::simd::{Simd, dot4s, values};
 
 const LANES: usize = 8;
 
@@ -83,8 +80,14 @@ unsafe fn tile<const SIGNED: bool, const R: usize, const C: usize>(
 
 impl Simd for Avx2 {
     const LANES: usize = LANES;
-    const ROWS: usize = 4;
-    const TILES: &'static [usize] = &[3];
+    const GEMV_ROWS: usize = 4;
+    const GEMV_TILES: &'static [usize] = &[];
+    const GEMM_TILE: usize = 3;
+    const HOLDS_BLOCK_SCALES: bool = false;
+    const PREFETCHES_L1: bool = true;
+    const QUERY_TILE: usize = 4;
+    const SCORE_ACCUMULATORS: usize = 8;
+    const VALUE_ACCUMULATORS: usize = 8;
     const SIGNED_ZERO: i32 = 0;
     const CENTRED: bool = false;
 
@@ -95,84 +98,40 @@ impl Simd for Avx2 {
     type Bytes = __m256i;
     type Registers = ();
 
-    #[inline(always)]
-    fn splat(self, x: f32) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_set1_ps(x) }
+    values! {
+        fn splat(x: f32) -> __m256 { _mm256_set1_ps(x) }
     }
     #[inline(always)]
     fn load(self, from: &[f32]) -> __m256 {
         assert!(from.len() >= LANES);
-        // SAFETY: see the head of the file; the length is checked.
+        // SAFETY: the token proves the instructions; the length is checked.
         unsafe { _mm256_loadu_ps(from.as_ptr()) }
     }
     #[inline(always)]
     fn store(self, x: __m256, to: &mut [f32]) {
         assert!(to.len() >= LANES);
-        // SAFETY: see the head of the file; the length is checked.
+        // SAFETY: the token proves the instructions; the length is checked.
         unsafe { _mm256_storeu_ps(to.as_mut_ptr(), x) }
     }
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_max_ps(a, b) }
-    }
-    #[inline(always)]
-    fn abs(self, x: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) }
-    }
-    #[inline(always)]
-    fn round(self, x: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_round_ps::<NEAREST>(x) }
-    }
-    #[inline(always)]
-    fn pow2(self, x: __m256) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe {
+    values! {
+        fn add(a: __m256, b: __m256) -> __m256 { _mm256_add_ps(a, b) }
+        fn sub(a: __m256, b: __m256) -> __m256 { _mm256_sub_ps(a, b) }
+        fn mul(a: __m256, b: __m256) -> __m256 { _mm256_mul_ps(a, b) }
+        fn div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
+        fn fma(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
+        fn max(a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
+        fn abs(x: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) }
+        fn round(x: __m256) -> __m256 { _mm256_round_ps::<NEAREST>(x) }
+        fn pow2(x: __m256) -> __m256 {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
         }
-    }
-    #[inline(always)]
-    fn sum(self, x: __m256) -> f32 {
-        // SAFETY: see the head of the file.
-        unsafe {
+        fn sum(x: __m256) -> f32 {
             let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_add_ps(x, _mm_shuffle_ps::<1>(x, x)))
         }
-    }
-    #[inline(always)]
-    fn max_lane(self, x: __m256) -> f32 {
-        // SAFETY: see the head of the file.
-        unsafe {
+        fn max_lane(x: __m256) -> f32 {
             let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
             let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
             _mm_cvtss_f32(_mm_max_ps(x, _mm_shuffle_ps::<1>(x, x)))
@@ -181,19 +140,19 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn load_f16(self, from: &[u16]) -> __m256 {
         assert!(from.len() >= LANES);
-        // SAFETY: see the head of the file; the length is checked.
+        // SAFETY: the token proves the instructions; the length is checked.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
     }
     #[inline(always)]
     fn store_f16(self, x: __m256, to: &mut [u16]) {
         assert!(to.len() >= LANES);
-        // SAFETY: see the head of the file; the length is checked.
+        // SAFETY: the token proves the instructions; the length is checked.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm256_cvtps_ph::<{ NEAREST & 7 }>(x)) }
     }
     #[inline(always)]
     fn load_bf16(self, from: &[u16]) -> __m256 {
         assert!(from.len() >= LANES);
-        // SAFETY: see the head of the file; the length is checked.
+        // SAFETY: the token proves the instructions; the length is checked.
         unsafe {
             let narrow = _mm_loadu_si128(from.as_ptr().cast());
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(narrow)))
@@ -202,7 +161,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn store_i8(self, x: __m256, to: &mut [i8]) {
         assert!(to.len() >= LANES);
-        // SAFETY: see the head of the file; the length is checked.
+        // SAFETY: the token proves the instructions; the length is checked.
         unsafe {
             let low = _mm_cvtps_epi32(_mm256_castps256_ps128(x));
             let words = _mm_packs_epi32(low, _mm_cvtps_epi32(_mm256_extractf128_ps::<1>(x)));
@@ -210,39 +169,23 @@ impl Simd for Avx2 {
         }
     }
 
-    #[inline(always)]
-    fn splat_i32(self, x: i32) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_set1_epi32(x) }
-    }
-    #[inline(always)]
-    fn add_i32(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_add_epi32(a, b) }
-    }
-    #[inline(always)]
-    fn shift_i32(self, x: __m256i, shift: u32) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
-    }
-    #[inline(always)]
-    fn to_f32(self, x: __m256i) -> __m256 {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_cvtepi32_ps(x) }
+    values! {
+        fn splat_i32(x: i32) -> __m256i { _mm256_set1_epi32(x) }
+        fn add_i32(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi32(a, b) }
+        fn shift_i32(x: __m256i, shift: u32) -> __m256i { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
+        fn to_f32(x: __m256i) -> __m256 { _mm256_cvtepi32_ps(x) }
     }
 
     #[inline(always)]
     fn run_length(most: i32) -> usize {
         (i32::from(i16::MAX) / (2 * 127 * most)) as usize
     }
-    #[inline(always)]
-    fn begin(self, _start: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_setzero_si256() }
+    values! {
+        fn begin(_start: __m256i) -> __m256i { _mm256_setzero_si256() }
     }
     #[inline(always)]
     fn dot4<const SIGNED: bool>(self, run: __m256i, weights: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
+        // SAFETY: the token proves the instructions, and the operands are values.
         unsafe { _mm256_add_epi16(run, pairs::<SIGNED>(weights, x)) }
     }
     #[inline(always)]
@@ -253,53 +196,41 @@ impl Simd for Avx2 {
         x: *const i8,
         length: usize,
     ) {
-        // SAFETY: see the head of the file; the caller vouches for the columns.
+        // SAFETY: the token proves the instructions; the caller vouches for the columns.
         unsafe { tile::<SIGNED, R, C>(self, runs, weights, x, length) }
     }
-    #[inline(always)]
-    fn end(self, start: __m256i, run: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_add_epi32(start, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
+    values! {
+        fn end(start: __m256i, run: __m256i) -> __m256i { _mm256_add_epi32(start, _mm256_madd_epi16(run, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]
     unsafe fn bytes(self, from: *const u8) -> __m256i {
-        // SAFETY: see the head of the file; the caller vouches for the range.
+        // SAFETY: the token proves the instructions; the caller vouches for the range.
         unsafe { _mm256_loadu_si256(from.cast()) }
     }
     #[inline(always)]
     fn registers(self) {}
     #[inline(always)]
     unsafe fn splat_bytes(self, from: *const i8) -> __m256i {
-        // SAFETY: see the head of the file; the caller vouches for the range.
+        // SAFETY: the token proves the instructions; the caller vouches for the range.
         unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
     }
     #[inline(always)]
     unsafe fn store_bytes(self, x: __m256i, to: *mut u8) {
-        // SAFETY: see the head of the file; the caller vouches for the range.
+        // SAFETY: the token proves the instructions; the caller vouches for the range.
         unsafe { _mm256_storeu_si256(to.cast(), x) }
     }
     #[inline(always)]
     fn centre(self, x: __m256i, _zero: u8) -> __m256i {
         x
     }
-    #[inline(always)]
-    fn shift_right(self, x: __m256i, shift: u32, mask: u8) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe {
+    values! {
+        fn shift_right(x: __m256i, shift: u32, mask: u8) -> __m256i {
             let shifted = _mm256_srlv_epi32(x, _mm256_set1_epi32(shift as i32));
             _mm256_and_si256(shifted, _mm256_set1_epi8(mask as i8))
         }
-    }
-    #[inline(always)]
-    fn shift_left(self, x: __m256i, shift: u32) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
-    }
-    #[inline(always)]
-    fn or(self, a: __m256i, b: __m256i) -> __m256i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm256_or_si256(a, b) }
+        fn shift_left(x: __m256i, shift: u32) -> __m256i { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
+        fn or(a: __m256i, b: __m256i) -> __m256i { _mm256_or_si256(a, b) }
     }
     #[inline(always)]
     fn signed(self, x: __m256i) -> __m256i {
@@ -307,7 +238,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn byte<const SIGNED: bool>(self, x: __m256i, i: usize) -> __m256i {
-        // SAFETY: see the head of the file.
+        // SAFETY: the token proves the instructions, and the operands are values.
         unsafe {
             let top = _mm256_sllv_epi32(x, _mm256_set1_epi32(24 - 8 * i as i32));
             if SIGNED { _mm256_srai_epi32::<24>(top) } else { _mm256_srli_epi32::<24>(top) }

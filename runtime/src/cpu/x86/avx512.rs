@@ -1,7 +1,4 @@
 //! AVX-512 with the byte dot product (VNNI): sixteen rows at once. With AMX, products of many columns go to its tiles.
-//!
-//! SAFETY of every block below: the tokens exist only on a processor that has these instructions; what reads or writes
-//! memory has a length check above it or takes over its caller's contract.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32,
@@ -16,7 +13,7 @@ use std::mem::MaybeUninit;
 
 use super::amx::{self, COLUMNS, Tiles};
 use crate::cpu::isa::{Amx, Avx512Vnni};
-use crate::cpu::simd::{Simd, dot4s};
+use crate::cpu::simd::{Simd, dot4s, values};
 
 const LANES: usize = 16;
 
@@ -94,7 +91,12 @@ macro_rules! avx512 {
             $($products)*
 
             const LANES: usize = LANES;
-            const ROWS: usize = 4;
+            const GEMV_ROWS: usize = 4;
+            const HOLDS_BLOCK_SCALES: bool = true;
+            const PREFETCHES_L1: bool = false;
+            const QUERY_TILE: usize = 8;
+            const SCORE_ACCUMULATORS: usize = 8;
+            const VALUE_ACCUMULATORS: usize = 16;
             const SIGNED_ZERO: i32 = 128;
 
             type F32 = __m512;
@@ -102,97 +104,53 @@ macro_rules! avx512 {
             type Partial = __m512i;
             type Bytes = __m512i;
 
-            #[inline(always)]
-            fn splat(self, x: f32) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_set1_ps(x) }
+            values! {
+                fn splat(x: f32) -> __m512 { _mm512_set1_ps(x) }
             }
             #[inline(always)]
             fn load(self, from: &[f32]) -> __m512 {
                 assert!(from.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { _mm512_loadu_ps(from.as_ptr()) }
             }
             #[inline(always)]
             fn store(self, x: __m512, to: &mut [f32]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { _mm512_storeu_ps(to.as_mut_ptr(), x) }
             }
-            #[inline(always)]
-            fn add(self, a: __m512, b: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_add_ps(a, b) }
-            }
-            #[inline(always)]
-            fn sub(self, a: __m512, b: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_sub_ps(a, b) }
-            }
-            #[inline(always)]
-            fn mul(self, a: __m512, b: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_mul_ps(a, b) }
-            }
-            #[inline(always)]
-            fn div(self, a: __m512, b: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_div_ps(a, b) }
-            }
-            #[inline(always)]
-            fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_fmadd_ps(a, b, c) }
-            }
-            #[inline(always)]
-            fn max(self, a: __m512, b: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_max_ps(a, b) }
-            }
-            #[inline(always)]
-            fn abs(self, x: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_abs_ps(x) }
-            }
-            #[inline(always)]
-            fn round(self, x: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_roundscale_ps::<NEAREST>(x) }
-            }
-            #[inline(always)]
-            fn pow2(self, x: __m512) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe {
+            values! {
+                fn add(a: __m512, b: __m512) -> __m512 { _mm512_add_ps(a, b) }
+                fn sub(a: __m512, b: __m512) -> __m512 { _mm512_sub_ps(a, b) }
+                fn mul(a: __m512, b: __m512) -> __m512 { _mm512_mul_ps(a, b) }
+                fn div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
+                fn fma(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
+                fn max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+                fn abs(x: __m512) -> __m512 { _mm512_abs_ps(x) }
+                fn round(x: __m512) -> __m512 { _mm512_roundscale_ps::<NEAREST>(x) }
+                fn pow2(x: __m512) -> __m512 {
                     let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(127));
                     _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
                 }
-            }
-            #[inline(always)]
-            fn sum(self, x: __m512) -> f32 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_reduce_add_ps(x) }
-            }
-            #[inline(always)]
-            fn max_lane(self, x: __m512) -> f32 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_reduce_max_ps(x) }
+                fn sum(x: __m512) -> f32 { _mm512_reduce_add_ps(x) }
+                fn max_lane(x: __m512) -> f32 { _mm512_reduce_max_ps(x) }
             }
             #[inline(always)]
             fn load_f16(self, from: &[u16]) -> __m512 {
                 assert!(from.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
             }
             #[inline(always)]
             fn store_f16(self, x: __m512, to: &mut [u16]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), _mm512_cvtps_ph::<NEAREST>(x)) }
             }
             #[inline(always)]
             fn load_bf16(self, from: &[u16]) -> __m512 {
                 assert!(from.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe {
                     let narrow = _mm256_loadu_si256(from.as_ptr().cast());
                     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(narrow)))
@@ -201,29 +159,15 @@ macro_rules! avx512 {
             #[inline(always)]
             fn store_i8(self, x: __m512, to: &mut [i8]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: see the head of the file; the length is checked.
+                // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x))) }
             }
 
-            #[inline(always)]
-            fn splat_i32(self, x: i32) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_set1_epi32(x) }
-            }
-            #[inline(always)]
-            fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_add_epi32(a, b) }
-            }
-            #[inline(always)]
-            fn shift_i32(self, x: __m512i, shift: u32) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
-            }
-            #[inline(always)]
-            fn to_f32(self, x: __m512i) -> __m512 {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_cvtepi32_ps(x) }
+            values! {
+                fn splat_i32(x: i32) -> __m512i { _mm512_set1_epi32(x) }
+                fn add_i32(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi32(a, b) }
+                fn shift_i32(x: __m512i, shift: u32) -> __m512i { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
+                fn to_f32(x: __m512i) -> __m512 { _mm512_cvtepi32_ps(x) }
             }
 
             #[inline(always)]
@@ -240,51 +184,37 @@ macro_rules! avx512 {
             }
             #[inline(always)]
             fn dot4<const SIGNED: bool>(self, acc: __m512i, weights: __m512i, x: __m512i) -> __m512i {
-                // SAFETY: see the head of the file.
+                // SAFETY: the token proves the instructions, and the operands are values.
                 unsafe { _mm512_dpbusd_epi32(acc, weights, x) }
             }
 
             #[inline(always)]
             unsafe fn bytes(self, from: *const u8) -> __m512i {
-                // SAFETY: see the head of the file; the caller vouches for the range.
+                // SAFETY: the token proves the instructions; the caller vouches for the range.
                 unsafe { _mm512_loadu_si512(from.cast()) }
             }
             #[inline(always)]
             unsafe fn splat_bytes(self, from: *const i8) -> __m512i {
-                // SAFETY: see the head of the file; the caller vouches for the range.
+                // SAFETY: the token proves the instructions; the caller vouches for the range.
                 unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
             }
             #[inline(always)]
             unsafe fn store_bytes(self, x: __m512i, to: *mut u8) {
-                // SAFETY: see the head of the file; the caller vouches for the range.
+                // SAFETY: the token proves the instructions; the caller vouches for the range.
                 unsafe { _mm512_storeu_si512(to.cast(), x) }
             }
-            #[inline(always)]
-            fn shift_right(self, x: __m512i, shift: u32, mask: u8) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe {
+            values! {
+                fn shift_right(x: __m512i, shift: u32, mask: u8) -> __m512i {
                     let shifted = _mm512_srlv_epi32(x, _mm512_set1_epi32(shift as i32));
                     _mm512_and_si512(shifted, _mm512_set1_epi8(mask as i8))
                 }
-            }
-            #[inline(always)]
-            fn shift_left(self, x: __m512i, shift: u32) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
-            }
-            #[inline(always)]
-            fn or(self, a: __m512i, b: __m512i) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_or_si512(a, b) }
-            }
-            #[inline(always)]
-            fn signed(self, x: __m512i) -> __m512i {
-                // SAFETY: see the head of the file.
-                unsafe { _mm512_xor_si512(x, _mm512_set1_epi8(-128)) }
+                fn shift_left(x: __m512i, shift: u32) -> __m512i { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
+                fn or(a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
+                fn signed(x: __m512i) -> __m512i { _mm512_xor_si512(x, _mm512_set1_epi8(-128)) }
             }
             #[inline(always)]
             fn byte<const SIGNED: bool>(self, x: __m512i, i: usize) -> __m512i {
-                // SAFETY: see the head of the file.
+                // SAFETY: the token proves the instructions, and the operands are values.
                 unsafe {
                     let top = _mm512_sllv_epi32(x, _mm512_set1_epi32(24 - 8 * i as i32));
                     if SIGNED { _mm512_srai_epi32::<24>(top) } else { _mm512_srli_epi32::<24>(top) }
@@ -295,7 +225,8 @@ macro_rules! avx512 {
 }
 
 avx512!(Avx512Vnni, {
-    const TILES: &'static [usize] = &[5, 10];
+    const GEMV_TILES: &'static [usize] = &[5, 10];
+    const GEMM_TILE: usize = 5;
     const CENTRED: bool = false;
     type Registers = ();
 
@@ -307,7 +238,7 @@ avx512!(Avx512Vnni, {
         x: *const i8,
         _length: usize,
     ) {
-        // SAFETY: see the head of the file; the caller vouches for the columns.
+        // SAFETY: the token proves the instructions; the caller vouches for the columns.
         unsafe { tile(self, runs, weights, x) }
     }
 
@@ -320,7 +251,8 @@ avx512!(Avx512Vnni, {
 });
 
 avx512!(Amx, {
-    const TILES: &'static [usize] = &[COLUMNS];
+    const GEMV_TILES: &'static [usize] = &[];
+    const GEMM_TILE: usize = COLUMNS;
     const CENTRED: bool = true;
     type Registers = Tiles;
 
@@ -328,21 +260,20 @@ avx512!(Amx, {
     fn registers(self) -> Tiles {
         Tiles::new(self)
     }
-    #[inline(always)]
-    fn centre(self, x: __m512i, zero: u8) -> __m512i {
-        // SAFETY: see the head of the file.
-        unsafe { _mm512_sub_epi8(x, _mm512_set1_epi8(zero as i8)) }
+    values! {
+        fn centre(x: __m512i, zero: u8) -> __m512i { _mm512_sub_epi8(x, _mm512_set1_epi8(zero as i8)) }
     }
     #[inline(always)]
     unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
         self,
+        _registers: &Tiles,
         words: usize,
         _most: i32,
         weights: [*const u8; R],
         x: *const i8,
         _start: [__m512i; C],
     ) -> [[__m512i; C]; R] {
-        assert_eq!(C, COLUMNS, "a tile has a fixed number of columns");
+        assert_eq!(C, COLUMNS, "AMX tiles have a fixed number of tokens");
         let mut sums = MaybeUninit::<[[__m512i; C]; R]>::uninit();
         for (r, weights) in weights.into_iter().enumerate() {
             // SAFETY: passed on from the caller; the sums have a line for each column of each vector of rows.

@@ -1,34 +1,34 @@
-//! A part of a panel with its weights as bytes and its scales as floats, in which all formats look alike: what the products
-//! of many columns read, so that a format is unpacked once for all of them.
+//! An unpacked int8 tile: a part of a panel with its weights as bytes and its scales as floats, in which all formats look alike.
+//! A GEMM reads it, so that a format is unpacked once for all tokens.
 
 use std::ops::Range;
 
 use crate::cpu::Simd;
 use crate::cpu::simd::MAX_LANES;
 
+use super::accumulate::{add_block, starts};
 use super::activations::{BLOCK, HALF, Tile};
 use super::format::{Block, Format, PANEL_ROWS};
-use super::quantized::{add_block, starts};
 
-/// Elements of a row that are expanded at once, whole blocks: few enough that one panel stays in the first cache, and two in one of 48
-/// KiB (those of smaller caches read one line of weights for five products from the second).
+/// Elements of a row that are unpacked at once, whole blocks: few enough that one panel stays in L1, and two in one of 48 KiB
+/// (those of smaller caches read one line of weights for five products from L2).
 pub(super) const CHUNK: usize = 1024;
 
 /// Numbers of a field, for each row of a panel.
 type Lines<T, const N: usize> = [[T; PANEL_ROWS]; N];
 
-/// Up to [`CHUNK`] columns of a panel.
+/// Up to [`CHUNK`] elements of the rows of a panel.
 #[repr(C, align(64))]
-pub(super) struct Expanded {
+pub(super) struct UnpackedTile {
     /// Four weights of each row, pair by pair in the order of [`Simd::pair`].
     words: Lines<[u8; 4], { CHUNK / 4 }>,
-    /// The scale of each group.
+    /// The scale of each step.
     scales: Lines<f32, { CHUNK / HALF }>,
-    /// The minimum of each group of 32, of affine formats.
+    /// The minimum of each step of 32, of affine formats.
     minimums: Lines<f32, { CHUNK / BLOCK }>,
 }
 
-impl Expanded {
+impl UnpackedTile {
     pub(super) const fn new() -> Self {
         Self {
             words: [[[0; 4]; PANEL_ROWS]; CHUNK / 4],
@@ -46,11 +46,11 @@ impl Expanded {
         }
     }
 
-    /// Expands `elements` columns of the panel whose blocks start with `block` (of its first vector); gives the block that
-    /// follows them.
+    /// Unpacks `elements` elements of the rows of the panel whose blocks start with `block` (of its first vector); gives the
+    /// block that follows them.
     ///
     /// # Safety
-    /// The blocks of these columns are whole and in bounds, and no more than [`CHUNK`] elements.
+    /// The blocks of these elements are whole and in bounds, and no more than [`CHUNK`] elements.
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd, F: Format>(&mut self, isa: S, mut block: Block, elements: usize) -> Block {
         assert!(elements <= CHUNK);
@@ -59,10 +59,10 @@ impl Expanded {
                 let rows = block.lane(lane);
                 // SAFETY: passed on from the caller.
                 let head = unsafe { F::head(isa, rows) };
-                for group in 0..F::ELEMENTS / F::GROUP {
-                    let at = unit * (F::ELEMENTS / F::GROUP) + group;
-                    // SAFETY: passed on from the caller; a group of the part has its place.
-                    unsafe { self.group::<S, F>(isa, (rows, &head), group, at, lane) };
+                for step in 0..F::ELEMENTS / F::STEP {
+                    let at = unit * (F::ELEMENTS / F::STEP) + step;
+                    // SAFETY: passed on from the caller; a step of the part has its place.
+                    unsafe { self.step::<S, F>(isa, (rows, &head), step, at, lane) };
                 }
             }
             block = block.next::<F>();
@@ -70,76 +70,89 @@ impl Expanded {
         block
     }
 
-    /// Expands group `group` of a block of the rows from `lane` on to group `at` of the part.
+    /// Unpacks step `step` of a block of the rows from `lane` on to step `at` of the part.
     ///
     /// # Safety
     /// The block is whole and in bounds.
     #[inline(always)]
-    unsafe fn group<S: Simd, F: Format>(
+    unsafe fn step<S: Simd, F: Format>(
         &mut self,
         isa: S,
         (block, head): (Block, &F::Head<S>),
-        group: usize,
+        step: usize,
         at: usize,
         lane: usize,
     ) {
-        for word in (0..F::GROUP / 4).step_by(2) {
+        for word in (0..F::STEP / 4).step_by(2) {
             // SAFETY: the caller vouches for the block.
-            let pair =
-                unsafe { [expand::<S, F>(isa, block, group, word), expand::<S, F>(isa, block, group, word + 1)] };
+            let pair = unsafe { [unpack::<S, F>(isa, block, step, word), unpack::<S, F>(isa, block, step, word + 1)] };
             let pair = isa.pair(pair);
             for (i, bytes) in pair.into_iter().enumerate() {
-                let to = &mut self.words[at * (F::GROUP / 4) + word + i][lane..lane + S::LANES];
+                let to = &mut self.words[at * (F::STEP / 4) + word + i][lane..lane + S::LANES];
                 // SAFETY: four bytes for each of `LANES` rows.
                 unsafe { isa.store_bytes(bytes, to.as_mut_ptr().cast()) };
             }
         }
         // SAFETY: the caller vouches for the block.
         unsafe {
-            isa.store(F::scale(isa, block, head, group), &mut self.scales[at][lane..]);
+            isa.store(F::scale(isa, block, head, F::group_of(step)), &mut self.scales[at][lane..]);
             if F::AFFINE {
-                isa.store(F::minimum(isa, block, head, group), &mut self.minimums[at][lane..]);
+                isa.store(F::minimum(isa, block, head, F::group_of(step)), &mut self.minimums[at][lane..]);
             }
         }
     }
 
     /// Adds the products of `R` vectors of rows of these neighbouring panels, from `vector` on, with elements `part` of `N` of the
-    /// `C` columns to `acc`.
+    /// `C` tokens to `acc`.
     ///
     /// # Safety
-    /// This part was expanded for this instruction set, and the columns have its elements.
+    /// This part was unpacked for this instruction set, and the tokens have its elements.
     #[inline(always)]
     pub(super) unsafe fn add<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
         panels: &[Self],
-        isa: S,
+        (isa, registers): (S, &S::Registers),
         acc: &mut [[S::F32; N]; R],
         vector: usize,
         x: &Tile<'_, C>,
         part: Range<usize>,
     ) {
-        let (words, zero) = (F::GROUP / 4, Self::zero::<S, F>());
+        let (words, zero) = (F::STEP / 4, Self::zero::<S, F>());
         let lane = |r: usize| (vector + r) * S::LANES % PANEL_ROWS;
         let panel = |r: usize| &panels[(vector + r) * S::LANES / PANEL_ROWS];
         for block in 0..part.len() / BLOCK {
-            let (at, first) = (part.start + block * BLOCK, block * (BLOCK / F::GROUP));
+            let (at, first) = (part.start + block * BLOCK, block * (BLOCK / F::STEP));
             add_block::<S, F, R, C, N>(
                 isa,
                 acc,
                 #[inline(always)]
                 |i| {
-                    let at = at + i * F::GROUP;
+                    let at = at + i * F::STEP;
                     let word = |r: usize| {
                         let words =
                             panel(r).words.as_flattened()[(first + i) * words * PANEL_ROWS + lane(r)..].as_ptr();
                         words.cast()
                     };
-                    let start = starts::<S, C, N>(isa, zero, x.sums(at, F::GROUP));
-                    // SAFETY: the caller vouches for the part and for the columns.
+                    let start = starts::<S, C, N>(isa, zero, x.sums(at, F::STEP));
+                    // SAFETY: the caller vouches for the part and for the tokens.
                     unsafe {
                         if F::SIGNED {
-                            isa.products::<true, R, N>(words, F::MOST, std::array::from_fn(word), x.values(at), start)
+                            isa.products::<true, R, N>(
+                                registers,
+                                words,
+                                F::MOST,
+                                std::array::from_fn(word),
+                                x.values(at),
+                                start,
+                            )
                         } else {
-                            isa.products::<false, R, N>(words, F::MOST, std::array::from_fn(word), x.values(at), start)
+                            isa.products::<false, R, N>(
+                                registers,
+                                words,
+                                F::MOST,
+                                std::array::from_fn(word),
+                                x.values(at),
+                                start,
+                            )
                         }
                     }
                 },
@@ -154,14 +167,14 @@ impl Expanded {
     }
 }
 
-/// Word `word` of a group in the form that [`Simd::products`] takes.
+/// Word `word` of a step in the form that [`Simd::products`] takes.
 ///
 /// # Safety
 /// The block is whole and in bounds, and has that word.
 #[inline(always)]
-unsafe fn expand<S: Simd, F: Format>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
+unsafe fn unpack<S: Simd, F: Format>(isa: S, block: Block, step: usize, word: usize) -> S::Bytes {
     // SAFETY: passed on from the caller.
-    let weights = unsafe { F::weights(isa, block, group, word) };
+    let weights = unsafe { F::weights(isa, block, step, word) };
     match (S::CENTRED, F::SIGNED) {
         (true, true) | (false, false) => weights,
         (true, false) => isa.centre(weights, F::ZERO as u8),

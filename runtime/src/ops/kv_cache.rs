@@ -1,4 +1,4 @@
-//! The cache of keys and values of one layer, in half precision.
+//! The KV cache of one layer, in half precision.
 //!
 //! It grows in chunks, which sequences with a common beginning share. A chunk has a quarter of the positions before it, 64
 //! to 1024: a short text takes little memory, and a long one is read in long runs, which the memory's own prefetching
@@ -16,7 +16,7 @@ use half::slice::HalfFloatSliceExt as _;
 use crate::cpu::Pool;
 use crate::memory::{self, OutOfMemory};
 
-use super::{KvHeads, Shared};
+use super::Shared;
 
 /// Positions of a block of keys; also what the size of a value's row is rounded up to.
 pub(super) const POSITION_BLOCK: usize = 16;
@@ -27,9 +27,30 @@ pub(super) const KEY_RUN: usize = 64;
 /// Positions of the largest chunk.
 const LARGEST: usize = 1024;
 
+/// The shape of the heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvHeads {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Elements of a head.
+    pub head_dim: usize,
+}
+
+impl KvHeads {
+    pub(super) fn queries_per_head(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    pub(super) fn value_width(&self) -> usize {
+        self.head_dim.next_multiple_of(POSITION_BLOCK)
+    }
+}
+
 /// The cached keys and values of one layer, IEEE binary16 bits. A clone shares the chunks.
 #[derive(Clone, Debug)]
-pub struct KvLayer {
+pub struct LayerKvCache {
     shape: KvHeads,
     runs: Vec<Run>,
 }
@@ -127,7 +148,7 @@ impl Run {
     }
 }
 
-impl KvLayer {
+impl LayerKvCache {
     /// An empty cache.
     pub fn new(shape: KvHeads) -> Self {
         Self { shape, runs: Vec::new() }
@@ -144,7 +165,7 @@ impl KvLayer {
         self.runs.iter().map(|run| Self::bytes_for(self.shape, run.chunk.size)).sum()
     }
 
-    /// Bytes that [`KvLayer::reserve`] will add.
+    /// Bytes that [`LayerKvCache::reserve`] will add.
     pub fn bytes_missing(&self, positions: Range<usize>, most: usize) -> usize {
         self.missing(positions, most).iter().map(|&(_, size)| Self::bytes_for(self.shape, size)).sum()
     }
@@ -310,13 +331,13 @@ mod tests {
         (0..positions * WIDTH).map(|i| (i * seed % 101) as f32).collect()
     }
 
-    fn cache(positions: usize) -> KvLayer {
-        let mut cache = KvLayer::new(SMALL);
+    fn cache(positions: usize) -> LayerKvCache {
+        let mut cache = LayerKvCache::new(SMALL);
         fill(&mut cache, 0..positions, 37);
         cache
     }
 
-    fn fill(cache: &mut KvLayer, positions: Range<usize>, seed: usize) {
+    fn fill(cache: &mut LayerKvCache, positions: Range<usize>, seed: usize) {
         cache.reserve(positions.clone(), 10_000).unwrap();
         cache.store(
             &Pool::new(2).unwrap(),
@@ -327,7 +348,7 @@ mod tests {
     }
 
     /// The bits of positions.
-    fn bits(cache: &KvLayer, positions: Range<usize>) -> Vec<Vec<u16>> {
+    fn bits(cache: &LayerKvCache, positions: Range<usize>) -> Vec<Vec<u16>> {
         let load = |position| {
             let mut bits = vec![0; 2 * WIDTH];
             cache.load(position, &mut bits);
@@ -336,13 +357,13 @@ mod tests {
         positions.map(load).collect()
     }
 
-    fn layout(cache: &KvLayer) -> Vec<(usize, usize)> {
+    fn layout(cache: &LayerKvCache) -> Vec<(usize, usize)> {
         cache.runs.iter().map(|run| (run.start, run.chunk.size)).collect()
     }
 
     #[test]
     fn chunks_grow_with_the_text_and_end_with_the_context() {
-        let mut cache = KvLayer::new(SMALL);
+        let mut cache = LayerKvCache::new(SMALL);
         let most = 1100;
         let mut bytes = 0;
         for position in 0..most {
@@ -353,9 +374,9 @@ mod tests {
         let mut expected: Vec<(usize, usize)> = (0..5).map(|i| (64 * i, 64)).collect();
         expected.extend([(320, 128), (448, 128), (576, 192), (768, 192), (960, 192)]);
         assert_eq!(layout(&cache), expected);
-        assert_eq!(bytes, KvLayer::bytes_for(SMALL, most));
-        assert_eq!(KvLayer::bytes_for(SMALL, 65), 128 * 2 * (20 + 32) * 2);
-        assert_eq!(KvLayer::bytes_for(SMALL, usize::MAX), usize::MAX);
+        assert_eq!(bytes, LayerKvCache::bytes_for(SMALL, most));
+        assert_eq!(LayerKvCache::bytes_for(SMALL, 65), 128 * 2 * (20 + 32) * 2);
+        assert_eq!(LayerKvCache::bytes_for(SMALL, usize::MAX), usize::MAX);
     }
 
     #[test]
@@ -367,7 +388,7 @@ mod tests {
         // 600 is in the middle of the last chunk, which begins at 576.
         assert_eq!(layout(&one).last(), Some(&(576, 192)));
         assert_eq!(layout(&one), layout(&two));
-        let shared = |one: &KvLayer, two: &KvLayer| {
+        let shared = |one: &LayerKvCache, two: &LayerKvCache| {
             one.runs.iter().zip(&two.runs).take_while(|(a, b)| Arc::ptr_eq(&a.chunk, &b.chunk)).count()
         };
         assert_eq!((shared(&one, &two), one.runs.len()), (7, 8));
@@ -404,7 +425,7 @@ mod tests {
     #[test]
     fn positions_stored_together_are_those_stored_one_by_one() {
         let (keys, values) = (wave(333, 3), wave(333, 5));
-        let (mut together, mut single) = (KvLayer::new(SMALL), KvLayer::new(SMALL));
+        let (mut together, mut single) = (LayerKvCache::new(SMALL), LayerKvCache::new(SMALL));
         for cache in [&mut together, &mut single] {
             cache.reserve(0..340, 1000).unwrap();
         }
@@ -446,7 +467,7 @@ mod tests {
     #[test]
     fn what_is_loaded_can_be_stored() {
         let cache = cache(70);
-        let mut copy = KvLayer::new(SMALL);
+        let mut copy = LayerKvCache::new(SMALL);
         copy.reserve(0..70, 70).unwrap();
         for (position, bits) in bits(&cache, 0..70).iter().enumerate() {
             copy.store_bits(position, bits);

@@ -1,0 +1,66 @@
+//! How the integer sums of a block of activations are scaled and added: the one place that fixes the rounding.
+
+use crate::cpu::Simd;
+
+use super::activations::{BLOCK, Tile};
+use super::format::Format;
+
+/// What the sums of products with weights that stand `zero` (0 or a power of two) too high start with, of the first `N` of `C`
+/// tokens: minus `zero` times the sums of the activations.
+#[inline(always)]
+pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32, sums: &[i32; C]) -> [S::I32; N] {
+    match zero {
+        0 => [isa.splat_i32(0); N],
+        _ => std::array::from_fn(|c| isa.shift_i32(isa.splat_i32(sums[c]), zero.trailing_zeros())),
+    }
+}
+
+/// Adds the products of the weights that meet one block of activations, at `at` in the tokens: the one place that fixes the
+/// rounding, `(scale * activation scale) * sum`, and for an affine format then `minimum * scaled sum`, where a step is a block of
+/// activations; else `activation scale * (scale * sum + scale * sum)`. Steps `i` have the integer `sums(i)` and, of vector `r` of
+/// rows, `scale(r, i)`; an affine format has one step, with `minimum(r)`.
+#[inline(always)]
+pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
+    isa: S,
+    acc: &mut [[S::F32; N]; R],
+    sums: impl Fn(usize) -> [[S::I32; N]; R],
+    scale: impl Fn(usize, usize) -> S::F32,
+    minimum: impl Fn(usize) -> S::F32,
+    x: &Tile<'_, C>,
+    at: usize,
+) {
+    const { assert!(BLOCK.is_multiple_of(F::STEP) && (!F::AFFINE || F::STEP == BLOCK)) };
+    let scales = x.scales(at);
+    if F::STEP == BLOCK {
+        let sums = sums(0);
+        for r in 0..R {
+            let scale = scale(r, 0);
+            for c in 0..N {
+                acc[r][c] = isa.fma(isa.mul(scale, isa.splat(scales[c])), isa.to_f32(sums[r][c]), acc[r][c]);
+            }
+            if F::AFFINE {
+                let (minimum, sums) = (minimum(r), x.scaled_sums(at));
+                for c in 0..N {
+                    acc[r][c] = isa.fma(minimum, isa.splat(sums[c]), acc[r][c]);
+                }
+            }
+        }
+    } else {
+        let mut scaled = [[isa.splat(0.0); N]; R];
+        for i in 0..BLOCK / F::STEP {
+            let sums = sums(i);
+            for r in 0..R {
+                let scale = scale(r, i);
+                for c in 0..N {
+                    let sum = isa.to_f32(sums[r][c]);
+                    scaled[r][c] = if i == 0 { isa.mul(scale, sum) } else { isa.fma(scale, sum, scaled[r][c]) };
+                }
+            }
+        }
+        for r in 0..R {
+            for c in 0..N {
+                acc[r][c] = isa.fma(scaled[r][c], isa.splat(scales[c]), acc[r][c]);
+            }
+        }
+    }
+}
