@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::ProgressBar;
 use ollm_train::Result;
-use ollm_train::accuracy::{Comparison, Progress, Questions, Report, Systems, compare};
-use ollm_train::backbone::{Backbone, Description};
-use ollm_train::data::Corpus;
-use ollm_train::deploy;
-use ollm_train::library::Library;
-use ollm_train::plot::{self, Bar};
-use ollm_train::segments::Hold;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::eval::accuracy::{Comparison, Progress, Questions, Report, Systems, compare};
+use ollm_train::features::backbone::{Backbone, Description};
+use ollm_train::features::segments::Hold;
+use ollm_train::plugin::deploy;
+use ollm_train::report::plot::{self, Bar};
+use ollm_train::rollout::library::Library;
 
 use crate::args::InputArgs;
 use crate::prepare::{bar, check_output};
@@ -113,12 +113,12 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     Ok(())
 }
 
-fn open(path: Option<&Path>, about: &Description) -> Result<Option<ollm_train::plugin::Loaded>> {
+fn open(path: Option<&Path>, about: &Description) -> Result<Option<ollm_train::plugin::file::Loaded>> {
     path.map(|path| deploy::open(path, about)).transpose()
 }
 
 fn draw(path: &Path, report: &Report) -> Result<()> {
-    let bar = |row: &ollm_train::accuracy::Row| {
+    let bar = |row: &ollm_train::eval::accuracy::Row| {
         let interval = row.accuracy;
         Bar { name: row.name.clone(), value: interval.mean, low: interval.low, high: interval.high }
     };

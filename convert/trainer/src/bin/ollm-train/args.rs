@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ollm_convert::tensor_type;
 use ollm_runtime::gguf::TensorType;
-use ollm_train::lora::{self, Target};
-use ollm_train::objective::Objective;
-use ollm_train::run::Run;
-use ollm_train::segments::Hold;
-use ollm_train::settings::{Decoder, Settings};
-use ollm_train::train::Pace;
-use ollm_train::{Result, tune};
+use ollm_train::Result;
+use ollm_train::features::segments::Hold;
+use ollm_train::fit::run::Run;
+use ollm_train::lora::adapters::{self, Target};
+use ollm_train::lora::task;
+use ollm_train::sft::objective::Objective;
+use ollm_train::sft::settings::{Decoder, Settings};
+use ollm_train::sft::train::Pace;
 
 use crate::accuracy::AccuracyArgs;
 use crate::rl::RlArgs;
@@ -314,8 +315,8 @@ impl SftArgs {
 
 impl LoraArgs {
     /// What decides the result.
-    pub(crate) fn settings(&self) -> lora::Settings {
-        lora::Settings {
+    pub(crate) fn settings(&self) -> adapters::Settings {
+        adapters::Settings {
             targets: self.targets.clone(),
             rank: self.rank,
             alpha: self.alpha,
@@ -329,8 +330,8 @@ impl LoraArgs {
     }
 
     /// What does not.
-    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> tune::Pace {
-        tune::Pace {
+    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> task::Pace {
+        task::Pace {
             checkpoint_every: self.checkpoint_every,
             stop_after: self.run.stop_after,
             threads: if on_cpu { threads } else { 1 },

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
-use ollm_train::run::RECORDED;
+use ollm_train::fit::run::RECORDED;
 use ollm_train::{Error, Result};
 use toml::de::{DeTable, DeValue};
 

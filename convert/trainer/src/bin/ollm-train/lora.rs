@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use candle_core::{DType, Device};
-use ollm_train::backbone::{Backbone, Example, Frozen, Source};
-use ollm_train::data::Corpus;
-use ollm_train::head::Head;
-use ollm_train::lora::Lora;
-use ollm_train::network::Network;
-use ollm_train::plugin::Provenance;
-use ollm_train::train::Ended;
-use ollm_train::{Error, Result, merged, tensor_file, tune};
+use ollm_train::data::corpus::Corpus;
+use ollm_train::data::tensor_file;
+use ollm_train::features::backbone::{Backbone, Example, Frozen, Source};
+use ollm_train::features::head::Head;
+use ollm_train::lora::adapters::Lora;
+use ollm_train::lora::network::Network;
+use ollm_train::lora::{merged, task};
+use ollm_train::plugin::file::Provenance;
+use ollm_train::sft::train::Ended;
+use ollm_train::{Error, Result};
 
 use crate::args::LoraArgs;
 use crate::prepare;
@@ -44,7 +46,7 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
         valid_hash,
     };
     let head = Head::full(&frozen, LOGITS);
-    let material = tune::Material {
+    let material = task::Material {
         network: &network,
         head: &head,
         about: &frozen.about,
@@ -54,7 +56,7 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
     };
     let pace = args.pace(device.is_cpu(), prepare::threads(&args.input));
     let bar = prepare::bar(0, "steps");
-    if tune::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
+    if task::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());
     }

@@ -10,14 +10,15 @@ mod rl;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ollm_train::backbone::Backbone;
-use ollm_train::eval::{Models, evaluate};
-use ollm_train::nets::parameters;
-use ollm_train::plugin::Loaded;
-use ollm_train::run::{Run, control_path, plugin_path};
-use ollm_train::settings::Settings;
-use ollm_train::train::{Ended, Material, sft};
-use ollm_train::{Error, Result, deploy};
+use ollm_train::eval::teacher_forced::{Models, evaluate};
+use ollm_train::features::backbone::Backbone;
+use ollm_train::fit::run::{Run, control_path, plugin_path};
+use ollm_train::plugin::deploy;
+use ollm_train::plugin::file::Loaded;
+use ollm_train::plugin::nets::parameters;
+use ollm_train::sft::settings::Settings;
+use ollm_train::sft::train::{Ended, Material, sft};
+use ollm_train::{Error, Result};
 
 use args::{Command, EvalArgs, FeaturesArgs, SftArgs};
 use config::Invocation;

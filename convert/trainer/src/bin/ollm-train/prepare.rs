@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
-use ollm_train::backbone::{Backbone, Description, Frozen, Source};
-use ollm_train::candidates::Candidates;
-use ollm_train::data::Corpus;
-use ollm_train::features::{self, Features};
-use ollm_train::head::Head;
-use ollm_train::plugin::Provenance;
-use ollm_train::records::Records;
-use ollm_train::segments::Hold;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::data::records::Records;
+use ollm_train::features::backbone::{Backbone, Description, Frozen, Source};
+use ollm_train::features::candidates::Candidates;
+use ollm_train::features::head::Head;
+use ollm_train::features::segments::Hold;
+use ollm_train::features::states::{self, Features};
+use ollm_train::plugin::file::Provenance;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
@@ -85,11 +85,11 @@ impl<'a> Workplace<'a> {
     /// Reads the data and completes its cache.
     pub(crate) fn cache(&self, data: &[PathBuf], limit: Option<usize>) -> Result<(Corpus, usize, Records)> {
         let corpus = Corpus::read(data)?;
-        let path = features::cache_path(self.folder, &self.about, &corpus, "features");
-        let mut records = Records::open(&path, &features::header(&self.about, &corpus))?;
+        let path = states::cache_path(self.folder, &self.about, &corpus, "features");
+        let mut records = Records::open(&path, &states::header(&self.about, &corpus))?;
         let problems = corpus.first(limit);
         let bar = bar(problems.len() as u64, "problems").with_position(records.sequences() as u64);
-        features::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
+        states::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
         bar.finish_and_clear();
         let limit = problems.len();
         Ok((corpus, limit, records))
@@ -109,7 +109,7 @@ impl<'a> Workplace<'a> {
 
     /// The text with candidates for its features.
     pub(crate) fn with_candidates(&self, frozen: &Frozen, text: Text) -> Result<Text> {
-        let path = features::cache_path(self.folder, &self.about, &text.corpus, "candidates");
+        let path = states::cache_path(self.folder, &self.about, &text.corpus, "candidates");
         let bar = bar(text.features.len() as u64, "tokens").with_message("candidates");
         let progress = |rows| bar.inc(rows as u64);
         let candidates = Candidates::load(&path, frozen, &text.corpus, &text.features, &progress)?;

@@ -1,0 +1,532 @@
+//! `lora`: the loop that trains adapters on the backbone, problem by problem, on answer tokens.
+//!
+//! The mean loss on held-out problems decides what is kept: the adapters of the look that found the lowest. As in
+//! [`crate::sft::train`], everything a step depends on is in the checkpoint or named by seed and step.
+
+use std::time::Instant;
+
+use candle_core::{Tensor, Var};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::data::tensor_file::{self, Metadata};
+use crate::error::{Error, Result};
+use crate::features::backbone::{Description, Example};
+use crate::features::head::Head;
+use crate::features::segments::Segments;
+use crate::features::states::Batch;
+use crate::fit::checkpoint::{self, Checkpoint, Position};
+use crate::fit::early_stopping::Watch;
+use crate::fit::optim::{AdamW, learning_rate};
+use crate::fit::order::Order;
+use crate::fit::run::Run;
+use crate::lora::adapters::{Adapters, Lora, Settings, add};
+use crate::lora::network::{Network, Sequences};
+use crate::lora::workers::Workers;
+use crate::plugin::file::Provenance;
+use crate::plugin::params::{Params, Tensors};
+use crate::sft::train::Ended;
+
+/// The name in logs and checkpoints.
+const STAGE: &str = "lora";
+
+/// What a run trains on.
+pub struct Material<'a> {
+    /// The backbone.
+    pub network: &'a Network,
+    /// Its head: the full one.
+    pub head: &'a Head,
+    /// What it is.
+    pub about: &'a Description,
+    /// Problems to learn.
+    pub train: &'a [Example],
+    /// Held-out problems; none: no early stopping.
+    pub valid: &'a [Example],
+    /// Where the problems came from.
+    pub provenance: &'a Provenance,
+}
+
+/// What does not decide the result.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Stop after this many steps, resumably.
+    pub stop_after: Option<u64>,
+    /// Sequences that run through the network at the same time, each on a thread of its own.
+    pub threads: usize,
+    /// Tokens that run through the network at a time: what they leave for the way back is in memory.
+    pub pass_tokens: usize,
+}
+
+/// Trains adapters into `run`, from its checkpoint if it has one. The finished adapters are in [`Run::lora`].
+pub fn lora(
+    material: &Material<'_>,
+    settings: &Settings,
+    pace: &Pace,
+    run: &mut Run,
+    bar: &ProgressBar,
+) -> Result<Ended> {
+    settings.check()?;
+    Session::open(material, settings, pace, run, bar)?.train()
+}
+
+/// What a checkpoint must agree with: the held-out problems too, since they decide what is kept.
+fn identity(material: &Material<'_>, settings: &Settings) -> Metadata {
+    let Provenance { data_hash, valid_hash, .. } = material.provenance;
+    let mut identity = settings.identity(material.about, data_hash);
+    identity.insert("valid".into(), valid_hash.as_deref().unwrap_or("none").into());
+    identity
+}
+
+/// One invocation of `lora`.
+struct Session<'a> {
+    material: &'a Material<'a>,
+    settings: &'a Settings,
+    pace: &'a Pace,
+    run: &'a mut Run,
+    bar: &'a ProgressBar,
+    lora: Lora,
+    params: Params,
+    optimizer: AdamW,
+    workers: Workers,
+    identity: Metadata,
+    watch: Watch,
+}
+
+/// A line of the log: a step, or a look at held-out problems (`"split":"valid"`).
+#[derive(Debug, Serialize)]
+struct Entry {
+    stage: &'static str,
+    split: &'static str,
+    step: u64,
+    loss: f64,
+    cross_entropy: f64,
+    /// Share of answer tokens that are the likeliest ones (looks only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top1: Option<f64>,
+    lr: f64,
+    tokens_per_second: f64,
+}
+
+impl<'a> Session<'a> {
+    fn open(
+        material: &'a Material<'a>,
+        settings: &'a Settings,
+        pace: &'a Pace,
+        run: &'a mut Run,
+        bar: &'a ProgressBar,
+    ) -> Result<Self> {
+        let lora = Lora::new(settings, material.network, material.about.parameters)?;
+        let params = lora.params(settings.seed, material.network.device())?;
+        Ok(Self {
+            optimizer: AdamW::new(&params)?,
+            workers: Workers::new(pace.threads)?,
+            identity: identity(material, settings),
+            // Without patience a run takes all its steps, but what did best is kept all the same.
+            watch: Watch::new((!material.valid.is_empty()).then_some(settings.patience.unwrap_or(u64::MAX))),
+            material,
+            settings,
+            pace,
+            run,
+            bar,
+            lora,
+            params,
+        })
+    }
+
+    fn train(mut self) -> Result<Ended> {
+        let order = Order::new(self.material.train.len(), self.settings.batch, self.settings.seed, STAGE);
+        let steps = order.steps_per_epoch() * self.settings.epochs as u64;
+        let first = self.restore()?;
+        self.run.record()?;
+        self.bar.set_length(steps);
+        self.bar.set_position(first);
+        let mut allowance = self.pace.stop_after.unwrap_or(u64::MAX);
+        for (step, problems) in (first..steps).zip(order.batches(first)) {
+            if self.watch.is_over() {
+                break;
+            }
+            if allowance == 0 {
+                self.save(step)?;
+                return Ok(Ended::Stopped);
+            }
+            allowance -= 1;
+            self.step(&problems, (step, steps))?;
+            self.look_and_save((step + 1, steps))?;
+        }
+        self.watch.keep_best(&self.params)?;
+        tensor_file::save(&self.run.lora(), &self.params.tensors(), &self.metadata())?;
+        Ok(Ended::Finished)
+    }
+
+    /// The step to begin with.
+    fn restore(&mut self) -> Result<u64> {
+        let path = self.run.checkpoint();
+        if !path.exists() {
+            self.run.rewind_log(0)?;
+            return Ok(0);
+        }
+        let found: Checkpoint = checkpoint::load(&path, &self.identity, self.material.network.device())?;
+        found.restore(&self.params, &mut self.optimizer, &mut self.watch)?;
+        self.run.rewind_log(found.log_bytes)?;
+        Ok(found.step)
+    }
+
+    fn save(&mut self, step: u64) -> Result<()> {
+        let (state, watch, identity) = (&Metadata::new(), &self.watch, &self.identity);
+        self.run.save(&Position { stage: STAGE, step, state, watch, identity }, &self.params, &self.optimizer)
+    }
+
+    fn step(&mut self, problems: &[u32], (step, steps): (u64, u64)) -> Result<()> {
+        let start = Instant::now();
+        let lr = learning_rate(self.settings.lr, step, steps);
+        let examples = problems.iter().map(|&problem| &self.material.train[problem as usize]);
+        let pieces = pieces(examples.collect(), self.pace.pass_tokens);
+        let tokens: usize = pieces.iter().map(|piece| piece.next.len()).sum();
+        let (network, adapters) = self.adapted()?;
+        let (mut loss, mut gradients) = (0.0, Tensors::new());
+        let work = |piece: &Piece| piece.learn(&network, self.material.head, &adapters, tokens);
+        self.workers.each(&pieces, work, |(part, more)| {
+            loss += part;
+            more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
+        })?;
+        require_finite(loss, step)?;
+        self.optimizer.apply(&self.params, &gradients, step, lr)?;
+        let all: usize = pieces.iter().map(|piece| piece.sequences.tokens.len()).sum();
+        let tokens_per_second = all as f64 / start.elapsed().as_secs_f64();
+        self.bar.set_message(format!("loss {loss:.3}, best {:.3}, {tokens_per_second:.0} tokens/s", self.watch.loss));
+        self.bar.inc(1);
+        self.run.log(&Entry { step, lr, ..Entry::new("train", loss, tokens_per_second) })
+    }
+
+    fn look_and_save(&mut self, (step, steps): (u64, u64)) -> Result<()> {
+        let last = step == steps;
+        if !self.material.valid.is_empty() && (last || step.is_multiple_of(self.settings.survey_every)) {
+            self.look(step)?;
+        }
+        if last || self.watch.is_over() || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
+            self.save(step)?;
+        }
+        Ok(())
+    }
+
+    /// Scores the held-out problems.
+    fn look(&mut self, step: u64) -> Result<()> {
+        let start = Instant::now();
+        let pieces = pieces(self.material.valid.iter().collect(), self.pace.pass_tokens);
+        let (network, _) = self.adapted()?;
+        let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
+        let work = |piece: &Piece| piece.score(&network, self.material.head);
+        self.workers.each(&pieces, work, |score: Score| {
+            loss += score.loss;
+            right += score.right;
+            tokens += score.tokens;
+            Ok(())
+        })?;
+        let loss = loss / tokens as f64;
+        require_finite(loss, step)?;
+        self.watch.look(loss, step, &self.params)?;
+        let all: usize = pieces.iter().map(|piece| piece.sequences.tokens.len()).sum();
+        let entry = Entry::new("valid", loss, all as f64 / start.elapsed().as_secs_f64());
+        self.run.log(&Entry { step, top1: Some(right / tokens as f64), ..entry })?;
+        Ok(())
+    }
+
+    /// The network with the adapters as they are.
+    fn adapted(&self) -> Result<(Network, Adapters)> {
+        let adapters = self.lora.adapters(&self.params.tensors(), self.material.network.dtype())?;
+        Ok((adapters.apply(self.material.network)?, adapters))
+    }
+
+    fn metadata(&self) -> Metadata {
+        let Provenance { data, data_hash, tokens, valid_hash } = self.material.provenance;
+        let valid = valid_hash.clone().map(|hash| ("valid_hash", hash));
+        let best = self.watch.has_best().then(|| ("valid_loss", self.watch.loss.to_string()));
+        let training = [
+            ("data", data.clone()),
+            ("data_hash", data_hash.clone()),
+            ("tokens", tokens.to_string()),
+            ("epochs", self.settings.epochs.to_string()),
+            ("batch", self.settings.batch.to_string()),
+            ("learning_rate", self.settings.lr.to_string()),
+            ("seed", self.settings.seed.to_string()),
+        ];
+        let training =
+            training.into_iter().chain(valid).chain(best).map(|(key, value)| (format!("training.{key}"), value));
+        self.lora.metadata(self.material.about).into_iter().chain(training).collect()
+    }
+}
+
+impl Entry {
+    fn new(split: &'static str, loss: f64, tokens_per_second: f64) -> Self {
+        Self { stage: STAGE, split, step: 0, loss, cross_entropy: loss, top1: None, lr: 0.0, tokens_per_second }
+    }
+}
+
+fn require_finite(loss: f64, step: u64) -> Result<()> {
+    let error = || Error::NonFinite { what: format!("stage {STAGE}, step {step}: the loss") };
+    loss.is_finite().then_some(()).ok_or_else(error)
+}
+
+/// Problems that pass through the network together.
+struct Piece {
+    sequences: Sequences,
+    /// The answer token after each row that is asked for.
+    next: Vec<u32>,
+}
+
+/// Sums over a piece.
+struct Score {
+    loss: f64,
+    right: f64,
+    tokens: usize,
+}
+
+/// Puts problems together until there are `tokens` of them. The longest first, so that pieces are of similar size.
+fn pieces(mut examples: Vec<&Example>, tokens: usize) -> Vec<Piece> {
+    examples.sort_by_key(|example| std::cmp::Reverse(example.tokens.len()));
+    let mut pieces: Vec<Piece> = Vec::new();
+    for example in examples {
+        let fits = |piece: &Piece| piece.sequences.tokens.len() + example.tokens.len() <= tokens;
+        if !pieces.last().is_some_and(fits) {
+            pieces.push(Piece { sequences: Sequences::default(), next: Vec::new() });
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(example);
+        }
+    }
+    pieces
+}
+
+impl Piece {
+    fn push(&mut self, example: &Example) {
+        let Example { tokens, answer_start } = example;
+        self.sequences.push(&tokens[..tokens.len() - 1], answer_start - 1);
+        self.next.extend(&tokens[*answer_start..]);
+    }
+
+    fn batch(&self, hidden: &Tensor) -> Result<Batch> {
+        let next = Tensor::new(self.next.as_slice(), hidden.device())?;
+        Ok(Batch { hidden: hidden.clone(), next, candidates: None, segments: Segments::tokens() })
+    }
+
+    /// The loss, as this piece's part of the mean over `tokens`, and its gradients.
+    fn learn(&self, network: &Network, head: &Head, adapters: &Adapters, tokens: usize) -> Result<(f64, Tensors)> {
+        let (hidden, tape) = network.forward(&self.sequences)?;
+        let hidden = Var::from_tensor(&hidden)?;
+        let log_prob = head.log_prob(&hidden.unsqueeze(1)?, &self.batch(&hidden)?)?;
+        let loss = (log_prob.sum_all()? * -(tokens as f64).recip())?;
+        let mut gradients = Tensors::new();
+        if let Some(gradient) = loss.backward()?.get(&hidden) {
+            network.backward(tape, gradient, &mut |matrix, x, gradient| {
+                adapters.add_gradients(matrix, x, gradient, &mut gradients)
+            })?;
+        }
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    }
+
+    fn score(&self, network: &Network, head: &Head) -> Result<Score> {
+        let (hidden, _) = network.forward(&self.sequences)?;
+        let (options, batch) = (hidden.unsqueeze(1)?, self.batch(&hidden)?);
+        let sum = |tensor: Tensor| Ok::<_, Error>(f64::from(tensor.sum_all()?.to_scalar::<f32>()?));
+        let loss = -sum(head.log_prob(&options, &batch)?)?;
+        Ok(Score { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::{DType, Device};
+    use ollm_runtime::plugin::schema;
+
+    use super::*;
+    use crate::features::backbone::Frozen;
+    use crate::lora::adapters::Target;
+    use crate::testing;
+
+    fn settings() -> Settings {
+        Settings {
+            targets: Target::ALL.to_vec(),
+            rank: Some(2),
+            alpha: None,
+            epochs: 4,
+            batch: 4,
+            lr: 0.02,
+            survey_every: 3,
+            patience: None,
+            seed: 5,
+        }
+    }
+
+    /// Questions of random tokens and lengths; the answer counts up from the question's last token in steps of `stride`.
+    fn problems(count: u32, stride: u32) -> Vec<Example> {
+        let example = |i: u32| {
+            let question: Vec<u32> = (0..3 + i % 4).map(|j| (i * 31 + j * 17) % 320).collect();
+            let answer = (1..6).map(|j| (question[question.len() - 1] % 8 + j * stride) % 320);
+            Example { answer_start: question.len(), tokens: question.iter().copied().chain(answer).collect() }
+        };
+        (0..count).map(example).collect()
+    }
+
+    fn train(
+        folder: &Path,
+        settings: &Settings,
+        valid: &[Example],
+        threads: usize,
+        pace: (Option<u64>, bool),
+    ) -> Result<Ended> {
+        let model = testing::model("qwen3");
+        let network = testing::network(&model, DType::F32);
+        let about = Description {
+            backbone: schema::Backbone::of(model.gguf(), model.storage()).unwrap(),
+            ..testing::description(64, 320)
+        };
+        let frozen = Frozen::new(about, model.head_weights(), model.embedding_weights(), &Device::Cpu)?;
+        let valid_hash = (!valid.is_empty()).then(|| "v".to_owned());
+        let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash };
+        let head = Head::full(&frozen, 1 << 20);
+        let train = problems(16, 1);
+        let material = Material {
+            network: &network,
+            head: &head,
+            about: &frozen.about,
+            train: &train,
+            valid,
+            provenance: &provenance,
+        };
+        let (stop_after, resume) = pace;
+        let pace = Pace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
+        let mut run = Run::open(folder, resume)?;
+        lora(&material, settings, &pace, &mut run, &ProgressBar::hidden())
+    }
+
+    fn log(folder: &Path, split: &str) -> Vec<(u64, f64)> {
+        let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+        let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let entries = entries.filter(|entry| entry["split"] == split);
+        entries.map(|entry| (entry["step"].as_u64().unwrap(), entry["loss"].as_f64().unwrap())).collect()
+    }
+
+    fn lowest(looks: &[(u64, f64)]) -> f64 {
+        looks.iter().map(|look| look.1).fold(f64::INFINITY, f64::min)
+    }
+
+    fn kept_loss(folder: &Path) -> f64 {
+        let (_, metadata) = tensor_file::load(&folder.join("lora.safetensors"), &Device::Cpu).unwrap();
+        metadata["training.valid_loss"].parse().unwrap()
+    }
+
+    #[test]
+    fn adapters_learn() {
+        let folder = testing::folder("lora-learns");
+        train(&folder, &settings(), &problems(6, 1), 2, (None, false)).unwrap();
+        let (losses, looks) = (log(&folder, "train"), log(&folder, "valid"));
+        assert_eq!((losses.len(), looks.len()), (16, 6));
+        assert!(lowest(&looks) < losses[0].1 - 1.0, "{losses:?} {looks:?}");
+        assert_eq!(kept_loss(&folder).to_bits(), lowest(&looks).to_bits());
+    }
+
+    #[test]
+    fn an_interrupted_run_resumes_to_the_same_bytes_on_any_number_of_threads() {
+        let (whole, parts) = (testing::folder("lora-whole"), testing::folder("lora-parts"));
+        let valid = problems(3, 1);
+        assert_eq!(train(&whole, &settings(), &valid, 1, (None, false)).unwrap(), Ended::Finished);
+        let mut resume = false;
+        while train(&parts, &settings(), &valid, 3, (Some(4), resume)).unwrap() == Ended::Stopped {
+            resume = true;
+        }
+        let read = |folder: &Path| std::fs::read(folder.join("lora.safetensors")).unwrap();
+        assert!(read(&whole) == read(&parts));
+        for split in ["train", "valid"] {
+            assert_eq!(log(&whole, split), log(&parts, split));
+        }
+    }
+
+    #[test]
+    fn what_did_best_on_held_out_problems_is_kept() {
+        let folder = testing::folder("lora-patience");
+        let settings = Settings { patience: Some(2), survey_every: 1, ..settings() };
+        // What is learned is wrong for these.
+        train(&folder, &settings, &problems(6, 7), 2, (None, false)).unwrap();
+        let looks = log(&folder, "valid");
+        let best = looks.iter().position(|look| look.1.to_bits() == lowest(&looks).to_bits()).unwrap();
+        assert!(looks.len() < 16 && best + 3 == looks.len(), "{looks:?}");
+        assert_eq!(kept_loss(&folder).to_bits(), lowest(&looks).to_bits());
+        // A finished run stays finished.
+        train(&folder, &settings, &problems(6, 7), 2, (None, true)).unwrap();
+        assert_eq!(log(&folder, "valid"), looks);
+    }
+
+    #[test]
+    fn without_held_out_problems_the_last_adapters_are_kept() {
+        let folder = testing::folder("lora-last");
+        train(&folder, &settings(), &[], 2, (None, false)).unwrap();
+        let (kept, _) = tensor_file::load(&folder.join("lora.safetensors"), &Device::Cpu).unwrap();
+        let (last, _) = tensor_file::load(&folder.join("checkpoint.safetensors"), &Device::Cpu).unwrap();
+        assert!(kept.iter().all(|(name, a)| a.to_vec2::<f32>().unwrap() == last[name].to_vec2::<f32>().unwrap()));
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint() {
+        let folder = testing::folder("lora-nan");
+        let settings = Settings { lr: 1e20, ..settings() };
+        train(&folder, &settings, &[], 2, (Some(1), false)).unwrap();
+        let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
+        let last = checkpoint();
+        let error = train(&folder, &settings, &[], 2, (None, true)).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+        assert!(checkpoint() == last && !folder.join("lora.safetensors").exists());
+    }
+
+    #[test]
+    fn a_run_is_not_resumed_as_another() {
+        let folder = testing::folder("lora-other");
+        train(&folder, &settings(), &[], 1, (Some(1), false)).unwrap();
+        let other = Settings { rank: Some(3), ..settings() };
+        assert!(matches!(train(&folder, &other, &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        // Held-out problems decide what is kept.
+        let (with, valid) = (testing::folder("lora-valid"), problems(4, 1));
+        train(&with, &settings(), &valid, 1, (Some(1), false)).unwrap();
+        assert!(matches!(train(&with, &settings(), &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        assert!(matches!(train(&folder, &settings(), &valid, 1, (None, true)), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn without_a_checkpoint_the_log_begins_anew() {
+        let folder = testing::folder("lora-no-checkpoint");
+        train(&folder, &settings(), &[], 1, (Some(2), false)).unwrap();
+        std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
+        train(&folder, &settings(), &[], 1, (Some(2), true)).unwrap();
+        assert_eq!(log(&folder, "train").len(), 2);
+    }
+
+    #[test]
+    fn sizes_that_nobody_means_are_refused() {
+        let huge = 1 << 40;
+        for (flag, bad) in [
+            ("--rank", Settings { rank: Some(huge), ..settings() }),
+            ("--batch", Settings { batch: huge, ..settings() }),
+            ("--epochs", Settings { epochs: huge, ..settings() }),
+        ] {
+            assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_full_and_hold_each_problem_once() {
+        let problems = problems(9, 1);
+        let pieces = pieces(problems.iter().collect(), 25);
+        assert_eq!(pieces.iter().map(|piece| piece.sequences.ranges.len()).sum::<usize>(), 9);
+        assert!(pieces.len() < 9 && pieces.iter().all(|piece| piece.sequences.tokens.len() <= 25));
+        for piece in &pieces {
+            let rows = piece.sequences.rows.iter().map(|&row| piece.sequences.tokens.get(row as usize + 1));
+            let inside = rows.zip(&piece.next).filter(|(token, next)| *token == Some(next)).count();
+            assert_eq!(inside, piece.next.len() - piece.sequences.ranges.len(), "all but each answer's last token");
+        }
+        let long = super::pieces(problems.iter().collect(), 1);
+        assert_eq!(long.len(), 9, "a problem longer than a pass is one of its own");
+    }
+}

@@ -1,0 +1,239 @@
+//! `sft`: the stages one after the other, each from its checkpoint, from a file, or from its first step.
+//!
+//! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was interrupted and
+//! resumed ends, on a CPU, with the same bits as one that was not.
+
+mod steps;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use indicatif::ProgressBar;
+use ollm_runtime::plugin::schema::PluginConfig;
+
+use crate::data::tensor_file::{self, Metadata};
+use crate::error::{Error, Result};
+use crate::features::backbone::Frozen;
+use crate::features::head::Head;
+use crate::features::segments::Hold;
+use crate::features::states::Features;
+use crate::fit::checkpoint::{self, Checkpoint};
+use crate::fit::run::Run;
+use crate::plugin::file::{self, Loaded, Provenance};
+use crate::plugin::params::{Params, Tensors};
+use crate::sft::settings::Settings;
+use crate::sft::stages::{ControlStage, OptionStage, PolicyStage};
+use steps::segments_a_step;
+
+/// What a run trains on.
+pub struct Material<'a> {
+    /// The backbone's matrices.
+    pub frozen: &'a Frozen,
+    /// The head that scores options while training.
+    pub head: &'a Head,
+    /// Features of the training text.
+    pub train: &'a Features,
+    /// Features of held-out text.
+    pub valid: Option<&'a Features>,
+    /// For the plugin's metadata.
+    pub provenance: &'a Provenance,
+}
+
+/// What does not decide the result: how often to look, save and stop.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Steps between looks at the held-out text.
+    pub survey_every: u64,
+    /// Stop after this many steps, resumably.
+    pub stop_after: Option<u64>,
+    /// A control trained before, instead of stage 1.
+    pub control: Option<PathBuf>,
+    /// Options trained before on that control, instead of stage 2.
+    pub options: Option<PathBuf>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The plugin is written.
+    Finished,
+    /// `stop_after` was reached; `--resume` goes on.
+    Stopped,
+}
+
+/// Trains control and options into `run`, from its checkpoint if it has one.
+pub fn sft(
+    material: &Material<'_>,
+    settings: &Settings,
+    pace: &Pace,
+    run: &mut Run,
+    bar: &ProgressBar,
+) -> Result<Ended> {
+    settings.check()?;
+    let mut session = Session::open(material, settings, pace, run, bar)?;
+    let Some(control) = session.control()? else { return Ok(Ended::Stopped) };
+    let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
+    let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
+    let path = session.run.plugin();
+    tensor_file::save(&path, &plugin, &session.metadata())?;
+    Ok(Ended::Finished)
+}
+
+/// One invocation of `sft`.
+struct Session<'a> {
+    material: &'a Material<'a>,
+    settings: &'a Settings,
+    pace: &'a Pace,
+    run: &'a mut Run,
+    bar: &'a ProgressBar,
+    spec: PluginConfig,
+    identity: Metadata,
+    checkpoint: Option<Checkpoint>,
+    /// Steps that this invocation may still take.
+    allowance: u64,
+}
+
+impl<'a> Session<'a> {
+    fn open(
+        material: &'a Material<'a>,
+        settings: &'a Settings,
+        pace: &'a Pace,
+        run: &'a mut Run,
+        bar: &'a ProgressBar,
+    ) -> Result<Self> {
+        let (about, provenance) = (&material.frozen.about, material.provenance);
+        if settings.patience.is_some() && material.valid.is_none_or(Features::is_empty) {
+            let reason = "stops by the loss on held-out text: name some with --valid".into();
+            return Err(Error::Setting { name: "--patience", reason });
+        }
+        check_balance(material.train, settings)?;
+        let mut identity = settings.identity(about, &provenance.data_hash);
+        if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
+            identity.insert("looks".into(), format!("every {} steps at {hash}", pace.survey_every));
+        }
+        let path = run.checkpoint();
+        let found = path.exists().then(|| checkpoint::load(&path, &identity, material.frozen.head.device()));
+        let checkpoint = found.transpose()?;
+        if checkpoint.is_none() {
+            run.rewind_log(0)?;
+        }
+        run.record()?;
+        Ok(Self {
+            checkpoint,
+            spec: settings.spec(about),
+            allowance: pace.stop_after.unwrap_or(u64::MAX),
+            material,
+            settings,
+            pace,
+            run,
+            bar,
+            identity,
+        })
+    }
+
+    fn device(&self) -> &'a Device {
+        self.material.frozen.head.device()
+    }
+
+    fn metadata(&self) -> Metadata {
+        file::metadata(&self.spec, self.settings, self.material.provenance)
+    }
+
+    /// Stage 1, or what an earlier one left. None: stopped on the way.
+    fn control(&mut self) -> Result<Option<Tensors>> {
+        let path = self.run.control();
+        if self.checkpoint.as_ref().is_some_and(|found| found.stage != "control") {
+            return self.load_control(&path).map(Some);
+        }
+        let tensors = match &self.pace.control {
+            Some(given) => Some(self.load_control(given)?),
+            None => self.train_control()?,
+        };
+        if let Some(tensors) = &tensors {
+            tensor_file::save(&path, tensors, &self.metadata())?;
+        }
+        Ok(tensors)
+    }
+
+    fn load_control(&self, path: &Path) -> Result<Tensors> {
+        let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
+        Self::check(path, "width", &self.spec.decoder.width(), &loaded.spec.decoder.width())?;
+        Ok(loaded.tensors)
+    }
+
+    fn train_control(&mut self) -> Result<Option<Tensors>> {
+        let params = Params::control(&self.spec, self.settings.seed, self.device())?;
+        let mut stage = ControlStage::new(&self.spec, &params, self.material.head)?;
+        let ended = self.train(&mut stage, &params, self.settings.control_epochs)?;
+        Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+
+    /// Stage 2, or what an earlier one left. None: stopped on the way.
+    fn options(&mut self, control: &Tensors) -> Result<Option<Tensors>> {
+        let (settings, material) = (self.settings, self.material);
+        let path = self.run.options();
+        if self.checkpoint.as_ref().is_some_and(|found| found.stage == "policy") {
+            return self.load_options(&path).map(Some);
+        }
+        if let Some(given) = &self.pace.options {
+            let tensors = self.load_options(given)?;
+            tensor_file::save(&path, &tensors, &self.metadata())?;
+            return Ok(Some(tensors));
+        }
+        let params = Params::options(&self.spec, control, settings.seed, self.device())?;
+        let objective = (settings.objective, settings.kl_target);
+        let mut stage =
+            OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
+        if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
+            return Ok(None);
+        }
+        let tensors = params.tensors();
+        tensor_file::save(&path, &tensors, &self.metadata())?;
+        Ok(Some(tensors))
+    }
+
+    fn load_options(&self, path: &Path) -> Result<Tensors> {
+        let loaded = Loaded::plugin(path, &self.material.frozen.about, self.device())?;
+        Self::check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
+        Self::check(path, "options", &self.spec.options, &loaded.spec.options)?;
+        Self::check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
+        Ok(loaded.tensors)
+    }
+
+    /// That a file is of this run's sizes.
+    fn check<T: PartialEq + fmt::Debug>(path: &Path, what: &str, expected: &T, found: &T) -> Result<()> {
+        if expected == found {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+        Err(Error::Mismatch { path: path.to_owned(), what: what.into(), expected, found })
+    }
+
+    /// Stage 3. None: stopped on the way.
+    fn policy(&mut self, options: &Tensors) -> Result<Option<Tensors>> {
+        let params = Params::policy(options, self.settings.spread)?;
+        let mut stage = PolicyStage::new(&self.spec, &params, self.material.head)?;
+        let ended = self.train(&mut stage, &params, self.settings.policy_epochs)?;
+        Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+}
+
+/// Balanced latents differ only where a step has a segment for each: fewer segments would share all latents evenly.
+fn check_balance(text: &Features, settings: &Settings) -> Result<()> {
+    let found = segments_a_step(text, settings.batch);
+    if settings.hold == Hold::Token || found >= settings.options {
+        return Ok(());
+    }
+    let needed = settings.options * text.len().div_ceil(text.segments().max(1));
+    let reason = format!(
+        "{} tokens are about {found} segments, and {} options that are used equally often need one each: {needed} would do",
+        settings.batch, settings.options
+    );
+    Err(Error::Setting { name: "--batch", reason })
+}
+
+#[cfg(test)]
+mod tests;
