@@ -25,6 +25,7 @@ pub mod error;
 pub mod eval;
 pub mod features;
 pub mod fit;
+pub mod limits;
 pub mod lora;
 pub mod plugin;
 pub mod report;

@@ -12,12 +12,13 @@ use ollm_runtime::quant;
 use ollm_runtime::session::{Session, SessionOptions};
 
 use crate::data::rng::Rng;
+use crate::data::tensor_file::Tensors;
 use crate::features::backbone::{Backbone, Description, Frozen};
 use crate::features::states::Features;
 use crate::lora::network::Network;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{Slot, control_slots};
-use crate::plugin::params::{Params, Tensors};
+use crate::plugin::params::Params;
 
 pub(crate) fn description(hidden: usize, vocab: usize) -> Description {
     let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };

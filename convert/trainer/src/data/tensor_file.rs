@@ -14,7 +14,9 @@ use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::plugin::params::Tensors;
+
+/// Tensors by name, in the order of their names.
+pub type Tensors = BTreeMap<String, Tensor>;
 
 /// The strings of `__metadata__`.
 pub type Metadata = BTreeMap<String, String>;

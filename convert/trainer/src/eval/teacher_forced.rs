@@ -391,8 +391,8 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::tensor_file::Tensors;
     use crate::plugin::nets::names;
-    use crate::plugin::params::Tensors;
     use crate::testing::assert_close;
     use candle_core::Device;
     use half::f16;

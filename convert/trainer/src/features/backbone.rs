@@ -1,6 +1,6 @@
 //! The frozen backbone as the trainer sees it: a description, two matrices, and hidden states of text.
 //!
-//! [`Backbone`] is the only place that knows ollm-runtime. The rest of the crate works on [`Frozen`] (the matrices)
+//! [`Backbone`] runs the model through ollm-runtime. Training works on [`Frozen`] (the matrices)
 //! and on the traits [`Source`] and [`Reader`] (the hidden states), which tests implement without a model.
 
 use std::path::Path;

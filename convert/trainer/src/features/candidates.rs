@@ -8,20 +8,13 @@
 //!
 //! A row is `C * u32` token ids, `u32` the gold token's place among them, `f32` the tail.
 
-use std::path::Path;
+use candle_core::Tensor;
 
-use candle_core::{DType, Tensor};
-
-use crate::data::corpus::Corpus;
-use crate::data::records::{Header, Records};
+use crate::data::records::Records;
 use crate::error::Result;
-use crate::features::backbone::Frozen;
-use crate::features::states::Features;
 
 /// Candidates a row, unless the vocabulary is smaller.
 pub const COUNT: usize = 64;
-/// Rows whose logits are computed at once: V = 49,152 makes 50 MB of them.
-const ROWS_AT_ONCE: usize = 256;
 
 /// The candidates of all rows of a corpus.
 pub struct Candidates {
@@ -45,34 +38,14 @@ pub struct CandidateBatch {
 
 /// One row on the host.
 #[derive(Clone, Debug, PartialEq)]
-struct Row {
+pub(super) struct CandidateRow {
     ids: Vec<u32>,
     gold: u32,
     tail: f32,
 }
 
 impl Candidates {
-    /// Loads the candidates of `features` from their cache, computing what is missing.
-    pub fn load(
-        path: &Path,
-        frozen: &Frozen,
-        corpus: &Corpus,
-        features: &Features,
-        progress: &dyn Fn(usize),
-    ) -> Result<Self> {
-        let count = COUNT.min(frozen.about.backbone.vocab);
-        let mut records = Records::open(path, &header(frozen, corpus, count))?;
-        let bounds = features.bounds();
-        for sequence in records.sequences()..bounds.len() - 1 {
-            let rows: Vec<u32> = (bounds[sequence] as u32..bounds[sequence + 1] as u32).collect();
-            records.append(&encode(&find(frozen, features, &rows, count)?))?;
-            progress(rows.len());
-        }
-        let vocab = frozen.about.backbone.vocab;
-        Self::read(&mut records, bounds, (count, vocab), frozen.head.device())
-    }
-
-    fn read(
+    pub(super) fn read(
         records: &mut Records,
         bounds: &[usize],
         (count, vocab): (usize, usize),
@@ -84,7 +57,7 @@ impl Candidates {
             records.read(sequence, &mut bytes)?;
             rows.extend(bytes.chunks_exact(row_bytes(count)).map(decode));
         }
-        let fits = |row: &Row| (row.gold as usize) < count && row.ids.iter().all(|&id| (id as usize) < vocab);
+        let fits = |row: &CandidateRow| (row.gold as usize) < count && row.ids.iter().all(|&id| (id as usize) < vocab);
         if !rows.iter().all(|row| fits(row) && row.tail.is_finite()) {
             return Err(records.bad("is damaged: delete it to have it made again"));
         }
@@ -94,7 +67,7 @@ impl Candidates {
         Self::new(&rows, count, device)
     }
 
-    fn new(rows: &[Row], count: usize, device: &candle_core::Device) -> Result<Self> {
+    pub(super) fn new(rows: &[CandidateRow], count: usize, device: &candle_core::Device) -> Result<Self> {
         let ids: Vec<u32> = rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
         let gold: Vec<u32> = rows.iter().map(|row| row.gold).collect();
         let tail: Vec<f32> = rows.iter().map(|row| row.tail).collect();
@@ -103,12 +76,6 @@ impl Candidates {
             gold: Tensor::from_vec(gold, rows.len(), device)?,
             tail: Tensor::from_vec(tail, rows.len(), device)?,
         })
-    }
-
-    /// Computes the candidates of all rows, without a cache.
-    pub fn compute(frozen: &Frozen, features: &Features, count: usize) -> Result<Self> {
-        let rows: Vec<u32> = (0..features.len() as u32).collect();
-        Self::new(&find(frozen, features, &rows, count)?, count, frozen.head.device())
     }
 
     /// The candidates of the given rows.
@@ -121,36 +88,15 @@ impl Candidates {
     }
 }
 
-fn header(frozen: &Frozen, corpus: &Corpus, count: usize) -> Header {
-    Header {
-        kind: "candidates".into(),
-        backbone: frozen.about.identity(),
-        data: corpus.hash.clone(),
-        columns: count,
-        row_bytes: row_bytes(count),
-    }
-}
-
-fn row_bytes(count: usize) -> usize {
+pub(super) fn row_bytes(count: usize) -> usize {
     count * 4 + 8
 }
 
-fn find(frozen: &Frozen, features: &Features, rows: &[u32], count: usize) -> Result<Vec<Row>> {
-    let mut found = Vec::with_capacity(rows.len());
-    for part in rows.chunks(ROWS_AT_ONCE) {
-        let batch = features.batch(part)?;
-        let logits = batch.hidden.matmul(&frozen.head.t()?)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let gold = batch.next.to_vec1::<u32>()?;
-        found.extend(select_all(&logits, &gold, count));
-    }
-    Ok(found)
-}
-
 /// Selects in every row of `logits` `[n, V]`, on all cores. `gold` `[n]`.
-fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<Row> {
+pub(super) fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<CandidateRow> {
     let vocab = logits.len() / gold.len();
     let share = gold.len().div_ceil(candle_core::utils::get_num_threads());
-    let select_part = |(logits, gold): (&[f32], &[u32])| -> Vec<Row> {
+    let select_part = |(logits, gold): (&[f32], &[u32])| -> Vec<CandidateRow> {
         logits.chunks_exact(vocab).zip(gold).map(|(logits, &gold)| select(logits, gold, count)).collect()
     };
     std::thread::scope(|scope| {
@@ -160,13 +106,13 @@ fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<Row> {
     })
 }
 
-fn select(logits: &[f32], gold: u32, count: usize) -> Row {
+fn select(logits: &[f32], gold: u32, count: usize) -> CandidateRow {
     let mut ids = largest(logits, count);
     if !ids.contains(&gold) {
         ids[count - 1] = gold;
     }
     let place = ids.iter().position(|&id| id == gold).expect("it was just put there");
-    Row { tail: log_sum_exp_without(logits, &ids), gold: place as u32, ids }
+    CandidateRow { tail: log_sum_exp_without(logits, &ids), gold: place as u32, ids }
 }
 
 /// The tokens of the `count` largest logits, largest first; ties go to the smaller id.
@@ -198,7 +144,7 @@ fn log_sum_exp_without(logits: &[f32], left_out: &[u32]) -> f32 {
     top + rest.iter().map(|logit| (logit - top).exp()).sum::<f32>().ln()
 }
 
-fn encode(rows: &[Row]) -> Vec<u8> {
+pub(super) fn encode(rows: &[CandidateRow]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for row in rows {
         row.ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
@@ -208,15 +154,16 @@ fn encode(rows: &[Row]) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Row {
+fn decode(bytes: &[u8]) -> CandidateRow {
     let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     let (ids, rest) = words.split_at(words.len() - 2);
-    Row { ids: ids.to_vec(), gold: rest[0], tail: f32::from_bits(rest[1]) }
+    CandidateRow { ids: ids.to_vec(), gold: rest[0], tail: f32::from_bits(rest[1]) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::records::Header;
 
     #[test]
     fn the_largest_and_the_gold_token_are_kept() {
@@ -233,7 +180,7 @@ mod tests {
     fn the_threads_share_the_rows_in_order() {
         let logits: Vec<f32> = (0..7 * 5).map(|i| ((i * 37) % 11) as f32).collect();
         let gold = [0, 1, 2, 3, 4, 0, 1];
-        let alone: Vec<Row> = logits.chunks(5).zip(gold).map(|(row, gold)| select(row, gold, 3)).collect();
+        let alone: Vec<CandidateRow> = logits.chunks(5).zip(gold).map(|(row, gold)| select(row, gold, 3)).collect();
         assert_eq!(select_all(&logits, &gold, 3), alone);
     }
 
@@ -241,7 +188,7 @@ mod tests {
     fn rows_survive_the_file_and_an_empty_tail_stays_finite() {
         let rows = [select(&[1.0, 2.0], 0, 2), select(&[4.0, -2.0], 1, 1)];
         assert_eq!(rows[0].tail.to_bits(), f32::MIN.to_bits());
-        let decoded: Vec<Row> = encode(&rows[1..]).chunks_exact(row_bytes(1)).map(decode).collect();
+        let decoded: Vec<CandidateRow> = encode(&rows[1..]).chunks_exact(row_bytes(1)).map(decode).collect();
         assert_eq!(decoded, rows[1..]);
     }
 
@@ -249,9 +196,9 @@ mod tests {
     fn a_damaged_cache_is_refused() {
         let row = select(&[1.0, 2.0, 0.5], 0, 2);
         let damaged = [
-            Row { ids: vec![1, 3], ..row.clone() },
-            Row { gold: 2, ..row.clone() },
-            Row { tail: f32::NAN, ..row.clone() },
+            CandidateRow { ids: vec![1, 3], ..row.clone() },
+            CandidateRow { gold: 2, ..row.clone() },
+            CandidateRow { tail: f32::NAN, ..row.clone() },
         ];
         for (index, wrong) in [None].into_iter().chain(damaged.into_iter().map(Some)).enumerate() {
             let path = crate::testing::folder(&format!("candidates-{index}"));

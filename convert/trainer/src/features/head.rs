@@ -174,7 +174,6 @@ fn tail_logits(mean: &Tensor, options: &Tensor, hidden: &Tensor, tail: &Tensor) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::candidates::Candidates;
     use crate::testing::{self, assert_close};
     use candle_core::{Device, Var};
 
@@ -208,7 +207,7 @@ mod tests {
     fn slopes_agree_with_finite_differences() {
         let frozen = testing::frozen(6, 11);
         let features = testing::features(&frozen, 4);
-        let candidates = Candidates::compute(&frozen, &features, 5).unwrap();
+        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 5).unwrap();
         let features = features.with_candidates(candidates);
         let batch = features.batch(&[0, 1, 2, 3]).unwrap();
         check_gradient(&Head::full(&frozen, 1), &batch);
@@ -220,7 +219,7 @@ mod tests {
     fn all_tokens_as_candidates_are_the_full_head() {
         let frozen = testing::frozen(6, 11);
         let features = testing::features(&frozen, 4);
-        let candidates = Candidates::compute(&frozen, &features, 11).unwrap();
+        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 11).unwrap();
         let batch = features.with_candidates(candidates).batch(&[3, 1]).unwrap();
         let options = testing::normal("options", &[2, 3, 6], 1.0);
         let full = Head::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
@@ -233,7 +232,7 @@ mod tests {
     fn an_option_is_right_where_its_likeliest_token_is_the_gold_one() {
         let frozen = testing::frozen(6, 11);
         let features = testing::features(&frozen, 9);
-        let candidates = Candidates::compute(&frozen, &features, 11).unwrap();
+        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 11).unwrap();
         let batch = features.with_candidates(candidates).batch(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         let options = testing::normal("options", &[9, 3, 6], 1.0);
         let flat = options.reshape((27, 6)).unwrap();
@@ -251,7 +250,7 @@ mod tests {
     fn at_the_backbone_itself_few_candidates_are_exact() {
         let frozen = testing::frozen(6, 11);
         let features = testing::features(&frozen, 4);
-        let candidates = Candidates::compute(&frozen, &features, 3).unwrap();
+        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 3).unwrap();
         let batch = features.with_candidates(candidates).batch(&[0, 1, 2, 3]).unwrap();
         let options = batch.hidden.unsqueeze(1).unwrap();
         let full = Head::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, Metadata};
 use crate::error::{Error, Result};
 use crate::fit::early_stopping::Watch;
 use crate::fit::optim::AdamW;
-use crate::plugin::params::{Params, Tensors};
+use crate::plugin::params::Params;
 
 /// A loaded checkpoint.
 pub struct Checkpoint {

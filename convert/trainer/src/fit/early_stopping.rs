@@ -1,7 +1,8 @@
 //! Early stopping: the best look at held-out text, and how many looks went by without a better one.
 
+use crate::data::tensor_file::Tensors;
 use crate::error::Result;
-use crate::plugin::params::{Params, Tensors};
+use crate::plugin::params::Params;
 
 /// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps nothing and never ends a stage.
 pub struct Watch {

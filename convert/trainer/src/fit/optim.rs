@@ -5,8 +5,9 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor};
 
+use crate::data::tensor_file::Tensors;
 use crate::error::Result;
-use crate::plugin::params::{Params, Tensors};
+use crate::plugin::params::Params;
 
 const BETA1: f64 = 0.9;
 const BETA2: f64 = 0.999;

@@ -164,7 +164,7 @@ mod tests {
         let folder = testing::folder("run-torn");
         let mut run = Run::open(&folder, false).unwrap();
         std::fs::write(folder.join(LOG), "{\"stage\":\"rl\",").unwrap();
-        let params = Params::all(&crate::plugin::params::Tensors::new()).unwrap();
+        let params = Params::all(&crate::data::tensor_file::Tensors::new()).unwrap();
         let (state, identity) = (&[].into(), &[].into());
         let watch = &crate::fit::early_stopping::Watch::new(None);
         let position = Position { stage: "rl", step: 1, state, watch, identity };

@@ -11,11 +11,13 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::data::tensor_file::Metadata;
-use crate::error::{Error, Result};
+use crate::data::tensor_file::Tensors;
+use crate::error::Result;
 use crate::features::backbone::Description;
+use crate::limits::{require, require_counts, require_positive};
 use crate::lora::network::{MATRICES, Network};
-use crate::plugin::params::{Params, Tensors, normal};
-use crate::sft::settings::{MAX_COUNT, PARAMETER_SHARE};
+use crate::plugin::nets::PARAMETER_SHARE;
+use crate::plugin::params::{Params, normal};
 
 /// A matrix of each block that gets an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -67,19 +69,13 @@ pub struct Settings {
 impl Settings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
-        let require = |holds: bool, name, reason: &str| {
-            if holds { Ok(()) } else { Err(Error::Setting { name, reason: reason.into() }) }
-        };
         require(!self.targets.is_empty(), "--targets", "at least one matrix must be trained")?;
-        let counts = [("--rank", self.rank.unwrap_or(1)), ("--batch", self.batch), ("--epochs", self.epochs)];
-        for (name, count) in counts {
-            require((1..=MAX_COUNT).contains(&count), name, "must be 1 to 1048576")?;
-        }
+        let rank = self.rank.unwrap_or(1);
+        require_counts(&[("--rank", rank), ("--batch", self.batch), ("--epochs", self.epochs)])?;
         require(self.survey_every > 0, "--survey-every", "must be at least 1")?;
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
-        let positive = |x: f64| x > 0.0 && x.is_finite();
-        require(positive(self.lr), "--lr", "must be above 0")?;
-        require(self.alpha.is_none_or(positive), "--alpha", "must be above 0")
+        require_positive("--lr", self.lr)?;
+        self.alpha.map_or(Ok(()), |alpha| require_positive("--alpha", alpha))
     }
 
     /// What a checkpoint must agree with.

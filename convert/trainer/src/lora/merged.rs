@@ -14,9 +14,9 @@ use ollm_runtime::quant;
 use rayon::prelude::*;
 
 use crate::data::hash::fnv1a;
+use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
 use crate::lora::adapters::{Adapters, Lora};
-use crate::plugin::params::Tensors;
 
 /// Refuses what cannot be merged: to be called before anything is trained.
 pub fn check(path: &Path, gguf: &Gguf, lora: &Lora, dtype: TensorType) -> Result<()> {

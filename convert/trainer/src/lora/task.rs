@@ -9,6 +9,7 @@ use candle_core::{Tensor, Var};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, Metadata};
 use crate::error::{Error, Result};
 use crate::features::backbone::{Description, Example};
@@ -24,7 +25,7 @@ use crate::lora::adapters::{Adapters, Lora, Settings, add};
 use crate::lora::network::{Network, Sequences};
 use crate::lora::workers::Workers;
 use crate::plugin::file::Provenance;
-use crate::plugin::params::{Params, Tensors};
+use crate::plugin::params::Params;
 use crate::sft::train::Ended;
 
 /// The name in logs and checkpoints.

@@ -14,11 +14,11 @@ use ollm_runtime::storage::Storage;
 
 use crate::data::hash::fnv1a;
 use crate::data::rng::Rng;
+use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
 use crate::features::backbone::Description;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{Slot, names};
-use crate::plugin::params::Tensors;
 
 /// What a GGUF file begins with.
 const MAGIC: &[u8] = b"GGUF";

@@ -10,12 +10,11 @@ use ollm_runtime::gguf::{self, GgufError, Value};
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, KeyKind, PluginConfig, TRAINING_PREFIX, keys};
 
+use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, Metadata};
 use crate::error::{Error, Result};
 use crate::features::backbone::Description;
 use crate::plugin::nets::{Slot, control_slots};
-use crate::plugin::params::Tensors;
-use crate::sft::settings::Settings;
 
 /// Which data a run was trained on, for the file's provenance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +29,6 @@ pub struct Provenance {
     pub valid_hash: Option<String>,
 }
 
-/// The metadata of a plugin file.
-pub fn metadata(spec: &PluginConfig, settings: &Settings, provenance: &Provenance) -> Metadata {
-    described(spec, training(settings, provenance))
-}
-
 /// The metadata of a plugin file of which `training` says how it was trained.
 pub fn described(spec: &PluginConfig, training: impl IntoIterator<Item = (&'static str, String)>) -> Metadata {
     let sizes = spec.to_metadata().into_iter().map(|(key, value)| (key.to_owned(), text(&value)));
@@ -47,27 +41,6 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn training(settings: &Settings, provenance: &Provenance) -> impl Iterator<Item = (&'static str, String)> {
-    // The held-out text decides the result where it ends stages.
-    let patience = settings.patience.map(|looks| ("patience", looks.to_string()));
-    let valid = patience.is_some().then(|| provenance.valid_hash.clone()).flatten().map(|hash| ("valid_hash", hash));
-    let always = [
-        ("objective", settings.objective.name().to_owned()),
-        ("data", provenance.data.clone()),
-        ("data_hash", provenance.data_hash.clone()),
-        ("tokens", provenance.tokens.to_string()),
-        ("kl_target", settings.kl_target.to_string()),
-        ("epochs", settings.epochs.to_string()),
-        ("control_epochs", settings.control_epochs.to_string()),
-        ("policy_epochs", settings.policy_epochs.to_string()),
-        ("spread", settings.spread.to_string()),
-        ("batch", settings.batch.to_string()),
-        ("learning_rate", settings.lr.to_string()),
-        ("seed", settings.seed.to_string()),
-    ];
-    always.into_iter().chain(patience).chain(valid)
 }
 
 /// A plugin or control from a file, checked against the backbone.

@@ -8,6 +8,10 @@ use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
 
 use crate::error::Result;
 
+/// The share of the backbone's parameters that a plugin has in the paper (1.56 % of a 1.7 B
+/// backbone).
+pub const PARAMETER_SHARE: f64 = 0.0156;
+
 /// A tensor's name and shape.
 pub type Slot = (&'static str, Vec<usize>);
 

@@ -6,11 +6,9 @@ use candle_core::{Device, Tensor, Var};
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 
 use crate::data::rng::Rng;
+use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
 use crate::plugin::nets::{Slot, control_slots, names, option_slots};
-
-/// Tensors by name, in the order of their names.
-pub type Tensors = BTreeMap<String, Tensor>;
 
 /// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to disturb the
 /// control (our decision).

@@ -3,7 +3,6 @@
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 
-use super::{Conduct, Experience, Look, bind, log_policy};
 use crate::data::corpus::Problem;
 use crate::data::rng::Rng;
 use crate::error::{Error, Result};
@@ -11,11 +10,12 @@ use crate::eval::accuracy::Questions;
 use crate::features::backbone::Backbone;
 use crate::features::segments::Hold;
 use crate::fit::order::Order;
+use crate::limits::MAX_COUNT;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::Policy;
 use crate::plugin::params::Params;
+use crate::rl::reward::{Conduct, Experience, Look, STAGE, bind, log_policy};
 use crate::rollout::engine::{Answer, Latents, Plan, Roller};
-use crate::sft::settings::MAX_COUNT;
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -66,7 +66,7 @@ impl<'a> Groups<'a> {
         if settings.problems == 0 {
             return refuse("--problems", "must be at least 1");
         }
-        let order = Order::new(train.gold.len(), settings.problems, settings.seed, super::STAGE);
+        let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
         let first = Policy::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         Ok(Self { backbone, plugin, first, train, valid, settings, order, pace: (threads, places) })
     }
@@ -144,12 +144,12 @@ fn advantages(rewards: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::values;
-    use super::super::{Settings, reinforce};
     use super::*;
     use crate::data::corpus::Corpus;
     use crate::fit::run::Run;
     use crate::plugin::nets::names;
+    use crate::rl::task::tests::values;
+    use crate::rl::task::{Settings, reinforce};
     use crate::rollout::engine::Choice;
     use crate::testing::{self, assert_close};
     use half::f16;

@@ -2,12 +2,12 @@
 
 use candle_core::{Device, Tensor};
 
-use super::{Conduct, Experience, Look, bind, log_policy};
 use crate::error::Result;
 use crate::eval::accuracy::{Grade, Table};
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::Policy;
 use crate::plugin::params::Params;
+use crate::rl::reward::{Conduct, Experience, Look, bind, log_policy};
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` 1 for a right final answer:
 /// nothing is drawn, and no baseline is needed.
@@ -67,9 +67,9 @@ impl Bandit {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{plugin, table, values};
     use super::*;
     use crate::plugin::nets::names;
+    use crate::rl::task::tests::{plugin, table, values};
     use crate::testing::assert_close;
 
     #[test]

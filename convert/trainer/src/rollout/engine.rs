@@ -19,9 +19,9 @@ use crate::data::rng::Rng;
 use crate::error::{Error, Result};
 use crate::features::backbone::{Backbone, Source};
 use crate::features::segments::Hold;
+use crate::limits::MAX_COUNT;
 use crate::plugin::deploy;
 use crate::plugin::file::Loaded;
-use crate::sft::settings::MAX_COUNT;
 
 /// How the latents of an answer are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -5,14 +5,13 @@ use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::data::tensor_file::Metadata;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::backbone::Description;
 use crate::features::segments::Hold;
-use crate::plugin::nets::fit_width;
+use crate::limits::{MAX_COUNT, require, require_counts, require_positive};
+use crate::plugin::file::{self, Provenance};
+use crate::plugin::nets::{PARAMETER_SHARE, fit_width};
 use crate::sft::objective::Objective;
-
-/// The share of the backbone's parameters that a plugin has in the paper (1.56 % of a 1.7 B backbone).
-pub const PARAMETER_SHARE: f64 = 0.0156;
 
 /// How an option differs from the control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -74,23 +73,17 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// Nobody means more; products of three stay far from overflow.
-pub(crate) const MAX_COUNT: usize = 1 << 20;
-
 impl Settings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
-        let counts = [
+        require_counts(&[
             ("--options", self.options),
             ("--rank", self.rank),
             ("--policy-width", self.policy_width),
             ("--encoder-width", self.encoder_width),
             ("--width", self.width.unwrap_or(1)),
             ("--batch", self.batch),
-        ];
-        for (name, count) in counts {
-            require((1..=MAX_COUNT).contains(&count), name, "must be 1 to 1048576")?;
-        }
+        ])?;
         let epochs = [
             ("--epochs", self.epochs),
             ("--control-epochs", self.control_epochs),
@@ -100,19 +93,22 @@ impl Settings {
             require(count <= MAX_COUNT, name, "must be at most 1048576")?;
         }
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
-        let token = self.hold == Hold::Token;
-        require(
-            token || self.objective == Objective::Prior,
-            "--hold",
-            "objective paper draws a latent for each token",
-        )?;
-        require(self.spread > 0.0 && self.spread.is_finite(), "--spread", "must be above 0")?;
-        require(self.lr > 0.0 && self.lr.is_finite(), "--lr", "must be above 0")?;
-        require(self.kl_target > 0.0 && self.kl_target.is_finite(), "--kl-target", "must be above 0")?;
-        // An even policy is no further from any posterior.
-        let reach = (self.options as f64).ln();
-        let held = self.hold != Hold::Token && self.options > 1;
-        require(!held || self.kl_target < reach, "--kl-target", "must be below the logarithm of --options")
+        require_positive("--spread", self.spread)?;
+        require_positive("--lr", self.lr)?;
+        require_positive("--kl-target", self.kl_target)?;
+        self.check_hold()
+    }
+
+    fn check_hold(&self) -> Result<()> {
+        if self.hold == Hold::Token {
+            return Ok(());
+        }
+        let exact = self.objective == Objective::Prior;
+        require(exact, "--hold", "objective paper draws a latent for each token")?;
+        // A uniform policy is no further from any posterior.
+        let farthest = (self.options as f64).ln();
+        let within = self.options == 1 || self.kl_target < farthest;
+        require(within, "--kl-target", "must be below the logarithm of --options")
     }
 
     /// The plugin on that backbone.
@@ -137,6 +133,28 @@ impl Settings {
         }
     }
 
+    /// The metadata of a plugin that these settings have trained.
+    pub fn metadata(&self, spec: &PluginConfig, provenance: &Provenance) -> Metadata {
+        // The held-out text decides the result where it ends stages.
+        let patience = self.patience.map(|evaluations| ("patience", evaluations.to_string()));
+        let valid = patience.is_some().then(|| provenance.valid_hash.clone()).flatten();
+        let always = [
+            ("objective", self.objective.name().to_owned()),
+            ("data", provenance.data.clone()),
+            ("data_hash", provenance.data_hash.clone()),
+            ("tokens", provenance.tokens.to_string()),
+            ("kl_target", self.kl_target.to_string()),
+            ("epochs", self.epochs.to_string()),
+            ("control_epochs", self.control_epochs.to_string()),
+            ("policy_epochs", self.policy_epochs.to_string()),
+            ("spread", self.spread.to_string()),
+            ("batch", self.batch.to_string()),
+            ("learning_rate", self.lr.to_string()),
+            ("seed", self.seed.to_string()),
+        ];
+        file::described(spec, always.into_iter().chain(patience).chain(valid.map(|hash| ("valid_hash", hash))))
+    }
+
     /// What a checkpoint must agree with.
     pub fn identity(&self, about: &Description, data: &str) -> Metadata {
         let settings = serde_json::json!(self).to_string();
@@ -144,8 +162,4 @@ impl Settings {
             .map(|(key, value)| (key.to_owned(), value))
             .into()
     }
-}
-
-fn require(holds: bool, name: &'static str, reason: &str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::Setting { name, reason: reason.into() }) }
 }

@@ -3,35 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::ProgressBar;
 use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
-use ollm_train::eval::accuracy::{Comparison, Progress, Questions, Report, Systems, compare};
+use ollm_train::eval::accuracy::{Comparison, Questions, Report, Systems, compare};
 use ollm_train::features::backbone::{Backbone, Description};
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::report::plot::{self, Bar};
 use ollm_train::rollout::library::Library;
 
-use crate::args::InputArgs;
-use crate::prepare::{bar, check_output};
-
-/// How answers are made.
-#[derive(Debug, Args)]
-pub(crate) struct RolloutArgs {
-    /// Folder of the answers: what is there is not made again
-    #[arg(long, value_name = "FOLDER", default_value = "rollouts")]
-    pub(crate) rollouts: PathBuf,
-    /// Answers that are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub(crate) places: usize,
-    /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) tokens: usize,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-}
+use crate::args::{InputArgs, RolloutArgs};
+use crate::prepare::{Shown, bar, check_output};
 
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
@@ -124,19 +106,4 @@ fn draw(path: &Path, report: &Report) -> Result<()> {
     };
     let title = format!("final answers right, of {} problems", report.problems);
     plot::bars(path, &title, &report.rows.iter().map(bar).collect::<Vec<_>>())
-}
-
-/// A bar that names the row.
-pub(crate) struct Shown<'a>(pub(crate) &'a ProgressBar);
-
-impl Progress for Shown<'_> {
-    fn row(&self, name: &str, problems: usize) {
-        self.0.set_length(problems as u64);
-        self.0.set_position(0);
-        self.0.set_message(name.to_owned());
-    }
-
-    fn problem(&self) {
-        self.0.inc(1);
-    }
 }

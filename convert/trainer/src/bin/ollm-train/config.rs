@@ -14,7 +14,7 @@ use ollm_train::fit::run::RECORDED;
 use ollm_train::{Error, Result};
 use toml::de::{DeTable, DeValue};
 
-use crate::args::Cli;
+use crate::cli::Cli;
 
 /// Flags that say what to do with a run, and are no part of what it is.
 const NOT_RECORDED: [&str; 3] = ["config", "resume", "stop-after"];
@@ -190,7 +190,8 @@ fn literal(arg: &Arg, text: Option<&str>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Command, SftArgs};
+    use crate::cli::Command;
+    use crate::sft::SftArgs;
 
     /// `ollm-train` with these arguments and a file of this text.
     fn parse(name: &str, text: &str, args: &[&str]) -> Result<Invocation> {

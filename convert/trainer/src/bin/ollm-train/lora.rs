@@ -1,26 +1,104 @@
-//! `ollm-train lora`.
+//! `lora`: the baseline, adapters on the backbone.
 
 use std::path::PathBuf;
 
 use candle_core::{DType, Device};
+use clap::Args;
+use ollm_convert::tensor_type;
+use ollm_runtime::gguf::TensorType;
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file;
 use ollm_train::features::backbone::{Backbone, Example, Frozen, Source};
 use ollm_train::features::head::Head;
-use ollm_train::lora::adapters::Lora;
+use ollm_train::lora::adapters::{Lora, Target};
 use ollm_train::lora::network::Network;
-use ollm_train::lora::{merged, task};
+use ollm_train::lora::{adapters, merged, task};
 use ollm_train::plugin::file::Provenance;
 use ollm_train::sft::train::Ended;
 use ollm_train::{Error, Result};
 
-use crate::args::LoraArgs;
+use crate::args::{HeldOutArgs, InputArgs, RunArgs};
 use crate::prepare;
 
 /// Bytes that logits may take, on each thread.
 const LOGITS: usize = 256 << 20;
 
-pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct LoraArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) held_out: HeldOutArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Matrices of each block that get adapters
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
+    pub(crate) targets: Vec<Target>,
+    /// Rank of the adapters; by default they have 1.56 % of the backbone's parameters
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
+    /// What is learned is multiplied by alpha / rank [default: twice the rank]
+    #[arg(long, value_name = "ALPHA")]
+    pub(crate) alpha: Option<f64>,
+    /// Passes over the data
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) epochs: usize,
+    /// Problems a step
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) batch: usize,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
+    pub(crate) lr: f64,
+    /// Steps between looks at the held-out problems
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) survey_every: u64,
+    /// Stop after N looks in a row that found nothing better
+    #[arg(long, value_name = "N", requires = "valid")]
+    pub(crate) patience: Option<u64>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Tokens that run through the network at a time, on each thread [default: 512; 16384 on a GPU]
+    #[arg(long, value_name = "N")]
+    pub(crate) pass_tokens: Option<usize>,
+    /// Type of the changed matrices in merged.gguf
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
+    pub(crate) merged_type: TensorType,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) checkpoint_every: u64,
+}
+
+impl LoraArgs {
+    /// What decides the result.
+    pub(crate) fn settings(&self) -> adapters::Settings {
+        adapters::Settings {
+            targets: self.targets.clone(),
+            rank: self.rank,
+            alpha: self.alpha,
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            survey_every: self.survey_every,
+            patience: self.patience,
+            seed: self.seed,
+        }
+    }
+
+    /// What does not.
+    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> task::Pace {
+        task::Pace {
+            checkpoint_every: self.checkpoint_every,
+            stop_after: self.run.stop_after,
+            threads: if on_cpu { threads } else { 1 },
+            pass_tokens: self.pass_tokens.unwrap_or(if on_cpu { 512 } else { 16384 }),
+        }
+    }
+}
+pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
     let device = prepare::device(&args.device)?;

@@ -7,8 +7,9 @@ use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::records::Records;
+use ollm_train::eval::accuracy::Progress;
 use ollm_train::features::backbone::{Backbone, Description, Frozen, Source};
-use ollm_train::features::candidates::Candidates;
+use ollm_train::features::candidate_cache;
 use ollm_train::features::head::Head;
 use ollm_train::features::segments::Hold;
 use ollm_train::features::states::{self, Features};
@@ -41,6 +42,21 @@ pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
     let bar = ProgressBar::new(length).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+/// A bar that names the row.
+pub(crate) struct Shown<'a>(pub(crate) &'a ProgressBar);
+
+impl Progress for Shown<'_> {
+    fn row(&self, name: &str, problems: usize) {
+        self.0.set_length(problems as u64);
+        self.0.set_position(0);
+        self.0.set_message(name.to_owned());
+    }
+
+    fn problem(&self) {
+        self.0.inc(1);
+    }
 }
 
 /// The threads that are meant: 0 is one for each core.
@@ -112,7 +128,7 @@ impl<'a> Workplace<'a> {
         let path = states::cache_path(self.folder, &self.about, &text.corpus, "candidates");
         let bar = bar(text.features.len() as u64, "tokens").with_message("candidates");
         let progress = |rows| bar.inc(rows as u64);
-        let candidates = Candidates::load(&path, frozen, &text.corpus, &text.features, &progress)?;
+        let candidates = candidate_cache::load(&path, frozen, &text.corpus, &text.features, &progress)?;
         bar.finish_and_clear();
         Ok(Text { features: text.features.with_candidates(candidates), ..text })
     }

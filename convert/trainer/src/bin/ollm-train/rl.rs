@@ -13,14 +13,16 @@ use ollm_train::features::backbone::Backbone;
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::plugin::file::{self, Loaded};
-use ollm_train::rl::{Experience, GroupSettings, Groups, Held, Settings, reinforce};
+use ollm_train::rl::groups::{GroupSettings, Groups};
+use ollm_train::rl::held::Held;
+use ollm_train::rl::reward::Experience;
+use ollm_train::rl::task::{Settings, reinforce};
 use ollm_train::rollout::engine::{Latents, Plan};
 use ollm_train::rollout::library::Library;
 use ollm_train::{Error, Result};
 
-use crate::accuracy::{RolloutArgs, Shown};
-use crate::args::{InputArgs, RunArgs};
-use crate::prepare::{bar, file_names};
+use crate::args::{InputArgs, RolloutArgs, RunArgs};
+use crate::prepare::{Shown, bar, file_names};
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -212,22 +214,4 @@ impl<'a> Lesson<'a> {
 /// Names the problems.
 fn name(questions: &Questions<'_>) -> String {
     format!("{}:{}", questions.corpus.hash, questions.gold.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
-
-    #[test]
-    fn flags_that_would_have_no_effect_are_refused_before_anything_is_read() {
-        let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "--plugin", "p", "-o", "o"];
-        for flag in ["--group", "--problems"] {
-            let arguments = common.into_iter().chain([flag, "4"]);
-            let Command::Rl(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("rl was asked for") };
-            let refused = run(&args, String::new());
-            assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
-        }
-    }
 }

@@ -2,7 +2,6 @@
 
 use num_rational::BigRational;
 
-use super::Progress;
 use crate::data::corpus::Corpus;
 use crate::data::rng::Rng;
 use crate::error::Result;
@@ -12,6 +11,14 @@ use crate::plugin::file::Loaded;
 use crate::plugin::nets::Policy;
 use crate::rollout::engine::{Answer, Latents, Plan};
 use crate::rollout::library::Library;
+
+/// Who is told of the progress.
+pub trait Progress {
+    /// A row of so many problems begins.
+    fn row(&self, name: &str, problems: usize);
+    /// A problem was answered anew.
+    fn problem(&self);
+}
 
 /// The first problems of a corpus, and their final answers.
 pub struct Questions<'a> {

@@ -18,7 +18,7 @@ use crate::plugin::nets::names;
 use crate::rollout::engine::{Answer, Latents, Plan};
 use crate::rollout::library::Library;
 
-pub use grades::{Grade, Questions, Table, argmax, average};
+pub use grades::{Grade, Progress, Questions, Table, argmax, average};
 pub use row::{Row, held_row};
 
 /// What is compared.
@@ -76,14 +76,6 @@ pub fn compare(
     comparer.latents()?;
     let (problems, train_problems) = (test.gold.len(), Some(train.gold.len()));
     Ok(Report { problems, train_problems, rows: comparer.rows })
-}
-
-/// Who is told of the progress.
-pub trait Progress {
-    /// A row of so many problems begins.
-    fn row(&self, name: &str, problems: usize);
-    /// A problem was answered anew.
-    fn problem(&self);
 }
 
 struct Comparer<'c, 'a> {

@@ -5,7 +5,7 @@ use std::fmt;
 use num_rational::BigRational;
 use serde::Serialize;
 
-use super::{Grade, Table, argmax};
+use super::grades::{Grade, Table, argmax};
 use crate::error::Result;
 use crate::plugin::file::Loaded;
 use crate::report::statistics::Interval;

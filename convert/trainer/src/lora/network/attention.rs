@@ -6,8 +6,7 @@ use candle_core::{D, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use ollm_runtime::ops::KvHeads;
 
-use super::parts::{Matrix, Norm};
-use super::{Place, Sink};
+use super::parts::{GradientSink, Matrix, Norm, PassContext};
 use crate::error::Result;
 
 #[derive(Clone)]
@@ -44,7 +43,7 @@ struct Heads {
 
 impl Attention {
     /// `[n, d]` -> `[n, d]`.
-    pub(super) fn forward(&self, x: &Tensor, place: &Place) -> Result<(Tensor, Attended)> {
+    pub(super) fn forward(&self, x: &Tensor, context: &PassContext) -> Result<(Tensor, Attended)> {
         let KvHeads { heads, kv_heads, .. } = self.shape;
         let normed = self.norm.forward(x)?;
         let query = split(&self.query.forward(&normed)?, heads)?;
@@ -54,11 +53,11 @@ impl Attention {
             Some([q, k]) => (q.forward(&query)?, k.forward(&key)?, Some([query, key])),
             None => (query, key, None),
         };
-        let query = (place.rope.forward(&query)? * self.scale())?;
-        let heads = Heads { query, key: place.rope.forward(&key)?, value };
+        let query = (context.rope.forward(&query)? * self.scale())?;
+        let heads = Heads { query, key: context.rope.forward(&key)?, value };
         let (mut mixed, mut probabilities) = (Vec::new(), Vec::new());
-        for range in &place.ranges {
-            let (sequence, mask) = (heads.narrow(range)?, square(&place.mask, range.len())?);
+        for range in &context.ranges {
+            let (sequence, mask) = (heads.narrow(range)?, square(&context.mask, range.len())?);
             let (out, probability) = sequence.attend(&mask)?;
             mixed.push(join(&out)?);
             probabilities.push(probability);
@@ -73,18 +72,18 @@ impl Attention {
         &self,
         saved: Attended,
         gradient: &Tensor,
-        place: &Place,
-        sink: &mut Sink<'_>,
+        context: &PassContext,
+        sink: &mut GradientSink<'_>,
     ) -> Result<Tensor> {
         let Attended { x, normed, raw, heads, probabilities, mixed } = saved;
         let back = self.output.backward(&mixed, gradient, sink)?;
         let mut parts = Vec::new();
-        for (range, probability) in place.ranges.iter().zip(probabilities) {
+        for (range, probability) in context.ranges.iter().zip(probabilities) {
             let of = |joined: &Tensor| split(&joined.narrow(0, range.start, range.len())?, self.shape.heads);
             parts.push(heads.narrow(range)?.attend_back(&probability, &of(&mixed)?, &of(&back)?)?);
         }
         let Heads { query, key, value } = Heads::cat(parts)?;
-        let (mut query, mut key) = (place.rope.backward(&(query * self.scale())?)?, place.rope.backward(&key)?);
+        let (mut query, mut key) = (context.rope.backward(&(query * self.scale())?)?, context.rope.backward(&key)?);
         if let (Some([q, k]), Some([raw_query, raw_key])) = (&self.qk_norm, &raw) {
             (query, key) = (q.backward(raw_query, &query)?, k.backward(raw_key, &key)?);
         }

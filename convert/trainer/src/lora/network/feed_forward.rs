@@ -3,8 +3,7 @@
 use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 
-use super::Sink;
-use super::parts::{Matrix, Norm};
+use super::parts::{GradientSink, Matrix, Norm};
 use crate::error::Result;
 
 #[derive(Clone)]
@@ -37,7 +36,7 @@ impl FeedForward {
     }
 
     /// The gradient of x from that of y.
-    pub(super) fn backward(&self, saved: Fed, gradient: &Tensor, sink: &mut Sink<'_>) -> Result<Tensor> {
+    pub(super) fn backward(&self, saved: Fed, gradient: &Tensor, sink: &mut GradientSink<'_>) -> Result<Tensor> {
         let Fed { x, normed, gate, up, inner } = saved;
         let back = self.down.backward(&inner, gradient, sink)?;
         let (gate, up) = swiglu_back(&gate, &up, &back)?;

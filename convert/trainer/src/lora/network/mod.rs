@@ -3,7 +3,7 @@
 //! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families llama, qwen2 and qwen3 as
 //! its [`Config`] describes them; the weights come from any GGUF file that it opens. The way back is written out, part by
 //! part the mirror image of the way there: candle's own backward pass would compute the gradient of every frozen matrix,
-//! and sum into tensors of zeros. [`Network::backward`] tells a [`Sink`] of each matrix's inputs and of the gradient of its
+//! and sum into tensors of zeros. [`Network::backward`] tells a [`GradientSink`] of each matrix's inputs and of the gradient of its
 //! outputs; the gradient of the matrix, or of what it is made of, follows from these two.
 //!
 //! ```text
@@ -22,13 +22,12 @@ use ollm_runtime::model::{Config, Model};
 use crate::error::{Error, Result};
 use attention::{Attended, Attention};
 use feed_forward::{Fed, FeedForward};
-use parts::{Matrix, Norm, Rope, causal_mask};
+use parts::{Matrix, Norm, PassContext, Rope, causal_mask};
+
+pub use parts::GradientSink;
 
 /// The matrices of a block, by their part of the name `blk.N.PART.weight`.
 pub const MATRICES: [&str; 7] = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
-
-/// Is told of a matrix's name, its inputs `[n, in]` and the gradient of its outputs `[n, out]`.
-pub type Sink<'a> = dyn FnMut(&str, &Tensor, &Tensor) -> Result<()> + 'a;
 
 /// Sequences that pass through the network one after the other, in one tensor. None sees another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,20 +69,12 @@ struct Block {
 
 /// What the way back needs of a forward pass.
 pub struct Tape {
-    place: Place,
+    context: PassContext,
     blocks: Vec<(Attended, Fed)>,
     /// Input of the last norm. `[rows, d]`
     last: Tensor,
     rows: Tensor,
     tokens: usize,
-}
-
-/// What all blocks share of a pass.
-struct Place {
-    ranges: Vec<Range<usize>>,
-    rope: Rope,
-    /// `[longest, longest]`
-    mask: Tensor,
 }
 
 /// That the passes below are those of the backbone.
@@ -144,12 +135,12 @@ impl Network {
     /// The hidden states, after the final norm, of the rows that are asked for: `[rows, d]`, f32.
     pub fn forward(&self, sequences: &Sequences) -> Result<(Tensor, Tape)> {
         let device = self.embedding.device();
-        let place = self.place(&sequences.ranges)?;
+        let context = self.context(&sequences.ranges)?;
         let tokens = Tensor::new(sequences.tokens.as_slice(), device)?;
         let mut x = self.embedding.index_select(&tokens, 0)?.to_dtype(self.dtype)?;
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            let (mid, attended) = block.attention.forward(&x, &place)?;
+            let (mid, attended) = block.attention.forward(&x, &context)?;
             let (out, fed) = block.feed_forward.forward(&mid)?;
             blocks.push((attended, fed));
             x = out;
@@ -157,25 +148,25 @@ impl Network {
         let rows = Tensor::new(sequences.rows.as_slice(), device)?;
         let last = x.index_select(&rows, 0)?;
         let hidden = self.norm.forward(&last)?.to_dtype(DType::F32)?;
-        Ok((hidden, Tape { place, blocks, last, rows, tokens: sequences.tokens.len() }))
+        Ok((hidden, Tape { context, blocks, last, rows, tokens: sequences.tokens.len() }))
     }
 
     /// The way back from the gradient of the hidden states, `[rows, d]`.
-    pub fn backward(&self, tape: Tape, gradient: &Tensor, sink: &mut Sink<'_>) -> Result<()> {
+    pub fn backward(&self, tape: Tape, gradient: &Tensor, sink: &mut GradientSink<'_>) -> Result<()> {
         let rows = self.norm.backward(&tape.last, &gradient.to_dtype(self.dtype)?)?;
         let zeros = Tensor::zeros((tape.tokens, self.config.hidden), self.dtype, rows.device())?;
         let mut gradient = zeros.index_add(&tape.rows, &rows, 0)?;
         for (block, (attended, fed)) in self.blocks.iter().zip(tape.blocks).rev() {
             gradient = block.feed_forward.backward(fed, &gradient, sink)?;
-            gradient = block.attention.backward(attended, &gradient, &tape.place, sink)?;
+            gradient = block.attention.backward(attended, &gradient, &tape.context, sink)?;
         }
         Ok(())
     }
 
-    fn place(&self, ranges: &[Range<usize>]) -> Result<Place> {
+    fn context(&self, ranges: &[Range<usize>]) -> Result<PassContext> {
         let device = self.embedding.device();
         let longest = ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-        Ok(Place {
+        Ok(PassContext {
             ranges: ranges.to_vec(),
             rope: Rope::new(&self.config, ranges, device, self.dtype)?,
             mask: causal_mask(longest, device, self.dtype)?,

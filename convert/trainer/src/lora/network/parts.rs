@@ -8,8 +8,18 @@ use candle_nn::rotary_emb::{rope, rope_i};
 use ollm_runtime::model::Config;
 use ollm_runtime::ops::RopePairing;
 
-use super::Sink;
 use crate::error::Result;
+
+/// Is told of a matrix's name, its inputs `[n, in]` and the gradient of its outputs `[n, out]`.
+pub type GradientSink<'a> = dyn FnMut(&str, &Tensor, &Tensor) -> Result<()> + 'a;
+
+/// What all blocks share of a pass.
+pub(super) struct PassContext {
+    pub(super) ranges: Vec<Range<usize>>,
+    pub(super) rope: Rope,
+    /// `[longest, longest]`
+    pub(super) mask: Tensor,
+}
 
 /// `y = W x + b`.
 #[derive(Clone)]
@@ -33,7 +43,7 @@ impl Matrix {
     }
 
     /// The gradient of `x` `[n, in]` from that of `y` `[n, out]`.
-    pub(super) fn backward(&self, x: &Tensor, gradient: &Tensor, sink: &mut Sink<'_>) -> Result<Tensor> {
+    pub(super) fn backward(&self, x: &Tensor, gradient: &Tensor, sink: &mut GradientSink<'_>) -> Result<Tensor> {
         sink(&self.name, x, gradient)?;
         Ok(gradient.matmul(&self.weight)?)
     }

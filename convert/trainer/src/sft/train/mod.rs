@@ -12,6 +12,7 @@ use candle_core::Device;
 use indicatif::ProgressBar;
 use ollm_runtime::plugin::schema::PluginConfig;
 
+use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, Metadata};
 use crate::error::{Error, Result};
 use crate::features::backbone::Frozen;
@@ -20,8 +21,8 @@ use crate::features::segments::Hold;
 use crate::features::states::Features;
 use crate::fit::checkpoint::{self, Checkpoint};
 use crate::fit::run::Run;
-use crate::plugin::file::{self, Loaded, Provenance};
-use crate::plugin::params::{Params, Tensors};
+use crate::plugin::file::{Loaded, Provenance};
+use crate::plugin::params::Params;
 use crate::sft::settings::Settings;
 use crate::sft::stages::{ControlStage, OptionStage, PolicyStage};
 use steps::segments_a_step;
@@ -139,7 +140,7 @@ impl<'a> Session<'a> {
     }
 
     fn metadata(&self) -> Metadata {
-        file::metadata(&self.spec, self.settings, self.material.provenance)
+        self.settings.metadata(&self.spec, self.material.provenance)
     }
 
     /// Stage 1, or what an earlier one left. None: stopped on the way.

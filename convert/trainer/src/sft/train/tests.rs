@@ -1,5 +1,5 @@
 use super::*;
-use crate::features::candidates::Candidates;
+use crate::features::candidate_cache;
 use crate::sft::objective::Objective;
 use crate::sft::settings::Decoder;
 use crate::testing;
@@ -33,7 +33,7 @@ fn provenance() -> Provenance {
 fn train(folder: &Path, settings: &Settings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
     let frozen = testing::frozen(8, 12);
     let train = testing::features(&frozen, 512);
-    let candidates = Candidates::compute(&frozen, &train, 10).unwrap();
+    let candidates = candidate_cache::compute(&frozen, &train, 10).unwrap();
     let train = train.with_candidates(candidates);
     let train = train.with_segments(settings.hold.kind(), &|token| token < 4).unwrap();
     let head = Head::candidates(&frozen).unwrap();
