@@ -86,7 +86,7 @@ impl AdamW {
 }
 
 /// The gradients by name, in the order of the names: the norm's sum must not depend on a hash map's order.
-fn gather(params: &Params, gradients: &GradStore) -> Tensors {
+pub fn gather(params: &Params, gradients: &GradStore) -> Tensors {
     params.trained().filter_map(|(name, var)| Some((name.clone(), gradients.get(var)?.detach()))).collect()
 }
 

@@ -8,12 +8,14 @@ pub(crate) struct Order {
     batch: usize,
     seed: u64,
     stream: String,
+    /// The last epoch that was shuffled, and its shuffle.
+    epoch: Option<(u64, Vec<u32>)>,
 }
 
 impl Order {
     /// Of `items` items, `batch` at a time.
     pub(crate) fn new(items: usize, batch: usize, seed: u64, stage: &str) -> Self {
-        Self { items, batch: batch.min(items).max(1), seed, stream: format!("order of {stage}") }
+        Self { items, batch: batch.min(items).max(1), seed, stream: format!("order of {stage}"), epoch: None }
     }
 
     /// The items that do not fill a last batch are left to the next epoch's shuffle.
@@ -21,16 +23,14 @@ impl Order {
         (self.items / self.batch) as u64
     }
 
-    /// The batches from step `first` on, without end.
-    pub(crate) fn batches(&self, first: u64) -> impl Iterator<Item = Vec<u32>> + '_ {
+    /// The batch of a step; none of it where there are no items.
+    pub(crate) fn batch(&mut self, step: u64) -> &[u32] {
         let per_epoch = self.steps_per_epoch().max(1);
-        (first / per_epoch..).flat_map(move |epoch| {
-            let done = if epoch == first / per_epoch { first % per_epoch } else { 0 };
-            let order = Rng::stream(self.seed, &self.stream, epoch).permutation(self.items);
-            let batches: Vec<Vec<u32>> =
-                order.chunks_exact(self.batch).skip(done as usize).map(<[u32]>::to_vec).collect();
-            batches
-        })
+        let (epoch, index) = (step / per_epoch, (step % per_epoch) as usize);
+        let known = self.epoch.take().filter(|(known, _)| *known == epoch);
+        let shuffle = || (epoch, Rng::stream(self.seed, &self.stream, epoch).permutation(self.items));
+        let (_, order) = self.epoch.insert(known.unwrap_or_else(shuffle));
+        order.chunks_exact(self.batch).nth(index).unwrap_or_default()
     }
 }
 
@@ -40,9 +40,11 @@ mod tests {
 
     #[test]
     fn resumed_batches_are_the_ones_not_yet_seen() {
-        let order = Order::new(10, 3, 1, "s");
-        let all: Vec<_> = order.batches(0).take(8).collect();
-        assert_eq!(order.batches(4).take(4).collect::<Vec<_>>(), all[4..]);
+        let order = || Order::new(10, 3, 1, "s");
+        let mut whole = order();
+        let all: Vec<_> = (0..8).map(|step| whole.batch(step).to_vec()).collect();
+        let mut resumed = order();
+        assert_eq!((4..8).map(|step| resumed.batch(step).to_vec()).collect::<Vec<_>>(), all[4..]);
         assert_ne!(all[0], all[3]);
     }
 }

@@ -3,8 +3,6 @@
 //! The mean loss on held-out problems decides what is kept: the adapters of the look that found the lowest. As in
 //! [`crate::sft::train`], everything a step depends on is in the checkpoint or named by seed and step.
 
-use std::time::Instant;
-
 use candle_core::{Tensor, Var};
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -16,11 +14,9 @@ use crate::features::backbone::{Description, Example};
 use crate::features::head::Head;
 use crate::features::segments::Segments;
 use crate::features::states::Batch;
-use crate::fit::checkpoint::{self, Checkpoint, Position};
-use crate::fit::early_stopping::Watch;
-use crate::fit::optim::{AdamW, learning_rate};
 use crate::fit::order::Order;
 use crate::fit::run::Run;
+use crate::fit::{Best, Evaluation, Fit, Measures, Outcome, Schedule, Step, Task};
 use crate::lora::adapters::{Adapters, Lora, Settings, add};
 use crate::lora::network::{Network, Sequences};
 use crate::lora::workers::Workers;
@@ -69,7 +65,13 @@ pub fn lora(
     bar: &ProgressBar,
 ) -> Result<Ended> {
     settings.check()?;
-    Session::open(material, settings, pace, run, bar)?.train()
+    let mut task = AdapterTask::new(material, settings, pace)?;
+    let device = material.network.device();
+    let mut fit = Fit::open(run, bar, identity(material, settings), pace.stop_after, device)?;
+    let schedule = task.schedule();
+    let Outcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+    tensor_file::save(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
+    Ok(Ended::Finished)
 }
 
 /// What a checkpoint must agree with: the held-out problems too, since they decide what is kept.
@@ -80,141 +82,67 @@ fn identity(material: &Material<'_>, settings: &Settings) -> Metadata {
     identity
 }
 
-/// One invocation of `lora`.
-struct Session<'a> {
+/// The adapters as a task of the training loop.
+struct AdapterTask<'a> {
     material: &'a Material<'a>,
     settings: &'a Settings,
     pace: &'a Pace,
-    run: &'a mut Run,
-    bar: &'a ProgressBar,
     lora: Lora,
     params: Params,
-    optimizer: AdamW,
     workers: Workers,
-    identity: Metadata,
-    watch: Watch,
+    order: Order,
 }
 
-/// A line of the log: a step, or a look at held-out problems (`"split":"valid"`).
+/// What is logged.
 #[derive(Debug, Serialize)]
-struct Entry {
-    stage: &'static str,
-    split: &'static str,
-    step: u64,
+struct AdapterMeasures {
     loss: f64,
     cross_entropy: f64,
-    /// Share of answer tokens that are the likeliest ones (looks only).
+    /// Share of answer tokens that are the likeliest ones (evaluations only).
     #[serde(skip_serializing_if = "Option::is_none")]
     top1: Option<f64>,
-    lr: f64,
-    tokens_per_second: f64,
 }
 
-impl<'a> Session<'a> {
-    fn open(
-        material: &'a Material<'a>,
-        settings: &'a Settings,
-        pace: &'a Pace,
-        run: &'a mut Run,
-        bar: &'a ProgressBar,
-    ) -> Result<Self> {
-        let lora = Lora::new(settings, material.network, material.about.parameters)?;
-        let params = lora.params(settings.seed, material.network.device())?;
-        Ok(Self {
-            optimizer: AdamW::new(&params)?,
-            workers: Workers::new(pace.threads)?,
-            identity: identity(material, settings),
-            // Without patience a run takes all its steps, but what did best is kept all the same.
-            watch: Watch::new((!material.valid.is_empty()).then_some(settings.patience.unwrap_or(u64::MAX))),
-            material,
-            settings,
-            pace,
-            run,
-            bar,
-            lora,
-            params,
-        })
+impl Measures for AdapterMeasures {
+    fn is_finite(&self) -> bool {
+        self.loss.is_finite()
     }
 
-    fn train(mut self) -> Result<Ended> {
-        let order = Order::new(self.material.train.len(), self.settings.batch, self.settings.seed, STAGE);
-        let steps = order.steps_per_epoch() * self.settings.epochs as u64;
-        let first = self.restore()?;
-        self.run.record()?;
-        self.bar.set_length(steps);
-        self.bar.set_position(first);
-        let mut allowance = self.pace.stop_after.unwrap_or(u64::MAX);
-        for (step, problems) in (first..steps).zip(order.batches(first)) {
-            if self.watch.is_over() {
-                break;
-            }
-            if allowance == 0 {
-                self.save(step)?;
-                return Ok(Ended::Stopped);
-            }
-            allowance -= 1;
-            self.step(&problems, (step, steps))?;
-            self.look_and_save((step + 1, steps))?;
-        }
-        self.watch.keep_best(&self.params)?;
-        tensor_file::save(&self.run.lora(), &self.params.tensors(), &self.metadata())?;
-        Ok(Ended::Finished)
+    fn summary(&self) -> String {
+        format!("loss {:.3}", self.loss)
+    }
+}
+
+impl Task for AdapterTask<'_> {
+    type Measures = AdapterMeasures;
+
+    fn name(&self) -> &'static str {
+        STAGE
     }
 
-    /// The step to begin with.
-    fn restore(&mut self) -> Result<u64> {
-        let path = self.run.checkpoint();
-        if !path.exists() {
-            self.run.rewind_log(0)?;
-            return Ok(0);
-        }
-        let found: Checkpoint = checkpoint::load(&path, &self.identity, self.material.network.device())?;
-        found.restore(&self.params, &mut self.optimizer, &mut self.watch)?;
-        self.run.rewind_log(found.log_bytes)?;
-        Ok(found.step)
+    fn params(&self) -> &Params {
+        &self.params
     }
 
-    fn save(&mut self, step: u64) -> Result<()> {
-        let (state, watch, identity) = (&Metadata::new(), &self.watch, &self.identity);
-        self.run.save(&Position { stage: STAGE, step, state, watch, identity }, &self.params, &self.optimizer)
-    }
-
-    fn step(&mut self, problems: &[u32], (step, steps): (u64, u64)) -> Result<()> {
-        let start = Instant::now();
-        let lr = learning_rate(self.settings.lr, step, steps);
-        let examples = problems.iter().map(|&problem| &self.material.train[problem as usize]);
+    fn step(&mut self, step: u64) -> Result<Step<AdapterMeasures>> {
+        let examples = self.order.batch(step).iter().map(|&problem| &self.material.train[problem as usize]);
         let pieces = pieces(examples.collect(), self.pace.pass_tokens);
-        let tokens: usize = pieces.iter().map(|piece| piece.next.len()).sum();
+        let answered: usize = pieces.iter().map(|piece| piece.next.len()).sum();
         let (network, adapters) = self.adapted()?;
         let (mut loss, mut gradients) = (0.0, Tensors::new());
-        let work = |piece: &Piece| piece.learn(&network, self.material.head, &adapters, tokens);
+        let work = |piece: &Piece| piece.learn(&network, self.material.head, &adapters, answered);
         self.workers.each(&pieces, work, |(part, more)| {
             loss += part;
             more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
         })?;
-        require_finite(loss, step)?;
-        self.optimizer.apply(&self.params, &gradients, step, lr)?;
-        let all: usize = pieces.iter().map(|piece| piece.sequences.tokens.len()).sum();
-        let tokens_per_second = all as f64 / start.elapsed().as_secs_f64();
-        self.bar.set_message(format!("loss {loss:.3}, best {:.3}, {tokens_per_second:.0} tokens/s", self.watch.loss));
-        self.bar.inc(1);
-        self.run.log(&Entry { step, lr, ..Entry::new("train", loss, tokens_per_second) })
+        let measures = AdapterMeasures { loss, cross_entropy: loss, top1: None };
+        Ok(Step { gradients, measures, tokens: Some(total(&pieces)) })
     }
 
-    fn look_and_save(&mut self, (step, steps): (u64, u64)) -> Result<()> {
-        let last = step == steps;
-        if !self.material.valid.is_empty() && (last || step.is_multiple_of(self.settings.survey_every)) {
-            self.look(step)?;
+    fn evaluate(&mut self) -> Result<Option<Evaluation<AdapterMeasures>>> {
+        if self.material.valid.is_empty() {
+            return Ok(None);
         }
-        if last || self.watch.is_over() || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
-            self.save(step)?;
-        }
-        Ok(())
-    }
-
-    /// Scores the held-out problems.
-    fn look(&mut self, step: u64) -> Result<()> {
-        let start = Instant::now();
         let pieces = pieces(self.material.valid.iter().collect(), self.pace.pass_tokens);
         let (network, _) = self.adapted()?;
         let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
@@ -226,12 +154,31 @@ impl<'a> Session<'a> {
             Ok(())
         })?;
         let loss = loss / tokens as f64;
-        require_finite(loss, step)?;
-        self.watch.look(loss, step, &self.params)?;
-        let all: usize = pieces.iter().map(|piece| piece.sequences.tokens.len()).sum();
-        let entry = Entry::new("valid", loss, all as f64 / start.elapsed().as_secs_f64());
-        self.run.log(&Entry { step, top1: Some(right / tokens as f64), ..entry })?;
-        Ok(())
+        let measures = AdapterMeasures { loss, cross_entropy: loss, top1: Some(right / tokens as f64) };
+        Ok(Some(Evaluation { loss, measures, tokens: Some(total(&pieces)) }))
+    }
+}
+
+impl<'a> AdapterTask<'a> {
+    fn new(material: &'a Material<'a>, settings: &'a Settings, pace: &'a Pace) -> Result<Self> {
+        let lora = Lora::new(settings, material.network, material.about.parameters)?;
+        let params = lora.params(settings.seed, material.network.device())?;
+        let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
+        let workers = Workers::new(pace.threads)?;
+        Ok(Self { material, settings, pace, lora, params, workers, order })
+    }
+
+    fn schedule(&self) -> Schedule {
+        // Without patience a run takes all its steps, but what did best is kept all the same.
+        let patience = self.settings.patience.unwrap_or(u64::MAX);
+        Schedule {
+            steps: self.order.steps_per_epoch() * self.settings.epochs as u64,
+            lr: self.settings.lr,
+            evaluate_every: self.settings.survey_every,
+            evaluate_first: false,
+            checkpoint_every: self.pace.checkpoint_every,
+            patience: (!self.material.valid.is_empty()).then_some(patience),
+        }
     }
 
     /// The network with the adapters as they are.
@@ -240,10 +187,10 @@ impl<'a> Session<'a> {
         Ok((adapters.apply(self.material.network)?, adapters))
     }
 
-    fn metadata(&self) -> Metadata {
+    fn metadata(&self, best: Option<Best>) -> Metadata {
         let Provenance { data, data_hash, tokens, valid_hash } = self.material.provenance;
         let valid = valid_hash.clone().map(|hash| ("valid_hash", hash));
-        let best = self.watch.has_best().then(|| ("valid_loss", self.watch.loss.to_string()));
+        let best = best.map(|best| ("valid_loss", best.loss.to_string()));
         let training = [
             ("data", data.clone()),
             ("data_hash", data_hash.clone()),
@@ -259,15 +206,9 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Entry {
-    fn new(split: &'static str, loss: f64, tokens_per_second: f64) -> Self {
-        Self { stage: STAGE, split, step: 0, loss, cross_entropy: loss, top1: None, lr: 0.0, tokens_per_second }
-    }
-}
-
-fn require_finite(loss: f64, step: u64) -> Result<()> {
-    let error = || Error::NonFinite { what: format!("stage {STAGE}, step {step}: the loss") };
-    loss.is_finite().then_some(()).ok_or_else(error)
+/// Tokens that run through the network.
+fn total(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.sequences.tokens.len()).sum()
 }
 
 /// Problems that pass through the network together.

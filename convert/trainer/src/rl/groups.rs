@@ -115,8 +115,8 @@ impl<'a> Groups<'a> {
 }
 
 impl Experience for Groups<'_> {
-    fn practise(&self, policy: &Params, step: u64) -> Result<Look> {
-        let chosen = self.order.batches(step).next().unwrap_or_default();
+    fn practise(&mut self, policy: &Params, step: u64) -> Result<Look> {
+        let chosen = self.order.batch(step).to_vec();
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
         let answers = self.answers(policy, &problems, &self.plan(Some(step)))?;
@@ -125,7 +125,7 @@ impl Experience for Groups<'_> {
         self.look(policy, &answers, &rewards)
     }
 
-    fn examine(&self, policy: &Params) -> Result<Look> {
+    fn examine(&mut self, policy: &Params) -> Result<Look> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
         let answers = self.answers(policy, problems, &self.plan(None))?;
         let rewards: Vec<Vec<f64>> =
@@ -194,7 +194,7 @@ mod tests {
         let answers = [vec![answer(&[(0, 1), (1, 2)]), answer(&[(0, 0)])], vec![answer(&[(0, 2)]), answer(&[(2, 1)])]];
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let look = groups.look(&params, &answers, &[vec![1.0, 0.0], vec![1.0, 1.0]]).unwrap();
-        assert!((look.reward - 0.75).abs() < 1e-12 && look.kl.abs() < 1e-6);
+        assert!((look.measures.reward - 0.75).abs() < 1e-12 && look.measures.kl.abs() < 1e-6);
         // By hand: d/dlogit of log pi(z) is [z] - pi, and the last bias adds to the logits; five choices in all.
         let policy = bind(&plugin, &params).unwrap();
         let mut want = [0.0; OPTIONS];
@@ -221,17 +221,18 @@ mod tests {
         let questions = Questions::new(&corpus, None).unwrap();
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let drawn = |places, step| {
-            let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, places)).unwrap();
+            let mut groups =
+                Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, places)).unwrap();
             let look = groups.practise(&params, step).unwrap();
-            assert!((0.0..=1.0).contains(&look.reward) && look.kl.abs() < 1e-6);
+            assert!((0.0..=1.0).contains(&look.measures.reward) && look.measures.kl.abs() < 1e-6);
             let problems = corpus.first(None);
             let answers = groups.answers(&params, problems, &groups.plan(Some(step))).unwrap();
-            (look.policy_entropy.to_bits(), look.reward.to_bits(), answers)
+            (look.measures.policy_entropy.to_bits(), look.measures.reward.to_bits(), answers)
         };
         assert_eq!(drawn(1, 5), drawn(7, 5));
         assert_ne!(drawn(7, 5).2, drawn(7, 6).2);
-        let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
-        let look = || groups.examine(&params).unwrap().policy_entropy.to_bits();
+        let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
+        let mut look = || groups.examine(&params).unwrap().measures.policy_entropy.to_bits();
         assert_eq!(look(), look());
     }
 
@@ -240,12 +241,12 @@ mod tests {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
-        let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
+        let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
         let settings = Settings { steps: 6, lr: 0.05, patience: None, survey_every: 4 };
-        let train = |folder: &std::path::Path, name: &str, stop, resume| {
+        let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
             let identity = [("groups".to_owned(), name.to_owned())].into();
             let mut run = Run::open(folder, resume)?;
-            reinforce(&plugin, &groups, (&settings, &identity), stop, &mut run, &ProgressBar::hidden())
+            reinforce(&plugin, &mut groups, (&settings, &identity), stop, &mut run, &ProgressBar::hidden())
         };
         let (one, two) = (testing::folder("groups-whole"), testing::folder("groups-parts"));
         let want = train(&one, "a", None, false).unwrap().unwrap();

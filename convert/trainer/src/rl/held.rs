@@ -26,11 +26,11 @@ impl<'a> Held<'a> {
 }
 
 impl Experience for Held<'_> {
-    fn practise(&self, policy: &Params, _step: u64) -> Result<Look> {
+    fn practise(&mut self, policy: &Params, _step: u64) -> Result<Look> {
         self.train.look(&bind(self.plugin, policy)?)
     }
 
-    fn examine(&self, policy: &Params) -> Result<Look> {
+    fn examine(&mut self, policy: &Params) -> Result<Look> {
         self.valid.look(&bind(self.plugin, policy)?)
     }
 }

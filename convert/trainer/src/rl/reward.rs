@@ -1,8 +1,10 @@
 //! Where rewards come from, and what a policy does there.
 
 use candle_core::Tensor;
+use serde::Serialize;
 
 use crate::error::Result;
+use crate::fit::Measures;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::Policy;
 use crate::plugin::params::Params;
@@ -13,17 +15,25 @@ pub(super) const STAGE: &str = "rl";
 /// Problems to learn and held-out ones, and what a policy earns on them.
 pub trait Experience {
     /// The policy on the problems of a step; the gradient of its loss is the policy's.
-    fn practise(&self, policy: &Params, step: u64) -> Result<Look>;
+    fn practise(&mut self, policy: &Params, step: u64) -> Result<Look>;
 
     /// The policy on the held-out problems.
-    fn examine(&self, policy: &Params) -> Result<Look>;
+    fn examine(&mut self, policy: &Params) -> Result<Look>;
 }
 
 /// What a policy does, and what it earns.
 pub struct Look {
     /// What is minimised.
     pub loss: Tensor,
-    /// The mean reward of an answer.
+    /// What is logged of it.
+    pub measures: PolicyMeasures,
+}
+
+/// What is logged of a policy.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PolicyMeasures {
+    /// The mean reward of an answer: of held latents, expected; of groups, that of the drawn
+    /// answers, and on held-out problems that of the most probable latents.
     pub reward: f64,
     /// KL(pi, the policy at first), in nats: the mean over states.
     pub kl: f64,
@@ -31,6 +41,17 @@ pub struct Look {
     pub policy_entropy: f64,
     /// Of its mean over states, in nats: how evenly latents are used.
     pub usage_entropy: f64,
+}
+
+impl Measures for PolicyMeasures {
+    fn is_finite(&self) -> bool {
+        let &Self { reward, kl, policy_entropy, usage_entropy } = self;
+        [reward, kl, policy_entropy, usage_entropy].into_iter().all(f64::is_finite)
+    }
+
+    fn summary(&self) -> String {
+        format!("reward {:.4}, KL {:.3}", self.reward, self.kl)
+    }
 }
 
 /// What a policy does in some states.
@@ -60,7 +81,7 @@ impl Conduct {
 
     pub(super) fn look(self, loss: Tensor, reward: f64) -> Look {
         let Self { kl, policy_entropy, usage_entropy, .. } = self;
-        Look { loss, reward, kl, policy_entropy, usage_entropy }
+        Look { loss, measures: PolicyMeasures { reward, kl, policy_entropy, usage_entropy } }
     }
 }
 

@@ -7,14 +7,13 @@ use serde::Serialize;
 use crate::data::tensor_file::Metadata;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::fit::checkpoint::{self, Position};
-use crate::fit::early_stopping::Watch;
-use crate::fit::optim::{AdamW, learning_rate};
+use crate::fit::optim::gather;
 use crate::fit::run::Run;
+use crate::fit::{Evaluation, Fit, Outcome, Schedule, Step, Task};
 use crate::limits::{require, require_positive};
 use crate::plugin::file::Loaded;
 use crate::plugin::params::Params;
-use crate::rl::reward::{Experience, Look, STAGE};
+use crate::rl::reward::{Experience, PolicyMeasures, STAGE};
 
 /// How the policy is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -40,23 +39,6 @@ impl Settings {
     }
 }
 
-/// A line of the log.
-#[derive(Debug, Serialize)]
-struct Entry {
-    stage: &'static str,
-    split: &'static str,
-    step: u64,
-    /// The mean reward of an answer: of held latents, expected; of groups, that of the drawn answers, and on held-out problems
-    /// that of the most probable latents.
-    reward: f64,
-    /// KL(pi, the policy at first), in nats.
-    kl: f64,
-    /// Of the policy, in nats: the mean over states.
-    policy_entropy: f64,
-    /// Of its mean over states, in nats: how evenly latents are used.
-    usage_entropy: f64,
-}
-
 /// Trains the policy of `plugin` into `run`, from its checkpoint if it has one. Gives all of the plugin's tensors, of which
 /// only the policy's have changed; none if it stopped after `stop_after` steps, to be resumed. `identity`: what a checkpoint
 /// must agree with, beside the settings.
@@ -65,7 +47,7 @@ struct Entry {
 /// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.
 pub fn reinforce(
     plugin: &Loaded,
-    experience: &dyn Experience,
+    experience: &mut dyn Experience,
     (settings, identity): (&Settings, &Metadata),
     stop_after: Option<u64>,
     run: &mut Run,
@@ -75,64 +57,43 @@ pub fn reinforce(
     if stop_after == Some(0) {
         return Err(Error::Setting { name: "--stop-after", reason: "must be at least 1".into() });
     }
-    let params = Params::policy(&plugin.tensors, 1.0)?;
-    let (mut optimizer, mut watch) = (AdamW::new(&params)?, Watch::new(settings.patience));
-    let survey = |step: u64, watch: &mut Watch, run: &mut Run| {
-        let entry = experience.examine(&params)?.entry("valid", step)?;
-        bar.set_message(format!("held-out reward {:.4}, KL {:.3}", entry.reward, entry.kl));
-        watch.look(-entry.reward, step, &params)?;
-        run.log(&entry)
-    };
     let mut identity = identity.clone();
     identity.insert("settings".into(), serde_json::json!(settings).to_string());
-    bar.set_length(settings.steps);
-    let first = if run.checkpoint().exists() {
-        let found = checkpoint::load(&run.checkpoint(), &identity, &Device::Cpu)?;
-        found.restore(&params, &mut optimizer, &mut watch)?;
-        run.rewind_log(found.log_bytes)?;
-        found.step
-    } else {
-        run.rewind_log(0)?;
-        survey(0, &mut watch, run)?;
-        0
-    };
-    run.record()?;
-    bar.set_position(first);
-    let stop = stop_after.map_or(u64::MAX, |steps| first + steps);
-    for step in first..settings.steps {
-        if watch.is_over() {
-            break;
-        }
-        let look = experience.practise(&params, step)?;
-        run.log(&look.entry("train", step)?)?;
-        let rate = learning_rate(settings.lr, step, settings.steps);
-        optimizer.step(&params, &look.loss.backward()?, step, rate)?;
-        bar.inc(1);
-        let (step, last) = (step + 1, step + 1 == settings.steps);
-        if last || step.is_multiple_of(settings.survey_every) {
-            survey(step, &mut watch, run)?;
-        }
-        if last || step == stop || step.is_multiple_of(settings.survey_every) {
-            let (state, watch, identity) = (&Metadata::new(), &watch, &identity);
-            run.save(&Position { stage: STAGE, step, state, watch, identity }, &params, &optimizer)?;
-        }
-        if step == stop && !last {
-            return Ok(None);
-        }
-    }
-    watch.keep_best(&params)?;
-    Ok(Some(params.tensors()))
+    let mut task = PolicyTask { experience, params: Params::policy(&plugin.tensors, 1.0)? };
+    let &Settings { steps, lr, patience, survey_every } = settings;
+    let (evaluate_every, checkpoint_every) = (survey_every, survey_every);
+    let schedule = Schedule { steps, lr, evaluate_every, evaluate_first: true, checkpoint_every, patience };
+    let mut fit = Fit::open(run, bar, identity, stop_after, &Device::Cpu)?;
+    let ended = fit.train(&mut task, &schedule)?;
+    Ok((ended != Outcome::Stopped).then(|| task.params.tensors()))
 }
 
-impl Look {
-    fn entry(&self, split: &'static str, step: u64) -> Result<Entry> {
-        let &Self { reward, kl, policy_entropy, usage_entropy, .. } = self;
-        if [reward, kl, policy_entropy, usage_entropy].iter().all(|value| value.is_finite()) {
-            Ok(Entry { stage: STAGE, split, step, reward, kl, policy_entropy, usage_entropy })
-        } else {
-            let what = format!("stage {STAGE}, step {step}: the reward or what is reported with it");
-            Err(Error::NonFinite { what })
-        }
+/// The policy as a task of the training loop.
+struct PolicyTask<'a> {
+    experience: &'a mut dyn Experience,
+    params: Params,
+}
+
+impl Task for PolicyTask<'_> {
+    type Measures = PolicyMeasures;
+
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, step: u64) -> Result<Step<PolicyMeasures>> {
+        let look = self.experience.practise(&self.params, step)?;
+        let gradients = gather(&self.params, &look.loss.backward()?);
+        Ok(Step { gradients, measures: look.measures, tokens: None })
+    }
+
+    fn evaluate(&mut self) -> Result<Option<Evaluation<PolicyMeasures>>> {
+        let measures = self.experience.examine(&self.params)?.measures;
+        Ok(Some(Evaluation { loss: -measures.reward, measures, tokens: None }))
     }
 }
 
@@ -177,8 +138,8 @@ pub(super) mod tests {
         (stop_after, resume): (Option<u64>, bool),
     ) -> Result<Option<Tensors>> {
         let identity = &[("data".to_owned(), "d".to_owned())].into();
-        let (held, mut run) = (Held::new(plugin, train, valid)?, Run::open(folder, resume)?);
-        reinforce(plugin, &held, (settings, identity), stop_after, &mut run, &ProgressBar::hidden())
+        let (mut held, mut run) = (Held::new(plugin, train, valid)?, Run::open(folder, resume)?);
+        reinforce(plugin, &mut held, (settings, identity), stop_after, &mut run, &ProgressBar::hidden())
     }
 
     fn whole(folder: &Path, plugin: &Loaded, tables: (&Table, &Table), settings: &Settings) -> Tensors {

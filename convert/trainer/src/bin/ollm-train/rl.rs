@@ -113,8 +113,8 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();
-    let (objective, experience) = lesson.experience(&mut identity)?;
-    let trained = reinforce(&plugin, &*experience, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
+    let (objective, mut experience) = lesson.experience(&mut identity)?;
+    let trained = reinforce(&plugin, &mut *experience, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
     let Some(tensors) = trained else {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use indicatif::ProgressBar;
 use ollm_runtime::plugin::schema::PluginConfig;
+use serde::Serialize;
 
 use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, Metadata};
@@ -19,13 +20,14 @@ use crate::features::backbone::Frozen;
 use crate::features::head::Head;
 use crate::features::segments::Hold;
 use crate::features::states::Features;
-use crate::fit::checkpoint::{self, Checkpoint};
+use crate::fit::order::Order;
 use crate::fit::run::Run;
+use crate::fit::{Fit, Outcome, Schedule};
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
 use crate::sft::settings::Settings;
-use crate::sft::stages::{ControlStage, OptionStage, PolicyStage};
-use steps::segments_a_step;
+use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, Stage};
+use steps::{StageTask, segments_a_step};
 
 /// What a run trains on.
 pub struct Material<'a> {
@@ -78,7 +80,7 @@ pub fn sft(
     let Some(control) = session.control()? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
-    let path = session.run.plugin();
+    let path = session.fit.run.plugin();
     tensor_file::save(&path, &plugin, &session.metadata())?;
     Ok(Ended::Finished)
 }
@@ -88,13 +90,17 @@ struct Session<'a> {
     material: &'a Material<'a>,
     settings: &'a Settings,
     pace: &'a Pace,
-    run: &'a mut Run,
-    bar: &'a ProgressBar,
+    fit: Fit<'a>,
     spec: PluginConfig,
-    identity: Metadata,
-    checkpoint: Option<Checkpoint>,
-    /// Steps that this invocation may still take.
-    allowance: u64,
+}
+
+/// A line of the log: the evaluation whose tensors a stage ends with.
+#[derive(Debug, Serialize)]
+struct Kept {
+    stage: &'static str,
+    split: &'static str,
+    step: u64,
+    loss: f64,
 }
 
 impl<'a> Session<'a> {
@@ -115,24 +121,9 @@ impl<'a> Session<'a> {
         if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
             identity.insert("looks".into(), format!("every {} steps at {hash}", pace.survey_every));
         }
-        let path = run.checkpoint();
-        let found = path.exists().then(|| checkpoint::load(&path, &identity, material.frozen.head.device()));
-        let checkpoint = found.transpose()?;
-        if checkpoint.is_none() {
-            run.rewind_log(0)?;
-        }
-        run.record()?;
-        Ok(Self {
-            checkpoint,
-            spec: settings.spec(about),
-            allowance: pace.stop_after.unwrap_or(u64::MAX),
-            material,
-            settings,
-            pace,
-            run,
-            bar,
-            identity,
-        })
+        let spec = settings.spec(about);
+        let fit = Fit::open(run, bar, identity, pace.stop_after, material.frozen.head.device())?;
+        Ok(Self { material, settings, pace, fit, spec })
     }
 
     fn device(&self) -> &'a Device {
@@ -145,8 +136,8 @@ impl<'a> Session<'a> {
 
     /// Stage 1, or what an earlier one left. None: stopped on the way.
     fn control(&mut self) -> Result<Option<Tensors>> {
-        let path = self.run.control();
-        if self.checkpoint.as_ref().is_some_and(|found| found.stage != "control") {
+        let path = self.fit.run.control();
+        if self.fit.resumes().is_some_and(|stage| stage != "control") {
             return self.load_control(&path).map(Some);
         }
         let tensors = match &self.pace.control {
@@ -175,8 +166,8 @@ impl<'a> Session<'a> {
     /// Stage 2, or what an earlier one left. None: stopped on the way.
     fn options(&mut self, control: &Tensors) -> Result<Option<Tensors>> {
         let (settings, material) = (self.settings, self.material);
-        let path = self.run.options();
-        if self.checkpoint.as_ref().is_some_and(|found| found.stage == "policy") {
+        let path = self.fit.run.options();
+        if self.fit.resumes() == Some("policy") {
             return self.load_options(&path).map(Some);
         }
         if let Some(given) = &self.pace.options {
@@ -219,6 +210,27 @@ impl<'a> Session<'a> {
         let mut stage = PolicyStage::new(&self.spec, &params, self.material.head)?;
         let ended = self.train(&mut stage, &params, self.settings.policy_epochs)?;
         Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+
+    /// Takes a stage's steps, from the checkpoint if it is of this stage.
+    fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
+        let (settings, &Material { train, valid, .. }) = (self.settings, self.material);
+        let (name, batch) = (stage.name(), settings.batch);
+        let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
+        let schedule = Schedule {
+            steps: order.steps_per_epoch() * epochs as u64,
+            lr: settings.lr,
+            evaluate_every: self.pace.survey_every,
+            evaluate_first: false,
+            checkpoint_every: self.pace.checkpoint_every,
+            patience: settings.patience,
+        };
+        let mut task = StageTask { stage, params, train, valid, batch, order };
+        let Outcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+        if let Some(best) = best {
+            self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;
+        }
+        Ok(Ended::Finished)
     }
 }
 

@@ -1,39 +1,25 @@
-//! The steps of one stage: from its checkpoint, with looks at held-out text, to its end or to a stop.
-
-use std::time::Instant;
+//! A stage of `sft` as a task of the training loop: batches of segments, scored on held-out text.
 
 use candle_core::Tensor;
 use serde::Serialize;
 
-use super::{Ended, Session};
-use crate::error::{Error, Result};
+use crate::data::tensor_file::Metadata;
+use crate::error::Result;
 use crate::features::states::Features;
-use crate::fit::checkpoint::Position;
-use crate::fit::early_stopping::Watch;
-use crate::fit::optim::{AdamW, learning_rate};
+use crate::fit::checkpoint::Checkpoint;
+use crate::fit::optim::gather;
 use crate::fit::order::Order;
+use crate::fit::{Evaluation, Measures, Step, Task};
 use crate::plugin::params::Params;
 use crate::sft::objective::Terms;
 use crate::sft::stages::Stage;
 
-/// Held-out rows that are scored now and then: enough to see a trend, few enough not to be waited for.
-const SURVEY_ROWS: usize = 4096;
+/// Held-out rows of an evaluation: enough to see a trend, few enough not to be waited for.
+const EVALUATION_ROWS: usize = 4096;
 
-/// A line of the log: which look a stage went back to.
+/// What a stage logs.
 #[derive(Debug, Serialize)]
-struct Kept {
-    stage: &'static str,
-    split: &'static str,
-    step: u64,
-    loss: f64,
-}
-
-/// A line of the log: a step, or a look at held-out text (`"split":"valid"`).
-#[derive(Debug, Serialize)]
-struct Entry {
-    stage: &'static str,
-    split: &'static str,
-    step: u64,
+pub(super) struct StageMeasures {
     loss: f64,
     cross_entropy: f64,
     kl: f64,
@@ -42,122 +28,76 @@ struct Entry {
     policy_entropy: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     accuracy: Option<f64>,
-    lr: f64,
-    tokens_per_second: f64,
 }
 
-impl Session<'_> {
-    /// Takes a stage's steps, from the checkpoint if it is of this stage.
-    pub(super) fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
-        let mut optimizer = AdamW::new(params)?;
-        let mut watch = Watch::new(self.settings.patience);
-        let text = self.material.train;
-        let batch = segments_a_step(text, self.settings.batch);
-        let order = Order::new(text.segments(), batch, self.settings.seed, stage.name());
-        let steps = order.steps_per_epoch() * epochs as u64;
-        let first = self.restore(stage, params, &mut optimizer, &mut watch)?;
-        self.bar.reset();
-        self.bar.set_length(steps);
-        self.bar.set_position(first);
-        for (step, segments) in (first..steps).zip(order.batches(first)) {
-            if watch.is_over() {
-                break;
-            }
-            if self.allowance == 0 {
-                self.save(stage, step, params, &optimizer, &watch)?;
-                return Ok(Ended::Stopped);
-            }
-            self.allowance -= 1;
-            self.step(stage, params, &mut optimizer, &segments, (step, steps))?;
-            self.look_and_save(stage, params, &optimizer, &mut watch, (step + 1, steps))?;
-        }
-        if watch.has_best() {
-            watch.keep_best(params)?;
-            self.run.log(&Kept { stage: stage.name(), split: "kept", step: watch.step, loss: watch.loss })?;
-        }
-        Ok(Ended::Finished)
+impl Measures for StageMeasures {
+    fn is_finite(&self) -> bool {
+        let &Self { loss, cross_entropy, kl, usage_entropy, policy_entropy, .. } = self;
+        let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy];
+        all.into_iter().chain(self.accuracy).all(f64::is_finite)
     }
 
-    /// The step to begin with.
-    fn restore(
-        &mut self,
-        stage: &mut dyn Stage,
-        params: &Params,
-        optimizer: &mut AdamW,
-        watch: &mut Watch,
-    ) -> Result<u64> {
-        let Some(found) = self.checkpoint.take_if(|found| found.stage == stage.name()) else { return Ok(0) };
-        found.restore(params, optimizer, watch)?;
-        stage.set_beta(found.state("beta")?);
-        self.run.rewind_log(found.log_bytes)?;
-        Ok(found.step)
+    fn summary(&self) -> String {
+        format!("cross-entropy {:.3}, KL {:.3}", self.cross_entropy, self.kl)
+    }
+}
+
+/// A stage, its tensors, and the text.
+pub(super) struct StageTask<'a> {
+    pub(super) stage: &'a mut dyn Stage,
+    pub(super) params: &'a Params,
+    pub(super) train: &'a Features,
+    pub(super) valid: Option<&'a Features>,
+    /// Tokens a step.
+    pub(super) batch: usize,
+    pub(super) order: Order,
+}
+
+impl Task for StageTask<'_> {
+    type Measures = StageMeasures;
+
+    fn name(&self) -> &'static str {
+        self.stage.name()
     }
 
-    fn save(&mut self, stage: &dyn Stage, step: u64, params: &Params, optimizer: &AdamW, watch: &Watch) -> Result<()> {
-        let (state, identity) = (&[("beta".to_owned(), stage.beta().to_string())].into(), &self.identity);
-        self.run.save(&Position { stage: stage.name(), step, state, watch, identity }, params, optimizer)
+    fn params(&self) -> &Params {
+        self.params
     }
 
-    fn step(
-        &mut self,
-        stage: &mut dyn Stage,
-        params: &Params,
-        optimizer: &mut AdamW,
-        segments: &[u32],
-        (step, steps): (u64, u64),
-    ) -> Result<()> {
-        let start = Instant::now();
-        let lr = learning_rate(self.settings.lr, step, steps);
-        let batch = self.material.train.segment_batch(segments)?;
-        let terms = stage.terms(&batch, step)?;
-        let mut entry = entry(stage, step, &read(&terms)?)?;
-        optimizer.step(params, &terms.loss.backward()?, step, lr)?;
-        stage.adapt(entry.kl);
-        entry.lr = lr;
-        entry.tokens_per_second = batch.len() as f64 / start.elapsed().as_secs_f64();
-        self.bar.set_message(message(&entry));
-        self.bar.inc(1);
-        self.run.log(&entry)
+    fn step(&mut self, step: u64) -> Result<Step<StageMeasures>> {
+        let batch = self.train.segment_batch(self.order.batch(step))?;
+        let terms = self.stage.terms(&batch, step)?;
+        let measures = measures(self.stage, &read(&terms)?);
+        let gradients = gather(self.params, &terms.loss.backward()?);
+        self.stage.adapt(measures.kl);
+        Ok(Step { gradients, measures, tokens: Some(batch.len()) })
     }
 
-    fn look_and_save(
-        &mut self,
-        stage: &dyn Stage,
-        params: &Params,
-        optimizer: &AdamW,
-        watch: &mut Watch,
-        (step, steps): (u64, u64),
-    ) -> Result<()> {
-        let looks = step == steps || step.is_multiple_of(self.pace.survey_every.max(1));
-        if looks && let Some(loss) = self.survey(stage, step)? {
-            watch.look(loss, step, params)?;
-        }
-        if step == steps || watch.is_over() || step.is_multiple_of(self.pace.checkpoint_every.max(1)) {
-            self.save(stage, step, params, optimizer, watch)?;
-        }
-        Ok(())
-    }
-
-    /// Logs the stage's terms on held-out segments, spread evenly over the text. The loss, if there is such text.
-    fn survey(&mut self, stage: &dyn Stage, step: u64) -> Result<Option<f64>> {
-        let Some(valid) = self.material.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
-        let start = Instant::now();
-        let stride = valid.len().div_ceil(SURVEY_ROWS);
+    /// The stage's terms on held-out segments, spread evenly over the text.
+    fn evaluate(&mut self) -> Result<Option<Evaluation<StageMeasures>>> {
+        let Some(valid) = self.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
+        let stride = valid.len().div_ceil(EVALUATION_ROWS);
         let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
         let (mut sums, mut rows) = (Vec::new(), 0);
-        for part in segments.chunks(segments_a_step(valid, self.settings.batch)) {
+        for part in segments.chunks(segments_a_step(valid, self.batch)) {
             let batch = valid.segment_batch(part)?;
-            let terms = read(&stage.survey(&batch)?)?;
+            let terms = read(&self.stage.survey(&batch)?)?;
             sums.resize(terms.len(), 0.0);
             sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * batch.len() as f64);
             rows += batch.len();
         }
         let means: Vec<f64> = sums.into_iter().map(|sum| sum / rows as f64).collect();
-        let mut entry = entry(stage, step, &means)?;
-        entry.split = "valid";
-        entry.tokens_per_second = rows as f64 / start.elapsed().as_secs_f64();
-        self.run.log(&entry)?;
-        Ok(Some(entry.loss))
+        let measures = measures(self.stage, &means);
+        Ok(Some(Evaluation { loss: measures.loss, measures, tokens: Some(rows) }))
+    }
+
+    fn state(&self) -> Metadata {
+        [("beta".to_owned(), self.stage.beta().to_string())].into()
+    }
+
+    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.stage.set_beta(checkpoint.state("beta")?);
+        Ok(())
     }
 }
 
@@ -169,31 +109,17 @@ fn read(terms: &Terms) -> Result<Vec<f64>> {
     Ok(all.into_iter().map(f64::from).collect())
 }
 
-/// A line of what [`read`] gave.
-fn entry(stage: &dyn Stage, step: u64, terms: &[f64]) -> Result<Entry> {
-    if !terms.iter().all(|term| term.is_finite()) {
-        return Err(Error::NonFinite { what: format!("stage {}, step {step}: the loss", stage.name()) });
-    }
-    let (stage, beta) = (stage.name(), stage.beta());
-    Ok(Entry {
-        stage,
-        split: "train",
-        step,
+/// What [`read`] gave, by name.
+fn measures(stage: &dyn Stage, terms: &[f64]) -> StageMeasures {
+    StageMeasures {
         loss: terms[0],
         cross_entropy: terms[1],
         kl: terms[2],
-        beta,
+        beta: stage.beta(),
         usage_entropy: terms[3],
         policy_entropy: terms[4],
         accuracy: terms.get(5).copied(),
-        lr: 0.0,
-        tokens_per_second: 0.0,
-    })
-}
-
-fn message(entry: &Entry) -> String {
-    let Entry { stage, cross_entropy, kl, tokens_per_second, .. } = entry;
-    format!("{stage}: cross-entropy {cross_entropy:.3}, KL {kl:.3}, {tokens_per_second:.0} tokens/s")
+    }
 }
 
 /// Segments that have about `tokens` rows, on average over the text.
