@@ -13,16 +13,16 @@ use ollm_runtime::session::{Session, SessionOptions};
 
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
-use crate::features::backbone::{Backbone, Description, Frozen};
+use crate::features::backbone::{BackboneDescription, BackboneModel, Frozen};
 use crate::features::states::Features;
 use crate::lora::network::Network;
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::{Slot, control_slots};
+use crate::plugin::nets::{TensorSlot, control_slots};
 use crate::plugin::params::Params;
 
-pub(crate) fn description(hidden: usize, vocab: usize) -> Description {
+pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
     let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
-    Description { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
+    BackboneDescription { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
 }
 
 pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {
@@ -77,7 +77,7 @@ pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> PluginConfig {
 
 /// All tensors of a plugin, none of them zero.
 pub(crate) fn random_params(spec: &PluginConfig) -> Params {
-    let tensors = |slots: Vec<Slot>| -> Tensors {
+    let tensors = |slots: Vec<TensorSlot>| -> Tensors {
         slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
     };
     let params = Params::options(spec, &tensors(control_slots(spec)), 0, &Device::Cpu).unwrap();
@@ -86,7 +86,7 @@ pub(crate) fn random_params(spec: &PluginConfig) -> Params {
 }
 
 /// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends a turn.
-pub(crate) fn speaker() -> Backbone {
+pub(crate) fn speaker() -> BackboneModel {
     use std::sync::OnceLock;
     static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
     let path = FILE.get_or_init(|| {
@@ -94,7 +94,7 @@ pub(crate) fn speaker() -> Backbone {
         std::fs::write(&path, speaker_file()).unwrap();
         path
     });
-    Backbone::open(path).unwrap()
+    BackboneModel::open(path).unwrap()
 }
 
 fn speaker_file() -> Vec<u8> {
@@ -150,7 +150,7 @@ fn speaker_tokens(writer: &mut Writer<'_>) {
 }
 
 /// A plugin of random weights for [`speaker`].
-pub(crate) fn speaker_plugin(backbone: &Backbone, options: usize) -> Loaded {
+pub(crate) fn speaker_plugin(backbone: &BackboneModel, options: usize) -> Loaded {
     let about = backbone.describe().unwrap();
     let spec =
         PluginConfig { options, backbone: about.backbone, ..spec(32, DecoderKind::LowRank { width: 8, rank: 4 }) };

@@ -19,11 +19,11 @@ use crate::error::{Error, Result};
 pub type Tensors = BTreeMap<String, Tensor>;
 
 /// The strings of `__metadata__`.
-pub type Metadata = BTreeMap<String, String>;
+pub type FileMetadata = BTreeMap<String, String>;
 
 /// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path` is never half
 /// written. A NaN is not written: what was there stays, the last good state.
-pub fn save(path: &Path, tensors: &Tensors, metadata: &Metadata) -> Result<()> {
+pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
     let bytes = encode(tensors, metadata)?;
     write_atomically(path, &bytes)
 }
@@ -46,7 +46,7 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Reads tensors onto a device, and the metadata.
-pub fn load(path: &Path, device: &Device) -> Result<(Tensors, Metadata)> {
+pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let bad = |error: safetensors::SafeTensorError| Error::bad_file(path, error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
@@ -55,7 +55,7 @@ pub fn load(path: &Path, device: &Device) -> Result<(Tensors, Metadata)> {
     Ok((tensors.into_iter().collect(), metadata))
 }
 
-fn encode(tensors: &Tensors, metadata: &Metadata) -> Result<Vec<u8>> {
+fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
     let mut header = header(tensors, metadata).to_string();
     // Data starts at a multiple of eight bytes, as the format recommends.
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
@@ -75,7 +75,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
 }
 
-fn header(tensors: &Tensors, metadata: &Metadata) -> Value {
+fn header(tensors: &Tensors, metadata: &FileMetadata) -> Value {
     let mut entries = Map::new();
     entries.insert("__metadata__".into(), json!(metadata));
     let mut start = 0;
@@ -99,7 +99,7 @@ mod tests {
         let tensors: Tensors = [("b", vec![2, 3]), ("a", vec![5])]
             .map(|(name, dims)| (name.into(), testing::normal(name, &dims, 1.0)))
             .into();
-        let metadata = Metadata::from([("k".into(), "v \"quoted\"".into())]);
+        let metadata = FileMetadata::from([("k".into(), "v \"quoted\"".into())]);
         let path = folder.join("x.safetensors");
         save(&path, &tensors, &metadata).unwrap();
         let bytes = std::fs::read(&path).unwrap();

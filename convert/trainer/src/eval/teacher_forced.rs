@@ -15,27 +15,27 @@ use crate::error::{Error, Result};
 use crate::eval::coverage::{self, Estimate};
 use crate::features::backbone::Frozen;
 use crate::features::head::log_normaliser;
-use crate::features::states::{Batch, Features};
+use crate::features::states::{FeatureBatch, Features};
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::{Control, Plugin};
+use crate::plugin::nets::{Control, PluginNet};
 
 /// The pool of [`coverage::threshold`] leaves out probabilities below this: at most 10,000 tokens a position.
 const POOL_FLOOR: f32 = 1e-4;
 
 /// The layers that are compared.
-pub struct Models {
+pub struct ScoredModels {
     control: Control,
-    plugin: Plugin,
+    plugin: PluginNet,
     options: usize,
-    reference: Option<Plugin>,
+    reference: Option<PluginNet>,
 }
 
-impl Models {
+impl ScoredModels {
     /// Binds a run's control and plugin.
     pub fn bind(control: &Loaded, plugin: &Loaded) -> Result<Self> {
         Ok(Self {
             control: Control::bind(&control.spec, &|name| control.tensor(name))?,
-            plugin: Plugin::bind(&plugin.spec, &|name| plugin.tensor(name))?,
+            plugin: PluginNet::bind(&plugin.spec, &|name| plugin.tensor(name))?,
             options: plugin.spec.options,
             reference: None,
         })
@@ -47,7 +47,7 @@ impl Models {
             let reason = format!("has {} options, not {}", reference.spec.options, self.options);
             return Err(Error::Setting { name: "--reference", reason });
         }
-        let plugin = Plugin::bind(&reference.spec, &|name| reference.tensor(name))?;
+        let plugin = PluginNet::bind(&reference.spec, &|name| reference.tensor(name))?;
         Ok(Self { reference: Some(plugin), ..self })
     }
 }
@@ -141,7 +141,7 @@ pub struct Agreement {
 
 /// What `eval` reports.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct EvalReport {
     /// Problems scored.
     pub problems: usize,
     /// Answer tokens scored.
@@ -165,10 +165,10 @@ pub struct Report {
 pub fn evaluate(
     frozen: &Frozen,
     features: &Features,
-    models: &Models,
+    models: &ScoredModels,
     budget: usize,
     progress: &dyn Fn(usize),
-) -> Result<Report> {
+) -> Result<EvalReport> {
     let rows: Vec<u32> = (0..features.len() as u32).collect();
     let mut columns = Columns::default();
     // Logits, probabilities and one intermediate of the option set exist at once.
@@ -218,14 +218,20 @@ fn losses(log_probs: &Tensor) -> Result<Vec<f64>> {
     Ok(log_probs.to_vec1::<f32>()?.into_iter().map(|log_prob| -f64::from(log_prob)).collect())
 }
 
-fn score_backbone(frozen: &Frozen, batch: &Batch, gold: &[u32], columns: &mut Columns) -> Result<()> {
+fn score_backbone(frozen: &Frozen, batch: &FeatureBatch, gold: &[u32], columns: &mut Columns) -> Result<()> {
     let backbone = Distribution::new(frozen, &batch.hidden, &batch.next)?;
     columns.backbone.extend(hits(&backbone.top()?, gold));
     columns.backbone_loss.extend(losses(&backbone.gold)?);
     Ok(())
 }
 
-fn score_control(frozen: &Frozen, models: &Models, batch: &Batch, gold: &[u32], columns: &mut Columns) -> Result<()> {
+fn score_control(
+    frozen: &Frozen,
+    models: &ScoredModels,
+    batch: &FeatureBatch,
+    gold: &[u32],
+    columns: &mut Columns,
+) -> Result<()> {
     let control = Distribution::new(frozen, &models.control.forward(&batch.hidden)?, &batch.next)?;
     columns.control.extend(hits(&control.top()?, gold));
     columns.control_loss.extend(losses(&control.gold)?);
@@ -236,7 +242,13 @@ fn score_control(frozen: &Frozen, models: &Models, batch: &Batch, gold: &[u32], 
     Ok(())
 }
 
-fn score_options(frozen: &Frozen, models: &Models, batch: &Batch, gold: &[u32], columns: &mut Columns) -> Result<()> {
+fn score_options(
+    frozen: &Frozen,
+    models: &ScoredModels,
+    batch: &FeatureBatch,
+    gold: &[u32],
+    columns: &mut Columns,
+) -> Result<()> {
     let options = models.plugin.decoder.options(&batch.hidden)?;
     let (tokens, k, d) = options.dims3()?;
     let next = batch.next.unsqueeze(1)?.repeat((1, k))?.flatten_all()?;
@@ -304,12 +316,12 @@ impl Columns {
         self.mixture_loss.push(-log_sum_exp(set.log_policy.iter().zip(set.gold).map(|(a, b)| f64::from(a + b))));
     }
 
-    fn report(mut self, bounds: &[usize], option_count: usize) -> Report {
+    fn report(mut self, bounds: &[usize], option_count: usize) -> EvalReport {
         let tokens = self.policy.len();
         let estimate = |values: &[f64]| Estimate::of(values, bounds);
         let size = estimate(&self.distinct);
         let threshold = coverage::threshold(&mut self.control_pool, tokens, size.mean);
-        Report {
+        EvalReport {
             problems: bounds.windows(2).filter(|pair| pair[0] < pair[1]).count(),
             tokens,
             option_count,
@@ -355,7 +367,7 @@ fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     top + values.map(|value| (value - top).exp()).sum::<f64>().ln()
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for EvalReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { problems, tokens, option_count, top1, cross_entropy, set, policy_entropy, agreement } = self;
         writeln!(f, "{problems} problems, {tokens} answer tokens, {option_count} options, teacher-forced\n")?;
@@ -450,7 +462,7 @@ mod tests {
         let decoder = DecoderKind::LowRank { width: 1, rank: 1 };
         let spec = PluginConfig { options: 2, policy_width: 1, encoder_width: 1, ..crate::testing::spec(3, decoder) };
         let loaded = hand_made(&spec);
-        let models = Models::bind(&loaded, &loaded).unwrap();
+        let models = ScoredModels::bind(&loaded, &loaded).unwrap();
         // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers option 1.
         let states = [0.1f32, 0.2, 1.0].repeat(4).into_iter().map(f16::from_f32).collect();
         let features = Features::new(states, vec![0, 1, 1, 2], 3, vec![0, 2, 4], &Device::Cpu).unwrap();
@@ -458,7 +470,7 @@ mod tests {
         let mut other = hand_made(&spec);
         other.tensors.insert("ollm.policy.out.bias".into(), Tensor::new(&[1.0f32, 0.0], &Device::Cpu).unwrap());
         let more = Loaded { spec: PluginConfig { options: 3, ..spec.clone() }, tensors: other.tensors.clone() };
-        assert!(Models::bind(&loaded, &loaded).unwrap().beside(&more).is_err());
+        assert!(ScoredModels::bind(&loaded, &loaded).unwrap().beside(&more).is_err());
         let models = models.beside(&other).unwrap();
         for budget in [1, 1 << 20] {
             let report = evaluate(&frozen, &features, &models, budget, &|_| ()).unwrap();

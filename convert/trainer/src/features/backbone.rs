@@ -1,7 +1,7 @@
 //! The frozen backbone as the trainer sees it: a description, two matrices, and hidden states of text.
 //!
-//! [`Backbone`] runs the model through ollm-runtime. Training works on [`Frozen`] (the matrices)
-//! and on the traits [`Source`] and [`Reader`] (the hidden states), which tests implement without a model.
+//! [`BackboneModel`] runs the model through ollm-runtime. Training works on [`Frozen`] (the matrices)
+//! and on the traits [`StateSource`] and [`StateReader`] (the hidden states), which tests implement without a model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const CONTEXT: usize = 2048;
 
 /// What the trainer must know of a backbone.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Description {
+pub struct BackboneDescription {
     /// What identifies it, in any quantization.
     pub backbone: schema::Backbone,
     /// Epsilon of its norms; the plugin's norms use the same.
@@ -37,7 +37,7 @@ pub struct Description {
     pub weights: String,
 }
 
-impl Description {
+impl BackboneDescription {
     /// What identifies the hidden states of this file.
     pub fn identity(&self) -> String {
         format!("{} {}", self.backbone.fingerprint, self.weights)
@@ -54,19 +54,19 @@ pub struct Example {
 }
 
 /// Something that turns problems into tokens and opens readers of hidden states.
-pub trait Source: Sync {
+pub trait StateSource: Sync {
     /// The problem as the backbone would see it in a chat.
     fn example(&self, problem: &Problem) -> Result<Example>;
 
     /// A reader for one thread.
-    fn reader(&self) -> Result<Box<dyn Reader + '_>>;
+    fn reader(&self) -> Result<Box<dyn StateReader + '_>>;
 
     /// The longest sequence that a reader takes.
     fn context(&self) -> usize;
 }
 
 /// Runs one sequence at a time through the backbone.
-pub trait Reader {
+pub trait StateReader {
     /// Appends the hidden state (after the final norm, hidden f32 each) of every token of a fresh sequence.
     fn states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()>;
 }
@@ -78,12 +78,12 @@ pub struct Frozen {
     /// Token embeddings e(x), for the encoder. `[V, d]`, f32; the head itself where the two are tied.
     pub embedding: Tensor,
     /// The backbone they belong to.
-    pub about: Description,
+    pub about: BackboneDescription,
 }
 
 impl Frozen {
     /// Puts row-major `[V, d]` matrices on a device.
-    pub fn new(about: Description, head: Vec<f32>, embedding: Vec<f32>, device: &Device) -> Result<Self> {
+    pub fn new(about: BackboneDescription, head: Vec<f32>, embedding: Vec<f32>, device: &Device) -> Result<Self> {
         let shape = (about.backbone.vocab, about.backbone.hidden);
         let tied = head == embedding;
         let head = Tensor::from_vec(head, shape, device)?;
@@ -98,7 +98,7 @@ impl Frozen {
 }
 
 /// A backbone that ollm-runtime runs.
-pub struct Backbone {
+pub struct BackboneModel {
     model: Arc<Model>,
     tokenizer: Tokenizer,
     template: ChatTemplate,
@@ -106,7 +106,7 @@ pub struct Backbone {
     end: u32,
 }
 
-impl Backbone {
+impl BackboneModel {
     /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a product alone.
     pub fn open(path: &Path) -> Result<Self> {
         let model = Model::open(path)?;
@@ -121,10 +121,10 @@ impl Backbone {
     }
 
     /// What the trainer must know of it.
-    pub fn describe(&self) -> Result<Description> {
+    pub fn describe(&self) -> Result<BackboneDescription> {
         let (config, gguf) = (self.model.config(), self.model.gguf());
         let backbone = schema::Backbone::of(gguf, self.model.storage()).map_err(ollm_runtime::Error::from)?;
-        Ok(Description {
+        Ok(BackboneDescription {
             backbone,
             norm_epsilon: config.norm_epsilon,
             parameters: own(gguf).map(|tensor| tensor.elements() as u64).sum(),
@@ -174,7 +174,7 @@ fn weights_hash(gguf: &Gguf) -> String {
     format!("{:016x}", fnv1a(types.iter().map(String::as_bytes)))
 }
 
-impl Source for Backbone {
+impl StateSource for BackboneModel {
     fn example(&self, problem: &Problem) -> Result<Example> {
         let mut tokens = self.prompt(&problem.question)?;
         let answer_start = tokens.len();
@@ -184,7 +184,7 @@ impl Source for Backbone {
         Ok(Example { tokens, answer_start })
     }
 
-    fn reader(&self) -> Result<Box<dyn Reader + '_>> {
+    fn reader(&self) -> Result<Box<dyn StateReader + '_>> {
         let options = SessionOptions { threads: 1, context: self.context(), ..SessionOptions::default() };
         Ok(Box::new(Session::new(Arc::clone(&self.model), None, &options)?))
     }
@@ -194,7 +194,7 @@ impl Source for Backbone {
     }
 }
 
-impl Reader for Session {
+impl StateReader for Session {
     fn states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
         self.reset();
         Ok(self.hidden_states(tokens, out)?)

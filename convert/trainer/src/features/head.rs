@@ -6,7 +6,7 @@
 //! constant value whose derivative is that constant *slope*. Every objective is written on top of the `[B, K]`
 //! log-probabilities.
 //!
-//! Two heads give value and slope: [`Head::Full`] (all V tokens; GPU and evaluation) and [`Head::Candidates`] (see
+//! Two heads give value and slope: [`OutputHead::Full`] (all V tokens; GPU and evaluation) and [`OutputHead::Candidates`] (see
 //! [`crate::features::candidates`]; CPU). In the latter the tail's logit moves with h' along the mean row of the head, `tail +
 //! mean(head) · (h' - h)`: otherwise the plugin could raise all candidates against the tail together, which under the
 //! full head changes nothing.
@@ -17,10 +17,10 @@ use candle_nn::ops::{log_softmax, softmax_last_dim};
 use crate::error::Result;
 use crate::features::backbone::Frozen;
 use crate::features::candidates::CandidateBatch;
-use crate::features::states::Batch;
+use crate::features::states::FeatureBatch;
 
 /// Which tokens the distribution of an option is normalised over while training.
-pub enum Head {
+pub enum OutputHead {
     /// All of them.
     Full {
         /// The matrix. `[V, d]`, f32.
@@ -45,7 +45,7 @@ struct Scores {
     slope: Tensor,
 }
 
-impl Head {
+impl OutputHead {
     /// The full head, holding at most about `budget` bytes of logits.
     pub fn full(frozen: &Frozen, budget: usize) -> Self {
         // Logits and their softmax exist at the same time, in f32.
@@ -59,7 +59,7 @@ impl Head {
     }
 
     /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` `[B, K, d]`. -> `[B, K]`.
-    pub fn log_prob(&self, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+    pub fn log_prob(&self, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
         let constant = options.detach().contiguous()?;
         let scores = match self {
             Self::Full { weight, rows } => score_full(weight, *rows, &constant, &batch.next)?,
@@ -69,9 +69,9 @@ impl Head {
     }
 }
 
-impl Head {
+impl OutputHead {
     /// Whether the batch's gold token is each option's most probable one: 1 or 0. `[B, K, d]` -> `[B, K]`.
-    pub fn is_first(&self, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+    pub fn is_first(&self, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
         let options = options.detach().contiguous()?;
         match self {
             Self::Full { weight, rows } => first_full(weight, *rows, &options, &batch.next),
@@ -95,7 +95,7 @@ fn first_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> 
 ///
 /// # Panics
 /// If the features carry none: a candidate head comes with features that do, whatever the user asked for.
-fn candidate_rows<'a>(weight: &Tensor, batch: &'a Batch) -> Result<(&'a CandidateBatch, Tensor)> {
+fn candidate_rows<'a>(weight: &Tensor, batch: &'a FeatureBatch) -> Result<(&'a CandidateBatch, Tensor)> {
     let candidates = batch.candidates.as_ref().expect("features of a candidate head carry candidates");
     let (tokens, count) = candidates.ids.dims2()?;
     let rows = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, weight.dim(1)?))?;
@@ -103,7 +103,7 @@ fn candidate_rows<'a>(weight: &Tensor, batch: &'a Batch) -> Result<(&'a Candidat
 }
 
 /// The tail counts for nothing: it is many tokens, each less probable than the candidates.
-fn first_candidates(weight: &Tensor, options: &Tensor, batch: &Batch) -> Result<Tensor> {
+fn first_candidates(weight: &Tensor, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
     let (candidates, rows) = candidate_rows(weight, batch)?;
     let tokens = rows.dim(0)?;
     let top = options.matmul(&rows.transpose(1, 2)?)?.argmax(D::Minus1)?;
@@ -150,7 +150,7 @@ pub(crate) fn log_normaliser(logits: &Tensor, probabilities: &Tensor) -> Result<
     Ok((logits.max(D::Minus1)? - probabilities.max(D::Minus1)?.log()?)?)
 }
 
-fn score_candidates(weight: &Tensor, mean: &Tensor, options: &Tensor, batch: &Batch) -> Result<Scores> {
+fn score_candidates(weight: &Tensor, mean: &Tensor, options: &Tensor, batch: &FeatureBatch) -> Result<Scores> {
     let (candidates, rows) = candidate_rows(weight, batch)?;
     let ((tokens, count, _), latents) = (rows.dims3()?, options.dim(1)?);
     let tail = tail_logits(mean, options, &batch.hidden, &candidates.tail)?;
@@ -178,13 +178,13 @@ mod tests {
     use candle_core::{Device, Var};
 
     /// Weights of the `[B, K]` log-probabilities, so that every entry of the gradient is its own number.
-    fn loss(head: &Head, options: &Tensor, batch: &Batch) -> Tensor {
+    fn loss(head: &OutputHead, options: &Tensor, batch: &FeatureBatch) -> Tensor {
         let log_prob = head.log_prob(options, batch).unwrap();
         let weights = Tensor::arange(1f32, 1.0 + log_prob.elem_count() as f32, &Device::Cpu).unwrap();
         (log_prob.flatten_all().unwrap() * weights).unwrap().sum_all().unwrap()
     }
 
-    fn check_gradient(head: &Head, batch: &Batch) {
+    fn check_gradient(head: &OutputHead, batch: &FeatureBatch) {
         let (tokens, hidden) = batch.hidden.dims2().unwrap();
         let start = testing::normal("options", &[tokens, 3, hidden], 0.7);
         let options = Var::from_tensor(&start).unwrap();
@@ -210,9 +210,9 @@ mod tests {
         let candidates = crate::features::candidate_cache::compute(&frozen, &features, 5).unwrap();
         let features = features.with_candidates(candidates);
         let batch = features.batch(&[0, 1, 2, 3]).unwrap();
-        check_gradient(&Head::full(&frozen, 1), &batch);
-        check_gradient(&Head::full(&frozen, 1 << 20), &batch);
-        check_gradient(&Head::candidates(&frozen).unwrap(), &batch);
+        check_gradient(&OutputHead::full(&frozen, 1), &batch);
+        check_gradient(&OutputHead::full(&frozen, 1 << 20), &batch);
+        check_gradient(&OutputHead::candidates(&frozen).unwrap(), &batch);
     }
 
     #[test]
@@ -222,8 +222,8 @@ mod tests {
         let candidates = crate::features::candidate_cache::compute(&frozen, &features, 11).unwrap();
         let batch = features.with_candidates(candidates).batch(&[3, 1]).unwrap();
         let options = testing::normal("options", &[2, 3, 6], 1.0);
-        let full = Head::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
-        let few = Head::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
+        let full = OutputHead::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
+        let few = OutputHead::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
         let difference = (full - few).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(difference < 1e-5, "{difference}");
     }
@@ -240,7 +240,9 @@ mod tests {
         let next = batch.next.to_vec1::<u32>().unwrap();
         let want: Vec<f32> = top.iter().enumerate().map(|(i, &t)| f32::from(u8::from(t == next[i / 3]))).collect();
         assert!(want.contains(&1.0) && want.contains(&0.0), "{want:?}");
-        for head in [Head::full(&frozen, 1), Head::full(&frozen, 1 << 20), Head::candidates(&frozen).unwrap()] {
+        for head in
+            [OutputHead::full(&frozen, 1), OutputHead::full(&frozen, 1 << 20), OutputHead::candidates(&frozen).unwrap()]
+        {
             let got = head.is_first(&options, &batch).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(got, want);
         }
@@ -253,8 +255,8 @@ mod tests {
         let candidates = crate::features::candidate_cache::compute(&frozen, &features, 3).unwrap();
         let batch = features.with_candidates(candidates).batch(&[0, 1, 2, 3]).unwrap();
         let options = batch.hidden.unsqueeze(1).unwrap();
-        let full = Head::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
-        let few = Head::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
+        let full = OutputHead::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
+        let few = OutputHead::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
         let difference = (full - few).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(difference < 1e-5, "{difference}");
     }

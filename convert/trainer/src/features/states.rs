@@ -17,18 +17,18 @@ use crate::data::corpus::{Corpus, Problem};
 use crate::data::hash::fnv1a;
 use crate::data::records::{Header, Records};
 use crate::error::{Error, Result};
-use crate::features::backbone::{Description, Reader, Source};
+use crate::features::backbone::{BackboneDescription, StateReader, StateSource};
 use crate::features::candidates::{CandidateBatch, Candidates};
 use crate::features::segments::{self, Segments};
 
 /// Where the cache of a corpus lies in a folder of caches.
-pub fn cache_path(folder: &Path, about: &Description, corpus: &Corpus, kind: &str) -> PathBuf {
+pub fn cache_path(folder: &Path, about: &BackboneDescription, corpus: &Corpus, kind: &str) -> PathBuf {
     let identity = fnv1a([about.identity().as_bytes()]);
     folder.join(format!("{}-{identity:016x}.{kind}", corpus.hash))
 }
 
 /// The header of a corpus' feature cache.
-pub fn header(about: &Description, corpus: &Corpus) -> Header {
+pub fn header(about: &BackboneDescription, corpus: &Corpus) -> Header {
     Header {
         kind: "features".into(),
         backbone: about.identity(),
@@ -46,7 +46,7 @@ fn row_bytes(hidden: usize) -> usize {
 ///
 /// Each of `threads` workers runs whole problems on one thread of its own: for small models that scales better than
 /// sharing one product among all threads. `progress` is called with the tokens of each finished problem.
-pub fn extend<S: Source>(
+pub fn extend<S: StateSource>(
     records: &mut Records,
     source: &S,
     problems: &[Problem],
@@ -68,7 +68,7 @@ pub fn extend<S: Source>(
 }
 
 /// The rows of a round's problems, in order, worked on by all threads.
-fn run_round<S: Source>(source: &S, round: &[Problem], threads: usize) -> Result<Vec<Vec<u8>>> {
+fn run_round<S: StateSource>(source: &S, round: &[Problem], threads: usize) -> Result<Vec<Vec<u8>>> {
     let next = AtomicUsize::new(0);
     let done: Vec<Mutex<Result<Vec<u8>>>> = round.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
     let worker = || -> Result<()> {
@@ -90,7 +90,7 @@ fn take<'a, A, B>(next: &AtomicUsize, left: &'a [A], right: &'a [B]) -> Option<(
     left.get(index).zip(right.get(index))
 }
 
-fn problem_rows<S: Source>(source: &S, reader: &mut dyn Reader, problem: &Problem) -> Result<Vec<u8>> {
+fn problem_rows<S: StateSource>(source: &S, reader: &mut dyn StateReader, problem: &Problem) -> Result<Vec<u8>> {
     let example = source.example(problem)?;
     let inputs = &example.tokens[..example.tokens.len() - 1];
     if inputs.len() > source.context() {
@@ -139,7 +139,7 @@ pub struct Features {
 }
 
 /// Some rows of [`Features`].
-pub struct Batch {
+pub struct FeatureBatch {
     /// h. `[B, d]`, f32.
     pub hidden: Tensor,
     /// The gold next token. `[B]`, u32.
@@ -150,7 +150,7 @@ pub struct Batch {
     pub segments: Segments,
 }
 
-impl Batch {
+impl FeatureBatch {
     /// B, the number of rows.
     pub fn len(&self) -> usize {
         self.next.elem_count()
@@ -228,18 +228,18 @@ impl Features {
     }
 
     /// The rows of the given segments, one segment after the other.
-    pub fn segment_batch(&self, segments: &[u32]) -> Result<Batch> {
+    pub fn segment_batch(&self, segments: &[u32]) -> Result<FeatureBatch> {
         let Some(cut) = &self.cut else { return self.batch(segments) };
         let spans = || segments.iter().map(|&segment| cut[segment as usize]..cut[segment as usize + 1]);
         let (rows, lengths): (Vec<u32>, Vec<u32>) =
             (spans().flatten().collect(), spans().map(|s| s.len() as u32).collect());
-        Ok(Batch { segments: Segments::new(&lengths, self.hidden.device())?, ..self.batch(&rows)? })
+        Ok(FeatureBatch { segments: Segments::new(&lengths, self.hidden.device())?, ..self.batch(&rows)? })
     }
 
     /// The given rows, each a segment.
-    pub fn batch(&self, rows: &[u32]) -> Result<Batch> {
+    pub fn batch(&self, rows: &[u32]) -> Result<FeatureBatch> {
         let rows = Tensor::new(rows, self.hidden.device())?;
-        Ok(Batch {
+        Ok(FeatureBatch {
             segments: Segments::tokens(),
             hidden: self.hidden.index_select(&rows, 0)?.to_dtype(DType::F32)?,
             next: self.next.index_select(&rows, 0)?,
@@ -268,16 +268,16 @@ mod tests {
     use super::*;
 
     /// Tokens are the bytes of the text; the state of a token is its value and its position.
-    struct Bytes;
+    struct ByteSource;
 
-    impl Source for Bytes {
+    impl StateSource for ByteSource {
         fn example(&self, problem: &Problem) -> Result<Example> {
             let text = format!("{}{}.", problem.question, problem.answer);
             Ok(Example { tokens: text.bytes().map(u32::from).collect(), answer_start: problem.question.len() })
         }
 
-        fn reader(&self) -> Result<Box<dyn Reader + '_>> {
-            Ok(Box::new(Bytes))
+        fn reader(&self) -> Result<Box<dyn StateReader + '_>> {
+            Ok(Box::new(ByteSource))
         }
 
         fn context(&self) -> usize {
@@ -285,7 +285,7 @@ mod tests {
         }
     }
 
-    impl Reader for Bytes {
+    impl StateReader for ByteSource {
         fn states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
             out.extend(tokens.iter().enumerate().flat_map(|(i, &token)| [token as f32, i as f32]));
             Ok(())
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn rows_are_the_states_before_each_answer_token() {
         let (mut records, corpus) = open("rows");
-        extend(&mut records, &Bytes, corpus.first(None), 2, &|_| ()).unwrap();
+        extend(&mut records, &ByteSource, corpus.first(None), 2, &|_| ()).unwrap();
         let features = Features::load(&mut records, (2, 256), 3, &Device::Cpu).unwrap();
         assert_eq!((features.bounds(), features.left_out()), (&[0, 3, 3, 6][..], 1));
         // A token that there is not: the letters of the answers are above 99.
@@ -328,7 +328,8 @@ mod tests {
         let (mut records, corpus) = open("extend");
         let problems = std::cell::Cell::new(0);
         for limit in [1, 1, 3, 2] {
-            extend(&mut records, &Bytes, corpus.first(Some(limit)), 1, &|_| problems.set(problems.get() + 1)).unwrap();
+            extend(&mut records, &ByteSource, corpus.first(Some(limit)), 1, &|_| problems.set(problems.get() + 1))
+                .unwrap();
         }
         assert_eq!((problems.get(), records.sequences()), (3, 3));
         let features = Features::load(&mut records, (2, 256), 1, &Device::Cpu).unwrap();

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 
 use crate::data::tensor_file::Tensors;
-use crate::data::tensor_file::{self, Metadata};
+use crate::data::tensor_file::{self, FileMetadata};
 use crate::error::{Error, Result};
-use crate::fit::early_stopping::Watch;
+use crate::fit::early_stopping::EarlyStopping;
 use crate::fit::optim::AdamW;
 use crate::plugin::params::Params;
 
 /// A loaded checkpoint.
-pub struct Checkpoint {
+pub struct RunCheckpoint {
     /// Name of the stage.
     pub stage: String,
     /// Steps taken.
@@ -24,7 +24,7 @@ pub struct Checkpoint {
     /// The best look so far, if early stopping has one: loss, step, looks since.
     best: Option<(f64, u64, u64)>,
     path: PathBuf,
-    metadata: Metadata,
+    metadata: FileMetadata,
     tensors: Tensors,
 }
 
@@ -35,11 +35,11 @@ pub struct Position<'a> {
     /// Steps taken.
     pub step: u64,
     /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as the same number.
-    pub state: &'a Metadata,
+    pub state: &'a FileMetadata,
     /// The best look at held-out text so far.
-    pub watch: &'a Watch,
+    pub watch: &'a EarlyStopping,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
-    pub identity: &'a Metadata,
+    pub identity: &'a FileMetadata,
 }
 
 /// Writes a checkpoint atomically. `log_bytes`: length of the log.
@@ -67,10 +67,10 @@ pub(crate) fn save(
 }
 
 /// Loads a checkpoint of the same run.
-pub fn load(path: &Path, identity: &Metadata, device: &Device) -> Result<Checkpoint> {
+pub fn load(path: &Path, identity: &FileMetadata, device: &Device) -> Result<RunCheckpoint> {
     let (tensors, metadata) = tensor_file::load(path, device)?;
     check_identity(path, identity, &metadata)?;
-    Ok(Checkpoint {
+    Ok(RunCheckpoint {
         stage: field(path, &metadata, "stage")?,
         step: field(path, &metadata, "step")?,
         log_bytes: field(path, &metadata, "log_bytes")?,
@@ -81,14 +81,14 @@ pub fn load(path: &Path, identity: &Metadata, device: &Device) -> Result<Checkpo
     })
 }
 
-impl Checkpoint {
+impl RunCheckpoint {
     /// A part of the state that the stage had to remember.
     pub fn state<T: std::str::FromStr>(&self, key: &str) -> Result<T> {
         field(&self.path, &self.metadata, key)
     }
 
     /// Sets the trained tensors, the best look, and the optimizer's state.
-    pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut Watch) -> Result<()> {
+    pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut EarlyStopping) -> Result<()> {
         params.restore(&self.tensors)?;
         if let Some(best) = self.best {
             (watch.loss, watch.step, watch.looks) = best;
@@ -98,7 +98,7 @@ impl Checkpoint {
     }
 }
 
-fn best(path: &Path, metadata: &Metadata) -> Result<Option<(f64, u64, u64)>> {
+fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<(f64, u64, u64)>> {
     if !metadata.contains_key("best_loss") {
         return Ok(None);
     }
@@ -106,7 +106,7 @@ fn best(path: &Path, metadata: &Metadata) -> Result<Option<(f64, u64, u64)>> {
     Ok(Some((field(path, metadata, "best_loss")?, number("best_step")?, number("looks_since_best")?)))
 }
 
-fn check_identity(path: &Path, expected: &Metadata, found: &Metadata) -> Result<()> {
+fn check_identity(path: &Path, expected: &FileMetadata, found: &FileMetadata) -> Result<()> {
     for (key, expected) in expected {
         let found = found.get(key).map_or("nothing", String::as_str);
         if found != expected {
@@ -117,7 +117,7 @@ fn check_identity(path: &Path, expected: &Metadata, found: &Metadata) -> Result<
     Ok(())
 }
 
-fn field<T: std::str::FromStr>(path: &Path, metadata: &Metadata, key: &str) -> Result<T> {
+fn field<T: std::str::FromStr>(path: &Path, metadata: &FileMetadata, key: &str) -> Result<T> {
     let value = metadata.get(key).and_then(|value| value.parse().ok());
     value.ok_or_else(|| Error::bad_file(path, format!("a checkpoint without a usable {key}")))
 }

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::plugin::params::Params;
 
 /// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps nothing and never ends a stage.
-pub struct Watch {
+pub struct EarlyStopping {
     patience: Option<u64>,
     /// The lowest loss so far; infinite before the first look.
     pub loss: f64,
@@ -16,7 +16,7 @@ pub struct Watch {
     best: Tensors,
 }
 
-impl Watch {
+impl EarlyStopping {
     /// Gives up after `patience` looks without a lower loss.
     pub fn new(patience: Option<u64>) -> Self {
         Self { patience, loss: f64::INFINITY, step: 0, looks: 0, best: Tensors::new() }
@@ -80,7 +80,7 @@ mod tests {
                 var.set(&(var.as_tensor() * factor).unwrap()).unwrap();
             }
         };
-        let mut watch = Watch::new(Some(2));
+        let mut watch = EarlyStopping::new(Some(2));
         let mut kept = Vec::new();
         for (step, loss) in [3.0, 2.0, 2.5, 2.0].into_iter().enumerate() {
             assert!(!watch.is_over());
@@ -95,7 +95,7 @@ mod tests {
         assert_ne!(read(), kept);
         watch.keep_best(&params).unwrap();
         assert_eq!(read(), kept);
-        let mut other = Watch::new(None);
+        let mut other = EarlyStopping::new(None);
         (0..9).for_each(|step| other.look(9.0, step, &params).unwrap());
         assert!(!other.is_over() && !other.has_best());
     }

@@ -1,6 +1,6 @@
 //! The training loop, and what it needs: a run's folder, checkpoints, optimizer, early stopping.
 //!
-//! A [`Task`] says what a step and an evaluation are. [`Fit`] takes the steps: it resumes from the
+//! A [`Task`] says what a step and an evaluation are. [`Trainer`] takes the steps: it resumes from the
 //! checkpoint, evaluates, saves, logs, stops early, and goes back to the best evaluation. Everything
 //! a step depends on is in the checkpoint or named by seed and step, so a run that was interrupted
 //! and resumed ends, on a CPU, with the same bits as one that was not.
@@ -17,16 +17,16 @@ use candle_core::Device;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::data::tensor_file::{Metadata, Tensors};
+use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
 use crate::plugin::params::Params;
-use checkpoint::{Checkpoint, Position};
-use early_stopping::Watch;
+use checkpoint::{Position, RunCheckpoint};
+use early_stopping::EarlyStopping;
 use optim::{AdamW, learning_rate};
-use run::Run;
+use run::RunFolder;
 
 /// What a task measures of a step or an evaluation, as the log has it.
-pub trait Measures: Serialize {
+pub trait TaskMeasures: Serialize {
     /// Whether all numbers are finite.
     fn is_finite(&self) -> bool;
 
@@ -35,7 +35,7 @@ pub trait Measures: Serialize {
 }
 
 /// A step that was computed and not yet taken.
-pub struct Step<M> {
+pub struct TaskStep<M> {
     /// By the names of the trained tensors.
     pub gradients: Tensors,
     /// What is logged.
@@ -57,7 +57,7 @@ pub struct Evaluation<M> {
 /// Something that is trained step by step.
 pub trait Task {
     /// What a line of the log says of it.
-    type Measures: Measures;
+    type Measures: TaskMeasures;
 
     /// Its name in logs and checkpoints.
     fn name(&self) -> &'static str;
@@ -66,18 +66,18 @@ pub trait Task {
     fn params(&self) -> &Params;
 
     /// The gradients of a step, counted from 0.
-    fn step(&mut self, step: u64) -> Result<Step<Self::Measures>>;
+    fn step(&mut self, step: u64) -> Result<TaskStep<Self::Measures>>;
 
     /// The score on held-out data; none where there is no such data.
     fn evaluate(&mut self) -> Result<Option<Evaluation<Self::Measures>>>;
 
     /// What a checkpoint must hold beside the tensors.
-    fn state(&self) -> Metadata {
-        Metadata::new()
+    fn state(&self) -> FileMetadata {
+        FileMetadata::new()
     }
 
     /// Takes up what [`Self::state`] gave.
-    fn restore(&mut self, _checkpoint: &Checkpoint) -> Result<()> {
+    fn restore(&mut self, _checkpoint: &RunCheckpoint) -> Result<()> {
         Ok(())
     }
 }
@@ -101,7 +101,7 @@ pub struct Schedule {
 
 /// How training a task ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Outcome {
+pub enum FitOutcome {
     /// At its end, with the tensors of the best evaluation if there is one.
     Finished(Option<Best>),
     /// `stop_after` steps were taken; `--resume` goes on.
@@ -132,22 +132,22 @@ struct LogLine<'a, M> {
 }
 
 /// One invocation: tasks are trained into one run, one after the other.
-pub struct Fit<'a> {
+pub struct Trainer<'a> {
     /// Where everything is written.
-    pub run: &'a mut Run,
+    pub run: &'a mut RunFolder,
     bar: &'a ProgressBar,
-    identity: Metadata,
-    checkpoint: Option<Checkpoint>,
+    identity: FileMetadata,
+    checkpoint: Option<RunCheckpoint>,
     /// Steps that this invocation may still take.
     allowance: u64,
 }
 
-impl<'a> Fit<'a> {
+impl<'a> Trainer<'a> {
     /// Opens the run's checkpoint, if it has one: it must agree with `identity`.
     pub fn open(
-        run: &'a mut Run,
+        run: &'a mut RunFolder,
         bar: &'a ProgressBar,
-        identity: Metadata,
+        identity: FileMetadata,
         stop_after: Option<u64>,
         device: &Device,
     ) -> Result<Self> {
@@ -166,23 +166,23 @@ impl<'a> Fit<'a> {
     }
 
     /// Takes a task's steps, from the checkpoint if it is of this task.
-    pub fn train<T: Task>(&mut self, task: &mut T, schedule: &Schedule) -> Result<Outcome> {
-        let (optimizer, watch) = (AdamW::new(task.params())?, Watch::new(schedule.patience));
+    pub fn train<T: Task>(&mut self, task: &mut T, schedule: &Schedule) -> Result<FitOutcome> {
+        let (optimizer, watch) = (AdamW::new(task.params())?, EarlyStopping::new(schedule.patience));
         Training { fit: self, task, schedule, optimizer, watch }.run()
     }
 }
 
 /// A task that is being trained.
 struct Training<'t, 'a, T> {
-    fit: &'t mut Fit<'a>,
+    fit: &'t mut Trainer<'a>,
     task: &'t mut T,
     schedule: &'t Schedule,
     optimizer: AdamW,
-    watch: Watch,
+    watch: EarlyStopping,
 }
 
 impl<T: Task> Training<'_, '_, T> {
-    fn run(mut self) -> Result<Outcome> {
+    fn run(mut self) -> Result<FitOutcome> {
         let (first, steps) = (self.begin()?, self.schedule.steps);
         for step in first..steps {
             if self.watch.is_over() {
@@ -190,15 +190,15 @@ impl<T: Task> Training<'_, '_, T> {
             }
             if self.fit.allowance == 0 {
                 self.save(step)?;
-                return Ok(Outcome::Stopped);
+                return Ok(FitOutcome::Stopped);
             }
             self.fit.allowance -= 1;
             self.step(step)?;
             self.evaluate_and_save(step + 1)?;
         }
         self.watch.keep_best(self.task.params())?;
-        let Watch { step, loss, .. } = self.watch;
-        Ok(Outcome::Finished(self.watch.has_best().then_some(Best { step, loss })))
+        let EarlyStopping { step, loss, .. } = self.watch;
+        Ok(FitOutcome::Finished(self.watch.has_best().then_some(Best { step, loss })))
     }
 
     /// The step to begin with.
@@ -215,7 +215,7 @@ impl<T: Task> Training<'_, '_, T> {
         Ok(first)
     }
 
-    fn restore(&mut self, found: &Checkpoint) -> Result<u64> {
+    fn restore(&mut self, found: &RunCheckpoint) -> Result<u64> {
         found.restore(self.task.params(), &mut self.optimizer, &mut self.watch)?;
         self.task.restore(found)?;
         self.fit.run.rewind_log(found.log_bytes)?;
@@ -227,7 +227,7 @@ impl<T: Task> Training<'_, '_, T> {
             self.evaluate(0)?;
         }
         let (start, rate) = (Instant::now(), learning_rate(self.schedule.lr, step, self.schedule.steps));
-        let Step { gradients, measures, tokens } = self.task.step(step)?;
+        let TaskStep { gradients, measures, tokens } = self.task.step(step)?;
         self.check(&measures, step)?;
         self.optimizer.apply(self.task.params(), &gradients, step, rate)?;
         self.fit.bar.inc(1);

@@ -15,7 +15,7 @@ use crate::report::history;
 
 /// The folder of a run, and its open log.
 #[derive(Debug)]
-pub struct Run {
+pub struct RunFolder {
     folder: PathBuf,
     log: File,
     settings: String,
@@ -28,7 +28,7 @@ const CONFIG: &str = "config.toml";
 /// What recorded settings begin with: a `config.toml` that somebody wrote does not, and no new run replaces it.
 pub const RECORDED: &str = "# The settings of this run";
 
-impl Run {
+impl RunFolder {
     /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
     pub fn open(folder: &Path, resume: bool) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
@@ -142,14 +142,14 @@ mod tests {
         let folder = testing::folder("run-checkpoint");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(CHECKPOINT), "").unwrap();
-        assert!(matches!(Run::open(&folder, false), Err(Error::RunExists(_))));
-        assert!(Run::open(&folder, true).is_ok());
+        assert!(matches!(RunFolder::open(&folder, false), Err(Error::RunExists(_))));
+        assert!(RunFolder::open(&folder, true).is_ok());
     }
 
     #[test]
     fn a_log_that_is_shorter_than_the_checkpoint_says_is_not_filled_up() {
         let folder = testing::folder("run-short");
-        let mut run = Run::open(&folder, false).unwrap();
+        let mut run = RunFolder::open(&folder, false).unwrap();
         run.log(&1).unwrap();
         run.log(&2).unwrap();
         run.rewind_log(1000).unwrap();
@@ -162,11 +162,11 @@ mod tests {
     #[test]
     fn a_log_that_cannot_be_drawn_ends_no_run() {
         let folder = testing::folder("run-torn");
-        let mut run = Run::open(&folder, false).unwrap();
+        let mut run = RunFolder::open(&folder, false).unwrap();
         std::fs::write(folder.join(LOG), "{\"stage\":\"rl\",").unwrap();
         let params = Params::all(&crate::data::tensor_file::Tensors::new()).unwrap();
         let (state, identity) = (&[].into(), &[].into());
-        let watch = &crate::fit::early_stopping::Watch::new(None);
+        let watch = &crate::fit::early_stopping::EarlyStopping::new(None);
         let position = Position { stage: "rl", step: 1, state, watch, identity };
         run.save(&position, &params, &AdamW::new(&params).unwrap()).unwrap();
         assert!(run.checkpoint().exists() && !folder.join("log.svg").exists());
@@ -177,11 +177,11 @@ mod tests {
         let folder = testing::folder("run-config");
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(CONFIG), "lr = 1e-3 # mine").unwrap();
-        let refused = Run::open(&folder, false).unwrap_err();
+        let refused = RunFolder::open(&folder, false).unwrap_err();
         assert!(refused.to_string().contains("move it"), "{refused}");
         // What a run recorded before it failed is replaced.
         std::fs::write(folder.join(CONFIG), format!("{RECORDED}: old")).unwrap();
-        let run = Run::open(&folder, false).unwrap().with_settings("new".into());
+        let run = RunFolder::open(&folder, false).unwrap().with_settings("new".into());
         run.record().unwrap();
         assert_eq!(std::fs::read(folder.join(CONFIG)).unwrap(), b"new");
     }

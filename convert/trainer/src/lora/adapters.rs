@@ -10,10 +10,10 @@ use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::data::tensor_file::Metadata;
+use crate::data::tensor_file::FileMetadata;
 use crate::data::tensor_file::Tensors;
 use crate::error::Result;
-use crate::features::backbone::Description;
+use crate::features::backbone::BackboneDescription;
 use crate::limits::{require, require_counts, require_positive};
 use crate::lora::network::{MATRICES, Network};
 use crate::plugin::nets::PARAMETER_SHARE;
@@ -23,7 +23,7 @@ use crate::plugin::params::{Params, normal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names of the matrices")]
-pub enum Target {
+pub enum LoraTarget {
     Q,
     K,
     V,
@@ -33,7 +33,7 @@ pub enum Target {
     Down,
 }
 
-impl Target {
+impl LoraTarget {
     /// All of them.
     pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
@@ -45,9 +45,9 @@ impl Target {
 
 /// The settings of `lora`. Two runs with equal settings on the same device give the same adapters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct LoraSettings {
     /// The matrices that get adapters.
-    pub targets: Vec<Target>,
+    pub targets: Vec<LoraTarget>,
     /// Rank r; none: so that there are as many trained parameters as in a plugin.
     pub rank: Option<usize>,
     /// alpha; none: 2 r.
@@ -66,7 +66,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-impl Settings {
+impl LoraSettings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
         require(!self.targets.is_empty(), "--targets", "at least one matrix must be trained")?;
@@ -79,7 +79,7 @@ impl Settings {
     }
 
     /// What a checkpoint must agree with.
-    pub fn identity(&self, about: &Description, data: &str) -> Metadata {
+    pub fn identity(&self, about: &BackboneDescription, data: &str) -> FileMetadata {
         let settings = serde_json::json!(self).to_string();
         [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
             .map(|(key, value)| (key.to_owned(), value))
@@ -100,7 +100,7 @@ pub struct Lora {
 
 impl Lora {
     /// The adapters that the settings mean on this network, of a backbone of so many parameters.
-    pub fn new(settings: &Settings, network: &Network, parameters: u64) -> Result<Self> {
+    pub fn new(settings: &LoraSettings, network: &Network, parameters: u64) -> Result<Self> {
         let wanted = network.matrices().filter(|(name, _)| settings.targets.iter().any(|target| target.is(name)));
         let matrices = wanted.map(|(name, weight)| Ok((name.to_owned(), weight.dims2()?.into())));
         let matrices: Vec<(String, [usize; 2])> = matrices.collect::<Result<_>>()?;
@@ -126,7 +126,7 @@ impl Lora {
     }
 
     /// What a file of adapters says of them.
-    pub fn metadata(&self, about: &Description) -> Metadata {
+    pub fn metadata(&self, about: &BackboneDescription) -> FileMetadata {
         let Self { rank, alpha, .. } = self;
         [("lora.rank", rank.to_string()), ("lora.alpha", alpha.to_string()), ("lora.backbone", about.identity())]
             .map(|(key, value)| (key.to_owned(), value))
@@ -218,15 +218,25 @@ mod tests {
     use super::*;
     use crate::testing::{self, normal};
 
-    fn settings(targets: Vec<Target>, rank: Option<usize>) -> Settings {
-        Settings { targets, rank, alpha: None, epochs: 1, batch: 1, lr: 1e-3, survey_every: 1, patience: None, seed: 0 }
+    fn settings(targets: Vec<LoraTarget>, rank: Option<usize>) -> LoraSettings {
+        LoraSettings {
+            targets,
+            rank,
+            alpha: None,
+            epochs: 1,
+            batch: 1,
+            lr: 1e-3,
+            survey_every: 1,
+            patience: None,
+            seed: 0,
+        }
     }
 
     #[test]
     fn the_default_rank_gives_the_share_of_a_plugin() {
         let network = testing::network(&testing::model("qwen3"), DType::F32);
         let parameters = 1_000_000;
-        let lora = Lora::new(&settings(Target::ALL.to_vec(), None), &network, parameters).unwrap();
+        let lora = Lora::new(&settings(LoraTarget::ALL.to_vec(), None), &network, parameters).unwrap();
         let each = lora.parameters() / lora.rank;
         assert!(lora.parameters().abs_diff((parameters as f64 * PARAMETER_SHARE) as usize) <= each / 2);
         assert_eq!(lora.alpha.to_bits(), (2.0 * lora.rank as f64).to_bits());
@@ -236,7 +246,7 @@ mod tests {
     fn targets_name_their_matrices_in_every_block() {
         let network = testing::network(&testing::model("qwen2"), DType::F32);
         let blocks = network.matrices().count() / MATRICES.len();
-        let lora = Lora::new(&settings(vec![Target::V, Target::Down], Some(3)), &network, 1).unwrap();
+        let lora = Lora::new(&settings(vec![LoraTarget::V, LoraTarget::Down], Some(3)), &network, 1).unwrap();
         let names: Vec<_> = lora.matrices().iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names.len(), 2 * blocks);
         assert_eq!(names[..2], ["blk.0.attn_v.weight", "blk.0.ffn_down.weight"]);
@@ -245,7 +255,7 @@ mod tests {
     #[test]
     fn fresh_adapters_change_nothing() {
         let network = testing::network(&testing::model("qwen3"), DType::F32);
-        let lora = Lora::new(&settings(Target::ALL.to_vec(), Some(2)), &network, 1).unwrap();
+        let lora = Lora::new(&settings(LoraTarget::ALL.to_vec(), Some(2)), &network, 1).unwrap();
         let params = lora.params(0, &Device::Cpu).unwrap();
         let adapted = lora.adapters(&params.tensors(), DType::F32).unwrap().apply(&network).unwrap();
         for ((_, before), (_, after)) in network.matrices().zip(adapted.matrices()) {

@@ -103,12 +103,12 @@ mod tests {
     use ollm_runtime::gguf::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
 
     use super::*;
-    use crate::lora::adapters::{Settings, Target};
+    use crate::lora::adapters::{LoraSettings, LoraTarget};
     use crate::lora::network::{Network, Sequences};
     use crate::testing;
 
-    fn lora(network: &Network, targets: Vec<Target>) -> Lora {
-        let settings = Settings {
+    fn lora(network: &Network, targets: Vec<LoraTarget>) -> Lora {
+        let settings = LoraSettings {
             targets,
             rank: Some(3),
             alpha: None,
@@ -134,7 +134,7 @@ mod tests {
         for (name, dtype) in [("llama", TensorType::F16), ("qwen2", TensorType::F32), ("qwen3", TensorType::Q8_0)] {
             let model = testing::model(name);
             let network = testing::network(&model, DType::F32);
-            let lora = lora(&network, vec![Target::Q, Target::K, Target::O, Target::Down]);
+            let lora = lora(&network, vec![LoraTarget::Q, LoraTarget::K, LoraTarget::O, LoraTarget::Down]);
             let (tensors, path) = (random(&lora), folder.join(name));
             write(&model, &lora, &tensors, dtype, &path).unwrap();
 
@@ -171,7 +171,7 @@ mod tests {
         let folder = testing::folder("merged-twice");
         std::fs::create_dir_all(&folder).unwrap();
         let model = testing::model("llama");
-        let lora = lora(&testing::network(&model, DType::F32), Target::ALL.to_vec());
+        let lora = lora(&testing::network(&model, DType::F32), LoraTarget::ALL.to_vec());
         let (tensors, twice) = (random(&lora), folder.join("twice"));
         let once = |name: &str, tensors: &Tensors, dtype| {
             write(&model, &lora, tensors, dtype, &folder.join(name)).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_cannot_be_merged_is_refused_beforehand() {
         let model = testing::model("llama");
-        let lora = lora(&testing::network(&model, DType::F32), Target::ALL.to_vec());
+        let lora = lora(&testing::network(&model, DType::F32), LoraTarget::ALL.to_vec());
         let check = |keys: &[(&str, ollm_runtime::gguf::Value)], dtype| {
             let mut writer = Writer::new();
             for (key, value) in keys {
@@ -208,7 +208,7 @@ mod tests {
         let folder = testing::folder("merged-large");
         std::fs::create_dir_all(&folder).unwrap();
         let model = testing::model("llama");
-        let lora = lora(&testing::network(&model, DType::F32), vec![Target::Q]);
+        let lora = lora(&testing::network(&model, DType::F32), vec![LoraTarget::Q]);
         let large = random(&lora).into_iter().map(|(name, tensor)| (name, (tensor * 1e6).unwrap())).collect();
         let error = write(&model, &lora, &large, TensorType::F16, &folder.join("x")).unwrap_err();
         assert!(error.to_string().contains("blk.0.attn_q.weight"), "{error}");

@@ -8,18 +8,18 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::data::tensor_file::Tensors;
-use crate::data::tensor_file::{self, Metadata};
+use crate::data::tensor_file::{self, FileMetadata};
 use crate::error::{Error, Result};
-use crate::features::backbone::{Description, Example};
-use crate::features::head::Head;
+use crate::features::backbone::{BackboneDescription, Example};
+use crate::features::head::OutputHead;
 use crate::features::segments::Segments;
-use crate::features::states::Batch;
+use crate::features::states::FeatureBatch;
 use crate::fit::order::Order;
-use crate::fit::run::Run;
-use crate::fit::{Best, Evaluation, Fit, Measures, Outcome, Schedule, Step, Task};
-use crate::lora::adapters::{Adapters, Lora, Settings, add};
+use crate::fit::run::RunFolder;
+use crate::fit::{Best, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
+use crate::lora::adapters::{Adapters, Lora, LoraSettings, add};
 use crate::lora::network::{Network, Sequences};
-use crate::lora::workers::Workers;
+use crate::lora::workers::WorkerPools;
 use crate::plugin::file::Provenance;
 use crate::plugin::params::Params;
 use crate::sft::train::Ended;
@@ -28,13 +28,13 @@ use crate::sft::train::Ended;
 const STAGE: &str = "lora";
 
 /// What a run trains on.
-pub struct Material<'a> {
+pub struct LoraData<'a> {
     /// The backbone.
     pub network: &'a Network,
     /// Its head: the full one.
-    pub head: &'a Head,
+    pub head: &'a OutputHead,
     /// What it is.
-    pub about: &'a Description,
+    pub about: &'a BackboneDescription,
     /// Problems to learn.
     pub train: &'a [Example],
     /// Held-out problems; none: no early stopping.
@@ -45,7 +45,7 @@ pub struct Material<'a> {
 
 /// What does not decide the result.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct LoraPace {
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Stop after this many steps, resumably.
@@ -56,26 +56,26 @@ pub struct Pace {
     pub pass_tokens: usize,
 }
 
-/// Trains adapters into `run`, from its checkpoint if it has one. The finished adapters are in [`Run::lora`].
+/// Trains adapters into `run`, from its checkpoint if it has one. The finished adapters are in [`RunFolder::lora`].
 pub fn lora(
-    material: &Material<'_>,
-    settings: &Settings,
-    pace: &Pace,
-    run: &mut Run,
+    material: &LoraData<'_>,
+    settings: &LoraSettings,
+    pace: &LoraPace,
+    run: &mut RunFolder,
     bar: &ProgressBar,
 ) -> Result<Ended> {
     settings.check()?;
     let mut task = AdapterTask::new(material, settings, pace)?;
     let device = material.network.device();
-    let mut fit = Fit::open(run, bar, identity(material, settings), pace.stop_after, device)?;
+    let mut fit = Trainer::open(run, bar, identity(material, settings), pace.stop_after, device)?;
     let schedule = task.schedule();
-    let Outcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+    let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
     tensor_file::save(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
     Ok(Ended::Finished)
 }
 
 /// What a checkpoint must agree with: the held-out problems too, since they decide what is kept.
-fn identity(material: &Material<'_>, settings: &Settings) -> Metadata {
+fn identity(material: &LoraData<'_>, settings: &LoraSettings) -> FileMetadata {
     let Provenance { data_hash, valid_hash, .. } = material.provenance;
     let mut identity = settings.identity(material.about, data_hash);
     identity.insert("valid".into(), valid_hash.as_deref().unwrap_or("none").into());
@@ -84,12 +84,12 @@ fn identity(material: &Material<'_>, settings: &Settings) -> Metadata {
 
 /// The adapters as a task of the training loop.
 struct AdapterTask<'a> {
-    material: &'a Material<'a>,
-    settings: &'a Settings,
-    pace: &'a Pace,
+    material: &'a LoraData<'a>,
+    settings: &'a LoraSettings,
+    pace: &'a LoraPace,
     lora: Lora,
     params: Params,
-    workers: Workers,
+    workers: WorkerPools,
     order: Order,
 }
 
@@ -103,7 +103,7 @@ struct AdapterMeasures {
     top1: Option<f64>,
 }
 
-impl Measures for AdapterMeasures {
+impl TaskMeasures for AdapterMeasures {
     fn is_finite(&self) -> bool {
         self.loss.is_finite()
     }
@@ -124,7 +124,7 @@ impl Task for AdapterTask<'_> {
         &self.params
     }
 
-    fn step(&mut self, step: u64) -> Result<Step<AdapterMeasures>> {
+    fn step(&mut self, step: u64) -> Result<TaskStep<AdapterMeasures>> {
         let examples = self.order.batch(step).iter().map(|&problem| &self.material.train[problem as usize]);
         let pieces = pieces(examples.collect(), self.pace.pass_tokens);
         let answered: usize = pieces.iter().map(|piece| piece.next.len()).sum();
@@ -136,7 +136,7 @@ impl Task for AdapterTask<'_> {
             more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
         })?;
         let measures = AdapterMeasures { loss, cross_entropy: loss, top1: None };
-        Ok(Step { gradients, measures, tokens: Some(total(&pieces)) })
+        Ok(TaskStep { gradients, measures, tokens: Some(total(&pieces)) })
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation<AdapterMeasures>>> {
@@ -147,7 +147,7 @@ impl Task for AdapterTask<'_> {
         let (network, _) = self.adapted()?;
         let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
         let work = |piece: &Piece| piece.score(&network, self.material.head);
-        self.workers.each(&pieces, work, |score: Score| {
+        self.workers.each(&pieces, work, |score: PieceScore| {
             loss += score.loss;
             right += score.right;
             tokens += score.tokens;
@@ -160,11 +160,11 @@ impl Task for AdapterTask<'_> {
 }
 
 impl<'a> AdapterTask<'a> {
-    fn new(material: &'a Material<'a>, settings: &'a Settings, pace: &'a Pace) -> Result<Self> {
+    fn new(material: &'a LoraData<'a>, settings: &'a LoraSettings, pace: &'a LoraPace) -> Result<Self> {
         let lora = Lora::new(settings, material.network, material.about.parameters)?;
         let params = lora.params(settings.seed, material.network.device())?;
         let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
-        let workers = Workers::new(pace.threads)?;
+        let workers = WorkerPools::new(pace.threads)?;
         Ok(Self { material, settings, pace, lora, params, workers, order })
     }
 
@@ -187,7 +187,7 @@ impl<'a> AdapterTask<'a> {
         Ok((adapters.apply(self.material.network)?, adapters))
     }
 
-    fn metadata(&self, best: Option<Best>) -> Metadata {
+    fn metadata(&self, best: Option<Best>) -> FileMetadata {
         let Provenance { data, data_hash, tokens, valid_hash } = self.material.provenance;
         let valid = valid_hash.clone().map(|hash| ("valid_hash", hash));
         let best = best.map(|best| ("valid_loss", best.loss.to_string()));
@@ -219,7 +219,7 @@ struct Piece {
 }
 
 /// Sums over a piece.
-struct Score {
+struct PieceScore {
     loss: f64,
     right: f64,
     tokens: usize,
@@ -248,13 +248,19 @@ impl Piece {
         self.next.extend(&tokens[*answer_start..]);
     }
 
-    fn batch(&self, hidden: &Tensor) -> Result<Batch> {
+    fn batch(&self, hidden: &Tensor) -> Result<FeatureBatch> {
         let next = Tensor::new(self.next.as_slice(), hidden.device())?;
-        Ok(Batch { hidden: hidden.clone(), next, candidates: None, segments: Segments::tokens() })
+        Ok(FeatureBatch { hidden: hidden.clone(), next, candidates: None, segments: Segments::tokens() })
     }
 
     /// The loss, as this piece's part of the mean over `tokens`, and its gradients.
-    fn learn(&self, network: &Network, head: &Head, adapters: &Adapters, tokens: usize) -> Result<(f64, Tensors)> {
+    fn learn(
+        &self,
+        network: &Network,
+        head: &OutputHead,
+        adapters: &Adapters,
+        tokens: usize,
+    ) -> Result<(f64, Tensors)> {
         let (hidden, tape) = network.forward(&self.sequences)?;
         let hidden = Var::from_tensor(&hidden)?;
         let log_prob = head.log_prob(&hidden.unsqueeze(1)?, &self.batch(&hidden)?)?;
@@ -268,12 +274,12 @@ impl Piece {
         Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
     }
 
-    fn score(&self, network: &Network, head: &Head) -> Result<Score> {
+    fn score(&self, network: &Network, head: &OutputHead) -> Result<PieceScore> {
         let (hidden, _) = network.forward(&self.sequences)?;
         let (options, batch) = (hidden.unsqueeze(1)?, self.batch(&hidden)?);
         let sum = |tensor: Tensor| Ok::<_, Error>(f64::from(tensor.sum_all()?.to_scalar::<f32>()?));
         let loss = -sum(head.log_prob(&options, &batch)?)?;
-        Ok(Score { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
+        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
     }
 }
 
@@ -286,12 +292,12 @@ mod tests {
 
     use super::*;
     use crate::features::backbone::Frozen;
-    use crate::lora::adapters::Target;
+    use crate::lora::adapters::LoraTarget;
     use crate::testing;
 
-    fn settings() -> Settings {
-        Settings {
-            targets: Target::ALL.to_vec(),
+    fn settings() -> LoraSettings {
+        LoraSettings {
+            targets: LoraTarget::ALL.to_vec(),
             rank: Some(2),
             alpha: None,
             epochs: 4,
@@ -315,23 +321,23 @@ mod tests {
 
     fn train(
         folder: &Path,
-        settings: &Settings,
+        settings: &LoraSettings,
         valid: &[Example],
         threads: usize,
         pace: (Option<u64>, bool),
     ) -> Result<Ended> {
         let model = testing::model("qwen3");
         let network = testing::network(&model, DType::F32);
-        let about = Description {
+        let about = BackboneDescription {
             backbone: schema::Backbone::of(model.gguf(), model.storage()).unwrap(),
             ..testing::description(64, 320)
         };
         let frozen = Frozen::new(about, model.head_weights(), model.embedding_weights(), &Device::Cpu)?;
         let valid_hash = (!valid.is_empty()).then(|| "v".to_owned());
         let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash };
-        let head = Head::full(&frozen, 1 << 20);
+        let head = OutputHead::full(&frozen, 1 << 20);
         let train = problems(16, 1);
-        let material = Material {
+        let material = LoraData {
             network: &network,
             head: &head,
             about: &frozen.about,
@@ -340,8 +346,8 @@ mod tests {
             provenance: &provenance,
         };
         let (stop_after, resume) = pace;
-        let pace = Pace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
-        let mut run = Run::open(folder, resume)?;
+        let pace = LoraPace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
+        let mut run = RunFolder::open(folder, resume)?;
         lora(&material, settings, &pace, &mut run, &ProgressBar::hidden())
     }
 
@@ -390,7 +396,7 @@ mod tests {
     #[test]
     fn what_did_best_on_held_out_problems_is_kept() {
         let folder = testing::folder("lora-patience");
-        let settings = Settings { patience: Some(2), survey_every: 1, ..settings() };
+        let settings = LoraSettings { patience: Some(2), survey_every: 1, ..settings() };
         // What is learned is wrong for these.
         train(&folder, &settings, &problems(6, 7), 2, (None, false)).unwrap();
         let looks = log(&folder, "valid");
@@ -414,7 +420,7 @@ mod tests {
     #[test]
     fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint() {
         let folder = testing::folder("lora-nan");
-        let settings = Settings { lr: 1e20, ..settings() };
+        let settings = LoraSettings { lr: 1e20, ..settings() };
         train(&folder, &settings, &[], 2, (Some(1), false)).unwrap();
         let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
         let last = checkpoint();
@@ -427,7 +433,7 @@ mod tests {
     fn a_run_is_not_resumed_as_another() {
         let folder = testing::folder("lora-other");
         train(&folder, &settings(), &[], 1, (Some(1), false)).unwrap();
-        let other = Settings { rank: Some(3), ..settings() };
+        let other = LoraSettings { rank: Some(3), ..settings() };
         assert!(matches!(train(&folder, &other, &[], 1, (None, true)), Err(Error::Mismatch { .. })));
         // Held-out problems decide what is kept.
         let (with, valid) = (testing::folder("lora-valid"), problems(4, 1));
@@ -449,9 +455,9 @@ mod tests {
     fn sizes_that_nobody_means_are_refused() {
         let huge = 1 << 40;
         for (flag, bad) in [
-            ("--rank", Settings { rank: Some(huge), ..settings() }),
-            ("--batch", Settings { batch: huge, ..settings() }),
-            ("--epochs", Settings { epochs: huge, ..settings() }),
+            ("--rank", LoraSettings { rank: Some(huge), ..settings() }),
+            ("--batch", LoraSettings { batch: huge, ..settings() }),
+            ("--epochs", LoraSettings { epochs: huge, ..settings() }),
         ] {
             assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 const MAX_THREADS: usize = 1024;
 
 /// Some threads.
-pub struct Workers(Vec<ThreadPool>);
+pub struct WorkerPools(Vec<ThreadPool>);
 
-impl Workers {
+impl WorkerPools {
     /// `count` threads; one, if that is 0.
     pub fn new(count: usize) -> Result<Self> {
         if count > MAX_THREADS {
@@ -60,13 +60,13 @@ mod tests {
 
     #[test]
     fn more_threads_than_anybody_has_are_refused() {
-        assert!(matches!(Workers::new(1_000_000).err().unwrap(), Error::Setting { name: "--threads", .. }));
+        assert!(matches!(WorkerPools::new(1_000_000).err().unwrap(), Error::Setting { name: "--threads", .. }));
     }
 
     #[test]
     fn results_come_in_order_and_an_error_ends_it() {
         for count in [0, 1, 3] {
-            let workers = Workers::new(count).unwrap();
+            let workers = WorkerPools::new(count).unwrap();
             let mut seen = Vec::new();
             let square = |&n: &usize| if n == 7 { Err(Error::NoData(Vec::new())) } else { Ok(n * n) };
             let mut keep = |n| {

@@ -16,9 +16,9 @@ use crate::data::hash::fnv1a;
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::features::backbone::Description;
+use crate::features::backbone::BackboneDescription;
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::{Slot, names};
+use crate::plugin::nets::{TensorSlot, names};
 
 /// What a GGUF file begins with.
 const MAGIC: &[u8] = b"GGUF";
@@ -27,7 +27,7 @@ const MAGIC: &[u8] = b"GGUF";
 ///
 /// # Errors
 /// If it cannot be read, is neither, or belongs to another backbone.
-pub fn open(path: &Path, about: &Description) -> Result<Loaded> {
+pub fn open(path: &Path, about: &BackboneDescription) -> Result<Loaded> {
     let storage = Storage::open(path)?;
     if storage.starts_with(MAGIC) {
         from_gguf(path, &storage, about)
@@ -36,7 +36,7 @@ pub fn open(path: &Path, about: &Description) -> Result<Loaded> {
     }
 }
 
-fn from_gguf(path: &Path, file: &[u8], about: &Description) -> Result<Loaded> {
+fn from_gguf(path: &Path, file: &[u8], about: &BackboneDescription) -> Result<Loaded> {
     let bad = |error: &dyn std::fmt::Display| Error::bad_file(path, error.to_string());
     let gguf = Gguf::parse(file).map_err(|error| bad(&error))?;
     let spec = PluginConfig::from_metadata(gguf.metadata()).map_err(|error| bad(&error))?;
@@ -81,7 +81,7 @@ pub fn hash(plugin: &Loaded, prefix: &str) -> Result<u64> {
 }
 
 /// A tensor in the type in which it is deployed.
-fn encode(plugin: &Loaded, (name, shape): &Slot) -> Result<(TensorType, Vec<u8>)> {
+fn encode(plugin: &Loaded, (name, shape): &TensorSlot) -> Result<(TensorType, Vec<u8>)> {
     let dtype = if shape.len() == 1 { TensorType::F32 } else { TensorType::F16 };
     let not_finite = |error| Error::NonFinite { what: format!("tensor {name} ({error})") };
     Ok((dtype, quant::encode(dtype, &values(&plugin.tensor(name)?)?).map_err(not_finite)?))

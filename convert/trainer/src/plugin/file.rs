@@ -11,10 +11,10 @@ use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, KeyKind, PluginConfig, TRAINING_PREFIX, keys};
 
 use crate::data::tensor_file::Tensors;
-use crate::data::tensor_file::{self, Metadata};
+use crate::data::tensor_file::{self, FileMetadata};
 use crate::error::{Error, Result};
-use crate::features::backbone::Description;
-use crate::plugin::nets::{Slot, control_slots};
+use crate::features::backbone::BackboneDescription;
+use crate::plugin::nets::{TensorSlot, control_slots};
 
 /// Which data a run was trained on, for the file's provenance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Provenance {
 }
 
 /// The metadata of a plugin file of which `training` says how it was trained.
-pub fn described(spec: &PluginConfig, training: impl IntoIterator<Item = (&'static str, String)>) -> Metadata {
+pub fn described(spec: &PluginConfig, training: impl IntoIterator<Item = (&'static str, String)>) -> FileMetadata {
     let sizes = spec.to_metadata().into_iter().map(|(key, value)| (key.to_owned(), text(&value)));
     let training = training.into_iter().map(|(key, value)| (format!("{TRAINING_PREFIX}{key}"), value));
     sizes.chain(training).collect()
@@ -53,16 +53,21 @@ pub struct Loaded {
 
 impl Loaded {
     /// Reads a finished plugin.
-    pub fn plugin(path: &Path, about: &Description, device: &Device) -> Result<Self> {
+    pub fn plugin(path: &Path, about: &BackboneDescription, device: &Device) -> Result<Self> {
         Self::read(path, about, device, schema::tensors)
     }
 
     /// Reads a finished control.
-    pub fn control(path: &Path, about: &Description, device: &Device) -> Result<Self> {
+    pub fn control(path: &Path, about: &BackboneDescription, device: &Device) -> Result<Self> {
         Self::read(path, about, device, control_slots)
     }
 
-    fn read(path: &Path, about: &Description, device: &Device, slots: fn(&PluginConfig) -> Vec<Slot>) -> Result<Self> {
+    fn read(
+        path: &Path,
+        about: &BackboneDescription,
+        device: &Device,
+        slots: fn(&PluginConfig) -> Vec<TensorSlot>,
+    ) -> Result<Self> {
         let (tensors, metadata) = tensor_file::load(path, device)?;
         let spec = read_spec(&metadata, about).map_err(|error| Error::bad_file(path, error.to_string()))?;
         check_slots(path, &slots(&spec), &tensors)?;
@@ -83,7 +88,7 @@ impl Loaded {
 }
 
 /// The spec, if it is one of this backbone.
-fn read_spec(metadata: &Metadata, about: &Description) -> std::result::Result<PluginConfig, PluginError> {
+fn read_spec(metadata: &FileMetadata, about: &BackboneDescription) -> std::result::Result<PluginConfig, PluginError> {
     let spec = PluginConfig::from_metadata(&typed(metadata)?)?;
     spec.backbone.check(&about.backbone)?;
     Ok(spec)
@@ -91,7 +96,7 @@ fn read_spec(metadata: &Metadata, about: &Description) -> std::result::Result<Pl
 
 /// The schema's keys with the types that it gives them. A value that is not of its type stays text, for the schema to
 /// refuse.
-fn typed(metadata: &Metadata) -> std::result::Result<gguf::Metadata, GgufError> {
+fn typed(metadata: &FileMetadata) -> std::result::Result<gguf::Metadata, GgufError> {
     let mut typed = gguf::Metadata::default();
     for key in keys::ALL {
         if let Some(text) = metadata.get(key.name) {
@@ -109,7 +114,7 @@ fn value(kind: KeyKind, text: &str) -> Value {
     }
 }
 
-fn check_slots(path: &Path, slots: &[Slot], tensors: &Tensors) -> Result<()> {
+fn check_slots(path: &Path, slots: &[TensorSlot], tensors: &Tensors) -> Result<()> {
     for (name, shape) in slots {
         let found = tensors.get(*name).map(candle_core::Tensor::dims);
         if found != Some(shape) {

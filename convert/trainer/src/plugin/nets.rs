@@ -13,7 +13,7 @@ use crate::error::Result;
 pub const PARAMETER_SHARE: f64 = 0.0156;
 
 /// A tensor's name and shape.
-pub type Slot = (&'static str, Vec<usize>);
+pub type TensorSlot = (&'static str, Vec<usize>);
 
 /// The names by which layers are bound; [`schema::tensors`] has their shapes, and knows no others.
 pub(crate) mod names {
@@ -33,13 +33,13 @@ pub(crate) mod names {
 }
 
 /// The control's tensors: a `SwiGLU` without options.
-pub fn control_slots(spec: &PluginConfig) -> Vec<Slot> {
+pub fn control_slots(spec: &PluginConfig) -> Vec<TensorSlot> {
     let control = [names::NORM, names::GATE, names::UP, names::OUT];
     schema::tensors(spec).into_iter().filter(|(name, _)| control.contains(name)).collect()
 }
 
 /// What turns the control into K options, selected by a policy and an encoder.
-pub fn option_slots(spec: &PluginConfig) -> Vec<Slot> {
+pub fn option_slots(spec: &PluginConfig) -> Vec<TensorSlot> {
     let control = control_slots(spec);
     schema::tensors(spec).into_iter().filter(|slot| !control.contains(slot)).collect()
 }
@@ -115,7 +115,7 @@ impl Control {
 }
 
 /// d(h, z) for all z at once.
-pub struct Decoder {
+pub struct DecoderNet {
     base: Control,
     delta: Delta,
     /// K.
@@ -129,7 +129,7 @@ enum Delta {
     Embed(Tensor),
 }
 
-impl Decoder {
+impl DecoderNet {
     /// Binds the decoder of the shape's kind.
     pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         let delta = match spec.decoder {
@@ -173,14 +173,14 @@ impl Decoder {
 }
 
 /// Linear, silu, linear.
-struct Mlp {
+struct MlpNet {
     in_weight: Tensor,
     in_bias: Tensor,
     out_weight: Tensor,
     out_bias: Tensor,
 }
 
-impl Mlp {
+impl MlpNet {
     fn bind(name: &str, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             in_weight: lookup(&format!("{name}.in.weight"))?,
@@ -197,17 +197,17 @@ impl Mlp {
 }
 
 /// pi(z | h).
-pub struct Policy {
+pub struct PolicyNet {
     norm: Tensor,
-    mlp: Mlp,
+    mlp: MlpNet,
     epsilon: f32,
 }
 
-impl Policy {
+impl PolicyNet {
     /// Binds the policy's tensors.
     pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         let norm = lookup(names::POLICY_NORM)?;
-        Ok(Self { norm, mlp: Mlp::bind(names::POLICY, lookup)?, epsilon: spec.norm_epsilon })
+        Ok(Self { norm, mlp: MlpNet::bind(names::POLICY, lookup)?, epsilon: spec.norm_epsilon })
     }
 
     /// Logits of the latents. `[B, d]` -> `[B, K]`.
@@ -217,20 +217,20 @@ impl Policy {
 }
 
 /// q(z | h, x): the amortised posterior.
-pub struct Encoder {
+pub struct EncoderNet {
     norm_hidden: Tensor,
     norm_token: Tensor,
-    mlp: Mlp,
+    mlp: MlpNet,
     epsilon: f32,
 }
 
-impl Encoder {
+impl EncoderNet {
     /// Binds the encoder's tensors.
     pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
             norm_hidden: lookup(names::ENCODER_NORM_HIDDEN)?,
             norm_token: lookup(names::ENCODER_NORM_TOKEN)?,
-            mlp: Mlp::bind(names::ENCODER, lookup)?,
+            mlp: MlpNet::bind(names::ENCODER, lookup)?,
             epsilon: spec.norm_epsilon,
         })
     }
@@ -244,22 +244,22 @@ impl Encoder {
 }
 
 /// Decoder, policy and encoder.
-pub struct Plugin {
+pub struct PluginNet {
     /// d(h, z).
-    pub decoder: Decoder,
+    pub decoder: DecoderNet,
     /// pi(z | h).
-    pub policy: Policy,
+    pub policy: PolicyNet,
     /// q(z | h, x).
-    pub encoder: Encoder,
+    pub encoder: EncoderNet,
 }
 
-impl Plugin {
+impl PluginNet {
     /// Binds all layers.
     pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
         Ok(Self {
-            decoder: Decoder::bind(spec, lookup)?,
-            policy: Policy::bind(spec, lookup)?,
-            encoder: Encoder::bind(spec, lookup)?,
+            decoder: DecoderNet::bind(spec, lookup)?,
+            policy: PolicyNet::bind(spec, lookup)?,
+            encoder: EncoderNet::bind(spec, lookup)?,
         })
     }
 }
@@ -303,7 +303,7 @@ mod tests {
         let spec = testing::spec(4, DecoderKind::LowRank { width: 8, rank: 2 });
         let params = testing::random_params(&spec);
         let hidden = testing::normal("hidden", &[2, 4], 1.0);
-        let decoder = Decoder::bind(&spec, &|name| params.tensor(name)).unwrap();
+        let decoder = DecoderNet::bind(&spec, &|name| params.tensor(name)).unwrap();
         let options = decoder.options(&hidden).unwrap().to_vec3::<f32>().unwrap();
         for (row, hidden) in options.iter().zip(hidden.to_vec2::<f32>().unwrap()) {
             for (z, option) in row.iter().enumerate() {
@@ -322,7 +322,7 @@ mod tests {
             Ok(if name == names::EMBED { tensor.zeros_like()? } else { tensor })
         };
         let hidden = testing::normal("hidden", &[2, 4], 1.0);
-        let options = Decoder::bind(&spec, &lookup).unwrap().options(&hidden).unwrap();
+        let options = DecoderNet::bind(&spec, &lookup).unwrap().options(&hidden).unwrap();
         let control = Control::bind(&spec, &lookup).unwrap().forward(&hidden).unwrap();
         let control = control.unsqueeze(1).unwrap().broadcast_as((2, 3, 4)).unwrap();
         let difference = (options - control).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();

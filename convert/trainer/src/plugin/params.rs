@@ -8,7 +8,7 @@ use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::plugin::nets::{Slot, control_slots, names, option_slots};
+use crate::plugin::nets::{TensorSlot, control_slots, names, option_slots};
 
 /// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to disturb the
 /// control (our decision).
@@ -88,7 +88,7 @@ fn variables(tensors: &Tensors) -> Result<BTreeMap<String, Var>> {
     tensors.iter().map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(&tensor.copy()?)?))).collect()
 }
 
-fn initial(slots: Vec<Slot>, seed: u64, device: &Device) -> Result<BTreeMap<String, Var>> {
+fn initial(slots: Vec<TensorSlot>, seed: u64, device: &Device) -> Result<BTreeMap<String, Var>> {
     slots
         .into_iter()
         .map(|(name, shape)| {

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::report::plot::{self, Curve, Panel};
+use crate::report::plot::{self, Panel, PlotCurve};
 
 /// A field of the log, its name in the picture, and what is drawn of it.
 type Quantity = (&'static str, &'static str, fn(f64) -> f64);
@@ -47,7 +47,7 @@ fn rows(entries: &[Map<String, Value>]) -> Vec<Vec<Panel>> {
     let mut stages: Vec<&str> = entries.iter().filter_map(|entry| entry.get("stage")?.as_str()).collect();
     stages.dedup();
     let panel = |stage: &str, (field, name, shown): Quantity| {
-        let curve = |split: &str| Curve {
+        let curve = |split: &str| PlotCurve {
             points: entries
                 .iter()
                 .filter(|entry| is(entry, "stage", stage) && is(entry, "split", split))

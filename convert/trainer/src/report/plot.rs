@@ -23,7 +23,7 @@ pub struct Bar {
 
 /// A line through points, in the order of their x.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Curve {
+pub struct PlotCurve {
     /// x and y; those that are not finite are left out.
     pub points: Vec<(f64, f64)>,
 }
@@ -34,9 +34,9 @@ pub struct Panel {
     /// The quantity.
     pub title: String,
     /// At each step: drawn pale, with its running mean on top.
-    pub train: Curve,
+    pub train: PlotCurve,
     /// On held-out text: drawn dark, with a dot for each look.
-    pub valid: Curve,
+    pub valid: PlotCurve,
 }
 
 impl Panel {
@@ -146,7 +146,7 @@ fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, plotters::coord:
         .x_label_formatter(&|x| format!("{x:.0}"))
         .draw()?;
     let (train, valid) = (RGBColor(94, 129, 172), RGBColor(191, 97, 106));
-    let finite = |curve: &Curve| -> Vec<(f64, f64)> {
+    let finite = |curve: &PlotCurve| -> Vec<(f64, f64)> {
         curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };
     let (steps, looks) = (finite(&panel.train), finite(&panel.valid));
@@ -197,7 +197,7 @@ mod tests {
         let folder = crate::testing::folder("plot-panels");
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("panels.svg");
-        let curve = |points: &[(f64, f64)]| Curve { points: points.to_vec() };
+        let curve = |points: &[(f64, f64)]| PlotCurve { points: points.to_vec() };
         let panel = |title: &str, train: &[(f64, f64)], valid: &[(f64, f64)]| Panel {
             title: title.into(),
             train: curve(train),

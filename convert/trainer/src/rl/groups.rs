@@ -7,15 +7,15 @@ use crate::data::corpus::Problem;
 use crate::data::rng::Rng;
 use crate::error::{Error, Result};
 use crate::eval::accuracy::Questions;
-use crate::features::backbone::Backbone;
+use crate::features::backbone::BackboneModel;
 use crate::features::segments::Hold;
 use crate::fit::order::Order;
 use crate::limits::MAX_COUNT;
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::Policy;
+use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
-use crate::rl::reward::{Conduct, Experience, Look, STAGE, bind, log_policy};
-use crate::rollout::engine::{Answer, Latents, Plan, Roller};
+use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, STAGE, bind, log_policy};
+use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,9 +37,9 @@ pub struct GroupSettings {
 /// its group's mean, over the group's standard deviation; groups that are all right or all wrong say nothing. Held-out
 /// problems are answered once, with the policy's most probable latents.
 pub struct Groups<'a> {
-    backbone: &'a Backbone,
+    backbone: &'a BackboneModel,
     plugin: &'a Loaded,
-    first: Policy,
+    first: PolicyNet,
     train: &'a Questions<'a>,
     valid: &'a Questions<'a>,
     settings: GroupSettings,
@@ -54,7 +54,7 @@ impl<'a> Groups<'a> {
     /// # Errors
     /// [`Error::Setting`] for groups of one, or none.
     pub fn new(
-        (backbone, plugin): (&'a Backbone, &'a Loaded),
+        (backbone, plugin): (&'a BackboneModel, &'a Loaded),
         (train, valid): (&'a Questions<'a>, &'a Questions<'a>),
         settings: GroupSettings,
         (threads, places): (usize, usize),
@@ -67,7 +67,7 @@ impl<'a> Groups<'a> {
             return refuse("--problems", "must be at least 1");
         }
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
-        let first = Policy::bind(&plugin.spec, &|name| plugin.tensor(name))?;
+        let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         Ok(Self { backbone, plugin, first, train, valid, settings, order, pace: (threads, places) })
     }
 
@@ -75,15 +75,15 @@ impl<'a> Groups<'a> {
     fn plan(&self, step: Option<u64>) -> Plan {
         let &GroupSettings { held, size, tokens, seed, .. } = &self.settings;
         let (latents, samples, seed) = match step {
-            Some(step) => (Latents::Sampled(1.0), size, Rng::stream(seed, "rollouts", step).bits()),
-            None => (Latents::Policy, 1, seed),
+            Some(step) => (LatentPlan::Sampled(1.0), size, Rng::stream(seed, "rollouts", step).bits()),
+            None => (LatentPlan::Policy, 1, seed),
         };
         Plan { latents, held, temperature: 0.0, samples, tokens, states: true, seed }
     }
 
     fn answers(&self, policy: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
         let plugin = Loaded { spec: self.plugin.spec.clone(), tensors: policy.tensors() };
-        let roller = Roller::new(self.backbone, Some(&plugin), self.pace.0, self.pace.1)?;
+        let roller = RolloutEngine::new(self.backbone, Some(&plugin), self.pace.0, self.pace.1)?;
         let mut all = Vec::with_capacity(problems.len());
         roller.run(problems, plan, &mut |_, answers| {
             all.push(answers);
@@ -93,7 +93,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The policy at the choices of these answers, whose rewards these are.
-    fn look(&self, policy: &Params, answers: &[Vec<Answer>], rewards: &[Vec<f64>]) -> Result<Look> {
+    fn look(&self, policy: &Params, answers: &[Vec<Answer>], rewards: &[Vec<f64>]) -> Result<PolicyScore> {
         let (mut states, mut latents, mut worth) = (Vec::new(), Vec::new(), Vec::new());
         for (answers, rewards) in answers.iter().zip(rewards) {
             for (answer, advantage) in answers.iter().zip(advantages(rewards)) {
@@ -106,7 +106,7 @@ impl<'a> Groups<'a> {
         }
         let rows = latents.len();
         let states = Tensor::from_vec(states, (rows, self.plugin.spec.backbone.hidden), &Device::Cpu)?;
-        let conduct = Conduct::new(&bind(self.plugin, policy)?, &states, &log_policy(&self.first, &states)?)?;
+        let conduct = PolicyStatistics::new(&bind(self.plugin, policy)?, &states, &log_policy(&self.first, &states)?)?;
         let taken = conduct.log.gather(&Tensor::from_vec(latents, (rows, 1), &Device::Cpu)?, 1)?;
         let loss = (taken * Tensor::from_vec(worth, (rows, 1), &Device::Cpu)?)?.mean_all()?.neg()?;
         let count = rewards.iter().map(Vec::len).sum::<usize>();
@@ -114,8 +114,8 @@ impl<'a> Groups<'a> {
     }
 }
 
-impl Experience for Groups<'_> {
-    fn practise(&mut self, policy: &Params, step: u64) -> Result<Look> {
+impl RewardSource for Groups<'_> {
+    fn train_batch(&mut self, policy: &Params, step: u64) -> Result<PolicyScore> {
         let chosen = self.order.batch(step).to_vec();
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
@@ -125,7 +125,7 @@ impl Experience for Groups<'_> {
         self.look(policy, &answers, &rewards)
     }
 
-    fn examine(&mut self, policy: &Params) -> Result<Look> {
+    fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
         let answers = self.answers(policy, problems, &self.plan(None))?;
         let rewards: Vec<Vec<f64>> =
@@ -146,11 +146,11 @@ fn advantages(rewards: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::data::corpus::Corpus;
-    use crate::fit::run::Run;
+    use crate::fit::run::RunFolder;
     use crate::plugin::nets::names;
     use crate::rl::task::tests::values;
-    use crate::rl::task::{Settings, reinforce};
-    use crate::rollout::engine::Choice;
+    use crate::rl::task::{RlSettings, reinforce};
+    use crate::rollout::engine::LatentChoice;
     use crate::testing::{self, assert_close};
     use half::f16;
     use indicatif::ProgressBar;
@@ -183,7 +183,7 @@ mod tests {
         let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 2)).unwrap();
         let choice = |at: usize, latent| {
             let state = (0..32).map(|i| f16::from_f32(((i * 7 + at * 3) % 5) as f32 - 2.0)).collect();
-            Choice { at, latent, state }
+            LatentChoice { at, latent, state }
         };
         let answer = |choices: &[(usize, usize)]| Answer {
             text: String::new(),
@@ -223,7 +223,7 @@ mod tests {
         let drawn = |places, step| {
             let mut groups =
                 Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, places)).unwrap();
-            let look = groups.practise(&params, step).unwrap();
+            let look = groups.train_batch(&params, step).unwrap();
             assert!((0.0..=1.0).contains(&look.measures.reward) && look.measures.kl.abs() < 1e-6);
             let problems = corpus.first(None);
             let answers = groups.answers(&params, problems, &groups.plan(Some(step))).unwrap();
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(drawn(1, 5), drawn(7, 5));
         assert_ne!(drawn(7, 5).2, drawn(7, 6).2);
         let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
-        let mut look = || groups.examine(&params).unwrap().measures.policy_entropy.to_bits();
+        let mut look = || groups.evaluate(&params).unwrap().measures.policy_entropy.to_bits();
         assert_eq!(look(), look());
     }
 
@@ -242,10 +242,10 @@ mod tests {
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
         let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
-        let settings = Settings { steps: 6, lr: 0.05, patience: None, survey_every: 4 };
+        let settings = RlSettings { steps: 6, lr: 0.05, patience: None, survey_every: 4 };
         let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
             let identity = [("groups".to_owned(), name.to_owned())].into();
-            let mut run = Run::open(folder, resume)?;
+            let mut run = RunFolder::open(folder, resume)?;
             reinforce(&plugin, &mut groups, (&settings, &identity), stop, &mut run, &ProgressBar::hidden())
         };
         let (one, two) = (testing::folder("groups-whole"), testing::folder("groups-parts"));

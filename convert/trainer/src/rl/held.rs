@@ -3,11 +3,11 @@
 use candle_core::{Device, Tensor};
 
 use crate::error::Result;
-use crate::eval::accuracy::{Grade, Table};
+use crate::eval::accuracy::{Grade, LatentTable};
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::Policy;
+use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
-use crate::rl::reward::{Conduct, Experience, Look, bind, log_policy};
+use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` 1 for a right final answer:
 /// nothing is drawn, and no baseline is needed.
@@ -19,18 +19,18 @@ pub struct Held<'a> {
 
 impl<'a> Held<'a> {
     /// The answers of the plugin's latents to problems to learn and to held-out ones.
-    pub fn new(plugin: &'a Loaded, train: &Table, valid: &Table) -> Result<Self> {
-        let first = Policy::bind(&plugin.spec, &|name| plugin.tensor(name))?;
+    pub fn new(plugin: &'a Loaded, train: &LatentTable, valid: &LatentTable) -> Result<Self> {
+        let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         Ok(Self { plugin, train: Bandit::new(train, &first)?, valid: Bandit::new(valid, &first)? })
     }
 }
 
-impl Experience for Held<'_> {
-    fn practise(&mut self, policy: &Params, _step: u64) -> Result<Look> {
+impl RewardSource for Held<'_> {
+    fn train_batch(&mut self, policy: &Params, _step: u64) -> Result<PolicyScore> {
         self.train.look(&bind(self.plugin, policy)?)
     }
 
-    fn examine(&mut self, policy: &Params) -> Result<Look> {
+    fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
         self.valid.look(&bind(self.plugin, policy)?)
     }
 }
@@ -46,7 +46,7 @@ struct Bandit {
 }
 
 impl Bandit {
-    fn new(table: &Table, policy: &Policy) -> Result<Self> {
+    fn new(table: &LatentTable, policy: &PolicyNet) -> Result<Self> {
         let reward =
             |grades: &Vec<Grade>| -> Vec<f32> { grades.iter().map(|grade| f32::from(u8::from(grade.right))).collect() };
         let rewards: Vec<f32> = table.grades.iter().flat_map(reward).collect();
@@ -57,8 +57,8 @@ impl Bandit {
         Ok(Self { states, rewards, first })
     }
 
-    fn look(&self, policy: &Policy) -> Result<Look> {
-        let conduct = Conduct::new(policy, &self.states, &self.first)?;
+    fn look(&self, policy: &PolicyNet) -> Result<PolicyScore> {
+        let conduct = PolicyStatistics::new(policy, &self.states, &self.first)?;
         let reward = (conduct.log.exp()? * &self.rewards)?.sum(1)?.mean(0)?;
         let earned = f64::from(reward.to_scalar::<f32>()?);
         Ok(conduct.look(reward.neg()?, earned))

@@ -4,25 +4,25 @@ use candle_core::Tensor;
 use serde::Serialize;
 
 use crate::error::Result;
-use crate::fit::Measures;
+use crate::fit::TaskMeasures;
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::Policy;
+use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
 
 /// The name in logs and checkpoints.
 pub(super) const STAGE: &str = "rl";
 
 /// Problems to learn and held-out ones, and what a policy earns on them.
-pub trait Experience {
+pub trait RewardSource {
     /// The policy on the problems of a step; the gradient of its loss is the policy's.
-    fn practise(&mut self, policy: &Params, step: u64) -> Result<Look>;
+    fn train_batch(&mut self, policy: &Params, step: u64) -> Result<PolicyScore>;
 
     /// The policy on the held-out problems.
-    fn examine(&mut self, policy: &Params) -> Result<Look>;
+    fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore>;
 }
 
 /// What a policy does, and what it earns.
-pub struct Look {
+pub struct PolicyScore {
     /// What is minimised.
     pub loss: Tensor,
     /// What is logged of it.
@@ -43,7 +43,7 @@ pub struct PolicyMeasures {
     pub usage_entropy: f64,
 }
 
-impl Measures for PolicyMeasures {
+impl TaskMeasures for PolicyMeasures {
     fn is_finite(&self) -> bool {
         let &Self { reward, kl, policy_entropy, usage_entropy } = self;
         [reward, kl, policy_entropy, usage_entropy].into_iter().all(f64::is_finite)
@@ -55,7 +55,7 @@ impl Measures for PolicyMeasures {
 }
 
 /// What a policy does in some states.
-pub(super) struct Conduct {
+pub(super) struct PolicyStatistics {
     /// log pi. `[N, K]`
     pub(super) log: Tensor,
     kl: f64,
@@ -63,9 +63,9 @@ pub(super) struct Conduct {
     usage_entropy: f64,
 }
 
-impl Conduct {
+impl PolicyStatistics {
     /// In `states` `[N, d]`, where log pi was `first` `[N, K]`.
-    pub(super) fn new(policy: &Policy, states: &Tensor, first: &Tensor) -> Result<Self> {
+    pub(super) fn new(policy: &PolicyNet, states: &Tensor, first: &Tensor) -> Result<Self> {
         let log = log_policy(policy, states)?;
         let pi = log.exp()?.detach();
         let fixed = log.detach();
@@ -79,18 +79,18 @@ impl Conduct {
         })
     }
 
-    pub(super) fn look(self, loss: Tensor, reward: f64) -> Look {
+    pub(super) fn look(self, loss: Tensor, reward: f64) -> PolicyScore {
         let Self { kl, policy_entropy, usage_entropy, .. } = self;
-        Look { loss, measures: PolicyMeasures { reward, kl, policy_entropy, usage_entropy } }
+        PolicyScore { loss, measures: PolicyMeasures { reward, kl, policy_entropy, usage_entropy } }
     }
 }
 
 /// The policy of these tensors.
-pub(super) fn bind(plugin: &Loaded, params: &Params) -> Result<Policy> {
-    Policy::bind(&plugin.spec, &|name| params.tensor(name))
+pub(super) fn bind(plugin: &Loaded, params: &Params) -> Result<PolicyNet> {
+    PolicyNet::bind(&plugin.spec, &|name| params.tensor(name))
 }
 
 /// log pi(z | h). `[N, d]` -> `[N, K]`.
-pub(super) fn log_policy(policy: &Policy, states: &Tensor) -> Result<Tensor> {
+pub(super) fn log_policy(policy: &PolicyNet, states: &Tensor) -> Result<Tensor> {
     Ok(candle_nn::ops::log_softmax(&policy.logits(states)?, candle_core::D::Minus1)?)
 }

@@ -4,20 +4,20 @@ use candle_core::Device;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::data::tensor_file::Metadata;
+use crate::data::tensor_file::FileMetadata;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
 use crate::fit::optim::gather;
-use crate::fit::run::Run;
-use crate::fit::{Evaluation, Fit, Outcome, Schedule, Step, Task};
+use crate::fit::run::RunFolder;
+use crate::fit::{Evaluation, FitOutcome, Schedule, Task, TaskStep, Trainer};
 use crate::limits::{require, require_positive};
 use crate::plugin::file::Loaded;
 use crate::plugin::params::Params;
-use crate::rl::reward::{Experience, PolicyMeasures, STAGE};
+use crate::rl::reward::{PolicyMeasures, RewardSource, STAGE};
 
 /// How the policy is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Settings {
+pub struct RlSettings {
     /// Steps.
     pub steps: u64,
     /// Peak learning rate.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub survey_every: u64,
 }
 
-impl Settings {
+impl RlSettings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
         require(self.steps > 0, "--steps", "must be at least 1")?;
@@ -47,10 +47,10 @@ impl Settings {
 /// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.
 pub fn reinforce(
     plugin: &Loaded,
-    experience: &mut dyn Experience,
-    (settings, identity): (&Settings, &Metadata),
+    experience: &mut dyn RewardSource,
+    (settings, identity): (&RlSettings, &FileMetadata),
     stop_after: Option<u64>,
-    run: &mut Run,
+    run: &mut RunFolder,
     bar: &ProgressBar,
 ) -> Result<Option<Tensors>> {
     settings.check()?;
@@ -60,17 +60,17 @@ pub fn reinforce(
     let mut identity = identity.clone();
     identity.insert("settings".into(), serde_json::json!(settings).to_string());
     let mut task = PolicyTask { experience, params: Params::policy(&plugin.tensors, 1.0)? };
-    let &Settings { steps, lr, patience, survey_every } = settings;
+    let &RlSettings { steps, lr, patience, survey_every } = settings;
     let (evaluate_every, checkpoint_every) = (survey_every, survey_every);
     let schedule = Schedule { steps, lr, evaluate_every, evaluate_first: true, checkpoint_every, patience };
-    let mut fit = Fit::open(run, bar, identity, stop_after, &Device::Cpu)?;
+    let mut fit = Trainer::open(run, bar, identity, stop_after, &Device::Cpu)?;
     let ended = fit.train(&mut task, &schedule)?;
-    Ok((ended != Outcome::Stopped).then(|| task.params.tensors()))
+    Ok((ended != FitOutcome::Stopped).then(|| task.params.tensors()))
 }
 
 /// The policy as a task of the training loop.
 struct PolicyTask<'a> {
-    experience: &'a mut dyn Experience,
+    experience: &'a mut dyn RewardSource,
     params: Params,
 }
 
@@ -85,14 +85,14 @@ impl Task for PolicyTask<'_> {
         &self.params
     }
 
-    fn step(&mut self, step: u64) -> Result<Step<PolicyMeasures>> {
-        let look = self.experience.practise(&self.params, step)?;
+    fn step(&mut self, step: u64) -> Result<TaskStep<PolicyMeasures>> {
+        let look = self.experience.train_batch(&self.params, step)?;
         let gradients = gather(&self.params, &look.loss.backward()?);
-        Ok(Step { gradients, measures: look.measures, tokens: None })
+        Ok(TaskStep { gradients, measures: look.measures, tokens: None })
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation<PolicyMeasures>>> {
-        let measures = self.experience.examine(&self.params)?.measures;
+        let measures = self.experience.evaluate(&self.params)?.measures;
         Ok(Some(Evaluation { loss: -measures.reward, measures, tokens: None }))
     }
 }
@@ -100,7 +100,7 @@ impl Task for PolicyTask<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::eval::accuracy::{Grade, Table, argmax};
+    use crate::eval::accuracy::{Grade, LatentTable, argmax};
     use crate::eval::final_answer::Flaws;
     use crate::plugin::nets::names;
     use crate::rl::held::Held;
@@ -119,30 +119,30 @@ pub(super) mod tests {
     }
 
     /// Two kinds of states, each with a latent of its own that is right.
-    pub(crate) fn table(options: usize) -> Table {
+    pub(crate) fn table(options: usize) -> LatentTable {
         let paying = |i: usize| if i.is_multiple_of(2) { 0 } else { options - 1 };
         let state = |i: usize| if i.is_multiple_of(2) { vec![1.0, 0.2, -0.5, 0.1] } else { vec![-0.3, 1.0, 0.4, -0.8] };
         let grades = |i: usize| (0..options).map(|z| grade(z == paying(i))).collect();
-        Table { grades: (0..8).map(grades).collect(), states: (0..8).map(state).collect() }
+        LatentTable { grades: (0..8).map(grades).collect(), states: (0..8).map(state).collect() }
     }
 
-    fn settings() -> Settings {
-        Settings { steps: 200, lr: 0.02, patience: None, survey_every: 20 }
+    fn settings() -> RlSettings {
+        RlSettings { steps: 200, lr: 0.02, patience: None, survey_every: 20 }
     }
 
     fn train(
         folder: &Path,
         plugin: &Loaded,
-        (train, valid): (&Table, &Table),
-        settings: &Settings,
+        (train, valid): (&LatentTable, &LatentTable),
+        settings: &RlSettings,
         (stop_after, resume): (Option<u64>, bool),
     ) -> Result<Option<Tensors>> {
         let identity = &[("data".to_owned(), "d".to_owned())].into();
-        let (mut held, mut run) = (Held::new(plugin, train, valid)?, Run::open(folder, resume)?);
+        let (mut held, mut run) = (Held::new(plugin, train, valid)?, RunFolder::open(folder, resume)?);
         reinforce(plugin, &mut held, (settings, identity), stop_after, &mut run, &ProgressBar::hidden())
     }
 
-    fn whole(folder: &Path, plugin: &Loaded, tables: (&Table, &Table), settings: &Settings) -> Tensors {
+    fn whole(folder: &Path, plugin: &Loaded, tables: (&LatentTable, &LatentTable), settings: &RlSettings) -> Tensors {
         train(folder, plugin, tables, settings, (None, false)).unwrap().unwrap()
     }
 
@@ -173,7 +173,7 @@ pub(super) mod tests {
     fn an_interrupted_run_resumes_to_the_same_bits() {
         let (plugin, one, two) = (plugin(), testing::folder("rl-whole"), testing::folder("rl-parts"));
         let table = table(plugin.spec.options);
-        let settings = Settings { patience: Some(3), ..settings() };
+        let settings = RlSettings { patience: Some(3), ..settings() };
         let want = whole(&one, &plugin, (&table, &table), &settings);
         let (mut resume, mut got) = (false, None);
         while got.is_none() {
@@ -183,7 +183,7 @@ pub(super) mod tests {
         }
         assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got.as_ref().unwrap()[name])));
         assert_eq!(log(&one), log(&two));
-        let other = Settings { lr: 0.01, ..settings };
+        let other = RlSettings { lr: 0.01, ..settings };
         let outcome = train(&two, &plugin, (&table, &table), &other, (None, true));
         assert!(matches!(outcome, Err(Error::Mismatch { .. })));
     }
@@ -193,11 +193,11 @@ pub(super) mod tests {
         let plugin = plugin();
         let train = table(plugin.spec.options);
         // Held out, the other latents pay: the policy at first is the best that there is.
-        let opposite = Table {
+        let opposite = LatentTable {
             grades: train.grades.iter().map(|row| row.iter().map(|g| grade(!g.right)).collect()).collect(),
             states: train.states.clone(),
         };
-        let (folder, settings) = (testing::folder("rl-patience"), Settings { patience: Some(2), ..settings() });
+        let (folder, settings) = (testing::folder("rl-patience"), RlSettings { patience: Some(2), ..settings() });
         let kept = whole(&folder, &plugin, (&train, &opposite), &settings);
         assert!(kept.iter().all(|(name, tensor)| values(tensor) == values(&plugin.tensors[name])));
         assert_eq!(log(&folder).lines().filter(|line| line.contains("valid")).count(), 3);
@@ -207,7 +207,7 @@ pub(super) mod tests {
     fn settings_that_train_nothing_are_refused() {
         let (plugin, folder) = (plugin(), testing::folder("rl-settings"));
         let table = table(plugin.spec.options);
-        let no_patience = Settings { patience: Some(0), ..settings() };
+        let no_patience = RlSettings { patience: Some(0), ..settings() };
         for (settings, stop, flag) in [(no_patience, None, "--patience"), (settings(), Some(0), "--stop-after")] {
             let outcome = train(&folder, &plugin, (&table, &table), &settings, (stop, false));
             assert!(matches!(outcome, Err(Error::Setting { name, .. }) if name == flag), "{flag}");

@@ -17,7 +17,7 @@ use crate::data::corpus::Problem;
 use crate::data::hash::fnv1a;
 use crate::data::rng::Rng;
 use crate::error::{Error, Result};
-use crate::features::backbone::{Backbone, Source};
+use crate::features::backbone::{BackboneModel, StateSource};
 use crate::features::segments::Hold;
 use crate::limits::MAX_COUNT;
 use crate::plugin::deploy;
@@ -26,7 +26,7 @@ use crate::plugin::file::Loaded;
 /// How the latents of an answer are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Latents {
+pub enum LatentPlan {
     /// There are none: the backbone answers.
     Backbone,
     /// The policy's most probable one.
@@ -45,7 +45,7 @@ pub enum Latents {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Plan {
     /// How latents are chosen.
-    pub latents: Latents,
+    pub latents: LatentPlan,
     /// How long they stay.
     pub held: Hold,
     /// Temperature of the tokens; 0 is greedy.
@@ -62,7 +62,7 @@ pub struct Plan {
 
 /// A latent that was chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
+pub struct LatentChoice {
     /// Tokens that the answer had by then.
     pub at: usize,
     /// The latent.
@@ -81,12 +81,12 @@ pub struct Answer {
     /// Whether the model ended it, rather than the limit of tokens or of the context.
     pub finished: bool,
     /// The latents, one after the other; none of backbone and mixture.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<LatentChoice>,
 }
 
 /// A model that answers.
-pub struct Roller<'a> {
-    backbone: &'a Backbone,
+pub struct RolloutEngine<'a> {
+    backbone: &'a BackboneModel,
     plugin: Option<Arc<Plugin>>,
     root: Session,
     line_ends: LineEnds,
@@ -94,10 +94,10 @@ pub struct Roller<'a> {
     places: usize,
 }
 
-impl<'a> Roller<'a> {
+impl<'a> RolloutEngine<'a> {
     /// The backbone, with or without a plugin, on `threads` threads (0: one for each core). `places` answers are worked on
     /// at once.
-    pub fn new(backbone: &'a Backbone, plugin: Option<&Loaded>, threads: usize, places: usize) -> Result<Self> {
+    pub fn new(backbone: &'a BackboneModel, plugin: Option<&Loaded>, threads: usize, places: usize) -> Result<Self> {
         let plugin = plugin.map(|plugin| deploy::bind(plugin, backbone.model())).transpose()?.map(Arc::new);
         let options = SessionOptions { threads, context: backbone.context(), ..SessionOptions::default() };
         let root = Session::new(Arc::clone(backbone.model()), plugin.clone(), &options)?;
@@ -119,7 +119,7 @@ impl<'a> Roller<'a> {
         if !(1..=MAX_COUNT).contains(&plan.samples) {
             return Err(Error::Setting { name: "samples", reason: "must be 1 to 1048576 answers to a problem".into() });
         }
-        let mut queue = Queue { roller: self, problems, plan, problem: 0, sample: 0, prompt: None };
+        let mut queue = RolloutQueue { roller: self, problems, plan, problem: 0, sample: 0, prompt: None };
         let mut finished = Finished { answers: BTreeMap::new(), next: 0, samples: plan.samples };
         let (mut batch, mut places) = (Batch::default(), Vec::new());
         loop {
@@ -149,7 +149,7 @@ impl<'a> Roller<'a> {
     }
 
     /// Answer `sample` of a problem, of which nothing is there yet.
-    fn place(&self, prompt: &Session, problem: &Problem, plan: &Plan, sample: usize) -> Result<Place> {
+    fn place(&self, prompt: &Session, problem: &Problem, plan: &Plan, sample: usize) -> Result<RolloutSlot> {
         let name = fnv1a([problem.question.as_bytes()]);
         let seed = |what: &str| Rng::stream(plan.seed, &format!("{what} of {name:016x}"), sample as u64).bits();
         let options =
@@ -157,17 +157,17 @@ impl<'a> Roller<'a> {
         let sampler = Sampler::new(options).map_err(ollm_runtime::Error::from)?;
         let (selector, session) = (self.selector(plan, sample, seed("latents"))?, prompt.fork()?);
         let (tokens, choices) = (Vec::new(), Vec::new());
-        Ok(Place { problem: 0, sample, session, selector, sampler, tokens, choices, state: None, ended: None })
+        Ok(RolloutSlot { problem: 0, sample, session, selector, sampler, tokens, choices, state: None, ended: None })
     }
 
     fn selector(&self, plan: &Plan, sample: usize, seed: u64) -> Result<Option<Selector>> {
         let mode = match plan.latents {
-            Latents::Backbone => return Ok(None),
-            Latents::Policy => LatentMode::Policy,
-            Latents::Sampled(temperature) => LatentMode::Sample { temperature },
-            Latents::Mixture => LatentMode::Mixture,
-            Latents::Fixed(latent) => LatentMode::Fixed(latent),
-            Latents::Enumerated => LatentMode::Fixed(sample),
+            LatentPlan::Backbone => return Ok(None),
+            LatentPlan::Policy => LatentMode::Policy,
+            LatentPlan::Sampled(temperature) => LatentMode::Sample { temperature },
+            LatentPlan::Mixture => LatentMode::Mixture,
+            LatentPlan::Fixed(latent) => LatentMode::Fixed(latent),
+            LatentPlan::Enumerated => LatentMode::Fixed(sample),
         };
         let hold = match plan.held {
             Hold::Answer => plugin::Hold::All,
@@ -181,13 +181,13 @@ impl<'a> Roller<'a> {
     }
 
     /// One token of each answer.
-    fn step(&self, batch: &mut Batch, places: &mut [Place], plan: &Plan) -> Result<()> {
+    fn step(&self, batch: &mut Batch, places: &mut [RolloutSlot], plan: &Plan) -> Result<()> {
         if plan.states {
             let mut sessions: Vec<&mut Session> = places.iter_mut().map(|place| &mut place.session).collect();
             batch.advance(&mut sessions).into_iter().collect::<ollm_runtime::Result<()>>()?;
         }
         places.iter_mut().try_for_each(|place| place.look(plan.states))?;
-        let outcomes = batch.step(&mut places.iter_mut().map(Place::turn).collect::<Vec<_>>());
+        let outcomes = batch.step(&mut places.iter_mut().map(RolloutSlot::turn).collect::<Vec<_>>());
         for (place, outcome) in places.iter_mut().zip(outcomes) {
             match outcome {
                 Ok(step) => place.take(step, self.backbone.tokenizer().is_end(step.token), plan.tokens),
@@ -198,7 +198,7 @@ impl<'a> Roller<'a> {
         Ok(())
     }
 
-    fn answer(&self, place: Place) -> Answer {
+    fn answer(&self, place: RolloutSlot) -> Answer {
         Answer {
             text: self.backbone.tokenizer().decode(&place.tokens),
             tokens: place.tokens.len(),
@@ -209,21 +209,21 @@ impl<'a> Roller<'a> {
 }
 
 /// An answer that is worked on.
-struct Place {
+struct RolloutSlot {
     problem: usize,
     sample: usize,
     session: Session,
     selector: Option<Selector>,
     sampler: Sampler,
     tokens: Vec<u32>,
-    choices: Vec<Choice>,
+    choices: Vec<LatentChoice>,
     /// The state of the choice that the next step makes, if it makes one.
     state: Option<Vec<f16>>,
     /// Whether it was the model that ended it, once it is ended.
     ended: Option<bool>,
 }
 
-impl Place {
+impl RolloutSlot {
     fn turn(&mut self) -> Turn<'_> {
         Turn { session: &mut self.session, selector: self.selector.as_mut(), sampler: &mut self.sampler }
     }
@@ -242,7 +242,7 @@ impl Place {
     /// Takes what a step gave; `end` is a token that is not part of the text.
     fn take(&mut self, step: Step, end: bool, limit: usize) {
         if let Some((state, latent)) = self.state.take().zip(step.latent) {
-            self.choices.push(Choice { at: self.tokens.len(), latent, state });
+            self.choices.push(LatentChoice { at: self.tokens.len(), latent, state });
         }
         if end {
             self.ended = Some(true);
@@ -261,8 +261,8 @@ fn short(state: &[f32]) -> Result<Vec<f16>> {
 }
 
 /// The answers that are still to be begun, in their order.
-struct Queue<'r, 'a> {
-    roller: &'r Roller<'a>,
+struct RolloutQueue<'r, 'a> {
+    roller: &'r RolloutEngine<'a>,
     problems: &'r [Problem],
     plan: &'r Plan,
     problem: usize,
@@ -271,12 +271,12 @@ struct Queue<'r, 'a> {
     prompt: Option<Session>,
 }
 
-impl Queue<'_, '_> {
-    fn next(&mut self) -> Result<Option<Place>> {
+impl RolloutQueue<'_, '_> {
+    fn next(&mut self) -> Result<Option<RolloutSlot>> {
         let Some(problem) = self.problems.get(self.problem) else { return Ok(None) };
         let prompt = self.prompt.take().map_or_else(|| self.roller.prompt(problem), Ok)?;
         let place = self.roller.place(&prompt, problem, self.plan, self.sample)?;
-        let place = Place { problem: self.problem, ..place };
+        let place = RolloutSlot { problem: self.problem, ..place };
         self.sample += 1;
         if self.sample < self.plan.samples {
             self.prompt = Some(prompt);
@@ -323,14 +323,14 @@ mod tests {
         ["ab", "and one that is longer", "c", "d e", "f"].map(problem).to_vec()
     }
 
-    fn plan(latents: Latents, held: Hold, temperature: f32, samples: usize) -> Plan {
+    fn plan(latents: LatentPlan, held: Hold, temperature: f32, samples: usize) -> Plan {
         Plan { latents, held, temperature, samples, tokens: 24, states: false, seed: 7 }
     }
 
     fn roll(places: usize, threads: usize, problems: &[Problem], plan: &Plan) -> Vec<Vec<Answer>> {
         let backbone = testing::speaker();
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let roller = Roller::new(&backbone, Some(&plugin), threads, places).unwrap();
+        let roller = RolloutEngine::new(&backbone, Some(&plugin), threads, places).unwrap();
         let mut all = Vec::new();
         let mut each = |index, answers| {
             assert_eq!(index, all.len());
@@ -344,14 +344,14 @@ mod tests {
     #[test]
     fn an_answer_depends_on_its_plan_problem_and_number_alone() {
         let plans = [
-            plan(Latents::Backbone, Hold::Token, 0.0, 1),
-            plan(Latents::Backbone, Hold::Token, 1.0, 3),
-            plan(Latents::Policy, Hold::Token, 0.0, 1),
-            plan(Latents::Mixture, Hold::Token, 0.7, 2),
-            plan(Latents::Sampled(1.0), Hold::Answer, 0.0, 3),
-            plan(Latents::Sampled(1.0), Hold::Token, 0.0, 2),
-            plan(Latents::Sampled(1.0), Hold::Line, 1.0, 2),
-            plan(Latents::Enumerated, Hold::Answer, 0.0, OPTIONS),
+            plan(LatentPlan::Backbone, Hold::Token, 0.0, 1),
+            plan(LatentPlan::Backbone, Hold::Token, 1.0, 3),
+            plan(LatentPlan::Policy, Hold::Token, 0.0, 1),
+            plan(LatentPlan::Mixture, Hold::Token, 0.7, 2),
+            plan(LatentPlan::Sampled(1.0), Hold::Answer, 0.0, 3),
+            plan(LatentPlan::Sampled(1.0), Hold::Token, 0.0, 2),
+            plan(LatentPlan::Sampled(1.0), Hold::Line, 1.0, 2),
+            plan(LatentPlan::Enumerated, Hold::Answer, 0.0, OPTIONS),
         ];
         let problems = problems();
         for plan in plans {
@@ -364,12 +364,12 @@ mod tests {
             let mut backwards = roll(3, 1, &reversed, &plan);
             backwards.reverse();
             assert_eq!(backwards, all, "{plan:?}");
-            if plan.latents != Latents::Enumerated {
+            if plan.latents != LatentPlan::Enumerated {
                 let more = roll(5, 1, &problems, &Plan { samples: plan.samples + 2, ..plan });
                 assert!(more.iter().zip(&all).all(|(more, all)| more[..all.len()] == all[..]), "{plan:?}");
             }
             let other = roll(4, 1, &problems, &Plan { seed: 8, ..plan });
-            let random = plan.temperature > 0.0 || matches!(plan.latents, Latents::Sampled(_));
+            let random = plan.temperature > 0.0 || matches!(plan.latents, LatentPlan::Sampled(_));
             assert_eq!(other != all, random, "{plan:?}");
         }
     }
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn choices_come_with_their_states() {
         let held = |held| {
-            let plan = Plan { states: true, ..plan(Latents::Sampled(1.0), held, 0.0, 2) };
+            let plan = Plan { states: true, ..plan(LatentPlan::Sampled(1.0), held, 0.0, 2) };
             roll(3, 1, &problems(), &plan)
         };
         let (answers, tokens) = (held(Hold::Answer), held(Hold::Token));
@@ -390,7 +390,7 @@ mod tests {
             // The first state is the question's own.
             assert_eq!(token.choices[0].state, answer.choices[0].state);
         }
-        let enumerated = roll(2, 1, &problems(), &plan(Latents::Enumerated, Hold::Answer, 0.0, OPTIONS));
+        let enumerated = roll(2, 1, &problems(), &plan(LatentPlan::Enumerated, Hold::Answer, 0.0, OPTIONS));
         for answers in enumerated {
             assert!(answers.iter().enumerate().all(|(z, answer)| answer.choices[0].latent == z));
             assert!(answers.iter().all(|answer| answer.choices[0].state.is_empty()));
@@ -399,9 +399,9 @@ mod tests {
 
     #[test]
     fn an_answer_ends_with_the_limit_or_with_the_context() {
-        let short = roll(2, 1, &problems(), &Plan { tokens: 5, ..plan(Latents::Policy, Hold::Token, 0.0, 1) });
+        let short = roll(2, 1, &problems(), &Plan { tokens: 5, ..plan(LatentPlan::Policy, Hold::Token, 0.0, 1) });
         assert!(short.iter().flatten().all(|answer| answer.tokens == 5 || answer.finished));
-        let long = roll(2, 1, &problems(), &Plan { tokens: 500, ..plan(Latents::Policy, Hold::Token, 0.0, 1) });
+        let long = roll(2, 1, &problems(), &Plan { tokens: 500, ..plan(LatentPlan::Policy, Hold::Token, 0.0, 1) });
         assert!(long.iter().flatten().all(|answer| answer.finished || answer.tokens < 96));
         assert!(long.iter().flatten().any(|answer| !answer.finished));
     }
@@ -409,17 +409,17 @@ mod tests {
     #[test]
     fn what_cannot_be_planned_is_an_error() {
         let backbone = testing::speaker();
-        let roller = Roller::new(&backbone, None, 1, 2).unwrap();
+        let roller = RolloutEngine::new(&backbone, None, 1, 2).unwrap();
         let run = |plan: Plan, question: String| {
             let problem = Problem { question, answer: "1".into() };
             roller.run(&[problem], &plan, &mut |_, _| Ok(())).unwrap_err().to_string()
         };
-        let policy = plan(Latents::Policy, Hold::Token, 0.0, 1);
+        let policy = plan(LatentPlan::Policy, Hold::Token, 0.0, 1);
         assert!(run(policy, "a".into()).contains("plugin"));
         for samples in [0, usize::MAX] {
             assert!(run(Plan { samples, ..policy }, "a".into()).contains("samples"));
         }
-        assert!(run(plan(Latents::Backbone, Hold::Token, 0.0, 1), "long ".repeat(50)).contains("context"));
-        assert!(run(plan(Latents::Backbone, Hold::Token, -1.0, 1), "a".into()).contains("temperature"));
+        assert!(run(plan(LatentPlan::Backbone, Hold::Token, 0.0, 1), "long ".repeat(50)).contains("context"));
+        assert!(run(plan(LatentPlan::Backbone, Hold::Token, -1.0, 1), "a".into()).contains("temperature"));
     }
 }

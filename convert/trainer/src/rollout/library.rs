@@ -8,16 +8,16 @@ use crate::data::corpus::Corpus;
 use crate::data::hash::fnv1a;
 use crate::data::records::{Header, Records};
 use crate::error::Result;
-use crate::features::backbone::Backbone;
+use crate::features::backbone::BackboneModel;
 use crate::plugin::deploy;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::names;
-use crate::rollout::engine::{Answer, Latents, Plan, Roller};
+use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
 
 /// The answers of one backbone.
 pub struct Library<'a> {
     /// The backbone.
-    pub backbone: &'a Backbone,
+    pub backbone: &'a BackboneModel,
     folder: PathBuf,
     threads: usize,
     places: usize,
@@ -27,7 +27,7 @@ pub struct Library<'a> {
 
 impl<'a> Library<'a> {
     /// The answers in `folder`, of which new ones are made on `threads` threads, `places` at once.
-    pub fn new(backbone: &'a Backbone, folder: &Path, threads: usize, places: usize) -> Self {
+    pub fn new(backbone: &'a BackboneModel, folder: &Path, threads: usize, places: usize) -> Self {
         let content = fnv1a([&***backbone.model().storage()]);
         Self { backbone, folder: folder.to_owned(), threads, places, content }
     }
@@ -45,8 +45,8 @@ impl<'a> Library<'a> {
         let name = fnv1a([header.kind.as_bytes(), header.backbone.as_bytes()]);
         let mut records = Records::open(&self.folder.join(format!("{}-{name:016x}.rollouts", corpus.hash)), &header)?;
         if let Some(missing) = problems.get(records.sequences()..).filter(|missing| !missing.is_empty()) {
-            let plugin = plugin.filter(|_| plan.latents != Latents::Backbone);
-            let roller = Roller::new(self.backbone, plugin, self.threads, self.places)?;
+            let plugin = plugin.filter(|_| plan.latents != LatentPlan::Backbone);
+            let roller = RolloutEngine::new(self.backbone, plugin, self.threads, self.places)?;
             roller.run(missing, plan, &mut |_, answers| {
                 progress();
                 records.append(&json(&answers))
@@ -64,9 +64,11 @@ impl<'a> Library<'a> {
     fn header(&self, plugin: Option<&Loaded>, plan: &Plan, corpus: &Corpus) -> Result<Header> {
         let hash = |prefix| plugin.map_or(Ok(0), |plugin| deploy::hash(plugin, prefix));
         let (decoder, policy) = match plan.latents {
-            Latents::Backbone => (0, 0),
-            Latents::Fixed(_) | Latents::Enumerated => (hash(names::DECODER)?, 0),
-            Latents::Policy | Latents::Sampled(_) | Latents::Mixture => (hash(names::DECODER)?, hash(names::POLICY)?),
+            LatentPlan::Backbone => (0, 0),
+            LatentPlan::Fixed(_) | LatentPlan::Enumerated => (hash(names::DECODER)?, 0),
+            LatentPlan::Policy | LatentPlan::Sampled(_) | LatentPlan::Mixture => {
+                (hash(names::DECODER)?, hash(names::POLICY)?)
+            }
         };
         Ok(Header {
             kind: format!("rollouts {}", String::from_utf8_lossy(&json(plan))),
@@ -117,7 +119,7 @@ mod tests {
         // Another policy makes other draws, but the answers of a held latent are the same.
         let other = deploy::constant_policy(&plugin, &[0.0, 0.0, 1.0]).unwrap();
         assert_eq!(answers(&other, &plan, 1).1, 1);
-        let held = Plan { latents: Latents::Enumerated, samples: OPTIONS, ..plan };
+        let held = Plan { latents: LatentPlan::Enumerated, samples: OPTIONS, ..plan };
         assert_eq!((answers(&plugin, &held, 2).1, answers(&other, &held, 2).1), (2, 0));
         assert_eq!(answers(&other, &plan, 1).0[0][0].text, answers(&other, &held, 1).0[0][2].text);
     }
@@ -128,7 +130,7 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        let (latents, held) = (Latents::Sampled(1.0), Hold::Answer);
+        let (latents, held) = (LatentPlan::Sampled(1.0), Hold::Answer);
         Plan { latents, held, temperature: 0.0, samples: 2, tokens: 24, states: true, seed: 7 }
     }
 }

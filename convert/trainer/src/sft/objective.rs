@@ -236,7 +236,7 @@ pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) 
 
 /// How a plugin trained by the paper's objective does on held-out text: nothing is drawn, all options `[B, K]` are
 /// scored.
-pub fn paper_survey(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Result<Terms> {
+pub fn paper_evaluation(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let log_q = log_softmax(encoder, D::Minus1)?;
     let q = log_q.exp()?;

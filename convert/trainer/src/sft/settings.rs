@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::data::tensor_file::Metadata;
+use crate::data::tensor_file::FileMetadata;
 use crate::error::Result;
-use crate::features::backbone::Description;
+use crate::features::backbone::BackboneDescription;
 use crate::features::segments::Hold;
 use crate::limits::{MAX_COUNT, require, require_counts, require_positive};
 use crate::plugin::file::{self, Provenance};
@@ -16,7 +16,7 @@ use crate::sft::objective::Objective;
 /// How an option differs from the control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum Decoder {
+pub enum DecoderChoice {
     /// A low-rank delta for each latent on a shared, frozen control
     #[value(name = "lowrank")]
     LowRank,
@@ -24,7 +24,7 @@ pub enum Decoder {
     Swiglu,
 }
 
-impl Decoder {
+impl DecoderChoice {
     /// As in the plugin's metadata.
     pub fn name(self) -> &'static str {
         match self {
@@ -36,11 +36,11 @@ impl Decoder {
 
 /// The settings of `sft`. Two runs with equal settings on the same device give the same plugin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Settings {
+pub struct SftSettings {
     /// Option count K.
     pub options: usize,
     /// Kind of decoder.
-    pub decoder: Decoder,
+    pub decoder: DecoderChoice,
     /// Width u; none: so that the plugin has the paper's share of parameters.
     pub width: Option<usize>,
     /// Rank r of a delta.
@@ -73,7 +73,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-impl Settings {
+impl SftSettings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
         require_counts(&[
@@ -112,7 +112,7 @@ impl Settings {
     }
 
     /// The plugin on that backbone.
-    pub fn spec(&self, about: &Description) -> PluginConfig {
+    pub fn spec(&self, about: &BackboneDescription) -> PluginConfig {
         let spec = PluginConfig {
             options: self.options,
             norm_epsilon: about.norm_epsilon,
@@ -128,13 +128,13 @@ impl Settings {
     fn decoder_kind(&self) -> DecoderKind {
         let width = self.width.unwrap_or(0);
         match self.decoder {
-            Decoder::LowRank => DecoderKind::LowRank { width, rank: self.rank },
-            Decoder::Swiglu => DecoderKind::SwiGlu { width },
+            DecoderChoice::LowRank => DecoderKind::LowRank { width, rank: self.rank },
+            DecoderChoice::Swiglu => DecoderKind::SwiGlu { width },
         }
     }
 
     /// The metadata of a plugin that these settings have trained.
-    pub fn metadata(&self, spec: &PluginConfig, provenance: &Provenance) -> Metadata {
+    pub fn metadata(&self, spec: &PluginConfig, provenance: &Provenance) -> FileMetadata {
         // The held-out text decides the result where it ends stages.
         let patience = self.patience.map(|evaluations| ("patience", evaluations.to_string()));
         let valid = patience.is_some().then(|| provenance.valid_hash.clone()).flatten();
@@ -156,7 +156,7 @@ impl Settings {
     }
 
     /// What a checkpoint must agree with.
-    pub fn identity(&self, about: &Description, data: &str) -> Metadata {
+    pub fn identity(&self, about: &BackboneDescription, data: &str) -> FileMetadata {
         let settings = serde_json::json!(self).to_string();
         [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
             .map(|(key, value)| (key.to_owned(), value))

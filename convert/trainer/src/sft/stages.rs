@@ -6,9 +6,9 @@ use ollm_runtime::plugin::schema::{HoldKind, PluginConfig};
 use crate::data::rng::Rng;
 use crate::error::Result;
 use crate::features::backbone::Frozen;
-use crate::features::head::Head;
-use crate::features::states::Batch;
-use crate::plugin::nets::{Control, Decoder, Plugin, Policy};
+use crate::features::head::OutputHead;
+use crate::features::states::FeatureBatch;
+use crate::plugin::nets::{Control, DecoderNet, PluginNet, PolicyNet};
 use crate::plugin::params::Params;
 use crate::sft::objective::{self, Objective, Terms};
 
@@ -16,15 +16,15 @@ use crate::sft::objective::{self, Objective, Terms};
 const FIRST_BETA: f64 = 0.9;
 
 /// Something that is trained: it turns a batch into a loss.
-pub trait Stage {
+pub trait SftStage {
     /// Its name in logs and checkpoints.
     fn name(&self) -> &'static str;
 
     /// The loss of a training batch. `step` names the step's random stream.
-    fn terms(&self, batch: &Batch, step: u64) -> Result<Terms>;
+    fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms>;
 
     /// The same on held-out rows, without randomness.
-    fn survey(&self, batch: &Batch) -> Result<Terms>;
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms>;
 
     /// Called with the batch's KL after each step.
     fn adapt(&mut self, _kl: f64) {}
@@ -41,35 +41,35 @@ pub trait Stage {
 /// Stage 1: the control, by cross-entropy.
 pub struct ControlStage<'a> {
     control: Control,
-    head: &'a Head,
+    head: &'a OutputHead,
 }
 
 impl<'a> ControlStage<'a> {
     /// A stage on the tensors of `params`.
-    pub fn new(spec: &PluginConfig, params: &Params, head: &'a Head) -> Result<Self> {
+    pub fn new(spec: &PluginConfig, params: &Params, head: &'a OutputHead) -> Result<Self> {
         Ok(Self { control: Control::bind(spec, &|name| params.tensor(name))?, head })
     }
 }
 
-impl Stage for ControlStage<'_> {
+impl SftStage for ControlStage<'_> {
     fn name(&self) -> &'static str {
         "control"
     }
 
-    fn terms(&self, batch: &Batch, _step: u64) -> Result<Terms> {
+    fn terms(&self, batch: &FeatureBatch, _step: u64) -> Result<Terms> {
         let options = self.control.forward(&batch.hidden)?.unsqueeze(1)?;
         objective::cross_entropy(&self.head.log_prob(&options, batch)?)
     }
 
-    fn survey(&self, batch: &Batch) -> Result<Terms> {
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
         self.terms(batch, 0)
     }
 }
 
 /// Stage 2: the options, the policy and the encoder.
 pub struct OptionStage<'a> {
-    plugin: Plugin,
-    head: &'a Head,
+    plugin: PluginNet,
+    head: &'a OutputHead,
     frozen: &'a Frozen,
     objective: Objective,
     target: f64,
@@ -83,17 +83,17 @@ impl<'a> OptionStage<'a> {
     pub fn new(
         spec: &PluginConfig,
         params: &Params,
-        head: &'a Head,
+        head: &'a OutputHead,
         frozen: &'a Frozen,
         (objective, target): (Objective, f64),
         seed: u64,
     ) -> Result<Self> {
-        let plugin = Plugin::bind(spec, &|name| params.tensor(name))?;
+        let plugin = PluginNet::bind(spec, &|name| params.tensor(name))?;
         Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta: FIRST_BETA })
     }
 
     /// Logits of the policy at segment starts and of the encoder, and the option set. The encoder alone sees the gold token.
-    fn forward(&self, batch: &Batch) -> Result<(Tensor, Tensor, Tensor)> {
+    fn forward(&self, batch: &FeatureBatch) -> Result<(Tensor, Tensor, Tensor)> {
         let policy = self.plugin.policy.logits(&batch.segments.first(&batch.hidden)?)?;
         let encoder = self.plugin.encoder.logits(&batch.hidden, &self.frozen.embed(&batch.next)?)?;
         Ok((policy, encoder, self.plugin.decoder.options(&batch.hidden)?))
@@ -105,7 +105,7 @@ impl<'a> OptionStage<'a> {
         options: &Tensor,
         policy: &Tensor,
         encoder: &Tensor,
-        batch: &Batch,
+        batch: &FeatureBatch,
         training: bool,
     ) -> Result<Terms> {
         let log_prob = self.head.log_prob(options, batch)?;
@@ -131,12 +131,12 @@ impl<'a> OptionStage<'a> {
     }
 }
 
-impl Stage for OptionStage<'_> {
+impl SftStage for OptionStage<'_> {
     fn name(&self) -> &'static str {
         "options"
     }
 
-    fn terms(&self, batch: &Batch, step: u64) -> Result<Terms> {
+    fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms> {
         let (policy, encoder, options) = self.forward(batch)?;
         match self.objective {
             Objective::Prior => self.prior(&options, &policy, &encoder, batch, true),
@@ -147,11 +147,11 @@ impl Stage for OptionStage<'_> {
         }
     }
 
-    fn survey(&self, batch: &Batch) -> Result<Terms> {
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
         let (policy, encoder, options) = self.forward(batch)?;
         match self.objective {
             Objective::Prior => self.prior(&options, &policy, &encoder, batch, false),
-            Objective::Paper => objective::paper_survey(&self.head.log_prob(&options, batch)?, &policy, &encoder),
+            Objective::Paper => objective::paper_evaluation(&self.head.log_prob(&options, batch)?, &policy, &encoder),
         }
     }
 
@@ -172,32 +172,32 @@ impl Stage for OptionStage<'_> {
 
 /// Stage 3: the policy alone, for its accuracy.
 pub struct PolicyStage<'a> {
-    decoder: Decoder,
-    policy: Policy,
-    head: &'a Head,
+    decoder: DecoderNet,
+    policy: PolicyNet,
+    head: &'a OutputHead,
 }
 
 impl<'a> PolicyStage<'a> {
     /// A stage on the tensors of `params`.
-    pub fn new(spec: &PluginConfig, params: &Params, head: &'a Head) -> Result<Self> {
+    pub fn new(spec: &PluginConfig, params: &Params, head: &'a OutputHead) -> Result<Self> {
         let lookup = |name: &str| params.tensor(name);
-        Ok(Self { decoder: Decoder::bind(spec, &lookup)?, policy: Policy::bind(spec, &lookup)?, head })
+        Ok(Self { decoder: DecoderNet::bind(spec, &lookup)?, policy: PolicyNet::bind(spec, &lookup)?, head })
     }
 }
 
-impl Stage for PolicyStage<'_> {
+impl SftStage for PolicyStage<'_> {
     fn name(&self) -> &'static str {
         "policy"
     }
 
-    fn terms(&self, batch: &Batch, _step: u64) -> Result<Terms> {
+    fn terms(&self, batch: &FeatureBatch, _step: u64) -> Result<Terms> {
         let options = self.decoder.options(&batch.hidden)?;
         let (is_first, log_prob) = (self.head.is_first(&options, batch)?, self.head.log_prob(&options, batch)?);
         let policy = self.policy.logits(&batch.segments.first(&batch.hidden)?)?;
         objective::accuracy(&is_first, &log_prob, &policy, &batch.segments)
     }
 
-    fn survey(&self, batch: &Batch) -> Result<Terms> {
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
         self.terms(batch, 0)
     }
 }

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
-use ollm_train::eval::accuracy::{Comparison, Questions, Report, Systems, compare};
-use ollm_train::features::backbone::{Backbone, Description};
+use ollm_train::eval::accuracy::{AccuracyReport, ComparedSystems, Comparison, Questions, compare};
+use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::report::plot::{self, Bar};
 use ollm_train::rollout::library::Library;
 
 use crate::args::{InputArgs, RolloutArgs};
-use crate::prepare::{Shown, bar, check_output};
+use crate::prepare::{BarProgress, bar, check_output};
 
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
@@ -62,12 +62,12 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     }
     let (test, train) = (Corpus::read(&input.data)?, Corpus::read(&args.train)?);
     let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
-    let backbone = Backbone::open(&input.model)?;
-    let lora = args.lora.as_deref().map(Backbone::open).transpose()?;
+    let backbone = BackboneModel::open(&input.model)?;
+    let lora = args.lora.as_deref().map(BackboneModel::open).transpose()?;
     let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.places);
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
-    let systems = Systems {
+    let systems = ComparedSystems {
         library: library(&backbone),
         lora: lora.as_ref().map(library),
         control: deploy::control(&plugin)?,
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         seed: rollout.seed,
     };
     let bar = bar(0, "problems");
-    let report = compare(&systems, &test, &train, &comparison, &Shown(&bar))?;
+    let report = compare(&systems, &test, &train, &comparison, &BarProgress(&bar))?;
     bar.finish_and_clear();
     if let Some(path) = &args.svg {
         draw(path, &report)?;
@@ -95,12 +95,12 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     Ok(())
 }
 
-fn open(path: Option<&Path>, about: &Description) -> Result<Option<ollm_train::plugin::file::Loaded>> {
+fn open(path: Option<&Path>, about: &BackboneDescription) -> Result<Option<ollm_train::plugin::file::Loaded>> {
     path.map(|path| deploy::open(path, about)).transpose()
 }
 
-fn draw(path: &Path, report: &Report) -> Result<()> {
-    let bar = |row: &ollm_train::eval::accuracy::Row| {
+fn draw(path: &Path, report: &AccuracyReport) -> Result<()> {
+    let bar = |row: &ollm_train::eval::accuracy::AccuracyRow| {
         let interval = row.accuracy;
         Bar { name: row.name.clone(), value: interval.mean, low: interval.low, high: interval.high }
     };

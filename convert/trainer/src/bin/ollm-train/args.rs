@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use ollm_train::Result;
-use ollm_train::fit::run::Run;
+use ollm_train::fit::run::RunFolder;
 
 /// What every command reads.
 #[derive(Debug, Args)]
@@ -64,8 +64,8 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     /// The run's folder, whose settings will be `recorded`.
-    pub(crate) fn open(&self, recorded: String) -> Result<Run> {
-        Ok(Run::open(&self.output, self.resume)?.with_settings(recorded))
+    pub(crate) fn open(&self, recorded: String) -> Result<RunFolder> {
+        Ok(RunFolder::open(&self.output, self.resume)?.with_settings(recorded))
     }
 }
 

@@ -17,16 +17,16 @@ use crate::sft::SftArgs;
 /// of the training itself on a CPU.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub(crate) struct Cli {
+pub(crate) struct TrainCli {
     /// Settings from a TOML file: a key is a long flag without its dashes; flags override it
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: TrainCommand,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum TrainCommand {
     /// Runs the backbone over the data and caches its hidden states (`sft` and `eval` do it where needed)
     Features(FeaturesArgs),
     /// Trains the control (K = 1), then options, policy and encoder, then the policy alone
@@ -51,7 +51,9 @@ mod tests {
         let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "--plugin", "p", "-o", "o"];
         for flag in ["--group", "--problems"] {
             let arguments = common.into_iter().chain([flag, "4"]);
-            let Command::Rl(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("rl was asked for") };
+            let TrainCommand::Rl(args) = TrainCli::try_parse_from(arguments).unwrap().command else {
+                panic!("rl was asked for")
+            };
             let refused = crate::rl::run(&args, String::new());
             assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }

@@ -14,14 +14,14 @@ use ollm_train::fit::run::RECORDED;
 use ollm_train::{Error, Result};
 use toml::de::{DeTable, DeValue};
 
-use crate::cli::Cli;
+use crate::cli::TrainCli;
 
 /// Flags that say what to do with a run, and are no part of what it is.
 const NOT_RECORDED: [&str; 3] = ["config", "resume", "stop-after"];
 
 /// A parsed command line, with the settings of its file.
 pub(crate) struct Invocation {
-    pub(crate) cli: Cli,
+    pub(crate) cli: TrainCli,
     matches: ArgMatches,
 }
 
@@ -54,8 +54,8 @@ impl Invocation {
     }
 
     fn new(args: &[OsString]) -> clap::error::Result<Self> {
-        let matches = Cli::command().try_get_matches_from(args)?;
-        Ok(Self { cli: Cli::from_arg_matches(&matches)?, matches })
+        let matches = TrainCli::command().try_get_matches_from(args)?;
+        Ok(Self { cli: TrainCli::from_arg_matches(&matches)?, matches })
     }
 
     /// All settings in effect, as a file that `--config` reads.
@@ -76,13 +76,13 @@ impl Invocation {
 /// The file that the arguments name, and what they say themselves.
 fn config_of(args: &[OsString]) -> Option<(PathBuf, ArgMatches)> {
     // What the file has yet to say is missing here.
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
+    let matches = TrainCli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
     let path = matches.subcommand()?.1.get_one::<PathBuf>("config")?.clone();
     Some((path, matches))
 }
 
 fn command(name: &str) -> Command {
-    let mut all = Cli::command();
+    let mut all = TrainCli::command();
     // Only then do flags know how they are written.
     all.build();
     all.find_subcommand(name).expect("a command that was parsed").clone()
@@ -190,7 +190,7 @@ fn literal(arg: &Arg, text: Option<&str>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Command;
+    use crate::cli::TrainCommand;
     use crate::sft::SftArgs;
 
     /// `ollm-train` with these arguments and a file of this text.
@@ -204,7 +204,7 @@ mod tests {
 
     fn sft(invocation: &Invocation) -> &SftArgs {
         match &invocation.cli.command {
-            Command::Sft(args) => args,
+            TrainCommand::Sft(args) => args,
             other => panic!("{other:?}"),
         }
     }
@@ -223,7 +223,7 @@ mod tests {
         let parsed = parse("replaces", FILE, &["sft", "--data", "c.jsonl"]).unwrap();
         assert_eq!(sft(&parsed).input.data, [Path::new("c.jsonl")]);
         let parsed = parse("eval", "json = true\nmodel = \"m\"\ndata = \"d\"\n", &["eval", "--run", "r"]).unwrap();
-        assert!(matches!(&parsed.cli.command, Command::Eval(args) if args.json));
+        assert!(matches!(&parsed.cli.command, TrainCommand::Eval(args) if args.json));
     }
 
     #[test]

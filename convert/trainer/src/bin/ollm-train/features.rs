@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::features::backbone::Backbone;
+use ollm_train::features::backbone::BackboneModel;
 
 use crate::args::InputArgs;
 use crate::prepare::Workplace;
@@ -19,7 +19,7 @@ pub(crate) struct FeaturesArgs {
 }
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<()> {
-    let backbone = Backbone::open(&args.input.model)?;
+    let backbone = BackboneModel::open(&args.input.model)?;
     let place = Workplace::new(&backbone, &args.output, &args.input)?;
     let (_, limit, records) = place.cache(&args.input.data, args.input.limit)?;
     let tokens: usize = records.counts().take(limit).sum();

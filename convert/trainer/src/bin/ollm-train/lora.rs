@@ -8,9 +8,9 @@ use ollm_convert::tensor_type;
 use ollm_runtime::gguf::TensorType;
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file;
-use ollm_train::features::backbone::{Backbone, Example, Frozen, Source};
-use ollm_train::features::head::Head;
-use ollm_train::lora::adapters::{Lora, Target};
+use ollm_train::features::backbone::{BackboneModel, Example, Frozen, StateSource};
+use ollm_train::features::head::OutputHead;
+use ollm_train::lora::adapters::{Lora, LoraTarget};
 use ollm_train::lora::network::Network;
 use ollm_train::lora::{adapters, merged, task};
 use ollm_train::plugin::file::Provenance;
@@ -32,8 +32,8 @@ pub(crate) struct LoraArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Matrices of each block that get adapters
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Target::ALL)]
-    pub(crate) targets: Vec<Target>,
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = LoraTarget::ALL)]
+    pub(crate) targets: Vec<LoraTarget>,
     /// Rank of the adapters; by default they have 1.56 % of the backbone's parameters
     #[arg(long, value_name = "R")]
     pub(crate) rank: Option<usize>,
@@ -74,8 +74,8 @@ pub(crate) struct LoraArgs {
 
 impl LoraArgs {
     /// What decides the result.
-    pub(crate) fn settings(&self) -> adapters::Settings {
-        adapters::Settings {
+    pub(crate) fn settings(&self) -> adapters::LoraSettings {
+        adapters::LoraSettings {
             targets: self.targets.clone(),
             rank: self.rank,
             alpha: self.alpha,
@@ -89,8 +89,8 @@ impl LoraArgs {
     }
 
     /// What does not.
-    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> task::Pace {
-        task::Pace {
+    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> task::LoraPace {
+        task::LoraPace {
             checkpoint_every: self.checkpoint_every,
             stop_after: self.run.stop_after,
             threads: if on_cpu { threads } else { 1 },
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
     let mut run = args.run.open(recorded)?;
     prepare::check_output("--output", &run.merged(), &[&args.input.model])?;
-    let backbone = Backbone::open(&args.input.model)?;
+    let backbone = BackboneModel::open(&args.input.model)?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
     let lora = Lora::new(&settings, &network, frozen.about.parameters)?;
@@ -123,8 +123,8 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         tokens: train.iter().map(|example| example.tokens.len() - example.answer_start).sum(),
         valid_hash,
     };
-    let head = Head::full(&frozen, LOGITS);
-    let material = task::Material {
+    let head = OutputHead::full(&frozen, LOGITS);
+    let material = task::LoraData {
         network: &network,
         head: &head,
         about: &frozen.about,
@@ -157,7 +157,7 @@ fn print_size(lora: &Lora, backbone: u64) {
 }
 
 /// The problems as tokens, without those that exceed the context, and the name of them all.
-fn examples(backbone: &Backbone, data: &[PathBuf], limit: Option<usize>) -> Result<(Vec<Example>, String)> {
+fn examples(backbone: &BackboneModel, data: &[PathBuf], limit: Option<usize>) -> Result<(Vec<Example>, String)> {
     let corpus = Corpus::read(data)?;
     let mut examples = Vec::new();
     let problems = corpus.first(limit);

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use ollm_train::Result;
 
-use cli::Command;
+use cli::TrainCommand;
 use config::Invocation;
 
 fn main() -> ExitCode {
@@ -30,11 +30,11 @@ fn main() -> ExitCode {
 
 fn run(invocation: &Invocation) -> Result<()> {
     match &invocation.cli.command {
-        Command::Features(args) => features::run(args),
-        Command::Sft(args) => sft::run(args, invocation.settings()?),
-        Command::Lora(args) => lora::run(args, invocation.settings()?),
-        Command::Rl(args) => rl::run(args, invocation.settings()?),
-        Command::Eval(args) => eval::run(args),
-        Command::Accuracy(args) => accuracy::run(args),
+        TrainCommand::Features(args) => features::run(args),
+        TrainCommand::Sft(args) => sft::run(args, invocation.settings()?),
+        TrainCommand::Lora(args) => lora::run(args, invocation.settings()?),
+        TrainCommand::Rl(args) => rl::run(args, invocation.settings()?),
+        TrainCommand::Eval(args) => eval::run(args),
+        TrainCommand::Accuracy(args) => accuracy::run(args),
     }
 }

@@ -7,22 +7,22 @@ use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::data::corpus::Corpus;
-use ollm_train::data::tensor_file::{self, Metadata};
-use ollm_train::eval::accuracy::{Grade, Progress, Questions, Report, Row, Table, held_row};
-use ollm_train::features::backbone::Backbone;
+use ollm_train::data::tensor_file::{self, FileMetadata};
+use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, held_row};
+use ollm_train::features::backbone::BackboneModel;
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::plugin::file::{self, Loaded};
 use ollm_train::rl::groups::{GroupSettings, Groups};
 use ollm_train::rl::held::Held;
-use ollm_train::rl::reward::Experience;
-use ollm_train::rl::task::{Settings, reinforce};
-use ollm_train::rollout::engine::{Latents, Plan};
+use ollm_train::rl::reward::RewardSource;
+use ollm_train::rl::task::{RlSettings, reinforce};
+use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
 use ollm_train::{Error, Result};
 
 use crate::args::{InputArgs, RolloutArgs, RunArgs};
-use crate::prepare::{Shown, bar, file_names};
+use crate::prepare::{BarProgress, bar, file_names};
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -77,7 +77,7 @@ impl RlArgs {
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     let settings =
-        Settings { steps: args.steps, lr: args.lr, patience: Some(args.patience), survey_every: args.survey_every };
+        RlSettings { steps: args.steps, lr: args.lr, patience: Some(args.patience), survey_every: args.survey_every };
     settings.check()?;
     for (name, given) in [("--group", args.group), ("--problems", args.problems)] {
         if args.hold == Hold::Answer && given.is_some() {
@@ -89,13 +89,13 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
-    let backbone = Backbone::open(&input.model)?;
+    let backbone = BackboneModel::open(&input.model)?;
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.places);
     let bar = bar(0, "problems");
     let groups = args.groups();
-    let lesson = Lesson {
+    let lesson = RlRun {
         args,
         groups: groups.clone(),
         plugin: &plugin,
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         valid: &valid,
         bar: &bar,
     };
-    let mut identity: Metadata = [
+    let mut identity: FileMetadata = [
         ("backbone", about.identity()),
         ("plugin", format!("{:016x}", deploy::hash(&plugin, PLUGIN_PREFIX)?)),
         ("data", name(&train)),
@@ -135,13 +135,13 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, provenance))?;
     let rows = lesson.compare(&trained)?;
     bar.finish_and_clear();
-    print!("{}", Report { problems: valid.gold.len(), train_problems: None, rows });
+    print!("{}", AccuracyReport { problems: valid.gold.len(), train_problems: None, rows });
     println!("wrote {}", run.plugin().display());
     Ok(())
 }
 
 /// What the policy learns from.
-struct Lesson<'a> {
+struct RlRun<'a> {
     args: &'a RlArgs,
     /// How answers are drawn; none where all latents answer, held.
     groups: Option<GroupSettings>,
@@ -152,9 +152,9 @@ struct Lesson<'a> {
     bar: &'a ProgressBar,
 }
 
-impl<'a> Lesson<'a> {
+impl<'a> RlRun<'a> {
     /// Where rewards come from, and its name; what else a checkpoint must agree with is added to `identity`.
-    fn experience(&self, identity: &mut Metadata) -> Result<(&'static str, Box<dyn Experience + 'a>)> {
+    fn experience(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
         let &Self { args, plugin, library, train, valid, .. } = self;
         // Without it, a run of groups would go on as one of held latents.
         let groups = self.groups.as_ref().map_or("nothing".to_owned(), |groups| serde_json::json!(groups).to_string());
@@ -170,13 +170,13 @@ impl<'a> Lesson<'a> {
     }
 
     /// The answers of all latents, held.
-    fn table(&self, name: &str, questions: &Questions<'_>) -> Result<Table> {
+    fn table(&self, name: &str, questions: &Questions<'_>) -> Result<LatentTable> {
         let plan = (self.args.rollout.tokens, self.args.rollout.seed);
-        Table::held(self.library, self.plugin, questions, plan, (name, &Shown(self.bar)))
+        LatentTable::held(self.library, self.plugin, questions, plan, (name, &BarProgress(self.bar)))
     }
 
     /// The policy before and after.
-    fn compare(&self, trained: &Loaded) -> Result<Vec<Row>> {
+    fn compare(&self, trained: &Loaded) -> Result<Vec<AccuracyRow>> {
         let policies = [("imitation", self.plugin), ("RL", trained)];
         let mut rows = Vec::new();
         let Some(groups) = &self.groups else {
@@ -189,7 +189,7 @@ impl<'a> Lesson<'a> {
             return Ok(rows);
         };
         for (choice, latents, samples) in
-            [("most probable", Latents::Policy, 1), ("drawn", Latents::Sampled(1.0), groups.size)]
+            [("most probable", LatentPlan::Policy, 1), ("drawn", LatentPlan::Sampled(1.0), groups.size)]
         {
             for (name, policy) in policies {
                 rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, (latents, samples))?);
@@ -199,15 +199,15 @@ impl<'a> Lesson<'a> {
     }
 
     /// The row of a policy's answers to the held-out problems.
-    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (Latents, usize)) -> Result<Row> {
+    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (LatentPlan, usize)) -> Result<AccuracyRow> {
         let &RolloutArgs { tokens, seed, .. } = &self.args.rollout;
         let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
-        let (shown, problems) = (Shown(self.bar), self.valid.gold.len());
+        let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());
         shown.row(&name, problems);
         let answers = self.library.answers(Some(policy), &plan, (self.valid.corpus, problems), &|| shown.problem())?;
         let grades = self.valid.grade(&answers);
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
-        Ok(Row::new(name, &grades, seed))
+        Ok(AccuracyRow::new(name, &grades, seed))
     }
 }
 

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::features::backbone::Backbone;
+use ollm_train::features::backbone::BackboneModel;
 use ollm_train::features::segments::Hold;
-use ollm_train::fit::run::Run;
+use ollm_train::fit::run::RunFolder;
 use ollm_train::plugin::nets::parameters;
 use ollm_train::sft::objective::Objective;
-use ollm_train::sft::settings::{Decoder, Settings};
-use ollm_train::sft::train::{Ended, Material, Pace, sft};
+use ollm_train::sft::settings::{DecoderChoice, SftSettings};
+use ollm_train::sft::train::{Ended, SftData, SftPace, sft};
 
 use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs};
-use crate::prepare::{self, Text, Workplace, bar};
+use crate::prepare::{self, TextFeatures, Workplace, bar};
 
 #[derive(Debug, Args)]
 pub(crate) struct SftArgs {
@@ -27,8 +27,8 @@ pub(crate) struct SftArgs {
     #[arg(long, value_name = "K", default_value_t = 10)]
     pub(crate) options: usize,
     /// Kind of decoder
-    #[arg(long, value_enum, default_value_t = Decoder::LowRank)]
-    pub(crate) decoder: Decoder,
+    #[arg(long, value_enum, default_value_t = DecoderChoice::LowRank)]
+    pub(crate) decoder: DecoderChoice,
     /// Width of the decoder; by default the plugin gets 1.56 % of the backbone's parameters
     #[arg(long, value_name = "U")]
     pub(crate) width: Option<usize>,
@@ -95,8 +95,8 @@ pub(crate) struct SftArgs {
 
 impl SftArgs {
     /// What decides the result.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    pub(crate) fn settings(&self) -> SftSettings {
+        SftSettings {
             options: self.options,
             decoder: self.decoder,
             width: self.width,
@@ -118,8 +118,8 @@ impl SftArgs {
     }
 
     /// What does not.
-    pub(crate) fn pace(&self) -> Pace {
-        Pace {
+    pub(crate) fn pace(&self) -> SftPace {
+        SftPace {
             checkpoint_every: self.checkpoint_every,
             survey_every: self.survey_every,
             stop_after: self.run.stop_after,
@@ -136,13 +136,13 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     // TF32 is ten times as fast, and its error is far below the noise of a batch.
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
     let mut run = args.run.open(recorded)?;
-    let backbone = Backbone::open(&args.input.model)?;
+    let backbone = BackboneModel::open(&args.input.model)?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     print_size(&settings, &place);
 
     let frozen = place.frozen(&device)?;
     let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
-    let load = |data: &[PathBuf], limit| -> Result<Text> {
+    let load = |data: &[PathBuf], limit| -> Result<TextFeatures> {
         let text = place.text(data, limit, &device)?.with_segments(&backbone, settings.hold)?;
         if candidates { place.with_candidates(&frozen, text) } else { Ok(text) }
     };
@@ -154,20 +154,20 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     };
     let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
     let valid = valid.as_ref().map(|text| &text.features);
-    let material = Material { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
+    let material = SftData { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
     let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
     println!("{}", outcome(ended, &run));
     Ok(())
 }
 
-fn print_size(settings: &Settings, place: &Workplace<'_>) {
+fn print_size(settings: &SftSettings, place: &Workplace<'_>) {
     let spec = settings.spec(&place.about);
     let (plugin, backbone) = (parameters(&spec), place.about.parameters);
     let (width, share) = (spec.decoder.width(), 100.0 * plugin as f64 / backbone as f64);
     println!("plugin: width {width}, {plugin} parameters, {share:.2} % of the backbone's {backbone}");
 }
 
-fn outcome(ended: Ended, run: &Run) -> String {
+fn outcome(ended: Ended, run: &RunFolder) -> String {
     match ended {
         Ended::Finished => format!("wrote {}", run.plugin().display()),
         Ended::Stopped => format!("stopped; --resume goes on from {}", run.checkpoint().display()),

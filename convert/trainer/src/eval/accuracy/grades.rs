@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::eval::final_answer::{self, Flaws};
 use crate::features::segments::Hold;
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::Policy;
-use crate::rollout::engine::{Answer, Latents, Plan};
+use crate::plugin::nets::PolicyNet;
+use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
 
 /// Who is told of the progress.
@@ -87,14 +87,14 @@ impl Grade {
 }
 
 /// The answers of all held latents to some problems, and the state at which the policy chooses one of them.
-pub struct Table {
+pub struct LatentTable {
     /// `[problems][K]`
     pub grades: Vec<Vec<Grade>>,
     /// `[problems][d]`
     pub states: Vec<Vec<f32>>,
 }
 
-impl Table {
+impl LatentTable {
     /// The grades of one latent for each problem.
     pub(super) fn pick(&self, latents: impl IntoIterator<Item = usize>) -> Vec<Vec<&Grade>> {
         self.grades.iter().zip(latents).map(|(grades, latent)| vec![&grades[latent]]).collect()
@@ -123,7 +123,7 @@ impl Table {
 
     /// pi(z | h) of a plugin for each problem: `[problems][K]`.
     pub fn policy(&self, plugin: &Loaded) -> Result<Vec<Vec<f64>>> {
-        let policy = Policy::bind(&plugin.spec, &|name| plugin.tensor(name))?;
+        let policy = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         let (n, d) = (self.states.len(), plugin.spec.backbone.hidden);
         let states = candle_core::Tensor::from_vec(self.states.concat(), (n, d), &candle_core::Device::Cpu)?;
         let rows = candle_nn::ops::softmax_last_dim(&policy.logits(&states)?)?.to_vec2::<f32>()?;
@@ -152,7 +152,7 @@ pub fn average(policy: &[Vec<f64>]) -> Vec<f64> {
     (0..options).map(|z| policy.iter().map(|row| row[z]).sum::<f64>() / policy.len() as f64).collect()
 }
 
-impl Table {
+impl LatentTable {
     /// Has all latents of `plugin` answer the questions, each held from the first token to the last of at most `tokens`.
     pub fn held(
         library: &Library<'_>,
@@ -162,7 +162,7 @@ impl Table {
         (name, progress): (&str, &dyn Progress),
     ) -> Result<Self> {
         let plan = Plan {
-            latents: Latents::Enumerated,
+            latents: LatentPlan::Enumerated,
             held: Hold::Answer,
             temperature: 0.0,
             samples: plugin.spec.options,

@@ -15,14 +15,14 @@ use crate::features::segments::Hold;
 use crate::plugin::deploy;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::names;
-use crate::rollout::engine::{Answer, Latents, Plan};
+use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
 
-pub use grades::{Grade, Progress, Questions, Table, argmax, average};
-pub use row::{Row, held_row};
+pub use grades::{Grade, LatentTable, Progress, Questions, argmax, average};
+pub use row::{AccuracyRow, held_row};
 
 /// What is compared.
-pub struct Systems<'a> {
+pub struct ComparedSystems<'a> {
     /// Answers of the backbone.
     pub library: Library<'a>,
     /// Answers of the backbone with `LoRA` adapters merged into it.
@@ -52,51 +52,51 @@ pub struct Comparison {
 
 /// What comes out.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct AccuracyReport {
     /// Problems answered.
     pub problems: usize,
     /// Problems on which the best fixed latent was chosen, if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_problems: Option<usize>,
     /// The rows.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AccuracyRow>,
 }
 
 /// Answers the test problems in every way, and compares. `progress` is told the row that is worked on, and each problem
 /// answered.
 pub fn compare(
-    systems: &Systems<'_>,
+    systems: &ComparedSystems<'_>,
     test: &Questions<'_>,
     train: &Questions<'_>,
     comparison: &Comparison,
     progress: &dyn Progress,
-) -> Result<Report> {
+) -> Result<AccuracyReport> {
     let mut comparer = Comparer { systems, test, train, comparison, progress, rows: Vec::new() };
     comparer.baselines()?;
     comparer.latents()?;
     let (problems, train_problems) = (test.gold.len(), Some(train.gold.len()));
-    Ok(Report { problems, train_problems, rows: comparer.rows })
+    Ok(AccuracyReport { problems, train_problems, rows: comparer.rows })
 }
 
 struct Comparer<'c, 'a> {
-    systems: &'c Systems<'a>,
+    systems: &'c ComparedSystems<'a>,
     test: &'c Questions<'c>,
     train: &'c Questions<'c>,
     comparison: &'c Comparison,
     progress: &'c dyn Progress,
-    rows: Vec<Row>,
+    rows: Vec<AccuracyRow>,
 }
 
 impl<'a> Comparer<'_, 'a> {
-    fn plan(&self, latents: Latents, held: Hold, temperature: f32) -> Plan {
+    fn plan(&self, latents: LatentPlan, held: Hold, temperature: f32) -> Plan {
         let &Comparison { samples, tokens, seed, .. } = self.comparison;
         let samples = match latents {
-            Latents::Enumerated => self.systems.plugin.spec.options,
-            Latents::Sampled(_) => samples,
+            LatentPlan::Enumerated => self.systems.plugin.spec.options,
+            LatentPlan::Sampled(_) => samples,
             _ if temperature > 0.0 => samples,
             _ => 1,
         };
-        Plan { latents, held, temperature, samples, tokens, states: latents == Latents::Enumerated, seed }
+        Plan { latents, held, temperature, samples, tokens, states: latents == LatentPlan::Enumerated, seed }
     }
 
     fn answers(
@@ -121,14 +121,14 @@ impl<'a> Comparer<'_, 'a> {
     }
 
     fn push(&mut self, name: &str, grades: &[Vec<&Grade>]) {
-        self.rows.push(Row::new(name, grades, self.comparison.seed));
+        self.rows.push(AccuracyRow::new(name, grades, self.comparison.seed));
     }
 
     /// What there is without options.
     fn baselines(&mut self) -> Result<()> {
         let systems = self.systems;
         let greedy = |latents| self.plan(latents, Hold::Answer, 0.0);
-        let (backbone, control) = (greedy(Latents::Backbone), greedy(Latents::Fixed(0)));
+        let (backbone, control) = (greedy(LatentPlan::Backbone), greedy(LatentPlan::Fixed(0)));
         self.row("backbone, greedy", &systems.library, None, &backbone)?;
         if let Some(lora) = &systems.lora {
             self.tempered("LoRA", lora, None, &backbone)?;
@@ -148,9 +148,9 @@ impl<'a> Comparer<'_, 'a> {
 
     /// What options give.
     fn latents(&mut self) -> Result<()> {
-        let Systems { library, plugin, rl, .. } = self.systems;
+        let ComparedSystems { library, plugin, rl, .. } = self.systems;
         let token = |latents| self.plan(latents, Hold::Token, 0.0);
-        let (policy, mixture) = (token(Latents::Policy), token(Latents::Mixture));
+        let (policy, mixture) = (token(LatentPlan::Policy), token(LatentPlan::Mixture));
         self.row("policy, each token", library, Some(plugin), &policy)?;
         self.row("mixture", library, Some(plugin), &mixture)?;
         let table = self.table(plugin, "held latents", self.test)?;
@@ -178,12 +178,12 @@ impl<'a> Comparer<'_, 'a> {
     }
 
     /// The answers of all held latents.
-    fn table(&self, plugin: &Loaded, name: &str, questions: &Questions<'_>) -> Result<Table> {
+    fn table(&self, plugin: &Loaded, name: &str, questions: &Questions<'_>) -> Result<LatentTable> {
         let Comparison { tokens, seed, .. } = *self.comparison;
-        Table::held(&self.systems.library, plugin, questions, (tokens, seed), (name, self.progress))
+        LatentTable::held(&self.systems.library, plugin, questions, (tokens, seed), (name, self.progress))
     }
 
-    fn fixed(&mut self, table: &Table, train: &Table) {
+    fn fixed(&mut self, table: &LatentTable, train: &LatentTable) {
         for latent in 0..self.systems.plugin.spec.options {
             self.push(&format!("latent {latent}"), &table.pick(std::iter::repeat(latent)));
         }
@@ -192,7 +192,7 @@ impl<'a> Comparer<'_, 'a> {
     }
 
     /// A policy that is asked once an answer.
-    fn held(&mut self, name: &str, plugin: &Loaded, table: &Table) -> Result<()> {
+    fn held(&mut self, name: &str, plugin: &Loaded, table: &LatentTable) -> Result<()> {
         let Comparison { seed, samples, .. } = *self.comparison;
         self.rows.push(held_row(name, table, plugin, seed)?);
         let draws = table.draw(&table.policy(plugin)?, samples, seed);
@@ -208,7 +208,7 @@ impl<'a> Comparer<'_, 'a> {
             Hold::Token => "each token",
         };
         let plan = |latents| self.plan(latents, self.comparison.held, 0.0);
-        let (best, drawn) = (plan(Latents::Policy), plan(Latents::Sampled(1.0)));
+        let (best, drawn) = (plan(LatentPlan::Policy), plan(LatentPlan::Sampled(1.0)));
         // The policy of each token has its row already.
         if self.rows.iter().all(|row| row.name != format!("{name}, {held}")) {
             self.row(&format!("{name}, {held}"), &self.systems.library, Some(plugin), &best)?;
@@ -225,7 +225,7 @@ pub fn check_decoders(one: &Loaded, other: &Loaded) -> Result<()> {
     if same { Ok(()) } else { Err(Error::Setting { name: "--rl", reason }) }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for AccuracyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} problems", self.problems)?;
         if let Some(problems) = self.train_problems {

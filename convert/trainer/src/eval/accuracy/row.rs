@@ -5,14 +5,14 @@ use std::fmt;
 use num_rational::BigRational;
 use serde::Serialize;
 
-use super::grades::{Grade, Table, argmax};
+use super::grades::{Grade, LatentTable, argmax};
 use crate::error::Result;
 use crate::plugin::file::Loaded;
 use crate::report::statistics::Interval;
 
 /// One way to deploy.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub struct AccuracyRow {
     /// Its name.
     pub name: String,
     /// Answers to each problem.
@@ -37,7 +37,7 @@ pub struct Row {
     pub missing: f64,
 }
 
-impl Row {
+impl AccuracyRow {
     /// A row of the same number of answers to each problem.
     pub fn new(name: impl Into<String>, grades: &[Vec<&Grade>], seed: u64) -> Self {
         let samples = grades.first().map_or(0, Vec::len);
@@ -84,13 +84,13 @@ fn distinct(answers: &[&Grade]) -> usize {
 }
 
 /// The row of the latents that the policy of `plugin` finds most probable, held.
-pub fn held_row(name: &str, table: &Table, plugin: &Loaded, seed: u64) -> Result<Row> {
+pub fn held_row(name: &str, table: &LatentTable, plugin: &Loaded, seed: u64) -> Result<AccuracyRow> {
     let policy = table.policy(plugin)?;
     let grades = table.pick(policy.iter().map(|row| argmax(row)));
-    Ok(Row::new(format!("{name}, held"), &grades, seed))
+    Ok(AccuracyRow::new(format!("{name}, held"), &grades, seed))
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for AccuracyRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let interval = |i: Interval| format!("{:.3} ({:.3}-{:.3})", i.mean, i.low, i.high);
         let several = |i: Option<Interval>| i.map_or(String::new(), interval);

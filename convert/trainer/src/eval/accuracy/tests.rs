@@ -19,7 +19,7 @@ fn rows_count_what_they_say() {
         ["7", "nothing", "no", "never"].map(grade),
     ];
     let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
-    let row = Row::new("r", &grades, 0);
+    let row = AccuracyRow::new("r", &grades, 0);
     assert_eq!((row.name.as_str(), row.samples), ("r", 4));
     assert_close(row.accuracy.mean as f32, 3.0 / 12.0, 1e-6);
     assert!(row.accuracy.low >= 0.0 && row.accuracy.high <= 0.5);
@@ -29,7 +29,7 @@ fn rows_count_what_they_say() {
     assert_close(row.distinct.unwrap() as f32, 5.0 / 3.0, 1e-6);
     assert_close(row.missing as f32, 4.0 / 12.0, 1e-6);
     let single: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades[..1].to_vec()).collect();
-    let row = Row::new("r", &single, 0);
+    let row = AccuracyRow::new("r", &single, 0);
     assert!(row.pass.is_none() && row.majority.is_none() && row.distinct.is_none());
     assert_eq!(row.accuracy, Interval::wilson(&[true, false, true]));
 }
@@ -37,10 +37,10 @@ fn rows_count_what_they_say() {
 #[test]
 fn draws_follow_the_policy_and_repeat() {
     let row = || vec![grade("7"), grade("8"), grade("9")];
-    let table = Table { grades: (0..2000).map(|_| row()).collect(), states: Vec::new() };
+    let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new() };
     let policy = vec![vec![0.2, 0.0, 0.8]; 2000];
     let draws = table.draw(&policy, 10, 1);
-    let share = Row::new("r", &draws, 0).accuracy.mean;
+    let share = AccuracyRow::new("r", &draws, 0).accuracy.mean;
     assert_close(share as f32, 0.2, 0.01);
     assert!(draws.iter().flatten().all(|grade| grade.number != grade_number("8")));
     let numbers = |draws: &[Vec<&Grade>]| draws.iter().flatten().map(|g| g.number.clone()).collect::<Vec<_>>();
@@ -74,7 +74,7 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
     let rl = deploy::constant_policy(&plugin, &[0.0, 0.0, 1.0]).unwrap();
     let folder = testing::folder("accuracy");
     let library = || Library::new(&backbone, &folder, 1, 8);
-    let systems = Systems {
+    let systems = ComparedSystems {
         library: library(),
         lora: Some(library()),
         control: deploy::control(&plugin).unwrap(),

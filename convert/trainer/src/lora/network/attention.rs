@@ -6,19 +6,19 @@ use candle_core::{D, Tensor};
 use candle_nn::ops::softmax_last_dim;
 use ollm_runtime::ops::KvHeads;
 
-use super::parts::{GradientSink, Matrix, Norm, PassContext};
+use super::parts::{FrozenMatrix, GradientSink, Norm, PassContext};
 use crate::error::Result;
 
 #[derive(Clone)]
 pub(super) struct Attention {
     pub(super) shape: KvHeads,
     pub(super) norm: Norm,
-    pub(super) query: Matrix,
-    pub(super) key: Matrix,
-    pub(super) value: Matrix,
+    pub(super) query: FrozenMatrix,
+    pub(super) key: FrozenMatrix,
+    pub(super) value: FrozenMatrix,
     /// Norms of each query and key head.
     pub(super) qk_norm: Option<[Norm; 2]>,
-    pub(super) output: Matrix,
+    pub(super) output: FrozenMatrix,
 }
 
 /// What the way back needs.

@@ -3,15 +3,15 @@
 use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
 
-use super::parts::{GradientSink, Matrix, Norm};
+use super::parts::{FrozenMatrix, GradientSink, Norm};
 use crate::error::Result;
 
 #[derive(Clone)]
 pub(super) struct FeedForward {
     pub(super) norm: Norm,
-    pub(super) gate: Matrix,
-    pub(super) up: Matrix,
-    pub(super) down: Matrix,
+    pub(super) gate: FrozenMatrix,
+    pub(super) up: FrozenMatrix,
+    pub(super) down: FrozenMatrix,
 }
 
 /// What the way back needs.

@@ -22,7 +22,7 @@ use ollm_runtime::model::{Config, Model};
 use crate::error::{Error, Result};
 use attention::{Attended, Attention};
 use feed_forward::{Fed, FeedForward};
-use parts::{Matrix, Norm, PassContext, Rope, causal_mask};
+use parts::{FrozenMatrix, Norm, PassContext, Rope, causal_mask};
 
 pub use parts::GradientSink;
 
@@ -56,13 +56,13 @@ pub struct Network {
     config: Config,
     /// `[V, d]`
     embedding: Tensor,
-    blocks: Vec<Block>,
+    blocks: Vec<NetworkBlock>,
     norm: Norm,
     dtype: DType,
 }
 
 #[derive(Clone)]
-struct Block {
+struct NetworkBlock {
     attention: Attention,
     feed_forward: FeedForward,
 }
@@ -120,13 +120,13 @@ impl Network {
 
     /// Each matrix with its name.
     pub fn matrices(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.blocks.iter().flat_map(Block::matrices).map(|matrix| (matrix.name.as_str(), &matrix.weight))
+        self.blocks.iter().flat_map(NetworkBlock::matrices).map(|matrix| (matrix.name.as_str(), &matrix.weight))
     }
 
     /// The same network with other matrices: `weight` makes them of their names and of what they are.
     pub fn with(&self, mut weight: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
         let mut network = self.clone();
-        for matrix in network.blocks.iter_mut().flat_map(Block::matrices_mut) {
+        for matrix in network.blocks.iter_mut().flat_map(NetworkBlock::matrices_mut) {
             matrix.weight = weight(&matrix.name, &matrix.weight)?;
         }
         Ok(network)
@@ -174,13 +174,13 @@ impl Network {
     }
 }
 
-impl Block {
-    fn matrices(&self) -> [&Matrix; 7] {
+impl NetworkBlock {
+    fn matrices(&self) -> [&FrozenMatrix; 7] {
         let (a, f) = (&self.attention, &self.feed_forward);
         [&a.query, &a.key, &a.value, &a.output, &f.gate, &f.up, &f.down]
     }
 
-    fn matrices_mut(&mut self) -> [&mut Matrix; 7] {
+    fn matrices_mut(&mut self) -> [&mut FrozenMatrix; 7] {
         let (a, f) = (&mut self.attention, &mut self.feed_forward);
         [&mut a.query, &mut a.key, &mut a.value, &mut a.output, &mut f.gate, &mut f.up, &mut f.down]
     }
@@ -194,12 +194,12 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn block(&self, index: usize) -> Result<Block> {
+    fn block(&self, index: usize) -> Result<NetworkBlock> {
         let layer = &self.model.weights().layers[index];
         let biases = [&layer.query_bias, &layer.key_bias, &layer.value_bias, &layer.output_bias, &None, &None, &None];
         let mut matrices = Vec::new();
         for ((part, tensor), bias) in MATRICES.iter().zip(layer.matrices()).zip(biases) {
-            matrices.push(Matrix {
+            matrices.push(FrozenMatrix {
                 name: format!("blk.{index}.{part}.weight"),
                 weight: self.matrix(tensor)?,
                 bias: bias.as_ref().map(|bias| self.vector(bias)).transpose()?,
@@ -213,7 +213,7 @@ impl Loader<'_> {
         };
         let shape = self.model.config().kv_shape();
         let norm = self.norm(&layer.attention_norm)?;
-        Ok(Block {
+        Ok(NetworkBlock {
             attention: Attention { shape, norm, query, key, value, qk_norm, output },
             feed_forward: FeedForward { norm: self.norm(&layer.ffn_norm)?, gate, up, down },
         })

@@ -23,7 +23,7 @@ pub(super) struct PassContext {
 
 /// `y = W x + b`.
 #[derive(Clone)]
-pub(super) struct Matrix {
+pub(super) struct FrozenMatrix {
     /// As in the file.
     pub(super) name: String,
     /// `[out, in]`
@@ -32,7 +32,7 @@ pub(super) struct Matrix {
     pub(super) bias: Option<Tensor>,
 }
 
-impl Matrix {
+impl FrozenMatrix {
     /// `[n, in]` -> `[n, out]`.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.matmul(&self.weight.t()?)?;

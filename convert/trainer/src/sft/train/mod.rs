@@ -14,27 +14,27 @@ use ollm_runtime::plugin::schema::PluginConfig;
 use serde::Serialize;
 
 use crate::data::tensor_file::Tensors;
-use crate::data::tensor_file::{self, Metadata};
+use crate::data::tensor_file::{self, FileMetadata};
 use crate::error::{Error, Result};
 use crate::features::backbone::Frozen;
-use crate::features::head::Head;
+use crate::features::head::OutputHead;
 use crate::features::segments::Hold;
 use crate::features::states::Features;
 use crate::fit::order::Order;
-use crate::fit::run::Run;
-use crate::fit::{Fit, Outcome, Schedule};
+use crate::fit::run::RunFolder;
+use crate::fit::{FitOutcome, Schedule, Trainer};
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
-use crate::sft::settings::Settings;
-use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, Stage};
+use crate::sft::settings::SftSettings;
+use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, SftStage};
 use steps::{StageTask, segments_a_step};
 
 /// What a run trains on.
-pub struct Material<'a> {
+pub struct SftData<'a> {
     /// The backbone's matrices.
     pub frozen: &'a Frozen,
     /// The head that scores options while training.
-    pub head: &'a Head,
+    pub head: &'a OutputHead,
     /// Features of the training text.
     pub train: &'a Features,
     /// Features of held-out text.
@@ -45,7 +45,7 @@ pub struct Material<'a> {
 
 /// What does not decide the result: how often to look, save and stop.
 #[derive(Clone, Debug, Default)]
-pub struct Pace {
+pub struct SftPace {
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Steps between looks at the held-out text.
@@ -69,14 +69,14 @@ pub enum Ended {
 
 /// Trains control and options into `run`, from its checkpoint if it has one.
 pub fn sft(
-    material: &Material<'_>,
-    settings: &Settings,
-    pace: &Pace,
-    run: &mut Run,
+    material: &SftData<'_>,
+    settings: &SftSettings,
+    pace: &SftPace,
+    run: &mut RunFolder,
     bar: &ProgressBar,
 ) -> Result<Ended> {
     settings.check()?;
-    let mut session = Session::open(material, settings, pace, run, bar)?;
+    let mut session = SftRun::open(material, settings, pace, run, bar)?;
     let Some(control) = session.control()? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
@@ -86,11 +86,11 @@ pub fn sft(
 }
 
 /// One invocation of `sft`.
-struct Session<'a> {
-    material: &'a Material<'a>,
-    settings: &'a Settings,
-    pace: &'a Pace,
-    fit: Fit<'a>,
+struct SftRun<'a> {
+    material: &'a SftData<'a>,
+    settings: &'a SftSettings,
+    pace: &'a SftPace,
+    fit: Trainer<'a>,
     spec: PluginConfig,
 }
 
@@ -103,12 +103,12 @@ struct Kept {
     loss: f64,
 }
 
-impl<'a> Session<'a> {
+impl<'a> SftRun<'a> {
     fn open(
-        material: &'a Material<'a>,
-        settings: &'a Settings,
-        pace: &'a Pace,
-        run: &'a mut Run,
+        material: &'a SftData<'a>,
+        settings: &'a SftSettings,
+        pace: &'a SftPace,
+        run: &'a mut RunFolder,
         bar: &'a ProgressBar,
     ) -> Result<Self> {
         let (about, provenance) = (&material.frozen.about, material.provenance);
@@ -122,7 +122,7 @@ impl<'a> Session<'a> {
             identity.insert("looks".into(), format!("every {} steps at {hash}", pace.survey_every));
         }
         let spec = settings.spec(about);
-        let fit = Fit::open(run, bar, identity, pace.stop_after, material.frozen.head.device())?;
+        let fit = Trainer::open(run, bar, identity, pace.stop_after, material.frozen.head.device())?;
         Ok(Self { material, settings, pace, fit, spec })
     }
 
@@ -130,7 +130,7 @@ impl<'a> Session<'a> {
         self.material.frozen.head.device()
     }
 
-    fn metadata(&self) -> Metadata {
+    fn metadata(&self) -> FileMetadata {
         self.settings.metadata(&self.spec, self.material.provenance)
     }
 
@@ -213,8 +213,8 @@ impl<'a> Session<'a> {
     }
 
     /// Takes a stage's steps, from the checkpoint if it is of this stage.
-    fn train(&mut self, stage: &mut dyn Stage, params: &Params, epochs: usize) -> Result<Ended> {
-        let (settings, &Material { train, valid, .. }) = (self.settings, self.material);
+    fn train(&mut self, stage: &mut dyn SftStage, params: &Params, epochs: usize) -> Result<Ended> {
+        let (settings, &SftData { train, valid, .. }) = (self.settings, self.material);
         let (name, batch) = (stage.name(), settings.batch);
         let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
         let schedule = Schedule {
@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
             patience: settings.patience,
         };
         let mut task = StageTask { stage, params, train, valid, batch, order };
-        let Outcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+        let FitOutcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
         if let Some(best) = best {
             self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;
         }
@@ -235,7 +235,7 @@ impl<'a> Session<'a> {
 }
 
 /// Balanced latents differ only where a step has a segment for each: fewer segments would share all latents evenly.
-fn check_balance(text: &Features, settings: &Settings) -> Result<()> {
+fn check_balance(text: &Features, settings: &SftSettings) -> Result<()> {
     let found = segments_a_step(text, settings.batch);
     if settings.hold == Hold::Token || found >= settings.options {
         return Ok(());

@@ -3,16 +3,16 @@
 use candle_core::Tensor;
 use serde::Serialize;
 
-use crate::data::tensor_file::Metadata;
+use crate::data::tensor_file::FileMetadata;
 use crate::error::Result;
 use crate::features::states::Features;
-use crate::fit::checkpoint::Checkpoint;
+use crate::fit::checkpoint::RunCheckpoint;
 use crate::fit::optim::gather;
 use crate::fit::order::Order;
-use crate::fit::{Evaluation, Measures, Step, Task};
+use crate::fit::{Evaluation, Task, TaskMeasures, TaskStep};
 use crate::plugin::params::Params;
 use crate::sft::objective::Terms;
-use crate::sft::stages::Stage;
+use crate::sft::stages::SftStage;
 
 /// Held-out rows of an evaluation: enough to see a trend, few enough not to be waited for.
 const EVALUATION_ROWS: usize = 4096;
@@ -30,7 +30,7 @@ pub(super) struct StageMeasures {
     accuracy: Option<f64>,
 }
 
-impl Measures for StageMeasures {
+impl TaskMeasures for StageMeasures {
     fn is_finite(&self) -> bool {
         let &Self { loss, cross_entropy, kl, usage_entropy, policy_entropy, .. } = self;
         let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy];
@@ -44,7 +44,7 @@ impl Measures for StageMeasures {
 
 /// A stage, its tensors, and the text.
 pub(super) struct StageTask<'a> {
-    pub(super) stage: &'a mut dyn Stage,
+    pub(super) stage: &'a mut dyn SftStage,
     pub(super) params: &'a Params,
     pub(super) train: &'a Features,
     pub(super) valid: Option<&'a Features>,
@@ -64,13 +64,13 @@ impl Task for StageTask<'_> {
         self.params
     }
 
-    fn step(&mut self, step: u64) -> Result<Step<StageMeasures>> {
+    fn step(&mut self, step: u64) -> Result<TaskStep<StageMeasures>> {
         let batch = self.train.segment_batch(self.order.batch(step))?;
         let terms = self.stage.terms(&batch, step)?;
         let measures = measures(self.stage, &read(&terms)?);
         let gradients = gather(self.params, &terms.loss.backward()?);
         self.stage.adapt(measures.kl);
-        Ok(Step { gradients, measures, tokens: Some(batch.len()) })
+        Ok(TaskStep { gradients, measures, tokens: Some(batch.len()) })
     }
 
     /// The stage's terms on held-out segments, spread evenly over the text.
@@ -81,7 +81,7 @@ impl Task for StageTask<'_> {
         let (mut sums, mut rows) = (Vec::new(), 0);
         for part in segments.chunks(segments_a_step(valid, self.batch)) {
             let batch = valid.segment_batch(part)?;
-            let terms = read(&self.stage.survey(&batch)?)?;
+            let terms = read(&self.stage.evaluate(&batch)?)?;
             sums.resize(terms.len(), 0.0);
             sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * batch.len() as f64);
             rows += batch.len();
@@ -91,11 +91,11 @@ impl Task for StageTask<'_> {
         Ok(Some(Evaluation { loss: measures.loss, measures, tokens: Some(rows) }))
     }
 
-    fn state(&self) -> Metadata {
+    fn state(&self) -> FileMetadata {
         [("beta".to_owned(), self.stage.beta().to_string())].into()
     }
 
-    fn restore(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    fn restore(&mut self, checkpoint: &RunCheckpoint) -> Result<()> {
         self.stage.set_beta(checkpoint.state("beta")?);
         Ok(())
     }
@@ -110,7 +110,7 @@ fn read(terms: &Terms) -> Result<Vec<f64>> {
 }
 
 /// What [`read`] gave, by name.
-fn measures(stage: &dyn Stage, terms: &[f64]) -> StageMeasures {
+fn measures(stage: &dyn SftStage, terms: &[f64]) -> StageMeasures {
     StageMeasures {
         loss: terms[0],
         cross_entropy: terms[1],

@@ -1,11 +1,11 @@
 use super::*;
 use crate::features::candidate_cache;
 use crate::sft::objective::Objective;
-use crate::sft::settings::Decoder;
+use crate::sft::settings::DecoderChoice;
 use crate::testing;
 
-fn settings(decoder: Decoder, objective: Objective) -> Settings {
-    Settings {
+fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
+    SftSettings {
         options: 3,
         decoder,
         width: Some(16),
@@ -30,18 +30,18 @@ fn provenance() -> Provenance {
     Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 512, valid_hash: Some("v".into()) }
 }
 
-fn train(folder: &Path, settings: &Settings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
+fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
     let frozen = testing::frozen(8, 12);
     let train = testing::features(&frozen, 512);
     let candidates = candidate_cache::compute(&frozen, &train, 10).unwrap();
     let train = train.with_candidates(candidates);
     let train = train.with_segments(settings.hold.kind(), &|token| token < 4).unwrap();
-    let head = Head::candidates(&frozen).unwrap();
+    let head = OutputHead::candidates(&frozen).unwrap();
     let provenance = provenance();
     let material =
-        Material { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
-    let pace = Pace { checkpoint_every: 7, survey_every: 16, stop_after, ..Pace::default() };
-    let mut run = Run::open(folder, resume)?;
+        SftData { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
+    let pace = SftPace { checkpoint_every: 7, survey_every: 16, stop_after, ..SftPace::default() };
+    let mut run = RunFolder::open(folder, resume)?;
     sft(&material, settings, &pace, &mut run, &ProgressBar::hidden())
 }
 
@@ -58,7 +58,7 @@ fn logged(folder: &Path, (stage, split): (&str, &str), field: &str) -> Vec<f64> 
 
 #[test]
 fn each_kind_and_objective_learns() {
-    for decoder in [Decoder::LowRank, Decoder::Swiglu] {
+    for decoder in [DecoderChoice::LowRank, DecoderChoice::Swiglu] {
         for objective in [Objective::Prior, Objective::Paper] {
             let folder = testing::folder(&format!("learns-{}-{}", decoder.name(), objective.name()));
             train(&folder, &settings(decoder, objective), None, false).unwrap();
@@ -72,7 +72,7 @@ fn each_kind_and_objective_learns() {
 
 #[test]
 fn an_interrupted_run_resumes_to_the_same_bytes() {
-    let settings = settings(Decoder::LowRank, Objective::Paper);
+    let settings = settings(DecoderChoice::LowRank, Objective::Paper);
     let (whole, parts) = (testing::folder("whole"), testing::folder("parts"));
     assert_eq!(train(&whole, &settings, None, false).unwrap(), Ended::Finished);
     let mut resume = false;
@@ -91,7 +91,7 @@ fn held_latents_learn_and_resume() {
     for hold in [Hold::Line, Hold::Answer] {
         // Two answers of 256 tokens: a latent for each.
         let (options, batch) = if hold == Hold::Answer { (2, 512) } else { (3, 32) };
-        let settings = Settings { options, hold, batch, ..settings(Decoder::LowRank, Objective::Prior) };
+        let settings = SftSettings { options, hold, batch, ..settings(DecoderChoice::LowRank, Objective::Prior) };
         let (whole, parts) =
             (testing::folder(&format!("held-{hold:?}")), testing::folder(&format!("held-parts-{hold:?}")));
         train(&whole, &settings, None, false).unwrap();
@@ -111,7 +111,7 @@ fn held_latents_learn_and_resume() {
 
 #[test]
 fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
-    let settings = Settings { hold: Hold::Line, epochs: 30, ..settings(Decoder::LowRank, Objective::Prior) };
+    let settings = SftSettings { hold: Hold::Line, epochs: 30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let folder = testing::folder("held-part");
     train(&folder, &settings, None, false).unwrap();
     let kl = logged(&folder, ("options", "train"), "kl");
@@ -122,7 +122,7 @@ fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
 
 #[test]
 fn too_few_segments_for_the_options_are_refused() {
-    let settings = Settings { hold: Hold::Answer, ..settings(Decoder::LowRank, Objective::Prior) };
+    let settings = SftSettings { hold: Hold::Answer, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let error = train(&testing::folder("few-segments"), &settings, None, false).unwrap_err();
     assert!(error.to_string().contains("768 would do"), "{error}");
 }
@@ -130,8 +130,8 @@ fn too_few_segments_for_the_options_are_refused() {
 #[test]
 fn patience_ends_a_stage_at_its_best_look_and_resumes_to_the_same_bytes() {
     // A rate at which the loss soon rises again.
-    let slow = settings(Decoder::LowRank, Objective::Prior);
-    let settings = Settings { patience: Some(2), lr: 0.3, epochs: 12, ..slow };
+    let slow = settings(DecoderChoice::LowRank, Objective::Prior);
+    let settings = SftSettings { patience: Some(2), lr: 0.3, epochs: 12, ..slow };
     let (whole, parts) = (testing::folder("patience"), testing::folder("patience-parts"));
     train(&whole, &settings, None, false).unwrap();
     let mut resume = false;
@@ -158,19 +158,19 @@ fn patience_ends_a_stage_at_its_best_look_and_resumes_to_the_same_bytes() {
 
 #[test]
 fn patience_needs_held_out_text_and_the_same_looks() {
-    let settings = Settings { patience: Some(1), ..settings(Decoder::LowRank, Objective::Prior) };
+    let settings = SftSettings { patience: Some(1), ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let folder = testing::folder("patience-other");
     train(&folder, &settings, Some(1), false).unwrap();
-    let other = Settings { patience: Some(2), ..settings };
+    let other = SftSettings { patience: Some(2), ..settings };
     assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
 }
 
 #[test]
 fn a_checkpoint_is_never_written_with_a_tensor_that_is_not_finite() {
     // The first loss is finite, the first step's tensors are not.
-    let settings = Settings { lr: 1e38, ..settings(Decoder::LowRank, Objective::Prior) };
+    let settings = SftSettings { lr: 1e38, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let folder = testing::folder("nan-checkpoint");
-    train(&folder, &Settings { lr: 1e38, ..settings.clone() }, Some(0), false).unwrap();
+    train(&folder, &SftSettings { lr: 1e38, ..settings.clone() }, Some(0), false).unwrap();
     let before = std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
     let error = train(&folder, &settings, Some(1), true).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
@@ -180,18 +180,18 @@ fn a_checkpoint_is_never_written_with_a_tensor_that_is_not_finite() {
 
 #[test]
 fn a_run_is_neither_overwritten_nor_resumed_as_another() {
-    let settings = settings(Decoder::LowRank, Objective::Prior);
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
     let folder = testing::folder("other-run");
     train(&folder, &settings, Some(1), false).unwrap();
     assert!(matches!(train(&folder, &settings, None, false), Err(Error::RunExists(_))));
-    let other = Settings { seed: 6, ..settings };
+    let other = SftSettings { seed: 6, ..settings };
     assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
 }
 
 /// As an interruption before the first checkpoint leaves it.
 #[test]
 fn without_a_checkpoint_the_log_begins_anew() {
-    let settings = settings(Decoder::LowRank, Objective::Prior);
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
     let folder = testing::folder("no-checkpoint");
     train(&folder, &settings, Some(3), false).unwrap();
     std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
@@ -201,17 +201,17 @@ fn without_a_checkpoint_the_log_begins_anew() {
 
 #[test]
 fn sizes_that_nobody_means_are_refused() {
-    let good = || settings(Decoder::LowRank, Objective::Prior);
+    let good = || settings(DecoderChoice::LowRank, Objective::Prior);
     assert!(good().check().is_ok());
     let huge = 1 << 40;
     for (flag, bad) in [
-        ("--options", Settings { options: huge, ..good() }),
-        ("--rank", Settings { rank: huge, ..good() }),
-        ("--width", Settings { width: Some(huge), ..good() }),
-        ("--policy-width", Settings { policy_width: huge, ..good() }),
-        ("--encoder-width", Settings { encoder_width: huge, ..good() }),
-        ("--epochs", Settings { epochs: huge, ..good() }),
-        ("--kl-target", Settings { hold: Hold::Answer, options: 2, kl_target: 0.7, ..good() }),
+        ("--options", SftSettings { options: huge, ..good() }),
+        ("--rank", SftSettings { rank: huge, ..good() }),
+        ("--width", SftSettings { width: Some(huge), ..good() }),
+        ("--policy-width", SftSettings { policy_width: huge, ..good() }),
+        ("--encoder-width", SftSettings { encoder_width: huge, ..good() }),
+        ("--epochs", SftSettings { epochs: huge, ..good() }),
+        ("--kl-target", SftSettings { hold: Hold::Answer, options: 2, kl_target: 0.7, ..good() }),
     ] {
         assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
     }
@@ -219,7 +219,7 @@ fn sizes_that_nobody_means_are_refused() {
 
 #[test]
 fn a_loss_that_is_not_finite_stops_the_run() {
-    let settings = Settings { lr: 1e30, ..settings(Decoder::LowRank, Objective::Prior) };
+    let settings = SftSettings { lr: 1e30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
 }
