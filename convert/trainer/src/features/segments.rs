@@ -4,43 +4,32 @@
 //! token whose text has a line feed.
 
 use candle_core::{Device, Tensor};
-use clap::ValueEnum;
-use ollm_runtime::plugin::schema::HoldKind;
-use serde::{Deserialize, Serialize};
+use serde::Serializer;
 
 use crate::error::Result;
 
-/// How long a latent is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Hold {
-    /// For one token
-    Token,
-    /// To the end of the line
-    Line,
-    /// For the whole answer
-    Answer,
+pub use ollm_runtime::plugin::schema::HoldKind as Hold;
+
+/// Parses how long a latent is held: token, line or all.
+pub fn parse_hold(text: &str) -> std::result::Result<Hold, String> {
+    let known = [Hold::Token, Hold::Line, Hold::All].into_iter().find(|hold| hold.name() == text);
+    known.ok_or_else(|| "must be token, line or all".into())
 }
 
-impl Hold {
-    /// As in the plugin's metadata.
-    pub fn kind(self) -> HoldKind {
-        match self {
-            Self::Token => HoldKind::Token,
-            Self::Line => HoldKind::Line,
-            Self::Answer => HoldKind::All,
-        }
-    }
+/// As checkpoints and cached answers name it: they say "answer" where a latent is held for all of it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+pub(crate) fn serialize_hold<S: Serializer>(hold: &Hold, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *hold == Hold::All { "answer" } else { hold.name() })
 }
 
 /// The first row of each segment, and the number of rows at the end.
 ///
 /// Row t predicts the token `next[t]`; `bounds` holds the first row of each problem, and the number of rows at the end.
-pub fn cut(hold: HoldKind, next: &[u32], bounds: &[usize], ends_line: &dyn Fn(u32) -> bool) -> Vec<u32> {
+pub fn cut(hold: Hold, next: &[u32], bounds: &[usize], ends_line: &dyn Fn(u32) -> bool) -> Vec<u32> {
     let ends = |token| match hold {
-        HoldKind::Token => true,
-        HoldKind::Line => ends_line(token),
-        HoldKind::All => false,
+        Hold::Token => true,
+        Hold::Line => ends_line(token),
+        Hold::All => false,
     };
     let problems = bounds.windows(2).map(|problem| problem[0]..problem[1]);
     let ends_after = |end: usize| move |&row: &usize| row + 1 == end || ends(next[row]);
@@ -105,9 +94,9 @@ mod tests {
     fn a_segment_ends_with_the_token_that_ends_its_line_and_never_spans_problems() {
         let (line_feed, bounds) = (|token| token == 9, [0, 4, 4, 7, 9]);
         let next = [1, 9, 9, 2, 9, 3, 9, 4, 5];
-        assert_eq!(cut(HoldKind::Token, &next, &bounds, &line_feed), (0..=9).collect::<Vec<u32>>());
-        assert_eq!(cut(HoldKind::Line, &next, &bounds, &line_feed), [0, 2, 3, 4, 5, 7, 9]);
-        assert_eq!(cut(HoldKind::All, &next, &bounds, &line_feed), [0, 4, 7, 9]);
+        assert_eq!(cut(Hold::Token, &next, &bounds, &line_feed), (0..=9).collect::<Vec<u32>>());
+        assert_eq!(cut(Hold::Line, &next, &bounds, &line_feed), [0, 2, 3, 4, 5, 7, 9]);
+        assert_eq!(cut(Hold::All, &next, &bounds, &line_feed), [0, 4, 7, 9]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl LoraTarget {
 }
 
 /// The settings of `lora`. Two runs with equal settings on the same device give the same adapters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LoraSettings {
     /// The matrices that get adapters.
     pub targets: Vec<LoraTarget>,
@@ -58,9 +58,10 @@ pub struct LoraSettings {
     pub batch: usize,
     /// Peak learning rate.
     pub lr: f64,
-    /// Steps between looks at the held-out problems; the best look is kept.
-    pub survey_every: u64,
-    /// Stop after this many looks in a row that found nothing better.
+    /// Steps between evaluations on the held-out problems; the best look is kept.
+    #[serde(rename = "survey_every")]
+    pub eval_every: u64,
+    /// Stop after this many evaluations in a row that found nothing better.
     pub patience: Option<u64>,
     /// Seed of every random choice.
     pub seed: u64,
@@ -72,7 +73,7 @@ impl LoraSettings {
         require(!self.targets.is_empty(), "--targets", "at least one matrix must be trained")?;
         let rank = self.rank.unwrap_or(1);
         require_counts(&[("--rank", rank), ("--batch", self.batch), ("--epochs", self.epochs)])?;
-        require(self.survey_every > 0, "--survey-every", "must be at least 1")?;
+        require(self.eval_every > 0, "--eval-every", "must be at least 1")?;
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
         require_positive("--lr", self.lr)?;
         self.alpha.map_or(Ok(()), |alpha| require_positive("--alpha", alpha))
@@ -226,7 +227,7 @@ mod tests {
             epochs: 1,
             batch: 1,
             lr: 1e-3,
-            survey_every: 1,
+            eval_every: 1,
             patience: None,
             seed: 0,
         }

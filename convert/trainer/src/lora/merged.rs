@@ -115,7 +115,7 @@ mod tests {
             epochs: 1,
             batch: 1,
             lr: 1e-3,
-            survey_every: 1,
+            eval_every: 1,
             patience: None,
             seed: 0,
         };

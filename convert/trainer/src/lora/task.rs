@@ -52,7 +52,7 @@ pub struct LoraPace {
     pub stop_after: Option<u64>,
     /// Sequences that run through the network at the same time, each on a thread of its own.
     pub threads: usize,
-    /// Tokens that run through the network at a time: what they leave for the way back is in memory.
+    /// Tokens that run through the network at a time: what they leave for the backward pass is in memory.
     pub pass_tokens: usize,
 }
 
@@ -174,7 +174,7 @@ impl<'a> AdapterTask<'a> {
         Schedule {
             steps: self.order.steps_per_epoch() * self.settings.epochs as u64,
             lr: self.settings.lr,
-            evaluate_every: self.settings.survey_every,
+            evaluate_every: self.settings.eval_every,
             evaluate_first: false,
             checkpoint_every: self.pace.checkpoint_every,
             patience: (!self.material.valid.is_empty()).then_some(patience),
@@ -303,7 +303,7 @@ mod tests {
             epochs: 4,
             batch: 4,
             lr: 0.02,
-            survey_every: 3,
+            eval_every: 3,
             patience: None,
             seed: 5,
         }
@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn what_did_best_on_held_out_problems_is_kept() {
         let folder = testing::folder("lora-patience");
-        let settings = LoraSettings { patience: Some(2), survey_every: 1, ..settings() };
+        let settings = LoraSettings { patience: Some(2), eval_every: 1, ..settings() };
         // What is learned is wrong for these.
         train(&folder, &settings, &problems(6, 7), 2, (None, false)).unwrap();
         let looks = log(&folder, "valid");

@@ -8,7 +8,7 @@ use crate::data::rng::Rng;
 use crate::error::{Error, Result};
 use crate::eval::accuracy::Questions;
 use crate::features::backbone::BackboneModel;
-use crate::features::segments::Hold;
+use crate::features::segments::{self, Hold};
 use crate::fit::order::Order;
 use crate::limits::MAX_COUNT;
 use crate::plugin::file::Loaded;
@@ -21,6 +21,7 @@ use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GroupSettings {
     /// How long a latent is held.
+    #[serde(serialize_with = "segments::serialize_hold")]
     pub held: Hold,
     /// Answers to a problem.
     pub size: usize,
@@ -49,7 +50,7 @@ pub struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    /// Answers of `plugin` on `backbone`, on `threads` threads (0: one for each core), `places` of them at once.
+    /// Answers of `plugin` on `backbone`, on `threads` threads (0: one for each core), `slots` of them at once.
     ///
     /// # Errors
     /// [`Error::Setting`] for groups of one, or none.
@@ -57,7 +58,7 @@ impl<'a> Groups<'a> {
         (backbone, plugin): (&'a BackboneModel, &'a Loaded),
         (train, valid): (&'a Questions<'a>, &'a Questions<'a>),
         settings: GroupSettings,
-        (threads, places): (usize, usize),
+        (threads, slots): (usize, usize),
     ) -> Result<Self> {
         let refuse = |name, reason: &str| Err(Error::Setting { name, reason: reason.into() });
         if !(2..=MAX_COUNT).contains(&settings.size) {
@@ -68,7 +69,7 @@ impl<'a> Groups<'a> {
         }
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
-        Ok(Self { backbone, plugin, first, train, valid, settings, order, pace: (threads, places) })
+        Ok(Self { backbone, plugin, first, train, valid, settings, order, pace: (threads, slots) })
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
@@ -220,9 +221,9 @@ mod tests {
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let drawn = |places, step| {
+        let drawn = |slots, step| {
             let mut groups =
-                Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, places)).unwrap();
+                Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, slots)).unwrap();
             let look = groups.train_batch(&params, step).unwrap();
             assert!((0.0..=1.0).contains(&look.measures.reward) && look.measures.kl.abs() < 1e-6);
             let problems = corpus.first(None);
@@ -242,7 +243,7 @@ mod tests {
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
         let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
-        let settings = RlSettings { steps: 6, lr: 0.05, patience: None, survey_every: 4 };
+        let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
         let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
             let identity = [("groups".to_owned(), name.to_owned())].into();
             let mut run = RunFolder::open(folder, resume)?;

@@ -22,11 +22,12 @@ pub struct RlSettings {
     pub steps: u64,
     /// Peak learning rate.
     pub lr: f64,
-    /// Looks at the held-out problems without more reward after which it ends; what had most is kept. None: the last step
+    /// Evaluations on the held-out problems without more reward after which it ends; what had most is kept. None: the last step
     /// is.
     pub patience: Option<u64>,
     /// Steps between looks.
-    pub survey_every: u64,
+    #[serde(rename = "survey_every")]
+    pub eval_every: u64,
 }
 
 impl RlSettings {
@@ -34,7 +35,7 @@ impl RlSettings {
     pub fn check(&self) -> Result<()> {
         require(self.steps > 0, "--steps", "must be at least 1")?;
         require_positive("--lr", self.lr)?;
-        require(self.survey_every > 0, "--survey-every", "must be at least 1")?;
+        require(self.eval_every > 0, "--eval-every", "must be at least 1")?;
         require(self.patience != Some(0), "--patience", "must be at least 1")
     }
 }
@@ -60,8 +61,8 @@ pub fn reinforce(
     let mut identity = identity.clone();
     identity.insert("settings".into(), serde_json::json!(settings).to_string());
     let mut task = PolicyTask { experience, params: Params::policy(&plugin.tensors, 1.0)? };
-    let &RlSettings { steps, lr, patience, survey_every } = settings;
-    let (evaluate_every, checkpoint_every) = (survey_every, survey_every);
+    let &RlSettings { steps, lr, patience, eval_every } = settings;
+    let (evaluate_every, checkpoint_every) = (eval_every, eval_every);
     let schedule = Schedule { steps, lr, evaluate_every, evaluate_first: true, checkpoint_every, patience };
     let mut fit = Trainer::open(run, bar, identity, stop_after, &Device::Cpu)?;
     let ended = fit.train(&mut task, &schedule)?;
@@ -127,7 +128,7 @@ pub(super) mod tests {
     }
 
     fn settings() -> RlSettings {
-        RlSettings { steps: 200, lr: 0.02, patience: None, survey_every: 20 }
+        RlSettings { steps: 200, lr: 0.02, patience: None, eval_every: 20 }
     }
 
     fn train(

@@ -1,8 +1,8 @@
 //! Rollouts: the deployed model answers problems, many at once.
 //!
-//! Answers go through ollm-runtime in one batch: each has a place in it, and the place of a finished one is taken by the
+//! Answers go through ollm-runtime in one batch: each has a slot in it, and the slot of a finished one is taken by the
 //! next. A problem's prompt is fed once, and forked for each of its answers. What an answer is depends on the plan, the
-//! problem and its number alone: not on the other answers, the number of places, or the threads.
+//! problem and its number alone: not on the other answers, the number of slots, or the threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::data::hash::fnv1a;
 use crate::data::rng::Rng;
 use crate::error::{Error, Result};
 use crate::features::backbone::{BackboneModel, StateSource};
-use crate::features::segments::Hold;
+use crate::features::segments::{self, Hold};
 use crate::limits::MAX_COUNT;
 use crate::plugin::deploy;
 use crate::plugin::file::Loaded;
@@ -47,6 +47,7 @@ pub struct Plan {
     /// How latents are chosen.
     pub latents: LatentPlan,
     /// How long they stay.
+    #[serde(serialize_with = "segments::serialize_hold")]
     pub held: Hold,
     /// Temperature of the tokens; 0 is greedy.
     pub temperature: f32,
@@ -91,18 +92,18 @@ pub struct RolloutEngine<'a> {
     root: Session,
     line_ends: LineEnds,
     /// Answers that are worked on at once.
-    places: usize,
+    slots: usize,
 }
 
 impl<'a> RolloutEngine<'a> {
-    /// The backbone, with or without a plugin, on `threads` threads (0: one for each core). `places` answers are worked on
+    /// The backbone, with or without a plugin, on `threads` threads (0: one for each core). `slots` answers are worked on
     /// at once.
-    pub fn new(backbone: &'a BackboneModel, plugin: Option<&Loaded>, threads: usize, places: usize) -> Result<Self> {
+    pub fn new(backbone: &'a BackboneModel, plugin: Option<&Loaded>, threads: usize, slots: usize) -> Result<Self> {
         let plugin = plugin.map(|plugin| deploy::bind(plugin, backbone.model())).transpose()?.map(Arc::new);
         let options = SessionOptions { threads, context: backbone.context(), ..SessionOptions::default() };
         let root = Session::new(Arc::clone(backbone.model()), plugin.clone(), &options)?;
         let line_ends = LineEnds::new(backbone.tokenizer());
-        Ok(Self { backbone, plugin, root, line_ends, places: places.max(1) })
+        Ok(Self { backbone, plugin, root, line_ends, slots: slots.max(1) })
     }
 
     /// Answers each problem as planned. `each` gets the answers to one problem after the other, in the order of the problems.
@@ -121,21 +122,21 @@ impl<'a> RolloutEngine<'a> {
         }
         let mut queue = RolloutQueue { roller: self, problems, plan, problem: 0, sample: 0, prompt: None };
         let mut finished = Finished { answers: BTreeMap::new(), next: 0, samples: plan.samples };
-        let (mut batch, mut places) = (Batch::default(), Vec::new());
+        let (mut batch, mut slots) = (Batch::default(), Vec::new());
         loop {
-            while places.len() < self.places
-                && let Some(place) = queue.next()?
+            while slots.len() < self.slots
+                && let Some(slot) = queue.next()?
             {
-                places.push(place);
+                slots.push(slot);
             }
-            if places.is_empty() {
+            if slots.is_empty() {
                 return Ok(());
             }
-            self.step(&mut batch, &mut places, plan)?;
+            self.step(&mut batch, &mut slots, plan)?;
             let ended;
-            (ended, places) = places.into_iter().partition::<Vec<_>, _>(|place| place.ended.is_some());
-            for place in ended {
-                finished.put(place.problem, place.sample, self.answer(place));
+            (ended, slots) = slots.into_iter().partition::<Vec<_>, _>(|slot| slot.ended.is_some());
+            for slot in ended {
+                finished.put(slot.problem, slot.sample, self.answer(slot));
             }
             finished.give(each)?;
         }
@@ -149,7 +150,7 @@ impl<'a> RolloutEngine<'a> {
     }
 
     /// Answer `sample` of a problem, of which nothing is there yet.
-    fn place(&self, prompt: &Session, problem: &Problem, plan: &Plan, sample: usize) -> Result<RolloutSlot> {
+    fn slot(&self, prompt: &Session, problem: &Problem, plan: &Plan, sample: usize) -> Result<RolloutSlot> {
         let name = fnv1a([problem.question.as_bytes()]);
         let seed = |what: &str| Rng::stream(plan.seed, &format!("{what} of {name:016x}"), sample as u64).bits();
         let options =
@@ -170,7 +171,7 @@ impl<'a> RolloutEngine<'a> {
             LatentPlan::Enumerated => LatentMode::Fixed(sample),
         };
         let hold = match plan.held {
-            Hold::Answer => plugin::Hold::All,
+            Hold::All => plugin::Hold::All,
             Hold::Line => plugin::Hold::Line(self.line_ends.clone()),
             Hold::Token => plugin::Hold::Token,
         };
@@ -181,29 +182,29 @@ impl<'a> RolloutEngine<'a> {
     }
 
     /// One token of each answer.
-    fn step(&self, batch: &mut Batch, places: &mut [RolloutSlot], plan: &Plan) -> Result<()> {
+    fn step(&self, batch: &mut Batch, slots: &mut [RolloutSlot], plan: &Plan) -> Result<()> {
         if plan.states {
-            let mut sessions: Vec<&mut Session> = places.iter_mut().map(|place| &mut place.session).collect();
+            let mut sessions: Vec<&mut Session> = slots.iter_mut().map(|slot| &mut slot.session).collect();
             batch.advance(&mut sessions).into_iter().collect::<ollm_runtime::Result<()>>()?;
         }
-        places.iter_mut().try_for_each(|place| place.look(plan.states))?;
-        let outcomes = batch.step(&mut places.iter_mut().map(RolloutSlot::turn).collect::<Vec<_>>());
-        for (place, outcome) in places.iter_mut().zip(outcomes) {
+        slots.iter_mut().try_for_each(|slot| slot.look(plan.states))?;
+        let outcomes = batch.step(&mut slots.iter_mut().map(RolloutSlot::turn).collect::<Vec<_>>());
+        for (slot, outcome) in slots.iter_mut().zip(outcomes) {
             match outcome {
-                Ok(step) => place.take(step, self.backbone.tokenizer().is_end(step.token), plan.tokens),
-                Err(ollm_runtime::Error::Session(SessionError::ContextFull { .. })) => place.ended = Some(false),
+                Ok(step) => slot.take(step, self.backbone.tokenizer().is_end(step.token), plan.tokens),
+                Err(ollm_runtime::Error::Session(SessionError::ContextFull { .. })) => slot.ended = Some(false),
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
-    fn answer(&self, place: RolloutSlot) -> Answer {
+    fn answer(&self, slot: RolloutSlot) -> Answer {
         Answer {
-            text: self.backbone.tokenizer().decode(&place.tokens),
-            tokens: place.tokens.len(),
-            finished: place.ended == Some(true),
-            choices: place.choices,
+            text: self.backbone.tokenizer().decode(&slot.tokens),
+            tokens: slot.tokens.len(),
+            finished: slot.ended == Some(true),
+            choices: slot.choices,
         }
     }
 }
@@ -275,15 +276,15 @@ impl RolloutQueue<'_, '_> {
     fn next(&mut self) -> Result<Option<RolloutSlot>> {
         let Some(problem) = self.problems.get(self.problem) else { return Ok(None) };
         let prompt = self.prompt.take().map_or_else(|| self.roller.prompt(problem), Ok)?;
-        let place = self.roller.place(&prompt, problem, self.plan, self.sample)?;
-        let place = RolloutSlot { problem: self.problem, ..place };
+        let slot = self.roller.slot(&prompt, problem, self.plan, self.sample)?;
+        let slot = RolloutSlot { problem: self.problem, ..slot };
         self.sample += 1;
         if self.sample < self.plan.samples {
             self.prompt = Some(prompt);
         } else {
             (self.problem, self.sample) = (self.problem + 1, 0);
         }
-        Ok(Some(place))
+        Ok(Some(slot))
     }
 }
 
@@ -327,10 +328,10 @@ mod tests {
         Plan { latents, held, temperature, samples, tokens: 24, states: false, seed: 7 }
     }
 
-    fn roll(places: usize, threads: usize, problems: &[Problem], plan: &Plan) -> Vec<Vec<Answer>> {
+    fn roll(slots: usize, threads: usize, problems: &[Problem], plan: &Plan) -> Vec<Vec<Answer>> {
         let backbone = testing::speaker();
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let roller = RolloutEngine::new(&backbone, Some(&plugin), threads, places).unwrap();
+        let roller = RolloutEngine::new(&backbone, Some(&plugin), threads, slots).unwrap();
         let mut all = Vec::new();
         let mut each = |index, answers| {
             assert_eq!(index, all.len());
@@ -348,10 +349,10 @@ mod tests {
             plan(LatentPlan::Backbone, Hold::Token, 1.0, 3),
             plan(LatentPlan::Policy, Hold::Token, 0.0, 1),
             plan(LatentPlan::Mixture, Hold::Token, 0.7, 2),
-            plan(LatentPlan::Sampled(1.0), Hold::Answer, 0.0, 3),
+            plan(LatentPlan::Sampled(1.0), Hold::All, 0.0, 3),
             plan(LatentPlan::Sampled(1.0), Hold::Token, 0.0, 2),
             plan(LatentPlan::Sampled(1.0), Hold::Line, 1.0, 2),
-            plan(LatentPlan::Enumerated, Hold::Answer, 0.0, OPTIONS),
+            plan(LatentPlan::Enumerated, Hold::All, 0.0, OPTIONS),
         ];
         let problems = problems();
         for plan in plans {
@@ -380,7 +381,7 @@ mod tests {
             let plan = Plan { states: true, ..plan(LatentPlan::Sampled(1.0), held, 0.0, 2) };
             roll(3, 1, &problems(), &plan)
         };
-        let (answers, tokens) = (held(Hold::Answer), held(Hold::Token));
+        let (answers, tokens) = (held(Hold::All), held(Hold::Token));
         for (answer, token) in answers.iter().flatten().zip(tokens.iter().flatten()) {
             assert_eq!(answer.choices.len(), 1);
             assert_eq!(answer.choices[0].state.len(), 32);
@@ -390,7 +391,7 @@ mod tests {
             // The first state is the question's own.
             assert_eq!(token.choices[0].state, answer.choices[0].state);
         }
-        let enumerated = roll(2, 1, &problems(), &plan(LatentPlan::Enumerated, Hold::Answer, 0.0, OPTIONS));
+        let enumerated = roll(2, 1, &problems(), &plan(LatentPlan::Enumerated, Hold::All, 0.0, OPTIONS));
         for answers in enumerated {
             assert!(answers.iter().enumerate().all(|(z, answer)| answer.choices[0].latent == z));
             assert!(answers.iter().all(|answer| answer.choices[0].state.is_empty()));

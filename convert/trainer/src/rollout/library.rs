@@ -20,16 +20,16 @@ pub struct Library<'a> {
     pub backbone: &'a BackboneModel,
     folder: PathBuf,
     threads: usize,
-    places: usize,
+    slots: usize,
     /// Hash of the backbone's file.
     content: u64,
 }
 
 impl<'a> Library<'a> {
-    /// The answers in `folder`, of which new ones are made on `threads` threads, `places` at once.
-    pub fn new(backbone: &'a BackboneModel, folder: &Path, threads: usize, places: usize) -> Self {
+    /// The answers in `folder`, of which new ones are made on `threads` threads, `slots` at once.
+    pub fn new(backbone: &'a BackboneModel, folder: &Path, threads: usize, slots: usize) -> Self {
         let content = fnv1a([&***backbone.model().storage()]);
-        Self { backbone, folder: folder.to_owned(), threads, places, content }
+        Self { backbone, folder: folder.to_owned(), threads, slots, content }
     }
 
     /// The answers to the first `limit` problems. `progress` is called for each problem that was answered anew.
@@ -46,7 +46,7 @@ impl<'a> Library<'a> {
         let mut records = Records::open(&self.folder.join(format!("{}-{name:016x}.rollouts", corpus.hash)), &header)?;
         if let Some(missing) = problems.get(records.sequences()..).filter(|missing| !missing.is_empty()) {
             let plugin = plugin.filter(|_| plan.latents != LatentPlan::Backbone);
-            let roller = RolloutEngine::new(self.backbone, plugin, self.threads, self.places)?;
+            let roller = RolloutEngine::new(self.backbone, plugin, self.threads, self.slots)?;
             roller.run(missing, plan, &mut |_, answers| {
                 progress();
                 records.append(&json(&answers))
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        let (latents, held) = (LatentPlan::Sampled(1.0), Hold::Answer);
+        let (latents, held) = (LatentPlan::Sampled(1.0), Hold::All);
         Plan { latents, held, temperature: 0.0, samples: 2, tokens: 24, states: true, seed: 7 }
     }
 }

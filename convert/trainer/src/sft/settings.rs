@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::tensor_file::FileMetadata;
 use crate::error::Result;
 use crate::features::backbone::BackboneDescription;
-use crate::features::segments::Hold;
+use crate::features::segments::{self, Hold};
 use crate::limits::{MAX_COUNT, require, require_counts, require_positive};
 use crate::plugin::file::{self, Provenance};
 use crate::plugin::nets::{PARAMETER_SHARE, fit_width};
@@ -35,7 +35,7 @@ impl DecoderChoice {
 }
 
 /// The settings of `sft`. Two runs with equal settings on the same device give the same plugin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SftSettings {
     /// Option count K.
     pub options: usize,
@@ -52,6 +52,7 @@ pub struct SftSettings {
     /// Objective of the options.
     pub objective: Objective,
     /// How long a latent is held.
+    #[serde(serialize_with = "segments::serialize_hold")]
     pub hold: Hold,
     /// KL target, in nats.
     pub kl_target: f64,
@@ -67,7 +68,7 @@ pub struct SftSettings {
     pub batch: usize,
     /// Peak learning rate.
     pub lr: f64,
-    /// Looks at held-out text without a lower loss after which a stage ends, at its best look; none: it goes to its end.
+    /// Evaluations on held-out text without a lower loss after which a stage ends, at its best look; none: it goes to its end.
     pub patience: Option<u64>,
     /// Seed of every random choice.
     pub seed: u64,
@@ -119,7 +120,7 @@ impl SftSettings {
             decoder: self.decoder_kind(),
             encoder_width: self.encoder_width,
             policy_width: self.policy_width,
-            hold: self.hold.kind(),
+            hold: self.hold,
             backbone: about.backbone.clone(),
         };
         if self.width.is_some() { spec } else { fit_width(&spec, about.parameters as f64 * PARAMETER_SHARE) }

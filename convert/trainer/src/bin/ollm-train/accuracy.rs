@@ -7,7 +7,7 @@ use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
 use ollm_train::eval::accuracy::{AccuracyReport, ComparedSystems, Comparison, Questions, compare};
 use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
-use ollm_train::features::segments::Hold;
+use ollm_train::features::segments::{Hold, parse_hold};
 use ollm_train::plugin::deploy;
 use ollm_train::report::plot::{self, Bar};
 use ollm_train::rollout::library::Library;
@@ -41,7 +41,7 @@ pub(crate) struct AccuracyArgs {
     #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.6,1")]
     pub(crate) temperatures: Vec<f32>,
     /// How long policies hold a latent in rows of their own
-    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    #[arg(long, value_parser = parse_hold, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
     let backbone = BackboneModel::open(&input.model)?;
     let lora = args.lora.as_deref().map(BackboneModel::open).transpose()?;
-    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.places);
+    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots);
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
     let systems = ComparedSystems {

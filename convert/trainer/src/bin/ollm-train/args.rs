@@ -88,7 +88,7 @@ pub(crate) struct RolloutArgs {
     pub(crate) rollouts: PathBuf,
     /// Answers that are worked on at once
     #[arg(long, value_name = "N", default_value_t = 32)]
-    pub(crate) places: usize,
+    pub(crate) slots: usize,
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) tokens: usize,

@@ -236,7 +236,7 @@ mod tests {
         let recorded = |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings(), args.pace()));
         assert_eq!(recorded(sft(&second)), recorded(sft(&first)));
         assert!(!sft(&second).run.resume);
-        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "survey-every = 250"] {
+        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "eval-every = 250"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }

@@ -49,10 +49,10 @@ pub(crate) struct LoraArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
     pub(crate) lr: f64,
-    /// Steps between looks at the held-out problems
+    /// Steps between evaluations on the held-out problems
     #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(crate) survey_every: u64,
-    /// Stop after N looks in a row that found nothing better
+    pub(crate) eval_every: u64,
+    /// Stop after N evaluations in a row that found nothing better
     #[arg(long, value_name = "N", requires = "valid")]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice
@@ -82,7 +82,7 @@ impl LoraArgs {
             epochs: self.epochs,
             batch: self.batch,
             lr: self.lr,
-            survey_every: self.survey_every,
+            eval_every: self.eval_every,
             patience: self.patience,
             seed: self.seed,
         }

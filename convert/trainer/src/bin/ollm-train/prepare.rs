@@ -84,7 +84,7 @@ impl TextFeatures {
     /// Cut into the segments for which a latent is held.
     pub(crate) fn with_segments(self, backbone: &BackboneModel, hold: Hold) -> Result<Self> {
         let ends = backbone.line_ends();
-        Ok(Self { features: self.features.with_segments(hold.kind(), &|token| ends.contains(token))?, ..self })
+        Ok(Self { features: self.features.with_segments(hold, &|token| ends.contains(token))?, ..self })
     }
 
     /// Names the problems.

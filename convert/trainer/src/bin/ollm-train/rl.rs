@@ -10,7 +10,7 @@ use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file::{self, FileMetadata};
 use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, held_row};
 use ollm_train::features::backbone::BackboneModel;
-use ollm_train::features::segments::Hold;
+use ollm_train::features::segments::{Hold, parse_hold};
 use ollm_train::plugin::deploy;
 use ollm_train::plugin::file::{self, Loaded};
 use ollm_train::rl::groups::{GroupSettings, Groups};
@@ -41,12 +41,12 @@ pub(crate) struct RlArgs {
     pub(crate) run: RunArgs,
     /// How long a latent is held: for the whole answer, the gradient is exact, and each step is over all problems; else each
     /// step draws answers
-    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    #[arg(long, value_parser = parse_hold, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
-    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with --hold answer
+    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with --hold all
     #[arg(long, value_name = "N")]
     pub(crate) group: Option<usize>,
-    /// Problems of a step [default: 16]; not with --hold answer
+    /// Problems of a step [default: 16]; not with --hold all
     #[arg(long, value_name = "N")]
     pub(crate) problems: Option<usize>,
     /// Steps
@@ -55,12 +55,12 @@ pub(crate) struct RlArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
-    /// End after N looks at the held-out problems without more reward, and keep the policy that had most
+    /// End after N evaluations on the held-out problems without more reward, and keep the policy that had most
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) patience: u64,
-    /// Steps between looks
+    /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) survey_every: u64,
+    pub(crate) eval_every: u64,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
 }
@@ -70,17 +70,17 @@ impl RlArgs {
         let &Self { hold: held, group, problems, ref rollout, .. } = self;
         let settings =
             |size, problems| GroupSettings { held, size, problems, tokens: rollout.tokens, seed: rollout.seed };
-        (held != Hold::Answer).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
+        (held != Hold::All).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
     }
 }
 
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     let settings =
-        RlSettings { steps: args.steps, lr: args.lr, patience: Some(args.patience), survey_every: args.survey_every };
+        RlSettings { steps: args.steps, lr: args.lr, patience: Some(args.patience), eval_every: args.eval_every };
     settings.check()?;
     for (name, given) in [("--group", args.group), ("--problems", args.problems)] {
-        if args.hold == Hold::Answer && given.is_some() {
+        if args.hold == Hold::All && given.is_some() {
             let reason =
                 "has no effect on latents held for the whole answer, whose gradient is exact: leave it out".into();
             return Err(Error::Setting { name, reason });
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let backbone = BackboneModel::open(&input.model)?;
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
-    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.places);
+    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
     let bar = bar(0, "problems");
     let groups = args.groups();
     let lesson = RlRun {
@@ -120,7 +120,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         return Ok(());
     };
 
-    let trained = Loaded { spec: PluginConfig { hold: args.hold.kind(), ..plugin.spec.clone() }, tensors };
+    let trained = Loaded { spec: PluginConfig { hold: args.hold, ..plugin.spec.clone() }, tensors };
     let provenance = [
         ("objective", objective.to_owned()),
         ("data", file_names(&input.data)),
@@ -164,7 +164,7 @@ impl<'a> RlRun<'a> {
                 Held::new(plugin, &self.table("training problems", train)?, &self.table("held-out problems", valid)?)?;
             return Ok(("expected reward of held latents", Box::new(held)));
         };
-        let pace = (args.input.threads, args.rollout.places);
+        let pace = (args.input.threads, args.rollout.slots);
         let groups = Groups::new((library.backbone, plugin), (train, valid), groups, pace)?;
         Ok(("group-normalised reward", Box::new(groups)))
     }

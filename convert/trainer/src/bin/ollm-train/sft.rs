@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ollm_train::Result;
 use ollm_train::features::backbone::BackboneModel;
-use ollm_train::features::segments::Hold;
+use ollm_train::features::segments::{Hold, parse_hold};
 use ollm_train::fit::run::RunFolder;
 use ollm_train::plugin::nets::parameters;
 use ollm_train::sft::objective::Objective;
@@ -44,8 +44,8 @@ pub(crate) struct SftArgs {
     /// What trains the options: a learned prior with the exact posterior, or the paper's encoder and Gumbel-softmax
     #[arg(long, value_enum, default_value_t = Objective::Prior)]
     pub(crate) objective: Objective,
-    /// How long a latent is held: the policy chooses at the start of each token, line or answer
-    #[arg(long, value_enum, default_value_t = Hold::Token)]
+    /// How long a latent is held: the policy chooses at the start of each token, line or whole answer (all)
+    #[arg(long, value_parser = parse_hold, value_name = "HOLD", default_value = "token")]
     pub(crate) hold: Hold,
     /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a line or an answer; at most half of ln K)]
     #[arg(long, value_name = "NATS")]
@@ -68,13 +68,13 @@ pub(crate) struct SftArgs {
     /// Finished options of the same sizes on that control, instead of training some: the policy's stage alone
     #[arg(long, value_name = "FILE", requires = "control")]
     pub(crate) options_from: Option<PathBuf>,
-    /// Tokens a step; whole segments of about so many with --hold line or answer
+    /// Tokens a step; whole segments of about so many with --hold line or all
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) batch: usize,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
-    /// End a stage after N looks at the held-out problems without a lower loss, and keep the best look's tensors
+    /// End a stage after N evaluations on the held-out problems without a lower loss, and keep the best evaluation's tensors
     #[arg(long, value_name = "N")]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice
@@ -88,9 +88,9 @@ pub(crate) struct SftArgs {
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250)]
     pub(crate) checkpoint_every: u64,
-    /// Steps between looks at the held-out problems
+    /// Steps between evaluations on the held-out problems
     #[arg(long, value_name = "N", default_value_t = 250)]
-    pub(crate) survey_every: u64,
+    pub(crate) eval_every: u64,
 }
 
 impl SftArgs {
@@ -121,7 +121,7 @@ impl SftArgs {
     pub(crate) fn pace(&self) -> SftPace {
         SftPace {
             checkpoint_every: self.checkpoint_every,
-            survey_every: self.survey_every,
+            eval_every: self.eval_every,
             stop_after: self.run.stop_after,
             control: self.control.clone(),
             options: self.options_from.clone(),

@@ -163,7 +163,7 @@ impl LatentTable {
     ) -> Result<Self> {
         let plan = Plan {
             latents: LatentPlan::Enumerated,
-            held: Hold::Answer,
+            held: Hold::All,
             temperature: 0.0,
             samples: plugin.spec.options,
             tokens,

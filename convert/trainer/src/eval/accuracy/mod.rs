@@ -127,7 +127,7 @@ impl<'a> Comparer<'_, 'a> {
     /// What there is without options.
     fn baselines(&mut self) -> Result<()> {
         let systems = self.systems;
-        let greedy = |latents| self.plan(latents, Hold::Answer, 0.0);
+        let greedy = |latents| self.plan(latents, Hold::All, 0.0);
         let (backbone, control) = (greedy(LatentPlan::Backbone), greedy(LatentPlan::Fixed(0)));
         self.row("backbone, greedy", &systems.library, None, &backbone)?;
         if let Some(lora) = &systems.lora {
@@ -203,7 +203,7 @@ impl<'a> Comparer<'_, 'a> {
     /// A policy that is asked more often.
     fn rechosen(&mut self, name: &str, plugin: &Loaded) -> Result<()> {
         let held = match self.comparison.held {
-            Hold::Answer => return Ok(()),
+            Hold::All => return Ok(()),
             Hold::Line => "each line",
             Hold::Token => "each token",
         };

@@ -21,7 +21,7 @@ pub(super) struct Attention {
     pub(super) output: FrozenMatrix,
 }
 
-/// What the way back needs.
+/// What the backward pass needs.
 pub(super) struct Attended {
     x: Tensor,
     normed: Tensor,

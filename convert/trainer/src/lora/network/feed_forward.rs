@@ -14,7 +14,7 @@ pub(super) struct FeedForward {
     pub(super) down: FrozenMatrix,
 }
 
-/// What the way back needs.
+/// What the backward pass needs.
 pub(super) struct Fed {
     x: Tensor,
     normed: Tensor,

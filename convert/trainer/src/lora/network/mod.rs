@@ -1,7 +1,7 @@
 //! The backbone as a differentiable function of its matrices, in candle.
 //!
 //! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families llama, qwen2 and qwen3 as
-//! its [`Config`] describes them; the weights come from any GGUF file that it opens. The way back is written out, part by
+//! its [`Config`] describes them; the weights come from any GGUF file that it opens. The backward pass is written out, part by
 //! part the mirror image of the way there: candle's own backward pass would compute the gradient of every frozen matrix,
 //! and sum into tensors of zeros. [`Network::backward`] tells a [`GradientSink`] of each matrix's inputs and of the gradient of its
 //! outputs; the gradient of the matrix, or of what it is made of, follows from these two.
@@ -67,7 +67,7 @@ struct NetworkBlock {
     feed_forward: FeedForward,
 }
 
-/// What the way back needs of a forward pass.
+/// What the backward pass needs of a forward pass.
 pub struct Tape {
     context: PassContext,
     blocks: Vec<(Attended, Fed)>,
@@ -151,7 +151,7 @@ impl Network {
         Ok((hidden, Tape { context, blocks, last, rows, tokens: sequences.tokens.len() }))
     }
 
-    /// The way back from the gradient of the hidden states, `[rows, d]`.
+    /// The backward pass from the gradient of the hidden states, `[rows, d]`.
     pub fn backward(&self, tape: Tape, gradient: &Tensor, sink: &mut GradientSink<'_>) -> Result<()> {
         let rows = self.norm.backward(&tape.last, &gradient.to_dtype(self.dtype)?)?;
         let zeros = Tensor::zeros((tape.tokens, self.config.hidden), self.dtype, rows.device())?;

@@ -49,7 +49,7 @@ pub struct SftPace {
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     /// Steps between looks at the held-out text.
-    pub survey_every: u64,
+    pub eval_every: u64,
     /// Stop after this many steps, resumably.
     pub stop_after: Option<u64>,
     /// A control trained before, instead of stage 1.
@@ -119,7 +119,7 @@ impl<'a> SftRun<'a> {
         check_balance(material.train, settings)?;
         let mut identity = settings.identity(about, &provenance.data_hash);
         if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
-            identity.insert("looks".into(), format!("every {} steps at {hash}", pace.survey_every));
+            identity.insert("looks".into(), format!("every {} steps at {hash}", pace.eval_every));
         }
         let spec = settings.spec(about);
         let fit = Trainer::open(run, bar, identity, pace.stop_after, material.frozen.head.device())?;
@@ -220,7 +220,7 @@ impl<'a> SftRun<'a> {
         let schedule = Schedule {
             steps: order.steps_per_epoch() * epochs as u64,
             lr: settings.lr,
-            evaluate_every: self.pace.survey_every,
+            evaluate_every: self.pace.eval_every,
             evaluate_first: false,
             checkpoint_every: self.pace.checkpoint_every,
             patience: settings.patience,

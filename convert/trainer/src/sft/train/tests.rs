@@ -35,12 +35,12 @@ fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume:
     let train = testing::features(&frozen, 512);
     let candidates = candidate_cache::compute(&frozen, &train, 10).unwrap();
     let train = train.with_candidates(candidates);
-    let train = train.with_segments(settings.hold.kind(), &|token| token < 4).unwrap();
+    let train = train.with_segments(settings.hold, &|token| token < 4).unwrap();
     let head = OutputHead::candidates(&frozen).unwrap();
     let provenance = provenance();
     let material =
         SftData { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
-    let pace = SftPace { checkpoint_every: 7, survey_every: 16, stop_after, ..SftPace::default() };
+    let pace = SftPace { checkpoint_every: 7, eval_every: 16, stop_after, ..SftPace::default() };
     let mut run = RunFolder::open(folder, resume)?;
     sft(&material, settings, &pace, &mut run, &ProgressBar::hidden())
 }
@@ -88,9 +88,9 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
 
 #[test]
 fn held_latents_learn_and_resume() {
-    for hold in [Hold::Line, Hold::Answer] {
+    for hold in [Hold::Line, Hold::All] {
         // Two answers of 256 tokens: a latent for each.
-        let (options, batch) = if hold == Hold::Answer { (2, 512) } else { (3, 32) };
+        let (options, batch) = if hold == Hold::All { (2, 512) } else { (3, 32) };
         let settings = SftSettings { options, hold, batch, ..settings(DecoderChoice::LowRank, Objective::Prior) };
         let (whole, parts) =
             (testing::folder(&format!("held-{hold:?}")), testing::folder(&format!("held-parts-{hold:?}")));
@@ -102,7 +102,7 @@ fn held_latents_learn_and_resume() {
         let read = |folder: &Path| std::fs::read(folder.join("plugin.safetensors")).unwrap();
         assert!(read(&whole) == read(&parts), "{hold:?}");
         let text = String::from_utf8_lossy(&read(&whole)).into_owned();
-        assert!(text.contains(&format!("\"ollm.latent.hold\":\"{}\"", hold.kind().name())));
+        assert!(text.contains(&format!("\"ollm.latent.hold\":\"{}\"", hold.name())));
         let control = held_out(&whole, "control");
         assert!(held_out(&whole, "options").last().unwrap() < &(control.last().unwrap() + 0.05));
         assert!(whole.join("log.svg").exists());
@@ -122,7 +122,7 @@ fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
 
 #[test]
 fn too_few_segments_for_the_options_are_refused() {
-    let settings = SftSettings { hold: Hold::Answer, ..settings(DecoderChoice::LowRank, Objective::Prior) };
+    let settings = SftSettings { hold: Hold::All, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let error = train(&testing::folder("few-segments"), &settings, None, false).unwrap_err();
     assert!(error.to_string().contains("768 would do"), "{error}");
 }
@@ -211,7 +211,7 @@ fn sizes_that_nobody_means_are_refused() {
         ("--policy-width", SftSettings { policy_width: huge, ..good() }),
         ("--encoder-width", SftSettings { encoder_width: huge, ..good() }),
         ("--epochs", SftSettings { epochs: huge, ..good() }),
-        ("--kl-target", SftSettings { hold: Hold::Answer, options: 2, kl_target: 0.7, ..good() }),
+        ("--kl-target", SftSettings { hold: Hold::All, options: 2, kl_target: 0.7, ..good() }),
     ] {
         assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
     }
