@@ -53,13 +53,22 @@ pub(crate) struct AccuracyArgs {
     pub(crate) json: bool,
 }
 
+impl AccuracyArgs {
+    /// Refuses a picture in the place of a file that is read.
+    fn check_svg(&self) -> Result<()> {
+        let input = &self.input;
+        if let Some(svg) = &self.svg {
+            let data = input.data.iter().chain(&self.train).chain(&self.lora).chain(&self.rl);
+            let inputs: Vec<&Path> = data.chain([&input.model, &self.plugin]).map(PathBuf::as_path).collect();
+            check_output("--svg", svg, &inputs)?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
-    if let Some(svg) = &args.svg {
-        let data = input.data.iter().chain(&args.train).chain(&args.lora).chain(&args.rl);
-        let inputs: Vec<&Path> = data.chain([&input.model, &args.plugin]).map(PathBuf::as_path).collect();
-        check_output("--svg", svg, &inputs)?;
-    }
+    args.check_svg()?;
     let (test, train) = (Corpus::read(&input.data)?, Corpus::read(&args.train)?);
     let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
     let backbone = BackboneModel::open(&input.model)?;

@@ -113,10 +113,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     print_size(&lora, frozen.about.parameters);
 
     let (train, data_hash) = examples(&backbone, &args.input.data, args.input.limit)?;
-    let (valid, valid_hash) = match &args.held_out.valid {
-        none if none.is_empty() => (Vec::new(), None),
-        files => examples(&backbone, files, args.held_out.valid_limit).map(|(valid, hash)| (valid, Some(hash)))?,
-    };
+    let (valid, valid_hash) = held_out(&backbone, &args.held_out)?;
     let provenance = Provenance {
         data: prepare::file_names(&args.input.data),
         data_hash,
@@ -154,6 +151,15 @@ fn print_size(lora: &Lora, backbone: u64) {
     let (trained, rank) = (lora.parameters(), lora.rank);
     let share = 100.0 * trained as f64 / backbone as f64;
     println!("adapters: rank {rank}, {trained} parameters, {share:.2} % of the backbone's {backbone}");
+}
+
+/// Held-out problems and their name, if there are some.
+fn held_out(backbone: &BackboneModel, args: &HeldOutArgs) -> Result<(Vec<Example>, Option<String>)> {
+    if args.valid.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let (valid, hash) = examples(backbone, &args.valid, args.valid_limit)?;
+    Ok((valid, Some(hash)))
 }
 
 /// The problems as tokens, without those that exceed the context, and the name of them all.

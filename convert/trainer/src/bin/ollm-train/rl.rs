@@ -6,11 +6,13 @@ use clap::Args;
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
+use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file::{self, FileMetadata};
 use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, held_row};
-use ollm_train::features::backbone::BackboneModel;
+use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
 use ollm_train::features::segments::{Hold, parse_hold};
+use ollm_train::limits::require;
 use ollm_train::plugin::deploy;
 use ollm_train::plugin::file::{self, Loaded};
 use ollm_train::rl::groups::{GroupSettings, Groups};
@@ -19,7 +21,6 @@ use ollm_train::rl::reward::RewardSource;
 use ollm_train::rl::task::{RlSettings, reinforce};
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
-use ollm_train::{Error, Result};
 
 use crate::args::{InputArgs, RolloutArgs, RunArgs};
 use crate::prepare::{BarProgress, bar, file_names};
@@ -72,20 +73,27 @@ impl RlArgs {
             |size, problems| GroupSettings { held, size, problems, tokens: rollout.tokens, seed: rollout.seed };
         (held != Hold::All).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
     }
+
+    fn settings(&self) -> RlSettings {
+        let &Self { steps, lr, patience, eval_every, .. } = self;
+        RlSettings { steps, lr, patience: Some(patience), eval_every }
+    }
+
+    /// Refuses flags that latents held for the whole answer do not need.
+    fn check_hold(&self) -> Result<()> {
+        let reason = "has no effect on latents held for the whole answer, whose gradient is exact: leave it out";
+        for (name, given) in [("--group", self.group), ("--problems", self.problems)] {
+            require(self.hold != Hold::All || given.is_none(), name, reason)?;
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
-    let settings =
-        RlSettings { steps: args.steps, lr: args.lr, patience: Some(args.patience), eval_every: args.eval_every };
+    let settings = args.settings();
     settings.check()?;
-    for (name, given) in [("--group", args.group), ("--problems", args.problems)] {
-        if args.hold == Hold::All && given.is_some() {
-            let reason =
-                "has no effect on latents held for the whole answer, whose gradient is exact: leave it out".into();
-            return Err(Error::Setting { name, reason });
-        }
-    }
+    args.check_hold()?;
     let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
@@ -94,46 +102,26 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let plugin = deploy::open(&args.plugin, &about)?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
     let bar = bar(0, "problems");
-    let groups = args.groups();
-    let lesson = RlRun {
+    let rl = RlRun {
         args,
-        groups: groups.clone(),
+        groups: args.groups(),
         plugin: &plugin,
         library: &library,
         train: &train,
         valid: &valid,
         bar: &bar,
     };
-    let mut identity: FileMetadata = [
-        ("backbone", about.identity()),
-        ("plugin", format!("{:016x}", deploy::hash(&plugin, PLUGIN_PREFIX)?)),
-        ("data", name(&train)),
-        ("valid", name(&valid)),
-        ("tokens", rollout.tokens.to_string()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into();
-    let (objective, mut experience) = lesson.experience(&mut identity)?;
-    let trained = reinforce(&plugin, &mut *experience, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
+    let mut identity = rl.identity(&about)?;
+    let (objective, mut rewards) = rl.rewards(&mut identity)?;
+    let trained = reinforce(&plugin, &mut *rewards, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
     let Some(tensors) = trained else {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());
     };
 
     let trained = Loaded { spec: PluginConfig { hold: args.hold, ..plugin.spec.clone() }, tensors };
-    let provenance = [
-        ("objective", objective.to_owned()),
-        ("data", file_names(&input.data)),
-        ("data_hash", name(&train)),
-        ("valid_hash", name(&valid)),
-        ("steps", settings.steps.to_string()),
-        ("learning_rate", settings.lr.to_string()),
-        ("patience", args.patience.to_string()),
-    ];
-    let groups = groups.map(|groups| ("groups", serde_json::json!(groups).to_string()));
-    let provenance = provenance.into_iter().chain(groups);
-    tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, provenance))?;
-    let rows = lesson.compare(&trained)?;
+    tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
+    let rows = rl.compare(&trained)?;
     bar.finish_and_clear();
     print!("{}", AccuracyReport { problems: valid.gold.len(), train_problems: None, rows });
     println!("wrote {}", run.plugin().display());
@@ -153,8 +141,35 @@ struct RlRun<'a> {
 }
 
 impl<'a> RlRun<'a> {
+    /// What a checkpoint must agree with, whatever the rewards.
+    fn identity(&self, about: &BackboneDescription) -> Result<FileMetadata> {
+        let fields = [
+            ("backbone", about.identity()),
+            ("plugin", format!("{:016x}", deploy::hash(self.plugin, PLUGIN_PREFIX)?)),
+            ("data", name(self.train)),
+            ("valid", name(self.valid)),
+            ("tokens", self.args.rollout.tokens.to_string()),
+        ];
+        Ok(fields.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+
+    /// What the plugin's file says of its training.
+    fn provenance(&self, objective: &str) -> impl Iterator<Item = (&'static str, String)> {
+        let groups = self.groups.as_ref().map(|groups| ("groups", serde_json::json!(groups).to_string()));
+        let fields = [
+            ("objective", objective.to_owned()),
+            ("data", file_names(&self.args.input.data)),
+            ("data_hash", name(self.train)),
+            ("valid_hash", name(self.valid)),
+            ("steps", self.args.steps.to_string()),
+            ("learning_rate", self.args.lr.to_string()),
+            ("patience", self.args.patience.to_string()),
+        ];
+        fields.into_iter().chain(groups)
+    }
+
     /// Where rewards come from, and its name; what else a checkpoint must agree with is added to `identity`.
-    fn experience(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
+    fn rewards(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
         let &Self { args, plugin, library, train, valid, .. } = self;
         // Without it, a run of groups would go on as one of held latents.
         let groups = self.groups.as_ref().map_or("nothing".to_owned(), |groups| serde_json::json!(groups).to_string());
