@@ -21,6 +21,17 @@ pub type Tensors = BTreeMap<String, Tensor>;
 /// The strings of `__metadata__`.
 pub type FileMetadata = BTreeMap<String, String>;
 
+/// The fields of a struct as JSON, in the order of their names: the order of `serde_json` depends on
+/// what else was built with it, and a checkpoint must agree with a run of any build.
+///
+/// # Panics
+/// If it is no struct of numbers, text and lists.
+pub fn sorted_json(value: &impl serde::Serialize) -> String {
+    let fields: BTreeMap<String, Value> =
+        serde_json::to_value(value).and_then(serde_json::from_value).expect("a struct of numbers, text and lists");
+    json!(fields).to_string()
+}
+
 /// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path` is never half
 /// written. A NaN is not written: what was there stays, the last good state.
 pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
@@ -81,7 +92,7 @@ fn header(tensors: &Tensors, metadata: &FileMetadata) -> Value {
     let mut start = 0;
     for (name, tensor) in tensors {
         let end = start + tensor.elem_count() * 4;
-        entries.insert(name.clone(), json!({"dtype": "F32", "shape": tensor.dims(), "data_offsets": [start, end]}));
+        entries.insert(name.clone(), json!({"data_offsets": [start, end], "dtype": "F32", "shape": tensor.dims()}));
         start = end;
     }
     Value::Object(entries)
@@ -91,6 +102,16 @@ fn header(tensors: &Tensors, metadata: &FileMetadata) -> Value {
 mod tests {
     use super::*;
     use crate::testing;
+
+    #[test]
+    fn fields_are_written_in_the_order_of_their_names() {
+        #[derive(serde::Serialize)]
+        struct Unsorted {
+            b: f64,
+            a: Vec<u32>,
+        }
+        assert_eq!(sorted_json(&Unsorted { b: 0.1, a: vec![2, 1] }), "{\"a\":[2,1],\"b\":0.1}");
+    }
 
     #[test]
     fn tensors_and_metadata_come_back() {

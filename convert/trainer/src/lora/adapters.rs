@@ -81,7 +81,7 @@ impl LoraSettings {
 
     /// What a checkpoint must agree with.
     pub fn identity(&self, about: &BackboneDescription, data: &str) -> FileMetadata {
-        let settings = serde_json::json!(self).to_string();
+        let settings = crate::data::tensor_file::sorted_json(self);
         [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
             .map(|(key, value)| (key.to_owned(), value))
             .into()

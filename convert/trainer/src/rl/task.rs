@@ -59,7 +59,7 @@ pub fn reinforce(
         return Err(Error::Setting { name: "--stop-after", reason: "must be at least 1".into() });
     }
     let mut identity = identity.clone();
-    identity.insert("settings".into(), serde_json::json!(settings).to_string());
+    identity.insert("settings".into(), crate::data::tensor_file::sorted_json(settings));
     let mut task = PolicyTask { experience, params: Params::policy(&plugin.tensors, 1.0)? };
     let &RlSettings { steps, lr, patience, eval_every } = settings;
     let (evaluate_every, checkpoint_every) = (eval_every, eval_every);

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::data::tensor_file::FileMetadata;
+use crate::data::tensor_file::{FileMetadata, sorted_json};
 use crate::error::Result;
 use crate::features::backbone::BackboneDescription;
 use crate::features::segments::{self, Hold};
@@ -158,7 +158,7 @@ impl SftSettings {
 
     /// What a checkpoint must agree with.
     pub fn identity(&self, about: &BackboneDescription, data: &str) -> FileMetadata {
-        let settings = serde_json::json!(self).to_string();
+        let settings = sorted_json(self);
         [("settings", settings), ("backbone", about.identity()), ("data", data.to_owned())]
             .map(|(key, value)| (key.to_owned(), value))
             .into()

@@ -155,7 +155,7 @@ impl<'a> RlRun<'a> {
 
     /// What the plugin's file says of its training.
     fn provenance(&self, objective: &str) -> impl Iterator<Item = (&'static str, String)> {
-        let groups = self.groups.as_ref().map(|groups| ("groups", serde_json::json!(groups).to_string()));
+        let groups = self.groups.as_ref().map(|groups| ("groups", tensor_file::sorted_json(groups)));
         let fields = [
             ("objective", objective.to_owned()),
             ("data", file_names(&self.args.input.data)),
@@ -172,7 +172,7 @@ impl<'a> RlRun<'a> {
     fn rewards(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
         let &Self { args, plugin, library, train, valid, .. } = self;
         // Without it, a run of groups would go on as one of held latents.
-        let groups = self.groups.as_ref().map_or("nothing".to_owned(), |groups| serde_json::json!(groups).to_string());
+        let groups = self.groups.as_ref().map_or("nothing".to_owned(), tensor_file::sorted_json);
         identity.insert("groups".into(), groups);
         let Some(groups) = self.groups.clone() else {
             let held =
