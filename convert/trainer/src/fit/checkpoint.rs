@@ -21,7 +21,7 @@ pub struct RunCheckpoint {
     pub step: u64,
     /// Length of the log at that step.
     pub log_bytes: u64,
-    /// The best look so far, if early stopping has one: loss, step, looks since.
+    /// The best evaluation so far, if early stopping has one: loss, step, evaluations since.
     best: Option<(f64, u64, u64)>,
     path: PathBuf,
     metadata: FileMetadata,
@@ -36,7 +36,7 @@ pub struct Position<'a> {
     pub step: u64,
     /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as the same number.
     pub state: &'a FileMetadata,
-    /// The best look at held-out text so far.
+    /// The best evaluation at held-out text so far.
     pub watch: &'a EarlyStopping,
     /// Which run this is: settings, backbone, data. Another run does not resume from it.
     pub identity: &'a FileMetadata,
@@ -61,7 +61,7 @@ pub(crate) fn save(
     if watch.has_best() {
         metadata.insert("best_loss".into(), watch.loss.to_string());
         metadata.insert("best_step".into(), watch.step.to_string());
-        metadata.insert("looks_since_best".into(), watch.looks.to_string());
+        metadata.insert("looks_since_best".into(), watch.evaluations.to_string());
     }
     tensor_file::save(path, &tensors, &metadata)
 }
@@ -87,11 +87,11 @@ impl RunCheckpoint {
         field(&self.path, &self.metadata, key)
     }
 
-    /// Sets the trained tensors, the best look, and the optimizer's state.
+    /// Sets the trained tensors, the best evaluation, and the optimizer's state.
     pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut EarlyStopping) -> Result<()> {
         params.restore(&self.tensors)?;
         if let Some(best) = self.best {
-            (watch.loss, watch.step, watch.looks) = best;
+            (watch.loss, watch.step, watch.evaluations) = best;
             watch.restore(&self.tensors);
         }
         optimizer.restore(&self.tensors)

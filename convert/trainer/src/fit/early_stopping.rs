@@ -1,4 +1,4 @@
-//! Early stopping: the best look at held-out text, and how many looks went by without a better one.
+//! Early stopping: the best evaluation at held-out text, and how many evaluations went by without a better one.
 
 use crate::data::tensor_file::Tensors;
 use crate::error::Result;
@@ -7,42 +7,42 @@ use crate::plugin::params::Params;
 /// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps nothing and never ends a stage.
 pub struct EarlyStopping {
     patience: Option<u64>,
-    /// The lowest loss so far; infinite before the first look.
+    /// The lowest loss so far; infinite before the first evaluation.
     pub loss: f64,
     /// The steps that were taken before it.
     pub step: u64,
     /// Looks since then.
-    pub looks: u64,
+    pub evaluations: u64,
     best: Tensors,
 }
 
 impl EarlyStopping {
-    /// Gives up after `patience` looks without a lower loss.
+    /// Gives up after `patience` evaluations without a lower loss.
     pub fn new(patience: Option<u64>) -> Self {
-        Self { patience, loss: f64::INFINITY, step: 0, looks: 0, best: Tensors::new() }
+        Self { patience, loss: f64::INFINITY, step: 0, evaluations: 0, best: Tensors::new() }
     }
 
-    /// Takes notice of a look after `step` steps.
-    pub fn look(&mut self, loss: f64, step: u64, params: &Params) -> Result<()> {
+    /// Takes notice of a evaluation after `step` steps.
+    pub fn record(&mut self, loss: f64, step: u64, params: &Params) -> Result<()> {
         if self.patience.is_none() {
             return Ok(());
         }
         if loss < self.loss {
             // A variable is written in place: a detached tensor would change with it.
             let copy = params.trained().map(|(name, var)| Ok((name.clone(), var.as_detached_tensor().copy()?)));
-            (self.loss, self.step, self.looks, self.best) = (loss, step, 0, copy.collect::<Result<_>>()?);
+            (self.loss, self.step, self.evaluations, self.best) = (loss, step, 0, copy.collect::<Result<_>>()?);
         } else {
-            self.looks += 1;
+            self.evaluations += 1;
         }
         Ok(())
     }
 
     /// Whether patience is at its end.
     pub fn is_over(&self) -> bool {
-        self.patience.is_some_and(|patience| self.looks >= patience)
+        self.patience.is_some_and(|patience| self.evaluations >= patience)
     }
 
-    /// Whether there was a look worth going back to.
+    /// Whether there was a evaluation worth going back to.
     pub fn has_best(&self) -> bool {
         !self.best.is_empty()
     }
@@ -85,7 +85,7 @@ mod tests {
         for (step, loss) in [3.0, 2.0, 2.5, 2.0].into_iter().enumerate() {
             assert!(!watch.is_over());
             scale(2.0);
-            watch.look(loss, step as u64, &params).unwrap();
+            watch.record(loss, step as u64, &params).unwrap();
             if step == 1 {
                 kept = read();
             }
@@ -96,7 +96,7 @@ mod tests {
         watch.keep_best(&params).unwrap();
         assert_eq!(read(), kept);
         let mut other = EarlyStopping::new(None);
-        (0..9).for_each(|step| other.look(9.0, step, &params).unwrap());
+        (0..9).for_each(|step| other.record(9.0, step, &params).unwrap());
         assert!(!other.is_over() && !other.has_best());
     }
 }

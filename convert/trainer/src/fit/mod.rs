@@ -250,7 +250,7 @@ impl<T: Task> Training<'_, '_, T> {
         let start = Instant::now();
         let Some(Evaluation { loss, measures, tokens }) = self.task.evaluate()? else { return Ok(()) };
         self.check(&measures, step)?;
-        self.watch.look(loss, step, self.task.params())?;
+        self.watch.record(loss, step, self.task.params())?;
         self.log("valid", step, &measures, tokens.map(|tokens| (0.0, tokens, start)))
     }
 

@@ -1,6 +1,6 @@
 //! `lora`: the loop that trains adapters on the backbone, problem by problem, on answer tokens.
 //!
-//! The mean loss on held-out problems decides what is kept: the adapters of the look that found the lowest. As in
+//! The mean loss on held-out problems decides what is kept: the adapters of the evaluation that found the lowest. As in
 //! [`crate::sft::train`], everything a step depends on is in the checkpoint or named by seed and step.
 
 use candle_core::{Tensor, Var};
@@ -358,8 +358,8 @@ mod tests {
         entries.map(|entry| (entry["step"].as_u64().unwrap(), entry["loss"].as_f64().unwrap())).collect()
     }
 
-    fn lowest(looks: &[(u64, f64)]) -> f64 {
-        looks.iter().map(|look| look.1).fold(f64::INFINITY, f64::min)
+    fn lowest(evaluations: &[(u64, f64)]) -> f64 {
+        evaluations.iter().map(|evaluation| evaluation.1).fold(f64::INFINITY, f64::min)
     }
 
     fn kept_loss(folder: &Path) -> f64 {
@@ -371,10 +371,10 @@ mod tests {
     fn adapters_learn() {
         let folder = testing::folder("lora-learns");
         train(&folder, &settings(), &problems(6, 1), 2, (None, false)).unwrap();
-        let (losses, looks) = (log(&folder, "train"), log(&folder, "valid"));
-        assert_eq!((losses.len(), looks.len()), (16, 6));
-        assert!(lowest(&looks) < losses[0].1 - 1.0, "{losses:?} {looks:?}");
-        assert_eq!(kept_loss(&folder).to_bits(), lowest(&looks).to_bits());
+        let (losses, evaluations) = (log(&folder, "train"), log(&folder, "valid"));
+        assert_eq!((losses.len(), evaluations.len()), (16, 6));
+        assert!(lowest(&evaluations) < losses[0].1 - 1.0, "{losses:?} {evaluations:?}");
+        assert_eq!(kept_loss(&folder).to_bits(), lowest(&evaluations).to_bits());
     }
 
     #[test]
@@ -399,13 +399,14 @@ mod tests {
         let settings = LoraSettings { patience: Some(2), eval_every: 1, ..settings() };
         // What is learned is wrong for these.
         train(&folder, &settings, &problems(6, 7), 2, (None, false)).unwrap();
-        let looks = log(&folder, "valid");
-        let best = looks.iter().position(|look| look.1.to_bits() == lowest(&looks).to_bits()).unwrap();
-        assert!(looks.len() < 16 && best + 3 == looks.len(), "{looks:?}");
-        assert_eq!(kept_loss(&folder).to_bits(), lowest(&looks).to_bits());
+        let evaluations = log(&folder, "valid");
+        let best =
+            evaluations.iter().position(|evaluation| evaluation.1.to_bits() == lowest(&evaluations).to_bits()).unwrap();
+        assert!(evaluations.len() < 16 && best + 3 == evaluations.len(), "{evaluations:?}");
+        assert_eq!(kept_loss(&folder).to_bits(), lowest(&evaluations).to_bits());
         // A finished run stays finished.
         train(&folder, &settings, &problems(6, 7), 2, (None, true)).unwrap();
-        assert_eq!(log(&folder, "valid"), looks);
+        assert_eq!(log(&folder, "valid"), evaluations);
     }
 
     #[test]

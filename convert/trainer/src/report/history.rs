@@ -26,7 +26,7 @@ fn same(value: f64) -> f64 {
     value
 }
 
-/// Draws the log: a row of panels for each stage, training steps pale and looks at held-out text dark. Nothing is drawn of a
+/// Draws the log: a row of panels for each stage, training steps pale and evaluations at held-out text dark. Nothing is drawn of a
 /// log without steps.
 ///
 /// # Errors

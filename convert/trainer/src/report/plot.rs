@@ -149,15 +149,15 @@ fn draw_panel(panel: &Panel, area: &DrawingArea<SVGBackend<'_>, plotters::coord:
     let finite = |curve: &PlotCurve| -> Vec<(f64, f64)> {
         curve.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     };
-    let (steps, looks) = (finite(&panel.train), finite(&panel.valid));
+    let (steps, evaluations) = (finite(&panel.train), finite(&panel.valid));
     let mean = running_mean(&steps);
     let thin = |points: &[(f64, f64)]| {
         points.iter().copied().step_by(points.len().div_ceil(POINTS).max(1)).collect::<Vec<_>>()
     };
     chart.draw_series(LineSeries::new(thin(&steps), train.mix(0.3)))?;
     chart.draw_series(LineSeries::new(thin(&mean), train.stroke_width(2)))?;
-    chart.draw_series(LineSeries::new(looks.iter().copied(), valid.stroke_width(2)))?;
-    chart.draw_series(looks.iter().map(|&look| Circle::new(look, 2, valid.filled())))?;
+    chart.draw_series(LineSeries::new(evaluations.iter().copied(), valid.stroke_width(2)))?;
+    chart.draw_series(evaluations.iter().map(|&point| Circle::new(point, 2, valid.filled())))?;
     Ok(())
 }
 

@@ -94,7 +94,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The policy at the choices of these answers, whose rewards these are.
-    fn look(&self, policy: &Params, answers: &[Vec<Answer>], rewards: &[Vec<f64>]) -> Result<PolicyScore> {
+    fn score(&self, policy: &Params, answers: &[Vec<Answer>], rewards: &[Vec<f64>]) -> Result<PolicyScore> {
         let (mut states, mut latents, mut worth) = (Vec::new(), Vec::new(), Vec::new());
         for (answers, rewards) in answers.iter().zip(rewards) {
             for (answer, advantage) in answers.iter().zip(advantages(rewards)) {
@@ -107,11 +107,12 @@ impl<'a> Groups<'a> {
         }
         let rows = latents.len();
         let states = Tensor::from_vec(states, (rows, self.plugin.spec.backbone.hidden), &Device::Cpu)?;
-        let conduct = PolicyStatistics::new(&bind(self.plugin, policy)?, &states, &log_policy(&self.first, &states)?)?;
-        let taken = conduct.log.gather(&Tensor::from_vec(latents, (rows, 1), &Device::Cpu)?, 1)?;
+        let statistics =
+            PolicyStatistics::new(&bind(self.plugin, policy)?, &states, &log_policy(&self.first, &states)?)?;
+        let taken = statistics.log.gather(&Tensor::from_vec(latents, (rows, 1), &Device::Cpu)?, 1)?;
         let loss = (taken * Tensor::from_vec(worth, (rows, 1), &Device::Cpu)?)?.mean_all()?.neg()?;
         let count = rewards.iter().map(Vec::len).sum::<usize>();
-        Ok(conduct.look(loss, rewards.iter().flatten().sum::<f64>() / count as f64))
+        Ok(statistics.score(loss, rewards.iter().flatten().sum::<f64>() / count as f64))
     }
 }
 
@@ -123,7 +124,7 @@ impl RewardSource for Groups<'_> {
         let answers = self.answers(policy, &problems, &self.plan(Some(step)))?;
         let rewards: Vec<Vec<f64>> =
             chosen.iter().zip(&answers).map(|(&i, answers)| self.train.rewards(i as usize, answers)).collect();
-        self.look(policy, &answers, &rewards)
+        self.score(policy, &answers, &rewards)
     }
 
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
@@ -131,7 +132,7 @@ impl RewardSource for Groups<'_> {
         let answers = self.answers(policy, problems, &self.plan(None))?;
         let rewards: Vec<Vec<f64>> =
             answers.iter().enumerate().map(|(i, answers)| self.valid.rewards(i, answers)).collect();
-        self.look(policy, &answers, &rewards)
+        self.score(policy, &answers, &rewards)
     }
 }
 
@@ -194,8 +195,8 @@ mod tests {
         };
         let answers = [vec![answer(&[(0, 1), (1, 2)]), answer(&[(0, 0)])], vec![answer(&[(0, 2)]), answer(&[(2, 1)])]];
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let look = groups.look(&params, &answers, &[vec![1.0, 0.0], vec![1.0, 1.0]]).unwrap();
-        assert!((look.measures.reward - 0.75).abs() < 1e-12 && look.measures.kl.abs() < 1e-6);
+        let score = groups.score(&params, &answers, &[vec![1.0, 0.0], vec![1.0, 1.0]]).unwrap();
+        assert!((score.measures.reward - 0.75).abs() < 1e-12 && score.measures.kl.abs() < 1e-6);
         // By hand: d/dlogit of log pi(z) is [z] - pi, and the last bias adds to the logits; five choices in all.
         let policy = bind(&plugin, &params).unwrap();
         let mut want = [0.0; OPTIONS];
@@ -207,7 +208,7 @@ mod tests {
                 *want -= worth * (f32::from(u8::from(z == latent)) - pi[z]) / 5.0;
             }
         }
-        let gradients = look.loss.backward().unwrap();
+        let gradients = score.loss.backward().unwrap();
         let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();
         assert!(name.starts_with(names::POLICY));
         for (got, want) in values(gradients.get(bias).unwrap()).into_iter().zip(want) {
@@ -224,17 +225,17 @@ mod tests {
         let drawn = |slots, step| {
             let mut groups =
                 Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, slots)).unwrap();
-            let look = groups.train_batch(&params, step).unwrap();
-            assert!((0.0..=1.0).contains(&look.measures.reward) && look.measures.kl.abs() < 1e-6);
+            let score = groups.train_batch(&params, step).unwrap();
+            assert!((0.0..=1.0).contains(&score.measures.reward) && score.measures.kl.abs() < 1e-6);
             let problems = corpus.first(None);
             let answers = groups.answers(&params, problems, &groups.plan(Some(step))).unwrap();
-            (look.measures.policy_entropy.to_bits(), look.measures.reward.to_bits(), answers)
+            (score.measures.policy_entropy.to_bits(), score.measures.reward.to_bits(), answers)
         };
         assert_eq!(drawn(1, 5), drawn(7, 5));
         assert_ne!(drawn(7, 5).2, drawn(7, 6).2);
         let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
-        let mut look = || groups.evaluate(&params).unwrap().measures.policy_entropy.to_bits();
-        assert_eq!(look(), look());
+        let mut entropy = || groups.evaluate(&params).unwrap().measures.policy_entropy.to_bits();
+        assert_eq!(entropy(), entropy());
     }
 
     #[test]

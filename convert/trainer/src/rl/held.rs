@@ -27,11 +27,11 @@ impl<'a> Held<'a> {
 
 impl RewardSource for Held<'_> {
     fn train_batch(&mut self, policy: &Params, _step: u64) -> Result<PolicyScore> {
-        self.train.look(&bind(self.plugin, policy)?)
+        self.train.score(&bind(self.plugin, policy)?)
     }
 
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
-        self.valid.look(&bind(self.plugin, policy)?)
+        self.valid.score(&bind(self.plugin, policy)?)
     }
 }
 
@@ -57,11 +57,11 @@ impl Bandit {
         Ok(Self { states, rewards, first })
     }
 
-    fn look(&self, policy: &PolicyNet) -> Result<PolicyScore> {
-        let conduct = PolicyStatistics::new(policy, &self.states, &self.first)?;
-        let reward = (conduct.log.exp()? * &self.rewards)?.sum(1)?.mean(0)?;
+    fn score(&self, policy: &PolicyNet) -> Result<PolicyScore> {
+        let statistics = PolicyStatistics::new(policy, &self.states, &self.first)?;
+        let reward = (statistics.log.exp()? * &self.rewards)?.sum(1)?.mean(0)?;
         let earned = f64::from(reward.to_scalar::<f32>()?);
-        Ok(conduct.look(reward.neg()?, earned))
+        Ok(statistics.score(reward.neg()?, earned))
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let policy = bind(&plugin, &params).unwrap();
         let bandit = Bandit::new(&table(plugin.spec.options), &policy).unwrap();
-        let gradients = bandit.look(&policy).unwrap().loss.backward().unwrap();
+        let gradients = bandit.score(&policy).unwrap().loss.backward().unwrap();
         // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the logits.
         let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();
         let pi = log_policy(&policy, &bandit.states).unwrap().exp().unwrap();

@@ -79,7 +79,7 @@ impl PolicyStatistics {
         })
     }
 
-    pub(super) fn look(self, loss: Tensor, reward: f64) -> PolicyScore {
+    pub(super) fn score(self, loss: Tensor, reward: f64) -> PolicyScore {
         let Self { kl, policy_entropy, usage_entropy, .. } = self;
         PolicyScore { loss, measures: PolicyMeasures { reward, kl, policy_entropy, usage_entropy } }
     }

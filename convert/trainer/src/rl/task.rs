@@ -25,7 +25,7 @@ pub struct RlSettings {
     /// Evaluations on the held-out problems without more reward after which it ends; what had most is kept. None: the last step
     /// is.
     pub patience: Option<u64>,
-    /// Steps between looks.
+    /// Steps between evaluations.
     #[serde(rename = "survey_every")]
     pub eval_every: u64,
 }
@@ -87,9 +87,9 @@ impl Task for PolicyTask<'_> {
     }
 
     fn step(&mut self, step: u64) -> Result<TaskStep<PolicyMeasures>> {
-        let look = self.experience.train_batch(&self.params, step)?;
-        let gradients = gather(&self.params, &look.loss.backward()?);
-        Ok(TaskStep { gradients, measures: look.measures, tokens: None })
+        let score = self.experience.train_batch(&self.params, step)?;
+        let gradients = gather(&self.params, &score.loss.backward()?);
+        Ok(TaskStep { gradients, measures: score.measures, tokens: None })
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation<PolicyMeasures>>> {

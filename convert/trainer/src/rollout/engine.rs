@@ -187,7 +187,7 @@ impl<'a> RolloutEngine<'a> {
             let mut sessions: Vec<&mut Session> = slots.iter_mut().map(|slot| &mut slot.session).collect();
             batch.advance(&mut sessions).into_iter().collect::<ollm_runtime::Result<()>>()?;
         }
-        slots.iter_mut().try_for_each(|slot| slot.look(plan.states))?;
+        slots.iter_mut().try_for_each(|slot| slot.note_choice(plan.states))?;
         let outcomes = batch.step(&mut slots.iter_mut().map(RolloutSlot::turn).collect::<Vec<_>>());
         for (slot, outcome) in slots.iter_mut().zip(outcomes) {
             match outcome {
@@ -230,7 +230,7 @@ impl RolloutSlot {
     }
 
     /// Sees whether the next step chooses a latent.
-    fn look(&mut self, states: bool) -> Result<()> {
+    fn note_choice(&mut self, states: bool) -> Result<()> {
         self.state = match &self.selector {
             Some(selector) if selector.held().is_none() => {
                 Some(if states { short(self.session.hidden()?)? } else { Vec::new() })

@@ -1,4 +1,4 @@
-//! Products, norms and the rotary embedding, each with its way back.
+//! Products, norms and the rotary embedding, each with its backward pass.
 
 use std::ops::Range;
 

@@ -48,7 +48,7 @@ pub struct SftData<'a> {
 pub struct SftPace {
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
-    /// Steps between looks at the held-out text.
+    /// Steps between evaluations on the held-out text.
     pub eval_every: u64,
     /// Stop after this many steps, resumably.
     pub stop_after: Option<u64>,

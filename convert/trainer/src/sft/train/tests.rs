@@ -157,7 +157,7 @@ fn patience_ends_a_stage_at_its_best_look_and_resumes_to_the_same_bytes() {
 }
 
 #[test]
-fn patience_needs_held_out_text_and_the_same_looks() {
+fn patience_needs_held_out_text_and_the_same_evaluations() {
     let settings = SftSettings { patience: Some(1), ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let folder = testing::folder("patience-other");
     train(&folder, &settings, Some(1), false).unwrap();
