@@ -1,7 +1,8 @@
 //! Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, with candle.
 //!
 //! The backbone runs once, through ollm-runtime; its hidden states at the answer positions are
-//! cached. From there on a plugin is a small network on cached vectors, with the frozen head behind it:
+//! cached. From there on a plugin is a small network on cached vectors, with the frozen head behind
+//! it:
 //!
 //! ```text
 //! problems -> backbone -> features -> control (K = 1) -> options, policy, encoder -> plugin.safetensors

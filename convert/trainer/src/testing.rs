@@ -1,4 +1,5 @@
-//! What the tests share: a tiny backbone without a model, features that can be learned, and comparison.
+//! What the tests share: a tiny backbone without a model, features that can be learned, and
+//! comparison.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,8 +37,9 @@ pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
     Frozen::new(description(hidden, vocab), matrix("head"), matrix("embedding"), &Device::Cpu).unwrap()
 }
 
-/// Random states; the token that follows is one of two that the state's first signs name, by a fair coin. So a
-/// control can learn to do better than the backbone, and two options can do better than one.
+/// Random states; the token that follows is one of two that the state's first signs name, by a fair
+/// coin. So a control can learn to do better than the backbone, and two options can do better than
+/// one.
 pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
     let (hidden, vocab) = (frozen.about.backbone.hidden, frozen.about.backbone.vocab);
     let mut rng = Rng::stream(0, "states", 0);
@@ -85,7 +87,8 @@ pub(crate) fn random_params(spec: &PluginConfig) -> Params {
     params
 }
 
-/// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends a turn.
+/// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends
+/// a turn.
 pub(crate) fn speaker() -> BackboneModel {
     use std::sync::OnceLock;
     static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
@@ -157,7 +160,8 @@ pub(crate) fn speaker_plugin(backbone: &BackboneModel, options: usize) -> Loaded
     Loaded { tensors: random_params(&spec).tensors(), spec }
 }
 
-/// A tiny backbone of random weights, which the runtime's tests compare with Hugging Face's transformers.
+/// A tiny backbone of random weights, which the runtime's tests compare with Hugging Face's
+/// transformers.
 pub(crate) fn model(name: &str) -> Arc<Model> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tiny");
     Arc::new(Model::open(&folder.join(format!("{name}.gguf"))).unwrap())

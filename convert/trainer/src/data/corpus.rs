@@ -27,7 +27,8 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads data files in the given order. Blank lines are skipped; anything else that is no problem is an error.
+    /// Reads data files in the given order. Blank lines are skipped; anything else that is no
+    /// problem is an error.
     pub fn read(paths: &[PathBuf]) -> Result<Self> {
         let (mut problems, mut places) = (Vec::new(), Vec::new());
         for path in paths {

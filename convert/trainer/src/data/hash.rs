@@ -1,4 +1,5 @@
-//! FNV-1a, 64 bits: names content in cache files and random streams. It guards against mistakes, not against malice.
+//! FNV-1a, 64 bits: names content in cache files and random streams. It guards against mistakes,
+//! not against malice.
 
 /// The hash of the concatenated parts, with a separator between them.
 pub fn fnv1a<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {

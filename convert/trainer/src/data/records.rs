@@ -8,8 +8,9 @@
 //!     then for each sequence: u32 row count, the rows
 //! ```
 //!
-//! All little endian. A sequence is one problem; a torn one at the end (the writer was killed) is cut off on opening.
-//! The index is not stored: hopping from count to count rebuilds it in one read a sequence.
+//! All little endian. A sequence is one problem; a torn one at the end (the writer was killed) is
+//! cut off on opening. The index is not stored: hopping from count to count rebuilds it in one read
+//! a sequence.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -128,7 +129,8 @@ fn open_file(path: &Path) -> Result<File> {
     }
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(Error::io(path))?;
-    // A second run on the same cache waits here until the first has written it, then finds it complete.
+    // A second run on the same cache waits here until the first has written it, then finds it
+    // complete.
     file.lock().map_err(Error::io(path))?;
     Ok(file)
 }

@@ -1,8 +1,8 @@
 //! Random numbers that depend on nothing but a seed, a stream's name and an index.
 //!
-//! Every random choice of a run (initial weights, the order of an epoch, the Gumbel noise of a step) opens its own
-//! stream. So there is no generator state to save: a resumed run draws what the uninterrupted run would have drawn,
-//! and the CPU and a GPU see the same numbers.
+//! Every random choice of a run (initial weights, the order of an epoch, the Gumbel noise of a
+//! step) opens its own stream. So there is no generator state to save: a resumed run draws what the
+//! uninterrupted run would have drawn, and the CPU and a GPU see the same numbers.
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): one addition and one mixing function a number.
 pub struct Rng(u64);

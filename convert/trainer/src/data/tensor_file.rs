@@ -1,8 +1,8 @@
 //! Safetensors files with metadata: written atomically, and the same bytes for the same content.
 //!
-//! The safetensors crate keeps metadata in a hash map, whose order changes from run to run; so the header (eight
-//! bytes of length, then JSON) is written here, in the order of the names, and the crate's validating reader is used
-//! to read.
+//! The safetensors crate keeps metadata in a hash map, whose order changes from run to run; so the
+//! header (eight bytes of length, then JSON) is written here, in the order of the names, and the
+//! crate's validating reader is used to read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,8 +21,8 @@ pub type Tensors = BTreeMap<String, Tensor>;
 /// The strings of `__metadata__`.
 pub type FileMetadata = BTreeMap<String, String>;
 
-/// The fields of a struct as JSON, in the order of their names: the order of `serde_json` depends on
-/// what else was built with it, and a checkpoint must agree with a run of any build.
+/// The fields of a struct as JSON, in the order of their names: the order of `serde_json` depends
+/// on what else was built with it, and a checkpoint must agree with a run of any build.
 ///
 /// # Panics
 /// If it is no struct of numbers, text and lists.
@@ -32,8 +32,8 @@ pub fn sorted_json(value: &impl serde::Serialize) -> String {
     json!(fields).to_string()
 }
 
-/// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path` is never half
-/// written. A NaN is not written: what was there stays, the last good state.
+/// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path`
+/// is never half written. A NaN is not written: what was there stays, the last good state.
 pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
     let bytes = encode(tensors, metadata)?;
     write_atomically(path, &bytes)

@@ -1,9 +1,9 @@
 //! How often a *set* of guesses holds the gold token, and what such a figure is worth.
 //!
-//! An option set's oracle says how often one of its guesses is right. Any model's most probable tokens cover the gold
-//! token more often the more of them there are; so the oracle is reported beside what the control covers with sets of
-//! the same mean size S (our decision): its m most probable tokens, and every token above a
-//! threshold.
+//! An option set's oracle says how often one of its guesses is right. Any model's most probable
+//! tokens cover the gold token more often the more of them there are; so the oracle is reported
+//! beside what the control covers with sets of the same mean size S (our decision): its m most
+//! probable tokens, and every token above a threshold.
 
 use serde::Serialize;
 
@@ -17,8 +17,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Mean and cluster-robust standard error of one value a token. `bounds` holds the first token of each problem,
-    /// and the number of tokens at the end.
+    /// Mean and cluster-robust standard error of one value a token. `bounds` holds the first token
+    /// of each problem, and the number of tokens at the end.
     pub fn of(values: &[f64], bounds: &[usize]) -> Self {
         let count = values.len().max(1) as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -28,16 +28,16 @@ impl Estimate {
     }
 }
 
-/// Per token, whether its `size` most probable guesses hold the gold token, which has `rank` tokens above it. A size
-/// between two whole numbers takes its share of both.
+/// Per token, whether its `size` most probable guesses hold the gold token, which has `rank` tokens
+/// above it. A size between two whole numbers takes its share of both.
 pub fn top_m(ranks: &[u32], size: f64) -> Vec<f64> {
     let share = size.fract();
     let holds = |rank: u32, size: f64| if f64::from(rank) < size { 1.0 } else { 0.0 };
     ranks.iter().map(|&rank| (1.0 - share) * holds(rank, size.floor()) + share * holds(rank, size.ceil())).collect()
 }
 
-/// The probability threshold at which sets have `size` tokens on average: `pool` holds the probabilities of all
-/// tokens of all positions, as far down as matters.
+/// The probability threshold at which sets have `size` tokens on average: `pool` holds the
+/// probabilities of all tokens of all positions, as far down as matters.
 pub fn threshold(pool: &mut [f32], positions: usize, size: f64) -> f32 {
     let wanted = (size * positions as f64).round() as usize;
     if wanted == 0 || pool.is_empty() {
@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn coverage_by_hand() {
-        // Two positions over three tokens: (.7 .2 .1) with gold the second, (.4 .35 .25) with gold the third.
+        // Two positions over three tokens: (.7 .2 .1) with gold the second, (.4 .35 .25) with gold
+        // the third.
         let (ranks, gold) = ([1, 2], [0.2, 0.25]);
         assert_eq!(top_m(&ranks, 2.0), [1.0, 0.0]);
         assert_eq!(top_m(&ranks, 1.25), [0.25, 0.0]);

@@ -1,8 +1,10 @@
-//! Final answers: the number that an answer ends with, compared exactly, and what went wrong where there is none.
+//! Final answers: the number that an answer ends with, compared exactly, and what went wrong where
+//! there is none.
 //!
-//! A final answer is what follows the last `####`, or else the last number of the text. Signs, thousands separators,
-//! decimals and fractions (`3/4`, `1 1/2`, `\frac{3}{4}`) belong to the number; currencies, units, percent signs and the
-//! full stop at the end of a sentence do not. Numbers are rationals without rounding: `0.50` is `1/2`.
+//! A final answer is what follows the last `####`, or else the last number of the text. Signs,
+//! thousands separators, decimals and fractions (`3/4`, `1 1/2`, `\frac{3}{4}`) belong to the
+//! number; currencies, units, percent signs and the full stop at the end of a sentence do not.
+//! Numbers are rationals without rounding: `0.50` is `1/2`.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
@@ -40,8 +42,8 @@ fn numbers(text: &str) -> impl Iterator<Item = BigRational> + '_ {
     })
 }
 
-/// The number that `text` begins with, and what follows it. A dash behind what can be counted is a minus between two numbers,
-/// not a sign.
+/// The number that `text` begins with, and what follows it. A dash behind what can be counted is a
+/// minus between two numbers, not a sign.
 fn number(before: Option<char>, text: &str) -> Option<(BigRational, &str)> {
     let subtracts = before.is_some_and(|c| c.is_alphanumeric() || matches!(c, ')' | '.' | '%'));
     let (negative, unsigned) = match text.strip_prefix(['-', '\u{2212}']) {
@@ -157,7 +159,8 @@ fn foreign_share(text: &str) -> f64 {
 const LONGEST: usize = 32;
 const SHORTEST: usize = 12;
 
-/// Whether some words follow each other four times in a row, over a stretch of at least twelve words.
+/// Whether some words follow each other four times in a row, over a stretch of at least twelve
+/// words.
 pub fn loops(text: &str) -> bool {
     let words: Vec<&str> = text.split_whitespace().collect();
     (1..=LONGEST).any(|period| {

@@ -1,9 +1,9 @@
 //! `eval`: held-out scores, teacher-forced, with the full head.
 //!
-//! Each answer token is predicted from the gold tokens before it by the backbone, the control and the option set, the
-//! latter in several ways: policy (the most probable latent's first token), mixture (`sum_z pi p`), joint (the most
-//! probable pair of latent and token), sampled (a latent drawn from pi; its exact expectation, not a draw) and
-//! oracle.
+//! Each answer token is predicted from the gold tokens before it by the backbone, the control and
+//! the option set, the latter in several ways: policy (the most probable latent's first token),
+//! mixture (`sum_z pi p`), joint (the most probable pair of latent and token), sampled (a latent
+//! drawn from pi; its exact expectation, not a draw) and oracle.
 
 use std::fmt;
 
@@ -19,7 +19,8 @@ use crate::features::states::{FeatureBatch, Features};
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{Control, PluginNet};
 
-/// The pool of [`coverage::threshold`] leaves out probabilities below this: at most 10,000 tokens a position.
+/// The pool of [`coverage::threshold`] leaves out probabilities below this: at most 10,000 tokens a
+/// position.
 const POOL_FLOOR: f32 = 1e-4;
 
 /// The layers that are compared.
@@ -421,7 +422,8 @@ mod tests {
             log_policy: &log([0.4, 0.25, 0.35]),
         };
         columns.push_options(&set, 7);
-        // pi: first latent, token 7. Pairs: .12, .225, .175, so the second latent's 9. Drawn: right with .75.
+        // pi: first latent, token 7. Pairs: .12, .225, .175, so the second latent's 9. Drawn: right
+        // with .75.
         assert_eq!((columns.policy[0], columns.joint[0], columns.oracle[0]), (1.0, 0.0, 1.0));
         assert_eq!((columns.oracle_likeliest[0], columns.distinct[0]), (1.0, 2.0));
         assert_close(columns.sampled[0] as f32, 0.75, 1e-6);
@@ -463,7 +465,8 @@ mod tests {
         let spec = PluginConfig { options: 2, policy_width: 1, encoder_width: 1, ..crate::testing::spec(3, decoder) };
         let loaded = hand_made(&spec);
         let models = ScoredModels::bind(&loaded, &loaded).unwrap();
-        // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers option 1.
+        // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers
+        // option 1.
         let states = [0.1f32, 0.2, 1.0].repeat(4).into_iter().map(f16::from_f32).collect();
         let features = Features::new(states, vec![0, 1, 1, 2], 3, vec![0, 2, 4], &Device::Cpu).unwrap();
         // Its options are told apart, but the policy prefers the other one.

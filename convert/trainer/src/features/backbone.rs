@@ -1,7 +1,9 @@
-//! The frozen backbone as the trainer sees it: a description, two matrices, and hidden states of text.
+//! The frozen backbone as the trainer sees it: a description, two matrices, and hidden states of
+//! text.
 //!
-//! [`BackboneModel`] runs the model through ollm-runtime. Training works on [`Frozen`] (the matrices)
-//! and on the traits [`StateSource`] and [`StateReader`] (the hidden states), which tests implement without a model.
+//! [`BackboneModel`] runs the model through ollm-runtime. Training works on [`Frozen`] (the
+//! matrices) and on the traits [`StateSource`] and [`StateReader`] (the hidden states), which tests
+//! implement without a model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use crate::data::corpus::Problem;
 use crate::data::hash::fnv1a;
 use crate::error::{Error, Result};
 
-/// Positions of a session: a problem with a longer text is left out. Enough for any grade-school problem, and a small
-/// cache for each thread.
+/// Positions of a session: a problem with a longer text is left out. Enough for any grade-school
+/// problem, and a small cache for each thread.
 const CONTEXT: usize = 2048;
 
 /// What the trainer must know of a backbone.
@@ -32,8 +34,8 @@ pub struct BackboneDescription {
     pub norm_epsilon: f32,
     /// Number of parameters: the plugin's budget is a share of it.
     pub parameters: u64,
-    /// Hash of the names and types of its tensors: tells apart the quantizations of one backbone, whose hidden states
-    /// differ.
+    /// Hash of the names and types of its tensors: tells apart the quantizations of one backbone,
+    /// whose hidden states differ.
     pub weights: String,
 }
 
@@ -67,7 +69,8 @@ pub trait StateSource: Sync {
 
 /// Runs one sequence at a time through the backbone.
 pub trait StateReader {
-    /// Appends the hidden state (after the final norm, hidden f32 each) of every token of a fresh sequence.
+    /// Appends the hidden state (after the final norm, hidden f32 each) of every token of a fresh
+    /// sequence.
     fn states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()>;
 }
 
@@ -75,7 +78,8 @@ pub trait StateReader {
 pub struct Frozen {
     /// Head: row x gives the logit of token x. `[V, d]`, f32.
     pub head: Tensor,
-    /// Token embeddings e(x), for the encoder. `[V, d]`, f32; the head itself where the two are tied.
+    /// Token embeddings e(x), for the encoder. `[V, d]`, f32; the head itself where the two are
+    /// tied.
     pub embedding: Tensor,
     /// The backbone they belong to.
     pub about: BackboneDescription,
@@ -107,7 +111,8 @@ pub struct BackboneModel {
 }
 
 impl BackboneModel {
-    /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a product alone.
+    /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a
+    /// product alone.
     pub fn open(path: &Path) -> Result<Self> {
         let model = Model::open(path)?;
         if model.config().logit_cap.is_some() {

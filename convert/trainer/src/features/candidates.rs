@@ -1,10 +1,12 @@
-//! Candidate tokens for training on a CPU: per row the backbone's most probable tokens, computed once and cached.
+//! Candidate tokens for training on a CPU: per row the backbone's most probable tokens, computed
+//! once and cached.
 //!
-//! The full head costs 2·V·d operations for each option of each token, twice; on a GPU that is nothing, on a CPU it
-//! is the whole bill. Our decision: keep the C = 64 most
-//! probable tokens under the backbone, put the gold token in the last place where it is not among them, and stand the
-//! V − C others in for by one extra logit, the logarithm of their summed exponentials under the backbone. See
-//! [`crate::features::head`] for how that logit follows h'. `ollm-train eval` always uses the full head.
+//! The full head costs 2·V·d operations for each option of each token, twice; on a GPU that is
+//! nothing, on a CPU it is the whole bill. Our decision: keep the C = 64 most probable tokens under
+//! the backbone, put the gold token in the last place where it is not among them, and stand the V −
+//! C others in for by one extra logit, the logarithm of their summed exponentials under the
+//! backbone. See [`crate::features::head`] for how that logit follows h'. `ollm-train eval` always
+//! uses the full head.
 //!
 //! A row is `C * u32` token ids, `u32` the gold token's place among them, `f32` the tail.
 

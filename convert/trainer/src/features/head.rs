@@ -1,15 +1,17 @@
-//! The frozen head: `log p(x | h')` of the gold token for every option, with its gradient but without autograd.
+//! The frozen head: `log p(x | h')` of the gold token for every option, with its gradient but
+//! without autograd.
 //!
-//! Training needs from the head only `log p(x|h') = l_x - lse(l)` with `l = head · h'`. Its gradient with respect to
-//! h' is known in closed form, `head[x] - sum_y p(y|h') head[y]`, so the `[B·K, V]` logits need not be kept for a
-//! backward pass: they are made, used and dropped chunk by chunk. `attach` then hands the result to autograd as a
-//! constant value whose derivative is that constant *slope*. Every objective is written on top of the `[B, K]`
-//! log-probabilities.
+//! Training needs from the head only `log p(x|h') = l_x - lse(l)` with `l = head · h'`. Its
+//! gradient with respect to h' is known in closed form, `head[x] - sum_y p(y|h') head[y]`, so the
+//! `[B·K, V]` logits need not be kept for a backward pass: they are made, used and dropped chunk by
+//! chunk. `attach` then hands the result to autograd as a constant value whose derivative is that
+//! constant *slope*. Every objective is written on top of the `[B, K]` log-probabilities.
 //!
-//! Two heads give value and slope: [`OutputHead::Full`] (all V tokens; GPU and evaluation) and [`OutputHead::Candidates`] (see
-//! [`crate::features::candidates`]; CPU). In the latter the tail's logit moves with h' along the mean row of the head, `tail +
-//! mean(head) · (h' - h)`: otherwise the plugin could raise all candidates against the tail together, which under the
-//! full head changes nothing.
+//! Two heads give value and slope: [`OutputHead::Full`] (all V tokens; GPU and evaluation) and
+//! [`OutputHead::Candidates`] (see [`crate::features::candidates`]; CPU). In the latter the tail's
+//! logit moves with h' along the mean row of the head, `tail + mean(head) · (h' - h)`: otherwise
+//! the plugin could raise all candidates against the tail together, which under the full head
+//! changes nothing.
 
 use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax_last_dim};
@@ -58,7 +60,8 @@ impl OutputHead {
         Ok(Self::Candidates { weight: frozen.head.clone(), mean: frozen.head.mean(0)? })
     }
 
-    /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` `[B, K, d]`. -> `[B, K]`.
+    /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` `[B, K, d]`. -> `[B,
+    /// K]`.
     pub fn log_prob(&self, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
         let constant = options.detach().contiguous()?;
         let scores = match self {
@@ -70,7 +73,8 @@ impl OutputHead {
 }
 
 impl OutputHead {
-    /// Whether the batch's gold token is each option's most probable one: 1 or 0. `[B, K, d]` -> `[B, K]`.
+    /// Whether the batch's gold token is each option's most probable one: 1 or 0. `[B, K, d]` ->
+    /// `[B, K]`.
     pub fn is_first(&self, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
         let options = options.detach().contiguous()?;
         match self {
@@ -144,8 +148,8 @@ fn score_rows(weight: &Tensor, states: &Tensor, gold: &Tensor) -> Result<(Tensor
     Ok((value, slope))
 }
 
-/// log sum exp of each row. The largest probability is at least 1/V, so its logarithm loses nothing: cheaper than a
-/// second pass of exponentials over the logits.
+/// log sum exp of each row. The largest probability is at least 1/V, so its logarithm loses
+/// nothing: cheaper than a second pass of exponentials over the logits.
 pub(crate) fn log_normaliser(logits: &Tensor, probabilities: &Tensor) -> Result<Tensor> {
     Ok((logits.max(D::Minus1)? - probabilities.max(D::Minus1)?.log()?)?)
 }
@@ -177,7 +181,8 @@ mod tests {
     use crate::testing::{self, assert_close};
     use candle_core::{Device, Var};
 
-    /// Weights of the `[B, K]` log-probabilities, so that every entry of the gradient is its own number.
+    /// Weights of the `[B, K]` log-probabilities, so that every entry of the gradient is its own
+    /// number.
     fn loss(head: &OutputHead, options: &Tensor, batch: &FeatureBatch) -> Tensor {
         let log_prob = head.log_prob(options, batch).unwrap();
         let weights = Tensor::arange(1f32, 1.0 + log_prob.elem_count() as f32, &Device::Cpu).unwrap();

@@ -1,4 +1,5 @@
-//! What the frozen backbone gives: its hidden states on the text, their segments and candidates, and its head.
+//! What the frozen backbone gives: its hidden states on the text, their segments and candidates,
+//! and its head.
 
 pub mod backbone;
 pub mod candidate_cache;

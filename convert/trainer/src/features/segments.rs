@@ -1,7 +1,8 @@
-//! Segments: runs of tokens that share a latent. A latent may be held for a token, a line, or a whole answer.
+//! Segments: runs of tokens that share a latent. A latent may be held for a token, a line, or a
+//! whole answer.
 //!
-//! A new latent is taken where the runtime takes one: at the first token of an answer, and, held for lines, after each
-//! token whose text has a line feed.
+//! A new latent is taken where the runtime takes one: at the first token of an answer, and, held
+//! for lines, after each token whose text has a line feed.
 
 use candle_core::{Device, Tensor};
 use serde::Serializer;
@@ -16,7 +17,8 @@ pub fn parse_hold(text: &str) -> std::result::Result<Hold, String> {
     known.ok_or_else(|| "must be token, line or all".into())
 }
 
-/// As checkpoints and cached answers name it: they say "answer" where a latent is held for all of it.
+/// As checkpoints and cached answers name it: they say "answer" where a latent is held for all of
+/// it.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
 pub(crate) fn serialize_hold<S: Serializer>(hold: &Hold, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(if *hold == Hold::All { "answer" } else { hold.name() })
@@ -24,7 +26,8 @@ pub(crate) fn serialize_hold<S: Serializer>(hold: &Hold, serializer: S) -> std::
 
 /// The first row of each segment, and the number of rows at the end.
 ///
-/// Row t predicts the token `next[t]`; `bounds` holds the first row of each problem, and the number of rows at the end.
+/// Row t predicts the token `next[t]`; `bounds` holds the first row of each problem, and the number
+/// of rows at the end.
 pub fn cut(hold: Hold, next: &[u32], bounds: &[usize], ends_line: &dyn Fn(u32) -> bool) -> Vec<u32> {
     let ends = |token| match hold {
         Hold::Token => true,

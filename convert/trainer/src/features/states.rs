@@ -1,9 +1,9 @@
 //! Hidden states of the frozen backbone at the answer positions, cached on disk.
 //!
-//! The backbone never changes while a plugin is trained, so its forward pass is run once: for each answer token the
-//! cache holds `h_t`, the state from which `x_{t+1}` is predicted, in f16, and `x_{t+1}` itself. The question is read
-//! but not trained on. A row is `d * f16, u32`; a sequence is a problem (none of its rows where it exceeds the
-//! context).
+//! The backbone never changes while a plugin is trained, so its forward pass is run once: for each
+//! answer token the cache holds `h_t`, the state from which `x_{t+1}` is predicted, in f16, and
+//! `x_{t+1}` itself. The question is read but not trained on. A row is `d * f16, u32`; a sequence
+//! is a problem (none of its rows where it exceeds the context).
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -42,10 +42,12 @@ fn row_bytes(hidden: usize) -> usize {
     hidden * 2 + 4
 }
 
-/// Makes the caches go up to the first `limit` problems, running the backbone for those that are missing.
+/// Makes the caches go up to the first `limit` problems, running the backbone for those that are
+/// missing.
 ///
-/// Each of `threads` workers runs whole problems on one thread of its own: for small models that scales better than
-/// sharing one product among all threads. `progress` is called with the tokens of each finished problem.
+/// Each of `threads` workers runs whole problems on one thread of its own: for small models that
+/// scales better than sharing one product among all threads. `progress` is called with the tokens
+/// of each finished problem.
 pub fn extend<S: StateSource>(
     records: &mut Records,
     source: &S,
@@ -179,7 +181,8 @@ impl Features {
         Self::new(states, next, hidden, bounds, device)
     }
 
-    /// Features from rows in memory. `bounds` holds the first row of each problem, and the number of rows at the end.
+    /// Features from rows in memory. `bounds` holds the first row of each problem, and the number
+    /// of rows at the end.
     pub fn new(states: Vec<f16>, next: Vec<u32>, hidden: usize, bounds: Vec<usize>, device: &Device) -> Result<Self> {
         let rows = next.len();
         let hidden = Tensor::from_vec(states, (rows, hidden), device)?;
@@ -193,7 +196,8 @@ impl Features {
         self
     }
 
-    /// The same features cut into the segments for which a latent is held. `ends_line`: whether a token ends a line.
+    /// The same features cut into the segments for which a latent is held. `ends_line`: whether a
+    /// token ends a line.
     pub fn with_segments(mut self, hold: HoldKind, ends_line: &dyn Fn(u32) -> bool) -> Result<Self> {
         self.cut = match hold {
             HoldKind::Token => None,

@@ -1,6 +1,7 @@
 //! The state of an unfinished stage: everything that the next step depends on.
 //!
-//! Random streams are named by seed and step ([`crate::data::rng`]), so the step is all of their state.
+//! Random streams are named by seed and step ([`crate::data::rng`]), so the step is all of their
+//! state.
 
 use std::path::{Path, PathBuf};
 
@@ -34,7 +35,8 @@ pub struct Position<'a> {
     pub stage: &'a str,
     /// Steps taken.
     pub step: u64,
-    /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as the same number.
+    /// What the stage has to remember beside its tensors. A number's shortest decimal reads back as
+    /// the same number.
     pub state: &'a FileMetadata,
     /// The best evaluation at held-out text so far.
     pub watch: &'a EarlyStopping,

@@ -1,10 +1,12 @@
-//! Early stopping: the best evaluation at held-out text, and how many evaluations went by without a better one.
+//! Early stopping: the best evaluation on held-out text, and how many evaluations went by without a
+//! better one.
 
 use crate::data::tensor_file::Tensors;
 use crate::error::Result;
 use crate::plugin::params::Params;
 
-/// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps nothing and never ends a stage.
+/// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps
+/// nothing and never ends a stage.
 pub struct EarlyStopping {
     patience: Option<u64>,
     /// The lowest loss so far; infinite before the first evaluation.

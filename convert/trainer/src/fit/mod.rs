@@ -1,9 +1,9 @@
 //! The training loop, and what it needs: a run's folder, checkpoints, optimizer, early stopping.
 //!
-//! A [`Task`] says what a step and an evaluation are. [`Trainer`] takes the steps: it resumes from the
-//! checkpoint, evaluates, saves, logs, stops early, and goes back to the best evaluation. Everything
-//! a step depends on is in the checkpoint or named by seed and step, so a run that was interrupted
-//! and resumed ends, on a CPU, with the same bits as one that was not.
+//! A [`Task`] says what a step and an evaluation are. [`Trainer`] takes the steps: it resumes from
+//! the checkpoint, evaluates, saves, logs, stops early, and goes back to the best evaluation.
+//! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was
+//! interrupted and resumed ends, on a CPU, with the same bits as one that was not.
 
 pub mod checkpoint;
 pub mod early_stopping;

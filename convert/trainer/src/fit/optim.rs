@@ -85,7 +85,8 @@ impl AdamW {
     }
 }
 
-/// The gradients by name, in the order of the names: the norm's sum must not depend on a hash map's order.
+/// The gradients by name, in the order of the names: the norm's sum must not depend on a hash map's
+/// order.
 pub fn gather(params: &Params, gradients: &GradStore) -> Tensors {
     params.trained().filter_map(|(name, var)| Some((name.clone(), gradients.get(var)?.detach()))).collect()
 }
@@ -128,7 +129,8 @@ mod tests {
         let params = Params::control(&spec, 0, &Device::Cpu).unwrap();
         let get = |name| params.tensor(name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let before = get(names::GATE);
-        // d loss / d gate = 3, / d norm = -0.5; the clip scales both, and a first Adam step is rate · sign.
+        // d loss / d gate = 3, / d norm = -0.5; the clip scales both, and a first Adam step is rate
+        // · sign.
         let loss = (params.tensor(names::GATE).unwrap().sum_all().unwrap() * 3.0).unwrap();
         let loss = (loss - (params.tensor(names::NORM).unwrap().sum_all().unwrap() * 0.5).unwrap()).unwrap();
         let mut adam = AdamW::new(&params).unwrap();

@@ -1,4 +1,5 @@
-//! A run's folder: `config.toml`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`, `control.safetensors`, `plugin.safetensors`.
+//! A run's folder: `config.toml`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`,
+//! `control.safetensors`, `plugin.safetensors`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -25,7 +26,8 @@ const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOG: &str = "log.jsonl";
 const CONFIG: &str = "config.toml";
 
-/// What recorded settings begin with: a `config.toml` that somebody wrote does not, and no new run replaces it.
+/// What recorded settings begin with: a `config.toml` that somebody wrote does not, and no new run
+/// replaces it.
 pub const RECORDED: &str = "# The settings of this run";
 
 impl RunFolder {
@@ -54,12 +56,14 @@ impl RunFolder {
         Self { settings, ..self }
     }
 
-    /// Writes the run's settings into `config.toml`: once it is clear that they are those of the run in the folder.
+    /// Writes the run's settings into `config.toml`: once it is clear that they are those of the
+    /// run in the folder.
     pub fn record(&self) -> Result<()> {
         write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
     }
 
-    /// Writes a checkpoint, and a picture of what was logged so far. A picture that cannot be drawn is said, and ends no run.
+    /// Writes a checkpoint, and a picture of what was logged so far. A picture that cannot be drawn
+    /// is said, and ends no run.
     pub fn save(&mut self, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
         let log_bytes = self.log_length()?;
         checkpoint::save(&self.checkpoint(), position, log_bytes, params, optimizer)?;

@@ -1,8 +1,9 @@
-//! `LoRA` (Hu et al. 2021, arXiv 2106.09685): `W' = W + alpha / r · B A`, of which A and B are trained.
+//! `LoRA` (Hu et al. 2021, arXiv 2106.09685): `W' = W + alpha / r · B A`, of which A and B are
+//! trained.
 //!
-//! W' is made once a step, for the cost of a few tokens, so that the network's products are as many as without
-//! adapters. With the inputs x and the gradient g of the outputs, the gradient of W' is `gᵀ x`; those of A and B are
-//! made without it.
+//! W' is made once a step, for the cost of a few tokens, so that the network's products are as many
+//! as without adapters. With the inputs x and the gradient g of the outputs, the gradient of W' is
+//! `gᵀ x`; those of A and B are made without it.
 
 use std::collections::BTreeMap;
 
@@ -193,7 +194,8 @@ impl Adapters {
         self.pairs.get(matrix).map(delta).transpose()
     }
 
-    /// Adds the gradients of A and B to `sums`, from a matrix's inputs `[n, in]` and the gradient of its outputs `[n, out]`.
+    /// Adds the gradients of A and B to `sums`, from a matrix's inputs `[n, in]` and the gradient
+    /// of its outputs `[n, out]`.
     pub fn add_gradients(&self, matrix: &str, x: &Tensor, gradient: &Tensor, sums: &mut Tensors) -> Result<()> {
         let Some([a, b]) = self.pairs.get(matrix) else { return Ok(()) };
         let [name_a, name_b] = names(matrix);

@@ -1,7 +1,8 @@
 //! The backbone with its adapters in its matrices, as a GGUF file.
 //!
-//! Everything else of the file stays as it is, byte for byte. [`FINETUNE_KEY`] gets the digest of what was added to the
-//! weights, by which the fingerprints of the two backbones differ: a plugin for one is not a plugin for the other.
+//! Everything else of the file stays as it is, byte for byte. [`FINETUNE_KEY`] gets the digest of
+//! what was added to the weights, by which the fingerprints of the two backbones differ: a plugin
+//! for one is not a plugin for the other.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -84,7 +85,8 @@ fn emit(
     Ok(())
 }
 
-/// The hash of the digest that the file has already, if it has one, and of what is added to its weights.
+/// The hash of the digest that the file has already, if it has one, and of what is added to its
+/// weights.
 fn digest(gguf: &Gguf, lora: &Lora, tensors: &Tensors) -> Result<String> {
     let before = gguf.metadata().get(FINETUNE_KEY).and_then(|value| value.as_str()).unwrap_or_default();
     let mut parts = vec![before.as_bytes().to_vec(), lora.scale().to_le_bytes().to_vec()];

@@ -1,7 +1,8 @@
 //! `lora`: the loop that trains adapters on the backbone, problem by problem, on answer tokens.
 //!
-//! The mean loss on held-out problems decides what is kept: the adapters of the evaluation that found the lowest. As in
-//! [`crate::sft::train`], everything a step depends on is in the checkpoint or named by seed and step.
+//! The mean loss on held-out problems decides what is kept: the adapters of the evaluation that
+//! found the lowest. As in [`crate::sft::train`], everything a step depends on is in the checkpoint
+//! or named by seed and step.
 
 use candle_core::{Tensor, Var};
 use indicatif::ProgressBar;
@@ -52,11 +53,13 @@ pub struct LoraPace {
     pub stop_after: Option<u64>,
     /// Sequences that run through the network at the same time, each on a thread of its own.
     pub threads: usize,
-    /// Tokens that run through the network at a time: what they leave for the backward pass is in memory.
+    /// Tokens that run through the network at a time: what they leave for the backward pass is in
+    /// memory.
     pub pass_tokens: usize,
 }
 
-/// Trains adapters into `run`, from its checkpoint if it has one. The finished adapters are in [`RunFolder::lora`].
+/// Trains adapters into `run`, from its checkpoint if it has one. The finished adapters are in
+/// [`RunFolder::lora`].
 pub fn lora(
     material: &LoraData<'_>,
     settings: &LoraSettings,
@@ -225,7 +228,8 @@ struct PieceScore {
     tokens: usize,
 }
 
-/// Puts problems together until there are `tokens` of them. The longest first, so that pieces are of similar size.
+/// Puts problems together until there are `tokens` of them. The longest first, so that pieces are
+/// of similar size.
 fn pieces(mut examples: Vec<&Example>, tokens: usize) -> Vec<Piece> {
     examples.sort_by_key(|example| std::cmp::Reverse(example.tokens.len()));
     let mut pieces: Vec<Piece> = Vec::new();
@@ -309,7 +313,8 @@ mod tests {
         }
     }
 
-    /// Questions of random tokens and lengths; the answer counts up from the question's last token in steps of `stride`.
+    /// Questions of random tokens and lengths; the answer counts up from the question's last token
+    /// in steps of `stride`.
     fn problems(count: u32, stride: u32) -> Vec<Example> {
         let example = |i: u32| {
             let question: Vec<u32> = (0..3 + i % 4).map(|j| (i * 31 + j * 17) % 320).collect();

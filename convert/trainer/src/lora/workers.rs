@@ -1,7 +1,8 @@
 //! Threads that each compute something of their own.
 //!
-//! candle shares a product among all threads, and does nearly everything else on one: for small models, threads that
-//! each run whole sequences get more done. Every worker has a thread pool of one thread, in which its products stay.
+//! candle shares a product among all threads, and does nearly everything else on one: for small
+//! models, threads that each run whole sequences get more done. Every worker has a thread pool of
+//! one thread, in which its products stay.
 
 use rayon::ThreadPool;
 
@@ -23,8 +24,9 @@ impl WorkerPools {
         pools.map(Self).map_err(|error| Error::Setting { name: "--threads", reason: error.to_string() })
     }
 
-    /// Hands `work`'s results to `take`, in the order of the items, however many threads there are. As many items as there
-    /// are threads are worked on at the same time, so they should be of similar size.
+    /// Hands `work`'s results to `take`, in the order of the items, however many threads there are.
+    /// As many items as there are threads are worked on at the same time, so they should be of
+    /// similar size.
     pub fn each<I: Sync, T: Send>(
         &self,
         items: &[I],

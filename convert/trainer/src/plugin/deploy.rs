@@ -1,4 +1,5 @@
-//! Trained plugins as the runtime runs them, made in memory; and what is made of one to compare it with.
+//! Trained plugins as the runtime runs them, made in memory; and what is made of one to compare it
+//! with.
 //!
 //! Matrices are F16, as in the files that are shipped.
 
@@ -105,8 +106,8 @@ pub fn control(plugin: &Loaded) -> Result<Loaded> {
     Ok(Loaded { spec, tensors })
 }
 
-/// The plugin with its options' deltas turned in random directions: each column of the outer factor (kind `lowrank`), or each
-/// embedding (kind `swiglu`), is a random one of the same norm.
+/// The plugin with its options' deltas turned in random directions: each column of the outer factor
+/// (kind `lowrank`), or each embedding (kind `swiglu`), is a random one of the same norm.
 pub fn random_deltas(plugin: &Loaded, seed: u64) -> Result<Loaded> {
     let (d, mut rng) = (plugin.spec.backbone.hidden, Rng::stream(seed, "random deltas", 0));
     let (name, by_column) = match plugin.spec.decoder {

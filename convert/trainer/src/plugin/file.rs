@@ -1,7 +1,9 @@
-//! A trained plugin as a file: f32 tensors, and the metadata from which `ollm-convert plugin` makes a GGUF file.
+//! A trained plugin as a file: f32 tensors, and the metadata from which `ollm-convert plugin` makes
+//! a GGUF file.
 //!
-//! Names, shapes and keys are those of [`ollm_runtime::plugin::schema`], so a file that this module reads back is
-//! one that the runtime would accept; only the values are text here, as safetensors has no other metadata.
+//! Names, shapes and keys are those of [`ollm_runtime::plugin::schema`], so a file that this module
+//! reads back is one that the runtime would accept; only the values are text here, as safetensors
+//! has no other metadata.
 
 use std::path::Path;
 
@@ -94,8 +96,8 @@ fn read_spec(metadata: &FileMetadata, about: &BackboneDescription) -> std::resul
     Ok(spec)
 }
 
-/// The schema's keys with the types that it gives them. A value that is not of its type stays text, for the schema to
-/// refuse.
+/// The schema's keys with the types that it gives them. A value that is not of its type stays text,
+/// for the schema to refuse.
 fn typed(metadata: &FileMetadata) -> std::result::Result<gguf::Metadata, GgufError> {
     let mut typed = gguf::Metadata::default();
     for key in keys::ALL {

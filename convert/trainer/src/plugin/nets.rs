@@ -1,7 +1,8 @@
-//! The plugin's layers (our decision; the paper names their roles only), as candle graphs: control, decoder, policy, encoder.
+//! The plugin's layers (our decision; the paper names their roles only), as candle graphs: control,
+//! decoder, policy, encoder.
 //!
-//! A layer is bound from named tensors by a lookup, the same for training (variables) and for a finished plugin, and
-//! asks for nothing but names.
+//! A layer is bound from named tensors by a lookup, the same for training (variables) and for a
+//! finished plugin, and asks for nothing but names.
 
 use candle_core::{D, Tensor};
 use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
@@ -49,7 +50,8 @@ pub fn parameters(spec: &PluginConfig) -> usize {
     schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-/// The spec with the `SwiGLU` width, in steps of 32, at which the plugin comes nearest to `budget` parameters.
+/// The spec with the `SwiGLU` width, in steps of 32, at which the plugin comes nearest to `budget`
+/// parameters.
 pub fn fit_width(spec: &PluginConfig, budget: f64) -> PluginConfig {
     let rest = parameters(&with_width(spec, 0)) as f64;
     let steps = (budget - rest) / (3 * spec.backbone.hidden * 32) as f64;

@@ -10,8 +10,8 @@ use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
 use crate::plugin::nets::{TensorSlot, control_slots, names, option_slots};
 
-/// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to disturb the
-/// control (our decision).
+/// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to
+/// disturb the control (our decision).
 const DELTA_SCALE: f32 = 0.01;
 const EMBED_SCALE: f32 = 0.1;
 
@@ -29,7 +29,8 @@ impl Params {
 
     /// Fresh tensors of the options on a trained control.
     ///
-    /// Kind `lowrank` keeps the control fixed, as the anchor of all options; kind `swiglu` goes on training it.
+    /// Kind `lowrank` keeps the control fixed, as the anchor of all options; kind `swiglu` goes on
+    /// training it.
     pub fn options(spec: &PluginConfig, control: &Tensors, seed: u64, device: &Device) -> Result<Self> {
         let mut trained = initial(option_slots(spec), seed, device)?;
         let mut fixed = Tensors::new();
@@ -40,8 +41,8 @@ impl Params {
         Ok(Self { trained, fixed })
     }
 
-    /// The tensors of a plugin of which the policy alone is trained. What the options of kind `lowrank` add to the control
-    /// is multiplied by `spread`.
+    /// The tensors of a plugin of which the policy alone is trained. What the options of kind
+    /// `lowrank` add to the control is multiplied by `spread`.
     pub fn policy(plugin: &Tensors, spread: f64) -> Result<Self> {
         let (policy, mut fixed): (Tensors, Tensors) =
             plugin.clone().into_iter().partition(|(name, _)| name.starts_with(names::POLICY));

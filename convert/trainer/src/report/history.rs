@@ -26,8 +26,8 @@ fn same(value: f64) -> f64 {
     value
 }
 
-/// Draws the log: a row of panels for each stage, training steps pale and evaluations at held-out text dark. Nothing is drawn of a
-/// log without steps.
+/// Draws the log: a row of panels for each stage, training steps pale and evaluations at held-out
+/// text dark. Nothing is drawn of a log without steps.
 ///
 /// # Errors
 /// [`Error::Line`] if a line is not a JSON object.

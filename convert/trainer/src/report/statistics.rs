@@ -1,5 +1,5 @@
-//! Means with their uncertainty: Wilson's interval for a share of problems, a bootstrap over problems for the mean of several
-//! answers to each.
+//! Means with their uncertainty: Wilson's interval for a share of problems, a bootstrap over
+//! problems for the mean of several answers to each.
 
 use serde::Serialize;
 
@@ -23,7 +23,8 @@ const Z: f64 = 1.959_963_985;
 const RESAMPLES: usize = 2000;
 
 impl Interval {
-    /// The share of `right` ones among independent problems (Wilson 1927); nothing is known of no problem.
+    /// The share of `right` ones among independent problems (Wilson 1927); nothing is known of no
+    /// problem.
     pub fn wilson(right: &[bool]) -> Self {
         let n = right.len() as f64;
         if right.is_empty() {
@@ -36,8 +37,8 @@ impl Interval {
         Self { mean: p, low: (middle - half).max(0.0), high: (middle + half).min(1.0) }
     }
 
-    /// The mean over problems of one number for each, by drawing problems anew (Efron's percentiles). The same numbers and
-    /// seed give the same interval.
+    /// The mean over problems of one number for each, by drawing problems anew (Efron's
+    /// percentiles). The same numbers and seed give the same interval.
     pub fn bootstrap(values: &[f64], seed: u64) -> Self {
         let n = values.len();
         if n == 0 {

@@ -33,10 +33,11 @@ pub struct GroupSettings {
     pub seed: u64,
 }
 
-/// Answers whose latents are drawn from the policy as it is at that step, with greedy tokens. The loss is
-/// `-sum A log pi(z|h)` over all choices, divided by their number, where the advantage A of an answer is its reward less
-/// its group's mean, over the group's standard deviation; groups that are all right or all wrong say nothing. Held-out
-/// problems are answered once, with the policy's most probable latents.
+/// Answers whose latents are drawn from the policy as it is at that step, with greedy tokens. The
+/// loss is `-sum A log pi(z|h)` over all choices, divided by their number, where the advantage A of
+/// an answer is its reward less its group's mean, over the group's standard deviation; groups that
+/// are all right or all wrong say nothing. Held-out problems are answered once, with the policy's
+/// most probable latents.
 pub struct Groups<'a> {
     backbone: &'a BackboneModel,
     plugin: &'a Loaded,
@@ -50,7 +51,8 @@ pub struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    /// Answers of `plugin` on `backbone`, on `threads` threads (0: one for each core), `slots` of them at once.
+    /// Answers of `plugin` on `backbone`, on `threads` threads (0: one for each core), `slots` of
+    /// them at once.
     ///
     /// # Errors
     /// [`Error::Setting`] for groups of one, or none.
@@ -197,7 +199,8 @@ mod tests {
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let score = groups.score(&params, &answers, &[vec![1.0, 0.0], vec![1.0, 1.0]]).unwrap();
         assert!((score.measures.reward - 0.75).abs() < 1e-12 && score.measures.kl.abs() < 1e-6);
-        // By hand: d/dlogit of log pi(z) is [z] - pi, and the last bias adds to the logits; five choices in all.
+        // By hand: d/dlogit of log pi(z) is [z] - pi, and the last bias adds to the logits; five
+        // choices in all.
         let policy = bind(&plugin, &params).unwrap();
         let mut want = [0.0; OPTIONS];
         for (at, latent, worth) in [(0, 1, 1.0), (1, 2, 1.0), (0, 0, -1.0)] {

@@ -9,8 +9,8 @@ use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
 use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
 
-/// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` 1 for a right final answer:
-/// nothing is drawn, and no baseline is needed.
+/// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` 1 for
+/// a right final answer: nothing is drawn, and no baseline is needed.
 pub struct Held<'a> {
     plugin: &'a Loaded,
     train: Bandit,
@@ -79,7 +79,8 @@ mod tests {
         let policy = bind(&plugin, &params).unwrap();
         let bandit = Bandit::new(&table(plugin.spec.options), &policy).unwrap();
         let gradients = bandit.score(&policy).unwrap().loss.backward().unwrap();
-        // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the logits.
+        // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the
+        // logits.
         let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();
         let pi = log_policy(&policy, &bandit.states).unwrap().exp().unwrap();
         let mean = (&pi * &bandit.rewards).unwrap().sum_keepdim(1).unwrap();

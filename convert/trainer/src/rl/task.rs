@@ -22,8 +22,8 @@ pub struct RlSettings {
     pub steps: u64,
     /// Peak learning rate.
     pub lr: f64,
-    /// Evaluations on the held-out problems without more reward after which it ends; what had most is kept. None: the last step
-    /// is.
+    /// Evaluations on the held-out problems without more reward after which it ends; what had most
+    /// is kept. None: the last step is.
     pub patience: Option<u64>,
     /// Steps between evaluations.
     #[serde(rename = "survey_every")]
@@ -40,9 +40,9 @@ impl RlSettings {
     }
 }
 
-/// Trains the policy of `plugin` into `run`, from its checkpoint if it has one. Gives all of the plugin's tensors, of which
-/// only the policy's have changed; none if it stopped after `stop_after` steps, to be resumed. `identity`: what a checkpoint
-/// must agree with, beside the settings.
+/// Trains the policy of `plugin` into `run`, from its checkpoint if it has one. Gives all of the
+/// plugin's tensors, of which only the policy's have changed; none if it stopped after `stop_after`
+/// steps, to be resumed. `identity`: what a checkpoint must agree with, beside the settings.
 ///
 /// # Errors
 /// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.

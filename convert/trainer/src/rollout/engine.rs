@@ -1,8 +1,9 @@
 //! Rollouts: the deployed model answers problems, many at once.
 //!
-//! Answers go through ollm-runtime in one batch: each has a slot in it, and the slot of a finished one is taken by the
-//! next. A problem's prompt is fed once, and forked for each of its answers. What an answer is depends on the plan, the
-//! problem and its number alone: not on the other answers, the number of slots, or the threads.
+//! Answers go through ollm-runtime in one batch: each has a slot in it, and the slot of a finished
+//! one is taken by the next. A problem's prompt is fed once, and forked for each of its answers.
+//! What an answer is depends on the plan, the problem and its number alone: not on the other
+//! answers, the number of slots, or the threads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -96,8 +97,8 @@ pub struct RolloutEngine<'a> {
 }
 
 impl<'a> RolloutEngine<'a> {
-    /// The backbone, with or without a plugin, on `threads` threads (0: one for each core). `slots` answers are worked on
-    /// at once.
+    /// The backbone, with or without a plugin, on `threads` threads (0: one for each core). `slots`
+    /// answers are worked on at once.
     pub fn new(backbone: &'a BackboneModel, plugin: Option<&Loaded>, threads: usize, slots: usize) -> Result<Self> {
         let plugin = plugin.map(|plugin| deploy::bind(plugin, backbone.model())).transpose()?.map(Arc::new);
         let options = SessionOptions { threads, context: backbone.context(), ..SessionOptions::default() };
@@ -106,7 +107,8 @@ impl<'a> RolloutEngine<'a> {
         Ok(Self { backbone, plugin, root, line_ends, slots: slots.max(1) })
     }
 
-    /// Answers each problem as planned. `each` gets the answers to one problem after the other, in the order of the problems.
+    /// Answers each problem as planned. `each` gets the answers to one problem after the other, in
+    /// the order of the problems.
     ///
     /// # Errors
     /// [`Error::Runtime`] if a question does not fit the context, the plan needs a plugin or names a latent that is not

@@ -32,7 +32,8 @@ impl<'a> Library<'a> {
         Self { backbone, folder: folder.to_owned(), threads, slots, content }
     }
 
-    /// The answers to the first `limit` problems. `progress` is called for each problem that was answered anew.
+    /// The answers to the first `limit` problems. `progress` is called for each problem that was
+    /// answered anew.
     pub fn answers(
         &self,
         plugin: Option<&Loaded>,
@@ -60,7 +61,8 @@ impl<'a> Library<'a> {
         Ok(all)
     }
 
-    /// What the answers depend on, beside the problems: the policy where it chooses, the decoder where there are latents.
+    /// What the answers depend on, beside the problems: the policy where it chooses, the decoder
+    /// where there are latents.
     fn header(&self, plugin: Option<&Loaded>, plan: &Plan, corpus: &Corpus) -> Result<Header> {
         let hash = |prefix| plugin.map_or(Ok(0), |plugin| deploy::hash(plugin, prefix));
         let (decoder, policy) = match plan.latents {

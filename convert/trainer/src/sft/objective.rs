@@ -1,22 +1,26 @@
-//! What is minimised, written on `[B, K]` log-probabilities: the control's cross-entropy and two objectives of an
-//! option set.
+//! What is minimised, written on `[B, K]` log-probabilities: the control's cross-entropy and two
+//! objectives of an option set.
 //!
-//! **Prior** (our decision). h does not depend on z, so the posterior is
-//! exact: `q(z) ∝ pi(z|h) p(x|h,z)^(1/beta)`. With q held constant the loss is `-E_q[log p] - E_q[log pi]`, plus 0.02
-//! times KL(mean q, uniform), through which gradients do flow into p and pi (through a constant it would do nothing).
-//! beta is adapted until KL(q, pi) meets its target. The encoder is fitted to q in the same pass.
+//! **Prior** (our decision). h does not depend on z, so the posterior is exact: `q(z) ∝ pi(z|h)
+//! p(x|h,z)^(1/beta)`. With q held constant the loss is `-E_q[log p] - E_q[log pi]`, plus 0.02
+//! times KL(mean q, uniform), through which gradients do flow into p and pi (through a constant it
+//! would do nothing). beta is adapted until KL(q, pi) meets its target. The encoder is fitted to q
+//! in the same pass.
 //!
-//! **Prior, held** (our decision). A latent that is held for a segment s (a line, or the whole answer) has the exact
-//! posterior `q(z) ∝ pi(z|h_s) prod_t p(x_t|h_t,z)`, with `h_s` the state at the segment's first token; the loss is
-//! `-E_q[log p]`, averaged over tokens, and `-E_q[log pi(z|h_s)]`, averaged over segments. Products over segments are
-//! so different that one latent would soon win everywhere; so q is balanced over the batch's segments by Sinkhorn's
-//! iteration: all latents are used equally often, each where it is relatively best. The exponent 1/beta of the product is
-//! adapted as above: without it options that begin alike stay alike, since a balanced q is then nearly uniform.
+//! **Prior, held** (our decision). A latent that is held for a segment s (a line, or the whole
+//! answer) has the exact posterior `q(z) ∝ pi(z|h_s) prod_t p(x_t|h_t,z)`, with `h_s` the state at
+//! the segment's first token; the loss is `-E_q[log p]`, averaged over tokens, and `-E_q[log
+//! pi(z|h_s)]`, averaged over segments. Products over segments are so different that one latent
+//! would soon win everywhere; so q is balanced over the batch's segments by Sinkhorn's iteration:
+//! all latents are used equally often, each where it is relatively best. The exponent 1/beta of the
+//! product is adapted as above: without it options that begin alike stay alike, since a balanced q
+//! is then nearly uniform.
 //!
-//! **Paper** (arXiv 2604.19087, section 2.2, from a reader's notes). z is drawn from the encoder by a Gumbel-softmax
-//! with straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) - target|`. The paper says that KL
-//! is pulled to 0.2 nats, not how: the absolute difference with weight 1, of the batch's mean KL, is our decision.
-//! The policy imitates the encoder in the same pass.
+//! **Paper** (arXiv 2604.19087, section 2.2, from a reader's notes). z is drawn from the encoder by
+//! a Gumbel-softmax with straight-through gradients; the loss is `-log p(x|h,z) + |KL(q, uniform) -
+//! target|`. The paper says that KL is pulled to 0.2 nats, not how: the absolute difference with
+//! weight 1, of the batch's mean KL, is our decision. The policy imitates the encoder in the same
+//! pass.
 
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::{log_softmax, softmax};
@@ -30,11 +34,13 @@ use crate::features::segments::{Hold, Segments};
 const BALANCE_WEIGHT: f64 = 0.02;
 /// Weight of the mixture's cross-entropy beside the policy's expected accuracy (our decision).
 const MIXTURE_WEIGHT: f64 = 0.1;
-/// Where beta stops: products of any text stay finite, and a posterior can be as sharp or flat as anyone can use.
+/// Where beta stops: products of any text stay finite, and a posterior can be as sharp or flat as
+/// anyone can use.
 const BETA: (f64, f64) = (1e-3, 1e3);
 /// Temperature of the Gumbel-softmax.
 const GUMBEL_TEMPERATURE: f64 = 1.0;
-/// Sinkhorn's iteration ends when every latent's use is within this share of its part, or after so many rounds.
+/// Sinkhorn's iteration ends when every latent's use is within this share of its part, or after so
+/// many rounds.
 const SINKHORN_TOLERANCE: f64 = 1e-3;
 const SINKHORN_ROUNDS: usize = 200;
 
@@ -57,10 +63,11 @@ impl Objective {
         }
     }
 
-    /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 gave our first experiments
-    /// an option set of two to three tokens.
+    /// The KL target unless another is asked for: 0.2 nats is the paper's; 0.15 gave our first
+    /// experiments an option set of two to three tokens.
     ///
-    /// Held latents, which have to part, get 1 nat, or half of ln K where that is less: an even policy is ln K from a sure posterior.
+    /// Held latents, which have to part, get 1 nat, or half of ln K where that is less: an even
+    /// policy is ln K from a sure posterior.
     pub fn default_target(self, hold: Hold, options: usize) -> f64 {
         match (self, hold) {
             (Self::Prior, Hold::Token) => 0.15,
@@ -83,7 +90,8 @@ pub struct Terms {
     pub usage_entropy: Tensor,
     /// Mean entropy of pi.
     pub policy_entropy: Tensor,
-    /// How often a latent drawn from the policy has the gold token first; of the policy's own objective alone.
+    /// How often a latent drawn from the policy has the gold token first; of the policy's own
+    /// objective alone.
     pub accuracy: Option<Tensor>,
 }
 
@@ -101,7 +109,8 @@ pub fn cross_entropy(log_prob: &Tensor) -> Result<Terms> {
     })
 }
 
-/// log q(z), the exact posterior of one token: normalised `log pi + log p / beta`. `[B, K]`, `[B, K]` -> `[B, K]`.
+/// log q(z), the exact posterior of one token: normalised `log pi + log p / beta`. `[B, K]`, `[B,
+/// K]` -> `[B, K]`.
 pub fn log_posterior(log_policy: &Tensor, log_prob: &Tensor, beta: f64) -> Result<Tensor> {
     Ok(log_softmax(&(log_policy + (log_prob / beta)?)?, D::Minus1)?)
 }
@@ -124,9 +133,10 @@ pub fn prior(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, beta: f64) ->
     })
 }
 
-/// The learned-prior objective of latents that are held for segments. `log_prob` and `encoder` (logits) are `[B, K]`,
-/// `policy` (logits at the segments' first tokens) is `[S, K]`. The encoder learns its segment's q at each token. `balanced`: for
-/// training; held-out text has the posterior as it is.
+/// The learned-prior objective of latents that are held for segments. `log_prob` and `encoder`
+/// (logits) are `[B, K]`, `policy` (logits at the segments' first tokens) is `[S, K]`. The encoder
+/// learns its segment's q at each token. `balanced`: for training; held-out text has the posterior
+/// as it is.
 pub fn held(
     log_prob: &Tensor,
     policy: &Tensor,
@@ -156,8 +166,9 @@ pub fn held(
     })
 }
 
-/// The distributions nearest to softmax(scores) of which all latents have equal parts: `scores + shift[z]`, normalised, by
-/// Sinkhorn's iteration in f64 on the host. `[S, K]` -> `[S, K]`, logarithms; not differentiable.
+/// The distributions nearest to softmax(scores) of which all latents have equal parts: `scores +
+/// shift[z]`, normalised, by Sinkhorn's iteration in f64 on the host. `[S, K]` -> `[S, K]`,
+/// logarithms; not differentiable.
 fn balance_usage(scores: &Tensor) -> Result<Tensor> {
     let mut rows: Vec<Vec<f64>> = scores.to_dtype(DType::F64)?.to_vec2()?;
     let (segments, latents) = (rows.len(), rows[0].len());
@@ -194,10 +205,11 @@ fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     top + values.map(|value| (value - top).exp()).sum::<f64>().ln()
 }
 
-/// The policy's own objective, on finished options: `-E_pi[is_first]`, how often a latent drawn from the policy has the gold
-/// token first (the exact policy gradient, since a step's rewards are known for every latent), plus 0.1 times the
-/// mixture's cross-entropy, so that pi stays a distribution; both a token. `is_first` and `log_prob` are `[B, K]`, `policy`
-/// (logits at the segments' first tokens) is `[S, K]`.
+/// The policy's own objective, on finished options: `-E_pi[is_first]`, how often a latent drawn
+/// from the policy has the gold token first (the exact policy gradient, since a step's rewards are
+/// known for every latent), plus 0.1 times the mixture's cross-entropy, so that pi stays a
+/// distribution; both a token. `is_first` and `log_prob` are `[B, K]`, `policy` (logits at the
+/// segments' first tokens) is `[S, K]`.
 pub fn accuracy(is_first: &Tensor, log_prob: &Tensor, policy: &Tensor, segments: &Segments) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let joint = (&log_policy + segments.sum(&log_prob.detach())?)?;
@@ -215,8 +227,8 @@ pub fn accuracy(is_first: &Tensor, log_prob: &Tensor, policy: &Tensor, segments:
     })
 }
 
-/// The paper's objective. `log_prob` `[B, 1]` belongs to the drawn option; `policy` and `encoder` (logits) are `[B,
-/// K]`.
+/// The paper's objective. `log_prob` `[B, 1]` belongs to the drawn option; `policy` and `encoder`
+/// (logits) are `[B, K]`.
 pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let log_q = log_softmax(encoder, D::Minus1)?;
@@ -234,8 +246,8 @@ pub fn paper(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor, target: f64) 
     })
 }
 
-/// How a plugin trained by the paper's objective does on held-out text: nothing is drawn, all options `[B, K]` are
-/// scored.
+/// How a plugin trained by the paper's objective does on held-out text: nothing is drawn, all
+/// options `[B, K]` are scored.
 pub fn paper_evaluation(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) -> Result<Terms> {
     let log_policy = log_softmax(policy, D::Minus1)?;
     let log_q = log_softmax(encoder, D::Minus1)?;
@@ -250,15 +262,17 @@ pub fn paper_evaluation(log_prob: &Tensor, policy: &Tensor, encoder: &Tensor) ->
     })
 }
 
-/// A one-hot sample of softmax(logits) whose gradient is that of the relaxed sample (Jang, Gu, Poole 2017; the
-/// straight-through variant). `gumbel` holds standard Gumbel noise. `[B, K]` -> `[B, K]`.
+/// A one-hot sample of softmax(logits) whose gradient is that of the relaxed sample (Jang, Gu,
+/// Poole 2017; the straight-through variant). `gumbel` holds standard Gumbel noise. `[B, K]` ->
+/// `[B, K]`.
 pub fn straight_through(logits: &Tensor, gumbel: &Tensor) -> Result<Tensor> {
     let soft = softmax(&((logits + gumbel)? / GUMBEL_TEMPERATURE)?, D::Minus1)?;
     let hard = soft.broadcast_eq(&soft.max_keepdim(D::Minus1)?)?.to_dtype(soft.dtype())?;
     Ok(((&hard - soft.detach())? + soft)?)
 }
 
-/// The next beta, of 0.001 to 1000: log beta moves up while KL is above its target, down while it is below, at most 0.05 a step.
+/// The next beta, of 0.001 to 1000: log beta moves up while KL is above its target, down while it
+/// is below, at most 0.05 a step.
 pub fn adapt(beta: f64, kl: f64, target: f64) -> f64 {
     let size = 0.05 * ((kl - target).abs() / target).min(1.0);
     (beta.ln() + size * (kl - target).signum()).exp().clamp(BETA.0, BETA.1)
@@ -411,7 +425,8 @@ mod tests {
 
     #[test]
     fn the_gradient_of_held_latents_is_that_of_the_segments_mixture() {
-        // With q held constant: d(-E_q[log p]) = d(-log sum_z pi prod p), summed over segments, divided by the tokens.
+        // With q held constant: d(-E_q[log p]) = d(-log sum_z pi prod p), summed over segments,
+        // divided by the tokens.
         let (segments, scale) = (Segments::new(&[3, 1], &Device::Cpu).unwrap(), 0.7);
         let log_prob = Var::from_tensor(&testing::normal("log-prob", &[4, 3], scale)).unwrap();
         let policy = testing::normal("policy", &[2, 3], scale);
@@ -432,7 +447,8 @@ mod tests {
 
     #[test]
     fn balanced_latents_are_used_equally_often_where_they_are_relatively_best() {
-        // Latent 0 is best everywhere, by far; latent 1 is its nearest rival in the last two segments.
+        // Latent 0 is best everywhere, by far; latent 1 is its nearest rival in the last two
+        // segments.
         let scores = tensor(&[[0.0, -90.0], [-5.0, -80.0], [3.0, -20.0], [0.0, -25.0]]);
         let q = balance_usage(&scores).unwrap().exp().unwrap().to_vec2::<f32>().unwrap();
         for (row, latent) in q.iter().zip([0, 0, 1, 1]) {

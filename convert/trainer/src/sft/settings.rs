@@ -62,13 +62,15 @@ pub struct SftSettings {
     pub control_epochs: usize,
     /// Passes over the data for the policy alone, on finished options.
     pub policy_epochs: usize,
-    /// Factor on the options' deltas (decoder lowrank) before the policy's stage: more distinct options above 1.
+    /// Factor on the options' deltas (decoder lowrank) before the policy's stage: more distinct
+    /// options above 1.
     pub spread: f64,
     /// Tokens a step.
     pub batch: usize,
     /// Peak learning rate.
     pub lr: f64,
-    /// Evaluations on held-out text without a lower loss after which a stage ends, at its best look; none: it goes to its end.
+    /// Evaluations on held-out text without a lower loss after which a stage ends, at its best
+    /// look; none: it goes to its end.
     pub patience: Option<u64>,
     /// Seed of every random choice.
     pub seed: u64,

@@ -1,4 +1,5 @@
-//! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished options.
+//! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished
+//! options.
 
 use candle_core::Tensor;
 use ollm_runtime::plugin::schema::{HoldKind, PluginConfig};
@@ -92,7 +93,8 @@ impl<'a> OptionStage<'a> {
         Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta: FIRST_BETA })
     }
 
-    /// Logits of the policy at segment starts and of the encoder, and the option set. The encoder alone sees the gold token.
+    /// Logits of the policy at segment starts and of the encoder, and the option set. The encoder
+    /// alone sees the gold token.
     fn forward(&self, batch: &FeatureBatch) -> Result<(Tensor, Tensor, Tensor)> {
         let policy = self.plugin.policy.logits(&batch.segments.first(&batch.hidden)?)?;
         let encoder = self.plugin.encoder.logits(&batch.hidden, &self.frozen.embed(&batch.next)?)?;
@@ -123,8 +125,8 @@ impl<'a> OptionStage<'a> {
 
     /// The option that the encoder draws, alone. `[B, 1, d]`.
     ///
-    /// The one-hot weights mix the options' states, not the embeddings that make them: the value is the same, and it
-    /// serves both kinds of decoder (our decision).
+    /// The one-hot weights mix the options' states, not the embeddings that make them: the value is
+    /// the same, and it serves both kinds of decoder (our decision).
     fn drawn(&self, options: &Tensor, encoder: &Tensor, step: u64) -> Result<Tensor> {
         let weights = objective::straight_through(encoder, &self.gumbel(encoder, step)?)?;
         Ok(options.broadcast_mul(&weights.unsqueeze(2)?)?.sum_keepdim(1)?)

@@ -86,7 +86,8 @@ impl Grade {
     }
 }
 
-/// The answers of all held latents to some problems, and the state at which the policy chooses one of them.
+/// The answers of all held latents to some problems, and the state at which the policy chooses one
+/// of them.
 pub struct LatentTable {
     /// `[problems][K]`
     pub grades: Vec<Vec<Grade>>,
@@ -153,7 +154,8 @@ pub fn average(policy: &[Vec<f64>]) -> Vec<f64> {
 }
 
 impl LatentTable {
-    /// Has all latents of `plugin` answer the questions, each held from the first token to the last of at most `tokens`.
+    /// Has all latents of `plugin` answer the questions, each held from the first token to the last
+    /// of at most `tokens`.
     pub fn held(
         library: &Library<'_>,
         plugin: &Loaded,

@@ -1,7 +1,8 @@
 //! `accuracy`: how often the deployed model's final answer is right, in every way to deploy it.
 //!
-//! Tokens of a held latent are greedy, so an answer is a function of problem and latent. One table of the answers of all K
-//! latents therefore says what every way to hold a latent gives: a fixed one, the policy's, draws from it, the best one.
+//! Tokens of a held latent are greedy, so an answer is a function of problem and latent. One table
+//! of the answers of all K latents therefore says what every way to hold a latent gives: a fixed
+//! one, the policy's, draws from it, the best one.
 
 mod grades;
 mod row;
@@ -44,7 +45,8 @@ pub struct Comparison {
     pub temperatures: Vec<f32>,
     /// Tokens of an answer at most.
     pub tokens: usize,
-    /// How long policies that choose more than once an answer hold a latent; `Answer` leaves those rows out.
+    /// How long policies that choose more than once an answer hold a latent; `Answer` leaves those
+    /// rows out.
     pub held: Hold,
     /// Seed of every random choice.
     pub seed: u64,
@@ -62,8 +64,8 @@ pub struct AccuracyReport {
     pub rows: Vec<AccuracyRow>,
 }
 
-/// Answers the test problems in every way, and compares. `progress` is told the row that is worked on, and each problem
-/// answered.
+/// Answers the test problems in every way, and compares. `progress` is told the row that is worked
+/// on, and each problem answered.
 pub fn compare(
     systems: &ComparedSystems<'_>,
     test: &Questions<'_>,

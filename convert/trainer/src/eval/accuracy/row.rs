@@ -70,7 +70,8 @@ impl AccuracyRow {
     }
 }
 
-/// One with the most frequent final answer; of several, the one that came first. None where no answer has a number.
+/// One with the most frequent final answer; of several, the one that came first. None where no
+/// answer has a number.
 fn majority<'g>(answers: &[&'g Grade]) -> Option<&'g Grade> {
     let votes = |grade: &Grade| answers.iter().filter(|other| other.number == grade.number).count();
     let with_number = answers.iter().copied().filter(|grade| grade.number.is_some());

@@ -34,7 +34,8 @@ pub(super) struct Attended {
     mixed: Tensor,
 }
 
-/// Queries (`[heads, n, head_dim]`), keys and values (`[kv_heads, n, head_dim]`), or their gradients.
+/// Queries (`[heads, n, head_dim]`), keys and values (`[kv_heads, n, head_dim]`), or their
+/// gradients.
 struct Heads {
     query: Tensor,
     key: Tensor,
@@ -115,7 +116,8 @@ impl Heads {
         Ok(Self { query: cat(queries, 1)?, key: cat(keys, 1)?, value: cat(values, 1)? })
     }
 
-    /// Mixed values `[heads, length, head_dim]`, and the probabilities `[heads, length, length]` they are mixed with.
+    /// Mixed values `[heads, length, head_dim]`, and the probabilities `[heads, length, length]`
+    /// they are mixed with.
     fn attend(&self, mask: &Tensor) -> Result<(Tensor, Tensor)> {
         let (heads, length, _) = self.query.dims3()?;
         let scores = self.grouped(&self.query)?.matmul(&self.key.t()?)?.reshape((heads, length, length))?;
@@ -124,8 +126,8 @@ impl Heads {
         Ok((mixed, probabilities))
     }
 
-    /// The gradients from that of the mixed values. With `p = softmax(s)`, `ds = p (dp - sum(p dp))`, and the sum is that
-    /// of `mixed * gradient`.
+    /// The gradients from that of the mixed values. With `p = softmax(s)`, `ds = p (dp - sum(p
+    /// dp))`, and the sum is that of `mixed * gradient`.
     fn attend_back(&self, probabilities: &Tensor, mixed: &Tensor, gradient: &Tensor) -> Result<Self> {
         let grouped = self.grouped(gradient)?;
         let along = grouped.matmul(&self.value.t()?)?.reshape(probabilities.shape())?;
@@ -138,7 +140,8 @@ impl Heads {
         })
     }
 
-    /// The query heads of each key head as rows of one matrix: `[heads, length, m]` -> `[kv_heads, group * length, m]`.
+    /// The query heads of each key head as rows of one matrix: `[heads, length, m]` -> `[kv_heads,
+    /// group * length, m]`.
     fn grouped(&self, x: &Tensor) -> Result<Tensor> {
         let ((heads, length, m), kv_heads) = (x.dims3()?, self.key.dim(0)?);
         Ok(x.reshape((kv_heads, heads / kv_heads * length, m))?)

@@ -45,7 +45,8 @@ impl FeedForward {
     }
 }
 
-/// The gradients of gate and up from that of `silu(gate) * up`: with `s = sigmoid(gate)`, `silu' = s + silu (1 - s)`.
+/// The gradients of gate and up from that of `silu(gate) * up`: with `s = sigmoid(gate)`, `silu' =
+/// s + silu (1 - s)`.
 fn swiglu_back(gate: &Tensor, up: &Tensor, gradient: &Tensor) -> Result<(Tensor, Tensor)> {
     let s = sigmoid(gate)?;
     let silu = (gate * &s)?;

@@ -1,10 +1,12 @@
 //! The backbone as a differentiable function of its matrices, in candle.
 //!
-//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families llama, qwen2 and qwen3 as
-//! its [`Config`] describes them; the weights come from any GGUF file that it opens. The backward pass is written out, part by
-//! part the mirror image of the way there: candle's own backward pass would compute the gradient of every frozen matrix,
-//! and sum into tensors of zeros. [`Network::backward`] tells a [`GradientSink`] of each matrix's inputs and of the gradient of its
-//! outputs; the gradient of the matrix, or of what it is made of, follows from these two.
+//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families
+//! llama, qwen2 and qwen3 as its [`Config`] describes them; the weights come from any GGUF file
+//! that it opens. The backward pass is written out, part by part the mirror image of the way there:
+//! candle's own backward pass would compute the gradient of every frozen matrix, and sum into
+//! tensors of zeros. [`Network::backward`] tells a [`GradientSink`] of each matrix's inputs and of
+//! the gradient of its outputs; the gradient of the matrix, or of what it is made of, follows from
+//! these two.
 //!
 //! ```text
 //! tokens -> embed -> L x { x + attention(norm x), x + feed-forward(norm x) } -> rows that are asked for -> norm -> hidden
@@ -95,8 +97,8 @@ fn check(config: &Config) -> Result<()> {
 }
 
 impl Network {
-    /// Decodes the weights of a backbone. They are of type `dtype`, and so is what is computed; `embedding` are its token
-    /// embeddings, `[V, d]`.
+    /// Decodes the weights of a backbone. They are of type `dtype`, and so is what is computed;
+    /// `embedding` are its token embeddings, `[V, d]`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the backbone has a window, post-norms, GELU gates or a score that is scaled or capped.
@@ -123,7 +125,8 @@ impl Network {
         self.blocks.iter().flat_map(NetworkBlock::matrices).map(|matrix| (matrix.name.as_str(), &matrix.weight))
     }
 
-    /// The same network with other matrices: `weight` makes them of their names and of what they are.
+    /// The same network with other matrices: `weight` makes them of their names and of what they
+    /// are.
     pub fn with(&self, mut weight: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
         let mut network = self.clone();
         for matrix in network.blocks.iter_mut().flat_map(NetworkBlock::matrices_mut) {

@@ -116,7 +116,8 @@ impl Rope {
     }
 }
 
-/// What is added to scores: 0 where the key (column) is not after the query (row), minus infinity elsewhere.
+/// What is added to scores: 0 where the key (column) is not after the query (row), minus infinity
+/// elsewhere.
 pub(super) fn causal_mask(size: usize, device: &Device, dtype: DType) -> Result<Tensor> {
     let value = |query: usize, key: usize| if key <= query { 0.0 } else { f32::NEG_INFINITY };
     let values: Vec<f32> = (0..size).flat_map(|query| (0..size).map(move |key| value(query, key))).collect();

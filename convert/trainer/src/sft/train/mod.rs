@@ -1,7 +1,8 @@
-//! `sft`: the stages one after the other, each from its checkpoint, from a file, or from its first step.
+//! `sft`: the stages one after the other, each from its checkpoint, from a file, or from its first
+//! step.
 //!
-//! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was interrupted and
-//! resumed ends, on a CPU, with the same bits as one that was not.
+//! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was
+//! interrupted and resumed ends, on a CPU, with the same bits as one that was not.
 
 mod steps;
 
@@ -234,7 +235,8 @@ impl<'a> SftRun<'a> {
     }
 }
 
-/// Balanced latents differ only where a step has a segment for each: fewer segments would share all latents evenly.
+/// Balanced latents differ only where a step has a segment for each: fewer segments would share all
+/// latents evenly.
 fn check_balance(text: &Features, settings: &SftSettings) -> Result<()> {
     let found = segments_a_step(text, settings.batch);
     if settings.hold == Hold::Token || found >= settings.options {
