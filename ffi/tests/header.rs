@@ -11,20 +11,8 @@ use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, Rename
 
 /// The modules whose items are in the header, in its order.
 const SECTIONS: [&str; 14] = [
-    "version",
-    "status",
-    "log",
-    "source",
-    "model",
-    "plugin",
-    "text",
-    "workers",
-    "session",
-    "choose",
-    "generate",
-    "option_set",
-    "save",
-    "memory",
+    "version", "status", "log", "source", "model", "plugin", "text", "workers", "session", "choose", "generate",
+    "option_set", "save", "memory",
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
