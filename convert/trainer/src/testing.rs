@@ -1,4 +1,5 @@
-//! What the tests share: a tiny backbone without a model, features that can be learned, and comparison.
+//! What the tests share: a tiny backbone without a model, features that can be learned, and
+//! comparison.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,22 +8,23 @@ use candle_core::{DType, Device, Tensor};
 use half::f16;
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::Hold as HoldKind;
+use ollm_runtime::plugin::Hold;
 use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
 use ollm_runtime::quant;
 use ollm_runtime::session::{Session, SessionOptions};
 
-use crate::backbone::{Backbone, Description, Frozen};
-use crate::features::Features;
-use crate::nets::{Slot, control_slots};
-use crate::network::Network;
-use crate::params::{Params, Tensors};
-use crate::plugin::Loaded;
-use crate::rng::Rng;
+use crate::data::rng::Rng;
+use crate::data::tensor_file::Tensors;
+use crate::features::backbone::{BackboneDescription, BackboneModel, Frozen};
+use crate::features::states::Features;
+use crate::lora::network::Network;
+use crate::plugin::file::Loaded;
+use crate::plugin::nets::{TensorSlot, control_slots};
+use crate::plugin::params::Params;
 
-pub(crate) fn description(hidden: usize, vocab: usize) -> Description {
+pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
     let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
-    Description { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
+    BackboneDescription { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
 }
 
 pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {
@@ -36,8 +38,9 @@ pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
     Frozen::new(description(hidden, vocab), matrix("head"), matrix("embedding"), &Device::Cpu).unwrap()
 }
 
-/// Random states; the token that follows is one of two that the state's first signs name, by a fair coin. So a
-/// control can learn to do better than the backbone, and two options can do better than one.
+/// Random states; the token that follows is one of two that the state's first signs name, by a fair
+/// coin. So a control can learn to do better than the backbone, and two options can do better than
+/// one.
 pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
     let (hidden, vocab) = (frozen.about.backbone.hidden, frozen.about.backbone.vocab);
     let mut rng = Rng::stream(0, "states", 0);
@@ -70,14 +73,14 @@ pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> PluginConfig {
         decoder,
         encoder_width: 6,
         policy_width: 5,
-        hold: HoldKind::Token,
+        hold: Hold::Token,
         backbone,
     }
 }
 
 /// All tensors of a plugin, none of them zero.
 pub(crate) fn random_params(spec: &PluginConfig) -> Params {
-    let tensors = |slots: Vec<Slot>| -> Tensors {
+    let tensors = |slots: Vec<TensorSlot>| -> Tensors {
         slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
     };
     let params = Params::options(spec, &tensors(control_slots(spec)), 0, &Device::Cpu).unwrap();
@@ -85,8 +88,9 @@ pub(crate) fn random_params(spec: &PluginConfig) -> Params {
     params
 }
 
-/// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends a turn.
-pub(crate) fn speaker() -> Backbone {
+/// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends
+/// a turn.
+pub(crate) fn speaker() -> BackboneModel {
     use std::sync::OnceLock;
     static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
     let path = FILE.get_or_init(|| {
@@ -94,7 +98,7 @@ pub(crate) fn speaker() -> Backbone {
         std::fs::write(&path, speaker_file()).unwrap();
         path
     });
-    Backbone::open(path).unwrap()
+    BackboneModel::open(path).unwrap()
 }
 
 fn speaker_file() -> Vec<u8> {
@@ -150,14 +154,15 @@ fn speaker_tokens(writer: &mut Writer<'_>) {
 }
 
 /// A plugin of random weights for [`speaker`].
-pub(crate) fn speaker_plugin(backbone: &Backbone, options: usize) -> Loaded {
+pub(crate) fn speaker_plugin(backbone: &BackboneModel, options: usize) -> Loaded {
     let about = backbone.describe().unwrap();
     let spec =
         PluginConfig { options, backbone: about.backbone, ..spec(32, DecoderKind::LowRank { width: 8, rank: 4 }) };
     Loaded { tensors: random_params(&spec).tensors(), spec }
 }
 
-/// A tiny backbone of random weights, which the runtime's tests compare with Hugging Face's transformers.
+/// A tiny backbone of random weights, which the runtime's tests compare with Hugging Face's
+/// transformers.
 pub(crate) fn model(name: &str) -> Arc<Model> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tiny");
     Arc::new(Model::open(&folder.join(format!("{name}.gguf"))).unwrap())

@@ -3,35 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use indicatif::ProgressBar;
 use ollm_train::Result;
-use ollm_train::accuracy::{Comparison, Progress, Questions, Report, Systems, compare};
-use ollm_train::backbone::{Backbone, Description};
-use ollm_train::data::Corpus;
-use ollm_train::deploy;
-use ollm_train::library::Library;
-use ollm_train::plot::{self, Bar};
-use ollm_train::segments::Hold;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::eval::accuracy::{AccuracyReport, ComparedSystems, Comparison, Questions, compare};
+use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
+use ollm_train::features::segments::Hold;
+use ollm_train::plugin::deploy;
+use ollm_train::report::plot::{self, Bar};
+use ollm_train::rollout::library::Library;
 
-use crate::args::InputArgs;
-use crate::prepare::{bar, check_output};
-
-/// How answers are made.
-#[derive(Debug, Args)]
-pub(crate) struct RolloutArgs {
-    /// Folder of the answers: what is there is not made again
-    #[arg(long, value_name = "FOLDER", default_value = "rollouts")]
-    pub(crate) rollouts: PathBuf,
-    /// Answers that are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    pub(crate) places: usize,
-    /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub(crate) tokens: usize,
-    /// Seed of every random choice
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-}
+use crate::args::{InputArgs, RolloutArgs};
+use crate::prepare::{BarProgress, bar, check_output};
 
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
@@ -59,7 +41,7 @@ pub(crate) struct AccuracyArgs {
     #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.6,1")]
     pub(crate) temperatures: Vec<f32>,
     /// How long policies hold a latent in rows of their own
-    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    #[arg(long, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
@@ -71,21 +53,30 @@ pub(crate) struct AccuracyArgs {
     pub(crate) json: bool,
 }
 
+impl AccuracyArgs {
+    /// Refuses a picture in the place of a file that is read.
+    fn check_svg(&self) -> Result<()> {
+        let input = &self.input;
+        if let Some(svg) = &self.svg {
+            let data = input.data.iter().chain(&self.train).chain(&self.lora).chain(&self.rl);
+            let inputs: Vec<&Path> = data.chain([&input.model, &self.plugin]).map(PathBuf::as_path).collect();
+            check_output("--svg", svg, &inputs)?;
+        }
+        Ok(())
+    }
+}
+
 pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
-    if let Some(svg) = &args.svg {
-        let data = input.data.iter().chain(&args.train).chain(&args.lora).chain(&args.rl);
-        let inputs: Vec<&Path> = data.chain([&input.model, &args.plugin]).map(PathBuf::as_path).collect();
-        check_output("--svg", svg, &inputs)?;
-    }
+    args.check_svg()?;
     let (test, train) = (Corpus::read(&input.data)?, Corpus::read(&args.train)?);
     let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
-    let backbone = Backbone::open(&input.model)?;
-    let lora = args.lora.as_deref().map(Backbone::open).transpose()?;
-    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.places);
+    let backbone = BackboneModel::open(&input.model)?;
+    let lora = args.lora.as_deref().map(BackboneModel::open).transpose()?;
+    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots);
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
-    let systems = Systems {
+    let systems = ComparedSystems {
         library: library(&backbone),
         lora: lora.as_ref().map(library),
         control: deploy::control(&plugin)?,
@@ -100,7 +91,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         seed: rollout.seed,
     };
     let bar = bar(0, "problems");
-    let report = compare(&systems, &test, &train, &comparison, &Shown(&bar))?;
+    let report = compare(&systems, &test, &train, &comparison, &BarProgress(&bar))?;
     bar.finish_and_clear();
     if let Some(path) = &args.svg {
         draw(path, &report)?;
@@ -113,30 +104,15 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     Ok(())
 }
 
-fn open(path: Option<&Path>, about: &Description) -> Result<Option<ollm_train::plugin::Loaded>> {
+fn open(path: Option<&Path>, about: &BackboneDescription) -> Result<Option<ollm_train::plugin::file::Loaded>> {
     path.map(|path| deploy::open(path, about)).transpose()
 }
 
-fn draw(path: &Path, report: &Report) -> Result<()> {
-    let bar = |row: &ollm_train::accuracy::Row| {
+fn draw(path: &Path, report: &AccuracyReport) -> Result<()> {
+    let bar = |row: &ollm_train::eval::accuracy::AccuracyRow| {
         let interval = row.accuracy;
         Bar { name: row.name.clone(), value: interval.mean, low: interval.low, high: interval.high }
     };
     let title = format!("final answers right, of {} problems", report.problems);
     plot::bars(path, &title, &report.rows.iter().map(bar).collect::<Vec<_>>())
-}
-
-/// A bar that names the row.
-pub(crate) struct Shown<'a>(pub(crate) &'a ProgressBar);
-
-impl Progress for Shown<'_> {
-    fn row(&self, name: &str, problems: usize) {
-        self.0.set_length(problems as u64);
-        self.0.set_position(0);
-        self.0.set_message(name.to_owned());
-    }
-
-    fn problem(&self) {
-        self.0.inc(1);
-    }
 }

@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
-use ollm_train::run::RECORDED;
+use ollm_train::fit::run::RECORDED;
 use ollm_train::{Error, Result};
 use toml::de::{DeTable, DeValue};
 
-use crate::args::Cli;
+use crate::cli::TrainCli;
 
 /// Flags that say what to do with a run, and are no part of what it is.
 const NOT_RECORDED: [&str; 3] = ["config", "resume", "stop-after"];
 
 /// A parsed command line, with the settings of its file.
 pub(crate) struct Invocation {
-    pub(crate) cli: Cli,
+    pub(crate) cli: TrainCli,
     matches: ArgMatches,
 }
 
@@ -54,8 +54,8 @@ impl Invocation {
     }
 
     fn new(args: &[OsString]) -> clap::error::Result<Self> {
-        let matches = Cli::command().try_get_matches_from(args)?;
-        Ok(Self { cli: Cli::from_arg_matches(&matches)?, matches })
+        let matches = TrainCli::command().try_get_matches_from(args)?;
+        Ok(Self { cli: TrainCli::from_arg_matches(&matches)?, matches })
     }
 
     /// All settings in effect, as a file that `--config` reads.
@@ -76,13 +76,13 @@ impl Invocation {
 /// The file that the arguments name, and what they say themselves.
 fn config_of(args: &[OsString]) -> Option<(PathBuf, ArgMatches)> {
     // What the file has yet to say is missing here.
-    let matches = Cli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
+    let matches = TrainCli::command().ignore_errors(true).try_get_matches_from(args).ok()?;
     let path = matches.subcommand()?.1.get_one::<PathBuf>("config")?.clone();
     Some((path, matches))
 }
 
 fn command(name: &str) -> Command {
-    let mut all = Cli::command();
+    let mut all = TrainCli::command();
     // Only then do flags know how they are written.
     all.build();
     all.find_subcommand(name).expect("a command that was parsed").clone()
@@ -190,7 +190,8 @@ fn literal(arg: &Arg, text: Option<&str>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Command, SftArgs};
+    use crate::cli::TrainCommand;
+    use crate::sft::SftArgs;
 
     /// `ollm-train` with these arguments and a file of this text.
     fn parse(name: &str, text: &str, args: &[&str]) -> Result<Invocation> {
@@ -203,7 +204,7 @@ mod tests {
 
     fn sft(invocation: &Invocation) -> &SftArgs {
         match &invocation.cli.command {
-            Command::Sft(args) => args,
+            TrainCommand::Sft(args) => args,
             other => panic!("{other:?}"),
         }
     }
@@ -222,7 +223,7 @@ mod tests {
         let parsed = parse("replaces", FILE, &["sft", "--data", "c.jsonl"]).unwrap();
         assert_eq!(sft(&parsed).input.data, [Path::new("c.jsonl")]);
         let parsed = parse("eval", "json = true\nmodel = \"m\"\ndata = \"d\"\n", &["eval", "--run", "r"]).unwrap();
-        assert!(matches!(&parsed.cli.command, Command::Eval(args) if args.json));
+        assert!(matches!(&parsed.cli.command, TrainCommand::Eval(args) if args.json));
     }
 
     #[test]
@@ -235,7 +236,7 @@ mod tests {
         let recorded = |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings(), args.pace()));
         assert_eq!(recorded(sft(&second)), recorded(sft(&first)));
         assert!(!sft(&second).run.resume);
-        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "survey-every = 250"] {
+        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "eval-every = 250"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }

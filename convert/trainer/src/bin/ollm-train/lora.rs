@@ -1,31 +1,111 @@
-//! `ollm-train lora`.
+//! `lora`: the baseline, adapters on the backbone.
 
 use std::path::PathBuf;
 
 use candle_core::{DType, Device};
-use ollm_train::backbone::{Backbone, Example, Frozen, Source};
-use ollm_train::data::Corpus;
-use ollm_train::head::Head;
-use ollm_train::lora::Lora;
-use ollm_train::network::Network;
-use ollm_train::plugin::Provenance;
-use ollm_train::train::Ended;
-use ollm_train::{Error, Result, merged, tensor_file, tune};
+use clap::Args;
+use ollm_convert::tensor_type;
+use ollm_runtime::gguf::TensorType;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::data::tensor_file;
+use ollm_train::features::backbone::{BackboneModel, Example, Frozen, StateSource};
+use ollm_train::features::head::OutputHead;
+use ollm_train::lora::adapters::{Lora, LoraTarget};
+use ollm_train::lora::network::Network;
+use ollm_train::lora::{adapters, merged, task};
+use ollm_train::plugin::file::Provenance;
+use ollm_train::sft::train::Ended;
+use ollm_train::{Error, Result};
 
-use crate::args::LoraArgs;
+use crate::args::{HeldOutArgs, InputArgs, RunArgs};
 use crate::prepare;
 
 /// Bytes that logits may take, on each thread.
 const LOGITS: usize = 256 << 20;
 
-pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct LoraArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) held_out: HeldOutArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Matrices of each block that get adapters
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = LoraTarget::ALL)]
+    pub(crate) targets: Vec<LoraTarget>,
+    /// Rank of the adapters; by default they have 1.56 % of the backbone's parameters
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
+    /// What is learned is multiplied by alpha / rank [default: twice the rank]
+    #[arg(long, value_name = "ALPHA")]
+    pub(crate) alpha: Option<f64>,
+    /// Passes over the data
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) epochs: usize,
+    /// Problems a step
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) batch: usize,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
+    pub(crate) lr: f64,
+    /// Steps between evaluations on the held-out problems
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) eval_every: u64,
+    /// Stop after N evaluations in a row that found nothing better
+    #[arg(long, value_name = "N", requires = "valid")]
+    pub(crate) patience: Option<u64>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Tokens that run through the network at a time, on each thread [default: 512; 16384 on a GPU]
+    #[arg(long, value_name = "N")]
+    pub(crate) pass_tokens: Option<usize>,
+    /// Type of the changed matrices in merged.gguf
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
+    pub(crate) merged_type: TensorType,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub(crate) checkpoint_every: u64,
+}
+
+impl LoraArgs {
+    /// What decides the result.
+    pub(crate) fn settings(&self) -> adapters::LoraSettings {
+        adapters::LoraSettings {
+            targets: self.targets.clone(),
+            rank: self.rank,
+            alpha: self.alpha,
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            eval_every: self.eval_every,
+            patience: self.patience,
+            seed: self.seed,
+        }
+    }
+
+    /// What does not.
+    pub(crate) fn pace(&self, on_cpu: bool, threads: usize) -> task::LoraPace {
+        task::LoraPace {
+            checkpoint_every: self.checkpoint_every,
+            stop_after: self.run.stop_after,
+            threads: if on_cpu { threads } else { 1 },
+            pass_tokens: self.pass_tokens.unwrap_or(if on_cpu { 512 } else { 16384 }),
+        }
+    }
+}
+pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
     let device = prepare::device(&args.device)?;
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
     let mut run = args.run.open(recorded)?;
     prepare::check_output("--output", &run.merged(), &[&args.input.model])?;
-    let backbone = Backbone::open(&args.input.model)?;
+    let backbone = BackboneModel::open(&args.input.model)?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
     let lora = Lora::new(&settings, &network, frozen.about.parameters)?;
@@ -33,18 +113,15 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
     print_size(&lora, frozen.about.parameters);
 
     let (train, data_hash) = examples(&backbone, &args.input.data, args.input.limit)?;
-    let (valid, valid_hash) = match &args.held_out.valid {
-        none if none.is_empty() => (Vec::new(), None),
-        files => examples(&backbone, files, args.held_out.valid_limit).map(|(valid, hash)| (valid, Some(hash)))?,
-    };
+    let (valid, valid_hash) = held_out(&backbone, &args.held_out)?;
     let provenance = Provenance {
         data: prepare::file_names(&args.input.data),
         data_hash,
         tokens: train.iter().map(|example| example.tokens.len() - example.answer_start).sum(),
         valid_hash,
     };
-    let head = Head::full(&frozen, LOGITS);
-    let material = tune::Material {
+    let head = OutputHead::full(&frozen, LOGITS);
+    let material = task::LoraData {
         network: &network,
         head: &head,
         about: &frozen.about,
@@ -54,7 +131,7 @@ pub(crate) fn run_lora(args: &LoraArgs, recorded: String) -> Result<()> {
     };
     let pace = args.pace(device.is_cpu(), prepare::threads(&args.input));
     let bar = prepare::bar(0, "steps");
-    if tune::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
+    if task::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());
     }
@@ -76,8 +153,17 @@ fn print_size(lora: &Lora, backbone: u64) {
     println!("adapters: rank {rank}, {trained} parameters, {share:.2} % of the backbone's {backbone}");
 }
 
+/// Held-out problems and their name, if there are some.
+fn held_out(backbone: &BackboneModel, args: &HeldOutArgs) -> Result<(Vec<Example>, Option<String>)> {
+    if args.valid.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let (valid, hash) = examples(backbone, &args.valid, args.valid_limit)?;
+    Ok((valid, Some(hash)))
+}
+
 /// The problems as tokens, without those that exceed the context, and the name of them all.
-fn examples(backbone: &Backbone, data: &[PathBuf], limit: Option<usize>) -> Result<(Vec<Example>, String)> {
+fn examples(backbone: &BackboneModel, data: &[PathBuf], limit: Option<usize>) -> Result<(Vec<Example>, String)> {
     let corpus = Corpus::read(data)?;
     let mut examples = Vec::new();
     let problems = corpus.first(limit);

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use candle_core::Device;
 use indicatif::{ProgressBar, ProgressStyle};
-use ollm_train::backbone::{Backbone, Description, Frozen, Source};
-use ollm_train::candidates::Candidates;
-use ollm_train::data::Corpus;
-use ollm_train::features::{self, Features};
-use ollm_train::head::Head;
-use ollm_train::plugin::Provenance;
-use ollm_train::records::Records;
-use ollm_train::segments::Hold;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::data::records::Records;
+use ollm_train::eval::accuracy::Progress;
+use ollm_train::features::backbone::{BackboneDescription, BackboneModel, Frozen, StateSource};
+use ollm_train::features::candidate_cache;
+use ollm_train::features::head::OutputHead;
+use ollm_train::features::segments::Hold;
+use ollm_train::features::states::{self, Features};
+use ollm_train::plugin::file::Provenance;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
@@ -43,6 +44,21 @@ pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
     bar
 }
 
+/// A bar that names the row.
+pub(crate) struct BarProgress<'a>(pub(crate) &'a ProgressBar);
+
+impl Progress for BarProgress<'_> {
+    fn row(&self, name: &str, problems: usize) {
+        self.0.set_length(problems as u64);
+        self.0.set_position(0);
+        self.0.set_message(name.to_owned());
+    }
+
+    fn problem(&self) {
+        self.0.inc(1);
+    }
+}
+
 /// The threads that are meant: 0 is one for each core.
 pub(crate) fn threads(input: &InputArgs) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -51,24 +67,24 @@ pub(crate) fn threads(input: &InputArgs) -> usize {
 
 /// A backbone, and where its caches lie.
 pub(crate) struct Workplace<'a> {
-    pub(crate) backbone: &'a Backbone,
-    pub(crate) about: Description,
+    pub(crate) backbone: &'a BackboneModel,
+    pub(crate) about: BackboneDescription,
     pub(crate) folder: &'a Path,
     pub(crate) threads: usize,
 }
 
 /// The first `limit` problems of a corpus, and their features.
-pub(crate) struct Text {
+pub(crate) struct TextFeatures {
     pub(crate) corpus: Corpus,
     pub(crate) limit: usize,
     pub(crate) features: Features,
 }
 
-impl Text {
+impl TextFeatures {
     /// Cut into the segments for which a latent is held.
-    pub(crate) fn with_segments(self, backbone: &Backbone, hold: Hold) -> Result<Self> {
+    pub(crate) fn with_segments(self, backbone: &BackboneModel, hold: Hold) -> Result<Self> {
         let ends = backbone.line_ends();
-        Ok(Self { features: self.features.with_segments(hold.kind(), &|token| ends.contains(token))?, ..self })
+        Ok(Self { features: self.features.with_segments(hold, &|token| ends.contains(token))?, ..self })
     }
 
     /// Names the problems.
@@ -78,25 +94,25 @@ impl Text {
 }
 
 impl<'a> Workplace<'a> {
-    pub(crate) fn new(backbone: &'a Backbone, folder: &'a Path, input: &InputArgs) -> Result<Self> {
+    pub(crate) fn new(backbone: &'a BackboneModel, folder: &'a Path, input: &InputArgs) -> Result<Self> {
         Ok(Self { backbone, about: backbone.describe()?, folder, threads: threads(input) })
     }
 
     /// Reads the data and completes its cache.
     pub(crate) fn cache(&self, data: &[PathBuf], limit: Option<usize>) -> Result<(Corpus, usize, Records)> {
         let corpus = Corpus::read(data)?;
-        let path = features::cache_path(self.folder, &self.about, &corpus, "features");
-        let mut records = Records::open(&path, &features::header(&self.about, &corpus))?;
+        let path = states::cache_path(self.folder, &self.about, &corpus, "features");
+        let mut records = Records::open(&path, &states::header(&self.about, &corpus))?;
         let problems = corpus.first(limit);
         let bar = bar(problems.len() as u64, "problems").with_position(records.sequences() as u64);
-        features::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
+        states::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
         bar.finish_and_clear();
         let limit = problems.len();
         Ok((corpus, limit, records))
     }
 
     /// The data's features on a device. The cache is free for other runs when this returns.
-    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<Text> {
+    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<TextFeatures> {
         let (corpus, limit, mut records) = self.cache(data, limit)?;
         let backbone = &self.about.backbone;
         let features = Features::load(&mut records, (backbone.hidden, backbone.vocab), limit, device)?;
@@ -104,17 +120,17 @@ impl<'a> Workplace<'a> {
             return Err(Error::NoData(data.to_vec()));
         }
         print_left_out(features.left_out(), limit, self.backbone);
-        Ok(Text { corpus, limit, features })
+        Ok(TextFeatures { corpus, limit, features })
     }
 
     /// The text with candidates for its features.
-    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: Text) -> Result<Text> {
-        let path = features::cache_path(self.folder, &self.about, &text.corpus, "candidates");
+    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: TextFeatures) -> Result<TextFeatures> {
+        let path = states::cache_path(self.folder, &self.about, &text.corpus, "candidates");
         let bar = bar(text.features.len() as u64, "tokens").with_message("candidates");
         let progress = |rows| bar.inc(rows as u64);
-        let candidates = Candidates::load(&path, frozen, &text.corpus, &text.features, &progress)?;
+        let candidates = candidate_cache::load(&path, frozen, &text.corpus, &text.features, &progress)?;
         bar.finish_and_clear();
-        Ok(Text { features: text.features.with_candidates(candidates), ..text })
+        Ok(TextFeatures { features: text.features.with_candidates(candidates), ..text })
     }
 
     /// The backbone's matrices on a device.
@@ -124,13 +140,13 @@ impl<'a> Workplace<'a> {
 }
 
 /// The head to train with, and whether it needs candidates.
-pub(crate) fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(Head, bool)> {
+pub(crate) fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(OutputHead, bool)> {
     let candidates = match choice {
         HeadChoice::Auto => frozen.head.device().is_cpu(),
         HeadChoice::Full => false,
         HeadChoice::Candidates => true,
     };
-    let head = if candidates { Head::candidates(frozen)? } else { Head::full(frozen, budget(args)) };
+    let head = if candidates { OutputHead::candidates(frozen)? } else { OutputHead::full(frozen, budget(args)) };
     Ok((head, candidates))
 }
 
@@ -140,19 +156,19 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 }
 
 /// Says how many of the problems are too long.
-pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &Backbone) {
+pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneModel) {
     if count > 0 {
         eprintln!("{count} of {problems} problems are longer than {} tokens: left out", backbone.context());
     }
 }
 
 /// Where a plugin's training text came from.
-pub(crate) fn provenance(data: &[PathBuf], text: &Text, valid: Option<&Text>) -> Provenance {
+pub(crate) fn provenance(data: &[PathBuf], text: &TextFeatures, valid: Option<&TextFeatures>) -> Provenance {
     Provenance {
         data: file_names(data),
         data_hash: text.hash(),
         tokens: text.features.len(),
-        valid_hash: valid.map(Text::hash),
+        valid_hash: valid.map(TextFeatures::hash),
     }
 }
 

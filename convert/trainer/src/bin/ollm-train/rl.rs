@@ -6,20 +6,24 @@ use clap::Args;
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
-use ollm_train::accuracy::{Grade, Progress, Questions, Report, Row, Table, held_row};
-use ollm_train::backbone::Backbone;
-use ollm_train::data::Corpus;
-use ollm_train::library::Library;
-use ollm_train::plugin::{self, Loaded};
-use ollm_train::reinforce::{Experience, GroupSettings, Groups, Held, Settings, reinforce};
-use ollm_train::rollout::{Latents, Plan};
-use ollm_train::segments::Hold;
-use ollm_train::tensor_file::{self, Metadata};
-use ollm_train::{Error, Result, deploy};
+use ollm_train::Result;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::data::tensor_file::{self, FileMetadata};
+use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, held_row};
+use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
+use ollm_train::features::segments::Hold;
+use ollm_train::limits::require;
+use ollm_train::plugin::deploy;
+use ollm_train::plugin::file::{self, Loaded};
+use ollm_train::rl::groups::{GroupSettings, Groups};
+use ollm_train::rl::held::Held;
+use ollm_train::rl::reward::RewardSource;
+use ollm_train::rl::task::{RlSettings, reinforce};
+use ollm_train::rollout::engine::{LatentPlan, Plan};
+use ollm_train::rollout::library::Library;
 
-use crate::accuracy::{RolloutArgs, Shown};
-use crate::args::{InputArgs, RunArgs};
-use crate::prepare::{bar, file_names};
+use crate::args::{InputArgs, RolloutArgs, RunArgs};
+use crate::prepare::{BarProgress, bar, file_names};
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -38,12 +42,12 @@ pub(crate) struct RlArgs {
     pub(crate) run: RunArgs,
     /// How long a latent is held: for the whole answer, the gradient is exact, and each step is over all problems; else each
     /// step draws answers
-    #[arg(long, value_enum, default_value_t = Hold::Answer)]
+    #[arg(long, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
-    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with --hold answer
+    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with --hold all
     #[arg(long, value_name = "N")]
     pub(crate) group: Option<usize>,
-    /// Problems of a step [default: 16]; not with --hold answer
+    /// Problems of a step [default: 16]; not with --hold all
     #[arg(long, value_name = "N")]
     pub(crate) problems: Option<usize>,
     /// Steps
@@ -52,12 +56,12 @@ pub(crate) struct RlArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
-    /// End after N looks at the held-out problems without more reward, and keep the policy that had most
+    /// End after N evaluations on the held-out problems without more reward, and keep the policy that had most
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) patience: u64,
-    /// Steps between looks
+    /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(crate) survey_every: u64,
+    pub(crate) eval_every: u64,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
 }
@@ -67,78 +71,65 @@ impl RlArgs {
         let &Self { hold: held, group, problems, ref rollout, .. } = self;
         let settings =
             |size, problems| GroupSettings { held, size, problems, tokens: rollout.tokens, seed: rollout.seed };
-        (held != Hold::Answer).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
+        (held != Hold::All).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
+    }
+
+    fn settings(&self) -> RlSettings {
+        let &Self { steps, lr, patience, eval_every, .. } = self;
+        RlSettings { steps, lr, patience: Some(patience), eval_every }
+    }
+
+    /// Refuses flags that latents held for the whole answer do not need.
+    fn check_hold(&self) -> Result<()> {
+        let reason = "has no effect on latents held for the whole answer, whose gradient is exact: leave it out";
+        for (name, given) in [("--group", self.group), ("--problems", self.problems)] {
+            require(self.hold != Hold::All || given.is_none(), name, reason)?;
+        }
+        Ok(())
     }
 }
 
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
-    let settings =
-        Settings { steps: args.steps, lr: args.lr, patience: Some(args.patience), survey_every: args.survey_every };
+    let settings = args.settings();
     settings.check()?;
-    for (name, given) in [("--group", args.group), ("--problems", args.problems)] {
-        if args.hold == Hold::Answer && given.is_some() {
-            let reason =
-                "has no effect on latents held for the whole answer, whose gradient is exact: leave it out".into();
-            return Err(Error::Setting { name, reason });
-        }
-    }
+    args.check_hold()?;
     let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
-    let backbone = Backbone::open(&input.model)?;
+    let backbone = BackboneModel::open(&input.model)?;
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
-    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.places);
+    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
     let bar = bar(0, "problems");
-    let groups = args.groups();
-    let lesson = Lesson {
+    let rl = RlRun {
         args,
-        groups: groups.clone(),
+        groups: args.groups(),
         plugin: &plugin,
         library: &library,
         train: &train,
         valid: &valid,
         bar: &bar,
     };
-    let mut identity: Metadata = [
-        ("backbone", about.identity()),
-        ("plugin", format!("{:016x}", deploy::hash(&plugin, PLUGIN_PREFIX)?)),
-        ("data", name(&train)),
-        ("valid", name(&valid)),
-        ("tokens", rollout.tokens.to_string()),
-    ]
-    .map(|(key, value)| (key.to_owned(), value))
-    .into();
-    let (objective, experience) = lesson.experience(&mut identity)?;
-    let trained = reinforce(&plugin, &*experience, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
+    let mut identity = rl.identity(&about)?;
+    let (objective, mut rewards) = rl.rewards(&mut identity)?;
+    let trained = reinforce(&plugin, &mut *rewards, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
     let Some(tensors) = trained else {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());
     };
 
-    let trained = Loaded { spec: PluginConfig { hold: args.hold.kind(), ..plugin.spec.clone() }, tensors };
-    let provenance = [
-        ("objective", objective.to_owned()),
-        ("data", file_names(&input.data)),
-        ("data_hash", name(&train)),
-        ("valid_hash", name(&valid)),
-        ("steps", settings.steps.to_string()),
-        ("learning_rate", settings.lr.to_string()),
-        ("patience", args.patience.to_string()),
-    ];
-    let groups = groups.map(|groups| ("groups", serde_json::json!(groups).to_string()));
-    let provenance = provenance.into_iter().chain(groups);
-    tensor_file::save(&run.plugin(), &trained.tensors, &plugin::described(&trained.spec, provenance))?;
-    let rows = lesson.compare(&trained)?;
+    let trained = Loaded { spec: PluginConfig { hold: args.hold, ..plugin.spec.clone() }, tensors };
+    tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
+    let rows = rl.compare(&trained)?;
     bar.finish_and_clear();
-    print!("{}", Report { problems: valid.gold.len(), train_problems: None, rows });
+    print!("{}", AccuracyReport { problems: valid.gold.len(), train_problems: None, rows });
     println!("wrote {}", run.plugin().display());
     Ok(())
 }
 
 /// What the policy learns from.
-struct Lesson<'a> {
+struct RlRun<'a> {
     args: &'a RlArgs,
     /// How answers are drawn; none where all latents answer, held.
     groups: Option<GroupSettings>,
@@ -149,31 +140,58 @@ struct Lesson<'a> {
     bar: &'a ProgressBar,
 }
 
-impl<'a> Lesson<'a> {
+impl<'a> RlRun<'a> {
+    /// What a checkpoint must agree with, whatever the rewards.
+    fn identity(&self, about: &BackboneDescription) -> Result<FileMetadata> {
+        let fields = [
+            ("backbone", about.identity()),
+            ("plugin", format!("{:016x}", deploy::hash(self.plugin, PLUGIN_PREFIX)?)),
+            ("data", name(self.train)),
+            ("valid", name(self.valid)),
+            ("tokens", self.args.rollout.tokens.to_string()),
+        ];
+        Ok(fields.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+
+    /// What the plugin's file says of its training.
+    fn provenance(&self, objective: &str) -> impl Iterator<Item = (&'static str, String)> {
+        let groups = self.groups.as_ref().map(|groups| ("groups", tensor_file::sorted_json(groups)));
+        let fields = [
+            ("objective", objective.to_owned()),
+            ("data", file_names(&self.args.input.data)),
+            ("data_hash", name(self.train)),
+            ("valid_hash", name(self.valid)),
+            ("steps", self.args.steps.to_string()),
+            ("learning_rate", self.args.lr.to_string()),
+            ("patience", self.args.patience.to_string()),
+        ];
+        fields.into_iter().chain(groups)
+    }
+
     /// Where rewards come from, and its name; what else a checkpoint must agree with is added to `identity`.
-    fn experience(&self, identity: &mut Metadata) -> Result<(&'static str, Box<dyn Experience + 'a>)> {
+    fn rewards(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
         let &Self { args, plugin, library, train, valid, .. } = self;
         // Without it, a run of groups would go on as one of held latents.
-        let groups = self.groups.as_ref().map_or("nothing".to_owned(), |groups| serde_json::json!(groups).to_string());
+        let groups = self.groups.as_ref().map_or("nothing".to_owned(), tensor_file::sorted_json);
         identity.insert("groups".into(), groups);
         let Some(groups) = self.groups.clone() else {
             let held =
                 Held::new(plugin, &self.table("training problems", train)?, &self.table("held-out problems", valid)?)?;
             return Ok(("expected reward of held latents", Box::new(held)));
         };
-        let pace = (args.input.threads, args.rollout.places);
+        let pace = (args.input.threads, args.rollout.slots);
         let groups = Groups::new((library.backbone, plugin), (train, valid), groups, pace)?;
         Ok(("group-normalised reward", Box::new(groups)))
     }
 
     /// The answers of all latents, held.
-    fn table(&self, name: &str, questions: &Questions<'_>) -> Result<Table> {
+    fn table(&self, name: &str, questions: &Questions<'_>) -> Result<LatentTable> {
         let plan = (self.args.rollout.tokens, self.args.rollout.seed);
-        Table::held(self.library, self.plugin, questions, plan, (name, &Shown(self.bar)))
+        LatentTable::held(self.library, self.plugin, questions, plan, (name, &BarProgress(self.bar)))
     }
 
     /// The policy before and after.
-    fn compare(&self, trained: &Loaded) -> Result<Vec<Row>> {
+    fn compare(&self, trained: &Loaded) -> Result<Vec<AccuracyRow>> {
         let policies = [("imitation", self.plugin), ("RL", trained)];
         let mut rows = Vec::new();
         let Some(groups) = &self.groups else {
@@ -186,7 +204,7 @@ impl<'a> Lesson<'a> {
             return Ok(rows);
         };
         for (choice, latents, samples) in
-            [("most probable", Latents::Policy, 1), ("drawn", Latents::Sampled(1.0), groups.size)]
+            [("most probable", LatentPlan::Policy, 1), ("drawn", LatentPlan::Sampled(1.0), groups.size)]
         {
             for (name, policy) in policies {
                 rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, (latents, samples))?);
@@ -196,37 +214,19 @@ impl<'a> Lesson<'a> {
     }
 
     /// The row of a policy's answers to the held-out problems.
-    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (Latents, usize)) -> Result<Row> {
+    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (LatentPlan, usize)) -> Result<AccuracyRow> {
         let &RolloutArgs { tokens, seed, .. } = &self.args.rollout;
         let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
-        let (shown, problems) = (Shown(self.bar), self.valid.gold.len());
+        let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());
         shown.row(&name, problems);
         let answers = self.library.answers(Some(policy), &plan, (self.valid.corpus, problems), &|| shown.problem())?;
         let grades = self.valid.grade(&answers);
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
-        Ok(Row::new(name, &grades, seed))
+        Ok(AccuracyRow::new(name, &grades, seed))
     }
 }
 
 /// Names the problems.
 fn name(questions: &Questions<'_>) -> String {
     format!("{}:{}", questions.corpus.hash, questions.gold.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
-
-    #[test]
-    fn flags_that_would_have_no_effect_are_refused_before_anything_is_read() {
-        let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "--plugin", "p", "-o", "o"];
-        for flag in ["--group", "--problems"] {
-            let arguments = common.into_iter().chain([flag, "4"]);
-            let Command::Rl(args) = Cli::try_parse_from(arguments).unwrap().command else { panic!("rl was asked for") };
-            let refused = run(&args, String::new());
-            assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
-        }
-    }
 }

@@ -1,0 +1,28 @@
+//! `features`: hidden states of the backbone, cached.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ollm_train::Result;
+use ollm_train::features::backbone::BackboneModel;
+
+use crate::args::InputArgs;
+use crate::prepare::Workplace;
+
+#[derive(Debug, Args)]
+pub(crate) struct FeaturesArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Folder of the caches
+    #[arg(short, long, value_name = "FOLDER", default_value = "features")]
+    pub(crate) output: PathBuf,
+}
+
+pub(crate) fn run(args: &FeaturesArgs) -> Result<()> {
+    let backbone = BackboneModel::open(&args.input.model)?;
+    let place = Workplace::new(&backbone, &args.output, &args.input)?;
+    let (_, limit, records) = place.cache(&args.input.data, args.input.limit)?;
+    let tokens: usize = records.counts().take(limit).sum();
+    println!("{limit} problems, {tokens} answer tokens in {}", args.output.display());
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! `sft`: control, options and policy.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use ollm_train::Result;
+use ollm_train::features::backbone::BackboneModel;
+use ollm_train::features::segments::Hold;
+use ollm_train::fit::run::RunFolder;
+use ollm_train::plugin::nets::parameters;
+use ollm_train::sft::objective::Objective;
+use ollm_train::sft::settings::{DecoderChoice, SftSettings};
+use ollm_train::sft::train::{Ended, SftData, SftPace, sft};
+
+use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs};
+use crate::prepare::{self, TextFeatures, Workplace, bar};
+
+#[derive(Debug, Args)]
+pub(crate) struct SftArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) held_out: HeldOutArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Option count K
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    pub(crate) options: usize,
+    /// Kind of decoder
+    #[arg(long, value_enum, default_value_t = DecoderChoice::LowRank)]
+    pub(crate) decoder: DecoderChoice,
+    /// Width of the decoder; by default the plugin gets 1.56 % of the backbone's parameters
+    #[arg(long, value_name = "U")]
+    pub(crate) width: Option<usize>,
+    /// Rank of an option's delta (decoder lowrank)
+    #[arg(long, value_name = "R", default_value_t = 32)]
+    pub(crate) rank: usize,
+    /// Width of the policy
+    #[arg(long, value_name = "P", default_value_t = 256)]
+    pub(crate) policy_width: usize,
+    /// Width of the encoder
+    #[arg(long, value_name = "E", default_value_t = 256)]
+    pub(crate) encoder_width: usize,
+    /// What trains the options: a learned prior with the exact posterior, or the paper's encoder and Gumbel-softmax
+    #[arg(long, value_enum, default_value_t = Objective::Prior)]
+    pub(crate) objective: Objective,
+    /// How long a latent is held: the policy chooses at the start of each token, line or whole answer (all)
+    #[arg(long, value_name = "HOLD", default_value = "token")]
+    pub(crate) hold: Hold,
+    /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a line or an answer; at most half of ln K)]
+    #[arg(long, value_name = "NATS")]
+    pub(crate) kl_target: Option<f64>,
+    /// Passes over the data for the options
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) epochs: usize,
+    /// Passes over the data for the control
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub(crate) control_epochs: usize,
+    /// Passes over the data for the policy alone, on the finished options
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) policy_epochs: usize,
+    /// Factor on what the options add to the control (decoder lowrank), before the policy's own stage
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) spread: f64,
+    /// A finished control of the same width, instead of training one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) control: Option<PathBuf>,
+    /// Finished options of the same sizes on that control, instead of training some: the policy's stage alone
+    #[arg(long, value_name = "FILE", requires = "control")]
+    pub(crate) options_from: Option<PathBuf>,
+    /// Tokens a step; whole segments of about so many with --hold line or all
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) batch: usize,
+    /// Peak learning rate
+    #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
+    pub(crate) lr: f64,
+    /// End a stage after N evaluations on the held-out problems without a lower loss, and keep the best evaluation's tensors
+    #[arg(long, value_name = "N")]
+    pub(crate) patience: Option<u64>,
+    /// Seed of every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) device: DeviceArgs,
+    /// What options are normalised over while training
+    #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
+    pub(crate) head: HeadChoice,
+    /// Steps between checkpoints
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub(crate) checkpoint_every: u64,
+    /// Steps between evaluations on the held-out problems
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    pub(crate) eval_every: u64,
+}
+
+impl SftArgs {
+    /// What decides the result.
+    pub(crate) fn settings(&self) -> SftSettings {
+        SftSettings {
+            options: self.options,
+            decoder: self.decoder,
+            width: self.width,
+            rank: self.rank,
+            policy_width: self.policy_width,
+            encoder_width: self.encoder_width,
+            objective: self.objective,
+            hold: self.hold,
+            kl_target: self.kl_target.unwrap_or(self.objective.default_target(self.hold, self.options)),
+            epochs: self.epochs,
+            control_epochs: self.control_epochs,
+            policy_epochs: self.policy_epochs,
+            spread: self.spread,
+            batch: self.batch,
+            lr: self.lr,
+            seed: self.seed,
+            patience: self.patience,
+        }
+    }
+
+    /// What does not.
+    pub(crate) fn pace(&self) -> SftPace {
+        SftPace {
+            checkpoint_every: self.checkpoint_every,
+            eval_every: self.eval_every,
+            stop_after: self.run.stop_after,
+            control: self.control.clone(),
+            options: self.options_from.clone(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
+    let settings = args.settings();
+    settings.check()?;
+    let device = prepare::device(&args.device.device)?;
+    // TF32 is ten times as fast, and its error is far below the noise of a batch.
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    let mut run = args.run.open(recorded)?;
+    let backbone = BackboneModel::open(&args.input.model)?;
+    let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
+    print_size(&settings, &place);
+
+    let frozen = place.frozen(&device)?;
+    let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
+    let load = |data: &[PathBuf], limit| -> Result<TextFeatures> {
+        let text = place.text(data, limit, &device)?.with_segments(&backbone, settings.hold)?;
+        if candidates { place.with_candidates(&frozen, text) } else { Ok(text) }
+    };
+    let train = load(&args.input.data, args.input.limit)?;
+    let valid = if args.held_out.valid.is_empty() {
+        None
+    } else {
+        Some(load(&args.held_out.valid, args.held_out.valid_limit)?)
+    };
+    let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
+    let valid = valid.as_ref().map(|text| &text.features);
+    let material = SftData { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
+    let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
+    println!("{}", outcome(ended, &run));
+    Ok(())
+}
+
+fn print_size(settings: &SftSettings, place: &Workplace<'_>) {
+    let spec = settings.spec(&place.about);
+    let (plugin, backbone) = (parameters(&spec), place.about.parameters);
+    let (width, share) = (spec.decoder.width(), 100.0 * plugin as f64 / backbone as f64);
+    println!("plugin: width {width}, {plugin} parameters, {share:.2} % of the backbone's {backbone}");
+}
+
+fn outcome(ended: Ended, run: &RunFolder) -> String {
+    match ended {
+        Ended::Finished => format!("wrote {}", run.plugin().display()),
+        Ended::Stopped => format!("stopped; --resume goes on from {}", run.checkpoint().display()),
+    }
+}

@@ -1,0 +1,137 @@
+//! Safetensors files with metadata: written atomically, and the same bytes for the same content.
+//!
+//! The safetensors crate keeps metadata in a hash map, whose order changes from run to run; so the
+//! header (eight bytes of length, then JSON) is written here, in the order of the names, and the
+//! crate's validating reader is used to read.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+
+/// Tensors by name, in the order of their names.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// The strings of `__metadata__`.
+pub type FileMetadata = BTreeMap<String, String>;
+
+/// The fields of a struct as JSON, in the order of their names: the order of `serde_json` depends
+/// on what else was built with it, and a checkpoint must agree with a run of any build.
+///
+/// # Panics
+/// If it is no struct of numbers, text and lists.
+pub fn sorted_json(value: &impl serde::Serialize) -> String {
+    let fields: BTreeMap<String, Value> =
+        serde_json::to_value(value).and_then(serde_json::from_value).expect("a struct of numbers, text and lists");
+    json!(fields).to_string()
+}
+
+/// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path`
+/// is never half written. A NaN is not written: what was there stays, the last good state.
+pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
+    let bytes = encode(tensors, metadata)?;
+    write_atomically(path, &bytes)
+}
+
+/// Writes a file so that `path` holds the old or the new content, whatever happens.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = PathBuf::from(format!("{}.tmp", path.display()));
+    let written = write_whole(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        // What is left of it would only fill the disk.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(Error::io(path))
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Reads tensors onto a device, and the metadata.
+pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let bad = |error: safetensors::SafeTensorError| Error::bad_file(path, error.to_string());
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
+    let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let tensors = candle_core::safetensors::load_buffer(&bytes, device)?;
+    Ok((tensors.into_iter().collect(), metadata))
+}
+
+fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
+    let mut header = header(tensors, metadata).to_string();
+    // Data starts at a multiple of eight bytes, as the format recommends.
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    for (name, tensor) in tensors {
+        let values = values(tensor)?;
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(Error::NonFinite { what: format!("tensor {name}") });
+        }
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+    Ok(bytes)
+}
+
+fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+fn header(tensors: &Tensors, metadata: &FileMetadata) -> Value {
+    let mut entries = Map::new();
+    entries.insert("__metadata__".into(), json!(metadata));
+    let mut start = 0;
+    for (name, tensor) in tensors {
+        let end = start + tensor.elem_count() * 4;
+        entries.insert(name.clone(), json!({"data_offsets": [start, end], "dtype": "F32", "shape": tensor.dims()}));
+        start = end;
+    }
+    Value::Object(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn fields_are_written_in_the_order_of_their_names() {
+        #[derive(serde::Serialize)]
+        struct Unsorted {
+            b: f64,
+            a: Vec<u32>,
+        }
+        assert_eq!(sorted_json(&Unsorted { b: 0.1, a: vec![2, 1] }), "{\"a\":[2,1],\"b\":0.1}");
+    }
+
+    #[test]
+    fn tensors_and_metadata_come_back() {
+        let folder = testing::folder("tensor-file");
+        std::fs::create_dir_all(&folder).unwrap();
+        let tensors: Tensors = [("b", vec![2, 3]), ("a", vec![5])]
+            .map(|(name, dims)| (name.into(), testing::normal(name, &dims, 1.0)))
+            .into();
+        let metadata = FileMetadata::from([("k".into(), "v \"quoted\"".into())]);
+        let path = folder.join("x.safetensors");
+        save(&path, &tensors, &metadata).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let (read, read_metadata) = load(&path, &Device::Cpu).unwrap();
+        assert_eq!(read_metadata, metadata);
+        for (name, tensor) in &tensors {
+            assert_eq!(values(&read[name]).unwrap(), values(tensor).unwrap());
+        }
+        save(&path, &read, &read_metadata).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(matches!(load(&path, &Device::Cpu), Err(Error::BadFile { .. })));
+    }
+}

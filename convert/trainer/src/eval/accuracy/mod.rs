@@ -1,0 +1,247 @@
+//! `accuracy`: how often the deployed model's final answer is right, in every way to deploy it.
+//!
+//! Tokens of a held latent are greedy, so an answer is a function of problem and latent. One table
+//! of the answers of all K latents therefore says what every way to hold a latent gives: a fixed
+//! one, the policy's, draws from it, the best one.
+
+mod grades;
+mod row;
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::features::segments::Hold;
+use crate::plugin::deploy;
+use crate::plugin::file::Loaded;
+use crate::plugin::nets::names;
+use crate::rollout::engine::{Answer, LatentPlan, Plan};
+use crate::rollout::library::Library;
+
+pub use grades::{Grade, LatentTable, Progress, Questions, argmax, average};
+pub use row::{AccuracyRow, held_row};
+
+/// What is compared.
+pub struct ComparedSystems<'a> {
+    /// Answers of the backbone.
+    pub library: Library<'a>,
+    /// Answers of the backbone with `LoRA` adapters merged into it.
+    pub lora: Option<Library<'a>>,
+    /// Options, and the policy that imitates.
+    pub plugin: Loaded,
+    /// The plugin of one option.
+    pub control: Loaded,
+    /// The same options with a policy from reinforcement learning.
+    pub rl: Option<Loaded>,
+}
+
+/// How the comparison is made.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// Draws for each problem, where there are several.
+    pub samples: usize,
+    /// Temperatures of the draws of tokens.
+    pub temperatures: Vec<f32>,
+    /// Tokens of an answer at most.
+    pub tokens: usize,
+    /// How long policies that choose more than once an answer hold a latent; `Answer` leaves those
+    /// rows out.
+    pub held: Hold,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+/// What comes out.
+#[derive(Debug, Serialize)]
+pub struct AccuracyReport {
+    /// Problems answered.
+    pub problems: usize,
+    /// Problems on which the best fixed latent was chosen, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_problems: Option<usize>,
+    /// The rows.
+    pub rows: Vec<AccuracyRow>,
+}
+
+/// Answers the test problems in every way, and compares. `progress` is told the row that is worked
+/// on, and each problem answered.
+pub fn compare(
+    systems: &ComparedSystems<'_>,
+    test: &Questions<'_>,
+    train: &Questions<'_>,
+    comparison: &Comparison,
+    progress: &dyn Progress,
+) -> Result<AccuracyReport> {
+    let mut comparer = Comparer { systems, test, train, comparison, progress, rows: Vec::new() };
+    comparer.baselines()?;
+    comparer.latents()?;
+    let (problems, train_problems) = (test.gold.len(), Some(train.gold.len()));
+    Ok(AccuracyReport { problems, train_problems, rows: comparer.rows })
+}
+
+struct Comparer<'c, 'a> {
+    systems: &'c ComparedSystems<'a>,
+    test: &'c Questions<'c>,
+    train: &'c Questions<'c>,
+    comparison: &'c Comparison,
+    progress: &'c dyn Progress,
+    rows: Vec<AccuracyRow>,
+}
+
+impl<'a> Comparer<'_, 'a> {
+    fn plan(&self, latents: LatentPlan, held: Hold, temperature: f32) -> Plan {
+        let &Comparison { samples, tokens, seed, .. } = self.comparison;
+        let samples = match latents {
+            LatentPlan::Enumerated => self.systems.plugin.spec.options,
+            LatentPlan::Sampled(_) => samples,
+            _ if temperature > 0.0 => samples,
+            _ => 1,
+        };
+        Plan { latents, held, temperature, samples, tokens, states: latents == LatentPlan::Enumerated, seed }
+    }
+
+    fn answers(
+        &self,
+        name: &str,
+        library: &Library<'a>,
+        plugin: Option<&Loaded>,
+        plan: &Plan,
+        questions: &Questions<'_>,
+    ) -> Result<Vec<Vec<Answer>>> {
+        let problems = questions.gold.len();
+        self.progress.row(name, problems);
+        library.answers(plugin, plan, (questions.corpus, problems), &|| self.progress.problem())
+    }
+
+    /// A row whose answers are made for it.
+    fn row(&mut self, name: &str, library: &Library<'a>, plugin: Option<&Loaded>, plan: &Plan) -> Result<()> {
+        let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?);
+        let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
+        self.push(name, &grades);
+        Ok(())
+    }
+
+    fn push(&mut self, name: &str, grades: &[Vec<&Grade>]) {
+        self.rows.push(AccuracyRow::new(name, grades, self.comparison.seed));
+    }
+
+    /// What there is without options.
+    fn baselines(&mut self) -> Result<()> {
+        let systems = self.systems;
+        let greedy = |latents| self.plan(latents, Hold::All, 0.0);
+        let (backbone, control) = (greedy(LatentPlan::Backbone), greedy(LatentPlan::Fixed(0)));
+        self.row("backbone, greedy", &systems.library, None, &backbone)?;
+        if let Some(lora) = &systems.lora {
+            self.tempered("LoRA", lora, None, &backbone)?;
+        }
+        self.tempered("control", &systems.library, Some(&systems.control), &control)
+    }
+
+    /// A row of greedy tokens, and one for each temperature.
+    fn tempered(&mut self, name: &str, library: &Library<'a>, plugin: Option<&Loaded>, greedy: &Plan) -> Result<()> {
+        self.row(&format!("{name}, greedy"), library, plugin, greedy)?;
+        for &temperature in &self.comparison.temperatures {
+            let plan = self.plan(greedy.latents, greedy.held, temperature);
+            self.row(&format!("{name}, T = {temperature}"), library, plugin, &plan)?;
+        }
+        Ok(())
+    }
+
+    /// What options give.
+    fn latents(&mut self) -> Result<()> {
+        let ComparedSystems { library, plugin, rl, .. } = self.systems;
+        let token = |latents| self.plan(latents, Hold::Token, 0.0);
+        let (policy, mixture) = (token(LatentPlan::Policy), token(LatentPlan::Mixture));
+        self.row("policy, each token", library, Some(plugin), &policy)?;
+        self.row("mixture", library, Some(plugin), &mixture)?;
+        let table = self.table(plugin, "held latents", self.test)?;
+        let train = self.table(plugin, "held latents, train", self.train)?;
+        self.fixed(&table, &train);
+        self.held("policy", plugin, &table)?;
+        self.push("all latents, held", &table.all());
+        let best: Vec<usize> =
+            table.grades.iter().map(|grades| grades.iter().position(|g| g.right).unwrap_or(0)).collect();
+        self.push("optimal latent (oracle)", &table.pick(best));
+        let random = deploy::random_deltas(plugin, self.comparison.seed)?;
+        let random = self.table(&random, "random deltas, held", self.test)?;
+        self.push("random deltas, held", &random.all());
+        self.rechosen("policy", plugin)?;
+        if let Some(rl) = rl {
+            check_decoders(plugin, rl)?;
+            self.held("RL policy", rl, &table)?;
+            let average = average(&train.policy(rl)?);
+            let samples = self.comparison.samples;
+            let draws = table.draw(&vec![average; table.grades.len()], samples, self.comparison.seed);
+            self.push("RL policy, averaged over states, drawn", &draws);
+            self.rechosen("RL policy", rl)?;
+        }
+        Ok(())
+    }
+
+    /// The answers of all held latents.
+    fn table(&self, plugin: &Loaded, name: &str, questions: &Questions<'_>) -> Result<LatentTable> {
+        let Comparison { tokens, seed, .. } = *self.comparison;
+        LatentTable::held(&self.systems.library, plugin, questions, (tokens, seed), (name, self.progress))
+    }
+
+    fn fixed(&mut self, table: &LatentTable, train: &LatentTable) {
+        for latent in 0..self.systems.plugin.spec.options {
+            self.push(&format!("latent {latent}"), &table.pick(std::iter::repeat(latent)));
+        }
+        let best = argmax(&train.accuracies());
+        self.push(&format!("latent {best}, the best on train"), &table.pick(std::iter::repeat(best)));
+    }
+
+    /// A policy that is asked once an answer.
+    fn held(&mut self, name: &str, plugin: &Loaded, table: &LatentTable) -> Result<()> {
+        let Comparison { seed, samples, .. } = *self.comparison;
+        self.rows.push(held_row(name, table, plugin, seed)?);
+        let draws = table.draw(&table.policy(plugin)?, samples, seed);
+        self.push(&format!("{name}, held, drawn"), &draws);
+        Ok(())
+    }
+
+    /// A policy that is asked more often.
+    fn rechosen(&mut self, name: &str, plugin: &Loaded) -> Result<()> {
+        let held = match self.comparison.held {
+            Hold::All => return Ok(()),
+            Hold::Line => "each line",
+            Hold::Token => "each token",
+        };
+        let plan = |latents| self.plan(latents, self.comparison.held, 0.0);
+        let (best, drawn) = (plan(LatentPlan::Policy), plan(LatentPlan::Sampled(1.0)));
+        // The policy of each token has its row already.
+        if self.rows.iter().all(|row| row.name != format!("{name}, {held}")) {
+            self.row(&format!("{name}, {held}"), &self.systems.library, Some(plugin), &best)?;
+        }
+        self.row(&format!("{name}, {held}, drawn"), &self.systems.library, Some(plugin), &drawn)
+    }
+}
+
+/// That two plugins have the same options.
+pub fn check_decoders(one: &Loaded, other: &Loaded) -> Result<()> {
+    let same = one.spec.options == other.spec.options
+        && deploy::hash(one, names::DECODER)? == deploy::hash(other, names::DECODER)?;
+    let reason = "its options are not those of --plugin: only the policy may differ".to_owned();
+    if same { Ok(()) } else { Err(Error::Setting { name: "--rl", reason }) }
+}
+
+impl fmt::Display for AccuracyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} problems", self.problems)?;
+        if let Some(problems) = self.train_problems {
+            write!(f, "; the best latent is that of {problems} others")?;
+        }
+        writeln!(f, "\n")?;
+        writeln!(
+            f,
+            "{:<40} {:>2}  {:<20} {:<20} {:<20} {:>8} {:>6} {:>5} {:>5} {:>5} {:>5}",
+            "", "n", "accuracy", "pass@n", "majority", "distinct", "tokens", "ended", "loops", "none", "other"
+        )?;
+        self.rows.iter().try_for_each(|row| row.fmt(f))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! A row of the table: one way to deploy, and how often its answers are right.
+
+use std::fmt;
+
+use num_rational::BigRational;
+use serde::Serialize;
+
+use super::grades::{Grade, LatentTable, argmax};
+use crate::error::Result;
+use crate::plugin::file::Loaded;
+use crate::report::statistics::Interval;
+
+/// One way to deploy.
+#[derive(Debug, Serialize)]
+pub struct AccuracyRow {
+    /// Its name.
+    pub name: String,
+    /// Answers to each problem.
+    pub samples: usize,
+    /// How often an answer is right: the mean over answers.
+    pub accuracy: Interval,
+    /// How often one of several answers is right.
+    pub pass: Option<Interval>,
+    /// How often the most frequent of several final answers is right.
+    pub majority: Option<Interval>,
+    /// Different final answers to a problem.
+    pub distinct: Option<f64>,
+    /// Tokens of an answer.
+    pub tokens: f64,
+    /// Share of answers that the model ended.
+    pub finished: f64,
+    /// Share of letters of another script than Latin.
+    pub foreign: f64,
+    /// Share of answers that run in a circle.
+    pub loops: f64,
+    /// Share of answers without a number.
+    pub missing: f64,
+}
+
+impl AccuracyRow {
+    /// A row of the same number of answers to each problem.
+    pub fn new(name: impl Into<String>, grades: &[Vec<&Grade>], seed: u64) -> Self {
+        let samples = grades.first().map_or(0, Vec::len);
+        let all = || grades.iter().flatten().copied();
+        let mean = |value: &dyn Fn(&Grade) -> f64| all().map(value).sum::<f64>() / all().count().max(1) as f64;
+        let share = |value: &dyn Fn(&Grade) -> bool| mean(&|grade| f64::from(u8::from(value(grade))));
+        let any: Vec<bool> = grades.iter().map(|answers| answers.iter().any(|grade| grade.right)).collect();
+        let right = |answers: &Vec<&Grade>| answers.iter().filter(|grade| grade.right).count() as f64 / samples as f64;
+        let several = |value: &dyn Fn(&[&Grade]) -> bool| {
+            let of_each: Vec<bool> = grades.iter().map(|answers| value(answers)).collect();
+            (samples > 1).then(|| Interval::wilson(&of_each))
+        };
+        let distinct = || grades.iter().map(|answers| distinct(answers)).sum::<usize>() as f64 / grades.len() as f64;
+        Self {
+            name: name.into(),
+            samples,
+            accuracy: match samples {
+                1 => Interval::wilson(&any),
+                _ => Interval::bootstrap(&grades.iter().map(right).collect::<Vec<_>>(), seed),
+            },
+            pass: several(&|answers| answers.iter().any(|grade| grade.right)),
+            majority: several(&|answers| majority(answers).is_some_and(|grade| grade.right)),
+            distinct: (samples > 1).then(distinct),
+            tokens: mean(&|grade| grade.tokens as f64),
+            finished: share(&|grade| grade.finished),
+            foreign: mean(&|grade| grade.flaws.foreign),
+            loops: share(&|grade| grade.flaws.loops),
+            missing: share(&|grade| grade.flaws.missing),
+        }
+    }
+}
+
+/// One with the most frequent final answer; of several, the one that came first. None where no
+/// answer has a number.
+fn majority<'g>(answers: &[&'g Grade]) -> Option<&'g Grade> {
+    let votes = |grade: &Grade| answers.iter().filter(|other| other.number == grade.number).count();
+    let with_number = answers.iter().copied().filter(|grade| grade.number.is_some());
+    // Of equal ones `max_by_key` takes the last.
+    with_number.rev().max_by_key(|grade| votes(grade))
+}
+
+fn distinct(answers: &[&Grade]) -> usize {
+    let numbers: Vec<&BigRational> = answers.iter().filter_map(|grade| grade.number.as_ref()).collect();
+    numbers.iter().enumerate().filter(|(i, number)| !numbers[..*i].contains(number)).count()
+}
+
+/// The row of the latents that the policy of `plugin` finds most probable, held.
+pub fn held_row(name: &str, table: &LatentTable, plugin: &Loaded, seed: u64) -> Result<AccuracyRow> {
+    let policy = table.policy(plugin)?;
+    let grades = table.pick(policy.iter().map(|row| argmax(row)));
+    Ok(AccuracyRow::new(format!("{name}, held"), &grades, seed))
+}
+
+impl fmt::Display for AccuracyRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let interval = |i: Interval| format!("{:.3} ({:.3}-{:.3})", i.mean, i.low, i.high);
+        let several = |i: Option<Interval>| i.map_or(String::new(), interval);
+        let distinct = self.distinct.map_or(String::new(), |distinct| format!("{distinct:.2}"));
+        writeln!(
+            f,
+            "{:<40} {:>2}  {:<20} {:<20} {:<20} {:>8} {:>6.0} {:>5.2} {:>5.2} {:>5.2} {:>5.3}",
+            self.name,
+            self.samples,
+            interval(self.accuracy),
+            several(self.pass),
+            several(self.majority),
+            distinct,
+            self.tokens,
+            self.finished,
+            self.loops,
+            self.missing,
+            self.foreign,
+        )
+    }
+}

@@ -1,0 +1,116 @@
+use num_rational::BigRational;
+
+use super::*;
+use crate::data::corpus::Corpus;
+use crate::eval::final_answer;
+use crate::report::statistics::Interval;
+use crate::testing::{self, assert_close};
+
+fn grade(text: &str) -> Grade {
+    let answer = Answer { text: text.into(), tokens: 4, finished: true, choices: Vec::new() };
+    Grade::new(&answer, &final_answer::extract("#### 7").unwrap())
+}
+
+#[test]
+fn rows_count_what_they_say() {
+    let grades = [
+        ["7", "8", "8", "it is 7.0"].map(grade),
+        ["none", "1", "2", "1"].map(grade),
+        ["7", "nothing", "no", "never"].map(grade),
+    ];
+    let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
+    let row = AccuracyRow::new("r", &grades, 0);
+    assert_eq!((row.name.as_str(), row.samples), ("r", 4));
+    assert_close(row.accuracy.mean as f32, 3.0 / 12.0, 1e-6);
+    assert!(row.accuracy.low >= 0.0 && row.accuracy.high <= 0.5);
+    assert_close(row.pass.unwrap().mean as f32, 2.0 / 3.0, 1e-6);
+    // A tie goes to what came first; the missing ones have no vote.
+    assert_close(row.majority.unwrap().mean as f32, 2.0 / 3.0, 1e-6);
+    assert_close(row.distinct.unwrap() as f32, 5.0 / 3.0, 1e-6);
+    assert_close(row.missing as f32, 4.0 / 12.0, 1e-6);
+    let single: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades[..1].to_vec()).collect();
+    let row = AccuracyRow::new("r", &single, 0);
+    assert!(row.pass.is_none() && row.majority.is_none() && row.distinct.is_none());
+    assert_eq!(row.accuracy, Interval::wilson(&[true, false, true]));
+}
+
+#[test]
+fn draws_follow_the_policy_and_repeat() {
+    let row = || vec![grade("7"), grade("8"), grade("9")];
+    let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new() };
+    let policy = vec![vec![0.2, 0.0, 0.8]; 2000];
+    let draws = table.draw(&policy, 10, 1);
+    let share = AccuracyRow::new("r", &draws, 0).accuracy.mean;
+    assert_close(share as f32, 0.2, 0.01);
+    assert!(draws.iter().flatten().all(|grade| grade.number != grade_number("8")));
+    let numbers = |draws: &[Vec<&Grade>]| draws.iter().flatten().map(|g| g.number.clone()).collect::<Vec<_>>();
+    assert_eq!(numbers(&draws), numbers(&table.draw(&policy, 10, 1)));
+    assert_ne!(numbers(&draws), numbers(&table.draw(&policy, 10, 2)));
+    assert_eq!(table.accuracies(), [1.0, 0.0, 0.0]);
+    assert_eq!((argmax(&[0.1, 0.4, 0.4]), argmax(&[])), (1, 0));
+}
+
+fn grade_number(text: &str) -> Option<BigRational> {
+    final_answer::extract(text)
+}
+
+struct Silent;
+
+impl Progress for Silent {
+    fn row(&self, _name: &str, _problems: usize) {}
+    fn problem(&self) {}
+}
+
+fn corpus(questions: &[&str]) -> Corpus {
+    let problem =
+        |question: &&str| crate::data::corpus::Problem { question: (*question).into(), answer: "#### 3".into() };
+    Corpus::new(questions.iter().map(problem).collect())
+}
+
+#[test]
+fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
+    let backbone = testing::speaker();
+    let plugin = testing::speaker_plugin(&backbone, 3);
+    let rl = deploy::constant_policy(&plugin, &[0.0, 0.0, 1.0]).unwrap();
+    let folder = testing::folder("accuracy");
+    let library = || Library::new(&backbone, &folder, 1, 8);
+    let systems = ComparedSystems {
+        library: library(),
+        lora: Some(library()),
+        control: deploy::control(&plugin).unwrap(),
+        rl: Some(rl),
+        plugin,
+    };
+    let (test, train) = (corpus(&["ab", "c", "de"]), corpus(&["x", "yz"]));
+    let [test, train] = [&test, &train].map(|corpus| Questions::new(corpus, None).unwrap());
+    let comparison = Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Hold::Line, seed: 3 };
+    let report = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
+    let names: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names.len(), 7 + 2 + 4 + 4 + 1 + 2 + 3 + 2, "{names:?}");
+    let named = |name: &str| report.rows.iter().find(|row| row.name == name).unwrap();
+    // The policy from reinforcement learning always holds latent 2.
+    assert_eq!(named("RL policy, held").tokens.to_bits(), named("latent 2").tokens.to_bits());
+    assert_eq!(named("all latents, held").samples, 3);
+    assert_eq!(named("control, T = 1").samples, 4);
+    assert_eq!(named("LoRA, greedy").tokens.to_bits(), named("backbone, greedy").tokens.to_bits());
+    let oracle = named("optimal latent (oracle)").accuracy.mean;
+    assert_eq!(oracle.to_bits(), named("all latents, held").pass.unwrap().mean.to_bits());
+    let again = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
+    assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&report).unwrap());
+    assert_eq!(report.to_string().lines().count(), names.len() + 3);
+}
+
+#[test]
+fn data_without_a_number_and_a_foreign_decoder_are_refused() {
+    let path = std::env::temp_dir().join(format!("ollm-accuracy-{}", std::process::id()));
+    std::fs::write(&path, "{\"question\":\"q\",\"answer\":\"#### 1\"}\n\n{\"question\":\"q\",\"answer\":\"so\"}")
+        .unwrap();
+    let corpus = Corpus::read(&[path]).unwrap();
+    assert!(Questions::new(&corpus, Some(1)).is_ok());
+    assert!(matches!(Questions::new(&corpus, Some(0)).err().unwrap(), Error::NoData(paths) if paths.len() == 1));
+    assert!(matches!(Questions::new(&corpus, None).err().unwrap(), Error::Line { line: 3, .. }));
+    let plugin = testing::speaker_plugin(&testing::speaker(), 3);
+    let other = deploy::random_deltas(&plugin, 0).unwrap();
+    assert!(check_decoders(&plugin, &other).is_err());
+    assert!(check_decoders(&plugin, &deploy::constant_policy(&plugin, &[1.0; 3]).unwrap()).is_ok());
+}

@@ -1,0 +1,6 @@
+//! Scores: token by token on gold text, and of final answers.
+
+pub mod accuracy;
+pub mod coverage;
+pub mod final_answer;
+pub mod teacher_forced;

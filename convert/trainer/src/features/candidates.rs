@@ -1,0 +1,215 @@
+//! Candidate tokens for training on a CPU: per row the backbone's most probable tokens, computed
+//! once and cached.
+//!
+//! The full head costs 2·V·d operations for each option of each token, twice; on a GPU that is
+//! nothing, on a CPU it is the whole bill. Our decision: keep the C = 64 most probable tokens under
+//! the backbone, put the gold token in the last place where it is not among them, and stand the V −
+//! C others in for by one extra logit, the logarithm of their summed exponentials under the
+//! backbone. See [`crate::features::head`] for how that logit follows h'. `ollm-train eval` always
+//! uses the full head.
+//!
+//! A row is `C * u32` token ids, `u32` the gold token's place among them, `f32` the tail.
+
+use candle_core::Tensor;
+
+use crate::data::records::Records;
+use crate::error::Result;
+
+/// Candidates a row, unless the vocabulary is smaller.
+pub const COUNT: usize = 64;
+
+/// The candidates of all rows of a corpus.
+pub struct Candidates {
+    /// Token ids. `[N, C]`, u32.
+    ids: Tensor,
+    /// Place of the gold token. `[N]`, u32.
+    gold: Tensor,
+    /// Logarithm of the summed exponentials of all other logits. `[N]`, f32.
+    tail: Tensor,
+}
+
+/// The candidates of some rows.
+pub struct CandidateBatch {
+    /// Token ids. `[B, C]`, u32.
+    pub ids: Tensor,
+    /// Place of the gold token. `[B]`, u32.
+    pub gold: Tensor,
+    /// Logarithm of the summed exponentials of all other logits, under the backbone. `[B]`, f32.
+    pub tail: Tensor,
+}
+
+/// One row on the host.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CandidateRow {
+    ids: Vec<u32>,
+    gold: u32,
+    tail: f32,
+}
+
+impl Candidates {
+    pub(super) fn read(
+        records: &mut Records,
+        bounds: &[usize],
+        (count, vocab): (usize, usize),
+        device: &candle_core::Device,
+    ) -> Result<Self> {
+        let mut rows = Vec::with_capacity(bounds[bounds.len() - 1]);
+        let mut bytes = Vec::new();
+        for sequence in 0..bounds.len() - 1 {
+            records.read(sequence, &mut bytes)?;
+            rows.extend(bytes.chunks_exact(row_bytes(count)).map(decode));
+        }
+        let fits = |row: &CandidateRow| (row.gold as usize) < count && row.ids.iter().all(|&id| (id as usize) < vocab);
+        if !rows.iter().all(|row| fits(row) && row.tail.is_finite()) {
+            return Err(records.bad("is damaged: delete it to have it made again"));
+        }
+        if rows.len() != bounds[bounds.len() - 1] {
+            return Err(records.bad("its rows do not match the features: delete it to have it made again"));
+        }
+        Self::new(&rows, count, device)
+    }
+
+    pub(super) fn new(rows: &[CandidateRow], count: usize, device: &candle_core::Device) -> Result<Self> {
+        let ids: Vec<u32> = rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
+        let gold: Vec<u32> = rows.iter().map(|row| row.gold).collect();
+        let tail: Vec<f32> = rows.iter().map(|row| row.tail).collect();
+        Ok(Self {
+            ids: Tensor::from_vec(ids, (rows.len(), count), device)?,
+            gold: Tensor::from_vec(gold, rows.len(), device)?,
+            tail: Tensor::from_vec(tail, rows.len(), device)?,
+        })
+    }
+
+    /// The candidates of the given rows.
+    pub fn batch(&self, rows: &Tensor) -> Result<CandidateBatch> {
+        Ok(CandidateBatch {
+            ids: self.ids.index_select(rows, 0)?,
+            gold: self.gold.index_select(rows, 0)?,
+            tail: self.tail.index_select(rows, 0)?,
+        })
+    }
+}
+
+pub(super) fn row_bytes(count: usize) -> usize {
+    count * 4 + 8
+}
+
+/// Selects in every row of `logits` `[n, V]`, on all cores. `gold` `[n]`.
+pub(super) fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<CandidateRow> {
+    let vocab = logits.len() / gold.len();
+    let share = gold.len().div_ceil(candle_core::utils::get_num_threads());
+    let select_part = |(logits, gold): (&[f32], &[u32])| -> Vec<CandidateRow> {
+        logits.chunks_exact(vocab).zip(gold).map(|(logits, &gold)| select(logits, gold, count)).collect()
+    };
+    std::thread::scope(|scope| {
+        let parts = logits.chunks(share * vocab).zip(gold.chunks(share));
+        let workers: Vec<_> = parts.map(|part| scope.spawn(move || select_part(part))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("selection does not panic")).collect()
+    })
+}
+
+fn select(logits: &[f32], gold: u32, count: usize) -> CandidateRow {
+    let mut ids = largest(logits, count);
+    if !ids.contains(&gold) {
+        ids[count - 1] = gold;
+    }
+    let place = ids.iter().position(|&id| id == gold).expect("it was just put there");
+    CandidateRow { tail: log_sum_exp_without(logits, &ids), gold: place as u32, ids }
+}
+
+/// The tokens of the `count` largest logits, largest first; ties go to the smaller id.
+fn largest(logits: &[f32], count: usize) -> Vec<u32> {
+    let mut best: Vec<(f32, u32)> = Vec::with_capacity(count + 1);
+    let mut floor = f32::NEG_INFINITY;
+    for (id, &logit) in logits.iter().enumerate() {
+        // Nearly every token stops here, so the insertions below cost little.
+        if best.len() == count && logit <= floor {
+            continue;
+        }
+        let place = best.partition_point(|&(other, _)| other >= logit);
+        best.insert(place, (logit, id as u32));
+        best.truncate(count);
+        floor = best[best.len() - 1].0;
+    }
+    best.into_iter().map(|(_, id)| id).collect()
+}
+
+fn log_sum_exp_without(logits: &[f32], left_out: &[u32]) -> f32 {
+    let mut rest = logits.to_vec();
+    for &id in left_out {
+        rest[id as usize] = f32::NEG_INFINITY;
+    }
+    let top = rest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if top == f32::NEG_INFINITY {
+        return f32::MIN; // No token is left out: a tail of probability zero, kept finite.
+    }
+    top + rest.iter().map(|logit| (logit - top).exp()).sum::<f32>().ln()
+}
+
+pub(super) fn encode(rows: &[CandidateRow]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for row in rows {
+        row.ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
+        bytes.extend(row.gold.to_le_bytes());
+        bytes.extend(row.tail.to_le_bytes());
+    }
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> CandidateRow {
+    let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let (ids, rest) = words.split_at(words.len() - 2);
+    CandidateRow { ids: ids.to_vec(), gold: rest[0], tail: f32::from_bits(rest[1]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::records::Header;
+
+    #[test]
+    fn the_largest_and_the_gold_token_are_kept() {
+        let logits = [0.5, 3.0, -1.0, 2.0, 1.0];
+        let row = select(&logits, 3, 2);
+        assert_eq!((row.ids, row.gold), (vec![1, 3], 1));
+        let row = select(&logits, 2, 2);
+        assert_eq!((&row.ids[..], row.gold), (&[1, 2][..], 1));
+        let tail = (0.5f32.exp() + 2f32.exp() + 1f32.exp()).ln();
+        assert!((row.tail - tail).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_threads_share_the_rows_in_order() {
+        let logits: Vec<f32> = (0..7 * 5).map(|i| ((i * 37) % 11) as f32).collect();
+        let gold = [0, 1, 2, 3, 4, 0, 1];
+        let alone: Vec<CandidateRow> = logits.chunks(5).zip(gold).map(|(row, gold)| select(row, gold, 3)).collect();
+        assert_eq!(select_all(&logits, &gold, 3), alone);
+    }
+
+    #[test]
+    fn rows_survive_the_file_and_an_empty_tail_stays_finite() {
+        let rows = [select(&[1.0, 2.0], 0, 2), select(&[4.0, -2.0], 1, 1)];
+        assert_eq!(rows[0].tail.to_bits(), f32::MIN.to_bits());
+        let decoded: Vec<CandidateRow> = encode(&rows[1..]).chunks_exact(row_bytes(1)).map(decode).collect();
+        assert_eq!(decoded, rows[1..]);
+    }
+
+    #[test]
+    fn a_damaged_cache_is_refused() {
+        let row = select(&[1.0, 2.0, 0.5], 0, 2);
+        let damaged = [
+            CandidateRow { ids: vec![1, 3], ..row.clone() },
+            CandidateRow { gold: 2, ..row.clone() },
+            CandidateRow { tail: f32::NAN, ..row.clone() },
+        ];
+        for (index, wrong) in [None].into_iter().chain(damaged.into_iter().map(Some)).enumerate() {
+            let path = crate::testing::folder(&format!("candidates-{index}"));
+            let (kind, backbone, data) = ("candidates".into(), "b".into(), "d".into());
+            let header = Header { kind, backbone, data, columns: 2, row_bytes: row_bytes(2) };
+            let mut records = Records::open(&path, &header).unwrap();
+            records.append(&encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])).unwrap();
+            let read = Candidates::read(&mut records, &[0, 2], (2, 3), &candle_core::Device::Cpu);
+            assert_eq!(read.is_ok(), wrong.is_none(), "{wrong:?}");
+        }
+    }
+}

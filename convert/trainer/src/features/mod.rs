@@ -1,0 +1,9 @@
+//! What the frozen backbone gives: its hidden states on the text, their segments and candidates,
+//! and its head.
+
+pub mod backbone;
+pub mod candidate_cache;
+pub mod candidates;
+pub mod head;
+pub mod segments;
+pub mod states;

@@ -1,0 +1,192 @@
+//! A run's folder: `config.toml`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`,
+//! `control.safetensors`, `plugin.safetensors`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::data::tensor_file::write_atomically;
+use crate::error::{Error, Result};
+use crate::fit::checkpoint::{self, Position};
+use crate::fit::optim::AdamW;
+use crate::plugin::params::Params;
+use crate::report::history;
+
+/// The folder of a run, and its open log.
+#[derive(Debug)]
+pub struct RunFolder {
+    folder: PathBuf,
+    log: File,
+    settings: String,
+}
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const LOG: &str = "log.jsonl";
+const CONFIG: &str = "config.toml";
+
+/// What recorded settings begin with: a `config.toml` that somebody wrote does not, and no new run
+/// replaces it.
+pub const RECORDED: &str = "# The settings of this run";
+
+impl RunFolder {
+    /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
+    pub fn open(folder: &Path, resume: bool) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let path = folder.join(LOG);
+        // A run that failed before its first step has left an empty log.
+        let logged = std::fs::metadata(&path).is_ok_and(|found| found.len() > 0);
+        if (logged || folder.join(CHECKPOINT).exists()) && !resume {
+            return Err(Error::RunExists(folder.to_owned()));
+        }
+        let config = folder.join(CONFIG);
+        let somebodys = std::fs::read(&config).is_ok_and(|found| !found.starts_with(RECORDED.as_bytes()));
+        if somebodys && !resume {
+            let reason = "was not written by a run, and would be replaced: move it, or name another folder";
+            return Err(Error::bad_file(&config, reason));
+        }
+        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+        Ok(Self { folder: folder.to_owned(), log, settings: String::new() })
+    }
+
+    /// The text that [`Self::record`] writes.
+    #[must_use]
+    pub fn with_settings(self, settings: String) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Writes the run's settings into `config.toml`: once it is clear that they are those of the
+    /// run in the folder.
+    pub fn record(&self) -> Result<()> {
+        write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
+    }
+
+    /// Writes a checkpoint, and a picture of what was logged so far. A picture that cannot be drawn
+    /// is said, and ends no run.
+    pub fn save(&mut self, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
+        let log_bytes = self.log_length()?;
+        checkpoint::save(&self.checkpoint(), position, log_bytes, params, optimizer)?;
+        if let Err(error) = history::draw(&self.folder.join(LOG), &self.folder.join("log.svg")) {
+            eprintln!("the log is not drawn: {error}");
+        }
+        Ok(())
+    }
+
+    /// The state of an unfinished run.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.folder.join(CHECKPOINT)
+    }
+
+    /// The finished control.
+    pub fn control(&self) -> PathBuf {
+        control_path(&self.folder)
+    }
+
+    /// The finished options, before the policy's own stage.
+    pub fn options(&self) -> PathBuf {
+        self.folder.join("options.safetensors")
+    }
+
+    /// The finished plugin.
+    pub fn plugin(&self) -> PathBuf {
+        plugin_path(&self.folder)
+    }
+
+    /// The finished adapters of `lora`.
+    pub fn lora(&self) -> PathBuf {
+        self.folder.join("lora.safetensors")
+    }
+
+    /// The backbone with the adapters in its matrices.
+    pub fn merged(&self) -> PathBuf {
+        self.folder.join("merged.gguf")
+    }
+
+    /// Appends one JSON object and a line break to the log.
+    pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
+        self.append(entry).map_err(Error::io(&self.folder))
+    }
+
+    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        self.log.write_all(&line)
+    }
+
+    /// Bytes of the log so far: a checkpoint remembers them.
+    fn log_length(&mut self) -> Result<u64> {
+        self.log.seek(SeekFrom::End(0)).map_err(Error::io(&self.folder))
+    }
+
+    /// Drops what was logged after a checkpoint: those steps will be taken again.
+    pub fn rewind_log(&mut self, length: u64) -> Result<()> {
+        let length = length.min(self.log_length()?);
+        self.log.set_len(length).map_err(Error::io(&self.folder))
+    }
+}
+
+/// Where a run's folder holds its control.
+pub fn control_path(folder: &Path) -> PathBuf {
+    folder.join("control.safetensors")
+}
+
+/// Where a run's folder holds its plugin.
+pub fn plugin_path(folder: &Path) -> PathBuf {
+    folder.join("plugin.safetensors")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_folder_with_a_checkpoint_holds_a_run_even_if_its_log_is_gone() {
+        let folder = testing::folder("run-checkpoint");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(CHECKPOINT), "").unwrap();
+        assert!(matches!(RunFolder::open(&folder, false), Err(Error::RunExists(_))));
+        assert!(RunFolder::open(&folder, true).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_is_shorter_than_the_checkpoint_says_is_not_filled_up() {
+        let folder = testing::folder("run-short");
+        let mut run = RunFolder::open(&folder, false).unwrap();
+        run.log(&1).unwrap();
+        run.log(&2).unwrap();
+        run.rewind_log(1000).unwrap();
+        assert_eq!(std::fs::read(folder.join("log.jsonl")).unwrap(), b"1\n2\n");
+        run.rewind_log(2).unwrap();
+        run.log(&3).unwrap();
+        assert_eq!(std::fs::read(folder.join("log.jsonl")).unwrap(), b"1\n3\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_drawn_ends_no_run() {
+        let folder = testing::folder("run-torn");
+        let mut run = RunFolder::open(&folder, false).unwrap();
+        std::fs::write(folder.join(LOG), "{\"stage\":\"rl\",").unwrap();
+        let params = Params::all(&crate::data::tensor_file::Tensors::new()).unwrap();
+        let (state, identity) = (&[].into(), &[].into());
+        let watch = &crate::fit::early_stopping::EarlyStopping::new(None);
+        let position = Position { stage: "rl", step: 1, state, watch, identity };
+        run.save(&position, &params, &AdamW::new(&params).unwrap()).unwrap();
+        assert!(run.checkpoint().exists() && !folder.join("log.svg").exists());
+    }
+
+    #[test]
+    fn settings_that_somebody_wrote_are_not_replaced() {
+        let folder = testing::folder("run-config");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(CONFIG), "lr = 1e-3 # mine").unwrap();
+        let refused = RunFolder::open(&folder, false).unwrap_err();
+        assert!(refused.to_string().contains("move it"), "{refused}");
+        // What a run recorded before it failed is replaced.
+        std::fs::write(folder.join(CONFIG), format!("{RECORDED}: old")).unwrap();
+        let run = RunFolder::open(&folder, false).unwrap().with_settings("new".into());
+        run.record().unwrap();
+        assert_eq!(std::fs::read(folder.join(CONFIG)).unwrap(), b"new");
+    }
+}

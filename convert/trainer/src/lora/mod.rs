@@ -1,0 +1,7 @@
+//! `lora`: the baseline, low-rank adapters on the whole backbone, through which gradients flow.
+
+pub mod adapters;
+pub mod merged;
+pub mod network;
+pub mod task;
+pub mod workers;

@@ -1,0 +1,243 @@
+//! The backbone as a differentiable function of its matrices, in candle.
+//!
+//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families
+//! llama, qwen2 and qwen3 as its [`Config`] describes them; the weights come from any GGUF file
+//! that it opens. The backward pass is written out, part by part the mirror image of the way there:
+//! candle's own backward pass would compute the gradient of every frozen matrix, and sum into
+//! tensors of zeros. [`Network::backward`] tells a [`GradientSink`] of each matrix's inputs and of
+//! the gradient of its outputs; the gradient of the matrix, or of what it is made of, follows from
+//! these two.
+//!
+//! ```text
+//! tokens -> embed -> L x { x + attention(norm x), x + feed-forward(norm x) } -> rows that are asked for -> norm -> hidden
+//! ```
+
+mod attention;
+mod feed_forward;
+mod parts;
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor};
+use ollm_runtime::model::{Config, Model, Role, TensorName};
+
+use crate::error::{Error, Result};
+use attention::{Attended, Attention};
+use feed_forward::{Fed, FeedForward};
+use parts::{FrozenMatrix, Norm, PassContext, Rope, causal_mask};
+
+pub use parts::GradientSink;
+
+/// The matrices of a block.
+pub const MATRICES: [Role; 7] =
+    [Role::Query, Role::Key, Role::Value, Role::AttentionOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown];
+
+/// Sequences that pass through the network one after the other, in one tensor. None sees another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sequences {
+    /// The tokens of all of them.
+    pub tokens: Vec<u32>,
+    /// Where each of them lies.
+    pub ranges: Vec<Range<usize>>,
+    /// The tokens whose hidden states are asked for.
+    pub rows: Vec<u32>,
+}
+
+impl Sequences {
+    /// Appends a sequence; the hidden states from its token `first_row` on are asked for.
+    pub fn push(&mut self, tokens: &[u32], first_row: usize) {
+        let start = self.tokens.len();
+        self.tokens.extend(tokens);
+        self.ranges.push(start..self.tokens.len());
+        self.rows.extend((start + first_row) as u32..self.tokens.len() as u32);
+    }
+}
+
+/// The backbone's weights on a device. A clone shares them.
+#[derive(Clone)]
+pub struct Network {
+    config: Config,
+    /// `[V, d]`
+    embedding: Tensor,
+    blocks: Vec<NetworkBlock>,
+    norm: Norm,
+    dtype: DType,
+}
+
+#[derive(Clone)]
+struct NetworkBlock {
+    attention: Attention,
+    feed_forward: FeedForward,
+}
+
+/// What the backward pass needs of a forward pass.
+pub struct Tape {
+    context: PassContext,
+    blocks: Vec<(Attended, Fed)>,
+    /// Input of the last norm. `[rows, d]`
+    last: Tensor,
+    rows: Tensor,
+    tokens: usize,
+}
+
+/// That the passes below are those of the backbone.
+fn check(config: &Config) -> Result<()> {
+    let scale = config.layers.first().map_or(1.0, |layer| (layer.head_dim as f32).sqrt().recip());
+    let parts = [
+        (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
+        (config.family.post_norms, "norms after its layers"),
+        (config.family.gelu, "GELU gates"),
+        (config.family.scaled_embedding, "scaled embeddings"),
+        (config.attention_softcap.is_some(), "capped scores"),
+        ((config.attention_scale - scale).abs() > 1e-6 * scale, "a scale of its own for scores"),
+    ];
+    match parts.into_iter().find(|(has, _)| *has) {
+        Some((_, part)) => Err(Error::Unsupported { part }),
+        None => Ok(()),
+    }
+}
+
+impl Network {
+    /// Decodes the weights of a backbone. They are of type `dtype`, and so is what is computed;
+    /// `embedding` are its token embeddings, `[V, d]`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the backbone has a window, post-norms, GELU gates or a score that is scaled or capped.
+    pub fn new(model: &Model, embedding: &Tensor, dtype: DType) -> Result<Self> {
+        check(model.config())?;
+        let load = Loader { model, device: embedding.device(), dtype };
+        let blocks = (0..model.config().layers.len()).map(|i| load.block(i)).collect::<Result<_>>()?;
+        let norm = load.norm(&model.weights().norm)?;
+        Ok(Self { config: model.config().clone(), embedding: embedding.clone(), blocks, norm, dtype })
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> &Device {
+        self.embedding.device()
+    }
+
+    /// The type of the weights.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Each matrix with its name.
+    pub fn matrices(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.blocks.iter().flat_map(NetworkBlock::matrices).map(|matrix| (matrix.name.as_str(), &matrix.weight))
+    }
+
+    /// The same network with other matrices: `weight` makes them of their names and of what they
+    /// are.
+    pub fn with(&self, mut weight: impl FnMut(&str, &Tensor) -> Result<Tensor>) -> Result<Self> {
+        let mut network = self.clone();
+        for matrix in network.blocks.iter_mut().flat_map(NetworkBlock::matrices_mut) {
+            matrix.weight = weight(&matrix.name, &matrix.weight)?;
+        }
+        Ok(network)
+    }
+
+    /// The hidden states, after the final norm, of the rows that are asked for: `[rows, d]`, f32.
+    pub fn forward(&self, sequences: &Sequences) -> Result<(Tensor, Tape)> {
+        let device = self.embedding.device();
+        let context = self.context(&sequences.ranges)?;
+        let tokens = Tensor::new(sequences.tokens.as_slice(), device)?;
+        let mut x = self.embedding.index_select(&tokens, 0)?.to_dtype(self.dtype)?;
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        for block in &self.blocks {
+            let (mid, attended) = block.attention.forward(&x, &context)?;
+            let (out, fed) = block.feed_forward.forward(&mid)?;
+            blocks.push((attended, fed));
+            x = out;
+        }
+        let rows = Tensor::new(sequences.rows.as_slice(), device)?;
+        let last = x.index_select(&rows, 0)?;
+        let hidden = self.norm.forward(&last)?.to_dtype(DType::F32)?;
+        Ok((hidden, Tape { context, blocks, last, rows, tokens: sequences.tokens.len() }))
+    }
+
+    /// The backward pass from the gradient of the hidden states, `[rows, d]`.
+    pub fn backward(&self, tape: Tape, gradient: &Tensor, sink: &mut GradientSink<'_>) -> Result<()> {
+        let rows = self.norm.backward(&tape.last, &gradient.to_dtype(self.dtype)?)?;
+        let zeros = Tensor::zeros((tape.tokens, self.config.hidden), self.dtype, rows.device())?;
+        let mut gradient = zeros.index_add(&tape.rows, &rows, 0)?;
+        for (block, (attended, fed)) in self.blocks.iter().zip(tape.blocks).rev() {
+            gradient = block.feed_forward.backward(fed, &gradient, sink)?;
+            gradient = block.attention.backward(attended, &gradient, &tape.context, sink)?;
+        }
+        Ok(())
+    }
+
+    fn context(&self, ranges: &[Range<usize>]) -> Result<PassContext> {
+        let device = self.embedding.device();
+        let longest = ranges.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        Ok(PassContext {
+            ranges: ranges.to_vec(),
+            rope: Rope::new(&self.config, ranges, device, self.dtype)?,
+            mask: causal_mask(longest, device, self.dtype)?,
+        })
+    }
+}
+
+impl NetworkBlock {
+    fn matrices(&self) -> [&FrozenMatrix; 7] {
+        let (a, f) = (&self.attention, &self.feed_forward);
+        [&a.query, &a.key, &a.value, &a.output, &f.gate, &f.up, &f.down]
+    }
+
+    fn matrices_mut(&mut self) -> [&mut FrozenMatrix; 7] {
+        let (a, f) = (&mut self.attention, &mut self.feed_forward);
+        [&mut a.query, &mut a.key, &mut a.value, &mut a.output, &mut f.gate, &mut f.up, &mut f.down]
+    }
+}
+
+/// Decodes weights onto a device.
+struct Loader<'a> {
+    model: &'a Model,
+    device: &'a Device,
+    dtype: DType,
+}
+
+impl Loader<'_> {
+    fn block(&self, index: usize) -> Result<NetworkBlock> {
+        let layer = &self.model.weights().layers[index];
+        let biases = [&layer.query_bias, &layer.key_bias, &layer.value_bias, &layer.output_bias, &None, &None, &None];
+        let mut matrices = Vec::new();
+        for ((role, tensor), bias) in layer.matrices().into_iter().zip(biases) {
+            matrices.push(FrozenMatrix {
+                name: TensorName::in_layer(index, role).to_string(),
+                weight: self.matrix(tensor)?,
+                bias: bias.as_ref().map(|bias| self.vector(bias)).transpose()?,
+            });
+        }
+        let [query, key, value, output, gate, up, down] =
+            matrices.try_into().unwrap_or_else(|_| unreachable!("a matrix for each part"));
+        let qk_norm = match (&layer.query_norm, &layer.key_norm) {
+            (Some(query), Some(key)) => Some([self.norm(query)?, self.norm(key)?]),
+            _ => None,
+        };
+        let shape = self.model.config().layers[index].kv_shape();
+        let norm = self.norm(&layer.attention_norm)?;
+        Ok(NetworkBlock {
+            attention: Attention { shape, norm, query, key, value, qk_norm, output },
+            feed_forward: FeedForward { norm: self.norm(&layer.ffn_norm)?, gate, up, down },
+        })
+    }
+
+    fn matrix(&self, tensor: &ollm_runtime::model::Tensor) -> Result<Tensor> {
+        let matrix = self.model.matrix(tensor);
+        let mut values = vec![0.0; matrix.rows() * matrix.cols()];
+        matrix.decode(&mut values);
+        Ok(Tensor::from_vec(values, (matrix.rows(), matrix.cols()), self.device)?.to_dtype(self.dtype)?)
+    }
+
+    fn vector(&self, values: &[f32]) -> Result<Tensor> {
+        Ok(Tensor::new(values, self.device)?.to_dtype(self.dtype)?)
+    }
+
+    fn norm(&self, weight: &[f32]) -> Result<Norm> {
+        Ok(Norm { weight: self.vector(weight)?, epsilon: self.model.config().norm_epsilon })
+    }
+}
+
+#[cfg(test)]
+mod tests;

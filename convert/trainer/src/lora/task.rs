@@ -1,0 +1,486 @@
+//! `lora`: the loop that trains adapters on the backbone, problem by problem, on answer tokens.
+//!
+//! The mean loss on held-out problems decides what is kept: the adapters of the evaluation that
+//! found the lowest. As in [`crate::sft::train`], everything a step depends on is in the checkpoint
+//! or named by seed and step.
+
+use candle_core::{Tensor, Var};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::data::tensor_file::Tensors;
+use crate::data::tensor_file::{self, FileMetadata};
+use crate::error::{Error, Result};
+use crate::features::backbone::{BackboneDescription, Example};
+use crate::features::head::OutputHead;
+use crate::features::segments::Segments;
+use crate::features::states::FeatureBatch;
+use crate::fit::order::Order;
+use crate::fit::run::RunFolder;
+use crate::fit::{Best, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
+use crate::lora::adapters::{Adapters, Lora, LoraSettings, add};
+use crate::lora::network::{Network, Sequences};
+use crate::lora::workers::WorkerPools;
+use crate::plugin::file::Provenance;
+use crate::plugin::params::Params;
+use crate::sft::train::Ended;
+
+/// The name in logs and checkpoints.
+const STAGE: &str = "lora";
+
+/// What a run trains on.
+pub struct LoraData<'a> {
+    /// The backbone.
+    pub network: &'a Network,
+    /// Its head: the full one.
+    pub head: &'a OutputHead,
+    /// What it is.
+    pub about: &'a BackboneDescription,
+    /// Problems to learn.
+    pub train: &'a [Example],
+    /// Held-out problems; none: no early stopping.
+    pub valid: &'a [Example],
+    /// Where the problems came from.
+    pub provenance: &'a Provenance,
+}
+
+/// What does not decide the result.
+#[derive(Clone, Debug)]
+pub struct LoraPace {
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Stop after this many steps, resumably.
+    pub stop_after: Option<u64>,
+    /// Sequences that run through the network at the same time, each on a thread of its own.
+    pub threads: usize,
+    /// Tokens that run through the network at a time: what they leave for the backward pass is in
+    /// memory.
+    pub pass_tokens: usize,
+}
+
+/// Trains adapters into `run`, from its checkpoint if it has one. The finished adapters are in
+/// [`RunFolder::lora`].
+pub fn lora(
+    material: &LoraData<'_>,
+    settings: &LoraSettings,
+    pace: &LoraPace,
+    run: &mut RunFolder,
+    bar: &ProgressBar,
+) -> Result<Ended> {
+    settings.check()?;
+    let mut task = AdapterTask::new(material, settings, pace)?;
+    let device = material.network.device();
+    let mut fit = Trainer::open(run, bar, identity(material, settings), pace.stop_after, device)?;
+    let schedule = task.schedule();
+    let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+    tensor_file::save(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
+    Ok(Ended::Finished)
+}
+
+/// What a checkpoint must agree with: the held-out problems too, since they decide what is kept.
+fn identity(material: &LoraData<'_>, settings: &LoraSettings) -> FileMetadata {
+    let Provenance { data_hash, valid_hash, .. } = material.provenance;
+    let mut identity = settings.identity(material.about, data_hash);
+    identity.insert("valid".into(), valid_hash.as_deref().unwrap_or("none").into());
+    identity
+}
+
+/// The adapters as a task of the training loop.
+struct AdapterTask<'a> {
+    material: &'a LoraData<'a>,
+    settings: &'a LoraSettings,
+    pace: &'a LoraPace,
+    lora: Lora,
+    params: Params,
+    workers: WorkerPools,
+    order: Order,
+}
+
+/// What is logged.
+#[derive(Debug, Serialize)]
+struct AdapterMeasures {
+    loss: f64,
+    cross_entropy: f64,
+    /// Share of answer tokens that are the likeliest ones (evaluations only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top1: Option<f64>,
+}
+
+impl TaskMeasures for AdapterMeasures {
+    fn is_finite(&self) -> bool {
+        self.loss.is_finite()
+    }
+
+    fn summary(&self) -> String {
+        format!("loss {:.3}", self.loss)
+    }
+}
+
+impl Task for AdapterTask<'_> {
+    type Measures = AdapterMeasures;
+
+    fn name(&self) -> &'static str {
+        STAGE
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn step(&mut self, step: u64) -> Result<TaskStep<AdapterMeasures>> {
+        let examples = self.order.batch(step).iter().map(|&problem| &self.material.train[problem as usize]);
+        let pieces = pieces(examples.collect(), self.pace.pass_tokens);
+        let answered: usize = pieces.iter().map(|piece| piece.next.len()).sum();
+        let (network, adapters) = self.adapted()?;
+        let (mut loss, mut gradients) = (0.0, Tensors::new());
+        let work = |piece: &Piece| piece.learn(&network, self.material.head, &adapters, answered);
+        self.workers.each(&pieces, work, |(part, more)| {
+            loss += part;
+            more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
+        })?;
+        let measures = AdapterMeasures { loss, cross_entropy: loss, top1: None };
+        Ok(TaskStep { gradients, measures, tokens: Some(total(&pieces)) })
+    }
+
+    fn evaluate(&mut self) -> Result<Option<Evaluation<AdapterMeasures>>> {
+        if self.material.valid.is_empty() {
+            return Ok(None);
+        }
+        let pieces = pieces(self.material.valid.iter().collect(), self.pace.pass_tokens);
+        let (network, _) = self.adapted()?;
+        let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
+        let work = |piece: &Piece| piece.score(&network, self.material.head);
+        self.workers.each(&pieces, work, |score: PieceScore| {
+            loss += score.loss;
+            right += score.right;
+            tokens += score.tokens;
+            Ok(())
+        })?;
+        let loss = loss / tokens as f64;
+        let measures = AdapterMeasures { loss, cross_entropy: loss, top1: Some(right / tokens as f64) };
+        Ok(Some(Evaluation { loss, measures, tokens: Some(total(&pieces)) }))
+    }
+}
+
+impl<'a> AdapterTask<'a> {
+    fn new(material: &'a LoraData<'a>, settings: &'a LoraSettings, pace: &'a LoraPace) -> Result<Self> {
+        let lora = Lora::new(settings, material.network, material.about.parameters)?;
+        let params = lora.params(settings.seed, material.network.device())?;
+        let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
+        let workers = WorkerPools::new(pace.threads)?;
+        Ok(Self { material, settings, pace, lora, params, workers, order })
+    }
+
+    fn schedule(&self) -> Schedule {
+        // Without patience a run takes all its steps, but what did best is kept all the same.
+        let patience = self.settings.patience.unwrap_or(u64::MAX);
+        Schedule {
+            steps: self.order.steps_per_epoch() * self.settings.epochs as u64,
+            lr: self.settings.lr,
+            evaluate_every: self.settings.eval_every,
+            evaluate_first: false,
+            checkpoint_every: self.pace.checkpoint_every,
+            patience: (!self.material.valid.is_empty()).then_some(patience),
+        }
+    }
+
+    /// The network with the adapters as they are.
+    fn adapted(&self) -> Result<(Network, Adapters)> {
+        let adapters = self.lora.adapters(&self.params.tensors(), self.material.network.dtype())?;
+        Ok((adapters.apply(self.material.network)?, adapters))
+    }
+
+    fn metadata(&self, best: Option<Best>) -> FileMetadata {
+        let Provenance { data, data_hash, tokens, valid_hash } = self.material.provenance;
+        let valid = valid_hash.clone().map(|hash| ("valid_hash", hash));
+        let best = best.map(|best| ("valid_loss", best.loss.to_string()));
+        let training = [
+            ("data", data.clone()),
+            ("data_hash", data_hash.clone()),
+            ("tokens", tokens.to_string()),
+            ("epochs", self.settings.epochs.to_string()),
+            ("batch", self.settings.batch.to_string()),
+            ("learning_rate", self.settings.lr.to_string()),
+            ("seed", self.settings.seed.to_string()),
+        ];
+        let training =
+            training.into_iter().chain(valid).chain(best).map(|(key, value)| (format!("training.{key}"), value));
+        self.lora.metadata(self.material.about).into_iter().chain(training).collect()
+    }
+}
+
+/// Tokens that run through the network.
+fn total(pieces: &[Piece]) -> usize {
+    pieces.iter().map(|piece| piece.sequences.tokens.len()).sum()
+}
+
+/// Problems that pass through the network together.
+struct Piece {
+    sequences: Sequences,
+    /// The answer token after each row that is asked for.
+    next: Vec<u32>,
+}
+
+/// Sums over a piece.
+struct PieceScore {
+    loss: f64,
+    right: f64,
+    tokens: usize,
+}
+
+/// Puts problems together until there are `tokens` of them. The longest first, so that pieces are
+/// of similar size.
+fn pieces(mut examples: Vec<&Example>, tokens: usize) -> Vec<Piece> {
+    examples.sort_by_key(|example| std::cmp::Reverse(example.tokens.len()));
+    let mut pieces: Vec<Piece> = Vec::new();
+    for example in examples {
+        let fits = |piece: &Piece| piece.sequences.tokens.len() + example.tokens.len() <= tokens;
+        if !pieces.last().is_some_and(fits) {
+            pieces.push(Piece { sequences: Sequences::default(), next: Vec::new() });
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(example);
+        }
+    }
+    pieces
+}
+
+impl Piece {
+    fn push(&mut self, example: &Example) {
+        let Example { tokens, answer_start } = example;
+        self.sequences.push(&tokens[..tokens.len() - 1], answer_start - 1);
+        self.next.extend(&tokens[*answer_start..]);
+    }
+
+    fn batch(&self, hidden: &Tensor) -> Result<FeatureBatch> {
+        let next = Tensor::new(self.next.as_slice(), hidden.device())?;
+        Ok(FeatureBatch { hidden: hidden.clone(), next, candidates: None, segments: Segments::tokens() })
+    }
+
+    /// The loss, as this piece's part of the mean over `tokens`, and its gradients.
+    fn learn(
+        &self,
+        network: &Network,
+        head: &OutputHead,
+        adapters: &Adapters,
+        tokens: usize,
+    ) -> Result<(f64, Tensors)> {
+        let (hidden, tape) = network.forward(&self.sequences)?;
+        let hidden = Var::from_tensor(&hidden)?;
+        let log_prob = head.log_prob(&hidden.unsqueeze(1)?, &self.batch(&hidden)?)?;
+        let loss = (log_prob.sum_all()? * -(tokens as f64).recip())?;
+        let mut gradients = Tensors::new();
+        if let Some(gradient) = loss.backward()?.get(&hidden) {
+            network.backward(tape, gradient, &mut |matrix, x, gradient| {
+                adapters.add_gradients(matrix, x, gradient, &mut gradients)
+            })?;
+        }
+        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    }
+
+    fn score(&self, network: &Network, head: &OutputHead) -> Result<PieceScore> {
+        let (hidden, _) = network.forward(&self.sequences)?;
+        let (options, batch) = (hidden.unsqueeze(1)?, self.batch(&hidden)?);
+        let sum = |tensor: Tensor| Ok::<_, Error>(f64::from(tensor.sum_all()?.to_scalar::<f32>()?));
+        let loss = -sum(head.log_prob(&options, &batch)?)?;
+        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::{DType, Device};
+    use ollm_runtime::plugin::schema;
+
+    use super::*;
+    use crate::features::backbone::Frozen;
+    use crate::lora::adapters::LoraTarget;
+    use crate::testing;
+
+    fn settings() -> LoraSettings {
+        LoraSettings {
+            targets: LoraTarget::ALL.to_vec(),
+            rank: Some(2),
+            alpha: None,
+            epochs: 4,
+            batch: 4,
+            lr: 0.02,
+            eval_every: 3,
+            patience: None,
+            seed: 5,
+        }
+    }
+
+    /// Questions of random tokens and lengths; the answer counts up from the question's last token
+    /// in steps of `stride`.
+    fn problems(count: u32, stride: u32) -> Vec<Example> {
+        let example = |i: u32| {
+            let question: Vec<u32> = (0..3 + i % 4).map(|j| (i * 31 + j * 17) % 320).collect();
+            let answer = (1..6).map(|j| (question[question.len() - 1] % 8 + j * stride) % 320);
+            Example { answer_start: question.len(), tokens: question.iter().copied().chain(answer).collect() }
+        };
+        (0..count).map(example).collect()
+    }
+
+    fn train(
+        folder: &Path,
+        settings: &LoraSettings,
+        valid: &[Example],
+        threads: usize,
+        pace: (Option<u64>, bool),
+    ) -> Result<Ended> {
+        let model = testing::model("qwen3");
+        let network = testing::network(&model, DType::F32);
+        let about = BackboneDescription {
+            backbone: schema::Backbone::of(model.gguf(), model.storage()).unwrap(),
+            ..testing::description(64, 320)
+        };
+        let frozen = Frozen::new(about, model.head_weights(), model.embedding_weights(), &Device::Cpu)?;
+        let valid_hash = (!valid.is_empty()).then(|| "v".to_owned());
+        let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash };
+        let head = OutputHead::full(&frozen, 1 << 20);
+        let train = problems(16, 1);
+        let material = LoraData {
+            network: &network,
+            head: &head,
+            about: &frozen.about,
+            train: &train,
+            valid,
+            provenance: &provenance,
+        };
+        let (stop_after, resume) = pace;
+        let pace = LoraPace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
+        let mut run = RunFolder::open(folder, resume)?;
+        lora(&material, settings, &pace, &mut run, &ProgressBar::hidden())
+    }
+
+    fn log(folder: &Path, split: &str) -> Vec<(u64, f64)> {
+        let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+        let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let entries = entries.filter(|entry| entry["split"] == split);
+        entries.map(|entry| (entry["step"].as_u64().unwrap(), entry["loss"].as_f64().unwrap())).collect()
+    }
+
+    fn lowest(evaluations: &[(u64, f64)]) -> f64 {
+        evaluations.iter().map(|evaluation| evaluation.1).fold(f64::INFINITY, f64::min)
+    }
+
+    fn kept_loss(folder: &Path) -> f64 {
+        let (_, metadata) = tensor_file::load(&folder.join("lora.safetensors"), &Device::Cpu).unwrap();
+        metadata["training.valid_loss"].parse().unwrap()
+    }
+
+    #[test]
+    fn adapters_learn() {
+        let folder = testing::folder("lora-learns");
+        train(&folder, &settings(), &problems(6, 1), 2, (None, false)).unwrap();
+        let (losses, evaluations) = (log(&folder, "train"), log(&folder, "valid"));
+        assert_eq!((losses.len(), evaluations.len()), (16, 6));
+        assert!(lowest(&evaluations) < losses[0].1 - 1.0, "{losses:?} {evaluations:?}");
+        assert_eq!(kept_loss(&folder).to_bits(), lowest(&evaluations).to_bits());
+    }
+
+    #[test]
+    fn an_interrupted_run_resumes_to_the_same_bytes_on_any_number_of_threads() {
+        let (whole, parts) = (testing::folder("lora-whole"), testing::folder("lora-parts"));
+        let valid = problems(3, 1);
+        assert_eq!(train(&whole, &settings(), &valid, 1, (None, false)).unwrap(), Ended::Finished);
+        let mut resume = false;
+        while train(&parts, &settings(), &valid, 3, (Some(4), resume)).unwrap() == Ended::Stopped {
+            resume = true;
+        }
+        let read = |folder: &Path| std::fs::read(folder.join("lora.safetensors")).unwrap();
+        assert!(read(&whole) == read(&parts));
+        for split in ["train", "valid"] {
+            assert_eq!(log(&whole, split), log(&parts, split));
+        }
+    }
+
+    #[test]
+    fn what_did_best_on_held_out_problems_is_kept() {
+        let folder = testing::folder("lora-patience");
+        let settings = LoraSettings { patience: Some(2), eval_every: 1, ..settings() };
+        // What is learned is wrong for these.
+        train(&folder, &settings, &problems(6, 7), 2, (None, false)).unwrap();
+        let evaluations = log(&folder, "valid");
+        let best =
+            evaluations.iter().position(|evaluation| evaluation.1.to_bits() == lowest(&evaluations).to_bits()).unwrap();
+        assert!(evaluations.len() < 16 && best + 3 == evaluations.len(), "{evaluations:?}");
+        assert_eq!(kept_loss(&folder).to_bits(), lowest(&evaluations).to_bits());
+        // A finished run stays finished.
+        train(&folder, &settings, &problems(6, 7), 2, (None, true)).unwrap();
+        assert_eq!(log(&folder, "valid"), evaluations);
+    }
+
+    #[test]
+    fn without_held_out_problems_the_last_adapters_are_kept() {
+        let folder = testing::folder("lora-last");
+        train(&folder, &settings(), &[], 2, (None, false)).unwrap();
+        let (kept, _) = tensor_file::load(&folder.join("lora.safetensors"), &Device::Cpu).unwrap();
+        let (last, _) = tensor_file::load(&folder.join("checkpoint.safetensors"), &Device::Cpu).unwrap();
+        assert!(kept.iter().all(|(name, a)| a.to_vec2::<f32>().unwrap() == last[name].to_vec2::<f32>().unwrap()));
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint() {
+        let folder = testing::folder("lora-nan");
+        let settings = LoraSettings { lr: 1e20, ..settings() };
+        train(&folder, &settings, &[], 2, (Some(1), false)).unwrap();
+        let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
+        let last = checkpoint();
+        let error = train(&folder, &settings, &[], 2, (None, true)).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+        assert!(checkpoint() == last && !folder.join("lora.safetensors").exists());
+    }
+
+    #[test]
+    fn a_run_is_not_resumed_as_another() {
+        let folder = testing::folder("lora-other");
+        train(&folder, &settings(), &[], 1, (Some(1), false)).unwrap();
+        let other = LoraSettings { rank: Some(3), ..settings() };
+        assert!(matches!(train(&folder, &other, &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        // Held-out problems decide what is kept.
+        let (with, valid) = (testing::folder("lora-valid"), problems(4, 1));
+        train(&with, &settings(), &valid, 1, (Some(1), false)).unwrap();
+        assert!(matches!(train(&with, &settings(), &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        assert!(matches!(train(&folder, &settings(), &valid, 1, (None, true)), Err(Error::Mismatch { .. })));
+    }
+
+    #[test]
+    fn without_a_checkpoint_the_log_begins_anew() {
+        let folder = testing::folder("lora-no-checkpoint");
+        train(&folder, &settings(), &[], 1, (Some(2), false)).unwrap();
+        std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
+        train(&folder, &settings(), &[], 1, (Some(2), true)).unwrap();
+        assert_eq!(log(&folder, "train").len(), 2);
+    }
+
+    #[test]
+    fn sizes_that_nobody_means_are_refused() {
+        let huge = 1 << 40;
+        for (flag, bad) in [
+            ("--rank", LoraSettings { rank: Some(huge), ..settings() }),
+            ("--batch", LoraSettings { batch: huge, ..settings() }),
+            ("--epochs", LoraSettings { epochs: huge, ..settings() }),
+        ] {
+            assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_full_and_hold_each_problem_once() {
+        let problems = problems(9, 1);
+        let pieces = pieces(problems.iter().collect(), 25);
+        assert_eq!(pieces.iter().map(|piece| piece.sequences.ranges.len()).sum::<usize>(), 9);
+        assert!(pieces.len() < 9 && pieces.iter().all(|piece| piece.sequences.tokens.len() <= 25));
+        for piece in &pieces {
+            let rows = piece.sequences.rows.iter().map(|&row| piece.sequences.tokens.get(row as usize + 1));
+            let inside = rows.zip(&piece.next).filter(|(token, next)| *token == Some(next)).count();
+            assert_eq!(inside, piece.next.len() - piece.sequences.ranges.len(), "all but each answer's last token");
+        }
+        let long = super::pieces(problems.iter().collect(), 1);
+        assert_eq!(long.len(), 9, "a problem longer than a pass is one of its own");
+    }
+}

@@ -1,0 +1,5 @@
+//! Pictures and intervals.
+
+pub mod history;
+pub mod plot;
+pub mod statistics;

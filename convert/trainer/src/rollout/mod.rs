@@ -1,0 +1,4 @@
+//! Answers of the deployed model: many at once, and kept on disk.
+
+pub mod engine;
+pub mod library;

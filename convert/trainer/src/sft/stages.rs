@@ -1,0 +1,206 @@
+//! The stages of `sft`: the K = 1 control, the options on top of it, and the policy on finished
+//! options.
+
+use candle_core::Tensor;
+use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::schema::PluginConfig;
+
+use crate::data::rng::Rng;
+use crate::error::Result;
+use crate::features::backbone::Frozen;
+use crate::features::head::OutputHead;
+use crate::features::states::FeatureBatch;
+use crate::plugin::nets::{Control, DecoderNet, PluginNet, PolicyNet};
+use crate::plugin::params::Params;
+use crate::sft::objective::{self, Objective, Terms};
+
+/// Where beta starts (our decision).
+const FIRST_BETA: f64 = 0.9;
+
+/// Something that is trained: it turns a batch into a loss.
+pub trait SftStage {
+    /// Its name in logs and checkpoints.
+    fn name(&self) -> &'static str;
+
+    /// The loss of a training batch. `step` names the step's random stream.
+    fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms>;
+
+    /// The same on held-out rows, without randomness.
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms>;
+
+    /// Called with the batch's KL after each step.
+    fn adapt(&mut self, _kl: f64) {}
+
+    /// beta, the only state beside the tensors.
+    fn beta(&self) -> f64 {
+        1.0
+    }
+
+    /// Takes up the beta of a checkpoint.
+    fn set_beta(&mut self, _beta: f64) {}
+}
+
+/// Stage 1: the control, by cross-entropy.
+pub struct ControlStage<'a> {
+    control: Control,
+    head: &'a OutputHead,
+}
+
+impl<'a> ControlStage<'a> {
+    /// A stage on the tensors of `params`.
+    pub fn new(spec: &PluginConfig, params: &Params, head: &'a OutputHead) -> Result<Self> {
+        Ok(Self { control: Control::bind(spec, &|name| params.tensor(name))?, head })
+    }
+}
+
+impl SftStage for ControlStage<'_> {
+    fn name(&self) -> &'static str {
+        "control"
+    }
+
+    fn terms(&self, batch: &FeatureBatch, _step: u64) -> Result<Terms> {
+        let options = self.control.forward(&batch.hidden)?.unsqueeze(1)?;
+        objective::cross_entropy(&self.head.log_prob(&options, batch)?)
+    }
+
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
+        self.terms(batch, 0)
+    }
+}
+
+/// Stage 2: the options, the policy and the encoder.
+pub struct OptionStage<'a> {
+    plugin: PluginNet,
+    head: &'a OutputHead,
+    frozen: &'a Frozen,
+    objective: Objective,
+    target: f64,
+    hold: Hold,
+    seed: u64,
+    beta: f64,
+}
+
+impl<'a> OptionStage<'a> {
+    /// A stage on the tensors of `params`, with KL pulled to `target`.
+    pub fn new(
+        spec: &PluginConfig,
+        params: &Params,
+        head: &'a OutputHead,
+        frozen: &'a Frozen,
+        (objective, target): (Objective, f64),
+        seed: u64,
+    ) -> Result<Self> {
+        let plugin = PluginNet::bind(spec, &|name| params.tensor(name))?;
+        Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta: FIRST_BETA })
+    }
+
+    /// Logits of the policy at segment starts and of the encoder, and the option set. The encoder
+    /// alone sees the gold token.
+    fn forward(&self, batch: &FeatureBatch) -> Result<(Tensor, Tensor, Tensor)> {
+        let policy = self.plugin.policy.logits(&batch.segments.first(&batch.hidden)?)?;
+        let encoder = self.plugin.encoder.logits(&batch.hidden, &self.frozen.embed(&batch.next)?)?;
+        Ok((policy, encoder, self.plugin.decoder.options(&batch.hidden)?))
+    }
+
+    /// The learned-prior objective, for latents of tokens or of segments.
+    fn prior(
+        &self,
+        options: &Tensor,
+        policy: &Tensor,
+        encoder: &Tensor,
+        batch: &FeatureBatch,
+        training: bool,
+    ) -> Result<Terms> {
+        let log_prob = self.head.log_prob(options, batch)?;
+        match self.hold {
+            Hold::Token => objective::prior(&log_prob, policy, encoder, self.beta),
+            _ => objective::held(&log_prob, policy, encoder, &batch.segments, self.beta, training),
+        }
+    }
+
+    fn gumbel(&self, like: &Tensor, step: u64) -> Result<Tensor> {
+        let mut rng = Rng::stream(self.seed, "gumbel", step);
+        let noise: Vec<f32> = (0..like.elem_count()).map(|_| rng.gumbel()).collect();
+        Ok(Tensor::from_vec(noise, like.shape(), like.device())?)
+    }
+
+    /// The option that the encoder draws, alone. `[B, 1, d]`.
+    ///
+    /// The one-hot weights mix the options' states, not the embeddings that make them: the value is
+    /// the same, and it serves both kinds of decoder (our decision).
+    fn drawn(&self, options: &Tensor, encoder: &Tensor, step: u64) -> Result<Tensor> {
+        let weights = objective::straight_through(encoder, &self.gumbel(encoder, step)?)?;
+        Ok(options.broadcast_mul(&weights.unsqueeze(2)?)?.sum_keepdim(1)?)
+    }
+}
+
+impl SftStage for OptionStage<'_> {
+    fn name(&self) -> &'static str {
+        "options"
+    }
+
+    fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms> {
+        let (policy, encoder, options) = self.forward(batch)?;
+        match self.objective {
+            Objective::Prior => self.prior(&options, &policy, &encoder, batch, true),
+            Objective::Paper => {
+                let log_prob = self.head.log_prob(&self.drawn(&options, &encoder, step)?, batch)?;
+                objective::paper(&log_prob, &policy, &encoder, self.target)
+            }
+        }
+    }
+
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
+        let (policy, encoder, options) = self.forward(batch)?;
+        match self.objective {
+            Objective::Prior => self.prior(&options, &policy, &encoder, batch, false),
+            Objective::Paper => objective::paper_evaluation(&self.head.log_prob(&options, batch)?, &policy, &encoder),
+        }
+    }
+
+    fn adapt(&mut self, kl: f64) {
+        if self.objective == Objective::Prior {
+            self.beta = objective::adapt(self.beta, kl, self.target);
+        }
+    }
+
+    fn beta(&self) -> f64 {
+        self.beta
+    }
+
+    fn set_beta(&mut self, beta: f64) {
+        self.beta = beta;
+    }
+}
+
+/// Stage 3: the policy alone, for its accuracy.
+pub struct PolicyStage<'a> {
+    decoder: DecoderNet,
+    policy: PolicyNet,
+    head: &'a OutputHead,
+}
+
+impl<'a> PolicyStage<'a> {
+    /// A stage on the tensors of `params`.
+    pub fn new(spec: &PluginConfig, params: &Params, head: &'a OutputHead) -> Result<Self> {
+        let lookup = |name: &str| params.tensor(name);
+        Ok(Self { decoder: DecoderNet::bind(spec, &lookup)?, policy: PolicyNet::bind(spec, &lookup)?, head })
+    }
+}
+
+impl SftStage for PolicyStage<'_> {
+    fn name(&self) -> &'static str {
+        "policy"
+    }
+
+    fn terms(&self, batch: &FeatureBatch, _step: u64) -> Result<Terms> {
+        let options = self.decoder.options(&batch.hidden)?;
+        let (is_first, log_prob) = (self.head.is_first(&options, batch)?, self.head.log_prob(&options, batch)?);
+        let policy = self.policy.logits(&batch.segments.first(&batch.hidden)?)?;
+        objective::accuracy(&is_first, &log_prob, &policy, &batch.segments)
+    }
+
+    fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
+        self.terms(batch, 0)
+    }
+}

@@ -1,0 +1,254 @@
+//! `sft`: the stages one after the other, each from its checkpoint, from a file, or from its first
+//! step.
+//!
+//! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was
+//! interrupted and resumed ends, on a CPU, with the same bits as one that was not.
+
+mod steps;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use indicatif::ProgressBar;
+use ollm_runtime::plugin::schema::PluginConfig;
+use serde::Serialize;
+
+use crate::data::tensor_file::Tensors;
+use crate::data::tensor_file::{self, FileMetadata};
+use crate::error::{Error, Result};
+use crate::features::backbone::Frozen;
+use crate::features::head::OutputHead;
+use crate::features::segments::Hold;
+use crate::features::states::Features;
+use crate::fit::order::Order;
+use crate::fit::run::RunFolder;
+use crate::fit::{FitOutcome, Schedule, Trainer};
+use crate::plugin::file::{Loaded, Provenance};
+use crate::plugin::params::Params;
+use crate::sft::settings::SftSettings;
+use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, SftStage};
+use steps::{StageTask, segments_a_step};
+
+/// What a run trains on.
+pub struct SftData<'a> {
+    /// The backbone's matrices.
+    pub frozen: &'a Frozen,
+    /// The head that scores options while training.
+    pub head: &'a OutputHead,
+    /// Features of the training text.
+    pub train: &'a Features,
+    /// Features of held-out text.
+    pub valid: Option<&'a Features>,
+    /// For the plugin's metadata.
+    pub provenance: &'a Provenance,
+}
+
+/// What does not decide the result: how often to look, save and stop.
+#[derive(Clone, Debug, Default)]
+pub struct SftPace {
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Steps between evaluations on the held-out text.
+    pub eval_every: u64,
+    /// Stop after this many steps, resumably.
+    pub stop_after: Option<u64>,
+    /// A control trained before, instead of stage 1.
+    pub control: Option<PathBuf>,
+    /// Options trained before on that control, instead of stage 2.
+    pub options: Option<PathBuf>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The plugin is written.
+    Finished,
+    /// `stop_after` was reached; `--resume` goes on.
+    Stopped,
+}
+
+/// Trains control and options into `run`, from its checkpoint if it has one.
+pub fn sft(
+    material: &SftData<'_>,
+    settings: &SftSettings,
+    pace: &SftPace,
+    run: &mut RunFolder,
+    bar: &ProgressBar,
+) -> Result<Ended> {
+    settings.check()?;
+    let mut session = SftRun::open(material, settings, pace, run, bar)?;
+    let Some(control) = session.control()? else { return Ok(Ended::Stopped) };
+    let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
+    let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
+    let path = session.fit.run.plugin();
+    tensor_file::save(&path, &plugin, &session.metadata())?;
+    Ok(Ended::Finished)
+}
+
+/// One invocation of `sft`.
+struct SftRun<'a> {
+    material: &'a SftData<'a>,
+    settings: &'a SftSettings,
+    pace: &'a SftPace,
+    fit: Trainer<'a>,
+    spec: PluginConfig,
+}
+
+/// A line of the log: the evaluation whose tensors a stage ends with.
+#[derive(Debug, Serialize)]
+struct Kept {
+    stage: &'static str,
+    split: &'static str,
+    step: u64,
+    loss: f64,
+}
+
+impl<'a> SftRun<'a> {
+    fn open(
+        material: &'a SftData<'a>,
+        settings: &'a SftSettings,
+        pace: &'a SftPace,
+        run: &'a mut RunFolder,
+        bar: &'a ProgressBar,
+    ) -> Result<Self> {
+        let (about, provenance) = (&material.frozen.about, material.provenance);
+        if settings.patience.is_some() && material.valid.is_none_or(Features::is_empty) {
+            let reason = "stops by the loss on held-out text: name some with --valid".into();
+            return Err(Error::Setting { name: "--patience", reason });
+        }
+        check_balance(material.train, settings)?;
+        let mut identity = settings.identity(about, &provenance.data_hash);
+        if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
+            identity.insert("looks".into(), format!("every {} steps at {hash}", pace.eval_every));
+        }
+        let spec = settings.spec(about);
+        let fit = Trainer::open(run, bar, identity, pace.stop_after, material.frozen.head.device())?;
+        Ok(Self { material, settings, pace, fit, spec })
+    }
+
+    fn device(&self) -> &'a Device {
+        self.material.frozen.head.device()
+    }
+
+    fn metadata(&self) -> FileMetadata {
+        self.settings.metadata(&self.spec, self.material.provenance)
+    }
+
+    /// Stage 1, or what an earlier one left. None: stopped on the way.
+    fn control(&mut self) -> Result<Option<Tensors>> {
+        let path = self.fit.run.control();
+        if self.fit.resumes().is_some_and(|stage| stage != "control") {
+            return self.load_control(&path).map(Some);
+        }
+        let tensors = match &self.pace.control {
+            Some(given) => Some(self.load_control(given)?),
+            None => self.train_control()?,
+        };
+        if let Some(tensors) = &tensors {
+            tensor_file::save(&path, tensors, &self.metadata())?;
+        }
+        Ok(tensors)
+    }
+
+    fn load_control(&self, path: &Path) -> Result<Tensors> {
+        let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
+        Self::check(path, "width", &self.spec.decoder.width(), &loaded.spec.decoder.width())?;
+        Ok(loaded.tensors)
+    }
+
+    fn train_control(&mut self) -> Result<Option<Tensors>> {
+        let params = Params::control(&self.spec, self.settings.seed, self.device())?;
+        let mut stage = ControlStage::new(&self.spec, &params, self.material.head)?;
+        let ended = self.train(&mut stage, &params, self.settings.control_epochs)?;
+        Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+
+    /// Stage 2, or what an earlier one left. None: stopped on the way.
+    fn options(&mut self, control: &Tensors) -> Result<Option<Tensors>> {
+        let (settings, material) = (self.settings, self.material);
+        let path = self.fit.run.options();
+        if self.fit.resumes() == Some("policy") {
+            return self.load_options(&path).map(Some);
+        }
+        if let Some(given) = &self.pace.options {
+            let tensors = self.load_options(given)?;
+            tensor_file::save(&path, &tensors, &self.metadata())?;
+            return Ok(Some(tensors));
+        }
+        let params = Params::options(&self.spec, control, settings.seed, self.device())?;
+        let objective = (settings.objective, settings.kl_target);
+        let mut stage =
+            OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
+        if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
+            return Ok(None);
+        }
+        let tensors = params.tensors();
+        tensor_file::save(&path, &tensors, &self.metadata())?;
+        Ok(Some(tensors))
+    }
+
+    fn load_options(&self, path: &Path) -> Result<Tensors> {
+        let loaded = Loaded::plugin(path, &self.material.frozen.about, self.device())?;
+        Self::check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
+        Self::check(path, "options", &self.spec.options, &loaded.spec.options)?;
+        Self::check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
+        Ok(loaded.tensors)
+    }
+
+    /// That a file is of this run's sizes.
+    fn check<T: PartialEq + fmt::Debug>(path: &Path, what: &str, expected: &T, found: &T) -> Result<()> {
+        if expected == found {
+            return Ok(());
+        }
+        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
+        Err(Error::Mismatch { path: path.to_owned(), what: what.into(), expected, found })
+    }
+
+    /// Stage 3. None: stopped on the way.
+    fn policy(&mut self, options: &Tensors) -> Result<Option<Tensors>> {
+        let params = Params::policy(options, self.settings.spread)?;
+        let mut stage = PolicyStage::new(&self.spec, &params, self.material.head)?;
+        let ended = self.train(&mut stage, &params, self.settings.policy_epochs)?;
+        Ok((ended == Ended::Finished).then(|| params.tensors()))
+    }
+
+    /// Takes a stage's steps, from the checkpoint if it is of this stage.
+    fn train(&mut self, stage: &mut dyn SftStage, params: &Params, epochs: usize) -> Result<Ended> {
+        let (settings, &SftData { train, valid, .. }) = (self.settings, self.material);
+        let (name, batch) = (stage.name(), settings.batch);
+        let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
+        let schedule = Schedule {
+            steps: order.steps_per_epoch() * epochs as u64,
+            lr: settings.lr,
+            evaluate_every: self.pace.eval_every,
+            evaluate_first: false,
+            checkpoint_every: self.pace.checkpoint_every,
+            patience: settings.patience,
+        };
+        let mut task = StageTask { stage, params, train, valid, batch, order };
+        let FitOutcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+        if let Some(best) = best {
+            self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;
+        }
+        Ok(Ended::Finished)
+    }
+}
+
+/// Balanced latents differ only where a step has a segment for each: fewer segments would share all
+/// latents evenly.
+fn check_balance(text: &Features, settings: &SftSettings) -> Result<()> {
+    let found = segments_a_step(text, settings.batch);
+    if settings.hold == Hold::Token || found >= settings.options {
+        return Ok(());
+    }
+    let needed = settings.options * text.len().div_ceil(text.segments().max(1));
+    let reason = format!(
+        "{} tokens are about {found} segments, and {} options that are used equally often need one each: {needed} would do",
+        settings.batch, settings.options
+    );
+    Err(Error::Setting { name: "--batch", reason })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+use super::*;
+use crate::features::candidate_cache;
+use crate::sft::objective::Objective;
+use crate::sft::settings::DecoderChoice;
+use crate::testing;
+
+fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
+    SftSettings {
+        options: 3,
+        decoder,
+        width: Some(16),
+        rank: 4,
+        policy_width: 8,
+        encoder_width: 8,
+        objective,
+        hold: Hold::Token,
+        kl_target: 0.3,
+        epochs: 4,
+        control_epochs: 4,
+        policy_epochs: 2,
+        spread: 1.25,
+        batch: 32,
+        lr: 0.02,
+        seed: 5,
+        patience: None,
+    }
+}
+
+fn provenance() -> Provenance {
+    Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 512, valid_hash: Some("v".into()) }
+}
+
+fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
+    let frozen = testing::frozen(8, 12);
+    let train = testing::features(&frozen, 512);
+    let candidates = candidate_cache::compute(&frozen, &train, 10).unwrap();
+    let train = train.with_candidates(candidates);
+    let train = train.with_segments(settings.hold, &|token| token < 4).unwrap();
+    let head = OutputHead::candidates(&frozen).unwrap();
+    let provenance = provenance();
+    let material =
+        SftData { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
+    let pace = SftPace { checkpoint_every: 7, eval_every: 16, stop_after, ..SftPace::default() };
+    let mut run = RunFolder::open(folder, resume)?;
+    sft(&material, settings, &pace, &mut run, &ProgressBar::hidden())
+}
+
+fn held_out(folder: &Path, stage: &str) -> Vec<f64> {
+    logged(folder, (stage, "valid"), "cross_entropy")
+}
+
+fn logged(folder: &Path, (stage, split): (&str, &str), field: &str) -> Vec<f64> {
+    let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+    let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let entries = entries.filter(|entry| entry["split"] == split && entry["stage"] == stage);
+    entries.map(|entry| entry[field].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn each_kind_and_objective_learns() {
+    for decoder in [DecoderChoice::LowRank, DecoderChoice::Swiglu] {
+        for objective in [Objective::Prior, Objective::Paper] {
+            let folder = testing::folder(&format!("learns-{}-{}", decoder.name(), objective.name()));
+            train(&folder, &settings(decoder, objective), None, false).unwrap();
+            let control = held_out(&folder, "control");
+            assert!(control.last().unwrap() < &(control[0] - 0.1), "{control:?}");
+            let options = held_out(&folder, "options");
+            assert!(options.last().unwrap() < &(control.last().unwrap() + 0.05), "{control:?} {options:?}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_run_resumes_to_the_same_bytes() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Paper);
+    let (whole, parts) = (testing::folder("whole"), testing::folder("parts"));
+    assert_eq!(train(&whole, &settings, None, false).unwrap(), Ended::Finished);
+    let mut resume = false;
+    while train(&parts, &settings, Some(23), resume).unwrap() == Ended::Stopped {
+        resume = true;
+    }
+    for name in ["control.safetensors", "plugin.safetensors"] {
+        let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+        assert!(read(&whole) == read(&parts), "{name} differs");
+    }
+    assert_eq!(held_out(&whole, "options"), held_out(&parts, "options"));
+}
+
+#[test]
+fn held_latents_learn_and_resume() {
+    for hold in [Hold::Line, Hold::All] {
+        // Two answers of 256 tokens: a latent for each.
+        let (options, batch) = if hold == Hold::All { (2, 512) } else { (3, 32) };
+        let settings = SftSettings { options, hold, batch, ..settings(DecoderChoice::LowRank, Objective::Prior) };
+        let (whole, parts) =
+            (testing::folder(&format!("held-{hold:?}")), testing::folder(&format!("held-parts-{hold:?}")));
+        train(&whole, &settings, None, false).unwrap();
+        let mut resume = false;
+        while train(&parts, &settings, Some(13), resume).unwrap() == Ended::Stopped {
+            resume = true;
+        }
+        let read = |folder: &Path| std::fs::read(folder.join("plugin.safetensors")).unwrap();
+        assert!(read(&whole) == read(&parts), "{hold:?}");
+        let text = String::from_utf8_lossy(&read(&whole)).into_owned();
+        assert!(text.contains(&format!("\"ollm.latent.hold\":\"{}\"", hold.name())));
+        let control = held_out(&whole, "control");
+        assert!(held_out(&whole, "options").last().unwrap() < &(control.last().unwrap() + 0.05));
+        assert!(whole.join("log.svg").exists());
+    }
+}
+
+#[test]
+fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
+    let settings = SftSettings { hold: Hold::Line, epochs: 30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
+    let folder = testing::folder("held-part");
+    train(&folder, &settings, None, false).unwrap();
+    let kl = logged(&folder, ("options", "train"), "kl");
+    let last = &kl[kl.len() - 20..];
+    let mean = last.iter().sum::<f64>() / last.len() as f64;
+    assert!(kl[0] < 0.02 && (mean - settings.kl_target).abs() < 0.1, "from {} to {mean}", kl[0]);
+}
+
+#[test]
+fn too_few_segments_for_the_options_are_refused() {
+    let settings = SftSettings { hold: Hold::All, ..settings(DecoderChoice::LowRank, Objective::Prior) };
+    let error = train(&testing::folder("few-segments"), &settings, None, false).unwrap_err();
+    assert!(error.to_string().contains("768 would do"), "{error}");
+}
+
+#[test]
+fn patience_ends_a_stage_at_its_best_look_and_resumes_to_the_same_bytes() {
+    // A rate at which the loss soon rises again.
+    let slow = settings(DecoderChoice::LowRank, Objective::Prior);
+    let settings = SftSettings { patience: Some(2), lr: 0.3, epochs: 12, ..slow };
+    let (whole, parts) = (testing::folder("patience"), testing::folder("patience-parts"));
+    train(&whole, &settings, None, false).unwrap();
+    let mut resume = false;
+    while train(&parts, &settings, Some(5), resume).unwrap() == Ended::Stopped {
+        resume = true;
+    }
+    for name in ["control.safetensors", "options.safetensors", "plugin.safetensors"] {
+        let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+        assert!(read(&whole) == read(&parts), "{name} differs");
+    }
+    let log = std::fs::read_to_string(whole.join("log.jsonl")).unwrap();
+    let entries: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for stage in ["control", "options", "policy"] {
+        let of = |split: &str| -> Vec<(u64, f64)> {
+            let found = entries.iter().filter(|entry| entry["stage"] == stage && entry["split"] == split);
+            found.map(|entry| (entry["step"].as_u64().unwrap(), entry["loss"].as_f64().unwrap())).collect()
+        };
+        let best = of("valid").into_iter().reduce(|best, look| if look.1 < best.1 { look } else { best });
+        assert_eq!(of("kept"), [best.unwrap()], "{stage}");
+    }
+    let steps = entries.iter().filter(|entry| entry["stage"] == "options" && entry["split"] == "train").count();
+    assert!(steps < 12 * 16, "{steps} steps: nothing was stopped");
+}
+
+#[test]
+fn patience_needs_held_out_text_and_the_same_evaluations() {
+    let settings = SftSettings { patience: Some(1), ..settings(DecoderChoice::LowRank, Objective::Prior) };
+    let folder = testing::folder("patience-other");
+    train(&folder, &settings, Some(1), false).unwrap();
+    let other = SftSettings { patience: Some(2), ..settings };
+    assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
+}
+
+#[test]
+fn a_checkpoint_is_never_written_with_a_tensor_that_is_not_finite() {
+    // The first loss is finite, the first step's tensors are not.
+    let settings = SftSettings { lr: 1e38, ..settings(DecoderChoice::LowRank, Objective::Prior) };
+    let folder = testing::folder("nan-checkpoint");
+    train(&folder, &SftSettings { lr: 1e38, ..settings.clone() }, Some(0), false).unwrap();
+    let before = std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
+    let error = train(&folder, &settings, Some(1), true).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+    assert!(std::fs::read(folder.join("checkpoint.safetensors")).unwrap() == before);
+    assert!(!folder.join("checkpoint.safetensors.tmp").exists());
+}
+
+#[test]
+fn a_run_is_neither_overwritten_nor_resumed_as_another() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let folder = testing::folder("other-run");
+    train(&folder, &settings, Some(1), false).unwrap();
+    assert!(matches!(train(&folder, &settings, None, false), Err(Error::RunExists(_))));
+    let other = SftSettings { seed: 6, ..settings };
+    assert!(matches!(train(&folder, &other, None, true), Err(Error::Mismatch { .. })));
+}
+
+/// As an interruption before the first checkpoint leaves it.
+#[test]
+fn without_a_checkpoint_the_log_begins_anew() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let folder = testing::folder("no-checkpoint");
+    train(&folder, &settings, Some(3), false).unwrap();
+    std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
+    train(&folder, &settings, Some(3), true).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.join("log.jsonl")).unwrap().lines().count(), 3);
+}
+
+#[test]
+fn sizes_that_nobody_means_are_refused() {
+    let good = || settings(DecoderChoice::LowRank, Objective::Prior);
+    assert!(good().check().is_ok());
+    let huge = 1 << 40;
+    for (flag, bad) in [
+        ("--options", SftSettings { options: huge, ..good() }),
+        ("--rank", SftSettings { rank: huge, ..good() }),
+        ("--width", SftSettings { width: Some(huge), ..good() }),
+        ("--policy-width", SftSettings { policy_width: huge, ..good() }),
+        ("--encoder-width", SftSettings { encoder_width: huge, ..good() }),
+        ("--epochs", SftSettings { epochs: huge, ..good() }),
+        ("--kl-target", SftSettings { hold: Hold::All, options: 2, kl_target: 0.7, ..good() }),
+    ] {
+        assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run() {
+    let settings = SftSettings { lr: 1e30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
+    let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+}
