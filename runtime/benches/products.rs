@@ -33,14 +33,14 @@ const TYPES: [TensorType; 9] = [
 ];
 
 /// A matrix of `ROWS` rows, `repeated` times one below the other.
-struct Weights {
+struct BenchWeights {
     storage: Storage,
     dtype: TensorType,
     rows: usize,
     panels: Option<Panels>,
 }
 
-impl Weights {
+impl BenchWeights {
     fn new(dtype: TensorType, repeated: usize) -> Self {
         let values: Vec<f32> = (0..ROWS * COLS).map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0).collect();
         let storage = Storage::from(quant::encode(dtype, &values).expect("finite values").repeat(repeated));
@@ -60,7 +60,7 @@ fn isas() -> impl Iterator<Item = Isa> {
     Isa::available().into_iter().filter(|isa| isa.name() != "scalar")
 }
 
-fn product(group: &mut BenchmarkGroup<'_, WallTime>, isa: Isa, weights: &Weights, columns: usize) {
+fn product(group: &mut BenchmarkGroup<'_, WallTime>, isa: Isa, weights: &BenchWeights, columns: usize) {
     let mut exec = Exec { isa, pool: Pool::new(1).expect("no thread to start") };
     let (x, mut out) = (vec![0.5; columns * COLS], vec![0.0; columns * weights.rows]);
     let mut scratch = Quantized::default();
@@ -79,7 +79,7 @@ fn steps(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(8 * block.len() as u64));
         group.bench_function("read", |bencher| bencher.iter(|| isa.dispatch(Read(&block))));
         for dtype in TYPES {
-            let weights = Weights::new(dtype, REPEATED);
+            let weights = BenchWeights::new(dtype, REPEATED);
             group.throughput(Throughput::Bytes(weights.storage.len() as u64));
             product(&mut group, isa, &weights, 1);
         }
@@ -94,7 +94,7 @@ fn batches(criterion: &mut Criterion) {
             group.bench_function("peak", |bencher| bencher.iter(|| isa.dispatch(Peak)));
             group.throughput(Throughput::Elements((ROWS * COLS * columns) as u64));
             for dtype in TYPES {
-                product(&mut group, isa, &Weights::new(dtype, 1), columns);
+                product(&mut group, isa, &BenchWeights::new(dtype, 1), columns);
             }
         }
     }
@@ -133,7 +133,7 @@ const PEAK_PRODUCTS: u64 = 8 * 4096;
 
 /// Eight cache lines.
 #[repr(align(64))]
-struct Lines([u8; 64 * 8]);
+struct CacheLines([u8; 64 * 8]);
 
 /// Byte products of weights in the nearest cache, in eight sums.
 struct Peak;
@@ -145,7 +145,7 @@ impl Kernel for Peak {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> f32 {
-        let bytes = Lines([1; 64 * 8]);
+        let bytes = CacheLines([1; 64 * 8]);
         // SAFETY: four bytes can be read.
         let x = unsafe { isa.splat_bytes(bytes.0.as_ptr().cast()) };
         let zero = isa.splat_i32(0);

@@ -88,7 +88,7 @@ fn blocks<const LEN: usize, const BYTES: usize>(
 
 /// A block with one 16-bit scale, and an offset if the grid has one, found with `C` candidates.
 fn line<const LEN: usize, const C: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Fit, [f32; LEN])> {
-    let fit = Isa::widest().dispatch(Line::<LEN, C> { grid, x, w })?;
+    let fit = Isa::widest().dispatch(GridSearch::<LEN, C> { grid, x, w })?;
     Some((fit, grid.levels(x, fit)))
 }
 
@@ -117,13 +117,13 @@ fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Op
 }
 
 /// The search for one grid: the best of the candidates as 16-bit floats hold them, one of which is the plain fit as it is.
-struct Line<'a, const LEN: usize, const C: usize> {
+struct GridSearch<'a, const LEN: usize, const C: usize> {
     grid: Grid,
     x: &'a [f32; LEN],
     w: &'a [f32; LEN],
 }
 
-impl<const LEN: usize, const C: usize> Kernel for Line<'_, LEN, C> {
+impl<const LEN: usize, const C: usize> Kernel for GridSearch<'_, LEN, C> {
     type Output = Option<Fit>;
 
     #[inline(always)]
@@ -205,7 +205,8 @@ mod tests {
         let grid = Grid::new(0.0, 15.0, Offset::NotPositive);
         let ((parts, _), (weights, _)) = (values[..256].as_chunks::<32>(), importance[..256].as_chunks());
         let found = |isa: Isa| {
-            let line = isa.dispatch(Line::<32, WITHOUT> { grid: Grid::new(-8.0, 7.0, Offset::None), x, w }).unwrap();
+            let line =
+                isa.dispatch(GridSearch::<32, WITHOUT> { grid: Grid::new(-8.0, 7.0, Offset::None), x, w }).unwrap();
             let parts = Parts::<32, 8, WITH> { grid, scales: (0.0, 63.0), x: parts, w: weights };
             let StoredBlock { d, dmin, scales, mins } = isa.dispatch(parts).unwrap();
             (line, [d, dmin], scales, mins)

@@ -6,8 +6,8 @@
 //! holds up the others. A task's result must therefore not depend on who runs it.
 //!
 //! ```text
-//! caller:  publish the job, open n places -> work -> close what places are left -> wait for those who entered
-//! worker:  spin, then yield, then park  -> take a place -> work -> leave
+//! caller:  publish the region, open n slots -> work -> close what slots are left -> wait for those who entered
+//! worker:  spin, then yield, then park  -> take a slot -> work -> leave
 //! ```
 //!
 //! Nothing on that way takes a lock unless someone is parked.
@@ -56,26 +56,26 @@ pub trait WorkerHost: Send + Sync {
 /// A pool of threads that work on one parallel region at a time. Clones share the threads.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    crew: Arc<Crew>,
+    pool_workers: Arc<PoolWorkers>,
     /// Threads that work on a region, the caller included.
     threads: usize,
 }
 
-/// The workers of a pool; dropping it sends them home.
+/// The workers of a pool; dropping it joins them.
 #[derive(Debug)]
-struct Crew {
-    shared: Arc<Shared>,
+struct PoolWorkers {
+    shared: Arc<PoolState>,
     workers: usize,
     own: Vec<JoinHandle<()>>,
 }
 
 /// What one thread of the application runs.
 #[derive(Debug)]
-pub struct Worker(Arc<Shared>);
+pub struct Worker(Arc<PoolState>);
 
 /// A borrowed closure whose lifetime was erased, and how often to call it.
 #[derive(Clone, Copy)]
-struct Job {
+struct Region {
     task: *const (dyn Fn(usize) + Sync),
     tasks: usize,
 }
@@ -83,20 +83,20 @@ struct Job {
 /// A value on cache lines of its own (two: processors fetch them in pairs).
 #[derive(Default)]
 #[repr(align(128))]
-struct Line<T>(T);
+struct CacheAligned<T>(T);
 
 #[derive(Default)]
-struct Shared {
+struct PoolState {
     /// Held by the caller whose region it is, with the first panic of one of its tasks.
     turn: Mutex<()>,
-    /// The job of the region. Written while no place is free and no worker inside; read by those inside.
-    job: UnsafeCell<Option<Job>>,
-    /// The places of the region that are still free. Taking one is entering.
-    places: Line<AtomicUsize>,
+    /// The job of the region. Written while no slot is free and no worker inside; read by those inside.
+    job: UnsafeCell<Option<Region>>,
+    /// The slots of the region that are still free. Taking one is entering.
+    slots: CacheAligned<AtomicUsize>,
     /// Workers that have left the region.
-    left: Line<AtomicUsize>,
+    left: CacheAligned<AtomicUsize>,
     /// The next task of the region.
-    next: Line<AtomicUsize>,
+    next: CacheAligned<AtomicUsize>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// The workers that are parked, or about to.
     parked: Mutex<Vec<Thread>>,
@@ -106,10 +106,10 @@ struct Shared {
 }
 
 // SAFETY: the pointer in `job` is to a `Sync` closure, which `Pool::run` keeps alive while anyone is inside; the protocol of
-// `places` and `left` keeps its writer and its readers apart (see `Shared::run`).
-unsafe impl Send for Shared {}
+// `slots` and `left` keeps its writer and its readers apart (see `PoolState::run`).
+unsafe impl Send for PoolState {}
 // SAFETY: as above.
-unsafe impl Sync for Shared {}
+unsafe impl Sync for PoolState {}
 
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,9 +121,9 @@ impl fmt::Debug for Workers {
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for PoolState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("sleepers", &self.sleepers).finish_non_exhaustive()
+        f.debug_struct("PoolState").field("sleepers", &self.sleepers).finish_non_exhaustive()
     }
 }
 
@@ -142,16 +142,16 @@ impl Pool {
     /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application gives none.
     pub fn with_workers(threads: usize, workers: &Workers) -> io::Result<Self> {
         let threads = threads.max(1);
-        let mut crew = Crew { shared: Arc::default(), workers: threads - 1, own: Vec::new() };
+        let mut pool_workers = PoolWorkers { shared: Arc::default(), workers: threads - 1, own: Vec::new() };
         for index in 1..threads {
-            let worker = Worker(Arc::clone(&crew.shared));
+            let worker = Worker(Arc::clone(&pool_workers.shared));
             match workers {
-                Workers::Own => crew.own.push(spawn(index, move || worker.run())?),
-                Workers::Bound(cpus) => crew.own.push(spawn_bound(index, worker, *cpus)?),
+                Workers::Own => pool_workers.own.push(spawn(index, move || worker.run())?),
+                Workers::Bound(cpus) => pool_workers.own.push(spawn_bound(index, worker, *cpus)?),
                 Workers::Host(host) => host.start(worker)?,
             }
         }
-        Ok(Self { crew: Arc::new(crew), threads })
+        Ok(Self { pool_workers: Arc::new(pool_workers), threads })
     }
 
     /// The number of threads that work on a region, the caller included.
@@ -161,7 +161,7 @@ impl Pool {
 
     /// Has this handle's regions use `threads` threads, as far as there are so many.
     pub fn set_threads(&mut self, threads: usize) {
-        self.threads = threads.clamp(1, self.crew.workers + 1);
+        self.threads = threads.clamp(1, self.pool_workers.workers + 1);
     }
 
     /// Runs `task(0)` to `task(tasks - 1)`, each once, on any of the threads, and returns when all are done. If another
@@ -170,10 +170,10 @@ impl Pool {
     /// # Panics
     /// Passes on the panic of a task, after all threads have left the region.
     pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
-        let places = tasks.min(self.threads).saturating_sub(1);
-        let turn = if places == 0 { None } else { try_lock(&self.crew.shared.turn) };
+        let slots = tasks.min(self.threads).saturating_sub(1);
+        let turn = if slots == 0 { None } else { try_lock(&self.pool_workers.shared.turn) };
         match turn {
-            Some(turn) => self.crew.shared.run(&turn, tasks, places, &task),
+            Some(turn) => self.pool_workers.shared.run(&turn, tasks, slots, &task),
             None => (0..tasks).for_each(task),
         }
     }
@@ -199,7 +199,7 @@ fn spawn_bound(index: usize, worker: Worker, cpus: CpuSet) -> io::Result<JoinHan
     Ok(thread)
 }
 
-impl Drop for Crew {
+impl Drop for PoolWorkers {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.wake(usize::MAX);
@@ -230,32 +230,32 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-impl Shared {
-    /// One region, with `places` workers at most beside the caller, whose turn it is.
-    fn run(&self, _turn: &MutexGuard<'_, ()>, tasks: usize, places: usize, task: &(dyn Fn(usize) + Sync)) {
+impl PoolState {
+    /// One region, with `slots` workers at most beside the caller, whose turn it is.
+    fn run(&self, _turn: &MutexGuard<'_, ()>, tasks: usize, slots: usize, task: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. `wait` below returns after the last worker that entered has left, also when a
-        // task panics, and once `places` is 0 no other one enters: nobody has the pointer when this function returns.
+        // task panics, and once `slots` is 0 no other one enters: nobody has the pointer when this function returns.
         let task: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
-        let job = Job { task, tasks };
+        let job = Region { task, tasks };
         // SAFETY: the caller has the turn, so no one else writes; and since the region before was closed and waited for,
         // no worker reads.
         unsafe { *self.job.get() = Some(job) };
         self.next.0.store(0, Ordering::Relaxed);
         self.left.0.store(0, Ordering::Relaxed);
-        self.open(places);
+        self.open(slots);
         self.work(job);
-        let entered = places - self.places.0.swap(0, Ordering::AcqRel);
+        let entered = slots - self.slots.0.swap(0, Ordering::AcqRel);
         self.wait(entered);
         if let Some(panic) = lock(&self.panic).take() {
             resume_unwind(panic);
         }
     }
 
-    /// Opens the region. Either this sees that a worker is about to park, or that one sees the places.
-    fn open(&self, places: usize) {
-        self.places.0.store(places, Ordering::SeqCst);
+    /// Opens the region. Either this sees that a worker is about to park, or that one sees the slots.
+    fn open(&self, slots: usize) {
+        self.slots.0.store(slots, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            self.wake(places);
+            self.wake(slots);
         }
     }
 
@@ -267,7 +267,7 @@ impl Shared {
     }
 
     /// Claims and runs tasks until none is left. A panic is kept for the caller of the region.
-    fn work(&self, job: Job) {
+    fn work(&self, job: Region) {
         // SAFETY: the caller of the region keeps the closure alive until every worker that entered has left.
         let task = unsafe { &*job.task };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -317,14 +317,14 @@ impl Shared {
         }
     }
 
-    /// Takes a place in the region, if there is one, and works in it.
+    /// Takes a slot in the region, if there is one, and works in it.
     fn enter(&self) -> bool {
-        let free = self.places.0.load(Ordering::Relaxed);
-        let take = |free| self.places.0.compare_exchange(free, free - 1, Ordering::AcqRel, Ordering::Relaxed);
+        let free = self.slots.0.load(Ordering::Relaxed);
+        let take = |free| self.slots.0.compare_exchange(free, free - 1, Ordering::AcqRel, Ordering::Relaxed);
         if free == 0 || take(free).is_err() {
             return false;
         }
-        // SAFETY: the job was written before the places opened, and is not written again before this worker has left.
+        // SAFETY: the job was written before the slots opened, and is not written again before this worker has left.
         if let Some(job) = unsafe { *self.job.get() } {
             self.work(job);
         }
@@ -332,11 +332,11 @@ impl Shared {
         true
     }
 
-    /// Sleeps until there may be a place, or an end.
+    /// Sleeps until there may be a slot, or an end.
     fn park(&self) {
         let me = thread::current();
         self.list(|parked| parked.push(me.clone()));
-        if self.places.0.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
+        if self.slots.0.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
             thread::park();
         }
         // Whoever woke this thread has struck it off the list, unless it woke by itself.
@@ -386,7 +386,7 @@ mod tests {
     fn a_parked_pool_wakes_up() {
         let pool = Pool::new(3).unwrap();
         for _ in 0..3 {
-            while pool.crew.shared.sleepers.load(Ordering::SeqCst) < 2 {
+            while pool.pool_workers.shared.sleepers.load(Ordering::SeqCst) < 2 {
                 thread::yield_now();
             }
             // Three tasks that wait for each other need three threads.

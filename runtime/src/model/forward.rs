@@ -71,7 +71,7 @@ pub fn forward<E: From<OutOfMemory>>(
         let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
         rope.fill(frequencies, positions);
     }
-    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |i, x| {
+    for_each_row(&exec.pool, &mut scratch.x, config.hidden, |i, x| {
         model.embed(tokens[i], x);
         for x in x {
             *x *= config.embedding_scale;
@@ -83,7 +83,7 @@ pub fn forward<E: From<OutOfMemory>>(
         feed_forward(exec, model, index, scratch, watch)?;
     }
     let (isa, weight) = (exec.isa, &model.weights().norm);
-    for_each_row(&mut exec.pool, &mut scratch.x, config.hidden, |_, x| rms_norm(isa, x, weight, config.norm_epsilon));
+    for_each_row(&exec.pool, &mut scratch.x, config.hidden, |_, x| rms_norm(isa, x, weight, config.norm_epsilon));
     Ok(())
 }
 
@@ -95,7 +95,7 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     matmul(exec, hidden, config.hidden, scratch, &mut [MatmulOp { matrix, out: logits }]);
     if let Some(cap) = config.logit_softcap {
         let isa = exec.isa;
-        for_each_row(&mut exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
+        for_each_row(&exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
     }
 }
 
@@ -123,7 +123,7 @@ fn attention<E: From<OutOfMemory>>(
     let heads = HeadLayout { dim: shape.head_dim, rope };
     place_heads(exec, config, heads, &mut s.query, layer.query_bias.as_ref(), layer.query_norm.as_ref());
     place_heads(exec, config, heads, &mut s.key, layer.key_bias.as_ref(), layer.key_norm.as_ref());
-    add_bias(&mut exec.pool, &mut s.value, layer.value_bias.as_ref());
+    add_bias(&exec.pool, &mut s.value, layer.value_bias.as_ref());
     store(&exec.pool, parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
         cache: &part.state.cache[index],
@@ -135,7 +135,7 @@ fn attention<E: From<OutOfMemory>>(
     let width = shape.query_width();
     let matrix = model.matrix(&layer.output);
     matmul(exec, &s.mixed, width, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
-    add_bias(&mut exec.pool, &mut s.normed, layer.output_bias.as_ref());
+    add_bias(&exec.pool, &mut s.normed, layer.output_bias.as_ref());
     add_normed(exec, config, s, layer.attention_post_norm.as_ref());
     Ok(())
 }
@@ -172,7 +172,7 @@ fn feed_forward<E>(
     matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
     let (isa, up) = (exec.isa, &s.up);
     let activate = if config.family.gelu { geglu } else { swiglu };
-    for_each_row(&mut exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
+    for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
     watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
     let matrix = model.matrix(&layer.down);
     matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
@@ -184,23 +184,23 @@ fn feed_forward<E>(
 fn add_normed(exec: &mut Exec, config: &Config, s: &mut Scratch, weight: Option<&Vec<f32>>) {
     let (isa, width, epsilon) = (exec.isa, config.hidden, config.norm_epsilon);
     if let Some(weight) = weight {
-        for_each_row(&mut exec.pool, &mut s.normed, width, |_, x| rms_norm(isa, x, weight, epsilon));
+        for_each_row(&exec.pool, &mut s.normed, width, |_, x| rms_norm(isa, x, weight, epsilon));
     }
     let normed = &s.normed;
-    for_each_row(&mut exec.pool, &mut s.x, width, |i, x| add(x, &normed[i * width..]));
+    for_each_row(&exec.pool, &mut s.x, width, |i, x| add(x, &normed[i * width..]));
 }
 
 /// `to = norm(from)`, row by row.
 fn norm(exec: &mut Exec, from: &[f32], to: &mut [f32], weight: &[f32], epsilon: f32) {
     let (isa, width) = (exec.isa, weight.len());
-    for_each_row(&mut exec.pool, to, width, |i, to| {
+    for_each_row(&exec.pool, to, width, |i, to| {
         to.copy_from_slice(&from[i * width..][..width]);
         rms_norm(isa, to, weight, epsilon);
     });
 }
 
 /// Adds `bias` to each row of `x`, if there is one.
-fn add_bias(pool: &mut Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
+fn add_bias(pool: &Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
     if let Some(bias) = bias {
         for_each_row(pool, x, bias.len(), |_, x| add(x, bias));
     }
@@ -223,10 +223,10 @@ fn place_heads(
     bias: Option<&Vec<f32>>,
     weight: Option<&Vec<f32>>,
 ) {
-    add_bias(&mut exec.pool, x, bias);
+    add_bias(&exec.pool, x, bias);
     let (isa, epsilon, HeadLayout { dim, rope }) = (exec.isa, config.norm_epsilon, heads);
     let width = x.len() / rope.len();
-    for_each_row(&mut exec.pool, x, width, |i, heads| {
+    for_each_row(&exec.pool, x, width, |i, heads| {
         for head in heads.chunks_exact_mut(dim) {
             if let Some(weight) = weight {
                 rms_norm(isa, head, weight, epsilon);

@@ -2,7 +2,7 @@
 
 use crate::cpu::Simd;
 
-use super::activations::{BLOCK, Tile};
+use super::activations::{ActivationTile, BLOCK};
 use super::format::Format;
 
 /// What the sums of products with weights that stand `zero` (0 or a power of two) too high start with, of the first `N` of `C`
@@ -26,7 +26,7 @@ pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, cons
     sums: impl Fn(usize) -> [[S::I32; N]; R],
     scale: impl Fn(usize, usize) -> S::F32,
     minimum: impl Fn(usize) -> S::F32,
-    x: &Tile<'_, C>,
+    x: &ActivationTile<'_, C>,
     at: usize,
 ) {
     const { assert!(BLOCK.is_multiple_of(F::STEP) && (!F::AFFINE || F::STEP == BLOCK)) };

@@ -43,7 +43,7 @@ struct Values([i8; BLOCK]);
 
 /// The `C` columns of a tile, some of which may be padding.
 #[derive(Clone, Copy)]
-pub(super) struct Tile<'a, const C: usize> {
+pub(super) struct ActivationTile<'a, const C: usize> {
     values: &'a [[Values; C]],
     scales: &'a [[f32; C]],
     sums: &'a [[i32; C]],
@@ -51,7 +51,7 @@ pub(super) struct Tile<'a, const C: usize> {
     scaled_sums: &'a [[f32; C]],
 }
 
-impl<'a, const C: usize> Tile<'a, C> {
+impl<'a, const C: usize> ActivationTile<'a, C> {
     /// The integers from element `at` on, a multiple of [`HALF`], to the end of their block: [`STRIDE`] bytes from column to
     /// column.
     #[inline(always)]
@@ -139,11 +139,11 @@ impl Quantized {
         self.width
     }
 
-    /// Tile `i`, which is `C` columns wide.
+    /// ActivationTile `i`, which is `C` columns wide.
     #[inline(always)]
-    pub(super) fn tile<const C: usize>(&self, i: usize) -> Tile<'_, C> {
+    pub(super) fn tile<const C: usize>(&self, i: usize) -> ActivationTile<'_, C> {
         assert_eq!(C, self.width, "the columns of a tile");
-        Tile {
+        ActivationTile {
             values: blocks(&self.values, i, self.size / BLOCK),
             scales: blocks(&self.scales, i, self.size / BLOCK),
             sums: blocks(&self.sums, i, self.size / BLOCK),

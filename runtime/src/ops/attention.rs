@@ -79,7 +79,7 @@ struct Span<'a> {
 /// `out = softmax(score(q k^T)) v` for the tokens of several sequences, on all threads.
 ///
 /// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all have heads of the same shape.
-/// Each token sees the positions of its sequence up to its own, as far back as the window of `scoring` goes.
+/// Each token sees the positions of its sequence up to its own, as far back as the window of `params` goes.
 ///
 /// # Errors
 /// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
@@ -90,7 +90,7 @@ struct Span<'a> {
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
-    scoring: AttentionParams,
+    params: AttentionParams,
     queries: &[f32],
     out: &mut [f32],
 ) -> Result<(), OutOfMemory> {
@@ -108,18 +108,18 @@ pub fn attend<'a>(
         let mut scratch = Vec::new();
         memory::reserve(&mut scratch, scratch_floats(shape, positions)).map(|()| scratch)
     };
-    let tiles = |task| Tile::all(isa, &spans[task / shape.kv_heads], task % shape.kv_heads, scoring);
+    let tiles = |task| QueryTile::all(isa, &spans[task / shape.kv_heads], task % shape.kv_heads, params);
 
     // All threads on one tile after the other, if that takes less than whole tasks of theirs: the scores are cut into as many parts
     // as there are threads, the values into lines.
     let threads = exec.pool.threads();
     let lines = threads.min(shape.value_width().div_ceil(LINE));
     let is_less = tasks * (threads + lines) < 2 * tasks.div_ceil(threads) * threads * lines;
-    let seen = scoring.window.map_or(longest, |window| longest.min(window));
+    let seen = params.window.map_or(longest, |window| longest.min(window));
     if is_less && seen * shape.head_dim >= LONG {
         let mut scratch = scratch(longest).map_err(|_| refusal)?;
         for tile in (0..tasks).flat_map(tiles) {
-            let mut buffers = Buffers::new(&tile, queries, &mut scratch);
+            let mut buffers = TileBuffers::new(&tile, queries, &mut scratch);
             let regions = |count: usize| (4 * threads).min(count);
             buffers.run(isa, &tile, |count, task| {
                 let regions = regions(count);
@@ -133,7 +133,7 @@ pub fn attend<'a>(
     exec.pool.run(tasks, |task| match scratch(longest) {
         Ok(mut scratch) => {
             for tile in tiles(task) {
-                let mut buffers = Buffers::new(&tile, queries, &mut scratch);
+                let mut buffers = TileBuffers::new(&tile, queries, &mut scratch);
                 buffers.run(isa, &tile, |count, task| task(0..count));
                 buffers.write(&tile, out);
             }
@@ -157,10 +157,10 @@ fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
 }
 
 /// Some queries that share a key head.
-struct Tile<'a> {
+struct QueryTile<'a> {
     cache: &'a LayerKvCache,
     head: usize,
-    scoring: AttentionParams,
+    params: AttentionParams,
     /// Where each query is among all of them, and its result among all results, and the positions that it sees.
     rows: Vec<(usize, Range<usize>)>,
     /// The position of the first score, a multiple of [`KEY_RUN`].
@@ -169,9 +169,9 @@ struct Tile<'a> {
     length: usize,
 }
 
-impl<'a> Tile<'a> {
+impl<'a> QueryTile<'a> {
     /// The tiles of a span's queries that share the key head `head`.
-    fn all(isa: Isa, span: &Span<'a>, head: usize, scoring: AttentionParams) -> impl Iterator<Item = Self> + use<'a> {
+    fn all(isa: Isa, span: &Span<'a>, head: usize, params: AttentionParams) -> impl Iterator<Item = Self> + use<'a> {
         let Queries { cache, first, count } = span.queries;
         let (shape, row) = (cache.shape(), span.row);
         let group = shape.queries_per_head();
@@ -179,11 +179,11 @@ impl<'a> Tile<'a> {
         (0..count).step_by(most).map(move |at| {
             let query = |query: usize| {
                 let place = (row + query / group) * shape.heads + head * group + query % group;
-                (place * shape.head_dim, scoring.seen(first + query / group))
+                (place * shape.head_dim, params.seen(first + query / group))
             };
             let rows: Vec<_> = (at..count.min(at + most)).map(query).collect();
             let (start, end) = (rows[0].1.start / KEY_RUN * KEY_RUN, rows[rows.len() - 1].1.end);
-            Self { cache, head, scoring, rows, start, length: end - start }
+            Self { cache, head, params, rows, start, length: end - start }
         })
     }
 
@@ -212,7 +212,7 @@ impl<'a> Tile<'a> {
 }
 
 /// What a tile is computed in.
-struct Buffers<'a> {
+struct TileBuffers<'a> {
     /// `[head_dim][width]`
     queries: &'a mut [f32],
     /// `[width][padded]`; what lies past the positions that a query sees is of no use.
@@ -221,9 +221,9 @@ struct Buffers<'a> {
     sums: &'a mut [f32],
 }
 
-impl<'a> Buffers<'a> {
+impl<'a> TileBuffers<'a> {
     /// Those of `tile`, in `scratch`, with its queries, which are among `all`.
-    fn new(tile: &Tile<'_>, all: &[f32], scratch: &'a mut Vec<f32>) -> Self {
+    fn new(tile: &QueryTile<'_>, all: &[f32], scratch: &'a mut Vec<f32>) -> Self {
         let (width, dim) = (tile.width(), tile.dim());
         scratch.resize(width * (dim + tile.padded() + tile.value_width()), 0.0);
         let (queries, rest) = scratch.split_at_mut(width * dim);
@@ -238,7 +238,7 @@ impl<'a> Buffers<'a> {
     }
 
     /// Computes the sums. `run` runs a task over a range, whole or in parts.
-    fn run(&mut self, isa: Isa, tile: &Tile<'_>, mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync))) {
+    fn run(&mut self, isa: Isa, tile: &QueryTile<'_>, mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync))) {
         let (padded, queries, scores) = (tile.padded(), &*self.queries, Shared::new(self.scores));
         run(padded / KEY_RUN, &|runs| isa.dispatch(Score { tile, queries, runs, scores }));
         run(tile.rows.len(), &|rows| {
@@ -246,7 +246,7 @@ impl<'a> Buffers<'a> {
                 let seen = &tile.rows[row].1;
                 // SAFETY: no other part has this row, and this one is done with the scores before the borrow ends.
                 let scores = unsafe { scores.slice(row * padded + seen.start - tile.start, seen.len()) };
-                if let Some(cap) = tile.scoring.cap {
+                if let Some(cap) = tile.params.cap {
                     soft_cap(isa, scores, cap);
                 }
                 softmax(isa, scores);
@@ -256,12 +256,12 @@ impl<'a> Buffers<'a> {
         let width = tile.value_width();
         run(width.div_ceil(LINE), &|lines| {
             let columns = lines.start * LINE..width.min(lines.end * LINE);
-            isa.dispatch(Mix { tile, scores, columns, sums });
+            isa.dispatch(WeightedValues { tile, scores, columns, sums });
         });
     }
 
     /// Writes the results, which are among `out`.
-    fn write(&self, tile: &Tile<'_>, out: Shared<f32>) {
+    fn write(&self, tile: &QueryTile<'_>, out: Shared<f32>) {
         let dim = tile.dim();
         for (&(place, _), sum) in tile.rows.iter().zip(self.sums.chunks_exact(tile.value_width())) {
             // SAFETY: this task has the tile's rows alone, and `attend` waits for its tasks before the borrow ends.
@@ -284,7 +284,7 @@ macro_rules! with_width {
 
 /// The scores of some runs of keys.
 struct Score<'a> {
-    tile: &'a Tile<'a>,
+    tile: &'a QueryTile<'a>,
     /// `[head_dim][width]`
     queries: &'a [f32],
     /// Numbers of the runs; no other task has them.
@@ -329,7 +329,7 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
     at: usize,
     keys: &[[u16; POSITION_BLOCK]],
 ) {
-    let (scale, dim, padded) = (isa.splat(of.tile.scoring.scale), queries.len(), of.tile.padded());
+    let (scale, dim, padded) = (isa.splat(of.tile.params.scale), queries.len(), of.tile.padded());
     for first in (0..KEY_RUN.min(of.tile.length - at)).step_by(V * S::LANES) {
         let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
         let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
@@ -353,8 +353,8 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
 }
 
 /// The values that a tile sees, weighted by the scores and added to the sums: some columns of them.
-struct Mix<'a> {
-    tile: &'a Tile<'a>,
+struct WeightedValues<'a> {
+    tile: &'a QueryTile<'a>,
     /// `[width][padded]`
     scores: &'a [f32],
     /// Columns, in whole vectors; no other task has them.
@@ -363,33 +363,33 @@ struct Mix<'a> {
     sums: Shared<f32>,
 }
 
-impl Kernel for Mix<'_> {
+impl Kernel for WeightedValues<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        with_width!(self.tile, mix::<S>(isa, &self));
+        with_width!(self.tile, weighted_values::<S>(isa, &self));
     }
 }
 
 #[inline(always)]
-fn mix<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>) {
+fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>) {
     let seen: [&Range<usize>; Q] = std::array::from_fn(|q| &of.tile.row(q).1);
     // What all of them see, and before and after it what single ones do.
     let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
     for (q, seen) in seen.into_iter().enumerate() {
-        mix_positions::<S, 1>(isa, of, q, seen.start..all.start);
+        add_positions::<S, 1>(isa, of, q, seen.start..all.start);
     }
-    mix_positions::<S, Q>(isa, of, 0, all.clone());
+    add_positions::<S, Q>(isa, of, 0, all.clone());
     for (q, seen) in seen.into_iter().enumerate() {
-        mix_positions::<S, 1>(isa, of, q, all.end.max(seen.start)..seen.end);
+        add_positions::<S, 1>(isa, of, q, all.end.max(seen.start)..seen.end);
     }
 }
 
 /// Adds the values of these positions (none, if they end before they start), weighted by the scores of `Q` queries from `query`
 /// on, to those queries' sums.
 #[inline(always)]
-fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, positions: Range<usize>) {
+fn add_positions<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>, query: usize, positions: Range<usize>) {
     if positions.is_empty() {
         return;
     }
@@ -399,9 +399,9 @@ fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, po
         let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
         while vector < end {
             vector += match most.min(end - vector) {
-                1 => mix_columns::<S, Q, 1>(isa, of, query, at, values, vector),
-                2 | 3 => mix_columns::<S, Q, 2>(isa, of, query, at, values, vector),
-                _ => mix_columns::<S, Q, 4>(isa, of, query, at, values, vector),
+                1 => add_vectors::<S, Q, 1>(isa, of, query, at, values, vector),
+                2 | 3 => add_vectors::<S, Q, 2>(isa, of, query, at, values, vector),
+                _ => add_vectors::<S, Q, 4>(isa, of, query, at, values, vector),
             };
         }
         at += values.len() / of.tile.value_width();
@@ -410,9 +410,9 @@ fn mix_positions<S: Simd, const Q: usize>(isa: S, of: &Mix<'_>, query: usize, po
 
 /// The same for `V` vectors of each row of `values`, from the one numbered `vector`; gives `V`.
 #[inline(always)]
-fn mix_columns<S: Simd, const Q: usize, const V: usize>(
+fn add_vectors<S: Simd, const Q: usize, const V: usize>(
     isa: S,
-    of: &Mix<'_>,
+    of: &WeightedValues<'_>,
     query: usize,
     at: usize,
     values: &[u16],
@@ -470,7 +470,7 @@ mod tests {
     /// The formula in double precision, on the rounded cache.
     fn reference(
         shape: KvHeads,
-        scoring: AttentionParams,
+        params: AttentionParams,
         length: usize,
         query: &[f32],
         keys: &[f32],
@@ -484,9 +484,9 @@ mod tests {
             let score = |t: usize| {
                 let dot: f64 =
                     (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * round(keys[at(t) + i])).sum();
-                let score = dot * f64::from(scoring.scale);
-                let capped = scoring.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
-                if scoring.window.is_some_and(|window| t + window < length) { 0.0 } else { capped.exp() }
+                let score = dot * f64::from(params.scale);
+                let capped = params.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
+                if params.window.is_some_and(|window| t + window < length) { 0.0 } else { capped.exp() }
             };
             let scores: Vec<_> = (0..length).map(score).collect();
             let total: f64 = scores.iter().sum();
@@ -503,7 +503,7 @@ mod tests {
         for ((heads, kv_heads, head_dim), window) in
             [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)].into_iter().zip(windows)
         {
-            let scoring =
+            let params =
                 AttentionParams { window, cap: window.map(|window| window as f32), ..AttentionParams::plain(head_dim) };
             let shape = KvHeads { heads, kv_heads, head_dim };
             let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
@@ -513,23 +513,23 @@ mod tests {
             for isa in Isa::available() {
                 let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
                 let mut all = vec![0.0; count * width];
-                attend(&mut exec, one(&cache, 0, count), scoring, &queries, &mut all).unwrap();
+                attend(&mut exec, one(&cache, 0, count), params, &queries, &mut all).unwrap();
                 for t in 0..count {
                     let query = &queries[t * width..][..width];
-                    let want = reference(shape, scoring, t + 1, query, &keys, &values);
+                    let want = reference(shape, params, t + 1, query, &keys, &values);
                     let got = &all[t * width..][..width];
                     assert!(
                         got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5),
                         "{isa:?} {shape:?} {t}"
                     );
                     let mut alone = vec![0.0; width];
-                    attend(&mut exec, one(&cache, t, 1), scoring, query, &mut alone).unwrap();
+                    attend(&mut exec, one(&cache, t, 1), params, query, &mut alone).unwrap();
                     assert_eq!(alone, got, "{isa:?} {shape:?} {t}");
                 }
                 // As the tokens of three sequences that happen to be the same: whole spans, a part of one, a single token.
                 let cuts = [(0, 40), (40, 60), (100, 1)].map(|(first, count)| Queries { cache: &cache, first, count });
                 let mut parts = vec![0.0; count * width];
-                attend(&mut exec, cuts.into_iter(), scoring, &queries, &mut parts).unwrap();
+                attend(&mut exec, cuts.into_iter(), params, &queries, &mut parts).unwrap();
                 assert_eq!(parts, all, "{isa:?} {shape:?}");
             }
         }
@@ -544,7 +544,7 @@ mod tests {
             for (isa, window) in
                 Isa::available().into_iter().flat_map(|isa| [None, Some(positions - 5)].map(|window| (isa, window)))
             {
-                let scoring = AttentionParams { window, cap: window.map(|_| 30.0), ..AttentionParams::plain(head_dim) };
+                let params = AttentionParams { window, cap: window.map(|_| 30.0), ..AttentionParams::plain(head_dim) };
                 for (count, more) in [(1, 0), (5, 0), (5, 2)] {
                     let queries = wave((count + more) * width, 29);
                     let attend = |threads| {
@@ -552,7 +552,7 @@ mod tests {
                         let mut out = vec![0.0; queries.len()];
                         let sequences = [(positions - count, count), (positions - 7, more)];
                         let sequences = sequences.map(|(first, count)| Queries { cache: &cache, first, count });
-                        attend(&mut exec, sequences.into_iter(), scoring, &queries, &mut out).unwrap();
+                        attend(&mut exec, sequences.into_iter(), params, &queries, &mut out).unwrap();
                         out
                     };
                     let whole = attend(1);

@@ -90,20 +90,20 @@ impl Chunk {
         }
     }
 
-    fn writer(&mut self) -> Writer {
-        Writer { size: self.size, keys: Shared::new(&mut self.keys), values: Shared::new(&mut self.values) }
+    fn writer(&mut self) -> KvWriter {
+        KvWriter { size: self.size, keys: Shared::new(&mut self.keys), values: Shared::new(&mut self.values) }
     }
 }
 
 /// A chunk whose blocks of positions are written by the tasks of one parallel region.
 #[derive(Clone, Copy)]
-struct Writer {
+struct KvWriter {
     size: usize,
     keys: Shared<u16>,
     values: Shared<u16>,
 }
 
-impl Writer {
+impl KvWriter {
     /// Writes the key and the value of a position: `[2][kv_heads * head_dim]`.
     ///
     /// # Safety
@@ -138,7 +138,7 @@ impl Run {
 
     /// # Panics
     /// If another sequence has this chunk.
-    fn writer(&mut self) -> Writer {
+    fn writer(&mut self) -> KvWriter {
         Arc::get_mut(&mut self.chunk).expect("a position is reserved before it is stored").writer()
     }
 

@@ -1,4 +1,4 @@
-//! Matrix products: `Y = X W^T` for weights of any type, several matrices with the same input in one parallel region.
+//! Matmul: `Y = X W^T` for weights of any type, several matrices with the same input in one parallel region.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -23,34 +23,34 @@ pub struct MatmulOp<'a> {
     pub out: &'a mut [f32],
 }
 
-/// Multiplies each product's matrix with the same columns `x` (`[count][size]`), on all threads.
+/// Multiplies each op's matrix with the same columns `x` (`[count][size]`), on all threads.
 ///
 /// Quantized weights meet 8-bit activations (`scratch`), float weights the floats themselves.
 ///
 /// # Panics
 /// If a matrix has another number of columns than `size`, is not ready ([`Matrix::is_ready`]), or an output has another size
 /// than `count * rows`.
-pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, products: &mut [MatmulOp<'_>]) {
+pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, ops: &mut [MatmulOp<'_>]) {
     let count = x.len() / size;
-    for MatmulOp { matrix, out } in products.iter() {
-        assert_eq!(matrix.cols(), size, "a product's matrix must fit its input");
-        assert_eq!(out.len(), count * matrix.rows(), "a product's output must fit its matrix");
-        assert!(matrix.is_ready(), "a product's quantized matrix must be packed");
+    for MatmulOp { matrix, out } in ops.iter() {
+        assert_eq!(matrix.cols(), size, "a op's matrix must fit its input");
+        assert_eq!(out.len(), count * matrix.rows(), "a op's output must fit its matrix");
+        assert!(matrix.is_ready(), "a op's quantized matrix must be packed");
     }
     if count == 0 {
         return;
     }
-    if products.iter().any(|product| !product.matrix.is_float()) {
+    if ops.iter().any(|op| !op.matrix.is_float()) {
         scratch.fill(exec, x, size);
     }
     let scratch: &Quantized = scratch;
-    let panels: usize = products.iter().map(|product| panels(&product.matrix)).sum();
+    let panels: usize = ops.iter().map(|op| panels(&op.matrix)).sum();
     // Panels are walked in whole rounds, of one column and of several.
     let round = if count == 1 { PANELS_PER_GEMV } else { PANELS_PER_GEMM };
     let chunk = round * (panels.div_ceil(round) / (exec.pool.threads() * CHUNKS_PER_THREAD)).max(1);
-    let jobs: Vec<Job<'_>> = products.iter_mut().flat_map(|product| jobs(product, chunk)).collect();
+    let tasks: Vec<PanelTask<'_>> = ops.iter_mut().flat_map(|op| tasks(op, chunk)).collect();
     let isa = exec.isa;
-    exec.pool.run(jobs.len(), |i| jobs[i].run(isa, x, scratch));
+    exec.pool.run(tasks.len(), |i| tasks[i].run(isa, x, scratch));
 }
 
 /// At least so many, where there are as many rounds: enough that a slow core does not hold the others up, few enough that claiming
@@ -63,19 +63,19 @@ fn panels(matrix: &Matrix<'_>) -> usize {
 }
 
 /// One task of a region: some panels of one matrix.
-struct Job<'a> {
+struct PanelTask<'a> {
     matrix: Matrix<'a>,
     panels: Range<usize>,
     out: Shared<f32>,
 }
 
-fn jobs<'a>(product: &mut MatmulOp<'a>, chunk: usize) -> impl Iterator<Item = Job<'a>> + use<'a> {
-    let (matrix, out) = (product.matrix, Shared::new(product.out));
+fn tasks<'a>(op: &mut MatmulOp<'a>, chunk: usize) -> impl Iterator<Item = PanelTask<'a>> + use<'a> {
+    let (matrix, out) = (op.matrix, Shared::new(op.out));
     let panels = panels(&matrix);
-    (0..panels).step_by(chunk).map(move |first| Job { matrix, panels: first..panels.min(first + chunk), out })
+    (0..panels).step_by(chunk).map(move |first| PanelTask { matrix, panels: first..panels.min(first + chunk), out })
 }
 
-impl Job<'_> {
+impl PanelTask<'_> {
     fn run(&self, isa: Isa, x: &[f32], quantized: &Quantized) {
         with_format!(self.matrix.dtype(), F => self.quantized::<F>(isa, quantized), float => match self.matrix.dtype() {
             TensorType::F16 => self.float::<F16>(isa, x),
@@ -124,7 +124,7 @@ mod tests {
         (aligned, bytes.len(), decoded)
     }
 
-    fn product(
+    fn op(
         isa: Isa,
         threads: usize,
         dtype: TensorType,
@@ -155,7 +155,7 @@ mod tests {
                 for count in [1, 2, 3, 11] {
                     let x = noise(count * cols, 3);
                     for isa in Isa::available() {
-                        let got = product(isa, 2, dtype, (&aligned, len), rows, &x, cols);
+                        let got = op(isa, 2, dtype, (&aligned, len), rows, &x, cols);
                         check(&got, &decoded, &x, rows, cols, dtype, isa);
                     }
                 }
@@ -193,7 +193,7 @@ mod tests {
                 unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len()) };
                 for sign in [1.0, -1.0] {
                     let x = vec![sign; 5 * cols];
-                    let run = |isa| product(isa, 1, dtype, (&aligned, bytes.len()), rows, &x, cols);
+                    let run = |isa| op(isa, 1, dtype, (&aligned, bytes.len()), rows, &x, cols);
                     let mut decoded = vec![0.0; rows * cols];
                     quant::decode(dtype, &bytes, &mut decoded).unwrap();
                     let want: f32 = decoded[..cols].iter().sum::<f32>() * sign;
@@ -216,22 +216,22 @@ mod tests {
             let (rows, cols) = (53, dtype.block_len().max(32) * 2);
             let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
             let x = noise(COUNT * cols, 5);
-            let reference = product(Isa::by_name("scalar").unwrap(), 1, dtype, (&aligned, len), rows, &x, cols);
+            let reference = op(Isa::by_name("scalar").unwrap(), 1, dtype, (&aligned, len), rows, &x, cols);
             for isa in Isa::available() {
-                let all = product(isa, 1, dtype, (&aligned, len), rows, &x, cols);
+                let all = op(isa, 1, dtype, (&aligned, len), rows, &x, cols);
                 if dtype.block_len() > 1 {
                     assert_eq!(all, reference, "{dtype:?} {isa:?}");
                 }
                 for threads in [2, 3, 8] {
-                    assert_eq!(product(isa, threads, dtype, (&aligned, len), rows, &x, cols), all, "{dtype:?} {isa:?}");
+                    assert_eq!(op(isa, threads, dtype, (&aligned, len), rows, &x, cols), all, "{dtype:?} {isa:?}");
                 }
                 for column in 0..COUNT {
-                    let one = product(isa, 2, dtype, (&aligned, len), rows, &x[column * cols..][..cols], cols);
+                    let one = op(isa, 2, dtype, (&aligned, len), rows, &x[column * cols..][..cols], cols);
                     assert_eq!(one, all[column * rows..][..rows], "{dtype:?} {isa:?} column {column}");
                 }
                 // Each width of tiles, one tile and several, whole and not.
                 for count in 2..COUNT {
-                    let some = product(isa, 2, dtype, (&aligned, len), rows, &x[..count * cols], cols);
+                    let some = op(isa, 2, dtype, (&aligned, len), rows, &x[..count * cols], cols);
                     assert_eq!(some, all[..count * rows], "{dtype:?} {isa:?} {count} columns");
                 }
             }
@@ -254,8 +254,8 @@ mod tests {
                 let mut scratch = Quantized::default();
                 let mut run = |x: &[f32]| {
                     let mut out = vec![f32::NAN; x.len() / cols * rows];
-                    let mut products = [MatmulOp { matrix: panels.matrix(), out: &mut out }];
-                    matmul(&mut exec, x, cols, &mut scratch, &mut products);
+                    let mut ops = [MatmulOp { matrix: panels.matrix(), out: &mut out }];
+                    matmul(&mut exec, x, cols, &mut scratch, &mut ops);
                     out
                 };
                 let alone: Vec<f32> = x.chunks_exact(cols).flat_map(&mut run).collect();
@@ -282,8 +282,8 @@ mod tests {
                     let x = noise(count * cols, 3);
                     let mut run = |matrix: Matrix<'_>| {
                         let mut out = vec![f32::NAN; count * matrix.rows()];
-                        let mut products = [MatmulOp { matrix, out: &mut out }];
-                        matmul(&mut exec, &x, cols, &mut Quantized::default(), &mut products);
+                        let mut ops = [MatmulOp { matrix, out: &mut out }];
+                        matmul(&mut exec, &x, cols, &mut Quantized::default(), &mut ops);
                         out
                     };
                     let whole = run(panels.matrix());

@@ -178,7 +178,7 @@ impl<'a> Matrix<'a> {
 /// A cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u8; 64]);
+struct CacheLine([u8; 64]);
 
 /// Bytes of a matrix after which [`Panels::packed`] says that it has read them.
 const REPORTED: usize = 1 << 20;
@@ -190,7 +190,7 @@ pub struct Panels {
     cols: usize,
     row_bytes: usize,
     /// The panels, and zeros up to a whole line.
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
 }
 
 impl std::fmt::Debug for Panels {
@@ -203,7 +203,7 @@ impl Panels {
     /// Bytes of the panels of a quantized matrix of that shape; `None` for floats, which need none, and on overflow.
     pub fn size(dtype: TensorType, rows: usize, cols: usize) -> Option<usize> {
         let size = Layout::Panels.size(dtype, rows, cols)?;
-        dtype.is_quantized().then(|| size.checked_next_multiple_of(size_of::<Line>()))?
+        dtype.is_quantized().then(|| size.checked_next_multiple_of(size_of::<CacheLine>()))?
     }
 
     /// Packs the rows of a quantized matrix; `None` if there is no memory for them.
@@ -218,13 +218,13 @@ impl Panels {
     pub(crate) fn packed(matrix: &Matrix<'_>, mut read: impl FnMut(Range<usize>)) -> Option<Self> {
         assert!(!matrix.is_ready(), "only rows of quantized weights are packed");
         let (dtype, rows, cols, row_bytes) = (matrix.dtype, matrix.rows, matrix.cols, matrix.row_bytes);
-        let count = Self::size(dtype, rows, cols)? / size_of::<Line>();
+        let count = Self::size(dtype, rows, cols)? / size_of::<CacheLine>();
         let mut lines = Vec::new();
         lines.try_reserve_exact(count).ok()?;
         let mut panels = Self { dtype, rows, cols, row_bytes, lines };
         let (size, mut done) = (PANEL_ROWS * row_bytes, 0);
         for (i, rows) in matrix.bytes.chunks(size).enumerate() {
-            panels.lines.resize((size * (i + 1)).div_ceil(size_of::<Line>()), Line([0; 64]));
+            panels.lines.resize((size * (i + 1)).div_ceil(size_of::<CacheLine>()), CacheLine([0; 64]));
             panel::pack(dtype, rows, row_bytes, &mut panels.bytes_mut()[size * i..size * (i + 1)]);
             let end = size * i + rows.len();
             if end - done >= REPORTED || end == matrix.bytes.len() {

@@ -70,7 +70,7 @@ impl<T> Shared<T> {
 }
 
 /// Runs `task` over the rows of `buffer` (`width` wide), on all threads.
-pub fn for_each_row<T: Send>(pool: &mut Pool, buffer: &mut [T], width: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+pub fn for_each_row<T: Send>(pool: &Pool, buffer: &mut [T], width: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     let rows = Shared::new(buffer);
     pool.run(buffer.len() / width, |i| {
         // SAFETY: each task has its own row, and `run` returns before the borrow of `buffer` ends.

@@ -18,7 +18,7 @@ use crate::cpu::{Kernel, Simd};
 
 use super::Shared;
 use super::accumulate::{add_block, starts};
-use super::activations::{BLOCK, Quantized, Tile};
+use super::activations::{ActivationTile, BLOCK, Quantized};
 use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
 use super::unpacked_tile::{CHUNK, UnpackedTile};
@@ -137,7 +137,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         isa: S,
         blocks: [Block; R],
         at: usize,
-        x: &Tile<'_, C>,
+        x: &ActivationTile<'_, C>,
         acc: &mut [[S::F32; C]; R],
     ) {
         // The scales of a block of many groups have much in common, which is unpacked once if there are registers enough.

@@ -7,7 +7,7 @@ use crate::cpu::Simd;
 use crate::cpu::simd::MAX_LANES;
 
 use super::accumulate::{add_block, starts};
-use super::activations::{BLOCK, HALF, Tile};
+use super::activations::{ActivationTile, BLOCK, HALF};
 use super::format::{Block, Format, PANEL_ROWS};
 
 /// Elements of a row that are unpacked at once, whole blocks: few enough that one panel stays in L1, and two in one of 48 KiB
@@ -15,17 +15,17 @@ use super::format::{Block, Format, PANEL_ROWS};
 pub(super) const CHUNK: usize = 1024;
 
 /// Numbers of a field, for each row of a panel.
-type Lines<T, const N: usize> = [[T; PANEL_ROWS]; N];
+type Field<T, const N: usize> = [[T; PANEL_ROWS]; N];
 
 /// Up to [`CHUNK`] elements of the rows of a panel.
 #[repr(C, align(64))]
 pub(super) struct UnpackedTile {
     /// Four weights of each row, pair by pair in the order of [`Simd::pair`].
-    words: Lines<[u8; 4], { CHUNK / 4 }>,
+    words: Field<[u8; 4], { CHUNK / 4 }>,
     /// The scale of each step.
-    scales: Lines<f32, { CHUNK / HALF }>,
+    scales: Field<f32, { CHUNK / HALF }>,
     /// The minimum of each step of 32, of affine formats.
-    minimums: Lines<f32, { CHUNK / BLOCK }>,
+    minimums: Field<f32, { CHUNK / BLOCK }>,
 }
 
 impl UnpackedTile {
@@ -113,7 +113,7 @@ impl UnpackedTile {
         (isa, registers): (S, &S::Registers),
         acc: &mut [[S::F32; N]; R],
         vector: usize,
-        x: &Tile<'_, C>,
+        x: &ActivationTile<'_, C>,
         part: Range<usize>,
     ) {
         let (words, zero) = (F::STEP / 4, Self::zero::<S, F>());

@@ -41,7 +41,7 @@ impl Session {
         let Sequence { step, machine, model, .. } = &mut self.sequence;
         let vocab = model.config().vocab;
         let mut tops: Vec<_> = step.policy.iter().map(|_| Ok(Vec::new())).collect();
-        for_each_row(&mut machine.exec.pool, &mut tops, 1, |latent, top_tokens| {
+        for_each_row(&machine.exec.pool, &mut tops, 1, |latent, top_tokens| {
             top_tokens[0] = logits::top_m(&step.options[latent * vocab..][..vocab], top);
         });
         let views = tops.into_iter().zip(&step.policy).enumerate();
