@@ -3,7 +3,8 @@
 use ollm_runtime::cpu::{Isa, Kernel, Simd};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::quant::k::{self, Head};
-use ollm_runtime::quant::{self, QuantError, q4, q4_k, q5, q5_k, q6_k, q8_0};
+use ollm_runtime::quant::{self, BlockFormat, QuantError, q4, q4_k, q5, q5_k, q6_k, q8_0};
+use ollm_runtime::with_format;
 
 use super::grid::{Fit, Fits, Grid, Offset, Total, WITH, WITHOUT, least};
 use super::parts::{Parts, StoredBlock};
@@ -20,49 +21,68 @@ pub fn encode(dtype: TensorType, values: &[f32], importance: Option<&[f32]>) -> 
     let searched = dtype.row_bytes(values.len()).is_some() && values.iter().all(|x| x.is_finite());
     // At eight bits, the greatest weight at the end of the range is as good as what a search finds (QUALITY.md).
     let plain = dtype == TensorType::Q8_0 && importance.is_none();
-    if !searched || plain || dtype.block_len() == 1 {
+    if !searched || plain {
         return quant::encode(dtype, values);
     }
     let weights = &importance.map_or_else(|| vec![1.0; values.len()], relative);
     assert_eq!(weights.len(), values.len(), "importance is of each value");
-    let bytes = match dtype {
-        TensorType::Q8_0 => blocks(values, weights, |x, w| {
-            let (fit, q) = line::<_, WITHOUT>(Grid::new(-127.0, 127.0, Offset::None), x, w)?;
-            q8_0::pack(fit.scale, &q.map(|q| q as i8))
-        }),
-        TensorType::Q4_0 => blocks(values, weights, |x, w| {
-            let (fit, q) = line::<_, WITHOUT>(Grid::new(-8.0, 7.0, Offset::None), x, w)?;
-            q4::pack_q4_0(fit.scale, &q.map(|q| (q + 8.0) as u8))
-        }),
-        TensorType::Q5_0 => blocks(values, weights, |x, w| {
-            let (fit, q) = line::<_, WITHOUT>(Grid::new(-16.0, 15.0, Offset::None), x, w)?;
-            q5::pack_q5_0(fit.scale, &q.map(|q| (q + 16.0) as u8))
-        }),
-        TensorType::Q4_1 => blocks(values, weights, |x, w| {
-            let (fit, q) = line::<_, WITH>(Grid::new(0.0, 15.0, Offset::Any), x, w)?;
-            q4::pack_q4_1(fit.scale, fit.offset, &q.map(|q| q as u8))
-        }),
-        TensorType::Q5_1 => blocks(values, weights, |x, w| {
-            let (fit, q) = line::<_, WITH>(Grid::new(0.0, 31.0, Offset::Any), x, w)?;
-            q5::pack_q5_1(fit.scale, fit.offset, &q.map(|q| q as u8))
-        }),
-        TensorType::Q4K => blocks(values, weights, |x, w| {
-            let (head, q) = with_minima(15.0, x, w)?;
-            q4_k::pack(&head, &q)
-        }),
-        TensorType::Q5K => blocks(values, weights, |x, w| {
-            let (head, q) = with_minima(31.0, x, w)?;
-            q5_k::pack(&head, &q)
-        }),
-        TensorType::Q6K => blocks(values, weights, |x, w| {
-            let grid = Grid::new(-32.0, 31.0, Offset::None);
-            let (stored, q) = super_block::<{ q6_k::SUB }, 16, 256, WITHOUT>(grid, (-128.0, 127.0), x, w)?;
-            q6_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 32.0) as u8))
-        }),
-        TensorType::F32 | TensorType::F16 | TensorType::Bf16 => unreachable!("floats are rounded"),
-    };
+    let bytes = with_format!(dtype, F => F::search(values, weights), float => return quant::encode(dtype, values));
     bytes.map_err(|index| QuantError::OutOfRange { dtype, index })
 }
+
+/// A block format whose scales are searched.
+trait SearchFormat: BlockFormat {
+    /// Encodes whole blocks with searched scales, each value as much as its weight counts.
+    ///
+    /// # Errors
+    /// As [`BlockFormat::encode`].
+    fn search(values: &[f32], weights: &[f32]) -> Result<Vec<u8>, usize>;
+}
+
+/// A format whose block `$block` makes of values and weights.
+macro_rules! search_format {
+    ($name:ident, |$x:ident, $w:ident| $block:expr) => {
+        impl SearchFormat for quant::$name {
+            fn search(values: &[f32], weights: &[f32]) -> Result<Vec<u8>, usize> {
+                blocks(values, weights, |$x, $w| $block)
+            }
+        }
+    };
+}
+
+search_format!(Q8_0, |x, w| {
+    let (fit, q) = line::<_, WITHOUT>(Grid::new(-127.0, 127.0, Offset::None), x, w)?;
+    q8_0::pack(fit.scale, &q.map(|q| q as i8))
+});
+search_format!(Q4_0, |x, w| {
+    let (fit, q) = line::<_, WITHOUT>(Grid::new(-8.0, 7.0, Offset::None), x, w)?;
+    q4::pack_q4_0(fit.scale, &q.map(|q| (q + 8.0) as u8))
+});
+search_format!(Q5_0, |x, w| {
+    let (fit, q) = line::<_, WITHOUT>(Grid::new(-16.0, 15.0, Offset::None), x, w)?;
+    q5::pack_q5_0(fit.scale, &q.map(|q| (q + 16.0) as u8))
+});
+search_format!(Q4_1, |x, w| {
+    let (fit, q) = line::<_, WITH>(Grid::new(0.0, 15.0, Offset::Any), x, w)?;
+    q4::pack_q4_1(fit.scale, fit.offset, &q.map(|q| q as u8))
+});
+search_format!(Q5_1, |x, w| {
+    let (fit, q) = line::<_, WITH>(Grid::new(0.0, 31.0, Offset::Any), x, w)?;
+    q5::pack_q5_1(fit.scale, fit.offset, &q.map(|q| q as u8))
+});
+search_format!(Q4K, |x, w| {
+    let (head, q) = with_minima(15.0, x, w)?;
+    q4_k::pack(&head, &q)
+});
+search_format!(Q5K, |x, w| {
+    let (head, q) = with_minima(31.0, x, w)?;
+    q5_k::pack(&head, &q)
+});
+search_format!(Q6K, |x, w| {
+    let grid = Grid::new(-32.0, 31.0, Offset::None);
+    let (stored, q) = super_block::<{ q6_k::SUB }, 16, 256, WITHOUT>(grid, (-128.0, 127.0), x, w)?;
+    q6_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 32.0) as u8))
+});
 
 /// Importance as multiples of its mean. A column that the text never used counts a little all the same.
 fn relative(importance: &[f32]) -> Vec<f32> {

@@ -139,7 +139,7 @@ impl Quantized {
         self.width
     }
 
-    /// ActivationTile `i`, which is `C` columns wide.
+    /// Tile `i`, which has `C` tokens.
     #[inline(always)]
     pub(super) fn tile<const C: usize>(&self, i: usize) -> ActivationTile<'_, C> {
         assert_eq!(C, self.width, "the columns of a tile");

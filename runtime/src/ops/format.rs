@@ -1,4 +1,4 @@
-//! The quantized block formats as matmul reads them: unsigned or signed integers in groups, each group with a scale and, for some formats, a minimum: `w = scale * (q - ZERO)` or `w = scale * q + minimum`.
+//! How matmul reads each [`BlockFormat`]: the integers of a group, its scale and, for some formats, its minimum.
 //!
 //! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of [`PANEL_ROWS`] rows side by
 //! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::cpu::Simd;
 use crate::cpu::simd::prefetch;
-use crate::gguf::TensorType;
+use crate::quant::{BlockFormat, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 use super::activations::BLOCK;
 
@@ -92,35 +92,13 @@ impl Block {
     }
 }
 
-/// A block format.
+/// How the kernels unpack a block format, with vector primitives: once for all instruction sets.
 ///
 /// # Safety of the functions
 /// The block is whole and in bounds; groups and words are among those that a block has.
-pub(super) trait Format {
-    const TYPE: TensorType;
-    /// Elements of a block.
-    const ELEMENTS: usize = Self::TYPE.block_len();
-    /// Bytes of a block of one row.
-    const BYTES: usize = Self::TYPE.block_bytes();
-    /// Elements that share a scale: 16, 32, or a multiple of 32.
-    const GROUP: usize = 32;
+pub(super) trait Format: BlockFormat {
     /// Elements that meet the activations at once: of a group, or of the part of it that a block of activations has.
     const STEP: usize = if Self::GROUP < BLOCK { Self::GROUP } else { BLOCK };
-    /// What is subtracted from the integers.
-    const ZERO: i32 = 0;
-    /// The greatest integer; of signed ones, the greatest magnitude.
-    const MOST: i32;
-    /// Whether a minimum is added; then groups have 32 elements.
-    const AFFINE: bool = false;
-    /// Whether the integers are signed bytes; otherwise they are 0 to 127.
-    const SIGNED: bool = false;
-    /// Offsets of the 16-bit fields in a row's block.
-    const HALVES: &'static [usize];
-    /// Offset of the 32-bit fields in a row's block; their number is what is left of the block.
-    const WORDS: usize;
-    /// Whether the first 32-bit field has one bit of each of 32 elements: in a panel they are reordered so that bit `i` of
-    /// byte `b` belongs to element `4 i + b`.
-    const FIFTH_BITS: bool = false;
 
     /// What the scales of a block's groups have in common.
     type Head<S: Simd>: Copy;
@@ -148,25 +126,15 @@ pub(super) trait Format {
 
 /// A format of 32 elements: a scale, perhaps a minimum, and the integers by `$weights`.
 macro_rules! simple {
-    (
-        $name:ident, $type:expr, $most:expr, $halves:expr, $words:expr, { $($constant:ident: $of:ty = $value:expr),* },
-        |$isa:ident, $block:ident, $word:ident| $weights:expr
-    ) => {
-        pub(super) struct $name;
-
+    ($name:ident, |$isa:ident, $block:ident, $word:ident| $weights:expr) => {
         impl Format for $name {
-            const TYPE: TensorType = $type;
-            const MOST: i32 = $most;
-            const HALVES: &'static [usize] = $halves;
-            const WORDS: usize = $words;
-            $(const $constant: $of = $value;)*
             type Head<S: Simd> = ();
 
             #[inline(always)]
             unsafe fn head<S: Simd>(_isa: S, _block: Block) {}
 
             #[inline(always)]
-            unsafe fn weights<S: Simd>($isa: S, $block: Block, _group: usize, $word: usize) -> S::Bytes {
+            unsafe fn weights<S: Simd>($isa: S, $block: Block, _step: usize, $word: usize) -> S::Bytes {
                 // SAFETY: the caller vouches for the whole block, and the layout stays inside it.
                 unsafe { $weights }
             }
@@ -207,15 +175,11 @@ unsafe fn five_bits<S: Simd>(isa: S, block: Block, word: usize) -> S::Bytes {
     isa.or(low, isa.shift_left(isa.shift_right(bits, word as u32, 1), 4))
 }
 
-simple!(Q4_0, TensorType::Q4_0, 15, &[0], 2, { ZERO: i32 = 8 }, |isa, block, word| nibbles(isa, block, 0, word));
-simple!(Q4_1, TensorType::Q4_1, 15, &[0, 2], 4, { AFFINE: bool = true }, |isa, block, word| nibbles(isa, block, 0, word));
-simple!(Q5_0, TensorType::Q5_0, 31, &[0], 2, { ZERO: i32 = 16, FIFTH_BITS: bool = true }, |isa, block, word| {
-    five_bits(isa, block, word)
-});
-simple!(Q5_1, TensorType::Q5_1, 31, &[0, 2], 4, { AFFINE: bool = true, FIFTH_BITS: bool = true }, |isa, block, word| {
-    five_bits(isa, block, word)
-});
-simple!(Q8_0, TensorType::Q8_0, 128, &[0], 2, { SIGNED: bool = true }, |isa, block, word| block.word(isa, word));
+simple!(Q4_0, |isa, block, word| nibbles(isa, block, 0, word));
+simple!(Q4_1, |isa, block, word| nibbles(isa, block, 0, word));
+simple!(Q5_0, |isa, block, word| five_bits(isa, block, word));
+simple!(Q5_1, |isa, block, word| five_bits(isa, block, word));
+simple!(Q8_0, |isa, block, word| block.word(isa, word));
 
 /// The scales of a `Q4_K` or `Q5_K` block, and its minimums.
 #[derive(Clone, Copy)]
@@ -266,15 +230,8 @@ impl<S: Simd> PackedScales<S> {
 
 /// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the integers.
 macro_rules! affine_k {
-    ($name:ident, $type:expr, $most:expr, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
-        pub(super) struct $name;
-
+    ($name:ident, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
         impl Format for $name {
-            const TYPE: TensorType = $type;
-            const MOST: i32 = $most;
-            const AFFINE: bool = true;
-            const HALVES: &'static [usize] = &[0, 2];
-            const WORDS: usize = 4;
             type Head<S: Simd> = PackedScales<S>;
 
             #[inline(always)]
@@ -303,25 +260,17 @@ macro_rules! affine_k {
 }
 
 // The nibbles of two groups share 8 words.
-affine_k!(Q4K, TensorType::Q4K, 15, |isa, block, group, word| {
+affine_k!(Q4K, |isa, block, group, word| {
     isa.shift_right(block.word(isa, 3 + group / 2 * 8 + word), group as u32 % 2 * 4, 15)
 });
 
 // The fifth bits are 8 words, bit `group` of each byte; the nibbles follow as in `Q4_K`.
-affine_k!(Q5K, TensorType::Q5K, 31, |isa, block, group, word| {
+affine_k!(Q5K, |isa, block, group, word| {
     let low = isa.shift_right(block.word(isa, 11 + group / 2 * 8 + word), group as u32 % 2 * 4, 15);
     isa.or(low, isa.shift_left(isa.shift_right(block.word(isa, 3 + word), group as u32, 1), 4))
 });
 
-pub(super) struct Q6K;
-
 impl Format for Q6K {
-    const TYPE: TensorType = TensorType::Q6K;
-    const MOST: i32 = 63;
-    const GROUP: usize = 16;
-    const ZERO: i32 = 32;
-    const HALVES: &'static [usize] = &[208];
-    const WORDS: usize = 0;
     /// What the signed scales are multiplied by.
     type Head<S: Simd> = S::F32;
 
@@ -349,20 +298,3 @@ impl Format for Q6K {
         isa.mul(*unit, isa.to_f32(isa.byte::<true>(scales, group % 4)))
     }
 }
-
-/// Evaluates `$body` with the type `$format` that `$dtype`, a quantized type, names; `$float` for the others.
-macro_rules! with_format {
-    ($dtype:expr, $format:ident => $body:expr, float => $float:expr) => {
-        with_format!(@ $dtype, $format, $body, $float, Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4K Q5K Q6K)
-    };
-    (@ $dtype:expr, $format:ident, $body:expr, $float:expr, $($name:ident)+) => {
-        match $dtype {
-            $($crate::gguf::TensorType::$name => {
-                type $format = $crate::ops::format::$name;
-                $body
-            })+
-            $crate::gguf::TensorType::F32 | $crate::gguf::TensorType::F16 | $crate::gguf::TensorType::Bf16 => $float,
-        }
-    };
-}
-pub(super) use with_format;

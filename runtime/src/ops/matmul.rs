@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use crate::cpu::Isa;
 use crate::gguf::TensorType;
+use crate::with_format;
 
 use super::activations::Quantized;
 use super::float::{Bf16, F16, Float};
 use super::float_gemm::FloatGemm;
-use super::format::{Format, PANEL_ROWS, with_format};
+use super::format::{Format, PANEL_ROWS};
 use super::matrix::Matrix;
 use super::quantized::{PANELS_PER_GEMM, PANELS_PER_GEMV, QuantizedGemm};
 use super::{Exec, Shared};
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
     use crate::cpu::Pool;
     use crate::ops::Panels;
-    use crate::quant;
+    use crate::quant::{self, BlockFormat as _};
 
     /// Deterministic numbers of -1 to 1 (a linear congruential generator, constants of Knuth's MMIX).
     fn noise(n: usize, seed: u64) -> Vec<f32> {

@@ -6,11 +6,13 @@
 //! load, a panel is one stream of memory, and it has as many bytes as the rows had. The last panel is filled up with rows
 //! of zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
 //!
-//! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see [`Format::FIFTH_BITS`].
+//! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see [`BlockFormat::FIFTH_BITS`].
 
 use crate::gguf::TensorType;
+use crate::quant::BlockFormat;
+use crate::with_format;
 
-use super::format::{Format, PANEL_ROWS, with_format};
+use super::format::PANEL_ROWS;
 
 /// Packs up to [`PANEL_ROWS`] whole rows, `row_bytes` each, into one panel of `PANEL_ROWS * row_bytes` zeroed bytes.
 pub(super) fn pack(dtype: TensorType, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
@@ -23,14 +25,14 @@ pub(super) fn unpack(dtype: TensorType, panel: &[u8], row: usize, out: &mut [u8]
 }
 
 /// For each field of a block of format `F`: its place in the block and its place in a panel's block, by row; its size.
-fn fields<F: Format>() -> impl Iterator<Item = (usize, usize, usize)> {
+fn fields<F: BlockFormat>() -> impl Iterator<Item = (usize, usize, usize)> {
     let halves = F::HALVES.iter().enumerate().map(|(i, &at)| (at, i * 2 * PANEL_ROWS, 2));
     let first = F::HALVES.len() * 2 * PANEL_ROWS;
     let count = (F::BYTES - 2 * F::HALVES.len()) / 4;
     halves.chain((0..count).map(move |i| (F::WORDS + 4 * i, first + i * 4 * PANEL_ROWS, 4)))
 }
 
-fn pack_rows<F: Format>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
+fn pack_rows<F: BlockFormat>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
         for (block, packed) in row.chunks_exact(F::BYTES).zip(panel.chunks_exact_mut(F::BYTES * PANEL_ROWS)) {
             for (from, to, size) in fields::<F>() {
@@ -44,7 +46,7 @@ fn pack_rows<F: Format>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     }
 }
 
-fn unpack_row<F: Format>(panel: &[u8], row: usize, out: &mut [u8]) {
+fn unpack_row<F: BlockFormat>(panel: &[u8], row: usize, out: &mut [u8]) {
     for (block, packed) in out.chunks_exact_mut(F::BYTES).zip(panel.chunks_exact(F::BYTES * PANEL_ROWS)) {
         for (to, from, size) in fields::<F>() {
             block[to..to + size].copy_from_slice(&packed[from + row * size..][..size]);

@@ -1,5 +1,8 @@
 //! The block formats of ggml: scalar encode and decode, one file per family.
 //!
+//! A quantized type is one row: a [`BlockFormat`] in its file, which [`with_format!`] makes of a [`TensorType`]. Kernels
+//! (`ops/format.rs`), packing and the converter's search read it.
+//!
 //! A format stores the elements of a row in blocks of fixed length; [`TensorType`] has their sizes. Decoding is exact:
 //! the same operations in the same order as `dequantize_row_*` in ggml-quants.c, so that both give the same bits.
 //! Encoding is a plain reference: the one rounding that there is for the formats with one scale, a short search for the
@@ -15,7 +18,9 @@ use std::fmt;
 use half::f16;
 
 use crate::gguf::TensorType;
+use crate::with_format;
 
+mod block_format;
 pub mod f;
 pub mod k;
 pub mod q4;
@@ -24,6 +29,15 @@ pub mod q5;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+
+pub use block_format::BlockFormat;
+use block_format::{decode_blocks, encode_blocks};
+pub use q4::{Q4_0, Q4_1};
+pub use q4_k::Q4K;
+pub use q5::{Q5_0, Q5_1};
+pub use q5_k::Q5K;
+pub use q6_k::Q6K;
+pub use q8_0::Q8_0;
 
 /// Why values could not be encoded or decoded.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,19 +81,11 @@ pub fn decode(dtype: TensorType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qu
     if dtype.row_bytes(out.len()) != Some(bytes.len()) {
         return Err(QuantError::WrongLength { dtype, bytes: bytes.len(), values: out.len() });
     }
-    match dtype {
-        TensorType::F32 => decode_blocks(bytes, out, f::decode_f32),
+    with_format!(dtype, F => F::decode(bytes, out), float => match dtype {
         TensorType::F16 => decode_blocks(bytes, out, f::decode_f16),
         TensorType::Bf16 => decode_blocks(bytes, out, f::decode_bf16),
-        TensorType::Q8_0 => decode_blocks(bytes, out, q8_0::decode),
-        TensorType::Q4_0 => decode_blocks(bytes, out, q4::decode_q4_0),
-        TensorType::Q4_1 => decode_blocks(bytes, out, q4::decode_q4_1),
-        TensorType::Q5_0 => decode_blocks(bytes, out, q5::decode_q5_0),
-        TensorType::Q5_1 => decode_blocks(bytes, out, q5::decode_q5_1),
-        TensorType::Q4K => decode_blocks(bytes, out, q4_k::decode),
-        TensorType::Q5K => decode_blocks(bytes, out, q5_k::decode),
-        TensorType::Q6K => decode_blocks(bytes, out, q6_k::decode),
-    }
+        _ => decode_blocks(bytes, out, f::decode_f32),
+    });
     Ok(())
 }
 
@@ -94,43 +100,12 @@ pub fn encode(dtype: TensorType, values: &[f32]) -> Result<Vec<u8>, QuantError> 
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(QuantError::NotFinite { index, value: values[index] });
     }
-    let bytes = match dtype {
-        TensorType::F32 => encode_blocks(values, f::encode_f32),
+    let bytes = with_format!(dtype, F => F::encode(values), float => match dtype {
         TensorType::F16 => encode_blocks(values, f::encode_f16),
         TensorType::Bf16 => encode_blocks(values, f::encode_bf16),
-        TensorType::Q8_0 => encode_blocks(values, q8_0::encode),
-        TensorType::Q4_0 => encode_blocks(values, q4::encode_q4_0),
-        TensorType::Q4_1 => encode_blocks(values, q4::encode_q4_1),
-        TensorType::Q5_0 => encode_blocks(values, q5::encode_q5_0),
-        TensorType::Q5_1 => encode_blocks(values, q5::encode_q5_1),
-        TensorType::Q4K => encode_blocks(values, q4_k::encode),
-        TensorType::Q5K => encode_blocks(values, q5_k::encode),
-        TensorType::Q6K => encode_blocks(values, q6_k::encode),
-    };
+        _ => encode_blocks(values, f::encode_f32),
+    });
     bytes.map_err(|index| QuantError::OutOfRange { dtype, index })
-}
-
-fn decode_blocks<const BYTES: usize, const LEN: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
-) {
-    let (blocks, _) = bytes.as_chunks();
-    let (outs, _) = out.as_chunks_mut();
-    blocks.iter().zip(outs).for_each(|(block, out)| decode(block, out));
-}
-
-/// Encodes block after block; the error is the index of the first value of a block that does not fit the format.
-fn encode_blocks<const BYTES: usize, const LEN: usize>(
-    values: &[f32],
-    encode: impl Fn(&[f32; LEN]) -> Option<[u8; BYTES]>,
-) -> Result<Vec<u8>, usize> {
-    let (blocks, _) = values.as_chunks();
-    let mut out = Vec::with_capacity(blocks.len() * BYTES);
-    for (i, block) in blocks.iter().enumerate() {
-        out.extend(encode(block).ok_or(i * LEN)?);
-    }
-    Ok(out)
 }
 
 /// The 16-bit float at `at`.

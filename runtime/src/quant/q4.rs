@@ -2,6 +2,7 @@
 //!
 //! Value `j` of the first half is in the low nibble of byte `j`, value `j + 16` in its high nibble.
 
+use super::block_format::block_format;
 use super::{extreme, get_f16, inverse, put_f16, range};
 use crate::gguf::TensorType;
 
@@ -24,6 +25,19 @@ pub const Q4_1_M: usize = D + 2;
 /// Where the nibbles of `Q4_1` are.
 pub const Q4_1_QS: usize = Q4_1_M + 2;
 const _: () = assert!(Q4_1_QS + HALF == Q4_1_BYTES && LEN == TensorType::Q4_1.block_len());
+
+block_format!(Q4_0, decode_q4_0, encode_q4_0, {
+    ZERO: i32 = 8,
+    MOST: i32 = 15,
+    HALVES: &'static [usize] = &[D],
+    WORDS: usize = Q4_0_QS,
+});
+block_format!(Q4_1, decode_q4_1, encode_q4_1, {
+    MOST: i32 = 15,
+    AFFINE: bool = true,
+    HALVES: &'static [usize] = &[D, Q4_1_M],
+    WORDS: usize = Q4_1_QS,
+});
 
 /// `x = d (q - 8)`.
 pub fn decode_q4_0(block: &[u8; Q4_0_BYTES], out: &mut [f32; LEN]) {

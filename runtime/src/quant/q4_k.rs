@@ -2,6 +2,7 @@
 //!
 //! Each 32 bytes of nibbles hold two sub-blocks: the even one in the low nibbles, the odd one in the high nibbles.
 
+use super::block_format::block_format;
 use super::get_f16;
 use super::k::{self, Head};
 use crate::gguf::TensorType;
@@ -19,6 +20,13 @@ pub const SCALES: usize = k::HEAD_SCALES;
 /// Where the nibbles are.
 pub const QS: usize = k::HEAD;
 const _: () = assert!(LEN == k::LEN && QS + LEN / 2 == BYTES);
+
+block_format!(Q4K, decode, encode, {
+    MOST: i32 = 15,
+    AFFINE: bool = true,
+    HALVES: &'static [usize] = &[D, DMIN],
+    WORDS: usize = SCALES,
+});
 
 /// `x = (d s) q - (dmin m)`.
 pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {

@@ -1,5 +1,6 @@
 //! `Q5_0` and `Q5_1`: as `Q4_0` and `Q4_1`, with a fifth bit of each value in a 32-bit mask.
 
+use super::block_format::block_format;
 use super::{extreme, get_f16, inverse, put_f16, range};
 use crate::gguf::TensorType;
 
@@ -26,6 +27,21 @@ pub const Q5_1_QH: usize = Q5_1_M + 2;
 /// Where the nibbles of `Q5_1` are.
 pub const Q5_1_QS: usize = Q5_1_QH + 4;
 const _: () = assert!(Q5_1_QS + HALF == Q5_1_BYTES && LEN == TensorType::Q5_1.block_len());
+
+block_format!(Q5_0, decode_q5_0, encode_q5_0, {
+    ZERO: i32 = 16,
+    MOST: i32 = 31,
+    HALVES: &'static [usize] = &[D],
+    WORDS: usize = Q5_0_QH,
+    FIFTH_BITS: bool = true,
+});
+block_format!(Q5_1, decode_q5_1, encode_q5_1, {
+    MOST: i32 = 31,
+    AFFINE: bool = true,
+    HALVES: &'static [usize] = &[D, Q5_1_M],
+    WORDS: usize = Q5_1_QH,
+    FIFTH_BITS: bool = true,
+});
 
 /// `x = d (q - 16)`.
 pub fn decode_q5_0(block: &[u8; Q5_0_BYTES], out: &mut [f32; LEN]) {

@@ -1,5 +1,6 @@
 //! `Q5_K`: as `Q4_K`, with a fifth bit of each value: bit `j` of byte `i` belongs to value `i` of sub-block `j`.
 
+use super::block_format::block_format;
 use super::get_f16;
 use super::k::{self, Head};
 use crate::gguf::TensorType;
@@ -19,6 +20,13 @@ pub const QH: usize = k::HEAD;
 /// Where the nibbles are.
 pub const QS: usize = QH + k::SUB;
 const _: () = assert!(LEN == k::LEN && QS + LEN / 2 == BYTES && k::SUBS == 8);
+
+block_format!(Q5K, decode, encode, {
+    MOST: i32 = 31,
+    AFFINE: bool = true,
+    HALVES: &'static [usize] = &[D, DMIN],
+    WORDS: usize = SCALES,
+});
 
 /// `x = (d s) q - (dmin m)`.
 pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {

@@ -4,6 +4,7 @@
 //! `i + 32 (j % 2)` of the half's nibbles (low nibble for the first two quarters) and its upper two in bits `2 j` of byte
 //! `i` of the half's upper bits.
 
+use super::block_format::block_format;
 use super::{as_f16, extreme, get_f16, inverse, put_f16};
 use crate::gguf::TensorType;
 
@@ -32,6 +33,14 @@ fn places(i: usize) -> (usize, usize, usize, usize) {
     let high = QH + half * 32 + at;
     (low, quarter / 2 * 4, high, quarter * 2)
 }
+
+block_format!(Q6K, decode, encode, {
+    GROUP: usize = SUB,
+    ZERO: i32 = 32,
+    MOST: i32 = 63,
+    HALVES: &'static [usize] = &[D],
+    WORDS: usize = QL,
+});
 
 /// `x = (d s) (q - 32)`.
 pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {

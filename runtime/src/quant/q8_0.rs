@@ -1,5 +1,6 @@
 //! `Q8_0`: 32 signed bytes and a scale, `x = d q`.
 
+use super::block_format::block_format;
 use super::{extreme, get_f16, inverse, put_f16};
 use crate::gguf::TensorType;
 
@@ -12,6 +13,13 @@ pub const D: usize = 0;
 /// Where the 32 signed bytes are.
 pub const QS: usize = D + 2;
 const _: () = assert!(QS + LEN == BYTES);
+
+block_format!(Q8_0, decode, encode, {
+    MOST: i32 = 128,
+    SIGNED: bool = true,
+    HALVES: &'static [usize] = &[D],
+    WORDS: usize = QS,
+});
 
 /// `x = d q`.
 pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {

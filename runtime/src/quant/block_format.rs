@@ -1,0 +1,109 @@
+//! What a quantized type is: the row that kernels, packing and the converter read.
+
+use crate::gguf::TensorType;
+
+/// A block format: the layout of its blocks, what their integers mean, and its reference codec.
+///
+/// Weights are unsigned or signed integers in groups, each group with a scale and, for some formats, a minimum:
+/// `w = scale * (q - ZERO)` or `w = scale * q + minimum`. A format that looks its weights up in a codebook says what the
+/// looked-up integers are.
+pub trait BlockFormat: 'static {
+    /// The type.
+    const TYPE: TensorType;
+    /// Elements of a block.
+    const ELEMENTS: usize = Self::TYPE.block_len();
+    /// Bytes of a block.
+    const BYTES: usize = Self::TYPE.block_bytes();
+    /// Elements that share a scale: 16, 32, or a multiple of 32.
+    const GROUP: usize = 32;
+    /// What is subtracted from the integers.
+    const ZERO: i32 = 0;
+    /// The greatest integer; of signed ones, the greatest magnitude.
+    const MOST: i32;
+    /// Whether a minimum is added; then groups have 32 elements.
+    const AFFINE: bool = false;
+    /// Whether the integers are signed bytes; otherwise they are 0 to 127.
+    const SIGNED: bool = false;
+    /// Offsets of the 16-bit fields in a block.
+    const HALVES: &'static [usize];
+    /// Offset of the 32-bit fields in a block; their number is what is left of the block.
+    const WORDS: usize;
+    /// Whether the first 32-bit field has one bit of each of 32 elements: packed weights have them in another order, so that
+    /// bit `i` of byte `b` belongs to element `4 i + b`.
+    const FIFTH_BITS: bool = false;
+
+    /// Decodes whole blocks: the reference. Both have as many blocks.
+    fn decode(bytes: &[u8], out: &mut [f32]);
+
+    /// Encodes whole blocks of finite values.
+    ///
+    /// # Errors
+    /// The index of the first value of a block whose scale does not fit the format.
+    fn encode(values: &[f32]) -> Result<Vec<u8>, usize>;
+}
+
+/// The row of a quantized type: its name here and in [`TensorType`], its codec for one block, and the constants that differ
+/// from the defaults of [`BlockFormat`].
+macro_rules! block_format {
+    ($name:ident, $decode:path, $encode:path, { $($constant:ident: $type:ty = $value:expr),+ $(,)? }) => {
+        #[doc = concat!("[`TensorType::", stringify!($name), "`]")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+
+        impl $crate::quant::BlockFormat for $name {
+            const TYPE: TensorType = TensorType::$name;
+            $(const $constant: $type = $value;)+
+
+            fn decode(bytes: &[u8], out: &mut [f32]) {
+                $crate::quant::block_format::decode_blocks(bytes, out, $decode);
+            }
+
+            fn encode(values: &[f32]) -> Result<Vec<u8>, usize> {
+                $crate::quant::block_format::encode_blocks(values, $encode)
+            }
+        }
+    };
+}
+pub(super) use block_format;
+
+/// Evaluates `$body` with the type `$format`, the [`BlockFormat`] of `$dtype`; `$float` for types that are not quantized. This is
+/// the one list of quantized types: the match is exhaustive, so that a new type has to be in it.
+#[macro_export]
+macro_rules! with_format {
+    ($dtype:expr, $format:ident => $body:expr, float => $float:expr) => {
+        $crate::with_format!(@ $dtype, $format, $body, $float, Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4K Q5K Q6K)
+    };
+    (@ $dtype:expr, $format:ident, $body:expr, $float:expr, $($name:ident)+) => {
+        match $dtype {
+            $($crate::gguf::TensorType::$name => {
+                type $format = $crate::quant::$name;
+                $body
+            })+
+            $crate::gguf::TensorType::F32 | $crate::gguf::TensorType::F16 | $crate::gguf::TensorType::Bf16 => $float,
+        }
+    };
+}
+
+/// Decodes block after block.
+pub(super) fn decode_blocks<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    let (blocks, _) = bytes.as_chunks();
+    let (outs, _) = out.as_chunks_mut();
+    blocks.iter().zip(outs).for_each(|(block, out)| decode(block, out));
+}
+
+/// Encodes block after block; the error is the index of the first value of a block that does not fit the format.
+pub(super) fn encode_blocks<const BYTES: usize, const LEN: usize>(
+    values: &[f32],
+    encode: impl Fn(&[f32; LEN]) -> Option<[u8; BYTES]>,
+) -> Result<Vec<u8>, usize> {
+    let (blocks, _) = values.as_chunks();
+    let mut out = Vec::with_capacity(blocks.len() * BYTES);
+    for (i, block) in blocks.iter().enumerate() {
+        out.extend(encode(block).ok_or(i * LEN)?);
+    }
+    Ok(out)
+}
