@@ -51,3 +51,8 @@ pub mod storage;
 pub mod tokenizer;
 
 pub use error::{Error, Result};
+
+/// The Rust program in the README is a program.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -150,6 +150,16 @@ impl fmt::Display for SelectError {
 impl std::error::Error for SelectError {}
 
 /// Selects the latents of one text.
+///
+/// ```
+/// use ollm_runtime::plugin::{HoldUntil, LatentMode, Selector};
+///
+/// let mode: LatentMode = "sample:0.7".parse()?;
+/// assert!(Selector::new(mode, HoldUntil::Token, 10, 0).is_ok());
+/// // Latents are checked: a plugin of ten options has 0 to 9.
+/// assert!(Selector::new(LatentMode::Fixed(10), HoldUntil::End, 10, 0).is_err());
+/// # Ok::<(), ollm_runtime::plugin::UnknownLatentMode>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Selector {
     mode: LatentMode,

@@ -19,6 +19,18 @@ use super::select::argmax;
 type Result<T, E = PluginError> = std::result::Result<T, E>;
 
 /// A plugin of one backbone, immutable: share it between sessions with [`Arc`].
+///
+/// ```no_run
+/// # fn main() -> ollm_runtime::Result<()> {
+/// use std::path::Path;
+/// use ollm_runtime::{model::Model, plugin::Plugin};
+///
+/// let model = Model::open(Path::new("model.gguf"))?;
+/// let plugin = Plugin::open(Path::new("plugin.gguf"), &model)?;
+/// println!("{} options", plugin.option_count());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Plugin {
     storage: Arc<Storage>,

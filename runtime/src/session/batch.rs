@@ -17,6 +17,18 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 /// The sessions of a call are of one model, one plugin and one instruction set, such as [forks](Session::fork) are; the
 /// threads of the first of them compute. A batch may have other sessions at each call, and any number of them. It rests
 /// for the [duty cycle](Session::set_duty) of each, so the smallest one sets its pace.
+///
+/// ```no_run
+/// # use ollm_runtime::{sampler::Sampler, session::*};
+/// # fn step(one: &mut Session, two: &mut Session, sampler: &mut [Sampler; 2]) {
+/// let [first, second] = sampler;
+/// let steps = Batch::default().step(&mut [
+///     Turn { session: one, selector: None, sampler: first },
+///     Turn { session: two, selector: None, sampler: second },
+/// ]);
+/// # drop(steps);
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct Batch(Buffers);
 

@@ -18,6 +18,20 @@ use super::sequence::{Sequence, StepCache, attention_bytes};
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 /// One sequence on a model.
+///
+/// ```no_run
+/// # fn main() -> ollm_runtime::Result<()> {
+/// use std::{path::Path, sync::Arc};
+/// use ollm_runtime::{model::Model, sampler::*, session::*};
+///
+/// let model = Arc::new(Model::open(Path::new("model.gguf"))?);
+/// let mut session = Session::new(model, None, &SessionOptions::default())?;
+/// session.feed(&[1, 2, 3])?;
+/// let step = session.step(None, &mut Sampler::new(SamplerOptions::default())?)?;
+/// # drop(step);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Session {
     pub(super) sequence: Sequence,
