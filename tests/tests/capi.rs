@@ -371,6 +371,59 @@ fn pkg_config_finds_the_library() {
     }
 }
 
+/// A program with no shared library at all: what `pkg-config --static` says is enough for `gcc -static`.
+#[test]
+fn a_program_can_be_linked_statically() {
+    if !has("pkg-config") {
+        return;
+    }
+    let (model, _) = model();
+    let mut query = Command::new("pkg-config");
+    query.args(["--cflags", "--libs", "--static", "ollm"]).env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+    let flags = succeed(&mut query);
+    let program = scratch("hello-static");
+    let mut build = Command::new("gcc");
+    build.arg("-static").arg(root().join("ffi/examples/hello.c")).arg("-o").arg(&program);
+    succeed(build.args(flags.split_whitespace()));
+    assert!(!readelf("--program-headers", &program).contains("INTERP"), "the program needs a loader");
+    run(&program, &[&model]);
+}
+
+/// `make install` with DESTDIR: the library, licences, the commands with man pages and completions. `make uninstall` leaves
+/// nothing of it, and what others have put there stays.
+#[test]
+fn what_is_installed_can_be_uninstalled() {
+    let staging = scratch("staging");
+    let _ = fs::remove_dir_all(&staging);
+    fs::create_dir_all(staging.join("usr/bin")).unwrap();
+    fs::write(staging.join("usr/bin/other"), "").unwrap();
+    let script = |name: &str| {
+        let mut command = Command::new(root().join("ffi/package").join(name));
+        command.env("DESTDIR", &staging);
+        command
+    };
+    succeed(script("install.sh").arg(build()).arg("/usr").arg(build()));
+    for file in [
+        "bin/ollm-run",
+        "bin/ollm-convert",
+        "bin/ollm-train",
+        "include/ollm.h",
+        "lib/libollm.so",
+        "lib/pkgconfig/ollm.pc",
+        "share/bash-completion/completions/ollm-run",
+        "share/doc/ollm/LICENSE-MIT",
+        "share/fish/vendor_completions.d/ollm-train.fish",
+        "share/man/man1/ollm-convert-quantize.1",
+        "share/zsh/site-functions/_ollm-convert",
+    ] {
+        assert!(staging.join("usr").join(file).exists(), "{file} is not installed");
+    }
+    succeed(script("uninstall.sh").arg("/usr"));
+    let left = succeed(Command::new("find").arg(&staging).args(["!", "-type", "d"]));
+    assert_eq!(left.trim(), staging.join("usr/bin/other").display().to_string());
+    assert!(!script("uninstall.sh").arg("/usr").output().unwrap().status.success());
+}
+
 /// The program in the README is a program.
 #[test]
 fn the_readme_compiles() {
