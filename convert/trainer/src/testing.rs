@@ -17,6 +17,7 @@ use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
 use crate::features::backbone::{BackboneDescription, BackboneModel, Frozen};
 use crate::features::states::Features;
+use crate::lora::adapters::{LoraSettings, LoraTarget};
 use crate::lora::network::Network;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{TensorSlot, control_slots};
@@ -25,6 +26,11 @@ use crate::plugin::params::Params;
 pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
     let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
     BackboneDescription { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
+}
+
+/// The settings of a short training: an epoch, a problem at a time.
+pub(crate) fn lora_settings(targets: Vec<LoraTarget>, rank: Option<usize>) -> LoraSettings {
+    LoraSettings { targets, rank, alpha: None, epochs: 1, batch: 1, lr: 1e-3, eval_every: 1, patience: None, seed: 0 }
 }
 
 pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {

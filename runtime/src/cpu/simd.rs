@@ -56,10 +56,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
     const GEMV_ROWS: usize;
-    /// Tokens whose GEMV reads packed weights as they are, all of them at once, the fewest first: tiles of [`tiles`]. None
+    /// Tokens whose GEMV reads packed weights as they are, all of them at once, the fewest first: tiles of `tiles!`. None
     /// where unpacking the weights first is faster.
     const GEMV_TILES: &'static [usize];
-    /// Tokens of the tile of a GEMM, one of [`tiles`].
+    /// Tokens of the tile of a GEMM, one of `tiles!`.
     const GEMM_TILE: usize;
     /// Whether there are registers to hold what all scales of a block have in common while the block is read.
     const HOLDS_BLOCK_SCALES: bool;

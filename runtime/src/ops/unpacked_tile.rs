@@ -127,32 +127,15 @@ impl UnpackedTile {
                 #[inline(always)]
                 |i| {
                     let at = at + i * F::STEP;
-                    let word = |r: usize| {
-                        let words =
-                            panel(r).words.as_flattened()[(first + i) * words * PANEL_ROWS + lane(r)..].as_ptr();
-                        words.cast()
-                    };
-                    let start = starts::<S, C, N>(isa, zero, x.sums(at, F::STEP));
+                    let row = |r: usize| &panel(r).words.as_flattened()[(first + i) * words * PANEL_ROWS + lane(r)..];
+                    let (start, values) = (starts::<S, C, N>(isa, zero, x.sums(at, F::STEP)), x.values(at));
+                    let rows: [_; R] = std::array::from_fn(|r| row(r).as_ptr().cast());
                     // SAFETY: the caller vouches for the part and for the tokens.
                     unsafe {
                         if F::SIGNED {
-                            isa.products::<true, R, N>(
-                                registers,
-                                words,
-                                F::MOST,
-                                std::array::from_fn(word),
-                                x.values(at),
-                                start,
-                            )
+                            isa.products::<true, R, N>(registers, words, F::MOST, rows, values, start)
                         } else {
-                            isa.products::<false, R, N>(
-                                registers,
-                                words,
-                                F::MOST,
-                                std::array::from_fn(word),
-                                x.values(at),
-                                start,
-                            )
+                            isa.products::<false, R, N>(registers, words, F::MOST, rows, values, start)
                         }
                     }
                 },

@@ -1,6 +1,6 @@
 //! What the K formats share: super-blocks of 256, packed 6-bit scales, and the search for good scales.
 
-use super::{as_f16, extreme, inverse, put_f16, range};
+use super::{as_f16, extreme, get_f16, inverse, put_f16, range};
 
 /// Values in a super-block.
 pub(super) const LEN: usize = 256;
@@ -57,6 +57,19 @@ impl Head {
         put_f16(block, DMIN, self.dmin)?;
         block[HEAD_SCALES..HEAD].copy_from_slice(&pack_scales(self.scales, self.mins));
         Some(())
+    }
+}
+
+/// `x = (d s) q - (dmin m)` for each value of a super-block with this head; `level(j, i)` is the level q of value `i` of
+/// sub-block `j`.
+pub(super) fn decode(block: &[u8], out: &mut [f32; LEN], level: impl Fn(usize, usize) -> u8) {
+    let (d, dmin) = (get_f16(block, D), get_f16(block, DMIN));
+    for (j, out) in out.chunks_exact_mut(SUB).enumerate() {
+        let (scale, min) = scale_min(&block[HEAD_SCALES..HEAD], j);
+        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+        for (i, x) in out.iter_mut().enumerate() {
+            *x = scale * f32::from(level(j, i)) - min;
+        }
     }
 }
 

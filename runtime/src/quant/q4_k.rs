@@ -3,7 +3,6 @@
 //! Each 32 bytes of nibbles hold two sub-blocks: the even one in the low nibbles, the odd one in the high nibbles.
 
 use super::block_format::block_format;
-use super::get_f16;
 use super::k::{self, Head};
 use crate::gguf::TensorType;
 
@@ -30,16 +29,7 @@ block_format!(Q4K, decode, encode, {
 
 /// `x = (d s) q - (dmin m)`.
 pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
-    let (d, dmin) = (get_f16(block, D), get_f16(block, DMIN));
-    for (j, out) in out.chunks_exact_mut(k::SUB).enumerate() {
-        let (scale, min) = k::scale_min(&block[SCALES..QS], j);
-        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-        let qs = &block[QS + j / 2 * k::SUB..][..k::SUB];
-        let shift = j % 2 * 4;
-        for (x, q) in out.iter_mut().zip(qs) {
-            *x = scale * f32::from(q >> shift & 0xF) - min;
-        }
-    }
+    k::decode(block, out, |j, i| block[QS + j / 2 * k::SUB + i] >> (j % 2 * 4) & 0xF);
 }
 
 /// Searches a scale and a minimum for each 32 values.

@@ -1,7 +1,6 @@
 //! `Q5_K`: as `Q4_K`, with a fifth bit of each value: bit `j` of byte `i` belongs to value `i` of sub-block `j`.
 
 use super::block_format::block_format;
-use super::get_f16;
 use super::k::{self, Head};
 use crate::gguf::TensorType;
 
@@ -30,17 +29,10 @@ block_format!(Q5K, decode, encode, {
 
 /// `x = (d s) q - (dmin m)`.
 pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
-    let (d, dmin) = (get_f16(block, D), get_f16(block, DMIN));
-    for (j, out) in out.chunks_exact_mut(k::SUB).enumerate() {
-        let (scale, min) = k::scale_min(&block[SCALES..QH], j);
-        let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
-        let qs = &block[QS + j / 2 * k::SUB..][..k::SUB];
-        let shift = j % 2 * 4;
-        for ((x, q), h) in out.iter_mut().zip(qs).zip(&block[QH..QS]) {
-            let level = q >> shift & 0xF | (h >> j & 1) << 4;
-            *x = scale * f32::from(level) - min;
-        }
-    }
+    k::decode(block, out, |j, i| {
+        let low = block[QS + j / 2 * k::SUB + i] >> (j % 2 * 4) & 0xF;
+        low | (block[QH + i] >> j & 1) << 4
+    });
 }
 
 /// Searches a scale and a minimum for each 32 values.

@@ -222,25 +222,11 @@ mod tests {
     use super::*;
     use crate::testing::{self, normal};
 
-    fn settings(targets: Vec<LoraTarget>, rank: Option<usize>) -> LoraSettings {
-        LoraSettings {
-            targets,
-            rank,
-            alpha: None,
-            epochs: 1,
-            batch: 1,
-            lr: 1e-3,
-            eval_every: 1,
-            patience: None,
-            seed: 0,
-        }
-    }
-
     #[test]
     fn the_default_rank_gives_the_share_of_a_plugin() {
         let network = testing::network(&testing::model("qwen3"), DType::F32);
         let parameters = 1_000_000;
-        let lora = Lora::new(&settings(LoraTarget::ALL.to_vec(), None), &network, parameters).unwrap();
+        let lora = Lora::new(&testing::lora_settings(LoraTarget::ALL.to_vec(), None), &network, parameters).unwrap();
         let each = lora.parameters() / lora.rank;
         assert!(lora.parameters().abs_diff((parameters as f64 * PARAMETER_SHARE) as usize) <= each / 2);
         assert_eq!(lora.alpha.to_bits(), (2.0 * lora.rank as f64).to_bits());
@@ -250,7 +236,8 @@ mod tests {
     fn targets_name_their_matrices_in_every_block() {
         let network = testing::network(&testing::model("qwen2"), DType::F32);
         let blocks = network.matrices().count() / MATRICES.len();
-        let lora = Lora::new(&settings(vec![LoraTarget::V, LoraTarget::Down], Some(3)), &network, 1).unwrap();
+        let lora =
+            Lora::new(&testing::lora_settings(vec![LoraTarget::V, LoraTarget::Down], Some(3)), &network, 1).unwrap();
         let names: Vec<_> = lora.matrices().iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names.len(), 2 * blocks);
         assert_eq!(names[..2], ["blk.0.attn_v.weight", "blk.0.ffn_down.weight"]);
@@ -259,7 +246,7 @@ mod tests {
     #[test]
     fn fresh_adapters_change_nothing() {
         let network = testing::network(&testing::model("qwen3"), DType::F32);
-        let lora = Lora::new(&settings(LoraTarget::ALL.to_vec(), Some(2)), &network, 1).unwrap();
+        let lora = Lora::new(&testing::lora_settings(LoraTarget::ALL.to_vec(), Some(2)), &network, 1).unwrap();
         let params = lora.params(0, &Device::Cpu).unwrap();
         let adapted = lora.adapters(&params.tensors(), DType::F32).unwrap().apply(&network).unwrap();
         for ((_, before), (_, after)) in network.matrices().zip(adapted.matrices()) {

@@ -105,23 +105,12 @@ mod tests {
     use ollm_runtime::gguf::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
 
     use super::*;
-    use crate::lora::adapters::{LoraSettings, LoraTarget};
+    use crate::lora::adapters::LoraTarget;
     use crate::lora::network::{Network, Sequences};
     use crate::testing;
 
     fn lora(network: &Network, targets: Vec<LoraTarget>) -> Lora {
-        let settings = LoraSettings {
-            targets,
-            rank: Some(3),
-            alpha: None,
-            epochs: 1,
-            batch: 1,
-            lr: 1e-3,
-            eval_every: 1,
-            patience: None,
-            seed: 0,
-        };
-        Lora::new(&settings, network, 1).unwrap()
+        Lora::new(&testing::lora_settings(targets, Some(3)), network, 1).unwrap()
     }
 
     fn random(lora: &Lora) -> Tensors {

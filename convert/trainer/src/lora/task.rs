@@ -300,17 +300,8 @@ mod tests {
     use crate::testing;
 
     fn settings() -> LoraSettings {
-        LoraSettings {
-            targets: LoraTarget::ALL.to_vec(),
-            rank: Some(2),
-            alpha: None,
-            epochs: 4,
-            batch: 4,
-            lr: 0.02,
-            eval_every: 3,
-            patience: None,
-            seed: 5,
-        }
+        let settings = testing::lora_settings(LoraTarget::ALL.to_vec(), Some(2));
+        LoraSettings { epochs: 4, batch: 4, lr: 0.02, eval_every: 3, seed: 5, ..settings }
     }
 
     /// Questions of random tokens and lengths; the answer counts up from the question's last token
