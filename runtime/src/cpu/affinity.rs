@@ -1,4 +1,4 @@
-//! Which processors a thread may run on.
+//! CPU affinity: the processors that a thread may run on.
 
 use std::io;
 
@@ -23,7 +23,8 @@ impl CpuSet {
     /// Binds the calling thread to these processors (Linux and Android).
     ///
     /// # Errors
-    /// What the system says, for example if none of them exists; [`io::ErrorKind::Unsupported`] on other systems.
+    /// The system's error, for example if none of them exists; [`io::ErrorKind::Unsupported`] on other
+    /// systems.
     pub fn bind_current_thread(&self) -> io::Result<()> {
         sys::bind(&self.0)
     }

@@ -85,8 +85,8 @@ isas! {
 }
 
 impl Isa {
-    /// Tokens of a tile in which `count` tokens are multiplied: 1 for a single one, else the smallest of [`Simd::GEMV_TILES`]
-    /// with room for all, or [`Simd::GEMM_TILE`].
+    /// Tokens of the tile for a matmul of `count` tokens: 1 for one token, else the smallest of
+    /// [`Simd::GEMV_TILES`] with room for all, or [`Simd::GEMM_TILE`].
     pub(crate) fn tile_width(self, count: usize) -> usize {
         let mut tiles = self.gemv_tiles().iter().copied();
         if count == 1 { 1 } else { tiles.find(|&tokens| count <= tokens).unwrap_or(self.gemm_tile()) }
@@ -103,8 +103,8 @@ impl Isa {
         }
     }
 
-    /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code that gives the same bits on
-    /// each, and is only compiled for it to be fast.
+    /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code whose
+    /// output is bit-identical on every instruction set, and which is compiled for it only for speed.
     pub fn widest() -> Self {
         static WIDEST: OnceLock<Isa> = OnceLock::new();
         *WIDEST.get_or_init(|| Self::available()[0])
@@ -120,7 +120,7 @@ impl Isa {
     }
 }
 
-/// A forced instruction set that cannot be had.
+/// A forced instruction set that is not available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsaError {
     /// The name that was asked for.

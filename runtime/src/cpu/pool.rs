@@ -1,16 +1,17 @@
 //! A small thread pool: workers spin for a short while after each region, then park.
 //!
-//! A generation step runs some hundred short parallel regions back to back, so waking a parked thread for each would
-//! cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are claimed one by one, and the caller
-//! waits only for workers that have entered its region: neither a slow core nor one that is busy with something else
-//! holds up the others. A task's result must therefore not depend on who runs it.
+//! A decode step runs some hundred short parallel regions back to back, so waking a parked thread for
+//! each would cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are
+//! claimed one by one, and the caller waits only for workers that have entered its region: a slow or
+//! busy core does not delay the other threads. A task's result must therefore not depend on the
+//! thread that runs it.
 //!
 //! ```text
 //! caller:  publish the region, open n slots -> work -> close what slots are left -> wait for those who entered
 //! worker:  spin, then yield, then park  -> take a slot -> work -> leave
 //! ```
 //!
-//! Nothing on that way takes a lock unless someone is parked.
+//! None of these steps takes a lock unless a worker is parked.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -23,14 +24,14 @@ use std::thread::{self, JoinHandle, Thread};
 
 use super::CpuSet;
 
-/// How often a waiting thread looks before it offers its core to others: about 10 microseconds.
+/// How often a waiting thread polls before it yields its core: about 10 microseconds.
 const SPINS: usize = 400;
 
-/// How often a worker looks before it parks; from [`SPINS`] on it offers its core to others each time: about 50 microseconds
-/// on an idle machine.
+/// How often a worker polls before it parks: about 50 microseconds on an idle machine. From
+/// [`SPINS`] on it yields its core each time.
 const LOOKS: usize = SPINS + 100;
 
-/// On whose threads a pool works, beside the caller's.
+/// The workers of a pool: whose threads they are. The calling thread works as well.
 #[derive(Clone, Default)]
 pub enum Workers {
     /// On threads of its own.
@@ -45,11 +46,11 @@ pub enum Workers {
 
 /// An application that lends its threads.
 pub trait WorkerHost: Send + Sync {
-    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait for it. The pool works
-    /// with whoever has come; a worker that is dropped is missed by no one.
+    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait for
+    /// it. The pool works with the workers that have started; a worker may be dropped.
     ///
     /// # Errors
-    /// Whatever keeps the thread from being had: it is what the making of the pool then fails with.
+    /// Why there is no thread; the constructor of the pool then fails with this error.
     fn start(&self, worker: Worker) -> io::Result<()>;
 }
 
@@ -69,7 +70,7 @@ struct PoolWorkers {
     own: Vec<JoinHandle<()>>,
 }
 
-/// What one thread of the application runs.
+/// A worker: the loop that one thread of the application runs.
 #[derive(Debug)]
 pub struct Worker(Arc<PoolState>);
 
@@ -131,12 +132,12 @@ impl Pool {
     /// A pool in which `threads` threads work (at least one: the caller of [`Pool::run`]).
     ///
     /// # Errors
-    /// What the system says when it cannot start a thread.
+    /// The system's error if it cannot start a thread.
     pub fn new(threads: usize) -> io::Result<Self> {
         Self::with_workers(threads, &Workers::Own)
     }
 
-    /// The same, where `workers` says.
+    /// A pool of `threads` threads, which are those of `workers`.
     ///
     /// # Errors
     /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application gives none.
@@ -284,7 +285,7 @@ impl PoolState {
         }
     }
 
-    /// Waits until `entered` workers have left the region: spins, then yields its core to them.
+    /// Joins the region: waits until `entered` workers have left it; spins, then yields its core.
     fn wait(&self, entered: usize) {
         let mut looks = 0;
         while self.left.0.load(Ordering::Acquire) < entered {
@@ -297,7 +298,7 @@ impl PoolState {
         }
     }
 
-    /// The life of a worker.
+    /// The loop of a worker.
     fn serve(&self) {
         let mut looks = 0;
         while !self.stop.load(Ordering::Relaxed) {
@@ -339,7 +340,7 @@ impl PoolState {
         if self.slots.0.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
             thread::park();
         }
-        // Whoever woke this thread has struck it off the list, unless it woke by itself.
+        // The waker has removed this thread from the list; a spurious wake-up has not.
         self.list(|parked| parked.retain(|thread| thread.id() != me.id()));
     }
 
@@ -443,7 +444,7 @@ mod tests {
         }
     }
 
-    /// An application that starts threads, or does not, and counts those that have come home.
+    /// An application that starts threads, or does not, and counts the workers that have returned.
     struct Host {
         lends: bool,
         threads: Mutex<Vec<JoinHandle<()>>>,

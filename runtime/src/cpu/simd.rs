@@ -4,16 +4,18 @@
 //! [`Isa::dispatch`](super::Isa::dispatch) compiles the kernel for each of them.
 //!
 //! Every operation on `f32` is one IEEE operation (`fma` rounds once), and byte products are exact integers. A kernel
-//! that keeps one accumulator a lane therefore gives the same bits on every instruction set.
+//! that keeps one accumulator a lane is therefore bit-identical on every instruction set.
 
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
 
-/// Bytes from one column of [`Simd::dot4s`] and [`Simd::products`] to the next.
+/// The stride of the activations of [`Simd::dot4s`] and [`Simd::products`]: bytes from one token to
+/// the next.
 pub const STRIDE: usize = 32;
 
-/// Expands `$with!` with every tile that an instruction set may have: the tokens of those whose GEMV reads packed weights as
-/// they are; and of a GEMM `tokens: panels, vectors of rows`, which its unpacked weights are read by at once.
+/// Expands `$with!` with every tile that an instruction set may have: for a GEMV of a few tokens, which
+/// reads packed weights as they are, the tokens; for a GEMM, which reads unpacked int8 tiles,
+/// `tokens: panels, vectors of rows`.
 macro_rules! tiles {
     ($with:ident) => {
         $with! { gemv { 5 10 } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
@@ -56,8 +58,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
     const GEMV_ROWS: usize;
-    /// Tokens whose GEMV reads packed weights as they are, all of them at once, the fewest first: tiles of [`tiles`]. None
-    /// where unpacking the weights first is faster.
+    /// Tiles of a GEMV of a few tokens, which reads packed weights as they are, the smallest first: see
+    /// [`tiles`]. None where unpacking the weights first is faster.
     const GEMV_TILES: &'static [usize];
     /// Tokens of the tile of a GEMM, one of [`tiles`].
     const GEMM_TILE: usize;
@@ -67,7 +69,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const PREFETCHES_L1: bool;
     /// Queries that attention computes together, at most: 4 or 8.
     const QUERY_TILE: usize;
-    /// Sums of scores at once: as many as the multipliers need to be busy, and as there are registers for. 8 or 16.
+    /// Accumulators of scores at once: enough to hide the latency of `fma`, as far as there are
+    /// registers. 8 or 16.
     const SCORE_ACCUMULATORS: usize;
     /// Vectors of weighted values at once, as there are registers for: 8 or 16.
     const VALUE_ACCUMULATORS: usize;
@@ -144,11 +147,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
-    /// [`Simd::dot4`] for `R` vectors of weights by `C` columns, whose next four bytes are at `x`, [`STRIDE`] bytes apart: one of
-    /// `length` such products of a run.
+    /// [`Simd::dot4`] for `R` vectors of weights by `C` tokens, whose next four bytes are at `x`,
+    /// [`STRIDE`] bytes apart: one of `length` such products of a run.
     ///
     /// # Safety
-    /// Each column is readable for 4 bytes.
+    /// Each token is readable for 4 bytes.
     #[inline(always)]
     unsafe fn dot4s<const SIGNED: bool, const R: usize, const C: usize>(
         self,
@@ -166,8 +169,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The registers of this thread: the witness that [`Simd::products`] takes.
     fn registers(self) -> Self::Registers;
-    /// For each lane of `R` vectors of rows, the products of `4 * words` weights with those of `C` columns, which are
-    /// [`STRIDE`] bytes apart, added to `start`.
+    /// The GEMM tile: for each lane of `R` vectors of rows, the dot products of `4 * words` weights with
+    /// the activations of `C` tokens, which are [`STRIDE`] bytes apart, added to `start`.
     ///
     /// The words of a vector are 64 bytes apart, pair by pair in the order of [`Simd::pair`]; no weight is further from 0 than
     /// `most`, and `SIGNED` ones went through [`Simd::signed`], unless they are all [`Simd::CENTRED`].

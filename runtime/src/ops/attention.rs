@@ -1,8 +1,9 @@
-//! Causal attention over a cache of keys and values in half precision, with grouped queries (arXiv 2305.13245).
+//! Causal attention over a KV cache in half precision, with grouped queries (GQA, arXiv
+//! 2305.13245).
 //!
-//! A score is one accumulator, summed in the order of the elements of the key; an element of the result is one, summed in the
-//! order of the positions. So a query's result depends neither on how the cache is cut into chunks nor on the other queries
-//! computed beside it.
+//! Each score is one accumulator, summed in the order of the key's elements. Each element of the
+//! result is one accumulator, summed in the order of the positions. So a query's result depends
+//! neither on the chunks of the cache nor on the batch.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +18,11 @@ use super::{Exec, Shared};
 /// The parameters of attention: scale, logit soft-cap, sliding window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionParams {
-    /// What the products of queries and keys are multiplied by.
+    /// The scale of the scores: dot products of queries and keys are multiplied by it.
     pub scale: f32,
     /// The logit soft-cap: scores go through `cap * tanh(score / cap)`.
     pub cap: Option<f32>,
-    /// The sliding window: the last so many positions count, the query's own included. Without, all do.
+    /// The sliding window: a query sees the last so many positions, its own included; `None`: all.
     pub window: Option<usize>,
 }
 
@@ -37,16 +38,16 @@ impl AttentionParams {
     }
 }
 
-/// Tokens of a task: enough that claiming it costs nothing.
+/// Tokens of a task: so many that the cost of claiming a task does not count.
 const TOKENS_PER_TASK: usize = 16;
 
-/// Queries that are computed together, at most, on any instruction set: each key is loaded once for all of them.
+/// The largest query tile of any instruction set: each key is loaded once for all its queries.
 const TILE: usize = 8;
 
-/// Values in a cache line: columns that are read together.
+/// Half-precision values in a cache line.
 const LINE: usize = 32;
 
-/// Elements of keys from which on it pays to have all threads on one tile.
+/// Elements of keys from which on it pays to split one tile among all threads.
 const LONG: usize = 1 << 16;
 
 /// Bytes of the scratch while [`attend`] runs on `threads` threads over `positions` positions.
@@ -59,7 +60,7 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
     TILE.saturating_mul(positions.saturating_add(KEY_RUN + shape.head_dim + shape.value_width()))
 }
 
-/// Queries of tokens that follow each other in one sequence.
+/// Queries of successive tokens of one sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
     /// The keys and values of all positions up to the last of them.
@@ -70,19 +71,20 @@ pub struct Queries<'a> {
     pub count: usize,
 }
 
-/// Some of the [`Queries`] of a sequence, from the row `row` on.
+/// A task's part of the [`Queries`] of a sequence, from the row `row` on.
 struct Span<'a> {
     queries: Queries<'a>,
     row: usize,
 }
 
-/// `out = softmax(score(q k^T)) v` for the tokens of several sequences, on all threads.
+/// Causal attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all
+/// threads.
 ///
 /// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all have heads of the same shape.
 /// Each token sees the positions of its sequence up to its own, as far back as the window of `params` goes.
 ///
 /// # Errors
-/// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
+/// [`OutOfMemory`] if the scores cannot be allocated; then `out` holds no result.
 ///
 /// # Panics
 /// If `queries` and `out` are not of one size, a token of `sequences` has no row in them or no position in its cache, or their heads
@@ -110,8 +112,8 @@ pub fn attend<'a>(
     };
     let tiles = |task| QueryTile::all(isa, &spans[task / shape.kv_heads], task % shape.kv_heads, params);
 
-    // All threads on one tile after the other, if that takes less than whole tasks of theirs: the scores are cut into as many parts
-    // as there are threads, the values into lines.
+    // All threads work on one tile after the other if this is faster than whole tiles as tasks: the
+    // scores are cut into as many parts as there are threads, the values into cache lines.
     let threads = exec.pool.threads();
     let lines = threads.min(shape.value_width().div_ceil(LINE));
     let is_less = tasks * (threads + lines) < 2 * tasks.div_ceil(threads) * threads * lines;
@@ -211,7 +213,7 @@ impl<'a> QueryTile<'a> {
     }
 }
 
-/// What a tile is computed in.
+/// A tile with its scratch.
 struct TileBuffers<'a> {
     /// `[head_dim][width]`
     queries: &'a mut [f32],
@@ -270,7 +272,7 @@ impl<'a> TileBuffers<'a> {
     }
 }
 
-/// Runs `$kernel::<S, Q>` for the width of the tile, of which there are as many as there are registers for.
+/// Runs `$kernel::<S, Q>` for the width of the tile; the registers of `S` limit the widths.
 macro_rules! with_width {
     ($tile:expr, $kernel:ident :: <$isa:ident>($($argument:expr),*)) => {
         match $tile.width() {
@@ -352,7 +354,7 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
     }
 }
 
-/// The values that a tile sees, weighted by the scores and added to the sums: some columns of them.
+/// The weighted sum of values: the values that a tile sees, weighted by the scores; some columns.
 struct WeightedValues<'a> {
     tile: &'a QueryTile<'a>,
     /// `[width][padded]`
@@ -375,7 +377,7 @@ impl Kernel for WeightedValues<'_> {
 #[inline(always)]
 fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>) {
     let seen: [&Range<usize>; Q] = std::array::from_fn(|q| &of.tile.row(q).1);
-    // What all of them see, and before and after it what single ones do.
+    // The positions that all queries see; before and after them, positions that some queries see.
     let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
     for (q, seen) in seen.into_iter().enumerate() {
         add_positions::<S, 1>(isa, of, q, seen.start..all.start);

@@ -1,4 +1,5 @@
-//! How matmul reads each [`BlockFormat`]: the integers of a group, its scale and, for some formats, its minimum.
+//! Unpacking of each [`BlockFormat`] for matmul: the integers of a group, its scale and, for affine
+//! formats, its minimum.
 //!
 //! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of [`PANEL_ROWS`] rows side by
 //! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
@@ -49,9 +50,9 @@ impl Block {
         Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
     }
 
-    /// Prefetches the part of the next block that is as large as step `step` of this one; of the first row's block, for all
-    /// rows of the panel. Blocks of 256 elements are not read in the order in which they lie, so that the processor does not
-    /// see by itself what comes next; of smaller ones it does.
+    /// Prefetches the part of the next block that is as large as step `step` of this one; called for
+    /// the first row, for all rows of the panel. Blocks of 256 elements are not read in the order of
+    /// their addresses, which the hardware prefetcher does not predict; smaller blocks are.
     #[inline(always)]
     pub(super) fn prefetch_next<S: Simd, F: Format>(self, step: usize) {
         if F::ELEMENTS > 32 {
@@ -100,7 +101,7 @@ pub(super) trait Format: BlockFormat {
     /// Elements that meet the activations at once: of a group, or of the part of it that a block of activations has.
     const STEP: usize = if Self::GROUP < BLOCK { Self::GROUP } else { BLOCK };
 
-    /// What the scales of a block's groups have in common.
+    /// The head of a block: the data that the scales of all its groups need.
     type Head<S: Simd>: Copy;
 
     /// The group of step `step` of a block.
@@ -112,10 +113,10 @@ pub(super) trait Format: BlockFormat {
     /// Weights `4 * word..4 * word + 4` of step `step`, of each row.
     unsafe fn weights<S: Simd>(isa: S, block: Block, step: usize, word: usize) -> S::Bytes;
 
-    /// What the scales of a block's groups have in common, of each row.
+    /// The head of the block, of each row.
     unsafe fn head<S: Simd>(isa: S, block: Block) -> Self::Head<S>;
 
-    /// The scales of group `group` of the block that `head` is of.
+    /// The scales of group `group`, given the head of the block.
     unsafe fn scale<S: Simd>(isa: S, block: Block, head: &Self::Head<S>, group: usize) -> S::F32;
 
     /// The minimums of group `group`, of affine formats.
@@ -185,7 +186,7 @@ simple!(Q8_0, |isa, block, word| block.word(isa, word));
 #[derive(Clone, Copy)]
 pub(super) struct PackedScales<S: Simd>([SixBits<S>; 2]);
 
-/// Eight integers of six bits and what they are multiplied by.
+/// Eight 6-bit integers and the scale that they are multiplied by.
 #[derive(Clone, Copy)]
 struct SixBits<S: Simd> {
     unit: S::F32,
@@ -271,7 +272,7 @@ affine_k!(Q5K, |isa, block, group, word| {
 });
 
 impl Format for Q6K {
-    /// What the signed scales are multiplied by.
+    /// The scale of the signed scales.
     type Head<S: Simd> = S::F32;
 
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! The KV cache of one layer, in half precision.
 //!
-//! It grows in chunks, which sequences with a common beginning share. A chunk has a quarter of the positions before it, 64
-//! to 1024: a short text takes little memory, and a long one is read in long runs, which the memory's own prefetching
-//! likes. A sequence that writes where a chunk is shared goes on in a chunk of its own,
-//! from the last multiple of 64 positions.
+//! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
+//! quarter of the positions before it, 64 to 1024: a short text takes little memory, and a long text
+//! is read in long runs, which suit the hardware prefetcher. A sequence that writes to a shared
+//! chunk gets a chunk of its own, from the last multiple of 64 positions on.
 //!
 //! In a chunk, keys are stored in blocks of 16 positions, transposed (`[block][element][position]`), so that a vector holds
 //! one element of many positions. Values are stored position by position.
@@ -18,7 +18,7 @@ use crate::memory::{self, OutOfMemory};
 
 use super::Shared;
 
-/// Positions of a block of keys; also what the size of a value's row is rounded up to.
+/// Positions of a block of keys. The row of a value is rounded up to a multiple of it.
 pub(super) const POSITION_BLOCK: usize = 16;
 
 /// Positions that chunks begin and end at multiples of: as many keys can always be read.
@@ -48,7 +48,7 @@ impl KvHeads {
     }
 }
 
-/// The cached keys and values of one layer, IEEE binary16 bits. A clone shares the chunks.
+/// The KV cache of one layer, IEEE binary16 bits. A clone shares the chunks.
 #[derive(Clone, Debug)]
 pub struct LayerKvCache {
     shape: KvHeads,
@@ -187,11 +187,11 @@ impl LayerKvCache {
         missing
     }
 
-    /// Makes room for `positions`, which follow what is stored, in chunks of this cache's own. There will never be more than
-    /// `most` positions.
+    /// Reserves memory for `positions`, which follow the stored ones, in chunks of this cache's own. A
+    /// fallible allocation. There will never be more than `most` positions.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; what is stored before stays.
+    /// [`OutOfMemory`]; the stored positions stay.
     pub fn reserve(&mut self, positions: Range<usize>, most: usize) -> Result<(), OutOfMemory> {
         for (start, size) in self.missing(positions.clone(), most) {
             let mut chunk = Chunk::new(self.shape, size)?;
@@ -213,7 +213,7 @@ impl LayerKvCache {
         Ok(())
     }
 
-    /// Lets go of the chunks that hold none of the first `positions` positions.
+    /// Releases the chunks that hold none of the first `positions` positions.
     pub fn truncate(&mut self, positions: usize) {
         self.runs.truncate(self.runs.partition_point(|run| run.start < positions));
     }
@@ -393,7 +393,7 @@ mod tests {
         };
         assert_eq!((shared(&one, &two), one.runs.len()), (7, 8));
         assert_eq!((bits(&one, 0..600), bits(&two, 0..600)), (before.clone(), before.clone()));
-        // In the middle of a shared chunk: what is left of it stays shared.
+        // In the middle of a shared chunk: the rest of the chunk stays shared.
         let mut three = two.clone();
         three.truncate(500);
         let of_two = bits(&two, 0..700);
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(layout(&three)[6..], [(448, 128), (512, 128)]);
         assert_eq!((shared(&two, &three), bits(&three, 0..520)), (7, of_two[..520].to_vec()));
         assert_eq!(bits(&two, 0..700), of_two);
-        // Whoever is left alone writes in place.
+        // The last owner of a chunk writes in place.
         drop(one);
         let place = Arc::as_ptr(&two.runs[7].chunk);
         fill(&mut two, 580..600, 17);

@@ -1,4 +1,5 @@
-//! Weight matrices: views of a file's rows, or of the panels that quantized ones are packed into for the kernels.
+//! Weight matrices: views of a file's rows, or of packed weights (panels of 16 interleaved rows,
+//! which the kernels read).
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -101,11 +102,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Writes a quantized matrix to `out` in another layout than its own, as it is stored in a file. Of it no more than a
-    /// panel is in memory at once.
+    /// Packs or unpacks: writes a quantized matrix to `out` in the other layout, as a file stores it. At
+    /// most one panel of it is in memory at once.
     ///
     /// # Errors
-    /// What `out` gives.
+    /// The errors of `out`.
     ///
     /// # Panics
     /// If the weights are floats, which have no panels.
@@ -137,7 +138,7 @@ impl<'a> Matrix<'a> {
         Ok(())
     }
 
-    /// Whether a product can use the matrix as it is: floats, or panels.
+    /// Whether matmul can use the matrix as it is: floats, or packed weights.
     pub fn is_ready(&self) -> bool {
         self.is_float() || self.layout == Layout::Panels
     }
@@ -211,7 +212,8 @@ impl Panels {
         Self::packed(matrix, |_| ())
     }
 
-    /// [`Panels::new`], which says which of the matrix's bytes it has read, part after part, and takes memory as it goes on.
+    /// [`Panels::new`] with progress: it reports the bytes of the matrix that it has read, part after
+    /// part, and allocates part after part.
     ///
     /// # Panics
     /// If the matrix is one of floats, or packed already.

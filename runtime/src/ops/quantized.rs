@@ -23,17 +23,17 @@ use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
 use super::unpacked_tile::{CHUNK, UnpackedTile};
 
-/// Panels that a GEMV walks at once, at most: more streams of memory give little.
+/// Panels that a GEMV reads at once, at most: more streams of memory add little bandwidth.
 pub(super) const PANELS_PER_GEMV: usize = 4;
 
 /// Panels that a GEMM unpacks at once, at most: those of the largest tile.
 pub(super) const PANELS_PER_GEMM: usize = 2;
 
-/// How many bytes ahead a panel is prefetched where a few tokens meet it as it is: they leave the memory time, which one stream
-/// a thread does not use by itself.
+/// The prefetch distance, in bytes, where a few tokens read packed weights as they are: one stream a
+/// thread does not reach the memory bandwidth without prefetching.
 const AHEAD: usize = 4096;
 
-/// `Y[rows] = W[rows] X` for all tokens.
+/// Quantized matmul of some rows, `Y[rows] = W[rows] X`, for all tokens.
 pub(super) struct QuantizedGemm<'a, F> {
     pub(super) matrix: Matrix<'a>,
     pub(super) x: &'a Quantized,
@@ -80,8 +80,8 @@ const fn is_among(tiles: &[usize], tokens: usize) -> bool {
 
 /// A single tile.
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// `C` tokens by `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a long
-    /// stream of its own, which is what the processor's prefetching sees best.
+    /// A GEMV of `C` tokens by `R` vectors of rows at once, from panels that lie far apart: each is a
+    /// long stream of memory of its own, which suits the hardware prefetcher.
     #[inline(always)]
     fn gemv<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels, PANEL_ROWS / S::LANES);
@@ -140,7 +140,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         x: &ActivationTile<'_, C>,
         acc: &mut [[S::F32; C]; R],
     ) {
-        // The scales of a block of many groups have much in common, which is unpacked once if there are registers enough.
+        // The head of a block with many groups is unpacked once, if there are registers enough.
         let unpacked = F::ELEMENTS > 32 && S::HOLDS_BLOCK_SCALES;
         // SAFETY: passed on from the caller.
         let mut heads = unsafe { [F::head(isa, blocks[0]); R] };
@@ -239,11 +239,11 @@ impl<F: Format> QuantizedGemm<'_, F> {
         let (mut unpacked, registers) = ([const { UnpackedTile::new() }; P], isa.registers());
         let cols = self.matrix.cols();
         for at in (0..cols).step_by(CHUNK) {
-            // All panels meet this part of the activations while it is in L2.
+            // All panels are multiplied by this part of the activations while it is in L2.
             let part = at..cols.min(at + CHUNK);
             let skipped = at / F::ELEMENTS * F::BYTES * PANEL_ROWS;
             for first in self.panels.clone().step_by(P) {
-                // The last panel stands in for the neighbours that it lacks, whose results are dropped.
+                // Past the end, the last panel is used again; those results are dropped.
                 let block = |panel: usize| {
                     let panel = panel.min(self.panels.end - 1);
                     self.block::<S>(panel * (PANEL_ROWS / S::LANES)).skip(skipped)
@@ -339,10 +339,10 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
         lane(rows.start)..lane(rows.end)
     }
 
-    /// The results of these lanes of the rows from `row` on, of one column.
+    /// The results of these lanes of the rows from `row` on, of one token.
     ///
     /// # Safety
-    /// No other task has these rows of this column.
+    /// No other task has these rows of this token.
     #[inline(always)]
     unsafe fn results(&self, row: usize, lanes: &Range<usize>, column: usize) -> &'a mut [f32] {
         if lanes.is_empty() {

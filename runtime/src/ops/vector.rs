@@ -139,13 +139,13 @@ impl Kernel for SoftCap<'_> {
         map!(isa: S, self.x, 0.0, |x, at| {
             // tanh y = 1 - 2 / (1 + e^2y)
             let rest = isa.div(isa.splat(2.0), isa.add(one, exp(isa, isa.mul(x, double))));
-            // What is infinite becomes NaN instead of the cap, so that damage stays to be seen.
+            // Infinite values become NaN instead of the cap, so that errors stay visible.
             isa.fma(x, isa.splat(0.0), isa.mul(cap, isa.sub(one, rest)))
         });
     }
 }
 
-/// What a gate goes through: `x / (1 + e^-t)`, where t is a polynomial of x.
+/// The activation function of a gate: `x / (1 + e^-t)`, where t is a polynomial of x.
 #[derive(Clone, Copy)]
 enum Curve {
     /// t = x

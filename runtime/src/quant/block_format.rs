@@ -1,4 +1,4 @@
-//! What a quantized type is: the row that kernels, packing and the converter read.
+//! The description of a quantized type: the one row that kernels, packing and the converter read.
 
 use crate::gguf::TensorType;
 

@@ -1,5 +1,5 @@
-//! 64-bit Arm: NEON, with the byte dot product, and with products of byte matrices. They share every primitive but the
-//! products.
+//! 64-bit Arm: NEON, NEON with the byte dot product (dotprod), and with int8 matrix multiplication
+//! (i8mm). They share every primitive but the byte products.
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s8,
@@ -63,8 +63,8 @@ instruction!(
     "smmla"
 );
 
-/// The primitives of a NEON token, whose product of bytes is `$dot`, and `$products`: what its products of many columns
-/// differ in.
+/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$products`: the part of a
+/// GEMM tile that differs between tokens.
 macro_rules! neon {
     ($token:ty, $dot:ident, { $($products:tt)* }) => {
         impl Simd for $token {

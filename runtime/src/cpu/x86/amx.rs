@@ -1,5 +1,5 @@
-//! AMX: tiles of 16 by 16 sums of byte products. In assembly, since the intrinsics are not stable; the compiler uses no tile
-//! register itself.
+//! AMX: int8 GEMM tiles of 16 by 16 sums. In assembly, since the intrinsics are not stable; the
+//! compiler uses no tile register itself.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use crate::cpu::isa::Amx;
 use crate::cpu::simd::STRIDE;
 
-/// Columns of activations in a tile.
+/// Tokens of activations in a tile (its columns).
 pub(super) const COLUMNS: usize = 16;
 
 /// Bytes of a row of a tile, and between words of weights.

@@ -1,4 +1,4 @@
-//! AVX-512 with the byte dot product (VNNI): sixteen rows at once. With AMX, products of many columns go to its tiles.
+//! AVX-512 with the byte dot product (VNNI): sixteen rows at once. With AMX, a GEMM uses its tiles.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32,
@@ -84,7 +84,8 @@ unsafe fn tile<const R: usize, const C: usize>(
     }
 }
 
-/// The primitives of an AVX-512 token, and `$products`: what its products of many columns differ in.
+/// The primitives of an AVX-512 token, and `$products`: the part of a GEMM tile that differs between
+/// tokens.
 macro_rules! avx512 {
     ($token:ty, { $($products:tt)* }) => {
         impl Simd for $token {
