@@ -1,9 +1,11 @@
-//! `bench`: tokens a second, beside what the memory gives and what a peer reaches.
+//! `bench`: tokens a second of prefill and decode, compared with memory bandwidth and with a peer
+//! (llama-bench).
 //!
 //! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the same D tokens. A step takes
 //! the option of the policy (or as the flags say) and its most probable token; with a plugin, decode runs once more with
-//! the whole option set of each step, and with `--sequences` so many sequences take their steps together. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
-//! all of these take turns, the medians count.
+//! the whole option set of each step, and with `--sequences` as batched decoding of so many
+//! sequences. Memory bandwidth is measured by reading blocks as large as the weights of a step. One
+//! round warms up; the medians of the other rounds, in which all measurements take turns, count.
 
 use std::time::Instant;
 
@@ -46,7 +48,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     if machine.json { output.json(&result.document(&engine, args)) } else { result.print(&mut output, &engine, args) }
 }
 
-/// What each round measured: tokens a second, bytes a second.
+/// The measurements of each round: tokens a second, bytes a second.
 #[derive(Default)]
 struct Rounds {
     prefill: Vec<f64>,
@@ -148,7 +150,7 @@ fn time_decode(engine: &mut Engine, args: &BenchArgs, mut selector: Option<Selec
     Ok(Timing { tokens: args.tokens, time: start.elapsed() })
 }
 
-/// As many steps of several sequences, each in its own fork of the session.
+/// Batched decoding: as many steps of several sequences, each in its own fork of the session.
 fn time_together(engine: &mut Engine, args: &BenchArgs, selector: Option<&Selector>) -> Result<Timing> {
     engine.session.rewind(args.depth)?;
     engine.session.feed(&[0])?;

@@ -58,11 +58,11 @@ pub struct Config {
     pub hidden: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
-    /// Positions the model was trained for.
+    /// The context length: positions the model was trained for.
     pub context_length: usize,
     /// The epsilon of every norm.
     pub norm_epsilon: f32,
-    /// What embeddings are multiplied by.
+    /// The scale of embeddings.
     pub embedding_scale: f32,
     /// Radians a position, for each rotated pair of a head.
     pub rope_frequencies: Vec<f32>,
@@ -70,11 +70,11 @@ pub struct Config {
     pub sliding_rope_frequencies: Vec<f32>,
     /// The sliding window of attention: positions that sliding layers see, if there are such layers.
     pub sliding_window: Option<usize>,
-    /// What scores are multiplied by.
+    /// The scale of attention scores.
     pub attention_scale: f32,
-    /// Scores go through `cap * tanh(score / cap)`.
+    /// The soft-cap of attention scores: `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
-    /// So do logits.
+    /// The soft-cap of logits: `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
 }
 
@@ -154,7 +154,7 @@ impl Config {
         [self.rope_frequencies.as_slice()].into_iter().chain(sliding)
     }
 
-    /// What becomes of the scores of a layer.
+    /// The attention parameters of a layer: scale, logit soft-cap, window.
     pub fn scoring(&self, layer: &LayerConfig) -> AttentionParams {
         let window = self.sliding_window.filter(|_| layer.is_sliding);
         AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window }
@@ -256,7 +256,7 @@ impl FamilyKeys<'_> {
             None => Ok(missing),
             Some(0.0) => Ok(None),
             Some(cap) => {
-                // What is far below a cap would lose its digits to it.
+                // Scores far below the cap would lose precision.
                 self.require(name, cap, (1.0..=10_000.0).contains(&cap), "0, for none, or 1 to 10000")?;
                 Ok(Some(cap))
             }

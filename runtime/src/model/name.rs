@@ -73,8 +73,9 @@ roles! {
 }
 
 impl Role {
-    /// The first of the matrices that meet the same input: keys and values read what queries read, `up` what `gate` reads,
-    /// and tied embeddings what the head reads. [`Stage::Input`](super::Stage::Input) names this one.
+    /// The first of the matrices with the same input: keys and values share the input of queries,
+    /// `up` that of `gate`, and tied embeddings that of the head.
+    /// [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
     pub const fn input(self) -> Self {
         match self {

@@ -8,8 +8,8 @@ use crate::storage::Storage;
 
 use super::error::ModelError;
 
-/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized one that products read is packed, in the file or
-/// by [`Tensor::pack`].
+/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized matrix that matmul reads
+/// is packed, in the file or by [`Tensor::pack`].
 #[derive(Debug)]
 pub struct Tensor {
     dtype: TensorType,

@@ -47,8 +47,8 @@ impl Batch {
     /// Makes the hidden state of the last token of each session current: [`Session::hidden`], [`Session::policy`] and
     /// [`Session::option_set`] need no pass of their own then. Sessions for which it is are left as they are.
     ///
-    /// An error is of one session: the others are advanced all the same. Each has the outcome that [`Session::hidden`] would
-    /// have had.
+    /// An error concerns one session: the other sessions are advanced all the same. Each session
+    /// has the outcome that [`Session::hidden`] would have had.
     pub fn advance(&mut self, sessions: &mut [&mut Session]) -> Vec<Result<()>> {
         let members = sessions.iter_mut().map(|session| session.in_batch()).collect();
         let mut group = Group::new(&mut self.0, members);
@@ -56,11 +56,12 @@ impl Batch {
         group.outcomes().collect()
     }
 
-    /// Takes a step of each session, as [`Session::step`] would: their tokens go through the network together, and so do their
-    /// hidden states through policy, decoder and head.
+    /// Batched decoding: takes a step of each session, as [`Session::step`] would. Their tokens go
+    /// through the network in one batch, and so do their hidden states through policy, decoder and
+    /// head.
     ///
-    /// An error is of one session: the others take their steps all the same. A pass ends early only when all of its sessions
-    /// are cancelled.
+    /// An error concerns one session: the other sessions take their steps all the same. A pass ends
+    /// early only when all of its sessions are cancelled.
     pub fn step(&mut self, turns: &mut [Turn<'_>]) -> Vec<Result<Step>> {
         let (mut members, mut requests) = (Vec::new(), Vec::new());
         for Turn { session, selector, sampler } in turns {

@@ -1,4 +1,4 @@
-//! The buffers of a pass and of its logits.
+//! The buffers of a forward pass and of its logits.
 
 use crate::model::{Config, Scratch};
 use crate::ops::Quantized;

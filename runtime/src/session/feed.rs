@@ -1,4 +1,4 @@
-//! Feeding: given tokens go through the network.
+//! Prefill: given tokens go through the network (feeding).
 
 use crate::memory;
 
@@ -47,7 +47,8 @@ impl Session {
         Ok(&self.sequence.hidden)
     }
 
-    /// Runs what is pending, and drops what could not be of the tokens after the `earlier` ones.
+    /// Evaluates the pending tokens. On failure, drops the new tokens (those after the `earlier`
+    /// ones) that were not evaluated.
     fn run(&mut self, earlier: usize, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
         let outcome = self.catch_up(sink);
         if outcome.is_err() {
@@ -56,7 +57,7 @@ impl Session {
         outcome
     }
 
-    /// Runs what is pending through the network, batch by batch, and hands each batch's hidden states to `sink`.
+    /// Prefill of the pending tokens, batch by batch; hands each batch's hidden states to `sink`.
     fn catch_up(&mut self, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
         let held = self.held();
         self.sequence.reserve(self.sequence.pending(), held)?;

@@ -12,14 +12,14 @@ use crate::plugin::{self, Plugin, Selector};
 use super::error::SessionError;
 use super::machine::Machine;
 
-/// What a step takes its distribution from.
+/// The source of a step's distribution.
 #[derive(Debug)]
 pub(super) enum StepSource<'a> {
     /// The hidden state itself.
     Backbone,
     /// The option of this latent.
     Latent(usize),
-    /// What the selector selects.
+    /// The option of the latent that the selector selects.
     Selector(&'a mut Selector),
 }
 
@@ -110,7 +110,8 @@ pub(super) fn portions(plans: &[LogitsPlan], most: usize) -> impl Iterator<Item 
     })
 }
 
-/// What computes policies and logits: the backbone's head and the plugin, on the threads of a session.
+/// The computation of policies and logits: the backbone's head and the plugin, on the threads of a
+/// session.
 pub(super) struct Latents<'a> {
     pub(super) model: &'a Model,
     pub(super) plugin: Option<&'a Plugin>,
@@ -118,8 +119,8 @@ pub(super) struct Latents<'a> {
 }
 
 impl Latents<'_> {
-    /// What the policy says of each of n hidden states (`[n][hidden]`): `[n][options]`, or nothing without a plugin. Each row
-    /// has to pass [`check_policy`].
+    /// The policy's probabilities for each of n hidden states (`[n][hidden]`): `[n][options]`, or
+    /// empty without a plugin. Each row has to pass [`check_policy`].
     pub(super) fn policies(&mut self, hidden: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         self.plugin.map_or_else(|| Ok(Vec::new()), |plugin| plugin.policy(&mut self.machine.exec, hidden))
     }
@@ -172,7 +173,7 @@ impl Latents<'_> {
     }
 }
 
-/// Appends to a buffer whose memory may be refused.
+/// Appends to a buffer by fallible allocation.
 pub(super) fn append(buffer: &mut Vec<f32>, more: &[f32]) -> Result<(), OutOfMemory> {
     memory::grow(buffer, more.len())?;
     buffer.extend_from_slice(more);

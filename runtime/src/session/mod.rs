@@ -10,11 +10,11 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `state` | the session: made, forked, rewound, trimmed |
-//! | `feed`, `step`, `score`, `batch`, `snapshot` | what sessions do, for callers |
-//! | `group` | the pass over the network, of one session or several |
+//! | `feed`, `step`, `score`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, batched decoding, save and restore |
+//! | `group` | the forward pass of one session or several |
 //! | `choice`, `latents` | latent and token; policy, decoder, head, mixture |
-//! | `sequence`, `context_shift` | tokens, keys and values, memory limit; a full context |
-//! | `buffers`, `machine`, `pace` | scratch and logits; threads; cancelling and resting |
+//! | `sequence`, `context_shift` | tokens, KV cache, memory limit; context shift |
+//! | `buffers`, `machine`, `pace` | scratch and logits; threads; cancelling and duty cycle |
 
 mod batch;
 mod buffers;

@@ -65,9 +65,9 @@ impl Session {
         Ok(Self { sequence, buffers: Buffers::default() })
     }
 
-    /// A second session that begins where this one is and is independent of it: the keys and values of the text so far are
-    /// shared, and copied only where one of the two writes. The two share their threads, and may run on different ones at
-    /// the same time; each has a [`Canceller`] of its own.
+    /// Forks the session: a second, independent session with the same text. The KV cache of the
+    /// text is shared (copy on write). Both sessions share their workers and may be called from
+    /// different threads at the same time; each has a [`Canceller`] of its own.
     ///
     /// # Errors
     /// [`SessionError::OutOfMemory`].
@@ -100,7 +100,8 @@ impl Session {
         MemoryNeeded { kv: State::bytes_for(config, context), scratch }
     }
 
-    /// Bytes that the session holds now, beside the weights. What forks share counts for each of them.
+    /// Bytes that the session holds now, without the weights. Memory that forks share counts for
+    /// each.
     pub fn memory_used(&self) -> usize {
         self.sequence.bytes(self.held())
     }
@@ -144,17 +145,17 @@ impl Session {
         self.sequence.machine.exec.isa.name()
     }
 
-    /// Threads that compute a single step.
+    /// Threads for decode (a single step).
     pub fn threads(&self) -> usize {
         self.sequence.machine.threads.decode
     }
 
-    /// Threads that compute many tokens at once.
+    /// Threads for prefill (many tokens at once).
     pub fn prefill_threads(&self) -> usize {
         self.sequence.machine.threads.prefill
     }
 
-    /// What cancels this session's work from another thread.
+    /// A canceller, which cancels this session's work from any thread.
     pub fn canceller(&self) -> Canceller {
         self.sequence.machine.pace.canceller.clone()
     }
@@ -178,7 +179,7 @@ impl Session {
         step.clear();
     }
 
-    /// Forgets the tokens from `position` on: the next ones follow there. Memory that only they needed is freed.
+    /// Rewinds to `position`: the tokens from there on are forgotten, and their memory is freed.
     ///
     /// # Errors
     /// [`SessionError::PositionOutOfRange`] if there are not so many.

@@ -17,7 +17,7 @@ use super::state::Session;
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 impl Session {
-    /// What the policy says of the next step: the probability of each latent.
+    /// The policy of the next step: the probability of each latent.
     ///
     /// # Errors
     /// [`SessionError::NoPlugin`], [`SessionError::Empty`], or as [`Session::feed`].
@@ -48,7 +48,8 @@ impl Session {
         views.map(|(latent, (top, &policy))| Ok(OptionView { latent, policy, top: top? })).collect()
     }
 
-    /// Chooses the next token and adds it to the sequence. Without a selector, or without a plugin, it is the backbone's.
+    /// One decode step: chooses the next token and adds it to the sequence. Without a selector, or
+    /// without a plugin, the token is the backbone's.
     ///
     /// # Errors
     /// [`SessionError::ContextFull`] at the end of the context, [`SessionError::Empty`] if nothing was fed,
