@@ -34,7 +34,7 @@ namespace ollm {
 
 using status = ollm_status;
 
-/// What went wrong: the status, and the message of `ollm_last_error`.
+/// A failure: the status, and the message of `ollm_last_error`.
 struct failure {
     ollm::status status = OLLM_OK;
     std::string message;
@@ -78,7 +78,7 @@ private:
 
 #else
 
-/// What every function that fails throws.
+/// The exception of every function that fails.
 class error : public std::runtime_error {
 public:
     explicit error(const failure &why)
@@ -200,7 +200,7 @@ struct source : ollm_source {
     }
 };
 
-/// Some values in a row that belong to someone else.
+/// A span: a view of successive values that it does not own.
 template <class T>
 class view {
 public:
@@ -236,7 +236,7 @@ public:
         return detail::give(status, model(loaded));
     }
 
-    /// The same model once more.
+    /// A second owner of the same model.
     result<model> share() const {
         status status = ollm_model_retain(get());
         return detail::give(status, model(status == OLLM_OK ? get() : nullptr));
@@ -390,7 +390,7 @@ private:
     token token_;
 };
 
-/// A sequence of tokens on a model. One thread at a time; `cancel` is for any.
+/// A sequence of tokens on a model. One thread at a time; any thread may call `cancel`.
 class session : public detail::handle<ollm_session, ollm_session_free> {
 public:
     using handle::handle;
@@ -416,7 +416,7 @@ public:
         return detail::give(status, session(made));
     }
 
-    /// A second session that begins where this one is.
+    /// Forks the session: a second session with the same text.
     result<session> fork() const {
         ollm_session *made = nullptr;
         status status = ollm_session_fork(get(), &made);
@@ -523,7 +523,7 @@ public:
     result<void> cancel() const { return detail::done(ollm_session_cancel(get())); }
 
 private:
-    /// A callable as a callback of C: what it throws waits until C is left.
+    /// A callable as a callback of C: its exception is kept until C has returned.
     template <class Each>
     struct caller {
         Each &each;

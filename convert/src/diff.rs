@@ -1,4 +1,4 @@
-//! What two files differ in: keys, tensors, and how far their numbers are apart.
+//! The differences of two files: keys, tensors, and the distance of their numbers.
 
 use std::fmt;
 use std::path::Path;

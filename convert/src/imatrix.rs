@@ -1,8 +1,8 @@
 //! The importance matrix: the mean square of each input of each matrix while the model reads a text.
 //!
 //! The file is GGUF in the form of llama.cpp's `imatrix` tool, which reads it too: `general.type` is `imatrix`, and for each
-//! matrix `NAME` there are `NAME.in_sum2`, the sum of the squares of each column's input, and `NAME.counts`, of how many
-//! inputs.
+//! matrix `NAME` there are `NAME.in_sum2`, the sum of squares of the input of each column, and
+//! `NAME.counts`, the number of inputs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,7 +22,7 @@ const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
 const TYPE: (&str, &str) = ("general.type", "imatrix");
 
-/// Tokens that the model reads at a time, each time afresh.
+/// Tokens of a chunk; each chunk has a context of its own.
 const CHUNK: usize = 512;
 
 /// The importance of the columns of each matrix, by its name: the mean squared input of each.
@@ -74,7 +74,7 @@ fn floats(file: &Opened, tensor: &TensorInfo) -> Option<Vec<f32>> {
     quant::decode(tensor.dtype, tensor.bytes(&file.bytes), &mut out).ok().map(|()| out)
 }
 
-/// What was gathered.
+/// The extent of the written importance matrix.
 #[derive(Debug)]
 pub struct ImatrixSummary {
     /// Matrices.
@@ -83,7 +83,7 @@ pub struct ImatrixSummary {
     pub tokens: usize,
 }
 
-/// Has the model read a text, in chunks of 512 tokens, and writes the importance of its matrices' columns.
+/// Computes and writes the importance matrix: the model reads a text in chunks of 512 tokens.
 ///
 /// # Errors
 /// If a file is not what it should be, the text is empty, or the output is there and may not be replaced.
@@ -118,7 +118,7 @@ fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) ->
 /// An input of matrices: the layer, and the role of the first of them ([`Role::input`]).
 type Input = (Option<usize>, Role);
 
-/// A model that reads, and the sums of the squares of what its matrices meet.
+/// A model that reads, and the sums of squares of the inputs of its matrices.
 struct Collector<'a> {
     model: &'a Model,
     exec: Exec,

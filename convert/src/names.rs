@@ -1,5 +1,4 @@
-//! What files are called: `BaseName-SizeLabel-FineTune-Version-Encoding-Type.gguf`, the naming convention of the GGUF
-//! specification.
+//! The GGUF naming convention: `BaseName-SizeLabel-FineTune-Version-Encoding-Type.gguf`.
 //!
 //! The parts come from the metadata; those that it lacks from the name of the input, if that follows the convention (the crate
 //! `ggml-rs` reads it). The type of a plugin is `OLLM`, beside the `LoRA` and `vocab` of the specification; the encoding of a

@@ -1,7 +1,8 @@
-//! Quantized matrices become panels, as the runtime's kernels read them, and rows again.
+//! Packing: quantized matrices become packed weights (panels of 16 interleaved rows, which the
+//! runtime's kernels read), and rows again.
 //!
-//! All else stays: every key, the order of keys and tensors, and the bytes of all other tensors. So what is unpacked is what
-//! was packed.
+//! Every key, the order of keys and tensors, and the bytes of all other tensors stay. So unpacking
+//! restores the plain file.
 
 use std::fmt;
 use std::io::Write;
@@ -25,7 +26,8 @@ pub struct PackSummary {
     pub kept: (usize, usize),
 }
 
-/// Writes the file with its quantized matrices in panels. An output that exists is replaced only if `force`.
+/// Packs a file: its quantized matrices become panels. An existing output is replaced only if
+/// `force`.
 ///
 /// # Errors
 /// [`ConvertError`] if the file is packed already, has no quantized matrix, or one of the two cannot be read or written.
@@ -42,7 +44,7 @@ pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     write(&file, writer, layout, output).map_err(ConvertError::Output)
 }
 
-/// Writes the plain file that a packed one was made of. An output that exists is replaced only if `force`.
+/// Unpacks a file: writes the plain file again. An existing output is replaced only if `force`.
 ///
 /// # Errors
 /// [`ConvertError`] if the file is not packed, or one of the two cannot be read or written.

@@ -1,4 +1,4 @@
-//! A backbone of random weights in a real shape: to time kernels with, not to talk to.
+//! A synthetic backbone: random weights in a real shape, for benchmarks.
 //!
 //! The weights are one block of random numbers, over and over; the vocabulary is the 256 bytes, one merge, and fillers.
 

@@ -1,4 +1,4 @@
-//! Everything that is wrong with a file: of GGUF, of what the keys promise, of the numbers, of the plugin.
+//! Validation of a file: its GGUF, its keys, its numbers, its plugin.
 //!
 //! Each rule is a check that lists what breaks it; all of them are run, whatever the others find, as far as the file can be read.
 //! What is no fault but is worth knowing (nothing to check against, a family that is not known here) is a note.

@@ -1,4 +1,5 @@
-//! The boundary that no panic crosses. Every function of the C API that can fail runs inside [`guard`].
+//! The FFI boundary: panics are caught here. Every function of the C API that can fail runs inside
+//! [`guard`].
 
 use std::any::Any;
 use std::cell::Cell;

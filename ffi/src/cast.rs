@@ -1,6 +1,7 @@
-//! The one place where what C passed becomes Rust: text, arrays, outputs and structs. Each constructor checks what can be
-//! checked (NULL, lengths that no object has, alignment, UTF-8); what cannot be checked is in its safety contract, which
-//! is the header's: pointers point to as much as their lengths say, until the call returns.
+//! Conversion of C arguments to Rust, all in one place: text, arrays, outputs and structs. Every
+//! invalid argument that can be detected returns a status (NULL, lengths that no object has,
+//! alignment, UTF-8). The rest is the safety contract of each constructor, which is the header's:
+//! pointers point to as much as their lengths say, until the call returns.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::io::{self, Write};

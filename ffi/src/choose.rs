@@ -1,4 +1,5 @@
-//! Choosing: how a session picks the latent of each step, and then the token of that option's distribution.
+//! Selection and sampling: the latent of each step, and then the token of that option's
+//! distribution.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -19,19 +20,20 @@ use crate::status::{CallFailure, OllmStatus, Result};
 pub struct OllmSampling {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Keeps this many most probable tokens; 0 keeps all.
+    /// Top-k: keeps this many most probable tokens; 0 keeps all.
     pub top_k: usize,
     /// The seed of all choices: the same seed makes the same choices on every platform.
     pub seed: u64,
-    /// Divides the logits; 0 takes the most probable token.
+    /// The temperature, which divides the logits; 0 is greedy.
     pub temperature: f32,
-    /// Keeps the most probable tokens whose probabilities reach this sum; 0 and 1 keep all.
+    /// Top-p (nucleus): keeps the most probable tokens whose probabilities reach this sum; 0 and 1
+    /// keep all.
     pub top_p: f32,
-    /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
+    /// Min-p: keeps tokens at least this many times as probable as the best token; 0 keeps all.
     pub min_p: f32,
-    /// Makes recent tokens less likely; 0 and 1 do not.
+    /// The repetition penalty: makes recent tokens less likely; 0 and 1 do not.
     pub repeat_penalty: f32,
-    /// How many recent tokens the penalty looks at; 0 is 64.
+    /// The number of recent tokens that the repetition penalty applies to; 0 is 64.
     pub repeat_last: u32,
     /// Must be 0.
     pub reserved: u32,

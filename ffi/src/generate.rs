@@ -63,7 +63,8 @@ impl OllmToken {
 }
 
 /// Chooses the next token, as the session's sampling and selection say, and adds it to the sequence. `token` must begin
-/// with its `struct_size`. An end token is a token like any other here: going on after it is the caller's choice.
+/// with its `struct_size`. An end token is a token like any other here: the caller chooses whether
+/// to generate more.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
 /// `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was.
@@ -78,7 +79,8 @@ pub unsafe extern "C" fn ollm_session_step(session: *mut OllmSession, token: *mu
     })
 }
 
-/// As `ollm_session_step`, but from the option of this latent; what the session's selection does is not touched.
+/// As `ollm_session_step`, but from the option of this latent; the session's selection stays as it
+/// is.
 ///
 /// Statuses: as `ollm_session_step`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -124,7 +126,8 @@ pub struct OllmText {
     pub length: usize,
 }
 
-/// When a run ends, and who sees it. A field that is 0 takes its default. Since 0.1.0.
+/// The options of a run: its limit, its stop strings, its callback. A field that is 0 takes its
+/// default. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmRunOptions {
@@ -132,13 +135,13 @@ pub struct OllmRunOptions {
     pub struct_size: usize,
     /// Tokens at most; 0 is as many as the context holds.
     pub limit: usize,
-    /// Texts that end the run, and are not part of what is generated.
+    /// Stop strings: texts that end the run, and are not part of the generated text.
     pub stops: *const OllmText,
     /// How many there are.
     pub stop_count: usize,
     /// If it is not 0, `options` of each token holds the option set, with this many tokens of each; needs a plugin.
     pub top: usize,
-    /// Called for each token, inside the call and on its thread; NULL if nobody asks.
+    /// Called for each token, inside the call and on its thread; may be NULL.
     pub each: OllmTokenFn,
     /// The first argument of `each`.
     pub user: *mut c_void,
@@ -188,8 +191,8 @@ pub enum OllmReason {
 /// Generates token by token until an end token, a stop string, the limit, or the callback ends it; `*reason` (which may be
 /// NULL) tells which. `options` may be NULL.
 ///
-/// Text that may begin a stop string waits until that is sure. What still waits at the end comes with one more call of
-/// `each`, whose `id` is `OLLM_NO_TOKEN`.
+/// Text that may be the beginning of a stop string is held back until this is decided. Text that is
+/// still held back at the end comes with one more call of `each`, whose `id` is `OLLM_NO_TOKEN`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY`,
 /// `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED`

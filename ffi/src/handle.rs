@@ -1,6 +1,7 @@
-//! Handles: what C holds is never an address. A handle is a number that only looks like a pointer: a generation, a slot
-//! in a table, and the kind of thing it names. Every call looks it up, so that a handle that was freed, freed twice, of
-//! another kind, or made up is a status and not undefined behaviour.
+//! Handles with generations: C never holds an address. A handle is a number in the form of a
+//! pointer: a generation, a slot in a table, and the kind of its object. Every call looks it up, so
+//! a handle that was freed, freed twice, is of another kind, or was made up gives a status and not
+//! undefined behaviour.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -74,7 +74,7 @@ pub struct OllmLoadOptions {
     pub memory_limit: usize,
     /// Threads that prepare the weights; 0 takes as many as the system has cores for.
     pub threads: usize,
-    /// Called while the model loads; NULL if nobody asks.
+    /// Called while the model loads; may be NULL.
     pub progress: OllmProgressFn,
     /// The first argument of `progress`.
     pub user: *mut c_void,
@@ -136,7 +136,8 @@ pub extern "C" fn ollm_model_retain(model: *const OllmModel) -> OllmStatus {
     guard(|| MODELS.retain(model))
 }
 
-/// Gives up one owner and makes `*model` NULL. Sessions and plugins on it go on. NULL, and a pointer to NULL, are fine.
+/// Gives up one owner and makes `*model` NULL. Sessions and plugins on the model keep it alive.
+/// NULL, and a pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -1,5 +1,6 @@
-//! Options: what makes an OLLM. The option set of a step is K distributions of the next token, one for each latent, and
-//! what the policy thinks of each. A snapshot of it is a handle of its own, which stays when the session goes on.
+//! Option sets. The option set of a step is K distributions of the next token, one for each latent,
+//! and the policy's probability of each latent. A snapshot of it is a handle of its own, which
+//! later steps of the session do not change.
 
 use ollm_runtime::session::OptionView;
 
@@ -119,7 +120,8 @@ pub unsafe extern "C" fn ollm_option_set_top(
     })
 }
 
-/// What the policy says of the session's current step: the probability of each latent. It costs less than an option set.
+/// The policy of the session's current step: the probability of each latent. It costs less than an
+/// option set.
 ///
 /// Statuses: as `ollm_option_set_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -83,7 +83,8 @@ pub extern "C" fn ollm_plugin_retain(plugin: *const OllmPlugin) -> OllmStatus {
     guard(|| PLUGINS.retain(plugin))
 }
 
-/// Gives up one owner and makes `*plugin` NULL. Sessions on it go on. NULL, and a pointer to NULL, are fine.
+/// Gives up one owner and makes `*plugin` NULL. Sessions with the plugin keep it alive. NULL, and a
+/// pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]

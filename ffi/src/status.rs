@@ -15,8 +15,8 @@ use ollm_runtime::session::{SessionError, SnapshotError};
 use ollm_runtime::storage::StorageError;
 use ollm_runtime::tokenizer::TokenizerError;
 
-/// What came of a call. The numbers are frozen; later versions may add some, so treat one that you do not know as an
-/// error. Since 0.1.0.
+/// The status of a call. The numbers are frozen; later versions may add some, so treat an unknown
+/// number as an error. Since 0.1.0.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OllmStatus {
@@ -32,7 +32,8 @@ pub enum OllmStatus {
     BufferTooSmall = 4,
     /// The session is in use: by another thread, or by the call that called back.
     Busy = 5,
-    /// The call was cancelled. The session is at its last complete position and can go on.
+    /// The call was cancelled. The session is at its last complete position, and the next call
+    /// continues from there.
     Cancelled = 6,
     /// The system has not enough memory.
     OutOfMemory = 7,

@@ -1,4 +1,5 @@
-//! Text: to tokens and back, and conversations to text. All of it works on a model, which any number of threads share.
+//! Tokenizer and chat template: text to tokens and back, conversations to text. All functions take
+//! a model, which any number of threads share.
 
 use std::ffi::c_char;
 

@@ -1,4 +1,4 @@
-//! Rotary embedding: the bases, and how positions are stretched.
+//! Rotary position embedding (RoPE): the bases, and the scaling of positions.
 
 use std::f64::consts::TAU;
 

@@ -1,4 +1,4 @@
-//! Rows of weights to blocks of each type, with searched scales.
+//! Encoding of rows of weights to blocks of each type, with searched scales.
 
 use ollm_runtime::cpu::{Isa, Kernel, Simd};
 use ollm_runtime::gguf::TensorType;

@@ -1,11 +1,12 @@
-//! The one search: the scale, and the offset, with which weighted values lie best on a grid of whole levels.
+//! The search of scales, for all types: the scale, and the offset, with the least weighted squared
+//! error of values on a grid of whole levels.
 //!
 //! Candidates stretch or shrink the grid around the range of the values. For the levels that a candidate gives, the best
 //! scale and offset are those of weighted least squares; so every candidate is refined by turns: levels for the fit, a fit for the
 //! levels. (The idea is that of `make_qx_quants` and `make_qkx3_quants` in ggml-quants.c.)
 //!
-//! A candidate is a lane of a vector, so that the sums over the values need no sums over lanes, and are the same bits
-//! on every instruction set, however many lanes it has.
+//! A candidate is a lane of a vector, so the sums over the values need no sums over lanes. They are
+//! bit-identical on every instruction set, for any number of lanes.
 
 use ollm_runtime::cpu::Simd;
 

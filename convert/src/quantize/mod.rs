@@ -1,9 +1,11 @@
-//! Quantization: a model's matrices in other types, with as small an error as their bytes allow.
+//! Quantization: a model's matrices in other types, with a small quantization error for their
+//! bytes.
 //!
 //! Tensor by tensor, a slab of rows at a time: decoded, checked, encoded on all threads, written. What is in memory does not
-//! grow with the model. The scales are searched ([`encode`]) for the least squared error, of each column as much as its mean
-//! squared input counts ([`crate::imatrix`]), if that is known: that is the expected squared error of the product, as far
-//! as its inputs are not correlated.
+//! grow with the model. The scales are searched ([`encode`]) for the least squared error, weighted
+//! by the importance matrix ([`crate::imatrix`]: the mean squared input of each column), if there
+//! is one. This is the expected squared error of the matmul's output, if its inputs are not
+//! correlated.
 
 mod blocks;
 mod grid;

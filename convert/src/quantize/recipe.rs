@@ -1,6 +1,7 @@
 //! Which type each tensor gets: the recipes by their names in the ecosystem.
 //!
-//! A recipe has one type for most matrices and gives more bits to those that suffer most: the head, and in the `_S` and
+//! A recipe has one type for most matrices and gives more bits to the most sensitive ones: the
+//! head, and in the `_S` and
 //! `_M` recipes the values and the down projections of some layers. The choices are those of llama.cpp
 //! (`llama_tensor_get_type_impl` in llama-quant.cpp), so that files of one name have one size.
 

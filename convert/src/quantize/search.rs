@@ -68,7 +68,7 @@ pub struct Chosen {
     pub kl: f64,
 }
 
-/// Rows of each matrix of which the errors of types are told.
+/// The sample of rows of each matrix on which quantization errors are measured.
 const SAMPLE: usize = 32;
 
 /// How often a choice is made and measured.
@@ -77,8 +77,8 @@ const ROUNDS: usize = 6;
 /// How near to the goal is near enough.
 const NEAR: f64 = 0.92;
 
-/// Chooses types for the matrices of `input` that no rule of `tensor_types` names, by what they do to its predictions on `text`. Nothing is
-/// written.
+/// Chooses types by KL divergence on `text`, for the matrices of `input` that no rule of
+/// `tensor_types` names. Nothing is written.
 ///
 /// # Errors
 /// If a file is not what it should be, or the goal cannot be reached.
@@ -138,7 +138,7 @@ impl MatrixGroup<'_> {
         activations + (self.kl - self.activation_kl).max(0.0) * error / worst
     }
 
-    /// The best type whose products quantize their inputs.
+    /// The best quantized type, whose matmul quantizes its activations.
     fn best_quantized(&self) -> usize {
         self.candidates
             .iter()
@@ -299,7 +299,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Measures what all groups do in their best quantized types, and shares out what the sum lacks.
+    /// Measures the KL divergence of all groups in their best quantized types, and distributes the
+    /// difference from the sum among them.
     fn measure_activations(&mut self, reference: &mut Reference) -> Result<()> {
         let candidates: Vec<usize> = self.groups.iter().map(MatrixGroup::best_quantized).collect();
         let lacking = self.divergence(&self.jobs(&candidates)?, reference)? - self.kl(&candidates);

@@ -1,4 +1,4 @@
-//! Where the values of a tensor come from: the rows of a mapped file, in their order or in another one.
+//! The source of a tensor's values: the rows of a mapped file, in their order or permuted.
 
 use std::ops::Range;
 use std::path::Path;
