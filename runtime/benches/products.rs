@@ -1,10 +1,10 @@
-//! Matmul benchmark: each weight type against its roofline (peak bandwidth, peak multiplications), on
-//! one thread and every instruction set.
+//! Matmul benchmark: each weight type against its roofline (peak bandwidth, peak multiplications),
+//! on one thread and every instruction set.
 //!
-//! `cargo bench -p ollm-runtime --bench products`. `step` is a GEMV (one token) of more weights than
-//! the caches hold, in bytes of weights a second; compare with `read`, which only reads as many.
-//! `prompt` is a GEMM of 256 tokens and `options` of ten, in multiply-adds a second; compare with
-//! `peak`, which multiplies data in L1.
+//! `cargo bench -p ollm-runtime --bench products`. `step` is a GEMV (one token) of more weights
+//! than the caches hold, in bytes of weights a second; compare with `read`, which only reads as
+//! many. `prompt` is a GEMM of 256 tokens and `options` of ten, in multiply-adds a second; compare
+//! with `peak`, which multiplies data in L1.
 
 use std::hint::black_box;
 

@@ -23,8 +23,8 @@ impl CpuSet {
     /// Binds the calling thread to these processors (Linux and Android).
     ///
     /// # Errors
-    /// The system's error, for example if none of them exists; [`io::ErrorKind::Unsupported`] on other
-    /// systems.
+    /// The system's error, for example if none of them exists; [`io::ErrorKind::Unsupported`] on
+    /// other systems.
     pub fn bind_current_thread(&self) -> io::Result<()> {
         sys::bind(&self.0)
     }

@@ -27,7 +27,8 @@ macro_rules! token {
                     kernel.run(isa)
                 }
                 $(if !K::PRODUCTS {
-                    // The processor has that set too, and only byte products differ: one copy of the code serves both.
+                    // The processor has that set too, and only byte products differ: one copy of
+                    // the code serves both.
                     return $base(()).enter(kernel);
                 })?
                 // SAFETY: the token exists only if `new` has found every feature of the list on this processor.
@@ -55,8 +56,8 @@ token!(
 
 #[cfg(target_arch = "x86_64")]
 token!(
-    /// AVX-512 with the byte dot product, and AMX, whose tiles multiply many tokens at once (Sapphire
-    /// Rapids and later).
+    /// AVX-512 with the byte dot product, and AMX, whose tiles multiply many tokens at once
+    /// (Sapphire Rapids and later).
     Amx,
     std::arch::is_x86_feature_detected,
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"],

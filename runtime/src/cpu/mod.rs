@@ -104,7 +104,8 @@ impl Isa {
     }
 
     /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code whose
-    /// output is bit-identical on every instruction set, and which is compiled for it only for speed.
+    /// output is bit-identical on every instruction set, and which is compiled for it only for
+    /// speed.
     pub fn widest() -> Self {
         static WIDEST: OnceLock<Isa> = OnceLock::new();
         *WIDEST.get_or_init(|| Self::available()[0])

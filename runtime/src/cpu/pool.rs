@@ -1,9 +1,9 @@
 //! A small thread pool: workers spin for a short while after each region, then park.
 //!
-//! A decode step runs some hundred short parallel regions back to back, so waking a parked thread for
-//! each would cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are
-//! claimed one by one, and the caller waits only for workers that have entered its region: a slow or
-//! busy core does not delay the other threads. A task's result must therefore not depend on the
+//! A decode step runs some hundred short parallel regions back to back, so waking a parked thread
+//! for each would cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are
+//! claimed one by one, and the caller waits only for workers that have entered its region: a slow
+//! or busy core does not delay the other threads. A task's result must therefore not depend on the
 //! thread that runs it.
 //!
 //! ```text
@@ -46,8 +46,8 @@ pub enum Workers {
 
 /// An application that lends its threads.
 pub trait WorkerHost: Send + Sync {
-    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait for
-    /// it. The pool works with the workers that have started; a worker may be dropped.
+    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait
+    /// for it. The pool works with the workers that have started; a worker may be dropped.
     ///
     /// # Errors
     /// Why there is no thread; the constructor of the pool then fails with this error.

@@ -13,8 +13,8 @@ pub const MAX_LANES: usize = 16;
 /// the next.
 pub const STRIDE: usize = 32;
 
-/// Expands `$with!` with every tile that an instruction set may have: for a GEMV of a few tokens, which
-/// reads packed weights as they are, the tokens; for a GEMM, which reads unpacked int8 tiles,
+/// Expands `$with!` with every tile that an instruction set may have: for a GEMV of a few tokens,
+/// which reads packed weights as they are, the tokens; for a GEMM, which reads unpacked int8 tiles,
 /// `tokens: panels, vectors of rows`.
 macro_rules! tiles {
     ($with:ident) => {
@@ -58,8 +58,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
     const GEMV_ROWS: usize;
-    /// Tiles of a GEMV of a few tokens, which reads packed weights as they are, the smallest first: see
-    /// [`tiles`]. None where unpacking the weights first is faster.
+    /// Tiles of a GEMV of a few tokens, which reads packed weights as they are, the smallest first:
+    /// see [`tiles`]. None where unpacking the weights first is faster.
     const GEMV_TILES: &'static [usize];
     /// Tokens of the tile of a GEMM, one of [`tiles`].
     const GEMM_TILE: usize;
@@ -169,8 +169,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The registers of this thread: the witness that [`Simd::products`] takes.
     fn registers(self) -> Self::Registers;
-    /// The GEMM tile: for each lane of `R` vectors of rows, the dot products of `4 * words` weights with
-    /// the activations of `C` tokens, which are [`STRIDE`] bytes apart, added to `start`.
+    /// The GEMM tile: for each lane of `R` vectors of rows, the dot products of `4 * words` weights
+    /// with the activations of `C` tokens, which are [`STRIDE`] bytes apart, added to `start`.
     ///
     /// The words of a vector are 64 bytes apart, pair by pair in the order of [`Simd::pair`]; no weight is further from 0 than
     /// `most`, and `SIGNED` ones went through [`Simd::signed`], unless they are all [`Simd::CENTRED`].

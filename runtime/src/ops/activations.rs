@@ -54,8 +54,8 @@ pub(super) struct ActivationTile<'a, const C: usize> {
 }
 
 impl<'a, const C: usize> ActivationTile<'a, C> {
-    /// The integers from element `at` on, a multiple of [`HALF`], to the end of their block: [`STRIDE`]
-    /// bytes from token to token.
+    /// The integers from element `at` on, a multiple of [`HALF`], to the end of their block:
+    /// [`STRIDE`] bytes from token to token.
     #[inline(always)]
     pub(super) fn values(&self, at: usize) -> *const i8 {
         self.values.as_ptr().cast::<i8>().wrapping_add(at / BLOCK * C * STRIDE + at % BLOCK)
@@ -81,8 +81,8 @@ impl<'a, const C: usize> ActivationTile<'a, C> {
 }
 
 impl Quantized {
-    /// Quantizes the activation vectors `x` (`[count][size]`, `size` a multiple of 32), on all threads,
-    /// a tile each.
+    /// Quantizes the activation vectors `x` (`[count][size]`, `size` a multiple of 32), on all
+    /// threads, a tile each.
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
         let isa = exec.isa;

@@ -50,9 +50,10 @@ impl Block {
         Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
     }
 
-    /// Prefetches the part of the next block that is as large as step `step` of this one; called for
-    /// the first row, for all rows of the panel. Blocks of 256 elements are not read in the order of
-    /// their addresses, which the hardware prefetcher does not predict; smaller blocks are.
+    /// Prefetches the part of the next block that is as large as step `step` of this one; called
+    /// for the first row, for all rows of the panel. Blocks of 256 elements are not read in the
+    /// order of their addresses, which the hardware prefetcher does not predict; smaller blocks
+    /// are.
     #[inline(always)]
     pub(super) fn prefetch_next<S: Simd, F: Format>(self, step: usize) {
         if F::ELEMENTS > 32 {

@@ -1,9 +1,9 @@
 //! The KV cache of one layer, in half precision.
 //!
 //! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
-//! quarter of the positions before it, 64 to 1024: a short text takes little memory, and a long text
-//! is read in long runs, which suit the hardware prefetcher. A sequence that writes to a shared
-//! chunk gets a chunk of its own, from the last multiple of 64 positions on.
+//! quarter of the positions before it, 64 to 1024: a short text takes little memory, and a long
+//! text is read in long runs, which suit the hardware prefetcher. A sequence that writes to a
+//! shared chunk gets a chunk of its own, from the last multiple of 64 positions on.
 //!
 //! In a chunk, keys are stored in blocks of 16 positions, transposed (`[block][element][position]`), so that a vector holds
 //! one element of many positions. Values are stored position by position.
@@ -187,8 +187,8 @@ impl LayerKvCache {
         missing
     }
 
-    /// Reserves memory for `positions`, which follow the stored ones, in chunks of this cache's own. A
-    /// fallible allocation. There will never be more than `most` positions.
+    /// Reserves memory for `positions`, which follow the stored ones, in chunks of this cache's
+    /// own. A fallible allocation. There will never be more than `most` positions.
     ///
     /// # Errors
     /// [`OutOfMemory`]; the stored positions stay.

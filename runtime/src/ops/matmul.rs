@@ -55,8 +55,8 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     exec.pool.run(tasks.len(), |i| tasks[i].run(isa, x, scratch));
 }
 
-/// The least number of tasks, where there are as many rounds: enough that a slow core does not delay
-/// the other threads, few enough that the cost of claiming them does not count.
+/// The least number of tasks, where there are as many rounds: enough that a slow core does not
+/// delay the other threads, few enough that the cost of claiming them does not count.
 const CHUNKS_PER_THREAD: usize = 6;
 
 /// Panels of rows (packed weights, 16 rows interleaved): the unit in which work is divided.
@@ -209,8 +209,8 @@ mod tests {
         }
     }
 
-    /// Deterministic: bit-identical for any number of threads and tokens, and for quantized weights on
-    /// any instruction set.
+    /// Deterministic: bit-identical for any number of threads and tokens, and for quantized weights
+    /// on any instruction set.
     #[test]
     fn bits_do_not_depend_on_threads_columns_or_isa() {
         const COUNT: usize = 19;
@@ -240,8 +240,8 @@ mod tests {
         }
     }
 
-    /// Rows longer than an unpacked tile, with reused activation buffers: a GEMM is bit-identical to
-    /// the GEMVs of its tokens.
+    /// Rows longer than an unpacked tile, with reused activation buffers: a GEMM is bit-identical
+    /// to the GEMVs of its tokens.
     #[test]
     fn long_rows_and_used_scratch_change_no_bit() {
         let (rows, cols, isas) = (37, 1024 + 256, Isa::available());

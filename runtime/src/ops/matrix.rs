@@ -102,8 +102,8 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Packs or unpacks: writes a quantized matrix to `out` in the other layout, as a file stores it. At
-    /// most one panel of it is in memory at once.
+    /// Packs or unpacks: writes a quantized matrix to `out` in the other layout, as a file stores
+    /// it. At most one panel of it is in memory at once.
     ///
     /// # Errors
     /// The errors of `out`.
@@ -212,8 +212,8 @@ impl Panels {
         Self::packed(matrix, |_| ())
     }
 
-    /// [`Panels::new`] with progress: it reports the bytes of the matrix that it has read, part after
-    /// part, and allocates part after part.
+    /// [`Panels::new`] with progress: it reports the bytes of the matrix that it has read, part
+    /// after part, and allocates part after part.
     ///
     /// # Panics
     /// If the matrix is one of floats, or packed already.

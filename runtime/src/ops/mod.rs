@@ -1,8 +1,8 @@
 //! The operations of a transformer: shapes in, shapes out, no knowledge of models.
 //!
-//! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once. Deterministic:
-//! the result of a token in a matmul, or of a query in attention, is bit-identical for any batch size
-//! and any number of threads.
+//! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once.
+//! Deterministic: the result of a token in a matmul, or of a query in attention, is bit-identical
+//! for any batch size and any number of threads.
 
 mod accumulate;
 mod activations;

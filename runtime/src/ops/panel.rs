@@ -1,11 +1,12 @@
-//! Packed weights, the layout that the kernels read: *panels* of [`PANEL_ROWS`] interleaved rows (as
-//! ggml's repacked `q4_0x8`).
+//! Packed weights, the layout that the kernels read: *panels* of [`PANEL_ROWS`] interleaved rows
+//! (as ggml's repacked `q4_0x8`).
 //!
 //! A panel has the blocks of its rows, one after the other along the columns; in each, every field of the block format
 //! stands [`PANEL_ROWS`] times side by side, once for each row: first the 16-bit fields (scales, minimums), then the
-//! 32-bit ones (four bytes of a row's weights, as byte dot product instructions need). So a vector of one field is one
-//! load, a panel is one stream of memory, and it has as many bytes as the rows had. The last panel is filled up with rows
-//! of zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
+//! 32-bit ones (four bytes of a row's weights, as byte dot product instructions need). So a vector
+//! of one field is one load, a panel is one stream of memory, and it has as many bytes as the rows
+//! had. The last panel is filled up with rows of zeros. A packed file holds the very same bytes:
+//! `convert/FORMAT.md` describes them.
 //!
 //! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see [`BlockFormat::FIFTH_BITS`].
 

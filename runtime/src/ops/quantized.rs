@@ -29,8 +29,8 @@ pub(super) const PANELS_PER_GEMV: usize = 4;
 /// Panels that a GEMM unpacks at once, at most: those of the largest tile.
 pub(super) const PANELS_PER_GEMM: usize = 2;
 
-/// The prefetch distance, in bytes, where a few tokens read packed weights as they are: one stream a
-/// thread does not reach the memory bandwidth without prefetching.
+/// The prefetch distance, in bytes, where a few tokens read packed weights as they are: one stream
+/// a thread does not reach the memory bandwidth without prefetching.
 const AHEAD: usize = 4096;
 
 /// Quantized matmul of some rows, `Y[rows] = W[rows] X`, for all tokens.
@@ -80,8 +80,8 @@ const fn is_among(tiles: &[usize], tokens: usize) -> bool {
 
 /// A single tile.
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// A GEMV of `C` tokens by `R` vectors of rows at once, from panels that lie far apart: each is a
-    /// long stream of memory of its own, which suits the hardware prefetcher.
+    /// A GEMV of `C` tokens by `R` vectors of rows at once, from panels that lie far apart: each is
+    /// a long stream of memory of its own, which suits the hardware prefetcher.
     #[inline(always)]
     fn gemv<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels, PANEL_ROWS / S::LANES);

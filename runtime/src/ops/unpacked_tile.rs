@@ -1,5 +1,6 @@
-//! An unpacked int8 tile: part of a panel of packed weights, with its weights as bytes and its scales
-//! as floats, the same for all formats. A GEMM reads it, so weights are unpacked once for all tokens.
+//! An unpacked int8 tile: part of a panel of packed weights, with its weights as bytes and its
+//! scales as floats, the same for all formats. A GEMM reads it, so weights are unpacked once for
+//! all tokens.
 
 use std::ops::Range;
 

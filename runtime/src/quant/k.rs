@@ -1,4 +1,5 @@
-//! The K formats in common: super-blocks of 256, packed 6-bit scales, and the search for good scales.
+//! The K formats in common: super-blocks of 256, packed 6-bit scales, and the search for good
+//! scales.
 
 use super::{as_f16, extreme, inverse, put_f16, range};
 

@@ -4,10 +4,10 @@
 //! (`ops/format.rs`), packing and the converter's search read it.
 //!
 //! A format stores the elements of a row in blocks of fixed length; [`TensorType`] has their sizes. Decoding is exact:
-//! the same operations in the same order as `dequantize_row_*` in ggml-quants.c, bit-identical to it.
-//! Encoding is a plain reference: round to nearest for the formats with one scale, a short search of
-//! the scales for the K formats, not bit-identical to llama.cpp's. A caller that searches better
-//! scales and levels packs them with the `pack` functions.
+//! the same operations in the same order as `dequantize_row_*` in ggml-quants.c, bit-identical to
+//! it. Encoding is a plain reference: round to nearest for the formats with one scale, a short
+//! search of the scales for the K formats, not bit-identical to llama.cpp's. A caller that searches
+//! better scales and levels packs them with the `pack` functions.
 //!
 //! Sources: the block structs in ggml-common.h and the reference functions in ggml-quants.c.
 

@@ -84,8 +84,8 @@ unsafe fn tile<const R: usize, const C: usize>(
     }
 }
 
-/// The primitives of an AVX-512 token, and `$products`: the part of a GEMM tile that differs between
-/// tokens.
+/// The primitives of an AVX-512 token, and `$products`: the part of a GEMM tile that differs
+/// between tokens.
 macro_rules! avx512 {
     ($token:ty, { $($products:tt)* }) => {
         impl Simd for $token {
