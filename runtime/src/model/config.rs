@@ -64,7 +64,7 @@ pub struct Config {
     pub norm_epsilon: f32,
     /// The scale of embeddings.
     pub embedding_scale: f32,
-    /// Radians a position, for each rotated pair of a head.
+    /// RoPE frequencies: radians a position, for each rotated pair of a head.
     pub rope_frequencies: Vec<f32>,
     /// The same in sliding layers, as many.
     pub sliding_rope_frequencies: Vec<f32>,

@@ -24,7 +24,7 @@ const PADDING: usize = MAX_TILE - 1;
 pub struct Quantized {
     count: usize,
     size: usize,
-    /// Columns of a tile.
+    /// Tokens of a tile.
     width: usize,
     /// `[tiles][size / 32][width]`
     values: Vec<Values>,
@@ -138,7 +138,7 @@ impl Quantized {
         self.count
     }
 
-    /// Columns of a tile.
+    /// Tokens of a tile.
     pub(super) fn width(&self) -> usize {
         self.width
     }
