@@ -96,7 +96,7 @@ impl OllmSession {
         Ok(SessionTurn { owner: &self.owner, live })
     }
 
-    /// Lets nobody in any more, and cancels the call that is inside.
+    /// Closes the session to new calls, and cancels the running call.
     fn cancel_for_good(&self) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) == this_thread() {
             return Err(CallFailure::new(OllmStatus::Busy, "a callback cannot free the session that called it"));
@@ -115,7 +115,7 @@ impl OllmSession {
     }
 }
 
-/// Runs `work` on the session that `handle` names, if no one else is on it.
+/// Runs `work` on the session of `handle`, if no other call is running on it.
 pub(crate) fn with<T>(handle: *const OllmSession, work: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
     let session = SESSIONS.get(handle)?;
     let mut turn = session.turn()?;

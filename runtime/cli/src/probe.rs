@@ -52,7 +52,7 @@ fn sum(words: &[u64]) -> u64 {
     sums.into_iter().fold(0, u64::wrapping_add)
 }
 
-/// llama.cpp's own benchmark, run beside ours.
+/// llama-bench, llama.cpp's benchmark, run in turns with ours.
 pub(crate) struct Peer {
     program: PathBuf,
     arguments: Vec<String>,

@@ -232,7 +232,7 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 }
 
 impl PoolState {
-    /// One region, with `slots` workers at most beside the caller, whose turn it is.
+    /// One parallel region of the caller, whose turn it is, and at most `slots` workers.
     fn run(&self, _turn: &MutexGuard<'_, ()>, tasks: usize, slots: usize, task: &(dyn Fn(usize) + Sync)) {
         // SAFETY: only the lifetime changes. `wait` below returns after the last worker that entered has left, also when a
         // task panics, and once `slots` is 0 no other one enters: nobody has the pointer when this function returns.

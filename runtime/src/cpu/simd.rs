@@ -142,7 +142,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn run_length(most: i32) -> usize;
     /// The start of a run of byte products, to which `start` will be added in the end.
     fn begin(self, start: Self::I32) -> Self::Partial;
-    /// For each lane, the product of its four bytes in `weights` with those in `x`, which are signed, added to `run`.
+    /// The byte dot product: for each lane, that of its four bytes in `weights` and in `x`
+    /// (signed), added to `run`.
     ///
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.

@@ -41,7 +41,7 @@ impl LayerConfig {
         KvHeads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
-    /// The widest input of a matrix of this layer, beside the hidden state.
+    /// The widest input of a matrix of this layer, except the hidden state.
     pub(super) fn widest(&self) -> usize {
         self.query_width().max(self.ffn)
     }

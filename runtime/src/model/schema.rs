@@ -46,7 +46,8 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     all
 }
 
-/// The attention of a layer. A family whose layers mix tokens in another way has another function beside this one.
+/// The attention of a layer. A family whose layers mix tokens in another way needs a function of
+/// its own.
 fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let &Config { hidden, family, .. } = config;
     let (queries, keys) = (layer.query_width(), layer.key_width());
@@ -68,7 +69,7 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     all
 }
 
-/// The gated feed-forward network of a layer. A mixture of experts has another function beside this one.
+/// The gated feed-forward network of a layer. A mixture of experts needs a function of its own.
 fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let (hidden, ffn) = (config.hidden, layer.ffn);
     let mut all = vec![TensorSpec::new(Role::FfnNorm, &[hidden])];

@@ -128,7 +128,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// Adds the products of these blocks with the tokens' elements from `at` on.
+    /// Adds the dot products of these blocks with the tokens' elements from `at` on.
     ///
     /// # Safety
     /// The blocks are whole and in bounds, and the tokens have these elements.

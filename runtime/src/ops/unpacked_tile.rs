@@ -103,8 +103,8 @@ impl UnpackedTile {
         }
     }
 
-    /// Adds the products of `R` vectors of rows of these neighbouring panels, from `vector` on, with elements `part` of `N` of the
-    /// `C` tokens to `acc`.
+    /// The GEMM tile: adds to `acc` the dot products of `R` vectors of rows of these neighbouring
+    /// panels, from `vector` on, with elements `part` of `N` of the `C` tokens.
     ///
     /// # Safety
     /// This part was unpacked for this instruction set, and the tokens have its elements.

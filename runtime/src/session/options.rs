@@ -43,7 +43,7 @@ pub struct ContextShift {
     pub keep: usize,
 }
 
-/// Bytes that a session needs when its context is full, beside the weights.
+/// Bytes that a session needs when its context is full, without the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeeded {
     /// The KV cache: proportional to the context.

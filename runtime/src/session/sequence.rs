@@ -159,7 +159,7 @@ impl Sequence {
         self.step.clear();
     }
 
-    /// Bytes that the session holds now, beside the weights.
+    /// Bytes that the session holds now, without the weights.
     pub(super) fn bytes(&self, held: BufferBytes) -> usize {
         self.state.bytes() + held.scratch + self.step.bytes() + held.logits
     }

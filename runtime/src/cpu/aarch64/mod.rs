@@ -18,7 +18,8 @@ use super::simd::{MAX_LANES, STRIDE, Simd, values};
 
 const LANES: usize = 4;
 
-/// `acc` plus the products of four neighbouring bytes a lane, by widening multiplications.
+/// The byte dot product, `acc` plus the products of four neighbouring bytes a lane, by widening
+/// multiplications.
 #[inline(always)]
 unsafe fn dot_widening(acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
     // SAFETY: the token proves the instructions, and the operands are values.

@@ -95,7 +95,8 @@ impl Drop for Tiles {
     }
 }
 
-/// The sums of `4 * words` products, 16 rows of signed `weights` by 16 columns that are [`STRIDE`] bytes apart: `[16][16]`.
+/// One GEMM tile: dot products of `4 * words` elements, 16 rows of signed `weights` by 16 tokens
+/// that are [`STRIDE`] bytes apart: `[16][16]`.
 ///
 /// # Safety
 /// This thread has [`Tiles`]; `words` is 4 or 8; words of 64 bytes, and columns of `4 * words` bytes, can be read; 16 lines can be
