@@ -39,7 +39,7 @@ pub(crate) struct Live {
     pub(crate) model: Arc<OllmModel>,
     pub(crate) sampler: Sampler,
     pub(crate) selector: Option<Selector>,
-    /// Text of single steps on its way out.
+    /// The detokenizer of single steps.
     pub(crate) text: Detokenizer,
     /// The text that the last step gave, which C looks at until the next call.
     pub(crate) piece: String,
@@ -313,8 +313,7 @@ impl Live {
         })
     }
 
-    /// Drops an incomplete character or stop string at the end of the text: the next tokens do not
-    /// continue it.
+    /// Drops an incomplete character at the end of the text: the next tokens do not continue it.
     pub(crate) fn cut_text(&mut self) {
         self.text = Detokenizer::new();
         self.piece.clear();

@@ -89,7 +89,7 @@ pub(crate) struct MachineArgs {
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Print tokens per second to stderr, even if it is no terminal
+    /// Print tokens per second to stderr, also where the output is no terminal
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 }
