@@ -7,7 +7,8 @@ fn main() {
     if os == "linux" || os == "android" {
         link("-z,max-page-size=16384");
     }
-    // The number is the ABI version. Android loads libraries by their file name, and cargo-c names the soname itself.
+    // The number is the ABI version. Android loads libraries by their file name, and cargo-c names
+    // the soname itself.
     if os == "linux" && std::env::var_os("CARGO_FEATURE_CAPI").is_none() {
         link("-soname,libollm.so.1");
     }

@@ -1,28 +1,33 @@
 /// The C API of OLLM: option-aware language models on CPUs and phones.
 ///
-/// This file is made from the library's sources; it is C99 and later, and C++11 and later. `ollm.hpp` has a C++17 layer.
+/// This file is made from the library's sources; it is C99 and later, and C++11 and later.
+/// `ollm.hpp` has a C++17 layer.
 ///
 /// Conventions, which hold where a function does not say otherwise:
 ///
-/// - A function that can fail returns an `ollm_status`. It writes its outputs only on success. What went wrong, where, and
-///   what to do is in `ollm_last_error`. Any such function may also return `OLLM_INTERNAL`, for a bug. Every invalid
-///   argument that can be detected returns a status: NULL, freed handles, numbers and lengths out of range, text that is
-///   not UTF-8, calls at the wrong time.
-/// - Handles (`ollm_model *` and so on) are numbers, not addresses: never look through them. A handle that was freed is
-///   `OLLM_INVALID_HANDLE`, also when its place was used again. Functions that free take the address of the handle and
-///   make it NULL.
-/// - Structs that begin with `struct_size` can grow in later versions. Make them with the function of their name at the end
-///   of this file, which zeroes them and sets the size; 0 in any field is the default. Structs that you keep, and pointers
-///   in them, need not live longer than the call.
-/// - Text is UTF-8 with an explicit length; it may hold zeros. Only paths end in a zero, as the system's do.
-/// - Functions that give text or an array take a buffer, its capacity, and a place for the length of the result. The length
-///   is written on success and with `OLLM_BUFFER_TOO_SMALL`; any other status leaves it as it was. With a NULL buffer the
-///   length alone is written. A buffer that is too small stays as it was. Text has a zero after it, which needs room but is
-///   not counted.
-/// - Callbacks run inside the call that they belong to and on its thread, unless they say otherwise. Their first argument is
-///   the `user` pointer that came with them. They must return: no longjmp, no exceptions. A callback may call any
-///   function; those on the session that is calling back give `OLLM_BUSY`.
-/// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no environment and no network.
+/// - A function that can fail returns an `ollm_status`. It writes its outputs only on success. What
+///   went wrong, where, and what to do is in `ollm_last_error`. Any such function may also return
+///   `OLLM_INTERNAL`, for a bug. Every invalid argument that can be detected returns a status:
+///   NULL, freed handles, numbers and lengths out of range, text that is not UTF-8, calls at the
+///   wrong time.
+/// - Handles (`ollm_model *` and so on) are numbers, not addresses: never look through them. A
+///   handle that was freed is `OLLM_INVALID_HANDLE`, also when its place was used again. Functions
+///   that free take the address of the handle and make it NULL.
+/// - Structs that begin with `struct_size` can grow in later versions. Make them with the function
+///   of their name at the end of this file, which zeroes them and sets the size; 0 in any field is
+///   the default. Structs that you keep, and pointers in them, need not live longer than the call.
+/// - Text is UTF-8 with an explicit length; it may hold zeros. Only paths end in a zero, as the
+///   system's do.
+/// - Functions that give text or an array take a buffer, its capacity, and a place for the length
+///   of the result. The length is written on success and with `OLLM_BUFFER_TOO_SMALL`; any other
+///   status leaves it as it was. With a NULL buffer the length alone is written. A buffer that is
+///   too small stays as it was. Text has a zero after it, which needs room but is not counted.
+/// - Callbacks run inside the call that they belong to and on its thread, unless they say
+///   otherwise. Their first argument is the `user` pointer that came with them. They must return:
+///   no longjmp, no exceptions. A callback may call any function; those on the session that is
+///   calling back give `OLLM_BUSY`.
+/// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no
+///   environment and no network.
 
 #ifndef OLLM_H
 #define OLLM_H
@@ -39,9 +44,10 @@ extern "C" {
 #endif
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Handles: what C holds is never an address. A handle is a number that only looks like a pointer: a generation, a slot
-// in a table, and the kind of thing it names. Every call looks it up, so that a handle that was freed, freed twice, of
-// another kind, or made up is a status and not undefined behaviour.
+// Handles with generations: C never holds an address. A handle is a number in the form of a
+// pointer: a generation, a slot in a table, and the kind of its object. Every call looks it up, so
+// a handle that was freed, freed twice, is of another kind, or was made up gives a status and not
+// undefined behaviour.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// A backbone and its tokenizer. Since 0.1.0.
@@ -66,20 +72,23 @@ typedef struct ollm_option_set ollm_option_set;
 /// The ABI version that this header describes; compare it with `ollm_abi_version`.
 #define OLLM_ABI_VERSION 1
 
-/// The version of the library, "MAJOR.MINOR.PATCH". The text is static: never free it. Any thread. Since 0.1.0.
+/// The version of the library, "MAJOR.MINOR.PATCH". The text is static: never free it. Any thread.
+/// Since 0.1.0.
 const char *ollm_version(void);
 
-/// The version of the ABI; it grows by one with each change that breaks callers. What is added, such as functions, numbers
-/// of an enum, or fields at the end of a struct with `struct_size`, breaks nobody. Any thread. Since 0.1.0.
+/// The version of the ABI; it grows by one with each change that breaks callers. What is added,
+/// such as functions, numbers of an enum, or fields at the end of a struct with `struct_size`,
+/// breaks nobody. Any thread. Since 0.1.0.
 uint32_t ollm_abi_version(void);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Errors: every function that can fail returns an `ollm_status`. Its outputs are written only when that is `OLLM_OK`,
-// unless the function says otherwise. The text of the last failure on a thread says what, where and what to do.
+// Errors: every function that can fail returns an `ollm_status`. Its outputs are written only when
+// that is `OLLM_OK`, unless the function says otherwise. The text of the last failure on a thread
+// says what, where and what to do.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// What came of a call. The numbers are frozen; later versions may add some, so treat one that you do not know as an
-/// error. Since 0.1.0.
+/// The status of a call. The numbers are frozen; later versions may add some, so treat an unknown
+/// number as an error. Since 0.1.0.
 OLLM_ENUM(ollm_status, int32_t) {
     /// It worked.
     OLLM_OK = 0,
@@ -93,7 +102,8 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_BUFFER_TOO_SMALL = 4,
     /// The session is in use: by another thread, or by the call that called back.
     OLLM_BUSY = 5,
-    /// The call was cancelled. The session is at its last complete position and can go on.
+    /// The call was cancelled. The session is at its last complete position, and the next call
+    /// continues from there.
     OLLM_CANCELLED = 6,
     /// The system has not enough memory.
     OLLM_OUT_OF_MEMORY = 7,
@@ -123,17 +133,18 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_INTERNAL = 19,
 };
 
-/// The name of a status, such as `"OLLM_BUSY"`; `"OLLM_UNKNOWN"` for a number that is none. The text is static: never
-/// free it. Any thread. Since 0.1.0.
+/// The name of a status, such as `"OLLM_BUSY"`; `"OLLM_UNKNOWN"` for a number that is none. The
+/// text is static: never free it. Any thread. Since 0.1.0.
 const char *ollm_status_name(int32_t status);
 
-/// What went wrong in the last call on this thread that failed, as text that ends in zero; "" if none did. Calls that
-/// succeed leave it. The text belongs to the library and stays until the next call on this thread that fails: copy it to
-/// keep it. Any thread. Since 0.1.0.
+/// What went wrong in the last call on this thread that failed, as text that ends in zero; "" if
+/// none did. Calls that succeed leave it. The text belongs to the library and stays until the next
+/// call on this thread that fails: copy it to keep it. Any thread. Since 0.1.0.
 const char *ollm_last_error(void);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Logging: to a callback of yours, and silent by default. The library never writes to stdout or stderr.
+// Logging: to a callback of yours, and silent by default. The library never writes to stdout or
+// stderr.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// How much a message matters. Since 0.1.0.
@@ -146,19 +157,21 @@ OLLM_ENUM(ollm_log_level, int32_t) {
     OLLM_LOG_INFO = 2,
 };
 
-/// Takes a message: UTF-8 of `length` bytes, which is gone when the callback returns. It may be called on any thread and
-/// on several at once, and must not throw or longjmp. Since 0.1.0.
+/// Takes a message: UTF-8 of `length` bytes, which is gone when the callback returns. It may be
+/// called on any thread and on several at once, and must not throw or longjmp. Since 0.1.0.
 typedef void (*ollm_log_fn)(void *user, ollm_log_level level, const char *text, size_t length);
 
-/// Sends messages of the whole library to `callback`, with `user` as its first argument; NULL ends that. When the call
-/// returns, the callback that was set before is not running any more, and `user` of that time may go.
+/// Sends messages of the whole library to `callback`, with `user` as its first argument; NULL ends
+/// that. When the call returns, the callback that was set before is not running any more, and
+/// `user` of that time may go.
 ///
 /// Any thread. Statuses: `OLLM_BUSY` inside the log callback. Since 0.1.0.
 ollm_status ollm_set_log(ollm_log_fn callback, void *user);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Sources: where the bytes of a GGUF file come from. A path, an open file or a part of one (an Android asset), or memory.
-// Make one with `ollm_source_file`, `ollm_source_descriptor` or `ollm_source_memory`, at the end of this file.
+// Sources: where the bytes of a GGUF file come from. A path, an open file or a part of one (an
+// Android asset), or memory. Make one with `ollm_source_file`, `ollm_source_descriptor` or
+// `ollm_source_memory`, at the end of this file.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// The kinds of sources. Since 0.1.0.
@@ -171,62 +184,67 @@ OLLM_ENUM(ollm_source_kind, int32_t) {
     OLLM_SOURCE_MEMORY = 2,
 };
 
-/// Tells that the library does not need the memory at `data` any more. It is called once, on any thread. Since 0.1.0.
+/// Tells that the library does not need the memory at `data` any more. It is called once, on any
+/// thread. Since 0.1.0.
 typedef void (*ollm_release_fn)(void *user, const void *data, size_t length);
 
-/// Where the bytes of a file come from. The struct, and the text of its path, may go when the call that takes it returns.
-/// Since 0.1.0.
+/// Where the bytes of a file come from. The struct, and the text of its path, may go when the call
+/// that takes it returns. Since 0.1.0.
 typedef struct ollm_source {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in use; to replace it,
-    /// rename a new one over it.
+    /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in
+    /// use; to replace it, rename a new one over it.
     const char *path;
     /// `OLLM_SOURCE_MEMORY`: the bytes.
     const void *data;
     /// Bytes of the memory, or of the part of the open file; 0 is all that follows `offset`.
     size_t length;
-    /// `OLLM_SOURCE_MEMORY`: if it is not NULL, the bytes are used in place, must stay as they are, and this is called
-    /// when they are not needed any more. It is not called if the load fails. If it is NULL, the bytes are copied.
+    /// `OLLM_SOURCE_MEMORY`: if it is not NULL, the bytes are used in place, must stay as they are,
+    /// and this is called when they are not needed any more. It is not called if the load fails. If
+    /// it is NULL, the bytes are copied.
     ollm_release_fn release;
     /// The first argument of `release`.
     void *user;
     /// What the source is.
     ollm_source_kind kind;
-    /// `OLLM_SOURCE_DESCRIPTOR`: the descriptor, open for reading. It may be closed when the call returns.
+    /// `OLLM_SOURCE_DESCRIPTOR`: the descriptor, open for reading. It may be closed when the call
+    /// returns.
     int32_t descriptor;
     /// `OLLM_SOURCE_DESCRIPTOR`: the first byte of the part of the file.
     uint64_t offset;
 } ollm_source;
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Models: a frozen backbone with its tokenizer, loaded from a file, a part of a file, or memory. A model does not change:
-// any number of sessions and threads share it.
+// Models: a frozen backbone with its tokenizer, loaded from a file, a part of a file, or memory. A
+// model does not change: any number of sessions and threads share it.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Tells how far a load is, from 0 to 1, on the thread that loads; any other result than 0 cancels it. Since 0.1.0.
+/// Tells how far a load is, from 0 to 1, on the thread that loads; any other result than 0 cancels
+/// it. Since 0.1.0.
 typedef int32_t (*ollm_progress_fn)(void *user, float progress);
 
 /// How to load. A field that is 0 takes the default. Since 0.1.0.
 typedef struct ollm_load_options {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are the system's, which
-    /// takes them back when it needs them: they do not count.
+    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are
+    /// the system's, which takes them back when it needs them: they do not count.
     size_t memory_limit;
     /// Threads that prepare the weights; 0 takes as many as the system has cores for.
     size_t threads;
-    /// Called while the model loads; NULL if nobody asks.
+    /// Called while the model loads; may be NULL.
     ollm_progress_fn progress;
     /// The first argument of `progress`.
     void *user;
 } ollm_load_options;
 
-/// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with `ollm_model_release`.
-/// `options` may be NULL.
+/// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with
+/// `ollm_model_release`. `options` may be NULL.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`, `OLLM_MEMORY_LIMIT`,
-/// `OLLM_OUT_OF_MEMORY`, `OLLM_CANCELLED` by the progress callback. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`,
+/// `OLLM_MEMORY_LIMIT`, `OLLM_OUT_OF_MEMORY`, `OLLM_CANCELLED` by the progress callback. Since
+/// 0.1.0.
 ollm_status ollm_model_load(const ollm_source *source,
                             const ollm_load_options *options,
                             ollm_model **model);
@@ -236,33 +254,37 @@ ollm_status ollm_model_load(const ollm_source *source,
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_model_retain(const ollm_model *model);
 
-/// Gives up one owner and makes `*model` NULL. Sessions and plugins on it go on. NULL, and a pointer to NULL, are fine.
+/// Gives up one owner and makes `*model` NULL. Sessions and plugins on the model keep it alive.
+/// NULL, and a pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_model_release(ollm_model **model);
 
 /// What the model is, as JSON: name, architecture, shape, tensor types, tokenizer, fingerprint.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 ollm_status ollm_model_info(const ollm_model *model, char *json, size_t capacity, size_t *length);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Plugins: the decoder, policy and encoder that make an option set of a backbone's one distribution. A plugin does not
-// change: any number of sessions and threads share it. It belongs to one backbone, in any quantization.
+// Plugins: the decoder, policy and encoder that make an option set of a backbone's one
+// distribution. A plugin does not change: any number of sessions and threads share it. It belongs
+// to one backbone, in any quantization.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Loads the plugin of `model` from a GGUF file. On success `*plugin` is a handle with one owner: release it with
-/// `ollm_plugin_release`.
+/// Loads the plugin of `model` from a GGUF file. On success `*plugin` is a handle with one owner:
+/// release it with `ollm_plugin_release`.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`,
-/// `OLLM_OUT_OF_MEMORY`, `OLLM_MISMATCH` if it was trained on another backbone. Since 0.1.0.
-ollm_status ollm_plugin_load(const ollm_model *model,
-                             const ollm_source *source,
-                             ollm_plugin **plugin);
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_IO`,
+/// `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`, `OLLM_OUT_OF_MEMORY`, `OLLM_MISMATCH` if it was trained on
+/// another backbone. Since 0.1.0.
+ollm_status ollm_plugin_load(const ollm_model *model, const ollm_source *source, ollm_plugin **plugin);
 
-/// The plugin inside the model's own file, if it is a merged one. On success `*plugin` is a handle with one owner.
+/// The plugin inside the model's own file, if it is a merged one. On success `*plugin` is a handle
+/// with one owner.
 ///
-/// Any thread. Statuses: as `ollm_plugin_load`, and `OLLM_NO_PLUGIN` if the file has none. Since 0.1.0.
+/// Any thread. Statuses: as `ollm_plugin_load`, and `OLLM_NO_PLUGIN` if the file has none. Since
+/// 0.1.0.
 ollm_status ollm_plugin_bundled(const ollm_model *model, ollm_plugin **plugin);
 
 /// Adds an owner: `plugin` has to be released once more.
@@ -270,7 +292,8 @@ ollm_status ollm_plugin_bundled(const ollm_model *model, ollm_plugin **plugin);
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_plugin_retain(const ollm_plugin *plugin);
 
-/// Gives up one owner and makes `*plugin` NULL. Sessions on it go on. NULL, and a pointer to NULL, are fine.
+/// Gives up one owner and makes `*plugin` NULL. Sessions with the plugin keep it alive. NULL, and a
+/// pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_plugin_release(ollm_plugin **plugin);
@@ -282,23 +305,26 @@ ollm_status ollm_plugin_option_count(const ollm_plugin *plugin, size_t *count);
 
 /// What the plugin is, as JSON: options, kinds, widths, and the backbone that it was trained on.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 ollm_status ollm_plugin_info(const ollm_plugin *plugin, char *json, size_t capacity, size_t *length);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Text: to tokens and back, and conversations to text. All of it works on a model, which any number of threads share.
+// Tokenizer and chat template: text to tokens and back, conversations to text. All functions take
+// a model, which any number of threads share.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// What `ollm_tokenize` does beyond text: flags to be added up. Since 0.1.0.
 OLLM_ENUM(ollm_tokenize_flags, uint32_t) {
-    /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that you trust: in a user's
-    /// text it would let the user write control tokens.
+    /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that
+    /// you trust: in a user's text it would let the user write control tokens.
     OLLM_TOKENIZE_SPECIAL = 1,
     /// The token for the beginning of a text comes first, if the model's file asks for one.
     OLLM_TOKENIZE_BOS = 2,
 };
 
-/// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+/// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since
+/// 0.1.0.
 typedef struct ollm_message {
     /// Who speaks: "system", "user", "assistant", or what else the template knows.
     const char *role;
@@ -312,8 +338,8 @@ typedef struct ollm_message {
 
 /// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
-/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
 ollm_status ollm_tokenize(const ollm_model *model,
                           const char *text,
                           size_t length,
@@ -322,11 +348,12 @@ ollm_status ollm_tokenize(const ollm_model *model,
                           size_t capacity,
                           size_t *count);
 
-/// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens that the tokenizer does
-/// not know nothing. For text as it is generated, use `ollm_token.text`: it never cuts a character.
+/// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens
+/// that the tokenizer does not know nothing. For text as it is generated, use `ollm_token.text`: it
+/// never cuts a character.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`.
-/// Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
 ollm_status ollm_detokenize(const ollm_model *model,
                             const uint32_t *tokens,
                             size_t count,
@@ -334,26 +361,24 @@ ollm_status ollm_detokenize(const ollm_model *model,
                             size_t capacity,
                             size_t *length);
 
-/// The bytes that one token stands for, which may be a part of a character; none for a token that the tokenizer does not
-/// know. They have a zero after them, as text has.
+/// The bytes that one token stands for, which may be a part of a character; none for a token that
+/// the tokenizer does not know. They have a zero after them, as text has.
 ///
 /// Any thread. Statuses: as `ollm_detokenize`. Since 0.1.0.
-ollm_status ollm_token_bytes(const ollm_model *model,
-                             uint32_t token,
-                             char *bytes,
-                             size_t capacity,
-                             size_t *length);
+ollm_status ollm_token_bytes(const ollm_model *model, uint32_t token, char *bytes, size_t capacity, size_t *length);
 
 /// Whether a text or a turn ends at this token: 1 or 0 in `*is_end`.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since
+/// 0.1.0.
 ollm_status ollm_is_end(const ollm_model *model, uint32_t token, int32_t *is_end);
 
-/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0 it ends where the
-/// model's answer begins. The template writes BOS itself: make tokens of the text with `OLLM_TOKENIZE_SPECIAL` alone.
+/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
+/// it ends where the model's answer begins. The template writes BOS itself: make tokens of the text
+/// with `OLLM_TOKENIZE_SPECIAL` alone.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
-/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
 ollm_status ollm_chat_text(const ollm_model *model,
                            const ollm_message *messages,
                            size_t count,
@@ -363,39 +388,42 @@ ollm_status ollm_chat_text(const ollm_model *model,
                            size_t *length);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Workers: the threads that compute beside the one that calls. By default the library starts its own; an application
-// that manages its threads itself lends some.
+// Workers: threads of a thread pool, which compute together with the calling thread. By default
+// the library starts its own; an application that manages its threads itself supplies them.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not wait for it; any other
-/// result than 0 makes `ollm_session_new` fail. It is called inside `ollm_session_new`, for each worker. Since 0.1.0.
+/// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not
+/// wait for it; any other result than 0 makes `ollm_session_new` fail. It is called inside
+/// `ollm_session_new`, for each worker. Since 0.1.0.
 typedef int32_t (*ollm_start_fn)(void *user, ollm_worker *worker);
 
-/// Works for a session until it and its forks are freed, and then returns. A worker that is never run is missed by no one,
-/// and its handle is dead when the session is freed: then this returns `OLLM_INVALID_HANDLE` at once.
+/// Runs a worker of a session: it works until the session and its forks are freed, and then
+/// returns. The session does not wait for a worker that was never run. The worker's handle is dead
+/// when the session is freed: then this function returns `OLLM_INVALID_HANDLE` at once.
 ///
-/// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`; `OLLM_BUSY`
-/// inside a callback. Since 0.1.0.
+/// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`;
+/// `OLLM_BUSY` inside a callback. Since 0.1.0.
 ollm_status ollm_worker_run(ollm_worker *worker);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Sessions: one sequence of tokens on a model, with or without a plugin. A session belongs to one thread at a time, any
-// one; a second thread that calls while the first is inside gets `OLLM_BUSY`, and so does a callback that calls back.
-// Only `ollm_session_cancel` and `ollm_session_free` are for other threads too.
+// Sessions: one sequence of tokens on a model, with or without a plugin. A session may be used by
+// any thread, but by one thread at a time: a second thread that calls meanwhile gets `OLLM_BUSY`,
+// and so does a callback that calls the same session. Only `ollm_session_cancel` and
+// `ollm_session_free` may be called from other threads too.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// How a session runs. A field that is 0 takes the default. Since 0.1.0.
 typedef struct ollm_session_options {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// Positions there is room for; 0 takes what the model was trained for.
+    /// Context size in positions; 0 takes the context that the model was trained for.
     size_t context;
-    /// Bytes that the session may take beside the weights; 0 is no limit.
+    /// Memory limit of the session in bytes, without the weights; 0 is no limit.
     size_t memory_limit;
-    /// Threads that compute a single token; 0 takes as many as the system has cores for. On phones, as many as there are
-    /// large cores.
+    /// Threads for decode (a single token); 0 takes as many as the system has cores for. On phones,
+    /// as many as there are large cores.
     size_t threads;
-    /// Threads that compute many tokens at once; 0 takes as many as `threads`.
+    /// Threads for prefill (many tokens at once); 0 takes as many as `threads`.
     size_t prefill_threads;
     /// With `context_shift`: tokens at the beginning that are never forgotten.
     size_t keep;
@@ -403,63 +431,65 @@ typedef struct ollm_session_options {
     ollm_start_fn start;
     /// The first argument of `start`.
     void *user;
-    /// The processors that the workers run on (Linux and Android): bit 0 is processor 0. 0 leaves it to the system. The
-    /// thread that calls is yours, and is not bound.
+    /// CPU affinity of the workers (Linux and Android): bit 0 is processor 0. 0 leaves it to the
+    /// system. The calling thread is yours, and is not bound.
     uint64_t affinity;
-    /// What happens at the end of the context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older half of the tokens, but
-    /// for the first `keep`, and goes on.
+    /// The context shift of a full context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older
+    /// half of the tokens, except the first `keep`, and the session continues.
     int32_t context_shift;
     /// Must be 0.
     int32_t reserved;
 } ollm_session_options;
 
-/// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options, and its policy selects;
-/// without, the backbone generates alone. `options` may be NULL. On success `*session` is a handle of one owner: free it
-/// with `ollm_session_free`. The session keeps model and plugin alive.
+/// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options,
+/// and its policy selects; without, the backbone generates alone. `options` may be NULL. On success
+/// `*session` is a handle of one owner: free it with `ollm_session_free`. The session keeps model
+/// and plugin alive.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
-/// `OLLM_IO` if threads cannot be started or bound, `OLLM_MISMATCH` if the plugin is another model's. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`, `OLLM_IO` if threads cannot be started or bound, `OLLM_MISMATCH` if the
+/// plugin is another model's. Since 0.1.0.
 ollm_status ollm_session_new(const ollm_model *model,
                              const ollm_plugin *plugin,
                              const ollm_session_options *options,
                              ollm_session **session);
 
-/// Frees a session and makes `*session` NULL. If another thread is inside, its call is cancelled first, and this one waits
-/// for it; inside a callback it does not wait, and the session goes when that call returns. NULL, and a pointer to NULL,
-/// are fine.
+/// Frees a session and makes `*session` NULL. If another thread is inside, its call is cancelled
+/// first, and this one waits for it; inside a callback it does not wait, and the session goes when
+/// that call returns. NULL, and a pointer to NULL, are fine.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of this session. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of this session.
+/// Since 0.1.0.
 ollm_status ollm_session_free(ollm_session **session);
 
-/// A second session that begins where this one is and goes its own way, with the same sampling and selection. The keys and
-/// values of the text so far are shared, and copied only where one of the two writes; the two share their workers, and may
-/// run on different threads at the same time. On success `*fork` is a handle of one owner.
+/// Forks the session: a second, independent session with the same text, sampling and selection. The
+/// KV cache of the text is shared (copy on write). Both sessions share their workers and may be
+/// used on different threads at the same time. On success `*fork` is a handle of one owner.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`.
-/// Since 0.1.0.
-ollm_status ollm_session_fork(ollm_session *session,
-                              ollm_session **fork);
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`. Since 0.1.0.
+ollm_status ollm_session_fork(ollm_session *session, ollm_session **fork);
 
-/// Adds tokens to the sequence and runs them through the network. If it is cancelled, the session is at the last complete
-/// position (see `ollm_session_position`): feed the rest to go on.
+/// Prefill: adds tokens to the sequence and runs them through the network. If the call is
+/// cancelled, the session is at the last complete position (see `ollm_session_position`): feed the
+/// remaining tokens to continue.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a token that is not in the vocabulary), `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
-/// `OLLM_CANCELLED`, `OLLM_CONTEXT_FULL`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session
-/// stays as it was. Since 0.1.0.
-ollm_status ollm_session_feed(ollm_session *session,
-                              const uint32_t *tokens,
-                              size_t count);
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a token that is not in the vocabulary),
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_CONTEXT_FULL`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session stays as it was. Since 0.1.0.
+ollm_status ollm_session_feed(ollm_session *session, const uint32_t *tokens, size_t count);
 
 /// Adds text to the sequence: `ollm_tokenize` and `ollm_session_feed` in one.
 ///
 /// Statuses: those of both. Since 0.1.0.
 ollm_status ollm_session_feed_text(ollm_session *session, const char *text, size_t length, uint32_t flags);
 
-/// Cancels: the call that is inside, or else the next one that computes, returns `OLLM_CANCELLED`. It is seen between
-/// layers, also while a long prompt is fed, and in the rest of a duty.
+/// Cancels the session's work: the running call, or else the next call that computes, returns
+/// `OLLM_CANCELLED`. It is seen between layers, also during a long prefill, and while the session
+/// rests for its duty cycle.
 ///
-/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`.
-/// Since 0.1.0.
+/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`,
+/// `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_session_cancel(ollm_session *session);
 
 /// Takes back a cancellation that no call has seen yet, such as one that came after the end.
@@ -467,8 +497,9 @@ ollm_status ollm_session_cancel(ollm_session *session);
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_session_withdraw_cancel(ollm_session *session);
 
-/// Lets computing take at most this share of the time (above 0; 1, as at first, is no limit), against heat: before each
-/// batch and each step the session rests as long as the work before asks for.
+/// Sets the duty cycle, against thermal throttling: computing takes at most this share of the time
+/// (above 0; 1, as at first, is no limit). Before each batch and each step the session rests as
+/// long as the work before it requires.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_set_duty(ollm_session *session, float share);
@@ -478,23 +509,27 @@ ollm_status ollm_session_set_duty(ollm_session *session, float share);
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_position(ollm_session *session, size_t *position);
 
-/// The positions there is room for, in `*context`.
+/// The context size in positions, in `*context`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_context(ollm_session *session, size_t *context);
 
-/// The tokens so far, fed and generated; with `slide`, those that are left.
+/// The tokens so far, fed and generated; after a context shift, the remaining tokens.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 ollm_status ollm_session_tokens(ollm_session *session, uint32_t *tokens, size_t capacity, size_t *count);
 
-/// Forgets the tokens from `position` on, and goes on from there; 0 forgets all.
+/// Rewinds to `position`: the tokens from there on are forgotten, and the next tokens follow there;
+/// 0 forgets all.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` if there are not so many, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` if there are not so many, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`.
+/// Since 0.1.0.
 ollm_status ollm_session_rewind(ollm_session *session, size_t position);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Choosing: how a session picks the latent of each step, and then the token of that option's distribution.
+// Selection and sampling: the latent of each step, and then the token of that option's
+// distribution.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// How long a selected latent is held. Since 0.1.0.
@@ -529,32 +564,35 @@ OLLM_ENUM(ollm_select, int32_t) {
     OLLM_SELECT_BACKBONE = 7,
 };
 
-/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are greedy. The filters run in
-/// this order: repetition penalty, top-k, top-p, min-p, temperature. Since 0.1.0.
+/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
+/// greedy. The filters run in this order: repetition penalty, top-k, top-p, min-p, temperature.
+/// Since 0.1.0.
 typedef struct ollm_sampling {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// Keeps this many most probable tokens; 0 keeps all.
+    /// Top-k: keeps this many most probable tokens; 0 keeps all.
     size_t top_k;
     /// The seed of all choices: the same seed makes the same choices on every platform.
     uint64_t seed;
-    /// Divides the logits; 0 takes the most probable token.
+    /// The temperature, which divides the logits; 0 is greedy.
     float temperature;
-    /// Keeps the most probable tokens whose probabilities reach this sum; 0 and 1 keep all.
+    /// Top-p (nucleus): keeps the most probable tokens whose probabilities reach this sum; 0 and 1
+    /// keep all.
     float top_p;
-    /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
+    /// Min-p: keeps tokens at least this many times as probable as the best token; 0 keeps all.
     float min_p;
-    /// Makes recent tokens less likely; 0 and 1 do not.
+    /// The repetition penalty: makes recent tokens less likely; 0 and 1 do not.
     float repeat_penalty;
-    /// How many recent tokens the penalty looks at; 0 is 64.
+    /// The number of recent tokens that the repetition penalty applies to; 0 is 64.
     uint32_t repeat_last;
     /// Must be 0.
     uint32_t reserved;
 } ollm_sampling;
 
-/// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the final norm) and the policy's
-/// probabilities of the `option_count` latents; both are gone when the callback returns. A result that is no latent makes
-/// the step fail with `OLLM_INVALID_ARGUMENT`. Since 0.1.0.
+/// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the
+/// final norm) and the policy's probabilities of the `option_count` latents; both are gone when the
+/// callback returns. A result that is no latent makes the step fail with `OLLM_INVALID_ARGUMENT`.
+/// Since 0.1.0.
 typedef uint32_t (*ollm_policy_fn)(void *user,
                                    const float *hidden,
                                    size_t hidden_size,
@@ -569,7 +607,8 @@ typedef struct ollm_selection {
     const uint32_t *latents;
     /// How many there are.
     size_t latent_count;
-    /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on their thread.
+    /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on
+    /// their thread.
     ollm_policy_fn choose;
     /// The first argument of `choose`.
     void *user;
@@ -585,20 +624,22 @@ typedef struct ollm_selection {
     int32_t reserved;
 } ollm_selection;
 
-/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy, as at first.
+/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy,
+/// as at first.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`.
-/// Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`,
+/// `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
 
-/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, held as long as the
-/// plugin was trained for, as at first (the backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
-/// have them too.
+/// Sets how the session selects latents from now on. NULL takes what the policy finds most
+/// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
+/// no plugin). A callback, and its argument, must stay alive until the next call of this function,
+/// or until the session is freed; forks have them too.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
-/// `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be held for a line. Since 0.1.0.
-ollm_status ollm_session_set_selection(ollm_session *session,
-                                       const ollm_selection *selection);
+/// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
+/// held for a line. Since 0.1.0.
+ollm_status ollm_session_set_selection(ollm_session *session, const ollm_selection *selection);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Generation: one token at a time, or a loop that calls back for each and knows when to end.
@@ -623,13 +664,14 @@ OLLM_ENUM(ollm_reason, int32_t) {
 typedef struct ollm_token {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// The text that is complete with this token, as UTF-8 without a zero at its end: not the token's own where that is
-    /// half a character. It belongs to the session and is gone with the next call on it, or with the callback's return.
+    /// The text that is complete with this token, as UTF-8 without a zero at its end: not the
+    /// token's own where that is half a character. It belongs to the session and is gone with the
+    /// next call on it, or with the callback's return.
     const char *text;
     /// Bytes of the text.
     size_t text_length;
-    /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else NULL. It belongs to the
-    /// library and is dead when the callback returns.
+    /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else
+    /// NULL. It belongs to the library and is dead when the callback returns.
     const ollm_option_set *options;
     /// The token.
     uint32_t id;
@@ -649,57 +691,61 @@ typedef struct ollm_text {
     size_t length;
 } ollm_text;
 
-/// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result than 0 ends the run.
-/// Since 0.1.0.
+/// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result
+/// than 0 ends the run. Since 0.1.0.
 typedef int32_t (*ollm_token_fn)(void *user, const ollm_token *token);
 
-/// When a run ends, and who sees it. A field that is 0 takes its default. Since 0.1.0.
+/// The options of a run: its limit, its stop strings, its callback. A field that is 0 takes its
+/// default. Since 0.1.0.
 typedef struct ollm_run_options {
     /// `sizeof` of this struct.
     size_t struct_size;
     /// Tokens at most; 0 is as many as the context holds.
     size_t limit;
-    /// Texts that end the run, and are not part of what is generated.
+    /// Stop strings: texts that end the run, and are not part of the generated text.
     const ollm_text *stops;
     /// How many there are.
     size_t stop_count;
-    /// If it is not 0, `options` of each token holds the option set, with this many tokens of each; needs a plugin.
+    /// If it is not 0, `options` of each token holds the option set, with this many tokens of each;
+    /// needs a plugin.
     size_t top;
-    /// Called for each token, inside the call and on its thread; NULL if nobody asks.
+    /// Called for each token, inside the call and on its thread; may be NULL.
     ollm_token_fn each;
     /// The first argument of `each`.
     void *user;
 } ollm_run_options;
 
-/// Chooses the next token, as the session's sampling and selection say, and adds it to the sequence. `token` must begin
-/// with its `struct_size`. An end token is a token like any other here: going on after it is the caller's choice.
+/// Chooses the next token, as the session's sampling and selection say, and adds it to the
+/// sequence. `token` must begin with its `struct_size`. An end token is a token like any other
+/// here: the caller chooses whether to generate more.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
-/// `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was.
-/// Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`;
+/// then the session stays as it was. Since 0.1.0.
 ollm_status ollm_session_step(ollm_session *session, ollm_token *token);
 
-/// As `ollm_session_step`, but from the option of this latent; what the session's selection does is not touched.
+/// As `ollm_session_step`, but from the option of this latent; the session's selection stays as it
+/// is.
 ///
 /// Statuses: as `ollm_session_step`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
 ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, ollm_token *token);
 
-/// Generates token by token until an end token, a stop string, the limit, or the callback ends it; `*reason` (which may be
-/// NULL) tells which. `options` may be NULL.
+/// Generates token by token until an end token, a stop string, the limit, or the callback ends it;
+/// `*reason` (which may be NULL) tells which. `options` may be NULL.
 ///
-/// Text that may begin a stop string waits until that is sure. What still waits at the end comes with one more call of
-/// `each`, whose `id` is `OLLM_NO_TOKEN`.
+/// Text that may be the beginning of a stop string is held back until this is decided. Text that is
+/// still held back at the end comes with one more call of `each`, whose `id` is `OLLM_NO_TOKEN`.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY`,
-/// `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED`
-/// and `OLLM_CONTEXT_FULL` if these end it. The session holds all tokens that came before. Since 0.1.0.
-ollm_status ollm_session_run(ollm_session *session,
-                             const ollm_run_options *options,
-                             ollm_reason *reason);
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
+/// `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
+/// all tokens that came before. Since 0.1.0.
+ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *options, ollm_reason *reason);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Options: what makes an OLLM. The option set of a step is K distributions of the next token, one for each latent, and
-// what the policy thinks of each. A snapshot of it is a handle of its own, which stays when the session goes on.
+// Option sets. The option set of a step is K distributions of the next token, one for each latent,
+// and the policy's probability of each latent. A snapshot of it is a handle of its own, which
+// later steps of the session do not change.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// One token of an option, and its probability there. Since 0.1.0.
@@ -710,14 +756,14 @@ typedef struct ollm_candidate {
     float probability;
 } ollm_candidate;
 
-/// The option set of the session's current step, with the `top` most probable tokens of each option. The session does not
-/// move. On success `*options` is a handle of one owner: free it with `ollm_option_set_free`.
+/// The option set of the session's current step, with the `top` most probable tokens of each
+/// option. The session does not move. On success `*options` is a handle of one owner: free it with
+/// `ollm_option_set_free`.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
-/// `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. Since 0.1.0.
-ollm_status ollm_option_set_new(ollm_session *session,
-                                size_t top,
-                                ollm_option_set **options);
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_EMPTY`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`.
+/// Since 0.1.0.
+ollm_status ollm_option_set_new(ollm_session *session, size_t top, ollm_option_set **options);
 
 /// Frees an option set and makes `*options` NULL. NULL, and a pointer to NULL, are fine.
 ///
@@ -726,7 +772,8 @@ ollm_status ollm_option_set_free(ollm_option_set **options);
 
 /// The probability that the policy gives to each latent, one after the other: their number is K.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 ollm_status ollm_option_set_policy(const ollm_option_set *options,
                                    float *policy,
                                    size_t capacity,
@@ -734,75 +781,73 @@ ollm_status ollm_option_set_policy(const ollm_option_set *options,
 
 /// The most probable tokens of the option of a latent, best first.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 ollm_status ollm_option_set_top(const ollm_option_set *options,
                                 uint32_t latent,
                                 ollm_candidate *top,
                                 size_t capacity,
                                 size_t *count);
 
-/// What the policy says of the session's current step: the probability of each latent. It costs less than an option set.
+/// The policy of the session's current step: the probability of each latent. It costs less than an
+/// option set.
 ///
 /// Statuses: as `ollm_option_set_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
-ollm_status ollm_session_policy(ollm_session *session,
-                                float *policy,
-                                size_t capacity,
-                                size_t *count);
+ollm_status ollm_session_policy(ollm_session *session, float *policy, size_t capacity, size_t *count);
 
-/// The hidden state of the session's last token, after the final norm: as many numbers as `ollm_model_info` says.
+/// The hidden state of the session's last token, after the final norm: as many numbers as
+/// `ollm_model_info` says.
 ///
 /// Statuses: as `ollm_session_policy`, but for `OLLM_NO_PLUGIN`. Since 0.1.0.
 ollm_status ollm_session_hidden(ollm_session *session, float *hidden, size_t capacity, size_t *count);
 
-/// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder assigns to each: the option
-/// that explains it best. `latents` has room for `count` numbers; the first token of a sequence has none, which is -1.
+/// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder
+/// assigns to each: the option that explains it best. `latents` has room for `count` numbers; the
+/// first token of a sequence has none, which is -1.
 ///
-/// Statuses: as `ollm_session_feed`, `OLLM_NO_PLUGIN`, and `OLLM_NOT_FINITE` if the encoder gives no distribution.
-/// Since 0.1.0.
-ollm_status ollm_session_encode(ollm_session *session,
-                                const uint32_t *tokens,
-                                size_t count,
-                                int32_t *latents);
+/// Statuses: as `ollm_session_feed`, `OLLM_NO_PLUGIN`, and `OLLM_NOT_FINITE` if the encoder gives
+/// no distribution. Since 0.1.0.
+ollm_status ollm_session_encode(ollm_session *session, const uint32_t *tokens, size_t count, int32_t *latents);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Saving: a session in a file or a buffer, with its tokens, keys and values, to be gone on with in another process. It is
-// versioned and checksummed, and refused for another model. Sampling, selection and plugin are not part of it.
+// Snapshots: a session, with its tokens and its KV cache, saved to a file or a buffer and restored
+// in another process. The format is versioned and checksummed; a snapshot of another model is
+// refused. Sampling, selection and plugin are not part of it.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it is written.
+/// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it
+/// is written.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_session_save_file(ollm_session *session, const char *path);
 
-/// Puts the session in the place of the one that was saved to a file: the tokens that follow are those that would have
-/// followed there.
+/// Restores the session from a file: the next tokens are those that the saved session would have
+/// generated.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE` if it is damaged,
-/// `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for another model, `OLLM_CONTEXT_FULL` if it is longer than the
-/// context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
-ollm_status ollm_session_restore_file(ollm_session *session,
-                                      const char *path);
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
+/// another model, `OLLM_CONTEXT_FULL` if it is longer than the context, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
+ollm_status ollm_session_restore_file(ollm_session *session, const char *path);
 
 /// Saves the session to a buffer.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_OUT_OF_MEMORY`.
-/// Since 0.1.0.
-ollm_status ollm_session_save(ollm_session *session,
-                              void *data,
-                              size_t capacity,
-                              size_t *length);
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_session_save(ollm_session *session, void *data, size_t capacity, size_t *length);
 
-/// Puts the session in the place of the one that was saved to a buffer.
+/// Restores the session from a buffer.
 ///
 /// Statuses: as `ollm_session_restore_file`, but for `OLLM_IO`. Since 0.1.0.
 ollm_status ollm_session_restore(ollm_session *session, const void *data, size_t length);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Memory: what a model will need, asked before it is loaded, what a session holds, and how to make it smaller. The limits
-// are in `ollm_load_options` and `ollm_session_options`.
+// Memory: the need of a model before it is loaded, the memory that a session holds, and how to
+// reduce it. The limits are in `ollm_load_options` and `ollm_session_options`.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Bytes of memory, beside the pages of files that are mapped. Since 0.1.0.
+/// Bytes of memory, without the pages of mapped files. Since 0.1.0.
 typedef struct ollm_memory {
     /// `sizeof` of this struct.
     size_t struct_size;
@@ -810,7 +855,7 @@ typedef struct ollm_memory {
     size_t weights;
     /// The plugin's weights.
     size_t plugin;
-    /// Keys and values of a session whose context is full.
+    /// The KV cache of a session whose context is full.
     size_t kv;
     /// Buffers of a session.
     size_t scratch;
@@ -818,29 +863,32 @@ typedef struct ollm_memory {
     size_t total;
 } ollm_memory;
 
-/// What a model, a plugin (NULL if there is none) and a session with these options (NULL for the defaults) will need. Only
-/// the head of the files is read, and the sources are not taken over: `release` is not called. `needed` must begin with its
-/// `struct_size`.
+/// What a model, a plugin (NULL if there is none) and a session with these options (NULL for the
+/// defaults) will need. Only the head of the files is read, and the sources are not taken over:
+/// `release` is not called. `needed` must begin with its `struct_size`.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`.
+/// Since 0.1.0.
 ollm_status ollm_memory_needed(const ollm_source *model,
                                const ollm_source *plugin,
                                const ollm_session_options *options,
                                ollm_memory *needed);
 
-/// The bytes that the session holds now, beside the weights, in `*bytes`. What forks share counts for each.
+/// The bytes that the session holds now, without the weights, in `*bytes`. Memory that forks share
+/// counts for each fork.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_memory(ollm_session *session, size_t *bytes);
 
-/// Gives back what memory the session can do without, for when the system warns that it is short; what is needed again is
-/// made again. To give back more, save the session and free it.
+/// Trims the session: frees memory that it can allocate again when needed, for low-memory warnings
+/// of the system. To free more, save the session and free it.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_trim(ollm_session *session);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Initializers: structs with their size set and everything else 0, which is the default. Since 0.1.0.
+// Initializers: structs with their size set and everything else 0, which is the default. Since
+// 0.1.0.
 // ---------------------------------------------------------------------------------------------------------------------
 
 #define OLLM_INITIALIZER(type)            \
@@ -871,8 +919,9 @@ static inline ollm_source ollm_source_file(const char *path) {
     return source;
 }
 
-/// `length` bytes from `offset` on of the open file `descriptor`, such as an asset of an Android package; a length of 0 is
-/// all to the end. The descriptor may be closed when the call that takes the source returns.
+/// `length` bytes from `offset` on of the open file `descriptor`, such as an asset of an Android
+/// package; a length of 0 is all to the end. The descriptor may be closed when the call that takes
+/// the source returns.
 static inline ollm_source ollm_source_descriptor(int32_t descriptor, uint64_t offset, size_t length) {
     ollm_source source = ollm_source_init();
     source.kind = OLLM_SOURCE_DESCRIPTOR;
@@ -882,8 +931,9 @@ static inline ollm_source ollm_source_descriptor(int32_t descriptor, uint64_t of
     return source;
 }
 
-/// `length` bytes at `data`. With `release` they are used in place, must stay as they are, and `release(user, data, length)`
-/// is called when they are not needed any more; with NULL they are copied.
+/// `length` bytes at `data`. With `release` they are used in place, must stay as they are, and
+/// `release(user, data, length)` is called when they are not needed any more; with NULL they are
+/// copied.
 static inline ollm_source ollm_source_memory(const void *data, size_t length, ollm_release_fn release, void *user) {
     ollm_source source = ollm_source_init();
     source.kind = OLLM_SOURCE_MEMORY;

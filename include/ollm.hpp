@@ -1,9 +1,10 @@
-/// The C++17 layer of OLLM, over `ollm.h` and nothing else: handles that free themselves, text as `std::string_view`, steps
-/// as a range. Every class owns one handle of C, which `get()` gives; what is not here is called on that.
+/// The C++17 layer of OLLM, over `ollm.h` and nothing else: handles that free themselves, text as
+/// `std::string_view`, steps as a range. Every class owns one handle of C, which `get()` gives;
+/// what is not here is called on that.
 ///
-/// Errors are exceptions of the type `ollm::error`. With OLLM_RESULTS defined before this file is included they are
-/// results instead: each function that can fail gives an `ollm::result<T>`, which holds a value or a `failure`, and
-/// nothing throws.
+/// Errors are exceptions of the type `ollm::error`. With OLLM_RESULTS defined before this file is
+/// included they are results instead: each function that can fail gives an `ollm::result<T>`, which
+/// holds a value or a `failure`, and nothing throws.
 ///
 ///     ollm::model model = ollm::model::load(ollm::source::file("model.gguf"));
 ///     ollm::session session = ollm::session::make(model);
@@ -34,7 +35,7 @@ namespace ollm {
 
 using status = ollm_status;
 
-/// What went wrong: the status, and the message of `ollm_last_error`.
+/// A failure: the status, and the message of `ollm_last_error`.
 struct failure {
     ollm::status status = OLLM_OK;
     std::string message;
@@ -78,7 +79,7 @@ private:
 
 #else
 
-/// What every function that fails throws.
+/// The exception of every function that fails.
 class error : public std::runtime_error {
 public:
     explicit error(const failure &why)
@@ -123,8 +124,8 @@ inline result<void> done(status status) {
     return result<void>();
 }
 
-/// Text or an array of a length that is not known before: `call(data, capacity, &length)`, twice if the first guess is
-/// too small. `extra` elements are for the zero after a text.
+/// Text or an array of a length that is not known before: `call(data, capacity, &length)`, twice if
+/// the first guess is too small. `extra` elements are for the zero after a text.
 template <class Buffer, class Call>
 result<Buffer> fill(std::size_t guess, std::size_t extra, Call call) {
     Buffer buffer;
@@ -165,7 +166,8 @@ private:
 
 }  // namespace detail
 
-/// Options of C that begin with their defaults: `ollm::sampling sampling; sampling.temperature = 0.7f;`.
+/// Options of C that begin with their defaults: `ollm::sampling sampling; sampling.temperature =
+/// 0.7f;`.
 struct load_options : ollm_load_options {
     load_options() : ollm_load_options(ollm_load_options_init()) {}
 };
@@ -200,7 +202,7 @@ struct source : ollm_source {
     }
 };
 
-/// Some values in a row that belong to someone else.
+/// A span: a view of successive values that it does not own.
 template <class T>
 class view {
 public:
@@ -236,7 +238,7 @@ public:
         return detail::give(status, model(loaded));
     }
 
-    /// The same model once more.
+    /// A second owner of the same model.
     result<model> share() const {
         status status = ollm_model_retain(get());
         return detail::give(status, model(status == OLLM_OK ? get() : nullptr));
@@ -324,7 +326,8 @@ public:
     }
 };
 
-/// A generated token. Its text is gone with the next call on the session, or when the callback returns.
+/// A generated token. Its text is gone with the next call on the session, or when the callback
+/// returns.
 struct token : ollm_token {
     token() : ollm_token(ollm_token_init()) {}
     explicit token(const ollm_token &seen) : ollm_token(seen) {}
@@ -334,8 +337,8 @@ struct token : ollm_token {
 
 class session;
 
-/// Steps of a session as an input range: it ends with an end token (which is not in it), after `limit` steps, or with a
-/// status, which `why` gives.
+/// Steps of a session as an input range: it ends with an end token (which is not in it), after
+/// `limit` steps, or with a status, which `why` gives.
 class steps {
 public:
     class iterator {
@@ -370,7 +373,8 @@ public:
     iterator begin() { return iterator(this); }
     iterator end() const noexcept { return iterator(); }
 
-    /// The status of the last step: `OLLM_CONTEXT_FULL` at the end of the context, `OLLM_OK` after an end token.
+    /// The status of the last step: `OLLM_CONTEXT_FULL` at the end of the context, `OLLM_OK` after
+    /// an end token.
     status why() const noexcept { return status_; }
 
 private:
@@ -390,7 +394,7 @@ private:
     token token_;
 };
 
-/// A sequence of tokens on a model. One thread at a time; `cancel` is for any.
+/// A sequence of tokens on a model. One thread at a time; any thread may call `cancel`.
 class session : public detail::handle<ollm_session, ollm_session_free> {
 public:
     using handle::handle;
@@ -416,7 +420,7 @@ public:
         return detail::give(status, session(made));
     }
 
-    /// A second session that begins where this one is.
+    /// Forks the session: a second session with the same text.
     result<session> fork() const {
         ollm_session *made = nullptr;
         status status = ollm_session_fork(get(), &made);
@@ -446,7 +450,8 @@ public:
     /// Up to `limit` steps, as a range.
     ollm::steps steps(std::size_t limit) { return ollm::steps(get(), limit); }
 
-    /// Generates until `options` or an end token say so. `each(token)` sees every token; if it gives a bool, false ends.
+    /// Generates until `options` or an end token say so. `each(token)` sees every token; if it
+    /// gives a bool, false ends.
     template <class Each>
     result<ollm_reason> run(run_options options, Each &&each) {
         caller<Each> caller{each, {}};
@@ -464,7 +469,8 @@ public:
     result<void> set_selection(const selection &selection) {
         return detail::done(ollm_session_set_selection(get(), &selection));
     }
-    /// Has `choose` select the latents, which must not throw. The session keeps it, and its forks do.
+    /// Has `choose` select the latents, which must not throw. The session keeps it, and its forks
+    /// do.
     result<void> set_policy(policy_fn choose, ollm_hold hold = OLLM_HOLD_TRAINED) {
         auto kept = std::make_shared<policy_fn>(std::move(choose));
         selection selection;
@@ -486,7 +492,8 @@ public:
         return detail::give(status, ollm::options(made));
     }
 
-    /// The latent that the encoder assigns to each token that is fed; -1 for the first of a sequence.
+    /// The latent that the encoder assigns to each token that is fed; -1 for the first of a
+    /// sequence.
     result<std::vector<std::int32_t>> encode(view<std::uint32_t> tokens) {
         std::vector<std::int32_t> latents(tokens.size() + 1);
         status status = ollm_session_encode(get(), tokens.data(), tokens.size(), latents.data());
@@ -523,7 +530,7 @@ public:
     result<void> cancel() const { return detail::done(ollm_session_cancel(get())); }
 
 private:
-    /// A callable as a callback of C: what it throws waits until C is left.
+    /// A callable as a callback of C: its exception is kept until C has returned.
     template <class Each>
     struct caller {
         Each &each;

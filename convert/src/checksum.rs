@@ -1,7 +1,8 @@
-//! Checksums: files that this crate writes carry one for each tensor, so that damage is found and the tensor named.
+//! Checksums: files that this crate writes carry one for each tensor, so that damage is found and
+//! the tensor named.
 //!
-//! They are XXH64 hashes with seed 0 of the tensors' bytes, as those of llama.cpp's `gguf-hash --xxh64`. The key is one that
-//! other readers pass over.
+//! They are XXH64 hashes with seed 0 of the tensors' bytes, as those of llama.cpp's `gguf-hash
+//! --xxh64`. The key is one that other readers pass over.
 
 use std::hash::Hasher;
 
@@ -19,8 +20,8 @@ pub(crate) fn add(writer: &mut Writer<'_>) -> Result<(), GgufError> {
     writer.checksums(KEY, || -> Box<dyn Hasher> { Box::new(XxHash64::with_seed(0)) }).map(drop)
 }
 
-/// The tensors whose bytes are not those that their checksums are of; `None` if the file has no checksums, or not as many as
-/// tensors. What was read leaves memory again.
+/// The tensors whose bytes are not those that their checksums are of; `None` if the file has no
+/// checksums, or not as many as tensors. What was read leaves memory again.
 pub(crate) fn damaged(file: &Opened) -> Option<Vec<&TensorInfo>> {
     let Value::Array(Array::U64(sums)) = file.gguf.metadata().get(KEY)? else { return None };
     let differs =

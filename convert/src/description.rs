@@ -35,7 +35,8 @@ pub(crate) struct Description {
 }
 
 impl Description {
-    /// Reads the string map of the checkpoint at `path`, whose folder gives the plugin its name if the map does not.
+    /// Reads the string map of the checkpoint at `path`, whose folder gives the plugin its name if
+    /// the map does not.
     pub(crate) fn new(path: &Path, map: &HashMap<String, String>) -> Result<Self> {
         let plugin = |source| ConvertError::Plugin { path: path.to_owned(), source };
         let spec = PluginConfig::from_metadata(&typed(map)?).map_err(plugin)?;

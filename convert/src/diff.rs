@@ -1,4 +1,4 @@
-//! What two files differ in: keys, tensors, and how far their numbers are apart.
+//! The differences of two files: keys, tensors, and the distance of their numbers.
 
 use std::fmt;
 use std::path::Path;
@@ -200,9 +200,9 @@ impl DiffReport {
         self.keys.is_empty() && self.tensors.is_empty()
     }
 
-    /// Everything as JSON: `same`, `keys` and `tensors`, each with `name`, `change` (`removed`, `added`, `changed`) and, if that is
-    /// `changed`, `before` and `after`; tensors of one shape have `max`, `rms` and `relative` too, `null` where they are not
-    /// finite.
+    /// Everything as JSON: `same`, `keys` and `tensors`, each with `name`, `change` (`removed`,
+    /// `added`, `changed`) and, if that is `changed`, `before` and `after`; tensors of one shape
+    /// have `max`, `rms` and `relative` too, `null` where they are not finite.
     pub fn json(&self) -> Json {
         let key = |change: &KeyChange| json!({ "before": change.before, "after": change.after });
         let tensor = |change: &TensorChange| {

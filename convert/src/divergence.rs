@@ -1,5 +1,6 @@
-//! How far a model's predictions are from those of the model that it was made of: the mean over the tokens of a text of
-//! KL(p, q), in nats, where p and q are the next-token distributions of the two.
+//! KL divergence of a quantized model from its original: the mean over the tokens of a text of
+//! KL(p, q), in nats, where p and q are the next-token distributions of original and quantized
+//! model.
 
 use std::path::Path;
 
@@ -19,7 +20,7 @@ const CHUNK: usize = 256;
 /// Places whose logits are held at a time.
 const BATCH: usize = 64;
 
-/// The model that others are compared with.
+/// The reference model of the divergence, with its hidden states.
 pub(crate) struct Reference {
     model: Model,
     exec: Exec,

@@ -84,7 +84,8 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
-    /// Why a file could not be written, where the bytes of its tensors were made meanwhile: that may have failed instead.
+    /// Why a file could not be written, where the bytes of its tensors were made meanwhile: that
+    /// may have failed instead.
     pub(crate) fn from_output(error: GgufError) -> Self {
         match error {
             GgufError::Io { path, source } => match source.downcast::<Self>() {

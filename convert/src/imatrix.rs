@@ -1,8 +1,9 @@
-//! The importance matrix: the mean square of each input of each matrix while the model reads a text.
+//! The importance matrix: the mean square of each input of each matrix while the model reads a
+//! text.
 //!
-//! The file is GGUF in the form of llama.cpp's `imatrix` tool, which reads it too: `general.type` is `imatrix`, and for each
-//! matrix `NAME` there are `NAME.in_sum2`, the sum of the squares of each column's input, and `NAME.counts`, of how many
-//! inputs.
+//! The file is GGUF in the form of llama.cpp's `imatrix` tool, which reads it too: `general.type`
+//! is `imatrix`, and for each matrix `NAME` there are `NAME.in_sum2`, the sum of squares of the
+//! input of each column, and `NAME.counts`, the number of inputs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -22,7 +23,7 @@ const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
 const TYPE: (&str, &str) = ("general.type", "imatrix");
 
-/// Tokens that the model reads at a time, each time afresh.
+/// Tokens of a chunk; each chunk has a context of its own.
 const CHUNK: usize = 512;
 
 /// The importance of the columns of each matrix, by its name: the mean squared input of each.
@@ -47,7 +48,8 @@ impl ImportanceMatrix {
         file.gguf.tensors().iter().filter_map(matrix).collect::<Result<_>>().map(Self)
     }
 
-    /// The importance of the `cols` columns of the matrix `name`; `None` if the file says nothing of it.
+    /// The importance of the `cols` columns of the matrix `name`; `None` if the file says nothing
+    /// of it.
     ///
     /// # Errors
     /// [`ConvertError::OtherImatrix`] if it has another number of columns.
@@ -74,7 +76,7 @@ fn floats(file: &Opened, tensor: &TensorInfo) -> Option<Vec<f32>> {
     quant::decode(tensor.dtype, tensor.bytes(&file.bytes), &mut out).ok().map(|()| out)
 }
 
-/// What was gathered.
+/// The extent of the written importance matrix.
 #[derive(Debug)]
 pub struct ImatrixSummary {
     /// Matrices.
@@ -83,10 +85,11 @@ pub struct ImatrixSummary {
     pub tokens: usize,
 }
 
-/// Has the model read a text, in chunks of 512 tokens, and writes the importance of its matrices' columns.
+/// Computes and writes the importance matrix: the model reads a text in chunks of 512 tokens.
 ///
 /// # Errors
-/// If a file is not what it should be, the text is empty, or the output is there and may not be replaced.
+/// If a file is not what it should be, the text is empty, or the output is there and may not be
+/// replaced.
 pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &ProgressBar) -> Result<ImatrixSummary> {
     check_output(output, &[model, text])?;
     check_absent(output, force)?;
@@ -118,7 +121,7 @@ fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) ->
 /// An input of matrices: the layer, and the role of the first of them ([`Role::input`]).
 type Input = (Option<usize>, Role);
 
-/// A model that reads, and the sums of the squares of what its matrices meet.
+/// A model that reads, and the sums of squares of the inputs of its matrices.
 struct Collector<'a> {
     model: &'a Model,
     exec: Exec,
@@ -172,7 +175,8 @@ impl<'a> Collector<'a> {
         Ok(matrices)
     }
 
-    /// Each matrix of the file whose input was met, and the sums of that; the embedding only where it is the head too.
+    /// Each matrix of the file whose input was met, and the sums of that; the embedding only where
+    /// it is the head too.
     fn matrices(&self) -> impl Iterator<Item = (TensorName, &Vec<f64>)> {
         let is_here = |name: TensorName| self.model.gguf().tensor(&name.to_string()).is_some();
         let tied = !is_here(TensorName::new(Role::Head));

@@ -41,8 +41,8 @@ fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
 }
 
 impl Inspection {
-    /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone` and `plugin`. Arrays longer than 16 elements are objects
-    /// with `type`, `length` and `first`, the first 16.
+    /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone` and `plugin`. Arrays
+    /// longer than 16 elements are objects with `type`, `length` and `first`, the first 16.
     pub fn json(&self) -> Json {
         let metadata = self.gguf.metadata().iter().map(|(key, value)| (key.to_owned(), value_json(value)));
         json!({
@@ -150,7 +150,8 @@ fn value_json(value: &Value) -> Json {
         Value::I32(v) => json!(v),
         Value::U64(v) => json!(v),
         Value::I64(v) => json!(v),
-        // By way of the shortest text: widened bit for bit, 0.00001 would print as 0.000009999999747378752.
+        // By way of the shortest text: widened bit for bit, 0.00001 would print as
+        // 0.000009999999747378752.
         Value::F32(v) => json!(v.to_string().parse::<f64>().ok()),
         Value::F64(v) => json!(v),
         Value::Bool(v) => json!(v),

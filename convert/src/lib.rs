@@ -5,20 +5,21 @@
 //! | [`import`] | a Hugging Face folder becomes a model file |
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
 //! | [`merge`] | a backbone and its plugin become one file |
-//! | [`pack`] | quantized matrices become panels, which the runtime reads in place; and rows again |
+//! | [`pack`] | quantized matrices become packed weights, which the runtime reads in place; and rows again |
 //! | [`split`] | a merged file becomes a plugin file, and its backbone, again |
 //! | [`inspect`] | what a file holds, as text or JSON |
 //! | [`verify`] | what is wrong with a file |
-//! | [`diff`] | what two files differ in, number by number |
+//! | [`diff`] | the differences of two files, number by number |
 //! | [`quantize`] | a model's matrices get other types |
-//! | [`imatrix`] | which inputs of each matrix matter, for [`quantize`] |
+//! | [`imatrix`] | the importance matrix, for [`quantize`] |
 //! | [`synth`] | random weights in a real shape, for timing |
 //! | [`manual`] | man pages and shell completions of the commands |
 //! | [`names`] | what files are called |
 //! | [`checksum`] | a hash of each tensor, in the file |
 //!
-//! Everything is checked before anything is written, and what is written appears whole or not at all. The format is
-//! described in `convert/FORMAT.md`; its keys and tensors are defined by [`ollm_runtime::plugin::schema`].
+//! Everything is checked before anything is written, and what is written appears whole or not at
+//! all. The format is described in `convert/FORMAT.md`; its keys and tensors are defined by
+//! [`ollm_runtime::plugin::schema`].
 
 pub mod checksum;
 mod description;
@@ -101,8 +102,8 @@ pub fn tensor_type(name: &str) -> std::result::Result<TensorType, String> {
     found.copied().ok_or_else(|| format!("known types: {}", known()))
 }
 
-/// Refuses an output that is there, unless it may be replaced, and in any case a device, a pipe, or a name in a folder that is not
-/// there.
+/// Refuses an output that is there, unless it may be replaced, and in any case a device, a pipe, or
+/// a name in a folder that is not there.
 ///
 /// # Errors
 /// [`ConvertError::OutputExists`], [`ConvertError::NoPlace`].

@@ -6,7 +6,8 @@ use std::path::Path;
 use clap::{Command, ValueEnum as _};
 use clap_complete::Shell;
 
-/// Writes into `folder` the man page of the command and of each of its subcommands, and completions for each shell.
+/// Writes into `folder` the man page of the command and of each of its subcommands, and completions
+/// for each shell.
 ///
 /// # Errors
 /// If a file cannot be written.

@@ -21,12 +21,12 @@ pub struct MergeSummary {
     pub plugin: (usize, usize),
 }
 
-/// What the keys of a plugin file begin with in a merged file, where they do not begin with `ollm.` already: the backbone has its
-/// own `general.name`.
+/// What the keys of a plugin file begin with in a merged file, where they do not begin with `ollm.`
+/// already: the backbone has its own `general.name`.
 pub const KEPT_PREFIX: &str = "ollm.plugin.";
 
-/// Writes every key and tensor of the backbone as it is, then those of the plugin. Packed files are to be unpacked first. An
-/// output that exists is replaced only if `force`.
+/// Writes every key and tensor of the backbone as it is, then those of the plugin. Packed files are
+/// to be unpacked first. An output that exists is replaced only if `force`.
 pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Result<MergeSummary> {
     check_output(output, &[backbone, plugin])?;
     check_absent(output, force)?;
@@ -63,8 +63,8 @@ pub(crate) fn check_match(base: &Opened, plugin: &Gguf) -> std::result::Result<(
     spec.backbone.check(&Backbone::of(&base.gguf, &base.bytes)?)
 }
 
-/// Copies the keys that get a name, and the tensors that are wanted; these stay where they are until they are written, and leave
-/// memory then.
+/// Copies the keys that get a name, and the tensors that are wanted; these stay where they are
+/// until they are written, and leave memory then.
 pub(crate) fn copy<'a>(
     from: &'a Opened,
     writer: &mut Writer<'a>,

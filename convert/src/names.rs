@@ -1,9 +1,8 @@
-//! What files are called: `BaseName-SizeLabel-FineTune-Version-Encoding-Type.gguf`, the naming convention of the GGUF
-//! specification.
+//! The GGUF naming convention: `BaseName-SizeLabel-FineTune-Version-Encoding-Type.gguf`.
 //!
-//! The parts come from the metadata; those that it lacks from the name of the input, if that follows the convention (the crate
-//! `ggml-rs` reads it). The type of a plugin is `OLLM`, beside the `LoRA` and `vocab` of the specification; the encoding of a
-//! packed file ends in `_packed`.
+//! The parts come from the metadata; those that it lacks from the name of the input, if that
+//! follows the convention (the crate `ggml-rs` reads it). The type of a plugin is `OLLM`, beside
+//! the `LoRA` and `vocab` of the specification; the encoding of a packed file ends in `_packed`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +16,8 @@ use crate::{Opened, Result};
 /// The type of a plugin file.
 pub const PLUGIN_TYPE: &str = "OLLM";
 
-/// Where to write: `output`, or a file called `name` in it if it is a folder, or here if there is none.
+/// Where to write: `output`, or a file called `name` in it if it is a folder, or here if there is
+/// none.
 pub fn target(output: Option<&Path>, name: impl FnOnce() -> Result<String>) -> Result<PathBuf> {
     Ok(match output {
         Some(folder) if folder.is_dir() => folder.join(name()?),
@@ -69,7 +69,8 @@ fn components(path: &Path) -> Option<GGUFComponents> {
     parse_gguf_filename(path.file_name()?.to_str()?)
 }
 
-/// A part as a name can hold it: whatever the file says, no folder, no control character, nothing too long.
+/// A part as a name can hold it: whatever the file says, no folder, no control character, nothing
+/// too long.
 fn clean(part: &str) -> String {
     const LONGEST: usize = 80;
     let letter = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_') { c } else { '-' };
@@ -98,7 +99,8 @@ pub fn parameters(gguf: &Gguf) -> usize {
     counted.map(TensorInfo::elements).sum()
 }
 
-/// What a file's types are called: the recipe that it says it was made by, or the type of most matrices.
+/// What a file's types are called: the recipe that it says it was made by, or the type of most
+/// matrices.
 pub fn encoding(gguf: &Gguf) -> &'static str {
     let file_type = gguf.metadata().get("general.file_type").and_then(Value::as_u32);
     let recipe = RECIPES.iter().find(|recipe| Some(recipe.file_type) == file_type);

@@ -1,7 +1,8 @@
-//! Quantized matrices become panels, as the runtime's kernels read them, and rows again.
+//! Packing: quantized matrices become packed weights (panels of 16 interleaved rows, which the
+//! runtime's kernels read), and rows again.
 //!
-//! All else stays: every key, the order of keys and tensors, and the bytes of all other tensors. So what is unpacked is what
-//! was packed.
+//! Every key, the order of keys and tensors, and the bytes of all other tensors stay. So unpacking
+//! restores the plain file.
 
 use std::fmt;
 use std::io::Write;
@@ -25,10 +26,12 @@ pub struct PackSummary {
     pub kept: (usize, usize),
 }
 
-/// Writes the file with its quantized matrices in panels. An output that exists is replaced only if `force`.
+/// Packs a file: its quantized matrices become panels. An existing output is replaced only if
+/// `force`.
 ///
 /// # Errors
-/// [`ConvertError`] if the file is packed already, has no quantized matrix, or one of the two cannot be read or written.
+/// [`ConvertError`] if the file is packed already, has no quantized matrix, or one of the two
+/// cannot be read or written.
 pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     check_output(output, &[input])?;
     check_absent(output, force)?;
@@ -42,7 +45,7 @@ pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     write(&file, writer, layout, output).map_err(ConvertError::Output)
 }
 
-/// Writes the plain file that a packed one was made of. An output that exists is replaced only if `force`.
+/// Unpacks a file: writes the plain file again. An existing output is replaced only if `force`.
 ///
 /// # Errors
 /// [`ConvertError`] if the file is not packed, or one of the two cannot be read or written.
@@ -80,8 +83,8 @@ fn set_packed(file: &Opened, writer: &mut Writer<'_>) -> std::result::Result<(),
     if metadata.get(checksum::KEY).is_none() { checksum::add(writer) } else { Ok(()) }
 }
 
-/// The keys that the file had before it was packed. Checksums before the keys of a packed file were there; those after them
-/// came with them.
+/// The keys that the file had before it was packed. Checksums before the keys of a packed file were
+/// there; those after them came with them.
 fn set_plain(file: &Opened, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
     let metadata = file.gguf.metadata();
     let mut plain = true;

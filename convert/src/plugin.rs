@@ -1,7 +1,8 @@
 //! A trainer's checkpoint becomes a plugin file.
 //!
-//! A checkpoint is a folder with `plugin.safetensors`: F32 tensors with the names and row-major shapes of
-//! [`schema::tensors`], and a `__metadata__` map with the keys of [`schema::keys`] as text.
+//! A checkpoint is a folder with `plugin.safetensors`: F32 tensors with the names and row-major
+//! shapes of [`schema::tensors`], and a `__metadata__` map with the keys of [`schema::keys`] as
+//! text.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -30,8 +31,9 @@ pub struct PluginSummary {
     pub kept_f16: Vec<String>,
 }
 
-/// Writes the checkpoint, a folder or the file in it, as a plugin file. Its matrices get the type `matrices`, or F16 where
-/// their rows are not whole blocks of that; its vectors stay F32. An output that exists is replaced only if `force`.
+/// Writes the checkpoint, a folder or the file in it, as a plugin file. Its matrices get the type
+/// `matrices`, or F16 where their rows are not whole blocks of that; its vectors stay F32. An
+/// output that exists is replaced only if `force`.
 pub fn convert(checkpoint: &Path, output: &Path, matrices: TensorType, force: bool) -> Result<PluginSummary> {
     let path = file(checkpoint);
     check_output(output, &[&path])?;

@@ -8,11 +8,12 @@ use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, totals};
 use crate::{ConvertError, Opened, Result, check_absent, check_output};
 
-/// Writes the plugin of a merged file and, if there is a place for it, the backbone: what [`crate::merge`] put together, key for
-/// key. Outputs that exist are replaced only if `force`.
+/// Writes the plugin of a merged file and, if there is a place for it, the backbone: what
+/// [`crate::merge`] put together, key for key. Outputs that exist are replaced only if `force`.
 ///
 /// # Errors
-/// [`ConvertError`] if the file is not a merged one, is packed, or its plugin does not fit its backbone; then nothing is written.
+/// [`ConvertError`] if the file is not a merged one, is packed, or its plugin does not fit its
+/// backbone; then nothing is written.
 pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool) -> Result<MergeSummary> {
     let outputs = [plugin].into_iter().chain(backbone);
     outputs.clone().try_for_each(|output| check_output(output, &[merged]))?;
@@ -46,7 +47,8 @@ fn place(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| folder.join(path.file_name().unwrap_or_default()))
 }
 
-/// The plugin, with the keys that it had; files that were merged before those were kept get new ones.
+/// The plugin, with the keys that it had; files that were merged before those were kept get new
+/// ones.
 fn plugins_part(file: &Opened) -> std::result::Result<Writer<'_>, GgufError> {
     let (mut writer, metadata) = (Writer::new(), file.gguf.metadata());
     if !metadata.iter().any(|(key, _)| key.starts_with(KEPT_PREFIX)) {

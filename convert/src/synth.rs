@@ -1,6 +1,7 @@
-//! A backbone of random weights in a real shape: to time kernels with, not to talk to.
+//! A synthetic backbone: random weights in a real shape, for benchmarks.
 //!
-//! The weights are one block of random numbers, over and over; the vocabulary is the 256 bytes, one merge, and fillers.
+//! The weights are one block of random numbers, over and over; the vocabulary is the 256 bytes, one
+//! merge, and fillers.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -81,7 +82,8 @@ const BLOCK: usize = 1 << 20;
 /// Writes a backbone of this shape, its matrices of type `dtype`.
 ///
 /// # Errors
-/// [`ConvertError::OutputExists`] if the file is there and may not be replaced, [`ConvertError::Output`] if it cannot be written.
+/// [`ConvertError::OutputExists`] if the file is there and may not be replaced,
+/// [`ConvertError::Output`] if it cannot be written.
 pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Result<()> {
     check_absent(output, force)?;
     let metadata = describe(shape).map_err(ConvertError::Output)?;

@@ -1,4 +1,4 @@
-//! Tensors as a table for people.
+//! Tensors as a table of text.
 
 use std::fmt::{self, Write};
 

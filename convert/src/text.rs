@@ -1,4 +1,4 @@
-//! A text that a model reads: in chunks of tokens, each afresh.
+//! A text that a model reads: in chunks of tokens, each in a context of its own.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::{ConvertError, Result};
 
-/// The chunks of a text, each of `length` tokens but the last, and behind the token that begins every text, if there is one.
+/// The chunks of a text, each of `length` tokens but the last, and behind the token that begins
+/// every text, if there is one.
 pub(crate) struct Chunks {
     pub(crate) each: Vec<Vec<u32>>,
     /// Tokens of the text.
@@ -37,7 +38,8 @@ impl Chunks {
     }
 }
 
-/// What runs models: all cores, and the widest instruction set or the one that is asked for.
+/// The execution context for models: all cores, and the widest instruction set or the requested
+/// one.
 pub(crate) fn exec() -> Result<Exec> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = Pool::new(threads).map_err(ollm_runtime::Error::Threads)?;

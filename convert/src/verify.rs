@@ -1,7 +1,8 @@
-//! Everything that is wrong with a file: of GGUF, of what the keys promise, of the numbers, of the plugin.
+//! Validation of a file: its GGUF, its keys, its numbers, its plugin.
 //!
-//! Each rule is a check that lists what breaks it; all of them are run, whatever the others find, as far as the file can be read.
-//! What is no fault but is worth knowing (nothing to check against, a family that is not known here) is a note.
+//! Each rule is a check that lists what breaks it; all of them are run, whatever the others find,
+//! as far as the file can be read. What is no fault but is worth knowing (nothing to check against,
+//! a family that is not known here) is a note.
 
 use std::fmt;
 use std::path::Path;
@@ -138,7 +139,8 @@ fn text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
     metadata.get(key).and_then(Value::as_str)
 }
 
-/// Keys are ASCII and not too long; those that are known have their type; no `ollm.` key is misspelt.
+/// Keys are ASCII and not too long; those that are known have their type; no `ollm.` key is
+/// misspelt.
 fn keys(file: &Opened, faults: &mut Faults) {
     /// By the specification of GGUF.
     const LONGEST: usize = (1 << 16) - 1;
@@ -295,7 +297,8 @@ fn tokenizer(file: &Opened, faults: &mut Faults) {
     }
 }
 
-/// The plugin has all its keys and tensors, each in its shape, and is one for the backbone beside it.
+/// The plugin has all its keys and tensors, each in its shape, and is one for the backbone beside
+/// it.
 fn plugin(file: &Opened, faults: &mut Faults) {
     let (gguf, metadata) = (&file.gguf, file.gguf.metadata());
     let alone = is_plugin_file(metadata);
@@ -346,7 +349,8 @@ impl Verification {
         self.findings.is_empty()
     }
 
-    /// Everything as JSON: `good`, `bytes`, `tensors`, `findings` (`rule`, `tensor`, `row`, `message`), `notes`.
+    /// Everything as JSON: `good`, `bytes`, `tensors`, `findings` (`rule`, `tensor`, `row`,
+    /// `message`), `notes`.
     pub fn json(&self) -> Json {
         let finding = |Finding { rule, tensor, row, message }: &Finding| json!({ "rule": rule, "tensor": tensor, "row": row, "message": message });
         json!({

@@ -1,6 +1,8 @@
-//! What the C API costs: the same tokens through `ollm_session_run` and through the Rust library, in turns, on the real model.
+//! What the C API costs: the same tokens through `ollm_session_run` and through the Rust library,
+//! in turns, on the real model.
 //!
-//! `cargo bench -p ollm-ffi --bench overhead` prints the ratios of the medians. A callback sees each token on both sides.
+//! `cargo bench -p ollm-ffi --bench overhead` prints the ratios of the medians. A callback sees
+//! each token on both sides.
 
 use std::ffi::{CString, c_void};
 use std::ops::ControlFlow;
@@ -119,8 +121,8 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// The medians of both sides. Where a model's weights lie in memory makes a difference of some percent, and the model that is
-/// loaded second lies differently: so both orders are measured.
+/// The medians of both sides. Where a model's weights lie in memory makes a difference of some
+/// percent, and the model that is loaded second lies differently: so both orders are measured.
 fn measure(path: &Path, rust_first: bool) -> [f64; 2] {
     let c_path = CString::new(path.to_str().expect("UTF-8")).expect("no zero");
     let model = || Rust::new(Arc::new(Model::open(path).expect("a model")));

@@ -1,6 +1,7 @@
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Initializers: structs with their size set and everything else 0, which is the default. Since 0.1.0.
+// Initializers: structs with their size set and everything else 0, which is the default. Since
+// 0.1.0.
 // ---------------------------------------------------------------------------------------------------------------------
 
 #define OLLM_INITIALIZER(type)            \
@@ -31,8 +32,9 @@ static inline ollm_source ollm_source_file(const char *path) {
     return source;
 }
 
-/// `length` bytes from `offset` on of the open file `descriptor`, such as an asset of an Android package; a length of 0 is
-/// all to the end. The descriptor may be closed when the call that takes the source returns.
+/// `length` bytes from `offset` on of the open file `descriptor`, such as an asset of an Android
+/// package; a length of 0 is all to the end. The descriptor may be closed when the call that takes
+/// the source returns.
 static inline ollm_source ollm_source_descriptor(int32_t descriptor, uint64_t offset, size_t length) {
     ollm_source source = ollm_source_init();
     source.kind = OLLM_SOURCE_DESCRIPTOR;
@@ -42,8 +44,9 @@ static inline ollm_source ollm_source_descriptor(int32_t descriptor, uint64_t of
     return source;
 }
 
-/// `length` bytes at `data`. With `release` they are used in place, must stay as they are, and `release(user, data, length)`
-/// is called when they are not needed any more; with NULL they are copied.
+/// `length` bytes at `data`. With `release` they are used in place, must stay as they are, and
+/// `release(user, data, length)` is called when they are not needed any more; with NULL they are
+/// copied.
 static inline ollm_source ollm_source_memory(const void *data, size_t length, ollm_release_fn release, void *user) {
     ollm_source source = ollm_source_init();
     source.kind = OLLM_SOURCE_MEMORY;

@@ -1,4 +1,5 @@
-//! The boundary that no panic crosses. Every function of the C API that can fail runs inside [`guard`].
+//! The FFI boundary: panics are caught here. Every function of the C API that can fail runs inside
+//! [`guard`].
 
 use std::any::Any;
 use std::cell::Cell;
@@ -8,12 +9,13 @@ use std::sync::{Once, OnceLock};
 use crate::status::{CallFailure, OllmStatus, Result, set_last_error};
 
 thread_local! {
-    /// How many calls of the C API are on this thread's stack; more than one if a callback called back.
+    /// How many calls of the C API are on this thread's stack; more than one if a callback called
+    /// back.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs the body of a function of the C API: a failure becomes a status and the thread's last error, a panic
-/// `OLLM_INTERNAL`.
+/// Runs the body of a function of the C API: a failure becomes a status and the thread's last
+/// error, a panic `OLLM_INTERNAL`.
 pub(crate) fn guard(work: impl FnOnce() -> Result<()>) -> OllmStatus {
     silence_panics();
     let entered = Entered::new();
@@ -28,8 +30,8 @@ pub(crate) fn guard(work: impl FnOnce() -> Result<()>) -> OllmStatus {
     }
 }
 
-/// Whether the current thread is inside a callback of this library, and so must not wait for another call to end.
-/// Valid inside [`guard`].
+/// Whether the current thread is inside a callback of this library, and so must not wait for
+/// another call to end. Valid inside [`guard`].
 pub(crate) fn in_callback() -> bool {
     DEPTH.get() > 1
 }
@@ -55,8 +57,8 @@ fn panicked(panic: &(dyn Any + Send)) -> CallFailure {
     CallFailure::new(OllmStatus::Internal, format!("this is a bug in ollm, please report it: {reason}"))
 }
 
-/// Panics of this library are reported, and do not go to stderr. Where the library is linked into a Rust program, the
-/// panics of that program go where they went before.
+/// Panics of this library are reported, and do not go to stderr. Where the library is linked into a
+/// Rust program, the panics of that program go where they went before.
 fn silence_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

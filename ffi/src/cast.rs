@@ -1,6 +1,7 @@
-//! The one place where what C passed becomes Rust: text, arrays, outputs and structs. Each constructor checks what can be
-//! checked (NULL, lengths that no object has, alignment, UTF-8); what cannot be checked is in its safety contract, which
-//! is the header's: pointers point to as much as their lengths say, until the call returns.
+//! Conversion of C arguments to Rust, all in one place: text, arrays, outputs and structs. Every
+//! invalid argument that can be detected returns a status (NULL, lengths that no object has,
+//! alignment, UTF-8). The rest is the safety contract of each constructor, which is the header's:
+//! pointers point to as much as their lengths say, until the call returns.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::io::{self, Write};
@@ -14,7 +15,8 @@ use crate::status::{CallFailure, OllmStatus, Result};
 #[derive(Clone, Copy)]
 pub(crate) struct User(pub(crate) *mut c_void);
 
-// SAFETY: the library never looks through the pointer. That the callback may be called on other threads is its contract.
+// SAFETY: the library never looks through the pointer. That the callback may be called on other
+// threads is its contract.
 unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
@@ -22,10 +24,12 @@ unsafe impl Sync for User {}
 /// `length` values at `data`; `data` may be NULL if there are none.
 ///
 /// # Safety
-/// If the checks hold, `data` points to `length` initialized values, which stay as they are for `'a`.
+/// If the checks hold, `data` points to `length` initialized values, which stay as they are for
+/// `'a`.
 pub(crate) unsafe fn slice<'a, T>(what: &str, data: *const T, length: usize) -> Result<&'a [T]> {
     check_array(what, data, length)?;
-    // SAFETY: checked not to be NULL, misaligned or larger than any object; the rest is this function's contract.
+    // SAFETY: checked not to be NULL, misaligned or larger than any object; the rest is this
+    // function's contract.
     Ok(if length == 0 { &[] } else { unsafe { std::slice::from_raw_parts(data, length) } })
 }
 
@@ -67,7 +71,8 @@ pub(crate) struct Out<T>(*mut T);
 
 impl<T: Copy> Out<T> {
     /// # Safety
-    /// If `out` is neither NULL nor misaligned, a `T` can be written there while the result is in use.
+    /// If `out` is neither NULL nor misaligned, a `T` can be written there while the result is in
+    /// use.
     pub(crate) unsafe fn new(what: &str, out: *mut T) -> Result<Self> {
         check_array(what, out, 1)?;
         Ok(Self(out))
@@ -99,8 +104,8 @@ impl<T: Copy> Out<T> {
 
 /// An array of the caller that takes a result whose length is not known before.
 ///
-/// The convention of the header: the number of elements goes to `length`; with a NULL array that is all; an array that is
-/// too small stays as it is.
+/// The convention of the header: the number of elements goes to `length`; with a NULL array that is
+/// all; an array that is too small stays as it is.
 pub(crate) struct OutArray<T> {
     data: *mut T,
     capacity: usize,
@@ -125,13 +130,15 @@ impl<T: Copy> OutArray<T> {
         let count = values.len();
         let Some(data) = self.room(count, count)? else { return Ok(()) };
         for (i, value) in values.take(count).enumerate() {
-            // SAFETY: `data` has room for `count` elements, by the contract of `new` and as `room` checked.
+            // SAFETY: `data` has room for `count` elements, by the contract of `new` and as `room`
+            // checked.
             unsafe { data.add(i).write(value) };
         }
         Ok(())
     }
 
-    /// Makes room for `length` elements: a pointer to where they go, or none if the caller asks for the length alone.
+    /// Makes room for `length` elements: a pointer to where they go, or none if the caller asks for
+    /// the length alone.
     fn room(&self, length: usize, needed: usize) -> Result<Option<*mut T>> {
         self.length.set(length);
         if self.data.is_null() {
@@ -163,7 +170,8 @@ impl OutArray<u8> {
     /// Writes text and a zero after it, which is not counted.
     pub(crate) fn write_text(&self, text: &[u8]) -> Result<()> {
         let Some(data) = self.room(text.len(), text.len() + 1)? else { return Ok(()) };
-        // SAFETY: `data` has room for the text and one byte more, by the contract of `new` and as `room` checked.
+        // SAFETY: `data` has room for the text and one byte more, by the contract of `new` and as
+        // `room` checked.
         unsafe {
             std::ptr::copy(text.as_ptr(), data, text.len());
             data.add(text.len()).write(0);
@@ -182,7 +190,8 @@ pub(crate) struct OutWriter<'a> {
 impl Write for OutWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let length = bytes.len().min(self.left);
-        // SAFETY: there is room for `left` bytes at `data`, as `OutArray::room` checked, and `length` is not more.
+        // SAFETY: there is room for `left` bytes at `data`, as `OutArray::room` checked, and
+        // `length` is not more.
         unsafe {
             std::ptr::copy(bytes.as_ptr(), self.data, length);
             self.data = self.data.add(length);
@@ -209,29 +218,34 @@ pub(crate) unsafe fn handle_at<T>(place: *mut *mut T) -> Result<*mut T> {
     }
 }
 
-/// A struct of the header that begins with its own size, so that it can grow: a caller that was compiled with an older
-/// header passes a smaller one, whose missing fields are zero; one that was compiled with a newer header passes a larger
-/// one, which is taken if what is not known here is zero.
+/// A struct of the header that begins with its own size, so that it can grow: a caller that was
+/// compiled with an older header passes a smaller one, whose missing fields are zero; one that was
+/// compiled with a newer header passes a larger one, which is taken if what is not known here is
+/// zero.
 ///
 /// # Safety
-/// The struct is `repr(C)`, begins with `struct_size: usize`, has no padding, and every bit pattern is a value of it.
+/// The struct is `repr(C)`, begins with `struct_size: usize`, has no padding, and every bit pattern
+/// is a value of it.
 pub(crate) unsafe trait Versioned: Copy {
     /// The name in messages.
     const NAME: &'static str;
-    /// Where its fields begin, and where the last one ends: the sizes that an older version may have had.
+    /// Where its fields begin, and where the last one ends: the sizes that an older version may
+    /// have had.
     const SIZES: &'static [usize];
     /// A struct of nothing but zeros, which is every default.
     fn zeroed() -> Self;
 }
 
-/// Makes structs [`Versioned`]. It fails to compile where a struct has padding: a caller might leave garbage in it, which
-/// a later version would take for a field. (With pointers of 32 bits there may be some; the initializers zero it.)
+/// Makes structs [`Versioned`]. It fails to compile where a struct has padding: a caller might
+/// leave garbage in it, which a later version would take for a field. (With pointers of 32 bits
+/// there may be some; the initializers zero it.)
 macro_rules! versioned {
     ($($type:ident { $($field:ident: $field_type:ty),+ $(,)? })+) => {$(
         #[cfg(target_pointer_width = "64")]
         const _: () = assert!(size_of::<$type>() == 0 $(+ size_of::<$field_type>())+, "padding");
-        // SAFETY: `struct_size` comes first and there is no padding, as asserted; every field is a number, a pointer or
-        // an optional function pointer, for which zero is a value; numbers that C chooses are never Rust enums.
+        // SAFETY: `struct_size` comes first and there is no padding, as asserted; every field is a
+        // number, a pointer or an optional function pointer, for which zero is a value; numbers
+        // that C chooses are never Rust enums.
         unsafe impl $crate::cast::Versioned for $type {
             const NAME: &'static str = stringify!($type);
             const SIZES: &'static [usize] = &[$(std::mem::offset_of!($type, $field) + size_of::<$field_type>()),+];
@@ -247,11 +261,13 @@ pub(crate) use versioned;
 /// The number in a field for an enum of the header, which C may set to any.
 pub(crate) fn number<E: Copy>(field: MaybeUninit<E>) -> i32 {
     const { assert!(size_of::<E>() == size_of::<i32>()) };
-    // SAFETY: the sizes are equal, and the field was copied from a struct of C, whose bytes are all there.
+    // SAFETY: the sizes are equal, and the field was copied from a struct of C, whose bytes are all
+    // there.
     unsafe { std::mem::transmute_copy(&field) }
 }
 
-/// More than any struct of the header will ever have: a larger size is a mistake, not a later version.
+/// More than any struct of the header will ever have: a larger size is a mistake, not a later
+/// version.
 const MAX_STRUCT: usize = 4096;
 
 /// The options at `options`; NULL stands for the defaults.
@@ -272,7 +288,8 @@ pub(crate) unsafe fn required<T: Versioned>(options: *const T) -> Result<T> {
     // SAFETY: the same contract.
     let size = unsafe { struct_size(options) }?;
     let known = size.min(size_of::<T>());
-    // SAFETY: the struct has `size` bytes, of which the first `known` fit a `T`; any bytes are a `T`.
+    // SAFETY: the struct has `size` bytes, of which the first `known` fit a `T`; any bytes are a
+    // `T`.
     let rest = unsafe {
         std::ptr::copy_nonoverlapping(options.cast::<u8>(), (&raw mut value).cast(), known);
         std::slice::from_raw_parts(options.cast::<u8>().add(known), size - known)

@@ -1,4 +1,5 @@
-//! Choosing: how a session picks the latent of each step, and then the token of that option's distribution.
+//! Selection and sampling: the latent of each step, and then the token of that option's
+//! distribution.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -12,26 +13,28 @@ use crate::cast::{self, User, versioned};
 use crate::session::{Live, OllmSession, with};
 use crate::status::{CallFailure, OllmStatus, Result};
 
-/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are greedy. The filters run in
-/// this order: repetition penalty, top-k, top-p, min-p, temperature. Since 0.1.0.
+/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
+/// greedy. The filters run in this order: repetition penalty, top-k, top-p, min-p, temperature.
+/// Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmSampling {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Keeps this many most probable tokens; 0 keeps all.
+    /// Top-k: keeps this many most probable tokens; 0 keeps all.
     pub top_k: usize,
     /// The seed of all choices: the same seed makes the same choices on every platform.
     pub seed: u64,
-    /// Divides the logits; 0 takes the most probable token.
+    /// The temperature, which divides the logits; 0 is greedy.
     pub temperature: f32,
-    /// Keeps the most probable tokens whose probabilities reach this sum; 0 and 1 keep all.
+    /// Top-p (nucleus): keeps the most probable tokens whose probabilities reach this sum; 0 and 1
+    /// keep all.
     pub top_p: f32,
-    /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
+    /// Min-p: keeps tokens at least this many times as probable as the best token; 0 keeps all.
     pub min_p: f32,
-    /// Makes recent tokens less likely; 0 and 1 do not.
+    /// The repetition penalty: makes recent tokens less likely; 0 and 1 do not.
     pub repeat_penalty: f32,
-    /// How many recent tokens the penalty looks at; 0 is 64.
+    /// The number of recent tokens that the repetition penalty applies to; 0 is 64.
     pub repeat_last: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -54,7 +57,8 @@ impl OllmSampling {
         if self.reserved != 0 {
             return Err(CallFailure::argument("reserved is not 0"));
         }
-        // Only a zero as such stands for the default: a tiny number, or a negative one, is what the sampler judges.
+        // Only a zero as such stands for the default: a tiny number, or a negative one, is what the
+        // sampler judges.
         let or = |value: f32, default| if value.to_bits() == 0 { default } else { value };
         Ok(SamplerOptions {
             temperature: self.temperature,
@@ -68,10 +72,11 @@ impl OllmSampling {
     }
 }
 
-/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy, as at first.
+/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy,
+/// as at first.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`.
-/// Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`,
+/// `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_set_sampling(
     session: *mut OllmSession,
@@ -124,9 +129,10 @@ pub enum OllmHold {
     All = 3,
 }
 
-/// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the final norm) and the policy's
-/// probabilities of the `option_count` latents; both are gone when the callback returns. A result that is no latent makes
-/// the step fail with `OLLM_INVALID_ARGUMENT`. Since 0.1.0.
+/// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the
+/// final norm) and the policy's probabilities of the `option_count` latents; both are gone when the
+/// callback returns. A result that is no latent makes the step fail with `OLLM_INVALID_ARGUMENT`.
+/// Since 0.1.0.
 pub type OllmPolicyFn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -147,7 +153,8 @@ pub struct OllmSelection {
     pub latents: *const u32,
     /// How many there are.
     pub latent_count: usize,
-    /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on their thread.
+    /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on
+    /// their thread.
     pub choose: OllmPolicyFn,
     /// The first argument of `choose`.
     pub user: *mut c_void,
@@ -176,7 +183,8 @@ versioned!(OllmSelection {
     reserved: i32,
 });
 
-/// A checked selection: how, how long (a number of [`OllmHold`]), and the seed. No mode is the backbone alone.
+/// A checked selection: how, how long (a number of [`OllmHold`]), and the seed. No mode is the
+/// backbone alone.
 struct Selection {
     mode: Option<LatentMode>,
     hold: i32,
@@ -185,7 +193,8 @@ struct Selection {
 
 impl OllmSelection {
     /// # Safety
-    /// The struct is what the header asks for; the callback and its argument stay so while the session uses them.
+    /// The struct is what the header asks for; the callback and its argument stay so while the
+    /// session uses them.
     unsafe fn read(selection: *const Self) -> Result<Selection> {
         // SAFETY: the same contract.
         let s = unsafe { cast::options(selection) }?;
@@ -214,19 +223,23 @@ impl OllmSelection {
 fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
     let choose = choose.ok_or_else(|| CallFailure::argument("the callback that chooses is NULL"))?;
     Ok(Callback::new(move |hidden, policy| {
-        // The whole of `user` is captured, which may go to other threads, and not the pointer in it, which may not.
+        // The whole of `user` is captured, which may go to other threads, and not the pointer in
+        // it, which may not.
         let user = &user;
-        // SAFETY: the header asks the caller to keep the callback and its argument alive while they are set.
+        // SAFETY: the header asks the caller to keep the callback and its argument alive while they
+        // are set.
         unsafe { choose(user.0, hidden.as_ptr(), hidden.len(), policy.as_ptr(), policy.len()) as usize }
     }))
 }
 
-/// Sets how the session selects latents from now on. NULL takes what the policy finds most probable, held as long as the
-/// plugin was trained for, as at first (the backbone, where there is no plugin). A callback, and its argument, must stay alive until the next call of this function, or until the session is freed; forks
-/// have them too.
+/// Sets how the session selects latents from now on. NULL takes what the policy finds most
+/// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
+/// no plugin). A callback, and its argument, must stay alive until the next call of this function,
+/// or until the session is freed; forks have them too.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
-/// `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be held for a line. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
+/// held for a line. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_set_selection(
     session: *mut OllmSession,

@@ -18,13 +18,14 @@ use crate::status::{CallFailure, OllmStatus, Result};
 pub struct OllmToken {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// The text that is complete with this token, as UTF-8 without a zero at its end: not the token's own where that is
-    /// half a character. It belongs to the session and is gone with the next call on it, or with the callback's return.
+    /// The text that is complete with this token, as UTF-8 without a zero at its end: not the
+    /// token's own where that is half a character. It belongs to the session and is gone with the
+    /// next call on it, or with the callback's return.
     pub text: *const c_char,
     /// Bytes of the text.
     pub text_length: usize,
-    /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else NULL. It belongs to the
-    /// library and is dead when the callback returns.
+    /// The option set that the token was chosen from, where `ollm_run_options` asks for it; else
+    /// NULL. It belongs to the library and is dead when the callback returns.
     pub options: *const OllmOptionSet,
     /// The token.
     pub id: u32,
@@ -62,12 +63,13 @@ impl OllmToken {
     }
 }
 
-/// Chooses the next token, as the session's sampling and selection say, and adds it to the sequence. `token` must begin
-/// with its `struct_size`. An end token is a token like any other here: going on after it is the caller's choice.
+/// Chooses the next token, as the session's sampling and selection say, and adds it to the
+/// sequence. `token` must begin with its `struct_size`. An end token is a token like any other
+/// here: the caller chooses whether to generate more.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
-/// `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was.
-/// Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_EMPTY`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`;
+/// then the session stays as it was. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_step(session: *mut OllmSession, token: *mut OllmToken) -> OllmStatus {
     guard(|| {
@@ -78,7 +80,8 @@ pub unsafe extern "C" fn ollm_session_step(session: *mut OllmSession, token: *mu
     })
 }
 
-/// As `ollm_session_step`, but from the option of this latent; what the session's selection does is not touched.
+/// As `ollm_session_step`, but from the option of this latent; the session's selection stays as it
+/// is.
 ///
 /// Statuses: as `ollm_session_step`, and `OLLM_NO_PLUGIN`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -96,7 +99,8 @@ pub unsafe extern "C" fn ollm_session_step_latent(
 }
 
 impl Live {
-    /// One step, and the text that it completes. A model without a tokenizer has tokens, but no text.
+    /// One step, and the text that it completes. A model without a tokenizer has tokens, but no
+    /// text.
     fn single(&mut self, step: impl FnOnce(&mut Self) -> Result<Step>, out: &OutStruct<OllmToken>) -> Result<()> {
         let step = step(self)?;
         let tokenizer = self.model.tokenizer().ok();
@@ -110,8 +114,8 @@ impl Live {
     }
 }
 
-/// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result than 0 ends the run.
-/// Since 0.1.0.
+/// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result
+/// than 0 ends the run. Since 0.1.0.
 pub type OllmTokenFn = Option<unsafe extern "C" fn(user: *mut c_void, token: *const OllmToken) -> i32>;
 
 /// A text, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
@@ -124,7 +128,8 @@ pub struct OllmText {
     pub length: usize,
 }
 
-/// When a run ends, and who sees it. A field that is 0 takes its default. Since 0.1.0.
+/// The options of a run: its limit, its stop strings, its callback. A field that is 0 takes its
+/// default. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmRunOptions {
@@ -132,13 +137,14 @@ pub struct OllmRunOptions {
     pub struct_size: usize,
     /// Tokens at most; 0 is as many as the context holds.
     pub limit: usize,
-    /// Texts that end the run, and are not part of what is generated.
+    /// Stop strings: texts that end the run, and are not part of the generated text.
     pub stops: *const OllmText,
     /// How many there are.
     pub stop_count: usize,
-    /// If it is not 0, `options` of each token holds the option set, with this many tokens of each; needs a plugin.
+    /// If it is not 0, `options` of each token holds the option set, with this many tokens of each;
+    /// needs a plugin.
     pub top: usize,
-    /// Called for each token, inside the call and on its thread; NULL if nobody asks.
+    /// Called for each token, inside the call and on its thread; may be NULL.
     pub each: OllmTokenFn,
     /// The first argument of `each`.
     pub user: *mut c_void,
@@ -185,15 +191,16 @@ pub enum OllmReason {
     Callback = 3,
 }
 
-/// Generates token by token until an end token, a stop string, the limit, or the callback ends it; `*reason` (which may be
-/// NULL) tells which. `options` may be NULL.
+/// Generates token by token until an end token, a stop string, the limit, or the callback ends it;
+/// `*reason` (which may be NULL) tells which. `options` may be NULL.
 ///
-/// Text that may begin a stop string waits until that is sure. What still waits at the end comes with one more call of
-/// `each`, whose `id` is `OLLM_NO_TOKEN`.
+/// Text that may be the beginning of a stop string is held back until this is decided. Text that is
+/// still held back at the end comes with one more call of `each`, whose `id` is `OLLM_NO_TOKEN`.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY`,
-/// `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED`
-/// and `OLLM_CONTEXT_FULL` if these end it. The session holds all tokens that came before. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
+/// `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
+/// all tokens that came before. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_run(
     session: *mut OllmSession,
@@ -256,7 +263,8 @@ fn call(options: &OllmRunOptions, token: &Token<'_>) -> Result<ControlFlow<()>> 
     let shown = if token.options.is_empty() { None } else { Some(Shown::new(token.options)?) };
     let set = shown.as_ref().map_or(std::ptr::null(), Shown::handle);
     let token = OllmToken::new(token.step, token.text, false, set);
-    // SAFETY: the callback and its argument go together, and the call that gave them has not returned.
+    // SAFETY: the callback and its argument go together, and the call that gave them has not
+    // returned.
     let ended = unsafe { each(options.user, &raw const token) } != 0;
     Ok(if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
 }

@@ -1,6 +1,7 @@
-//! Handles: what C holds is never an address. A handle is a number that only looks like a pointer: a generation, a slot
-//! in a table, and the kind of thing it names. Every call looks it up, so that a handle that was freed, freed twice, of
-//! another kind, or made up is a status and not undefined behaviour.
+//! Handles with generations: C never holds an address. A handle is a number in the form of a
+//! pointer: a generation, a slot in a table, and the kind of its object. Every call looks it up, so
+//! a handle that was freed, freed twice, is of another kind, or was made up gives a status and not
+//! undefined behaviour.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -65,12 +66,14 @@ impl<T: Named> HandleTable<T> {
         })
     }
 
-    /// Gives up one owner. With the last one the handle is dead, and the value comes out, to be dropped by the caller.
+    /// Gives up one owner. With the last one the handle is dead, and the value comes out, to be
+    /// dropped by the caller.
     pub(crate) fn release(&self, handle: *const T) -> Result<Option<Arc<T>>> {
         self.locked(|slots| slots.release(handle))
     }
 
-    /// Releases the handle at `place` and makes it NULL there. NULL, and a place of NULL, are nothing to release.
+    /// Releases the handle at `place` and makes it NULL there. NULL, and a place of NULL, are
+    /// nothing to release.
     ///
     /// # Safety
     /// `place` is NULL or points to a handle.
@@ -129,7 +132,8 @@ impl<T: Named> Slots<T> {
             return Ok(None);
         }
         let value = slot.value.take();
-        // A slot whose generations are used up stays empty: its old handles must never come back to life.
+        // A slot whose generations are used up stays empty: its old handles must never come back to
+        // life.
         if slot.generation < MAX_GENERATION {
             slot.generation += 1;
             let (_, index, _) = decode(handle)?;

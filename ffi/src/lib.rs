@@ -1,8 +1,9 @@
-//! The C ABI of the OLLM runtime, as `include/ollm.h` describes it. The header is made from this crate's modules, in their
-//! order below and with their words (`tests/header.rs`); C and C++ programs include that file alone.
+//! The C ABI of the OLLM runtime, as `include/ollm.h` describes it. The header is made from this
+//! crate's modules, in their order below and with their words (`tests/header.rs`); C and C++
+//! programs include that file alone.
 //!
-//! One file for each C type. `handle` says what handles are, `cast` is the one place where pointers of C become Rust,
-//! `boundary` the one that stops panics, `status` the errors.
+//! One file for each C type. `handle` says what handles are, `cast` is the one place where pointers
+//! of C become Rust, `boundary` the one that stops panics, `status` the errors.
 
 #![allow(clippy::missing_safety_doc, reason = "one contract for all functions, stated at the head of the header")]
 

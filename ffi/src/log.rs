@@ -1,4 +1,5 @@
-//! Logging: to a callback of yours, and silent by default. The library never writes to stdout or stderr.
+//! Logging: to a callback of yours, and silent by default. The library never writes to stdout or
+//! stderr.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
@@ -20,8 +21,8 @@ pub enum OllmLogLevel {
     Info = 2,
 }
 
-/// Takes a message: UTF-8 of `length` bytes, which is gone when the callback returns. It may be called on any thread and
-/// on several at once, and must not throw or longjmp. Since 0.1.0.
+/// Takes a message: UTF-8 of `length` bytes, which is gone when the callback returns. It may be
+/// called on any thread and on several at once, and must not throw or longjmp. Since 0.1.0.
 pub type OllmLogFn =
     Option<unsafe extern "C" fn(user: *mut c_void, level: OllmLogLevel, text: *const c_char, length: usize)>;
 
@@ -38,8 +39,9 @@ thread_local! {
     static LOGGING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Sends messages of the whole library to `callback`, with `user` as its first argument; NULL ends that. When the call
-/// returns, the callback that was set before is not running any more, and `user` of that time may go.
+/// Sends messages of the whole library to `callback`, with `user` as its first argument; NULL ends
+/// that. When the call returns, the callback that was set before is not running any more, and
+/// `user` of that time may go.
 ///
 /// Any thread. Statuses: `OLLM_BUSY` inside the log callback. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -57,7 +59,8 @@ pub extern "C" fn ollm_set_log(callback: OllmLogFn, user: *mut c_void) -> OllmSt
 
 /// Sends a message, if anyone listens.
 pub(crate) fn write(level: OllmLogLevel, text: impl FnOnce() -> String) {
-    // What a callback causes is not logged, and must not wait here: a thread that replaces the callback waits for it.
+    // What a callback causes is not logged, and must not wait here: a thread that replaces the
+    // callback waits for it.
     if LOGGING.get() {
         return;
     }
@@ -66,7 +69,8 @@ pub(crate) fn write(level: OllmLogLevel, text: impl FnOnce() -> String) {
     let Some(Logger { callback, user }) = *logger else { return };
     let text = text();
     LOGGING.set(true);
-    // SAFETY: the callback and `user` are what `ollm_set_log` was given: valid until replaced, which waits for the lock.
+    // SAFETY: the callback and `user` are what `ollm_set_log` was given: valid until replaced,
+    // which waits for the lock.
     unsafe { callback(user.0, level, text.as_ptr().cast(), text.len()) };
     LOGGING.set(false);
 }

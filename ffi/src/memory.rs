@@ -1,5 +1,5 @@
-//! Memory: what a model will need, asked before it is loaded, what a session holds, and how to make it smaller. The limits
-//! are in `ollm_load_options` and `ollm_session_options`.
+//! Memory: the need of a model before it is loaded, the memory that a session holds, and how to
+//! reduce it. The limits are in `ollm_load_options` and `ollm_session_options`.
 
 use ollm_runtime::gguf::Gguf;
 use ollm_runtime::model::{Config, Weights};
@@ -13,7 +13,7 @@ use crate::session::{OllmSession, OllmSessionOptions, with};
 use crate::source::OllmSource;
 use crate::status::{OllmStatus, Result};
 
-/// Bytes of memory, beside the pages of files that are mapped. Since 0.1.0.
+/// Bytes of memory, without the pages of mapped files. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmMemory {
@@ -23,7 +23,7 @@ pub struct OllmMemory {
     pub weights: usize,
     /// The plugin's weights.
     pub plugin: usize,
-    /// Keys and values of a session whose context is full.
+    /// The KV cache of a session whose context is full.
     pub kv: usize,
     /// Buffers of a session.
     pub scratch: usize,
@@ -33,11 +33,12 @@ pub struct OllmMemory {
 
 versioned!(OllmMemory { struct_size: usize, weights: usize, plugin: usize, kv: usize, scratch: usize, total: usize });
 
-/// What a model, a plugin (NULL if there is none) and a session with these options (NULL for the defaults) will need. Only
-/// the head of the files is read, and the sources are not taken over: `release` is not called. `needed` must begin with its
-/// `struct_size`.
+/// What a model, a plugin (NULL if there is none) and a session with these options (NULL for the
+/// defaults) will need. Only the head of the files is read, and the sources are not taken over:
+/// `release` is not called. `needed` must begin with its `struct_size`.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_memory_needed(
     model: *const OllmSource,
@@ -80,7 +81,8 @@ fn plugin_needs(file: &Storage) -> Result<(PluginConfig, usize)> {
     Ok((spec, gguf.tensors().iter().map(|tensor| tensor.size).sum()))
 }
 
-/// The bytes that the session holds now, beside the weights, in `*bytes`. What forks share counts for each.
+/// The bytes that the session holds now, without the weights, in `*bytes`. Memory that forks share
+/// counts for each fork.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -93,8 +95,8 @@ pub unsafe extern "C" fn ollm_session_memory(session: *mut OllmSession, bytes: *
     })
 }
 
-/// Gives back what memory the session can do without, for when the system warns that it is short; what is needed again is
-/// made again. To give back more, save the session and free it.
+/// Trims the session: frees memory that it can allocate again when needed, for low-memory warnings
+/// of the system. To free more, save the session and free it.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -1,5 +1,5 @@
-//! Models: a frozen backbone with its tokenizer, loaded from a file, a part of a file, or memory. A model does not change:
-//! any number of sessions and threads share it.
+//! Models: a frozen backbone with its tokenizer, loaded from a file, a part of a file, or memory. A
+//! model does not change: any number of sessions and threads share it.
 
 use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
@@ -60,7 +60,8 @@ impl OllmModel {
     }
 }
 
-/// Tells how far a load is, from 0 to 1, on the thread that loads; any other result than 0 cancels it. Since 0.1.0.
+/// Tells how far a load is, from 0 to 1, on the thread that loads; any other result than 0 cancels
+/// it. Since 0.1.0.
 pub type OllmProgressFn = Option<unsafe extern "C" fn(user: *mut c_void, progress: f32) -> i32>;
 
 /// How to load. A field that is 0 takes the default. Since 0.1.0.
@@ -69,12 +70,12 @@ pub type OllmProgressFn = Option<unsafe extern "C" fn(user: *mut c_void, progres
 pub struct OllmLoadOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are the system's, which
-    /// takes them back when it needs them: they do not count.
+    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are
+    /// the system's, which takes them back when it needs them: they do not count.
     pub memory_limit: usize,
     /// Threads that prepare the weights; 0 takes as many as the system has cores for.
     pub threads: usize,
-    /// Called while the model loads; NULL if nobody asks.
+    /// Called while the model loads; may be NULL.
     pub progress: OllmProgressFn,
     /// The first argument of `progress`.
     pub user: *mut c_void,
@@ -88,11 +89,12 @@ versioned!(OllmLoadOptions {
     user: *mut c_void,
 });
 
-/// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with `ollm_model_release`.
-/// `options` may be NULL.
+/// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with
+/// `ollm_model_release`. `options` may be NULL.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`, `OLLM_MEMORY_LIMIT`,
-/// `OLLM_OUT_OF_MEMORY`, `OLLM_CANCELLED` by the progress callback. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`,
+/// `OLLM_MEMORY_LIMIT`, `OLLM_OUT_OF_MEMORY`, `OLLM_CANCELLED` by the progress callback. Since
+/// 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_model_load(
     source: *const OllmSource,
@@ -115,7 +117,8 @@ fn load(storage: Storage, options: &OllmLoadOptions) -> Result<OllmModel> {
         let user = options.user;
         move |LoadProgress { done, total }| {
             let share = if total == 0 { 1.0 } else { done as f64 / total as f64 };
-            // SAFETY: the callback and its argument go together, and the call that gave them has not returned.
+            // SAFETY: the callback and its argument go together, and the call that gave them has
+            // not returned.
             let cancelled = unsafe { callback(user, share as f32) } != 0;
             if cancelled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
@@ -136,7 +139,8 @@ pub extern "C" fn ollm_model_retain(model: *const OllmModel) -> OllmStatus {
     guard(|| MODELS.retain(model))
 }
 
-/// Gives up one owner and makes `*model` NULL. Sessions and plugins on it go on. NULL, and a pointer to NULL, are fine.
+/// Gives up one owner and makes `*model` NULL. Sessions and plugins on the model keep it alive.
+/// NULL, and a pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -147,7 +151,8 @@ pub unsafe extern "C" fn ollm_model_release(model: *mut *mut OllmModel) -> OllmS
 
 /// What the model is, as JSON: name, architecture, shape, tensor types, tokenizer, fingerprint.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_model_info(
     model: *const OllmModel,

@@ -1,5 +1,6 @@
-//! Options: what makes an OLLM. The option set of a step is K distributions of the next token, one for each latent, and
-//! what the policy thinks of each. A snapshot of it is a handle of its own, which stays when the session goes on.
+//! Option sets. The option set of a step is K distributions of the next token, one for each latent,
+//! and the policy's probability of each latent. A snapshot of it is a handle of its own, which
+//! later steps of the session do not change.
 
 use ollm_runtime::session::OptionView;
 
@@ -52,11 +53,13 @@ pub struct OllmCandidate {
     pub probability: f32,
 }
 
-/// The option set of the session's current step, with the `top` most probable tokens of each option. The session does not
-/// move. On success `*options` is a handle of one owner: free it with `ollm_option_set_free`.
+/// The option set of the session's current step, with the `top` most probable tokens of each
+/// option. The session does not move. On success `*options` is a handle of one owner: free it with
+/// `ollm_option_set_free`.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`,
-/// `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_EMPTY`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_option_set_new(
     session: *mut OllmSession,
@@ -83,7 +86,8 @@ pub unsafe extern "C" fn ollm_option_set_free(options: *mut *mut OllmOptionSet) 
 
 /// The probability that the policy gives to each latent, one after the other: their number is K.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_option_set_policy(
     options: *const OllmOptionSet,
@@ -100,7 +104,8 @@ pub unsafe extern "C" fn ollm_option_set_policy(
 
 /// The most probable tokens of the option of a latent, best first.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_option_set_top(
     options: *const OllmOptionSet,
@@ -119,7 +124,8 @@ pub unsafe extern "C" fn ollm_option_set_top(
     })
 }
 
-/// What the policy says of the session's current step: the probability of each latent. It costs less than an option set.
+/// The policy of the session's current step: the probability of each latent. It costs less than an
+/// option set.
 ///
 /// Statuses: as `ollm_option_set_new`, and `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -136,7 +142,8 @@ pub unsafe extern "C" fn ollm_session_policy(
     })
 }
 
-/// The hidden state of the session's last token, after the final norm: as many numbers as `ollm_model_info` says.
+/// The hidden state of the session's last token, after the final norm: as many numbers as
+/// `ollm_model_info` says.
 ///
 /// Statuses: as `ollm_session_policy`, but for `OLLM_NO_PLUGIN`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -153,11 +160,12 @@ pub unsafe extern "C" fn ollm_session_hidden(
     })
 }
 
-/// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder assigns to each: the option
-/// that explains it best. `latents` has room for `count` numbers; the first token of a sequence has none, which is -1.
+/// Adds tokens to the sequence, as `ollm_session_feed` does, and tells which latent the encoder
+/// assigns to each: the option that explains it best. `latents` has room for `count` numbers; the
+/// first token of a sequence has none, which is -1.
 ///
-/// Statuses: as `ollm_session_feed`, `OLLM_NO_PLUGIN`, and `OLLM_NOT_FINITE` if the encoder gives no distribution.
-/// Since 0.1.0.
+/// Statuses: as `ollm_session_feed`, `OLLM_NO_PLUGIN`, and `OLLM_NOT_FINITE` if the encoder gives
+/// no distribution. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_encode(
     session: *mut OllmSession,
@@ -167,7 +175,8 @@ pub unsafe extern "C" fn ollm_session_encode(
 ) -> OllmStatus {
     guard(|| {
         let mut written = 0;
-        // SAFETY: both arrays are as long as the caller says; the length goes to a variable of ours.
+        // SAFETY: both arrays are as long as the caller says; the length goes to a variable of
+        // ours.
         let (tokens, out) = unsafe {
             (
                 cast::slice("the tokens", tokens, count)?,

@@ -1,5 +1,6 @@
-//! Plugins: the decoder, policy and encoder that make an option set of a backbone's one distribution. A plugin does not
-//! change: any number of sessions and threads share it. It belongs to one backbone, in any quantization.
+//! Plugins: the decoder, policy and encoder that make an option set of a backbone's one
+//! distribution. A plugin does not change: any number of sessions and threads share it. It belongs
+//! to one backbone, in any quantization.
 
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -37,11 +38,12 @@ impl OllmPlugin {
     }
 }
 
-/// Loads the plugin of `model` from a GGUF file. On success `*plugin` is a handle with one owner: release it with
-/// `ollm_plugin_release`.
+/// Loads the plugin of `model` from a GGUF file. On success `*plugin` is a handle with one owner:
+/// release it with `ollm_plugin_release`.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_IO`, `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`,
-/// `OLLM_OUT_OF_MEMORY`, `OLLM_MISMATCH` if it was trained on another backbone. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_IO`,
+/// `OLLM_BAD_FILE`, `OLLM_UNSUPPORTED`, `OLLM_OUT_OF_MEMORY`, `OLLM_MISMATCH` if it was trained on
+/// another backbone. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_plugin_load(
     model: *const OllmModel,
@@ -59,9 +61,11 @@ pub unsafe extern "C" fn ollm_plugin_load(
     })
 }
 
-/// The plugin inside the model's own file, if it is a merged one. On success `*plugin` is a handle with one owner.
+/// The plugin inside the model's own file, if it is a merged one. On success `*plugin` is a handle
+/// with one owner.
 ///
-/// Any thread. Statuses: as `ollm_plugin_load`, and `OLLM_NO_PLUGIN` if the file has none. Since 0.1.0.
+/// Any thread. Statuses: as `ollm_plugin_load`, and `OLLM_NO_PLUGIN` if the file has none. Since
+/// 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_plugin_bundled(model: *const OllmModel, plugin: *mut *mut OllmPlugin) -> OllmStatus {
     guard(|| {
@@ -83,7 +87,8 @@ pub extern "C" fn ollm_plugin_retain(plugin: *const OllmPlugin) -> OllmStatus {
     guard(|| PLUGINS.retain(plugin))
 }
 
-/// Gives up one owner and makes `*plugin` NULL. Sessions on it go on. NULL, and a pointer to NULL, are fine.
+/// Gives up one owner and makes `*plugin` NULL. Sessions with the plugin keep it alive. NULL, and a
+/// pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -107,7 +112,8 @@ pub unsafe extern "C" fn ollm_plugin_option_count(plugin: *const OllmPlugin, cou
 
 /// What the plugin is, as JSON: options, kinds, widths, and the backbone that it was trained on.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_plugin_info(
     plugin: *const OllmPlugin,

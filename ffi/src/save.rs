@@ -1,5 +1,6 @@
-//! Saving: a session in a file or a buffer, with its tokens, keys and values, to be gone on with in another process. It is
-//! versioned and checksummed, and refused for another model. Sampling, selection and plugin are not part of it.
+//! Snapshots: a session, with its tokens and its KV cache, saved to a file or a buffer and restored
+//! in another process. The format is versioned and checksummed; a snapshot of another model is
+//! refused. Sampling, selection and plugin are not part of it.
 
 use std::ffi::{c_char, c_void};
 use std::fs::{self, File};
@@ -14,9 +15,11 @@ use crate::cast::{self, OutArray};
 use crate::session::{Live, OllmSession, with};
 use crate::status::OllmStatus;
 
-/// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it is written.
+/// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it
+/// is written.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path: *const c_char) -> OllmStatus {
     guard(|| {
@@ -26,12 +29,13 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
     })
 }
 
-/// Puts the session in the place of the one that was saved to a file: the tokens that follow are those that would have
-/// followed there.
+/// Restores the session from a file: the next tokens are those that the saved session would have
+/// generated.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE` if it is damaged,
-/// `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for another model, `OLLM_CONTEXT_FULL` if it is longer than the
-/// context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
+/// another model, `OLLM_CONTEXT_FULL` if it is longer than the context, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, path: *const c_char) -> OllmStatus {
     guard(|| {
@@ -48,8 +52,8 @@ pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, pa
 
 /// Saves the session to a buffer.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_OUT_OF_MEMORY`.
-/// Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_save(
     session: *mut OllmSession,
@@ -70,7 +74,7 @@ pub unsafe extern "C" fn ollm_session_save(
     })
 }
 
-/// Puts the session in the place of the one that was saved to a buffer.
+/// Restores the session from a buffer.
 ///
 /// Statuses: as `ollm_session_restore_file`, but for `OLLM_IO`. Since 0.1.0.
 #[unsafe(no_mangle)]

@@ -1,6 +1,7 @@
-//! Sessions: one sequence of tokens on a model, with or without a plugin. A session belongs to one thread at a time, any
-//! one; a second thread that calls while the first is inside gets `OLLM_BUSY`, and so does a callback that calls back.
-//! Only `ollm_session_cancel` and `ollm_session_free` are for other threads too.
+//! Sessions: one sequence of tokens on a model, with or without a plugin. A session may be used by
+//! any thread, but by one thread at a time: a second thread that calls meanwhile gets `OLLM_BUSY`,
+//! and so does a callback that calls the same session. Only `ollm_session_cancel` and
+//! `ollm_session_free` may be called from other threads too.
 
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +27,7 @@ use crate::workers::{Host, OllmStartFn};
 pub struct OllmSession {
     live: Mutex<Option<Live>>,
     canceller: Canceller,
-    /// Set before the session is freed: whoever comes then gets no turn any more.
+    /// Set before the session is freed: calls after that get no turn any more.
     closed: AtomicBool,
     /// Which thread is inside; 0 for none.
     owner: AtomicUsize,
@@ -38,11 +39,11 @@ pub(crate) struct Live {
     pub(crate) model: Arc<OllmModel>,
     pub(crate) sampler: Sampler,
     pub(crate) selector: Option<Selector>,
-    /// Text of single steps on its way out.
+    /// The detokenizer of single steps.
     pub(crate) text: Detokenizer,
     /// The text that the last step gave, which C looks at until the next call.
     pub(crate) piece: String,
-    /// The workers that the application runs: dropping it forgets those that never came.
+    /// The workers that the application runs: dropping it drops workers that were never run.
     host: Option<Arc<Host>>,
 }
 
@@ -95,7 +96,7 @@ impl OllmSession {
         Ok(SessionTurn { owner: &self.owner, live })
     }
 
-    /// Lets nobody in any more, and cancels the call that is inside.
+    /// Closes the session to new calls, and cancels the running call.
     fn cancel_for_good(&self) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) == this_thread() {
             return Err(CallFailure::new(OllmStatus::Busy, "a callback cannot free the session that called it"));
@@ -105,8 +106,9 @@ impl OllmSession {
         Ok(())
     }
 
-    /// Waits for the call that is inside, and frees what the session holds. In a callback nobody waits: two callbacks that
-    /// free each other's sessions would do so for ever. There, the call that is inside has the last hold, and frees.
+    /// Waits for the call that is inside, and frees what the session holds. In a callback nobody
+    /// waits: two callbacks that free each other's sessions would do so for ever. There, the call
+    /// that is inside has the last hold, and frees.
     fn drop_live(&self) {
         if !in_callback() {
             drop(self.live.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -114,7 +116,7 @@ impl OllmSession {
     }
 }
 
-/// Runs `work` on the session that `handle` names, if no one else is on it.
+/// Runs `work` on the session of `handle`, if no other call is running on it.
 pub(crate) fn with<T>(handle: *const OllmSession, work: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
     let session = SESSIONS.get(handle)?;
     let mut turn = session.turn()?;
@@ -128,14 +130,14 @@ pub(crate) fn with<T>(handle: *const OllmSession, work: impl FnOnce(&mut Live) -
 pub struct OllmSessionOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Positions there is room for; 0 takes what the model was trained for.
+    /// Context size in positions; 0 takes the context that the model was trained for.
     pub context: usize,
-    /// Bytes that the session may take beside the weights; 0 is no limit.
+    /// Memory limit of the session in bytes, without the weights; 0 is no limit.
     pub memory_limit: usize,
-    /// Threads that compute a single token; 0 takes as many as the system has cores for. On phones, as many as there are
-    /// large cores.
+    /// Threads for decode (a single token); 0 takes as many as the system has cores for. On phones,
+    /// as many as there are large cores.
     pub threads: usize,
-    /// Threads that compute many tokens at once; 0 takes as many as `threads`.
+    /// Threads for prefill (many tokens at once); 0 takes as many as `threads`.
     pub prefill_threads: usize,
     /// With `context_shift`: tokens at the beginning that are never forgotten.
     pub keep: usize,
@@ -143,11 +145,11 @@ pub struct OllmSessionOptions {
     pub start: OllmStartFn,
     /// The first argument of `start`.
     pub user: *mut c_void,
-    /// The processors that the workers run on (Linux and Android): bit 0 is processor 0. 0 leaves it to the system. The
-    /// thread that calls is yours, and is not bound.
+    /// CPU affinity of the workers (Linux and Android): bit 0 is processor 0. 0 leaves it to the
+    /// system. The calling thread is yours, and is not bound.
     pub affinity: u64,
-    /// What happens at the end of the context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older half of the tokens, but
-    /// for the first `keep`, and goes on.
+    /// The context shift of a full context: 0 ends with `OLLM_CONTEXT_FULL`; 1 forgets the older
+    /// half of the tokens, except the first `keep`, and the session continues.
     pub context_shift: i32,
     /// Must be 0.
     pub reserved: i32,
@@ -210,12 +212,14 @@ impl OllmSessionOptions {
     }
 }
 
-/// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options, and its policy selects;
-/// without, the backbone generates alone. `options` may be NULL. On success `*session` is a handle of one owner: free it
-/// with `ollm_session_free`. The session keeps model and plugin alive.
+/// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options,
+/// and its policy selects; without, the backbone generates alone. `options` may be NULL. On success
+/// `*session` is a handle of one owner: free it with `ollm_session_free`. The session keeps model
+/// and plugin alive.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`,
-/// `OLLM_IO` if threads cannot be started or bound, `OLLM_MISMATCH` if the plugin is another model's. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`, `OLLM_IO` if threads cannot be started or bound, `OLLM_MISMATCH` if the
+/// plugin is another model's. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_new(
     model: *const OllmModel,
@@ -260,11 +264,12 @@ fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSession
     })
 }
 
-/// Frees a session and makes `*session` NULL. If another thread is inside, its call is cancelled first, and this one waits
-/// for it; inside a callback it does not wait, and the session goes when that call returns. NULL, and a pointer to NULL,
-/// are fine.
+/// Frees a session and makes `*session` NULL. If another thread is inside, its call is cancelled
+/// first, and this one waits for it; inside a callback it does not wait, and the session goes when
+/// that call returns. NULL, and a pointer to NULL, are fine.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of this session. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of this session.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_free(session: *mut *mut OllmSession) -> OllmStatus {
     guard(|| {
@@ -282,12 +287,12 @@ pub unsafe extern "C" fn ollm_session_free(session: *mut *mut OllmSession) -> Ol
     })
 }
 
-/// A second session that begins where this one is and goes its own way, with the same sampling and selection. The keys and
-/// values of the text so far are shared, and copied only where one of the two writes; the two share their workers, and may
-/// run on different threads at the same time. On success `*fork` is a handle of one owner.
+/// Forks the session: a second, independent session with the same text, sampling and selection. The
+/// KV cache of the text is shared (copy on write). Both sessions share their workers and may be
+/// used on different threads at the same time. On success `*fork` is a handle of one owner.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`.
-/// Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_fork(session: *mut OllmSession, fork: *mut *mut OllmSession) -> OllmStatus {
     guard(|| {
@@ -312,19 +317,20 @@ impl Live {
         })
     }
 
-    /// Forgets what text waits for its end: the tokens that follow do not go on from it.
+    /// Drops an incomplete character at the end of the text: the next tokens do not continue it.
     pub(crate) fn cut_text(&mut self) {
         self.text = Detokenizer::new();
         self.piece.clear();
     }
 }
 
-/// Adds tokens to the sequence and runs them through the network. If it is cancelled, the session is at the last complete
-/// position (see `ollm_session_position`): feed the rest to go on.
+/// Prefill: adds tokens to the sequence and runs them through the network. If the call is
+/// cancelled, the session is at the last complete position (see `ollm_session_position`): feed the
+/// remaining tokens to continue.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a token that is not in the vocabulary), `OLLM_INVALID_HANDLE`, `OLLM_BUSY`,
-/// `OLLM_CANCELLED`, `OLLM_CONTEXT_FULL`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session
-/// stays as it was. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a token that is not in the vocabulary),
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_CONTEXT_FULL`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session stays as it was. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_feed(session: *mut OllmSession, tokens: *const u32, count: usize) -> OllmStatus {
     guard(|| {
@@ -362,11 +368,12 @@ impl Live {
     }
 }
 
-/// Cancels: the call that is inside, or else the next one that computes, returns `OLLM_CANCELLED`. It is seen between
-/// layers, also while a long prompt is fed, and in the rest of a duty.
+/// Cancels the session's work: the running call, or else the next call that computes, returns
+/// `OLLM_CANCELLED`. It is seen between layers, also during a long prefill, and while the session
+/// rests for its duty cycle.
 ///
-/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`.
-/// Since 0.1.0.
+/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`,
+/// `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_session_cancel(session: *mut OllmSession) -> OllmStatus {
     guard(|| {
@@ -386,8 +393,9 @@ pub extern "C" fn ollm_session_withdraw_cancel(session: *mut OllmSession) -> Oll
     })
 }
 
-/// Lets computing take at most this share of the time (above 0; 1, as at first, is no limit), against heat: before each
-/// batch and each step the session rests as long as the work before asks for.
+/// Sets the duty cycle, against thermal throttling: computing takes at most this share of the time
+/// (above 0; 1, as at first, is no limit). Before each batch and each step the session rests as
+/// long as the work before it requires.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -408,7 +416,7 @@ pub unsafe extern "C" fn ollm_session_position(session: *mut OllmSession, positi
     })
 }
 
-/// The positions there is room for, in `*context`.
+/// The context size in positions, in `*context`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -421,9 +429,10 @@ pub unsafe extern "C" fn ollm_session_context(session: *mut OllmSession, context
     })
 }
 
-/// The tokens so far, fed and generated; with `slide`, those that are left.
+/// The tokens so far, fed and generated; after a context shift, the remaining tokens.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_tokens(
     session: *mut OllmSession,
@@ -438,9 +447,11 @@ pub unsafe extern "C" fn ollm_session_tokens(
     })
 }
 
-/// Forgets the tokens from `position` on, and goes on from there; 0 forgets all.
+/// Rewinds to `position`: the tokens from there on are forgotten, and the next tokens follow there;
+/// 0 forgets all.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` if there are not so many, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` if there are not so many, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_session_rewind(session: *mut OllmSession, position: usize) -> OllmStatus {
     guard(|| {

@@ -1,5 +1,6 @@
-//! Sources: where the bytes of a GGUF file come from. A path, an open file or a part of one (an Android asset), or memory.
-//! Make one with `ollm_source_file`, `ollm_source_descriptor` or `ollm_source_memory`, at the end of this file.
+//! Sources: where the bytes of a GGUF file come from. A path, an open file or a part of one (an
+//! Android asset), or memory. Make one with `ollm_source_file`, `ollm_source_descriptor` or
+//! `ollm_source_memory`, at the end of this file.
 
 use std::ffi::{c_char, c_void};
 use std::mem::MaybeUninit;
@@ -24,31 +25,34 @@ pub enum OllmSourceKind {
     Memory = 2,
 }
 
-/// Tells that the library does not need the memory at `data` any more. It is called once, on any thread. Since 0.1.0.
+/// Tells that the library does not need the memory at `data` any more. It is called once, on any
+/// thread. Since 0.1.0.
 pub type OllmReleaseFn = Option<unsafe extern "C" fn(user: *mut c_void, data: *const c_void, length: usize)>;
 
-/// Where the bytes of a file come from. The struct, and the text of its path, may go when the call that takes it returns.
-/// Since 0.1.0.
+/// Where the bytes of a file come from. The struct, and the text of its path, may go when the call
+/// that takes it returns. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmSource {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in use; to replace it,
-    /// rename a new one over it.
+    /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in
+    /// use; to replace it, rename a new one over it.
     pub path: *const c_char,
     /// `OLLM_SOURCE_MEMORY`: the bytes.
     pub data: *const c_void,
     /// Bytes of the memory, or of the part of the open file; 0 is all that follows `offset`.
     pub length: usize,
-    /// `OLLM_SOURCE_MEMORY`: if it is not NULL, the bytes are used in place, must stay as they are, and this is called
-    /// when they are not needed any more. It is not called if the load fails. If it is NULL, the bytes are copied.
+    /// `OLLM_SOURCE_MEMORY`: if it is not NULL, the bytes are used in place, must stay as they are,
+    /// and this is called when they are not needed any more. It is not called if the load fails. If
+    /// it is NULL, the bytes are copied.
     pub release: OllmReleaseFn,
     /// The first argument of `release`.
     pub user: *mut c_void,
     /// What the source is.
     pub kind: MaybeUninit<OllmSourceKind>,
-    /// `OLLM_SOURCE_DESCRIPTOR`: the descriptor, open for reading. It may be closed when the call returns.
+    /// `OLLM_SOURCE_DESCRIPTOR`: the descriptor, open for reading. It may be closed when the call
+    /// returns.
     pub descriptor: i32,
     /// `OLLM_SOURCE_DESCRIPTOR`: the first byte of the part of the file.
     pub offset: u64,
@@ -84,7 +88,8 @@ pub(crate) struct ReleaseFn {
 
 impl OllmSource {
     /// # Safety
-    /// The struct, and what it points to, are what the header asks for, as long as the result is in use.
+    /// The struct, and what it points to, are what the header asks for, as long as the result is in
+    /// use.
     pub(crate) unsafe fn read(source: *const Self) -> Result<Source> {
         // SAFETY: the same contract.
         let s = unsafe { cast::required(source) }?;
@@ -98,7 +103,8 @@ impl OllmSource {
                 length: (s.length > 0).then_some(s.length as u64),
             }),
             2 => {
-                // SAFETY: the same contract; the bytes are only read while the contract of `Storage::borrowed` holds.
+                // SAFETY: the same contract; the bytes are only read while the contract of
+                // `Storage::borrowed` holds.
                 let bytes = unsafe { cast::slice("the memory", s.data.cast::<u8>(), s.length) }?;
                 let release = s.release.map(|function| ReleaseFn {
                     function,
@@ -114,7 +120,8 @@ impl OllmSource {
 }
 
 impl Source {
-    /// Opens the source and makes something of its bytes. Borrowed memory is taken over only if that succeeds.
+    /// Opens the source and makes something of its bytes. Borrowed memory is taken over only if
+    /// that succeeds.
     pub(crate) fn open<T>(self, make: impl FnOnce(Storage) -> Result<T>) -> Result<T> {
         match self {
             Self::File(path) => make(Storage::open(&path)?),
@@ -126,8 +133,8 @@ impl Source {
             Self::Memory { data, length, release: Some(release) } => {
                 let second = Arc::new(AtomicBool::new(false));
                 let free = release.if_second(Arc::clone(&second));
-                // SAFETY: the header asks the caller to leave the bytes as they are until `release` is called, and without
-                // success they are not used any more when the call returns.
+                // SAFETY: the header asks the caller to leave the bytes as they are until `release`
+                // is called, and without success they are not used any more when the call returns.
                 let made = make(unsafe { Storage::borrowed(data, length, Box::new(free)) }?)?;
                 release.if_second(second)();
                 Ok(made)
@@ -142,7 +149,8 @@ impl Source {
         let storage = match *self {
             Self::File(ref path) => Storage::open(path)?,
             Self::Descriptor { descriptor, offset, length } => open_descriptor(descriptor, offset, length)?,
-            // SAFETY: checked in `read`, whose contract still holds, and the storage is gone when this function returns.
+            // SAFETY: checked in `read`, whose contract still holds, and the storage is gone when
+            // this function returns.
             Self::Memory { data, length, .. } => unsafe { Storage::borrowed(data, length, Box::new(|| ())) }?,
         };
         look(&storage)
@@ -150,12 +158,14 @@ impl Source {
 }
 
 impl ReleaseFn {
-    /// Calls the function when two things have come, in whichever order: the memory is free, and the load succeeded.
+    /// Calls the function when two things have come, in whichever order: the memory is free, and
+    /// the load succeeded.
     fn if_second(self, second: Arc<AtomicBool>) -> impl FnOnce() + Send + Sync + use<> {
         move || {
             let Self { function, user, data, length } = self;
             if second.swap(true, Ordering::AcqRel) {
-                // SAFETY: the function and its argument are the caller's, to be called once when the memory is free.
+                // SAFETY: the function and its argument are the caller's, to be called once when
+                // the memory is free.
                 unsafe { function(user.0, data.0, length) };
             }
         }
@@ -165,7 +175,8 @@ impl ReleaseFn {
 #[cfg(unix)]
 fn open_descriptor(descriptor: i32, offset: u64, length: Option<u64>) -> Result<Storage> {
     use std::os::fd::BorrowedFd;
-    // SAFETY: not negative; a descriptor that is not open makes the duplication fail, and nothing else uses it.
+    // SAFETY: not negative; a descriptor that is not open makes the duplication fail, and nothing
+    // else uses it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
     let failed = |error| CallFailure::new(OllmStatus::Io, format!("file descriptor {descriptor}: {error}"));
     let file = std::fs::File::from(borrowed.try_clone_to_owned().map_err(failed)?);

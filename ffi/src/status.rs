@@ -1,5 +1,6 @@
-//! Errors: every function that can fail returns an `ollm_status`. Its outputs are written only when that is `OLLM_OK`,
-//! unless the function says otherwise. The text of the last failure on a thread says what, where and what to do.
+//! Errors: every function that can fail returns an `ollm_status`. Its outputs are written only when
+//! that is `OLLM_OK`, unless the function says otherwise. The text of the last failure on a thread
+//! says what, where and what to do.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
@@ -15,8 +16,8 @@ use ollm_runtime::session::{SessionError, SnapshotError};
 use ollm_runtime::storage::StorageError;
 use ollm_runtime::tokenizer::TokenizerError;
 
-/// What came of a call. The numbers are frozen; later versions may add some, so treat one that you do not know as an
-/// error. Since 0.1.0.
+/// The status of a call. The numbers are frozen; later versions may add some, so treat an unknown
+/// number as an error. Since 0.1.0.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OllmStatus {
@@ -32,7 +33,8 @@ pub enum OllmStatus {
     BufferTooSmall = 4,
     /// The session is in use: by another thread, or by the call that called back.
     Busy = 5,
-    /// The call was cancelled. The session is at its last complete position and can go on.
+    /// The call was cancelled. The session is at its last complete position, and the next call
+    /// continues from there.
     Cancelled = 6,
     /// The system has not enough memory.
     OutOfMemory = 7,
@@ -88,17 +90,17 @@ impl OllmStatus {
     ];
 }
 
-/// The name of a status, such as `"OLLM_BUSY"`; `"OLLM_UNKNOWN"` for a number that is none. The text is static: never
-/// free it. Any thread. Since 0.1.0.
+/// The name of a status, such as `"OLLM_BUSY"`; `"OLLM_UNKNOWN"` for a number that is none. The
+/// text is static: never free it. Any thread. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_status_name(status: i32) -> *const c_char {
     let found = OllmStatus::NAMES.iter().find(|(known, _)| *known as i32 == status);
     found.map_or(c"OLLM_UNKNOWN", |(_, name)| name).as_ptr()
 }
 
-/// What went wrong in the last call on this thread that failed, as text that ends in zero; "" if none did. Calls that
-/// succeed leave it. The text belongs to the library and stays until the next call on this thread that fails: copy it to
-/// keep it. Any thread. Since 0.1.0.
+/// What went wrong in the last call on this thread that failed, as text that ends in zero; "" if
+/// none did. Calls that succeed leave it. The text belongs to the library and stays until the next
+/// call on this thread that fails: copy it to keep it. Any thread. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_last_error() -> *const c_char {
     LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())

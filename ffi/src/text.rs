@@ -1,4 +1,5 @@
-//! Text: to tokens and back, and conversations to text. All of it works on a model, which any number of threads share.
+//! Tokenizer and chat template: text to tokens and back, conversations to text. All functions take
+//! a model, which any number of threads share.
 
 use std::ffi::c_char;
 
@@ -14,8 +15,8 @@ use crate::status::{CallFailure, OllmStatus, Result};
 #[repr(u32)]
 #[derive(Clone, Copy)]
 pub enum OllmTokenizeFlags {
-    /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that you trust: in a user's
-    /// text it would let the user write control tokens.
+    /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that
+    /// you trust: in a user's text it would let the user write control tokens.
     Special = 1,
     /// The token for the beginning of a text comes first, if the model's file asks for one.
     Bos = 2,
@@ -23,8 +24,8 @@ pub enum OllmTokenizeFlags {
 
 /// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
-/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_tokenize(
     model: *const OllmModel,
@@ -63,11 +64,12 @@ pub(crate) fn read_flags(flags: u32) -> Result<[bool; 2]> {
     Ok(known.map(|flag| flags & flag != 0))
 }
 
-/// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens that the tokenizer does
-/// not know nothing. For text as it is generated, use `ollm_token.text`: it never cuts a character.
+/// The text of tokens. What is not UTF-8 becomes U+FFFD, control tokens their names, and tokens
+/// that the tokenizer does not know nothing. For text as it is generated, use `ollm_token.text`: it
+/// never cuts a character.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`.
-/// Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_detokenize(
     model: *const OllmModel,
@@ -86,8 +88,8 @@ pub unsafe extern "C" fn ollm_detokenize(
     })
 }
 
-/// The bytes that one token stands for, which may be a part of a character; none for a token that the tokenizer does not
-/// know. They have a zero after them, as text has.
+/// The bytes that one token stands for, which may be a part of a character; none for a token that
+/// the tokenizer does not know. They have a zero after them, as text has.
 ///
 /// Any thread. Statuses: as `ollm_detokenize`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -108,7 +110,8 @@ pub unsafe extern "C" fn ollm_token_bytes(
 
 /// Whether a text or a turn ends at this token: 1 or 0 in `*is_end`.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since
+/// 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_is_end(model: *const OllmModel, token: u32, is_end: *mut i32) -> OllmStatus {
     guard(|| {
@@ -120,7 +123,8 @@ pub unsafe extern "C" fn ollm_is_end(model: *const OllmModel, token: u32, is_end
     })
 }
 
-/// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+/// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since
+/// 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmMessage {
@@ -134,11 +138,12 @@ pub struct OllmMessage {
     pub content_length: usize,
 }
 
-/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0 it ends where the
-/// model's answer begins. The template writes BOS itself: make tokens of the text with `OLLM_TOKENIZE_SPECIAL` alone.
+/// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
+/// it ends where the model's answer begins. The template writes BOS itself: make tokens of the text
+/// with `OLLM_TOKENIZE_SPECIAL` alone.
 ///
-/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`,
-/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_text(
     model: *const OllmModel,

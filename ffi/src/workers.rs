@@ -1,5 +1,5 @@
-//! Workers: the threads that compute beside the one that calls. By default the library starts its own; an application
-//! that manages its threads itself lends some.
+//! Workers: threads of a thread pool, which compute together with the calling thread. By default
+//! the library starts its own; an application that manages its threads itself supplies them.
 
 use std::ffi::c_void;
 use std::io;
@@ -25,15 +25,17 @@ impl Named for OllmWorker {
     }
 }
 
-/// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not wait for it; any other
-/// result than 0 makes `ollm_session_new` fail. It is called inside `ollm_session_new`, for each worker. Since 0.1.0.
+/// Has one of the application's threads call `ollm_worker_run(worker)`, now or later, and does not
+/// wait for it; any other result than 0 makes `ollm_session_new` fail. It is called inside
+/// `ollm_session_new`, for each worker. Since 0.1.0.
 pub type OllmStartFn = Option<unsafe extern "C" fn(user: *mut c_void, worker: *mut OllmWorker) -> i32>;
 
-/// Works for a session until it and its forks are freed, and then returns. A worker that is never run is missed by no one,
-/// and its handle is dead when the session is freed: then this returns `OLLM_INVALID_HANDLE` at once.
+/// Runs a worker of a session: it works until the session and its forks are freed, and then
+/// returns. The session does not wait for a worker that was never run. The worker's handle is dead
+/// when the session is freed: then this function returns `OLLM_INVALID_HANDLE` at once.
 ///
-/// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`; `OLLM_BUSY`
-/// inside a callback. Since 0.1.0.
+/// The thread is the worker's until then. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`;
+/// `OLLM_BUSY` inside a callback. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_worker_run(worker: *mut OllmWorker) -> OllmStatus {
     guard(|| {
@@ -67,7 +69,8 @@ impl WorkerHost for Host {
         let handle = WORKERS.insert(OllmWorker(Mutex::new(Some(worker))));
         let handle = handle.map_err(|failure| io::Error::new(io::ErrorKind::OutOfMemory, failure.message))?;
         self.offered.lock().unwrap_or_else(PoisonError::into_inner).push(handle.addr());
-        // SAFETY: the callback and its argument go together, and the call that gave them has not returned.
+        // SAFETY: the callback and its argument go together, and the call that gave them has not
+        // returned.
         let refused = unsafe { (self.start)(self.user.0, handle) };
         if refused == 0 {
             Ok(())

@@ -1,6 +1,7 @@
-//! The binary interface, as `ffi/abi.txt` keeps it: symbols with their types, numbers of enums, fields of structs with their
-//! places. It may grow; whatever was there stays as it is, or `OLLM_ABI_VERSION` (and the soname in `build.rs` and
-//! `package/`) counts one up. `OLLM_BLESS=1 cargo test -p ollm-ffi --test abi` writes the file, if that rule holds.
+//! The binary interface, as `ffi/abi.txt` keeps it: symbols with their types, numbers of enums,
+//! fields of structs with their places. It may grow; whatever was there stays as it is, or
+//! `OLLM_ABI_VERSION` (and the soname in `build.rs` and `package/`) counts one up. `OLLM_BLESS=1
+//! cargo test -p ollm-ffi --test abi` writes the file, if that rule holds.
 #![cfg(target_pointer_width = "64")]
 
 use std::fs;
@@ -18,7 +19,8 @@ fn declarations() -> Vec<String> {
         let line = line.trim_start();
         !(line.starts_with("//") || line.starts_with('#') || line.starts_with("extern"))
     };
-    // Initializers are code of the caller's; they and what follows them are not part of the library.
+    // Initializers are code of the caller's; they and what follows them are not part of the
+    // library.
     let library = header.split("// Initializers:").next().unwrap();
     let text = library.lines().filter(code).collect::<Vec<_>>().join(" ");
     let mut declarations = vec![String::new()];

@@ -1,5 +1,6 @@
-//! Every large allocation behind the C API is refused once, in turn: the caller gets a status, nothing is leaked, and what
-//! was there goes on. A test of its own process, since it replaces the allocator.
+//! Every large allocation behind the C API is refused once, in turn: the caller gets a status,
+//! nothing is leaked, and what was there goes on. A test of its own process, since it replaces the
+//! allocator.
 
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
@@ -106,7 +107,8 @@ impl World {
     }
 }
 
-/// Does `work` again and again, refusing the first, the second, .. large allocation, until none is left to refuse.
+/// Does `work` again and again, refusing the first, the second, .. large allocation, until none is
+/// left to refuse.
 fn refuse_each(name: &str, world: &World, expected: &[u32], work: impl Fn(&World) -> OllmStatus) {
     for nth in 0.. {
         assert_eq!(ollm_session_rewind(world.session, 300), OllmStatus::Ok);

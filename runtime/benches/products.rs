@@ -1,8 +1,10 @@
-//! The products of each weight type beside what bounds them, on one thread and every instruction set.
+//! Matmul benchmark: each weight type against its roofline (peak bandwidth, peak multiplications),
+//! on one thread and every instruction set.
 //!
-//! `cargo bench -p ollm-runtime --bench products`. `step` is one column by more weights than the caches hold, in bytes of
-//! weights, beside `read`, which only reads as many. `prompt` is 256 columns and `options` ten, in multiply-additions, beside
-//! `peak`, which multiplies what is in the nearest cache.
+//! `cargo bench -p ollm-runtime --bench products`. `step` is a GEMV (one token) of more weights
+//! than the caches hold, in bytes of weights a second; compare with `read`, which only reads as
+//! many. `prompt` is a GEMM of 256 tokens and `options` of ten, in multiply-adds a second; compare
+//! with `peak`, which multiplies data in L1.
 
 use std::hint::black_box;
 
@@ -18,7 +20,7 @@ use ollm_runtime::storage::Storage;
 
 const ROWS: usize = 1024;
 const COLS: usize = 2048;
-/// How often the rows are repeated for a step.
+/// How often the rows are repeated for a GEMV, so that the weights exceed the caches.
 const REPEATED: usize = 64;
 const TYPES: [TensorType; 9] = [
     TensorType::Q4_0,
@@ -135,7 +137,7 @@ const PEAK_PRODUCTS: u64 = 8 * 4096;
 #[repr(align(64))]
 struct CacheLines([u8; 64 * 8]);
 
-/// Byte products of weights in the nearest cache, in eight sums.
+/// Byte dot products of weights in L1, in eight sums: the peak of a compute-bound GEMM.
 struct Peak;
 
 impl Kernel for Peak {
@@ -153,7 +155,8 @@ impl Kernel for Peak {
         for _ in 0..PEAK_PRODUCTS / 8 {
             let weights = black_box(&bytes).0.as_ptr();
             for (i, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: there are 64 bytes for each sum, as many as the widest instruction set reads.
+                // SAFETY: there are 64 bytes for each sum, as many as the widest instruction set
+                // reads.
                 *sum = isa.dot4::<false>(*sum, unsafe { isa.bytes(weights.add(64 * i)) }, x);
             }
         }

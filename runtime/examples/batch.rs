@@ -1,4 +1,5 @@
-//! Batched decoding (continuous batching): one answer for each latent, all in one read of the weights per token.
+//! Batched decoding (continuous batching): one answer for each latent, all in one read of the
+//! weights per token.
 //!
 //! ```sh
 //! cargo run --release -p ollm-runtime --example batch -- MODEL.gguf PLUGIN.gguf "Two plus two is"

@@ -1,4 +1,5 @@
-//! Shows the option set of one step: for each latent, the policy's probability and the option's most probable tokens.
+//! Shows the option set of one step: for each latent, the policy's probability and the option's
+//! most probable tokens.
 //!
 //! ```sh
 //! cargo run --release -p ollm-runtime --example option_set -- MODEL.gguf PLUGIN.gguf "Two plus two is"

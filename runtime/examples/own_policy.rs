@@ -1,5 +1,5 @@
-//! Selects latents by a rule of the application (`LatentMode::Callback`): the second choice of the plugin's policy, held
-//! for a whole line.
+//! Selects latents by a rule of the application (`LatentMode::Callback`): the second choice of the
+//! plugin's policy, held for a whole line.
 //!
 //! ```sh
 //! cargo run --release -p ollm-runtime --example own_policy -- MODEL.gguf PLUGIN.gguf "Two plus two is"
@@ -16,7 +16,8 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 
-/// The second most probable latent; the only one of a plugin that has one. `hidden` is `[hidden]`, `policy` `[options]`.
+/// The second most probable latent; the only one of a plugin that has one. `hidden` is `[hidden]`,
+/// `policy` `[options]`.
 fn second_choice(_hidden: &[f32], policy: &[f32]) -> usize {
     let mut latents: Vec<usize> = (0..policy.len()).collect();
     latents.sort_by(|&a, &b| policy[b].total_cmp(&policy[a]));

@@ -1,5 +1,5 @@
-//! Saves a session and restores it: the prompt is not computed again, and the restored session continues with the same
-//! tokens.
+//! Saves a session and restores it: the prompt is not computed again, and the restored session
+//! continues with the same tokens.
 //!
 //! ```sh
 //! cargo run --release -p ollm-runtime --example save_and_restore -- MODEL.gguf "Once upon a time"

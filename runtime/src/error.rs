@@ -1,4 +1,5 @@
-//! The roof over the errors: one enum that gathers the typed errors of all modules, for programs. No module below names it.
+//! The roof over the errors: one enum that gathers the typed errors of all modules, for programs.
+//! No module below names it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -32,7 +33,8 @@ pub enum Error {
     },
     /// The system could not start a thread.
     Threads(std::io::Error),
-    /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the system cannot do it.
+    /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the
+    /// system cannot do it.
     Affinity(std::io::Error),
     /// The system has no memory left.
     OutOfMemory(OutOfMemory),

@@ -1,15 +1,15 @@
 //! Option-aware language models on CPUs.
 //!
-//! An OLLM (arXiv 2604.19087) replaces the one next-token distribution of a language model by a *set* of K learned
-//! options, indexed by a discrete latent z. This crate reads a frozen backbone and a small plugin (encoder, decoder,
-//! policy) from GGUF files and generates text with them:
+//! An OLLM (arXiv 2604.19087) replaces the one next-token distribution of a language model by a
+//! *set* of K learned options, indexed by a discrete latent z. This crate reads a frozen backbone
+//! and a small plugin (encoder, decoder, policy) from GGUF files and generates text with them:
 //!
 //! ```text
 //! token -> embed -> L blocks -> norm -> h -> policy -> z -> decoder(h, z) -> h' -> head -> logits -> sampler -> token
 //! ```
 //!
-//! The modules are floors: each may import from the ones listed below it, never from its own floor or one above. A test
-//! (`tests/tests/architecture.rs`) reads this table and the imports.
+//! The modules are floors: each may import from the ones listed below it, never from its own floor
+//! or one above. A test (`tests/tests/architecture.rs`) reads this table and the imports.
 //!
 //! | floor | what it holds |
 //! |---|---|
@@ -27,8 +27,8 @@
 //! | [`storage`], `nameless` | bytes of a file; a file that gets its name when it is whole |
 //! | [`memory`] | fallible allocation |
 //!
-//! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all floors for programs that
-//! call several, and no module names it.
+//! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
+//! floors for programs that call several, and no module names it.
 
 #[cfg(feature = "chat-template")]
 pub mod chat;

@@ -1,7 +1,7 @@
 //! What logits say: their soft maximum, the probability of a token, the most probable tokens.
 //!
-//! Every function checks its logits first. A NaN, a positive infinity, or a row without one possible token is an error
-//! that names the place, never a silent token 0.
+//! Every function checks its logits first. A NaN, a positive infinity, or a row without one
+//! possible token is an error that names the place, never a silent token 0.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -65,7 +65,8 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Higher logits come first; of equal ones the lower token. Total, because logits are checked to hold no NaN.
+    /// Higher logits come first; of equal ones the lower token. Total, because logits are checked
+    /// to hold no NaN.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that sort_by and min_by take")]
     pub(crate) fn order(&self, other: &Self) -> Ordering {
         other.logit.partial_cmp(&self.logit).unwrap_or(Ordering::Equal).then(self.token.cmp(&other.token))
@@ -153,7 +154,8 @@ pub fn log_softmax_at(logits: &[f32], token: u32) -> Result<f32, LogitsError> {
     Ok((f64::from(*logit) - sum) as f32)
 }
 
-/// The `m` most probable tokens with their probabilities, best first; of equal ones the lowest token first.
+/// The `m` most probable tokens with their probabilities, best first; of equal ones the lowest
+/// token first.
 pub fn top_m(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
     let sum = log_sum_exp(logits)?;
     let best = if m <= FEW { few_best(logits, m) } else { many_best(logits, m)? };
@@ -205,7 +207,8 @@ pub(crate) fn keep_best(candidates: &mut Vec<Candidate>, n: usize) {
     candidates.truncate(n);
 }
 
-/// Brings the `n` best candidates to the front, sorted, and leaves the others behind them in some order.
+/// Brings the `n` best candidates to the front, sorted, and leaves the others behind them in some
+/// order.
 pub(crate) fn sort_front(candidates: &mut [Candidate], n: usize) {
     let n = n.min(candidates.len());
     if (1..candidates.len()).contains(&n) {
@@ -237,14 +240,16 @@ impl Kernel for SumExp<'_> {
     }
 }
 
-/// e^x for x <= 0 in additions and multiplications only, which IEEE 754 defines to the last bit: the choice that a seed
-/// makes must not depend on the C library of the platform, as `f64::exp` does. Relative error below 1e-14. Without branches
-/// and calls, so that loops over it become vector code.
+/// e^x for x <= 0 in additions and multiplications only, which IEEE 754 defines to the last bit:
+/// the choice that a seed makes must not depend on the C library of the platform, as `f64::exp`
+/// does. Relative error below 1e-14. Without branches and calls, so that loops over it become
+/// vector code.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
     const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    // Adding it leaves no room for a fraction: the sum is rounded to an integer, which its low bits hold.
+    // Adding it leaves no room for a fraction: the sum is rounded to an integer, which its low bits
+    // hold.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     // What is too small has no weight, nor has what is not a number.
     let alive = f64::from(u8::from(x >= SMALLEST));

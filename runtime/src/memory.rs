@@ -1,4 +1,5 @@
-//! Memory that may be refused: large buffers come from here, so that a phone without memory gives an error, not an abort.
+//! Memory that may be refused: large buffers come from here, so that a phone without memory gives
+//! an error, not an abort.
 
 use std::fmt;
 
@@ -30,8 +31,8 @@ pub fn reserve<T>(buffer: &mut Vec<T>, len: usize) -> Result<(), OutOfMemory> {
     buffer.try_reserve_exact(missing).map_err(|_| OutOfMemory { bytes: len.saturating_mul(size_of::<T>()) })
 }
 
-/// Makes room for `more` elements, and perhaps for others that will follow: growing bit by bit costs one copy of each element
-/// in the long run.
+/// Makes room for `more` elements, and perhaps for others that will follow: growing bit by bit
+/// costs one copy of each element in the long run.
 ///
 /// # Errors
 /// [`OutOfMemory`]; then the buffer is as it was.

@@ -1,5 +1,5 @@
-//! Files without a name, which the system drops with their last descriptor (`open(2)`, `O_TMPFILE`): of a writer that is
-//! killed nothing is left.
+//! Files without a name, which the system drops with their last descriptor (`open(2)`,
+//! `O_TMPFILE`): of a writer that is killed nothing is left.
 
 pub(crate) use sys::{create, name};
 

@@ -1,7 +1,8 @@
-//! Pseudo-random numbers that are the same on every platform: choices of tokens and latents follow from their seed.
+//! Pseudo-random numbers that are the same on every platform: choices of tokens and latents follow
+//! from their seed.
 
-/// `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014): one addition and
-/// a finalizer, a full period of 2^64, and any seed is a good one.
+/// `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+/// 2014): one addition and a finalizer, a full period of 2^64, and any seed is a good one.
 #[derive(Debug, Clone)]
 pub struct Random {
     state: u64,
@@ -28,8 +29,8 @@ impl Random {
 
     /// A number in `0..bound`; 0 when `bound` is 0.
     ///
-    /// The high half of a 128-bit product (Lemire, "Fast random integer generation in an interval", 2019), without its
-    /// rejection step: a bias below `bound / 2^64` is of no consequence here.
+    /// The high half of a 128-bit product (Lemire, "Fast random integer generation in an interval",
+    /// 2019), without its rejection step: a bias below `bound / 2^64` is of no consequence here.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next_u64()) * bound as u128) >> 64) as usize
     }
@@ -39,7 +40,8 @@ impl Random {
 mod tests {
     use super::Random;
 
-    /// The first outputs for seed 1234567, as the reference implementation prints them (Rosetta Code, `SplitMix64`).
+    /// The first outputs for seed 1234567, as the reference implementation prints them (Rosetta
+    /// Code, `SplitMix64`).
     #[test]
     fn the_sequence_is_the_published_one() {
         let mut random = Random::new(1_234_567);

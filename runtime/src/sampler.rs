@@ -1,11 +1,11 @@
 //! Chooses the next token from logits.
 //!
-//! The filters run in the order of llama.cpp's default chain: repetition penalty, top-k, top-p, min-p, temperature. So
-//! top-p and min-p judge the distribution before the temperature flattens or sharpens it. A temperature of 0 is greedy:
-//! the most probable token after the penalty.
+//! The filters run in the order of llama.cpp's default chain: repetition penalty, top-k, top-p,
+//! min-p, temperature. So top-p and min-p judge the distribution before the temperature flattens or
+//! sharpens it. A temperature of 0 is greedy: the most probable token after the penalty.
 //!
-//! The same seed makes the same choices from the same logits on every platform ([`Random`]; the exponential of
-//! [`logits`]).
+//! The same seed makes the same choices from the same logits on every platform ([`Random`]; the
+//! exponential of [`logits`]).
 
 use std::fmt;
 
@@ -23,7 +23,8 @@ pub struct SamplerOptions {
     pub top_p: f32,
     /// Keeps the tokens at least this many times as probable as the best one; 0 keeps all.
     pub min_p: f32,
-    /// Makes the tokens of the recent history less likely (Keskar et al., CTRL, 2019); 1 changes nothing.
+    /// Makes the tokens of the recent history less likely (Keskar et al., CTRL, 2019); 1 changes
+    /// nothing.
     pub repeat_penalty: f32,
     /// How many tokens of the history the penalty looks at.
     pub repeat_last_n: usize,
@@ -78,7 +79,8 @@ impl From<LogitsError> for SamplerError {
 pub struct Sampled {
     /// The token.
     pub token: u32,
-    /// Its natural log-probability under the softmax of the logits as they were given, before any filter.
+    /// Its natural log-probability under the softmax of the logits as they were given, before any
+    /// filter.
     pub logprob: f32,
 }
 
@@ -109,7 +111,8 @@ impl Sampler {
         self.random = Random::new(seed);
     }
 
-    /// Chooses one token of `logits` (one for each token of the vocabulary), given the tokens so far.
+    /// Chooses one token of `logits` (one for each token of the vocabulary), given the tokens so
+    /// far.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<Sampled, SamplerError> {
         let sum = logits::log_sum_exp(logits)?;
         let token = self.choose(logits, history)?;
@@ -143,7 +146,8 @@ impl Sampler {
             let outside = LogitsError::TokenOutOfRange { token, vocabulary };
             let logit = &mut self.pool.get_mut(token as usize).ok_or(outside)?.logit;
             let factor = self.options.repeat_penalty;
-            // A penalty below 1 is a reward, which can leave the range of f32: the largest number stands in for it.
+            // A penalty below 1 is a reward, which can leave the range of f32: the largest number
+            // stands in for it.
             *logit = (if *logit > 0.0 { *logit / factor } else { *logit * factor }).min(f32::MAX);
         }
         Ok(())
@@ -192,7 +196,8 @@ impl Sampler {
         self.pool.retain(|c| weight(c) >= threshold);
     }
 
-    /// Draws from what is left. The order of the pool is defined (by token, or sorted), so the draw is reproducible.
+    /// Draws from what is left. The order of the pool is defined (by token, or sorted), so the draw
+    /// is reproducible.
     fn draw(&mut self) -> u32 {
         let weight = self.weights(self.options.temperature);
         let total: f64 = self.pool.iter().map(&weight).sum();

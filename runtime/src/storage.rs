@@ -1,4 +1,5 @@
-//! Bytes of a model file: a memory map of a file or of a part of it, memory of the application, or an owned buffer.
+//! Bytes of a model file: a memory map of a file or of a part of it, memory of the application, or
+//! an owned buffer.
 
 use std::fmt;
 use std::fs::File;
@@ -33,8 +34,9 @@ struct Aligned {
 /// Where owned bytes start: enough for every type that is read in place.
 const ALIGNMENT: usize = 64;
 
-/// What bytes that are not ours have to be aligned to, lest they be copied: that of the widest type read in place, `f32`.
-/// The tensors of a file are at multiples of 8 at least, counted from its start.
+/// What bytes that are not ours have to be aligned to, lest they be copied: that of the widest type
+/// read in place, `f32`. The tensors of a file are at multiples of 8 at least, counted from its
+/// start.
 const IN_PLACE: usize = 4;
 
 /// What [`Storage::borrowed`] calls when the memory is not needed any more.
@@ -48,8 +50,8 @@ struct Borrowed {
     release: Option<Release>,
 }
 
-// SAFETY: the memory is only read, and `Storage::borrowed` has its caller promise that it stays as it is, whichever
-// thread reads it; `Release` may be called on any thread.
+// SAFETY: the memory is only read, and `Storage::borrowed` has its caller promise that it stays as
+// it is, whichever thread reads it; `Release` may be called on any thread.
 unsafe impl Send for Borrowed {}
 // SAFETY: as above; nothing changes behind a shared reference.
 unsafe impl Sync for Borrowed {}
@@ -125,8 +127,8 @@ impl From<OutOfMemory> for StorageError {
 impl Storage {
     /// Maps the file at `path` into memory, read-only.
     ///
-    /// The file must not be truncated or rewritten by anyone while it is mapped: replace model files by renaming a new
-    /// one over them, as every tool of this project does.
+    /// The file must not be truncated or rewritten by anyone while it is mapped: replace model
+    /// files by renaming a new one over them, as every tool of this project does.
     ///
     /// # Errors
     /// [`StorageError::Open`] if the file cannot be opened or mapped.
@@ -136,19 +138,22 @@ impl Storage {
         if file.metadata().map_err(io)?.is_dir() {
             return Err(io(std::io::ErrorKind::IsADirectory.into()));
         }
-        // SAFETY: the contract of mmap is that nobody shrinks or changes the file while it is mapped. It is the
-        // documented contract of this function; the bytes are only ever read, as plain integers and floats.
+        // SAFETY: the contract of mmap is that nobody shrinks or changes the file while it is
+        // mapped. It is the documented contract of this function; the bytes are only ever read, as
+        // plain integers and floats.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Ok(Self(Backing::Map(map)))
     }
 
-    /// Maps `length` bytes of `file` from `offset` on (to its end, if there is no length), read-only: a model inside an
-    /// archive, such as an Android package. `file` may be closed afterwards; the contract of [`Storage::open`] holds.
+    /// Maps `length` bytes of `file` from `offset` on (to its end, if there is no length),
+    /// read-only: a model inside an archive, such as an Android package. `file` may be closed
+    /// afterwards; the contract of [`Storage::open`] holds.
     ///
     /// Any offset will do, but one that is not a multiple of 4 costs a copy of the bytes.
     ///
     /// # Errors
-    /// [`StorageError`] if the part is not in the file, or cannot be mapped, or has to be copied and cannot be.
+    /// [`StorageError`] if the part is not in the file, or cannot be mapped, or has to be copied
+    /// and cannot be.
     pub fn from_file(file: &File, offset: u64, length: Option<u64>) -> Result<Self> {
         let size = file.metadata().map_err(StorageError::File)?.len();
         let left = size.checked_sub(offset);
@@ -166,16 +171,17 @@ impl Storage {
         if is_aligned(&map) { Ok(Self(Backing::Map(map))) } else { Self::copied(&map) }
     }
 
-    /// Memory of the application: `length` bytes at `start`, read in place until the last user of the storage is gone; then
-    /// `release` is called, once, on whichever thread that is. Bytes that do not start at a multiple of 4 are copied, and
-    /// released at once. Whatever happens, an error included, `release` is called exactly once.
+    /// Memory of the application: `length` bytes at `start`, read in place until the last user of
+    /// the storage is gone; then `release` is called, once, on whichever thread that is. Bytes that
+    /// do not start at a multiple of 4 are copied, and released at once. Whatever happens, an error
+    /// included, `release` is called exactly once.
     ///
     /// # Errors
     /// [`StorageError::OutOfMemory`] if a copy is needed and cannot be had.
     ///
     /// # Safety
-    /// The `length` bytes at `start` can be read, from any thread, and nobody changes them, until `release` is called.
-    /// `start` may be null or dangling if `length` is 0.
+    /// The `length` bytes at `start` can be read, from any thread, and nobody changes them, until
+    /// `release` is called. `start` may be null or dangling if `length` is 0.
     pub unsafe fn borrowed(start: *const u8, length: usize, release: Release) -> Result<Self> {
         let start = NonNull::new(start.cast_mut()).filter(|_| length > 0).unwrap_or(NonNull::<u64>::dangling().cast());
         let bytes = Self(Backing::Borrowed(Borrowed { start, length, release: Some(release) }));
@@ -202,13 +208,13 @@ fn is_aligned(bytes: &[u8]) -> bool {
 }
 
 impl Storage {
-    /// Tells the system that `range` is not needed for now: pages of a mapped file leave memory, and come back from the file
-    /// when they are read again. Does nothing for owned bytes.
+    /// Tells the system that `range` is not needed for now: pages of a mapped file leave memory,
+    /// and come back from the file when they are read again. Does nothing for owned bytes.
     pub fn discard(&self, range: std::ops::Range<usize>) {
         #[cfg(unix)]
         if let Backing::Map(map) = &self.0 {
-            // SAFETY: the map is read-only and backed by the file, so that a page that is dropped is read again as it was.
-            // A system that refuses leaves the page where it is.
+            // SAFETY: the map is read-only and backed by the file, so that a page that is dropped
+            // is read again as it was. A system that refuses leaves the page where it is.
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
         }
         #[cfg(not(unix))]
@@ -235,8 +241,8 @@ impl Deref for Storage {
         match &self.0 {
             Backing::Map(map) => map,
             Backing::Owned(Aligned { buffer, start }) => &buffer[*start..],
-            // SAFETY: `Storage::borrowed` has its caller promise that these bytes can be read until they are released,
-            // which happens when `Borrowed` is dropped.
+            // SAFETY: `Storage::borrowed` has its caller promise that these bytes can be read until
+            // they are released, which happens when `Borrowed` is dropped.
             Backing::Borrowed(bytes) => unsafe { std::slice::from_raw_parts(bytes.start.as_ptr(), bytes.length) },
         }
     }

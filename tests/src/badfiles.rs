@@ -1,6 +1,8 @@
-//! The corpus of malicious GGUF files: one small file for each way in which such files broke other readers.
+//! The corpus of malicious GGUF files: one small file for each way in which such files broke other
+//! readers.
 //!
-//! The bytes come from [`Raw`], which writes whatever it is told: the library's own writer refuses to make these.
+//! The bytes come from [`Raw`], which writes whatever it is told: the library's own writer refuses
+//! to make these.
 
 use ollm_runtime::gguf::{GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, PANEL_ID};
 

@@ -42,11 +42,12 @@ pub fn edited(name: &str, changes: &[(&str, Option<Value>)]) -> Vec<u8> {
     writer.to_bytes()
 }
 
-/// The small real model that tests run on, SmolLM2-135M-Instruct: the file that `OLLM_TEST_MODEL` names, or else what
-/// `tests/fetch-model.py` fetches (once) and prints.
+/// The small real model that tests run on, SmolLM2-135M-Instruct: the file that `OLLM_TEST_MODEL`
+/// names, or else what `tests/fetch-model.py` fetches (once) and prints.
 ///
 /// # Panics
-/// If there is no model to be had. A test that needs the model fails then; it is never skipped in silence.
+/// If there is no model to be had. A test that needs the model fails then; it is never skipped in
+/// silence.
 pub fn smollm2() -> PathBuf {
     static MODEL: OnceLock<PathBuf> = OnceLock::new();
     MODEL.get_or_init(|| std::env::var_os("OLLM_TEST_MODEL").map_or_else(fetch, PathBuf::from)).clone()

@@ -23,8 +23,8 @@ pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> PluginConfig
     }
 }
 
-/// A plugin of random weights, at most `scale` in size. With `scale` 0 it is untrained: its policy is random all the same,
-/// but what it adds to the hidden state is zero.
+/// A plugin of random weights, at most `scale` in size. With `scale` 0 it is untrained: its policy
+/// is random all the same, but what it adds to the hidden state is zero.
 ///
 /// # Panics
 /// If a tensor does not fit its type.

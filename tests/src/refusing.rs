@@ -1,5 +1,6 @@
-//! An allocator that refuses a large allocation when a test wants it to, and counts what is alive. A test that uses it is one of
-//! its own process: `#[global_allocator] static ALLOCATOR: Refusing = Refusing;`
+//! An allocator that refuses a large allocation when a test wants it to, and counts what is alive.
+//! A test that uses it is one of its own process: `#[global_allocator] static ALLOCATOR: Refusing =
+//! Refusing;`
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 pub const LARGE: usize = 4 << 10;
 
 thread_local! {
-    /// How many large allocations of this thread succeed before one is refused; `usize::MAX` when none is to be.
+    /// How many large allocations of this thread succeed before one is refused; `usize::MAX` when
+    /// none is to be.
     pub static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
@@ -43,7 +45,8 @@ unsafe impl GlobalAlloc for Refusing {
             return null_mut();
         }
         count(1, layout.size());
-        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system's too; so below.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is the system's too; so
+        // below.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,7 +1,7 @@
 //! The floors of the house: what a module may import is checked, not promised.
 //!
-//! The order of the runtime's floors is the table of `runtime/src/lib.rs`. No crate of the repository has a circle of files
-//! that import each other.
+//! The order of the runtime's floors is the table of `runtime/src/lib.rs`. No crate of the
+//! repository has a circle of files that import each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -64,8 +64,9 @@ fn code(path: &Path) -> String {
     lines.filter(|line| !line.trim_start().starts_with("#[")).collect::<Vec<_>>().join("\n")
 }
 
-/// The paths that begin with one of `starts`, groups in braces taken apart. Re-exports of a folder are none: they name what is
-/// below them for others. Nor are paths of a macro (`$crate::`), which are those of its callers.
+/// The paths that begin with one of `starts`, groups in braces taken apart. Re-exports of a folder
+/// are none: they name what is below them for others. Nor are paths of a macro (`$crate::`), which
+/// are those of its callers.
 fn paths(code: &str, starts: &[&str]) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("::") {

@@ -1,4 +1,5 @@
-//! The converter on malicious files: each is refused for its reason, whatever is to be done with it, and nothing is written.
+//! The converter on malicious files: each is refused for its reason, whatever is to be done with
+//! it, and nothing is written.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,8 @@ fn a_good_file_passes_where_the_bad_ones_fail() {
     ["inspect", "diff", "quantize", "pack"].into_iter().for_each(passed);
 }
 
-/// Whatever bytes are changed: no panic, and what a file is rewritten to holds nothing that was not in it.
+/// Whatever bytes are changed: no panic, and what a file is rewritten to holds nothing that was not
+/// in it.
 #[test]
 fn damaged_files_give_findings_or_errors_and_never_bytes_from_elsewhere() {
     let folder = Folder::new("damage");

@@ -1,4 +1,5 @@
-//! Sessions that go on together: each is, bit for bit, what it would have been alone, whatever happens to the others.
+//! Sessions that go on together: each is, bit for bit, what it would have been alone, whatever
+//! happens to the others.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! The C API from C and C++: programs of `tests/c/`, built with the compilers of the machine against an installed package,
-//! as an integrator would.
+//! The C API from C and C++: programs of `tests/c/`, built with the compilers of the machine
+//! against an installed package, as an integrator would.
 //!
-//! The libraries are those that `cargo build -p ollm-ffi` put beside this test (`make test` does so first). Compilers that
-//! are not there are left out, with a line that says so; gcc has to be.
+//! The libraries are those that `cargo build -p ollm-ffi` put beside this test (`make test` does so
+//! first). Compilers that are not there are left out, with a line that says so; gcc has to be.
 //!
 //! What integrators ask of such a library, and what shows it here:
 //!
@@ -188,7 +188,8 @@ fn sessions() {
     run(&program("session.c"), &[&model, &plugin, &scratch("session.bin")]);
 }
 
-/// As `ollm-run` does, the C API holds latents as long as the plugin's file says, unless told otherwise.
+/// As `ollm-run` does, the C API holds latents as long as the plugin's file says, unless told
+/// otherwise.
 #[test]
 fn latents_are_held_as_long_as_the_plugin_was_trained_for() {
     let (backbone, trained) = (model().0, scratch("plugin-all.gguf"));
@@ -231,8 +232,8 @@ fn a_thousand_cycles_take_no_more_memory() {
     run(&program("cycles.c"), &[&model, &plugin, Path::new("1000")]);
 }
 
-/// The static library in a program whose memory `AddressSanitizer` watches: it replaces malloc, so that the library's memory
-/// counts too.
+/// The static library in a program whose memory `AddressSanitizer` watches: it replaces malloc, so
+/// that the library's memory counts too.
 #[test]
 fn nothing_is_leaked_or_undefined() {
     let (model, plugin) = model();
@@ -247,7 +248,8 @@ fn nothing_is_leaked_or_undefined() {
     run(&compile("layer.cpp", "-asan", &flags), &[&model, &plugin]);
 }
 
-/// Valgrind watches the library's own reads and writes too: it finds the one that is wrong on purpose, and no other.
+/// Valgrind watches the library's own reads and writes too: it finds the one that is wrong on
+/// purpose, and no other.
 #[test]
 fn valgrind_finds_nothing() {
     if !has("valgrind") {
@@ -269,7 +271,8 @@ fn valgrind_finds_nothing() {
     succeed(&mut valgrind(program("session.c"), &[&model, &plugin, &scratch("session-valgrind.bin")]));
 }
 
-/// The folder of another build of the library, which a script of `.ci/` made and names by this variable.
+/// The folder of another build of the library, which a script of `.ci/` made and names by this
+/// variable.
 fn build_named(variable: &str, script: &str) -> Option<PathBuf> {
     let folder = std::env::var_os(variable).map(PathBuf::from);
     if folder.is_none() {
@@ -278,7 +281,8 @@ fn build_named(variable: &str, script: &str) -> Option<PathBuf> {
     folder
 }
 
-/// `ThreadSanitizer` watches the library's own accesses: it finds the race that is there on purpose, and no other.
+/// `ThreadSanitizer` watches the library's own accesses: it finds the race that is there on
+/// purpose, and no other.
 #[test]
 fn no_races() {
     let Some(build) = build_named("OLLM_TSAN_LIBRARY", ".ci/tsan") else { return };
@@ -292,8 +296,8 @@ fn no_races() {
     run(&compile("session.c", "-tsan", &flags), &[&model, &plugin, &scratch("session-tsan.bin")]);
 }
 
-/// 64-bit Arm, emulated: with everything, with the byte dot product, and with neither. (`cycles.c` is left out: it would
-/// measure the emulator's memory.)
+/// 64-bit Arm, emulated: with everything, with the byte dot product, and with neither. (`cycles.c`
+/// is left out: it would measure the emulator's memory.)
 #[test]
 fn arm64() {
     let Some(build) = build_named("OLLM_ARM64_LIBRARY", ".ci/arm64") else { return };
@@ -371,7 +375,8 @@ fn pkg_config_finds_the_library() {
     }
 }
 
-/// A program with no shared library at all: what `pkg-config --static` says is enough for `gcc -static`.
+/// A program with no shared library at all: what `pkg-config --static` says is enough for `gcc
+/// -static`.
 #[test]
 fn a_program_can_be_linked_statically() {
     if !has("pkg-config") {
@@ -389,8 +394,8 @@ fn a_program_can_be_linked_statically() {
     run(&program, &[&model]);
 }
 
-/// `make install` with DESTDIR: the library, licences, the commands with man pages and completions. `make uninstall` leaves
-/// nothing of it, and what others have put there stays.
+/// `make install` with DESTDIR: the library, licences, the commands with man pages and completions.
+/// `make uninstall` leaves nothing of it, and what others have put there stays.
 #[test]
 fn what_is_installed_can_be_uninstalled() {
     let staging = scratch("staging");
@@ -521,7 +526,8 @@ fn java() {
     assert!(printed.ends_with("ok [10, 200, 31, 47, 5]\n") && !printed.contains("WARNING"), "{printed}");
 }
 
-/// What `real.c` reads: texts with the tokens of the reference, and the tokens that follow a question.
+/// What `real.c` reads: texts with the tokens of the reference, and the tokens that follow a
+/// question.
 fn real_cases(model: &Arc<Model>, plugin: &Path) -> Vec<u8> {
     let groups: Value = serde_json::from_slice(&fs::read(golden("tokenizer.json")).unwrap()).unwrap();
     let group = groups.as_array().unwrap().iter().find(|group| group["pre"] == "smollm").unwrap();
@@ -570,8 +576,8 @@ fn a_real_model() {
     run(&program("real.c"), &[&model, &plugin, &cases]);
 }
 
-/// Every instruction set of this machine, chosen at run time; and a process that was suspended in the middle, as phones
-/// do, goes on.
+/// Every instruction set of this machine, chosen at run time; and a process that was suspended in
+/// the middle, as phones do, goes on.
 #[test]
 fn every_instruction_set_and_a_suspension() {
     let (model, plugin) = model();

@@ -1,6 +1,8 @@
-//! `ollm-run` from the outside: its output is a contract, its errors are messages with an exit code, and it never panics.
+//! `ollm-run` from the outside: its output is a contract, its errors are messages with an exit
+//! code, and it never panics.
 //!
-//! The binary is the one that `cargo build --bins` put beside this test (`make test` does so first).
+//! The binary is the one that `cargo build --bins` put beside this test (`make test` does so
+//! first).
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -272,7 +274,8 @@ fn a_context_shift_goes_on_past_the_end_of_the_context() {
     assert_eq!(whole[..4], slid[..4]);
 }
 
-/// Everything that can be wrong with a command line or its files: the exit code, and what the message says.
+/// Everything that can be wrong with a command line or its files: the exit code, and what the
+/// message says.
 #[test]
 fn what_is_wrong_is_said() {
     let (model, plugin) = (tiny(), tiny_plugin());

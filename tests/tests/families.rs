@@ -1,5 +1,5 @@
-//! Each model family against what Hugging Face transformers gives on a tiny random checkpoint, and the promise that the
-//! same input gives the same bits however it is cut into batches and threads.
+//! Each model family against what Hugging Face transformers gives on a tiny random checkpoint, and
+//! the promise that the same input gives the same bits however it is cut into batches and threads.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -18,7 +18,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// A session of 64 positions that was fed 8 tokens. The temperature keeps a random model from repeating itself.
+    /// A session of 64 positions that was fed 8 tokens. The temperature keeps a random model from
+    /// repeating itself.
     fn new(context_shift: Option<ContextShift>) -> Self {
         let model = Arc::new(Model::open(&golden("tiny/llama.gguf")).unwrap());
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();

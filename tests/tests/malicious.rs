@@ -49,7 +49,8 @@ fn check_tensor(tensor: &TensorInfo, bytes: &[u8]) {
     assert_eq!(tensor.layout.size(tensor.dtype, tensor.rows(), tensor.cols()).unwrap(), tensor.size);
 }
 
-/// Flips a bit, sets a byte or a word to an extreme value, cuts the end off, removes or inserts a byte.
+/// Flips a bit, sets a byte or a word to an extreme value, cuts the end off, removes or inserts a
+/// byte.
 fn mutate(bytes: &mut Vec<u8>, random: &mut Xorshift) {
     if bytes.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! Plugins end to end, on a tiny backbone: what an untrained one changes (nothing), that choices can be repeated, and that
-//! every way to the same option gives the same bits.
+//! Plugins end to end, on a tiny backbone: what an untrained one changes (nothing), that choices
+//! can be repeated, and that every way to the same option gives the same bits.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -272,7 +272,8 @@ fn the_context_ends_with_an_error_and_the_session_stays() {
     assert_eq!(session.position(), 64);
 }
 
-/// The encoder knows the token that comes, the policy does not: under its latents a solution is more probable.
+/// The encoder knows the token that comes, the policy does not: under its latents a solution is
+/// more probable.
 #[test]
 fn the_latents_of_the_trained_encoder_fit_the_text_better_than_those_of_the_policy() {
     let model = Arc::new(Model::open(&smollm2()).unwrap());

@@ -1,4 +1,5 @@
-//! Packed files: the same bits as the plain ones that they were made of, and no copy of the weights.
+//! Packed files: the same bits as the plain ones that they were made of, and no copy of the
+//! weights.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -87,7 +88,8 @@ fn steps(session: &mut Session) -> Vec<Shown> {
     (0..10).map(|_| step()).map(|step| (step.token, step.latent, step.logprob.to_bits())).collect()
 }
 
-/// The hidden states of the prompt, the latents that the encoder gives it, the option set after it, and ten steps.
+/// The hidden states of the prompt, the latents that the encoder gives it, the option set after it,
+/// and ten steps.
 fn everything(model: &Arc<Model>, isa: Isa) -> (Vec<u32>, String, Vec<Shown>) {
     let mut hidden = Vec::new();
     session(model, Some(isa)).hidden_states(&PROMPT, &mut hidden).unwrap();

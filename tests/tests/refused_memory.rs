@@ -1,5 +1,5 @@
-//! Every large allocation of a session is refused once: the call gives an error, and the session goes on as if nothing had
-//! been. A test of its own process, since it replaces the allocator.
+//! Every large allocation of a session is refused once: the call gives an error, and the session
+//! goes on as if nothing had been. A test of its own process, since it replaces the allocator.
 
 use std::sync::Arc;
 
@@ -34,8 +34,9 @@ fn text(n: u32) -> Vec<u32> {
     (0..n).map(|i| i * 37 % VOCAB).collect()
 }
 
-/// Does `work` again and again on a fresh session of 300 tokens, refusing the first, the second, .. large allocation, until
-/// none is left to refuse. After each refusal the session must go on as `expected`.
+/// Does `work` again and again on a fresh session of 300 tokens, refusing the first, the second, ..
+/// large allocation, until none is left to refuse. After each refusal the session must go on as
+/// `expected`.
 fn refuse_each<E: Into<Error>>(name: &str, work: impl Fn(&mut Session) -> Result<(), E>) {
     let model = backbone();
     let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);

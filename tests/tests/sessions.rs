@@ -1,4 +1,5 @@
-//! Sessions that are cancelled, forked, slid, limited, trimmed: whatever happens, what follows is what would have been.
+//! Sessions that are cancelled, forked, slid, limited, trimmed: whatever happens, what follows is
+//! what would have been.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The real model against an fp32 forward pass of the same dequantized weights (`goldens/smollm2.py`).
+//! The real model against an fp32 forward pass of the same dequantized weights
+//! (`goldens/smollm2.py`).
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Saved sessions: restored they go on as if nothing had been; damaged, foreign or hostile ones change nothing.
+//! Saved sessions: restored they go on as if nothing had been; damaged, foreign or hostile ones
+//! change nothing.
 
 use std::io::Cursor;
 use std::sync::Arc;

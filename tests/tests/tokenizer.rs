@@ -1,5 +1,5 @@
-//! The tokenizer against llama-tokenize, on real and on purpose-made vocabularies (goldens of `tokenizer.py`,
-//! `pairs.py`, `scores.py`).
+//! The tokenizer against llama-tokenize, on real and on purpose-made vocabularies (goldens of
+//! `tokenizer.py`, `pairs.py`, `scores.py`).
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -110,8 +110,8 @@ fn text_comes_back_token_by_token() {
     assert_eq!(tokenizer.decode(&ids), text);
 }
 
-/// A user's text is never too long: time grows with its length, and the stack does not. The limit is generous, since this
-/// also runs unoptimised on busy machines; square time would take hours.
+/// A user's text is never too long: time grows with its length, and the stack does not. The limit
+/// is generous, since this also runs unoptimised on busy machines; square time would take hours.
 #[test]
 fn a_megabyte_takes_a_moment() {
     let tokenizer = smollm2_tokenizer();

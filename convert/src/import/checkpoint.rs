@@ -1,4 +1,5 @@
-//! The weights of a folder: one safetensors file, or several and an index. They are mapped, not read.
+//! The weights of a folder: one safetensors file, or several and an index. They are mapped, not
+//! read.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
@@ -104,7 +105,8 @@ impl Checkpoint {
         self.shards.iter().map(|shard| shard.path.as_path())
     }
 
-    /// The tensors that are wanted, each with the shape that is; what else there is must be `ignored`.
+    /// The tensors that are wanted, each with the shape that is; what else there is must be
+    /// `ignored`.
     pub(super) fn sources(&self, wanted: Vec<Wanted>, ignored: impl Fn(&str) -> bool) -> Result<Vec<TensorSource<'_>>> {
         let sources: Vec<TensorSource<'_>> =
             wanted.into_iter().map(|wanted| self.source(wanted)).collect::<Result<_>>()?;

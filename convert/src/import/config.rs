@@ -29,7 +29,8 @@ pub(super) struct HfConfig {
     norm_epsilon: f64,
     pub(super) ropes: Ropes,
     window: Option<Window>,
-    /// What the size of a head is for the scale of scores, where it is another one.
+    /// `query_pre_attn_scalar`: the head size in the scale of scores, where it differs from the
+    /// real one.
     query_scalar: Option<f64>,
     attention_cap: Option<f64>,
     logit_cap: Option<f64>,

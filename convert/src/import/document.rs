@@ -91,7 +91,8 @@ impl Document {
         self.opt(key, rule, |value| value.as_u64().filter(|n| (1..=most).contains(n)).map(|n| n as usize))
     }
 
-    /// A dimension: none of any model is near the limit, and products of three stay far from overflow.
+    /// A dimension: none of any model is near the limit, and products of three stay far from
+    /// overflow.
     pub(super) fn opt_size(&self, key: &str) -> Result<Option<usize>> {
         self.whole(key, "a whole number of 1 to 2^20", 1 << 20)
     }

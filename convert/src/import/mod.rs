@@ -7,8 +7,8 @@
 //! | `tokenizer.json` | the vocabulary, and itself as it is: `tokenizer`, `vocabulary` |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.jinja` | special tokens, chat templates |
 //!
-//! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py` writes. The weights go through
-//! memory a slab at a time, as in [`crate::quantize`].
+//! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`
+//! writes. The weights go through memory a slab at a time, as in [`crate::quantize`].
 
 mod architecture;
 mod checkpoint;
@@ -41,8 +41,8 @@ type MetadataPairs = Vec<(String, Value)>;
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///
 /// # Errors
-/// [`ConvertError::Import`] if the folder is not what it should be; [`ConvertError::Row`] if a weight is not finite; and those
-/// of [`quantize::quantize`]. Then nothing is written.
+/// [`ConvertError::Import`] if the folder is not what it should be; [`ConvertError::Row`] if a
+/// weight is not finite; and those of [`quantize::quantize`]. Then nothing is written.
 pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     let json = Document::read(&folder.join("config.json"))?;
     let config = HfConfig::read(&json)?;

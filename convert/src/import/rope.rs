@@ -1,4 +1,4 @@
-//! Rotary embedding: the bases, and how positions are stretched.
+//! Rotary position embedding (RoPE): the bases, and the scaling of positions.
 
 use std::f64::consts::TAU;
 
@@ -33,8 +33,8 @@ enum Scaling {
 const BASE: f64 = 10_000.0;
 
 impl Ropes {
-    /// Reads both forms: `rope_parameters` of transformers 5, for each kind of layer where there are two, and `rope_theta` with
-    /// `rope_scaling` of the versions before.
+    /// Reads both forms: `rope_parameters` of transformers 5, for each kind of layer where there
+    /// are two, and `rope_theta` with `rope_scaling` of the versions before.
     pub(super) fn read(json: &Document, local: bool, head_dim: usize) -> Result<Self> {
         let parameters = json.part("rope_parameters")?;
         let of_kind = |kind: &str| match &parameters {
@@ -59,8 +59,8 @@ impl Ropes {
         keys
     }
 
-    /// What each frequency is divided by, `rope_freqs.weight`: the rule of Llama 3.1 (`_compute_llama3_parameters` in
-    /// transformers).
+    /// What each frequency is divided by, `rope_freqs.weight`: the rule of Llama 3.1
+    /// (`_compute_llama3_parameters` in transformers).
     pub(super) fn factors(&self) -> Option<Vec<f32>> {
         let Scaling::Llama3 { factor, low, high, context } = self.scaling else { return None };
         let divisor = |i: usize| {

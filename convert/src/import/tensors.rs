@@ -1,4 +1,5 @@
-//! The tensors of a model: the runtime's schema under transformers' names, and what changes on the way.
+//! The tensors of a model: the runtime's schema under transformers' names, and what changes on the
+//! way.
 
 use ollm_runtime::model::{Role, TensorName, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
@@ -30,7 +31,8 @@ pub(super) fn wanted(config: &HfConfig) -> Result<Vec<Wanted>> {
         .collect())
 }
 
-/// What a checkpoint may have beside them: a copy of the embedding, and the frequencies that old ones carry.
+/// What a checkpoint may have beside them: a copy of the embedding, and the frequencies that old
+/// ones carry.
 pub(super) fn is_ignored(config: &HfConfig, name: &str) -> bool {
     config.tied && name == HEAD || name.ends_with(".rotary_emb.inv_freq")
 }

@@ -1,4 +1,5 @@
-//! `tokenizer.json` and what belongs to it, as GGUF says it: the lists `tokenizer.ggml.*`, and the original beside them.
+//! `tokenizer.json` and what belongs to it, as GGUF says it: the lists `tokenizer.ggml.*`, and the
+//! original beside them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -49,7 +49,8 @@ const EXPRESSIONS: [(&str, &str); 2] = [
 const SPACE: &str = "\u{2581}";
 
 impl HfVocabulary {
-    /// Reads the tokenizer of a model of `size` tokens. Tokens that the tokenizer has not are named, and never written.
+    /// Reads the tokenizer of a model of `size` tokens. Tokens that the tokenizer has not are
+    /// named, and never written.
     pub(super) fn read(tokenizer: &Document, size: usize) -> Result<Self> {
         let model = tokenizer.part("model")?.ok_or_else(|| tokenizer.missing("model"))?;
         if model.opt_str("type")? != Some("BPE") {
@@ -159,7 +160,8 @@ impl HfVocabulary {
         Ok(())
     }
 
-    /// A token that is merged earlier has a higher score; those that nothing is merged to, the lowest.
+    /// A token that is merged earlier has a higher score; those that nothing is merged to, the
+    /// lowest.
     fn scores(&self, merges: &[[&str; 2]]) -> Vec<f32> {
         let mut scores = vec![-(merges.len() as f32) - 1.0; self.texts.len()];
         let mut joined = String::new();

@@ -1,4 +1,4 @@
-//! Rows of weights to blocks of each type, with searched scales.
+//! Encoding of rows of weights to blocks of each type, with searched scales.
 
 use ollm_runtime::cpu::{Isa, Kernel, Simd};
 use ollm_runtime::gguf::TensorType;
@@ -9,8 +9,8 @@ use ollm_runtime::with_format;
 use super::grid::{Fit, Fits, Grid, Offset, Total, WITH, WITHOUT, least};
 use super::parts::{Parts, StoredBlock};
 
-/// Encodes a row of whole blocks so that the sum of `importance[i] (values[i] - stored[i])^2` is small; without importance, all
-/// values count the same. Floats are rounded.
+/// Encodes a row of whole blocks so that the sum of `importance[i] (values[i] - stored[i])^2` is
+/// small; without importance, all values count the same. Floats are rounded.
 ///
 /// # Errors
 /// As [`quant::encode`], which gives the same error for the same values.
@@ -19,7 +19,8 @@ use super::parts::{Parts, StoredBlock};
 /// If there are not as many `importance` as `values`.
 pub fn encode(dtype: TensorType, values: &[f32], importance: Option<&[f32]>) -> Result<Vec<u8>, QuantError> {
     let searched = dtype.row_bytes(values.len()).is_some() && values.iter().all(|x| x.is_finite());
-    // At eight bits, the greatest weight at the end of the range is as good as what a search finds (QUALITY.md).
+    // At eight bits, the greatest weight at the end of the range is as good as what a search finds
+    // (QUALITY.md).
     let plain = dtype == TensorType::Q8_0 && importance.is_none();
     if !searched || plain {
         return quant::encode(dtype, values);
@@ -84,7 +85,8 @@ search_format!(Q6K, |x, w| {
     q6_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 32.0) as u8))
 });
 
-/// Importance as multiples of its mean. A column that the text never used counts a little all the same.
+/// Importance as multiples of its mean. A column that the text never used counts a little all the
+/// same.
 fn relative(importance: &[f32]) -> Vec<f32> {
     const FLOOR: f32 = 1e-4;
     let mean = importance.iter().sum::<f32>() / importance.len() as f32;
@@ -112,7 +114,8 @@ fn line<const LEN: usize, const C: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; 
     Some((fit, grid.levels(x, fit)))
 }
 
-/// A super-block of `PARTS` parts of `PART` values each, found with `C` candidates for each, and the level of each value.
+/// A super-block of `PARTS` parts of `PART` values each, found with `C` candidates for each, and
+/// the level of each value.
 fn super_block<const PART: usize, const PARTS: usize, const LEN: usize, const C: usize>(
     grid: Grid,
     scales: (f32, f32),
@@ -136,7 +139,8 @@ fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Op
     Some((Head { d, dmin, scales: scales.map(|s| s as u8), mins: mins.map(|m| m as u8) }, q.map(|q| q as u8)))
 }
 
-/// The search for one grid: the best of the candidates as 16-bit floats hold them, one of which is the plain fit as it is.
+/// The search for one grid: the best of the candidates as 16-bit floats hold them, one of which is
+/// the plain fit as it is.
 struct GridSearch<'a, const LEN: usize, const C: usize> {
     grid: Grid,
     x: &'a [f32; LEN],
@@ -186,7 +190,8 @@ mod tests {
         TensorType::ALL.iter().copied().filter(|dtype| dtype.is_quantized())
     }
 
-    /// Numbers with the tails of a Laplace distribution, and importance over three orders of magnitude.
+    /// Numbers with the tails of a Laplace distribution, and importance over three orders of
+    /// magnitude.
     fn row(seed: u64, scale: f32) -> (Vec<f32>, Vec<f32>) {
         let mut random = Random::new(seed);
         let mut unit = || random.unit() as f32;

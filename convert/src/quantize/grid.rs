@@ -1,11 +1,13 @@
-//! The one search: the scale, and the offset, with which weighted values lie best on a grid of whole levels.
+//! The search of scales, for all types: the scale, and the offset, with the least weighted squared
+//! error of values on a grid of whole levels.
 //!
-//! Candidates stretch or shrink the grid around the range of the values. For the levels that a candidate gives, the best
-//! scale and offset are those of weighted least squares; so every candidate is refined by turns: levels for the fit, a fit for the
-//! levels. (The idea is that of `make_qx_quants` and `make_qkx3_quants` in ggml-quants.c.)
+//! Candidates stretch or shrink the grid around the range of the values. For the levels that a
+//! candidate gives, the best scale and offset are those of weighted least squares; so every
+//! candidate is refined by turns: levels for the fit, a fit for the levels. (The idea is that of
+//! `make_qx_quants` and `make_qkx3_quants` in ggml-quants.c.)
 //!
-//! A candidate is a lane of a vector, so that the sums over the values need no sums over lanes, and are the same bits
-//! on every instruction set, however many lanes it has.
+//! A candidate is a lane of a vector, so the sums over the values need no sums over lanes. They are
+//! bit-identical on every instruction set, for any number of lanes.
 
 use ollm_runtime::cpu::Simd;
 
@@ -42,7 +44,8 @@ pub(super) struct Fits<const C: usize> {
     pub(super) offset: [f32; C],
 }
 
-/// Weighted sums over values `x` and their levels `q` on each of `C` grids: with those of `w` and `w x`, what least squares need.
+/// Weighted sums over values `x` and their levels `q` on each of `C` grids: with those of `w` and
+/// `w x`, what least squares need.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<const C: usize> {
     pub(super) wq: [f32; C],
@@ -57,9 +60,9 @@ pub(super) struct Total {
     pub(super) wx: f32,
 }
 
-/// How many levels more than there are a candidate lays over the range of the values. What is beyond is cut off: without an
-/// offset at one end, the largest magnitude going to the lowest or to the highest level; with one, at both ends in four
-/// proportions.
+/// How many levels more than there are a candidate lays over the range of the values. What is
+/// beyond is cut off: without an offset at one end, the largest magnitude going to the lowest or to
+/// the highest level; with one, at both ends in four proportions.
 const STEPS: [f32; 8] = [0.0, -0.6, 0.6, 1.2, 1.8, 2.4, 3.0, 3.8];
 
 /// Candidates of a grid without an offset, and with one: for each step, two places or four.
@@ -237,7 +240,8 @@ impl<S: Simd> Lanes<S> {
         }
     }
 
-    /// The level of `x` on each grid. The minimum is the negative of a maximum, since there is no other.
+    /// The level of `x` on each grid. The minimum is the negative of a maximum, since there is no
+    /// other.
     #[inline(always)]
     fn level(&self, isa: S, x: S::F32) -> S::F32 {
         let negative = isa.max(isa.mul(isa.sub(x, self.offset), self.inverse), self.high);

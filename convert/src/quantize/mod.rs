@@ -1,9 +1,11 @@
-//! Quantization: a model's matrices in other types, with as small an error as their bytes allow.
+//! Quantization: a model's matrices in other types, with a small quantization error for their
+//! bytes.
 //!
-//! Tensor by tensor, a slab of rows at a time: decoded, checked, encoded on all threads, written. What is in memory does not
-//! grow with the model. The scales are searched ([`encode`]) for the least squared error, of each column as much as its mean
-//! squared input counts ([`crate::imatrix`]), if that is known: that is the expected squared error of the product, as far
-//! as its inputs are not correlated.
+//! Tensor by tensor, a slab of rows at a time: decoded, checked, encoded on all threads, written.
+//! What is in memory does not grow with the model. The scales are searched ([`encode`]) for the
+//! least squared error, weighted by the importance matrix ([`crate::imatrix`]: the mean squared
+//! input of each column), if there is one. This is the expected squared error of the matmul's
+//! output, if its inputs are not correlated.
 
 mod blocks;
 mod grid;
@@ -56,12 +58,12 @@ pub struct QuantizeSummary {
 /// Elements that are decoded at a time, at least a row.
 const SLAB: usize = 1 << 22;
 
-/// Writes the model `input` with its matrices in the types that `options` say; all else is as it was. `progress` counts
-/// bytes of the input.
+/// Writes the model `input` with its matrices in the types that `options` say; all else is as it
+/// was. `progress` counts bytes of the input.
 ///
 /// # Errors
-/// If a file is not what it should be, a value is not finite ([`ConvertError::Row`]) or the output is there
-/// ([`ConvertError::OutputExists`]). Then nothing is written.
+/// If a file is not what it should be, a value is not finite ([`ConvertError::Row`]) or the output
+/// is there ([`ConvertError::OutputExists`]). Then nothing is written.
 pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     check_files(&[input], output, options)?;
     let model = Opened::open_plain(input)?;
@@ -175,7 +177,8 @@ fn plan<'a>(
     sources.into_iter().map(job).collect()
 }
 
-/// What the user should know: matrices that could not get their type, that were quantized before, that lack importance.
+/// What the user should know: matrices that could not get their type, that were quantized before,
+/// that lack importance.
 fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
     let mut notes = Vec::new();
     let mut note = |what: &dyn Fn(&TensorJob<'_>) -> Option<String>| {

@@ -1,4 +1,5 @@
-//! Super-blocks: the scales and offsets of their parts are themselves whole multiples of two 16-bit floats.
+//! Super-blocks: the scales and offsets of their parts are themselves whole multiples of two 16-bit
+//! floats.
 
 use ollm_runtime::cpu::Simd;
 use ollm_runtime::quant::as_f16;
@@ -15,7 +16,8 @@ pub(super) struct Parts<'a, const LEN: usize, const PARTS: usize, const C: usize
     pub(super) w: &'a [[f32; LEN]],
 }
 
-/// How it is stored: part `j` lies on its grid with the scale `d scales[j]` and the offset `-dmin mins[j]`.
+/// How it is stored: part `j` lies on its grid with the scale `d scales[j]` and the offset `-dmin
+/// mins[j]`.
 #[derive(Clone, Copy)]
 pub(super) struct StoredBlock<const PARTS: usize> {
     pub(super) d: f32,
@@ -41,7 +43,8 @@ struct SubBlock {
     total: Total,
 }
 
-/// The sums from which the two floats are fitted: of values over multiples times levels and multiples.
+/// The sums from which the two floats are fitted: of values over multiples times levels and
+/// multiples.
 #[derive(Default)]
 struct Fitted {
     /// How much of the weighted squares the multiples explain.
@@ -62,7 +65,8 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
     /// The best that is found; `None` if a scale does not fit 16 bits.
     #[inline(always)]
     pub(super) fn search<S: Simd>(&self, isa: S) -> Option<StoredBlock<PARTS>> {
-        // A loop, since closures that `core` calls are not compiled for the instruction set of the caller.
+        // A loop, since closures that `core` calls are not compiled for the instruction set of the
+        // caller.
         let mut parts = [SubBlock::default(); PARTS];
         for j in 0..PARTS {
             parts[j] = self.part(isa, j);
@@ -117,8 +121,8 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
         (fitted, stored)
     }
 
-    /// Multiples near to the fit of a part, and the fits that they are. A larger scale needs a larger minimum, as much as the levels
-    /// are on average.
+    /// Multiples near to the fit of a part, and the fits that they are. A larger scale needs a
+    /// larger minimum, as much as the levels are on average.
     #[inline(always)]
     fn pairs(&self, d: f32, dmin: f32, part: SubBlock) -> ([f32; PAIRS], [f32; PAIRS], Fits<PAIRS>) {
         let (mut scales, mut mins) = ([0.0; PAIRS], [0.0; PAIRS]);
@@ -137,8 +141,8 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
         (scales, mins, fits)
     }
 
-    /// The best two floats for the multiples and the levels that they give: least squares once more. `None` if 16 bits do not hold
-    /// them.
+    /// The best two floats for the multiples and the levels that they give: least squares once
+    /// more. `None` if 16 bits do not hold them.
     fn refit(&self, fitted: &Fitted) -> Option<(f32, f32)> {
         let offset = if self.grid.offset == Offset::None { Offset::None } else { Offset::Any };
         let sums = Sums { wq: [fitted.wq], wqq: [fitted.wqq], wqx: [fitted.wqx] };

@@ -1,8 +1,9 @@
 //! Which type each tensor gets: the recipes by their names in the ecosystem.
 //!
-//! A recipe has one type for most matrices and gives more bits to those that suffer most: the head, and in the `_S` and
-//! `_M` recipes the values and the down projections of some layers. The choices are those of llama.cpp
-//! (`llama_tensor_get_type_impl` in llama-quant.cpp), so that files of one name have one size.
+//! A recipe has one type for most matrices and gives more bits to the most sensitive ones: the
+//! head, and in the `_S` and `_M` recipes the values and the down projections of some layers. The
+//! choices are those of llama.cpp (`llama_tensor_get_type_impl` in llama-quant.cpp), so that files
+//! of one name have one size.
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::gguf::TensorType::{Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
@@ -64,7 +65,8 @@ pub(super) struct ModelFacts {
     pub(super) importance: bool,
 }
 
-/// Whether a recipe says anything of this tensor: weights of two dimensions or more that are no norm and not a plugin's.
+/// Whether a recipe says anything of this tensor: weights of two dimensions or more that are no
+/// norm and not a plugin's.
 pub(super) fn is_matrix(name: &str, dims: &[u64]) -> bool {
     // Norms of any family, those that are not known here too.
     let excluded = name.ends_with("_norm.weight") || role(name) == Some(Role::FfnRouter);

@@ -1,13 +1,17 @@
-//! Types chosen by KL divergence: the smallest file within a given divergence, or the least divergence within a given size.
+//! Types chosen by KL divergence: the smallest file within a given divergence, or the least
+//! divergence within a given size.
 //!
-//! Matrices of one role in one third of the layers are a group, and get one type. Each group is measured once: the model reads
-//! a text with that group alone in its cheapest type, and the KL divergence from the input's predictions is the group's. For
-//! small errors it grows as the squared quantization error of the weights. So the divergence of every other candidate type
-//! follows from its error on a sample of rows, and that of several groups is the sum. A quantized matmul quantizes its
-//! activations as well, whatever the type; that divergence is measured once, for all groups in their best such type.
+//! Matrices of one role in one third of the layers are a group, and get one type. Each group is
+//! measured once: the model reads a text with that group alone in its cheapest type, and the KL
+//! divergence from the input's predictions is the group's. For small errors it grows as the squared
+//! quantization error of the weights. So the divergence of every other candidate type follows from
+//! its error on a sample of rows, and that of several groups is the sum. A quantized matmul
+//! quantizes its activations as well, whatever the type; that divergence is measured once, for all
+//! groups in their best such type.
 //!
-//! The search starts from the cheapest type everywhere and spends bytes where they lower the divergence most for each byte. The
-//! outcome is measured as a whole. Where the sum was wrong, the goal is corrected by as much, and the search is made again.
+//! The search starts from the cheapest type everywhere and spends bytes where they lower the
+//! divergence most for each byte. The outcome is measured as a whole. Where the sum was wrong, the
+//! goal is corrected by as much, and the search is made again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -68,7 +72,7 @@ pub struct Chosen {
     pub kl: f64,
 }
 
-/// Rows of each matrix of which the errors of types are told.
+/// The sample of rows of each matrix on which quantization errors are measured.
 const SAMPLE: usize = 32;
 
 /// How often a choice is made and measured.
@@ -77,8 +81,8 @@ const ROUNDS: usize = 6;
 /// How near to the goal is near enough.
 const NEAR: f64 = 0.92;
 
-/// Chooses types for the matrices of `input` that no rule of `tensor_types` names, by what they do to its predictions on `text`. Nothing is
-/// written.
+/// Chooses types by KL divergence on `text`, for the matrices of `input` that no rule of
+/// `tensor_types` names. Nothing is written.
 ///
 /// # Errors
 /// If a file is not what it should be, or the goal cannot be reached.
@@ -138,7 +142,7 @@ impl MatrixGroup<'_> {
         activations + (self.kl - self.activation_kl).max(0.0) * error / worst
     }
 
-    /// The best type whose products quantize their inputs.
+    /// The best quantized type, whose matmul quantizes its activations.
     fn best_quantized(&self) -> usize {
         self.candidates
             .iter()
@@ -226,7 +230,8 @@ impl<'a> Search<'a> {
         Ok(candidates)
     }
 
-    /// The squared error that a type makes in a tensor, each column as much as its importance counts.
+    /// The squared error that a type makes in a tensor, each column as much as its importance
+    /// counts.
     fn error(&self, tensor: &'a TensorInfo, dtype: TensorType) -> Result<f64> {
         if dtype == tensor.dtype {
             return Ok(0.0);
@@ -299,7 +304,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Measures what all groups do in their best quantized types, and shares out what the sum lacks.
+    /// Measures the KL divergence of all groups in their best quantized types, and distributes the
+    /// difference from the sum among them.
     fn measure_activations(&mut self, reference: &mut Reference) -> Result<()> {
         let candidates: Vec<usize> = self.groups.iter().map(MatrixGroup::best_quantized).collect();
         let lacking = self.divergence(&self.jobs(&candidates)?, reference)? - self.kl(&candidates);
@@ -334,8 +340,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The smallest choice that is found with a measured divergence of at most `most`. What is predicted for it is sought between
-    /// what was too much and what was enough.
+    /// The smallest choice that is found with a measured divergence of at most `most`. What is
+    /// predicted for it is sought between what was too much and what was enough.
     fn under(&self, most: f64, measure: &mut dyn FnMut(&[usize]) -> Result<f64>) -> Result<(Vec<usize>, f64)> {
         let (mut aim, mut enough, mut too_much) = (most, 0.0, f64::INFINITY);
         let mut best: Option<(Vec<usize>, f64)> = None;
@@ -391,7 +397,8 @@ impl<'a> Search<'a> {
         candidates
     }
 
-    /// The group, and the candidate for it, that lowers the KL divergence most for each byte, of at most `bytes` more.
+    /// The group, and the candidate for it, that lowers the KL divergence most for each byte, of at
+    /// most `bytes` more.
     fn best_step(&self, candidates: &[usize], bytes: usize) -> Option<(usize, usize)> {
         let mut best = (0.0, None);
         for (i, (group, &from)) in self.groups.iter().zip(candidates).enumerate() {

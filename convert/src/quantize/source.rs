@@ -1,4 +1,4 @@
-//! Where the values of a tensor come from: the rows of a mapped file, in their order or in another one.
+//! The source of a tensor's values: the rows of a mapped file, in their order or permuted.
 
 use std::ops::Range;
 use std::path::Path;
@@ -114,7 +114,8 @@ impl TensorSource<'_> {
     }
 }
 
-/// What comes to place `i`, in heads of this size: of each pair of places, one of the first half and one of the second.
+/// What comes to place `i`, in heads of this size: of each pair of places, one of the first half
+/// and one of the second.
 fn interleaved(i: usize, size: usize) -> usize {
     let place = i % size;
     i - place + place % 2 * (size / 2) + place / 2

@@ -22,7 +22,8 @@ pub struct TypeRule {
 pub enum Pattern {
     /// This name alone.
     Name(String),
-    /// Names in which a regular expression is found, as in llama.cpp's `llama-quantize --tensor-type`.
+    /// Names in which a regular expression is found, as in llama.cpp's `llama-quantize
+    /// --tensor-type`.
     Search(Regex),
 }
 

@@ -312,7 +312,8 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
     assert_eq!(folder.list(), ["in.gguf", "nan.gguf", "old.gguf"]);
 }
 
-/// Files may have few kilobytes, as on a full disk; `trap` is what the shell does about the signal of that.
+/// Files may have few kilobytes, as on a full disk; `trap` is what the shell does about the signal
+/// of that.
 #[cfg(unix)]
 fn with_little_room(folder: &Folder, trap: &str, arguments: &[&str]) -> Output {
     let script = format!("{trap} ulimit -f 8; exec \"$0\" \"$@\"");

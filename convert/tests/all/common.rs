@@ -156,8 +156,8 @@ impl Checkpoint {
     }
 }
 
-/// A whole model of two layers and 257 tokens, all of it F32, every row of its matrices 256 random values, which `spoil` may
-/// change.
+/// A whole model of two layers and 257 tokens, all of it F32, every row of its matrices 256 random
+/// values, which `spoil` may change.
 pub(crate) fn model(spoil: impl Fn(&str, &mut [f32])) -> Vec<u8> {
     const WIDTH: u64 = 256;
     let mut writer = Writer::new();

@@ -1,4 +1,5 @@
-//! Tests of the converter on tiny files: the library, the command, and the page that describes the format.
+//! Tests of the converter on tiny files: the library, the command, and the page that describes the
+//! format.
 
 mod command;
 mod common;

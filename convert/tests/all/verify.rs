@@ -9,7 +9,8 @@ use ollm_convert::verify::{Finding, Verification, verify};
 use ollm_convert::{checksum, merge, pack, plugin, split};
 use ollm_runtime::gguf::{TensorType, Value};
 
-/// A folder with a model, `in.gguf`, and what our tools make of it: `q.gguf` (`Q4_K_M`), `plugin.gguf`, `merged.gguf`.
+/// A folder with a model, `in.gguf`, and what our tools make of it: `q.gguf` (`Q4_K_M`),
+/// `plugin.gguf`, `merged.gguf`.
 fn folder() -> Folder {
     let folder = Folder::new();
     let input = folder.write("in.gguf", model(|_, _| ()));

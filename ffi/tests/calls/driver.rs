@@ -1,5 +1,6 @@
-//! Turns bytes into calls of the C API: any bytes, any calls, in any order, on handles that are alive, dead or none. A
-//! fuzzer calls [`drive`] with what it likes (`tests/fuzz/targets/calls.rs`); `main.rs` does so with bytes of its own.
+//! Turns bytes into calls of the C API: any bytes, any calls, in any order, on handles that are
+//! alive, dead or none. A fuzzer calls [`drive`] with what it likes
+//! (`tests/fuzz/targets/calls.rs`); `main.rs` does so with bytes of its own.
 
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
@@ -84,7 +85,8 @@ pub(crate) fn load() -> (*mut OllmModel, *mut OllmPlugin) {
     (model, plugin)
 }
 
-/// Makes calls until the bytes end; panics if one gives what it must not. Gives how many there were of each status.
+/// Makes calls until the bytes end; panics if one gives what it must not. Gives how many there were
+/// of each status.
 pub(crate) fn drive(bytes: &[u8], model: *mut OllmModel, plugin: *mut OllmPlugin) -> [usize; 20] {
     let mut counts = [0; 20];
     let (sessions, options) = (vec![null_mut()], vec![null_mut()]);

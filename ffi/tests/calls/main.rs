@@ -1,5 +1,6 @@
-//! Random sequences of calls of the C API: none crashes, none is a bug's status, and all that was made can be freed.
-//! A failure names its case: `OLLM_CASE=n cargo test -p ollm-ffi --test calls` runs that one alone.
+//! Random sequences of calls of the C API: none crashes, none is a bug's status, and all that was
+//! made can be freed. A failure names its case: `OLLM_CASE=n cargo test -p ollm-ffi --test calls`
+//! runs that one alone.
 
 mod driver;
 

@@ -69,18 +69,19 @@ pub(crate) struct MachineArgs {
     /// The plugin: a GGUF file of options for this backbone
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) plugin: Option<PathBuf>,
-    /// Threads that compute a step; 0 takes as many as there are cores
+    /// Threads for decode (a step); 0 takes as many as there are cores
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub(crate) threads: usize,
-    /// Threads that compute many tokens at once; 0 takes as many as for a step
+    /// Threads for prefill (many tokens at once); 0 takes as many as for decode
     #[arg(long, value_name = "N", default_value_t = 0, global = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
     pub(crate) prefill_threads: usize,
-    /// Positions of the context; 0 takes what the model was trained for
+    /// Context size in positions; 0 takes the context that the model was trained for
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
     pub(crate) context: usize,
-    /// Shift the context when it is full: forget the older half of the tokens, but for the first --keep N, and continue
+    /// Shift the context when it is full: forget the older half of the tokens, but for the first
+    /// --keep N, and continue
     #[arg(long, global = true)]
     pub(crate) context_shift: bool,
     /// Tokens at the beginning that a context shift never forgets
@@ -89,7 +90,7 @@ pub(crate) struct MachineArgs {
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say how fast it went, even where no one looks (on stderr)
+    /// Print tokens per second to stderr, also where the output is no terminal
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
 }
@@ -107,7 +108,8 @@ pub(crate) struct TextArgs {
     /// The text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "file", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
-    /// A file with the text; '-' is standard input, which is also where the text comes from without -p and -f
+    /// A file with the text; '-' is standard input, which is also where the text comes from without
+    /// -p and -f
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     #[arg(long, help = "Read the text of special tokens, such as <|im_start|>, as those tokens")]
@@ -118,10 +120,10 @@ pub(crate) struct TextArgs {
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
-    /// Let the text be the user's turn of a conversation, through the model's chat template
+    /// Apply the model's chat template: the text is the user's turn of a conversation
     #[arg(long)]
     pub(crate) chat: bool,
-    /// What the system says first in that conversation
+    /// The system prompt of that conversation
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
     #[command(flatten)]
@@ -136,7 +138,7 @@ pub(crate) struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// What the system says first
+    /// The system prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
     #[command(flatten)]
@@ -170,10 +172,10 @@ pub(crate) struct BenchArgs {
     #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) tokens: usize,
-    /// Tokens that are in the context already, before prefill and before decode
+    /// Depth: tokens that are in the context already, before prefill and before decode
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub(crate) depth: usize,
-    /// Sequences whose steps are measured together, after those of one
+    /// Batch size: measure batched decoding of so many sequences, after that of one
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) sequences: usize,
@@ -181,8 +183,8 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub(crate) repetitions: usize,
-    /// llama.cpp's llama-bench, to run in turns with it on the same file and print ratios; with flash attention where there is
-    /// a depth
+    /// llama.cpp's llama-bench, to run in turns with it on the same file and print ratios; with
+    /// flash attention where there is a depth
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) peer: Option<PathBuf>,
     #[command(flatten)]
@@ -209,7 +211,7 @@ pub(crate) struct StopArgs {
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) limit: usize,
-    /// A text that ends generation and is not printed; may be given several times
+    /// A stop string, which ends generation and is not printed; may be given several times
     #[arg(long = "stop", value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
 }
@@ -218,16 +220,16 @@ pub(crate) struct StopArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Latents (need a plugin)")]
 pub(crate) struct SelectArgs {
-    /// How the latent of a step is selected: policy (its most probable one), sample or sample:T (drawn from it, at
-    /// temperature T), uniform, fixed:Z, script:Z,Z,.. (the last one stays), or mixture (none: the options' average, weighted
-    /// by the policy)
+    /// How the latent of a step is selected: policy (its most probable one), sample or sample:T
+    /// (drawn from it, at temperature T), uniform, fixed:Z, script:Z,Z,.. (the last one stays), or
+    /// mixture (none: the options' average, weighted by the policy)
     #[arg(long, value_name = "HOW")]
     pub(crate) latent: Option<LatentMode>,
     /// The temperature of --latent sample [default: 1]
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) latent_temperature: Option<f32>,
-    /// How long a latent is held: token, line (to the end of the line) or all (for all of the answer) [default: as the
-    /// plugin was trained, for one token unless its file says otherwise]
+    /// How long a latent is held: token, line (to the end of the line) or all (for all of the
+    /// answer) [default: as the plugin was trained, for one token unless its file says otherwise]
     #[arg(long, value_name = "HOW LONG")]
     pub(crate) hold: Option<Hold>,
 }
@@ -235,7 +237,8 @@ pub(crate) struct SelectArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Latents (need a plugin)")]
 pub(crate) struct ShowArgs {
-    /// Show the option set of each step, with the M most probable tokens of each option [default M: 3]
+    /// Show the option set of each step, with the M most probable tokens of each option [default M:
+    /// 3]
     #[arg(long, value_name = "M", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub(crate) show_options: Option<usize>,
@@ -245,22 +248,22 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SampleArgs {
-    /// Flattens (above 1) or sharpens (below 1) the distribution; 0 takes the most probable token
+    /// Sampling temperature: flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy
     #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     temperature: f32,
-    /// Keeps the N most probable tokens; 0 keeps all
+    /// Top-k sampling: keeps the N most probable tokens; 0 keeps all
     #[arg(long, value_name = "N", default_value_t = 0)]
     top_k: usize,
-    /// Keeps the most probable tokens that sum up to P; 1 keeps all
+    /// Top-p (nucleus) sampling: keeps the most probable tokens that sum up to P; 1 keeps all
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     top_p: f32,
-    /// Keeps tokens at least P times as probable as the best; 0 keeps all
+    /// Min-p sampling: keeps tokens at least P times as probable as the best; 0 keeps all
     #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
     min_p: f32,
-    /// Makes recent tokens less likely; 1 changes nothing
+    /// Repetition penalty: makes recent tokens less likely; 1 changes nothing
     #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
     repeat_penalty: f32,
-    /// How many tokens back the penalty looks
+    /// The number of recent tokens that the repetition penalty applies to
     #[arg(long, value_name = "N", default_value_t = 64)]
     repeat_last_n: usize,
     /// The seed of all random choices: the same seed gives the same text
@@ -298,7 +301,8 @@ impl SelectArgs {
     }
 }
 
-/// Reads the command line; ends the process for `--help`, `--version`, and with exit code 2 for wrong usage.
+/// Reads the command line; ends the process for `--help`, `--version`, and with exit code 2 for
+/// wrong usage.
 pub(crate) fn parse() -> Cli {
     let matches = Cli::command().get_matches();
     if let Some(flag) = misplaced(&matches) {

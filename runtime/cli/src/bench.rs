@@ -1,9 +1,12 @@
-//! `bench`: tokens a second, beside what the memory gives and what a peer reaches.
+//! `bench`: tokens a second of prefill and decode, compared with memory bandwidth and with a peer
+//! (llama-bench).
 //!
-//! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the same D tokens. A step takes
-//! the option of the policy (or as the flags say) and its most probable token; with a plugin, decode runs once more with
-//! the whole option set of each step, and with `--sequences` so many sequences take their steps together. The memory is read in blocks as large as the weights of a step. One round warms up; of the others, in which
-//! all of these take turns, the medians count.
+//! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the
+//! same D tokens. A step takes the option of the policy (or as the flags say) and its most probable
+//! token; with a plugin, decode runs once more with the whole option set of each step, and with
+//! `--sequences` as batched decoding of so many sequences. Memory bandwidth is measured by reading
+//! blocks as large as the weights of a step. One round warms up; the medians of the other rounds,
+//! in which all measurements take turns, count.
 
 use std::time::Instant;
 
@@ -46,7 +49,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     if machine.json { output.json(&result.document(&engine, args)) } else { result.print(&mut output, &engine, args) }
 }
 
-/// What each round measured: tokens a second, bytes a second.
+/// The measurements of each round: tokens a second, bytes a second.
 #[derive(Default)]
 struct Rounds {
     prefill: Vec<f64>,
@@ -120,7 +123,8 @@ fn check_context(engine: &Engine, args: &BenchArgs) -> Result<()> {
     Ok(())
 }
 
-/// Any tokens will do, but not all the same: a step through the vocabulary that no power of two divides.
+/// Any tokens will do, but not all the same: a step through the vocabulary that no power of two
+/// divides.
 fn text(engine: &Engine, tokens: usize) -> Vec<u32> {
     let vocabulary = engine.session.model().config().vocab as u32;
     (0..tokens as u32).map(|i| i.wrapping_mul(7919) % vocabulary).collect()
@@ -148,7 +152,7 @@ fn time_decode(engine: &mut Engine, args: &BenchArgs, mut selector: Option<Selec
     Ok(Timing { tokens: args.tokens, time: start.elapsed() })
 }
 
-/// As many steps of several sequences, each in its own fork of the session.
+/// Batched decoding: as many steps of several sequences, each in its own fork of the session.
 fn time_together(engine: &mut Engine, args: &BenchArgs, selector: Option<&Selector>) -> Result<Timing> {
     engine.session.rewind(args.depth)?;
     engine.session.feed(&[0])?;
@@ -178,7 +182,8 @@ fn median(mut rates: Vec<f64>) -> Option<f64> {
     Some(if rates.len() % 2 == 1 { rates[middle] } else { f64::midpoint(rates[middle - 1], rates[middle]) })
 }
 
-/// The largest resident size of this process so far; where the system does not say (other than Linux), `None`.
+/// The largest resident size of this process so far; where the system does not say (other than
+/// Linux), `None`.
 fn peak_rss_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

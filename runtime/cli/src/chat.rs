@@ -1,4 +1,5 @@
-//! `chat`: a conversation, turn by turn. On a terminal with a line editor; from a pipe, a line is a turn.
+//! `chat`: a conversation, turn by turn. On a terminal with a line editor; from a pipe, a line is a
+//! turn.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Instant;

@@ -44,7 +44,8 @@ impl Engine {
         self.session.plugin().map(|plugin| plugin.option_count())
     }
 
-    /// The plugin's selector as the flags say; by default the policy decides, for as long as the plugin was trained for.
+    /// The plugin's selector as the flags say; by default the policy decides, for as long as the
+    /// plugin was trained for.
     pub(crate) fn selector(&self, args: &SelectArgs, seed: u64) -> Result<Option<Selector>> {
         let Some(plugin) = self.session.plugin() else {
             return args.flag().map_or(Ok(None), |flag| Err(Failure::NoPlugin { flag }));

@@ -1,4 +1,5 @@
-//! `info`: what is in a file. It needs no more of it than its head, and works for files that cannot be run.
+//! `info`: what is in a file. It needs no more of it than its head, and works for files that cannot
+//! be run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,8 @@ pub(crate) fn run(args: &ManualArgs) -> Result<()> {
     Ok(write(Cli::command(), &args.folder).map_err(io)?)
 }
 
-/// Writes into `folder` the man page of the command and of each of its subcommands, and completions for each shell.
+/// Writes into `folder` the man page of the command and of each of its subcommands, and completions
+/// for each shell.
 fn write(mut command: Command, folder: &Path) -> io::Result<()> {
     clap_mangen::generate_to(command.clone(), folder)?;
     let name = command.get_name().to_owned();

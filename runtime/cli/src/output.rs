@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::failure::Result;
 
-/// Standard output. Every failure to write comes back as an error: a closed pipe ends the command quietly.
+/// Standard output. Every failure to write comes back as an error: a closed pipe ends the command
+/// quietly.
 pub(crate) struct Output {
     out: BufWriter<Stdout>,
     pub(crate) paint: Paint,

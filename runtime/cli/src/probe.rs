@@ -1,4 +1,4 @@
-//! What `bench` measures itself against: the memory, and a peer.
+//! The references of `bench`: memory bandwidth, and a peer (llama-bench).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::args::BenchArgs;
 use crate::failure::{Failure, Result};
 
-/// Streams that each thread reads at once: with fewer, a core waits for the memory more than it needs to.
+/// Streams that each thread reads at once: fewer do not reach the memory bandwidth of a core.
 const STREAMS: usize = 8;
 
 /// A block of memory as large as what a step reads.
@@ -52,7 +52,7 @@ fn sum(words: &[u64]) -> u64 {
     sums.into_iter().fold(0, u64::wrapping_add)
 }
 
-/// llama.cpp's own benchmark, run beside ours.
+/// llama-bench, llama.cpp's benchmark, run in turns with ours.
 pub(crate) struct Peer {
     program: PathBuf,
     arguments: Vec<String>,

@@ -56,7 +56,7 @@ pub(crate) fn chat_tokens(template: &ChatTemplate, tokenizer: &Tokenizer, messag
     Ok(tokenizer.encode(&text, true)?)
 }
 
-/// A conversation's beginning: what the system says, if anything.
+/// The beginning of a conversation: the system prompt, if there is one.
 pub(crate) fn system_message(system: Option<&String>) -> Vec<Message> {
     system.map(|text| Message::new("system", text)).into_iter().collect()
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &ScoreArgs) -> Result<()> {
     if machine.json { output.json(&document(&tokens, &scores)) } else { print(&mut output, &engine, &tokens, &scores) }
 }
 
-/// What the model says of each token but the first.
+/// The scores of all tokens but the first.
 fn score(engine: &mut Engine, args: &ScoreArgs, tokens: &[u32]) -> Result<Vec<Scored>> {
     let context = engine.session.context();
     if tokens.len() > context {
@@ -44,7 +44,7 @@ pub(crate) fn progress_bar(length: u64) -> ProgressBar {
     ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// e to the mean negative log-probability; `None` where nothing was predicted.
+/// Perplexity: e to the mean negative log-probability; `None` where nothing was predicted.
 fn perplexity(scores: &[Scored]) -> Option<f64> {
     let sum: f64 = scores.iter().map(|scored| f64::from(scored.logprob)).sum();
     (!scores.is_empty()).then(|| (-sum / scores.len() as f64).exp())

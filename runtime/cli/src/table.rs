@@ -1,8 +1,9 @@
 //! Option sets as a table: what the policy thinks, what each option would say.
 //!
-//! A row is a group of latents that agree on the most probable next token; the row of the chosen latent comes first. The
-//! bar is the policy's probability of the group, each latent's share in its own colour. The tokens, with probabilities in
-//! percent, are those of the chosen latent, or else of the group's most probable one.
+//! A row is a group of latents that agree on the most probable next token; the row of the chosen
+//! latent comes first. The bar is the policy's probability of the group, each latent's share in its
+//! own colour. The tokens, with probabilities in percent, are those of the chosen latent, or else
+//! of the group's most probable one.
 //!
 //! ```text
 //! step  z    policy            latents      most probable tokens, %
@@ -183,7 +184,8 @@ impl Rows<'_> {
         listed(&|latent| self.paint.latent(latent, &latent.to_string())) + &" ".repeat(LATENTS.saturating_sub(width))
     }
 
-    /// The most probable tokens. The chosen one is marked, and added to the chosen latent's if it is not among them.
+    /// The most probable tokens. The chosen one is marked, and added to the chosen latent's if it
+    /// is not among them.
     fn tokens(&self, group: &OptionGroup<'_>) -> String {
         let step = self.token.step;
         let speaks = step.latent.is_none_or(|latent| latent == group.speaker.latent);
@@ -206,7 +208,8 @@ impl Rows<'_> {
     }
 }
 
-/// How many characters of a bar each share gets: the ends of the shares are rounded, so that the sum is right.
+/// How many characters of a bar each share gets: the ends of the shares are rounded, so that the
+/// sum is right.
 fn cells(shares: &[f32]) -> Vec<usize> {
     let (mut end, mut drawn) = (0.0, 0);
     let mut cell = |share: &f32| {
@@ -230,7 +233,8 @@ fn runs(latents: &[usize]) -> Vec<(usize, usize)> {
     runs
 }
 
-/// A token's text on one line: without the space that most words begin with; other white space as signs; not too long.
+/// A token's text on one line: without the space that most words begin with; other white space as
+/// signs; not too long.
 fn visible(text: &str) -> String {
     let word = if text == " " { text } else { text.strip_prefix(' ').unwrap_or(text) };
     let edges = word.len() - word.trim_matches(' ').len();

@@ -1,14 +1,17 @@
 //! Conversations to text, through the chat template that the model file carries.
 //!
-//! A template is a program (Jinja) from an untrusted file. It runs in minijinja, which has no access to anything outside,
-//! on a budget that grows with the conversation: steps, visited items and every byte that it builds are paid from it, and
-//! what is too large is refused before it is allocated. A template that fails is an error; nothing falls back to a guess.
-//! One gap is the engine's: walking over a list that holds another one twice, many times over, is not paid step by step.
+//! A template is a program (Jinja) from an untrusted file. It runs in minijinja, which has no
+//! access to anything outside, on a budget that grows with the conversation: steps, visited items
+//! and every byte that it builds are paid from it, and what is too large is refused before it is
+//! allocated. A template that fails is an error; nothing falls back to a guess. One gap is the
+//! engine's: walking over a list that holds another one twice, many times over, is not paid step by
+//! step.
 //!
-//! The environment is the one of Hugging Face's `apply_chat_template`: `trim_blocks`, `lstrip_blocks`, loop controls,
-//! `raise_exception`, and the methods of Python strings that real templates call. One thing is left out on
-//! purpose: `strftime_now` is not defined, so that the same conversation is the same text on every day. Templates ask
-//! whether it is there and have a date of their own otherwise.
+//! The environment is the one of Hugging Face's `apply_chat_template`: `trim_blocks`,
+//! `lstrip_blocks`, loop controls, `raise_exception`, and the methods of Python strings that real
+//! templates call. One thing is left out on purpose: `strftime_now` is not defined, so that the
+//! same conversation is the same text on every day. Templates ask whether it is there and have a
+//! date of their own otherwise.
 
 mod python;
 
@@ -29,12 +32,13 @@ const MAX_TEMPLATE: usize = 256 << 10;
 /// Steps that every rendering may take. One step also pays for 64 bytes.
 const BASE_STEPS: usize = 20_000;
 
-/// Steps for each message, on top; and one for each four bytes of a message, which pays for 16 copies of it.
+/// Steps for each message, on top; and one for each four bytes of a message, which pays for 16
+/// copies of it.
 const MESSAGE_STEPS: usize = 500;
 const BYTES_PER_STEP: usize = 4;
 
-/// Stack for each step. One step can put a list into a list, and what is nested is freed by a recursion, whose depth the
-/// engine does not limit.
+/// Stack for each step. One step can put a list into a list, and what is nested is freed by a
+/// recursion, whose depth the engine does not limit.
 const STACK_PER_STEP: usize = 512;
 
 /// How deep statements and macros may nest; a macro counts for several.
@@ -129,9 +133,11 @@ impl ChatTemplate {
         Ok(Self { source: source.to_owned() })
     }
 
-    /// The text of a conversation. With `add_generation_prompt` it ends where the model's answer begins.
+    /// The text of a conversation. With `add_generation_prompt` it ends where the model's answer
+    /// begins.
     ///
-    /// The template writes BOS itself where it wants one: encode the text with special tokens, and add none.
+    /// The template writes BOS itself where it wants one: encode the text with special tokens, and
+    /// add none.
     pub fn render(
         &self,
         messages: &[Message],

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use minijinja::value::{Kwargs, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// How deep a value may be nested to be written as JSON, and how long the JSON may be. A list that holds another one twice,
-/// forty times over, is small in memory but not on paper.
+/// How deep a value may be nested to be written as JSON, and how long the JSON may be. A list that
+/// holds another one twice, forty times over, is small in memory but not on paper.
 const MAX_DEPTH: usize = 50;
 const MAX_JSON: usize = 1 << 20;
 
@@ -109,7 +109,8 @@ fn find(text: &str, part: &str) -> Value {
     text.find(part).map_or(-1, |at| text[..at].chars().count() as i64).into()
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`, which is what `tojson` is in Hugging Face's environment.
+/// `json.dumps(value, ensure_ascii=False, indent=indent)`, which is what `tojson` is in Hugging
+/// Face's environment.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that minijinja takes")]
 pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = options.get("indent")?;

@@ -209,8 +209,9 @@ fn long_conversations_fit() {
     }
 }
 
-/// A list may be nested as deep as the budget allows, here by forty with each turn of a loop. That must not overflow the
-/// stack when it is freed, nor when it is printed, compared or searched. Whatever comes of it, the process lives.
+/// A list may be nested as deep as the budget allows, here by forty with each turn of a loop. That
+/// must not overflow the stack when it is freed, nor when it is printed, compared or searched.
+/// Whatever comes of it, the process lives.
 #[test]
 fn deep_nesting_is_no_danger() {
     let (open, close) = ("[".repeat(40), "]".repeat(40));

@@ -1,4 +1,4 @@
-//! Which processors a thread may run on.
+//! CPU affinity: the processors that a thread may run on.
 
 use std::io;
 
@@ -23,7 +23,8 @@ impl CpuSet {
     /// Binds the calling thread to these processors (Linux and Android).
     ///
     /// # Errors
-    /// What the system says, for example if none of them exists; [`io::ErrorKind::Unsupported`] on other systems.
+    /// The system's error, for example if none of them exists; [`io::ErrorKind::Unsupported`] on
+    /// other systems.
     pub fn bind_current_thread(&self) -> io::Result<()> {
         sys::bind(&self.0)
     }
@@ -48,7 +49,8 @@ mod sys {
     use std::io;
 
     unsafe extern "C" {
-        /// `man 2 sched_setaffinity`; the mask is an array of `unsigned long`, which has the size of `usize` here.
+        /// `man 2 sched_setaffinity`; the mask is an array of `unsigned long`, which has the size
+        /// of `usize` here.
         fn sched_setaffinity(pid: c_int, size: usize, mask: *const usize) -> c_int;
     }
 

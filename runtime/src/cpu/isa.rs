@@ -1,9 +1,10 @@
-//! Instruction sets as tokens: a value of such a type exists only after the processor was asked, so a kernel that takes
-//! one may use its instructions. Each feature list is written once, here.
+//! Instruction sets as tokens: a value of such a type exists only after the processor was asked, so
+//! a kernel that takes one may use its instructions. Each feature list is written once, here.
 
 use super::simd::Kernel;
 
-/// Defines a token: its detection and the door through which kernels enter the instruction set.
+/// Defines a token: its feature detection, and the dispatch of kernels to its `target_feature`
+/// function.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
     ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)? $(, as $base:ident)?) => {
@@ -26,10 +27,12 @@ macro_rules! token {
                     kernel.run(isa)
                 }
                 $(if !K::PRODUCTS {
-                    // The processor has that set too, and what differs are the products: one copy of the code serves both.
+                    // The processor has that set too, and only byte products differ: one copy of
+                    // the code serves both.
                     return $base(()).enter(kernel);
                 })?
-                // SAFETY: the token exists only if `new` has found every feature of the list on this processor.
+                // SAFETY: the token exists only if `new` has found every feature of the list on
+                // this processor.
                 unsafe { with_features(self, kernel) }
             }
         }
@@ -54,7 +57,8 @@ token!(
 
 #[cfg(target_arch = "x86_64")]
 token!(
-    /// AVX-512 with the byte dot product, and AMX, whose tiles multiply many columns at once (Sapphire Rapids and later).
+    /// AVX-512 with the byte dot product, and AMX, whose tiles multiply many tokens at once
+    /// (Sapphire Rapids and later).
     Amx,
     std::arch::is_x86_feature_detected,
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"],
@@ -81,7 +85,7 @@ token!(
 
 #[cfg(target_arch = "aarch64")]
 token!(
-    /// NEON with products of byte matrices (Cortex-A510/A710, Apple A15 and later).
+    /// NEON with int8 matrix multiplication, i8mm (Cortex-A510/A710, Apple A15 and later).
     NeonI8mm,
     std::arch::is_aarch64_feature_detected,
     ["neon", "dotprod", "i8mm"],

@@ -1,4 +1,5 @@
-//! The processor: instruction sets chosen at run time, the SIMD primitives of each, and the thread pool.
+//! The processor: instruction sets chosen at run time, the SIMD primitives of each, and the thread
+//! pool.
 
 mod affinity;
 mod isa;
@@ -32,7 +33,8 @@ macro_rules! isas {
         }
 
         impl Isa {
-            /// Every instruction set that this processor has, best first; the scalar one is always last.
+            /// Every instruction set that this processor has, best first; the scalar one is always
+            /// last.
             pub fn available() -> Vec<Self> {
                 let found = [$($(#[$meta])* $new.map(Self::$variant),)+];
                 found.into_iter().flatten().collect()
@@ -85,14 +87,15 @@ isas! {
 }
 
 impl Isa {
-    /// Tokens of a tile in which `count` tokens are multiplied: 1 for a single one, else the smallest of [`Simd::GEMV_TILES`]
-    /// with room for all, or [`Simd::GEMM_TILE`].
+    /// Tokens of the tile for a matmul of `count` tokens: 1 for one token, else the smallest of
+    /// [`Simd::GEMV_TILES`] with room for all, or [`Simd::GEMM_TILE`].
     pub(crate) fn tile_width(self, count: usize) -> usize {
         let mut tiles = self.gemv_tiles().iter().copied();
         if count == 1 { 1 } else { tiles.find(|&tokens| count <= tokens).unwrap_or(self.gemm_tile()) }
     }
 
-    /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor has.
+    /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor
+    /// has.
     ///
     /// # Errors
     /// [`IsaError`] if `OLLM_ISA` names a set that does not exist or that this processor lacks.
@@ -103,8 +106,9 @@ impl Isa {
         }
     }
 
-    /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code that gives the same bits on
-    /// each, and is only compiled for it to be fast.
+    /// The widest instruction set of this processor, whatever `OLLM_ISA` says: for plain code whose
+    /// output is bit-identical on every instruction set, and which is compiled for it only for
+    /// speed.
     pub fn widest() -> Self {
         static WIDEST: OnceLock<Isa> = OnceLock::new();
         *WIDEST.get_or_init(|| Self::available()[0])
@@ -120,7 +124,7 @@ impl Isa {
     }
 }
 
-/// A forced instruction set that cannot be had.
+/// A forced instruction set that is not available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IsaError {
     /// The name that was asked for.

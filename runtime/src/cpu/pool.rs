@@ -1,16 +1,17 @@
 //! A small thread pool: workers spin for a short while after each region, then park.
 //!
-//! A generation step runs some hundred short parallel regions back to back, so waking a parked thread for each would
-//! cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are claimed one by one, and the caller
-//! waits only for workers that have entered its region: neither a slow core nor one that is busy with something else
-//! holds up the others. A task's result must therefore not depend on who runs it.
+//! A decode step runs some hundred short parallel regions back to back, so waking a parked thread
+//! for each would cost more than the work. The thread that calls [`Pool::run`] works too. Tasks are
+//! claimed one by one, and the caller waits only for workers that have entered its region: a slow
+//! or busy core does not delay the other threads. A task's result must therefore not depend on the
+//! thread that runs it.
 //!
 //! ```text
 //! caller:  publish the region, open n slots -> work -> close what slots are left -> wait for those who entered
 //! worker:  spin, then yield, then park  -> take a slot -> work -> leave
 //! ```
 //!
-//! Nothing on that way takes a lock unless someone is parked.
+//! None of these steps takes a lock unless a worker is parked.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -23,21 +24,22 @@ use std::thread::{self, JoinHandle, Thread};
 
 use super::CpuSet;
 
-/// How often a waiting thread looks before it offers its core to others: about 10 microseconds.
+/// How often a waiting thread polls before it yields its core: about 10 microseconds.
 const SPINS: usize = 400;
 
-/// How often a worker looks before it parks; from [`SPINS`] on it offers its core to others each time: about 50 microseconds
-/// on an idle machine.
+/// How often a worker polls before it parks: about 50 microseconds on an idle machine. From
+/// [`SPINS`] on it yields its core each time.
 const LOOKS: usize = SPINS + 100;
 
-/// On whose threads a pool works, beside the caller's.
+/// The workers of a pool: whose threads they are. The calling thread works as well.
 #[derive(Clone, Default)]
 pub enum Workers {
     /// On threads of its own.
     #[default]
     Own,
-    /// On threads of its own, which run on these processors only (Linux and Android). The thread that calls is the
-    /// application's: [`CpuSet::bind_current_thread`] binds it, where that is wanted.
+    /// On threads of its own, which run on these processors only (Linux and Android). The thread
+    /// that calls is the application's: [`CpuSet::bind_current_thread`] binds it, where that is
+    /// wanted.
     Bound(CpuSet),
     /// On threads of the application.
     Host(Arc<dyn WorkerHost>),
@@ -45,11 +47,11 @@ pub enum Workers {
 
 /// An application that lends its threads.
 pub trait WorkerHost: Send + Sync {
-    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait for it. The pool works
-    /// with whoever has come; a worker that is dropped is missed by no one.
+    /// Has one of the application's threads call [`Worker::run`], now or later, and does not wait
+    /// for it. The pool works with the workers that have started; a worker may be dropped.
     ///
     /// # Errors
-    /// Whatever keeps the thread from being had: it is what the making of the pool then fails with.
+    /// Why there is no thread; the constructor of the pool then fails with this error.
     fn start(&self, worker: Worker) -> io::Result<()>;
 }
 
@@ -69,7 +71,7 @@ struct PoolWorkers {
     own: Vec<JoinHandle<()>>,
 }
 
-/// What one thread of the application runs.
+/// A worker: the loop that one thread of the application runs.
 #[derive(Debug)]
 pub struct Worker(Arc<PoolState>);
 
@@ -89,7 +91,8 @@ struct CacheAligned<T>(T);
 struct PoolState {
     /// Held by the caller whose region it is, with the first panic of one of its tasks.
     turn: Mutex<()>,
-    /// The job of the region. Written while no slot is free and no worker inside; read by those inside.
+    /// The job of the region. Written while no slot is free and no worker inside; read by those
+    /// inside.
     job: UnsafeCell<Option<Region>>,
     /// The slots of the region that are still free. Taking one is entering.
     slots: CacheAligned<AtomicUsize>,
@@ -105,8 +108,9 @@ struct PoolState {
     stop: AtomicBool,
 }
 
-// SAFETY: the pointer in `job` is to a `Sync` closure, which `Pool::run` keeps alive while anyone is inside; the protocol of
-// `slots` and `left` keeps its writer and its readers apart (see `PoolState::run`).
+// SAFETY: the pointer in `job` is to a `Sync` closure, which `Pool::run` keeps alive while anyone
+// is inside; the protocol of `slots` and `left` keeps its writer and its readers apart (see
+// `PoolState::run`).
 unsafe impl Send for PoolState {}
 // SAFETY: as above.
 unsafe impl Sync for PoolState {}
@@ -131,15 +135,16 @@ impl Pool {
     /// A pool in which `threads` threads work (at least one: the caller of [`Pool::run`]).
     ///
     /// # Errors
-    /// What the system says when it cannot start a thread.
+    /// The system's error if it cannot start a thread.
     pub fn new(threads: usize) -> io::Result<Self> {
         Self::with_workers(threads, &Workers::Own)
     }
 
-    /// The same, where `workers` says.
+    /// A pool of `threads` threads, which are those of `workers`.
     ///
     /// # Errors
-    /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application gives none.
+    /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application
+    /// gives none.
     pub fn with_workers(threads: usize, workers: &Workers) -> io::Result<Self> {
         let threads = threads.max(1);
         let mut pool_workers = PoolWorkers { shared: Arc::default(), workers: threads - 1, own: Vec::new() };
@@ -164,8 +169,8 @@ impl Pool {
         self.threads = threads.clamp(1, self.pool_workers.workers + 1);
     }
 
-    /// Runs `task(0)` to `task(tasks - 1)`, each once, on any of the threads, and returns when all are done. If another
-    /// clone of this pool has the workers just now, the caller does it all.
+    /// Runs `task(0)` to `task(tasks - 1)`, each once, on any of the threads, and returns when all
+    /// are done. If another clone of this pool has the workers just now, the caller does it all.
     ///
     /// # Panics
     /// Passes on the panic of a task, after all threads have left the region.
@@ -211,7 +216,8 @@ impl Drop for PoolWorkers {
 }
 
 impl Worker {
-    /// Works until the pool is gone, and every session with it that shares it. No panic comes out of it.
+    /// Works until the pool is gone, and every session with it that shares it. No panic comes out
+    /// of it.
     pub fn run(self) {
         self.0.serve();
     }
@@ -231,14 +237,15 @@ fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 }
 
 impl PoolState {
-    /// One region, with `slots` workers at most beside the caller, whose turn it is.
+    /// One parallel region of the caller, whose turn it is, and at most `slots` workers.
     fn run(&self, _turn: &MutexGuard<'_, ()>, tasks: usize, slots: usize, task: &(dyn Fn(usize) + Sync)) {
-        // SAFETY: only the lifetime changes. `wait` below returns after the last worker that entered has left, also when a
-        // task panics, and once `slots` is 0 no other one enters: nobody has the pointer when this function returns.
+        // SAFETY: only the lifetime changes. `wait` below returns after the last worker that
+        // entered has left, also when a task panics, and once `slots` is 0 no other one enters:
+        // nobody has the pointer when this function returns.
         let task: &'static (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(task) };
         let job = Region { task, tasks };
-        // SAFETY: the caller has the turn, so no one else writes; and since the region before was closed and waited for,
-        // no worker reads.
+        // SAFETY: the caller has the turn, so no one else writes; and since the region before was
+        // closed and waited for, no worker reads.
         unsafe { *self.job.get() = Some(job) };
         self.next.0.store(0, Ordering::Relaxed);
         self.left.0.store(0, Ordering::Relaxed);
@@ -251,7 +258,8 @@ impl PoolState {
         }
     }
 
-    /// Opens the region. Either this sees that a worker is about to park, or that one sees the slots.
+    /// Opens the region. Either this sees that a worker is about to park, or that one sees the
+    /// slots.
     fn open(&self, slots: usize) {
         self.slots.0.store(slots, Ordering::SeqCst);
         if self.sleepers.load(Ordering::SeqCst) > 0 {
@@ -268,7 +276,8 @@ impl PoolState {
 
     /// Claims and runs tasks until none is left. A panic is kept for the caller of the region.
     fn work(&self, job: Region) {
-        // SAFETY: the caller of the region keeps the closure alive until every worker that entered has left.
+        // SAFETY: the caller of the region keeps the closure alive until every worker that entered
+        // has left.
         let task = unsafe { &*job.task };
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             loop {
@@ -284,7 +293,7 @@ impl PoolState {
         }
     }
 
-    /// Waits until `entered` workers have left the region: spins, then yields its core to them.
+    /// Joins the region: waits until `entered` workers have left it; spins, then yields its core.
     fn wait(&self, entered: usize) {
         let mut looks = 0;
         while self.left.0.load(Ordering::Acquire) < entered {
@@ -297,7 +306,7 @@ impl PoolState {
         }
     }
 
-    /// The life of a worker.
+    /// The loop of a worker.
     fn serve(&self) {
         let mut looks = 0;
         while !self.stop.load(Ordering::Relaxed) {
@@ -324,7 +333,8 @@ impl PoolState {
         if free == 0 || take(free).is_err() {
             return false;
         }
-        // SAFETY: the job was written before the slots opened, and is not written again before this worker has left.
+        // SAFETY: the job was written before the slots opened, and is not written again before this
+        // worker has left.
         if let Some(job) = unsafe { *self.job.get() } {
             self.work(job);
         }
@@ -339,7 +349,7 @@ impl PoolState {
         if self.slots.0.load(Ordering::SeqCst) == 0 && !self.stop.load(Ordering::SeqCst) {
             thread::park();
         }
-        // Whoever woke this thread has struck it off the list, unless it woke by itself.
+        // The waker has removed this thread from the list; a spurious wake-up has not.
         self.list(|parked| parked.retain(|thread| thread.id() != me.id()));
     }
 
@@ -443,7 +453,7 @@ mod tests {
         }
     }
 
-    /// An application that starts threads, or does not, and counts those that have come home.
+    /// An application that starts threads, or does not, and counts the workers that have returned.
     struct Host {
         lends: bool,
         threads: Mutex<Vec<JoinHandle<()>>>,

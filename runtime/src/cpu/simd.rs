@@ -1,19 +1,22 @@
 //! The primitives that the kernels of [`crate::ops`] are written in.
 //!
-//! A kernel is an algorithm over [`Simd`], written once. An instruction set supplies the primitives, and
-//! [`Isa::dispatch`](super::Isa::dispatch) compiles the kernel for each of them.
+//! A kernel is an algorithm over [`Simd`], written once. An instruction set supplies the
+//! primitives, and [`Isa::dispatch`](super::Isa::dispatch) compiles the kernel for each of them.
 //!
-//! Every operation on `f32` is one IEEE operation (`fma` rounds once), and byte products are exact integers. A kernel
-//! that keeps one accumulator a lane therefore gives the same bits on every instruction set.
+//! Every operation on `f32` is one IEEE operation (`fma` rounds once), and byte products are exact
+//! integers. A kernel that keeps one accumulator a lane is therefore bit-identical on every
+//! instruction set.
 
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
 
-/// Bytes from one column of [`Simd::dot4s`] and [`Simd::products`] to the next.
+/// The stride of the activations of [`Simd::dot4s`] and [`Simd::products`]: bytes from one token to
+/// the next.
 pub const STRIDE: usize = 32;
 
-/// Expands `$with!` with every tile that an instruction set may have: the tokens of those whose GEMV reads packed weights as
-/// they are; and of a GEMM `tokens: panels, vectors of rows`, which its unpacked weights are read by at once.
+/// Expands `$with!` with every tile that an instruction set may have: for a GEMV of a few tokens,
+/// which reads packed weights as they are, the tokens; for a GEMM, which reads unpacked int8 tiles,
+/// `tokens: panels, vectors of rows`.
 macro_rules! tiles {
     ($with:ident) => {
         $with! { gemv { 5 10 } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
@@ -37,13 +40,14 @@ pub const MAX_TILE: usize = tiles!(largest);
 
 /// An algorithm over the primitives, with its arguments as fields.
 ///
-/// `run` must be `#[inline(always)]`, so that it is compiled inside the function that enables the instruction set.
+/// `run` must be `#[inline(always)]`, so that it is compiled inside the function that enables the
+/// instruction set.
 pub trait Kernel {
     /// What the kernel gives back.
     type Output;
 
-    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::dot4s`], [`Simd::products`]). A kernel that does not runs on the plainest of the
-    /// instruction sets that differ in those alone.
+    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::dot4s`], [`Simd::products`]). A kernel
+    /// that does not runs on the plainest of the instruction sets that differ in those alone.
     const PRODUCTS: bool = false;
 
     /// Runs the kernel with the primitives of `isa`.
@@ -52,28 +56,34 @@ pub trait Kernel {
 
 /// A vector instruction set: a copyable token and its primitives.
 pub trait Simd: Copy + Send + Sync + 'static {
-    /// `f32` and `i32` lanes of a vector: also the rows that a quantized matmul works on at once. Divides 16.
+    /// `f32` and `i32` lanes of a vector: also the rows that a quantized matmul works on at once.
+    /// Divides 16.
     const LANES: usize;
     /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
     const GEMV_ROWS: usize;
-    /// Tokens whose GEMV reads packed weights as they are, all of them at once, the fewest first: tiles of `tiles!`. None
-    /// where unpacking the weights first is faster.
+    /// Tiles of a GEMV of a few tokens, which reads packed weights as they are, the smallest first:
+    /// see `tiles!`. None where unpacking the weights first is faster.
     const GEMV_TILES: &'static [usize];
     /// Tokens of the tile of a GEMM, one of `tiles!`.
     const GEMM_TILE: usize;
-    /// Whether there are registers to hold what all scales of a block have in common while the block is read.
+    /// Whether there are registers to hold what all scales of a block have in common while the
+    /// block is read.
     const HOLDS_BLOCK_SCALES: bool;
-    /// Whether a GEMV prefetches to L1; else to L2, where vectors of whole cache lines are faster than L1 is filled.
+    /// Whether a GEMV prefetches to L1; else to L2, where vectors of whole cache lines are faster
+    /// than L1 is filled.
     const PREFETCHES_L1: bool;
     /// Queries that attention computes together, at most: 4 or 8.
     const QUERY_TILE: usize;
-    /// Sums of scores at once: as many as the multipliers need to be busy, and as there are registers for. 8 or 16.
+    /// Accumulators of scores at once: enough to hide the latency of `fma`, as far as there are
+    /// registers. 8 or 16.
     const SCORE_ACCUMULATORS: usize;
     /// Vectors of weighted values at once, as there are registers for: 8 or 16.
     const VALUE_ACCUMULATORS: usize;
-    /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that `dot4` takes.
+    /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that
+    /// `dot4` takes.
     const SIGNED_ZERO: i32;
-    /// Whether [`Simd::products`] takes signed weights, as [`Simd::centre`] makes them, rather than those that `dot4` takes.
+    /// Whether [`Simd::products`] takes signed weights, as [`Simd::centre`] makes them, rather than
+    /// those that `dot4` takes.
     const CENTRED: bool;
 
     /// `LANES` floats.
@@ -84,8 +94,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type Partial: Copy;
     /// Four bytes for each lane.
     type Bytes: Copy;
-    /// Registers that [`Simd::products`] uses while this lives; `()` where it needs no others. Where it does, a tile has
-    /// [`Simd::GEMM_TILE`] tokens, no fewer.
+    /// Registers that [`Simd::products`] uses while this lives; `()` where it needs no others.
+    /// Where it does, a tile has [`Simd::GEMM_TILE`] tokens, no fewer.
     type Registers;
 
     /// All lanes `x`.
@@ -118,11 +128,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max_lane(self, x: Self::F32) -> f32;
     /// The first `LANES` half-precision floats (IEEE binary16 bits) of `from`, widened.
     fn load_f16(self, from: &[u16]) -> Self::F32;
-    /// Narrows to half precision (nearest, ties to even) and writes to the first `LANES` places of `to`.
+    /// Narrows to half precision (nearest, ties to even) and writes to the first `LANES` places of
+    /// `to`.
     fn store_f16(self, x: Self::F32, to: &mut [u16]);
     /// The first `LANES` bfloat16 of `from`, widened.
     fn load_bf16(self, from: &[u16]) -> Self::F32;
-    /// Rounds to integers (nearest, ties to even), saturated to -128..=127, into the first `LANES` places of `to`.
+    /// Rounds to integers (nearest, ties to even), saturated to -128..=127, into the first `LANES`
+    /// places of `to`.
     fn store_i8(self, x: Self::F32, to: &mut [i8]);
 
     /// All lanes `x`.
@@ -134,21 +146,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Converted to floats (nearest, ties to even).
     fn to_f32(self, x: Self::I32) -> Self::F32;
 
-    /// Byte products that [`Simd::Partial`] holds the sum of, if no weight is further from 0 than `most` (at most 128):
-    /// at least 1.
+    /// Byte products that [`Simd::Partial`] holds the sum of, if no weight is further from 0 than
+    /// `most` (at most 128): at least 1.
     fn run_length(most: i32) -> usize;
     /// The start of a run of byte products, to which `start` will be added in the end.
     fn begin(self, start: Self::I32) -> Self::Partial;
-    /// For each lane, the product of its four bytes in `weights` with those in `x`, which are signed, added to `run`.
+    /// The byte dot product: for each lane, that of its four bytes in `weights` and in `x`
+    /// (signed), added to `run`.
     ///
     /// Unsigned weights are at most 127. `SIGNED` weights went through [`Simd::signed`], which adds
     /// [`Simd::SIGNED_ZERO`]: the caller takes that back by the sum of `x`.
     fn dot4<const SIGNED: bool>(self, run: Self::Partial, weights: Self::Bytes, x: Self::Bytes) -> Self::Partial;
-    /// [`Simd::dot4`] for `R` vectors of weights by `C` columns, whose next four bytes are at `x`, [`STRIDE`] bytes apart: one of
-    /// `length` such products of a run.
+    /// [`Simd::dot4`] for `R` vectors of weights by `C` tokens, whose next four bytes are at `x`,
+    /// [`STRIDE`] bytes apart: one of `length` such products of a run.
     ///
     /// # Safety
-    /// Each column is readable for 4 bytes.
+    /// Each token is readable for 4 bytes.
     #[inline(always)]
     unsafe fn dot4s<const SIGNED: bool, const R: usize, const C: usize>(
         self,
@@ -166,14 +179,16 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// The registers of this thread: the witness that [`Simd::products`] takes.
     fn registers(self) -> Self::Registers;
-    /// For each lane of `R` vectors of rows, the products of `4 * words` weights with those of `C` columns, which are
-    /// [`STRIDE`] bytes apart, added to `start`.
+    /// The GEMM tile: for each lane of `R` vectors of rows, the dot products of `4 * words` weights
+    /// with the activations of `C` tokens, which are [`STRIDE`] bytes apart, added to `start`.
     ///
-    /// The words of a vector are 64 bytes apart, pair by pair in the order of [`Simd::pair`]; no weight is further from 0 than
-    /// `most`, and `SIGNED` ones went through [`Simd::signed`], unless they are all [`Simd::CENTRED`].
+    /// The words of a vector are 64 bytes apart, pair by pair in the order of [`Simd::pair`]; no
+    /// weight is further from 0 than `most`, and `SIGNED` ones went through [`Simd::signed`],
+    /// unless they are all [`Simd::CENTRED`].
     ///
     /// # Safety
-    /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each column is readable for `4 * words` bytes.
+    /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each column is
+    /// readable for `4 * words` bytes.
     ///
     /// # Panics
     /// If the instruction set has [`Simd::Registers`] and `C` is not [`Simd::GEMM_TILE`].
@@ -190,7 +205,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: passed on from the caller.
         unsafe { dots::<Self, Apart, SIGNED, R, C>(self, words, most, weights.map(Apart), x, start) }
     }
-    /// Two neighbouring words of a vector's rows, in the order in which [`Simd::products`] takes them.
+    /// Two neighbouring words of a vector's rows, in the order in which [`Simd::products`] takes
+    /// them.
     #[inline(always)]
     fn pair(self, words: [Self::Bytes; 2]) -> [Self::Bytes; 2] {
         words
@@ -213,7 +229,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` is writable for `4 * LANES` bytes.
     unsafe fn store_bytes(self, x: Self::Bytes, to: *mut u8);
-    /// Bytewise `(x >> shift) & mask`, where `mask` has no bit that a neighbouring byte could reach.
+    /// Bytewise `(x >> shift) & mask`, where `mask` has no bit that a neighbouring byte could
+    /// reach.
     fn shift_right(self, x: Self::Bytes, shift: u32, mask: u8) -> Self::Bytes;
     /// Bytewise `x << shift`, where no byte overflows.
     fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes;
@@ -269,7 +286,8 @@ pub unsafe fn dot4s<S: Simd, const SIGNED: bool, const R: usize, const C: usize>
 /// [`Simd::products`] by way of [`Simd::dot4`], of weights wherever they are.
 ///
 /// # Safety
-/// Each vector has `words` words; each column, [`STRIDE`] bytes from the one before, is readable for `4 * words` bytes.
+/// Each vector has `words` words; each column, [`STRIDE`] bytes from the one before, is readable
+/// for `4 * words` bytes.
 #[inline(always)]
 pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const C: usize>(
     isa: S,
@@ -329,8 +347,8 @@ macro_rules! values {
         $(
             #[inline(always)]
             fn $name(self, $($argument: $type),*) -> $result {
-                // SAFETY: the token `self` exists only on a processor that has these instructions, which touch nothing but
-                // their operands.
+                // SAFETY: the token `self` exists only on a processor that has these instructions,
+                // which touch nothing but their operands.
                 unsafe { $body }
             }
         )+

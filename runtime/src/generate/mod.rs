@@ -27,8 +27,8 @@ pub struct GenerateOptions {
 pub struct Token<'a> {
     /// The token, its latent, its probability.
     pub step: Step,
-    /// The text that is complete with it: not the token's own text where that is half a character, or may begin a stop
-    /// string.
+    /// The text that is complete with it: not the token's own text where that is half a character,
+    /// or may begin a stop string.
     pub text: &'a str,
     /// The option set it was chosen from, if that is to be seen.
     pub options: &'a [OptionView],
@@ -77,11 +77,12 @@ pub struct Generated {
     pub rest: String,
 }
 
-/// Continues what `session` was fed, token by token; `each` sees every token and may end it. Without a selector, or
-/// without a plugin, the backbone generates alone.
+/// Continues what `session` was fed, token by token; `each` sees every token and may end it.
+/// Without a selector, or without a plugin, the backbone generates alone.
 ///
 /// # Errors
-/// As [`Session::step`], except for the end of the context and for a cancellation, which are reasons.
+/// As [`Session::step`], except for the end of the context and for a cancellation, which are
+/// reasons.
 pub fn generate(
     session: &mut Session,
     tokenizer: &Tokenizer,

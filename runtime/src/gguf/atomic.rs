@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::nameless;
 
-/// Writes `path` through `emit`: into a temporary file beside it, flushed to the disk, then renamed.
+/// Writes `path` through `emit`: into a temporary file beside it, flushed to the disk, then
+/// renamed.
 pub(super) fn write(path: &Path, emit: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let (temporary, file) = Temporary::create(path)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
@@ -55,7 +56,8 @@ impl Drop for Temporary {
     }
 }
 
-/// What `make` makes under a name beside the target that no other writer, in this process or another, uses at the same time.
+/// What `make` makes under a name beside the target that no other writer, in this process or
+/// another, uses at the same time.
 fn first_free<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = file_name(target)?;

@@ -42,8 +42,8 @@ impl<'a> ByteReader<'a> {
         Ok(array)
     }
 
-    /// Reads how many `what` follow, of at least `min_bytes` each: more than the file can hold is an error, so that no
-    /// count is believed before something is allocated for it.
+    /// Reads how many `what` follow, of at least `min_bytes` each: more than the file can hold is
+    /// an error, so that no count is believed before something is allocated for it.
     pub(super) fn count(&mut self, what: &'static str, min_bytes: usize) -> Result<u64> {
         let offset = self.at;
         let count = u64::read(self)?;

@@ -4,7 +4,8 @@ use std::fmt;
 
 macro_rules! tensor_types {
     ($($id:literal $variant:ident $name:literal $len:literal $bytes:literal $doc:literal;)*) => {
-        /// How the elements of a tensor are stored: `block_len` elements in `block_bytes` bytes, along a row.
+        /// How the elements of a tensor are stored: `block_len` elements in `block_bytes` bytes,
+        /// along a row.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u32)]
         pub enum TensorType {
@@ -73,7 +74,8 @@ impl TensorType {
         self.block_len() > 1
     }
 
-    /// Bytes of a row of `cols` elements; `None` if that is not a whole number of blocks, or too many.
+    /// Bytes of a row of `cols` elements; `None` if that is not a whole number of blocks, or too
+    /// many.
     pub const fn row_bytes(self, cols: usize) -> Option<usize> {
         if !cols.is_multiple_of(self.block_len()) {
             return None;

@@ -62,7 +62,8 @@ pub enum GgufError {
     RaggedRow { tensor: String, cols: usize, dtype: TensorType },
     /// The offset of a tensor (in the data section) is not aligned.
     Misaligned { tensor: String, offset: u64, alignment: u32 },
-    /// A tensor reaches past the end of the file, or its offset (in the data section) does not fit an address.
+    /// A tensor reaches past the end of the file, or its offset (in the data section) does not fit
+    /// an address.
     PastEnd { tensor: String, offset: u64, size: usize, file: usize },
     /// Two tensors share bytes.
     Overlap { first: String, second: String },

@@ -1,8 +1,9 @@
 //! How the rows of a tensor lie in a file: one after the other, or in panels.
 //!
-//! Panels are this project's own: what a *packed* file holds, for kernels that read it in place. A tensor in panels has a
-//! type number that no other reader knows, so that none takes its bytes for rows, and the file says which panels they are:
-//! [`LAYOUT_KEY`], [`LAYOUT_VERSION_KEY`]. `convert/FORMAT.md` describes them for people.
+//! Panels are this project's own: what a *packed* file holds, for kernels that read it in place. A
+//! tensor in panels has a type number that no other reader knows, so that none takes its bytes for
+//! rows, and the file says which panels they are: [`LAYOUT_KEY`], [`LAYOUT_VERSION_KEY`].
+//! `convert/FORMAT.md` describes them for people.
 
 use std::fmt;
 
@@ -26,7 +27,8 @@ pub const PANEL_ROWS: usize = 16;
 /// What `general.alignment` of a file with panels has to be at least: a cache line.
 pub const PANEL_ALIGNMENT: u32 = 64;
 
-/// What is added to the number of a type where the tensor is in panels: `OL`, far from the numbers of ggml and of its forks.
+/// What is added to the number of a type where the tensor is in panels: `OL`, far from the numbers
+/// of ggml and of its forks.
 pub const PANEL_ID: u32 = 0x4f4c_0000;
 
 /// How the rows of a tensor lie in a file.
@@ -47,7 +49,8 @@ impl Layout {
         }
     }
 
-    /// Bytes of `rows` rows of `cols` elements; `None` if a row is not a whole number of blocks, or there are too many bytes.
+    /// Bytes of `rows` rows of `cols` elements; `None` if a row is not a whole number of blocks, or
+    /// there are too many bytes.
     pub fn size(self, dtype: TensorType, rows: usize, cols: usize) -> Option<usize> {
         let rows = match self {
             Self::Rows => rows,

@@ -1,6 +1,7 @@
 //! GGUF v3, the file format of the ggml ecosystem: parse and write.
 //!
-//! Source: the GGUF specification (`docs/gguf.md` of the ggml project). Everything is little endian.
+//! Source: the GGUF specification (`docs/gguf.md` of the ggml project). Everything is little
+//! endian.
 //!
 //! ```text
 //! "GGUF" version:u32 tensors:u64 pairs:u64
@@ -9,9 +10,10 @@
 //! padding up to `general.alignment`, then the data section: each tensor at its offset, padded
 //! ```
 //!
-//! [`Gguf::parse`] works on bytes from anywhere and trusts none of them: whatever the input is, the result is either an
-//! error or a list of tensors that lie inside the file and do not overlap, and nothing is allocated that the size of the
-//! input does not justify. It holds one rule per variant of [`GgufError`].
+//! [`Gguf::parse`] works on bytes from anywhere and trusts none of them: whatever the input is, the
+//! result is either an error or a list of tensors that lie inside the file and do not overlap, and
+//! nothing is allocated that the size of the input does not justify. It holds one rule per variant
+//! of [`GgufError`].
 
 #![forbid(unsafe_code)]
 
@@ -50,7 +52,8 @@ pub const ALIGNMENT_KEY: &str = "general.alignment";
 
 type Result<T> = std::result::Result<T, GgufError>;
 
-/// The next multiple of `alignment` (a power of two) at or after `position`; `None` if there is none.
+/// The next multiple of `alignment` (a power of two) at or after `position`; `None` if there is
+/// none.
 fn align_up(position: u64, alignment: u32) -> Option<u64> {
     position.checked_next_multiple_of(u64::from(alignment))
 }

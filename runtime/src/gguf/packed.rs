@@ -58,7 +58,8 @@ mod tests {
         assert_eq!(Layout::Rows.size(TensorType::Q4_0, 1, 33), None);
     }
 
-    /// A file of one tensor of 5 rows in panels, with these keys and the alignment 64 unless they name another.
+    /// A file of one tensor of 5 rows in panels, with these keys and the alignment 64 unless they
+    /// name another.
     fn packed(keys: &[(&str, Value)]) -> Writer<'static> {
         let mut writer = Writer::new();
         for (key, value) in keys {

@@ -9,7 +9,8 @@ use super::{
     ValueType, align_up,
 };
 
-/// The fewest bytes of a metadata pair (key of one byte, type, value of one byte) and of a tensor's description.
+/// The fewest bytes of a metadata pair (key of one byte, type, value of one byte) and of a tensor's
+/// description.
 const MIN_PAIR: usize = 8 + 1 + 4 + 1;
 const MIN_TENSOR: usize = 8 + 1 + 4 + 8 + 4 + 8;
 
@@ -46,18 +47,19 @@ type FaultSink<'a> = dyn FnMut(GgufError) -> Result<()> + 'a;
 impl Gguf {
     /// Parses and checks a whole file.
     ///
-    /// Tensors may be listed in any order, but their bytes must follow each other with no more than padding between
-    /// them: ggml itself refuses other files, and holes are only good for hiding something. Bytes after the last tensor
-    /// are accepted, since some writers pad the end; nothing ever reads them.
+    /// Tensors may be listed in any order, but their bytes must follow each other with no more than
+    /// padding between them: ggml itself refuses other files, and holes are only good for hiding
+    /// something. Bytes after the last tensor are accepted, since some writers pad the end; nothing
+    /// ever reads them.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         Self::read(bytes, &mut Err)
     }
 
-    /// Reads as much of a file as can be read, and tells everything that [`Gguf::parse`] would refuse it for, in the order of
-    /// the file. `None` if what follows a fault cannot be found.
+    /// Reads as much of a file as can be read, and tells everything that [`Gguf::parse`] would
+    /// refuse it for, in the order of the file. `None` if what follows a fault cannot be found.
     ///
-    /// What is read holds no pair and no tensor of a name that was there before, and no tensor whose type is unknown or whose
-    /// bytes are not in the file.
+    /// What is read holds no pair and no tensor of a name that was there before, and no tensor
+    /// whose type is unknown or whose bytes are not in the file.
     pub fn survey(bytes: &[u8]) -> (Option<Self>, Vec<GgufError>) {
         let mut faults = Vec::new();
         let gguf = Self::read(bytes, &mut |fault| {
@@ -182,7 +184,8 @@ fn read_metadata(reader: &mut ByteReader<'_>, count: u64, report: &mut FaultSink
 /// The alignment that the metadata names, checked.
 pub(super) fn alignment(metadata: &Metadata) -> Result<u32> {
     let alignment = metadata.opt_u32(ALIGNMENT_KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
-    // At least 8 by the specification; at most the largest page in use, since padding costs file space.
+    // At least 8 by the specification; at most the largest page in use, since padding costs file
+    // space.
     let sensible = alignment.is_power_of_two() && (8..=65536).contains(&alignment);
     if sensible { Ok(alignment) } else { Err(GgufError::BadAlignment { alignment }) }
 }
@@ -289,14 +292,15 @@ impl Data {
         }
     }
 
-    /// The offset from the start of the file; `None` if not all of the `size` bytes there are inside it.
+    /// The offset from the start of the file; `None` if not all of the `size` bytes there are
+    /// inside it.
     fn absolute(&self, offset: u64, size: usize) -> Option<usize> {
         let start = usize::try_from(self.start?.checked_add(offset)?).ok()?;
         (start.checked_add(size)? <= self.file).then_some(start)
     }
 
-    /// Checks that the tensors, which are inside the file, follow each other. No sum of sizes is ever
-    /// computed, so none can wrap.
+    /// Checks that the tensors, which are inside the file, follow each other. No sum of sizes is
+    /// ever computed, so none can wrap.
     fn check_layout(&self, tensors: &[TensorInfo], report: &mut FaultSink<'_>) -> Result<()> {
         let mut sorted: Vec<&TensorInfo> = tensors.iter().collect();
         sorted.sort_by_key(|tensor| tensor.offset);

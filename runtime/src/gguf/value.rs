@@ -238,7 +238,8 @@ impl fmt::Display for ValueType {
 const SHOWN_CHARS: usize = 200;
 const SHOWN_ITEMS: usize = 4;
 
-/// Short and on one line: strings are quoted with their control characters escaped, what is long is cut.
+/// Short and on one line: strings are quoted with their control characters escaped, what is long is
+/// cut.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

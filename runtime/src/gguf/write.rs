@@ -18,11 +18,11 @@ use super::{
 /// The longest tensor name that ggml loads (`GGML_MAX_NAME` less its terminating zero).
 const MAX_NAME: usize = 63;
 
-/// Collects metadata and tensors and writes them as GGUF v3. Tensors may borrow their bytes from a mapped file, so that
-/// a merge of large files needs little memory.
+/// Collects metadata and tensors and writes them as GGUF v3. Tensors may borrow their bytes from a
+/// mapped file, so that a merge of large files needs little memory.
 ///
-/// Whatever it accepts, [`super::Gguf::parse`] reads back; what it reads from a file of this writer, it writes again
-/// byte for byte.
+/// Whatever it accepts, [`super::Gguf::parse`] reads back; what it reads from a file of this
+/// writer, it writes again byte for byte.
 #[derive(Debug, Default)]
 pub struct Writer<'a> {
     metadata: Metadata,
@@ -79,8 +79,9 @@ impl<'a> Writer<'a> {
         Ok(self)
     }
 
-    /// Adds a metadata pair whose value is made while the tensors are written: an array of u64, the hash of each tensor's bytes
-    /// in the order in which they were added. There is at most one such pair.
+    /// Adds a metadata pair whose value is made while the tensors are written: an array of u64, the
+    /// hash of each tensor's bytes in the order in which they were added. There is at most one such
+    /// pair.
     ///
     /// # Errors
     /// As [`Writer::set`].
@@ -93,8 +94,8 @@ impl<'a> Writer<'a> {
     /// Adds a tensor; `dims` are innermost first, as in [`super::TensorInfo`].
     ///
     /// # Errors
-    /// If the name is empty, too long or taken, the shape is not one that the parser accepts, or `data` has another
-    /// size than it says.
+    /// If the name is empty, too long or taken, the shape is not one that the parser accepts, or
+    /// `data` has another size than it says.
     pub fn tensor(
         &mut self,
         name: &str,
@@ -111,12 +112,13 @@ impl<'a> Writer<'a> {
         self.push(tensor)
     }
 
-    /// Adds a tensor in any layout, whose bytes `emit` writes each time the file is written, so that not all of them are in
-    /// memory at once.
+    /// Adds a tensor in any layout, whose bytes `emit` writes each time the file is written, so
+    /// that not all of them are in memory at once.
     ///
     /// # Errors
-    /// As [`Writer::tensor`]; and if the keys and the alignment that the layout needs were not set before. Writing the file
-    /// fails if `emit` does, or writes another number of bytes than the shape and the layout need.
+    /// As [`Writer::tensor`]; and if the keys and the alignment that the layout needs were not set
+    /// before. Writing the file fails if `emit` does, or writes another number of bytes than the
+    /// shape and the layout need.
     pub fn streamed(
         &mut self,
         name: &str,
@@ -137,8 +139,8 @@ impl<'a> Writer<'a> {
         Ok(self)
     }
 
-    /// Writes the file: to a temporary one in the same folder, which takes the name `path` only once all of it is on the
-    /// disk. Whatever happens, `path` is either as before or complete.
+    /// Writes the file: to a temporary one in the same folder, which takes the name `path` only
+    /// once all of it is on the disk. Whatever happens, `path` is either as before or complete.
     ///
     /// # Errors
     /// [`GgufError::Io`]; the temporary file is removed.
@@ -150,7 +152,8 @@ impl<'a> Writer<'a> {
     /// The file as bytes, for tests and small files.
     ///
     /// # Panics
-    /// If what writes a streamed tensor fails, or writes another number of bytes than the tensor has.
+    /// If what writes a streamed tensor fails, or writes another number of bytes than the tensor
+    /// has.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());
         self.write_into(&mut bytes).expect("memory takes all that is written");

@@ -41,7 +41,7 @@ impl LayerConfig {
         KvHeads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
-    /// The widest input of a matrix of this layer, beside the hidden state.
+    /// The widest input of a matrix of this layer, except the hidden state.
     pub(super) fn widest(&self) -> usize {
         self.query_width().max(self.ffn)
     }
@@ -58,23 +58,25 @@ pub struct Config {
     pub hidden: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
-    /// Positions the model was trained for.
+    /// The context length: positions the model was trained for.
     pub context_length: usize,
     /// The epsilon of every norm.
     pub norm_epsilon: f32,
-    /// What embeddings are multiplied by.
+    /// The scale of embeddings.
     pub embedding_scale: f32,
-    /// Radians a position, for each rotated pair of a head.
+    /// Frequencies of the rotary position embedding (`RoPE`): radians a position, for each rotated
+    /// pair of a head.
     pub rope_frequencies: Vec<f32>,
     /// The same in sliding layers, as many.
     pub sliding_rope_frequencies: Vec<f32>,
-    /// The sliding window of attention: positions that sliding layers see, if there are such layers.
+    /// The sliding window of attention: positions that sliding layers see, if there are such
+    /// layers.
     pub sliding_window: Option<usize>,
-    /// What scores are multiplied by.
+    /// The scale of attention scores.
     pub attention_scale: f32,
-    /// Scores go through `cap * tanh(score / cap)`.
+    /// The soft-cap of attention scores: `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
-    /// So do logits.
+    /// The soft-cap of logits: `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
 }
 
@@ -103,8 +105,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads and checks the configuration of a backbone of `vocab` tokens. What its tensors say of it, the factors of its rope, is
-    /// not in it.
+    /// Reads and checks the configuration of a backbone of `vocab` tokens. What its tensors say of
+    /// it, the factors of its rope, is not in it.
     pub fn from_metadata(metadata: &Metadata, vocab: usize) -> Result<Self, ModelError> {
         let name = metadata.str("general.architecture")?;
         let family = FAMILIES.iter().find(|family| family.name == name);
@@ -154,7 +156,7 @@ impl Config {
         [self.rope_frequencies.as_slice()].into_iter().chain(sliding)
     }
 
-    /// What becomes of the scores of a layer.
+    /// The attention parameters of a layer: scale, logit soft-cap, window.
     pub fn scoring(&self, layer: &LayerConfig) -> AttentionParams {
         let window = self.sliding_window.filter(|_| layer.is_sliding);
         AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window }
@@ -256,14 +258,15 @@ impl FamilyKeys<'_> {
             None => Ok(missing),
             Some(0.0) => Ok(None),
             Some(cap) => {
-                // What is far below a cap would lose its digits to it.
+                // Scores far below the cap would lose precision.
                 self.require(name, cap, (1.0..=10_000.0).contains(&cap), "0, for none, or 1 to 10000")?;
                 Ok(Some(cap))
             }
         }
     }
 
-    /// The positions that sliding layers see; 0 is all, and a number that is missing is the family's.
+    /// The positions that sliding layers see; 0 is all, and a number that is missing is the
+    /// family's.
     fn sliding_window(&self, family: Family) -> Result<Option<usize>, ModelError> {
         let window = self.metadata.opt_u32(&self.key("attention.sliding_window"))?;
         let window = window.map(|window| window as usize).or(family.sliding_window);

@@ -37,7 +37,8 @@ pub enum ModelError {
     },
     /// A tensor that the family needs is not in the file.
     MissingTensor(String),
-    /// A tensor that the family does not have: the network would be another one than the file means.
+    /// A tensor that the family does not have: the network would be another one than the file
+    /// means.
     UnexpectedTensor(String),
     /// A tensor has another shape than the metadata say.
     TensorShape {

@@ -1,8 +1,9 @@
-//! The families of backbones that the forward pass knows. A family is a description, not code elsewhere.
+//! The families of backbones that the forward pass knows. A family is a description, not code
+//! elsewhere.
 
 use crate::ops::RopePairing;
 
-/// What distinguishes the families: everything else is in the metadata or in the tensors.
+/// The differences between families: everything else is in the metadata or in the tensors.
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "what families have does not depend on what else they have")]
 pub struct Family {
@@ -10,21 +11,25 @@ pub struct Family {
     pub name: &'static str,
     /// Which elements of a head rotate together.
     pub pairing: RopePairing,
-    /// Queries and keys have biases. (Other families may have them: they are used when the file has them.)
+    /// Queries and keys have biases. (Other families may have them: they are used when the file has
+    /// them.)
     pub attention_bias: bool,
     /// Queries and keys are normalized head by head.
     pub qk_norm: bool,
-    /// What attention and the feed-forward layer give is normalized before it is added.
+    /// Post-norms: the outputs of attention and of the feed-forward network are normalized before
+    /// they are added.
     pub post_norms: bool,
     /// The gate goes through GELU, by its approximation with tanh, not `SiLU`.
     pub gelu: bool,
     /// Embeddings are multiplied by the root of the hidden size.
     pub scaled_embedding: bool,
-    /// Where there is a sliding window, every so-many-th layer has full attention, unless the file says otherwise; 0: none has.
+    /// The interval of layers with full attention among sliding ones, unless the file says
+    /// otherwise; 0: every layer slides.
     pub full_attention_interval: usize,
     /// Whether sliding layers have a rope of their own.
     pub sliding_rope: bool,
-    /// Layers of the one model of the family whose `query_pre_attn_scalar` is its hidden size per head, not the size of a head.
+    /// Layers of the one model of the family whose `query_pre_attn_scalar` is its hidden size per
+    /// head, not the size of a head.
     pub query_pre_attn_scalar: Option<usize>,
     /// The sliding window where the file does not say, as llama.cpp has it.
     pub sliding_window: Option<usize>,
@@ -34,7 +39,7 @@ pub struct Family {
     pub logit_softcap: Option<f32>,
 }
 
-/// The first of the families, and what the others have in common with it.
+/// The first family, and the defaults of the other families.
 const LLAMA: Family = Family {
     name: "llama",
     pairing: RopePairing::Adjacent,
@@ -51,7 +56,7 @@ const LLAMA: Family = Family {
     logit_softcap: None,
 };
 
-/// What the Gemma families have in common.
+/// The defaults of the Gemma families.
 const GEMMA: Family =
     Family { pairing: RopePairing::Halves, post_norms: true, gelu: true, scaled_embedding: true, ..LLAMA };
 

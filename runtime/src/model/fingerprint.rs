@@ -1,20 +1,23 @@
 //! Which backbone a file holds, whatever its quantization.
 //!
-//! Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so they identify a backbone.
-//! They do not tell a model from a fine-tune of it that left the norms alone, as `LoRA` does, unless that wrote
+//! Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so
+//! they identify a backbone. They do not tell a model from a fine-tune of it that left the norms
+//! alone, as `LoRA` does, unless that wrote
 //! [`FINETUNE_KEY`]: the fingerprint guards against mistakes, and no more.
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
 
-/// The key of a text that names what was added to a backbone's weights; whoever changes them writes another one.
+/// The key of a text that names what was added to a backbone's weights; whoever changes them writes
+/// another one.
 pub const FINETUNE_KEY: &str = "finetune.digest";
 
 /// The fingerprint of the backbone in a file: `norms-fnv1a64:` and 16 hexadecimal digits.
 ///
-/// They are the 64-bit FNV-1a hash of `general.architecture` and a zero byte, then, for each tensor of one dimension and
-/// type F32 whose name ends in `norm.weight` and does not begin with `ollm.` (in the order of the names' bytes): the
-/// name, a zero byte, and its bytes in the file; then, where the file has [`FINETUNE_KEY`], that key, a zero byte, and its
-/// text. `file` is what `gguf` was parsed from.
+/// They are the 64-bit FNV-1a hash of `general.architecture` and a zero byte, then, for each tensor
+/// of one dimension and type F32 whose name ends in `norm.weight` and does not begin with `ollm.`
+/// (in the order of the names' bytes): the name, a zero byte, and its bytes in the file; then,
+/// where the file has [`FINETUNE_KEY`], that key, a zero byte, and its text. `file` is what `gguf`
+/// was parsed from.
 pub fn fingerprint(gguf: &Gguf, file: &[u8]) -> String {
     let text = |key| gguf.metadata().get(key).and_then(|value| value.as_str());
     let mut norms: Vec<&TensorInfo> = gguf.tensors().iter().filter(|tensor| is_norm(tensor)).collect();

@@ -1,4 +1,5 @@
-//! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into logits.
+//! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into
+//! logits.
 
 use crate::cpu::Pool;
 use crate::memory::{self, OutOfMemory};
@@ -28,7 +29,7 @@ pub enum Stage<'a> {
     },
 }
 
-/// Who is told of each stage of a pass, and may end it with an error.
+/// The observer of a pass: called at each stage, may end the pass with an error.
 pub type Watch<'a, E> = dyn FnMut(Stage<'_>) -> Result<(), E> + 'a;
 
 /// Tokens of one sequence that go through the network.
@@ -42,16 +43,19 @@ pub struct Part<'a> {
     pub first: usize,
 }
 
-/// Runs the tokens of all `parts`, each of a sequence of its own, in one pass over the weights. Their hidden states, after the
-/// final norm, are then in [`Scratch::hidden`], one part after the other. What a part gives does not depend on the others.
+/// The batched forward pass: the tokens of all `parts`, each of a sequence of its own, in one read
+/// of the weights. Their hidden states, after the final norm, are then in [`Scratch::hidden`], one
+/// part after the other. The result of a part is bit-identical to running it alone.
 ///
-/// `watch` is told of each [`Stage`]; what it refuses with ends the pass, whose positions are then to be run again.
+/// `watch` is called at each [`Stage`]; its error ends the pass, whose positions then have to be
+/// run again.
 ///
 /// # Errors
 /// [`OutOfMemory`], or the error of `watch`.
 ///
 /// # Panics
-/// If a token is not in the vocabulary, or a position was not reserved: the session takes care of both.
+/// If a token is not in the vocabulary, or a position was not reserved: the session takes care of
+/// both.
 pub fn forward<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -87,7 +91,8 @@ pub fn forward<E: From<OutOfMemory>>(
     Ok(())
 }
 
-/// The logits of `hidden` (`[n][hidden]`): `[n][vocab]`. One product over the head's weights, however large `n` is.
+/// The logits of `hidden` (`[n][hidden]`): `[n][vocab]`. One matmul, so one read of the head's
+/// weights, for any `n`.
 pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quantized, logits: &mut Vec<f32>) {
     let config = model.config();
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
@@ -99,7 +104,8 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     }
 }
 
-/// `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`; what is added is normalized in some families.
+/// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`;
+/// some families normalize the output before it is added.
 fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -152,7 +158,8 @@ fn store(pool: &Pool, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mu
     }
 }
 
-/// `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`; some families have GELU and normalize what is added.
+/// Feed-forward network of a layer: `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`;
+/// some families have GELU and normalize the output before it is added.
 fn feed_forward<E>(
     exec: &mut Exec,
     model: &Model,

@@ -1,8 +1,9 @@
-//! Packing of the weights when a model is loaded: every quantized matrix into the panels that the kernels read. In a packed
-//! file they are there, and nothing is done.
+//! Packing of the weights at load time: every quantized matrix becomes packed weights (panels of 16
+//! interleaved rows), which the kernels read. The weights of a packed file are used in place.
 //!
-//! The panels have as many bytes as the rows in the file. Pages of a mapped file are handed back as soon as they are packed,
-//! so the peak is one copy of the weights, and of each tensor that is being packed two.
+//! The panels have as many bytes as the rows in the file. Pages of a mapped file are handed back as
+//! soon as they are packed, so the peak is one copy of the weights, and of each tensor that is
+//! being packed two.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +20,11 @@ use super::weights::{Layer, Weights};
 pub struct LoadOptions<'a> {
     /// Threads that pack; 0 takes as many as the system has cores for.
     pub threads: usize,
-    /// Bytes that the packed weights may take; `None` for no limit. Pages of a mapped file are the system's and not counted.
+    /// Bytes that the packed weights may take; `None` for no limit. Pages of a mapped file are the
+    /// system's and not counted.
     pub memory_limit: Option<u64>,
-    /// Called on the loading thread now and then; [`ControlFlow::Break`] gives up with [`ModelError::Cancelled`].
+    /// Called on the loading thread now and then; [`ControlFlow::Break`] gives up with
+    /// [`ModelError::Cancelled`].
     pub progress: Option<&'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>>,
 }
 
@@ -51,12 +54,12 @@ impl Weights {
         self.products().map(|tensor| tensor.packed_size() as u64).sum()
     }
 
-    /// The matrices that products read.
+    /// The matrices that matmul reads.
     fn products(&self) -> impl Iterator<Item = &Tensor> {
         self.layers.iter().flat_map(Layer::matrices).map(|(_, tensor)| tensor).chain([&self.head])
     }
 
-    /// Packs every matrix that a product reads.
+    /// Packs every matrix that matmul reads.
     pub(super) fn pack(&mut self, storage: &Storage, options: LoadOptions<'_>) -> Result<(), ModelError> {
         let total = self.packed_size();
         if let Some(limit) = options.memory_limit.filter(|&limit| total > limit) {
@@ -73,7 +76,7 @@ impl Weights {
         std::thread::scope(|scope| {
             let spawn =
                 |_| std::thread::Builder::new().spawn_scoped(scope, || queue.work(&mut |_| ControlFlow::Continue(())));
-            // A thread that cannot be had leaves its share to the others.
+            // If a thread cannot be started, the other threads do its share.
             let helpers: Vec<_> = helpers.map_while(|i| spawn(i).ok()).collect();
             let mut outcome = queue.work(&mut |done| progress(LoadProgress { done, total }));
             for helper in helpers {

@@ -41,7 +41,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Maps the GGUF file at `path` and binds its weights. The file must stay as it is: see [`Storage::open`].
+    /// Maps the GGUF file at `path` and binds its weights. The file must stay as it is: see
+    /// [`Storage::open`].
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         Self::from_storage(Storage::open(path)?)
     }

@@ -1,7 +1,8 @@
-//! The names of a backbone's tensors in GGUF, and what each is in the network. No other place spells one.
+//! The names of a backbone's tensors in GGUF, and what each is in the network. No other place
+//! spells one.
 //!
-//! A tensor of a layer is named `blk.LAYER.STEM.weight` or `.bias`, any other `STEM.weight`, as llama.cpp names them
-//! (`gguf-py/gguf/constants.py`).
+//! A tensor of a layer is named `blk.LAYER.STEM.weight` or `.bias`, any other `STEM.weight`, as
+//! llama.cpp names them (`gguf-py/gguf/constants.py`).
 
 use std::fmt;
 
@@ -64,7 +65,8 @@ roles! {
     FfnUp = "ffn_up";
     /// `[hidden][ffn]`
     FfnDown = "ffn_down";
-    /// The router of a mixture of experts. No family that runs has it yet; recipes leave it as it is.
+    /// The router of a mixture of experts. No family that runs has it yet; recipes leave it as it
+    /// is.
     FfnRouter = "ffn_gate_inp";
     /// The down projections of all experts. No family that runs has them yet; recipes know them.
     FfnDownExperts = "ffn_down_exps";
@@ -73,8 +75,9 @@ roles! {
 }
 
 impl Role {
-    /// The first of the matrices that meet the same input: keys and values read what queries read, `up` what `gate` reads,
-    /// and tied embeddings what the head reads. [`Stage::Input`](super::Stage::Input) names this one.
+    /// The first of the matrices with the same input: keys and values share the input of queries,
+    /// `up` that of `gate`, and tied embeddings that of the head.
+    /// [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
     pub const fn input(self) -> Self {
         match self {
@@ -136,13 +139,15 @@ impl fmt::Display for TensorName {
     }
 }
 
-/// What the names of a plugin's tensors and keys begin with: they stand beside the backbone's in a merged file.
+/// What the names of a plugin's tensors and keys begin with: they stand beside the backbone's in a
+/// merged file.
 pub const PLUGIN_PREFIX: &str = "ollm.";
 
 /// What the name of a layer's tensor begins with.
 const BLOCK: &str = "blk.";
 
-/// The layer of the tensor `name`, of this family or any other, and the rest of the name; `None` outside the layers.
+/// The layer of the tensor `name`, of this family or any other, and the rest of the name; `None`
+/// outside the layers.
 pub fn split_layer(name: &str) -> Option<(usize, &str)> {
     let (layer, rest) = name.strip_prefix(BLOCK)?.split_once('.')?;
     Some((layer.parse().ok()?, rest))

@@ -1,7 +1,8 @@
-//! The schema of a backbone: every tensor with its name, its role and its shape. Binding, import, quantization, the importance
-//! matrix, synthetic models and the trainer all read it.
+//! The schema of a backbone: every tensor with its name, its role and its shape. Binding, import,
+//! quantization, the importance matrix, synthetic models and the trainer all read it.
 //!
-//! The shapes of a family follow from its [`Config`]: what the family adds or leaves out is a row here.
+//! The shapes of a family follow from its [`Config`]: what the family adds or leaves out is a row
+//! here.
 
 use super::config::{Config, LayerConfig};
 use super::name::{Role, TensorName};
@@ -27,7 +28,8 @@ impl TensorSpec {
     }
 }
 
-/// Every tensor that the backbone of this configuration has or may have, from the embedding to the head.
+/// Every tensor that the backbone of this configuration has or may have, from the embedding to the
+/// head.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     let &Config { hidden, vocab, .. } = config;
     let mut all = vec![
@@ -46,7 +48,8 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     all
 }
 
-/// The attention of a layer. A family whose layers mix tokens in another way has another function beside this one.
+/// The attention of a layer. A family whose layers mix tokens in another way needs a function of
+/// its own.
 fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let &Config { hidden, family, .. } = config;
     let (queries, keys) = (layer.query_width(), layer.key_width());
@@ -68,7 +71,7 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     all
 }
 
-/// The gated feed-forward network of a layer. A mixture of experts has another function beside this one.
+/// The gated feed-forward network of a layer. A mixture of experts needs a function of its own.
 fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let (hidden, ffn) = (config.hidden, layer.ffn);
     let mut all = vec![TensorSpec::new(Role::FfnNorm, &[hidden])];

@@ -1,4 +1,4 @@
-//! What changes while a model runs: the cache of keys and values of a sequence, and the buffers of a pass.
+//! The mutable state of inference: the KV cache of a sequence, and the buffers of a forward pass.
 
 use std::ops::Range;
 
@@ -7,10 +7,11 @@ use crate::ops::{LayerKvCache, Quantized, RopeTable};
 
 use super::config::{Config, LayerConfig};
 
-/// Tokens that go through the network at once: enough to reuse each weight, few enough for the scratch to stay small.
+/// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
+/// stay small.
 pub const BATCH: usize = 256;
 
-/// The state of one sequence: keys and values of each layer. It takes memory only for what was reserved.
+/// The KV cache of one sequence, of all layers. Memory is allocated only for reserved positions.
 #[derive(Debug)]
 pub struct State {
     pub(super) cache: Vec<LayerKvCache>,
@@ -78,7 +79,8 @@ impl State {
         self.cache.iter().map(|layer| layer.bytes() + missing(layer)).sum()
     }
 
-    /// Makes room for `positions`, which follow what is stored; then [`forward`](super::forward) can run.
+    /// Reserves memory for `positions`, which follow the stored ones; then
+    /// [`forward`](super::forward) can run.
     ///
     /// # Errors
     /// [`OutOfMemory`]; what is stored stays.
@@ -90,7 +92,7 @@ impl State {
         reserved
     }
 
-    /// Lets go of memory that only positions from `positions` on need.
+    /// Frees memory that only positions from `positions` on need.
     pub fn truncate(&mut self, positions: usize) {
         self.cache.iter_mut().for_each(|layer| layer.truncate(positions));
     }
@@ -188,7 +190,7 @@ impl Scratch {
 }
 
 impl Config {
-    /// The widest input of a product.
+    /// The widest input of a matmul.
     fn widest(&self) -> usize {
         self.hidden.max(self.most(LayerConfig::widest))
     }

@@ -1,4 +1,5 @@
-//! One tensor of a file: bound by name, checked for type and shape, then a view into the file's bytes.
+//! One tensor of a file: bound by name, checked for type and shape, then a view into the file's
+//! bytes.
 
 use std::ops::Range;
 
@@ -8,8 +9,8 @@ use crate::storage::Storage;
 
 use super::error::ModelError;
 
-/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized one that products read is packed, in the file or
-/// by [`Tensor::pack`].
+/// A matrix in a file, checked: `rows` outputs, `cols` inputs. A quantized matrix that matmul reads
+/// is packed, in the file or by [`Tensor::pack`].
 #[derive(Debug)]
 pub struct Tensor {
     dtype: TensorType,
@@ -22,7 +23,8 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Finds the matrix `name` of `gguf` and checks that it is `rows` by `cols` and can be read in `file`.
+    /// Finds the matrix `name` of `gguf` and checks that it is `rows` by `cols` and can be read in
+    /// `file`.
     ///
     /// # Errors
     /// [`ModelError`] if it is missing, has another shape, or is not aligned.
@@ -39,8 +41,8 @@ impl Tensor {
         Self { dtype, layout, rows, cols, offset, size, panels: None }
     }
 
-    /// Packs the weights for the kernels, if they are quantized, and lets the file's memory go part after part; `file` holds the
-    /// bytes the tensor was bound to.
+    /// Packs the weights for the kernels, if they are quantized, and lets the file's memory go part
+    /// after part; `file` holds the bytes the tensor was bound to.
     ///
     /// # Errors
     /// [`ModelError::NoMemoryForWeights`] if there is none.

@@ -100,7 +100,8 @@ impl Weights {
     }
 }
 
-/// A tensor of the file that is neither in the schema nor a plugin's means another network than the schema's.
+/// A tensor of the file that is neither in the schema nor a plugin's means another network than the
+/// schema's.
 fn refuse_others(gguf: &Gguf, specs: &[TensorSpec]) -> Result<(), ModelError> {
     let known: HashSet<TensorName> = specs.iter().map(|spec| spec.name).collect();
     let is_known = |name: &str| TensorName::parse(name).is_some_and(|name| known.contains(&name));

@@ -1,12 +1,14 @@
-//! How the integer sums of a block of activations are scaled and added: the one place that fixes the rounding.
+//! Accumulation of quantized matmul: the integer dot products of a block are scaled and added to
+//! the float accumulators. The rounding is fixed here and nowhere else.
 
 use crate::cpu::Simd;
 
 use super::activations::{ActivationTile, BLOCK};
 use super::format::Format;
 
-/// What the sums of products with weights that stand `zero` (0 or a power of two) too high start with, of the first `N` of `C`
-/// tokens: minus `zero` times the sums of the activations.
+/// The zero-point correction with which integer dot products start, of the first `N` of `C` tokens:
+/// minus `zero` times the sums of the activations. The weights are stored `zero` (0 or a power of
+/// two) too high.
 #[inline(always)]
 pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32, sums: &[i32; C]) -> [S::I32; N] {
     match zero {
@@ -15,10 +17,12 @@ pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32,
     }
 }
 
-/// Adds the products of the weights that meet one block of activations, at `at` in the tokens: the one place that fixes the
-/// rounding, `(scale * activation scale) * sum`, and for an affine format then `minimum * scaled sum`, where a step is a block of
-/// activations; else `activation scale * (scale * sum + scale * sum)`. Steps `i` have the integer `sums(i)` and, of vector `r` of
-/// rows, `scale(r, i)`; an affine format has one step, with `minimum(r)`.
+/// Scales the integer dot products of one block of activations, at element `at` of the tokens, and
+/// adds them to the accumulators. The rounding is fixed here: where a step is a block of
+/// activations, `(scale * activation scale) * sum`, and for an affine format then
+/// `minimum * scaled sum`; else `activation scale * (scale * sum + scale * sum)`. Step `i` has the
+/// integer `sums(i)` and, of vector `r` of rows, `scale(r, i)`; an affine format has one step, with
+/// `minimum(r)`.
 #[inline(always)]
 pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
     isa: S,

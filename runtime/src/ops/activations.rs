@@ -1,4 +1,4 @@
-//! Activations quantized to 8 bits in blocks of 32: the right-hand side of every product with quantized weights.
+//! Activations quantized to 8 bits in blocks of 32: the right-hand side of every quantized matmul.
 
 use crate::cpu::simd::{MAX_TILE, STRIDE};
 use crate::cpu::{Kernel, Simd};
@@ -8,40 +8,44 @@ use super::{Exec, Shared};
 
 /// Elements that share a scale.
 pub(super) const BLOCK: usize = STRIDE;
-/// Elements that share a sum, besides those of a block: the smallest group of weights with a scale of its own (`Q6_K`).
+/// Elements of half a block, which have a sum too: the smallest group of weights with its own scale
+/// (`Q6_K`).
 pub(super) const HALF: usize = 16;
 
 /// Tokens of padding: those of the largest tile but one.
 const PADDING: usize = MAX_TILE - 1;
 
-/// `count` columns of `size` quantized activations: `x = scale * values`.
+/// Quantized activation vectors, one for each token: `count` of `size` elements,
+/// `x = scale * values`.
 ///
-/// As many columns as a kernel works on at once are a tile, in which they lie side by side, block after block. What is read of
-/// the last tile's padding is dropped.
+/// A tile is as many tokens as a kernel works on at once. They lie side by side in it, block after
+/// block. Results of the last tile's padding are dropped.
 #[derive(Debug, Default)]
 pub struct Quantized {
     count: usize,
     size: usize,
-    /// Columns of a tile.
+    /// Tokens of a tile.
     width: usize,
     /// `[tiles][size / 32][width]`
     values: Vec<Values>,
     /// `[tiles][size / 32][width]`
     scales: Vec<f32>,
-    /// `[tiles][size / 32][width]`: sums of the integers, negative, as a zero point is multiplied by them.
+    /// `[tiles][size / 32][width]`: sums of the integers, negative, as a zero point is multiplied
+    /// by them.
     sums: Vec<i32>,
     /// `[tiles][size / 16][width]`: the same of half blocks.
     half_sums: Vec<i32>,
-    /// `[tiles][size / 32][width]`: scale times the sum of the 32 integers, what a weight's minimum is multiplied by.
+    /// `[tiles][size / 32][width]`: scale times the sum of the 32 integers, what a weight's minimum
+    /// is multiplied by.
     scaled_sums: Vec<f32>,
 }
 
-/// A block of one column, in one cache line.
+/// A block of one token, in one cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(32))]
 struct Values([i8; BLOCK]);
 
-/// The `C` columns of a tile, some of which may be padding.
+/// The `C` tokens of a tile, some of which may be padding.
 #[derive(Clone, Copy)]
 pub(super) struct ActivationTile<'a, const C: usize> {
     values: &'a [[Values; C]],
@@ -52,26 +56,26 @@ pub(super) struct ActivationTile<'a, const C: usize> {
 }
 
 impl<'a, const C: usize> ActivationTile<'a, C> {
-    /// The integers from element `at` on, a multiple of [`HALF`], to the end of their block: [`STRIDE`] bytes from column to
-    /// column.
+    /// The integers from element `at` on, a multiple of [`HALF`], to the end of their block:
+    /// [`STRIDE`] bytes from token to token.
     #[inline(always)]
     pub(super) fn values(&self, at: usize) -> *const i8 {
         self.values.as_ptr().cast::<i8>().wrapping_add(at / BLOCK * C * STRIDE + at % BLOCK)
     }
 
-    /// The scale at element `at` of each column.
+    /// The scale at element `at` of each token.
     #[inline(always)]
     pub(super) fn scales(&self, at: usize) -> &'a [f32; C] {
         &self.scales[at / BLOCK]
     }
 
-    /// Scale times sum of the block at element `at`, of each column.
+    /// Scale times sum of the block at element `at`, of each token.
     #[inline(always)]
     pub(super) fn scaled_sums(&self, at: usize) -> &'a [f32; C] {
         &self.scaled_sums[at / BLOCK]
     }
 
-    /// The negative sums of the `elements` (16 or 32) integers from `at` on, of each column.
+    /// The negative sums of the `elements` (16 or 32) integers from `at` on, of each token.
     #[inline(always)]
     pub(super) fn sums(&self, at: usize, elements: usize) -> &'a [i32; C] {
         if elements == HALF { &self.half_sums[at / HALF] } else { &self.sums[at / BLOCK] }
@@ -79,7 +83,8 @@ impl<'a, const C: usize> ActivationTile<'a, C> {
 }
 
 impl Quantized {
-    /// Quantizes the columns of `x` (`[count][size]`, `size` a multiple of 32), on all threads, a tile each.
+    /// Quantizes the activation vectors `x` (`[count][size]`, `size` a multiple of 32), on all
+    /// threads, a tile each.
     pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
         let isa = exec.isa;
@@ -111,7 +116,8 @@ impl Quantized {
         });
     }
 
-    /// Makes room for `count` columns of up to `size` activations, so that filling allocates nothing.
+    /// Reserves memory for `count` tokens of up to `size` activations, so that filling allocates
+    /// nothing. A fallible allocation.
     ///
     /// # Errors
     /// [`OutOfMemory`] if it cannot be had.
@@ -124,7 +130,7 @@ impl Quantized {
         memory::reserve(&mut self.scaled_sums, elements / BLOCK)
     }
 
-    /// Bytes of `count` columns of `size` quantized activations.
+    /// Bytes of `count` tokens of `size` quantized activations.
     pub const fn bytes_for(count: usize, size: usize) -> usize {
         let elements = padded(count, size);
         elements.saturating_add(elements / BLOCK * 12 + elements / HALF * 4)
@@ -134,7 +140,7 @@ impl Quantized {
         self.count
     }
 
-    /// Columns of a tile.
+    /// Tokens of a tile.
     pub(super) fn width(&self) -> usize {
         self.width
     }
@@ -159,7 +165,7 @@ fn blocks<T, const C: usize>(all: &[T], i: usize, len: usize) -> &[[T; C]] {
     &all.as_chunks().0[i * len..][..len]
 }
 
-/// Elements of `count` columns with their padding; none for no column.
+/// Elements of `count` tokens with their padding; none for no token.
 const fn padded(count: usize, size: usize) -> usize {
     if count == 0 { 0 } else { count.saturating_add(PADDING).saturating_mul(size) }
 }
@@ -205,15 +211,15 @@ impl Kernel for Quantize<'_> {
     }
 }
 
-/// Quantizes 32 values to -127..=127; gives their scale, which is NaN if one of them is not finite, and the sums of both
-/// halves, which are integers if its values are finite.
+/// Quantizes 32 values to -127..=127; gives their scale, which is NaN if one of them is not finite,
+/// and the sums of both halves, which are integers if its values are finite.
 #[inline(always)]
 fn quantize_block<S: Simd>(isa: S, x: &[f32], values: &mut [i8]) -> (f32, [f32; 2]) {
     let (mut max, mut poison) = (isa.splat(0.0), isa.splat(0.0));
     for x in x.chunks_exact(S::LANES) {
         let x = isa.load(x);
         max = isa.max(max, isa.abs(x));
-        // 0 for what is finite, NaN for what is not, so that bad values cannot vanish in the rounding.
+        // 0 for a finite value, else NaN, so that bad values cannot vanish in the rounding.
         poison = isa.fma(x, isa.splat(0.0), poison);
     }
     let max = isa.max_lane(max);
@@ -244,7 +250,7 @@ mod tests {
         out
     }
 
-    /// One column, in the order of its elements.
+    /// One token, in the order of its elements.
     #[derive(Debug, PartialEq)]
     struct Column {
         values: Vec<i8>,

@@ -1,8 +1,9 @@
-//! Causal attention over a cache of keys and values in half precision, with grouped queries (arXiv 2305.13245).
+//! Causal attention over a KV cache in half precision, with grouped queries (GQA, arXiv
+//! 2305.13245).
 //!
-//! A score is one accumulator, summed in the order of the elements of the key; an element of the result is one, summed in the
-//! order of the positions. So a query's result depends neither on how the cache is cut into chunks nor on the other queries
-//! computed beside it.
+//! Each score is one accumulator, summed in the order of the key's elements. Each element of the
+//! result is one accumulator, summed in the order of the positions. So a query's result depends
+//! neither on the chunks of the cache nor on the batch.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +18,11 @@ use super::{Exec, Shared};
 /// The parameters of attention: scale, logit soft-cap, sliding window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionParams {
-    /// What the products of queries and keys are multiplied by.
+    /// The scale of the scores: dot products of queries and keys are multiplied by it.
     pub scale: f32,
     /// The logit soft-cap: scores go through `cap * tanh(score / cap)`.
     pub cap: Option<f32>,
-    /// The sliding window: the last so many positions count, the query's own included. Without, all do.
+    /// The sliding window: a query sees the last so many positions, its own included; `None`: all.
     pub window: Option<usize>,
 }
 
@@ -37,16 +38,16 @@ impl AttentionParams {
     }
 }
 
-/// Tokens of a task: enough that claiming it costs nothing.
+/// Tokens of a task: so many that the cost of claiming a task does not count.
 const TOKENS_PER_TASK: usize = 16;
 
-/// Queries that are computed together, at most, on any instruction set: each key is loaded once for all of them.
+/// The largest query tile of any instruction set: each key is loaded once for all its queries.
 const TILE: usize = 8;
 
-/// Values in a cache line: columns that are read together.
+/// Half-precision values in a cache line.
 const LINE: usize = 32;
 
-/// Elements of keys from which on it pays to have all threads on one tile.
+/// Elements of keys from which on it pays to split one tile among all threads.
 const LONG: usize = 1 << 16;
 
 /// Bytes of the scratch while [`attend`] runs on `threads` threads over `positions` positions.
@@ -59,7 +60,7 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
     TILE.saturating_mul(positions.saturating_add(KEY_RUN + shape.head_dim + shape.value_width()))
 }
 
-/// Queries of tokens that follow each other in one sequence.
+/// Queries of successive tokens of one sequence.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
     /// The keys and values of all positions up to the last of them.
@@ -70,23 +71,25 @@ pub struct Queries<'a> {
     pub count: usize,
 }
 
-/// Some of the [`Queries`] of a sequence, from the row `row` on.
+/// A task's part of the [`Queries`] of a sequence, from the row `row` on.
 struct Span<'a> {
     queries: Queries<'a>,
     row: usize,
 }
 
-/// `out = softmax(score(q k^T)) v` for the tokens of several sequences, on all threads.
+/// Causal attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all
+/// threads.
 ///
-/// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all have heads of the same shape.
-/// Each token sees the positions of its sequence up to its own, as far back as the window of `params` goes.
+/// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all
+/// have heads of the same shape. Each token sees the positions of its sequence up to its own, as
+/// far back as the window of `params` goes.
 ///
 /// # Errors
-/// [`OutOfMemory`] if there is none for the scores; then `out` is of no use.
+/// [`OutOfMemory`] if the scores cannot be allocated; then `out` holds no result.
 ///
 /// # Panics
-/// If `queries` and `out` are not of one size, a token of `sequences` has no row in them or no position in its cache, or their heads
-/// are not of one shape.
+/// If `queries` and `out` are not of one size, a token of `sequences` has no row in them or no
+/// position in its cache, or their heads are not of one shape.
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
@@ -110,8 +113,8 @@ pub fn attend<'a>(
     };
     let tiles = |task| QueryTile::all(isa, &spans[task / shape.kv_heads], task % shape.kv_heads, params);
 
-    // All threads on one tile after the other, if that takes less than whole tasks of theirs: the scores are cut into as many parts
-    // as there are threads, the values into lines.
+    // All threads work on one tile after the other if this is faster than whole tiles as tasks: the
+    // scores are cut into as many parts as there are threads, the values into cache lines.
     let threads = exec.pool.threads();
     let lines = threads.min(shape.value_width().div_ceil(LINE));
     let is_less = tasks * (threads + lines) < 2 * tasks.div_ceil(threads) * threads * lines;
@@ -161,7 +164,8 @@ struct QueryTile<'a> {
     cache: &'a LayerKvCache,
     head: usize,
     params: AttentionParams,
-    /// Where each query is among all of them, and its result among all results, and the positions that it sees.
+    /// Where each query is among all of them, and its result among all results, and the positions
+    /// that it sees.
     rows: Vec<(usize, Range<usize>)>,
     /// The position of the first score, a multiple of [`KEY_RUN`].
     start: usize,
@@ -211,7 +215,7 @@ impl<'a> QueryTile<'a> {
     }
 }
 
-/// What a tile is computed in.
+/// A tile with its scratch.
 struct TileBuffers<'a> {
     /// `[head_dim][width]`
     queries: &'a mut [f32],
@@ -244,7 +248,8 @@ impl<'a> TileBuffers<'a> {
         run(tile.rows.len(), &|rows| {
             for row in rows {
                 let seen = &tile.rows[row].1;
-                // SAFETY: no other part has this row, and this one is done with the scores before the borrow ends.
+                // SAFETY: no other part has this row, and this one is done with the scores before
+                // the borrow ends.
                 let scores = unsafe { scores.slice(row * padded + seen.start - tile.start, seen.len()) };
                 if let Some(cap) = tile.params.cap {
                     soft_cap(isa, scores, cap);
@@ -264,13 +269,14 @@ impl<'a> TileBuffers<'a> {
     fn write(&self, tile: &QueryTile<'_>, out: Shared<f32>) {
         let dim = tile.dim();
         for (&(place, _), sum) in tile.rows.iter().zip(self.sums.chunks_exact(tile.value_width())) {
-            // SAFETY: this task has the tile's rows alone, and `attend` waits for its tasks before the borrow ends.
+            // SAFETY: this task has the tile's rows alone, and `attend` waits for its tasks before
+            // the borrow ends.
             unsafe { out.slice(place, dim) }.copy_from_slice(&sum[..dim]);
         }
     }
 }
 
-/// Runs `$kernel::<S, Q>` for the width of the tile, of which there are as many as there are registers for.
+/// Runs `$kernel::<S, Q>` for the width of the tile; the registers of `S` limit the widths.
 macro_rules! with_width {
     ($tile:expr, $kernel:ident :: <$isa:ident>($($argument:expr),*)) => {
         match $tile.width() {
@@ -320,7 +326,8 @@ fn score<S: Simd, const Q: usize>(isa: S, of: &Score<'_>) {
     }
 }
 
-/// The scores of a run of keys, which begins `at` positions after the start, `V` vectors of them at once.
+/// The scores of a run of keys, which begins `at` positions after the start, `V` vectors of them at
+/// once.
 #[inline(always)]
 fn score_run<S: Simd, const Q: usize, const V: usize>(
     isa: S,
@@ -344,7 +351,8 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
         }
         for q in 0..Q {
             for v in 0..V {
-                // SAFETY: this task has the run alone, and is done before the borrow of the scores ends.
+                // SAFETY: this task has the run alone, and is done before the borrow of the scores
+                // ends.
                 let to = unsafe { of.scores.slice(q * padded + at + first + v * S::LANES, S::LANES) };
                 isa.store(isa.mul(acc[q][v], scale), to);
             }
@@ -352,7 +360,7 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
     }
 }
 
-/// The values that a tile sees, weighted by the scores and added to the sums: some columns of them.
+/// The weighted sum of values: the values that a tile sees, weighted by the scores; some columns.
 struct WeightedValues<'a> {
     tile: &'a QueryTile<'a>,
     /// `[width][padded]`
@@ -375,7 +383,7 @@ impl Kernel for WeightedValues<'_> {
 #[inline(always)]
 fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>) {
     let seen: [&Range<usize>; Q] = std::array::from_fn(|q| &of.tile.row(q).1);
-    // What all of them see, and before and after it what single ones do.
+    // The positions that all queries see; before and after them, positions that some queries see.
     let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
     for (q, seen) in seen.into_iter().enumerate() {
         add_positions::<S, 1>(isa, of, q, seen.start..all.start);
@@ -386,8 +394,8 @@ fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>) {
     }
 }
 
-/// Adds the values of these positions (none, if they end before they start), weighted by the scores of `Q` queries from `query`
-/// on, to those queries' sums.
+/// Adds the values of these positions (none, if they end before they start), weighted by the scores
+/// of `Q` queries from `query` on, to those queries' sums.
 #[inline(always)]
 fn add_positions<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>, query: usize, positions: Range<usize>) {
     if positions.is_empty() {
@@ -526,7 +534,8 @@ mod tests {
                     attend(&mut exec, one(&cache, t, 1), params, query, &mut alone).unwrap();
                     assert_eq!(alone, got, "{isa:?} {shape:?} {t}");
                 }
-                // As the tokens of three sequences that happen to be the same: whole spans, a part of one, a single token.
+                // As the tokens of three sequences that happen to be the same: whole spans, a part
+                // of one, a single token.
                 let cuts = [(0, 40), (40, 60), (100, 1)].map(|(first, count)| Queries { cache: &cache, first, count });
                 let mut parts = vec![0.0; count * width];
                 attend(&mut exec, cuts.into_iter(), params, &queries, &mut parts).unwrap();

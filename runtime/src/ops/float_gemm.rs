@@ -1,7 +1,8 @@
 //! Matmul of float weights (F32, F16, BF16) with float activations.
 //!
-//! Lanes run along the row; each of the `LANES` partial sums is one accumulator, added up at the end, and what is left
-//! past the last whole vector follows as scalars. The order does not depend on the tile, so neither does the result.
+//! Lanes run along the row. Each of the `LANES` partial sums is one accumulator; they are added up
+//! at the end, and the elements past the last whole vector follow as scalars. The order does not
+//! depend on the tile, so the result is bit-identical for any number of tokens.
 
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use super::matrix::Matrix;
 /// Rows of a tile.
 const ROWS: usize = 4;
 
-/// `Y[rows] = W[rows] X` for all columns.
+/// Matmul of some rows, `Y[rows] = W[rows] X`, for all tokens.
 pub(super) struct FloatGemm<'a, T> {
     pub(super) matrix: Matrix<'a>,
     /// `matrix`, as numbers.
@@ -49,7 +50,7 @@ impl<T: Float> Kernel for FloatGemm<'_, T> {
 }
 
 impl<T: Float> FloatGemm<'_, T> {
-    /// `R` rows by `C` columns; gives `C`.
+    /// One tile of `R` rows by `C` tokens; gives `C`.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, row: usize, column: usize) -> usize {
         let cols = self.matrix.cols();

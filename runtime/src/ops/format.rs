@@ -1,7 +1,9 @@
-//! How matmul reads each [`BlockFormat`]: the integers of a group, its scale and, for some formats, its minimum.
+//! Unpacking of each [`BlockFormat`] for matmul: the integers of a group, its scale and, for affine
+//! formats, its minimum.
 //!
-//! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of [`PANEL_ROWS`] rows side by
-//! side: see [`super::panel`]. Each format is unpacked with vector primitives, once for all instruction sets.
+//! The byte layouts are those of [`crate::quant`], which is the reference, with the fields of
+//! [`PANEL_ROWS`] rows side by side: see [`super::panel`]. Each format is unpacked with vector
+//! primitives, once for all instruction sets.
 
 use std::ops::Range;
 
@@ -49,9 +51,10 @@ impl Block {
         Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
     }
 
-    /// Prefetches the part of the next block that is as large as step `step` of this one; of the first row's block, for all
-    /// rows of the panel. Blocks of 256 elements are not read in the order in which they lie, so that the processor does not
-    /// see by itself what comes next; of smaller ones it does.
+    /// Prefetches the part of the next block that is as large as step `step` of this one; called
+    /// for the first row, for all rows of the panel. Blocks of 256 elements are not read in the
+    /// order of their addresses, which the hardware prefetcher does not predict; smaller blocks
+    /// are.
     #[inline(always)]
     pub(super) fn prefetch_next<S: Simd, F: Format>(self, step: usize) {
         if F::ELEMENTS > 32 {
@@ -77,7 +80,8 @@ impl Block {
     /// The block is whole and in bounds, and has that field.
     #[inline(always)]
     unsafe fn half<S: Simd>(self, isa: S, i: usize) -> S::F32 {
-        // SAFETY: the caller vouches for the field; panels and their fields start at even addresses (`Panels`, `Storage`).
+        // SAFETY: the caller vouches for the field; panels and their fields start at even addresses
+        // (`Panels`, `Storage`).
         isa.load_f16(unsafe { std::slice::from_raw_parts(self.halves.add(i * 2 * PANEL_ROWS).cast(), S::LANES) })
     }
 
@@ -97,10 +101,11 @@ impl Block {
 /// # Safety of the functions
 /// The block is whole and in bounds; groups and words are among those that a block has.
 pub(super) trait Format: BlockFormat {
-    /// Elements that meet the activations at once: of a group, or of the part of it that a block of activations has.
+    /// Elements that meet the activations at once: of a group, or of the part of it that a block of
+    /// activations has.
     const STEP: usize = if Self::GROUP < BLOCK { Self::GROUP } else { BLOCK };
 
-    /// What the scales of a block's groups have in common.
+    /// The head of a block: the data that the scales of all its groups need.
     type Head<S: Simd>: Copy;
 
     /// The group of step `step` of a block.
@@ -112,10 +117,10 @@ pub(super) trait Format: BlockFormat {
     /// Weights `4 * word..4 * word + 4` of step `step`, of each row.
     unsafe fn weights<S: Simd>(isa: S, block: Block, step: usize, word: usize) -> S::Bytes;
 
-    /// What the scales of a block's groups have in common, of each row.
+    /// The head of the block, of each row.
     unsafe fn head<S: Simd>(isa: S, block: Block) -> Self::Head<S>;
 
-    /// The scales of group `group` of the block that `head` is of.
+    /// The scales of group `group`, given the head of the block.
     unsafe fn scale<S: Simd>(isa: S, block: Block, head: &Self::Head<S>, group: usize) -> S::F32;
 
     /// The minimums of group `group`, of affine formats.
@@ -154,7 +159,8 @@ macro_rules! simple {
     };
 }
 
-/// Four bits of elements `4 word..`: low nibbles first, then high ones, from the word fields at `first`.
+/// Four bits of elements `4 word..`: low nibbles first, then high ones, from the word fields at
+/// `first`.
 ///
 /// # Safety
 /// The block is whole and in bounds, and has four such fields.
@@ -185,7 +191,7 @@ simple!(Q8_0, |isa, block, word| block.word(isa, word));
 #[derive(Clone, Copy)]
 pub(super) struct PackedScales<S: Simd>([SixBits<S>; 2]);
 
-/// Eight integers of six bits and what they are multiplied by.
+/// Eight 6-bit integers and the scale that they are multiplied by.
 #[derive(Clone, Copy)]
 struct SixBits<S: Simd> {
     unit: S::F32,
@@ -209,8 +215,9 @@ impl<S: Simd> SixBits<S> {
 }
 
 impl<S: Simd> PackedScales<S> {
-    /// Unpacks them. The 12 packed bytes are words 0 to 2: the lower groups' scales, their minimums, and four bits of each of
-    /// the upper groups, whose other two are the highest of the lower ones.
+    /// Unpacks them. The 12 packed bytes are words 0 to 2: the lower groups' scales, their
+    /// minimums, and four bits of each of the upper groups, whose other two are the highest of the
+    /// lower ones.
     ///
     /// # Safety
     /// The block is whole and in bounds.
@@ -228,7 +235,8 @@ impl<S: Simd> PackedScales<S> {
     }
 }
 
-/// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the integers.
+/// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the
+/// integers.
 macro_rules! affine_k {
     ($name:ident, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
         impl Format for $name {
@@ -271,7 +279,7 @@ affine_k!(Q5K, |isa, block, group, word| {
 });
 
 impl Format for Q6K {
-    /// What the signed scales are multiplied by.
+    /// The scale of the signed scales.
     type Head<S: Simd> = S::F32;
 
     #[inline(always)]
@@ -282,7 +290,8 @@ impl Format for Q6K {
 
     #[inline(always)]
     unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
-        // Two halves of 128 elements, each of four parts of two groups: 16 words of nibbles, 8 words of upper bits.
+        // Two halves of 128 elements, each of four parts of two groups: 16 words of nibbles, 8
+        // words of upper bits.
         let (half, part, word) = (group / 8, group / 2 % 4, group % 2 * 4 + word);
         // SAFETY: the nibbles are words 0..32, the upper bits words 32..48.
         let (packed, upper) =

@@ -1,12 +1,13 @@
 //! The KV cache of one layer, in half precision.
 //!
-//! It grows in chunks, which sequences with a common beginning share. A chunk has a quarter of the positions before it, 64
-//! to 1024: a short text takes little memory, and a long one is read in long runs, which the memory's own prefetching
-//! likes. A sequence that writes where a chunk is shared goes on in a chunk of its own,
-//! from the last multiple of 64 positions.
+//! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
+//! quarter of the positions before it, 64 to 1024: a short text takes little memory, and a long
+//! text is read in long runs, which suit the hardware prefetcher. A sequence that writes to a
+//! shared chunk gets a chunk of its own, from the last multiple of 64 positions on.
 //!
-//! In a chunk, keys are stored in blocks of 16 positions, transposed (`[block][element][position]`), so that a vector holds
-//! one element of many positions. Values are stored position by position.
+//! In a chunk, keys are stored in blocks of 16 positions, transposed
+//! (`[block][element][position]`), so that a vector holds one element of many positions. Values are
+//! stored position by position.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::memory::{self, OutOfMemory};
 
 use super::Shared;
 
-/// Positions of a block of keys; also what the size of a value's row is rounded up to.
+/// Positions of a block of keys. The row of a value is rounded up to a multiple of it.
 pub(super) const POSITION_BLOCK: usize = 16;
 
 /// Positions that chunks begin and end at multiples of: as many keys can always be read.
@@ -48,7 +49,7 @@ impl KvHeads {
     }
 }
 
-/// The cached keys and values of one layer, IEEE binary16 bits. A clone shares the chunks.
+/// The KV cache of one layer, IEEE binary16 bits. A clone shares the chunks.
 #[derive(Clone, Debug)]
 pub struct LayerKvCache {
     shape: KvHeads,
@@ -124,8 +125,8 @@ impl KvWriter {
     }
 }
 
-/// Where the key and the value of a head begin in a chunk of `size` positions, of the `position`-th position. The elements of a key
-/// are [`POSITION_BLOCK`] apart.
+/// Where the key and the value of a head begin in a chunk of `size` positions, of the `position`-th
+/// position. The elements of a key are [`POSITION_BLOCK`] apart.
 fn places(size: usize, shape: KvHeads, head: usize, position: usize) -> (usize, usize) {
     let (block, lane) = (position / POSITION_BLOCK * POSITION_BLOCK, position % POSITION_BLOCK);
     ((head * size + block) * shape.head_dim + lane, (head * size + position) * shape.value_width())
@@ -170,8 +171,9 @@ impl LayerKvCache {
         self.missing(positions, most).iter().map(|&(_, size)| Self::bytes_for(self.shape, size)).sum()
     }
 
-    /// Starts and sizes of the chunks that are missing for `positions`. Whoever shares a chunk shares those before it too: if
-    /// the one at the first position is this cache's own, so are those after it.
+    /// Starts and sizes of the chunks that are missing for `positions`. Whoever shares a chunk
+    /// shares those before it too: if the one at the first position is this cache's own, so are
+    /// those after it.
     fn missing(&self, positions: Range<usize>, most: usize) -> Vec<(usize, usize)> {
         let at_first = self.runs.iter().rfind(|run| run.start <= positions.start);
         let mut start = match at_first.filter(|run| positions.start < run.end() && !run.is_own()) {
@@ -187,11 +189,11 @@ impl LayerKvCache {
         missing
     }
 
-    /// Makes room for `positions`, which follow what is stored, in chunks of this cache's own. There will never be more than
-    /// `most` positions.
+    /// Reserves memory for `positions`, which follow the stored ones, in chunks of this cache's
+    /// own. A fallible allocation. There will never be more than `most` positions.
     ///
     /// # Errors
-    /// [`OutOfMemory`]; what is stored before stays.
+    /// [`OutOfMemory`]; the stored positions stay.
     pub fn reserve(&mut self, positions: Range<usize>, most: usize) -> Result<(), OutOfMemory> {
         for (start, size) in self.missing(positions.clone(), most) {
             let mut chunk = Chunk::new(self.shape, size)?;
@@ -213,12 +215,13 @@ impl LayerKvCache {
         Ok(())
     }
 
-    /// Lets go of the chunks that hold none of the first `positions` positions.
+    /// Releases the chunks that hold none of the first `positions` positions.
     pub fn truncate(&mut self, positions: usize) {
         self.runs.truncate(self.runs.partition_point(|run| run.start < positions));
     }
 
-    /// Stores keys and values (`[n][kv_heads * head_dim]` each) of the positions from `first` on, on all threads.
+    /// Stores keys and values (`[n][kv_heads * head_dim]` each) of the positions from `first` on,
+    /// on all threads.
     ///
     /// # Panics
     /// If they were not reserved.
@@ -242,14 +245,15 @@ impl LayerKvCache {
                 let at = (position - first) * width..(position - first + 1) * width;
                 rounded[..width].convert_from_f32_slice(&keys[at.clone()]);
                 rounded[width..].convert_from_f32_slice(&values[at]);
-                // SAFETY: each task has a block of positions, which no chunk shares with another, and `run` returns before the
-                // borrow of the chunks ends.
+                // SAFETY: each task has a block of positions, which no chunk shares with another,
+                // and `run` returns before the borrow of the chunks ends.
                 unsafe { writer.store(shape, position - start, rounded.reinterpret_cast()) };
             }
         });
     }
 
-    /// Stores the key and the value of `position` as they were [loaded](Self::load): `[2][kv_heads * head_dim]`.
+    /// Stores the key and the value of `position` as they were [loaded](Self::load):
+    /// `[2][kv_heads * head_dim]`.
     ///
     /// # Panics
     /// If it was not reserved.
@@ -281,8 +285,8 @@ impl LayerKvCache {
         self.shape
     }
 
-    /// The keys of these positions of a head, in runs of `[blocks][head_dim][16]`. They begin and end at multiples of
-    /// [`KEY_RUN`]; what lies past the positions that are stored is of no use.
+    /// The keys of these positions of a head, in runs of `[blocks][head_dim][16]`. They begin and
+    /// end at multiples of [`KEY_RUN`]; what lies past the positions that are stored is of no use.
     #[inline]
     pub(super) fn keys(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[[u16; POSITION_BLOCK]]> {
         let dim = self.shape.head_dim;
@@ -393,7 +397,7 @@ mod tests {
         };
         assert_eq!((shared(&one, &two), one.runs.len()), (7, 8));
         assert_eq!((bits(&one, 0..600), bits(&two, 0..600)), (before.clone(), before.clone()));
-        // In the middle of a shared chunk: what is left of it stays shared.
+        // In the middle of a shared chunk: the rest of the chunk stays shared.
         let mut three = two.clone();
         three.truncate(500);
         let of_two = bits(&two, 0..700);
@@ -401,7 +405,7 @@ mod tests {
         assert_eq!(layout(&three)[6..], [(448, 128), (512, 128)]);
         assert_eq!((shared(&two, &three), bits(&three, 0..520)), (7, of_two[..520].to_vec()));
         assert_eq!(bits(&two, 0..700), of_two);
-        // Whoever is left alone writes in place.
+        // The last owner of a chunk writes in place.
         drop(one);
         let place = Arc::as_ptr(&two.runs[7].chunk);
         fill(&mut two, 580..600, 17);
@@ -421,7 +425,8 @@ mod tests {
         assert_eq!(cache.bytes(), 0);
     }
 
-    /// Positions stored together, over the borders of blocks and chunks, are those stored one by one.
+    /// Positions stored together, over the borders of blocks and chunks, are those stored one by
+    /// one.
     #[test]
     fn positions_stored_together_are_those_stored_one_by_one() {
         let (keys, values) = (wave(333, 3), wave(333, 5));

@@ -1,4 +1,5 @@
-//! Matmul: `Y = X W^T` for weights of any type, several matrices with the same input in one parallel region.
+//! Matmul: `Y = X W^T` for weights of any type, several matrices with the same input in one
+//! parallel region.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -20,17 +21,18 @@ use super::{Exec, Shared};
 pub struct MatmulOp<'a> {
     /// The weights.
     pub matrix: Matrix<'a>,
-    /// The results, one column of the input after the other.
+    /// The results, one token after the other.
     pub out: &'a mut [f32],
 }
 
-/// Multiplies each op's matrix with the same columns `x` (`[count][size]`), on all threads.
+/// Matmul of each op's matrix with the same activation vectors `x` (`[count][size]`), on all
+/// threads: GEMV for one token, GEMM for many.
 ///
-/// Quantized weights meet 8-bit activations (`scratch`), float weights the floats themselves.
+/// Quantized weights use 8-bit activations (`scratch`), float weights the floats themselves.
 ///
 /// # Panics
-/// If a matrix has another number of columns than `size`, is not ready ([`Matrix::is_ready`]), or an output has another size
-/// than `count * rows`.
+/// If a matrix has another number of columns than `size`, is not ready ([`Matrix::is_ready`]), or
+/// an output has another size than `count * rows`.
 pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, ops: &mut [MatmulOp<'_>]) {
     let count = x.len() / size;
     for MatmulOp { matrix, out } in ops.iter() {
@@ -46,7 +48,7 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     }
     let scratch: &Quantized = scratch;
     let panels: usize = ops.iter().map(|op| panels(&op.matrix)).sum();
-    // Panels are walked in whole rounds, of one column and of several.
+    // Tasks are whole rounds of panels, in a GEMV and in a GEMM.
     let round = if count == 1 { PANELS_PER_GEMV } else { PANELS_PER_GEMM };
     let chunk = round * (panels.div_ceil(round) / (exec.pool.threads() * CHUNKS_PER_THREAD)).max(1);
     let tasks: Vec<PanelTask<'_>> = ops.iter_mut().flat_map(|op| tasks(op, chunk)).collect();
@@ -54,11 +56,11 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     exec.pool.run(tasks.len(), |i| tasks[i].run(isa, x, scratch));
 }
 
-/// At least so many, where there are as many rounds: enough that a slow core does not hold the others up, few enough that claiming
-/// them costs nothing.
+/// The least number of tasks, where there are as many rounds: enough that a slow core does not
+/// delay the other threads, few enough that the cost of claiming them does not count.
 const CHUNKS_PER_THREAD: usize = 6;
 
-/// Panels of rows: what the work is divided by.
+/// Panels of rows (packed weights, 16 rows interleaved): the unit in which work is divided.
 fn panels(matrix: &Matrix<'_>) -> usize {
     matrix.panel_rows().end.div_ceil(PANEL_ROWS)
 }
@@ -103,7 +105,8 @@ mod tests {
     use crate::ops::Panels;
     use crate::quant::{self, BlockFormat as _};
 
-    /// Deterministic numbers of -1 to 1 (a linear congruential generator, constants of Knuth's MMIX).
+    /// Deterministic numbers of -1 to 1 (a linear congruential generator, constants of Knuth's
+    /// MMIX).
     fn noise(n: usize, seed: u64) -> Vec<f32> {
         let mut state = seed;
         let step = |_| {
@@ -145,7 +148,8 @@ mod tests {
         out
     }
 
-    /// Every kernel against decoded weights in double precision, on every instruction set: ragged sizes, extreme scales.
+    /// Every kernel against decoded weights in double precision, on every instruction set: ragged
+    /// sizes, extreme scales.
     #[test]
     fn products_are_what_the_decoded_weights_give() {
         for &dtype in TensorType::ALL {
@@ -176,8 +180,8 @@ mod tests {
         }
     }
 
-    /// Blocks of one byte over and over, scales of 1, and activations at their limit: sums are as large as they can be, and the
-    /// same on every instruction set.
+    /// Blocks of one byte over and over, scales of 1, and activations at their limit: sums are as
+    /// large as they can be, and the same on every instruction set.
     #[test]
     fn the_largest_sums_fit() {
         for dtype in TensorType::ALL.iter().copied().filter(|dtype| dtype.block_len() > 1) {
@@ -208,8 +212,8 @@ mod tests {
         }
     }
 
-    /// The promise of the module: the same bits for any number of threads and columns, and for quantized weights on any
-    /// instruction set.
+    /// Deterministic: bit-identical for any number of threads and tokens, and for quantized weights
+    /// on any instruction set.
     #[test]
     fn bits_do_not_depend_on_threads_columns_or_isa() {
         const COUNT: usize = 19;
@@ -239,8 +243,8 @@ mod tests {
         }
     }
 
-    /// Rows longer than the part of a panel that is expanded at once, with activations that were others before: columns
-    /// together are the columns alone.
+    /// Rows longer than an unpacked tile, with reused activation buffers: a GEMM is bit-identical
+    /// to the GEMVs of its tokens.
     #[test]
     fn long_rows_and_used_scratch_change_no_bit() {
         let (rows, cols, isas) = (37, 1024 + 256, Isa::available());
@@ -268,7 +272,8 @@ mod tests {
         }
     }
 
-    /// Some rows of a packed matrix, from the middle of a panel to the middle of another: the rows of the whole.
+    /// Some rows of a packed matrix, from the middle of a panel to the middle of another: the rows
+    /// of the whole.
     #[test]
     fn some_rows_are_those_of_the_whole() {
         let (rows, cols) = (53, 1024 + 256);

@@ -1,4 +1,5 @@
-//! Weight matrices: views of a file's rows, or of the panels that quantized ones are packed into for the kernels.
+//! Weight matrices: views of a file's rows, or of packed weights (panels of 16 interleaved rows,
+//! which the kernels read).
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -27,14 +28,15 @@ pub struct Matrix<'a> {
 const MAX_BLOCK: usize = 256;
 
 impl<'a> Matrix<'a> {
-    /// The matrix whose rows are in `bytes` one after the other; `None` if their number is not that of such a matrix, if it
-    /// is empty, or if the weights are floats at an address that is not aligned for them.
+    /// The matrix whose rows are in `bytes` one after the other; `None` if their number is not that
+    /// of such a matrix, if it is empty, or if the weights are floats at an address that is not
+    /// aligned for them.
     pub fn new(dtype: TensorType, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
         Self::stored(Layout::Rows, dtype, rows, cols, bytes)
     }
 
-    /// The matrix whose rows are in `bytes` in this layout; `None` as for [`Matrix::new`], or if panels start at an odd
-    /// address.
+    /// The matrix whose rows are in `bytes` in this layout; `None` as for [`Matrix::new`], or if
+    /// panels start at an odd address.
     pub fn stored(layout: Layout, dtype: TensorType, rows: usize, cols: usize, bytes: &'a [u8]) -> Option<Self> {
         let fits = rows > 0 && cols > 0 && layout.size(dtype, rows, cols)? == bytes.len();
         let align = match (layout, dtype) {
@@ -101,11 +103,11 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Writes a quantized matrix to `out` in another layout than its own, as it is stored in a file. Of it no more than a
-    /// panel is in memory at once.
+    /// Packs or unpacks: writes a quantized matrix to `out` in the other layout, as a file stores
+    /// it. At most one panel of it is in memory at once.
     ///
     /// # Errors
-    /// What `out` gives.
+    /// The errors of `out`.
     ///
     /// # Panics
     /// If the weights are floats, which have no panels.
@@ -137,7 +139,7 @@ impl<'a> Matrix<'a> {
         Ok(())
     }
 
-    /// Whether a product can use the matrix as it is: floats, or panels.
+    /// Whether matmul can use the matrix as it is: floats, or packed weights.
     pub fn is_ready(&self) -> bool {
         self.is_float() || self.layout == Layout::Panels
     }
@@ -167,10 +169,11 @@ impl<'a> Matrix<'a> {
         &self.bytes[i * size..(i + 1) * size]
     }
 
-    /// The weights as numbers of type `T`, which has the size and at most the alignment of the matrix's float type.
+    /// The weights as numbers of type `T`, which has the size and at most the alignment of the
+    /// matrix's float type.
     pub(super) fn floats<T: Float>(&self) -> &'a [T] {
-        // SAFETY: `Float` types are plain numbers, valid for every bit pattern, and `align_to` splits off what is not
-        // aligned (nothing: `new` has checked).
+        // SAFETY: `Float` types are plain numbers, valid for every bit pattern, and `align_to`
+        // splits off what is not aligned (nothing: `new` has checked).
         unsafe { self.bytes.align_to().1 }
     }
 }
@@ -200,7 +203,8 @@ impl std::fmt::Debug for Panels {
 }
 
 impl Panels {
-    /// Bytes of the panels of a quantized matrix of that shape; `None` for floats, which need none, and on overflow.
+    /// Bytes of the panels of a quantized matrix of that shape; `None` for floats, which need none,
+    /// and on overflow.
     pub fn size(dtype: TensorType, rows: usize, cols: usize) -> Option<usize> {
         let size = Layout::Panels.size(dtype, rows, cols)?;
         dtype.is_quantized().then(|| size.checked_next_multiple_of(size_of::<CacheLine>()))?
@@ -211,7 +215,8 @@ impl Panels {
         Self::packed(matrix, |_| ())
     }
 
-    /// [`Panels::new`], which says which of the matrix's bytes it has read, part after part, and takes memory as it goes on.
+    /// [`Panels::new`] with progress: it reports the bytes of the matrix that it has read, part
+    /// after part, and allocates part after part.
     ///
     /// # Panics
     /// If the matrix is one of floats, or packed already.

@@ -1,7 +1,8 @@
 //! The operations of a transformer: shapes in, shapes out, no knowledge of models.
 //!
-//! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once. What a column of a product or a
-//! query of an attention gives does not depend on how many others are computed with it, nor on the number of threads.
+//! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once.
+//! Deterministic: the result of a token in a matmul, or of a query in attention, is bit-identical
+//! for any batch size and any number of threads.
 
 mod accumulate;
 mod activations;
@@ -28,7 +29,7 @@ pub use matrix::{Matrix, Panels};
 pub use rope::{RopePairing, RopeTable, rotate};
 pub use vector::{add, geglu, rms_norm, silu, soft_cap, softmax, swiglu};
 
-/// What computes: an instruction set and the threads.
+/// The execution context: an instruction set and the threads.
 #[derive(Debug)]
 pub struct Exec {
     /// The instruction set of the kernels.
@@ -48,7 +49,7 @@ impl<T> Clone for Shared<T> {
 
 impl<T> Copy for Shared<T> {}
 
-// SAFETY: `Shared::slice` hands the duty to keep writers apart to its caller.
+// SAFETY: the caller of `Shared::slice` promises that no two tasks write to one element.
 unsafe impl<T: Send> Send for Shared<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<T> {}

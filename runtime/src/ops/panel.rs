@@ -1,12 +1,15 @@
-//! The layout in which the kernels read quantized weights: *panels* of [`PANEL_ROWS`] interleaved rows.
+//! Packed weights, the layout that the kernels read: *panels* of [`PANEL_ROWS`] interleaved rows
+//! (as ggml's repacked `q4_0x8`).
 //!
-//! A panel has the blocks of its rows, one after the other along the columns; in each, every field of the block format
-//! stands [`PANEL_ROWS`] times side by side, once for each row: first the 16-bit fields (scales, minimums), then the
-//! 32-bit ones (four bytes of a row's weights, as the byte-product instructions want them). So a vector of one field is one
-//! load, a panel is one stream of memory, and it has as many bytes as the rows had. The last panel is filled up with rows
-//! of zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
+//! A panel has the blocks of its rows, one after the other along the columns; in each, every field
+//! of the block format stands [`PANEL_ROWS`] times side by side, once for each row: first the
+//! 16-bit fields (scales, minimums), then the 32-bit ones (four bytes of a row's weights, as byte
+//! dot product instructions need). So a vector of one field is one load, a panel is one stream of
+//! memory, and it has as many bytes as the rows had. The last panel is filled up with rows of
+//! zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
 //!
-//! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see [`BlockFormat::FIFTH_BITS`].
+//! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see
+//! [`BlockFormat::FIFTH_BITS`].
 
 use crate::gguf::TensorType;
 use crate::quant::BlockFormat;
@@ -14,7 +17,8 @@ use crate::with_format;
 
 use super::format::PANEL_ROWS;
 
-/// Packs up to [`PANEL_ROWS`] whole rows, `row_bytes` each, into one panel of `PANEL_ROWS * row_bytes` zeroed bytes.
+/// Packs up to [`PANEL_ROWS`] whole rows, `row_bytes` each, into one panel of `PANEL_ROWS *
+/// row_bytes` zeroed bytes.
 pub(super) fn pack(dtype: TensorType, rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     with_format!(dtype, F => pack_rows::<F>(rows, row_bytes, panel), float => unreachable!("float weights have no panels"));
 }
@@ -24,7 +28,8 @@ pub(super) fn unpack(dtype: TensorType, panel: &[u8], row: usize, out: &mut [u8]
     with_format!(dtype, F => unpack_row::<F>(panel, row, out), float => unreachable!("float weights have no panels"));
 }
 
-/// For each field of a block of format `F`: its place in the block and its place in a panel's block, by row; its size.
+/// For each field of a block of format `F`: its place in the block and its place in a panel's
+/// block, by row; its size.
 fn fields<F: BlockFormat>() -> impl Iterator<Item = (usize, usize, usize)> {
     let halves = F::HALVES.iter().enumerate().map(|(i, &at)| (at, i * 2 * PANEL_ROWS, 2));
     let first = F::HALVES.len() * 2 * PANEL_ROWS;

@@ -1,14 +1,16 @@
 //! Quantized matmul: weights of a block format by 8-bit activations.
 //!
-//! The weights are packed (see [`super::panel`]): 16 rows interleaved, of which a vector takes `LANES`. Each row and token has
-//! one float accumulator. For each block of activations that share a scale, the integer products are summed exactly, group by
-//! group of the weights that share one. Then the sums are added, block after block (see [`super::accumulate`]). So a result is
+//! The weights are packed (see [`super::panel`]): 16 rows interleaved, of which a vector takes
+//! `LANES`. Each row and token has one float accumulator. For each block of activations that share
+//! a scale, the integer products are summed exactly, group by group of the weights that share one.
+//! Then the sums are added, block after block (see [`super::accumulate`]). So a result is
 //! bit-identical for any number of tokens, on every instruction set.
 //!
-//! A GEMV (decode: one token) is bound by memory bandwidth: it reads the packed weights as they are, several panels at once, each
-//! a long stream. So does, with AVX-512 VNNI, what fits one tile of a few tokens, as an option set of ten. A GEMM (prefill: many
-//! tokens) is compute-bound: a part of some neighbouring panels is unpacked to int8 (see [`super::unpacked_tile`]), and all
-//! tokens meet it while it is in the cache.
+//! A GEMV (decode: one token) is bound by memory bandwidth: it reads the packed weights as they
+//! are, several panels at once, each a long stream. So does, with AVX-512 VNNI, what fits one tile
+//! of a few tokens, as an option set of ten. A GEMM (prefill: many tokens) is compute-bound: a part
+//! of some neighbouring panels is unpacked to int8 (see [`super::unpacked_tile`]), and all tokens
+//! meet it while it is in the cache.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -23,17 +25,17 @@ use super::format::{Block, Format, PANEL_ROWS};
 use super::matrix::Matrix;
 use super::unpacked_tile::{CHUNK, UnpackedTile};
 
-/// Panels that a GEMV walks at once, at most: more streams of memory give little.
+/// Panels that a GEMV reads at once, at most: more streams of memory add little bandwidth.
 pub(super) const PANELS_PER_GEMV: usize = 4;
 
 /// Panels that a GEMM unpacks at once, at most: those of the largest tile.
 pub(super) const PANELS_PER_GEMM: usize = 2;
 
-/// How many bytes ahead a panel is prefetched where a few tokens meet it as it is: they leave the memory time, which one stream
-/// a thread does not use by itself.
+/// The prefetch distance, in bytes, where a few tokens read packed weights as they are: one stream
+/// a thread does not reach the memory bandwidth without prefetching.
 const AHEAD: usize = 4096;
 
-/// `Y[rows] = W[rows] X` for all tokens.
+/// Quantized matmul of some rows, `Y[rows] = W[rows] X`, for all tokens.
 pub(super) struct QuantizedGemm<'a, F> {
     pub(super) matrix: Matrix<'a>,
     pub(super) x: &'a Quantized,
@@ -80,8 +82,8 @@ const fn is_among(tiles: &[usize], tokens: usize) -> bool {
 
 /// A single tile.
 impl<F: Format> QuantizedGemm<'_, F> {
-    /// `C` tokens by `R` vectors of rows at once, from panels that lie far apart, so that each walks through memory as a long
-    /// stream of its own, which is what the processor's prefetching sees best.
+    /// A GEMV of `C` tokens by `R` vectors of rows at once, from panels that lie far apart: each is
+    /// a long stream of memory of its own, which suits the hardware prefetcher.
     #[inline(always)]
     fn gemv<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels, PANEL_ROWS / S::LANES);
@@ -112,8 +114,8 @@ impl<F: Format> QuantizedGemm<'_, F> {
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
         let mut acc = [[isa.splat(0.0); C]; R];
         for block in 0..self.matrix.cols() / F::ELEMENTS {
-            // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks number `block`, and the tokens have
-            // `cols` elements.
+            // SAFETY: the panels have `cols / ELEMENTS` blocks, of which these are the blocks
+            // number `block`, and the tokens have `cols` elements.
             unsafe { Self::accumulate_block::<S, R, C>(isa, blocks, block * F::ELEMENTS, &x, &mut acc) };
             for block in &mut blocks {
                 *block = block.next::<F>();
@@ -128,7 +130,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// Adds the products of these blocks with the tokens' elements from `at` on.
+    /// Adds the dot products of these blocks with the tokens' elements from `at` on.
     ///
     /// # Safety
     /// The blocks are whole and in bounds, and the tokens have these elements.
@@ -140,7 +142,7 @@ impl<F: Format> QuantizedGemm<'_, F> {
         x: &ActivationTile<'_, C>,
         acc: &mut [[S::F32; C]; R],
     ) {
-        // The scales of a block of many groups have much in common, which is unpacked once if there are registers enough.
+        // The head of a block with many groups is unpacked once, if there are registers enough.
         let unpacked = F::ELEMENTS > 32 && S::HOLDS_BLOCK_SCALES;
         // SAFETY: passed on from the caller.
         let mut heads = unsafe { [F::head(isa, blocks[0]); R] };
@@ -239,17 +241,18 @@ impl<F: Format> QuantizedGemm<'_, F> {
         let (mut unpacked, registers) = ([const { UnpackedTile::new() }; P], isa.registers());
         let cols = self.matrix.cols();
         for at in (0..cols).step_by(CHUNK) {
-            // All panels meet this part of the activations while it is in L2.
+            // All panels are multiplied by this part of the activations while it is in L2.
             let part = at..cols.min(at + CHUNK);
             let skipped = at / F::ELEMENTS * F::BYTES * PANEL_ROWS;
             for first in self.panels.clone().step_by(P) {
-                // The last panel stands in for the neighbours that it lacks, whose results are dropped.
+                // Past the end, the last panel is used again; those results are dropped.
                 let block = |panel: usize| {
                     let panel = panel.min(self.panels.end - 1);
                     self.block::<S>(panel * (PANEL_ROWS / S::LANES)).skip(skipped)
                 };
                 for (i, tile) in unpacked.iter_mut().enumerate() {
-                    // SAFETY: the panel has the blocks of this part of its columns, one after the other.
+                    // SAFETY: the panel has the blocks of this part of its columns, one after the
+                    // other.
                     unsafe { tile.fill::<S, F>(isa, block(first + i), part.len()) };
                 }
                 let next: [Block; P] = std::array::from_fn(|i| block(first + P + i));
@@ -258,8 +261,8 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// All tiles of tokens by a part of the panels from `panel` on. Meanwhile the part after it, which begins with `next`, is
-    /// prefetched.
+    /// All tiles of tokens by a part of the panels from `panel` on. Meanwhile the part after it,
+    /// which begins with `next`, is prefetched.
     #[inline(always)]
     fn all_tiles<S: Simd, const R: usize, const C: usize>(
         &self,
@@ -284,8 +287,8 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
     }
 
-    /// `R` vectors at once, of the panels from `panel` on, by `N` of the `C` tokens of a tile, of which those past the last one
-    /// are padding.
+    /// `R` vectors at once, of the panels from `panel` on, by `N` of the `C` tokens of a tile, of
+    /// which those past the last one are padding.
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
         &self,
@@ -339,10 +342,10 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
         lane(rows.start)..lane(rows.end)
     }
 
-    /// The results of these lanes of the rows from `row` on, of one column.
+    /// The results of these lanes of the rows from `row` on, of one token.
     ///
     /// # Safety
-    /// No other task has these rows of this column.
+    /// No other task has these rows of this token.
     #[inline(always)]
     unsafe fn results(&self, row: usize, lanes: &Range<usize>, column: usize) -> &'a mut [f32] {
         if lanes.is_empty() {

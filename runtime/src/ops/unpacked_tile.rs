@@ -1,5 +1,6 @@
-//! An unpacked int8 tile: a part of a panel with its weights as bytes and its scales as floats, in which all formats look alike.
-//! A GEMM reads it, so that a format is unpacked once for all tokens.
+//! An unpacked int8 tile: part of a panel of packed weights, with its weights as bytes and its
+//! scales as floats, the same for all formats. A GEMM reads it, so weights are unpacked once for
+//! all tokens.
 
 use std::ops::Range;
 
@@ -10,8 +11,9 @@ use super::accumulate::{add_block, starts};
 use super::activations::{ActivationTile, BLOCK, HALF};
 use super::format::{Block, Format, PANEL_ROWS};
 
-/// Elements of a row that are unpacked at once, whole blocks: few enough that one panel stays in L1, and two in one of 48 KiB
-/// (those of smaller caches read one line of weights for five products from L2).
+/// Elements of a row that are unpacked at once, whole blocks: few enough that one panel stays in
+/// L1, and two in one of 48 KiB (those of smaller caches read one line of weights for five products
+/// from L2).
 pub(super) const CHUNK: usize = 1024;
 
 /// Numbers of a field, for each row of a panel.
@@ -46,8 +48,8 @@ impl UnpackedTile {
         }
     }
 
-    /// Unpacks `elements` elements of the rows of the panel whose blocks start with `block` (of its first vector); gives the
-    /// block that follows them.
+    /// Unpacks `elements` elements of the rows of the panel whose blocks start with `block` (of its
+    /// first vector); gives the block that follows them.
     ///
     /// # Safety
     /// The blocks of these elements are whole and in bounds, and no more than [`CHUNK`] elements.
@@ -102,8 +104,8 @@ impl UnpackedTile {
         }
     }
 
-    /// Adds the products of `R` vectors of rows of these neighbouring panels, from `vector` on, with elements `part` of `N` of the
-    /// `C` tokens to `acc`.
+    /// The GEMM tile: adds to `acc` the dot products of `R` vectors of rows of these neighbouring
+    /// panels, from `vector` on, with elements `part` of `N` of the `C` tokens.
     ///
     /// # Safety
     /// This part was unpacked for this instruction set, and the tokens have its elements.

@@ -2,7 +2,8 @@
 
 use crate::cpu::{Isa, Kernel, Simd};
 
-/// `e^x`, within 2 units in the last place; 0 to infinity are clamped to the range of normal numbers. NaN stays NaN.
+/// `e^x`, within 2 units in the last place; 0 to infinity are clamped to the range of normal
+/// numbers. NaN stays NaN.
 ///
 /// Range reduction to `2^n * e^r`, and the polynomial of Cephes' `expf` (S. Moshier, netlib).
 #[inline(always)]
@@ -25,10 +26,11 @@ fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
     isa.mul(p, isa.pow2(n))
 }
 
-/// Replaces each vector of `LANES` elements of `$x` by the value of `$body`, which sees it as `$v` and its place as `$at`;
-/// the last vector is padded with `$pad`.
+/// Replaces each vector of `LANES` elements of `$x` by the value of `$body`, which sees it as `$v`
+/// and its place as `$at`; the last vector is padded with `$pad`.
 ///
-/// A macro, since a closure's code would not be compiled for the instruction set of the function around it.
+/// A macro, since a closure's code would not be compiled for the instruction set of the function
+/// around it.
 macro_rules! map {
     ($isa:ident: $s:ident, $x:expr, $pad:expr, |$v:ident, $at:ident| $body:expr) => {{
         let whole = $x.len() / $s::LANES * $s::LANES;
@@ -65,7 +67,8 @@ fn load_at<S: Simd>(isa: S, x: &[f32], at: usize) -> S::F32 {
     }
 }
 
-/// `x = x / sqrt(mean(x^2) + epsilon) * weight`, in place (Zhang & Sennrich 2019, arXiv 1910.07467).
+/// `x = x / sqrt(mean(x^2) + epsilon) * weight`, in place (Zhang & Sennrich 2019, arXiv
+/// 1910.07467).
 ///
 /// # Panics
 /// If `weight` is shorter than `x`.
@@ -96,7 +99,8 @@ impl Kernel for RmsNorm<'_> {
     }
 }
 
-/// `gate = silu(gate) * up`, in place, where `silu(x) = x / (1 + e^-x)` (Shazeer 2020, arXiv 2002.05202).
+/// `gate = silu(gate) * up`, in place, where `silu(x) = x / (1 + e^-x)` (Shazeer 2020, arXiv
+/// 2002.05202).
 ///
 /// # Panics
 /// If `up` is shorter than `gate`.
@@ -105,7 +109,8 @@ pub fn swiglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
     isa.dispatch(Gated { curve: Curve::Silu, gate, up: Some(up) });
 }
 
-/// `gate = gelu(gate) * up`, in place, where `gelu` is the approximation by tanh (Hendrycks & Gimpel 2016, arXiv 1606.08415).
+/// `gate = gelu(gate) * up`, in place, where `gelu` is the approximation by tanh (Hendrycks &
+/// Gimpel 2016, arXiv 1606.08415).
 ///
 /// # Panics
 /// If `up` is shorter than `gate`.
@@ -119,8 +124,8 @@ pub fn silu(isa: Isa, x: &mut [f32]) {
     isa.dispatch(Gated { curve: Curve::Silu, gate: x, up: None });
 }
 
-/// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940), with an error of some `1e-7 cap`; NaN where x is
-/// infinite.
+/// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940), with an error of some
+/// `1e-7 cap`; NaN where x is infinite.
 pub fn soft_cap(isa: Isa, x: &mut [f32], cap: f32) {
     isa.dispatch(SoftCap { x, cap });
 }
@@ -139,13 +144,13 @@ impl Kernel for SoftCap<'_> {
         map!(isa: S, self.x, 0.0, |x, at| {
             // tanh y = 1 - 2 / (1 + e^2y)
             let rest = isa.div(isa.splat(2.0), isa.add(one, exp(isa, isa.mul(x, double))));
-            // What is infinite becomes NaN instead of the cap, so that damage stays to be seen.
+            // Infinite values become NaN instead of the cap, so that errors stay visible.
             isa.fma(x, isa.splat(0.0), isa.mul(cap, isa.sub(one, rest)))
         });
     }
 }
 
-/// What a gate goes through: `x / (1 + e^-t)`, where t is a polynomial of x.
+/// The activation function of a gate: `x / (1 + e^-t)`, where t is a polynomial of x.
 #[derive(Clone, Copy)]
 enum Curve {
     /// t = x
@@ -180,7 +185,8 @@ impl Kernel for Gated<'_> {
     }
 }
 
-/// `x = e^(x - max x) / sum`, in place; gives the natural logarithm of the sum of `e^x`. NaN anywhere gives NaN.
+/// `x = e^(x - max x) / sum`, in place; gives the natural logarithm of the sum of `e^x`. NaN
+/// anywhere gives NaN.
 pub fn softmax(isa: Isa, x: &mut [f32]) -> f32 {
     isa.dispatch(Softmax { x })
 }

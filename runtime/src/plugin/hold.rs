@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::tokenizer::Tokenizer;
 
-/// How long a selected latent is held: the word of files (`ollm.latent.hold`), commands, C and trainer. A plugin names what it
-/// was trained for, which is the default of those that run it.
+/// How long a selected latent is held, by the same name in files (`ollm.latent.hold`), commands, C
+/// and trainer. A plugin names the hold that it was trained for, which is the default at inference.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// For one token.

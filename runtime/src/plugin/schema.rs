@@ -1,7 +1,8 @@
 //! The plugin's part of a file: its metadata keys, and its tensors with their shapes.
 //!
-//! This is the one place that knows them. The runtime binds weights by it, the converter writes and checks by it, and
-//! `convert/FORMAT.md` describes it for people; a test compares the page with this module.
+//! This is the one place that knows them. The runtime binds weights by it, the converter writes and
+//! checks by it, and `convert/FORMAT.md` describes it for people; a test compares the page with
+//! this module.
 
 use crate::gguf::{Gguf, Metadata, TensorInfo, TensorType, Value};
 use crate::model::fingerprint::fingerprint;
@@ -13,7 +14,8 @@ use super::hold::{Hold, UnknownHold};
 /// The version of the schema, the value of [`keys::VERSION`].
 pub const VERSION: u32 = 1;
 
-/// What the keys begin with that say how a plugin was trained: free text, for people and tools, never read here.
+/// What the keys begin with that say how a plugin was trained: free text, for people and tools,
+/// never read here.
 pub const TRAINING_PREFIX: &str = "ollm.training.";
 
 /// `general.type` and `adapter.type` of a file that holds a plugin alone.
@@ -71,7 +73,8 @@ pub mod keys {
     }
 }
 
-/// The largest number of options, and the largest width of anything; products of the two fit 32 bits.
+/// The largest number of options, and the largest width of anything; products of the two fit 32
+/// bits.
 const MAX_OPTIONS: u32 = 1 << 10;
 const MAX_WIDTH: u32 = 1 << 20;
 const MAX_VOCAB: u32 = 1 << 30;
@@ -135,8 +138,8 @@ pub fn is_present(metadata: &Metadata) -> bool {
     metadata.get(keys::VERSION.name).is_some()
 }
 
-/// The tensors of a plugin and their row-major shapes (outermost dimension first). Matrices may have any type, vectors
-/// are F32.
+/// The tensors of a plugin and their row-major shapes (outermost dimension first). Matrices may
+/// have any type, vectors are F32.
 pub fn tensors(spec: &PluginConfig) -> Vec<(&'static str, Vec<usize>)> {
     let (k, d) = (spec.options, spec.backbone.hidden);
     let (e, p, u) = (spec.encoder_width, spec.policy_width, spec.decoder.width());
@@ -257,7 +260,8 @@ impl PluginConfig {
         })
     }
 
-    /// Checks that the file has every tensor of the plugin in its shape, and no other tensor that claims to be one.
+    /// Checks that the file has every tensor of the plugin in its shape, and no other tensor that
+    /// claims to be one.
     pub fn check_tensors(&self, gguf: &Gguf) -> Result<(), PluginError> {
         self.faults(gguf).into_iter().next().map_or(Ok(()), Err)
     }

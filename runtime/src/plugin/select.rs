@@ -31,7 +31,8 @@ pub enum LatentMode {
 }
 
 impl LatentMode {
-    /// How each mode is written, as [`LatentMode::from_str`] reads it; a callback cannot be written.
+    /// How each mode is written, as [`LatentMode::from_str`] reads it; a callback cannot be
+    /// written.
     pub const ALL: [&str; 6] = ["policy", "sample[:T]", "uniform", "fixed:Z", "script:Z,Z,..", "mixture"];
 }
 
@@ -87,8 +88,9 @@ impl fmt::Display for UnknownLatentMode {
 
 impl std::error::Error for UnknownLatentMode {}
 
-/// A way to choose a latent from a hidden state (`[hidden]`, after the final norm) and the policy's probabilities
-/// (`[options]`). Clones share it. A latent that does not exist is an error of the step, which then does not happen.
+/// A way to choose a latent from a hidden state (`[hidden]`, after the final norm) and the policy's
+/// probabilities (`[options]`). Clones share it. A latent that does not exist is an error of the
+/// step, which then does not happen.
 #[derive(Clone)]
 pub struct Callback(Arc<Choose>);
 
@@ -174,7 +176,8 @@ impl Selector {
     /// A selector for a plugin of `options` options. The same seed gives the same choices.
     ///
     /// # Errors
-    /// [`SelectError`] if a latent is out of range, a script is empty, or a temperature is not positive.
+    /// [`SelectError`] if a latent is out of range, a script is empty, or a temperature is not
+    /// positive.
     pub fn new(mode: LatentMode, hold: HoldUntil, options: usize, seed: u64) -> Result<Self, SelectError> {
         let latents: &[usize] = match &mode {
             LatentMode::Fixed(latent) => std::slice::from_ref(latent),
@@ -189,12 +192,14 @@ impl Selector {
         Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None })
     }
 
-    /// The latent that is held for the next token; `None` where the next token has one chosen for it.
+    /// The latent that is held for the next token; `None` where the next token has one chosen for
+    /// it.
     pub fn held(&self) -> Option<usize> {
         self.held
     }
 
-    /// The latent of the next token, given the hidden state and the policy's probabilities; `None` for the mixture.
+    /// The latent of the next token, given the hidden state and the policy's probabilities; `None`
+    /// for the mixture.
     pub(crate) fn select(&mut self, hidden: &[f32], policy: &[f32]) -> Result<Option<usize>, SelectError> {
         if self.mode == LatentMode::Mixture {
             return Ok(None);

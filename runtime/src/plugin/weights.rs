@@ -1,6 +1,6 @@
-//! The plugin: policy, decoder and encoder, bound to their tensors and run on a hidden state. Shapes: d = hidden size, u = width
-//! of the decoder, K = number of options. Source: OLLM (arXiv 2604.19087) for the parts, `convert/FORMAT.md` for the
-//! layers of each kind.
+//! The plugin: policy, decoder and encoder, bound to their tensors and run on a hidden state.
+//! Shapes: d = hidden size, u = width of the decoder, K = number of options. Source: OLLM (arXiv
+//! 2604.19087) for the parts, `convert/FORMAT.md` for the layers of each kind.
 
 use std::ops::Range;
 use std::path::Path;
@@ -54,7 +54,7 @@ struct DecoderWeights {
     latents: LatentWeights,
 }
 
-/// What differs from latent to latent.
+/// The parameters of each latent.
 #[derive(Debug)]
 enum LatentWeights {
     /// Added to the input of the decoder: `[K][d]`
@@ -148,8 +148,8 @@ impl Plugin {
         self.spec.options
     }
 
-    /// `pi(z | h)`: the probability of each latent, for each of n hidden states (`[n][d]`): `[n][K]`. See
-    /// [`check_policy`].
+    /// `pi(z | h)`: the probability of each latent, for each of n hidden states (`[n][d]`):
+    /// `[n][K]`. See [`check_policy`].
     pub(crate) fn policy(&self, exec: &mut Exec, hidden: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         let x = self.normed(exec, hidden, &self.policy.norm)?;
         let mut out = self.policy.layers.run(exec, &self.storage, &x)?;
@@ -159,8 +159,8 @@ impl Plugin {
         Ok(out)
     }
 
-    /// The most probable latent of `q(z | h, x)` for each of n hidden states (`[n][d]`) and the tokens x that follow them; the
-    /// lowest of several.
+    /// The most probable latent of `q(z | h, x)` for each of n hidden states (`[n][d]`) and the
+    /// tokens x that follow them; the lowest of several.
     ///
     /// # Errors
     /// [`PluginError::EncoderNotFinite`] if the weights give no distribution.
@@ -181,8 +181,8 @@ impl Plugin {
         Ok(out.chunks_exact(self.spec.options).map(argmax).collect())
     }
 
-    /// `h' = h + d(h, z)` for each of n hidden states (`[n][d]`) and each of its own range of latents: a row of d for each
-    /// latent, one hidden state after the other.
+    /// `h' = h + d(h, z)` for each of n hidden states (`[n][d]`) and each of its own range of
+    /// latents: a row of d for each latent, one hidden state after the other.
     pub(crate) fn decode(
         &self,
         exec: &mut Exec,
@@ -237,7 +237,8 @@ impl Plugin {
         Ok(out)
     }
 
-    /// Adds the delta of its latent to each row: the inner products of all at once, the outer ones latent by latent.
+    /// Adds the low-rank delta of its latent to each row: one matmul with the inner factors of all
+    /// latents, then one with the outer factor of each latent.
     fn add_deltas(
         &self,
         exec: &mut Exec,
@@ -269,7 +270,7 @@ impl Plugin {
         Ok(out)
     }
 
-    /// `W_o (silu(W_g x) * W_u x)` for each of the columns of `x` (`[n][d]`).
+    /// The gated feed-forward network `W_o (silu(W_g x) * W_u x)` of each vector of `x` (`[n][d]`).
     fn correction(&self, exec: &mut Exec, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         let (d, decoder) = (self.spec.backbone.hidden, &self.decoder);
         let (gate, up) = (decoder.gate.matrix(&self.storage), decoder.up.matrix(&self.storage));
@@ -324,7 +325,7 @@ fn packed(gguf: &Gguf, file: &Storage, name: &str, rows: usize, cols: usize) -> 
     Ok(tensor)
 }
 
-/// `W x` for each of the columns of `x`.
+/// Matmul: `W x` for each vector of `x`.
 fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
     let mut out = memory::filled(0.0, x.len() / matrix.cols() * matrix.rows())?;
     let mut quantized = Quantized::default();
@@ -387,7 +388,7 @@ impl MlpWeights {
         })
     }
 
-    /// `out silu(in x)` for each of the columns of `x` (`[n][inputs]`): `[n][K]`.
+    /// The MLP `out silu(in x)` of each vector of `x` (`[n][inputs]`): `[n][K]`.
     fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         let mut inner = product(exec, self.input.matrix(storage), x)?;
         inner.chunks_exact_mut(self.input_bias.len()).for_each(|column| add(column, &self.input_bias));

@@ -1,12 +1,12 @@
-//! What a quantized type is: the row that kernels, packing and the converter read.
+//! The description of a quantized type: the one row that kernels, packing and the converter read.
 
 use crate::gguf::TensorType;
 
 /// A block format: the layout of its blocks, what their integers mean, and its reference codec.
 ///
-/// Weights are unsigned or signed integers in groups, each group with a scale and, for some formats, a minimum:
-/// `w = scale * (q - ZERO)` or `w = scale * q + minimum`. A format that looks its weights up in a codebook says what the
-/// looked-up integers are.
+/// Weights are unsigned or signed integers in groups, each group with a scale and, for some
+/// formats, a minimum: `w = scale * (q - ZERO)` or `w = scale * q + minimum`. A format that looks
+/// its weights up in a codebook says what the looked-up integers are.
 pub trait BlockFormat: 'static {
     /// The type.
     const TYPE: TensorType;
@@ -28,8 +28,8 @@ pub trait BlockFormat: 'static {
     const HALVES: &'static [usize];
     /// Offset of the 32-bit fields in a block; their number is what is left of the block.
     const WORDS: usize;
-    /// Whether the first 32-bit field has one bit of each of 32 elements: packed weights have them in another order, so that
-    /// bit `i` of byte `b` belongs to element `4 i + b`.
+    /// Whether the first 32-bit field has one bit of each of 32 elements: packed weights have them
+    /// in another order, so that bit `i` of byte `b` belongs to element `4 i + b`.
     const FIFTH_BITS: bool = false;
 
     /// Decodes whole blocks: the reference. Both have as many blocks.
@@ -42,8 +42,8 @@ pub trait BlockFormat: 'static {
     fn encode(values: &[f32]) -> Result<Vec<u8>, usize>;
 }
 
-/// The row of a quantized type: its name here and in [`TensorType`], its codec for one block, and the constants that differ
-/// from the defaults of [`BlockFormat`].
+/// The row of a quantized type: its name here and in [`TensorType`], its codec for one block, and
+/// the constants that differ from the defaults of [`BlockFormat`].
 macro_rules! block_format {
     ($name:ident, $decode:path, $encode:path, { $($constant:ident: $type:ty = $value:expr),+ $(,)? }) => {
         #[doc = concat!("[`TensorType::", stringify!($name), "`]")]
@@ -66,8 +66,9 @@ macro_rules! block_format {
 }
 pub(super) use block_format;
 
-/// Evaluates `$body` with the type `$format`, the [`BlockFormat`] of `$dtype`; `$float` for types that are not quantized. This is
-/// the one list of quantized types: the match is exhaustive, so that a new type has to be in it.
+/// Evaluates `$body` with the type `$format`, the [`BlockFormat`] of `$dtype`; `$float` for types
+/// that are not quantized. This is the one list of quantized types: the match is exhaustive, so
+/// that a new type has to be in it.
 #[macro_export]
 macro_rules! with_format {
     ($dtype:expr, $format:ident => $body:expr, float => $float:expr) => {
@@ -95,7 +96,8 @@ pub(super) fn decode_blocks<const BYTES: usize, const LEN: usize>(
     blocks.iter().zip(outs).for_each(|(block, out)| decode(block, out));
 }
 
-/// Encodes block after block; the error is the index of the first value of a block that does not fit the format.
+/// Encodes block after block; the error is the index of the first value of a block that does not
+/// fit the format.
 pub(super) fn encode_blocks<const BYTES: usize, const LEN: usize>(
     values: &[f32],
     encode: impl Fn(&[f32; LEN]) -> Option<[u8; BYTES]>,

@@ -1,4 +1,5 @@
-//! What the K formats share: super-blocks of 256, packed 6-bit scales, and the search for good scales.
+//! The K formats in common: super-blocks of 256, packed 6-bit scales, and the search for good
+//! scales.
 
 use super::{as_f16, extreme, get_f16, inverse, put_f16, range};
 
@@ -11,8 +12,9 @@ pub const SUBS: usize = LEN / SUB;
 /// Bytes of their packed scales and minima.
 pub(super) const SCALES: usize = SUBS * 2 * 6 / 8;
 
-/// Scale and minimum of sub-block `j`. The first four of each are the low six bits of bytes `j` and `j + 4`; the others
-/// have their low nibbles together in byte `j + 4` and their upper two bits on top of bytes `j - 4` and `j`.
+/// Scale and minimum of sub-block `j`. The first four of each are the low six bits of bytes `j` and
+/// `j + 4`; the others have their low nibbles together in byte `j + 4` and their upper two bits on
+/// top of bytes `j - 4` and `j`.
 pub(super) fn scale_min(packed: &[u8], j: usize) -> (u8, u8) {
     if j < 4 {
         return (packed[j] & 63, packed[j + 4] & 63);
@@ -31,7 +33,8 @@ fn pack_scales(scales: [u8; SUBS], mins: [u8; SUBS]) -> [u8; SCALES] {
     })
 }
 
-/// The head that `Q4_K` and `Q5_K` share: f16 scale of the scales, f16 scale of the minima, packed scales.
+/// The head that `Q4_K` and `Q5_K` share: f16 scale of the scales, f16 scale of the minima, packed
+/// scales.
 pub(super) const D: usize = 0;
 pub(super) const DMIN: usize = D + 2;
 pub(super) const HEAD_SCALES: usize = DMIN + 2;
@@ -60,8 +63,8 @@ impl Head {
     }
 }
 
-/// `x = (d s) q - (dmin m)` for each value of a super-block with this head; `level(j, i)` is the level q of value `i` of
-/// sub-block `j`.
+/// `x = (d s) q - (dmin m)` for each value of a super-block with this head; `level(j, i)` is the
+/// level q of value `i` of sub-block `j`.
 pub(super) fn decode(block: &[u8], out: &mut [f32; LEN], level: impl Fn(usize, usize) -> u8) {
     let (d, dmin) = (get_f16(block, D), get_f16(block, DMIN));
     for (j, out) in out.chunks_exact_mut(SUB).enumerate() {
@@ -73,8 +76,8 @@ pub(super) fn decode(block: &[u8], out: &mut [f32; LEN], level: impl Fn(usize, u
     }
 }
 
-/// Fits scales and minima to a super-block, and gives them and the level (0 to `top`) of each value; `None` if a scale does
-/// not fit 16 bits.
+/// Fits scales and minima to a super-block, and gives them and the level (0 to `top`) of each
+/// value; `None` if a scale does not fit 16 bits.
 pub(super) fn fit(values: &[f32; LEN], top: u8) -> Option<(Head, [u8; LEN])> {
     let (subs, _) = values.as_chunks::<SUB>();
     let fits: [Affine; SUBS] = std::array::from_fn(|j| Affine::fit(&subs[j], top));
@@ -100,9 +103,10 @@ struct Affine {
 }
 
 impl Affine {
-    /// The best of a few candidates: the span of the values over slightly more or fewer steps than there are levels,
-    /// each followed by a least-squares fit to the levels that it gives. The idea, the range of the search and the weights
-    /// (large values matter more) are those of `make_qkx2_quants` in ggml-quants.c.
+    /// The best of a few candidates: the span of the values over slightly more or fewer steps than
+    /// there are levels, each followed by a least-squares fit to the levels that it gives. The
+    /// idea, the range of the search and the weights (large values matter more) are those of
+    /// `make_qkx2_quants` in ggml-quants.c.
     fn fit(values: &[f32; SUB], top: u8) -> Self {
         let (low, high) = range(values);
         let min = -low.min(0.0);
@@ -120,7 +124,8 @@ impl Affine {
         (((x + self.min) * inverse(self.scale)).round() as u8).min(top)
     }
 
-    /// The weighted least-squares solution for the levels that `self` gives; `None` if all levels are equal.
+    /// The weighted least-squares solution for the levels that `self` gives; `None` if all levels
+    /// are equal.
     fn refit(self, values: &[f32; SUB], weights: &[f32; SUB], top: u8) -> Option<Self> {
         let (mut w0, mut wq, mut wqq, mut wx, mut wqx) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for (&x, &w) in values.iter().zip(weights) {

@@ -1,13 +1,13 @@
 //! The block formats of ggml: scalar encode and decode, one file per family.
 //!
-//! A quantized type is one row: a [`BlockFormat`] in its file, which [`with_format!`] makes of a [`TensorType`]. Kernels
-//! (`ops/format.rs`), packing and the converter's search read it.
+//! A quantized type is one row: a [`BlockFormat`] in its file, which [`with_format!`] makes of a
+//! [`TensorType`]. Kernels (`ops/format.rs`), packing and the converter's search read it.
 //!
-//! A format stores the elements of a row in blocks of fixed length; [`TensorType`] has their sizes. Decoding is exact:
-//! the same operations in the same order as `dequantize_row_*` in ggml-quants.c, so that both give the same bits.
-//! Encoding is a plain reference: the one rounding that there is for the formats with one scale, a short search for the
-//! K formats, whose result is not bit for bit what llama.cpp would write. Who searches better scales and levels packs them
-//! with the `pack` functions.
+//! A format stores the elements of a row in blocks of fixed length; [`TensorType`] has their sizes.
+//! Decoding is exact: the same operations in the same order as `dequantize_row_*` in ggml-quants.c,
+//! bit-identical to it. Encoding is a plain reference: round to nearest for the formats with one
+//! scale, a short search of the scales for the K formats, not bit-identical to llama.cpp's. A
+//! caller that searches better scales and levels packs them with the `pack` functions.
 //!
 //! Sources: the block structs in ggml-common.h and the reference functions in ggml-quants.c.
 
@@ -50,7 +50,8 @@ pub enum QuantError {
     WrongLength { dtype: TensorType, bytes: usize, values: usize },
     /// The value at this index is infinite or not a number.
     NotFinite { index: usize, value: f32 },
-    /// The values of the block from this index on are too large for the 16-bit floats of the format.
+    /// The values of the block from this index on are too large for the 16-bit floats of the
+    /// format.
     OutOfRange { dtype: TensorType, index: usize },
 }
 

@@ -74,7 +74,8 @@ pub fn pack_q4_0(d: f32, levels: &[u8; LEN]) -> Option<[u8; Q4_0_BYTES]> {
     Some(block)
 }
 
-/// The block with scale `d`, minimum `m` and these levels (0 to 15); `None` if one of the two does not fit 16 bits.
+/// The block with scale `d`, minimum `m` and these levels (0 to 15); `None` if one of the two does
+/// not fit 16 bits.
 pub fn pack_q4_1(d: f32, m: f32, levels: &[u8; LEN]) -> Option<[u8; Q4_1_BYTES]> {
     let mut block = [0; Q4_1_BYTES];
     put_f16(&mut block, D, d)?;

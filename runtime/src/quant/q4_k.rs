@@ -1,6 +1,8 @@
-//! `Q4_K`: 256 values of 4 bits; each 32 have a 6-bit scale and a 6-bit minimum, `x = d s q - dmin m`.
+//! `Q4_K`: 256 values of 4 bits; each 32 have a 6-bit scale and a 6-bit minimum, `x = d s q - dmin
+//! m`.
 //!
-//! Each 32 bytes of nibbles hold two sub-blocks: the even one in the low nibbles, the odd one in the high nibbles.
+//! Each 32 bytes of nibbles hold two sub-blocks: the even one in the low nibbles, the odd one in
+//! the high nibbles.
 
 use super::block_format::block_format;
 use super::k::{self, Head};
@@ -38,7 +40,8 @@ pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
     pack(&head, &levels)
 }
 
-/// The block with this head and these levels (0 to 15); `None` if one of the two scales does not fit 16 bits.
+/// The block with this head and these levels (0 to 15); `None` if one of the two scales does not
+/// fit 16 bits.
 pub fn pack(head: &Head, levels: &[u8; LEN]) -> Option<[u8; BYTES]> {
     let mut block = [0; BYTES];
     head.put(&mut block)?;

@@ -1,4 +1,5 @@
-//! `Q5_K`: as `Q4_K`, with a fifth bit of each value: bit `j` of byte `i` belongs to value `i` of sub-block `j`.
+//! `Q5_K`: as `Q4_K`, with a fifth bit of each value: bit `j` of byte `i` belongs to value `i` of
+//! sub-block `j`.
 
 use super::block_format::block_format;
 use super::k::{self, Head};
@@ -41,7 +42,8 @@ pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
     pack(&head, &levels)
 }
 
-/// The block with this head and these levels (0 to 31); `None` if one of the two scales does not fit 16 bits.
+/// The block with this head and these levels (0 to 31); `None` if one of the two scales does not
+/// fit 16 bits.
 pub fn pack(head: &Head, levels: &[u8; LEN]) -> Option<[u8; BYTES]> {
     let mut block = [0; BYTES];
     head.put(&mut block)?;

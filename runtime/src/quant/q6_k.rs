@@ -1,8 +1,8 @@
 //! `Q6_K`: 256 values of 6 bits; each 16 have an 8-bit scale, `x = d s (q - 32)`.
 //!
-//! Each half of 128 values is four quarters of 32: value `i` of quarter `j` has its low four bits in byte
-//! `i + 32 (j % 2)` of the half's nibbles (low nibble for the first two quarters) and its upper two in bits `2 j` of byte
-//! `i` of the half's upper bits.
+//! Each half of 128 values is four quarters of 32: value `i` of quarter `j` has its low four bits
+//! in byte `i + 32 (j % 2)` of the half's nibbles (low nibble for the first two quarters) and its
+//! upper two in bits `2 j` of byte `i` of the half's upper bits.
 
 use super::block_format::block_format;
 use super::{as_f16, extreme, get_f16, inverse, put_f16};
@@ -63,8 +63,8 @@ pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
     pack(d, scales, &std::array::from_fn(q))
 }
 
-/// The block with scale `d` of the scales, these scales, and these levels (0 to 63, for -32 to 31); `None` if `d` does not
-/// fit 16 bits.
+/// The block with scale `d` of the scales, these scales, and these levels (0 to 63, for -32 to 31);
+/// `None` if `d` does not fit 16 bits.
 pub fn pack(d: f32, scales: [i8; LEN / SUB], levels: &[u8; LEN]) -> Option<[u8; BYTES]> {
     let mut block = [0; BYTES];
     put_f16(&mut block, D, d)?;
@@ -81,8 +81,9 @@ fn level(x: f32, inverse_scale: f32) -> f32 {
     (x * inverse_scale).round().clamp(-32.0, 31.0)
 }
 
-/// The best of a few scales near the one that makes the largest magnitude -32, each followed by a least-squares fit to
-/// the levels that it gives; large values matter more. The idea is that of `make_qx_quants` in ggml-quants.c.
+/// The best of a few scales near the one that makes the largest magnitude -32, each followed by a
+/// least-squares fit to the levels that it gives; large values matter more. The idea is that of
+/// `make_qx_quants` in ggml-quants.c.
 fn fit(values: &[f32; SUB]) -> f32 {
     let most = extreme(values);
     if most == 0.0 {
@@ -94,7 +95,8 @@ fn fit(values: &[f32; SUB]) -> f32 {
     most * scored.fold((0.0, 0.0), |best, next| if next.0 > best.0 { next } else { best }).1
 }
 
-/// How much of the (weighted) square of the values the levels explain, and their least-squares scale.
+/// How much of the (weighted) square of the values the levels explain, and their least-squares
+/// scale.
 fn score(values: &[f32; SUB], inverse_scale: f32) -> Option<(f32, f32)> {
     let (mut xq, mut qq) = (0.0, 0.0);
     for &x in values {

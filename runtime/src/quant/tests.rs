@@ -53,7 +53,8 @@ fn q5_0_and_q5_1() {
     assert_eq!([out[0], out[1], out[2], out[16], out[17]], [23.75, 14.75, -0.25, 22.25, 35.75]);
 }
 
-/// d = 1.5, dmin = -0.25; sub-block 0 has scale 2 and minimum 3, sub-block 5 has scale 0x21 and minimum 0x12.
+/// d = 1.5, dmin = -0.25; sub-block 0 has scale 2 and minimum 3, sub-block 5 has scale 0x21 and
+/// minimum 0x12.
 fn k_head() -> Vec<u8> {
     let mut scales = [0; 12];
     scales[0] = 2;
@@ -106,7 +107,8 @@ fn waves(scale: f32) -> Vec<f32> {
     (0..512).map(|i| scale * ((i as f32 * 0.7).sin() + 0.3 * (i as f32 * 0.13).cos())).collect()
 }
 
-/// The largest root-mean-square error, relative to that of the values, that each format may make on [`waves`].
+/// The largest root-mean-square error, relative to that of the values, that each format may make on
+/// [`waves`].
 fn tolerance(dtype: TensorType) -> f32 {
     match dtype {
         TensorType::F32 => 0.0,

@@ -1,4 +1,5 @@
-//! Batched decoding (continuous batching): several sessions of one model in one read of the weights.
+//! Batched decoding (continuous batching): several sessions of one model in one read of the
+//! weights.
 
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
@@ -14,9 +15,10 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 /// The buffers of batched decoding, kept from call to call.
 ///
-/// The sessions of a call are of one model, one plugin and one instruction set, such as [forks](Session::fork) are; the
-/// threads of the first of them compute. A batch may have other sessions at each call, and any number of them. It rests
-/// for the [duty cycle](Session::set_duty) of each, so the smallest one sets its pace.
+/// The sessions of a call are of one model, one plugin and one instruction set, such as
+/// [forks](Session::fork) are; the threads of the first of them compute. A batch may have other
+/// sessions at each call, and any number of them. It rests for the [duty cycle](Session::set_duty)
+/// of each, so the smallest one sets its pace.
 ///
 /// ```no_run
 /// # use ollm_runtime::{sampler::Sampler, session::*};
@@ -44,11 +46,12 @@ pub struct Turn<'a> {
 }
 
 impl Batch {
-    /// Makes the hidden state of the last token of each session current: [`Session::hidden`], [`Session::policy`] and
-    /// [`Session::option_set`] need no pass of their own then. Sessions for which it is are left as they are.
+    /// Makes the hidden state of the last token of each session current: [`Session::hidden`],
+    /// [`Session::policy`] and [`Session::option_set`] need no pass of their own then. Sessions for
+    /// which it is are left as they are.
     ///
-    /// An error is of one session: the others are advanced all the same. Each has the outcome that [`Session::hidden`] would
-    /// have had.
+    /// An error concerns one session: the other sessions are advanced all the same. Each session
+    /// has the outcome that [`Session::hidden`] would have had.
     pub fn advance(&mut self, sessions: &mut [&mut Session]) -> Vec<Result<()>> {
         let members = sessions.iter_mut().map(|session| session.in_batch()).collect();
         let mut group = Group::new(&mut self.0, members);
@@ -56,11 +59,12 @@ impl Batch {
         group.outcomes().collect()
     }
 
-    /// Takes a step of each session, as [`Session::step`] would: their tokens go through the network together, and so do their
-    /// hidden states through policy, decoder and head.
+    /// Batched decoding: takes a step of each session, as [`Session::step`] would. Their tokens go
+    /// through the network in one batch, and so do their hidden states through policy, decoder and
+    /// head.
     ///
-    /// An error is of one session: the others take their steps all the same. A pass ends early only when all of its sessions
-    /// are cancelled.
+    /// An error concerns one session: the other sessions take their steps all the same. A pass ends
+    /// early only when all of its sessions are cancelled.
     pub fn step(&mut self, turns: &mut [Turn<'_>]) -> Vec<Result<Step>> {
         let (mut members, mut requests) = (Vec::new(), Vec::new());
         for Turn { session, selector, sampler } in turns {

@@ -1,4 +1,4 @@
-//! The buffers of a pass and of its logits.
+//! The buffers of a forward pass and of its logits.
 
 use crate::model::{Config, Scratch};
 use crate::ops::Quantized;
@@ -14,7 +14,7 @@ pub(super) struct Buffers {
     pub(super) mixed: Vec<f32>,
 }
 
-/// Bytes of the buffers that a session holds beside its sequence.
+/// Bytes of the buffers that a session holds in addition to its sequence.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BufferBytes {
     /// Of a pass through the network.

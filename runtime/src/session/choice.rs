@@ -40,7 +40,7 @@ pub(super) struct Request<'a> {
 }
 
 impl Sequence {
-    /// What computes policies and logits, on the threads of this session.
+    /// Computes policies and logits, on the threads of this session.
     pub(super) fn latents(&mut self) -> Latents<'_> {
         Latents { model: &self.model, plugin: self.plugin.as_deref(), machine: &mut self.machine }
     }

@@ -30,7 +30,8 @@ impl ShiftedText {
         self.earlier = self.earlier.min(keep) + self.earlier.saturating_sub(end);
     }
 
-    /// Adds `tokens` as if one by one; where there is no room, and none follows, it shifts all the same.
+    /// Adds `tokens` as if one by one; where there is no room, and none follows, it shifts all the
+    /// same.
     fn push(&mut self, mut tokens: &[u32], keep: usize, context: usize) {
         loop {
             if self.tokens.len() == context {
@@ -47,8 +48,8 @@ impl ShiftedText {
 }
 
 impl Sequence {
-    /// Adds `tokens` to a text that they do not fit, or makes room in one that is full; what has moved is then pending. Tells
-    /// how many tokens are from before.
+    /// A context shift: adds `tokens` to a text that has no room for them, or makes room in a full
+    /// text. Moved tokens are then pending. Returns how many tokens are from before.
     pub(super) fn shift(
         &mut self,
         ContextShift { keep }: ContextShift,
@@ -59,7 +60,7 @@ impl Sequence {
         memory::reserve(&mut text.tokens, self.context().min(self.tokens.len() + tokens.len()))?;
         text.tokens.extend_from_slice(&self.tokens);
         text.push(tokens, keep, self.context());
-        // The last of those that stay goes through the network once more: it may come to be the last of all.
+        // The last token that stays is evaluated again: it may become the last token of the text.
         let position = self.position.min(keep.saturating_sub(1));
         self.reserve(position..text.tokens.len(), held)?;
         (self.tokens, self.position) = (text.tokens, position);

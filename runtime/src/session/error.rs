@@ -8,7 +8,8 @@ use crate::memory::OutOfMemory;
 use crate::plugin::{PluginError, SelectError};
 use crate::sampler::SamplerError;
 
-/// Why a session cannot do something. Unless a function says otherwise, the session is then as it was before the call.
+/// Why a session cannot do something. Unless a function says otherwise, the session is then as it
+/// was before the call.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SessionError {
@@ -41,7 +42,8 @@ pub enum SessionError {
     },
     /// [`Canceller::cancel`](super::Canceller::cancel) was called.
     Cancelled,
-    /// A context shift that leaves no room to shift: it has to keep less than the context without two positions.
+    /// A context shift that leaves no room to shift: it has to keep less than the context without
+    /// two positions.
     ContextShift {
         /// Positions that were to be kept.
         keep: usize,
@@ -55,13 +57,15 @@ pub enum SessionError {
         /// Bytes that it may hold.
         limit: usize,
     },
-    /// A session in a batch has another model, plugin or instruction set than the first of the batch.
+    /// A session in a batch has another model, plugin or instruction set than the first of the
+    /// batch.
     Incompatible,
     /// A duty cycle that is not above 0 and at most 1.
     Duty,
     /// The system could not start a thread.
     Threads(std::io::Error),
-    /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the system cannot do it.
+    /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the
+    /// system cannot do it.
     Affinity(std::io::Error),
     /// The instruction set that was asked for cannot be had.
     Isa(IsaError),

@@ -1,4 +1,4 @@
-//! Feeding: given tokens go through the network.
+//! Prefill: given tokens go through the network (feeding).
 
 use crate::memory;
 
@@ -8,21 +8,21 @@ use super::state::Session;
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 impl Session {
-    /// Adds `tokens` to the sequence. With a [`ContextShift`](super::ContextShift) there may be any number of them: the
-    /// session is then as if they had been fed one by one.
+    /// Adds `tokens` to the sequence. With a [`ContextShift`](super::ContextShift) there may be any
+    /// number of them: the session is then as if they had been fed one by one.
     ///
     /// # Errors
-    /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`]; [`SessionError::MemoryLimit`] or
-    /// [`SessionError::OutOfMemory`]; then nothing has changed. [`SessionError::Cancelled`]; then [`Session::position`] tells
-    /// how many tokens were taken.
+    /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`];
+    /// [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`]; then nothing has changed.
+    /// [`SessionError::Cancelled`]; then [`Session::position`] tells how many tokens were taken.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         let (shift, held) = (self.sequence.context_shift, self.held());
         let earlier = self.sequence.append(tokens, shift, held)?;
         self.run(earlier, &mut |_| {})
     }
 
-    /// Adds `tokens` to the sequence and appends their hidden states, after the final norm, to `out`: `[n][hidden]`. No
-    /// context is shifted here.
+    /// Adds `tokens` to the sequence and appends their hidden states, after the final norm, to
+    /// `out`: `[n][hidden]`. No context is shifted here.
     ///
     /// # Errors
     /// As [`Session::feed`]; `out` has the hidden states of the tokens that were taken.
@@ -47,7 +47,8 @@ impl Session {
         Ok(&self.sequence.hidden)
     }
 
-    /// Runs what is pending, and drops what could not be of the tokens after the `earlier` ones.
+    /// Evaluates the pending tokens. On failure, drops the new tokens (those after the `earlier`
+    /// ones) that were not evaluated.
     fn run(&mut self, earlier: usize, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
         let outcome = self.catch_up(sink);
         if outcome.is_err() {
@@ -56,7 +57,7 @@ impl Session {
         outcome
     }
 
-    /// Runs what is pending through the network, batch by batch, and hands each batch's hidden states to `sink`.
+    /// Prefill of the pending tokens, batch by batch; hands each batch's hidden states to `sink`.
     fn catch_up(&mut self, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
         let held = self.held();
         self.sequence.reserve(self.sequence.pending(), held)?;

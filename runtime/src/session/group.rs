@@ -1,9 +1,9 @@
-//! The pass over the network: what is pending in each session of a group, in one read of the weights. A single session is a
-//! group of one.
+//! The batched forward pass: the pending tokens of all sessions of a group, in one read of the
+//! weights. A single session is a group of one.
 //!
-//! Alone, a step reads every weight for one token and is bound by memory bandwidth. Sessions of one model share that read.
-//! Positions, keys and values, random choices and errors are each session's own, and its results are bit-identical to those
-//! of running it alone.
+//! The step of a single session reads every weight for one token and is memory-bandwidth-bound.
+//! Sessions of one model share that read. Positions, keys and values, random choices and errors are
+//! each session's own, and its results are bit-identical to those of running it alone.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +27,7 @@ pub(super) struct Member<'s> {
     sequence: &'s mut Sequence,
     /// Bytes of the session's own buffers, where the group's are others.
     own: Option<BufferBytes>,
-    /// Whoever fails takes no further part.
+    /// The error of a failed member, which takes no further part.
     outcome: Result<()>,
 }
 
@@ -54,12 +54,12 @@ impl<'b, 's> Group<'b, 's> {
         Self { buffers, members }
     }
 
-    /// How each member fared.
+    /// The outcome of each member.
     pub(super) fn outcomes(self) -> impl Iterator<Item = Result<()>> {
         self.members.into_iter().map(|member| member.outcome)
     }
 
-    /// How the only member fared.
+    /// The outcome of the only member.
     pub(super) fn outcome(self) -> Result<()> {
         self.outcomes().collect()
     }
@@ -70,7 +70,8 @@ impl<'b, 's> Group<'b, 's> {
         live.map(|(i, member)| (i, &*member.sequence))
     }
 
-    /// Does something for each member that takes part, given the bytes of the buffers that its session holds.
+    /// Does something for each member that takes part, given the bytes of the buffers that its
+    /// session holds.
     fn each(&mut self, mut work: impl FnMut(usize, &mut Sequence, BufferBytes) -> Result<()>) {
         for (i, Member { sequence, own, outcome }) in self.members.iter_mut().enumerate() {
             if outcome.is_ok() {
@@ -87,7 +88,7 @@ impl<'b, 's> Group<'b, 's> {
         }
     }
 
-    /// Runs what is pending.
+    /// Evaluates the pending tokens of all members.
     pub(super) fn advance(&mut self) {
         self.each(|_, sequence, held| sequence.make_ready(held));
         while self.live().any(|(_, sequence)| !sequence.pending().is_empty()) {
@@ -216,8 +217,8 @@ impl<'b, 's> Group<'b, 's> {
     }
 }
 
-/// Runs the first `counts` of the pending tokens of each member through the network. Tells who was cancelled meanwhile; where
-/// all were, the pass is incomplete.
+/// Forward pass of the first `counts` pending tokens of each member. Returns the members that were
+/// cancelled meanwhile; if all were, the pass is incomplete.
 fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> Result<Vec<usize>, OutOfMemory> {
     let Some(model) = members.first().map(|member| Arc::clone(&member.sequence.model)) else { return Ok(Vec::new()) };
     let (mut parts, mut paces, mut computing) = (Vec::new(), Vec::new(), None);

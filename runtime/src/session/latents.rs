@@ -1,5 +1,5 @@
-//! From hidden states to the distributions that tokens are chosen from: policy, latent, decoder, head, mixture. Every step,
-//! option set and score goes this way, and no other code does.
+//! From hidden states to the distributions that tokens are chosen from: policy, latent, decoder,
+//! head, mixture. Every step, option set and score goes this way, and no other code does.
 
 use std::ops::Range;
 
@@ -12,14 +12,14 @@ use crate::plugin::{self, Plugin, Selector};
 use super::error::SessionError;
 use super::machine::Machine;
 
-/// What a step takes its distribution from.
+/// The source of a step's distribution.
 #[derive(Debug)]
 pub(super) enum StepSource<'a> {
     /// The hidden state itself.
     Backbone,
     /// The option of this latent.
     Latent(usize),
-    /// What the selector selects.
+    /// The option of the latent that the selector selects.
     Selector(&'a mut Selector),
 }
 
@@ -35,7 +35,8 @@ pub(super) struct LogitsPlan {
 }
 
 impl StepSource<'_> {
-    /// Selects the latent, and plans the logits; the `policy` has been computed where a selector asks for it.
+    /// Selects the latent, and plans the logits; the `policy` has been computed where a selector
+    /// asks for it.
     pub(super) fn plan(&mut self, hidden: &[f32], policy: &[f32]) -> Result<LogitsPlan, SessionError> {
         let latent = match self {
             Self::Backbone => return Ok(LogitsPlan { backbone: true, ..LogitsPlan::default() }),
@@ -69,14 +70,15 @@ impl LogitsPlan {
         !self.backbone && self.latent.is_none()
     }
 
-    /// The same plan where the logits of all options, `[options][vocab]`, are known: nothing is to be computed.
+    /// The same plan where the logits of all options, `[options][vocab]`, are known: nothing is to
+    /// be computed.
     pub(super) fn with_known_options(self) -> Self {
         let latents = if self.backbone { self.latents } else { 0..0 };
         Self { latents, ..self }
     }
 
-    /// The logits of the distribution that is planned. `rows` are those of the plan, or of all options where they were known;
-    /// a mixture is computed in `mixed`.
+    /// The logits of the distribution that is planned. `rows` are those of the plan, or of all
+    /// options where they were known; a mixture is computed in `mixed`.
     pub(super) fn distribution<'l>(
         &self,
         isa: Isa,
@@ -94,7 +96,8 @@ impl LogitsPlan {
     }
 }
 
-/// Cuts plans into portions of at most `most` rows of logits, or of one plan: the range of each portion.
+/// Cuts plans into portions of at most `most` rows of logits, or of one plan: the range of each
+/// portion.
 pub(super) fn portions(plans: &[LogitsPlan], most: usize) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -110,7 +113,8 @@ pub(super) fn portions(plans: &[LogitsPlan], most: usize) -> impl Iterator<Item 
     })
 }
 
-/// What computes policies and logits: the backbone's head and the plugin, on the threads of a session.
+/// The computation of policies and logits: the backbone's head and the plugin, on the threads of a
+/// session.
 pub(super) struct Latents<'a> {
     pub(super) model: &'a Model,
     pub(super) plugin: Option<&'a Plugin>,
@@ -118,14 +122,14 @@ pub(super) struct Latents<'a> {
 }
 
 impl Latents<'_> {
-    /// What the policy says of each of n hidden states (`[n][hidden]`): `[n][options]`, or nothing without a plugin. Each row
-    /// has to pass [`check_policy`].
+    /// The policy's probabilities for each of n hidden states (`[n][hidden]`): `[n][options]`, or
+    /// empty without a plugin. Each row has to pass [`check_policy`].
     pub(super) fn policies(&mut self, hidden: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         self.plugin.map_or_else(|| Ok(Vec::new()), |plugin| plugin.policy(&mut self.machine.exec, hidden))
     }
 
-    /// The logits that `plans` ask for of their hidden states (`[plans][hidden]`): `[rows][vocab]` in `out`, one plan after
-    /// the other. One read of the head's weights.
+    /// The logits that `plans` ask for of their hidden states (`[plans][hidden]`): `[rows][vocab]`
+    /// in `out`, one plan after the other. One read of the head's weights.
     pub(super) fn logits(
         &mut self,
         hidden: &[f32],
@@ -172,7 +176,7 @@ impl Latents<'_> {
     }
 }
 
-/// Appends to a buffer whose memory may be refused.
+/// Appends to a buffer by fallible allocation.
 pub(super) fn append(buffer: &mut Vec<f32>, more: &[f32]) -> Result<(), OutOfMemory> {
     memory::grow(buffer, more.len())?;
     buffer.extend_from_slice(more);

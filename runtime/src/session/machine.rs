@@ -1,4 +1,4 @@
-//! Who computes for a session, and when: the threads of each phase, and the pace.
+//! The threads of a session, for prefill and for decode, and its pace (cancelling, duty cycle).
 
 use crate::cpu::{Isa, Pool, Workers};
 use crate::ops::Exec;

@@ -1,20 +1,22 @@
-//! A session: one sequence of tokens on a backbone, with or without a plugin. The one place where the parts meet.
+//! A session: one sequence of tokens on a backbone, with or without a plugin. The one place where
+//! the parts meet.
 //!
-//! Several sessions of one model can be decoded together (continuous batching, [`Batch`]): several users, the branches of a
-//! search, many samples of one answer. Each is bit-identical to running it alone, for one read of the weights.
+//! Several sessions of one model can be decoded together (continuous batching, [`Batch`]): several
+//! users, the branches of a search, many samples of one answer. Each is bit-identical to running it
+//! alone, for one read of the weights.
 //!
-//! A call that computes can be [cancelled](Canceller) from another thread, and can fail for want of memory. Either leaves the
-//! session at the last complete position: tokens that the call was to add are dropped from there on, those of earlier calls
-//! stay, and the next call continues.
+//! A call that computes can be [cancelled](Canceller) from another thread, and can fail for want of
+//! memory. Either leaves the session at the last complete position: tokens that the call was to add
+//! are dropped from there on, those of earlier calls stay, and the next call continues.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `state` | the session: made, forked, rewound, trimmed |
-//! | `feed`, `step`, `score`, `batch`, `snapshot` | what sessions do, for callers |
-//! | `group` | the pass over the network, of one session or several |
+//! | `feed`, `step`, `score`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, batched decoding, save and restore |
+//! | `group` | the forward pass of one session or several |
 //! | `choice`, `latents` | latent and token; policy, decoder, head, mixture |
-//! | `sequence`, `context_shift` | tokens, keys and values, memory limit; a full context |
-//! | `buffers`, `machine`, `pace` | scratch and logits; threads; cancelling and resting |
+//! | `sequence`, `context_shift` | tokens, KV cache, memory limit; context shift |
+//! | `buffers`, `machine`, `pace` | scratch and logits; threads; cancelling and duty cycle |
 
 mod batch;
 mod buffers;

@@ -1,4 +1,5 @@
-//! When a session computes: it can be cancelled from any thread, and told to rest a share of the time.
+//! Cancelling and duty cycle: a session can be cancelled from any thread, and made to rest a share
+//! of the time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,9 +9,9 @@ use super::error::SessionError;
 
 /// Cancels the work of a session, from any thread.
 ///
-/// The call that runs, or else the next one that computes, gives [`SessionError::Cancelled`]; it is seen between layers,
-/// also while a long prompt is fed. A cancelled session is consistent: it is at its last complete position and goes on
-/// with the next call.
+/// The running call, or else the next call that computes, returns [`SessionError::Cancelled`]. It
+/// is seen between layers, also during a long prefill. A cancelled session is consistent: it is at
+/// its last complete position, and the next call continues from there.
 #[derive(Clone, Debug, Default)]
 pub struct Canceller(Arc<Signal>);
 
@@ -66,7 +67,7 @@ impl Pace {
         Self { rest: self.rest, ..Self::default() }
     }
 
-    /// Sets the share of time that work takes at most.
+    /// Sets the duty cycle: the largest share of time that work takes.
     pub(super) fn set_duty(&mut self, share: f32) -> Result<(), SessionError> {
         if !(share > 0.0 && share <= 1.0) {
             return Err(SessionError::Duty);

@@ -1,4 +1,5 @@
-//! A given text: what the model says of its tokens, and which latents the encoder gives them.
+//! Scoring of a given text: the log-probabilities of its tokens, and the latents that the encoder
+//! assigns to them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +16,7 @@ use super::state::Session;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
-/// What a model says of a token that follows in a given text.
+/// The score of a token in a given text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored {
     /// Natural logarithm of the token's probability.
@@ -28,13 +29,15 @@ pub struct Scored {
 const SCORE_BATCH: usize = ROWS;
 
 impl Session {
-    /// Scores a given text on a fresh sequence: for each token but the first, what the model says of it.
+    /// Scores a given text on a fresh sequence: the log-probability of each token but the first.
     ///
-    /// With a selector, each token is scored under the option that the selector takes at that place. The logits of 64 tokens
-    /// are held at a time, beside what [`Session::memory_needed`] tells.
+    /// With a selector, each token is scored under the option that the selector takes at that
+    /// place. The logits of 64 tokens are held at a time, beside what [`Session::memory_needed`]
+    /// tells.
     ///
     /// # Errors
-    /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the session.
+    /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the
+    /// session.
     pub fn score(
         &mut self,
         tokens: &[u32],
@@ -81,7 +84,7 @@ impl Session {
         Ok(())
     }
 
-    /// What the policy says of each hidden state, and which logits each needs.
+    /// The policy of each hidden state, and the plan of the logits that each needs.
     fn plan_scores(
         &mut self,
         hidden: &[f32],
@@ -118,13 +121,14 @@ impl Session {
         Ok(outcome?)
     }
 
-    /// Adds `tokens` to the sequence and tells which latent the plugin's encoder assigns to each: the most probable one of
-    /// `q(z | h, x)`, where x is the token and h the hidden state of the token before. The first token of a sequence has
-    /// none. No context is shifted here.
+    /// Adds `tokens` to the sequence and tells which latent the plugin's encoder assigns to each:
+    /// the most probable one of `q(z | h, x)`, where x is the token and h the hidden state of the
+    /// token before. The first token of a sequence has none. No context is shifted here.
     ///
     /// # Errors
     /// As [`Session::feed`]; [`SessionError::NoPlugin`];
-    /// [`PluginError::EncoderNotFinite`](crate::plugin::PluginError::EncoderNotFinite). No token is added then.
+    /// [`PluginError::EncoderNotFinite`](crate::plugin::PluginError::EncoderNotFinite). No token is
+    /// added then.
     pub fn encode_latents(&mut self, tokens: &[u32]) -> Result<Vec<Option<usize>>> {
         let plugin = Arc::clone(self.sequence.plugin()?);
         self.sequence.check(tokens)?;

@@ -1,4 +1,4 @@
-//! One sequence of tokens: its text, its keys and values, and what is known of its next step.
+//! One sequence of tokens: its text, its KV cache, and the results of its current step.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::options::ContextShift;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
-/// What a [`Session`](super::Session) is beside its buffers.
+/// The state of a [`Session`](super::Session), without its buffers.
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) model: Arc<Model>,
@@ -28,13 +28,13 @@ pub(super) struct Sequence {
     pub(super) tokens: Vec<u32>,
     /// Tokens that have gone through the network.
     pub(super) position: usize,
-    /// The hidden state of the last of them, if no token waits: `[hidden]`. Whoever takes tokens away lets the last one left
-    /// wait.
+    /// The hidden state of the last evaluated token, if no token is pending: `[hidden]`. A method
+    /// that removes tokens makes the last remaining token pending.
     pub(super) hidden: Vec<f32>,
     pub(super) step: StepCache,
 }
 
-/// What was computed of the current step.
+/// The results of the current step that are known.
 #[derive(Debug, Default)]
 pub(super) struct StepCache {
     /// The policy's probabilities: `[options]`, or empty.
@@ -54,7 +54,8 @@ impl StepCache {
         (self.policy.capacity() + self.options.capacity()) * size_of::<f32>()
     }
 
-    /// Bytes of it and of the logits that a token is chosen from at most, with `options` options (0 without a plugin).
+    /// Bytes of it and of the logits that a token is chosen from at most, with `options` options (0
+    /// without a plugin).
     pub(super) fn bytes_for(vocab: usize, options: usize) -> usize {
         (options + 1).saturating_mul(vocab).saturating_add(options).saturating_mul(size_of::<f32>())
     }
@@ -105,8 +106,8 @@ impl Sequence {
         if self.context_shift.is_some() { Ok(()) } else { self.check(&[0]) }
     }
 
-    /// Appends `tokens`, which are then pending, with memory for all of them; tells how many tokens there were before. If
-    /// that fails, nothing has changed.
+    /// Appends `tokens`, which are then pending, with memory for all of them; tells how many tokens
+    /// there were before. If that fails, nothing has changed.
     pub(super) fn append(
         &mut self,
         tokens: &[u32],
@@ -129,13 +130,14 @@ impl Sequence {
         }
     }
 
-    /// Drops what is pending of the tokens after the `earlier` ones.
+    /// Drops the pending tokens after the `earlier` ones.
     pub(super) fn drop_pending(&mut self, earlier: usize) {
         self.tokens.truncate(earlier.max(self.position));
         self.state.truncate(self.tokens.len());
     }
 
-    /// Has room and memory for what is pending. A full context is shifted.
+    /// Reserves context and memory for the pending tokens, with a context shift if the context is
+    /// full.
     pub(super) fn make_ready(&mut self, held: BufferBytes) -> Result<()> {
         if self.tokens.is_empty() {
             return Err(SessionError::Empty);
@@ -151,19 +153,21 @@ impl Sequence {
         self.position..self.tokens.len()
     }
 
-    /// The first `count` of the pending tokens went through the network, and the hidden state of the last of these is `hidden`.
+    /// The first `count` of the pending tokens went through the network, and the hidden state of
+    /// the last of these is `hidden`.
     pub(super) fn commit(&mut self, count: usize, hidden: &[f32]) {
         self.position += count;
         self.hidden.copy_from_slice(hidden);
         self.step.clear();
     }
 
-    /// Bytes that the session holds now, beside the weights.
+    /// Bytes that the session holds now, without the weights.
     pub(super) fn bytes(&self, held: BufferBytes) -> usize {
         self.state.bytes() + held.scratch + self.step.bytes() + held.logits
     }
 
-    /// Has memory for keys and values of `positions`, if the session may hold what running them needs.
+    /// Reserves the KV cache of `positions`, if the memory limit allows it and the scratch of their
+    /// pass.
     pub(super) fn reserve(&mut self, positions: Range<usize>, held: BufferBytes) -> Result<()> {
         if positions.is_empty() {
             return Ok(());
@@ -177,7 +181,8 @@ impl Sequence {
         Ok(self.state.reserve(positions)?)
     }
 
-    /// That the session may hold the logits of `rows` distributions, in place of those that it holds.
+    /// That the session may hold the logits of `rows` distributions, in place of those that it
+    /// holds.
     pub(super) fn check_logits(&self, rows: usize, held: BufferBytes) -> Result<()> {
         let logits = rows.saturating_mul(self.config().vocab).saturating_mul(size_of::<f32>());
         let others = self.state.bytes() + held.scratch;

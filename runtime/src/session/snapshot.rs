@@ -1,4 +1,5 @@
-//! A session in a file or a buffer: saved, and restored in another process.
+//! Snapshots: a session, with its KV cache, saved to a file or a buffer and restored in another
+//! process.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -132,7 +133,8 @@ impl Session {
         FIXED + (tokens + positions) as u64
     }
 
-    /// Writes the session: its tokens, keys and values. Samplers and selectors are not part of it, nor is the plugin.
+    /// Saves the session: its tokens and its KV cache. Sampler, selector and plugin are not part of
+    /// it.
     ///
     /// # Errors
     /// [`SnapshotError::Write`]; [`SnapshotError::OutOfMemory`].
@@ -169,14 +171,16 @@ impl Session {
         to.flush().map_err(SnapshotError::Write)
     }
 
-    /// Positions that are saved: all but the last, which goes through the network once more for its hidden state.
+    /// Positions that are saved: all but the last, which goes through the network once more for its
+    /// hidden state.
     fn saved_positions(&self) -> usize {
         self.sequence.position.min(self.sequence.tokens.len().saturating_sub(1))
     }
 
-    /// Takes the place of the session that [`Session::save`] wrote: the steps that follow are bit for bit those that would
-    /// have followed there. It reads exactly the bytes that were written, and never allocates more than what it has read
-    /// justifies. Until all is read and checked, the old keys and values stay: reset the session first if memory is short.
+    /// Restores the session that [`Session::save`] wrote: the next steps are bit-identical to those
+    /// of the saved session. Exactly the written bytes are read, and allocations never exceed the
+    /// size that the bytes read so far justify. The old KV cache stays until everything is read and
+    /// checked: reset the session first if memory is short.
     ///
     /// # Errors
     /// [`SnapshotError`]; then the session is as it was.
@@ -267,8 +271,8 @@ fn row_elements(config: &Config) -> usize {
     config.layers.iter().map(layer_elements).sum()
 }
 
-/// Identifies what makes keys and values: the backbone's fingerprint, its shape and parameters, and the names, types and shapes of
-/// its tensors.
+/// Identifies what makes keys and values: the backbone's fingerprint, its shape and parameters, and
+/// the names, types and shapes of its tensors.
 fn identity(model: &Model) -> u64 {
     let config = model.config();
     let most = |size: fn(&LayerConfig) -> usize| config.most(size);

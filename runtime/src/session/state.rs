@@ -43,8 +43,8 @@ impl Session {
     /// A session on `model`, whose steps go through `plugin` if there is one.
     ///
     /// # Errors
-    /// [`SessionError::Isa`], [`SessionError::Threads`], [`SessionError::Affinity`] or [`SessionError::ContextShift`] if what
-    /// `options` ask for cannot be had.
+    /// [`SessionError::Isa`], [`SessionError::Threads`], [`SessionError::Affinity`] or
+    /// [`SessionError::ContextShift`] if what `options` ask for cannot be had.
     pub fn new(model: Arc<Model>, plugin: Option<Arc<Plugin>>, options: &SessionOptions) -> Result<Self> {
         let context = options.positions(model.config());
         if let Some(shift) = options.context_shift {
@@ -65,9 +65,9 @@ impl Session {
         Ok(Self { sequence, buffers: Buffers::default() })
     }
 
-    /// A second session that begins where this one is and is independent of it: the keys and values of the text so far are
-    /// shared, and copied only where one of the two writes. The two share their threads, and may run on different ones at
-    /// the same time; each has a [`Canceller`] of its own.
+    /// Forks the session: a second, independent session with the same text. The KV cache of the
+    /// text is shared (copy on write). Both sessions share their workers and may be called from
+    /// different threads at the same time; each has a [`Canceller`] of its own.
     ///
     /// # Errors
     /// [`SessionError::OutOfMemory`].
@@ -89,8 +89,8 @@ impl Session {
         Ok(Self { sequence, buffers: Buffers::default() })
     }
 
-    /// Bytes that a session on such a model needs when its context is full: `config` and `plugin` can be read from the
-    /// files' metadata alone, before any weights are loaded.
+    /// Bytes that a session on such a model needs when its context is full: `config` and `plugin`
+    /// can be read from the files' metadata alone, before any weights are loaded.
     pub fn memory_needed(config: &Config, plugin: Option<&PluginConfig>, options: &SessionOptions) -> MemoryNeeded {
         let context = options.positions(config);
         let batch = Scratch::bytes_for(config, context.min(BATCH));
@@ -100,7 +100,8 @@ impl Session {
         MemoryNeeded { kv: State::bytes_for(config, context), scratch }
     }
 
-    /// Bytes that the session holds now, beside the weights. What forks share counts for each of them.
+    /// Bytes that the session holds now, without the weights. Memory that forks share counts for
+    /// each.
     pub fn memory_used(&self) -> usize {
         self.sequence.bytes(self.held())
     }
@@ -124,7 +125,8 @@ impl Session {
         self.sequence.plugin.as_ref()
     }
 
-    /// The text so far, fed and generated; after a [`ContextShift`](super::ContextShift), what is left of it.
+    /// The text so far, fed and generated; after a [`ContextShift`](super::ContextShift), what is
+    /// left of it.
     pub fn tokens(&self) -> &[u32] {
         &self.sequence.tokens
     }
@@ -144,24 +146,24 @@ impl Session {
         self.sequence.machine.exec.isa.name()
     }
 
-    /// Threads that compute a single step.
+    /// Threads for decode (a single step).
     pub fn threads(&self) -> usize {
         self.sequence.machine.threads.decode
     }
 
-    /// Threads that compute many tokens at once.
+    /// Threads for prefill (many tokens at once).
     pub fn prefill_threads(&self) -> usize {
         self.sequence.machine.threads.prefill
     }
 
-    /// What cancels this session's work from another thread.
+    /// A canceller, which cancels this session's work from any thread.
     pub fn canceller(&self) -> Canceller {
         self.sequence.machine.pace.canceller.clone()
     }
 
-    /// Sets the duty cycle, against thermal throttling: computing takes at most this `share` of the time (above 0; 1, as at
-    /// first, is no limit). Before each batch and each step the session rests as long as the work before asks for. A
-    /// cancellation ends the rest.
+    /// Sets the duty cycle, against thermal throttling: computing takes at most this `share` of the
+    /// time (above 0; 1, as at first, is no limit). Before each batch and each step the session
+    /// rests as long as the work before asks for. A cancellation ends the rest.
     ///
     /// # Errors
     /// [`SessionError::Duty`].
@@ -178,7 +180,7 @@ impl Session {
         step.clear();
     }
 
-    /// Forgets the tokens from `position` on: the next ones follow there. Memory that only they needed is freed.
+    /// Rewinds to `position`: the tokens from there on are forgotten, and their memory is freed.
     ///
     /// # Errors
     /// [`SessionError::PositionOutOfRange`] if there are not so many.
@@ -190,7 +192,8 @@ impl Session {
         }
         if position < reached {
             sequence.tokens.truncate(position);
-            // The hidden state of the last token left is gone: it goes through the network once more.
+            // The hidden state of the last token left is gone: it goes through the network once
+            // more.
             sequence.position = sequence.position.min(position.saturating_sub(1));
             sequence.state.truncate(sequence.position);
             sequence.step.clear();

@@ -17,7 +17,7 @@ use super::state::Session;
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 impl Session {
-    /// What the policy says of the next step: the probability of each latent.
+    /// The policy of the next step: the probability of each latent.
     ///
     /// # Errors
     /// [`SessionError::NoPlugin`], [`SessionError::Empty`], or as [`Session::feed`].
@@ -30,11 +30,12 @@ impl Session {
         Ok(&self.sequence.step.policy)
     }
 
-    /// The option set of the current step: for each latent, the policy's probability and the `top` most probable tokens.
+    /// The option set of the current step: for each latent, the policy's probability and the `top`
+    /// most probable tokens.
     ///
     /// # Errors
-    /// [`SessionError::NoPlugin`], [`SessionError::Empty`], or as [`Session::feed`]; [`SessionError::Logits`] if the model
-    /// gives no distribution.
+    /// [`SessionError::NoPlugin`], [`SessionError::Empty`], or as [`Session::feed`];
+    /// [`SessionError::Logits`] if the model gives no distribution.
     pub fn option_set(&mut self, top: usize) -> Result<Vec<OptionView>> {
         self.policy()?;
         self.expand_options()?;
@@ -48,13 +49,15 @@ impl Session {
         views.map(|(latent, (top, &policy))| Ok(OptionView { latent, policy, top: top? })).collect()
     }
 
-    /// Chooses the next token and adds it to the sequence. Without a selector, or without a plugin, it is the backbone's.
+    /// One decode step: chooses the next token and adds it to the sequence. Without a selector, or
+    /// without a plugin, the token is the backbone's.
     ///
     /// # Errors
-    /// [`SessionError::ContextFull`] at the end of the context, [`SessionError::Empty`] if nothing was fed,
-    /// [`SessionError::Logits`] or [`SessionError::Sampler`] if there is no distribution to choose from,
-    /// [`SessionError::Select`] if a callback chooses a latent that does not exist; [`SessionError::Cancelled`],
-    /// [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`]. No token is added then.
+    /// [`SessionError::ContextFull`] at the end of the context, [`SessionError::Empty`] if nothing
+    /// was fed, [`SessionError::Logits`] or [`SessionError::Sampler`] if there is no distribution
+    /// to choose from, [`SessionError::Select`] if a callback chooses a latent that does not exist;
+    /// [`SessionError::Cancelled`], [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`].
+    /// No token is added then.
     pub fn step(&mut self, selector: Option<&mut Selector>, sampler: &mut Sampler) -> Result<Step> {
         self.step_from(selector.map_or(StepSource::Backbone, StepSource::Selector), sampler)
     }

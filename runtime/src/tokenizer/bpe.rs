@@ -17,7 +17,8 @@ pub(super) struct Bpe {
     specials: Specials,
     pre: &'static Pre,
     merges: Merges,
-    /// The token of each byte. Bytes that have none vanish from the text, as they do in llama.cpp, and nothing merges over them.
+    /// The token of each byte. Bytes that have none vanish from the text, as they do in llama.cpp,
+    /// and nothing merges over them.
     letters: [Option<u32>; 256],
     /// The tokens that are taken whole, without merges, where the pre-tokenizer has it so.
     whole: AHashMap<String, u32>,
@@ -61,7 +62,8 @@ impl Bpe {
     }
 }
 
-/// One call of `encode`. Words repeat, so the tokens of a piece are looked up where they were put before.
+/// One call of `encode`. Words repeat, so the tokens of a piece are looked up where they were put
+/// before.
 struct BpeEncoder<'t, 'b> {
     bpe: &'b Bpe,
     ids: Vec<u32>,
@@ -91,8 +93,8 @@ fn pre_tokenizer(metadata: &Metadata) -> Result<&'static Pre, TokenizerError> {
     Pre::named(name).ok_or_else(|| TokenizerError::UnknownPre { pre: name.to_owned() })
 }
 
-/// The id of each text. Where two tokens have the same text, the lower id is the one that is written; an empty token is
-/// never written.
+/// The id of each text. Where two tokens have the same text, the lower id is the one that is
+/// written; an empty token is never written.
 fn ids<'m>(vocabulary: &Vocabulary<'m>) -> AHashMap<&'m str, u32> {
     let mut ids = AHashMap::with_capacity(vocabulary.len());
     for (id, text, _) in vocabulary.iter().filter(|(_, text, _)| !text.is_empty()) {

@@ -1,7 +1,8 @@
 //! The alphabet of byte-level BPE: each of the 256 bytes has one printable character.
 //!
-//! Source: `bytes_to_unicode` of GPT-2's encoder. Bytes that Latin-1 prints stand for themselves; the others take the
-//! characters from U+0100 on, in their order. So a space is `Ġ` and a newline is `Ċ`.
+//! Source: `bytes_to_unicode` of GPT-2's encoder. Bytes that Latin-1 prints stand for themselves;
+//! the others take the characters from U+0100 on, in their order. So a space is `Ġ` and a newline
+//! is `Ċ`.
 
 /// The highest character of the alphabet is U+0143.
 const LIMIT: usize = 0x144;

@@ -74,7 +74,8 @@ fn token_bytes(tokenizer: &Tokenizer, spelling: Spelling, limit: usize) -> Resul
     Ok(table)
 }
 
-/// The crate panics on some malformed files (a merge longer than every token, for one): here that is an error.
+/// The crate panics on some malformed files (a merge longer than every token, for one): here that
+/// is an error.
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, TokenizerError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| unusable("malformed: the tokenizers crate panicked on it"))
 }

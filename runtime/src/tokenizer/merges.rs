@@ -19,8 +19,8 @@ struct Merge {
 pub(super) struct Merges(AHashMap<(u32, u32), Merge>);
 
 impl Merges {
-    /// Reads lines of two tokens with a space between them, in the order of their rank; of equal ones the first counts. `ids`
-    /// has the id of each token.
+    /// Reads lines of two tokens with a space between them, in the order of their rank; of equal
+    /// ones the first counts. `ids` has the id of each token.
     pub(super) fn read(lines: &[String], ids: &AHashMap<&str, u32>) -> Result<Self, TokenizerError> {
         let mut merges = AHashMap::with_capacity(lines.len());
         let mut joined = String::new();
@@ -41,7 +41,8 @@ impl Merges {
     }
 }
 
-/// Joins two neighbours as long as `merge` has something for them: the lowest rank first, of equal ones the leftmost.
+/// Joins two neighbours as long as `merge` has something for them: the lowest rank first, of equal
+/// ones the leftmost.
 pub(super) fn join<T: Copy, R: Copy + Ord>(
     tokens: impl Iterator<Item = T>,
     merge: impl Fn(T, T) -> Option<(R, T)>,

@@ -6,10 +6,11 @@
 //! ids -> bytes -> text
 //! ```
 //!
-//! The tokenizer comes from `tokenizer.huggingface.json` where the file carries one (and the build reads it: feature
-//! `tokenizer-json`), and else from the lists `tokenizer.ggml.*` (`docs/gguf.md` of the ggml project). From the lists it gives the ids that llama.cpp gives. Nothing
-//! is guessed: an algorithm or a pre-tokenizer that is not known here is an error, since a wrong one costs quality in
-//! silence.
+//! The tokenizer comes from `tokenizer.huggingface.json` where the file carries one (and the build
+//! reads it: feature `tokenizer-json`), and else from the lists `tokenizer.ggml.*` (`docs/gguf.md`
+//! of the ggml project). From the lists it gives the ids that llama.cpp gives. Nothing is guessed:
+//! an algorithm or a pre-tokenizer that is not known here is an error, since a wrong one costs
+//! quality in silence.
 
 mod bpe;
 mod bytes;
@@ -36,8 +37,8 @@ use vocab::{Spelling, TokenBytes, Vocabulary};
 /// The values of `tokenizer.ggml.model` that are supported.
 const MODELS: [&str; 2] = ["gpt2", "llama"];
 
-/// Control tokens that end a turn or a text, in the families that are supported. `</s>` is not among them: files that mean it
-/// name it by id, and in others it is a tag of HTML.
+/// Control tokens that end a turn or a text, in the families that are supported. `</s>` is not
+/// among them: files that mean it name it by id, and in others it is a tag of HTML.
 const END_TEXTS: [&str; 7] =
     ["<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"];
 
@@ -85,13 +86,15 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The number of tokens. The model's own vocabulary may be larger, with rows that no text makes.
+    /// The number of tokens. The model's own vocabulary may be larger, with rows that no text
+    /// makes.
     pub fn vocab_size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The tokens of a text. With `special`, the text of a control token (`<|im_start|>`) becomes that token; without, it
-    /// is text like any other. BOS is not added: see [`Tokenizer::add_bos`].
+    /// The tokens of a text. With `special`, the text of a control token (`<|im_start|>`) becomes
+    /// that token; without, it is text like any other. BOS is not added: see
+    /// [`Tokenizer::add_bos`].
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         match &self.encoder {
             Algorithm::Bpe(bpe) => Ok(bpe.encode(text, special)),
@@ -120,18 +123,21 @@ impl Tokenizer {
         self.ends.contains(&id)
     }
 
-    /// The bytes that a token stands for; a control token stands for its name. They need not be UTF-8 by themselves.
+    /// The bytes that a token stands for; a control token stands for its name. They need not be
+    /// UTF-8 by themselves.
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
         self.bytes.get(id)
     }
 
-    /// The text of tokens; what is not UTF-8 becomes U+FFFD. Ids past the vocabulary stand for nothing.
+    /// The text of tokens; what is not UTF-8 becomes U+FFFD. Ids past the vocabulary stand for
+    /// nothing.
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.token_bytes(id)).flatten().copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// End tokens that the file does not name by id: those that a special token of that text encodes.
+    /// End tokens that the file does not name by id: those that a special token of that text
+    /// encodes.
     fn ends_by_text(&self) -> Result<Vec<u32>> {
         let alone = |text: &str| Ok(<[u32; 1]>::try_from(self.encode(text, true)?).ok().map(|[id]| id));
         END_TEXTS.into_iter().filter_map(|text| alone(text).transpose()).collect()
@@ -162,7 +168,8 @@ fn read_lists(metadata: &Metadata) -> Result<(Algorithm, TokenBytes)> {
     Ok((Algorithm::Bpe(Box::new(bpe)), vocabulary.bytes(Spelling::Letters)?))
 }
 
-/// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON that names it.
+/// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON
+/// that names it.
 fn read_json(metadata: &Metadata, json: &str) -> Result<(Algorithm, TokenBytes)> {
     let limit = metadata.opt_strings("tokenizer.ggml.tokens")?.map_or(json.len(), <[String]>::len);
     let (json, bytes) = Json::read(json, limit)?;

@@ -1,6 +1,7 @@
 //! Special tokens in a text: they are found before anything else is cut.
 //!
-//! As llama.cpp does it: the longest token text first, wherever it is; what lies between is searched for the next one.
+//! As llama.cpp does it: the longest token text first, wherever it is; what lies between is
+//! searched for the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct Special {
     pub(super) id: u32,
     pub(super) text: String,
-    /// Control tokens are found only where the caller asks for special tokens; user-defined ones always.
+    /// Control tokens are found only where the caller asks for special tokens; user-defined ones
+    /// always.
     pub(super) control: bool,
 }
 

@@ -1,8 +1,9 @@
 //! Pre-tokenizers: how a text falls into the pieces that merges never cross.
 //!
-//! The pieces are defined by regular expressions (quoted at each function, from llama.cpp's `llama-vocab.cpp`). They are
-//! scanned by hand here, as llama.cpp does it too: in one pass, without backtracking, so that no text is too long, and
-//! with its reading of the expressions where engines differ.
+//! The pieces are defined by regular expressions (quoted at each function, from llama.cpp's
+//! `llama-vocab.cpp`). They are scanned by hand here, as llama.cpp does it too: in one pass,
+//! without backtracking, so that no text is too long, and with its reading of the expressions where
+//! engines differ.
 
 use super::unicode::{is_letter, is_number};
 
@@ -83,8 +84,8 @@ fn gpt2(text: &str) -> usize {
 }
 
 /// With `digits` = 3 (Llama 3) or 1 (Qwen 2):
-/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|`
-/// `\s+(?!\S)|\s+`. Case is ignored in ASCII only.
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
+/// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|` `\s+(?!\S)|\s+`. Case is ignored in ASCII only.
 fn llama3(text: &str, digits: usize) -> usize {
     contraction(text, str::eq_ignore_ascii_case)
         .or_else(|| word(text))

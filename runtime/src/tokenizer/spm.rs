@@ -1,7 +1,9 @@
-//! `SentencePiece`-like merging by score, from the lists of a GGUF file (`tokenizer.ggml.model` = `llama`).
+//! `SentencePiece`-like merging by score, from the lists of a GGUF file (`tokenizer.ggml.model` =
+//! `llama`).
 //!
-//! Spaces become U+2581; then two neighbours become one token where the vocabulary has their text, the one of the highest score
-//! first. A character that is no token becomes bytes, each a token. As llama.cpp does it (`llm_tokenizer_spm`).
+//! Spaces become U+2581; then two neighbours become one token where the vocabulary has their text,
+//! the one of the highest score first. A character that is no token becomes bytes, each a token. As
+//! llama.cpp does it (`llm_tokenizer_spm`).
 
 use std::cmp::Reverse;
 use std::ops::Range;

@@ -4,8 +4,8 @@ use super::Tokenizer;
 
 /// Turns a stream of tokens into text without ever cutting a UTF-8 sequence.
 ///
-/// Bytes that may be the beginning of a character (three at most) wait for the next token. Bytes that cannot be part of
-/// any become U+FFFD at once, as in [`String::from_utf8_lossy`].
+/// Bytes that may be the beginning of a character (three at most) wait for the next token. Bytes
+/// that cannot be part of any become U+FFFD at once, as in [`String::from_utf8_lossy`].
 #[derive(Debug, Clone, Default)]
 pub struct Detokenizer {
     waiting: Vec<u8>,
@@ -17,7 +17,8 @@ impl Detokenizer {
         Self::default()
     }
 
-    /// The text that is complete with this token; empty if it is the middle of a character, or no token at all.
+    /// The text that is complete with this token; empty if it is the middle of a character, or no
+    /// token at all.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         self.push_bytes(tokenizer.token_bytes(id).unwrap_or_default())
     }
@@ -70,7 +71,8 @@ mod tests {
         assert_eq!(stream(&[b"\xe4\xb8"]), ["", "\u{fffd}"]);
     }
 
-    /// Whatever the cuts, the text is the lossy text of all bytes, and never more than three bytes wait.
+    /// Whatever the cuts, the text is the lossy text of all bytes, and never more than three bytes
+    /// wait.
     #[test]
     fn cuts_change_nothing() {
         let bytes: Vec<u8> = "aé中🎉".bytes().chain(*b"\xf0\x9f\xff\xc0\x80\xe4\xb8").chain("ü".bytes()).collect();

@@ -1,4 +1,5 @@
-//! The tokenizer on small vocabularies that are written out here. The real ones are tested end to end.
+//! The tokenizer on small vocabularies that are written out here. The real ones are tested end to
+//! end.
 
 use super::*;
 use crate::gguf::{Gguf, Value, Writer};

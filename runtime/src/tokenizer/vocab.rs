@@ -89,7 +89,8 @@ fn read_kinds(kinds: &[i32], tokens: usize) -> Result<Vec<TokenKind>, TokenizerE
     (0..).zip(kinds).map(read).collect()
 }
 
-/// Normal tokens have their spelling, byte tokens are written in hexadecimal, all others as they are.
+/// Normal tokens have their spelling, byte tokens are written in hexadecimal, all others as they
+/// are.
 fn push_bytes(
     table: &mut TokenBytes,
     token: u32,
@@ -135,7 +136,8 @@ impl TokenBytes {
         }
     }
 
-    /// A token in the byte alphabet; one that has a character outside of it stands for its own text.
+    /// A token in the byte alphabet; one that has a character outside of it stands for its own
+    /// text.
     pub(super) fn push_letters(&mut self, text: &str) {
         let start = self.bytes.len();
         self.bytes.extend(text.chars().map_while(bytes::to_byte));

@@ -1,5 +1,5 @@
-//! Any bytes as a model file: parsed, loaded, its tokenizer and its chat template used, a few tokens generated. Begin with the
-//! tiny models of `tests/goldens/tiny` as the corpus.
+//! Any bytes as a model file: parsed, loaded, its tokenizer and its chat template used, a few
+//! tokens generated. Begin with the tiny models of `tests/goldens/tiny` as the corpus.
 #![no_main]
 
 use std::sync::Arc;

@@ -7,9 +7,10 @@ use ollm_convert::diff;
 
 use crate::output::{Outcome, Printed};
 
-/// Show what two GGUF files differ in: keys, tensors, types, and how far the numbers are apart
+/// Show the differences of two GGUF files: keys, tensors, types, and the distance of the numbers
 ///
-/// The exit status is 0 if nothing differs, 1 if something does, 2 if a file cannot be read. Checksums are not compared.
+/// The exit status is 0 if nothing differs, 1 if something does, 2 if a file cannot be read.
+/// Checksums are not compared.
 #[derive(Args)]
 pub(crate) struct DiffArgs {
     /// A file

@@ -7,7 +7,7 @@ use ollm_convert::imatrix;
 
 use crate::output::{Outcome, progress};
 
-/// Have a model read a text, and write the importance matrix: which columns of its matrices matter
+/// Write the importance matrix of a model: the mean squared inputs of its matrices on a text
 #[derive(Args)]
 pub(crate) struct ImatrixArgs {
     /// A backbone (GGUF), best the one that is to be quantized

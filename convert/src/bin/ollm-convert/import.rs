@@ -11,8 +11,9 @@ use crate::rules::{Rules, recipe};
 
 /// Turn a Hugging Face folder into a model file
 ///
-/// Reads config.json, the safetensors files, tokenizer.json and what is beside them: Llama, Mistral, Qwen2, Qwen3, Gemma 2
-/// and Gemma 3 (text). The file is what llama.cpp's converter would write, quantized on the way.
+/// Reads config.json, the safetensors files, tokenizer.json and the other tokenizer files: Llama,
+/// Mistral, Qwen2, Qwen3, Gemma 2 and Gemma 3 (text). The file is as llama.cpp's converter would
+/// write it, and quantized.
 #[derive(Args)]
 pub(crate) struct ImportArgs {
     /// The folder

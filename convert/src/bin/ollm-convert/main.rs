@@ -22,9 +22,10 @@ use output::{Outcome, Printed};
 
 /// Imports, makes, checks, merges, quantizes and packs OLLM files (GGUF); makes files to time with.
 ///
-/// Every input is checked before anything is written, and an output appears whole or not at all. Where an output has no name,
-/// or that of a folder, it is called by the naming convention: BaseName-SizeLabel-FineTune-Version-Encoding-Type.gguf. The exit
-/// status is 0, 1 if something is wrong with a file, or 2 if something is wrong with the command line.
+/// Every input is checked before anything is written, and an output appears whole or not at all.
+/// Where an output has no name, or that of a folder, it is called by the naming convention:
+/// BaseName-SizeLabel-FineTune-Version-Encoding-Type.gguf. The exit status is 0, 1 if something is
+/// wrong with a file, or 2 if something is wrong with the command line.
 #[derive(Parser)]
 #[command(name = "ollm-convert", version, max_term_width = 100)]
 struct Arguments {

@@ -7,9 +7,10 @@ use ollm_convert::{names, pack};
 
 use crate::output::{Outcome, wrote};
 
-/// Pack a file's quantized matrices for the kernels, so that it is read in place
+/// Pack a file's quantized weights (16 rows interleaved), so that the kernels read them in place
 ///
-/// A packed file starts at once and needs no second copy of its weights in memory; only this runtime reads it.
+/// A packed file starts at once and needs no second copy of its weights in memory; only this
+/// runtime reads it.
 #[derive(Args)]
 pub(crate) struct PackArgs {
     /// A backbone, a plugin, or both in one

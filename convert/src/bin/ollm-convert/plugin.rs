@@ -10,7 +10,8 @@ use crate::output::{Outcome, wrote};
 
 /// Turn a trainer's checkpoint into a plugin file
 ///
-/// The plugin file works with every GGUF of the backbone that the plugin was trained on, in any quantization.
+/// The plugin file works with every GGUF of the backbone that the plugin was trained on, in any
+/// quantization.
 #[derive(Args)]
 pub(crate) struct PluginArgs {
     /// A folder with `plugin.safetensors`, or that file

@@ -12,9 +12,10 @@ use crate::rules::{Rules, recipe};
 
 /// Write a model with its matrices in other types
 ///
-/// Vectors, norms and the tensors of a plugin stay as they are. Where the rows of a matrix are not whole blocks of 256,
-/// `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1` and `Q6_K` `Q8_0`. With --target-size or --max-kl the types are chosen group by group, by
-/// the KL divergence of the model's predictions on a text.
+/// Vectors, norms and the tensors of a plugin stay as they are. Where the rows of a matrix are not
+/// whole blocks of 256, `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1` and `Q6_K` `Q8_0`. With --target-size
+/// or --max-kl the types are chosen group by group, by the KL divergence of the model's predictions
+/// on a text.
 #[derive(Args)]
 #[command(group = ArgGroup::new("goal").required(true))]
 pub(crate) struct QuantizeArgs {
@@ -22,13 +23,16 @@ pub(crate) struct QuantizeArgs {
     input: PathBuf,
     /// The file to write, or the folder for it
     output: Option<PathBuf>,
-    /// The types: `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`, `Q5_K_S`, `Q5_K_M` or `Q6_K`
+    /// The types: `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`,
+    /// `Q5_K_S`, `Q5_K_M` or `Q6_K`
     #[arg(long = "type", value_parser = recipe, group = "goal", conflicts_with = "text")]
     recipe: Option<&'static Recipe>,
-    /// Choose the types of the smallest KL divergence in a file of at most so many bytes, such as 90000000, 90M or 85MiB
+    /// Choose the types of the smallest KL divergence in a file of at most so many bytes, such as
+    /// 90000000, 90M or 85MiB
     #[arg(long, value_name = "BYTES", value_parser = size, group = "goal", requires = "text")]
     target_size: Option<usize>,
-    /// Choose the types of the smallest file whose mean KL divergence from the input is at most X nats
+    /// Choose the types of the smallest file whose mean KL divergence from the input is at most X
+    /// nats
     #[arg(long, value_name = "X", value_parser = divergence, group = "goal", requires = "text")]
     max_kl: Option<f64>,
     /// The text for that: some thousand words like those that the model will read and write

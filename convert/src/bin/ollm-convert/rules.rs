@@ -11,8 +11,8 @@ pub(crate) struct Rules {
     /// An importance matrix: a file of `ollm-convert imatrix`, or of llama.cpp's `llama-imatrix`
     #[arg(long, value_name = "FILE")]
     pub(crate) imatrix: Option<PathBuf>,
-    /// A type for tensors in whose names a regular expression is found, such as `attn_v=Q8_0`; of several that match, the last
-    /// one counts
+    /// A type for tensors in whose names a regular expression is found, such as `attn_v=Q8_0`; of
+    /// several that match, the last one counts
     #[arg(long = "tensor-type", value_name = "PATTERN=TYPE")]
     pub(crate) tensor_types: Vec<TypeRule>,
     /// Replace the output, if it exists

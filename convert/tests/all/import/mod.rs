@@ -1,5 +1,6 @@
-//! Import of folders made of the goldens' weights, under the `config.json` that transformers saved for them: the file has the
-//! keys and tensors that Python's `gguf` wrote, and the logits of transformers.
+//! Import of folders made of the goldens' weights, under the `config.json` that transformers saved
+//! for them: the file has the keys and tensors that Python's `gguf` wrote, and the logits of
+//! transformers.
 
 mod refused;
 
@@ -297,7 +298,8 @@ fn what_versions_before_5_wrote_means_the_same() {
     change("gemma2", json!({"rope_theta": 1000.0}), &["rope_parameters", "layer_types"]);
 }
 
-/// The runtime, as llama.cpp, takes the family's number where a file has none: that there is none has to be said.
+/// The runtime, as llama.cpp, takes the family's number where a file has none: that there is none
+/// has to be said.
 #[test]
 fn gemma2_without_caps_or_window_says_so() {
     const KEYS: [(&str, &str); 3] = [

@@ -1,4 +1,5 @@
-//! What is refused, rule by rule: each error names file, tensor, key or row, and leaves nothing behind.
+//! What is refused, rule by rule: each error names file, tensor, key or row, and leaves nothing
+//! behind.
 
 use std::path::Path;
 
@@ -102,7 +103,8 @@ fn files_that_are_cut_missing_or_twice_there_are_named() {
         matches!(&missing, ConvertError::Import(ImportError::MissingShard { shard: name, .. }) if name == shard);
     assert!(expected, "{missing}");
 
-    // The first file twice: then the second one's tensors are missing, and the first one's are there twice.
+    // The first file twice: then the second one's tensors are missing, and the first one's are
+    // there twice.
     let folder = source.write(3);
     std::fs::copy(folder.join("model-00000-of-00003.safetensors"), folder.join(shard)).unwrap();
     let twice = error(&folder);

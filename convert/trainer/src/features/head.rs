@@ -98,7 +98,8 @@ fn first_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> 
 /// The candidates of a batch and their rows of the head, `[B, C, d]`.
 ///
 /// # Panics
-/// If the features carry none: a candidate head comes with features that do, whatever the user asked for.
+/// If the features carry none: a candidate head comes with features that do, whatever the user
+/// asked for.
 fn candidate_rows<'a>(weight: &Tensor, batch: &'a FeatureBatch) -> Result<(&'a CandidateBatch, Tensor)> {
     let candidates = batch.candidates.as_ref().expect("features of a candidate head carry candidates");
     let (tokens, count) = candidates.ids.dims2()?;

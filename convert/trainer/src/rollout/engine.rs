@@ -111,8 +111,8 @@ impl<'a> RolloutEngine<'a> {
     /// the order of the problems.
     ///
     /// # Errors
-    /// [`Error::Runtime`] if a question does not fit the context, the plan needs a plugin or names a latent that is not
-    /// there; or that of `each`.
+    /// [`Error::Runtime`] if a question does not fit the context, the plan needs a plugin or names
+    /// a latent that is not there; or that of `each`.
     pub fn run(
         &self,
         problems: &[Problem],

@@ -1,5 +1,5 @@
-//! 64-bit Arm: NEON, with the byte dot product, and with products of byte matrices. They share every primitive but the
-//! products.
+//! 64-bit Arm: NEON, NEON with the byte dot product (dotprod), and with int8 matrix multiplication
+//! (i8mm). They share every primitive but the byte products.
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vaddq_f32, vaddq_s32, vaddvq_f32, vandq_u8, vcombine_s8,
@@ -18,7 +18,8 @@ use super::simd::{MAX_LANES, STRIDE, Simd, values};
 
 const LANES: usize = 4;
 
-/// `acc` plus the products of four neighbouring bytes a lane, by widening multiplications.
+/// The byte dot product, `acc` plus the products of four neighbouring bytes a lane, by widening
+/// multiplications.
 #[inline(always)]
 unsafe fn dot_widening(acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
     // SAFETY: the token proves the instructions, and the operands are values.
@@ -30,13 +31,15 @@ unsafe fn dot_widening(acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int3
     }
 }
 
-/// An instruction of this extension that adds products of bytes to `acc`. Inline assembly, since the intrinsics are not stable.
+/// An instruction of this extension that adds products of bytes to `acc`. Inline assembly, since
+/// the intrinsics are not stable.
 macro_rules! instruction {
     ($(#[$doc:meta])* $name:ident, $extension:literal, $mnemonic:literal) => {
         $(#[$doc])*
         #[inline(always)]
         unsafe fn $name(mut acc: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
-            // SAFETY: the caller has a token that proves the instruction, which touches nothing but its operands.
+            // SAFETY: the caller has a token that proves the instruction, which touches nothing but
+            // its operands.
             unsafe {
                 asm!(
                     concat!(".arch_extension ", $extension),
@@ -63,8 +66,8 @@ instruction!(
     "smmla"
 );
 
-/// The primitives of a NEON token, whose product of bytes is `$dot`, and `$products`: what its products of many columns
-/// differ in.
+/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$products`: the part of a
+/// GEMM tile that differs between tokens.
 macro_rules! neon {
     ($token:ty, $dot:ident, { $($products:tt)* }) => {
         impl Simd for $token {
@@ -120,7 +123,8 @@ macro_rules! neon {
             fn load_f16(self, from: &[u16]) -> float32x4_t {
                 assert!(from.len() >= LANES);
                 let wide;
-                // SAFETY: the token proves the instructions; the length is checked. Assembly, since `float16x4_t` is not stable.
+                // SAFETY: the token proves the instructions; the length is checked. Assembly, since
+                // `float16x4_t` is not stable.
                 unsafe {
                     let narrow = vld1_u16(from.as_ptr());
                     asm!("fcvtl {wide:v}.4s, {narrow:v}.4h", wide = out(vreg) wide, narrow = in(vreg) narrow,
@@ -131,7 +135,8 @@ macro_rules! neon {
             #[inline(always)]
             fn store_f16(self, x: float32x4_t, to: &mut [u16]) {
                 assert!(to.len() >= LANES);
-                // SAFETY: the token proves the instructions; the length is checked. Assembly, since `float16x4_t` is not stable.
+                // SAFETY: the token proves the instructions; the length is checked. Assembly, since
+                // `float16x4_t` is not stable.
                 unsafe {
                     asm!("fcvtn {narrow:v}.4h, {wide:v}.4s", "st1 {{{narrow:v}.4h}}, [{to}]",
                         wide = in(vreg) x, narrow = out(vreg) _, to = in(reg) to.as_mut_ptr(),
@@ -176,8 +181,8 @@ macro_rules! neon {
             }
             #[inline(always)]
             fn dot4<const SIGNED: bool>(self, acc: int32x4_t, weights: uint8x16_t, x: uint8x16_t) -> int32x4_t {
-                // SAFETY: the token proves the instructions, and the operands are values. Unsigned weights are at most 127, so they are the same number as signed
-                // bytes.
+                // SAFETY: the token proves the instructions, and the operands are values. Unsigned
+                // weights are at most 127, so they are the same number as signed bytes.
                 unsafe { $dot(acc, vreinterpretq_s8_u8(weights), vreinterpretq_s8_u8(x)) }
             }
 
@@ -249,10 +254,12 @@ neon!(NeonI8mm, dot_instruction, {
     ) -> [[int32x4_t; C]; R] {
         assert!(C.is_multiple_of(2), "columns are multiplied by twos");
         let mut sums = [[self.splat_i32(0); C]; R];
-        // Rows 0 and 1, rows 2 and 3 of each vector by each pair of columns, the first of which is even.
+        // Rows 0 and 1, rows 2 and 3 of each vector by each pair of columns, the first of which is
+        // even.
         let mut squares = [[[self.splat_i32(0); 2]; C]; R];
         for word in (0..words).step_by(2) {
-            // SAFETY: the token proves the instructions; the caller vouches for the words and the columns.
+            // SAFETY: the token proves the instructions; the caller vouches for the words and the
+            // columns.
             unsafe {
                 let rows: [[_; 2]; R] = std::array::from_fn(|r| {
                     [0, 1].map(|i| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast()))

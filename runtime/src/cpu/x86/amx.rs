@@ -1,5 +1,5 @@
-//! AMX: tiles of 16 by 16 sums of byte products. In assembly, since the intrinsics are not stable; the compiler uses no tile
-//! register itself.
+//! AMX: int8 GEMM tiles of 16 by 16 sums. In assembly, since the intrinsics are not stable; the
+//! compiler uses no tile register itself.
 
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 use crate::cpu::isa::Amx;
 use crate::cpu::simd::STRIDE;
 
-/// Columns of activations in a tile.
+/// Tokens of activations in a tile (its columns).
 pub(super) const COLUMNS: usize = 16;
 
 /// Bytes of a row of a tile, and between words of weights.
 const LINE: usize = 64;
 
-/// Whether the processor has byte products of tiles, and the system lets this process use them: asked once.
+/// Whether the processor has byte products of tiles, and the system lets this process use them:
+/// asked once.
 pub(in crate::cpu) fn is_permitted() -> bool {
     static PERMITTED: OnceLock<bool> = OnceLock::new();
     *PERMITTED.get_or_init(|| has_tiles() && request_tiles())
@@ -26,9 +27,10 @@ fn has_tiles() -> bool {
     features >> 24 & 0b11 == 0b11
 }
 
-/// Asks Linux for the tiles' state, which it saves for a thread only if the process has asked for it. From then on the frames of
-/// signals are larger: an alternate signal stack has to have 11 KiB or more (`AT_MINSIGSTKSZ`), and where a thread has a smaller one,
-/// Linux refuses, so that there are no tiles.
+/// Asks Linux for the tiles' state, which it saves for a thread only if the process has asked for
+/// it. From then on the frames of signals are larger: an alternate signal stack has to have 11 KiB
+/// or more (`AT_MINSIGSTKSZ`), and where a thread has a smaller one, Linux refuses, so that there
+/// are no tiles.
 #[cfg(target_os = "linux")]
 fn request_tiles() -> bool {
     const ARCH_PRCTL: i64 = 158;
@@ -55,7 +57,8 @@ fn request_tiles() -> bool {
     false
 }
 
-/// Shapes of the tile registers, as `ldtilecfg` reads them (Intel's manual, volume 1, section 18.2).
+/// Shapes of the tile registers, as `ldtilecfg` reads them (Intel's manual, volume 1, section
+/// 18.2).
 #[repr(C, align(64))]
 struct Shapes {
     palette: u8,
@@ -95,11 +98,12 @@ impl Drop for Tiles {
     }
 }
 
-/// The sums of `4 * words` products, 16 rows of signed `weights` by 16 columns that are [`STRIDE`] bytes apart: `[16][16]`.
+/// One GEMM tile: dot products of `4 * words` elements, 16 rows of signed `weights` by 16 tokens
+/// that are [`STRIDE`] bytes apart: `[16][16]`.
 ///
 /// # Safety
-/// This thread has [`Tiles`]; `words` is 4 or 8; words of 64 bytes, and columns of `4 * words` bytes, can be read; 16 lines can be
-/// written to `sums`.
+/// This thread has [`Tiles`]; `words` is 4 or 8; words of 64 bytes, and columns of `4 * words`
+/// bytes, can be read; 16 lines can be written to `sums`.
 #[inline(always)]
 pub(super) unsafe fn products(words: usize, weights: *const u8, x: *const i8, sums: *mut i32) {
     /// With the registers for the activations and the weights.

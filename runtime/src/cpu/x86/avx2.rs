@@ -20,7 +20,8 @@ const LANES: usize = 8;
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
 
-/// Sums of two neighbouring products: 16 bits, since unsigned weights are at most 127. Signed ones hand their sign to `x`.
+/// Sums of two neighbouring products: 16 bits, since unsigned weights are at most 127. Signed ones
+/// hand their sign to `x`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
@@ -31,8 +32,9 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
     }
 }
 
-/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the columns long before they are used, and run out
-/// of registers. It begins a run with an addition to 0, which a short one cannot afford.
+/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the columns long
+/// before they are used, and run out of registers. It begins a run with an addition to 0, which a
+/// short one cannot afford.
 ///
 /// # Safety
 /// Each column, `STRIDE` bytes from the one before, is readable for 4 bytes.
@@ -51,7 +53,8 @@ unsafe fn tile<const SIGNED: bool, const R: usize, const C: usize>(
         && let ([a, b, c], [d, e, f]) = (&mut first[..], &mut second[..])
     {
         let (v, w) = (*v, *w);
-        // SAFETY: the instructions are those of the target feature; the caller vouches for what they read.
+        // SAFETY: the instructions are those of the target feature; the caller vouches for what
+        // they read.
         unsafe {
             multiply!(
                 ymm_reg, x, [a b c d e f], [v w], ["ymm14" "ymm15"],

@@ -1,4 +1,4 @@
-//! AVX-512 with the byte dot product (VNNI): sixteen rows at once. With AMX, products of many columns go to its tiles.
+//! AVX-512 with the byte dot product (VNNI): sixteen rows at once. With AMX, a GEMM uses its tiles.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps, _mm512_add_epi32,
@@ -20,8 +20,8 @@ const LANES: usize = 16;
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
 
-/// [`Simd::dot4s`], in assembly for the tiles of most work: the compiler would load the columns long before they are used, and run
-/// out of registers.
+/// [`Simd::dot4s`], in assembly for the tiles of most work: the compiler would load the columns
+/// long before they are used, and run out of registers.
 ///
 /// # Safety
 /// Each column, `STRIDE` bytes from the one before, is readable for 4 bytes.
@@ -37,7 +37,8 @@ unsafe fn tile<const R: usize, const C: usize>(
         && let [a, b, c, d, e, f, g, h, i, j] = &mut runs[..]
     {
         let w = *w;
-        // SAFETY: the instructions are those of the target features; the caller vouches for what they read.
+        // SAFETY: the instructions are those of the target features; the caller vouches for what
+        // they read.
         unsafe {
             multiply!(
                 zmm_reg, x, [a b c d e f g h i j], [w], [],
@@ -84,7 +85,8 @@ unsafe fn tile<const R: usize, const C: usize>(
     }
 }
 
-/// The primitives of an AVX-512 token, and `$products`: what its products of many columns differ in.
+/// The primitives of an AVX-512 token, and `$products`: the part of a GEMM tile that differs
+/// between tokens.
 macro_rules! avx512 {
     ($token:ty, { $($products:tt)* }) => {
         impl Simd for $token {
@@ -276,7 +278,8 @@ avx512!(Amx, {
         assert_eq!(C, COLUMNS, "AMX tiles have a fixed number of tokens");
         let mut sums = MaybeUninit::<[[__m512i; C]; R]>::uninit();
         for (r, weights) in weights.into_iter().enumerate() {
-            // SAFETY: passed on from the caller; the sums have a line for each column of each vector of rows.
+            // SAFETY: passed on from the caller; the sums have a line for each column of each
+            // vector of rows.
             unsafe {
                 let sums = sums.as_mut_ptr().cast::<[__m512i; C]>().add(r);
                 amx::products(words, weights, x, sums.cast());

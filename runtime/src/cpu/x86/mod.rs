@@ -1,7 +1,8 @@
 //! x86-64: AVX2, AVX-512 with the byte dot product, and AMX.
 
-/// Multiplies a word of weights with columns of activations that are `STRIDE` bytes apart, in assembly: the sums, registers that
-/// are read and written; the weights; registers that are used on the way; the instructions, for which `x` is the first column.
+/// Multiplies a word of weights with columns of activations that are `STRIDE` bytes apart, in
+/// assembly: the sums, registers that are read and written; the weights; registers that are used on
+/// the way; the instructions, for which `x` is the first column.
 ///
 /// # Safety
 /// The processor has the instructions, which read memory at the columns alone and write none.

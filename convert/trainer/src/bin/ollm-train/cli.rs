@@ -14,8 +14,8 @@ use crate::sft::SftArgs;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
-/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`. `RAYON_NUM_THREADS` sets the threads
-/// of the training itself on a CPU.
+/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`.
+/// `RAYON_NUM_THREADS` sets the threads of the training itself on a CPU.
 #[derive(Debug, Parser)]
 #[command(name = "ollm-train", version)]
 pub(crate) struct TrainCli {
@@ -28,11 +28,13 @@ pub(crate) struct TrainCli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrainCommand {
-    /// Runs the backbone over the data and caches its hidden states (`sft` and `eval` do it where needed)
+    /// Runs the backbone over the data and caches its hidden states (`sft` and `eval` do it where
+    /// needed)
     Features(FeaturesArgs),
     /// Trains the control (K = 1), then options, policy and encoder, then the policy alone
     Sft(Box<SftArgs>),
-    /// Trains low-rank adapters of the backbone itself, the baseline, and writes the backbone with them
+    /// Trains low-rank adapters of the backbone itself, the baseline, and writes the backbone with
+    /// them
     Lora(Box<LoraArgs>),
     /// Trains the policy of a plugin on how often the answers of its latents are right
     Rl(RlArgs),

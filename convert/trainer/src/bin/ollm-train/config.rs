@@ -1,8 +1,9 @@
 //! `--config FILE`: the settings of a command from a file.
 //!
-//! A key is a long flag without its dashes; its value is what the flag takes, a list where the flag may be given several
-//! times. The file's settings become arguments before the command line is parsed. So each command tells clap once what it
-//! takes, flags override the file, and what clap refuses is refused in a file too, with its line.
+//! A key is a long flag without its dashes; its value is what the flag takes, a list where the flag
+//! may be given several times. The file's settings become arguments before the command line is
+//! parsed. So each command tells clap once what it takes, flags override the file, and what clap
+//! refuses is refused in a file too, with its line.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -34,12 +35,14 @@ struct Setting {
 }
 
 impl Invocation {
-    /// Parses the process's arguments. What clap refuses ends the process, as do `--help` and `--version`.
+    /// Parses the process's arguments. What clap refuses ends the process, as do `--help` and
+    /// `--version`.
     pub(crate) fn parse() -> Result<Self> {
         Ok(Self::of(std::env::args_os().collect())?.unwrap_or_else(|error| error.exit()))
     }
 
-    /// What clap refuses in the file is our error, with its line; what it refuses in the arguments is clap's.
+    /// What clap refuses in the file is our error, with its line; what it refuses in the arguments
+    /// is clap's.
     fn of(mut args: Vec<OsString>) -> Result<clap::error::Result<Self>> {
         let Some((path, given)) = config_of(&args) else { return Ok(Self::new(&args)) };
         let settings = read(&path, &given)?;

@@ -40,11 +40,12 @@ pub(crate) struct RlArgs {
     pub(crate) plugin: PathBuf,
     #[command(flatten)]
     pub(crate) run: RunArgs,
-    /// How long a latent is held: for the whole answer, the gradient is exact, and each step is over all problems; else each
-    /// step draws answers
+    /// How long a latent is held: for the whole answer, the gradient is exact, and each step is
+    /// over all problems; else each step draws answers
     #[arg(long, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
-    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with --hold all
+    /// Answers drawn to a problem, which are compared with one another [default: 8]; not with
+    /// --hold all
     #[arg(long, value_name = "N")]
     pub(crate) group: Option<usize>,
     /// Problems of a step [default: 16]; not with --hold all
@@ -56,7 +57,8 @@ pub(crate) struct RlArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
-    /// End after N evaluations on the held-out problems without more reward, and keep the policy that had most
+    /// End after N evaluations on the held-out problems without more reward, and keep the policy
+    /// that had most
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) patience: u64,
     /// Steps between evaluations
@@ -168,7 +170,8 @@ impl<'a> RlRun<'a> {
         fields.into_iter().chain(groups)
     }
 
-    /// Where rewards come from, and its name; what else a checkpoint must agree with is added to `identity`.
+    /// Where rewards come from, and its name; what else a checkpoint must agree with is added to
+    /// `identity`.
     fn rewards(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
         let &Self { args, plugin, library, train, valid, .. } = self;
         // Without it, a run of groups would go on as one of held latents.

@@ -41,13 +41,16 @@ pub(crate) struct SftArgs {
     /// Width of the encoder
     #[arg(long, value_name = "E", default_value_t = 256)]
     pub(crate) encoder_width: usize,
-    /// What trains the options: a learned prior with the exact posterior, or the paper's encoder and Gumbel-softmax
+    /// What trains the options: a learned prior with the exact posterior, or the paper's encoder
+    /// and Gumbel-softmax
     #[arg(long, value_enum, default_value_t = Objective::Prior)]
     pub(crate) objective: Objective,
-    /// How long a latent is held: the policy chooses at the start of each token, line or whole answer (all)
+    /// How long a latent is held: the policy chooses at the start of each token, line or whole
+    /// answer (all)
     #[arg(long, value_name = "HOLD", default_value = "token")]
     pub(crate) hold: Hold,
-    /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a line or an answer; at most half of ln K)]
+    /// KL that is aimed at, in nats a latent [default: 0.15 (prior), 0.2 (paper), 1 (held for a
+    /// line or an answer; at most half of ln K)]
     #[arg(long, value_name = "NATS")]
     pub(crate) kl_target: Option<f64>,
     /// Passes over the data for the options
@@ -59,13 +62,15 @@ pub(crate) struct SftArgs {
     /// Passes over the data for the policy alone, on the finished options
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) policy_epochs: usize,
-    /// Factor on what the options add to the control (decoder lowrank), before the policy's own stage
+    /// Factor on what the options add to the control (decoder lowrank), before the policy's own
+    /// stage
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub(crate) spread: f64,
     /// A finished control of the same width, instead of training one
     #[arg(long, value_name = "FILE")]
     pub(crate) control: Option<PathBuf>,
-    /// Finished options of the same sizes on that control, instead of training some: the policy's stage alone
+    /// Finished options of the same sizes on that control, instead of training some: the policy's
+    /// stage alone
     #[arg(long, value_name = "FILE", requires = "control")]
     pub(crate) options_from: Option<PathBuf>,
     /// Tokens a step; whole segments of about so many with --hold line or all
@@ -74,7 +79,8 @@ pub(crate) struct SftArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
-    /// End a stage after N evaluations on the held-out problems without a lower loss, and keep the best evaluation's tensors
+    /// End a stage after N evaluations on the held-out problems without a lower loss, and keep the
+    /// best evaluation's tensors
     #[arg(long, value_name = "N")]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice

@@ -32,8 +32,8 @@ impl<'a> Questions<'a> {
     /// The first `limit` problems.
     ///
     /// # Errors
-    /// [`Error::Line`](crate::Error::Line) if the answer of one has no number, [`Error::NoData`](crate::Error::NoData) if
-    /// there are none.
+    /// [`Error::Line`](crate::Error::Line) if the answer of one has no number,
+    /// [`Error::NoData`](crate::Error::NoData) if there are none.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
         let gold = |(index, problem): (usize, &crate::data::corpus::Problem)| {
             final_answer::extract(&problem.answer).ok_or_else(|| corpus.refuse(index, "the answer has no number"))

@@ -102,7 +102,8 @@ impl Network {
     /// `embedding` are its token embeddings, `[V, d]`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the backbone has a window, post-norms, GELU gates or a score that is scaled or capped.
+    /// [`Error::Unsupported`] if the backbone has a window, post-norms, GELU gates or a score that
+    /// is scaled or capped.
     pub fn new(model: &Model, embedding: &Tensor, dtype: DType) -> Result<Self> {
         check(model.config())?;
         let load = Loader { model, device: embedding.device(), dtype };
