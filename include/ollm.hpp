@@ -306,7 +306,7 @@ public:
 };
 
 /// A snapshot of an option set.
-class options : public detail::handle<ollm_option_set, ollm_option_set_free> {
+class option_set : public detail::handle<ollm_option_set, ollm_option_set_free> {
 public:
     using handle::handle;
 
@@ -486,10 +486,10 @@ public:
     }
 
     /// The option set of the current step.
-    result<ollm::options> options(std::size_t top) const {
+    result<ollm::option_set> option_set(std::size_t top) const {
         ollm_option_set *made = nullptr;
         status status = ollm_option_set_new(get(), top, &made);
-        return detail::give(status, ollm::options(made));
+        return detail::give(status, ollm::option_set(made));
     }
 
     /// The latent that the encoder assigns to each token that is fed; -1 for the first of a

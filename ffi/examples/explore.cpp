@@ -13,7 +13,7 @@ int main(int argc, char **argv) try {
     ollm::session session = ollm::session::make(model, plugin);
     session.feed(argc > 3 ? argv[3] : "Two plus two is", OLLM_TOKENIZE_BOS);
 
-    std::vector<float> policy = session.options(0).policy();
+    std::vector<float> policy = session.option_set(0).policy();
     for (std::uint32_t latent = 0; latent < policy.size(); latent++) {
         ollm::session fork = session.fork();  // shares the keys and values of the text so far
         ollm::selection selection;

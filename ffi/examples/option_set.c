@@ -1,5 +1,5 @@
 /* Shows the option set of each step, and lets you choose: type a latent, or nothing for the policy's.
-   usage: options MODEL.gguf PLUGIN.gguf [TEXT] */
+   usage: option_set MODEL.gguf PLUGIN.gguf [TEXT] */
 #include <ollm.h>
 
 #include <stdio.h>

@@ -94,7 +94,7 @@ static void ranges_and_runs_agree(const ollm::model &model, const ollm::plugin &
 
 static void options_fork_and_choose(const ollm::model &model, const ollm::plugin &plugin) {
     ollm::session session = fed(model, plugin);
-    ollm::options set = must(session.options(4));
+    ollm::option_set set = must(session.option_set(4));
     std::vector<float> policy = must(set.policy());
     CHECK(policy.size() == must(plugin.option_count()));
     for (std::uint32_t latent = 0; latent < policy.size(); latent++) {

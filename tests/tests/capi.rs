@@ -449,6 +449,7 @@ fn cmake_finds_the_library_and_the_examples_work() {
     }
     let (sources, build) = (scratch("examples"), scratch("examples-build"));
     let _ = fs::remove_dir_all(&build);
+    let _ = fs::remove_dir_all(&sources);
     fs::create_dir_all(&sources).unwrap();
     for entry in fs::read_dir(root().join("ffi/examples")).unwrap() {
         let path = entry.unwrap().path();
