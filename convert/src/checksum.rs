@@ -10,7 +10,7 @@ use ollm_runtime::gguf::{Array, GgufError, TensorInfo, Value, Writer};
 use rayon::prelude::*;
 use twox_hash::XxHash64;
 
-use crate::Opened;
+use crate::opened::Opened;
 
 /// The key: an array of u64, one for each tensor in the order of the file.
 pub const KEY: &str = "ollm.checksum.xxh64";
@@ -18,6 +18,11 @@ pub const KEY: &str = "ollm.checksum.xxh64";
 /// Has the writer add the checksums of what it writes, here among its keys.
 pub(crate) fn add(writer: &mut Writer<'_>) -> Result<(), GgufError> {
     writer.checksums(KEY, || -> Box<dyn Hasher> { Box::new(XxHash64::with_seed(0)) }).map(drop)
+}
+
+/// The keys that another file may have too: all but the checksums.
+pub(crate) fn other_keys(file: &Opened) -> impl Iterator<Item = (&str, &Value)> {
+    file.gguf.metadata().iter().filter(|(key, _)| *key != KEY)
 }
 
 /// The tensors whose bytes are not those that their checksums are of; `None` if the file has no

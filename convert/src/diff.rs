@@ -8,7 +8,7 @@ use ollm_runtime::ops::Matrix;
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 
-use crate::{Opened, Result};
+use crate::{Opened, Result, checksum};
 
 /// What two files, A and B, differ in. Checksums are not compared, nor the order of anything.
 #[derive(Debug)]
@@ -88,9 +88,9 @@ pub struct Distance {
 pub fn diff(before: &Path, after: &Path) -> Result<DiffReport> {
     let (a, b) = (Opened::open(before)?, Opened::open(after)?);
     let keys = changes(
-        a.keys(),
+        checksum::other_keys(&a),
         |key| b.gguf.metadata().get(key),
-        b.keys().map(|(key, _)| key).filter(|key| a.gguf.metadata().get(key).is_none()),
+        checksum::other_keys(&b).map(|(key, _)| key).filter(|key| a.gguf.metadata().get(key).is_none()),
         key_change,
     );
     let tensors = changes(

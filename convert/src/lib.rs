@@ -32,6 +32,7 @@ pub mod inspect;
 pub mod manual;
 pub mod merge;
 pub mod names;
+mod opened;
 pub mod pack;
 pub mod plugin;
 pub mod quantize;
@@ -43,57 +44,13 @@ pub mod verify;
 
 use std::path::Path;
 
-use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorInfo, TensorType, Value, Writer};
-use ollm_runtime::plugin::schema::FILE_TYPE;
-use ollm_runtime::storage::Storage;
+use ollm_runtime::gguf::{TensorType, Writer};
+
+use opened::Opened;
 
 pub use error::ConvertError;
 
 type Result<T> = std::result::Result<T, ConvertError>;
-
-/// A GGUF file: its bytes, and what they say.
-struct Opened {
-    bytes: Storage,
-    gguf: Gguf,
-}
-
-impl Opened {
-    fn open(path: &Path) -> Result<Self> {
-        let bytes = Storage::open(path)?;
-        let gguf = Gguf::parse(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
-        Ok(Self { bytes, gguf })
-    }
-
-    /// Opens a file that must not be a packed one.
-    fn open_plain(path: &Path) -> Result<Self> {
-        let file = Self::open(path)?;
-        if file.is_packed() { Err(ConvertError::Packed { path: path.to_owned() }) } else { Ok(file) }
-    }
-
-    fn is_packed(&self) -> bool {
-        self.gguf.metadata().get(LAYOUT_KEY).is_some()
-    }
-
-    /// Has `write` take the bytes of a tensor; then they leave memory.
-    fn release<T>(&self, tensor: &TensorInfo, write: impl FnOnce(&[u8]) -> T) -> T {
-        let bytes = tensor.bytes(&self.bytes);
-        let written = write(bytes);
-        let start = bytes.as_ptr().addr() - self.bytes.as_ptr().addr();
-        self.bytes.discard(start..start + bytes.len());
-        written
-    }
-
-    /// Whether it is a plugin alone.
-    fn is_plugin(&self) -> bool {
-        let (key, value) = FILE_TYPE[0];
-        self.gguf.metadata().get(key).and_then(Value::as_str) == Some(value)
-    }
-
-    /// The keys that another file may have too: all but the checksums.
-    fn keys(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.gguf.metadata().iter().filter(|(key, _)| *key != checksum::KEY)
-    }
-}
 
 /// The type of this name, in any case; if there is none, the names that there are.
 pub fn tensor_type(name: &str) -> std::result::Result<TensorType, String> {

@@ -10,7 +10,7 @@ use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, PluginConfig};
 
 use crate::table::grouped;
-use crate::{ConvertError, Opened, Result, check_absent, check_output};
+use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Resu
     check_absent(output, force)?;
     let base = Opened::open_plain(backbone)?;
     let addition = Opened::open_plain(plugin)?;
-    if base.keys().any(|(key, _)| is_plugins(key)) {
+    if checksum::other_keys(&base).any(|(key, _)| is_plugins(key)) {
         return Err(ConvertError::AlreadyMerged { path: backbone.to_owned() });
     }
     check_is_plugin(&addition.gguf, plugin)?;
@@ -71,7 +71,7 @@ pub(crate) fn copy<'a>(
     name: impl Fn(&str) -> Option<String>,
     wanted: impl Fn(&str) -> bool,
 ) -> std::result::Result<(), GgufError> {
-    for (name, value) in from.keys().filter_map(|(key, value)| Some((name(key)?, value))) {
+    for (name, value) in checksum::other_keys(from).filter_map(|(key, value)| Some((name(key)?, value))) {
         writer.set(&name, value.clone())?;
     }
     for tensor in from.gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)) {

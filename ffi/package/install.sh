@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs below a prefix (Linux): install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
 #
-# LIBRARY_DIR has libollm.so and libollm.a; COMMANDS_DIR the commands, whose man pages and shell completions they write
-# themselves. DESTDIR is put before every path, as packagers want it. What was installed is listed in
-# PREFIX/share/ollm/installed, which `uninstall.sh PREFIX` reads.
+# LIBRARY_DIR has libollm.so and libollm.a; COMMANDS_DIR the commands, which write their man pages
+# and shell completions themselves. DESTDIR is put before every path, as packagers want it. What was
+# installed, now and before, is listed in PREFIX/share/ollm/installed, which `uninstall.sh PREFIX`
+# reads.
 set -eu
 library=$1 prefix=$2 commands=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,7 +12,9 @@ root=$here/../..
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+list=share/ollm/installed
 : >"$work/installed"
+if [ -f "${DESTDIR:-}$prefix/$list" ]; then cp "${DESTDIR:-}$prefix/$list" "$work/installed"; fi
 
 # put MODE FILE PLACE: a file at a place below the prefix.
 put() {
@@ -35,8 +38,7 @@ put 644 "$work/ollm-config-version.cmake" lib/cmake/ollm/ollm-config-version.cma
 for licence in LICENSE-MIT LICENSE-APACHE; do put 644 "$root/$licence" "share/doc/ollm/$licence"; done
 
 # The commands.
-for command in ollm-run ollm-convert ollm-train; do
-  [ -n "$commands" ] && [ -x "$commands/$command" ] || continue
+for command in ${commands:+ollm-run ollm-convert ollm-train}; do
   put 755 "$commands/$command" "bin/$command"
   mkdir "$work/$command"
   "$commands/$command" manual "$work/$command"
@@ -46,5 +48,6 @@ for command in ollm-run ollm-convert ollm-train; do
   put 644 "$work/$command/$command.fish" "share/fish/vendor_completions.d/$command.fish"
 done
 
-echo share/ollm/installed >>"$work/installed"
-put 644 "$work/installed" share/ollm/installed
+echo "$list" >>"$work/installed"
+sort -u "$work/installed" >"$work/list"
+put 644 "$work/list" "$list"

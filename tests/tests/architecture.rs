@@ -142,12 +142,18 @@ fn defines_macro(source: &Source, name: &str) -> bool {
     source.code.contains(&format!("macro_rules! {name} {{"))
 }
 
+/// The modules that a file declares: it imports from them by their bare names.
+fn children(code: &str) -> impl Iterator<Item = &str> {
+    code.lines().filter_map(|line| line.trim().strip_suffix(';')?.rsplit_once("mod ").map(|(_, name)| name))
+}
+
 /// Which files each file of a crate imports from.
 fn imports(sources: &[Source]) -> BTreeMap<usize, BTreeSet<usize>> {
     let files: BTreeMap<&[String], usize> = sources.iter().enumerate().map(|(i, s)| (&s.module[..], i)).collect();
     let mut all = BTreeMap::<usize, BTreeSet<usize>>::new();
     for (i, source) in sources.iter().enumerate() {
-        for path in paths(&source.code, &["crate", "super", "self"]) {
+        let starts: Vec<&str> = ["crate", "super", "self"].into_iter().chain(children(&source.code)).collect();
+        for path in paths(&source.code, &starts) {
             let path = absolute(&path, &source.module);
             let known = (0..=path.len()).rev().find_map(|n| Some((n, *files.get(&path[..n])?)));
             let Some((length, file)) = known else { continue };
@@ -235,6 +241,11 @@ fn imports_are_read_as_they_are_written() {
     let found: Vec<String> = paths(code, &["crate", "super", "self"]).iter().map(|path| path.join(" ")).collect();
     let expected = ["crate a self", "crate a B", "crate a c D", "crate a c E", "super g", "crate j k"];
     assert_eq!(found, expected);
+    let code = "mod a;\npub mod b;\nuse a::C;\nlet x = b::f(a);";
+    let starts: Vec<&str> = children(code).collect();
+    assert_eq!(starts, ["a", "b"]);
+    let found: Vec<String> = paths(code, &starts).iter().map(|path| path.join(" ")).collect();
+    assert_eq!(found, ["a C", "b f"]);
     let module = ["m".to_owned(), "n".to_owned()];
     assert_eq!(absolute(&["super".to_owned(), "g".to_owned()], &module), ["m", "g"]);
 }

@@ -408,6 +408,8 @@ fn what_is_installed_can_be_uninstalled() {
         command
     };
     succeed(script("install.sh").arg(build()).arg("/usr").arg(build()));
+    // The library once more, alone: the list of what is there stays whole.
+    succeed(script("install.sh").arg(build()).arg("/usr"));
     for file in [
         "bin/ollm-run",
         "bin/ollm-convert",

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ollm_runtime::cpu::{Isa, Pool};
-use ollm_runtime::gguf::Value;
+use ollm_runtime::gguf::{Value, Writer};
 use ollm_runtime::model::{Model, ModelError, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -147,6 +147,15 @@ fn parameters_that_make_no_sense_are_refused_by_their_key() {
             other => panic!("{key}: {:?}", other.err()),
         }
     }
+}
+
+#[test]
+fn a_file_of_another_kind_is_refused_for_what_it_is() {
+    // As the projector of a vision model, which has no embeddings.
+    let mut writer = Writer::new();
+    writer.set("general.architecture", "clip").unwrap();
+    let clip = Model::from_storage(Storage::from(writer.to_bytes()));
+    assert!(matches!(&clip, Err(ModelError::UnknownArchitecture(name)) if name == "clip"), "{:?}", clip.err());
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use ollm_runtime::gguf::{Metadata, Value};
 
-use super::MetadataPairs;
 use super::architecture::{self, Architecture};
 use super::document::Document;
 use super::error::ImportError;
+use super::metadata::MetadataPairs;
 use super::rope::Ropes;
 use crate::{ConvertError, Result};
 

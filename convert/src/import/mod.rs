@@ -15,6 +15,7 @@ mod checkpoint;
 mod config;
 mod document;
 mod error;
+mod metadata;
 mod rope;
 mod tensors;
 mod tokenizer;
@@ -23,7 +24,7 @@ mod vocabulary;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use ollm_runtime::gguf::{TensorType, Value, Writer};
+use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::{Role, TensorName};
 
 use crate::quantize::{self, Options, QuantizeSummary};
@@ -34,9 +35,6 @@ use document::Document;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
-
-/// Metadata in the making.
-type MetadataPairs = Vec<(String, Value)>;
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///

@@ -9,8 +9,9 @@ use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::document::Document;
+use super::error::ImportError;
+use super::metadata::MetadataPairs;
 use super::vocabulary::HfVocabulary;
-use super::{ImportError, MetadataPairs};
 use crate::Result;
 
 /// The files of a folder that say how text becomes tokens, and what ends a text.

@@ -6,7 +6,8 @@ use ollm_runtime::gguf::Value as Stored;
 use serde_json::Value;
 
 use super::document::Document;
-use super::{ImportError, MetadataPairs};
+use super::error::ImportError;
+use super::metadata::MetadataPairs;
 use crate::Result;
 
 /// What a token is for: `tokenizer.ggml.token_type`.

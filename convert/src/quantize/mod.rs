@@ -128,7 +128,7 @@ pub(crate) fn storage_keys(recipe: &Recipe) -> [(&'static str, u32); 2] {
 /// Every key as it was, but for the two that say how the tensors are stored.
 fn describe(model: &Opened, recipe: &Recipe, writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
     let new = storage_keys(recipe);
-    for (key, value) in model.keys() {
+    for (key, value) in checksum::other_keys(model) {
         let replaced = new.iter().find(|(name, _)| *name == key).map(|&(_, value)| Value::U32(value));
         writer.set(key, replaced.unwrap_or_else(|| value.clone()))?;
     }

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::generate::{Timing, generate, report};
 use crate::generation::Generation;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::prompt;
 
 const HELP: &str = "  /help            this list
@@ -73,7 +73,7 @@ impl Conversation<'_> {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(Failure::Closed) => return Err(Failure::Closed),
-                Err(failure) => crate::complain(&failure),
+                Err(failure) => output::complain(&failure),
             }
         }
     }

@@ -17,18 +17,16 @@ mod show;
 mod table;
 mod tokenize;
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use args::{Cli, Command};
-use failure::{Failure, Result};
-use output::Paint;
+use failure::Result;
 
 fn main() -> ExitCode {
     match run(args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure);
+            output::complain(&failure);
             failure.exit_code()
         }
     }
@@ -43,13 +41,5 @@ fn run(cli: Cli) -> Result<()> {
         Some(Command::Bench(args)) => bench::run(&cli.machine, &args),
         Some(Command::Info(args)) => info::run(&cli.machine, &args),
         Some(Command::Manual(args)) => manual::run(&args),
-    }
-}
-
-/// One line on standard error. If that is closed too, there is nobody left to tell.
-fn complain(failure: &Failure) {
-    if !matches!(failure, Failure::Closed) {
-        let paint = Paint::for_terminal(io::stderr().is_terminal());
-        let _ = writeln!(io::stderr(), "{} {failure}", paint.error("error:"));
     }
 }

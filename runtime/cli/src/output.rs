@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 
 use serde_json::Value;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 
 /// Standard output. Every failure to write comes back as an error: a closed pipe ends the command
 /// quietly.
@@ -90,6 +90,14 @@ impl Paint {
 /// `n` with its noun.
 pub(crate) fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// One line on standard error. If that is closed too, there is nobody left to tell.
+pub(crate) fn complain(failure: &Failure) {
+    if !matches!(failure, Failure::Closed) {
+        let paint = Paint::for_terminal(io::stderr().is_terminal());
+        let _ = writeln!(io::stderr(), "{} {failure}", paint.error("error:"));
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::gguf::{Array, Gguf, Metadata, Value};
+use crate::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
 use crate::ops::{AttentionParams, KvHeads};
 
 use super::error::ModelError;
@@ -97,10 +97,12 @@ impl Config {
 
     /// Reads and checks the configuration of the backbone in `gguf`, whose bytes are `file`.
     pub fn from_gguf(gguf: &Gguf, file: &[u8]) -> Result<Self, ModelError> {
-        // Some files do not name the size of the vocabulary elsewhere.
+        // Some files do not name the size of the vocabulary elsewhere. A file of another kind is
+        // refused for what it is, not for want of embeddings.
         let embedding = TensorName::new(Role::Embedding).to_string();
-        let info = gguf.tensor(&embedding).ok_or(ModelError::MissingTensor(embedding))?;
-        let mut config = Self::from_metadata(gguf.metadata(), info.rows())?;
+        let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
+        let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
+        vocab.ok_or(ModelError::MissingTensor(embedding))?;
         config.divide_by_rope_factors(gguf, file)?;
         Ok(config)
     }

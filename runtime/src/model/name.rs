@@ -150,7 +150,9 @@ const BLOCK: &str = "blk.";
 /// outside the layers.
 pub fn split_layer(name: &str) -> Option<(usize, &str)> {
     let (layer, rest) = name.strip_prefix(BLOCK)?.split_once('.')?;
-    Some((layer.parse().ok()?, rest))
+    // A number has one spelling here: `blk.00.` and `blk.+0.` are other names than `blk.0.`.
+    let is_plain = layer.bytes().all(|byte| byte.is_ascii_digit()) && (layer == "0" || !layer.starts_with('0'));
+    Some((layer.parse().ok().filter(|_| is_plain)?, rest))
 }
 
 #[cfg(test)]
@@ -181,6 +183,9 @@ mod tests {
     fn what_is_no_name_of_the_schema_is_none() {
         for text in ["", "weight", "attn_q", "blk.x.attn_q.weight", "blk.0.attn_z.weight", "blk.0.attn_q.scale"] {
             assert_eq!(TensorName::parse(text), None, "{text}");
+        }
+        for layer in ["00", "+0", "01", "-1", " 1", ""] {
+            assert_eq!(TensorName::parse(&format!("blk.{layer}.attn_q.weight")), None, "{layer}");
         }
         assert_eq!(split_layer("blk.7.ssm_conv1d.weight"), Some((7, "ssm_conv1d.weight")));
         assert_eq!(split_layer("output.weight"), None);

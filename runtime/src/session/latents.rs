@@ -66,7 +66,7 @@ impl LogitsPlan {
         self.rows().max(1) + usize::from(self.is_mixture())
     }
 
-    fn is_mixture(&self) -> bool {
+    pub(super) fn is_mixture(&self) -> bool {
         !self.backbone && self.latent.is_none()
     }
 

@@ -32,8 +32,8 @@ impl Session {
     /// Scores a given text on a fresh sequence: the log-probability of each token but the first.
     ///
     /// With a selector, each token is scored under the option that the selector takes at that
-    /// place. The logits of 64 tokens are held at a time, beside what [`Session::memory_needed`]
-    /// tells.
+    /// place. Beside what [`Session::memory_needed`] tells, 64 rows of logits are held at a time:
+    /// those of 64 tokens, or of 64 / K in a mixture of K options, and of one at least.
     ///
     /// # Errors
     /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the
@@ -110,10 +110,11 @@ impl Session {
     /// The logits that a portion of a text needs.
     fn score_logits(&mut self, hidden: &[f32], plans: &[LogitsPlan], out: &mut Vec<f32>) -> Result<()> {
         let Self { sequence, buffers } = self;
-        let rows: usize = plans.iter().map(LogitsPlan::rows).sum();
-        let bytes =
-            sequence.bytes(buffers.bytes(sequence.config())) + (rows + 1) * sequence.config().vocab * size_of::<f32>();
-        sequence.check_memory_limit(bytes)?;
+        let mixed = usize::from(plans.iter().any(LogitsPlan::is_mixture));
+        let rows = plans.iter().map(LogitsPlan::rows).sum::<usize>() + mixed;
+        let logits = rows.saturating_mul(sequence.config().vocab).saturating_mul(size_of::<f32>());
+        let held = sequence.bytes(buffers.bytes(sequence.config()));
+        sequence.check_memory_limit(held.saturating_add(logits))?;
         sequence.machine.pace.begin()?;
         let begin = Instant::now();
         let outcome = sequence.latents().logits(hidden, plans, &mut buffers.quantized, out);

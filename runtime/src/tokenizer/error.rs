@@ -2,8 +2,11 @@
 
 use std::fmt;
 
-use super::{MODELS, split};
+use super::split;
 use crate::gguf::GgufError;
+
+/// The values of `tokenizer.ggml.model` that are supported.
+pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
 
 /// Why a tokenizer could not be built from a model file, or could not encode a text.
 #[derive(Debug)]

@@ -34,9 +34,6 @@ use json::Json;
 use spm::Spm;
 use vocab::{Spelling, TokenBytes, Vocabulary};
 
-/// The values of `tokenizer.ggml.model` that are supported.
-const MODELS: [&str; 2] = ["gpt2", "llama"];
-
 /// Control tokens that end a turn or a text, in the families that are supported. `</s>` is not
 /// among them: files that mean it name it by id, and in others it is a tag of HTML.
 const END_TEXTS: [&str; 7] =
@@ -156,7 +153,7 @@ impl Algorithm {
 
 fn read_lists(metadata: &Metadata) -> Result<(Algorithm, TokenBytes)> {
     let model = metadata.str("tokenizer.ggml.model")?;
-    if !MODELS.contains(&model) {
+    if !error::MODELS.contains(&model) {
         return Err(TokenizerError::UnknownModel { model: model.to_owned() });
     }
     let vocabulary = Vocabulary::read(metadata)?;

@@ -13,7 +13,7 @@ pub struct EarlyStopping {
     pub loss: f64,
     /// The steps that were taken before it.
     pub step: u64,
-    /// Looks since then.
+    /// Evaluations since then.
     pub evaluations: u64,
     best: Tensors,
 }
@@ -24,7 +24,7 @@ impl EarlyStopping {
         Self { patience, loss: f64::INFINITY, step: 0, evaluations: 0, best: Tensors::new() }
     }
 
-    /// Takes notice of a evaluation after `step` steps.
+    /// Takes notice of an evaluation after `step` steps.
     pub fn record(&mut self, loss: f64, step: u64, params: &Params) -> Result<()> {
         if self.patience.is_none() {
             return Ok(());
@@ -44,7 +44,7 @@ impl EarlyStopping {
         self.patience.is_some_and(|patience| self.evaluations >= patience)
     }
 
-    /// Whether there was a evaluation worth going back to.
+    /// Whether there was an evaluation worth going back to.
     pub fn has_best(&self) -> bool {
         !self.best.is_empty()
     }

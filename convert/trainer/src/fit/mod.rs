@@ -108,6 +108,15 @@ pub enum FitOutcome {
     Stopped,
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// What was trained is written.
+    Finished,
+    /// `stop_after` was reached; `--resume` goes on.
+    Stopped,
+}
+
 /// The best evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Best {
@@ -270,7 +279,8 @@ impl<T: Task> Training<'_, '_, T> {
         let tokens_per_second = rate.map(|(_, tokens, start)| tokens as f64 / start.elapsed().as_secs_f64());
         let stage = self.task.name();
         let speed = tokens_per_second.map_or(String::new(), |rate| format!(", {rate:.0} tokens/s"));
-        self.fit.bar.set_message(format!("{stage}, {split}: {}{speed}", measures.summary()));
+        let best = if self.watch.has_best() { format!(", best {:.3}", self.watch.loss) } else { String::new() };
+        self.fit.bar.set_message(format!("{stage}, {split}: {}{best}{speed}", measures.summary()));
         self.fit.run.log(&LogLine { stage, split, step, measures, lr, tokens_per_second })
     }
 

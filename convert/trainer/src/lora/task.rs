@@ -8,8 +8,7 @@ use candle_core::{Tensor, Var};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::data::tensor_file::Tensors;
-use crate::data::tensor_file::{self, FileMetadata};
+use crate::data::tensor_file::{self, FileMetadata, Tensors};
 use crate::error::{Error, Result};
 use crate::features::backbone::{BackboneDescription, Example};
 use crate::features::head::OutputHead;
@@ -17,13 +16,12 @@ use crate::features::segments::Segments;
 use crate::features::states::FeatureBatch;
 use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
-use crate::fit::{Best, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
+use crate::fit::{Best, Ended, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
 use crate::lora::adapters::{Adapters, Lora, LoraSettings, add};
 use crate::lora::network::{Network, Sequences};
 use crate::lora::workers::WorkerPools;
 use crate::plugin::file::Provenance;
 use crate::plugin::params::Params;
-use crate::sft::train::Ended;
 
 /// The name in logs and checkpoints.
 const STAGE: &str = "lora";

@@ -57,10 +57,13 @@ impl<'a> Groups<'a> {
     /// # Errors
     /// [`Error::Setting`] for groups of one, or none.
     pub fn new(
-        (backbone, plugin): (&'a BackboneModel, &'a Loaded),
-        (train, valid): (&'a Questions<'a>, &'a Questions<'a>),
+        backbone: &'a BackboneModel,
+        plugin: &'a Loaded,
+        train: &'a Questions<'a>,
+        valid: &'a Questions<'a>,
         settings: GroupSettings,
-        (threads, slots): (usize, usize),
+        threads: usize,
+        slots: usize,
     ) -> Result<Self> {
         let refuse = |name, reason: &str| Err(Error::Setting { name, reason: reason.into() });
         if !(2..=MAX_COUNT).contains(&settings.size) {
@@ -184,7 +187,7 @@ mod tests {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
-        let groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 2)).unwrap();
+        let groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 2).unwrap();
         let choice = |at: usize, latent| {
             let state = (0..32).map(|i| f16::from_f32(((i * 7 + at * 3) % 5) as f32 - 2.0)).collect();
             LatentChoice { at, latent, state }
@@ -226,8 +229,7 @@ mod tests {
         let questions = Questions::new(&corpus, None).unwrap();
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let drawn = |slots, step| {
-            let mut groups =
-                Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, slots)).unwrap();
+            let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, slots).unwrap();
             let score = groups.train_batch(&params, step).unwrap();
             assert!((0.0..=1.0).contains(&score.measures.reward) && score.measures.kl.abs() < 1e-6);
             let problems = corpus.first(None);
@@ -236,7 +238,7 @@ mod tests {
         };
         assert_eq!(drawn(1, 5), drawn(7, 5));
         assert_ne!(drawn(7, 5).2, drawn(7, 6).2);
-        let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
+        let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 4).unwrap();
         let mut entropy = || groups.evaluate(&params).unwrap().measures.policy_entropy.to_bits();
         assert_eq!(entropy(), entropy());
     }
@@ -246,12 +248,12 @@ mod tests {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None).unwrap();
-        let mut groups = Groups::new((&backbone, &plugin), (&questions, &questions), settings(), (1, 4)).unwrap();
+        let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 4).unwrap();
         let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
         let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
             let identity = [("groups".to_owned(), name.to_owned())].into();
             let mut run = RunFolder::open(folder, resume)?;
-            reinforce(&plugin, &mut groups, (&settings, &identity), stop, &mut run, &ProgressBar::hidden())
+            reinforce(&plugin, &mut groups, &settings, &identity, stop, &mut run, &ProgressBar::hidden())
         };
         let (one, two) = (testing::folder("groups-whole"), testing::folder("groups-parts"));
         let want = train(&one, "a", None, false).unwrap().unwrap();
@@ -271,7 +273,7 @@ mod tests {
             (GroupSettings { size: 1 << 21, ..settings() }, "--group"),
             (GroupSettings { problems: 0, ..settings() }, "--problems"),
         ] {
-            let refused = Groups::new((&backbone, &plugin), (&questions, &questions), settings, (1, 4));
+            let refused = Groups::new(&backbone, &plugin, &questions, &questions, settings, 1, 4);
             assert!(matches!(refused.err(), Some(Error::Setting { name, .. }) if name == flag), "{flag}");
         }
     }

@@ -4,8 +4,7 @@ use candle_core::Device;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::data::tensor_file::FileMetadata;
-use crate::data::tensor_file::Tensors;
+use crate::data::tensor_file::{FileMetadata, Tensors, sorted_json};
 use crate::error::{Error, Result};
 use crate::fit::optim::gather;
 use crate::fit::run::RunFolder;
@@ -48,8 +47,9 @@ impl RlSettings {
 /// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.
 pub fn reinforce(
     plugin: &Loaded,
-    experience: &mut dyn RewardSource,
-    (settings, identity): (&RlSettings, &FileMetadata),
+    rewards: &mut dyn RewardSource,
+    settings: &RlSettings,
+    identity: &FileMetadata,
     stop_after: Option<u64>,
     run: &mut RunFolder,
     bar: &ProgressBar,
@@ -59,8 +59,8 @@ pub fn reinforce(
         return Err(Error::Setting { name: "--stop-after", reason: "must be at least 1".into() });
     }
     let mut identity = identity.clone();
-    identity.insert("settings".into(), crate::data::tensor_file::sorted_json(settings));
-    let mut task = PolicyTask { experience, params: Params::policy(&plugin.tensors, 1.0)? };
+    identity.insert("settings".into(), sorted_json(settings));
+    let mut task = PolicyTask { rewards, params: Params::policy(&plugin.tensors, 1.0)? };
     let &RlSettings { steps, lr, patience, eval_every } = settings;
     let (evaluate_every, checkpoint_every) = (eval_every, eval_every);
     let schedule = Schedule { steps, lr, evaluate_every, evaluate_first: true, checkpoint_every, patience };
@@ -71,7 +71,7 @@ pub fn reinforce(
 
 /// The policy as a task of the training loop.
 struct PolicyTask<'a> {
-    experience: &'a mut dyn RewardSource,
+    rewards: &'a mut dyn RewardSource,
     params: Params,
 }
 
@@ -87,13 +87,13 @@ impl Task for PolicyTask<'_> {
     }
 
     fn step(&mut self, step: u64) -> Result<TaskStep<PolicyMeasures>> {
-        let score = self.experience.train_batch(&self.params, step)?;
+        let score = self.rewards.train_batch(&self.params, step)?;
         let gradients = gather(&self.params, &score.loss.backward()?);
         Ok(TaskStep { gradients, measures: score.measures, tokens: None })
     }
 
     fn evaluate(&mut self) -> Result<Option<Evaluation<PolicyMeasures>>> {
-        let measures = self.experience.evaluate(&self.params)?.measures;
+        let measures = self.rewards.evaluate(&self.params)?.measures;
         Ok(Some(Evaluation { loss: -measures.reward, measures, tokens: None }))
     }
 }
@@ -140,7 +140,7 @@ pub(super) mod tests {
     ) -> Result<Option<Tensors>> {
         let identity = &[("data".to_owned(), "d".to_owned())].into();
         let (mut held, mut run) = (Held::new(plugin, train, valid)?, RunFolder::open(folder, resume)?);
-        reinforce(plugin, &mut held, (settings, identity), stop_after, &mut run, &ProgressBar::hidden())
+        reinforce(plugin, &mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
     }
 
     fn whole(folder: &Path, plugin: &Loaded, tables: (&LatentTable, &LatentTable), settings: &RlSettings) -> Tensors {
@@ -178,7 +178,7 @@ pub(super) mod tests {
         let want = whole(&one, &plugin, (&table, &table), &settings);
         let (mut resume, mut got) = (false, None);
         while got.is_none() {
-            // Not where a look is.
+            // Not where an evaluation is.
             got = train(&two, &plugin, (&table, &table), &settings, (Some(33), resume)).unwrap();
             resume = true;
         }

@@ -38,7 +38,8 @@ impl<'a> Library<'a> {
         &self,
         plugin: Option<&Loaded>,
         plan: &Plan,
-        (corpus, limit): (&Corpus, usize),
+        corpus: &Corpus,
+        limit: usize,
         progress: &dyn Fn(),
     ) -> Result<Vec<Vec<Answer>>> {
         let problems = corpus.first(Some(limit));
@@ -105,7 +106,7 @@ mod tests {
         let made = std::cell::Cell::new(0);
         let answers = |plugin: &Loaded, plan: &Plan, limit| {
             made.set(0);
-            let answers = library.answers(Some(plugin), plan, (&corpus, limit), &|| made.set(made.get() + 1)).unwrap();
+            let answers = library.answers(Some(plugin), plan, &corpus, limit, &|| made.set(made.get() + 1)).unwrap();
             (answers, made.get())
         };
         let (all, _) = answers(&plugin, &plan, 5);

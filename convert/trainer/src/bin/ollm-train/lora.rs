@@ -10,11 +10,11 @@ use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file;
 use ollm_train::features::backbone::{BackboneModel, Example, Frozen, StateSource};
 use ollm_train::features::head::OutputHead;
+use ollm_train::fit::Ended;
 use ollm_train::lora::adapters::{Lora, LoraTarget};
 use ollm_train::lora::network::Network;
 use ollm_train::lora::{adapters, merged, task};
 use ollm_train::plugin::file::Provenance;
-use ollm_train::sft::train::Ended;
 use ollm_train::{Error, Result};
 
 use crate::args::{HeldOutArgs, InputArgs, RunArgs};

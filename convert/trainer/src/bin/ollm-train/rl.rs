@@ -115,7 +115,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     };
     let mut identity = rl.identity(&about)?;
     let (objective, mut rewards) = rl.rewards(&mut identity)?;
-    let trained = reinforce(&plugin, &mut *rewards, (&settings, &identity), args.run.stop_after, &mut run, &bar)?;
+    let trained = reinforce(&plugin, &mut *rewards, &settings, &identity, args.run.stop_after, &mut run, &bar)?;
     let Some(tensors) = trained else {
         println!("stopped; --resume goes on from {}", run.checkpoint().display());
         return Ok(());
@@ -182,15 +182,15 @@ impl<'a> RlRun<'a> {
                 Held::new(plugin, &self.table("training problems", train)?, &self.table("held-out problems", valid)?)?;
             return Ok(("expected reward of held latents", Box::new(held)));
         };
-        let pace = (args.input.threads, args.rollout.slots);
-        let groups = Groups::new((library.backbone, plugin), (train, valid), groups, pace)?;
+        let (threads, slots) = (args.input.threads, args.rollout.slots);
+        let groups = Groups::new(library.backbone, plugin, train, valid, groups, threads, slots)?;
         Ok(("group-normalised reward", Box::new(groups)))
     }
 
     /// The answers of all latents, held.
     fn table(&self, name: &str, questions: &Questions<'_>) -> Result<LatentTable> {
-        let plan = (self.args.rollout.tokens, self.args.rollout.seed);
-        LatentTable::held(self.library, self.plugin, questions, plan, (name, &BarProgress(self.bar)))
+        let (tokens, seed) = (self.args.rollout.tokens, self.args.rollout.seed);
+        LatentTable::held(self.library, self.plugin, questions, tokens, seed, name, &BarProgress(self.bar))
     }
 
     /// The policy before and after.
@@ -222,7 +222,7 @@ impl<'a> RlRun<'a> {
         let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
         let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());
         shown.row(&name, problems);
-        let answers = self.library.answers(Some(policy), &plan, (self.valid.corpus, problems), &|| shown.problem())?;
+        let answers = self.library.answers(Some(policy), &plan, self.valid.corpus, problems, &|| shown.problem())?;
         let grades = self.valid.grade(&answers);
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
         Ok(AccuracyRow::new(name, &grades, seed))

@@ -6,11 +6,12 @@ use clap::Args;
 use ollm_train::Result;
 use ollm_train::features::backbone::BackboneModel;
 use ollm_train::features::segments::Hold;
+use ollm_train::fit::Ended;
 use ollm_train::fit::run::RunFolder;
 use ollm_train::plugin::nets::parameters;
 use ollm_train::sft::objective::Objective;
 use ollm_train::sft::settings::{DecoderChoice, SftSettings};
-use ollm_train::sft::train::{Ended, SftData, SftPace, sft};
+use ollm_train::sft::train::{SftData, SftPace, sft};
 
 use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs};
 use crate::prepare::{self, TextFeatures, Workplace, bar};

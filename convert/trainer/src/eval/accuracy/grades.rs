@@ -160,8 +160,10 @@ impl LatentTable {
         library: &Library<'_>,
         plugin: &Loaded,
         questions: &Questions<'_>,
-        (tokens, seed): (usize, u64),
-        (name, progress): (&str, &dyn Progress),
+        tokens: usize,
+        seed: u64,
+        name: &str,
+        progress: &dyn Progress,
     ) -> Result<Self> {
         let plan = Plan {
             latents: LatentPlan::Enumerated,
@@ -174,7 +176,7 @@ impl LatentTable {
         };
         let problems = questions.gold.len();
         progress.row(name, problems);
-        let answers = library.answers(Some(plugin), &plan, (questions.corpus, problems), &|| progress.problem())?;
+        let answers = library.answers(Some(plugin), &plan, questions.corpus, problems, &|| progress.problem())?;
         Self::new(questions, &answers)
     }
 

@@ -111,7 +111,7 @@ impl<'a> Comparer<'_, 'a> {
     ) -> Result<Vec<Vec<Answer>>> {
         let problems = questions.gold.len();
         self.progress.row(name, problems);
-        library.answers(plugin, plan, (questions.corpus, problems), &|| self.progress.problem())
+        library.answers(plugin, plan, questions.corpus, problems, &|| self.progress.problem())
     }
 
     /// A row whose answers are made for it.
@@ -182,7 +182,7 @@ impl<'a> Comparer<'_, 'a> {
     /// The answers of all held latents.
     fn table(&self, plugin: &Loaded, name: &str, questions: &Questions<'_>) -> Result<LatentTable> {
         let Comparison { tokens, seed, .. } = *self.comparison;
-        LatentTable::held(&self.systems.library, plugin, questions, (tokens, seed), (name, self.progress))
+        LatentTable::held(&self.systems.library, plugin, questions, tokens, seed, name, self.progress)
     }
 
     fn fixed(&mut self, table: &LatentTable, train: &LatentTable) {

@@ -23,7 +23,7 @@ use crate::features::segments::Hold;
 use crate::features::states::Features;
 use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
-use crate::fit::{FitOutcome, Schedule, Trainer};
+use crate::fit::{Ended, FitOutcome, Schedule, Trainer};
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
 use crate::sft::settings::SftSettings;
@@ -57,15 +57,6 @@ pub struct SftPace {
     pub control: Option<PathBuf>,
     /// Options trained before on that control, instead of stage 2.
     pub options: Option<PathBuf>,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The plugin is written.
-    Finished,
-    /// `stop_after` was reached; `--resume` goes on.
-    Stopped,
 }
 
 /// Trains control and options into `run`, from its checkpoint if it has one.
