@@ -1,9 +1,11 @@
-# `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI runs.
+# `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI
+# runs.
 
 PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-svamp.gguf
 PROBLEM := Tom has 3 bags with 8 marbles each. How many marbles does he have?
 
-# The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the repository.
+# The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the
+# repository.
 MODEL = $(shell python3 tests/fetch-model.py)
 
 # Where `make install` puts the C library, and which build of it.
@@ -40,8 +42,9 @@ lint:
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# The C library (headers, libraries, pkg-config file, CMake package) and the commands with their man pages and completions.
-# DESTDIR is for packagers. A PREFIX outside the loader's path needs LD_LIBRARY_PATH or an rpath: see ffi/PACKAGING.md.
+# The C library (headers, libraries, pkg-config file, CMake package) and the commands with their man
+# pages and completions. DESTDIR is for packagers. A PREFIX outside the loader's path needs
+# LD_LIBRARY_PATH or an rpath: see ffi/PACKAGING.md.
 install:
 	cargo build --profile dist -p ollm-ffi
 	cargo build --release -p ollm-run -p ollm-convert -p ollm-train
