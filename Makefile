@@ -1,5 +1,5 @@
 # `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI
-# runs.
+# runs first.
 
 PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-svamp.gguf
 PROBLEM := Tom has 3 bags with 8 marbles each. How many marbles does he have?
