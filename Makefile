@@ -48,15 +48,15 @@ docs:
 install:
 	cargo build --profile dist -p ollm-ffi
 	cargo build --release -p ollm-run -p ollm-convert -p ollm-train
-	ffi/package/install.sh $(TARGET)/dist $(PREFIX) $(TARGET)/release
+	ffi/package/install.sh "$(TARGET)/dist" "$(PREFIX)" "$(TARGET)/release"
 
 # The C library alone.
 install-library:
 	cargo build --profile dist -p ollm-ffi
-	ffi/package/install.sh $(TARGET)/dist $(PREFIX)
+	ffi/package/install.sh "$(TARGET)/dist" "$(PREFIX)"
 
 uninstall:
-	ffi/package/uninstall.sh $(PREFIX)
+	ffi/package/uninstall.sh "$(PREFIX)"
 
 # The shared library is small: at most 3 MiB.
 size:

@@ -6,6 +6,16 @@
 # installed, now and before, is listed in PREFIX/share/ollm/installed, which `uninstall.sh PREFIX`
 # reads.
 set -eu
+case ${2:-} in
+/*) [ $# -le 3 ] && [ -f "$1/libollm.so" ] && [ -f "$1/libollm.a" ] || refused=yes ;;
+*) refused=yes ;;
+esac
+for command in ${3:+ollm-run ollm-convert ollm-train}; do [ -x "$3/$command" ] || refused=yes; done
+if [ "${refused:-}" ]; then
+  echo "usage: install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]: PREFIX is an absolute path (/ for the root)," \
+    "LIBRARY_DIR has libollm.so and libollm.a, COMMANDS_DIR ollm-run, ollm-convert and ollm-train" >&2
+  exit 2
+fi
 library=$1 prefix=$2 commands=${3:-}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -27,7 +37,7 @@ put() {
 put 644 "$root/include/ollm.h" include/ollm.h
 put 644 "$root/include/ollm.hpp" include/ollm.hpp
 put 755 "$library/libollm.so" lib/libollm.so.1
-ln -sf libollm.so.1 "${DESTDIR:-}$prefix/lib/libollm.so"
+ln -sfn libollm.so.1 "${DESTDIR:-}$prefix/lib/libollm.so"
 echo lib/libollm.so >>"$work/installed"
 put 644 "$library/libollm.a" lib/libollm.a
 sed "s/@VERSION@/$version/" "$here/ollm.pc.in" >"$work/ollm.pc"

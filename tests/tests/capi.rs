@@ -429,6 +429,15 @@ fn what_is_installed_can_be_uninstalled() {
     let left = succeed(Command::new("find").arg(&staging).args(["!", "-type", "d"]));
     assert_eq!(left.trim(), staging.join("usr/bin/other").display().to_string());
     assert!(!script("uninstall.sh").arg("/usr").output().unwrap().status.success());
+    // A prefix is an absolute path: none is not the root.
+    assert!(!script("install.sh").arg(build()).arg("").output().unwrap().status.success());
+    assert!(!script("uninstall.sh").arg("").output().unwrap().status.success());
+    // Lines that lead out of the prefix are passed over.
+    fs::create_dir_all(staging.join("usr/share/ollm")).unwrap();
+    fs::write(staging.join("usr/share/ollm/installed"), "../victim\n\nshare/ollm/installed\n").unwrap();
+    fs::write(staging.join("victim"), "").unwrap();
+    succeed(script("uninstall.sh").arg("/usr"));
+    assert!(staging.join("victim").exists() && !staging.join("usr/share/ollm").exists());
 }
 
 /// The program in the README is a program.
