@@ -15,6 +15,7 @@ mod split;
 mod synth;
 mod verify;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
     match run(command) {
         Ok(Printed { text, good }) => output::print(&text, good),
         Err(error) => {
-            eprintln!("error: {error}");
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             trouble
         }
     }

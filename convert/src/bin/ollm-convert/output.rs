@@ -46,7 +46,7 @@ pub(crate) fn bytes_progress() -> ProgressBar {
 pub(crate) fn print(text: &str, good: bool) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: cannot print: {error}");
+            let _ = writeln!(std::io::stderr(), "error: cannot print: {error}");
             ExitCode::FAILURE
         }
         _ if good => ExitCode::SUCCESS,

@@ -68,7 +68,7 @@ impl RunFolder {
         let log_bytes = self.log_length()?;
         checkpoint::save(&self.checkpoint(), position, log_bytes, params, optimizer)?;
         if let Err(error) = history::draw(&self.folder.join(LOG), &self.folder.join("log.svg")) {
-            eprintln!("the log is not drawn: {error}");
+            let _ = writeln!(std::io::stderr(), "the log is not drawn: {error}");
         }
         Ok(())
     }

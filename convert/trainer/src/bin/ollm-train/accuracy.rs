@@ -13,6 +13,7 @@ use ollm_train::report::plot::{self, Bar};
 use ollm_train::rollout::library::Library;
 
 use crate::args::{InputArgs, RolloutArgs};
+use crate::output;
 use crate::prepare::{BarProgress, bar, check_output};
 
 #[derive(Debug, Args)]
@@ -96,12 +97,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     if let Some(path) = &args.svg {
         draw(path, &report)?;
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).expect("a report of numbers"));
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    output::report(&report, args.json)
 }
 
 fn open(path: Option<&Path>, about: &BackboneDescription) -> Result<Option<ollm_train::plugin::file::Loaded>> {

@@ -11,6 +11,7 @@ use ollm_train::plugin::file::Loaded;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, InputArgs};
+use crate::output;
 use crate::prepare::{self, Workplace, bar, budget};
 
 #[derive(Debug, Args)]
@@ -61,10 +62,5 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let bar = bar(features.len() as u64, "tokens");
     let report = evaluate(&frozen, &features, &models, budget(&args.device), &|rows| bar.inc(rows as u64))?;
     bar.finish_and_clear();
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).expect("a report of numbers"));
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    output::report(&report, args.json)
 }

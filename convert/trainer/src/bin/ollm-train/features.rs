@@ -7,6 +7,7 @@ use ollm_train::Result;
 use ollm_train::features::backbone::BackboneModel;
 
 use crate::args::InputArgs;
+use crate::output::print;
 use crate::prepare::Workplace;
 
 #[derive(Debug, Args)]
@@ -23,6 +24,5 @@ pub(crate) fn run(args: &FeaturesArgs) -> Result<()> {
     let place = Workplace::new(&backbone, &args.output, &args.input)?;
     let (_, limit, records) = place.cache(&args.input.data, args.input.limit)?;
     let tokens: usize = records.counts().take(limit).sum();
-    println!("{limit} problems, {tokens} answer tokens in {}", args.output.display());
-    Ok(())
+    print(format_args!("{limit} problems, {tokens} answer tokens in {}\n", args.output.display()))
 }

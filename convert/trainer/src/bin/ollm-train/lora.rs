@@ -18,6 +18,7 @@ use ollm_train::plugin::file::Provenance;
 use ollm_train::{Error, Result};
 
 use crate::args::{HeldOutArgs, InputArgs, RunArgs};
+use crate::output::print;
 use crate::prepare;
 
 /// Bytes that logits may take, on each thread.
@@ -110,7 +111,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
     let lora = Lora::new(&settings, &network, frozen.about.parameters)?;
     merged::check(&args.input.model, backbone.model().gguf(), &lora, args.merged_type)?;
-    print_size(&lora, frozen.about.parameters);
+    print_size(&lora, frozen.about.parameters)?;
 
     let (train, data_hash) = examples(&backbone, &args.input.data, args.input.limit)?;
     let (valid, valid_hash) = held_out(&backbone, &args.held_out)?;
@@ -132,14 +133,12 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let pace = args.pace(device.is_cpu(), prepare::threads(&args.input));
     let bar = prepare::bar(0, "steps");
     if task::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
-        println!("stopped; --resume goes on from {}", run.checkpoint().display());
-        return Ok(());
+        return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     }
     bar.finish_and_clear();
     let (tensors, _) = tensor_file::load(&run.lora(), &Device::Cpu)?;
     merged::write(backbone.model(), &lora, &tensors, args.merged_type, &run.merged())?;
-    println!("wrote {} and {}", run.lora().display(), run.merged().display());
-    Ok(())
+    print(format_args!("wrote {} and {}\n", run.lora().display(), run.merged().display()))
 }
 
 /// Half the bytes where the hardware is made for them.
@@ -147,10 +146,10 @@ fn weight_type(device: &Device) -> DType {
     if device.is_cuda() { DType::BF16 } else { DType::F32 }
 }
 
-fn print_size(lora: &Lora, backbone: u64) {
+fn print_size(lora: &Lora, backbone: u64) -> Result<()> {
     let (trained, rank) = (lora.parameters(), lora.rank);
     let share = 100.0 * trained as f64 / backbone as f64;
-    println!("adapters: rank {rank}, {trained} parameters, {share:.2} % of the backbone's {backbone}");
+    print(format_args!("adapters: rank {rank}, {trained} parameters, {share:.2} % of the backbone's {backbone}\n"))
 }
 
 /// Held-out problems and their name, if there are some.

@@ -8,10 +8,12 @@ mod eval;
 mod features;
 mod lora;
 mod manual;
+mod output;
 mod prepare;
 mod rl;
 mod sft;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use ollm_train::Result;
@@ -24,7 +26,8 @@ fn main() -> ExitCode {
     match Invocation::parse().and_then(|invocation| run(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // If standard error is closed too, there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "error: {error}");
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! From paths to what the library works on: device, backbone, features, head.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -158,7 +159,11 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 /// Says how many of the problems are too long.
 pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneModel) {
     if count > 0 {
-        eprintln!("{count} of {problems} problems are longer than {} tokens: left out", backbone.context());
+        let _ = writeln!(
+            std::io::stderr(),
+            "{count} of {problems} problems are longer than {} tokens: left out",
+            backbone.context()
+        );
     }
 }
 

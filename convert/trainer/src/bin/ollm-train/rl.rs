@@ -23,6 +23,7 @@ use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
 
 use crate::args::{InputArgs, RolloutArgs, RunArgs};
+use crate::output::print;
 use crate::prepare::{BarProgress, bar, file_names};
 
 #[derive(Debug, Args)]
@@ -117,17 +118,15 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (objective, mut rewards) = rl.rewards(&mut identity)?;
     let trained = reinforce(&plugin, &mut *rewards, &settings, &identity, args.run.stop_after, &mut run, &bar)?;
     let Some(tensors) = trained else {
-        println!("stopped; --resume goes on from {}", run.checkpoint().display());
-        return Ok(());
+        return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     };
 
     let trained = Loaded { spec: PluginConfig { hold: args.hold, ..plugin.spec.clone() }, tensors };
     tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
     let rows = rl.compare(&trained)?;
     bar.finish_and_clear();
-    print!("{}", AccuracyReport { problems: valid.gold.len(), train_problems: None, rows });
-    println!("wrote {}", run.plugin().display());
-    Ok(())
+    print(AccuracyReport { problems: valid.gold.len(), train_problems: None, rows })?;
+    print(format_args!("wrote {}\n", run.plugin().display()))
 }
 
 /// What the policy learns from.

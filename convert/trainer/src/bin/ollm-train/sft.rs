@@ -14,6 +14,7 @@ use ollm_train::sft::settings::{DecoderChoice, SftSettings};
 use ollm_train::sft::train::{SftData, SftPace, sft};
 
 use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs};
+use crate::output::print;
 use crate::prepare::{self, TextFeatures, Workplace, bar};
 
 #[derive(Debug, Args)]
@@ -145,7 +146,7 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     let mut run = args.run.open(recorded)?;
     let backbone = BackboneModel::open(&args.input.model)?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
-    print_size(&settings, &place);
+    print_size(&settings, &place)?;
 
     let frozen = place.frozen(&device)?;
     let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
@@ -163,15 +164,14 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     let valid = valid.as_ref().map(|text| &text.features);
     let material = SftData { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
     let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
-    println!("{}", outcome(ended, &run));
-    Ok(())
+    print(outcome(ended, &run) + "\n")
 }
 
-fn print_size(settings: &SftSettings, place: &Workplace<'_>) {
+fn print_size(settings: &SftSettings, place: &Workplace<'_>) -> Result<()> {
     let spec = settings.spec(&place.about);
     let (plugin, backbone) = (parameters(&spec), place.about.parameters);
     let (width, share) = (spec.decoder.width(), 100.0 * plugin as f64 / backbone as f64);
-    println!("plugin: width {width}, {plugin} parameters, {share:.2} % of the backbone's {backbone}");
+    print(format_args!("plugin: width {width}, {plugin} parameters, {share:.2} % of the backbone's {backbone}\n"))
 }
 
 fn outcome(ended: Ended, run: &RunFolder) -> String {
