@@ -532,7 +532,10 @@ ollm_status ollm_session_rewind(ollm_session *session, size_t position);
 // distribution.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// How long a selected latent is held. Since 0.1.0.
+/// How long a selected latent is held. An answer begins with the first token that is generated
+/// after a feed, a rewind or a restored prompt, and ends with an end token or the next feed; a line
+/// ends after the token whose text has a line feed. A latent is always let go where the answer
+/// ends, and a script begins anew. Since 0.1.0.
 OLLM_ENUM(ollm_hold, int32_t) {
     /// As long as the plugin was trained for, as in a new session.
     OLLM_HOLD_TRAINED = 0,
@@ -542,6 +545,8 @@ OLLM_ENUM(ollm_hold, int32_t) {
     OLLM_HOLD_LINE = 2,
     /// For all of the answer.
     OLLM_HOLD_ALL = 3,
+    /// For `hold_tokens` tokens.
+    OLLM_HOLD_TOKENS = 4,
 };
 
 /// Ways to select a latent. Since 0.1.0.
@@ -620,12 +625,13 @@ typedef struct ollm_selection {
     uint64_t seed;
     /// The way to select.
     ollm_select mode;
-    /// Must be 0.
-    int32_t reserved;
+    /// Tokens that a latent is held for with `OLLM_HOLD_TOKENS`, at least 1; else 0.
+    uint32_t hold_tokens;
 } ollm_selection;
 
-/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy,
-/// as at first.
+/// Sets how the session samples from now on. NULL is greedy, as at first. The random number of a
+/// token follows from the seed and its place in the text: a rewound, forked or restored session
+/// draws what it would have drawn.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`,
 /// `OLLM_BUSY`. Since 0.1.0.
@@ -633,8 +639,9 @@ ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling
 
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
-/// no plugin). A callback, and its argument, must stay alive until the next call of this function,
-/// or until the session is freed; forks have them too.
+/// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument, must
+/// stay alive until the next call of this function, or until the session is freed; forks have them
+/// too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
 /// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
@@ -822,8 +829,9 @@ ollm_status ollm_session_encode(ollm_session *session, const uint32_t *tokens, s
 /// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_session_save_file(ollm_session *session, const char *path);
 
-/// Restores the session from a file: the next tokens are those that the saved session would have
-/// generated.
+/// Restores the session from a file: under the same sampling and selection, the next tokens are
+/// those that the saved session would have generated. The held latent and the place in a script are
+/// saved with a session; its sampling, selection and plugin are not.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for

@@ -96,7 +96,7 @@ fn write_spec(f: &mut fmt::Formatter<'_>, spec: &PluginConfig) -> fmt::Result {
     }
     writeln!(f, "  encoder   mlp, width {encoder_width}")?;
     writeln!(f, "  policy    mlp, width {policy_width}")?;
-    writeln!(f, "  hold      {}", spec.hold.name())?;
+    writeln!(f, "  hold      {}", spec.hold)?;
     writeln!(f, "  trainable {} parameters", grouped(parameters(spec)))?;
     writeln!(f, "  trained on {}", describe(backbone))
 }
@@ -115,7 +115,7 @@ fn plugin_json(plugin: &std::result::Result<PluginConfig, PluginError>) -> Json 
         Ok(spec) => json!({
             "options": spec.options,
             "decoder": spec.decoder.name(),
-            "hold": spec.hold.name(),
+            "hold": spec.hold.to_string(),
             "parameters": parameters(spec),
             "backbone": backbone_json(&spec.backbone),
         }),

@@ -3,6 +3,7 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::num::NonZeroU32;
 
 use ollm_runtime::plugin::Hold;
 use ollm_runtime::plugin::{Callback, LatentMode, Selector};
@@ -72,8 +73,9 @@ impl OllmSampling {
     }
 }
 
-/// Sets how the session samples from now on, and starts its random numbers afresh. NULL is greedy,
-/// as at first.
+/// Sets how the session samples from now on. NULL is greedy, as at first. The random number of a
+/// token follows from the seed and its place in the text: a rewound, forked or restored session
+/// draws what it would have drawn.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`,
 /// `OLLM_BUSY`. Since 0.1.0.
@@ -115,7 +117,10 @@ pub enum OllmSelect {
     Backbone = 7,
 }
 
-/// How long a selected latent is held. Since 0.1.0.
+/// How long a selected latent is held. An answer begins with the first token that is generated
+/// after a feed, a rewind or a restored prompt, and ends with an end token or the next feed; a line
+/// ends after the token whose text has a line feed. A latent is always let go where the answer
+/// ends, and a script begins anew. Since 0.1.0.
 #[repr(i32)]
 #[derive(Clone, Copy)]
 pub enum OllmHold {
@@ -127,6 +132,8 @@ pub enum OllmHold {
     Line = 2,
     /// For all of the answer.
     All = 3,
+    /// For `hold_tokens` tokens.
+    Tokens = 4,
 }
 
 /// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the
@@ -166,8 +173,8 @@ pub struct OllmSelection {
     pub seed: u64,
     /// The way to select.
     pub mode: MaybeUninit<OllmSelect>,
-    /// Must be 0.
-    pub reserved: i32,
+    /// Tokens that a latent is held for with `OLLM_HOLD_TOKENS`, at least 1; else 0.
+    pub hold_tokens: u32,
 }
 
 versioned!(OllmSelection {
@@ -180,14 +187,13 @@ versioned!(OllmSelection {
     hold: MaybeUninit<OllmHold>,
     seed: u64,
     mode: MaybeUninit<OllmSelect>,
-    reserved: i32,
+    hold_tokens: u32,
 });
 
-/// A checked selection: how, how long (a number of [`OllmHold`]), and the seed. No mode is the
-/// backbone alone.
+/// A checked selection. No mode is the backbone alone; no hold is the trained one.
 struct Selection {
     mode: Option<LatentMode>,
-    hold: i32,
+    hold: Option<Hold>,
     seed: u64,
 }
 
@@ -198,9 +204,6 @@ impl OllmSelection {
     unsafe fn read(selection: *const Self) -> Result<Selection> {
         // SAFETY: the same contract.
         let s = unsafe { cast::options(selection) }?;
-        if s.reserved != 0 {
-            return Err(CallFailure::argument("reserved is not 0"));
-        }
         // SAFETY: the same contract.
         let latents = unsafe { cast::slice("the latents", s.latents, s.latent_count) }?;
         let latents: Vec<usize> = latents.iter().map(|&latent| latent as usize).collect();
@@ -212,10 +215,26 @@ impl OllmSelection {
             4 => LatentMode::Script(latents),
             5 => LatentMode::Callback(callback(s.choose, User(s.user))?),
             6 => LatentMode::Mixture,
-            7 => return Ok(Selection { mode: None, hold: 0, seed: 0 }),
+            7 => return Ok(Selection { mode: None, hold: None, seed: 0 }),
             other => return Err(CallFailure::argument(format!("{other} is no way to select a latent"))),
         };
-        Ok(Selection { mode: Some(mode), hold: cast::number(s.hold), seed: s.seed })
+        Ok(Selection { mode: Some(mode), hold: s.hold()?, seed: s.seed })
+    }
+
+    fn hold(&self) -> Result<Option<Hold>> {
+        let refused = |what: String| Err(CallFailure::argument(what));
+        let hold = match cast::number(self.hold) {
+            0 => None,
+            1 => Some(Hold::Token),
+            2 => Some(Hold::Line),
+            3 => Some(Hold::All),
+            4 => match NonZeroU32::new(self.hold_tokens) {
+                Some(count) => return Ok(Some(Hold::Tokens(count))),
+                None => return refused("hold_tokens is 0: a latent is held for at least 1 token".into()),
+            },
+            other => return refused(format!("{other} is no time to hold a latent")),
+        };
+        if self.hold_tokens == 0 { Ok(hold) } else { refused("hold_tokens is for OLLM_HOLD_TOKENS alone".into()) }
     }
 }
 
@@ -234,8 +253,9 @@ fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
 
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
-/// no plugin). A callback, and its argument, must stay alive until the next call of this function,
-/// or until the session is freed; forks have them too.
+/// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument, must
+/// stay alive until the next call of this function, or until the session is freed; forks have them
+/// too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
 /// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
@@ -251,6 +271,7 @@ pub unsafe extern "C" fn ollm_session_set_selection(
         with(session, |live| {
             let bare = selection.is_null() && live.session.plugin().is_none();
             live.selector = if bare { None } else { live.selector_for(chosen)? };
+            live.session.begin_answer();
             Ok(())
         })
     })
@@ -261,13 +282,7 @@ impl Live {
         let Some(mode) = selection.mode else { return Ok(None) };
         let none = || CallFailure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
         let plugin = self.session.plugin().ok_or_else(none)?;
-        let hold = match selection.hold {
-            0 => plugin.spec().hold,
-            1 => Hold::Token,
-            2 => Hold::Line,
-            3 => Hold::All,
-            other => return Err(CallFailure::argument(format!("{other} is no time to hold a latent"))),
-        };
+        let hold = selection.hold.unwrap_or(plugin.spec().hold);
         Ok(Some(Selector::new(mode, self.model.hold_until(hold)?, plugin.option_count(), selection.seed)?))
     }
 }

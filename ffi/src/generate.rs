@@ -75,7 +75,7 @@ pub unsafe extern "C" fn ollm_session_step(session: *mut OllmSession, token: *mu
     guard(|| {
         // SAFETY: the struct is what the header asks for.
         let out = unsafe { OutStruct::new(token) }?;
-        let step = |live: &mut Live| Ok(live.session.step(live.selector.as_mut(), &mut live.sampler)?);
+        let step = |live: &mut Live| Ok(live.session.step(live.selector.as_ref(), &mut live.sampler)?);
         with(session, |live| live.single(step, &out))
     })
 }
@@ -235,7 +235,7 @@ impl Live {
             }
         };
         let tokenizer = self.model.tokenizer()?;
-        let (selector, sampler) = (self.selector.as_mut(), &mut self.sampler);
+        let (selector, sampler) = (self.selector.as_ref(), &mut self.sampler);
         let done = generate(&mut self.session, tokenizer, selector, sampler, runtime, &mut each)?;
         if let Some(failure) = failed {
             return Err(failure);

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use ollm_runtime::model::{LoadOptions, LoadProgress, Model};
 use ollm_runtime::plugin::Hold;
-use ollm_runtime::plugin::{HoldUntil, LineEnds};
+use ollm_runtime::plugin::{HoldUntil, TokenEnds};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 
@@ -23,7 +23,7 @@ use crate::status::{CallFailure, OllmStatus, Result};
 pub struct OllmModel {
     pub(crate) model: Arc<Model>,
     tokenizer: std::result::Result<Tokenizer, TokenizerError>,
-    line_ends: OnceLock<LineEnds>,
+    token_ends: OnceLock<TokenEnds>,
 }
 
 static MODELS: HandleTable<OllmModel> = HandleTable::new();
@@ -39,7 +39,7 @@ impl Named for OllmModel {
 impl OllmModel {
     fn new(model: Model) -> Self {
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata());
-        Self { model: Arc::new(model), tokenizer, line_ends: OnceLock::new() }
+        Self { model: Arc::new(model), tokenizer, token_ends: OnceLock::new() }
     }
 
     /// The tokenizer, which a file of weights alone has not.
@@ -49,14 +49,12 @@ impl OllmModel {
 
     /// What ends this hold; one for a line needs the tokenizer.
     pub(crate) fn hold_until(&self, hold: Hold) -> Result<HoldUntil> {
-        Ok(match hold {
-            Hold::Token => HoldUntil::Token,
-            Hold::Line => {
-                let tokenizer = self.tokenizer()?;
-                HoldUntil::Line(self.line_ends.get_or_init(|| LineEnds::new(tokenizer)).clone())
-            }
-            Hold::All => HoldUntil::End,
-        })
+        let ends = |tokenizer| self.token_ends.get_or_init(|| TokenEnds::new(tokenizer)).clone();
+        match self.tokenizer() {
+            Ok(tokenizer) => Ok(HoldUntil::new(hold, ends(tokenizer))),
+            Err(none) if hold == Hold::Line => Err(none),
+            Err(_) => Ok(hold.into()),
+        }
     }
 }
 

@@ -29,8 +29,9 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
     })
 }
 
-/// Restores the session from a file: the next tokens are those that the saved session would have
-/// generated.
+/// Restores the session from a file: under the same sampling and selection, the next tokens are
+/// those that the saved session would have generated. The held latent and the place in a script are
+/// saved with a session; its sampling, selection and plugin are not.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ollm_runtime::Result;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, Session, SessionOptions, Turn};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
     let branch = |latent| -> Result<Branch> {
         Ok(Branch {
             session: root.fork()?,
-            selector: Selector::new(LatentMode::Fixed(latent), HoldUntil::End, options, 0)?,
+            selector: Selector::new(LatentMode::Fixed(latent), Hold::All, options, 0)?,
             sampler: Sampler::new(SamplerOptions::default())?,
             tokens: Vec::new(),
         })
@@ -53,7 +53,7 @@ fn main() -> Result<()> {
             .iter_mut()
             .map(|branch| Turn {
                 session: &mut branch.session,
-                selector: Some(&mut branch.selector),
+                selector: Some(&branch.selector),
                 sampler: &mut branch.sampler,
             })
             .collect();

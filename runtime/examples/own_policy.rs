@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use ollm_runtime::Result;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::{Callback, Hold, HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{Callback, Hold, HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -34,13 +34,14 @@ fn main() -> Result<()> {
     let plugin = Arc::new(Plugin::open(Path::new(plugin), &model)?);
     let tokenizer = Tokenizer::from_metadata(model.gguf().metadata())?;
     let mode = LatentMode::Callback(Callback::new(second_choice));
-    let mut selector = Selector::new(mode, HoldUntil::new(Hold::Line, &tokenizer), plugin.option_count(), 0)?;
+    let hold = HoldUntil::new(Hold::Line, TokenEnds::new(&tokenizer));
+    let selector = Selector::new(mode, hold, plugin.option_count(), 0)?;
     let mut sampler = Sampler::new(SamplerOptions::default())?;
     let mut session = Session::new(model, Some(plugin), &SessionOptions::default())?;
     session.feed(&tokenizer.encode(prompt, false)?)?;
 
     for _ in 0..32 {
-        let step = session.step(Some(&mut selector), &mut sampler)?;
+        let step = session.step(Some(&selector), &mut sampler)?;
         if tokenizer.is_end(step.token) {
             break;
         }

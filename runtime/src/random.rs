@@ -1,6 +1,9 @@
 //! Pseudo-random numbers that are the same on every platform: choices of tokens and latents follow
 //! from their seed.
 
+/// The step of the sequence.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
 /// 2014): one addition and a finalizer, a full period of 2^64, and any seed is a good one.
 #[derive(Debug, Clone)]
@@ -14,9 +17,15 @@ impl Random {
         Self { state: seed }
     }
 
+    /// The generator of a place in a text, where the number of draws before it does not matter: its
+    /// first output is number `place` (from 0) of the sequence of `seed`.
+    pub const fn at(seed: u64, place: u64) -> Self {
+        Self { state: seed.wrapping_add(GAMMA.wrapping_mul(place)) }
+    }
+
     /// The next 64 random bits.
     pub const fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.state = self.state.wrapping_add(GAMMA);
         let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -54,6 +63,8 @@ mod tests {
             16_408_922_859_458_223_821,
         ];
         assert_eq!(first, published);
+        let at: Vec<u64> = (0..5).map(|place| Random::at(1_234_567, place).next_u64()).collect();
+        assert_eq!(at, published);
     }
 
     #[test]

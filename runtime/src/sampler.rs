@@ -4,8 +4,10 @@
 //! min-p, temperature. So top-p and min-p judge the distribution before the temperature flattens or
 //! sharpens it. A temperature of 0 is greedy: the most probable token after the penalty.
 //!
-//! The same seed makes the same choices from the same logits on every platform ([`Random`]; the
-//! exponential of [`logits`]).
+//! A random number belongs to a place in a text: it follows from the seed and the number of tokens
+//! before it, not from what was drawn earlier. So a rewound, forked or restored text continues as
+//! it would have, and the same seed makes the same choices from the same logits on every platform
+//! ([`Random`]; the exponential of [`logits`]).
 
 use std::fmt;
 
@@ -84,11 +86,10 @@ pub struct Sampled {
     pub logprob: f32,
 }
 
-/// Chooses tokens; holds the state of its random numbers.
+/// Chooses tokens.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     options: SamplerOptions,
-    random: Random,
     /// The tokens that are still in the running. Kept between calls for its memory only.
     pool: Vec<Candidate>,
 }
@@ -97,8 +98,7 @@ impl Sampler {
     /// A sampler with checked `options`.
     pub fn new(options: SamplerOptions) -> Result<Self, SamplerError> {
         options.check()?;
-        let random = Random::new(options.seed);
-        Ok(Self { options, random, pool: Vec::new() })
+        Ok(Self { options, pool: Vec::new() })
     }
 
     /// The options that this sampler was made with.
@@ -106,27 +106,23 @@ impl Sampler {
         &self.options
     }
 
-    /// Starts the random numbers afresh.
-    pub fn reset(&mut self, seed: u64) {
-        self.random = Random::new(seed);
-    }
-
     /// Chooses one token of `logits` (one for each token of the vocabulary), given the tokens so
-    /// far.
-    pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> Result<Sampled, SamplerError> {
+    /// far. `place` is the number of tokens before it, those that a context shift has dropped
+    /// included.
+    pub fn sample(&mut self, logits: &[f32], history: &[u32], place: u64) -> Result<Sampled, SamplerError> {
         let sum = logits::log_sum_exp(logits)?;
-        let token = self.choose(logits, history)?;
+        let token = self.choose(logits, history, place)?;
         Ok(Sampled { token, logprob: (f64::from(logits[token as usize]) - sum) as f32 })
     }
 
-    fn choose(&mut self, logits: &[f32], history: &[u32]) -> Result<u32, SamplerError> {
+    fn choose(&mut self, logits: &[f32], history: &[u32], place: u64) -> Result<u32, SamplerError> {
         let recent = self.penalised(history);
         if self.options.temperature == 0.0 && recent.is_empty() {
             return Ok(logits::argmax(logits)?.0);
         }
         logits::fill(&mut self.pool, logits)?;
         self.penalise(recent)?;
-        Ok(if self.options.temperature == 0.0 { self.best() } else { self.filter().draw() })
+        Ok(if self.options.temperature == 0.0 { self.best() } else { self.filter().draw(place) })
     }
 
     /// The part of the history that the penalty applies to.
@@ -198,10 +194,10 @@ impl Sampler {
 
     /// Draws from what is left. The order of the pool is defined (by token, or sorted), so the draw
     /// is reproducible.
-    fn draw(&mut self) -> u32 {
+    fn draw(&self, place: u64) -> u32 {
         let weight = self.weights(self.options.temperature);
         let total: f64 = self.pool.iter().map(&weight).sum();
-        let mut rest = self.random.unit() * total;
+        let mut rest = Random::at(self.options.seed, place).unit() * total;
         let chosen = self.pool.iter().find(|c| {
             rest -= weight(c);
             rest < 0.0
@@ -251,8 +247,8 @@ mod tests {
     fn frequencies(options: SamplerOptions, logits: &[f32]) -> Vec<f32> {
         let mut sampler = sampler(options);
         let mut counts = vec![0.0; logits.len()];
-        for _ in 0..20_000 {
-            counts[sampler.sample(logits, &[]).unwrap().token as usize] += 1.0 / 20_000.0;
+        for place in 0..20_000 {
+            counts[sampler.sample(logits, &[], place).unwrap().token as usize] += 1.0 / 20_000.0;
         }
         counts
     }
@@ -293,10 +289,10 @@ mod tests {
     #[test]
     fn greedy_takes_the_best_and_the_lowest_of_equals() {
         let mut greedy = sampler(SamplerOptions::default());
-        let sampled = greedy.sample(&four(), &[]).unwrap();
+        let sampled = greedy.sample(&four(), &[], 0).unwrap();
         assert_eq!(sampled.token, 1);
         assert!((sampled.logprob - 0.4_f32.ln()).abs() < 1e-6);
-        assert_eq!(greedy.sample(&[1.0, 1.0, 0.0], &[]).unwrap().token, 0);
+        assert_eq!(greedy.sample(&[1.0, 1.0, 0.0], &[], 1).unwrap().token, 0);
     }
 
     #[test]
@@ -328,7 +324,7 @@ mod tests {
     fn top_p_reaches_far_into_a_flat_vocabulary() {
         let mut half = sampler(SamplerOptions { top_p: 0.5, ..options() });
         let logits = vec![0.0; 2000];
-        let highest = (0..300).map(|_| half.sample(&logits, &[]).unwrap().token).max().unwrap();
+        let highest = (0..300).map(|place| half.sample(&logits, &[], place).unwrap().token).max().unwrap();
         assert!((950..1000).contains(&highest), "{highest}");
     }
 
@@ -336,7 +332,7 @@ mod tests {
     fn the_penalty_reaches_back_as_far_as_told() {
         let penalised = |last, history: &[u32]| {
             let options = SamplerOptions { repeat_penalty: 1.5, repeat_last_n: last, ..SamplerOptions::default() };
-            sampler(options).sample(&[2.0, 1.9, -1.0], history).unwrap()
+            sampler(options).sample(&[2.0, 1.9, -1.0], history, 3).unwrap()
         };
         assert_eq!(penalised(64, &[0, 0, 2]).token, 1);
         assert_eq!(penalised(1, &[0, 2]).token, 0);
@@ -346,25 +342,26 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_is_a_sequence() {
+    fn a_draw_depends_on_seed_and_place_alone() {
         let logits: Vec<f32> = (0..1000).map(|i| (i % 17) as f32 / 4.0).collect();
-        let draws =
-            |sampler: &mut Sampler| (0..50).map(|_| sampler.sample(&logits, &[]).unwrap().token).collect::<Vec<_>>();
-        let mut first = sampler(SamplerOptions { seed: 3, top_p: 0.9, ..options() });
-        let sequence = draws(&mut first);
-        assert_ne!(draws(&mut first), sequence);
-        first.reset(3);
-        assert_eq!(draws(&mut first), sequence);
+        let sampler = |seed| sampler(SamplerOptions { seed, top_p: 0.9, ..options() });
+        let at = |sampler: &mut Sampler, place| sampler.sample(&logits, &[], place).unwrap().token;
+        let (mut one, mut other) = (sampler(3), sampler(4));
+        let forwards: Vec<u32> = (0..50).map(|place| at(&mut one, place)).collect();
+        let mut backwards: Vec<u32> = (0..50).rev().map(|place| at(&mut one, place)).collect();
+        backwards.reverse();
+        assert_eq!(forwards, backwards);
+        assert_ne!((0..50).map(|place| at(&mut other, place)).collect::<Vec<_>>(), forwards);
     }
 
     #[test]
     fn bad_logits_and_histories_are_errors() {
         let mut penalty = sampler(SamplerOptions { repeat_penalty: 2.0, ..options() });
         for logits in [&[][..], &[0.0, f32::NAN], &[f32::INFINITY, 0.0], &[f32::NEG_INFINITY; 2]] {
-            assert!(matches!(penalty.sample(logits, &[]), Err(SamplerError::Logits(_))), "{logits:?}");
+            assert!(matches!(penalty.sample(logits, &[], 0), Err(SamplerError::Logits(_))), "{logits:?}");
         }
         let outside = LogitsError::TokenOutOfRange { token: 7, vocabulary: 2 };
-        assert_eq!(penalty.sample(&[0.0, 1.0], &[7]), Err(SamplerError::Logits(outside)));
+        assert_eq!(penalty.sample(&[0.0, 1.0], &[7], 0), Err(SamplerError::Logits(outside)));
     }
 
     #[test]

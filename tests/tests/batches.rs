@@ -7,7 +7,7 @@ use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::{BATCH, Model};
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Callback, HoldUntil, LatentMode, Plugin, SelectError, Selector};
+use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, ContextShift, Session, SessionError, SessionOptions, Step, Turn};
 use ollm_runtime::storage::Storage;
@@ -56,7 +56,7 @@ fn parts(count: usize, latents: bool) -> Vec<Part> {
         _ => Some(LatentMode::Uniform),
     };
     let part = |i: usize| {
-        let hold = if i.is_multiple_of(4) { HoldUntil::End } else { HoldUntil::Token };
+        let hold = if i.is_multiple_of(4) { Hold::All } else { Hold::Token };
         let temperature = if i.is_multiple_of(2) { 0.0 } else { 0.9 };
         let options = SamplerOptions { temperature, seed: i as u64, ..SamplerOptions::default() };
         Part {
@@ -81,7 +81,7 @@ fn bits(step: Step) -> (u32, Option<usize>, u32) {
 
 fn alone(origin: &Session, part: &Part) -> Vec<(u32, Option<usize>, u32)> {
     let (mut session, mut part) = (fork(origin, part), part.clone());
-    (0..part.steps).map(|_| bits(session.step(part.selector.as_mut(), &mut part.sampler).unwrap())).collect()
+    (0..part.steps).map(|_| bits(session.step(part.selector.as_ref(), &mut part.sampler).unwrap())).collect()
 }
 
 /// All parts in one batch; each leaves it when it has its steps.
@@ -97,7 +97,7 @@ fn together(origin: &Session, parts: &[Part]) -> Vec<Vec<(u32, Option<usize>, u3
         for (i, (session, part)) in sessions.iter_mut().zip(&mut parts).enumerate() {
             if round < part.steps {
                 who.push(i);
-                turns.push(Turn { session, selector: part.selector.as_mut(), sampler: &mut part.sampler });
+                turns.push(Turn { session, selector: part.selector.as_ref(), sampler: &mut part.sampler });
             }
         }
         for (i, outcome) in who.into_iter().zip(batch.step(&mut turns)) {
@@ -223,13 +223,13 @@ fn what_one_session_fails_with_is_its_own() {
     let mut last = make(&options(2));
 
     let wrong = LatentMode::Callback(Callback::new(|_, _| OPTIONS));
-    let selector = |mode| Selector::new(mode, HoldUntil::Token, OPTIONS, 0).unwrap();
-    let (mut selectors, mut samplers) = (
+    let selector = |mode| Selector::new(mode, Hold::Token, OPTIONS, 0).unwrap();
+    let (selectors, mut samplers) = (
         [LatentMode::Policy, LatentMode::Mixture, wrong, LatentMode::Policy].map(selector),
         [(); 8].map(|()| Sampler::new(SamplerOptions::default()).unwrap()),
     );
-    let expected = make(&options(2)).step(Some(&mut selector(LatentMode::Policy)), &mut samplers[0]).map(bits).unwrap();
-    let [policy, mixture, wrong, again] = &mut selectors;
+    let expected = make(&options(2)).step(Some(&selector(LatentMode::Policy)), &mut samplers[0]).map(bits).unwrap();
+    let [policy, mixture, wrong, again] = &selectors;
     let mut given = [Some(policy), None, None, Some(mixture), None, Some(wrong), None, Some(again)].into_iter();
     let sessions = [&mut fine, &mut full, &mut empty, &mut small, &mut cancelled, &mut other, &mut foreign, &mut last];
     let mut turns: Vec<Turn<'_>> = sessions
@@ -250,7 +250,7 @@ fn what_one_session_fails_with_is_its_own() {
     // Whoever failed is as before, and goes on as if nothing had been.
     assert_eq!([&full, &cancelled, &other, &foreign].map(Session::position), [20; 4]);
     for mut session in [cancelled, other] {
-        let step = session.step(Some(&mut selector(LatentMode::Policy)), &mut samplers[0]).unwrap();
+        let step = session.step(Some(&selector(LatentMode::Policy)), &mut samplers[0]).unwrap();
         assert_eq!(bits(step), expected);
     }
 }

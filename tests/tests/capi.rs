@@ -36,7 +36,7 @@ use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
-use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -572,11 +572,11 @@ fn answer(model: &Arc<Model>, plugin: &Path) -> Vec<u32> {
     let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
     let text = ChatTemplate::from_metadata(metadata).unwrap().render(&[question], true, &tokenizer).unwrap();
     let plugin = Arc::new(Plugin::open(plugin, model).unwrap());
-    let mut selector = Selector::new(LatentMode::Policy, HoldUntil::Token, plugin.option_count(), 0).unwrap();
+    let selector = Selector::new(LatentMode::Policy, Hold::Token, plugin.option_count(), 0).unwrap();
     let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
     let mut session = Session::new(Arc::clone(model), Some(plugin), &SessionOptions::default()).unwrap();
     session.feed(&tokenizer.encode(&text, true).unwrap()).unwrap();
-    (0..16).map(|_| session.step(Some(&mut selector), &mut sampler).unwrap().token).collect()
+    (0..16).map(|_| session.step(Some(&selector), &mut sampler).unwrap().token).collect()
 }
 
 /// The real model through C is the real model through Rust.

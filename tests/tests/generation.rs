@@ -26,7 +26,7 @@ impl Fixture {
         let options = SessionOptions { context: 64, context_shift, ..SessionOptions::default() };
         let mut session = Session::new(model, None, &options).unwrap();
         session.feed(&[10, 200, 31, 47, 5, 99, 12, 13]).unwrap();
-        let sampler = Sampler::new(SamplerOptions { temperature: 1.0, seed: 1, ..SamplerOptions::default() }).unwrap();
+        let sampler = Sampler::new(SamplerOptions { temperature: 1.0, seed: 2, ..SamplerOptions::default() }).unwrap();
         Self { session, tokenizer, sampler }
     }
 

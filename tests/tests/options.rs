@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
-use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, PluginError, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, PluginError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionError, SessionOptions, Step};
 use ollm_runtime::storage::Storage;
@@ -43,7 +43,7 @@ fn session(model: &Arc<Model>, plugin: Option<&Arc<Plugin>>) -> Session {
 }
 
 fn selector(mode: LatentMode) -> Selector {
-    Selector::new(mode, HoldUntil::Token, OPTIONS, 7).unwrap()
+    Selector::new(mode, Hold::Token, OPTIONS, 7).unwrap()
 }
 
 fn greedy() -> Sampler {
@@ -52,12 +52,12 @@ fn greedy() -> Sampler {
 
 /// 20 tokens; `look` asks for the option set before each.
 fn generate(session: &mut Session, mode: Option<LatentMode>, look: bool) -> Vec<Step> {
-    let (mut selector, mut sampler) = (mode.map(selector), greedy());
+    let (selector, mut sampler) = (mode.map(selector), greedy());
     let mut step = || {
         if look {
             assert_eq!(session.option_set(3).unwrap().len(), OPTIONS);
         }
-        session.step(selector.as_mut(), &mut sampler).unwrap()
+        session.step(selector.as_ref(), &mut sampler).unwrap()
     };
     (0..20).map(|_| step()).collect()
 }
@@ -102,7 +102,7 @@ fn options_differ_and_their_probabilities_are_what_steps_report() {
         for option in &set {
             assert!(option.top.windows(2).all(|pair| pair[0].1 >= pair[1].1));
             let mode = LatentMode::Fixed(option.latent);
-            let step = session(&model, Some(&plugin)).step(Some(&mut selector(mode)), &mut greedy()).unwrap();
+            let step = session(&model, Some(&plugin)).step(Some(&selector(mode)), &mut greedy()).unwrap();
             assert_eq!((step.latent, step.token), (Some(option.latent), option.top[0].0));
             assert!((step.logprob.exp() - option.top[0].1).abs() < 1e-5);
         }
@@ -114,7 +114,7 @@ fn the_mixture_is_the_sum_over_the_options() {
     let model = backbone();
     let plugin = plugin(&model, KINDS[1], true);
     let set = session(&model, Some(&plugin)).option_set(320).unwrap();
-    let step = session(&model, Some(&plugin)).step(Some(&mut selector(LatentMode::Mixture)), &mut greedy()).unwrap();
+    let step = session(&model, Some(&plugin)).step(Some(&selector(LatentMode::Mixture)), &mut greedy()).unwrap();
     let share = |token: u32| -> f32 {
         let p = |option: &ollm_runtime::session::OptionView| {
             option.policy * option.top.iter().find(|(id, _)| *id == token).unwrap().1
@@ -135,7 +135,7 @@ fn scores_are_those_of_the_steps() {
         let text: Vec<u32> = PROMPT.into_iter().chain(steps.iter().map(|step| step.token)).collect();
         let mut scored = Vec::new();
         let mut fresh = session(&model, Some(&plugin));
-        fresh.score(&text, Some(&mut selector(mode)), &mut |s| scored.push(s)).unwrap();
+        fresh.score(&text, Some(&selector(mode)), &mut |s| scored.push(s)).unwrap();
         for (step, scored) in steps.iter().zip(&scored[PROMPT.len() - 1..]) {
             assert_eq!((step.token, step.logprob.to_bits()), (scored.top1, scored.logprob.to_bits()));
         }
@@ -241,7 +241,7 @@ fn a_plugin_of_another_backbone_is_refused() {
 fn latents_without_a_plugin_are_refused_and_nothing_moves() {
     let model = backbone();
     let mut bare = session(&model, None);
-    let refused = bare.step(Some(&mut selector(LatentMode::Policy)), &mut greedy());
+    let refused = bare.step(Some(&selector(LatentMode::Policy)), &mut greedy());
     assert!(matches!(refused, Err(SessionError::NoPlugin)));
     assert!(bare.option_set(1).is_err());
     assert_eq!(bare.position(), PROMPT.len());
@@ -295,10 +295,10 @@ fn the_latents_of_the_trained_encoder_fit_the_text_better_than_those_of_the_poli
     // The question's own tokens are scored under latent 0.
     let script = [vec![0; question.len() - 1], latents].concat();
     let mut mean = |mode| {
-        let mut selector = Selector::new(mode, HoldUntil::Token, plugin.option_count(), 0).unwrap();
+        let selector = Selector::new(mode, Hold::Token, plugin.option_count(), 0).unwrap();
         let mut scores = Vec::new();
         let text = [&question[..], &answer].concat();
-        session.score(&text, Some(&mut selector), &mut |scored| scores.push(scored.logprob)).unwrap();
+        session.score(&text, Some(&selector), &mut |scored| scores.push(scored.logprob)).unwrap();
         scores[question.len() - 1..].iter().sum::<f32>() / answer.len() as f32
     };
     let (encoder, policy) = (mean(LatentMode::Script(script)), mean(LatentMode::Policy));

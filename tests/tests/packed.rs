@@ -11,7 +11,7 @@ use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Layout, TensorType};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, PluginError, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, PluginError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;
@@ -83,8 +83,8 @@ type Shown = (u32, Option<usize>, u32);
 /// Ten steps, their latents drawn.
 fn steps(session: &mut Session) -> Vec<Shown> {
     let mut sampler = Sampler::new(SamplerOptions { temperature: 0.0, ..SamplerOptions::default() }).unwrap();
-    let mut selector = Selector::new(LatentMode::Sample { temperature: 1.0 }, HoldUntil::Token, OPTIONS, 7).unwrap();
-    let mut step = || session.step(Some(&mut selector), &mut sampler).unwrap();
+    let selector = Selector::new(LatentMode::Sample { temperature: 1.0 }, Hold::Token, OPTIONS, 7).unwrap();
+    let mut step = || session.step(Some(&selector), &mut sampler).unwrap();
     (0..10).map(|_| step()).map(|step| (step.token, step.latent, step.logprob.to_bits())).collect()
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;
@@ -79,11 +79,11 @@ fn feeding() {
 #[test]
 fn stepping() {
     let sampler = || Sampler::new(SamplerOptions { temperature: 1.0, ..SamplerOptions::default() }).unwrap();
-    let selector = |mode| Selector::new(mode, HoldUntil::Token, OPTIONS, 0).unwrap();
+    let selector = |mode| Selector::new(mode, Hold::Token, OPTIONS, 0).unwrap();
     refuse_each("step", |session| session.step(None, &mut sampler()).map(drop));
     refuse_each("option set", |session| session.option_set(100).map(drop));
     for mode in [LatentMode::Policy, LatentMode::Mixture] {
-        let step = |session: &mut Session| session.step(Some(&mut selector(mode.clone())), &mut sampler()).map(drop);
+        let step = |session: &mut Session| session.step(Some(&selector(mode.clone())), &mut sampler()).map(drop);
         refuse_each("step of an option", step);
     }
 }

@@ -9,7 +9,7 @@ use ollm_runtime::cpu::{CpuSet, Worker, WorkerHost, Workers};
 use ollm_runtime::gguf::{Gguf, TensorType};
 use ollm_runtime::model::{Config, Model, Part, Scratch, Stage, State, forward};
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Callback, HoldUntil, LatentMode, Plugin, SelectError, Selector};
+use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{ContextShift, Session, SessionError, SessionOptions};
 use ollm_runtime::storage::Storage;
@@ -189,10 +189,10 @@ fn a_callback_sees_the_state_and_the_policy_and_its_choice_is_checked() {
         (0..p.len()).min_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap()
     };
     let expected = least(session.hidden().unwrap().to_vec().as_slice(), session.policy().unwrap());
-    let selector = |callback| Selector::new(LatentMode::Callback(callback), HoldUntil::Token, OPTIONS, 0).unwrap();
-    let step = session.step(Some(&mut selector(Callback::new(least))), &mut greedy()).unwrap();
+    let selector = |callback| Selector::new(LatentMode::Callback(callback), Hold::Token, OPTIONS, 0).unwrap();
+    let step = session.step(Some(&selector(Callback::new(least))), &mut greedy()).unwrap();
     assert_eq!(step.latent, Some(expected));
-    let outside = session.step(Some(&mut selector(Callback::new(|_, p| p.len()))), &mut greedy());
+    let outside = session.step(Some(&selector(Callback::new(|_, p| p.len()))), &mut greedy());
     assert!(matches!(outside, Err(SessionError::Select(SelectError::LatentOutOfRange { latent: 5, .. }))));
     assert_eq!(session.position(), 31);
 }

@@ -162,17 +162,19 @@ fn numbers_that_make_no_sense_are_refused_even_when_signed() {
         error
     };
     assert!(matches!(with(0, 7, true), SnapshotError::NotASnapshot));
-    assert!(matches!(with(8, 1, true), SnapshotError::UnsupportedVersion { version: 1 }));
+    assert!(matches!(with(8, 2, true), SnapshotError::UnsupportedVersion { version: 2 }));
     assert!(matches!(with(12, 2, true), SnapshotError::OtherModel { .. }));
     assert!(matches!(with(20, 257, true), SnapshotError::TooLong { tokens: 257, context: 256 }));
     assert!(matches!(with(20, u32::MAX, true), SnapshotError::TooLong { .. }));
     assert!(matches!(with(24, 20, true), SnapshotError::Invalid { .. }));
-    assert!(matches!(with(28, 320, true), SnapshotError::Invalid { .. }));
-    assert!(matches!(with(28, 5, false), SnapshotError::Checksum));
+    // A latent is held, and there is no plugin.
+    assert!(matches!(with(36, 3, true), SnapshotError::Session(SessionError::NoPlugin)));
+    assert!(matches!(with(48, 320, true), SnapshotError::Invalid { .. }));
+    assert!(matches!(with(48, 5, false), SnapshotError::Checksum));
     // Any keys and values are numbers, if not good ones.
     let mut bytes = before.clone();
     let end = bytes.len() - 8;
-    bytes[28 + 80..end].fill(0xff);
+    bytes[48 + 80..end].fill(0xff);
     sign(&mut bytes);
     session.restore(&mut &bytes[..]).unwrap();
     assert!(session.step(None, &mut Sampler::new(SamplerOptions::default()).unwrap()).is_err());
@@ -192,7 +194,7 @@ fn a_hostile_header_allocates_nothing() {
     // Even a file that goes on for ever ends at the limit.
     bytes[20..24].copy_from_slice(&100_000_u32.to_le_bytes());
     bytes[24..28].copy_from_slice(&99_999_u32.to_le_bytes());
-    let mut endless = Cursor::new(bytes[..28].to_vec());
+    let mut endless = Cursor::new(bytes[..48].to_vec());
     let error = session.restore(&mut std::io::Read::chain(&mut endless, std::io::repeat(0))).unwrap_err();
     assert!(matches!(error, SnapshotError::Session(SessionError::MemoryLimit { .. })), "{error}");
     assert_eq!(session.tokens(), text(20));

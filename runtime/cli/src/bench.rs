@@ -85,9 +85,9 @@ impl Rounds {
         peer: Option<&Peer>,
     ) -> Result<()> {
         self.prefill.push(time_prefill(engine, args)?.rate());
-        self.decode.push(time_decode(engine, args, selector.cloned(), false)?.rate());
+        self.decode.push(time_decode(engine, args, selector, false)?.rate());
         if selector.is_some() {
-            self.options.push(time_decode(engine, args, selector.cloned(), true)?.rate());
+            self.options.push(time_decode(engine, args, selector, true)?.rate());
         }
         if args.sequences > 1 {
             self.together.push(time_together(engine, args, selector)?.rate());
@@ -138,7 +138,7 @@ fn time_prefill(engine: &mut Engine, args: &BenchArgs) -> Result<Timing> {
     Ok(Timing { tokens: prompt.len(), time: start.elapsed() })
 }
 
-fn time_decode(engine: &mut Engine, args: &BenchArgs, mut selector: Option<Selector>, options: bool) -> Result<Timing> {
+fn time_decode(engine: &mut Engine, args: &BenchArgs, selector: Option<&Selector>, options: bool) -> Result<Timing> {
     engine.session.rewind(args.depth)?;
     let mut greedy = Sampler::new(SamplerOptions::default()).map_err(Error::from)?;
     let start = Instant::now();
@@ -147,7 +147,7 @@ fn time_decode(engine: &mut Engine, args: &BenchArgs, mut selector: Option<Selec
         if options {
             engine.session.option_set(1)?;
         }
-        engine.session.step(selector.as_mut(), &mut greedy)?;
+        engine.session.step(selector, &mut greedy)?;
     }
     Ok(Timing { tokens: args.tokens, time: start.elapsed() })
 }
@@ -159,13 +159,13 @@ fn time_together(engine: &mut Engine, args: &BenchArgs, selector: Option<&Select
     let greedy = Sampler::new(SamplerOptions::default()).map_err(Error::from)?;
     let mut sequences = Vec::new();
     for _ in 0..args.sequences {
-        sequences.push((engine.session.fork()?, selector.cloned(), greedy.clone()));
+        sequences.push((engine.session.fork()?, greedy.clone()));
     }
     let mut batch = Batch::default();
     let start = Instant::now();
     for _ in 0..args.tokens {
         let turns = sequences.iter_mut();
-        let turns = turns.map(|(session, selector, sampler)| Turn { session, selector: selector.as_mut(), sampler });
+        let turns = turns.map(|(session, sampler)| Turn { session, selector, sampler });
         let mut turns: Vec<Turn<'_>> = turns.collect();
         batch.step(&mut turns).into_iter().try_for_each(|step| step.map(drop))?;
     }

@@ -22,7 +22,7 @@ const HELP: &str = "  /help            this list
   /undo            forget the last turn
   /system TEXT     what the system says first (forgets the conversation)
   /latent HOW      policy, sample, uniform, fixed:Z, script:Z,Z,.. or mixture
-  /hold HOW LONG   token, line or all
+  /hold HOW LONG   token, tokens:N, line or all
   /options [M]     show the option sets, M tokens each; /options off hides them
   /quit            end (so does Ctrl-D)";
 

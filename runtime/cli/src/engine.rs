@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 
@@ -51,7 +51,7 @@ impl Engine {
             return args.flag().map_or(Ok(None), |flag| Err(Failure::NoPlugin { flag }));
         };
         let mode = args.mode().unwrap_or(LatentMode::Policy);
-        let hold = HoldUntil::new(args.hold.unwrap_or(plugin.spec().hold), &self.tokenizer);
+        let hold = HoldUntil::new(args.hold.unwrap_or(plugin.spec().hold), TokenEnds::new(&self.tokenizer));
         Ok(Some(Selector::new(mode, hold, plugin.option_count(), seed)?))
     }
 

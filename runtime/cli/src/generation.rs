@@ -72,7 +72,7 @@ impl Generation {
             shown = sink.token(tokenizer, token);
             if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
-        let done = generate(session, tokenizer, self.selector.as_mut(), &mut self.sampler, &self.options, &mut each)?;
+        let done = generate(session, tokenizer, self.selector.as_ref(), &mut self.sampler, &self.options, &mut each)?;
         let time = start.elapsed();
         shown?;
         sink.done(&done)?;

@@ -27,10 +27,10 @@ fn score(engine: &mut Engine, args: &ScoreArgs, tokens: &[u32]) -> Result<Vec<Sc
         let error = SessionError::ContextFull { tokens: tokens.len(), position: 0, context };
         return Err(Failure::Runtime(Error::Session(error)));
     }
-    let mut selector = engine.selector(&args.select, args.seed)?;
+    let selector = engine.selector(&args.select, args.seed)?;
     let mut scores = Vec::with_capacity(tokens.len());
     let progress = progress_bar(tokens.len() as u64);
-    engine.session.score(tokens, selector.as_mut(), &mut |scored| {
+    engine.session.score(tokens, selector.as_ref(), &mut |scored| {
         scores.push(scored);
         progress.set_position(scores.len() as u64);
     })?;

@@ -86,7 +86,7 @@ pub struct Generated {
 pub fn generate(
     session: &mut Session,
     tokenizer: &Tokenizer,
-    mut selector: Option<&mut Selector>,
+    selector: Option<&Selector>,
     sampler: &mut Sampler,
     options: &GenerateOptions,
     each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
@@ -97,7 +97,7 @@ pub fn generate(
         if tokens.len() >= options.limit {
             break Reason::Limit;
         }
-        let (step, shown) = match next(session, selector.as_deref_mut(), sampler, options.show) {
+        let (step, shown) = match next(session, selector, sampler, options.show) {
             Ok(next) => next,
             Err(SessionError::ContextFull { .. }) => break Reason::ContextFull,
             Err(SessionError::Cancelled) => break Reason::Cancelled,
@@ -123,7 +123,7 @@ pub fn generate(
 /// The option set of the step to come, if it is to be seen, and the step.
 fn next(
     session: &mut Session,
-    selector: Option<&mut Selector>,
+    selector: Option<&Selector>,
     sampler: &mut Sampler,
     show: Option<usize>,
 ) -> Result<(Step, Vec<OptionView>), SessionError> {

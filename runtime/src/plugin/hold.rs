@@ -1,6 +1,12 @@
 //! How long a selected latent is held.
+//!
+//! An *answer* begins with the first token that is generated after a feed, a rewind or a restored
+//! prompt. It ends with an end token, or with the next feed. A *line* ends after the token whose
+//! text has a line feed. A held latent is let go where its hold ends, and always where the answer
+//! ends.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,6 +19,8 @@ pub enum Hold {
     /// For one token.
     #[default]
     Token,
+    /// For this many tokens.
+    Tokens(NonZeroU32),
     /// To the end of the line.
     Line,
     /// For all of the answer.
@@ -20,31 +28,37 @@ pub enum Hold {
 }
 
 impl Hold {
-    /// Every hold, the shortest first.
-    pub const ALL: [Self; 3] = [Self::Token, Self::Line, Self::All];
-
-    /// The name, as [`Hold::from_str`] reads it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Line => "line",
-            Self::All => "all",
-        }
-    }
+    /// How each hold is written, as [`Hold::from_str`] reads it, the shortest first.
+    pub const ALL: [&str; 4] = ["token", "tokens:N", "line", "all"];
 }
 
 impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+        match self {
+            Self::Token => f.pad("token"),
+            Self::Tokens(count) => f.pad(&format!("tokens:{count}")),
+            Self::Line => f.pad("line"),
+            Self::All => f.pad("all"),
+        }
     }
 }
 
 impl FromStr for Hold {
     type Err = UnknownHold;
 
+    /// Reads one of [`Hold::ALL`].
     fn from_str(text: &str) -> Result<Self, UnknownHold> {
-        let known = Self::ALL.into_iter().find(|hold| hold.name() == text);
-        known.ok_or_else(|| UnknownHold(text.to_owned()))
+        let unknown = || UnknownHold(text.to_owned());
+        match text.split_once(':') {
+            None => match text {
+                "token" => Ok(Self::Token),
+                "line" => Ok(Self::Line),
+                "all" => Ok(Self::All),
+                _ => Err(unknown()),
+            },
+            Some(("tokens", count)) => count.parse().map(Self::Tokens).map_err(|_| unknown()),
+            Some(_) => Err(unknown()),
+        }
     }
 }
 
@@ -54,65 +68,96 @@ pub struct UnknownHold(pub String);
 
 impl fmt::Display for UnknownHold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = Hold::ALL.map(Hold::name).join(", ");
-        write!(f, "{:?} is no time to hold a latent; there are {known}", self.0)
+        write!(f, "{:?} is no time to hold a latent; there are {}", self.0, Hold::ALL.join(", "))
     }
 }
 
 impl std::error::Error for UnknownHold {}
 
-/// What ends a hold: a [`Hold`], with the tokens that end a line where it needs them.
+/// Where a hold ends in the tokens of a vocabulary.
 #[derive(Clone, Debug, Default)]
-pub enum HoldUntil {
-    /// The next token.
-    #[default]
-    Token,
-    /// A token that ends a line.
-    Line(LineEnds),
-    /// Nothing: the latent is held for all of the answer.
-    End,
+pub struct HoldUntil {
+    hold: Hold,
+    ends: TokenEnds,
 }
 
 impl HoldUntil {
-    /// What ends this hold in texts of `tokenizer`.
-    pub fn new(hold: Hold, tokenizer: &Tokenizer) -> Self {
-        match hold {
-            Hold::Token => Self::Token,
-            Hold::Line => Self::Line(LineEnds::new(tokenizer)),
-            Hold::All => Self::End,
-        }
+    /// Where `hold` ends in texts of these tokens.
+    pub fn new(hold: Hold, ends: TokenEnds) -> Self {
+        Self { hold, ends }
     }
 
-    /// Whether the hold ends with this token.
-    pub fn ends_with(&self, token: u32) -> bool {
-        match self {
-            Self::Token => true,
-            Self::Line(ends) => ends.contains(token),
-            Self::End => false,
-        }
+    /// What ends with `token`, the `count`-th (from 1) under the same latent.
+    pub(super) fn ends_with(&self, token: u32, count: u32) -> HoldEnd {
+        let ends = match (self.hold, self.ends.of(token)) {
+            (_, TokenEnd::Answer) => return HoldEnd::Answer,
+            (Hold::Token, _) | (Hold::Line, TokenEnd::Line) => true,
+            (Hold::Tokens(most), _) => count >= most.get(),
+            (Hold::Line | Hold::All, _) => false,
+        };
+        if ends { HoldEnd::Latent } else { HoldEnd::Nothing }
     }
 }
 
-/// The tokens that end a line.
+/// In texts of unknown tokens, where no token ends a line or an answer.
+impl From<Hold> for HoldUntil {
+    fn from(hold: Hold) -> Self {
+        Self::new(hold, TokenEnds::default())
+    }
+}
+
+/// What ends with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HoldEnd {
+    /// The held latent stays.
+    Nothing,
+    /// The held latent is let go.
+    Latent,
+    /// The answer, and with it everything that is remembered of it.
+    Answer,
+}
+
+/// What each token of a vocabulary ends. Clones share the table; the default knows no token.
 #[derive(Clone, Debug)]
-pub struct LineEnds(Arc<[bool]>);
+pub struct TokenEnds(Arc<[TokenEnd]>);
 
-impl LineEnds {
-    /// The tokens of `tokenizer` whose text contains a line feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenEnd {
+    None,
+    Line,
+    Answer,
+}
+
+impl TokenEnds {
+    /// An end token ends the answer; a token whose text has a line feed, the line.
     pub fn new(tokenizer: &Tokenizer) -> Self {
-        let ends = |id: u32| tokenizer.token_bytes(id).is_some_and(|bytes| bytes.contains(&b'\n'));
-        Self((0..tokenizer.vocab_size() as u32).map(ends).collect())
+        let end = |id: u32| match tokenizer.token_bytes(id) {
+            _ if tokenizer.is_end(id) => TokenEnd::Answer,
+            Some(bytes) if bytes.contains(&b'\n') => TokenEnd::Line,
+            _ => TokenEnd::None,
+        };
+        Self((0..tokenizer.vocab_size() as u32).map(end).collect())
     }
 
-    /// Whether the token ends a line.
-    pub fn contains(&self, token: u32) -> bool {
-        self.0.get(token as usize).copied().unwrap_or(false)
+    /// Whether the line ends with the token, because of a line feed or of the end of the answer.
+    pub fn ends_line(&self, token: u32) -> bool {
+        self.of(token) != TokenEnd::None
     }
 
-    /// For tests: whether each token ends a line.
+    fn of(&self, token: u32) -> TokenEnd {
+        self.0.get(token as usize).copied().unwrap_or(TokenEnd::None)
+    }
+
+    /// For tests: token 1 ends a line, token 2 the answer.
     #[cfg(test)]
-    pub(super) fn of(ends: &[bool]) -> Self {
-        Self(ends.into())
+    pub(super) fn for_test() -> Self {
+        Self([TokenEnd::None, TokenEnd::Line, TokenEnd::Answer].into())
+    }
+}
+
+impl Default for TokenEnds {
+    fn default() -> Self {
+        Self([].into())
     }
 }
 
@@ -120,19 +165,36 @@ impl LineEnds {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_hold_is_read_as_it_is_written() {
-        for hold in Hold::ALL {
-            assert_eq!(hold.to_string().parse(), Ok(hold));
-        }
-        let error = "word".parse::<Hold>().unwrap_err();
-        assert_eq!(error.to_string(), "\"word\" is no time to hold a latent; there are token, line, all");
+    fn tokens(count: u32) -> Hold {
+        Hold::Tokens(NonZeroU32::new(count).unwrap())
     }
 
     #[test]
-    fn a_hold_ends_at_its_boundary() {
-        let line = HoldUntil::Line(LineEnds::of(&[false, true]));
-        assert!(HoldUntil::Token.ends_with(0) && !HoldUntil::End.ends_with(1));
-        assert!(line.ends_with(1) && !line.ends_with(0) && !line.ends_with(2));
+    fn every_hold_is_read_as_it_is_written() {
+        for hold in [Hold::Token, tokens(1), tokens(8), Hold::Line, Hold::All] {
+            assert_eq!(hold.to_string().parse(), Ok(hold));
+        }
+        for text in ["word", "tokens", "tokens:", "tokens:0", "tokens:-1", "tokens:x", "line:2", ""] {
+            let error = text.parse::<Hold>().unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("{text:?} is no time to hold a latent; there are token, tokens:N, line, all")
+            );
+        }
+    }
+
+    #[test]
+    fn a_hold_ends_at_its_boundary_and_with_the_answer() {
+        let ends = |hold, token, count| HoldUntil::new(hold, TokenEnds::for_test()).ends_with(token, count);
+        assert_eq!(ends(Hold::Token, 0, 1), HoldEnd::Latent);
+        assert_eq!([1, 2, 3].map(|count| ends(tokens(3), 1, count))[1..], [HoldEnd::Nothing, HoldEnd::Latent]);
+        assert_eq!([0, 1, 9].map(|token| ends(Hold::Line, token, 4)), {
+            [HoldEnd::Nothing, HoldEnd::Latent, HoldEnd::Nothing]
+        });
+        assert_eq!(ends(Hold::All, 1, 9), HoldEnd::Nothing);
+        for hold in [Hold::Token, tokens(3), Hold::Line, Hold::All] {
+            assert_eq!(ends(hold, 2, 1), HoldEnd::Answer);
+        }
+        assert_eq!(HoldUntil::from(Hold::All).ends_with(2, 1), HoldEnd::Nothing);
     }
 }

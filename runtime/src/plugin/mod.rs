@@ -7,8 +7,8 @@ mod select;
 mod weights;
 
 pub use error::PluginError;
-pub use hold::{Hold, HoldUntil, LineEnds, UnknownHold};
+pub use hold::{Hold, HoldUntil, TokenEnds, UnknownHold};
 pub(crate) use select::check_latent;
-pub use select::{Callback, LatentMode, SelectError, Selector, UnknownLatentMode};
+pub use select::{Callback, LatentMode, LatentState, SelectError, Selector, UnknownLatentMode};
 pub use weights::Plugin;
 pub(crate) use weights::check_policy;

@@ -202,11 +202,10 @@ impl DecoderKind {
 
 /// The hold of a plugin's file: one token, unless the file says otherwise.
 fn hold(metadata: &Metadata) -> Result<Hold, PluginError> {
-    const KNOWN: [&str; 3] = [Hold::ALL[0].name(), Hold::ALL[1].name(), Hold::ALL[2].name()];
     let found = metadata.opt_str(keys::LATENT_HOLD.name)?.map(str::parse);
     found
         .unwrap_or_else(|| Ok(Hold::default()))
-        .map_err(|UnknownHold(found)| unknown_kind(keys::LATENT_HOLD, &found, &KNOWN))
+        .map_err(|UnknownHold(found)| unknown_kind(keys::LATENT_HOLD, &found, &Hold::ALL))
 }
 
 impl PluginConfig {
@@ -250,7 +249,7 @@ impl PluginConfig {
             keys::POLICY_WIDTH => integer(self.policy_width),
             keys::LATENT_HOLD => match self.hold {
                 Hold::Token => return None,
-                held => held.name().into(),
+                held => held.to_string().as_str().into(),
             },
             keys::BACKBONE_ARCHITECTURE => self.backbone.architecture.as_str().into(),
             keys::BACKBONE_HIDDEN => integer(self.backbone.hidden),
@@ -407,7 +406,7 @@ mod tests {
     #[test]
     fn a_spec_survives_the_way_through_metadata() {
         for decoder in [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 4 }] {
-            for hold in Hold::ALL {
+            for hold in [Hold::Token, Hold::Tokens(8.try_into().unwrap()), Hold::Line, Hold::All] {
                 let spec = PluginConfig { hold, ..spec(decoder) };
                 let metadata = metadata(&spec.to_metadata());
                 assert!(is_present(&metadata));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::random::Random;
 
-use super::hold::HoldUntil;
+use super::hold::{HoldEnd, HoldUntil};
 
 /// How a latent is selected.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,34 +151,47 @@ impl fmt::Display for SelectError {
 
 impl std::error::Error for SelectError {}
 
-/// Selects the latents of one text.
+/// Selects latents: a mode, a hold and a seed. What a text remembers of them is the text's own
+/// ([`LatentState`]), so that one selector serves many texts.
 ///
 /// ```
-/// use ollm_runtime::plugin::{HoldUntil, LatentMode, Selector};
+/// use ollm_runtime::plugin::{Hold, LatentMode, Selector};
 ///
 /// let mode: LatentMode = "sample:0.7".parse()?;
-/// assert!(Selector::new(mode, HoldUntil::Token, 10, 0).is_ok());
+/// assert!(Selector::new(mode, Hold::Token, 10, 0).is_ok());
 /// // Latents are checked: a plugin of ten options has 0 to 9.
-/// assert!(Selector::new(LatentMode::Fixed(10), HoldUntil::End, 10, 0).is_err());
+/// assert!(Selector::new(LatentMode::Fixed(10), Hold::All, 10, 0).is_err());
 /// # Ok::<(), ollm_runtime::plugin::UnknownLatentMode>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Selector {
     mode: LatentMode,
     hold: HoldUntil,
-    random: Random,
-    /// Choices made so far.
-    made: usize,
-    held: Option<usize>,
+    seed: u64,
 }
 
+/// What a text remembers of the latents of the current answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LatentState {
+    /// The latent that is held for the next token; `None` where one will be selected for it.
+    pub held: Option<usize>,
+    /// Tokens that were generated under the held latent.
+    pub held_tokens: u32,
+    /// Latents that were selected: the place in a script.
+    pub selected: u32,
+}
+
+/// Set apart from the sampler's random numbers, which may have the same seed.
+const LATENT_STREAM: u64 = 0x6c61_7465_6e74_7321;
+
 impl Selector {
-    /// A selector for a plugin of `options` options. The same seed gives the same choices.
+    /// A selector for a plugin of `options` options. The same seed makes the same choices at the
+    /// same places.
     ///
     /// # Errors
     /// [`SelectError`] if a latent is out of range, a script is empty, or a temperature is not
     /// positive.
-    pub fn new(mode: LatentMode, hold: HoldUntil, options: usize, seed: u64) -> Result<Self, SelectError> {
+    pub fn new(mode: LatentMode, hold: impl Into<HoldUntil>, options: usize, seed: u64) -> Result<Self, SelectError> {
         let latents: &[usize] = match &mode {
             LatentMode::Fixed(latent) => std::slice::from_ref(latent),
             LatentMode::Script(latents) if latents.is_empty() => return Err(SelectError::EmptyScript),
@@ -189,43 +202,48 @@ impl Selector {
             _ => &[],
         };
         latents.iter().try_for_each(|&latent| check_latent(latent, options))?;
-        Ok(Self { mode, hold, random: Random::new(seed), made: 0, held: None })
-    }
-
-    /// The latent that is held for the next token; `None` where the next token has one chosen for
-    /// it.
-    pub fn held(&self) -> Option<usize> {
-        self.held
+        Ok(Self { mode, hold: hold.into(), seed })
     }
 
     /// The latent of the next token, given the hidden state and the policy's probabilities; `None`
-    /// for the mixture.
-    pub(crate) fn select(&mut self, hidden: &[f32], policy: &[f32]) -> Result<Option<usize>, SelectError> {
+    /// for the mixture. `place` is that of the token in its text.
+    pub(crate) fn select(
+        &self,
+        state: &mut LatentState,
+        place: u64,
+        hidden: &[f32],
+        policy: &[f32],
+    ) -> Result<Option<usize>, SelectError> {
         if self.mode == LatentMode::Mixture {
             return Ok(None);
         }
-        let latent = self.held.unwrap_or_else(|| self.choose(hidden, policy));
+        let latent = state.held.unwrap_or_else(|| self.choose(state.selected, place, hidden, policy));
         check_latent(latent, policy.len())?;
-        self.held = Some(latent);
+        if state.held.is_none() {
+            *state = LatentState { held: Some(latent), held_tokens: 0, selected: state.selected.saturating_add(1) };
+        }
         Ok(Some(latent))
     }
 
-    /// Tells which token followed, so that a latent is let go at its boundary.
-    pub(crate) fn observe(&mut self, token: u32) {
-        if self.hold.ends_with(token) {
-            self.held = None;
+    /// Notes which token followed, so that a latent is let go at its boundary.
+    pub(crate) fn observe(&self, state: &mut LatentState, token: u32) {
+        state.held_tokens = state.held_tokens.saturating_add(1);
+        match self.hold.ends_with(token, state.held_tokens) {
+            HoldEnd::Nothing => {}
+            HoldEnd::Latent => state.held = None,
+            HoldEnd::Answer => *state = LatentState::default(),
         }
     }
 
-    fn choose(&mut self, hidden: &[f32], policy: &[f32]) -> usize {
-        self.made += 1;
+    fn choose(&self, selected: u32, place: u64, hidden: &[f32], policy: &[f32]) -> usize {
+        let mut random = Random::at(self.seed ^ LATENT_STREAM, place);
         match &self.mode {
             LatentMode::Policy | LatentMode::Mixture => argmax(policy),
-            LatentMode::Sample { temperature } => draw(policy, *temperature, self.random.unit()),
-            LatentMode::Uniform => self.random.below(policy.len()),
+            LatentMode::Sample { temperature } => draw(policy, *temperature, random.unit()),
+            LatentMode::Uniform => random.below(policy.len()),
             LatentMode::Fixed(latent) => *latent,
             LatentMode::Callback(Callback(choose)) => choose(hidden, policy),
-            LatentMode::Script(latents) => latents[(self.made - 1).min(latents.len() - 1)],
+            LatentMode::Script(latents) => latents[(selected as usize).min(latents.len() - 1)],
         }
     }
 }
@@ -255,18 +273,20 @@ fn draw(policy: &[f32], temperature: f32, unit: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::hold::LineEnds;
+    use crate::plugin::hold::{Hold, TokenEnds};
 
     const POLICY: [f32; 4] = [0.1, 0.4, 0.4, 0.1];
 
-    fn run(mode: LatentMode, hold: HoldUntil, tokens: &[u32]) -> Vec<Option<usize>> {
-        let mut selector = Selector::new(mode, hold, 4, 1).unwrap();
-        let step = |&token| {
-            let latent = selector.select(&[], &POLICY).unwrap();
-            selector.observe(token);
+    /// Token 1 ends a line, token 2 the answer.
+    fn run(mode: LatentMode, hold: Hold, tokens: &[u32]) -> Vec<Option<usize>> {
+        let selector = Selector::new(mode, HoldUntil::new(hold, TokenEnds::for_test()), 4, 1).unwrap();
+        let mut state = LatentState::default();
+        let step = |(place, &token): (usize, &u32)| {
+            let latent = selector.select(&mut state, place as u64, &[], &POLICY).unwrap();
+            selector.observe(&mut state, token);
             latent
         };
-        tokens.iter().map(step).collect()
+        tokens.iter().enumerate().map(step).collect()
     }
 
     fn some(latents: &[usize]) -> Vec<Option<usize>> {
@@ -275,18 +295,40 @@ mod tests {
 
     #[test]
     fn each_mode_does_what_it_says() {
-        assert_eq!(run(LatentMode::Policy, HoldUntil::Token, &[0, 0]), some(&[1, 1]));
-        assert_eq!(run(LatentMode::Fixed(3), HoldUntil::Token, &[0, 0]), some(&[3, 3]));
-        assert_eq!(run(LatentMode::Script(vec![2, 0]), HoldUntil::Token, &[0, 0, 0]), some(&[2, 0, 0]));
-        assert_eq!(run(LatentMode::Mixture, HoldUntil::Token, &[0]), [None]);
+        assert_eq!(run(LatentMode::Policy, Hold::Token, &[0, 0]), some(&[1, 1]));
+        assert_eq!(run(LatentMode::Fixed(3), Hold::Token, &[0, 0]), some(&[3, 3]));
+        assert_eq!(run(LatentMode::Script(vec![2, 0]), Hold::Token, &[0, 0, 0]), some(&[2, 0, 0]));
+        assert_eq!(run(LatentMode::Mixture, Hold::Token, &[0]), [None]);
     }
 
     #[test]
     fn a_latent_is_held_to_its_boundary() {
-        let ends = LineEnds::of(&[false, true]);
-        let script = LatentMode::Script(vec![0, 1, 2]);
-        assert_eq!(run(script.clone(), HoldUntil::Line(ends), &[0, 0, 1, 0, 1, 0]), some(&[0, 0, 0, 1, 1, 2]));
-        assert_eq!(run(script, HoldUntil::End, &[0, 1, 0]), some(&[0, 0, 0]));
+        let script = || LatentMode::Script(vec![0, 1, 2]);
+        assert_eq!(run(script(), Hold::Line, &[0, 0, 1, 0, 1, 0]), some(&[0, 0, 0, 1, 1, 2]));
+        assert_eq!(run(script(), Hold::All, &[0, 1, 0]), some(&[0, 0, 0]));
+        assert_eq!(run(script(), Hold::Tokens(2.try_into().unwrap()), &[0, 1, 0, 0, 0]), some(&[0, 0, 1, 1, 2]));
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_end_token_and_the_next_begins_afresh() {
+        let script = || LatentMode::Script(vec![3, 1, 2]);
+        assert_eq!(run(script(), Hold::All, &[0, 2, 0]), some(&[3, 3, 3]));
+        assert_eq!(run(script(), Hold::Line, &[0, 1, 0, 2, 0, 1, 0]), some(&[3, 3, 1, 1, 3, 3, 1]));
+        assert_eq!(
+            run(script(), Hold::Tokens(3.try_into().unwrap()), &[0, 0, 2, 0, 0, 0, 0])[3..],
+            some(&[3, 3, 3, 1])
+        );
+    }
+
+    #[test]
+    fn a_draw_depends_on_seed_and_place_alone() {
+        let selector = Selector::new(LatentMode::Uniform, Hold::Token, 4, 9).unwrap();
+        let at = |place| selector.select(&mut LatentState::default(), place, &[], &POLICY).unwrap();
+        let forwards: Vec<_> = (0..50).map(at).collect();
+        let mut backwards: Vec<_> = (0..50).rev().map(at).collect();
+        backwards.reverse();
+        assert_eq!(forwards, backwards);
+        assert!(forwards.iter().any(|latent| *latent != forwards[0]));
     }
 
     #[test]
@@ -309,7 +351,7 @@ mod tests {
     #[test]
     fn draws_follow_the_distribution() {
         let count = |mode: LatentMode| {
-            let latents = run(mode, HoldUntil::Token, &[0; 4000]);
+            let latents = run(mode, Hold::Token, &[0; 4000]);
             let share = |z| latents.iter().filter(|&&l| l == Some(z)).count() as f64 / 4000.0;
             [share(0), share(1), share(2), share(3)]
         };
@@ -322,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_selected_is_refused() {
-        let new = |mode| Selector::new(mode, HoldUntil::Token, 4, 0).err();
+        let new = |mode| Selector::new(mode, Hold::Token, 4, 0).err();
         let out_of_range = Some(SelectError::LatentOutOfRange { latent: 4, options: 4 });
         assert_eq!(new(LatentMode::Fixed(4)), out_of_range);
         assert_eq!(new(LatentMode::Script(vec![0, 4])), out_of_range);

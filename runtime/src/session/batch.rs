@@ -40,7 +40,7 @@ pub struct Turn<'a> {
     /// The session.
     pub session: &'a mut Session,
     /// What selects the latent; `None` leaves the step to the backbone.
-    pub selector: Option<&'a mut Selector>,
+    pub selector: Option<&'a Selector>,
     /// What chooses the token.
     pub sampler: &'a mut Sampler,
 }
@@ -69,7 +69,7 @@ impl Batch {
         let (mut members, mut requests) = (Vec::new(), Vec::new());
         for Turn { session, selector, sampler } in turns {
             members.push(session.in_batch());
-            let source = selector.as_deref_mut().map_or(StepSource::Backbone, StepSource::Selector);
+            let source = selector.map_or(StepSource::Backbone, StepSource::Selector);
             requests.push(Request { source, sampler });
         }
         Group::new(&mut self.0, members).step(&mut requests)

@@ -64,8 +64,9 @@ impl Sequence {
     }
 
     /// Selects the latent, and plans the logits that are not known yet.
-    pub(super) fn plan_logits(&mut self, source: &mut StepSource<'_>, held: BufferBytes) -> Result<LogitsPlan> {
-        let plan = source.plan(&self.hidden, &self.step.policy)?;
+    pub(super) fn plan_logits(&mut self, source: &StepSource<'_>, held: BufferBytes) -> Result<LogitsPlan> {
+        let place = self.place();
+        let plan = source.plan(&mut self.latent_state, place, &self.hidden, &self.step.policy)?;
         let plan = if self.step.options.is_empty() { plan } else { plan.with_known_options() };
         self.check_logits(plan.held_rows(), held)?;
         Ok(plan)
@@ -82,9 +83,9 @@ impl Sequence {
         let rows = if plan.rows() == 0 { &self.step.options } else { rows };
         let chosen = plan.distribution(self.machine.exec.isa, &self.step.policy, rows, mixed)?;
         memory::grow(&mut self.tokens, 1)?;
-        let sampled = sampler.sample(chosen, &self.tokens)?;
+        let sampled = sampler.sample(chosen, &self.tokens, self.place())?;
         self.tokens.push(sampled.token);
-        source.observe(sampled.token);
+        source.observe(&mut self.latent_state, sampled.token);
         Ok(Step { token: sampled.token, latent: plan.latent, logprob: sampled.logprob })
     }
 }

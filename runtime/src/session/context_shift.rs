@@ -20,12 +20,15 @@ struct ShiftedText {
     tokens: Vec<u32>,
     /// How many of them are from before.
     earlier: usize,
+    /// How many tokens were dropped.
+    dropped: u64,
 }
 
 impl ShiftedText {
     /// Forgets half of what comes after the first `keep` tokens.
     fn shift(&mut self, keep: usize) {
         let end = self.tokens.len() - (self.tokens.len() - keep) / 2;
+        self.dropped += (end - keep) as u64;
         self.tokens.drain(keep..end);
         self.earlier = self.earlier.min(keep) + self.earlier.saturating_sub(end);
     }
@@ -56,7 +59,7 @@ impl Sequence {
         tokens: &[u32],
         held: BufferBytes,
     ) -> Result<usize, SessionError> {
-        let mut text = ShiftedText { tokens: Vec::new(), earlier: self.tokens.len() };
+        let mut text = ShiftedText { tokens: Vec::new(), earlier: self.tokens.len(), dropped: 0 };
         memory::reserve(&mut text.tokens, self.context().min(self.tokens.len() + tokens.len()))?;
         text.tokens.extend_from_slice(&self.tokens);
         text.push(tokens, keep, self.context());
@@ -64,6 +67,7 @@ impl Sequence {
         let position = self.position.min(keep.saturating_sub(1));
         self.reserve(position..text.tokens.len(), held)?;
         (self.tokens, self.position) = (text.tokens, position);
+        self.dropped += text.dropped;
         self.state.truncate(self.tokens.len());
         self.step.clear();
         Ok(text.earlier)
@@ -75,7 +79,7 @@ mod tests {
     use super::*;
 
     fn push(before: usize, added: usize, keep: usize, context: usize) -> ShiftedText {
-        let mut text = ShiftedText { tokens: (0..before as u32).collect(), earlier: before };
+        let mut text = ShiftedText { tokens: (0..before as u32).collect(), earlier: before, dropped: 0 };
         let added: Vec<u32> = (before as u32..(before + added) as u32).collect();
         text.push(&added, keep, context);
         text
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn the_first_stay_and_the_most_recent_half_of_the_rest() {
         let text = push(10, 0, 2, 10);
-        assert_eq!((text.tokens, text.earlier), (vec![0, 1, 6, 7, 8, 9], 6));
+        assert_eq!((text.tokens, text.earlier, text.dropped), (vec![0, 1, 6, 7, 8, 9], 6, 4));
         let text = push(9, 3, 2, 10);
         assert_eq!((text.tokens, text.earlier), (vec![0, 1, 6, 7, 8, 9, 10, 11], 5));
         let text = push(1, 24, 2, 10);
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn many_at_once_are_one_after_the_other() {
         for (keep, context) in [(0, 2), (3, 5), (2, 10), (4, 17)] {
-            let mut one_by_one = ShiftedText { tokens: Vec::new(), earlier: 0 };
+            let mut one_by_one = ShiftedText { tokens: Vec::new(), earlier: 0, dropped: 0 };
             for token in 0..100 {
                 one_by_one.push(&[token], keep, context);
                 assert_eq!(push(0, token as usize + 1, keep, context).tokens, one_by_one.tokens);

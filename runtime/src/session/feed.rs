@@ -9,13 +9,15 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 impl Session {
     /// Adds `tokens` to the sequence. With a [`ContextShift`](super::ContextShift) there may be any
-    /// number of them: the session is then as if they had been fed one by one.
+    /// number of them: the session is then as if they had been fed one by one. The next generated
+    /// token begins an answer: no latent is held any more.
     ///
     /// # Errors
     /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`];
     /// [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`]; then nothing has changed.
     /// [`SessionError::Cancelled`]; then [`Session::position`] tells how many tokens were taken.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.sequence.begin_answer();
         let (shift, held) = (self.sequence.context_shift, self.held());
         let earlier = self.sequence.append(tokens, shift, held)?;
         self.run(earlier, &mut |_| {})
@@ -28,6 +30,7 @@ impl Session {
     /// As [`Session::feed`]; `out` has the hidden states of the tokens that were taken.
     pub fn hidden_states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
         self.sequence.check(tokens)?;
+        self.sequence.begin_answer();
         // What is pending belongs to earlier calls.
         self.catch_up(&mut |_| {})?;
         memory::grow(out, tokens.len().saturating_mul(self.sequence.config().hidden))?;

@@ -164,7 +164,7 @@ impl<'b, 's> Group<'b, 's> {
         let mut steps: Vec<Option<Step>> = vec![None; self.members.len()];
         let (mut live, mut plans) = (Vec::new(), Vec::new());
         self.each(|i, sequence, held| {
-            let plan = sequence.plan_logits(&mut requests[i].source, held)?;
+            let plan = sequence.plan_logits(&requests[i].source, held)?;
             sequence.machine.pace.begin()?;
             live.push(i);
             plans.push(plan);

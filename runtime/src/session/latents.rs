@@ -7,7 +7,7 @@ use crate::cpu::Isa;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Model, head};
 use crate::ops::{Quantized, softmax};
-use crate::plugin::{self, Plugin, Selector};
+use crate::plugin::{self, LatentState, Plugin, Selector};
 
 use super::error::SessionError;
 use super::machine::Machine;
@@ -20,7 +20,7 @@ pub(super) enum StepSource<'a> {
     /// The option of this latent.
     Latent(usize),
     /// The option of the latent that the selector selects.
-    Selector(&'a mut Selector),
+    Selector(&'a Selector),
 }
 
 /// Which logits a hidden state needs.
@@ -35,22 +35,28 @@ pub(super) struct LogitsPlan {
 }
 
 impl StepSource<'_> {
-    /// Selects the latent, and plans the logits; the `policy` has been computed where a selector
-    /// asks for it.
-    pub(super) fn plan(&mut self, hidden: &[f32], policy: &[f32]) -> Result<LogitsPlan, SessionError> {
+    /// Selects the latent of the token at `place`, and plans the logits; the `policy` has been
+    /// computed where a selector asks for it.
+    pub(super) fn plan(
+        &self,
+        state: &mut LatentState,
+        place: u64,
+        hidden: &[f32],
+        policy: &[f32],
+    ) -> Result<LogitsPlan, SessionError> {
         let latent = match self {
             Self::Backbone => return Ok(LogitsPlan { backbone: true, ..LogitsPlan::default() }),
             Self::Latent(latent) => Some(*latent),
-            Self::Selector(selector) => selector.select(hidden, policy)?,
+            Self::Selector(selector) => selector.select(state, place, hidden, policy)?,
         };
         let latents = latent.map_or(0..policy.len(), |latent| latent..latent + 1);
         Ok(LogitsPlan { backbone: false, latents, latent })
     }
 
-    /// Tells the selector, if there is one, which token followed.
-    pub(super) fn observe(&mut self, token: u32) {
+    /// Notes which token followed.
+    pub(super) fn observe(&self, state: &mut LatentState, token: u32) {
         if let Self::Selector(selector) = self {
-            selector.observe(token);
+            selector.observe(state, token);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::logits;
 use crate::memory;
 use crate::model::BATCH;
-use crate::plugin::{Plugin, Selector};
+use crate::plugin::{LatentState, Plugin, Selector};
 
 use super::error::SessionError;
 use super::group::ROWS;
@@ -38,23 +38,18 @@ impl Session {
     /// # Errors
     /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the
     /// session.
-    pub fn score(
-        &mut self,
-        tokens: &[u32],
-        mut selector: Option<&mut Selector>,
-        sink: &mut dyn FnMut(Scored),
-    ) -> Result<()> {
+    pub fn score(&mut self, tokens: &[u32], selector: Option<&Selector>, sink: &mut dyn FnMut(Scored)) -> Result<()> {
         if selector.is_some() {
             self.sequence.plugin()?;
         }
         self.reset();
         let mut next = tokens.iter().skip(1).copied();
-        let mut hidden = Vec::new();
+        let (mut hidden, mut state) = (Vec::new(), LatentState::default());
         for batch in tokens[..tokens.len().saturating_sub(1)].chunks(SCORE_BATCH) {
             hidden.clear();
             self.hidden_states(batch, &mut hidden)?;
             let targets: Vec<u32> = next.by_ref().take(batch.len()).collect();
-            self.score_batch(&hidden, &targets, selector.as_deref_mut(), sink)?;
+            self.score_batch(&hidden, &targets, selector, &mut state, sink)?;
         }
         Ok(())
     }
@@ -63,10 +58,11 @@ impl Session {
         &mut self,
         hidden: &[f32],
         targets: &[u32],
-        selector: Option<&mut Selector>,
+        selector: Option<&Selector>,
+        state: &mut LatentState,
         sink: &mut dyn FnMut(Scored),
     ) -> Result<()> {
-        let (policies, plans) = self.plan_scores(hidden, targets, selector)?;
+        let (policies, plans) = self.plan_scores(hidden, targets, selector, state)?;
         let (width, vocab) = (self.sequence.config().hidden, self.sequence.config().vocab);
         let mut policies = policies.chunks_exact((policies.len() / targets.len()).max(1));
         let (mut logits, mut mixed) = (Vec::new(), Vec::new());
@@ -89,20 +85,21 @@ impl Session {
         &mut self,
         hidden: &[f32],
         targets: &[u32],
-        selector: Option<&mut Selector>,
+        selector: Option<&Selector>,
+        latents: &mut LatentState,
     ) -> Result<(Vec<f32>, Vec<LogitsPlan>)> {
+        let first = self.sequence.place() - targets.len() as u64 + 1;
         let Some(selector) = selector else {
-            let plan = StepSource::Backbone.plan(&[], &[])?;
+            let plan = StepSource::Backbone.plan(latents, first, &[], &[])?;
             return Ok((Vec::new(), vec![plan; targets.len()]));
         };
         let policies = self.sequence.latents().policies(hidden)?;
         let (states, rows) = (hidden.chunks_exact(hidden.len() / targets.len()), policies.len() / targets.len());
-        let mut source = StepSource::Selector(selector);
-        let mut plans = Vec::new();
-        for ((state, policy), &target) in states.zip(policies.chunks_exact(rows)).zip(targets) {
+        let (source, mut plans) = (StepSource::Selector(selector), Vec::new());
+        for (((state, policy), &target), place) in states.zip(policies.chunks_exact(rows)).zip(targets).zip(first..) {
             check_policy(policy)?;
-            plans.push(source.plan(state, policy)?);
-            source.observe(target);
+            plans.push(source.plan(latents, place, state, policy)?);
+            source.observe(latents, target);
         }
         Ok((policies, plans))
     }

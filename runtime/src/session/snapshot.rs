@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
+use crate::plugin::{LatentState, check_latent};
 
 use super::error::SessionError;
-use super::sequence::Sequence;
 use super::state::Session;
 
 type Result<T, E = SnapshotError> = std::result::Result<T, E>;
@@ -114,16 +114,23 @@ const MAGIC: [u8; 8] = *b"OLLMSESS";
 /// | 8 | what identifies the model: [`identity`] |
 /// | 4 | n, the number of tokens |
 /// | 4 | p, the number of positions that follow, less than n |
+/// | 8 | tokens that context shifts have dropped |
+/// | 4 | the latent that is held, or [`NO_LATENT`] |
+/// | 4 | tokens that were generated under it |
+/// | 4 | latents that were selected for the current answer |
 /// | 4 n | the tokens |
 /// | 4 p layers width | of each position, of each layer: the key, then the value, as binary16 |
 /// | 8 | the FNV-1a hash of all bytes before |
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+
+/// No latent is held.
+const NO_LATENT: u32 = u32::MAX;
 
 /// Tokens that are read and written at once.
 const BLOCK: usize = 1024;
 
 /// Bytes of all that has a fixed size.
-const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 8;
+const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 8 + 3 * 4 + 8;
 
 impl Session {
     /// Bytes that [`Session::save`] writes now.
@@ -133,8 +140,9 @@ impl Session {
         FIXED + (tokens + positions) as u64
     }
 
-    /// Saves the session: its tokens and its KV cache. Sampler, selector and plugin are not part of
-    /// it.
+    /// Saves the session: its tokens, its KV cache, and what it remembers of latents
+    /// ([`Session::latent_state`]). Sampler, selector and plugin are not part of it: with the same
+    /// ones, the restored session takes the same steps.
     ///
     /// # Errors
     /// [`SnapshotError::Write`]; [`SnapshotError::OutOfMemory`].
@@ -147,6 +155,11 @@ impl Session {
         writer.write(&identity(&self.sequence.model).to_le_bytes())?;
         writer.write(&(self.sequence.tokens.len() as u32).to_le_bytes())?;
         writer.write(&(self.saved_positions() as u32).to_le_bytes())?;
+        writer.write(&self.sequence.dropped.to_le_bytes())?;
+        let LatentState { held, held_tokens, selected } = self.sequence.latent_state;
+        for number in [held.map_or(NO_LATENT, |latent| latent as u32), held_tokens, selected] {
+            writer.write(&number.to_le_bytes())?;
+        }
         for tokens in self.sequence.tokens.chunks(BLOCK) {
             let mut bytes = [0; 4 * BLOCK];
             for (bytes, token) in bytes.chunks_exact_mut(4).zip(tokens) {
@@ -180,22 +193,26 @@ impl Session {
     /// Restores the session that [`Session::save`] wrote: the next steps are bit-identical to those
     /// of the saved session. Exactly the written bytes are read, and allocations never exceed the
     /// size that the bytes read so far justify. The old KV cache stays until everything is read and
-    /// checked: reset the session first if memory is short.
+    /// checked: reset the session first if memory is short. A session that was saved in the middle
+    /// of an answer goes on in the middle of it.
     ///
     /// # Errors
     /// [`SnapshotError`]; then the session is as it was.
     pub fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
         let mut reader = SnapshotReader { from, hash: fingerprint::OFFSET_BASIS };
         let (tokens, positions) = self.read_header(&mut reader)?;
+        let dropped = u64::from_le_bytes(reader.array()?);
+        let latent_state = self.read_latent_state(&mut reader)?;
         let tokens = self.read_tokens(&mut reader, tokens)?;
         let state = self.read_positions(&mut reader, positions)?;
         let hash = reader.hash;
         if u64::from_le_bytes(reader.array()?) != hash {
             return Err(SnapshotError::Checksum);
         }
-        let Sequence { tokens: own, position, state: own_state, step, .. } = &mut self.sequence;
-        (*own, *position, *own_state) = (tokens, positions, state);
-        step.clear();
+        let sequence = &mut self.sequence;
+        (sequence.tokens, sequence.position, sequence.state) = (tokens, positions, state);
+        (sequence.latent_state, sequence.dropped) = (latent_state, dropped);
+        sequence.step.clear();
         Ok(())
     }
 
@@ -220,6 +237,19 @@ impl Session {
             return Err(SnapshotError::Invalid { what: "it has more positions than tokens" });
         }
         Ok((tokens, positions))
+    }
+
+    fn read_latent_state(&self, reader: &mut SnapshotReader<'_>) -> Result<LatentState> {
+        let held = match u32::from_le_bytes(reader.array()?) {
+            NO_LATENT => None,
+            latent => Some(latent as usize),
+        };
+        if let Some(latent) = held {
+            let options = self.sequence.plugin()?.option_count();
+            check_latent(latent, options).map_err(SessionError::from)?;
+        }
+        let [held_tokens, selected] = [u32::from_le_bytes(reader.array()?), u32::from_le_bytes(reader.array()?)];
+        Ok(LatentState { held, held_tokens, selected })
     }
 
     fn read_tokens(&self, reader: &mut SnapshotReader<'_>, count: usize) -> Result<Vec<u32>> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::memory;
 use crate::model::{BATCH, Config, Model, Scratch, State};
-use crate::plugin::Plugin;
 use crate::plugin::schema::PluginConfig;
+use crate::plugin::{LatentState, Plugin};
 
 use super::buffers::{BufferBytes, Buffers};
 use super::error::SessionError;
@@ -61,12 +61,14 @@ impl Session {
             tokens: Vec::new(),
             position: 0,
             step: StepCache::default(),
+            latent_state: LatentState::default(),
+            dropped: 0,
         };
         Ok(Self { sequence, buffers: Buffers::default() })
     }
 
-    /// Forks the session: a second, independent session with the same text. The KV cache of the
-    /// text is shared (copy on write). Both sessions share their workers and may be called from
+    /// Forks the session: a second, independent session with the same text, in the middle of the
+    /// same answer. The KV cache of the text is shared (copy on write). Both sessions share their workers and may be called from
     /// different threads at the same time; each has a [`Canceller`] of its own.
     ///
     /// # Errors
@@ -85,6 +87,8 @@ impl Session {
             position: *position,
             hidden: memory::copied(hidden)?,
             step: StepCache::default(),
+            latent_state: self.sequence.latent_state,
+            dropped: self.sequence.dropped,
         };
         Ok(Self { sequence, buffers: Buffers::default() })
     }
@@ -136,6 +140,17 @@ impl Session {
         self.sequence.tokens.len()
     }
 
+    /// What is remembered of the latents of the current answer: which latent is held, and for how
+    /// long it has been.
+    pub fn latent_state(&self) -> LatentState {
+        self.sequence.latent_state
+    }
+
+    /// Lets go of a held latent: the next generated token begins an answer, as after a feed.
+    pub fn begin_answer(&mut self) {
+        self.sequence.begin_answer();
+    }
+
     /// Positions there is room for.
     pub fn context(&self) -> usize {
         self.sequence.context()
@@ -173,14 +188,17 @@ impl Session {
 
     /// Forgets every token.
     pub fn reset(&mut self) {
-        let Sequence { tokens, position, state, step, .. } = &mut self.sequence;
+        let Sequence { tokens, position, state, step, latent_state, dropped, .. } = &mut self.sequence;
         tokens.clear();
         *position = 0;
         state.truncate(0);
         step.clear();
+        (*latent_state, *dropped) = (LatentState::default(), 0);
     }
 
     /// Rewinds to `position`: the tokens from there on are forgotten, and their memory is freed.
+    /// The next generated token begins an answer: no latent is held any more. Random numbers belong
+    /// to places in the text, so the same steps as before give the same tokens.
     ///
     /// # Errors
     /// [`SessionError::PositionOutOfRange`] if there are not so many.
@@ -190,6 +208,7 @@ impl Session {
         if position > reached {
             return Err(SessionError::PositionOutOfRange { position, reached });
         }
+        sequence.begin_answer();
         if position < reached {
             sequence.tokens.truncate(position);
             // The hidden state of the last token left is gone: it goes through the network once

@@ -58,7 +58,7 @@ impl Session {
     /// to choose from, [`SessionError::Select`] if a callback chooses a latent that does not exist;
     /// [`SessionError::Cancelled`], [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`].
     /// No token is added then.
-    pub fn step(&mut self, selector: Option<&mut Selector>, sampler: &mut Sampler) -> Result<Step> {
+    pub fn step(&mut self, selector: Option<&Selector>, sampler: &mut Sampler) -> Result<Step> {
         self.step_from(selector.map_or(StepSource::Backbone, StepSource::Selector), sampler)
     }
 

@@ -12,7 +12,7 @@ use candle_core::{Device, Tensor};
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::gguf::{Gguf, TensorInfo};
 use ollm_runtime::model::{Model, PLUGIN_PREFIX};
-use ollm_runtime::plugin::LineEnds;
+use ollm_runtime::plugin::TokenEnds;
 use ollm_runtime::plugin::schema;
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -137,9 +137,9 @@ impl BackboneModel {
         })
     }
 
-    /// The tokens that end a line.
-    pub fn line_ends(&self) -> LineEnds {
-        LineEnds::new(&self.tokenizer)
+    /// The tokens that end a line or an answer.
+    pub fn token_ends(&self) -> TokenEnds {
+        TokenEnds::new(&self.tokenizer)
     }
 
     /// The model that runs.

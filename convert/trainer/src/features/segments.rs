@@ -15,7 +15,7 @@ pub use ollm_runtime::plugin::Hold;
 /// it.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
 pub(crate) fn serialize_hold<S: Serializer>(hold: &Hold, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-    serializer.serialize_str(if *hold == Hold::All { "answer" } else { hold.name() })
+    serializer.serialize_str(&if *hold == Hold::All { "answer".to_owned() } else { hold.to_string() })
 }
 
 /// The first row of each segment, and the number of rows at the end.
@@ -23,14 +23,17 @@ pub(crate) fn serialize_hold<S: Serializer>(hold: &Hold, serializer: S) -> std::
 /// Row t predicts the token `next[t]`; `bounds` holds the first row of each problem, and the number
 /// of rows at the end.
 pub fn cut(hold: Hold, next: &[u32], bounds: &[usize], ends_line: &dyn Fn(u32) -> bool) -> Vec<u32> {
-    let ends = |token| match hold {
-        Hold::Token => true,
-        Hold::Line => ends_line(token),
-        Hold::All => false,
-    };
     let problems = bounds.windows(2).map(|problem| problem[0]..problem[1]);
-    let ends_after = |end: usize| move |&row: &usize| row + 1 == end || ends(next[row]);
-    let last = problems.flat_map(|rows| rows.clone().filter(ends_after(rows.end)));
+    let last = problems.flat_map(|rows| {
+        let ends = move |&row: &usize| match hold {
+            Hold::Token => true,
+            Hold::Tokens(count) => (row + 1 - rows.start).is_multiple_of(count.get() as usize),
+            Hold::Line => ends_line(next[row]),
+            Hold::All => false,
+        };
+        let end = rows.end;
+        rows.clone().filter(move |row| row + 1 == end || ends(row))
+    });
     std::iter::once(0).chain(last.map(|row| row as u32 + 1)).collect()
 }
 
@@ -93,6 +96,7 @@ mod tests {
         let next = [1, 9, 9, 2, 9, 3, 9, 4, 5];
         assert_eq!(cut(Hold::Token, &next, &bounds, &line_feed), (0..=9).collect::<Vec<u32>>());
         assert_eq!(cut(Hold::Line, &next, &bounds, &line_feed), [0, 2, 3, 4, 5, 7, 9]);
+        assert_eq!(cut(Hold::Tokens(3.try_into().unwrap()), &next, &bounds, &line_feed), [0, 3, 4, 7, 9]);
         assert_eq!(cut(Hold::All, &next, &bounds, &line_feed), [0, 4, 7, 9]);
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
-use ollm_runtime::plugin::{self, LatentMode, LineEnds, Plugin, Selector};
+use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, Session, SessionError, SessionOptions, Step, Turn};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ pub struct RolloutEngine<'a> {
     backbone: &'a BackboneModel,
     plugin: Option<Arc<Plugin>>,
     root: Session,
-    line_ends: LineEnds,
+    token_ends: TokenEnds,
     /// Answers that are worked on at once.
     slots: usize,
 }
@@ -103,8 +103,8 @@ impl<'a> RolloutEngine<'a> {
         let plugin = plugin.map(|plugin| deploy::bind(plugin, backbone.model())).transpose()?.map(Arc::new);
         let options = SessionOptions { threads, context: backbone.context(), ..SessionOptions::default() };
         let root = Session::new(Arc::clone(backbone.model()), plugin.clone(), &options)?;
-        let line_ends = LineEnds::new(backbone.tokenizer());
-        Ok(Self { backbone, plugin, root, line_ends, slots: slots.max(1) })
+        let token_ends = backbone.token_ends();
+        Ok(Self { backbone, plugin, root, token_ends, slots: slots.max(1) })
     }
 
     /// Answers each problem as planned. `each` gets the answers to one problem after the other, in
@@ -172,11 +172,7 @@ impl<'a> RolloutEngine<'a> {
             LatentPlan::Fixed(latent) => LatentMode::Fixed(latent),
             LatentPlan::Enumerated => LatentMode::Fixed(sample),
         };
-        let hold = match plan.held {
-            Hold::All => plugin::HoldUntil::End,
-            Hold::Line => plugin::HoldUntil::Line(self.line_ends.clone()),
-            Hold::Token => plugin::HoldUntil::Token,
-        };
+        let hold = HoldUntil::new(plan.held, self.token_ends.clone());
         let no_plugin = || ollm_runtime::Error::from(SessionError::NoPlugin);
         let options = self.plugin.as_ref().ok_or_else(no_plugin)?.option_count();
         let selector = Selector::new(mode, hold, options, seed).map_err(ollm_runtime::Error::from)?;
@@ -228,13 +224,13 @@ struct RolloutSlot {
 
 impl RolloutSlot {
     fn turn(&mut self) -> Turn<'_> {
-        Turn { session: &mut self.session, selector: self.selector.as_mut(), sampler: &mut self.sampler }
+        Turn { session: &mut self.session, selector: self.selector.as_ref(), sampler: &mut self.sampler }
     }
 
     /// Sees whether the next step chooses a latent.
     fn note_choice(&mut self, states: bool) -> Result<()> {
         self.state = match &self.selector {
-            Some(selector) if selector.held().is_none() => {
+            Some(_) if self.session.latent_state().held.is_none() => {
                 Some(if states { short(self.session.hidden()?)? } else { Vec::new() })
             }
             _ => None,

@@ -84,8 +84,8 @@ pub(crate) struct TextFeatures {
 impl TextFeatures {
     /// Cut into the segments for which a latent is held.
     pub(crate) fn with_segments(self, backbone: &BackboneModel, hold: Hold) -> Result<Self> {
-        let ends = backbone.line_ends();
-        Ok(Self { features: self.features.with_segments(hold, &|token| ends.contains(token))?, ..self })
+        let ends = backbone.token_ends();
+        Ok(Self { features: self.features.with_segments(hold, &|token| ends.ends_line(token))?, ..self })
     }
 
     /// Names the problems.

@@ -206,8 +206,9 @@ impl<'a> Comparer<'_, 'a> {
     fn rechosen(&mut self, name: &str, plugin: &Loaded) -> Result<()> {
         let held = match self.comparison.held {
             Hold::All => return Ok(()),
-            Hold::Line => "each line",
-            Hold::Token => "each token",
+            Hold::Line => "each line".to_owned(),
+            Hold::Token => "each token".to_owned(),
+            Hold::Tokens(count) => format!("every {count} tokens"),
         };
         let plan = |latents| self.plan(latents, self.comparison.held, 0.0);
         let (best, drawn) = (plan(LatentPlan::Policy), plan(LatentPlan::Sampled(1.0)));

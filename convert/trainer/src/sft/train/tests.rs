@@ -102,7 +102,7 @@ fn held_latents_learn_and_resume() {
         let read = |folder: &Path| std::fs::read(folder.join("plugin.safetensors")).unwrap();
         assert!(read(&whole) == read(&parts), "{hold:?}");
         let text = String::from_utf8_lossy(&read(&whole)).into_owned();
-        assert!(text.contains(&format!("\"ollm.latent.hold\":\"{}\"", hold.name())));
+        assert!(text.contains(&format!("\"ollm.latent.hold\":\"{hold}\"")));
         let control = held_out(&whole, "control");
         assert!(held_out(&whole, "options").last().unwrap() < &(control.last().unwrap() + 0.05));
         assert!(whole.join("log.svg").exists());
