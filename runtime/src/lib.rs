@@ -13,6 +13,7 @@
 //!
 //! | floor | what it holds |
 //! |---|---|
+//! | [`branches`] | many forks of a session in one pass: vote, best of N, beam search, suggestions |
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`plugin`] | the plugin's weights and the ways to select a latent |
@@ -30,6 +31,7 @@
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.
 
+pub mod branches;
 #[cfg(feature = "chat-template")]
 pub mod chat;
 pub mod cpu;

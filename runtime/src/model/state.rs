@@ -1,5 +1,6 @@
 //! The mutable state of inference: the KV cache of a sequence, and the buffers of a forward pass.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::memory::{self, OutOfMemory};
@@ -71,6 +72,11 @@ impl State {
     /// Bytes that this state holds, those it shares included.
     pub fn bytes(&self) -> usize {
         self.cache.iter().map(LayerKvCache::bytes).sum()
+    }
+
+    /// Bytes of its chunks that are not among `seen`, which names chunks; they are then.
+    pub(crate) fn bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
+        self.cache.iter().map(|layer| layer.bytes_unseen(seen)).sum()
     }
 
     /// Bytes that it would hold with `positions`: see [`State::reserve`].

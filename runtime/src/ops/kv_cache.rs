@@ -9,6 +9,7 @@
 //! (`[block][element][position]`), so that a vector holds one element of many positions. Values are
 //! stored position by position.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -164,6 +165,12 @@ impl LayerKvCache {
     /// Bytes of this cache, those it shares included.
     pub fn bytes(&self) -> usize {
         self.runs.iter().map(|run| Self::bytes_for(self.shape, run.chunk.size)).sum()
+    }
+
+    /// Bytes of the chunks that are not among `seen`, by their addresses; they are then.
+    pub(crate) fn bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
+        let unseen = self.runs.iter().filter(|run| seen.insert(Arc::as_ptr(&run.chunk).addr()));
+        unseen.map(|run| Self::bytes_for(self.shape, run.chunk.size)).sum()
     }
 
     /// Bytes that [`LayerKvCache::reserve`] will add.

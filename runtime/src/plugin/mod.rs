@@ -8,7 +8,7 @@ mod weights;
 
 pub use error::PluginError;
 pub use hold::{Hold, HoldUntil, TokenEnds, UnknownHold};
-pub(crate) use select::check_latent;
 pub use select::{Callback, LatentMode, LatentState, SelectError, Selector, UnknownLatentMode};
+pub(crate) use select::{check_latent, draw, most_probable};
 pub use weights::Plugin;
 pub(crate) use weights::check_policy;

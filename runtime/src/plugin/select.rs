@@ -175,10 +175,28 @@ pub struct Selector {
 pub struct LatentState {
     /// The latent that is held for the next token; `None` where one will be selected for it.
     pub held: Option<usize>,
-    /// Tokens that were generated under the held latent.
+    /// Tokens that were generated since the last boundary: under the held latent, where there is
+    /// one.
     pub held_tokens: u32,
     /// Latents that were selected: the place in a script.
     pub selected: u32,
+}
+
+impl LatentState {
+    /// Notes which token followed, so that a latent is let go at its boundary.
+    pub(crate) fn observe(&mut self, hold: &HoldUntil, token: u32) {
+        let held_tokens = self.held_tokens.saturating_add(1);
+        *self = match hold.ends_with(token, held_tokens) {
+            HoldEnd::Nothing => Self { held_tokens, ..*self },
+            HoldEnd::Latent => Self { held: None, held_tokens: 0, ..*self },
+            HoldEnd::Answer => Self::default(),
+        };
+    }
+
+    /// The state under a latent that was selected elsewhere.
+    pub(crate) fn hold(self, latent: usize) -> Self {
+        Self { held: Some(latent), held_tokens: 0, selected: self.selected.saturating_add(1) }
+    }
 }
 
 /// Set apart from the sampler's random numbers, which may have the same seed.
@@ -214,25 +232,20 @@ impl Selector {
         hidden: &[f32],
         policy: &[f32],
     ) -> Result<Option<usize>, SelectError> {
-        if self.mode == LatentMode::Mixture {
+        if self.mode == LatentMode::Mixture && state.held.is_none() {
             return Ok(None);
         }
         let latent = state.held.unwrap_or_else(|| self.choose(state.selected, place, hidden, policy));
         check_latent(latent, policy.len())?;
         if state.held.is_none() {
-            *state = LatentState { held: Some(latent), held_tokens: 0, selected: state.selected.saturating_add(1) };
+            *state = state.hold(latent);
         }
         Ok(Some(latent))
     }
 
     /// Notes which token followed, so that a latent is let go at its boundary.
     pub(crate) fn observe(&self, state: &mut LatentState, token: u32) {
-        state.held_tokens = state.held_tokens.saturating_add(1);
-        match self.hold.ends_with(token, state.held_tokens) {
-            HoldEnd::Nothing => {}
-            HoldEnd::Latent => state.held = None,
-            HoldEnd::Answer => *state = LatentState::default(),
-        }
+        state.observe(&self.hold, token);
     }
 
     fn choose(&self, selected: u32, place: u64, hidden: &[f32], policy: &[f32]) -> usize {
@@ -258,8 +271,16 @@ pub(super) fn argmax(policy: &[f32]) -> usize {
     (0..policy.len()).rev().max_by(|&a, &b| policy[a].total_cmp(&policy[b])).unwrap_or(0)
 }
 
+/// The `count` most probable latents, the best first; the lower index of equals.
+pub(crate) fn most_probable(policy: &[f32], count: usize) -> Vec<usize> {
+    let mut latents: Vec<usize> = (0..policy.len()).collect();
+    latents.sort_by(|&a, &b| policy[b].total_cmp(&policy[a]));
+    latents.truncate(count);
+    latents
+}
+
 /// The latent at `unit` (0 to 1) of the distribution `policy^(1/temperature)`, normalized.
-fn draw(policy: &[f32], temperature: f32, unit: f64) -> usize {
+pub(crate) fn draw(policy: &[f32], temperature: f32, unit: f64) -> usize {
     let most = policy.iter().copied().fold(0.0, f32::max);
     let weight = |&p: &f32| (f64::from(p / most)).powf(1.0 / f64::from(temperature));
     let mut left = unit * policy.iter().map(weight).sum::<f64>();

@@ -1,13 +1,14 @@
 //! Batched decoding (continuous batching): several sessions of one model in one read of the
 //! weights.
 
+use crate::model::{BATCH, Scratch};
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 
-use super::buffers::Buffers;
-use super::choice::{Request, Step};
+use super::buffers::{BufferBytes, Buffers};
+use super::choice::{Chosen, Pick, Request, Step};
 use super::error::SessionError;
-use super::group::Group;
+use super::group::{Group, ROWS};
 use super::latents::StepSource;
 use super::state::Session;
 
@@ -34,6 +35,14 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 #[derive(Debug, Default)]
 pub struct Batch(Buffers);
 
+/// What [`Batch::choose`] gives.
+pub(crate) struct Choices {
+    /// Of each session.
+    pub(crate) sessions: Vec<Result<()>>,
+    /// Of each request.
+    pub(crate) choices: Vec<Option<Result<Chosen>>>,
+}
+
 /// A session's part in [`Batch::step`].
 #[derive(Debug)]
 pub struct Turn<'a> {
@@ -53,10 +62,28 @@ impl Batch {
     /// An error concerns one session: the other sessions are advanced all the same. Each session
     /// has the outcome that [`Session::hidden`] would have had.
     pub fn advance(&mut self, sessions: &mut [&mut Session]) -> Vec<Result<()>> {
-        let members = sessions.iter_mut().map(|session| session.in_batch()).collect();
+        let members = sessions.iter_mut().map(|session| session.in_batch().0).collect();
         let mut group = Group::new(&mut self.0, members);
         group.advance();
         group.outcomes().collect()
+    }
+
+    /// Chooses next tokens of the sessions, as the `requests` say: several for a session, if need be,
+    /// which is evaluated once. No token is added. Each session has an outcome; a request has none
+    /// where its session failed.
+    pub(crate) fn choose(&mut self, sessions: &mut [&mut Session], requests: &mut [Request<'_>]) -> Choices {
+        let members = sessions.iter_mut().map(|session| session.in_batch().0).collect();
+        let mut group = Group::new(&mut self.0, members);
+        let choices = group.choose(requests);
+        Choices { sessions: group.outcomes().collect(), choices }
+    }
+
+    /// Bytes that the buffers will hold in a step of `tokens` tokens and `rows` distributions.
+    pub(crate) fn bytes_for(&self, session: &Session, tokens: usize, rows: usize) -> usize {
+        let config = session.sequence.config();
+        let BufferBytes { scratch, logits } = self.0.bytes(config);
+        let rows = rows.min(ROWS).saturating_mul(config.vocab).saturating_mul(size_of::<f32>());
+        scratch.max(Scratch::bytes_for(config, tokens.min(BATCH))).saturating_add(logits.max(rows))
     }
 
     /// Batched decoding: takes a step of each session, as [`Session::step`] would. Their tokens go
@@ -67,10 +94,11 @@ impl Batch {
     /// early only when all of its sessions are cancelled.
     pub fn step(&mut self, turns: &mut [Turn<'_>]) -> Vec<Result<Step>> {
         let (mut members, mut requests) = (Vec::new(), Vec::new());
-        for Turn { session, selector, sampler } in turns {
-            members.push(session.in_batch());
+        for (index, Turn { session, selector, sampler }) in turns.iter_mut().enumerate() {
+            let (member, latent_state) = session.in_batch();
+            members.push(member);
             let source = selector.map_or(StepSource::Backbone, StepSource::Selector);
-            requests.push(Request { source, sampler });
+            requests.push(Request { member: index, source, latent_state, pick: Pick::Sampler(sampler) });
         }
         Group::new(&mut self.0, members).step(&mut requests)
     }

@@ -1,7 +1,8 @@
 //! The choice of a step: a latent, and then a token of its distribution.
 
+use crate::logits;
 use crate::memory;
-use crate::plugin::check_latent;
+use crate::plugin::{LatentState, check_latent};
 use crate::sampler::Sampler;
 
 use super::buffers::BufferBytes;
@@ -33,10 +34,31 @@ pub struct OptionView {
     pub top: Vec<(u32, f32)>,
 }
 
-/// How a session of a group takes its step.
-pub(super) struct Request<'a> {
-    pub(super) source: StepSource<'a>,
-    pub(super) sampler: &'a mut Sampler,
+/// A choice that is asked for, of the next token of a member of a group. A member may be asked for
+/// several: its hidden state is computed once.
+pub(crate) struct Request<'a> {
+    /// The index of the member.
+    pub(crate) member: usize,
+    pub(crate) source: StepSource<'a>,
+    pub(crate) latent_state: &'a mut LatentState,
+    pub(crate) pick: Pick<'a>,
+}
+
+/// Which tokens are picked from a distribution.
+pub(crate) enum Pick<'a> {
+    /// One, by a sampler.
+    Sampler(&'a mut Sampler),
+    /// So many of the most probable.
+    Top(usize),
+}
+
+/// What was chosen of a distribution; nothing has been added to the sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Chosen {
+    /// The latent whose option it is, and the probability that the policy gives it.
+    pub(crate) latent: Option<(usize, f32)>,
+    /// The tokens, and the natural logarithms of their probabilities before any filter.
+    pub(crate) tokens: Vec<(u32, f32)>,
 }
 
 impl Sequence {
@@ -63,29 +85,43 @@ impl Sequence {
         Ok(())
     }
 
-    /// Selects the latent, and plans the logits that are not known yet.
-    pub(super) fn plan_logits(&mut self, source: &StepSource<'_>, held: BufferBytes) -> Result<LogitsPlan> {
-        let place = self.place();
-        let plan = source.plan(&mut self.latent_state, place, &self.hidden, &self.step.policy)?;
+    /// Selects the latent, and plans the logits that are not known yet, in addition to `rows` that
+    /// are planned.
+    pub(super) fn plan_logits(&self, request: &mut Request<'_>, rows: usize, held: BufferBytes) -> Result<LogitsPlan> {
+        let plan = request.source.plan(request.latent_state, self.place(), &self.hidden, &self.step.policy)?;
         let plan = if self.step.options.is_empty() { plan } else { plan.with_known_options() };
-        self.check_logits(plan.held_rows(), held)?;
+        self.check_logits(rows + plan.held_rows(), held)?;
         Ok(plan)
     }
 
-    /// Chooses a token from the `rows` of logits that were planned, and appends it.
-    pub(super) fn choose(
-        &mut self,
+    /// Picks tokens from the `rows` of logits that were planned.
+    pub(super) fn pick(
+        &self,
         plan: &LogitsPlan,
         rows: &[f32],
         mixed: &mut Vec<f32>,
-        Request { source, sampler }: &mut Request<'_>,
-    ) -> Result<Step> {
+        pick: &mut Pick<'_>,
+    ) -> Result<Chosen> {
         let rows = if plan.rows() == 0 { &self.step.options } else { rows };
-        let chosen = plan.distribution(self.machine.exec.isa, &self.step.policy, rows, mixed)?;
+        let distribution = plan.distribution(self.machine.exec.isa, &self.step.policy, rows, mixed)?;
+        let tokens = match pick {
+            Pick::Sampler(sampler) => {
+                let sampled = sampler.sample(distribution, &self.tokens, self.place())?;
+                vec![(sampled.token, sampled.logprob)]
+            }
+            Pick::Top(count) => {
+                let log = |(token, _)| Ok((token, logits::log_softmax_at(distribution, token)?));
+                logits::top_m(distribution, *count)?.into_iter().map(log).collect::<Result<_>>()?
+            }
+        };
+        let probability = |latent| (latent, self.step.policy.get(latent).copied().unwrap_or_default());
+        Ok(Chosen { latent: plan.latent.map(probability), tokens })
+    }
+
+    /// Appends a token that was chosen.
+    pub(super) fn accept(&mut self, token: u32) -> Result<()> {
         memory::grow(&mut self.tokens, 1)?;
-        let sampled = sampler.sample(chosen, &self.tokens, self.place())?;
-        self.tokens.push(sampled.token);
-        source.observe(&mut self.latent_state, sampled.token);
-        Ok(Step { token: sampled.token, latent: plan.latent, logprob: sampled.logprob })
+        self.tokens.push(token);
+        Ok(())
     }
 }

@@ -17,7 +17,7 @@ impl Session {
     /// [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`]; then nothing has changed.
     /// [`SessionError::Cancelled`]; then [`Session::position`] tells how many tokens were taken.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
-        self.sequence.begin_answer();
+        self.begin_answer();
         let (shift, held) = (self.sequence.context_shift, self.held());
         let earlier = self.sequence.append(tokens, shift, held)?;
         self.run(earlier, &mut |_| {})
@@ -30,7 +30,7 @@ impl Session {
     /// As [`Session::feed`]; `out` has the hidden states of the tokens that were taken.
     pub fn hidden_states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
         self.sequence.check(tokens)?;
-        self.sequence.begin_answer();
+        self.begin_answer();
         // What is pending belongs to earlier calls.
         self.catch_up(&mut |_| {})?;
         memory::grow(out, tokens.len().saturating_mul(self.sequence.config().hidden))?;

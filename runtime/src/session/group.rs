@@ -12,9 +12,10 @@ use crate::memory::OutOfMemory;
 use crate::model::{BATCH, Part, Scratch, Stage, forward};
 
 use super::buffers::{BufferBytes, Buffers};
-use super::choice::{Request, Step};
+use super::choice::{Chosen, Request, Step};
 use super::error::SessionError;
 use super::latents::{LogitsPlan, StepSource, append, portions};
+use super::pace::Pace;
 use super::sequence::Sequence;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
@@ -29,12 +30,20 @@ pub(super) struct Member<'s> {
     own: Option<BufferBytes>,
     /// The error of a failed member, which takes no further part.
     outcome: Result<()>,
+    /// Whether nothing is asked of it: it takes no part.
+    idle: bool,
 }
 
 impl<'s> Member<'s> {
     /// A sequence whose session has buffers of `own`; `None` if they are the group's.
     pub(super) fn new(sequence: &'s mut Sequence, own: Option<BufferBytes>) -> Self {
-        Self { sequence, own, outcome: Ok(()) }
+        Self { sequence, own, outcome: Ok(()), idle: false }
+    }
+}
+
+impl Member<'_> {
+    fn takes_part(&self) -> bool {
+        self.outcome.is_ok() && !self.idle
     }
 }
 
@@ -66,18 +75,16 @@ impl<'b, 's> Group<'b, 's> {
 
     /// The members that take part, with their indices.
     fn live(&self) -> impl Iterator<Item = (usize, &Sequence)> {
-        let live = self.members.iter().enumerate().filter(|(_, member)| member.outcome.is_ok());
+        let live = self.members.iter().enumerate().filter(|(_, member)| member.takes_part());
         live.map(|(i, member)| (i, &*member.sequence))
     }
 
     /// Does something for each member that takes part, given the bytes of the buffers that its
     /// session holds.
     fn each(&mut self, mut work: impl FnMut(usize, &mut Sequence, BufferBytes) -> Result<()>) {
-        for (i, Member { sequence, own, outcome }) in self.members.iter_mut().enumerate() {
-            if outcome.is_ok() {
-                let held = own.unwrap_or_else(|| self.buffers.bytes(sequence.config()));
-                *outcome = work(i, sequence, held);
-            }
+        for (i, member) in self.members.iter_mut().enumerate().filter(|(_, member)| member.takes_part()) {
+            let held = member.own.unwrap_or_else(|| self.buffers.bytes(member.sequence.config()));
+            member.outcome = work(i, member.sequence, held);
         }
     }
 
@@ -156,36 +163,87 @@ impl<'b, 's> Group<'b, 's> {
         Ok(hidden)
     }
 
-    /// A step of each member, as its request says.
+    /// A step of each member, as its request says: there is one for each, in their order.
     pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> Vec<Result<Step>> {
-        self.each(|i, sequence, _| sequence.check_step(&requests[i].source));
-        self.advance();
-        self.policies(|i| matches!(requests[i].source, StepSource::Selector(_)));
-        let mut steps: Vec<Option<Step>> = vec![None; self.members.len()];
-        let (mut live, mut plans) = (Vec::new(), Vec::new());
-        self.each(|i, sequence, held| {
-            let plan = sequence.plan_logits(&requests[i].source, held)?;
-            sequence.machine.pace.begin()?;
-            live.push(i);
-            plans.push(plan);
-            Ok(())
-        });
-        let begin = Instant::now();
-        for portion in portions(&plans, ROWS) {
-            let (members, plans) = (&live[portion.clone()], &plans[portion]);
-            match self.logits(members, plans) {
-                Ok(()) => self.choose(members, plans, requests, &mut steps),
-                Err(error) => self.fail(members, error),
-            }
-        }
-        for i in live {
-            self.members[i].sequence.machine.pace.end(begin);
-        }
-        let outcomes = self.outcomes().zip(steps);
-        outcomes.map(|(outcome, step)| outcome.and_then(|()| step.ok_or(SessionError::Empty))).collect()
+        let choices = self.choose(requests);
+        let members = self.members.into_iter().zip(choices).zip(requests);
+        let step = |((member, chosen), request): ((Member<'_>, Option<Result<Chosen>>), &mut Request<'_>)| {
+            let Member { sequence, outcome, .. } = member;
+            outcome?;
+            let Chosen { latent, tokens } = chosen.unwrap_or(Err(SessionError::Empty))?;
+            let &(token, logprob) = tokens.first().ok_or(SessionError::Empty)?;
+            sequence.accept(token)?;
+            request.source.observe(request.latent_state, token);
+            Ok(Step { token, latent: latent.map(|(latent, _)| latent), logprob })
+        };
+        members.map(step).collect()
     }
 
-    /// Computes the logits that these members need, one member after the other.
+    /// The choices that are asked for; no token is added. One is `None` where its member failed:
+    /// see [`Group::outcomes`].
+    pub(super) fn choose(&mut self, requests: &mut [Request<'_>]) -> Vec<Option<Result<Chosen>>> {
+        let mut choices: Vec<Option<Result<Chosen>>> = requests.iter().map(|_| None).collect();
+        for (request, choice) in requests.iter().zip(&mut choices) {
+            *choice = self.members[request.member].sequence.check_step(&request.source).err().map(Err);
+        }
+        for (i, member) in self.members.iter_mut().enumerate() {
+            let wants = |(request, choice): (&Request<'_>, &Option<_>)| request.member == i && choice.is_none();
+            member.idle = !requests.iter().zip(&choices).any(wants);
+        }
+        self.advance();
+        let asks = |request: &Request<'_>| matches!(request.source, StepSource::Selector(_));
+        self.policies(|member| requests.iter().any(|request| request.member == member && asks(request)));
+        let (planned, plans) = self.plan(requests, &mut choices);
+        let begin = Instant::now();
+        for portion in portions(&plans, ROWS) {
+            let (planned, plans) = (&planned[portion.clone()], &plans[portion]);
+            let members: Vec<usize> = planned.iter().map(|&i| requests[i].member).collect();
+            match self.logits(&members, plans) {
+                Ok(()) => self.pick(planned, plans, requests, &mut choices),
+                Err(error) => self.fail(&members, error),
+            }
+        }
+        for &i in &planned {
+            self.members[requests[i].member].sequence.machine.pace.end(begin);
+        }
+        choices
+    }
+
+    /// Plans the logits of the requests that are still open: their indices, and the plans.
+    fn plan(
+        &mut self,
+        requests: &mut [Request<'_>],
+        choices: &mut [Option<Result<Chosen>>],
+    ) -> (Vec<usize>, Vec<LogitsPlan>) {
+        let (mut planned, mut plans) = (Vec::new(), Vec::new());
+        let mut rows = vec![None; self.members.len()];
+        for (i, (request, choice)) in requests.iter_mut().zip(choices).enumerate() {
+            let member = &mut self.members[request.member];
+            if !member.takes_part() || choice.is_some() {
+                continue;
+            }
+            let Member { sequence, own, outcome, .. } = member;
+            let rows = &mut rows[request.member];
+            if rows.is_none()
+                && let Err(error) = sequence.machine.pace.begin()
+            {
+                *outcome = Err(error);
+                continue;
+            }
+            let held = own.unwrap_or_else(|| self.buffers.bytes(sequence.config()));
+            match sequence.plan_logits(request, rows.unwrap_or(0), held) {
+                Ok(plan) => {
+                    *rows = Some(rows.unwrap_or(0) + plan.rows());
+                    planned.push(i);
+                    plans.push(plan);
+                }
+                Err(error) => *choice = Some(Err(error)),
+            }
+        }
+        (planned, plans)
+    }
+
+    /// Computes the logits that these plans ask for of the hidden states of these members.
     fn logits(&mut self, members: &[usize], plans: &[LogitsPlan]) -> Result<(), OutOfMemory> {
         let hidden = self.hidden_of(members)?;
         let Buffers { quantized, logits, .. } = &mut *self.buffers;
@@ -195,24 +253,21 @@ impl<'b, 's> Group<'b, 's> {
         }
     }
 
-    /// Chooses the tokens of these members from their logits.
-    fn choose(
+    /// Picks the tokens of these requests from their logits.
+    fn pick(
         &mut self,
-        members: &[usize],
+        planned: &[usize],
         plans: &[LogitsPlan],
         requests: &mut [Request<'_>],
-        steps: &mut [Option<Step>],
+        choices: &mut [Option<Result<Chosen>>],
     ) {
         let Buffers { logits, mixed, .. } = &mut *self.buffers;
         let mut rows = &logits[..];
-        for (&i, plan) in members.iter().zip(plans) {
-            let Member { sequence, outcome, .. } = &mut self.members[i];
+        for (&i, plan) in planned.iter().zip(plans) {
+            let sequence = &*self.members[requests[i].member].sequence;
             let own;
             (own, rows) = rows.split_at(plan.rows() * sequence.config().vocab);
-            match sequence.choose(plan, own, mixed, &mut requests[i]) {
-                Ok(step) => steps[i] = Some(step),
-                Err(error) => *outcome = Err(error),
-            }
+            choices[i] = Some(sequence.pick(plan, own, mixed, &mut requests[i].pick));
         }
     }
 }
@@ -234,9 +289,7 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
     exec.pool.set_threads(threads.of(counts.iter().sum()));
     let mut watch = |stage: Stage<'_>| {
         if let Stage::Layer = stage {
-            for (_, pace, cancelled) in &mut paces {
-                *cancelled |= pace.check().is_err();
-            }
+            cancel(&mut paces);
         }
         if paces.iter().all(|pace| pace.2) { Err(Stopped::Cancelled) } else { Ok(()) }
     };
@@ -245,6 +298,15 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
         return Err(error);
     }
     Ok(paces.into_iter().filter(|pace| pace.2).map(|(i, ..)| i).collect())
+}
+
+/// Notes which members are cancelled. A signal is seen once, so it counts for all that share it.
+fn cancel(paces: &mut [(usize, &mut Pace, bool)]) {
+    let raised = paces.iter_mut().filter_map(|(_, pace, _)| pace.check().is_err().then(|| pace.canceller.clone()));
+    let raised: Vec<_> = raised.collect();
+    for (_, pace, cancelled) in paces {
+        *cancelled |= raised.iter().any(|signal| signal.is(&pace.canceller));
+    }
 }
 
 /// Why a pass is incomplete.

@@ -14,7 +14,7 @@ use super::machine::Machine;
 
 /// The source of a step's distribution.
 #[derive(Debug)]
-pub(super) enum StepSource<'a> {
+pub(crate) enum StepSource<'a> {
     /// The hidden state itself.
     Backbone,
     /// The option of this latent.

@@ -36,8 +36,10 @@ mod state;
 mod step;
 
 pub use batch::{Batch, Turn};
+pub(crate) use choice::{Chosen, Pick, Request};
 pub use choice::{OptionView, Step};
 pub use error::SessionError;
+pub(crate) use latents::StepSource;
 pub use options::{ContextShift, MemoryNeeded, SessionOptions};
 pub use pace::Canceller;
 pub use score::Scored;

@@ -106,7 +106,7 @@ impl Session {
 
     /// The logits that a portion of a text needs.
     fn score_logits(&mut self, hidden: &[f32], plans: &[LogitsPlan], out: &mut Vec<f32>) -> Result<()> {
-        let Self { sequence, buffers } = self;
+        let Self { sequence, buffers, .. } = self;
         let mixed = usize::from(plans.iter().any(LogitsPlan::is_mixture));
         let rows = plans.iter().map(LogitsPlan::rows).sum::<usize>() + mixed;
         let logits = rows.saturating_mul(sequence.config().vocab).saturating_mul(size_of::<f32>());

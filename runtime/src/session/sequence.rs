@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::memory;
 use crate::model::{BATCH, Config, Model, Scratch, State};
 use crate::ops;
-use crate::plugin::{LatentState, Plugin};
+use crate::plugin::Plugin;
 
 use super::buffers::BufferBytes;
 use super::error::SessionError;
@@ -32,8 +32,6 @@ pub(super) struct Sequence {
     /// that removes tokens makes the last remaining token pending.
     pub(super) hidden: Vec<f32>,
     pub(super) step: StepCache,
-    /// What is remembered of the latents of the current answer.
-    pub(super) latent_state: LatentState,
     /// Tokens that context shifts have dropped.
     pub(super) dropped: u64,
 }
@@ -80,11 +78,6 @@ impl Sequence {
     /// numbers belong to places.
     pub(super) fn place(&self) -> u64 {
         self.dropped + self.tokens.len() as u64
-    }
-
-    /// The next generated token begins an answer.
-    pub(super) fn begin_answer(&mut self) {
-        self.latent_state = LatentState::default();
     }
 
     /// The plugin.

@@ -156,7 +156,7 @@ impl Session {
         writer.write(&(self.sequence.tokens.len() as u32).to_le_bytes())?;
         writer.write(&(self.saved_positions() as u32).to_le_bytes())?;
         writer.write(&self.sequence.dropped.to_le_bytes())?;
-        let LatentState { held, held_tokens, selected } = self.sequence.latent_state;
+        let LatentState { held, held_tokens, selected } = self.latent_state;
         for number in [held.map_or(NO_LATENT, |latent| latent as u32), held_tokens, selected] {
             writer.write(&number.to_le_bytes())?;
         }
@@ -211,8 +211,9 @@ impl Session {
         }
         let sequence = &mut self.sequence;
         (sequence.tokens, sequence.position, sequence.state) = (tokens, positions, state);
-        (sequence.latent_state, sequence.dropped) = (latent_state, dropped);
+        sequence.dropped = dropped;
         sequence.step.clear();
+        self.latent_state = latent_state;
         Ok(())
     }
 

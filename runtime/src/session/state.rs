@@ -1,5 +1,6 @@
 //! A session: made, forked, rewound, trimmed.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::memory;
@@ -35,6 +36,8 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub struct Session {
     pub(super) sequence: Sequence,
+    /// What is remembered of the latents of the current answer.
+    pub(super) latent_state: LatentState,
     /// The buffers of what it computes alone.
     pub(super) buffers: Buffers,
 }
@@ -61,10 +64,9 @@ impl Session {
             tokens: Vec::new(),
             position: 0,
             step: StepCache::default(),
-            latent_state: LatentState::default(),
             dropped: 0,
         };
-        Ok(Self { sequence, buffers: Buffers::default() })
+        Ok(Self { sequence, latent_state: LatentState::default(), buffers: Buffers::default() })
     }
 
     /// Forks the session: a second, independent session with the same text, in the middle of the
@@ -87,10 +89,58 @@ impl Session {
             position: *position,
             hidden: memory::copied(hidden)?,
             step: StepCache::default(),
-            latent_state: self.sequence.latent_state,
             dropped: self.sequence.dropped,
         };
-        Ok(Self { sequence, buffers: Buffers::default() })
+        Ok(Self { sequence, latent_state: self.latent_state, buffers: Buffers::default() })
+    }
+
+    /// A fork that is one of several branches of a text: they are cancelled together, by the signal
+    /// of this session, and nobody limits the memory of each.
+    pub(crate) fn branch(&self) -> Result<Self> {
+        let mut branch = self.fork()?;
+        branch.sequence.machine.pace.canceller = self.canceller();
+        branch.sequence.memory_limit = None;
+        Ok(branch)
+    }
+
+    /// A fork with the limits of `origin`, in an answer that has come to `latent_state`.
+    pub(crate) fn fork_as(&self, origin: &Self, latent_state: LatentState) -> Result<Self> {
+        let mut session = self.fork()?;
+        session.sequence.memory_limit = origin.sequence.memory_limit;
+        session.latent_state = latent_state;
+        Ok(session)
+    }
+
+    /// Appends a token that was chosen.
+    pub(crate) fn accept(&mut self, token: u32) -> Result<()> {
+        self.sequence.accept(token)
+    }
+
+    /// Whether tokens wait for their pass through the network.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.sequence.pending().is_empty()
+    }
+
+    /// The place of the next token: the tokens before it, those that context shifts have dropped
+    /// included.
+    pub(crate) fn place(&self) -> u64 {
+        self.sequence.place()
+    }
+
+    /// Bytes that the session may hold.
+    pub(crate) fn memory_limit(&self) -> Option<usize> {
+        self.sequence.memory_limit
+    }
+
+    /// Bytes of the KV cache that no session that `seen` knows of shares; it knows this one then.
+    pub(crate) fn kv_bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
+        self.sequence.state.bytes_unseen(seen)
+    }
+
+    /// Bytes of the KV cache that `tokens` more tokens will need.
+    pub(crate) fn kv_bytes_missing(&self, tokens: usize) -> usize {
+        let Sequence { state, position, .. } = &self.sequence;
+        state.bytes_with(*position..self.position() + tokens) - state.bytes()
     }
 
     /// Bytes that a session on such a model needs when its context is full: `config` and `plugin`
@@ -143,12 +193,12 @@ impl Session {
     /// What is remembered of the latents of the current answer: which latent is held, and for how
     /// long it has been.
     pub fn latent_state(&self) -> LatentState {
-        self.sequence.latent_state
+        self.latent_state
     }
 
     /// Lets go of a held latent: the next generated token begins an answer, as after a feed.
     pub fn begin_answer(&mut self) {
-        self.sequence.begin_answer();
+        self.latent_state = LatentState::default();
     }
 
     /// Positions there is room for.
@@ -188,12 +238,13 @@ impl Session {
 
     /// Forgets every token.
     pub fn reset(&mut self) {
-        let Sequence { tokens, position, state, step, latent_state, dropped, .. } = &mut self.sequence;
+        self.begin_answer();
+        let Sequence { tokens, position, state, step, dropped, .. } = &mut self.sequence;
         tokens.clear();
         *position = 0;
         state.truncate(0);
         step.clear();
-        (*latent_state, *dropped) = (LatentState::default(), 0);
+        *dropped = 0;
     }
 
     /// Rewinds to `position`: the tokens from there on are forgotten, and their memory is freed.
@@ -208,7 +259,7 @@ impl Session {
         if position > reached {
             return Err(SessionError::PositionOutOfRange { position, reached });
         }
-        sequence.begin_answer();
+        self.latent_state = LatentState::default();
         if position < reached {
             sequence.tokens.truncate(position);
             // The hidden state of the last token left is gone: it goes through the network once
@@ -227,12 +278,18 @@ impl Session {
 
     /// The session as a group of one, with its own buffers.
     pub(super) fn alone(&mut self) -> Group<'_, '_> {
-        Group::new(&mut self.buffers, vec![Member::new(&mut self.sequence, None)])
+        self.split().0
     }
 
-    /// The session as a member of a group that has buffers.
-    pub(super) fn in_batch(&mut self) -> Member<'_> {
+    /// The session as a group of one, and what it remembers of latents.
+    pub(super) fn split(&mut self) -> (Group<'_, '_>, &mut LatentState) {
+        let Self { sequence, latent_state, buffers } = self;
+        (Group::new(buffers, vec![Member::new(sequence, None)]), latent_state)
+    }
+
+    /// The session as a member of a group that has buffers, and what it remembers of latents.
+    pub(super) fn in_batch(&mut self) -> (Member<'_>, &mut LatentState) {
         let own = self.held();
-        Member::new(&mut self.sequence, Some(own))
+        (Member::new(&mut self.sequence, Some(own)), &mut self.latent_state)
     }
 }

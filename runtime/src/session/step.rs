@@ -8,7 +8,7 @@ use crate::ops::for_each_row;
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 
-use super::choice::{OptionView, Request, Step};
+use super::choice::{OptionView, Pick, Request, Step};
 use super::error::SessionError;
 use super::latents::{LogitsPlan, StepSource};
 use super::sequence::Sequence;
@@ -72,12 +72,14 @@ impl Session {
     }
 
     fn step_from(&mut self, source: StepSource<'_>, sampler: &mut Sampler) -> Result<Step> {
-        self.alone().step(&mut [Request { source, sampler }]).remove(0)
+        let (group, latent_state) = self.split();
+        let pick = Pick::Sampler(sampler);
+        group.step(&mut [Request { member: 0, source, latent_state, pick }]).remove(0)
     }
 
     /// Computes the logits of all options of the current step, whose policy is known.
     fn expand_options(&mut self) -> Result<()> {
-        let Self { sequence, buffers } = self;
+        let Self { sequence, buffers, .. } = self;
         if sequence.step.options.is_empty() {
             let plan = LogitsPlan { latents: 0..sequence.step.policy.len(), ..LogitsPlan::default() };
             sequence.check_logits(plan.held_rows(), buffers.bytes(sequence.config()))?;

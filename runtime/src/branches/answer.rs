@@ -1,0 +1,245 @@
+//! The final answer of a text.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use regex_lite::Regex;
+
+use super::error::BranchError;
+
+/// How the final answer is found in a text. Numbers are compared by value: `1,234.50` is `1234.5`.
+#[derive(Clone, Default)]
+pub enum AnswerRule {
+    /// The number behind the last `####`, or else the last number.
+    #[default]
+    Number,
+    /// What stands behind the last `####`, to the end of its line.
+    Hash,
+    /// What stands in the last `\boxed{}`.
+    Boxed,
+    /// The one group of a regular expression, where it matches last.
+    Regex(Regex),
+    /// The whole text.
+    Text,
+    /// What the application says.
+    Callback(Arc<Extract>),
+}
+
+type Extract = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl AnswerRule {
+    /// How each rule is written, as [`AnswerRule::from_str`] reads it; a callback cannot be
+    /// written.
+    pub const ALL: [&str; 5] = ["number", "hash", "boxed", "regex:RE", "text"];
+
+    /// The answer of a text, if it has one.
+    pub fn extract(&self, text: &str) -> Option<String> {
+        let found = match self {
+            Self::Number => {
+                let marked = behind_mark(text).and_then(|after| numbers(after).next());
+                return marked.or_else(|| numbers(text).last());
+            }
+            Self::Hash => behind_mark(text)?,
+            Self::Boxed => boxed(text)?,
+            Self::Regex(regex) => regex.captures_iter(text).last()?.get(1)?.as_str(),
+            Self::Text => return Some(text.trim()).filter(|text| !text.is_empty()).map(str::to_owned),
+            Self::Callback(answer) => return answer(text),
+        };
+        let found = found.trim();
+        let mut numbers = numbers_at(found);
+        let answer = match (numbers.next(), numbers.next()) {
+            (Some((number, part)), None) if part == found => number,
+            _ => found.to_owned(),
+        };
+        (!answer.is_empty()).then_some(answer)
+    }
+}
+
+impl fmt::Display for AnswerRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number => write!(f, "number"),
+            Self::Hash => write!(f, "hash"),
+            Self::Boxed => write!(f, "boxed"),
+            Self::Regex(regex) => write!(f, "regex:{regex}"),
+            Self::Text => write!(f, "text"),
+            Self::Callback(_) => write!(f, "callback"),
+        }
+    }
+}
+
+impl fmt::Debug for AnswerRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnswerRule({self})")
+    }
+}
+
+impl FromStr for AnswerRule {
+    type Err = BranchError;
+
+    /// Reads one of [`AnswerRule::ALL`].
+    fn from_str(text: &str) -> Result<Self, BranchError> {
+        match text.split_once(':') {
+            None => match text {
+                "number" => Ok(Self::Number),
+                "hash" => Ok(Self::Hash),
+                "boxed" => Ok(Self::Boxed),
+                "text" => Ok(Self::Text),
+                _ => Err(BranchError::UnknownRule(text.to_owned())),
+            },
+            Some(("regex", pattern)) => {
+                let wrong = |error: regex_lite::Error| BranchError::Regex {
+                    pattern: pattern.to_owned(),
+                    reason: error.to_string(),
+                };
+                let regex = Regex::new(pattern).map_err(wrong)?;
+                match regex.captures_len() - 1 {
+                    1 => Ok(Self::Regex(regex)),
+                    groups => Err(BranchError::RegexGroups { pattern: pattern.to_owned(), groups }),
+                }
+            }
+            Some(_) => Err(BranchError::UnknownRule(text.to_owned())),
+        }
+    }
+}
+
+/// What stands behind the last `####`, to the end of its line.
+fn behind_mark(text: &str) -> Option<&str> {
+    text.rsplit_once("####")?.1.lines().next()
+}
+
+/// What stands in the last `\boxed{}` whose braces are closed.
+fn boxed(text: &str) -> Option<&str> {
+    const BEGIN: &str = "\\boxed{";
+    let inside = |(at, _): (usize, &str)| {
+        let rest = &text[at + BEGIN.len()..];
+        let mut depth = 1;
+        let end = rest.char_indices().find(|&(_, c)| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0
+        });
+        end.map(|(end, _)| &rest[..end])
+    };
+    text.rmatch_indices(BEGIN).find_map(inside)
+}
+
+/// The numbers of a text, in their order.
+fn numbers(text: &str) -> impl Iterator<Item = String> + '_ {
+    numbers_at(text).map(|(number, _)| number)
+}
+
+/// The numbers of a text, and where they stand: digits with thousands separators and decimals. A
+/// dash in front is a sign, unless something that can be counted stands before it.
+fn numbers_at(text: &str) -> impl Iterator<Item = (String, &str)> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text[at..].find(|c: char| c.is_ascii_digit())?;
+        let end = start + digits_length(&text[start..]);
+        let counts = |c: char| c.is_ascii_digit();
+        let whole = text[..start].strip_suffix('.').filter(|before| !before.ends_with(counts)).map_or(start, str::len);
+        let signed = text[..whole].strip_suffix(['-', '\u{2212}']);
+        let signed =
+            signed.filter(|before| !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '.' | '%')));
+        at = end;
+        let from = signed.map_or(whole, str::len);
+        Some((canonical(&text[whole..end], signed.is_some()), &text[from..end]))
+    })
+}
+
+/// Bytes of the number that `text` begins with, which is a digit.
+fn digits_length(text: &str) -> usize {
+    let run = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let mut length = run(text);
+    if length <= 3 {
+        while let Some(group) = text[length..].strip_prefix(',').filter(|group| run(group) == 3) {
+            length = text.len() - group.len() + 3;
+        }
+    }
+    match text[length..].strip_prefix('.').map(run) {
+        Some(decimals @ 1..) => length + 1 + decimals,
+        _ => length,
+    }
+}
+
+/// A number without separators and without zeros that say nothing.
+fn canonical(number: &str, negative: bool) -> String {
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let whole = whole.replace(',', "");
+    let (whole, decimals) = (whole.trim_start_matches('0'), decimals.trim_end_matches('0'));
+    let sign = if negative && !(whole.is_empty() && decimals.is_empty()) { "-" } else { "" };
+    let whole = if whole.is_empty() { "0" } else { whole };
+    if decimals.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{decimals}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extract(rule: &str, text: &str) -> Option<String> {
+        rule.parse::<AnswerRule>().unwrap().extract(text)
+    }
+
+    #[test]
+    fn numbers_are_read_however_they_are_written() {
+        for (text, answer) in [
+            ("It is 3.\n#### 1,234\n", Some("1234")),
+            ("#### 7\nThat took 3 steps.", Some("7")),
+            ("#### none, but 10", Some("10")),
+            ("The answer is 18.", Some("18")),
+            ("The answer is 18.00", Some("18")),
+            ("so 10-5", Some("5")),
+            ("x = -5", Some("-5")),
+            ("x = \u{2212}5%", Some("-5")),
+            ("-0.0", Some("0")),
+            ("007", Some("7")),
+            (".5", Some("0.5")),
+            ("-.50", Some("-0.5")),
+            ("1,2,3", Some("3")),
+            ("1,234,567.250 dollars", Some("1234567.25")),
+            ("12,34", Some("34")),
+            ("é9é", Some("9")),
+            ("no number", None),
+            ("", None),
+        ] {
+            assert_eq!(extract("number", text).as_deref(), answer, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_rule_finds_its_answer() {
+        for (rule, text, answer) in [
+            ("hash", "3\n#### 1,000 \n5", Some("1000")),
+            ("hash", "#### yes, 3", Some("yes, 3")),
+            ("hash", "####  ", None),
+            ("hash", "3", None),
+            ("boxed", r"\boxed{1} and \boxed{\frac{1}{2}} or", Some(r"\frac{1}{2}")),
+            ("boxed", r"\boxed{ 4.0 } then \boxed{5", Some("4")),
+            ("boxed", r"\boxed{}", None),
+            ("boxed", "4", None),
+            ("regex:answer: (\\w+)", "answer: no\nanswer: yes", Some("yes")),
+            ("regex:=(-?[0-9,]+)", "=1,000", Some("1000")),
+            ("regex:(a)|b", "b", None),
+            ("text", "  two words\n", Some("two words")),
+            ("text", " \n", None),
+        ] {
+            assert_eq!(extract(rule, text).as_deref(), answer, "{rule} {text:?}");
+        }
+        let first = AnswerRule::Callback(Arc::new(|text| text.split(' ').next().map(str::to_owned)));
+        assert_eq!(first.extract("a b").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_rule_is_read_as_it_is_written_and_what_is_none_is_refused() {
+        for text in ["number", "hash", "boxed", "regex:a:(b)", "text"] {
+            assert_eq!(text.parse::<AnswerRule>().unwrap().to_string(), text);
+        }
+        for text in ["", "numbers", "number:1", "text:"] {
+            assert!(matches!(text.parse::<AnswerRule>(), Err(BranchError::UnknownRule(_))), "{text}");
+        }
+        assert!(matches!("regex:(".parse::<AnswerRule>(), Err(BranchError::Regex { .. })));
+        assert!(matches!("regex:a+".parse::<AnswerRule>(), Err(BranchError::RegexGroups { groups: 0, .. })));
+        assert!(matches!("regex:(a)(b)".parse::<AnswerRule>(), Err(BranchError::RegexGroups { groups: 2, .. })));
+        assert!("regex:(?:a)(b)".parse::<AnswerRule>().is_ok());
+    }
+}

@@ -1,0 +1,121 @@
+//! What can go wrong with branches.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::memory::OutOfMemory;
+use crate::plugin::SelectError;
+use crate::sampler::SamplerError;
+use crate::session::SessionError;
+
+use super::expansion::Expansion;
+use super::tree::MAX_BRANCHES;
+
+/// Why branches cannot do something. They are then as they were before the call.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BranchError {
+    /// The session cannot do it; a memory limit counts what branches share once.
+    Session(SessionError),
+    /// Latents are to be expanded, but there is no plugin.
+    NoPlugin {
+        /// What needs one.
+        expansion: Expansion,
+    },
+    /// Scores or weights by value, but there is no plugin that has a value head.
+    NoValue,
+    /// A count that is zero, or more branches than there may be.
+    Count {
+        /// What is counted.
+        what: &'static str,
+        /// The count.
+        count: usize,
+    },
+    /// No branch is left: one failed with this error.
+    Failed(Arc<SessionError>),
+    /// There is no such branch.
+    NoBranch {
+        /// Its index.
+        branch: usize,
+    },
+    /// The branch has ended.
+    Ended {
+        /// Its index.
+        branch: usize,
+    },
+    /// An answer rule that is none.
+    UnknownRule(String),
+    /// The pattern of an answer rule is no regular expression.
+    Regex {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The pattern of an answer rule must have one group: the answer.
+    RegexGroups {
+        /// The pattern.
+        pattern: String,
+        /// How many it has.
+        groups: usize,
+    },
+}
+
+impl fmt::Display for BranchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => error.fmt(f),
+            Self::Failed(error) => error.fmt(f),
+            Self::NoPlugin { expansion } => {
+                write!(
+                    f,
+                    "{expansion} expands latents, and there is no plugin: expand tokens:N or sample:N:T, or load one"
+                )
+            }
+            Self::NoValue => write!(f, "there is no plugin with a value head (ollm.value.*) to score by"),
+            Self::Count { what, count } => write!(f, "{what}: {count}, but must be 1 to {MAX_BRANCHES}"),
+            Self::NoBranch { branch } => write!(f, "there is no branch {branch}"),
+            Self::Ended { branch } => write!(f, "branch {branch} has ended"),
+            Self::UnknownRule(text) => {
+                write!(f, "{text:?} is no rule for answers; there are {}", super::AnswerRule::ALL.join(", "))
+            }
+            Self::Regex { pattern, reason } => write!(f, "{pattern:?} is no regular expression: {reason}"),
+            Self::RegexGroups { pattern, groups } => {
+                write!(f, "the regular expression {pattern:?} has {groups} groups, but must have one: the answer")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BranchError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Session(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<SessionError> for BranchError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl From<SelectError> for BranchError {
+    fn from(error: SelectError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl From<SamplerError> for BranchError {
+    fn from(error: SamplerError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl From<OutOfMemory> for BranchError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::Session(error.into())
+    }
+}

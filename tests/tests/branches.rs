@@ -1,0 +1,405 @@
+//! Branches: each is, bit for bit, what a session of its own would be, whatever tree it is part of;
+//! votes, searches and suggestions on top of them.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ollm_runtime::branches::{
+    AnswerRule, BranchEnd, BranchError, BranchOptions, Branches, Expansion, Score, SearchOptions, Strategy,
+    SuggestOptions, Until, Weight, search, suggest,
+};
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::Model;
+use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
+use ollm_runtime::random::Random;
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::session::{Session, SessionError, SessionOptions};
+use ollm_runtime::storage::Storage;
+use ollm_runtime::tokenizer::Tokenizer;
+use ollm_tests::{golden, plugins};
+
+const OPTIONS: usize = 5;
+const PROMPT: [u32; 9] = [10, 200, 31, 47, 5, 99, 12, 13, 77];
+
+fn model(family: &str) -> Arc<Model> {
+    Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())
+}
+
+fn tokenizer(model: &Model) -> Tokenizer {
+    Tokenizer::from_metadata(model.gguf().metadata()).unwrap()
+}
+
+fn plugin(model: &Model) -> Arc<Plugin> {
+    let spec = plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
+    let bytes = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
+    Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap())
+}
+
+fn session_with(model: &Arc<Model>, with_plugin: bool, options: &SessionOptions) -> Session {
+    let plugin = with_plugin.then(|| plugin(model));
+    let mut session = Session::new(Arc::clone(model), plugin, options).unwrap();
+    session.feed(&PROMPT).unwrap();
+    session
+}
+
+fn options(threads: usize) -> SessionOptions {
+    SessionOptions { threads, context: 512, ..SessionOptions::default() }
+}
+
+fn session(with_plugin: bool) -> (Session, Tokenizer) {
+    let model = model("llama");
+    (session_with(&model, with_plugin, &options(1)), tokenizer(&model))
+}
+
+fn tokens(count: u32) -> Hold {
+    Hold::Tokens(count.try_into().unwrap())
+}
+
+fn branch_options(latents: Option<LatentMode>, hold: Hold, tokenizer: &Tokenizer) -> BranchOptions {
+    BranchOptions {
+        latents,
+        hold: HoldUntil::new(hold, TokenEnds::new(tokenizer)),
+        sampling: SamplerOptions { temperature: 0.9, seed: 5, ..SamplerOptions::default() },
+        stops: Vec::new(),
+        limit: 40,
+    }
+}
+
+/// How a token of a branch came to be: drawn with these options, or forced by an expansion.
+#[derive(Clone)]
+enum Origin {
+    Drawn(SamplerOptions),
+    Forced,
+}
+
+/// Grows a tree at random; tells how each token of each branch came to be.
+fn grow(branches: &mut Branches, tokenizer: &Tokenizer, latents: bool, seed: u64) -> Vec<Vec<Origin>> {
+    let mut random = Random::new(seed);
+    let mut origins: Vec<Vec<Origin>> = vec![Vec::new()];
+    let mut forced: Vec<bool> = vec![false];
+    for _ in 0..60 {
+        let open: Vec<(usize, bool)> = branches.open().map(|(i, branch)| (i, branch.at_boundary)).collect();
+        if open.is_empty() {
+            break;
+        }
+        let (chosen, at_boundary) = open[random.below(open.len())];
+        let count = 2 + random.below(3);
+        match if branches.all().len() == 1 { 1 } else { random.below(12) } {
+            0 if open.len() > 3 => branches.prune(chosen).unwrap(),
+            1..=3 if at_boundary && open.len() < 24 => {
+                let expansion = match random.below(if latents { 5 } else { 2 }) {
+                    0 => Expansion::Tokens(count),
+                    1 => Expansion::Sample { count, temperature: 0.7 },
+                    2 => Expansion::Latents,
+                    3 => Expansion::Top(count),
+                    _ => Expansion::Draw(count),
+                };
+                for copy in branches.expand(chosen, expansion).unwrap() {
+                    if copy == origins.len() {
+                        origins.push(origins[chosen].clone());
+                        forced.push(false);
+                    }
+                    forced[copy] = matches!(expansion, Expansion::Tokens(_));
+                }
+            }
+            choice => {
+                let before: Vec<usize> = branches.all().iter().map(|branch| branch.tokens.len()).collect();
+                let sampling: Vec<_> = (0..before.len()).map(|i| branches.sampling(i).unwrap().clone()).collect();
+                // All, or those that are at no boundary.
+                branches.step(tokenizer, |branch| choice > 6 || !branch.at_boundary).unwrap();
+                for (i, branch) in branches.all().iter().enumerate().filter(|(i, b)| b.tokens.len() > before[*i]) {
+                    let drawn = Origin::Drawn(sampling[i].clone());
+                    origins[i].push(if std::mem::take(&mut forced[i]) { Origin::Forced } else { drawn });
+                    assert_eq!(branch.tokens.len(), origins[i].len());
+                }
+            }
+        }
+    }
+    origins
+}
+
+/// The tokens of a branch once more, by a session of its own; the sum of their log-probabilities.
+fn replay(origin: &Session, branch: &ollm_runtime::branches::Branch, origins: &[Origin]) -> f64 {
+    let mut session = origin.fork().unwrap();
+    for ((&token, &latent), origin) in branch.tokens.iter().zip(&branch.latents).zip(origins) {
+        match origin {
+            Origin::Forced => session.feed(&[token]).unwrap(),
+            Origin::Drawn(options) => {
+                let mut sampler = Sampler::new(options.clone()).unwrap();
+                let step = match latent {
+                    Some(latent) => session.step_with_latent(latent, &mut sampler),
+                    None => session.step(None, &mut sampler),
+                };
+                assert_eq!(step.unwrap().token, token);
+            }
+        }
+    }
+    // The log-probabilities are those of the given text under the same latents.
+    let text = [origin.tokens(), &branch.tokens].concat();
+    let script: Option<Vec<usize>> = branch.latents.iter().copied().collect();
+    let script = script
+        .filter(|script| !script.is_empty())
+        .map(|script| LatentMode::Script([vec![0; origin.position() - 1], script].concat()));
+    let selector = script.map(|script| Selector::new(script, Hold::Token, OPTIONS, 0).unwrap());
+    let mut scores = Vec::new();
+    let mut fresh = origin.fork().unwrap();
+    fresh.score(&text, selector.as_ref(), &mut |scored| scores.push(f64::from(scored.logprob))).unwrap();
+    scores[origin.position() - 1..].iter().sum()
+}
+
+#[test]
+fn every_branch_of_a_random_tree_is_a_session_of_its_own() {
+    for (seed, family) in ["llama", "qwen3", "gemma3", "llama", "qwen2", "llama"].into_iter().enumerate() {
+        let model = model(family);
+        let tokenizer = tokenizer(&model);
+        for latents in [true, false] {
+            let origin = session_with(&model, latents, &options(1 + seed % 2));
+            let mode = latents.then_some([LatentMode::Policy, LatentMode::Uniform][seed % 2].clone());
+            let hold = [Hold::Token, tokens(2), tokens(5)][seed % 3];
+            let mut branches = Branches::new(&origin, branch_options(mode, hold, &tokenizer)).unwrap();
+            let origins = grow(&mut branches, &tokenizer, latents, seed as u64 + 100);
+            assert!(branches.all().len() > 3, "{family} {latents}: a tree without branches tests nothing");
+            for (i, branch) in branches.all().iter().enumerate() {
+                let sum = replay(&origin, branch, &origins[i]);
+                if !matches!(branch.end, Some(BranchEnd::End)) {
+                    assert_eq!(branch.logprob.to_bits(), sum.to_bits(), "{family} {latents} {i} {:?}", branch.end);
+                }
+                if branch.is_open() || branch.is_complete() {
+                    let mut session = branches.session(i).unwrap();
+                    assert!(session.tokens().starts_with(&[&PROMPT[..], &branch.tokens].concat()));
+                    let mut other = origin.fork().unwrap();
+                    other.feed(&session.tokens()[PROMPT.len()..]).unwrap();
+                    assert_eq!(session.hidden().unwrap(), other.hidden().unwrap());
+                }
+            }
+            assert_eq!(origin.tokens(), PROMPT);
+        }
+    }
+}
+
+#[test]
+fn latents_that_say_the_same_are_evaluated_once() {
+    let (origin, tokenizer) = session(true);
+    let greedy = BranchOptions {
+        sampling: SamplerOptions::default(),
+        limit: 12,
+        ..branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer)
+    };
+    let mut branches = Branches::new(&origin, greedy).unwrap();
+    assert_eq!(branches.expand(0, Expansion::Latents).unwrap(), [0, 1, 2, 3, 4]);
+    while branches.step(&tokenizer, |_| true).unwrap() > 0 {}
+    assert!(branches.passes() <= 12 && branches.generated() <= 60, "{}", branches.generated());
+    let count: f64 = branches.all().iter().filter(|branch| branch.is_complete()).map(|branch| branch.count).sum();
+    assert!((count - 5.0).abs() < 1e-9);
+    let policy: f64 = branches.all().iter().filter(|b| b.is_complete()).map(|branch| branch.policy_weight).sum();
+    assert!((policy - 1.0).abs() < 1e-5, "{policy}");
+    for (latent, branch) in branches.all().iter().enumerate() {
+        assert!(branch.latents.iter().all(|&z| z == Some(latent)) && branch.parent.is_none());
+    }
+}
+
+#[test]
+fn what_is_drawn_twice_counts_twice() {
+    let (origin, tokenizer) = session(true);
+    let options = branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer);
+    let mut branches = Branches::new(&origin, options).unwrap();
+    branches.expand(0, Expansion::Draw(40)).unwrap();
+    let open: Vec<f64> = branches.open().map(|(_, branch)| branch.count).collect();
+    assert!(open.len() <= OPTIONS && (open.iter().sum::<f64>() - 40.0).abs() < 1e-9, "{open:?}");
+    assert_eq!(branches.all().iter().filter(|b| matches!(b.end, Some(BranchEnd::Merged(_)))).count(), 40 - open.len());
+}
+
+#[test]
+fn a_tree_is_cancelled_as_a_whole_and_continues_as_if_nothing_had_been() {
+    let (origin, tokenizer) = session(true);
+    let run = |cancel: bool| {
+        let options = branch_options(Some(LatentMode::Uniform), tokens(3), &tokenizer);
+        let mut branches = Branches::new(&origin, options).unwrap();
+        branches.expand(0, Expansion::Latents).unwrap();
+        for step in 0..10 {
+            if cancel && step % 3 == 1 {
+                branches.canceller().cancel();
+                let lengths: Vec<usize> = branches.all().iter().map(|branch| branch.tokens.len()).collect();
+                let outcome = branches.step(&tokenizer, |_| true);
+                assert!(matches!(outcome, Err(BranchError::Session(SessionError::Cancelled))), "{outcome:?}");
+                assert_eq!(branches.all().iter().map(|branch| branch.tokens.len()).collect::<Vec<_>>(), lengths);
+            }
+            branches.step(&tokenizer, |_| true).unwrap();
+        }
+        branches.all().iter().map(|b| (b.tokens.clone(), b.latents.clone(), b.logprob.to_bits())).collect::<Vec<_>>()
+    };
+    assert_eq!(run(true), run(false));
+    // The session's own canceller is another.
+    origin.canceller().cancel();
+    run(false);
+}
+
+#[test]
+fn a_full_context_ends_a_branch_and_a_memory_limit_refuses_the_step() {
+    let model = model("llama");
+    let tokenizer = tokenizer(&model);
+    let small = SessionOptions { context: PROMPT.len() + 6, ..options(1) };
+    let origin = session_with(&model, true, &small);
+    let options = branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer);
+    let mut branches = Branches::new(&origin, options.clone()).unwrap();
+    branches.expand(0, Expansion::Latents).unwrap();
+    while branches.step(&tokenizer, |_| true).unwrap() > 0 {}
+    assert!(branches.all().iter().all(|branch| branch.tokens.len() <= 6));
+    assert!(branches.all().iter().any(|branch| matches!(branch.end, Some(BranchEnd::Length))));
+    assert!(branches.session(0).is_ok() || matches!(branches.all()[0].end, Some(BranchEnd::Merged(_))));
+
+    let roomy = session_with(&model, true, &self::options(1));
+    let options = BranchOptions { limit: 300, ..options };
+    let mut branches = Branches::new(&roomy, options.clone()).unwrap();
+    branches.expand(0, Expansion::Latents).unwrap();
+    while branches.step(&tokenizer, |_| true).unwrap() > 0 {}
+    let limit = branches.kv_bytes();
+    let limited = SessionOptions { memory_limit: Some(limit), ..self::options(1) };
+    let origin = session_with(&model, true, &limited);
+    let mut branches = Branches::new(&origin, options).unwrap();
+    let refused = branches.expand(0, Expansion::Sample { count: 1000, temperature: 1.0 });
+    assert!(matches!(refused, Err(BranchError::Session(SessionError::MemoryLimit { .. }))), "{refused:?}");
+    assert_eq!(branches.all().len(), 1);
+    branches.expand(0, Expansion::Latents).unwrap();
+    let error = loop {
+        match branches.step(&tokenizer, |_| true) {
+            Ok(0) => panic!("the limit was not met"),
+            Ok(_) => assert!(branches.kv_bytes() <= limit),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, BranchError::Session(SessionError::MemoryLimit { .. })), "{error}");
+    // With fewer branches there is room for more.
+    let open: Vec<usize> = branches.open().map(|(branch, _)| branch).collect();
+    open[1..].iter().for_each(|&branch| branches.prune(branch).unwrap());
+    assert_eq!(branches.step(&tokenizer, |_| true).unwrap(), 1);
+}
+
+#[test]
+fn what_cannot_be_expanded_is_refused_and_nothing_changes() {
+    let (origin, tokenizer) = session(false);
+    let options = branch_options(None, Hold::All, &tokenizer);
+    let mut branches = Branches::new(&origin, options.clone()).unwrap();
+    let refused = branches.expand(0, Expansion::Latents);
+    assert!(matches!(&refused, Err(BranchError::NoPlugin { .. })), "{refused:?}");
+    assert!(refused.unwrap_err().to_string().contains("tokens:N"));
+    for count in [0, 100_000, usize::MAX] {
+        assert!(matches!(branches.expand(0, Expansion::Tokens(count)), Err(BranchError::Count { .. })));
+    }
+    let wrong = branches.expand(0, Expansion::Sample { count: 2, temperature: -1.0 });
+    assert!(matches!(wrong, Err(BranchError::Session(SessionError::Sampler(_)))), "{wrong:?}");
+    assert!(matches!(branches.expand(7, Expansion::Tokens(2)), Err(BranchError::NoBranch { branch: 7 })));
+    assert_eq!(branches.all().len(), 1);
+    branches.prune(0).unwrap();
+    assert!(matches!(branches.expand(0, Expansion::Tokens(2)), Err(BranchError::Ended { branch: 0 })));
+    assert!(matches!(branches.prune(0), Err(BranchError::Ended { branch: 0 })));
+    assert!(matches!(branches.session(0), Err(BranchError::Ended { branch: 0 })));
+    assert_eq!(branches.step(&tokenizer, |_| true).unwrap(), 0);
+    let latents = BranchOptions { latents: Some(LatentMode::Policy), ..options };
+    assert!(matches!(Branches::new(&origin, latents), Err(BranchError::Session(SessionError::NoPlugin))));
+    let empty = Session::new(Arc::clone(origin.model()), None, &self::options(1)).unwrap();
+    let mut branches = Branches::new(&empty, branch_options(None, Hold::All, &tokenizer)).unwrap();
+    assert!(matches!(branches.expand(0, Expansion::Tokens(2)), Err(BranchError::Session(SessionError::Empty))));
+}
+
+fn search_options(strategy: Strategy, expansion: Expansion, branches: BranchOptions) -> SearchOptions {
+    SearchOptions {
+        strategy,
+        expansion,
+        width: 3,
+        score: Score::LogProb,
+        weight: Weight::One,
+        answer: AnswerRule::Text,
+        branches,
+    }
+}
+
+#[test]
+fn a_search_gives_the_best_of_what_it_saw_on_any_number_of_threads() {
+    let model = model("llama");
+    let tokenizer = tokenizer(&model);
+    for strategy in Strategy::ALL {
+        for (latents, expansion) in [
+            (true, Expansion::Latents),
+            (false, Expansion::Tokens(3)),
+            (false, Expansion::Sample { count: 4, temperature: 0.8 }),
+        ] {
+            let run = |threads| {
+                let origin = session_with(&model, latents, &options(threads));
+                let mode = latents.then_some(LatentMode::Policy);
+                let branches = BranchOptions { limit: 15, ..branch_options(mode, tokens(3), &tokenizer) };
+                let options = search_options(strategy, expansion, branches);
+                let (branches, found) =
+                    search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+                let best = &branches.all()[found.branch];
+                assert!(best.is_complete() && (0.0..=1.0).contains(&found.confidence));
+                assert_eq!(found.answer.as_deref(), Some(best.text.trim()).filter(|text| !text.is_empty()));
+                if strategy != Strategy::Vote {
+                    let better = |branch: &ollm_runtime::branches::Branch| {
+                        branch.is_complete() && Score::LogProb.of(branch) > Score::LogProb.of(best)
+                    };
+                    assert!(!branches.all().iter().any(better));
+                }
+                (best.tokens.clone(), best.logprob.to_bits(), found)
+            };
+            assert_eq!(run(1), run(2), "{strategy} {expansion}");
+        }
+    }
+}
+
+#[test]
+fn a_search_that_is_ended_from_outside_gives_what_there_is() {
+    let (origin, tokenizer) = session(true);
+    let branches = branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer);
+    let options = search_options(Strategy::Best, Expansion::Latents, branches);
+    let mut steps = 0;
+    let (branches, found) = search(&origin, &tokenizer, &options, &mut |branches| {
+        steps += 1;
+        // The prompt was evaluated before.
+        assert_eq!(branches.passes(), steps - 1);
+        if steps == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .unwrap();
+    assert_eq!(branches.open().count(), 0);
+    assert!(branches.all()[found.branch].tokens.len() <= 4);
+    let none = SearchOptions { width: 0, ..options };
+    assert!(matches!(
+        search(&origin, &tokenizer, &none, &mut |_| ControlFlow::Continue(())),
+        Err(BranchError::Count { .. })
+    ));
+}
+
+#[test]
+fn suggestions_are_distinct_ranked_and_leave_the_session_where_it_is() {
+    for latents in [true, false] {
+        let (origin, tokenizer) = session(latents);
+        for (count, tokens, until) in [
+            (1, 1, Until::Tokens),
+            (3, 8, Until::Tokens),
+            (6, 4, Until::Word),
+            (4, 12, Until::Line),
+            (20, 2, Until::Tokens),
+        ] {
+            let options = SuggestOptions { count, tokens, until };
+            let all = suggest(&origin, &tokenizer, &options).unwrap();
+            assert!(!all.is_empty() && all.len() <= count, "{}", all.len());
+            if until == Until::Tokens {
+                assert_eq!(all.len(), count, "{latents} {count}");
+            }
+            assert!(all.windows(2).all(|pair| pair[0].probability >= pair[1].probability));
+            for (i, one) in all.iter().enumerate() {
+                assert!(one.tokens.len() <= tokens && one.probability > 0.0 && one.probability <= 1.0 + 1e-6);
+                assert!(tokenizer.decode(&one.tokens).starts_with(&one.text));
+                let begins = |other: &ollm_runtime::branches::Suggestion| other.text.starts_with(&one.text);
+                assert!(!all.iter().enumerate().any(|(j, other)| i != j && begins(other)), "{all:?}");
+            }
+            assert_eq!(suggest(&origin, &tokenizer, &options).unwrap(), all);
+        }
+        assert_eq!(origin.tokens(), PROMPT);
+        let none = SuggestOptions { count: 0, tokens: 8, until: Until::Tokens };
+        assert!(matches!(suggest(&origin, &tokenizer, &none), Err(BranchError::Count { .. })));
+        let none = SuggestOptions { count: 3, tokens: 0, until: Until::Tokens };
+        assert!(matches!(suggest(&origin, &tokenizer, &none), Err(BranchError::Count { .. })));
+    }
+}
