@@ -9,16 +9,16 @@ use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, PluginConfig};
 
-use crate::table::grouped;
+use crate::table::Total;
 use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug)]
 pub struct MergeSummary {
-    /// Tensors of the backbone, and their bytes.
-    pub backbone: (usize, usize),
-    /// Tensors of the plugin, and their bytes.
-    pub plugin: (usize, usize),
+    /// Tensors of the backbone.
+    pub backbone: Total,
+    /// Tensors of the plugin.
+    pub plugin: Total,
 }
 
 /// What the keys of a plugin file begin with in a merged file, where they do not begin with `ollm.`
@@ -43,7 +43,7 @@ pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Resu
     let kept = |key: &str| if is_plugins(key) { key.to_owned() } else { format!("{KEPT_PREFIX}{key}") };
     copy(&addition, &mut writer, |key| Some(kept(key)), is_plugins).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
-    Ok(MergeSummary { backbone: totals(&base.gguf, |_| true), plugin: totals(&addition.gguf, is_plugins) })
+    Ok(MergeSummary { backbone: total(&base.gguf, |_| true), plugin: total(&addition.gguf, is_plugins) })
 }
 
 /// Whether a key or a tensor is a plugin's.
@@ -81,18 +81,14 @@ pub(crate) fn copy<'a>(
     Ok(())
 }
 
-/// How many tensors have such names, and their bytes.
-pub(crate) fn totals(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
-    let sizes: Vec<usize> =
-        gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size).collect();
-    (sizes.len(), sizes.iter().sum())
+/// The tensors that have such names.
+pub(crate) fn total(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> Total {
+    Total::of(gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size))
 }
 
 impl fmt::Display for MergeSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, (tensors, bytes)) in [("backbone", self.backbone), ("plugin", self.plugin)] {
-            writeln!(f, "{name:8} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;
-        }
-        Ok(())
+        self.backbone.line(f, "backbone")?;
+        self.plugin.line(f, "plugin  ")
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ollm_runtime::gguf::{GgufError, Writer};
 use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 
-use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, totals};
+use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, total};
 use crate::{ConvertError, Opened, Result, check_absent, check_output};
 
 /// Writes the plugin of a merged file and, if there is a place for it, the backbone: what
@@ -37,7 +37,7 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
     if let Some(backbone) = backbone {
         crate::write(writer, backbone)?;
     }
-    Ok(MergeSummary { backbone: totals(&file.gguf, of_backbone), plugin: totals(&file.gguf, is_plugins) })
+    Ok(MergeSummary { backbone: total(&file.gguf, of_backbone), plugin: total(&file.gguf, is_plugins) })
 }
 
 /// Where a file is or will be, however its path is spelled.

@@ -22,11 +22,20 @@ pub struct RunCheckpoint {
     pub step: u64,
     /// Length of the log at that step.
     pub log_bytes: u64,
-    /// The best evaluation so far, if early stopping has one: loss, step, evaluations since.
-    best: Option<(f64, u64, u64)>,
+    /// The best evaluation so far, if early stopping has one.
+    best: Option<BestSoFar>,
     path: PathBuf,
     metadata: FileMetadata,
     tensors: Tensors,
+}
+
+/// What early stopping knew of the best evaluation.
+#[derive(Clone, Copy)]
+struct BestSoFar {
+    loss: f64,
+    step: u64,
+    /// Evaluations since then.
+    evaluations: u64,
 }
 
 /// Where a stage stands.
@@ -92,20 +101,23 @@ impl RunCheckpoint {
     /// Sets the trained tensors, the best evaluation, and the optimizer's state.
     pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut EarlyStopping) -> Result<()> {
         params.restore(&self.tensors)?;
-        if let Some(best) = self.best {
-            (watch.loss, watch.step, watch.evaluations) = best;
+        if let Some(BestSoFar { loss, step, evaluations }) = self.best {
+            (watch.loss, watch.step, watch.evaluations) = (loss, step, evaluations);
             watch.restore(&self.tensors);
         }
         optimizer.restore(&self.tensors)
     }
 }
 
-fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<(f64, u64, u64)>> {
+fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<BestSoFar>> {
     if !metadata.contains_key("best_loss") {
         return Ok(None);
     }
-    let number = |key| field(path, metadata, key);
-    Ok(Some((field(path, metadata, "best_loss")?, number("best_step")?, number("looks_since_best")?)))
+    Ok(Some(BestSoFar {
+        loss: field(path, metadata, "best_loss")?,
+        step: field(path, metadata, "best_step")?,
+        evaluations: field(path, metadata, "looks_since_best")?,
+    }))
 }
 
 fn check_identity(path: &Path, expected: &FileMetadata, found: &FileMetadata) -> Result<()> {

@@ -200,9 +200,11 @@ mod tests {
     fn parse(name: &str, text: &str, args: &[&str]) -> Result<Invocation> {
         let path = std::env::temp_dir().join(format!("ollm-config-{name}-{}.toml", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        let config: [OsString; 2] = ["--config".into(), path.into()];
+        let config: [OsString; 2] = ["--config".into(), path.clone().into()];
         let args = ["ollm-train"].iter().chain(args).map(OsString::from).chain(config);
-        Invocation::of(args.collect()).map(|parsed| parsed.unwrap())
+        let parsed = Invocation::of(args.collect());
+        std::fs::remove_file(path).unwrap();
+        parsed.map(|parsed| parsed.unwrap())
     }
 
     fn sft(invocation: &Invocation) -> &SftArgs {

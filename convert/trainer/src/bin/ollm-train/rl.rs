@@ -209,14 +209,14 @@ impl<'a> RlRun<'a> {
             [("most probable", LatentPlan::Policy, 1), ("drawn", LatentPlan::Sampled(1.0), groups.size)]
         {
             for (name, policy) in policies {
-                rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, (latents, samples))?);
+                rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, latents, samples)?);
             }
         }
         Ok(rows)
     }
 
     /// The row of a policy's answers to the held-out problems.
-    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (LatentPlan, usize)) -> Result<AccuracyRow> {
+    fn answered(&self, name: String, policy: &Loaded, latents: LatentPlan, samples: usize) -> Result<AccuracyRow> {
         let &RolloutArgs { tokens, seed, .. } = &self.args.rollout;
         let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
         let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());

@@ -168,9 +168,7 @@ impl<'a> SftRun<'a> {
             return Ok(Some(tensors));
         }
         let params = Params::options(&self.spec, control, settings.seed, self.device())?;
-        let objective = (settings.objective, settings.kl_target);
-        let mut stage =
-            OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
+        let mut stage = OptionStage::new(&self.spec, &params, material.head, material.frozen, settings)?;
         if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
             return Ok(None);
         }

@@ -46,10 +46,10 @@ fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume:
 }
 
 fn held_out(folder: &Path, stage: &str) -> Vec<f64> {
-    logged(folder, (stage, "valid"), "cross_entropy")
+    logged(folder, stage, "valid", "cross_entropy")
 }
 
-fn logged(folder: &Path, (stage, split): (&str, &str), field: &str) -> Vec<f64> {
+fn logged(folder: &Path, stage: &str, split: &str, field: &str) -> Vec<f64> {
     let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let entries = entries.filter(|entry| entry["split"] == split && entry["stage"] == stage);
@@ -114,7 +114,7 @@ fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
     let settings = SftSettings { hold: Hold::Line, epochs: 30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let folder = testing::folder("held-part");
     train(&folder, &settings, None, false).unwrap();
-    let kl = logged(&folder, ("options", "train"), "kl");
+    let kl = logged(&folder, "options", "train", "kl");
     let last = &kl[kl.len() - 20..];
     let mean = last.iter().sum::<f64>() / last.len() as f64;
     assert!(kl[0] < 0.02 && (mean - settings.kl_target).abs() < 0.1, "from {} to {mean}", kl[0]);
