@@ -6,7 +6,7 @@ use std::path::Path;
 use ollm_runtime::gguf::{Layout, TensorInfo, TensorType, Value};
 use ollm_runtime::ops::Matrix;
 use rayon::prelude::*;
-use serde_json::{Value as Json, json};
+use serde_json::{Value as JsonValue, json};
 
 use crate::{Opened, Result, checksum};
 
@@ -97,7 +97,7 @@ pub fn diff(before: &Path, after: &Path) -> Result<DiffReport> {
         a.gguf.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)),
         |name| b.gguf.tensor(name),
         b.gguf.tensors().iter().map(|tensor| tensor.name.as_str()).filter(|name| a.gguf.tensor(name).is_none()),
-        |before, after| tensor_change(StoredTensor { file: &a, info: before }, StoredTensor { file: &b, info: after }),
+        |before, after| tensor_change(FileTensor { file: &a, info: before }, FileTensor { file: &b, info: after }),
     );
     Ok(DiffReport { keys, tensors })
 }
@@ -136,12 +136,12 @@ fn key_change(before: &Value, after: &Value) -> Option<KeyChange> {
 
 /// A tensor, and the file that holds it.
 #[derive(Clone, Copy)]
-struct StoredTensor<'a> {
+struct FileTensor<'a> {
     file: &'a Opened,
     info: &'a TensorInfo,
 }
 
-impl<'a> StoredTensor<'a> {
+impl<'a> FileTensor<'a> {
     fn kind(self) -> DifferenceKind {
         DifferenceKind { dtype: self.info.dtype, shape: self.info.shape(), layout: self.info.layout }
     }
@@ -160,17 +160,17 @@ impl<'a> StoredTensor<'a> {
     }
 }
 
-fn tensor_change(before: StoredTensor<'_>, after: StoredTensor<'_>) -> Option<TensorChange> {
+fn tensor_change(before: FileTensor<'_>, after: FileTensor<'_>) -> Option<TensorChange> {
     let (from, to) = (before.kind(), after.kind());
     let same = from == to && before.bytes() == after.bytes();
     let change = || TensorChange { distance: distance(before, after), before: from, after: to };
     let change = (!same).then(change);
-    [before, after].into_iter().for_each(StoredTensor::discard);
+    [before, after].into_iter().for_each(FileTensor::discard);
     change
 }
 
 /// The distance of two tensors of one shape.
-fn distance(before: StoredTensor<'_>, after: StoredTensor<'_>) -> Option<Distance> {
+fn distance(before: FileTensor<'_>, after: FileTensor<'_>) -> Option<Distance> {
     (before.info.dims == after.info.dims).then_some(())?;
     let (a, b) = (before.matrix()?, after.matrix()?);
     let buffers = || (vec![0.0; a.cols()], vec![0.0; b.cols()]);
@@ -219,7 +219,7 @@ impl DiffReport {
     /// Everything as JSON: `same`, `keys` and `tensors`, each with `name`, `change` (`removed`,
     /// `added`, `changed`) and, if that is `changed`, `before` and `after`; tensors of one shape
     /// have `max`, `rms` and `relative` too, `null` where they are not finite.
-    pub fn json(&self) -> Json {
+    pub fn json(&self) -> JsonValue {
         let key = |change: &KeyChange| json!({ "before": change.before, "after": change.after });
         let tensor = |change: &TensorChange| {
             let mut json = json!({ "before": kind_json(&change.before), "after": kind_json(&change.after) });
@@ -238,12 +238,12 @@ impl DiffReport {
     }
 }
 
-fn kind_json(kind: &DifferenceKind) -> Json {
+fn kind_json(kind: &DifferenceKind) -> JsonValue {
     json!({ "type": kind.dtype.name(), "shape": kind.shape, "layout": kind.layout.name() })
 }
 
 impl<T> Changed<T> {
-    fn json(&self, changed: impl Fn(&T) -> Json) -> Json {
+    fn json(&self, changed: impl Fn(&T) -> JsonValue) -> JsonValue {
         let (word, mut json) = match &self.how {
             How::Removed => ("removed", json!({})),
             How::Added => ("added", json!({})),

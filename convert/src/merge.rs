@@ -7,18 +7,19 @@ use std::path::Path;
 use ollm_runtime::gguf::{Gguf, GgufError, Layout, Writer};
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, PluginConfig};
+use ollm_runtime::plugin::schema::{Backbone, PluginConfig};
 
-use crate::table::Total;
-use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
+use crate::kind::MODELS;
+use crate::table::TensorTotal;
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug)]
 pub struct MergeSummary {
     /// Tensors of the backbone.
-    pub backbone: Total,
+    pub backbone: TensorTotal,
     /// Tensors of the plugin.
-    pub plugin: Total,
+    pub plugin: TensorTotal,
 }
 
 /// What the keys of a plugin file begin with in a merged file, where they do not begin with `ollm.`
@@ -30,12 +31,11 @@ pub const KEPT_PREFIX: &str = "ollm.plugin.";
 pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Result<MergeSummary> {
     check_output(output, &[backbone, plugin])?;
     check_absent(output, force)?;
-    let base = Opened::open_plain(backbone)?;
-    let addition = Opened::open_plain(plugin)?;
+    let base = Opened::open_plain(backbone, MODELS)?;
+    let addition = Opened::open_plain(plugin, &[FileKind::Plugin])?;
     if checksum::other_keys(&base).any(|(key, _)| is_plugins(key)) {
         return Err(ConvertError::AlreadyMerged { path: backbone.to_owned() });
     }
-    check_is_plugin(&addition.gguf, plugin)?;
     check_match(&base, &addition.gguf).map_err(|source| ConvertError::Plugin { path: plugin.to_owned(), source })?;
 
     let mut writer = Writer::new();
@@ -49,11 +49,6 @@ pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Resu
 /// Whether a key or a tensor is a plugin's.
 pub(crate) fn is_plugins(name: &str) -> bool {
     name.starts_with(PLUGIN_PREFIX)
-}
-
-fn check_is_plugin(gguf: &Gguf, path: &Path) -> Result<()> {
-    let is = |(key, value): &(&str, &str)| gguf.metadata().get(key).and_then(|found| found.as_str()) == Some(*value);
-    if FILE_TYPE.iter().all(is) { Ok(()) } else { Err(ConvertError::NotAPlugin { path: path.to_owned() }) }
 }
 
 /// Checks that there is a whole plugin, and that it fits the backbone.
@@ -82,8 +77,8 @@ pub(crate) fn copy<'a>(
 }
 
 /// The tensors that have such names.
-pub(crate) fn total(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> Total {
-    Total::of(gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size))
+pub(crate) fn total(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> TensorTotal {
+    TensorTotal::of(gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size))
 }
 
 impl fmt::Display for MergeSummary {

@@ -14,16 +14,16 @@ use ollm_runtime::gguf::{
 };
 use ollm_runtime::ops::Matrix;
 
-use crate::table::Total;
-use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
+use crate::table::TensorTotal;
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug, Default)]
 pub struct PackSummary {
     /// Tensors whose layout changed, with the bytes that they had.
-    pub changed: Total,
+    pub changed: TensorTotal,
     /// Tensors that stayed as they were.
-    pub kept: Total,
+    pub kept: TensorTotal,
 }
 
 /// Packs a file: its quantized matrices become panels. An existing output is replaced only if
@@ -35,7 +35,7 @@ pub struct PackSummary {
 pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     check_output(output, &[input])?;
     check_absent(output, force)?;
-    let file = Opened::open_plain(input)?;
+    let file = Opened::open_plain(input, PACKABLE)?;
     if !file.gguf.tensors().iter().any(has_panels) {
         return Err(ConvertError::NothingToPack { path: input.to_owned() });
     }
@@ -60,6 +60,9 @@ pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     set_plain(&file, &mut writer).map_err(ConvertError::Output)?;
     write(&file, writer, |_| Layout::Rows, output).map_err(ConvertError::Output)
 }
+
+/// What the runtime maps.
+const PACKABLE: &[FileKind] = &[FileKind::Backbone, FileKind::Plugin, FileKind::Merged];
 
 fn has_panels(tensor: &TensorInfo) -> bool {
     tensor.dtype.is_quantized() && tensor.dims.len() == 2

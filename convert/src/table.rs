@@ -39,14 +39,14 @@ pub struct TypeTotal {
 
 /// How many tensors there are, and their bytes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Total {
+pub struct TensorTotal {
     /// How many tensors.
     pub tensors: usize,
     /// Their bytes.
     pub bytes: usize,
 }
 
-impl Total {
+impl TensorTotal {
     /// The total of tensors of these sizes.
     pub(crate) fn of(sizes: impl Iterator<Item = usize>) -> Self {
         let mut total = Self::default();
@@ -69,7 +69,8 @@ impl Total {
 /// The types that are there, with their totals.
 pub(crate) fn by_type(rows: &[Row]) -> Vec<TypeTotal> {
     let total = |&dtype: &TensorType| {
-        let Total { tensors, bytes } = Total::of(rows.iter().filter(|row| row.dtype == dtype).map(|row| row.bytes));
+        let TensorTotal { tensors, bytes } =
+            TensorTotal::of(rows.iter().filter(|row| row.dtype == dtype).map(|row| row.bytes));
         TypeTotal { dtype, tensors, bytes }
     };
     TensorType::ALL.iter().map(total).filter(|total| total.tensors > 0).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ollm_runtime::gguf::Value as Stored;
+use ollm_runtime::gguf::Value as GgufValue;
 use serde_json::Value;
 
 use super::document::Document;
@@ -92,7 +92,7 @@ impl HfVocabulary {
 
     /// The lists of the vocabulary.
     pub(super) fn keys(&self) -> MetadataPairs {
-        let mut keys: Vec<(&str, Stored)> =
+        let mut keys: Vec<(&str, GgufValue)> =
             vec![("tokens", self.texts.clone().into()), ("token_type", self.types.clone().into())];
         keys.extend(match &self.kind {
             Kind::Bytes { pre, merges } => {

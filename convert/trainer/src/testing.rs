@@ -66,27 +66,27 @@ pub(crate) fn assert_close(left: f32, right: f32, tolerance: f32) {
 }
 
 /// A place for a folder, or a file, of this name: not there yet, and removed when dropped.
-pub(crate) struct Temporary(PathBuf);
+pub(crate) struct TestPath(PathBuf);
 
-pub(crate) fn folder(name: &str) -> Temporary {
-    let place = Temporary(std::env::temp_dir().join(format!("ollm-train-{}-{name}", std::process::id())));
+pub(crate) fn folder(name: &str) -> TestPath {
+    let place = TestPath(std::env::temp_dir().join(format!("ollm-train-{}-{name}", std::process::id())));
     place.clear();
     place
 }
 
-impl Temporary {
+impl TestPath {
     fn clear(&self) {
         let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir_all(&self.0));
     }
 }
 
-impl AsRef<Path> for Temporary {
+impl AsRef<Path> for TestPath {
     fn as_ref(&self) -> &Path {
         &self.0
     }
 }
 
-impl std::ops::Deref for Temporary {
+impl std::ops::Deref for TestPath {
     type Target = Path;
 
     fn deref(&self) -> &Path {
@@ -94,20 +94,20 @@ impl std::ops::Deref for Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TestPath {
     fn drop(&mut self) {
         self.clear();
     }
 }
 
-/// How one invocation of a training run goes.
+/// How one call of a training run goes.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Invocation {
+pub(crate) struct TrainCall {
     pub(crate) stop_after: Option<u64>,
     pub(crate) resume: bool,
 }
 
-impl Invocation {
+impl TrainCall {
     /// A new run, to its end.
     pub(crate) const WHOLE: Self = Self { stop_after: None, resume: false };
     /// The rest of a run.

@@ -272,7 +272,7 @@ fn decode_row(row: &[u8], states: &mut Vec<f16>, next: &mut Vec<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Temporary;
+    use crate::testing::TestPath;
 
     /// Tokens are the bytes of the text; the state of a token is its value and its position.
     struct ByteSource;
@@ -311,7 +311,7 @@ mod tests {
         Corpus::new(vec![problem("ab", "cd"), problem("much too long", "x"), problem("e", "fg")])
     }
 
-    fn open(name: &str) -> (Records, Corpus, Temporary) {
+    fn open(name: &str) -> (Records, Corpus, TestPath) {
         let corpus = corpus();
         let about = crate::testing::description(2, 256);
         let path = crate::testing::folder(&format!("features-{name}"));

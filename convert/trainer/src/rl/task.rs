@@ -105,7 +105,7 @@ pub(super) mod tests {
     use crate::eval::final_answer::Flaws;
     use crate::plugin::nets::names;
     use crate::rl::held::Held;
-    use crate::testing::{self, Invocation};
+    use crate::testing::{self, TrainCall};
     use candle_core::Tensor;
     use ollm_runtime::plugin::schema::DecoderKind;
     use std::path::Path;
@@ -149,16 +149,16 @@ pub(super) mod tests {
         plugin: &Loaded,
         tables: Tables<'_>,
         settings: &RlSettings,
-        invocation: Invocation,
+        call: TrainCall,
     ) -> Result<Option<Tensors>> {
-        let (Tables { train, valid }, Invocation { stop_after, resume }) = (tables, invocation);
+        let (Tables { train, valid }, TrainCall { stop_after, resume }) = (tables, call);
         let identity = &[("data".to_owned(), "d".to_owned())].into();
         let (mut held, mut run) = (Held::new(plugin, train, valid)?, RunFolder::open(folder, resume)?);
         reinforce(plugin, &mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
     }
 
     fn whole(folder: &Path, plugin: &Loaded, tables: Tables<'_>, settings: &RlSettings) -> Tensors {
-        train(folder, plugin, tables, settings, Invocation::WHOLE).unwrap().unwrap()
+        train(folder, plugin, tables, settings, TrainCall::WHOLE).unwrap().unwrap()
     }
 
     fn log(folder: &Path) -> String {
@@ -193,14 +193,14 @@ pub(super) mod tests {
         let (mut resume, mut got) = (false, None);
         while got.is_none() {
             // Not where an evaluation is.
-            got = train(&two, &plugin, Tables::same(&table), &settings, Invocation { stop_after: Some(33), resume })
+            got = train(&two, &plugin, Tables::same(&table), &settings, TrainCall { stop_after: Some(33), resume })
                 .unwrap();
             resume = true;
         }
         assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got.as_ref().unwrap()[name])));
         assert_eq!(log(&one), log(&two));
         let other = RlSettings { lr: 0.01, ..settings };
-        let outcome = train(&two, &plugin, Tables::same(&table), &other, Invocation::REST);
+        let outcome = train(&two, &plugin, Tables::same(&table), &other, TrainCall::REST);
         assert!(matches!(outcome, Err(Error::Mismatch { .. })));
     }
 
@@ -225,27 +225,22 @@ pub(super) mod tests {
         let table = table(plugin.spec.options);
         let no_patience = RlSettings { patience: Some(0), ..settings() };
         for (settings, stop, flag) in [(no_patience, None, "--patience"), (settings(), Some(0), "--stop-after")] {
-            let outcome = train(
-                &folder,
-                &plugin,
-                Tables::same(&table),
-                &settings,
-                Invocation { stop_after: stop, resume: false },
-            );
+            let outcome =
+                train(&folder, &plugin, Tables::same(&table), &settings, TrainCall { stop_after: stop, resume: false });
             assert!(matches!(outcome, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }
-        assert_eq!(log(&folder), "");
+        assert!(!folder.exists());
     }
 
     #[test]
     fn what_is_no_number_ends_the_run_and_the_checkpoint_stays() {
         let (plugin, folder) = (plugin(), testing::folder("rl-nan"));
         let mut table = table(plugin.spec.options);
-        train(&folder, &plugin, Tables::same(&table), &settings(), Invocation::first(20)).unwrap();
+        train(&folder, &plugin, Tables::same(&table), &settings(), TrainCall::first(20)).unwrap();
         let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
         let last = checkpoint();
         table.states[3][0] = f32::NAN;
-        let outcome = train(&folder, &plugin, Tables::same(&table), &settings(), Invocation::REST);
+        let outcome = train(&folder, &plugin, Tables::same(&table), &settings(), TrainCall::REST);
         assert!(matches!(outcome, Err(Error::NonFinite { .. })) && checkpoint() == last);
     }
 }

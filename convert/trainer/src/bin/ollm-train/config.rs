@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_a_run_records_repeats_it() {
-        let odd = "lr = 0.1\nmodel = \"12\"\ndata = [\"a \\\"b\\\"\\n\", \"true\"]\noutput = \"r\"\npatience = 3\n";
+        let odd = "lr = 0.1\nmodel = \"12\"\ndata = [\"a \\\"b\\\"\\n\", \"true\"]\noutput = \"r\"\nvalid = \"v\"\npatience = 3\n";
         let first = parse("first", odd, &["sft", "--resume", "--seed", "7"]).unwrap();
         let text = first.settings().unwrap();
         let second = parse("second", &text, &["sft"]).unwrap();
@@ -241,7 +241,7 @@ mod tests {
         let recorded = |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings(), args.pace()));
         assert_eq!(recorded(sft(&second)), recorded(sft(&first)));
         assert!(!sft(&second).run.resume);
-        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "eval-every = 250"] {
+        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "checkpoint-every = 250"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }
