@@ -6,7 +6,7 @@ use std::path::Path;
 use ollm_runtime::gguf::{Layout, TensorInfo, TensorType, Value};
 use ollm_runtime::ops::Matrix;
 use rayon::prelude::*;
-use serde_json::{Value as Json, json};
+use serde_json::{Value as JsonValue, json};
 
 use crate::{Opened, Result, checksum};
 
@@ -97,7 +97,7 @@ pub fn diff(before: &Path, after: &Path) -> Result<DiffReport> {
         a.gguf.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor)),
         |name| b.gguf.tensor(name),
         b.gguf.tensors().iter().map(|tensor| tensor.name.as_str()).filter(|name| a.gguf.tensor(name).is_none()),
-        |before, after| tensor_change((&a, before), (&b, after)),
+        |before, after| tensor_change(FileTensor { file: &a, info: before }, FileTensor { file: &b, info: after }),
     );
     Ok(DiffReport { keys, tensors })
 }
@@ -134,25 +134,45 @@ fn key_change(before: &Value, after: &Value) -> Option<KeyChange> {
     }
 }
 
-fn tensor_change((a, before): (&Opened, &TensorInfo), (b, after): (&Opened, &TensorInfo)) -> Option<TensorChange> {
-    let (from, to) = (kind(before), kind(after));
-    let same = from == to && before.bytes(&a.bytes) == after.bytes(&b.bytes);
-    let change = || TensorChange { distance: distance((a, before), (b, after)), before: from, after: to };
-    let change = (!same).then(change);
-    for (file, tensor) in [(a, before), (b, after)] {
-        file.bytes.discard(tensor.offset..tensor.offset + tensor.size);
+/// A tensor, and the file that holds it.
+#[derive(Clone, Copy)]
+struct FileTensor<'a> {
+    file: &'a Opened,
+    info: &'a TensorInfo,
+}
+
+impl<'a> FileTensor<'a> {
+    fn kind(self) -> DifferenceKind {
+        DifferenceKind { dtype: self.info.dtype, shape: self.info.shape(), layout: self.info.layout }
     }
+
+    fn bytes(self) -> &'a [u8] {
+        self.info.bytes(&self.file.bytes)
+    }
+
+    fn matrix(self) -> Option<Matrix<'a>> {
+        Matrix::stored(self.info.layout, self.info.dtype, self.info.rows(), self.info.cols(), self.bytes())
+    }
+
+    /// Has its pages leave memory.
+    fn discard(self) {
+        self.file.bytes.discard(self.info.offset..self.info.offset + self.info.size);
+    }
+}
+
+fn tensor_change(before: FileTensor<'_>, after: FileTensor<'_>) -> Option<TensorChange> {
+    let (from, to) = (before.kind(), after.kind());
+    let same = from == to && before.bytes() == after.bytes();
+    let change = || TensorChange { distance: distance(before, after), before: from, after: to };
+    let change = (!same).then(change);
+    [before, after].into_iter().for_each(FileTensor::discard);
     change
 }
 
-fn kind(tensor: &TensorInfo) -> DifferenceKind {
-    DifferenceKind { dtype: tensor.dtype, shape: tensor.shape(), layout: tensor.layout }
-}
-
 /// The distance of two tensors of one shape.
-fn distance(before: (&Opened, &TensorInfo), after: (&Opened, &TensorInfo)) -> Option<Distance> {
-    (before.1.dims == after.1.dims).then_some(())?;
-    let (a, b) = (rows(before)?, rows(after)?);
+fn distance(before: FileTensor<'_>, after: FileTensor<'_>) -> Option<Distance> {
+    (before.info.dims == after.info.dims).then_some(())?;
+    let (a, b) = (before.matrix()?, after.matrix()?);
     let buffers = || (vec![0.0; a.cols()], vec![0.0; b.cols()]);
     let row = |(x, y): &mut (Vec<f32>, Vec<f32>), row: usize| {
         a.slice(row..row + 1).decode(x);
@@ -165,11 +185,7 @@ fn distance(before: (&Opened, &TensorInfo), after: (&Opened, &TensorInfo)) -> Op
     let rows: Vec<DifferenceSums> = (0..a.rows()).into_par_iter().map_init(buffers, row).collect();
     let DifferenceSums { max, error, square } = rows.into_iter().fold(DifferenceSums::default(), DifferenceSums::plus);
     let relative = if error == 0.0 { 0.0 } else { (error / square).sqrt() };
-    Some(Distance { max, rms: (error / before.1.elements() as f64).sqrt(), relative })
-}
-
-fn rows<'a>((file, tensor): (&'a Opened, &TensorInfo)) -> Option<Matrix<'a>> {
-    Matrix::stored(tensor.layout, tensor.dtype, tensor.rows(), tensor.cols(), tensor.bytes(&file.bytes))
+    Some(Distance { max, rms: (error / before.info.elements() as f64).sqrt(), relative })
 }
 
 /// The largest difference, the sum of the squared differences, and that of the squares in A.
@@ -203,7 +219,7 @@ impl DiffReport {
     /// Everything as JSON: `same`, `keys` and `tensors`, each with `name`, `change` (`removed`,
     /// `added`, `changed`) and, if that is `changed`, `before` and `after`; tensors of one shape
     /// have `max`, `rms` and `relative` too, `null` where they are not finite.
-    pub fn json(&self) -> Json {
+    pub fn json(&self) -> JsonValue {
         let key = |change: &KeyChange| json!({ "before": change.before, "after": change.after });
         let tensor = |change: &TensorChange| {
             let mut json = json!({ "before": kind_json(&change.before), "after": kind_json(&change.after) });
@@ -222,12 +238,12 @@ impl DiffReport {
     }
 }
 
-fn kind_json(kind: &DifferenceKind) -> Json {
+fn kind_json(kind: &DifferenceKind) -> JsonValue {
     json!({ "type": kind.dtype.name(), "shape": kind.shape, "layout": kind.layout.name() })
 }
 
 impl<T> Changed<T> {
-    fn json(&self, changed: impl Fn(&T) -> Json) -> Json {
+    fn json(&self, changed: impl Fn(&T) -> JsonValue) -> JsonValue {
         let (word, mut json) = match &self.how {
             How::Removed => ("removed", json!({})),
             How::Added => ("added", json!({})),

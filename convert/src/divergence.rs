@@ -11,7 +11,7 @@ use ollm_runtime::ops::{Exec, Quantized};
 use rayon::prelude::*;
 
 use crate::text::{Chunks, exec};
-use crate::{ConvertError, Result};
+use crate::{ConvertError, Result, open_model};
 
 /// Tokens of the text that are read at most, and tokens of a chunk.
 const TOKENS: usize = 1024;
@@ -32,8 +32,8 @@ pub(crate) struct Reference {
 impl Reference {
     /// Has the model read the text; of a long one, chunks from all over it.
     pub(crate) fn new(model: &Path, text: &Path) -> Result<Self> {
-        let model = Model::open(model)?;
-        let all = Chunks::read(&model, text, CHUNK)?.each;
+        let (path, model) = (model, open_model(model)?);
+        let all = Chunks::read(&model, path, text, CHUNK)?.each;
         let wanted = (TOKENS / CHUNK).min(all.len());
         let chunks: Vec<_> = (0..wanted).map(|i| all[i * all.len() / wanted].clone()).collect();
         let mut reference = Self { exec: exec()?, chunks, hidden: Vec::new(), model };

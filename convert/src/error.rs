@@ -1,7 +1,7 @@
 //! What can go wrong in a conversion.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
@@ -13,6 +13,7 @@ use ollm_runtime::storage::StorageError;
 use safetensors::{Dtype, SafeTensorError};
 
 use crate::import::ImportError;
+use crate::kind::FileKind;
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -41,8 +42,12 @@ pub enum ConvertError {
     NotF32 { tensor: String, found: Dtype },
     /// The values of a tensor cannot be stored.
     Values { tensor: String, source: QuantError },
-    /// A file should hold a plugin alone, and does not.
-    NotAPlugin { path: PathBuf },
+    /// A file holds something else than what is needed in its place.
+    OtherKind { path: PathBuf, found: FileKind, expected: &'static [FileKind] },
+    /// A model cannot be run, or its tokenizer not be used.
+    Model { path: PathBuf, source: ollm_runtime::Error },
+    /// A GGUF file, where a trainer's checkpoint is needed.
+    NotACheckpoint { path: PathBuf },
     /// A backbone holds a plugin already.
     AlreadyMerged { path: PathBuf },
     /// A file is packed, where a plain one is needed.
@@ -55,24 +60,20 @@ pub enum ConvertError {
     OverwritesInput { path: PathBuf },
     /// Two outputs have one name.
     SameOutput { path: PathBuf },
-    /// A file should hold a backbone and its plugin, and does not.
-    NotMerged { path: PathBuf },
     /// The output is a device or a folder, or in a folder that is not there.
     NoPlace { path: PathBuf },
-    /// A plugin, where a backbone is needed.
-    IsPlugin { path: PathBuf },
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
     Row { path: PathBuf, tensor: String, row: usize, source: QuantError },
     /// No matrix of the backbone has a name that matches a pattern.
     NoSuchTensor { pattern: String },
-    /// A file should hold an importance matrix, and does not.
-    NotImatrix { path: PathBuf },
+    /// No tensor gets a type that an importance matrix has an effect on.
+    UnusedImatrix { path: PathBuf },
     /// The importance of a matrix is no list of numbers from 0 up.
-    BadImatrix { tensor: String },
+    BadImatrix { path: PathBuf, tensor: String },
     /// The importance of a matrix is that of another one.
-    OtherImatrix { tensor: String, cols: usize, found: usize },
+    OtherImatrix { path: PathBuf, tensor: String, cols: usize, found: usize },
     /// No choice of types makes a file so small.
     TooSmall { size: usize, smallest: usize },
     /// No choice of types that was tried has so small a KL divergence.
@@ -84,6 +85,15 @@ pub enum ConvertError {
 }
 
 impl ConvertError {
+    /// Why the model of a file cannot be run. An error of the storage names the file by itself.
+    pub(crate) fn model(path: &Path, error: impl Into<ollm_runtime::Error>) -> Self {
+        match error.into() {
+            storage @ ollm_runtime::Error::Storage(_) => Self::Runtime(storage),
+            ollm_runtime::Error::Model(ModelError::Storage(error)) => Self::Runtime(error.into()),
+            source => Self::Model { path: path.to_owned(), source },
+        }
+    }
+
     /// Why a file could not be written, where the bytes of its tensors were made meanwhile: that
     /// may have failed instead.
     pub(crate) fn from_output(error: GgufError) -> Self {
@@ -141,11 +151,14 @@ impl fmt::Display for ConvertError {
             Self::Plugin { path, source } => write!(f, "{}: {source}", path.display()),
             Self::NotF32 { tensor, found } => write!(f, "tensor {tensor:?} is {found:?}: checkpoints hold F32"),
             Self::Values { tensor, source } => write!(f, "tensor {tensor:?}: {source}"),
-            Self::NotAPlugin { path } => write!(
-                f,
-                "{}: not a plugin file (general.type \"adapter\", adapter.type \"ollm\"): is it the backbone?",
-                path.display()
-            ),
+            Self::OtherKind { path, found, expected } => {
+                let expected: Vec<String> = expected.iter().map(FileKind::to_string).collect();
+                write!(f, "{}: is {found}; expected {}", path.display(), expected.join(" or "))
+            }
+            Self::Model { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::NotACheckpoint { path } => {
+                write!(f, "{}: is a GGUF file; expected a trainer's checkpoint (plugin.safetensors)", path.display())
+            }
             Self::AlreadyMerged { path } => {
                 write!(f, "{}: holds a plugin already: merge into the plain backbone", path.display())
             }
@@ -158,35 +171,29 @@ impl fmt::Display for ConvertError {
                 write!(f, "the output would replace the input {}: choose another name", path.display())
             }
             Self::SameOutput { path } => write!(f, "{} cannot be both outputs", path.display()),
-            Self::NotMerged { path } => {
-                write!(f, "{}: not a merged file: there is nothing to split", path.display())
-            }
             Self::NoPlace { path } => {
                 write!(f, "{}: no place for a file: name one in a folder that is there", path.display())
             }
-            Self::IsPlugin { path } => write!(
-                f,
-                "{}: a plugin, whose types are chosen by `ollm-convert plugin --type` when it is made",
-                path.display()
-            ),
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
             Self::Row { path, tensor, row, source } => {
                 write!(f, "{}: tensor {tensor:?}, row {row}: {source}", path.display())
             }
             Self::NoSuchTensor { pattern } => write!(f, "no matrix that can be quantized has a name like {pattern:?}"),
-            Self::NotImatrix { path } => {
-                write!(
-                    f,
-                    "{}: not an importance matrix, as \"ollm-convert imatrix\" writes it (general.type \"imatrix\")",
-                    path.display()
-                )
-            }
-            Self::BadImatrix { tensor } => {
-                write!(f, "the importance of tensor {tensor:?} is not a list of sums of squares and their count")
-            }
-            Self::OtherImatrix { tensor, cols, found } => {
-                write!(f, "tensor {tensor:?} has {cols} columns, its importance {found}: is it that of another model?")
-            }
+            Self::UnusedImatrix { path } => write!(
+                f,
+                "{}: the importance matrix has no effect, as no tensor is quantized: leave out --imatrix",
+                path.display()
+            ),
+            Self::BadImatrix { path, tensor } => write!(
+                f,
+                "{}: the importance of tensor {tensor:?} is not a list of sums of squares and their count",
+                path.display()
+            ),
+            Self::OtherImatrix { path, tensor, cols, found } => write!(
+                f,
+                "{}: tensor {tensor:?} has {cols} columns, its importance {found}: is it that of another model?",
+                path.display()
+            ),
             Self::TooSmall { size, smallest } => {
                 write!(f, "no choice of types makes a file of {size} bytes: the smallest has {smallest}")
             }
@@ -202,7 +209,7 @@ impl fmt::Display for ConvertError {
 impl std::error::Error for ConvertError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Runtime(source) => Some(source),
+            Self::Runtime(source) | Self::Model { source, .. } => Some(source),
             Self::Gguf { source, .. } | Self::Output(source) => Some(source),
             Self::SafeTensors { source, .. } => Some(source),
             Self::Plugin { source, .. } => Some(source),

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
@@ -16,19 +16,22 @@ use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, Tenso
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
 
+use crate::kind::IMATRIX_TYPE;
 use crate::text::{Chunks, exec};
-use crate::{ConvertError, Opened, Result, check_absent, check_output};
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, expect_kind, open_model};
 
 const SUMS: &str = ".in_sum2";
 const COUNTS: &str = ".counts";
-const TYPE: (&str, &str) = ("general.type", "imatrix");
 
 /// Tokens of a chunk; each chunk has a context of its own.
 const CHUNK: usize = 512;
 
 /// The importance of the columns of each matrix, by its name: the mean squared input of each.
-#[derive(Debug, Default)]
-pub struct ImportanceMatrix(BTreeMap<String, Vec<f32>>);
+#[derive(Debug)]
+pub struct ImportanceMatrix {
+    path: PathBuf,
+    means: BTreeMap<String, Vec<f32>>,
+}
 
 impl ImportanceMatrix {
     /// Reads a file.
@@ -37,15 +40,18 @@ impl ImportanceMatrix {
     /// If it is none of these files, or a number in it is not one that importance can be.
     pub fn read(path: &Path) -> Result<Self> {
         let file = Opened::open(path)?;
-        if file.gguf.metadata().get(TYPE.0).and_then(|kind| kind.as_str()) != Some(TYPE.1) {
-            return Err(ConvertError::NotImatrix { path: path.to_owned() });
-        }
+        expect_kind(path, file.gguf.metadata(), &[FileKind::Imatrix])?;
         let matrix = |tensor: &TensorInfo| {
             let name = tensor.name.strip_suffix(SUMS)?.to_owned();
             let means = means(&file, tensor, &name);
-            Some(means.map(|means| (name.clone(), means)).ok_or(ConvertError::BadImatrix { tensor: name }))
+            Some(
+                means
+                    .map(|means| (name.clone(), means))
+                    .ok_or_else(|| ConvertError::BadImatrix { path: path.to_owned(), tensor: name }),
+            )
         };
-        file.gguf.tensors().iter().filter_map(matrix).collect::<Result<_>>().map(Self)
+        let means = file.gguf.tensors().iter().filter_map(matrix).collect::<Result<_>>()?;
+        Ok(Self { path: path.to_owned(), means })
     }
 
     /// The importance of the `cols` columns of the matrix `name`; `None` if the file says nothing
@@ -54,9 +60,10 @@ impl ImportanceMatrix {
     /// # Errors
     /// [`ConvertError::OtherImatrix`] if it has another number of columns.
     pub fn of(&self, name: &str, cols: usize) -> Result<Option<&[f32]>> {
-        match self.0.get(name) {
+        match self.means.get(name) {
             Some(means) if means.len() != cols => {
-                Err(ConvertError::OtherImatrix { tensor: name.to_owned(), cols, found: means.len() })
+                let (path, tensor) = (self.path.clone(), name.to_owned());
+                Err(ConvertError::OtherImatrix { path, tensor, cols, found: means.len() })
             }
             found => Ok(found.map(Vec::as_slice)),
         }
@@ -79,8 +86,10 @@ fn floats(file: &Opened, tensor: &TensorInfo) -> Option<Vec<f32>> {
 /// The extent of the written importance matrix.
 #[derive(Debug)]
 pub struct ImatrixSummary {
-    /// Matrices.
+    /// Matrices that are in it.
     pub matrices: usize,
+    /// Matrices of the model that are not in it: the forward pass reports no input of theirs.
+    pub without_input: Vec<String>,
     /// Tokens of the text.
     pub tokens: usize,
 }
@@ -93,8 +102,8 @@ pub struct ImatrixSummary {
 pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &ProgressBar) -> Result<ImatrixSummary> {
     check_output(output, &[model, text])?;
     check_absent(output, force)?;
-    let model = Model::open(model)?;
-    let Chunks { each: chunks, tokens, length } = Chunks::read(&model, text, CHUNK)?;
+    let (path, model) = (model, open_model(model)?);
+    let Chunks { each: chunks, tokens, length } = Chunks::read(&model, path, text, CHUNK)?;
     let mut reader = Collector::new(&model)?;
     progress.set_length(tokens as u64);
     for chunk in &chunks {
@@ -105,13 +114,15 @@ pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &
     let source = text.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut writer = Writer::new();
     describe(&mut writer, source, chunks.len() as u32, length as u32).map_err(ConvertError::Output)?;
-    let matrices = reader.put(&mut writer).map_err(ConvertError::Output)?;
+    let (matrices, without_input) = reader.matrices();
+    reader.put(&matrices, &mut writer).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
-    Ok(ImatrixSummary { matrices, tokens })
+    let without_input = without_input.iter().map(TensorName::to_string).collect();
+    Ok(ImatrixSummary { matrices: matrices.len(), without_input, tokens })
 }
 
 fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) -> std::result::Result<(), GgufError> {
-    writer.set(TYPE.0, TYPE.1)?;
+    writer.set(IMATRIX_TYPE.0, IMATRIX_TYPE.1)?;
     writer.set("imatrix.datasets", vec![source])?;
     writer.set("imatrix.chunk_count", chunks)?;
     writer.set("imatrix.chunk_size", chunk)?;
@@ -120,6 +131,12 @@ fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) ->
 
 /// An input of matrices: the layer, and the role of the first of them ([`Role::input`]).
 type Input = (Option<usize>, Role);
+
+/// A matrix, and the sums of squares of its input.
+struct MatrixSums<'a> {
+    name: TensorName,
+    sums: &'a [f64],
+}
 
 /// A model that reads, and the sums of squares of the inputs of its matrices.
 struct Collector<'a> {
@@ -161,23 +178,21 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Adds the sums of each matrix to a file, and tells of how many there are.
-    fn put(&self, writer: &mut Writer<'_>) -> std::result::Result<usize, GgufError> {
+    /// Adds the sums of each matrix to a file.
+    fn put(&self, matrices: &[MatrixSums<'_>], writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
         let count = (self.count as f32).to_le_bytes().to_vec();
-        let mut matrices = 0;
-        for (name, sums) in self.matrices() {
+        for MatrixSums { name, sums } in matrices {
             let bytes: Vec<u8> = sums.iter().flat_map(|&sum| (sum as f32).to_le_bytes()).collect();
             let dims = [sums.len() as u64, 1];
             writer.tensor(&format!("{name}{SUMS}"), &dims, TensorType::F32, bytes)?;
             writer.tensor(&format!("{name}{COUNTS}"), &[1, 1], TensorType::F32, count.clone())?;
-            matrices += 1;
         }
-        Ok(matrices)
+        Ok(())
     }
 
-    /// Each matrix of the file whose input was met, and the sums of that; the embedding only where
-    /// it is the head too.
-    fn matrices(&self) -> impl Iterator<Item = (TensorName, &Vec<f64>)> {
+    /// Each matrix of the file with the sums of its input, and the matrices whose input was not
+    /// met; the embedding only where it is the head too.
+    fn matrices(&self) -> (Vec<MatrixSums<'_>>, Vec<TensorName>) {
         let is_here = |name: TensorName| self.model.gguf().tensor(&name.to_string()).is_some();
         let tied = !is_here(TensorName::new(Role::Head));
         let specs = schema::tensors(self.model.config()).into_iter().filter(|spec| spec.shape.len() > 1);
@@ -185,7 +200,14 @@ impl<'a> Collector<'a> {
         names.retain(|name| tied || name.role != Role::Embedding);
         // The head comes last.
         names.sort_by_key(|name| name.layer.is_none());
-        names.into_iter().filter_map(|name| Some((name, self.squares.get(&(name.layer, name.role.input()))?)))
+        let (mut met, mut missed) = (Vec::new(), Vec::new());
+        for name in names {
+            match self.squares.get(&(name.layer, name.role.input())) {
+                Some(sums) => met.push(MatrixSums { name, sums }),
+                None => missed.push(name),
+            }
+        }
+        (met, missed)
     }
 }
 
@@ -200,6 +222,10 @@ fn add_squares(sums: &mut [f64], x: &[f32]) {
 
 impl fmt::Display for ImatrixSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} matrices, {} tokens", self.matrices, self.tokens)
+        writeln!(f, "{} matrices, {} tokens", self.matrices, self.tokens)?;
+        match self.without_input.as_slice() {
+            [] => Ok(()),
+            names => writeln!(f, "note: no input was seen, and no importance is known, of {}", names.join(", ")),
+        }
     }
 }

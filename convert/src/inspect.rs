@@ -6,7 +6,7 @@ use std::path::Path;
 use ollm_runtime::gguf::{Array, Gguf, Value};
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig};
-use serde_json::{Value as Json, json};
+use serde_json::{Value as JsonValue, json};
 
 use crate::table::{self, Row, TypeTotal, by_type, grouped};
 use crate::{Opened, Result};
@@ -43,7 +43,7 @@ fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
 impl Inspection {
     /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone` and `plugin`. Arrays
     /// longer than 16 elements are objects with `type`, `length` and `first`, the first 16.
-    pub fn json(&self) -> Json {
+    pub fn json(&self) -> JsonValue {
         let metadata = self.gguf.metadata().iter().map(|(key, value)| (key.to_owned(), value_json(value)));
         json!({
             "bytes": self.size,
@@ -110,7 +110,7 @@ fn parameters(spec: &PluginConfig) -> usize {
     schema::tensors(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
-fn plugin_json(plugin: &std::result::Result<PluginConfig, PluginError>) -> Json {
+fn plugin_json(plugin: &std::result::Result<PluginConfig, PluginError>) -> JsonValue {
     match plugin {
         Ok(spec) => json!({
             "options": spec.options,
@@ -123,7 +123,7 @@ fn plugin_json(plugin: &std::result::Result<PluginConfig, PluginError>) -> Json 
     }
 }
 
-fn backbone_json(backbone: &Backbone) -> Json {
+fn backbone_json(backbone: &Backbone) -> JsonValue {
     json!({
         "architecture": backbone.architecture,
         "hidden": backbone.hidden,
@@ -132,15 +132,15 @@ fn backbone_json(backbone: &Backbone) -> Json {
     })
 }
 
-fn row_json(row: &Row) -> Json {
+fn row_json(row: &Row) -> JsonValue {
     json!({ "name": row.name, "shape": row.shape, "type": row.dtype.name(), "layout": row.layout.name(), "bytes": row.bytes })
 }
 
-fn total_json(total: &TypeTotal) -> (String, Json) {
+fn total_json(total: &TypeTotal) -> (String, JsonValue) {
     (total.dtype.name().to_owned(), json!({ "tensors": total.tensors, "bytes": total.bytes }))
 }
 
-fn value_json(value: &Value) -> Json {
+fn value_json(value: &Value) -> JsonValue {
     match value {
         Value::U8(v) => json!(v),
         Value::I8(v) => json!(v),
@@ -160,10 +160,10 @@ fn value_json(value: &Value) -> Json {
     }
 }
 
-fn array_json(array: &Array) -> Json {
-    let items: Vec<Json> = array.iter().take(SHOWN).map(|item| value_json(&item)).collect();
+fn array_json(array: &Array) -> JsonValue {
+    let items: Vec<JsonValue> = array.iter().take(SHOWN).map(|item| value_json(&item)).collect();
     if array.len() <= SHOWN {
-        return Json::Array(items);
+        return JsonValue::Array(items);
     }
     json!({ "type": array.element_type().name(), "length": array.len(), "first": items })
 }

@@ -29,6 +29,7 @@ mod error;
 pub mod imatrix;
 pub mod import;
 pub mod inspect;
+mod kind;
 pub mod manual;
 pub mod merge;
 pub mod names;
@@ -49,6 +50,8 @@ use ollm_runtime::gguf::{TensorType, Writer};
 use opened::Opened;
 
 pub use error::ConvertError;
+pub use kind::FileKind;
+pub use opened::{expect_kind, open_model};
 
 type Result<T> = std::result::Result<T, ConvertError>;
 

@@ -7,18 +7,19 @@ use std::path::Path;
 use ollm_runtime::gguf::{Gguf, GgufError, Layout, Writer};
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{Backbone, FILE_TYPE, PluginConfig};
+use ollm_runtime::plugin::schema::{Backbone, PluginConfig};
 
-use crate::table::grouped;
-use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
+use crate::kind::MODELS;
+use crate::table::TensorTotal;
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug)]
 pub struct MergeSummary {
-    /// Tensors of the backbone, and their bytes.
-    pub backbone: (usize, usize),
-    /// Tensors of the plugin, and their bytes.
-    pub plugin: (usize, usize),
+    /// Tensors of the backbone.
+    pub backbone: TensorTotal,
+    /// Tensors of the plugin.
+    pub plugin: TensorTotal,
 }
 
 /// What the keys of a plugin file begin with in a merged file, where they do not begin with `ollm.`
@@ -30,12 +31,11 @@ pub const KEPT_PREFIX: &str = "ollm.plugin.";
 pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Result<MergeSummary> {
     check_output(output, &[backbone, plugin])?;
     check_absent(output, force)?;
-    let base = Opened::open_plain(backbone)?;
-    let addition = Opened::open_plain(plugin)?;
+    let base = Opened::open_plain(backbone, MODELS)?;
+    let addition = Opened::open_plain(plugin, &[FileKind::Plugin])?;
     if checksum::other_keys(&base).any(|(key, _)| is_plugins(key)) {
         return Err(ConvertError::AlreadyMerged { path: backbone.to_owned() });
     }
-    check_is_plugin(&addition.gguf, plugin)?;
     check_match(&base, &addition.gguf).map_err(|source| ConvertError::Plugin { path: plugin.to_owned(), source })?;
 
     let mut writer = Writer::new();
@@ -43,17 +43,12 @@ pub fn merge(backbone: &Path, plugin: &Path, output: &Path, force: bool) -> Resu
     let kept = |key: &str| if is_plugins(key) { key.to_owned() } else { format!("{KEPT_PREFIX}{key}") };
     copy(&addition, &mut writer, |key| Some(kept(key)), is_plugins).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
-    Ok(MergeSummary { backbone: totals(&base.gguf, |_| true), plugin: totals(&addition.gguf, is_plugins) })
+    Ok(MergeSummary { backbone: total(&base.gguf, |_| true), plugin: total(&addition.gguf, is_plugins) })
 }
 
 /// Whether a key or a tensor is a plugin's.
 pub(crate) fn is_plugins(name: &str) -> bool {
     name.starts_with(PLUGIN_PREFIX)
-}
-
-fn check_is_plugin(gguf: &Gguf, path: &Path) -> Result<()> {
-    let is = |(key, value): &(&str, &str)| gguf.metadata().get(key).and_then(|found| found.as_str()) == Some(*value);
-    if FILE_TYPE.iter().all(is) { Ok(()) } else { Err(ConvertError::NotAPlugin { path: path.to_owned() }) }
 }
 
 /// Checks that there is a whole plugin, and that it fits the backbone.
@@ -81,18 +76,14 @@ pub(crate) fn copy<'a>(
     Ok(())
 }
 
-/// How many tensors have such names, and their bytes.
-pub(crate) fn totals(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> (usize, usize) {
-    let sizes: Vec<usize> =
-        gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size).collect();
-    (sizes.len(), sizes.iter().sum())
+/// The tensors that have such names.
+pub(crate) fn total(gguf: &Gguf, wanted: impl Fn(&str) -> bool) -> TensorTotal {
+    TensorTotal::of(gguf.tensors().iter().filter(|tensor| wanted(&tensor.name)).map(|tensor| tensor.size))
 }
 
 impl fmt::Display for MergeSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, (tensors, bytes)) in [("backbone", self.backbone), ("plugin", self.plugin)] {
-            writeln!(f, "{name:8} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;
-        }
-        Ok(())
+        self.backbone.line(f, "backbone")?;
+        self.plugin.line(f, "plugin  ")
     }
 }

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorInfo, Value};
-use ollm_runtime::plugin::schema::FILE_TYPE;
+use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, Metadata, TensorInfo};
+use ollm_runtime::model::Model;
 use ollm_runtime::storage::Storage;
 
 use crate::error::ConvertError;
+use crate::kind::{FileKind, MODELS};
 
 /// A GGUF file: its bytes, and what they say.
 pub(crate) struct Opened {
@@ -21,10 +22,14 @@ impl Opened {
         Ok(Self { bytes, gguf })
     }
 
-    /// Opens a file that must not be a packed one.
-    pub(crate) fn open_plain(path: &Path) -> Result<Self, ConvertError> {
+    /// Opens a file of one of these kinds, which must not be a packed one.
+    pub(crate) fn open_plain(path: &Path, kinds: &'static [FileKind]) -> Result<Self, ConvertError> {
         let file = Self::open(path)?;
-        if file.is_packed() { Err(ConvertError::Packed { path: path.to_owned() }) } else { Ok(file) }
+        if file.is_packed() {
+            return Err(ConvertError::Packed { path: path.to_owned() });
+        }
+        expect_kind(path, file.gguf.metadata(), kinds)?;
+        Ok(file)
     }
 
     pub(crate) fn is_packed(&self) -> bool {
@@ -39,10 +44,26 @@ impl Opened {
         self.bytes.discard(start..start + bytes.len());
         written
     }
+}
 
-    /// Whether it is a plugin alone.
-    pub(crate) fn is_plugin(&self) -> bool {
-        let (key, value) = FILE_TYPE[0];
-        self.gguf.metadata().get(key).and_then(Value::as_str) == Some(value)
+/// Refuses the file at `path`, with this metadata, unless it is of one of these kinds.
+///
+/// # Errors
+/// [`ConvertError::OtherKind`].
+pub fn expect_kind(path: &Path, metadata: &Metadata, expected: &'static [FileKind]) -> Result<(), ConvertError> {
+    let found = FileKind::of(metadata);
+    if expected.contains(&found) {
+        return Ok(());
     }
+    Err(ConvertError::OtherKind { path: path.to_owned(), found, expected })
+}
+
+/// Opens a model; every error names the file.
+///
+/// # Errors
+/// [`ConvertError`] if the file is no model, or one that cannot be run.
+pub fn open_model(path: &Path) -> Result<Model, ConvertError> {
+    let file = Opened::open(path)?;
+    expect_kind(path, file.gguf.metadata(), MODELS)?;
+    Model::from_storage(file.bytes).map_err(|error| ConvertError::model(path, error))
 }

@@ -14,16 +14,16 @@ use ollm_runtime::gguf::{
 };
 use ollm_runtime::ops::Matrix;
 
-use crate::table::grouped;
-use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum};
+use crate::table::TensorTotal;
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, checksum};
 
 /// What was written.
 #[derive(Debug, Default)]
 pub struct PackSummary {
-    /// Tensors whose layout changed, and the bytes that they had.
-    pub changed: (usize, usize),
-    /// Tensors that stayed as they were, and their bytes.
-    pub kept: (usize, usize),
+    /// Tensors whose layout changed, with the bytes that they had.
+    pub changed: TensorTotal,
+    /// Tensors that stayed as they were.
+    pub kept: TensorTotal,
 }
 
 /// Packs a file: its quantized matrices become panels. An existing output is replaced only if
@@ -35,7 +35,7 @@ pub struct PackSummary {
 pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     check_output(output, &[input])?;
     check_absent(output, force)?;
-    let file = Opened::open_plain(input)?;
+    let file = Opened::open_plain(input, PACKABLE)?;
     if !file.gguf.tensors().iter().any(has_panels) {
         return Err(ConvertError::NothingToPack { path: input.to_owned() });
     }
@@ -60,6 +60,9 @@ pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     set_plain(&file, &mut writer).map_err(ConvertError::Output)?;
     write(&file, writer, |_| Layout::Rows, output).map_err(ConvertError::Output)
 }
+
+/// What the runtime maps.
+const PACKABLE: &[FileKind] = &[FileKind::Backbone, FileKind::Plugin, FileKind::Merged];
 
 fn has_panels(tensor: &TensorInfo) -> bool {
     tensor.dtype.is_quantized() && tensor.dims.len() == 2
@@ -114,8 +117,7 @@ fn write<'a>(
     let mut summary = PackSummary::default();
     for tensor in file.gguf.tensors() {
         let changes = layout(tensor) != tensor.layout;
-        let (count, size) = if changes { &mut summary.changed } else { &mut summary.kept };
-        (*count, *size) = (*count + 1, *size + tensor.size);
+        if changes { &mut summary.changed } else { &mut summary.kept }.add(tensor.size);
         if changes {
             let matrix = matrix(file, tensor);
             let repack = move |out: &mut dyn Write| file.release(tensor, |_| matrix.repack(out));
@@ -137,9 +139,7 @@ fn matrix<'a>(file: &'a Opened, tensor: &TensorInfo) -> Matrix<'a> {
 
 impl fmt::Display for PackSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, (tensors, bytes)) in [("repacked", self.changed), ("as before", self.kept)] {
-            writeln!(f, "{name:9} {tensors:>6} tensors {:>16} bytes", grouped(bytes))?;
-        }
-        Ok(())
+        self.changed.line(f, "repacked ")?;
+        self.kept.line(f, "as before")
     }
 }

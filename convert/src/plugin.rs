@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use ollm_runtime::gguf::{Layout, TensorType, Writer};
+use ollm_runtime::gguf::{Layout, MAGIC, TensorType, Writer};
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, PluginConfig};
 use ollm_runtime::storage::Storage;
@@ -72,6 +72,9 @@ fn file(checkpoint: &Path) -> PathBuf {
 }
 
 fn read<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Description, SafeTensors<'a>)> {
+    if bytes.starts_with(&MAGIC) {
+        return Err(ConvertError::NotACheckpoint { path: path.to_owned() });
+    }
     let malformed = |source| ConvertError::SafeTensors { path: path.to_owned(), source };
     let tensors = SafeTensors::deserialize(bytes).map_err(malformed)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;

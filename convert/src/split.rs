@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use ollm_runtime::gguf::{GgufError, Writer};
 use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 
-use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, totals};
-use crate::{ConvertError, Opened, Result, check_absent, check_output};
+use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, total};
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output};
 
 /// Writes the plugin of a merged file and, if there is a place for it, the backbone: what
 /// [`crate::merge`] put together, key for key. Outputs that exist are replaced only if `force`.
@@ -22,11 +22,7 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
     if backbone.is_some_and(|backbone| place(backbone) == place(plugin)) {
         return Err(ConvertError::SameOutput { path: plugin.to_owned() });
     }
-    let file = Opened::open_plain(merged)?;
-    let metadata = file.gguf.metadata();
-    if file.is_plugin() || metadata.get(keys::VERSION.name).is_none() {
-        return Err(ConvertError::NotMerged { path: merged.to_owned() });
-    }
+    let file = Opened::open_plain(merged, &[FileKind::Merged])?;
     check_match(&file, &file.gguf).map_err(|source| ConvertError::Plugin { path: merged.to_owned(), source })?;
 
     crate::write(plugins_part(&file).map_err(ConvertError::Output)?, plugin)?;
@@ -37,7 +33,7 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
     if let Some(backbone) = backbone {
         crate::write(writer, backbone)?;
     }
-    Ok(MergeSummary { backbone: totals(&file.gguf, of_backbone), plugin: totals(&file.gguf, is_plugins) })
+    Ok(MergeSummary { backbone: total(&file.gguf, of_backbone), plugin: total(&file.gguf, is_plugins) })
 }
 
 /// Where a file is or will be, however its path is spelled.

@@ -37,11 +37,41 @@ pub struct TypeTotal {
     pub bytes: usize,
 }
 
+/// How many tensors there are, and their bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TensorTotal {
+    /// How many tensors.
+    pub tensors: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl TensorTotal {
+    /// The total of tensors of these sizes.
+    pub(crate) fn of(sizes: impl Iterator<Item = usize>) -> Self {
+        let mut total = Self::default();
+        sizes.for_each(|bytes| total.add(bytes));
+        total
+    }
+
+    /// Counts another tensor.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.tensors += 1;
+        self.bytes += bytes;
+    }
+
+    /// A line, which begins with `name`.
+    pub(crate) fn line(self, out: &mut impl Write, name: impl fmt::Display) -> fmt::Result {
+        writeln!(out, "{name} {:>6} tensors {:>16} bytes", self.tensors, grouped(self.bytes))
+    }
+}
+
 /// The types that are there, with their totals.
 pub(crate) fn by_type(rows: &[Row]) -> Vec<TypeTotal> {
     let total = |&dtype: &TensorType| {
-        let sizes: Vec<usize> = rows.iter().filter(|row| row.dtype == dtype).map(|row| row.bytes).collect();
-        TypeTotal { dtype, tensors: sizes.len(), bytes: sizes.iter().sum() }
+        let TensorTotal { tensors, bytes } =
+            TensorTotal::of(rows.iter().filter(|row| row.dtype == dtype).map(|row| row.bytes));
+        TypeTotal { dtype, tensors, bytes }
     };
     TensorType::ALL.iter().map(total).filter(|total| total.tensors > 0).collect()
 }

@@ -20,14 +20,16 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Reads the text, `length` tokens at a time or what the model's context holds.
+    /// Reads the text, `length` tokens at a time or what the context of the model in the file
+    /// `path` holds.
     ///
     /// # Errors
     /// If the text cannot be read, or is empty.
-    pub(crate) fn read(model: &Model, text: &Path, length: usize) -> Result<Self> {
+    pub(crate) fn read(model: &Model, path: &Path, text: &Path, length: usize) -> Result<Self> {
         let io = |source| ollm_runtime::Error::Io { path: text.to_owned(), source };
         let read = std::fs::read_to_string(text).map_err(io)?;
-        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map_err(ollm_runtime::Error::from)?;
+        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata());
+        let tokenizer = tokenizer.map_err(|error| ConvertError::model(path, error))?;
         let tokens = tokenizer.encode(&read, false).map_err(ollm_runtime::Error::from)?;
         if tokens.is_empty() {
             return Err(ConvertError::NoText { path: text.to_owned() });

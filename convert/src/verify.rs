@@ -14,15 +14,15 @@ use ollm_runtime::gguf::{
 use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Role, TensorName, Weights};
 use ollm_runtime::ops::Matrix;
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, Backbone, FILE_TYPE, PluginConfig, TRAINING_PREFIX};
+use ollm_runtime::plugin::schema::{self, Backbone, PluginConfig, TRAINING_PREFIX};
 use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
-use serde_json::{Value as Json, json};
+use serde_json::{Value as JsonValue, json};
 
 use crate::merge::KEPT_PREFIX;
 use crate::table::grouped;
-use crate::{Opened, Result, checksum, names};
+use crate::{FileKind, Opened, Result, checksum, names};
 
 /// Something that is wrong with a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -301,7 +301,7 @@ fn tokenizer(file: &Opened, faults: &mut Faults) {
 /// it.
 fn plugin(file: &Opened, faults: &mut Faults) {
     let (gguf, metadata) = (&file.gguf, file.gguf.metadata());
-    let alone = is_plugin_file(metadata);
+    let alone = FileKind::of(metadata) == FileKind::Plugin;
     let tensors = gguf.tensors().iter().any(|tensor| tensor.name.starts_with(PLUGIN_PREFIX));
     if !alone && !tensors && !schema::is_present(metadata) {
         return;
@@ -321,10 +321,6 @@ fn plugin(file: &Opened, faults: &mut Faults) {
     if !alone && let Err(error) = Backbone::of(gguf, &file.bytes).and_then(|found| spec.backbone.check(&found)) {
         faults.add(error);
     }
-}
-
-fn is_plugin_file(metadata: &Metadata) -> bool {
-    FILE_TYPE.iter().all(|(key, value)| text(metadata, key) == Some(value))
 }
 
 /// The keys of a model make sense, and it has all its tensors and no others.
@@ -351,7 +347,7 @@ impl Verification {
 
     /// Everything as JSON: `good`, `bytes`, `tensors`, `findings` (`rule`, `tensor`, `row`,
     /// `message`), `notes`.
-    pub fn json(&self) -> Json {
+    pub fn json(&self) -> JsonValue {
         let finding = |Finding { rule, tensor, row, message }: &Finding| json!({ "rule": rule, "tensor": tensor, "row": row, "message": message });
         json!({
             "good": self.is_good(),

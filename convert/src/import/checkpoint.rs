@@ -20,7 +20,7 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// All weights of a folder.
-pub(super) struct Checkpoint {
+pub(super) struct HfCheckpoint {
     folder: PathBuf,
     shards: Vec<Shard>,
     tensors: BTreeMap<String, StoredTensor>,
@@ -38,7 +38,7 @@ struct StoredTensor {
     range: Range<usize>,
 }
 
-impl Checkpoint {
+impl HfCheckpoint {
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let mut checkpoint = Self { folder: folder.to_owned(), shards: Vec::new(), tensors: BTreeMap::new() };
         if folder.join(INDEX).exists() {

@@ -29,7 +29,7 @@ use ollm_runtime::model::{Role, TensorName};
 
 use crate::quantize::{self, Options, QuantizeSummary};
 use crate::{ConvertError, Result};
-use checkpoint::Checkpoint;
+use checkpoint::HfCheckpoint;
 use config::HfConfig;
 use document::Document;
 use tokenizer::TokenizerFiles;
@@ -44,7 +44,7 @@ pub use error::ImportError;
 pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     let json = Document::read(&folder.join("config.json"))?;
     let config = HfConfig::read(&json)?;
-    let checkpoint = Checkpoint::open(folder)?;
+    let checkpoint = HfCheckpoint::open(folder)?;
     let files = [
         "config.json",
         "model.safetensors.index.json",

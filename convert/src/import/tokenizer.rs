@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ollm_runtime::gguf::{Metadata, Value as Stored};
+use ollm_runtime::gguf::{Metadata, Value as GgufValue};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
 
@@ -67,8 +67,8 @@ impl TokenizerFiles {
         keys.extend(names.iter().copied().zip(ends));
         let bos = keys.iter().find(|(name, _)| *name == "bos").map(|&(_, id)| id);
         let adds_bos = self.adds_bos(vocabulary, bos)?;
-        let ids = keys.into_iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), Stored::U32(id)));
-        let adds = ("tokenizer.ggml.add_bos_token".to_owned(), Stored::Bool(adds_bos));
+        let ids = keys.into_iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), GgufValue::U32(id)));
+        let adds = ("tokenizer.ggml.add_bos_token".to_owned(), GgufValue::Bool(adds_bos));
         Ok((ids.chain([adds]).collect(), notes))
     }
 
@@ -125,7 +125,7 @@ impl TokenizerFiles {
         }
     }
 
-    fn named_template(&self, entry: &Value) -> Result<(String, Stored)> {
+    fn named_template(&self, entry: &Value) -> Result<(String, GgufValue)> {
         let (Some(name), Some(template)) = (entry["name"].as_str(), entry["template"].as_str()) else {
             return Err(self.settings.bad("chat_template", "a list of names and templates").into());
         };
@@ -134,7 +134,7 @@ impl TokenizerFiles {
     }
 
     /// What is written must be what the runtime reads.
-    fn check(&self, keys: &[(String, Stored)]) -> Result<()> {
+    fn check(&self, keys: &[(String, GgufValue)]) -> Result<()> {
         let mut metadata = Metadata::default();
         for (key, value) in keys {
             metadata.insert(key.clone(), value.clone()).map_err(crate::ConvertError::Output)?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ollm_runtime::gguf::Value as Stored;
+use ollm_runtime::gguf::Value as GgufValue;
 use serde_json::Value;
 
 use super::document::Document;
@@ -24,6 +24,16 @@ pub(super) struct HfVocabulary {
     pub(super) texts: Vec<String>,
     pub(super) types: Vec<i32>,
     ids: HashMap<String, u32>,
+}
+
+/// A token as `tokenizer.json` lists it.
+struct NewToken<'a> {
+    id: &'a Value,
+    text: &'a str,
+    /// Its text in the GGUF file.
+    stored: String,
+    /// One of the types above.
+    kind: i32,
 }
 
 /// How text becomes tokens.
@@ -82,7 +92,7 @@ impl HfVocabulary {
 
     /// The lists of the vocabulary.
     pub(super) fn keys(&self) -> MetadataPairs {
-        let mut keys: Vec<(&str, Stored)> =
+        let mut keys: Vec<(&str, GgufValue)> =
             vec![("tokens", self.texts.clone().into()), ("token_type", self.types.clone().into())];
         keys.extend(match &self.kind {
             Kind::Bytes { pre, merges } => {
@@ -107,7 +117,9 @@ impl HfVocabulary {
         const KEY: &str = "vocab";
         let vocab = model.get(KEY).ok_or_else(|| model.missing(KEY))?;
         let tokens = vocab.as_object().ok_or_else(|| bad(model, KEY, "an id for each token"))?;
-        tokens.iter().try_for_each(|(text, id)| self.add((model, KEY), id, text, text.clone(), NORMAL))
+        tokens
+            .iter()
+            .try_for_each(|(text, id)| self.add(model, KEY, NewToken { id, text, stored: text.clone(), kind: NORMAL }))
     }
 
     /// Tokens that are found in a text before all else. Their spaces are spaces.
@@ -119,19 +131,14 @@ impl HfVocabulary {
             let kept = self.id(text).map(|id| self.types[id as usize]).filter(|&kind| kind == UNKNOWN);
             let kind = kept.unwrap_or(if special { CONTROL } else { USER_DEFINED });
             let stored = if by_score && !special { text.replace(SPACE, " ") } else { text.to_owned() };
-            self.add((tokenizer, KEY), &token["id"], text, stored, kind)?;
+            self.add(tokenizer, KEY, NewToken { id: &token["id"], text, stored, kind })?;
         }
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        (json, key): (&Document, &'static str),
-        id: &Value,
-        text: &str,
-        stored: String,
-        kind: i32,
-    ) -> Result<()> {
+    /// Adds a token of the list `key`.
+    fn add(&mut self, json: &Document, key: &'static str, token: NewToken<'_>) -> Result<()> {
+        let NewToken { id, text, stored, kind } = token;
         let size = self.texts.len();
         let id = id.as_u64().ok_or_else(|| bad(json, key, "an id for each token"))?;
         let index = usize::try_from(id).unwrap_or(usize::MAX);

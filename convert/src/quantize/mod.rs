@@ -25,6 +25,7 @@ use ollm_runtime::model::{Role, TensorName};
 use rayon::prelude::*;
 
 use crate::imatrix::ImportanceMatrix;
+use crate::kind::MODELS;
 use crate::table::{self, Row};
 use crate::{ConvertError, Opened, Result, check_output, checksum};
 
@@ -66,10 +67,7 @@ const SLAB: usize = 1 << 22;
 /// is there ([`ConvertError::OutputExists`]). Then nothing is written.
 pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     check_files(&[input], output, options)?;
-    let model = Opened::open_plain(input)?;
-    if model.is_plugin() {
-        return Err(ConvertError::IsPlugin { path: input.to_owned() });
-    }
+    let model = Opened::open_plain(input, MODELS)?;
     let mut writer = Writer::new();
     describe(&model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
     let sources = model.gguf.tensors().iter().map(|tensor| TensorSource::of(input, &model, tensor)).collect();
@@ -93,6 +91,9 @@ pub(crate) fn write(
 ) -> Result<QuantizeSummary> {
     let importance = options.imatrix.map(ImportanceMatrix::read).transpose()?;
     let jobs = plan(sources, options, importance.as_ref())?;
+    if let Some(path) = options.imatrix.filter(|_| !jobs.iter().any(TensorJob::is_quantized)) {
+        return Err(ConvertError::UnusedImatrix { path: path.to_owned() });
+    }
     let summary = QuantizeSummary {
         tensors: jobs.iter().map(TensorJob::row).collect(),
         notes: notes(&jobs, importance.is_some()),
@@ -209,6 +210,11 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
 impl TensorJob<'_> {
     fn changes(&self) -> bool {
         self.dtype != self.source.stored.dtype
+    }
+
+    /// Whether its values are encoded in a quantized type.
+    fn is_quantized(&self) -> bool {
+        self.changes() && self.dtype.is_quantized()
     }
 
     fn row(&self) -> Row {

@@ -28,6 +28,7 @@ use rayon::prelude::*;
 use super::{RECIPES, Recipe, TensorJob, TensorSource, TypeRule, describe, encode, recipe, with_tensors};
 use crate::divergence::Reference;
 use crate::imatrix::ImportanceMatrix;
+use crate::kind::MODELS;
 use crate::table::grouped;
 use crate::{ConvertError, Opened, Result};
 
@@ -94,7 +95,7 @@ pub fn choose(
     tensor_types: &[TypeRule],
     progress: &ProgressBar,
 ) -> Result<TypeChoice> {
-    let model = Opened::open_plain(input)?;
+    let model = Opened::open_plain(input, MODELS)?;
     let importance = importance.map(ImportanceMatrix::read).transpose()?;
     let mut search = Search::new(input, &model, tensor_types, importance.as_ref())?;
     let mut reference = Reference::new(input, text)?;

@@ -278,6 +278,47 @@ fn importance_of_a_text_changes_what_is_quantized() {
 }
 
 #[test]
+fn files_of_another_kind_are_refused_for_what_they_are() {
+    let folder = with_model();
+    folder.write("text.txt", "How many eggs are left? ".repeat(20));
+    folder.write("some.safetensors", Checkpoint::new(&spec(SWIGLU)).bytes());
+    for made in [
+        &["imatrix", "in.gguf", "-f", "text.txt", "-o", "imatrix.gguf"][..],
+        &["plugin", "some.safetensors", "-o", "plugin.gguf"],
+    ] {
+        assert!(ollm_convert(&folder, made).status.success());
+    }
+    let before = folder.list();
+    for (arguments, message) in [
+        (
+            &["quantize", "imatrix.gguf", "out.gguf", "--type", "Q8_0"][..],
+            "imatrix.gguf: is an importance matrix; expected a backbone or a backbone merged with a plugin",
+        ),
+        (&["quantize", "plugin.gguf", "out.gguf", "--type", "Q8_0"], "plugin.gguf: is an OLLM plugin; expected a back"),
+        (&["quantize", "in.gguf", "out.gguf", "--type", "Q8_0", "--imatrix", "plugin.gguf"], "is an OLLM plugin; exp"),
+        (
+            &["quantize", "in.gguf", "out.gguf", "--type", "F16", "--imatrix", "imatrix.gguf"],
+            "imatrix.gguf: the importance matrix has no effect",
+        ),
+        (&["imatrix", "plugin.gguf", "-f", "text.txt", "-o", "out.gguf"], "plugin.gguf: is an OLLM plugin; expected a"),
+        (&["merge", "in.gguf", "imatrix.gguf", "-o", "out.gguf"], "is an importance matrix; expected an OLLM plugin"),
+        (&["merge", "plugin.gguf", "in.gguf", "-o", "out.gguf"], "plugin.gguf: is an OLLM plugin; expected a backbone"),
+        (&["split", "imatrix.gguf", "-o", "out.gguf"], "expected a backbone merged with a plugin"),
+        (&["pack", "imatrix.gguf", "-o", "out.gguf"], "imatrix.gguf: is an importance matrix; expected a backbone"),
+        (&["plugin", "plugin.gguf", "-o", "out.gguf"], "plugin.gguf: is a GGUF file; expected a trainer's checkpoint"),
+    ] {
+        let output = ollm_convert(&folder, arguments);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(1), ""), "{arguments:?}");
+        assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
+    }
+    assert_eq!(folder.list(), before);
+    // A model that cannot be run is named too.
+    folder.write("bare.gguf", ollm_runtime::gguf::Writer::new().to_bytes());
+    let output = ollm_convert(&folder, &["imatrix", "bare.gguf", "-f", "text.txt", "-o", "out.gguf"]);
+    assert!(stderr(&output).starts_with("error: bare.gguf: "), "{}", stderr(&output));
+}
+
+#[test]
 fn quantize_says_what_is_wrong_and_leaves_no_output() {
     let spoil = |name: &str, values: &mut [f32]| {
         if name == "blk.1.ffn_up.weight" {
@@ -299,7 +340,11 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
         (&["in.gguf", "out.gguf", "--type", "Q8_0", "--tensor-type", "norm=F16"], 1, "no matrix that can be quantized"),
         (&["in.gguf", "none/out.gguf", "--type", "Q8_0"], 1, "none/out.gguf: no place for a file"),
         (&["in.gguf", "/dev/null", "--type", "Q8_0", "--force"], 1, "/dev/null: no place for a file"),
-        (&["in.gguf", "out.gguf", "--type", "Q8_0", "--imatrix", "in.gguf"], 1, "in.gguf: not an importance matrix"),
+        (
+            &["in.gguf", "out.gguf", "--type", "Q8_0", "--imatrix", "in.gguf"],
+            1,
+            "in.gguf: is a backbone; expected an importance matrix",
+        ),
         (&["in.gguf", "in.gguf", "--type", "Q8_0", "--force"], 1, "the output would replace the input in.gguf"),
         (&["in.gguf", "out.gguf", "--type", "Q3_K_M"], 2, "known types: F32, F16, BF16, Q8_0, Q4_0, "),
         (&["in.gguf", "out.gguf", "--type", "Q8_0", "--tensor-type", "blk.0."], 2, "PATTERN=TYPE is needed"),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::common::{Checkpoint, Folder, LOWRANK, SWIGLU, backbone, floats, read, spec};
 use ollm_convert::plugin::convert;
-use ollm_convert::{ConvertError, checksum, inspect, merge};
+use ollm_convert::{ConvertError, FileKind, checksum, inspect, merge};
 use ollm_runtime::gguf::{GgufError, TensorType};
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, PluginConfig};
@@ -217,11 +217,20 @@ fn a_merge_of_the_wrong_files_is_refused() {
     let folder = pair();
     let [base, plugin, merged] = ["backbone.gguf", "plugin.gguf", "merged.gguf"].map(|name| folder.join(name));
     let output = folder.join("out.gguf");
-    assert!(matches!(merge::merge(&base, &base, &output, false), Err(ConvertError::NotAPlugin { .. })));
-    assert!(matches!(merge::merge(&plugin, &base, &output, false), Err(ConvertError::AlreadyMerged { .. })));
+    assert!(matches!(
+        merge::merge(&base, &base, &output, false),
+        Err(ConvertError::OtherKind { found: FileKind::Backbone, .. })
+    ));
+    assert!(matches!(
+        merge::merge(&plugin, &base, &output, false),
+        Err(ConvertError::OtherKind { found: FileKind::Plugin, .. })
+    ));
     merge::merge(&base, &plugin, &merged, false).unwrap();
     assert!(matches!(merge::merge(&merged, &plugin, &output, false), Err(ConvertError::AlreadyMerged { .. })));
-    assert!(matches!(merge::merge(&base, &merged, &output, false), Err(ConvertError::NotAPlugin { .. })));
+    assert!(matches!(
+        merge::merge(&base, &merged, &output, false),
+        Err(ConvertError::OtherKind { found: FileKind::Merged, .. })
+    ));
     let cut = folder.write("cut.gguf", &read(&plugin).0[..500]);
     assert!(matches!(merge::merge(&base, &cut, &output, false), Err(ConvertError::Gguf { .. })));
     assert!(!output.exists());

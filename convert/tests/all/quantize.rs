@@ -97,7 +97,7 @@ fn importance_changes_what_is_written_and_is_checked() {
     assert!(matches!(negative, Err(ConvertError::BadImatrix { .. })));
     assert!(matches!(
         with(&folder.join("in.gguf")),
-        Err(ConvertError::OverwritesInput { .. } | ConvertError::NotImatrix { .. })
+        Err(ConvertError::OverwritesInput { .. } | ConvertError::OtherKind { .. })
     ));
 }
 

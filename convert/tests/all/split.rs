@@ -6,7 +6,7 @@ use crate::common::{Checkpoint, Folder, SWIGLU, backbone, read, rewrite, spec};
 use indicatif::ProgressBar;
 use ollm_convert::plugin::convert;
 use ollm_convert::quantize::{Options, RECIPES, quantize};
-use ollm_convert::{ConvertError, checksum, merge, pack, split};
+use ollm_convert::{ConvertError, FileKind, checksum, merge, pack, split};
 use ollm_runtime::gguf::{TensorType, Value};
 use ollm_runtime::plugin::PluginError;
 
@@ -66,7 +66,10 @@ fn quantizing_a_merged_file_leaves_its_plugin_and_its_norms_and_refuses_a_plugin
     split::split(&small, &again, None, false).unwrap();
     assert_eq!(read(&plugin).0, read(&again).0);
     let alone = quantize(&plugin, &folder.join("q.gguf"), &options, &ProgressBar::hidden());
-    assert!(matches!(alone, Err(ConvertError::IsPlugin { .. })) && !folder.join("q.gguf").exists());
+    assert!(
+        matches!(alone, Err(ConvertError::OtherKind { found: FileKind::Plugin, .. }))
+            && !folder.join("q.gguf").exists()
+    );
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn what_cannot_be_split_is_refused_and_nothing_is_written() {
     let before = folder.list();
     for file in [&base, &plugin] {
         let refused = split::split(file, &out, None, false);
-        assert!(matches!(&refused, Err(ConvertError::NotMerged { path }) if path == file), "{refused:?}");
+        assert!(matches!(&refused, Err(ConvertError::OtherKind { path, .. }) if path == file), "{refused:?}");
     }
     for (plugin, base) in [(&merged, None), (&out, Some(merged.as_path()))] {
         assert!(matches!(split::split(&merged, plugin, base, true), Err(ConvertError::OverwritesInput { .. })));

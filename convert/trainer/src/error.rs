@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ollm_convert::ConvertError;
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::model::ModelError;
 use ollm_runtime::plugin::PluginError;
@@ -68,6 +69,10 @@ pub enum Error {
     },
     /// The run folder already holds a run, and `--resume` was not given.
     RunExists(PathBuf),
+    /// The folder holds no run that `--resume` could go on with.
+    NoRun(PathBuf),
+    /// The backbone's file is not what it should be.
+    Convert(ConvertError),
     /// A setting has a value that makes no sense.
     Setting {
         /// The setting, as on the command line.
@@ -122,6 +127,10 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Self::NoRun(path) => {
+                write!(f, "{} holds no run to resume: leave out --resume, or name the folder of a run", path.display())
+            }
+            Self::Convert(source) => source.fmt(f),
             Self::Setting { name, reason } => write!(f, "{name}: {reason}"),
             Self::NonFinite { what } => {
                 write!(f, "{what} is not finite: stopped, the last checkpoint is kept (a lower --lr may help)")
@@ -142,6 +151,7 @@ impl std::error::Error for Error {
             Self::Runtime(source) => Some(source),
             Self::Tokenizer(source) => Some(source),
             Self::Chat(source) => Some(source),
+            Self::Convert(source) => source.source(),
             _ => None,
         }
     }
@@ -162,6 +172,7 @@ from!(
     ollm_runtime::Error => Runtime,
     TokenizerError => Tokenizer,
     ChatError => Chat,
+    ConvertError => Convert,
 );
 
 /// The errors of the runtime's modules are errors of the runtime.

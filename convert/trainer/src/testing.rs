@@ -1,8 +1,9 @@
 //! What the tests share: a tiny backbone without a model, features that can be learned, and
 //! comparison.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
 use half::f16;
@@ -64,10 +65,58 @@ pub(crate) fn assert_close(left: f32, right: f32, tolerance: f32) {
     assert!((left - right).abs() <= tolerance, "{left} is not within {tolerance} of {right}");
 }
 
-pub(crate) fn folder(name: &str) -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("ollm-train-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&path);
-    path
+/// A place for a folder, or a file, of this name: not there yet, and removed when dropped.
+pub(crate) struct TestPath(PathBuf);
+
+pub(crate) fn folder(name: &str) -> TestPath {
+    let place = TestPath(std::env::temp_dir().join(format!("ollm-train-{}-{name}", std::process::id())));
+    place.clear();
+    place
+}
+
+impl TestPath {
+    fn clear(&self) {
+        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir_all(&self.0));
+    }
+}
+
+impl AsRef<Path> for TestPath {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for TestPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TestPath {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// How one call of a training run goes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct TrainCall {
+    pub(crate) stop_after: Option<u64>,
+    pub(crate) resume: bool,
+}
+
+impl TrainCall {
+    /// A new run, to its end.
+    pub(crate) const WHOLE: Self = Self { stop_after: None, resume: false };
+    /// The rest of a run.
+    pub(crate) const REST: Self = Self { stop_after: None, resume: true };
+
+    /// A new run that stops after so many steps.
+    pub(crate) const fn first(steps: u64) -> Self {
+        Self { stop_after: Some(steps), resume: false }
+    }
 }
 
 /// A small plugin: three options.
@@ -97,14 +146,11 @@ pub(crate) fn random_params(spec: &PluginConfig) -> Params {
 /// A backbone of random weights that can be talked to: its tokens are the bytes, and one that ends
 /// a turn.
 pub(crate) fn speaker() -> BackboneModel {
-    use std::sync::OnceLock;
-    static FILE: OnceLock<std::path::PathBuf> = OnceLock::new();
-    let path = FILE.get_or_init(|| {
-        let path = folder("speaker").with_extension("gguf");
-        std::fs::write(&path, speaker_file()).unwrap();
-        path
-    });
-    BackboneModel::open(path).unwrap()
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    // Once open, it needs no name.
+    let file = folder(&format!("speaker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+    std::fs::write(&file, speaker_file()).unwrap();
+    BackboneModel::open(&file).unwrap()
 }
 
 fn speaker_file() -> Vec<u8> {

@@ -21,7 +21,7 @@ pub(crate) struct ImportArgs {
     /// The file to write
     #[arg(short, long, value_name = "FILE.gguf")]
     output: PathBuf,
-    /// The types: `F32`, or one of those of `quantize`
+    /// The types: those of `quantize`
     #[arg(long = "type", value_parser = recipe)]
     recipe: &'static Recipe,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub(crate) struct QuantizeArgs {
     input: PathBuf,
     /// The file to write, or the folder for it
     output: Option<PathBuf>,
-    /// The types: `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`,
+    /// The types: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`,
     /// `Q5_K_S`, `Q5_K_M` or `Q6_K`
     #[arg(long = "type", value_parser = recipe, group = "goal", conflicts_with = "text")]
     recipe: Option<&'static Recipe>,

@@ -89,23 +89,23 @@ fn parse(line: &str) -> std::result::Result<Problem, String> {
 mod tests {
     use super::*;
 
-    fn write(name: &str, text: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("ollm-data-{}-{name}", std::process::id()));
+    fn read(name: &str, text: &str) -> Result<Corpus> {
+        let path = crate::testing::folder(&format!("data-{name}"));
         std::fs::write(&path, text).unwrap();
-        path
+        Corpus::read(&[path.to_path_buf()])
     }
 
     #[test]
     fn reads_problems_and_names_a_bad_line() {
         let good = "{\"question\":\"1+1?\",\"answer\":\"2\",\"id\":7}\n\n{\"question\":\"q\",\"answer\":\"a\"}\n";
-        let corpus = Corpus::read(&[write("good", good)]).unwrap();
+        let corpus = read("good", good).unwrap();
         assert_eq!(corpus.problems.len(), 2);
         assert_eq!(corpus.first(Some(1))[0].answer, "2");
         for bad in ["{\"question\":\"q\"}", "not json", "{\"question\":\"q\",\"answer\":\" \"}"] {
-            let error = Corpus::read(&[write("bad", &format!("{good}{bad}"))]).err().unwrap();
+            let error = read("bad", &format!("{good}{bad}")).err().unwrap();
             assert!(matches!(error, Error::Line { line: 4, .. }), "{error}");
         }
-        assert!(matches!(Corpus::read(&[write("empty", "\n")]), Err(Error::NoData(_))));
+        assert!(matches!(read("empty", "\n"), Err(Error::NoData(_))));
     }
 
     #[test]

@@ -182,20 +182,15 @@ fn read_u32(file: &mut File) -> std::io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     fn header() -> Header {
         Header { kind: "features".into(), backbone: "b".into(), data: "d".into(), columns: 1, row_bytes: 2 }
     }
 
-    fn temporary(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("ollm-records-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        path
-    }
-
     #[test]
     fn sequences_come_back_and_a_torn_one_is_cut_off() {
-        let path = temporary("torn");
+        let path = testing::folder("records-torn");
         let mut records = Records::open(&path, &header()).unwrap();
         for rows in [&[1, 2, 3, 4][..], &[], &[5, 6]] {
             records.append(rows).unwrap();
@@ -217,7 +212,7 @@ mod tests {
 
     #[test]
     fn another_header_is_refused() {
-        let path = temporary("other");
+        let path = testing::folder("records-other");
         drop(Records::open(&path, &header()).unwrap());
         let other = Header { data: "e".into(), ..header() };
         assert!(matches!(Records::open(&path, &other), Err(Error::Mismatch { .. })));

@@ -10,6 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use ollm_runtime::gguf::MAGIC;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
@@ -59,6 +60,9 @@ fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Reads tensors onto a device, and the metadata.
 pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    if bytes.starts_with(&MAGIC) {
+        return Err(Error::bad_file(path, "is a GGUF file; expected a checkpoint (safetensors) of a run"));
+    }
     let bad = |error: safetensors::SafeTensorError| Error::bad_file(path, error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -133,5 +137,8 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(matches!(load(&path, &Device::Cpu), Err(Error::BadFile { .. })));
+        std::fs::write(&path, "GGUF and more").unwrap();
+        let refused = load(&path, &Device::Cpu).unwrap_err();
+        assert!(refused.to_string().contains("is a GGUF file"), "{refused}");
     }
 }

@@ -114,7 +114,7 @@ impl BackboneModel {
     /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a
     /// product alone.
     pub fn open(path: &Path) -> Result<Self> {
-        let model = Model::open(path)?;
+        let model = ollm_convert::open_model(path)?;
         if model.config().logit_softcap.is_some() {
             return Err(Error::Unsupported { part: "capped logits" });
         }

@@ -31,7 +31,7 @@ pub fn load(
         progress(rows.len());
     }
     let vocab = frozen.about.backbone.vocab;
-    Candidates::read(&mut records, bounds, (count, vocab), frozen.head.device())
+    Candidates::read(&mut records, bounds, count, vocab, frozen.head.device())
 }
 
 /// Computes the candidates of all rows, without a cache.

@@ -50,7 +50,8 @@ impl Candidates {
     pub(super) fn read(
         records: &mut Records,
         bounds: &[usize],
-        (count, vocab): (usize, usize),
+        count: usize,
+        vocab: usize,
         device: &candle_core::Device,
     ) -> Result<Self> {
         let mut rows = Vec::with_capacity(bounds[bounds.len() - 1]);
@@ -208,7 +209,7 @@ mod tests {
             let header = Header { kind, backbone, data, columns: 2, row_bytes: row_bytes(2) };
             let mut records = Records::open(&path, &header).unwrap();
             records.append(&encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])).unwrap();
-            let read = Candidates::read(&mut records, &[0, 2], (2, 3), &candle_core::Device::Cpu);
+            let read = Candidates::read(&mut records, &[0, 2], 2, 3, &candle_core::Device::Cpu);
             assert_eq!(read.is_ok(), wrong.is_none(), "{wrong:?}");
         }
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use candle_core::{DType, Device, Tensor};
 use half::f16;
 use ollm_runtime::plugin::Hold;
+use ollm_runtime::plugin::schema::Backbone;
 
 use crate::data::corpus::{Corpus, Problem};
 use crate::data::hash::fnv1a;
@@ -165,8 +166,9 @@ impl FeatureBatch {
 }
 
 impl Features {
-    /// Loads the first `limit` sequences of a cache, whose tokens are below `vocab`.
-    pub fn load(records: &mut Records, (hidden, vocab): (usize, usize), limit: usize, device: &Device) -> Result<Self> {
+    /// Loads the first `limit` sequences of a cache, which are states and tokens of `backbone`.
+    pub fn load(records: &mut Records, backbone: &Backbone, limit: usize, device: &Device) -> Result<Self> {
+        let &Backbone { hidden, vocab, .. } = backbone;
         let bounds = bounds(records.counts().take(limit));
         let rows = bounds[bounds.len() - 1];
         let (mut states, mut next) = (Vec::with_capacity(rows * hidden), Vec::with_capacity(rows));
@@ -270,6 +272,7 @@ fn decode_row(row: &[u8], states: &mut Vec<f16>, next: &mut Vec<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TestPath;
 
     /// Tokens are the bytes of the text; the state of a token is its value and its position.
     struct ByteSource;
@@ -298,27 +301,31 @@ mod tests {
 
     use crate::features::backbone::Example;
 
+    /// A backbone of this many tokens.
+    fn backbone(vocab: usize) -> Backbone {
+        crate::testing::description(2, vocab).backbone
+    }
+
     fn corpus() -> Corpus {
         let problem = |question: &str, answer: &str| Problem { question: question.into(), answer: answer.into() };
         Corpus::new(vec![problem("ab", "cd"), problem("much too long", "x"), problem("e", "fg")])
     }
 
-    fn open(name: &str) -> (Records, Corpus) {
+    fn open(name: &str) -> (Records, Corpus, TestPath) {
         let corpus = corpus();
         let about = crate::testing::description(2, 256);
-        let path = std::env::temp_dir().join(format!("ollm-features-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        (Records::open(&path, &header(&about, &corpus)).unwrap(), corpus)
+        let path = crate::testing::folder(&format!("features-{name}"));
+        (Records::open(&path, &header(&about, &corpus)).unwrap(), corpus, path)
     }
 
     #[test]
     fn rows_are_the_states_before_each_answer_token() {
-        let (mut records, corpus) = open("rows");
+        let (mut records, corpus, _file) = open("rows");
         extend(&mut records, &ByteSource, corpus.first(None), 2, &|_| ()).unwrap();
-        let features = Features::load(&mut records, (2, 256), 3, &Device::Cpu).unwrap();
+        let features = Features::load(&mut records, &backbone(256), 3, &Device::Cpu).unwrap();
         assert_eq!((features.bounds(), features.left_out()), (&[0, 3, 3, 6][..], 1));
         // A token that there is not: the letters of the answers are above 99.
-        let damaged = Features::load(&mut records, (2, 100), 3, &Device::Cpu);
+        let damaged = Features::load(&mut records, &backbone(100), 3, &Device::Cpu);
         assert!(damaged.err().is_some_and(|error| error.to_string().contains("delete it")));
         let batch = features.batch(&[0, 1, 2, 5]).unwrap();
         let letter = |letter: u8, position| vec![f32::from(letter), position];
@@ -329,14 +336,14 @@ mod tests {
 
     #[test]
     fn extending_runs_only_what_is_missing() {
-        let (mut records, corpus) = open("extend");
+        let (mut records, corpus, _file) = open("extend");
         let problems = std::cell::Cell::new(0);
         for limit in [1, 1, 3, 2] {
             extend(&mut records, &ByteSource, corpus.first(Some(limit)), 1, &|_| problems.set(problems.get() + 1))
                 .unwrap();
         }
         assert_eq!((problems.get(), records.sequences()), (3, 3));
-        let features = Features::load(&mut records, (2, 256), 1, &Device::Cpu).unwrap();
+        let features = Features::load(&mut records, &backbone(256), 1, &Device::Cpu).unwrap();
         assert_eq!(features.len(), 3);
     }
 

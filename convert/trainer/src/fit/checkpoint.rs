@@ -3,9 +3,11 @@
 //! Random streams are named by seed and step ([`crate::data::rng`]), so the step is all of their
 //! state.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
+use serde_json::Value;
 
 use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, FileMetadata};
@@ -22,11 +24,20 @@ pub struct RunCheckpoint {
     pub step: u64,
     /// Length of the log at that step.
     pub log_bytes: u64,
-    /// The best evaluation so far, if early stopping has one: loss, step, evaluations since.
-    best: Option<(f64, u64, u64)>,
+    /// The best evaluation so far, if early stopping has one.
+    best: Option<BestSoFar>,
     path: PathBuf,
     metadata: FileMetadata,
     tensors: Tensors,
+}
+
+/// What early stopping knew of the best evaluation.
+#[derive(Clone, Copy)]
+struct BestSoFar {
+    loss: f64,
+    step: u64,
+    /// Evaluations since then.
+    evaluations: u64,
 }
 
 /// Where a stage stands.
@@ -92,34 +103,68 @@ impl RunCheckpoint {
     /// Sets the trained tensors, the best evaluation, and the optimizer's state.
     pub fn restore(&self, params: &Params, optimizer: &mut AdamW, watch: &mut EarlyStopping) -> Result<()> {
         params.restore(&self.tensors)?;
-        if let Some(best) = self.best {
-            (watch.loss, watch.step, watch.evaluations) = best;
+        if let Some(BestSoFar { loss, step, evaluations }) = self.best {
+            (watch.loss, watch.step, watch.evaluations) = (loss, step, evaluations);
             watch.restore(&self.tensors);
         }
         optimizer.restore(&self.tensors)
     }
 }
 
-fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<(f64, u64, u64)>> {
+fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<BestSoFar>> {
     if !metadata.contains_key("best_loss") {
         return Ok(None);
     }
-    let number = |key| field(path, metadata, key);
-    Ok(Some((field(path, metadata, "best_loss")?, number("best_step")?, number("looks_since_best")?)))
+    Ok(Some(BestSoFar {
+        loss: field(path, metadata, "best_loss")?,
+        step: field(path, metadata, "best_step")?,
+        evaluations: field(path, metadata, "looks_since_best")?,
+    }))
 }
 
 fn check_identity(path: &Path, expected: &FileMetadata, found: &FileMetadata) -> Result<()> {
     for (key, expected) in expected {
         let found = found.get(key).map_or("nothing", String::as_str);
         if found != expected {
-            let (what, expected, found) = (key.clone(), expected.clone(), found.to_owned());
+            let (what, expected, found) =
+                differing_field(expected, found).unwrap_or_else(|| (key.clone(), expected.clone(), found.to_owned()));
             return Err(Error::Mismatch { path: path.to_owned(), what, expected, found });
         }
     }
     Ok(())
 }
 
+/// Of two JSON objects the first key whose values differ, and both values; none where the texts are
+/// something else.
+fn differing_field(expected: &str, found: &str) -> Option<(String, String, String)> {
+    let object = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text).ok();
+    let (expected, found) = (object(expected)?, object(found)?);
+    let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
+    let key = expected.keys().chain(found.keys()).find(|key| expected.get(*key) != found.get(*key))?;
+    Some((key.clone(), text(expected.get(key)), text(found.get(key))))
+}
+
 fn field<T: std::str::FromStr>(path: &Path, metadata: &FileMetadata, key: &str) -> Result<T> {
     let value = metadata.get(key).and_then(|value| value.parse().ok());
     value.ok_or_else(|| Error::bad_file(path, format!("a checkpoint without a usable {key}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_run_is_told_by_the_key_that_differs() {
+        let identity = |settings: &str| [("settings".to_owned(), settings.to_owned())].into();
+        let told = |expected, found| {
+            let (expected, found) = (identity(expected), identity(found));
+            check_identity(Path::new("c"), &expected, &found).map_err(|error| error.to_string())
+        };
+        assert_eq!(told("{\"a\":1,\"lr\":0.1}", "{\"a\":1,\"lr\":0.1}"), Ok(()));
+        let lr = told("{\"a\":1,\"lr\":0.1}", "{\"a\":1,\"lr\":0.2}");
+        assert_eq!(lr, Err("c: made with lr 0.2, this run has 0.1".into()));
+        let missing = told("{\"a\":1}", "{\"a\":1,\"rank\":2}");
+        assert_eq!(missing, Err("c: made with rank 2, this run has nothing".into()));
+        assert_eq!(told("x", "{}"), Err("c: made with settings {}, this run has x".into()));
+    }
 }

@@ -126,6 +126,21 @@ pub struct Best {
     pub loss: f64,
 }
 
+/// What a step or an evaluation logs where the rate of its tokens is logged.
+#[derive(Clone, Copy)]
+struct Throughput {
+    /// Learning rate of the step; 0 for an evaluation.
+    lr: f64,
+    tokens: usize,
+    start: Instant,
+}
+
+impl Throughput {
+    fn tokens_per_second(self) -> f64 {
+        self.tokens as f64 / self.start.elapsed().as_secs_f64()
+    }
+}
+
 /// A line of the log.
 #[derive(Serialize)]
 struct LogLine<'a, M> {
@@ -240,7 +255,7 @@ impl<T: Task> Training<'_, '_, T> {
         self.check(&measures, step)?;
         self.optimizer.apply(self.task.params(), &gradients, step, rate)?;
         self.fit.bar.inc(1);
-        self.log("train", step, &measures, tokens.map(|tokens| (rate, tokens, start)))
+        self.log("train", step, &measures, tokens.map(|tokens| Throughput { lr: rate, tokens, start }))
     }
 
     fn evaluate_and_save(&mut self, step: u64) -> Result<()> {
@@ -260,7 +275,7 @@ impl<T: Task> Training<'_, '_, T> {
         let Some(Evaluation { loss, measures, tokens }) = self.task.evaluate()? else { return Ok(()) };
         self.check(&measures, step)?;
         self.watch.record(loss, step, self.task.params())?;
-        self.log("valid", step, &measures, tokens.map(|tokens| (0.0, tokens, start)))
+        self.log("valid", step, &measures, tokens.map(|tokens| Throughput { lr: 0.0, tokens, start }))
     }
 
     fn check(&self, measures: &T::Measures, step: u64) -> Result<()> {
@@ -268,15 +283,9 @@ impl<T: Task> Training<'_, '_, T> {
         if measures.is_finite() { Ok(()) } else { Err(Error::NonFinite { what: what() }) }
     }
 
-    fn log(
-        &mut self,
-        split: &str,
-        step: u64,
-        measures: &T::Measures,
-        rate: Option<(f64, usize, Instant)>,
-    ) -> Result<()> {
-        let lr = rate.map(|(lr, ..)| lr);
-        let tokens_per_second = rate.map(|(_, tokens, start)| tokens as f64 / start.elapsed().as_secs_f64());
+    fn log(&mut self, split: &str, step: u64, measures: &T::Measures, throughput: Option<Throughput>) -> Result<()> {
+        let lr = throughput.map(|throughput| throughput.lr);
+        let tokens_per_second = throughput.map(Throughput::tokens_per_second);
         let stage = self.task.name();
         let speed = tokens_per_second.map_or(String::new(), |rate| format!(", {rate:.0} tokens/s"));
         let best = if self.watch.has_best() { format!(", best {:.3}", self.watch.loss) } else { String::new() };

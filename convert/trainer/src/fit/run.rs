@@ -14,11 +14,11 @@ use crate::fit::optim::AdamW;
 use crate::plugin::params::Params;
 use crate::report::history;
 
-/// The folder of a run, and its open log.
+/// The folder of a run, and its log. Neither is made before something is written.
 #[derive(Debug)]
 pub struct RunFolder {
     folder: PathBuf,
-    log: File,
+    log: Option<File>,
     settings: String,
 }
 
@@ -31,23 +31,28 @@ const CONFIG: &str = "config.toml";
 pub const RECORDED: &str = "# The settings of this run";
 
 impl RunFolder {
-    /// Opens or creates the folder. Without `resume`, a folder that already holds a run is refused.
+    /// A folder for a new run, or with `resume` that of a run. Without it, a folder that already
+    /// holds a run is refused; with it, one that holds none.
     pub fn open(folder: &Path, resume: bool) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let path = folder.join(LOG);
+        if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
+            return Err(Error::bad_file(folder, "is a file: name a folder for the run"));
+        }
         // A run that failed before its first step has left an empty log.
-        let logged = std::fs::metadata(&path).is_ok_and(|found| found.len() > 0);
-        if (logged || folder.join(CHECKPOINT).exists()) && !resume {
+        let logged = std::fs::metadata(folder.join(LOG)).is_ok_and(|found| found.len() > 0);
+        let stepped = logged || folder.join(CHECKPOINT).exists();
+        if stepped && !resume {
             return Err(Error::RunExists(folder.to_owned()));
         }
         let config = folder.join(CONFIG);
-        let somebodys = std::fs::read(&config).is_ok_and(|found| !found.starts_with(RECORDED.as_bytes()));
-        if somebodys && !resume {
+        let recorded = std::fs::read(&config).ok().map(|found| found.starts_with(RECORDED.as_bytes()));
+        if resume && !stepped && recorded != Some(true) {
+            return Err(Error::NoRun(folder.to_owned()));
+        }
+        if recorded == Some(false) && !resume {
             let reason = "was not written by a run, and would be replaced: move it, or name another folder";
             return Err(Error::bad_file(&config, reason));
         }
-        let log = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
-        Ok(Self { folder: folder.to_owned(), log, settings: String::new() })
+        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new() })
     }
 
     /// The text that [`Self::record`] writes.
@@ -59,6 +64,7 @@ impl RunFolder {
     /// Writes the run's settings into `config.toml`: once it is clear that they are those of the
     /// run in the folder.
     pub fn record(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
         write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
     }
 
@@ -105,24 +111,32 @@ impl RunFolder {
 
     /// Appends one JSON object and a line break to the log.
     pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
-        self.append(entry).map_err(Error::io(&self.folder))
+        let mut line = serde_json::to_vec(entry).map_err(|error| Error::io(&self.folder)(error.into()))?;
+        line.push(b'\n');
+        self.open_log()?.write_all(&line).map_err(Error::io(&self.folder))
     }
 
-    fn append(&mut self, entry: &impl Serialize) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
-        self.log.write_all(&line)
+    /// The log, which is made where it is not there.
+    fn open_log(&mut self) -> Result<&mut File> {
+        let log = if let Some(log) = self.log.take() {
+            log
+        } else {
+            std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+            let path = self.folder.join(LOG);
+            OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?
+        };
+        Ok(self.log.insert(log))
     }
 
     /// Bytes of the log so far: a checkpoint remembers them.
     fn log_length(&mut self) -> Result<u64> {
-        self.log.seek(SeekFrom::End(0)).map_err(Error::io(&self.folder))
+        self.open_log()?.seek(SeekFrom::End(0)).map_err(Error::io(&self.folder))
     }
 
     /// Drops what was logged after a checkpoint: those steps will be taken again.
     pub fn rewind_log(&mut self, length: u64) -> Result<()> {
         let length = length.min(self.log_length()?);
-        self.log.set_len(length).map_err(Error::io(&self.folder))
+        self.open_log()?.set_len(length).map_err(Error::io(&self.folder))
     }
 }
 
@@ -151,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_made_before_something_is_written_and_no_run_is_none_to_resume() {
+        let folder = testing::folder("run-none");
+        assert!(matches!(RunFolder::open(&folder, true), Err(Error::NoRun(_))));
+        let run = RunFolder::open(&folder, false).unwrap().with_settings(format!("{RECORDED}: old"));
+        assert!(!folder.exists());
+        run.record().unwrap();
+        assert!(RunFolder::open(&folder, true).is_ok());
+        std::fs::write(folder.join("file"), "").unwrap();
+        assert!(matches!(RunFolder::open(&folder.join("file"), false), Err(Error::BadFile { .. })));
+    }
+
+    #[test]
     fn a_log_that_is_shorter_than_the_checkpoint_says_is_not_filled_up() {
         let folder = testing::folder("run-short");
         let mut run = RunFolder::open(&folder, false).unwrap();
@@ -167,6 +193,7 @@ mod tests {
     fn a_log_that_cannot_be_drawn_ends_no_run() {
         let folder = testing::folder("run-torn");
         let mut run = RunFolder::open(&folder, false).unwrap();
+        run.record().unwrap();
         std::fs::write(folder.join(LOG), "{\"stage\":\"rl\",").unwrap();
         let params = Params::all(&crate::data::tensor_file::Tensors::new()).unwrap();
         let (state, identity) = (&[].into(), &[].into());

@@ -60,7 +60,7 @@ pub struct LoraSettings {
     pub batch: usize,
     /// Peak learning rate.
     pub lr: f64,
-    /// Steps between evaluations on the held-out problems; the best look is kept.
+    /// Steps between evaluations on the held-out problems; the best evaluation is kept.
     #[serde(rename = "survey_every")]
     pub eval_every: u64,
     /// Stop after this many evaluations in a row that found nothing better.

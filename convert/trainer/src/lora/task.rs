@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::features::backbone::Frozen;
     use crate::lora::adapters::LoraTarget;
-    use crate::testing;
+    use crate::testing::{self, TrainCall};
 
     fn settings() -> LoraSettings {
         let settings = testing::lora_settings(LoraTarget::ALL.to_vec(), Some(2));
@@ -318,7 +318,7 @@ mod tests {
         settings: &LoraSettings,
         valid: &[Example],
         threads: usize,
-        pace: (Option<u64>, bool),
+        call: TrainCall,
     ) -> Result<Ended> {
         let model = testing::model("qwen3");
         let network = testing::network(&model, DType::F32);
@@ -339,7 +339,7 @@ mod tests {
             valid,
             provenance: &provenance,
         };
-        let (stop_after, resume) = pace;
+        let TrainCall { stop_after, resume } = call;
         let pace = LoraPace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
         let mut run = RunFolder::open(folder, resume)?;
         lora(&material, settings, &pace, &mut run, &ProgressBar::hidden())
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn adapters_learn() {
         let folder = testing::folder("lora-learns");
-        train(&folder, &settings(), &problems(6, 1), 2, (None, false)).unwrap();
+        train(&folder, &settings(), &problems(6, 1), 2, TrainCall::WHOLE).unwrap();
         let (losses, evaluations) = (log(&folder, "train"), log(&folder, "valid"));
         assert_eq!((losses.len(), evaluations.len()), (16, 6));
         assert!(lowest(&evaluations) < losses[0].1 - 1.0, "{losses:?} {evaluations:?}");
@@ -375,9 +375,11 @@ mod tests {
     fn an_interrupted_run_resumes_to_the_same_bytes_on_any_number_of_threads() {
         let (whole, parts) = (testing::folder("lora-whole"), testing::folder("lora-parts"));
         let valid = problems(3, 1);
-        assert_eq!(train(&whole, &settings(), &valid, 1, (None, false)).unwrap(), Ended::Finished);
+        assert_eq!(train(&whole, &settings(), &valid, 1, TrainCall::WHOLE).unwrap(), Ended::Finished);
         let mut resume = false;
-        while train(&parts, &settings(), &valid, 3, (Some(4), resume)).unwrap() == Ended::Stopped {
+        while train(&parts, &settings(), &valid, 3, TrainCall { stop_after: Some(4), resume }).unwrap()
+            == Ended::Stopped
+        {
             resume = true;
         }
         let read = |folder: &Path| std::fs::read(folder.join("lora.safetensors")).unwrap();
@@ -392,21 +394,21 @@ mod tests {
         let folder = testing::folder("lora-patience");
         let settings = LoraSettings { patience: Some(2), eval_every: 1, ..settings() };
         // What is learned is wrong for these.
-        train(&folder, &settings, &problems(6, 7), 2, (None, false)).unwrap();
+        train(&folder, &settings, &problems(6, 7), 2, TrainCall::WHOLE).unwrap();
         let evaluations = log(&folder, "valid");
         let best =
             evaluations.iter().position(|evaluation| evaluation.1.to_bits() == lowest(&evaluations).to_bits()).unwrap();
         assert!(evaluations.len() < 16 && best + 3 == evaluations.len(), "{evaluations:?}");
         assert_eq!(kept_loss(&folder).to_bits(), lowest(&evaluations).to_bits());
         // A finished run stays finished.
-        train(&folder, &settings, &problems(6, 7), 2, (None, true)).unwrap();
+        train(&folder, &settings, &problems(6, 7), 2, TrainCall::REST).unwrap();
         assert_eq!(log(&folder, "valid"), evaluations);
     }
 
     #[test]
     fn without_held_out_problems_the_last_adapters_are_kept() {
         let folder = testing::folder("lora-last");
-        train(&folder, &settings(), &[], 2, (None, false)).unwrap();
+        train(&folder, &settings(), &[], 2, TrainCall::WHOLE).unwrap();
         let (kept, _) = tensor_file::load(&folder.join("lora.safetensors"), &Device::Cpu).unwrap();
         let (last, _) = tensor_file::load(&folder.join("checkpoint.safetensors"), &Device::Cpu).unwrap();
         assert!(kept.iter().all(|(name, a)| a.to_vec2::<f32>().unwrap() == last[name].to_vec2::<f32>().unwrap()));
@@ -416,10 +418,10 @@ mod tests {
     fn a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint() {
         let folder = testing::folder("lora-nan");
         let settings = LoraSettings { lr: 1e20, ..settings() };
-        train(&folder, &settings, &[], 2, (Some(1), false)).unwrap();
+        train(&folder, &settings, &[], 2, TrainCall::first(1)).unwrap();
         let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
         let last = checkpoint();
-        let error = train(&folder, &settings, &[], 2, (None, true)).unwrap_err();
+        let error = train(&folder, &settings, &[], 2, TrainCall::REST).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }), "{error}");
         assert!(checkpoint() == last && !folder.join("lora.safetensors").exists());
     }
@@ -427,22 +429,22 @@ mod tests {
     #[test]
     fn a_run_is_not_resumed_as_another() {
         let folder = testing::folder("lora-other");
-        train(&folder, &settings(), &[], 1, (Some(1), false)).unwrap();
+        train(&folder, &settings(), &[], 1, TrainCall::first(1)).unwrap();
         let other = LoraSettings { rank: Some(3), ..settings() };
-        assert!(matches!(train(&folder, &other, &[], 1, (None, true)), Err(Error::Mismatch { .. })));
+        assert!(matches!(train(&folder, &other, &[], 1, TrainCall::REST), Err(Error::Mismatch { .. })));
         // Held-out problems decide what is kept.
         let (with, valid) = (testing::folder("lora-valid"), problems(4, 1));
-        train(&with, &settings(), &valid, 1, (Some(1), false)).unwrap();
-        assert!(matches!(train(&with, &settings(), &[], 1, (None, true)), Err(Error::Mismatch { .. })));
-        assert!(matches!(train(&folder, &settings(), &valid, 1, (None, true)), Err(Error::Mismatch { .. })));
+        train(&with, &settings(), &valid, 1, TrainCall::first(1)).unwrap();
+        assert!(matches!(train(&with, &settings(), &[], 1, TrainCall::REST), Err(Error::Mismatch { .. })));
+        assert!(matches!(train(&folder, &settings(), &valid, 1, TrainCall::REST), Err(Error::Mismatch { .. })));
     }
 
     #[test]
     fn without_a_checkpoint_the_log_begins_anew() {
         let folder = testing::folder("lora-no-checkpoint");
-        train(&folder, &settings(), &[], 1, (Some(2), false)).unwrap();
+        train(&folder, &settings(), &[], 1, TrainCall::first(2)).unwrap();
         std::fs::remove_file(folder.join("checkpoint.safetensors")).unwrap();
-        train(&folder, &settings(), &[], 1, (Some(2), true)).unwrap();
+        train(&folder, &settings(), &[], 1, TrainCall { stop_after: Some(2), resume: true }).unwrap();
         assert_eq!(log(&folder, "train").len(), 2);
     }
 

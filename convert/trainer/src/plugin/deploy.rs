@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use ollm_runtime::gguf::{Gguf, TensorType, Writer};
+use ollm_convert::FileKind;
+use ollm_runtime::gguf::{Gguf, MAGIC, TensorType, Writer};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::Plugin;
 use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
@@ -21,16 +22,13 @@ use crate::features::backbone::BackboneDescription;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{TensorSlot, names};
 
-/// What a GGUF file begins with.
-const MAGIC: &[u8] = b"GGUF";
-
 /// Reads a plugin: what a run wrote (safetensors) or a plugin file (GGUF).
 ///
 /// # Errors
 /// If it cannot be read, is neither, or belongs to another backbone.
 pub fn open(path: &Path, about: &BackboneDescription) -> Result<Loaded> {
     let storage = Storage::open(path)?;
-    if storage.starts_with(MAGIC) {
+    if storage.starts_with(&MAGIC) {
         from_gguf(path, &storage, about)
     } else {
         Loaded::plugin(path, about, &Device::Cpu)
@@ -40,6 +38,7 @@ pub fn open(path: &Path, about: &BackboneDescription) -> Result<Loaded> {
 fn from_gguf(path: &Path, file: &[u8], about: &BackboneDescription) -> Result<Loaded> {
     let bad = |error: &dyn std::fmt::Display| Error::bad_file(path, error.to_string());
     let gguf = Gguf::parse(file).map_err(|error| bad(&error))?;
+    ollm_convert::expect_kind(path, gguf.metadata(), &[FileKind::Plugin, FileKind::Merged])?;
     let spec = PluginConfig::from_metadata(gguf.metadata()).map_err(|error| bad(&error))?;
     spec.backbone.check(&about.backbone).map_err(|error| bad(&error))?;
     spec.check_tensors(&gguf).map_err(|error| bad(&error))?;
@@ -153,6 +152,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::backbone::BackboneModel;
     use crate::testing;
 
     fn loaded(decoder: DecoderKind) -> Loaded {
@@ -206,6 +206,17 @@ mod tests {
                 values(&turned.tensors[names::POLICY_NORM]).unwrap()
             );
         }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused_by_its_name_and_kind() {
+        let file = testing::folder("kinds");
+        std::fs::write(&file, Writer::new().to_bytes()).unwrap();
+        let refused = open(&file, &testing::description(8, 12)).err().unwrap().to_string();
+        let expected = "is a backbone; expected an OLLM plugin or a backbone merged with a plugin";
+        assert_eq!(refused, format!("{}: {expected}", file.display()));
+        let refused = BackboneModel::open(&file).err().unwrap().to_string();
+        assert!(refused.starts_with(&format!("{}: ", file.display())), "{refused}");
     }
 
     #[test]

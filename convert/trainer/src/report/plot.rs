@@ -35,7 +35,7 @@ pub struct Panel {
     pub title: String,
     /// At each step: drawn pale, with its running mean on top.
     pub train: PlotCurve,
-    /// On held-out text: drawn dark, with a dot for each look.
+    /// On held-out text: drawn dark, with a dot for each evaluation.
     pub valid: PlotCurve,
 }
 

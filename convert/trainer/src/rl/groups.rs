@@ -46,8 +46,9 @@ pub struct Groups<'a> {
     valid: &'a Questions<'a>,
     settings: GroupSettings,
     order: Order,
-    /// Threads, and answers that are worked on at once.
-    pace: (usize, usize),
+    threads: usize,
+    /// Answers that are worked on at once.
+    slots: usize,
 }
 
 impl<'a> Groups<'a> {
@@ -74,7 +75,7 @@ impl<'a> Groups<'a> {
         }
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
-        Ok(Self { backbone, plugin, first, train, valid, settings, order, pace: (threads, slots) })
+        Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots })
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
@@ -89,7 +90,7 @@ impl<'a> Groups<'a> {
 
     fn answers(&self, policy: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
         let plugin = Loaded { spec: self.plugin.spec.clone(), tensors: policy.tensors() };
-        let roller = RolloutEngine::new(self.backbone, Some(&plugin), self.pace.0, self.pace.1)?;
+        let roller = RolloutEngine::new(self.backbone, Some(&plugin), self.threads, self.slots)?;
         let mut all = Vec::with_capacity(problems.len());
         roller.run(problems, plan, &mut |_, answers| {
             all.push(answers);

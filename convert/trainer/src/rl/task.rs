@@ -105,10 +105,23 @@ pub(super) mod tests {
     use crate::eval::final_answer::Flaws;
     use crate::plugin::nets::names;
     use crate::rl::held::Held;
-    use crate::testing;
+    use crate::testing::{self, TrainCall};
     use candle_core::Tensor;
     use ollm_runtime::plugin::schema::DecoderKind;
     use std::path::Path;
+
+    /// What the policy learns from, and is examined on.
+    #[derive(Clone, Copy)]
+    struct Tables<'a> {
+        train: &'a LatentTable,
+        valid: &'a LatentTable,
+    }
+
+    impl<'a> Tables<'a> {
+        fn same(table: &'a LatentTable) -> Self {
+            Self { train: table, valid: table }
+        }
+    }
 
     fn grade(right: bool) -> Grade {
         Grade { number: None, right, flaws: Flaws::of(""), tokens: 1, finished: true }
@@ -134,17 +147,18 @@ pub(super) mod tests {
     fn train(
         folder: &Path,
         plugin: &Loaded,
-        (train, valid): (&LatentTable, &LatentTable),
+        tables: Tables<'_>,
         settings: &RlSettings,
-        (stop_after, resume): (Option<u64>, bool),
+        call: TrainCall,
     ) -> Result<Option<Tensors>> {
+        let (Tables { train, valid }, TrainCall { stop_after, resume }) = (tables, call);
         let identity = &[("data".to_owned(), "d".to_owned())].into();
         let (mut held, mut run) = (Held::new(plugin, train, valid)?, RunFolder::open(folder, resume)?);
         reinforce(plugin, &mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
     }
 
-    fn whole(folder: &Path, plugin: &Loaded, tables: (&LatentTable, &LatentTable), settings: &RlSettings) -> Tensors {
-        train(folder, plugin, tables, settings, (None, false)).unwrap().unwrap()
+    fn whole(folder: &Path, plugin: &Loaded, tables: Tables<'_>, settings: &RlSettings) -> Tensors {
+        train(folder, plugin, tables, settings, TrainCall::WHOLE).unwrap().unwrap()
     }
 
     fn log(folder: &Path) -> String {
@@ -159,7 +173,7 @@ pub(super) mod tests {
     fn each_state_gets_the_latent_that_pays_there_and_only_the_policy_moves() {
         let plugin = plugin();
         let table = table(plugin.spec.options);
-        let tensors = whole(&testing::folder("rl"), &plugin, (&table, &table), &settings());
+        let tensors = whole(&testing::folder("rl"), &plugin, Tables::same(&table), &settings());
         let moved = |name: &&String| values(&tensors[*name]) != values(&plugin.tensors[*name]);
         let moved: Vec<&String> = tensors.keys().filter(moved).collect();
         assert!(!moved.is_empty() && moved.iter().all(|name| name.starts_with(names::POLICY)), "{moved:?}");
@@ -175,17 +189,18 @@ pub(super) mod tests {
         let (plugin, one, two) = (plugin(), testing::folder("rl-whole"), testing::folder("rl-parts"));
         let table = table(plugin.spec.options);
         let settings = RlSettings { patience: Some(3), ..settings() };
-        let want = whole(&one, &plugin, (&table, &table), &settings);
+        let want = whole(&one, &plugin, Tables::same(&table), &settings);
         let (mut resume, mut got) = (false, None);
         while got.is_none() {
             // Not where an evaluation is.
-            got = train(&two, &plugin, (&table, &table), &settings, (Some(33), resume)).unwrap();
+            got = train(&two, &plugin, Tables::same(&table), &settings, TrainCall { stop_after: Some(33), resume })
+                .unwrap();
             resume = true;
         }
         assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got.as_ref().unwrap()[name])));
         assert_eq!(log(&one), log(&two));
         let other = RlSettings { lr: 0.01, ..settings };
-        let outcome = train(&two, &plugin, (&table, &table), &other, (None, true));
+        let outcome = train(&two, &plugin, Tables::same(&table), &other, TrainCall::REST);
         assert!(matches!(outcome, Err(Error::Mismatch { .. })));
     }
 
@@ -199,7 +214,7 @@ pub(super) mod tests {
             states: train.states.clone(),
         };
         let (folder, settings) = (testing::folder("rl-patience"), RlSettings { patience: Some(2), ..settings() });
-        let kept = whole(&folder, &plugin, (&train, &opposite), &settings);
+        let kept = whole(&folder, &plugin, Tables { train: &train, valid: &opposite }, &settings);
         assert!(kept.iter().all(|(name, tensor)| values(tensor) == values(&plugin.tensors[name])));
         assert_eq!(log(&folder).lines().filter(|line| line.contains("valid")).count(), 3);
     }
@@ -210,21 +225,22 @@ pub(super) mod tests {
         let table = table(plugin.spec.options);
         let no_patience = RlSettings { patience: Some(0), ..settings() };
         for (settings, stop, flag) in [(no_patience, None, "--patience"), (settings(), Some(0), "--stop-after")] {
-            let outcome = train(&folder, &plugin, (&table, &table), &settings, (stop, false));
+            let outcome =
+                train(&folder, &plugin, Tables::same(&table), &settings, TrainCall { stop_after: stop, resume: false });
             assert!(matches!(outcome, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }
-        assert_eq!(log(&folder), "");
+        assert!(!folder.exists());
     }
 
     #[test]
     fn what_is_no_number_ends_the_run_and_the_checkpoint_stays() {
         let (plugin, folder) = (plugin(), testing::folder("rl-nan"));
         let mut table = table(plugin.spec.options);
-        train(&folder, &plugin, (&table, &table), &settings(), (Some(20), false)).unwrap();
+        train(&folder, &plugin, Tables::same(&table), &settings(), TrainCall::first(20)).unwrap();
         let checkpoint = || std::fs::read(folder.join("checkpoint.safetensors")).unwrap();
         let last = checkpoint();
         table.states[3][0] = f32::NAN;
-        let outcome = train(&folder, &plugin, (&table, &table), &settings(), (None, true));
+        let outcome = train(&folder, &plugin, Tables::same(&table), &settings(), TrainCall::REST);
         assert!(matches!(outcome, Err(Error::NonFinite { .. })) && checkpoint() == last);
     }
 }

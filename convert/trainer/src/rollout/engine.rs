@@ -120,7 +120,10 @@ impl<'a> RolloutEngine<'a> {
         each: &mut dyn FnMut(usize, Vec<Answer>) -> Result<()>,
     ) -> Result<()> {
         if !(1..=MAX_COUNT).contains(&plan.samples) {
-            return Err(Error::Setting { name: "samples", reason: "must be 1 to 1048576 answers to a problem".into() });
+            return Err(Error::Setting {
+                name: "--samples",
+                reason: "must be 1 to 1048576 answers to a problem".into(),
+            });
         }
         let mut queue = RolloutQueue { roller: self, problems, plan, problem: 0, sample: 0, prompt: None };
         let mut finished = Finished { answers: BTreeMap::new(), next: 0, samples: plan.samples };

@@ -70,7 +70,7 @@ pub struct SftSettings {
     /// Peak learning rate.
     pub lr: f64,
     /// Evaluations on held-out text without a lower loss after which a stage ends, at its best
-    /// look; none: it goes to its end.
+    /// evaluation; none: it goes to its end.
     pub patience: Option<u64>,
     /// Seed of every random choice.
     pub seed: u64,
@@ -95,6 +95,12 @@ impl SftSettings {
         for (name, count) in epochs {
             require(count <= MAX_COUNT, name, "must be at most 1048576")?;
         }
+        let trains = epochs.iter().any(|&(_, count)| count > 0);
+        require(
+            trains,
+            "--epochs",
+            "nothing is trained: one of --control-epochs, --epochs, --policy-epochs must be above 0",
+        )?;
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
         require_positive("--spread", self.spread)?;
         require_positive("--lr", self.lr)?;

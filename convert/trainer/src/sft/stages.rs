@@ -13,6 +13,7 @@ use crate::features::states::FeatureBatch;
 use crate::plugin::nets::{Control, DecoderNet, PluginNet, PolicyNet};
 use crate::plugin::params::Params;
 use crate::sft::objective::{self, Objective, Terms};
+use crate::sft::settings::SftSettings;
 
 /// Where beta starts (our decision).
 const FIRST_BETA: f64 = 0.9;
@@ -81,15 +82,15 @@ pub struct OptionStage<'a> {
 }
 
 impl<'a> OptionStage<'a> {
-    /// A stage on the tensors of `params`, with KL pulled to `target`.
+    /// A stage on the tensors of `params`, with the objective, KL target and seed of `settings`.
     pub fn new(
         spec: &PluginConfig,
         params: &Params,
         head: &'a OutputHead,
         frozen: &'a Frozen,
-        (objective, target): (Objective, f64),
-        seed: u64,
+        settings: &SftSettings,
     ) -> Result<Self> {
+        let &SftSettings { objective, kl_target: target, seed, .. } = settings;
         let plugin = PluginNet::bind(spec, &|name| params.tensor(name))?;
         Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta: FIRST_BETA })
     }

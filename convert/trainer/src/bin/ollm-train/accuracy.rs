@@ -12,7 +12,7 @@ use ollm_train::plugin::deploy;
 use ollm_train::report::plot::{self, Bar};
 use ollm_train::rollout::library::Library;
 
-use crate::args::{InputArgs, RolloutArgs};
+use crate::args::{InputArgs, RolloutArgs, count};
 use crate::output;
 use crate::prepare::{BarProgress, bar, check_output};
 
@@ -36,7 +36,7 @@ pub(crate) struct AccuracyArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) lora: Option<PathBuf>,
     /// Draws for each problem
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = count)]
     pub(crate) samples: usize,
     /// Temperatures of adapters and control, at which their tokens are drawn
     #[arg(long, value_name = "T", value_delimiter = ',', default_value = "0.6,1")]

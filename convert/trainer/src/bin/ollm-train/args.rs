@@ -5,6 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use ollm_train::Result;
 use ollm_train::fit::run::RunFolder;
+use ollm_train::limits::MAX_COUNT;
+
+/// Reads a number of things, 1 to [`MAX_COUNT`].
+pub(crate) fn count(text: &str) -> std::result::Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=MAX_COUNT).contains(count));
+    count.ok_or_else(|| format!("must be a number from 1 to {MAX_COUNT}"))
+}
+
+/// Reads a number of steps or evaluations, from 1 up.
+pub(crate) fn steps(text: &str) -> std::result::Result<u64, String> {
+    text.parse().ok().filter(|steps| *steps > 0).ok_or_else(|| "must be a number from 1 up".to_owned())
+}
 
 /// What every command reads.
 #[derive(Debug, Args)]
@@ -30,7 +42,7 @@ pub(crate) struct DeviceArgs {
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
     /// Memory for logits, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = count)]
     pub(crate) logits_memory: usize,
     /// Folder of the feature caches
     #[arg(long, value_name = "FOLDER", default_value = "features")]
@@ -40,11 +52,11 @@ pub(crate) struct DeviceArgs {
 /// Problems that are not learned.
 #[derive(Debug, Args)]
 pub(crate) struct HeldOutArgs {
-    /// Held-out problems, looked at now and then (may be given several times)
+    /// Held-out problems, which are evaluated at intervals (may be given several times)
     #[arg(long, value_name = "FILE")]
     pub(crate) valid: Vec<PathBuf>,
     /// Take only the first N held-out problems
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "valid")]
     pub(crate) valid_limit: Option<usize>,
 }
 
@@ -58,7 +70,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) resume: bool,
     /// Stop after N steps, to be resumed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = steps)]
     pub(crate) stop_after: Option<u64>,
 }
 
@@ -87,10 +99,10 @@ pub(crate) struct RolloutArgs {
     #[arg(long, value_name = "FOLDER", default_value = "rollouts")]
     pub(crate) rollouts: PathBuf,
     /// Answers that are worked on at once
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = count)]
     pub(crate) slots: usize,
     /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = count)]
     pub(crate) tokens: usize,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -63,4 +63,63 @@ mod tests {
             assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }
     }
+
+    /// What clap says of `ollm-train` with these arguments, behind those that the command needs.
+    fn refusal(arguments: &str) -> String {
+        let (command, flags) = arguments.split_once(' ').unwrap();
+        let needed = match command {
+            "sft" | "lora" => "-m m --data d -o o",
+            "rl" => "-m m --data d -o o --valid v --plugin p",
+            "accuracy" => "-m m --data d --train t --plugin p",
+            _ => "-m m --data d",
+        };
+        let all = ["ollm-train", command].into_iter().chain(needed.split(' ')).chain(flags.split(' '));
+        TrainCli::try_parse_from(all).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn counts_of_nothing_are_refused() {
+        for flag in [
+            "sft --eval-every",
+            "sft --checkpoint-every",
+            "sft --stop-after",
+            "sft --logits-memory",
+            "lora --checkpoint-every",
+            "lora --pass-tokens",
+            "lora --epochs",
+            "rl --tokens",
+            "rl --slots",
+            "rl --problems",
+            "rl --steps",
+            "accuracy --samples",
+            "eval --logits-memory",
+        ] {
+            let refused = refusal(&format!("{flag} 0"));
+            assert!(refused.contains("must be a number from 1"), "{flag}: {refused}");
+            assert!(!refusal(&format!("{flag} 2")).contains("must be"), "{flag}");
+        }
+    }
+
+    #[test]
+    fn flags_about_held_out_problems_need_some() {
+        for flags in
+            ["sft --valid-limit", "sft --eval-every", "sft --patience", "lora --eval-every", "lora --valid-limit"]
+        {
+            assert!(refusal(&format!("{flags} 3")).contains("--valid <FILE>"), "{flags}");
+            assert_eq!(refusal(&format!("{flags} 3 --valid v")), "");
+        }
+    }
+
+    #[test]
+    fn flags_of_another_decoder_are_refused() {
+        let common = ["ollm-train", "sft", "-m", "m", "--data", "d", "-o", "o", "--decoder", "swiglu"];
+        for flag in ["--rank", "--spread"] {
+            let arguments = common.into_iter().chain([flag, "2"]);
+            let TrainCommand::Sft(args) = TrainCli::try_parse_from(arguments).unwrap().command else {
+                panic!("sft was asked for")
+            };
+            let refused = crate::sft::run(&args, String::new());
+            assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
+    }
 }

@@ -200,9 +200,11 @@ mod tests {
     fn parse(name: &str, text: &str, args: &[&str]) -> Result<Invocation> {
         let path = std::env::temp_dir().join(format!("ollm-config-{name}-{}.toml", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        let config: [OsString; 2] = ["--config".into(), path.into()];
+        let config: [OsString; 2] = ["--config".into(), path.clone().into()];
         let args = ["ollm-train"].iter().chain(args).map(OsString::from).chain(config);
-        Invocation::of(args.collect()).map(|parsed| parsed.unwrap())
+        let parsed = Invocation::of(args.collect());
+        std::fs::remove_file(path).unwrap();
+        parsed.map(|parsed| parsed.unwrap())
     }
 
     fn sft(invocation: &Invocation) -> &SftArgs {
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_a_run_records_repeats_it() {
-        let odd = "lr = 0.1\nmodel = \"12\"\ndata = [\"a \\\"b\\\"\\n\", \"true\"]\noutput = \"r\"\npatience = 3\n";
+        let odd = "lr = 0.1\nmodel = \"12\"\ndata = [\"a \\\"b\\\"\\n\", \"true\"]\noutput = \"r\"\nvalid = \"v\"\npatience = 3\n";
         let first = parse("first", odd, &["sft", "--resume", "--seed", "7"]).unwrap();
         let text = first.settings().unwrap();
         let second = parse("second", &text, &["sft"]).unwrap();
@@ -239,7 +241,7 @@ mod tests {
         let recorded = |args: &SftArgs| format!("{:?}", (&args.input, &args.run.output, args.settings(), args.pace()));
         assert_eq!(recorded(sft(&second)), recorded(sft(&first)));
         assert!(!sft(&second).run.resume);
-        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "eval-every = 250"] {
+        for line in ["seed = 7", "patience = 3", "batch = 256", "hold = \"token\"", "checkpoint-every = 250"] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }

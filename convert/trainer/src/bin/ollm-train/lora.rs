@@ -17,7 +17,7 @@ use ollm_train::lora::{adapters, merged, task};
 use ollm_train::plugin::file::Provenance;
 use ollm_train::{Error, Result};
 
-use crate::args::{HeldOutArgs, InputArgs, RunArgs};
+use crate::args::{HeldOutArgs, InputArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare;
 
@@ -42,7 +42,7 @@ pub(crate) struct LoraArgs {
     #[arg(long, value_name = "ALPHA")]
     pub(crate) alpha: Option<f64>,
     /// Passes over the data
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count)]
     pub(crate) epochs: usize,
     /// Problems a step
     #[arg(long, value_name = "N", default_value_t = 16)]
@@ -50,11 +50,11 @@ pub(crate) struct LoraArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
     pub(crate) lr: f64,
-    /// Steps between evaluations on the held-out problems
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    pub(crate) eval_every: u64,
+    /// Steps between evaluations on the held-out problems [default: 50]
+    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
+    pub(crate) eval_every: Option<u64>,
     /// Stop after N evaluations in a row that found nothing better
-    #[arg(long, value_name = "N", requires = "valid")]
+    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -63,13 +63,13 @@ pub(crate) struct LoraArgs {
     #[arg(long, default_value = "cpu")]
     pub(crate) device: String,
     /// Tokens that run through the network at a time, on each thread [default: 512; 16384 on a GPU]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) pass_tokens: Option<usize>,
     /// Type of the changed matrices in merged.gguf
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
     pub(crate) merged_type: TensorType,
     /// Steps between checkpoints
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = steps)]
     pub(crate) checkpoint_every: u64,
 }
 
@@ -83,7 +83,7 @@ impl LoraArgs {
             epochs: self.epochs,
             batch: self.batch,
             lr: self.lr,
-            eval_every: self.eval_every,
+            eval_every: self.eval_every.unwrap_or(50),
             patience: self.patience,
             seed: self.seed,
         }

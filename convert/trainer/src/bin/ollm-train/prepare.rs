@@ -115,8 +115,7 @@ impl<'a> Workplace<'a> {
     /// The data's features on a device. The cache is free for other runs when this returns.
     pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<TextFeatures> {
         let (corpus, limit, mut records) = self.cache(data, limit)?;
-        let backbone = &self.about.backbone;
-        let features = Features::load(&mut records, (backbone.hidden, backbone.vocab), limit, device)?;
+        let features = Features::load(&mut records, &self.about.backbone, limit, device)?;
         if features.is_empty() {
             return Err(Error::NoData(data.to_vec()));
         }

@@ -22,7 +22,7 @@ use ollm_train::rl::task::{RlSettings, reinforce};
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
 
-use crate::args::{InputArgs, RolloutArgs, RunArgs};
+use crate::args::{InputArgs, RolloutArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare::{BarProgress, bar, file_names};
 
@@ -50,20 +50,20 @@ pub(crate) struct RlArgs {
     #[arg(long, value_name = "N")]
     pub(crate) group: Option<usize>,
     /// Problems of a step [default: 16]; not with --hold all
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) problems: Option<usize>,
     /// Steps
-    #[arg(long, value_name = "N", default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = steps)]
     pub(crate) steps: u64,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
     /// End after N evaluations on the held-out problems without more reward, and keep the policy
     /// that had most
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = steps)]
     pub(crate) patience: u64,
     /// Steps between evaluations
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = steps)]
     pub(crate) eval_every: u64,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
@@ -209,14 +209,14 @@ impl<'a> RlRun<'a> {
             [("most probable", LatentPlan::Policy, 1), ("drawn", LatentPlan::Sampled(1.0), groups.size)]
         {
             for (name, policy) in policies {
-                rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, (latents, samples))?);
+                rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, latents, samples)?);
             }
         }
         Ok(rows)
     }
 
     /// The row of a policy's answers to the held-out problems.
-    fn answered(&self, name: String, policy: &Loaded, (latents, samples): (LatentPlan, usize)) -> Result<AccuracyRow> {
+    fn answered(&self, name: String, policy: &Loaded, latents: LatentPlan, samples: usize) -> Result<AccuracyRow> {
         let &RolloutArgs { tokens, seed, .. } = &self.args.rollout;
         let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
         let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());

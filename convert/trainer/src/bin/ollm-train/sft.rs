@@ -8,12 +8,13 @@ use ollm_train::features::backbone::BackboneModel;
 use ollm_train::features::segments::Hold;
 use ollm_train::fit::Ended;
 use ollm_train::fit::run::RunFolder;
+use ollm_train::limits::require;
 use ollm_train::plugin::nets::parameters;
 use ollm_train::sft::objective::Objective;
 use ollm_train::sft::settings::{DecoderChoice, SftSettings};
 use ollm_train::sft::train::{SftData, SftPace, sft};
 
-use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs};
+use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, steps};
 use crate::output::print;
 use crate::prepare::{self, TextFeatures, Workplace, bar};
 
@@ -34,9 +35,9 @@ pub(crate) struct SftArgs {
     /// Width of the decoder; by default the plugin gets 1.56 % of the backbone's parameters
     #[arg(long, value_name = "U")]
     pub(crate) width: Option<usize>,
-    /// Rank of an option's delta (decoder lowrank)
-    #[arg(long, value_name = "R", default_value_t = 32)]
-    pub(crate) rank: usize,
+    /// Rank of an option's delta [default: 32]; decoder lowrank only
+    #[arg(long, value_name = "R")]
+    pub(crate) rank: Option<usize>,
     /// Width of the policy
     #[arg(long, value_name = "P", default_value_t = 256)]
     pub(crate) policy_width: usize,
@@ -64,10 +65,10 @@ pub(crate) struct SftArgs {
     /// Passes over the data for the policy alone, on the finished options
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) policy_epochs: usize,
-    /// Factor on what the options add to the control (decoder lowrank), before the policy's own
-    /// stage
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
-    pub(crate) spread: f64,
+    /// Factor on what the options add to the control, before the policy's own stage [default: 1];
+    /// decoder lowrank only
+    #[arg(long, value_name = "FACTOR")]
+    pub(crate) spread: Option<f64>,
     /// A finished control of the same width, instead of training one
     #[arg(long, value_name = "FILE")]
     pub(crate) control: Option<PathBuf>,
@@ -83,7 +84,7 @@ pub(crate) struct SftArgs {
     pub(crate) lr: f64,
     /// End a stage after N evaluations on the held-out problems without a lower loss, and keep the
     /// best evaluation's tensors
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -94,11 +95,11 @@ pub(crate) struct SftArgs {
     #[arg(long, value_enum, default_value_t = HeadChoice::Auto)]
     pub(crate) head: HeadChoice,
     /// Steps between checkpoints
-    #[arg(long, value_name = "N", default_value_t = 250)]
+    #[arg(long, value_name = "N", default_value_t = 250, value_parser = steps)]
     pub(crate) checkpoint_every: u64,
-    /// Steps between evaluations on the held-out problems
-    #[arg(long, value_name = "N", default_value_t = 250)]
-    pub(crate) eval_every: u64,
+    /// Steps between evaluations on the held-out problems [default: 250]
+    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
+    pub(crate) eval_every: Option<u64>,
 }
 
 impl SftArgs {
@@ -108,7 +109,7 @@ impl SftArgs {
             options: self.options,
             decoder: self.decoder,
             width: self.width,
-            rank: self.rank,
+            rank: self.rank.unwrap_or(32),
             policy_width: self.policy_width,
             encoder_width: self.encoder_width,
             objective: self.objective,
@@ -117,7 +118,7 @@ impl SftArgs {
             epochs: self.epochs,
             control_epochs: self.control_epochs,
             policy_epochs: self.policy_epochs,
-            spread: self.spread,
+            spread: self.spread.unwrap_or(1.0),
             batch: self.batch,
             lr: self.lr,
             seed: self.seed,
@@ -125,11 +126,20 @@ impl SftArgs {
         }
     }
 
+    /// Refuses flags that the kind of decoder does not have.
+    fn check_decoder(&self) -> Result<()> {
+        let reason = "has no effect on decoder swiglu: leave it out";
+        for (name, given) in [("--rank", self.rank.is_some()), ("--spread", self.spread.is_some())] {
+            require(self.decoder == DecoderChoice::LowRank || !given, name, reason)?;
+        }
+        Ok(())
+    }
+
     /// What does not.
     pub(crate) fn pace(&self) -> SftPace {
         SftPace {
             checkpoint_every: self.checkpoint_every,
-            eval_every: self.eval_every,
+            eval_every: self.eval_every.unwrap_or(250),
             stop_after: self.run.stop_after,
             control: self.control.clone(),
             options: self.options_from.clone(),
@@ -140,6 +150,7 @@ impl SftArgs {
 pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
+    args.check_decoder()?;
     let device = prepare::device(&args.device.device)?;
     // TF32 is ten times as fast, and its error is far below the noise of a batch.
     candle_core::cuda::set_gemm_reduced_precision_f32(true);

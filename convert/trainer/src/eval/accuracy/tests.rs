@@ -102,10 +102,10 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
 
 #[test]
 fn data_without_a_number_and_a_foreign_decoder_are_refused() {
-    let path = std::env::temp_dir().join(format!("ollm-accuracy-{}", std::process::id()));
+    let path = testing::folder("accuracy-data");
     std::fs::write(&path, "{\"question\":\"q\",\"answer\":\"#### 1\"}\n\n{\"question\":\"q\",\"answer\":\"so\"}")
         .unwrap();
-    let corpus = Corpus::read(&[path]).unwrap();
+    let corpus = Corpus::read(&[path.to_path_buf()]).unwrap();
     assert!(Questions::new(&corpus, Some(1)).is_ok());
     assert!(matches!(Questions::new(&corpus, Some(0)).err().unwrap(), Error::NoData(paths) if paths.len() == 1));
     assert!(matches!(Questions::new(&corpus, None).err().unwrap(), Error::Line { line: 3, .. }));

@@ -24,6 +24,7 @@ use crate::features::states::Features;
 use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
 use crate::fit::{Ended, FitOutcome, Schedule, Trainer};
+use crate::limits::MAX_COUNT;
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
 use crate::sft::settings::SftSettings;
@@ -44,7 +45,7 @@ pub struct SftData<'a> {
     pub provenance: &'a Provenance,
 }
 
-/// What does not decide the result: how often to look, save and stop.
+/// What does not decide the result: when to evaluate, save and stop.
 #[derive(Clone, Debug, Default)]
 pub struct SftPace {
     /// Steps between checkpoints.
@@ -168,9 +169,7 @@ impl<'a> SftRun<'a> {
             return Ok(Some(tensors));
         }
         let params = Params::options(&self.spec, control, settings.seed, self.device())?;
-        let objective = (settings.objective, settings.kl_target);
-        let mut stage =
-            OptionStage::new(&self.spec, &params, material.head, material.frozen, objective, settings.seed)?;
+        let mut stage = OptionStage::new(&self.spec, &params, material.head, material.frozen, settings)?;
         if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
             return Ok(None);
         }
@@ -233,11 +232,15 @@ fn check_balance(text: &Features, settings: &SftSettings) -> Result<()> {
     if settings.hold == Hold::Token || found >= settings.options {
         return Ok(());
     }
-    let needed = settings.options * text.len().div_ceil(text.segments().max(1));
-    let reason = format!(
-        "{} tokens are about {found} segments, and {} options that are used equally often need one each: {needed} would do",
-        settings.batch, settings.options
-    );
+    let (segments, SftSettings { batch, options, .. }) = (text.segments(), settings);
+    let needed = (options * text.len()).div_ceil(segments.max(1));
+    let need = format!("{options} options that are used equally often need a segment each in a step");
+    if segments < *options || needed > MAX_COUNT {
+        let reason =
+            format!("{need}, and the data has {segments} of {} tokens: take more data or fewer options", text.len());
+        return Err(Error::Setting { name: "--options", reason });
+    }
+    let reason = format!("{need}, and {batch} tokens are about {found}: {needed} would do");
     Err(Error::Setting { name: "--batch", reason })
 }
 

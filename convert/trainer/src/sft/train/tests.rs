@@ -46,10 +46,10 @@ fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume:
 }
 
 fn held_out(folder: &Path, stage: &str) -> Vec<f64> {
-    logged(folder, (stage, "valid"), "cross_entropy")
+    logged(folder, stage, "valid", "cross_entropy")
 }
 
-fn logged(folder: &Path, (stage, split): (&str, &str), field: &str) -> Vec<f64> {
+fn logged(folder: &Path, stage: &str, split: &str, field: &str) -> Vec<f64> {
     let log = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let entries = entries.filter(|entry| entry["split"] == split && entry["stage"] == stage);
@@ -114,7 +114,7 @@ fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
     let settings = SftSettings { hold: Hold::Line, epochs: 30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let folder = testing::folder("held-part");
     train(&folder, &settings, None, false).unwrap();
-    let kl = logged(&folder, ("options", "train"), "kl");
+    let kl = logged(&folder, "options", "train", "kl");
     let last = &kl[kl.len() - 20..];
     let mean = last.iter().sum::<f64>() / last.len() as f64;
     assert!(kl[0] < 0.02 && (mean - settings.kl_target).abs() < 0.1, "from {} to {mean}", kl[0]);
@@ -123,8 +123,19 @@ fn held_latents_that_begin_alike_part_as_far_as_they_are_asked_to() {
 #[test]
 fn too_few_segments_for_the_options_are_refused() {
     let settings = SftSettings { hold: Hold::All, ..settings(DecoderChoice::LowRank, Objective::Prior) };
-    let error = train(&testing::folder("few-segments"), &settings, None, false).unwrap_err();
-    assert!(error.to_string().contains("768 would do"), "{error}");
+    let refused = |settings: &SftSettings| {
+        let folder = testing::folder("few-segments");
+        let error = train(&folder, settings, None, false).unwrap_err();
+        assert!(!folder.exists());
+        error.to_string()
+    };
+    // Two answers of 256 tokens.
+    let error = refused(&settings);
+    assert!(error.contains("the data has 2 of 512 tokens: take more data or fewer options"), "{error}");
+    let settings = SftSettings { options: 2, ..settings };
+    let error = refused(&settings);
+    assert!(error.contains("512 would do"), "{error}");
+    train(&testing::folder("enough-segments"), &SftSettings { batch: 512, ..settings }, Some(1), false).unwrap();
 }
 
 #[test]
@@ -211,6 +222,7 @@ fn sizes_that_nobody_means_are_refused() {
         ("--policy-width", SftSettings { policy_width: huge, ..good() }),
         ("--encoder-width", SftSettings { encoder_width: huge, ..good() }),
         ("--epochs", SftSettings { epochs: huge, ..good() }),
+        ("--epochs", SftSettings { epochs: 0, control_epochs: 0, policy_epochs: 0, ..good() }),
         ("--kl-target", SftSettings { hold: Hold::All, options: 2, kl_target: 0.7, ..good() }),
     ] {
         assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
