@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
 
 use ollm_runtime::Error;
+use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
@@ -160,12 +161,14 @@ fn status_of(error: &Error) -> OllmStatus {
         Error::Model(error) => of_model(error),
         Error::Plugin(error) => of_plugin(error),
         Error::Sampler(SamplerError::Logits(error)) | Error::Logits(error) => of_logits(error),
-        Error::Storage(StorageError::Range { .. }) | Error::Select(_) | Error::Sampler(_) => {
-            OllmStatus::InvalidArgument
-        }
+        Error::Storage(StorageError::Range { .. })
+        | Error::Select(_)
+        | Error::Sampler(_)
+        | Error::AnswerRule(_)
+        | Error::Tokenizer(TokenizerError::Encode { .. }) => OllmStatus::InvalidArgument,
         Error::Session(error) => of_session(error),
+        Error::Branch(error) => of_branches(error),
         Error::Snapshot(error) => of_snapshot(error),
-        Error::Tokenizer(TokenizerError::Encode { .. }) => OllmStatus::InvalidArgument,
         Error::Tokenizer(_) | Error::Chat(ChatError::Missing) => OllmStatus::NoTokenizer,
         Error::Chat(ChatError::Thread(error)) => of_io(error),
         Error::Chat(_) => OllmStatus::Template,
@@ -215,17 +218,31 @@ fn of_logits(error: &LogitsError) -> OllmStatus {
     }
 }
 
+fn of_branches(error: &BranchError) -> OllmStatus {
+    match error {
+        BranchError::Session(error) => of_session(error),
+        BranchError::Failed(error) => of_session(error),
+        BranchError::NoPlugin { .. } | BranchError::NoValue => OllmStatus::NoPlugin,
+        _ => OllmStatus::InvalidArgument,
+    }
+}
+
 fn of_session(error: &SessionError) -> OllmStatus {
     match error {
         SessionError::ContextFull { .. } => OllmStatus::ContextFull,
         SessionError::Empty => OllmStatus::Empty,
         SessionError::NoPlugin => OllmStatus::NoPlugin,
         SessionError::Cancelled => OllmStatus::Cancelled,
+        SessionError::OutOfMemory(_) => OllmStatus::OutOfMemory,
+        SessionError::Plugin(error) => of_plugin(error),
+        SessionError::Logits(error) | SessionError::Sampler(SamplerError::Logits(error)) => of_logits(error),
         SessionError::MemoryLimit { .. } => OllmStatus::MemoryLimit,
         SessionError::TokenOutOfRange { .. }
         | SessionError::PositionOutOfRange { .. }
         | SessionError::ContextShift { .. }
         | SessionError::Incompatible
+        | SessionError::Select(_)
+        | SessionError::Sampler(_)
         | SessionError::Duty => OllmStatus::InvalidArgument,
         _ => OllmStatus::Internal,
     }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::branches::{AnswerRuleError, BranchError};
 #[cfg(feature = "chat-template")]
 use crate::chat::ChatError;
 use crate::cpu::IsaError;
@@ -58,6 +59,10 @@ pub enum Error {
     Session(SessionError),
     /// A saved session cannot be written, read, or restored here.
     Snapshot(SnapshotError),
+    /// Branches cannot do that.
+    Branch(BranchError),
+    /// The text is no rule for answers.
+    AnswerRule(AnswerRuleError),
     /// The model file has no tokenizer that can be used, or the text cannot be tokenized.
     Tokenizer(TokenizerError),
     /// The conversation has no text.
@@ -82,6 +87,8 @@ impl fmt::Display for Error {
             Self::Logits(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
+            Self::Branch(error) => error.fmt(f),
+            Self::AnswerRule(error) => error.fmt(f),
             Self::Tokenizer(error) => error.fmt(f),
             #[cfg(feature = "chat-template")]
             Self::Chat(error) => error.fmt(f),
@@ -114,6 +121,7 @@ from!(
     IsaError => Isa,
     GgufError => Gguf,
     SelectError => Select,
+    AnswerRuleError => AnswerRule,
     TokenizerError => Tokenizer,
 );
 
@@ -181,6 +189,15 @@ impl From<SessionError> for Error {
             SessionError::Sampler(error) => error.into(),
             SessionError::Logits(error) => error.into(),
             error => Self::Session(error),
+        }
+    }
+}
+
+impl From<BranchError> for Error {
+    fn from(error: BranchError) -> Self {
+        match error {
+            BranchError::Session(error) => error.into(),
+            error => Self::Branch(error),
         }
     }
 }

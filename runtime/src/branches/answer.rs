@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use regex_lite::Regex;
 
-use super::error::BranchError;
-
 /// How the final answer is found in a text. Numbers are compared by value: `1,234.50` is `1234.5`.
 #[derive(Clone, Default)]
 pub enum AnswerRule {
@@ -76,33 +74,71 @@ impl fmt::Debug for AnswerRule {
 }
 
 impl FromStr for AnswerRule {
-    type Err = BranchError;
+    type Err = AnswerRuleError;
 
     /// Reads one of [`AnswerRule::ALL`].
-    fn from_str(text: &str) -> Result<Self, BranchError> {
+    fn from_str(text: &str) -> Result<Self, AnswerRuleError> {
         match text.split_once(':') {
             None => match text {
                 "number" => Ok(Self::Number),
                 "hash" => Ok(Self::Hash),
                 "boxed" => Ok(Self::Boxed),
                 "text" => Ok(Self::Text),
-                _ => Err(BranchError::UnknownRule(text.to_owned())),
+                _ => Err(AnswerRuleError::Unknown(text.to_owned())),
             },
             Some(("regex", pattern)) => {
-                let wrong = |error: regex_lite::Error| BranchError::Regex {
+                let wrong = |error: regex_lite::Error| AnswerRuleError::Regex {
                     pattern: pattern.to_owned(),
                     reason: error.to_string(),
                 };
                 let regex = Regex::new(pattern).map_err(wrong)?;
                 match regex.captures_len() - 1 {
                     1 => Ok(Self::Regex(regex)),
-                    groups => Err(BranchError::RegexGroups { pattern: pattern.to_owned(), groups }),
+                    groups => Err(AnswerRuleError::Groups { pattern: pattern.to_owned(), groups }),
                 }
             }
-            Some(_) => Err(BranchError::UnknownRule(text.to_owned())),
+            Some(_) => Err(AnswerRuleError::Unknown(text.to_owned())),
         }
     }
 }
+
+/// Why a text is no rule for answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnswerRuleError {
+    /// It names none.
+    Unknown(String),
+    /// The pattern is no regular expression.
+    Regex {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The pattern must have one group: the answer.
+    Groups {
+        /// The pattern.
+        pattern: String,
+        /// How many it has.
+        groups: usize,
+    },
+}
+
+impl fmt::Display for AnswerRuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(text) => {
+                write!(f, "{text:?} is no rule for answers; there are {}", AnswerRule::ALL.join(", "))
+            }
+            Self::Regex { pattern, reason } => write!(f, "{pattern:?} is no regular expression: {reason}"),
+            Self::Groups { pattern, groups } => {
+                write!(f, "the regular expression {pattern:?} has {groups} groups, but must have one: the answer")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AnswerRuleError {}
 
 /// What stands behind the last `####`, to the end of its line.
 fn behind_mark(text: &str) -> Option<&str> {
@@ -235,11 +271,11 @@ mod tests {
             assert_eq!(text.parse::<AnswerRule>().unwrap().to_string(), text);
         }
         for text in ["", "numbers", "number:1", "text:"] {
-            assert!(matches!(text.parse::<AnswerRule>(), Err(BranchError::UnknownRule(_))), "{text}");
+            assert!(matches!(text.parse::<AnswerRule>(), Err(AnswerRuleError::Unknown(_))), "{text}");
         }
-        assert!(matches!("regex:(".parse::<AnswerRule>(), Err(BranchError::Regex { .. })));
-        assert!(matches!("regex:a+".parse::<AnswerRule>(), Err(BranchError::RegexGroups { groups: 0, .. })));
-        assert!(matches!("regex:(a)(b)".parse::<AnswerRule>(), Err(BranchError::RegexGroups { groups: 2, .. })));
+        assert!(matches!("regex:(".parse::<AnswerRule>(), Err(AnswerRuleError::Regex { .. })));
+        assert!(matches!("regex:a+".parse::<AnswerRule>(), Err(AnswerRuleError::Groups { groups: 0, .. })));
+        assert!(matches!("regex:(a)(b)".parse::<AnswerRule>(), Err(AnswerRuleError::Groups { groups: 2, .. })));
         assert!("regex:(?:a)(b)".parse::<AnswerRule>().is_ok());
     }
 }

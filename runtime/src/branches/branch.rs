@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::session::SessionError;
 
+/// Branches that there are at most.
+pub const MAX_BRANCHES: usize = 4096;
+
 /// One continuation of the session.
 #[derive(Clone, Debug, Default)]
 pub struct Branch {

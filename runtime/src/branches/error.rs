@@ -8,8 +8,8 @@ use crate::plugin::SelectError;
 use crate::sampler::SamplerError;
 use crate::session::SessionError;
 
+use super::branch::MAX_BRANCHES;
 use super::expansion::Expansion;
-use super::tree::MAX_BRANCHES;
 
 /// Why branches cannot do something. They are then as they were before the call.
 #[derive(Debug)]
@@ -43,22 +43,6 @@ pub enum BranchError {
         /// Its index.
         branch: usize,
     },
-    /// An answer rule that is none.
-    UnknownRule(String),
-    /// The pattern of an answer rule is no regular expression.
-    Regex {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The pattern of an answer rule must have one group: the answer.
-    RegexGroups {
-        /// The pattern.
-        pattern: String,
-        /// How many it has.
-        groups: usize,
-    },
 }
 
 impl fmt::Display for BranchError {
@@ -76,13 +60,6 @@ impl fmt::Display for BranchError {
             Self::Count { what, count } => write!(f, "{what}: {count}, but must be 1 to {MAX_BRANCHES}"),
             Self::NoBranch { branch } => write!(f, "there is no branch {branch}"),
             Self::Ended { branch } => write!(f, "branch {branch} has ended"),
-            Self::UnknownRule(text) => {
-                write!(f, "{text:?} is no rule for answers; there are {}", super::AnswerRule::ALL.join(", "))
-            }
-            Self::Regex { pattern, reason } => write!(f, "{pattern:?} is no regular expression: {reason}"),
-            Self::RegexGroups { pattern, groups } => {
-                write!(f, "the regular expression {pattern:?} has {groups} groups, but must have one: the answer")
-            }
         }
     }
 }

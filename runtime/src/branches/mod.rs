@@ -23,11 +23,11 @@ mod search;
 mod suggest;
 mod tree;
 
-pub use answer::AnswerRule;
-pub use branch::{Branch, BranchEnd};
+pub use answer::{AnswerRule, AnswerRuleError};
+pub use branch::{Branch, BranchEnd, MAX_BRANCHES};
 pub use error::BranchError;
 pub use expansion::{Expansion, UnknownExpansion};
 pub use score::{Score, Weight};
 pub use search::{Found, SearchOptions, Strategy, search};
 pub use suggest::{SuggestOptions, Suggestion, Until, suggest};
-pub use tree::{BranchOptions, Branches, MAX_BRANCHES};
+pub use tree::{BranchOptions, Branches};

@@ -9,10 +9,10 @@ use crate::sampler::SamplerOptions;
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 
-use super::branch::{Branch, BranchEnd};
+use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
 use super::error::BranchError;
 use super::expansion::Expansion;
-use super::tree::{BranchOptions, Branches, MAX_BRANCHES};
+use super::tree::{BranchOptions, Branches};
 
 /// Where a suggestion ends, if it has not as many tokens as it may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,14 +14,11 @@ use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::{Batch, Canceller, Chosen, Pick, Request, Session, SessionError, StepSource};
 use crate::tokenizer::{Detokenizer, Tokenizer};
 
-use super::branch::{Branch, BranchEnd};
+use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
 use super::error::BranchError;
 use super::expansion::Expansion;
 
 type Result<T, E = BranchError> = std::result::Result<T, E>;
-
-/// Branches that there are at most.
-pub const MAX_BRANCHES: usize = 4096;
 
 /// How branches are generated.
 #[derive(Clone, Debug)]
