@@ -6,6 +6,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
 use ollm_runtime::plugin::{Hold, LatentMode};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
@@ -47,6 +48,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Talk with the model, turn by turn
     Chat(ChatArgs),
+    /// Search over branches: vote, best of N or beam search
+    Search(SearchArgs),
+    /// Suggest short continuations of a text
+    Suggest(SuggestArgs),
     /// Print the log-probability of each token of a text, and its perplexity
     Score(ScoreArgs),
     /// Print the tokens of a text
@@ -141,6 +146,11 @@ pub(crate) struct ChatArgs {
     /// The system prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    /// Search each answer: vote, best or beam
+    #[arg(long, value_name = "STRATEGY", conflicts_with = "show_options")]
+    pub(crate) strategy: Option<Strategy>,
+    #[command(flatten)]
+    pub(crate) branch: BranchArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
     #[command(flatten)]
@@ -149,6 +159,73 @@ pub(crate) struct ChatArgs {
     pub(crate) show: ShowArgs,
     #[command(flatten)]
     pub(crate) sample: SampleArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+    /// Apply the model's chat template: the text is the user's turn of a conversation
+    #[arg(long)]
+    pub(crate) chat: bool,
+    /// The system prompt of that conversation
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+    /// vote (expand once, the answer with most weight wins), best (expand once, the best score
+    /// wins) or beam (expand at each boundary, keep the best)
+    #[arg(long, value_name = "STRATEGY", default_value_t = Strategy::Vote, help_heading = "Search")]
+    pub(crate) strategy: Strategy,
+    #[command(flatten)]
+    pub(crate) branch: BranchArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) sample: SampleArgs,
+}
+
+/// How branches are made, and judged.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Search")]
+pub(crate) struct BranchArgs {
+    /// Branches: of a vote and of best at most so many; of a beam so many are kept at a boundary
+    /// [default: 10; beam: 4]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) branches: Option<usize>,
+    /// Into what a branch is expanded: latents, top:N (the N most probable latents), draw:N (drawn
+    /// from the policy), tokens:N (the N most probable tokens) or sample:N:T (N samples at
+    /// temperature T) [default: latents; sample:N:0.8 without a plugin]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) expand: Option<Expansion>,
+    /// Which branch is better: policy, logprob (mean of the tokens), logprob-sum or value (the
+    /// plugin's value head)
+    #[arg(long, value_name = "SCORE", default_value_t = Score::LogProb)]
+    pub(crate) score: Score,
+    /// How much a branch counts in a vote: one, policy or value
+    #[arg(long, value_name = "WEIGHT", default_value_t = Weight::One)]
+    pub(crate) weight: Weight,
+    /// What the answer of a text is: number (behind ####, or else the last one), hash (what stands
+    /// behind ####), boxed (in \\boxed{}), regex:RE (its one group) or text (all of it)
+    #[arg(long, value_name = "RULE", default_value_t = AnswerRule::Number)]
+    pub(crate) answer: AnswerRule,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SuggestArgs {
+    #[command(flatten)]
+    pub(crate) text: TextArgs,
+    /// Suggestions at most
+    #[arg(short = 'k', long, value_name = "K", default_value_t = 3)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    pub(crate) count: usize,
+    /// Tokens of each at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=65536))]
+    pub(crate) tokens: usize,
+    /// Where a suggestion ends before: word, line or tokens (nowhere)
+    #[arg(long, value_name = "END", default_value_t = Until::Tokens)]
+    pub(crate) until: Until,
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +256,10 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) sequences: usize,
+    /// Branches: measure a step of so many branches of one text, over that of one
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub(crate) branches: Option<usize>,
     /// Repetitions; the median counts
     #[arg(short, long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
@@ -187,6 +268,9 @@ pub(crate) struct BenchArgs {
     /// flash attention where there is a depth
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) peer: Option<PathBuf>,
+    /// llama.cpp's llama-batched-bench, to decode as many sequences in turns with --branches
+    #[arg(long, value_name = "PROGRAM", requires = "branches")]
+    pub(crate) peer_batched: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 }

@@ -3,15 +3,17 @@
 //!
 //! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the
 //! same D tokens. A step takes the option of the policy (or as the flags say) and its most probable
-//! token; with a plugin, decode runs once more with the whole option set of each step, and with
-//! `--sequences` as batched decoding of so many sequences. Memory bandwidth is measured by reading
+//! token; with a plugin, decode runs once more with the whole option set of each step, with
+//! `--sequences` as batched decoding of so many sequences, and with `--branches` of so many branches
+//! of one text. Memory bandwidth is measured by reading
 //! blocks as large as the weights of a step. One round warms up; the medians of the other rounds,
 //! in which all measurements take turns, count.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ollm_runtime::Error;
-use ollm_runtime::plugin::Selector;
+use ollm_runtime::branches::{BranchOptions, Branches, Expansion};
+use ollm_runtime::plugin::{Hold, LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, SessionError, Turn};
 use serde_json::{Value, json};
@@ -21,7 +23,7 @@ use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::generate::{Timing, threads};
 use crate::output::Output;
-use crate::probe::{Memory, Peer};
+use crate::probe::{BatchedPeer, Memory, Peer};
 use crate::score::progress_bar;
 
 pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
@@ -32,21 +34,35 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
         Some(program) => Some(Peer::new(program, machine.model()?, engine.session.threads(), args)),
         None => None,
     };
+    let batched = match (&args.peer_batched, args.branches) {
+        (Some(program), Some(count)) => {
+            Some(BatchedPeer::new(program, machine.model()?, engine.session.threads(), args, count))
+        }
+        _ => None,
+    };
     let progress = progress_bar(args.repetitions as u64 + 1);
     engine.session.feed(&text(&engine, args.depth))?;
-    Rounds::default().run(&mut engine, args, selector.as_ref(), None, None)?;
+    Rounds::default().run(&mut engine, args, selector.as_ref(), None, Peers::default())?;
     // Before the probe's block is there, which is not what the model needs.
     let peak = peak_rss_bytes();
     let memory = Memory::new(engine.session.model().weights().step_bytes());
     let mut rounds = Rounds::default();
     for _ in 0..args.repetitions {
         progress.inc(1);
-        rounds.run(&mut engine, args, selector.as_ref(), memory.as_ref(), peer.as_ref())?;
+        let peers = Peers { single: peer.as_ref(), batched: batched.as_ref() };
+        rounds.run(&mut engine, args, selector.as_ref(), memory.as_ref(), peers)?;
     }
     progress.finish_and_clear();
     let result = Benchmark { rates: rounds.medians(), peak };
     let mut output = Output::new();
     if machine.json { output.json(&result.document(&engine, args)) } else { result.print(&mut output, &engine, args) }
+}
+
+/// The programs that take turns with this one.
+#[derive(Clone, Copy, Default)]
+struct Peers<'a> {
+    single: Option<&'a Peer>,
+    batched: Option<&'a BatchedPeer>,
 }
 
 /// The measurements of each round: tokens a second, bytes a second.
@@ -56,6 +72,9 @@ struct Rounds {
     decode: Vec<f64>,
     options: Vec<f64>,
     together: Vec<f64>,
+    branches: Vec<f64>,
+    branch_cost: Vec<f64>,
+    peer_batched: Vec<f64>,
     memory: Vec<f64>,
     peer_prefill: Vec<f64>,
     peer_decode: Vec<f64>,
@@ -69,6 +88,11 @@ struct Rates {
     options: Option<f64>,
     /// Decode of several sequences, all their tokens counted.
     together: Option<f64>,
+    /// Decode of several branches, all their tokens counted; and the time of a step of them over
+    /// that of a step of one.
+    branches: Option<(f64, f64)>,
+    /// As many sequences of the peer.
+    peer_batched: Option<f64>,
     /// Bytes a second that the threads can read.
     memory: Option<f64>,
     /// Prefill and decode of the peer.
@@ -82,7 +106,7 @@ impl Rounds {
         args: &BenchArgs,
         selector: Option<&Selector>,
         memory: Option<&Memory>,
-        peer: Option<&Peer>,
+        peers: Peers<'_>,
     ) -> Result<()> {
         self.prefill.push(time_prefill(engine, args)?.rate());
         self.decode.push(time_decode(engine, args, selector, false)?.rate());
@@ -92,8 +116,15 @@ impl Rounds {
         if args.sequences > 1 {
             self.together.push(time_together(engine, args, selector)?.rate());
         }
+        if let Some(count) = args.branches {
+            let one = time_branches(engine, args, 1)?;
+            let all = time_branches(engine, args, count)?;
+            self.branches.push(all.rate());
+            self.branch_cost.push(one.rate() * count as f64 / all.rate());
+        }
+        self.peer_batched.extend(peers.batched.map(BatchedPeer::run).transpose()?);
         self.memory.extend(memory.map(|memory| memory.read(engine.session.threads())));
-        if let Some((prefill, decode)) = peer.map(Peer::run).transpose()? {
+        if let Some((prefill, decode)) = peers.single.map(Peer::run).transpose()? {
             self.peer_prefill.push(prefill);
             self.peer_decode.push(decode);
         }
@@ -108,6 +139,8 @@ impl Rounds {
             decode: always(self.decode),
             options: median(self.options),
             together: median(self.together),
+            branches: median(self.branches).zip(median(self.branch_cost)),
+            peer_batched: median(self.peer_batched),
             memory: median(self.memory),
             peer: median(self.peer_prefill).zip(median(self.peer_decode)),
         }
@@ -172,6 +205,30 @@ fn time_together(engine: &mut Engine, args: &BenchArgs, selector: Option<&Select
     Ok(Timing { tokens: args.tokens * args.sequences, time: start.elapsed() })
 }
 
+/// Decode of branches of one text, which begin with different tokens. Only steps of all of them
+/// count: a branch may end.
+fn time_branches(engine: &mut Engine, args: &BenchArgs, count: usize) -> Result<Timing> {
+    engine.session.rewind(args.depth)?;
+    engine.session.feed(&[0])?;
+    let options = BranchOptions {
+        latents: engine.session.plugin().map(|_| LatentMode::Policy),
+        hold: Hold::Token.into(),
+        sampling: SamplerOptions::default(),
+        stops: Vec::new(),
+        limit: usize::MAX,
+    };
+    let mut branches = Branches::new(&engine.session, options)?;
+    branches.expand(0, Expansion::Tokens(count))?;
+    // The first token needs no pass.
+    branches.step(&engine.tokenizer, |_| true)?;
+    let (start, mut steps, mut time) = (Instant::now(), 0, Duration::ZERO);
+    while steps < args.tokens && branches.open().count() == count {
+        branches.step(&engine.tokenizer, |_| true)?;
+        (steps, time) = (steps + 1, start.elapsed());
+    }
+    Ok(Timing { tokens: steps * count, time })
+}
+
 /// The median; `None` of nothing.
 fn median(mut rates: Vec<f64>) -> Option<f64> {
     rates.sort_by(f64::total_cmp);
@@ -205,6 +262,15 @@ impl Benchmark {
         let together = rates.together.map(|rate| {
             json!({ "sequences": args.sequences, "tokens": args.tokens * args.sequences, "tokens_per_second": rate })
         });
+        let branches = rates.branches.map(|(rate, cost)| {
+            json!({
+                "branches": args.branches,
+                "tokens_per_second": rate,
+                "step_over_one": cost,
+                "peer_tokens_per_second": rates.peer_batched,
+                "ratio": rates.peer_batched.map(|peer| rate / peer),
+            })
+        });
         let memory = rates.memory.map(|memory| {
         json!({ "step_bytes": bytes, "bytes_per_second": memory, "decode_share": bytes as f64 * rates.decode / memory })
     });
@@ -220,6 +286,7 @@ impl Benchmark {
             "decode": { "tokens": args.tokens, "tokens_per_second": rates.decode },
             "decode_options": options,
             "decode_together": together,
+            "decode_branches": branches,
             "memory": memory,
             "peer": peer,
             "peak_rss_bytes": self.peak,
@@ -241,12 +308,24 @@ impl Benchmark {
             ("decode", args.tokens, Some(rates.decode), rates.peer.map(|peer| peer.1)),
             ("options", args.tokens, rates.options, None),
             ("together", args.tokens * args.sequences, rates.together, None),
+            (
+                "branches",
+                args.tokens * args.branches.unwrap_or(0),
+                rates.branches.map(|(rate, _)| rate),
+                rates.peer_batched,
+            ),
         ];
         for (name, tokens, rate, peer) in rows {
             let Some(rate) = rate else { continue };
             let beside = beside(rate, peer);
             output
                 .line(&format!("{name:<8} {tokens:>6} tokens {} tok/s{beside}", paint.bold(&format!("{rate:>9.1}"))))?;
+        }
+        if let Some(((_, cost), count)) = rates.branches.zip(args.branches) {
+            output.line(&format!(
+                "a step of {count} branches takes {} steps of one",
+                paint.bold(&format!("{cost:.2}"))
+            ))?;
         }
         let bytes = engine.session.model().weights().step_bytes() as f64;
         if let Some(memory) = rates.memory {

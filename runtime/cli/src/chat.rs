@@ -4,18 +4,20 @@
 use std::io::{self, IsTerminal as _};
 use std::time::Instant;
 
+use ollm_runtime::branches::Strategy;
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::plugin::{UnknownHold, UnknownLatentMode};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::args::{ChatArgs, MachineArgs, SelectArgs};
+use crate::args::{ChatArgs, MachineArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::generate::{Timing, generate, report};
 use crate::generation::Generation;
 use crate::output::{self, Output};
 use crate::prompt;
+use crate::search::{self, SearchFlags};
 
 const HELP: &str = "  /help            this list
   /reset           forget the conversation
@@ -32,9 +34,8 @@ struct Conversation<'a> {
     engine: Engine,
     template: ChatTemplate,
     generation: Generation,
-    select: SelectArgs,
+    args: ChatArgs,
     messages: Vec<Message>,
-    system: Option<String>,
     turns: u64,
     output: Output,
 }
@@ -47,9 +48,8 @@ pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
         template: engine.chat_template()?,
         generation: Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?,
         engine,
-        select: args.select,
         messages: prompt::system_message(args.system.as_ref()),
-        system: args.system,
+        args,
         turns: 0,
         output: Output::new(),
     };
@@ -99,7 +99,7 @@ impl Conversation<'_> {
             "/reset" => self.reset(),
             "/undo" => self.undo(),
             "/system" => {
-                self.system = (!argument.is_empty()).then(|| argument.to_owned());
+                self.args.system = (!argument.is_empty()).then(|| argument.to_owned());
                 self.reset();
             }
             "/latent" => self.set_latent(argument)?,
@@ -119,7 +119,7 @@ impl Conversation<'_> {
     }
 
     fn reset(&mut self) {
-        self.messages = prompt::system_message(self.system.as_ref());
+        self.messages = prompt::system_message(self.args.system.as_ref());
     }
 
     /// Forgets the last question and its answer.
@@ -130,10 +130,10 @@ impl Conversation<'_> {
 
     fn set_latent(&mut self, how: &str) -> Result<()> {
         let mode = how.parse().map_err(|error: UnknownLatentMode| Failure::Usage(format!("/latent: {error}")))?;
-        let before = self.select.latent.replace(mode);
-        let possible = self.engine.selector(&self.select, 0);
+        let before = self.args.select.latent.replace(mode);
+        let possible = self.engine.selector(&self.args.select, 0);
         if possible.is_err() {
-            self.select.latent = before;
+            self.args.select.latent = before;
         }
         possible.map(drop)
     }
@@ -141,7 +141,7 @@ impl Conversation<'_> {
     fn set_hold(&mut self, how_long: &str) -> Result<()> {
         let hold = how_long.parse().map_err(|error: UnknownHold| Failure::Usage(format!("/hold: {error}")))?;
         self.engine.options().ok_or(Failure::NoPlugin { flag: "/hold" })?;
-        self.select.hold = Some(hold);
+        self.args.select.hold = Some(hold);
         Ok(())
     }
 
@@ -172,15 +172,28 @@ impl Conversation<'_> {
         let start = Instant::now();
         let fed = self.feed(&tokens)?;
         let prefill = Timing { tokens: fed, time: start.elapsed() };
-        // Each answer draws anew, and a latent that is held for the text is held for the answer.
+        if let Some(strategy) = self.args.strategy {
+            return self.search(strategy);
+        }
+        // Each answer draws anew.
         let seed = self.generation.sampler().seed.wrapping_add(self.turns);
-        self.generation.selector = self.engine.selector(&self.select, seed)?;
+        self.generation.selector = self.engine.selector(&self.args.select, seed)?;
         self.turns += 1;
         let (done, decode) = generate(&mut self.engine, &mut self.generation, self.machine.json, &mut self.output)?;
         if self.machine.verbose {
             report(&self.engine, prefill, decode);
         }
         Ok(done.text)
+    }
+
+    /// The answer that a search finds; the session is then as if it had given it.
+    fn search(&mut self, strategy: Strategy) -> Result<String> {
+        let ChatArgs { branch, select, sample, stop, .. } = &self.args;
+        let options = SearchFlags { branch, select, sample, stop }.options(&self.engine, strategy)?;
+        let (branches, found) = search::watched(&self.engine, &options)?;
+        self.engine.session = branches.session(found.branch)?;
+        search::show(&mut self.output, &branches, &found, &options, self.machine.json)?;
+        Ok(branches.all()[found.branch].text.clone())
     }
 
     /// Feeds what the session has not seen; tells how many tokens that is.

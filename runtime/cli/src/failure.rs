@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ollm_runtime::Error;
+use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
@@ -102,4 +103,14 @@ macro_rules! from {
     };
 }
 
-from!(ChatError, GgufError, LogitsError, PluginError, SelectError, SessionError, StorageError, TokenizerError,);
+from!(
+    BranchError,
+    ChatError,
+    GgufError,
+    LogitsError,
+    PluginError,
+    SelectError,
+    SessionError,
+    StorageError,
+    TokenizerError,
+);

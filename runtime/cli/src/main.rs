@@ -13,7 +13,9 @@ mod output;
 mod probe;
 mod prompt;
 mod score;
+mod search;
 mod show;
+mod suggest;
 mod table;
 mod tokenize;
 
@@ -36,6 +38,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         None => generate::run(&cli.machine, &cli.generate),
         Some(Command::Chat(args)) => chat::run(&cli.machine, args),
+        Some(Command::Search(args)) => search::run(&cli.machine, &args),
+        Some(Command::Suggest(args)) => suggest::run(&cli.machine, &args),
         Some(Command::Score(args)) => score::run(&cli.machine, &args),
         Some(Command::Tokenize(args)) => tokenize::run(&cli.machine, &args),
         Some(Command::Bench(args)) => bench::run(&cli.machine, &args),

@@ -1,4 +1,4 @@
-//! The references of `bench`: memory bandwidth, and a peer (llama-bench).
+//! The references of `bench`: memory bandwidth, and peers (llama-bench, llama-batched-bench).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,6 +56,37 @@ fn sum(words: &[u64]) -> u64 {
 pub(crate) struct Peer {
     program: PathBuf,
     arguments: Vec<String>,
+}
+
+/// llama-batched-bench: decode of several sequences behind a shared prompt.
+pub(crate) struct BatchedPeer {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+impl BatchedPeer {
+    /// `count` sequences on the same file, with the same sizes and threads.
+    pub(crate) fn new(program: &Path, model: &Path, threads: usize, args: &BenchArgs, count: usize) -> Self {
+        let number = |flag: &str, n: usize| [flag.to_owned(), n.to_string()];
+        let depth = args.depth.max(1);
+        let context = depth + count * (args.tokens + 1);
+        let mut arguments = vec!["-m".to_owned(), model.display().to_string()];
+        let sizes = [("-t", threads), ("-c", context), ("-npp", depth), ("-ntg", args.tokens), ("-npl", count)];
+        arguments.extend(sizes.into_iter().flat_map(|(flag, n)| number(flag, n)));
+        arguments.extend(["-pps", "--output-format", "jsonl"].map(str::to_owned));
+        Self { program: program.to_owned(), arguments }
+    }
+
+    /// Tokens a second of one run's decode, of all sequences.
+    pub(crate) fn run(&self) -> Result<f64> {
+        let failed = |reason: String| Failure::Peer { program: self.program.clone(), reason };
+        let output = Command::new(&self.program).args(&self.arguments).output();
+        let output = output.map_err(|error| failed(error.to_string()))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let rate = lines.find_map(|line| line["speed_tg"].as_f64());
+        rate.ok_or_else(|| failed(format!("it ended with {}, and printed no JSON line with speed_tg", output.status)))
+    }
 }
 
 impl Peer {

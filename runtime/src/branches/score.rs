@@ -1,6 +1,7 @@
 //! Which branch is better, and how much a branch counts in a vote.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::branch::Branch;
@@ -35,15 +36,41 @@ impl Score {
     }
 }
 
+impl Score {
+    /// How each score is written, as [`Score::from_str`] reads it; a callback cannot be written.
+    pub const ALL: [&str; 4] = ["policy", "logprob", "logprob-sum", "value"];
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Policy => "policy",
+            Self::LogProb => "logprob",
+            Self::LogProbSum => "logprob-sum",
+            Self::Value => "value",
+            Self::Callback(_) => "callback",
+        })
+    }
+}
+
 impl fmt::Debug for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Policy => "Policy",
-            Self::LogProb => "LogProb",
-            Self::LogProbSum => "LogProbSum",
-            Self::Value => "Value",
-            Self::Callback(_) => "Callback",
-        })
+        write!(f, "Score({self})")
+    }
+}
+
+impl FromStr for Score {
+    type Err = String;
+
+    /// Reads one of [`Score::ALL`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "policy" => Ok(Self::Policy),
+            "logprob" => Ok(Self::LogProb),
+            "logprob-sum" => Ok(Self::LogProbSum),
+            "value" => Ok(Self::Value),
+            _ => Err(format!("{text:?} is no score; there are {}", Self::ALL.join(", "))),
+        }
     }
 }
 
@@ -60,6 +87,18 @@ pub enum Weight {
 }
 
 impl Weight {
+    /// Every weight.
+    pub const ALL: [Self; 3] = [Self::One, Self::Policy, Self::Value];
+
+    /// The name, as [`Weight::from_str`] reads it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Policy => "policy",
+            Self::Value => "value",
+        }
+    }
+
     /// The weight of a branch and of those that were merged into it. An open branch has the most
     /// that it can come to.
     pub fn of(self, branch: &Branch) -> f64 {
@@ -69,5 +108,44 @@ impl Weight {
             Self::Value if branch.is_open() => branch.count,
             Self::Value => branch.count * branch.value.map_or(0.0, f64::from),
         }
+    }
+}
+
+impl fmt::Display for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Weight {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|weight| weight.name() == text);
+        found.ok_or_else(|| format!("{text:?} is no weight of a vote; there are {}", known()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_and_weights_are_read_as_they_are_written() {
+        for score in Score::ALL {
+            assert_eq!(score.parse::<Score>().unwrap().to_string(), score);
+        }
+        for weight in Weight::ALL {
+            assert_eq!(weight.to_string().parse(), Ok(weight));
+        }
+        assert!("best".parse::<Score>().is_err() && "two".parse::<Weight>().is_err());
+    }
+
+    #[test]
+    fn what_is_no_number_is_the_lowest_score() {
+        let branch = Branch { logprob: -3.0, scored: 2, ..Branch::default() };
+        assert_eq!(Score::LogProb.of(&branch).to_bits(), (-1.5_f64).to_bits());
+        assert_eq!(Score::Value.of(&branch).to_bits(), f64::NEG_INFINITY.to_bits());
     }
 }

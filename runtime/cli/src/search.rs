@@ -1,0 +1,241 @@
+//! `search`: branches of a text, and the best of them. On a terminal they can be watched as they
+//! grow, each in the colour of its latent.
+
+use std::io::{self, IsTerminal as _};
+use std::ops::ControlFlow;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use ollm_runtime::branches::{
+    Branch, BranchEnd, BranchOptions, Branches, Expansion, Found, SearchOptions, Strategy, search,
+};
+use ollm_runtime::chat::Message;
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
+use serde_json::{Value, json};
+
+use crate::args::{BranchArgs, MachineArgs, SampleArgs, SearchArgs, SelectArgs, StopArgs};
+use crate::engine::Engine;
+use crate::failure::{Failure, Result};
+use crate::output::{Output, Paint, count, number};
+use crate::prompt;
+
+/// Branches that are without a plugin, and that a beam keeps.
+const BRANCHES: usize = 10;
+const BEAM: usize = 4;
+
+/// The temperature of samples where none is given.
+const TEMPERATURE: f32 = 0.8;
+
+/// Branches that are watched at once.
+const WATCHED: usize = 24;
+
+pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
+    machine.model()?;
+    args.sample.sampler()?;
+    let text = args.text.read_nonempty()?;
+    let mut engine = Engine::load(machine)?;
+    let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
+    let options = flags.options(&engine, args.strategy)?;
+    let tokens = if args.chat {
+        let mut messages = prompt::system_message(args.system.as_ref());
+        messages.push(Message::new("user", text));
+        prompt::chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)?
+    } else {
+        args.text.tokens(&engine.tokenizer, &text)?
+    };
+    engine.session.feed(&tokens)?;
+    let (branches, found) = watched(&engine, &options)?;
+    let mut output = Output::new();
+    if machine.json {
+        return output.json(&document(&branches, &found, &options));
+    }
+    print(&mut output, &branches, &found, &options)
+}
+
+/// The flags that a search is made of.
+pub(crate) struct SearchFlags<'a> {
+    pub(crate) branch: &'a BranchArgs,
+    pub(crate) select: &'a SelectArgs,
+    pub(crate) sample: &'a SampleArgs,
+    pub(crate) stop: &'a StopArgs,
+}
+
+impl SearchFlags<'_> {
+    /// The search that the flags ask for.
+    pub(crate) fn options(&self, engine: &Engine, strategy: Strategy) -> Result<SearchOptions> {
+        let Self { branch, select, sample, stop } = self;
+        let plugin = engine.session.plugin();
+        if plugin.is_none() && select.latent.is_some() {
+            return Err(Failure::NoPlugin { flag: "--latent" });
+        }
+        let width = branch.branches.unwrap_or(if strategy == Strategy::Beam { BEAM } else { BRANCHES });
+        let samples = Expansion::Sample { count: branch.branches.unwrap_or(BRANCHES), temperature: TEMPERATURE };
+        let expansion = branch.expand.unwrap_or(if plugin.is_some() { Expansion::Latents } else { samples });
+        let trained = plugin.map_or(Hold::All, |plugin| plugin.spec().hold);
+        // A beam without a boundary before the end would be best of N.
+        let beam = strategy == Strategy::Beam && trained == Hold::All;
+        let hold = select.hold.unwrap_or(if beam { Hold::Line } else { trained });
+        Ok(SearchOptions {
+            strategy,
+            expansion,
+            width,
+            score: branch.score.clone(),
+            weight: branch.weight,
+            answer: branch.answer.clone(),
+            branches: BranchOptions {
+                latents: plugin.map(|_| select.mode().unwrap_or(LatentMode::Policy)),
+                hold: HoldUntil::new(hold, TokenEnds::new(&engine.tokenizer)),
+                sampling: sample.sampler()?.options().clone(),
+                stops: stop.stop.clone(),
+                limit: stop.limit,
+            },
+        })
+    }
+}
+
+/// Searches; on a terminal the branches are shown as they grow.
+pub(crate) fn watched(engine: &Engine, options: &SearchOptions) -> Result<(Branches, Found)> {
+    let mut watch = io::stderr().is_terminal().then(Watch::new);
+    let found = search(&engine.session, &engine.tokenizer, options, &mut |branches| {
+        if let Some(watch) = &mut watch {
+            watch.show(branches);
+        }
+        ControlFlow::Continue(())
+    });
+    if let Some(watch) = watch {
+        watch.end();
+    }
+    Ok(found?)
+}
+
+/// A line for each branch, on standard error.
+struct Watch {
+    lines: MultiProgress,
+    bars: Vec<ProgressBar>,
+    paint: Paint,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { lines: MultiProgress::new(), bars: Vec::new(), paint: Paint::for_terminal(true) }
+    }
+
+    fn show(&mut self, branches: &Branches) {
+        let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        for branch in branches.all().iter().take(WATCHED).skip(self.bars.len()) {
+            let _ = branch;
+            self.bars.push(self.lines.add(ProgressBar::new_spinner().with_style(style.clone())));
+        }
+        for (index, (branch, bar)) in branches.all().iter().zip(&self.bars).enumerate() {
+            let tail: String = {
+                let text = branch.text.replace('\n', "⏎");
+                let skipped = text.chars().count().saturating_sub(90);
+                text.chars().skip(skipped).collect()
+            };
+            bar.set_message(format!("{} {}", label(self.paint, index, branch), colour(self.paint, branch, &tail)));
+        }
+    }
+
+    fn end(self) {
+        self.bars.iter().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+/// The latent that a branch began with.
+fn latent(branch: &Branch) -> Option<usize> {
+    branch.latents.first().copied().flatten()
+}
+
+fn colour(paint: Paint, branch: &Branch, text: &str) -> String {
+    match &branch.end {
+        Some(BranchEnd::Pruned | BranchEnd::Merged(_)) => paint.dim(text),
+        _ => latent(branch).map_or_else(|| text.to_owned(), |latent| paint.latent(latent, text)),
+    }
+}
+
+/// `z3` or `#3`, and how the branch ended.
+fn label(paint: Paint, index: usize, branch: &Branch) -> String {
+    let name = latent(branch).map_or_else(|| format!("#{index}"), |latent| format!("z{latent}"));
+    let end = match &branch.end {
+        None => "…".to_owned(),
+        Some(BranchEnd::Merged(into)) => format!("= {into}"),
+        Some(end) => end.name().to_owned(),
+    };
+    let name = format!("{name:<4}");
+    let name = latent(branch).map_or_else(|| name.clone(), |latent| paint.chosen(latent, &name));
+    format!("{} {name} {}", paint.dim(&format!("{index:>3}")), paint.dim(&format!("{end:<7}")))
+}
+
+fn print(output: &mut Output, branches: &Branches, found: &Found, options: &SearchOptions) -> Result<()> {
+    let paint = output.paint;
+    for (index, branch) in branches.all().iter().enumerate() {
+        let merged = matches!(branch.end, Some(BranchEnd::Merged(_)));
+        let answer = options.answer.extract(&branch.text).filter(|_| branch.is_complete());
+        let answer = answer.filter(|answer| answer.chars().count() <= 12).unwrap_or_default();
+        let text = if merged { String::new() } else { branch.text.trim().replace('\n', "⏎") };
+        let marked = if index == found.branch { paint.bold("*") } else { " ".to_owned() };
+        let row = format!("{marked}{} {answer:<12} {}", label(paint, index, branch), colour(paint, branch, &text));
+        output.line(row.trim_end())?;
+    }
+    output.line("")?;
+    print_best(output, branches, found)
+}
+
+/// What a search found, alone.
+pub(crate) fn show(
+    output: &mut Output,
+    branches: &Branches,
+    found: &Found,
+    options: &SearchOptions,
+    json: bool,
+) -> Result<()> {
+    if json { output.json(&document(branches, found, options)) } else { print_best(output, branches, found) }
+}
+
+/// The best text, its answer, and how sure that is.
+fn print_best(output: &mut Output, branches: &Branches, found: &Found) -> Result<()> {
+    let (paint, best) = (output.paint, &branches.all()[found.branch]);
+    output.line(&colour(paint, best, best.text.trim()))?;
+    let answer = found.answer.as_ref().filter(|answer| **answer != best.text.trim());
+    let answer = answer.map_or(String::new(), |answer| format!("{}, ", paint.bold(&format!("answer {answer}"))));
+    let agree = format!("{:.0} % of the weight agrees", 100.0 * found.confidence);
+    let work = format!("{}, {}", count(branches.passes(), "pass").replace("passs", "passes"), tokens(branches));
+    output.line(&format!("\n{answer}{agree} · {}", paint.dim(&work)))
+}
+
+fn tokens(branches: &Branches) -> String {
+    count(branches.generated(), "token")
+}
+
+fn document(branches: &Branches, found: &Found, options: &SearchOptions) -> Value {
+    let one = |(index, branch): (usize, &Branch)| {
+        let mut json = json!({
+            "id": index,
+            "parent": branch.parent,
+            "fork": branch.fork,
+            "latents": branch.latents,
+            "tokens": branch.tokens,
+            "text": branch.text,
+            "answer": options.answer.extract(&branch.text).filter(|_| branch.is_complete()),
+            "policy": number(branch.policy as f32),
+            "logprob": number(branch.logprob as f32),
+            "value": branch.value.map(number),
+            "weight": number(options.weight.of(branch) as f32),
+            "end": branch.end.as_ref().map(BranchEnd::name),
+        });
+        match &branch.end {
+            Some(BranchEnd::Merged(into)) => json["merged_into"] = (*into).into(),
+            Some(BranchEnd::Failed(error)) => json["error"] = error.to_string().into(),
+            _ => {}
+        }
+        json
+    };
+    json!({
+        "text": branches.all()[found.branch].text,
+        "answer": found.answer,
+        "confidence": number(found.confidence as f32),
+        "branch": found.branch,
+        "branches": branches.all().iter().enumerate().map(one).collect::<Vec<_>>(),
+        "passes": branches.passes(),
+        "generated": branches.generated(),
+    })
+}

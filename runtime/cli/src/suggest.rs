@@ -1,0 +1,47 @@
+//! `suggest`: short continuations of a text.
+
+use ollm_runtime::branches::{SuggestOptions, Suggestion, suggest};
+use serde_json::{Value, json};
+
+use crate::args::{MachineArgs, SuggestArgs};
+use crate::engine::Engine;
+use crate::failure::Result;
+use crate::output::{Output, number};
+
+pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
+    machine.model()?;
+    let text = args.text.read_nonempty()?;
+    let mut engine = Engine::load(machine)?;
+    let tokens = args.text.tokens(&engine.tokenizer, &text)?;
+    engine.session.feed(&tokens)?;
+    let options = SuggestOptions { count: args.count, tokens: args.tokens, until: args.until };
+    let suggestions = suggest(&engine.session, &engine.tokenizer, &options)?;
+    let mut output = Output::new();
+    if machine.json { output.json(&document(&suggestions)) } else { print(&mut output, &suggestions) }
+}
+
+fn document(suggestions: &[Suggestion]) -> Value {
+    let one = |suggestion: &Suggestion| {
+        json!({
+            "text": suggestion.text,
+            "tokens": suggestion.tokens,
+            "probability": number(suggestion.probability as f32),
+            "latent": suggestion.latent,
+        })
+    };
+    json!({ "suggestions": suggestions.iter().map(one).collect::<Vec<_>>() })
+}
+
+/// ` 12.3 %  z4  the text`, the most probable first.
+fn print(output: &mut Output, suggestions: &[Suggestion]) -> Result<()> {
+    for Suggestion { text, probability, latent, .. } in suggestions {
+        let percent = output.paint.dim(&format!("{:5.1} %", 100.0 * probability));
+        let text = text.replace('\n', "⏎");
+        let line = match latent {
+            Some(latent) => format!("{percent}  {:<4}{}", format!("z{latent}"), output.paint.latent(*latent, &text)),
+            None => format!("{percent}      {text}"),
+        };
+        output.line(&line)?;
+    }
+    Ok(())
+}
