@@ -42,25 +42,23 @@ impl<T: Float> FloatGemm<'_, T> {
     fn tiles<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let count = self.x.len() / self.matrix.cols();
         for first in self.rows.clone().step_by(R) {
-            let whole = first + R <= self.rows.end;
             let mut column = 0;
             while column < count {
-                column += match (whole, count - column) {
-                    (true, left) if left >= C => self.tile::<S, R, C>(isa, first, column),
-                    (true, _) => self.tile::<S, R, 1>(isa, first, column),
-                    (false, _) => {
-                        (first..self.rows.end).map(|row| self.tile::<S, 1, 1>(isa, row, column)).fold(1, usize::max)
-                    }
+                column += match count - column {
+                    left if left >= C => self.tile::<S, R, C>(isa, first, column),
+                    _ => self.tile::<S, R, 1>(isa, first, column),
                 };
             }
         }
     }
 
-    /// One tile of `R` rows by `C` tokens; gives `C`.
+    /// One tile of `R` rows, from `first` on, by `C` tokens; gives `C`. Past the end, the last row
+    /// is used again.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, row: usize, column: usize) -> usize {
+    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, first: usize, column: usize) -> usize {
         let cols = self.matrix.cols();
-        let w: [&[T]; R] = std::array::from_fn(|r| &self.weights[(row + r) * cols..][..cols]);
+        let row = |r: usize| (first + r).min(self.rows.end - 1);
+        let w: [&[T]; R] = std::array::from_fn(|r| &self.weights[row(r) * cols..][..cols]);
         let x: [&[f32]; C] = std::array::from_fn(|c| &self.x[(column + c) * cols..][..cols]);
         let whole = cols / MAX_LANES * MAX_LANES;
         let mut sums = [[PartialSums::new(isa); C]; R];
@@ -74,7 +72,7 @@ impl<T: Float> FloatGemm<'_, T> {
         for r in 0..R {
             for c in 0..C {
                 // SAFETY: this task has the row alone.
-                unsafe { self.out.slice((column + c) * self.matrix.rows() + row + r, 1)[0] = sums[r][c].sum(isa) };
+                unsafe { self.out.slice((column + c) * self.matrix.rows() + row(r), 1)[0] = sums[r][c].sum(isa) };
             }
         }
         C

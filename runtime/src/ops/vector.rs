@@ -35,25 +35,25 @@ fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
 /// around it.
 macro_rules! map {
     ($isa:ident: $s:ident, $x:expr, $pad:expr, |$v:ident, $at:ident, $vector:ident| $body:expr) => {{
-        let (blocks, rest) = $x.as_chunks_mut::<MAX_LANES>();
-        let whole = blocks.len() * MAX_LANES;
-        macro_rules! map_block {
-            ($block:expr, $start:expr) => {
-                for $vector in 0..PartialSums::<$s>::VECTORS {
-                    let lane = $vector * $s::LANES;
-                    let ($v, $at) = ($isa.load(&$block[lane..]), $start + lane);
-                    let _ = $at;
-                    $isa.store($body, &mut $block[lane..]);
+        for start in (0..$x.len()).step_by(MAX_LANES) {
+            let (rest, mut last) = (&mut $x[start..], [$pad; MAX_LANES]);
+            let length = rest.len().min(MAX_LANES);
+            let block = match rest.first_chunk_mut() {
+                Some(block) => block,
+                None => {
+                    last[..length].copy_from_slice(rest);
+                    &mut last
                 }
             };
-        }
-        for (i, block) in blocks.iter_mut().enumerate() {
-            map_block!(block, i * MAX_LANES);
-        }
-        if !rest.is_empty() {
-            let mut last = padded(rest, $pad);
-            map_block!(last, whole);
-            rest.copy_from_slice(&last[..rest.len()]);
+            for $vector in 0..PartialSums::<$s>::VECTORS {
+                let lane = $vector * $s::LANES;
+                let ($v, $at) = ($isa.load(&block[lane..]), start + lane);
+                let _ = $at;
+                $isa.store($body, &mut block[lane..]);
+            }
+            if length < MAX_LANES {
+                $x[start..].copy_from_slice(&last[..length]);
+            }
         }
     }};
 }
