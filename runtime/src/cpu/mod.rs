@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 pub use affinity::CpuSet;
 pub use isa::*;
 pub use pool::{Pool, Worker, WorkerHost, Workers};
-pub use simd::{Kernel, Simd};
+pub use simd::{Kernel, PartialSums, Simd};
 
 /// The environment variable that forces an instruction set by its [`Isa::name`].
 pub const ISA_VARIABLE: &str = "OLLM_ISA";

@@ -3,9 +3,10 @@
 //! A kernel is an algorithm over [`Simd`], written once. An instruction set supplies the
 //! primitives, and [`Isa::dispatch`](super::Isa::dispatch) compiles the kernel for each of them.
 //!
-//! Every operation on `f32` is one IEEE operation (`fma` rounds once), and byte products are exact
-//! integers. A kernel that keeps one accumulator a lane is therefore bit-identical on every
-//! instruction set.
+//! Every operation on `f32` is one IEEE operation (`fma` rounds once), and integer dot products are
+//! exact. A float reduction is one of two: an accumulator for each result, or [`PartialSums`], of
+//! which there are 16 on every instruction set. So every kernel is bit-identical on every
+//! instruction set; the constants of [`Simd`] tune nothing but its speed.
 
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
@@ -57,7 +58,7 @@ pub trait Kernel {
 /// A vector instruction set: a copyable token and its primitives.
 pub trait Simd: Copy + Send + Sync + 'static {
     /// `f32` and `i32` lanes of a vector: also the rows that a quantized matmul works on at once.
-    /// Divides 16.
+    /// 4, 8 or 16.
     const LANES: usize;
     /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
     const GEMV_ROWS: usize;
@@ -122,7 +123,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn round(self, x: Self::F32) -> Self::F32;
     /// `2^x` for an integral `x` of -126 to 127.
     fn pow2(self, x: Self::F32) -> Self::F32;
-    /// The sum of the lanes, in an order that the instruction set fixes.
+    /// The sum of the lanes: the upper half is added to the lower half until one lane is left.
     fn sum(self, x: Self::F32) -> f32;
     /// The greatest lane.
     fn max_lane(self, x: Self::F32) -> f32;
@@ -240,6 +241,53 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn signed(self, x: Self::Bytes) -> Self::Bytes;
     /// Byte `i` (0 to 3) of each lane, widened.
     fn byte<const SIGNED: bool>(self, x: Self::Bytes, i: usize) -> Self::I32;
+}
+
+/// The accumulator of a float reduction over the elements of a row: 16 partial sums, in as many
+/// vectors as hold them. Partial sum `i` takes the elements `i`, `i + 16`, `i + 32` and so on; a
+/// row is padded to whole blocks of 16. At the end the upper half is added to the lower half until
+/// one sum is left.
+#[derive(Clone, Copy, Debug)]
+pub struct PartialSums<S: Simd>([S::F32; MAX_VECTORS]);
+
+/// The most vectors that [`MAX_LANES`] lanes take: those of the shortest vectors, of four lanes.
+const MAX_VECTORS: usize = MAX_LANES / 4;
+
+impl<S: Simd> PartialSums<S> {
+    /// Vectors in use.
+    pub const VECTORS: usize = MAX_LANES / S::LANES;
+
+    /// All zero.
+    #[inline(always)]
+    pub fn new(isa: S) -> Self {
+        const { assert!(Self::VECTORS <= MAX_VECTORS && Self::VECTORS * S::LANES == MAX_LANES) };
+        Self([isa.splat(0.0); MAX_VECTORS])
+    }
+
+    /// Adds `x`, vector `vector` of a block of 16 elements.
+    #[inline(always)]
+    pub fn add(&mut self, isa: S, vector: usize, x: S::F32) {
+        self.0[vector] = isa.add(self.0[vector], x);
+    }
+
+    /// Adds `a * b`, of vector `vector` of a block of 16 elements; rounded once.
+    #[inline(always)]
+    pub fn fma(&mut self, isa: S, vector: usize, a: S::F32, b: S::F32) {
+        self.0[vector] = isa.fma(a, b, self.0[vector]);
+    }
+
+    /// The sum of all.
+    #[inline(always)]
+    pub fn sum(mut self, isa: S) -> f32 {
+        let mut vectors = Self::VECTORS;
+        while vectors > 1 {
+            vectors /= 2;
+            for i in 0..vectors {
+                self.0[i] = isa.add(self.0[i], self.0[i + vectors]);
+            }
+        }
+        isa.sum(self.0[0])
+    }
 }
 
 /// Where the weights of a vector of rows are.

@@ -506,7 +506,7 @@ mod tests {
     }
 
     #[test]
-    fn attention_is_the_formula_and_each_query_stands_alone() {
+    fn attention_is_the_formula_and_each_query_is_independent() {
         let windows = [None, Some(1), Some(24), Some(70)];
         for ((heads, kv_heads, head_dim), window) in
             [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)].into_iter().zip(windows)
@@ -518,6 +518,7 @@ mod tests {
             let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
             let queries = wave(count * width, 29);
             let cache = cache(shape, &keys, &values);
+            let mut first = None;
             for isa in Isa::available() {
                 let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
                 let mut all = vec![0.0; count * width];
@@ -540,6 +541,7 @@ mod tests {
                 let mut parts = vec![0.0; count * width];
                 attend(&mut exec, cuts.into_iter(), params, &queries, &mut parts).unwrap();
                 assert_eq!(parts, all, "{isa:?} {shape:?}");
+                assert_eq!(first.get_or_insert_with(|| all.clone()), &all, "{isa:?} {shape:?}");
             }
         }
     }
@@ -555,8 +557,9 @@ mod tests {
             {
                 let params = AttentionParams { window, cap: window.map(|_| 30.0), ..AttentionParams::plain(head_dim) };
                 for (count, more) in [(1, 0), (5, 0), (5, 2)] {
+                    let scalar = Isa::by_name("scalar").unwrap();
                     let queries = wave((count + more) * width, 29);
-                    let attend = |threads| {
+                    let attend = |isa, threads| {
                         let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
                         let mut out = vec![0.0; queries.len()];
                         let sequences = [(positions - count, count), (positions - 7, more)];
@@ -564,9 +567,13 @@ mod tests {
                         attend(&mut exec, sequences.into_iter(), params, &queries, &mut out).unwrap();
                         out
                     };
-                    let whole = attend(1);
-                    for threads in [2, 4] {
-                        assert_eq!(attend(threads), whole, "{isa:?} {shape:?} {window:?} {count} {more} {threads}");
+                    let whole = attend(scalar, 1);
+                    for threads in [1, 2, 4] {
+                        assert_eq!(
+                            attend(isa, threads),
+                            whole,
+                            "{isa:?} {shape:?} {window:?} {count} {more} {threads}"
+                        );
                     }
                 }
             }

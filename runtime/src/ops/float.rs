@@ -1,7 +1,5 @@
 //! The float formats of weights.
 
-use half::{bf16, f16};
-
 use crate::cpu::Simd;
 
 /// A float format of weights.
@@ -9,21 +7,19 @@ use crate::cpu::Simd;
 /// # Safety
 /// The type is a plain number: every bit pattern is valid, and it has no padding.
 pub(super) unsafe trait Float: Copy {
+    /// 0
+    const ZERO: Self;
     /// The first `LANES` weights, widened.
     fn load<S: Simd>(isa: S, from: &[Self]) -> S::F32;
-    /// One weight, widened.
-    fn widen(self) -> f32;
 }
 
 // SAFETY: every bit pattern is a float.
 unsafe impl Float for f32 {
+    const ZERO: Self = 0.0;
+
     #[inline(always)]
     fn load<S: Simd>(isa: S, from: &[Self]) -> S::F32 {
         isa.load(from)
-    }
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
     }
 }
 
@@ -39,21 +35,19 @@ pub(super) struct Bf16(u16);
 
 /// The bits of half-precision numbers.
 macro_rules! half_float {
-    ($name:ident, $load:ident, $widen:expr) => {
+    ($name:ident, $load:ident) => {
         // SAFETY: a transparent wrapper of `u16`, of which every bit pattern is valid.
         unsafe impl Float for $name {
+            const ZERO: Self = Self(0);
+
             #[inline(always)]
             fn load<S: Simd>(isa: S, from: &[Self]) -> S::F32 {
                 // SAFETY: the type is a transparent wrapper of `u16`.
                 isa.$load(unsafe { std::slice::from_raw_parts(from.as_ptr().cast(), from.len()) })
             }
-            #[inline(always)]
-            fn widen(self) -> f32 {
-                $widen(self.0).to_f32()
-            }
         }
     };
 }
 
-half_float!(F16, load_f16, f16::from_bits);
-half_float!(Bf16, load_bf16, bf16::from_bits);
+half_float!(F16, load_f16);
+half_float!(Bf16, load_bf16);

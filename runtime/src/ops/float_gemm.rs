@@ -1,19 +1,18 @@
 //! Matmul of float weights (F32, F16, BF16) with float activations.
 //!
-//! Lanes run along the row. Each of the `LANES` partial sums is one accumulator; they are added up
-//! at the end, and the elements past the last whole vector follow as scalars. The order does not
-//! depend on the tile, so the result is bit-identical for any number of tokens.
+//! Lanes run along the row. A result is the sum of the 16 [`PartialSums`] of its row, which is
+//! padded with zeros. The order does not depend on the tile, so the result is bit-identical for any
+//! number of tokens, on every instruction set.
 
 use std::ops::Range;
 
-use crate::cpu::{Kernel, Simd};
+use crate::cpu::simd::MAX_LANES;
+use crate::cpu::{Kernel, PartialSums, Simd};
 
 use super::Shared;
 use super::float::Float;
 use super::matrix::Matrix;
-
-/// Rows of a tile.
-const ROWS: usize = 4;
+use super::vector::padded;
 
 /// Matmul of some rows, `Y[rows] = W[rows] X`, for all tokens.
 pub(super) struct FloatGemm<'a, T> {
@@ -32,48 +31,69 @@ impl<T: Float> Kernel for FloatGemm<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        let count = self.x.len() / self.matrix.cols();
-        for first in self.rows.clone().step_by(ROWS) {
-            let whole = first + ROWS <= self.rows.end;
-            let mut column = 0;
-            while column < count {
-                column += match (whole, count - column) {
-                    (true, left) if left >= 2 => self.tile::<S, ROWS, 2>(isa, first, column),
-                    (true, _) => self.tile::<S, ROWS, 1>(isa, first, column),
-                    (false, _) => {
-                        (first..self.rows.end).map(|row| self.tile::<S, 1, 1>(isa, row, column)).fold(1, usize::max)
-                    }
-                };
-            }
-        }
+        // As many sums as there are registers for.
+        if const { PartialSums::<S>::VECTORS == 1 } { self.tiles::<S, 4, 2>(isa) } else { self.tiles::<S, 2, 3>(isa) }
     }
 }
 
 impl<T: Float> FloatGemm<'_, T> {
-    /// One tile of `R` rows by `C` tokens; gives `C`.
+    /// All rows by all tokens, in tiles of `R` rows by `C` tokens.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, row: usize, column: usize) -> usize {
-        let cols = self.matrix.cols();
-        let w: [&[T]; R] = std::array::from_fn(|r| &self.weights[(row + r) * cols..][..cols]);
-        let x: [&[f32]; C] = std::array::from_fn(|c| &self.x[(column + c) * cols..][..cols]);
-        let whole = cols / S::LANES * S::LANES;
-        let mut acc = [[isa.splat(0.0); C]; R];
-        for at in (0..whole).step_by(S::LANES) {
-            for r in 0..R {
-                let weights = T::load(isa, &w[r][at..at + S::LANES]);
-                for c in 0..C {
-                    acc[r][c] = isa.fma(weights, isa.load(&x[c][at..at + S::LANES]), acc[r][c]);
-                }
+    fn tiles<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
+        let count = self.x.len() / self.matrix.cols();
+        for first in self.rows.clone().step_by(R) {
+            let mut column = 0;
+            while column < count {
+                column += match count - column {
+                    left if left >= C => self.tile::<S, R, C>(isa, first, column),
+                    _ => self.tile::<S, R, 1>(isa, first, column),
+                };
             }
+        }
+    }
+
+    /// One tile of `R` rows, from `first` on, by `C` tokens; gives `C`. Past the end, the last row
+    /// is used again.
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, first: usize, column: usize) -> usize {
+        let cols = self.matrix.cols();
+        let row = |r: usize| (first + r).min(self.rows.end - 1);
+        let w: [&[T]; R] = std::array::from_fn(|r| &self.weights[row(r) * cols..][..cols]);
+        let x: [&[f32]; C] = std::array::from_fn(|c| &self.x[(column + c) * cols..][..cols]);
+        let whole = cols / MAX_LANES * MAX_LANES;
+        let mut sums = [[PartialSums::new(isa); C]; R];
+        for at in (0..whole).step_by(MAX_LANES) {
+            add(isa, &mut sums, &w.map(|w| &w[at..at + MAX_LANES]), &x.map(|x| &x[at..at + MAX_LANES]));
+        }
+        if whole < cols {
+            let (w, x) = (w.map(|w| padded(&w[whole..], T::ZERO)), x.map(|x| padded(&x[whole..], 0.0)));
+            add(isa, &mut sums, &w, &x);
         }
         for r in 0..R {
             for c in 0..C {
-                let rest = w[r][whole..].iter().zip(&x[c][whole..]);
-                let y = rest.fold(isa.sum(acc[r][c]), |y, (w, x)| w.widen().mul_add(*x, y));
                 // SAFETY: this task has the row alone.
-                unsafe { self.out.slice((column + c) * self.matrix.rows() + row + r, 1)[0] = y };
+                unsafe { self.out.slice((column + c) * self.matrix.rows() + row(r), 1)[0] = sums[r][c].sum(isa) };
             }
         }
         C
+    }
+}
+
+/// Adds the products of a block of 16 elements of `R` rows with those of `C` tokens.
+#[inline(always)]
+fn add<S: Simd, T: Float, const R: usize, const C: usize>(
+    isa: S,
+    sums: &mut [[PartialSums<S>; C]; R],
+    w: &[impl AsRef<[T]>; R],
+    x: &[impl AsRef<[f32]>; C],
+) {
+    for vector in 0..PartialSums::<S>::VECTORS {
+        let lane = vector * S::LANES;
+        for r in 0..R {
+            let weights = T::load(isa, &w[r].as_ref()[lane..]);
+            for c in 0..C {
+                sums[r][c].fma(isa, vector, weights, isa.load(&x[c].as_ref()[lane..]));
+            }
+        }
     }
 }

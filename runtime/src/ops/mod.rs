@@ -2,7 +2,7 @@
 //!
 //! Each is an algorithm over the [`Simd`](crate::cpu::Simd) primitives, written once.
 //! Deterministic: the result of a token in a matmul, or of a query in attention, is bit-identical
-//! for any batch size and any number of threads.
+//! for any batch size, any number of threads and any instruction set.
 
 mod accumulate;
 mod activations;

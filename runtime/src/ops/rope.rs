@@ -29,7 +29,7 @@ impl RopeTable {
         for position in positions {
             self.count += 1;
             for &frequency in frequencies {
-                let (sin, cos) = (position as f32 * frequency).sin_cos();
+                let (sin, cos) = sin_cos(position as f32 * frequency);
                 self.cos.push(cos);
                 self.sin.push(sin);
             }
@@ -62,6 +62,33 @@ impl RopeTable {
     }
 }
 
+/// Sine and cosine of an angle (radians), within a unit in the last place, in operations that IEEE
+/// 754 defines to the last bit: those of the standard library depend on the platform's C library.
+///
+/// Range reduction to a quarter turn (angles of up to `2^28`), and the polynomials of FreeBSD's
+/// `k_sinf.c` and `k_cosf.c` (Sun Microsystems, netlib's fdlibm).
+fn sin_cos(angle: f32) -> (f32, f32) {
+    const SIN: [f64; 4] =
+        [-0.166_666_666_416_265_24, 0.008_333_329_385_889_463, -0.000_198_393_348_360_966_32, 2.718_311_493_989_822e-6];
+    const COS: [f64; 4] =
+        [-0.499_999_997_251_031, 0.041_666_623_323_739_06, -0.001_388_676_377_460_993, 2.439_044_879_627_741e-5];
+    // Pi / 2 in two parts, the first with so few bits that its product with n is exact.
+    const QUARTER_HIGH: f64 = 1.570_796_310_901_641_8;
+    const QUARTER_LOW: f64 = 1.589_325_477_352_819_6e-8;
+    let angle = f64::from(angle);
+    let n = (angle * std::f64::consts::FRAC_2_PI).round_ties_even();
+    let r = (angle - n * QUARTER_HIGH) - n * QUARTER_LOW;
+    let square = r * r;
+    let horner = |c: [f64; 4]| ((c[3] * square + c[2]) * square + c[1]) * square + c[0];
+    let (sin, cos) = ((r + r * square * horner(SIN)) as f32, (1.0 + square * horner(COS)) as f32);
+    match n as i64 & 3 {
+        0 => (sin, cos),
+        1 => (cos, -sin),
+        2 => (-sin, -cos),
+        _ => (-cos, sin),
+    }
+}
+
 /// Rotates the first elements of `head` in place, by the `i`-th position of `table`.
 pub fn rotate(head: &mut [f32], table: &RopeTable, i: usize, pairing: RopePairing) {
     let turn =
@@ -81,6 +108,18 @@ pub fn rotate(head: &mut [f32], table: &RopeTable, i: usize, pairing: RopePairin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sine_and_cosine_are_those_of_the_library() {
+        for i in 0..1_000_000 {
+            let angle = (i as f32 * 0.37).powi(2) * 1e-4 * if i % 2 == 0 { 1.0 } else { -1.0 };
+            let (got, want) = (sin_cos(angle), f64::from(angle).sin_cos());
+            let off = |got: f32, want: f64| (f64::from(got) - want).abs() > 6e-8 * want.abs() + 1e-12;
+            assert!(!off(got.0, want.0) && !off(got.1, want.1), "{angle}: {got:?} for {want:?}");
+        }
+        let (sin, cos) = sin_cos(f32::NAN);
+        assert!(sin.is_nan() && cos.is_nan());
+    }
 
     #[test]
     fn a_quarter_turn_swaps_the_pair() {
