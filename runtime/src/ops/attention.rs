@@ -4,6 +4,10 @@
 //! Each score is one accumulator, summed in the order of the key's elements. Each element of the
 //! result is one accumulator, summed in the order of the positions. So a query's result depends
 //! neither on the chunks of the cache nor on the batch.
+//!
+//! Sequences that share the beginning of their cache (forks of one prompt) meet it together, as the
+//! tokens of one sequence would: its keys and values are read once for several of them. Then each
+//! meets what is its own.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +51,9 @@ const TILE: usize = 8;
 /// Half-precision values in a cache line.
 const LINE: usize = 32;
 
+/// Positions that sequences must share to be computed together.
+const SHARED_PREFIX: usize = 2 * KEY_RUN;
+
 /// Elements of keys from which on it pays to split one tile among all threads.
 const LONG: usize = 1 << 16;
 
@@ -57,7 +64,7 @@ pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usiz
 
 /// Floats of the queries, the scores and the sums of a tile over `positions` positions.
 fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
-    TILE.saturating_mul(positions.saturating_add(KEY_RUN + shape.head_dim + shape.value_width()))
+    TILE.saturating_mul(positions.saturating_add(KEY_RUN + 2 * shape.head_dim + shape.value_width()))
 }
 
 /// Queries of successive tokens of one sequence.
@@ -71,10 +78,12 @@ pub struct Queries<'a> {
     pub count: usize,
 }
 
-/// A task's part of the [`Queries`] of a sequence, from the row `row` on.
+/// What a task computes: [`Queries`] of one sequence, or of several that share their first positions.
 struct Span<'a> {
-    queries: Queries<'a>,
-    row: usize,
+    /// The queries, and the row of the first of each.
+    members: Vec<(Queries<'a>, usize)>,
+    /// Positions that all members share, a multiple of [`KEY_RUN`]; no query is at one of them.
+    shared: usize,
 }
 
 /// Causal attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all
@@ -99,12 +108,13 @@ pub fn attend<'a>(
 ) -> Result<(), OutOfMemory> {
     assert_eq!(queries.len(), out.len(), "each query has its result");
     let spans = spans(sequences);
-    let Some(shape) = spans.first().map(|span| span.queries.cache.shape()) else { return Ok(()) };
-    for Queries { cache, first, count } in spans.iter().map(|span| &span.queries) {
+    let members = || spans.iter().flat_map(|span| &span.members).map(|(queries, _)| queries);
+    let Some(shape) = members().next().map(|queries| queries.cache.shape()) else { return Ok(()) };
+    for Queries { cache, first, count } in members() {
         assert_eq!(cache.shape(), shape, "the heads of all sequences have one shape");
         assert!(first + count <= cache.end(), "a token's position must be in its cache");
     }
-    let longest = spans.iter().map(|span| span.queries.first + span.queries.count).max().unwrap_or_default();
+    let longest = members().map(|queries| queries.first + queries.count).max().unwrap_or_default();
     let refusal = OutOfMemory { bytes: attention_bytes(shape, 1, longest) };
     let (isa, tasks, out) = (exec.isa, spans.len() * shape.kv_heads, Shared::new(out));
     let scratch = |positions| {
@@ -146,22 +156,39 @@ pub fn attend<'a>(
     if refused.into_inner() { Err(refusal) } else { Ok(()) }
 }
 
-/// Cuts the queries of sequences into those of tasks.
+/// Cuts the queries of sequences into those of tasks: at most [`TOKENS_PER_TASK`] tokens of one
+/// sequence, or of neighbours that share their first positions.
 fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
-    let (mut spans, mut row) = (Vec::new(), 0);
+    let (mut spans, mut row) = (Vec::<Span<'a>>::new(), 0);
     for Queries { cache, first, count } in sequences {
         for start in (0..count).step_by(TOKENS_PER_TASK) {
             let queries = Queries { cache, first: first + start, count: TOKENS_PER_TASK.min(count - start) };
-            spans.push(Span { queries, row: row + start });
+            match spans.last_mut().and_then(|span| span.shared_with(&queries).map(|shared| (span, shared))) {
+                Some((span, shared)) => {
+                    span.members.push((queries, row + start));
+                    span.shared = shared;
+                }
+                None => spans.push(Span { members: vec![(queries, row + start)], shared: 0 }),
+            }
         }
         row += count;
     }
     spans
 }
 
+impl<'a> Span<'a> {
+    /// Positions that its members and `queries` share, if these are worth a common task.
+    fn shared_with(&self, queries: &Queries<'a>) -> Option<usize> {
+        let (first, _) = &self.members[0];
+        let tokens: usize = self.members.iter().map(|(queries, _)| queries.count).sum();
+        let before = if self.members.len() == 1 { first.first } else { self.shared };
+        let shared = first.cache.shared_with(queries.cache).min(before).min(queries.first) / KEY_RUN * KEY_RUN;
+        (shared >= SHARED_PREFIX && tokens + queries.count <= TOKENS_PER_TASK).then_some(shared)
+    }
+}
+
 /// Some queries that share a key head.
 struct QueryTile<'a> {
-    cache: &'a LayerKvCache,
     head: usize,
     params: AttentionParams,
     /// Where each query is among all of them, and its result among all results, and the positions
@@ -171,23 +198,43 @@ struct QueryTile<'a> {
     start: usize,
     /// How many positions have a score.
     length: usize,
+    /// The positions that there are, with the rows that see them, each row's in their order.
+    parts: Vec<TilePart<'a>>,
+    shape: KvHeads,
+}
+
+/// Positions of a cache, and the rows of a tile that may see them.
+struct TilePart<'a> {
+    cache: &'a LayerKvCache,
+    /// From a multiple of [`KEY_RUN`] on.
+    positions: Range<usize>,
+    /// The first row, and the number of rows: 1, 2, 4 or 8, with the last row of the tile several
+    /// times.
+    row: usize,
+    width: usize,
 }
 
 impl<'a> QueryTile<'a> {
     /// The tiles of a span's queries that share the key head `head`.
     fn all(isa: Isa, span: &Span<'a>, head: usize, params: AttentionParams) -> impl Iterator<Item = Self> + use<'a> {
-        let Queries { cache, first, count } = span.queries;
-        let (shape, row) = (cache.shape(), span.row);
-        let group = shape.queries_per_head();
-        let (count, most) = (count * group, isa.query_tile());
-        (0..count).step_by(most).map(move |at| {
-            let query = |query: usize| {
+        let shape = span.members[0].0.cache.shape();
+        let (group, most, shared) = (shape.queries_per_head(), isa.query_tile(), span.shared);
+        let mut queries = Vec::new();
+        for (Queries { cache, first, count }, row) in &span.members {
+            for query in 0..count * group {
                 let place = (row + query / group) * shape.heads + head * group + query % group;
-                (place * shape.head_dim, params.seen(first + query / group))
-            };
-            let rows: Vec<_> = (at..count.min(at + most)).map(query).collect();
-            let (start, end) = (rows[0].1.start / KEY_RUN * KEY_RUN, rows[rows.len() - 1].1.end);
-            Self { cache, head, params, rows, start, length: end - start }
+                queries.push((*cache, (place * shape.head_dim, params.seen(first + query / group))));
+            }
+        }
+        let count = queries.len();
+        (0..count).step_by(most).map(move |at| {
+            let queries = &queries[at..count.min(at + most)];
+            let starts = queries.iter().map(|(_, (_, seen))| seen.start);
+            let start = starts.min().unwrap_or_default() / KEY_RUN * KEY_RUN;
+            let end = queries.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or_default();
+            let parts = TilePart::all(queries, start, shared);
+            let rows = queries.iter().map(|(_, row)| row.clone()).collect();
+            Self { head, params, rows, start, length: end - start, parts, shape }
         })
     }
 
@@ -202,11 +249,11 @@ impl<'a> QueryTile<'a> {
     }
 
     fn dim(&self) -> usize {
-        self.cache.shape().head_dim
+        self.shape.head_dim
     }
 
     fn value_width(&self) -> usize {
-        self.cache.shape().value_width()
+        self.shape.value_width()
     }
 
     /// The length, rounded up to a multiple of [`KEY_RUN`].
@@ -215,9 +262,40 @@ impl<'a> QueryTile<'a> {
     }
 }
 
+impl<'a> TilePart<'a> {
+    /// The parts of a tile whose scores begin at `start`, where the first `shared` positions of all
+    /// caches are the same.
+    fn all(queries: &[(&'a LayerKvCache, (usize, Range<usize>))], start: usize, shared: usize) -> Vec<Self> {
+        let end = |rows: &[(_, (_, Range<usize>))]| rows.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or(start);
+        let same = |a: &(&LayerKvCache, _), b: &(&LayerKvCache, _)| std::ptr::eq(a.0, b.0);
+        let (cache, width) = (queries[0].0, queries.len().next_power_of_two());
+        if queries.iter().all(|query| same(query, &queries[0])) {
+            return vec![Self { cache, positions: start..end(queries), row: 0, width }];
+        }
+        let mut parts = vec![Self { cache, positions: start..shared.max(start), row: 0, width }];
+        let mut row = 0;
+        for own in queries.chunk_by(same) {
+            let positions = shared.max(start)..end(own);
+            let mut left = own.len();
+            while left > 0 {
+                // Whole powers of two: no row is computed that belongs to another cache.
+                let width = 1 << left.ilog2();
+                parts.push(Self { cache: own[0].0, positions: positions.clone(), row, width });
+                (row, left) = (row + width, left - width);
+            }
+        }
+        parts
+    }
+
+    /// Runs of keys.
+    fn runs(&self) -> usize {
+        self.positions.len().div_ceil(KEY_RUN)
+    }
+}
+
 /// A tile with its scratch.
 struct TileBuffers<'a> {
-    /// `[head_dim][width]`
+    /// Of each part of the tile: `[head_dim][width]`
     queries: &'a mut [f32],
     /// `[width][padded]`; what lies past the positions that a query sees is of no use.
     scores: &'a mut [f32],
@@ -229,13 +307,19 @@ impl<'a> TileBuffers<'a> {
     /// Those of `tile`, in `scratch`, with its queries, which are among `all`.
     fn new(tile: &QueryTile<'_>, all: &[f32], scratch: &'a mut Vec<f32>) -> Self {
         let (width, dim) = (tile.width(), tile.dim());
-        scratch.resize(width * (dim + tile.padded() + tile.value_width()), 0.0);
-        let (queries, rest) = scratch.split_at_mut(width * dim);
+        let widths: usize = tile.parts.iter().map(|part| part.width).sum();
+        scratch.resize(widths * dim + width * (tile.padded() + tile.value_width()), 0.0);
+        let (queries, rest) = scratch.split_at_mut(widths * dim);
         let (scores, sums) = rest.split_at_mut(width * tile.padded());
-        for q in 0..width {
-            let place = tile.row(q).0;
-            let query = queries[q..].iter_mut().step_by(width).zip(&all[place..place + dim]);
-            query.for_each(|(to, &from)| *to = from);
+        let mut left = &mut *queries;
+        for part in &tile.parts {
+            let own;
+            (own, left) = left.split_at_mut(part.width * dim);
+            for q in 0..part.width {
+                let place = tile.row(part.row + q).0;
+                let query = own[q..].iter_mut().step_by(part.width).zip(&all[place..place + dim]);
+                query.for_each(|(to, &from)| *to = from);
+            }
         }
         sums.fill(0.0);
         Self { queries, scores, sums }
@@ -243,8 +327,12 @@ impl<'a> TileBuffers<'a> {
 
     /// Computes the sums. `run` runs a task over a range, whole or in parts.
     fn run(&mut self, isa: Isa, tile: &QueryTile<'_>, mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync))) {
-        let (padded, queries, scores) = (tile.padded(), &*self.queries, Shared::new(self.scores));
-        run(padded / KEY_RUN, &|runs| isa.dispatch(Score { tile, queries, runs, scores }));
+        let (padded, scores, mut left) = (tile.padded(), Shared::new(self.scores), &*self.queries);
+        for part in &tile.parts {
+            let queries;
+            (queries, left) = left.split_at(part.width * tile.dim());
+            run(part.runs(), &|runs| isa.dispatch(Score { tile, part, queries, runs, scores }));
+        }
         run(tile.rows.len(), &|rows| {
             for row in rows {
                 let seen = &tile.rows[row].1;
@@ -276,10 +364,10 @@ impl<'a> TileBuffers<'a> {
     }
 }
 
-/// Runs `$kernel::<S, Q>` for the width of the tile; the registers of `S` limit the widths.
+/// Runs `$kernel::<S, Q>` for the width of the part; the registers of `S` limit the widths.
 macro_rules! with_width {
-    ($tile:expr, $kernel:ident :: <$isa:ident>($($argument:expr),*)) => {
-        match $tile.width() {
+    ($part:expr, $kernel:ident :: <$isa:ident>($($argument:expr),*)) => {
+        match $part.width {
             1 => $kernel::<$isa, 1>($($argument),*),
             2 => $kernel::<$isa, 2>($($argument),*),
             TILE if const { $isa::QUERY_TILE == TILE } => $kernel::<$isa, TILE>($($argument),*),
@@ -291,6 +379,7 @@ macro_rules! with_width {
 /// The scores of some runs of keys.
 struct Score<'a> {
     tile: &'a QueryTile<'a>,
+    part: &'a TilePart<'a>,
     /// `[head_dim][width]`
     queries: &'a [f32],
     /// Numbers of the runs; no other task has them.
@@ -304,15 +393,16 @@ impl Kernel for Score<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        with_width!(self.tile, score::<S>(isa, &self));
+        with_width!(self.part, score::<S>(isa, &self));
     }
 }
 
 #[inline(always)]
 fn score<S: Simd, const Q: usize>(isa: S, of: &Score<'_>) {
-    let (tile, queries) = (of.tile, of.queries.as_chunks::<Q>().0);
-    let mut at = of.runs.start * KEY_RUN;
-    for keys in tile.cache.keys(tile.head, tile.start + at..tile.start + of.runs.end * KEY_RUN) {
+    let (part, queries) = (of.part, of.queries.as_chunks::<Q>().0);
+    let positions = part.positions.start + of.runs.start * KEY_RUN..part.positions.start + of.runs.end * KEY_RUN;
+    let mut at = positions.start - of.tile.start;
+    for keys in part.cache.keys(of.tile.head, positions) {
         for run in keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len()) {
             match (S::SCORE_ACCUMULATORS / Q).min(KEY_RUN / S::LANES) {
                 1 => score_run::<S, Q, 1>(isa, of, queries, at, run),
@@ -337,7 +427,8 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
     keys: &[[u16; POSITION_BLOCK]],
 ) {
     let (scale, dim, padded) = (isa.splat(of.tile.params.scale), queries.len(), of.tile.padded());
-    for first in (0..KEY_RUN.min(of.tile.length - at)).step_by(V * S::LANES) {
+    let end = of.part.positions.end - of.tile.start;
+    for first in (0..KEY_RUN.min(end - at)).step_by(V * S::LANES) {
         let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
         let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
         let mut acc = [[isa.splat(0.0); V]; Q];
@@ -353,7 +444,7 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
             for v in 0..V {
                 // SAFETY: this task has the run alone, and is done before the borrow of the scores
                 // ends.
-                let to = unsafe { of.scores.slice(q * padded + at + first + v * S::LANES, S::LANES) };
+                let to = unsafe { of.scores.slice((of.part.row + q) * padded + at + first + v * S::LANES, S::LANES) };
                 isa.store(isa.mul(acc[q][v], scale), to);
             }
         }
@@ -376,34 +467,46 @@ impl Kernel for WeightedValues<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        with_width!(self.tile, weighted_values::<S>(isa, &self));
+        for part in &self.tile.parts {
+            with_width!(part, weighted_values::<S>(isa, &self, part));
+        }
     }
 }
 
 #[inline(always)]
-fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>) {
-    let seen: [&Range<usize>; Q] = std::array::from_fn(|q| &of.tile.row(q).1);
+fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>, part: &TilePart<'_>) {
+    let seen: [(usize, usize); Q] = std::array::from_fn(|q| {
+        let Range { start, end } = of.tile.row(part.row + q).1;
+        (start.max(part.positions.start), end.min(part.positions.end))
+    });
     // The positions that all queries see; before and after them, positions that some queries see.
-    let all = seen[Q - 1].start.min(seen[0].end)..seen[0].end;
+    let end = seen.iter().fold(usize::MAX, |least, seen| least.min(seen.1));
+    let start = seen.iter().fold(0, |most, seen| most.max(seen.0)).min(end);
     for (q, seen) in seen.into_iter().enumerate() {
-        add_positions::<S, 1>(isa, of, q, seen.start..all.start);
+        add_positions::<S, 1>(isa, of, part, part.row + q, seen.0..start);
     }
-    add_positions::<S, Q>(isa, of, 0, all.clone());
+    add_positions::<S, Q>(isa, of, part, part.row, start..end);
     for (q, seen) in seen.into_iter().enumerate() {
-        add_positions::<S, 1>(isa, of, q, all.end.max(seen.start)..seen.end);
+        add_positions::<S, 1>(isa, of, part, part.row + q, end.max(seen.0)..seen.1);
     }
 }
 
 /// Adds the values of these positions (none, if they end before they start), weighted by the scores
 /// of `Q` queries from `query` on, to those queries' sums.
 #[inline(always)]
-fn add_positions<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>, query: usize, positions: Range<usize>) {
+fn add_positions<S: Simd, const Q: usize>(
+    isa: S,
+    of: &WeightedValues<'_>,
+    part: &TilePart<'_>,
+    query: usize,
+    positions: Range<usize>,
+) {
     if positions.is_empty() {
         return;
     }
     let most = (S::VALUE_ACCUMULATORS / Q).min(4);
     let mut at = positions.start - of.tile.start;
-    for values in of.tile.cache.values(of.tile.head, positions) {
+    for values in part.cache.values(of.tile.head, positions) {
         let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
         while vector < end {
             vector += match most.min(end - vector) {
@@ -599,5 +702,80 @@ mod tests {
     #[should_panic(expected = "in its cache")]
     fn a_position_that_is_not_there_is_refused() {
         attend_to(&[LayerKvCache::new(KvHeads { heads: 2, kv_heads: 1, head_dim: 16 })]);
+    }
+
+    /// Forks of one text, of different lengths, with several tokens each, beside a text of its own.
+    #[test]
+    fn sequences_that_share_their_beginning_are_computed_as_if_alone() {
+        for ((heads, kv_heads, head_dim), window) in
+            [(9, 3, 64), (2, 2, 20), (8, 1, 32), (4, 2, 128)].into_iter().zip([None, Some(150), Some(400), None])
+        {
+            let shape = KvHeads { heads, kv_heads, head_dim };
+            let params = AttentionParams { window, ..AttentionParams::plain(head_dim) };
+            let (width, kv_width, pool) = (heads * head_dim, kv_heads * head_dim, Pool::new(2).unwrap());
+            let text = |n: usize, seed: usize| (wave(n * kv_width, 37 + seed), wave(n * kv_width, 53 + seed));
+            let (keys, values) = text(333, 0);
+            let root = cache(shape, &keys, &values);
+            let mut caches = Vec::new();
+            for (i, more) in [1, 2, 70, 1, 5, 130, 3, 1, 64, 9].into_iter().enumerate() {
+                let mut fork = root.clone();
+                fork.reserve(333..333 + more, 2000).unwrap();
+                let (keys, values) = text(more, 2 * i + 2);
+                fork.store(&pool, 333, &keys, &values);
+                caches.push((fork, 333 + more));
+            }
+            let (keys, values) = text(340, 99);
+            caches.insert(4, (cache(shape, &keys, &values), 340));
+            let sequences = || {
+                let queries = |(i, (cache, end)): (usize, &(LayerKvCache, usize))| {
+                    let count = [1, 1, 3, 1, 2][i % 5].min(end - 332);
+                    (cache.clone(), end - count, count)
+                };
+                caches.iter().enumerate().map(queries).collect::<Vec<_>>()
+            };
+            let all = sequences();
+            let rows: usize = all.iter().map(|(_, _, count)| count).sum();
+            let queries = wave(rows * width, 29);
+            assert!(caches[0].0.shared_with(&caches[1].0) >= 320 && caches[0].0.shared_with(&caches[4].0) == 0);
+            let mut expected: Option<Vec<f32>> = None;
+            for isa in Isa::available() {
+                for threads in [1, 3] {
+                    let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
+                    let mut together = vec![0.0; queries.len()];
+                    let parts = all.iter().map(|(cache, first, count)| Queries { cache, first: *first, count: *count });
+                    attend(&mut exec, parts, params, &queries, &mut together).unwrap();
+                    let (mut alone, mut row) = (vec![0.0; queries.len()], 0);
+                    for (cache, first, count) in &all {
+                        let own = row * width..(row + count) * width;
+                        let part = one(cache, *first, *count);
+                        attend(&mut exec, part, params, &queries[own.clone()], &mut alone[own]).unwrap();
+                        row += count;
+                    }
+                    assert_eq!(together, alone, "{isa:?} {shape:?} {window:?} {threads}");
+                    assert_eq!(expected.get_or_insert(alone), &together, "{isa:?} {shape:?}");
+                }
+            }
+        }
+    }
+
+    /// Ten forks at one place read their text once for several of them, in few tasks.
+    #[test]
+    fn forks_are_one_span_and_their_tails_have_parts_of_their_own() {
+        let shape = KvHeads { heads: 4, kv_heads: 2, head_dim: 16 };
+        let (keys, values) = (wave(256 * 32, 37), wave(256 * 32, 53));
+        let root = cache(shape, &keys, &values);
+        let mut forks = vec![root; 10];
+        for fork in &mut forks {
+            fork.reserve(256..257, 1000).unwrap();
+        }
+        let spans = spans(forks.iter().map(|cache| Queries { cache, first: 256, count: 1 }));
+        assert_eq!((spans.len(), spans[0].members.len(), spans[0].shared), (1, 10, 256));
+        let tiles: Vec<_> =
+            QueryTile::all(Isa::by_name("scalar").unwrap(), &spans[0], 1, AttentionParams::plain(16)).collect();
+        assert_eq!(tiles.iter().map(|tile| tile.rows.len()).sum::<usize>(), 20);
+        for tile in &tiles {
+            assert_eq!((tile.parts[0].positions.clone(), tile.parts[0].width), (0..256, tile.width()));
+            assert_eq!(tile.parts[1..].iter().map(|part| part.width).sum::<usize>(), tile.rows.len());
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! The KV cache of one layer, in half precision.
 //!
 //! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
-//! quarter of the positions before it, 64 to 1024: a short text takes little memory, and a long
-//! text is read in long runs, which suit the hardware prefetcher. A sequence that writes to a
-//! shared chunk gets a chunk of its own, from the last multiple of 64 positions on.
+//! quarter of the positions before it that are not shared, 64 to 1024: a short text takes little
+//! memory, and a long text is read in long runs, which suit the hardware prefetcher. A sequence that
+//! writes to a shared chunk gets a chunk of its own, from the last multiple of 64 positions on.
 //!
 //! In a chunk, keys are stored in blocks of 16 positions, transposed
 //! (`[block][element][position]`), so that a vector holds one element of many positions. Values are
@@ -188,8 +188,10 @@ impl LayerKvCache {
             None => self.end(),
         };
         let mut missing = Vec::new();
+        // Chunks grow with the text that this cache has for itself.
+        let own = self.runs.iter().find(|run| run.is_own() && run.start < start).map_or(start, |run| run.start);
         while start < positions.end {
-            let size = size_at(start, most);
+            let size = size_at(start - own, start, most);
             missing.push((start, size));
             start += size;
         }
@@ -282,6 +284,16 @@ impl LayerKvCache {
         self.runs.partition_point(|run| run.start <= position) - 1
     }
 
+    /// Positions of the beginning that both have in the same chunks.
+    pub(super) fn shared_with(&self, other: &Self) -> usize {
+        let pieces = |cache: &Self| {
+            let ends = cache.runs.iter().skip(1).map(|next| next.start).chain([cache.end()]);
+            ends.zip(&cache.runs).map(|(end, run)| (end, Arc::as_ptr(&run.chunk))).collect::<Vec<_>>()
+        };
+        let both = pieces(self).into_iter().zip(pieces(other)).take_while(|(own, others)| own.1 == others.1);
+        both.map(|(own, others)| own.0.min(others.0)).last().unwrap_or(0)
+    }
+
     /// The end of the positions that are reserved.
     pub(super) fn end(&self) -> usize {
         self.runs.last().map_or(0, Run::end)
@@ -323,9 +335,10 @@ impl LayerKvCache {
     }
 }
 
-/// The size of a chunk that begins at `start`, where there are `most` positions.
-fn size_at(start: usize, most: usize) -> usize {
-    let wanted = (start / 4).clamp(KEY_RUN, LARGEST).next_multiple_of(KEY_RUN);
+/// The size of a chunk that begins at `start`, `own` positions after the first chunk that a cache has
+/// for itself, where there are `most` positions.
+fn size_at(own: usize, start: usize, most: usize) -> usize {
+    let wanted = (own / 4).clamp(KEY_RUN, LARGEST).next_multiple_of(KEY_RUN);
     let left = most.saturating_sub(start).max(1).div_ceil(KEY_RUN).saturating_mul(KEY_RUN);
     wanted.min(left)
 }
@@ -398,7 +411,8 @@ mod tests {
         fill(&mut two, 600..700, 7);
         // 600 is in the middle of the last chunk, which begins at 576.
         assert_eq!(layout(&one).last(), Some(&(576, 192)));
-        assert_eq!(layout(&one), layout(&two));
+        // Chunks of its own are small again.
+        assert_eq!(layout(&two)[7..], [(576, 64), (640, 64)]);
         let shared = |one: &LayerKvCache, two: &LayerKvCache| {
             one.runs.iter().zip(&two.runs).take_while(|(a, b)| Arc::ptr_eq(&a.chunk, &b.chunk)).count()
         };
@@ -409,7 +423,7 @@ mod tests {
         three.truncate(500);
         let of_two = bits(&two, 0..700);
         fill(&mut three, 520..540, 13);
-        assert_eq!(layout(&three)[6..], [(448, 128), (512, 128)]);
+        assert_eq!(layout(&three)[6..], [(448, 128), (512, 64)]);
         assert_eq!((shared(&two, &three), bits(&three, 0..520)), (7, of_two[..520].to_vec()));
         assert_eq!(bits(&two, 0..700), of_two);
         // The last owner of a chunk writes in place.
