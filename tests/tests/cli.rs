@@ -218,9 +218,9 @@ fn latents_do_as_they_are_told() {
     assert_eq!(latents(&["--latent", "fixed:3"]), [Some(3); 12]);
     assert_eq!(latents(&["--latent", "mixture"]), [None; 12]);
     assert_eq!(latents(&["--latent", "script:1,2,0"])[..4], [Some(1), Some(2), Some(0), Some(0)]);
-    let held = latents(&["--latent", "uniform", "--hold", "all", "--seed", "5"]);
+    let held = latents(&["--latent", "uniform", "--hold", "all", "--seed", "3"]);
     assert!(held.iter().all(|latent| *latent == held[0] && latent.is_some()));
-    assert_ne!(latents(&["--latent", "uniform", "--seed", "5"]), held);
+    assert_ne!(latents(&["--latent", "uniform", "--seed", "3"]), held);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ollm_runtime::gguf::{Gguf, TensorType, Writer};
 use ollm_runtime::model::{Model, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector};
+use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -88,14 +88,14 @@ fn option_sets_are_the_same_bits() {
                     assert_same(&format!("{dtype:?} {kind:?} {plugin_type:?} {mode:?}"), |isa| {
                         let mut session = session(&model, Some(&plugin), isa);
                         session.feed(&[10, 200, 31, 47, 5, 300, 0]).unwrap();
-                        let mut selector = Selector::new(mode.clone(), HoldUntil::Token, OPTIONS, 7).unwrap();
+                        let selector = Selector::new(mode.clone(), Hold::Token, OPTIONS, 7).unwrap();
                         let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
                         let mut out: Vec<u32> = bits(session.policy().unwrap()).collect();
                         for option in session.option_set(9).unwrap() {
                             out.extend(option.top.iter().flat_map(|&(token, p)| [token, p.to_bits()]));
                         }
                         for _ in 0..12 {
-                            let step = session.step(Some(&mut selector), &mut sampler).unwrap();
+                            let step = session.step(Some(&selector), &mut sampler).unwrap();
                             out.extend([step.token, step.logprob.to_bits()]);
                         }
                         out
