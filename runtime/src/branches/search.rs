@@ -105,12 +105,16 @@ pub fn search(
         return Err(BranchError::Count { what: "branches", count: 0 });
     }
     let mut branches = Branches::new(session, options.branches.clone())?;
+    if matches!(options.score, Score::Value) || options.weight == Weight::Value {
+        branches.compute_values()?;
+    }
     match options.strategy {
         Strategy::Vote | Strategy::Best => once(&mut branches, tokenizer, options, each)?,
         Strategy::Beam => beam(&mut branches, tokenizer, options, each)?,
     }
     let open: Vec<usize> = branches.open().map(|(branch, _)| branch).collect();
     open.into_iter().try_for_each(|branch| branches.prune(branch))?;
+    branches.evaluate()?;
     let found = found(branches.all(), options)?;
     Ok((branches, found))
 }
@@ -149,6 +153,7 @@ fn beam(
                 return Ok(());
             }
         }
+        branches.evaluate()?;
         let mut kept: Vec<usize> = alive(branches.all()).map(|(branch, _)| branch).collect();
         kept.sort_by(|&a, &b| order(branches.all(), &options.score, a, b));
         let dropped: Vec<usize> =

@@ -71,6 +71,8 @@ pub struct Branches {
     all: Vec<Branch>,
     /// Of each branch.
     choosers: Vec<Chooser>,
+    /// Whether values are computed.
+    values: bool,
     passes: usize,
     generated: usize,
 }
@@ -146,6 +148,7 @@ impl Branches {
             lanes: vec![lane],
             all: vec![branch],
             choosers: vec![chooser],
+            values: false,
             passes: 0,
             generated: 0,
         })
@@ -183,6 +186,39 @@ impl Branches {
     pub fn set_duty(&mut self, share: f32) -> Result<()> {
         let sessions = self.lanes.iter_mut().map(|lane| &mut lane.session).chain([&mut self.root]);
         Ok(sessions.into_iter().try_for_each(|session| session.set_duty(share))?)
+    }
+
+    /// Computes values from now on: of a branch that ends with an end token at once, of others by
+    /// [`Branches::evaluate`].
+    ///
+    /// # Errors
+    /// [`BranchError::NoValue`].
+    pub fn compute_values(&mut self) -> Result<()> {
+        self.values = self.root.plugin().is_some_and(|plugin| plugin.has_value());
+        if self.values { Ok(()) } else { Err(BranchError::NoValue) }
+    }
+
+    /// Computes the values of branches that are at a boundary, or complete, and have none yet. This
+    /// takes the pass that their next step would have taken. Nothing happens unless
+    /// [values are computed](Branches::compute_values).
+    ///
+    /// # Errors
+    /// As [`Session::value`]; the other branches have their values then.
+    pub fn evaluate(&mut self) -> Result<()> {
+        let all = &mut self.all;
+        let lacks = |branch: &Branch| branch.value.is_none() && (branch.at_boundary || branch.is_complete());
+        let mut lanes: Vec<&mut Lane> = Vec::new();
+        if self.values {
+            lanes.extend(self.lanes.iter_mut().filter(|lane| lane.members.iter().any(|&member| lacks(&all[member]))));
+        }
+        let mut sessions: Vec<&mut Session> = lanes.iter_mut().map(|lane| &mut lane.session).collect();
+        self.passes += usize::from(sessions.iter().any(|session| session.has_pending()));
+        self.batch.advance(&mut sessions).into_iter().collect::<Result<Vec<()>, _>>()?;
+        for Lane { session, members } in lanes {
+            let value = session.value()?;
+            members.iter().filter(|&&member| lacks(&all[member])).for_each(|&member| all[member].value = Some(value));
+        }
+        Ok(())
     }
 
     /// Bytes of the KV cache of all branches. What they share, with the prompt and with each other,
@@ -416,6 +452,7 @@ impl Branches {
         let missing = self.lanes.iter().filter(is_active).map(|lane| lane.session.kv_bytes_missing(0));
         self.check_memory(missing.fold(0, usize::saturating_add), count)?;
         let picked = self.pick(&going)?;
+        self.value_ends(&picked, tokenizer)?;
         for lane in std::mem::take(&mut self.lanes) {
             self.split(lane, &picked);
         }
@@ -471,6 +508,18 @@ impl Branches {
             });
         }
         Ok(picked)
+    }
+
+    /// The values of the branches that an end token ends: of the state that it was chosen from.
+    fn value_ends(&mut self, picked: &[Option<Result<Picked, BranchEnd>>], tokenizer: &Tokenizer) -> Result<()> {
+        let ends = |member: &usize| matches!(&picked[*member], Some(Ok(picked)) if tokenizer.is_end(picked.token));
+        for Lane { session, members } in self.lanes.iter_mut().filter(|_| self.values) {
+            if members.iter().any(ends) {
+                let value = session.value()?;
+                members.iter().filter(|member| ends(member)).for_each(|&member| self.all[member].value = Some(value));
+            }
+        }
+        Ok(())
     }
 
     /// Gives each token that members of a lane picked a lane of its own; members that do not go
@@ -535,6 +584,7 @@ impl Branches {
         if tokenizer.is_end(picked.token) {
             return self.close(index, BranchEnd::End);
         }
+        branch.value = None;
         branch.tokens.push(picked.token);
         branch.latents.push(picked.latent);
         let (piece, stopped) = chooser.stops.push(&chooser.text.push(tokenizer, picked.token));
