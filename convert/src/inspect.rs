@@ -88,7 +88,7 @@ impl fmt::Display for Inspection {
 }
 
 fn write_spec(f: &mut fmt::Formatter<'_>, spec: &PluginConfig) -> fmt::Result {
-    let PluginConfig { options, encoder_width, policy_width, backbone, .. } = spec;
+    let PluginConfig { options, encoder_width, policy_width, value_width, backbone, .. } = spec;
     writeln!(f, "\nplugin: {options} options")?;
     match spec.decoder {
         DecoderKind::SwiGlu { width } => writeln!(f, "  decoder   swiglu, width {width}")?,
@@ -96,6 +96,9 @@ fn write_spec(f: &mut fmt::Formatter<'_>, spec: &PluginConfig) -> fmt::Result {
     }
     writeln!(f, "  encoder   mlp, width {encoder_width}")?;
     writeln!(f, "  policy    mlp, width {policy_width}")?;
+    if let Some(width) = value_width {
+        writeln!(f, "  value     mlp, width {width}")?;
+    }
     writeln!(f, "  hold      {}", spec.hold)?;
     writeln!(f, "  trainable {} parameters", grouped(parameters(spec)))?;
     writeln!(f, "  trained on {}", describe(backbone))
@@ -115,6 +118,7 @@ fn plugin_json(plugin: &std::result::Result<PluginConfig, PluginError>) -> JsonV
         Ok(spec) => json!({
             "options": spec.options,
             "decoder": spec.decoder.name(),
+            "value_width": spec.value_width,
             "hold": spec.hold.to_string(),
             "parameters": parameters(spec),
             "backbone": backbone_json(&spec.backbone),

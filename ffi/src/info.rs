@@ -58,6 +58,7 @@ pub(crate) fn of_plugin(spec: &PluginConfig) -> Value {
         "decoder_width": spec.decoder.width(),
         "encoder_width": spec.encoder_width,
         "policy_width": spec.policy_width,
+        "value_width": spec.value_width,
         "backbone": {
             "architecture": spec.backbone.architecture,
             "hidden": spec.backbone.hidden,

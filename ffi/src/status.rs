@@ -206,7 +206,9 @@ fn of_plugin(error: &PluginError) -> OllmStatus {
     match error {
         PluginError::OtherBackbone { .. } => OllmStatus::Mismatch,
         PluginError::UnsupportedVersion { .. } | PluginError::UnknownKind { .. } => OllmStatus::Unsupported,
-        PluginError::PolicyNotFinite | PluginError::EncoderNotFinite => OllmStatus::NotFinite,
+        PluginError::PolicyNotFinite | PluginError::EncoderNotFinite | PluginError::ValueNotFinite => {
+            OllmStatus::NotFinite
+        }
         _ => OllmStatus::BadFile,
     }
 }
@@ -231,7 +233,7 @@ fn of_session(error: &SessionError) -> OllmStatus {
     match error {
         SessionError::ContextFull { .. } => OllmStatus::ContextFull,
         SessionError::Empty => OllmStatus::Empty,
-        SessionError::NoPlugin => OllmStatus::NoPlugin,
+        SessionError::NoPlugin | SessionError::NoValue => OllmStatus::NoPlugin,
         SessionError::Cancelled => OllmStatus::Cancelled,
         SessionError::OutOfMemory(_) => OllmStatus::OutOfMemory,
         SessionError::Plugin(error) => of_plugin(error),
@@ -268,7 +270,7 @@ mod tests {
     /// What no file can be blamed for before it computes has a status of its own.
     #[test]
     fn weights_that_give_no_distribution_are_not_finite() {
-        for error in [PluginError::PolicyNotFinite, PluginError::EncoderNotFinite] {
+        for error in [PluginError::PolicyNotFinite, PluginError::EncoderNotFinite, PluginError::ValueNotFinite] {
             assert_eq!(CallFailure::from(SessionError::Plugin(error)).status, OllmStatus::NotFinite);
         }
         assert_eq!(CallFailure::from(LogitsError::Impossible).status, OllmStatus::NotFinite);

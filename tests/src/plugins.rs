@@ -18,6 +18,7 @@ pub fn spec(model: &Model, decoder: DecoderKind, options: usize) -> PluginConfig
         decoder,
         encoder_width: 32,
         policy_width: 32,
+        value_width: None,
         hold: Hold::Token,
         backbone,
     }

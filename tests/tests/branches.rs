@@ -421,3 +421,53 @@ fn ten_branches_of_a_long_prompt_take_little_more_memory_than_one() {
     let (ten, one) = (grown(10), grown(1));
     assert!(ten <= 1.3 * one && ten > one, "{ten} {one}");
 }
+
+#[test]
+fn values_are_those_of_the_last_token_of_a_line_or_an_answer() {
+    let (plain, tokenizer) = session(true);
+    let model = plain.model();
+    let spec = ollm_runtime::plugin::schema::PluginConfig {
+        value_width: Some(32),
+        ..plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS)
+    };
+    let bytes = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
+    let plugin = Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap());
+    let mut origin = Session::new(Arc::clone(model), Some(plugin), &options(1)).unwrap();
+    origin.feed(&PROMPT).unwrap();
+    let value = |tokens: &[u32]| {
+        let mut session = origin.fork().unwrap();
+        session.feed(tokens).unwrap();
+        session.value().unwrap().to_bits()
+    };
+    let mut ends = 0;
+    for seed in 0..6 {
+        let mut branch_options = branch_options(Some(LatentMode::Uniform), tokens(4), &tokenizer);
+        branch_options.sampling = SamplerOptions { temperature: 1.5, seed, ..SamplerOptions::default() };
+        let mut branches = Branches::new(&origin, branch_options).unwrap();
+        branches.compute_values().unwrap();
+        branches.expand(0, Expansion::Sample { count: 6, temperature: 1.5 }).unwrap();
+        let mut going = 1;
+        while going > 0 {
+            going = branches.step(&tokenizer, |_| true).unwrap();
+            branches.evaluate().unwrap();
+            for branch in branches.all().iter().filter(|branch| branch.at_boundary || branch.is_complete()) {
+                assert_eq!(branch.value.map(f32::to_bits), Some(value(&branch.tokens)), "{:?}", branch.end);
+            }
+        }
+        ends += branches.all().iter().filter(|branch| matches!(branch.end, Some(BranchEnd::End))).count();
+    }
+    assert!(ends > 0, "no branch met an end token");
+    let branches = branch_options(Some(LatentMode::Policy), tokens(4), &tokenizer);
+    let by_value = |strategy| SearchOptions {
+        score: Score::Value,
+        weight: Weight::Value,
+        ..search_options(strategy, Expansion::Latents, branches.clone())
+    };
+    for strategy in Strategy::ALL {
+        let options = by_value(strategy);
+        let (all, found) = search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(all.all()[found.branch].value.is_some());
+        let refused = search(&plain, &tokenizer, &options, &mut |_| ControlFlow::Continue(()));
+        assert!(matches!(refused, Err(BranchError::NoValue)));
+    }
+}

@@ -160,7 +160,14 @@ fn info_describes_models_and_plugins() {
     assert!(info["plugin"].is_null() && info["types"][0]["type"] == "Q4_1");
     let info = json(&["info", path(&plugin), "--json"]);
     assert_eq!((&info["plugin"]["options"], &info["plugin"]["decoder"]), (&OPTIONS.into(), &"lowrank".into()));
+    assert!(info["plugin"]["value_width"].is_null());
     assert!(succeed(&["info", path(&plugin)]).contains("plugin"));
+    let spec = plugins::spec(&Model::open(&tiny()).unwrap(), DecoderKind::SwiGlu { width: 32 }, OPTIONS);
+    let spec = PluginConfig { value_width: Some(24), ..spec };
+    let valued = scratch("valued-plugin.gguf", &plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes());
+    assert_eq!(json(&["info", path(&valued), "--json"])["plugin"]["value_width"], 24);
+    let text = succeed(&["info", path(&valued)]);
+    assert!(text.lines().any(|line| line.trim_start().starts_with("value width") && line.ends_with(" 24")), "{text}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ollm_convert::{merge, pack};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::{Layout, TensorType};
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use ollm_runtime::plugin::{Hold, LatentMode, Plugin, PluginError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -50,6 +50,7 @@ impl Folder {
             ["base.gguf", "plugin.gguf", "plain.gguf", "packed.gguf"].map(|name| folder.path(name));
         std::fs::write(&base, backbones::backbone(&shape(tied), dtype)).unwrap();
         let spec = plugins::spec(&Model::open(&base).unwrap(), kind, OPTIONS);
+        let spec = PluginConfig { value_width: Some(32), ..spec };
         plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).write_to(&plugin).unwrap();
         merge::merge(&base, &plugin, &plain, true).unwrap();
         pack::pack(&plain, &packed, true).unwrap();
@@ -88,16 +89,17 @@ fn steps(session: &mut Session) -> Vec<Shown> {
     (0..10).map(|_| step()).map(|step| (step.token, step.latent, step.logprob.to_bits())).collect()
 }
 
-/// The hidden states of the prompt, the latents that the encoder gives it, the option set after it,
-/// and ten steps.
+/// The hidden states of the prompt, the latents that the encoder gives it, its value, the option
+/// set after it, and ten steps.
 fn everything(model: &Arc<Model>, isa: Isa) -> (Vec<u32>, String, Vec<Shown>) {
     let mut hidden = Vec::new();
     session(model, Some(isa)).hidden_states(&PROMPT, &mut hidden).unwrap();
     let latents = session(model, Some(isa)).encode_latents(&PROMPT).unwrap();
     let mut session = session(model, Some(isa));
     session.feed(&PROMPT).unwrap();
+    let value = session.value().unwrap().to_bits();
     let set: Vec<_> = session.option_set(301).unwrap().into_iter().map(|option| (option.policy, option.top)).collect();
-    (hidden.into_iter().map(f32::to_bits).collect(), format!("{latents:?} {set:?}"), steps(&mut session))
+    (hidden.into_iter().map(f32::to_bits).collect(), format!("{latents:?} {value} {set:?}"), steps(&mut session))
 }
 
 #[test]

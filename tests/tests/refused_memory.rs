@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
-use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -40,6 +40,7 @@ fn text(n: u32) -> Vec<u32> {
 fn refuse_each<E: Into<Error>>(name: &str, work: impl Fn(&mut Session) -> Result<(), E>) {
     let model = backbone();
     let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
+    let spec = PluginConfig { value_width: Some(2048), ..spec };
     let plugin = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
     let plugin = Arc::new(Plugin::from_storage(Storage::from(plugin), &model).unwrap());
     let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
@@ -82,6 +83,7 @@ fn stepping() {
     let selector = |mode| Selector::new(mode, Hold::Token, OPTIONS, 0).unwrap();
     refuse_each("step", |session| session.step(None, &mut sampler()).map(drop));
     refuse_each("option set", |session| session.option_set(100).map(drop));
+    refuse_each("value", |session| session.value().map(drop));
     for mode in [LatentMode::Policy, LatentMode::Mixture] {
         let step = |session: &mut Session| session.step(Some(&selector(mode.clone())), &mut sampler()).map(drop);
         refuse_each("step of an option", step);

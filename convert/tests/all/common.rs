@@ -111,6 +111,7 @@ pub(crate) fn spec_of(bytes: &[u8], decoder: DecoderKind) -> PluginConfig {
         decoder,
         encoder_width: 32,
         policy_width: 16,
+        value_width: None,
         hold: Hold::Line,
         backbone,
     }

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use crate::common::{Checkpoint, Folder, LOWRANK, SWIGLU, backbone, floats, read, spec};
+use crate::common::{Checkpoint, Folder, LOWRANK, SWIGLU, backbone, floats, model, read, spec, spec_of};
+use indicatif::ProgressBar;
 use ollm_convert::plugin::convert;
-use ollm_convert::{ConvertError, FileKind, checksum, inspect, merge};
+use ollm_convert::quantize::{Options, RECIPES, quantize};
+use ollm_convert::verify::verify;
+use ollm_convert::{ConvertError, FileKind, checksum, inspect, merge, pack, split};
 use ollm_runtime::gguf::{GgufError, TensorType};
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, PluginConfig};
@@ -132,6 +135,97 @@ fn tensors_of_a_checkpoint_are_checked() {
 
     let integers = good().edit("ollm.policy.in.bias", |dtype, _, _| *dtype = safetensors::Dtype::I32);
     assert!(matches!(refusal(integers.bytes()), ConvertError::NotF32 { .. }));
+}
+
+/// A plugin with a value head.
+fn with_value(spec: PluginConfig) -> PluginConfig {
+    PluginConfig { value_width: Some(32), ..spec }
+}
+
+#[test]
+fn a_value_head_goes_wherever_its_plugin_goes() {
+    let folder = Folder::new();
+    let join = |name: &str| folder.join(name);
+    let base = folder.write("base.gguf", model(|_, _| ()));
+    let spec = with_value(spec_of(&read(&base).0, SWIGLU));
+    let checkpoint = folder.write("plugin.safetensors", Checkpoint::new(&spec).bytes());
+    convert(&checkpoint, &join("plugin.gguf"), TensorType::Q8_0, false).unwrap();
+    merge::merge(&base, &join("plugin.gguf"), &join("merged.gguf"), false).unwrap();
+    let recipe = RECIPES.iter().find(|recipe| recipe.name == "Q4_K_M").unwrap();
+    let options = Options { recipe, imatrix: None, tensor_types: &[], force: false };
+    quantize(&join("merged.gguf"), &join("small.gguf"), &options, &ProgressBar::hidden()).unwrap();
+    pack::pack(&join("small.gguf"), &join("packed.gguf"), false).unwrap();
+    pack::unpack(&join("packed.gguf"), &join("unpacked.gguf"), false).unwrap();
+    split::split(&join("unpacked.gguf"), &join("split.gguf"), None, false).unwrap();
+
+    for name in ["plugin", "merged", "small", "packed", "unpacked", "split"] {
+        let path = join(&format!("{name}.gguf"));
+        let (_, gguf) = read(&path);
+        assert_eq!(PluginConfig::from_metadata(gguf.metadata()).unwrap(), spec, "{name}");
+        spec.check_tensors(&gguf).unwrap();
+        assert_eq!(gguf.tensor("ollm.value.in.weight").unwrap().dtype, TensorType::Q8_0, "{name}");
+        let report = verify(&path).unwrap();
+        assert!(report.findings.iter().all(|finding| finding.rule != "plugin" && finding.rule != "keys"), "{report}");
+        assert!(report.is_good(), "{name}: {report}");
+    }
+    assert_eq!(read(&join("split.gguf")).0, read(&join("plugin.gguf")).0);
+}
+
+#[test]
+fn a_value_head_is_inspected_and_a_plugin_without_one_says_nothing_of_it() {
+    let folder = Folder::new();
+    let inspected = |name: &str, spec: &PluginConfig| {
+        let checkpoint = folder.write(&format!("{name}.safetensors"), Checkpoint::new(spec).bytes());
+        let output = folder.join(&format!("{name}.gguf"));
+        convert(&checkpoint, &output, TensorType::F16, false).unwrap();
+        (read(&output).0, inspect::inspect(&output).unwrap())
+    };
+    let (with, inspection) = inspected("with", &with_value(spec(SWIGLU)));
+    assert!(inspection.to_string().contains("\n  value     mlp, width 32\n"), "{inspection}");
+    assert_eq!(inspection.json()["plugin"]["value_width"], 32);
+    let (without, inspection) = inspected("without", &spec(SWIGLU));
+    assert!(!inspection.to_string().contains("value  "), "{inspection}");
+    assert!(inspection.json()["plugin"]["value_width"].is_null());
+    let names = |bytes: &[u8]| bytes.windows(11).any(|window| window == b"ollm.value.");
+    assert!(names(&with) && !names(&without));
+}
+
+/// Files that were written before there were value heads.
+#[test]
+fn shipped_plugins_have_the_keys_and_tensors_that_are_written_without_a_value_head() {
+    for name in ["gsm8k", "svamp"] {
+        let file = format!("trainer/plugins/smollm2-135m-instruct-{name}.gguf");
+        let (_, gguf) = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+        let spec = PluginConfig::from_metadata(gguf.metadata()).unwrap();
+        assert_eq!(spec.value_width, None);
+        let keys = gguf.metadata().iter().filter(|(key, _)| schema::keys::ALL.iter().any(|known| known.name == *key));
+        assert!(keys.map(|(key, value)| (key, value.clone())).eq(spec.to_metadata()), "{name}");
+        let tensors = gguf.tensors().iter().map(|tensor| (tensor.name.as_str(), tensor.shape()));
+        assert!(tensors.eq(schema::tensors(&spec)), "{name}");
+    }
+}
+
+#[test]
+fn value_heads_of_a_checkpoint_are_checked() {
+    let good = || Checkpoint::new(&with_value(spec(SWIGLU)));
+    let unknown = plugin_error(&good().set("ollm.value.kind", "linear"));
+    assert!(matches!(unknown, PluginError::UnknownKind { key: "ollm.value.kind", .. }));
+    let zero = plugin_error(&good().set("ollm.value.width", "0"));
+    assert!(matches!(zero, PluginError::OutOfRange { key: "ollm.value.width", .. }));
+    for key in ["ollm.value.kind", "ollm.value.width"] {
+        let mut half = good();
+        half.map.remove(key);
+        let error = plugin_error(&half);
+        assert!(matches!(&error, PluginError::Metadata(GgufError::MissingKey { key: missing }) if missing == key));
+    }
+    let mut tensors = good();
+    tensors.map.retain(|key, _| !key.starts_with("ollm.value."));
+    assert!(matches!(plugin_error(&tensors), PluginError::UnknownTensor { .. }));
+    let mut keys = good();
+    keys.tensors.retain(|tensor| tensor.0 != "ollm.value.out.bias");
+    assert!(matches!(plugin_error(&keys), PluginError::MissingTensor { tensor } if tensor == "ollm.value.out.bias"));
+    let turned = good().edit("ollm.value.out.weight", |_, shape, _| shape.reverse());
+    assert!(matches!(plugin_error(&turned), PluginError::WrongShape { tensor: "ollm.value.out.weight", .. }));
 }
 
 #[test]

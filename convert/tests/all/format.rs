@@ -36,6 +36,7 @@ fn spec(decoder: DecoderKind) -> PluginConfig {
         decoder,
         encoder_width: 3,
         policy_width: 7,
+        value_width: Some(17),
         hold: Hold::Token,
         backbone,
     }
@@ -66,6 +67,7 @@ fn evaluate(cell: &str) -> Vec<usize> {
         "p" => 7,
         "u" => 11,
         "r" => 13,
+        "v" => 17,
         number => number.parse().unwrap(),
     };
     cell.split(',').map(|product| product.split_whitespace().map(size).product()).collect()

@@ -128,6 +128,7 @@ pub(crate) fn spec(hidden: usize, decoder: DecoderKind) -> PluginConfig {
         decoder,
         encoder_width: 6,
         policy_width: 5,
+        value_width: None,
         hold: Hold::Token,
         backbone,
     }

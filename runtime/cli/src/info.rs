@@ -102,6 +102,7 @@ fn describe_plugin(gguf: &Gguf) -> Value {
             "decoder_width": spec.decoder.width(),
             "encoder_width": spec.encoder_width,
             "policy_width": spec.policy_width,
+            "value_width": spec.value_width,
             "hold": spec.hold.to_string(),
             "parameters": parameters(gguf, |name| name.starts_with(PLUGIN_PREFIX)),
             "backbone": {

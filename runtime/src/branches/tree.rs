@@ -216,7 +216,11 @@ impl Branches {
         self.batch.advance(&mut sessions).into_iter().collect::<Result<Vec<()>, _>>()?;
         for Lane { session, members } in lanes {
             let value = session.value()?;
-            members.iter().filter(|&&member| lacks(&all[member])).for_each(|&member| all[member].value = Some(value));
+            for &member in members.iter() {
+                if lacks(&all[member]) {
+                    all[member].value = Some(value);
+                }
+            }
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usiz
 
 /// Floats of the queries, the scores and the sums of a tile over `positions` positions.
 fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
-    TILE.saturating_mul(positions.saturating_add(KEY_RUN + 2 * shape.head_dim + shape.value_width()))
+    TILE.saturating_mul(positions.saturating_add(2 * KEY_RUN + 2 * shape.head_dim + shape.value_width()))
 }
 
 /// Queries of successive tokens of one sequence.
@@ -82,7 +82,7 @@ pub struct Queries<'a> {
 struct Span<'a> {
     /// The queries, and the row of the first of each.
     members: Vec<(Queries<'a>, usize)>,
-    /// Positions that all members share, a multiple of [`KEY_RUN`]; no query is at one of them.
+    /// Positions that all members share, a multiple of [`POSITION_BLOCK`]; no query is at one of them.
     shared: usize,
 }
 
@@ -182,7 +182,8 @@ impl<'a> Span<'a> {
         let (first, _) = &self.members[0];
         let tokens: usize = self.members.iter().map(|(queries, _)| queries.count).sum();
         let before = if self.members.len() == 1 { first.first } else { self.shared };
-        let shared = first.cache.shared_with(queries.cache).min(before).min(queries.first) / KEY_RUN * KEY_RUN;
+        let shared = first.cache.shared_with(queries.cache).min(before).min(queries.first);
+        let shared = shared / POSITION_BLOCK * POSITION_BLOCK;
         (shared >= SHARED_PREFIX && tokens + queries.count <= TOKENS_PER_TASK).then_some(shared)
     }
 }
@@ -194,7 +195,7 @@ struct QueryTile<'a> {
     /// Where each query is among all of them, and its result among all results, and the positions
     /// that it sees.
     rows: Vec<(usize, Range<usize>)>,
-    /// The position of the first score, a multiple of [`KEY_RUN`].
+    /// The position of the first score, a multiple of [`POSITION_BLOCK`].
     start: usize,
     /// How many positions have a score.
     length: usize,
@@ -206,7 +207,7 @@ struct QueryTile<'a> {
 /// Positions of a cache, and the rows of a tile that may see them.
 struct TilePart<'a> {
     cache: &'a LayerKvCache,
-    /// From a multiple of [`KEY_RUN`] on.
+    /// From a multiple of [`POSITION_BLOCK`] on.
     positions: Range<usize>,
     /// The first row, and the number of rows: 1, 2, 4 or 8, with the last row of the tile several
     /// times.
@@ -230,7 +231,7 @@ impl<'a> QueryTile<'a> {
         (0..count).step_by(most).map(move |at| {
             let queries = &queries[at..count.min(at + most)];
             let starts = queries.iter().map(|(_, (_, seen))| seen.start);
-            let start = starts.min().unwrap_or_default() / KEY_RUN * KEY_RUN;
+            let start = starts.min().unwrap_or_default() / POSITION_BLOCK * POSITION_BLOCK;
             let end = queries.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or_default();
             let parts = TilePart::all(queries, start, shared);
             let rows = queries.iter().map(|(_, row)| row.clone()).collect();
@@ -256,9 +257,9 @@ impl<'a> QueryTile<'a> {
         self.shape.value_width()
     }
 
-    /// The length, rounded up to a multiple of [`KEY_RUN`].
+    /// The length, and as many scores more as the last run may have.
     fn padded(&self) -> usize {
-        self.length.next_multiple_of(KEY_RUN)
+        self.length.next_multiple_of(POSITION_BLOCK) + KEY_RUN
     }
 }
 
@@ -403,23 +404,40 @@ fn score<S: Simd, const Q: usize>(isa: S, of: &Score<'_>) {
     let positions = part.positions.start + of.runs.start * KEY_RUN..part.positions.start + of.runs.end * KEY_RUN;
     let mut at = positions.start - of.tile.start;
     for keys in part.cache.keys(of.tile.head, positions) {
-        for run in keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len()) {
-            match (S::SCORE_ACCUMULATORS / Q).min(KEY_RUN / S::LANES) {
-                1 => score_run::<S, Q, 1>(isa, of, queries, at, run),
-                2 => score_run::<S, Q, 2>(isa, of, queries, at, run),
-                4 => score_run::<S, Q, 4>(isa, of, queries, at, run),
-                8 => score_run::<S, Q, 8>(isa, of, queries, at, run),
-                _ => score_run::<S, Q, 16>(isa, of, queries, at, run),
-            }
+        let mut runs = keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len());
+        for run in &mut runs {
+            score_run::<S, Q, KEY_RUN>(isa, of, queries, at, run);
             at += KEY_RUN;
+        }
+        // The blocks before another chunk.
+        for block in runs.remainder().chunks_exact(queries.len()) {
+            score_run::<S, Q, POSITION_BLOCK>(isa, of, queries, at, block);
+            at += POSITION_BLOCK;
         }
     }
 }
 
-/// The scores of a run of keys, which begins `at` positions after the start, `V` vectors of them at
-/// once.
+/// The scores of `N` keys, which begin `at` positions after the start.
 #[inline(always)]
-fn score_run<S: Simd, const Q: usize, const V: usize>(
+fn score_run<S: Simd, const Q: usize, const N: usize>(
+    isa: S,
+    of: &Score<'_>,
+    queries: &[[f32; Q]],
+    at: usize,
+    keys: &[[u16; POSITION_BLOCK]],
+) {
+    match (S::SCORE_ACCUMULATORS / Q).min(N / S::LANES) {
+        1 => score_vectors::<S, Q, N, 1>(isa, of, queries, at, keys),
+        2 => score_vectors::<S, Q, N, 2>(isa, of, queries, at, keys),
+        4 => score_vectors::<S, Q, N, 4>(isa, of, queries, at, keys),
+        8 => score_vectors::<S, Q, N, 8>(isa, of, queries, at, keys),
+        _ => score_vectors::<S, Q, N, 16>(isa, of, queries, at, keys),
+    }
+}
+
+/// The same, `V` vectors of them at once.
+#[inline(always)]
+fn score_vectors<S: Simd, const Q: usize, const N: usize, const V: usize>(
     isa: S,
     of: &Score<'_>,
     queries: &[[f32; Q]],
@@ -428,7 +446,7 @@ fn score_run<S: Simd, const Q: usize, const V: usize>(
 ) {
     let (scale, dim, padded) = (isa.splat(of.tile.params.scale), queries.len(), of.tile.padded());
     let end = of.part.positions.end - of.tile.start;
-    for first in (0..KEY_RUN.min(end - at)).step_by(V * S::LANES) {
+    for first in (0..N.min(end.saturating_sub(at))).step_by(V * S::LANES) {
         let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
         let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
         let mut acc = [[isa.splat(0.0); V]; Q];

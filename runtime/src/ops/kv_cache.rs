@@ -3,7 +3,7 @@
 //! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
 //! quarter of the positions before it that are not shared, 64 to 1024: a short text takes little
 //! memory, and a long text is read in long runs, which suit the hardware prefetcher. A sequence that
-//! writes to a shared chunk gets a chunk of its own, from the last multiple of 64 positions on.
+//! writes to a shared chunk gets a chunk of its own, from the last multiple of 16 positions on.
 //!
 //! In a chunk, keys are stored in blocks of 16 positions, transposed
 //! (`[block][element][position]`), so that a vector holds one element of many positions. Values are
@@ -23,7 +23,7 @@ use super::Shared;
 /// Positions of a block of keys. The row of a value is rounded up to a multiple of it.
 pub(super) const POSITION_BLOCK: usize = 16;
 
-/// Positions that chunks begin and end at multiples of: as many keys can always be read.
+/// Positions of a run of keys: chunks have whole runs.
 pub(super) const KEY_RUN: usize = 64;
 
 /// Positions of the largest chunk.
@@ -184,7 +184,7 @@ impl LayerKvCache {
     fn missing(&self, positions: Range<usize>, most: usize) -> Vec<(usize, usize)> {
         let at_first = self.runs.iter().rfind(|run| run.start <= positions.start);
         let mut start = match at_first.filter(|run| positions.start < run.end() && !run.is_own()) {
-            Some(_) => positions.start / KEY_RUN * KEY_RUN,
+            Some(_) => positions.start / POSITION_BLOCK * POSITION_BLOCK,
             None => self.end(),
         };
         let mut missing = Vec::new();
@@ -304,8 +304,8 @@ impl LayerKvCache {
         self.shape
     }
 
-    /// The keys of these positions of a head, in runs of `[blocks][head_dim][16]`. They begin and
-    /// end at multiples of [`KEY_RUN`]; what lies past the positions that are stored is of no use.
+    /// The keys of these positions of a head, chunk by chunk: `[blocks][head_dim][16]`. They begin at
+    /// a multiple of [`POSITION_BLOCK`]; what lies past the positions that are stored is of no use.
     #[inline]
     pub(super) fn keys(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[[u16; POSITION_BLOCK]]> {
         let dim = self.shape.head_dim;
@@ -412,11 +412,11 @@ mod tests {
         // 600 is in the middle of the last chunk, which begins at 576.
         assert_eq!(layout(&one).last(), Some(&(576, 192)));
         // Chunks of its own are small again.
-        assert_eq!(layout(&two)[7..], [(576, 64), (640, 64)]);
+        assert_eq!(layout(&two)[7..], [(576, 192), (592, 64), (656, 64)]);
         let shared = |one: &LayerKvCache, two: &LayerKvCache| {
             one.runs.iter().zip(&two.runs).take_while(|(a, b)| Arc::ptr_eq(&a.chunk, &b.chunk)).count()
         };
-        assert_eq!((shared(&one, &two), one.runs.len()), (7, 8));
+        assert_eq!((shared(&one, &two), one.runs.len()), (8, 8));
         assert_eq!((bits(&one, 0..600), bits(&two, 0..600)), (before.clone(), before.clone()));
         // In the middle of a shared chunk: the rest of the chunk stays shared.
         let mut three = two.clone();

@@ -42,6 +42,8 @@ pub enum PluginError {
     PolicyNotFinite,
     /// The encoder gave no distribution: its weights, or the hidden state, are damaged.
     EncoderNotFinite,
+    /// The value head gave no probability: its weights, or the hidden state, are damaged.
+    ValueNotFinite,
 }
 
 impl From<GgufError> for PluginError {
@@ -89,6 +91,7 @@ impl fmt::Display for PluginError {
             }
             Self::PolicyNotFinite => write!(f, "the policy gives NaN: the plugin or the backbone may be damaged"),
             Self::EncoderNotFinite => write!(f, "the encoder gives NaN: the plugin or the backbone may be damaged"),
+            Self::ValueNotFinite => write!(f, "the value head gives NaN: the plugin or the backbone may be damaged"),
             Self::WrongType { tensor, found } => write!(f, "tensor {tensor} is {found}, vectors must be F32"),
             Self::OtherBackbone { key, plugin, backbone } => {
                 write!(

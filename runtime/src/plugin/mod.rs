@@ -11,4 +11,4 @@ pub use hold::{Hold, HoldUntil, TokenEnds, UnknownHold};
 pub use select::{Callback, LatentMode, LatentState, SelectError, Selector, UnknownLatentMode};
 pub(crate) use select::{check_latent, draw, most_probable};
 pub use weights::Plugin;
-pub(crate) use weights::check_policy;
+pub(crate) use weights::{check_policy, check_value};

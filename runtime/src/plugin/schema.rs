@@ -65,6 +65,8 @@ pub mod keys {
         ENCODER_WIDTH         U32 "ollm.encoder.width"              "e, the width of the encoder's hidden layer.";
         POLICY_KIND           Str "ollm.policy.kind"                "How the policy works: `mlp`.";
         POLICY_WIDTH          U32 "ollm.policy.width"               "p, the width of the policy's hidden layer.";
+        VALUE_KIND            Str "ollm.value.kind"                 "How the value head works: `mlp`; optional.";
+        VALUE_WIDTH           U32 "ollm.value.width"                "v, the width of the value head's hidden layer.";
         LATENT_HOLD           Str "ollm.latent.hold"                "How long a latent is meant to stay; where there is none, for a token.";
         BACKBONE_ARCHITECTURE Str "ollm.backbone.architecture"      "`general.architecture` of the backbone.";
         BACKBONE_HIDDEN       U32 "ollm.backbone.embedding_length"  "d, the hidden size of the backbone.";
@@ -79,7 +81,7 @@ const MAX_OPTIONS: u32 = 1 << 10;
 const MAX_WIDTH: u32 = 1 << 20;
 const MAX_VOCAB: u32 = 1 << 30;
 
-/// The only kind of encoder and of policy so far: a hidden layer with `SiLU`.
+/// The only kind of encoder, policy and value head so far: a hidden layer with `SiLU`.
 const MLP: &str = "mlp";
 const SWIGLU: &str = "swiglu";
 const LOWRANK: &str = "lowrank";
@@ -97,6 +99,8 @@ pub struct PluginConfig {
     pub encoder_width: usize,
     /// p, the width of the policy's hidden layer.
     pub policy_width: usize,
+    /// v, the width of the value head's hidden layer; `None` without a value head.
+    pub value_width: Option<usize>,
     /// How long a latent is meant to stay.
     pub hold: Hold,
     /// The backbone that the plugin was trained on.
@@ -171,7 +175,17 @@ pub fn tensors(spec: &PluginConfig) -> Vec<(&'static str, Vec<usize>)> {
         ("ollm.policy.out.weight", vec![k, p]),
         ("ollm.policy.out.bias", vec![k]),
     ];
-    decoder.into_iter().chain(own).chain(encoder).chain(policy).collect()
+    let value = spec.value_width.map(|v| {
+        [
+            ("ollm.value.norm.weight", vec![d]),
+            ("ollm.value.in.weight", vec![v, d]),
+            ("ollm.value.in.bias", vec![v]),
+            ("ollm.value.out.weight", vec![1, v]),
+            ("ollm.value.out.bias", vec![1]),
+        ]
+    });
+    let value = value.into_iter().flatten();
+    decoder.into_iter().chain(own).chain(encoder).chain(policy).chain(value).collect()
 }
 
 impl DecoderKind {
@@ -200,6 +214,15 @@ impl DecoderKind {
     }
 }
 
+/// The width of the value head, if either of its keys is there; then both have to be.
+fn value_width(metadata: &Metadata) -> Result<Option<usize>, PluginError> {
+    if [keys::VALUE_KIND, keys::VALUE_WIDTH].iter().all(|key| metadata.get(key.name).is_none()) {
+        return Ok(None);
+    }
+    expect_mlp(metadata, keys::VALUE_KIND)?;
+    size(metadata, keys::VALUE_WIDTH, MAX_WIDTH).map(Some)
+}
+
 /// The hold of a plugin's file: one token, unless the file says otherwise.
 fn hold(metadata: &Metadata) -> Result<Hold, PluginError> {
     let found = metadata.opt_str(keys::LATENT_HOLD.name)?.map(str::parse);
@@ -223,6 +246,7 @@ impl PluginConfig {
             decoder: DecoderKind::from_metadata(metadata)?,
             encoder_width: size(metadata, keys::ENCODER_WIDTH, MAX_WIDTH)?,
             policy_width: size(metadata, keys::POLICY_WIDTH, MAX_WIDTH)?,
+            value_width: value_width(metadata)?,
             hold: hold(metadata)?,
             backbone: Backbone::from_metadata(metadata)?,
         })
@@ -247,6 +271,8 @@ impl PluginConfig {
             keys::ENCODER_KIND | keys::POLICY_KIND => MLP.into(),
             keys::ENCODER_WIDTH => integer(self.encoder_width),
             keys::POLICY_WIDTH => integer(self.policy_width),
+            keys::VALUE_KIND => self.value_width.map(|_| MLP.into())?,
+            keys::VALUE_WIDTH => integer(self.value_width?),
             keys::LATENT_HOLD => match self.hold {
                 Hold::Token => return None,
                 held => held.to_string().as_str().into(),
@@ -371,6 +397,7 @@ mod tests {
             decoder,
             encoder_width: 8,
             policy_width: 16,
+            value_width: Some(4),
             hold: Hold::Line,
             backbone,
         }
@@ -407,12 +434,31 @@ mod tests {
     fn a_spec_survives_the_way_through_metadata() {
         for decoder in [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 4 }] {
             for hold in [Hold::Token, Hold::Tokens(8.try_into().unwrap()), Hold::Line, Hold::All] {
-                let spec = PluginConfig { hold, ..spec(decoder) };
-                let metadata = metadata(&spec.to_metadata());
-                assert!(is_present(&metadata));
-                assert_eq!(PluginConfig::from_metadata(&metadata).unwrap(), spec);
+                for value_width in [None, Some(4)] {
+                    let spec = PluginConfig { value_width, hold, ..spec(decoder) };
+                    let metadata = metadata(&spec.to_metadata());
+                    assert!(is_present(&metadata));
+                    assert_eq!(PluginConfig::from_metadata(&metadata).unwrap(), spec);
+                }
             }
         }
+    }
+
+    #[test]
+    fn without_a_value_head_neither_keys_nor_tensors_name_one() {
+        let with = spec(DecoderKind::SwiGlu { width: 32 });
+        let without = PluginConfig { value_width: None, ..with.clone() };
+        let of_value = |name: &&str| name.starts_with("ollm.value.");
+        let keys = |spec: &PluginConfig| spec.to_metadata().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        let names = |spec: &PluginConfig| tensors(spec).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        for (with, without, count) in [(keys(&with), keys(&without), 2), (names(&with), names(&without), 5)] {
+            assert_eq!(with.iter().filter(|name| of_value(name)).count(), count);
+            assert_eq!(with.into_iter().filter(|name| !of_value(name)).collect::<Vec<_>>(), without);
+        }
+        let error = without.check_tensors(&file(&with, |_, _, _| {}));
+        assert!(matches!(error, Err(PluginError::UnknownTensor { tensor }) if tensor == "ollm.value.norm.weight"));
+        let error = with.check_tensors(&file(&without, |_, _, _| {}));
+        assert!(matches!(error, Err(PluginError::MissingTensor { tensor }) if tensor == "ollm.value.norm.weight"));
     }
 
     #[test]
@@ -450,7 +496,8 @@ mod tests {
         for value in [0.0, -1e-5, f32::NAN, f32::INFINITY] {
             assert!(matches!(changed(keys::NORM_EPSILON, value), Err(PluginError::OutOfRange { .. })));
         }
-        for key in [keys::DECODER_KIND, keys::ENCODER_KIND, keys::POLICY_KIND, keys::LATENT_HOLD] {
+        let kinds = [keys::DECODER_KIND, keys::ENCODER_KIND, keys::POLICY_KIND, keys::VALUE_KIND];
+        for key in kinds.into_iter().chain([keys::LATENT_HOLD]) {
             let error = changed(key, "block").unwrap_err();
             assert!(matches!(error, PluginError::UnknownKind { .. }));
             assert!(error.to_string().starts_with(key.name));

@@ -1,6 +1,7 @@
-//! The plugin: policy, decoder and encoder, bound to their tensors and run on a hidden state.
-//! Shapes: d = hidden size, u = width of the decoder, K = number of options. Source: OLLM (arXiv
-//! 2604.19087) for the parts, `convert/FORMAT.md` for the layers of each kind.
+//! The plugin: policy, value head, decoder and encoder, bound to their tensors and run on a hidden
+//! state. Shapes: d = hidden size, u = width of the decoder, K = number of options. Source: OLLM
+//! (arXiv 2604.19087) for the parts (the value head is our decision), `convert/FORMAT.md` for the
+//! layers of each kind.
 
 use std::ops::Range;
 use std::path::Path;
@@ -36,7 +37,8 @@ pub struct Plugin {
     storage: Arc<Storage>,
     spec: PluginConfig,
     decoder: DecoderWeights,
-    policy: PolicyWeights,
+    policy: NormedMlp,
+    value: Option<NormedMlp>,
     encoder: EncoderWeights,
 }
 
@@ -69,9 +71,9 @@ enum LatentWeights {
     },
 }
 
-/// The policy's weights.
+/// The weights of the policy, and those of the value head.
 #[derive(Debug)]
-struct PolicyWeights {
+struct NormedMlp {
     /// `[d]`
     norm: Vec<f32>,
     layers: MlpWeights,
@@ -88,16 +90,16 @@ struct EncoderWeights {
     layers: MlpWeights,
 }
 
-/// A hidden layer with `SiLU`, and a layer of K outputs.
+/// A hidden layer with `SiLU`, and a layer of outputs: K, or one of the value head.
 #[derive(Debug)]
 struct MlpWeights {
     /// `[width][inputs]`
     input: Tensor,
     /// `[width]`
     input_bias: Vec<f32>,
-    /// `[K][width]`
+    /// `[outputs][width]`
     output: Tensor,
-    /// `[K]`
+    /// `[outputs]`
     output_bias: Vec<f32>,
 }
 
@@ -133,9 +135,13 @@ impl Plugin {
         spec.backbone.check(&Backbone::of(model.gguf(), model.storage())?)?;
         spec.check_tensors(gguf)?;
         let file = &storage;
+        let d = spec.backbone.hidden;
         let decoder = DecoderWeights::bind(gguf, file, &spec)?;
-        let (policy, encoder) = (PolicyWeights::bind(gguf, file, &spec)?, EncoderWeights::bind(gguf, file, &spec)?);
-        Ok(Self { storage, spec, decoder, policy, encoder })
+        let policy = NormedMlp::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])?;
+        let value = spec.value_width.map(|width| NormedMlp::bind(gguf, file, "ollm.value", [d, width, 1]));
+        let value = value.transpose()?;
+        let encoder = EncoderWeights::bind(gguf, file, &spec)?;
+        Ok(Self { storage, spec, decoder, policy, value, encoder })
     }
 
     /// The sizes and kinds.
@@ -151,12 +157,42 @@ impl Plugin {
     /// `pi(z | h)`: the probability of each latent, for each of n hidden states (`[n][d]`):
     /// `[n][K]`. See [`check_policy`].
     pub(crate) fn policy(&self, exec: &mut Exec, hidden: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
-        let x = self.normed(exec, hidden, &self.policy.norm)?;
-        let mut out = self.policy.layers.run(exec, &self.storage, &x)?;
+        let mut out = self.normed_mlp(exec, hidden, &self.policy)?;
         for row in out.chunks_exact_mut(self.spec.options) {
             softmax(exec.isa, row);
         }
         Ok(out)
+    }
+
+    /// Whether the plugin has a value head.
+    pub fn has_value(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// The value of each of n hidden states (`[n][d]`, after the backbone's final norm): `[n]`, the
+    /// probability that the answer will be right. `None` without a value head. NaN where the
+    /// weights give no probability: they, or the hidden state, are damaged. Bit-identical for any n
+    /// and any number of threads.
+    ///
+    /// # Errors
+    /// If the system has no memory left.
+    ///
+    /// # Panics
+    /// If `hidden` is not a whole number of hidden states.
+    pub fn value(&self, exec: &mut Exec, hidden: &[f32]) -> Result<Option<Vec<f32>>, OutOfMemory> {
+        assert!(hidden.len().is_multiple_of(self.spec.backbone.hidden), "hidden states are to be whole");
+        let Some(head) = &self.value else { return Ok(None) };
+        let mut out = self.normed_mlp(exec, hidden, head)?;
+        for x in &mut out {
+            *x = sigmoid(*x);
+        }
+        Ok(Some(out))
+    }
+
+    /// The MLP of each of the hidden states, normalized: `[n][outputs]`.
+    fn normed_mlp(&self, exec: &mut Exec, hidden: &[f32], head: &NormedMlp) -> Result<Vec<f32>, OutOfMemory> {
+        let x = self.normed(exec, hidden, &head.norm)?;
+        head.layers.run(exec, &self.storage, &x)
     }
 
     /// The most probable latent of `q(z | h, x)` for each of n hidden states (`[n][d]`) and the
@@ -318,6 +354,16 @@ pub(crate) fn check_policy(policy: &[f32]) -> Result<(), PluginError> {
     if policy.iter().all(|p| p.is_finite()) { Ok(()) } else { Err(PluginError::PolicyNotFinite) }
 }
 
+/// That one of the numbers of [`Plugin::value`] is a probability.
+pub(crate) fn check_value(value: f32) -> Result<(), PluginError> {
+    if value.is_finite() { Ok(()) } else { Err(PluginError::ValueNotFinite) }
+}
+
+/// The logistic function; NaN where there is no finite number to take it of.
+fn sigmoid(x: f32) -> f32 {
+    if x.is_finite() { 1.0 / (1.0 + (-x).exp()) } else { f32::NAN }
+}
+
 /// Binds and packs the matrix `name`.
 fn packed(gguf: &Gguf, file: &Storage, name: &str, rows: usize, cols: usize) -> Result<Tensor> {
     let mut tensor = Tensor::bind(gguf, file, name, rows, cols)?;
@@ -358,11 +404,10 @@ impl DecoderWeights {
     }
 }
 
-impl PolicyWeights {
-    fn bind(gguf: &Gguf, file: &Storage, spec: &PluginConfig) -> Result<Self> {
-        let d = spec.backbone.hidden;
-        let norm = vector(gguf, file, "ollm.policy.norm.weight", d)?;
-        Ok(Self { norm, layers: MlpWeights::bind(gguf, file, "ollm.policy", [d, spec.policy_width, spec.options])? })
+impl NormedMlp {
+    fn bind(gguf: &Gguf, file: &Storage, name: &str, sizes: [usize; 3]) -> Result<Self> {
+        let norm = vector(gguf, file, &format!("{name}.norm.weight"), sizes[0])?;
+        Ok(Self { norm, layers: MlpWeights::bind(gguf, file, name, sizes)? })
     }
 }
 
@@ -388,7 +433,7 @@ impl MlpWeights {
         })
     }
 
-    /// The MLP `out silu(in x)` of each vector of `x` (`[n][inputs]`): `[n][K]`.
+    /// The MLP `out silu(in x)` of each vector of `x` (`[n][inputs]`): `[n][outputs]`.
     fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         let mut inner = product(exec, self.input.matrix(storage), x)?;
         inner.chunks_exact_mut(self.input_bias.len()).for_each(|column| add(column, &self.input_bias));

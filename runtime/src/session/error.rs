@@ -33,6 +33,8 @@ pub enum SessionError {
     Empty,
     /// Latents were asked for, but there is no plugin.
     NoPlugin,
+    /// A value was asked for, but the plugin has no value head.
+    NoValue,
     /// A position to rewind to that was not reached yet.
     PositionOutOfRange {
         /// The position.
@@ -98,6 +100,7 @@ impl fmt::Display for SessionError {
             }
             Self::Empty => write!(f, "there is nothing to continue: the prompt has no tokens"),
             Self::NoPlugin => write!(f, "latents need a plugin: name a plugin file"),
+            Self::NoValue => write!(f, "the plugin has no value head: name one that was trained with it"),
             Self::PositionOutOfRange { position, reached } => {
                 write!(f, "cannot rewind to position {position}: the session is at {reached}")
             }

@@ -1,11 +1,12 @@
 //! The steps of a session: policy, option set, next token.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::logits;
 use crate::memory;
 use crate::ops::for_each_row;
-use crate::plugin::Selector;
+use crate::plugin::{Selector, check_value};
 use crate::sampler::Sampler;
 
 use super::choice::{OptionView, Pick, Request, Step};
@@ -28,6 +29,26 @@ impl Session {
         group.policies(|_| true);
         group.outcome()?;
         Ok(&self.sequence.step.policy)
+    }
+
+    /// The value of the sequence: the probability that the answer will be right, from the hidden
+    /// state of the last token.
+    ///
+    /// # Errors
+    /// [`SessionError::NoPlugin`], [`SessionError::NoValue`], [`SessionError::Empty`], or as
+    /// [`Session::feed`];
+    /// [`PluginError::ValueNotFinite`](crate::plugin::PluginError::ValueNotFinite).
+    pub fn value(&mut self) -> Result<f32> {
+        let plugin = Arc::clone(self.sequence.plugin()?);
+        if !plugin.has_value() {
+            return Err(SessionError::NoValue);
+        }
+        self.hidden()?;
+        let Sequence { machine, hidden, .. } = &mut self.sequence;
+        let values = plugin.value(&mut machine.exec, hidden)?;
+        let value = values.and_then(|values| values.first().copied()).ok_or(SessionError::NoValue)?;
+        check_value(value)?;
+        Ok(value)
     }
 
     /// The option set of the current step: for each latent, the policy's probability and the `top`

@@ -166,8 +166,9 @@ mod tests {
     fn a_plugin_file_comes_back_but_for_the_rounding_to_f16() {
         let folder = testing::folder("deploy");
         std::fs::create_dir_all(&folder).unwrap();
-        for kind in KINDS {
-            let plugin = loaded(kind);
+        let valued = PluginConfig { value_width: Some(4), ..testing::spec(8, KINDS[0]) };
+        let valued = Loaded { tensors: testing::random_params(&valued).tensors(), spec: valued };
+        for plugin in KINDS.map(loaded).into_iter().chain([valued]) {
             let path = folder.join("plugin.gguf");
             std::fs::write(&path, to_gguf(&plugin).unwrap()).unwrap();
             let read = open(&path, &testing::description(8, 12)).unwrap();

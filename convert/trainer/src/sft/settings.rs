@@ -128,6 +128,7 @@ impl SftSettings {
             decoder: self.decoder_kind(),
             encoder_width: self.encoder_width,
             policy_width: self.policy_width,
+            value_width: None,
             hold: self.hold,
             backbone: about.backbone.clone(),
         };

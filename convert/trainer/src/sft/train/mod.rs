@@ -146,6 +146,7 @@ impl<'a> SftRun<'a> {
     fn load_control(&self, path: &Path) -> Result<Tensors> {
         let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
         Self::check(path, "width", &self.spec.decoder.width(), &loaded.spec.decoder.width())?;
+        Self::check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
         Ok(loaded.tensors)
     }
 
@@ -183,6 +184,7 @@ impl<'a> SftRun<'a> {
         Self::check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
         Self::check(path, "options", &self.spec.options, &loaded.spec.options)?;
         Self::check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
+        Self::check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
         Ok(loaded.tensors)
     }
 
