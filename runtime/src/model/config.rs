@@ -10,9 +10,19 @@ use super::family::{FAMILIES, Family};
 use super::name::{Role, TensorName};
 use super::tensor::vector;
 
+/// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
+/// in `weights.rs`, its state in `state.rs` and its pass in `forward.rs`: the compiler names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// Attention over a KV cache.
+    Attention,
+}
+
 /// The shape of one transformer block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerConfig {
+    /// How it mixes tokens.
+    pub kind: LayerKind,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads.
@@ -129,7 +139,7 @@ impl Config {
         let sliding_window = keys.sliding_window(family)?;
         let ffn = keys.size("feed_forward_length")?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
-        let layer = |is_sliding| LayerConfig { heads, kv_heads, head_dim, ffn, is_sliding };
+        let layer = |is_sliding| LayerConfig { kind: LayerKind::Attention, heads, kv_heads, head_dim, ffn, is_sliding };
         Ok(Self {
             family,
             layers: sliding.into_iter().map(layer).collect(),

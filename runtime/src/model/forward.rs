@@ -12,6 +12,7 @@ use super::Model;
 use super::config::Config;
 use super::name::Role;
 use super::state::{Scratch, State};
+use super::weights::{Attention, Mixer};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +84,9 @@ pub fn forward<E: From<OutOfMemory>>(
     });
     for index in 0..config.layers.len() {
         watch(Stage::Layer)?;
-        attention(exec, model, index, parts, scratch, watch)?;
+        match &model.weights().layers[index].mixer {
+            Mixer::Attention(weights) => attention(exec, model, index, weights, parts, scratch, watch)?,
+        }
         feed_forward(exec, model, index, scratch, watch)?;
     }
     let (isa, weight) = (exec.isa, &model.weights().norm);
@@ -110,26 +113,26 @@ fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
     index: usize,
+    weights: &Attention,
     parts: &mut [Part<'_>],
     s: &mut Scratch,
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
-    let (config, layer) = (model.config(), &model.weights().layers[index]);
-    let shape = &config.layers[index];
+    let (config, shape) = (model.config(), &model.config().layers[index]);
     s.begin_attention(config, shape);
-    norm(exec, &s.x, &mut s.normed, &layer.attention_norm, config.norm_epsilon);
+    norm(exec, &s.x, &mut s.normed, &weights.norm, config.norm_epsilon);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
-    let mut products = [
-        MatmulOp { matrix: model.matrix(&layer.query), out: &mut s.query },
-        MatmulOp { matrix: model.matrix(&layer.key), out: &mut s.key },
-        MatmulOp { matrix: model.matrix(&layer.value), out: &mut s.value },
+    let mut ops = [
+        MatmulOp { matrix: model.matrix(&weights.query.weight), out: &mut s.query },
+        MatmulOp { matrix: model.matrix(&weights.key.weight), out: &mut s.key },
+        MatmulOp { matrix: model.matrix(&weights.value.weight), out: &mut s.value },
     ];
-    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
+    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut ops);
     let rope = &s.ropes[usize::from(shape.is_sliding)];
     let heads = HeadLayout { dim: shape.head_dim, rope };
-    place_heads(exec, config, heads, &mut s.query, layer.query_bias.as_ref(), layer.query_norm.as_ref());
-    place_heads(exec, config, heads, &mut s.key, layer.key_bias.as_ref(), layer.key_norm.as_ref());
-    add_bias(&exec.pool, &mut s.value, layer.value_bias.as_ref());
+    place_heads(exec, config, heads, &mut s.query, weights.query.bias.as_ref(), weights.query_norm.as_ref());
+    place_heads(exec, config, heads, &mut s.key, weights.key.bias.as_ref(), weights.key_norm.as_ref());
+    add_bias(&exec.pool, &mut s.value, weights.value.bias.as_ref());
     store(&exec.pool, parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
         cache: &part.state.cache[index],
@@ -139,10 +142,10 @@ fn attention<E: From<OutOfMemory>>(
     attend(exec, queries, config.scoring(shape), &s.query, &mut s.mixed)?;
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
     let width = shape.query_width();
-    let matrix = model.matrix(&layer.output);
+    let matrix = model.matrix(&weights.output.weight);
     matmul(exec, &s.mixed, width, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
-    add_bias(&exec.pool, &mut s.normed, layer.output_bias.as_ref());
-    add_normed(exec, config, s, layer.attention_post_norm.as_ref());
+    add_bias(&exec.pool, &mut s.normed, weights.output.bias.as_ref());
+    add_normed(exec, config, s, weights.post_norm.as_ref());
     Ok(())
 }
 
@@ -167,23 +170,23 @@ fn feed_forward<E>(
     s: &mut Scratch,
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
-    let (config, layer) = (model.config(), &model.weights().layers[index]);
+    let (config, weights) = (model.config(), &model.weights().layers[index].feed_forward);
     let ffn = config.layers[index].ffn;
     s.begin_feed_forward(config, ffn);
-    norm(exec, &s.x, &mut s.normed, &layer.ffn_norm, config.norm_epsilon);
+    norm(exec, &s.x, &mut s.normed, &weights.norm, config.norm_epsilon);
     watch(Stage::Input { layer: index, role: Role::FfnGate, x: &s.normed })?;
-    let mut products = [
-        MatmulOp { matrix: model.matrix(&layer.gate), out: &mut s.gate },
-        MatmulOp { matrix: model.matrix(&layer.up), out: &mut s.up },
+    let mut ops = [
+        MatmulOp { matrix: model.matrix(&weights.gate.weight), out: &mut s.gate },
+        MatmulOp { matrix: model.matrix(&weights.up.weight), out: &mut s.up },
     ];
-    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut products);
+    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut ops);
     let (isa, up) = (exec.isa, &s.up);
     let activate = if config.family.gelu { geglu } else { swiglu };
     for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
     watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
-    let matrix = model.matrix(&layer.down);
+    let matrix = model.matrix(&weights.down.weight);
     matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
-    add_normed(exec, config, s, layer.ffn_post_norm.as_ref());
+    add_normed(exec, config, s, weights.post_norm.as_ref());
     Ok(())
 }
 

@@ -46,17 +46,17 @@ pub struct LoadProgress {
 impl Weights {
     /// Bytes of the matrices that each step reads: all but the embedding.
     pub fn step_bytes(&self) -> u64 {
-        self.products().map(|tensor| tensor.size() as u64).sum()
+        self.matmul_tensors().map(|tensor| tensor.size() as u64).sum()
     }
 
     /// Bytes that packing the weights allocates.
     pub fn packed_size(&self) -> u64 {
-        self.products().map(|tensor| tensor.packed_size() as u64).sum()
+        self.matmul_tensors().map(|tensor| tensor.packed_size() as u64).sum()
     }
 
     /// The matrices that matmul reads.
-    fn products(&self) -> impl Iterator<Item = &Tensor> {
-        self.layers.iter().flat_map(Layer::matrices).map(|(_, tensor)| tensor).chain([&self.head])
+    fn matmul_tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain([&self.head])
     }
 
     /// Packs every matrix that matmul reads.
@@ -67,7 +67,8 @@ impl Weights {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if options.threads == 0 { cores() } else { options.threads };
-        let tensors = self.layers.iter_mut().flat_map(Layer::matrices_mut).chain([&mut self.head]);
+        let matrices = self.layers.iter_mut().flat_map(Layer::matrices_mut);
+        let tensors = matrices.map(|matrix| &mut matrix.weight).chain([&mut self.head]);
         let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };

@@ -19,7 +19,7 @@ use crate::gguf::Gguf;
 use crate::ops::Matrix;
 use crate::storage::Storage;
 
-pub use config::{Config, LayerConfig};
+pub use config::{Config, LayerConfig, LayerKind};
 pub use error::ModelError;
 pub use family::{FAMILIES, Family};
 pub use fingerprint::{FINETUNE_KEY, fingerprint};
@@ -29,7 +29,7 @@ pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
-pub use weights::{Layer, Weights};
+pub use weights::{Attention, FeedForward, Layer, Linear, Mixer, Weights};
 
 /// A backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]

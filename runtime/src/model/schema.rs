@@ -4,7 +4,7 @@
 //! The shapes of a family follow from its [`Config`]: what the family adds or leaves out is a row
 //! here.
 
-use super::config::{Config, LayerConfig};
+use super::config::{Config, LayerConfig, LayerKind};
 use super::name::{Role, TensorName};
 
 /// A tensor of a backbone.
@@ -37,7 +37,10 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
         TensorSpec::optional(Role::RopeFactors, &[config.rope_frequencies.len()]),
     ];
     for (index, layer) in config.layers.iter().enumerate() {
-        let parts = [attention(config, layer), feed_forward(config, layer)];
+        let mixer = match layer.kind {
+            LayerKind::Attention => attention(config, layer),
+        };
+        let parts = [mixer, feed_forward(config, layer)];
         all.extend(parts.into_iter().flatten().map(|mut spec| {
             spec.name.layer = Some(index);
             spec
@@ -48,8 +51,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     all
 }
 
-/// The attention of a layer. A family whose layers mix tokens in another way needs a function of
-/// its own.
+/// The tensors of [`LayerKind::Attention`].
 fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let &Config { hidden, family, .. } = config;
     let (queries, keys) = (layer.query_width(), layer.key_width());

@@ -4,69 +4,89 @@ use std::collections::{HashMap, HashSet};
 
 use crate::gguf::Gguf;
 
-use super::config::Config;
+use super::config::{Config, LayerKind};
 use super::error::ModelError;
 use super::name::{PLUGIN_PREFIX, Role, TensorName};
 use super::schema::{self, TensorSpec};
 use super::tensor::{Tensor, vector};
 
-/// One transformer block. Shapes are output by input.
+/// One transformer block: what mixes tokens, and what works on each token. Shapes are output by
+/// input.
 #[derive(Debug)]
 pub struct Layer {
+    /// What mixes tokens, as the layer's [`LayerKind`] says.
+    pub mixer: Mixer,
+    /// The feed-forward network.
+    pub feed_forward: FeedForward,
+}
+
+/// The weights of what mixes tokens: a variant for each [`LayerKind`].
+#[derive(Debug)]
+pub enum Mixer {
+    /// [`LayerKind::Attention`]
+    Attention(Attention),
+}
+
+/// The weights of attention.
+#[derive(Debug)]
+pub struct Attention {
     /// `[hidden]`
-    pub attention_norm: Vec<f32>,
+    pub norm: Vec<f32>,
     /// Queries: `[heads * head_dim][hidden]`
-    pub query: Tensor,
+    pub query: Linear,
     /// Keys: `[kv_heads * head_dim][hidden]`
-    pub key: Tensor,
+    pub key: Linear,
     /// Values: `[kv_heads * head_dim][hidden]`
-    pub value: Tensor,
-    /// What is added to queries, keys and values, where the file has it.
-    pub query_bias: Option<Vec<f32>>,
-    /// See `query_bias`.
-    pub key_bias: Option<Vec<f32>>,
-    /// See `query_bias`.
-    pub value_bias: Option<Vec<f32>>,
+    pub value: Linear,
     /// The norm of each query head, `[head_dim]`: qwen3.
     pub query_norm: Option<Vec<f32>>,
     /// The norm of each key head, `[head_dim]`: qwen3.
     pub key_norm: Option<Vec<f32>>,
     /// `[hidden][heads * head_dim]`
-    pub output: Tensor,
-    /// What is added to the output, where the file has it.
-    pub output_bias: Option<Vec<f32>>,
+    pub output: Linear,
     /// What attention gives is normalized by this, `[hidden]`: gemma.
-    pub attention_post_norm: Option<Vec<f32>>,
+    pub post_norm: Option<Vec<f32>>,
+}
+
+/// The weights of a gated feed-forward network.
+#[derive(Debug)]
+pub struct FeedForward {
     /// `[hidden]`
-    pub ffn_norm: Vec<f32>,
+    pub norm: Vec<f32>,
     /// `[ffn][hidden]`
-    pub gate: Tensor,
+    pub gate: Linear,
     /// `[ffn][hidden]`
-    pub up: Tensor,
+    pub up: Linear,
     /// `[hidden][ffn]`
-    pub down: Tensor,
-    /// What the feed-forward layer gives is normalized by this, `[hidden]`: gemma.
-    pub ffn_post_norm: Option<Vec<f32>>,
+    pub down: Linear,
+    /// What the network gives is normalized by this, `[hidden]`: gemma.
+    pub post_norm: Option<Vec<f32>>,
+}
+
+/// A matrix, and what is added to its outputs.
+#[derive(Debug)]
+pub struct Linear {
+    /// What it is in the network.
+    pub role: Role,
+    /// `[outputs][inputs]`
+    pub weight: Tensor,
+    /// `[outputs]`, where the file has it.
+    pub bias: Option<Vec<f32>>,
 }
 
 impl Layer {
-    /// The matrices by their roles.
-    pub fn matrices(&self) -> [(Role, &Tensor); 7] {
-        [
-            (Role::Query, &self.query),
-            (Role::Key, &self.key),
-            (Role::Value, &self.value),
-            (Role::AttentionOutput, &self.output),
-            (Role::FfnGate, &self.gate),
-            (Role::FfnUp, &self.up),
-            (Role::FfnDown, &self.down),
-        ]
+    /// The matrices.
+    pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        let Mixer::Attention(Attention { query, key, value, output, .. }) = &self.mixer;
+        let FeedForward { gate, up, down, .. } = &self.feed_forward;
+        [query, key, value, output, gate, up, down].into_iter()
     }
 
     /// The matrices, to be packed.
-    pub(super) fn matrices_mut(&mut self) -> [&mut Tensor; 7] {
-        let Self { query, key, value, output, gate, up, down, .. } = self;
-        [query, key, value, output, gate, up, down]
+    pub(super) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let Mixer::Attention(Attention { query, key, value, output, .. }) = &mut self.mixer;
+        let FeedForward { gate, up, down, .. } = &mut self.feed_forward;
+        [query, key, value, output, gate, up, down].into_iter()
     }
 }
 
@@ -89,7 +109,8 @@ impl Weights {
         let specs = schema::tensors(config);
         let mut bound = Bound::new(gguf, file, &specs)?;
         refuse_others(gguf, &specs)?;
-        let layers = (0..config.layers.len()).map(|layer| bound.layer(layer)).collect::<Result<_, _>>()?;
+        let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, layer.kind));
+        let layers = layers.collect::<Result<_, _>>()?;
         let norm = bound.vector(TensorName::new(Role::OutputNorm))?;
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
@@ -145,32 +166,32 @@ impl Bound {
         self.vectors.remove(&name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))
     }
 
-    fn layer(&mut self, index: usize) -> Result<Layer, ModelError> {
+    fn linear(&mut self, name: TensorName) -> Result<Linear, ModelError> {
+        let bias = self.vectors.remove(&name.bias());
+        Ok(Linear { role: name.role, weight: self.matrix(name)?, bias })
+    }
+
+    fn layer(&mut self, index: usize, kind: LayerKind) -> Result<Layer, ModelError> {
         let name = |role| TensorName::in_layer(index, role);
-        let [query_bias, key_bias, value_bias, output_bias] =
-            [Role::Query, Role::Key, Role::Value, Role::AttentionOutput]
-                .map(|role| self.vectors.remove(&name(role).bias()));
-        let [query_norm, key_norm, attention_post_norm, ffn_post_norm] =
-            [Role::QueryNorm, Role::KeyNorm, Role::AttentionPostNorm, Role::FfnPostNorm]
-                .map(|role| self.vectors.remove(&name(role)));
-        Ok(Layer {
-            attention_norm: self.vector(name(Role::AttentionNorm))?,
-            query: self.matrix(name(Role::Query))?,
-            key: self.matrix(name(Role::Key))?,
-            value: self.matrix(name(Role::Value))?,
-            query_bias,
-            key_bias,
-            value_bias,
-            query_norm,
-            key_norm,
-            output: self.matrix(name(Role::AttentionOutput))?,
-            output_bias,
-            attention_post_norm,
-            ffn_norm: self.vector(name(Role::FfnNorm))?,
-            gate: self.matrix(name(Role::FfnGate))?,
-            up: self.matrix(name(Role::FfnUp))?,
-            down: self.matrix(name(Role::FfnDown))?,
-            ffn_post_norm,
-        })
+        let mixer = match kind {
+            LayerKind::Attention => Mixer::Attention(Attention {
+                norm: self.vector(name(Role::AttentionNorm))?,
+                query: self.linear(name(Role::Query))?,
+                key: self.linear(name(Role::Key))?,
+                value: self.linear(name(Role::Value))?,
+                query_norm: self.vectors.remove(&name(Role::QueryNorm)),
+                key_norm: self.vectors.remove(&name(Role::KeyNorm)),
+                output: self.linear(name(Role::AttentionOutput))?,
+                post_norm: self.vectors.remove(&name(Role::AttentionPostNorm)),
+            }),
+        };
+        let feed_forward = FeedForward {
+            norm: self.vector(name(Role::FfnNorm))?,
+            gate: self.linear(name(Role::FfnGate))?,
+            up: self.linear(name(Role::FfnUp))?,
+            down: self.linear(name(Role::FfnDown))?,
+            post_norm: self.vectors.remove(&name(Role::FfnPostNorm)),
+        };
+        Ok(Layer { mixer, feed_forward })
     }
 }

@@ -19,7 +19,7 @@ mod parts;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use ollm_runtime::model::{Config, Model, Role, TensorName};
+use ollm_runtime::model::{Config, Linear, Mixer, Model, Role, TensorName};
 
 use crate::error::{Error, Result};
 use attention::{Attended, Attention};
@@ -201,26 +201,36 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn block(&self, index: usize) -> Result<NetworkBlock> {
         let layer = &self.model.weights().layers[index];
-        let biases = [&layer.query_bias, &layer.key_bias, &layer.value_bias, &layer.output_bias, &None, &None, &None];
-        let mut matrices = Vec::new();
-        for ((role, tensor), bias) in layer.matrices().into_iter().zip(biases) {
-            matrices.push(FrozenMatrix {
-                name: TensorName::in_layer(index, role).to_string(),
-                weight: self.matrix(tensor)?,
-                bias: bias.as_ref().map(|bias| self.vector(bias)).transpose()?,
-            });
-        }
-        let [query, key, value, output, gate, up, down] =
-            matrices.try_into().unwrap_or_else(|_| unreachable!("a matrix for each part"));
-        let qk_norm = match (&layer.query_norm, &layer.key_norm) {
+        let Mixer::Attention(attention) = &layer.mixer;
+        let frozen = |linear: &Linear| -> Result<FrozenMatrix> {
+            Ok(FrozenMatrix {
+                name: TensorName::in_layer(index, linear.role).to_string(),
+                weight: self.matrix(&linear.weight)?,
+                bias: linear.bias.as_ref().map(|bias| self.vector(bias)).transpose()?,
+            })
+        };
+        let qk_norm = match (&attention.query_norm, &attention.key_norm) {
             (Some(query), Some(key)) => Some([self.norm(query)?, self.norm(key)?]),
             _ => None,
         };
         let shape = self.model.config().layers[index].kv_shape();
-        let norm = self.norm(&layer.attention_norm)?;
+        let weights = &layer.feed_forward;
         Ok(NetworkBlock {
-            attention: Attention { shape, norm, query, key, value, qk_norm, output },
-            feed_forward: FeedForward { norm: self.norm(&layer.ffn_norm)?, gate, up, down },
+            attention: Attention {
+                shape,
+                norm: self.norm(&attention.norm)?,
+                query: frozen(&attention.query)?,
+                key: frozen(&attention.key)?,
+                value: frozen(&attention.value)?,
+                qk_norm,
+                output: frozen(&attention.output)?,
+            },
+            feed_forward: FeedForward {
+                norm: self.norm(&weights.norm)?,
+                gate: frozen(&weights.gate)?,
+                up: frozen(&weights.up)?,
+                down: frozen(&weights.down)?,
+            },
         })
     }
 
