@@ -30,6 +30,8 @@ pub(super) struct LogitsPlan {
     pub(super) backbone: bool,
     /// The logits of these options.
     pub(super) latents: Range<usize>,
+    /// Whether the logits of all options are known: none is computed.
+    pub(super) are_known: bool,
     /// The latent whose option was selected; `None` of backbone and mixture.
     pub(super) latent: Option<usize>,
 }
@@ -50,7 +52,7 @@ impl StepSource<'_> {
             Self::Selector(selector) => selector.select(state, place, hidden, policy)?,
         };
         let latents = latent.map_or(0..policy.len(), |latent| latent..latent + 1);
-        Ok(LogitsPlan { backbone: false, latents, latent })
+        Ok(LogitsPlan { backbone: false, latents, are_known: false, latent })
     }
 
     /// Notes which token followed.
@@ -64,7 +66,12 @@ impl StepSource<'_> {
 impl LogitsPlan {
     /// Rows of logits to compute.
     pub(super) fn rows(&self) -> usize {
-        usize::from(self.backbone) + self.latents.len()
+        usize::from(self.backbone) + self.computed().len()
+    }
+
+    /// The options whose logits are to be computed.
+    fn computed(&self) -> Range<usize> {
+        if self.are_known { 0..0 } else { self.latents.clone() }
     }
 
     /// Rows of logits and of distributions that are held at once.
@@ -76,11 +83,9 @@ impl LogitsPlan {
         !self.backbone && self.latent.is_none()
     }
 
-    /// The same plan where the logits of all options, `[options][vocab]`, are known: nothing is to
-    /// be computed.
+    /// The same plan where the logits of all options, `[options][vocab]`, are known.
     pub(super) fn with_known_options(self) -> Self {
-        let latents = if self.backbone { self.latents } else { 0..0 };
-        Self { latents, ..self }
+        Self { are_known: true, ..self }
     }
 
     /// The logits of the distribution that is planned. `rows` are those of the plan, or of all
@@ -96,9 +101,10 @@ impl LogitsPlan {
             mixture(isa, policy, rows, mixed)?;
             return Ok(mixed);
         }
-        let known = self.latent.filter(|_| self.rows() == 0);
-        let vocab = rows.len() / if known.is_some() { policy.len() } else { 1 };
-        Ok(&rows[known.unwrap_or(0) * vocab..][..vocab])
+        match self.latent.filter(|_| self.are_known) {
+            Some(latent) => Ok(&rows[latent * (rows.len() / policy.len())..][..rows.len() / policy.len()]),
+            None => Ok(rows),
+        }
     }
 }
 
@@ -161,9 +167,9 @@ impl Latents<'_> {
         let width = self.model.config().hidden;
         let states = || hidden.chunks_exact(width).zip(plans);
         let (mut decoding, mut latents) = (Vec::new(), Vec::new());
-        for (state, plan) in states().filter(|(_, plan)| !plan.latents.is_empty()) {
+        for (state, plan) in states().filter(|(_, plan)| !plan.computed().is_empty()) {
             append(&mut decoding, state)?;
-            latents.push(plan.latents.clone());
+            latents.push(plan.computed());
         }
         let decoded = match self.plugin {
             Some(plugin) if !latents.is_empty() => plugin.decode(&mut self.machine.exec, &decoding, &latents)?,
@@ -175,7 +181,7 @@ impl Latents<'_> {
                 append(&mut out, state)?;
             }
             let own;
-            (own, decoded) = decoded.split_at(plan.latents.len() * width);
+            (own, decoded) = decoded.split_at(plan.computed().len() * width);
             append(&mut out, own)?;
         }
         Ok(out)
@@ -219,7 +225,7 @@ mod tests {
     use super::*;
 
     fn plan(backbone: bool, latents: Range<usize>, latent: Option<usize>) -> LogitsPlan {
-        LogitsPlan { backbone, latents, latent }
+        LogitsPlan { backbone, latents, are_known: false, latent }
     }
 
     #[test]
