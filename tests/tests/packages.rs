@@ -219,7 +219,7 @@ fn java() {
     }
     let java = root().join("ffi/java");
     let (classes, lib) = (scratch("classes"), prefix().join("lib"));
-    let sources = ["Model", "Native", "OllmException", "Plugin", "Session"];
+    let sources = ["Branch", "Branches", "Model", "Native", "OllmException", "Plugin", "Session", "Suggestion"];
     let sources = sources.map(|name| java.join("src/org/ollm").join(name).with_extension("java"));
     let mut compile = Command::new("javac");
     succeed(
