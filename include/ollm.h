@@ -24,8 +24,8 @@
 ///   too small stays as it was. Text has a zero after it, which needs room but is not counted.
 /// - Callbacks run inside the call that they belong to and on its thread, unless they say
 ///   otherwise. Their first argument is the `user` pointer that came with them. They must return:
-///   no longjmp, no exceptions. A callback may call any function; those on the session that is
-///   calling back give `OLLM_BUSY`.
+///   no longjmp, no exceptions. A callback may call any function; those on the session,
+///   or the branches, that are calling back give `OLLM_BUSY`.
 /// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no
 ///   environment and no network.
 
@@ -65,6 +65,12 @@ typedef struct ollm_session ollm_session;
 /// A snapshot of an option set. Since 0.1.0.
 typedef struct ollm_option_set ollm_option_set;
 
+/// Several continuations of one session. Since 0.1.0.
+typedef struct ollm_branches ollm_branches;
+
+/// Continuations that a session suggests. Since 0.1.0.
+typedef struct ollm_suggestions ollm_suggestions;
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Versions: of the library, and of the binary interface that this header describes.
 // ---------------------------------------------------------------------------------------------------------------------
@@ -100,7 +106,7 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_INVALID_UTF8 = 3,
     /// A buffer is too small; the size that is needed was written.
     OLLM_BUFFER_TOO_SMALL = 4,
-    /// The session is in use: by another thread, or by the call that called back.
+    /// The session, or the branches, are in use: by another thread, or by the call that called back.
     OLLM_BUSY = 5,
     /// The call was cancelled. The session is at its last complete position, and the next call
     /// continues from there.
@@ -115,7 +121,7 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_BAD_FILE = 10,
     /// The file asks for something that this version does not do.
     OLLM_UNSUPPORTED = 11,
-    /// A plugin or a saved session belongs to another model.
+    /// A plugin or a saved session belongs to another model, or branches to another text.
     OLLM_MISMATCH = 12,
     /// There is no plugin, and the call needs one.
     OLLM_NO_PLUGIN = 13,
@@ -640,8 +646,8 @@ ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
 /// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument, must
-/// stay alive until the next call of this function, or until the session is freed; forks have them
-/// too.
+/// stay alive until the next call of this function, or until the session is freed; forks and
+/// branches have them too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
 /// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
@@ -817,6 +823,419 @@ ollm_status ollm_session_hidden(ollm_session *session, float *hidden, size_t cap
 ollm_status ollm_session_encode(ollm_session *session, const uint32_t *tokens, size_t count, int32_t *latents);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Branches: several continuations of one session, decoded in one batch. A branch is bit-identical
+// to a session of its own, and a step of ten costs little more than a step of one.
+//
+// At first there is one branch, without a token. `ollm_branches_expand` makes several of one,
+// `ollm_branches_step` advances all of them, `ollm_branches_run` does both until there is an
+// answer. A branch begins an answer, and is at a boundary where no latent is held: see `ollm_hold`
+// for what an answer is and where a hold ends.
+//
+// Branches may be used by any thread, but by one thread at a time: a second thread that calls
+// meanwhile gets `OLLM_BUSY`, and so does a callback that calls the same branches. Only
+// `ollm_branches_cancel` and `ollm_branches_free` may be called from other threads too.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Into which branches a branch is expanded. Since 0.1.0.
+OLLM_ENUM(ollm_expand, int32_t) {
+    /// One for each latent.
+    OLLM_EXPAND_LATENTS = 0,
+    /// One for each of `count` latents, those that the policy finds most probable.
+    OLLM_EXPAND_TOP = 1,
+    /// One for each of `count` latents that are drawn from the policy. What is drawn twice counts
+    /// twice.
+    OLLM_EXPAND_DRAW = 2,
+    /// One for each of `count` tokens, the most probable ones.
+    OLLM_EXPAND_TOKENS = 3,
+    /// `count` samples.
+    OLLM_EXPAND_SAMPLE = 4,
+};
+
+/// Whether a branch goes on, or how it ended. Since 0.1.0.
+OLLM_ENUM(ollm_branch_state, int32_t) {
+    /// It is still generated.
+    OLLM_BRANCH_OPEN = 0,
+    /// By an end token.
+    OLLM_BRANCH_END = 1,
+    /// By a stop string.
+    OLLM_BRANCH_STOP = 2,
+    /// By the limit of tokens, or the end of the context.
+    OLLM_BRANCH_LENGTH = 3,
+    /// It was given up.
+    OLLM_BRANCH_PRUNED = 4,
+    /// Another branch has the same tokens, and the same to come: `merged_into`.
+    OLLM_BRANCH_MERGED = 5,
+    /// By an error of its own: `error`.
+    OLLM_BRANCH_FAILED = 6,
+};
+
+/// How branches are generated. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_branch_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Tokens of a branch at most; 0 is as many as the context holds.
+    size_t limit;
+    /// Stop strings: texts that end a branch, and are not part of its text.
+    const ollm_text *stops;
+    /// How many there are.
+    size_t stop_count;
+    /// How latents are selected where no expansion did, and how long latents are held; NULL takes
+    /// the session's selection. Its `seed` must be 0: the seed of all choices is that of the
+    /// session's sampling.
+    const ollm_selection *selection;
+} ollm_branch_options;
+
+/// An expansion. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_expansion {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// How many branches; 0 for `OLLM_EXPAND_LATENTS`, and for nothing else.
+    size_t count;
+    /// The temperature of the tokens of `OLLM_EXPAND_SAMPLE`; 0 is 1. Nothing else has one.
+    float temperature;
+    /// Into what.
+    ollm_expand kind;
+} ollm_expansion;
+
+/// One branch. Its arrays and its text belong to the branches, and are gone with the next call on
+/// them that is not `ollm_branches_get` or `ollm_branches_count`. Since 0.1.0.
+typedef struct ollm_branch {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The generated tokens, without an end token; NULL if there are none.
+    const uint32_t *tokens;
+    /// The latent of each token, -1 for none; NULL if there are no tokens.
+    const int32_t *latents;
+    /// The number of tokens.
+    size_t token_count;
+    /// The generated text, as UTF-8 without a zero at its end. What may be the beginning of a stop
+    /// string, or half a character, comes with a later token.
+    const char *text;
+    /// Bytes of the text.
+    size_t text_length;
+    /// Tokens that it shares with its parent.
+    size_t fork;
+    /// The sum of the natural logarithms of the policy's probabilities of the latents that were
+    /// selected.
+    double policy;
+    /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's filters,
+    /// that of an end token included.
+    double logprob;
+    /// How many branches it stands for: 1, and those that were merged into it.
+    double count;
+    /// The probability that the answer will be right, as the plugin's value head says; NaN where
+    /// none was asked.
+    float value;
+    /// The branch that it was forked from; -1 for the text of the session.
+    int32_t parent;
+    /// The branch that it was merged into; -1 for none.
+    int32_t merged_into;
+    /// 1 if it is at a boundary: no latent is held. Else 0.
+    int32_t at_boundary;
+    /// Whether it goes on, or how it ended.
+    ollm_branch_state state;
+    /// Why it failed; `OLLM_OK` if it did not.
+    ollm_status error;
+} ollm_branch;
+
+/// Branches of a session, which does not move: at first one, which begins where the session is. They
+/// are sampled as the session is, and the seed of its sampling is that of all choices. They share
+/// the KV cache of the text and the workers with the session, have its memory limit and duty cycle,
+/// and live on when it is freed. Without a plugin and a selection, the only boundary is at the
+/// beginning. `options` may be NULL. On success `*branches` is a handle of one owner: free it with
+/// `ollm_branches_free`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
+/// `OLLM_NO_PLUGIN` for a selection of latents, `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since
+/// 0.1.0.
+ollm_status ollm_branches_new(ollm_session *session,
+                              const ollm_branch_options *options,
+                              ollm_branches **branches);
+
+/// Frees branches and makes `*branches` NULL. If another thread is inside, its call is cancelled
+/// first, and this one waits for it; inside a callback it does not wait, and the branches go when
+/// that call returns. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`; `OLLM_BUSY` inside a callback of these branches.
+/// Since 0.1.0.
+ollm_status ollm_branches_free(ollm_branches **branches);
+
+/// Cancels the branches' work: the running call, or else the next call that computes, returns
+/// `OLLM_CANCELLED`. No branch has moved in the step that was cancelled.
+///
+/// Any thread, at any time; not in a signal handler. Statuses: `OLLM_INVALID_ARGUMENT`,
+/// `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_branches_cancel(ollm_branches *branches);
+
+/// Takes back a cancellation that no call has seen yet, such as one that came after the end.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_branches_withdraw_cancel(ollm_branches *branches);
+
+/// Makes several branches of one, which is open. It becomes the first of them; the others come after
+/// those that are there. Branches that would go the same way are merged at once. NULL expands all
+/// latents.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count of
+/// 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
+/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` if
+/// a token of each does not fit; then there are as many branches as before. Since 0.1.0.
+ollm_status ollm_branches_expand(ollm_branches *branches, size_t branch, const ollm_expansion *expansion);
+
+/// Advances all open branches by a token each, in one pass over the weights; how many there were
+/// goes to `*advanced` (which may be NULL): with 0 all have ended. An error of a branch alone ends
+/// that branch.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_MEMORY_LIMIT`; then no branch has moved. Since 0.1.0.
+ollm_status ollm_branches_step(ollm_branches *branches, size_t *advanced);
+
+/// Gives an open branch up.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended,
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_branches_prune(ollm_branches *branches, size_t branch);
+
+/// The number of branches, open and ended, in `*count`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_branches_count(ollm_branches *branches, size_t *count);
+
+/// The branch of index `branch`, from 0 on, in the order in which they came to be, in `*out`, which
+/// must begin with its `struct_size`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none, `OLLM_INVALID_HANDLE`,
+/// `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_branches_get(ollm_branches *branches, size_t branch, ollm_branch *out);
+
+/// Brings a session to where a branch is, as if it had generated the branch's tokens. The KV cache
+/// is shared (copy on write), and nothing is computed again. The session keeps its sampling,
+/// selection, workers and limits; the branches stay as they are. It must be where the branches
+/// began: the session that they were made from, or a fork of it.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none, or that was pruned or merged or
+/// failed; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`; `OLLM_MISMATCH` if the session has another model,
+/// plugin, context size or text; `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays
+/// as it was. Since 0.1.0.
+ollm_status ollm_branches_adopt(ollm_branches *branches, size_t branch, ollm_session *session);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Search: a vote over branches, the best of N, beam search. What counts is the final answer of a
+// branch's text, which a rule finds.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// How much a branch counts for its answer. Since 0.1.0.
+OLLM_ENUM(ollm_weight, int32_t) {
+    /// Each branch counts 1.
+    OLLM_WEIGHT_ONE = 0,
+    /// By the policy's probability of its latents.
+    OLLM_WEIGHT_POLICY = 1,
+    /// By what the plugin's value head says.
+    OLLM_WEIGHT_VALUE = 2,
+};
+
+/// Which branch is better. Since 0.1.0.
+OLLM_ENUM(ollm_score, int32_t) {
+    /// The mean of the log-probabilities of its tokens.
+    OLLM_SCORE_LOGPROB = 0,
+    /// Their sum, which prefers short texts.
+    OLLM_SCORE_LOGPROB_SUM = 1,
+    /// The logarithm of the policy's probability of its latents.
+    OLLM_SCORE_POLICY = 2,
+    /// What the plugin's value head says.
+    OLLM_SCORE_VALUE = 3,
+};
+
+/// How branches are searched. Since 0.1.0.
+OLLM_ENUM(ollm_strategy, int32_t) {
+    /// Expands once. The answer that has most of the weight wins; it ends as soon as no open branch
+    /// can change that.
+    OLLM_STRATEGY_VOTE = 0,
+    /// Expands once. The branch with the best score wins (best of N).
+    OLLM_STRATEGY_BEST = 1,
+    /// Expands at each boundary, and keeps the branches with the best scores (beam search).
+    OLLM_STRATEGY_BEAM = 2,
+};
+
+/// Finds the answer of a text. `*answer` is empty at first, and stays so if there is none; what it
+/// points to is copied when the callback returns, and may be part of the text. Since 0.1.0.
+typedef void (*ollm_answer_fn)(void *user, ollm_text text, ollm_text *answer);
+
+/// How answers are found, and which one wins. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_tally {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// How the answer is found in a text; NULL is "number".
+    ///
+    /// - "number": the number behind the last `####`, or else the last number. Numbers are compared
+    ///   by value: `1,234.50` is `1234.5`.
+    /// - "hash": what stands behind the last `####`, to the end of its line.
+    /// - "boxed": what stands in the last `\boxed{}`.
+    /// - "regex:RE": the one group of a regular expression, where it matches last.
+    /// - "text": the whole text.
+    const char *rule;
+    /// Bytes of the rule.
+    size_t rule_length;
+    /// Finds the answer in place of a rule; may be NULL.
+    ollm_answer_fn answer;
+    /// The first argument of `answer`.
+    void *user;
+    /// How much a branch counts for its answer.
+    ollm_weight weight;
+    /// Which branch is better; in a vote, which of those that tie.
+    ollm_score score;
+} ollm_tally;
+
+/// Sees the branches after each step of a search. The array, and what is in it, are gone when the
+/// callback returns. Any other result than 0 ends the search, which gives what there is. Since
+/// 0.1.0.
+typedef int32_t (*ollm_branches_fn)(void *user, const ollm_branch *const *branches, size_t count);
+
+/// A search. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_search_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Into what a branch is expanded; NULL is all latents.
+    const ollm_expansion *expansion;
+    /// How answers are found, and which one wins; NULL takes the defaults.
+    const ollm_tally *tally;
+    /// Vote and best: branches that an expansion makes at most, the most probable ones. Beam:
+    /// branches that are kept at a boundary. 0 is as many as the expansion makes.
+    size_t width;
+    /// Called after each step, inside the call and on its thread; may be NULL.
+    ollm_branches_fn each;
+    /// The first argument of `each`.
+    void *user;
+    /// The strategy.
+    ollm_strategy strategy;
+    /// Must be 0.
+    int32_t reserved;
+} ollm_search_options;
+
+/// What a search or a vote found. Since 0.1.0.
+typedef struct ollm_found {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The branch.
+    size_t branch;
+    /// Its answer, as UTF-8 without a zero at its end; NULL if it has none. It belongs to the
+    /// branches, and is gone with the next call of `ollm_branches_run` or `ollm_branches_vote` on
+    /// them.
+    const char *answer;
+    /// Bytes of the answer.
+    size_t answer_length;
+    /// The share of the weight of all branches that have the same answer: 0 to 1.
+    double confidence;
+    /// Passes over the weights, since the branches were made.
+    size_t passes;
+    /// Tokens generated since then, of all branches; what several share counts once.
+    size_t generated;
+} ollm_found;
+
+/// Searches: expands the branches that are at a boundary, continues those that are not, and prunes
+/// those that are still open at the end; `*found`, which must begin with its `struct_size`, tells
+/// what was found. `options` may be NULL, which is a vote of all latents.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none, such as a regular expression
+/// without one group; `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if latents or values are asked for that the session has not,
+/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`. The branches then are where the
+/// last whole step left them: a second call continues. Since 0.1.0.
+ollm_status ollm_branches_run(ollm_branches *branches,
+                              const ollm_search_options *options,
+                              ollm_found *found);
+
+/// The vote of the branches that are there, without generating: the answer that has most of the
+/// weight, and the best branch that gives it. Open branches have no answer. `tally` may be NULL.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none; `OLLM_INVALID_HANDLE`,
+/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`; the error of a branch, if all have failed. Since 0.1.0.
+ollm_status ollm_branches_vote(ollm_branches *branches, const ollm_tally *tally, ollm_found *found);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Suggestions: short continuations to choose from, as a keyboard or an editor shows them.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Where a suggestion ends, if it has not as many tokens as it may have. Since 0.1.0.
+OLLM_ENUM(ollm_until, int32_t) {
+    /// Nowhere.
+    OLLM_UNTIL_TOKENS = 0,
+    /// At the end of the word.
+    OLLM_UNTIL_WORD = 1,
+    /// At the end of the line.
+    OLLM_UNTIL_LINE = 2,
+};
+
+/// What is suggested. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_suggest_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Suggestions at most; 0 is 3.
+    size_t count;
+    /// Tokens of each at most; 0 is 8.
+    size_t tokens;
+    /// Where it ends before.
+    ollm_until until;
+    /// Must be 0.
+    int32_t reserved;
+} ollm_suggest_options;
+
+/// A suggestion. Its text and its tokens belong to the suggestions, and are gone when these are
+/// freed. Since 0.1.0.
+typedef struct ollm_suggestion {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The text, as UTF-8 without a zero at its end; it is not empty.
+    const char *text;
+    /// Bytes of the text.
+    size_t text_length;
+    /// Its tokens; with an end at a word or a line, the last one may have more text.
+    const uint32_t *tokens;
+    /// The number of tokens.
+    size_t token_count;
+    /// The probability of the tokens; with a plugin the sum, over the latents that give them, of the
+    /// policy's probability times theirs.
+    double probability;
+    /// The latent that adds most to it; -1 for none.
+    int32_t latent;
+    /// 0.
+    int32_t reserved;
+} ollm_suggestion;
+
+/// Suggests continuations of the session, which does not move: the most probable first, none the
+/// beginning of another. With a plugin each latent continues the text, held for all of it; if these
+/// say too little that is different, and without a plugin, the likeliest tokens are continued.
+/// Sampling and selection of the session do not matter; `ollm_session_cancel` cancels it. `options`
+/// may be NULL. On success `*suggestions` is a handle of one owner: free it with
+/// `ollm_suggestions_free`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
+/// `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`. Since 0.1.0.
+ollm_status ollm_session_suggest(ollm_session *session,
+                                 const ollm_suggest_options *options,
+                                 ollm_suggestions **suggestions);
+
+/// Frees suggestions and makes `*suggestions` NULL. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_suggestions_free(ollm_suggestions **suggestions);
+
+/// The number of suggestions, in `*count`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_suggestions_count(const ollm_suggestions *suggestions, size_t *count);
+
+/// The suggestion of index `index`, from 0 on, in `*suggestion`, which must begin with its
+/// `struct_size`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for an index that is none,
+/// `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_suggestions_get(const ollm_suggestions *suggestions,
+                                 size_t index,
+                                 ollm_suggestion *suggestion);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Snapshots: a session, with its tokens and its KV cache, saved to a file or a buffer and restored
 // in another process. The format is versioned and checksummed; a snapshot of another model is
 // refused. Sampling, selection and plugin are not part of it.
@@ -916,6 +1335,14 @@ OLLM_INITIALIZER(ollm_run_options)
 OLLM_INITIALIZER(ollm_memory)
 OLLM_INITIALIZER(ollm_token)
 OLLM_INITIALIZER(ollm_source)
+OLLM_INITIALIZER(ollm_branch_options)
+OLLM_INITIALIZER(ollm_expansion)
+OLLM_INITIALIZER(ollm_branch)
+OLLM_INITIALIZER(ollm_tally)
+OLLM_INITIALIZER(ollm_search_options)
+OLLM_INITIALIZER(ollm_found)
+OLLM_INITIALIZER(ollm_suggest_options)
+OLLM_INITIALIZER(ollm_suggestion)
 
 #undef OLLM_INITIALIZER
 

@@ -164,6 +164,39 @@ private:
     T *owned_ = nullptr;
 };
 
+/// A callable as a callback of C: its exception is kept until C has returned.
+template <class Each>
+struct caller {
+    Each &each;
+    std::exception_ptr thrown;
+
+    /// What the callback gives to C: 0 goes on.
+    template <class Seen>
+    std::int32_t call(const Seen &seen) noexcept {
+#ifdef OLLM_RESULTS
+        return visit(seen);
+#else
+        try {
+            return visit(seen);
+        } catch (...) {
+            thrown = std::current_exception();
+            return 1;
+        }
+#endif
+    }
+
+private:
+    template <class Seen>
+    std::int32_t visit(const Seen &seen) {
+        if constexpr (std::is_convertible_v<decltype(each(seen)), bool>) {
+            return each(seen) ? 0 : 1;
+        } else {
+            each(seen);
+            return 0;
+        }
+    }
+};
+
 }  // namespace detail
 
 /// Options of C that begin with their defaults: `ollm::sampling sampling; sampling.temperature =
@@ -182,6 +215,23 @@ struct selection : ollm_selection {
 };
 struct run_options : ollm_run_options {
     run_options() : ollm_run_options(ollm_run_options_init()) {}
+};
+struct branch_options : ollm_branch_options {
+    branch_options() : ollm_branch_options(ollm_branch_options_init()) {}
+};
+struct tally : ollm_tally {
+    tally() : ollm_tally(ollm_tally_init()) {}
+    /// The rule must live until the tally is used.
+    explicit tally(std::string_view rule) : tally() {
+        ollm_tally::rule = rule.data();
+        rule_length = rule.size();
+    }
+};
+struct search_options : ollm_search_options {
+    search_options() : ollm_search_options(ollm_search_options_init()) {}
+};
+struct suggest_options : ollm_suggest_options {
+    suggest_options() : ollm_suggest_options(ollm_suggest_options_init()) {}
 };
 struct memory : ollm_memory {
     memory() : ollm_memory(ollm_memory_init()) {}
@@ -335,7 +385,125 @@ struct token : ollm_token {
     std::string_view text() const noexcept { return {ollm_token::text, text_length}; }
 };
 
+/// Into what a branch is expanded.
+struct expansion : ollm_expansion {
+    static expansion latents() { return {OLLM_EXPAND_LATENTS, 0}; }
+    static expansion top(std::size_t count) { return {OLLM_EXPAND_TOP, count}; }
+    static expansion draw(std::size_t count) { return {OLLM_EXPAND_DRAW, count}; }
+    static expansion tokens(std::size_t count) { return {OLLM_EXPAND_TOKENS, count}; }
+    static expansion sample(std::size_t count, float temperature) { return {OLLM_EXPAND_SAMPLE, count, temperature}; }
+
+private:
+    expansion(ollm_expand kind, std::size_t count, float temperature = 0) : ollm_expansion(ollm_expansion_init()) {
+        ollm_expansion::kind = kind;
+        ollm_expansion::count = count;
+        ollm_expansion::temperature = temperature;
+    }
+};
+
+/// One branch. Its text and arrays are gone when the branches change.
+struct branch : ollm_branch {
+    branch() : ollm_branch(ollm_branch_init()) {}
+    explicit branch(const ollm_branch &seen) : ollm_branch(seen) {}
+
+    std::string_view text() const noexcept { return {ollm_branch::text, text_length}; }
+    view<std::uint32_t> tokens() const noexcept { return {ollm_branch::tokens, token_count}; }
+    /// The latent of each token; -1 for none.
+    view<std::int32_t> latents() const noexcept { return {ollm_branch::latents, token_count}; }
+    bool is_open() const noexcept { return state == OLLM_BRANCH_OPEN; }
+};
+
+/// What a search or a vote found.
+struct found : ollm_found {
+    found() : ollm_found(ollm_found_init()) {}
+
+    /// The answer, if there is one; it is gone with the next search or vote.
+    std::optional<std::string_view> answer() const noexcept {
+        if (ollm_found::answer == nullptr) return std::nullopt;
+        return std::string_view(ollm_found::answer, answer_length);
+    }
+};
+
+/// A continuation that a session suggests.
+struct suggestion {
+    std::string text;
+    std::vector<std::uint32_t> tokens;
+    double probability = 0;
+    /// The latent that adds most to it; -1 for none.
+    std::int32_t latent = -1;
+};
+
 class session;
+
+/// Several continuations of one session. One thread at a time; any thread may call `cancel`.
+class branches : public detail::handle<ollm_branches, ollm_branches_free> {
+public:
+    using handle::handle;
+
+    branches() = default;
+    branches(branches &&) = default;
+    branches &operator=(branches &&other) noexcept {
+        handle::operator=(std::move(other));
+        std::swap(choose_, other.choose_);
+        return *this;
+    }
+    /// The branches go before the callback that they may be in.
+    ~branches() { reset(); }
+
+    /// Makes several branches of one.
+    result<void> expand(std::size_t branch, const expansion &expansion) {
+        return detail::done(ollm_branches_expand(get(), branch, &expansion));
+    }
+    /// Advances all open branches by a token each; gives how many there were.
+    result<std::size_t> step() {
+        std::size_t advanced = 0;
+        status status = ollm_branches_step(get(), &advanced);
+        return detail::give(status, std::move(advanced));
+    }
+    result<void> prune(std::size_t branch) { return detail::done(ollm_branches_prune(get(), branch)); }
+    result<std::size_t> count() const {
+        std::size_t count = 0;
+        status status = ollm_branches_count(get(), &count);
+        return detail::give(status, std::move(count));
+    }
+    result<branch> at(std::size_t index) const {
+        branch branch;
+        status status = ollm_branches_get(get(), index, &branch);
+        return detail::give(status, std::move(branch));
+    }
+
+    result<found> run(const search_options &options = {}) {
+        found found;
+        status status = ollm_branches_run(get(), &options, &found);
+        return detail::give(status, std::move(found));
+    }
+    /// `each(branches)` sees the branches after each step, as a `view<const ollm_branch *>`; if it
+    /// gives a bool, false ends.
+    template <class Each>
+    result<found> run(search_options options, Each &&each) {
+        detail::caller<Each> caller{each, {}};
+        options.each = [](void *user, const ollm_branch *const *branches, std::size_t count) noexcept {
+            return static_cast<detail::caller<Each> *>(user)->call(view<const ollm_branch *>(branches, count));
+        };
+        options.user = &caller;
+        found found;
+        status status = ollm_branches_run(get(), &options, &found);
+        if (caller.thrown) std::rethrow_exception(caller.thrown);
+        return detail::give(status, std::move(found));
+    }
+    /// The vote of the branches that are there.
+    result<found> vote(const tally &tally = {}) {
+        found found;
+        status status = ollm_branches_vote(get(), &tally, &found);
+        return detail::give(status, std::move(found));
+    }
+    /// Any thread.
+    result<void> cancel() const { return detail::done(ollm_branches_cancel(get())); }
+
+private:
+    friend class session;
+    std::shared_ptr<void> choose_;
+};
 
 /// Steps of a session as an input range: it ends with an end token (which is not in it), after
 /// `limit` steps, or with a status, which `why` gives.
@@ -454,8 +622,10 @@ public:
     /// gives a bool, false ends.
     template <class Each>
     result<ollm_reason> run(run_options options, Each &&each) {
-        caller<Each> caller{each, {}};
-        options.each = caller.call;
+        detail::caller<Each> caller{each, {}};
+        options.each = [](void *user, const ollm_token *seen) noexcept {
+            return static_cast<detail::caller<Each> *>(user)->call(token(*seen));
+        };
         options.user = &caller;
         ollm_reason reason = OLLM_REASON_END;
         status status = ollm_session_run(get(), &options, &reason);
@@ -514,6 +684,36 @@ public:
     }
     result<void> rewind(std::size_t position) { return detail::done(ollm_session_rewind(get(), position)); }
 
+    /// Branches that begin where the session is.
+    result<ollm::branches> branches(const branch_options &options = {}) const {
+        ollm_branches *made = nullptr;
+        status status = ollm_branches_new(get(), &options, &made);
+        ollm::branches branches(made);
+        branches.choose_ = choose_;
+        return detail::give(status, std::move(branches));
+    }
+    /// Comes to where a branch is, as if it had generated the branch's tokens.
+    result<void> adopt(const ollm::branches &branches, std::size_t branch) {
+        return detail::done(ollm_branches_adopt(branches.get(), branch, get()));
+    }
+    /// Continuations to choose from, the most probable first.
+    result<std::vector<suggestion>> suggest(const suggest_options &options = {}) const {
+        ollm_suggestions *made = nullptr;
+        status status = ollm_session_suggest(get(), &options, &made);
+        detail::handle<ollm_suggestions, ollm_suggestions_free> owned(made);
+        std::vector<suggestion> all;
+        std::size_t count = 0;
+        if (status == OLLM_OK) status = ollm_suggestions_count(made, &count);
+        for (std::size_t i = 0; status == OLLM_OK && i < count; i++) {
+            ollm_suggestion one = ollm_suggestion_init();
+            status = ollm_suggestions_get(made, i, &one);
+            if (status != OLLM_OK) break;
+            std::string text(one.text, one.text_length);
+            all.push_back({std::move(text), {one.tokens, one.tokens + one.token_count}, one.probability, one.latent});
+        }
+        return detail::give(status, std::move(all));
+    }
+
     result<std::vector<unsigned char>> save() const {
         auto call = [&](unsigned char *data, std::size_t capacity, std::size_t *length) {
             return ollm_session_save(get(), data, capacity, length);
@@ -530,36 +730,6 @@ public:
     result<void> cancel() const { return detail::done(ollm_session_cancel(get())); }
 
 private:
-    /// A callable as a callback of C: its exception is kept until C has returned.
-    template <class Each>
-    struct caller {
-        Each &each;
-        std::exception_ptr thrown;
-
-        static std::int32_t call(void *user, const ollm_token *seen) noexcept {
-            auto *self = static_cast<caller *>(user);
-#ifdef OLLM_RESULTS
-            return self->visit(token(*seen));
-#else
-            try {
-                return self->visit(token(*seen));
-            } catch (...) {
-                self->thrown = std::current_exception();
-                return 1;
-            }
-#endif
-        }
-
-        std::int32_t visit(const token &token) {
-            if constexpr (std::is_convertible_v<decltype(each(token)), bool>) {
-                return each(token) ? 0 : 1;
-            } else {
-                each(token);
-                return 0;
-            }
-        }
-    };
-
     std::shared_ptr<policy_fn> choose_;
 };
 

@@ -21,6 +21,14 @@ OLLM_INITIALIZER(ollm_run_options)
 OLLM_INITIALIZER(ollm_memory)
 OLLM_INITIALIZER(ollm_token)
 OLLM_INITIALIZER(ollm_source)
+OLLM_INITIALIZER(ollm_branch_options)
+OLLM_INITIALIZER(ollm_expansion)
+OLLM_INITIALIZER(ollm_branch)
+OLLM_INITIALIZER(ollm_tally)
+OLLM_INITIALIZER(ollm_search_options)
+OLLM_INITIALIZER(ollm_found)
+OLLM_INITIALIZER(ollm_suggest_options)
+OLLM_INITIALIZER(ollm_suggestion)
 
 #undef OLLM_INITIALIZER
 

@@ -24,7 +24,7 @@
 ///   too small stays as it was. Text has a zero after it, which needs room but is not counted.
 /// - Callbacks run inside the call that they belong to and on its thread, unless they say
 ///   otherwise. Their first argument is the `user` pointer that came with them. They must return:
-///   no longjmp, no exceptions. A callback may call any function; those on the session that is
-///   calling back give `OLLM_BUSY`.
+///   no longjmp, no exceptions. A callback may call any function; those on the session,
+///   or the branches, that are calling back give `OLLM_BUSY`.
 /// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no
 ///   environment and no network.

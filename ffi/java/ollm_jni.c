@@ -84,6 +84,7 @@ static jbyteArray to_bytes(JNIEnv *env, const char *bytes, size_t length) {
 static ollm_model *as_model(jlong handle) { return (ollm_model *)(intptr_t)handle; }
 static ollm_plugin *as_plugin(jlong handle) { return (ollm_plugin *)(intptr_t)handle; }
 static ollm_session *as_session(jlong handle) { return (ollm_session *)(intptr_t)handle; }
+static ollm_branches *as_branches(jlong handle) { return (ollm_branches *)(intptr_t)handle; }
 
 /* Closing twice is fine: the first time made the handle dead. */
 static void closed(JNIEnv *env, ollm_status status) {
@@ -325,10 +326,11 @@ NATIVE(void, restore)(JNIEnv *env, jclass self, jlong handle, jbyteArray saved) 
     free(data);
 }
 
+/* An object of Java, and its method that C calls. */
 struct listener {
     JNIEnv *env;
     jobject object;
-    jmethodID on_token;
+    jmethodID method;
 };
 
 static int32_t on_token(void *user, const ollm_token *token) {
@@ -337,7 +339,7 @@ static int32_t on_token(void *user, const ollm_token *token) {
     jbyteArray text = to_bytes(env, token->text, token->text_length);
     jboolean more = JNI_FALSE;
     if (text) {
-        more = (*env)->CallBooleanMethod(env, listener->object, listener->on_token, text, (jint)token->id,
+        more = (*env)->CallBooleanMethod(env, listener->object, listener->method, text, (jint)token->id,
                                          (jint)token->latent, (jfloat)token->logprob);
         (*env)->DeleteLocalRef(env, text);
     }
@@ -351,7 +353,7 @@ NATIVE(jint, run)(JNIEnv *env, jclass self, jlong handle, jint limit, jobjectArr
     size_t count = 0;
     ollm_text *texts = copy_texts(env, stops, &count);
     (void)self;
-    listener.on_token = (*env)->GetMethodID(env, (*env)->GetObjectClass(env, object), "onToken", "([BIIF)Z");
+    listener.method = (*env)->GetMethodID(env, (*env)->GetObjectClass(env, object), "onToken", "([BIIF)Z");
     options.limit = (size_t)limit;
     options.stops = texts;
     options.stop_count = count;
@@ -360,4 +362,224 @@ NATIVE(jint, run)(JNIEnv *env, jclass self, jlong handle, jint limit, jobjectArr
     if (!(*env)->ExceptionCheck(env)) succeeded(env, ollm_session_run(as_session(handle), &options, &reason));
     free_texts(texts, count);
     return (jint)reason;
+}
+
+NATIVE(jlong, newBranches)(JNIEnv *env, jclass self, jlong handle, jint limit, jobjectArray stops) {
+    ollm_branch_options options = ollm_branch_options_init();
+    ollm_branches *branches = NULL;
+    size_t count = 0;
+    ollm_text *texts = copy_texts(env, stops, &count);
+    (void)self;
+    options.limit = (size_t)limit;
+    options.stops = texts;
+    options.stop_count = count;
+    if (!(*env)->ExceptionCheck(env)) succeeded(env, ollm_branches_new(as_session(handle), &options, &branches));
+    free_texts(texts, count);
+    return (jlong)(intptr_t)branches;
+}
+
+NATIVE(void, freeBranches)(JNIEnv *env, jclass self, jlong handle) {
+    ollm_branches *branches = as_branches(handle);
+    (void)self;
+    closed(env, ollm_branches_free(&branches));
+}
+
+NATIVE(void, cancelBranches)(JNIEnv *env, jclass self, jlong handle) {
+    (void)self;
+    succeeded(env, ollm_branches_cancel(as_branches(handle)));
+}
+
+static ollm_expansion expansion_of(jint kind, jint count, jfloat temperature) {
+    ollm_expansion expansion = ollm_expansion_init();
+    expansion.kind = (ollm_expand)kind;
+    expansion.count = (size_t)count;
+    expansion.temperature = temperature;
+    return expansion;
+}
+
+NATIVE(void, expandBranch)(JNIEnv *env, jclass self, jlong handle, jint branch, jint kind, jint count,
+                           jfloat temperature) {
+    ollm_expansion expansion = expansion_of(kind, count, temperature);
+    (void)self;
+    succeeded(env, ollm_branches_expand(as_branches(handle), (size_t)branch, &expansion));
+}
+
+NATIVE(jint, stepBranches)(JNIEnv *env, jclass self, jlong handle) {
+    size_t advanced = 0;
+    (void)self;
+    succeeded(env, ollm_branches_step(as_branches(handle), &advanced));
+    return (jint)advanced;
+}
+
+NATIVE(void, pruneBranch)(JNIEnv *env, jclass self, jlong handle, jint branch) {
+    (void)self;
+    succeeded(env, ollm_branches_prune(as_branches(handle), (size_t)branch));
+}
+
+NATIVE(jint, countBranches)(JNIEnv *env, jclass self, jlong handle) {
+    size_t count = 0;
+    (void)self;
+    succeeded(env, ollm_branches_count(as_branches(handle), &count));
+    return (jint)count;
+}
+
+static jintArray to_ints(JNIEnv *env, const jint *numbers, size_t count) {
+    jintArray array = (*env)->NewIntArray(env, (jsize)count);
+    if (array && count > 0) (*env)->SetIntArrayRegion(env, array, 0, (jsize)count, numbers);
+    return array;
+}
+
+/* Makes `made` a new object of a class, whose constructor takes what follows; NULL and an exception if that fails. */
+#define MAKE(env, type, signature, ...)                                                            \
+    do {                                                                                           \
+        jclass class_ = (*(env))->FindClass(env, type);                                            \
+        jmethodID make_ = class_ ? (*(env))->GetMethodID(env, class_, "<init>", signature) : NULL; \
+        made = make_ ? (*(env))->NewObject(env, class_, make_, __VA_ARGS__) : NULL;                \
+        if (class_) (*(env))->DeleteLocalRef(env, class_);                                         \
+    } while (0)
+
+NATIVE(jobject, getBranch)(JNIEnv *env, jclass self, jlong handle, jint index) {
+    ollm_branch branch = ollm_branch_init();
+    jobject made = NULL;
+    jbyteArray text;
+    jintArray tokens, latents, numbers;
+    jdoubleArray scores;
+    (void)self;
+    if (!succeeded(env, ollm_branches_get(as_branches(handle), (size_t)index, &branch))) return NULL;
+    text = to_bytes(env, branch.text, branch.text_length);
+    tokens = text ? to_ints(env, (const jint *)branch.tokens, branch.token_count) : NULL;
+    latents = tokens ? to_ints(env, (const jint *)branch.latents, branch.token_count) : NULL;
+    {
+        jint four[] = {branch.parent, (jint)branch.fork, branch.merged_into, (jint)branch.state};
+        numbers = latents ? to_ints(env, four, 4) : NULL;
+    }
+    scores = numbers ? (*env)->NewDoubleArray(env, 4) : NULL;
+    if (scores) {
+        jdouble four[] = {branch.policy, branch.logprob, branch.count, (jdouble)branch.value};
+        (*env)->SetDoubleArrayRegion(env, scores, 0, 4, four);
+        MAKE(env, "org/ollm/Branch", "([B[I[I[I[D)V", text, tokens, latents, numbers, scores);
+    }
+    return made;
+}
+
+static jobject to_found(JNIEnv *env, const ollm_found *found) {
+    jbyteArray answer = found->answer ? to_bytes(env, found->answer, found->answer_length) : NULL;
+    jobject made = NULL;
+    if (!(*env)->ExceptionCheck(env)) {
+        MAKE(env, "org/ollm/Branches$Found", "(I[BD)V", (jint)found->branch, answer, (jdouble)found->confidence);
+    }
+    return made;
+}
+
+static int32_t on_step(void *user, const ollm_branch *const *branches, size_t count) {
+    struct listener *listener = user;
+    JNIEnv *env = listener->env;
+    jclass bytes = (*env)->FindClass(env, "[B");
+    jobjectArray texts = bytes ? (*env)->NewObjectArray(env, (jsize)count, bytes, NULL) : NULL;
+    jboolean more = JNI_FALSE;
+    size_t i;
+    for (i = 0; texts && i < count; i++) {
+        jbyteArray text = to_bytes(env, branches[i]->text, branches[i]->text_length);
+        if (text == NULL) return 1;
+        (*env)->SetObjectArrayElement(env, texts, (jsize)i, text);
+        (*env)->DeleteLocalRef(env, text);
+    }
+    if (texts) {
+        more = (*env)->CallBooleanMethod(env, listener->object, listener->method, texts);
+        (*env)->DeleteLocalRef(env, texts);
+    }
+    (*env)->DeleteLocalRef(env, bytes);
+    return (*env)->ExceptionCheck(env) || !more;
+}
+
+NATIVE(jobject, searchBranches)(JNIEnv *env, jclass self, jlong handle, jintArray options, jfloat temperature,
+                                jbyteArray rule, jobject watch) {
+    ollm_search_options search = ollm_search_options_init();
+    ollm_tally tally = ollm_tally_init();
+    ollm_found found = ollm_found_init();
+    struct listener listener = {env, watch, NULL};
+    ollm_expansion expansion;
+    jobject made = NULL;
+    jint numbers[6];
+    char *text = copy_bytes(env, rule, &tally.rule_length);
+    (void)self;
+    if (text == NULL) return NULL;
+    (*env)->GetIntArrayRegion(env, options, 0, 6, numbers);
+    expansion = expansion_of(numbers[1], numbers[2], temperature);
+    tally.rule = text;
+    tally.weight = (ollm_weight)numbers[4];
+    tally.score = (ollm_score)numbers[5];
+    search.strategy = (ollm_strategy)numbers[0];
+    search.expansion = &expansion;
+    search.tally = &tally;
+    search.width = (size_t)numbers[3];
+    search.user = &listener;
+    if (watch) {
+        listener.method = (*env)->GetMethodID(env, (*env)->GetObjectClass(env, watch), "onStep", "([[B)Z");
+        search.each = on_step;
+    }
+    if (!(*env)->ExceptionCheck(env)) {
+        ollm_status status = ollm_branches_run(as_branches(handle), &search, &found);
+        /* What the watcher threw comes out, although the search gives what there is. */
+        if (!(*env)->ExceptionCheck(env) && succeeded(env, status)) made = to_found(env, &found);
+    }
+    free(text);
+    return made;
+}
+
+NATIVE(jobject, voteBranches)(JNIEnv *env, jclass self, jlong handle, jbyteArray rule, jint weight) {
+    ollm_tally tally = ollm_tally_init();
+    ollm_found found = ollm_found_init();
+    jobject made = NULL;
+    char *text = copy_bytes(env, rule, &tally.rule_length);
+    (void)self;
+    tally.rule = text;
+    tally.weight = (ollm_weight)weight;
+    if (text && succeeded(env, ollm_branches_vote(as_branches(handle), &tally, &found))) made = to_found(env, &found);
+    free(text);
+    return made;
+}
+
+NATIVE(void, adopt)(JNIEnv *env, jclass self, jlong session, jlong branches, jint branch) {
+    (void)self;
+    succeeded(env, ollm_branches_adopt(as_branches(branches), (size_t)branch, as_session(session)));
+}
+
+static jobject to_suggestion(JNIEnv *env, const ollm_suggestion *one) {
+    jbyteArray text = to_bytes(env, one->text, one->text_length);
+    jintArray tokens = text ? to_ints(env, (const jint *)one->tokens, one->token_count) : NULL;
+    jobject made = NULL;
+    if (tokens) {
+        MAKE(env, "org/ollm/Suggestion", "([B[IDI)V", text, tokens, (jdouble)one->probability, (jint)one->latent);
+        (*env)->DeleteLocalRef(env, tokens);
+    }
+    if (text) (*env)->DeleteLocalRef(env, text);
+    return made;
+}
+
+NATIVE(jobjectArray, suggest)(JNIEnv *env, jclass self, jlong handle, jint count, jint tokens, jint until) {
+    ollm_suggest_options options = ollm_suggest_options_init();
+    ollm_suggestions *suggestions = NULL;
+    jclass type = (*env)->FindClass(env, "org/ollm/Suggestion");
+    jobjectArray all = NULL;
+    size_t found = 0, i;
+    (void)self;
+    options.count = (size_t)count;
+    options.tokens = (size_t)tokens;
+    options.until = (ollm_until)until;
+    if (type && succeeded(env, ollm_session_suggest(as_session(handle), &options, &suggestions)) &&
+        succeeded(env, ollm_suggestions_count(suggestions, &found))) {
+        all = (*env)->NewObjectArray(env, (jsize)found, type, NULL);
+    }
+    for (i = 0; all && i < found; i++) {
+        ollm_suggestion one = ollm_suggestion_init();
+        jobject made;
+        if (!succeeded(env, ollm_suggestions_get(suggestions, i, &one))) break;
+        made = to_suggestion(env, &one);
+        if (made == NULL) break;
+        (*env)->SetObjectArrayElement(env, all, (jsize)i, made);
+        (*env)->DeleteLocalRef(env, made);
+    }
+    ollm_suggestions_free(&suggestions);
+    return all;
 }

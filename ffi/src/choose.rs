@@ -5,14 +5,16 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 
-use ollm_runtime::plugin::Hold;
-use ollm_runtime::plugin::{Callback, LatentMode, Selector};
+use ollm_runtime::plugin::{Callback, Hold, HoldUntil, LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::session::Session;
 
 use crate::boundary::guard;
 use crate::cast::{self, User, versioned};
-use crate::session::{Live, OllmSession, with};
+use crate::model::OllmModel;
+use crate::session::OllmSession;
 use crate::status::{CallFailure, OllmStatus, Result};
+use crate::turn::with;
 
 /// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
 /// greedy. The filters run in this order: repetition penalty, top-k, top-p, min-p, temperature.
@@ -191,17 +193,40 @@ versioned!(OllmSelection {
 });
 
 /// A checked selection. No mode is the backbone alone; no hold is the trained one.
-struct Selection {
-    mode: Option<LatentMode>,
+#[derive(Clone)]
+pub(crate) struct Selection {
+    pub(crate) mode: Option<LatentMode>,
     hold: Option<Hold>,
-    seed: u64,
+    pub(crate) seed: u64,
+}
+
+impl Selection {
+    /// That of a new session: what the policy finds most probable, or the backbone.
+    pub(crate) fn default_of(session: &Session) -> Self {
+        Self { mode: session.plugin().map(|_| LatentMode::Policy), hold: None, seed: 0 }
+    }
+
+    /// How long latents are held; without a plugin, which was trained for nothing, for all of the
+    /// answer.
+    pub(crate) fn hold_until(&self, model: &OllmModel, session: &Session) -> Result<HoldUntil> {
+        let trained = || session.plugin().map_or(Hold::All, |plugin| plugin.spec().hold);
+        model.hold_until(self.hold.unwrap_or_else(trained))
+    }
+
+    /// What selects so; none of the backbone.
+    pub(crate) fn selector(&self, model: &OllmModel, session: &Session) -> Result<Option<Selector>> {
+        let Some(mode) = self.mode.clone() else { return Ok(None) };
+        let none = || CallFailure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
+        let options = session.plugin().ok_or_else(none)?.option_count();
+        Ok(Some(Selector::new(mode, self.hold_until(model, session)?, options, self.seed)?))
+    }
 }
 
 impl OllmSelection {
     /// # Safety
     /// The struct is what the header asks for; the callback and its argument stay so while the
     /// session uses them.
-    unsafe fn read(selection: *const Self) -> Result<Selection> {
+    pub(crate) unsafe fn read(selection: *const Self) -> Result<Selection> {
         // SAFETY: the same contract.
         let s = unsafe { cast::options(selection) }?;
         // SAFETY: the same contract.
@@ -215,7 +240,7 @@ impl OllmSelection {
             4 => LatentMode::Script(latents),
             5 => LatentMode::Callback(callback(s.choose, User(s.user))?),
             6 => LatentMode::Mixture,
-            7 => return Ok(Selection { mode: None, hold: None, seed: 0 }),
+            7 => return Ok(Selection { mode: None, hold: s.hold()?, seed: s.seed }),
             other => return Err(CallFailure::argument(format!("{other} is no way to select a latent"))),
         };
         Ok(Selection { mode: Some(mode), hold: s.hold()?, seed: s.seed })
@@ -254,8 +279,8 @@ fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
 /// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument, must
-/// stay alive until the next call of this function, or until the session is freed; forks have them
-/// too.
+/// stay alive until the next call of this function, or until the session is freed; forks and
+/// branches have them too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
 /// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
@@ -270,19 +295,11 @@ pub unsafe extern "C" fn ollm_session_set_selection(
         let chosen = unsafe { OllmSelection::read(selection) }?;
         with(session, |live| {
             let bare = selection.is_null() && live.session.plugin().is_none();
-            live.selector = if bare { None } else { live.selector_for(chosen)? };
+            let chosen = if bare { Selection::default_of(&live.session) } else { chosen };
+            live.selector = chosen.selector(&live.model, &live.session)?;
+            live.selection = chosen;
             live.session.begin_answer();
             Ok(())
         })
     })
-}
-
-impl Live {
-    fn selector_for(&self, selection: Selection) -> Result<Option<Selector>> {
-        let Some(mode) = selection.mode else { return Ok(None) };
-        let none = || CallFailure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
-        let plugin = self.session.plugin().ok_or_else(none)?;
-        let hold = selection.hold.unwrap_or(plugin.spec().hold);
-        Ok(Some(Selector::new(mode, self.model.hold_until(hold)?, plugin.option_count(), selection.seed)?))
-    }
 }

@@ -9,8 +9,9 @@ use ollm_runtime::session::{SessionError, Step};
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutStruct, versioned};
 use crate::option_set::{OllmOptionSet, Shown};
-use crate::session::{Live, OllmSession, with};
+use crate::session::{Live, OllmSession};
 use crate::status::{CallFailure, OllmStatus, Result};
+use crate::turn::with;
 
 /// One generated token. Since 0.1.0.
 #[repr(C)]
@@ -165,16 +166,26 @@ impl OllmRunOptions {
     /// The struct's arrays are what the header asks for.
     unsafe fn to_runtime(self) -> Result<GenerateOptions> {
         // SAFETY: the same contract.
-        let stops = unsafe { cast::slice("the stop strings", self.stops, self.stop_count) }?;
-        // SAFETY: the same contract.
-        let stop = |stop: &OllmText| unsafe { cast::text("a stop string", stop.data, stop.length) };
-        let stops = stops.iter().map(|text| stop(text).map(str::to_owned)).collect::<Result<Vec<_>>>()?;
-        if stops.iter().any(String::is_empty) {
-            return Err(CallFailure::argument("a stop string is empty"));
-        }
+        let stops = unsafe { read_stops(self.stops, self.stop_count) }?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         Ok(GenerateOptions { limit, stops, show: (self.top > 0).then_some(self.top) })
     }
+}
+
+/// Stop strings, none of which is empty.
+///
+/// # Safety
+/// The array, and the texts in it, are what the header asks for.
+pub(crate) unsafe fn read_stops(stops: *const OllmText, count: usize) -> Result<Vec<String>> {
+    // SAFETY: the same contract.
+    let stops = unsafe { cast::slice("the stop strings", stops, count) }?;
+    // SAFETY: the same contract.
+    let stop = |stop: &OllmText| unsafe { cast::text("a stop string", stop.data, stop.length) };
+    let stops = stops.iter().map(|text| stop(text).map(str::to_owned)).collect::<Result<Vec<_>>>()?;
+    if stops.iter().any(String::is_empty) {
+        return Err(CallFailure::argument("a stop string is empty"));
+    }
+    Ok(stops)
 }
 
 /// Why a run ended. Since 0.1.0.

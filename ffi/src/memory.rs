@@ -9,9 +9,10 @@ use ollm_runtime::storage::Storage;
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutStruct, versioned};
-use crate::session::{OllmSession, OllmSessionOptions, with};
+use crate::session::{OllmSession, OllmSessionOptions};
 use crate::source::OllmSource;
 use crate::status::{OllmStatus, Result};
+use crate::turn::with;
 
 /// Bytes of memory, without the pages of mapped files. Since 0.1.0.
 #[repr(C)]

@@ -7,8 +7,9 @@ use ollm_runtime::session::OptionView;
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray};
 use crate::handle::{HandleTable, Named};
-use crate::session::{OllmSession, with};
+use crate::session::OllmSession;
 use crate::status::{CallFailure, OllmStatus, Result};
+use crate::turn::with;
 
 /// A snapshot of an option set. Since 0.1.0.
 pub struct OllmOptionSet(Vec<OptionView>);

@@ -12,8 +12,9 @@ use ollm_runtime::session::SnapshotError;
 
 use crate::boundary::guard;
 use crate::cast::{self, OutArray};
-use crate::session::{Live, OllmSession, with};
+use crate::session::{Live, OllmSession};
 use crate::status::OllmStatus;
+use crate::turn::with;
 
 /// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it
 /// is written.

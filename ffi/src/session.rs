@@ -4,47 +4,43 @@
 //! `ollm_session_free` may be called from other threads too.
 
 use std::ffi::{c_char, c_void};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 
 use ollm_runtime::cpu::{CpuSet, Workers};
-use ollm_runtime::plugin::{LatentMode, Selector};
+use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{Canceller, ContextShift, Session, SessionOptions};
+use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Detokenizer;
 
-use crate::boundary::{guard, in_callback};
+use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray, versioned};
+use crate::choose::Selection;
 use crate::handle::{HandleTable, Named};
 use crate::log::{self, OllmLogLevel};
 use crate::model::OllmModel;
 use crate::plugin::OllmPlugin;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::text::read_flags;
+use crate::turn::{self, TakesTurns, Turns, with};
 use crate::workers::{Host, OllmStartFn};
 
 /// A sequence of tokens. Since 0.1.0.
-pub struct OllmSession {
-    live: Mutex<Option<Live>>,
-    canceller: Canceller,
-    /// Set before the session is freed: calls after that get no turn any more.
-    closed: AtomicBool,
-    /// Which thread is inside; 0 for none.
-    owner: AtomicUsize,
-}
+pub struct OllmSession(Turns<Live>);
 
 /// What a session works with.
 pub(crate) struct Live {
     pub(crate) session: Session,
     pub(crate) model: Arc<OllmModel>,
     pub(crate) sampler: Sampler,
+    pub(crate) selection: Selection,
+    /// What the selection selects with; none leaves it to the backbone.
     pub(crate) selector: Option<Selector>,
     /// The detokenizer of single steps.
     pub(crate) text: Detokenizer,
     /// The text that the last step gave, which C looks at until the next call.
     pub(crate) piece: String,
     /// The workers that the application runs: dropping it drops workers that were never run.
-    host: Option<Arc<Host>>,
+    pub(crate) host: Option<Arc<Host>>,
 }
 
 static SESSIONS: HandleTable<OllmSession> = HandleTable::new();
@@ -57,71 +53,18 @@ impl Named for OllmSession {
     }
 }
 
-thread_local! {
-    /// Its address names the thread.
-    static THREAD: u8 = const { 0 };
-}
-
-/// A number that no other thread has at the same time.
-fn this_thread() -> usize {
-    THREAD.with(|thread| std::ptr::from_ref(thread).addr())
-}
-
-/// A thread's turn with a session.
-struct SessionTurn<'a> {
-    owner: &'a AtomicUsize,
-    live: MutexGuard<'a, Option<Live>>,
-}
-
-impl Drop for SessionTurn<'_> {
-    fn drop(&mut self) {
-        self.owner.store(0, Ordering::Relaxed);
+impl TakesTurns for OllmSession {
+    type Live = Live;
+    fn turns(&self) -> &Turns<Live> {
+        &self.0
     }
 }
 
 impl OllmSession {
     fn new(live: Live) -> Self {
         let canceller = live.session.canceller();
-        Self { live: Mutex::new(Some(live)), canceller, closed: AtomicBool::new(false), owner: AtomicUsize::new(0) }
+        Self(Turns::new(live, canceller))
     }
-
-    fn turn(&self) -> Result<SessionTurn<'_>> {
-        let live = self.live.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, "the session is in use"),
-            TryLockError::Poisoned(_) => {
-                CallFailure::new(OllmStatus::Internal, "the session met a bug before and can only be freed")
-            }
-        })?;
-        self.owner.store(this_thread(), Ordering::Relaxed);
-        Ok(SessionTurn { owner: &self.owner, live })
-    }
-
-    /// Closes the session to new calls, and cancels the running call.
-    fn cancel_for_good(&self) -> Result<()> {
-        if self.owner.load(Ordering::Relaxed) == this_thread() {
-            return Err(CallFailure::new(OllmStatus::Busy, "a callback cannot free the session that called it"));
-        }
-        self.closed.store(true, Ordering::SeqCst);
-        self.canceller.cancel();
-        Ok(())
-    }
-
-    /// Waits for the call that is inside, and frees what the session holds. In a callback nobody
-    /// waits: two callbacks that free each other's sessions would do so for ever. There, the call
-    /// that is inside has the last hold, and frees.
-    fn drop_live(&self) {
-        if !in_callback() {
-            drop(self.live.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
-    }
-}
-
-/// Runs `work` on the session of `handle`, if no other call is running on it.
-pub(crate) fn with<T>(handle: *const OllmSession, work: impl FnOnce(&mut Live) -> Result<T>) -> Result<T> {
-    let session = SESSIONS.get(handle)?;
-    let mut turn = session.turn()?;
-    let live = turn.live.as_mut().filter(|_| !session.closed.load(Ordering::SeqCst));
-    work(live.ok_or_else(|| CallFailure::new(OllmStatus::InvalidHandle, "the session is being freed"))?)
 }
 
 /// How a session runs. A field that is 0 takes the default. Since 0.1.0.
@@ -248,16 +191,14 @@ fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSession
     if let Some(plugin) = plugin {
         plugin.check(&model)?;
     }
-    let selector = plugin.map(|OllmPlugin(plugin)| -> Result<_> {
-        let hold = model.hold_until(plugin.spec().hold)?;
-        Ok(Selector::new(LatentMode::Policy, hold, plugin.option_count(), 0)?)
-    });
     let session = Session::new(Arc::clone(&model.model), plugin.map(|plugin| Arc::clone(&plugin.0)), &runtime)?;
+    let selection = Selection::default_of(&session);
     Ok(Live {
+        selector: selection.selector(&model, &session)?,
+        selection,
         session,
         model,
         sampler: Sampler::new(SamplerOptions::default())?,
-        selector: selector.transpose()?,
         text: Detokenizer::new(),
         piece: String::new(),
         host,
@@ -272,19 +213,8 @@ fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSession
 /// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_free(session: *mut *mut OllmSession) -> OllmStatus {
-    guard(|| {
-        // SAFETY: the pointer is NULL or points to a handle.
-        let handle = unsafe { cast::handle_at(session) }?;
-        if handle.is_null() {
-            return Ok(());
-        }
-        let closing = SESSIONS.get(handle)?;
-        closing.cancel_for_good()?;
-        // SAFETY: as above.
-        unsafe { SESSIONS.release_at(session) }?;
-        closing.drop_live();
-        Ok(())
-    })
+    // SAFETY: the pointer is NULL or points to a handle.
+    guard(|| unsafe { turn::free_at(session) })
 }
 
 /// Forks the session: a second, independent session with the same text, sampling and selection. The
@@ -310,6 +240,7 @@ impl Live {
             session: self.session.fork()?,
             model: Arc::clone(&self.model),
             sampler: self.sampler.clone(),
+            selection: self.selection.clone(),
             selector: self.selector.clone(),
             text: self.text.clone(),
             piece: String::new(),
@@ -377,7 +308,7 @@ impl Live {
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_session_cancel(session: *mut OllmSession) -> OllmStatus {
     guard(|| {
-        SESSIONS.get(session)?.canceller.cancel();
+        SESSIONS.get(session)?.0.canceller().cancel();
         Ok(())
     })
 }
@@ -388,7 +319,7 @@ pub extern "C" fn ollm_session_cancel(session: *mut OllmSession) -> OllmStatus {
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_session_withdraw_cancel(session: *mut OllmSession) -> OllmStatus {
     guard(|| {
-        SESSIONS.get(session)?.canceller.withdraw();
+        SESSIONS.get(session)?.0.canceller().withdraw();
         Ok(())
     })
 }

@@ -32,7 +32,7 @@ pub enum OllmStatus {
     InvalidUtf8 = 3,
     /// A buffer is too small; the size that is needed was written.
     BufferTooSmall = 4,
-    /// The session is in use: by another thread, or by the call that called back.
+    /// The session, or the branches, are in use: by another thread, or by the call that called back.
     Busy = 5,
     /// The call was cancelled. The session is at its last complete position, and the next call
     /// continues from there.
@@ -47,7 +47,7 @@ pub enum OllmStatus {
     BadFile = 10,
     /// The file asks for something that this version does not do.
     Unsupported = 11,
-    /// A plugin or a saved session belongs to another model.
+    /// A plugin or a saved session belongs to another model, or branches to another text.
     Mismatch = 12,
     /// There is no plugin, and the call needs one.
     NoPlugin = 13,
@@ -225,11 +225,12 @@ fn of_branches(error: &BranchError) -> OllmStatus {
         BranchError::Session(error) => of_session(error),
         BranchError::Failed(error) => of_session(error),
         BranchError::NoPlugin { .. } | BranchError::NoValue => OllmStatus::NoPlugin,
+        BranchError::Mismatch => OllmStatus::Mismatch,
         _ => OllmStatus::InvalidArgument,
     }
 }
 
-fn of_session(error: &SessionError) -> OllmStatus {
+pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
     match error {
         SessionError::ContextFull { .. } => OllmStatus::ContextFull,
         SessionError::Empty => OllmStatus::Empty,

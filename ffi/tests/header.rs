@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 17] = [
     "version",
     "status",
     "log",
@@ -24,13 +24,17 @@ const SECTIONS: [&str; 14] = [
     "choose",
     "generate",
     "option_set",
+    "branches",
+    "search",
+    "suggest",
     "save",
     "memory",
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
-const PREFIXES: [(&str, &str); 4] = [
+const PREFIXES: [(&str, &str); 5] = [
     ("OLLM_STATUS_", "OLLM_"),
+    ("OLLM_BRANCH_STATE_", "OLLM_BRANCH_"),
     ("OLLM_LOG_LEVEL_", "OLLM_LOG_"),
     ("OLLM_SOURCE_KIND_", "OLLM_SOURCE_"),
     ("OLLM_TOKENIZE_FLAGS_", "OLLM_TOKENIZE_"),

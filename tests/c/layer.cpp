@@ -2,6 +2,7 @@
 // OLLM_RESULTS and no exceptions at all.
 #include <ollm.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -114,6 +115,66 @@ static void options_fork_and_choose(const ollm::model &model, const ollm::plugin
     CHECK(must(fork.encode(prompt)).size() == prompt.size());
 }
 
+static void branches_vote_and_are_adopted(const ollm::model &model, const ollm::plugin &plugin) {
+    ollm::session session = fed(model, plugin);
+    ollm::branch_options options;
+    options.limit = 8;
+    ollm::branches branches = must(session.branches(options));
+    must(branches.expand(0, ollm::expansion::latents()));
+    CHECK(must(branches.count()) == must(plugin.option_count()) && must(branches.at(0)).is_open());
+    CHECK(must(branches.step()) > 0);
+    ollm::branch first = must(branches.at(0));
+    CHECK(first.tokens().size() == 1 && first.latents()[0] == 0 && first.parent == -1);
+    ollm::tally tally("text");
+    ollm::search_options search;
+    search.tally = &tally;
+    std::size_t calls = 0;
+    ollm::found found = must(branches.run(search, [&](ollm::view<const ollm_branch *> seen) {
+        calls++;
+        CHECK(seen.size() >= 10 && seen[0]->token_count > 0);
+    }));
+    CHECK(calls > 0 && found.branch < must(branches.count()));
+    CHECK(must(branches.vote(tally)).branch == found.branch);
+    std::vector<std::uint32_t> expected = prompt;
+    ollm::branch best = must(branches.at(found.branch));
+    expected.insert(expected.end(), best.tokens().begin(), best.tokens().end());
+    must(session.adopt(branches, found.branch));
+    std::vector<std::uint32_t> tokens = must(session.tokens());
+    CHECK(tokens.size() >= expected.size() && std::equal(expected.begin(), expected.end(), tokens.begin()));
+    FAILS(OLLM_MISMATCH, session.adopt(branches, found.branch));
+    FAILS(OLLM_INVALID_ARGUMENT, branches.vote(ollm::tally("numbers")));
+    FAILS(OLLM_INVALID_ARGUMENT, branches.at(10000));
+    // A callback that gives false ends the search; what it throws comes out.
+    ollm::expansion samples = ollm::expansion::sample(3, 0.7f);
+    search.expansion = &samples;
+    branches = must(fed(model, plugin).branches());
+    calls = 0;
+    must(branches.run(search, [&](ollm::view<const ollm_branch *>) { return ++calls < 2; }));
+    CHECK(calls == 2);
+#ifndef OLLM_RESULTS
+    struct mine {};
+    branches = fed(model, plugin).branches();
+    try {
+        branches.run(search, [](ollm::view<const ollm_branch *>) { throw mine(); });
+        CHECK(false);
+    } catch (const mine &) {
+    }
+#endif
+    // Branches keep the callback of their session.
+    ollm::session chooser = fed(model, plugin);
+    must(chooser.set_policy([](ollm::view<float>, ollm::view<float>) { return 6u; }));
+    branches = must(chooser.branches(options));
+    chooser = ollm::session();
+    must(branches.step());
+    CHECK(must(branches.at(0)).latents()[0] == 6);
+    must(branches.cancel());
+    FAILS(OLLM_CANCELLED, branches.step());
+    ollm::session talker = fed(model, plugin);
+    std::vector<ollm::suggestion> suggestions = must(talker.suggest());
+    CHECK(suggestions.size() == 3 && !suggestions[0].text.empty() && !suggestions[0].tokens.empty());
+    CHECK(suggestions[0].probability >= suggestions[2].probability && must(talker.position()) == prompt.size());
+}
+
 static void sessions_move_and_are_saved(const ollm::model &model, const ollm::plugin &plugin) {
     ollm::session session = fed(model, plugin);
     std::vector<unsigned char> saved = must(session.save());
@@ -153,6 +214,7 @@ int main(int argc, char **argv) {
     ollm::plugin plugin = must(ollm::plugin::load(model, ollm::source::file(argv[2])));
     ranges_and_runs_agree(model, plugin);
     options_fork_and_choose(model, plugin);
+    branches_vote_and_are_adopted(model, plugin);
     sessions_move_and_are_saved(model, plugin);
     models_are_shared_and_talk(model);
     return 0;

@@ -21,6 +21,11 @@ static void null_is_a_status(void) {
     ollm_plugin *made_plugin = NULL;
     ollm_session *made_session = NULL;
     ollm_option_set *options = NULL;
+    ollm_branches *branches = NULL;
+    ollm_suggestions *suggestions = NULL;
+    ollm_branch branch = ollm_branch_init();
+    ollm_found found = ollm_found_init();
+    ollm_suggestion suggestion = ollm_suggestion_init();
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(NULL, NULL, &made));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &made));
     source = ollm_source_file("/no/such/file");
@@ -82,7 +87,38 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_memory_needed(&source, NULL, NULL, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_memory(session, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_trim(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(NULL, NULL, &branches));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(session, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_cancel(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_withdraw_cancel(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(NULL, 0, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_step(NULL, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_prune(NULL, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_count(NULL, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_get(NULL, 0, &branch));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(NULL, NULL, &found));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_vote(NULL, NULL, &found));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_adopt(NULL, 0, session));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(NULL, NULL, &suggestions));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(session, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_suggestions_count(NULL, &n));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_suggestions_get(NULL, 0, &suggestion));
+    OK(ollm_branches_new(session, NULL, &branches));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_count(branches, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_get(branches, 0, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_vote(branches, NULL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_adopt(branches, 0, NULL));
+    OK(ollm_branches_free(&branches));
+    OK(ollm_session_suggest(session, NULL, &suggestions));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_suggestions_count(suggestions, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_suggestions_get(suggestions, 0, NULL));
+    OK(ollm_suggestions_free(&suggestions));
     /* Nothing to free is nothing to fail at. */
+    OK(ollm_branches_free(NULL));
+    OK(ollm_branches_free(&branches));
+    OK(ollm_suggestions_free(NULL));
+    OK(ollm_suggestions_free(&suggestions));
     OK(ollm_model_release(NULL));
     OK(ollm_model_release(&made));
     OK(ollm_plugin_release(NULL));
@@ -117,6 +153,31 @@ static void dead_and_foreign_handles_are_a_status(void) {
     OK(ollm_session_free(&alive));
     OK(ollm_option_set_free(&options));
     GIVES(OLLM_INVALID_HANDLE, ollm_option_set_free(&copy_of_options));
+    {
+        ollm_branches *branches = NULL, *branches_copy;
+        ollm_suggestions *suggestions = NULL, *suggestions_copy;
+        ollm_branch branch = ollm_branch_init();
+        ollm_found found = ollm_found_init();
+        OK(ollm_branches_new(session, NULL, &branches));
+        branches_copy = branches;
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_adopt(branches, 0, copy));
+        OK(ollm_branches_free(&branches));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_step(branches_copy, NULL));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_expand(branches_copy, 0, NULL));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_get(branches_copy, 0, &branch));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_run(branches_copy, NULL, &found));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_cancel(branches_copy));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_adopt(branches_copy, 0, session));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_free(&branches_copy));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_new(copy, NULL, &branches));
+        GIVES(OLLM_INVALID_HANDLE, ollm_branches_count((ollm_branches *)session, &n));
+        OK(ollm_session_suggest(session, NULL, &suggestions));
+        suggestions_copy = suggestions;
+        OK(ollm_suggestions_free(&suggestions));
+        GIVES(OLLM_INVALID_HANDLE, ollm_suggestions_count(suggestions_copy, &n));
+        GIVES(OLLM_INVALID_HANDLE, ollm_suggestions_free(&suggestions_copy));
+        GIVES(OLLM_INVALID_HANDLE, ollm_suggestions_count((const ollm_suggestions *)session, &n));
+    }
     /* Handles of another kind. */
     GIVES(OLLM_INVALID_HANDLE, ollm_session_position((ollm_session *)model, &n));
     GIVES(OLLM_INVALID_HANDLE, ollm_model_retain((const ollm_model *)session));
@@ -260,6 +321,153 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_run(session, &run, NULL));
 }
 
+/* Branches that cannot be, and rules that are none. */
+static void branches_out_of_range_are_a_status(void) {
+    static const char *const wrong_rules[] = {"", "numbers", "regex:(", "regex:a+", "regex:(a)(b)", "text:"};
+    ollm_session_options session_options = ollm_session_options_init();
+    ollm_session *bare = new_session(model, NULL, 64), *empty = NULL, *limited = NULL;
+    ollm_branches *branches = NULL, *of_bare = NULL;
+    ollm_branch_options options = ollm_branch_options_init();
+    ollm_selection selection = ollm_selection_init();
+    ollm_expansion expansion = ollm_expansion_init();
+    ollm_search_options search = ollm_search_options_init();
+    ollm_tally tally = ollm_tally_init();
+    ollm_found found = ollm_found_init();
+    ollm_branch branch = ollm_branch_init();
+    ollm_suggest_options suggest = ollm_suggest_options_init();
+    ollm_suggestions *suggestions = NULL;
+    ollm_text empty_stop = {"", 0}, bad_stop = {"\xff", 1};
+    size_t counts[] = {0, 100000, SIZE_MAX}, n = 0, i;
+    uint32_t latent = 10;
+    /* Options. */
+    options.stops = &empty_stop;
+    options.stop_count = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(session, &options, &branches));
+    options.stops = &bad_stop;
+    GIVES(OLLM_INVALID_UTF8, ollm_branches_new(session, &options, &branches));
+    options.stops = NULL;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(session, &options, &branches));
+    options.stop_count = 0;
+    options.selection = &selection;
+    GIVES(OLLM_NO_PLUGIN, ollm_branches_new(bare, &options, &branches));
+    selection.seed = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(session, &options, &branches));
+    selection.seed = 0;
+    selection.mode = OLLM_SELECT_FIXED;
+    selection.latents = &latent;
+    selection.latent_count = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(session, &options, &branches));
+    selection = ollm_selection_init();
+    selection.mode = OLLM_SELECT_BACKBONE;
+    selection.hold = OLLM_HOLD_LINE;
+    OK(ollm_branches_new(bare, &options, &branches));
+    OK(ollm_branches_free(&branches));
+    options.struct_size = 3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_new(session, &options, &branches));
+    CHECK(branches == NULL);
+    /* Expansions. */
+    OK(ollm_branches_new(session, NULL, &branches));
+    OK(ollm_branches_new(bare, NULL, &of_bare));
+    for (i = 0; i < COUNT(counts); i++) {
+        int32_t kind;
+        for (kind = OLLM_EXPAND_TOP; kind <= OLLM_EXPAND_SAMPLE; kind++) {
+            expansion.kind = (ollm_expand)kind;
+            expansion.count = counts[i];
+            if (kind == OLLM_EXPAND_TOP && counts[i] > 0) continue; /* As many as there are. */
+            GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, &expansion));
+        }
+    }
+    expansion = ollm_expansion_init();
+    expansion.kind = (ollm_expand)5;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, &expansion));
+    expansion.kind = OLLM_EXPAND_LATENTS;
+    expansion.count = 3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, &expansion));
+    expansion.kind = OLLM_EXPAND_TOKENS;
+    expansion.temperature = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, &expansion));
+    expansion.kind = OLLM_EXPAND_SAMPLE;
+    expansion.temperature = -1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, &expansion));
+    expansion.temperature = NAN;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 0, &expansion));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_expand(branches, SIZE_MAX, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_prune(branches, 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_get(branches, 1, &branch));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_adopt(branches, 1, session));
+    GIVES(OLLM_NO_PLUGIN, ollm_branches_expand(of_bare, 0, NULL));
+    GIVES(OLLM_NO_PLUGIN, ollm_branches_run(of_bare, NULL, &found));
+    branch.struct_size = 9;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_get(branches, 0, &branch));
+    OK(ollm_branches_count(branches, &n));
+    CHECK(n == 1);
+    /* Searches. */
+    search.tally = &tally;
+    for (i = 0; i < COUNT(wrong_rules); i++) {
+        tally.rule = wrong_rules[i];
+        tally.rule_length = strlen(wrong_rules[i]);
+        GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, &search, &found));
+        GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_vote(branches, &tally, &found));
+    }
+    tally.rule = "\xff";
+    tally.rule_length = 1;
+    GIVES(OLLM_INVALID_UTF8, ollm_branches_vote(branches, &tally, &found));
+    tally.rule = NULL;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_vote(branches, &tally, &found));
+    tally = ollm_tally_init();
+    tally.weight = (ollm_weight)3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, &search, &found));
+    tally.weight = OLLM_WEIGHT_ONE;
+    tally.score = (ollm_score)-1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, &search, &found));
+    tally.score = OLLM_SCORE_LOGPROB;
+    search.strategy = (ollm_strategy)3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, &search, &found));
+    search.strategy = OLLM_STRATEGY_VOTE;
+    search.reserved = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, &search, &found));
+    OK(ollm_branches_count(branches, &n));
+    CHECK(n == 1);
+    /* Nothing to continue, and no room. */
+    OK(ollm_session_new(model, plugin, NULL, &empty));
+    OK(ollm_branches_free(&branches));
+    OK(ollm_branches_new(empty, NULL, &branches));
+    GIVES(OLLM_EMPTY, ollm_branches_expand(branches, 0, NULL));
+    GIVES(OLLM_EMPTY, ollm_session_suggest(empty, NULL, &suggestions));
+    OK(ollm_branches_free(&branches));
+    OK(ollm_session_free(&empty));
+    session_options.threads = 1;
+    session_options.context = 512;
+    session_options.memory_limit = 1 << 20;
+    OK(ollm_session_new(model, plugin, &session_options, &limited));
+    OK(ollm_session_feed(limited, PROMPT, COUNT(PROMPT)));
+    OK(ollm_branches_new(limited, NULL, &branches));
+    expansion = ollm_expansion_init();
+    expansion.kind = OLLM_EXPAND_SAMPLE;
+    expansion.count = 4000;
+    GIVES(OLLM_MEMORY_LIMIT, ollm_branches_expand(branches, 0, &expansion));
+    OK(ollm_branches_count(branches, &n));
+    CHECK(n == 1);
+    OK(ollm_branches_free(&branches));
+    OK(ollm_session_free(&limited));
+    /* Suggestions. */
+    suggest.count = SIZE_MAX;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(session, &suggest, &suggestions));
+    suggest.count = 0;
+    suggest.tokens = SIZE_MAX;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(session, &suggest, &suggestions));
+    suggest.tokens = 0;
+    suggest.until = (ollm_until)3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(session, &suggest, &suggestions));
+    suggest.until = OLLM_UNTIL_TOKENS;
+    suggest.reserved = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(session, &suggest, &suggestions));
+    CHECK(suggestions == NULL);
+    OK(ollm_branches_free(&of_bare));
+    OK(ollm_session_free(&bare));
+}
+
 /* Sizes of structs: older ones are fine, newer ones if what is new is zero, all others are not. */
 static void struct_sizes_are_checked(void) {
     struct {
@@ -333,6 +541,41 @@ static void log_once(void *user, ollm_log_level level, const char *text, size_t 
     ++*(int *)user;
 }
 
+static ollm_branches *searched;
+
+static int32_t search_back(void *user, const ollm_branch *const *branches, size_t count) {
+    size_t n = 0;
+    ollm_branch branch = ollm_branch_init();
+    ollm_found found = ollm_found_init();
+    CHECK(branches != NULL && count > 0);
+    GIVES(OLLM_BUSY, ollm_branches_step(searched, NULL));
+    GIVES(OLLM_BUSY, ollm_branches_expand(searched, 0, NULL));
+    GIVES(OLLM_BUSY, ollm_branches_prune(searched, 0));
+    GIVES(OLLM_BUSY, ollm_branches_get(searched, 0, &branch));
+    GIVES(OLLM_BUSY, ollm_branches_run(searched, NULL, &found));
+    GIVES(OLLM_BUSY, ollm_branches_vote(searched, NULL, &found));
+    GIVES(OLLM_BUSY, ollm_branches_adopt(searched, 0, session));
+    GIVES(OLLM_BUSY, ollm_branches_free(&searched));
+    CHECK(searched != NULL);
+    OK(ollm_session_position(session, &n));
+    ++*(int *)user;
+    return 0;
+}
+
+static void searches_that_call_back_are_busy(void) {
+    ollm_branch_options options = ollm_branch_options_init();
+    ollm_search_options search = ollm_search_options_init();
+    ollm_found found = ollm_found_init();
+    int calls = 0;
+    options.limit = 4;
+    OK(ollm_branches_new(session, &options, &searched));
+    search.each = search_back;
+    search.user = &calls;
+    OK(ollm_branches_run(searched, &search, &found));
+    CHECK(calls > 0);
+    OK(ollm_branches_free(&searched));
+}
+
 static void callbacks_that_call_back_are_busy(void) {
     ollm_run_options run = ollm_run_options_init();
     ollm_selection selection = ollm_selection_init();
@@ -390,7 +633,9 @@ int main(int argc, char **argv) {
     CHECK(strlen(ollm_last_error()) > 0);
     dead_and_foreign_handles_are_a_status();
     lengths_and_numbers_out_of_range_are_a_status();
+    branches_out_of_range_are_a_status();
     struct_sizes_are_checked();
+    searches_that_call_back_are_busy();
     callbacks_that_call_back_are_busy();
     plugins_of_other_models_are_refused(argv[3], argv[2]);
     /* After all that, the session still works. */

@@ -2,6 +2,7 @@
 
 pub mod backbones;
 pub mod badfiles;
+pub mod c_programs;
 pub mod plugins;
 pub mod refusing;
 

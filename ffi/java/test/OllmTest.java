@@ -7,15 +7,18 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
+import org.ollm.Branch;
+import org.ollm.Branches;
 import org.ollm.Model;
 import org.ollm.OllmException;
 import org.ollm.Plugin;
 import org.ollm.Session;
+import org.ollm.Suggestion;
 
 /** The JNI layer on a desktop JVM. usage: OllmTest MODEL PLUGIN */
 public final class OllmTest {
     private static final int[] PROMPT = {10, 200, 31, 47, 5};
-    private static final int BUSY = 5, INVALID_HANDLE = 2, CANCELLED = 6, IO = 9;
+    private static final int INVALID_ARGUMENT = 1, INVALID_HANDLE = 2, BUSY = 5, CANCELLED = 6, IO = 9, MISMATCH = 12;
 
     static void check(boolean condition, String what) {
         if (!condition) throw new AssertionError(what);
@@ -103,6 +106,51 @@ public final class OllmTest {
         }
     }
 
+    static void branchesVote(Model model, Plugin plugin) {
+        try (Session session = session(model, plugin, 64); Branches branches = session.branches(8, List.of("zzz"))) {
+            branches.expand(0, Branches.Expand.LATENTS, 0, 0);
+            check(branches.count() == 10 && branches.step() > 0, "branches");
+            Branch first = branches.get(0);
+            check(first.state == Branch.State.OPEN || first.state == Branch.State.END, "state " + first.state);
+            check(first.parent == -1 && first.tokens().length == first.latents().length, "branch");
+            Branches.Options options = new Branches.Options();
+            options.rule = "text";
+            int[] calls = {0};
+            Branches.Found found = branches.run(options, texts -> {
+                calls[0]++;
+                check(texts.length >= 10, "texts");
+                return true;
+            });
+            check(calls[0] > 0 && found.branch < branches.count() && found.confidence <= 1, "found");
+            check(branches.vote("text", Branches.Weight.ONE).branch == found.branch, "vote");
+            fails(INVALID_ARGUMENT, () -> branches.vote("regex:(", Branches.Weight.ONE));
+            fails(INVALID_ARGUMENT, () -> branches.get(1000));
+            fails(INVALID_ARGUMENT, () -> branches.prune(-1));
+            session.adopt(branches, found.branch);
+            check(session.position() >= PROMPT.length + branches.get(found.branch).tokens().length, "adopted");
+            fails(MISMATCH, () -> session.adopt(branches, found.branch));
+        }
+        try (Session session = session(model, plugin, 64); Branches branches = session.branches(0, List.of())) {
+            Branches.Options options = new Branches.Options();
+            options.expand = Branches.Expand.SAMPLE;
+            options.count = 3;
+            // What a watcher throws comes out.
+            try {
+                branches.run(options, texts -> {
+                    throw new IllegalStateException("mine");
+                });
+                throw new AssertionError("no exception");
+            } catch (IllegalStateException exception) {
+                check(exception.getMessage().equals("mine"), "message");
+            }
+            List<Suggestion> suggestions = session.suggest(3, 4, Suggestion.Until.TOKENS);
+            check(suggestions.size() == 3 && session.position() == PROMPT.length, "suggestions");
+            check(!suggestions.get(0).text.isEmpty() && suggestions.get(0).tokens().length > 0, "suggestion");
+            branches.close();
+            fails(INVALID_HANDLE, branches::cancel);
+        }
+    }
+
     public static void main(String[] args) throws Exception {
         check(Model.version().contains("."), "version");
         fails(IO, () -> Model.load("/no/such/file"));
@@ -142,6 +190,7 @@ public final class OllmTest {
             session.close();
             fails(INVALID_HANDLE, session::position);
             cancelAndCloseFromAnotherThread(model);
+            branchesVote(model, plugin);
         }
         System.out.println("ok " + Arrays.toString(PROMPT));
     }

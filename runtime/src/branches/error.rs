@@ -43,6 +43,9 @@ pub enum BranchError {
         /// Its index.
         branch: usize,
     },
+    /// A session cannot take the place of a branch: it has another model, plugin, instruction set or
+    /// context, or its text is not the one that the branches began from.
+    Mismatch,
 }
 
 impl fmt::Display for BranchError {
@@ -60,6 +63,9 @@ impl fmt::Display for BranchError {
             Self::Count { what, count } => write!(f, "{what}: {count}, but must be 1 to {MAX_BRANCHES}"),
             Self::NoBranch { branch } => write!(f, "there is no branch {branch}"),
             Self::Ended { branch } => write!(f, "branch {branch} has ended"),
+            Self::Mismatch => {
+                write!(f, "the session is not where the branches began, or not of their model and plugin")
+            }
         }
     }
 }

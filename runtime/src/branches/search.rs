@@ -74,7 +74,7 @@ pub struct SearchOptions {
     pub weight: Weight,
     /// What the answer of a branch is.
     pub answer: AnswerRule,
-    /// How branches are generated.
+    /// How branches are generated, where the search makes them.
     pub branches: BranchOptions,
 }
 
@@ -101,22 +101,36 @@ pub fn search(
     options: &SearchOptions,
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(Branches, Found), BranchError> {
+    let mut branches = Branches::new(session, options.branches.clone())?;
+    let found = search_in(&mut branches, tokenizer, options, each)?;
+    Ok((branches, found))
+}
+
+/// Searches on in branches that are there: those at a boundary are expanded, each into `width` at
+/// most, and the others are continued.
+///
+/// # Errors
+/// As [`search`], but for [`Branches::new`]. The branches are then where the failed step found them.
+pub fn search_in(
+    branches: &mut Branches,
+    tokenizer: &Tokenizer,
+    options: &SearchOptions,
+    each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
+) -> Result<Found, BranchError> {
     if options.width == 0 {
         return Err(BranchError::Count { what: "branches", count: 0 });
     }
-    let mut branches = Branches::new(session, options.branches.clone())?;
     if matches!(options.score, Score::Value) || options.weight == Weight::Value {
         branches.compute_values()?;
     }
     match options.strategy {
-        Strategy::Vote | Strategy::Best => once(&mut branches, tokenizer, options, each)?,
-        Strategy::Beam => beam(&mut branches, tokenizer, options, each)?,
+        Strategy::Vote | Strategy::Best => once(branches, tokenizer, options, each)?,
+        Strategy::Beam => beam(branches, tokenizer, options, each)?,
     }
     let open: Vec<usize> = branches.open().map(|(branch, _)| branch).collect();
     open.into_iter().try_for_each(|branch| branches.prune(branch))?;
     branches.evaluate()?;
-    let found = found(branches.all(), options)?;
-    Ok((branches, found))
+    found(branches.all(), options)
 }
 
 /// Expands once, and generates all branches to their ends.
@@ -126,7 +140,8 @@ fn once(
     options: &SearchOptions,
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
-    branches.expand(0, options.expansion.at_most(options.width, branches.option_count()))?;
+    let expansion = options.expansion.at_most(options.width, branches.option_count());
+    branches.at_boundary().into_iter().try_for_each(|branch| branches.expand(branch, expansion).map(drop))?;
     while branches.step(tokenizer, |_| true)? > 0 {
         let decided = options.strategy == Strategy::Vote && is_decided(branches.all(), options);
         if each(branches).is_break() || decided {
@@ -144,8 +159,7 @@ fn beam(
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
     loop {
-        let at_boundary: Vec<usize> = branches.open().filter(|(_, b)| b.at_boundary).map(|(i, _)| i).collect();
-        for branch in at_boundary {
+        for branch in branches.at_boundary() {
             branches.expand(branch, options.expansion)?;
         }
         while branches.step(tokenizer, |branch| !branch.at_boundary)? > 0 {
@@ -168,6 +182,10 @@ fn beam(
 /// The branches that are open or complete.
 fn alive(all: &[Branch]) -> impl Iterator<Item = (usize, &Branch)> {
     all.iter().enumerate().filter(|(_, branch)| branch.is_open() || branch.is_complete())
+}
+
+fn is_pruned(branch: &Branch) -> bool {
+    matches!(branch.end, Some(BranchEnd::Pruned))
 }
 
 /// The better one first; of equals the earlier.
@@ -198,12 +216,17 @@ fn is_decided(all: &[Branch], options: &SearchOptions) -> bool {
     weights.first().is_some_and(|first| *first > weights.get(1).unwrap_or(&0.0) + open)
 }
 
-/// The winner.
-fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> {
-    let pruned = |(_, branch): &(usize, &Branch)| matches!(branch.end, Some(BranchEnd::Pruned));
-    let mut candidates: Vec<usize> = alive(all).map(|(branch, _)| branch).collect();
+/// What is found among branches, as [`search`] tells it of those that it made. An open branch has no
+/// answer.
+///
+/// # Errors
+/// [`BranchError::Failed`] or [`BranchError::Count`] if no branch has a text.
+pub fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> {
+    let counts = |branch: &Branch| branch.is_open() || branch.is_complete() || is_pruned(branch);
+    let those = |with: &dyn Fn(&Branch) -> bool| (0..all.len()).filter(|&i| with(&all[i])).collect::<Vec<_>>();
+    let mut candidates = those(&Branch::is_complete);
     if candidates.is_empty() {
-        candidates.extend(all.iter().enumerate().filter(pruned).map(|(branch, _)| branch));
+        candidates = those(&counts);
     }
     candidates.sort_by(|&a, &b| order(all, &options.score, a, b));
     let answer_of = |branch: usize| options.answer.extract(&all[branch].text);
@@ -224,9 +247,8 @@ fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> 
     let &branch =
         candidates.first().ok_or_else(|| failed().unwrap_or(BranchError::Count { what: "branches", count: 0 }))?;
     let answer = answer_of(branch);
-    // What was pruned has a say, but no answer.
-    let counts = |branch: &&Branch| branch.is_complete() || matches!(branch.end, Some(BranchEnd::Pruned));
-    let total: f64 = all.iter().filter(counts).map(|branch| options.weight.of(branch)).sum();
+    // What is open or was pruned has a say, but no answer.
+    let total: f64 = all.iter().filter(|branch| counts(branch)).map(|branch| options.weight.of(branch)).sum();
     let own = answers.iter().find(|(other, _)| Some(other) == answer.as_ref()).map_or(0.0, |(_, weight)| *weight);
     Ok(Found { branch, answer, confidence: if total > 0.0 { own / total } else { 0.0 } })
 }

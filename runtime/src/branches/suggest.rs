@@ -98,7 +98,7 @@ const SPARE: usize = 2;
 /// Continuations of a session, which does not move: the most probable first, none the beginning of
 /// another. With a plugin each latent continues the text, held for all of it, and branches split
 /// where latents choose different tokens; if these are fewer than asked for, and without a plugin,
-/// the likeliest first tokens are continued.
+/// the likeliest first tokens are continued. The session's canceller cancels it.
 ///
 /// # Errors
 /// [`BranchError::Count`]; as [`Branches::new`], [`Branches::expand`] and [`Branches::step`].
@@ -113,8 +113,8 @@ pub fn suggest(
     }
     let held = u32::try_from(tokens).ok().and_then(NonZeroU32::new);
     let held = held.ok_or(BranchError::Count { what: "tokens of a suggestion", count: tokens })?;
-    let mut branches = Branches::new(
-        session,
+    let mut branches = Branches::of(
+        session.fork_under_canceller()?,
         BranchOptions {
             latents: session.plugin().map(|_| LatentMode::Mixture),
             hold: HoldUntil::new(Hold::Tokens(held), TokenEnds::new(tokenizer)),

@@ -122,15 +122,19 @@ impl Branches {
     /// [`SessionError::NoPlugin`] if latents are to be selected without one, what
     /// [`Selector::new`] and [`Sampler::new`] refuse, [`SessionError::OutOfMemory`].
     pub fn new(session: &Session, options: BranchOptions) -> Result<Self> {
+        Self::of(session.fork()?, options)
+    }
+
+    /// One branch, without a token: `root` itself.
+    pub(super) fn of(root: Session, options: BranchOptions) -> Result<Self> {
         let sampler = Sampler::new(options.sampling.clone())?;
         let selector = match &options.latents {
             Some(mode) => {
-                let plugin = session.plugin().ok_or(SessionError::NoPlugin)?;
+                let plugin = root.plugin().ok_or(SessionError::NoPlugin)?;
                 Some(Selector::new(mode.clone(), options.hold.clone(), plugin.option_count(), options.sampling.seed)?)
             }
             None => None,
         };
-        let root = session.fork()?;
         let lane = Lane { session: root.branch()?, members: vec![0] };
         let chooser = Chooser {
             sampler,
@@ -162,6 +166,11 @@ impl Branches {
     /// The branches that are still generated.
     pub fn open(&self) -> impl Iterator<Item = (usize, &Branch)> {
         self.all.iter().enumerate().filter(|(_, branch)| branch.is_open())
+    }
+
+    /// The open branches that can be expanded.
+    pub(super) fn at_boundary(&self) -> Vec<usize> {
+        self.open().filter(|(_, branch)| branch.at_boundary).map(|(index, _)| index).collect()
     }
 
     /// Passes over the weights so far.
@@ -241,6 +250,26 @@ impl Branches {
     pub fn session(&self, branch: usize) -> Result<Session> {
         self.branch(branch)?;
         Ok(self.lane_of(branch)?.session.fork_as(&self.root, self.choosers[branch].latents)?)
+    }
+
+    /// Brings a session to where the branch is, as if it had generated the branch's tokens; nothing
+    /// is computed again. Its workers, limits, and canceller stay.
+    ///
+    /// # Errors
+    /// As [`Branches::session`]; [`BranchError::Mismatch`]; [`SessionError::MemoryLimit`] of the
+    /// session. It then stays as it was.
+    pub fn adopt(&self, branch: usize, session: &mut Session) -> Result<()> {
+        self.branch(branch)?;
+        let lane = self.lane_of(branch)?;
+        if !session.is_at(&self.root) {
+            return Err(BranchError::Mismatch);
+        }
+        Ok(session.advance_to(&lane.session, self.choosers[branch].latents)?)
+    }
+
+    /// How branches are generated.
+    pub fn options(&self) -> &BranchOptions {
+        &self.options
     }
 
     /// How the tokens of a branch are sampled.

@@ -15,7 +15,7 @@ use super::buffers::{BufferBytes, Buffers};
 use super::choice::{Chosen, Request, Step};
 use super::error::SessionError;
 use super::latents::{LogitsPlan, StepSource, append, portions};
-use super::pace::Pace;
+use super::pace::{Canceller, Pace};
 use super::sequence::Sequence;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
@@ -105,11 +105,11 @@ impl<'b, 's> Group<'b, 's> {
 
     /// One pass over the weights, with as many of the pending tokens as a batch takes.
     pub(super) fn pass(&mut self) {
-        let (mut counts, mut room) = (vec![0; self.members.len()], BATCH);
+        let (mut counts, mut room, mut cancelled) = (vec![0; self.members.len()], BATCH, Vec::new());
         self.each(|i, sequence, _| {
             let count = sequence.pending().len().min(room);
             if count > 0 {
-                sequence.machine.pace.begin()?;
+                begin(&mut sequence.machine.pace, &mut cancelled)?;
             }
             room -= count;
             counts[i] = count;
@@ -216,7 +216,7 @@ impl<'b, 's> Group<'b, 's> {
         choices: &mut [Option<Result<Chosen>>],
     ) -> (Vec<usize>, Vec<LogitsPlan>) {
         let (mut planned, mut plans) = (Vec::new(), Vec::new());
-        let mut rows = vec![None; self.members.len()];
+        let (mut rows, mut cancelled) = (vec![None; self.members.len()], Vec::new());
         for (i, (request, choice)) in requests.iter_mut().zip(choices).enumerate() {
             let member = &mut self.members[request.member];
             if !member.takes_part() || choice.is_some() {
@@ -225,7 +225,7 @@ impl<'b, 's> Group<'b, 's> {
             let Member { sequence, own, outcome, .. } = member;
             let rows = &mut rows[request.member];
             if rows.is_none()
-                && let Err(error) = sequence.machine.pace.begin()
+                && let Err(error) = begin(&mut sequence.machine.pace, &mut cancelled)
             {
                 *outcome = Err(error);
                 continue;
@@ -298,6 +298,15 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
         return Err(error);
     }
     Ok(paces.into_iter().filter(|pace| pace.2).map(|(i, ..)| i).collect())
+}
+
+/// Waits until the work of a member may begin. Of several that one canceller cancels together, the
+/// first sees it; the others do not rest.
+fn begin(pace: &mut Pace, cancelled: &mut Vec<Canceller>) -> Result<()> {
+    if cancelled.iter().any(|signal| signal.is(&pace.canceller)) {
+        return Err(SessionError::Cancelled);
+    }
+    pace.begin().map(drop).inspect_err(|_| cancelled.push(pace.canceller.clone()))
 }
 
 /// Notes which members are cancelled. A signal is seen once, so it counts for all that share it.

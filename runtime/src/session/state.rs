@@ -97,10 +97,16 @@ impl Session {
     /// A fork that is one of several branches of a text: they are cancelled together, by the signal
     /// of this session, and nobody limits the memory of each.
     pub(crate) fn branch(&self) -> Result<Self> {
-        let mut branch = self.fork()?;
-        branch.sequence.machine.pace.canceller = self.canceller();
+        let mut branch = self.fork_under_canceller()?;
         branch.sequence.memory_limit = None;
         Ok(branch)
+    }
+
+    /// A fork whose work this session's canceller cancels.
+    pub(crate) fn fork_under_canceller(&self) -> Result<Self> {
+        let mut fork = self.fork()?;
+        fork.sequence.machine.pace.canceller = self.canceller();
+        Ok(fork)
     }
 
     /// A fork with the limits of `origin`, in an answer that has come to `latent_state`.
@@ -109,6 +115,29 @@ impl Session {
         session.sequence.memory_limit = origin.sequence.memory_limit;
         session.latent_state = latent_state;
         Ok(session)
+    }
+
+    /// Whether `other` has the same model, plugin, instruction set and context, and the same text.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        let (own, others) = (&self.sequence, &other.sequence);
+        own.can_batch_with(others)
+            && own.context() == others.context()
+            && own.dropped == others.dropped
+            && own.tokens == others.tokens
+    }
+
+    /// Comes to where `other` is, which began from the same text, in an answer that has come to
+    /// `latent_state`. The KV cache is shared (copy on write).
+    pub(crate) fn advance_to(&mut self, other: &Self, latent_state: LatentState) -> Result<()> {
+        let Sequence { tokens, hidden, position, dropped, .. } = &other.sequence;
+        let (tokens, hidden, state) = (memory::copied(tokens)?, memory::copied(hidden)?, other.sequence.state.fork());
+        let held = self.held();
+        self.sequence.check_memory_limit(state.bytes() + held.scratch + held.logits)?;
+        (self.sequence.tokens, self.sequence.hidden, self.sequence.state) = (tokens, hidden, state);
+        (self.sequence.position, self.sequence.dropped) = (*position, *dropped);
+        self.sequence.step = StepCache::default();
+        self.latent_state = latent_state;
+        Ok(())
     }
 
     /// Appends a token that was chosen.

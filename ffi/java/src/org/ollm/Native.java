@@ -52,5 +52,30 @@ final class Native {
 
     static native void restore(long session, byte[] saved);
 
+    static native long newBranches(long session, int limit, byte[][] stops);
+
+    static native void freeBranches(long branches);
+
+    static native void cancelBranches(long branches);
+
+    static native void expandBranch(long branches, int branch, int kind, int count, float temperature);
+
+    static native int stepBranches(long branches);
+
+    static native void pruneBranch(long branches, int branch);
+
+    static native int countBranches(long branches);
+
+    static native Branch getBranch(long branches, int branch);
+
+    static native Branches.Found searchBranches(long branches, int[] options, float temperature, byte[] rule,
+            Branches.Watch watch);
+
+    static native Branches.Found voteBranches(long branches, byte[] rule, int weight);
+
+    static native void adopt(long session, long branches, int branch);
+
+    static native Suggestion[] suggest(long session, int count, int tokens, int until);
+
     static native int run(long session, int limit, byte[][] stops, Session.Listener listener);
 }

@@ -96,6 +96,21 @@ public final class Session implements AutoCloseable {
         return Native.policy(handle);
     }
 
+    /** Branches that begin where the session is, of {@code limit} tokens each at most (0 is no limit). */
+    public Branches branches(int limit, List<String> stops) {
+        return new Branches(Native.newBranches(handle, limit, Model.utf8(stops)));
+    }
+
+    /** Comes to where a branch is, as if it had generated the branch's tokens. */
+    public void adopt(Branches branches, int branch) {
+        Native.adopt(handle, branches.handle, branch);
+    }
+
+    /** Continuations to choose from, the most probable first; 0 takes the default. */
+    public List<Suggestion> suggest(int count, int tokens, Suggestion.Until until) {
+        return List.of(Native.suggest(handle, count, tokens, until.ordinal()));
+    }
+
     /** The session as bytes, to be gone on with in another process. */
     public byte[] save() {
         return Native.save(handle);
