@@ -5,13 +5,12 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 
-use ollm_runtime::plugin::{Callback, Hold, HoldUntil, LatentMode, Selector};
+use ollm_runtime::plugin::{Callback, Hold, LatentMode};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::Session;
 
 use crate::boundary::guard;
 use crate::cast::{self, User, versioned};
-use crate::model::OllmModel;
+use crate::selection::Selection;
 use crate::session::OllmSession;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::turn::with;
@@ -191,36 +190,6 @@ versioned!(OllmSelection {
     mode: MaybeUninit<OllmSelect>,
     hold_tokens: u32,
 });
-
-/// A checked selection. No mode is the backbone alone; no hold is the trained one.
-#[derive(Clone)]
-pub(crate) struct Selection {
-    pub(crate) mode: Option<LatentMode>,
-    hold: Option<Hold>,
-    pub(crate) seed: u64,
-}
-
-impl Selection {
-    /// That of a new session: what the policy finds most probable, or the backbone.
-    pub(crate) fn default_of(session: &Session) -> Self {
-        Self { mode: session.plugin().map(|_| LatentMode::Policy), hold: None, seed: 0 }
-    }
-
-    /// How long latents are held; without a plugin, which was trained for nothing, for all of the
-    /// answer.
-    pub(crate) fn hold_until(&self, model: &OllmModel, session: &Session) -> Result<HoldUntil> {
-        let trained = || session.plugin().map_or(Hold::All, |plugin| plugin.spec().hold);
-        model.hold_until(self.hold.unwrap_or_else(trained))
-    }
-
-    /// What selects so; none of the backbone.
-    pub(crate) fn selector(&self, model: &OllmModel, session: &Session) -> Result<Option<Selector>> {
-        let Some(mode) = self.mode.clone() else { return Ok(None) };
-        let none = || CallFailure::new(OllmStatus::NoPlugin, "the session has no plugin, and so no latents");
-        let options = session.plugin().ok_or_else(none)?.option_count();
-        Ok(Some(Selector::new(mode, self.hold_until(model, session)?, options, self.seed)?))
-    }
-}
 
 impl OllmSelection {
     /// # Safety

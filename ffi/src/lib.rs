@@ -23,6 +23,7 @@ mod option_set;
 mod plugin;
 mod save;
 mod search;
+mod selection;
 mod session;
 mod source;
 mod status;

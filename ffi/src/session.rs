@@ -14,11 +14,11 @@ use ollm_runtime::tokenizer::Detokenizer;
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray, versioned};
-use crate::choose::Selection;
 use crate::handle::{HandleTable, Named};
 use crate::log::{self, OllmLogLevel};
 use crate::model::OllmModel;
 use crate::plugin::OllmPlugin;
+use crate::selection::Selection;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::text::read_flags;
 use crate::turn::{self, TakesTurns, Turns, with};
