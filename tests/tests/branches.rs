@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ollm_runtime::branches::{
     AnswerRule, BranchEnd, BranchError, BranchOptions, Branches, Expansion, Score, SearchOptions, Strategy,
-    SuggestOptions, Until, Weight, search, suggest,
+    SuggestOptions, Until, Weight, search, search_in, suggest,
 };
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
@@ -236,6 +236,46 @@ fn a_tree_is_cancelled_as_a_whole_and_continues_as_if_nothing_had_been() {
 }
 
 #[test]
+fn a_cancellation_ends_the_rest_of_all_branches() {
+    let (origin, tokenizer) = session(true);
+    let options = branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer);
+    let mut branches = Branches::new(&origin, options).unwrap();
+    branches.expand(0, Expansion::Tokens(4)).unwrap();
+    (0..2).for_each(|_| assert!(branches.step(&tokenizer, |_| true).unwrap() > 1));
+    branches.set_duty(1e-9).unwrap();
+    // After the pass over the weights each of them would rest for years.
+    let canceller = branches.canceller();
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            canceller.cancel();
+        });
+        branches.step(&tokenizer, |_| true)
+    });
+    assert!(matches!(outcome, Err(BranchError::Session(SessionError::Cancelled))), "{outcome:?}");
+}
+
+#[test]
+fn a_session_adopts_a_branch_and_continues_as_if_it_had_generated_it() {
+    let (origin, tokenizer) = session(true);
+    let options = branch_options(Some(LatentMode::Policy), tokens(7), &tokenizer);
+    let mut branches = Branches::new(&origin, options).unwrap();
+    branches.expand(0, Expansion::Tokens(3)).unwrap();
+    (0..5).for_each(|_| assert!(branches.step(&tokenizer, |_| true).unwrap() > 0));
+    for branch in branches.open().map(|(branch, _)| branch) {
+        let (mut adopted, mut fork) = (origin.fork().unwrap(), branches.session(branch).unwrap());
+        branches.adopt(branch, &mut adopted).unwrap();
+        assert_eq!((adopted.tokens(), adopted.latent_state()), (fork.tokens(), fork.latent_state()));
+        assert_eq!(adopted.hidden().unwrap(), fork.hidden().unwrap());
+        assert!(matches!(branches.adopt(branch, &mut adopted), Err(BranchError::Mismatch)));
+    }
+    let (mut bare, _) = session(false);
+    assert!(matches!(branches.adopt(0, &mut bare), Err(BranchError::Mismatch)));
+    branches.prune(0).unwrap();
+    assert!(matches!(branches.adopt(0, &mut origin.fork().unwrap()), Err(BranchError::Ended { branch: 0 })));
+}
+
+#[test]
 fn a_full_context_ends_a_branch_and_a_memory_limit_refuses_the_step() {
     let model = model("llama");
     let tokenizer = tokenizer(&model);
@@ -345,6 +385,25 @@ fn a_search_gives_the_best_of_what_it_saw_on_any_number_of_threads() {
             };
             assert_eq!(run(1), run(2), "{strategy} {expansion}");
         }
+    }
+}
+
+#[test]
+fn a_search_continues_in_branches_that_are_there() {
+    let (origin, tokenizer) = session(true);
+    for strategy in [Strategy::Vote, Strategy::Best] {
+        let branches = BranchOptions { limit: 15, ..branch_options(Some(LatentMode::Policy), Hold::All, &tokenizer) };
+        let options = SearchOptions { width: OPTIONS, ..search_options(strategy, Expansion::Latents, branches) };
+        let each = &mut |_: &Branches| ControlFlow::Continue(());
+        let (whole, found) = search(&origin, &tokenizer, &options, each).unwrap();
+        let mut begun = Branches::new(&origin, options.branches.clone()).unwrap();
+        begun.expand(0, Expansion::Latents).unwrap();
+        (0..3).for_each(|_| assert!(begun.step(&tokenizer, |_| true).unwrap() > 0));
+        assert_eq!(search_in(&mut begun, &tokenizer, &options, each).unwrap(), found);
+        assert_eq!(begun.all().len(), whole.all().len());
+        // Nothing is left to search.
+        assert_eq!(search_in(&mut begun, &tokenizer, &options, each).unwrap(), found);
+        assert_eq!(begun.passes(), whole.passes());
     }
 }
 

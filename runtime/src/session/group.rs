@@ -51,6 +51,8 @@ impl Member<'_> {
 pub(super) struct Group<'b, 's> {
     buffers: &'b mut Buffers,
     members: Vec<Member<'s>>,
+    /// Cancellations that a member has seen.
+    cancelled: Vec<Canceller>,
 }
 
 impl<'b, 's> Group<'b, 's> {
@@ -60,7 +62,7 @@ impl<'b, 's> Group<'b, 's> {
                 other.outcome = Err(SessionError::Incompatible);
             }
         }
-        Self { buffers, members }
+        Self { buffers, members, cancelled: Vec::new() }
     }
 
     /// The outcome of each member.
@@ -105,7 +107,8 @@ impl<'b, 's> Group<'b, 's> {
 
     /// One pass over the weights, with as many of the pending tokens as a batch takes.
     pub(super) fn pass(&mut self) {
-        let (mut counts, mut room, mut cancelled) = (vec![0; self.members.len()], BATCH, Vec::new());
+        let (mut counts, mut room) = (vec![0; self.members.len()], BATCH);
+        let mut cancelled = std::mem::take(&mut self.cancelled);
         self.each(|i, sequence, _| {
             let count = sequence.pending().len().min(room);
             if count > 0 {
@@ -115,6 +118,7 @@ impl<'b, 's> Group<'b, 's> {
             counts[i] = count;
             Ok(())
         });
+        self.cancelled = cancelled;
         let begin = Instant::now();
         let outcome = run(&mut self.buffers.scratch, &mut self.members, &counts);
         let (mut hidden, width) =
@@ -126,6 +130,9 @@ impl<'b, 's> Group<'b, 's> {
                 Err(error) => member.outcome = Err((*error).into()),
                 Ok(cancelled) if cancelled.contains(&i) => member.outcome = Err(SessionError::Cancelled),
                 Ok(_) => member.sequence.commit(count, &hidden[(count - 1) * width..count * width]),
+            }
+            if let Err(SessionError::Cancelled) = member.outcome {
+                self.cancelled.push(member.sequence.machine.pace.canceller.clone());
             }
             hidden = hidden.get(count * width..).unwrap_or_default();
         }
@@ -216,7 +223,7 @@ impl<'b, 's> Group<'b, 's> {
         choices: &mut [Option<Result<Chosen>>],
     ) -> (Vec<usize>, Vec<LogitsPlan>) {
         let (mut planned, mut plans) = (Vec::new(), Vec::new());
-        let (mut rows, mut cancelled) = (vec![None; self.members.len()], Vec::new());
+        let mut rows = vec![None; self.members.len()];
         for (i, (request, choice)) in requests.iter_mut().zip(choices).enumerate() {
             let member = &mut self.members[request.member];
             if !member.takes_part() || choice.is_some() {
@@ -225,7 +232,7 @@ impl<'b, 's> Group<'b, 's> {
             let Member { sequence, own, outcome, .. } = member;
             let rows = &mut rows[request.member];
             if rows.is_none()
-                && let Err(error) = begin(&mut sequence.machine.pace, &mut cancelled)
+                && let Err(error) = begin(&mut sequence.machine.pace, &mut self.cancelled)
             {
                 *outcome = Err(error);
                 continue;
