@@ -467,6 +467,24 @@ fn a_conversation_can_be_searched_turn_by_turn() {
 }
 
 #[test]
+fn flags_of_a_search_without_effect_are_refused() {
+    let (model, plugin) = (tiny(), tiny_plugin());
+    let chat = run_with(&["chat", "-m", path(&model), "--branches", "3"], b"");
+    assert_eq!((chat.code, chat.stderr.contains("--strategy")), (Some(2), true), "{}", chat.stderr);
+    let held =
+        ["search", "-m", path(&model), "--plugin", path(&plugin), "-p", "x", "--hold", "all", "--latent", "uniform"];
+    let search = run_with(&held, b"");
+    assert_eq!((search.code, search.stderr.contains("no effect")), (Some(2), true), "{}", search.stderr);
+    // A beam at each token has thousands of branches, few of them open.
+    let beam =
+        ["search", "-m", path(&model), "--plugin", path(&plugin), "-p", "x", "--hold", "token", "--strategy", "beam"];
+    let found = json(&[&beam[..], &["-n", "300", "--json"]].concat());
+    assert!(found["branches"].as_array().unwrap().len() > 10 && found["passes"].as_u64() <= Some(300));
+    let heaviest = found["branches"].as_array().unwrap().iter().filter_map(|branch| branch["weight"].as_f64());
+    assert!(heaviest.fold(0.0, f64::max) <= 10.0);
+}
+
+#[test]
 fn a_search_that_cannot_be_is_refused_for_what_is_wrong() {
     let model = tiny();
     let search = |more: &[&str]| run_with(&[&["search", "-m", path(&model), "-p", "x"], more].concat(), b"");
@@ -481,7 +499,9 @@ fn a_search_that_cannot_be_is_refused_for_what_is_wrong() {
         (&["--expand", "latents"], 1, "no plugin"),
         (&["--latent", "policy"], 1, "--plugin"),
         (&["--score", "value"], 1, "value head"),
-        (&["--expand", "tokens:5000", "--branches", "4096"], 1, "1 to 4096"),
+        (&["--branches", "4097"], 2, "--branches"),
+        (&["--weight", "policy"], 1, "--plugin"),
+        (&["--hold", "line"], 1, "--plugin"),
     ] {
         let outcome = search(flags);
         assert_eq!(outcome.code, Some(code), "{flags:?}: {}", outcome.stderr);

@@ -190,7 +190,7 @@ pub(crate) struct SearchArgs {
 #[command(next_help_heading = "Search")]
 pub(crate) struct BranchArgs {
     /// Branches: of a vote and of best at most so many; of a beam so many are kept at a boundary
-    /// [default: 10; beam: 4]
+    /// [default: as many as --expand says, else 10; beam: 4]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=4096))]
     pub(crate) branches: Option<usize>,
     /// Into what a branch is expanded: latents, top:N (the N most probable latents), draw:N (drawn
@@ -198,17 +198,32 @@ pub(crate) struct BranchArgs {
     /// temperature T) [default: latents; sample:N:0.8 without a plugin]
     #[arg(long, value_name = "HOW")]
     pub(crate) expand: Option<Expansion>,
-    /// Which branch is better: policy, logprob (mean of the tokens), logprob-sum or value (the
-    /// plugin's value head)
-    #[arg(long, value_name = "SCORE", default_value_t = Score::LogProb)]
-    pub(crate) score: Score,
-    /// How much a branch counts in a vote: one, policy or value
-    #[arg(long, value_name = "WEIGHT", default_value_t = Weight::One)]
-    pub(crate) weight: Weight,
+    /// Which branch is better: policy, logprob (mean of the tokens, an end token included),
+    /// logprob-sum or value (the plugin's value head) [default: logprob]
+    #[arg(long, value_name = "SCORE")]
+    pub(crate) score: Option<Score>,
+    /// How much a branch counts in a vote: one, policy or value [default: one]
+    #[arg(long, value_name = "WEIGHT")]
+    pub(crate) weight: Option<Weight>,
     /// What the answer of a text is: number (behind ####, or else the last one), hash (what stands
-    /// behind ####), boxed (in \\boxed{}), regex:RE (its one group) or text (all of it)
-    #[arg(long, value_name = "RULE", default_value_t = AnswerRule::Number)]
-    pub(crate) answer: AnswerRule,
+    /// behind ####), boxed (in \boxed{}), regex:RE (its one group) or text (all of it) [default:
+    /// number]
+    #[arg(long, value_name = "RULE")]
+    pub(crate) answer: Option<AnswerRule>,
+}
+
+impl BranchArgs {
+    /// The first flag that is given, if one is.
+    pub(crate) fn flag(&self) -> Option<&'static str> {
+        let given = [
+            ("--branches", self.branches.is_some()),
+            ("--expand", self.expand.is_some()),
+            ("--score", self.score.is_some()),
+            ("--weight", self.weight.is_some()),
+            ("--answer", self.answer.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, given)| given.then_some(flag))
+    }
 }
 
 #[derive(Debug, Args)]

@@ -42,6 +42,9 @@ struct Conversation<'a> {
 
 pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
     args.sample.sampler()?;
+    if let Some(flag) = args.branch.flag().filter(|_| args.strategy.is_none()) {
+        return Err(Failure::Usage(format!("{flag} is for a search: add --strategy vote, best or beam")));
+    }
     let engine = Engine::load(machine)?;
     let mut conversation = Conversation {
         machine,

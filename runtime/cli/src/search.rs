@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ollm_runtime::branches::{
-    Branch, BranchEnd, BranchOptions, Branches, Expansion, Found, SearchOptions, Strategy, search,
+    Branch, BranchEnd, BranchOptions, Branches, Expansion, Found, Score, SearchOptions, Strategy, Weight, search,
 };
 use ollm_runtime::chat::Message;
 use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
@@ -63,24 +63,43 @@ impl SearchFlags<'_> {
     /// The search that the flags ask for.
     pub(crate) fn options(&self, engine: &Engine, strategy: Strategy) -> Result<SearchOptions> {
         let Self { branch, select, sample, stop } = self;
-        let plugin = engine.session.plugin();
-        if plugin.is_none() && select.latent.is_some() {
-            return Err(Failure::NoPlugin { flag: "--latent" });
+        let (plugin, is_beam) = (engine.session.plugin(), strategy == Strategy::Beam);
+        let score = branch.score.clone().unwrap_or_default();
+        let weight = branch.weight.unwrap_or_default();
+        if plugin.is_none() {
+            let needs = [
+                ("--latent", select.latent.is_some()),
+                ("--hold", select.hold.is_some() && !is_beam),
+                ("--score policy", matches!(score, Score::Policy)),
+                ("--weight policy", weight == Weight::Policy),
+            ];
+            if let Some((flag, _)) = needs.into_iter().find(|(_, given)| *given) {
+                return Err(Failure::NoPlugin { flag });
+            }
         }
-        let width = branch.branches.unwrap_or(if strategy == Strategy::Beam { BEAM } else { BRANCHES });
         let samples = Expansion::Sample { count: branch.branches.unwrap_or(BRANCHES), temperature: TEMPERATURE };
         let expansion = branch.expand.unwrap_or(if plugin.is_some() { Expansion::Latents } else { samples });
+        let options = plugin.map_or(0, |plugin| plugin.option_count());
+        let width = match branch.branches {
+            Some(count) => count,
+            None if is_beam => BEAM,
+            None => branch.expand.map_or(BRANCHES, |expansion| expansion.count(options).max(1)),
+        };
         let trained = plugin.map_or(Hold::All, |plugin| plugin.spec().hold);
         // A beam without a boundary before the end would be best of N.
-        let beam = strategy == Strategy::Beam && trained == Hold::All;
-        let hold = select.hold.unwrap_or(if beam { Hold::Line } else { trained });
+        let hold = select.hold.unwrap_or(if is_beam && trained == Hold::All { Hold::Line } else { trained });
+        if select.latent.is_some() && expansion.needs_plugin() && (is_beam || hold == Hold::All) {
+            return Err(Failure::Usage(format!(
+                "--latent has no effect: --expand {expansion} gives each branch its latent until the next expansion"
+            )));
+        }
         Ok(SearchOptions {
             strategy,
             expansion,
             width,
-            score: branch.score.clone(),
-            weight: branch.weight,
-            answer: branch.answer.clone(),
+            score,
+            weight,
+            answer: branch.answer.clone().unwrap_or_default(),
             branches: BranchOptions {
                 latents: plugin.map(|_| select.mode().unwrap_or(LatentMode::Policy)),
                 hold: HoldUntil::new(hold, TokenEnds::new(&engine.tokenizer)),
@@ -167,6 +186,7 @@ fn label(paint: Paint, index: usize, branch: &Branch) -> String {
 
 fn print(output: &mut Output, branches: &Branches, found: &Found, options: &SearchOptions) -> Result<()> {
     let paint = output.paint;
+    output.line(&paint.dim("  id  z    end     answer       text"))?;
     for (index, branch) in branches.all().iter().enumerate() {
         let merged = matches!(branch.end, Some(BranchEnd::Merged(_)));
         let answer = options.answer.extract(&branch.text).filter(|_| branch.is_complete());
@@ -219,6 +239,7 @@ fn document(branches: &Branches, found: &Found, options: &SearchOptions) -> Valu
             "policy": number(branch.policy as f32),
             "logprob": number(branch.logprob as f32),
             "value": branch.value.map(number),
+            "score": number(options.score.of(branch) as f32),
             "weight": number(options.weight.of(branch) as f32),
             "end": branch.end.as_ref().map(BranchEnd::name),
         });

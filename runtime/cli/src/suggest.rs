@@ -35,7 +35,9 @@ fn document(suggestions: &[Suggestion]) -> Value {
 /// ` 12.3 %  z4  the text`, the most probable first.
 fn print(output: &mut Output, suggestions: &[Suggestion]) -> Result<()> {
     for Suggestion { text, probability, latent, .. } in suggestions {
-        let percent = output.paint.dim(&format!("{:5.1} %", 100.0 * probability));
+        let percent = 100.0 * probability;
+        let percent = if percent < 0.05 { format!("{percent:5.0e} %") } else { format!("{percent:5.1} %") };
+        let percent = output.paint.dim(&percent);
         let text = text.replace('\n', "⏎");
         let line = match latent {
             Some(latent) => format!("{percent}  {:<4}{}", format!("z{latent}"), output.paint.latent(*latent, &text)),

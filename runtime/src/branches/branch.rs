@@ -18,6 +18,8 @@ pub struct Branch {
     pub tokens: Vec<u32>,
     /// The latent of each token; `None` of backbone and mixture.
     pub latents: Vec<Option<usize>>,
+    /// The natural logarithm of each token's probability, before the sampler's filters.
+    pub logprobs: Vec<f32>,
     /// The generated text. What may be the beginning of a stop string, or half a character, comes
     /// with a later token.
     pub text: String,

@@ -60,7 +60,9 @@ impl fmt::Display for BranchError {
                 )
             }
             Self::NoValue => write!(f, "there is no plugin with a value head (ollm.value.*) to score by"),
-            Self::Count { what, count } => write!(f, "{what}: {count}, but must be 1 to {MAX_BRANCHES}"),
+            Self::Count { what, count } => {
+                write!(f, "{what}: {count}, but must be 1 to {MAX_BRANCHES}: expand fewer at a time")
+            }
             Self::NoBranch { branch } => write!(f, "there is no branch {branch}"),
             Self::Ended { branch } => write!(f, "branch {branch} has ended"),
             Self::Mismatch => {

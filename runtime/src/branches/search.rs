@@ -159,6 +159,7 @@ fn beam(
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
     loop {
+        branches.advance(|branch| branch.is_open() && branch.at_boundary)?;
         for branch in branches.at_boundary() {
             branches.expand(branch, options.expansion)?;
         }

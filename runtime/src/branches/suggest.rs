@@ -194,11 +194,14 @@ fn ranked(all: &[Branch], tokenizer: &Tokenizer, options: &SuggestOptions) -> Ve
     let merged = |branch: &&Branch| branch.is_complete() || matches!(branch.end, Some(BranchEnd::Merged(_)));
     for branch in all.iter().filter(merged) {
         let text = &branch.text[..options.until.end(&branch.text).unwrap_or(branch.text.len())];
+        // Half a character is no text yet.
+        let text = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         let tokens = covering(&branch.tokens, text, tokenizer);
-        if text.is_empty() {
+        if text.is_empty() || options.until != Until::Tokens && text.trim().is_empty() {
             continue;
         }
-        let (own, latent) = (probability(branch), branch.latents.first().copied().flatten());
+        let logprob: f64 = branch.logprobs[..tokens.len()].iter().map(|&logprob| f64::from(logprob)).sum();
+        let (own, latent) = ((branch.policy + logprob).exp(), branch.latents.first().copied().flatten());
         match found.iter_mut().find(|(suggestion, _)| suggestion.text == text) {
             Some((suggestion, most)) => {
                 suggestion.probability += own;

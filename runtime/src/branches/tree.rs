@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::generate::StopScanner;
+use crate::memory;
 use crate::plugin::{HoldUntil, LatentMode, LatentState, Selector, draw, most_probable};
 use crate::random::Random;
 use crate::sampler::{Sampler, SamplerOptions};
@@ -214,23 +215,31 @@ impl Branches {
     /// # Errors
     /// As [`Session::value`]; the other branches have their values then.
     pub fn evaluate(&mut self) -> Result<()> {
-        let all = &mut self.all;
         let lacks = |branch: &Branch| branch.value.is_none() && (branch.at_boundary || branch.is_complete());
-        let mut lanes: Vec<&mut Lane> = Vec::new();
         if self.values {
-            lanes.extend(self.lanes.iter_mut().filter(|lane| lane.members.iter().any(|&member| lacks(&all[member]))));
-        }
-        let mut sessions: Vec<&mut Session> = lanes.iter_mut().map(|lane| &mut lane.session).collect();
-        self.passes += usize::from(sessions.iter().any(|session| session.has_pending()));
-        self.batch.advance(&mut sessions).into_iter().collect::<Result<Vec<()>, _>>()?;
-        for Lane { session, members } in lanes {
-            let value = session.value()?;
-            for &member in members.iter() {
-                if lacks(&all[member]) {
-                    all[member].value = Some(value);
+            self.advance(lacks)?;
+            for Lane { session, members } in &mut self.lanes {
+                if members.iter().any(|&member| lacks(&self.all[member])) {
+                    let value = session.value()?;
+                    let lacking = members.iter().filter(|&&member| lacks(&self.all[member])).copied();
+                    lacking.collect::<Vec<_>>().into_iter().for_each(|member| self.all[member].value = Some(value));
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Evaluates the last tokens of some branches in one pass, which their next step, or their
+    /// expansion, then needs no more.
+    ///
+    /// # Errors
+    /// As [`Session::feed`], of the first branch that failed.
+    pub fn advance(&mut self, which: impl Fn(&Branch) -> bool) -> Result<()> {
+        let Self { lanes, all, batch, .. } = self;
+        let lanes = lanes.iter_mut().filter(|lane| lane.members.iter().any(|&member| which(&all[member])));
+        let mut sessions: Vec<&mut Session> = lanes.map(|lane| &mut lane.session).collect();
+        self.passes += usize::from(sessions.iter().any(|session| session.has_pending()));
+        batch.advance(&mut sessions).into_iter().collect::<Result<(), _>>()?;
         Ok(())
     }
 
@@ -338,8 +347,9 @@ impl Branches {
             return Err(BranchError::NoPlugin { expansion });
         }
         let count = expansion.count(self.option_count());
-        if count == 0 || count > MAX_BRANCHES - self.all.len() {
-            return Err(BranchError::Count { what: "branches", count });
+        let open = self.open().count() - 1 + count;
+        if count == 0 || open > MAX_BRANCHES {
+            return Err(BranchError::Count { what: "open branches", count: if count == 0 { 0 } else { open } });
         }
         self.check_memory(self.lane_of(branch)?.session.kv_bytes_missing(1).saturating_mul(count - 1), count)?;
         match expansion {
@@ -413,8 +423,14 @@ impl Branches {
         let origin = &self.all[branch];
         let (parent, fork) =
             if origin.tokens.is_empty() { (origin.parent, 0) } else { (Some(branch), origin.tokens.len()) };
-        let copy = Branch { parent, fork, ..origin.clone() };
+        // The first branches count 1 each; later ones share what their origin counts.
+        let share = if origin.tokens.is_empty() { 1.0 } else { origin.count / count as f64 };
+        let copy = Branch { parent, fork, count: share, ..origin.clone() };
         let first = self.all.len();
+        memory::grow(&mut self.all, count)?;
+        memory::grow(&mut self.choosers, count)?;
+        memory::grow(&mut self.lanes[lane].members, count)?;
+        self.all[branch].count = share;
         for i in first..first + count - 1 {
             self.all.push(copy.clone());
             self.choosers.push(self.choosers[branch].clone());
@@ -620,6 +636,7 @@ impl Branches {
         branch.value = None;
         branch.tokens.push(picked.token);
         branch.latents.push(picked.latent);
+        branch.logprobs.push(picked.logprob);
         let (piece, stopped) = chooser.stops.push(&chooser.text.push(tokenizer, picked.token));
         branch.text.push_str(&piece);
         if stopped {
