@@ -500,9 +500,12 @@ impl Branches {
         let is_active = |lane: &&Lane| lane.members.iter().any(|&member| going[member]);
         let missing = self.lanes.iter().filter(is_active).map(|lane| lane.session.kv_bytes_missing(0));
         self.check_memory(missing.fold(0, usize::saturating_add), count)?;
+        let mut room = Vec::new();
+        memory::reserve(&mut room, self.lanes.len() + count)?;
         let picked = self.pick(&going)?;
         self.value_ends(&picked, tokenizer)?;
-        for lane in std::mem::take(&mut self.lanes) {
+        let lanes = std::mem::replace(&mut self.lanes, room);
+        for lane in lanes {
             self.split(lane, &picked);
         }
         for (branch, picked) in picked.into_iter().enumerate() {
@@ -587,31 +590,26 @@ impl Branches {
             }
         }
         self.generated += groups.len();
-        let last = groups.len() - usize::from(staying.is_empty() && !groups.is_empty());
-        let forks: Vec<_> = groups[..last].iter().map(|_| lane.session.branch()).collect();
-        if !staying.is_empty() {
-            self.lanes.push(Lane { session: lane.session, members: staying });
-            self.accept(forks, groups);
-        } else if !groups.is_empty() {
-            self.accept(forks.into_iter().chain([Ok(lane.session)]), groups);
+        let last = if staying.is_empty() { groups.pop() } else { None };
+        for (token, members) in groups {
+            let session = lane.session.branch();
+            self.accept(session, token, members);
+        }
+        match last {
+            Some((token, members)) => self.accept(Ok(lane.session), token, members),
+            None if staying.is_empty() => {}
+            None => self.lanes.push(Lane { session: lane.session, members: staying }),
         }
     }
 
-    /// Makes a lane of each session and its group, with the group's token.
-    fn accept(
-        &mut self,
-        sessions: impl IntoIterator<Item = Result<Session, SessionError>>,
-        groups: Vec<(u32, Vec<usize>)>,
-    ) {
-        for (session, (token, members)) in sessions.into_iter().zip(groups) {
-            let accepted = session.and_then(|mut session| session.accept(token).map(|()| session));
-            match accepted {
-                Ok(session) => self.lanes.push(Lane { session, members }),
-                Err(error) => {
-                    let end = BranchEnd::of(&Arc::new(error));
-                    for member in members {
-                        self.all[member].end = Some(end.clone());
-                    }
+    /// Makes a lane of a session and the members whose next token it takes.
+    fn accept(&mut self, session: Result<Session, SessionError>, token: u32, members: Vec<usize>) {
+        match session.and_then(|mut session| session.accept(token).map(|()| session)) {
+            Ok(session) => self.lanes.push(Lane { session, members }),
+            Err(error) => {
+                let end = BranchEnd::of(&Arc::new(error));
+                for member in members {
+                    self.all[member].end = Some(end.clone());
                 }
             }
         }
