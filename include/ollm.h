@@ -921,7 +921,8 @@ typedef struct ollm_branch {
     /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's filters,
     /// that of an end token included.
     double logprob;
-    /// How many branches it stands for: 1, and those that were merged into it.
+    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it
+    /// is expanded later, its branches share it.
     double count;
     /// The probability that the answer will be right, as the plugin's value head says; NaN where
     /// none was asked.

@@ -360,7 +360,8 @@ pub struct OllmBranch {
     /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's filters,
     /// that of an end token included.
     pub logprob: f64,
-    /// How many branches it stands for: 1, and those that were merged into it.
+    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it
+    /// is expanded later, its branches share it.
     pub count: f64,
     /// The probability that the answer will be right, as the plugin's value head says; NaN where
     /// none was asked.

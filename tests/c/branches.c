@@ -148,7 +148,7 @@ static int32_t watch(void *user, const ollm_branch *const *branches, size_t coun
     struct watch *watch = user;
     size_t n = 0, i;
     for (i = 0; i < count; i++) {
-        CHECK(branches[i]->struct_size == sizeof **branches && branches[i]->count >= 1);
+        CHECK(branches[i]->struct_size == sizeof **branches && branches[i]->count > 0);
         CHECK(branches[i]->token_count == 0 || (branches[i]->tokens != NULL && branches[i]->latents != NULL));
     }
     GIVES(OLLM_BUSY, ollm_branches_count(watch->branches, &n));

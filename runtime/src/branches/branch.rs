@@ -34,7 +34,8 @@ pub struct Branch {
     /// The probability that the answer will be right, as the value head says; `None` where none was
     /// asked.
     pub value: Option<f32>,
-    /// How many branches it stands for: 1, and those that were merged into it.
+    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where
+    /// it is expanded later, its branches share it.
     pub count: f64,
     /// The policy's probability of all that it stands for.
     pub policy_weight: f64,
