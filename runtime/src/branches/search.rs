@@ -211,7 +211,10 @@ fn tally(all: &[Branch], options: &SearchOptions) -> Vec<(String, f64)> {
 
 /// Whether no open branch can change which answer wins.
 fn is_decided(all: &[Branch], options: &SearchOptions) -> bool {
-    let open: f64 = all.iter().filter(|branch| branch.is_open()).map(|branch| options.weight.of(branch)).sum();
+    // A value that is not known yet may come to 1.
+    let unknown = |branch: &Branch| options.weight == Weight::Value && branch.is_complete() && branch.value.is_none();
+    let most = |branch: &Branch| if unknown(branch) { branch.count } else { options.weight.of(branch) };
+    let open: f64 = all.iter().filter(|branch| branch.is_open() || unknown(branch)).map(most).sum();
     let mut weights: Vec<f64> = tally(all, options).into_iter().map(|(_, weight)| weight).collect();
     weights.sort_by(|a, b| b.total_cmp(a));
     weights.first().is_some_and(|first| *first > weights.get(1).unwrap_or(&0.0) + open)

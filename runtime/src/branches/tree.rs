@@ -347,7 +347,7 @@ impl Branches {
             return Err(BranchError::NoPlugin { expansion });
         }
         let count = expansion.count(self.option_count());
-        let open = self.open().count() - 1 + count;
+        let open = (self.open().count() - 1).saturating_add(count);
         if count == 0 || open > MAX_BRANCHES {
             return Err(BranchError::Count { what: "open branches", count: if count == 0 { 0 } else { open } });
         }

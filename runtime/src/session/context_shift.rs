@@ -67,7 +67,7 @@ impl Sequence {
         let position = self.position.min(keep.saturating_sub(1));
         self.reserve(position..text.tokens.len(), held)?;
         (self.tokens, self.position) = (text.tokens, position);
-        self.dropped += text.dropped;
+        self.dropped = self.dropped.wrapping_add(text.dropped);
         self.state.truncate(self.tokens.len());
         self.step.clear();
         Ok(text.earlier)

@@ -77,7 +77,7 @@ impl Sequence {
     /// The place of the next token: the tokens before it, those that were dropped included. Random
     /// numbers belong to places.
     pub(super) fn place(&self) -> u64 {
-        self.dropped + self.tokens.len() as u64
+        self.dropped.wrapping_add(self.tokens.len() as u64)
     }
 
     /// The plugin.
