@@ -87,11 +87,18 @@ pub struct Sampled {
 }
 
 /// Chooses tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Sampler {
     options: SamplerOptions,
     /// The tokens that are still in the running. Kept between calls for its memory only.
     pool: Vec<Candidate>,
+}
+
+impl Clone for Sampler {
+    /// The buffer is not copied: it holds nothing between calls.
+    fn clone(&self) -> Self {
+        Self { options: self.options.clone(), pool: Vec::new() }
+    }
 }
 
 impl Sampler {

@@ -99,13 +99,13 @@ impl Weight {
         }
     }
 
-    /// The weight of a branch and of those that were merged into it. An open branch has the most
-    /// that it can come to.
+    /// The weight of a branch and of those that were merged into it. One that has not come to its
+    /// end has the most that it can come to.
     pub fn of(self, branch: &Branch) -> f64 {
         match self {
             Self::One => branch.count,
             Self::Policy => branch.policy_weight,
-            Self::Value if branch.is_open() => branch.count,
+            Self::Value if !branch.is_complete() => branch.count,
             Self::Value => branch.count * branch.value.map_or(0.0, f64::from),
         }
     }

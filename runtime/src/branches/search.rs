@@ -233,7 +233,8 @@ pub fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchErr
         candidates = those(&counts);
     }
     candidates.sort_by(|&a, &b| order(all, &options.score, a, b));
-    let answer_of = |branch: usize| options.answer.extract(&all[branch].text);
+    let answer_of =
+        |branch: usize| Some(&all[branch]).filter(|b| b.is_complete()).and_then(|b| options.answer.extract(&b.text));
     let answers = tally(all, options);
     if options.strategy == Strategy::Vote {
         let most = answers.iter().map(|(_, weight)| *weight).fold(f64::NEG_INFINITY, f64::max);

@@ -139,7 +139,8 @@ pub fn suggest(
         narrow(&mut branches, count + SPARE)?;
         end(&mut branches, until)?;
         if branches.step(tokenizer, |_| true)? == 0 {
-            return Ok(ranked(branches.all(), tokenizer, options));
+            let found = ranked(branches.all(), tokenizer, options);
+            return if found.is_empty() { branches.failure().map_or(Ok(found), Err) } else { Ok(found) };
         }
     }
 }

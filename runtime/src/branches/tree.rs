@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::generate::StopScanner;
 use crate::memory;
-use crate::plugin::{HoldUntil, LatentMode, LatentState, Selector, draw, most_probable};
+use crate::plugin::{HoldUntil, LatentMode, LatentState, PluginError, Selector, draw, most_probable};
 use crate::random::Random;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::{Batch, Canceller, Chosen, Pick, Request, Session, SessionError, StepSource};
@@ -169,6 +169,14 @@ impl Branches {
         self.all.iter().enumerate().filter(|(_, branch)| branch.is_open())
     }
 
+    /// The error of the first branch that failed.
+    pub(super) fn failure(&self) -> Option<BranchError> {
+        self.all.iter().find_map(|branch| match &branch.end {
+            Some(BranchEnd::Failed(error)) => Some(BranchError::Failed(Arc::clone(error))),
+            _ => None,
+        })
+    }
+
     /// The open branches that can be expanded.
     pub(super) fn at_boundary(&self) -> Vec<usize> {
         self.open().filter(|(_, branch)| branch.at_boundary).map(|(index, _)| index).collect()
@@ -210,19 +218,19 @@ impl Branches {
 
     /// Computes the values of branches that are at a boundary, or complete, and have none yet. This
     /// takes the pass that their next step would have taken. Nothing happens unless
-    /// [values are computed](Branches::compute_values).
+    /// [values are computed](Branches::compute_values). A value that is no number stays unknown.
     ///
     /// # Errors
-    /// As [`Session::value`]; the other branches have their values then.
+    /// As [`Session::feed`], of the first branch that failed; then no branch has a new value.
     pub fn evaluate(&mut self) -> Result<()> {
         let lacks = |branch: &Branch| branch.value.is_none() && (branch.at_boundary || branch.is_complete());
         if self.values {
             self.advance(lacks)?;
             for Lane { session, members } in &mut self.lanes {
                 if members.iter().any(|&member| lacks(&self.all[member])) {
-                    let value = session.value()?;
+                    let value = known_value(session)?;
                     let lacking = members.iter().filter(|&&member| lacks(&self.all[member])).copied();
-                    lacking.collect::<Vec<_>>().into_iter().for_each(|member| self.all[member].value = Some(value));
+                    lacking.collect::<Vec<_>>().into_iter().for_each(|member| self.all[member].value = value);
                 }
             }
         }
@@ -335,7 +343,7 @@ impl Branches {
 
     /// Makes several branches of one. The first of them is the branch itself; the others follow
     /// those that are there. Branches that will go the same way are merged at once. Tells which
-    /// they are.
+    /// they are; none where the context is full, which ends the branch.
     ///
     /// # Errors
     /// [`BranchError::NoPlugin`], [`BranchError::Count`], [`BranchError::NoBranch`],
@@ -376,7 +384,13 @@ impl Branches {
         for (&copy, latent) in copies.iter().zip(latents) {
             let (branch, chooser) = (&mut self.all[copy], &mut self.choosers[copy]);
             chooser.latents = chooser.latents.hold(latent);
+            let shared = branch.policy_weight;
             branch.select(policy[latent]);
+            // What is drawn from the policy has its weight by being drawn.
+            branch.policy_weight = match expansion {
+                Expansion::Draw(_) => shared,
+                _ => shared * copies.len() as f64 * f64::from(policy[latent]),
+            };
         }
         self.merge();
         Ok(copies)
@@ -390,7 +404,13 @@ impl Branches {
         let request = Request { member: 0, source, latent_state: &mut latents, pick: Pick::Top(count) };
         let mut outcome = self.batch.choose(&mut [session], &mut [request]);
         outcome.sessions.remove(0)?;
-        let chosen = outcome.choices.remove(0).unwrap_or(Err(SessionError::Empty))?;
+        let chosen = match outcome.choices.remove(0).unwrap_or(Err(SessionError::Empty)) {
+            Err(SessionError::ContextFull { .. }) => {
+                self.close(branch, BranchEnd::Length);
+                return Ok(Vec::new());
+            }
+            chosen => chosen?,
+        };
         self.passes += usize::from(pending);
         let copies = self.copies(branch, chosen.tokens.len())?;
         for (&copy, picked) in copies.iter().zip(Picked::all(&chosen, before, latents)) {
@@ -423,14 +443,16 @@ impl Branches {
         let origin = &self.all[branch];
         let (parent, fork) =
             if origin.tokens.is_empty() { (origin.parent, 0) } else { (Some(branch), origin.tokens.len()) };
-        // The first branches count 1 each; later ones share what their origin counts.
-        let share = if origin.tokens.is_empty() { 1.0 } else { origin.count / count as f64 };
-        let copy = Branch { parent, fork, count: share, ..origin.clone() };
         let first = self.all.len();
+        // The first branches count 1 each; later ones share what their origin counts. The policy's
+        // probability is always shared.
+        let share = if first == 1 { 1.0 } else { origin.count / count as f64 };
+        let policy_weight = origin.policy_weight / count as f64;
+        let copy = Branch { parent, fork, count: share, policy_weight, ..origin.clone() };
         memory::grow(&mut self.all, count)?;
         memory::grow(&mut self.choosers, count)?;
         memory::grow(&mut self.lanes[lane].members, count)?;
-        self.all[branch].count = share;
+        (self.all[branch].count, self.all[branch].policy_weight) = (share, policy_weight);
         for i in first..first + count - 1 {
             self.all.push(copy.clone());
             self.choosers.push(self.choosers[branch].clone());
@@ -439,19 +461,20 @@ impl Branches {
         Ok(std::iter::once(branch).chain(first..first + count - 1).collect())
     }
 
-    /// Merges branches that have the same tokens and the same to come: later ones into earlier ones,
-    /// which then stand for both.
+    /// Merges branches that have the same tokens and the same to come: the less probable one into
+    /// the other, which then stands for both.
     fn merge(&mut self) {
         for lane in 0..self.lanes.len() {
             let members = self.lanes[lane].members.clone();
             for (i, &later) in members.iter().enumerate() {
                 let earlier = members[..i].iter().copied().find(|&earlier| self.are_one(earlier, later));
                 if let Some(earlier) = earlier {
-                    let Branch { count, policy_weight, .. } = self.all[later];
-                    let kept = &mut self.all[earlier];
-                    kept.count += count;
-                    kept.policy_weight += policy_weight;
-                    self.end(later, BranchEnd::Merged(earlier));
+                    let is_better = self.all[later].logprob > self.all[earlier].logprob;
+                    let (kept, merged) = if is_better { (later, earlier) } else { (earlier, later) };
+                    let Branch { count, policy_weight, .. } = self.all[merged];
+                    self.all[kept].count += count;
+                    self.all[kept].policy_weight += policy_weight;
+                    self.end(merged, BranchEnd::Merged(kept));
                 }
             }
         }
@@ -567,8 +590,8 @@ impl Branches {
         let ends = |member: &usize| matches!(&picked[*member], Some(Ok(picked)) if tokenizer.is_end(picked.token));
         for Lane { session, members } in self.lanes.iter_mut().filter(|_| self.values) {
             if members.iter().any(ends) {
-                let value = session.value()?;
-                members.iter().filter(|member| ends(member)).for_each(|&member| self.all[member].value = Some(value));
+                let value = known_value(session)?;
+                members.iter().filter(|member| ends(member)).for_each(|&member| self.all[member].value = value);
             }
         }
         Ok(())
@@ -658,6 +681,14 @@ impl Branches {
     fn lane_index(&self, branch: usize) -> Result<usize> {
         let lane = self.lanes.iter().position(|lane| lane.members.contains(&branch));
         lane.ok_or(BranchError::Ended { branch })
+    }
+}
+
+/// The value of a session; `None` if it is no number.
+fn known_value(session: &mut Session) -> Result<Option<f32>, SessionError> {
+    match session.value() {
+        Err(SessionError::Plugin(PluginError::ValueNotFinite)) => Ok(None),
+        value => value.map(Some),
     }
 }
 

@@ -41,12 +41,12 @@ impl Canceller {
         self.0.raised.load(Ordering::Acquire)
     }
 
-    /// Sleeps until `end`, or until cancelled.
     /// Whether both are the same signal.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// Sleeps until `end`, or until cancelled.
     fn sleep_until(&self, end: Instant) {
         let mut guard = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.is_cancelled() {

@@ -70,8 +70,9 @@ impl Session {
     }
 
     /// Forks the session: a second, independent session with the same text, in the middle of the
-    /// same answer. The KV cache of the text is shared (copy on write). Both sessions share their workers and may be called from
-    /// different threads at the same time; each has a [`Canceller`] of its own.
+    /// same answer. The KV cache of the text is shared (copy on write). Both sessions share their
+    /// workers and may be called from different threads at the same time; each has a [`Canceller`]
+    /// of its own.
     ///
     /// # Errors
     /// [`SessionError::OutOfMemory`].
