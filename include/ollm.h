@@ -106,7 +106,8 @@ OLLM_ENUM(ollm_status, int32_t) {
     OLLM_INVALID_UTF8 = 3,
     /// A buffer is too small; the size that is needed was written.
     OLLM_BUFFER_TOO_SMALL = 4,
-    /// The session, or the branches, are in use: by another thread, or by the call that called back.
+    /// The session, or the branches, are in use: by another thread, or by the call that called
+    /// back.
     OLLM_BUSY = 5,
     /// The call was cancelled. The session is at its last complete position, and the next call
     /// continues from there.
@@ -645,9 +646,9 @@ ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling
 
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
-/// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument, must
-/// stay alive until the next call of this function, or until the session is freed; forks and
-/// branches have them too.
+/// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument,
+/// must stay alive until the next call of this function, or until the session is freed, and until
+/// every fork and every set of branches that was made meanwhile is freed: these have them too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
 /// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be
@@ -873,7 +874,8 @@ OLLM_ENUM(ollm_branch_state, int32_t) {
 typedef struct ollm_branch_options {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// Tokens of a branch at most; 0 is as many as the context holds.
+    /// Tokens of a branch at most; 0 is as many as the context holds, or without end with a context
+    /// shift.
     size_t limit;
     /// Stop strings: texts that end a branch, and are not part of its text.
     const ollm_text *stops;
@@ -918,11 +920,11 @@ typedef struct ollm_branch {
     /// The sum of the natural logarithms of the policy's probabilities of the latents that were
     /// selected.
     double policy;
-    /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's filters,
-    /// that of an end token included.
+    /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's
+    /// filters, that of an end token included.
     double logprob;
-    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it
-    /// is expanded later, its branches share it.
+    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where
+    /// it is expanded later, its branches share it.
     double count;
     /// The probability that the answer will be right, as the plugin's value head says; NaN where
     /// none was asked.
@@ -939,12 +941,12 @@ typedef struct ollm_branch {
     ollm_status error;
 } ollm_branch;
 
-/// Branches of a session, which does not move: at first one, which begins where the session is. They
-/// are sampled as the session is, and the seed of its sampling is that of all choices. They share
-/// the KV cache of the text and the workers with the session, have its memory limit and duty cycle,
-/// and live on when it is freed. Without a plugin and a selection, the only boundary is at the
-/// beginning. `options` may be NULL. On success `*branches` is a handle of one owner: free it with
-/// `ollm_branches_free`.
+/// Branches of a session, which does not move: at first one, which begins where the session is.
+/// They are sampled as the session is, and the seed of its sampling is that of all choices. They
+/// share the KV cache of the text and the workers with the session, have its memory limit and duty
+/// cycle, and live on when it is freed. Without a plugin and a selection, the only boundary is at
+/// the beginning. `options` may be NULL. On success `*branches` is a handle of one owner: free it
+/// with `ollm_branches_free`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
 /// `OLLM_NO_PLUGIN` for a selection of latents, `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since
@@ -973,14 +975,14 @@ ollm_status ollm_branches_cancel(ollm_branches *branches);
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_branches_withdraw_cancel(ollm_branches *branches);
 
-/// Makes several branches of one, which is open. It becomes the first of them; the others come after
-/// those that are there. Branches that would go the same way are merged at once. NULL expands all
-/// latents.
+/// Makes several branches of one, which is open. It becomes the first of them; the others come
+/// after those that are there. Branches that would go the same way are merged at once. NULL expands
+/// all latents.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count of
-/// 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
-/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` if
-/// a token of each does not fit; then there are as many branches as before. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count
+/// of 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
+/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`
+/// if a token of each does not fit; then there are as many branches as before. Since 0.1.0.
 ollm_status ollm_branches_expand(ollm_branches *branches, size_t branch, const ollm_expansion *expansion);
 
 /// Advances all open branches by a token each, in one pass over the weights; how many there were
@@ -1014,8 +1016,8 @@ ollm_status ollm_branches_get(ollm_branches *branches, size_t branch, ollm_branc
 /// selection, workers and limits; the branches stay as they are. It must be where the branches
 /// began: the session that they were made from, or a fork of it.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none, or that was pruned or merged or
-/// failed; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`; `OLLM_MISMATCH` if the session has another model,
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none, or that was pruned or merged
+/// or failed; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`; `OLLM_MISMATCH` if the session has another model,
 /// plugin, context size or text; `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays
 /// as it was. Since 0.1.0.
 ollm_status ollm_branches_adopt(ollm_branches *branches, size_t branch, ollm_session *session);
@@ -1133,9 +1135,10 @@ typedef struct ollm_found {
     size_t generated;
 } ollm_found;
 
-/// Searches: expands the branches that are at a boundary, continues those that are not, and prunes
-/// those that are still open at the end; `*found`, which must begin with its `struct_size`, tells
-/// what was found. `options` may be NULL, which is a vote of all latents.
+/// Searches: expands (a vote and best the only branch, if it is at a boundary; a beam each that
+/// is), generates, and prunes the branches that are still open at the end; `*found`, which must
+/// begin with its `struct_size`, tells what was found. `options` may be NULL, which is a vote of
+/// all latents.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none, such as a regular expression
 /// without one group; `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_CANCELLED`,
@@ -1150,7 +1153,8 @@ ollm_status ollm_branches_run(ollm_branches *branches,
 /// weight, and the best branch that gives it. Open branches have no answer. `tally` may be NULL.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none; `OLLM_INVALID_HANDLE`,
-/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`; the error of a branch, if all have failed. Since 0.1.0.
+/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_PLUGIN` if values are asked for that the session has
+/// not; the error of a branch, if all have failed. Since 0.1.0.
 ollm_status ollm_branches_vote(ollm_branches *branches, const ollm_tally *tally, ollm_found *found);
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1194,8 +1198,8 @@ typedef struct ollm_suggestion {
     const uint32_t *tokens;
     /// The number of tokens.
     size_t token_count;
-    /// The probability of the tokens; with a plugin the sum, over the latents that give them, of the
-    /// policy's probability times theirs.
+    /// The probability of the tokens; with a plugin the sum, over the latents that give them, of
+    /// the policy's probability times theirs.
     double probability;
     /// The latent that adds most to it; -1 for none.
     int32_t latent;

@@ -68,7 +68,8 @@ impl TakesTurns for OllmBranches {
 pub struct OllmBranchOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Tokens of a branch at most; 0 is as many as the context holds.
+    /// Tokens of a branch at most; 0 is as many as the context holds, or without end with a context
+    /// shift.
     pub limit: usize,
     /// Stop strings: texts that end a branch, and are not part of its text.
     pub stops: *const OllmText,
@@ -88,12 +89,12 @@ versioned!(OllmBranchOptions {
     selection: *const OllmSelection,
 });
 
-/// Branches of a session, which does not move: at first one, which begins where the session is. They
-/// are sampled as the session is, and the seed of its sampling is that of all choices. They share
-/// the KV cache of the text and the workers with the session, have its memory limit and duty cycle,
-/// and live on when it is freed. Without a plugin and a selection, the only boundary is at the
-/// beginning. `options` may be NULL. On success `*branches` is a handle of one owner: free it with
-/// `ollm_branches_free`.
+/// Branches of a session, which does not move: at first one, which begins where the session is.
+/// They are sampled as the session is, and the seed of its sampling is that of all choices. They
+/// share the KV cache of the text and the workers with the session, have its memory limit and duty
+/// cycle, and live on when it is freed. Without a plugin and a selection, the only boundary is at
+/// the beginning. `options` may be NULL. On success `*branches` is a handle of one owner: free it
+/// with `ollm_branches_free`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
 /// `OLLM_NO_PLUGIN` for a selection of latents, `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since
@@ -249,14 +250,14 @@ impl OllmExpansion {
     }
 }
 
-/// Makes several branches of one, which is open. It becomes the first of them; the others come after
-/// those that are there. Branches that would go the same way are merged at once. NULL expands all
-/// latents.
+/// Makes several branches of one, which is open. It becomes the first of them; the others come
+/// after those that are there. Branches that would go the same way are merged at once. NULL expands
+/// all latents.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count of
-/// 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
-/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT` if
-/// a token of each does not fit; then there are as many branches as before. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none or has ended, and for a count
+/// of 0; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN` if
+/// latents are expanded without one, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`
+/// if a token of each does not fit; then there are as many branches as before. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_branches_expand(
     branches: *mut OllmBranches,
@@ -357,11 +358,11 @@ pub struct OllmBranch {
     /// The sum of the natural logarithms of the policy's probabilities of the latents that were
     /// selected.
     pub policy: f64,
-    /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's filters,
-    /// that of an end token included.
+    /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's
+    /// filters, that of an end token included.
     pub logprob: f64,
-    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where it
-    /// is expanded later, its branches share it.
+    /// What it counts in a vote: 1 at first, with that of branches that were merged into it. Where
+    /// it is expanded later, its branches share it.
     pub count: f64,
     /// The probability that the answer will be right, as the plugin's value head says; NaN where
     /// none was asked.
@@ -469,8 +470,8 @@ pub unsafe extern "C" fn ollm_branches_get(
 /// selection, workers and limits; the branches stay as they are. It must be where the branches
 /// began: the session that they were made from, or a fork of it.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none, or that was pruned or merged or
-/// failed; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`; `OLLM_MISMATCH` if the session has another model,
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a branch that is none, or that was pruned or merged
+/// or failed; `OLLM_INVALID_HANDLE`, `OLLM_BUSY`; `OLLM_MISMATCH` if the session has another model,
 /// plugin, context size or text; `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays
 /// as it was. Since 0.1.0.
 #[unsafe(no_mangle)]

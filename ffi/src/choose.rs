@@ -247,9 +247,9 @@ fn callback(choose: OllmPolicyFn, user: User) -> Result<Callback> {
 
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
-/// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument, must
-/// stay alive until the next call of this function, or until the session is freed; forks and
-/// branches have them too.
+/// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument,
+/// must stay alive until the next call of this function, or until the session is freed, and until
+/// every fork and every set of branches that was made meanwhile is freed: these have them too.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` for what is no latent or out of its range,
 /// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_NO_PLUGIN`, `OLLM_NO_TOKENIZER` if a latent is to be

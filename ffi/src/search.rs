@@ -8,7 +8,7 @@ use std::ptr::null;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ollm_runtime::branches::{
-    AnswerRule, Branches, Expansion, Found, Score, SearchOptions, Strategy, Weight, found, search_in,
+    AnswerRule, Branches, Expansion, Found, Score, SearchOptions, Strategy, Weight, search_in, vote,
 };
 
 use crate::boundary::guard;
@@ -180,7 +180,8 @@ struct Tally {
 
 impl OllmTally {
     /// # Safety
-    /// The struct is what the header asks for, and its callback is alive until the tally is dropped.
+    /// The struct is what the header asks for, and its callback is alive until the tally is
+    /// dropped.
     unsafe fn read(tally: *const Self) -> Result<Tally> {
         // SAFETY: the same contract.
         let t = unsafe { cast::options(tally) }?;
@@ -268,9 +269,10 @@ impl Tally {
     }
 }
 
-/// Searches: expands the branches that are at a boundary, continues those that are not, and prunes
-/// those that are still open at the end; `*found`, which must begin with its `struct_size`, tells
-/// what was found. `options` may be NULL, which is a vote of all latents.
+/// Searches: expands (a vote and best the only branch, if it is at a boundary; a beam each that
+/// is), generates, and prunes the branches that are still open at the end; `*found`, which must
+/// begin with its `struct_size`, tells what was found. `options` may be NULL, which is a vote of
+/// all latents.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none, such as a regular expression
 /// without one group; `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_CANCELLED`,
@@ -330,7 +332,8 @@ impl OllmSearchOptions {
 /// weight, and the best branch that gives it. Open branches have no answer. `tally` may be NULL.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT` also for a rule that is none; `OLLM_INVALID_HANDLE`,
-/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`; the error of a branch, if all have failed. Since 0.1.0.
+/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_PLUGIN` if values are asked for that the session has
+/// not; the error of a branch, if all have failed. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_branches_vote(
     branches: *mut OllmBranches,
@@ -342,7 +345,7 @@ pub unsafe extern "C" fn ollm_branches_vote(
         let (tally, out) = unsafe { (OllmTally::read(tally)?, OutStruct::new(found)?) };
         with(branches, |tree| {
             let search = tally.search(tree, Strategy::Vote, Expansion::Latents, 1);
-            let winner = self::found(tree.branches.all(), &search)?;
+            let winner = vote(&mut tree.branches, &search)?;
             tally.give(tree, winner, &out)
         })
     })

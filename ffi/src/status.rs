@@ -32,7 +32,8 @@ pub enum OllmStatus {
     InvalidUtf8 = 3,
     /// A buffer is too small; the size that is needed was written.
     BufferTooSmall = 4,
-    /// The session, or the branches, are in use: by another thread, or by the call that called back.
+    /// The session, or the branches, are in use: by another thread, or by the call that called
+    /// back.
     Busy = 5,
     /// The call was cancelled. The session is at its last complete position, and the next call
     /// continues from there.

@@ -140,8 +140,8 @@ pub struct OllmSuggestion {
     pub tokens: *const u32,
     /// The number of tokens.
     pub token_count: usize,
-    /// The probability of the tokens; with a plugin the sum, over the latents that give them, of the
-    /// policy's probability times theirs.
+    /// The probability of the tokens; with a plugin the sum, over the latents that give them, of
+    /// the policy's probability times theirs.
     pub probability: f64,
     /// The latent that adds most to it; -1 for none.
     pub latent: i32,

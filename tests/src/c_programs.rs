@@ -1,5 +1,5 @@
-//! Programs in C and C++ against an installed package, built with the compilers of the machine, as an
-//! integrator would build them.
+//! Programs in C and C++ against an installed package, built with the compilers of the machine, as
+//! an integrator would build them.
 //!
 //! The libraries are those that `cargo build -p ollm-ffi` put beside the test (`make test` does so
 //! first). Compilers that are not there are left out, with a line that says so; gcc has to be.

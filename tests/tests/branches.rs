@@ -530,3 +530,79 @@ fn values_are_those_of_the_last_token_of_a_line_or_an_answer() {
         assert!(matches!(refused, Err(BranchError::NoValue)));
     }
 }
+
+#[test]
+fn a_full_context_ends_a_beam_of_tokens_with_what_there_is() {
+    let model = model("llama");
+    let tokenizer = tokenizer(&model);
+    let origin = session_with(&model, false, &SessionOptions { context: PROMPT.len() + 5, ..options(1) });
+    for hold in [Hold::Token, tokens(2)] {
+        let branches = branch_options(None, hold, &tokenizer);
+        let options = search_options(Strategy::Beam, Expansion::Tokens(3), branches);
+        let (all, found) = search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let best = &all.all()[found.branch];
+        assert!(best.is_complete() && best.tokens.len() <= 6, "{:?}", best.end);
+    }
+}
+
+#[test]
+fn what_later_branches_count_is_shared() {
+    let (origin, tokenizer) = session(true);
+    let options = branch_options(Some(LatentMode::Policy), tokens(2), &tokenizer);
+    for expansion in
+        [Expansion::Latents, Expansion::Draw(7), Expansion::Tokens(3), Expansion::Sample { count: 4, temperature: 1.0 }]
+    {
+        let mut branches = Branches::new(&origin, options.clone()).unwrap();
+        branches.expand(0, expansion).unwrap();
+        let first = expansion.count(OPTIONS) as f64;
+        for _ in 0..3 {
+            branches.step(&tokenizer, |branch| !branch.at_boundary).unwrap();
+            let at: Vec<usize> = branches.open().filter(|(_, b)| b.at_boundary).map(|(i, _)| i).collect();
+            at.into_iter().for_each(|i| drop(branches.expand(i, expansion).unwrap()));
+            let those = || branches.all().iter().filter(|branch| branch.is_open() || branch.is_complete());
+            let count: f64 = those().map(|branch| branch.count).sum();
+            let policy: f64 = those().map(|branch| branch.policy_weight).sum();
+            assert!((count - first).abs() < 1e-6, "{expansion} {count}");
+            // Tokens and samples select latents that are one of several: their probability is less.
+            let is_all = matches!(expansion, Expansion::Latents | Expansion::Draw(_));
+            assert!(policy < 1.0 + 1e-4 && (!is_all || policy > 1.0 - 1e-4), "{expansion} {policy}");
+        }
+        // A huge count is refused, however many are open.
+        let (open, _) = branches.open().next().unwrap();
+        for count in [usize::MAX, usize::MAX - 1, 4097] {
+            let refused = branches.expand(open, Expansion::Sample { count, temperature: 1.0 });
+            assert!(matches!(refused, Err(BranchError::Count { .. })), "{count}");
+        }
+    }
+}
+
+/// A value head whose weights are no numbers: the search ends all the same, and says so by values
+/// that are not known.
+#[test]
+fn a_value_that_is_no_number_ends_no_search() {
+    let (plain, tokenizer) = session(true);
+    let model = plain.model();
+    let spec = ollm_runtime::plugin::schema::PluginConfig {
+        value_width: Some(32),
+        ..plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS)
+    };
+    let mut bytes = plugins::plugin_file(&spec, TensorType::F32, 0.5).to_bytes();
+    let gguf = ollm_runtime::gguf::Gguf::parse(&bytes).unwrap();
+    let bias = gguf.tensor("ollm.value.out.bias").unwrap().bytes(&bytes);
+    let at = bias.as_ptr().addr() - bytes.as_ptr().addr();
+    bytes[at..at + 4].fill(0xff);
+    let plugin = Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap());
+    let mut origin = Session::new(Arc::clone(model), Some(plugin), &options(1)).unwrap();
+    origin.feed(&PROMPT).unwrap();
+    assert!(origin.value().is_err());
+    let branches = BranchOptions { limit: 12, ..branch_options(Some(LatentMode::Policy), tokens(3), &tokenizer) };
+    for strategy in Strategy::ALL {
+        let options = SearchOptions {
+            score: Score::Value,
+            weight: Weight::Value,
+            ..search_options(strategy, Expansion::Latents, branches.clone())
+        };
+        let (all, found) = search(&origin, &tokenizer, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(all.all().iter().all(|branch| branch.value.is_none()) && all.all()[found.branch].is_complete());
+    }
+}

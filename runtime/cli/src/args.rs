@@ -328,7 +328,8 @@ pub(crate) struct SelectArgs {
     #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(crate) latent_temperature: Option<f32>,
     /// How long a latent is held: token, tokens:N, line (to the end of the line) or all (for all of
-    /// the answer) [default: as the plugin was trained, for one token unless its file says otherwise]
+    /// the answer) [default: as the plugin was trained, for one token unless its file says
+    /// otherwise]
     #[arg(long, value_name = "HOW LONG")]
     pub(crate) hold: Option<Hold>,
 }

@@ -4,10 +4,10 @@
 //! Prefill is one text of P tokens, decode N single steps, both from an empty context or behind the
 //! same D tokens. A step takes the option of the policy (or as the flags say) and its most probable
 //! token; with a plugin, decode runs once more with the whole option set of each step, with
-//! `--sequences` as batched decoding of so many sequences, and with `--branches` of so many branches
-//! of one text. Memory bandwidth is measured by reading
-//! blocks as large as the weights of a step. One round warms up; the medians of the other rounds,
-//! in which all measurements take turns, count.
+//! `--sequences` as batched decoding of so many sequences, and with `--branches` of so many
+//! branches of one text. Memory bandwidth is measured by reading blocks as large as the weights of
+//! a step. One round warms up; the medians of the other rounds, in which all measurements take
+//! turns, count.
 
 use std::time::{Duration, Instant};
 
@@ -225,6 +225,11 @@ fn time_branches(engine: &mut Engine, args: &BenchArgs, count: usize) -> Result<
     while steps < args.tokens && branches.open().count() == count {
         branches.step(&engine.tokenizer, |_| true)?;
         (steps, time) = (steps + 1, start.elapsed());
+    }
+    if steps == 0 {
+        let reason =
+            format!("one of the {count} branches ends at once: measure another number of them, or another --depth");
+        return Err(Failure::Usage(reason));
     }
     Ok(Timing { tokens: steps * count, time })
 }

@@ -140,8 +140,7 @@ impl Watch {
 
     fn show(&mut self, branches: &Branches) {
         let style = ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        for branch in branches.all().iter().take(WATCHED).skip(self.bars.len()) {
-            let _ = branch;
+        while self.bars.len() < branches.all().len().min(WATCHED) {
             self.bars.push(self.lines.add(ProgressBar::new_spinner().with_style(style.clone())));
         }
         for (index, (branch, bar)) in branches.all().iter().zip(&self.bars).enumerate() {
@@ -218,7 +217,8 @@ fn print_best(output: &mut Output, branches: &Branches, found: &Found) -> Result
     let answer = found.answer.as_ref().filter(|answer| **answer != best.text.trim());
     let answer = answer.map_or(String::new(), |answer| format!("{}, ", paint.bold(&format!("answer {answer}"))));
     let agree = format!("{:.0} % of the weight agrees", 100.0 * found.confidence);
-    let work = format!("{}, {}", count(branches.passes(), "pass").replace("passs", "passes"), tokens(branches));
+    let passes = format!("{} pass{}", branches.passes(), if branches.passes() == 1 { "" } else { "es" });
+    let work = format!("{}, {}", passes, tokens(branches));
     output.line(&format!("\n{answer}{agree} · {}", paint.dim(&work)))
 }
 

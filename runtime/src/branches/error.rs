@@ -8,7 +8,7 @@ use crate::plugin::SelectError;
 use crate::sampler::SamplerError;
 use crate::session::SessionError;
 
-use super::branch::MAX_BRANCHES;
+use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
 use super::expansion::Expansion;
 
 /// Why branches cannot do something. They are then as they were before the call.
@@ -43,8 +43,8 @@ pub enum BranchError {
         /// Its index.
         branch: usize,
     },
-    /// A session cannot take the place of a branch: it has another model, plugin, instruction set or
-    /// context, or its text is not the one that the branches began from.
+    /// A session cannot take the place of a branch: it has another model, plugin, instruction set
+    /// or context, or its text is not the one that the branches began from.
     Mismatch,
 }
 
@@ -103,4 +103,12 @@ impl From<OutOfMemory> for BranchError {
     fn from(error: OutOfMemory) -> Self {
         Self::Session(error.into())
     }
+}
+
+/// The error of the first branch that failed.
+pub(super) fn failure(all: &[Branch]) -> Option<BranchError> {
+    all.iter().find_map(|branch| match &branch.end {
+        Some(BranchEnd::Failed(error)) => Some(BranchError::Failed(Arc::clone(error))),
+        _ => None,
+    })
 }

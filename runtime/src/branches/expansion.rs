@@ -15,7 +15,7 @@ pub enum Expansion {
     Draw(usize),
     /// One for each of so many tokens, the most probable ones.
     Tokens(usize),
-    /// Samples.
+    /// Samples, each with a seed of its own for its tokens; latents are selected with one seed.
     Sample {
         /// How many.
         count: usize,

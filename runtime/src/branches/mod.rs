@@ -28,6 +28,6 @@ pub use branch::{Branch, BranchEnd, MAX_BRANCHES};
 pub use error::BranchError;
 pub use expansion::{Expansion, UnknownExpansion};
 pub use score::{Score, Weight};
-pub use search::{Found, SearchOptions, Strategy, found, search, search_in};
+pub use search::{Found, SearchOptions, Strategy, search, search_in, vote};
 pub use suggest::{SuggestOptions, Suggestion, Until, suggest};
 pub use tree::{BranchOptions, Branches};

@@ -3,14 +3,13 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 
 use super::answer::AnswerRule;
 use super::branch::{Branch, BranchEnd};
-use super::error::BranchError;
+use super::error::{BranchError, failure};
 use super::expansion::Expansion;
 use super::score::{Score, Weight};
 use super::tree::{BranchOptions, Branches};
@@ -106,11 +105,12 @@ pub fn search(
     Ok((branches, found))
 }
 
-/// Searches on in branches that are there: those at a boundary are expanded, each into `width` at
-/// most, and the others are continued.
+/// Searches on in branches that are there. A vote and best of N expand a branch that is the only
+/// one, and at a boundary; a beam expands each that is at a boundary.
 ///
 /// # Errors
-/// As [`search`], but for [`Branches::new`]. The branches are then where the failed step found them.
+/// As [`search`], but for [`Branches::new`]. The branches are then where the failed step found
+/// them: a second call continues.
 pub fn search_in(
     branches: &mut Branches,
     tokenizer: &Tokenizer,
@@ -120,9 +120,7 @@ pub fn search_in(
     if options.width == 0 {
         return Err(BranchError::Count { what: "branches", count: 0 });
     }
-    if matches!(options.score, Score::Value) || options.weight == Weight::Value {
-        branches.compute_values()?;
-    }
+    options.ask_values(branches)?;
     match options.strategy {
         Strategy::Vote | Strategy::Best => once(branches, tokenizer, options, each)?,
         Strategy::Beam => beam(branches, tokenizer, options, each)?,
@@ -133,6 +131,25 @@ pub fn search_in(
     found(branches.all(), options)
 }
 
+/// The vote of the branches that are there: nothing is generated. An open branch has no answer.
+///
+/// # Errors
+/// [`BranchError::NoValue`]; as [`Branches::evaluate`]; [`BranchError::Failed`] or
+/// [`BranchError::Count`] if no branch has a text.
+pub fn vote(branches: &mut Branches, options: &SearchOptions) -> Result<Found, BranchError> {
+    options.ask_values(branches)?;
+    branches.evaluate()?;
+    found(branches.all(), &SearchOptions { strategy: Strategy::Vote, ..options.clone() })
+}
+
+impl SearchOptions {
+    /// Values are computed if score or weight is made of them.
+    fn ask_values(&self, branches: &mut Branches) -> Result<(), BranchError> {
+        let asks = matches!(self.score, Score::Value) || self.weight == Weight::Value;
+        if asks { branches.compute_values() } else { Ok(()) }
+    }
+}
+
 /// Expands once, and generates all branches to their ends.
 fn once(
     branches: &mut Branches,
@@ -141,7 +158,9 @@ fn once(
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
     let expansion = options.expansion.at_most(options.width, branches.option_count());
-    branches.at_boundary().into_iter().try_for_each(|branch| branches.expand(branch, expansion).map(drop))?;
+    if let (1, Some(&only)) = (branches.all().len(), branches.at_boundary().first()) {
+        branches.expand(only, expansion)?;
+    }
     while branches.step(tokenizer, |_| true)? > 0 {
         let decided = options.strategy == Strategy::Vote && is_decided(branches.all(), options);
         if each(branches).is_break() || decided {
@@ -220,12 +239,8 @@ fn is_decided(all: &[Branch], options: &SearchOptions) -> bool {
     weights.first().is_some_and(|first| *first > weights.get(1).unwrap_or(&0.0) + open)
 }
 
-/// What is found among branches, as [`search`] tells it of those that it made. An open branch has no
-/// answer.
-///
-/// # Errors
-/// [`BranchError::Failed`] or [`BranchError::Count`] if no branch has a text.
-pub fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> {
+/// What is found among branches.
+fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> {
     let counts = |branch: &Branch| branch.is_open() || branch.is_complete() || is_pruned(branch);
     let those = |with: &dyn Fn(&Branch) -> bool| (0..all.len()).filter(|&i| with(&all[i])).collect::<Vec<_>>();
     let mut candidates = those(&Branch::is_complete);
@@ -243,14 +258,8 @@ pub fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchErr
         let winner = candidates.iter().position(|&branch| answer_of(branch).as_ref().is_some_and(wins));
         candidates.drain(..winner.unwrap_or(0));
     }
-    let failed = || {
-        all.iter().find_map(|branch| match &branch.end {
-            Some(BranchEnd::Failed(error)) => Some(BranchError::Failed(Arc::clone(error))),
-            _ => None,
-        })
-    };
     let &branch =
-        candidates.first().ok_or_else(|| failed().unwrap_or(BranchError::Count { what: "branches", count: 0 }))?;
+        candidates.first().ok_or_else(|| failure(all).unwrap_or(BranchError::Count { what: "branches", count: 0 }))?;
     let answer = answer_of(branch);
     // What is open or was pruned has a say, but no answer.
     let total: f64 = all.iter().filter(|branch| counts(branch)).map(|branch| options.weight.of(branch)).sum();
@@ -323,7 +332,7 @@ mod tests {
     fn a_search_that_was_ended_early_gives_what_there_is() {
         let all = [branch("a", -2.0, Some(BranchEnd::Pruned)), branch("b", -1.0, Some(BranchEnd::Pruned))];
         assert_eq!(found(&all, &options(Strategy::Best)).unwrap().branch, 1);
-        let error = Arc::new(crate::session::SessionError::Empty);
+        let error = std::sync::Arc::new(crate::session::SessionError::Empty);
         let failed = [branch("a", -2.0, Some(BranchEnd::Failed(error)))];
         assert!(matches!(found(&failed, &options(Strategy::Vote)), Err(BranchError::Failed(_))));
     }

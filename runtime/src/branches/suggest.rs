@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 
 use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
-use super::error::BranchError;
+use super::error::{BranchError, failure};
 use super::expansion::Expansion;
 use super::tree::{BranchOptions, Branches};
 
@@ -140,7 +140,7 @@ pub fn suggest(
         end(&mut branches, until)?;
         if branches.step(tokenizer, |_| true)? == 0 {
             let found = ranked(branches.all(), tokenizer, options);
-            return if found.is_empty() { branches.failure().map_or(Ok(found), Err) } else { Ok(found) };
+            return if found.is_empty() { failure(branches.all()).map_or(Ok(found), Err) } else { Ok(found) };
         }
     }
 }

@@ -169,14 +169,6 @@ impl Branches {
         self.all.iter().enumerate().filter(|(_, branch)| branch.is_open())
     }
 
-    /// The error of the first branch that failed.
-    pub(super) fn failure(&self) -> Option<BranchError> {
-        self.all.iter().find_map(|branch| match &branch.end {
-            Some(BranchEnd::Failed(error)) => Some(BranchError::Failed(Arc::clone(error))),
-            _ => None,
-        })
-    }
-
     /// The open branches that can be expanded.
     pub(super) fn at_boundary(&self) -> Vec<usize> {
         self.open().filter(|(_, branch)| branch.at_boundary).map(|(index, _)| index).collect()
@@ -241,8 +233,12 @@ impl Branches {
     /// expansion, then needs no more.
     ///
     /// # Errors
-    /// As [`Session::feed`], of the first branch that failed.
+    /// [`SessionError::MemoryLimit`], of all; as [`Session::feed`], of the first branch that
+    /// failed.
     pub fn advance(&mut self, which: impl Fn(&Branch) -> bool) -> Result<()> {
+        let is_asked = |lane: &&Lane| lane.members.iter().any(|&member| which(&self.all[member]));
+        let missing = self.lanes.iter().filter(is_asked).map(|lane| lane.session.kv_bytes_missing(0));
+        self.check_memory(missing.fold(0, usize::saturating_add), 0)?;
         let Self { lanes, all, batch, .. } = self;
         let lanes = lanes.iter_mut().filter(|lane| lane.members.iter().any(|&member| which(&all[member])));
         let mut sessions: Vec<&mut Session> = lanes.map(|lane| &mut lane.session).collect();
@@ -502,6 +498,9 @@ impl Branches {
     /// computes `rows` distributions.
     fn check_memory(&self, more: usize, rows: usize) -> Result<()> {
         let Some(limit) = self.root.memory_limit() else { return Ok(()) };
+        // A mixture needs the rows of all options, and its own.
+        let mixes = self.options.latents == Some(LatentMode::Mixture);
+        let rows = rows.saturating_mul(if mixes { self.option_count() + 1 } else { 1 });
         let scratch = self.batch.bytes_for(&self.root, self.lanes.len(), rows);
         let needed = [more, scratch].into_iter().fold(self.kv_bytes(), usize::saturating_add);
         if needed > limit { Err(SessionError::MemoryLimit { needed, limit }.into()) } else { Ok(()) }
@@ -512,8 +511,8 @@ impl Branches {
     /// goes wrong with one branch ends that branch ([`BranchEnd::Failed`]).
     ///
     /// # Errors
-    /// [`SessionError::Cancelled`] and [`SessionError::MemoryLimit`], of all branches; then none has
-    /// moved.
+    /// [`SessionError::Cancelled`] and [`SessionError::MemoryLimit`], of all branches; then none
+    /// has moved.
     pub fn step(&mut self, tokenizer: &Tokenizer, advances: impl Fn(&Branch) -> bool) -> Result<usize> {
         let going: Vec<bool> = self.all.iter().map(|branch| branch.is_open() && advances(branch)).collect();
         let count = going.iter().filter(|&&going| going).count();

@@ -78,11 +78,13 @@ pub struct Queries<'a> {
     pub count: usize,
 }
 
-/// What a task computes: [`Queries`] of one sequence, or of several that share their first positions.
+/// What a task computes: [`Queries`] of one sequence, or of several that share their first
+/// positions.
 struct Span<'a> {
     /// The queries, and the row of the first of each.
     members: Vec<(Queries<'a>, usize)>,
-    /// Positions that all members share, a multiple of [`POSITION_BLOCK`]; no query is at one of them.
+    /// Positions that all members share, a multiple of [`POSITION_BLOCK`]; no query is at one of
+    /// them.
     shared: usize,
 }
 

@@ -2,8 +2,9 @@
 //!
 //! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
 //! quarter of the positions before it that are not shared, 64 to 1024: a short text takes little
-//! memory, and a long text is read in long runs, which suit the hardware prefetcher. A sequence that
-//! writes to a shared chunk gets a chunk of its own, from the last multiple of 16 positions on.
+//! memory, and a long text is read in long runs, which suit the hardware prefetcher. A sequence
+//! that writes to a shared chunk gets a chunk of its own, from the last multiple of 16 positions
+//! on.
 //!
 //! In a chunk, keys are stored in blocks of 16 positions, transposed
 //! (`[block][element][position]`), so that a vector holds one element of many positions. Values are
@@ -304,8 +305,9 @@ impl LayerKvCache {
         self.shape
     }
 
-    /// The keys of these positions of a head, chunk by chunk: `[blocks][head_dim][16]`. They begin at
-    /// a multiple of [`POSITION_BLOCK`]; what lies past the positions that are stored is of no use.
+    /// The keys of these positions of a head, chunk by chunk: `[blocks][head_dim][16]`. They begin
+    /// at a multiple of [`POSITION_BLOCK`]; what lies past the positions that are stored is of no
+    /// use.
     #[inline]
     pub(super) fn keys(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[[u16; POSITION_BLOCK]]> {
         let dim = self.shape.head_dim;
@@ -335,8 +337,8 @@ impl LayerKvCache {
     }
 }
 
-/// The size of a chunk that begins at `start`, `own` positions after the first chunk that a cache has
-/// for itself, where there are `most` positions.
+/// The size of a chunk that begins at `start`, `own` positions after the first chunk that a cache
+/// has for itself, where there are `most` positions.
 fn size_at(own: usize, start: usize, most: usize) -> usize {
     let wanted = (own / 4).clamp(KEY_RUN, LARGEST).next_multiple_of(KEY_RUN);
     let left = most.saturating_sub(start).max(1).div_ceil(KEY_RUN).saturating_mul(KEY_RUN);

@@ -10,6 +10,7 @@ use super::choice::{Chosen, Pick, Request, Step};
 use super::error::SessionError;
 use super::group::{Group, ROWS};
 use super::latents::StepSource;
+use super::sequence::attention_bytes;
 use super::state::Session;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
@@ -68,9 +69,9 @@ impl Batch {
         group.outcomes().collect()
     }
 
-    /// Chooses next tokens of the sessions, as the `requests` say: several for a session, if need be,
-    /// which is evaluated once. No token is added. Each session has an outcome; a request has none
-    /// where its session failed.
+    /// Chooses next tokens of the sessions, as the `requests` say: several for a session, if need
+    /// be, which is evaluated once. No token is added. Each session has an outcome; a request has
+    /// none where its session failed.
     pub(crate) fn choose(&mut self, sessions: &mut [&mut Session], requests: &mut [Request<'_>]) -> Choices {
         let members = sessions.iter_mut().map(|session| session.in_batch().0).collect();
         let mut group = Group::new(&mut self.0, members);
@@ -82,8 +83,14 @@ impl Batch {
     pub(crate) fn bytes_for(&self, session: &Session, tokens: usize, rows: usize) -> usize {
         let config = session.sequence.config();
         let BufferBytes { scratch, logits } = self.0.bytes(config);
-        let rows = rows.min(ROWS).saturating_mul(config.vocab).saturating_mul(size_of::<f32>());
-        scratch.max(Scratch::bytes_for(config, tokens.min(BATCH))).saturating_add(logits.max(rows))
+        let rows = rows
+            .min(ROWS.max(session.sequence.options() + 1))
+            .saturating_mul(config.vocab)
+            .saturating_mul(size_of::<f32>());
+        let threads = session.sequence.machine.threads.most();
+        let attention = attention_bytes(config, threads, session.position());
+        let scratch = scratch.max(Scratch::bytes_for(config, tokens.min(BATCH)));
+        [scratch, logits.max(rows), attention].into_iter().fold(0, usize::saturating_add)
     }
 
     /// Batched decoding: takes a step of each session, as [`Session::step`] would. Their tokens go

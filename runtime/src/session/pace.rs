@@ -72,6 +72,11 @@ impl Pace {
         Self { rest: self.rest, ..Self::default() }
     }
 
+    /// The pace of a branch: cancelled, and resting, with this one.
+    pub(super) fn branch(&self) -> Self {
+        Self { canceller: self.canceller.clone(), rest: self.rest, resume: self.resume }
+    }
+
     /// Sets the duty cycle: the largest share of time that work takes.
     pub(super) fn set_duty(&mut self, share: f32) -> Result<(), SessionError> {
         if !(share > 0.0 && share <= 1.0) {

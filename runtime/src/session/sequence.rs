@@ -85,6 +85,11 @@ impl Sequence {
         self.plugin.as_ref().ok_or(SessionError::NoPlugin)
     }
 
+    /// The plugin's number of options; 0 without one.
+    pub(super) fn options(&self) -> usize {
+        self.plugin.as_ref().map_or(0, |plugin| plugin.option_count())
+    }
+
     /// Whether the two can be in one batch.
     pub(super) fn can_batch_with(&self, other: &Self) -> bool {
         let plugins = [self, other].map(|sequence| sequence.plugin.as_ref().map(Arc::as_ptr));

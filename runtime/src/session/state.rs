@@ -106,7 +106,7 @@ impl Session {
     /// A fork whose work this session's canceller cancels.
     pub(crate) fn fork_under_canceller(&self) -> Result<Self> {
         let mut fork = self.fork()?;
-        fork.sequence.machine.pace.canceller = self.canceller();
+        fork.sequence.machine.pace = self.sequence.machine.pace.branch();
         Ok(fork)
     }
 

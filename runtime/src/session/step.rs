@@ -83,7 +83,8 @@ impl Session {
         self.step_from(selector.map_or(StepSource::Backbone, StepSource::Selector), sampler)
     }
 
-    /// As [`Session::step`], from the option of this latent.
+    /// As [`Session::step`], from the option of this latent. What the session remembers of latents
+    /// stays as it is.
     ///
     /// # Errors
     /// As [`Session::step`]; [`SessionError::NoPlugin`];
