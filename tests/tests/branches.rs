@@ -558,7 +558,9 @@ fn what_later_branches_count_is_shared() {
         for _ in 0..3 {
             branches.step(&tokenizer, |branch| !branch.at_boundary).unwrap();
             let at: Vec<usize> = branches.open().filter(|(_, b)| b.at_boundary).map(|(i, _)| i).collect();
-            at.into_iter().for_each(|i| drop(branches.expand(i, expansion).unwrap()));
+            for i in at {
+                branches.expand(i, expansion).unwrap();
+            }
             let those = || branches.all().iter().filter(|branch| branch.is_open() || branch.is_complete());
             let count: f64 = those().map(|branch| branch.count).sum();
             let policy: f64 = those().map(|branch| branch.policy_weight).sum();

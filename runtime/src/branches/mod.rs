@@ -7,7 +7,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `tree` | [`Branches`]: forks of a session that are stepped, expanded, merged and pruned |
+//! | `tree` | [`Branches`]: forks of a session, merged and pruned |
+//! | `expand`, `step` | several branches of one; the next token of each |
 //! | `branch` | [`Branch`]: what is known of one |
 //! | `expansion` | [`Expansion`]: into which branches a branch is expanded |
 //! | `score`, `answer` | [`Score`], [`Weight`]; [`AnswerRule`]: the final answer of a text |
@@ -17,9 +18,11 @@
 mod answer;
 mod branch;
 mod error;
+mod expand;
 mod expansion;
 mod score;
 mod search;
+mod step;
 mod suggest;
 mod tree;
 

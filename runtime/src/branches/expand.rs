@@ -1,0 +1,142 @@
+//! Expansion: several branches of one.
+
+use crate::memory;
+use crate::plugin::{draw, most_probable};
+use crate::random::Random;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::session::{Pick, Request, SessionError};
+
+use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
+use super::error::BranchError;
+use super::expansion::Expansion;
+use super::tree::{Branches, Chooser, Picked, source};
+
+type Result<T, E = BranchError> = std::result::Result<T, E>;
+
+impl Branches {
+    /// Makes several branches of one. The first of them is the branch itself; the others follow
+    /// those that are there. Branches that will go the same way are merged at once. Tells which
+    /// they are; none where the context is full, which ends the branch.
+    ///
+    /// # Errors
+    /// [`BranchError::NoPlugin`], [`BranchError::Count`], [`BranchError::NoBranch`],
+    /// [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is no memory for a token of
+    /// each; and as [`Session::step`]. Then there are as many branches as before.
+    pub fn expand(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
+        self.open_branch(branch)?;
+        if expansion.needs_plugin() && self.root.plugin().is_none() {
+            return Err(BranchError::NoPlugin { expansion });
+        }
+        let count = expansion.count(self.option_count());
+        let open = (self.open().count() - 1).saturating_add(count);
+        if count == 0 || open > MAX_BRANCHES {
+            return Err(BranchError::Count { what: "open branches", count: if count == 0 { 0 } else { open } });
+        }
+        self.check_memory(self.lane_of(branch)?.session.kv_bytes_missing(1).saturating_mul(count - 1), count)?;
+        match expansion {
+            Expansion::Latents | Expansion::Top(_) | Expansion::Draw(_) => self.expand_latents(branch, expansion),
+            Expansion::Tokens(count) => self.expand_tokens(branch, count),
+            Expansion::Sample { count, temperature } => self.expand_samples(branch, count, temperature),
+        }
+    }
+
+    /// A second branch like this one.
+    pub(super) fn copy(&mut self, branch: usize) -> Result<usize> {
+        self.open_branch(branch)?;
+        Ok(self.copies(branch, 2)?[1])
+    }
+
+    fn expand_latents(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
+        let (seed, lane) = (self.options.sampling.seed, self.lane_index(branch)?);
+        let session = &mut self.lanes[lane].session;
+        self.passes += usize::from(session.has_pending());
+        let (place, policy) = (session.place(), session.policy()?.to_vec());
+        let latents: Vec<usize> = match expansion {
+            Expansion::Top(count) => most_probable(&policy, count),
+            Expansion::Draw(count) => {
+                let mut random = Random::new(Random::at(seed, place).next_u64());
+                (0..count).map(|_| draw(&policy, 1.0, random.unit())).collect()
+            }
+            _ => (0..policy.len()).collect(),
+        };
+        let copies = self.copies(branch, latents.len())?;
+        for (&copy, latent) in copies.iter().zip(latents) {
+            let (branch, chooser) = (&mut self.all[copy], &mut self.choosers[copy]);
+            chooser.latents = chooser.latents.hold(latent);
+            let shared = branch.policy_weight;
+            branch.select(policy[latent]);
+            // What is drawn from the policy has its weight by being drawn.
+            branch.policy_weight = match expansion {
+                Expansion::Draw(_) => shared,
+                _ => shared * copies.len() as f64 * f64::from(policy[latent]),
+            };
+        }
+        self.merge();
+        Ok(copies)
+    }
+
+    fn expand_tokens(&mut self, branch: usize, count: usize) -> Result<Vec<usize>> {
+        let (lane, before) = (self.lane_index(branch)?, self.choosers[branch].latents);
+        let session = &mut self.lanes[lane].session;
+        let (pending, mut latents) = (session.has_pending(), before);
+        let source = source(self.selector.as_ref());
+        let request = Request { member: 0, source, latent_state: &mut latents, pick: Pick::Top(count) };
+        let mut outcome = self.batch.choose(&mut [session], &mut [request]);
+        outcome.sessions.remove(0)?;
+        let chosen = match outcome.choices.remove(0).unwrap_or(Err(SessionError::Empty)) {
+            Err(SessionError::ContextFull { .. }) => {
+                self.close(branch, BranchEnd::Length);
+                return Ok(Vec::new());
+            }
+            chosen => chosen?,
+        };
+        self.passes += usize::from(pending);
+        let copies = self.copies(branch, chosen.tokens.len())?;
+        for (&copy, picked) in copies.iter().zip(Picked::all(&chosen, before, latents)) {
+            self.choosers[copy] = Chooser { latents, forced: Some(picked), ..self.choosers[copy].clone() };
+            self.all[copy].at_boundary = false;
+        }
+        Ok(copies)
+    }
+
+    fn expand_samples(&mut self, branch: usize, count: usize, temperature: f32) -> Result<Vec<usize>> {
+        let base = self.choosers[branch].sampler.options();
+        let seeds = Random::at(base.seed, self.lane_of(branch)?.session.place()).next_u64();
+        let sampler = |i: usize| {
+            let seed = Random::at(seeds, i as u64).next_u64();
+            Sampler::new(SamplerOptions { temperature, seed, ..base.clone() })
+        };
+        let samplers = (0..count).map(sampler).collect::<Result<Vec<_>, _>>()?;
+        let copies = self.copies(branch, count)?;
+        for (&copy, sampler) in copies.iter().zip(samplers) {
+            self.choosers[copy].sampler = sampler;
+            self.all[copy].at_boundary = false;
+        }
+        Ok(copies)
+    }
+
+    /// Makes `count` branches of one, in the same lane; tells which they are. The one that is there
+    /// is the first.
+    fn copies(&mut self, branch: usize, count: usize) -> Result<Vec<usize>> {
+        let lane = self.lane_index(branch)?;
+        let origin = &self.all[branch];
+        let (parent, fork) =
+            if origin.tokens.is_empty() { (origin.parent, 0) } else { (Some(branch), origin.tokens.len()) };
+        let first = self.all.len();
+        // The first branches count 1 each; later ones share what their origin counts. The policy's
+        // probability is always shared.
+        let share = if first == 1 { 1.0 } else { origin.count / count as f64 };
+        let policy_weight = origin.policy_weight / count as f64;
+        let copy = Branch { parent, fork, count: share, policy_weight, ..origin.clone() };
+        memory::grow(&mut self.all, count)?;
+        memory::grow(&mut self.choosers, count)?;
+        memory::grow(&mut self.lanes[lane].members, count)?;
+        (self.all[branch].count, self.all[branch].policy_weight) = (share, policy_weight);
+        for i in first..first + count - 1 {
+            self.all.push(copy.clone());
+            self.choosers.push(self.choosers[branch].clone());
+            self.lanes[lane].members.push(i);
+        }
+        Ok(std::iter::once(branch).chain(first..first + count - 1).collect())
+    }
+}
