@@ -15,44 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cpu::{Isa, Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
 
-use super::kv_cache::{KEY_RUN, KvHeads, LayerKvCache, POSITION_BLOCK};
+use super::kv_cache::{KEY_RUN, KvHeads, POSITION_BLOCK};
+use super::query_tile::{AttentionParams, Queries, QueryTile, TILE, TilePart, spans};
 use super::vector::{soft_cap, softmax};
 use super::{Exec, Shared};
 
-/// The parameters of attention: scale, logit soft-cap, sliding window.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionParams {
-    /// The scale of the scores: dot products of queries and keys are multiplied by it.
-    pub scale: f32,
-    /// The logit soft-cap: scores go through `cap * tanh(score / cap)`.
-    pub cap: Option<f32>,
-    /// The sliding window: a query sees the last so many positions, its own included; `None`: all.
-    pub window: Option<usize>,
-}
-
-impl AttentionParams {
-    /// The usual: `1 / sqrt(head_dim)`, no cap, all positions.
-    pub fn plain(head_dim: usize) -> Self {
-        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None }
-    }
-
-    /// The positions that the token at `position` sees.
-    fn seen(&self, position: usize) -> Range<usize> {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
-    }
-}
-
-/// Tokens of a task: so many that the cost of claiming a task does not count.
-const TOKENS_PER_TASK: usize = 16;
-
-/// The largest query tile of any instruction set: each key is loaded once for all its queries.
-const TILE: usize = 8;
-
 /// Half-precision values in a cache line.
 const LINE: usize = 32;
-
-/// Positions that sequences must share to be computed together.
-const SHARED_PREFIX: usize = 2 * KEY_RUN;
 
 /// Elements of keys from which on it pays to split one tile among all threads.
 const LONG: usize = 1 << 16;
@@ -65,27 +34,6 @@ pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usiz
 /// Floats of the queries, the scores and the sums of a tile over `positions` positions.
 fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
     TILE.saturating_mul(positions.saturating_add(2 * KEY_RUN + 2 * shape.head_dim + shape.value_width()))
-}
-
-/// Queries of successive tokens of one sequence.
-#[derive(Clone, Copy, Debug)]
-pub struct Queries<'a> {
-    /// The keys and values of all positions up to the last of them.
-    pub cache: &'a LayerKvCache,
-    /// The position of the first.
-    pub first: usize,
-    /// How many there are.
-    pub count: usize,
-}
-
-/// What a task computes: [`Queries`] of one sequence, or of several that share their first
-/// positions.
-struct Span<'a> {
-    /// The queries, and the row of the first of each.
-    members: Vec<(Queries<'a>, usize)>,
-    /// Positions that all members share, a multiple of [`POSITION_BLOCK`]; no query is at one of
-    /// them.
-    shared: usize,
 }
 
 /// Causal attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all
@@ -156,144 +104,6 @@ pub fn attend<'a>(
         Err(_) => refused.store(true, Ordering::Relaxed),
     });
     if refused.into_inner() { Err(refusal) } else { Ok(()) }
-}
-
-/// Cuts the queries of sequences into those of tasks: at most [`TOKENS_PER_TASK`] tokens of one
-/// sequence, or of neighbours that share their first positions.
-fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Span<'a>> {
-    let (mut spans, mut row) = (Vec::<Span<'a>>::new(), 0);
-    for Queries { cache, first, count } in sequences {
-        for start in (0..count).step_by(TOKENS_PER_TASK) {
-            let queries = Queries { cache, first: first + start, count: TOKENS_PER_TASK.min(count - start) };
-            match spans.last_mut().and_then(|span| span.shared_with(&queries).map(|shared| (span, shared))) {
-                Some((span, shared)) => {
-                    span.members.push((queries, row + start));
-                    span.shared = shared;
-                }
-                None => spans.push(Span { members: vec![(queries, row + start)], shared: 0 }),
-            }
-        }
-        row += count;
-    }
-    spans
-}
-
-impl<'a> Span<'a> {
-    /// Positions that its members and `queries` share, if these are worth a common task.
-    fn shared_with(&self, queries: &Queries<'a>) -> Option<usize> {
-        let (first, _) = &self.members[0];
-        let tokens: usize = self.members.iter().map(|(queries, _)| queries.count).sum();
-        let before = if self.members.len() == 1 { first.first } else { self.shared };
-        let shared = first.cache.shared_with(queries.cache).min(before).min(queries.first);
-        let shared = shared / POSITION_BLOCK * POSITION_BLOCK;
-        (shared >= SHARED_PREFIX && tokens + queries.count <= TOKENS_PER_TASK).then_some(shared)
-    }
-}
-
-/// Some queries that share a key head.
-struct QueryTile<'a> {
-    head: usize,
-    params: AttentionParams,
-    /// Where each query is among all of them, and its result among all results, and the positions
-    /// that it sees.
-    rows: Vec<(usize, Range<usize>)>,
-    /// The position of the first score, a multiple of [`POSITION_BLOCK`].
-    start: usize,
-    /// How many positions have a score.
-    length: usize,
-    /// The positions that there are, with the rows that see them, each row's in their order.
-    parts: Vec<TilePart<'a>>,
-    shape: KvHeads,
-}
-
-/// Positions of a cache, and the rows of a tile that may see them.
-struct TilePart<'a> {
-    cache: &'a LayerKvCache,
-    /// From a multiple of [`POSITION_BLOCK`] on.
-    positions: Range<usize>,
-    /// The first row, and the number of rows: 1, 2, 4 or 8, with the last row of the tile several
-    /// times.
-    row: usize,
-    width: usize,
-}
-
-impl<'a> QueryTile<'a> {
-    /// The tiles of a span's queries that share the key head `head`.
-    fn all(isa: Isa, span: &Span<'a>, head: usize, params: AttentionParams) -> impl Iterator<Item = Self> + use<'a> {
-        let shape = span.members[0].0.cache.shape();
-        let (group, most, shared) = (shape.queries_per_head(), isa.query_tile(), span.shared);
-        let mut queries = Vec::new();
-        for (Queries { cache, first, count }, row) in &span.members {
-            for query in 0..count * group {
-                let place = (row + query / group) * shape.heads + head * group + query % group;
-                queries.push((*cache, (place * shape.head_dim, params.seen(first + query / group))));
-            }
-        }
-        let count = queries.len();
-        (0..count).step_by(most).map(move |at| {
-            let queries = &queries[at..count.min(at + most)];
-            let starts = queries.iter().map(|(_, (_, seen))| seen.start);
-            let start = starts.min().unwrap_or_default() / POSITION_BLOCK * POSITION_BLOCK;
-            let end = queries.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or_default();
-            let parts = TilePart::all(queries, start, shared);
-            let rows = queries.iter().map(|(_, row)| row.clone()).collect();
-            Self { head, params, rows, start, length: end - start, parts, shape }
-        })
-    }
-
-    /// Queries that are computed: 1, 2, 4 or 8, with the last one several times.
-    fn width(&self) -> usize {
-        self.rows.len().next_power_of_two()
-    }
-
-    /// The row of query `q`.
-    fn row(&self, q: usize) -> &(usize, Range<usize>) {
-        &self.rows[q.min(self.rows.len() - 1)]
-    }
-
-    fn dim(&self) -> usize {
-        self.shape.head_dim
-    }
-
-    fn value_width(&self) -> usize {
-        self.shape.value_width()
-    }
-
-    /// The length, and as many scores more as the last run may have.
-    fn padded(&self) -> usize {
-        self.length.next_multiple_of(POSITION_BLOCK) + KEY_RUN
-    }
-}
-
-impl<'a> TilePart<'a> {
-    /// The parts of a tile whose scores begin at `start`, where the first `shared` positions of all
-    /// caches are the same.
-    fn all(queries: &[(&'a LayerKvCache, (usize, Range<usize>))], start: usize, shared: usize) -> Vec<Self> {
-        let end = |rows: &[(_, (_, Range<usize>))]| rows.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or(start);
-        let same = |a: &(&LayerKvCache, _), b: &(&LayerKvCache, _)| std::ptr::eq(a.0, b.0);
-        let (cache, width) = (queries[0].0, queries.len().next_power_of_two());
-        if queries.iter().all(|query| same(query, &queries[0])) {
-            return vec![Self { cache, positions: start..end(queries), row: 0, width }];
-        }
-        let mut parts = vec![Self { cache, positions: start..shared.max(start), row: 0, width }];
-        let mut row = 0;
-        for own in queries.chunk_by(same) {
-            let positions = shared.max(start)..end(own);
-            let mut left = own.len();
-            while left > 0 {
-                // Whole powers of two: no row is computed that belongs to another cache.
-                let width = 1 << left.ilog2();
-                parts.push(Self { cache: own[0].0, positions: positions.clone(), row, width });
-                (row, left) = (row + width, left - width);
-            }
-        }
-        parts
-    }
-
-    /// Runs of keys.
-    fn runs(&self) -> usize {
-        self.positions.len().div_ceil(KEY_RUN)
-    }
 }
 
 /// A tile with its scratch.
@@ -581,6 +391,7 @@ fn add_vectors<S: Simd, const Q: usize, const V: usize>(
 mod tests {
     use super::*;
     use crate::cpu::Pool;
+    use crate::ops::kv_cache::LayerKvCache;
 
     fn wave(n: usize, step: usize) -> Vec<f32> {
         (0..n).map(|i| (i * step % 101) as f32 / 50.0 - 1.0).collect()
@@ -775,27 +586,6 @@ mod tests {
                     assert_eq!(expected.get_or_insert(alone), &together, "{isa:?} {shape:?}");
                 }
             }
-        }
-    }
-
-    /// Ten forks at one place read their text once for several of them, in few tasks.
-    #[test]
-    fn forks_are_one_span_and_their_tails_have_parts_of_their_own() {
-        let shape = KvHeads { heads: 4, kv_heads: 2, head_dim: 16 };
-        let (keys, values) = (wave(256 * 32, 37), wave(256 * 32, 53));
-        let root = cache(shape, &keys, &values);
-        let mut forks = vec![root; 10];
-        for fork in &mut forks {
-            fork.reserve(256..257, 1000).unwrap();
-        }
-        let spans = spans(forks.iter().map(|cache| Queries { cache, first: 256, count: 1 }));
-        assert_eq!((spans.len(), spans[0].members.len(), spans[0].shared), (1, 10, 256));
-        let tiles: Vec<_> =
-            QueryTile::all(Isa::by_name("scalar").unwrap(), &spans[0], 1, AttentionParams::plain(16)).collect();
-        assert_eq!(tiles.iter().map(|tile| tile.rows.len()).sum::<usize>(), 20);
-        for tile in &tiles {
-            assert_eq!((tile.parts[0].positions.clone(), tile.parts[0].width), (0..256, tile.width()));
-            assert_eq!(tile.parts[1..].iter().map(|part| part.width).sum::<usize>(), tile.rows.len());
         }
     }
 }

@@ -15,6 +15,7 @@ mod matmul;
 mod matrix;
 mod panel;
 mod quantized;
+mod query_tile;
 mod rope;
 mod unpacked_tile;
 mod vector;
@@ -22,10 +23,11 @@ mod vector;
 use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
-pub use attention::{AttentionParams, Queries, attend, attention_bytes};
+pub use attention::{attend, attention_bytes};
 pub use kv_cache::{KvHeads, LayerKvCache};
 pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
+pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, rotate};
 pub use vector::{add, geglu, rms_norm, silu, soft_cap, softmax, swiglu};
 
