@@ -28,7 +28,8 @@ static void out_of_memory(JNIEnv *env) {
     if (type) (*env)->ThrowNew(env, type, "ollm_jni");
 }
 
-/* A copy of an array of bytes with a zero after it, to be freed; NULL and an exception if there is no memory. */
+/* A copy of an array of bytes with a zero after it, to be freed; NULL and an exception if there
+ * is no memory. */
 static char *copy_bytes(JNIEnv *env, jbyteArray array, size_t *length) {
     jsize size = (*env)->GetArrayLength(env, array);
     char *bytes = malloc((size_t)size + 1);
@@ -429,7 +430,8 @@ static jintArray to_ints(JNIEnv *env, const jint *numbers, size_t count) {
     return array;
 }
 
-/* Makes `made` a new object of a class, whose constructor takes what follows; NULL and an exception if that fails. */
+/* Makes `made` a new object of a class, whose constructor takes what follows; NULL and an
+ * exception if that fails. */
 #define MAKE(env, type, signature, ...)                                                            \
     do {                                                                                           \
         jclass class_ = (*(env))->FindClass(env, type);                                            \

@@ -1,7 +1,7 @@
 //! Lets every option answer a question, and takes the answer that most of them give.
 //!
 //! ```sh
-//! cargo run --release -p ollm-runtime --example vote -- MODEL.gguf PLUGIN.gguf "Question: .. Answer:"
+//! cargo run --release -p ollm-runtime --example vote -- MODEL.gguf PLUGIN.gguf "What is 2 + 3?"
 //! ```
 
 use std::error::Error;

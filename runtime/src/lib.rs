@@ -13,7 +13,7 @@
 //!
 //! | floor | what it holds |
 //! |---|---|
-//! | [`branches`] | many forks of a session in one pass: vote, best of N, beam search, suggestions |
+//! | [`branches`] | forks of a session in one pass: vote, best of N, beam search, suggestions |
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`plugin`] | the plugin's weights and the ways to select a latent |

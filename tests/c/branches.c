@@ -1,4 +1,5 @@
-/* Branches: a tree by hand, searches, votes, adoption, suggestions, threads. usage: branches MODEL PLUGIN */
+/* Branches: a tree by hand, searches, votes, adoption, suggestions, threads. usage: branches
+ * MODEL PLUGIN */
 #include "check.h"
 
 #include <math.h>

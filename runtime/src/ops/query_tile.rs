@@ -1,5 +1,5 @@
-//! How the queries of attention are cut into tiles: some queries that share a key head, of the tokens
-//! of one sequence or of sequences that share the beginning of their cache.
+//! How the queries of attention are cut into tiles: some queries that share a key head, of the
+//! tokens of one sequence or of sequences that share the beginning of their cache.
 
 use std::ops::Range;
 

@@ -23,7 +23,10 @@ public final class Branch {
     public final double logprob;
     /** How many branches it stands for: 1, and those that were merged into it. */
     public final double count;
-    /** The probability that the answer will be right, as a value head says; NaN where none was asked. */
+    /**
+     * The probability that the answer will be right, as a value head says; NaN where none was
+     * asked.
+     */
     public final double value;
 
     private final int[] tokens;

@@ -1,8 +1,8 @@
 package org.ollm;
 
 /**
- * Several continuations of one session, decoded in one batch. At first there is one branch, without a token. One thread at
- * a time; only {@link #cancel} and {@link #close} are for other threads too.
+ * Several continuations of one session, decoded in one batch. At first there is one branch, without
+ * a token. One thread at a time; only {@link #cancel} and {@link #close} are for other threads too.
  */
 public final class Branches implements AutoCloseable {
     final long handle;
@@ -19,7 +19,9 @@ public final class Branches implements AutoCloseable {
     /** How much a branch counts for its answer. */
     public enum Weight { ONE, POLICY, VALUE }
 
-    /** How a search goes; the defaults are a vote of all latents, by the last number of each text. */
+    /**
+     * How a search goes; the defaults are a vote of all latents, by the last number of each text.
+     */
     public static final class Options {
         /** The strategy. */
         public Strategy strategy = Strategy.VOTE;
@@ -29,7 +31,9 @@ public final class Branches implements AutoCloseable {
         public int count;
         /** The temperature of samples; 0 is 1. */
         public float temperature;
-        /** Branches that there are, or that are kept, at most; 0 is as many as the expansion makes. */
+        /**
+         * Branches that there are, or that are kept, at most; 0 is as many as the expansion makes.
+         */
         public int width;
         /** How the answer is found: number, hash, boxed, regex:RE or text. */
         public String rule = "number";
@@ -71,7 +75,9 @@ public final class Branches implements AutoCloseable {
         this.handle = handle;
     }
 
-    /** Makes several branches of one; see {@link Options} for {@code count} and {@code temperature}. */
+    /**
+     * Makes several branches of one; see {@link Options} for {@code count} and {@code temperature}.
+     */
     public void expand(int branch, Expand expand, int count, float temperature) {
         Native.expandBranch(handle, branch, expand.ordinal(), count, temperature);
     }
@@ -114,7 +120,10 @@ public final class Branches implements AutoCloseable {
         Native.cancelBranches(handle);
     }
 
-    /** Frees the branches, and cancels and waits for a thread that is inside; a second time does nothing. */
+    /**
+     * Frees the branches, and cancels and waits for a thread that is inside; a second time does
+     * nothing.
+     */
     @Override
     public void close() {
         Native.freeBranches(handle);

@@ -3,8 +3,9 @@ package org.ollm;
 import java.util.List;
 
 /**
- * A sequence of tokens on a model. One thread at a time: a second one gets an {@link OllmException} of the status
- * {@code OLLM_BUSY}. Only {@link #cancel} and {@link #close} are for other threads too.
+ * A sequence of tokens on a model. One thread at a time: a second one gets an {@link OllmException}
+ * of the status {@code OLLM_BUSY}. Only {@link #cancel} and {@link #close} are for other threads
+ * too.
  */
 public final class Session implements AutoCloseable {
     private final long handle;
@@ -56,7 +57,9 @@ public final class Session implements AutoCloseable {
         Native.feed(handle, tokens);
     }
 
-    /** Generates until an end token, a stop string, the limit (0 is none) or the listener ends it. */
+    /**
+     * Generates until an end token, a stop string, the limit (0 is none) or the listener ends it.
+     */
     public Reason run(int limit, List<String> stops, Listener listener) {
         return Reason.values()[Native.run(handle, limit, Model.utf8(stops), listener)];
     }
@@ -96,7 +99,10 @@ public final class Session implements AutoCloseable {
         return Native.policy(handle);
     }
 
-    /** Branches that begin where the session is, of {@code limit} tokens each at most (0 is no limit). */
+    /**
+     * Branches that begin where the session is, of {@code limit} tokens each at most (0 is no
+     * limit).
+     */
     public Branches branches(int limit, List<String> stops) {
         return new Branches(Native.newBranches(handle, limit, Model.utf8(stops)));
     }
@@ -121,7 +127,10 @@ public final class Session implements AutoCloseable {
         Native.restore(handle, saved);
     }
 
-    /** Frees the session, and cancels and waits for a thread that is inside; a second time does nothing. */
+    /**
+     * Frees the session, and cancels and waits for a thread that is inside; a second time does
+     * nothing.
+     */
     @Override
     public void close() {
         Native.freeSession(handle);
