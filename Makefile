@@ -20,11 +20,11 @@ ASK = -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
 demo:
 	cargo build --release -p ollm-run
 	@echo; echo "$(PROBLEM)"; echo
-	target/release/ollm-run $(ASK) --latent policy
+	$(TARGET)/release/ollm-run $(ASK) --latent policy
 	@echo; echo "The same once more: which latent the policy chose, and what each option would have said."; echo
-	target/release/ollm-run $(ASK) --latent policy --show-options=2
+	$(TARGET)/release/ollm-run $(ASK) --latent policy --show-options=2
 	@echo; echo "A vote: what each option answers, held from the first token to the last, in one batch."; echo
-	target/release/ollm-run search $(ASK) --strategy vote --hold all
+	$(TARGET)/release/ollm-run search $(ASK) --strategy vote --hold all
 
 # The end-to-end tests drive the commands and the C library that the first line builds.
 test:
@@ -71,4 +71,4 @@ bless:
 
 bench:
 	cargo build --release -p ollm-run
-	target/release/ollm-run bench -m "$(MODEL)" -p 512 -n 64 -r 5
+	$(TARGET)/release/ollm-run bench -m "$(MODEL)" -p 512 -n 64 -r 5
