@@ -121,8 +121,9 @@ pub(crate) struct TextArgs {
     pub(crate) special: bool,
 }
 
+/// A text, or the user's turn of a conversation.
 #[derive(Debug, Args)]
-pub(crate) struct GenerateArgs {
+pub(crate) struct PromptArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// Apply the model's chat template: the text is the user's turn of a conversation
@@ -131,6 +132,12 @@ pub(crate) struct GenerateArgs {
     /// The system prompt of that conversation
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) prompt: PromptArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
     #[command(flatten)]
@@ -164,13 +171,7 @@ pub(crate) struct ChatArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
-    pub(crate) text: TextArgs,
-    /// Apply the model's chat template: the text is the user's turn of a conversation
-    #[arg(long)]
-    pub(crate) chat: bool,
-    /// The system prompt of that conversation
-    #[arg(long, value_name = "TEXT", requires = "chat")]
-    pub(crate) system: Option<String>,
+    pub(crate) prompt: PromptArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
     /// vote (expand once, the answer with most weight wins), best (expand once, the best score

@@ -8,20 +8,18 @@ use crate::engine::Engine;
 use crate::failure::Result;
 use crate::generation::{Generation, TokenSink};
 use crate::output::{Output, Paint, count};
-use crate::prompt;
 use crate::show;
 use crate::table::OptionTable;
-use ollm_runtime::chat::Message;
 use ollm_runtime::generate::Generated;
 
 pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     // What is wrong with the command line should show before a large file is read.
     machine.model()?;
     args.sample.sampler()?;
-    let text = args.text.read_nonempty()?;
+    let text = args.prompt.text.read_nonempty()?;
     let mut engine = Engine::load(machine)?;
     let mut generation = Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?;
-    let tokens = prompt_tokens(&engine, args, text)?;
+    let tokens = args.prompt.tokens(&engine, text)?;
 
     let start = Instant::now();
     engine.session.feed(&tokens)?;
@@ -32,15 +30,6 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
         report(&engine, prefill, decode);
     }
     Ok(())
-}
-
-fn prompt_tokens(engine: &Engine, args: &GenerateArgs, text: String) -> Result<Vec<u32>> {
-    if !args.chat {
-        return args.text.tokens(&engine.tokenizer, &text);
-    }
-    let mut messages = prompt::system_message(args.system.as_ref());
-    messages.push(Message::new("user", text));
-    prompt::chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)
 }
 
 /// Generates, and shows it as the flags say; tells how long that took.

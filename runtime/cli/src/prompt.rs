@@ -7,7 +7,8 @@ use std::path::Path;
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::tokenizer::Tokenizer;
 
-use crate::args::TextArgs;
+use crate::args::{PromptArgs, TextArgs};
+use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 
 impl TextArgs {
@@ -36,6 +37,18 @@ impl TextArgs {
     pub(crate) fn tokens(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
         let tokens = tokenizer.encode(text, self.special)?;
         Ok(tokenizer.add_bos().into_iter().chain(tokens).collect())
+    }
+}
+
+impl PromptArgs {
+    /// The tokens of `text`, which is the user's turn if the flags say so.
+    pub(crate) fn tokens(&self, engine: &Engine, text: String) -> Result<Vec<u32>> {
+        if !self.chat {
+            return self.text.tokens(&engine.tokenizer, &text);
+        }
+        let mut messages = system_message(self.system.as_ref());
+        messages.push(Message::new("user", text));
+        chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)
     }
 }
 

@@ -8,7 +8,6 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ollm_runtime::branches::{
     Branch, BranchEnd, BranchOptions, Branches, Expansion, Found, Score, SearchOptions, Strategy, Weight, search,
 };
-use ollm_runtime::chat::Message;
 use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
 use serde_json::{Value, json};
 
@@ -16,7 +15,6 @@ use crate::args::{BranchArgs, MachineArgs, SampleArgs, SearchArgs, SelectArgs, S
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, Paint, count, number};
-use crate::prompt;
 
 /// Branches that are without a plugin, and that a beam keeps.
 const BRANCHES: usize = 10;
@@ -31,17 +29,11 @@ const WATCHED: usize = 24;
 pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     machine.model()?;
     args.sample.sampler()?;
-    let text = args.text.read_nonempty()?;
+    let text = args.prompt.text.read_nonempty()?;
     let mut engine = Engine::load(machine)?;
     let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
     let options = flags.options(&engine, args.strategy)?;
-    let tokens = if args.chat {
-        let mut messages = prompt::system_message(args.system.as_ref());
-        messages.push(Message::new("user", text));
-        prompt::chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)?
-    } else {
-        args.text.tokens(&engine.tokenizer, &text)?
-    };
+    let tokens = args.prompt.tokens(&engine, text)?;
     engine.session.feed(&tokens)?;
     let (branches, found) = watched(&engine, &options)?;
     let mut output = Output::new();
