@@ -21,7 +21,7 @@ impl Branches {
     /// # Errors
     /// [`BranchError::NoPlugin`], [`BranchError::Count`], [`BranchError::NoBranch`],
     /// [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is no memory for a token of
-    /// each; and as [`Session::step`]. Then there are as many branches as before.
+    /// each; and as [`Session::step`](crate::session::Session::step). Then there are as many branches as before.
     pub fn expand(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
         self.open_branch(branch)?;
         if expansion.needs_plugin() && self.root.plugin().is_none() {
