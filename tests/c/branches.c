@@ -64,7 +64,9 @@ static void a_branch_is_a_session_of_its_own(void) {
         size_t j;
         CHECK(branch.state != OLLM_BRANCH_OPEN && branch.error == OLLM_OK && branch.policy < 0);
         if (branch.state == OLLM_BRANCH_MERGED) {
-            CHECK(branch.merged_into >= 0 && (size_t)branch.merged_into < i);
+            /* The better of the two is kept. */
+            CHECK(branch.merged_into >= 0 && branch.merged_into < 10 && (size_t)branch.merged_into != i);
+            CHECK(get(branches, (size_t)branch.merged_into).logprob >= branch.logprob);
             continue;
         }
         CHECK(branch.token_count <= STEPS && branch.merged_into == -1 && branch.text_length > 0);
