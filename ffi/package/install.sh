@@ -2,9 +2,9 @@
 # Installs below a prefix (Linux): install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
 #
 # LIBRARY_DIR has libollm.so and libollm.a; COMMANDS_DIR the commands, which write their man pages
-# and shell completions themselves. DESTDIR is put before every path, as packagers want it. What was
-# installed, now and before, is listed in PREFIX/share/ollm/installed, which `uninstall.sh PREFIX`
-# reads.
+# and shell completions themselves. DESTDIR is put before every path, as packagers want it. Files and
+# folders that were made, now and before, are listed in PREFIX/share/ollm/installed (folders end with
+# a slash), which `uninstall.sh PREFIX` reads. A file of something else is never overwritten.
 set -eu
 case ${2:-} in
 /*) [ $# -le 3 ] && [ -f "$1/libollm.so" ] && [ -f "$1/libollm.a" ] || refused=yes ;;
@@ -22,23 +22,23 @@ root=$here/../..
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-list=share/ollm/installed
-: >"$work/installed"
-if [ -f "${DESTDIR:-}$prefix/$list" ]; then cp "${DESTDIR:-}$prefix/$list" "$work/installed"; fi
+place=${DESTDIR:-}$prefix list=share/ollm/installed
+: >"$work/before"
+if [ -f "$place/$list" ]; then cp "$place/$list" "$work/before"; fi
 
-# put MODE FILE PLACE: a file at a place below the prefix.
+# put MODE FILE PLACE: stages a file for a place below the prefix.
 put() {
-  mkdir -p "${DESTDIR:-}$prefix/$(dirname "$3")"
-  install -m "$1" "$2" "${DESTDIR:-}$prefix/$3"
-  echo "$3" >>"$work/installed"
+  mkdir -p "$work/stage/$(dirname "$3")"
+  install -m "$1" "$2" "$work/stage/$3"
+  echo "$3" >>"$work/files"
 }
 
 # The library, for programs that run with it and for programs that are built with it.
 put 644 "$root/include/ollm.h" include/ollm.h
 put 644 "$root/include/ollm.hpp" include/ollm.hpp
 put 755 "$library/libollm.so" lib/libollm.so.1
-ln -sfn libollm.so.1 "${DESTDIR:-}$prefix/lib/libollm.so"
-echo lib/libollm.so >>"$work/installed"
+ln -s libollm.so.1 "$work/stage/lib/libollm.so"
+echo lib/libollm.so >>"$work/files"
 put 644 "$library/libollm.a" lib/libollm.a
 sed "s/@VERSION@/$version/" "$here/ollm.pc.in" >"$work/ollm.pc"
 put 644 "$work/ollm.pc" lib/pkgconfig/ollm.pc
@@ -58,6 +58,36 @@ for command in ${commands:+ollm-run ollm-convert ollm-train}; do
   put 644 "$work/$command/$command.fish" "share/fish/vendor_completions.d/$command.fish"
 done
 
-echo "$list" >>"$work/installed"
-sort -u "$work/installed" >"$work/list"
-put 644 "$work/list" "$list"
+# Files of something else stay.
+while read -r file; do
+  if [ -e "$place/$file" ] || [ -L "$place/$file" ]; then
+    grep -qxF "$file" "$work/before" || echo "$place/$file" >>"$work/foreign"
+  fi
+done <"$work/files"
+if [ -f "$work/foreign" ]; then
+  echo "install: these files are there, and this did not install them; nothing was changed." \
+    "Remove them, or choose another prefix:" >&2
+  cat "$work/foreign" >&2
+  exit 1
+fi
+
+# The list first: an installation that is cut short can be uninstalled.
+echo "$list" >>"$work/files"
+while read -r file; do
+  folder=$(dirname "$file")
+  while [ "$folder" != . ] && [ ! -d "$place/$folder" ]; do
+    echo "$folder/" >>"$work/folders"
+    folder=$(dirname "$folder")
+  done
+done <"$work/files"
+touch "$work/folders"
+mkdir -p "$place/$(dirname "$list")"
+sort -u "$work/before" "$work/files" "$work/folders" >"$work/list"
+install -m 644 "$work/list" "$place/$list"
+while read -r file; do
+  [ "$file" != "$list" ] || continue
+  mkdir -p "$place/$(dirname "$file")"
+  # A new file takes the place of an old one: a program that runs with the old one keeps it.
+  rm -f "$place/$file"
+  cp -P -p "$work/stage/$file" "$place/$file"
+done <"$work/files"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Removes what install.sh put below a prefix, and folders that are empty then: uninstall.sh PREFIX
+# Removes what install.sh put below a prefix, and the folders that it made and that are empty then:
+# uninstall.sh PREFIX
 set -eu
 case ${1:-} in
 /*) [ $# -eq 1 ] || refused=yes ;;
@@ -14,13 +15,18 @@ if [ ! -f "$place/share/ollm/installed" ]; then
   echo "uninstall: nothing of ollm is installed below $place ($place/share/ollm/installed is not there)" >&2
   exit 1
 fi
-# Nothing outside the prefix, whatever the list says.
-grep -v -e '^/' -e '\.\.' -e '^$' "$place/share/ollm/installed" | sort -u >"$place/share/ollm/removing"
+# Nothing outside the prefix, whatever the list says. Deepest first: files, then their folders.
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+grep -v -e '^/' -e '\.\.' -e '^$' "$place/share/ollm/installed" | sort -ru >"$list" || true
 while read -r file; do
-  [ -d "$place/$file" ] && [ ! -L "$place/$file" ] || rm -f "$place/$file"
-done <"$place/share/ollm/removing"
-folders=$(while read -r file; do dirname "$file"; done <"$place/share/ollm/removing" | sort -u)
-rm -f "$place/share/ollm/removing"
-for folder in $folders; do
-  while [ "$folder" != . ] && rmdir "$place/$folder" 2>/dev/null; do folder=$(dirname "$folder"); done
-done
+  case $file in
+  */) ;;
+  *) [ -d "$place/$file" ] && [ ! -L "$place/$file" ] || rm -f "$place/$file" ;;
+  esac
+done <"$list"
+while read -r folder; do
+  case $folder in
+  */) rmdir "$place/$folder" 2>/dev/null || true ;;
+  esac
+done <"$list"

@@ -102,11 +102,20 @@ fn what_is_installed_can_be_uninstalled() {
     let _ = fs::remove_dir_all(&staging);
     fs::create_dir_all(staging.join("usr/bin")).unwrap();
     fs::write(staging.join("usr/bin/other"), "").unwrap();
+    fs::create_dir_all(staging.join("usr/include")).unwrap();
     let script = |name: &str| {
         let mut command = Command::new(root().join("ffi/package").join(name));
         command.env("DESTDIR", &staging);
         command
     };
+    // A file of something else is not overwritten, and nothing else is written.
+    fs::write(staging.join("usr/bin/ollm-run"), "another program").unwrap();
+    let refused = script("install.sh").arg(build()).arg("/usr").arg(build()).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("usr/bin/ollm-run"), "{refused:?}");
+    assert_eq!(fs::read(staging.join("usr/bin/ollm-run")).unwrap(), b"another program");
+    assert!(!staging.join("usr/lib").exists() && !staging.join("usr/share").exists());
+    fs::remove_file(staging.join("usr/bin/ollm-run")).unwrap();
     succeed(script("install.sh").arg(build()).arg("/usr").arg(build()));
     // The library once more, alone: the list of what is there stays whole.
     succeed(script("install.sh").arg(build()).arg("/usr"));
@@ -128,13 +137,16 @@ fn what_is_installed_can_be_uninstalled() {
     succeed(script("uninstall.sh").arg("/usr"));
     let left = succeed(Command::new("find").arg(&staging).args(["!", "-type", "d"]));
     assert_eq!(left.trim(), staging.join("usr/bin/other").display().to_string());
+    // So do folders that were there, be they empty; those that were made are gone.
+    assert!(staging.join("usr/include").exists());
+    assert!(!staging.join("usr/lib").exists() && !staging.join("usr/share").exists());
     assert!(!script("uninstall.sh").arg("/usr").output().unwrap().status.success());
     // A prefix is an absolute path: none is not the root.
     assert!(!script("install.sh").arg(build()).arg("").output().unwrap().status.success());
     assert!(!script("uninstall.sh").arg("").output().unwrap().status.success());
     // Lines that lead out of the prefix are passed over.
     fs::create_dir_all(staging.join("usr/share/ollm")).unwrap();
-    fs::write(staging.join("usr/share/ollm/installed"), "../victim\n\nshare/ollm/installed\n").unwrap();
+    fs::write(staging.join("usr/share/ollm/installed"), "../victim\n\nshare/\nshare/ollm/\nshare/ollm/installed\n").unwrap();
     fs::write(staging.join("victim"), "").unwrap();
     succeed(script("uninstall.sh").arg("/usr"));
     assert!(staging.join("victim").exists() && !staging.join("usr/share/ollm").exists());

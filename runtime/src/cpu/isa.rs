@@ -26,8 +26,8 @@ macro_rules! token {
                 unsafe fn with_features<K: Kernel>(isa: $name, kernel: K) -> K::Output {
                     kernel.run(isa)
                 }
-                $(if !K::PRODUCTS {
-                    // The processor has that set too, and only byte products differ: one copy of
+                $(if !K::MULTIPLIES_BYTES {
+                    // The processor has that set too, and only the byte dot product differs: one copy of
                     // the code serves both.
                     return $base(()).enter(kernel);
                 })?

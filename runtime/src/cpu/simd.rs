@@ -11,7 +11,7 @@
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
 
-/// The stride of the activations of [`Simd::dot4s`] and [`Simd::products`]: bytes from one token to
+/// The stride of the activations of [`Simd::dot4s`] and [`Simd::gemm_tile`]: bytes from one token to
 /// the next.
 pub const STRIDE: usize = 32;
 
@@ -47,9 +47,9 @@ pub trait Kernel {
     /// What the kernel gives back.
     type Output;
 
-    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::dot4s`], [`Simd::products`]). A kernel
+    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::dot4s`], [`Simd::gemm_tile`]). A kernel
     /// that does not runs on the plainest of the instruction sets that differ in those alone.
-    const PRODUCTS: bool = false;
+    const MULTIPLIES_BYTES: bool = false;
 
     /// Runs the kernel with the primitives of `isa`.
     fn run<S: Simd>(self, isa: S) -> Self::Output;
@@ -83,7 +83,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that
     /// `dot4` takes.
     const SIGNED_ZERO: i32;
-    /// Whether [`Simd::products`] takes signed weights, as [`Simd::centre`] makes them, rather than
+    /// Whether [`Simd::gemm_tile`] takes signed weights, as [`Simd::centre`] makes them, rather than
     /// those that `dot4` takes.
     const CENTRED: bool;
 
@@ -91,11 +91,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// `LANES` 32-bit integers.
     type I32: Copy;
-    /// Sums of a run of byte products: narrower integers, where those are faster.
+    /// A run of byte dot products, summed: narrower integers, where those are faster.
     type Partial: Copy;
     /// Four bytes for each lane.
     type Bytes: Copy;
-    /// Registers that [`Simd::products`] uses while this lives; `()` where it needs no others.
+    /// Registers that [`Simd::gemm_tile`] uses while this lives; `()` where it needs no others.
     /// Where it does, a tile has [`Simd::GEMM_TILE`] tokens, no fewer.
     type Registers;
 
@@ -178,7 +178,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `start`, with which the run began, plus its products.
     fn end(self, start: Self::I32, run: Self::Partial) -> Self::I32;
 
-    /// The registers of this thread: the witness that [`Simd::products`] takes.
+    /// The registers of this thread: the witness that [`Simd::gemm_tile`] takes.
     fn registers(self) -> Self::Registers;
     /// The GEMM tile: for each lane of `R` vectors of rows, the dot products of `4 * words` weights
     /// with the activations of `C` tokens, which are [`STRIDE`] bytes apart, added to `start`.
@@ -188,13 +188,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// unless they are all [`Simd::CENTRED`].
     ///
     /// # Safety
-    /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each column is
+    /// Each vector has its words, an even number, at a multiple of `4 * LANES`; each token is
     /// readable for `4 * words` bytes.
     ///
     /// # Panics
     /// If the instruction set has [`Simd::Registers`] and `C` is not [`Simd::GEMM_TILE`].
     #[inline(always)]
-    unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
+    unsafe fn gemm_tile<const SIGNED: bool, const R: usize, const C: usize>(
         self,
         _registers: &Self::Registers,
         words: usize,
@@ -206,13 +206,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: passed on from the caller.
         unsafe { dots::<Self, Apart, SIGNED, R, C>(self, words, most, weights.map(Apart), x, start) }
     }
-    /// Two neighbouring words of a vector's rows, in the order in which [`Simd::products`] takes
+    /// Two neighbouring words of a vector's rows, in the order in which [`Simd::gemm_tile`] takes
     /// them.
     #[inline(always)]
     fn pair(self, words: [Self::Bytes; 2]) -> [Self::Bytes; 2] {
         words
     }
-    /// Bytewise `x - zero`, if products are of such ([`Simd::CENTRED`]).
+    /// Bytewise `x - zero`, if the GEMM tile takes such ([`Simd::CENTRED`]).
     fn centre(self, x: Self::Bytes, zero: u8) -> Self::Bytes;
 
     /// Four bytes for each lane from memory.
@@ -323,7 +323,7 @@ pub unsafe fn dot4s<S: Simd, const SIGNED: bool, const R: usize, const C: usize>
     x: *const i8,
 ) {
     for c in 0..C {
-        // SAFETY: the caller vouches for the column.
+        // SAFETY: the caller vouches for the activations.
         let x = unsafe { isa.splat_bytes(x.add(STRIDE * c)) };
         for r in 0..R {
             runs[r][c] = isa.dot4::<SIGNED>(runs[r][c], weights[r], x);
@@ -331,10 +331,10 @@ pub unsafe fn dot4s<S: Simd, const SIGNED: bool, const R: usize, const C: usize>
     }
 }
 
-/// [`Simd::products`] by way of [`Simd::dot4`], of weights wherever they are.
+/// [`Simd::gemm_tile`] by way of [`Simd::dot4`], of weights wherever they are.
 ///
 /// # Safety
-/// Each vector has `words` words; each column, [`STRIDE`] bytes from the one before, is readable
+/// Each vector has `words` words; each token, [`STRIDE`] bytes from the one before, is readable
 /// for `4 * words` bytes.
 #[inline(always)]
 pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const C: usize>(
@@ -351,7 +351,7 @@ pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const 
         let start = |c: usize| if first == 0 { start[c] } else { isa.splat_i32(0) };
         let mut runs: [[S::Partial; C]; R] = [std::array::from_fn(|c| isa.begin(start(c))); R];
         for word in first..words.min(first + run_length) {
-            // SAFETY: the caller vouches for the words and the columns.
+            // SAFETY: the caller vouches for the words and the activations.
             unsafe {
                 let mut bytes = [weights[0].word(isa, word); R];
                 for r in 1..R {

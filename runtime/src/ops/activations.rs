@@ -148,7 +148,7 @@ impl Quantized {
     /// Tile `i`, which has `C` tokens.
     #[inline(always)]
     pub(super) fn tile<const C: usize>(&self, i: usize) -> ActivationTile<'_, C> {
-        assert_eq!(C, self.width, "the columns of a tile");
+        assert_eq!(C, self.width, "the tokens of a tile");
         ActivationTile {
             values: blocks(&self.values, i, self.size / BLOCK),
             scales: blocks(&self.scales, i, self.size / BLOCK),
@@ -194,16 +194,16 @@ impl Kernel for Quantize<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        for (column, x) in self.x.chunks_exact(self.size).enumerate() {
+        for (token, x) in self.x.chunks_exact(self.size).enumerate() {
             for (b, x) in x.chunks_exact(BLOCK).enumerate() {
-                let at = b * self.width + column;
+                let at = b * self.width + token;
                 let Values(values) = &mut self.values[at];
                 let (scale, sums) = quantize_block(isa, x, values);
                 self.scales[at] = scale;
                 let sum = sums[0] + sums[1];
                 self.sums[at] = -sum as i32;
                 for (half, sum) in sums.into_iter().enumerate() {
-                    self.half_sums[(2 * b + half) * self.width + column] = -sum as i32;
+                    self.half_sums[(2 * b + half) * self.width + token] = -sum as i32;
                 }
                 self.scaled_sums[at] = scale * sum;
             }
@@ -252,7 +252,7 @@ mod tests {
 
     /// One token, in the order of its elements.
     #[derive(Debug, PartialEq)]
-    struct Column {
+    struct Activations {
         values: Vec<i8>,
         scales: Vec<f32>,
         sums: Vec<i32>,
@@ -260,13 +260,13 @@ mod tests {
         scaled_sums: Vec<f32>,
     }
 
-    fn read(x: &Quantized, column: usize) -> Column {
-        let (tile, column) = (column / x.width, column % x.width);
+    fn read(x: &Quantized, token: usize) -> Activations {
+        let (tile, token) = (token / x.width, token % x.width);
         let at = |per: usize| {
             let (width, len) = (x.width, x.size / per);
-            (0..len).map(move |block| (tile * len + block) * width + column)
+            (0..len).map(move |block| (tile * len + block) * width + token)
         };
-        Column {
+        Activations {
             values: at(BLOCK).flat_map(|at| x.values[at].0).collect(),
             scales: at(BLOCK).map(|at| x.scales[at]).collect(),
             sums: at(BLOCK).map(|at| x.sums[at]).collect(),
@@ -282,14 +282,14 @@ mod tests {
             let want = quantize(Isa::by_name("scalar").unwrap(), &x, 64);
             for isa in Isa::available() {
                 let got = quantize(isa, &x, 64);
-                for column in 0..3 {
-                    assert_eq!(read(&got, column), read(&want, column), "{isa:?}");
+                for token in 0..3 {
+                    assert_eq!(read(&got, token), read(&want, token), "{isa:?}");
                 }
             }
             for (i, &x) in x.iter().enumerate() {
-                let (column, at) = (read(&want, i / 64), i % 64);
-                let step = column.scales[at / BLOCK];
-                assert!((f32::from(column.values[at]) * step - x).abs() <= step * 0.51, "{x}");
+                let (token, at) = (read(&want, i / 64), i % 64);
+                let step = token.scales[at / BLOCK];
+                assert!((f32::from(token.values[at]) * step - x).abs() <= step * 0.51, "{x}");
             }
         }
     }

@@ -42,11 +42,11 @@ impl<T: Float> FloatGemm<'_, T> {
     fn tiles<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let count = self.x.len() / self.matrix.cols();
         for first in self.rows.clone().step_by(R) {
-            let mut column = 0;
-            while column < count {
-                column += match count - column {
-                    left if left >= C => self.tile::<S, R, C>(isa, first, column),
-                    _ => self.tile::<S, R, 1>(isa, first, column),
+            let mut token = 0;
+            while token < count {
+                token += match count - token {
+                    left if left >= C => self.tile::<S, R, C>(isa, first, token),
+                    _ => self.tile::<S, R, 1>(isa, first, token),
                 };
             }
         }
@@ -55,11 +55,11 @@ impl<T: Float> FloatGemm<'_, T> {
     /// One tile of `R` rows, from `first` on, by `C` tokens; gives `C`. Past the end, the last row
     /// is used again.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, first: usize, column: usize) -> usize {
+    fn tile<S: Simd, const R: usize, const C: usize>(&self, isa: S, first: usize, token: usize) -> usize {
         let cols = self.matrix.cols();
         let row = |r: usize| (first + r).min(self.rows.end - 1);
         let w: [&[T]; R] = std::array::from_fn(|r| &self.weights[row(r) * cols..][..cols]);
-        let x: [&[f32]; C] = std::array::from_fn(|c| &self.x[(column + c) * cols..][..cols]);
+        let x: [&[f32]; C] = std::array::from_fn(|c| &self.x[(token + c) * cols..][..cols]);
         let whole = cols / MAX_LANES * MAX_LANES;
         let mut sums = [[PartialSums::new(isa); C]; R];
         for at in (0..whole).step_by(MAX_LANES) {
@@ -72,14 +72,14 @@ impl<T: Float> FloatGemm<'_, T> {
         for r in 0..R {
             for c in 0..C {
                 // SAFETY: this task has the row alone.
-                unsafe { self.out.slice((column + c) * self.matrix.rows() + row(r), 1)[0] = sums[r][c].sum(isa) };
+                unsafe { self.out.slice((token + c) * self.matrix.rows() + row(r), 1)[0] = sums[r][c].sum(isa) };
             }
         }
         C
     }
 }
 
-/// Adds the products of a block of 16 elements of `R` rows with those of `C` tokens.
+/// Multiplies and adds: a block of 16 elements of `R` rows by those of `C` tokens.
 #[inline(always)]
 fn add<S: Simd, T: Float, const R: usize, const C: usize>(
     isa: S,

@@ -31,14 +31,14 @@ pub struct MatmulOp<'a> {
 /// Quantized weights use 8-bit activations (`scratch`), float weights the floats themselves.
 ///
 /// # Panics
-/// If a matrix has another number of columns than `size`, is not ready ([`Matrix::is_ready`]), or
+/// If a matrix has another number of `cols` than `size`, is not ready ([`Matrix::is_ready`]), or
 /// an output has another size than `count * rows`.
 pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, ops: &mut [MatmulOp<'_>]) {
     let count = x.len() / size;
     for MatmulOp { matrix, out } in ops.iter() {
-        assert_eq!(matrix.cols(), size, "a op's matrix must fit its input");
-        assert_eq!(out.len(), count * matrix.rows(), "a op's output must fit its matrix");
-        assert!(matrix.is_ready(), "a op's quantized matrix must be packed");
+        assert_eq!(matrix.cols(), size, "an op's matrix must fit its input");
+        assert_eq!(out.len(), count * matrix.rows(), "an op's output must fit its matrix");
+        assert!(matrix.is_ready(), "an op's quantized matrix must be packed");
     }
     if count == 0 {
         return;
@@ -116,59 +116,77 @@ mod tests {
         (0..n).map(step).collect()
     }
 
-    /// Weights of a type, 16-byte aligned, and what they decode to.
-    fn weights(dtype: TensorType, rows: usize, cols: usize, scale: f32) -> (Vec<u128>, usize, Vec<f32>) {
-        let values: Vec<f32> = noise(rows * cols, 7).into_iter().map(|x| x * scale).collect();
-        let bytes = quant::encode(dtype, &values).unwrap();
-        let mut decoded = vec![0.0; values.len()];
-        quant::decode(dtype, &bytes, &mut decoded).unwrap();
-        let mut aligned = vec![0_u128; bytes.len().div_ceil(16)];
-        // SAFETY: any bytes are a valid `u128`, and the buffer is long enough.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len()) };
-        (aligned, bytes.len(), decoded)
+    /// Weights of a type, 16-byte aligned.
+    struct Weights {
+        dtype: TensorType,
+        rows: usize,
+        cols: usize,
+        aligned: Vec<u128>,
+        len: usize,
     }
 
-    fn op(
-        isa: Isa,
-        threads: usize,
-        dtype: TensorType,
-        (aligned, len): (&[u128], usize),
-        rows: usize,
-        x: &[f32],
-        cols: usize,
-    ) -> Vec<f32> {
-        // SAFETY: `len` bytes of the buffer were written.
-        let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
-        let plain = Matrix::new(dtype, rows, cols, bytes).unwrap();
+    impl Weights {
+        fn new(dtype: TensorType, rows: usize, cols: usize, bytes: &[u8]) -> Self {
+            let mut aligned = vec![0_u128; bytes.len().div_ceil(16)];
+            // SAFETY: any bytes are a valid `u128`, and the buffer is long enough.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len()) };
+            Self { dtype, rows, cols, aligned, len: bytes.len() }
+        }
+
+        fn random(dtype: TensorType, rows: usize, cols: usize, scale: f32) -> Self {
+            let values: Vec<f32> = noise(rows * cols, 7).into_iter().map(|x| x * scale).collect();
+            Self::new(dtype, rows, cols, &quant::encode(dtype, &values).unwrap())
+        }
+
+        fn bytes(&self) -> &[u8] {
+            // SAFETY: `len` bytes of the buffer were written.
+            unsafe { std::slice::from_raw_parts(self.aligned.as_ptr().cast(), self.len) }
+        }
+
+        fn decoded(&self) -> Vec<f32> {
+            let mut decoded = vec![0.0; self.rows * self.cols];
+            quant::decode(self.dtype, self.bytes(), &mut decoded).unwrap();
+            decoded
+        }
+
+        fn matrix(&self) -> Matrix<'_> {
+            Matrix::new(self.dtype, self.rows, self.cols, self.bytes()).unwrap()
+        }
+    }
+
+    fn op(isa: Isa, threads: usize, weights: &Weights, x: &[f32]) -> Vec<f32> {
+        let plain = weights.matrix();
         let panels = (!plain.is_ready()).then(|| Panels::new(&plain).unwrap());
         let matrix = panels.as_ref().map_or(plain, Panels::matrix);
-        let mut out = vec![f32::NAN; x.len() / cols * rows];
+        let mut out = vec![f32::NAN; x.len() / weights.cols * weights.rows];
         let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
-        matmul(&mut exec, x, cols, &mut Quantized::default(), &mut [MatmulOp { matrix, out: &mut out }]);
+        matmul(&mut exec, x, weights.cols, &mut Quantized::default(), &mut [MatmulOp { matrix, out: &mut out }]);
         out
     }
 
     /// Every kernel against decoded weights in double precision, on every instruction set: ragged
     /// sizes, extreme scales.
     #[test]
-    fn products_are_what_the_decoded_weights_give() {
+    fn matmul_is_that_of_the_decoded_weights() {
         for &dtype in TensorType::ALL {
             let unit = dtype.block_len();
             for (rows, blocks, scale) in [(1, 1, 1.0), (17, 3, 1e-3), (33, 2, 100.0), (16, 1, 1e-20)] {
                 let cols = unit * blocks + if unit == 1 { 37 } else { 0 };
-                let (aligned, len, decoded) = weights(dtype, rows, cols, scale);
+                let weights = Weights::random(dtype, rows, cols, scale);
+                let decoded = weights.decoded();
                 for count in [1, 2, 3, 11] {
                     let x = noise(count * cols, 3);
                     for isa in Isa::available() {
-                        let got = op(isa, 2, dtype, (&aligned, len), rows, &x, cols);
-                        check(&got, &decoded, &x, rows, cols, dtype, isa);
+                        let got = op(isa, 2, &weights, &x);
+                        check(&got, &decoded, &x, &weights, isa);
                     }
                 }
             }
         }
     }
 
-    fn check(got: &[f32], decoded: &[f32], x: &[f32], rows: usize, cols: usize, dtype: TensorType, isa: Isa) {
+    fn check(got: &[f32], decoded: &[f32], x: &[f32], weights: &Weights, isa: Isa) {
+        let &Weights { dtype, rows, cols, .. } = weights;
         for (i, &got) in got.iter().enumerate() {
             let (w, x) = (&decoded[i % rows * cols..][..cols], &x[i / rows * cols..][..cols]);
             let terms = w.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x));
@@ -192,18 +210,13 @@ mod tests {
                 for &at in halves {
                     block[at..at + 2].copy_from_slice(&0x3c00_u16.to_le_bytes());
                 }
-                let mut aligned = vec![0_u128; (rows * block.len()).div_ceil(16)];
-                let bytes: Vec<u8> = block.repeat(rows);
-                // SAFETY: any bytes are a valid `u128`, and the buffer is long enough.
-                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), aligned.as_mut_ptr().cast(), bytes.len()) };
+                let weights = Weights::new(dtype, rows, cols, &block.repeat(rows));
+                let decoded = weights.decoded();
                 for sign in [1.0, -1.0] {
                     let x = vec![sign; 5 * cols];
-                    let run = |isa| op(isa, 1, dtype, (&aligned, bytes.len()), rows, &x, cols);
-                    let mut decoded = vec![0.0; rows * cols];
-                    quant::decode(dtype, &bytes, &mut decoded).unwrap();
                     let want: f32 = decoded[..cols].iter().sum::<f32>() * sign;
                     for isa in Isa::available() {
-                        let got = run(isa);
+                        let got = op(isa, 1, &weights, &x);
                         let close = |y: &f32| (y - want).abs() <= 1e-5 * want.abs().max(1.0);
                         assert!(got.iter().all(close), "{dtype:?} {isa:?} {fill:#x} {sign}: {got:?} for {want}");
                     }
@@ -218,23 +231,23 @@ mod tests {
         const COUNT: usize = 19;
         for &dtype in TensorType::ALL {
             let (rows, cols) = (53, if dtype.block_len() == 1 { 77 } else { dtype.block_len() * 2 });
-            let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
+            let weights = Weights::random(dtype, rows, cols, 1.0);
             let x = noise(COUNT * cols, 5);
-            let reference = op(Isa::by_name("scalar").unwrap(), 1, dtype, (&aligned, len), rows, &x, cols);
+            let reference = op(Isa::by_name("scalar").unwrap(), 1, &weights, &x);
             for isa in Isa::available() {
-                let all = op(isa, 1, dtype, (&aligned, len), rows, &x, cols);
+                let all = op(isa, 1, &weights, &x);
                 assert_eq!(all, reference, "{dtype:?} {isa:?}");
                 for threads in [2, 3, 8] {
-                    assert_eq!(op(isa, threads, dtype, (&aligned, len), rows, &x, cols), all, "{dtype:?} {isa:?}");
+                    assert_eq!(op(isa, threads, &weights, &x), all, "{dtype:?} {isa:?}");
                 }
-                for column in 0..COUNT {
-                    let one = op(isa, 2, dtype, (&aligned, len), rows, &x[column * cols..][..cols], cols);
-                    assert_eq!(one, all[column * rows..][..rows], "{dtype:?} {isa:?} column {column}");
+                for token in 0..COUNT {
+                    let one = op(isa, 2, &weights, &x[token * cols..][..cols]);
+                    assert_eq!(one, all[token * rows..][..rows], "{dtype:?} {isa:?} token {token}");
                 }
                 // Each width of tiles, one tile and several, whole and not.
                 for count in 2..COUNT {
-                    let some = op(isa, 2, dtype, (&aligned, len), rows, &x[..count * cols], cols);
-                    assert_eq!(some, all[..count * rows], "{dtype:?} {isa:?} {count} columns");
+                    let some = op(isa, 2, &weights, &x[..count * cols]);
+                    assert_eq!(some, all[..count * rows], "{dtype:?} {isa:?} {count} tokens");
                 }
             }
         }
@@ -247,10 +260,8 @@ mod tests {
         let (rows, cols, isas) = (37, 1024 + 256, Isa::available());
         let x = noise(33 * cols, 9);
         for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
-            let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
-            // SAFETY: `len` bytes of the buffer were written.
-            let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
-            let panels = Panels::new(&Matrix::new(dtype, rows, cols, bytes).unwrap()).unwrap();
+            let weights = Weights::random(dtype, rows, cols, 1.0);
+            let panels = Panels::new(&weights.matrix()).unwrap();
             for &isa in &isas {
                 let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
                 let mut scratch = Quantized::default();
@@ -263,7 +274,7 @@ mod tests {
                 let alone: Vec<f32> = x.chunks_exact(cols).flat_map(&mut run).collect();
                 run(&vec![f32::NAN; x.len()]);
                 for count in [33, 3, 20, 0, 10, 32, 1, 7] {
-                    assert_eq!(run(&x[..count * cols]), alone[..count * rows], "{dtype:?} {isa:?} {count} columns");
+                    assert_eq!(run(&x[..count * cols]), alone[..count * rows], "{dtype:?} {isa:?} {count} tokens");
                 }
             }
         }
@@ -275,10 +286,8 @@ mod tests {
     fn some_rows_are_those_of_the_whole() {
         let (rows, cols) = (53, 1024 + 256);
         for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
-            let (aligned, len, _) = weights(dtype, rows, cols, 1.0);
-            // SAFETY: `len` bytes of the buffer were written.
-            let bytes = unsafe { std::slice::from_raw_parts(aligned.as_ptr().cast(), len) };
-            let panels = Panels::new(&Matrix::new(dtype, rows, cols, bytes).unwrap()).unwrap();
+            let weights = Weights::random(dtype, rows, cols, 1.0);
+            let panels = Panels::new(&weights.matrix()).unwrap();
             for isa in Isa::available() {
                 let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
                 for count in [1, 4, 10, 12] {
@@ -292,9 +301,9 @@ mod tests {
                     let whole = run(panels.matrix());
                     for range in [3..41, 18..20, 16..53, 5..16] {
                         let want: Vec<f32> =
-                            whole.chunks_exact(rows).flat_map(|column| column[range.clone()].to_vec()).collect();
+                            whole.chunks_exact(rows).flat_map(|token| token[range.clone()].to_vec()).collect();
                         let got = run(panels.matrix().slice(range.clone()));
-                        assert_eq!(got, want, "{dtype:?} {isa:?} {count} columns, rows {range:?}");
+                        assert_eq!(got, want, "{dtype:?} {isa:?} {count} tokens, rows {range:?}");
                     }
                 }
             }

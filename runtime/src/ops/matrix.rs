@@ -54,7 +54,7 @@ impl<'a> Matrix<'a> {
         self.rows
     }
 
-    /// Columns: the size of the input.
+    /// The size of the input (columns).
     pub fn cols(&self) -> usize {
         self.cols
     }

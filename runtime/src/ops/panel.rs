@@ -1,7 +1,7 @@
 //! Packed weights, the layout that the kernels read: *panels* of [`PANEL_ROWS`] interleaved rows
 //! (as ggml's repacked `q4_0x8`).
 //!
-//! A panel has the blocks of its rows, one after the other along the columns; in each, every field
+//! A panel has the blocks of its rows, one after the other along the rows; in each, every field
 //! of the block format stands [`PANEL_ROWS`] times side by side, once for each row: first the
 //! 16-bit fields (scales, minimums), then the 32-bit ones (four bytes of a row's weights, as byte
 //! dot product instructions need). So a vector of one field is one load, a panel is one stream of

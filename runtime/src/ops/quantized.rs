@@ -2,7 +2,7 @@
 //!
 //! The weights are packed (see [`super::panel`]): 16 rows interleaved, of which a vector takes
 //! `LANES`. Each row and token has one float accumulator. For each block of activations that share
-//! a scale, the integer products are summed exactly, group by group of the weights that share one.
+//! a scale, the integer dot products are summed exactly, group by group of the weights that share one.
 //! Then the sums are added, block after block (see [`super::accumulate`]). So a result is
 //! bit-identical for any number of tokens, on every instruction set.
 //!
@@ -48,7 +48,7 @@ pub(super) struct QuantizedGemm<'a, F> {
 impl<F: Format> Kernel for QuantizedGemm<'_, F> {
     type Output = ();
 
-    const PRODUCTS: bool = true;
+    const MULTIPLIES_BYTES: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
@@ -123,9 +123,9 @@ impl<F: Format> QuantizedGemm<'_, F> {
         }
         for (row, acc) in rows.into_iter().zip(acc) {
             let (row, lanes) = (row * S::LANES, self.lanes::<S>(row * S::LANES));
-            for (column, y) in acc.into_iter().enumerate().take(self.x.count()) {
+            for (token, y) in acc.into_iter().enumerate().take(self.x.count()) {
                 // SAFETY: this task has the panel, and so these rows, alone.
-                unsafe { self.write(isa, row, &lanes, column, y) };
+                unsafe { self.write(isa, row, &lanes, token, y) };
             }
         }
     }
@@ -251,12 +251,12 @@ impl<F: Format> QuantizedGemm<'_, F> {
                     self.block::<S>(panel * (PANEL_ROWS / S::LANES)).skip(skipped)
                 };
                 for (i, tile) in unpacked.iter_mut().enumerate() {
-                    // SAFETY: the panel has the blocks of this part of its columns, one after the
+                    // SAFETY: the panel has the blocks of this part of its rows, one after the
                     // other.
                     unsafe { tile.fill::<S, F>(isa, block(first + i), part.len()) };
                 }
                 let next: [Block; P] = std::array::from_fn(|i| block(first + P + i));
-                self.all_tiles::<S, R, C>((isa, &registers), &unpacked, first, part.clone(), &next);
+                self.all_tiles::<S, R, C>(isa, &registers, &unpacked, first, part.clone(), &next);
             }
         }
     }
@@ -266,7 +266,8 @@ impl<F: Format> QuantizedGemm<'_, F> {
     #[inline(always)]
     fn all_tiles<S: Simd, const R: usize, const C: usize>(
         &self,
-        isa: (S, &S::Registers),
+        isa: S,
+        registers: &S::Registers,
         weights: &[UnpackedTile],
         panel: usize,
         part: Range<usize>,
@@ -278,11 +279,12 @@ impl<F: Format> QuantizedGemm<'_, F> {
             for next in next {
                 next.prefetch(tile * share..(tile + 1) * share);
             }
-            let at = (panel, tile, part.clone());
             match self.x.count() - tile * C {
-                1 if const { C == 3 } => self.tile::<S, R, C, 1>(isa, weights, at),
-                1..=2 if const { C == 3 || C == 4 } => self.tile::<S, R, C, 2>(isa, weights, at),
-                _ => self.tile::<S, R, C, C>(isa, weights, at),
+                1 if const { C == 3 } => self.tile::<S, R, C, 1>(isa, registers, weights, panel, tile, part.clone()),
+                1..=2 if const { C == 3 || C == 4 } => {
+                    self.tile::<S, R, C, 2>(isa, registers, weights, panel, tile, part.clone());
+                }
+                _ => self.tile::<S, R, C, C>(isa, registers, weights, panel, tile, part.clone()),
             }
         }
     }
@@ -292,12 +294,15 @@ impl<F: Format> QuantizedGemm<'_, F> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const C: usize, const N: usize>(
         &self,
-        (isa, registers): (S, &S::Registers),
+        isa: S,
+        registers: &S::Registers,
         weights: &[UnpackedTile],
-        (panel, tile, part): (usize, usize, Range<usize>),
+        panel: usize,
+        tile: usize,
+        part: Range<usize>,
     ) {
-        let (x, column) = (self.x.tile::<C>(tile), tile * C);
-        let count = N.min(self.x.count() - column);
+        let (x, token) = (self.x.tile::<C>(tile), tile * C);
+        let count = N.min(self.x.count() - token);
         for first in (0..PANEL_ROWS / S::LANES).step_by(R) {
             let row = |r: usize| panel * PANEL_ROWS + (first + r) * S::LANES;
             let lanes: [Range<usize>; R] = std::array::from_fn(|r| match row(r) {
@@ -309,16 +314,16 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 for (r, acc) in acc.iter_mut().enumerate() {
                     for (c, acc) in acc.iter_mut().enumerate().take(count) {
                         // SAFETY: this task has the panel, and so these rows, alone, or no lane.
-                        *acc = unsafe { self.read(isa, row(r), &lanes[r], column + c) };
+                        *acc = unsafe { self.read(isa, row(r), &lanes[r], token + c) };
                     }
                 }
             }
             // SAFETY: the part is unpacked, and the tokens have its elements.
-            unsafe { UnpackedTile::add::<S, F, R, C, N>(weights, (isa, registers), &mut acc, first, &x, part.clone()) };
+            unsafe { UnpackedTile::add::<S, F, R, C, N>(weights, isa, registers, &mut acc, first, &x, part.clone()) };
             for (r, acc) in acc.iter().enumerate() {
                 for (c, &y) in acc.iter().enumerate().take(count) {
                     // SAFETY: this task has the panel, and so these rows, alone, or no lane.
-                    unsafe { self.write(isa, row(r), &lanes[r], column + c, y) };
+                    unsafe { self.write(isa, row(r), &lanes[r], token + c, y) };
                 }
             }
         }
@@ -347,11 +352,11 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
     /// # Safety
     /// No other task has these rows of this token.
     #[inline(always)]
-    unsafe fn results(&self, row: usize, lanes: &Range<usize>, column: usize) -> &'a mut [f32] {
+    unsafe fn results(&self, row: usize, lanes: &Range<usize>, token: usize) -> &'a mut [f32] {
         if lanes.is_empty() {
             return &mut [];
         }
-        let first = column * self.matrix.rows() + row + lanes.start - self.matrix.panel_rows().start;
+        let first = token * self.matrix.rows() + row + lanes.start - self.matrix.panel_rows().start;
         // SAFETY: passed on from the caller.
         unsafe { self.out.slice(first, lanes.len()) }
     }
@@ -361,9 +366,9 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
     /// # Safety
     /// As [`QuantizedGemm::results`].
     #[inline(always)]
-    unsafe fn write<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, column: usize, y: S::F32) {
+    unsafe fn write<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, token: usize, y: S::F32) {
         // SAFETY: passed on from the caller.
-        let results = unsafe { self.results(row, lanes, column) };
+        let results = unsafe { self.results(row, lanes, token) };
         if results.len() == S::LANES {
             isa.store(y, results);
         } else {
@@ -378,9 +383,9 @@ impl<'a, F: Format> QuantizedGemm<'a, F> {
     /// # Safety
     /// As [`QuantizedGemm::results`].
     #[inline(always)]
-    unsafe fn read<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, column: usize) -> S::F32 {
+    unsafe fn read<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, token: usize) -> S::F32 {
         // SAFETY: passed on from the caller.
-        let results = unsafe { self.results(row, lanes, column) };
+        let results = unsafe { self.results(row, lanes, token) };
         if results.len() == S::LANES {
             isa.load(results)
         } else {

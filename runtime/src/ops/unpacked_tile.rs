@@ -12,8 +12,8 @@ use super::activations::{ActivationTile, BLOCK, HALF};
 use super::format::{Block, Format, PANEL_ROWS};
 
 /// Elements of a row that are unpacked at once, whole blocks: few enough that one panel stays in
-/// L1, and two in one of 48 KiB (those of smaller caches read one line of weights for five products
-/// from L2).
+/// L1, and two in one of 48 KiB (those of smaller caches read one line of weights for five dot
+/// products from L2).
 pub(super) const CHUNK: usize = 1024;
 
 /// Numbers of a field, for each row of a panel.
@@ -64,7 +64,7 @@ impl UnpackedTile {
                 for step in 0..F::ELEMENTS / F::STEP {
                     let at = unit * (F::ELEMENTS / F::STEP) + step;
                     // SAFETY: passed on from the caller; a step of the part has its place.
-                    unsafe { self.step::<S, F>(isa, (rows, &head), step, at, lane) };
+                    unsafe { self.step::<S, F>(isa, rows, &head, step, at, lane) };
                 }
             }
             block = block.next::<F>();
@@ -80,7 +80,8 @@ impl UnpackedTile {
     unsafe fn step<S: Simd, F: Format>(
         &mut self,
         isa: S,
-        (block, head): (Block, &F::Head<S>),
+        block: Block,
+        head: &F::Head<S>,
         step: usize,
         at: usize,
         lane: usize,
@@ -112,7 +113,8 @@ impl UnpackedTile {
     #[inline(always)]
     pub(super) unsafe fn add<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
         panels: &[Self],
-        (isa, registers): (S, &S::Registers),
+        isa: S,
+        registers: &S::Registers,
         acc: &mut [[S::F32; N]; R],
         vector: usize,
         x: &ActivationTile<'_, C>,
@@ -135,9 +137,9 @@ impl UnpackedTile {
                     // SAFETY: the caller vouches for the part and for the tokens.
                     unsafe {
                         if F::SIGNED {
-                            isa.products::<true, R, N>(registers, words, F::MOST, rows, values, start)
+                            isa.gemm_tile::<true, R, N>(registers, words, F::MOST, rows, values, start)
                         } else {
-                            isa.products::<false, R, N>(registers, words, F::MOST, rows, values, start)
+                            isa.gemm_tile::<false, R, N>(registers, words, F::MOST, rows, values, start)
                         }
                     }
                 },
@@ -152,7 +154,7 @@ impl UnpackedTile {
     }
 }
 
-/// Word `word` of a step in the form that [`Simd::products`] takes.
+/// Word `word` of a step in the form that [`Simd::gemm_tile`] takes.
 ///
 /// # Safety
 /// The block is whole and in bounds, and has that word.
@@ -167,4 +169,4 @@ unsafe fn unpack<S: Simd, F: Format>(isa: S, block: Block, step: usize, word: us
     }
 }
 
-const _: () = assert!(PANEL_ROWS == MAX_LANES, "the words of a vector are as far apart as `Simd::products` has them");
+const _: () = assert!(PANEL_ROWS == MAX_LANES, "the words of a vector are as far apart as `Simd::gemm_tile` has them");

@@ -62,13 +62,17 @@ enum LatentWeights {
     /// Added to the input of the decoder: `[K][d]`
     Embedding(Tensor),
     /// A low-rank addition to its output.
-    Delta {
-        rank: usize,
-        /// `[K * rank][d]`
-        input: Tensor,
-        /// `[K * d][rank]`
-        output: Tensor,
-    },
+    Delta(DeltaWeights),
+}
+
+/// Low-rank deltas, one for each latent.
+#[derive(Debug)]
+struct DeltaWeights {
+    rank: usize,
+    /// `[K * rank][d]`
+    input: Tensor,
+    /// `[K * d][rank]`
+    output: Tensor,
 }
 
 /// The weights of the policy, and those of the value head.
@@ -227,12 +231,13 @@ impl Plugin {
     ) -> Result<Vec<f32>, OutOfMemory> {
         let x = self.normed(exec, hidden, &self.decoder.norm)?;
         let rows: Vec<DecodedRow> =
-            (0..).zip(latents).flat_map(|(column, latents)| rows(column, latents.clone())).collect();
+            (0..).zip(latents).flat_map(|(index, latents)| rows(index, latents.clone())).collect();
         match &self.decoder.latents {
             LatentWeights::Embedding(embedding) => self.decode_embedded(exec, hidden, &x, &rows, embedding),
-            LatentWeights::Delta { rank, input, output } => {
-                let out = self.decode_shared(exec, hidden, &x, &rows)?;
-                self.add_deltas(exec, &x, &rows, (*rank, input, output), out)
+            LatentWeights::Delta(deltas) => {
+                let mut out = self.decode_shared(exec, hidden, &x, &rows)?;
+                self.add_deltas(exec, &x, &rows, deltas, &mut out)?;
+                Ok(out)
             }
         }
     }
@@ -250,10 +255,10 @@ impl Plugin {
         let mut inputs = memory::filled(0.0, rows.len() * d)?;
         for (input, row) in inputs.chunks_exact_mut(d).zip(rows) {
             table.slice(row.latent..row.latent + 1).decode(input);
-            add(input, row.column(x, d));
+            add(input, row.of(x, d));
         }
         let mut out = self.correction(exec, &inputs)?;
-        out.chunks_exact_mut(d).zip(rows).for_each(|(out, row)| add(out, row.column(hidden, d)));
+        out.chunks_exact_mut(d).zip(rows).for_each(|(out, row)| add(out, row.of(hidden, d)));
         Ok(out)
     }
 
@@ -269,7 +274,7 @@ impl Plugin {
         let mut corrected = self.correction(exec, x)?;
         add(&mut corrected, hidden);
         let mut out = memory::filled(0.0, rows.len() * d)?;
-        out.chunks_exact_mut(d).zip(rows).for_each(|(out, row)| out.copy_from_slice(row.column(&corrected, d)));
+        out.chunks_exact_mut(d).zip(rows).for_each(|(out, row)| out.copy_from_slice(row.of(&corrected, d)));
         Ok(out)
     }
 
@@ -280,30 +285,30 @@ impl Plugin {
         exec: &mut Exec,
         x: &[f32],
         rows: &[DecodedRow],
-        (rank, input, output): (usize, &Tensor, &Tensor),
-        mut out: Vec<f32>,
-    ) -> Result<Vec<f32>, OutOfMemory> {
-        let d = self.spec.backbone.hidden;
+        deltas: &DeltaWeights,
+        out: &mut [f32],
+    ) -> Result<(), OutOfMemory> {
+        let (d, &DeltaWeights { rank, ref input, ref output }) = (self.spec.backbone.hidden, deltas);
         let used = || rows.iter().map(|row| row.latent);
         let (first, end) = (used().min().unwrap_or(0), used().max().map_or(0, |last| last + 1));
-        let mut inner = product(exec, input.matrix(&self.storage).slice(first * rank..end * rank), x)?;
+        let mut inner = linear(exec, input.matrix(&self.storage).slice(first * rank..end * rank), x)?;
         silu(exec.isa, &mut inner);
         for latent in first..end {
             let of_latent = || rows.iter().filter(|row| row.latent == latent);
             let mut inputs = Vec::new();
             memory::reserve(&mut inputs, of_latent().count() * rank)?;
             for row in of_latent() {
-                let all = row.column(&inner, (end - first) * rank);
+                let all = row.of(&inner, (end - first) * rank);
                 inputs.extend_from_slice(&all[(latent - first) * rank..][..rank]);
             }
             if inputs.is_empty() {
                 continue;
             }
-            let deltas = product(exec, output.matrix(&self.storage).slice(latent * d..(latent + 1) * d), &inputs)?;
+            let deltas = linear(exec, output.matrix(&self.storage).slice(latent * d..(latent + 1) * d), &inputs)?;
             let outs = out.chunks_exact_mut(d).zip(rows).filter(|(_, row)| row.latent == latent);
             outs.zip(deltas.chunks_exact(d)).for_each(|((out, _), delta)| add(out, delta));
         }
-        Ok(out)
+        Ok(())
     }
 
     /// The gated feed-forward network `W_o (silu(W_g x) * W_u x)` of each vector of `x` (`[n][d]`).
@@ -314,8 +319,8 @@ impl Plugin {
         let n = x.len() / d;
         quantized.reserve(n, d.max(gate.rows()))?;
         let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
-        let mut products = [MatmulOp { matrix: gate, out: &mut gates }, MatmulOp { matrix: up, out: &mut ups }];
-        matmul(exec, x, d, &mut quantized, &mut products);
+        let mut ops = [MatmulOp { matrix: gate, out: &mut gates }, MatmulOp { matrix: up, out: &mut ups }];
+        matmul(exec, x, d, &mut quantized, &mut ops);
         swiglu(exec.isa, &mut gates, &ups);
         let mut out = memory::filled(0.0, x.len())?;
         let matrix = decoder.out.matrix(&self.storage);
@@ -340,7 +345,7 @@ struct DecodedRow {
 
 impl DecodedRow {
     /// What belongs to its hidden state, in a buffer that has `width` elements for each.
-    fn column<'a>(&self, all: &'a [f32], width: usize) -> &'a [f32] {
+    fn of<'a>(&self, all: &'a [f32], width: usize) -> &'a [f32] {
         &all[self.index * width..][..width]
     }
 }
@@ -372,7 +377,7 @@ fn packed(gguf: &Gguf, file: &Storage, name: &str, rows: usize, cols: usize) -> 
 }
 
 /// Matmul: `W x` for each vector of `x`.
-fn product(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
+fn linear(exec: &mut Exec, matrix: Matrix<'_>, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
     let mut out = memory::filled(0.0, x.len() / matrix.cols() * matrix.rows())?;
     let mut quantized = Quantized::default();
     quantized.reserve(x.len() / matrix.cols(), matrix.cols())?;
@@ -388,11 +393,11 @@ impl DecoderWeights {
             DecoderKind::SwiGlu { .. } => {
                 LatentWeights::Embedding(Tensor::bind(gguf, file, "ollm.decoder.embed.weight", options, d)?)
             }
-            DecoderKind::LowRank { rank, .. } => LatentWeights::Delta {
+            DecoderKind::LowRank { rank, .. } => LatentWeights::Delta(DeltaWeights {
                 rank,
                 input: matrix("ollm.decoder.delta_in.weight", options * rank, d)?,
                 output: matrix("ollm.decoder.delta_out.weight", options * d, rank)?,
-            },
+            }),
         };
         Ok(Self {
             norm: vector(gguf, file, "ollm.decoder.norm.weight", d)?,
@@ -435,11 +440,11 @@ impl MlpWeights {
 
     /// The MLP `out silu(in x)` of each vector of `x` (`[n][inputs]`): `[n][outputs]`.
     fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
-        let mut inner = product(exec, self.input.matrix(storage), x)?;
-        inner.chunks_exact_mut(self.input_bias.len()).for_each(|column| add(column, &self.input_bias));
+        let mut inner = linear(exec, self.input.matrix(storage), x)?;
+        inner.chunks_exact_mut(self.input_bias.len()).for_each(|x| add(x, &self.input_bias));
         silu(exec.isa, &mut inner);
-        let mut out = product(exec, self.output.matrix(storage), &inner)?;
-        out.chunks_exact_mut(self.output_bias.len()).for_each(|column| add(column, &self.output_bias));
+        let mut out = linear(exec, self.output.matrix(storage), &inner)?;
+        out.chunks_exact_mut(self.output_bias.len()).for_each(|x| add(x, &self.output_bias));
         Ok(out)
     }
 }

@@ -1,5 +1,5 @@
 //! 64-bit Arm: NEON, NEON with the byte dot product (dotprod), and with int8 matrix multiplication
-//! (i8mm). They share every primitive but the byte products.
+//! (i8mm). They share every primitive but the byte dot product.
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vadd_f32, vaddq_f32, vaddq_s32, vandq_u8, vcombine_s8,
@@ -60,16 +60,16 @@ instruction!(
     "sdot"
 );
 instruction!(
-    /// The products of two rows of eight bytes with two columns: row by row.
+    /// The products of two rows of eight bytes with two tokens: row by row.
     multiply_matrices,
     "i8mm",
     "smmla"
 );
 
-/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$products`: the part of a
+/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$gemm_tile`: the part of a
 /// GEMM tile that differs between tokens.
 macro_rules! neon {
-    ($token:ty, $dot:ident, { $($products:tt)* }) => {
+    ($token:ty, $dot:ident, { $($gemm_tile:tt)* }) => {
         impl Simd for $token {
             const LANES: usize = LANES;
             const GEMV_ROWS: usize = 8;
@@ -89,7 +89,7 @@ macro_rules! neon {
             type Bytes = uint8x16_t;
             type Registers = ();
 
-            $($products)*
+            $($gemm_tile)*
 
             values! {
                 fn splat(x: f32) -> float32x4_t { vdupq_n_f32(x) }
@@ -241,9 +241,9 @@ neon!(NeonI8mm, dot_instruction, {
             [vreinterpretq_u8_u32(vzip1q_u32(first, second)), vreinterpretq_u8_u32(vzip2q_u32(first, second))]
         }
     }
-    /// Two columns at once.
+    /// Two tokens at once.
     #[inline(always)]
-    unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
+    unsafe fn gemm_tile<const SIGNED: bool, const R: usize, const C: usize>(
         self,
         _registers: &(),
         words: usize,
@@ -252,24 +252,24 @@ neon!(NeonI8mm, dot_instruction, {
         x: *const i8,
         _start: [int32x4_t; C],
     ) -> [[int32x4_t; C]; R] {
-        assert!(C.is_multiple_of(2), "columns are multiplied by twos");
+        assert!(C.is_multiple_of(2), "tokens are multiplied by twos");
         let mut sums = [[self.splat_i32(0); C]; R];
-        // Rows 0 and 1, rows 2 and 3 of each vector by each pair of columns, the first of which is
+        // Rows 0 and 1, rows 2 and 3 of each vector by each pair of tokens, the first of which is
         // even.
         let mut squares = [[[self.splat_i32(0); 2]; C]; R];
         for word in (0..words).step_by(2) {
             // SAFETY: the token proves the instructions; the caller vouches for the words and the
-            // columns.
+            // activations.
             unsafe {
                 let rows: [[_; 2]; R] = std::array::from_fn(|r| {
                     [0, 1].map(|i| vld1q_s8(weights[r].add(4 * MAX_LANES * (word + i)).cast()))
                 });
                 for c in (0..C).step_by(2) {
-                    let column = |c: usize| vld1_s8(x.add(STRIDE * c + 4 * word));
-                    let columns = vcombine_s8(column(c), column(c + 1));
+                    let activations = |c: usize| vld1_s8(x.add(STRIDE * c + 4 * word));
+                    let both = vcombine_s8(activations(c), activations(c + 1));
                     for r in 0..R {
                         for half in 0..2 {
-                            squares[r][c][half] = multiply_matrices(squares[r][c][half], rows[r][half], columns);
+                            squares[r][c][half] = multiply_matrices(squares[r][c][half], rows[r][half], both);
                         }
                     }
                 }

@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 use crate::cpu::isa::Amx;
 use crate::cpu::simd::STRIDE;
 
-/// Tokens of activations in a tile (its columns).
-pub(super) const COLUMNS: usize = 16;
+/// Tokens of a tile (its columns).
+pub(super) const TOKENS: usize = 16;
 
 /// Bytes of a row of a tile, and between words of weights.
 const LINE: usize = 64;
 
-/// Whether the processor has byte products of tiles, and the system lets this process use them:
+/// Whether the processor has tiles of byte dot products, and the system lets this process use them:
 /// asked once.
 pub(in crate::cpu) fn is_permitted() -> bool {
     static PERMITTED: OnceLock<bool> = OnceLock::new();
@@ -102,10 +102,10 @@ impl Drop for Tiles {
 /// that are [`STRIDE`] bytes apart: `[16][16]`.
 ///
 /// # Safety
-/// This thread has [`Tiles`]; `words` is 4 or 8; words of 64 bytes, and columns of `4 * words`
+/// This thread has [`Tiles`]; `words` is 4 or 8; words of 64 bytes, and activations of `4 * words`
 /// bytes, can be read; 16 lines can be written to `sums`.
 #[inline(always)]
-pub(super) unsafe fn products(words: usize, weights: *const u8, x: *const i8, sums: *mut i32) {
+pub(super) unsafe fn gemm_tile(words: usize, weights: *const u8, x: *const i8, sums: *mut i32) {
     /// With the registers for the activations and the weights.
     macro_rules! multiply {
         ($x:literal, $weights:literal) => {

@@ -32,12 +32,13 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
     }
 }
 
-/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the columns long
+/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the activations long
 /// before they are used, and run out of registers. It begins a run with an addition to 0, which a
 /// short one cannot afford.
 ///
 /// # Safety
-/// Each column, `STRIDE` bytes from the one before, is readable for 4 bytes.
+/// The activations of each token, `STRIDE` bytes after those of the one before, are readable for 4
+/// bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn tile<const SIGNED: bool, const R: usize, const C: usize>(
@@ -199,7 +200,7 @@ impl Simd for Avx2 {
         x: *const i8,
         length: usize,
     ) {
-        // SAFETY: the token proves the instructions; the caller vouches for the columns.
+        // SAFETY: the token proves the instructions; the caller vouches for the activations.
         unsafe { tile::<SIGNED, R, C>(self, runs, weights, x, length) }
     }
     values! {

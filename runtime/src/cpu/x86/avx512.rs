@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 };
 use std::mem::MaybeUninit;
 
-use super::amx::{self, COLUMNS, Tiles};
+use super::amx::{self, TOKENS, Tiles};
 use crate::cpu::isa::{Amx, Avx512Vnni};
 use crate::cpu::simd::{Simd, dot4s, values};
 
@@ -20,11 +20,12 @@ const LANES: usize = 16;
 /// Nearest, ties to even, no exception.
 const NEAREST: i32 = 0x08;
 
-/// [`Simd::dot4s`], in assembly for the tiles of most work: the compiler would load the columns
+/// [`Simd::dot4s`], in assembly for the tiles of most work: the compiler would load the activations
 /// long before they are used, and run out of registers.
 ///
 /// # Safety
-/// Each column, `STRIDE` bytes from the one before, is readable for 4 bytes.
+/// The activations of each token, `STRIDE` bytes after those of the one before, are readable for 4
+/// bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn tile<const R: usize, const C: usize>(
@@ -85,12 +86,12 @@ unsafe fn tile<const R: usize, const C: usize>(
     }
 }
 
-/// The primitives of an AVX-512 token, and `$products`: the part of a GEMM tile that differs
+/// The primitives of an AVX-512 token, and `$gemm_tile`: the part of a GEMM tile that differs
 /// between tokens.
 macro_rules! avx512 {
-    ($token:ty, { $($products:tt)* }) => {
+    ($token:ty, { $($gemm_tile:tt)* }) => {
         impl Simd for $token {
-            $($products)*
+            $($gemm_tile)*
 
             const LANES: usize = LANES;
             const GEMV_ROWS: usize = 4;
@@ -240,7 +241,7 @@ avx512!(Avx512Vnni, {
         x: *const i8,
         _length: usize,
     ) {
-        // SAFETY: the token proves the instructions; the caller vouches for the columns.
+        // SAFETY: the token proves the instructions; the caller vouches for the activations.
         unsafe { tile(self, runs, weights, x) }
     }
 
@@ -254,7 +255,7 @@ avx512!(Avx512Vnni, {
 
 avx512!(Amx, {
     const GEMV_TILES: &'static [usize] = &[];
-    const GEMM_TILE: usize = COLUMNS;
+    const GEMM_TILE: usize = TOKENS;
     const CENTRED: bool = true;
     type Registers = Tiles;
 
@@ -266,7 +267,7 @@ avx512!(Amx, {
         fn centre(x: __m512i, zero: u8) -> __m512i { _mm512_sub_epi8(x, _mm512_set1_epi8(zero as i8)) }
     }
     #[inline(always)]
-    unsafe fn products<const SIGNED: bool, const R: usize, const C: usize>(
+    unsafe fn gemm_tile<const SIGNED: bool, const R: usize, const C: usize>(
         self,
         _registers: &Tiles,
         words: usize,
@@ -275,14 +276,14 @@ avx512!(Amx, {
         x: *const i8,
         _start: [__m512i; C],
     ) -> [[__m512i; C]; R] {
-        assert_eq!(C, COLUMNS, "AMX tiles have a fixed number of tokens");
+        assert_eq!(C, TOKENS, "AMX tiles have a fixed number of tokens");
         let mut sums = MaybeUninit::<[[__m512i; C]; R]>::uninit();
         for (r, weights) in weights.into_iter().enumerate() {
-            // SAFETY: passed on from the caller; the sums have a line for each column of each
+            // SAFETY: passed on from the caller; the sums have a line for each token of each
             // vector of rows.
             unsafe {
                 let sums = sums.as_mut_ptr().cast::<[__m512i; C]>().add(r);
-                amx::products(words, weights, x, sums.cast());
+                amx::gemm_tile(words, weights, x, sums.cast());
             }
         }
         // SAFETY: all of them were written.

@@ -1,11 +1,11 @@
 //! x86-64: AVX2, AVX-512 with the byte dot product, and AMX.
 
-/// Multiplies a word of weights with columns of activations that are `STRIDE` bytes apart, in
+/// Multiplies a word of weights by activations of several tokens that are `STRIDE` bytes apart, in
 /// assembly: the sums, registers that are read and written; the weights; registers that are used on
-/// the way; the instructions, for which `x` is the first column.
+/// the way; the instructions, for which `x` is the first token.
 ///
 /// # Safety
-/// The processor has the instructions, which read memory at the columns alone and write none.
+/// The processor has the instructions, which read the activations alone and write none.
 macro_rules! multiply {
     ($class:ident, $x:ident, [$($sum:ident)+], [$($weights:ident)+], [$($scratch:tt)*], $($line:literal)+) => {
         std::arch::asm!(

@@ -1,7 +1,7 @@
 //! Matmul benchmark: each weight type against its roofline (peak bandwidth, peak multiplications),
 //! on one thread and every instruction set.
 //!
-//! `cargo bench -p ollm-runtime --bench products`. `step` is a GEMV (one token) of more weights
+//! `cargo bench -p ollm-runtime --bench matmul`. `step` is a GEMV (one token) of more weights
 //! than the caches hold, in bytes of weights a second; compare with `read`, which only reads as
 //! many. `prompt` is a GEMM of 256 tokens and `options` of ten, in multiply-adds a second; compare
 //! with `peak`, which multiplies data in L1.
@@ -62,14 +62,14 @@ fn isas() -> impl Iterator<Item = Isa> {
     Isa::available().into_iter().filter(|isa| isa.name() != "scalar")
 }
 
-fn product(group: &mut BenchmarkGroup<'_, WallTime>, isa: Isa, weights: &BenchWeights, columns: usize) {
+fn bench_matmul(group: &mut BenchmarkGroup<'_, WallTime>, isa: Isa, weights: &BenchWeights, tokens: usize) {
     let mut exec = Exec { isa, pool: Pool::new(1).expect("no thread to start") };
-    let (x, mut out) = (vec![0.5; columns * COLS], vec![0.0; columns * weights.rows]);
+    let (x, mut out) = (vec![0.5; tokens * COLS], vec![0.0; tokens * weights.rows]);
     let mut scratch = Quantized::default();
     group.bench_function(weights.dtype.name(), |bencher| {
         bencher.iter(|| {
-            let mut products = [MatmulOp { matrix: weights.matrix(), out: &mut out }];
-            matmul(&mut exec, &x, COLS, &mut scratch, &mut products);
+            let mut ops = [MatmulOp { matrix: weights.matrix(), out: &mut out }];
+            matmul(&mut exec, &x, COLS, &mut scratch, &mut ops);
         });
     });
 }
@@ -83,20 +83,20 @@ fn steps(criterion: &mut Criterion) {
         for dtype in TYPES {
             let weights = BenchWeights::new(dtype, REPEATED);
             group.throughput(Throughput::Bytes(weights.storage.len() as u64));
-            product(&mut group, isa, &weights, 1);
+            bench_matmul(&mut group, isa, &weights, 1);
         }
     }
 }
 
 fn batches(criterion: &mut Criterion) {
-    for (name, columns) in [("options", 10), ("prompt", 256)] {
+    for (name, tokens) in [("options", 10), ("prompt", 256)] {
         for isa in isas() {
             let mut group = criterion.benchmark_group(format!("{name}/{}", isa.name()));
-            group.throughput(Throughput::Elements(PEAK_PRODUCTS * 4 * isa.lanes() as u64));
+            group.throughput(Throughput::Elements(PEAK_DOTS * 4 * isa.lanes() as u64));
             group.bench_function("peak", |bencher| bencher.iter(|| isa.dispatch(Peak)));
-            group.throughput(Throughput::Elements((ROWS * COLS * columns) as u64));
+            group.throughput(Throughput::Elements((ROWS * COLS * tokens) as u64));
             for dtype in TYPES {
-                product(&mut group, isa, &BenchWeights::new(dtype, 1), columns);
+                bench_matmul(&mut group, isa, &BenchWeights::new(dtype, 1), tokens);
             }
         }
     }
@@ -130,8 +130,8 @@ impl Kernel for Read<'_> {
     }
 }
 
-/// Byte products of a lane's four bytes that [`Peak`] does.
-const PEAK_PRODUCTS: u64 = 8 * 4096;
+/// Byte dot products of four bytes a lane that [`Peak`] does.
+const PEAK_DOTS: u64 = 8 * 4096;
 
 /// Eight cache lines.
 #[repr(align(64))]
@@ -143,7 +143,7 @@ struct Peak;
 impl Kernel for Peak {
     type Output = f32;
 
-    const PRODUCTS: bool = true;
+    const MULTIPLIES_BYTES: bool = true;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> f32 {
@@ -152,7 +152,7 @@ impl Kernel for Peak {
         let x = unsafe { isa.splat_bytes(bytes.0.as_ptr().cast()) };
         let zero = isa.splat_i32(0);
         let mut sums = [isa.begin(zero); 8];
-        for _ in 0..PEAK_PRODUCTS / 8 {
+        for _ in 0..PEAK_DOTS / 8 {
             let weights = black_box(&bytes).0.as_ptr();
             for (i, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: there are 64 bytes for each sum, as many as the widest instruction set
