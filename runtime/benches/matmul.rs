@@ -4,7 +4,8 @@
 //! `cargo bench -p ollm-runtime --bench matmul`. `step` is a GEMV (one token) of more weights
 //! than the caches hold, in bytes of weights a second; compare with `read`, which only reads as
 //! many. `prompt` is a GEMM of 256 tokens and `options` of ten, in multiply-adds a second; compare
-//! with `peak`, which multiplies data in L1.
+//! with `peak`, which multiplies data in L1. `branches` is `options` with more weights than the
+//! caches hold.
 
 use std::hint::black_box;
 
@@ -89,14 +90,14 @@ fn steps(criterion: &mut Criterion) {
 }
 
 fn batches(criterion: &mut Criterion) {
-    for (name, tokens) in [("options", 10), ("prompt", 256)] {
+    for (name, tokens, repeated) in [("options", 10, 1), ("branches", 10, REPEATED), ("prompt", 256, 1)] {
         for isa in isas() {
             let mut group = criterion.benchmark_group(format!("{name}/{}", isa.name()));
             group.throughput(Throughput::Elements(PEAK_DOTS * 4 * isa.lanes() as u64));
             group.bench_function("peak", |bencher| bencher.iter(|| isa.dispatch(Peak)));
-            group.throughput(Throughput::Elements((ROWS * COLS * tokens) as u64));
+            group.throughput(Throughput::Elements((ROWS * repeated * COLS * tokens) as u64));
             for dtype in TYPES {
-                bench_matmul(&mut group, isa, &BenchWeights::new(dtype, 1), tokens);
+                bench_matmul(&mut group, isa, &BenchWeights::new(dtype, repeated), tokens);
             }
         }
     }

@@ -146,7 +146,8 @@ fn what_is_installed_can_be_uninstalled() {
     assert!(!script("uninstall.sh").arg("").output().unwrap().status.success());
     // Lines that lead out of the prefix are passed over.
     fs::create_dir_all(staging.join("usr/share/ollm")).unwrap();
-    fs::write(staging.join("usr/share/ollm/installed"), "../victim\n\nshare/\nshare/ollm/\nshare/ollm/installed\n").unwrap();
+    fs::write(staging.join("usr/share/ollm/installed"), "../victim\n\nshare/\nshare/ollm/\nshare/ollm/installed\n")
+        .unwrap();
     fs::write(staging.join("victim"), "").unwrap();
     succeed(script("uninstall.sh").arg("/usr"));
     assert!(staging.join("victim").exists() && !staging.join("usr/share/ollm").exists());

@@ -168,7 +168,18 @@ pub(crate) struct ChatArgs {
     pub(crate) sample: SampleArgs,
 }
 
+const SEARCH_EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
+  Let the ten options vote on the answer:
+    ollm-run search -m model.gguf --plugin plugin.gguf --chat -p 'What is 7 * 6?'
+  Without a plugin, a vote of 16 samples:
+    ollm-run search -m model.gguf --chat -p 'What is 7 * 6?' --expand sample:16:0.7
+  Beam search over latents, at each line:
+    ollm-run search -m model.gguf --plugin plugin.gguf -f prompt.txt --strategy beam --branches 4 --hold line
+  The answer in \\boxed{}, as JSON:
+    ollm-run search -m model.gguf --plugin plugin.gguf --chat -f problem.txt --answer boxed --json";
+
 #[derive(Debug, Args)]
+#[command(after_help = SEARCH_EXAMPLES)]
 pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) prompt: PromptArgs,
@@ -227,7 +238,14 @@ impl BranchArgs {
     }
 }
 
+const SUGGEST_EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
+  Three continuations of eight tokens:
+    ollm-run suggest -m model.gguf --plugin plugin.gguf -p 'The weather is'
+  Five next words, as JSON:
+    ollm-run suggest -m model.gguf -p 'The weather is' -k 5 --until word --json";
+
 #[derive(Debug, Args)]
+#[command(after_help = SUGGEST_EXAMPLES)]
 pub(crate) struct SuggestArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
@@ -307,7 +325,7 @@ pub(crate) struct InfoArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Text")]
 pub(crate) struct StopArgs {
-    /// Tokens to generate at most
+    /// Tokens to generate at most; of a search, for each branch
     #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) limit: usize,
@@ -387,6 +405,23 @@ impl SampleArgs {
     }
 }
 
+impl Cli {
+    /// That a temperature is given for latents that are not sampled.
+    fn without_sampling(&self) -> Option<String> {
+        let select = match &self.command {
+            None => &self.generate.select,
+            Some(Command::Chat(args)) => &args.select,
+            Some(Command::Search(args)) => &args.select,
+            Some(Command::Score(args)) => &args.select,
+            Some(Command::Bench(args)) => &args.select,
+            Some(Command::Suggest(_) | Command::Tokenize(_) | Command::Info(_) | Command::Manual(_)) => return None,
+        };
+        let samples = matches!(select.latent, Some(LatentMode::Sample { .. }));
+        let given = select.latent_temperature.is_some();
+        (given && !samples).then(|| "'--latent-temperature' has no effect without '--latent sample'".to_owned())
+    }
+}
+
 impl SelectArgs {
     /// The mode, where one is asked for.
     pub(crate) fn mode(&self) -> Option<LatentMode> {
@@ -406,20 +441,41 @@ impl SelectArgs {
 /// wrong usage.
 pub(crate) fn parse() -> Cli {
     let matches = Cli::command().get_matches();
-    if let Some(flag) = misplaced(&matches) {
-        let message = format!("'--{flag}' belongs behind the command, if to it at all: see --help");
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let refused = misplaced(&matches).or_else(|| without_effect(&matches)).or_else(|| cli.without_sampling());
+    if let Some(message) = refused {
         Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    cli
 }
 
-/// A flag of generation in front of a command, where it would have no effect.
+fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// That a flag that all commands know has no effect in this one.
+fn without_effect(matches: &ArgMatches) -> Option<String> {
+    const RUN: [&str; 6] = ["plugin", "threads", "prefill_threads", "context", "context_shift", "keep"];
+    let (name, own) = matches.subcommand()?;
+    let unused: &[&[&str]] = match name {
+        "manual" => &[&RUN, &["model", "json", "verbose"]],
+        "tokenize" | "info" => &[&RUN, &["verbose"]],
+        "score" => &[&["context_shift", "keep", "verbose"]],
+        "bench" => &[&["verbose"]],
+        "search" | "suggest" => &[&["context_shift", "keep"]],
+        _ => &[],
+    };
+    let flag = unused.iter().copied().flatten().find(|id| is_given(own, id))?;
+    Some(format!("'--{}' has no effect in '{name}'", flag.replace('_', "-")))
+}
+
+/// That a flag of generation stands in front of a command, where it would have no effect.
 fn misplaced(matches: &ArgMatches) -> Option<String> {
     matches.subcommand_name()?;
-    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
     let command = Cli::command();
     let mut flags = command.get_arguments().filter(|arg| !arg.is_global_set());
-    flags.find(|arg| given(arg.get_id().as_str())).and_then(|arg| arg.get_long()).map(str::to_owned)
+    let flag = flags.find(|arg| is_given(matches, arg.get_id().as_str()))?.get_long()?;
+    Some(format!("'--{flag}' belongs behind the command, if to it at all: see --help"))
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Conversation<'_> {
         let fed = self.feed(&tokens)?;
         let prefill = Timing { tokens: fed, time: start.elapsed() };
         if let Some(strategy) = self.args.strategy {
-            return self.search(strategy);
+            return self.search(strategy, prefill);
         }
         // Each answer draws anew.
         let seed = self.generation.sampler().seed.wrapping_add(self.turns);
@@ -190,12 +190,16 @@ impl Conversation<'_> {
     }
 
     /// The answer that a search finds; the session is then as if it had given it.
-    fn search(&mut self, strategy: Strategy) -> Result<String> {
+    fn search(&mut self, strategy: Strategy, prefill: Timing) -> Result<String> {
         let ChatArgs { branch, select, sample, stop, .. } = &self.args;
         let options = SearchFlags { branch, select, sample, stop }.options(&self.engine, strategy)?;
-        let (branches, found) = search::watched(&self.engine, &options)?;
+        let (branches, found, decode) = search::watched(&self.engine, &options)?;
         self.engine.session = branches.session(found.branch)?;
         search::show(&mut self.output, &branches, &found, &options, self.machine.json)?;
+        self.say("")?;
+        if self.machine.verbose {
+            report(&self.engine, prefill, decode);
+        }
         Ok(branches.all()[found.branch].text.clone())
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
     let mut output = Output::new();
     let (_, decode) = generate(&mut engine, &mut generation, machine.json, &mut output)?;
-    if machine.verbose || (io::stderr().is_terminal() && io::stdout().is_terminal() && !machine.json) {
+    if is_reported(machine) {
         report(&engine, prefill, decode);
     }
     Ok(())
@@ -47,6 +47,11 @@ pub(crate) fn generate(
     let (done, time) = generation.run(engine, sink.as_mut())?;
     let decode = Timing { tokens: done.tokens.len(), time };
     Ok((done, decode))
+}
+
+/// Whether the speed is told.
+pub(crate) fn is_reported(machine: &MachineArgs) -> bool {
+    machine.verbose || (io::stderr().is_terminal() && io::stdout().is_terminal() && !machine.json)
 }
 
 /// How long some tokens took.

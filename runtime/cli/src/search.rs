@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ollm_runtime::branches::{
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::args::{BranchArgs, MachineArgs, SampleArgs, SearchArgs, SelectArgs, StopArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
+use crate::generate::{Timing, is_reported, report};
 use crate::output::{Output, Paint, count, number};
 
 /// Branches that are without a plugin, and that a beam keeps.
@@ -34,13 +36,20 @@ pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
     let options = flags.options(&engine, args.strategy)?;
     let tokens = args.prompt.tokens(&engine, text)?;
+    let start = Instant::now();
     engine.session.feed(&tokens)?;
-    let (branches, found) = watched(&engine, &options)?;
+    let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
+    let (branches, found, decode) = watched(&engine, &options)?;
     let mut output = Output::new();
     if machine.json {
-        return output.json(&document(&branches, &found, &options));
+        output.json(&document(&branches, &found, &options))?;
+    } else {
+        print(&mut output, &branches, &found, &options)?;
     }
-    print(&mut output, &branches, &found, &options)
+    if is_reported(machine) {
+        report(&engine, prefill, decode);
+    }
+    Ok(())
 }
 
 /// The flags that a search is made of.
@@ -103,19 +112,37 @@ impl SearchFlags<'_> {
     }
 }
 
-/// Searches; on a terminal the branches are shown as they grow.
-pub(crate) fn watched(engine: &Engine, options: &SearchOptions) -> Result<(Branches, Found)> {
+/// Searches; on a terminal the branches are shown as they grow, elsewhere a line now and then.
+pub(crate) fn watched(engine: &Engine, options: &SearchOptions) -> Result<(Branches, Found, Timing)> {
     let mut watch = io::stderr().is_terminal().then(Watch::new);
+    let (start, mut told) = (Instant::now(), Instant::now());
     let found = search(&engine.session, &engine.tokenizer, options, &mut |branches| {
-        if let Some(watch) = &mut watch {
-            watch.show(branches);
+        match &mut watch {
+            Some(watch) => watch.show(branches),
+            None if told.elapsed() >= TOLD_EVERY => {
+                told = Instant::now();
+                tell(branches);
+            }
+            None => {}
         }
         ControlFlow::Continue(())
     });
     if let Some(watch) = watch {
         watch.end();
     }
-    Ok(found?)
+    let (branches, found) = found?;
+    let decode = Timing { tokens: branches.generated(), time: start.elapsed() };
+    Ok((branches, found, decode))
+}
+
+/// How often a search tells how far it is, where nobody can watch it.
+const TOLD_EVERY: Duration = Duration::from_secs(30);
+
+fn tell(branches: &Branches) {
+    let open = branches.open().count();
+    let line = format!("search: {}, {open} of {} open\n", tokens(branches), count(branches.all().len(), "branch"));
+    // Nobody can be told that standard error is closed.
+    let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
 }
 
 /// A line for each branch, on standard error.

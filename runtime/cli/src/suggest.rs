@@ -1,11 +1,14 @@
 //! `suggest`: short continuations of a text.
 
+use std::time::Instant;
+
 use ollm_runtime::branches::{SuggestOptions, Suggestion, suggest};
 use serde_json::{Value, json};
 
 use crate::args::{MachineArgs, SuggestArgs};
 use crate::engine::Engine;
 use crate::failure::Result;
+use crate::generate::{Timing, is_reported, report};
 use crate::output::{Output, number};
 
 pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
@@ -13,11 +16,24 @@ pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
     let text = args.text.read_nonempty()?;
     let mut engine = Engine::load(machine)?;
     let tokens = args.text.tokens(&engine.tokenizer, &text)?;
+    let start = Instant::now();
     engine.session.feed(&tokens)?;
+    let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
     let options = SuggestOptions { count: args.count, tokens: args.tokens, until: args.until };
+    let start = Instant::now();
     let suggestions = suggest(&engine.session, &engine.tokenizer, &options)?;
+    let generated = suggestions.iter().map(|suggestion| suggestion.tokens.len()).sum();
+    let decode = Timing { tokens: generated, time: start.elapsed() };
     let mut output = Output::new();
-    if machine.json { output.json(&document(&suggestions)) } else { print(&mut output, &suggestions) }
+    if machine.json {
+        output.json(&document(&suggestions))?;
+    } else {
+        print(&mut output, &suggestions)?;
+    }
+    if is_reported(machine) {
+        report(&engine, prefill, decode);
+    }
+    Ok(())
 }
 
 fn document(suggestions: &[Suggestion]) -> Value {

@@ -8,7 +8,7 @@ use crate::plugin::SelectError;
 use crate::sampler::SamplerError;
 use crate::session::SessionError;
 
-use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
+use super::branch::{Branch, BranchEnd};
 use super::expansion::Expansion;
 
 /// Why branches cannot do something. They are then as they were before the call.
@@ -30,6 +30,15 @@ pub enum BranchError {
         what: &'static str,
         /// The count.
         count: usize,
+        /// The most that there may be.
+        most: usize,
+    },
+    /// More latents are to be expanded than the plugin has.
+    Latents {
+        /// How many.
+        count: usize,
+        /// How many there are.
+        options: usize,
     },
     /// No branch is left: one failed with this error.
     Failed(Arc<SessionError>),
@@ -60,8 +69,11 @@ impl fmt::Display for BranchError {
                 )
             }
             Self::NoValue => write!(f, "there is no plugin with a value head (ollm.value.*) to score by"),
-            Self::Count { what, count } => {
-                write!(f, "{what}: {count}, but must be 1 to {MAX_BRANCHES}: expand fewer at a time")
+            Self::Latents { count, options } => {
+                write!(f, "top:{count} expands more latents than the plugin has, which are {options}")
+            }
+            Self::Count { what, count, most } => {
+                write!(f, "{what}: {count}, but must be 1 to {most}: ask for fewer at a time")
             }
             Self::NoBranch { branch } => write!(f, "there is no branch {branch}"),
             Self::Ended { branch } => write!(f, "branch {branch} has ended"),

@@ -19,18 +19,17 @@ impl Branches {
     /// they are; none where the context is full, which ends the branch.
     ///
     /// # Errors
-    /// [`BranchError::NoPlugin`], [`BranchError::Count`], [`BranchError::NoBranch`],
-    /// [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is no memory for a token of
+    /// [`BranchError::NoPlugin`], [`BranchError::Latents`], [`BranchError::Count`],
+    /// [`BranchError::NoBranch`], [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is no memory for a token of
     /// each; and as [`Session::step`](crate::session::Session::step). Then there are as many branches as before.
     pub fn expand(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
         self.open_branch(branch)?;
-        if expansion.needs_plugin() && self.root.plugin().is_none() {
-            return Err(BranchError::NoPlugin { expansion });
-        }
+        expansion.check(self.option_count())?;
         let count = expansion.count(self.option_count());
         let open = (self.open().count() - 1).saturating_add(count);
         if count == 0 || open > MAX_BRANCHES {
-            return Err(BranchError::Count { what: "open branches", count: if count == 0 { 0 } else { open } });
+            let count = if count == 0 { 0 } else { open };
+            return Err(BranchError::Count { what: "open branches", count, most: MAX_BRANCHES });
         }
         self.check_memory(self.lane_of(branch)?.session.kv_bytes_missing(1).saturating_mul(count - 1), count)?;
         match expansion {

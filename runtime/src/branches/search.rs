@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::tokenizer::Tokenizer;
 
 use super::answer::AnswerRule;
-use super::branch::{Branch, BranchEnd};
+use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
 use super::error::{BranchError, failure};
 use super::expansion::Expansion;
 use super::score::{Score, Weight};
@@ -88,6 +88,8 @@ pub struct Found {
     pub confidence: f64,
 }
 
+const NO_BRANCH: BranchError = BranchError::Count { what: "branches", count: 0, most: MAX_BRANCHES };
+
 /// Searches the branches of a session, which does not move. `each` sees them after each step, and
 /// may end the search.
 ///
@@ -118,7 +120,7 @@ pub fn search_in(
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<Found, BranchError> {
     if options.width == 0 {
-        return Err(BranchError::Count { what: "branches", count: 0 });
+        return Err(NO_BRANCH);
     }
     options.ask_values(branches)?;
     match options.strategy {
@@ -157,9 +159,9 @@ fn once(
     options: &SearchOptions,
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
-    let expansion = options.expansion.at_most(options.width, branches.option_count());
     if let (1, Some(&only)) = (branches.all().len(), branches.at_boundary().first()) {
-        branches.expand(only, expansion)?;
+        options.expansion.check(branches.option_count())?;
+        branches.expand(only, options.expansion.at_most(options.width, branches.option_count()))?;
     }
     while branches.step(tokenizer, |_| true)? > 0 {
         let decided = options.strategy == Strategy::Vote && is_decided(branches.all(), options);
@@ -258,8 +260,7 @@ fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> 
         let winner = candidates.iter().position(|&branch| answer_of(branch).as_ref().is_some_and(wins));
         candidates.drain(..winner.unwrap_or(0));
     }
-    let &branch =
-        candidates.first().ok_or_else(|| failure(all).unwrap_or(BranchError::Count { what: "branches", count: 0 }))?;
+    let &branch = candidates.first().ok_or_else(|| failure(all).unwrap_or(NO_BRANCH))?;
     let answer = answer_of(branch);
     // What is open or was pruned has a say, but no answer.
     let total: f64 = all.iter().filter(|branch| counts(branch)).map(|branch| options.weight.of(branch)).sum();

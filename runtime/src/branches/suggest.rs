@@ -109,10 +109,11 @@ pub fn suggest(
 ) -> Result<Vec<Suggestion>, BranchError> {
     let &SuggestOptions { count, tokens, until } = options;
     if !(1..=MAX_BRANCHES / 2).contains(&count) {
-        return Err(BranchError::Count { what: "suggestions", count });
+        return Err(BranchError::Count { what: "suggestions", count, most: MAX_BRANCHES / 2 });
     }
     let held = u32::try_from(tokens).ok().and_then(NonZeroU32::new);
-    let held = held.ok_or(BranchError::Count { what: "tokens of a suggestion", count: tokens })?;
+    let held =
+        held.ok_or(BranchError::Count { what: "tokens of a suggestion", count: tokens, most: u32::MAX as usize })?;
     let mut branches = Branches::of(
         session.fork_under_canceller()?,
         BranchOptions {

@@ -33,6 +33,23 @@ pub struct GroupSettings {
     pub seed: u64,
 }
 
+impl GroupSettings {
+    /// That there is something to compare.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for groups of one, or none.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |name, reason: &str| Err(Error::Setting { name, reason: reason.into() });
+        if !(2..=MAX_COUNT).contains(&self.size) {
+            return refuse("--group", "must be 2 to 1048576: an answer is compared with the others");
+        }
+        if self.problems == 0 {
+            return refuse("--problems", "must be at least 1");
+        }
+        Ok(())
+    }
+}
+
 /// Answers whose latents are drawn from the policy as it is at that step, with greedy tokens. The
 /// loss is `-sum A log pi(z|h)` over all choices, divided by their number, where the advantage A of
 /// an answer is its reward less its group's mean, over the group's standard deviation; groups that
@@ -66,13 +83,7 @@ impl<'a> Groups<'a> {
         threads: usize,
         slots: usize,
     ) -> Result<Self> {
-        let refuse = |name, reason: &str| Err(Error::Setting { name, reason: reason.into() });
-        if !(2..=MAX_COUNT).contains(&settings.size) {
-            return refuse("--group", "must be 2 to 1048576: an answer is compared with the others");
-        }
-        if settings.problems == 0 {
-            return refuse("--problems", "must be at least 1");
-        }
+        settings.check()?;
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots })

@@ -62,6 +62,12 @@ mod tests {
             let refused = crate::rl::run(&args, String::new());
             assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }
+        let arguments = common.into_iter().chain(["--hold", "line", "--group", "1"]);
+        let TrainCommand::Rl(args) = TrainCli::try_parse_from(arguments).unwrap().command else {
+            panic!("rl was asked for")
+        };
+        let refused = crate::rl::run(&args, String::new());
+        assert!(matches!(refused, Err(Error::Setting { name: "--group", .. })));
     }
 
     /// What clap says of `ollm-train` with these arguments, behind those that the command needs.

@@ -97,6 +97,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
     args.check_hold()?;
+    args.groups().map_or(Ok(()), |groups| groups.check())?;
     let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
