@@ -73,7 +73,8 @@ impl BatchedPeer {
         let mut arguments = vec!["-m".to_owned(), model.display().to_string()];
         let sizes = [("-t", threads), ("-c", context), ("-npp", depth), ("-ntg", args.tokens), ("-npl", count)];
         arguments.extend(sizes.into_iter().flat_map(|(flag, n)| number(flag, n)));
-        arguments.extend(["-pps", "--output-format", "jsonl"].map(str::to_owned));
+        // The sequences share the prompt, and one cache; its attention is the faster of the peer's.
+        arguments.extend(["-pps", "-kvu", "-fa", "on", "--output-format", "jsonl"].map(str::to_owned));
         Self { program: program.to_owned(), arguments }
     }
 
