@@ -24,7 +24,7 @@ impl Branches {
     /// each; and as [`Session::step`](crate::session::Session::step). Then there are as many branches as before.
     pub fn expand(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
         self.open_branch(branch)?;
-        expansion.check(self.option_count())?;
+        self.check_expansion(expansion)?;
         let count = expansion.count(self.option_count());
         let open = (self.open().count() - 1).saturating_add(count);
         if count == 0 || open > MAX_BRANCHES {
@@ -36,6 +36,15 @@ impl Branches {
             Expansion::Latents | Expansion::Top(_) | Expansion::Draw(_) => self.expand_latents(branch, expansion),
             Expansion::Tokens(count) => self.expand_tokens(branch, count),
             Expansion::Sample { count, temperature } => self.expand_samples(branch, count, temperature),
+        }
+    }
+
+    /// That there are such latents, if it expands latents.
+    pub(super) fn check_expansion(&self, expansion: Expansion) -> Result<()> {
+        match (expansion, self.option_count()) {
+            (_, 0) if expansion.needs_plugin() => Err(BranchError::NoPlugin { expansion }),
+            (Expansion::Top(count), options) if count > options => Err(BranchError::Latents { count, options }),
+            _ => Ok(()),
         }
     }
 

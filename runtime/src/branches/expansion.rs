@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::BranchError;
-
 /// Into which branches a branch is expanded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Expansion {
@@ -29,15 +27,6 @@ pub enum Expansion {
 impl Expansion {
     /// How each expansion is written, as [`Expansion::from_str`] reads it.
     pub const ALL: [&str; 5] = ["latents", "top:N", "draw:N", "tokens:N", "sample:N:T"];
-
-    /// That it can be had of a plugin with `options` options; 0 is no plugin.
-    pub(super) fn check(self, options: usize) -> Result<(), BranchError> {
-        match self {
-            _ if self.needs_plugin() && options == 0 => Err(BranchError::NoPlugin { expansion: self }),
-            Self::Top(count) if count > options => Err(BranchError::Latents { count, options }),
-            _ => Ok(()),
-        }
-    }
 
     /// How many branches there will be at most, where the plugin has `options` options.
     pub fn count(self, options: usize) -> usize {

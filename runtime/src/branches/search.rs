@@ -160,7 +160,7 @@ fn once(
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(), BranchError> {
     if let (1, Some(&only)) = (branches.all().len(), branches.at_boundary().first()) {
-        options.expansion.check(branches.option_count())?;
+        branches.check_expansion(options.expansion)?;
         branches.expand(only, options.expansion.at_most(options.width, branches.option_count()))?;
     }
     while branches.step(tokenizer, |_| true)? > 0 {
