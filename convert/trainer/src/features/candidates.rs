@@ -1,28 +1,40 @@
-//! Candidate tokens for training on a CPU: per row the backbone's most probable tokens, computed
-//! once and cached.
+//! Candidate tokens for training on a CPU, computed once and cached.
 //!
 //! The full head costs 2·V·d operations for each option of each token, twice; on a GPU that is
-//! nothing, on a CPU it is the whole bill. Our decision: keep the C = 64 most probable tokens under
-//! the backbone, put the gold token in the last place where it is not among them, and stand the V −
-//! C others in for by one extra logit, the logarithm of their summed exponentials under the
-//! backbone. See [`crate::features::head`] for how that logit follows h'. `ollm-train eval` always
-//! uses the full head.
+//! nothing, on a CPU it is the whole bill. Our decision: S = 256 *shared* candidates, the most
+//! frequent tokens of the answers, which every row has, and C = 64 of each row's own, the most
+//! probable of the others under the backbone. The gold token takes the last place where it is
+//! among neither. The V − S − C others are stood in for by one extra logit, the logarithm of their
+//! summed exponentials under the backbone. See [`crate::features::head`] for how it follows h'.
 //!
-//! A row is `C * u32` token ids, `u32` the gold token's place among them, `f32` the tail.
+//! Without shared candidates training would exploit the tail: an option that gives tokens a share
+//! that are frequent in answers, but not among the candidates of a row, would pay nothing for it.
+//! What decides (evaluations, early stopping, `ollm-train eval`) uses the full head.
+//!
+//! A row is `C * u32` token ids, `u32` the gold token's place among shared and own candidates,
+//! `f32` the tail.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
 use crate::data::records::Records;
 use crate::error::Result;
 
-/// Candidates a row, unless the vocabulary is smaller.
+/// Candidates that all rows share: fewer where the answers have fewer different tokens.
+pub const SHARED: usize = 256;
+
+/// Candidates of a row's own, unless the vocabulary is smaller.
 pub const COUNT: usize = 64;
 
 /// The candidates of all rows of a corpus.
 pub struct Candidates {
-    /// Token ids. `[N, C]`, u32.
+    /// Token ids that all rows have. `[S]`, u32.
+    shared: Tensor,
+    /// Token ids of each row's own. `[N, C]`, u32.
     ids: Tensor,
-    /// Place of the gold token. `[N]`, u32.
+    /// Place of the gold token among shared and own ones. `[N]`, u32.
     gold: Tensor,
     /// Logarithm of the summed exponentials of all other logits. `[N]`, f32.
     tail: Tensor,
@@ -30,9 +42,11 @@ pub struct Candidates {
 
 /// The candidates of some rows.
 pub struct CandidateBatch {
-    /// Token ids. `[B, C]`, u32.
+    /// Token ids that all rows have. `[S]`, u32.
+    pub shared: Tensor,
+    /// Token ids of each row's own. `[B, C]`, u32.
     pub ids: Tensor,
-    /// Place of the gold token. `[B]`, u32.
+    /// Place of the gold token among shared and own ones. `[B]`, u32.
     pub gold: Tensor,
     /// Logarithm of the summed exponentials of all other logits, under the backbone. `[B]`, f32.
     pub tail: Tensor,
@@ -50,6 +64,7 @@ impl Candidates {
     pub(super) fn read(
         records: &mut Records,
         bounds: &[usize],
+        shared: &[u32],
         count: usize,
         vocab: usize,
         device: &candle_core::Device,
@@ -60,21 +75,29 @@ impl Candidates {
             records.read(sequence, &mut bytes)?;
             rows.extend(bytes.chunks_exact(row_bytes(count)).map(decode));
         }
-        let fits = |row: &CandidateRow| (row.gold as usize) < count && row.ids.iter().all(|&id| (id as usize) < vocab);
+        let fits = |row: &CandidateRow| {
+            (row.gold as usize) < shared.len() + count && row.ids.iter().all(|&id| (id as usize) < vocab)
+        };
         if !rows.iter().all(|row| fits(row) && row.tail.is_finite()) {
             return Err(records.bad("is damaged: delete it to have it made again"));
         }
         if rows.len() != bounds[bounds.len() - 1] {
             return Err(records.bad("its rows do not match the features: delete it to have it made again"));
         }
-        Self::new(&rows, count, device)
+        Self::new(&rows, shared, count, device)
     }
 
-    pub(super) fn new(rows: &[CandidateRow], count: usize, device: &candle_core::Device) -> Result<Self> {
+    pub(super) fn new(
+        rows: &[CandidateRow],
+        shared: &[u32],
+        count: usize,
+        device: &candle_core::Device,
+    ) -> Result<Self> {
         let ids: Vec<u32> = rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
         let gold: Vec<u32> = rows.iter().map(|row| row.gold).collect();
         let tail: Vec<f32> = rows.iter().map(|row| row.tail).collect();
         Ok(Self {
+            shared: Tensor::new(shared, device)?,
             ids: Tensor::from_vec(ids, (rows.len(), count), device)?,
             gold: Tensor::from_vec(gold, rows.len(), device)?,
             tail: Tensor::from_vec(tail, rows.len(), device)?,
@@ -84,6 +107,7 @@ impl Candidates {
     /// The candidates of the given rows.
     pub fn batch(&self, rows: &Tensor) -> Result<CandidateBatch> {
         Ok(CandidateBatch {
+            shared: self.shared.clone(),
             ids: self.ids.index_select(rows, 0)?,
             gold: self.gold.index_select(rows, 0)?,
             tail: self.tail.index_select(rows, 0)?,
@@ -95,12 +119,24 @@ pub(super) fn row_bytes(count: usize) -> usize {
     count * 4 + 8
 }
 
+/// The most frequent of these tokens, at most `count`, most frequent first; ties go to the smaller
+/// id.
+pub(super) fn most_frequent(tokens: &[u32], count: usize) -> Vec<u32> {
+    let mut counts = BTreeMap::<u32, usize>::new();
+    for &token in tokens {
+        *counts.entry(token).or_default() += 1;
+    }
+    let mut counts: Vec<(u32, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|&(token, count)| (Reverse(count), token));
+    counts.into_iter().take(count).map(|(token, _)| token).collect()
+}
+
 /// Selects in every row of `logits` `[n, V]`, on all cores. `gold` `[n]`.
-pub(super) fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<CandidateRow> {
+pub(super) fn select_all(logits: &[f32], gold: &[u32], shared: &[u32], count: usize) -> Vec<CandidateRow> {
     let vocab = logits.len() / gold.len();
     let share = gold.len().div_ceil(candle_core::utils::get_num_threads());
     let select_part = |(logits, gold): (&[f32], &[u32])| -> Vec<CandidateRow> {
-        logits.chunks_exact(vocab).zip(gold).map(|(logits, &gold)| select(logits, gold, count)).collect()
+        logits.chunks_exact(vocab).zip(gold).map(|(logits, &gold)| select(logits, gold, shared, count)).collect()
     };
     std::thread::scope(|scope| {
         let parts = logits.chunks(share * vocab).zip(gold.chunks(share));
@@ -109,13 +145,21 @@ pub(super) fn select_all(logits: &[f32], gold: &[u32], count: usize) -> Vec<Cand
     })
 }
 
-fn select(logits: &[f32], gold: u32, count: usize) -> CandidateRow {
-    let mut ids = largest(logits, count);
-    if !ids.contains(&gold) {
-        ids[count - 1] = gold;
+fn select(logits: &[f32], gold: u32, shared: &[u32], count: usize) -> CandidateRow {
+    let mut others = logits.to_vec();
+    for &id in shared {
+        others[id as usize] = f32::NEG_INFINITY;
     }
-    let place = ids.iter().position(|&id| id == gold).expect("it was just put there");
-    CandidateRow { tail: log_sum_exp_without(logits, &ids), gold: place as u32, ids }
+    let mut ids = largest(&others, count);
+    let place = |ids: &[u32]| shared.iter().chain(ids).position(|&id| id == gold);
+    let place = place(&ids).unwrap_or_else(|| {
+        ids[count - 1] = gold;
+        shared.len() + count - 1
+    });
+    for &id in &ids {
+        others[id as usize] = f32::NEG_INFINITY;
+    }
+    CandidateRow { tail: log_sum_exp(&others), gold: place as u32, ids }
 }
 
 /// The tokens of the `count` largest logits, largest first; ties go to the smaller id.
@@ -135,11 +179,7 @@ fn largest(logits: &[f32], count: usize) -> Vec<u32> {
     best.into_iter().map(|(_, id)| id).collect()
 }
 
-fn log_sum_exp_without(logits: &[f32], left_out: &[u32]) -> f32 {
-    let mut rest = logits.to_vec();
-    for &id in left_out {
-        rest[id as usize] = f32::NEG_INFINITY;
-    }
+fn log_sum_exp(rest: &[f32]) -> f32 {
     let top = rest.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if top == f32::NEG_INFINITY {
         return f32::MIN; // No token is left out: a tail of probability zero, kept finite.
@@ -171,25 +211,39 @@ mod tests {
     #[test]
     fn the_largest_and_the_gold_token_are_kept() {
         let logits = [0.5, 3.0, -1.0, 2.0, 1.0];
-        let row = select(&logits, 3, 2);
+        let row = select(&logits, 3, &[], 2);
         assert_eq!((row.ids, row.gold), (vec![1, 3], 1));
-        let row = select(&logits, 2, 2);
+        let row = select(&logits, 2, &[], 2);
         assert_eq!((&row.ids[..], row.gold), (&[1, 2][..], 1));
         let tail = (0.5f32.exp() + 2f32.exp() + 1f32.exp()).ln();
         assert!((row.tail - tail).abs() < 1e-6);
     }
 
     #[test]
+    fn shared_candidates_are_no_rows_own() {
+        let logits = [0.5, 3.0, -1.0, 2.0, 1.0];
+        // Gold is shared; a row's own; neither.
+        for (gold, ids, place) in [(1, [3, 4], 0), (4, [3, 4], 3), (2, [3, 2], 3)] {
+            let row = select(&logits, gold, &[1, 0], 2);
+            assert_eq!((&row.ids[..], row.gold), (&ids[..], place), "{gold}");
+        }
+        let tail = select(&logits, 1, &[1, 0], 2).tail;
+        assert!((tail + 1.0).abs() < 1e-6);
+        assert_eq!(most_frequent(&[7, 3, 3, 9, 7, 1], 3), [3, 7, 1]);
+    }
+
+    #[test]
     fn the_threads_share_the_rows_in_order() {
         let logits: Vec<f32> = (0..7 * 5).map(|i| ((i * 37) % 11) as f32).collect();
         let gold = [0, 1, 2, 3, 4, 0, 1];
-        let alone: Vec<CandidateRow> = logits.chunks(5).zip(gold).map(|(row, gold)| select(row, gold, 3)).collect();
-        assert_eq!(select_all(&logits, &gold, 3), alone);
+        let alone: Vec<CandidateRow> =
+            logits.chunks(5).zip(gold).map(|(row, gold)| select(row, gold, &[2], 3)).collect();
+        assert_eq!(select_all(&logits, &gold, &[2], 3), alone);
     }
 
     #[test]
     fn rows_survive_the_file_and_an_empty_tail_stays_finite() {
-        let rows = [select(&[1.0, 2.0], 0, 2), select(&[4.0, -2.0], 1, 1)];
+        let rows = [select(&[1.0, 2.0], 0, &[], 2), select(&[4.0, -2.0], 1, &[], 1)];
         assert_eq!(rows[0].tail.to_bits(), f32::MIN.to_bits());
         let decoded: Vec<CandidateRow> = encode(&rows[1..]).chunks_exact(row_bytes(1)).map(decode).collect();
         assert_eq!(decoded, rows[1..]);
@@ -197,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_damaged_cache_is_refused() {
-        let row = select(&[1.0, 2.0, 0.5], 0, 2);
+        let row = select(&[1.0, 2.0, 0.5], 0, &[], 2);
         let damaged = [
             CandidateRow { ids: vec![1, 3], ..row.clone() },
             CandidateRow { gold: 2, ..row.clone() },
@@ -209,7 +263,7 @@ mod tests {
             let header = Header { kind, backbone, data, columns: 2, row_bytes: row_bytes(2) };
             let mut records = Records::open(&path, &header).unwrap();
             records.append(&encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])).unwrap();
-            let read = Candidates::read(&mut records, &[0, 2], 2, 3, &candle_core::Device::Cpu);
+            let read = Candidates::read(&mut records, &[0, 2], &[], 2, 3, &candle_core::Device::Cpu);
             assert_eq!(read.is_ok(), wrong.is_none(), "{wrong:?}");
         }
     }

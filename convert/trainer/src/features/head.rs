@@ -7,11 +7,10 @@
 //! chunk. `attach` then hands the result to autograd as a constant value whose derivative is that
 //! constant *slope*. Every objective is written on top of the `[B, K]` log-probabilities.
 //!
-//! Two heads give value and slope: [`OutputHead::Full`] (all V tokens; GPU and evaluation) and
-//! [`OutputHead::Candidates`] (see [`crate::features::candidates`]; CPU). In the latter the tail's
-//! logit moves with h' along the mean row of the head, `tail + mean(head) · (h' - h)`: otherwise
-//! the plugin could raise all candidates against the tail together, which under the full head
-//! changes nothing.
+//! A batch that carries candidates (see [`crate::features::candidates`]; training on a CPU) is
+//! scored over those and a tail, any other over all V tokens. The tail's logit moves with h' along
+//! the mean row of the head, `tail + mean(head) · (h' - h)`: otherwise the plugin could raise all
+//! candidates against the tail together, which under the full head changes nothing.
 
 use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax_last_dim};
@@ -21,22 +20,14 @@ use crate::features::backbone::Frozen;
 use crate::features::candidates::CandidateBatch;
 use crate::features::states::FeatureBatch;
 
-/// Which tokens the distribution of an option is normalised over while training.
-pub enum OutputHead {
-    /// All of them.
-    Full {
-        /// The matrix. `[V, d]`, f32.
-        weight: Tensor,
-        /// Rows of logits made at once.
-        rows: usize,
-    },
-    /// The candidates of the batch and a tail.
-    Candidates {
-        /// The matrix. `[V, d]`, f32.
-        weight: Tensor,
-        /// Its mean row. `[d]`.
-        mean: Tensor,
-    },
+/// The head, and how much of its logits is held at once.
+pub struct OutputHead {
+    /// The matrix. `[V, d]`, f32.
+    weight: Tensor,
+    /// Its mean row. `[d]`.
+    mean: Tensor,
+    /// Rows of logits made at once.
+    rows: usize,
 }
 
 /// The gold token's log-probability and its derivative.
@@ -48,71 +39,133 @@ struct Scores {
 }
 
 impl OutputHead {
-    /// The full head, holding at most about `budget` bytes of logits.
-    pub fn full(frozen: &Frozen, budget: usize) -> Self {
+    /// The head, holding at most about `budget` bytes of logits.
+    pub fn new(frozen: &Frozen, budget: usize) -> Result<Self> {
         // Logits and their softmax exist at the same time, in f32.
         let rows = (budget / (frozen.about.backbone.vocab * 8)).max(1);
-        Self::Full { weight: frozen.head.clone(), rows }
-    }
-
-    /// The head over candidates; every batch must carry some.
-    pub fn candidates(frozen: &Frozen) -> Result<Self> {
-        Ok(Self::Candidates { weight: frozen.head.clone(), mean: frozen.head.mean(0)? })
+        Ok(Self { weight: frozen.head.clone(), mean: frozen.head.mean(0)?, rows })
     }
 
     /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` `[B, K, d]`. -> `[B,
     /// K]`.
     pub fn log_prob(&self, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
         let constant = options.detach().contiguous()?;
-        let scores = match self {
-            Self::Full { weight, rows } => score_full(weight, *rows, &constant, &batch.next)?,
-            Self::Candidates { weight, mean } => score_candidates(weight, mean, &constant, batch)?,
+        let scores = match &batch.candidates {
+            None => self.score_full(&constant, &batch.next)?,
+            Some(candidates) => self.score_candidates(&constant, batch, candidates)?,
         };
         attach(options, &scores)
     }
-}
 
-impl OutputHead {
+    /// The same without a derivative, always over all tokens: what evaluations look at.
+    pub fn full_log_prob(&self, options: &Tensor, next: &Tensor) -> Result<Tensor> {
+        let (batch, count, _) = options.dims3()?;
+        let value = |logits: &Tensor, gold: &Tensor| {
+            let normaliser = log_normaliser(logits, &softmax_last_dim(logits)?)?;
+            Ok((logits.gather(&gold.unsqueeze(1)?, 1)?.squeeze(1)? - normaliser)?)
+        };
+        let values = self.full(options, next, &mut |states, gold| value(&states.matmul(&self.weight.t()?)?, gold))?;
+        Ok(Tensor::cat(&values, 0)?.reshape((batch, count))?)
+    }
+
     /// Whether the batch's gold token is each option's most probable one: 1 or 0. `[B, K, d]` ->
     /// `[B, K]`.
     pub fn is_first(&self, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
         let options = options.detach().contiguous()?;
-        match self {
-            Self::Full { weight, rows } => first_full(weight, *rows, &options, &batch.next),
-            Self::Candidates { weight, .. } => first_candidates(weight, &options, batch),
+        match &batch.candidates {
+            None => self.full_is_first(&options, &batch.next),
+            // The tail counts for nothing: it is many tokens, each less probable than the
+            // candidates.
+            Some(candidates) => {
+                let logits = CandidateHead::new(&self.weight, candidates)?.logits(&options)?;
+                let gold = candidates.gold.unsqueeze(1)?;
+                Ok(logits.argmax(D::Minus1)?.broadcast_eq(&gold)?.to_dtype(options.dtype())?)
+            }
         }
     }
-}
 
-fn first_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> Result<Tensor> {
-    let (batch, count, hidden) = options.dims3()?;
-    let (flat, mut top) = (options.reshape((batch * count, hidden))?, Vec::new());
-    for start in (0..batch * count).step_by(rows) {
-        let part = flat.narrow(0, start, rows.min(batch * count - start))?;
-        top.push(part.matmul(&weight.t()?)?.argmax(D::Minus1)?);
+    /// The same, always over all tokens.
+    pub fn full_is_first(&self, options: &Tensor, next: &Tensor) -> Result<Tensor> {
+        let (batch, count, _) = options.dims3()?;
+        let top = |states: &Tensor, _: &Tensor| Ok(states.matmul(&self.weight.t()?)?.argmax(D::Minus1)?);
+        let top = Tensor::cat(&self.full(options, next, &mut { top })?, 0)?.reshape((batch, count))?;
+        Ok(top.broadcast_eq(&next.unsqueeze(1)?)?.to_dtype(options.dtype())?)
     }
-    let top = Tensor::cat(&top, 0)?.reshape((batch, count))?;
-    Ok(top.broadcast_eq(&next.unsqueeze(1)?)?.to_dtype(options.dtype())?)
+
+    /// Calls `each` with states `[n, d]` and gold tokens `[n]` of the options, as many as logits are
+    /// made of at once.
+    fn full<T>(
+        &self,
+        options: &Tensor,
+        next: &Tensor,
+        each: &mut dyn FnMut(&Tensor, &Tensor) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let (batch, count, hidden) = options.dims3()?;
+        let flat = options.detach().contiguous()?.reshape((batch * count, hidden))?;
+        let gold = next.unsqueeze(1)?.repeat((1, count))?.flatten_all()?;
+        let starts = (0..batch * count).step_by(self.rows);
+        let length = |start: usize| self.rows.min(batch * count - start);
+        let mut part = |start| each(&flat.narrow(0, start, length(start))?, &gold.narrow(0, start, length(start))?);
+        starts.map(&mut part).collect()
+    }
+
+    fn score_full(&self, options: &Tensor, next: &Tensor) -> Result<Scores> {
+        let (batch, count, hidden) = options.dims3()?;
+        let scores = self.full(options, next, &mut |states, gold| score_rows(&self.weight, states, gold))?;
+        let (values, slopes): (Vec<Tensor>, Vec<Tensor>) = scores.into_iter().unzip();
+        Ok(Scores {
+            value: Tensor::cat(&values, 0)?.reshape((batch, count))?,
+            slope: Tensor::cat(&slopes, 0)?.reshape((batch, count, hidden))?,
+        })
+    }
+
+    fn score_candidates(&self, options: &Tensor, batch: &FeatureBatch, candidates: &CandidateBatch) -> Result<Scores> {
+        let head = CandidateHead::new(&self.weight, candidates)?;
+        let tail = tail_logits(&self.mean, options, &batch.hidden, &candidates.tail)?;
+        let log_probs = log_softmax(&Tensor::cat(&[head.logits(options)?, tail], 2)?, D::Minus1)?;
+        let (tokens, latents, count) = log_probs.dims3()?;
+        let gold = candidates.gold.reshape((tokens, 1, 1))?.repeat((1, latents, 1))?;
+        let value = log_probs.gather(&gold, 2)?.squeeze(2)?;
+        let probabilities = log_probs.exp()?;
+        let expected = head.expected(&probabilities.narrow(2, 0, count - 1)?)?;
+        let expected = (expected + probabilities.narrow(2, count - 1, 1)?.broadcast_mul(&self.mean)?)?;
+        let slope = self.weight.index_select(&batch.next, 0)?.unsqueeze(1)?.broadcast_sub(&expected)?;
+        Ok(Scores { value, slope })
+    }
 }
 
-/// The candidates of a batch and their rows of the head, `[B, C, d]`.
-///
-/// # Panics
-/// If the features carry none: a candidate head comes with features that do, whatever the user
-/// asked for.
-fn candidate_rows<'a>(weight: &Tensor, batch: &'a FeatureBatch) -> Result<(&'a CandidateBatch, Tensor)> {
-    let candidates = batch.candidates.as_ref().expect("features of a candidate head carry candidates");
-    let (tokens, count) = candidates.ids.dims2()?;
-    let rows = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, weight.dim(1)?))?;
-    Ok((candidates, rows))
+/// The rows of the head that belong to the candidates of a batch.
+struct CandidateHead {
+    /// Of those that all tokens share. `[S, d]`
+    shared: Tensor,
+    /// Of each token's own. `[B, C, d]`
+    own: Tensor,
 }
 
-/// The tail counts for nothing: it is many tokens, each less probable than the candidates.
-fn first_candidates(weight: &Tensor, options: &Tensor, batch: &FeatureBatch) -> Result<Tensor> {
-    let (candidates, rows) = candidate_rows(weight, batch)?;
-    let tokens = rows.dim(0)?;
-    let top = options.matmul(&rows.transpose(1, 2)?)?.argmax(D::Minus1)?;
-    Ok(top.broadcast_eq(&candidates.gold.reshape((tokens, 1))?)?.to_dtype(options.dtype())?)
+impl CandidateHead {
+    fn new(weight: &Tensor, candidates: &CandidateBatch) -> Result<Self> {
+        let (tokens, count) = candidates.ids.dims2()?;
+        let own = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, weight.dim(1)?))?;
+        Ok(Self { shared: weight.index_select(&candidates.shared, 0)?, own })
+    }
+
+    /// The logits of shared and own candidates. `[B, K, d]` -> `[B, K, S + C]`.
+    fn logits(&self, options: &Tensor) -> Result<Tensor> {
+        let (tokens, latents, hidden) = options.dims3()?;
+        let flat = options.reshape((tokens * latents, hidden))?;
+        let shared = flat.matmul(&self.shared.t()?)?.reshape((tokens, latents, self.shared.dim(0)?))?;
+        Ok(Tensor::cat(&[shared, options.matmul(&self.own.transpose(1, 2)?)?], 2)?)
+    }
+
+    /// The rows, weighted by probabilities. `[B, K, S + C]` -> `[B, K, d]`.
+    fn expected(&self, probabilities: &Tensor) -> Result<Tensor> {
+        let (tokens, latents, count) = probabilities.dims3()?;
+        let (shared, hidden) = self.shared.dims2()?;
+        let of_shared = probabilities.narrow(2, 0, shared)?.contiguous()?.reshape((tokens * latents, shared))?;
+        let of_shared = of_shared.matmul(&self.shared)?.reshape((tokens, latents, hidden))?;
+        let of_own = probabilities.narrow(2, shared, count - shared)?.contiguous()?.matmul(&self.own)?;
+        Ok((of_shared + of_own)?)
+    }
 }
 
 /// A tensor with the value of `scores` and the derivative `slope` with respect to `options`.
@@ -120,23 +173,6 @@ fn attach(options: &Tensor, scores: &Scores) -> Result<Tensor> {
     // (h' - h') is exactly zero, so the value is not touched by rounding.
     let zero = ((options - options.detach())? * &scores.slope)?.sum(D::Minus1)?;
     Ok((&scores.value + zero)?)
-}
-
-fn score_full(weight: &Tensor, rows: usize, options: &Tensor, next: &Tensor) -> Result<Scores> {
-    let (batch, count, hidden) = options.dims3()?;
-    let flat = options.reshape((batch * count, hidden))?;
-    let gold = next.unsqueeze(1)?.repeat((1, count))?.flatten_all()?;
-    let (mut values, mut slopes) = (Vec::new(), Vec::new());
-    for start in (0..batch * count).step_by(rows) {
-        let length = rows.min(batch * count - start);
-        let (value, slope) = score_rows(weight, &flat.narrow(0, start, length)?, &gold.narrow(0, start, length)?)?;
-        values.push(value);
-        slopes.push(slope);
-    }
-    Ok(Scores {
-        value: Tensor::cat(&values, 0)?.reshape((batch, count))?,
-        slope: Tensor::cat(&slopes, 0)?.reshape((batch, count, hidden))?,
-    })
 }
 
 /// `[n, d]` states and `[n]` gold tokens -> `[n]` log-probabilities and `[n, d]` slopes.
@@ -155,21 +191,6 @@ pub(crate) fn log_normaliser(logits: &Tensor, probabilities: &Tensor) -> Result<
     Ok((logits.max(D::Minus1)? - probabilities.max(D::Minus1)?.log()?)?)
 }
 
-fn score_candidates(weight: &Tensor, mean: &Tensor, options: &Tensor, batch: &FeatureBatch) -> Result<Scores> {
-    let (candidates, rows) = candidate_rows(weight, batch)?;
-    let ((tokens, count, _), latents) = (rows.dims3()?, options.dim(1)?);
-    let tail = tail_logits(mean, options, &batch.hidden, &candidates.tail)?;
-    let logits = Tensor::cat(&[options.matmul(&rows.transpose(1, 2)?)?, tail], 2)?;
-    let log_probs = log_softmax(&logits, D::Minus1)?;
-    let gold = candidates.gold.reshape((tokens, 1, 1))?.repeat((1, latents, 1))?;
-    let value = log_probs.gather(&gold, 2)?.squeeze(2)?;
-    let probabilities = log_probs.exp()?;
-    let expected = probabilities.narrow(2, 0, count)?.contiguous()?.matmul(&rows)?;
-    let expected = (expected + probabilities.narrow(2, count, 1)?.broadcast_mul(mean)?)?;
-    let slope = weight.index_select(&batch.next, 0)?.unsqueeze(1)?.broadcast_sub(&expected)?;
-    Ok(Scores { value, slope })
-}
-
 /// `[B, K, 1]`: the tail under the backbone, moved by mean(head) · (h' - h).
 fn tail_logits(mean: &Tensor, options: &Tensor, hidden: &Tensor, tail: &Tensor) -> Result<Tensor> {
     let moved = options.broadcast_sub(&hidden.unsqueeze(1)?)?.broadcast_mul(mean)?.sum_keepdim(D::Minus1)?;
@@ -179,6 +200,8 @@ fn tail_logits(mean: &Tensor, options: &Tensor, hidden: &Tensor, tail: &Tensor) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::features::candidate_cache;
+    use crate::features::states::Features;
     use crate::testing::{self, assert_close};
     use candle_core::{Device, Var};
 
@@ -209,61 +232,71 @@ mod tests {
         }
     }
 
+    /// A frozen head, and features of `rows` tokens with so many candidates.
+    fn with_candidates(rows: usize, shared: usize, count: usize) -> (Frozen, Features) {
+        let frozen = testing::frozen(6, 11);
+        let features = testing::features(&frozen, rows);
+        let candidates = candidate_cache::compute(&frozen, &features, shared, count).unwrap();
+        let features = features.with_candidates(candidates);
+        (frozen, features)
+    }
+
+    fn largest_difference(one: &Tensor, other: &Tensor) -> f32 {
+        (one - other).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap()
+    }
+
     #[test]
     fn slopes_agree_with_finite_differences() {
-        let frozen = testing::frozen(6, 11);
-        let features = testing::features(&frozen, 4);
-        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 5).unwrap();
-        let features = features.with_candidates(candidates);
-        let batch = features.batch(&[0, 1, 2, 3]).unwrap();
-        check_gradient(&OutputHead::full(&frozen, 1), &batch);
-        check_gradient(&OutputHead::full(&frozen, 1 << 20), &batch);
-        check_gradient(&OutputHead::candidates(&frozen).unwrap(), &batch);
+        for (shared, count) in [(0, 5), (2, 4)] {
+            let (frozen, features) = with_candidates(4, shared, count);
+            let batch = features.batch(&[0, 1, 2, 3]).unwrap();
+            check_gradient(&OutputHead::new(&frozen, 1).unwrap(), &batch);
+            let full = FeatureBatch { candidates: None, ..batch };
+            check_gradient(&OutputHead::new(&frozen, 1).unwrap(), &full);
+            check_gradient(&OutputHead::new(&frozen, 1 << 20).unwrap(), &full);
+        }
     }
 
     #[test]
     fn all_tokens_as_candidates_are_the_full_head() {
-        let frozen = testing::frozen(6, 11);
-        let features = testing::features(&frozen, 4);
-        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 11).unwrap();
-        let batch = features.with_candidates(candidates).batch(&[3, 1]).unwrap();
-        let options = testing::normal("options", &[2, 3, 6], 1.0);
-        let full = OutputHead::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
-        let few = OutputHead::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
-        let difference = (full - few).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        assert!(difference < 1e-5, "{difference}");
+        for (shared, count) in [(0, 11), (2, 11), (4, 11)] {
+            let (frozen, features) = with_candidates(4, shared, count);
+            let batch = features.batch(&[3, 1]).unwrap();
+            let (head, options) =
+                (OutputHead::new(&frozen, 1 << 20).unwrap(), testing::normal("options", &[2, 3, 6], 1.0));
+            let full = head.full_log_prob(&options, &batch.next).unwrap();
+            let few = head.log_prob(&options, &batch).unwrap();
+            assert!(largest_difference(&full, &few) < 1e-5);
+        }
     }
 
     #[test]
     fn an_option_is_right_where_its_likeliest_token_is_the_gold_one() {
-        let frozen = testing::frozen(6, 11);
-        let features = testing::features(&frozen, 9);
-        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 11).unwrap();
-        let batch = features.with_candidates(candidates).batch(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+        let (frozen, features) = with_candidates(9, 3, 11);
+        let batch = features.batch(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         let options = testing::normal("options", &[9, 3, 6], 1.0);
         let flat = options.reshape((27, 6)).unwrap();
         let top = flat.matmul(&frozen.head.t().unwrap()).unwrap().argmax(1).unwrap().to_vec1::<u32>().unwrap();
         let next = batch.next.to_vec1::<u32>().unwrap();
         let want: Vec<f32> = top.iter().enumerate().map(|(i, &t)| f32::from(u8::from(t == next[i / 3]))).collect();
         assert!(want.contains(&1.0) && want.contains(&0.0), "{want:?}");
-        for head in
-            [OutputHead::full(&frozen, 1), OutputHead::full(&frozen, 1 << 20), OutputHead::candidates(&frozen).unwrap()]
-        {
-            let got = head.is_first(&options, &batch).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            assert_eq!(got, want);
+        for budget in [1, 1 << 20] {
+            let head = OutputHead::new(&frozen, budget).unwrap();
+            let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(head.is_first(&options, &batch).unwrap()), want);
+            assert_eq!(values(head.full_is_first(&options, &batch.next).unwrap()), want);
         }
     }
 
     #[test]
     fn at_the_backbone_itself_few_candidates_are_exact() {
-        let frozen = testing::frozen(6, 11);
-        let features = testing::features(&frozen, 4);
-        let candidates = crate::features::candidate_cache::compute(&frozen, &features, 3).unwrap();
-        let batch = features.with_candidates(candidates).batch(&[0, 1, 2, 3]).unwrap();
-        let options = batch.hidden.unsqueeze(1).unwrap();
-        let full = OutputHead::full(&frozen, 1 << 20).log_prob(&options, &batch).unwrap();
-        let few = OutputHead::candidates(&frozen).unwrap().log_prob(&options, &batch).unwrap();
-        let difference = (full - few).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        assert!(difference < 1e-5, "{difference}");
+        for shared in [0, 2] {
+            let (frozen, features) = with_candidates(4, shared, 3);
+            let batch = features.batch(&[0, 1, 2, 3]).unwrap();
+            let (head, options) = (OutputHead::new(&frozen, 1 << 20).unwrap(), batch.hidden.unsqueeze(1).unwrap());
+            let full = head.full_log_prob(&options, &batch.next).unwrap();
+            let few = head.log_prob(&options, &batch).unwrap();
+            assert!(largest_difference(&full, &few) < 1e-5);
+        }
     }
 }

@@ -203,9 +203,19 @@ impl Features {
     pub fn with_segments(mut self, hold: Hold, ends_line: &dyn Fn(u32) -> bool) -> Result<Self> {
         self.cut = match hold {
             Hold::Token => None,
-            held => Some(segments::cut(held, &self.next.to_vec1()?, &self.bounds, ends_line)),
+            held => Some(segments::cut(held, &self.next()?, &self.bounds, ends_line)),
         };
         Ok(self)
+    }
+
+    /// The gold next token of each row.
+    pub fn next(&self) -> Result<Vec<u32>> {
+        Ok(self.next.to_vec1()?)
+    }
+
+    /// Whether training scores candidates instead of the whole vocabulary.
+    pub fn has_candidates(&self) -> bool {
+        self.candidates.is_some()
     }
 
     /// Number of rows: answer tokens.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::data::tensor_file::Tensors;
 use crate::data::tensor_file::{self, FileMetadata};
 use crate::error::{Error, Result};
-use crate::fit::early_stopping::EarlyStopping;
+use crate::fit::early_stopping::{EarlyStopping, HeldOutLoss};
 use crate::fit::optim::AdamW;
 use crate::plugin::params::Params;
 
@@ -34,7 +34,7 @@ pub struct RunCheckpoint {
 /// What early stopping knew of the best evaluation.
 #[derive(Clone, Copy)]
 struct BestSoFar {
-    loss: f64,
+    loss: HeldOutLoss,
     step: u64,
     /// Evaluations since then.
     evaluations: u64,
@@ -72,7 +72,8 @@ pub(crate) fn save(
     metadata.insert("step".into(), position.step.to_string());
     metadata.insert("log_bytes".into(), log_bytes.to_string());
     if watch.has_best() {
-        metadata.insert("best_loss".into(), watch.loss.to_string());
+        metadata.insert("best_loss".into(), watch.loss.loss.to_string());
+        metadata.insert("best_then".into(), watch.loss.then.to_string());
         metadata.insert("best_step".into(), watch.step.to_string());
         metadata.insert("looks_since_best".into(), watch.evaluations.to_string());
     }
@@ -116,7 +117,7 @@ fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<BestSoFar>> {
         return Ok(None);
     }
     Ok(Some(BestSoFar {
-        loss: field(path, metadata, "best_loss")?,
+        loss: HeldOutLoss { loss: field(path, metadata, "best_loss")?, then: field(path, metadata, "best_then")? },
         step: field(path, metadata, "best_step")?,
         evaluations: field(path, metadata, "looks_since_best")?,
     }))

@@ -5,12 +5,27 @@ use crate::data::tensor_file::Tensors;
 use crate::error::Result;
 use crate::plugin::params::Params;
 
+/// What an evaluation is compared by: the lower, the better.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct HeldOutLoss {
+    /// The loss.
+    pub loss: f64,
+    /// Decides between equal losses.
+    pub then: f64,
+}
+
+impl From<f64> for HeldOutLoss {
+    fn from(loss: f64) -> Self {
+        Self { loss, then: 0.0 }
+    }
+}
+
 /// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps
 /// nothing and never ends a stage.
 pub struct EarlyStopping {
     patience: Option<u64>,
     /// The lowest loss so far; infinite before the first evaluation.
-    pub loss: f64,
+    pub loss: HeldOutLoss,
     /// The steps that were taken before it.
     pub step: u64,
     /// Evaluations since then.
@@ -21,11 +36,11 @@ pub struct EarlyStopping {
 impl EarlyStopping {
     /// Gives up after `patience` evaluations without a lower loss.
     pub fn new(patience: Option<u64>) -> Self {
-        Self { patience, loss: f64::INFINITY, step: 0, evaluations: 0, best: Tensors::new() }
+        Self { patience, loss: f64::INFINITY.into(), step: 0, evaluations: 0, best: Tensors::new() }
     }
 
     /// Takes notice of an evaluation after `step` steps.
-    pub fn record(&mut self, loss: f64, step: u64, params: &Params) -> Result<()> {
+    pub fn record(&mut self, loss: HeldOutLoss, step: u64, params: &Params) -> Result<()> {
         if self.patience.is_none() {
             return Ok(());
         }
@@ -87,18 +102,20 @@ mod tests {
         for (step, loss) in [3.0, 2.0, 2.5, 2.0].into_iter().enumerate() {
             assert!(!watch.is_over());
             scale(2.0);
-            watch.record(loss, step as u64, &params).unwrap();
+            watch.record(loss.into(), step as u64, &params).unwrap();
             if step == 1 {
                 kept = read();
             }
         }
         assert!(watch.is_over());
-        assert_eq!((watch.step, watch.loss), (1, 2.0));
+        assert_eq!((watch.step, watch.loss), (1, 2.0.into()));
+        let equal = HeldOutLoss { loss: 2.0, then: -0.1 };
+        assert!(equal < 2.0.into() && HeldOutLoss::from(1.9) < equal);
         assert_ne!(read(), kept);
         watch.keep_best(&params).unwrap();
         assert_eq!(read(), kept);
         let mut other = EarlyStopping::new(None);
-        (0..9).for_each(|step| other.record(9.0, step, &params).unwrap());
+        (0..9).for_each(|step| other.record(9.0.into(), step, &params).unwrap());
         assert!(!other.is_over() && !other.has_best());
     }
 }

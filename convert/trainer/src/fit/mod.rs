@@ -21,7 +21,7 @@ use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
 use crate::plugin::params::Params;
 use checkpoint::{Position, RunCheckpoint};
-use early_stopping::EarlyStopping;
+use early_stopping::{EarlyStopping, HeldOutLoss};
 use optim::{AdamW, learning_rate};
 use run::RunFolder;
 
@@ -46,8 +46,8 @@ pub struct TaskStep<M> {
 
 /// The score of the tensors as they are, on held-out data.
 pub struct Evaluation<M> {
-    /// The lower, the better.
-    pub loss: f64,
+    /// What early stopping compares.
+    pub loss: HeldOutLoss,
     /// What is logged.
     pub measures: M,
     /// Tokens that were scored, where their rate is logged.
@@ -141,7 +141,8 @@ impl Throughput {
     }
 }
 
-/// A line of the log.
+/// A line of the log. Its split is `train` for a step, and `valid` for an evaluation on held-out
+/// data, which chooses the step that is kept where there is patience.
 #[derive(Serialize)]
 struct LogLine<'a, M> {
     stage: &'a str,
@@ -221,7 +222,7 @@ impl<T: Task> Training<'_, '_, T> {
             self.evaluate_and_save(step + 1)?;
         }
         self.watch.keep_best(self.task.params())?;
-        let EarlyStopping { step, loss, .. } = self.watch;
+        let EarlyStopping { step, loss: HeldOutLoss { loss, .. }, .. } = self.watch;
         Ok(FitOutcome::Finished(self.watch.has_best().then_some(Best { step, loss })))
     }
 
@@ -288,7 +289,7 @@ impl<T: Task> Training<'_, '_, T> {
         let tokens_per_second = throughput.map(Throughput::tokens_per_second);
         let stage = self.task.name();
         let speed = tokens_per_second.map_or(String::new(), |rate| format!(", {rate:.0} tokens/s"));
-        let best = if self.watch.has_best() { format!(", best {:.3}", self.watch.loss) } else { String::new() };
+        let best = if self.watch.has_best() { format!(", best {:.3}", self.watch.loss.loss) } else { String::new() };
         self.fit.bar.set_message(format!("{stage}, {split}: {}{best}{speed}", measures.summary()));
         self.fit.run.log(&LogLine { stage, split, step, measures, lr, tokens_per_second })
     }

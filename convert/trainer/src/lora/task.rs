@@ -156,7 +156,7 @@ impl Task for AdapterTask<'_> {
         })?;
         let loss = loss / tokens as f64;
         let measures = AdapterMeasures { loss, cross_entropy: loss, top1: Some(right / tokens as f64) };
-        Ok(Some(Evaluation { loss, measures, tokens: Some(total(&pieces)) }))
+        Ok(Some(Evaluation { loss: loss.into(), measures, tokens: Some(total(&pieces)) }))
     }
 }
 
@@ -329,7 +329,7 @@ mod tests {
         let frozen = Frozen::new(about, model.head_weights(), model.embedding_weights(), &Device::Cpu)?;
         let valid_hash = (!valid.is_empty()).then(|| "v".to_owned());
         let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash };
-        let head = OutputHead::full(&frozen, 1 << 20);
+        let head = OutputHead::new(&frozen, 1 << 20).unwrap();
         let train = problems(16, 1);
         let material = LoraData {
             network: &network,

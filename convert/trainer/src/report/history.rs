@@ -11,15 +11,18 @@ use crate::report::plot::{self, Panel, PlotCurve};
 type Quantity = (&'static str, &'static str, fn(f64) -> f64);
 
 /// What is drawn. The exponential of an entropy is a number of latents.
-const QUANTITIES: [Quantity; 8] = [
+const QUANTITIES: [Quantity; 11] = [
+    ("objective", "objective", same),
     ("loss", "loss", same),
     ("cross_entropy", "cross-entropy, nats", same),
+    ("candidate_cross_entropy", "cross-entropy over candidates, nats", same),
     ("kl", "KL, nats", same),
     ("usage_entropy", "latents in use", f64::exp),
     ("policy_entropy", "latents the policy hesitates between", f64::exp),
     ("top1", "likeliest token right", same),
     ("accuracy", "drawn latent's first token right", same),
     ("reward", "reward", same),
+    ("expected_reward", "expected reward", same),
 ];
 
 fn same(value: f64) -> f64 {

@@ -1,13 +1,13 @@
 //! Latents held for the whole answer: the exact gradient on a table of rewards.
 
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
 
 use crate::error::Result;
 use crate::eval::accuracy::{Grade, LatentTable};
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
-use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
+use crate::rl::reward::{PolicyMeasures, PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` 1 for
 /// a right final answer: nothing is drawn, and no baseline is needed.
@@ -31,7 +31,10 @@ impl RewardSource for Held<'_> {
     }
 
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
-        self.valid.score(&bind(self.plugin, policy)?)
+        let policy = bind(self.plugin, policy)?;
+        let PolicyScore { loss, measures } = self.valid.score(&policy)?;
+        let (reward, expected_reward) = (self.valid.deployed(&policy)?, Some(measures.reward));
+        Ok(PolicyScore { loss, measures: PolicyMeasures { reward, expected_reward, ..measures } })
     }
 }
 
@@ -63,14 +66,39 @@ impl Bandit {
         let earned = f64::from(reward.to_scalar::<f32>()?);
         Ok(statistics.score(reward.neg()?, earned))
     }
+
+    /// The mean reward of the latents that the policy finds most probable.
+    fn deployed(&self, policy: &PolicyNet) -> Result<f64> {
+        let best = policy.logits(&self.states)?.argmax_keepdim(D::Minus1)?;
+        Ok(f64::from(self.rewards.gather(&best, 1)?.mean_all()?.to_scalar::<f32>()?))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::accuracy::argmax;
     use crate::plugin::nets::names;
     use crate::rl::task::tests::{plugin, table, values};
     use crate::testing::assert_close;
+
+    #[test]
+    fn held_out_a_policy_earns_what_its_most_probable_latents_do() {
+        let plugin = plugin();
+        let table = table(plugin.spec.options);
+        let params = Params::policy(&plugin.tensors, 1.0).unwrap();
+        let measures = Held::new(&plugin, &table, &table).unwrap().evaluate(&params).unwrap().measures;
+        let policy = table.policy(&plugin).unwrap();
+        let right = |row: usize, latent: usize| f64::from(u8::from(table.grades[row][latent].right));
+        let rows = || policy.iter().enumerate();
+        let deployed: f64 = rows().map(|(i, pi)| right(i, argmax(pi))).sum::<f64>() / policy.len() as f64;
+        let expected =
+            |(i, pi): (usize, &Vec<f64>)| -> f64 { pi.iter().enumerate().map(|(z, p)| p * right(i, z)).sum() };
+        let expected: f64 = rows().map(expected).sum::<f64>() / policy.len() as f64;
+        assert_close(measures.reward as f32, deployed as f32, 1e-6);
+        assert_close(measures.expected_reward.unwrap() as f32, expected as f32, 1e-6);
+        assert!((deployed - expected).abs() > 0.01);
+    }
 
     #[test]
     fn the_gradient_is_that_of_the_expected_reward() {

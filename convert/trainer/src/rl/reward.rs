@@ -32,9 +32,14 @@ pub struct PolicyScore {
 /// What is logged of a policy.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct PolicyMeasures {
-    /// The mean reward of an answer: of held latents, expected; of groups, that of the drawn
-    /// answers, and on held-out problems that of the most probable latents.
+    /// The mean reward of an answer. Of a step, what is learned from: of held latents expected, of
+    /// groups that of the drawn answers. On held-out problems as the policy deploys: that of its
+    /// most probable latents.
     pub reward: f64,
+    /// On held-out problems, of held latents: the expected reward of a latent drawn from the
+    /// policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_reward: Option<f64>,
     /// KL(pi, the policy at first), in nats: the mean over states.
     pub kl: f64,
     /// Of the policy, in nats: the mean over states.
@@ -45,8 +50,8 @@ pub struct PolicyMeasures {
 
 impl TaskMeasures for PolicyMeasures {
     fn is_finite(&self) -> bool {
-        let &Self { reward, kl, policy_entropy, usage_entropy } = self;
-        [reward, kl, policy_entropy, usage_entropy].into_iter().all(f64::is_finite)
+        let &Self { reward, expected_reward, kl, policy_entropy, usage_entropy } = self;
+        [reward, kl, policy_entropy, usage_entropy].into_iter().chain(expected_reward).all(f64::is_finite)
     }
 
     fn summary(&self) -> String {
@@ -81,7 +86,10 @@ impl PolicyStatistics {
 
     pub(super) fn score(self, loss: Tensor, reward: f64) -> PolicyScore {
         let Self { kl, policy_entropy, usage_entropy, .. } = self;
-        PolicyScore { loss, measures: PolicyMeasures { reward, kl, policy_entropy, usage_entropy } }
+        PolicyScore {
+            loss,
+            measures: PolicyMeasures { reward, expected_reward: None, kl, policy_entropy, usage_entropy },
+        }
     }
 }
 

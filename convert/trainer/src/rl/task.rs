@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::data::tensor_file::{FileMetadata, Tensors, sorted_json};
 use crate::error::{Error, Result};
+use crate::fit::early_stopping::HeldOutLoss;
 use crate::fit::optim::gather;
 use crate::fit::run::RunFolder;
 use crate::fit::{Evaluation, FitOutcome, Schedule, Task, TaskStep, Trainer};
@@ -94,7 +95,9 @@ impl Task for PolicyTask<'_> {
 
     fn evaluate(&mut self) -> Result<Option<Evaluation<PolicyMeasures>>> {
         let measures = self.rewards.evaluate(&self.params)?.measures;
-        Ok(Some(Evaluation { loss: -measures.reward, measures, tokens: None }))
+        // Policies that deploy alike are told apart by what they expect.
+        let loss = HeldOutLoss { loss: -measures.reward, then: -measures.expected_reward.unwrap_or(0.0) };
+        Ok(Some(Evaluation { loss, measures, tokens: None }))
     }
 }
 

@@ -95,6 +95,60 @@ pub struct Terms {
     pub accuracy: Option<Tensor>,
 }
 
+/// The [`Terms`] as numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// [`Terms::loss`].
+    pub objective: f64,
+    /// [`Terms::cross_entropy`].
+    pub cross_entropy: f64,
+    /// [`Terms::kl`].
+    pub kl: f64,
+    /// [`Terms::usage_entropy`].
+    pub usage_entropy: f64,
+    /// [`Terms::policy_entropy`].
+    pub policy_entropy: f64,
+    /// [`Terms::accuracy`].
+    pub accuracy: Option<f64>,
+}
+
+impl Terms {
+    /// The terms on the host, by one transfer.
+    pub fn measure(&self) -> Result<Measured> {
+        let Self { loss, cross_entropy, kl, usage_entropy, policy_entropy, accuracy } = self;
+        let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy].into_iter().chain(accuracy);
+        let all = Tensor::stack(&all.map(Tensor::detach).collect::<Vec<_>>(), 0)?.to_vec1::<f32>()?;
+        let all: Vec<f64> = all.into_iter().map(f64::from).collect();
+        Ok(Measured {
+            objective: all[0],
+            cross_entropy: all[1],
+            kl: all[2],
+            usage_entropy: all[3],
+            policy_entropy: all[4],
+            accuracy: all.get(5).copied(),
+        })
+    }
+}
+
+impl Measured {
+    /// The mean of batches, each with its number of rows.
+    pub fn mean(batches: &[(Self, usize)]) -> Self {
+        let rows: usize = batches.iter().map(|(_, rows)| rows).sum();
+        let of = |value: fn(&Self) -> f64| {
+            batches.iter().map(|(terms, count)| value(terms) * *count as f64).sum::<f64>() / rows as f64
+        };
+        let has_accuracy = batches.iter().all(|(terms, _)| terms.accuracy.is_some());
+        Self {
+            objective: of(|terms| terms.objective),
+            cross_entropy: of(|terms| terms.cross_entropy),
+            kl: of(|terms| terms.kl),
+            usage_entropy: of(|terms| terms.usage_entropy),
+            policy_entropy: of(|terms| terms.policy_entropy),
+            accuracy: has_accuracy.then(|| of(|terms| terms.accuracy.unwrap_or(0.0))),
+        }
+    }
+}
+
 /// The control's loss. `log_prob` `[B, 1]`.
 pub fn cross_entropy(log_prob: &Tensor) -> Result<Terms> {
     let loss = log_prob.mean_all()?.neg()?;

@@ -12,7 +12,7 @@ use crate::features::head::OutputHead;
 use crate::features::states::FeatureBatch;
 use crate::plugin::nets::{Control, DecoderNet, PluginNet, PolicyNet};
 use crate::plugin::params::Params;
-use crate::sft::objective::{self, Objective, Terms};
+use crate::sft::objective::{self, Measured, Objective, Terms};
 use crate::sft::settings::SftSettings;
 
 /// Where beta starts (our decision).
@@ -26,8 +26,14 @@ pub trait SftStage {
     /// The loss of a training batch. `step` names the step's random stream.
     fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms>;
 
-    /// The same on held-out rows, without randomness.
+    /// What is reported on held-out rows, without randomness and over the whole vocabulary.
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms>;
+
+    /// What early stopping compares of an evaluation: the mixture's cross-entropy, which does not
+    /// depend on beta, unless the stage is for something else.
+    fn held_out_loss(&self, measured: &Measured) -> f64 {
+        measured.cross_entropy
+    }
 
     /// Called with the batch's KL after each step.
     fn adapt(&mut self, _kl: f64) {}
@@ -65,7 +71,8 @@ impl SftStage for ControlStage<'_> {
     }
 
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
-        self.terms(batch, 0)
+        let options = self.control.forward(&batch.hidden)?.unsqueeze(1)?;
+        objective::cross_entropy(&self.head.full_log_prob(&options, &batch.next)?)
     }
 }
 
@@ -106,16 +113,15 @@ impl<'a> OptionStage<'a> {
     /// The learned-prior objective, for latents of tokens or of segments.
     fn prior(
         &self,
-        options: &Tensor,
+        log_prob: &Tensor,
         policy: &Tensor,
         encoder: &Tensor,
         batch: &FeatureBatch,
         training: bool,
     ) -> Result<Terms> {
-        let log_prob = self.head.log_prob(options, batch)?;
         match self.hold {
-            Hold::Token => objective::prior(&log_prob, policy, encoder, self.beta),
-            _ => objective::held(&log_prob, policy, encoder, &batch.segments, self.beta, training),
+            Hold::Token => objective::prior(log_prob, policy, encoder, self.beta),
+            _ => objective::held(log_prob, policy, encoder, &batch.segments, self.beta, training),
         }
     }
 
@@ -143,7 +149,10 @@ impl SftStage for OptionStage<'_> {
     fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms> {
         let (policy, encoder, options) = self.forward(batch)?;
         match self.objective {
-            Objective::Prior => self.prior(&options, &policy, &encoder, batch, true),
+            Objective::Prior => {
+                let log_prob = self.head.log_prob(&options, batch)?;
+                self.prior(&log_prob, &policy, &encoder, batch, true)
+            }
             Objective::Paper => {
                 let log_prob = self.head.log_prob(&self.drawn(&options, &encoder, step)?, batch)?;
                 objective::paper(&log_prob, &policy, &encoder, self.target)
@@ -153,9 +162,10 @@ impl SftStage for OptionStage<'_> {
 
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
         let (policy, encoder, options) = self.forward(batch)?;
+        let log_prob = self.head.full_log_prob(&options, &batch.next)?;
         match self.objective {
-            Objective::Prior => self.prior(&options, &policy, &encoder, batch, false),
-            Objective::Paper => objective::paper_evaluation(&self.head.log_prob(&options, batch)?, &policy, &encoder),
+            Objective::Prior => self.prior(&log_prob, &policy, &encoder, batch, false),
+            Objective::Paper => objective::paper_evaluation(&log_prob, &policy, &encoder),
         }
     }
 
@@ -202,6 +212,15 @@ impl SftStage for PolicyStage<'_> {
     }
 
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
-        self.terms(batch, 0)
+        let options = self.decoder.options(&batch.hidden)?;
+        let is_first = self.head.full_is_first(&options, &batch.next)?;
+        let log_prob = self.head.full_log_prob(&options, &batch.next)?;
+        let policy = self.policy.logits(&batch.segments.first(&batch.hidden)?)?;
+        objective::accuracy(&is_first, &log_prob, &policy, &batch.segments)
+    }
+
+    /// Its own objective, in which nothing is adapted.
+    fn held_out_loss(&self, measured: &Measured) -> f64 {
+        measured.objective
     }
 }

@@ -88,7 +88,8 @@ pub(crate) enum HeadChoice {
     Auto,
     /// The whole vocabulary
     Full,
-    /// The backbone's 64 most probable tokens, the gold one and a tail
+    /// The answers' 256 most frequent tokens, the backbone's 64 most probable others, the gold one
+    /// and a tail
     Candidates,
 }
 

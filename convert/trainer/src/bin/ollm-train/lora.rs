@@ -121,7 +121,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         tokens: train.iter().map(|example| example.tokens.len() - example.answer_start).sum(),
         valid_hash,
     };
-    let head = OutputHead::full(&frozen, LOGITS);
+    let head = OutputHead::new(&frozen, LOGITS)?;
     let material = task::LoraData {
         network: &network,
         head: &head,

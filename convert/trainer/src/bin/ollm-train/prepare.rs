@@ -11,7 +11,6 @@ use ollm_train::data::records::Records;
 use ollm_train::eval::accuracy::Progress;
 use ollm_train::features::backbone::{BackboneDescription, BackboneModel, Frozen, StateSource};
 use ollm_train::features::candidate_cache;
-use ollm_train::features::head::OutputHead;
 use ollm_train::features::segments::Hold;
 use ollm_train::features::states::{self, Features};
 use ollm_train::plugin::file::Provenance;
@@ -125,10 +124,9 @@ impl<'a> Workplace<'a> {
 
     /// The text with candidates for its features.
     pub(crate) fn with_candidates(&self, frozen: &Frozen, text: TextFeatures) -> Result<TextFeatures> {
-        let path = states::cache_path(self.folder, &self.about, &text.corpus, "candidates");
         let bar = bar(text.features.len() as u64, "tokens").with_message("candidates");
         let progress = |rows| bar.inc(rows as u64);
-        let candidates = candidate_cache::load(&path, frozen, &text.corpus, &text.features, &progress)?;
+        let candidates = candidate_cache::load(self.folder, frozen, &text.corpus, &text.features, &progress)?;
         bar.finish_and_clear();
         Ok(TextFeatures { features: text.features.with_candidates(candidates), ..text })
     }
@@ -139,15 +137,13 @@ impl<'a> Workplace<'a> {
     }
 }
 
-/// The head to train with, and whether it needs candidates.
-pub(crate) fn head(choice: HeadChoice, frozen: &Frozen, args: &DeviceArgs) -> Result<(OutputHead, bool)> {
-    let candidates = match choice {
-        HeadChoice::Auto => frozen.head.device().is_cpu(),
+/// Whether training scores candidates rather than the whole vocabulary.
+pub(crate) fn scores_candidates(choice: HeadChoice, device: &Device) -> bool {
+    match choice {
+        HeadChoice::Auto => device.is_cpu(),
         HeadChoice::Full => false,
         HeadChoice::Candidates => true,
-    };
-    let head = if candidates { OutputHead::candidates(frozen)? } else { OutputHead::full(frozen, budget(args)) };
-    Ok((head, candidates))
+    }
 }
 
 /// Bytes that logits may take.

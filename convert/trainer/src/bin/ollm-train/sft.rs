@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use ollm_train::Result;
 use ollm_train::features::backbone::BackboneModel;
+use ollm_train::features::head::OutputHead;
 use ollm_train::features::segments::Hold;
 use ollm_train::fit::Ended;
 use ollm_train::fit::run::RunFolder;
@@ -160,12 +161,14 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     print_size(&settings, &place)?;
 
     let frozen = place.frozen(&device)?;
-    let (head, candidates) = prepare::head(args.head, &frozen, &args.device)?;
+    let head = OutputHead::new(&frozen, prepare::budget(&args.device))?;
     let load = |data: &[PathBuf], limit| -> Result<TextFeatures> {
-        let text = place.text(data, limit, &device)?.with_segments(&backbone, settings.hold)?;
-        if candidates { place.with_candidates(&frozen, text) } else { Ok(text) }
+        place.text(data, limit, &device)?.with_segments(&backbone, settings.hold)
     };
-    let train = load(&args.input.data, args.input.limit)?;
+    let mut train = load(&args.input.data, args.input.limit)?;
+    if prepare::scores_candidates(args.head, &device) {
+        train = place.with_candidates(&frozen, train)?;
+    }
     let valid = if args.held_out.valid.is_empty() {
         None
     } else {

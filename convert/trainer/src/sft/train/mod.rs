@@ -35,11 +35,11 @@ use steps::{StageTask, segments_a_step};
 pub struct SftData<'a> {
     /// The backbone's matrices.
     pub frozen: &'a Frozen,
-    /// The head that scores options while training.
+    /// The head that scores options.
     pub head: &'a OutputHead,
-    /// Features of the training text.
+    /// Features of the training text, with candidates where those are scored.
     pub train: &'a Features,
-    /// Features of held-out text.
+    /// Features of held-out text, for evaluations over the whole vocabulary.
     pub valid: Option<&'a Features>,
     /// For the plugin's metadata.
     pub provenance: &'a Provenance,
@@ -111,6 +111,8 @@ impl<'a> SftRun<'a> {
         }
         check_balance(material.train, settings)?;
         let mut identity = settings.identity(about, &provenance.data_hash);
+        let head = if material.train.has_candidates() { "candidates" } else { "full" };
+        identity.insert("head".into(), head.into());
         if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
             identity.insert("looks".into(), format!("every {} steps at {hash}", pace.eval_every));
         }

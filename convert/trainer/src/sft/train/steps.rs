@@ -1,6 +1,5 @@
 //! A stage of `sft` as a task of the training loop: batches of segments, scored on held-out text.
 
-use candle_core::Tensor;
 use serde::Serialize;
 
 use crate::data::tensor_file::FileMetadata;
@@ -11,17 +10,25 @@ use crate::fit::optim::gather;
 use crate::fit::order::Order;
 use crate::fit::{Evaluation, Task, TaskMeasures, TaskStep};
 use crate::plugin::params::Params;
-use crate::sft::objective::Terms;
+use crate::sft::objective::Measured;
 use crate::sft::stages::SftStage;
 
 /// Held-out rows of an evaluation: enough to see a trend, few enough not to be waited for.
-const EVALUATION_ROWS: usize = 4096;
+const EVALUATION_ROWS: usize = 2048;
 
-/// What a stage logs.
+/// What a stage logs. A step has the objective, and its cross-entropy over candidates where those
+/// are scored; an evaluation is over the whole vocabulary, and has the loss that early stopping
+/// compares.
 #[derive(Debug, Serialize)]
 pub(super) struct StageMeasures {
-    loss: f64,
-    cross_entropy: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objective: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cross_entropy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate_cross_entropy: Option<f64>,
     kl: f64,
     beta: f64,
     usage_entropy: f64,
@@ -30,15 +37,54 @@ pub(super) struct StageMeasures {
     accuracy: Option<f64>,
 }
 
+impl StageMeasures {
+    /// What both kinds of lines have.
+    fn new(stage: &dyn SftStage, measured: &Measured) -> Self {
+        let &Measured { kl, usage_entropy, policy_entropy, accuracy, .. } = measured;
+        Self {
+            objective: None,
+            loss: None,
+            cross_entropy: None,
+            candidate_cross_entropy: None,
+            kl,
+            beta: stage.beta(),
+            usage_entropy,
+            policy_entropy,
+            accuracy,
+        }
+    }
+
+    fn of_step(stage: &dyn SftStage, measured: &Measured, candidates: bool) -> Self {
+        let cross_entropy = Some(measured.cross_entropy);
+        let (full, few) = if candidates { (None, cross_entropy) } else { (cross_entropy, None) };
+        Self {
+            objective: Some(measured.objective),
+            cross_entropy: full,
+            candidate_cross_entropy: few,
+            ..Self::new(stage, measured)
+        }
+    }
+
+    fn of_evaluation(stage: &dyn SftStage, measured: &Measured) -> Self {
+        let (loss, cross_entropy) = (Some(stage.held_out_loss(measured)), Some(measured.cross_entropy));
+        Self { loss, cross_entropy, ..Self::new(stage, measured) }
+    }
+}
+
 impl TaskMeasures for StageMeasures {
     fn is_finite(&self) -> bool {
-        let &Self { loss, cross_entropy, kl, usage_entropy, policy_entropy, .. } = self;
-        let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy];
-        all.into_iter().chain(self.accuracy).all(f64::is_finite)
+        let &Self { objective, loss, cross_entropy, candidate_cross_entropy, accuracy, .. } = self;
+        let &Self { kl, usage_entropy, policy_entropy, .. } = self;
+        let some = [objective, loss, cross_entropy, candidate_cross_entropy, accuracy].into_iter().flatten();
+        some.chain([kl, usage_entropy, policy_entropy]).all(f64::is_finite)
     }
 
     fn summary(&self) -> String {
-        format!("cross-entropy {:.3}, KL {:.3}", self.cross_entropy, self.kl)
+        let (name, cross_entropy) = match self.candidate_cross_entropy {
+            Some(over_candidates) => ("cross-entropy over candidates", over_candidates),
+            None => ("cross-entropy", self.cross_entropy.unwrap_or(f64::NAN)),
+        };
+        format!("{name} {cross_entropy:.3}, KL {:.3}", self.kl)
     }
 }
 
@@ -67,9 +113,10 @@ impl Task for StageTask<'_> {
     fn step(&mut self, step: u64) -> Result<TaskStep<StageMeasures>> {
         let batch = self.train.segment_batch(self.order.batch(step))?;
         let terms = self.stage.terms(&batch, step)?;
-        let measures = measures(self.stage, &read(&terms)?);
+        let measured = terms.measure()?;
+        let measures = StageMeasures::of_step(self.stage, &measured, self.train.has_candidates());
         let gradients = gather(self.params, &terms.loss.backward()?);
-        self.stage.adapt(measures.kl);
+        self.stage.adapt(measured.kl);
         Ok(TaskStep { gradients, measures, tokens: Some(batch.len()) })
     }
 
@@ -78,17 +125,15 @@ impl Task for StageTask<'_> {
         let Some(valid) = self.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
         let stride = valid.len().div_ceil(EVALUATION_ROWS);
         let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
-        let (mut sums, mut rows) = (Vec::new(), 0);
+        let mut batches = Vec::new();
         for part in segments.chunks(segments_a_step(valid, self.batch)) {
             let batch = valid.segment_batch(part)?;
-            let terms = read(&self.stage.evaluate(&batch)?)?;
-            sums.resize(terms.len(), 0.0);
-            sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += term * batch.len() as f64);
-            rows += batch.len();
+            batches.push((self.stage.evaluate(&batch)?.measure()?, batch.len()));
         }
-        let means: Vec<f64> = sums.into_iter().map(|sum| sum / rows as f64).collect();
-        let measures = measures(self.stage, &means);
-        Ok(Some(Evaluation { loss: measures.loss, measures, tokens: Some(rows) }))
+        let measured = Measured::mean(&batches);
+        let measures = StageMeasures::of_evaluation(self.stage, &measured);
+        let (loss, rows) = (self.stage.held_out_loss(&measured), batches.iter().map(|(_, rows)| rows).sum());
+        Ok(Some(Evaluation { loss: loss.into(), measures, tokens: Some(rows) }))
     }
 
     fn state(&self) -> FileMetadata {
@@ -98,27 +143,6 @@ impl Task for StageTask<'_> {
     fn restore(&mut self, checkpoint: &RunCheckpoint) -> Result<()> {
         self.stage.set_beta(checkpoint.state("beta")?);
         Ok(())
-    }
-}
-
-/// The terms on the host, by one transfer; the last one is there where the stage has it.
-fn read(terms: &Terms) -> Result<Vec<f64>> {
-    let Terms { loss, cross_entropy, kl, usage_entropy, policy_entropy, accuracy } = terms;
-    let all = [loss, cross_entropy, kl, usage_entropy, policy_entropy].into_iter().chain(accuracy);
-    let all = Tensor::stack(&all.map(Tensor::detach).collect::<Vec<_>>(), 0)?.to_vec1::<f32>()?;
-    Ok(all.into_iter().map(f64::from).collect())
-}
-
-/// What [`read`] gave, by name.
-fn measures(stage: &dyn SftStage, terms: &[f64]) -> StageMeasures {
-    StageMeasures {
-        loss: terms[0],
-        cross_entropy: terms[1],
-        kl: terms[2],
-        beta: stage.beta(),
-        usage_entropy: terms[3],
-        policy_entropy: terms[4],
-        accuracy: terms.get(5).copied(),
     }
 }
 

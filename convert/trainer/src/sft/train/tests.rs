@@ -33,10 +33,10 @@ fn provenance() -> Provenance {
 fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
     let frozen = testing::frozen(8, 12);
     let train = testing::features(&frozen, 512);
-    let candidates = candidate_cache::compute(&frozen, &train, 10).unwrap();
+    let candidates = candidate_cache::compute(&frozen, &train, 4, 8).unwrap();
     let train = train.with_candidates(candidates);
     let train = train.with_segments(settings.hold, &|token| token < 4).unwrap();
-    let head = OutputHead::candidates(&frozen).unwrap();
+    let head = OutputHead::new(&frozen, 1 << 20).unwrap();
     let provenance = provenance();
     let material =
         SftData { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
@@ -142,7 +142,7 @@ fn too_few_segments_for_the_options_are_refused() {
 fn patience_ends_a_stage_at_its_best_look_and_resumes_to_the_same_bytes() {
     // A rate at which the loss soon rises again.
     let slow = settings(DecoderChoice::LowRank, Objective::Prior);
-    let settings = SftSettings { patience: Some(2), lr: 0.3, epochs: 12, ..slow };
+    let settings = SftSettings { patience: Some(1), lr: 0.5, epochs: 12, ..slow };
     let (whole, parts) = (testing::folder("patience"), testing::folder("patience-parts"));
     train(&whole, &settings, None, false).unwrap();
     let mut resume = false;
