@@ -26,7 +26,7 @@ use crate::plugin::params::Params;
 
 pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
     let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
-    BackboneDescription { backbone, norm_epsilon: 1e-5, parameters: 100_000, weights: "4567".into() }
+    BackboneDescription { backbone, norm_epsilon: 1e-5, parameters: 100_000, content: "4567".into() }
 }
 
 /// The settings of a short training: an epoch, a problem at a time.

@@ -75,9 +75,9 @@ pub mod keys {
     }
 }
 
-/// The largest number of options, and the largest width of anything; products of the two fit 32
-/// bits.
-const MAX_OPTIONS: u32 = 1 << 10;
+/// The largest number of options.
+pub const MAX_OPTIONS: u32 = 1 << 10;
+/// The largest width of anything; times the number of options it fits 32 bits.
 const MAX_WIDTH: u32 = 1 << 20;
 const MAX_VOCAB: u32 = 1 << 30;
 

@@ -14,6 +14,7 @@ use ollm_runtime::gguf::MAGIC;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
 
+use crate::data::hash::fnv1a;
 use crate::error::{Error, Result};
 
 /// Tensors by name, in the order of their names.
@@ -68,6 +69,18 @@ pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
     let tensors = candle_core::safetensors::load_buffer(&bytes, device)?;
     Ok((tensors.into_iter().collect(), metadata))
+}
+
+/// A hash of some tensors' names and values, in hexadecimal.
+pub fn hash(tensors: &Tensors, names: impl Iterator<Item = impl AsRef<str>>) -> Result<String> {
+    let mut parts = Vec::new();
+    for name in names {
+        let missing = || candle_core::Error::CannotFindTensor { path: name.as_ref().into() };
+        let values = values(tensors.get(name.as_ref()).ok_or_else(missing)?)?;
+        parts.push(name.as_ref().as_bytes().to_vec());
+        parts.push(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+    }
+    Ok(format!("{:016x}", fnv1a(parts.iter().map(Vec::as_slice))))
 }
 
 fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {

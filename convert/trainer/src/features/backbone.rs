@@ -34,15 +34,15 @@ pub struct BackboneDescription {
     pub norm_epsilon: f32,
     /// Number of parameters: the plugin's budget is a share of it.
     pub parameters: u64,
-    /// Hash of the names and types of its tensors: tells apart the quantizations of one backbone,
-    /// whose hidden states differ.
-    pub weights: String,
+    /// Hash of its file, chat template and weights: tells apart what has other hidden states, as the
+    /// quantizations of one backbone, or adapters merged into it.
+    pub content: String,
 }
 
 impl BackboneDescription {
     /// What identifies the hidden states of this file.
     pub fn identity(&self) -> String {
-        format!("{} {}", self.backbone.fingerprint, self.weights)
+        format!("{} {}", self.backbone.fingerprint, self.content)
     }
 }
 
@@ -108,6 +108,8 @@ pub struct BackboneModel {
     template: ChatTemplate,
     /// The token that ends the answer's turn.
     end: u32,
+    /// Hash of the file.
+    content: u64,
 }
 
 impl BackboneModel {
@@ -122,7 +124,8 @@ impl BackboneModel {
         let tokenizer = Tokenizer::from_metadata(metadata)?;
         let template = ChatTemplate::from_metadata(metadata)?;
         let end = tokenizer.eos().ok_or_else(|| Error::bad_file(path, "the tokenizer names no end-of-text token"))?;
-        Ok(Self { model: Arc::new(model), tokenizer, template, end })
+        let content = fnv1a([&***model.storage()]);
+        Ok(Self { model: Arc::new(model), tokenizer, template, end, content })
     }
 
     /// What the trainer must know of it.
@@ -133,8 +136,13 @@ impl BackboneModel {
             backbone,
             norm_epsilon: config.norm_epsilon,
             parameters: own(gguf).map(|tensor| tensor.elements() as u64).sum(),
-            weights: weights_hash(gguf),
+            content: format!("{:016x}", self.content),
         })
+    }
+
+    /// A hash of its file.
+    pub fn content(&self) -> u64 {
+        self.content
     }
 
     /// The tokens that end a line or an answer.
@@ -172,11 +180,6 @@ impl BackboneModel {
 /// The backbone's tensors, without those of a plugin merged into the file.
 fn own(gguf: &Gguf) -> impl Iterator<Item = &TensorInfo> {
     gguf.tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX))
-}
-
-fn weights_hash(gguf: &Gguf) -> String {
-    let types: Vec<String> = own(gguf).map(|tensor| format!("{} {}", tensor.name, tensor.dtype)).collect();
-    format!("{:016x}", fnv1a(types.iter().map(String::as_bytes)))
 }
 
 impl StateSource for BackboneModel {

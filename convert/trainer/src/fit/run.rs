@@ -1,7 +1,7 @@
 //! A run's folder: `config.toml`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`,
 //! `control.safetensors`, `plugin.safetensors`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -20,11 +20,14 @@ pub struct RunFolder {
     folder: PathBuf,
     log: Option<File>,
     settings: String,
+    /// Held by the process that trains here.
+    lock: Option<File>,
 }
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const LOG: &str = "log.jsonl";
 const CONFIG: &str = "config.toml";
+const LOCK: &str = "lock";
 
 /// What recorded settings begin with: a `config.toml` that somebody wrote does not, and no new run
 /// replaces it.
@@ -52,7 +55,21 @@ impl RunFolder {
             let reason = "was not written by a run, and would be replaced: move it, or name another folder";
             return Err(Error::bad_file(&config, reason));
         }
-        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new() })
+        let lock = if folder.exists() { Some(lock(folder)?) } else { None };
+        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new(), lock })
+    }
+
+    /// Makes the folder, which is locked from then on.
+    fn make(&mut self) -> Result<()> {
+        std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+        if self.lock.is_none() {
+            self.lock = Some(lock(&self.folder)?);
+            // Two runs that began at once: the other was faster, and is over.
+            if self.folder.join(CHECKPOINT).exists() {
+                return Err(Error::RunExists(self.folder.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// The text that [`Self::record`] writes.
@@ -63,8 +80,8 @@ impl RunFolder {
 
     /// Writes the run's settings into `config.toml`: once it is clear that they are those of the
     /// run in the folder.
-    pub fn record(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+    pub fn record(&mut self) -> Result<()> {
+        self.make()?;
         write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
     }
 
@@ -121,7 +138,7 @@ impl RunFolder {
         let log = if let Some(log) = self.log.take() {
             log
         } else {
-            std::fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder))?;
+            self.make()?;
             let path = self.folder.join(LOG);
             OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?
         };
@@ -137,6 +154,19 @@ impl RunFolder {
     pub fn rewind_log(&mut self, length: u64) -> Result<()> {
         let length = length.min(self.log_length()?);
         self.open_log()?.set_len(length).map_err(Error::io(&self.folder))
+    }
+}
+
+/// Locks a run's folder, until the file is closed.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(LOCK);
+    let file = OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::bad_file(folder, "another run is at work there: wait for it, or name another folder"))
+        }
+        Err(TryLockError::Error(source)) => Err(Error::io(&path)(source)),
     }
 }
 
@@ -168,9 +198,12 @@ mod tests {
     fn nothing_is_made_before_something_is_written_and_no_run_is_none_to_resume() {
         let folder = testing::folder("run-none");
         assert!(matches!(RunFolder::open(&folder, true), Err(Error::NoRun(_))));
-        let run = RunFolder::open(&folder, false).unwrap().with_settings(format!("{RECORDED}: old"));
+        let mut run = RunFolder::open(&folder, false).unwrap().with_settings(format!("{RECORDED}: old"));
         assert!(!folder.exists());
         run.record().unwrap();
+        let refused = RunFolder::open(&folder, true).unwrap_err();
+        assert!(refused.to_string().contains("another run"), "{refused}");
+        drop(run);
         assert!(RunFolder::open(&folder, true).is_ok());
         std::fs::write(folder.join("file"), "").unwrap();
         assert!(matches!(RunFolder::open(&folder.join("file"), false), Err(Error::BadFile { .. })));
@@ -212,7 +245,7 @@ mod tests {
         assert!(refused.to_string().contains("move it"), "{refused}");
         // What a run recorded before it failed is replaced.
         std::fs::write(folder.join(CONFIG), format!("{RECORDED}: old")).unwrap();
-        let run = RunFolder::open(&folder, false).unwrap().with_settings("new".into());
+        let mut run = RunFolder::open(&folder, false).unwrap().with_settings("new".into());
         run.record().unwrap();
         assert_eq!(std::fs::read(folder.join(CONFIG)).unwrap(), b"new");
     }

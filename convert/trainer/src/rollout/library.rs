@@ -21,15 +21,12 @@ pub struct Library<'a> {
     folder: PathBuf,
     threads: usize,
     slots: usize,
-    /// Hash of the backbone's file.
-    content: u64,
 }
 
 impl<'a> Library<'a> {
     /// The answers in `folder`, of which new ones are made on `threads` threads, `slots` at once.
     pub fn new(backbone: &'a BackboneModel, folder: &Path, threads: usize, slots: usize) -> Self {
-        let content = fnv1a([&***backbone.model().storage()]);
-        Self { backbone, folder: folder.to_owned(), threads, slots, content }
+        Self { backbone, folder: folder.to_owned(), threads, slots }
     }
 
     /// The answers to the first `limit` problems. `progress` is called for each problem that was
@@ -75,7 +72,7 @@ impl<'a> Library<'a> {
         };
         Ok(Header {
             kind: format!("rollouts {}", String::from_utf8_lossy(&json(plan))),
-            backbone: format!("{:016x} {decoder:016x} {policy:016x}", self.content),
+            backbone: format!("{:016x} {decoder:016x} {policy:016x}", self.backbone.content()),
             data: corpus.hash.clone(),
             columns: 1,
             row_bytes: 1,

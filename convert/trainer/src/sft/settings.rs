@@ -1,7 +1,7 @@
 //! What decides the result of a training run, apart from backbone and data.
 
 use clap::ValueEnum;
-use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
+use ollm_runtime::plugin::schema::{DecoderKind, MAX_OPTIONS, PluginConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::data::tensor_file::{FileMetadata, sorted_json};
@@ -87,6 +87,7 @@ impl SftSettings {
             ("--width", self.width.unwrap_or(1)),
             ("--batch", self.batch),
         ])?;
+        require(self.options <= MAX_OPTIONS as usize, "--options", "must be at most 1024, as a plugin file has them")?;
         let epochs = [
             ("--epochs", self.epochs),
             ("--control-epochs", self.control_epochs),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use indicatif::ProgressBar;
-use ollm_runtime::plugin::schema::PluginConfig;
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use serde::Serialize;
 
 use crate::data::tensor_file::Tensors;
@@ -164,10 +164,10 @@ impl<'a> SftRun<'a> {
         let (settings, material) = (self.settings, self.material);
         let path = self.fit.run.options();
         if self.fit.resumes() == Some("policy") {
-            return self.load_options(&path).map(Some);
+            return self.load_options(&path, control).map(Some);
         }
         if let Some(given) = &self.pace.options {
-            let tensors = self.load_options(given)?;
+            let tensors = self.load_options(given, control)?;
             tensor_file::save(&path, &tensors, &self.metadata())?;
             return Ok(Some(tensors));
         }
@@ -181,12 +181,17 @@ impl<'a> SftRun<'a> {
         Ok(Some(tensors))
     }
 
-    fn load_options(&self, path: &Path) -> Result<Tensors> {
+    /// Options of this run's sizes, on this control where their kind keeps it.
+    fn load_options(&self, path: &Path, control: &Tensors) -> Result<Tensors> {
         let loaded = Loaded::plugin(path, &self.material.frozen.about, self.device())?;
         Self::check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
         Self::check(path, "options", &self.spec.options, &loaded.spec.options)?;
         Self::check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
         Self::check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
+        if matches!(self.spec.decoder, DecoderKind::LowRank { .. }) {
+            let mine = |tensors: &Tensors| tensor_file::hash(tensors, control.keys());
+            Self::check(path, "control, by its hash", &mine(control)?, &mine(&loaded.tensors)?)?;
+        }
         Ok(loaded.tensors)
     }
 

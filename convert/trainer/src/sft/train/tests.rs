@@ -31,6 +31,11 @@ fn provenance() -> Provenance {
 }
 
 fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume: bool) -> Result<Ended> {
+    let pace = SftPace { checkpoint_every: 7, eval_every: 16, stop_after, ..SftPace::default() };
+    train_at(folder, settings, &pace, resume)
+}
+
+fn train_at(folder: &Path, settings: &SftSettings, pace: &SftPace, resume: bool) -> Result<Ended> {
     let frozen = testing::frozen(8, 12);
     let train = testing::features(&frozen, 512);
     let candidates = candidate_cache::compute(&frozen, &train, 4, 8).unwrap();
@@ -40,9 +45,8 @@ fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume:
     let provenance = provenance();
     let material =
         SftData { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
-    let pace = SftPace { checkpoint_every: 7, eval_every: 16, stop_after, ..SftPace::default() };
     let mut run = RunFolder::open(folder, resume)?;
-    sft(&material, settings, &pace, &mut run, &ProgressBar::hidden())
+    sft(&material, settings, pace, &mut run, &ProgressBar::hidden())
 }
 
 fn held_out(folder: &Path, stage: &str) -> Vec<f64> {
@@ -234,4 +238,26 @@ fn a_loss_that_is_not_finite_stops_the_run() {
     let settings = SftSettings { lr: 1e30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+}
+
+#[test]
+fn options_of_another_control_are_refused() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let folders = ["control-a", "control-b"].map(testing::folder);
+    for (folder, seed) in folders.iter().zip([5, 6]) {
+        train(folder, &SftSettings { seed, ..settings.clone() }, None, false).unwrap();
+    }
+    let given = |control: &Path, options: &Path, name: &str| {
+        let pace = SftPace {
+            checkpoint_every: 7,
+            eval_every: 16,
+            control: Some(control.join("control.safetensors")),
+            options: Some(options.join("options.safetensors")),
+            ..SftPace::default()
+        };
+        train_at(&testing::folder(name), &settings, &pace, false)
+    };
+    given(&folders[0], &folders[0], "control-same").unwrap();
+    let refused = given(&folders[0], &folders[1], "control-other");
+    assert!(matches!(refused, Err(Error::Mismatch { what, .. }) if what.contains("control")));
 }
