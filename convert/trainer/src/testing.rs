@@ -139,7 +139,7 @@ pub(crate) fn random_params(spec: &PluginConfig) -> Params {
     let tensors = |slots: Vec<TensorSlot>| -> Tensors {
         slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
     };
-    let params = Params::options(spec, &tensors(control_slots(spec)), 0, &Device::Cpu).unwrap();
+    let params = Params::options(spec, &tensors(control_slots(spec)), false, 0, &Device::Cpu).unwrap();
     params.restore(&tensors(schema::tensors(spec))).unwrap();
     params
 }

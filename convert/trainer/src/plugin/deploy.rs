@@ -105,6 +105,28 @@ pub fn control(plugin: &Loaded) -> Result<Loaded> {
     Ok(Loaded { spec, tensors })
 }
 
+/// The first latent that is the control, if options of kind `lowrank` keep it: its delta is zero.
+pub fn control_latent(plugin: &Loaded) -> Result<Option<usize>> {
+    let DecoderKind::LowRank { .. } = plugin.spec.decoder else { return Ok(None) };
+    let values = values(&plugin.tensor(names::DELTA_OUT)?)?;
+    let of_latent = values.len() / plugin.spec.options;
+    Ok(values.chunks_exact(of_latent.max(1)).position(|delta| delta.iter().all(|value| *value == 0.0)))
+}
+
+/// The plugin with a policy that chooses its control, with a probability of a half, in every state.
+///
+/// # Errors
+/// [`Error::Setting`] if the control is not among its options.
+pub fn choosing_control(plugin: &Loaded) -> Result<Loaded> {
+    let options = plugin.spec.options;
+    let control = control_latent(plugin)?.filter(|_| options > 1).ok_or_else(|| Error::Setting {
+        name: "--start",
+        reason: "the control is not among the options of this plugin: train them with --keep-control true".into(),
+    })?;
+    let share = |z| if z == control { 0.5 } else { 0.5 / (options - 1) as f64 };
+    constant_policy(plugin, &(0..options).map(share).collect::<Vec<_>>())
+}
+
 /// The plugin with its options' deltas turned in random directions: each column of the outer factor
 /// (kind `lowrank`), or each embedding (kind `swiglu`), is a random one of the same norm.
 pub fn random_deltas(plugin: &Loaded, seed: u64) -> Result<Loaded> {

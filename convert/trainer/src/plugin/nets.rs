@@ -122,7 +122,12 @@ pub struct DecoderNet {
     delta: Delta,
     /// K.
     options: usize,
+    /// Whether latent [`CONTROL`] is the control, whatever its delta.
+    keeps_control: bool,
 }
+
+/// The latent that is the control, where options keep it.
+pub const CONTROL: usize = 0;
 
 enum Delta {
     /// `V` `[K·r, d]` and `O` `[K·d, r]`.
@@ -140,7 +145,14 @@ impl DecoderNet {
                 Delta::LowRank { down: lookup(names::DELTA_IN)?, up: lookup(names::DELTA_OUT)? }
             }
         };
-        Ok(Self { base: Control::bind(spec, lookup)?, delta, options: spec.options })
+        Ok(Self { base: Control::bind(spec, lookup)?, delta, options: spec.options, keeps_control: false })
+    }
+
+    /// For training options of kind `lowrank` that keep the control among them: its delta has no
+    /// effect, and so no gradient.
+    #[must_use]
+    pub fn keeping_control(self, keeps_control: bool) -> Self {
+        Self { keeps_control, ..self }
     }
 
     /// The option set's hidden states `h'_z`. `[B, d]` -> `[B, K, d]`.
@@ -164,7 +176,15 @@ impl DecoderNet {
         let ((batch, d), k, r) = (normed.dims2()?, self.options, up.dim(1)?);
         let inner = project(normed, down)?.silu()?.reshape((batch, k, r))?.transpose(0, 1)?.contiguous()?;
         let up = up.reshape((k, d, r))?.transpose(1, 2)?;
-        Ok(inner.matmul(&up)?.transpose(0, 1)?.contiguous()?)
+        let deltas = inner.matmul(&up)?;
+        let deltas = if self.keeps_control {
+            let (control, others) =
+                (deltas.narrow(0, CONTROL, 1)?.zeros_like()?, deltas.narrow(0, CONTROL + 1, k - 1)?);
+            Tensor::cat(&[control, others], 0)?
+        } else {
+            deltas
+        };
+        Ok(deltas.transpose(0, 1)?.contiguous()?)
     }
 
     /// n + E`[z]`. `[B, d]` -> `[B·K, d]`.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::plugin::nets::{TensorSlot, control_slots, names, option_slots};
+use crate::plugin::nets::{CONTROL, TensorSlot, control_slots, names, option_slots};
 
 /// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to
 /// disturb the control (our decision).
@@ -30,9 +30,23 @@ impl Params {
     /// Fresh tensors of the options on a trained control.
     ///
     /// Kind `lowrank` keeps the control fixed, as the anchor of all options; kind `swiglu` goes on
-    /// training it.
-    pub fn options(spec: &PluginConfig, control: &Tensors, seed: u64, device: &Device) -> Result<Self> {
+    /// training it. With `keeps_control` the delta of latent [`CONTROL`] is zero (kind `lowrank`).
+    pub fn options(
+        spec: &PluginConfig,
+        control: &Tensors,
+        keeps_control: bool,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let mut trained = initial(option_slots(spec), seed, device)?;
+        if let Some(delta) = trained.get_mut(names::DELTA_OUT).filter(|_| keeps_control) {
+            let d = spec.backbone.hidden;
+            let (rows, rank) = delta.dims2()?;
+            let [before, after] =
+                [(0, CONTROL * d), ((CONTROL + 1) * d, rows - (CONTROL + 1) * d)].map(|(at, n)| delta.narrow(0, at, n));
+            let zeros = Tensor::zeros((d, rank), DType::F32, device)?;
+            *delta = Var::from_tensor(&Tensor::cat(&[before?, zeros, after?], 0)?)?;
+        }
         let mut fixed = Tensors::new();
         match spec.decoder {
             DecoderKind::LowRank { .. } => fixed.clone_from(control),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::data::corpus::Problem;
 use crate::data::rng::Rng;
 use crate::error::{Error, Result};
-use crate::eval::accuracy::Questions;
+use crate::eval::accuracy::{Questions, Reward};
 use crate::features::backbone::BackboneModel;
 use crate::features::segments::{self, Hold};
 use crate::fit::order::Order;
@@ -29,6 +29,8 @@ pub struct GroupSettings {
     pub problems: usize,
     /// Tokens of an answer at most.
     pub tokens: usize,
+    /// What an answer is worth.
+    pub reward: Reward,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -139,16 +141,22 @@ impl RewardSource for Groups<'_> {
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
         let answers = self.answers(policy, &problems, &self.plan(Some(step)))?;
-        let rewards: Vec<Vec<f64>> =
-            chosen.iter().zip(&answers).map(|(&i, answers)| self.train.rewards(i as usize, answers)).collect();
+        let rewards: Vec<Vec<f64>> = chosen
+            .iter()
+            .zip(&answers)
+            .map(|(&i, answers)| self.train.rewards(i as usize, answers, self.settings.reward))
+            .collect();
         self.score(policy, &answers, &rewards)
     }
 
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
         let answers = self.answers(policy, problems, &self.plan(None))?;
-        let rewards: Vec<Vec<f64>> =
-            answers.iter().enumerate().map(|(i, answers)| self.valid.rewards(i, answers)).collect();
+        let rewards: Vec<Vec<f64>> = answers
+            .iter()
+            .enumerate()
+            .map(|(i, answers)| self.valid.rewards(i, answers, self.settings.reward))
+            .collect();
         self.score(policy, &answers, &rewards)
     }
 }
@@ -177,7 +185,7 @@ mod tests {
     const OPTIONS: usize = 3;
 
     fn settings() -> GroupSettings {
-        GroupSettings { held: Hold::Token, size: 4, problems: 2, tokens: 12, seed: 3 }
+        GroupSettings { held: Hold::Token, size: 4, problems: 2, tokens: 12, reward: Reward::default(), seed: 3 }
     }
 
     fn corpus() -> Corpus {

@@ -3,14 +3,14 @@
 use candle_core::{D, Device, Tensor};
 
 use crate::error::Result;
-use crate::eval::accuracy::{Grade, LatentTable};
+use crate::eval::accuracy::{LatentTable, Reward};
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
 use crate::rl::reward::{PolicyMeasures, PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
 
-/// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` 1 for
-/// a right final answer: nothing is drawn, and no baseline is needed.
+/// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` the
+/// [`Reward`] of latent z's answer: nothing is drawn, and no baseline is needed.
 pub struct Held<'a> {
     plugin: &'a Loaded,
     train: Bandit,
@@ -19,9 +19,10 @@ pub struct Held<'a> {
 
 impl<'a> Held<'a> {
     /// The answers of the plugin's latents to problems to learn and to held-out ones.
-    pub fn new(plugin: &'a Loaded, train: &LatentTable, valid: &LatentTable) -> Result<Self> {
+    pub fn new(plugin: &'a Loaded, train: &LatentTable, valid: &LatentTable, reward: Reward) -> Result<Self> {
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
-        Ok(Self { plugin, train: Bandit::new(train, &first)?, valid: Bandit::new(valid, &first)? })
+        let bandit = |table| Bandit::new(table, &first, reward);
+        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)? })
     }
 }
 
@@ -49,10 +50,8 @@ struct Bandit {
 }
 
 impl Bandit {
-    fn new(table: &LatentTable, policy: &PolicyNet) -> Result<Self> {
-        let reward =
-            |grades: &Vec<Grade>| -> Vec<f32> { grades.iter().map(|grade| f32::from(u8::from(grade.right))).collect() };
-        let rewards: Vec<f32> = table.grades.iter().flat_map(reward).collect();
+    fn new(table: &LatentTable, policy: &PolicyNet, reward: Reward) -> Result<Self> {
+        let rewards: Vec<f32> = table.grades.iter().flatten().map(|grade| reward.of(grade) as f32).collect();
         let (n, d) = (table.states.len(), table.states.first().map_or(0, Vec::len));
         let states = Tensor::from_vec(table.states.concat(), (n, d), &Device::Cpu)?;
         let first = log_policy(policy, &states)?.detach();
@@ -87,7 +86,8 @@ mod tests {
         let plugin = plugin();
         let table = table(plugin.spec.options);
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let measures = Held::new(&plugin, &table, &table).unwrap().evaluate(&params).unwrap().measures;
+        let measures =
+            Held::new(&plugin, &table, &table, Reward::default()).unwrap().evaluate(&params).unwrap().measures;
         let policy = table.policy(&plugin).unwrap();
         let right = |row: usize, latent: usize| f64::from(u8::from(table.grades[row][latent].right));
         let rows = || policy.iter().enumerate();
@@ -101,11 +101,26 @@ mod tests {
     }
 
     #[test]
+    fn tokens_have_their_price() {
+        let plugin = plugin();
+        let params = Params::policy(&plugin.tensors, 1.0).unwrap();
+        let table = table(plugin.spec.options);
+        let earned = |token_cost| {
+            let mut held = Held::new(&plugin, &table, &table, Reward { token_cost }).unwrap();
+            held.evaluate(&params).unwrap().measures
+        };
+        // Each answer of the table has one token.
+        assert_close(earned(0.25).reward as f32, earned(0.0).reward as f32 - 0.25, 1e-6);
+        let [with, without] = [0.25, 0.0].map(|cost| earned(cost).expected_reward.unwrap() as f32);
+        assert_close(with, without - 0.25, 1e-6);
+    }
+
+    #[test]
     fn the_gradient_is_that_of_the_expected_reward() {
         let plugin = plugin();
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let policy = bind(&plugin, &params).unwrap();
-        let bandit = Bandit::new(&table(plugin.spec.options), &policy).unwrap();
+        let bandit = Bandit::new(&table(plugin.spec.options), &policy, Reward::default()).unwrap();
         let gradients = bandit.score(&policy).unwrap().loss.backward().unwrap();
         // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the
         // logits.

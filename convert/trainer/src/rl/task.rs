@@ -104,7 +104,7 @@ impl Task for PolicyTask<'_> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::eval::accuracy::{Grade, LatentTable, argmax};
+    use crate::eval::accuracy::{Grade, LatentTable, Reward, argmax};
     use crate::eval::final_answer::Flaws;
     use crate::plugin::nets::names;
     use crate::rl::held::Held;
@@ -156,7 +156,8 @@ pub(super) mod tests {
     ) -> Result<Option<Tensors>> {
         let (Tables { train, valid }, TrainCall { stop_after, resume }) = (tables, call);
         let identity = &[("data".to_owned(), "d".to_owned())].into();
-        let (mut held, mut run) = (Held::new(plugin, train, valid)?, RunFolder::open(folder, resume)?);
+        let (mut held, mut run) =
+            (Held::new(plugin, train, valid, Reward::default())?, RunFolder::open(folder, resume)?);
         reinforce(plugin, &mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
     }
 

@@ -45,6 +45,8 @@ pub struct SftSettings {
     pub width: Option<usize>,
     /// Rank r of a delta.
     pub rank: usize,
+    /// Whether one of the options, the first, stays the control.
+    pub keep_control: bool,
     /// Width of the policy.
     pub policy_width: usize,
     /// Width of the encoder.
@@ -88,6 +90,9 @@ impl SftSettings {
             ("--batch", self.batch),
         ])?;
         require(self.options <= MAX_OPTIONS as usize, "--options", "must be at most 1024, as a plugin file has them")?;
+        let keeps = self.decoder == DecoderChoice::LowRank && self.options > 1;
+        let reason = "needs decoder lowrank, whose control stays as it is, and two options at least";
+        require(keeps || !self.keep_control, "--keep-control", reason)?;
         let epochs = [
             ("--epochs", self.epochs),
             ("--control-epochs", self.control_epochs),
@@ -151,6 +156,7 @@ impl SftSettings {
         let valid = patience.is_some().then(|| provenance.valid_hash.clone()).flatten();
         let always = [
             ("objective", self.objective.name().to_owned()),
+            ("keep_control", self.keep_control.to_string()),
             ("data", provenance.data.clone()),
             ("data_hash", provenance.data_hash.clone()),
             ("tokens", provenance.tokens.to_string()),

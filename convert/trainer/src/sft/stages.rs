@@ -97,8 +97,9 @@ impl<'a> OptionStage<'a> {
         frozen: &'a Frozen,
         settings: &SftSettings,
     ) -> Result<Self> {
-        let &SftSettings { objective, kl_target: target, seed, .. } = settings;
+        let &SftSettings { objective, kl_target: target, seed, keep_control, .. } = settings;
         let plugin = PluginNet::bind(spec, &|name| params.tensor(name))?;
+        let plugin = PluginNet { decoder: plugin.decoder.keeping_control(keep_control), ..plugin };
         Ok(Self { plugin, head, frozen, objective, target, hold: spec.hold, seed, beta: FIRST_BETA })
     }
 

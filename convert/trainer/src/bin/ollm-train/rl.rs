@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file::{self, FileMetadata};
-use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, held_row};
+use ollm_train::eval::accuracy::{
+    AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, Reward, held_row,
+};
 use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
 use ollm_train::features::segments::Hold;
 use ollm_train::limits::require;
@@ -52,6 +54,12 @@ pub(crate) struct RlArgs {
     /// Problems of a step [default: 16]; not with --hold all
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) problems: Option<usize>,
+    /// The price of a token: an answer is worth 1 if it is right, less X for each of its tokens
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = price)]
+    pub(crate) token_cost: f64,
+    /// The policy to begin with [default: control, if the options keep it, else imitation]
+    #[arg(long, value_enum)]
+    pub(crate) start: Option<Start>,
     /// Steps
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = steps)]
     pub(crate) steps: u64,
@@ -69,12 +77,37 @@ pub(crate) struct RlArgs {
     pub(crate) rollout: RolloutArgs,
 }
 
+/// The policy that RL begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Start {
+    /// Chooses the control in every state, with a probability of a half
+    Control,
+    /// The plugin's own, which imitates what the text was likely written with
+    Imitation,
+}
+
+/// A price: a number from 0 on.
+fn price(text: &str) -> std::result::Result<f64, String> {
+    let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| format!("{text:?} is no number from 0 on"))
+}
+
 impl RlArgs {
     fn groups(&self) -> Option<GroupSettings> {
         let &Self { hold: held, group, problems, ref rollout, .. } = self;
-        let settings =
-            |size, problems| GroupSettings { held, size, problems, tokens: rollout.tokens, seed: rollout.seed };
+        let settings = |size, problems| GroupSettings {
+            held,
+            size,
+            problems,
+            tokens: rollout.tokens,
+            reward: self.reward(),
+            seed: rollout.seed,
+        };
         (held != Hold::All).then(|| settings(group.unwrap_or(8), problems.unwrap_or(16)))
+    }
+
+    fn reward(&self) -> Reward {
+        Reward { token_cost: self.token_cost }
     }
 
     fn settings(&self) -> RlSettings {
@@ -104,12 +137,21 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let backbone = BackboneModel::open(&input.model)?;
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
+    let start = match args.start {
+        None if deploy::control_latent(&plugin)?.is_none() => Start::Imitation,
+        start => start.unwrap_or(Start::Control),
+    };
+    let first = match start {
+        Start::Control => &deploy::choosing_control(&plugin)?,
+        Start::Imitation => &plugin,
+    };
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
     let bar = bar(0, "problems");
     let rl = RlRun {
         args,
         groups: args.groups(),
         plugin: &plugin,
+        first,
         library: &library,
         train: &train,
         valid: &valid,
@@ -117,7 +159,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     };
     let mut identity = rl.identity(&about)?;
     let (objective, mut rewards) = rl.rewards(&mut identity)?;
-    let trained = reinforce(&plugin, &mut *rewards, &settings, &identity, args.run.stop_after, &mut run, &bar)?;
+    let trained = reinforce(first, &mut *rewards, &settings, &identity, args.run.stop_after, &mut run, &bar)?;
     let Some(tensors) = trained else {
         return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     };
@@ -136,6 +178,8 @@ struct RlRun<'a> {
     /// How answers are drawn; none where all latents answer, held.
     groups: Option<GroupSettings>,
     plugin: &'a Loaded,
+    /// The same options, with the policy that RL begins with.
+    first: &'a Loaded,
     library: &'a Library<'a>,
     train: &'a Questions<'a>,
     valid: &'a Questions<'a>,
@@ -147,10 +191,11 @@ impl<'a> RlRun<'a> {
     fn identity(&self, about: &BackboneDescription) -> Result<FileMetadata> {
         let fields = [
             ("backbone", about.identity()),
-            ("plugin", format!("{:016x}", deploy::hash(self.plugin, PLUGIN_PREFIX)?)),
+            ("plugin", format!("{:016x}", deploy::hash(self.first, PLUGIN_PREFIX)?)),
             ("data", name(self.train)),
             ("valid", name(self.valid)),
             ("tokens", self.args.rollout.tokens.to_string()),
+            ("token_cost", self.args.token_cost.to_string()),
         ];
         Ok(fields.map(|(key, value)| (key.to_owned(), value)).into())
     }
@@ -163,6 +208,7 @@ impl<'a> RlRun<'a> {
             ("data", file_names(&self.args.input.data)),
             ("data_hash", name(self.train)),
             ("valid_hash", name(self.valid)),
+            ("token_cost", self.args.token_cost.to_string()),
             ("steps", self.args.steps.to_string()),
             ("learning_rate", self.args.lr.to_string()),
             ("patience", self.args.patience.to_string()),
@@ -173,17 +219,17 @@ impl<'a> RlRun<'a> {
     /// Where rewards come from, and its name; what else a checkpoint must agree with is added to
     /// `identity`.
     fn rewards(&self, identity: &mut FileMetadata) -> Result<(&'static str, Box<dyn RewardSource + 'a>)> {
-        let &Self { args, plugin, library, train, valid, .. } = self;
+        let &Self { args, first, library, train, valid, .. } = self;
         // Without it, a run of groups would go on as one of held latents.
         let groups = self.groups.as_ref().map_or("nothing".to_owned(), tensor_file::sorted_json);
         identity.insert("groups".into(), groups);
         let Some(groups) = self.groups.clone() else {
-            let held =
-                Held::new(plugin, &self.table("training problems", train)?, &self.table("held-out problems", valid)?)?;
+            let (train, valid) = (self.table("training problems", train)?, self.table("validation problems", valid)?);
+            let held = Held::new(first, &train, &valid, args.reward())?;
             return Ok(("expected reward of held latents", Box::new(held)));
         };
         let (threads, slots) = (args.input.threads, args.rollout.slots);
-        let groups = Groups::new(library.backbone, plugin, train, valid, groups, threads, slots)?;
+        let groups = Groups::new(library.backbone, first, train, valid, groups, threads, slots)?;
         Ok(("group-normalised reward", Box::new(groups)))
     }
 
@@ -195,12 +241,15 @@ impl<'a> RlRun<'a> {
 
     /// The policy before and after.
     fn compare(&self, trained: &Loaded) -> Result<Vec<AccuracyRow>> {
-        let policies = [("imitation", self.plugin), ("RL", trained)];
+        let control =
+            deploy::control_latent(self.plugin)?.map(|_| deploy::choosing_control(self.plugin)).transpose()?;
+        let control = control.iter().map(|plugin| ("control", plugin));
+        let policies: Vec<(&str, &Loaded)> = control.chain([("imitation", self.plugin), ("RL", trained)]).collect();
         let mut rows = Vec::new();
         let Some(groups) = &self.groups else {
             for (text, questions) in [("held-out", self.valid), ("train", self.train)] {
                 let table = self.table(text, questions)?;
-                for (name, policy) in policies {
+                for &(name, policy) in &policies {
                     rows.push(held_row(&format!("{name} policy, {text}"), &table, policy, self.args.rollout.seed)?);
                 }
             }
@@ -209,7 +258,7 @@ impl<'a> RlRun<'a> {
         for (choice, latents, samples) in
             [("most probable", LatentPlan::Policy, 1), ("drawn", LatentPlan::Sampled(1.0), groups.size)]
         {
-            for (name, policy) in policies {
+            for &(name, policy) in &policies {
                 rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, latents, samples)?);
             }
         }

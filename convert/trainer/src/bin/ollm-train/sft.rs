@@ -39,6 +39,10 @@ pub(crate) struct SftArgs {
     /// Rank of an option's delta [default: 32]; decoder lowrank only
     #[arg(long, value_name = "R")]
     pub(crate) rank: Option<usize>,
+    /// Keep the control as the first of the options, so that a policy can choose it [default: true;
+    /// false with decoder swiglu and with one option]
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) keep_control: Option<bool>,
     /// Width of the policy
     #[arg(long, value_name = "P", default_value_t = 256)]
     pub(crate) policy_width: usize,
@@ -111,6 +115,7 @@ impl SftArgs {
             decoder: self.decoder,
             width: self.width,
             rank: self.rank.unwrap_or(32),
+            keep_control: self.keep_control.unwrap_or(self.decoder == DecoderChoice::LowRank && self.options > 1),
             policy_width: self.policy_width,
             encoder_width: self.encoder_width,
             objective: self.objective,

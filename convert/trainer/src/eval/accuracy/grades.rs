@@ -1,6 +1,7 @@
 //! Answers, graded: of some questions, and of all held latents to them.
 
 use num_rational::BigRational;
+use serde::Serialize;
 
 use crate::data::corpus::Corpus;
 use crate::data::rng::Rng;
@@ -44,10 +45,9 @@ impl<'a> Questions<'a> {
         Ok(Self { corpus, gold: corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()? })
     }
 
-    /// 1 for each right answer to a problem, 0 for a wrong one.
-    pub fn rewards(&self, problem: usize, answers: &[Answer]) -> Vec<f64> {
-        let right = |answer| Grade::new(answer, &self.gold[problem]).right;
-        answers.iter().map(|answer| f64::from(u8::from(right(answer)))).collect()
+    /// What the answers to a problem are worth.
+    pub fn rewards(&self, problem: usize, answers: &[Answer], reward: Reward) -> Vec<f64> {
+        answers.iter().map(|answer| reward.of(&Grade::new(answer, &self.gold[problem]))).collect()
     }
 
     /// Grades the answers to each problem.
@@ -58,7 +58,21 @@ impl<'a> Questions<'a> {
     }
 }
 
-/// What an answer is worth.
+/// What an answer is worth: 1 if it is right, less a price for each of its tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Reward {
+    /// The price of a token, at least 0.
+    pub token_cost: f64,
+}
+
+impl Reward {
+    /// The reward of an answer.
+    pub fn of(self, grade: &Grade) -> f64 {
+        f64::from(u8::from(grade.right)) - self.token_cost * grade.tokens as f64
+    }
+}
+
+/// What is said of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grade {
     /// Its final answer.

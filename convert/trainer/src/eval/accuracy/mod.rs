@@ -19,7 +19,7 @@ use crate::plugin::nets::names;
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
 
-pub use grades::{Grade, LatentTable, Progress, Questions, argmax, average};
+pub use grades::{Grade, LatentTable, Progress, Questions, Reward, argmax, average};
 pub use row::{AccuracyRow, held_row};
 
 /// What is compared.

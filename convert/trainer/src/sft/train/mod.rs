@@ -171,7 +171,7 @@ impl<'a> SftRun<'a> {
             tensor_file::save(&path, &tensors, &self.metadata())?;
             return Ok(Some(tensors));
         }
-        let params = Params::options(&self.spec, control, settings.seed, self.device())?;
+        let params = Params::options(&self.spec, control, settings.keep_control, settings.seed, self.device())?;
         let mut stage = OptionStage::new(&self.spec, &params, material.head, material.frozen, settings)?;
         if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
             return Ok(None);

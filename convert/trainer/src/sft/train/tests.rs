@@ -1,5 +1,7 @@
 use super::*;
 use crate::features::candidate_cache;
+use crate::plugin::deploy;
+use crate::plugin::nets::{Control, DecoderNet};
 use crate::sft::objective::Objective;
 use crate::sft::settings::DecoderChoice;
 use crate::testing;
@@ -10,6 +12,7 @@ fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
         decoder,
         width: Some(16),
         rank: 4,
+        keep_control: decoder == DecoderChoice::LowRank,
         policy_width: 8,
         encoder_width: 8,
         objective,
@@ -238,6 +241,30 @@ fn a_loss_that_is_not_finite_stops_the_run() {
     let settings = SftSettings { lr: 1e30, ..settings(DecoderChoice::LowRank, Objective::Prior) };
     let error = train(&testing::folder("nan"), &settings, None, false).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+}
+
+#[test]
+fn the_control_stays_one_of_the_options() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let folder = testing::folder("keeps-control");
+    train(&folder, &settings, None, false).unwrap();
+    let about = testing::frozen(8, 12).about;
+    let plugin = Loaded::plugin(&folder.join("plugin.safetensors"), &about, &Device::Cpu).unwrap();
+    assert_eq!(deploy::control_latent(&plugin).unwrap(), Some(0));
+    let hidden = testing::normal("hidden", &[5, 8], 1.0);
+    let lookup = |name: &str| plugin.tensor(name);
+    let options = DecoderNet::bind(&plugin.spec, &lookup).unwrap().options(&hidden).unwrap();
+    let control = Control::bind(&plugin.spec, &lookup).unwrap().forward(&hidden).unwrap();
+    let option = |z: usize| options.narrow(1, z, 1).unwrap().squeeze(1).unwrap().to_vec2::<f32>().unwrap();
+    assert_eq!(option(0), control.to_vec2::<f32>().unwrap());
+    assert!((1..3).all(|z| option(z) != option(0)));
+    let other = SftSettings { keep_control: false, ..settings };
+    let folder = testing::folder("keeps-no-control");
+    train(&folder, &other, None, false).unwrap();
+    let plugin = Loaded::plugin(&folder.join("plugin.safetensors"), &about, &Device::Cpu).unwrap();
+    assert_eq!(deploy::control_latent(&plugin).unwrap(), None);
+    let swiglu = SftSettings { decoder: DecoderChoice::Swiglu, keep_control: true, ..other };
+    assert!(matches!(swiglu.check(), Err(Error::Setting { name: "--keep-control", .. })));
 }
 
 #[test]
