@@ -17,7 +17,7 @@
 //! | [`rollout`] | answers of the deployed model: many at once, and cached on disk |
 //! | [`eval`] | scores: teacher-forced on held-out text, and of final answers |
 //! | [`fit`] | what all training shares: folder, checkpoints, optimizer, early stopping |
-//! | [`sft`], [`lora`], [`rl`] | what is trained: the plugin, the baseline's adapters, the policy on rewards |
+//! | [`sft`], [`lora`], [`rl`], [`value`] | what is trained: the plugin, the baseline's adapters, the policy on rewards, the value head |
 //!
 //! A wing imports only from wings above it.
 
@@ -35,5 +35,6 @@ pub mod rollout;
 pub mod sft;
 #[cfg(test)]
 mod testing;
+pub mod value;
 
 pub use error::{Error, Result};

@@ -31,6 +31,8 @@ pub(crate) mod names {
     pub(crate) const ENCODER: &str = "ollm.encoder";
     pub(crate) const POLICY_NORM: &str = "ollm.policy.norm.weight";
     pub(crate) const POLICY: &str = "ollm.policy";
+    pub(crate) const VALUE_NORM: &str = "ollm.value.norm.weight";
+    pub(crate) const VALUE: &str = "ollm.value";
 }
 
 /// The control's tensors: a `SwiGLU` without options.
@@ -41,8 +43,13 @@ pub fn control_slots(spec: &PluginConfig) -> Vec<TensorSlot> {
 
 /// What turns the control into K options, selected by a policy and an encoder.
 pub fn option_slots(spec: &PluginConfig) -> Vec<TensorSlot> {
-    let control = control_slots(spec);
-    schema::tensors(spec).into_iter().filter(|slot| !control.contains(slot)).collect()
+    let others = [control_slots(spec), value_slots(spec)].concat();
+    schema::tensors(spec).into_iter().filter(|slot| !others.contains(slot)).collect()
+}
+
+/// The value head's tensors, if the spec has one.
+pub fn value_slots(spec: &PluginConfig) -> Vec<TensorSlot> {
+    schema::tensors(spec).into_iter().filter(|(name, _)| name.starts_with(names::VALUE)).collect()
 }
 
 /// Number of parameters of a plugin.
@@ -235,6 +242,26 @@ impl PolicyNet {
     /// Logits of the latents. `[B, d]` -> `[B, K]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.mlp.forward(&rms_norm(hidden, &self.norm, self.epsilon)?)
+    }
+}
+
+/// The value head: from h, how probable it is that the answer will be right.
+pub struct ValueNet {
+    norm: Tensor,
+    mlp: MlpNet,
+    epsilon: f32,
+}
+
+impl ValueNet {
+    /// Binds the value head's tensors.
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
+        let norm = lookup(names::VALUE_NORM)?;
+        Ok(Self { norm, mlp: MlpNet::bind(names::VALUE, lookup)?, epsilon: spec.norm_epsilon })
+    }
+
+    /// The logits of the values. `[B, d]` -> `[B]`.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        Ok(self.mlp.forward(&rms_norm(hidden, &self.norm, self.epsilon)?)?.squeeze(1)?)
     }
 }
 

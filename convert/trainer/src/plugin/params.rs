@@ -8,7 +8,7 @@ use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::plugin::nets::{CONTROL, TensorSlot, control_slots, names, option_slots};
+use crate::plugin::nets::{CONTROL, TensorSlot, control_slots, names, option_slots, value_slots};
 
 /// How far a fresh delta or embedding is from zero: enough to tell the options apart, too little to
 /// disturb the control (our decision).
@@ -64,6 +64,11 @@ impl Params {
             *delta = (&*delta * spread)?;
         }
         Ok(Self { trained: variables(&policy)?, fixed })
+    }
+
+    /// Fresh tensors of a value head, which starts without an opinion.
+    pub fn value(spec: &PluginConfig, seed: u64, device: &Device) -> Result<Self> {
+        Ok(Self { trained: initial(value_slots(spec), seed, device)?, fixed: Tensors::new() })
     }
 
     /// Tensors that are all trained, from these values.

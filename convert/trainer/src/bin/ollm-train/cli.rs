@@ -11,6 +11,7 @@ use crate::lora::LoraArgs;
 use crate::manual::ManualFolder;
 use crate::rl::RlArgs;
 use crate::sft::SftArgs;
+use crate::value::ValueArgs;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
@@ -38,6 +39,8 @@ pub(crate) enum TrainCommand {
     Lora(Box<LoraArgs>),
     /// Trains the policy of a plugin on how often the answers of its latents are right
     Rl(RlArgs),
+    /// Trains a plugin's value head: how probable it is that an answer will be right
+    Value(ValueArgs),
     /// Scores a run or a plugin file on held-out data, teacher-forced, with the full head
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
@@ -75,7 +78,7 @@ mod tests {
         let (command, flags) = arguments.split_once(' ').unwrap();
         let needed = match command {
             "sft" | "lora" => "-m m --data d -o o",
-            "rl" => "-m m --data d -o o --valid v --plugin p",
+            "rl" | "value" => "-m m --data d -o o --valid v --plugin p",
             "accuracy" => "-m m --data d --train t --plugin p",
             _ => "-m m --data d",
         };
@@ -97,6 +100,8 @@ mod tests {
             "rl --slots",
             "rl --problems",
             "rl --steps",
+            "value --width",
+            "value --epochs",
             "accuracy --samples",
             "eval --logits-memory",
         ] {

@@ -12,6 +12,7 @@ mod output;
 mod prepare;
 mod rl;
 mod sft;
+mod value;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ fn run(invocation: &Invocation) -> Result<()> {
         TrainCommand::Sft(args) => sft::run(args, invocation.settings()?),
         TrainCommand::Lora(args) => lora::run(args, invocation.settings()?),
         TrainCommand::Rl(args) => rl::run(args, invocation.settings()?),
+        TrainCommand::Value(args) => value::run(args, invocation.settings()?),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Accuracy(args) => accuracy::run(args),
         TrainCommand::Manual(args) => manual::run(args, TrainCli::command()),

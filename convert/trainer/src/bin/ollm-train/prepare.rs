@@ -101,14 +101,25 @@ impl<'a> Workplace<'a> {
     /// Reads the data and completes its cache.
     pub(crate) fn cache(&self, data: &[PathBuf], limit: Option<usize>) -> Result<(Corpus, usize, Records)> {
         let corpus = Corpus::read(data)?;
-        let path = states::cache_path(self.folder, &self.about, &corpus, "features");
-        let mut records = Records::open(&path, &states::header(&self.about, &corpus))?;
+        let (limit, records) = self.records(&corpus, limit)?;
+        Ok((corpus, limit, records))
+    }
+
+    /// Completes the cache of the first `limit` problems; tells how many those are.
+    fn records(&self, corpus: &Corpus, limit: Option<usize>) -> Result<(usize, Records)> {
+        let path = states::cache_path(self.folder, &self.about, corpus, "features");
+        let mut records = Records::open(&path, &states::header(&self.about, corpus))?;
         let problems = corpus.first(limit);
         let bar = bar(problems.len() as u64, "problems").with_position(records.sequences() as u64);
         states::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
         bar.finish_and_clear();
-        let limit = problems.len();
-        Ok((corpus, limit, records))
+        Ok((problems.len(), records))
+    }
+
+    /// The features of a whole corpus, on the CPU.
+    pub(crate) fn features(&self, corpus: &Corpus) -> Result<Features> {
+        let (limit, mut records) = self.records(corpus, None)?;
+        Features::load(&mut records, &self.about.backbone, limit, &Device::Cpu)
     }
 
     /// The data's features on a device. The cache is free for other runs when this returns.
