@@ -10,6 +10,7 @@ mod lora;
 mod manual;
 mod output;
 mod prepare;
+mod problems;
 mod rl;
 mod sft;
 
@@ -41,6 +42,7 @@ fn run(invocation: &Invocation) -> Result<()> {
         TrainCommand::Rl(args) => rl::run(args, invocation.settings()?),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Accuracy(args) => accuracy::run(args),
+        TrainCommand::Problems(args) => problems::run(args),
         TrainCommand::Manual(args) => manual::run(args, TrainCli::command()),
     }
 }
