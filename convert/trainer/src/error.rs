@@ -49,6 +49,15 @@ pub enum Error {
     },
     /// The data files hold no problem at all.
     NoData(Vec<PathBuf>),
+    /// There seem to be fewer different problems than are asked for.
+    NoNewQuestion {
+        /// How many were found.
+        found: usize,
+        /// How many were asked for.
+        wanted: usize,
+        /// How many draws in a row gave no new one.
+        tries: usize,
+    },
     /// A cache, checkpoint or plugin file is not what its name promises.
     BadFile {
         /// The file.
@@ -115,6 +124,11 @@ impl fmt::Display for Error {
                 f,
                 "no problems to use in {}: none, none within --limit, or all longer than the context",
                 list(paths)
+            ),
+            Self::NoNewQuestion { found, wanted, tries } => write!(
+                f,
+                "only {found} of {wanted} different problems were found: {tries} draws in a row gave no question that \
+                 is new and not excluded (ask for fewer, or for more --operands or --digits where the kind has them)"
             ),
             Self::BadFile { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Mismatch { path, what, expected, found } => {

@@ -10,7 +10,7 @@
 //!
 //! | wing | what it holds |
 //! |---|---|
-//! | [`data`] | the text, rows and tensors on disk, random numbers |
+//! | [`data`] | the text, rows and tensors on disk, generated problems, random numbers |
 //! | [`features`] | the backbone, its cached hidden states and candidate tokens, its frozen head |
 //! | [`plugin`] | the plugin's layers and tensors, its file, and how the runtime runs it |
 //! | [`report`] | intervals, plots, and a run's log as a picture |

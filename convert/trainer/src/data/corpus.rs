@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn reads_problems_and_names_a_bad_line() {
-        let good = "{\"question\":\"1+1?\",\"answer\":\"2\",\"id\":7}\n\n{\"question\":\"q\",\"answer\":\"a\"}\n";
+        let good = "{\"question\":\"1+1?\",\"answer\":\"2\",\"id\":7,\"way\":\"once\"}\n\n{\"question\":\"q\",\"answer\":\"a\"}\n";
         let corpus = read("good", good).unwrap();
         assert_eq!(corpus.problems.len(), 2);
         assert_eq!(corpus.first(Some(1))[0].answer, "2");

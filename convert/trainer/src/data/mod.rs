@@ -1,7 +1,8 @@
-//! Text and files: problems, rows, tensors, and what names and shuffles them.
+//! Text and files: problems (read or generated), rows, tensors, and what names and shuffles them.
 
 pub mod corpus;
 pub mod hash;
+pub mod problems;
 pub mod records;
 pub mod rng;
 pub mod tensor_file;

@@ -9,6 +9,7 @@ use crate::eval::EvalArgs;
 use crate::features::FeaturesArgs;
 use crate::lora::LoraArgs;
 use crate::manual::ManualFolder;
+use crate::problems::ProblemsArgs;
 use crate::rl::RlArgs;
 use crate::sft::SftArgs;
 use crate::value::ValueArgs;
@@ -45,6 +46,9 @@ pub(crate) enum TrainCommand {
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
     Accuracy(AccuracyArgs),
+    /// Generates problems with exact answers, in several ways of answering: a data file for all other
+    /// commands
+    Problems(ProblemsArgs),
     /// Writes man pages and shell completions into a folder
     Manual(ManualFolder),
 }
@@ -80,6 +84,7 @@ mod tests {
             "sft" | "lora" => "-m m --data d -o o",
             "rl" | "value" => "-m m --data d -o o --valid v --plugin p",
             "accuracy" => "-m m --data d --train t --plugin p",
+            "problems" => "--kind sort -o o",
             _ => "-m m --data d",
         };
         let all = ["ollm-train", command].into_iter().chain(needed.split(' ')).chain(flags.split(' '));
@@ -104,6 +109,7 @@ mod tests {
             "value --epochs",
             "accuracy --samples",
             "eval --logits-memory",
+            "problems --count",
         ] {
             let refused = refusal(&format!("{flag} 0"));
             assert!(refused.contains("must be a number from 1"), "{flag}: {refused}");
@@ -131,6 +137,49 @@ mod tests {
             };
             let refused = crate::sft::run(&args, String::new());
             assert!(matches!(refused, Err(Error::Setting { name, .. }) if name == flag), "{flag}");
+        }
+    }
+
+    #[test]
+    fn problems_of_no_kind_way_or_size_are_refused() {
+        for (flags, reason) in [
+            ("--kind algebra -n 3", "there are arithmetic, countdown, sort, dates"),
+            ("--kind sort", "--count <N>"),
+            ("--kind sort -n 3 --ways twice", "there are once, steps"),
+            ("--kind sort -n 3 --ways once:0", "must be a whole number from 1"),
+            ("--kind sort -n 3 --ways once,once", "is there twice"),
+            ("--kind sort -n 3 --operands 4..2", "from a least to a most"),
+            ("--kind sort -n 3 --digits x", "from a least to a most"),
+        ] {
+            let all = ["ollm-train", "problems", "-o", "o"].into_iter().chain(flags.split(' '));
+            let refused = TrainCli::try_parse_from(all).unwrap_err().to_string();
+            assert!(refused.contains(reason), "{flags}: {refused}");
+        }
+    }
+
+    #[test]
+    fn problems_that_a_kind_has_not_are_refused_before_anything_is_written() {
+        for (flags, name) in [
+            ("--kind sort --ways parts", "--ways"),
+            ("--kind arithmetic --ways once,halves:3", "--ways"),
+            ("--kind arithmetic --operands 1..4", "--operands"),
+            ("--kind arithmetic --operands 2..9", "--operands"),
+            ("--kind arithmetic --digits 0..3", "--digits"),
+            ("--kind arithmetic --digits 10", "--digits"),
+            ("--kind sort --operands 9", "--operands"),
+            ("--kind countdown --operands 4", "--operands"),
+            ("--kind countdown --digits 1..2", "--digits"),
+            ("--kind dates --operands 2", "--operands"),
+            ("--kind dates --digits 2", "--digits"),
+        ] {
+            // The folder is not there: what is written would be another error.
+            let needed = ["ollm-train", "problems", "-n", "3", "--exclude", "no/such", "-o", "no/such/file"];
+            let arguments = needed.into_iter().chain(flags.split(' '));
+            let TrainCommand::Problems(args) = TrainCli::try_parse_from(arguments).unwrap().command else {
+                panic!("problems were asked for")
+            };
+            let refused = crate::problems::run(&args);
+            assert!(matches!(refused, Err(Error::Setting { name: found, .. }) if found == name), "{flags}");
         }
     }
 }

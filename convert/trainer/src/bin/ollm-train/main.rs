@@ -10,6 +10,7 @@ mod lora;
 mod manual;
 mod output;
 mod prepare;
+mod problems;
 mod rl;
 mod sft;
 mod value;
@@ -43,6 +44,7 @@ fn run(invocation: &Invocation) -> Result<()> {
         TrainCommand::Value(args) => value::run(args, invocation.settings()?),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Accuracy(args) => accuracy::run(args),
+        TrainCommand::Problems(args) => problems::run(args),
         TrainCommand::Manual(args) => manual::run(args, TrainCli::command()),
     }
 }
