@@ -16,7 +16,7 @@ use ollm_runtime::session::{Session, SessionOptions};
 
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
-use crate::features::backbone::{BackboneDescription, BackboneModel, Frozen};
+use crate::features::backbone::{BackboneDescription, BackboneModel, Frozen, TextSettings};
 use crate::features::states::Features;
 use crate::lora::adapters::{LoraSettings, LoraTarget};
 use crate::lora::network::Network;
@@ -151,7 +151,7 @@ pub(crate) fn speaker() -> BackboneModel {
     // Once open, it needs no name.
     let file = folder(&format!("speaker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
     std::fs::write(&file, speaker_file()).unwrap();
-    BackboneModel::open(&file).unwrap()
+    BackboneModel::open(&file, &TextSettings::default()).unwrap()
 }
 
 fn speaker_file() -> Vec<u8> {

@@ -1,20 +1,12 @@
-//! Training text: problems as JSON lines, `{"question": "..", "answer": ".."}`.
+//! Training text: problems in the order of their files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
-
+use crate::data::format::{self, Fields};
 use crate::data::hash::fnv1a;
 use crate::error::{Error, Result};
 
-/// A question and the text that answers it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Problem {
-    /// What the user asks.
-    pub question: String,
-    /// What the assistant should say: the only part that is trained on.
-    pub answer: String,
-}
+pub use crate::data::problem::{Problem, Turn};
 
 /// Problems in the order of their files.
 pub struct Corpus {
@@ -27,12 +19,14 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads data files in the given order. Blank lines are skipped; anything else that is no
-    /// problem is an error.
-    pub fn read(paths: &[PathBuf]) -> Result<Self> {
+    /// Reads data files in the given order, in any form of [`format`](crate::data::format).
+    ///
+    /// # Errors
+    /// [`Error::Line`] for what is no problem, [`Error::NoData`] if there is none at all.
+    pub fn read(paths: &[PathBuf], fields: &Fields) -> Result<Self> {
         let (mut problems, mut places) = (Vec::new(), Vec::new());
         for path in paths {
-            for (line, problem) in read_file(path)? {
+            for (line, problem) in format::read(path, fields)? {
                 problems.push(problem);
                 places.push((path.clone(), line));
             }
@@ -43,10 +37,35 @@ impl Corpus {
         Ok(Self { places, ..Self::new(problems) })
     }
 
+    /// Holds out a share of the problems: the first of the two has the others. Which they are
+    /// follows from each problem alone, so equal problems are never on both sides.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if one side is empty.
+    pub fn split(self, share: f64) -> Result<(Self, Self)> {
+        let is_held_out = |problem: &Problem| {
+            let hash =
+                fnv1a(problem.before.iter().map(|turn| turn.content.as_bytes()).chain([problem.question.as_bytes()]));
+            // The upper bits are the better mixed ones.
+            ((hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11) as f64) < share * (1_u64 << 53) as f64
+        };
+        let places = self.places.into_iter().map(Some).chain(std::iter::repeat(None));
+        let (held_out, rest): (Vec<_>, Vec<_>) =
+            self.problems.into_iter().zip(places).partition(|(problem, _)| is_held_out(problem));
+        if held_out.is_empty() || rest.is_empty() {
+            let reason = "leaves one side without a problem: take another share, or more data".into();
+            return Err(Error::Setting { name: "--split", reason });
+        }
+        let corpus = |side: Vec<(Problem, Option<(PathBuf, usize)>)>| {
+            let (problems, places): (Vec<_>, Vec<_>) = side.into_iter().unzip();
+            Self { places: places.into_iter().flatten().collect(), ..Self::new(problems) }
+        };
+        Ok((corpus(rest), corpus(held_out)))
+    }
+
     /// A corpus of these problems.
     pub fn new(problems: Vec<Problem>) -> Self {
-        let parts = problems.iter().flat_map(|p| [p.question.as_bytes(), p.answer.as_bytes()]);
-        let hash = format!("{:016x}", fnv1a(parts));
+        let hash = format!("{:016x}", fnv1a(problems.iter().flat_map(Problem::parts)));
         Self { problems, hash, places: Vec::new() }
     }
 
@@ -69,22 +88,6 @@ impl Corpus {
     }
 }
 
-/// The problems of a file, with their lines.
-fn read_file(path: &Path) -> Result<Vec<(usize, Problem)>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let problem = |(line, text): (usize, &str)| match parse(text) {
-        Ok(problem) => Ok((line, problem)),
-        Err(reason) => Err(Error::Line { path: path.to_owned(), line, reason }),
-    };
-    lines.map(problem).collect()
-}
-
-fn parse(line: &str) -> std::result::Result<Problem, String> {
-    let problem: Problem = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    if problem.answer.trim().is_empty() { Err("the answer is empty".into()) } else { Ok(problem) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +95,7 @@ mod tests {
     fn read(name: &str, text: &str) -> Result<Corpus> {
         let path = crate::testing::folder(&format!("data-{name}"));
         std::fs::write(&path, text).unwrap();
-        Corpus::read(&[path.to_path_buf()])
+        Corpus::read(&[path.to_path_buf()], &Fields::default())
     }
 
     #[test]
@@ -110,8 +113,20 @@ mod tests {
 
     #[test]
     fn the_hash_follows_the_content() {
-        let problem = |answer: &str| Problem { question: "q".into(), answer: answer.into() };
+        let problem = |answer: &str| Problem::new("q", answer);
         assert_eq!(Corpus::new(vec![problem("a")]).hash, Corpus::new(vec![problem("a")]).hash);
         assert_ne!(Corpus::new(vec![problem("a")]).hash, Corpus::new(vec![problem("b")]).hash);
+    }
+
+    #[test]
+    fn a_share_is_held_out_and_equal_questions_stay_together() {
+        let problems: Vec<Problem> = (0..1000).map(|i| Problem::new(format!("q{}", i % 500), "a")).collect();
+        let (rest, held_out) = Corpus::new(problems).split(0.1).unwrap();
+        assert_eq!(rest.problems.len() + held_out.problems.len(), 1000);
+        assert!((60..140).contains(&held_out.problems.len()), "{}", held_out.problems.len());
+        assert!(held_out.problems.iter().all(|problem| !rest.problems.contains(problem)));
+        for share in [0.0, 1.0] {
+            assert!(matches!(Corpus::new(vec![Problem::new("q", "a")]).split(share), Err(Error::Setting { .. })));
+        }
     }
 }

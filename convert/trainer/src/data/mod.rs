@@ -1,7 +1,9 @@
 //! Text and files: problems (read or generated), rows, tensors, and what names and shuffles them.
 
 pub mod corpus;
+pub mod format;
 pub mod hash;
+pub mod problem;
 pub mod problems;
 pub mod records;
 pub mod rng;

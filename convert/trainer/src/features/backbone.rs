@@ -21,9 +21,9 @@ use crate::data::corpus::Problem;
 use crate::data::hash::fnv1a;
 use crate::error::{Error, Result};
 
-/// Positions of a session: a problem with a longer text is left out. Enough for any grade-school
-/// problem, and a small cache for each thread.
-const CONTEXT: usize = 2048;
+/// Positions of a session unless others are asked for: enough for any grade-school problem, and a
+/// small cache for each thread.
+pub const CONTEXT: usize = 2048;
 
 /// What the trainer must know of a backbone.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,11 +101,45 @@ impl Frozen {
     }
 }
 
+/// How a question becomes a prompt.
+enum PromptTemplate {
+    /// As a conversation.
+    Chat(ChatTemplate),
+    /// The turns before, and the question, each with a line break behind it.
+    Plain,
+}
+
+/// How a backbone is given text.
+#[derive(Clone, Debug)]
+pub struct TextSettings {
+    /// The chat template; none: the model's own.
+    pub template: Option<TemplateSource>,
+    /// Positions of a session: a problem with a longer text is left out.
+    pub max_tokens: usize,
+}
+
+/// A template in place of the model's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateSource {
+    /// None: for base models.
+    Plain,
+    /// A chat template's text.
+    Chat(String),
+}
+
+impl Default for TextSettings {
+    fn default() -> Self {
+        Self { template: None, max_tokens: CONTEXT }
+    }
+}
+
 /// A backbone that ollm-runtime runs.
 pub struct BackboneModel {
     model: Arc<Model>,
     tokenizer: Tokenizer,
-    template: ChatTemplate,
+    template: PromptTemplate,
+    /// Positions of a session at most.
+    max_tokens: usize,
     /// The token that ends the answer's turn.
     end: u32,
     /// Hash of the file.
@@ -113,19 +147,29 @@ pub struct BackboneModel {
 }
 
 impl BackboneModel {
-    /// Opens a GGUF file, which must have a tokenizer and a chat template, and a head that is a
-    /// product alone.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens a GGUF file, which must have a tokenizer, a chat template unless `text` has another,
+    /// and a head that is a matrix alone.
+    pub fn open(path: &Path, text: &TextSettings) -> Result<Self> {
         let model = ollm_convert::open_model(path)?;
         if model.config().logit_softcap.is_some() {
             return Err(Error::Unsupported { part: "capped logits" });
         }
         let metadata = model.gguf().metadata();
         let tokenizer = Tokenizer::from_metadata(metadata)?;
-        let template = ChatTemplate::from_metadata(metadata)?;
+        let template = match &text.template {
+            None => PromptTemplate::Chat(ChatTemplate::from_metadata(metadata)?),
+            Some(TemplateSource::Chat(source)) => PromptTemplate::Chat(ChatTemplate::new(source)?),
+            Some(TemplateSource::Plain) => PromptTemplate::Plain,
+        };
+        // What is in the file is named by its bytes.
+        let named = match &text.template {
+            None => "",
+            Some(TemplateSource::Chat(source)) => source,
+            Some(TemplateSource::Plain) => "plain",
+        };
         let end = tokenizer.eos().ok_or_else(|| Error::bad_file(path, "the tokenizer names no end-of-text token"))?;
-        let content = fnv1a([&***model.storage()]);
-        Ok(Self { model: Arc::new(model), tokenizer, template, end, content })
+        let content = fnv1a([&***model.storage(), named.as_bytes()]);
+        Ok(Self { model: Arc::new(model), tokenizer, template, max_tokens: text.max_tokens, end, content })
     }
 
     /// What the trainer must know of it.
@@ -160,10 +204,33 @@ impl BackboneModel {
         &self.tokenizer
     }
 
-    /// A question as tokens, up to where the answer begins.
-    pub fn prompt(&self, question: &str) -> Result<Vec<u32>> {
-        let prompt = self.template.render(&[Message::new("user", question)], true, &self.tokenizer)?;
-        Ok(self.tokenizer.encode(&prompt, true)?)
+    /// The tokens before a problem's answer. A text without a question has the beginning of a text
+    /// before it, and no template.
+    pub fn prompt(&self, problem: &Problem) -> Result<Vec<u32>> {
+        let Problem { before, question, .. } = problem;
+        if before.is_empty() && question.is_empty() {
+            return Ok(self.begin());
+        }
+        match &self.template {
+            PromptTemplate::Chat(template) => {
+                let turns = before.iter().map(|turn| Message::new(turn.role.clone(), turn.content.clone()));
+                let turns: Vec<Message> = turns.chain([Message::new("user", question.clone())]).collect();
+                let prompt = template.render(&turns, true, &self.tokenizer)?;
+                Ok(self.tokenizer.encode(&prompt, true)?)
+            }
+            PromptTemplate::Plain => {
+                let lines = before.iter().map(|turn| &turn.content).chain([question]);
+                let text: String = lines.flat_map(|line| [line.as_str(), "\n"]).collect();
+                let mut tokens = self.begin();
+                tokens.extend(self.tokenizer.encode(&text, false)?);
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// The tokens that a text begins with: one at least, from which the first is predicted.
+    fn begin(&self) -> Vec<u32> {
+        vec![self.tokenizer.add_bos().or(self.tokenizer.bos()).unwrap_or(self.end)]
     }
 
     /// The head, row-major `[V, d]`.
@@ -184,7 +251,7 @@ fn own(gguf: &Gguf) -> impl Iterator<Item = &TensorInfo> {
 
 impl StateSource for BackboneModel {
     fn example(&self, problem: &Problem) -> Result<Example> {
-        let mut tokens = self.prompt(&problem.question)?;
+        let mut tokens = self.prompt(problem)?;
         let answer_start = tokens.len();
         // The answer is data: what looks like a control token in it is text.
         tokens.extend(self.tokenizer.encode(&problem.answer, false)?);
@@ -198,7 +265,7 @@ impl StateSource for BackboneModel {
     }
 
     fn context(&self) -> usize {
-        self.model.config().context_length.min(CONTEXT)
+        self.model.config().context_length.min(self.max_tokens)
     }
 }
 

@@ -317,7 +317,7 @@ mod tests {
     }
 
     fn corpus() -> Corpus {
-        let problem = |question: &str, answer: &str| Problem { question: question.into(), answer: answer.into() };
+        let problem = |question: &str, answer: &str| Problem::new(question, answer);
         Corpus::new(vec![problem("ab", "cd"), problem("much too long", "x"), problem("e", "fg")])
     }
 

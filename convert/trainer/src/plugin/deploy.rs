@@ -174,7 +174,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::backbone::BackboneModel;
+    use crate::features::backbone::{BackboneModel, TextSettings};
     use crate::testing;
 
     fn loaded(decoder: DecoderKind) -> Loaded {
@@ -238,7 +238,7 @@ mod tests {
         let refused = open(&file, &testing::description(8, 12)).err().unwrap().to_string();
         let expected = "is a backbone; expected an OLLM plugin or a backbone merged with a plugin";
         assert_eq!(refused, format!("{}: {expected}", file.display()));
-        let refused = BackboneModel::open(&file).err().unwrap().to_string();
+        let refused = BackboneModel::open(&file, &TextSettings::default()).err().unwrap().to_string();
         assert!(refused.starts_with(&format!("{}: ", file.display())), "{refused}");
     }
 

@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn corpus() -> Corpus {
-        let problem = |question: &str| Problem { question: question.into(), answer: "1".into() };
+        let problem = |question: &str| Problem::new(question, "1");
         Corpus::new(["ab", "and one that is longer", "c"].map(problem).to_vec())
     }
 

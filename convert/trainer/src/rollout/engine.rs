@@ -150,13 +150,14 @@ impl<'a> RolloutEngine<'a> {
     /// A session that has read the question.
     fn prompt(&self, problem: &Problem) -> Result<Session> {
         let mut session = self.root.fork()?;
-        session.feed(&self.backbone.prompt(&problem.question)?)?;
+        session.feed(&self.backbone.prompt(problem)?)?;
         Ok(session)
     }
 
     /// Answer `sample` of a problem, of which nothing is there yet.
     fn slot(&self, prompt: &Session, problem: &Problem, plan: &Plan, sample: usize) -> Result<RolloutSlot> {
-        let name = fnv1a([problem.question.as_bytes()]);
+        let name =
+            fnv1a(problem.before.iter().map(|turn| turn.content.as_bytes()).chain([problem.question.as_bytes()]));
         let seed = |what: &str| Rng::stream(plan.seed, &format!("{what} of {name:016x}"), sample as u64).bits();
         let options =
             SamplerOptions { temperature: plan.temperature, seed: seed("tokens"), ..SamplerOptions::default() };
@@ -321,7 +322,7 @@ mod tests {
     const OPTIONS: usize = 3;
 
     fn problems() -> Vec<Problem> {
-        let problem = |question: &str| Problem { question: question.into(), answer: "1".into() };
+        let problem = |question: &str| Problem::new(question, "1");
         ["ab", "and one that is longer", "c", "d e", "f"].map(problem).to_vec()
     }
 
@@ -413,7 +414,7 @@ mod tests {
         let backbone = testing::speaker();
         let roller = RolloutEngine::new(&backbone, None, 1, 2).unwrap();
         let run = |plan: Plan, question: String| {
-            let problem = Problem { question, answer: "1".into() };
+            let problem = Problem::new(question, "1");
             roller.run(&[problem], &plan, &mut |_, _| Ok(())).unwrap_err().to_string()
         };
         let policy = plan(LatentPlan::Policy, Hold::Token, 0.0, 1);

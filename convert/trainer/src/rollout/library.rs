@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn corpus() -> Corpus {
-        let problem = |question: &str| Problem { question: question.into(), answer: "1".into() };
+        let problem = |question: &str| Problem::new(question, "1");
         Corpus::new(["ab", "and one that is longer", "c", "d e", "f"].map(problem).to_vec())
     }
 

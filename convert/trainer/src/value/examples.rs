@@ -19,7 +19,7 @@ impl GradedAnswers {
     /// The answers to each of `problems`, and their grades.
     pub fn new(problems: &[Problem], answers: &[Vec<Answer>], grades: &[Vec<Grade>]) -> Self {
         let one = |(problem, answers): (&Problem, &Vec<Answer>)| -> Vec<Problem> {
-            let text = |answer: &Answer| Problem { question: problem.question.clone(), answer: answer.text.clone() };
+            let text = |answer: &Answer| Problem { answer: answer.text.clone(), expected: None, ..problem.clone() };
             answers.iter().map(text).collect()
         };
         Self {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn states_are_those_behind_the_ends_of_lines_and_answers() {
-        let problem = |answer: &str| Problem { question: "q".into(), answer: answer.into() };
+        let problem = |answer: &str| Problem::new("q", answer);
         let corpus = Corpus::new(vec![problem("a"), problem("b"), problem("c")]);
         let answers = GradedAnswers { corpus, right: vec![true, false, true] };
         // Token 9 ends a line, token 0 the turn. The second answer is too long, the third empty.

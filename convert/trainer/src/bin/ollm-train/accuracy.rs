@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::data::corpus::Corpus;
 use ollm_train::eval::accuracy::{AccuracyReport, ComparedSystems, Comparison, Questions, compare};
-use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
+use ollm_train::features::backbone::BackboneDescription;
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::report::plot::{self, Bar};
@@ -70,10 +69,10 @@ impl AccuracyArgs {
 pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     args.check_svg()?;
-    let (test, train) = (Corpus::read(&input.data)?, Corpus::read(&args.train)?);
+    let (test, train) = (input.read(&input.data)?, input.read(&args.train)?);
     let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
-    let backbone = BackboneModel::open(&input.model)?;
-    let lora = args.lora.as_deref().map(BackboneModel::open).transpose()?;
+    let backbone = input.backbone()?;
+    let lora = args.lora.as_deref().map(|path| input.open(path)).transpose()?;
     let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots);
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;

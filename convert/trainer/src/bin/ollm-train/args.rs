@@ -1,11 +1,14 @@
 //! Flags that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ollm_train::Result;
+use ollm_train::data::corpus::Corpus;
+use ollm_train::data::format::{FieldName, Fields};
+use ollm_train::features::backbone::{BackboneModel, CONTEXT, TemplateSource, TextSettings};
 use ollm_train::fit::run::RunFolder;
 use ollm_train::limits::MAX_COUNT;
+use ollm_train::{Error, Result};
 
 /// Reads a number of things, 1 to [`MAX_COUNT`].
 pub(crate) fn count(text: &str) -> std::result::Result<usize, String> {
@@ -30,9 +33,47 @@ pub(crate) struct InputArgs {
     /// Take only the first N problems
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+    /// The name of a field of the data, as in `answer=generated_solution`; ROLE is question, answer,
+    /// prompt, completion, messages, text, system or expected (may be given several times)
+    #[arg(long, value_name = "ROLE=NAME")]
+    pub(crate) field: Vec<FieldName>,
+    /// A file with the chat template, or plain: no template, for base models [default: that of the
+    /// model]
+    #[arg(long, value_name = "FILE|plain")]
+    pub(crate) template: Option<PathBuf>,
+    /// Tokens of a problem at most, prompt and answer: longer ones are left out
+    #[arg(long, value_name = "N", default_value_t = CONTEXT, value_parser = count)]
+    pub(crate) max_tokens: usize,
     /// Threads that run the backbone; 0: one for each core
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+}
+
+impl InputArgs {
+    /// The names of the data's fields.
+    pub(crate) fn fields(&self) -> Fields {
+        Fields(self.field.clone())
+    }
+
+    /// Reads data files.
+    pub(crate) fn read(&self, data: &[PathBuf]) -> Result<Corpus> {
+        Corpus::read(data, &self.fields())
+    }
+
+    /// Opens the backbone.
+    pub(crate) fn backbone(&self) -> Result<BackboneModel> {
+        self.open(&self.model)
+    }
+
+    /// Opens another backbone that is given the same text.
+    pub(crate) fn open(&self, path: &Path) -> Result<BackboneModel> {
+        let template = match &self.template {
+            None => None,
+            Some(plain) if plain.as_os_str() == "plain" => Some(TemplateSource::Plain),
+            Some(file) => Some(TemplateSource::Chat(std::fs::read_to_string(file).map_err(Error::io(file))?)),
+        };
+        BackboneModel::open(path, &TextSettings { template, max_tokens: self.max_tokens })
+    }
 }
 
 /// Where the tensors live.
@@ -52,12 +93,33 @@ pub(crate) struct DeviceArgs {
 /// Problems that are not learned.
 #[derive(Debug, Args)]
 pub(crate) struct HeldOutArgs {
-    /// Held-out problems, which are evaluated at intervals (may be given several times)
-    #[arg(long, value_name = "FILE")]
+    /// Validation problems, which are evaluated at intervals (may be given several times)
+    #[arg(long, value_name = "FILE", group = "validation")]
     pub(crate) valid: Vec<PathBuf>,
-    /// Take only the first N held-out problems
-    #[arg(long, value_name = "N", requires = "valid")]
+    /// Hold out this share of the problems for validation, as in 0.05
+    #[arg(long, value_name = "SHARE", group = "validation", value_parser = share)]
+    pub(crate) split: Option<f64>,
+    /// Take only the first N validation problems
+    #[arg(long, value_name = "N", requires = "validation")]
     pub(crate) valid_limit: Option<usize>,
+}
+
+/// Reads a share, above 0 and below 1.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (f64::MIN_POSITIVE..1.0).contains(share));
+    share.ok_or_else(|| format!("{text:?} is no share, a number above 0 and below 1"))
+}
+
+impl HeldOutArgs {
+    /// The problems to learn, and those that are not learned.
+    pub(crate) fn corpora(&self, input: &InputArgs) -> Result<(Corpus, Option<Corpus>)> {
+        let all = input.read(&input.data)?;
+        match self.split {
+            Some(share) => all.split(share).map(|(rest, held_out)| (rest, Some(held_out))),
+            None if self.valid.is_empty() => Ok((all, None)),
+            None => Ok((all, Some(input.read(&self.valid)?))),
+        }
+    }
 }
 
 /// A run that can be interrupted.

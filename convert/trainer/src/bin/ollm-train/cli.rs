@@ -16,7 +16,8 @@ use crate::value::ValueArgs;
 
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
-/// Data files hold one JSON object a line: `{"question": "..", "answer": ".."}`.
+/// Data files hold problems: JSON lines (`{"question": "..", "answer": ".."}`, `prompt` and
+/// `completion`, or `messages`), a JSON list, CSV, or plain text; `--field` names other fields.
 /// `RAYON_NUM_THREADS` sets the threads of the training itself on a CPU.
 #[derive(Debug, Parser)]
 #[command(name = "ollm-train", version)]
@@ -122,8 +123,9 @@ mod tests {
         for flags in
             ["sft --valid-limit", "sft --eval-every", "sft --patience", "lora --eval-every", "lora --valid-limit"]
         {
-            assert!(refusal(&format!("{flags} 3")).contains("--valid <FILE>"), "{flags}");
+            assert!(refusal(&format!("{flags} 3")).contains("--valid <FILE>|--split <SHARE>"), "{flags}");
             assert_eq!(refusal(&format!("{flags} 3 --valid v")), "");
+            assert_eq!(refusal(&format!("{flags} 3 --split 0.05")), "");
         }
     }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ollm_train::eval::teacher_forced::{ScoredModels, evaluate};
-use ollm_train::features::backbone::BackboneModel;
 use ollm_train::fit::run::{control_path, plugin_path};
 use ollm_train::plugin::deploy;
 use ollm_train::plugin::file::Loaded;
@@ -36,7 +35,7 @@ pub(crate) struct EvalArgs {
 
 pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     let device = prepare::device(&args.device.device)?;
-    let backbone = BackboneModel::open(&args.input.model)?;
+    let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     let open = |path: &PathBuf| deploy::open(path, &place.about)?.to_device(&device);
     let (control, plugin) = match (&args.plugin, &args.run) {
@@ -53,7 +52,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
             return Err(Error::Setting { name: "--run", reason });
         }
     };
-    let features = place.text(&args.input.data, args.input.limit, &device)?.features;
+    let features = place.text(args.input.read(&args.input.data)?, args.input.limit, &device)?.features;
     let frozen = place.frozen(&device)?;
     let mut models = ScoredModels::bind(&control, &plugin)?;
     if let Some(reference) = &args.reference {

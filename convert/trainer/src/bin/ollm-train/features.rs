@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::features::backbone::BackboneModel;
 
 use crate::args::InputArgs;
 use crate::output::print;
@@ -20,9 +19,9 @@ pub(crate) struct FeaturesArgs {
 }
 
 pub(crate) fn run(args: &FeaturesArgs) -> Result<()> {
-    let backbone = BackboneModel::open(&args.input.model)?;
+    let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.output, &args.input)?;
-    let (_, limit, records) = place.cache(&args.input.data, args.input.limit)?;
+    let (limit, records) = place.records(&args.input.read(&args.input.data)?, args.input.limit)?;
     let tokens: usize = records.counts().take(limit).sum();
     print(format_args!("{limit} problems, {tokens} answer tokens in {}\n", args.output.display()))
 }

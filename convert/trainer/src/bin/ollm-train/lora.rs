@@ -1,11 +1,10 @@
 //! `lora`: the baseline, adapters on the backbone.
 
-use std::path::PathBuf;
-
 use candle_core::{DType, Device};
 use clap::Args;
 use ollm_convert::tensor_type;
 use ollm_runtime::gguf::TensorType;
+use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file;
 use ollm_train::features::backbone::{BackboneModel, Example, Frozen, StateSource};
@@ -15,7 +14,6 @@ use ollm_train::lora::adapters::{Lora, LoraTarget};
 use ollm_train::lora::network::Network;
 use ollm_train::lora::{adapters, merged, task};
 use ollm_train::plugin::file::Provenance;
-use ollm_train::{Error, Result};
 
 use crate::args::{HeldOutArgs, InputArgs, RunArgs, count, steps};
 use crate::output::print;
@@ -51,10 +49,10 @@ pub(crate) struct LoraArgs {
     #[arg(long, value_name = "RATE", default_value_t = 5e-4)]
     pub(crate) lr: f64,
     /// Steps between evaluations on the held-out problems [default: 50]
-    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
+    #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) eval_every: Option<u64>,
     /// Stop after N evaluations in a row that found nothing better
-    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
+    #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -104,17 +102,19 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     settings.check()?;
     let device = prepare::device(&args.device)?;
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    let (train, valid) = args.held_out.corpora(&args.input)?;
     let mut run = args.run.open(recorded)?;
     prepare::check_output("--output", &run.merged(), &[&args.input.model])?;
-    let backbone = BackboneModel::open(&args.input.model)?;
+    let backbone = args.input.backbone()?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
     let lora = Lora::new(&settings, &network, frozen.about.parameters)?;
     merged::check(&args.input.model, backbone.model().gguf(), &lora, args.merged_type)?;
     print_size(&lora, frozen.about.parameters)?;
 
-    let (train, data_hash) = examples(&backbone, &args.input.data, args.input.limit)?;
-    let (valid, valid_hash) = held_out(&backbone, &args.held_out)?;
+    let (train, data_hash) = examples(&backbone, &train, args.input.limit)?;
+    let valid = valid.map(|corpus| examples(&backbone, &corpus, args.held_out.valid_limit)).transpose()?;
+    let (valid, valid_hash) = valid.map_or((Vec::new(), None), |(valid, hash)| (valid, Some(hash)));
     let provenance = Provenance {
         data: prepare::file_names(&args.input.data),
         data_hash,
@@ -152,18 +152,8 @@ fn print_size(lora: &Lora, backbone: u64) -> Result<()> {
     print(format_args!("adapters: rank {rank}, {trained} parameters, {share:.2} % of the backbone's {backbone}\n"))
 }
 
-/// Held-out problems and their name, if there are some.
-fn held_out(backbone: &BackboneModel, args: &HeldOutArgs) -> Result<(Vec<Example>, Option<String>)> {
-    if args.valid.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    let (valid, hash) = examples(backbone, &args.valid, args.valid_limit)?;
-    Ok((valid, Some(hash)))
-}
-
 /// The problems as tokens, without those that exceed the context, and the name of them all.
-fn examples(backbone: &BackboneModel, data: &[PathBuf], limit: Option<usize>) -> Result<(Vec<Example>, String)> {
-    let corpus = Corpus::read(data)?;
+fn examples(backbone: &BackboneModel, corpus: &Corpus, limit: Option<usize>) -> Result<(Vec<Example>, String)> {
     let mut examples = Vec::new();
     let problems = corpus.first(limit);
     for problem in problems {
@@ -173,7 +163,7 @@ fn examples(backbone: &BackboneModel, data: &[PathBuf], limit: Option<usize>) ->
     examples.retain(|example| example.tokens.len() - 1 <= backbone.context());
     prepare::print_left_out(before - examples.len(), before, backbone);
     if examples.is_empty() {
-        Err(Error::NoData(data.to_vec()))
+        Err(corpus.no_data())
     } else {
         Ok((examples, format!("{}:{}", corpus.hash, problems.len())))
     }

@@ -98,15 +98,8 @@ impl<'a> Workplace<'a> {
         Ok(Self { backbone, about: backbone.describe()?, folder, threads: threads(input) })
     }
 
-    /// Reads the data and completes its cache.
-    pub(crate) fn cache(&self, data: &[PathBuf], limit: Option<usize>) -> Result<(Corpus, usize, Records)> {
-        let corpus = Corpus::read(data)?;
-        let (limit, records) = self.records(&corpus, limit)?;
-        Ok((corpus, limit, records))
-    }
-
     /// Completes the cache of the first `limit` problems; tells how many those are.
-    fn records(&self, corpus: &Corpus, limit: Option<usize>) -> Result<(usize, Records)> {
+    pub(crate) fn records(&self, corpus: &Corpus, limit: Option<usize>) -> Result<(usize, Records)> {
         let path = states::cache_path(self.folder, &self.about, corpus, "features");
         let mut records = Records::open(&path, &states::header(&self.about, corpus))?;
         let problems = corpus.first(limit);
@@ -123,11 +116,11 @@ impl<'a> Workplace<'a> {
     }
 
     /// The data's features on a device. The cache is free for other runs when this returns.
-    pub(crate) fn text(&self, data: &[PathBuf], limit: Option<usize>, device: &Device) -> Result<TextFeatures> {
-        let (corpus, limit, mut records) = self.cache(data, limit)?;
+    pub(crate) fn text(&self, corpus: Corpus, limit: Option<usize>, device: &Device) -> Result<TextFeatures> {
+        let (limit, mut records) = self.records(&corpus, limit)?;
         let features = Features::load(&mut records, &self.about.backbone, limit, device)?;
         if features.is_empty() {
-            return Err(Error::NoData(data.to_vec()));
+            return Err(corpus.no_data());
         }
         print_left_out(features.left_out(), limit, self.backbone);
         Ok(TextFeatures { corpus, limit, features })

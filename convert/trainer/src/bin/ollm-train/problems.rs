@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use ollm_train::Result;
 use ollm_train::data::corpus::Corpus;
+use ollm_train::data::format::Fields;
 use ollm_train::data::problems::{Generator, Kind, ProblemRequest, Span, WayMix, json_lines, tally};
 use ollm_train::data::tensor_file::write_atomically;
 
@@ -59,7 +60,7 @@ fn questions(paths: &[PathBuf]) -> Result<HashSet<String>> {
     if paths.is_empty() {
         return Ok(HashSet::new());
     }
-    Ok(Corpus::read(paths)?.problems.into_iter().map(|problem| problem.question).collect())
+    Ok(Corpus::read(paths, &Fields::default())?.problems.into_iter().map(|problem| problem.question).collect())
 }
 
 #[cfg(test)]
@@ -98,7 +99,7 @@ mod tests {
         run(&args(100, train.clone())).unwrap();
         let rest = ProblemsArgs { exclude: vec![train.clone()], ..args(62, test.clone()) };
         run(&rest).unwrap();
-        let corpus = Corpus::read(&[train.clone(), test.clone()]).unwrap();
+        let corpus = Corpus::read(&[train.clone(), test.clone()], &Fields::default()).unwrap();
         let questions: HashSet<&str> = corpus.problems.iter().map(|problem| problem.question.as_str()).collect();
         // All sums and differences of two digits from 1 to 9.
         assert_eq!(questions.len(), 2 * 9 * 9);

@@ -7,12 +7,11 @@ use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::Result;
-use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file::{self, FileMetadata};
 use ollm_train::eval::accuracy::{
     AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, Reward, held_row,
 };
-use ollm_train::features::backbone::{BackboneDescription, BackboneModel};
+use ollm_train::features::backbone::BackboneDescription;
 use ollm_train::features::segments::Hold;
 use ollm_train::limits::require;
 use ollm_train::plugin::deploy;
@@ -131,10 +130,10 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     settings.check()?;
     args.check_hold()?;
     args.groups().map_or(Ok(()), |groups| groups.check())?;
-    let (train, valid) = (Corpus::read(&input.data)?, Corpus::read(&args.valid)?);
+    let (train, valid) = (input.read(&input.data)?, input.read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
-    let backbone = BackboneModel::open(&input.model)?;
+    let backbone = input.backbone()?;
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
     let start = match args.start {

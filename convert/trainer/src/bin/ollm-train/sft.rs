@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::features::backbone::BackboneModel;
+use ollm_train::data::corpus::Corpus;
 use ollm_train::features::head::OutputHead;
 use ollm_train::features::segments::Hold;
 use ollm_train::fit::Ended;
@@ -89,7 +89,7 @@ pub(crate) struct SftArgs {
     pub(crate) lr: f64,
     /// End a stage after N evaluations on the held-out problems without a lower loss, and keep the
     /// best evaluation's tensors
-    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
+    #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) patience: Option<u64>,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -103,7 +103,7 @@ pub(crate) struct SftArgs {
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = steps)]
     pub(crate) checkpoint_every: u64,
     /// Steps between evaluations on the held-out problems [default: 250]
-    #[arg(long, value_name = "N", requires = "valid", value_parser = steps)]
+    #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) eval_every: Option<u64>,
 }
 
@@ -160,25 +160,22 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     let device = prepare::device(&args.device.device)?;
     // TF32 is ten times as fast, and its error is far below the noise of a batch.
     candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    let (train, valid) = args.held_out.corpora(&args.input)?;
     let mut run = args.run.open(recorded)?;
-    let backbone = BackboneModel::open(&args.input.model)?;
+    let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.device.features, &args.input)?;
     print_size(&settings, &place)?;
 
     let frozen = place.frozen(&device)?;
     let head = OutputHead::new(&frozen, prepare::budget(&args.device))?;
-    let load = |data: &[PathBuf], limit| -> Result<TextFeatures> {
-        place.text(data, limit, &device)?.with_segments(&backbone, settings.hold)
+    let load = |corpus: Corpus, limit| -> Result<TextFeatures> {
+        place.text(corpus, limit, &device)?.with_segments(&backbone, settings.hold)
     };
-    let mut train = load(&args.input.data, args.input.limit)?;
+    let mut train = load(train, args.input.limit)?;
     if prepare::scores_candidates(args.head, &device) {
         train = place.with_candidates(&frozen, train)?;
     }
-    let valid = if args.held_out.valid.is_empty() {
-        None
-    } else {
-        Some(load(&args.held_out.valid, args.held_out.valid_limit)?)
-    };
+    let valid = valid.map(|corpus| load(corpus, args.held_out.valid_limit)).transpose()?;
     let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
     let valid = valid.as_ref().map(|text| &text.features);
     let material = SftData { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };

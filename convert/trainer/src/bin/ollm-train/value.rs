@@ -6,10 +6,8 @@ use clap::Args;
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_train::Result;
-use ollm_train::data::corpus::Corpus;
 use ollm_train::data::tensor_file::{self, FileMetadata};
 use ollm_train::eval::accuracy::{Progress as _, Questions};
-use ollm_train::features::backbone::BackboneModel;
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::plugin::file::{self, Loaded};
@@ -93,12 +91,12 @@ impl ValueArgs {
 pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
-    let (train, valid) = (Corpus::read(&args.input.data)?, Corpus::read(&args.valid)?);
-    let test = if args.test.is_empty() { None } else { Some(Corpus::read(&args.test)?) };
+    let (train, valid) = (args.input.read(&args.input.data)?, args.input.read(&args.valid)?);
+    let test = if args.test.is_empty() { None } else { Some(args.input.read(&args.test)?) };
     let (train, valid) = (Questions::new(&train, args.input.limit)?, Questions::new(&valid, args.valid_limit)?);
     let test = test.as_ref().map(|test| Questions::new(test, None)).transpose()?;
     let mut run = args.run.open(recorded)?;
-    let backbone = BackboneModel::open(&args.input.model)?;
+    let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.features, &args.input)?;
     let plugin = deploy::open(&args.plugin, &place.about)?;
     let bar = bar(0, "problems");

@@ -37,7 +37,8 @@ impl<'a> Questions<'a> {
     /// [`Error::NoData`](crate::Error::NoData) if there are none.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
         let gold = |(index, problem): (usize, &crate::data::corpus::Problem)| {
-            final_answer::extract(&problem.answer).ok_or_else(|| corpus.refuse(index, "the answer has no number"))
+            final_answer::extract(problem.expected.as_ref().unwrap_or(&problem.answer))
+                .ok_or_else(|| corpus.refuse(index, "the answer has no number"))
         };
         if corpus.first(limit).is_empty() {
             return Err(corpus.no_data());

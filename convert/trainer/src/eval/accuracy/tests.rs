@@ -62,8 +62,7 @@ impl Progress for Silent {
 }
 
 fn corpus(questions: &[&str]) -> Corpus {
-    let problem =
-        |question: &&str| crate::data::corpus::Problem { question: (*question).into(), answer: "#### 3".into() };
+    let problem = |question: &&str| crate::data::corpus::Problem::new(*question, "#### 3");
     Corpus::new(questions.iter().map(problem).collect())
 }
 
@@ -105,7 +104,7 @@ fn data_without_a_number_and_a_foreign_decoder_are_refused() {
     let path = testing::folder("accuracy-data");
     std::fs::write(&path, "{\"question\":\"q\",\"answer\":\"#### 1\"}\n\n{\"question\":\"q\",\"answer\":\"so\"}")
         .unwrap();
-    let corpus = Corpus::read(&[path.to_path_buf()]).unwrap();
+    let corpus = Corpus::read(&[path.to_path_buf()], &crate::data::format::Fields::default()).unwrap();
     assert!(Questions::new(&corpus, Some(1)).is_ok());
     assert!(matches!(Questions::new(&corpus, Some(0)).err().unwrap(), Error::NoData(paths) if paths.len() == 1));
     assert!(matches!(Questions::new(&corpus, None).err().unwrap(), Error::Line { line: 3, .. }));
