@@ -2,10 +2,11 @@
 
 use num_rational::BigRational;
 
-use crate::data::corpus::Corpus;
+use crate::data::corpus::{Corpus, Problem};
 use crate::data::rng::Rng;
 use crate::error::Result;
-use crate::eval::final_answer::{self, Flaws};
+use crate::eval::degeneracy::{Flaws, QuestionLanguage};
+use crate::eval::final_answer;
 use crate::features::segments::Hold;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
@@ -35,7 +36,7 @@ impl<'a> Questions<'a> {
     /// [`Error::Line`](crate::Error::Line) if the answer of one has no number,
     /// [`Error::NoData`](crate::Error::NoData) if there are none.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
-        let gold = |(index, problem): (usize, &crate::data::corpus::Problem)| {
+        let gold = |(index, problem): (usize, &Problem)| {
             final_answer::extract(&problem.answer).ok_or_else(|| corpus.refuse(index, "the answer has no number"))
         };
         if corpus.first(limit).is_empty() {
@@ -44,17 +45,25 @@ impl<'a> Questions<'a> {
         Ok(Self { corpus, gold: corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()? })
     }
 
+    /// What is asked.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &str> {
+        self.corpus.first(Some(self.gold.len())).iter().map(|problem| problem.question.as_str())
+    }
+
     /// 1 for each right answer to a problem, 0 for a wrong one.
     pub fn rewards(&self, problem: usize, answers: &[Answer]) -> Vec<f64> {
-        let right = |answer| Grade::new(answer, &self.gold[problem]).right;
+        let right = |answer: &Answer| final_answer::is_right(&answer.text, &self.gold[problem]);
         answers.iter().map(|answer| f64::from(u8::from(right(answer)))).collect()
     }
 
     /// Grades the answers to each problem.
     pub fn grade(&self, answers: &[Vec<Answer>]) -> Vec<Vec<Grade>> {
-        let grade =
-            |(answers, gold): (&Vec<Answer>, _)| answers.iter().map(|answer| Grade::new(answer, gold)).collect();
-        answers.iter().zip(&self.gold).map(grade).collect()
+        let problems = self.asked().zip(&self.gold);
+        let grade = |(answers, (question, gold)): (&Vec<Answer>, (&str, &BigRational))| {
+            let language = QuestionLanguage::of(question);
+            answers.iter().map(|answer| Grade::new(answer, &language, gold)).collect()
+        };
+        answers.iter().zip(problems).map(grade).collect()
     }
 }
 
@@ -74,12 +83,12 @@ pub struct Grade {
 }
 
 impl Grade {
-    pub(super) fn new(answer: &Answer, gold: &BigRational) -> Self {
+    pub(super) fn new(answer: &Answer, question: &QuestionLanguage, gold: &BigRational) -> Self {
         let number = final_answer::extract(&answer.text);
         Self {
             right: number.as_ref() == Some(gold),
             number,
-            flaws: Flaws::of(&answer.text),
+            flaws: Flaws::of(&answer.text, question),
             tokens: answer.tokens,
             finished: answer.finished,
         }
