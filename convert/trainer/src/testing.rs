@@ -21,7 +21,7 @@ use crate::features::states::Features;
 use crate::lora::adapters::{LoraSettings, LoraTarget};
 use crate::lora::network::Network;
 use crate::plugin::file::Loaded;
-use crate::plugin::nets::{TensorSlot, control_slots};
+use crate::plugin::nets::{TensorSlot, control_slots, value_slots};
 use crate::plugin::params::Params;
 
 pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
@@ -139,7 +139,9 @@ pub(crate) fn random_params(spec: &PluginConfig) -> Params {
     let tensors = |slots: Vec<TensorSlot>| -> Tensors {
         slots.into_iter().map(|(name, shape)| (name.to_owned(), normal(name, &shape, 0.4))).collect()
     };
-    let params = Params::options(spec, &tensors(control_slots(spec)), false, 0, &Device::Cpu).unwrap();
+    let params =
+        Params::options(spec, &tensors([control_slots(spec), value_slots(spec)].concat()), false, 0, &Device::Cpu)
+            .unwrap();
     params.restore(&tensors(schema::tensors(spec))).unwrap();
     params
 }

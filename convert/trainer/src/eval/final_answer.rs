@@ -1,5 +1,4 @@
-//! Final answers: the number that an answer ends with, compared exactly, and what went wrong where
-//! there is none.
+//! Final answers: the number that an answer ends with, compared exactly.
 //!
 //! A final answer is what follows the last `####`, or else the last number of the text. Signs,
 //! thousands separators, decimals and fractions (`3/4`, `1 1/2`, `\frac{3}{4}`) belong to the
@@ -8,7 +7,6 @@
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use unicode_script::{Script, UnicodeScript};
 
 /// What introduces the final answer.
 const MARK: &str = "####";
@@ -129,49 +127,6 @@ fn take_digits(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
-/// What can be wrong with a text, whatever its answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Flaws {
-    /// The share of its letters that are of another script than Latin: a switch of language.
-    pub foreign: f64,
-    /// Whether it runs in a circle: see [`loops`].
-    pub loops: bool,
-    /// Whether it has no final answer.
-    pub missing: bool,
-}
-
-impl Flaws {
-    /// Those of a text.
-    pub fn of(text: &str) -> Self {
-        Self { foreign: foreign_share(text), loops: loops(text), missing: extract(text).is_none() }
-    }
-}
-
-/// The share of letters that are of another script than Latin; 0 without letters.
-fn foreign_share(text: &str) -> f64 {
-    let letters = || text.chars().filter(|c| c.is_alphabetic());
-    let latin = |script| matches!(script, Script::Latin | Script::Common | Script::Inherited);
-    let foreign = letters().filter(|c| !latin(c.script())).count();
-    foreign as f64 / letters().count().max(1) as f64
-}
-
-/// Words of the longest circle that is looked for, and of the shortest stretch that counts as one.
-const LONGEST: usize = 32;
-const SHORTEST: usize = 12;
-
-/// Whether some words follow each other four times in a row, over a stretch of at least twelve
-/// words.
-pub fn loops(text: &str) -> bool {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    (1..=LONGEST).any(|period| {
-        let mut run = 0;
-        words.iter().zip(words.iter().skip(period)).any(|(word, later)| {
-            run = if word == later { run + 1 } else { 0 };
-            run + period >= SHORTEST.max(4 * period)
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,32 +199,5 @@ mod tests {
         assert!(!is_right(&format!("It is {long}.01"), &gold));
         assert!(!is_right("no idea", &gold));
         assert!(is_right("2/4", &extract("0.5").unwrap()) && !is_right("0.33", &extract("1/3").unwrap()));
-    }
-
-    #[test]
-    fn flaws_are_seen_and_nothing_else() {
-        let fine = "Natalia sold 48 / 2 = 24 clips in May, naïve as she is. 3 × 4 = 12\n#### 72";
-        assert_eq!(Flaws::of(fine), Flaws::default());
-        let foreign = Flaws::of("ab да\n#### 1");
-        assert_eq!((foreign.foreign, foreign.missing), (0.5, false));
-        assert!(Flaws::of("答案").missing && Flaws::of("答案").foreign > 0.99);
-        assert!((Flaws::of("123").foreign - 0.0).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_circle_is_four_times_the_same_over_twelve_words() {
-        let table = [
-            ("the ".repeat(11), false),
-            ("the ".repeat(12), true),
-            ("he has 5 ".repeat(3), false),
-            ("he has 5 ".repeat(4), true),
-            (format!("first {} last", "one two three four five six ".repeat(4)), true),
-            (format!("first {} last", "one two three four five six ".repeat(3)), false),
-            ((0..200).map(|i| i.to_string()).collect::<Vec<_>>().join(" and "), false),
-            (String::new(), false),
-        ];
-        for (text, want) in table {
-            assert_eq!(loops(&text), want, "{text}");
-        }
     }
 }

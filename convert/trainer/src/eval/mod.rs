@@ -2,5 +2,6 @@
 
 pub mod accuracy;
 pub mod coverage;
+pub mod degeneracy;
 pub mod final_answer;
 pub mod teacher_forced;

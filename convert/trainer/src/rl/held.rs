@@ -51,7 +51,8 @@ struct Bandit {
 
 impl Bandit {
     fn new(table: &LatentTable, policy: &PolicyNet, reward: Reward) -> Result<Self> {
-        let rewards: Vec<f32> = table.grades.iter().flatten().map(|grade| reward.of(grade) as f32).collect();
+        let rewards: Vec<f32> =
+            table.grades.iter().flatten().map(|grade| reward.of(grade.right, grade.tokens) as f32).collect();
         let (n, d) = (table.states.len(), table.states.first().map_or(0, Vec::len));
         let states = Tensor::from_vec(table.states.concat(), (n, d), &Device::Cpu)?;
         let first = log_policy(policy, &states)?.detach();

@@ -105,7 +105,7 @@ impl Task for PolicyTask<'_> {
 pub(super) mod tests {
     use super::*;
     use crate::eval::accuracy::{Grade, LatentTable, Reward, argmax};
-    use crate::eval::final_answer::Flaws;
+    use crate::eval::degeneracy::Flaws;
     use crate::plugin::nets::names;
     use crate::rl::held::Held;
     use crate::testing::{self, TrainCall};
@@ -127,7 +127,7 @@ pub(super) mod tests {
     }
 
     fn grade(right: bool) -> Grade {
-        Grade { number: None, right, flaws: Flaws::of(""), tokens: 1, finished: true }
+        Grade { number: None, right, flaws: Flaws::default(), tokens: 1, finished: true }
     }
 
     pub(crate) fn plugin() -> Loaded {

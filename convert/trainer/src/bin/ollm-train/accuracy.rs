@@ -43,6 +43,9 @@ pub(crate) struct AccuracyArgs {
     /// How long policies hold a latent in rows of their own
     #[arg(long, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
+    /// Compare each row with this one, problem by problem [default: control, greedy]
+    #[arg(long, value_name = "ROW")]
+    pub(crate) against: Option<String>,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
     /// Draw the accuracies as an SVG file
@@ -88,6 +91,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         temperatures: args.temperatures.clone(),
         tokens: rollout.tokens,
         held: args.hold,
+        against: args.against.clone(),
         seed: rollout.seed,
     };
     let bar = bar(0, "problems");

@@ -78,6 +78,25 @@ mod tests {
         assert!(matches!(refused, Err(Error::Setting { name: "--group", .. })));
     }
 
+    #[test]
+    fn a_row_to_compare_with_that_will_not_be_there_is_refused_before_anything_is_read() {
+        let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "--plugin", "p", "-o", "o"];
+        for (hold, row, known) in [
+            ("all", "RL policy, held", true),
+            ("all", "RL policy, drawn", false),
+            ("line", "imitation policy, drawn", true),
+            ("line", "control, greedy", false),
+        ] {
+            let arguments = common.into_iter().chain(["--hold", hold, "--against", row]);
+            let TrainCommand::Rl(args) = TrainCli::try_parse_from(arguments).unwrap().command else {
+                panic!("rl was asked for")
+            };
+            let refused = crate::rl::run(&args, String::new()).unwrap_err();
+            let of_the_row = matches!(refused, Error::Setting { name: "--against", .. });
+            assert_eq!(of_the_row, !known, "{row}: {refused}");
+        }
+    }
+
     /// What clap says of `ollm-train` with these arguments, behind those that the command needs.
     fn refusal(arguments: &str) -> String {
         let (command, flags) = arguments.split_once(' ').unwrap();

@@ -9,7 +9,7 @@ use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::Result;
 use ollm_train::data::tensor_file::{self, FileMetadata};
 use ollm_train::eval::accuracy::{
-    AccuracyReport, AccuracyRow, Grade, LatentTable, Progress, Questions, Reward, held_row,
+    AccuracyReport, AccuracyRow, Grade, LatentTable, ProblemUse, Progress, Questions, Reward, check_row, held_row,
 };
 use ollm_train::features::backbone::BackboneDescription;
 use ollm_train::features::segments::Hold;
@@ -31,10 +31,10 @@ use crate::prepare::{BarProgress, bar, file_names};
 pub(crate) struct RlArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Held-out problems, which decide when to stop (may be given several times)
+    /// Validation problems, which decide when to stop (may be given several times)
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) valid: Vec<PathBuf>,
-    /// Take only the first N held-out problems
+    /// Take only the first N validation problems
     #[arg(long, value_name = "N")]
     pub(crate) valid_limit: Option<usize>,
     /// The plugin: plugin.safetensors of a run, or a GGUF file
@@ -65,13 +65,17 @@ pub(crate) struct RlArgs {
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
-    /// End after N evaluations on the held-out problems without more reward, and keep the policy
+    /// End after N evaluations on the validation problems without more reward, and keep the policy
     /// that had most
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = steps)]
     pub(crate) patience: u64,
     /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = steps)]
     pub(crate) eval_every: u64,
+    /// Compare each row of the table at the end with this one, problem by problem [default: the
+    /// policy before]
+    #[arg(long, value_name = "ROW")]
+    pub(crate) against: Option<String>,
     #[command(flatten)]
     pub(crate) rollout: RolloutArgs,
 }
@@ -122,13 +126,45 @@ impl RlArgs {
         }
         Ok(())
     }
+
+    /// The rows of the table at the end: each way to choose, by the policy before and after.
+    fn ways(&self) -> &'static [Way] {
+        const GROUPS: [Way; 2] = [
+            Way { before: "imitation policy, most probable", after: "RL policy, most probable", drawn: false },
+            Way { before: "imitation policy, drawn", after: "RL policy, drawn", drawn: true },
+        ];
+        if self.hold == Hold::All { &[HELD] } else { &GROUPS }
+    }
+
+    /// Refuses the name of no row before anything is learned.
+    fn check_against(&self) -> Result<()> {
+        let control = (self.hold == Hold::All).then_some(CONTROL);
+        let rows = control.into_iter().chain(self.ways().iter().flat_map(|way| [way.before, way.after]));
+        self.against.as_ref().map_or(Ok(()), |name| check_row(name, rows))
+    }
 }
+
+/// Two rows: a way to choose latents, by the policy before and after.
+#[derive(Debug)]
+struct Way {
+    before: &'static str,
+    after: &'static str,
+    /// Whether latents are drawn, for several answers to each problem.
+    drawn: bool,
+}
+
+/// The control, where the options keep it.
+const CONTROL: &str = "control, held";
+
+/// The most probable latent, for the whole answer.
+const HELD: Way = Way { before: "imitation policy, held", after: "RL policy, held", drawn: false };
 
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     let settings = args.settings();
     settings.check()?;
     args.check_hold()?;
+    args.check_against()?;
     args.groups().map_or(Ok(()), |groups| groups.check())?;
     let (train, valid) = (input.read(&input.data)?, input.read(&args.valid)?);
     let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
@@ -165,9 +201,11 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
 
     let trained = Loaded { spec: PluginConfig { hold: args.hold, ..plugin.spec.clone() }, tensors };
     tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
-    let rows = rl.compare(&trained)?;
+    let reports = rl.compare(&trained)?;
     bar.finish_and_clear();
-    print(AccuracyReport { problems: valid.gold.len(), train_problems: None, rows })?;
+    for report in reports {
+        print(format_args!("{report}\n"))?;
+    }
     print(format_args!("wrote {}\n", run.plugin().display()))
 }
 
@@ -238,38 +276,66 @@ impl<'a> RlRun<'a> {
         LatentTable::held(self.library, self.plugin, questions, tokens, seed, name, &BarProgress(self.bar))
     }
 
-    /// The policy before and after.
-    fn compare(&self, trained: &Loaded) -> Result<Vec<AccuracyRow>> {
-        let control =
-            deploy::control_latent(self.plugin)?.map(|_| deploy::choosing_control(self.plugin)).transpose()?;
-        let control = control.iter().map(|plugin| ("control", plugin));
-        let policies: Vec<(&str, &Loaded)> = control.chain([("imitation", self.plugin), ("RL", trained)]).collect();
-        let mut rows = Vec::new();
-        let Some(groups) = &self.groups else {
-            for (text, questions) in [("held-out", self.valid), ("train", self.train)] {
-                let table = self.table(text, questions)?;
-                for &(name, policy) in &policies {
-                    rows.push(held_row(&format!("{name} policy, {text}"), &table, policy, self.args.rollout.seed)?);
-                }
-            }
-            return Ok(rows);
-        };
-        for (choice, latents, samples) in
-            [("most probable", LatentPlan::Policy, 1), ("drawn", LatentPlan::Sampled(1.0), groups.size)]
-        {
-            for &(name, policy) in &policies {
-                rows.push(self.answered(format!("{name}, {choice}, held-out"), policy, latents, samples)?);
-            }
+    /// The policy before and after: on the validation problems, and where latents are held, so that
+    /// nothing is answered for it, on the training problems.
+    fn compare(&self, trained: &Loaded) -> Result<Vec<AccuracyReport>> {
+        if self.groups.is_some() {
+            let rows = |way: &Way| {
+                let answered = |name, policy| self.answered(name, policy, way.drawn);
+                Ok(vec![answered(way.before, self.plugin)?, answered(way.after, trained)?])
+            };
+            let rows: Vec<Vec<AccuracyRow>> = self.args.ways().iter().map(rows).collect::<Result<_>>()?;
+            return Ok(vec![self.report(self.valid, ProblemUse::ChoseStep, rows)?]);
         }
-        Ok(rows)
+        let control = deploy::control_latent(self.plugin)?.map(|_| deploy::choosing_control(self.plugin));
+        let control = control.transpose()?;
+        let mut reports = Vec::new();
+        for (name, questions, used) in [
+            ("validation problems", self.valid, ProblemUse::ChoseStep),
+            ("training problems", self.train, ProblemUse::Trained),
+        ] {
+            let table = self.table(name, questions)?;
+            let row = |name, policy| held_row(name, &table, policy, self.args.rollout.seed);
+            let control = control.iter().map(|control| row(CONTROL, control));
+            let policies = [row(HELD.before, self.plugin), row(HELD.after, trained)];
+            reports.push(self.report(questions, used, vec![control.chain(policies).collect::<Result<_>>()?])?);
+        }
+        Ok(reports)
     }
 
-    /// The row of a policy's answers to the held-out problems.
-    fn answered(&self, name: String, policy: &Loaded, latents: LatentPlan, samples: usize) -> Result<AccuracyRow> {
+    /// A table of groups of rows; the first of a group is what the others are compared with, unless
+    /// told otherwise.
+    fn report(
+        &self,
+        questions: &Questions<'_>,
+        used: ProblemUse,
+        groups: Vec<Vec<AccuracyRow>>,
+    ) -> Result<AccuracyReport> {
+        let seed = self.args.rollout.seed;
+        let compared = |group: Vec<AccuracyRow>| -> Vec<AccuracyRow> {
+            let mut rows = group.into_iter();
+            let Some(first) = rows.next() else { return Vec::new() };
+            let others: Vec<AccuracyRow> = rows.map(|row| row.compared(&first, seed)).collect();
+            [first].into_iter().chain(others).collect()
+        };
+        let rows = groups.into_iter().flat_map(compared).collect();
+        let report = AccuracyReport { problems: questions.gold.len(), used, train_problems: None, rows };
+        match &self.args.against {
+            Some(name) => report.against(name, seed),
+            None => Ok(report),
+        }
+    }
+
+    /// The row of a policy's answers to the validation problems.
+    fn answered(&self, name: &str, policy: &Loaded, drawn: bool) -> Result<AccuracyRow> {
         let &RolloutArgs { tokens, seed, .. } = &self.args.rollout;
+        let (latents, samples) = match &self.groups {
+            Some(groups) if drawn => (LatentPlan::Sampled(1.0), groups.size),
+            _ => (LatentPlan::Policy, 1),
+        };
         let plan = Plan { latents, held: self.args.hold, temperature: 0.0, samples, tokens, states: false, seed };
         let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());
-        shown.row(&name, problems);
+        shown.row(name, problems);
         let answers = self.library.answers(Some(policy), &plan, self.valid.corpus, problems, &|| shown.problem())?;
         let grades = self.valid.grade(&answers);
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();

@@ -7,7 +7,8 @@ use num_rational::BigRational;
 
 use super::{GeneratedProblem, Generator, Kind, ProblemRequest, Way, WayMix, json_lines, tally};
 use crate::error::Error;
-use crate::eval::final_answer::{Flaws, extract};
+use crate::eval::degeneracy::{Flaws, QuestionLanguage};
+use crate::eval::final_answer::extract;
 
 fn request(kind: Kind, seed: u64) -> ProblemRequest {
     ProblemRequest { kind, seed, ways: None, operands: None, digits: None }
@@ -151,7 +152,8 @@ fn check(problem: &GeneratedProblem) {
     let result = expected(problem.kind, &problem.question);
     let gold = BigRational::from_integer(BigInt::from(result));
     assert_eq!(extract(&problem.answer), Some(gold), "{problem:?}");
-    assert_eq!(Flaws::of(&problem.answer), Flaws::default(), "{problem:?}");
+    let question = QuestionLanguage::of(&problem.question);
+    assert_eq!(Flaws::of(&problem.answer, &question), Flaws::default(), "{problem:?}");
     let lines: Vec<&str> = problem.answer.lines().collect();
     let (last, above) = lines.split_last().unwrap();
     assert_eq!(*last, format!("#### {result}"));

@@ -3,10 +3,11 @@
 use num_rational::BigRational;
 use serde::Serialize;
 
-use crate::data::corpus::Corpus;
+use crate::data::corpus::{Corpus, Problem};
 use crate::data::rng::Rng;
 use crate::error::Result;
-use crate::eval::final_answer::{self, Flaws};
+use crate::eval::degeneracy::{Flaws, QuestionLanguage};
+use crate::eval::final_answer;
 use crate::features::segments::Hold;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
@@ -36,7 +37,7 @@ impl<'a> Questions<'a> {
     /// [`Error::Line`](crate::Error::Line) if the answer of one has no number,
     /// [`Error::NoData`](crate::Error::NoData) if there are none.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
-        let gold = |(index, problem): (usize, &crate::data::corpus::Problem)| {
+        let gold = |(index, problem): (usize, &Problem)| {
             final_answer::extract(problem.expected.as_ref().unwrap_or(&problem.answer))
                 .ok_or_else(|| corpus.refuse(index, "the answer has no number"))
         };
@@ -46,16 +47,25 @@ impl<'a> Questions<'a> {
         Ok(Self { corpus, gold: corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()? })
     }
 
+    /// What is asked.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &str> {
+        self.corpus.first(Some(self.gold.len())).iter().map(|problem| problem.question.as_str())
+    }
+
     /// What the answers to a problem are worth.
     pub fn rewards(&self, problem: usize, answers: &[Answer], reward: Reward) -> Vec<f64> {
-        answers.iter().map(|answer| reward.of(&Grade::new(answer, &self.gold[problem]))).collect()
+        let right = |answer: &Answer| final_answer::is_right(&answer.text, &self.gold[problem]);
+        answers.iter().map(|answer| reward.of(right(answer), answer.tokens)).collect()
     }
 
     /// Grades the answers to each problem.
     pub fn grade(&self, answers: &[Vec<Answer>]) -> Vec<Vec<Grade>> {
-        let grade =
-            |(answers, gold): (&Vec<Answer>, _)| answers.iter().map(|answer| Grade::new(answer, gold)).collect();
-        answers.iter().zip(&self.gold).map(grade).collect()
+        let problems = self.asked().zip(&self.gold);
+        let grade = |(answers, (question, gold)): (&Vec<Answer>, (&str, &BigRational))| {
+            let language = QuestionLanguage::of(question);
+            answers.iter().map(|answer| Grade::new(answer, &language, gold)).collect()
+        };
+        answers.iter().zip(problems).map(grade).collect()
     }
 }
 
@@ -67,9 +77,9 @@ pub struct Reward {
 }
 
 impl Reward {
-    /// The reward of an answer.
-    pub fn of(self, grade: &Grade) -> f64 {
-        f64::from(u8::from(grade.right)) - self.token_cost * grade.tokens as f64
+    /// The reward of an answer of so many tokens.
+    pub fn of(self, right: bool, tokens: usize) -> f64 {
+        f64::from(u8::from(right)) - self.token_cost * tokens as f64
     }
 }
 
@@ -89,12 +99,12 @@ pub struct Grade {
 }
 
 impl Grade {
-    pub(super) fn new(answer: &Answer, gold: &BigRational) -> Self {
+    pub(super) fn new(answer: &Answer, question: &QuestionLanguage, gold: &BigRational) -> Self {
         let number = final_answer::extract(&answer.text);
         Self {
             right: number.as_ref() == Some(gold),
             number,
-            flaws: Flaws::of(&answer.text),
+            flaws: Flaws::of(&answer.text, question),
             tokens: answer.tokens,
             finished: answer.finished,
         }

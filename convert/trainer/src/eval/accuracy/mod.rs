@@ -4,9 +4,11 @@
 //! of the answers of all K latents therefore says what every way to hold a latent gives: a fixed
 //! one, the policy's, draws from it, the best one.
 
+mod against;
 mod grades;
 mod row;
 
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -19,6 +21,7 @@ use crate::plugin::nets::names;
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
 
+pub use against::{Against, RightAnswers};
 pub use grades::{Grade, LatentTable, Progress, Questions, Reward, argmax, average};
 pub use row::{AccuracyRow, held_row};
 
@@ -48,15 +51,56 @@ pub struct Comparison {
     /// How long policies that choose more than once an answer hold a latent; `Answer` leaves those
     /// rows out.
     pub held: Hold,
+    /// The row with which the others are compared: `control, greedy` if none is named.
+    pub against: Option<String>,
     /// Seed of every random choice.
     pub seed: u64,
 }
+
+/// What problems were used for before they are answered for a table. Those that chose something are
+/// validation problems, and flatter what they chose; held-out problems chose nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemUse {
+    /// They chose nothing.
+    HeldOut,
+    /// They chose the step whose policy was kept.
+    ChoseStep,
+    /// Some of them chose the best fixed latent.
+    ChoseLatent,
+    /// The policy learned from them.
+    Trained,
+}
+
+impl ProblemUse {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::HeldOut => "held-out",
+            Self::ChoseStep | Self::ChoseLatent => "validation",
+            Self::Trained => "training",
+        }
+    }
+
+    fn note(self) -> Option<&'static str> {
+        match self {
+            Self::HeldOut => None,
+            Self::ChoseStep => Some("these problems chose the step: take held-out ones to say how good it is"),
+            Self::ChoseLatent => Some("some of these problems chose the best fixed latent, which they flatter"),
+            Self::Trained => Some("the policy learned from these problems"),
+        }
+    }
+}
+
+/// The row with which others are compared where none is named.
+const REFERENCE: &str = "control, greedy";
 
 /// What comes out.
 #[derive(Debug, Serialize)]
 pub struct AccuracyReport {
     /// Problems answered.
     pub problems: usize,
+    /// What they were used for before.
+    pub used: ProblemUse,
     /// Problems on which the best fixed latent was chosen, if one was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_problems: Option<usize>,
@@ -64,8 +108,42 @@ pub struct AccuracyReport {
     pub rows: Vec<AccuracyRow>,
 }
 
+impl AccuracyReport {
+    /// The report, each row compared with the one of that name, which is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if there is no such row: it names those that there are.
+    pub fn against(mut self, name: &str, seed: u64) -> Result<Self> {
+        check_row(name, self.rows.iter().map(|row| row.name.as_str()))?;
+        let (reference, others): (Vec<_>, Vec<_>) = self.rows.iter_mut().partition(|row| row.name == name);
+        if let Some(reference) = reference.first() {
+            for row in others {
+                row.against = Against::new(&row.right, &reference.name, &reference.right, seed);
+            }
+        }
+        for row in reference {
+            row.against = None;
+        }
+        Ok(self)
+    }
+}
+
+/// Refuses the name of a row to compare with that is not among `rows`.
+pub fn check_row<'r>(name: &str, rows: impl IntoIterator<Item = &'r str> + Clone) -> Result<()> {
+    if rows.clone().into_iter().any(|row| row == name) {
+        return Ok(());
+    }
+    let rows: Vec<String> = rows.into_iter().map(|row| format!("\n  {row}")).collect();
+    let reason = format!("there is no row {name:?}. The rows are{}", rows.concat());
+    Err(Error::Setting { name: "--against", reason })
+}
+
 /// Answers the test problems in every way, and compares. `progress` is told the row that is worked
 /// on, and each problem answered.
+///
+/// # Errors
+/// [`Error::Setting`] if the row to compare with is not there, after all is answered: `library` has
+/// the answers by then.
 pub fn compare(
     systems: &ComparedSystems<'_>,
     test: &Questions<'_>,
@@ -76,8 +154,16 @@ pub fn compare(
     let mut comparer = Comparer { systems, test, train, comparison, progress, rows: Vec::new() };
     comparer.baselines()?;
     comparer.latents()?;
+    let used = if share_problems(test, train) { ProblemUse::ChoseLatent } else { ProblemUse::HeldOut };
     let (problems, train_problems) = (test.gold.len(), Some(train.gold.len()));
-    Ok(AccuracyReport { problems, train_problems, rows: comparer.rows })
+    let report = AccuracyReport { problems, used, train_problems, rows: comparer.rows };
+    report.against(comparison.against.as_deref().unwrap_or(REFERENCE), comparison.seed)
+}
+
+/// Whether a question is among both.
+fn share_problems(one: &Questions<'_>, other: &Questions<'_>) -> bool {
+    let asked: HashSet<&str> = one.asked().collect();
+    other.asked().any(|question| asked.contains(question))
 }
 
 struct Comparer<'c, 'a> {
@@ -196,7 +282,7 @@ impl<'a> Comparer<'_, 'a> {
     /// A policy that is asked once an answer.
     fn held(&mut self, name: &str, plugin: &Loaded, table: &LatentTable) -> Result<()> {
         let Comparison { seed, samples, .. } = *self.comparison;
-        self.rows.push(held_row(name, table, plugin, seed)?);
+        self.rows.push(held_row(&format!("{name}, held"), table, plugin, seed)?);
         let draws = table.draw(&table.policy(plugin)?, samples, seed);
         self.push(&format!("{name}, held, drawn"), &draws);
         Ok(())
@@ -230,17 +316,19 @@ pub fn check_decoders(one: &Loaded, other: &Loaded) -> Result<()> {
 
 impl fmt::Display for AccuracyReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} problems", self.problems)?;
+        write!(f, "{} {} problems", self.problems, self.used.kind())?;
         if let Some(problems) = self.train_problems {
-            write!(f, "; the best latent is that of {problems} others")?;
+            write!(f, "; the best fixed latent is that of {problems} validation problems")?;
         }
         writeln!(f, "\n")?;
-        writeln!(
-            f,
-            "{:<40} {:>2}  {:<20} {:<20} {:<20} {:>8} {:>6} {:>5} {:>5} {:>5} {:>5}",
-            "", "n", "accuracy", "pass@n", "majority", "distinct", "tokens", "ended", "loops", "none", "other"
-        )?;
-        self.rows.iter().try_for_each(|row| row.fmt(f))
+        row::head(f)?;
+        self.rows.iter().try_for_each(|row| row.fmt(f))?;
+        let references: BTreeSet<&str> = self.rows.iter().filter_map(|row| Some(&*row.against.as_ref()?.row)).collect();
+        if !references.is_empty() {
+            let references: Vec<String> = references.iter().map(|name| format!("{name:?}")).collect();
+            writeln!(f, "\nagainst {}: difference (problems better/worse), p", references.join(" or "))?;
+        }
+        self.used.note().map_or(Ok(()), |note| writeln!(f, "{note}"))
     }
 }
 

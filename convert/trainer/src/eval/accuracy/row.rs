@@ -5,6 +5,7 @@ use std::fmt;
 use num_rational::BigRational;
 use serde::Serialize;
 
+use super::against::{Against, RightAnswers};
 use super::grades::{Grade, LatentTable, argmax};
 use crate::error::Result;
 use crate::plugin::file::Loaded;
@@ -27,14 +28,25 @@ pub struct AccuracyRow {
     pub distinct: Option<f64>,
     /// Tokens of an answer.
     pub tokens: f64,
-    /// Share of answers that the model ended.
-    pub finished: f64,
-    /// Share of letters of another script than Latin.
+    /// Share of answers that the limit of tokens, or of the context, cut.
+    pub cut: f64,
+    /// Share of answers that repeat themselves.
+    pub repetition: f64,
+    /// Share of answers that switch the language.
+    pub switch: f64,
+    /// Share of letters of a script that is neither Latin nor the question's.
     pub foreign: f64,
-    /// Share of answers that run in a circle.
-    pub loops: f64,
     /// Share of answers without a number.
     pub missing: f64,
+    /// Share of answers with any of it: they repeat themselves, switch the language, have no
+    /// number, or more than a tenth of foreign letters. What is cut is not counted.
+    pub degenerate: f64,
+    /// How it differs from the row that it is compared with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+    /// What it has right of each problem.
+    #[serde(skip)]
+    pub right: RightAnswers,
 }
 
 impl AccuracyRow {
@@ -46,6 +58,7 @@ impl AccuracyRow {
         let share = |value: &dyn Fn(&Grade) -> bool| mean(&|grade| f64::from(u8::from(value(grade))));
         let any: Vec<bool> = grades.iter().map(|answers| answers.iter().any(|grade| grade.right)).collect();
         let right = |answers: &Vec<&Grade>| answers.iter().filter(|grade| grade.right).count() as f64 / samples as f64;
+        let shares: Vec<f64> = grades.iter().map(right).collect();
         let several = |value: &dyn Fn(&[&Grade]) -> bool| {
             let of_each: Vec<bool> = grades.iter().map(|answers| value(answers)).collect();
             (samples > 1).then(|| Interval::wilson(&of_each))
@@ -56,17 +69,28 @@ impl AccuracyRow {
             samples,
             accuracy: match samples {
                 1 => Interval::wilson(&any),
-                _ => Interval::bootstrap(&grades.iter().map(right).collect::<Vec<_>>(), seed),
+                _ => Interval::bootstrap(&shares, seed),
             },
             pass: several(&|answers| answers.iter().any(|grade| grade.right)),
             majority: several(&|answers| majority(answers).is_some_and(|grade| grade.right)),
             distinct: (samples > 1).then(distinct),
             tokens: mean(&|grade| grade.tokens as f64),
-            finished: share(&|grade| grade.finished),
+            cut: share(&|grade| !grade.finished),
+            repetition: share(&|grade| grade.flaws.repetition),
+            switch: share(&|grade| grade.flaws.switch),
             foreign: mean(&|grade| grade.flaws.foreign),
-            loops: share(&|grade| grade.flaws.loops),
             missing: share(&|grade| grade.flaws.missing),
+            degenerate: share(&|grade| grade.flaws.is_degenerate()),
+            against: None,
+            right: RightAnswers { shares, single: samples == 1 },
         }
+    }
+
+    /// The row, compared with another one of the same problems.
+    #[must_use]
+    pub fn compared(self, reference: &Self, seed: u64) -> Self {
+        let against = Against::new(&self.right, &reference.name, &reference.right, seed);
+        Self { against, ..self }
     }
 }
 
@@ -88,7 +112,29 @@ fn distinct(answers: &[&Grade]) -> usize {
 pub fn held_row(name: &str, table: &LatentTable, plugin: &Loaded, seed: u64) -> Result<AccuracyRow> {
     let policy = table.policy(plugin)?;
     let grades = table.pick(policy.iter().map(|row| argmax(row)));
-    Ok(AccuracyRow::new(format!("{name}, held"), &grades, seed))
+    Ok(AccuracyRow::new(name, &grades, seed))
+}
+
+/// The names of the columns of rows that are printed.
+pub(super) fn head(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(
+        f,
+        "{:<40} {:>2}  {:<20} {:<24} {:<20} {:<20} {:>8} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>6}",
+        "",
+        "n",
+        "accuracy",
+        "against",
+        "pass@n",
+        "majority",
+        "distinct",
+        "tokens",
+        "cut",
+        "repeat",
+        "switch",
+        "script",
+        "none",
+        "degen."
+    )
 }
 
 impl fmt::Display for AccuracyRow {
@@ -98,18 +144,21 @@ impl fmt::Display for AccuracyRow {
         let distinct = self.distinct.map_or(String::new(), |distinct| format!("{distinct:.2}"));
         writeln!(
             f,
-            "{:<40} {:>2}  {:<20} {:<20} {:<20} {:>8} {:>6.0} {:>5.2} {:>5.2} {:>5.2} {:>5.3}",
+            "{:<40} {:>2}  {:<20} {:<24} {:<20} {:<20} {:>8} {:>6.0} {:>5.2} {:>6.2} {:>6.2} {:>6.3} {:>5.2} {:>6.2}",
             self.name,
             self.samples,
             interval(self.accuracy),
+            self.against.as_ref().map_or(String::new(), Against::to_string),
             several(self.pass),
             several(self.majority),
             distinct,
             self.tokens,
-            self.finished,
-            self.loops,
-            self.missing,
+            self.cut,
+            self.repetition,
+            self.switch,
             self.foreign,
+            self.missing,
+            self.degenerate,
         )
     }
 }

@@ -2,13 +2,20 @@ use num_rational::BigRational;
 
 use super::*;
 use crate::data::corpus::Corpus;
+use crate::eval::degeneracy::QuestionLanguage;
 use crate::eval::final_answer;
 use crate::report::statistics::Interval;
 use crate::testing::{self, assert_close};
 
 fn grade(text: &str) -> Grade {
-    let answer = Answer { text: text.into(), tokens: 4, finished: true, choices: Vec::new() };
-    Grade::new(&answer, &final_answer::extract("#### 7").unwrap())
+    let answer = Answer { text: text.into(), tokens: 4, finished: !text.ends_with('-'), choices: Vec::new() };
+    Grade::new(&answer, &QuestionLanguage::of("How many?"), &final_answer::extract("#### 7").unwrap())
+}
+
+fn row(name: &str, answers: &[&[&str]]) -> AccuracyRow {
+    let grades: Vec<Vec<Grade>> = answers.iter().map(|texts| texts.iter().map(|text| grade(text)).collect()).collect();
+    let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
+    AccuracyRow::new(name, &grades, 0)
 }
 
 #[test]
@@ -22,7 +29,7 @@ fn rows_count_what_they_say() {
     let row = AccuracyRow::new("r", &grades, 0);
     assert_eq!((row.name.as_str(), row.samples), ("r", 4));
     assert_close(row.accuracy.mean as f32, 3.0 / 12.0, 1e-6);
-    assert!(row.accuracy.low >= 0.0 && row.accuracy.high <= 0.5);
+    assert!((0.0..0.25).contains(&row.accuracy.low) && (0.5..1.0).contains(&row.accuracy.high));
     assert_close(row.pass.unwrap().mean as f32, 2.0 / 3.0, 1e-6);
     // A tie goes to what came first; the missing ones have no vote.
     assert_close(row.majority.unwrap().mean as f32, 2.0 / 3.0, 1e-6);
@@ -32,6 +39,68 @@ fn rows_count_what_they_say() {
     let row = AccuracyRow::new("r", &single, 0);
     assert!(row.pass.is_none() && row.majority.is_none() && row.distinct.is_none());
     assert_eq!(row.accuracy, Interval::wilson(&[true, false, true]));
+}
+
+#[test]
+fn rows_tell_each_flaw_and_what_has_any() {
+    let again = "on and on ".repeat(9) + "7";
+    let row = row("r", &[&["7", &again], &["7 and-", "да 7"], &["none, да", &again], &["7 and-", "7"]]);
+    let got = [row.cut, row.repetition, row.switch, row.foreign, row.missing, row.degenerate];
+    let foreign = (1.0 + 2.0 / 6.0) / 8.0;
+    for (got, want) in got.into_iter().zip([2.0 / 8.0, 2.0 / 8.0, 0.0, foreign, 1.0 / 8.0, 4.0 / 8.0]) {
+        assert_close(got as f32, want as f32, 1e-6);
+    }
+}
+
+fn report(rows: Vec<AccuracyRow>, used: ProblemUse) -> AccuracyReport {
+    AccuracyReport { problems: 4, used, train_problems: None, rows }
+}
+
+#[test]
+fn rows_are_compared_problem_by_problem_with_any_one_of_them() {
+    let rows = || {
+        vec![
+            row("one", &[&["7"], &["8"], &["8"], &["8"]]),
+            row("two", &[&["8"], &["7"], &["7"], &["8"]]),
+            row("several", &[&["7", "8"], &["7", "7"], &["8", "8"], &["8", "8"]]),
+        ]
+    };
+    let report = report(rows(), ProblemUse::HeldOut).against("one", 0).unwrap();
+    assert_eq!(report.rows[0].against, None);
+    let against = |at: usize| report.rows[at].against.clone().unwrap();
+    let two = against(1);
+    assert_eq!((two.row.as_str(), two.paired.wins, two.paired.losses), ("one", 2, 1));
+    assert_close(two.paired.difference as f32, 0.25, 1e-6);
+    assert_close(two.paired.p as f32, 1.0, 1e-6);
+    let several = against(2);
+    assert_eq!((several.paired.wins, several.paired.losses), (1, 1));
+    assert_close(several.paired.difference as f32, 0.125, 1e-6);
+    // Another row, of the same answers.
+    let report = report.against("two", 0).unwrap();
+    assert!(report.rows[1].against.is_none());
+    let other = report.rows[0].against.clone().unwrap();
+    assert_eq!((other.paired.wins, other.paired.losses, other.row.as_str()), (1, 2, "two"));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["rows"][0]["against"]["losses"], 2);
+    assert!(json["rows"][0].get("right").is_none() && json["rows"][1].get("against").is_none());
+    let text = report.to_string();
+    assert!(text.contains("-.250 (1/2) p=1.000") && text.contains("against \"two\""), "{text}");
+    let refused = report.against("three", 0).err().unwrap().to_string();
+    assert!(["--against", "one", "two", "several"].iter().all(|part| refused.contains(part)), "{refused}");
+}
+
+#[test]
+fn a_table_says_what_its_problems_chose() {
+    for (used, kind, note) in [
+        (ProblemUse::HeldOut, "4 held-out problems", ""),
+        (ProblemUse::ChoseStep, "4 validation problems", "these problems chose the step"),
+        (ProblemUse::ChoseLatent, "4 validation problems", "chose the best fixed latent"),
+        (ProblemUse::Trained, "4 training problems", "learned from these problems"),
+    ] {
+        let text = report(vec![row("one", &[&["7"], &["8"], &["8"], &["8"]])], used).to_string();
+        assert!(text.starts_with(kind) && text.contains(note), "{text}");
+        assert_eq!(text.lines().count(), if note.is_empty() { 4 } else { 5 });
+    }
 }
 
 #[test]
@@ -82,7 +151,8 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
     };
     let (test, train) = (corpus(&["ab", "c", "de"]), corpus(&["x", "yz"]));
     let [test, train] = [&test, &train].map(|corpus| Questions::new(corpus, None).unwrap());
-    let comparison = Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Hold::Line, seed: 3 };
+    let comparison =
+        Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Hold::Line, against: None, seed: 3 };
     let report = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
     let names: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(names.len(), 7 + 2 + 4 + 4 + 1 + 2 + 3 + 2, "{names:?}");
@@ -96,7 +166,20 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
     assert_eq!(oracle.to_bits(), named("all latents, held").pass.unwrap().mean.to_bits());
     let again = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
     assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&report).unwrap());
-    assert_eq!(report.to_string().lines().count(), names.len() + 3);
+    assert_eq!(report.to_string().lines().count(), names.len() + 3 + 2);
+    let compared = report.rows.iter().filter(|row| row.against.as_ref().is_some_and(|a| a.row == "control, greedy"));
+    assert_eq!((compared.count(), named("control, greedy").against.is_none()), (names.len() - 1, true));
+    assert_eq!(report.used, ProblemUse::HeldOut);
+    // The same answers, compared with another row.
+    let other = Comparison { against: Some("mixture".into()), ..comparison.clone() };
+    let other = compare(&systems, &test, &train, &other, &Silent).unwrap();
+    assert!(other.rows.iter().all(|row| row.against.as_ref().map_or(row.name == "mixture", |a| a.row == "mixture")));
+    let unknown = Comparison { against: Some("mixtures".into()), ..comparison.clone() };
+    let refused = compare(&systems, &test, &train, &unknown, &Silent).err().unwrap().to_string();
+    assert!(names.iter().all(|name| refused.contains(name)), "{refused}");
+    // Problems that choose the latent are no held-out ones.
+    let chosen = compare(&systems, &test, &test, &comparison, &Silent).unwrap();
+    assert_eq!(chosen.used, ProblemUse::ChoseLatent);
 }
 
 #[test]
