@@ -25,7 +25,7 @@ pub(crate) struct AccuracyArgs {
     /// Take only the first N of them
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) train_limit: usize,
-    /// The plugin: plugin.safetensors of a run, or a GGUF file
+    /// The plugin, of kind lowrank: plugin.safetensors of a run, or a GGUF file
     #[arg(long, value_name = "FILE")]
     pub(crate) plugin: PathBuf,
     /// The same options with a policy from `rl`
