@@ -19,7 +19,7 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// Reads data files in the given order, in any form of [`format`].
+    /// Reads data files in the given order, in any form of [`mod@format`].
     ///
     /// # Errors
     /// [`Error::Line`] for what is no problem, [`Error::NoData`] if there is none at all.
