@@ -1,7 +1,9 @@
 //! Scores: token by token on gold text, and of final answers.
 
 pub mod accuracy;
+pub mod answer_rule;
 pub mod coverage;
 pub mod degeneracy;
+pub mod expression;
 pub mod final_answer;
 pub mod teacher_forced;

@@ -173,6 +173,7 @@ fn advantages(rewards: &[f64]) -> Vec<f64> {
 mod tests {
     use super::*;
     use crate::data::corpus::Corpus;
+    use crate::eval::answer_rule::AnswerRule;
     use crate::fit::run::RunFolder;
     use crate::plugin::nets::names;
     use crate::rl::task::tests::values;
@@ -206,7 +207,7 @@ mod tests {
     fn the_gradient_is_that_of_the_choices_of_better_answers() {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let questions = Questions::new(&corpus, None).unwrap();
+        let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         let groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 2).unwrap();
         let choice = |at: usize, latent| {
             let state = (0..32).map(|i| f16::from_f32(((i * 7 + at * 3) % 5) as f32 - 2.0)).collect();
@@ -246,7 +247,7 @@ mod tests {
     fn a_step_draws_the_same_answers_however_many_are_worked_on_at_once() {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let questions = Questions::new(&corpus, None).unwrap();
+        let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let drawn = |slots, step| {
             let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, slots).unwrap();
@@ -267,7 +268,7 @@ mod tests {
     fn a_run_of_groups_resumes_to_the_same_bits_and_not_as_another() {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let questions = Questions::new(&corpus, None).unwrap();
+        let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 4).unwrap();
         let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
         let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
@@ -287,7 +288,7 @@ mod tests {
     fn groups_that_compare_nothing_are_refused() {
         let (backbone, corpus) = (testing::speaker(), corpus());
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let questions = Questions::new(&corpus, None).unwrap();
+        let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         for (settings, flag) in [
             (GroupSettings { size: 1, ..settings() }, "--group"),
             (GroupSettings { size: 1 << 21, ..settings() }, "--group"),

@@ -127,7 +127,7 @@ pub(super) mod tests {
     }
 
     fn grade(right: bool) -> Grade {
-        Grade { number: None, right, flaws: Flaws::default(), tokens: 1, finished: true }
+        Grade { answer: None, right, flaws: Flaws::default(), tokens: 1, finished: true }
     }
 
     pub(crate) fn plugin() -> Loaded {

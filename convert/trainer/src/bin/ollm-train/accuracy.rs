@@ -73,7 +73,8 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     args.check_svg()?;
     let (test, train) = (input.read(&input.data)?, input.read(&args.train)?);
-    let (test, train) = (Questions::new(&test, input.limit)?, Questions::new(&train, Some(args.train_limit))?);
+    let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);
+    let (test, train) = (questions(&test, input.limit)?, questions(&train, Some(args.train_limit))?);
     let backbone = input.backbone()?;
     let lora = args.lora.as_deref().map(|path| input.open(path)).transpose()?;
     let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::format::{FieldName, Fields};
+use ollm_train::eval::answer_rule::AnswerRule;
 use ollm_train::features::backbone::{BackboneModel, CONTEXT, TemplateSource, TextSettings};
 use ollm_train::fit::run::RunFolder;
 use ollm_train::limits::MAX_COUNT;
@@ -167,6 +168,10 @@ pub(crate) struct RolloutArgs {
     /// Tokens of an answer at most
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = count)]
     pub(crate) tokens: usize,
+    /// What the final answer of a text is: number, math (expressions in \boxed{} or behind ####,
+    /// compared by their values), text, choice (a letter) or regex:RE (its one group)
+    #[arg(long, value_name = "RULE", default_value_t)]
+    pub(crate) answer: AnswerRule,
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,

@@ -167,7 +167,8 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     args.check_against()?;
     args.groups().map_or(Ok(()), |groups| groups.check())?;
     let (train, valid) = (input.read(&input.data)?, input.read(&args.valid)?);
-    let (train, valid) = (Questions::new(&train, input.limit)?, Questions::new(&valid, args.valid_limit)?);
+    let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);
+    let (train, valid) = (questions(&train, input.limit)?, questions(&valid, args.valid_limit)?);
     let mut run = args.run.open(recorded)?;
     let backbone = input.backbone()?;
     let about = backbone.describe()?;
@@ -233,6 +234,7 @@ impl<'a> RlRun<'a> {
             ("valid", name(self.valid)),
             ("tokens", self.args.rollout.tokens.to_string()),
             ("token_cost", self.args.token_cost.to_string()),
+            ("answer", self.args.rollout.answer.to_string()),
         ];
         Ok(fields.map(|(key, value)| (key.to_owned(), value)).into())
     }

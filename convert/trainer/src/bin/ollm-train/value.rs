@@ -93,8 +93,9 @@ pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
     settings.check()?;
     let (train, valid) = (args.input.read(&args.input.data)?, args.input.read(&args.valid)?);
     let test = if args.test.is_empty() { None } else { Some(args.input.read(&args.test)?) };
-    let (train, valid) = (Questions::new(&train, args.input.limit)?, Questions::new(&valid, args.valid_limit)?);
-    let test = test.as_ref().map(|test| Questions::new(test, None)).transpose()?;
+    let questions = |corpus, limit| Questions::new(corpus, limit, &args.rollout.answer);
+    let (train, valid) = (questions(&train, args.input.limit)?, questions(&valid, args.valid_limit)?);
+    let test = test.as_ref().map(|test| questions(test, None)).transpose()?;
     let mut run = args.run.open(recorded)?;
     let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.features, &args.input)?;
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
         ("data", name(&train)),
         ("valid", name(&valid)),
         ("answers", tensor_file::sorted_json(&args.plan(&plugin))),
+        ("answer", args.rollout.answer.to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into();

@@ -1,13 +1,12 @@
 //! Answers, graded: of some questions, and of all held latents to them.
 
-use num_rational::BigRational;
 use serde::Serialize;
 
 use crate::data::corpus::{Corpus, Problem};
 use crate::data::rng::Rng;
 use crate::error::Result;
+use crate::eval::answer_rule::{AnswerRule, FinalAnswer};
 use crate::eval::degeneracy::{Flaws, QuestionLanguage};
-use crate::eval::final_answer;
 use crate::features::segments::Hold;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
@@ -27,24 +26,30 @@ pub struct Questions<'a> {
     /// The problems.
     pub corpus: &'a Corpus,
     /// The final answer of each.
-    pub gold: Vec<BigRational>,
+    pub gold: Vec<FinalAnswer>,
+    /// What the final answer of a text is.
+    rule: &'a AnswerRule,
 }
 
 impl<'a> Questions<'a> {
-    /// The first `limit` problems.
+    /// The first `limit` problems, whose answers are read by `rule`.
     ///
     /// # Errors
-    /// [`Error::Line`](crate::Error::Line) if the answer of one has no number,
+    /// [`Error::Line`](crate::Error::Line) if the answer of one has no final answer,
     /// [`Error::NoData`](crate::Error::NoData) if there are none.
-    pub fn new(corpus: &'a Corpus, limit: Option<usize>) -> Result<Self> {
+    pub fn new(corpus: &'a Corpus, limit: Option<usize>, rule: &'a AnswerRule) -> Result<Self> {
         let gold = |(index, problem): (usize, &Problem)| {
-            final_answer::extract(problem.expected.as_ref().unwrap_or(&problem.answer))
-                .ok_or_else(|| corpus.refuse(index, "the answer has no number"))
+            let answer = match &problem.expected {
+                Some(expected) => rule.expected(expected),
+                None => rule.extract(&problem.answer),
+            };
+            answer.ok_or_else(|| corpus.refuse(index, format!("the answer has no final answer by the rule {rule}")))
         };
         if corpus.first(limit).is_empty() {
             return Err(corpus.no_data());
         }
-        Ok(Self { corpus, gold: corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()? })
+        let gold = corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()?;
+        Ok(Self { corpus, gold, rule })
     }
 
     /// What is asked.
@@ -54,16 +59,16 @@ impl<'a> Questions<'a> {
 
     /// What the answers to a problem are worth.
     pub fn rewards(&self, problem: usize, answers: &[Answer], reward: Reward) -> Vec<f64> {
-        let right = |answer: &Answer| final_answer::is_right(&answer.text, &self.gold[problem]);
+        let right = |answer: &Answer| self.rule.extract(&answer.text).as_ref() == Some(&self.gold[problem]);
         answers.iter().map(|answer| reward.of(right(answer), answer.tokens)).collect()
     }
 
     /// Grades the answers to each problem.
     pub fn grade(&self, answers: &[Vec<Answer>]) -> Vec<Vec<Grade>> {
         let problems = self.asked().zip(&self.gold);
-        let grade = |(answers, (question, gold)): (&Vec<Answer>, (&str, &BigRational))| {
+        let grade = |(answers, (question, gold)): (&Vec<Answer>, (&str, &FinalAnswer))| {
             let language = QuestionLanguage::of(question);
-            answers.iter().map(|answer| Grade::new(answer, &language, gold)).collect()
+            answers.iter().map(|answer| Grade::new(answer, &language, self.rule, gold)).collect()
         };
         answers.iter().zip(problems).map(grade).collect()
     }
@@ -87,7 +92,7 @@ impl Reward {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grade {
     /// Its final answer.
-    pub number: Option<BigRational>,
+    pub answer: Option<FinalAnswer>,
     /// Whether that is the right one.
     pub right: bool,
     /// What is wrong with it, apart from that.
@@ -99,15 +104,21 @@ pub struct Grade {
 }
 
 impl Grade {
-    pub(super) fn new(answer: &Answer, question: &QuestionLanguage, gold: &BigRational) -> Self {
-        let number = final_answer::extract(&answer.text);
+    pub(super) fn new(answer: &Answer, question: &QuestionLanguage, rule: &AnswerRule, gold: &FinalAnswer) -> Self {
+        let found = rule.extract(&answer.text);
         Self {
-            right: number.as_ref() == Some(gold),
-            number,
-            flaws: Flaws::of(&answer.text, question),
+            right: found.as_ref() == Some(gold),
+            flaws: Flaws { missing: found.is_none(), ..Flaws::of(&answer.text, question) },
+            answer: found,
             tokens: answer.tokens,
             finished: answer.finished,
         }
+    }
+
+    /// Whether the final answer is one of which nobody can say whether it is right; it counts as
+    /// wrong.
+    pub fn is_undecided(&self) -> bool {
+        !self.right && self.answer.as_ref().is_some_and(FinalAnswer::is_undecided)
     }
 }
 

@@ -328,6 +328,11 @@ impl fmt::Display for AccuracyReport {
             let references: Vec<String> = references.iter().map(|name| format!("{name:?}")).collect();
             writeln!(f, "\nagainst {}: difference (problems better/worse), p", references.join(" or "))?;
         }
+        let undecided = self.rows.iter().map(|row| row.undecided).fold(0.0, f64::max);
+        if undecided > 0.0 {
+            let percent = 100.0 * undecided;
+            writeln!(f, "up to {percent:.1} % of a row's final answers cannot be compared: they count as wrong")?;
+        }
         self.used.note().map_or(Ok(()), |note| writeln!(f, "{note}"))
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use num_rational::BigRational;
 use serde::Serialize;
 
 use super::against::{Against, RightAnswers};
 use super::grades::{Grade, LatentTable, argmax};
 use crate::error::Result;
+use crate::eval::answer_rule::FinalAnswer;
 use crate::plugin::file::Loaded;
 use crate::report::statistics::Interval;
 
@@ -36,10 +36,13 @@ pub struct AccuracyRow {
     pub switch: f64,
     /// Share of letters of a script that is neither Latin nor the question's.
     pub foreign: f64,
-    /// Share of answers without a number.
+    /// Share of answers without a final answer.
     pub missing: f64,
+    /// Share of answers whose final answer nobody can compare: expressions with variables, say. They
+    /// count as wrong.
+    pub undecided: f64,
     /// Share of answers with any of it: they repeat themselves, switch the language, have no
-    /// number, or more than a tenth of foreign letters. What is cut is not counted.
+    /// final answer, or more than a tenth of foreign letters. What is cut is not counted.
     pub degenerate: f64,
     /// How it differs from the row that it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +83,7 @@ impl AccuracyRow {
             switch: share(&|grade| grade.flaws.switch),
             foreign: mean(&|grade| grade.flaws.foreign),
             missing: share(&|grade| grade.flaws.missing),
+            undecided: share(&Grade::is_undecided),
             degenerate: share(&|grade| grade.flaws.is_degenerate()),
             against: None,
             right: RightAnswers { shares, single: samples == 1 },
@@ -97,15 +101,15 @@ impl AccuracyRow {
 /// One with the most frequent final answer; of several, the one that came first. None where no
 /// answer has a number.
 fn majority<'g>(answers: &[&'g Grade]) -> Option<&'g Grade> {
-    let votes = |grade: &Grade| answers.iter().filter(|other| other.number == grade.number).count();
-    let with_number = answers.iter().copied().filter(|grade| grade.number.is_some());
+    let votes = |grade: &Grade| answers.iter().filter(|other| other.answer == grade.answer).count();
+    let with_number = answers.iter().copied().filter(|grade| grade.answer.is_some());
     // Of equal ones `max_by_key` takes the last.
     with_number.rev().max_by_key(|grade| votes(grade))
 }
 
 fn distinct(answers: &[&Grade]) -> usize {
-    let numbers: Vec<&BigRational> = answers.iter().filter_map(|grade| grade.number.as_ref()).collect();
-    numbers.iter().enumerate().filter(|(i, number)| !numbers[..*i].contains(number)).count()
+    let found: Vec<&FinalAnswer> = answers.iter().filter_map(|grade| grade.answer.as_ref()).collect();
+    found.iter().enumerate().filter(|(i, answer)| !found[..*i].contains(answer)).count()
 }
 
 /// The row of the latents that the policy of `plugin` finds most probable, held.

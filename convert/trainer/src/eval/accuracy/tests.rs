@@ -1,15 +1,13 @@
-use num_rational::BigRational;
-
 use super::*;
 use crate::data::corpus::Corpus;
+use crate::eval::answer_rule::{AnswerRule, FinalAnswer};
 use crate::eval::degeneracy::QuestionLanguage;
-use crate::eval::final_answer;
 use crate::report::statistics::Interval;
 use crate::testing::{self, assert_close};
 
 fn grade(text: &str) -> Grade {
     let answer = Answer { text: text.into(), tokens: 4, finished: !text.ends_with('-'), choices: Vec::new() };
-    Grade::new(&answer, &QuestionLanguage::of("How many?"), &final_answer::extract("#### 7").unwrap())
+    Grade::new(&answer, &QuestionLanguage::of("How many?"), &AnswerRule::Number, &grade_answer("7").unwrap())
 }
 
 fn row(name: &str, answers: &[&[&str]]) -> AccuracyRow {
@@ -111,16 +109,16 @@ fn draws_follow_the_policy_and_repeat() {
     let draws = table.draw(&policy, 10, 1);
     let share = AccuracyRow::new("r", &draws, 0).accuracy.mean;
     assert_close(share as f32, 0.2, 0.01);
-    assert!(draws.iter().flatten().all(|grade| grade.number != grade_number("8")));
-    let numbers = |draws: &[Vec<&Grade>]| draws.iter().flatten().map(|g| g.number.clone()).collect::<Vec<_>>();
+    assert!(draws.iter().flatten().all(|grade| grade.answer != grade_answer("8")));
+    let numbers = |draws: &[Vec<&Grade>]| draws.iter().flatten().map(|g| g.answer.clone()).collect::<Vec<_>>();
     assert_eq!(numbers(&draws), numbers(&table.draw(&policy, 10, 1)));
     assert_ne!(numbers(&draws), numbers(&table.draw(&policy, 10, 2)));
     assert_eq!(table.accuracies(), [1.0, 0.0, 0.0]);
     assert_eq!((argmax(&[0.1, 0.4, 0.4]), argmax(&[])), (1, 0));
 }
 
-fn grade_number(text: &str) -> Option<BigRational> {
-    final_answer::extract(text)
+fn grade_answer(text: &str) -> Option<FinalAnswer> {
+    AnswerRule::Number.extract(text)
 }
 
 struct Silent;
@@ -150,7 +148,7 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
         plugin,
     };
     let (test, train) = (corpus(&["ab", "c", "de"]), corpus(&["x", "yz"]));
-    let [test, train] = [&test, &train].map(|corpus| Questions::new(corpus, None).unwrap());
+    let [test, train] = [&test, &train].map(|corpus| Questions::new(corpus, None, &AnswerRule::Number).unwrap());
     let comparison =
         Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Hold::Line, against: None, seed: 3 };
     let report = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
@@ -188,9 +186,11 @@ fn data_without_a_number_and_a_foreign_decoder_are_refused() {
     std::fs::write(&path, "{\"question\":\"q\",\"answer\":\"#### 1\"}\n\n{\"question\":\"q\",\"answer\":\"so\"}")
         .unwrap();
     let corpus = Corpus::read(&[path.to_path_buf()], &crate::data::format::Fields::default()).unwrap();
-    assert!(Questions::new(&corpus, Some(1)).is_ok());
-    assert!(matches!(Questions::new(&corpus, Some(0)).err().unwrap(), Error::NoData(paths) if paths.len() == 1));
-    assert!(matches!(Questions::new(&corpus, None).err().unwrap(), Error::Line { line: 3, .. }));
+    assert!(Questions::new(&corpus, Some(1), &AnswerRule::Number).is_ok());
+    assert!(
+        matches!(Questions::new(&corpus, Some(0), &AnswerRule::Number).err().unwrap(), Error::NoData(paths) if paths.len() == 1)
+    );
+    assert!(matches!(Questions::new(&corpus, None, &AnswerRule::Number).err().unwrap(), Error::Line { line: 3, .. }));
     let plugin = testing::speaker_plugin(&testing::speaker(), 3);
     let other = deploy::random_deltas(&plugin, 0).unwrap();
     assert!(check_decoders(&plugin, &other).is_err());

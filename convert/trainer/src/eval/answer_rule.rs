@@ -1,0 +1,197 @@
+//! What the final answer of a text is, by a rule; and when two are the same.
+
+use std::fmt;
+use std::str::FromStr;
+
+use num_rational::BigRational;
+use regex_lite::Regex;
+
+use crate::eval::expression::{Expression, boxed};
+use crate::eval::final_answer;
+
+/// A final answer. Equal ones are the same answer, however they are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinalAnswer {
+    /// An exact number.
+    Number(BigRational),
+    /// A mathematical expression in its normal form.
+    Expression(Expression),
+    /// A text.
+    Text(String),
+}
+
+impl FinalAnswer {
+    /// Whether it is an expression whose value is not known: it may be right, and counts as wrong.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self, Self::Expression(expression) if expression.is_text())
+    }
+}
+
+/// What the final answer of a text is.
+#[derive(Clone, Debug, Default)]
+pub enum AnswerRule {
+    /// The number behind the last `####`, or else the last number.
+    #[default]
+    Number,
+    /// What is in the last `\boxed{..}`; or else what stands behind the last `####`; or else the last
+    /// number. Compared as [`Expression`]s.
+    Math,
+    /// All of the text, but for white space.
+    Text,
+    /// A letter of `A` to `J`: in the last `\boxed{..}`, behind `answer is` or `####`, in brackets, or
+    /// alone.
+    Choice,
+    /// The one group of a regular expression, of its last match.
+    Regex(Regex),
+}
+
+impl AnswerRule {
+    /// How each rule is written, as [`AnswerRule::from_str`] reads it.
+    pub const ALL: [&str; 5] = ["number", "math", "text", "choice", "regex:RE"];
+
+    /// The final answer of a text, if it has one.
+    pub fn extract(&self, text: &str) -> Option<FinalAnswer> {
+        match self {
+            Self::Number => final_answer::extract(text).map(FinalAnswer::Number),
+            Self::Math => {
+                let marked = || text.rsplit_once("####").and_then(|(_, after)| after.trim().lines().next());
+                let written = boxed(text).or_else(marked).filter(|answer| !answer.trim().is_empty());
+                let number = || final_answer::extract(text).map(Expression::from);
+                written.map(Expression::new).or_else(number).map(FinalAnswer::Expression)
+            }
+            Self::Text => Some(words(text)).filter(|text| !text.is_empty()).map(FinalAnswer::Text),
+            Self::Choice => choice(text).map(|letter| FinalAnswer::Text(letter.to_string())),
+            Self::Regex(regex) => {
+                let group = regex.captures_iter(text).last().and_then(|found| found.get(1));
+                group.map(|group| FinalAnswer::Text(words(group.as_str())))
+            }
+        }
+    }
+
+    /// The final answer that the data give apart from the answer's text.
+    pub fn expected(&self, answer: &str) -> Option<FinalAnswer> {
+        match self {
+            Self::Math => Some(FinalAnswer::Expression(Expression::new(boxed(answer).unwrap_or(answer)))),
+            Self::Regex(_) => Some(FinalAnswer::Text(words(answer))),
+            _ => self.extract(answer),
+        }
+    }
+}
+
+/// The text with one space between its words.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The last letter that is given as a choice.
+fn choice(text: &str) -> Option<char> {
+    let is_choice = |c: &char| ('A'..='J').contains(c);
+    // The letter, with nothing of a word behind it.
+    let letter = |text: &str| {
+        let mut chars = text.trim_start_matches([' ', '(', '*', ':', '{', '$']).chars();
+        chars.next().filter(is_choice).filter(|_| !chars.next().is_some_and(char::is_alphanumeric))
+    };
+    if let Some(inside) = boxed(text) {
+        return letter(inside.trim_start_matches("\\text"));
+    }
+    let lower = text.to_ascii_lowercase();
+    let marked =
+        ["answer is", "answer:", "####"].iter().flat_map(|mark| lower.match_indices(mark).map(|(at, m)| at + m.len()));
+    let marked = marked.filter_map(|at| Some((at, letter(&text[at..])?))).max();
+    let bracketed = || {
+        text.match_indices('(')
+            .rev()
+            .find_map(|(at, _)| letter(&text[at..]).filter(|_| text[at + 1..].chars().nth(1) == Some(')')))
+    };
+    let alone = || Some(text.trim().trim_end_matches(['.', ')'])).filter(|text| text.len() == 1).and_then(letter);
+    marked.map(|(_, letter)| letter).or_else(bracketed).or_else(alone)
+}
+
+impl fmt::Display for AnswerRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number => write!(f, "number"),
+            Self::Math => write!(f, "math"),
+            Self::Text => write!(f, "text"),
+            Self::Choice => write!(f, "choice"),
+            Self::Regex(regex) => write!(f, "regex:{regex}"),
+        }
+    }
+}
+
+impl FromStr for AnswerRule {
+    type Err = String;
+
+    /// Reads one of [`AnswerRule::ALL`].
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(pattern) = text.strip_prefix("regex:") {
+            let regex =
+                Regex::new(pattern).map_err(|error| format!("{pattern:?} is no regular expression: {error}"))?;
+            let groups = regex.captures_len() - 1;
+            return match groups {
+                1 => Ok(Self::Regex(regex)),
+                _ => Err(format!("{pattern:?} has {groups} groups, but must have one, which is the answer")),
+            };
+        }
+        let plain = [Self::Number, Self::Math, Self::Text, Self::Choice];
+        let found = plain.into_iter().find(|rule| rule.to_string() == text);
+        found.ok_or_else(|| format!("{text:?} is no rule of an answer; there are {}", Self::ALL.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> AnswerRule {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn boxes_are_compared_by_what_they_mean() {
+        let math = rule("math");
+        let gold = math.expected("2\\sqrt{3}").unwrap();
+        for (text, is_right) in [
+            ("so \\boxed{\\sqrt{12}}.", true),
+            ("first \\boxed{3}, then \\boxed{2\\sqrt{3}}", true),
+            ("\\boxed{2\\sqrt{3}} first, then \\boxed{3}", false),
+            ("so \\boxed{3}", false),
+            ("#### $2\\sqrt3$", true),
+            ("3", false),
+        ] {
+            assert_eq!(math.extract(text).as_ref() == Some(&gold), is_right, "{text}");
+        }
+        let half = math.expected("\\boxed{0.5}").unwrap();
+        assert!(math.extract("It is 1/2").as_ref() == Some(&half) && math.extract("none").is_none());
+        assert_eq!(rule("number").extract("#### 1,000"), rule("number").expected("1000"));
+    }
+
+    #[test]
+    fn choices_texts_and_groups_are_read() {
+        let choice = rule("choice");
+        for (text, want) in [
+            ("The answer is (B).", Some("B")),
+            ("A good question. The answer is C", Some("C")),
+            ("Answer: **D**", Some("D")),
+            ("\\boxed{\\text{E}}", Some("E")),
+            ("(A) is wrong, so (C)", Some("C")),
+            ("B.", Some("B")),
+            ("A dog", None),
+            ("The answer is Blue", None),
+            ("", None),
+        ] {
+            assert_eq!(choice.extract(text), want.map(|letter| FinalAnswer::Text(letter.into())), "{text}");
+        }
+        let text = rule("text");
+        assert!(text.extract(" a  b\n") == text.expected("a b") && text.extract(" \n").is_none());
+        let regex = rule("regex:x = (\\w+)");
+        assert_eq!(regex.extract("x = 1, x = 2"), regex.expected(" 2"));
+        assert!(regex.extract("y").is_none());
+        for bad in ["regex:(", "regex:a", "regex:(a)(b)", "last"] {
+            assert!(bad.parse::<AnswerRule>().is_err(), "{bad}");
+        }
+        for known in ["number", "math", "text", "choice", "regex:(a)"] {
+            assert_eq!(rule(known).to_string(), known);
+        }
+    }
+}

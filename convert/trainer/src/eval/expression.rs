@@ -1,0 +1,623 @@
+//! Mathematical answers, compared exactly: `\frac{3}{4}`, `.75` and `3/4` are one answer, and so are
+//! `2\sqrt{3}` and `\sqrt{12}`.
+//!
+//! A value is a sum of rational multiples of `sqrt(n) pi^k`, with n without square factors: a normal
+//! form, so two answers are equal when their values are. Tuples, intervals and sets are made of
+//! values. What is none of these (an expression with variables, a word) is a text, and equal to the
+//! same text alone, but for white space and the commands that only set it.
+
+use std::collections::BTreeMap;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+
+/// A final answer in its normal form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// A number.
+    Number(Number),
+    /// Several: a tuple or an interval, with its brackets; a set is sorted.
+    Group {
+        /// The opening bracket, `(`, `[` or `{`; a list without brackets is a set.
+        open: char,
+        /// The closing one.
+        close: char,
+        /// What is inside.
+        items: Vec<Expression>,
+    },
+    /// Anything else: only the same text is equal to it.
+    Text(String),
+}
+
+/// A sum of rational multiples of `sqrt(n) pi^k`, by n and k; no multiple is 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Number(BTreeMap<(BigInt, i32), BigRational>);
+
+/// Largest exponent, and bits of the largest number: what is larger is a text.
+const MAX_EXPONENT: i32 = 256;
+const MAX_BITS: u64 = 4096;
+
+/// The largest number whose square factors are looked for by division.
+const MAX_RADICAND: u64 = 1 << 40;
+
+impl Number {
+    fn term(value: BigRational, radicand: BigInt, pi: i32) -> Self {
+        let mut terms = BTreeMap::new();
+        if value != zero() {
+            terms.insert((radicand, pi), value);
+        }
+        Self(terms)
+    }
+
+    fn rational(value: BigRational) -> Self {
+        Self::term(value, BigInt::from(1), 0)
+    }
+
+    fn pi() -> Self {
+        Self::term(one(), BigInt::from(1), 1)
+    }
+
+    /// The number, if it is rational.
+    pub fn as_rational(&self) -> Option<BigRational> {
+        match self.0.len() {
+            0 => Some(zero()),
+            1 => self.0.get(&(BigInt::from(1), 0)).cloned(),
+            _ => None,
+        }
+    }
+
+    fn add(mut self, other: &Self) -> Self {
+        for (key, value) in &other.0 {
+            let sum = self.0.remove(key).map_or_else(|| value.clone(), |own| own + value);
+            if sum != zero() {
+                self.0.insert(key.clone(), sum);
+            }
+        }
+        self
+    }
+
+    fn negated(&self) -> Self {
+        Self(self.0.iter().map(|(key, value)| (key.clone(), -value)).collect())
+    }
+
+    fn times(&self, other: &Self) -> Option<Self> {
+        let mut product = Self::default();
+        for ((n, k), a) in &self.0 {
+            for ((m, l), b) in &other.0 {
+                let (square, radicand) = without_squares(n * m)?;
+                let value = a * b * BigRational::from_integer(square);
+                product = product.add(&Self::term(value, radicand, k.checked_add(*l)?));
+            }
+        }
+        product.is_small().then_some(product)
+    }
+
+    /// `1 / self`: of one term, or of two of which one is rational and neither has pi.
+    fn inverse(&self) -> Option<Self> {
+        let mut terms = self.0.iter();
+        match (terms.next(), terms.next(), terms.next()) {
+            (Some(((n, k), value)), None, None) => {
+                // 1 / (a sqrt(n) pi^k) = sqrt(n) / (a n) pi^-k
+                let value = one() / (value * BigRational::from_integer(n.clone()));
+                Some(Self::term(value, n.clone(), k.checked_neg()?))
+            }
+            (Some(_), Some(_), None) => {
+                // (a + b) (a - b) is rational.
+                let mut conjugate = self.clone();
+                let last = conjugate.0.values_mut().next_back()?;
+                *last = -last.clone();
+                let product = self.times(&conjugate)?.as_rational().filter(|product| *product != zero())?;
+                conjugate.times(&Self::rational(one() / product))
+            }
+            _ => None,
+        }
+    }
+
+    fn power(&self, exponent: &BigRational) -> Option<Self> {
+        let half = BigRational::new(1.into(), 2.into());
+        if exponent.denom() == &BigInt::from(2) {
+            return self.power(&(exponent - &half))?.times(&self.root(2)?);
+        }
+        let exponent = i32::try_from(exponent.is_integer().then(|| exponent.to_integer())?).ok()?;
+        if exponent.abs() > MAX_EXPONENT {
+            return None;
+        }
+        let base = if exponent < 0 { self.inverse()? } else { self.clone() };
+        (0..exponent.abs()).try_fold(Self::rational(one()), |power, _| power.times(&base))
+    }
+
+    /// The square root of a rational number that is not negative; another root where it is exact.
+    fn root(&self, index: u32) -> Option<Self> {
+        let value = self.as_rational()?;
+        if index != 2 {
+            let exact = |n: &BigInt| {
+                let root = n.nth_root(index);
+                (root.pow(index) == *n).then_some(root)
+            };
+            if index == 0 || (value < zero() && index.is_multiple_of(2)) {
+                return None;
+            }
+            return Some(Self::rational(BigRational::new(exact(value.numer())?, exact(value.denom())?)));
+        }
+        if value < zero() {
+            return None;
+        }
+        // sqrt(p / q) = sqrt(p q) / q
+        let (square, radicand) = without_squares(value.numer() * value.denom())?;
+        Some(Self::term(BigRational::new(square, value.denom().clone()), radicand, 0))
+    }
+
+    fn is_small(&self) -> bool {
+        self.0.len() <= 64 && self.0.values().all(|value| value.numer().bits().max(value.denom().bits()) <= MAX_BITS)
+    }
+}
+
+fn zero() -> BigRational {
+    BigRational::from_integer(0.into())
+}
+
+fn one() -> BigRational {
+    BigRational::from_integer(1.into())
+}
+
+/// `n = s^2 r` with r without square factors: s and r; 0 is 0^2 · 1. None where n is too large to
+/// tell.
+fn without_squares(n: BigInt) -> Option<(BigInt, BigInt)> {
+    if n == BigInt::from(0) {
+        return Some((0.into(), 1.into()));
+    }
+    let root = n.sqrt();
+    if &root * &root == n {
+        return Some((root, 1.into()));
+    }
+    let mut rest = u64::try_from(n).ok().filter(|n| *n <= MAX_RADICAND)?;
+    let (mut square, mut radicand, mut factor) = (1_u64, 1_u64, 2_u64);
+    while factor * factor <= rest {
+        while rest.is_multiple_of(factor * factor) {
+            rest /= factor * factor;
+            square *= factor;
+        }
+        if rest.is_multiple_of(factor) {
+            rest /= factor;
+            radicand *= factor;
+        }
+        factor += 1;
+    }
+    Some((square.into(), (radicand * rest).into()))
+}
+
+/// The inside of the last `\boxed{..}` of a text, whose braces are balanced.
+pub fn boxed(text: &str) -> Option<&str> {
+    let mut starts: Vec<usize> = ["\\boxed{", "\\fbox{"]
+        .iter()
+        .flat_map(|name| text.match_indices(name).map(|(at, _)| at + name.len()))
+        .collect();
+    starts.sort_unstable();
+    starts.into_iter().rev().find_map(|start| {
+        let mut depth = 1;
+        let end = text[start..].char_indices().find(|&(_, c)| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            depth == 0
+        });
+        end.map(|(end, _)| &text[start..start + end])
+    })
+}
+
+impl From<BigRational> for Expression {
+    fn from(value: BigRational) -> Self {
+        Self::Number(Number::rational(value))
+    }
+}
+
+impl Expression {
+    /// The normal form of an answer.
+    pub fn new(answer: &str) -> Self {
+        let text = plain(answer);
+        // `x = 5` and `f(x) = 5` say 5.
+        let value = text.rsplit_once('=').map_or(text.as_str(), |(_, value)| value);
+        parse(value).unwrap_or(Self::Text(text))
+    }
+
+    /// Whether it is a text, which only the same text is equal to.
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+}
+
+/// The text without white space and what only sets it; units and percent signs at its end go, too.
+fn plain(answer: &str) -> String {
+    let mut text = with_roots(answer.trim().trim_end_matches('.'));
+    for (long, short) in [
+        ("\\left", ""),
+        ("\\right", ""),
+        ("\\displaystyle", ""),
+        ("\\!", ""),
+        ("\\,", ""),
+        ("\\;", ""),
+        ("\\:", ""),
+        ("\\ ", " "),
+        ("~", " "),
+        ("$", ""),
+        ("\\(", ""),
+        ("\\)", ""),
+        ("\\dfrac", "\\frac"),
+        ("\\tfrac", "\\frac"),
+        ("\\cdot", "*"),
+        ("\\times", "*"),
+        ("\\div", "/"),
+        ("\u{2212}", "-"),
+        ("\u{b7}", "*"),
+        ("\u{d7}", "*"),
+        ("\u{3c0}", "\\pi "),
+        ("\\lbrace", "\\{"),
+        ("\\rbrace", "\\}"),
+        ("{,}", ","),
+        ("^{\\circ}", ""),
+        ("^\\circ", ""),
+        ("\u{b0}", ""),
+        ("\\%", ""),
+        ("%", ""),
+    ] {
+        text = text.replace(long, short);
+    }
+    without_units(text.trim()).trim().to_owned()
+}
+
+/// `√12` as `\sqrt{12}`: the sign takes all of the number behind it.
+fn with_roots(text: &str) -> String {
+    let mut parts = text.split('\u{221a}');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(part.len());
+        let (number, rest) = part.split_at(digits);
+        let of_number = if number.is_empty() { [""; 3] } else { ["{", number, "}"] };
+        ["\\sqrt"].into_iter().chain(of_number).chain([rest]).for_each(|part| out += part);
+    }
+    out
+}
+
+/// Without a unit or a word behind a number: `12 cm`, `5 \text{ apples}`, `3 m^2`.
+fn without_units(text: &str) -> String {
+    let mut text = text.to_owned();
+    for name in ["\\text{", "\\mathrm{", "\\mbox{", "\\textrm{"] {
+        // A word alone is the answer itself.
+        if text.starts_with(name) && text.ends_with('}') {
+            return text[name.len()..text.len() - 1].trim().to_owned();
+        }
+        if let Some((value, _)) = text.split_once(name) {
+            text.truncate(value.trim_end().len());
+        }
+    }
+    let ends_value = |c: char| c.is_ascii_digit() || matches!(c, '}' | ')' | ']');
+    let Some(end) = text.rfind(' ') else { return text };
+    let (value, unit) = text.split_at(end);
+    let unit = unit.trim().trim_end_matches(['2', '3', '^']);
+    let is_unit = !unit.is_empty() && unit.chars().all(|c| c.is_alphabetic() || matches!(c, '/' | '-'));
+    if is_unit && value.ends_with(|c: char| ends_value(c) || c.is_alphabetic()) && value.contains(ends_value) {
+        return without_units(value.trim_end());
+    }
+    text
+}
+
+/// A list, a group or a number; none of another text.
+fn parse(text: &str) -> Option<Expression> {
+    let text = text.trim();
+    let items = split(text);
+    if items.len() > 1 {
+        return group('{', '}', &items);
+    }
+    let brackets = [("(", ')'), ("[", ')'), ("(", ']'), ("[", ']'), ("\\{", '}')];
+    for (open, close) in brackets {
+        let Some(inside) = text.strip_prefix(open) else { continue };
+        let Some(inside) = inside.strip_suffix(close).map(|inside| inside.trim_end_matches('\\')) else { continue };
+        let items = split(inside);
+        let is_set = open == "\\{";
+        if items.len() > 1 || is_set {
+            return group(if is_set { '{' } else { open.chars().next()? }, close, &items);
+        }
+    }
+    let mut parser = Parser { rest: text, depth: 0 };
+    let number = parser.sum()?;
+    parser.rest.trim().is_empty().then_some(Expression::Number(number))
+}
+
+fn group(open: char, close: char, items: &[&str]) -> Option<Expression> {
+    let mut items: Vec<Expression> = items.iter().map(|item| parse(item)).collect::<Option<_>>()?;
+    if open == '{' {
+        items.sort_by_key(|item| format!("{item:?}"));
+        items.dedup();
+    }
+    Some(Expression::Group { open, close, items })
+}
+
+/// The parts between commas that no bracket holds together; a comma before three digits and behind a
+/// digit separates thousands where nothing else says that there is a list.
+fn split(text: &str) -> Vec<&str> {
+    if is_with_thousands(text) {
+        return vec![text];
+    }
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0_i32, 0);
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// Whether it is one number with thousands separators: `1,234.5`, `-12,345`.
+fn is_with_thousands(text: &str) -> bool {
+    let number = text.trim().trim_start_matches(['-', '+']);
+    let whole = number.split('.').next().unwrap_or_default();
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let rest: Vec<&str> = groups.collect();
+    !rest.is_empty()
+        && first.len() <= 3
+        && is_digits(first)
+        && rest.iter().all(|group| group.len() == 3 && is_digits(group))
+        && number.split_once('.').is_none_or(|(_, decimals)| is_digits(decimals))
+}
+
+/// Reads a number by recursive descent.
+struct Parser<'t> {
+    rest: &'t str,
+    depth: usize,
+}
+
+/// How deep brackets may nest.
+const MAX_DEPTH: usize = 64;
+
+impl<'t> Parser<'t> {
+    fn skip(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    fn take(&mut self, what: &str) -> bool {
+        self.skip();
+        let rest = self.rest.strip_prefix(what);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn sum(&mut self) -> Option<Number> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return None;
+        }
+        let mut sum = self.signed()?;
+        loop {
+            if self.take("+") {
+                sum = sum.add(&self.product()?);
+            } else if self.take("-") {
+                sum = sum.add(&self.product()?.negated());
+            } else {
+                self.depth -= 1;
+                return sum.is_small().then_some(sum);
+            }
+        }
+    }
+
+    fn signed(&mut self) -> Option<Number> {
+        if self.take("-") {
+            return Some(self.signed()?.negated());
+        }
+        self.take("+");
+        self.product()
+    }
+
+    fn product(&mut self) -> Option<Number> {
+        let mut product = self.power()?;
+        loop {
+            if self.take("*") {
+                product = product.times(&self.sign_and_power()?)?;
+            } else if self.take("/") {
+                product = product.times(&self.sign_and_power()?.inverse()?)?;
+            } else if self.begins_factor() {
+                // 2\sqrt{3}, 4\pi, 3(1 + 2)
+                product = product.times(&self.power()?)?;
+            } else {
+                return Some(product);
+            }
+        }
+    }
+
+    fn sign_and_power(&mut self) -> Option<Number> {
+        if self.take("-") { Some(self.power()?.negated()) } else { self.power() }
+    }
+
+    fn begins_factor(&mut self) -> bool {
+        self.skip();
+        ["\\sqrt", "\\pi", "\\frac", "(", "{"].iter().any(|begin| self.rest.starts_with(begin))
+    }
+
+    fn power(&mut self) -> Option<Number> {
+        let base = self.base()?;
+        if self.take("^") {
+            let exponent = self.argument()?.as_rational()?;
+            return base.power(&exponent);
+        }
+        Some(base)
+    }
+
+    fn base(&mut self) -> Option<Number> {
+        self.skip();
+        if self.rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return self.number();
+        }
+        if self.take("\\frac") {
+            let (over, under) = (self.argument()?, self.argument()?);
+            return over.times(&under.inverse()?);
+        }
+        if self.take("\\sqrt") {
+            let index = if self.take("[") { self.until(']')?.trim().parse().ok()? } else { 2 };
+            return self.argument()?.root(index);
+        }
+        if self.take("\\pi") {
+            return Some(Number::pi());
+        }
+        for (open, close) in [("(", ")"), ("{", "}")] {
+            if self.take(open) {
+                let inside = self.sum()?;
+                return self.take(close).then_some(inside);
+            }
+        }
+        None
+    }
+
+    /// What a command takes: a group in braces, a digit, or another command.
+    fn argument(&mut self) -> Option<Number> {
+        if self.take("{") {
+            let inside = self.sum()?;
+            return self.take("}").then_some(inside);
+        }
+        self.skip();
+        if self.rest.starts_with(|c: char| c.is_ascii_digit()) {
+            let (digit, rest) = self.rest.split_at(1);
+            self.rest = rest;
+            return Some(Number::rational(BigRational::from_integer(digit.parse().ok()?)));
+        }
+        if self.take("-") { Some(self.argument()?.negated()) } else { self.base() }
+    }
+
+    fn until(&mut self, end: char) -> Option<&'t str> {
+        let (inside, rest) = self.rest.split_once(end)?;
+        self.rest = rest;
+        Some(inside)
+    }
+
+    /// A decimal, perhaps with thousands separators; a whole number before a proper fraction is added
+    /// to it.
+    fn number(&mut self) -> Option<Number> {
+        let length =
+            self.rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ','))).unwrap_or(self.rest.len());
+        let (digits, rest) = self.rest.split_at(length);
+        let digits = digits.replace(',', "");
+        let (whole, decimals) = digits.split_once('.').unwrap_or((&digits, ""));
+        if decimals.contains('.') || digits == "." || digits.len() > MAX_BITS as usize / 4 {
+            return None;
+        }
+        let all: BigInt = format!("{whole}{decimals}").parse().ok()?;
+        let value = BigRational::new(all, BigInt::from(10).pow(u32::try_from(decimals.len()).ok()?));
+        self.rest = rest;
+        self.skip();
+        let mixed = decimals.is_empty() && (self.rest.starts_with("\\frac") || is_fraction(self.rest));
+        if mixed {
+            let before = self.rest;
+            let fraction = self
+                .base()
+                .and_then(|over| if self.take("/") { over.times(&self.base()?.inverse()?) } else { Some(over) });
+            let fraction = fraction.and_then(|fraction| fraction.as_rational());
+            if let Some(fraction) = fraction.filter(|fraction| *fraction >= zero() && *fraction < one()) {
+                return Some(Number::rational(value + fraction));
+            }
+            self.rest = before;
+        }
+        Some(Number::rational(value))
+    }
+}
+
+/// Whether a fraction of digits is next: `1/2`.
+fn is_fraction(text: &str) -> bool {
+    let over = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    over.len() < text.len()
+        && over.strip_prefix('/').is_some_and(|under| under.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_answers_have_one_normal_form() {
+        let equal: &[&[&str]] = &[
+            &[
+                "3/4",
+                "\\frac{3}{4}",
+                "\\dfrac34",
+                ".75",
+                "0.750",
+                "$\\frac{6}{8}$",
+                "75/100",
+                "\\left(\\frac{3}{4}\\right)",
+            ],
+            &["2\\sqrt{3}", "\\sqrt{12}", "\\sqrt{3}\\cdot 2", "\\frac{6}{\\sqrt{3}}", "2\\sqrt3", "12^{1/2}", "√12"],
+            &["1234", "1,234", "1{,}234", "1234.0", "1.234 * 10^3"],
+            &["-5", "\u{2212}5", "x = -5", "-5.", "- 5", "(-5)"],
+            &["1\\frac{1}{2}", "1 1/2", "3/2", "1.5"],
+            &["2\\pi", "\\pi\\cdot 2", "2π", "\\frac{4\\pi}{2}"],
+            &["1 + \\sqrt{2}", "\\sqrt{2} + 1", "\\frac{1}{\\sqrt{2} - 1}"],
+            &["\\frac{1+\\sqrt5}{2}", "\\frac{1}{2} + \\frac{\\sqrt{5}}{2}"],
+            &["(1, 2)", "\\left( 1, \\frac{4}{2} \\right)", "(1,2)"],
+            &["[0, 1)", "\\left[0, 1\\right)"],
+            &["\\{1, 2\\}", "2, 1", "\\left\\{ 2, 1, 1 \\right\\}"],
+            &["12 cm", "12", "12 \\text{ cm}", "12\\mathrm{cm}", "12 square inches", "12 m^2"],
+            &["50\\%", "50%", "50"],
+            &["90^\\circ", "90", "90°", "90^{\\circ}"],
+            &["\\text{yes}", "yes"],
+            &["2^{10}", "1024", "32^2"],
+            &["\\sqrt[3]{27}", "3"],
+            &["x^2 + 1", "x^2 + 1"],
+        ];
+        for row in equal {
+            for other in &row[1..] {
+                assert_eq!(Expression::new(other), Expression::new(row[0]), "{other} and {}", row[0]);
+            }
+        }
+        let first: Vec<Expression> = equal.iter().map(|row| Expression::new(row[0])).collect();
+        for (i, one) in first.iter().enumerate() {
+            assert!(first[..i].iter().all(|other| other != one), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn different_answers_differ_and_what_is_undecided_is_a_text() {
+        for (one, other) in [
+            ("2\\sqrt{3}", "3"),
+            ("2\\sqrt{3}", "2\\sqrt{2}"),
+            ("(1, 2)", "(2, 1)"),
+            ("[0, 1)", "(0, 1)"),
+            ("(0, 1)", "0, 1"),
+            ("2\\pi", "6.28"),
+            ("0.33", "1/3"),
+            ("yes", "no"),
+            ("1,2", "12"),
+            ("\\sqrt{2}", "1.41421356237"),
+        ] {
+            assert_ne!(Expression::new(one), Expression::new(other), "{one} and {other}");
+        }
+        for text in [
+            "x^2 + 1",
+            "\\sqrt{-1}",
+            "1/0",
+            "\\frac{1}{0}",
+            "",
+            "2^{x}",
+            "10^{1000000000}",
+            "((((",
+            "\\sqrt{",
+            "1.2.3",
+            "a, b",
+        ] {
+            assert!(Expression::new(text).is_text(), "{text}: {:?}", Expression::new(text));
+        }
+        // Neither deep nor long texts break it.
+        let deep = "(".repeat(100_000);
+        assert!(Expression::new(&deep).is_text() && Expression::new(&"9".repeat(100_000)).is_text());
+    }
+
+    #[test]
+    fn the_last_box_is_the_answer() {
+        assert_eq!(boxed("a \\boxed{1} so \\boxed{\\frac{3}{4}} done"), Some("\\frac{3}{4}"));
+        assert_eq!(boxed("\\boxed{1} and \\boxed{2"), Some("1"));
+        assert_eq!(boxed("none"), None);
+    }
+}
