@@ -1,4 +1,4 @@
-//! A run's folder: `config.toml`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`,
+//! A run's folder: `config.toml`, `lock`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`,
 //! `control.safetensors`, `plugin.safetensors`.
 
 use std::fs::{File, OpenOptions, TryLockError};

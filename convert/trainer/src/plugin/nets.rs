@@ -29,9 +29,9 @@ pub(crate) mod names {
     pub(crate) const ENCODER_NORM_HIDDEN: &str = "ollm.encoder.norm_hidden.weight";
     pub(crate) const ENCODER_NORM_TOKEN: &str = "ollm.encoder.norm_token.weight";
     pub(crate) const ENCODER: &str = "ollm.encoder";
-    pub(crate) const POLICY_NORM: &str = "ollm.policy.norm.weight";
     pub(crate) const POLICY: &str = "ollm.policy";
-    pub(crate) const VALUE_NORM: &str = "ollm.value.norm.weight";
+    #[cfg(test)]
+    pub(crate) const POLICY_NORM: &str = "ollm.policy.norm.weight";
     pub(crate) const VALUE: &str = "ollm.value";
 }
 
@@ -225,43 +225,51 @@ impl MlpNet {
     }
 }
 
-/// pi(z | h).
-pub struct PolicyNet {
+/// An MLP of the normed hidden state.
+struct NormedMlp {
     norm: Tensor,
     mlp: MlpNet,
     epsilon: f32,
 }
 
-impl PolicyNet {
-    /// Binds the policy's tensors.
-    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
-        let norm = lookup(names::POLICY_NORM)?;
-        Ok(Self { norm, mlp: MlpNet::bind(names::POLICY, lookup)?, epsilon: spec.norm_epsilon })
+impl NormedMlp {
+    fn bind(spec: &PluginConfig, name: &str, lookup: Lookup<'_>) -> Result<Self> {
+        let norm = lookup(&format!("{name}.norm.weight"))?;
+        Ok(Self { norm, mlp: MlpNet::bind(name, lookup)?, epsilon: spec.norm_epsilon })
     }
 
-    /// Logits of the latents. `[B, d]` -> `[B, K]`.
-    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
         self.mlp.forward(&rms_norm(hidden, &self.norm, self.epsilon)?)
     }
 }
 
-/// The value head: from h, how probable it is that the answer will be right.
-pub struct ValueNet {
-    norm: Tensor,
-    mlp: MlpNet,
-    epsilon: f32,
+/// pi(z | h).
+pub struct PolicyNet(NormedMlp);
+
+impl PolicyNet {
+    /// Binds the policy's tensors.
+    pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
+        Ok(Self(NormedMlp::bind(spec, names::POLICY, lookup)?))
+    }
+
+    /// Logits of the latents. `[B, d]` -> `[B, K]`.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.0.forward(hidden)
+    }
 }
+
+/// The value head: from h, how probable it is that the answer will be right.
+pub struct ValueNet(NormedMlp);
 
 impl ValueNet {
     /// Binds the value head's tensors.
     pub fn bind(spec: &PluginConfig, lookup: Lookup<'_>) -> Result<Self> {
-        let norm = lookup(names::VALUE_NORM)?;
-        Ok(Self { norm, mlp: MlpNet::bind(names::VALUE, lookup)?, epsilon: spec.norm_epsilon })
+        Ok(Self(NormedMlp::bind(spec, names::VALUE, lookup)?))
     }
 
     /// The logits of the values. `[B, d]` -> `[B]`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(self.mlp.forward(&rms_norm(hidden, &self.norm, self.epsilon)?)?.squeeze(1)?)
+        Ok(self.0.forward(hidden)?.squeeze(1)?)
     }
 }
 

@@ -105,6 +105,20 @@ pub(crate) struct HeldOutArgs {
     pub(crate) valid_limit: Option<usize>,
 }
 
+/// Validation problems that a command cannot do without, and the plugin.
+#[derive(Debug, Args)]
+pub(crate) struct PluginArgs {
+    /// Validation problems, which decide when to stop (may be given several times)
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) valid: Vec<PathBuf>,
+    /// Take only the first N validation problems
+    #[arg(long, value_name = "N")]
+    pub(crate) valid_limit: Option<usize>,
+    /// The plugin: plugin.safetensors of a run, or a GGUF file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plugin: PathBuf,
+}
+
 /// Reads a share, above 0 and below 1.
 fn share(text: &str) -> std::result::Result<f64, String> {
     let share = text.parse().ok().filter(|share| (f64::MIN_POSITIVE..1.0).contains(share));

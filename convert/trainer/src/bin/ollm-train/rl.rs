@@ -1,7 +1,5 @@
 //! `rl`: the policy learns from right answers.
 
-use std::path::PathBuf;
-
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ollm_runtime::model::PLUGIN_PREFIX;
@@ -23,7 +21,7 @@ use ollm_train::rl::task::{RlSettings, reinforce};
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
 
-use crate::args::{InputArgs, RolloutArgs, RunArgs, count, steps};
+use crate::args::{InputArgs, PluginArgs, RolloutArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare::{BarProgress, bar, file_names};
 
@@ -31,15 +29,8 @@ use crate::prepare::{BarProgress, bar, file_names};
 pub(crate) struct RlArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
-    /// Validation problems, which decide when to stop (may be given several times)
-    #[arg(long, value_name = "FILE", required = true)]
-    pub(crate) valid: Vec<PathBuf>,
-    /// Take only the first N validation problems
-    #[arg(long, value_name = "N")]
-    pub(crate) valid_limit: Option<usize>,
-    /// The plugin: plugin.safetensors of a run, or a GGUF file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plugin: PathBuf,
+    #[command(flatten)]
+    pub(crate) given: PluginArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// How long a latent is held: for the whole answer, the gradient is exact, and each step is
@@ -166,13 +157,13 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     args.check_hold()?;
     args.check_against()?;
     args.groups().map_or(Ok(()), |groups| groups.check())?;
-    let (train, valid) = (input.read(&input.data)?, input.read(&args.valid)?);
+    let (train, valid) = (input.read(&input.data)?, input.read(&args.given.valid)?);
     let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);
-    let (train, valid) = (questions(&train, input.limit)?, questions(&valid, args.valid_limit)?);
+    let (train, valid) = (questions(&train, input.limit)?, questions(&valid, args.given.valid_limit)?);
     let mut run = args.run.open(recorded)?;
     let backbone = input.backbone()?;
     let about = backbone.describe()?;
-    let plugin = deploy::open(&args.plugin, &about)?;
+    let plugin = deploy::open(&args.given.plugin, &about)?;
     let start = match args.start {
         None if deploy::control_latent(&plugin)?.is_none() => Start::Imitation,
         start => start.unwrap_or(Start::Control),
