@@ -33,6 +33,9 @@ pub enum Expression {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Number(BTreeMap<(BigInt, i32), BigRational>);
 
+/// Bytes of the longest answer that is read as an expression: what is longer is a text.
+const MAX_BYTES: usize = 1024;
+
 /// Largest exponent, and bits of the largest number: what is larger is a text.
 const MAX_EXPONENT: i32 = 256;
 const MAX_BITS: u64 = 4096;
@@ -212,10 +215,13 @@ impl From<BigRational> for Expression {
 impl Expression {
     /// The normal form of an answer.
     pub fn new(answer: &str) -> Self {
+        if answer.len() > MAX_BYTES {
+            return Self::Text(answer.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
         let text = plain(answer);
         // `x = 5` and `f(x) = 5` say 5.
         let value = text.rsplit_once('=').map_or(text.as_str(), |(_, value)| value);
-        parse(value).unwrap_or(Self::Text(text))
+        parse(value, 0).unwrap_or(Self::Text(text))
     }
 
     /// Whether it is a text, which only the same text is equal to.
@@ -300,11 +306,14 @@ fn without_units(text: &str) -> String {
 }
 
 /// A list, a group or a number; none of another text.
-fn parse(text: &str) -> Option<Expression> {
+fn parse(text: &str, depth: usize) -> Option<Expression> {
+    if depth > MAX_DEPTH {
+        return None;
+    }
     let text = text.trim();
     let items = split(text);
     if items.len() > 1 {
-        return group('{', '}', &items);
+        return group('{', '}', &items, depth);
     }
     let brackets = [("(", ')'), ("[", ')'), ("(", ']'), ("[", ']'), ("\\{", '}')];
     for (open, close) in brackets {
@@ -313,7 +322,7 @@ fn parse(text: &str) -> Option<Expression> {
         let items = split(inside);
         let is_set = open == "\\{";
         if items.len() > 1 || is_set {
-            return group(if is_set { '{' } else { open.chars().next()? }, close, &items);
+            return group(if is_set { '{' } else { open.chars().next()? }, close, &items, depth);
         }
     }
     let mut parser = Parser { rest: text, depth: 0 };
@@ -321,8 +330,8 @@ fn parse(text: &str) -> Option<Expression> {
     parser.rest.trim().is_empty().then_some(Expression::Number(number))
 }
 
-fn group(open: char, close: char, items: &[&str]) -> Option<Expression> {
-    let mut items: Vec<Expression> = items.iter().map(|item| parse(item)).collect::<Option<_>>()?;
+fn group(open: char, close: char, items: &[&str], depth: usize) -> Option<Expression> {
+    let mut items: Vec<Expression> = items.iter().map(|item| parse(item, depth + 1)).collect::<Option<_>>()?;
     if open == '{' {
         items.sort_by_key(|item| format!("{item:?}"));
         items.dedup();
@@ -389,10 +398,6 @@ impl<'t> Parser<'t> {
     }
 
     fn sum(&mut self) -> Option<Number> {
-        self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return None;
-        }
         let mut sum = self.signed()?;
         loop {
             if self.take("+") {
@@ -400,18 +405,19 @@ impl<'t> Parser<'t> {
             } else if self.take("-") {
                 sum = sum.add(&self.product()?.negated());
             } else {
-                self.depth -= 1;
                 return sum.is_small().then_some(sum);
             }
         }
     }
 
     fn signed(&mut self) -> Option<Number> {
-        if self.take("-") {
-            return Some(self.signed()?.negated());
+        let mut is_negative = false;
+        while self.take("-") {
+            is_negative = !is_negative;
         }
         self.take("+");
-        self.product()
+        let product = self.product()?;
+        Some(if is_negative { product.negated() } else { product })
     }
 
     fn product(&mut self) -> Option<Number> {
@@ -448,7 +454,15 @@ impl<'t> Parser<'t> {
         Some(base)
     }
 
+    /// A number, a command with what it takes, or brackets: all that can be nested.
     fn base(&mut self) -> Option<Number> {
+        self.depth += 1;
+        let base = if self.depth > MAX_DEPTH { None } else { self.base_at_depth() };
+        self.depth -= 1;
+        base
+    }
+
+    fn base_at_depth(&mut self) -> Option<Number> {
         self.skip();
         if self.rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
             return self.number();
@@ -485,7 +499,7 @@ impl<'t> Parser<'t> {
             self.rest = rest;
             return Some(Number::rational(BigRational::from_integer(digit.parse().ok()?)));
         }
-        if self.take("-") { Some(self.argument()?.negated()) } else { self.base() }
+        if self.take("-") { Some(self.base()?.negated()) } else { self.base() }
     }
 
     fn until(&mut self, end: char) -> Option<&'t str> {
@@ -610,8 +624,19 @@ mod tests {
             assert!(Expression::new(text).is_text(), "{text}: {:?}", Expression::new(text));
         }
         // Neither deep nor long texts break it.
-        let deep = "(".repeat(100_000);
-        assert!(Expression::new(&deep).is_text() && Expression::new(&"9".repeat(100_000)).is_text());
+        for part in ["(", "(1,", "\\sqrt", "\\sqrt{", "\\frac{1}{", "2^{", "{"] {
+            for count in [20, 100, 100_000] {
+                let deep = part.repeat(count);
+                assert!(Expression::new(&deep).is_text(), "{part} {count}");
+            }
+        }
+        assert_eq!(Expression::new(&format!("{}5", "-".repeat(500))), Expression::new("5"));
+        assert!(Expression::new(&"9".repeat(100_000)).is_text());
+        assert_eq!(
+            Expression::new(&format!("2^{{{}}}", "(".repeat(40) + "8" + &")".repeat(40))),
+            Expression::new("256")
+        );
+        assert!(Expression::new(&"(1+\\sqrt{2}+\\pi)".repeat(50)).is_text());
     }
 
     #[test]
