@@ -97,7 +97,7 @@ impl Faults {
 pub fn verify(path: &Path) -> Result<Verification> {
     let bytes = Storage::open(path)?;
     let size = bytes.len();
-    let (gguf, unreadable) = Gguf::survey(&bytes);
+    let (gguf, unreadable) = Gguf::parse_all(&bytes);
     let mut faults = Faults { rule: "gguf", findings: Vec::new(), notes: Vec::new() };
     let whole = unreadable.is_empty();
     for fault in &unreadable {

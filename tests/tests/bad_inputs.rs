@@ -59,7 +59,7 @@ fn each_bad_file_is_refused_by_every_command_and_nothing_is_written() {
             assert!(refusal.is_some_and(|text| !text.is_empty()), "{}: {command}", file.name);
         }
         let report = verify::verify(&bad).unwrap();
-        let faults = Gguf::survey(&file.bytes).1;
+        let faults = Gguf::parse_all(&file.bytes).1;
         assert!(faults.iter().any(file.expect), "{}: {faults:?}", file.name);
         let said = |fault: &str| report.findings.iter().any(|finding| finding.message == fault);
         assert!(faults.iter().all(|fault| said(&fault.to_string())), "{}: {report}", file.name);

@@ -60,7 +60,7 @@ impl Gguf {
     ///
     /// What is read holds no pair and no tensor of a name that was there before, and no tensor
     /// whose type is unknown or whose bytes are not in the file.
-    pub fn survey(bytes: &[u8]) -> (Option<Self>, Vec<GgufError>) {
+    pub fn parse_all(bytes: &[u8]) -> (Option<Self>, Vec<GgufError>) {
         let mut faults = Vec::new();
         let gguf = Self::read(bytes, &mut |fault| {
             faults.push(fault);
@@ -371,14 +371,14 @@ mod tests {
     #[test]
     fn a_survey_finds_all_faults_and_keeps_what_is_whole() {
         let good = two_tensors();
-        assert!(matches!(Gguf::survey(&good), (Some(_), faults) if faults.is_empty()));
+        assert!(matches!(Gguf::parse_all(&good), (Some(_), faults) if faults.is_empty()));
         let mut bytes = good.clone();
         // The type of `b` is unknown, and the offset of `a` is not aligned.
         let entry = |name: u8| good.windows(9).position(|w| w == [1, 0, 0, 0, 0, 0, 0, 0, name]).unwrap() + 9;
         let (a, b) = (entry(b'a') + 4 + 8 + 4, entry(b'b') + 4 + 24);
         bytes[a] = 4;
         bytes[b] = 99;
-        let (gguf, faults) = Gguf::survey(&bytes);
+        let (gguf, faults) = Gguf::parse_all(&bytes);
         let gguf = gguf.unwrap();
         assert_eq!((gguf.tensors().len(), gguf.tensors()[0].name.as_str()), (1, "a"));
         assert!(matches!(
@@ -389,7 +389,7 @@ mod tests {
                 GgufError::Hole { bytes: 4, .. }
             ]
         ));
-        let (cut, faults) = Gguf::survey(&good[..40]);
+        let (cut, faults) = Gguf::parse_all(&good[..40]);
         assert!(cut.is_none() && matches!(faults[..], [GgufError::Truncated { .. } | GgufError::TooMany { .. }]));
     }
 

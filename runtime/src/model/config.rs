@@ -169,7 +169,7 @@ impl Config {
     }
 
     /// The attention parameters of a layer: scale, logit soft-cap, window.
-    pub fn scoring(&self, layer: &LayerConfig) -> AttentionParams {
+    pub fn attention_params(&self, layer: &LayerConfig) -> AttentionParams {
         let window = self.sliding_window.filter(|_| layer.is_sliding);
         AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window }
     }

@@ -139,7 +139,7 @@ fn attention<E: From<OutOfMemory>>(
         first: part.first,
         count: part.tokens.len(),
     });
-    attend(exec, queries, config.scoring(shape), &s.query, &mut s.mixed)?;
+    attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
     let width = shape.query_width();
     let matrix = model.matrix(&weights.output.weight);

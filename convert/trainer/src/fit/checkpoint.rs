@@ -75,7 +75,7 @@ pub(crate) fn save(
         metadata.insert("best_loss".into(), watch.loss.loss.to_string());
         metadata.insert("best_then".into(), watch.loss.then.to_string());
         metadata.insert("best_step".into(), watch.step.to_string());
-        metadata.insert("looks_since_best".into(), watch.evaluations.to_string());
+        metadata.insert("evaluations_since_best".into(), watch.evaluations.to_string());
     }
     tensor_file::save(path, &tensors, &metadata)
 }
@@ -119,7 +119,7 @@ fn best(path: &Path, metadata: &FileMetadata) -> Result<Option<BestSoFar>> {
     Ok(Some(BestSoFar {
         loss: HeldOutLoss { loss: field(path, metadata, "best_loss")?, then: field(path, metadata, "best_then")? },
         step: field(path, metadata, "best_step")?,
-        evaluations: field(path, metadata, "looks_since_best")?,
+        evaluations: field(path, metadata, "evaluations_since_best")?,
     }))
 }
 

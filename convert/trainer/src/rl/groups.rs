@@ -103,9 +103,9 @@ impl<'a> Groups<'a> {
 
     fn answers(&self, policy: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
         let plugin = Loaded { spec: self.plugin.spec.clone(), tensors: policy.tensors() };
-        let roller = RolloutEngine::new(self.backbone, Some(&plugin), self.threads, self.slots)?;
+        let engine = RolloutEngine::new(self.backbone, Some(&plugin), self.threads, self.slots)?;
         let mut all = Vec::with_capacity(problems.len());
-        roller.run(problems, plan, &mut |_, answers| {
+        engine.run(problems, plan, &mut |_, answers| {
             all.push(answers);
             Ok(())
         })?;

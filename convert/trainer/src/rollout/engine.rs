@@ -125,7 +125,7 @@ impl<'a> RolloutEngine<'a> {
                 reason: "must be 1 to 1048576 answers to a problem".into(),
             });
         }
-        let mut queue = RolloutQueue { roller: self, problems, plan, problem: 0, sample: 0, prompt: None };
+        let mut queue = RolloutQueue { engine: self, problems, plan, problem: 0, sample: 0, prompt: None };
         let mut finished = Finished { answers: BTreeMap::new(), next: 0, samples: plan.samples };
         let (mut batch, mut slots) = (Batch::default(), Vec::new());
         loop {
@@ -265,7 +265,7 @@ fn short(state: &[f32]) -> Result<Vec<f16>> {
 
 /// The answers that are still to be begun, in their order.
 struct RolloutQueue<'r, 'a> {
-    roller: &'r RolloutEngine<'a>,
+    engine: &'r RolloutEngine<'a>,
     problems: &'r [Problem],
     plan: &'r Plan,
     problem: usize,
@@ -277,8 +277,8 @@ struct RolloutQueue<'r, 'a> {
 impl RolloutQueue<'_, '_> {
     fn next(&mut self) -> Result<Option<RolloutSlot>> {
         let Some(problem) = self.problems.get(self.problem) else { return Ok(None) };
-        let prompt = self.prompt.take().map_or_else(|| self.roller.prompt(problem), Ok)?;
-        let slot = self.roller.slot(&prompt, problem, self.plan, self.sample)?;
+        let prompt = self.prompt.take().map_or_else(|| self.engine.prompt(problem), Ok)?;
+        let slot = self.engine.slot(&prompt, problem, self.plan, self.sample)?;
         let slot = RolloutSlot { problem: self.problem, ..slot };
         self.sample += 1;
         if self.sample < self.plan.samples {
@@ -333,14 +333,14 @@ mod tests {
     fn roll(slots: usize, threads: usize, problems: &[Problem], plan: &Plan) -> Vec<Vec<Answer>> {
         let backbone = testing::speaker();
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let roller = RolloutEngine::new(&backbone, Some(&plugin), threads, slots).unwrap();
+        let engine = RolloutEngine::new(&backbone, Some(&plugin), threads, slots).unwrap();
         let mut all = Vec::new();
         let mut each = |index, answers| {
             assert_eq!(index, all.len());
             all.push(answers);
             Ok(())
         };
-        roller.run(problems, plan, &mut each).unwrap();
+        engine.run(problems, plan, &mut each).unwrap();
         all
     }
 
@@ -412,10 +412,10 @@ mod tests {
     #[test]
     fn what_cannot_be_planned_is_an_error() {
         let backbone = testing::speaker();
-        let roller = RolloutEngine::new(&backbone, None, 1, 2).unwrap();
+        let engine = RolloutEngine::new(&backbone, None, 1, 2).unwrap();
         let run = |plan: Plan, question: String| {
             let problem = Problem::new(question, "1");
-            roller.run(&[problem], &plan, &mut |_, _| Ok(())).unwrap_err().to_string()
+            engine.run(&[problem], &plan, &mut |_, _| Ok(())).unwrap_err().to_string()
         };
         let policy = plan(LatentPlan::Policy, Hold::Token, 0.0, 1);
         assert!(run(policy, "a".into()).contains("plugin"));

@@ -45,8 +45,8 @@ impl<'a> Library<'a> {
         let mut records = Records::open(&self.folder.join(format!("{}-{name:016x}.rollouts", corpus.hash)), &header)?;
         if let Some(missing) = problems.get(records.sequences()..).filter(|missing| !missing.is_empty()) {
             let plugin = plugin.filter(|_| plan.latents != LatentPlan::Backbone);
-            let roller = RolloutEngine::new(self.backbone, plugin, self.threads, self.slots)?;
-            roller.run(missing, plan, &mut |_, answers| {
+            let engine = RolloutEngine::new(self.backbone, plugin, self.threads, self.slots)?;
+            engine.run(missing, plan, &mut |_, answers| {
                 progress();
                 records.append(&json(&answers))
             })?;

@@ -119,10 +119,10 @@ impl RlArgs {
     }
 
     /// The rows of the table at the end: each way to choose, by the policy before and after.
-    fn ways(&self) -> &'static [Way] {
-        const GROUPS: [Way; 2] = [
-            Way { before: "imitation policy, most probable", after: "RL policy, most probable", drawn: false },
-            Way { before: "imitation policy, drawn", after: "RL policy, drawn", drawn: true },
+    fn row_pairs(&self) -> &'static [RowPair] {
+        const GROUPS: [RowPair; 2] = [
+            RowPair { before: "imitation policy, most probable", after: "RL policy, most probable", drawn: false },
+            RowPair { before: "imitation policy, drawn", after: "RL policy, drawn", drawn: true },
         ];
         if self.hold == Hold::All { &[HELD] } else { &GROUPS }
     }
@@ -130,14 +130,14 @@ impl RlArgs {
     /// Refuses the name of no row before anything is learned.
     fn check_against(&self) -> Result<()> {
         let control = (self.hold == Hold::All).then_some(CONTROL);
-        let rows = control.into_iter().chain(self.ways().iter().flat_map(|way| [way.before, way.after]));
+        let rows = control.into_iter().chain(self.row_pairs().iter().flat_map(|pair| [pair.before, pair.after]));
         self.against.as_ref().map_or(Ok(()), |name| check_row(name, rows))
     }
 }
 
 /// Two rows: a way to choose latents, by the policy before and after.
 #[derive(Debug)]
-struct Way {
+struct RowPair {
     before: &'static str,
     after: &'static str,
     /// Whether latents are drawn, for several answers to each problem.
@@ -148,7 +148,7 @@ struct Way {
 const CONTROL: &str = "control, held";
 
 /// The most probable latent, for the whole answer.
-const HELD: Way = Way { before: "imitation policy, held", after: "RL policy, held", drawn: false };
+const HELD: RowPair = RowPair { before: "imitation policy, held", after: "RL policy, held", drawn: false };
 
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
@@ -273,11 +273,11 @@ impl<'a> RlRun<'a> {
     /// nothing is answered for it, on the training problems.
     fn compare(&self, trained: &Loaded) -> Result<Vec<AccuracyReport>> {
         if self.groups.is_some() {
-            let rows = |way: &Way| {
-                let answered = |name, policy| self.answered(name, policy, way.drawn);
-                Ok(vec![answered(way.before, self.plugin)?, answered(way.after, trained)?])
+            let rows = |pair: &RowPair| {
+                let answered = |name, policy| self.answered(name, policy, pair.drawn);
+                Ok(vec![answered(pair.before, self.plugin)?, answered(pair.after, trained)?])
             };
-            let rows: Vec<Vec<AccuracyRow>> = self.args.ways().iter().map(rows).collect::<Result<_>>()?;
+            let rows: Vec<Vec<AccuracyRow>> = self.args.row_pairs().iter().map(rows).collect::<Result<_>>()?;
             return Ok(vec![self.report(self.valid, ProblemUse::ChoseStep, rows)?]);
         }
         let control = deploy::control_latent(self.plugin)?.map(|_| deploy::choosing_control(self.plugin));
