@@ -44,8 +44,10 @@ impl Corpus {
     /// [`Error::Setting`] if one side is empty.
     pub fn split(self, share: f64) -> Result<(Self, Self)> {
         let is_held_out = |problem: &Problem| {
-            let hash =
-                fnv1a(problem.before.iter().map(|turn| turn.content.as_bytes()).chain([problem.question.as_bytes()]));
+            let alone = problem.before.is_empty() && problem.question.is_empty();
+            let answer = if alone { problem.answer.as_bytes() } else { &[] };
+            let turns = problem.before.iter().map(|turn| turn.content.as_bytes());
+            let hash = fnv1a(turns.chain([problem.question.as_bytes(), answer]));
             // The upper bits are the better mixed ones.
             ((hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11) as f64) < share * (1_u64 << 53) as f64
         };
@@ -125,6 +127,8 @@ mod tests {
         assert_eq!(rest.problems.len() + held_out.problems.len(), 1000);
         assert!((60..140).contains(&held_out.problems.len()), "{}", held_out.problems.len());
         assert!(held_out.problems.iter().all(|problem| !rest.problems.contains(problem)));
+        let texts: Vec<Problem> = (0..200).map(|i| Problem::new("", format!("text {i}"))).collect();
+        assert!((5..40).contains(&Corpus::new(texts).split(0.1).unwrap().1.problems.len()));
         for share in [0.0, 1.0] {
             assert!(matches!(Corpus::new(vec![Problem::new("q", "a")]).split(share), Err(Error::Setting { .. })));
         }

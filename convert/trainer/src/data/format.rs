@@ -76,8 +76,15 @@ impl Fields {
     fn problems(&self, object: &Map<String, Value>) -> std::result::Result<Vec<Problem>, String> {
         let system = self.text(object, "system")?.map(|content| Turn { role: "system".into(), content });
         let expected = self.text(object, "expected")?;
-        if let Some(messages) = self.get(object, "messages") {
-            return conversation(messages, system);
+        // Fields that were named come before those that happen to be there.
+        let pair_is_named =
+            self.0.iter().any(|field| ["question", "answer", "prompt", "completion"].contains(&field.role));
+        if let Some(messages) = self.get(object, "messages").filter(|_| !pair_is_named) {
+            let mut problems = conversation(messages, system)?;
+            if let Some(last) = problems.last_mut() {
+                last.expected = expected;
+            }
+            return Ok(problems);
         }
         for (question, answer) in [("question", "answer"), ("prompt", "completion")] {
             if let (Some(question), Some(answer)) = (self.text(object, question)?, self.text(object, answer)?) {
@@ -87,7 +94,9 @@ impl Fields {
             }
         }
         match self.text(object, "text")? {
-            Some(text) => Ok(vec![Problem::new("", text)]),
+            Some(text) => {
+                Ok(vec![Problem { expected, before: system.into_iter().collect(), ..Problem::new("", text) }])
+            }
             None => Err(self.missing(object)),
         }
     }
@@ -290,6 +299,9 @@ mod tests {
         let fields = ["question=problem", "answer=generated_solution", "expected=expected_answer"];
         let all = read_as("cot.jsonl", line, &fields).unwrap();
         assert_eq!((all[0].1.question.as_str(), all[0].1.expected.as_deref()), ("Find x.", Some("\\frac{3}{4}")));
+        // Named fields come before a conversation that is there, too.
+        let both = "{\"problem\":\"q\",\"solution\":\"a\",\"messages\":[]}";
+        assert_eq!(pairs("both.jsonl", both, &["question=problem", "answer=solution"]), [pair("q", "a")]);
         let error = read_as("cot.jsonl", line, &[]).unwrap_err().to_string();
         assert!(error.contains(":1: neither \"question\"") && error.contains("\"problem\""), "{error}");
     }

@@ -86,13 +86,30 @@ fn words(text: &str) -> String {
 /// The last letter that is given as a choice.
 fn choice(text: &str) -> Option<char> {
     let is_choice = |c: &char| ('A'..='J').contains(c);
-    // The letter, with nothing of a word behind it.
+    // The letter, with nothing of a word behind it; `A` and `I` are words themselves.
     let letter = |text: &str| {
-        let mut chars = text.trim_start_matches([' ', '(', '*', ':', '{', '$']).chars();
-        chars.next().filter(is_choice).filter(|_| !chars.next().is_some_and(char::is_alphanumeric))
+        let mut text = text;
+        loop {
+            let set = ["\\textbf", "\\mathrm", "\\mathbf", "\\text", "\\,"]
+                .iter()
+                .find_map(|command| text.strip_prefix(command));
+            let rest = set.unwrap_or(text).trim_start_matches([' ', '\n', '(', '*', ':', '{', '$']);
+            if rest.len() == text.len() {
+                break;
+            }
+            text = rest;
+        }
+        let mut chars = text.chars();
+        let found = chars.next().filter(is_choice)?;
+        let ends = match chars.next() {
+            None => true,
+            Some(' ') => !matches!(found, 'A' | 'I'),
+            Some(next) => !next.is_alphanumeric() && next != '\'',
+        };
+        ends.then_some(found)
     };
     if let Some(inside) = boxed(text) {
-        return letter(inside.trim_start_matches("\\text"));
+        return letter(inside);
     }
     let lower = text.to_ascii_lowercase();
     let marked =
@@ -103,7 +120,8 @@ fn choice(text: &str) -> Option<char> {
             .rev()
             .find_map(|(at, _)| letter(&text[at..]).filter(|_| text[at + 1..].chars().nth(1) == Some(')')))
     };
-    let alone = || Some(text.trim().trim_end_matches(['.', ')'])).filter(|text| text.len() == 1).and_then(letter);
+    let alone =
+        || Some(text.trim_matches([' ', '\n', '*', '.', '(', ')'])).filter(|text| text.len() == 1).and_then(letter);
     marked.map(|(_, letter)| letter).or_else(bracketed).or_else(alone)
 }
 
@@ -176,6 +194,13 @@ mod tests {
             ("\\boxed{\\text{E}}", Some("E")),
             ("(A) is wrong, so (C)", Some("C")),
             ("B.", Some("B")),
+            ("\\boxed{\\textbf{(B)}}", Some("B")),
+            ("\\boxed{\\mathrm{C}}", Some("C")),
+            ("**D**", Some("D")),
+            ("Answer:\nB", Some("B")),
+            ("The answer is B because", Some("B")),
+            ("The answer is A dog", None),
+            ("The answer is I think 5", None),
             ("A dog", None),
             ("The answer is Blue", None),
             ("", None),

@@ -37,11 +37,15 @@ pub struct Number(BTreeMap<(BigInt, i32), BigRational>);
 const MAX_BYTES: usize = 1024;
 
 /// Largest exponent, and bits of the largest number: what is larger is a text.
-const MAX_EXPONENT: i32 = 256;
-const MAX_BITS: u64 = 4096;
+const MAX_EXPONENT: u32 = 64;
+const MAX_BITS: u64 = 1024;
+
+/// Products of terms in one multiplication, and parts of one expression: what takes more is a text.
+const MAX_PRODUCTS: usize = 256;
+const MAX_PARTS: usize = 256;
 
 /// The largest number whose square factors are looked for by division.
-const MAX_RADICAND: u64 = 1 << 40;
+const MAX_RADICAND: u64 = 1 << 24;
 
 impl Number {
     fn term(value: BigRational, radicand: BigInt, pi: i32) -> Self {
@@ -84,6 +88,9 @@ impl Number {
     }
 
     fn times(&self, other: &Self) -> Option<Self> {
+        if self.0.len() * other.0.len() > MAX_PRODUCTS {
+            return None;
+        }
         let mut product = Self::default();
         for ((n, k), a) in &self.0 {
             for ((m, l), b) in &other.0 {
@@ -122,7 +129,7 @@ impl Number {
             return self.power(&(exponent - &half))?.times(&self.root(2)?);
         }
         let exponent = i32::try_from(exponent.is_integer().then(|| exponent.to_integer())?).ok()?;
-        if exponent.abs() > MAX_EXPONENT {
+        if exponent.unsigned_abs() > MAX_EXPONENT {
             return None;
         }
         let base = if exponent < 0 { self.inverse()? } else { self.clone() };
@@ -216,12 +223,10 @@ impl Expression {
     /// The normal form of an answer.
     pub fn new(answer: &str) -> Self {
         if answer.len() > MAX_BYTES {
-            return Self::Text(answer.split_whitespace().collect::<Vec<_>>().join(" "));
+            return Self::Text(answer.split_whitespace().collect());
         }
         let text = plain(answer);
-        // `x = 5` and `f(x) = 5` say 5.
-        let value = text.rsplit_once('=').map_or(text.as_str(), |(_, value)| value);
-        parse(value, 0).unwrap_or(Self::Text(text))
+        parse(right_side(&text), 0).unwrap_or_else(|| Self::Text(text.split_whitespace().collect()))
     }
 
     /// Whether it is a text, which only the same text is equal to.
@@ -284,25 +289,58 @@ fn with_roots(text: &str) -> String {
 
 /// Without a unit or a word behind a number: `12 cm`, `5 \text{ apples}`, `3 m^2`.
 fn without_units(text: &str) -> String {
-    let mut text = text.to_owned();
     for name in ["\\text{", "\\mathrm{", "\\mbox{", "\\textrm{"] {
+        let Some((value, word)) = text.rsplit_once(name) else { continue };
+        // What is set with a power is a unit, too: \mathrm{cm}^2.
+        let Some((word, rest)) = word.split_once('}') else { continue };
+        if !matches!(rest, "" | "^2" | "^3" | "^{2}" | "^{3}") {
+            continue;
+        }
         // A word alone is the answer itself.
-        if text.starts_with(name) && text.ends_with('}') {
-            return text[name.len()..text.len() - 1].trim().to_owned();
+        if value.trim().is_empty() {
+            return word.trim().to_owned();
         }
-        if let Some((value, _)) = text.split_once(name) {
-            text.truncate(value.trim_end().len());
+        if is_unit(word) && is_value(value) {
+            return value.trim_end().to_owned();
         }
     }
-    let ends_value = |c: char| c.is_ascii_digit() || matches!(c, '}' | ')' | ']');
-    let Some(end) = text.rfind(' ') else { return text };
-    let (value, unit) = text.split_at(end);
-    let unit = unit.trim().trim_end_matches(['2', '3', '^']);
-    let is_unit = !unit.is_empty() && unit.chars().all(|c| c.is_alphabetic() || matches!(c, '/' | '-'));
-    if is_unit && value.ends_with(|c: char| ends_value(c) || c.is_alphabetic()) && value.contains(ends_value) {
-        return without_units(value.trim_end());
+    let mut value = text;
+    while let Some((before, _)) = value.rsplit_once(' ').filter(|(_, unit)| is_unit(unit)) {
+        value = before.trim_end();
+        if is_value(value) {
+            return value.to_owned();
+        }
     }
-    text
+    text.to_owned()
+}
+
+/// Whether a word can be a unit: of two letters or more, or one that stands for a unit alone.
+fn is_unit(word: &str) -> bool {
+    const SHORT: [&str; 6] = ["m", "g", "s", "h", "l", "L"];
+    const OTHERS: [&str; 4] = ["or", "and", "am", "pm"];
+    let word = word.trim().trim_end_matches(['2', '3', '^']);
+    let letters = word.chars().filter(|c| c.is_alphabetic()).count();
+    let only_letters = word.chars().all(|c| c.is_alphabetic() || matches!(c, '/' | '-' | ' '));
+    let whole = only_letters && word.split(' ').all(|part| !OTHERS.contains(&part));
+    whole && (letters > 1 || SHORT.contains(&word))
+}
+
+/// Whether it has a number, and no letter but those of commands.
+fn is_value(text: &str) -> bool {
+    let mut rest = text.to_owned();
+    for command in ["\\frac", "\\sqrt", "\\pi"] {
+        rest = rest.replace(command, "");
+    }
+    rest.contains(|c: char| c.is_ascii_digit()) && !rest.contains(|c: char| c.is_alphabetic() || c == '=')
+}
+
+/// What an equation says: `x = 5` and `f(x) = 5` say 5.
+fn right_side(text: &str) -> &str {
+    let Some((left, right)) = text.split_once('=') else { return text };
+    let is_name =
+        left.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '(' | ')' | '_' | '\\' | '{' | '}' | '\''));
+    let has_name = left.contains(|c: char| c.is_alphabetic());
+    if is_name && has_name && !right.contains(['=', '<', '>']) { right } else { text }
 }
 
 /// A list, a group or a number; none of another text.
@@ -311,7 +349,8 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
         return None;
     }
     let text = text.trim();
-    let items = split(text);
+    let is_number = depth == 0 && is_with_thousands(text);
+    let items = if is_number { vec![text] } else { split(text) };
     if items.len() > 1 {
         return group('{', '}', &items, depth);
     }
@@ -325,7 +364,7 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
             return group(if is_set { '{' } else { open.chars().next()? }, close, &items, depth);
         }
     }
-    let mut parser = Parser { rest: text, depth: 0 };
+    let mut parser = Parser { rest: text, depth: 0, parts: 0 };
     let number = parser.sum()?;
     parser.rest.trim().is_empty().then_some(Expression::Number(number))
 }
@@ -339,12 +378,8 @@ fn group(open: char, close: char, items: &[&str], depth: usize) -> Option<Expres
     Some(Expression::Group { open, close, items })
 }
 
-/// The parts between commas that no bracket holds together; a comma before three digits and behind a
-/// digit separates thousands where nothing else says that there is a list.
+/// The parts between commas that no bracket holds together.
 fn split(text: &str) -> Vec<&str> {
-    if is_with_thousands(text) {
-        return vec![text];
-    }
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_i32, 0);
     for (at, c) in text.char_indices() {
         match c {
@@ -371,6 +406,7 @@ fn is_with_thousands(text: &str) -> bool {
     let rest: Vec<&str> = groups.collect();
     !rest.is_empty()
         && first.len() <= 3
+        && !first.starts_with('0')
         && is_digits(first)
         && rest.iter().all(|group| group.len() == 3 && is_digits(group))
         && number.split_once('.').is_none_or(|(_, decimals)| is_digits(decimals))
@@ -380,6 +416,7 @@ fn is_with_thousands(text: &str) -> bool {
 struct Parser<'t> {
     rest: &'t str,
     depth: usize,
+    parts: usize,
 }
 
 /// How deep brackets may nest.
@@ -457,7 +494,8 @@ impl<'t> Parser<'t> {
     /// A number, a command with what it takes, or brackets: all that can be nested.
     fn base(&mut self) -> Option<Number> {
         self.depth += 1;
-        let base = if self.depth > MAX_DEPTH { None } else { self.base_at_depth() };
+        self.parts += 1;
+        let base = if self.depth > MAX_DEPTH || self.parts > MAX_PARTS { None } else { self.base_at_depth() };
         self.depth -= 1;
         base
     }
@@ -511,8 +549,16 @@ impl<'t> Parser<'t> {
     /// A decimal, perhaps with thousands separators; a whole number before a proper fraction is added
     /// to it.
     fn number(&mut self) -> Option<Number> {
-        let length =
-            self.rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | ','))).unwrap_or(self.rest.len());
+        let bytes = self.rest.as_bytes();
+        let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+        let mut length = 0;
+        // A comma separates thousands: three digits follow, no fourth.
+        while digit(length)
+            || bytes.get(length) == Some(&b'.')
+            || (bytes.get(length) == Some(&b',') && (1..4).all(|i| digit(length + i)) && !digit(length + 4))
+        {
+            length += 1;
+        }
         let (digits, rest) = self.rest.split_at(length);
         let digits = digits.replace(',', "");
         let (whole, decimals) = digits.split_once('.').unwrap_or((&digits, ""));
@@ -523,17 +569,20 @@ impl<'t> Parser<'t> {
         let value = BigRational::new(all, BigInt::from(10).pow(u32::try_from(decimals.len()).ok()?));
         self.rest = rest;
         self.skip();
-        let mixed = decimals.is_empty() && (self.rest.starts_with("\\frac") || is_fraction(self.rest));
-        if mixed {
-            let before = self.rest;
-            let fraction = self
-                .base()
-                .and_then(|over| if self.take("/") { over.times(&self.base()?.inverse()?) } else { Some(over) });
-            let fraction = fraction.and_then(|fraction| fraction.as_rational());
-            if let Some(fraction) = fraction.filter(|fraction| *fraction >= zero() && *fraction < one()) {
-                return Some(Number::rational(value + fraction));
-            }
-            self.rest = before;
+        if decimals.is_empty() && self.rest.starts_with("\\frac") {
+            // A proper fraction is added, as in 1 1/2; any other one is a factor.
+            let fraction = self.base()?;
+            let proper = fraction.as_rational().filter(|fraction| *fraction >= zero() && *fraction < one());
+            return match proper {
+                Some(proper) => Some(Number::rational(value + proper)),
+                None => Number::rational(value).times(&fraction),
+            };
+        }
+        if decimals.is_empty() && is_fraction(self.rest) {
+            let over = self.number()?;
+            let fraction = if self.take("/") { over.times(&self.base()?.inverse()?)? } else { return None };
+            let fraction = fraction.as_rational().filter(|fraction| *fraction >= zero() && *fraction < one())?;
+            return Some(Number::rational(value + fraction));
         }
         Some(Number::rational(value))
     }
@@ -579,7 +628,11 @@ mod tests {
             &["\\text{yes}", "yes"],
             &["2^{10}", "1024", "32^2"],
             &["\\sqrt[3]{27}", "3"],
-            &["x^2 + 1", "x^2 + 1"],
+            &["x^2 + 1", "x^2+1"],
+            &["(0,100)", "(0, 100)"],
+            &["[1,234)", "[1, 234)"],
+            &["6.5\\frac{1}{2}", "3.25", "3\\frac{13}{12}"],
+            &["x \\ge 5", "x\\ge5"],
         ];
         for row in equal {
             for other in &row[1..] {
@@ -604,6 +657,18 @@ mod tests {
             ("0.33", "1/3"),
             ("yes", "no"),
             ("1,2", "12"),
+            ("3 \\text{ or } 5", "3 \\text{ or } 7"),
+            ("3 \\text{ or } 5", "3"),
+            ("\\text{Monday}, 5", "\\text{Friday}, 7"),
+            ("x=1, x=2", "2"),
+            ("x>=5", "5"),
+            ("x>=5", "x<=5"),
+            ("(0,100)", "100"),
+            ("\\{0,100\\}", "100"),
+            ("{1,2}", "12"),
+            ("2 x", "2 y"),
+            ("x^2 + 3 x", "x^2 + 3"),
+            ("3 am", "3 pm"),
             ("\\sqrt{2}", "1.41421356237"),
         ] {
             assert_ne!(Expression::new(one), Expression::new(other), "{one} and {other}");
@@ -615,6 +680,7 @@ mod tests {
             "\\frac{1}{0}",
             "",
             "2^{x}",
+            "2^{-2147483648}",
             "10^{1000000000}",
             "((((",
             "\\sqrt{",
@@ -632,6 +698,12 @@ mod tests {
         }
         assert_eq!(Expression::new(&format!("{}5", "-".repeat(500))), Expression::new("5"));
         assert!(Expression::new(&"9".repeat(100_000)).is_text());
+        // Nor does what would take long.
+        let nested = format!("{}1{}", "1\\frac{".repeat(40), "}{1}".repeat(40));
+        assert!(matches!(Expression::new(&nested), Expression::Number(_) | Expression::Text(_)));
+        let roots: Vec<String> = (0..60).map(|i| format!("\\sqrt{{{}}}", 1_048_573 - 2 * i)).collect();
+        assert!(Expression::new(&format!("({})^2", roots.join("+"))).is_text());
+        assert!(Expression::new("((1+\\sqrt2+\\sqrt3+\\sqrt5+\\sqrt7+\\sqrt{11}+\\sqrt{13})^8)^64").is_text());
         assert_eq!(
             Expression::new(&format!("2^{{{}}}", "(".repeat(40) + "8" + &")".repeat(40))),
             Expression::new("256")

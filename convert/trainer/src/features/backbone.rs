@@ -34,7 +34,7 @@ pub struct BackboneDescription {
     pub norm_epsilon: f32,
     /// Number of parameters: the plugin's budget is a share of it.
     pub parameters: u64,
-    /// Hash of its file, chat template and weights: tells apart what has other hidden states, as the
+    /// Hash of its file, the chat template and the longest text: tells apart what has other hidden states, as the
     /// quantizations of one backbone, or adapters merged into it.
     pub content: String,
 }
@@ -142,7 +142,7 @@ pub struct BackboneModel {
     max_tokens: usize,
     /// The token that ends the answer's turn.
     end: u32,
-    /// Hash of the file.
+    /// Hash of the file, and of how it is given text.
     content: u64,
 }
 
@@ -168,7 +168,7 @@ impl BackboneModel {
             Some(TemplateSource::Plain) => "plain",
         };
         let end = tokenizer.eos().ok_or_else(|| Error::bad_file(path, "the tokenizer names no end-of-text token"))?;
-        let content = fnv1a([&***model.storage(), named.as_bytes()]);
+        let content = fnv1a([&***model.storage(), named.as_bytes(), &text.max_tokens.to_le_bytes()]);
         Ok(Self { model: Arc::new(model), tokenizer, template, max_tokens: text.max_tokens, end, content })
     }
 
@@ -184,7 +184,7 @@ impl BackboneModel {
         })
     }
 
-    /// A hash of its file.
+    /// A hash of its file, and of how it is given text.
     pub fn content(&self) -> u64 {
         self.content
     }

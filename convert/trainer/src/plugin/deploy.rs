@@ -107,7 +107,9 @@ pub fn control(plugin: &Loaded) -> Result<Loaded> {
 
 /// The first latent that is the control, if options of kind `lowrank` keep it: its delta is zero.
 pub fn control_latent(plugin: &Loaded) -> Result<Option<usize>> {
-    let DecoderKind::LowRank { .. } = plugin.spec.decoder else { return Ok(None) };
+    if !matches!(plugin.spec.decoder, DecoderKind::LowRank { .. }) || plugin.spec.options < 2 {
+        return Ok(None);
+    }
     let values = values(&plugin.tensor(names::DELTA_OUT)?)?;
     let of_latent = values.len() / plugin.spec.options;
     Ok(values.chunks_exact(of_latent.max(1)).position(|delta| delta.iter().all(|value| *value == 0.0)))
@@ -119,7 +121,7 @@ pub fn control_latent(plugin: &Loaded) -> Result<Option<usize>> {
 /// [`Error::Setting`] if the control is not among its options.
 pub fn choosing_control(plugin: &Loaded) -> Result<Loaded> {
     let options = plugin.spec.options;
-    let control = control_latent(plugin)?.filter(|_| options > 1).ok_or_else(|| Error::Setting {
+    let control = control_latent(plugin)?.ok_or_else(|| Error::Setting {
         name: "--start",
         reason: "the control is not among the options of this plugin: train them with --keep-control true".into(),
     })?;

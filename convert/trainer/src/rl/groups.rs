@@ -161,12 +161,12 @@ impl RewardSource for Groups<'_> {
     }
 }
 
-/// How much better than its group each answer is: 0 where all are alike.
+/// How much better than its group each answer is: 0 where all are alike, but for rounding.
 fn advantages(rewards: &[f64]) -> Vec<f64> {
     let count = rewards.len() as f64;
     let mean = rewards.iter().sum::<f64>() / count;
     let deviation = (rewards.iter().map(|reward| (reward - mean).powi(2)).sum::<f64>() / count).sqrt();
-    rewards.iter().map(|reward| if deviation > 0.0 { (reward - mean) / deviation } else { 0.0 }).collect()
+    rewards.iter().map(|reward| if deviation > 1e-9 { (reward - mean) / deviation } else { 0.0 }).collect()
 }
 
 #[cfg(test)]
@@ -196,6 +196,8 @@ mod tests {
 
     #[test]
     fn an_answer_counts_as_much_as_it_is_better_than_its_group() {
+        // Equal rewards are equal, whatever their mean rounds to.
+        assert!((1..256).all(|n| advantages(&[1.0 - 0.001 * f64::from(n); 8]).iter().all(|a| *a == 0.0)));
         assert_eq!(advantages(&[1.0, 1.0, 1.0]), [0.0; 3]);
         assert_eq!(advantages(&[0.0]), [0.0]);
         assert_eq!(advantages(&[1.0, 0.0]), [1.0, -1.0]);

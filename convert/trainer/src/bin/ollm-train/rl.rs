@@ -164,8 +164,11 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let backbone = input.backbone()?;
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.given.plugin, &about)?;
+    let control = deploy::control_latent(&plugin)?;
+    let asks_control = args.against.as_deref() == Some(CONTROL);
+    require(control.is_some() || !asks_control, "--against", "the options of this plugin do not keep the control")?;
     let start = match args.start {
-        None if deploy::control_latent(&plugin)?.is_none() => Start::Imitation,
+        None if control.is_none() => Start::Imitation,
         start => start.unwrap_or(Start::Control),
     };
     let first = match start {

@@ -25,6 +25,7 @@ use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
 use crate::fit::{Ended, FitOutcome, Schedule, Trainer};
 use crate::limits::MAX_COUNT;
+use crate::plugin::deploy;
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
 use crate::sft::settings::SftSettings;
@@ -191,6 +192,8 @@ impl<'a> SftRun<'a> {
         if matches!(self.spec.decoder, DecoderKind::LowRank { .. }) {
             let mine = |tensors: &Tensors| tensor_file::hash(tensors, control.keys());
             Self::check(path, "control, by its hash", &mine(control)?, &mine(&loaded.tensors)?)?;
+            let kept = deploy::control_latent(&loaded)?.is_some();
+            Self::check(path, "keep-control", &self.settings.keep_control, &kept)?;
         }
         Ok(loaded.tensors)
     }
