@@ -20,8 +20,9 @@ impl Branches {
     ///
     /// # Errors
     /// [`BranchError::NoPlugin`], [`BranchError::Latents`], [`BranchError::Count`],
-    /// [`BranchError::NoBranch`], [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is no memory for a token of
-    /// each; and as [`Session::step`](crate::session::Session::step). Then there are as many branches as before.
+    /// [`BranchError::NoBranch`], [`BranchError::Ended`]; [`SessionError::MemoryLimit`] if there is
+    /// no memory for a token of each; and as [`Session::step`](crate::session::Session::step). Then
+    /// there are as many branches as before.
     pub fn expand(&mut self, branch: usize, expansion: Expansion) -> Result<Vec<usize>> {
         self.open_branch(branch)?;
         self.check_expansion(expansion)?;

@@ -27,8 +27,8 @@ macro_rules! token {
                     kernel.run(isa)
                 }
                 $(if !K::MULTIPLIES_BYTES {
-                    // The processor has that set too, and only the byte dot product differs: one copy of
-                    // the code serves both.
+                    // The processor has that set too, and only the byte dot product differs: one
+                    // copy of the code serves both.
                     return $base(()).enter(kernel);
                 })?
                 // SAFETY: the token exists only if `new` has found every feature of the list on

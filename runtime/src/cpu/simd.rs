@@ -11,8 +11,8 @@
 /// The most lanes of any instruction set: the size of stack arrays that hold one value a lane.
 pub const MAX_LANES: usize = 16;
 
-/// The stride of the activations of [`Simd::dot4s`] and [`Simd::gemm_tile`]: bytes from one token to
-/// the next.
+/// The stride of the activations of [`Simd::dot4s`] and [`Simd::gemm_tile`]: bytes from one token
+/// to the next.
 pub const STRIDE: usize = 32;
 
 /// Expands `$with!` with every tile that an instruction set may have: for a GEMV of a few tokens,
@@ -83,8 +83,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// What [`Simd::signed`] adds to bytes: the zero point of signed weights in the form that
     /// `dot4` takes.
     const SIGNED_ZERO: i32;
-    /// Whether [`Simd::gemm_tile`] takes signed weights, as [`Simd::centre`] makes them, rather than
-    /// those that `dot4` takes.
+    /// Whether [`Simd::gemm_tile`] takes signed weights, as [`Simd::centre`] makes them, rather
+    /// than those that `dot4` takes.
     const CENTRED: bool;
 
     /// `LANES` floats.

@@ -2,8 +2,8 @@
 //!
 //! The weights are packed (see [`super::panel`]): 16 rows interleaved, of which a vector takes
 //! `LANES`. Each row and token has one float accumulator. For each block of activations that share
-//! a scale, the integer dot products are summed exactly, group by group of the weights that share one.
-//! Then the sums are added, block after block (see [`super::accumulate`]). So a result is
+//! a scale, the integer dot products are summed exactly, group by group of the weights that share
+//! one. Then the sums are added, block after block (see [`super::accumulate`]). So a result is
 //! bit-identical for any number of tokens, on every instruction set.
 //!
 //! A GEMV (decode: one token) is bound by memory bandwidth: it reads the packed weights as they

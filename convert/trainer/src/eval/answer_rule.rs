@@ -33,13 +33,13 @@ pub enum AnswerRule {
     /// The number behind the last `####`, or else the last number.
     #[default]
     Number,
-    /// What is in the last `\boxed{..}`; or else what stands behind the last `####`; or else the last
-    /// number. Compared as [`Expression`]s.
+    /// What is in the last `\boxed{..}`; or else what stands behind the last `####`; or else the
+    /// last number. Compared as [`Expression`]s.
     Math,
     /// All of the text, but for white space.
     Text,
-    /// A letter of `A` to `J`: in the last `\boxed{..}`, behind `answer is` or `####`, in brackets, or
-    /// alone.
+    /// A letter of `A` to `J`: in the last `\boxed{..}`, behind `answer is` or `####`, in brackets,
+    /// or alone.
     Choice,
     /// The one group of a regular expression, of its last match.
     Regex(Regex),

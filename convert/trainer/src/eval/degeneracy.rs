@@ -85,8 +85,8 @@ const TERM: usize = 16;
 const SHORTEST: usize = 32;
 
 /// Whether some characters follow each other again and again, over at least 32 characters, however
-/// many they are (a digit, part of a word, a word, a sentence, some lines). Stretches of white space
-/// count as one space. How often tells what they are:
+/// many they are (a digit, part of a word, a word, a sentence, some lines). Stretches of white
+/// space count as one space. How often tells what they are:
 ///
 /// | what is repeated | times |
 /// |---|---|

@@ -1,15 +1,15 @@
-//! Mathematical answers, compared exactly: `\frac{3}{4}`, `.75` and `3/4` are one answer, and so are
-//! `2\sqrt{3}` and `\sqrt{12}`.
+//! Mathematical answers, compared exactly: `\frac{3}{4}`, `.75` and `3/4` are one answer, and so
+//! are `2\sqrt{3}` and `\sqrt{12}`.
 //!
-//! A value is a sum of rational multiples of `sqrt(n) pi^k`, with n without square factors: a normal
-//! form, so two answers are equal when their values are. Tuples, intervals and sets are made of
-//! values. What is none of these (an expression with variables, a word) is a text, and equal to the
-//! same text alone, but for white space and the commands that only set it.
-
-use std::collections::BTreeMap;
+//! A value is a [`Number`] in its normal form: two answers are equal when their values are. Tuples,
+//! intervals and sets are made of values. What is none of these (an expression with variables, a
+//! word) is a text, and equal to the same text alone, but for white space and the commands that
+//! only set it.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
+
+use crate::eval::exact_number::{MAX_BITS, Number, one, zero};
 
 /// A final answer in its normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,172 +29,11 @@ pub enum Expression {
     Text(String),
 }
 
-/// A sum of rational multiples of `sqrt(n) pi^k`, by n and k; no multiple is 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Number(BTreeMap<(BigInt, i32), BigRational>);
-
 /// Bytes of the longest answer that is read as an expression: what is longer is a text.
 const MAX_BYTES: usize = 1024;
 
-/// Largest exponent, and bits of the largest number: what is larger is a text.
-const MAX_EXPONENT: u32 = 64;
-const MAX_BITS: u64 = 1024;
-
-/// Products of terms in one multiplication, and parts of one expression: what takes more is a text.
-const MAX_PRODUCTS: usize = 256;
+/// Parts of one expression: what has more is a text.
 const MAX_PARTS: usize = 256;
-
-/// The largest number whose square factors are looked for by division.
-const MAX_RADICAND: u64 = 1 << 24;
-
-impl Number {
-    fn term(value: BigRational, radicand: BigInt, pi: i32) -> Self {
-        let mut terms = BTreeMap::new();
-        if value != zero() {
-            terms.insert((radicand, pi), value);
-        }
-        Self(terms)
-    }
-
-    fn rational(value: BigRational) -> Self {
-        Self::term(value, BigInt::from(1), 0)
-    }
-
-    fn pi() -> Self {
-        Self::term(one(), BigInt::from(1), 1)
-    }
-
-    /// The number, if it is rational.
-    pub fn as_rational(&self) -> Option<BigRational> {
-        match self.0.len() {
-            0 => Some(zero()),
-            1 => self.0.get(&(BigInt::from(1), 0)).cloned(),
-            _ => None,
-        }
-    }
-
-    fn add(mut self, other: &Self) -> Self {
-        for (key, value) in &other.0 {
-            let sum = self.0.remove(key).map_or_else(|| value.clone(), |own| own + value);
-            if sum != zero() {
-                self.0.insert(key.clone(), sum);
-            }
-        }
-        self
-    }
-
-    fn negated(&self) -> Self {
-        Self(self.0.iter().map(|(key, value)| (key.clone(), -value)).collect())
-    }
-
-    fn times(&self, other: &Self) -> Option<Self> {
-        if self.0.len() * other.0.len() > MAX_PRODUCTS {
-            return None;
-        }
-        let mut product = Self::default();
-        for ((n, k), a) in &self.0 {
-            for ((m, l), b) in &other.0 {
-                let (square, radicand) = without_squares(n * m)?;
-                let value = a * b * BigRational::from_integer(square);
-                product = product.add(&Self::term(value, radicand, k.checked_add(*l)?));
-            }
-        }
-        product.is_small().then_some(product)
-    }
-
-    /// `1 / self`: of one term, or of two of which one is rational and neither has pi.
-    fn inverse(&self) -> Option<Self> {
-        let mut terms = self.0.iter();
-        match (terms.next(), terms.next(), terms.next()) {
-            (Some(((n, k), value)), None, None) => {
-                // 1 / (a sqrt(n) pi^k) = sqrt(n) / (a n) pi^-k
-                let value = one() / (value * BigRational::from_integer(n.clone()));
-                Some(Self::term(value, n.clone(), k.checked_neg()?))
-            }
-            (Some(_), Some(_), None) => {
-                // (a + b) (a - b) is rational.
-                let mut conjugate = self.clone();
-                let last = conjugate.0.values_mut().next_back()?;
-                *last = -last.clone();
-                let product = self.times(&conjugate)?.as_rational().filter(|product| *product != zero())?;
-                conjugate.times(&Self::rational(one() / product))
-            }
-            _ => None,
-        }
-    }
-
-    fn power(&self, exponent: &BigRational) -> Option<Self> {
-        let half = BigRational::new(1.into(), 2.into());
-        if exponent.denom() == &BigInt::from(2) {
-            return self.power(&(exponent - &half))?.times(&self.root(2)?);
-        }
-        let exponent = i32::try_from(exponent.is_integer().then(|| exponent.to_integer())?).ok()?;
-        if exponent.unsigned_abs() > MAX_EXPONENT {
-            return None;
-        }
-        let base = if exponent < 0 { self.inverse()? } else { self.clone() };
-        (0..exponent.abs()).try_fold(Self::rational(one()), |power, _| power.times(&base))
-    }
-
-    /// The square root of a rational number that is not negative; another root where it is exact.
-    fn root(&self, index: u32) -> Option<Self> {
-        let value = self.as_rational()?;
-        if index != 2 {
-            let exact = |n: &BigInt| {
-                let root = n.nth_root(index);
-                (root.pow(index) == *n).then_some(root)
-            };
-            if index == 0 || (value < zero() && index.is_multiple_of(2)) {
-                return None;
-            }
-            return Some(Self::rational(BigRational::new(exact(value.numer())?, exact(value.denom())?)));
-        }
-        if value < zero() {
-            return None;
-        }
-        // sqrt(p / q) = sqrt(p q) / q
-        let (square, radicand) = without_squares(value.numer() * value.denom())?;
-        Some(Self::term(BigRational::new(square, value.denom().clone()), radicand, 0))
-    }
-
-    fn is_small(&self) -> bool {
-        self.0.len() <= 64 && self.0.values().all(|value| value.numer().bits().max(value.denom().bits()) <= MAX_BITS)
-    }
-}
-
-fn zero() -> BigRational {
-    BigRational::from_integer(0.into())
-}
-
-fn one() -> BigRational {
-    BigRational::from_integer(1.into())
-}
-
-/// `n = s^2 r` with r without square factors: s and r; 0 is 0^2 · 1. None where n is too large to
-/// tell.
-fn without_squares(n: BigInt) -> Option<(BigInt, BigInt)> {
-    if n == BigInt::from(0) {
-        return Some((0.into(), 1.into()));
-    }
-    let root = n.sqrt();
-    if &root * &root == n {
-        return Some((root, 1.into()));
-    }
-    let mut rest = u64::try_from(n).ok().filter(|n| *n <= MAX_RADICAND)?;
-    let (mut square, mut radicand, mut factor) = (1_u64, 1_u64, 2_u64);
-    while factor * factor <= rest {
-        while rest.is_multiple_of(factor * factor) {
-            rest /= factor * factor;
-            square *= factor;
-        }
-        if rest.is_multiple_of(factor) {
-            rest /= factor;
-            radicand *= factor;
-        }
-        factor += 1;
-    }
-    Some((square.into(), (radicand * rest).into()))
-}
 
 /// The inside of the last `\boxed{..}` of a text, whose braces are balanced.
 pub fn boxed(text: &str) -> Option<&str> {
@@ -546,8 +385,8 @@ impl<'t> Parser<'t> {
         Some(inside)
     }
 
-    /// A decimal, perhaps with thousands separators; a whole number before a proper fraction is added
-    /// to it.
+    /// A decimal, perhaps with thousands separators; a whole number before a proper fraction is
+    /// added to it.
     fn number(&mut self) -> Option<Number> {
         let bytes = self.rest.as_bytes();
         let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);

@@ -4,6 +4,7 @@ pub mod accuracy;
 pub mod answer_rule;
 pub mod coverage;
 pub mod degeneracy;
+pub mod exact_number;
 pub mod expression;
 pub mod final_answer;
 pub mod teacher_forced;

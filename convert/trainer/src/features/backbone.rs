@@ -34,8 +34,8 @@ pub struct BackboneDescription {
     pub norm_epsilon: f32,
     /// Number of parameters: the plugin's budget is a share of it.
     pub parameters: u64,
-    /// Hash of its file, the chat template and the longest text: tells apart what has other hidden states, as the
-    /// quantizations of one backbone, or adapters merged into it.
+    /// Hash of its file, the chat template and the longest text: tells apart what has other hidden
+    /// states, as the quantizations of one backbone, or adapters merged into it.
     pub content: String,
 }
 

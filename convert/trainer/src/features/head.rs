@@ -92,8 +92,8 @@ impl OutputHead {
         Ok(top.broadcast_eq(&next.unsqueeze(1)?)?.to_dtype(options.dtype())?)
     }
 
-    /// Calls `each` with states `[n, d]` and gold tokens `[n]` of the options, as many as logits are
-    /// made of at once.
+    /// Calls `each` with states `[n, d]` and gold tokens `[n]` of the options, as many as logits
+    /// are made of at once.
     fn full<T>(
         &self,
         options: &Tensor,

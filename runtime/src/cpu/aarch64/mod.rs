@@ -66,8 +66,8 @@ instruction!(
     "smmla"
 );
 
-/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$gemm_tile`: the part of a
-/// GEMM tile that differs between tokens.
+/// The primitives of a NEON token, whose byte dot product is `$dot`, and `$gemm_tile`: the part of
+/// a GEMM tile that differs between tokens.
 macro_rules! neon {
     ($token:ty, $dot:ident, { $($gemm_tile:tt)* }) => {
         impl Simd for $token {

@@ -32,9 +32,9 @@ fn pairs<const SIGNED: bool>(weights: __m256i, x: __m256i) -> __m256i {
     }
 }
 
-/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the activations long
-/// before they are used, and run out of registers. It begins a run with an addition to 0, which a
-/// short one cannot afford.
+/// [`Simd::dot4s`], in assembly for the tile of most work: the compiler would load the activations
+/// long before they are used, and run out of registers. It begins a run with an addition to 0,
+/// which a short one cannot afford.
 ///
 /// # Safety
 /// The activations of each token, `STRIDE` bytes after those of the one before, are readable for 4

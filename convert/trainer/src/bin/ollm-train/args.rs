@@ -34,8 +34,8 @@ pub(crate) struct InputArgs {
     /// Take only the first N problems
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
-    /// The name of a field of the data, as in `answer=generated_solution`; ROLE is question, answer,
-    /// prompt, completion, messages, text, system or expected (may be given several times)
+    /// The name of a field of the data, as in `answer=generated_solution`; ROLE is question,
+    /// answer, prompt, completion, messages, text, system or expected (may be given several times)
     #[arg(long, value_name = "ROLE=NAME")]
     pub(crate) field: Vec<FieldName>,
     /// A file with the chat template, or plain: no template, for base models [default: that of the

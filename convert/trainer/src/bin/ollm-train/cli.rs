@@ -47,8 +47,8 @@ pub(crate) enum TrainCommand {
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
     Accuracy(AccuracyArgs),
-    /// Generates problems with exact answers, in several ways of answering: a data file for all other
-    /// commands
+    /// Generates problems with exact answers, in several ways of answering: a data file for all
+    /// other commands
     Problems(ProblemsArgs),
     /// Writes man pages and shell completions into a folder
     Manual(ManualFolder),

@@ -1,8 +1,8 @@
 //! `What is 367 + 914 - 517?`
 //!
 //! `steps` adds and subtracts from left to right. `parts` does all hundreds at once, then all tens,
-//! then all ones, and adds up what comes out; parts of 0 are left out, and a part that is alone needs
-//! no line. Results may be negative.
+//! then all ones, and adds up what comes out; parts of 0 are left out, and a part that is alone
+//! needs no line. Results may be negative.
 
 use crate::data::problems::sizes::{Sizes, Span};
 use crate::data::problems::spec::{KindSpec, SizeRule, Worked};

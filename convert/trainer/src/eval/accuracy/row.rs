@@ -38,8 +38,8 @@ pub struct AccuracyRow {
     pub foreign: f64,
     /// Share of answers without a final answer.
     pub missing: f64,
-    /// Share of answers whose final answer nobody can compare: expressions with variables, say. They
-    /// count as wrong.
+    /// Share of answers whose final answer nobody can compare: expressions with variables, say.
+    /// They count as wrong.
     pub undecided: f64,
     /// Share of answers with any of it: they repeat themselves, switch the language, have no
     /// final answer, or more than a tenth of foreign letters. What is cut is not counted.
