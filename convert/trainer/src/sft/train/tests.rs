@@ -285,6 +285,15 @@ fn options_of_another_control_are_refused() {
         train_at(&testing::folder(name), &settings, &pace, false)
     };
     given(&folders[0], &folders[0], "control-same").unwrap();
+    let pace = SftPace {
+        checkpoint_every: 7,
+        control: Some(folders[0].join("control.safetensors")),
+        options: Some(folders[0].join("options.safetensors")),
+        ..SftPace::default()
+    };
+    let dropped = SftSettings { keep_control: false, ..settings.clone() };
+    let refused = train_at(&testing::folder("control-dropped"), &dropped, &pace, false);
+    assert!(matches!(refused, Err(Error::Mismatch { what, .. }) if what == "keep-control"));
     let refused = given(&folders[0], &folders[1], "control-other");
     assert!(matches!(refused, Err(Error::Mismatch { what, .. }) if what.contains("control")));
 }
