@@ -16,9 +16,9 @@ use ollm_runtime::session::{Session, SessionOptions};
 
 use crate::data::rng::Rng;
 use crate::data::tensor_file::Tensors;
-use crate::features::backbone::{BackboneDescription, BackboneModel, Frozen, TextSettings};
+use crate::features::backbone::{BackboneDescription, BackboneModel, Example, Frozen, TextSettings};
 use crate::features::states::Features;
-use crate::lora::adapters::{LoraSettings, LoraTarget};
+use crate::lora::adapters::{LoraSettings, LoraShape, LoraTarget};
 use crate::lora::network::Network;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{TensorSlot, control_slots, value_slots};
@@ -31,7 +31,19 @@ pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
 
 /// The settings of a short training: an epoch, a problem at a time.
 pub(crate) fn lora_settings(targets: Vec<LoraTarget>, rank: Option<usize>) -> LoraSettings {
-    LoraSettings { targets, rank, alpha: None, epochs: 1, batch: 1, lr: 1e-3, eval_every: 1, patience: None, seed: 0 }
+    let shape = LoraShape { targets, rank, alpha: None };
+    LoraSettings { shape, epochs: 1, batch: 1, lr: 1e-3, eval_every: 1, patience: None, seed: 0 }
+}
+
+/// Questions of random tokens and lengths; the answer counts up from the question's last token
+/// in steps of `stride`.
+pub(crate) fn counting_problems(count: u32, stride: u32) -> Vec<Example> {
+    let example = |i: u32| {
+        let question: Vec<u32> = (0..3 + i % 4).map(|j| (i * 31 + j * 17) % 320).collect();
+        let answer = (1..6).map(|j| (question[question.len() - 1] % 8 + j * stride) % 320);
+        Example { answer_start: question.len(), tokens: question.iter().copied().chain(answer).collect() }
+    };
+    (0..count).map(example).collect()
 }
 
 pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {
@@ -206,6 +218,11 @@ fn speaker_tokens(writer: &mut Writer<'_>) {
     writer.set("tokenizer.ggml.tokens", tokens).unwrap();
     writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
     writer.set("tokenizer.ggml.eos_token_id", 256_u32).unwrap();
+}
+
+/// The matrices of a backbone.
+pub(crate) fn frozen_of(backbone: &BackboneModel) -> Frozen {
+    Frozen::new(backbone.describe().unwrap(), backbone.head(), backbone.embeddings(), &Device::Cpu).unwrap()
 }
 
 /// A plugin of random weights for [`speaker`].

@@ -15,7 +15,7 @@
 use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax_last_dim};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::backbone::Frozen;
 use crate::features::candidates::CandidateBatch;
 use crate::features::states::FeatureBatch;
@@ -28,6 +28,15 @@ pub struct OutputHead {
     mean: Tensor,
     /// Rows of logits made at once.
     rows: usize,
+}
+
+/// How far distributions over tokens are from others, and how wide they are, in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Divergence {
+    /// The mean KL.
+    pub kl: f64,
+    /// The mean entropy.
+    pub entropy: f64,
 }
 
 /// The gold token's log-probability and its derivative.
@@ -66,6 +75,25 @@ impl OutputHead {
         };
         let values = self.full(options, next, &mut |states, gold| value(&states.matmul(&self.weight.t()?)?, gold))?;
         Ok(Tensor::cat(&values, 0)?.reshape((batch, count))?)
+    }
+
+    /// How far the next token's distribution at `now` is from that at `first`, both `[N, d]`, over
+    /// all tokens: KL(now, first) in nats, the mean over rows; and the entropy of `now`.
+    pub fn divergence(&self, now: &Tensor, first: &Tensor) -> Result<Divergence> {
+        let count = now.dim(0)?;
+        let mut sums = Divergence { kl: 0.0, entropy: 0.0 };
+        for start in (0..count).step_by(self.rows) {
+            let log_prob = |states: &Tensor| {
+                let states = states.narrow(0, start, self.rows.min(count - start))?;
+                log_softmax(&states.detach().matmul(&self.weight.t()?)?, D::Minus1)
+            };
+            let (now, first) = (log_prob(now)?, log_prob(first)?);
+            let expected =
+                |value: &Tensor| Ok::<_, Error>(f64::from((now.exp()? * value)?.sum_all()?.to_scalar::<f32>()?));
+            sums.kl += expected(&(&now - first)?)?;
+            sums.entropy -= expected(&now)?;
+        }
+        Ok(Divergence { kl: sums.kl / count as f64, entropy: sums.entropy / count as f64 })
     }
 
     /// Whether the batch's gold token is each option's most probable one: 1 or 0. `[B, K, d]` ->

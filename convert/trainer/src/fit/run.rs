@@ -121,6 +121,11 @@ impl RunFolder {
         self.folder.join("lora.safetensors")
     }
 
+    /// A file that is there while the run works.
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// The backbone with the adapters in its matrices.
     pub fn merged(&self) -> PathBuf {
         self.folder.join("merged.gguf")

@@ -45,15 +45,32 @@ impl LoraTarget {
     }
 }
 
-/// The settings of `lora`. Two runs with equal settings on the same device give the same adapters.
+/// Which matrices get adapters, and how large they are.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LoraSettings {
+pub struct LoraShape {
     /// The matrices that get adapters.
     pub targets: Vec<LoraTarget>,
     /// Rank r; none: so that there are as many trained parameters as in a plugin.
     pub rank: Option<usize>,
     /// alpha; none: 2 r.
     pub alpha: Option<f64>,
+}
+
+impl LoraShape {
+    /// Refuses shapes that nobody means.
+    pub fn check(&self) -> Result<()> {
+        require(!self.targets.is_empty(), "--targets", "at least one matrix must be trained")?;
+        require_counts(&[("--rank", self.rank.unwrap_or(1))])?;
+        self.alpha.map_or(Ok(()), |alpha| require_positive("--alpha", alpha))
+    }
+}
+
+/// The settings of `lora`. Two runs with equal settings on the same device give the same adapters.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LoraSettings {
+    /// The adapters.
+    #[serde(flatten)]
+    pub shape: LoraShape,
     /// Passes over the data.
     pub epochs: usize,
     /// Problems a step.
@@ -72,13 +89,11 @@ pub struct LoraSettings {
 impl LoraSettings {
     /// Refuses settings that cannot be trained.
     pub fn check(&self) -> Result<()> {
-        require(!self.targets.is_empty(), "--targets", "at least one matrix must be trained")?;
-        let rank = self.rank.unwrap_or(1);
-        require_counts(&[("--rank", rank), ("--batch", self.batch), ("--epochs", self.epochs)])?;
+        self.shape.check()?;
+        require_counts(&[("--batch", self.batch), ("--epochs", self.epochs)])?;
         require(self.eval_every > 0, "--eval-every", "must be at least 1")?;
         require(self.patience != Some(0), "--patience", "must be at least 1")?;
-        require_positive("--lr", self.lr)?;
-        self.alpha.map_or(Ok(()), |alpha| require_positive("--alpha", alpha))
+        require_positive("--lr", self.lr)
     }
 
     /// What a checkpoint must agree with.
@@ -102,15 +117,15 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// The adapters that the settings mean on this network, of a backbone of so many parameters.
-    pub fn new(settings: &LoraSettings, network: &Network, parameters: u64) -> Result<Self> {
-        let wanted = network.matrices().filter(|(name, _)| settings.targets.iter().any(|target| target.is(name)));
+    /// Adapters of that shape on this network, of a backbone of so many parameters.
+    pub fn new(shape: &LoraShape, network: &Network, parameters: u64) -> Result<Self> {
+        let wanted = network.matrices().filter(|(name, _)| shape.targets.iter().any(|target| target.is(name)));
         let matrices = wanted.map(|(name, weight)| Ok((name.to_owned(), weight.dims2()?.into())));
         let matrices: Vec<(String, [usize; 2])> = matrices.collect::<Result<_>>()?;
         let each: usize = matrices.iter().map(|(_, [out, input])| out + input).sum();
         let fitting = || (parameters as f64 * PARAMETER_SHARE / each as f64).round().max(1.0) as usize;
-        let rank = settings.rank.unwrap_or_else(fitting);
-        Ok(Self { rank, alpha: settings.alpha.unwrap_or(2.0 * rank as f64), matrices })
+        let rank = shape.rank.unwrap_or_else(fitting);
+        Ok(Self { rank, alpha: shape.alpha.unwrap_or(2.0 * rank as f64), matrices })
     }
 
     /// Names and shapes `[out, in]` of the matrices that have adapters.
@@ -226,7 +241,8 @@ mod tests {
     fn the_default_rank_gives_the_share_of_a_plugin() {
         let network = testing::network(&testing::model("qwen3"), DType::F32);
         let parameters = 1_000_000;
-        let lora = Lora::new(&testing::lora_settings(LoraTarget::ALL.to_vec(), None), &network, parameters).unwrap();
+        let lora =
+            Lora::new(&testing::lora_settings(LoraTarget::ALL.to_vec(), None).shape, &network, parameters).unwrap();
         let each = lora.parameters() / lora.rank;
         assert!(lora.parameters().abs_diff((parameters as f64 * PARAMETER_SHARE) as usize) <= each / 2);
         assert_eq!(lora.alpha.to_bits(), (2.0 * lora.rank as f64).to_bits());
@@ -237,7 +253,8 @@ mod tests {
         let network = testing::network(&testing::model("qwen2"), DType::F32);
         let blocks = network.matrices().count() / MATRICES.len();
         let lora =
-            Lora::new(&testing::lora_settings(vec![LoraTarget::V, LoraTarget::Down], Some(3)), &network, 1).unwrap();
+            Lora::new(&testing::lora_settings(vec![LoraTarget::V, LoraTarget::Down], Some(3)).shape, &network, 1)
+                .unwrap();
         let names: Vec<_> = lora.matrices().iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names.len(), 2 * blocks);
         assert_eq!(names[..2], ["blk.0.attn_v.weight", "blk.0.ffn_down.weight"]);
@@ -246,7 +263,7 @@ mod tests {
     #[test]
     fn fresh_adapters_change_nothing() {
         let network = testing::network(&testing::model("qwen3"), DType::F32);
-        let lora = Lora::new(&testing::lora_settings(LoraTarget::ALL.to_vec(), Some(2)), &network, 1).unwrap();
+        let lora = Lora::new(&testing::lora_settings(LoraTarget::ALL.to_vec(), Some(2)).shape, &network, 1).unwrap();
         let params = lora.params(0, &Device::Cpu).unwrap();
         let adapted = lora.adapters(&params.tensors(), DType::F32).unwrap().apply(&network).unwrap();
         for ((_, before), (_, after)) in network.matrices().zip(adapted.matrices()) {

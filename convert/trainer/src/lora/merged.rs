@@ -110,7 +110,7 @@ mod tests {
     use crate::testing;
 
     fn lora(network: &Network, targets: Vec<LoraTarget>) -> Lora {
-        Lora::new(&testing::lora_settings(targets, Some(3)), network, 1).unwrap()
+        Lora::new(&testing::lora_settings(targets, Some(3)).shape, network, 1).unwrap()
     }
 
     fn random(lora: &Lora) -> Tensors {

@@ -3,5 +3,6 @@
 pub mod adapters;
 pub mod merged;
 pub mod network;
+pub mod pieces;
 pub mod task;
 pub mod workers;

@@ -4,21 +4,19 @@
 //! found the lowest. As in [`crate::sft::train`], everything a step depends on is in the checkpoint
 //! or named by seed and step.
 
-use candle_core::{Tensor, Var};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::data::tensor_file::{self, FileMetadata, Tensors};
-use crate::error::{Error, Result};
+use crate::data::tensor_file::{self, FileMetadata};
+use crate::error::Result;
 use crate::features::backbone::{BackboneDescription, Example};
 use crate::features::head::OutputHead;
-use crate::features::segments::Segments;
-use crate::features::states::FeatureBatch;
 use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
 use crate::fit::{Best, Ended, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
-use crate::lora::adapters::{Adapters, Lora, LoraSettings, add};
-use crate::lora::network::{Network, Sequences};
+use crate::lora::adapters::{Adapters, Lora, LoraSettings};
+use crate::lora::network::Network;
+use crate::lora::pieces::{Piece, PieceScore, Target, learn, pieces, total};
 use crate::lora::workers::WorkerPools;
 use crate::plugin::file::Provenance;
 use crate::plugin::params::Params;
@@ -127,15 +125,10 @@ impl Task for AdapterTask<'_> {
 
     fn step(&mut self, step: u64) -> Result<TaskStep<AdapterMeasures>> {
         let examples = self.order.batch(step).iter().map(|&problem| &self.material.train[problem as usize]);
-        let pieces = pieces(examples.collect(), self.pace.pass_tokens);
-        let answered: usize = pieces.iter().map(|piece| piece.next.len()).sum();
+        let pieces = pieces(examples.map(Target::of).collect(), self.pace.pass_tokens);
+        let answered = pieces.iter().map(Piece::rows).sum();
         let (network, adapters) = self.adapted()?;
-        let (mut loss, mut gradients) = (0.0, Tensors::new());
-        let work = |piece: &Piece| piece.learn(&network, self.material.head, &adapters, answered);
-        self.workers.each(&pieces, work, |(part, more)| {
-            loss += part;
-            more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
-        })?;
+        let (loss, gradients) = learn(&pieces, answered, &network, self.material.head, &adapters, &self.workers)?;
         let measures = AdapterMeasures { loss, cross_entropy: loss, top1: None };
         Ok(TaskStep { gradients, measures, tokens: Some(total(&pieces)) })
     }
@@ -144,7 +137,7 @@ impl Task for AdapterTask<'_> {
         if self.material.valid.is_empty() {
             return Ok(None);
         }
-        let pieces = pieces(self.material.valid.iter().collect(), self.pace.pass_tokens);
+        let pieces = pieces(self.material.valid.iter().map(Target::of).collect(), self.pace.pass_tokens);
         let (network, _) = self.adapted()?;
         let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
         let work = |piece: &Piece| piece.score(&network, self.material.head);
@@ -162,7 +155,7 @@ impl Task for AdapterTask<'_> {
 
 impl<'a> AdapterTask<'a> {
     fn new(material: &'a LoraData<'a>, settings: &'a LoraSettings, pace: &'a LoraPace) -> Result<Self> {
-        let lora = Lora::new(settings, material.network, material.about.parameters)?;
+        let lora = Lora::new(&settings.shape, material.network, material.about.parameters)?;
         let params = lora.params(settings.seed, material.network.device())?;
         let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
         let workers = WorkerPools::new(pace.threads)?;
@@ -207,84 +200,6 @@ impl<'a> AdapterTask<'a> {
     }
 }
 
-/// Tokens that run through the network.
-fn total(pieces: &[Piece]) -> usize {
-    pieces.iter().map(|piece| piece.sequences.tokens.len()).sum()
-}
-
-/// Problems that pass through the network together.
-struct Piece {
-    sequences: Sequences,
-    /// The answer token after each row that is asked for.
-    next: Vec<u32>,
-}
-
-/// Sums over a piece.
-struct PieceScore {
-    loss: f64,
-    right: f64,
-    tokens: usize,
-}
-
-/// Puts problems together until there are `tokens` of them. The longest first, so that pieces are
-/// of similar size.
-fn pieces(mut examples: Vec<&Example>, tokens: usize) -> Vec<Piece> {
-    examples.sort_by_key(|example| std::cmp::Reverse(example.tokens.len()));
-    let mut pieces: Vec<Piece> = Vec::new();
-    for example in examples {
-        let fits = |piece: &Piece| piece.sequences.tokens.len() + example.tokens.len() <= tokens;
-        if !pieces.last().is_some_and(fits) {
-            pieces.push(Piece { sequences: Sequences::default(), next: Vec::new() });
-        }
-        if let Some(piece) = pieces.last_mut() {
-            piece.push(example);
-        }
-    }
-    pieces
-}
-
-impl Piece {
-    fn push(&mut self, example: &Example) {
-        let Example { tokens, answer_start } = example;
-        self.sequences.push(&tokens[..tokens.len() - 1], answer_start - 1);
-        self.next.extend(&tokens[*answer_start..]);
-    }
-
-    fn batch(&self, hidden: &Tensor) -> Result<FeatureBatch> {
-        let next = Tensor::new(self.next.as_slice(), hidden.device())?;
-        Ok(FeatureBatch { hidden: hidden.clone(), next, candidates: None, segments: Segments::tokens() })
-    }
-
-    /// The loss, as this piece's part of the mean over `tokens`, and its gradients.
-    fn learn(
-        &self,
-        network: &Network,
-        head: &OutputHead,
-        adapters: &Adapters,
-        tokens: usize,
-    ) -> Result<(f64, Tensors)> {
-        let (hidden, tape) = network.forward(&self.sequences)?;
-        let hidden = Var::from_tensor(&hidden)?;
-        let log_prob = head.log_prob(&hidden.unsqueeze(1)?, &self.batch(&hidden)?)?;
-        let loss = (log_prob.sum_all()? * -(tokens as f64).recip())?;
-        let mut gradients = Tensors::new();
-        if let Some(gradient) = loss.backward()?.get(&hidden) {
-            network.backward(tape, gradient, &mut |matrix, x, gradient| {
-                adapters.add_gradients(matrix, x, gradient, &mut gradients)
-            })?;
-        }
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
-    }
-
-    fn score(&self, network: &Network, head: &OutputHead) -> Result<PieceScore> {
-        let (hidden, _) = network.forward(&self.sequences)?;
-        let (options, batch) = (hidden.unsqueeze(1)?, self.batch(&hidden)?);
-        let sum = |tensor: Tensor| Ok::<_, Error>(f64::from(tensor.sum_all()?.to_scalar::<f32>()?));
-        let loss = -sum(head.log_prob(&options, &batch)?)?;
-        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -293,24 +208,14 @@ mod tests {
     use ollm_runtime::plugin::schema;
 
     use super::*;
+    use crate::error::Error;
     use crate::features::backbone::Frozen;
-    use crate::lora::adapters::LoraTarget;
-    use crate::testing::{self, TrainCall};
+    use crate::lora::adapters::{LoraShape, LoraTarget};
+    use crate::testing::{self, TrainCall, counting_problems};
 
     fn settings() -> LoraSettings {
         let settings = testing::lora_settings(LoraTarget::ALL.to_vec(), Some(2));
         LoraSettings { epochs: 4, batch: 4, lr: 0.02, eval_every: 3, seed: 5, ..settings }
-    }
-
-    /// Questions of random tokens and lengths; the answer counts up from the question's last token
-    /// in steps of `stride`.
-    fn problems(count: u32, stride: u32) -> Vec<Example> {
-        let example = |i: u32| {
-            let question: Vec<u32> = (0..3 + i % 4).map(|j| (i * 31 + j * 17) % 320).collect();
-            let answer = (1..6).map(|j| (question[question.len() - 1] % 8 + j * stride) % 320);
-            Example { answer_start: question.len(), tokens: question.iter().copied().chain(answer).collect() }
-        };
-        (0..count).map(example).collect()
     }
 
     fn train(
@@ -330,7 +235,7 @@ mod tests {
         let valid_hash = (!valid.is_empty()).then(|| "v".to_owned());
         let provenance = Provenance { data: "synthetic".into(), data_hash: "d".into(), tokens: 0, valid_hash };
         let head = OutputHead::new(&frozen, 1 << 20).unwrap();
-        let train = problems(16, 1);
+        let train = counting_problems(16, 1);
         let material = LoraData {
             network: &network,
             head: &head,
@@ -364,7 +269,7 @@ mod tests {
     #[test]
     fn adapters_learn() {
         let folder = testing::folder("lora-learns");
-        train(&folder, &settings(), &problems(6, 1), 2, TrainCall::WHOLE).unwrap();
+        train(&folder, &settings(), &counting_problems(6, 1), 2, TrainCall::WHOLE).unwrap();
         let (losses, evaluations) = (log(&folder, "train"), log(&folder, "valid"));
         assert_eq!((losses.len(), evaluations.len()), (16, 6));
         assert!(lowest(&evaluations) < losses[0].1 - 1.0, "{losses:?} {evaluations:?}");
@@ -374,7 +279,7 @@ mod tests {
     #[test]
     fn an_interrupted_run_resumes_to_the_same_bytes_on_any_number_of_threads() {
         let (whole, parts) = (testing::folder("lora-whole"), testing::folder("lora-parts"));
-        let valid = problems(3, 1);
+        let valid = counting_problems(3, 1);
         assert_eq!(train(&whole, &settings(), &valid, 1, TrainCall::WHOLE).unwrap(), Ended::Finished);
         let mut resume = false;
         while train(&parts, &settings(), &valid, 3, TrainCall { stop_after: Some(4), resume }).unwrap()
@@ -394,14 +299,14 @@ mod tests {
         let folder = testing::folder("lora-patience");
         let settings = LoraSettings { patience: Some(2), eval_every: 1, ..settings() };
         // What is learned is wrong for these.
-        train(&folder, &settings, &problems(6, 7), 2, TrainCall::WHOLE).unwrap();
+        train(&folder, &settings, &counting_problems(6, 7), 2, TrainCall::WHOLE).unwrap();
         let evaluations = log(&folder, "valid");
         let best =
             evaluations.iter().position(|evaluation| evaluation.1.to_bits() == lowest(&evaluations).to_bits()).unwrap();
         assert!(evaluations.len() < 16 && best + 3 == evaluations.len(), "{evaluations:?}");
         assert_eq!(kept_loss(&folder).to_bits(), lowest(&evaluations).to_bits());
         // A finished run stays finished.
-        train(&folder, &settings, &problems(6, 7), 2, TrainCall::REST).unwrap();
+        train(&folder, &settings, &counting_problems(6, 7), 2, TrainCall::REST).unwrap();
         assert_eq!(log(&folder, "valid"), evaluations);
     }
 
@@ -430,10 +335,11 @@ mod tests {
     fn a_run_is_not_resumed_as_another() {
         let folder = testing::folder("lora-other");
         train(&folder, &settings(), &[], 1, TrainCall::first(1)).unwrap();
-        let other = LoraSettings { rank: Some(3), ..settings() };
+        let shape = LoraShape { rank: Some(3), ..settings().shape };
+        let other = LoraSettings { shape, ..settings() };
         assert!(matches!(train(&folder, &other, &[], 1, TrainCall::REST), Err(Error::Mismatch { .. })));
         // Held-out problems decide what is kept.
-        let (with, valid) = (testing::folder("lora-valid"), problems(4, 1));
+        let (with, valid) = (testing::folder("lora-valid"), counting_problems(4, 1));
         train(&with, &settings(), &valid, 1, TrainCall::first(1)).unwrap();
         assert!(matches!(train(&with, &settings(), &[], 1, TrainCall::REST), Err(Error::Mismatch { .. })));
         assert!(matches!(train(&folder, &settings(), &valid, 1, TrainCall::REST), Err(Error::Mismatch { .. })));
@@ -452,26 +358,11 @@ mod tests {
     fn sizes_that_nobody_means_are_refused() {
         let huge = 1 << 40;
         for (flag, bad) in [
-            ("--rank", LoraSettings { rank: Some(huge), ..settings() }),
+            ("--rank", LoraSettings { shape: LoraShape { rank: Some(huge), ..settings().shape }, ..settings() }),
             ("--batch", LoraSettings { batch: huge, ..settings() }),
             ("--epochs", LoraSettings { epochs: huge, ..settings() }),
         ] {
             assert!(matches!(bad.check(), Err(Error::Setting { name, .. }) if name == flag), "{flag}");
         }
-    }
-
-    #[test]
-    fn pieces_are_full_and_hold_each_problem_once() {
-        let problems = problems(9, 1);
-        let pieces = pieces(problems.iter().collect(), 25);
-        assert_eq!(pieces.iter().map(|piece| piece.sequences.ranges.len()).sum::<usize>(), 9);
-        assert!(pieces.len() < 9 && pieces.iter().all(|piece| piece.sequences.tokens.len() <= 25));
-        for piece in &pieces {
-            let rows = piece.sequences.rows.iter().map(|&row| piece.sequences.tokens.get(row as usize + 1));
-            let inside = rows.zip(&piece.next).filter(|(token, next)| *token == Some(next)).count();
-            assert_eq!(inside, piece.next.len() - piece.sequences.ranges.len(), "all but each answer's last token");
-        }
-        let long = super::pieces(problems.iter().collect(), 1);
-        assert_eq!(long.len(), 9, "a problem longer than a pass is one of its own");
     }
 }

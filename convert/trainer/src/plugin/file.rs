@@ -46,6 +46,7 @@ fn text(value: &Value) -> String {
 }
 
 /// A plugin or control from a file, checked against the backbone.
+#[derive(Clone)]
 pub struct Loaded {
     /// Its sizes.
     pub spec: PluginConfig,

@@ -66,6 +66,14 @@ impl Params {
         Ok(Self { trained: variables(&policy)?, fixed })
     }
 
+    /// The tensors of a plugin of which the control's alone are trained.
+    pub fn of_control(spec: &PluginConfig, plugin: &Tensors) -> Result<Self> {
+        let slots = control_slots(spec);
+        let (control, fixed): (Tensors, Tensors) =
+            plugin.clone().into_iter().partition(|(name, _)| slots.iter().any(|slot| slot.0 == name));
+        Ok(Self { trained: variables(&control)?, fixed })
+    }
+
     /// Fresh tensors of a value head, which starts without an opinion.
     pub fn value(spec: &PluginConfig, seed: u64, device: &Device) -> Result<Self> {
         Ok(Self { trained: initial(value_slots(spec), seed, device)?, fixed: Tensors::new() })

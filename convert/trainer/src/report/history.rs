@@ -11,7 +11,7 @@ use crate::report::plot::{self, Panel, PlotCurve};
 type Quantity = (&'static str, &'static str, fn(f64) -> f64);
 
 /// What is drawn. The exponential of an entropy is a number of latents.
-const QUANTITIES: [Quantity; 11] = [
+const QUANTITIES: [Quantity; 15] = [
     ("objective", "objective", same),
     ("loss", "loss", same),
     ("cross_entropy", "cross-entropy, nats", same),
@@ -23,6 +23,10 @@ const QUANTITIES: [Quantity; 11] = [
     ("accuracy", "drawn latent's first token right", same),
     ("reward", "reward", same),
     ("expected_reward", "expected reward", same),
+    ("right", "right answers", same),
+    ("tokens", "tokens of an answer", same),
+    ("degenerate", "degenerate answers", same),
+    ("no_signal", "groups without signal", same),
 ];
 
 fn same(value: f64) -> f64 {

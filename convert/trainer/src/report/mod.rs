@@ -1,5 +1,6 @@
 //! Pictures and intervals.
 
+pub mod curves;
 pub mod history;
 pub mod plot;
 pub mod statistics;

@@ -28,6 +28,24 @@ pub struct PlotCurve {
     pub points: Vec<(f64, f64)>,
 }
 
+/// What the two axes of a picture are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Axes {
+    /// From left to right.
+    pub x: String,
+    /// From below to above.
+    pub y: String,
+}
+
+/// Points of one kind, in the order of their x.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// What they are.
+    pub name: String,
+    /// x and y, which are finite.
+    pub points: Vec<(f64, f64)>,
+}
+
 /// One quantity of a training stage, over its steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
@@ -63,6 +81,7 @@ const PANEL: (u32, u32) = (320, 220);
 const POINTS: usize = 500;
 /// Steps of a running mean, as a share of all steps.
 const SMOOTH: usize = 20;
+const HEIGHT: u32 = 480;
 const ROW: u32 = 22;
 const NAMES: u32 = 300;
 const MARGIN: u32 = 50;
@@ -99,6 +118,52 @@ fn draw(svg: &mut String, title: &str, bars: &[Bar]) -> Drawn {
         let (x, y) = chart.backend_coord(&(0.0, middle));
         let style = ("sans-serif", 13).into_font().into_text_style(&root).pos(Pos::new(HPos::Right, VPos::Center));
         root.draw_text(&format!("{}  {:.3}", bar.name, bar.value), &style, (x - 6, y))?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// Draws a line with dots for each series, with their names beside it in the order of their last
+/// points.
+///
+/// # Errors
+/// If the picture cannot be written; then there is none, or the old one.
+pub fn lines(path: &Path, axes: &Axes, series: &[Series]) -> Result<()> {
+    let mut svg = String::new();
+    draw_lines(&mut svg, axes, series).map_err(|error| Error::bad_file(path, format!("cannot be drawn: {error}")))?;
+    write_atomically(path, svg.as_bytes())
+}
+
+fn draw_lines(svg: &mut String, axes: &Axes, series: &[Series]) -> Drawn {
+    let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT.max(ROW * (series.len() as u32 + 2)))).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (area, names) = root.split_horizontally(WIDTH - NAMES);
+    let range = |of: fn(&(f64, f64)) -> f64| {
+        let all = series.iter().flat_map(|series| series.points.iter().map(of));
+        all.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    };
+    let ((left, right), (low, high)) = (range(|point| point.0), range(|point| point.1));
+    if left > right {
+        return Ok(());
+    }
+    // A chart of no height or width has no scale.
+    let room = |low: f64, high: f64| (0.05 * (high - low)).max(1e-9 * high.abs()).max(f64::MIN_POSITIVE);
+    let (across, up) = (room(left, right), room(low, high));
+    let mut chart = ChartBuilder::on(&area)
+        .margin(8)
+        .x_label_area_size(36)
+        .y_label_area_size(60)
+        .build_cartesian_2d(left - across..right + across, low - up..high + up)?;
+    chart.configure_mesh().light_line_style(WHITE).x_desc(&*axes.x).y_desc(&*axes.y).draw()?;
+    let mut order: Vec<usize> = (0..series.len()).collect();
+    let last = |at: &usize| series[*at].points.last().map_or(f64::NEG_INFINITY, |point| point.1);
+    order.sort_by(|a, b| last(b).total_cmp(&last(a)));
+    for (row, at) in order.into_iter().enumerate() {
+        let (Series { name, points }, color) = (&series[at], Palette99::pick(at));
+        chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
+        chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, color.filled())))?;
+        let style = ("sans-serif", 13).into_font().color(&color);
+        names.draw_text(name, &style.into_text_style(&names), (4, ROW as i32 * (row as i32 + 1)))?;
     }
     root.present()?;
     Ok(())

@@ -1,28 +1,22 @@
-//! Latents chosen anew at each token or line: groups of drawn answers.
+//! Groups of drawn answers: each is compared with the others to its problem.
 
-use candle_core::{Device, Tensor};
 use serde::Serialize;
 
 use crate::data::corpus::Problem;
 use crate::data::rng::Rng;
+use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::eval::accuracy::{Questions, Reward};
-use crate::features::backbone::BackboneModel;
-use crate::features::segments::{self, Hold};
+use crate::eval::accuracy::{Grade, Questions, Reward};
+use crate::features::segments::Hold;
 use crate::fit::order::Order;
 use crate::limits::MAX_COUNT;
-use crate::plugin::file::Loaded;
-use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
-use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, STAGE, bind, log_policy};
-use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
+use crate::rl::reward::{AnswerMeasures, Drift, Learned, RewardSource, RlMeasures, STAGE};
+use crate::rollout::engine::{Answer, LatentPlan, Plan};
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GroupSettings {
-    /// How long a latent is held.
-    #[serde(serialize_with = "segments::serialize_hold")]
-    pub held: Hold,
     /// Answers to a problem.
     pub size: usize,
     /// Problems of a step.
@@ -52,113 +46,138 @@ impl GroupSettings {
     }
 }
 
-/// Answers whose latents are drawn from the policy as it is at that step, with greedy tokens. The
-/// loss is `-sum A log pi(z|h)` over all choices, divided by their number, where the advantage A of
-/// an answer is its reward less its group's mean, over the group's standard deviation; groups that
-/// are all right or all wrong say nothing. Held-out problems are answered once, with the policy's
-/// most probable latents.
+/// Who answers and learns: its actions are latents or tokens.
+pub trait Actor {
+    /// What is trained, as it is at first.
+    fn start(&self) -> Result<Params>;
+
+    /// How its answers are drawn to learn from.
+    fn drawn(&self) -> Choosing;
+
+    /// How it deploys: its most probable actions.
+    fn deployed(&self) -> Choosing;
+
+    /// Its answers.
+    fn answers(&self, params: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>>;
+
+    /// The gradient of `-sum A log p(a|s)` over all actions of these answers, divided by their
+    /// number: each action counts the same, however long its answer.
+    fn gradients(&self, params: &Params, answers: &[Reinforced<'_>]) -> Result<Tensors>;
+
+    /// How far it is from what it was at first, in the states of these answers; none where that
+    /// costs too much.
+    fn drift(&self, params: &Params, answers: &[Vec<Answer>]) -> Result<Option<Drift>>;
+}
+
+/// How the actions of an answer are chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choosing {
+    /// The latents.
+    pub latents: LatentPlan,
+    /// How long they stay.
+    pub held: Hold,
+    /// Temperature of the tokens; 0 is greedy.
+    pub temperature: f32,
+}
+
+/// An answer, and how much better it is than the others to its problem.
+#[derive(Clone, Copy, Debug)]
+pub struct Reinforced<'a> {
+    /// The problem.
+    pub problem: &'a Problem,
+    /// The answer.
+    pub answer: &'a Answer,
+    /// Its reward less its group's mean, over the group's standard deviation.
+    pub advantage: f64,
+}
+
+/// Answers that are drawn by an actor as it is at that step. Groups that are all right or all wrong
+/// say nothing. Held-out problems are answered once, by its most probable actions.
 pub struct Groups<'a> {
-    backbone: &'a BackboneModel,
-    plugin: &'a Loaded,
-    first: PolicyNet,
+    actor: &'a dyn Actor,
     train: &'a Questions<'a>,
     valid: &'a Questions<'a>,
     settings: GroupSettings,
     order: Order,
-    threads: usize,
-    /// Answers that are worked on at once.
-    slots: usize,
 }
 
 impl<'a> Groups<'a> {
-    /// Answers of `plugin` on `backbone`, on `threads` threads (0: one for each core), `slots` of
-    /// them at once.
+    /// Answers of an actor.
     ///
     /// # Errors
     /// [`Error::Setting`] for groups of one, or none.
     pub fn new(
-        backbone: &'a BackboneModel,
-        plugin: &'a Loaded,
+        actor: &'a dyn Actor,
         train: &'a Questions<'a>,
         valid: &'a Questions<'a>,
         settings: GroupSettings,
-        threads: usize,
-        slots: usize,
     ) -> Result<Self> {
         settings.check()?;
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
-        let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
-        Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots })
+        Ok(Self { actor, train, valid, settings, order })
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
     fn plan(&self, step: Option<u64>) -> Plan {
-        let &GroupSettings { held, size, tokens, seed, .. } = &self.settings;
-        let (latents, samples, seed) = match step {
-            Some(step) => (LatentPlan::Sampled(1.0), size, Rng::stream(seed, "rollouts", step).bits()),
-            None => (LatentPlan::Policy, 1, seed),
+        let &GroupSettings { size, tokens, seed, .. } = &self.settings;
+        let (choosing, samples, seed) = match step {
+            Some(step) => (self.actor.drawn(), size, Rng::stream(seed, "rollouts", step).bits()),
+            None => (self.actor.deployed(), 1, seed),
         };
-        Plan { latents, held, temperature: 0.0, samples, tokens, states: true, seed }
-    }
-
-    fn answers(&self, policy: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
-        let plugin = Loaded { spec: self.plugin.spec.clone(), tensors: policy.tensors() };
-        let engine = RolloutEngine::new(self.backbone, Some(&plugin), self.threads, self.slots)?;
-        let mut all = Vec::with_capacity(problems.len());
-        engine.run(problems, plan, &mut |_, answers| {
-            all.push(answers);
-            Ok(())
-        })?;
-        Ok(all)
-    }
-
-    /// The policy at the choices of these answers, whose rewards these are.
-    fn score(&self, policy: &Params, answers: &[Vec<Answer>], rewards: &[Vec<f64>]) -> Result<PolicyScore> {
-        let (mut states, mut latents, mut worth) = (Vec::new(), Vec::new(), Vec::new());
-        for (answers, rewards) in answers.iter().zip(rewards) {
-            for (answer, advantage) in answers.iter().zip(advantages(rewards)) {
-                for choice in &answer.choices {
-                    states.extend(choice.state.iter().map(|x| x.to_f32()));
-                    latents.push(choice.latent as u32);
-                    worth.push(advantage as f32);
-                }
-            }
-        }
-        let rows = latents.len();
-        let states = Tensor::from_vec(states, (rows, self.plugin.spec.backbone.hidden), &Device::Cpu)?;
-        let statistics =
-            PolicyStatistics::new(&bind(self.plugin, policy)?, &states, &log_policy(&self.first, &states)?)?;
-        let taken = statistics.log.gather(&Tensor::from_vec(latents, (rows, 1), &Device::Cpu)?, 1)?;
-        let loss = (taken * Tensor::from_vec(worth, (rows, 1), &Device::Cpu)?)?.mean_all()?.neg()?;
-        let count = rewards.iter().map(Vec::len).sum::<usize>();
-        Ok(statistics.score(loss, rewards.iter().flatten().sum::<f64>() / count as f64))
+        let Choosing { latents, held, temperature } = choosing;
+        Plan { latents, held, temperature, samples, tokens, states: true, seed }
     }
 }
 
 impl RewardSource for Groups<'_> {
-    fn train_batch(&mut self, policy: &Params, step: u64) -> Result<PolicyScore> {
+    fn start(&self) -> Result<Params> {
+        self.actor.start()
+    }
+
+    fn learn(&mut self, params: &Params, step: u64) -> Result<Learned> {
         let chosen = self.order.batch(step).to_vec();
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
-        let answers = self.answers(policy, &problems, &self.plan(Some(step)))?;
-        let rewards: Vec<Vec<f64>> = chosen
-            .iter()
-            .zip(&answers)
-            .map(|(&i, answers)| self.train.rewards(i as usize, answers, self.settings.reward))
+        let answers = self.actor.answers(params, &problems, &self.plan(Some(step)))?;
+        let rewards = chosen.iter().zip(&answers);
+        let rewards: Vec<Vec<f64>> =
+            rewards.map(|(&i, answers)| self.train.rewards(i as usize, answers, self.settings.reward)).collect();
+        let reinforced: Vec<Reinforced<'_>> = (problems.iter().zip(&answers).zip(&rewards))
+            .flat_map(|((problem, answers), rewards)| {
+                let compared = answers.iter().zip(advantages(rewards));
+                compared.map(move |(answer, advantage)| Reinforced { problem, answer, advantage })
+            })
             .collect();
-        self.score(policy, &answers, &rewards)
+        let gradients = self.actor.gradients(params, &reinforced)?;
+        let silent = rewards.iter().filter(|rewards| advantages(rewards).iter().all(|worth| *worth == 0.0)).count();
+        let drawn = (self.settings.problems * self.settings.size) as u64;
+        let measures = RlMeasures {
+            reward: mean(&rewards),
+            no_signal: Some(silent as f64 / rewards.len() as f64),
+            rollouts: Some((step + 1) * drawn),
+            ..RlMeasures::default()
+        };
+        Ok(Learned { gradients, measures })
     }
 
-    fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
+    fn evaluate(&mut self, params: &Params) -> Result<RlMeasures> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
-        let answers = self.answers(policy, problems, &self.plan(None))?;
-        let rewards: Vec<Vec<f64>> = answers
-            .iter()
-            .enumerate()
-            .map(|(i, answers)| self.valid.rewards(i, answers, self.settings.reward))
-            .collect();
-        self.score(policy, &answers, &rewards)
+        let answers = self.actor.answers(params, problems, &self.plan(None))?;
+        let rewards = answers.iter().enumerate();
+        let rewards: Vec<Vec<f64>> =
+            rewards.map(|(i, answers)| self.valid.rewards(i, answers, self.settings.reward)).collect();
+        let grades = self.valid.grade(&answers);
+        Ok(RlMeasures {
+            reward: mean(&rewards),
+            drift: self.actor.drift(params, &answers)?,
+            answers: AnswerMeasures::of(&grades.iter().flatten().collect::<Vec<&Grade>>()),
+            ..RlMeasures::default()
+        })
     }
+}
+
+fn mean(rewards: &[Vec<f64>]) -> f64 {
+    rewards.iter().flatten().sum::<f64>() / rewards.iter().map(Vec::len).sum::<usize>() as f64
 }
 
 /// How much better than its group each answer is: 0 where all are alike, but for rounding.
@@ -174,24 +193,35 @@ mod tests {
     use super::*;
     use crate::data::corpus::Corpus;
     use crate::eval::answer_rule::AnswerRule;
+    use crate::features::head::OutputHead;
     use crate::fit::run::RunFolder;
-    use crate::plugin::nets::names;
+    use crate::plugin::deploy;
+    use crate::rl::latents::LatentActor;
     use crate::rl::task::tests::values;
     use crate::rl::task::{RlSettings, reinforce};
-    use crate::rollout::engine::LatentChoice;
-    use crate::testing::{self, assert_close};
-    use half::f16;
+    use crate::rl::tokens::TokenActor;
+    use crate::testing;
     use indicatif::ProgressBar;
 
     const OPTIONS: usize = 3;
 
     fn settings() -> GroupSettings {
-        GroupSettings { held: Hold::Token, size: 4, problems: 2, tokens: 12, reward: Reward::default(), seed: 3 }
+        GroupSettings { size: 4, problems: 2, tokens: 12, reward: Reward::default(), seed: 3 }
     }
 
     fn corpus() -> Corpus {
         let problem = |question: &str| Problem::new(question, "1");
         Corpus::new(["ab", "and one that is longer", "c"].map(problem).to_vec())
+    }
+
+    /// Calls `with` an actor in each space of actions, which works on `slots` answers at once.
+    fn each_actor(slots: usize, mut with: impl FnMut(&dyn Actor)) {
+        let backbone = testing::speaker();
+        let plugin = testing::speaker_plugin(&backbone, OPTIONS);
+        let control = deploy::control(&plugin).unwrap();
+        let head = OutputHead::new(&testing::frozen_of(&backbone), 1 << 20).unwrap();
+        with(&LatentActor::new(&backbone, &plugin, Hold::Token, 1, slots).unwrap());
+        with(&TokenActor::new(&backbone, &control, &head, 1, slots));
     }
 
     #[test]
@@ -205,99 +235,71 @@ mod tests {
         assert!((one_of_four[2] - 3f64.sqrt()).abs() < 1e-12 && one_of_four.iter().sum::<f64>().abs() < 1e-12);
     }
 
-    #[test]
-    fn the_gradient_is_that_of_the_choices_of_better_answers() {
-        let (backbone, corpus) = (testing::speaker(), corpus());
-        let plugin = testing::speaker_plugin(&backbone, OPTIONS);
+    /// What a step of the actors says, and their answers to its problems.
+    fn steps(slots: usize, step: u64) -> Vec<(Vec<Vec<u32>>, RlMeasures, RlMeasures)> {
+        let corpus = corpus();
         let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
-        let groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 2).unwrap();
-        let choice = |at: usize, latent| {
-            let state = (0..32).map(|i| f16::from_f32(((i * 7 + at * 3) % 5) as f32 - 2.0)).collect();
-            LatentChoice { at, latent, state }
-        };
-        let answer = |choices: &[(usize, usize)]| Answer {
-            text: String::new(),
-            tokens: choices.len(),
-            finished: true,
-            choices: choices.iter().map(|&(at, latent)| choice(at, latent)).collect(),
-        };
-        let answers = [vec![answer(&[(0, 1), (1, 2)]), answer(&[(0, 0)])], vec![answer(&[(0, 2)]), answer(&[(2, 1)])]];
-        let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let score = groups.score(&params, &answers, &[vec![1.0, 0.0], vec![1.0, 1.0]]).unwrap();
-        assert!((score.measures.reward - 0.75).abs() < 1e-12 && score.measures.kl.abs() < 1e-6);
-        // By hand: d/dlogit of log pi(z) is [z] - pi, and the last bias adds to the logits; five
-        // choices in all.
-        let policy = bind(&plugin, &params).unwrap();
-        let mut want = [0.0; OPTIONS];
-        for (at, latent, worth) in [(0, 1, 1.0), (1, 2, 1.0), (0, 0, -1.0)] {
-            let state: Vec<f32> = choice(at, latent).state.iter().map(|x| x.to_f32()).collect();
-            let state = Tensor::from_vec(state, (1, 32), &Device::Cpu).unwrap();
-            let pi = values(&log_policy(&policy, &state).unwrap().exp().unwrap());
-            for (z, want) in want.iter_mut().enumerate() {
-                *want -= worth * (f32::from(u8::from(z == latent)) - pi[z]) / 5.0;
-            }
-        }
-        let gradients = score.loss.backward().unwrap();
-        let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();
-        assert!(name.starts_with(names::POLICY));
-        for (got, want) in values(gradients.get(bias).unwrap()).into_iter().zip(want) {
-            assert_close(got, want, 1e-6);
-        }
+        let mut all = Vec::new();
+        each_actor(slots, |actor| {
+            let mut groups = Groups::new(actor, &questions, &questions, settings()).unwrap();
+            let params = actor.start().unwrap();
+            let Learned { gradients, measures } = groups.learn(&params, step).unwrap();
+            assert!((0.0..=1.0).contains(&measures.reward) && (0.0..=1.0).contains(&measures.no_signal.unwrap()));
+            assert_eq!(measures.rollouts, Some(8 * (step + 1)));
+            let evaluation = groups.evaluate(&params).unwrap();
+            assert!(evaluation.drift.unwrap().kl.abs() < 1e-6 && evaluation.drift.unwrap().policy_entropy > 0.0);
+            let bits = |tensor| values(tensor).into_iter().map(f32::to_bits).collect();
+            all.push((gradients.values().map(bits).collect(), measures, evaluation));
+        });
+        all
     }
 
     #[test]
-    fn a_step_draws_the_same_answers_however_many_are_worked_on_at_once() {
-        let (backbone, corpus) = (testing::speaker(), corpus());
-        let plugin = testing::speaker_plugin(&backbone, OPTIONS);
-        let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
-        let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let drawn = |slots, step| {
-            let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, slots).unwrap();
-            let score = groups.train_batch(&params, step).unwrap();
-            assert!((0.0..=1.0).contains(&score.measures.reward) && score.measures.kl.abs() < 1e-6);
-            let problems = corpus.first(None);
-            let answers = groups.answers(&params, problems, &groups.plan(Some(step))).unwrap();
-            (score.measures.policy_entropy.to_bits(), score.measures.reward.to_bits(), answers)
-        };
-        assert_eq!(drawn(1, 5), drawn(7, 5));
-        assert_ne!(drawn(7, 5).2, drawn(7, 6).2);
-        let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 4).unwrap();
-        let mut entropy = || groups.evaluate(&params).unwrap().measures.policy_entropy.to_bits();
-        assert_eq!(entropy(), entropy());
+    fn a_step_says_the_same_however_many_answers_are_worked_on_at_once() {
+        assert_eq!(steps(1, 5), steps(7, 5));
+        let (one, other) = (steps(7, 5), steps(7, 6));
+        assert!(one.iter().zip(&other).all(|(one, other)| one.0 != other.0 || one.1 != other.1));
     }
 
     #[test]
     fn a_run_of_groups_resumes_to_the_same_bits_and_not_as_another() {
-        let (backbone, corpus) = (testing::speaker(), corpus());
-        let plugin = testing::speaker_plugin(&backbone, OPTIONS);
+        let corpus = corpus();
         let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
-        let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 4).unwrap();
-        let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
-        let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
-            let identity = [("groups".to_owned(), name.to_owned())].into();
-            let mut run = RunFolder::open(folder, resume)?;
-            reinforce(&plugin, &mut groups, &settings, &identity, stop, &mut run, &ProgressBar::hidden())
-        };
-        let (one, two) = (testing::folder("groups-whole"), testing::folder("groups-parts"));
-        let want = train(&one, "a", None, false).unwrap().unwrap();
-        assert!(train(&two, "a", Some(3), false).unwrap().is_none());
-        assert!(matches!(train(&two, "nothing", None, true), Err(Error::Mismatch { .. })));
-        let got = train(&two, "a", None, true).unwrap().unwrap();
-        assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got[name])));
+        let mut number = 0;
+        each_actor(4, |actor| {
+            number += 1;
+            let mut groups = Groups::new(actor, &questions, &questions, settings()).unwrap();
+            let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
+            let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
+                let identity = [("groups".to_owned(), name.to_owned())].into();
+                let mut run = RunFolder::open(folder, resume)?;
+                reinforce(&mut groups, &settings, &identity, stop, &mut run, &ProgressBar::hidden())
+            };
+            let (one, two) = (
+                testing::folder(&format!("groups-whole-{number}")),
+                testing::folder(&format!("groups-parts-{number}")),
+            );
+            let want = train(&one, "a", None, false).unwrap().unwrap();
+            assert!(train(&two, "a", Some(3), false).unwrap().is_none());
+            assert!(matches!(train(&two, "nothing", None, true), Err(Error::Mismatch { .. })));
+            let got = train(&two, "a", None, true).unwrap().unwrap();
+            assert!(want.iter().all(|(name, tensor)| values(tensor) == values(&got[name])));
+        });
     }
 
     #[test]
     fn groups_that_compare_nothing_are_refused() {
-        let (backbone, corpus) = (testing::speaker(), corpus());
-        let plugin = testing::speaker_plugin(&backbone, OPTIONS);
+        let corpus = corpus();
         let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         for (settings, flag) in [
             (GroupSettings { size: 1, ..settings() }, "--group"),
             (GroupSettings { size: 1 << 21, ..settings() }, "--group"),
             (GroupSettings { problems: 0, ..settings() }, "--problems"),
         ] {
-            let refused = Groups::new(&backbone, &plugin, &questions, &questions, settings, 1, 4);
-            assert!(matches!(refused.err(), Some(Error::Setting { name, .. }) if name == flag), "{flag}");
+            each_actor(4, |actor| {
+                let refused = Groups::new(actor, &questions, &questions, settings.clone());
+                assert!(matches!(refused.err(), Some(Error::Setting { name, .. }) if name == flag), "{flag}");
+            });
         }
     }
 }

@@ -3,11 +3,12 @@
 use candle_core::{D, Device, Tensor};
 
 use crate::error::Result;
-use crate::eval::accuracy::{LatentTable, Reward};
+use crate::eval::accuracy::{Grade, LatentTable, Reward};
+use crate::fit::optim::gather;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
-use crate::rl::reward::{PolicyMeasures, PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
+use crate::rl::reward::{AnswerMeasures, Learned, PolicyStatistics, RewardSource, RlMeasures, bind, log_policy};
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` the
 /// [`Reward`] of latent z's answer: nothing is drawn, and no baseline is needed.
@@ -27,15 +28,23 @@ impl<'a> Held<'a> {
 }
 
 impl RewardSource for Held<'_> {
-    fn train_batch(&mut self, policy: &Params, _step: u64) -> Result<PolicyScore> {
-        self.train.score(&bind(self.plugin, policy)?)
+    fn start(&self) -> Result<Params> {
+        Params::policy(&self.plugin.tensors, 1.0)
     }
 
-    fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
+    fn learn(&mut self, policy: &Params, _step: u64) -> Result<Learned> {
+        let (loss, measures) = self.train.score(&bind(self.plugin, policy)?)?;
+        // The answers are the same at every step.
+        let rollouts = self.train.grades.iter().map(|grades| grades.len() as u64).sum();
+        let measures = RlMeasures { rollouts: Some(rollouts), ..measures };
+        Ok(Learned { gradients: gather(policy, &loss.backward()?), measures })
+    }
+
+    fn evaluate(&mut self, policy: &Params) -> Result<RlMeasures> {
         let policy = bind(self.plugin, policy)?;
-        let PolicyScore { loss, measures } = self.valid.score(&policy)?;
-        let (reward, expected_reward) = (self.valid.deployed(&policy)?, Some(measures.reward));
-        Ok(PolicyScore { loss, measures: PolicyMeasures { reward, expected_reward, ..measures } })
+        let (_, measures) = self.valid.score(&policy)?;
+        let (reward, answers) = self.valid.deployed(&policy)?;
+        Ok(RlMeasures { reward, expected_reward: Some(measures.reward), answers, ..measures })
     }
 }
 
@@ -47,6 +56,8 @@ struct Bandit {
     rewards: Tensor,
     /// log pi of the policy at first. `[N, K]`
     first: Tensor,
+    /// The answers. `[N][K]`
+    grades: Vec<Vec<Grade>>,
 }
 
 impl Bandit {
@@ -57,20 +68,24 @@ impl Bandit {
         let states = Tensor::from_vec(table.states.concat(), (n, d), &Device::Cpu)?;
         let first = log_policy(policy, &states)?.detach();
         let rewards = Tensor::from_vec(rewards, first.dims(), &Device::Cpu)?;
-        Ok(Self { states, rewards, first })
+        Ok(Self { states, rewards, first, grades: table.grades.clone() })
     }
 
-    fn score(&self, policy: &PolicyNet) -> Result<PolicyScore> {
-        let statistics = PolicyStatistics::new(policy, &self.states, &self.first)?;
-        let reward = (statistics.log.exp()? * &self.rewards)?.sum(1)?.mean(0)?;
-        let earned = f64::from(reward.to_scalar::<f32>()?);
-        Ok(statistics.score(reward.neg()?, earned))
+    /// What is minimised, the expected reward times -1, and what is logged.
+    fn score(&self, policy: &PolicyNet) -> Result<(Tensor, RlMeasures)> {
+        let PolicyStatistics { log, drift } = PolicyStatistics::new(policy, &self.states, &self.first)?;
+        let expected = (log.exp()? * &self.rewards)?.sum(1)?.mean(0)?;
+        let reward = f64::from(expected.to_scalar::<f32>()?);
+        Ok((expected.neg()?, RlMeasures { reward, drift: Some(drift), ..RlMeasures::default() }))
     }
 
-    /// The mean reward of the latents that the policy finds most probable.
-    fn deployed(&self, policy: &PolicyNet) -> Result<f64> {
+    /// The mean reward of the latents that the policy finds most probable, and their answers.
+    fn deployed(&self, policy: &PolicyNet) -> Result<(f64, Option<AnswerMeasures>)> {
         let best = policy.logits(&self.states)?.argmax_keepdim(D::Minus1)?;
-        Ok(f64::from(self.rewards.gather(&best, 1)?.mean_all()?.to_scalar::<f32>()?))
+        let reward = f64::from(self.rewards.gather(&best, 1)?.mean_all()?.to_scalar::<f32>()?);
+        let chosen = self.grades.iter().zip(best.flatten_all()?.to_vec1::<u32>()?);
+        let chosen: Vec<&Grade> = chosen.map(|(grades, latent)| &grades[latent as usize]).collect();
+        Ok((reward, AnswerMeasures::of(&chosen)))
     }
 }
 
@@ -87,8 +102,8 @@ mod tests {
         let plugin = plugin();
         let table = table(plugin.spec.options);
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let measures =
-            Held::new(&plugin, &table, &table, Reward::default()).unwrap().evaluate(&params).unwrap().measures;
+        let measures = Held::new(&plugin, &table, &table, Reward::default()).unwrap().evaluate(&params).unwrap();
+        assert_close(measures.answers.unwrap().right as f32, measures.reward as f32, 1e-6);
         let policy = table.policy(&plugin).unwrap();
         let right = |row: usize, latent: usize| f64::from(u8::from(table.grades[row][latent].right));
         let rows = || policy.iter().enumerate();
@@ -108,7 +123,7 @@ mod tests {
         let table = table(plugin.spec.options);
         let earned = |token_cost| {
             let mut held = Held::new(&plugin, &table, &table, Reward { token_cost }).unwrap();
-            held.evaluate(&params).unwrap().measures
+            held.evaluate(&params).unwrap()
         };
         // Each answer of the table has one token.
         assert_close(earned(0.25).reward as f32, earned(0.0).reward as f32 - 0.25, 1e-6);
@@ -122,7 +137,7 @@ mod tests {
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let policy = bind(&plugin, &params).unwrap();
         let bandit = Bandit::new(&table(plugin.spec.options), &policy, Reward::default()).unwrap();
-        let gradients = bandit.score(&policy).unwrap().loss.backward().unwrap();
+        let gradients = bandit.score(&policy).unwrap().0.backward().unwrap();
         // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the
         // logits.
         let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();

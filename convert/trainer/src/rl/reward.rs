@@ -1,9 +1,11 @@
-//! Where rewards come from, and what a policy does there.
+//! Where rewards come from, and what is measured of those who earn them.
 
 use candle_core::Tensor;
 use serde::Serialize;
 
+use crate::data::tensor_file::Tensors;
 use crate::error::Result;
+use crate::eval::accuracy::Grade;
 use crate::fit::TaskMeasures;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
@@ -12,50 +14,101 @@ use crate::plugin::params::Params;
 /// The name in logs and checkpoints.
 pub(super) const STAGE: &str = "rl";
 
-/// Problems to learn and held-out ones, and what a policy earns on them.
+/// Problems to learn and held-out ones, and what answers to them earn.
 pub trait RewardSource {
-    /// The policy on the problems of a step; the gradient of its loss is the policy's.
-    fn train_batch(&mut self, policy: &Params, step: u64) -> Result<PolicyScore>;
+    /// What is trained, as it is at first.
+    fn start(&self) -> Result<Params>;
 
-    /// The policy on the held-out problems.
-    fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore>;
+    /// What a step on problems to learn says.
+    fn learn(&mut self, params: &Params, step: u64) -> Result<Learned>;
+
+    /// The held-out problems, answered as it deploys.
+    fn evaluate(&mut self, params: &Params) -> Result<RlMeasures>;
 }
 
-/// What a policy does, and what it earns.
-pub struct PolicyScore {
-    /// What is minimised.
-    pub loss: Tensor,
-    /// What is logged of it.
-    pub measures: PolicyMeasures,
+/// What a step says.
+pub struct Learned {
+    /// Of what is minimised, by the names of the trained tensors.
+    pub gradients: Tensors,
+    /// What is logged.
+    pub measures: RlMeasures,
 }
 
-/// What is logged of a policy.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct PolicyMeasures {
+/// What is logged of a step or an evaluation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct RlMeasures {
     /// The mean reward of an answer. Of a step, what is learned from: of held latents expected, of
-    /// groups that of the drawn answers. On held-out problems as the policy deploys: that of its
-    /// most probable latents.
+    /// groups that of the drawn answers. On held-out problems as it deploys: that of the most
+    /// probable latents, or of greedy tokens.
     pub reward: f64,
     /// On held-out problems, of held latents: the expected reward of a latent drawn from the
     /// policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_reward: Option<f64>,
-    /// KL(pi, the policy at first), in nats: the mean over states.
-    pub kl: f64,
-    /// Of the policy, in nats: the mean over states.
-    pub policy_entropy: f64,
-    /// Of its mean over states, in nats: how evenly latents are used.
-    pub usage_entropy: f64,
+    /// How far it is from what it was at first, where that is computed.
+    #[serde(flatten)]
+    pub drift: Option<Drift>,
+    /// Of the answers that earned the reward, where there are any.
+    #[serde(flatten)]
+    pub answers: Option<AnswerMeasures>,
+    /// Of a step's groups: the share of those whose answers all earn the same, which say nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_signal: Option<f64>,
+    /// Different answers that steps so far learned from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollouts: Option<u64>,
 }
 
-impl TaskMeasures for PolicyMeasures {
+/// How far a distribution over actions is from what it was at first. Actions are latents, in the
+/// states at which they are chosen, or tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Drift {
+    /// KL(now, at first), in nats: the mean over states.
+    pub kl: f64,
+    /// Of the distribution, in nats: the mean over states.
+    pub policy_entropy: f64,
+    /// Of latents: the entropy of the mean over states, in nats, which is how evenly they are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_entropy: Option<f64>,
+}
+
+/// What answers are like.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AnswerMeasures {
+    /// Share that is right.
+    pub right: f64,
+    /// Tokens of an answer.
+    pub tokens: f64,
+    /// Share that is degenerate: see [`crate::eval::degeneracy`].
+    pub degenerate: f64,
+}
+
+impl AnswerMeasures {
+    /// The means over answers; none of no answers.
+    pub(super) fn of(grades: &[&Grade]) -> Option<Self> {
+        let mean =
+            |value: &dyn Fn(&Grade) -> f64| grades.iter().map(|grade| value(grade)).sum::<f64>() / grades.len() as f64;
+        let share = |value: &dyn Fn(&Grade) -> bool| mean(&|grade| f64::from(u8::from(value(grade))));
+        (!grades.is_empty()).then(|| Self {
+            right: share(&|grade| grade.right),
+            tokens: mean(&|grade| grade.tokens as f64),
+            degenerate: share(&|grade| grade.flaws.is_degenerate()),
+        })
+    }
+}
+
+impl TaskMeasures for RlMeasures {
     fn is_finite(&self) -> bool {
-        let &Self { reward, expected_reward, kl, policy_entropy, usage_entropy } = self;
-        [reward, kl, policy_entropy, usage_entropy].into_iter().chain(expected_reward).all(f64::is_finite)
+        let drift = self.drift.iter().flat_map(|drift| {
+            let &Drift { kl, policy_entropy, usage_entropy } = drift;
+            [kl, policy_entropy].into_iter().chain(usage_entropy)
+        });
+        drift.chain([self.reward]).chain(self.expected_reward).all(f64::is_finite)
     }
 
     fn summary(&self) -> String {
-        format!("reward {:.4}, KL {:.3}", self.reward, self.kl)
+        let kl = self.drift.map_or(String::new(), |drift| format!(", KL {:.3}", drift.kl));
+        format!("reward {:.4}{kl}", self.reward)
     }
 }
 
@@ -63,9 +116,8 @@ impl TaskMeasures for PolicyMeasures {
 pub(super) struct PolicyStatistics {
     /// log pi. `[N, K]`
     pub(super) log: Tensor,
-    kl: f64,
-    policy_entropy: f64,
-    usage_entropy: f64,
+    /// How far it is from log pi at first.
+    pub(super) drift: Drift,
 }
 
 impl PolicyStatistics {
@@ -76,20 +128,13 @@ impl PolicyStatistics {
         let fixed = log.detach();
         let usage = pi.mean(0)?;
         let number = |tensor: Tensor| -> Result<f64> { Ok(f64::from(tensor.to_scalar::<f32>()?)) };
-        Ok(Self {
+        let usage_entropy = (&usage * (&usage + f64::from(f32::MIN_POSITIVE))?.log()?)?.sum_all()?.neg()?;
+        let drift = Drift {
             kl: number((&pi * (&fixed - first)?)?.sum(1)?.mean(0)?)?,
             policy_entropy: number((&pi * &fixed)?.sum(1)?.mean(0)?.neg()?)?,
-            usage_entropy: number((&usage * (&usage + f64::from(f32::MIN_POSITIVE))?.log()?)?.sum_all()?.neg()?)?,
-            log,
-        })
-    }
-
-    pub(super) fn score(self, loss: Tensor, reward: f64) -> PolicyScore {
-        let Self { kl, policy_entropy, usage_entropy, .. } = self;
-        PolicyScore {
-            loss,
-            measures: PolicyMeasures { reward, expected_reward: None, kl, policy_entropy, usage_entropy },
-        }
+            usage_entropy: Some(number(usage_entropy)?),
+        };
+        Ok(Self { log, drift })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The policy as a task of the training loop: its settings, and what a step and an evaluation log.
+//! Rewards as a task of the training loop: its settings, and what a step and an evaluation log.
 
 use candle_core::Device;
 use indicatif::ProgressBar;
@@ -7,15 +7,13 @@ use serde::Serialize;
 use crate::data::tensor_file::{FileMetadata, Tensors, sorted_json};
 use crate::error::{Error, Result};
 use crate::fit::early_stopping::HeldOutLoss;
-use crate::fit::optim::gather;
 use crate::fit::run::RunFolder;
 use crate::fit::{Evaluation, FitOutcome, Schedule, Task, TaskStep, Trainer};
 use crate::limits::{require, require_positive};
-use crate::plugin::file::Loaded;
 use crate::plugin::params::Params;
-use crate::rl::reward::{PolicyMeasures, RewardSource, STAGE};
+use crate::rl::reward::{Learned, RewardSource, RlMeasures, STAGE};
 
-/// How the policy is trained.
+/// How it is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RlSettings {
     /// Steps.
@@ -40,14 +38,13 @@ impl RlSettings {
     }
 }
 
-/// Trains the policy of `plugin` into `run`, from its checkpoint if it has one. Gives all of the
-/// plugin's tensors, of which only the policy's have changed; none if it stopped after `stop_after`
-/// steps, to be resumed. `identity`: what a checkpoint must agree with, beside the settings.
+/// Trains what `rewards` starts with into `run`, from its checkpoint if it has one. Gives all of its
+/// tensors; none if it stopped after `stop_after` steps, to be resumed. `identity`: what a
+/// checkpoint must agree with, beside the settings.
 ///
 /// # Errors
 /// [`Error::NonFinite`] if a reward or a tensor is no number any more: the last checkpoint stays.
 pub fn reinforce(
-    plugin: &Loaded,
     rewards: &mut dyn RewardSource,
     settings: &RlSettings,
     identity: &FileMetadata,
@@ -61,7 +58,7 @@ pub fn reinforce(
     }
     let mut identity = identity.clone();
     identity.insert("settings".into(), sorted_json(settings));
-    let mut task = PolicyTask { rewards, params: Params::policy(&plugin.tensors, 1.0)? };
+    let mut task = RewardTask { params: rewards.start()?, rewards };
     let &RlSettings { steps, lr, patience, eval_every } = settings;
     let (evaluate_every, checkpoint_every) = (eval_every, eval_every);
     let schedule = Schedule { steps, lr, evaluate_every, evaluate_first: true, checkpoint_every, patience };
@@ -70,14 +67,14 @@ pub fn reinforce(
     Ok((ended != FitOutcome::Stopped).then(|| task.params.tensors()))
 }
 
-/// The policy as a task of the training loop.
-struct PolicyTask<'a> {
+/// Rewards as a task of the training loop.
+struct RewardTask<'a> {
     rewards: &'a mut dyn RewardSource,
     params: Params,
 }
 
-impl Task for PolicyTask<'_> {
-    type Measures = PolicyMeasures;
+impl Task for RewardTask<'_> {
+    type Measures = RlMeasures;
 
     fn name(&self) -> &'static str {
         STAGE
@@ -87,14 +84,13 @@ impl Task for PolicyTask<'_> {
         &self.params
     }
 
-    fn step(&mut self, step: u64) -> Result<TaskStep<PolicyMeasures>> {
-        let score = self.rewards.train_batch(&self.params, step)?;
-        let gradients = gather(&self.params, &score.loss.backward()?);
-        Ok(TaskStep { gradients, measures: score.measures, tokens: None })
+    fn step(&mut self, step: u64) -> Result<TaskStep<RlMeasures>> {
+        let Learned { gradients, measures } = self.rewards.learn(&self.params, step)?;
+        Ok(TaskStep { gradients, measures, tokens: None })
     }
 
-    fn evaluate(&mut self) -> Result<Option<Evaluation<PolicyMeasures>>> {
-        let measures = self.rewards.evaluate(&self.params)?.measures;
+    fn evaluate(&mut self) -> Result<Option<Evaluation<RlMeasures>>> {
+        let measures = self.rewards.evaluate(&self.params)?;
         // Policies that deploy alike are told apart by what they expect.
         let loss = HeldOutLoss { loss: -measures.reward, then: -measures.expected_reward.unwrap_or(0.0) };
         Ok(Some(Evaluation { loss, measures, tokens: None }))
@@ -106,6 +102,7 @@ pub(super) mod tests {
     use super::*;
     use crate::eval::accuracy::{Grade, LatentTable, Reward, argmax};
     use crate::eval::degeneracy::Flaws;
+    use crate::plugin::file::Loaded;
     use crate::plugin::nets::names;
     use crate::rl::held::Held;
     use crate::testing::{self, TrainCall};
@@ -158,7 +155,7 @@ pub(super) mod tests {
         let identity = &[("data".to_owned(), "d".to_owned())].into();
         let (mut held, mut run) =
             (Held::new(plugin, train, valid, Reward::default())?, RunFolder::open(folder, resume)?);
-        reinforce(plugin, &mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
+        reinforce(&mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
     }
 
     fn whole(folder: &Path, plugin: &Loaded, tables: Tables<'_>, settings: &RlSettings) -> Tensors {

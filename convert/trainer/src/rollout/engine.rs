@@ -56,7 +56,8 @@ pub struct Plan {
     pub samples: usize,
     /// Tokens of an answer at most.
     pub tokens: usize,
-    /// Whether the hidden states come along at which latents were chosen.
+    /// Whether what training needs comes along: the hidden states at which latents were chosen, and
+    /// all tokens.
     pub states: bool,
     /// Seed of every random choice.
     pub seed: u64,
@@ -84,6 +85,9 @@ pub struct Answer {
     pub finished: bool,
     /// The latents, one after the other; none of backbone and mixture.
     pub choices: Vec<LatentChoice>,
+    /// The tokens, that which ends the turn included; empty where the plan does not ask for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<u32>,
 }
 
 /// A model that answers.
@@ -141,10 +145,20 @@ impl<'a> RolloutEngine<'a> {
             let ended;
             (ended, slots) = slots.into_iter().partition::<Vec<_>, _>(|slot| slot.ended.is_some());
             for slot in ended {
-                finished.put(slot.problem, slot.sample, self.answer(slot));
+                finished.put(slot.problem, slot.sample, self.answer(slot, plan.states));
             }
             finished.give(each)?;
         }
+    }
+
+    /// The answers to all problems.
+    pub fn answers(&self, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
+        let mut all = Vec::with_capacity(problems.len());
+        self.run(problems, plan, &mut |_, answers| {
+            all.push(answers);
+            Ok(())
+        })?;
+        Ok(all)
     }
 
     /// A session that has read the question.
@@ -163,8 +177,18 @@ impl<'a> RolloutEngine<'a> {
             SamplerOptions { temperature: plan.temperature, seed: seed("tokens"), ..SamplerOptions::default() };
         let sampler = Sampler::new(options).map_err(ollm_runtime::Error::from)?;
         let (selector, session) = (self.selector(plan, sample, seed("latents"))?, prompt.fork()?);
-        let (tokens, choices) = (Vec::new(), Vec::new());
-        Ok(RolloutSlot { problem: 0, sample, session, selector, sampler, tokens, choices, state: None, ended: None })
+        Ok(RolloutSlot {
+            problem: 0,
+            sample,
+            session,
+            selector,
+            sampler,
+            tokens: Vec::new(),
+            choices: Vec::new(),
+            state: None,
+            end: None,
+            ended: None,
+        })
     }
 
     fn selector(&self, plan: &Plan, sample: usize, seed: u64) -> Result<Option<Selector>> {
@@ -201,12 +225,13 @@ impl<'a> RolloutEngine<'a> {
         Ok(())
     }
 
-    fn answer(&self, slot: RolloutSlot) -> Answer {
+    fn answer(&self, slot: RolloutSlot, ids: bool) -> Answer {
         Answer {
             text: self.backbone.tokenizer().decode(&slot.tokens),
             tokens: slot.tokens.len(),
             finished: slot.ended == Some(true),
             choices: slot.choices,
+            ids: if ids { slot.tokens.into_iter().chain(slot.end).collect() } else { Vec::new() },
         }
     }
 }
@@ -222,6 +247,8 @@ struct RolloutSlot {
     choices: Vec<LatentChoice>,
     /// The state of the choice that the next step makes, if it makes one.
     state: Option<Vec<f16>>,
+    /// The token that ended its turn.
+    end: Option<u32>,
     /// Whether it was the model that ended it, once it is ended.
     ended: Option<bool>,
 }
@@ -248,7 +275,7 @@ impl RolloutSlot {
             self.choices.push(LatentChoice { at: self.tokens.len(), latent, state });
         }
         if end {
-            self.ended = Some(true);
+            (self.end, self.ended) = (Some(step.token), Some(true));
         } else {
             self.tokens.push(step.token);
             self.ended = (self.tokens.len() >= limit).then_some(false);
@@ -390,13 +417,14 @@ mod tests {
             assert!(answer.choices[0].state.iter().any(|&x| x != f16::ZERO));
             assert_eq!(token.choices.len(), token.tokens + usize::from(token.finished));
             assert!(token.choices.iter().enumerate().all(|(i, choice)| choice.at == i && choice.latent < OPTIONS));
+            assert_eq!(token.ids.len(), token.choices.len());
             // The first state is the question's own.
             assert_eq!(token.choices[0].state, answer.choices[0].state);
         }
         let enumerated = roll(2, 1, &problems(), &plan(LatentPlan::Enumerated, Hold::All, 0.0, OPTIONS));
         for answers in enumerated {
             assert!(answers.iter().enumerate().all(|(z, answer)| answer.choices[0].latent == z));
-            assert!(answers.iter().all(|answer| answer.choices[0].state.is_empty()));
+            assert!(answers.iter().all(|answer| answer.choices[0].state.is_empty() && answer.ids.is_empty()));
         }
     }
 

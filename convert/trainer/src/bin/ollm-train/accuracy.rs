@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::eval::accuracy::{AccuracyReport, ComparedSystems, Comparison, Questions, compare};
-use ollm_train::features::backbone::BackboneDescription;
+use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, ComparedSystems, Comparison, Questions, compare};
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
-use ollm_train::report::plot::{self, Bar};
+use ollm_train::report::plot::{self, Axes, Bar, Series};
 use ollm_train::rollout::library::Library;
 
-use crate::args::{InputArgs, RolloutArgs, count};
+use crate::args::{InputArgs, RewardArgs, RolloutArgs, count, named_file};
 use crate::output;
 use crate::prepare::{BarProgress, bar, check_output};
 
@@ -31,6 +30,10 @@ pub(crate) struct AccuracyArgs {
     /// The same options with a policy from `rl`
     #[arg(long, value_name = "FILE")]
     pub(crate) rl: Option<PathBuf>,
+    /// Another plugin on the backbone, and the name of its row: its most probable latents, held as
+    /// its file says (may be given several times)
+    #[arg(long, value_name = "NAME=FILE", value_parser = named_file)]
+    pub(crate) also: Vec<(String, PathBuf)>,
     /// The backbone with low-rank adapters merged into it, a GGUF file
     #[arg(long, value_name = "FILE")]
     pub(crate) lora: Option<PathBuf>,
@@ -43,6 +46,8 @@ pub(crate) struct AccuracyArgs {
     /// How long policies hold a latent in rows of their own
     #[arg(long, value_name = "HOLD", default_value = "all")]
     pub(crate) hold: Hold,
+    #[command(flatten)]
+    pub(crate) reward: RewardArgs,
     /// Compare each row with this one, problem by problem [default: control, greedy]
     #[arg(long, value_name = "ROW")]
     pub(crate) against: Option<String>,
@@ -51,6 +56,9 @@ pub(crate) struct AccuracyArgs {
     /// Draw the accuracies as an SVG file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+    /// Draw the accuracies over the tokens of an answer as an SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tokens_svg: Option<PathBuf>,
     /// Print one JSON document instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -60,10 +68,12 @@ impl AccuracyArgs {
     /// Refuses a picture in the place of a file that is read.
     fn check_svg(&self) -> Result<()> {
         let input = &self.input;
-        if let Some(svg) = &self.svg {
+        for (flag, svg) in [("--svg", &self.svg), ("--tokens-svg", &self.tokens_svg)] {
+            let Some(svg) = svg else { continue };
             let data = input.data.iter().chain(&self.train).chain(&self.lora).chain(&self.rl);
+            let data = data.chain(self.also.iter().map(|(_, path)| path));
             let inputs: Vec<&Path> = data.chain([&input.model, &self.plugin]).map(PathBuf::as_path).collect();
-            check_output("--svg", svg, &inputs)?;
+            check_output(flag, svg, &inputs)?;
         }
         Ok(())
     }
@@ -84,7 +94,12 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         library: library(&backbone),
         lora: lora.as_ref().map(library),
         control: deploy::control(&plugin)?,
-        rl: open(args.rl.as_deref(), &about)?,
+        rl: args.rl.as_deref().map(|path| deploy::open(path, &about)).transpose()?,
+        others: args
+            .also
+            .iter()
+            .map(|(name, path)| Ok((name.clone(), deploy::open(path, &about)?)))
+            .collect::<Result<_>>()?,
         plugin,
     };
     let comparison = Comparison {
@@ -93,6 +108,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         tokens: rollout.tokens,
         held: args.hold,
         against: args.against.clone(),
+        reward: args.reward.reward(),
         seed: rollout.seed,
     };
     let bar = bar(0, "problems");
@@ -101,18 +117,23 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     if let Some(path) = &args.svg {
         draw(path, &report)?;
     }
+    if let Some(path) = &args.tokens_svg {
+        draw_tokens(path, &report)?;
+    }
     output::report(&report, args.json)
 }
 
-fn open(path: Option<&Path>, about: &BackboneDescription) -> Result<Option<ollm_train::plugin::file::Loaded>> {
-    path.map(|path| deploy::open(path, about)).transpose()
-}
-
 fn draw(path: &Path, report: &AccuracyReport) -> Result<()> {
-    let bar = |row: &ollm_train::eval::accuracy::AccuracyRow| {
+    let bar = |row: &AccuracyRow| {
         let interval = row.accuracy;
         Bar { name: row.name.clone(), value: interval.mean, low: interval.low, high: interval.high }
     };
     let title = format!("final answers right, of {} problems", report.problems);
     plot::bars(path, &title, &report.rows.iter().map(bar).collect::<Vec<_>>())
+}
+
+fn draw_tokens(path: &Path, report: &AccuracyReport) -> Result<()> {
+    let axes = Axes { x: "tokens of an answer".into(), y: "accuracy".into() };
+    let point = |row: &AccuracyRow| Series { name: row.name.clone(), points: vec![(row.tokens, row.accuracy.mean)] };
+    plot::lines(path, &axes, &report.rows.iter().map(point).collect::<Vec<_>>())
 }

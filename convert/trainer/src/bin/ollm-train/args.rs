@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::format::{FieldName, Fields};
+use ollm_train::eval::accuracy::Reward;
 use ollm_train::eval::answer_rule::AnswerRule;
 use ollm_train::features::backbone::{BackboneModel, CONTEXT, TemplateSource, TextSettings};
 use ollm_train::fit::run::RunFolder;
@@ -68,12 +69,17 @@ impl InputArgs {
 
     /// Opens another backbone that is given the same text.
     pub(crate) fn open(&self, path: &Path) -> Result<BackboneModel> {
+        BackboneModel::open(path, &self.text()?)
+    }
+
+    /// How a backbone is given text.
+    pub(crate) fn text(&self) -> Result<TextSettings> {
         let template = match &self.template {
             None => None,
             Some(plain) if plain.as_os_str() == "plain" => Some(TemplateSource::Plain),
             Some(file) => Some(TemplateSource::Chat(std::fs::read_to_string(file).map_err(Error::io(file))?)),
         };
-        BackboneModel::open(path, &TextSettings { template, max_tokens: self.max_tokens })
+        Ok(TextSettings { template, max_tokens: self.max_tokens })
     }
 }
 
@@ -105,18 +111,15 @@ pub(crate) struct HeldOutArgs {
     pub(crate) valid_limit: Option<usize>,
 }
 
-/// Validation problems that a command cannot do without, and the plugin.
+/// Validation problems that a command cannot do without.
 #[derive(Debug, Args)]
-pub(crate) struct PluginArgs {
+pub(crate) struct ValidArgs {
     /// Validation problems, which decide when to stop (may be given several times)
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) valid: Vec<PathBuf>,
     /// Take only the first N validation problems
     #[arg(long, value_name = "N")]
     pub(crate) valid_limit: Option<usize>,
-    /// The plugin: plugin.safetensors of a run, or a GGUF file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) plugin: PathBuf,
 }
 
 /// Reads a share, above 0 and below 1.
@@ -189,4 +192,30 @@ pub(crate) struct RolloutArgs {
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+}
+
+/// What an answer is worth.
+#[derive(Debug, Args)]
+pub(crate) struct RewardArgs {
+    /// The price of a token: an answer is worth 1 if it is right, less X for each of its tokens
+    #[arg(long, value_name = "X", default_value_t = 0.0, value_parser = price)]
+    pub(crate) token_cost: f64,
+}
+
+impl RewardArgs {
+    pub(crate) fn reward(&self) -> Reward {
+        Reward { token_cost: self.token_cost }
+    }
+}
+
+/// A price: a number from 0 on.
+fn price(text: &str) -> std::result::Result<f64, String> {
+    let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    price.ok_or_else(|| format!("{text:?} is no number from 0 on"))
+}
+
+/// Reads `NAME=FILE`.
+pub(crate) fn named_file(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let parts = text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty());
+    parts.map(|(name, file)| (name.to_owned(), file.into())).ok_or_else(|| format!("{text:?} is not NAME=FILE"))
 }

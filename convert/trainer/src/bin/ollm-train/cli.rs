@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::accuracy::AccuracyArgs;
+use crate::curves::CurvesArgs;
 use crate::eval::EvalArgs;
 use crate::features::FeaturesArgs;
 use crate::lora::LoraArgs;
 use crate::manual::ManualFolder;
 use crate::problems::ProblemsArgs;
 use crate::rl::RlArgs;
+use crate::sample::SampleArgs;
 use crate::sft::SftArgs;
 use crate::value::ValueArgs;
 
@@ -39,7 +41,8 @@ pub(crate) enum TrainCommand {
     /// Trains low-rank adapters of the backbone itself, the baseline, and writes the backbone with
     /// them
     Lora(Box<LoraArgs>),
-    /// Trains the policy of a plugin on how often the answers of its latents are right
+    /// Trains the policy of a plugin on how often the answers of its latents are right; or, to
+    /// compare, what draws tokens
     Rl(RlArgs),
     /// Trains a plugin's value head: how probable it is that an answer will be right
     Value(ValueArgs),
@@ -47,6 +50,10 @@ pub(crate) enum TrainCommand {
     Eval(EvalArgs),
     /// Answers held-out problems in every way to deploy a plugin, and counts right final answers
     Accuracy(AccuracyArgs),
+    /// Draws what runs of `rl` earn, over the answers that they learned from
+    Curves(CurvesArgs),
+    /// Writes a model's answers as a data file, which can be learned: right ones, say
+    Sample(SampleArgs),
     /// Generates problems with exact answers, in several ways of answering: a data file for all
     /// other commands
     Problems(ProblemsArgs),

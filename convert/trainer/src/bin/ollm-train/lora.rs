@@ -10,7 +10,7 @@ use ollm_train::data::tensor_file;
 use ollm_train::features::backbone::{BackboneModel, Example, Frozen, StateSource};
 use ollm_train::features::head::OutputHead;
 use ollm_train::fit::Ended;
-use ollm_train::lora::adapters::{Lora, LoraTarget};
+use ollm_train::lora::adapters::{Lora, LoraShape, LoraTarget};
 use ollm_train::lora::network::Network;
 use ollm_train::lora::{adapters, merged, task};
 use ollm_train::plugin::file::Provenance;
@@ -75,9 +75,7 @@ impl LoraArgs {
     /// What decides the result.
     pub(crate) fn settings(&self) -> adapters::LoraSettings {
         adapters::LoraSettings {
-            targets: self.targets.clone(),
-            rank: self.rank,
-            alpha: self.alpha,
+            shape: LoraShape { targets: self.targets.clone(), rank: self.rank, alpha: self.alpha },
             epochs: self.epochs,
             batch: self.batch,
             lr: self.lr,
@@ -108,7 +106,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let backbone = args.input.backbone()?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
-    let lora = Lora::new(&settings, &network, frozen.about.parameters)?;
+    let lora = Lora::new(&settings.shape, &network, frozen.about.parameters)?;
     merged::check(&args.input.model, backbone.model().gguf(), &lora, args.merged_type)?;
     print_size(&lora, frozen.about.parameters)?;
 

@@ -4,6 +4,7 @@ mod accuracy;
 mod args;
 mod cli;
 mod config;
+mod curves;
 mod eval;
 mod features;
 mod lora;
@@ -12,6 +13,7 @@ mod output;
 mod prepare;
 mod problems;
 mod rl;
+mod sample;
 mod sft;
 mod value;
 
@@ -44,6 +46,8 @@ fn run(invocation: &Invocation) -> Result<()> {
         TrainCommand::Value(args) => value::run(args, invocation.settings()?),
         TrainCommand::Eval(args) => eval::run(args),
         TrainCommand::Accuracy(args) => accuracy::run(args),
+        TrainCommand::Curves(args) => curves::run(args),
+        TrainCommand::Sample(args) => sample::run(args),
         TrainCommand::Problems(args) => problems::run(args),
         TrainCommand::Manual(args) => manual::run(args, TrainCli::command()),
     }

@@ -16,7 +16,7 @@ use ollm_train::rollout::library::Library;
 use ollm_train::value::examples::{GradedAnswers, ValueExamples};
 use ollm_train::value::task::{ValueData, ValueReport, ValueSettings, train_value};
 
-use crate::args::{InputArgs, PluginArgs, RolloutArgs, RunArgs, count, steps};
+use crate::args::{InputArgs, RolloutArgs, RunArgs, ValidArgs, count, steps};
 use crate::output::{self, print};
 use crate::prepare::{BarProgress, Workplace, bar, file_names};
 
@@ -25,7 +25,10 @@ pub(crate) struct ValueArgs {
     #[command(flatten)]
     pub(crate) input: InputArgs,
     #[command(flatten)]
-    pub(crate) given: PluginArgs,
+    pub(crate) valid: ValidArgs,
+    /// The plugin: plugin.safetensors of a run, or a GGUF file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plugin: PathBuf,
     /// Held-out problems, on which the value head is measured in the end; without them it is on the
     /// validation problems
     #[arg(long, value_name = "FILE")]
@@ -84,15 +87,15 @@ impl ValueArgs {
 pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
-    let (train, valid) = (args.input.read(&args.input.data)?, args.input.read(&args.given.valid)?);
+    let (train, valid) = (args.input.read(&args.input.data)?, args.input.read(&args.valid.valid)?);
     let test = if args.test.is_empty() { None } else { Some(args.input.read(&args.test)?) };
     let questions = |corpus, limit| Questions::new(corpus, limit, &args.rollout.answer);
-    let (train, valid) = (questions(&train, args.input.limit)?, questions(&valid, args.given.valid_limit)?);
+    let (train, valid) = (questions(&train, args.input.limit)?, questions(&valid, args.valid.valid_limit)?);
     let test = test.as_ref().map(|test| questions(test, None)).transpose()?;
     let mut run = args.run.open(recorded)?;
     let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.features, &args.input)?;
-    let plugin = deploy::open(&args.given.plugin, &place.about)?;
+    let plugin = deploy::open(&args.plugin, &place.about)?;
     let bar = bar(0, "problems");
     let answerer = Answerer { args, place: &place, plugin: &plugin, bar: &bar };
     let (learned, decides) = (answerer.examples("training", &train)?, answerer.examples("validation", &valid)?);

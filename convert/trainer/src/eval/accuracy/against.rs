@@ -6,13 +6,25 @@ use serde::Serialize;
 
 use crate::report::statistics::PairedDifference;
 
-/// What a row has right of each problem.
+/// What a row earns with each problem.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct RightAnswers {
-    /// The share of its answers to each problem.
-    pub shares: Vec<f64>,
-    /// Whether there is one answer to each.
-    pub single: bool,
+pub struct Earned {
+    /// The mean reward of its answers to each.
+    rewards: Vec<f64>,
+    /// Whether it is 1 or 0: there is one answer to each, and no price.
+    binary: bool,
+}
+
+impl Earned {
+    /// The mean reward of the answers to each problem; `binary` if it is 1 or 0.
+    pub fn new(rewards: Vec<f64>, binary: bool) -> Self {
+        Self { rewards, binary }
+    }
+
+    /// The mean over problems.
+    pub fn mean(&self) -> f64 {
+        self.rewards.iter().sum::<f64>() / self.rewards.len() as f64
+    }
 }
 
 /// How a row differs from another one on the same problems.
@@ -20,20 +32,21 @@ pub struct RightAnswers {
 pub struct Against {
     /// The name of the other row.
     pub row: String,
-    /// The difference of accuracies. Of one answer a problem p is that of `McNemar`'s exact test,
-    /// of several that of a paired bootstrap.
+    /// The difference of accuracies, or of rewards where tokens have a price. Of one answer a
+    /// problem p is that of `McNemar`'s exact test, of several, or with a price, that of a paired
+    /// bootstrap.
     #[serde(flatten)]
     pub paired: PairedDifference,
 }
 
 impl Against {
     /// `row` against `reference`, whose name is `name`; none if they are not of the same problems.
-    pub fn new(row: &RightAnswers, name: &str, reference: &RightAnswers, seed: u64) -> Option<Self> {
-        if row.shares.len() != reference.shares.len() || row.shares.is_empty() {
+    pub fn new(row: &Earned, name: &str, reference: &Earned, seed: u64) -> Option<Self> {
+        if row.rewards.len() != reference.rewards.len() || row.rewards.is_empty() {
             return None;
         }
-        let differences: Vec<f64> = row.shares.iter().zip(&reference.shares).map(|(ours, its)| ours - its).collect();
-        let paired = if row.single && reference.single {
+        let differences: Vec<f64> = row.rewards.iter().zip(&reference.rewards).map(|(ours, its)| ours - its).collect();
+        let paired = if row.binary && reference.binary {
             PairedDifference::mcnemar(&differences, seed)
         } else {
             PairedDifference::bootstrap(&differences, seed)
@@ -67,8 +80,8 @@ fn short(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn right(shares: &[f64]) -> RightAnswers {
-        RightAnswers { shares: shares.to_vec(), single: shares.iter().all(|share| share.fract().abs() < 1e-12) }
+    fn right(shares: &[f64]) -> Earned {
+        Earned::new(shares.to_vec(), shares.iter().all(|share| share.fract().abs() < 1e-12))
     }
 
     #[test]

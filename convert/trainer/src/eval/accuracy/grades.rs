@@ -86,6 +86,11 @@ impl Reward {
     pub fn of(self, right: bool, tokens: usize) -> f64 {
         f64::from(u8::from(right)) - self.token_cost * tokens as f64
     }
+
+    /// Whether it only says whether an answer is right: 1 or 0.
+    pub fn is_right(self) -> bool {
+        self.token_cost == 0.0
+    }
 }
 
 /// What is said of an answer.

@@ -21,9 +21,9 @@ use crate::plugin::nets::names;
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
 
-pub use against::{Against, RightAnswers};
+pub use against::{Against, Earned};
 pub use grades::{Grade, LatentTable, Progress, Questions, Reward, argmax, average};
-pub use row::{AccuracyRow, held_row};
+pub use row::{AccuracyRow, Scoring, held_row};
 
 /// What is compared.
 pub struct ComparedSystems<'a> {
@@ -37,6 +37,8 @@ pub struct ComparedSystems<'a> {
     pub control: Loaded,
     /// The same options with a policy from reinforcement learning.
     pub rl: Option<Loaded>,
+    /// Other plugins, with the names of their rows.
+    pub others: Vec<(String, Loaded)>,
 }
 
 /// How the comparison is made.
@@ -53,6 +55,8 @@ pub struct Comparison {
     pub held: Hold,
     /// The row with which the others are compared: `control, greedy` if none is named.
     pub against: Option<String>,
+    /// What an answer is worth, by which rows are compared.
+    pub reward: Reward,
     /// Seed of every random choice.
     pub seed: u64,
 }
@@ -118,7 +122,7 @@ impl AccuracyReport {
         let (reference, others): (Vec<_>, Vec<_>) = self.rows.iter_mut().partition(|row| row.name == name);
         if let Some(reference) = reference.first() {
             for row in others {
-                row.against = Against::new(&row.right, &reference.name, &reference.right, seed);
+                row.against = Against::new(&row.earned, &reference.name, &reference.earned, seed);
             }
         }
         for row in reference {
@@ -203,13 +207,16 @@ impl<'a> Comparer<'_, 'a> {
     /// A row whose answers are made for it.
     fn row(&mut self, name: &str, library: &Library<'a>, plugin: Option<&Loaded>, plan: &Plan) -> Result<()> {
         let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?);
-        let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
-        self.push(name, &grades);
+        self.push(name, &references(&grades));
         Ok(())
     }
 
     fn push(&mut self, name: &str, grades: &[Vec<&Grade>]) {
-        self.rows.push(AccuracyRow::new(name, grades, self.comparison.seed));
+        self.rows.push(AccuracyRow::new(name, grades, self.scoring()));
+    }
+
+    fn scoring(&self) -> Scoring {
+        Scoring { reward: self.comparison.reward, seed: self.comparison.seed }
     }
 
     /// What there is without options.
@@ -253,6 +260,7 @@ impl<'a> Comparer<'_, 'a> {
         let random = self.table(&random, "random deltas, held", self.test)?;
         self.push("random deltas, held", &random.all());
         self.rechosen("policy", plugin)?;
+        self.votes(&table.all())?;
         if let Some(rl) = rl {
             check_decoders(plugin, rl)?;
             self.held("RL policy", rl, &table)?;
@@ -261,6 +269,32 @@ impl<'a> Comparer<'_, 'a> {
             let draws = table.draw(&vec![average; table.grades.len()], samples, self.comparison.seed);
             self.push("RL policy, averaged over states, drawn", &draws);
             self.rechosen("RL policy", rl)?;
+        }
+        for (name, other) in &self.systems.others {
+            if check_decoders(plugin, other).is_ok() && other.spec.hold == Hold::All {
+                self.rows.push(held_row(name, &table, other, self.scoring())?);
+            } else {
+                self.row(name, library, Some(other), &self.plan(LatentPlan::Policy, other.spec.hold, 0.0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Votes of all latents, and of as many draws of the control as have their tokens.
+    fn votes(&mut self, latents: &[Vec<&Grade>]) -> Result<()> {
+        let ComparedSystems { library, control, .. } = self.systems;
+        self.rows.push(AccuracyRow::vote("all latents, vote", latents, self.scoring()));
+        for &temperature in self.comparison.temperatures.iter().filter(|temperature| **temperature > 0.0) {
+            let name = format!("control, T = {temperature}, vote at equal tokens");
+            let plan = self.plan(LatentPlan::Fixed(0), Hold::All, temperature);
+            let drawn = |samples| {
+                let answers = self.answers(&name, library, Some(control), &Plan { samples, ..plan }, self.test)?;
+                Ok::<_, Error>(self.test.grade(&answers))
+            };
+            let answered = tokens(&references(&drawn(plan.samples)?)) / plan.samples as f64;
+            let samples = (tokens(latents) / answered.max(1.0)).ceil().max(1.0) as usize;
+            let grades = drawn(samples)?;
+            self.rows.push(AccuracyRow::vote(name, &references(&grades), self.scoring()));
         }
         Ok(())
     }
@@ -282,7 +316,7 @@ impl<'a> Comparer<'_, 'a> {
     /// A policy that is asked once an answer.
     fn held(&mut self, name: &str, plugin: &Loaded, table: &LatentTable) -> Result<()> {
         let Comparison { seed, samples, .. } = *self.comparison;
-        self.rows.push(held_row(&format!("{name}, held"), table, plugin, seed)?);
+        self.rows.push(held_row(&format!("{name}, held"), table, plugin, self.scoring())?);
         let draws = table.draw(&table.policy(plugin)?, samples, seed);
         self.push(&format!("{name}, held, drawn"), &draws);
         Ok(())
@@ -304,6 +338,15 @@ impl<'a> Comparer<'_, 'a> {
         }
         self.row(&format!("{name}, {held}, drawn"), &self.systems.library, Some(plugin), &drawn)
     }
+}
+
+fn references(grades: &[Vec<Grade>]) -> Vec<Vec<&Grade>> {
+    grades.iter().map(|grades| grades.iter().collect()).collect()
+}
+
+/// Tokens of all answers to a problem: the mean.
+fn tokens(grades: &[Vec<&Grade>]) -> f64 {
+    grades.iter().flatten().map(|grade| grade.tokens as f64).sum::<f64>() / grades.len() as f64
 }
 
 /// That two plugins have the same options.

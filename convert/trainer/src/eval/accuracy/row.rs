@@ -4,12 +4,21 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::against::{Against, RightAnswers};
-use super::grades::{Grade, LatentTable, argmax};
+use super::against::{Against, Earned};
+use super::grades::{Grade, LatentTable, Reward, argmax};
 use crate::error::Result;
 use crate::eval::answer_rule::FinalAnswer;
 use crate::plugin::file::Loaded;
 use crate::report::statistics::Interval;
+
+/// How rows are scored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scoring {
+    /// What an answer is worth, by which rows are compared.
+    pub reward: Reward,
+    /// Seed of the bootstraps.
+    pub seed: u64,
+}
 
 /// One way to deploy.
 #[derive(Debug, Serialize)]
@@ -20,13 +29,16 @@ pub struct AccuracyRow {
     pub samples: usize,
     /// How often an answer is right: the mean over answers.
     pub accuracy: Interval,
+    /// What an answer is worth, where tokens have a price: the mean.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f64>,
     /// How often one of several answers is right.
     pub pass: Option<Interval>,
     /// How often the most frequent of several final answers is right.
     pub majority: Option<Interval>,
     /// Different final answers to a problem.
     pub distinct: Option<f64>,
-    /// Tokens of an answer.
+    /// Tokens of an answer; of a vote, those of all answers that vote.
     pub tokens: f64,
     /// Share of answers that the limit of tokens, or of the context, cut.
     pub cut: f64,
@@ -47,14 +59,15 @@ pub struct AccuracyRow {
     /// How it differs from the row that it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub against: Option<Against>,
-    /// What it has right of each problem.
+    /// What it earns with each problem.
     #[serde(skip)]
-    pub right: RightAnswers,
+    pub earned: Earned,
 }
 
 impl AccuracyRow {
     /// A row of the same number of answers to each problem.
-    pub fn new(name: impl Into<String>, grades: &[Vec<&Grade>], seed: u64) -> Self {
+    pub fn new(name: impl Into<String>, grades: &[Vec<&Grade>], scoring: Scoring) -> Self {
+        let Scoring { reward, seed } = scoring;
         let samples = grades.first().map_or(0, Vec::len);
         let all = || grades.iter().flatten().copied();
         let mean = |value: &dyn Fn(&Grade) -> f64| all().map(value).sum::<f64>() / all().count().max(1) as f64;
@@ -66,6 +79,10 @@ impl AccuracyRow {
             let of_each: Vec<bool> = grades.iter().map(|answers| value(answers)).collect();
             (samples > 1).then(|| Interval::wilson(&of_each))
         };
+        let worth = |answers: &Vec<&Grade>| {
+            answers.iter().map(|grade| reward.of(grade.right, grade.tokens)).sum::<f64>() / samples as f64
+        };
+        let earned = Earned::new(grades.iter().map(worth).collect(), samples == 1 && reward.is_right());
         let distinct = || grades.iter().map(|answers| distinct(answers)).sum::<usize>() as f64 / grades.len() as f64;
         Self {
             name: name.into(),
@@ -74,6 +91,7 @@ impl AccuracyRow {
                 1 => Interval::wilson(&any),
                 _ => Interval::bootstrap(&shares, seed),
             },
+            reward: (!reward.is_right()).then(|| earned.mean()),
             pass: several(&|answers| answers.iter().any(|grade| grade.right)),
             majority: several(&|answers| majority(answers).is_some_and(|grade| grade.right)),
             distinct: (samples > 1).then(distinct),
@@ -86,14 +104,25 @@ impl AccuracyRow {
             undecided: share(&Grade::is_undecided),
             degenerate: share(&|grade| grade.flaws.is_degenerate()),
             against: None,
-            right: RightAnswers { shares, single: samples == 1 },
+            earned,
         }
+    }
+
+    /// A row of the most frequent final answers. The tokens are those of all that vote.
+    pub fn vote(name: impl Into<String>, grades: &[Vec<&Grade>], scoring: Scoring) -> Self {
+        let winner = |answers: &Vec<&Grade>| {
+            let winner = majority(answers).or_else(|| answers.first().copied())?;
+            Some(Grade { tokens: answers.iter().map(|grade| grade.tokens).sum(), ..winner.clone() })
+        };
+        let winners: Vec<Grade> = grades.iter().filter_map(winner).collect();
+        let row = Self::new(name, &winners.iter().map(|winner| vec![winner]).collect::<Vec<_>>(), scoring);
+        Self { samples: grades.first().map_or(0, Vec::len), ..row }
     }
 
     /// The row, compared with another one of the same problems.
     #[must_use]
     pub fn compared(self, reference: &Self, seed: u64) -> Self {
-        let against = Against::new(&self.right, &reference.name, &reference.right, seed);
+        let against = Against::new(&self.earned, &reference.name, &reference.earned, seed);
         Self { against, ..self }
     }
 }
@@ -113,20 +142,21 @@ fn distinct(answers: &[&Grade]) -> usize {
 }
 
 /// The row of the latents that the policy of `plugin` finds most probable, held.
-pub fn held_row(name: &str, table: &LatentTable, plugin: &Loaded, seed: u64) -> Result<AccuracyRow> {
+pub fn held_row(name: &str, table: &LatentTable, plugin: &Loaded, scoring: Scoring) -> Result<AccuracyRow> {
     let policy = table.policy(plugin)?;
     let grades = table.pick(policy.iter().map(|row| argmax(row)));
-    Ok(AccuracyRow::new(name, &grades, seed))
+    Ok(AccuracyRow::new(name, &grades, scoring))
 }
 
 /// The names of the columns of rows that are printed.
 pub(super) fn head(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(
         f,
-        "{:<40} {:>2}  {:<20} {:<24} {:<20} {:<20} {:>8} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>6}",
+        "{:<40} {:>2}  {:<20} {:>6} {:<24} {:<20} {:<20} {:>8} {:>6} {:>5} {:>6} {:>6} {:>6} {:>5} {:>6}",
         "",
         "n",
         "accuracy",
+        "reward",
         "against",
         "pass@n",
         "majority",
@@ -148,10 +178,11 @@ impl fmt::Display for AccuracyRow {
         let distinct = self.distinct.map_or(String::new(), |distinct| format!("{distinct:.2}"));
         writeln!(
             f,
-            "{:<40} {:>2}  {:<20} {:<24} {:<20} {:<20} {:>8} {:>6.0} {:>5.2} {:>6.2} {:>6.2} {:>6.3} {:>5.2} {:>6.2}",
+            "{:<40} {:>2}  {:<20} {:>6} {:<24} {:<20} {:<20} {:>8} {:>6.0} {:>5.2} {:>6.2} {:>6.2} {:>6.3} {:>5.2} {:>6.2}",
             self.name,
             self.samples,
             interval(self.accuracy),
+            self.reward.map_or(String::new(), |reward| format!("{reward:.3}")),
             self.against.as_ref().map_or(String::new(), Against::to_string),
             several(self.pass),
             several(self.majority),

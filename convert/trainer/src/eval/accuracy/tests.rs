@@ -6,14 +6,15 @@ use crate::report::statistics::Interval;
 use crate::testing::{self, assert_close};
 
 fn grade(text: &str) -> Grade {
-    let answer = Answer { text: text.into(), tokens: 4, finished: !text.ends_with('-'), choices: Vec::new() };
+    let answer =
+        Answer { text: text.into(), tokens: 4, finished: !text.ends_with('-'), choices: Vec::new(), ids: Vec::new() };
     Grade::new(&answer, &QuestionLanguage::of("How many?"), &AnswerRule::Number, &grade_answer("7").unwrap())
 }
 
 fn row(name: &str, answers: &[&[&str]]) -> AccuracyRow {
     let grades: Vec<Vec<Grade>> = answers.iter().map(|texts| texts.iter().map(|text| grade(text)).collect()).collect();
     let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
-    AccuracyRow::new(name, &grades, 0)
+    AccuracyRow::new(name, &grades, Scoring::default())
 }
 
 #[test]
@@ -24,7 +25,7 @@ fn rows_count_what_they_say() {
         ["7", "nothing", "no", "never"].map(grade),
     ];
     let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
-    let row = AccuracyRow::new("r", &grades, 0);
+    let row = AccuracyRow::new("r", &grades, Scoring::default());
     assert_eq!((row.name.as_str(), row.samples), ("r", 4));
     assert_close(row.accuracy.mean as f32, 3.0 / 12.0, 1e-6);
     assert!((0.0..0.25).contains(&row.accuracy.low) && (0.5..1.0).contains(&row.accuracy.high));
@@ -34,7 +35,7 @@ fn rows_count_what_they_say() {
     assert_close(row.distinct.unwrap() as f32, 5.0 / 3.0, 1e-6);
     assert_close(row.missing as f32, 4.0 / 12.0, 1e-6);
     let single: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades[..1].to_vec()).collect();
-    let row = AccuracyRow::new("r", &single, 0);
+    let row = AccuracyRow::new("r", &single, Scoring::default());
     assert!(row.pass.is_none() && row.majority.is_none() && row.distinct.is_none());
     assert_eq!(row.accuracy, Interval::wilson(&[true, false, true]));
 }
@@ -107,7 +108,7 @@ fn draws_follow_the_policy_and_repeat() {
     let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new() };
     let policy = vec![vec![0.2, 0.0, 0.8]; 2000];
     let draws = table.draw(&policy, 10, 1);
-    let share = AccuracyRow::new("r", &draws, 0).accuracy.mean;
+    let share = AccuracyRow::new("r", &draws, Scoring::default()).accuracy.mean;
     assert_close(share as f32, 0.2, 0.01);
     assert!(draws.iter().flatten().all(|grade| grade.answer != grade_answer("8")));
     let numbers = |draws: &[Vec<&Grade>]| draws.iter().flatten().map(|g| g.answer.clone()).collect::<Vec<_>>();
@@ -144,22 +145,41 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
         library: library(),
         lora: Some(library()),
         control: deploy::control(&plugin).unwrap(),
-        rl: Some(rl),
+        rl: Some(rl.clone()),
+        others: vec![
+            ("the third".into(), rl),
+            ("other".into(), deploy::control(&deploy::random_deltas(&plugin, 1).unwrap()).unwrap()),
+        ],
         plugin,
     };
     let (test, train) = (corpus(&["ab", "c", "de"]), corpus(&["x", "yz"]));
     let [test, train] = [&test, &train].map(|corpus| Questions::new(corpus, None, &AnswerRule::Number).unwrap());
-    let comparison =
-        Comparison { samples: 4, temperatures: vec![0.6, 1.0], tokens: 12, held: Hold::Line, against: None, seed: 3 };
+    let comparison = Comparison {
+        samples: 4,
+        temperatures: vec![0.6, 1.0],
+        tokens: 12,
+        held: Hold::Line,
+        against: None,
+        reward: Reward::default(),
+        seed: 3,
+    };
     let report = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
     let names: Vec<&str> = report.rows.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names.len(), 7 + 2 + 4 + 4 + 1 + 2 + 3 + 2, "{names:?}");
+    assert_eq!(names.len(), 7 + 2 + 4 + 4 + 1 + 2 + 3 + 3 + 2 + 2, "{names:?}");
     let named = |name: &str| report.rows.iter().find(|row| row.name == name).unwrap();
     // The policy from reinforcement learning always holds latent 2.
     assert_eq!(named("RL policy, held").tokens.to_bits(), named("latent 2").tokens.to_bits());
     assert_eq!(named("all latents, held").samples, 3);
     assert_eq!(named("control, T = 1").samples, 4);
     assert_eq!(named("LoRA, greedy").tokens.to_bits(), named("backbone, greedy").tokens.to_bits());
+    // Votes spend what all answers spend, and draws at least as much as latents.
+    let vote = named("all latents, vote");
+    assert_eq!((vote.samples, vote.accuracy.mean), (3, named("all latents, held").majority.unwrap().mean));
+    assert_close(vote.tokens as f32, 3.0 * named("all latents, held").tokens as f32, 1e-4);
+    assert!(named("control, T = 1, vote at equal tokens").tokens > 0.8 * vote.tokens);
+    // Another policy of the same options is read from their answers; a control answers for itself.
+    assert_eq!(named("the third").tokens.to_bits(), named("latent 2").tokens.to_bits());
+    assert_eq!(named("other").tokens.to_bits(), named("control, greedy").tokens.to_bits());
     let oracle = named("optimal latent (oracle)").accuracy.mean;
     assert_eq!(oracle.to_bits(), named("all latents, held").pass.unwrap().mean.to_bits());
     let again = compare(&systems, &test, &train, &comparison, &Silent).unwrap();
@@ -175,6 +195,13 @@ fn the_table_has_every_row_and_comes_out_the_same_from_the_cache() {
     let unknown = Comparison { against: Some("mixtures".into()), ..comparison.clone() };
     let refused = compare(&systems, &test, &train, &unknown, &Silent).err().unwrap().to_string();
     assert!(names.iter().all(|name| refused.contains(name)), "{refused}");
+    // Tokens that have a price.
+    let reward = Reward { token_cost: 0.125 };
+    let priced = compare(&systems, &test, &train, &Comparison { reward, ..comparison.clone() }, &Silent).unwrap();
+    for (row, free) in priced.rows.iter().zip(&report.rows) {
+        assert_close(row.reward.unwrap() as f32, (row.accuracy.mean - 0.125 * row.tokens) as f32, 1e-4);
+        assert!(free.reward.is_none() && free.accuracy == row.accuracy);
+    }
     // Problems that choose the latent are no held-out ones.
     let chosen = compare(&systems, &test, &test, &comparison, &Silent).unwrap();
     assert_eq!(chosen.used, ProblemUse::ChoseLatent);
