@@ -3,7 +3,8 @@
 //! A [`Task`] says what a step and an evaluation are. [`Trainer`] takes the steps: it resumes from
 //! the checkpoint, evaluates, saves, logs, stops early, and goes back to the best evaluation.
 //! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was
-//! interrupted and resumed ends, on a CPU, with the same bits as one that was not.
+//! interrupted and resumed ends, on a CPU, with the same bits as one that was not. A run that is
+//! asked to end ([`crate::interrupt`]) saves a checkpoint behind the step that it is in.
 
 pub mod checkpoint;
 pub mod early_stopping;
@@ -11,6 +12,7 @@ pub mod optim;
 pub(crate) mod order;
 pub mod run;
 
+use std::io::Write as _;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -19,6 +21,7 @@ use serde::Serialize;
 
 use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::plugin::params::Params;
 use checkpoint::{Position, RunCheckpoint};
 use early_stopping::{EarlyStopping, HeldOutLoss};
@@ -180,6 +183,9 @@ impl<'a> Trainer<'a> {
         let checkpoint = path.exists().then(|| checkpoint::load(&path, &identity, device)).transpose()?;
         if checkpoint.is_none() {
             run.rewind_log(0)?;
+            if run.is_resumed() {
+                note(bar, "there is no checkpoint yet: the run begins at its first step");
+            }
         }
         run.record()?;
         Ok(Self { run, bar, identity, checkpoint, allowance: stop_after.unwrap_or(u64::MAX) })
@@ -195,6 +201,12 @@ impl<'a> Trainer<'a> {
         let (optimizer, watch) = (AdamW::new(task.params())?, EarlyStopping::new(schedule.patience));
         Training { fit: self, task, schedule, optimizer, watch }.run()
     }
+}
+
+/// Says something on standard error, above the bar.
+fn note(bar: &ProgressBar, text: &str) {
+    // If standard error is closed, nobody misses it.
+    let _ = bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
 }
 
 /// A task that is being trained.
@@ -217,6 +229,10 @@ impl<T: Task> Training<'_, '_, T> {
                 self.save(step)?;
                 return Ok(FitOutcome::Stopped);
             }
+            if interrupt::is_requested() {
+                self.save(step)?;
+                return Err(Error::Interrupted);
+            }
             self.fit.allowance -= 1;
             self.step(step)?;
             self.evaluate_and_save(step + 1)?;
@@ -230,13 +246,20 @@ impl<T: Task> Training<'_, '_, T> {
     fn begin(&mut self) -> Result<u64> {
         let name = self.task.name();
         let first = match self.fit.checkpoint.take_if(|found| found.stage == name) {
-            Some(found) => self.restore(&found)?,
+            Some(found) => {
+                let first = self.restore(&found)?;
+                note(self.fit.bar, &format!("resumed: stage {name}, step {first} of {}", self.schedule.steps));
+                first
+            }
             None => 0,
         };
         let bar = self.fit.bar;
         bar.reset();
         bar.set_length(self.schedule.steps);
+        bar.set_prefix("steps");
+        bar.set_message(name);
         bar.set_position(first);
+        bar.reset_eta();
         Ok(first)
     }
 

@@ -20,6 +20,7 @@ pub struct RunFolder {
     folder: PathBuf,
     log: Option<File>,
     settings: String,
+    resume: bool,
     /// Held by the process that trains here.
     lock: Option<File>,
 }
@@ -56,7 +57,7 @@ impl RunFolder {
             return Err(Error::bad_file(&config, reason));
         }
         let lock = if folder.exists() { Some(lock(folder)?) } else { None };
-        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new(), lock })
+        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new(), resume, lock })
     }
 
     /// Makes the folder, which is locked from then on.
@@ -98,7 +99,12 @@ impl RunFolder {
 
     /// The state of an unfinished run.
     pub fn checkpoint(&self) -> PathBuf {
-        self.folder.join(CHECKPOINT)
+        checkpoint_path(&self.folder)
+    }
+
+    /// Whether it was opened to go on with a run.
+    pub fn is_resumed(&self) -> bool {
+        self.resume
     }
 
     /// The finished control.
@@ -168,6 +174,11 @@ fn lock(folder: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(source)) => Err(Error::io(&path)(source)),
     }
+}
+
+/// Where a run's folder holds the state of an unfinished run.
+pub fn checkpoint_path(folder: &Path) -> PathBuf {
+    folder.join(CHECKPOINT)
 }
 
 /// Where a run's folder holds its control.

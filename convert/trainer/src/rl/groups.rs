@@ -141,22 +141,16 @@ impl RewardSource for Groups<'_> {
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
         let answers = self.answers(policy, &problems, &self.plan(Some(step)))?;
-        let rewards: Vec<Vec<f64>> = chosen
-            .iter()
-            .zip(&answers)
-            .map(|(&i, answers)| self.train.rewards(i as usize, answers, self.settings.reward))
-            .collect();
+        let chosen: Vec<usize> = chosen.iter().map(|&i| i as usize).collect();
+        let rewards = self.train.rewards(&chosen, &answers, self.settings.reward)?;
         self.score(policy, &answers, &rewards)
     }
 
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
         let answers = self.answers(policy, problems, &self.plan(None))?;
-        let rewards: Vec<Vec<f64>> = answers
-            .iter()
-            .enumerate()
-            .map(|(i, answers)| self.valid.rewards(i, answers, self.settings.reward))
-            .collect();
+        let all: Vec<usize> = (0..problems.len()).collect();
+        let rewards = self.valid.rewards(&all, &answers, self.settings.reward)?;
         self.score(policy, &answers, &rewards)
     }
 }

@@ -52,7 +52,7 @@ struct Bandit {
 impl Bandit {
     fn new(table: &LatentTable, policy: &PolicyNet, reward: Reward) -> Result<Self> {
         let rewards: Vec<f32> =
-            table.grades.iter().flatten().map(|grade| reward.of(grade.right, grade.tokens) as f32).collect();
+            table.grades.iter().flatten().map(|grade| reward.of(grade.score, grade.tokens) as f32).collect();
         let (n, d) = (table.states.len(), table.states.first().map_or(0, Vec::len));
         let states = Tensor::from_vec(table.states.concat(), (n, d), &Device::Cpu)?;
         let first = log_policy(policy, &states)?.detach();
@@ -90,7 +90,7 @@ mod tests {
         let measures =
             Held::new(&plugin, &table, &table, Reward::default()).unwrap().evaluate(&params).unwrap().measures;
         let policy = table.policy(&plugin).unwrap();
-        let right = |row: usize, latent: usize| f64::from(u8::from(table.grades[row][latent].right));
+        let right = |row: usize, latent: usize| table.grades[row][latent].score;
         let rows = || policy.iter().enumerate();
         let deployed: f64 = rows().map(|(i, pi)| right(i, argmax(pi))).sum::<f64>() / policy.len() as f64;
         let expected =

@@ -127,7 +127,7 @@ pub(super) mod tests {
     }
 
     fn grade(right: bool) -> Grade {
-        Grade { answer: None, right, flaws: Flaws::default(), tokens: 1, finished: true }
+        Grade { answer: None, score: f64::from(u8::from(right)), flaws: Flaws::default(), tokens: 1, finished: true }
     }
 
     pub(crate) fn plugin() -> Loaded {
@@ -184,7 +184,7 @@ pub(super) mod tests {
         let trained = Loaded { spec: plugin.spec.clone(), tensors };
         for (grades, policy) in table.grades.iter().zip(table.policy(&trained).unwrap()) {
             let best = argmax(&policy);
-            assert!(grades[best].right && policy[best] > 0.9, "{policy:?}");
+            assert!(grades[best].is_right() && policy[best] > 0.9, "{policy:?}");
         }
     }
 
@@ -214,7 +214,7 @@ pub(super) mod tests {
         let train = table(plugin.spec.options);
         // Held out, the other latents pay: the policy at first is the best that there is.
         let opposite = LatentTable {
-            grades: train.grades.iter().map(|row| row.iter().map(|g| grade(!g.right)).collect()).collect(),
+            grades: train.grades.iter().map(|row| row.iter().map(|g| grade(!g.is_right())).collect()).collect(),
             states: train.states.clone(),
         };
         let (folder, settings) = (testing::folder("rl-patience"), RlSettings { patience: Some(2), ..settings() });

@@ -18,6 +18,7 @@ use ollm_train::plugin::file::Provenance;
 use crate::args::{HeldOutArgs, InputArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare;
+use crate::progress::bar;
 
 /// Bytes that logits may take, on each thread.
 const LOGITS: usize = 256 << 20;
@@ -131,7 +132,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         provenance: &provenance,
     };
     let pace = args.pace(device.is_cpu(), prepare::threads(&args.input));
-    let bar = prepare::bar(0, "steps");
+    let bar = bar("lora", 0, "steps");
     if task::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
         return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     }

@@ -23,7 +23,8 @@ use ollm_train::rollout::library::Library;
 
 use crate::args::{InputArgs, PluginArgs, RolloutArgs, RunArgs, count, steps};
 use crate::output::print;
-use crate::prepare::{BarProgress, bar, file_names};
+use crate::prepare::file_names;
+use crate::progress::{BarProgress, bar};
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -176,7 +177,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         Start::Imitation => &plugin,
     };
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
-    let bar = bar(0, "problems");
+    let bar = bar("rl", 0, "problems");
     let rl = RlRun {
         args,
         groups: args.groups(),
@@ -198,6 +199,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
     let reports = rl.compare(&trained)?;
     bar.finish_and_clear();
+    rollout.answer.finish()?;
     for report in reports {
         print(format_args!("{report}\n"))?;
     }
@@ -333,7 +335,7 @@ impl<'a> RlRun<'a> {
         let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());
         shown.row(name, problems);
         let answers = self.library.answers(Some(policy), &plan, self.valid.corpus, problems, &|| shown.problem())?;
-        let grades = self.valid.grade(&answers);
+        let grades = self.valid.grade(&answers)?;
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
         Ok(AccuracyRow::new(name, &grades, seed))
     }

@@ -17,7 +17,8 @@ use ollm_train::sft::train::{SftData, SftPace, sft};
 
 use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, steps};
 use crate::output::print;
-use crate::prepare::{self, TextFeatures, Workplace, bar};
+use crate::prepare::{self, TextFeatures, Workplace};
+use crate::progress::bar;
 
 #[derive(Debug, Args)]
 pub(crate) struct SftArgs {
@@ -179,7 +180,7 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
     let valid = valid.as_ref().map(|text| &text.features);
     let material = SftData { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
-    let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
+    let ended = sft(&material, &settings, &args.pace(), &mut run, &bar("sft", 0, "steps"))?;
     print(outcome(ended, &run) + "\n")
 }
 

@@ -202,7 +202,7 @@ impl<'a> Comparer<'_, 'a> {
 
     /// A row whose answers are made for it.
     fn row(&mut self, name: &str, library: &Library<'a>, plugin: Option<&Loaded>, plan: &Plan) -> Result<()> {
-        let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?);
+        let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?)?;
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
         self.push(name, &grades);
         Ok(())
@@ -247,7 +247,7 @@ impl<'a> Comparer<'_, 'a> {
         self.held("policy", plugin, &table)?;
         self.push("all latents, held", &table.all());
         let best: Vec<usize> =
-            table.grades.iter().map(|grades| grades.iter().position(|g| g.right).unwrap_or(0)).collect();
+            table.grades.iter().map(|grades| grades.iter().position(Grade::is_right).unwrap_or(0)).collect();
         self.push("optimal latent (oracle)", &table.pick(best));
         let random = deploy::random_deltas(plugin, self.comparison.seed)?;
         let random = self.table(&random, "random deltas, held", self.test)?;

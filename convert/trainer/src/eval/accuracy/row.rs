@@ -59,8 +59,9 @@ impl AccuracyRow {
         let all = || grades.iter().flatten().copied();
         let mean = |value: &dyn Fn(&Grade) -> f64| all().map(value).sum::<f64>() / all().count().max(1) as f64;
         let share = |value: &dyn Fn(&Grade) -> bool| mean(&|grade| f64::from(u8::from(value(grade))));
-        let any: Vec<bool> = grades.iter().map(|answers| answers.iter().any(|grade| grade.right)).collect();
-        let right = |answers: &Vec<&Grade>| answers.iter().filter(|grade| grade.right).count() as f64 / samples as f64;
+        let any: Vec<bool> = grades.iter().map(|answers| answers.iter().any(|grade| grade.is_right())).collect();
+        let right =
+            |answers: &Vec<&Grade>| answers.iter().filter(|grade| grade.is_right()).count() as f64 / samples as f64;
         let shares: Vec<f64> = grades.iter().map(right).collect();
         let several = |value: &dyn Fn(&[&Grade]) -> bool| {
             let of_each: Vec<bool> = grades.iter().map(|answers| value(answers)).collect();
@@ -74,8 +75,8 @@ impl AccuracyRow {
                 1 => Interval::wilson(&any),
                 _ => Interval::bootstrap(&shares, seed),
             },
-            pass: several(&|answers| answers.iter().any(|grade| grade.right)),
-            majority: several(&|answers| majority(answers).is_some_and(|grade| grade.right)),
+            pass: several(&|answers| answers.iter().any(|grade| grade.is_right())),
+            majority: several(&|answers| majority(answers).is_some_and(Grade::is_right)),
             distinct: (samples > 1).then(distinct),
             tokens: mean(&|grade| grade.tokens as f64),
             cut: share(&|grade| !grade.finished),
