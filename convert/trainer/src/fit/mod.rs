@@ -11,7 +11,9 @@ pub mod early_stopping;
 pub mod optim;
 pub(crate) mod order;
 pub mod run;
+pub mod summary;
 
+use std::fmt;
 use std::io::Write as _;
 use std::time::Instant;
 
@@ -23,10 +25,12 @@ use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plugin::params::Params;
+use crate::rollout::samples::Sample;
 use checkpoint::{Position, RunCheckpoint};
-use early_stopping::{EarlyStopping, HeldOutLoss};
+use early_stopping::{Best, EarlyStopping, HeldOutLoss};
 use optim::{AdamW, learning_rate};
 use run::RunFolder;
+use summary::StageSummary;
 
 /// What a task measures of a step or an evaluation, as the log has it.
 pub trait TaskMeasures: Serialize {
@@ -74,6 +78,12 @@ pub trait Task {
     /// The score on held-out data; none where there is no such data.
     fn evaluate(&mut self) -> Result<Option<Evaluation<Self::Measures>>>;
 
+    /// What the tensors as they are answer to a few held-out questions; called behind each
+    /// evaluation.
+    fn samples(&mut self) -> Result<Vec<Sample>> {
+        Ok(Vec::new())
+    }
+
     /// What a checkpoint must hold beside the tensors.
     fn state(&self) -> FileMetadata {
         FileMetadata::new()
@@ -120,15 +130,6 @@ pub enum Ended {
     Stopped,
 }
 
-/// The best evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Best {
-    /// Steps taken before it.
-    pub step: u64,
-    /// Its loss.
-    pub loss: f64,
-}
-
 /// What a step or an evaluation logs where the rate of its tokens is logged.
 #[derive(Clone, Copy)]
 struct Throughput {
@@ -157,6 +158,25 @@ struct LogLine<'a, M> {
     lr: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens_per_second: Option<f64>,
+}
+
+/// A line of the log: what a model that is being trained answered.
+#[derive(Serialize)]
+struct SampleLine<'a> {
+    stage: &'a str,
+    split: &'a str,
+    step: u64,
+    #[serde(flatten)]
+    sample: &'a Sample,
+}
+
+/// A line of the log: what a finished stage came to.
+#[derive(Serialize)]
+struct SummaryLine<'a, S> {
+    stage: &'a str,
+    split: &'a str,
+    #[serde(flatten)]
+    summary: &'a S,
 }
 
 /// One invocation: tasks are trained into one run, one after the other.
@@ -194,6 +214,21 @@ impl<'a> Trainer<'a> {
     /// The task of the checkpoint, until it was resumed.
     pub fn resumes(&self) -> Option<&str> {
         self.checkpoint.as_ref().map(|found| found.stage.as_str())
+    }
+
+    /// Logs a summary of a finished stage, and says it; or that there is none.
+    pub fn summarize(&mut self, stage: &str, summary: Option<&(impl Serialize + fmt::Display)>) -> Result<()> {
+        let Some(summary) = summary else {
+            note(self.bar, &format!("{stage}: no held-out problems say how good it is: --split 0.05 holds some out"));
+            return Ok(());
+        };
+        note(self.bar, &format!("{stage}: {summary}"));
+        self.run.log(&SummaryLine { stage, split: "summary", summary })
+    }
+
+    /// Logs what a finished stage gained on held-out data, by one of its measures, and says it.
+    pub fn summarize_stage(&mut self, stage: &str, measure: &'static str, best: Option<Best>) -> Result<()> {
+        self.summarize(stage, StageSummary::new(&self.run.logged()?, stage, measure, best).as_ref())
     }
 
     /// Takes a task's steps, from the checkpoint if it is of this task.
@@ -299,7 +334,13 @@ impl<T: Task> Training<'_, '_, T> {
         let Some(Evaluation { loss, measures, tokens }) = self.task.evaluate()? else { return Ok(()) };
         self.check(&measures, step)?;
         self.watch.record(loss, step, self.task.params())?;
-        self.log("valid", step, &measures, tokens.map(|tokens| Throughput { lr: 0.0, tokens, start }))
+        self.log("valid", step, &measures, tokens.map(|tokens| Throughput { lr: 0.0, tokens, start }))?;
+        let stage = self.task.name();
+        for sample in self.task.samples()? {
+            note(self.fit.bar, &format!("{stage}, step {step}: {sample}"));
+            self.fit.run.log(&SampleLine { stage, split: "sample", step, sample: &sample })?;
+        }
+        Ok(())
     }
 
     fn check(&self, measures: &T::Measures, step: u64) -> Result<()> {

@@ -6,6 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::data::tensor_file::write_atomically;
 use crate::error::{Error, Result};
@@ -137,6 +138,16 @@ impl RunFolder {
         let mut line = serde_json::to_vec(entry).map_err(|error| Error::io(&self.folder)(error.into()))?;
         line.push(b'\n');
         self.open_log()?.write_all(&line).map_err(Error::io(&self.folder))
+    }
+
+    /// All objects of the log.
+    pub fn logged(&self) -> Result<Vec<Map<String, Value>>> {
+        history::read(&self.folder.join(LOG))
+    }
+
+    /// Where a backbone may lie for a moment, to answer sample questions.
+    pub fn sample_model(&self) -> PathBuf {
+        self.folder.join("samples.gguf")
     }
 
     /// The log, which is made where it is not there.

@@ -16,6 +16,7 @@ use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
 use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, STAGE, bind, log_policy};
 use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
+use crate::rollout::samples::Sample;
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +69,8 @@ pub struct Groups<'a> {
     threads: usize,
     /// Answers that are worked on at once.
     slots: usize,
+    /// The last evaluation's answer to each held-out problem.
+    answered: Vec<Sample>,
 }
 
 impl<'a> Groups<'a> {
@@ -88,7 +91,7 @@ impl<'a> Groups<'a> {
         settings.check()?;
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
-        Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots })
+        Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots, answered: Vec::new() })
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
@@ -151,7 +154,16 @@ impl RewardSource for Groups<'_> {
         let answers = self.answers(policy, problems, &self.plan(None))?;
         let all: Vec<usize> = (0..problems.len()).collect();
         let rewards = self.valid.rewards(&all, &answers, self.settings.reward)?;
+        let samples = problems
+            .iter()
+            .zip(&answers)
+            .filter_map(|(problem, answers)| answers.first().map(|answer| Sample::new(problem, answer.text.clone())));
+        self.answered = samples.collect();
         self.score(policy, &answers, &rewards)
+    }
+
+    fn samples(&self, count: usize) -> Vec<Sample> {
+        self.answered.iter().take(count).cloned().collect()
     }
 }
 
@@ -266,7 +278,7 @@ mod tests {
         let plugin = testing::speaker_plugin(&backbone, OPTIONS);
         let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         let mut groups = Groups::new(&backbone, &plugin, &questions, &questions, settings(), 1, 4).unwrap();
-        let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
+        let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4, samples: 2 };
         let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
             let identity = [("groups".to_owned(), name.to_owned())].into();
             let mut run = RunFolder::open(folder, resume)?;

@@ -8,6 +8,7 @@ use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
 use crate::rl::reward::{PolicyMeasures, PolicyScore, PolicyStatistics, RewardSource, bind, log_policy};
+use crate::rollout::samples::Sample;
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` the
 /// [`Reward`] of latent z's answer: nothing is drawn, and no baseline is needed.
@@ -15,6 +16,10 @@ pub struct Held<'a> {
     plugin: &'a Loaded,
     train: Bandit,
     valid: Bandit,
+    /// All latents' answers to the held-out problems. `[N][K]`
+    samples: Vec<Vec<Sample>>,
+    /// The latents that the policy of the last evaluation found most probable. `[N]`
+    chosen: Vec<usize>,
 }
 
 impl<'a> Held<'a> {
@@ -22,7 +27,8 @@ impl<'a> Held<'a> {
     pub fn new(plugin: &'a Loaded, train: &LatentTable, valid: &LatentTable, reward: Reward) -> Result<Self> {
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         let bandit = |table| Bandit::new(table, &first, reward);
-        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)? })
+        let samples = valid.samples.clone();
+        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)?, samples, chosen: Vec::new() })
     }
 }
 
@@ -34,8 +40,15 @@ impl RewardSource for Held<'_> {
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore> {
         let policy = bind(self.plugin, policy)?;
         let PolicyScore { loss, measures } = self.valid.score(&policy)?;
-        let (reward, expected_reward) = (self.valid.deployed(&policy)?, Some(measures.reward));
+        let chosen = policy.logits(&self.valid.states)?.argmax_keepdim(D::Minus1)?;
+        let (reward, expected_reward) = (self.valid.deployed(&chosen)?, Some(measures.reward));
+        self.chosen = chosen.flatten_all()?.to_vec1::<u32>()?.into_iter().map(|latent| latent as usize).collect();
         Ok(PolicyScore { loss, measures: PolicyMeasures { reward, expected_reward, ..measures } })
+    }
+
+    fn samples(&self, count: usize) -> Vec<Sample> {
+        let chosen = self.samples.iter().zip(&self.chosen).take(count);
+        chosen.filter_map(|(samples, &latent)| samples.get(latent).cloned()).collect()
     }
 }
 
@@ -67,10 +80,9 @@ impl Bandit {
         Ok(statistics.score(reward.neg()?, earned))
     }
 
-    /// The mean reward of the latents that the policy finds most probable.
-    fn deployed(&self, policy: &PolicyNet) -> Result<f64> {
-        let best = policy.logits(&self.states)?.argmax_keepdim(D::Minus1)?;
-        Ok(f64::from(self.rewards.gather(&best, 1)?.mean_all()?.to_scalar::<f32>()?))
+    /// The mean reward of these latents `[N, 1]`.
+    fn deployed(&self, chosen: &Tensor) -> Result<f64> {
+        Ok(f64::from(self.rewards.gather(chosen, 1)?.mean_all()?.to_scalar::<f32>()?))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::fit::TaskMeasures;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
+use crate::rollout::samples::Sample;
 
 /// The name in logs and checkpoints.
 pub(super) const STAGE: &str = "rl";
@@ -19,6 +20,10 @@ pub trait RewardSource {
 
     /// The policy on the held-out problems.
     fn evaluate(&mut self, policy: &Params) -> Result<PolicyScore>;
+
+    /// What the policy of the last evaluation answered to the first `count` held-out problems, at
+    /// most.
+    fn samples(&self, count: usize) -> Vec<Sample>;
 }
 
 /// What a policy does, and what it earns.

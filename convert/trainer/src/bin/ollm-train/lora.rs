@@ -52,6 +52,10 @@ pub(crate) struct LoraArgs {
     /// Steps between evaluations on the held-out problems [default: 50]
     #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) eval_every: Option<u64>,
+    /// Held-out questions that are answered at each evaluation: logged, and shown shortened. Each
+    /// time the backbone is written with the adapters in it, and removed [default: 0]
+    #[arg(long, value_name = "N", requires = "validation")]
+    pub(crate) samples: Option<usize>,
     /// Stop after N evaluations in a row that found nothing better
     #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) patience: Option<u64>,
@@ -114,6 +118,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     print_size(&lora, frozen.about.parameters)?;
 
     let (train, data_hash) = examples(&backbone, &train, args.input.limit)?;
+    let samples = valid.as_ref().and_then(|valid| prepare::samples(&backbone, valid, args.samples, &args.input));
     let valid = valid.map(|corpus| examples(&backbone, &corpus, args.held_out.valid_limit)).transpose()?;
     let (valid, valid_hash) = valid.map_or((Vec::new(), None), |(valid, hash)| (valid, Some(hash)));
     let provenance = Provenance {
@@ -130,6 +135,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         train: &train,
         valid: &valid,
         provenance: &provenance,
+        samples: samples.as_ref(),
     };
     let pace = args.pace(device.is_cpu(), prepare::threads(&args.input));
     let bar = bar("lora", 0, "steps");

@@ -11,6 +11,7 @@ use ollm_train::features::candidate_cache;
 use ollm_train::features::segments::Hold;
 use ollm_train::features::states::{self, Features};
 use ollm_train::plugin::file::Provenance;
+use ollm_train::rollout::samples::SampleQuestions;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
@@ -139,6 +140,17 @@ pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneM
             backbone.context()
         );
     }
+}
+
+/// The questions that are answered at each evaluation, if there are any.
+pub(crate) fn samples<'a>(
+    backbone: &'a BackboneModel,
+    valid: &Corpus,
+    count: Option<usize>,
+    input: &InputArgs,
+) -> Option<SampleQuestions<'a>> {
+    let count = count.filter(|count| *count > 0)?;
+    Some(SampleQuestions::new(backbone, valid, count, input.threads))
 }
 
 /// Where a plugin's training text came from.

@@ -64,6 +64,9 @@ pub(crate) struct RlArgs {
     /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = steps)]
     pub(crate) eval_every: u64,
+    /// Validation questions whose answers each evaluation logs, and shows shortened
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) samples: usize,
     /// Compare each row of the table at the end with this one, problem by problem [default: the
     /// policy before]
     #[arg(long, value_name = "ROW")]
@@ -106,8 +109,8 @@ impl RlArgs {
     }
 
     fn settings(&self) -> RlSettings {
-        let &Self { steps, lr, patience, eval_every, .. } = self;
-        RlSettings { steps, lr, patience: Some(patience), eval_every }
+        let &Self { steps, lr, patience, eval_every, samples, .. } = self;
+        RlSettings { steps, lr, patience: Some(patience), eval_every, samples }
     }
 
     /// Refuses flags that latents held for the whole answer do not need.

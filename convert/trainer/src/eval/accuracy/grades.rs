@@ -13,6 +13,7 @@ use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
+use crate::rollout::samples::Sample;
 
 /// Who is told of the progress.
 pub trait Progress {
@@ -174,6 +175,8 @@ pub struct LatentTable {
     pub grades: Vec<Vec<Grade>>,
     /// `[problems][d]`
     pub states: Vec<Vec<f32>>,
+    /// The questions and the texts of the answers. `[problems][K]`
+    pub samples: Vec<Vec<Sample>>,
 }
 
 impl LatentTable {
@@ -267,6 +270,15 @@ impl LatentTable {
             let choice = answers.first().and_then(|answer| answer.choices.first());
             choice.map(|choice| choice.state.iter().map(|x| x.to_f32()).collect()).unwrap_or_default()
         };
-        Ok(Self { grades: questions.grade(answers)?, states: answers.iter().map(state).collect() })
+        let problems = questions.corpus.first(Some(answers.len()));
+        let samples = problems
+            .iter()
+            .zip(answers)
+            .map(|(problem, answers)| answers.iter().map(|answer| Sample::new(problem, answer.text.clone())).collect());
+        Ok(Self {
+            grades: questions.grade(answers)?,
+            states: answers.iter().map(state).collect(),
+            samples: samples.collect(),
+        })
     }
 }

@@ -107,7 +107,7 @@ fn a_table_says_what_its_problems_chose() {
 #[test]
 fn draws_follow_the_policy_and_repeat() {
     let row = || vec![grade("7"), grade("8"), grade("9")];
-    let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new() };
+    let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new(), samples: Vec::new() };
     let policy = vec![vec![0.2, 0.0, 0.8]; 2000];
     let draws = table.draw(&policy, 10, 1);
     let share = AccuracyRow::new("r", &draws, 0).accuracy.mean;
