@@ -82,6 +82,17 @@ pub enum Error {
     NoRun(PathBuf),
     /// The backbone's file is not what it should be.
     Convert(ConvertError),
+    /// The command of `--answer command:CMD` did not judge the answers that it was given.
+    AnswerCommand {
+        /// The command.
+        command: String,
+        /// The line of its output, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The run was asked to end, and has kept what is done.
+    Interrupted,
     /// A setting has a value that makes no sense.
     Setting {
         /// The setting, as on the command line.
@@ -145,6 +156,12 @@ impl fmt::Display for Error {
                 write!(f, "{} holds no run to resume: leave out --resume, or name the folder of a run", path.display())
             }
             Self::Convert(source) => source.fmt(f),
+            Self::AnswerCommand { command, line, reason } => write!(
+                f,
+                "--answer command:{command}: line {line} of its output: {reason}; for each line of its input it must \
+                 print a line {{\"reward\": 0..1}}, and flush it"
+            ),
+            Self::Interrupted => write!(f, "interrupted; what is done is kept"),
             Self::Setting { name, reason } => write!(f, "{name}: {reason}"),
             Self::NonFinite { what } => {
                 write!(f, "{what} is not finite: stopped, the last checkpoint is kept (a lower --lr may help)")

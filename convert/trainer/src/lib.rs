@@ -26,6 +26,7 @@ pub mod error;
 pub mod eval;
 pub mod features;
 pub mod fit;
+pub mod interrupt;
 pub mod limits;
 pub mod lora;
 pub mod plugin;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `.json` | one list of objects |
 //! | `.csv`, `.tsv` | a line of names, then a row for each object (RFC 4180) |
+//! | `.parquet` | a row for each object; needs the feature `parquet` |
 //! | `.txt` | plain text: paragraphs, which empty lines part |
 //! | any other | JSON lines: an object a line; empty lines are skipped |
 //!
@@ -144,8 +145,13 @@ fn turn(message: &Value) -> std::result::Result<Turn, String> {
     Ok(Turn { role: role.into(), content })
 }
 
-/// The problems of a file, each with its line (of a list: its number), counted from 1.
+/// The problems of a file, each with its line (of a list or a Parquet file: its number), counted
+/// from 1.
 pub fn read(path: &Path, fields: &Fields) -> Result<Vec<(usize, Problem)>> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    if ending.as_deref() == Some("parquet") {
+        return problems(path, parquet_rows(path)?, fields);
+    }
     let text = std::fs::read(path).map_err(Error::io(path))?;
     let text = String::from_utf8(text).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -153,7 +159,6 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Vec<(usize, Problem)>> {
         Error::Line { path: path.to_owned(), line, reason: "is not UTF-8".into() }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     let objects = match ending.as_deref() {
         Some("txt") => return Ok(paragraphs(text)),
         Some("json") => list(path, text)?,
@@ -161,6 +166,11 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Vec<(usize, Problem)>> {
         Some("tsv") => table(path, text, b'\t')?,
         _ => lines(path, text)?,
     };
+    problems(path, objects, fields)
+}
+
+/// The problems of objects, in their order.
+fn problems(path: &Path, objects: Vec<Object>, fields: &Fields) -> Result<Vec<(usize, Problem)>> {
     let mut all = Vec::with_capacity(objects.len());
     for (line, object) in objects {
         let refuse = |reason| Error::Line { path: path.to_owned(), line, reason };
@@ -175,6 +185,18 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Vec<(usize, Problem)>> {
 }
 
 type Object = (usize, Map<String, Value>);
+
+#[cfg(feature = "parquet")]
+fn parquet_rows(path: &Path) -> Result<Vec<Object>> {
+    super::parquet::rows(path)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet_rows(path: &Path) -> Result<Vec<Object>> {
+    let reason = "is a Parquet file, and this build reads none: build it with `cargo build --release -p ollm-train \
+                  --features parquet`, or save the data as JSON lines";
+    Err(Error::bad_file(path, reason))
+}
 
 fn lines(path: &Path, text: &str) -> Result<Vec<Object>> {
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -332,6 +354,9 @@ mod tests {
         let path = folder.join("a.jsonl");
         std::fs::write(&path, b"\n{\"question\":\"caf\xe9\"}").unwrap();
         assert!(matches!(read(&path, &Fields::default()), Err(Error::Line { line: 2, .. })));
+        let parquet = read(Path::new("no-such.parquet"), &Fields::default()).unwrap_err();
+        assert_eq!(matches!(parquet, Error::Io { .. }), cfg!(feature = "parquet"));
+        assert_eq!(parquet.to_string().contains("--features parquet"), !cfg!(feature = "parquet"), "{parquet}");
         assert!("answer".parse::<FieldName>().is_err() && "colour=x".parse::<FieldName>().is_err());
     }
 }

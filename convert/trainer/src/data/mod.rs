@@ -3,6 +3,8 @@
 pub mod corpus;
 pub mod format;
 pub mod hash;
+#[cfg(feature = "parquet")]
+mod parquet;
 pub mod problem;
 pub mod problems;
 pub mod records;

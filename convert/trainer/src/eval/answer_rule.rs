@@ -6,6 +6,8 @@ use std::str::FromStr;
 use num_rational::BigRational;
 use regex_lite::Regex;
 
+use crate::error::Result;
+use crate::eval::answer_command::{AnswerCommand, AskedAnswer, CommandVerdict};
 use crate::eval::expression::{Expression, boxed};
 use crate::eval::final_answer;
 
@@ -43,11 +45,22 @@ pub enum AnswerRule {
     Choice,
     /// The one group of a regular expression, of its last match.
     Regex(Regex),
+    /// What a command says. To itself the rule is that of a text.
+    Command(AnswerCommand),
+}
+
+/// What is said of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// Its final answer, if it has one.
+    pub answer: Option<FinalAnswer>,
+    /// What it is worth: 1 if it is right, 0 if it is wrong; a command may give anything between.
+    pub score: f64,
 }
 
 impl AnswerRule {
     /// How each rule is written, as [`AnswerRule::from_str`] reads it.
-    pub const ALL: [&str; 5] = ["number", "math", "text", "choice", "regex:RE"];
+    pub const ALL: [&str; 6] = ["number", "math", "text", "choice", "regex:RE", "command:CMD"];
 
     /// The final answer of a text, if it has one.
     pub fn extract(&self, text: &str) -> Option<FinalAnswer> {
@@ -59,7 +72,7 @@ impl AnswerRule {
                 let number = || final_answer::extract(text).map(Expression::from);
                 written.map(Expression::new).or_else(number).map(FinalAnswer::Expression)
             }
-            Self::Text => Some(words(text)).filter(|text| !text.is_empty()).map(FinalAnswer::Text),
+            Self::Text | Self::Command(_) => Some(words(text)).filter(|text| !text.is_empty()).map(FinalAnswer::Text),
             Self::Choice => choice(text).map(|letter| FinalAnswer::Text(letter.to_string())),
             Self::Regex(regex) => {
                 let group = regex.captures_iter(text).last().and_then(|found| found.get(1));
@@ -74,6 +87,36 @@ impl AnswerRule {
             Self::Math => Some(FinalAnswer::Expression(Expression::new(boxed(answer).unwrap_or(answer)))),
             Self::Regex(_) => Some(FinalAnswer::Text(words(answer))),
             _ => self.extract(answer),
+        }
+    }
+
+    /// What each answer is worth, by the final answers `gold` that are expected.
+    ///
+    /// # Errors
+    /// [`Error::AnswerCommand`](crate::Error::AnswerCommand) of a command; no other rule fails.
+    pub fn judge(&self, asked: &[AskedAnswer<'_>], gold: &[&FinalAnswer]) -> Result<Vec<Judgement>> {
+        if let Self::Command(command) = self {
+            let judgement = |verdict: CommandVerdict| Judgement {
+                answer: verdict.final_answer.and_then(|text| self.extract(&text)),
+                score: verdict.reward,
+            };
+            return Ok(command.judge(asked)?.into_iter().map(judgement).collect());
+        }
+        let judgement = |(asked, &gold): (&AskedAnswer<'_>, &&FinalAnswer)| {
+            let answer = self.extract(asked.answer);
+            Judgement { score: f64::from(u8::from(answer.as_ref() == Some(gold))), answer }
+        };
+        Ok(asked.iter().zip(gold).map(judgement).collect())
+    }
+
+    /// Ends what judges, where that is a process.
+    ///
+    /// # Errors
+    /// As [`AnswerCommand::finish`].
+    pub fn finish(&self) -> Result<()> {
+        match self {
+            Self::Command(command) => command.finish(),
+            _ => Ok(()),
         }
     }
 }
@@ -133,6 +176,7 @@ impl fmt::Display for AnswerRule {
             Self::Text => write!(f, "text"),
             Self::Choice => write!(f, "choice"),
             Self::Regex(regex) => write!(f, "regex:{regex}"),
+            Self::Command(command) => command.fmt(f),
         }
     }
 }
@@ -141,7 +185,13 @@ impl FromStr for AnswerRule {
     type Err = String;
 
     /// Reads one of [`AnswerRule::ALL`].
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if let Some(command) = text.strip_prefix("command:") {
+            return match command.trim() {
+                "" => Err("command: is followed by the command".into()),
+                _ => Ok(Self::Command(AnswerCommand::new(command))),
+            };
+        }
         if let Some(pattern) = text.strip_prefix("regex:") {
             let regex =
                 Regex::new(pattern).map_err(|error| format!("{pattern:?} is no regular expression: {error}"))?;

@@ -1,6 +1,7 @@
 //! Scores: token by token on gold text, and of final answers.
 
 pub mod accuracy;
+pub mod answer_command;
 pub mod answer_rule;
 pub mod coverage;
 pub mod degeneracy;

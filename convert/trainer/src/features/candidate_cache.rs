@@ -13,6 +13,7 @@ use crate::features::candidates::{
     COUNT, CandidateRow, Candidates, SHARED, encode, most_frequent, row_bytes, select_all,
 };
 use crate::features::states::{Features, cache_path};
+use crate::interrupt;
 
 /// Rows whose logits are computed at once: V = 49,152 makes 50 MB of them.
 const ROWS_AT_ONCE: usize = 256;
@@ -32,6 +33,7 @@ pub fn load(
         let rows: Vec<u32> = (bounds[sequence] as u32..bounds[sequence + 1] as u32).collect();
         records.append(&encode(&find(frozen, features, &rows, &sets)?))?;
         progress(rows.len());
+        interrupt::check()?;
     }
     let vocab = frozen.about.backbone.vocab;
     Candidates::read(&mut records, bounds, &sets.shared, sets.count, vocab, frozen.head.device())

@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::features::backbone::{BackboneDescription, StateReader, StateSource};
 use crate::features::candidates::{CandidateBatch, Candidates};
 use crate::features::segments::{self, Segments};
+use crate::interrupt;
 
 /// Where the cache of a corpus lies in a folder of caches.
 pub fn cache_path(folder: &Path, about: &BackboneDescription, corpus: &Corpus, kind: &str) -> PathBuf {
@@ -49,6 +50,9 @@ fn row_bytes(hidden: usize) -> usize {
 /// Each of `threads` workers runs whole problems on one thread of its own: for small models that
 /// scales better than sharing one product among all threads. `progress` is called with the tokens
 /// of each finished problem.
+///
+/// # Errors
+/// [`Error::Interrupted`] behind a round, which is kept.
 pub fn extend<S: StateSource>(
     records: &mut Records,
     source: &S,
@@ -66,6 +70,7 @@ pub fn extend<S: StateSource>(
             records.append(&rows)?;
             progress(rows.len());
         }
+        interrupt::check()?;
     }
     Ok(())
 }

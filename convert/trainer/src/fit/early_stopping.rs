@@ -20,6 +20,15 @@ impl From<f64> for HeldOutLoss {
     }
 }
 
+/// The best evaluation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// Steps taken before it.
+    pub step: u64,
+    /// Its loss.
+    pub loss: f64,
+}
+
 /// Keeps the tensors that had the lowest held-out loss of a stage. Without patience it keeps
 /// nothing and never ends a stage.
 pub struct EarlyStopping {

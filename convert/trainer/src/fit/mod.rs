@@ -3,14 +3,18 @@
 //! A [`Task`] says what a step and an evaluation are. [`Trainer`] takes the steps: it resumes from
 //! the checkpoint, evaluates, saves, logs, stops early, and goes back to the best evaluation.
 //! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was
-//! interrupted and resumed ends, on a CPU, with the same bits as one that was not.
+//! interrupted and resumed ends, on a CPU, with the same bits as one that was not. A run that is
+//! asked to end ([`crate::interrupt`]) saves a checkpoint behind the step that it is in.
 
 pub mod checkpoint;
 pub mod early_stopping;
 pub mod optim;
 pub(crate) mod order;
 pub mod run;
+pub mod summary;
 
+use std::fmt;
+use std::io::Write as _;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -19,11 +23,14 @@ use serde::Serialize;
 
 use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::plugin::params::Params;
+use crate::rollout::samples::Sample;
 use checkpoint::{Position, RunCheckpoint};
-use early_stopping::{EarlyStopping, HeldOutLoss};
+use early_stopping::{Best, EarlyStopping, HeldOutLoss};
 use optim::{AdamW, learning_rate};
 use run::RunFolder;
+use summary::StageSummary;
 
 /// What a task measures of a step or an evaluation, as the log has it.
 pub trait TaskMeasures: Serialize {
@@ -71,6 +78,12 @@ pub trait Task {
     /// The score on held-out data; none where there is no such data.
     fn evaluate(&mut self) -> Result<Option<Evaluation<Self::Measures>>>;
 
+    /// What the tensors as they are answer to a few held-out questions; called behind each
+    /// evaluation.
+    fn samples(&mut self) -> Result<Vec<Sample>> {
+        Ok(Vec::new())
+    }
+
     /// What a checkpoint must hold beside the tensors.
     fn state(&self) -> FileMetadata {
         FileMetadata::new()
@@ -117,15 +130,6 @@ pub enum Ended {
     Stopped,
 }
 
-/// The best evaluation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Best {
-    /// Steps taken before it.
-    pub step: u64,
-    /// Its loss.
-    pub loss: f64,
-}
-
 /// What a step or an evaluation logs where the rate of its tokens is logged.
 #[derive(Clone, Copy)]
 struct Throughput {
@@ -156,6 +160,25 @@ struct LogLine<'a, M> {
     tokens_per_second: Option<f64>,
 }
 
+/// A line of the log: what a model that is being trained answered.
+#[derive(Serialize)]
+struct SampleLine<'a> {
+    stage: &'a str,
+    split: &'a str,
+    step: u64,
+    #[serde(flatten)]
+    sample: &'a Sample,
+}
+
+/// A line of the log: what a finished stage came to.
+#[derive(Serialize)]
+struct SummaryLine<'a, S> {
+    stage: &'a str,
+    split: &'a str,
+    #[serde(flatten)]
+    summary: &'a S,
+}
+
 /// One invocation: tasks are trained into one run, one after the other.
 pub struct Trainer<'a> {
     /// Where everything is written.
@@ -180,6 +203,9 @@ impl<'a> Trainer<'a> {
         let checkpoint = path.exists().then(|| checkpoint::load(&path, &identity, device)).transpose()?;
         if checkpoint.is_none() {
             run.rewind_log(0)?;
+            if run.is_resumed() {
+                note(bar, "there is no checkpoint yet: the run begins at its first step");
+            }
         }
         run.record()?;
         Ok(Self { run, bar, identity, checkpoint, allowance: stop_after.unwrap_or(u64::MAX) })
@@ -190,11 +216,32 @@ impl<'a> Trainer<'a> {
         self.checkpoint.as_ref().map(|found| found.stage.as_str())
     }
 
+    /// Logs a summary of a finished stage, and says it; or that there is none.
+    pub fn summarize(&mut self, stage: &str, summary: Option<&(impl Serialize + fmt::Display)>) -> Result<()> {
+        let Some(summary) = summary else {
+            note(self.bar, &format!("{stage}: no held-out problems say how good it is: --split 0.05 holds some out"));
+            return Ok(());
+        };
+        note(self.bar, &format!("{stage}: {summary}"));
+        self.run.log(&SummaryLine { stage, split: "summary", summary })
+    }
+
+    /// Logs what a finished stage gained on held-out data, by one of its measures, and says it.
+    pub fn summarize_stage(&mut self, stage: &str, measure: &'static str, best: Option<Best>) -> Result<()> {
+        self.summarize(stage, StageSummary::new(&self.run.logged()?, stage, measure, best).as_ref())
+    }
+
     /// Takes a task's steps, from the checkpoint if it is of this task.
     pub fn train<T: Task>(&mut self, task: &mut T, schedule: &Schedule) -> Result<FitOutcome> {
         let (optimizer, watch) = (AdamW::new(task.params())?, EarlyStopping::new(schedule.patience));
         Training { fit: self, task, schedule, optimizer, watch }.run()
     }
+}
+
+/// Says something on standard error, above the bar.
+fn note(bar: &ProgressBar, text: &str) {
+    // If standard error is closed, nobody misses it.
+    let _ = bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
 }
 
 /// A task that is being trained.
@@ -217,6 +264,10 @@ impl<T: Task> Training<'_, '_, T> {
                 self.save(step)?;
                 return Ok(FitOutcome::Stopped);
             }
+            if interrupt::is_requested() {
+                self.save(step)?;
+                return Err(Error::Interrupted);
+            }
             self.fit.allowance -= 1;
             self.step(step)?;
             self.evaluate_and_save(step + 1)?;
@@ -230,13 +281,20 @@ impl<T: Task> Training<'_, '_, T> {
     fn begin(&mut self) -> Result<u64> {
         let name = self.task.name();
         let first = match self.fit.checkpoint.take_if(|found| found.stage == name) {
-            Some(found) => self.restore(&found)?,
+            Some(found) => {
+                let first = self.restore(&found)?;
+                note(self.fit.bar, &format!("resumed: stage {name}, step {first} of {}", self.schedule.steps));
+                first
+            }
             None => 0,
         };
         let bar = self.fit.bar;
         bar.reset();
         bar.set_length(self.schedule.steps);
+        bar.set_prefix("steps");
+        bar.set_message(name);
         bar.set_position(first);
+        bar.reset_eta();
         Ok(first)
     }
 
@@ -276,7 +334,13 @@ impl<T: Task> Training<'_, '_, T> {
         let Some(Evaluation { loss, measures, tokens }) = self.task.evaluate()? else { return Ok(()) };
         self.check(&measures, step)?;
         self.watch.record(loss, step, self.task.params())?;
-        self.log("valid", step, &measures, tokens.map(|tokens| Throughput { lr: 0.0, tokens, start }))
+        self.log("valid", step, &measures, tokens.map(|tokens| Throughput { lr: 0.0, tokens, start }))?;
+        let stage = self.task.name();
+        for sample in self.task.samples()? {
+            note(self.fit.bar, &format!("{stage}, step {step}: {sample}"));
+            self.fit.run.log(&SampleLine { stage, split: "sample", step, sample: &sample })?;
+        }
+        Ok(())
     }
 
     fn check(&self, measures: &T::Measures, step: u64) -> Result<()> {

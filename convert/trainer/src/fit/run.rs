@@ -6,6 +6,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::data::tensor_file::write_atomically;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ pub struct RunFolder {
     folder: PathBuf,
     log: Option<File>,
     settings: String,
+    resume: bool,
     /// Held by the process that trains here.
     lock: Option<File>,
 }
@@ -56,7 +58,7 @@ impl RunFolder {
             return Err(Error::bad_file(&config, reason));
         }
         let lock = if folder.exists() { Some(lock(folder)?) } else { None };
-        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new(), lock })
+        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new(), resume, lock })
     }
 
     /// Makes the folder, which is locked from then on.
@@ -98,7 +100,12 @@ impl RunFolder {
 
     /// The state of an unfinished run.
     pub fn checkpoint(&self) -> PathBuf {
-        self.folder.join(CHECKPOINT)
+        checkpoint_path(&self.folder)
+    }
+
+    /// Whether it was opened to go on with a run.
+    pub fn is_resumed(&self) -> bool {
+        self.resume
     }
 
     /// The finished control.
@@ -138,6 +145,16 @@ impl RunFolder {
         self.open_log()?.write_all(&line).map_err(Error::io(&self.folder))
     }
 
+    /// All objects of the log.
+    pub fn logged(&self) -> Result<Vec<Map<String, Value>>> {
+        history::read(&self.folder.join(LOG))
+    }
+
+    /// Where a backbone may lie for a moment, to answer sample questions.
+    pub fn sample_model(&self) -> PathBuf {
+        self.folder.join("samples.gguf")
+    }
+
     /// The log, which is made where it is not there.
     fn open_log(&mut self) -> Result<&mut File> {
         let log = if let Some(log) = self.log.take() {
@@ -173,6 +190,11 @@ fn lock(folder: &Path) -> Result<File> {
         }
         Err(TryLockError::Error(source)) => Err(Error::io(&path)(source)),
     }
+}
+
+/// Where a run's folder holds the state of an unfinished run.
+pub fn checkpoint_path(folder: &Path) -> PathBuf {
+    folder.join(CHECKPOINT)
 }
 
 /// Where a run's folder holds its control.

@@ -4,22 +4,31 @@
 //! found the lowest. As in [`crate::sft::train`], everything a step depends on is in the checkpoint
 //! or named by seed and step.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use indicatif::ProgressBar;
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::Model;
 use serde::Serialize;
 
 use crate::data::tensor_file::{self, FileMetadata};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::backbone::{BackboneDescription, Example};
 use crate::features::head::OutputHead;
+use crate::fit::early_stopping::Best;
 use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
-use crate::fit::{Best, Ended, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
+use crate::fit::{Ended, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
 use crate::lora::adapters::{Adapters, Lora, LoraSettings};
+use crate::lora::merged;
 use crate::lora::network::Network;
 use crate::lora::pieces::{Piece, PieceScore, Target, learn, pieces, total};
 use crate::lora::workers::WorkerPools;
 use crate::plugin::file::Provenance;
 use crate::plugin::params::Params;
+use crate::rollout::samples::{Sample, SampleQuestions};
 
 /// The name in logs and checkpoints.
 const STAGE: &str = "lora";
@@ -38,6 +47,8 @@ pub struct LoraData<'a> {
     pub valid: &'a [Example],
     /// Where the problems came from.
     pub provenance: &'a Provenance,
+    /// Held-out questions that are answered at each evaluation.
+    pub samples: Option<&'a SampleQuestions<'a>>,
 }
 
 /// What does not decide the result.
@@ -64,11 +75,12 @@ pub fn lora(
     bar: &ProgressBar,
 ) -> Result<Ended> {
     settings.check()?;
-    let mut task = AdapterTask::new(material, settings, pace)?;
+    let mut task = AdapterTask::new(material, settings, pace, run.sample_model())?;
     let device = material.network.device();
     let mut fit = Trainer::open(run, bar, identity(material, settings), pace.stop_after, device)?;
     let schedule = task.schedule();
     let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
+    fit.summarize_stage(STAGE, "cross_entropy", best)?;
     tensor_file::save(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
     Ok(Ended::Finished)
 }
@@ -90,6 +102,8 @@ struct AdapterTask<'a> {
     params: Params,
     workers: WorkerPools,
     order: Order,
+    /// Where the backbone with the adapters lies while it answers.
+    sample_model: PathBuf,
 }
 
 /// What is logged.
@@ -151,15 +165,32 @@ impl Task for AdapterTask<'_> {
         let measures = AdapterMeasures { loss, cross_entropy: loss, top1: Some(right / tokens as f64) };
         Ok(Some(Evaluation { loss: loss.into(), measures, tokens: Some(total(&pieces)) }))
     }
+
+    /// The runtime answers, with the adapters merged into a file of the backbone.
+    fn samples(&mut self) -> Result<Vec<Sample>> {
+        let Some(questions) = self.material.samples else { return Ok(Vec::new()) };
+        let (path, backbone) = (&self.sample_model, questions.backbone().model());
+        let merged = merged::write(backbone, &self.lora, &self.params.tensors(), TensorType::F16, path);
+        let answered = merged.and_then(|()| questions.with_model(&Arc::new(Model::open(path)?)));
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+            _ => answered,
+        }
+    }
 }
 
 impl<'a> AdapterTask<'a> {
-    fn new(material: &'a LoraData<'a>, settings: &'a LoraSettings, pace: &'a LoraPace) -> Result<Self> {
+    fn new(
+        material: &'a LoraData<'a>,
+        settings: &'a LoraSettings,
+        pace: &'a LoraPace,
+        sample_model: PathBuf,
+    ) -> Result<Self> {
         let lora = Lora::new(&settings.shape, material.network, material.about.parameters)?;
         let params = lora.params(settings.seed, material.network.device())?;
         let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
         let workers = WorkerPools::new(pace.threads)?;
-        Ok(Self { material, settings, pace, lora, params, workers, order })
+        Ok(Self { material, settings, pace, lora, params, workers, order, sample_model })
     }
 
     fn schedule(&self) -> Schedule {
@@ -208,7 +239,6 @@ mod tests {
     use ollm_runtime::plugin::schema;
 
     use super::*;
-    use crate::error::Error;
     use crate::features::backbone::Frozen;
     use crate::lora::adapters::{LoraShape, LoraTarget};
     use crate::testing::{self, TrainCall, counting_problems};
@@ -243,6 +273,7 @@ mod tests {
             train: &train,
             valid,
             provenance: &provenance,
+            samples: None,
         };
         let TrainCall { stop_after, resume } = call;
         let pace = LoraPace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };

@@ -22,7 +22,8 @@ use crate::features::backbone::BackboneDescription;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{TensorSlot, names};
 
-/// Reads a plugin: what a run wrote (safetensors) or a plugin file (GGUF).
+/// Reads a plugin: what a run wrote (safetensors; a control is a plugin of one option) or a plugin
+/// file (GGUF).
 ///
 /// # Errors
 /// If it cannot be read, is neither, or belongs to another backbone.
@@ -31,8 +32,24 @@ pub fn open(path: &Path, about: &BackboneDescription) -> Result<Loaded> {
     if storage.starts_with(&MAGIC) {
         from_gguf(path, &storage, about)
     } else {
-        Loaded::plugin(path, about, &Device::Cpu)
+        let whole = Loaded::plugin(path, about, &Device::Cpu);
+        whole.or_else(|refused| match Loaded::control(path, about, &Device::Cpu) {
+            Ok(control) if control.tensors.keys().all(|name| name.starts_with(names::DECODER)) => of_control(&control),
+            _ => Err(refused),
+        })
     }
+}
+
+/// A control's file as a plugin of one option, which adds nothing to it.
+fn of_control(control: &Loaded) -> Result<Loaded> {
+    let spec = PluginConfig { options: 1, ..control.spec.clone() };
+    let tensor = |(name, shape): TensorSlot| {
+        let own = control.tensors.get(name).cloned();
+        let tensor = own.map_or_else(|| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu), Ok)?;
+        Ok((name.to_owned(), tensor))
+    };
+    let tensors = schema::tensors(&spec).into_iter().map(tensor).collect::<Result<_>>()?;
+    Ok(Loaded { spec, tensors })
 }
 
 fn from_gguf(path: &Path, file: &[u8], about: &BackboneDescription) -> Result<Loaded> {
@@ -242,6 +259,33 @@ mod tests {
         assert_eq!(refused, format!("{}: {expected}", file.display()));
         let refused = BackboneModel::open(&file, &TextSettings::default()).err().unwrap().to_string();
         assert!(refused.starts_with(&format!("{}: ", file.display())), "{refused}");
+    }
+
+    #[test]
+    fn the_file_of_a_control_is_a_plugin_of_one_option() {
+        let about = testing::description(8, 12);
+        for plugin in KINDS.map(loaded) {
+            let slots = crate::plugin::nets::control_slots(&plugin.spec);
+            let tensors: Tensors =
+                slots.iter().map(|(name, _)| ((*name).to_owned(), plugin.tensors[*name].clone())).collect();
+            let file = testing::folder("control-file");
+            let described = crate::plugin::file::described(&plugin.spec, []);
+            crate::data::tensor_file::save(&file, &tensors, &described).unwrap();
+            let opened = open(&file, &about).unwrap();
+            assert_eq!(opened.spec.options, 1);
+            assert!(values(&opened.tensors[names::OUT]).unwrap() == values(&plugin.tensors[names::OUT]).unwrap());
+            let added = if matches!(plugin.spec.decoder, DecoderKind::LowRank { .. }) {
+                names::DELTA_OUT
+            } else {
+                names::EMBED
+            };
+            assert!(values(&opened.tensors[added]).unwrap().iter().all(|&x| x == 0.0));
+            // A plugin that lacks a tensor is no control.
+            let mut less = plugin.tensors.clone();
+            less.remove(added);
+            crate::data::tensor_file::save(&file, &less, &described).unwrap();
+            assert!(matches!(open(&file, &about), Err(Error::BadFile { .. })));
+        }
     }
 
     #[test]

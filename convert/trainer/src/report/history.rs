@@ -33,19 +33,29 @@ fn same(value: f64) -> f64 {
     value
 }
 
+/// The objects of a log.
+///
+/// # Errors
+/// [`Error::Line`] if a line is not a JSON object.
+pub fn read(log: &Path) -> Result<Vec<Map<String, Value>>> {
+    let text = std::fs::read_to_string(log).map_err(Error::io(log))?;
+    let entry = |(line, text): (usize, &str)| {
+        serde_json::from_str(text).map_err(|error| Error::Line {
+            path: log.into(),
+            line: line + 1,
+            reason: error.to_string(),
+        })
+    };
+    text.lines().enumerate().map(entry).collect()
+}
+
 /// Draws the log: a row of panels for each stage, training steps pale and evaluations at held-out
 /// text dark. Nothing is drawn of a log without steps.
 ///
 /// # Errors
 /// [`Error::Line`] if a line is not a JSON object.
 pub fn draw(log: &Path, picture: &Path) -> Result<()> {
-    let text = std::fs::read_to_string(log).map_err(Error::io(log))?;
-    let entries = text.lines().enumerate().map(|(line, text)| {
-        let refused =
-            |error: serde_json::Error| Error::Line { path: log.into(), line: line + 1, reason: error.to_string() };
-        serde_json::from_str::<Map<String, Value>>(text).map_err(refused)
-    });
-    let rows = rows(&entries.collect::<Result<Vec<_>>>()?);
+    let rows = rows(&read(log)?);
     if rows.is_empty() { Ok(()) } else { plot::panels(picture, &rows) }
 }
 

@@ -13,6 +13,7 @@ use crate::limits::MAX_COUNT;
 use crate::plugin::params::Params;
 use crate::rl::reward::{AnswerMeasures, Drift, Learned, RewardSource, RlMeasures, STAGE};
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
+use crate::rollout::samples::Sample;
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -99,6 +100,8 @@ pub struct Groups<'a> {
     valid: &'a Questions<'a>,
     settings: GroupSettings,
     order: Order,
+    /// The last evaluation's answer to each held-out problem.
+    answered: Vec<Sample>,
 }
 
 impl<'a> Groups<'a> {
@@ -114,7 +117,7 @@ impl<'a> Groups<'a> {
     ) -> Result<Self> {
         settings.check()?;
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
-        Ok(Self { actor, train, valid, settings, order })
+        Ok(Self { actor, train, valid, settings, order, answered: Vec::new() })
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
@@ -139,9 +142,8 @@ impl RewardSource for Groups<'_> {
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
         let answers = self.actor.answers(params, &problems, &self.plan(Some(step)))?;
-        let rewards = chosen.iter().zip(&answers);
-        let rewards: Vec<Vec<f64>> =
-            rewards.map(|(&i, answers)| self.train.rewards(i as usize, answers, self.settings.reward)).collect();
+        let chosen: Vec<usize> = chosen.iter().map(|&i| i as usize).collect();
+        let rewards = self.train.rewards(&chosen, &answers, self.settings.reward)?;
         let reinforced: Vec<Reinforced<'_>> = (problems.iter().zip(&answers).zip(&rewards))
             .flat_map(|((problem, answers), rewards)| {
                 let compared = answers.iter().zip(advantages(rewards));
@@ -163,16 +165,22 @@ impl RewardSource for Groups<'_> {
     fn evaluate(&mut self, params: &Params) -> Result<RlMeasures> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
         let answers = self.actor.answers(params, problems, &self.plan(None))?;
-        let rewards = answers.iter().enumerate();
-        let rewards: Vec<Vec<f64>> =
-            rewards.map(|(i, answers)| self.valid.rewards(i, answers, self.settings.reward)).collect();
-        let grades = self.valid.grade(&answers);
+        let grades = self.valid.grade(&answers)?;
+        let reward = |grade: &Grade| self.settings.reward.of(grade.score, grade.tokens);
+        let rewards: Vec<Vec<f64>> = grades.iter().map(|grades| grades.iter().map(reward).collect()).collect();
+        let answered = problems.iter().zip(&answers);
+        let sample = |(problem, answers): (&Problem, &Vec<Answer>)| Some(Sample::new(problem, &*answers.first()?.text));
+        self.answered = answered.filter_map(sample).collect();
         Ok(RlMeasures {
             reward: mean(&rewards),
             drift: self.actor.drift(params, &answers)?,
             answers: AnswerMeasures::of(&grades.iter().flatten().collect::<Vec<&Grade>>()),
             ..RlMeasures::default()
         })
+    }
+
+    fn samples(&self, count: usize) -> Vec<Sample> {
+        self.answered.iter().take(count).cloned().collect()
     }
 }
 
@@ -269,7 +277,7 @@ mod tests {
         each_actor(4, |actor| {
             number += 1;
             let mut groups = Groups::new(actor, &questions, &questions, settings()).unwrap();
-            let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4 };
+            let settings = RlSettings { steps: 6, lr: 0.05, patience: None, eval_every: 4, samples: 2 };
             let mut train = |folder: &std::path::Path, name: &str, stop, resume| {
                 let identity = [("groups".to_owned(), name.to_owned())].into();
                 let mut run = RunFolder::open(folder, resume)?;

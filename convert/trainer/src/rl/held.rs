@@ -9,6 +9,7 @@ use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
 use crate::rl::reward::{AnswerMeasures, Learned, PolicyStatistics, RewardSource, RlMeasures, bind, log_policy};
+use crate::rollout::samples::Sample;
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` the
 /// [`Reward`] of latent z's answer: nothing is drawn, and no baseline is needed.
@@ -16,6 +17,10 @@ pub struct Held<'a> {
     plugin: &'a Loaded,
     train: Bandit,
     valid: Bandit,
+    /// All latents' answers to the held-out problems. `[N][K]`
+    samples: Vec<Vec<Sample>>,
+    /// The latents that the policy of the last evaluation found most probable. `[N]`
+    chosen: Vec<usize>,
 }
 
 impl<'a> Held<'a> {
@@ -23,7 +28,8 @@ impl<'a> Held<'a> {
     pub fn new(plugin: &'a Loaded, train: &LatentTable, valid: &LatentTable, reward: Reward) -> Result<Self> {
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         let bandit = |table| Bandit::new(table, &first, reward);
-        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)? })
+        let samples = valid.samples.clone();
+        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)?, samples, chosen: Vec::new() })
     }
 }
 
@@ -43,8 +49,17 @@ impl RewardSource for Held<'_> {
     fn evaluate(&mut self, policy: &Params) -> Result<RlMeasures> {
         let policy = bind(self.plugin, policy)?;
         let (_, measures) = self.valid.score(&policy)?;
-        let (reward, answers) = self.valid.deployed(&policy)?;
+        let chosen = policy.logits(&self.valid.states)?.argmax_keepdim(D::Minus1)?;
+        let reward = self.valid.deployed(&chosen)?;
+        self.chosen = chosen.flatten_all()?.to_vec1::<u32>()?.into_iter().map(|latent| latent as usize).collect();
+        let answers = self.valid.grades.iter().zip(&self.chosen).map(|(grades, &latent)| &grades[latent]);
+        let answers = AnswerMeasures::of(&answers.collect::<Vec<&Grade>>());
         Ok(RlMeasures { reward, expected_reward: Some(measures.reward), answers, ..measures })
+    }
+
+    fn samples(&self, count: usize) -> Vec<Sample> {
+        let chosen = self.samples.iter().zip(&self.chosen).take(count);
+        chosen.filter_map(|(samples, &latent)| samples.get(latent).cloned()).collect()
     }
 }
 
@@ -63,7 +78,7 @@ struct Bandit {
 impl Bandit {
     fn new(table: &LatentTable, policy: &PolicyNet, reward: Reward) -> Result<Self> {
         let rewards: Vec<f32> =
-            table.grades.iter().flatten().map(|grade| reward.of(grade.right, grade.tokens) as f32).collect();
+            table.grades.iter().flatten().map(|grade| reward.of(grade.score, grade.tokens) as f32).collect();
         let (n, d) = (table.states.len(), table.states.first().map_or(0, Vec::len));
         let states = Tensor::from_vec(table.states.concat(), (n, d), &Device::Cpu)?;
         let first = log_policy(policy, &states)?.detach();
@@ -79,13 +94,9 @@ impl Bandit {
         Ok((expected.neg()?, RlMeasures { reward, drift: Some(drift), ..RlMeasures::default() }))
     }
 
-    /// The mean reward of the latents that the policy finds most probable, and their answers.
-    fn deployed(&self, policy: &PolicyNet) -> Result<(f64, Option<AnswerMeasures>)> {
-        let best = policy.logits(&self.states)?.argmax_keepdim(D::Minus1)?;
-        let reward = f64::from(self.rewards.gather(&best, 1)?.mean_all()?.to_scalar::<f32>()?);
-        let chosen = self.grades.iter().zip(best.flatten_all()?.to_vec1::<u32>()?);
-        let chosen: Vec<&Grade> = chosen.map(|(grades, latent)| &grades[latent as usize]).collect();
-        Ok((reward, AnswerMeasures::of(&chosen)))
+    /// The mean reward of these latents `[N, 1]`.
+    fn deployed(&self, chosen: &Tensor) -> Result<f64> {
+        Ok(f64::from(self.rewards.gather(chosen, 1)?.mean_all()?.to_scalar::<f32>()?))
     }
 }
 
@@ -105,7 +116,7 @@ mod tests {
         let measures = Held::new(&plugin, &table, &table, Reward::default()).unwrap().evaluate(&params).unwrap();
         assert_close(measures.answers.unwrap().right as f32, measures.reward as f32, 1e-6);
         let policy = table.policy(&plugin).unwrap();
-        let right = |row: usize, latent: usize| f64::from(u8::from(table.grades[row][latent].right));
+        let right = |row: usize, latent: usize| table.grades[row][latent].score;
         let rows = || policy.iter().enumerate();
         let deployed: f64 = rows().map(|(i, pi)| right(i, argmax(pi))).sum::<f64>() / policy.len() as f64;
         let expected =

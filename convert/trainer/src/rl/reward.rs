@@ -10,6 +10,7 @@ use crate::fit::TaskMeasures;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
+use crate::rollout::samples::Sample;
 
 /// The name in logs and checkpoints.
 pub(super) const STAGE: &str = "rl";
@@ -24,6 +25,9 @@ pub trait RewardSource {
 
     /// The held-out problems, answered as it deploys.
     fn evaluate(&mut self, params: &Params) -> Result<RlMeasures>;
+
+    /// What was answered to the first `count` held-out problems in the last evaluation, at most.
+    fn samples(&self, count: usize) -> Vec<Sample>;
 }
 
 /// What a step says.
@@ -90,7 +94,7 @@ impl AnswerMeasures {
             |value: &dyn Fn(&Grade) -> f64| grades.iter().map(|grade| value(grade)).sum::<f64>() / grades.len() as f64;
         let share = |value: &dyn Fn(&Grade) -> bool| mean(&|grade| f64::from(u8::from(value(grade))));
         (!grades.is_empty()).then(|| Self {
-            right: share(&|grade| grade.right),
+            right: share(&|grade| grade.is_right()),
             tokens: mean(&|grade| grade.tokens as f64),
             degenerate: share(&|grade| grade.flaws.is_degenerate()),
         })

@@ -12,6 +12,7 @@ use crate::fit::{Evaluation, FitOutcome, Schedule, Task, TaskStep, Trainer};
 use crate::limits::{require, require_positive};
 use crate::plugin::params::Params;
 use crate::rl::reward::{Learned, RewardSource, RlMeasures, STAGE};
+use crate::rollout::samples::Sample;
 
 /// How it is trained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +27,9 @@ pub struct RlSettings {
     /// Steps between evaluations.
     #[serde(rename = "survey_every")]
     pub eval_every: u64,
+    /// Held-out questions whose answers each evaluation logs.
+    #[serde(skip)]
+    pub samples: usize,
 }
 
 impl RlSettings {
@@ -58,19 +62,21 @@ pub fn reinforce(
     }
     let mut identity = identity.clone();
     identity.insert("settings".into(), sorted_json(settings));
-    let mut task = RewardTask { params: rewards.start()?, rewards };
-    let &RlSettings { steps, lr, patience, eval_every } = settings;
+    let mut task = RewardTask { params: rewards.start()?, rewards, samples: settings.samples };
+    let &RlSettings { steps, lr, patience, eval_every, .. } = settings;
     let (evaluate_every, checkpoint_every) = (eval_every, eval_every);
     let schedule = Schedule { steps, lr, evaluate_every, evaluate_first: true, checkpoint_every, patience };
     let mut fit = Trainer::open(run, bar, identity, stop_after, &Device::Cpu)?;
-    let ended = fit.train(&mut task, &schedule)?;
-    Ok((ended != FitOutcome::Stopped).then(|| task.params.tensors()))
+    let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(None) };
+    fit.summarize_stage(STAGE, "reward", best)?;
+    Ok(Some(task.params.tensors()))
 }
 
 /// Rewards as a task of the training loop.
 struct RewardTask<'a> {
     rewards: &'a mut dyn RewardSource,
     params: Params,
+    samples: usize,
 }
 
 impl Task for RewardTask<'_> {
@@ -95,11 +101,16 @@ impl Task for RewardTask<'_> {
         let loss = HeldOutLoss { loss: -measures.reward, then: -measures.expected_reward.unwrap_or(0.0) };
         Ok(Some(Evaluation { loss, measures, tokens: None }))
     }
+
+    fn samples(&mut self) -> Result<Vec<Sample>> {
+        Ok(self.rewards.samples(self.samples))
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::data::corpus::Problem;
     use crate::eval::accuracy::{Grade, LatentTable, Reward, argmax};
     use crate::eval::degeneracy::Flaws;
     use crate::plugin::file::Loaded;
@@ -124,7 +135,7 @@ pub(super) mod tests {
     }
 
     fn grade(right: bool) -> Grade {
-        Grade { answer: None, right, flaws: Flaws::default(), tokens: 1, finished: true }
+        Grade { answer: None, score: f64::from(u8::from(right)), flaws: Flaws::default(), tokens: 1, finished: true }
     }
 
     pub(crate) fn plugin() -> Loaded {
@@ -137,11 +148,17 @@ pub(super) mod tests {
         let paying = |i: usize| if i.is_multiple_of(2) { 0 } else { options - 1 };
         let state = |i: usize| if i.is_multiple_of(2) { vec![1.0, 0.2, -0.5, 0.1] } else { vec![-0.3, 1.0, 0.4, -0.8] };
         let grades = |i: usize| (0..options).map(|z| grade(z == paying(i))).collect();
-        LatentTable { grades: (0..8).map(grades).collect(), states: (0..8).map(state).collect() }
+        let texts =
+            |i: usize| (0..options).map(|z| Sample::new(&Problem::new(format!("q{i}"), "a"), format!("{z}"))).collect();
+        LatentTable {
+            grades: (0..8).map(grades).collect(),
+            states: (0..8).map(state).collect(),
+            samples: (0..8).map(texts).collect(),
+        }
     }
 
     fn settings() -> RlSettings {
-        RlSettings { steps: 200, lr: 0.02, patience: None, eval_every: 20 }
+        RlSettings { steps: 200, lr: 0.02, patience: None, eval_every: 20, samples: 0 }
     }
 
     fn train(
@@ -181,7 +198,7 @@ pub(super) mod tests {
         let trained = Loaded { spec: plugin.spec.clone(), tensors };
         for (grades, policy) in table.grades.iter().zip(table.policy(&trained).unwrap()) {
             let best = argmax(&policy);
-            assert!(grades[best].right && policy[best] > 0.9, "{policy:?}");
+            assert!(grades[best].is_right() && policy[best] > 0.9, "{policy:?}");
         }
     }
 
@@ -211,8 +228,9 @@ pub(super) mod tests {
         let train = table(plugin.spec.options);
         // Held out, the other latents pay: the policy at first is the best that there is.
         let opposite = LatentTable {
-            grades: train.grades.iter().map(|row| row.iter().map(|g| grade(!g.right)).collect()).collect(),
+            grades: train.grades.iter().map(|row| row.iter().map(|g| grade(!g.is_right())).collect()).collect(),
             states: train.states.clone(),
+            samples: train.samples.clone(),
         };
         let (folder, settings) = (testing::folder("rl-patience"), RlSettings { patience: Some(2), ..settings() });
         let kept = whole(&folder, &plugin, Tables { train: &train, valid: &opposite }, &settings);

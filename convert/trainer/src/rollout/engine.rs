@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use half::f16;
+use ollm_runtime::model::Model;
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, Session, SessionError, SessionOptions, Step, Turn};
@@ -104,9 +105,20 @@ impl<'a> RolloutEngine<'a> {
     /// The backbone, with or without a plugin, on `threads` threads (0: one for each core). `slots`
     /// answers are worked on at once.
     pub fn new(backbone: &'a BackboneModel, plugin: Option<&Loaded>, threads: usize, slots: usize) -> Result<Self> {
-        let plugin = plugin.map(|plugin| deploy::bind(plugin, backbone.model())).transpose()?.map(Arc::new);
+        Self::on(backbone.model(), backbone, plugin, threads, slots)
+    }
+
+    /// The same of another model that has the tokens and templates of `backbone`.
+    pub fn on(
+        model: &Arc<Model>,
+        backbone: &'a BackboneModel,
+        plugin: Option<&Loaded>,
+        threads: usize,
+        slots: usize,
+    ) -> Result<Self> {
+        let plugin = plugin.map(|plugin| deploy::bind(plugin, model)).transpose()?.map(Arc::new);
         let options = SessionOptions { threads, context: backbone.context(), ..SessionOptions::default() };
-        let root = Session::new(Arc::clone(backbone.model()), plugin.clone(), &options)?;
+        let root = Session::new(Arc::clone(model), plugin.clone(), &options)?;
         let token_ends = backbone.token_ends();
         Ok(Self { backbone, plugin, root, token_ends, slots: slots.max(1) })
     }

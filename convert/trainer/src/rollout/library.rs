@@ -9,6 +9,7 @@ use crate::data::hash::fnv1a;
 use crate::data::records::{Header, Records};
 use crate::error::Result;
 use crate::features::backbone::BackboneModel;
+use crate::interrupt;
 use crate::plugin::deploy;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::names;
@@ -31,6 +32,10 @@ impl<'a> Library<'a> {
 
     /// The answers to the first `limit` problems. `progress` is called for each problem that was
     /// answered anew.
+    ///
+    /// # Errors
+    /// Those of [`RolloutEngine::run`]; [`Error::Interrupted`](crate::Error::Interrupted) behind a
+    /// problem, whose answers are kept.
     pub fn answers(
         &self,
         plugin: Option<&Loaded>,
@@ -48,7 +53,8 @@ impl<'a> Library<'a> {
             let engine = RolloutEngine::new(self.backbone, plugin, self.threads, self.slots)?;
             engine.run(missing, plan, &mut |_, answers| {
                 progress();
-                records.append(&json(&answers))
+                records.append(&json(&answers))?;
+                interrupt::check()
             })?;
         }
         let (mut all, mut bytes) = (Vec::with_capacity(problems.len()), Vec::new());

@@ -3,4 +3,5 @@
 pub mod objective;
 pub mod settings;
 pub mod stages;
+pub mod summary;
 pub mod train;

@@ -24,7 +24,7 @@ impl GradedAnswers {
         };
         Self {
             corpus: Corpus::new(problems.iter().zip(answers).flat_map(one).collect()),
-            right: grades.iter().flatten().map(|grade| grade.right).collect(),
+            right: grades.iter().flatten().map(Grade::is_right).collect(),
         }
     }
 }

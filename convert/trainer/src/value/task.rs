@@ -105,9 +105,11 @@ pub fn train_value(
     };
     let params = Params::value(&spec, settings.seed, device)?;
     let mut task = ValueTask { spec: &spec, params, train, valid, order };
-    let ended = Trainer::open(run, bar, identity, stop_after, device)?.train(&mut task, &schedule)?;
+    let mut fit = Trainer::open(run, bar, identity, stop_after, device)?;
+    let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(None) };
+    fit.summarize_stage(STAGE, "loss", best)?;
     let tensors: Tensors = plugin.tensors.clone().into_iter().chain(task.params.tensors()).collect();
-    Ok((ended != FitOutcome::Stopped).then_some(Loaded { spec, tensors }))
+    Ok(Some(Loaded { spec, tensors }))
 }
 
 /// What the value head says of examples: probabilities.

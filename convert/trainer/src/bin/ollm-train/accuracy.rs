@@ -12,7 +12,8 @@ use ollm_train::rollout::library::Library;
 
 use crate::args::{InputArgs, RewardArgs, RolloutArgs, count, named_file};
 use crate::output;
-use crate::prepare::{BarProgress, bar, check_output};
+use crate::prepare::check_output;
+use crate::progress::{BarProgress, bar};
 
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
@@ -111,9 +112,10 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
         reward: args.reward.reward(),
         seed: rollout.seed,
     };
-    let bar = bar(0, "problems");
+    let bar = bar("accuracy", 0, "problems");
     let report = compare(&systems, &test, &train, &comparison, &BarProgress(&bar))?;
     bar.finish_and_clear();
+    rollout.answer.finish()?;
     if let Some(path) = &args.svg {
         draw(path, &report)?;
     }

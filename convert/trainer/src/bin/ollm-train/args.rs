@@ -8,7 +8,7 @@ use ollm_train::data::format::{FieldName, Fields};
 use ollm_train::eval::accuracy::Reward;
 use ollm_train::eval::answer_rule::AnswerRule;
 use ollm_train::features::backbone::{BackboneModel, CONTEXT, TemplateSource, TextSettings};
-use ollm_train::fit::run::RunFolder;
+use ollm_train::fit::run::{RunFolder, checkpoint_path};
 use ollm_train::limits::MAX_COUNT;
 use ollm_train::{Error, Result};
 
@@ -159,6 +159,16 @@ impl RunArgs {
     pub(crate) fn open(&self, recorded: String) -> Result<RunFolder> {
         Ok(RunFolder::open(&self.output, self.resume)?.with_settings(recorded))
     }
+
+    /// How an interrupted run goes on.
+    pub(crate) fn goes_on_with(&self) -> &'static str {
+        // Without a checkpoint there is no step to go on from: a new run begins with the caches.
+        if self.resume || !checkpoint_path(&self.output).exists() {
+            "the same command goes on"
+        } else {
+            "the same command with --resume goes on"
+        }
+    }
 }
 
 /// What options are normalised over while training.
@@ -186,7 +196,9 @@ pub(crate) struct RolloutArgs {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = count)]
     pub(crate) tokens: usize,
     /// What the final answer of a text is: number, math (expressions in \boxed{} or behind ####,
-    /// compared by their values), text, choice (a letter) or regex:RE (its one group)
+    /// compared by their values), text, choice (a letter), regex:RE (its one group), or
+    /// command:CMD: a program that reads a line {"question", "expected", "answer"} for each answer,
+    /// and prints {"reward": 0..1}, 1 for a right one
     #[arg(long, value_name = "RULE", default_value_t)]
     pub(crate) answer: AnswerRule,
     /// Seed of every random choice

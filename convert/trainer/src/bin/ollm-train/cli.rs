@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::accuracy::AccuracyArgs;
+use crate::args::RunArgs;
 use crate::curves::CurvesArgs;
 use crate::eval::EvalArgs;
 use crate::features::FeaturesArgs;
@@ -19,7 +20,8 @@ use crate::value::ValueArgs;
 /// Trains OLLM plugins (encoder, decoder, policy) on a frozen backbone, and scores them.
 ///
 /// Data files hold problems: JSON lines (`{"question": "..", "answer": ".."}`, `prompt` and
-/// `completion`, or `messages`), a JSON list, CSV, or plain text; `--field` names other fields.
+/// `completion`, or `messages`), a JSON list, CSV, Parquet (if built with it), or plain text;
+/// `--field` names other fields.
 /// `RAYON_NUM_THREADS` sets the threads of the training itself on a CPU.
 #[derive(Debug, Parser)]
 #[command(name = "ollm-train", version)]
@@ -59,6 +61,24 @@ pub(crate) enum TrainCommand {
     Problems(ProblemsArgs),
     /// Writes man pages and shell completions into a folder
     Manual(ManualFolder),
+}
+
+impl TrainCommand {
+    /// Whether it can go on later with what it did until it was interrupted.
+    pub(crate) fn keeps_what_is_done(&self) -> bool {
+        self.run_args().is_some() || matches!(self, Self::Features(_) | Self::Accuracy(_) | Self::Sample(_))
+    }
+
+    /// The run, if it makes one.
+    pub(crate) fn run_args(&self) -> Option<&RunArgs> {
+        match self {
+            Self::Sft(args) => Some(&args.run),
+            Self::Lora(args) => Some(&args.run),
+            Self::Rl(args) => Some(&args.run),
+            Self::Value(args) => Some(&args.run),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]

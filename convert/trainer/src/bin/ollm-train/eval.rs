@@ -11,7 +11,8 @@ use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, InputArgs};
 use crate::output;
-use crate::prepare::{self, Workplace, bar, budget};
+use crate::prepare::{self, Workplace, budget};
+use crate::progress::bar;
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
     if let Some(reference) = &args.reference {
         models = models.beside(&open(reference)?)?;
     }
-    let bar = bar(features.len() as u64, "tokens");
+    let bar = bar("eval", features.len() as u64, "tokens");
     let report = evaluate(&frozen, &features, &models, budget(&args.device), &|rows| bar.inc(rows as u64))?;
     bar.finish_and_clear();
     output::report(&report, args.json)

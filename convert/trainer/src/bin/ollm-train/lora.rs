@@ -18,6 +18,7 @@ use ollm_train::plugin::file::Provenance;
 use crate::args::{HeldOutArgs, InputArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare;
+use crate::progress::bar;
 
 /// Bytes that logits may take, on each thread.
 const LOGITS: usize = 256 << 20;
@@ -51,6 +52,10 @@ pub(crate) struct LoraArgs {
     /// Steps between evaluations on the held-out problems [default: 50]
     #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) eval_every: Option<u64>,
+    /// Held-out questions that are answered at each evaluation: logged, and shown shortened. Each
+    /// time the backbone is written with the adapters in it, and removed [default: 0]
+    #[arg(long, value_name = "N", requires = "validation")]
+    pub(crate) samples: Option<usize>,
     /// Stop after N evaluations in a row that found nothing better
     #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) patience: Option<u64>,
@@ -111,6 +116,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     print_size(&lora, frozen.about.parameters)?;
 
     let (train, data_hash) = examples(&backbone, &train, args.input.limit)?;
+    let samples = valid.as_ref().and_then(|valid| prepare::samples(&backbone, valid, args.samples, &args.input));
     let valid = valid.map(|corpus| examples(&backbone, &corpus, args.held_out.valid_limit)).transpose()?;
     let (valid, valid_hash) = valid.map_or((Vec::new(), None), |(valid, hash)| (valid, Some(hash)));
     let provenance = Provenance {
@@ -127,9 +133,10 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         train: &train,
         valid: &valid,
         provenance: &provenance,
+        samples: samples.as_ref(),
     };
     let pace = args.pace(device.is_cpu(), prepare::threads(&args.input));
-    let bar = prepare::bar(0, "steps");
+    let bar = bar("lora", 0, "steps");
     if task::lora(&material, &settings, &pace, &mut run, &bar)? == Ended::Stopped {
         return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     }

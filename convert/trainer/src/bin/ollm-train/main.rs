@@ -7,11 +7,13 @@ mod config;
 mod curves;
 mod eval;
 mod features;
+mod interrupt;
 mod lora;
 mod manual;
 mod output;
 mod prepare;
 mod problems;
+mod progress;
 mod rl;
 mod sample;
 mod sft;
@@ -20,8 +22,9 @@ mod value;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use ollm_train::Result;
+use ollm_train::{Error, Result};
 
+use args::RunArgs;
 use clap::CommandFactory as _;
 use cli::{TrainCli, TrainCommand};
 use config::Invocation;
@@ -29,6 +32,7 @@ use config::Invocation;
 fn main() -> ExitCode {
     match Invocation::parse().and_then(|invocation| run(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {
             // If standard error is closed too, there is nobody left to tell.
             let _ = writeln!(io::stderr(), "error: {error}");
@@ -38,6 +42,19 @@ fn main() -> ExitCode {
 }
 
 fn run(invocation: &Invocation) -> Result<()> {
+    let command = &invocation.cli.command;
+    if command.keeps_what_is_done() {
+        interrupt::watch()?;
+    }
+    let ended = perform(invocation);
+    if let Err(Error::Interrupted) = ended {
+        let how = command.run_args().map_or("the same command goes on", RunArgs::goes_on_with);
+        let _ = writeln!(io::stderr(), "{}: {how}", Error::Interrupted);
+    }
+    ended
+}
+
+fn perform(invocation: &Invocation) -> Result<()> {
     match &invocation.cli.command {
         TrainCommand::Features(args) => features::run(args),
         TrainCommand::Sft(args) => sft::run(args, invocation.settings()?),

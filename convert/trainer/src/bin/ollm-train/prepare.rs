@@ -2,21 +2,20 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use candle_core::Device;
-use indicatif::{ProgressBar, ProgressStyle};
 use ollm_train::data::corpus::Corpus;
 use ollm_train::data::records::Records;
-use ollm_train::eval::accuracy::Progress;
 use ollm_train::features::backbone::{BackboneDescription, BackboneModel, Frozen, StateSource};
 use ollm_train::features::candidate_cache;
 use ollm_train::features::segments::Hold;
 use ollm_train::features::states::{self, Features};
 use ollm_train::plugin::file::Provenance;
+use ollm_train::rollout::samples::SampleQuestions;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
+use crate::progress::bar;
 
 /// Parses `cpu`, `cuda:N` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
@@ -33,30 +32,6 @@ pub(crate) fn device(name: &str) -> Result<Device> {
 pub(crate) fn check_output(flag: &'static str, output: &Path, inputs: &[&Path]) -> Result<()> {
     let refused = ollm_convert::check_output(output, inputs);
     refused.map_err(|error| Error::Setting { name: flag, reason: error.to_string() })
-}
-
-/// A bar that counts something, with its rate.
-pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
-    let template = format!("{{bar:30}} {{human_pos}}/{{human_len}} {unit} [{{elapsed}} < {{eta}}] {{wide_msg}}");
-    let style = ProgressStyle::with_template(&template).expect("a template of known keys");
-    let bar = ProgressBar::new(length).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
-}
-
-/// A bar that names the row.
-pub(crate) struct BarProgress<'a>(pub(crate) &'a ProgressBar);
-
-impl Progress for BarProgress<'_> {
-    fn row(&self, name: &str, problems: usize) {
-        self.0.set_length(problems as u64);
-        self.0.set_position(0);
-        self.0.set_message(name.to_owned());
-    }
-
-    fn problem(&self) {
-        self.0.inc(1);
-    }
 }
 
 /// The threads that are meant: 0 is one for each core.
@@ -103,7 +78,8 @@ impl<'a> Workplace<'a> {
         let path = states::cache_path(self.folder, &self.about, corpus, "features");
         let mut records = Records::open(&path, &states::header(&self.about, corpus))?;
         let problems = corpus.first(limit);
-        let bar = bar(problems.len() as u64, "problems").with_position(records.sequences() as u64);
+        let bar = bar("features", problems.len() as u64, "problems").with_position(records.sequences() as u64);
+        bar.reset_eta();
         states::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
         bar.finish_and_clear();
         Ok((problems.len(), records))
@@ -128,7 +104,7 @@ impl<'a> Workplace<'a> {
 
     /// The text with candidates for its features.
     pub(crate) fn with_candidates(&self, frozen: &Frozen, text: TextFeatures) -> Result<TextFeatures> {
-        let bar = bar(text.features.len() as u64, "tokens").with_message("candidates");
+        let bar = bar("candidates", text.features.len() as u64, "tokens");
         let progress = |rows| bar.inc(rows as u64);
         let candidates = candidate_cache::load(self.folder, frozen, &text.corpus, &text.features, &progress)?;
         bar.finish_and_clear();
@@ -164,6 +140,17 @@ pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneM
             backbone.context()
         );
     }
+}
+
+/// The questions that are answered at each evaluation, if there are any.
+pub(crate) fn samples<'a>(
+    backbone: &'a BackboneModel,
+    valid: &Corpus,
+    count: Option<usize>,
+    input: &InputArgs,
+) -> Option<SampleQuestions<'a>> {
+    let count = count.filter(|count| *count > 0)?;
+    Some(SampleQuestions::new(backbone, valid, count, input.threads))
 }
 
 /// Where a plugin's training text came from.

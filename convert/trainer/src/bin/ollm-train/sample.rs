@@ -8,14 +8,15 @@ use ollm_train::eval::accuracy::{Progress as _, Questions};
 use ollm_train::features::segments::Hold;
 use ollm_train::limits::require;
 use ollm_train::plugin::deploy;
+use ollm_train::rollout::answer_data;
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
-use ollm_train::rollout::samples;
 use ollm_train::{Error, Result};
 
 use crate::args::{InputArgs, RolloutArgs, count};
 use crate::output::print;
-use crate::prepare::{BarProgress, bar, check_output};
+use crate::prepare::check_output;
+use crate::progress::{BarProgress, bar};
 
 #[derive(Debug, Args)]
 pub(crate) struct SampleArgs {
@@ -84,12 +85,13 @@ pub(crate) fn run(args: &SampleArgs) -> Result<()> {
         seed: rollout.seed,
     };
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
-    let bar = bar(0, "problems");
+    let bar = bar("sample", 0, "problems");
     let (shown, problems) = (BarProgress(&bar), questions.gold.len());
     shown.row("answers", problems);
     let answers = library.answers(plugin.as_ref(), &plan, &corpus, problems, &|| shown.problem())?;
     bar.finish_and_clear();
-    let lines = samples::lines(&questions, &answers, args.right)?;
+    let lines = answer_data::lines(&questions, &answers, args.right)?;
+    rollout.answer.finish()?;
     let mut text = String::new();
     for line in &lines {
         let line = serde_json::to_string(line).map_err(|error| Error::bad_file(&args.output, error.to_string()))?;

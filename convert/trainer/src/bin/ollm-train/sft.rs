@@ -17,7 +17,8 @@ use ollm_train::sft::train::{SftData, SftPace, sft};
 
 use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, steps};
 use crate::output::print;
-use crate::prepare::{self, TextFeatures, Workplace, bar};
+use crate::prepare::{self, TextFeatures, Workplace};
+use crate::progress::bar;
 
 #[derive(Debug, Args)]
 pub(crate) struct SftArgs {
@@ -74,13 +75,10 @@ pub(crate) struct SftArgs {
     /// decoder lowrank only
     #[arg(long, value_name = "FACTOR")]
     pub(crate) spread: Option<f64>,
-    /// A finished control of the same width, instead of training one
+    /// Begin with the tensors of another run, of the same sizes: its control.safetensors,
+    /// options.safetensors or plugin.safetensors. A stage of 0 epochs leaves them as they are
     #[arg(long, value_name = "FILE")]
-    pub(crate) control: Option<PathBuf>,
-    /// Finished options of the same sizes on that control, instead of training some: the policy's
-    /// stage alone
-    #[arg(long, value_name = "FILE", requires = "control")]
-    pub(crate) options_from: Option<PathBuf>,
+    pub(crate) init_from: Option<PathBuf>,
     /// Tokens a step; whole segments of about so many with --hold line or all
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) batch: usize,
@@ -102,6 +100,10 @@ pub(crate) struct SftArgs {
     /// Steps between checkpoints
     #[arg(long, value_name = "N", default_value_t = 250, value_parser = steps)]
     pub(crate) checkpoint_every: u64,
+    /// Held-out questions that are answered at each evaluation: logged, and shown shortened
+    /// [default: 0]
+    #[arg(long, value_name = "N", requires = "validation")]
+    pub(crate) samples: Option<usize>,
     /// Steps between evaluations on the held-out problems [default: 250]
     #[arg(long, value_name = "N", requires = "validation", value_parser = steps)]
     pub(crate) eval_every: Option<u64>,
@@ -147,8 +149,7 @@ impl SftArgs {
             checkpoint_every: self.checkpoint_every,
             eval_every: self.eval_every.unwrap_or(250),
             stop_after: self.run.stop_after,
-            control: self.control.clone(),
-            options: self.options_from.clone(),
+            init_from: self.init_from.clone(),
         }
     }
 }
@@ -177,9 +178,16 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
     }
     let valid = valid.map(|corpus| load(corpus, args.held_out.valid_limit)).transpose()?;
     let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());
-    let valid = valid.as_ref().map(|text| &text.features);
-    let material = SftData { frozen: &frozen, head: &head, train: &train.features, valid, provenance: &provenance };
-    let ended = sft(&material, &settings, &args.pace(), &mut run, &bar(0, "steps"))?;
+    let samples = valid.as_ref().and_then(|text| prepare::samples(&backbone, &text.corpus, args.samples, &args.input));
+    let material = SftData {
+        frozen: &frozen,
+        head: &head,
+        train: &train.features,
+        valid: valid.as_ref().map(|text| &text.features),
+        provenance: &provenance,
+        samples: samples.as_ref(),
+    };
+    let ended = sft(&material, &settings, &args.pace(), &mut run, &bar("sft", 0, "steps"))?;
     print(outcome(ended, &run) + "\n")
 }
 

@@ -18,7 +18,8 @@ use ollm_train::value::task::{ValueData, ValueReport, ValueSettings, train_value
 
 use crate::args::{InputArgs, RolloutArgs, RunArgs, ValidArgs, count, steps};
 use crate::output::{self, print};
-use crate::prepare::{BarProgress, Workplace, bar, file_names};
+use crate::prepare::{Workplace, file_names};
+use crate::progress::{BarProgress, bar};
 
 #[derive(Debug, Args)]
 pub(crate) struct ValueArgs {
@@ -96,7 +97,7 @@ pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
     let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.features, &args.input)?;
     let plugin = deploy::open(&args.plugin, &place.about)?;
-    let bar = bar(0, "problems");
+    let bar = bar("value", 0, "problems");
     let answerer = Answerer { args, place: &place, plugin: &plugin, bar: &bar };
     let (learned, decides) = (answerer.examples("training", &train)?, answerer.examples("validation", &valid)?);
     let identity: FileMetadata = [
@@ -125,6 +126,7 @@ pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
         Some(test) => (&answerer.examples("held-out", test)?, "held-out problems"),
         None => (&decides, "validation problems, which chose the step"),
     };
+    args.rollout.answer.finish()?;
     let report = ValueReport::new(&trained, examples)?;
     bar.finish_and_clear();
     print(format_args!("on the {of}:\n"))?;
@@ -148,7 +150,7 @@ impl Answerer<'_> {
         shown.row(&format!("answers to {what} problems"), problems);
         let plan = args.plan(plugin);
         let answers = library.answers(Some(plugin), &plan, questions.corpus, problems, &|| shown.problem())?;
-        let grades = questions.grade(&answers);
+        let grades = questions.grade(&answers)?;
         let answers = GradedAnswers::new(questions.corpus.first(Some(problems)), &answers, &grades);
         let ends = place.backbone.token_ends();
         ValueExamples::new(&answers, &place.features(&answers.corpus)?, &|token| ends.ends_line(token))

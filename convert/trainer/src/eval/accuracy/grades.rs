@@ -5,13 +5,15 @@ use serde::Serialize;
 use crate::data::corpus::{Corpus, Problem};
 use crate::data::rng::Rng;
 use crate::error::Result;
-use crate::eval::answer_rule::{AnswerRule, FinalAnswer};
+use crate::eval::answer_command::AskedAnswer;
+use crate::eval::answer_rule::{AnswerRule, FinalAnswer, Judgement};
 use crate::eval::degeneracy::{Flaws, QuestionLanguage};
 use crate::features::segments::Hold;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
+use crate::rollout::samples::Sample;
 
 /// Who is told of the progress.
 pub trait Progress {
@@ -36,7 +38,9 @@ impl<'a> Questions<'a> {
     ///
     /// # Errors
     /// [`Error::Line`](crate::Error::Line) if the answer of one has no final answer,
-    /// [`Error::NoData`](crate::Error::NoData) if there are none.
+    /// [`Error::NoData`](crate::Error::NoData) if there are none,
+    /// [`Error::AnswerCommand`](crate::Error::AnswerCommand) if the rule is a command that does not
+    /// judge: it is given the data's own answer to the first problem, before anything is answered.
     pub fn new(corpus: &'a Corpus, limit: Option<usize>, rule: &'a AnswerRule) -> Result<Self> {
         let gold = |(index, problem): (usize, &Problem)| {
             let answer = match &problem.expected {
@@ -49,7 +53,11 @@ impl<'a> Questions<'a> {
             return Err(corpus.no_data());
         }
         let gold = corpus.first(limit).iter().enumerate().map(gold).collect::<Result<_>>()?;
-        Ok(Self { corpus, gold, rule })
+        let questions = Self { corpus, gold, rule };
+        if let AnswerRule::Command(_) = rule {
+            questions.judge(&[(0, &corpus.problems[0].answer)])?;
+        }
+        Ok(questions)
     }
 
     /// What is asked.
@@ -57,24 +65,57 @@ impl<'a> Questions<'a> {
         self.corpus.first(Some(self.gold.len())).iter().map(|problem| problem.question.as_str())
     }
 
-    /// What the answers to a problem are worth.
-    pub fn rewards(&self, problem: usize, answers: &[Answer], reward: Reward) -> Vec<f64> {
-        let right = |answer: &Answer| self.rule.extract(&answer.text).as_ref() == Some(&self.gold[problem]);
-        answers.iter().map(|answer| reward.of(right(answer), answer.tokens)).collect()
+    /// What is said of answers, each to the problem of that number.
+    fn judge(&self, answers: &[(usize, &str)]) -> Result<Vec<Judgement>> {
+        let asked = answers.iter().map(|&(index, answer)| {
+            let problem = &self.corpus.problems[index];
+            let expected = problem.expected.as_ref().unwrap_or(&problem.answer);
+            AskedAnswer { question: &problem.question, expected, answer }
+        });
+        let asked: Vec<AskedAnswer<'_>> = asked.collect();
+        let gold: Vec<&FinalAnswer> = answers.iter().map(|&(index, _)| &self.gold[index]).collect();
+        self.rule.judge(&asked, &gold)
+    }
+
+    /// What answers are worth, each to the problem of that number.
+    ///
+    /// # Errors
+    /// [`Error::AnswerCommand`](crate::Error::AnswerCommand) of a rule that is a command.
+    pub fn rewards(&self, problems: &[usize], answers: &[Vec<Answer>], reward: Reward) -> Result<Vec<Vec<f64>>> {
+        let judgements = self.judge_each(problems.iter().copied(), answers)?;
+        let worth = |(answers, judgements): (&Vec<Answer>, Vec<Judgement>)| {
+            answers.iter().zip(judgements).map(|(answer, judged)| reward.of(judged.score, answer.tokens)).collect()
+        };
+        Ok(answers.iter().zip(judgements).map(worth).collect())
     }
 
     /// Grades the answers to each problem.
-    pub fn grade(&self, answers: &[Vec<Answer>]) -> Vec<Vec<Grade>> {
-        let problems = self.asked().zip(&self.gold);
-        let grade = |(answers, (question, gold)): (&Vec<Answer>, (&str, &FinalAnswer))| {
+    ///
+    /// # Errors
+    /// [`Error::AnswerCommand`](crate::Error::AnswerCommand) of a rule that is a command.
+    pub fn grade(&self, answers: &[Vec<Answer>]) -> Result<Vec<Vec<Grade>>> {
+        let judgements = self.judge_each(0.., answers)?;
+        let grade = |((answers, judgements), question): ((&Vec<Answer>, Vec<Judgement>), &str)| {
             let language = QuestionLanguage::of(question);
-            answers.iter().map(|answer| Grade::new(answer, &language, self.rule, gold)).collect()
+            answers.iter().zip(judgements).map(|(answer, judged)| Grade::new(answer, &language, judged)).collect()
         };
-        answers.iter().zip(problems).map(grade).collect()
+        Ok(answers.iter().zip(judgements).zip(self.asked()).map(grade).collect())
+    }
+
+    fn judge_each(
+        &self,
+        problems: impl Iterator<Item = usize>,
+        answers: &[Vec<Answer>],
+    ) -> Result<Vec<Vec<Judgement>>> {
+        let each = problems.zip(answers);
+        let all: Vec<(usize, &str)> =
+            each.flat_map(|(problem, answers)| answers.iter().map(move |answer| (problem, &*answer.text))).collect();
+        let mut judgements = self.judge(&all)?.into_iter();
+        Ok(answers.iter().map(|answers| judgements.by_ref().take(answers.len()).collect()).collect())
     }
 }
 
-/// What an answer is worth: 1 if it is right, less a price for each of its tokens.
+/// What an answer is worth: its [`Judgement::score`], less a price for each of its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Reward {
     /// The price of a token, at least 0.
@@ -82,9 +123,9 @@ pub struct Reward {
 }
 
 impl Reward {
-    /// The reward of an answer of so many tokens.
-    pub fn of(self, right: bool, tokens: usize) -> f64 {
-        f64::from(u8::from(right)) - self.token_cost * tokens as f64
+    /// The reward of an answer of that score and so many tokens.
+    pub fn of(self, score: f64, tokens: usize) -> f64 {
+        score - self.token_cost * tokens as f64
     }
 
     /// Whether it only says whether an answer is right: 1 or 0.
@@ -98,8 +139,9 @@ impl Reward {
 pub struct Grade {
     /// Its final answer.
     pub answer: Option<FinalAnswer>,
-    /// Whether that is the right one.
-    pub right: bool,
+    /// What it is worth, before its tokens are priced: 1 if it is right, 0 if it is wrong; of a
+    /// command, what that says.
+    pub score: f64,
     /// What is wrong with it, apart from that.
     pub flaws: Flaws,
     /// Its tokens.
@@ -109,21 +151,25 @@ pub struct Grade {
 }
 
 impl Grade {
-    pub(super) fn new(answer: &Answer, question: &QuestionLanguage, rule: &AnswerRule, gold: &FinalAnswer) -> Self {
-        let found = rule.extract(&answer.text);
+    pub(super) fn new(answer: &Answer, question: &QuestionLanguage, judged: Judgement) -> Self {
         Self {
-            right: found.as_ref() == Some(gold),
-            flaws: Flaws { missing: found.is_none(), ..Flaws::of(&answer.text, question) },
-            answer: found,
+            score: judged.score,
+            flaws: Flaws { missing: judged.answer.is_none(), ..Flaws::of(&answer.text, question) },
+            answer: judged.answer,
             tokens: answer.tokens,
             finished: answer.finished,
         }
     }
 
+    /// Whether it is right: worth 1.
+    pub fn is_right(&self) -> bool {
+        self.score >= 1.0
+    }
+
     /// Whether the final answer is one of which nobody can say whether it is right; it counts as
     /// wrong.
     pub fn is_undecided(&self) -> bool {
-        !self.right && self.answer.as_ref().is_some_and(FinalAnswer::is_undecided)
+        !self.is_right() && self.answer.as_ref().is_some_and(FinalAnswer::is_undecided)
     }
 }
 
@@ -134,6 +180,8 @@ pub struct LatentTable {
     pub grades: Vec<Vec<Grade>>,
     /// `[problems][d]`
     pub states: Vec<Vec<f32>>,
+    /// The questions and the texts of the answers. `[problems][K]`
+    pub samples: Vec<Vec<Sample>>,
 }
 
 impl LatentTable {
@@ -159,7 +207,7 @@ impl LatentTable {
     /// How often each latent is right: `[K]`.
     pub fn accuracies(&self) -> Vec<f64> {
         let count = self.grades.first().map_or(0, Vec::len);
-        let right = |z: usize| self.grades.iter().filter(|grades| grades[z].right).count() as f64;
+        let right = |z: usize| self.grades.iter().filter(|grades| grades[z].is_right()).count() as f64;
         (0..count).map(|z| right(z) / self.grades.len() as f64).collect()
     }
 
@@ -227,6 +275,15 @@ impl LatentTable {
             let choice = answers.first().and_then(|answer| answer.choices.first());
             choice.map(|choice| choice.state.iter().map(|x| x.to_f32()).collect()).unwrap_or_default()
         };
-        Ok(Self { grades: questions.grade(answers), states: answers.iter().map(state).collect() })
+        let problems = questions.corpus.first(Some(answers.len()));
+        let samples = problems
+            .iter()
+            .zip(answers)
+            .map(|(problem, answers)| answers.iter().map(|answer| Sample::new(problem, answer.text.clone())).collect());
+        Ok(Self {
+            grades: questions.grade(answers)?,
+            states: answers.iter().map(state).collect(),
+            samples: samples.collect(),
+        })
     }
 }

@@ -206,7 +206,7 @@ impl<'a> Comparer<'_, 'a> {
 
     /// A row whose answers are made for it.
     fn row(&mut self, name: &str, library: &Library<'a>, plugin: Option<&Loaded>, plan: &Plan) -> Result<()> {
-        let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?);
+        let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?)?;
         self.push(name, &references(&grades));
         Ok(())
     }
@@ -254,7 +254,7 @@ impl<'a> Comparer<'_, 'a> {
         self.held("policy", plugin, &table)?;
         self.push("all latents, held", &table.all());
         let best: Vec<usize> =
-            table.grades.iter().map(|grades| grades.iter().position(|g| g.right).unwrap_or(0)).collect();
+            table.grades.iter().map(|grades| grades.iter().position(Grade::is_right).unwrap_or(0)).collect();
         self.push("optimal latent (oracle)", &table.pick(best));
         let random = deploy::random_deltas(plugin, self.comparison.seed)?;
         let random = self.table(&random, "random deltas, held", self.test)?;
@@ -289,7 +289,7 @@ impl<'a> Comparer<'_, 'a> {
             let plan = self.plan(LatentPlan::Fixed(0), Hold::All, temperature);
             let drawn = |samples| {
                 let answers = self.answers(&name, library, Some(control), &Plan { samples, ..plan }, self.test)?;
-                Ok::<_, Error>(self.test.grade(&answers))
+                self.test.grade(&answers)
             };
             let answered = tokens(&references(&drawn(plan.samples)?)) / plan.samples as f64;
             let samples = (tokens(latents) / answered.max(1.0)).ceil().max(1.0) as usize;

@@ -72,17 +72,19 @@ impl AccuracyRow {
         let all = || grades.iter().flatten().copied();
         let mean = |value: &dyn Fn(&Grade) -> f64| all().map(value).sum::<f64>() / all().count().max(1) as f64;
         let share = |value: &dyn Fn(&Grade) -> bool| mean(&|grade| f64::from(u8::from(value(grade))));
-        let any: Vec<bool> = grades.iter().map(|answers| answers.iter().any(|grade| grade.right)).collect();
-        let right = |answers: &Vec<&Grade>| answers.iter().filter(|grade| grade.right).count() as f64 / samples as f64;
+        let any: Vec<bool> = grades.iter().map(|answers| answers.iter().any(|grade| grade.is_right())).collect();
+        let right =
+            |answers: &Vec<&Grade>| answers.iter().filter(|grade| grade.is_right()).count() as f64 / samples as f64;
         let shares: Vec<f64> = grades.iter().map(right).collect();
         let several = |value: &dyn Fn(&[&Grade]) -> bool| {
             let of_each: Vec<bool> = grades.iter().map(|answers| value(answers)).collect();
             (samples > 1).then(|| Interval::wilson(&of_each))
         };
         let worth = |answers: &Vec<&Grade>| {
-            answers.iter().map(|grade| reward.of(grade.right, grade.tokens)).sum::<f64>() / samples as f64
+            answers.iter().map(|grade| reward.of(grade.score, grade.tokens)).sum::<f64>() / samples as f64
         };
-        let earned = Earned::new(grades.iter().map(worth).collect(), samples == 1 && reward.is_right());
+        let whole = all().all(|grade| grade.score.fract().abs() < 1e-12);
+        let earned = Earned::new(grades.iter().map(worth).collect(), samples == 1 && reward.is_right() && whole);
         let distinct = || grades.iter().map(|answers| distinct(answers)).sum::<usize>() as f64 / grades.len() as f64;
         Self {
             name: name.into(),
@@ -92,8 +94,8 @@ impl AccuracyRow {
                 _ => Interval::bootstrap(&shares, seed),
             },
             reward: (!reward.is_right()).then(|| earned.mean()),
-            pass: several(&|answers| answers.iter().any(|grade| grade.right)),
-            majority: several(&|answers| majority(answers).is_some_and(|grade| grade.right)),
+            pass: several(&|answers| answers.iter().any(|grade| grade.is_right())),
+            majority: several(&|answers| majority(answers).is_some_and(Grade::is_right)),
             distinct: (samples > 1).then(distinct),
             tokens: mean(&|grade| grade.tokens as f64),
             cut: share(&|grade| !grade.finished),

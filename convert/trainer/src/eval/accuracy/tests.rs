@@ -1,5 +1,6 @@
 use super::*;
-use crate::data::corpus::Corpus;
+use crate::data::corpus::{Corpus, Problem};
+use crate::eval::answer_command::AskedAnswer;
 use crate::eval::answer_rule::{AnswerRule, FinalAnswer};
 use crate::eval::degeneracy::QuestionLanguage;
 use crate::report::statistics::Interval;
@@ -8,7 +9,9 @@ use crate::testing::{self, assert_close};
 fn grade(text: &str) -> Grade {
     let answer =
         Answer { text: text.into(), tokens: 4, finished: !text.ends_with('-'), choices: Vec::new(), ids: Vec::new() };
-    Grade::new(&answer, &QuestionLanguage::of("How many?"), &AnswerRule::Number, &grade_answer("7").unwrap())
+    let asked = AskedAnswer { question: "How many?", expected: "7", answer: text };
+    let judged = AnswerRule::Number.judge(&[asked], &[&grade_answer("7").unwrap()]).unwrap().remove(0);
+    Grade::new(&answer, &QuestionLanguage::of("How many?"), judged)
 }
 
 fn row(name: &str, answers: &[&[&str]]) -> AccuracyRow {
@@ -105,7 +108,7 @@ fn a_table_says_what_its_problems_chose() {
 #[test]
 fn draws_follow_the_policy_and_repeat() {
     let row = || vec![grade("7"), grade("8"), grade("9")];
-    let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new() };
+    let table = LatentTable { grades: (0..2000).map(|_| row()).collect(), states: Vec::new(), samples: Vec::new() };
     let policy = vec![vec![0.2, 0.0, 0.8]; 2000];
     let draws = table.draw(&policy, 10, 1);
     let share = AccuracyRow::new("r", &draws, Scoring::default()).accuracy.mean;
@@ -222,4 +225,33 @@ fn data_without_a_number_and_a_foreign_decoder_are_refused() {
     let other = deploy::random_deltas(&plugin, 0).unwrap();
     assert!(check_decoders(&plugin, &other).is_err());
     assert!(check_decoders(&plugin, &deploy::constant_policy(&plugin, &[1.0; 3]).unwrap()).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_command_grades_and_pays_what_it_says() {
+    // Worth a half where the answer is that of the data, and its final answer is always x.
+    let rule: AnswerRule = "command:while IFS= read -r line; do case \"$line\" in \
+         *'\"expected\":\"7\",\"answer\":\"7\"'*) echo '{\"reward\": 1, \"final\": \"x\"}';; \
+         *) echo '{\"reward\": 0.5, \"final\": null}';; esac; done"
+        .parse()
+        .unwrap();
+    let problem = |expected: &str| Problem { expected: Some(expected.into()), ..Problem::new("q", "long") };
+    let corpus = Corpus::new(vec![problem("8"), problem("7")]);
+    let questions = Questions::new(&corpus, None, &rule).unwrap();
+    let answer =
+        |text: &str| Answer { text: text.into(), tokens: 10, finished: true, choices: Vec::new(), ids: Vec::new() };
+    let answers = [vec![answer("7"), answer("8")], vec![answer("8"), answer("7")]];
+    let grades = questions.grade(&answers).unwrap();
+    let scores: Vec<f64> = grades.iter().flatten().map(|grade| grade.score).collect();
+    assert_eq!(scores, [0.5, 0.5, 0.5, 1.0]);
+    assert!(!grades[1][0].is_right() && grades[1][0].flaws.missing && grades[1][0].answer.is_none());
+    assert!(grades[1][1].is_right() && grades[1][1].answer == Some(FinalAnswer::Text("x".into())));
+    // Rewards follow the problems' numbers.
+    let rewards = questions.rewards(&[1, 0], &answers, Reward { token_cost: 0.01 }).unwrap();
+    assert_eq!(rewards, [[0.9, 0.4], [0.4, 0.4]]);
+    rule.finish().unwrap();
+    let silent: AnswerRule = "command:exit 1".parse().unwrap();
+    assert!(matches!(Questions::new(&corpus, None, &silent).err().unwrap(), Error::AnswerCommand { line: 1, .. }));
+    assert!("command: ".parse::<AnswerRule>().is_err());
 }

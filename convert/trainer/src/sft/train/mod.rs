@@ -4,9 +4,9 @@
 //! Everything a step depends on is in the checkpoint or named by seed and step, so a run that was
 //! interrupted and resumed ends, on a CPU, with the same bits as one that was not.
 
+mod initial;
 mod steps;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -28,9 +28,12 @@ use crate::limits::MAX_COUNT;
 use crate::plugin::deploy;
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
+use crate::rollout::samples::SampleQuestions;
 use crate::sft::settings::SftSettings;
 use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, SftStage};
-use steps::{StageTask, segments_a_step};
+use crate::sft::summary::OptionSummary;
+use initial::{InitialTensors, check};
+use steps::{StageSamples, StageTask, evaluation_batches, segments_a_step};
 
 /// What a run trains on.
 pub struct SftData<'a> {
@@ -44,9 +47,11 @@ pub struct SftData<'a> {
     pub valid: Option<&'a Features>,
     /// For the plugin's metadata.
     pub provenance: &'a Provenance,
+    /// Held-out questions that are answered at each evaluation.
+    pub samples: Option<&'a SampleQuestions<'a>>,
 }
 
-/// What does not decide the result: when to evaluate, save and stop.
+/// What a run begins with, and when it evaluates, saves and stops.
 #[derive(Clone, Debug, Default)]
 pub struct SftPace {
     /// Steps between checkpoints.
@@ -55,10 +60,9 @@ pub struct SftPace {
     pub eval_every: u64,
     /// Stop after this many steps, resumably.
     pub stop_after: Option<u64>,
-    /// A control trained before, instead of stage 1.
-    pub control: Option<PathBuf>,
-    /// Options trained before on that control, instead of stage 2.
-    pub options: Option<PathBuf>,
+    /// A control or a plugin of another run: the stages begin with its tensors, and a stage of no
+    /// epochs leaves them as they are.
+    pub init_from: Option<PathBuf>,
 }
 
 /// Trains control and options into `run`, from its checkpoint if it has one.
@@ -76,6 +80,7 @@ pub fn sft(
     let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
     let path = session.fit.run.plugin();
     tensor_file::save(&path, &plugin, &session.metadata())?;
+    session.summarize(control, plugin)?;
     Ok(Ended::Finished)
 }
 
@@ -86,6 +91,7 @@ struct SftRun<'a> {
     pace: &'a SftPace,
     fit: Trainer<'a>,
     spec: PluginConfig,
+    initial: Option<InitialTensors>,
 }
 
 /// A line of the log: the evaluation whose tensors a stage ends with.
@@ -117,9 +123,12 @@ impl<'a> SftRun<'a> {
         if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
             identity.insert("looks".into(), format!("every {} steps at {hash}", pace.eval_every));
         }
-        let spec = settings.spec(about);
-        let fit = Trainer::open(run, bar, identity, pace.stop_after, material.frozen.head.device())?;
-        Ok(Self { material, settings, pace, fit, spec })
+        let (spec, device) = (settings.spec(about), material.frozen.head.device());
+        let initial = pace.init_from.as_deref();
+        let initial = initial.map(|path| InitialTensors::read(path, &spec, settings, about, device)).transpose()?;
+        identity.insert("init".into(), initial.as_ref().map_or(Ok("nothing".into()), InitialTensors::hash)?);
+        let fit = Trainer::open(run, bar, identity, pace.stop_after, device)?;
+        Ok(Self { material, settings, pace, fit, spec, initial })
     }
 
     fn device(&self) -> &'a Device {
@@ -136,10 +145,7 @@ impl<'a> SftRun<'a> {
         if self.fit.resumes().is_some_and(|stage| stage != "control") {
             return self.load_control(&path).map(Some);
         }
-        let tensors = match &self.pace.control {
-            Some(given) => Some(self.load_control(given)?),
-            None => self.train_control()?,
-        };
+        let tensors = self.train_control()?;
         if let Some(tensors) = &tensors {
             tensor_file::save(&path, tensors, &self.metadata())?;
         }
@@ -148,13 +154,16 @@ impl<'a> SftRun<'a> {
 
     fn load_control(&self, path: &Path) -> Result<Tensors> {
         let loaded = Loaded::control(path, &self.material.frozen.about, self.device())?;
-        Self::check(path, "width", &self.spec.decoder.width(), &loaded.spec.decoder.width())?;
-        Self::check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
+        check(path, "width", &self.spec.decoder.width(), &loaded.spec.decoder.width())?;
+        check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
         Ok(loaded.tensors)
     }
 
     fn train_control(&mut self) -> Result<Option<Tensors>> {
         let params = Params::control(&self.spec, self.settings.seed, self.device())?;
+        if let Some(initial) = &self.initial {
+            params.restore(initial.control())?;
+        }
         let mut stage = ControlStage::new(&self.spec, &params, self.material.head)?;
         let ended = self.train(&mut stage, &params, self.settings.control_epochs)?;
         Ok((ended == Ended::Finished).then(|| params.tensors()))
@@ -167,12 +176,10 @@ impl<'a> SftRun<'a> {
         if self.fit.resumes() == Some("policy") {
             return self.load_options(&path, control).map(Some);
         }
-        if let Some(given) = &self.pace.options {
-            let tensors = self.load_options(given, control)?;
-            tensor_file::save(&path, &tensors, &self.metadata())?;
-            return Ok(Some(tensors));
-        }
         let params = Params::options(&self.spec, control, settings.keep_control, settings.seed, self.device())?;
+        if let Some(initial) = self.initial.as_ref().and_then(|initial| initial.options(control)) {
+            params.restore(&initial)?;
+        }
         let mut stage = OptionStage::new(&self.spec, &params, material.head, material.frozen, settings)?;
         if self.train(&mut stage, &params, settings.epochs)? == Ended::Stopped {
             return Ok(None);
@@ -185,26 +192,26 @@ impl<'a> SftRun<'a> {
     /// Options of this run's sizes, on this control where their kind keeps it.
     fn load_options(&self, path: &Path, control: &Tensors) -> Result<Tensors> {
         let loaded = Loaded::plugin(path, &self.material.frozen.about, self.device())?;
-        Self::check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
-        Self::check(path, "options", &self.spec.options, &loaded.spec.options)?;
-        Self::check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
-        Self::check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
+        check(path, "decoder", &self.spec.decoder, &loaded.spec.decoder)?;
+        check(path, "options", &self.spec.options, &loaded.spec.options)?;
+        check(path, "policy width", &self.spec.policy_width, &loaded.spec.policy_width)?;
+        check(path, "value width", &self.spec.value_width, &loaded.spec.value_width)?;
         if matches!(self.spec.decoder, DecoderKind::LowRank { .. }) {
             let mine = |tensors: &Tensors| tensor_file::hash(tensors, control.keys());
-            Self::check(path, "control, by its hash", &mine(control)?, &mine(&loaded.tensors)?)?;
+            check(path, "control, by its hash", &mine(control)?, &mine(&loaded.tensors)?)?;
             let kept = deploy::control_latent(&loaded)?.is_some();
-            Self::check(path, "keep-control", &self.settings.keep_control, &kept)?;
+            check(path, "keep-control", &self.settings.keep_control, &kept)?;
         }
         Ok(loaded.tensors)
     }
 
-    /// That a file is of this run's sizes.
-    fn check<T: PartialEq + fmt::Debug>(path: &Path, what: &str, expected: &T, found: &T) -> Result<()> {
-        if expected == found {
-            return Ok(());
-        }
-        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-        Err(Error::Mismatch { path: path.to_owned(), what: what.into(), expected, found })
+    /// Says what the plugin is on the held-out text.
+    fn summarize(&mut self, control: Tensors, plugin: Tensors) -> Result<()> {
+        let &SftData { head, valid, .. } = self.material;
+        let [control, plugin] = [control, plugin].map(|tensors| Loaded { spec: self.spec.clone(), tensors });
+        let batches = valid.into_iter().flat_map(|valid| evaluation_batches(valid, self.settings.batch));
+        let summary = OptionSummary::new(&plugin, &control, head, batches)?;
+        self.fit.summarize("sft", summary.as_ref())
     }
 
     /// Stage 3. None: stopped on the way.
@@ -217,7 +224,7 @@ impl<'a> SftRun<'a> {
 
     /// Takes a stage's steps, from the checkpoint if it is of this stage.
     fn train(&mut self, stage: &mut dyn SftStage, params: &Params, epochs: usize) -> Result<Ended> {
-        let (settings, &SftData { train, valid, .. }) = (self.settings, self.material);
+        let (settings, &SftData { train, valid, samples, .. }) = (self.settings, self.material);
         let (name, batch) = (stage.name(), settings.batch);
         let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
         let schedule = Schedule {
@@ -228,7 +235,8 @@ impl<'a> SftRun<'a> {
             checkpoint_every: self.pace.checkpoint_every,
             patience: settings.patience,
         };
-        let mut task = StageTask { stage, params, train, valid, batch, order };
+        let samples = samples.map(|questions| StageSamples { questions, spec: &self.spec });
+        let mut task = StageTask { stage, params, train, valid, batch, order, samples };
         let FitOutcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
         if let Some(best) = best {
             self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;

@@ -1,15 +1,21 @@
 //! A stage of `sft` as a task of the training loop: batches of segments, scored on held-out text.
 
+use candle_core::Device;
+use ollm_runtime::plugin::schema::{self, PluginConfig};
 use serde::Serialize;
 
-use crate::data::tensor_file::FileMetadata;
+use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::Result;
-use crate::features::states::Features;
+use crate::features::states::{FeatureBatch, Features};
 use crate::fit::checkpoint::RunCheckpoint;
 use crate::fit::optim::gather;
 use crate::fit::order::Order;
 use crate::fit::{Evaluation, Task, TaskMeasures, TaskStep};
+use crate::plugin::file::Loaded;
+use crate::plugin::nets::{CONTROL, names};
 use crate::plugin::params::Params;
+use crate::rollout::engine::LatentPlan;
+use crate::rollout::samples::{Sample, SampleQuestions};
 use crate::sft::objective::Measured;
 use crate::sft::stages::SftStage;
 
@@ -97,6 +103,35 @@ pub(super) struct StageTask<'a> {
     /// Tokens a step.
     pub(super) batch: usize,
     pub(super) order: Order,
+    pub(super) samples: Option<StageSamples<'a>>,
+}
+
+/// Questions that a stage's tensors answer.
+#[derive(Clone, Copy)]
+pub(super) struct StageSamples<'a> {
+    pub(super) questions: &'a SampleQuestions<'a>,
+    pub(super) spec: &'a PluginConfig,
+}
+
+impl StageSamples<'_> {
+    /// The answers of the policy's most probable latents. Before there are options, all of them are
+    /// the control.
+    fn of(&self, tensors: &Tensors) -> Result<Vec<Sample>> {
+        let is_whole = schema::tensors(self.spec).iter().all(|(name, _)| tensors.contains_key(*name));
+        if is_whole {
+            let plugin = Loaded { spec: self.spec.clone(), tensors: tensors.clone() };
+            return self.questions.with_plugin(&plugin, LatentPlan::Policy);
+        }
+        let fresh = Params::options(self.spec, &Tensors::new(), false, 0, &Device::Cpu)?.tensors();
+        let mut tensors: Tensors = fresh.into_iter().chain(tensors.clone()).collect();
+        for name in [names::DELTA_OUT, names::EMBED] {
+            if let Some(tensor) = tensors.get_mut(name) {
+                *tensor = tensor.zeros_like()?;
+            }
+        }
+        let plugin = Loaded { spec: self.spec.clone(), tensors };
+        self.questions.with_plugin(&plugin, LatentPlan::Fixed(CONTROL))
+    }
 }
 
 impl Task for StageTask<'_> {
@@ -123,17 +158,19 @@ impl Task for StageTask<'_> {
     /// The stage's terms on held-out segments, spread evenly over the text.
     fn evaluate(&mut self) -> Result<Option<Evaluation<StageMeasures>>> {
         let Some(valid) = self.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
-        let stride = valid.len().div_ceil(EVALUATION_ROWS);
-        let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
         let mut batches = Vec::new();
-        for part in segments.chunks(segments_a_step(valid, self.batch)) {
-            let batch = valid.segment_batch(part)?;
+        for batch in evaluation_batches(valid, self.batch) {
+            let batch = batch?;
             batches.push((self.stage.evaluate(&batch)?.measure()?, batch.len()));
         }
         let measured = Measured::mean(&batches);
         let measures = StageMeasures::of_evaluation(self.stage, &measured);
         let (loss, rows) = (self.stage.held_out_loss(&measured), batches.iter().map(|(_, rows)| rows).sum());
         Ok(Some(Evaluation { loss: loss.into(), measures, tokens: Some(rows) }))
+    }
+
+    fn samples(&mut self) -> Result<Vec<Sample>> {
+        self.samples.map_or_else(|| Ok(Vec::new()), |samples| samples.of(&self.params.tensors()))
     }
 
     fn state(&self) -> FileMetadata {
@@ -144,6 +181,18 @@ impl Task for StageTask<'_> {
         self.stage.set_beta(checkpoint.state("beta")?);
         Ok(())
     }
+}
+
+/// The rows of an evaluation: segments spread evenly over the text, about `tokens` rows at a time.
+pub(super) fn evaluation_batches(
+    valid: &Features,
+    tokens: usize,
+) -> impl Iterator<Item = Result<FeatureBatch>> + use<'_> {
+    let stride = valid.len().div_ceil(EVALUATION_ROWS).max(1);
+    let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
+    let size = segments_a_step(valid, tokens);
+    let parts: Vec<Vec<u32>> = segments.chunks(size).map(<[u32]>::to_vec).collect();
+    parts.into_iter().map(|part| valid.segment_batch(&part))
 }
 
 /// Segments that have about `tokens` rows, on average over the text.

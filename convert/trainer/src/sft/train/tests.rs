@@ -46,8 +46,14 @@ fn train_at(folder: &Path, settings: &SftSettings, pace: &SftPace, resume: bool)
     let train = train.with_segments(settings.hold, &|token| token < 4).unwrap();
     let head = OutputHead::new(&frozen, 1 << 20).unwrap();
     let provenance = provenance();
-    let material =
-        SftData { frozen: &frozen, head: &head, train: &train, valid: Some(&train), provenance: &provenance };
+    let material = SftData {
+        frozen: &frozen,
+        head: &head,
+        train: &train,
+        valid: Some(&train),
+        provenance: &provenance,
+        samples: None,
+    };
     let mut run = RunFolder::open(folder, resume)?;
     sft(&material, settings, pace, &mut run, &ProgressBar::hidden())
 }
@@ -268,32 +274,89 @@ fn the_control_stays_one_of_the_options() {
 }
 
 #[test]
-fn options_of_another_control_are_refused() {
-    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
-    let folders = ["control-a", "control-b"].map(testing::folder);
-    for (folder, seed) in folders.iter().zip([5, 6]) {
-        train(folder, &SftSettings { seed, ..settings.clone() }, None, false).unwrap();
-    }
-    let given = |control: &Path, options: &Path, name: &str| {
-        let pace = SftPace {
-            checkpoint_every: 7,
-            eval_every: 16,
-            control: Some(control.join("control.safetensors")),
-            options: Some(options.join("options.safetensors")),
-            ..SftPace::default()
+fn a_run_begins_with_the_tensors_of_another() {
+    for decoder in [DecoderChoice::LowRank, DecoderChoice::Swiglu] {
+        let settings = settings(decoder, Objective::Prior);
+        let first = testing::folder(&format!("init-first-{}", decoder.name()));
+        train(&first, &SftSettings { spread: 1.0, ..settings.clone() }, None, false).unwrap();
+        let begun = |name: &str, file: &str, settings: &SftSettings| {
+            let folder = testing::folder(&format!("init-{name}-{}", decoder.name()));
+            let init_from = Some(first.join(file));
+            let pace = SftPace { checkpoint_every: 7, eval_every: 16, stop_after: None, init_from };
+            train_at(&folder, settings, &pace, false).map(|_| folder).unwrap()
         };
-        train_at(&testing::folder(name), &settings, &pace, false)
+        let tensors = |folder: &Path, file: &str| {
+            let tensors = tensor_file::load(&folder.join(file), &Device::Cpu).unwrap().0;
+            let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            tensors.iter().map(|(name, tensor)| (name.clone(), values(tensor))).collect::<Vec<_>>()
+        };
+        // A stage of no epochs leaves what it was given.
+        let policy = SftSettings { control_epochs: 0, epochs: 0, spread: 1.0, ..settings.clone() };
+        let folder = begun("policy", "options.safetensors", &policy);
+        assert!(tensors(&folder, "options.safetensors") == tensors(&first, "options.safetensors"));
+        let options = SftSettings { control_epochs: 0, ..settings.clone() };
+        let folder = begun("options", "control.safetensors", &options);
+        assert!(tensors(&folder, "control.safetensors") == tensors(&first, "control.safetensors"));
+        // Trained on, what was learned is there from the first step.
+        let more = SftSettings { lr: 1e-4, ..settings.clone() };
+        let folder = begun("more", "plugin.safetensors", &more);
+        for stage in ["control", "options"] {
+            let (before, after) = (held_out(&first, stage), held_out(&folder, stage));
+            assert!(after[0] < before.last().unwrap() + 0.02, "{stage}: {before:?} {after:?}");
+        }
+    }
+}
+
+#[test]
+fn tensors_of_other_sizes_or_of_another_run_are_refused() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let first = testing::folder("init-sizes");
+    train(&first, &settings, None, false).unwrap();
+    let folder = testing::folder("init-refused");
+    let begun = |file: &str, settings: &SftSettings, resume| {
+        let pace = SftPace { stop_after: Some(1), init_from: Some(first.join(file)), ..SftPace::default() };
+        train_at(&folder, settings, &pace, resume).unwrap_err()
     };
-    given(&folders[0], &folders[0], "control-same").unwrap();
-    let pace = SftPace {
-        checkpoint_every: 7,
-        control: Some(folders[0].join("control.safetensors")),
-        options: Some(folders[0].join("options.safetensors")),
-        ..SftPace::default()
-    };
-    let dropped = SftSettings { keep_control: false, ..settings.clone() };
-    let refused = train_at(&testing::folder("control-dropped"), &dropped, &pace, false);
-    assert!(matches!(refused, Err(Error::Mismatch { what, .. }) if what == "keep-control"));
-    let refused = given(&folders[0], &folders[1], "control-other");
-    assert!(matches!(refused, Err(Error::Mismatch { what, .. }) if what.contains("control")));
+    for (what, other) in [
+        ("options", SftSettings { options: 4, ..settings.clone() }),
+        ("decoder", SftSettings { rank: 5, ..settings.clone() }),
+        ("policy width", SftSettings { policy_width: 9, ..settings.clone() }),
+        ("encoder width", SftSettings { encoder_width: 9, ..settings.clone() }),
+        ("keep-control", SftSettings { keep_control: false, ..settings.clone() }),
+    ] {
+        let refused = begun("plugin.safetensors", &other, false);
+        assert!(matches!(&refused, Error::Mismatch { what: found, .. } if found == what), "{what}: {refused}");
+    }
+    let wide = SftSettings { width: Some(24), ..settings.clone() };
+    let refused = begun("control.safetensors", &wide, false).to_string();
+    assert!(refused.contains("made with width 16, this run has 24"), "{refused}");
+    // The control would move away under options that stay.
+    let refused = begun("plugin.safetensors", &SftSettings { epochs: 0, ..settings.clone() }, false);
+    assert!(matches!(refused, Error::Setting { name: "--control-epochs", .. }), "{refused}");
+    assert!(!folder.exists());
+    train(&folder, &settings, Some(1), false).unwrap();
+    let refused = begun("plugin.safetensors", &settings, true);
+    assert!(matches!(&refused, Error::Mismatch { what, .. } if what == "init"), "{refused}");
+}
+
+#[test]
+fn the_log_ends_with_a_summary_of_the_plugin() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let folder = testing::folder("summary");
+    train(&folder, &settings, None, false).unwrap();
+    let log = || std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+    let last_line = log().lines().last().unwrap().to_owned();
+    let last: serde_json::Value = serde_json::from_str(&last_line).unwrap();
+    assert_eq!((last["stage"].as_str(), last["split"].as_str()), (Some("sft"), Some("summary")));
+    // It is the mixture that the last evaluation saw, and a control that beats the backbone.
+    let evaluated = *held_out(&folder, "policy").last().unwrap();
+    assert!((last["mixture_cross_entropy"].as_f64().unwrap() - evaluated).abs() < 1e-4, "{last}");
+    let control = *held_out(&folder, "control").last().unwrap();
+    assert!((last["control_cross_entropy"].as_f64().unwrap() - control).abs() < 1e-4, "{last} {control}");
+    assert!(last["control_cross_entropy"].as_f64() < last["backbone_cross_entropy"].as_f64(), "{last}");
+    assert_eq!(last["usage"].as_array().unwrap().len(), 3);
+    // Once more at the end of a finished run, the summary is still there once.
+    train(&folder, &settings, None, true).unwrap();
+    assert_eq!(log().matches("summary").count(), 1);
+    assert!(log().ends_with(&format!("{last_line}\n")), "{last_line}");
 }

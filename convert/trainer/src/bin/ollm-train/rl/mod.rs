@@ -26,7 +26,8 @@ use ollm_train::rollout::library::Library;
 
 use crate::args::{InputArgs, RewardArgs, RolloutArgs, RunArgs, ValidArgs, count, steps};
 use crate::output::print;
-use crate::prepare::{BarProgress, bar, file_names};
+use crate::prepare::file_names;
+use crate::progress::{BarProgress, bar};
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -71,6 +72,9 @@ pub(crate) struct RlArgs {
     /// Steps between evaluations
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = steps)]
     pub(crate) eval_every: u64,
+    /// Validation questions whose answers each evaluation logs, and shows shortened
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) samples: usize,
     /// Compare each row of the table at the end with this one, problem by problem [default: what
     /// was before]
     #[arg(long, value_name = "ROW")]
@@ -122,9 +126,9 @@ impl RlArgs {
     }
 
     fn settings(&self) -> RlSettings {
-        let &Self { steps, lr, patience, eval_every, .. } = self;
+        let &Self { steps, lr, patience, eval_every, samples, .. } = self;
         let rate = if self.learn == Learner::Policy { 1e-3 } else { 3e-4 };
-        RlSettings { steps, lr: lr.unwrap_or(rate), patience: Some(patience), eval_every }
+        RlSettings { steps, lr: lr.unwrap_or(rate), patience: Some(patience), eval_every, samples }
     }
 
     /// Refuses flags that do not go together.
@@ -167,7 +171,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let backbone = input.backbone()?;
     let about = backbone.describe()?;
     let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
-    let bar = bar(0, "problems");
+    let bar = bar("rl", 0, "problems");
     let run = RlRun { args, library: &library, about: &about, train: &train, valid: &valid, bar: &bar };
     match args.learn {
         Learner::Policy => policy::run(&run, &mut folder),
@@ -253,7 +257,7 @@ impl RlRun<'_> {
         let (shown, problems) = (BarProgress(self.bar), self.valid.gold.len());
         shown.row(name, problems);
         let answers = library.answers(plugin, plan, self.valid.corpus, problems, &|| shown.problem())?;
-        let grades = self.valid.grade(&answers);
+        let grades = self.valid.grade(&answers)?;
         let grades: Vec<Vec<&Grade>> = grades.iter().map(|grades| grades.iter().collect()).collect();
         Ok(AccuracyRow::new(name, &grades, self.scoring()))
     }
@@ -284,6 +288,7 @@ impl RlRun<'_> {
     /// Prints tables, and what was written.
     fn end(&self, reports: Vec<AccuracyReport>, written: &[PathBuf]) -> Result<()> {
         self.bar.finish_and_clear();
+        self.args.rollout.answer.finish()?;
         for report in reports {
             print(format_args!("{report}\n"))?;
         }

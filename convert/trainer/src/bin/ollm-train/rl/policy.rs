@@ -17,7 +17,7 @@ use ollm_train::rollout::engine::{LatentPlan, Plan};
 
 use super::{RlRun, Start};
 use crate::args::RolloutArgs;
-use crate::prepare::BarProgress;
+use crate::progress::BarProgress;
 
 /// Two rows: a way to choose latents, by the policy before and after.
 #[derive(Debug)]
