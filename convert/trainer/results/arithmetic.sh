@@ -38,7 +38,7 @@ make test.jsonl $problems -n 1000 --seed 4 --exclude fit.jsonl --exclude rl.json
 
 # The backbone that all share.
 run lora0/merged.gguf "$train" lora -m "$model" --data fit.jsonl --valid valid.jsonl --valid-limit 60 \
-    --epochs 2 --lr 1e-3 --eval-every 40 --seed 0
+    --epochs 2 --lr 1e-3 --eval-every 40 --merged-type q8_0 --seed 0
 backbone=lora0/merged.gguf
 learn="-m $backbone --valid valid.jsonl"
 answers="--tokens 64"
@@ -46,26 +46,45 @@ answers="--tokens 64"
 for seed in $seeds; do
     plugin=sft$seed/plugin.safetensors
     run $plugin "$train" sft $learn --data fit.jsonl --valid-limit 100 --hold all --control-epochs 2 --epochs 6 \
-        --policy-epochs 1 --batch 1024 --eval-every 100 --seed $seed
+        --policy-epochs 1 --batch 1024 --eval-every 100 --seed "$seed"
 
     # Latents: 25 to 600 problems, each answered by all ten.
-    for count in 25 50 100 300 600; do
-        run rl$seed-$count/plugin.safetensors "$train" rl $learn --data rl.jsonl --limit $count --plugin $plugin $answers
+    for count in 300 600 25 50 100; do
+        run "rl$seed-$count/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit $count --plugin $plugin $answers
     done
-    run rl$seed-300-price/plugin.safetensors "$train" rl $learn --data rl.jsonl --limit 300 --plugin $plugin $answers \
+    run "rl$seed-300-price/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit 300 --plugin $plugin $answers \
         --token-cost 0.008
-    # Tokens: steps of 128 answers.
-    for steps in 24 156; do
-        run token$seed-$steps/plugin.safetensors "$train" rl $learn --learn control --data rl.jsonl --plugin $plugin \
-            $answers --steps $steps --eval-every 6 --patience 100 --lr "${TOKEN_LR:-1e-3}" --seed $seed
-    done
-    # What is right of 3,000 answers of the control, learned by the control.
-    make right$seed.jsonl "$train" sample -m $backbone --data rl.jsonl --plugin token$seed-24/start.safetensors \
-        --samples 5 --temperature 1 --right $answers --seed $seed -o right$seed.jsonl
 
-    table="-m $backbone --data test.jsonl --train rl.jsonl --train-limit 300 --plugin $plugin $answers --seed $seed"
-    set -- --rl rl$seed-300/plugin.safetensors --also "RL policy with a price=rl$seed-300-price/plugin.safetensors" \
+    # Tokens: steps of 128 answers of the control.
+    for steps in 24 156; do
+        run "token$seed-$steps/plugin.safetensors" "$train" rl $learn --learn control --data rl.jsonl --plugin $plugin \
+            $answers --steps $steps --eval-every 6 --patience 100 --lr 1e-3 --seed "$seed"
+    done
+
+    # The control learns what is right of its 3,000 answers.
+    make "right$seed.jsonl" "$train" sample -m $backbone --data rl.jsonl --plugin $plugin --latents 0 --samples 5 \
+        --right $answers --seed "$seed" -o "right$seed.jsonl"
+    run "rft$seed/control.safetensors" "$train" sft $learn --data "right$seed.jsonl" --valid-limit 100 \
+        --init-from "sft$seed/control.safetensors" --control-epochs 4 --epochs 0 --policy-epochs 0 --batch 256 \
+        --eval-every 20 --seed "$seed"
+
+    set -- -m $backbone --data test.jsonl --train rl.jsonl --train-limit 300 --plugin $plugin $answers --seed "$seed" \
+        --rl "rl$seed-300/plugin.safetensors" --also "RL policy with a price=rl$seed-300-price/plugin.safetensors" \
         --also "token RL, 3,000 rollouts=token$seed-24/plugin.safetensors" \
-        --also "token RL, 20,000 rollouts=token$seed-156/plugin.safetensors"
-    make accuracy$seed.json "$train" accuracy $table "$@" --json > accuracy$seed.json
+        --also "token RL, 20,000 rollouts=token$seed-156/plugin.safetensors" \
+        --also "rejection sampling=rft$seed/control.safetensors"
+    table() {
+        file=$1
+        shift
+        [ -e "$file" ] || { "$train" accuracy "$@" > "$file.part" && mv "$file.part" "$file"; }
+    }
+    table "accuracy$seed.json" "$@" --json --svg "accuracy$seed.svg" --tokens-svg "tokens$seed.svg"
+    table "accuracy$seed.txt" "$@"
+    table "votes$seed.txt" "$@" --against "all latents, vote"
+    table "choosing$seed.txt" "$@" --against "RL policy, held"
+    table "price$seed.txt" "$@" --token-cost 0.008 --against "RL policy with a price"
+    for field in reward degenerate kl; do
+        make "$field$seed.svg" "$train" curves "latents=rl$seed-25" "latents=rl$seed-50" "latents=rl$seed-100" \
+            "latents=rl$seed-300" "latents=rl$seed-600" "tokens (control)=token$seed-156" --field $field -o "$field$seed.svg"
+    done
 done
