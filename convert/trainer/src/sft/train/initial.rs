@@ -28,8 +28,8 @@ impl InitialTensors {
     /// Reads what a run wrote: its control, its options or its plugin.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if a size is not that of `spec`, this run's plugin; [`Error::Setting`] if
-    /// the control would be trained under options that are not.
+    /// [`Error::Mismatch`] if a size is not that of `spec`, this run's plugin; [`Error::Setting`]
+    /// if the control would be trained under options that are not.
     pub(super) fn read(
         path: &Path,
         spec: &PluginConfig,
