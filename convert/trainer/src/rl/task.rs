@@ -223,6 +223,23 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn each_evaluation_logs_what_the_chosen_latents_answer() {
+        let (plugin, folder) = (plugin(), testing::folder("rl-samples"));
+        let table = table(plugin.spec.options);
+        whole(&folder, &plugin, Tables::same(&table), &RlSettings { samples: 2, ..settings() });
+        let log = log(&folder);
+        let samples: Vec<&str> = log.lines().filter(|line| line.contains("\"split\":\"sample\"")).collect();
+        assert_eq!(samples.len(), 2 * 11);
+        // In the end it is the latents that pay.
+        let last = plugin.spec.options - 1;
+        for (sample, question, answer) in [(samples[20], 0, 0), (samples[21], 1, last)] {
+            let says = format!("\"question\":\"q{question}\",\"expected\":\"a\",\"answer\":\"{answer}\"");
+            assert!(sample.contains(&says) && sample.contains("\"step\":200"), "{sample}");
+        }
+        assert!(log.lines().last().unwrap().contains("\"split\":\"summary\",\"measure\":\"reward\""), "{log}");
+    }
+
+    #[test]
     fn patience_keeps_what_paid_most_held_out() {
         let plugin = plugin();
         let train = table(plugin.spec.options);

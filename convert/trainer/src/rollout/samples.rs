@@ -42,7 +42,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// The words of a text on one line, its end rather than its beginning: that is where answers differ.
+/// The words of a text on one line: its end rather than its beginning, as answers differ there.
 fn shortened(text: &str, length: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let count = words.chars().count();

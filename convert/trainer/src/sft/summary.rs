@@ -14,9 +14,9 @@ use crate::features::states::FeatureBatch;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{Control, DecoderNet, PolicyNet};
 
-/// Below so many nats of KL(q, pi) the gold text hardly tells options apart (our decision).
+/// Below so many nats of [`OptionSummary::distance`] the options are alike (our decision).
 const ALIKE: f64 = 0.01;
-/// From so many nats on it does (our decision).
+/// From so many nats on they are apart (our decision).
 const APART: f64 = 0.1;
 /// A latent with less than this share of an even use is unused (our decision).
 const UNUSED: f64 = 0.1;
@@ -45,9 +45,11 @@ pub struct OptionSummary {
     /// That of the mixture of all options by the policy.
     pub mixture_cross_entropy: f64,
     /// KL(q, pi) with q the exact posterior of a latent, in nats: the mean over the choices of one.
-    /// It is zero where all options are the same.
     pub kl: f64,
-    /// What that means.
+    /// The same with an even prior in place of pi, whatever the policy: how far the gold text tells
+    /// the options apart, from 0, where all are the same, to ln K.
+    pub distance: f64,
+    /// What the distance means.
     pub options: OptionsState,
     /// The mean of q over the choices: how often each option is the one that the text was written
     /// with. `[K]`
@@ -92,6 +94,7 @@ struct Sums {
     /// `-log p(x)` of backbone, control and mixture.
     cross_entropies: [f64; 3],
     kl: f64,
+    distance: f64,
     usage: Vec<f64>,
     policy_usage: Vec<f64>,
 }
@@ -99,7 +102,15 @@ struct Sums {
 impl Sums {
     fn new(options: usize) -> Self {
         let usage = vec![0.0; options];
-        Self { tokens: 0, choices: 0, cross_entropies: [0.0; 3], kl: 0.0, policy_usage: usage.clone(), usage }
+        Self {
+            tokens: 0,
+            choices: 0,
+            cross_entropies: [0.0; 3],
+            kl: 0.0,
+            distance: 0.0,
+            policy_usage: usage.clone(),
+            usage,
+        }
     }
 
     fn add(&mut self, nets: &Nets, head: &OutputHead, batch: &FeatureBatch) -> Result<()> {
@@ -110,7 +121,7 @@ impl Sums {
         let single = |column| log_prob.narrow(1, column, 1);
         let log_policy = log_softmax(&nets.policy.logits(&batch.segments.first(&batch.hidden)?)?, D::Minus1)?;
         let likelihood = batch.segments.sum(&log_prob.narrow(1, 2, options.dim(1)?)?.contiguous()?)?;
-        let joint = (&log_policy + likelihood)?;
+        let joint = (&log_policy + &likelihood)?;
         let log_q = log_softmax(&joint, D::Minus1)?;
         let q = log_q.exp()?;
         self.tokens += batch.len();
@@ -120,6 +131,8 @@ impl Sums {
             *sum -= total(&log)?;
         }
         self.kl += total(&(&q * (&log_q - &log_policy)?)?)?;
+        let even = log_softmax(&likelihood, D::Minus1)?;
+        self.distance += total(&(even.exp()? * (even + (options.dim(1)? as f64).ln())?)?)?;
         add(&mut self.usage, &q)?;
         add(&mut self.policy_usage, &log_policy.exp()?)
     }
@@ -129,17 +142,18 @@ impl Sums {
         let share = |usage: Vec<f64>| usage.into_iter().map(|sum| sum / choices).collect::<Vec<f64>>();
         let (usage, policy_usage) = (share(self.usage), share(self.policy_usage));
         let even = (usage.len() as f64).recip();
-        let kl = self.kl / choices;
+        let distance = self.distance / choices;
         let [backbone, control, mixture] = self.cross_entropies.map(|sum| sum / tokens);
         OptionSummary {
             tokens: self.tokens,
             backbone_cross_entropy: backbone,
             control_cross_entropy: control,
             mixture_cross_entropy: mixture,
-            kl,
-            options: match kl {
-                kl if kl < ALIKE => OptionsState::Alike,
-                kl if kl < APART => OptionsState::Parting,
+            kl: self.kl / choices,
+            distance,
+            options: match distance {
+                distance if distance < ALIKE => OptionsState::Alike,
+                distance if distance < APART => OptionsState::Parting,
                 _ => OptionsState::Apart,
             },
             unused: (0..usage.len()).filter(|&z| usage[z] < UNUSED * even).collect(),
@@ -162,7 +176,7 @@ fn add(sums: &mut [f64], rows: &Tensor) -> Result<()> {
 
 impl fmt::Display for OptionSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tokens, backbone_cross_entropy, control_cross_entropy, mixture_cross_entropy, kl, .. } = self;
+        let Self { tokens, backbone_cross_entropy, control_cross_entropy, mixture_cross_entropy, distance, .. } = self;
         write!(
             f,
             "on {tokens} held-out answer tokens, cross-entropy: backbone {backbone_cross_entropy:.3}, control \
@@ -177,7 +191,11 @@ impl fmt::Display for OptionSummary {
             OptionsState::Apart => "are apart",
         };
         let usage: Vec<String> = self.usage.iter().map(|share| format!("{share:.2}")).collect();
-        write!(f, "\nthe options {state} (KL(q, pi) {kl:.3} nats); used: {}", usage.join(" "))?;
+        write!(
+            f,
+            "\nthe options {state} (the text tells them apart by {distance:.3} nats a choice); used: {}",
+            usage.join(" ")
+        )?;
         if self.unused.is_empty() {
             return Ok(());
         }
@@ -216,7 +234,10 @@ mod tests {
         assert_eq!((found.tokens, found.options), (64, OptionsState::Alike));
         assert_close(found.mixture_cross_entropy as f32, found.control_cross_entropy as f32, 1e-4);
         assert!((found.backbone_cross_entropy - found.control_cross_entropy).abs() > 1e-3);
-        assert!(found.kl.abs() < 1e-5 && found.to_string().contains("still alike"), "{found}");
+        assert!(
+            found.kl.abs() < 1e-5 && found.distance.abs() < 1e-5 && found.to_string().contains("still alike"),
+            "{found}"
+        );
     }
 
     #[test]
@@ -226,6 +247,9 @@ mod tests {
         large.tensors.insert(names::DELTA_OUT.into(), scaled);
         let found = summary(&deploy::constant_policy(&large, &[0.5, 0.5, 1e-6]).unwrap());
         assert_eq!((found.options, found.unused.as_slice()), (OptionsState::Apart, &[2][..]), "{found}");
+        // The policy decides how often options are used, not how far they are from one another.
+        let even = summary(&large);
+        assert!((even.distance - found.distance).abs() < 1e-6 && (even.kl - found.kl).abs() > 1e-3);
         for usage in [&found.usage, &found.policy_usage] {
             assert_close(usage.iter().sum::<f64>() as f32, 1.0, 1e-4);
         }

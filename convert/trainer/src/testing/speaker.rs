@@ -3,8 +3,8 @@
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::quant;
 
-/// A backbone of weights that `values` makes of their names and shapes: its tokens are the bytes, and
-/// one that ends a turn.
+/// A backbone of weights that `values` makes of their names and shapes: its tokens are the bytes,
+/// and one that ends a turn.
 pub(crate) fn file(values: &dyn Fn(&str, &[usize]) -> Vec<f32>) -> Vec<u8> {
     const WIDTH: usize = 32;
     let mut writer = Writer::new();

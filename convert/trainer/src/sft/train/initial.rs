@@ -20,14 +20,16 @@ pub(super) struct InitialTensors {
     path: PathBuf,
     plugin: Loaded,
     has_options: bool,
+    /// Names the tensors, for a checkpoint to agree with.
+    pub(super) hash: String,
 }
 
 impl InitialTensors {
     /// Reads what a run wrote: its control, its options or its plugin.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if a size is not that of `spec`, this run's plugin; [`Error::Setting`] if
-    /// the control would be trained under options that are not.
+    /// [`Error::Mismatch`] if a size is not that of `spec`, this run's plugin; [`Error::Setting`]
+    /// if the control would be trained under options that are not.
     pub(super) fn read(
         path: &Path,
         spec: &PluginConfig,
@@ -38,7 +40,8 @@ impl InitialTensors {
         let control = Loaded::control(path, about, device)?;
         let has_options = option_slots(&control.spec).iter().any(|(name, _)| control.tensors.contains_key(*name));
         let plugin = if has_options { Loaded::plugin(path, about, device)? } else { control };
-        let initial = Self { path: path.to_owned(), plugin, has_options };
+        let hash = tensor_file::hash(&plugin.tensors, plugin.tensors.keys())?;
+        let initial = Self { path: path.to_owned(), plugin, has_options, hash };
         initial.check_sizes(spec)?;
         if has_options {
             let kept = deploy::control_latent(&initial.plugin)?.is_some();
@@ -60,11 +63,6 @@ impl InitialTensors {
         check(path, "options", &spec.options, &found.options)?;
         check(path, "policy width", &spec.policy_width, &found.policy_width)?;
         check(path, "encoder width", &spec.encoder_width, &found.encoder_width)
-    }
-
-    /// Names them, for a checkpoint to agree with.
-    pub(super) fn hash(&self) -> Result<String> {
-        tensor_file::hash(&self.plugin.tensors, self.plugin.tensors.keys())
     }
 
     /// The control's tensors, and others.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use indicatif::ProgressBar;
-use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
+use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig, TRAINING_PREFIX};
 use serde::Serialize;
 
 use crate::data::tensor_file::Tensors;
@@ -126,7 +126,7 @@ impl<'a> SftRun<'a> {
         let (spec, device) = (settings.spec(about), material.frozen.head.device());
         let initial = pace.init_from.as_deref();
         let initial = initial.map(|path| InitialTensors::read(path, &spec, settings, about, device)).transpose()?;
-        identity.insert("init".into(), initial.as_ref().map_or(Ok("nothing".into()), InitialTensors::hash)?);
+        identity.insert("init".into(), initial.as_ref().map_or("nothing", |initial| &initial.hash).into());
         let fit = Trainer::open(run, bar, identity, pace.stop_after, device)?;
         Ok(Self { material, settings, pace, fit, spec, initial })
     }
@@ -136,7 +136,9 @@ impl<'a> SftRun<'a> {
     }
 
     fn metadata(&self) -> FileMetadata {
-        self.settings.metadata(&self.spec, self.material.provenance)
+        let metadata = self.settings.metadata(&self.spec, self.material.provenance);
+        let init = self.initial.iter().map(|initial| (format!("{TRAINING_PREFIX}init"), initial.hash.clone()));
+        metadata.into_iter().chain(init).collect()
     }
 
     /// Stage 1, or what an earlier one left. None: stopped on the way.

@@ -293,6 +293,8 @@ fn a_run_begins_with_the_tensors_of_another() {
         // A stage of no epochs leaves what it was given.
         let policy = SftSettings { control_epochs: 0, epochs: 0, spread: 1.0, ..settings.clone() };
         let folder = begun("policy", "options.safetensors", &policy);
+        let metadata = tensor_file::load(&folder.join("plugin.safetensors"), &Device::Cpu).unwrap().1;
+        assert!(metadata.keys().any(|key| key.ends_with("training.init")), "{metadata:?}");
         assert!(tensors(&folder, "options.safetensors") == tensors(&first, "options.safetensors"));
         let options = SftSettings { control_epochs: 0, ..settings.clone() };
         let folder = begun("options", "control.safetensors", &options);

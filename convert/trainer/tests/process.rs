@@ -1,4 +1,4 @@
-//! The command as a process: it is interrupted, says how to go on, and goes on.
+//! The command as a process: it is interrupted, says how to go on, and goes on; and what it logs.
 #![cfg(unix)]
 
 #[path = "../src/testing/speaker.rs"]
@@ -58,7 +58,7 @@ fn logged(path: &Path) -> usize {
 fn wait_until(done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain");
+        assert!(start.elapsed() < Duration::from_mins(2), "waited in vain");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -145,4 +145,24 @@ fn an_interrupted_table_goes_on_from_the_answers_that_it_has() {
     assert!(said.contains("the same command goes on"), "{said}");
     let (whole, said) = place.run(arguments);
     assert!(whole.status.success(), "{said}");
+}
+
+#[test]
+fn samples_are_logged_and_shown_by_sft_and_lora() {
+    let place = Place::new("samples");
+    let lora = "lora -m model.gguf --data train.jsonl --valid valid.jsonl -o run -t 1 --epochs 1 --batch 10 --rank 2 \
+                --eval-every 1";
+    for (arguments, evaluations) in [(format!("{SFT}{SHORT}"), 2), (lora.to_owned(), 2)] {
+        let (made, said) = place.run(&format!("{arguments} --samples 2"));
+        assert!(made.status.success(), "{said}");
+        let log = std::fs::read_to_string(place.0.join("run/log.jsonl")).unwrap();
+        let samples: Vec<&str> = log.lines().filter(|line| line.contains("\"split\":\"sample\"")).collect();
+        assert_eq!(samples.len(), 2 * evaluations, "{log}");
+        assert!(samples[0].contains("\"question\":\"20 + 1?\",\"expected\":\"It is 21\""), "{}", samples[0]);
+        assert!(samples[1].contains("\"question\":\"21 + 1?\""), "{}", samples[1]);
+        assert_eq!(said.matches("20 + 1? -> ").count(), evaluations, "{said}");
+        assert!(log.lines().last().unwrap().contains("\"split\":\"summary\""), "{log}");
+        assert!(!place.0.join("run/samples.gguf").exists());
+        std::fs::remove_dir_all(place.0.join("run")).unwrap();
+    }
 }
