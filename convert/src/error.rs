@@ -46,6 +46,10 @@ pub enum ConvertError {
     OtherKind { path: PathBuf, found: FileKind, expected: &'static [FileKind] },
     /// A model cannot be run, or its tokenizer not be used.
     Model { path: PathBuf, source: ollm_runtime::Error },
+    /// The matrices of a backbone get a type with adapters alone.
+    NotAdapters { path: PathBuf },
+    /// Adapters are not what they should be, or do not fit the backbone.
+    BadAdapter { path: PathBuf, reason: String },
     /// A GGUF file, where a trainer's checkpoint is needed.
     NotACheckpoint { path: PathBuf },
     /// A backbone holds a plugin already.
@@ -137,6 +141,12 @@ impl fmt::Display for ConvertError {
             Self::Runtime(error) => error.fmt(f),
             Self::Gguf { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Output(source) => write!(f, "cannot write: {source}"),
+            Self::NotAdapters { path } => write!(
+                f,
+                "--type is of matrices that get adapters, and {} has none: leave it out, or see `ollm-convert quantize`",
+                path.display()
+            ),
+            Self::BadAdapter { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::SafeTensors { path, source } => write!(f, "{}: not a safetensors file: {source}", path.display()),
             Self::NoMetadata { path } => {
                 write!(f, "{}: no __metadata__: a plugin checkpoint holds its ollm.* keys there", path.display())

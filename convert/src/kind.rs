@@ -8,6 +8,9 @@ use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 /// What marks an importance matrix, as llama.cpp's `imatrix` does.
 pub(crate) const IMATRIX_TYPE: (&str, &str) = ("general.type", "imatrix");
 
+/// What marks low-rank adapters, as llama.cpp's `convert_lora_to_gguf` does.
+pub(crate) const ADAPTER_TYPE: (&str, &str) = ("general.type", "adapter");
+
 /// What a GGUF file holds, by its `general.type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
@@ -19,7 +22,9 @@ pub enum FileKind {
     Plugin,
     /// An importance matrix.
     Imatrix,
-    /// Something else: a `LoRA` adapter, a projector.
+    /// Low-rank adapters of a backbone.
+    Adapter,
+    /// Something else: a projector.
     Other,
 }
 
@@ -33,6 +38,7 @@ impl FileKind {
             None | Some("model") => Self::Backbone,
             _ if FILE_TYPE.iter().all(is) => Self::Plugin,
             _ if is(&IMATRIX_TYPE) => Self::Imatrix,
+            _ if is(&ADAPTER_TYPE) => Self::Adapter,
             _ => Self::Other,
         }
     }
@@ -45,7 +51,8 @@ impl fmt::Display for FileKind {
             Self::Merged => "a backbone merged with a plugin",
             Self::Plugin => "an OLLM plugin",
             Self::Imatrix => "an importance matrix",
-            Self::Other => "neither a model, nor an OLLM plugin, nor an importance matrix",
+            Self::Adapter => "a LoRA adapter",
+            Self::Other => "neither a model, nor an OLLM plugin, nor an importance matrix, nor a LoRA adapter",
         })
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`import`] | a Hugging Face folder becomes a model file |
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
+//! | [`adapter`] | low-rank adapters (`LoRA`): a file of their own, and a backbone with them in its matrices |
 //! | [`merge`] | a backbone and its plugin become one file |
 //! | [`pack`] | quantized matrices become packed weights, which the runtime reads in place; and rows again |
 //! | [`split`] | a merged file becomes a plugin file, and its backbone, again |
@@ -21,6 +22,7 @@
 //! all. The format is described in `convert/FORMAT.md`; its keys and tensors are defined by
 //! [`ollm_runtime::plugin::schema`].
 
+pub mod adapter;
 pub mod checksum;
 mod description;
 pub mod diff;

@@ -1,5 +1,6 @@
 //! The `ollm-convert` command: imports, makes, checks, merges, quantizes and packs OLLM files.
 
+mod adapter;
 mod diff;
 mod imatrix;
 mod import;
@@ -37,6 +38,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum ConvertCommand {
     Plugin(plugin::PluginArgs),
+    Adapter(adapter::AdapterArgs),
     Inspect(inspect::InspectArgs),
     Verify(verify::VerifyArgs),
     Diff(diff::DiffArgs),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
 fn run(command: ConvertCommand) -> Outcome {
     match command {
         ConvertCommand::Plugin(args) => args.run(),
+        ConvertCommand::Adapter(args) => args.run(),
         ConvertCommand::Inspect(args) => args.run(),
         ConvertCommand::Verify(args) => args.run(),
         ConvertCommand::Diff(args) => args.run(),

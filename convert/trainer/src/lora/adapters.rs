@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
+use ollm_convert::adapter::{Adapter, Factors};
 use ollm_runtime::model::TensorName;
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +150,19 @@ impl Lora {
         [("lora.rank", rank.to_string()), ("lora.alpha", alpha.to_string()), ("lora.backbone", about.identity())]
             .map(|(key, value)| (key.to_owned(), value))
             .into()
+    }
+
+    /// The adapters with these values as a file has them.
+    pub fn to_file(&self, tensors: &Tensors) -> Result<Adapter> {
+        let values = |name: &str| -> Result<Vec<f32>> {
+            let found = tensors.get(name).ok_or(candle_core::Error::CannotFindTensor { path: name.into() })?;
+            Ok(found.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+        };
+        let pair = |(matrix, _): &(String, [usize; 2])| {
+            let [a, b] = names(matrix);
+            Ok((matrix.clone(), Factors { rank: self.rank, a: values(&a)?, b: values(&b)? }))
+        };
+        Ok(Adapter::new(self.alpha, self.matrices.iter().map(pair).collect::<Result<_>>()?))
     }
 
     /// Fresh adapters: A random, B zero, so that W' is W.

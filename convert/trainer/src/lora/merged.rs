@@ -1,23 +1,18 @@
 //! The backbone with its adapters in its matrices, as a GGUF file.
 //!
-//! Everything else of the file stays as it is, byte for byte. [`FINETUNE_KEY`] gets the digest of
+//! Everything else of the file stays as it is, byte for byte. [`FINETUNE_KEY`](ollm_runtime::model::FINETUNE_KEY) gets the digest of
 //! what was added to the weights, by which the fingerprints of the two backbones differ: a plugin
 //! for one is not a plugin for the other.
 
-use std::io::{self, Write};
 use std::path::Path;
 
-use candle_core::Device;
-use ollm_convert::quantize::encode;
-use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, Layout, TensorInfo, TensorType, Writer};
-use ollm_runtime::model::{FINETUNE_KEY, Model, PLUGIN_PREFIX};
-use ollm_runtime::quant;
-use rayon::prelude::*;
+use ollm_convert::adapter;
+use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType, Writer};
+use ollm_runtime::model::{Model, PLUGIN_PREFIX};
 
-use crate::data::hash::fnv1a;
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
-use crate::lora::adapters::{Adapters, Lora};
+use crate::lora::adapters::Lora;
 
 /// Refuses what cannot be merged: to be called before anything is trained.
 pub fn check(path: &Path, gguf: &Gguf, lora: &Lora, dtype: TensorType) -> Result<()> {
@@ -39,70 +34,20 @@ pub fn check(path: &Path, gguf: &Gguf, lora: &Lora, dtype: TensorType) -> Result
 
 /// Writes `model` with the adapters in `tensors`; the matrices that have some get the type `dtype`.
 pub fn write(model: &Model, lora: &Lora, tensors: &Tensors, dtype: TensorType, path: &Path) -> Result<()> {
-    let cpu = tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_device(&Device::Cpu)?)));
-    let adapters = lora.adapters(&cpu.collect::<Result<_>>()?, candle_core::DType::F32)?;
-    let (gguf, file) = (model.gguf(), &**model.storage());
-    let mut writer = Writer::new();
-    let gguf_error = |error| Error::Runtime(ollm_runtime::Error::from(error));
-    let digest = digest(gguf, lora, tensors)?;
-    for (key, value) in gguf.metadata().iter().filter(|(key, _)| *key != FINETUNE_KEY) {
-        writer.set(key, value.clone()).map_err(gguf_error)?;
-    }
-    writer.set(FINETUNE_KEY, digest).map_err(gguf_error)?;
-    for tensor in gguf.tensors() {
-        let TensorInfo { name, dims, .. } = tensor;
-        let added = if lora.matrices().iter().any(|(matrix, _)| matrix == name) {
-            let adapters = &adapters;
-            writer.streamed(name, dims, dtype, Layout::Rows, move |out| emit(tensor, file, adapters, dtype, out))
-        } else {
-            writer.tensor(name, dims, tensor.dtype, tensor.bytes(file))
-        };
-        added.map_err(gguf_error)?;
-    }
-    writer.write_to(path).map_err(gguf_error)
-}
-
-/// Encodes `W + alpha / r · B A`.
-fn emit(
-    tensor: &TensorInfo,
-    file: &[u8],
-    adapters: &Adapters,
-    dtype: TensorType,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let mut values = vec![0.0; tensor.elements()];
-    quant::decode(tensor.dtype, tensor.bytes(file), &mut values).map_err(io::Error::other)?;
-    let delta = adapters.delta(&tensor.name).map_err(io::Error::other)?;
-    if let Some(delta) = delta {
-        let delta = delta.flatten_all().and_then(|delta| delta.to_vec1::<f32>()).map_err(io::Error::other)?;
-        values.iter_mut().zip(delta).for_each(|(value, delta)| *value += delta);
-    }
-    let rows: Vec<_> = values.par_chunks(tensor.cols()).map(|row| encode(dtype, row, None)).collect();
-    for row in rows {
-        let named = |error| io::Error::other(format!("{}: {error} (--merged-type)", tensor.name));
-        out.write_all(&row.map_err(named)?)?;
-    }
-    Ok(())
-}
-
-/// The hash of the digest that the file has already, if it has one, and of what is added to its
-/// weights.
-fn digest(gguf: &Gguf, lora: &Lora, tensors: &Tensors) -> Result<String> {
-    let before = gguf.metadata().get(FINETUNE_KEY).and_then(|value| value.as_str()).unwrap_or_default();
-    let mut parts = vec![before.as_bytes().to_vec(), lora.scale().to_le_bytes().to_vec()];
-    for (name, tensor) in tensors {
-        parts.push(name.as_bytes().to_vec());
-        parts.push(tensor.flatten_all()?.to_vec1::<f32>()?.iter().flat_map(|value| value.to_le_bytes()).collect());
-    }
-    Ok(format!("fnv1a64:{:016x}", fnv1a(parts.iter().map(Vec::as_slice))))
+    let adapter = lora.to_file(tensors)?;
+    let (mut writer, gguf) = (Writer::new(), model.gguf());
+    let keys = gguf.metadata().iter();
+    let added = adapter::add_adapted(&mut writer, gguf, model.storage(), keys, &adapter, dtype);
+    added.and_then(|()| writer.write_to(path)).map_err(|error| Error::Runtime(ollm_runtime::Error::from(error)))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use candle_core::DType;
-    use ollm_runtime::gguf::{LAYOUT_VERSION, LAYOUT_VERSION_KEY};
+    use candle_core::{DType, Device};
+    use ollm_runtime::gguf::{LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout};
+    use ollm_runtime::model::FINETUNE_KEY;
 
     use super::*;
     use crate::lora::adapters::LoraTarget;
