@@ -37,6 +37,11 @@ pub fn sorted_json(value: &impl serde::Serialize) -> String {
 /// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path`
 /// is never half written. A NaN is not written: what was there stays, the last good state.
 pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
+    for (name, tensor) in tensors {
+        if !values(tensor)?.iter().all(|value| value.is_finite()) {
+            return Err(Error::NonFinite { what: format!("tensor {name}") });
+        }
+    }
     let bytes = encode(tensors, metadata)?;
     write_atomically(path, &bytes)
 }
@@ -67,8 +72,12 @@ pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
     let bad = |error: safetensors::SafeTensorError| Error::bad_file(path, error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let tensors = candle_core::safetensors::load_buffer(&bytes, device)?;
-    Ok((tensors.into_iter().collect(), metadata))
+    Ok((decode(&bytes, device)?, metadata))
+}
+
+/// The tensors that [`encode`] made bytes of.
+pub fn decode(bytes: &[u8], device: &Device) -> Result<Tensors> {
+    Ok(candle_core::safetensors::load_buffer(bytes, device)?.into_iter().collect())
 }
 
 /// A hash of some tensors' names and values, in hexadecimal.
@@ -83,18 +92,15 @@ pub fn hash(tensors: &Tensors, names: impl Iterator<Item = impl AsRef<str>>) -> 
     Ok(format!("{:016x}", fnv1a(parts.iter().map(Vec::as_slice))))
 }
 
-fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
+/// The bytes of a file of f32 tensors.
+pub fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
     let mut header = header(tensors, metadata).to_string();
     // Data starts at a multiple of eight bytes, as the format recommends.
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
-    for (name, tensor) in tensors {
-        let values = values(tensor)?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(Error::NonFinite { what: format!("tensor {name}") });
-        }
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    for tensor in tensors.values() {
+        bytes.extend(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()));
     }
     Ok(bytes)
 }

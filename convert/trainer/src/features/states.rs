@@ -5,6 +5,7 @@
 //! `x_{t+1}` itself. The question is read but not trained on. A row is `d * f16, u32`; a sequence
 //! is a problem (none of its rows where it exceeds the context).
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -245,11 +246,25 @@ impl Features {
 
     /// The rows of the given segments, one segment after the other.
     pub fn segment_batch(&self, segments: &[u32]) -> Result<FeatureBatch> {
-        let Some(cut) = &self.cut else { return self.batch(segments) };
-        let spans = || segments.iter().map(|&segment| cut[segment as usize]..cut[segment as usize + 1]);
-        let (rows, lengths): (Vec<u32>, Vec<u32>) =
-            (spans().flatten().collect(), spans().map(|s| s.len() as u32).collect());
-        Ok(FeatureBatch { segments: Segments::new(&lengths, self.hidden.device())?, ..self.batch(&rows)? })
+        let rows: Vec<u32> = segments.iter().flat_map(|&segment| self.rows_of(segment)).collect();
+        Ok(FeatureBatch { segments: self.segments_of(segments)?, ..self.batch(&rows)? })
+    }
+
+    /// How the rows of the given segments form them.
+    pub fn segments_of(&self, segments: &[u32]) -> Result<Segments> {
+        if self.cut.is_none() {
+            return Ok(Segments::tokens());
+        }
+        let lengths: Vec<u32> = segments.iter().map(|&segment| self.rows_of(segment).len() as u32).collect();
+        Segments::new(&lengths, self.hidden.device())
+    }
+
+    /// The rows of a segment.
+    pub fn rows_of(&self, segment: u32) -> Range<u32> {
+        match &self.cut {
+            None => segment..segment + 1,
+            Some(cut) => cut[segment as usize]..cut[segment as usize + 1],
+        }
     }
 
     /// The given rows, each a segment.

@@ -8,7 +8,7 @@ use candle_core::{Tensor, Var};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::data::tensor_file::{self, FileMetadata, Tensors};
+use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
 use crate::features::backbone::{BackboneDescription, Example};
 use crate::features::head::OutputHead;
@@ -17,11 +17,13 @@ use crate::features::states::FeatureBatch;
 use crate::fit::order::Order;
 use crate::fit::run::RunFolder;
 use crate::fit::{Best, Ended, Evaluation, FitOutcome, Schedule, Task, TaskMeasures, TaskStep, Trainer};
-use crate::lora::adapters::{Adapters, Lora, LoraSettings, add};
+use crate::lora::adapters::{Adapters, Lora, LoraSettings};
 use crate::lora::network::{Network, Sequences};
 use crate::lora::workers::WorkerPools;
 use crate::plugin::file::Provenance;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
+use crate::ranks::tree::{self, TreeSum};
 
 /// The name in logs and checkpoints.
 const STAGE: &str = "lora";
@@ -66,12 +68,12 @@ pub fn lora(
     bar: &ProgressBar,
 ) -> Result<Ended> {
     settings.check()?;
-    let mut task = AdapterTask::new(material, settings, pace)?;
+    let mut task = AdapterTask::new(material, settings, pace, run.ranks().clone())?;
     let device = material.network.device();
     let mut fit = Trainer::open(run, bar, identity(material, settings), pace.stop_after, device)?;
     let schedule = task.schedule();
     let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
-    tensor_file::save(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
+    fit.run.write(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
     Ok(Ended::Finished)
 }
 
@@ -88,6 +90,7 @@ struct AdapterTask<'a> {
     material: &'a LoraData<'a>,
     settings: &'a LoraSettings,
     pace: &'a LoraPace,
+    ranks: Ranks,
     lora: Lora,
     params: Params,
     workers: WorkerPools,
@@ -130,12 +133,15 @@ impl Task for AdapterTask<'_> {
         let pieces = pieces(examples.collect(), self.pace.pass_tokens);
         let answered: usize = pieces.iter().map(|piece| piece.next.len()).sum();
         let (network, adapters) = self.adapted()?;
-        let (mut loss, mut gradients) = (0.0, Tensors::new());
+        let mine = &pieces[self.ranks.share(pieces.len())];
+        let (mut losses, mut gradients) = (Vec::new(), TreeSum::new(mine.len()));
         let work = |piece: &Piece| piece.learn(&network, self.material.head, &adapters, answered);
-        self.workers.each(&pieces, work, |(part, more)| {
-            loss += part;
-            more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
+        self.workers.each(mine, work, |(loss, gradient)| {
+            losses.push(loss);
+            gradients.push(gradient, tree::add)
         })?;
+        let loss = self.ranks.gather_numbers(&losses)?.iter().sum();
+        let gradients = self.ranks.sum(pieces.len(), gradients)?;
         let measures = AdapterMeasures { loss, cross_entropy: loss, top1: None };
         Ok(TaskStep { gradients, measures, tokens: Some(total(&pieces)) })
     }
@@ -146,27 +152,28 @@ impl Task for AdapterTask<'_> {
         }
         let pieces = pieces(self.material.valid.iter().collect(), self.pace.pass_tokens);
         let (network, _) = self.adapted()?;
-        let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
+        let mut scores = Vec::new();
         let work = |piece: &Piece| piece.score(&network, self.material.head);
-        self.workers.each(&pieces, work, |score: PieceScore| {
-            loss += score.loss;
-            right += score.right;
-            tokens += score.tokens;
+        self.workers.each(&pieces[self.ranks.share(pieces.len())], work, |PieceScore { loss, right }| {
+            scores.extend([loss, right]);
             Ok(())
         })?;
-        let loss = loss / tokens as f64;
-        let measures = AdapterMeasures { loss, cross_entropy: loss, top1: Some(right / tokens as f64) };
+        let scores = self.ranks.gather_numbers(&scores)?;
+        let tokens = pieces.iter().map(|piece| piece.next.len()).sum::<usize>() as f64;
+        let mean = |which: usize| scores.iter().skip(which).step_by(2).sum::<f64>() / tokens;
+        let (loss, top1) = (mean(0), Some(mean(1)));
+        let measures = AdapterMeasures { loss, cross_entropy: loss, top1 };
         Ok(Some(Evaluation { loss: loss.into(), measures, tokens: Some(total(&pieces)) }))
     }
 }
 
 impl<'a> AdapterTask<'a> {
-    fn new(material: &'a LoraData<'a>, settings: &'a LoraSettings, pace: &'a LoraPace) -> Result<Self> {
+    fn new(material: &'a LoraData<'a>, settings: &'a LoraSettings, pace: &'a LoraPace, ranks: Ranks) -> Result<Self> {
         let lora = Lora::new(settings, material.network, material.about.parameters)?;
         let params = lora.params(settings.seed, material.network.device())?;
         let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
         let workers = WorkerPools::new(pace.threads)?;
-        Ok(Self { material, settings, pace, lora, params, workers, order })
+        Ok(Self { material, settings, pace, ranks, lora, params, workers, order })
     }
 
     fn schedule(&self) -> Schedule {
@@ -223,7 +230,6 @@ struct Piece {
 struct PieceScore {
     loss: f64,
     right: f64,
-    tokens: usize,
 }
 
 /// Puts problems together until there are `tokens` of them. The longest first, so that pieces are
@@ -281,7 +287,7 @@ impl Piece {
         let (options, batch) = (hidden.unsqueeze(1)?, self.batch(&hidden)?);
         let sum = |tensor: Tensor| Ok::<_, Error>(f64::from(tensor.sum_all()?.to_scalar::<f32>()?));
         let loss = -sum(head.log_prob(&options, &batch)?)?;
-        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
+        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)? })
     }
 }
 
@@ -293,8 +299,10 @@ mod tests {
     use ollm_runtime::plugin::schema;
 
     use super::*;
+    use crate::data::tensor_file;
     use crate::features::backbone::Frozen;
     use crate::lora::adapters::LoraTarget;
+    use crate::ranks::tests::on_ranks;
     use crate::testing::{self, TrainCall};
 
     fn settings() -> LoraSettings {
@@ -314,6 +322,17 @@ mod tests {
     }
 
     fn train(
+        folder: &Path,
+        settings: &LoraSettings,
+        valid: &[Example],
+        threads: usize,
+        call: TrainCall,
+    ) -> Result<Ended> {
+        train_on(&Ranks::alone(), folder, settings, valid, threads, call)
+    }
+
+    fn train_on(
+        ranks: &Ranks,
         folder: &Path,
         settings: &LoraSettings,
         valid: &[Example],
@@ -341,7 +360,7 @@ mod tests {
         };
         let TrainCall { stop_after, resume } = call;
         let pace = LoraPace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
-        let mut run = RunFolder::open(folder, resume)?;
+        let mut run = RunFolder::open_on(ranks, folder, resume)?;
         lora(&material, settings, &pace, &mut run, &ProgressBar::hidden())
     }
 
@@ -386,6 +405,20 @@ mod tests {
         assert!(read(&whole) == read(&parts));
         for split in ["train", "valid"] {
             assert_eq!(log(&whole, split), log(&parts, split));
+        }
+    }
+
+    #[test]
+    fn several_ranks_train_the_bytes_of_one_process() {
+        let (whole, valid) = (testing::folder("lora-one-rank"), problems(3, 1));
+        train(&whole, &settings(), &valid, 1, TrainCall::WHOLE).unwrap();
+        // A step has two or three pieces: of five ranks some have none.
+        for size in [2, 5] {
+            let folder = testing::folder(&format!("lora-ranks-{size}"));
+            on_ranks(size, |ranks| train_on(&ranks, &folder, &settings(), &valid, 2, TrainCall::WHOLE).unwrap());
+            let read = |folder: &Path| std::fs::read(folder.join("lora.safetensors")).unwrap();
+            assert!(read(&whole) == read(&folder), "{size} ranks");
+            assert_eq!(log(&whole, "valid"), log(&folder, "valid"));
         }
     }
 

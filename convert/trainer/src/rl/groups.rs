@@ -14,8 +14,9 @@ use crate::limits::MAX_COUNT;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::PolicyNet;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::rl::reward::{PolicyScore, PolicyStatistics, RewardSource, STAGE, bind, log_policy};
-use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
+use crate::rollout::engine::{self, Answer, LatentPlan, Plan, RolloutEngine};
 
 /// How answers are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +69,7 @@ pub struct Groups<'a> {
     threads: usize,
     /// Answers that are worked on at once.
     slots: usize,
+    ranks: Ranks,
 }
 
 impl<'a> Groups<'a> {
@@ -88,7 +90,13 @@ impl<'a> Groups<'a> {
         settings.check()?;
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
-        Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots })
+        Ok(Self { backbone, plugin, first, train, valid, settings, order, threads, slots, ranks: Ranks::alone() })
+    }
+
+    /// The same of several ranks, which share the problems of a step.
+    #[must_use]
+    pub fn on(self, ranks: &Ranks) -> Self {
+        Self { ranks: ranks.clone(), ..self }
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
@@ -104,12 +112,16 @@ impl<'a> Groups<'a> {
     fn answers(&self, policy: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
         let plugin = Loaded { spec: self.plugin.spec.clone(), tensors: policy.tensors() };
         let engine = RolloutEngine::new(self.backbone, Some(&plugin), self.threads, self.slots)?;
-        let mut all = Vec::with_capacity(problems.len());
-        engine.run(problems, plan, &mut |_, answers| {
-            all.push(answers);
+        let (mine, mut made) = (self.ranks.in_turn(problems.iter().cloned()).collect::<Vec<_>>(), Vec::new());
+        engine.run(&mine, plan, &mut |_, answers| {
+            made.push(answers);
             Ok(())
         })?;
-        Ok(all)
+        if self.ranks.is_alone() {
+            return Ok(made);
+        }
+        let all = self.ranks.gather_in_turn(made.iter().map(|answers| engine::encode(answers)).collect())?;
+        all.iter().map(|bytes| engine::decode(bytes)).collect()
     }
 
     /// The policy at the choices of these answers, whose rewards these are.

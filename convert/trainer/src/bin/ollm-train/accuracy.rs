@@ -14,6 +14,7 @@ use ollm_train::rollout::library::Library;
 use crate::args::{InputArgs, RolloutArgs, count};
 use crate::output;
 use crate::prepare::{BarProgress, bar, check_output};
+use crate::world;
 
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (test, train) = (questions(&test, input.limit)?, questions(&train, Some(args.train_limit))?);
     let backbone = input.backbone()?;
     let lora = args.lora.as_deref().map(|path| input.open(path)).transpose()?;
-    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots);
+    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots).on(world::ranks());
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
     let systems = ComparedSystems {
@@ -98,7 +99,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let bar = bar(0, "problems");
     let report = compare(&systems, &test, &train, &comparison, &BarProgress(&bar))?;
     bar.finish_and_clear();
-    if let Some(path) = &args.svg {
+    if let Some(path) = args.svg.as_ref().filter(|_| world::ranks().is_root()) {
         draw(path, &report)?;
     }
     output::report(&report, args.json)

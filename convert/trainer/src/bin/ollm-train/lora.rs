@@ -136,8 +136,10 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     }
     bar.finish_and_clear();
-    let (tensors, _) = tensor_file::load(&run.lora(), &Device::Cpu)?;
-    merged::write(backbone.model(), &lora, &tensors, args.merged_type, &run.merged())?;
+    if run.ranks().is_root() {
+        let (tensors, _) = tensor_file::load(&run.lora(), &Device::Cpu)?;
+        merged::write(backbone.model(), &lora, &tensors, args.merged_type, &run.merged())?;
+    }
     print(format_args!("wrote {} and {}\n", run.lora().display(), run.merged().display()))
 }
 

@@ -17,6 +17,7 @@ use ollm_train::plugin::file::Provenance;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
+use crate::world;
 
 /// Parses `cpu`, `cuda:N` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
@@ -35,8 +36,11 @@ pub(crate) fn check_output(flag: &'static str, output: &Path, inputs: &[&Path]) 
     refused.map_err(|error| Error::Setting { name: flag, reason: error.to_string() })
 }
 
-/// A bar that counts something, with its rate.
+/// A bar that counts something, with its rate; hidden in all of the run's processes but one.
 pub(crate) fn bar(length: u64, unit: &str) -> ProgressBar {
+    if !world::ranks().is_root() {
+        return ProgressBar::hidden();
+    }
     let template = format!("{{bar:30}} {{human_pos}}/{{human_len}} {unit} [{{elapsed}} < {{eta}}] {{wide_msg}}");
     let style = ProgressStyle::with_template(&template).expect("a template of known keys");
     let bar = ProgressBar::new(length).with_style(style);
@@ -117,8 +121,15 @@ impl<'a> Workplace<'a> {
 
     /// The data's features on a device. The cache is free for other runs when this returns.
     pub(crate) fn text(&self, corpus: Corpus, limit: Option<usize>, device: &Device) -> Result<TextFeatures> {
+        if !world::ranks().is_root() {
+            world::ranks().barrier()?;
+        }
         let (limit, mut records) = self.records(&corpus, limit)?;
         let features = Features::load(&mut records, &self.about.backbone, limit, device)?;
+        drop(records);
+        if world::ranks().is_root() {
+            world::ranks().barrier()?;
+        }
         if features.is_empty() {
             return Err(corpus.no_data());
         }
@@ -157,7 +168,7 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 
 /// Says how many of the problems are too long.
 pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneModel) {
-    if count > 0 {
+    if count > 0 && world::ranks().is_root() {
         let _ = writeln!(
             std::io::stderr(),
             "{count} of {problems} problems are longer than {} tokens: left out",

@@ -24,6 +24,7 @@ use ollm_train::rollout::library::Library;
 use crate::args::{InputArgs, PluginArgs, RolloutArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare::{BarProgress, bar, file_names};
+use crate::world;
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -175,7 +176,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
         Start::Control => &deploy::choosing_control(&plugin)?,
         Start::Imitation => &plugin,
     };
-    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
+    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots).on(world::ranks());
     let bar = bar(0, "problems");
     let rl = RlRun {
         args,
@@ -195,7 +196,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     };
 
     let trained = Loaded { spec: PluginConfig { hold: args.hold, ..plugin.spec.clone() }, tensors };
-    tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
+    run.write(&run.plugin(), &trained.tensors, &file::described(&trained.spec, rl.provenance(objective)))?;
     let reports = rl.compare(&trained)?;
     bar.finish_and_clear();
     for report in reports {
@@ -262,7 +263,7 @@ impl<'a> RlRun<'a> {
             return Ok(("expected reward of held latents", Box::new(held)));
         };
         let (threads, slots) = (args.input.threads, args.rollout.slots);
-        let groups = Groups::new(library.backbone, first, train, valid, groups, threads, slots)?;
+        let groups = Groups::new(library.backbone, first, train, valid, groups, threads, slots)?.on(library.ranks());
         Ok(("group-normalised reward", Box::new(groups)))
     }
 

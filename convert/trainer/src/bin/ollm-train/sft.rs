@@ -15,7 +15,7 @@ use ollm_train::sft::objective::Objective;
 use ollm_train::sft::settings::{DecoderChoice, SftSettings};
 use ollm_train::sft::train::{SftData, SftPace, sft};
 
-use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, steps};
+use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare::{self, TextFeatures, Workplace, bar};
 
@@ -84,6 +84,10 @@ pub(crate) struct SftArgs {
     /// Tokens a step; whole segments of about so many with --hold line or all
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) batch: usize,
+    /// Tokens of a micro-batch; the processes of a run share those of a step [default: 128; all of
+    /// --batch on a GPU]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) micro_batch: Option<usize>,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
@@ -126,6 +130,11 @@ impl SftArgs {
             policy_epochs: self.policy_epochs,
             spread: self.spread.unwrap_or(1.0),
             batch: self.batch,
+            micro_batch: self.micro_batch.unwrap_or(if self.device.device.starts_with("cpu") {
+                128
+            } else {
+                self.batch
+            }),
             lr: self.lr,
             seed: self.seed,
             patience: self.patience,

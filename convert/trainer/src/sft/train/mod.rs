@@ -28,9 +28,10 @@ use crate::limits::MAX_COUNT;
 use crate::plugin::deploy;
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::sft::settings::SftSettings;
 use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, SftStage};
-use steps::{StageTask, segments_a_step};
+use steps::{StageTask, micro_batches, segments_a_step};
 
 /// What a run trains on.
 pub struct SftData<'a> {
@@ -75,7 +76,7 @@ pub fn sft(
     let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
     let path = session.fit.run.plugin();
-    tensor_file::save(&path, &plugin, &session.metadata())?;
+    session.fit.run.write(&path, &plugin, &session.metadata())?;
     Ok(Ended::Finished)
 }
 
@@ -111,6 +112,7 @@ impl<'a> SftRun<'a> {
             return Err(Error::Setting { name: "--patience", reason });
         }
         check_balance(material.train, settings)?;
+        check_ranks(material.train, settings, run.ranks())?;
         let mut identity = settings.identity(about, &provenance.data_hash);
         let head = if material.train.has_candidates() { "candidates" } else { "full" };
         identity.insert("head".into(), head.into());
@@ -141,7 +143,7 @@ impl<'a> SftRun<'a> {
             None => self.train_control()?,
         };
         if let Some(tensors) = &tensors {
-            tensor_file::save(&path, tensors, &self.metadata())?;
+            self.fit.run.write(&path, tensors, &self.metadata())?;
         }
         Ok(tensors)
     }
@@ -169,7 +171,7 @@ impl<'a> SftRun<'a> {
         }
         if let Some(given) = &self.pace.options {
             let tensors = self.load_options(given, control)?;
-            tensor_file::save(&path, &tensors, &self.metadata())?;
+            self.fit.run.write(&path, &tensors, &self.metadata())?;
             return Ok(Some(tensors));
         }
         let params = Params::options(&self.spec, control, settings.keep_control, settings.seed, self.device())?;
@@ -178,7 +180,7 @@ impl<'a> SftRun<'a> {
             return Ok(None);
         }
         let tensors = params.tensors();
-        tensor_file::save(&path, &tensors, &self.metadata())?;
+        self.fit.run.write(&path, &tensors, &self.metadata())?;
         Ok(Some(tensors))
     }
 
@@ -218,8 +220,9 @@ impl<'a> SftRun<'a> {
     /// Takes a stage's steps, from the checkpoint if it is of this stage.
     fn train(&mut self, stage: &mut dyn SftStage, params: &Params, epochs: usize) -> Result<Ended> {
         let (settings, &SftData { train, valid, .. }) = (self.settings, self.material);
-        let (name, batch) = (stage.name(), settings.batch);
+        let (name, &SftSettings { batch, micro_batch, .. }) = (stage.name(), settings);
         let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
+        let ranks = self.fit.run.ranks().clone();
         let schedule = Schedule {
             steps: order.steps_per_epoch() * epochs as u64,
             lr: settings.lr,
@@ -228,13 +231,28 @@ impl<'a> SftRun<'a> {
             checkpoint_every: self.pace.checkpoint_every,
             patience: settings.patience,
         };
-        let mut task = StageTask { stage, params, train, valid, batch, order };
+        let mut task = StageTask { stage, params, train, valid, batch, micro_batch, ranks, order };
         let FitOutcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
         if let Some(best) = best {
             self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;
         }
         Ok(Ended::Finished)
     }
+}
+
+/// That each rank has a micro-batch of a step.
+fn check_ranks(text: &Features, settings: &SftSettings, ranks: &Ranks) -> Result<()> {
+    let step = vec![0; segments_a_step(text, settings.batch)];
+    let (found, size) = (micro_batches(&step, settings.batch, settings.micro_batch).count(), ranks.size());
+    if size <= found {
+        return Ok(());
+    }
+    let reason = format!(
+        "a step of {} tokens has {found} micro-batches for {size} processes: at most {} tokens, or a larger --batch",
+        settings.batch,
+        (settings.batch / size).max(1)
+    );
+    Err(Error::Setting { name: "--micro-batch", reason })
 }
 
 /// Balanced latents differ only where a step has a segment for each: fewer segments would share all
