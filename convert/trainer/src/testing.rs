@@ -1,17 +1,17 @@
 //! What the tests share: a tiny backbone without a model, features that can be learned, and
 //! comparison.
 
+mod speaker;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
 use half::f16;
-use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::Hold;
 use ollm_runtime::plugin::schema::{self, DecoderKind, PluginConfig};
-use ollm_runtime::quant;
 use ollm_runtime::session::{Session, SessionOptions};
 
 use crate::data::rng::Rng;
@@ -152,60 +152,9 @@ pub(crate) fn speaker() -> BackboneModel {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     // Once open, it needs no name.
     let file = folder(&format!("speaker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-    std::fs::write(&file, speaker_file()).unwrap();
+    let values = |name: &str, shape: &[usize]| normal(name, shape, 0.5).flatten_all().unwrap().to_vec1().unwrap();
+    std::fs::write(&file, speaker::file(&values)).unwrap();
     BackboneModel::open(&file, &TextSettings::default()).unwrap()
-}
-
-fn speaker_file() -> Vec<u8> {
-    const WIDTH: usize = 32;
-    let mut writer = Writer::new();
-    writer.set("general.architecture", "llama").unwrap();
-    let sizes =
-        [("embedding_length", WIDTH), ("feed_forward_length", WIDTH), ("block_count", 2), ("context_length", 96)];
-    for (key, size) in sizes.into_iter().chain([("attention.head_count", 2), ("attention.head_count_kv", 1)]) {
-        writer.set(&format!("llama.{key}"), size as u32).unwrap();
-    }
-    writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5_f32).unwrap();
-    writer.set("tokenizer.chat_template", "{% for m in messages %}{{ m.content }}{% endfor %}:").unwrap();
-    speaker_tokens(&mut writer);
-    let mut tensor = |name: &str, shape: &[usize]| {
-        let values = if shape.len() == 1 {
-            vec![1.0; WIDTH]
-        } else {
-            normal(name, shape, 0.5).flatten_all().unwrap().to_vec1().unwrap()
-        };
-        let dims: Vec<u64> = shape.iter().rev().map(|&n| n as u64).collect();
-        writer.tensor(name, &dims, TensorType::F32, quant::encode(TensorType::F32, &values).unwrap()).unwrap();
-    };
-    tensor("token_embd.weight", &[257, WIDTH]);
-    tensor("output_norm.weight", &[WIDTH]);
-    for layer in 0..2 {
-        for (part, rows) in [("attn_q", WIDTH), ("attn_k", WIDTH / 2), ("attn_v", WIDTH / 2), ("attn_output", WIDTH)] {
-            tensor(&format!("blk.{layer}.{part}.weight"), &[rows, WIDTH]);
-        }
-        for part in ["ffn_gate", "ffn_up", "ffn_down"] {
-            tensor(&format!("blk.{layer}.{part}.weight"), &[WIDTH, WIDTH]);
-        }
-        for part in ["attn_norm", "ffn_norm"] {
-            tensor(&format!("blk.{layer}.{part}.weight"), &[WIDTH]);
-        }
-    }
-    writer.to_bytes()
-}
-
-/// The bytes, in the byte alphabet of GPT-2, and an end.
-fn speaker_tokens(writer: &mut Writer<'_>) {
-    let visible = |byte: &u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
-    let hidden = 256 - (0..256).filter(visible).count() as u32;
-    let letters = (0..256).filter(visible).chain(256..256 + hidden).filter_map(char::from_u32);
-    let tokens: Vec<String> = letters.map(String::from).chain(["<end>".to_owned()]).collect();
-    let kinds: Vec<i32> = (0..257).map(|token| if token == 256 { 3 } else { 1 }).collect();
-    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
-    writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
-    writer.set("tokenizer.ggml.token_type", kinds).unwrap();
-    writer.set("tokenizer.ggml.tokens", tokens).unwrap();
-    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
-    writer.set("tokenizer.ggml.eos_token_id", 256_u32).unwrap();
 }
 
 /// A plugin of random weights for [`speaker`].
