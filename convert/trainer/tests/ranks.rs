@@ -122,6 +122,23 @@ fn two_processes_train_the_files_of_one() {
     }
 }
 
+#[test]
+fn streamed_states_train_the_bytes_of_cached_ones() {
+    let place = Place::new("stream");
+    for hold in ["token", "all"] {
+        place.run(0, &format!("{SFT} --hold {hold} --shuffle-buffer 16 -o cached-{hold}"));
+        for ranks in [0, 2] {
+            let stream =
+                format!("--hold {hold} --shuffle-buffer 16 --stream --features none -o streamed-{hold}{ranks}");
+            place.run(ranks, &format!("{SFT} {stream}"));
+            let plugin = |run: &str| place.read(&format!("{run}/plugin.safetensors"));
+            assert!(plugin(&format!("cached-{hold}")) == plugin(&format!("streamed-{hold}{ranks}")));
+            assert_eq!(place.log(&format!("cached-{hold}")), place.log(&format!("streamed-{hold}{ranks}")));
+        }
+    }
+    assert!(!place.0.join("none").exists(), "something was stored");
+}
+
 fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }

@@ -48,7 +48,7 @@ pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<(
 
 /// Writes a file so that `path` holds the old or the new content, whatever happens.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = PathBuf::from(format!("{}.tmp", path.display()));
+    let temporary = PathBuf::from(format!("{}.{}.tmp", path.display(), std::process::id()));
     let written = write_whole(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         // What is left of it would only fill the disk.

@@ -335,7 +335,7 @@ pub(crate) mod tests {
                 ranks.check_same("checkpoint", mine).map_err(|error| error.to_string())
             })
         };
-        assert!(told(false).iter().all(|told| told.is_ok()));
+        assert!(told(false).iter().all(std::result::Result::is_ok));
         assert!(told(true).iter().all(|told| told.as_ref().is_err_and(|told| told.contains("rank 2 has another"))));
         assert!(split(&[1, 2]).is_err() && split(&9_u64.to_le_bytes()).is_err());
     }

@@ -72,6 +72,9 @@ pub struct SftSettings {
     /// Tokens of a micro-batch: a step's gradient is the sum of those of its micro-batches, in the
     /// order of [`crate::ranks::tree`].
     pub micro_batch: usize,
+    /// Problems that are shuffled with one another, a buffer of them after the other; none: all of
+    /// the text.
+    pub shuffle_buffer: Option<usize>,
     /// Peak learning rate.
     pub lr: f64,
     /// Evaluations on held-out text without a lower loss after which a stage ends, at its best
@@ -92,6 +95,7 @@ impl SftSettings {
             ("--width", self.width.unwrap_or(1)),
             ("--batch", self.batch),
             ("--micro-batch", self.micro_batch),
+            ("--shuffle-buffer", self.shuffle_buffer.unwrap_or(1)),
         ])?;
         require(self.options <= MAX_OPTIONS as usize, "--options", "must be at most 1024, as a plugin file has them")?;
         let keeps = self.decoder == DecoderChoice::LowRank && self.options > 1;

@@ -40,9 +40,9 @@ pub struct SftData<'a> {
     /// The head that scores options.
     pub head: &'a OutputHead,
     /// Features of the training text, with candidates where those are scored.
-    pub train: &'a Features,
+    pub train: &'a Features<'a>,
     /// Features of held-out text, for evaluations over the whole vocabulary.
-    pub valid: Option<&'a Features>,
+    pub valid: Option<&'a Features<'a>>,
     /// For the plugin's metadata.
     pub provenance: &'a Provenance,
 }
@@ -222,6 +222,10 @@ impl<'a> SftRun<'a> {
         let (settings, &SftData { train, valid, .. }) = (self.settings, self.material);
         let (name, &SftSettings { batch, micro_batch, .. }) = (stage.name(), settings);
         let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
+        let order = match settings.shuffle_buffer {
+            None => order,
+            Some(problems) => order.buffered(train.segment_bounds(), problems),
+        };
         let ranks = self.fit.run.ranks().clone();
         let schedule = Schedule {
             steps: order.steps_per_epoch() * epochs as u64,
@@ -231,7 +235,7 @@ impl<'a> SftRun<'a> {
             checkpoint_every: self.pace.checkpoint_every,
             patience: settings.patience,
         };
-        let mut task = StageTask { stage, params, train, valid, batch, micro_batch, ranks, order };
+        let mut task = StageTask { stage, params, train, valid, batch, micro_batch, ranks, order, held_out: None };
         let FitOutcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
         if let Some(best) = best {
             self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;
@@ -241,7 +245,7 @@ impl<'a> SftRun<'a> {
 }
 
 /// That each rank has a micro-batch of a step.
-fn check_ranks(text: &Features, settings: &SftSettings, ranks: &Ranks) -> Result<()> {
+fn check_ranks(text: &Features<'_>, settings: &SftSettings, ranks: &Ranks) -> Result<()> {
     let step = vec![0; segments_a_step(text, settings.batch)];
     let (found, size) = (micro_batches(&step, settings.batch, settings.micro_batch).count(), ranks.size());
     if size <= found {
@@ -257,7 +261,7 @@ fn check_ranks(text: &Features, settings: &SftSettings, ranks: &Ranks) -> Result
 
 /// Balanced latents differ only where a step has a segment for each: fewer segments would share all
 /// latents evenly.
-fn check_balance(text: &Features, settings: &SftSettings) -> Result<()> {
+fn check_balance(text: &Features<'_>, settings: &SftSettings) -> Result<()> {
     let found = segments_a_step(text, settings.batch);
     if settings.hold == Hold::Token || found >= settings.options {
         return Ok(());

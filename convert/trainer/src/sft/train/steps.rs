@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::Result;
-use crate::features::states::Features;
+use crate::features::states::{FeatureBatch, Features};
 use crate::fit::checkpoint::RunCheckpoint;
 use crate::fit::optim::gather;
 use crate::fit::order::Order;
@@ -95,13 +95,15 @@ impl TaskMeasures for StageMeasures {
 pub(super) struct StageTask<'a> {
     pub(super) stage: &'a mut dyn SftStage,
     pub(super) params: &'a Params,
-    pub(super) train: &'a Features,
-    pub(super) valid: Option<&'a Features>,
+    pub(super) train: &'a Features<'a>,
+    pub(super) valid: Option<&'a Features<'a>>,
     /// Tokens a step, and tokens of a micro-batch.
     pub(super) batch: usize,
     pub(super) micro_batch: usize,
     pub(super) ranks: Ranks,
     pub(super) order: Order,
+    /// This rank's batches of held-out rows, once they were evaluated.
+    pub(super) held_out: Option<Vec<FeatureBatch>>,
 }
 
 /// What a rank computes of a step: its micro-batches, each with what the stage makes of it.
@@ -113,8 +115,24 @@ struct MicroBatches {
 }
 
 impl StageTask<'_> {
+    /// This rank's batches of the rows of an evaluation.
+    fn held_out_batches(&self, valid: &Features<'_>) -> Result<Vec<FeatureBatch>> {
+        let stride = valid.len().div_ceil(EVALUATION_ROWS);
+        let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
+        let parts: Vec<&[u32]> = segments.chunks(segments_a_step(valid, self.batch)).collect();
+        let (mine, mut batches) = (self.ranks.share(parts.len()), Vec::new());
+        for (index, part) in parts.into_iter().enumerate() {
+            valid.prepare(part)?;
+            if mine.contains(&index) {
+                batches.push(valid.segment_batch(part)?);
+            }
+        }
+        Ok(batches)
+    }
+
     /// The networks' part of a step.
     fn forward(&self, segments: &[u32], step: u64) -> Result<MicroBatches> {
+        self.train.prepare(segments)?;
         let parts: Vec<&[u32]> = micro_batches(segments, self.batch, self.micro_batch).collect();
         let rows = |segments: &[u32]| segments.iter().map(|&segment| self.train.rows_of(segment).len()).sum::<usize>();
         let (count, mut first_row, mut outputs) = (parts.len(), 0, Vec::new());
@@ -184,13 +202,13 @@ impl Task for StageTask<'_> {
     /// The stage's terms on held-out segments, spread evenly over the text.
     fn evaluate(&mut self) -> Result<Option<Evaluation<StageMeasures>>> {
         let Some(valid) = self.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
-        let stride = valid.len().div_ceil(EVALUATION_ROWS);
-        let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
-        let parts: Vec<&[u32]> = segments.chunks(segments_a_step(valid, self.batch)).collect();
+        let held_out = match self.held_out.take() {
+            Some(known) => known,
+            None => self.held_out_batches(valid)?,
+        };
         let mut numbers = Vec::new();
-        for part in &parts[self.ranks.share(parts.len())] {
-            let batch = valid.segment_batch(part)?;
-            numbers.extend(self.stage.evaluate(&batch)?.measure()?.numbers(batch.len()));
+        for batch in self.held_out.insert(held_out) {
+            numbers.extend(self.stage.evaluate(batch)?.measure()?.numbers(batch.len()));
         }
         let numbers = self.ranks.gather_numbers(&numbers)?;
         let batches: Vec<_> = numbers.chunks_exact(7).map(Measured::of_numbers).collect();
@@ -216,7 +234,7 @@ pub(super) fn micro_batches(segments: &[u32], batch: usize, micro_batch: usize) 
 }
 
 /// Segments that have about `tokens` rows, on average over the text.
-pub(super) fn segments_a_step(text: &Features, tokens: usize) -> usize {
+pub(super) fn segments_a_step(text: &Features<'_>, tokens: usize) -> usize {
     let segments = tokens * text.segments() / text.len().max(1);
     segments.clamp(1, text.segments().max(1))
 }

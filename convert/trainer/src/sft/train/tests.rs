@@ -25,6 +25,7 @@ fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
         spread: 1.25,
         batch: 32,
         micro_batch: 32,
+        shuffle_buffer: None,
         lr: 0.02,
         seed: 5,
         patience: None,
@@ -49,7 +50,7 @@ fn train_on(ranks: &Ranks, folder: &Path, settings: &SftSettings, pace: &SftPace
     let train = testing::features(&frozen, 512);
     let candidates = candidate_cache::compute(&frozen, &train, 4, 8).unwrap();
     let train = train.with_candidates(candidates);
-    let train = train.with_segments(settings.hold, &|token| token < 4).unwrap();
+    let train = train.with_segments(settings.hold, &|token| token < 4);
     let head = OutputHead::new(&frozen, 1 << 20).unwrap();
     let provenance = provenance();
     let material =
