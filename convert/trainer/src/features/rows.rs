@@ -133,6 +133,9 @@ impl RowSource for InMemory {
 ///
 /// Each of `threads` workers runs whole problems on one thread of its own: for small models that
 /// scales better than sharing one product among all threads.
+///
+/// # Panics
+/// If a worker does.
 pub fn compute<S: StateSource + ?Sized>(source: &S, problems: &[&Problem], threads: usize) -> Result<Vec<ProblemRows>> {
     let next = AtomicUsize::new(0);
     let done: Vec<Mutex<Result<ProblemRows>>> =

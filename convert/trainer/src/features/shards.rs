@@ -207,8 +207,9 @@ fn encode(header: &Header, problems: &[ProblemRows]) -> Vec<u8> {
     bytes.extend((json.len() as u32).to_le_bytes());
     bytes.extend(json);
     bytes.extend(counts.flat_map(|count| (count as u32).to_le_bytes()));
-    problems.iter().for_each(|rows| bytes.extend(rows.view().key_bytes()));
-    problems.iter().for_each(|rows| bytes.extend(rows.view().row_bytes()));
+    let views = || problems.iter().map(ProblemRows::view);
+    bytes.extend(views().flat_map(RowsView::key_bytes));
+    bytes.extend(views().flat_map(RowsView::row_bytes));
     bytes
 }
 

@@ -93,7 +93,7 @@ mod tests {
                     rows.prepare(problems).unwrap();
                     for &problem in problems {
                         rows.visit(problem, &mut |view| {
-                            assert_eq!((view.key(0), view.row(0)[0]), (problem as u32, problem as u8))
+                            assert_eq!((view.key(0), view.row(0)[0]), (problem as u32, problem as u8));
                         });
                     }
                     assert!(rows.memory.borrow().rows.len() <= 3.max(problems.len()));

@@ -63,6 +63,10 @@ pub(crate) struct LoraArgs {
     /// Tokens that run through the network at a time, on each thread [default: 512; 16384 on a GPU]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) pass_tokens: Option<usize>,
+    /// Keep each block's input alone for the backward pass, and compute its activations again: less
+    /// memory, a forward pass more, the same result
+    #[arg(long)]
+    pub(crate) gradient_checkpointing: bool,
     /// Type of the changed matrices in merged.gguf
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
     pub(crate) merged_type: TensorType,
@@ -108,6 +112,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let backbone = args.input.backbone()?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
+    let network = network.with_checkpointing(args.gradient_checkpointing);
     let lora = Lora::new(&settings, &network, frozen.about.parameters)?;
     merged::check(&args.input.model, backbone.model().gguf(), &lora, args.merged_type)?;
     print_size(&lora, frozen.about.parameters)?;
