@@ -95,13 +95,19 @@ impl Ranks {
     /// The root's message, on every rank. Only the root makes one.
     pub fn from_root(&self, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let Some(transport) = &self.transport else { return make() };
-        if self.is_root() {
-            let message = make()?;
-            (1..self.size).for_each(|rank| transport.send(rank, &message));
-            Ok(message)
-        } else {
-            Ok(transport.receive(0))
+        let mut message = if self.is_root() { make()? } else { Vec::new() };
+        // Who has it tells the first of the upper half of its ranks: half as many at a time.
+        let mut ranks = 0..self.size;
+        while ranks.len() > 1 {
+            let (lower, upper) = halves(&ranks);
+            if self.rank == lower.start {
+                transport.send(upper.start, &message);
+            } else if self.rank == upper.start {
+                message = transport.receive(lower.start);
+            }
+            ranks = if lower.contains(&self.rank) { lower } else { upper };
         }
+        Ok(message)
     }
 
     /// The root's list of messages, on every rank. Only the root makes one.
