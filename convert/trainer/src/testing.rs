@@ -1,6 +1,7 @@
 //! What the tests share: a tiny backbone without a model, features that can be learned, and
 //! comparison.
 
+pub(crate) mod ranks;
 mod speaker;
 
 use std::path::{Path, PathBuf};

@@ -100,7 +100,10 @@ pub fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
     for tensor in tensors.values() {
-        bytes.extend(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()));
+        let (values, start) = (values(tensor)?, bytes.len());
+        bytes.resize(start + 4 * values.len(), 0);
+        let places = bytes[start..].chunks_exact_mut(4);
+        places.zip(&values).for_each(|(place, value)| place.copy_from_slice(&value.to_le_bytes()));
     }
     Ok(bytes)
 }

@@ -216,8 +216,8 @@ fn encode(header: &Header, problems: &[ProblemRows]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ranks::tests::on_ranks;
     use crate::testing;
+    use crate::testing::ranks::on_ranks;
 
     fn kind(folder: &Path) -> RowKind<'_> {
         let (kind, backbone) = ("features".to_owned(), "b".to_owned());

@@ -76,7 +76,7 @@ impl RowSource for Streamed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ranks::tests::on_ranks;
+    use crate::testing::ranks::on_ranks;
 
     #[test]
     fn rows_are_made_once_as_long_as_they_stay_and_shared_among_ranks() {

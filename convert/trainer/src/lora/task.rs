@@ -302,7 +302,7 @@ mod tests {
     use crate::data::tensor_file;
     use crate::features::backbone::Frozen;
     use crate::lora::adapters::LoraTarget;
-    use crate::ranks::tests::on_ranks;
+    use crate::testing::ranks::on_ranks;
     use crate::testing::{self, TrainCall};
 
     fn settings() -> LoraSettings {

@@ -2,10 +2,10 @@ use super::*;
 use crate::features::candidate_cache;
 use crate::plugin::deploy;
 use crate::plugin::nets::{Control, DecoderNet};
-use crate::ranks::tests::on_ranks;
 use crate::sft::objective::Objective;
 use crate::sft::settings::DecoderChoice;
 use crate::testing;
+use crate::testing::ranks::on_ranks;
 
 fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
     SftSettings {
