@@ -75,7 +75,12 @@ pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
     Ok((decode(&bytes, device)?, metadata))
 }
 
-/// The tensors that [`encode`] made bytes of.
+/// Tensors as one message of bytes, for other processes.
+pub fn to_message(tensors: &Tensors) -> Result<Vec<u8>> {
+    Ok(safetensors::serialize(tensors, None).map_err(candle_core::Error::from)?)
+}
+
+/// The tensors of a file or message.
 pub fn decode(bytes: &[u8], device: &Device) -> Result<Tensors> {
     Ok(candle_core::safetensors::load_buffer(bytes, device)?.into_iter().collect())
 }
@@ -92,18 +97,14 @@ pub fn hash(tensors: &Tensors, names: impl Iterator<Item = impl AsRef<str>>) -> 
     Ok(format!("{:016x}", fnv1a(parts.iter().map(Vec::as_slice))))
 }
 
-/// The bytes of a file of f32 tensors.
-pub fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
+fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
     let mut header = header(tensors, metadata).to_string();
     // Data starts at a multiple of eight bytes, as the format recommends.
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
     for tensor in tensors.values() {
-        let (values, start) = (values(tensor)?, bytes.len());
-        bytes.resize(start + 4 * values.len(), 0);
-        let places = bytes[start..].chunks_exact_mut(4);
-        places.zip(&values).for_each(|(place, value)| place.copy_from_slice(&value.to_le_bytes()));
+        bytes.extend(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()));
     }
     Ok(bytes)
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use crate::data::tensor_file::{self, FileMetadata, Tensors};
+use crate::data::tensor_file::{self, Tensors};
 use crate::error::{Error, Result};
 use tree::{TreeSum, halves};
 
@@ -196,7 +196,7 @@ impl Ranks {
         let Some(transport) = &self.transport else { return Ok(mine.unwrap_or_default()) };
         let device = mine.as_ref().and_then(|sum| Some(sum.values().next()?.device().clone()));
         let sum = self.sum_node(&**transport, 0..items, 0..self.size, mine)?;
-        let all = self.from_root(|| tensor_file::encode(&sum.unwrap_or_default(), &FileMetadata::new()))?;
+        let all = self.from_root(|| tensor_file::to_message(&sum.unwrap_or_default()))?;
         tensor_file::decode(&all, &device.unwrap_or(Device::Cpu))
     }
 
@@ -218,7 +218,7 @@ impl Ranks {
         let sum = self.sum_node(transport, items, ranks, mine)?;
         match sum {
             Some(sum) if has_right && self.rank == others => {
-                transport.send(first, &tensor_file::encode(&sum, &FileMetadata::new())?);
+                transport.send(first, &tensor_file::to_message(&sum)?);
                 Ok(None)
             }
             Some(sum) if has_right && self.rank == first => {
