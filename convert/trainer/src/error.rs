@@ -76,6 +76,11 @@ pub enum Error {
         /// What the file has.
         found: String,
     },
+    /// The processes of a run do not fit together.
+    Ranks {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// The run folder already holds a run, and `--resume` was not given.
     RunExists(PathBuf),
     /// The folder holds no run that `--resume` could go on with.
@@ -145,6 +150,7 @@ impl fmt::Display for Error {
             Self::Mismatch { path, what, expected, found } => {
                 write!(f, "{}: made with {what} {found}, this run has {expected}", path.display())
             }
+            Self::Ranks { reason } => f.write_str(reason),
             Self::RunExists(path) => {
                 write!(
                     f,

@@ -11,6 +11,7 @@
 //! | wing | what it holds |
 //! |---|---|
 //! | [`data`] | the text, rows and tensors on disk, generated problems, random numbers |
+//! | [`ranks`] | the processes of a run: what one computes, and how all get the same sums |
 //! | [`features`] | the backbone, its cached hidden states and candidate tokens, its frozen head |
 //! | [`plugin`] | the plugin's layers and tensors, its file, and how the runtime runs it |
 //! | [`report`] | intervals, plots, and a run's log as a picture |
@@ -30,6 +31,7 @@ pub mod interrupt;
 pub mod limits;
 pub mod lora;
 pub mod plugin;
+pub mod ranks;
 pub mod report;
 pub mod rl;
 pub mod rollout;

@@ -1,6 +1,7 @@
 //! What the tests share: a tiny backbone without a model, features that can be learned, and
 //! comparison.
 
+pub(crate) mod ranks;
 mod speaker;
 
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
 /// Random states; the token that follows is one of two that the state's first signs name, by a fair
 /// coin. So a control can learn to do better than the backbone, and two options can do better than
 /// one.
-pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
+pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features<'static> {
     let (hidden, vocab) = (frozen.about.backbone.hidden, frozen.about.backbone.vocab);
     let mut rng = Rng::stream(0, "states", 0);
     let (mut states, mut next) = (Vec::new(), Vec::new());
@@ -70,7 +71,7 @@ pub(crate) fn features(frozen: &Frozen, rows: usize) -> Features {
         next.push(((2 * class + rng.below(2) as usize) % vocab) as u32);
         states.extend(state.iter().map(|&value| f16::from_f32(value)));
     }
-    Features::new(states, next, hidden, vec![0, rows / 2, rows], &Device::Cpu).unwrap()
+    Features::new(&states, next, hidden, vec![0, rows / 2, rows], &Device::Cpu)
 }
 
 pub(crate) fn assert_close(left: f32, right: f32, tolerance: f32) {

@@ -37,13 +37,18 @@ pub fn sorted_json(value: &impl serde::Serialize) -> String {
 /// Writes f32 tensors and metadata: to a temporary file beside `path`, then renamed, so that `path`
 /// is never half written. A NaN is not written: what was there stays, the last good state.
 pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
+    for (name, tensor) in tensors {
+        if !values(tensor)?.iter().all(|value| value.is_finite()) {
+            return Err(Error::NonFinite { what: format!("tensor {name}") });
+        }
+    }
     let bytes = encode(tensors, metadata)?;
     write_atomically(path, &bytes)
 }
 
 /// Writes a file so that `path` holds the old or the new content, whatever happens.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = PathBuf::from(format!("{}.tmp", path.display()));
+    let temporary = PathBuf::from(format!("{}.{}.tmp", path.display(), std::process::id()));
     let written = write_whole(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         // What is left of it would only fill the disk.
@@ -67,8 +72,17 @@ pub fn load(path: &Path, device: &Device) -> Result<(Tensors, FileMetadata)> {
     let bad = |error: safetensors::SafeTensorError| Error::bad_file(path, error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let tensors = candle_core::safetensors::load_buffer(&bytes, device)?;
-    Ok((tensors.into_iter().collect(), metadata))
+    Ok((decode(&bytes, device)?, metadata))
+}
+
+/// Tensors as one message of bytes, for other processes.
+pub fn to_message(tensors: &Tensors) -> Result<Vec<u8>> {
+    Ok(safetensors::serialize(tensors, None).map_err(candle_core::Error::from)?)
+}
+
+/// The tensors of a file or message.
+pub fn decode(bytes: &[u8], device: &Device) -> Result<Tensors> {
+    Ok(candle_core::safetensors::load_buffer(bytes, device)?.into_iter().collect())
 }
 
 /// A hash of some tensors' names and values, in hexadecimal.
@@ -89,12 +103,8 @@ fn encode(tensors: &Tensors, metadata: &FileMetadata) -> Result<Vec<u8>> {
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
-    for (name, tensor) in tensors {
-        let values = values(tensor)?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(Error::NonFinite { what: format!("tensor {name}") });
-        }
-        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    for tensor in tensors.values() {
+        bytes.extend(values(tensor)?.iter().flat_map(|value| value.to_le_bytes()));
     }
     Ok(bytes)
 }

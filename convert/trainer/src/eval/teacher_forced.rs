@@ -165,7 +165,7 @@ pub struct EvalReport {
 /// Scores all rows of `features`, holding at most about `budget` bytes of logits.
 pub fn evaluate(
     frozen: &Frozen,
-    features: &Features,
+    features: &Features<'_>,
     models: &ScoredModels,
     budget: usize,
     progress: &dyn Fn(usize),
@@ -467,8 +467,8 @@ mod tests {
         let models = ScoredModels::bind(&loaded, &loaded).unwrap();
         // The backbone says token 2 each time; option 0 says 0, option 1 says 1; the policy prefers
         // option 1.
-        let states = [0.1f32, 0.2, 1.0].repeat(4).into_iter().map(f16::from_f32).collect();
-        let features = Features::new(states, vec![0, 1, 1, 2], 3, vec![0, 2, 4], &Device::Cpu).unwrap();
+        let states: Vec<f16> = [0.1f32, 0.2, 1.0].repeat(4).into_iter().map(f16::from_f32).collect();
+        let features = Features::new(&states, vec![0, 1, 1, 2], 3, vec![0, 2, 4], &Device::Cpu);
         // Its options are told apart, but the policy prefers the other one.
         let mut other = hand_made(&spec);
         other.tensors.insert("ollm.policy.out.bias".into(), Tensor::new(&[1.0f32, 0.0], &Device::Cpu).unwrap());

@@ -11,16 +11,16 @@
 //! that are frequent in answers, but not among the candidates of a row, would pay nothing for it.
 //! What decides (evaluations, early stopping, `ollm-train eval`) uses the full head.
 //!
-//! A row is `C * u32` token ids, `u32` the gold token's place among shared and own candidates,
-//! `f32` the tail.
+//! A row is `C * u32` token ids and `f32` the tail; its key is the gold token's place among shared
+//! and own candidates.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
-use crate::data::records::Records;
 use crate::error::Result;
+use crate::features::rows::{ProblemRows, RowSource};
 
 /// Candidates that all rows share: fewer where the answers have fewer different tokens.
 pub const SHARED: usize = 256;
@@ -29,15 +29,13 @@ pub const SHARED: usize = 256;
 pub const COUNT: usize = 64;
 
 /// The candidates of all rows of a corpus.
-pub struct Candidates {
+pub struct Candidates<'a> {
     /// Token ids that all rows have. `[S]`, u32.
     shared: Tensor,
-    /// Token ids of each row's own. `[N, C]`, u32.
-    ids: Tensor,
-    /// Place of the gold token among shared and own ones. `[N]`, u32.
-    gold: Tensor,
-    /// Logarithm of the summed exponentials of all other logits. `[N]`, f32.
-    tail: Tensor,
+    /// Candidates of each row's own.
+    count: usize,
+    vocab: usize,
+    source: Box<dyn RowSource + 'a>,
 }
 
 /// The candidates of some rows.
@@ -60,63 +58,55 @@ pub(super) struct CandidateRow {
     tail: f32,
 }
 
-impl Candidates {
-    pub(super) fn read(
-        records: &mut Records,
-        bounds: &[usize],
+impl<'a> Candidates<'a> {
+    /// Rows of `source`, each with `count` of its own beside the `shared` ones, of a vocabulary of
+    /// `vocab` tokens.
+    pub(super) fn new(
+        source: Box<dyn RowSource + 'a>,
         shared: &[u32],
         count: usize,
         vocab: usize,
-        device: &candle_core::Device,
+        device: &Device,
     ) -> Result<Self> {
-        let mut rows = Vec::with_capacity(bounds[bounds.len() - 1]);
-        let mut bytes = Vec::new();
-        for sequence in 0..bounds.len() - 1 {
-            records.read(sequence, &mut bytes)?;
-            rows.extend(bytes.chunks_exact(row_bytes(count)).map(decode));
-        }
-        let fits = |row: &CandidateRow| {
-            (row.gold as usize) < shared.len() + count && row.ids.iter().all(|&id| (id as usize) < vocab)
-        };
-        if !rows.iter().all(|row| fits(row) && row.tail.is_finite()) {
-            return Err(records.bad("is damaged: delete it to have it made again"));
-        }
-        if rows.len() != bounds[bounds.len() - 1] {
-            return Err(records.bad("its rows do not match the features: delete it to have it made again"));
-        }
-        Self::new(&rows, shared, count, device)
+        Ok(Self { shared: Tensor::new(shared, device)?, count, vocab, source })
     }
 
-    pub(super) fn new(
-        rows: &[CandidateRow],
-        shared: &[u32],
-        count: usize,
-        device: &candle_core::Device,
-    ) -> Result<Self> {
-        let ids: Vec<u32> = rows.iter().flat_map(|row| row.ids.iter().copied()).collect();
-        let gold: Vec<u32> = rows.iter().map(|row| row.gold).collect();
-        let tail: Vec<f32> = rows.iter().map(|row| row.tail).collect();
-        Ok(Self {
-            shared: Tensor::new(shared, device)?,
-            ids: Tensor::from_vec(ids, (rows.len(), count), device)?,
-            gold: Tensor::from_vec(gold, rows.len(), device)?,
-            tail: Tensor::from_vec(tail, rows.len(), device)?,
-        })
+    /// Makes the rows of these problems available.
+    pub(super) fn prepare(&self, problems: &[usize]) -> Result<()> {
+        self.source.prepare(problems)
     }
 
-    /// The candidates of the given rows.
-    pub fn batch(&self, rows: &Tensor) -> Result<CandidateBatch> {
+    /// The candidates of the given rows: problems, and which of their rows.
+    pub(super) fn batch(&self, places: &mut dyn Iterator<Item = (usize, usize)>) -> Result<CandidateBatch> {
+        let (mut ids, mut gold, mut tail) = (Vec::new(), Vec::new(), Vec::new());
+        let shared = self.shared.dim(0)?;
+        for (problem, row) in places {
+            let mut found = None;
+            self.source.visit(problem, &mut |view| found = Some(decode(view.key(row), view.row(row))));
+            let fits = |row: &CandidateRow| {
+                let known = row.ids.iter().all(|&id| (id as usize) < self.vocab);
+                known
+                    && row.ids.len() == self.count
+                    && (row.gold as usize) < shared + self.count
+                    && row.tail.is_finite()
+            };
+            let row = found.filter(fits).ok_or_else(|| self.source.damaged(problem))?;
+            ids.extend(row.ids);
+            gold.push(row.gold);
+            tail.push(row.tail);
+        }
+        let (rows, device) = (gold.len(), self.shared.device());
         Ok(CandidateBatch {
             shared: self.shared.clone(),
-            ids: self.ids.index_select(rows, 0)?,
-            gold: self.gold.index_select(rows, 0)?,
-            tail: self.tail.index_select(rows, 0)?,
+            ids: Tensor::from_vec(ids, (rows, self.count), device)?,
+            gold: Tensor::from_vec(gold, rows, device)?,
+            tail: Tensor::from_vec(tail, rows, device)?,
         })
     }
 }
 
 pub(super) fn row_bytes(count: usize) -> usize {
-    count * 4 + 8
+    count * 4 + 4
 }
 
 /// The most frequent of these tokens, at most `count`, most frequent first; ties go to the smaller
@@ -187,26 +177,25 @@ fn log_sum_exp(rest: &[f32]) -> f32 {
     top + rest.iter().map(|logit| (logit - top).exp()).sum::<f32>().ln()
 }
 
-pub(super) fn encode(rows: &[CandidateRow]) -> Vec<u8> {
+pub(super) fn encode(rows: &[CandidateRow]) -> ProblemRows {
     let mut bytes = Vec::new();
     for row in rows {
         row.ids.iter().for_each(|id| bytes.extend(id.to_le_bytes()));
-        bytes.extend(row.gold.to_le_bytes());
         bytes.extend(row.tail.to_le_bytes());
     }
-    bytes
+    ProblemRows::new(&rows.iter().map(|row| row.gold).collect::<Vec<_>>(), bytes)
 }
 
-fn decode(bytes: &[u8]) -> CandidateRow {
-    let words: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let (ids, rest) = words.split_at(words.len() - 2);
-    CandidateRow { ids: ids.to_vec(), gold: rest[0], tail: f32::from_bits(rest[1]) }
+fn decode(gold: u32, bytes: &[u8]) -> CandidateRow {
+    let mut ids: Vec<u32> = bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let tail = f32::from_bits(ids.pop().unwrap_or_default());
+    CandidateRow { ids, gold, tail }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::records::Header;
+    use crate::features::rows::InMemory;
 
     #[test]
     fn the_largest_and_the_gold_token_are_kept() {
@@ -245,25 +234,25 @@ mod tests {
     fn rows_survive_the_file_and_an_empty_tail_stays_finite() {
         let rows = [select(&[1.0, 2.0], 0, &[], 2), select(&[4.0, -2.0], 1, &[], 1)];
         assert_eq!(rows[0].tail.to_bits(), f32::MIN.to_bits());
-        let decoded: Vec<CandidateRow> = encode(&rows[1..]).chunks_exact(row_bytes(1)).map(decode).collect();
+        let encoded = encode(&rows[1..]);
+        let view = encoded.view();
+        assert_eq!(view.row(0).len(), row_bytes(1));
+        let decoded = [decode(view.key(0), view.row(0))];
         assert_eq!(decoded, rows[1..]);
     }
 
     #[test]
-    fn a_damaged_cache_is_refused() {
+    fn damaged_rows_are_refused() {
         let row = select(&[1.0, 2.0, 0.5], 0, &[], 2);
         let damaged = [
             CandidateRow { ids: vec![1, 3], ..row.clone() },
             CandidateRow { gold: 2, ..row.clone() },
             CandidateRow { tail: f32::NAN, ..row.clone() },
         ];
-        for (index, wrong) in [None].into_iter().chain(damaged.into_iter().map(Some)).enumerate() {
-            let path = crate::testing::folder(&format!("candidates-{index}"));
-            let (kind, backbone, data) = ("candidates".into(), "b".into(), "d".into());
-            let header = Header { kind, backbone, data, columns: 2, row_bytes: row_bytes(2) };
-            let mut records = Records::open(&path, &header).unwrap();
-            records.append(&encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])).unwrap();
-            let read = Candidates::read(&mut records, &[0, 2], &[], 2, 3, &candle_core::Device::Cpu);
+        for wrong in [None].into_iter().chain(damaged.into_iter().map(Some)) {
+            let rows = InMemory(vec![encode(&[row.clone(), wrong.clone().unwrap_or(row.clone())])]);
+            let all = Candidates::new(Box::new(rows), &[], 2, 3, &Device::Cpu).unwrap();
+            let read = all.batch(&mut [(0, 0), (0, 1)].into_iter());
             assert_eq!(read.is_ok(), wrong.is_none(), "{wrong:?}");
         }
     }

@@ -261,7 +261,7 @@ mod tests {
     }
 
     /// A frozen head, and features of `rows` tokens with so many candidates.
-    fn with_candidates(rows: usize, shared: usize, count: usize) -> (Frozen, Features) {
+    fn with_candidates(rows: usize, shared: usize, count: usize) -> (Frozen, Features<'static>) {
         let frozen = testing::frozen(6, 11);
         let features = testing::features(&frozen, rows);
         let candidates = candidate_cache::compute(&frozen, &features, shared, count).unwrap();

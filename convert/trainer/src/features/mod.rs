@@ -5,5 +5,8 @@ pub mod backbone;
 pub mod candidate_cache;
 pub mod candidates;
 pub mod head;
+pub mod rows;
 pub mod segments;
+pub mod shards;
 pub mod states;
+pub mod stream;

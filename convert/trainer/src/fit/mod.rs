@@ -201,6 +201,8 @@ impl<'a> Trainer<'a> {
     ) -> Result<Self> {
         let path = run.checkpoint();
         let checkpoint = path.exists().then(|| checkpoint::load(&path, &identity, device)).transpose()?;
+        let step = checkpoint.as_ref().map(|found| (&found.stage, found.step));
+        run.ranks().check_same("run or checkpoint", &format!("{identity:?} {step:?}"))?;
         if checkpoint.is_none() {
             run.rewind_log(0)?;
             if run.is_resumed() {

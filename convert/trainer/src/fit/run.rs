@@ -8,17 +8,20 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::data::tensor_file::write_atomically;
+use crate::data::tensor_file::{self, FileMetadata, Tensors, write_atomically};
 use crate::error::{Error, Result};
 use crate::fit::checkpoint::{self, Position};
 use crate::fit::optim::AdamW;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::report::history;
 
-/// The folder of a run, and its log. Neither is made before something is written.
+/// The folder of a run, its log, and the ranks that work there, of which the root writes. Nothing is
+/// made before something is written.
 #[derive(Debug)]
 pub struct RunFolder {
     folder: PathBuf,
+    ranks: Ranks,
     log: Option<File>,
     settings: String,
     resume: bool,
@@ -39,6 +42,17 @@ impl RunFolder {
     /// A folder for a new run, or with `resume` that of a run. Without it, a folder that already
     /// holds a run is refused; with it, one that holds none.
     pub fn open(folder: &Path, resume: bool) -> Result<Self> {
+        Self::open_on(&Ranks::alone(), folder, resume)
+    }
+
+    /// The same for several ranks: the root looks into the folder, and the others follow it.
+    pub fn open_on(ranks: &Ranks, folder: &Path, resume: bool) -> Result<Self> {
+        let lock = if ranks.is_root() { Self::check(folder, resume)? } else { None };
+        Ok(Self { folder: folder.to_owned(), ranks: ranks.clone(), log: None, settings: String::new(), resume, lock })
+    }
+
+    /// That a run can begin, or go on, in the folder, and its lock if it is there.
+    fn check(folder: &Path, resume: bool) -> Result<Option<File>> {
         if std::fs::metadata(folder).is_ok_and(|found| !found.is_dir()) {
             return Err(Error::bad_file(folder, "is a file: name a folder for the run"));
         }
@@ -57,8 +71,17 @@ impl RunFolder {
             let reason = "was not written by a run, and would be replaced: move it, or name another folder";
             return Err(Error::bad_file(&config, reason));
         }
-        let lock = if folder.exists() { Some(lock(folder)?) } else { None };
-        Ok(Self { folder: folder.to_owned(), log: None, settings: String::new(), resume, lock })
+        folder.exists().then(|| lock(folder)).transpose()
+    }
+
+    /// The ranks that work in the folder.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Writes tensors into a file of the run.
+    pub fn write(&self, path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<()> {
+        if self.ranks.is_root() { tensor_file::save(path, tensors, metadata) } else { Ok(()) }
     }
 
     /// Makes the folder, which is locked from then on.
@@ -83,6 +106,9 @@ impl RunFolder {
     /// Writes the run's settings into `config.toml`: once it is clear that they are those of the
     /// run in the folder.
     pub fn record(&mut self) -> Result<()> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
         self.make()?;
         write_atomically(&self.folder.join(CONFIG), self.settings.as_bytes())
     }
@@ -90,6 +116,9 @@ impl RunFolder {
     /// Writes a checkpoint, and a picture of what was logged so far. A picture that cannot be drawn
     /// is said, and ends no run.
     pub fn save(&mut self, position: &Position<'_>, params: &Params, optimizer: &AdamW) -> Result<()> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
         let log_bytes = self.log_length()?;
         checkpoint::save(&self.checkpoint(), position, log_bytes, params, optimizer)?;
         if let Err(error) = history::draw(&self.folder.join(LOG), &self.folder.join("log.svg")) {
@@ -140,6 +169,9 @@ impl RunFolder {
 
     /// Appends one JSON object and a line break to the log.
     pub fn log(&mut self, entry: &impl Serialize) -> Result<()> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
         let mut line = serde_json::to_vec(entry).map_err(|error| Error::io(&self.folder)(error.into()))?;
         line.push(b'\n');
         self.open_log()?.write_all(&line).map_err(Error::io(&self.folder))
@@ -174,6 +206,9 @@ impl RunFolder {
 
     /// Drops what was logged after a checkpoint: those steps will be taken again.
     pub fn rewind_log(&mut self, length: u64) -> Result<()> {
+        if !self.ranks.is_root() {
+            return Ok(());
+        }
         let length = length.min(self.log_length()?);
         self.open_log()?.set_len(length).map_err(Error::io(&self.folder))
     }

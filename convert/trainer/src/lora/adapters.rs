@@ -21,6 +21,7 @@ use crate::limits::{require, require_counts, require_positive};
 use crate::lora::network::{MATRICES, Network};
 use crate::plugin::nets::PARAMETER_SHARE;
 use crate::plugin::params::{Params, normal};
+use crate::ranks::tree::add_to;
 
 /// A matrix of each block that gets an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -230,20 +231,9 @@ impl Adapters {
         let Some([a, b]) = self.pairs.get(matrix) else { return Ok(()) };
         let [name_a, name_b] = names(matrix);
         let (low, back) = ((x.matmul(&a.t()?)? * self.scale)?, (gradient.matmul(b)? * self.scale)?);
-        add(sums, name_a, &back.t()?.matmul(x)?)?;
-        add(sums, name_b, &gradient.t()?.matmul(&low)?)
+        add_to(sums, name_a, &back.t()?.matmul(x)?)?;
+        add_to(sums, name_b, &gradient.t()?.matmul(&low)?)
     }
-}
-
-/// Adds to the tensor of that name, as f32.
-pub(crate) fn add(sums: &mut Tensors, name: String, tensor: &Tensor) -> Result<()> {
-    let tensor = tensor.to_dtype(DType::F32)?;
-    let sum = match sums.get(&name) {
-        Some(sum) => (sum + tensor)?,
-        None => tensor,
-    };
-    sums.insert(name, sum);
-    Ok(())
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use crate::features::backbone::Example;
 use crate::features::head::OutputHead;
 use crate::features::segments::Segments;
 use crate::features::states::FeatureBatch;
-use crate::lora::adapters::{Adapters, add};
+use crate::lora::adapters::Adapters;
 use crate::lora::network::{Network, Sequences};
 use crate::lora::workers::WorkerPools;
+use crate::ranks::Ranks;
+use crate::ranks::tree::{self, TreeSum};
 
 /// An answer that is made more probable, or less.
 #[derive(Clone, Copy)]
@@ -48,8 +50,6 @@ pub struct PieceScore {
     pub loss: f64,
     /// Answer tokens that are the likeliest ones.
     pub right: f64,
-    /// Answer tokens.
-    pub tokens: usize,
 }
 
 /// Puts problems together until there are `tokens` of them. The longest first, so that pieces are
@@ -75,7 +75,7 @@ pub fn total(pieces: &[Piece]) -> usize {
 }
 
 /// The loss, `-sum w log p / tokens` over the answers' tokens with their weights w, and its
-/// gradients: the same for any number of workers.
+/// gradients: the same for any number of workers and ranks, which share the pieces.
 pub fn learn(
     pieces: &[Piece],
     tokens: usize,
@@ -83,17 +83,16 @@ pub fn learn(
     head: &OutputHead,
     adapters: &Adapters,
     workers: &WorkerPools,
+    ranks: &Ranks,
 ) -> Result<(f64, Tensors)> {
-    let (mut loss, mut gradients) = (0.0, Tensors::new());
-    workers.each(
-        pieces,
-        |piece| piece.learn(network, head, adapters, tokens),
-        |(part, more)| {
-            loss += part;
-            more.into_iter().try_for_each(|(name, gradient)| add(&mut gradients, name, &gradient))
-        },
-    )?;
-    Ok((loss, gradients))
+    let mine = &pieces[ranks.share(pieces.len())];
+    let (mut losses, mut gradients) = (Vec::new(), TreeSum::new(mine.len()));
+    let work = |piece: &Piece| piece.learn(network, head, adapters, tokens);
+    workers.each(mine, work, |(loss, gradient)| {
+        losses.push(loss);
+        gradients.push(gradient, tree::add)
+    })?;
+    Ok((ranks.gather_numbers(&losses)?.iter().sum(), ranks.sum(pieces.len(), gradients)?))
 }
 
 impl Piece {
@@ -142,7 +141,7 @@ impl Piece {
         let (options, batch) = (hidden.unsqueeze(1)?, self.batch(&hidden)?);
         let sum = |tensor: Tensor| Ok::<_, Error>(f64::from(tensor.sum_all()?.to_scalar::<f32>()?));
         let loss = -sum(head.log_prob(&options, &batch)?)?;
-        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)?, tokens: self.next.len() })
+        Ok(PieceScore { loss, right: sum(head.is_first(&options, &batch)?)? })
     }
 }
 

@@ -13,7 +13,7 @@ use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use serde::Serialize;
 
-use crate::data::tensor_file::{self, FileMetadata};
+use crate::data::tensor_file::FileMetadata;
 use crate::error::{Error, Result};
 use crate::features::backbone::{BackboneDescription, Example};
 use crate::features::head::OutputHead;
@@ -28,6 +28,7 @@ use crate::lora::pieces::{Piece, PieceScore, Target, learn, pieces, total};
 use crate::lora::workers::WorkerPools;
 use crate::plugin::file::Provenance;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::rollout::samples::{Sample, SampleQuestions};
 
 /// The name in logs and checkpoints.
@@ -75,13 +76,13 @@ pub fn lora(
     bar: &ProgressBar,
 ) -> Result<Ended> {
     settings.check()?;
-    let mut task = AdapterTask::new(material, settings, pace, run.sample_model())?;
+    let mut task = AdapterTask::new(material, settings, pace, run)?;
     let device = material.network.device();
     let mut fit = Trainer::open(run, bar, identity(material, settings), pace.stop_after, device)?;
     let schedule = task.schedule();
     let FitOutcome::Finished(best) = fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
     fit.summarize_stage(STAGE, "cross_entropy", best)?;
-    tensor_file::save(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
+    fit.run.write(&fit.run.lora(), &task.params.tensors(), &task.metadata(best))?;
     Ok(Ended::Finished)
 }
 
@@ -98,6 +99,7 @@ struct AdapterTask<'a> {
     material: &'a LoraData<'a>,
     settings: &'a LoraSettings,
     pace: &'a LoraPace,
+    ranks: Ranks,
     lora: Lora,
     params: Params,
     workers: WorkerPools,
@@ -142,7 +144,8 @@ impl Task for AdapterTask<'_> {
         let pieces = pieces(examples.map(Target::of).collect(), self.pace.pass_tokens);
         let answered = pieces.iter().map(Piece::rows).sum();
         let (network, adapters) = self.adapted()?;
-        let (loss, gradients) = learn(&pieces, answered, &network, self.material.head, &adapters, &self.workers)?;
+        let (loss, gradients) =
+            learn(&pieces, answered, &network, self.material.head, &adapters, &self.workers, &self.ranks)?;
         let measures = AdapterMeasures { loss, cross_entropy: loss, top1: None };
         Ok(TaskStep { gradients, measures, tokens: Some(total(&pieces)) })
     }
@@ -153,16 +156,17 @@ impl Task for AdapterTask<'_> {
         }
         let pieces = pieces(self.material.valid.iter().map(Target::of).collect(), self.pace.pass_tokens);
         let (network, _) = self.adapted()?;
-        let (mut loss, mut right, mut tokens) = (0.0, 0.0, 0);
+        let mut scores = Vec::new();
         let work = |piece: &Piece| piece.score(&network, self.material.head);
-        self.workers.each(&pieces, work, |score: PieceScore| {
-            loss += score.loss;
-            right += score.right;
-            tokens += score.tokens;
+        self.workers.each(&pieces[self.ranks.share(pieces.len())], work, |PieceScore { loss, right }| {
+            scores.extend([loss, right]);
             Ok(())
         })?;
-        let loss = loss / tokens as f64;
-        let measures = AdapterMeasures { loss, cross_entropy: loss, top1: Some(right / tokens as f64) };
+        let scores = self.ranks.gather_numbers(&scores)?;
+        let tokens = pieces.iter().map(Piece::rows).sum::<usize>() as f64;
+        let mean = |which: usize| scores.iter().skip(which).step_by(2).sum::<f64>() / tokens;
+        let (loss, top1) = (mean(0), Some(mean(1)));
+        let measures = AdapterMeasures { loss, cross_entropy: loss, top1 };
         Ok(Some(Evaluation { loss: loss.into(), measures, tokens: Some(total(&pieces)) }))
     }
 
@@ -184,13 +188,14 @@ impl<'a> AdapterTask<'a> {
         material: &'a LoraData<'a>,
         settings: &'a LoraSettings,
         pace: &'a LoraPace,
-        sample_model: PathBuf,
+        run: &RunFolder,
     ) -> Result<Self> {
         let lora = Lora::new(&settings.shape, material.network, material.about.parameters)?;
         let params = lora.params(settings.seed, material.network.device())?;
         let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
         let workers = WorkerPools::new(pace.threads)?;
-        Ok(Self { material, settings, pace, lora, params, workers, order, sample_model })
+        let (ranks, sample_model) = (run.ranks().clone(), run.sample_model());
+        Ok(Self { material, settings, pace, ranks, lora, params, workers, order, sample_model })
     }
 
     fn schedule(&self) -> Schedule {
@@ -239,8 +244,10 @@ mod tests {
     use ollm_runtime::plugin::schema;
 
     use super::*;
+    use crate::data::tensor_file;
     use crate::features::backbone::Frozen;
     use crate::lora::adapters::{LoraShape, LoraTarget};
+    use crate::testing::ranks::on_ranks;
     use crate::testing::{self, TrainCall, counting_problems};
 
     fn settings() -> LoraSettings {
@@ -249,6 +256,17 @@ mod tests {
     }
 
     fn train(
+        folder: &Path,
+        settings: &LoraSettings,
+        valid: &[Example],
+        threads: usize,
+        call: TrainCall,
+    ) -> Result<Ended> {
+        train_on(&Ranks::alone(), folder, settings, valid, threads, call)
+    }
+
+    fn train_on(
+        ranks: &Ranks,
         folder: &Path,
         settings: &LoraSettings,
         valid: &[Example],
@@ -277,7 +295,7 @@ mod tests {
         };
         let TrainCall { stop_after, resume } = call;
         let pace = LoraPace { checkpoint_every: 5, stop_after, threads, pass_tokens: 25 };
-        let mut run = RunFolder::open(folder, resume)?;
+        let mut run = RunFolder::open_on(ranks, folder, resume)?;
         lora(&material, settings, &pace, &mut run, &ProgressBar::hidden())
     }
 
@@ -322,6 +340,20 @@ mod tests {
         assert!(read(&whole) == read(&parts));
         for split in ["train", "valid"] {
             assert_eq!(log(&whole, split), log(&parts, split));
+        }
+    }
+
+    #[test]
+    fn several_ranks_train_the_bytes_of_one_process() {
+        let (whole, valid) = (testing::folder("lora-one-rank"), counting_problems(3, 1));
+        train(&whole, &settings(), &valid, 1, TrainCall::WHOLE).unwrap();
+        // A step has two or three pieces: of five ranks some have none.
+        for size in [2, 5] {
+            let folder = testing::folder(&format!("lora-ranks-{size}"));
+            on_ranks(size, |ranks| train_on(&ranks, &folder, &settings(), &valid, 2, TrainCall::WHOLE).unwrap());
+            let read = |folder: &Path| std::fs::read(folder.join("lora.safetensors")).unwrap();
+            assert!(read(&whole) == read(&folder), "{size} ranks");
+            assert_eq!(log(&whole, "valid"), log(&folder, "valid"));
         }
     }
 

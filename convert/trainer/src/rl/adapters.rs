@@ -17,6 +17,7 @@ use crate::lora::network::Network;
 use crate::lora::pieces::{Target, learn, pieces};
 use crate::lora::workers::WorkerPools;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::rl::groups::{Actor, Choosing, Reinforced};
 use crate::rl::reward::Drift;
 use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
@@ -40,6 +41,8 @@ pub struct AdapterActor<'a> {
     pub seed: u64,
     /// Threads that learn.
     pub workers: WorkerPools,
+    /// Ranks that learn.
+    pub ranks: Ranks,
     /// Tokens that run through the network at a time.
     pub pass_tokens: usize,
     /// Threads that answer; 0: one for each core.
@@ -90,7 +93,7 @@ impl Actor for AdapterActor<'_> {
         let adapters = self.lora.adapters(&params.tensors(), self.network.dtype())?;
         let network = adapters.apply(self.network)?;
         let pieces = pieces(targets, self.pass_tokens);
-        let (_, mut gradients) = learn(&pieces, count, &network, self.head, &adapters, &self.workers)?;
+        let (_, mut gradients) = learn(&pieces, count, &network, self.head, &adapters, &self.workers, &self.ranks)?;
         for (name, var) in params.trained().filter(|_| pieces.is_empty()) {
             gradients.insert(name.clone(), var.zeros_like()?);
         }
@@ -130,6 +133,7 @@ mod tests {
             lora: &lora,
             seed: 1,
             workers: WorkerPools::new(slots).unwrap(),
+            ranks: Ranks::alone(),
             pass_tokens: 16,
             threads: 1,
             slots,

@@ -11,8 +11,9 @@ use crate::features::segments::Hold;
 use crate::fit::order::Order;
 use crate::limits::MAX_COUNT;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::rl::reward::{AnswerMeasures, Drift, Learned, RewardSource, RlMeasures, STAGE};
-use crate::rollout::engine::{Answer, LatentPlan, Plan};
+use crate::rollout::engine::{self, Answer, LatentPlan, Plan};
 use crate::rollout::samples::Sample;
 
 /// How answers are drawn.
@@ -100,6 +101,7 @@ pub struct Groups<'a> {
     valid: &'a Questions<'a>,
     settings: GroupSettings,
     order: Order,
+    ranks: Ranks,
     /// The last evaluation's answer to each held-out problem.
     answered: Vec<Sample>,
 }
@@ -117,7 +119,13 @@ impl<'a> Groups<'a> {
     ) -> Result<Self> {
         settings.check()?;
         let order = Order::new(train.gold.len(), settings.problems, settings.seed, STAGE);
-        Ok(Self { actor, train, valid, settings, order, answered: Vec::new() })
+        Ok(Self { actor, train, valid, settings, order, ranks: Ranks::alone(), answered: Vec::new() })
+    }
+
+    /// The same of several ranks, which share the problems that are answered.
+    #[must_use]
+    pub fn on(self, ranks: &Ranks) -> Self {
+        Self { ranks: ranks.clone(), ..self }
     }
 
     /// The plan of a step's answers, or of those to held-out problems.
@@ -130,6 +138,16 @@ impl<'a> Groups<'a> {
         let Choosing { latents, held, temperature } = choosing;
         Plan { latents, held, temperature, samples, tokens, states: true, seed }
     }
+
+    fn answers(&self, params: &Params, problems: &[Problem], plan: &Plan) -> Result<Vec<Vec<Answer>>> {
+        if self.ranks.is_alone() {
+            return self.actor.answers(params, problems, plan);
+        }
+        let mine: Vec<Problem> = self.ranks.in_turn(problems.iter().cloned()).collect();
+        let made = self.actor.answers(params, &mine, plan)?;
+        let all = self.ranks.gather_in_turn(made.iter().map(|answers| engine::encode(answers)).collect())?;
+        all.iter().map(|bytes| engine::decode(bytes)).collect()
+    }
 }
 
 impl RewardSource for Groups<'_> {
@@ -141,7 +159,7 @@ impl RewardSource for Groups<'_> {
         let chosen = self.order.batch(step).to_vec();
         let problems: Vec<Problem> =
             chosen.iter().map(|&i| self.train.corpus.first(None)[i as usize].clone()).collect();
-        let answers = self.actor.answers(params, &problems, &self.plan(Some(step)))?;
+        let answers = self.answers(params, &problems, &self.plan(Some(step)))?;
         let chosen: Vec<usize> = chosen.iter().map(|&i| i as usize).collect();
         let rewards = self.train.rewards(&chosen, &answers, self.settings.reward)?;
         let reinforced: Vec<Reinforced<'_>> = (problems.iter().zip(&answers).zip(&rewards))
@@ -164,7 +182,7 @@ impl RewardSource for Groups<'_> {
 
     fn evaluate(&mut self, params: &Params) -> Result<RlMeasures> {
         let problems = self.valid.corpus.first(Some(self.valid.gold.len()));
-        let answers = self.actor.answers(params, problems, &self.plan(None))?;
+        let answers = self.answers(params, problems, &self.plan(None))?;
         let grades = self.valid.grade(&answers)?;
         let reward = |grade: &Grade| self.settings.reward.of(grade.score, grade.tokens);
         let rewards: Vec<Vec<f64>> = grades.iter().map(|grades| grades.iter().map(reward).collect()).collect();

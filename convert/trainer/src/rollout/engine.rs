@@ -6,6 +6,7 @@
 //! answers, the number of slots, or the threads.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use half::f16;
@@ -89,6 +90,19 @@ pub struct Answer {
     /// The tokens, that which ends the turn included; empty where the plan does not ask for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<u32>,
+}
+
+/// The answers to a problem as they are stored, and sent from rank to rank: JSON.
+///
+/// # Panics
+/// Never: they are names, numbers and text.
+pub fn encode(answers: &[Answer]) -> Vec<u8> {
+    serde_json::to_vec(answers).expect("names, numbers and text")
+}
+
+/// What [`encode`] made bytes of.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Answer>> {
+    serde_json::from_slice(bytes).map_err(|error| Error::bad_file(Path::new("answers"), error.to_string()))
 }
 
 /// A model that answers.

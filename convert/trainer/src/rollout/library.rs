@@ -4,16 +4,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::data::corpus::Corpus;
+use crate::data::corpus::{Corpus, Problem};
 use crate::data::hash::fnv1a;
 use crate::data::records::{Header, Records};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::backbone::BackboneModel;
 use crate::interrupt;
 use crate::plugin::deploy;
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::names;
-use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
+use crate::ranks::Ranks;
+use crate::rollout::engine::{self, Answer, LatentPlan, Plan, RolloutEngine};
 
 /// The answers of one backbone.
 pub struct Library<'a> {
@@ -22,12 +23,28 @@ pub struct Library<'a> {
     folder: PathBuf,
     threads: usize,
     slots: usize,
+    ranks: Ranks,
 }
+
+/// Problems that each of several ranks answers before all of them are written: as many rounds of all
+/// slots.
+const ROUNDS: usize = 4;
 
 impl<'a> Library<'a> {
     /// The answers in `folder`, of which new ones are made on `threads` threads, `slots` at once.
     pub fn new(backbone: &'a BackboneModel, folder: &Path, threads: usize, slots: usize) -> Self {
-        Self { backbone, folder: folder.to_owned(), threads, slots }
+        Self { backbone, folder: folder.to_owned(), threads, slots, ranks: Ranks::alone() }
+    }
+
+    /// The same of several ranks, which share what has to be answered. The root reads and writes.
+    #[must_use]
+    pub fn on(self, ranks: &Ranks) -> Self {
+        Self { ranks: ranks.clone(), ..self }
+    }
+
+    /// The ranks that share what has to be answered.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
     }
 
     /// The answers to the first `limit` problems. `progress` is called for each problem that was
@@ -47,22 +64,57 @@ impl<'a> Library<'a> {
         let problems = corpus.first(Some(limit));
         let header = self.header(plugin, plan, corpus)?;
         let name = fnv1a([header.kind.as_bytes(), header.backbone.as_bytes()]);
-        let mut records = Records::open(&self.folder.join(format!("{}-{name:016x}.rollouts", corpus.hash)), &header)?;
-        if let Some(missing) = problems.get(records.sequences()..).filter(|missing| !missing.is_empty()) {
+        let path = self.folder.join(format!("{}-{name:016x}.rollouts", corpus.hash));
+        let mut records = if self.ranks.is_root() { Some(Records::open(&path, &header)?) } else { None };
+        let known = records.as_ref().map_or(0, Records::sequences).to_string();
+        let known = self.ranks.from_root(|| Ok(known.into_bytes()))?;
+        let known: usize = String::from_utf8_lossy(&known).parse().unwrap_or(0);
+        if let Some(missing) = problems.get(known..).filter(|missing| !missing.is_empty()) {
             let plugin = plugin.filter(|_| plan.latents != LatentPlan::Backbone);
             let engine = RolloutEngine::new(self.backbone, plugin, self.threads, self.slots)?;
-            engine.run(missing, plan, &mut |_, answers| {
-                progress();
-                records.append(&json(&answers))?;
+            self.answer(&engine, plan, missing, records.as_mut(), progress)?;
+        }
+        let all = self.ranks.list_from_root(|| {
+            let mut all = vec![Vec::new(); problems.len()];
+            let mut read =
+                |records: &mut Records| all.iter_mut().enumerate().try_for_each(|(i, to)| records.read(i, to));
+            records.as_mut().map_or(Ok(()), &mut read)?;
+            Ok(all)
+        })?;
+        all.iter()
+            .map(|bytes| engine::decode(bytes).map_err(|error| Error::bad_file(&path, error.to_string())))
+            .collect()
+    }
+
+    /// Answers problems and appends the answers to the records, in the order of the problems: a
+    /// process alone each at once, several ranks in rounds.
+    fn answer(
+        &self,
+        engine: &RolloutEngine<'_>,
+        plan: &Plan,
+        problems: &[Problem],
+        mut records: Option<&mut Records>,
+        progress: &dyn Fn(),
+    ) -> Result<()> {
+        let alone = self.ranks.is_alone();
+        let round = if alone { problems.len() } else { ROUNDS * self.slots.max(1) * self.ranks.size() };
+        for round in problems.chunks(round) {
+            let (mine, mut made) = (self.ranks.in_turn(round.iter().cloned()).collect::<Vec<_>>(), Vec::new());
+            engine.run(&mine, plan, &mut |_, answers| {
+                (0..self.ranks.size()).for_each(|_| progress());
+                made.push(engine::encode(&answers));
+                // Alone, what was answered is not lost with the process.
+                match records.as_deref_mut().filter(|_| alone) {
+                    Some(records) => made.drain(..).try_for_each(|answers| records.append(&answers))?,
+                    None => {}
+                }
                 interrupt::check()
             })?;
+            for answers in self.ranks.gather_in_turn(made)? {
+                records.as_deref_mut().map_or(Ok(()), |records| records.append(&answers))?;
+            }
         }
-        let (mut all, mut bytes) = (Vec::with_capacity(problems.len()), Vec::new());
-        for problem in 0..problems.len() {
-            records.read(problem, &mut bytes)?;
-            all.push(serde_json::from_slice(&bytes).map_err(|error| records.bad(error.to_string()))?);
-        }
-        Ok(all)
+        Ok(())
     }
 
     /// What the answers depend on, beside the problems: the policy where it chooses, the decoder

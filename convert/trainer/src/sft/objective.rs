@@ -131,6 +131,20 @@ impl Terms {
 }
 
 impl Measured {
+    /// As numbers that ranks exchange, behind the number of rows.
+    pub(super) fn numbers(&self, rows: usize) -> [f64; 7] {
+        let &Self { objective, cross_entropy, kl, usage_entropy, policy_entropy, accuracy } = self;
+        let accuracy = accuracy.unwrap_or(f64::NAN);
+        [rows as f64, objective, cross_entropy, kl, usage_entropy, policy_entropy, accuracy]
+    }
+
+    /// What [`Self::numbers`] made numbers of.
+    pub(super) fn of_numbers(numbers: &[f64]) -> (Self, usize) {
+        let accuracy = (!numbers[6].is_nan()).then_some(numbers[6]);
+        let [objective, cross_entropy, kl, usage_entropy, policy_entropy] = [1, 2, 3, 4, 5].map(|i| numbers[i]);
+        (Self { objective, cross_entropy, kl, usage_entropy, policy_entropy, accuracy }, numbers[0] as usize)
+    }
+
     /// The mean of batches, each with its number of rows.
     pub fn mean(batches: &[(Self, usize)]) -> Self {
         let rows: usize = batches.iter().map(|(_, rows)| rows).sum();

@@ -69,6 +69,12 @@ pub struct SftSettings {
     pub spread: f64,
     /// Tokens a step.
     pub batch: usize,
+    /// Tokens of a micro-batch: a step's gradient is the sum of those of its micro-batches, in the
+    /// order of [`crate::ranks::tree`].
+    pub micro_batch: usize,
+    /// Problems that are shuffled with one another, a buffer of them after the other; none: all of
+    /// the text.
+    pub shuffle_buffer: Option<usize>,
     /// Peak learning rate.
     pub lr: f64,
     /// Evaluations on held-out text without a lower loss after which a stage ends, at its best
@@ -88,6 +94,8 @@ impl SftSettings {
             ("--encoder-width", self.encoder_width),
             ("--width", self.width.unwrap_or(1)),
             ("--batch", self.batch),
+            ("--micro-batch", self.micro_batch),
+            ("--shuffle-buffer", self.shuffle_buffer.unwrap_or(1)),
         ])?;
         require(self.options <= MAX_OPTIONS as usize, "--options", "must be at most 1024, as a plugin file has them")?;
         let keeps = self.decoder == DecoderChoice::LowRank && self.options > 1;
@@ -166,6 +174,7 @@ impl SftSettings {
             ("policy_epochs", self.policy_epochs.to_string()),
             ("spread", self.spread.to_string()),
             ("batch", self.batch.to_string()),
+            ("micro_batch", self.micro_batch.to_string()),
             ("learning_rate", self.lr.to_string()),
             ("seed", self.seed.to_string()),
         ];

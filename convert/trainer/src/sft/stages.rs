@@ -9,6 +9,7 @@ use crate::data::rng::Rng;
 use crate::error::Result;
 use crate::features::backbone::Frozen;
 use crate::features::head::OutputHead;
+use crate::features::segments::Segments;
 use crate::features::states::FeatureBatch;
 use crate::plugin::nets::{Control, DecoderNet, PluginNet, PolicyNet};
 use crate::plugin::params::Params;
@@ -18,13 +19,28 @@ use crate::sft::settings::SftSettings;
 /// Where beta starts (our decision).
 const FIRST_BETA: f64 = 0.9;
 
-/// Something that is trained: it turns a batch into a loss.
+/// Where the rows of a micro-batch are.
+#[derive(Clone, Copy, Debug)]
+pub struct StepPlace {
+    /// The step, which names its random stream.
+    pub step: u64,
+    /// Rows of the step before those of the micro-batch.
+    pub first_row: usize,
+}
+
+/// Something that is trained. A step has two parts: what the networks give, row by row, and the
+/// objective, a function of that over all rows of the step. So the rows can be computed apart, and
+/// by several ranks.
 pub trait SftStage {
     /// Its name in logs and checkpoints.
     fn name(&self) -> &'static str;
 
-    /// The loss of a training batch. `step` names the step's random stream.
-    fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms>;
+    /// What the objective is a function of, for a micro-batch: a row for each of its rows, or for
+    /// each of its segments. `[B or S, n]` each.
+    fn outputs(&self, batch: &FeatureBatch, place: StepPlace) -> Result<Vec<Tensor>>;
+
+    /// The loss of a step, from the outputs of all its rows, which form `segments`.
+    fn terms(&self, outputs: &[Tensor], segments: &Segments) -> Result<Terms>;
 
     /// What is reported on held-out rows, without randomness and over the whole vocabulary.
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms>;
@@ -65,9 +81,13 @@ impl SftStage for ControlStage<'_> {
         "control"
     }
 
-    fn terms(&self, batch: &FeatureBatch, _step: u64) -> Result<Terms> {
+    fn outputs(&self, batch: &FeatureBatch, _place: StepPlace) -> Result<Vec<Tensor>> {
         let options = self.control.forward(&batch.hidden)?.unsqueeze(1)?;
-        objective::cross_entropy(&self.head.log_prob(&options, batch)?)
+        Ok(vec![self.head.log_prob(&options, batch)?])
+    }
+
+    fn terms(&self, outputs: &[Tensor], _segments: &Segments) -> Result<Terms> {
+        objective::cross_entropy(&outputs[0])
     }
 
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {
@@ -117,18 +137,21 @@ impl<'a> OptionStage<'a> {
         log_prob: &Tensor,
         policy: &Tensor,
         encoder: &Tensor,
-        batch: &FeatureBatch,
+        segments: &Segments,
         training: bool,
     ) -> Result<Terms> {
         match self.hold {
             Hold::Token => objective::prior(log_prob, policy, encoder, self.beta),
-            _ => objective::held(log_prob, policy, encoder, &batch.segments, self.beta, training),
+            _ => objective::held(log_prob, policy, encoder, segments, self.beta, training),
         }
     }
 
-    fn gumbel(&self, like: &Tensor, step: u64) -> Result<Tensor> {
-        let mut rng = Rng::stream(self.seed, "gumbel", step);
-        let noise: Vec<f32> = (0..like.elem_count()).map(|_| rng.gumbel()).collect();
+    /// Those of its rows, of the noise of the whole step.
+    fn gumbel(&self, like: &Tensor, place: StepPlace) -> Result<Tensor> {
+        let mut rng = Rng::stream(self.seed, "gumbel", place.step);
+        let before = place.first_row * like.dim(1)?;
+        let noise = (0..before + like.elem_count()).map(|_| rng.gumbel());
+        let noise: Vec<f32> = noise.skip(before).collect();
         Ok(Tensor::from_vec(noise, like.shape(), like.device())?)
     }
 
@@ -136,8 +159,8 @@ impl<'a> OptionStage<'a> {
     ///
     /// The one-hot weights mix the options' states, not the embeddings that make them: the value is
     /// the same, and it serves both kinds of decoder (our decision).
-    fn drawn(&self, options: &Tensor, encoder: &Tensor, step: u64) -> Result<Tensor> {
-        let weights = objective::straight_through(encoder, &self.gumbel(encoder, step)?)?;
+    fn drawn(&self, options: &Tensor, encoder: &Tensor, place: StepPlace) -> Result<Tensor> {
+        let weights = objective::straight_through(encoder, &self.gumbel(encoder, place)?)?;
         Ok(options.broadcast_mul(&weights.unsqueeze(2)?)?.sum_keepdim(1)?)
     }
 }
@@ -147,17 +170,20 @@ impl SftStage for OptionStage<'_> {
         "options"
     }
 
-    fn terms(&self, batch: &FeatureBatch, step: u64) -> Result<Terms> {
+    fn outputs(&self, batch: &FeatureBatch, place: StepPlace) -> Result<Vec<Tensor>> {
         let (policy, encoder, options) = self.forward(batch)?;
+        let options = match self.objective {
+            Objective::Prior => options,
+            Objective::Paper => self.drawn(&options, &encoder, place)?,
+        };
+        Ok(vec![self.head.log_prob(&options, batch)?, policy, encoder])
+    }
+
+    fn terms(&self, outputs: &[Tensor], segments: &Segments) -> Result<Terms> {
+        let [log_prob, policy, encoder] = [0, 1, 2].map(|output| &outputs[output]);
         match self.objective {
-            Objective::Prior => {
-                let log_prob = self.head.log_prob(&options, batch)?;
-                self.prior(&log_prob, &policy, &encoder, batch, true)
-            }
-            Objective::Paper => {
-                let log_prob = self.head.log_prob(&self.drawn(&options, &encoder, step)?, batch)?;
-                objective::paper(&log_prob, &policy, &encoder, self.target)
-            }
+            Objective::Prior => self.prior(log_prob, policy, encoder, segments, true),
+            Objective::Paper => objective::paper(log_prob, policy, encoder, self.target),
         }
     }
 
@@ -165,7 +191,7 @@ impl SftStage for OptionStage<'_> {
         let (policy, encoder, options) = self.forward(batch)?;
         let log_prob = self.head.full_log_prob(&options, &batch.next)?;
         match self.objective {
-            Objective::Prior => self.prior(&log_prob, &policy, &encoder, batch, false),
+            Objective::Prior => self.prior(&log_prob, &policy, &encoder, &batch.segments, false),
             Objective::Paper => objective::paper_evaluation(&log_prob, &policy, &encoder),
         }
     }
@@ -205,11 +231,14 @@ impl SftStage for PolicyStage<'_> {
         "policy"
     }
 
-    fn terms(&self, batch: &FeatureBatch, _step: u64) -> Result<Terms> {
+    fn outputs(&self, batch: &FeatureBatch, _place: StepPlace) -> Result<Vec<Tensor>> {
         let options = self.decoder.options(&batch.hidden)?;
         let (is_first, log_prob) = (self.head.is_first(&options, batch)?, self.head.log_prob(&options, batch)?);
-        let policy = self.policy.logits(&batch.segments.first(&batch.hidden)?)?;
-        objective::accuracy(&is_first, &log_prob, &policy, &batch.segments)
+        Ok(vec![is_first, log_prob, self.policy.logits(&batch.segments.first(&batch.hidden)?)?])
+    }
+
+    fn terms(&self, outputs: &[Tensor], segments: &Segments) -> Result<Terms> {
+        objective::accuracy(&outputs[0], &outputs[1], &outputs[2], segments)
     }
 
     fn evaluate(&self, batch: &FeatureBatch) -> Result<Terms> {

@@ -1,10 +1,10 @@
-//! The file of a tiny backbone that can be talked to, for tests of the library and of the command.
+//! A backbone of random weights that can be talked to, as a GGUF file: its tokens are the bytes, and
+//! one that ends a turn. The tests of the command read this file too.
 
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::quant;
 
-/// A backbone of weights that `values` makes of their names and shapes: its tokens are the bytes,
-/// and one that ends a turn.
+/// The file; `values` gives the weights of a matrix.
 pub(crate) fn file(values: &dyn Fn(&str, &[usize]) -> Vec<f32>) -> Vec<u8> {
     const WIDTH: usize = 32;
     let mut writer = Writer::new();
@@ -43,12 +43,12 @@ fn tokens(writer: &mut Writer<'_>) {
     let visible = |byte: &u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let hidden = 256 - (0..256).filter(visible).count() as u32;
     let letters = (0..256).filter(visible).chain(256..256 + hidden).filter_map(char::from_u32);
-    let tokens: Vec<String> = letters.map(String::from).chain(["<end>".to_owned()]).collect();
+    let names: Vec<String> = letters.map(String::from).chain(["<end>".to_owned()]).collect();
     let kinds: Vec<i32> = (0..257).map(|token| if token == 256 { 3 } else { 1 }).collect();
     writer.set("tokenizer.ggml.model", "gpt2").unwrap();
     writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
     writer.set("tokenizer.ggml.token_type", kinds).unwrap();
-    writer.set("tokenizer.ggml.tokens", tokens).unwrap();
+    writer.set("tokenizer.ggml.tokens", names).unwrap();
     writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
     writer.set("tokenizer.ggml.eos_token_id", 256_u32).unwrap();
 }

@@ -53,8 +53,8 @@ pub struct ValueExamples {
 impl ValueExamples {
     /// Of the features of graded answers. `ends_line`: whether a token ends a line. An answer that
     /// is longer than the context gives nothing.
-    pub fn new(answers: &GradedAnswers, features: &Features, ends_line: &dyn Fn(u32) -> bool) -> Result<Self> {
-        let (next, mut rows, mut places, mut right) = (features.next()?, Vec::new(), Vec::new(), Vec::new());
+    pub fn new(answers: &GradedAnswers, features: &Features<'_>, ends_line: &dyn Fn(u32) -> bool) -> Result<Self> {
+        let (next, mut rows, mut places, mut right) = (features.next(), Vec::new(), Vec::new(), Vec::new());
         for (bounds, &is_right) in features.bounds().windows(2).zip(&answers.right) {
             // Row i is the state from which token i of the answer is predicted: it is behind token
             // i - 1. The last one is that from which the end of the turn is predicted.
@@ -102,7 +102,7 @@ mod tests {
         // Token 9 ends a line, token 0 the turn. The second answer is too long, the third empty.
         let next = vec![5, 9, 6, 9, 0, 0];
         let states: Vec<f16> = (0..6).map(|row| f16::from_f32(row as f32)).collect();
-        let features = Features::new(states, next, 1, vec![0, 5, 5, 6], &Device::Cpu).unwrap();
+        let features = Features::new(&states, next, 1, vec![0, 5, 5, 6], &Device::Cpu);
         let examples = ValueExamples::new(&answers, &features, &|token| token == 9).unwrap();
         assert_eq!(examples.places, [Place::Line, Place::End, Place::End]);
         assert_eq!(examples.right, [true, true, true]);

@@ -14,6 +14,7 @@ use crate::args::{InputArgs, RewardArgs, RolloutArgs, count, named_file};
 use crate::output;
 use crate::prepare::check_output;
 use crate::progress::{BarProgress, bar};
+use crate::world;
 
 #[derive(Debug, Args)]
 pub(crate) struct AccuracyArgs {
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (test, train) = (questions(&test, input.limit)?, questions(&train, Some(args.train_limit))?);
     let backbone = input.backbone()?;
     let lora = args.lora.as_deref().map(|path| input.open(path)).transpose()?;
-    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots);
+    let library = |backbone| Library::new(backbone, &rollout.rollouts, input.threads, rollout.slots).on(world::ranks());
     let about = backbone.describe()?;
     let plugin = deploy::open(&args.plugin, &about)?;
     let systems = ComparedSystems {
@@ -116,6 +117,9 @@ pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let report = compare(&systems, &test, &train, &comparison, &BarProgress(&bar))?;
     bar.finish_and_clear();
     rollout.answer.finish()?;
+    if !world::ranks().is_root() {
+        return Ok(());
+    }
     if let Some(path) = &args.svg {
         draw(path, &report)?;
     }

@@ -12,6 +12,8 @@ use ollm_train::fit::run::{RunFolder, checkpoint_path};
 use ollm_train::limits::MAX_COUNT;
 use ollm_train::{Error, Result};
 
+use crate::world;
+
 /// Reads a number of things, 1 to [`MAX_COUNT`].
 pub(crate) fn count(text: &str) -> std::result::Result<usize, String> {
     let count = text.parse().ok().filter(|count| (1..=MAX_COUNT).contains(count));
@@ -157,7 +159,7 @@ pub(crate) struct RunArgs {
 impl RunArgs {
     /// The run's folder, whose settings will be `recorded`.
     pub(crate) fn open(&self, recorded: String) -> Result<RunFolder> {
-        Ok(RunFolder::open(&self.output, self.resume)?.with_settings(recorded))
+        Ok(RunFolder::open_on(world::ranks(), &self.output, self.resume)?.with_settings(recorded))
     }
 
     /// How an interrupted run goes on.

@@ -53,7 +53,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<()> {
             return Err(Error::Setting { name: "--run", reason });
         }
     };
-    let features = place.text(args.input.read(&args.input.data)?, args.input.limit, &device)?.features;
+    let features = place.text(args.input.read(&args.input.data)?, args.input.limit, None, &device)?.features;
     let frozen = place.frozen(&device)?;
     let mut models = ScoredModels::bind(&control, &plugin)?;
     if let Some(reference) = &args.reference {

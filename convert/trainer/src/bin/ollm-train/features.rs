@@ -21,7 +21,8 @@ pub(crate) struct FeaturesArgs {
 pub(crate) fn run(args: &FeaturesArgs) -> Result<()> {
     let backbone = args.input.backbone()?;
     let place = Workplace::new(&backbone, &args.output, &args.input)?;
-    let (limit, records) = place.records(&args.input.read(&args.input.data)?, args.input.limit)?;
-    let tokens: usize = records.counts().take(limit).sum();
-    print(format_args!("{limit} problems, {tokens} answer tokens in {}\n", args.output.display()))
+    let corpus = args.input.read(&args.input.data)?;
+    let bounds = place.shards(corpus.first(args.input.limit))?.bounds();
+    let (problems, tokens) = (bounds.len() - 1, bounds[bounds.len() - 1]);
+    print(format_args!("{problems} problems, {tokens} answer tokens in {}\n", args.output.display()))
 }

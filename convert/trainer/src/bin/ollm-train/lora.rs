@@ -68,6 +68,10 @@ pub(crate) struct LoraArgs {
     /// Tokens that run through the network at a time, on each thread [default: 512; 16384 on a GPU]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) pass_tokens: Option<usize>,
+    /// Keep each block's input alone for the backward pass, and compute its activations again: less
+    /// memory, a forward pass more, the same result
+    #[arg(long)]
+    pub(crate) gradient_checkpointing: bool,
     /// Type of the changed matrices in merged.gguf
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
     pub(crate) merged_type: TensorType,
@@ -111,6 +115,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let backbone = args.input.backbone()?;
     let frozen = Frozen::new(backbone.describe()?, backbone.head(), backbone.embeddings(), &device)?;
     let network = Network::new(backbone.model(), &frozen.embedding, weight_type(&device))?;
+    let network = network.with_checkpointing(args.gradient_checkpointing);
     let lora = Lora::new(&settings.shape, &network, frozen.about.parameters)?;
     merged::check(&args.input.model, backbone.model().gguf(), &lora, args.merged_type)?;
     print_size(&lora, frozen.about.parameters)?;
@@ -141,8 +146,10 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         return print(format_args!("stopped; --resume goes on from {}\n", run.checkpoint().display()));
     }
     bar.finish_and_clear();
-    let (tensors, _) = tensor_file::load(&run.lora(), &Device::Cpu)?;
-    merged::write(backbone.model(), &lora, &tensors, args.merged_type, &run.merged())?;
+    if run.ranks().is_root() {
+        let (tensors, _) = tensor_file::load(&run.lora(), &Device::Cpu)?;
+        merged::write(backbone.model(), &lora, &tensors, args.merged_type, &run.merged())?;
+    }
     print(format_args!("wrote {} and {}\n", run.lora().display(), run.merged().display()))
 }
 

@@ -18,6 +18,7 @@ mod rl;
 mod sample;
 mod sft;
 mod value;
+mod world;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -29,16 +30,35 @@ use clap::CommandFactory as _;
 use cli::{TrainCli, TrainCommand};
 use config::Invocation;
 
+/// With MPI, an error of one process ends all.
+#[cfg(feature = "mpi")]
+fn main() -> ExitCode {
+    let invocation = Invocation::parse();
+    let world = match ollm_train::ranks::mpi::World::start() {
+        Ok(world) => world,
+        Err(error) => return fail(&error),
+    };
+    world::set(world.ranks());
+    match invocation.and_then(|invocation| run(&invocation)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if world.ranks().is_alone() => fail(&error),
+        Err(error) => world.abort(&error),
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
 fn main() -> ExitCode {
     match Invocation::parse().and_then(|invocation| run(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
-        Err(error) => {
-            // If standard error is closed too, there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "error: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    // If standard error is closed too, there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "error: {error}");
+    ExitCode::FAILURE
 }
 
 fn run(invocation: &Invocation) -> Result<()> {
@@ -61,11 +81,13 @@ fn perform(invocation: &Invocation) -> Result<()> {
         TrainCommand::Lora(args) => lora::run(args, invocation.settings()?),
         TrainCommand::Rl(args) => rl::run(args, invocation.settings()?),
         TrainCommand::Value(args) => value::run(args, invocation.settings()?),
-        TrainCommand::Eval(args) => eval::run(args),
+        TrainCommand::Eval(args) => world::check_alone("eval").and_then(|()| eval::run(args)),
         TrainCommand::Accuracy(args) => accuracy::run(args),
-        TrainCommand::Curves(args) => curves::run(args),
+        TrainCommand::Curves(args) => world::check_alone("curves").and_then(|()| curves::run(args)),
         TrainCommand::Sample(args) => sample::run(args),
-        TrainCommand::Problems(args) => problems::run(args),
-        TrainCommand::Manual(args) => manual::run(args, TrainCli::command()),
+        TrainCommand::Problems(args) => world::check_alone("problems").and_then(|()| problems::run(args)),
+        TrainCommand::Manual(args) => {
+            world::check_alone("manual").and_then(|()| manual::run(args, TrainCli::command()))
+        }
     }
 }

@@ -6,8 +6,14 @@ use std::io::{self, Write};
 use ollm_train::{Error, Result};
 use serde::Serialize;
 
-/// Prints all of `text`. A reader that has seen enough (`| head`) is no error.
+use crate::world;
+
+/// Prints all of `text`, in one of the run's processes. A reader that has seen enough (`| head`) is
+/// no error.
 pub(crate) fn print(text: impl Display) -> Result<()> {
+    if !world::ranks().is_root() {
+        return Ok(());
+    }
     print_to(&mut io::stdout().lock(), text)
 }
 

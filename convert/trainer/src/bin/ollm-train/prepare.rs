@@ -2,20 +2,24 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use candle_core::Device;
-use ollm_train::data::corpus::Corpus;
-use ollm_train::data::records::Records;
+use ollm_train::data::corpus::{Corpus, Problem};
 use ollm_train::features::backbone::{BackboneDescription, BackboneModel, Frozen, StateSource};
 use ollm_train::features::candidate_cache;
+use ollm_train::features::rows;
 use ollm_train::features::segments::Hold;
-use ollm_train::features::states::{self, Features};
+use ollm_train::features::shards::Shards;
+use ollm_train::features::states::{Features, StateRows, row_kind};
+use ollm_train::features::stream::Streamed;
 use ollm_train::plugin::file::Provenance;
 use ollm_train::rollout::samples::SampleQuestions;
 use ollm_train::{Error, Result};
 
 use crate::args::{DeviceArgs, HeadChoice, InputArgs};
 use crate::progress::bar;
+use crate::world;
 
 /// Parses `cpu`, `cuda:N` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
@@ -49,17 +53,17 @@ pub(crate) struct Workplace<'a> {
 }
 
 /// The first `limit` problems of a corpus, and their features.
-pub(crate) struct TextFeatures {
+pub(crate) struct TextFeatures<'a> {
     pub(crate) corpus: Corpus,
     pub(crate) limit: usize,
-    pub(crate) features: Features,
+    pub(crate) features: Features<'a>,
 }
 
-impl TextFeatures {
+impl TextFeatures<'_> {
     /// Cut into the segments for which a latent is held.
-    pub(crate) fn with_segments(self, backbone: &BackboneModel, hold: Hold) -> Result<Self> {
+    pub(crate) fn with_segments(self, backbone: &BackboneModel, hold: Hold) -> Self {
         let ends = backbone.token_ends();
-        Ok(Self { features: self.features.with_segments(hold, &|token| ends.ends_line(token))?, ..self })
+        Self { features: self.features.with_segments(hold, &|token| ends.ends_line(token)), ..self }
     }
 
     /// Names the problems.
@@ -73,28 +77,40 @@ impl<'a> Workplace<'a> {
         Ok(Self { backbone, about: backbone.describe()?, folder, threads: threads(input) })
     }
 
-    /// Completes the cache of the first `limit` problems; tells how many those are.
-    pub(crate) fn records(&self, corpus: &Corpus, limit: Option<usize>) -> Result<(usize, Records)> {
-        let path = states::cache_path(self.folder, &self.about, corpus, "features");
-        let mut records = Records::open(&path, &states::header(&self.about, corpus))?;
-        let problems = corpus.first(limit);
-        let bar = bar("features", problems.len() as u64, "problems").with_position(records.sequences() as u64);
-        bar.reset_eta();
-        states::extend(&mut records, self.backbone, problems, self.threads, &|_| bar.inc(1))?;
+    /// The shards of some problems' states, of which those that are missing are made.
+    pub(crate) fn shards(&self, problems: &[Problem]) -> Result<Shards> {
+        let bar = bar("features", problems.len() as u64, "problems");
+        let shards = Shards::open(&row_kind(self.folder, &self.about), problems, world::ranks(), &mut |range| {
+            bar.set_position(range.start as u64);
+            let made = rows::compute(self.backbone, &problems[range].iter().collect::<Vec<_>>(), self.threads)?;
+            bar.inc(made.len() as u64);
+            Ok(made)
+        })?;
         bar.finish_and_clear();
-        Ok((problems.len(), records))
+        Ok(shards)
     }
 
     /// The features of a whole corpus, on the CPU.
-    pub(crate) fn features(&self, corpus: &Corpus) -> Result<Features> {
-        let (limit, mut records) = self.records(corpus, None)?;
-        Features::load(&mut records, &self.about.backbone, limit, &Device::Cpu)
+    pub(crate) fn features(&self, corpus: &Corpus) -> Result<Features<'static>> {
+        let states = StateRows::of_shards(self.shards(&corpus.problems)?, &self.about, &Device::Cpu)?;
+        Ok(Features::of(states))
     }
 
-    /// The data's features on a device. The cache is free for other runs when this returns.
-    pub(crate) fn text(&self, corpus: Corpus, limit: Option<usize>, device: &Device) -> Result<TextFeatures> {
-        let (limit, mut records) = self.records(&corpus, limit)?;
-        let features = Features::load(&mut records, &self.about.backbone, limit, device)?;
+    /// The data's features on a device: cached, or where `stream` says so, computed by each step, with
+    /// the rows of so many problems in memory.
+    pub(crate) fn text(
+        &self,
+        corpus: Corpus,
+        limit: Option<usize>,
+        stream: Option<usize>,
+        device: &Device,
+    ) -> Result<TextFeatures<'a>> {
+        let problems = corpus.first(limit);
+        let states = match stream {
+            None => StateRows::of_shards(self.shards(problems)?, &self.about, device)?,
+            Some(capacity) => self.streamed(problems, capacity, device)?,
+        };
+        let (limit, features) = (problems.len(), Features::of(states));
         if features.is_empty() {
             return Err(corpus.no_data());
         }
@@ -102,11 +118,36 @@ impl<'a> Workplace<'a> {
         Ok(TextFeatures { corpus, limit, features })
     }
 
-    /// The text with candidates for its features.
-    pub(crate) fn with_candidates(&self, frozen: &Frozen, text: TextFeatures) -> Result<TextFeatures> {
+    fn streamed(&self, problems: &[Problem], capacity: usize, device: &Device) -> Result<StateRows<'a>> {
+        let (mut next, mut bounds) = (Vec::new(), vec![0]);
+        for problem in problems {
+            next.extend(rows::targets(self.backbone, problem)?);
+            bounds.push(next.len());
+        }
+        let (backbone, problems, threads) = (self.backbone, problems.to_vec(), self.threads);
+        let make = move |wanted: &[usize]| {
+            rows::compute(backbone, &wanted.iter().map(|&problem| &problems[problem]).collect::<Vec<_>>(), threads)
+        };
+        let source = Rc::new(Streamed::new(capacity, world::ranks(), Box::new(make)));
+        Ok(StateRows::new(source, next, bounds, self.about.backbone.hidden, device))
+    }
+
+    /// The text with candidates for its features, from where the features are.
+    pub(crate) fn with_candidates<'b>(
+        &self,
+        frozen: &'b Frozen,
+        text: TextFeatures<'b>,
+        stream: Option<usize>,
+    ) -> Result<TextFeatures<'b>> {
+        if let Some(capacity) = stream {
+            let candidates = candidate_cache::stream(frozen, &text.features, capacity, world::ranks())?;
+            return Ok(TextFeatures { features: text.features.with_candidates(candidates), ..text });
+        }
+        let problems = text.corpus.first(Some(text.limit));
         let bar = bar("candidates", text.features.len() as u64, "tokens");
         let progress = |rows| bar.inc(rows as u64);
-        let candidates = candidate_cache::load(self.folder, frozen, &text.corpus, &text.features, &progress)?;
+        let candidates =
+            candidate_cache::load(self.folder, frozen, problems, &text.features, world::ranks(), &progress)?;
         bar.finish_and_clear();
         Ok(TextFeatures { features: text.features.with_candidates(candidates), ..text })
     }
@@ -133,7 +174,7 @@ pub(crate) fn budget(args: &DeviceArgs) -> usize {
 
 /// Says how many of the problems are too long.
 pub(crate) fn print_left_out(count: usize, problems: usize, backbone: &BackboneModel) {
-    if count > 0 {
+    if count > 0 && world::ranks().is_root() {
         let _ = writeln!(
             std::io::stderr(),
             "{count} of {problems} problems are longer than {} tokens: left out",
@@ -154,7 +195,7 @@ pub(crate) fn samples<'a>(
 }
 
 /// Where a plugin's training text came from.
-pub(crate) fn provenance(data: &[PathBuf], text: &TextFeatures, valid: Option<&TextFeatures>) -> Provenance {
+pub(crate) fn provenance(data: &[PathBuf], text: &TextFeatures<'_>, valid: Option<&TextFeatures<'_>>) -> Provenance {
     Provenance {
         data: file_names(data),
         data_hash: text.hash(),

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 use ollm_train::eval::accuracy::Progress;
 
+use crate::world;
+
 /// Between two plain lines: the bar is drawn each [`TICK`], so that there are 30 s at most.
 const INTERVAL: Duration = Duration::from_secs(29);
 const TICK: Duration = Duration::from_millis(500);
@@ -18,8 +20,12 @@ const COLUMNS: u16 = 400;
 const ON_TERMINAL: &str = "{bar:30} {human_pos}/{human_len} {prefix} [{elapsed} < {eta}] {wide_msg}";
 const PLAIN: &str = "{msg}: {human_pos}/{human_len} {prefix}, {per_sec}, {eta} left";
 
-/// A bar of a stage that counts something, with its rate.
+/// A bar of a stage that counts something, with its rate; hidden in all of the run's processes but
+/// one.
 pub(crate) fn bar(stage: &str, length: u64, unit: &'static str) -> ProgressBar {
+    if !world::ranks().is_root() {
+        return ProgressBar::hidden();
+    }
     let bar = if io::stderr().is_terminal() {
         styled(ProgressDrawTarget::stderr(), ON_TERMINAL)
     } else {

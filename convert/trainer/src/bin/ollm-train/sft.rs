@@ -15,10 +15,13 @@ use ollm_train::sft::objective::Objective;
 use ollm_train::sft::settings::{DecoderChoice, SftSettings};
 use ollm_train::sft::train::{SftData, SftPace, sft};
 
-use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, steps};
+use crate::args::{DeviceArgs, HeadChoice, HeldOutArgs, InputArgs, RunArgs, count, steps};
 use crate::output::print;
 use crate::prepare::{self, TextFeatures, Workplace};
 use crate::progress::bar;
+
+/// Problems that are shuffled with one another where their states are computed anew.
+const SHUFFLE_BUFFER: usize = 64;
 
 #[derive(Debug, Args)]
 pub(crate) struct SftArgs {
@@ -82,6 +85,10 @@ pub(crate) struct SftArgs {
     /// Tokens a step; whole segments of about so many with --hold line or all
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) batch: usize,
+    /// Tokens of a micro-batch; the processes of a run share those of a step [default: 128; all of
+    /// --batch on a GPU]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) micro_batch: Option<usize>,
     /// Peak learning rate
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     pub(crate) lr: f64,
@@ -92,6 +99,14 @@ pub(crate) struct SftArgs {
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
+    /// Compute hidden states anew in each step, and store nothing: for texts whose states do not fit
+    /// on the disk
+    #[arg(long)]
+    pub(crate) stream: bool,
+    /// Shuffle only so many problems with one another [default: all; 64 with --stream, which has
+    /// those of two buffers in memory]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) shuffle_buffer: Option<usize>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
     /// What options are normalised over while training
@@ -128,6 +143,12 @@ impl SftArgs {
             policy_epochs: self.policy_epochs,
             spread: self.spread.unwrap_or(1.0),
             batch: self.batch,
+            micro_batch: self.micro_batch.unwrap_or(if self.device.device.starts_with("cpu") {
+                128
+            } else {
+                self.batch
+            }),
+            shuffle_buffer: self.shuffle_buffer.or(self.stream.then_some(SHUFFLE_BUFFER)),
             lr: self.lr,
             seed: self.seed,
             patience: self.patience,
@@ -169,12 +190,13 @@ pub(crate) fn run(args: &SftArgs, recorded: String) -> Result<()> {
 
     let frozen = place.frozen(&device)?;
     let head = OutputHead::new(&frozen, prepare::budget(&args.device))?;
-    let load = |corpus: Corpus, limit| -> Result<TextFeatures> {
-        place.text(corpus, limit, &device)?.with_segments(&backbone, settings.hold)
+    let stream = settings.shuffle_buffer.filter(|_| args.stream).map(|problems| 2 * problems);
+    let load = |corpus: Corpus, limit| -> Result<TextFeatures<'_>> {
+        Ok(place.text(corpus, limit, stream, &device)?.with_segments(&backbone, settings.hold))
     };
     let mut train = load(train, args.input.limit)?;
     if prepare::scores_candidates(args.head, &device) {
-        train = place.with_candidates(&frozen, train)?;
+        train = place.with_candidates(&frozen, train, stream)?;
     }
     let valid = valid.map(|corpus| load(corpus, args.held_out.valid_limit)).transpose()?;
     let provenance = prepare::provenance(&args.input.data, &train, valid.as_ref());

@@ -20,6 +20,7 @@ use crate::args::{InputArgs, RolloutArgs, RunArgs, ValidArgs, count, steps};
 use crate::output::{self, print};
 use crate::prepare::{Workplace, file_names};
 use crate::progress::{BarProgress, bar};
+use crate::world;
 
 #[derive(Debug, Args)]
 pub(crate) struct ValueArgs {
@@ -121,7 +122,7 @@ pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
         ("valid_hash", name(&valid)),
         ("learning_rate", args.lr.to_string()),
     ];
-    tensor_file::save(&run.plugin(), &trained.tensors, &file::described(&trained.spec, training))?;
+    run.write(&run.plugin(), &trained.tensors, &file::described(&trained.spec, training))?;
     let (examples, of) = match &test {
         Some(test) => (&answerer.examples("held-out", test)?, "held-out problems"),
         None => (&decides, "validation problems, which chose the step"),
@@ -147,6 +148,7 @@ impl Answerer<'_> {
         let Self { args, place, plugin, bar } = *self;
         let (problems, shown) = (questions.gold.len(), BarProgress(bar));
         let library = Library::new(place.backbone, &args.rollout.rollouts, args.input.threads, args.rollout.slots);
+        let library = library.on(world::ranks());
         shown.row(&format!("answers to {what} problems"), problems);
         let plan = args.plan(plugin);
         let answers = library.answers(Some(plugin), &plan, questions.corpus, problems, &|| shown.problem())?;

@@ -62,6 +62,8 @@ pub struct Network {
     blocks: Vec<NetworkBlock>,
     norm: Norm,
     dtype: DType,
+    /// Whether the backward pass computes each block's activations again.
+    checkpointing: bool,
 }
 
 #[derive(Clone)]
@@ -73,11 +75,19 @@ struct NetworkBlock {
 /// What the backward pass needs of a forward pass.
 pub struct Tape {
     context: PassContext,
-    blocks: Vec<(Attended, Fed)>,
+    blocks: Vec<Saved>,
     /// Input of the last norm. `[rows, d]`
     last: Tensor,
     rows: Tensor,
     tokens: usize,
+}
+
+/// What is kept of a block.
+enum Saved {
+    /// Its activations.
+    Activations(Attended, Fed),
+    /// Its input `[n, d]`, from which they are computed again.
+    Input(Tensor),
 }
 
 /// That the passes below are those of the backbone.
@@ -109,7 +119,22 @@ impl Network {
         let load = Loader { model, device: embedding.device(), dtype };
         let blocks = (0..model.config().layers.len()).map(|i| load.block(i)).collect::<Result<_>>()?;
         let norm = load.norm(&model.weights().norm)?;
-        Ok(Self { config: model.config().clone(), embedding: embedding.clone(), blocks, norm, dtype })
+        Ok(Self {
+            config: model.config().clone(),
+            embedding: embedding.clone(),
+            blocks,
+            norm,
+            dtype,
+            checkpointing: false,
+        })
+    }
+
+    /// The same network with gradient checkpointing (Chen et al. 2016, arXiv 1604.06174), or without:
+    /// the forward pass keeps each block's input alone, and the backward pass computes the block's
+    /// activations again. Less memory for a forward pass more; the same bits.
+    #[must_use]
+    pub fn with_checkpointing(self, checkpointing: bool) -> Self {
+        Self { checkpointing, ..self }
     }
 
     /// Where the weights are.
@@ -145,9 +170,8 @@ impl Network {
         let mut x = self.embedding.index_select(&tokens, 0)?.to_dtype(self.dtype)?;
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            let (mid, attended) = block.attention.forward(&x, &context)?;
-            let (out, fed) = block.feed_forward.forward(&mid)?;
-            blocks.push((attended, fed));
+            let (out, attended, fed) = block.forward(&x, &context)?;
+            blocks.push(if self.checkpointing { Saved::Input(x) } else { Saved::Activations(attended, fed) });
             x = out;
         }
         let rows = Tensor::new(sequences.rows.as_slice(), device)?;
@@ -161,7 +185,14 @@ impl Network {
         let rows = self.norm.backward(&tape.last, &gradient.to_dtype(self.dtype)?)?;
         let zeros = Tensor::zeros((tape.tokens, self.config.hidden), self.dtype, rows.device())?;
         let mut gradient = zeros.index_add(&tape.rows, &rows, 0)?;
-        for (block, (attended, fed)) in self.blocks.iter().zip(tape.blocks).rev() {
+        for (block, saved) in self.blocks.iter().zip(tape.blocks).rev() {
+            let (attended, fed) = match saved {
+                Saved::Activations(attended, fed) => (attended, fed),
+                Saved::Input(x) => {
+                    let (_, attended, fed) = block.forward(&x, &tape.context)?;
+                    (attended, fed)
+                }
+            };
             gradient = block.feed_forward.backward(fed, &gradient, sink)?;
             gradient = block.attention.backward(attended, &gradient, &tape.context, sink)?;
         }
@@ -180,6 +211,13 @@ impl Network {
 }
 
 impl NetworkBlock {
+    /// `[n, d]` -> `[n, d]`.
+    fn forward(&self, x: &Tensor, context: &PassContext) -> Result<(Tensor, Attended, Fed)> {
+        let (mid, attended) = self.attention.forward(x, context)?;
+        let (out, fed) = self.feed_forward.forward(&mid)?;
+        Ok((out, attended, fed))
+    }
+
     fn matrices(&self) -> [&FrozenMatrix; 7] {
         let (a, f) = (&self.attention, &self.feed_forward);
         [&a.query, &a.key, &a.value, &a.output, &f.gate, &f.up, &f.down]

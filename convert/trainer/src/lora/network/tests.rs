@@ -87,6 +87,30 @@ fn gradients_agree_with_finite_differences_for_every_matrix() {
 }
 
 #[test]
+fn checkpointing_gives_the_same_bits() {
+    for name in MODELS {
+        let model = model(name);
+        let network = network(&model, DType::F32);
+        let all = tokens(&model, 16);
+        let mut sequences = Sequences::default();
+        sequences.push(&all[..9], 2);
+        sequences.push(&all[9..], 3);
+        let gradients = |network: Network| {
+            let (hidden, tape) = network.forward(&sequences).unwrap();
+            let mut all = vec![hidden.flatten_all().unwrap().to_vec1::<f32>().unwrap()];
+            let mut sink = |_: &str, x: &Tensor, gradient: &Tensor| {
+                all.push(gradient.t()?.matmul(x)?.flatten_all()?.to_vec1()?);
+                Ok(())
+            };
+            network.backward(tape, &normal("weights", hidden.dims(), 1.0), &mut sink).unwrap();
+            all
+        };
+        let kept = gradients(network.clone());
+        assert!(kept.len() > 1 && kept == gradients(network.with_checkpointing(true)), "{name}");
+    }
+}
+
+#[test]
 fn the_real_model_has_the_hidden_states_of_the_runtime() {
     let Some(path) = std::env::var_os("OLLM_TEST_MODEL") else { return };
     let model = Arc::new(Model::open(Path::new(&path)).unwrap());

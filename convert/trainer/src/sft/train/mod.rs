@@ -28,12 +28,13 @@ use crate::limits::MAX_COUNT;
 use crate::plugin::deploy;
 use crate::plugin::file::{Loaded, Provenance};
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::rollout::samples::SampleQuestions;
 use crate::sft::settings::SftSettings;
 use crate::sft::stages::{ControlStage, OptionStage, PolicyStage, SftStage};
 use crate::sft::summary::OptionSummary;
 use initial::{InitialTensors, check};
-use steps::{StageSamples, StageTask, evaluation_batches, segments_a_step};
+use steps::{StageSamples, StageTask, evaluation_batches, micro_batches, segments_a_step};
 
 /// What a run trains on.
 pub struct SftData<'a> {
@@ -42,9 +43,9 @@ pub struct SftData<'a> {
     /// The head that scores options.
     pub head: &'a OutputHead,
     /// Features of the training text, with candidates where those are scored.
-    pub train: &'a Features,
+    pub train: &'a Features<'a>,
     /// Features of held-out text, for evaluations over the whole vocabulary.
-    pub valid: Option<&'a Features>,
+    pub valid: Option<&'a Features<'a>>,
     /// For the plugin's metadata.
     pub provenance: &'a Provenance,
     /// Held-out questions that are answered at each evaluation.
@@ -79,7 +80,7 @@ pub fn sft(
     let Some(plugin) = session.options(&control)? else { return Ok(Ended::Stopped) };
     let Some(plugin) = session.policy(&plugin)? else { return Ok(Ended::Stopped) };
     let path = session.fit.run.plugin();
-    tensor_file::save(&path, &plugin, &session.metadata())?;
+    session.fit.run.write(&path, &plugin, &session.metadata())?;
     session.summarize(control, plugin)?;
     Ok(Ended::Finished)
 }
@@ -117,6 +118,7 @@ impl<'a> SftRun<'a> {
             return Err(Error::Setting { name: "--patience", reason });
         }
         check_balance(material.train, settings)?;
+        check_ranks(material.train, settings, run.ranks())?;
         let mut identity = settings.identity(about, &provenance.data_hash);
         let head = if material.train.has_candidates() { "candidates" } else { "full" };
         identity.insert("head".into(), head.into());
@@ -149,7 +151,7 @@ impl<'a> SftRun<'a> {
         }
         let tensors = self.train_control()?;
         if let Some(tensors) = &tensors {
-            tensor_file::save(&path, tensors, &self.metadata())?;
+            self.fit.run.write(&path, tensors, &self.metadata())?;
         }
         Ok(tensors)
     }
@@ -187,7 +189,7 @@ impl<'a> SftRun<'a> {
             return Ok(None);
         }
         let tensors = params.tensors();
-        tensor_file::save(&path, &tensors, &self.metadata())?;
+        self.fit.run.write(&path, &tensors, &self.metadata())?;
         Ok(Some(tensors))
     }
 
@@ -227,8 +229,13 @@ impl<'a> SftRun<'a> {
     /// Takes a stage's steps, from the checkpoint if it is of this stage.
     fn train(&mut self, stage: &mut dyn SftStage, params: &Params, epochs: usize) -> Result<Ended> {
         let (settings, &SftData { train, valid, samples, .. }) = (self.settings, self.material);
-        let (name, batch) = (stage.name(), settings.batch);
+        let (name, &SftSettings { batch, micro_batch, .. }) = (stage.name(), settings);
         let order = Order::new(train.segments(), segments_a_step(train, batch), settings.seed, name);
+        let order = match settings.shuffle_buffer {
+            None => order,
+            Some(problems) => order.buffered(train.segment_bounds(), problems),
+        };
+        let ranks = self.fit.run.ranks().clone();
         let schedule = Schedule {
             steps: order.steps_per_epoch() * epochs as u64,
             lr: settings.lr,
@@ -238,7 +245,8 @@ impl<'a> SftRun<'a> {
             patience: settings.patience,
         };
         let samples = samples.map(|questions| StageSamples { questions, spec: &self.spec });
-        let mut task = StageTask { stage, params, train, valid, batch, order, samples };
+        let mut task =
+            StageTask { stage, params, train, valid, batch, micro_batch, ranks, order, held_out: None, samples };
         let FitOutcome::Finished(best) = self.fit.train(&mut task, &schedule)? else { return Ok(Ended::Stopped) };
         if let Some(best) = best {
             self.fit.run.log(&Kept { stage: name, split: "kept", step: best.step, loss: best.loss })?;
@@ -247,9 +255,24 @@ impl<'a> SftRun<'a> {
     }
 }
 
+/// That each rank has a micro-batch of a step.
+fn check_ranks(text: &Features<'_>, settings: &SftSettings, ranks: &Ranks) -> Result<()> {
+    let step = vec![0; segments_a_step(text, settings.batch)];
+    let (found, size) = (micro_batches(&step, settings.batch, settings.micro_batch).count(), ranks.size());
+    if size <= found {
+        return Ok(());
+    }
+    let reason = format!(
+        "a step of {} tokens has {found} micro-batches for {size} processes: at most {} tokens, or a larger --batch",
+        settings.batch,
+        (settings.batch / size).max(1)
+    );
+    Err(Error::Setting { name: "--micro-batch", reason })
+}
+
 /// Balanced latents differ only where a step has a segment for each: fewer segments would share all
 /// latents evenly.
-fn check_balance(text: &Features, settings: &SftSettings) -> Result<()> {
+fn check_balance(text: &Features<'_>, settings: &SftSettings) -> Result<()> {
     let found = segments_a_step(text, settings.batch);
     if settings.hold == Hold::Token || found >= settings.options {
         return Ok(());

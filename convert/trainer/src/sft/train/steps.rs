@@ -1,6 +1,6 @@
 //! A stage of `sft` as a task of the training loop: batches of segments, scored on held-out text.
 
-use candle_core::Device;
+use candle_core::{Device, Tensor, Var};
 use ollm_runtime::plugin::schema::{self, PluginConfig};
 use serde::Serialize;
 
@@ -14,10 +14,12 @@ use crate::fit::{Evaluation, Task, TaskMeasures, TaskStep};
 use crate::plugin::file::Loaded;
 use crate::plugin::nets::{CONTROL, names};
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
+use crate::ranks::tree::{self, TreeSum};
 use crate::rollout::engine::LatentPlan;
 use crate::rollout::samples::{Sample, SampleQuestions};
 use crate::sft::objective::Measured;
-use crate::sft::stages::SftStage;
+use crate::sft::stages::{SftStage, StepPlace};
 
 /// Held-out rows of an evaluation: enough to see a trend, few enough not to be waited for.
 const EVALUATION_ROWS: usize = 2048;
@@ -98,11 +100,15 @@ impl TaskMeasures for StageMeasures {
 pub(super) struct StageTask<'a> {
     pub(super) stage: &'a mut dyn SftStage,
     pub(super) params: &'a Params,
-    pub(super) train: &'a Features,
-    pub(super) valid: Option<&'a Features>,
-    /// Tokens a step.
+    pub(super) train: &'a Features<'a>,
+    pub(super) valid: Option<&'a Features<'a>>,
+    /// Tokens a step, and tokens of a micro-batch.
     pub(super) batch: usize,
+    pub(super) micro_batch: usize,
+    pub(super) ranks: Ranks,
     pub(super) order: Order,
+    /// This rank's batches of held-out rows, once they were evaluated.
+    pub(super) held_out: Option<Vec<FeatureBatch>>,
     pub(super) samples: Option<StageSamples<'a>>,
 }
 
@@ -134,6 +140,62 @@ impl StageSamples<'_> {
     }
 }
 
+/// What a rank computes of a step: its micro-batches, each with what the stage makes of it.
+struct MicroBatches {
+    /// How many the step has.
+    count: usize,
+    outputs: Vec<Vec<Tensor>>,
+    rows: usize,
+}
+
+impl StageTask<'_> {
+    /// This rank's batches of the rows of an evaluation.
+    fn held_out_batches(&self, valid: &Features<'_>) -> Result<Vec<FeatureBatch>> {
+        let parts = evaluation_parts(valid, self.batch);
+        let (mine, mut batches) = (self.ranks.share(parts.len()), Vec::new());
+        for (index, part) in parts.into_iter().enumerate() {
+            valid.prepare(&part)?;
+            if mine.contains(&index) {
+                batches.push(valid.segment_batch(&part)?);
+            }
+        }
+        Ok(batches)
+    }
+
+    /// The networks' part of a step.
+    fn forward(&self, segments: &[u32], step: u64) -> Result<MicroBatches> {
+        self.train.prepare(segments)?;
+        let parts: Vec<&[u32]> = micro_batches(segments, self.batch, self.micro_batch).collect();
+        let rows = |segments: &[u32]| segments.iter().map(|&segment| self.train.rows_of(segment).len()).sum::<usize>();
+        let (count, mut first_row, mut outputs) = (parts.len(), 0, Vec::new());
+        let mine = self.ranks.share(count);
+        for (index, part) in parts.into_iter().enumerate() {
+            if mine.contains(&index) {
+                let batch = self.train.segment_batch(part)?;
+                outputs.push(self.stage.outputs(&batch, StepPlace { step, first_row })?);
+            }
+            first_row += rows(part);
+        }
+        Ok(MicroBatches { count, outputs, rows: first_row })
+    }
+
+    /// The gradients of the stage's tensors, from the outputs and the loss' slope in each of them.
+    fn backward(&self, done: MicroBatches, mut slopes: Vec<(Tensor, usize)>) -> Result<Tensors> {
+        let mut gradients = TreeSum::new(done.outputs.len());
+        for outputs in done.outputs {
+            let mut along = Vec::new();
+            for (output, (slope, start)) in outputs.iter().zip(&mut slopes) {
+                let rows = output.dim(0)?;
+                along.push((output * slope.narrow(0, *start, rows)?)?.sum_all()?);
+                *start += rows;
+            }
+            let along = Tensor::stack(&along, 0)?.sum_all()?;
+            gradients.push(gather(self.params, &along.backward()?), tree::add)?;
+        }
+        self.ranks.sum(done.count, gradients)
+    }
+}
+
 impl Task for StageTask<'_> {
     type Measures = StageMeasures;
 
@@ -146,23 +208,42 @@ impl Task for StageTask<'_> {
     }
 
     fn step(&mut self, step: u64) -> Result<TaskStep<StageMeasures>> {
-        let batch = self.train.segment_batch(self.order.batch(step))?;
-        let terms = self.stage.terms(&batch, step)?;
+        let segments = self.order.batch(step).to_vec();
+        let done = self.forward(&segments, step)?;
+        let (mut whole, mut starts) = (Vec::new(), Vec::new());
+        for output in 0..done.outputs[0].len() {
+            let mine: Vec<Tensor> = done.outputs.iter().map(|outputs| outputs[output].detach()).collect();
+            let (all, start) = self.ranks.gather_rows(&Tensor::cat(&mine, 0)?)?;
+            whole.push(Var::from_tensor(&all)?);
+            starts.push(start);
+        }
+        let leaves: Vec<Tensor> = whole.iter().map(|var| var.as_tensor().clone()).collect();
+        let terms = self.stage.terms(&leaves, &self.train.segments_of(&segments)?)?;
         let measured = terms.measure()?;
         let measures = StageMeasures::of_step(self.stage, &measured, self.train.has_candidates());
-        let gradients = gather(self.params, &terms.loss.backward()?);
+        let slopes = terms.loss.backward()?;
+        // No slope: a constant of the objective.
+        let slope = |leaf: &Tensor| slopes.get(leaf).map_or_else(|| leaf.zeros_like(), |slope| Ok(slope.detach()));
+        let slopes = leaves.iter().map(slope).collect::<candle_core::Result<Vec<_>>>()?;
+        let tokens = Some(done.rows);
+        let gradients = self.backward(done, slopes.into_iter().zip(starts).collect())?;
         self.stage.adapt(measured.kl);
-        Ok(TaskStep { gradients, measures, tokens: Some(batch.len()) })
+        Ok(TaskStep { gradients, measures, tokens })
     }
 
     /// The stage's terms on held-out segments, spread evenly over the text.
     fn evaluate(&mut self) -> Result<Option<Evaluation<StageMeasures>>> {
         let Some(valid) = self.valid.filter(|valid| !valid.is_empty()) else { return Ok(None) };
-        let mut batches = Vec::new();
-        for batch in evaluation_batches(valid, self.batch) {
-            let batch = batch?;
-            batches.push((self.stage.evaluate(&batch)?.measure()?, batch.len()));
+        let held_out = match self.held_out.take() {
+            Some(known) => known,
+            None => self.held_out_batches(valid)?,
+        };
+        let mut numbers = Vec::new();
+        for batch in self.held_out.insert(held_out) {
+            numbers.extend(self.stage.evaluate(batch)?.measure()?.numbers(batch.len()));
         }
+        let numbers = self.ranks.gather_numbers(&numbers)?;
+        let batches: Vec<_> = numbers.chunks_exact(7).map(Measured::of_numbers).collect();
         let measured = Measured::mean(&batches);
         let measures = StageMeasures::of_evaluation(self.stage, &measured);
         let (loss, rows) = (self.stage.held_out_loss(&measured), batches.iter().map(|(_, rows)| rows).sum());
@@ -183,20 +264,31 @@ impl Task for StageTask<'_> {
     }
 }
 
-/// The rows of an evaluation: segments spread evenly over the text, about `tokens` rows at a time.
-pub(super) fn evaluation_batches(
-    valid: &Features,
-    tokens: usize,
-) -> impl Iterator<Item = Result<FeatureBatch>> + use<'_> {
+/// The segments of an evaluation, spread evenly over the text, about `tokens` rows at a time.
+fn evaluation_parts(valid: &Features<'_>, tokens: usize) -> Vec<Vec<u32>> {
     let stride = valid.len().div_ceil(EVALUATION_ROWS).max(1);
     let segments: Vec<u32> = (0..valid.segments() as u32).step_by(stride).collect();
-    let size = segments_a_step(valid, tokens);
-    let parts: Vec<Vec<u32>> = segments.chunks(size).map(<[u32]>::to_vec).collect();
-    parts.into_iter().map(|part| valid.segment_batch(&part))
+    segments.chunks(segments_a_step(valid, tokens)).map(<[u32]>::to_vec).collect()
+}
+
+/// The rows of an evaluation.
+pub(super) fn evaluation_batches<'v>(
+    valid: &'v Features<'v>,
+    tokens: usize,
+) -> impl Iterator<Item = Result<FeatureBatch>> + use<'v> {
+    evaluation_parts(valid, tokens).into_iter().map(|part| {
+        valid.prepare(&part)?;
+        valid.segment_batch(&part)
+    })
+}
+
+/// The segments of a step, cut into those of its micro-batches.
+pub(super) fn micro_batches(segments: &[u32], batch: usize, micro_batch: usize) -> impl Iterator<Item = &[u32]> {
+    segments.chunks(segments.len().div_ceil(batch.div_ceil(micro_batch)).max(1))
 }
 
 /// Segments that have about `tokens` rows, on average over the text.
-pub(super) fn segments_a_step(text: &Features, tokens: usize) -> usize {
+pub(super) fn segments_a_step(text: &Features<'_>, tokens: usize) -> usize {
     let segments = tokens * text.segments() / text.len().max(1);
     segments.clamp(1, text.segments().max(1))
 }

@@ -5,6 +5,7 @@ use crate::plugin::nets::{Control, DecoderNet};
 use crate::sft::objective::Objective;
 use crate::sft::settings::DecoderChoice;
 use crate::testing;
+use crate::testing::ranks::on_ranks;
 
 fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
     SftSettings {
@@ -23,6 +24,8 @@ fn settings(decoder: DecoderChoice, objective: Objective) -> SftSettings {
         policy_epochs: 2,
         spread: 1.25,
         batch: 32,
+        micro_batch: 32,
+        shuffle_buffer: None,
         lr: 0.02,
         seed: 5,
         patience: None,
@@ -39,11 +42,15 @@ fn train(folder: &Path, settings: &SftSettings, stop_after: Option<u64>, resume:
 }
 
 fn train_at(folder: &Path, settings: &SftSettings, pace: &SftPace, resume: bool) -> Result<Ended> {
+    train_on(&Ranks::alone(), folder, settings, pace, resume)
+}
+
+fn train_on(ranks: &Ranks, folder: &Path, settings: &SftSettings, pace: &SftPace, resume: bool) -> Result<Ended> {
     let frozen = testing::frozen(8, 12);
     let train = testing::features(&frozen, 512);
     let candidates = candidate_cache::compute(&frozen, &train, 4, 8).unwrap();
     let train = train.with_candidates(candidates);
-    let train = train.with_segments(settings.hold, &|token| token < 4).unwrap();
+    let train = train.with_segments(settings.hold, &|token| token < 4);
     let head = OutputHead::new(&frozen, 1 << 20).unwrap();
     let provenance = provenance();
     let material = SftData {
@@ -54,7 +61,7 @@ fn train_at(folder: &Path, settings: &SftSettings, pace: &SftPace, resume: bool)
         provenance: &provenance,
         samples: None,
     };
-    let mut run = RunFolder::open(folder, resume)?;
+    let mut run = RunFolder::open_on(ranks, folder, resume)?;
     sft(&material, settings, pace, &mut run, &ProgressBar::hidden())
 }
 
@@ -97,6 +104,47 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
         assert!(read(&whole) == read(&parts), "{name} differs");
     }
     assert_eq!(held_out(&whole, "options"), held_out(&parts, "options"));
+}
+
+#[test]
+fn several_ranks_train_the_bytes_of_one_process_and_resume_to_them() {
+    for (objective, hold) in
+        [(Objective::Paper, Hold::Token), (Objective::Prior, Hold::Token), (Objective::Prior, Hold::Line)]
+    {
+        let settings = SftSettings {
+            hold,
+            micro_batch: 8,
+            epochs: 1,
+            control_epochs: 1,
+            ..settings(DecoderChoice::LowRank, objective)
+        };
+        let pace = |stop_after| SftPace { checkpoint_every: 7, eval_every: 16, stop_after, ..SftPace::default() };
+        let name = |size: usize| format!("ranks-{}-{hold:?}-{size}", objective.name());
+        let whole = testing::folder(&name(1));
+        train_at(&whole, &settings, &pace(None), false).unwrap();
+        for size in [2, 3] {
+            let folder = testing::folder(&name(size));
+            for (stop_after, resume) in [(Some(20), false), (None, true)] {
+                on_ranks(size, |ranks| train_on(&ranks, &folder, &settings, &pace(stop_after), resume).unwrap());
+            }
+            for name in ["control.safetensors", "options.safetensors", "plugin.safetensors"] {
+                let read = |folder: &Path| std::fs::read(folder.join(name)).unwrap();
+                assert!(read(&whole) == read(&folder), "{name} differs on {size} ranks");
+            }
+            assert_eq!(held_out(&whole, "options"), held_out(&folder, "options"));
+            assert_eq!(logged(&whole, "options", "train", "kl"), logged(&folder, "options", "train", "kl"));
+        }
+    }
+}
+
+#[test]
+fn more_ranks_than_micro_batches_are_refused() {
+    let settings = settings(DecoderChoice::LowRank, Objective::Prior);
+    let folder = testing::folder("many-ranks");
+    let errors =
+        on_ranks(2, |ranks| train_on(&ranks, &folder, &settings, &SftPace::default(), false).unwrap_err().to_string());
+    assert!(errors.iter().all(|error| error.contains("at most 16 tokens")), "{errors:?}");
+    assert!(!folder.exists());
 }
 
 #[test]

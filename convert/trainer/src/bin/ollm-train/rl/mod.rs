@@ -28,6 +28,7 @@ use crate::args::{InputArgs, RewardArgs, RolloutArgs, RunArgs, ValidArgs, count,
 use crate::output::print;
 use crate::prepare::file_names;
 use crate::progress::{BarProgress, bar};
+use crate::world;
 
 #[derive(Debug, Args)]
 pub(crate) struct RlArgs {
@@ -170,7 +171,7 @@ pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let mut folder = args.run.open(recorded)?;
     let backbone = input.backbone()?;
     let about = backbone.describe()?;
-    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots);
+    let library = Library::new(&backbone, &rollout.rollouts, input.threads, rollout.slots).on(world::ranks());
     let bar = bar("rl", 0, "problems");
     let run = RlRun { args, library: &library, about: &about, train: &train, valid: &valid, bar: &bar };
     match args.learn {

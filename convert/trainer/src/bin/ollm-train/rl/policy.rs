@@ -3,7 +3,6 @@
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::Result;
-use ollm_train::data::tensor_file;
 use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, LatentTable, ProblemUse, Questions, held_row};
 use ollm_train::features::segments::Hold;
 use ollm_train::fit::run::RunFolder;
@@ -64,7 +63,7 @@ pub(super) fn run(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     let (objective, trained) = if let Some(groups) = run.args.drawn() {
         let (threads, slots) = (run.args.input.threads, run.args.rollout.slots);
         let actor = LatentActor::new(run.library.backbone, first, run.args.hold(), threads, slots)?;
-        let mut rewards = Groups::new(&actor, run.train, run.valid, groups)?;
+        let mut rewards = Groups::new(&actor, run.train, run.valid, groups)?.on(run.library.ranks());
         ("group-normalised reward", run.train(&mut rewards, identity, folder)?)
     } else {
         let table = |name, questions| held_table(run, &plugin, name, questions);
@@ -74,7 +73,7 @@ pub(super) fn run(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     };
     let Some(tensors) = trained else { return Ok(()) };
     let trained = Loaded { spec: PluginConfig { hold: run.args.hold(), ..plugin.spec.clone() }, tensors };
-    tensor_file::save(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(objective)))?;
+    folder.write(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(objective)))?;
     run.end(compare(run, &plugin, &trained)?, &[folder.plugin()])
 }
 

@@ -6,7 +6,6 @@ use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::PluginConfig;
 use ollm_train::Result;
-use ollm_train::data::tensor_file;
 use ollm_train::eval::accuracy::ProblemUse;
 use ollm_train::features::backbone::{BackboneModel, Frozen};
 use ollm_train::features::head::OutputHead;
@@ -52,7 +51,7 @@ pub(super) fn control(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     let identity = [("plugin".to_owned(), format!("{:016x}", deploy::hash(&control, PLUGIN_PREFIX)?))].into();
     let Some(tensors) = run.train(&mut groups(run, &actor)?, identity, folder)? else { return Ok(()) };
     let trained = Loaded { spec: PluginConfig { hold: Hold::Token, ..control.spec.clone() }, tensors };
-    tensor_file::save(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(OBJECTIVE)))?;
+    folder.write(&folder.plugin(), &trained.tensors, &file::described(&trained.spec, run.provenance(OBJECTIVE)))?;
     let row = |name, plugin| run.answered(name, run.library, Some(plugin), &greedy(run, LatentPlan::Fixed(0)));
     let [before, after] = row_names(Learner::Control);
     let rows = vec![row(before, &control)?, row(after, &trained)?];
@@ -77,19 +76,24 @@ pub(super) fn adapters(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
         lora: &lora,
         seed: args.rollout.seed,
         workers: WorkerPools::new(prepare::threads(&args.input))?,
+        ranks: folder.ranks().clone(),
         pass_tokens: PASS_TOKENS,
         threads: args.input.threads,
         slots: args.rollout.slots,
-        scratch: folder.scratch("answering.gguf"),
+        scratch: folder.scratch(&format!("answering-{}.gguf", folder.ranks().rank())),
     };
     let identity = [("rank".to_owned(), lora.rank.to_string())].into();
     let Some(tensors) = run.train(&mut groups(run, &actor)?, identity, folder)? else { return Ok(()) };
     let about = lora.metadata(run.about).into_iter();
     let training = run.provenance(OBJECTIVE).map(|(key, value)| (format!("training.{key}"), value));
-    tensor_file::save(&folder.lora(), &tensors, &about.chain(training).collect())?;
-    merged::write(backbone.model(), &lora, &tensors, TensorType::F16, &folder.merged())?;
+    folder.write(&folder.lora(), &tensors, &about.chain(training).collect())?;
+    if folder.ranks().is_root() {
+        merged::write(backbone.model(), &lora, &tensors, TensorType::F16, &folder.merged())?;
+    }
+    folder.ranks().barrier()?;
     let adapted = BackboneModel::open(&folder.merged(), &actor.text)?;
-    let adapted = Library::new(&adapted, &args.rollout.rollouts, args.input.threads, args.rollout.slots);
+    let adapted =
+        Library::new(&adapted, &args.rollout.rollouts, args.input.threads, args.rollout.slots).on(folder.ranks());
     let row = |name, library| run.answered(name, library, None, &greedy(run, LatentPlan::Backbone));
     let [before, after] = row_names(Learner::Adapters);
     let rows = vec![row(before, run.library)?, row(after, &adapted)?];
@@ -103,7 +107,7 @@ fn frozen(run: &RlRun<'_>) -> Result<Frozen> {
 }
 
 fn groups<'a>(run: &RlRun<'a>, actor: &'a dyn Actor) -> Result<Groups<'a>> {
-    Groups::new(actor, run.train, run.valid, run.args.groups())
+    Ok(Groups::new(actor, run.train, run.valid, run.args.groups())?.on(run.library.ranks()))
 }
 
 fn greedy(run: &RlRun<'_>, latents: LatentPlan) -> Plan {
