@@ -13,6 +13,10 @@ MODEL = $(shell python3 tests/fetch-model.py)
 PREFIX ?= /usr/local
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
+# What `make check` builds beside the default: `--features ollm-train/mpi` where there is an MPI
+# library.
+FEATURES ?=
+
 .PHONY: demo test check fmt lint docs bench install install-library uninstall size bless
 
 ASK = -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
@@ -28,8 +32,8 @@ demo:
 
 # The end-to-end tests drive the commands and the C library that the first line builds.
 test:
-	cargo build --workspace --bins --lib
-	OLLM_TEST_MODEL="$(MODEL)" cargo test --workspace
+	cargo build --workspace $(FEATURES) --bins --lib
+	OLLM_TEST_MODEL="$(MODEL)" cargo test --workspace $(FEATURES)
 
 check: fmt lint docs test
 
@@ -37,11 +41,11 @@ fmt:
 	cargo fmt --all --check
 
 lint:
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace $(FEATURES) --all-targets -- -D warnings
 	cargo clippy -p ollm-runtime --no-default-features -- -D warnings
 
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace $(FEATURES) --no-deps
 
 # The C library (headers, libraries, pkg-config file, CMake package) and the commands with their man
 # pages and completions. DESTDIR is for packagers. A PREFIX outside the loader's path needs

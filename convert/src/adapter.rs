@@ -83,7 +83,7 @@ impl Adapter {
     pub fn read(path: &Path) -> Result<Self> {
         let path = &file(path);
         let bytes = Storage::open(path)?;
-        let adapter = if bytes.starts_with(&MAGIC) { from_gguf(path, bytes)? } else { from_checkpoint(path, &bytes)? };
+        let adapter = if bytes.starts_with(&MAGIC) { from_gguf(path, &bytes)? } else { from_checkpoint(path, &bytes)? };
         let bad = |reason: String| ConvertError::BadAdapter { path: path.to_owned(), reason };
         if adapter.pairs.is_empty() {
             return Err(bad("it has no factors".into()));
@@ -304,8 +304,8 @@ fn file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(FILE) } else { path.to_owned() }
 }
 
-fn from_gguf(path: &Path, bytes: Storage) -> Result<Adapter> {
-    let gguf = Gguf::parse(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
+fn from_gguf(path: &Path, bytes: &Storage) -> Result<Adapter> {
+    let gguf = Gguf::parse(bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
     crate::expect_kind(path, gguf.metadata(), &[FileKind::Adapter])?;
     let bad = |reason: String| ConvertError::BadAdapter { path: path.to_owned(), reason };
     let text = |key: &str| gguf.metadata().get(key).and_then(Value::as_str);
@@ -317,7 +317,7 @@ fn from_gguf(path: &Path, bytes: Storage) -> Result<Adapter> {
     for tensor in gguf.tensors() {
         let &[cols, rows] = tensor.dims.as_slice() else { return Err(bad(format!("{} is no matrix", tensor.name))) };
         let mut values = vec![0.0; tensor.elements()];
-        quant::decode(tensor.dtype, tensor.bytes(&bytes), &mut values)
+        quant::decode(tensor.dtype, tensor.bytes(bytes), &mut values)
             .map_err(|error| bad(format!("{}: {error}", tensor.name)))?;
         factors.insert(tensor.name.clone(), ([rows as usize, cols as usize], values));
     }

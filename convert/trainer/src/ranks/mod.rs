@@ -6,14 +6,15 @@
 //! ([`tree`]), whichever rank computed them: the bits do not depend on the number of ranks.
 //!
 //! A process that waits for another one cannot hear of its errors: with MPI an error ends all
-//! processes (`mpi::World::abort`), as does one that is killed.
+//! processes ([`world::World::abort`]), as does one that is killed.
 //!
 //! All collective operations are built on two: send and receive. A [`Transport`] is MPI
 //! (feature `mpi`), or, in tests, channels between threads; a process alone has none.
 
-#[cfg(feature = "mpi")]
-pub mod mpi;
 pub mod tree;
+#[cfg_attr(feature = "mpi", path = "mpi.rs")]
+#[cfg_attr(not(feature = "mpi"), path = "alone.rs")]
+pub mod world;
 
 use std::fmt;
 use std::ops::Range;

@@ -104,9 +104,8 @@ impl<'a> Library<'a> {
                 (0..self.ranks.size()).for_each(|_| progress());
                 made.push(engine::encode(&answers));
                 // Alone, what was answered is not lost with the process.
-                match records.as_deref_mut().filter(|_| alone) {
-                    Some(records) => made.drain(..).try_for_each(|answers| records.append(&answers))?,
-                    None => {}
+                if let Some(records) = records.as_deref_mut().filter(|_| alone) {
+                    made.drain(..).try_for_each(|answers| records.append(&answers))?;
                 }
                 interrupt::check()
             })?;

@@ -23,6 +23,7 @@ mod world;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use ollm_train::ranks::world::World;
 use ollm_train::{Error, Result};
 
 use args::RunArgs;
@@ -30,28 +31,19 @@ use clap::CommandFactory as _;
 use cli::{TrainCli, TrainCommand};
 use config::Invocation;
 
-/// With MPI, an error of one process ends all.
-#[cfg(feature = "mpi")]
+/// Of several processes, an error of one ends all.
 fn main() -> ExitCode {
     let invocation = Invocation::parse();
-    let world = match ollm_train::ranks::mpi::World::start() {
+    let world = match World::start() {
         Ok(world) => world,
         Err(error) => return fail(&error),
     };
     world::set(world.ranks());
     match invocation.and_then(|invocation| run(&invocation)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) if world.ranks().is_alone() => fail(&error),
         Err(error) => world.abort(&error),
-    }
-}
-
-#[cfg(not(feature = "mpi"))]
-fn main() -> ExitCode {
-    match Invocation::parse().and_then(|invocation| run(&invocation)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Error::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
-        Err(error) => fail(&error),
     }
 }
 

@@ -13,7 +13,6 @@ pub(crate) fn ranks() -> &'static Ranks {
 }
 
 /// Sets what [`ranks`] gives, before it is asked for.
-#[cfg(feature = "mpi")]
 pub(crate) fn set(ranks: &Ranks) {
     RANKS.get_or_init(|| ranks.clone());
 }

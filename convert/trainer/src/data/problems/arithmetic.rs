@@ -2,7 +2,7 @@
 //!
 //! `steps` adds and subtracts from left to right. `parts` does all hundreds at once, then all tens,
 //! then all ones, and adds up what comes out; parts of 0 are left out, and a part that is alone
-//! needs no line. Results may be negative.
+//! needs no line. No sum on the way from left to right is negative, as at school.
 
 use crate::data::problems::sizes::{Sizes, Span};
 use crate::data::problems::spec::{KindSpec, SizeRule, Worked};
@@ -17,7 +17,6 @@ pub(super) static ARITHMETIC: KindSpec = KindSpec {
     draw,
 };
 
-#[expect(clippy::unnecessary_wraps, reason = "other kinds draw what is no good problem")]
 fn draw(sizes: &Sizes, rng: &mut Rng) -> Option<Worked> {
     let count = sizes.operands.draw(rng);
     let terms: Vec<i64> = (0..count)
@@ -26,7 +25,12 @@ fn draw(sizes: &Sizes, rng: &mut Rng) -> Option<Worked> {
             if place > 0 && rng.below(2) == 1 { -number } else { number }
         })
         .collect();
-    Some(Worked {
+    let mut total = 0;
+    let never_negative = terms.iter().all(|term| {
+        total += term;
+        total >= 0
+    });
+    never_negative.then(|| Worked {
         question: format!("What is {}?", sum(&terms)),
         result: terms.iter().sum(),
         lines: vec![(Way::Steps, steps(&terms)), (Way::Parts, parts(&terms))],
@@ -67,6 +71,21 @@ fn parts(terms: &[i64]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sum_on_the_way_is_negative() {
+        let sizes = Sizes { operands: Span::new(2, 4), digits: Span::new(1, 3) };
+        let mut rng = Rng::stream(1, "sums", 0);
+        let drawn: Vec<Worked> = (0..500).filter_map(|_| draw(&sizes, &mut rng)).collect();
+        assert!((200..500).contains(&drawn.len()) && drawn.iter().any(|worked| worked.question.contains('-')));
+        for Worked { question, result, lines } in drawn {
+            let steps = &lines.iter().find(|(way, _)| *way == Way::Steps).unwrap().1;
+            assert!(
+                result >= 0 && steps.iter().all(|line| !line.starts_with('-') && !line.contains("= -")),
+                "{question}"
+            );
+        }
+    }
 
     #[test]
     fn steps_and_parts_are_right_below_zero() {
