@@ -9,7 +9,7 @@ use ollm_runtime::gguf::TensorType;
 
 use crate::output::{Outcome, wrote};
 
-/// Turn a trainer's LoRA checkpoint into an adapter file
+/// Turn a trainer's low-rank adapters into an adapter file
 ///
 /// The file has the layout of llama.cpp's. `ollm-convert merge` puts it into its backbone.
 #[derive(Args)]

@@ -8,7 +8,7 @@ use ollm_runtime::gguf::TensorType;
 
 use crate::output::{Outcome, wrote};
 
-/// Put a backbone and its plugin, or its LoRA adapters, into one file
+/// Put a backbone and its plugin, or its low-rank adapters, into one file
 ///
 /// Refuses a plugin that was trained on another backbone, and adapters of other matrices.
 #[derive(Args)]
@@ -21,7 +21,7 @@ pub(crate) struct MergeArgs {
     /// The file to write
     #[arg(short, long, value_name = "FILE.gguf")]
     output: PathBuf,
-    /// Type of the matrices that have adapters [default: q8_0]
+    /// Type of the matrices that have adapters: 8 bits unless another is named
     #[arg(long = "type", value_name = "TYPE", value_parser = tensor_type)]
     dtype: Option<TensorType>,
     /// Replace the output, if it exists
