@@ -147,6 +147,41 @@ pub fn log_sum_exp(logits: &[f32]) -> Result<f64, LogitsError> {
     Ok(f64::from(max) + Isa::widest().dispatch(SumExp { logits, max }).ln())
 }
 
+/// The probability of a logit relative to that of the highest one, `max`, at a temperature.
+#[inline(always)]
+pub(crate) fn weight(logit: f32, max: f32, temperature: f32) -> f64 {
+    exp((f64::from(logit) - f64::from(max)) / f64::from(temperature))
+}
+
+/// Appends the weight of each candidate.
+pub(crate) fn weigh(candidates: &[Candidate], max: f32, temperature: f32, weights: &mut Vec<f64>) {
+    Isa::widest().dispatch(Weights { candidates, max, temperature, weights });
+}
+
+struct Weights<'a> {
+    candidates: &'a [Candidate],
+    max: f32,
+    temperature: f32,
+    weights: &'a mut Vec<f64>,
+}
+
+impl Kernel for Weights<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _isa: S) {
+        let (whole, rest) = self.candidates.as_chunks::<LANES>();
+        for group in whole {
+            let mut weights = [0.0; LANES];
+            for (to, candidate) in weights.iter_mut().zip(group) {
+                *to = weight(candidate.logit, self.max, self.temperature);
+            }
+            self.weights.extend(weights);
+        }
+        self.weights.extend(rest.iter().map(|candidate| weight(candidate.logit, self.max, self.temperature)));
+    }
+}
+
 /// The natural log-probability of `token` under the softmax of `logits`.
 pub fn log_softmax_at(logits: &[f32], token: u32) -> Result<f32, LogitsError> {
     let sum = log_sum_exp(logits)?;

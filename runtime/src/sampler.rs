@@ -12,6 +12,7 @@
 use std::fmt;
 
 use crate::logits::{self, Candidate, LogitsError};
+use crate::memory;
 use crate::random::Random;
 
 /// How a token is chosen. The default is greedy.
@@ -92,12 +93,14 @@ pub struct Sampler {
     options: SamplerOptions,
     /// The tokens that are still in the running. Kept between calls for its memory only.
     pool: Vec<Candidate>,
+    /// Their probabilities relative to the best one's, where they are asked for. Kept in the same way.
+    weights: Vec<f64>,
 }
 
 impl Clone for Sampler {
-    /// The buffer is not copied: it holds nothing between calls.
+    /// The buffers are not copied: they hold nothing between calls.
     fn clone(&self) -> Self {
-        Self { options: self.options.clone(), pool: Vec::new() }
+        Self { options: self.options.clone(), pool: Vec::new(), weights: Vec::new() }
     }
 }
 
@@ -105,7 +108,7 @@ impl Sampler {
     /// A sampler with checked `options`.
     pub fn new(options: SamplerOptions) -> Result<Self, SamplerError> {
         options.check()?;
-        Ok(Self { options, pool: Vec::new() })
+        Ok(Self { options, pool: Vec::new(), weights: Vec::new() })
     }
 
     /// The options that this sampler was made with.
@@ -129,7 +132,13 @@ impl Sampler {
         }
         logits::fill(&mut self.pool, logits)?;
         self.penalise(recent)?;
-        Ok(if self.options.temperature == 0.0 { self.best() } else { self.filter().draw(place) })
+        if self.options.temperature == 0.0 {
+            return Ok(self.best());
+        }
+        self.keep_top_k();
+        self.keep_top_p()?;
+        self.keep_min_p()?;
+        Ok(self.draw(place)?)
     }
 
     /// The part of the history that the penalty applies to.
@@ -160,13 +169,6 @@ impl Sampler {
         self.pool.iter().min_by(|a, b| a.order(b)).map_or(0, |c| c.token)
     }
 
-    fn filter(&mut self) -> &mut Self {
-        self.keep_top_k();
-        self.keep_top_p();
-        self.keep_min_p();
-        self
-    }
-
     fn keep_top_k(&mut self) {
         if self.options.top_k > 0 {
             logits::keep_best(&mut self.pool, self.options.top_k);
@@ -174,14 +176,16 @@ impl Sampler {
     }
 
     /// Sorts only as much of the front as it takes to reach the sum.
-    fn keep_top_p(&mut self) {
+    fn keep_top_p(&mut self) -> Result<(), LogitsError> {
         if self.options.top_p >= 1.0 {
-            return;
+            return Ok(());
         }
-        let weight = self.weights(1.0);
-        let goal = f64::from(self.options.top_p) * self.pool.iter().map(&weight).sum::<f64>();
+        self.weigh(1.0)?;
+        let goal = f64::from(self.options.top_p) * self.weights.iter().sum::<f64>();
+        let max = self.max();
+        let weight = |c: &Candidate| logits::weight(c.logit, max, 1.0);
         let mut sorted = 64;
-        while self.pool.len() > sorted && front_sum(&mut self.pool, sorted, &weight) < goal {
+        while self.pool.len() > sorted && front_sum(&mut self.pool, sorted, weight) < goal {
             sorted *= 8;
         }
         logits::keep_best(&mut self.pool, sorted);
@@ -191,32 +195,45 @@ impl Sampler {
             sum >= goal
         });
         self.pool.truncate(reached.map_or(self.pool.len(), |last| last + 1));
+        Ok(())
     }
 
-    fn keep_min_p(&mut self) {
-        let weight = self.weights(1.0);
-        let threshold = f64::from(self.options.min_p);
-        self.pool.retain(|c| weight(c) >= threshold);
+    fn keep_min_p(&mut self) -> Result<(), LogitsError> {
+        if self.options.min_p > 0.0 {
+            self.weigh(1.0)?;
+            let threshold = f64::from(self.options.min_p);
+            let mut weights = self.weights.iter();
+            self.pool.retain(|_| weights.next().is_some_and(|weight| *weight >= threshold));
+        }
+        Ok(())
     }
 
     /// Draws from what is left. The order of the pool is defined (by token, or sorted), so the draw
     /// is reproducible.
-    fn draw(&self, place: u64) -> u32 {
-        let weight = self.weights(self.options.temperature);
-        let total: f64 = self.pool.iter().map(&weight).sum();
+    fn draw(&mut self, place: u64) -> Result<u32, LogitsError> {
+        self.weigh(self.options.temperature)?;
+        let total: f64 = self.weights.iter().sum();
         let mut rest = Random::at(self.options.seed, place).unit() * total;
-        let chosen = self.pool.iter().find(|c| {
-            rest -= weight(c);
+        let chosen = self.weights.iter().position(|weight| {
+            rest -= weight;
             rest < 0.0
         });
         // Rounding may leave a remainder after the last one: then the best one it is.
-        chosen.map_or_else(|| self.best(), |c| c.token)
+        Ok(chosen.map_or_else(|| self.best(), |at| self.pool[at].token))
     }
 
-    /// The probability of a candidate relative to the best one's, at a temperature.
-    fn weights(&self, temperature: f32) -> impl Fn(&Candidate) -> f64 + use<> {
-        let max = self.pool.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max);
-        move |c| logits::exp((f64::from(c.logit) - f64::from(max)) / f64::from(temperature))
+    /// Weighs all candidates, at a temperature.
+    fn weigh(&mut self, temperature: f32) -> Result<(), LogitsError> {
+        self.weights.clear();
+        memory::reserve(&mut self.weights, self.pool.len())?;
+        let max = self.max();
+        logits::weigh(&self.pool, max, temperature, &mut self.weights);
+        Ok(())
+    }
+
+    /// The best logit.
+    fn max(&self) -> f32 {
+        self.pool.iter().map(|c| c.logit).fold(f32::NEG_INFINITY, f32::max)
     }
 }
 

@@ -30,22 +30,22 @@ run() {
 }
 
 # Problems: to learn from, to learn choosing from, to stop by, to report.
-problems="$train problems --kind arithmetic"
-make fit.jsonl $problems -n 2400 --seed 1 -o fit.jsonl
+problems="$train problems --kind arithmetic --operands 2..3"
+make fit.jsonl $problems -n 6000 --seed 1 -o fit.jsonl
 make rl.jsonl $problems -n 600 --seed 2 --exclude fit.jsonl -o rl.jsonl
 make valid.jsonl $problems -n 200 --seed 3 --exclude fit.jsonl --exclude rl.jsonl -o valid.jsonl
 make test.jsonl $problems -n 1000 --seed 4 --exclude fit.jsonl --exclude rl.jsonl --exclude valid.jsonl -o test.jsonl
 
 # The backbone that all share.
 run lora0/merged.gguf "$train" lora -m "$model" --data fit.jsonl --valid valid.jsonl --valid-limit 60 \
-    --epochs 2 --lr 1e-3 --eval-every 40 --merged-type q8_0 --seed 0
+    --epochs 1 --lr 1e-3 --eval-every 75 --merged-type q8_0 --seed 0
 backbone=lora0/merged.gguf
 learn="-m $backbone --valid valid.jsonl"
 answers="--tokens 64"
 
 for seed in $seeds; do
     plugin=sft$seed/plugin.safetensors
-    run $plugin "$train" sft $learn --data fit.jsonl --valid-limit 100 --hold all --control-epochs 2 --epochs 6 \
+    run $plugin "$train" sft $learn --data fit.jsonl --valid-limit 100 --hold all --control-epochs 1 --epochs 3 \
         --policy-epochs 1 --batch 1024 --eval-every 100 --seed "$seed"
 
     # Latents: 25 to 600 problems, each answered by all ten.
@@ -55,8 +55,8 @@ for seed in $seeds; do
     run "rl$seed-300-price/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit 300 --plugin $plugin $answers \
         --token-cost 0.008
 
-    # Tokens: steps of 128 answers of the control.
-    for steps in 24 156; do
+    # Tokens: steps of 128 answers of the control, 3,000 and 10,000 in all.
+    for steps in 24 78; do
         run "token$seed-$steps/plugin.safetensors" "$train" rl $learn --learn control --data rl.jsonl --plugin $plugin \
             $answers --steps $steps --eval-every 6 --patience 100 --lr 1e-3 --seed "$seed"
     done
@@ -71,7 +71,7 @@ for seed in $seeds; do
     set -- -m $backbone --data test.jsonl --train rl.jsonl --train-limit 300 --plugin $plugin $answers --seed "$seed" \
         --rl "rl$seed-300/plugin.safetensors" --also "RL policy with a price=rl$seed-300-price/plugin.safetensors" \
         --also "token RL, 3,000 rollouts=token$seed-24/plugin.safetensors" \
-        --also "token RL, 20,000 rollouts=token$seed-156/plugin.safetensors" \
+        --also "token RL, 10,000 rollouts=token$seed-78/plugin.safetensors" \
         --also "rejection sampling=rft$seed/control.safetensors"
     table() {
         file=$1
@@ -85,6 +85,6 @@ for seed in $seeds; do
     table "price$seed.txt" "$@" --token-cost 0.008 --against "RL policy with a price"
     for field in reward degenerate kl; do
         make "$field$seed.svg" "$train" curves "latents=rl$seed-25" "latents=rl$seed-50" "latents=rl$seed-100" \
-            "latents=rl$seed-300" "latents=rl$seed-600" "tokens (control)=token$seed-156" --field $field -o "$field$seed.svg"
+            "latents=rl$seed-300" "latents=rl$seed-600" "tokens (control)=token$seed-78" --field $field -o "$field$seed.svg"
     done
 done
