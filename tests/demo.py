@@ -36,11 +36,16 @@ def final_answer(text):
     return text.rpartition("####")[2].strip() if "####" in text else ""
 
 
+def asked_of(model, question):
+    """The arguments of ollm-run that every way shares."""
+    return ["-m", model, "--plugin", PLUGINS / "plugin.gguf", "--chat", "-p", question, "-n", TOKENS]
+
+
 def ask(run, model, question, way):
     """The final answer, and the tokens that it took."""
     command = way[:1] if way[0] == "search" else []
-    common = ["-m", model, "--plugin", PLUGINS / "plugin.gguf", "--chat", "-p", question, "-n", TOKENS, "--json"]
-    asked = subprocess.run([run, *command, *common, *way[len(command) :]], check=True, capture_output=True, text=True)
+    common = [*asked_of(model, question), "--json"]
+    asked = subprocess.run([run, *command, *common, *way[len(command) :]], check=True, stdout=subprocess.PIPE, text=True)
     if command:
         found = json.loads(asked.stdout)
         return found["answer"] or "", found["generated"]
@@ -52,6 +57,11 @@ def main():
     target, model = Path(sys.argv[1]), Path(sys.argv[2])
     run, model = target / "ollm-run", adapted(target / "ollm-convert", model)
     problems = [json.loads(line) for line in (PLUGINS / "problems.jsonl").read_text().splitlines()]
+    first = problems[0]["question"]
+    print(f"\n{first} The policy chooses an option; beside each token, what the others would have said:\n", flush=True)
+    shown = ["--latent", "policy", "--show-options=2"]
+    subprocess.run([run, *asked_of(model, first), *shown], check=True)
+    print("\nThe same model answers by its control, by the option that the policy chooses, and by a vote of all options:\n")
     right, tokens = dict.fromkeys(WAYS, 0), dict.fromkeys(WAYS, 0)
     print("  ".join([f"{'':34}", f"{'':>6}", *(f"{name:>13}" for name in WAYS)]))
     for problem in problems:

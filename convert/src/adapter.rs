@@ -6,9 +6,9 @@
 //! `adapter.lora.alpha` is alpha, and the factors of matrix `M` are `M.lora_a` and `M.lora_b`.
 //! A trainer's checkpoint, `lora.safetensors`, has factors of the same names.
 //!
-//! What was added is named by a digest, which the adapted backbone has in [`FINETUNE_KEY`]: a plugin
-//! that was trained on it fits it, and not the backbone without. The digest is that of the trained
-//! factors, whatever type they are stored in.
+//! What was added is named by a digest, which the adapted backbone has in [`FINETUNE_KEY`]: a
+//! plugin that was trained on it fits it, and not the backbone without. The digest is that of the
+//! trained factors, whatever type they are stored in.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +38,8 @@ const FACTORS: [&str; 2] = [".lora_a", ".lora_b"];
 /// Adapters of some matrices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adapter {
+    /// The backbone's `general.architecture`, where it is known.
+    architecture: Option<String>,
     alpha: f64,
     pairs: BTreeMap<String, Factors>,
     digest: String,
@@ -73,7 +75,13 @@ impl Adapter {
     /// Adapters with these factors, by the names of their matrices.
     pub fn new(alpha: f64, pairs: BTreeMap<String, Factors>) -> Self {
         let digest = digest(alpha, &pairs);
-        Self { alpha, pairs, digest }
+        Self { architecture: None, alpha, pairs, digest }
+    }
+
+    /// The same of backbones of an architecture.
+    #[must_use]
+    pub fn of(self, architecture: Option<String>) -> Self {
+        Self { architecture: architecture.or(self.architecture), ..self }
     }
 
     /// Reads an adapter file, or what a trainer's run wrote.
@@ -100,11 +108,14 @@ impl Adapter {
         Ok(adapter)
     }
 
-    /// Writes it as an adapter file for backbones of `architecture`. The factors get the type
-    /// `dtype`, or F16 where their rows are not whole blocks of that. An output that exists is
-    /// replaced only if `force`.
-    pub fn write(&self, architecture: &str, dtype: TensorType, output: &Path, force: bool) -> Result<AdapterSummary> {
+    /// Writes it as an adapter file. The factors get the type `dtype`, or F16 where their rows are
+    /// not whole blocks of that. An output that exists is replaced only if `force`.
+    ///
+    /// # Errors
+    /// [`ConvertError::NoArchitecture`] if that of the backbone is not known.
+    pub fn write(&self, dtype: TensorType, output: &Path, force: bool) -> Result<AdapterSummary> {
         check_absent(output, force)?;
+        let architecture = self.architecture.as_deref().ok_or(ConvertError::NoArchitecture)?;
         let mut writer = Writer::new();
         let mut bytes = 0;
         let keys: [(&str, Value); 5] = [
@@ -138,6 +149,12 @@ impl Adapter {
     /// # Errors
     /// Says which it has not.
     pub fn check(&self, base: &Gguf) -> std::result::Result<(), String> {
+        let found = base.metadata().get(ARCHITECTURE).and_then(Value::as_str);
+        if let (Some(own), Some(found)) = (&self.architecture, found)
+            && own != found
+        {
+            return Err(format!("the backbone is of the architecture {found}, its adapters of {own}"));
+        }
         for (matrix, factors) in &self.pairs {
             let Some(tensor) = base.tensor(matrix) else { return Err(format!("the backbone has no matrix {matrix}")) };
             let [out, input] = factors.shape().unwrap_or_default();
@@ -167,7 +184,7 @@ impl fmt::Display for AdapterSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { matrices, ranks: [least, most], bytes } = self;
         let ranks = if least == most { least.to_string() } else { format!("{least} to {most}") };
-        write!(f, "adapters of rank {ranks} for {matrices} matrices, {:.2} MB", *bytes as f64 / 1e6)
+        writeln!(f, "adapters of rank {ranks} for {matrices} matrices, {:.2} MB", *bytes as f64 / 1e6)
     }
 }
 
@@ -184,8 +201,8 @@ pub fn is_adapter(path: &Path) -> Result<bool> {
 }
 
 /// Writes `backbone` with the adapters of the file `adapter` in its matrices, which get the type
-/// `dtype`, or F16 where their rows are not whole blocks of that; all else stays as it is. An output
-/// that exists is replaced only if `force`.
+/// `dtype`, or F16 where their rows are not whole blocks of that; all else stays as it is. An
+/// output that exists is replaced only if `force`.
 pub fn merge(backbone: &Path, adapter: &Path, output: &Path, dtype: TensorType, force: bool) -> Result<AdapterSummary> {
     check_output(output, &[backbone, &file(adapter)])?;
     check_absent(output, force)?;
@@ -212,7 +229,7 @@ pub fn add_adapted<'a>(
     adapter: &'a Adapter,
     dtype: TensorType,
 ) -> std::result::Result<(), GgufError> {
-    for (key, value) in keys.into_iter().filter(|(key, _)| *key != FINETUNE_KEY) {
+    for (key, value) in keys.into_iter().filter(|(key, _)| ![FINETUNE_KEY, checksum::KEY].contains(key)) {
         writer.set(key, value.clone())?;
     }
     writer.set(FINETUNE_KEY, adapted_digest(base.metadata(), adapter))?;
@@ -276,7 +293,7 @@ fn adapted_digest(base: &Metadata, adapter: &Adapter) -> String {
 
 /// Names what adapters add: `alpha / r`, and each factor.
 fn digest(alpha: f64, pairs: &BTreeMap<String, Factors>) -> String {
-    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut parts: Vec<Vec<u8>> = vec![Vec::new()];
     let scales = pairs.values().map(|factors| alpha / factors.rank as f64);
     // Adapters of one rank have one scale, as the trainer's.
     let mut scales: Vec<u64> = scales.map(f64::to_bits).collect();
@@ -291,16 +308,17 @@ fn digest(alpha: f64, pairs: &BTreeMap<String, Factors>) -> String {
     hash(parts.iter().map(Vec::as_slice))
 }
 
-/// FNV-1a of all parts.
+/// FNV-1a of all parts, each with a byte behind it.
 fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    let bytes = parts.into_iter().flatten();
+    let bytes = parts.into_iter().flat_map(|part| part.iter().chain(&[0xff]));
     let hash = bytes.fold(BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     format!("fnv1a64:{hash:016x}")
 }
 
-fn file(path: &Path) -> PathBuf {
+/// The file of a checkpoint, which is that or its folder.
+pub fn file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(FILE) } else { path.to_owned() }
 }
 
@@ -321,7 +339,8 @@ fn from_gguf(path: &Path, bytes: &Storage) -> Result<Adapter> {
             .map_err(|error| bad(format!("{}: {error}", tensor.name)))?;
         factors.insert(tensor.name.clone(), ([rows as usize, cols as usize], values));
     }
-    let mut adapter = Adapter::new(f64::from(alpha), pairs(factors).map_err(bad)?);
+    let architecture = text(ARCHITECTURE).map(str::to_owned);
+    let mut adapter = Adapter::new(f64::from(alpha), pairs(factors).map_err(bad)?).of(architecture);
     if let Some(digest) = text(FINETUNE_KEY) {
         digest.clone_into(&mut adapter.digest);
     }
@@ -333,7 +352,8 @@ fn from_checkpoint(path: &Path, bytes: &[u8]) -> Result<Adapter> {
     let bad = |reason: String| ConvertError::BadAdapter { path: path.to_owned(), reason };
     let tensors = SafeTensors::deserialize(bytes).map_err(malformed)?;
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
-    let alpha = header.metadata().as_ref().and_then(|map| map.get("lora.alpha")?.parse().ok());
+    let text = |key: &str| header.metadata().as_ref().and_then(|map| map.get(key).cloned());
+    let alpha = text("lora.alpha").and_then(|text| text.parse().ok());
     let alpha: f64 =
         alpha.ok_or_else(|| bad("its metadata have no lora.alpha: it is no checkpoint of adapters".into()))?;
     let mut factors = BTreeMap::new();
@@ -345,7 +365,7 @@ fn from_checkpoint(path: &Path, bytes: &[u8]) -> Result<Adapter> {
         let (values, _) = view.data().as_chunks();
         factors.insert(name, ([rows, cols], values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()));
     }
-    Ok(Adapter::new(alpha, pairs(factors).map_err(bad)?))
+    Ok(Adapter::new(alpha, pairs(factors).map_err(bad)?).of(text("lora.architecture")))
 }
 
 /// The factors by their matrices.
@@ -376,7 +396,7 @@ mod tests {
 
     fn adapter() -> Adapter {
         let pairs = [("blk.0.attn_q.weight", factors(3, [4, 32])), ("blk.0.ffn_up.weight", factors(3, [2, 64]))];
-        Adapter::new(6.0, pairs.map(|(name, factors)| (name.to_owned(), factors)).into())
+        Adapter::new(6.0, pairs.map(|(name, factors)| (name.to_owned(), factors)).into()).of(Some("llama".into()))
     }
 
     fn path(name: &str) -> PathBuf {
@@ -404,16 +424,17 @@ mod tests {
     #[test]
     fn a_file_comes_back_with_the_digest_of_what_was_trained() {
         let (adapter, file) = (adapter(), path("back"));
-        let summary = adapter.write("llama", TensorType::F32, &file, true).unwrap();
+        // Fixed: files that were made of it have it.
+        assert_eq!(adapter.digest, "fnv1a64:a2a94d2cd88ed7fc");
+        let unknown = Adapter { architecture: None, ..adapter.clone() };
+        assert!(matches!(unknown.write(TensorType::F32, &file, true), Err(ConvertError::NoArchitecture)));
+        let summary = adapter.write(TensorType::F32, &file, true).unwrap();
         assert_eq!(summary.to_string().split(',').next(), Some("adapters of rank 3 for 2 matrices"));
         assert_eq!(Adapter::read(&file).unwrap(), adapter);
         assert!(is_adapter(&file).unwrap());
-        assert!(matches!(
-            adapter.write("llama", TensorType::F32, &file, false),
-            Err(ConvertError::OutputExists { .. })
-        ));
+        assert!(matches!(adapter.write(TensorType::F32, &file, false), Err(ConvertError::OutputExists { .. })));
         // A is stored in blocks, and B, whose rows are short, in F16; the name of it all stays.
-        adapter.write("llama", TensorType::Q8_0, &file, true).unwrap();
+        adapter.write(TensorType::Q8_0, &file, true).unwrap();
         let read = Adapter::read(&file).unwrap();
         assert!(read != adapter && read.digest == adapter.digest);
         let near = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 0.004);
@@ -428,7 +449,7 @@ mod tests {
     fn an_adapted_backbone_has_the_product_in_its_matrices_and_another_digest() {
         let (adapter, [backbone, file, output]) = (adapter(), ["base", "adapter", "adapted"].map(path));
         std::fs::write(&backbone, base([32, 4])).unwrap();
-        adapter.write("llama", TensorType::F32, &file, true).unwrap();
+        adapter.write(TensorType::F32, &file, true).unwrap();
         merge(&backbone, &file, &output, TensorType::F32, true).unwrap();
         let (before, after) = (std::fs::read(&backbone).unwrap(), std::fs::read(&output).unwrap());
         let (old, new) = (Gguf::parse(&before).unwrap(), Gguf::parse(&after).unwrap());
@@ -453,13 +474,15 @@ mod tests {
     fn adapters_that_do_not_fit_or_are_none_are_refused_and_nothing_is_written() {
         let [backbone, file, output] = ["small", "refused", "nothing"].map(path);
         std::fs::write(&backbone, base([32, 5])).unwrap();
-        adapter().write("llama", TensorType::F32, &file, true).unwrap();
+        adapter().write(TensorType::F32, &file, true).unwrap();
         let refused = |expected: &str| {
             let error = merge(&backbone, &file, &output, TensorType::F32, false).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(!output.exists());
         };
         refused("blk.0.attn_q.weight has the shape [32, 5], its adapter [32, 4]");
+        adapter().of(Some("qwen3".into())).write(TensorType::F32, &file, true).unwrap();
+        refused("of the architecture llama, its adapters of qwen3");
         let write = |keys: &[(&str, Value)], tensors: &[(&str, [u64; 2])]| {
             let mut writer = Writer::new();
             for (key, value) in keys {

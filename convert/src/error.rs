@@ -48,6 +48,8 @@ pub enum ConvertError {
     Model { path: PathBuf, source: ollm_runtime::Error },
     /// The matrices of a backbone get a type with adapters alone.
     NotAdapters { path: PathBuf },
+    /// Nobody says of which architecture the backbone of adapters is.
+    NoArchitecture,
     /// Adapters are not what they should be, or do not fit the backbone.
     BadAdapter { path: PathBuf, reason: String },
     /// A GGUF file, where a trainer's checkpoint is needed.
@@ -146,6 +148,12 @@ impl fmt::Display for ConvertError {
                 "--type is of matrices that get adapters, and {} has none: leave it out, or see `ollm-convert quantize`",
                 path.display()
             ),
+            Self::NoArchitecture => {
+                write!(
+                    f,
+                    "the checkpoint does not say what architecture its backbone is of: name it with --architecture"
+                )
+            }
             Self::BadAdapter { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::SafeTensors { path, source } => write!(f, "{}: not a safetensors file: {source}", path.display()),
             Self::NoMetadata { path } => {

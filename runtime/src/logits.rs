@@ -155,17 +155,17 @@ pub(crate) fn weight(logit: f32, max: f32, temperature: f32) -> f64 {
 
 /// Appends the weight of each candidate.
 pub(crate) fn weigh(candidates: &[Candidate], max: f32, temperature: f32, weights: &mut Vec<f64>) {
-    Isa::widest().dispatch(Weights { candidates, max, temperature, weights });
+    Isa::widest().dispatch(Weigh { candidates, max, temperature, out: weights });
 }
 
-struct Weights<'a> {
+struct Weigh<'a> {
     candidates: &'a [Candidate],
     max: f32,
     temperature: f32,
-    weights: &'a mut Vec<f64>,
+    out: &'a mut Vec<f64>,
 }
 
-impl Kernel for Weights<'_> {
+impl Kernel for Weigh<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -176,9 +176,9 @@ impl Kernel for Weights<'_> {
             for (to, candidate) in weights.iter_mut().zip(group) {
                 *to = weight(candidate.logit, self.max, self.temperature);
             }
-            self.weights.extend(weights);
+            self.out.extend(weights);
         }
-        self.weights.extend(rest.iter().map(|candidate| weight(candidate.logit, self.max, self.temperature)));
+        self.out.extend(rest.iter().map(|candidate| weight(candidate.logit, self.max, self.temperature)));
     }
 }
 

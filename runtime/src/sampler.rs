@@ -93,7 +93,8 @@ pub struct Sampler {
     options: SamplerOptions,
     /// The tokens that are still in the running. Kept between calls for its memory only.
     pool: Vec<Candidate>,
-    /// Their probabilities relative to the best one's, where they are asked for. Kept in the same way.
+    /// Their probabilities relative to the best one's, where they are asked for. Kept in the same
+    /// way.
     weights: Vec<f64>,
 }
 

@@ -50,10 +50,11 @@ for seed in $seeds; do
 
     # Latents: 25 to 600 problems, each answered by all ten.
     for count in 300 600 25 50 100; do
-        run "rl$seed-$count/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit $count --plugin $plugin $answers
+        run "rl$seed-$count/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit $count --plugin $plugin $answers \
+            --patience 10
     done
-    run "rl$seed-300-price/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit 300 --plugin $plugin $answers \
-        --token-cost 0.008
+    run "rl$seed-600-price/plugin.safetensors" "$train" rl $learn --data rl.jsonl --limit 600 --plugin $plugin $answers \
+        --token-cost 0.008 --patience 10
 
     # Tokens: steps of 128 answers of the control, 3,000 and 10,000 in all.
     for steps in 24 78; do
@@ -68,8 +69,8 @@ for seed in $seeds; do
         --init-from "sft$seed/control.safetensors" --control-epochs 4 --epochs 0 --policy-epochs 0 --batch 256 \
         --eval-every 20 --seed "$seed"
 
-    set -- -m $backbone --data test.jsonl --train rl.jsonl --train-limit 300 --plugin $plugin $answers --seed "$seed" \
-        --rl "rl$seed-300/plugin.safetensors" --also "RL policy with a price=rl$seed-300-price/plugin.safetensors" \
+    set -- -m $backbone --data test.jsonl --train rl.jsonl --train-limit 600 --plugin $plugin $answers --seed "$seed" \
+        --rl "rl$seed-600/plugin.safetensors" --also "RL policy with a price=rl$seed-600-price/plugin.safetensors" \
         --also "token RL, 3,000 rollouts=token$seed-24/plugin.safetensors" \
         --also "token RL, 10,000 rollouts=token$seed-78/plugin.safetensors" \
         --also "rejection sampling=rft$seed/control.safetensors"

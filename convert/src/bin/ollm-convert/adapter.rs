@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ollm_convert::adapter::Adapter;
+use ollm_convert::adapter::{self, Adapter};
 use ollm_convert::{ConvertError, check_output, tensor_type};
 use ollm_runtime::gguf::TensorType;
 
@@ -19,9 +19,10 @@ pub(crate) struct AdapterArgs {
     /// The adapter file to write
     #[arg(short, long, value_name = "FILE.gguf")]
     output: PathBuf,
-    /// The backbone's architecture, as its file says (general.architecture)
-    #[arg(long, value_name = "NAME", default_value = "llama")]
-    architecture: String,
+    /// The backbone's architecture, as its file says (general.architecture), where the checkpoint
+    /// does not
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
     /// How to store the factors; F16 where rows are not whole blocks
     #[arg(long = "type", value_name = "TYPE", default_value = "f16", value_parser = tensor_type)]
     dtype: TensorType,
@@ -32,9 +33,9 @@ pub(crate) struct AdapterArgs {
 
 impl AdapterArgs {
     pub(crate) fn run(self) -> Outcome {
-        check_output(&self.output, &[&self.checkpoint])?;
-        let adapter = Adapter::read(&self.checkpoint)?;
-        let summary = adapter.write(&self.architecture, self.dtype, &self.output, self.force)?;
+        check_output(&self.output, &[&adapter::file(&self.checkpoint)])?;
+        let adapter = Adapter::read(&self.checkpoint)?.of(self.architecture);
+        let summary = adapter.write(self.dtype, &self.output, self.force)?;
         Ok::<_, ConvertError>(wrote(&summary, &self.output).into())
     }
 }

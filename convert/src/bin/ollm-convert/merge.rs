@@ -21,7 +21,8 @@ pub(crate) struct MergeArgs {
     /// The file to write
     #[arg(short, long, value_name = "FILE.gguf")]
     output: PathBuf,
-    /// Type of the matrices that have adapters: 8 bits unless another is named
+    /// Type of the matrices that have adapters (8 bits, or F16 where rows are not whole blocks,
+    /// unless another is named)
     #[arg(long = "type", value_name = "TYPE", value_parser = tensor_type)]
     dtype: Option<TensorType>,
     /// Replace the output, if it exists

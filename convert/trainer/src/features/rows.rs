@@ -129,7 +129,8 @@ impl RowSource for InMemory {
     }
 }
 
-/// Runs the backbone over problems: the states from which the tokens of their answers are predicted.
+/// Runs the backbone over problems: the states from which the tokens of their answers are
+/// predicted.
 ///
 /// Each of `threads` workers runs whole problems on one thread of its own: for small models that
 /// scales better than sharing one product among all threads.

@@ -97,9 +97,12 @@ impl Shards {
             let (path, header) = &files[shard];
             std::fs::create_dir_all(kind.folder).map_err(Error::io(kind.folder))?;
             write_atomically(path, &encode(header, &rows))?;
-            interrupt::check()?;
+            if ranks.is_alone() {
+                interrupt::check()?;
+            }
         }
         ranks.barrier()?;
+        interrupt::check_on(ranks)?;
         files.into_iter().map(|(path, header)| Shard::map(path, &header)).collect::<Result<_>>().map(Self)
     }
 

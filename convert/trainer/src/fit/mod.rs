@@ -25,6 +25,7 @@ use crate::data::tensor_file::{FileMetadata, Tensors};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::plugin::params::Params;
+use crate::ranks::Ranks;
 use crate::rollout::samples::Sample;
 use checkpoint::{Position, RunCheckpoint};
 use early_stopping::{Best, EarlyStopping, HeldOutLoss};
@@ -206,7 +207,7 @@ impl<'a> Trainer<'a> {
         if checkpoint.is_none() {
             run.rewind_log(0)?;
             if run.is_resumed() {
-                note(bar, "there is no checkpoint yet: the run begins at its first step");
+                note(run.ranks(), bar, "there is no checkpoint yet: the run begins at its first step");
             }
         }
         run.record()?;
@@ -221,16 +222,24 @@ impl<'a> Trainer<'a> {
     /// Logs a summary of a finished stage, and says it; or that there is none.
     pub fn summarize(&mut self, stage: &str, summary: Option<&(impl Serialize + fmt::Display)>) -> Result<()> {
         let Some(summary) = summary else {
-            note(self.bar, &format!("{stage}: no held-out problems say how good it is: --split 0.05 holds some out"));
+            self.note(&format!("{stage}: no held-out problems say how good it is: --split 0.05 holds some out"));
             return Ok(());
         };
-        note(self.bar, &format!("{stage}: {summary}"));
+        self.note(&format!("{stage}: {summary}"));
         self.run.log(&SummaryLine { stage, split: "summary", summary })
     }
 
     /// Logs what a finished stage gained on held-out data, by one of its measures, and says it.
     pub fn summarize_stage(&mut self, stage: &str, measure: &'static str, best: Option<Best>) -> Result<()> {
+        if !self.run.ranks().is_root() {
+            return Ok(());
+        }
         self.summarize(stage, StageSummary::new(&self.run.logged()?, stage, measure, best).as_ref())
+    }
+
+    /// Says something on standard error, above the bar.
+    fn note(&self, text: &str) {
+        note(self.run.ranks(), self.bar, text);
     }
 
     /// Takes a task's steps, from the checkpoint if it is of this task.
@@ -240,10 +249,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Says something on standard error, above the bar.
-fn note(bar: &ProgressBar, text: &str) {
-    // If standard error is closed, nobody misses it.
-    let _ = bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
+/// The root says something on standard error, above the bar.
+fn note(ranks: &Ranks, bar: &ProgressBar, text: &str) {
+    if ranks.is_root() {
+        // If standard error is closed, nobody misses it.
+        let _ = bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
+    }
 }
 
 /// A task that is being trained.
@@ -266,7 +277,7 @@ impl<T: Task> Training<'_, '_, T> {
                 self.save(step)?;
                 return Ok(FitOutcome::Stopped);
             }
-            if interrupt::is_requested() {
+            if interrupt::is_requested_on(self.fit.run.ranks())? {
                 self.save(step)?;
                 return Err(Error::Interrupted);
             }
@@ -285,7 +296,7 @@ impl<T: Task> Training<'_, '_, T> {
         let first = match self.fit.checkpoint.take_if(|found| found.stage == name) {
             Some(found) => {
                 let first = self.restore(&found)?;
-                note(self.fit.bar, &format!("resumed: stage {name}, step {first} of {}", self.schedule.steps));
+                self.fit.note(&format!("resumed: stage {name}, step {first} of {}", self.schedule.steps));
                 first
             }
             None => 0,
@@ -337,9 +348,12 @@ impl<T: Task> Training<'_, '_, T> {
         self.check(&measures, step)?;
         self.watch.record(loss, step, self.task.params())?;
         self.log("valid", step, &measures, tokens.map(|tokens| Throughput { lr: 0.0, tokens, start }))?;
+        if !self.fit.run.ranks().is_root() {
+            return Ok(());
+        }
         let stage = self.task.name();
         for sample in self.task.samples()? {
-            note(self.fit.bar, &format!("{stage}, step {step}: {sample}"));
+            self.fit.note(&format!("{stage}, step {step}: {sample}"));
             self.fit.run.log(&SampleLine { stage, split: "sample", step, sample: &sample })?;
         }
         Ok(())

@@ -1,5 +1,6 @@
-//! A run's folder: `config.toml`, `lock`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`,
-//! `control.safetensors`, `plugin.safetensors`.
+//! A run's folder: `config.toml`, `lock`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`, and what
+//! it was for: `control.safetensors`, `options.safetensors`, `plugin.safetensors`, `lora.safetensors`,
+//! `merged.gguf`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
@@ -16,8 +17,8 @@ use crate::plugin::params::Params;
 use crate::ranks::Ranks;
 use crate::report::history;
 
-/// The folder of a run, its log, and the ranks that work there, of which the root writes. Nothing is
-/// made before something is written.
+/// The folder of a run, its log, and the ranks that work there, of which the root writes. Nothing
+/// is made before something is written.
 #[derive(Debug)]
 pub struct RunFolder {
     folder: PathBuf,
@@ -157,7 +158,7 @@ impl RunFolder {
         self.folder.join("lora.safetensors")
     }
 
-    /// A file that is there while the run works.
+    /// A file that is there while the run works: a backbone that answers, say.
     pub fn scratch(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -180,11 +181,6 @@ impl RunFolder {
     /// All objects of the log.
     pub fn logged(&self) -> Result<Vec<Map<String, Value>>> {
         history::read(&self.folder.join(LOG))
-    }
-
-    /// Where a backbone may lie for a moment, to answer sample questions.
-    pub fn sample_model(&self) -> PathBuf {
-        self.folder.join("samples.gguf")
     }
 
     /// The log, which is made where it is not there.

@@ -148,9 +148,13 @@ impl Lora {
     /// What a file of adapters says of them.
     pub fn metadata(&self, about: &BackboneDescription) -> FileMetadata {
         let Self { rank, alpha, .. } = self;
-        [("lora.rank", rank.to_string()), ("lora.alpha", alpha.to_string()), ("lora.backbone", about.identity())]
-            .map(|(key, value)| (key.to_owned(), value))
-            .into()
+        let fields = [
+            ("lora.rank", rank.to_string()),
+            ("lora.alpha", alpha.to_string()),
+            ("lora.architecture", about.backbone.architecture.clone()),
+            ("lora.backbone", about.identity()),
+        ];
+        fields.map(|(key, value)| (key.to_owned(), value)).into()
     }
 
     /// The adapters with these values as a file has them.

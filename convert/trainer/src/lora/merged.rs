@@ -1,14 +1,15 @@
 //! The backbone with its adapters in its matrices, as a GGUF file.
 //!
-//! Everything else of the file stays as it is, byte for byte. [`FINETUNE_KEY`](ollm_runtime::model::FINETUNE_KEY) gets the digest of
-//! what was added to the weights, by which the fingerprints of the two backbones differ: a plugin
-//! for one is not a plugin for the other.
+//! Everything else of the file stays as it is, byte for byte.
+//! [`FINETUNE_KEY`](ollm_runtime::model::FINETUNE_KEY) gets the digest of what was added to the
+//! weights, by which the fingerprints of the two backbones differ: a plugin for one is not a plugin
+//! for the other.
 
 use std::path::Path;
 
-use ollm_convert::adapter;
+use ollm_convert::{FileKind, adapter};
 use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, TensorType, Writer};
-use ollm_runtime::model::{Model, PLUGIN_PREFIX};
+use ollm_runtime::model::Model;
 
 use crate::data::tensor_file::Tensors;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ pub fn check(path: &Path, gguf: &Gguf, lora: &Lora, dtype: TensorType) -> Result
     if gguf.metadata().get(LAYOUT_KEY).is_some() {
         return Err(Error::bad_file(path, "the file is packed: unpack it first (ollm-convert unpack)"));
     }
-    if gguf.metadata().iter().any(|(key, _)| key.starts_with(PLUGIN_PREFIX)) {
+    if FileKind::of(gguf.metadata()) == FileKind::Merged {
         let reason = "the file holds a plugin, which does not belong to the backbone that this makes: use one without";
         return Err(Error::bad_file(path, reason));
     }

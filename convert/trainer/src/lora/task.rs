@@ -194,7 +194,7 @@ impl<'a> AdapterTask<'a> {
         let params = lora.params(settings.seed, material.network.device())?;
         let order = Order::new(material.train.len(), settings.batch, settings.seed, STAGE);
         let workers = WorkerPools::new(pace.threads)?;
-        let (ranks, sample_model) = (run.ranks().clone(), run.sample_model());
+        let (ranks, sample_model) = (run.ranks().clone(), run.scratch("samples.gguf"));
         Ok(Self { material, settings, pace, ranks, lora, params, workers, order, sample_model })
     }
 

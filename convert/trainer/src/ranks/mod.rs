@@ -137,8 +137,8 @@ impl Ranks {
         Ok(all.chunks_exact(8).map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect())
     }
 
-    /// Every rank's rows `[n, m]` in one tensor, one rank's behind the other's, and which of them is
-    /// the first of this rank.
+    /// Every rank's rows `[n, m]` in one tensor, one rank's behind the other's, and which of them
+    /// is the first of this rank.
     pub fn gather_rows(&self, rows: &Tensor) -> Result<(Tensor, usize)> {
         if self.is_alone() {
             return Ok((rows.clone(), 0));

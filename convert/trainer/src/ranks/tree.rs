@@ -1,5 +1,5 @@
-//! Sums in a fixed order: a binary tree over the items, cut in halves from the top down. The tree of
-//! the items is also that of the ranks, so each rank has a whole subtree of items.
+//! Sums in a fixed order: a binary tree over the items, cut in halves from the top down. The tree
+//! of the items is also that of the ranks, so each rank has a whole subtree of items.
 //!
 //! Floating-point sums depend on their order. Here it follows from the number of items alone.
 //! Numbers of ranks that are no power of two share less evenly, and give the same bits.

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::report::history;
 use crate::report::plot::{Axes, Series, lines};
 
 /// Runs that are one curve: several of the same kind, say, with more and more problems.
@@ -44,22 +45,30 @@ pub fn draw(picture: &Path, field: &str, curves: &[CurveRuns]) -> Result<()> {
     lines(picture, &Axes { x: "rollouts".into(), y: format!("{field}, held-out problems") }, &series)
 }
 
+/// The log of a run, which is that or its folder.
+pub fn log_of(run: &Path) -> PathBuf {
+    if run.is_dir() { run.join("log.jsonl") } else { run.to_owned() }
+}
+
 /// The evaluations of a log: rollouts before, and the field.
 fn evaluations(log: &Path, field: &str) -> Result<Vec<(f64, f64)>> {
-    let log = if log.is_dir() { &log.join("log.jsonl") } else { log };
-    let text = std::fs::read_to_string(log).map_err(Error::io(log))?;
+    let log = &log_of(log);
     let (mut rollouts, mut steps, mut points) = (0.0, Vec::new(), Vec::new());
-    for (line, text) in text.lines().enumerate() {
-        let refused =
-            |error: serde_json::Error| Error::Line { path: log.into(), line: line + 1, reason: error.to_string() };
-        let entry: Map<String, Value> = serde_json::from_str(text).map_err(refused)?;
+    // What each point earned, by which the run chose among them.
+    let mut earned = Vec::new();
+    for entry in history::read(log)? {
         let number = |name: &str| entry.get(name).and_then(Value::as_f64);
         match entry.get("split").and_then(Value::as_str) {
             Some("train") => {
                 rollouts = number("rollouts").unwrap_or(rollouts);
                 steps.push(rollouts);
             }
-            Some("valid") => points.extend(number(field).map(|value| (rollouts, value))),
+            Some("valid") => {
+                if let Some(value) = number(field) {
+                    points.push((rollouts, value));
+                    earned.push((number("reward"), number("expected_reward")));
+                }
+            }
             _ => {}
         }
     }
@@ -67,10 +76,16 @@ fn evaluations(log: &Path, field: &str) -> Result<Vec<(f64, f64)>> {
     if !same {
         return Ok(points);
     }
-    // The first of equal ones is kept, as early stopping does; what it was at first has no answers.
-    let (first, later) = points.split_first().map_or((None, &[][..]), |(first, later)| (Some(*first), later));
-    let best = later.iter().copied().reduce(|best, point| if point.1 > best.1 { point } else { best });
-    Ok(first.into_iter().chain(best).collect())
+    // The first of equal ones is kept, as early stopping does. What it was at first has no answers,
+    // and where that is what was kept, all of them have led to it.
+    let mut best = 0;
+    for at in 1..points.len() {
+        if earned[at] > earned[best] {
+            best = at;
+        }
+    }
+    let kept = points.get(best).map(|(_, value)| (rollouts, *value));
+    Ok(points.first().copied().into_iter().chain(kept).collect())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::report::plot::{self, Panel, PlotCurve};
 type Quantity = (&'static str, &'static str, fn(f64) -> f64);
 
 /// What is drawn. The exponential of an entropy is a number of latents.
-const QUANTITIES: [Quantity; 15] = [
+const QUANTITIES: [Quantity; 16] = [
     ("objective", "objective", same),
     ("loss", "loss", same),
     ("cross_entropy", "cross-entropy, nats", same),
@@ -19,6 +19,7 @@ const QUANTITIES: [Quantity; 15] = [
     ("kl", "KL, nats", same),
     ("usage_entropy", "latents in use", f64::exp),
     ("policy_entropy", "latents the policy hesitates between", f64::exp),
+    ("token_entropy", "entropy of tokens, nats", same),
     ("top1", "likeliest token right", same),
     ("accuracy", "drawn latent's first token right", same),
     ("reward", "reward", same),

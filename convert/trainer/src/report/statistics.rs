@@ -126,7 +126,8 @@ pub struct PairedDifference {
 
 impl PairedDifference {
     /// By drawing problems anew, with what both systems have on each: of one difference for each
-    /// problem, from -1 to 1. The same differences and seed give the same numbers.
+    /// problem, from -1 to 1, or as far as the largest. The same differences and seed give the same
+    /// numbers.
     ///
     /// The interval is Efron's percentiles, p twice the smaller share of means that are not above,
     /// or not below, 0. Where few problems differ, a bootstrap is too sure. So the interval reaches
@@ -140,15 +141,17 @@ impl PairedDifference {
             return Self { difference: f64::NAN, low: -1.0, high: 1.0, wins, losses, p: 1.0 };
         };
         let difference = mean(differences);
-        let least = Z * std::f64::consts::SQRT_2 / (differences.len() + 2) as f64;
+        // Prices of tokens may make more of a difference than right and wrong do.
+        let most = differences.iter().fold(1.0_f64, |most, difference| most.max(difference.abs()));
+        let least = most * Z * std::f64::consts::SQRT_2 / (differences.len() + 2) as f64;
         // A mean of differences that cancel may be some rounding away from 0.
         let beyond = |sign: f64| means.iter().filter(|mean| **mean * sign < 1e-12).count();
         let share = (1 + beyond(1.0).min(beyond(-1.0))) as f64 / (1 + RESAMPLES) as f64;
         let sign_test = 2.0 * 0.5_f64.powi((wins + losses).min(1000) as i32);
         Self {
             difference,
-            low: low.min(difference - least).max(-1.0),
-            high: high.max(difference + least).min(1.0),
+            low: low.min(difference - least).max(-most),
+            high: high.max(difference + least).min(most),
             wins,
             losses,
             p: (2.0 * share).max(sign_test).min(1.0),

@@ -170,7 +170,7 @@ impl RewardSource for Groups<'_> {
             .collect();
         let gradients = self.actor.gradients(params, &reinforced)?;
         let silent = rewards.iter().filter(|rewards| advantages(rewards).iter().all(|worth| *worth == 0.0)).count();
-        let drawn = (self.settings.problems * self.settings.size) as u64;
+        let drawn = (problems.len() * self.settings.size) as u64;
         let measures = RlMeasures {
             reward: mean(&rewards),
             no_signal: Some(silent as f64 / rewards.len() as f64),
@@ -232,7 +232,8 @@ mod tests {
     const OPTIONS: usize = 3;
 
     fn settings() -> GroupSettings {
-        GroupSettings { size: 4, problems: 2, tokens: 12, reward: Reward::default(), seed: 3 }
+        // Nothing is right here: what is shorter earns more.
+        GroupSettings { size: 6, problems: 2, tokens: 40, reward: Reward { token_cost: 0.01 }, seed: 3 }
     }
 
     fn corpus() -> Corpus {
@@ -270,10 +271,11 @@ mod tests {
             let mut groups = Groups::new(actor, &questions, &questions, settings()).unwrap();
             let params = actor.start().unwrap();
             let Learned { gradients, measures } = groups.learn(&params, step).unwrap();
-            assert!((0.0..=1.0).contains(&measures.reward) && (0.0..=1.0).contains(&measures.no_signal.unwrap()));
-            assert_eq!(measures.rollouts, Some(8 * (step + 1)));
+            assert!(measures.reward < 0.0 && measures.no_signal.unwrap() < 1.0, "{measures:?}");
+            assert_eq!(measures.rollouts, Some(12 * (step + 1)));
             let evaluation = groups.evaluate(&params).unwrap();
-            assert!(evaluation.drift.unwrap().kl.abs() < 1e-6 && evaluation.drift.unwrap().policy_entropy > 0.0);
+            assert!(evaluation.drift.unwrap().kl.abs() < 1e-6);
+            assert!(gradients.values().flat_map(values).any(|value| value != 0.0));
             let bits = |tensor| values(tensor).into_iter().map(f32::to_bits).collect();
             all.push((gradients.values().map(bits).collect(), measures, evaluation));
         });
@@ -284,7 +286,7 @@ mod tests {
     fn a_step_says_the_same_however_many_answers_are_worked_on_at_once() {
         assert_eq!(steps(1, 5), steps(7, 5));
         let (one, other) = (steps(7, 5), steps(7, 6));
-        assert!(one.iter().zip(&other).all(|(one, other)| one.0 != other.0 || one.1 != other.1));
+        assert!(one.iter().zip(&other).all(|(one, other)| one.0 != other.0));
     }
 
     #[test]

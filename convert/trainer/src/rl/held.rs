@@ -13,10 +13,18 @@ use crate::rollout::samples::Sample;
 
 /// The answers of all latents. A policy's expected reward is `sum_z pi(z|h) r_z`, with `r_z` the
 /// [`Reward`] of latent z's answer: nothing is drawn, and no baseline is needed.
+///
+/// The gradient of the expected reward alone soon prefers one latent everywhere, and then hardly
+/// moves any more. So the objective also has `entropy` times the policy's entropy (maximum-entropy
+/// RL: its optimum is `pi(z|h) ∝ exp(E[r_z|h] / entropy)`), which leaves every latent a chance
+/// where the states may tell it apart. Most probable latents are deployed: they do not depend on
+/// it.
 pub struct Held<'a> {
     plugin: &'a Loaded,
     train: Bandit,
     valid: Bandit,
+    /// What a nat of entropy is worth.
+    entropy: f64,
     /// All latents' answers to the held-out problems. `[N][K]`
     samples: Vec<Vec<Sample>>,
     /// The latents that the policy of the last evaluation found most probable. `[N]`
@@ -25,11 +33,17 @@ pub struct Held<'a> {
 
 impl<'a> Held<'a> {
     /// The answers of the plugin's latents to problems to learn and to held-out ones.
-    pub fn new(plugin: &'a Loaded, train: &LatentTable, valid: &LatentTable, reward: Reward) -> Result<Self> {
+    pub fn new(
+        plugin: &'a Loaded,
+        train: &LatentTable,
+        valid: &LatentTable,
+        reward: Reward,
+        entropy: f64,
+    ) -> Result<Self> {
         let first = PolicyNet::bind(&plugin.spec, &|name| plugin.tensor(name))?;
         let bandit = |table| Bandit::new(table, &first, reward);
         let samples = valid.samples.clone();
-        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)?, samples, chosen: Vec::new() })
+        Ok(Self { plugin, train: bandit(train)?, valid: bandit(valid)?, entropy, samples, chosen: Vec::new() })
     }
 }
 
@@ -39,7 +53,7 @@ impl RewardSource for Held<'_> {
     }
 
     fn learn(&mut self, policy: &Params, _step: u64) -> Result<Learned> {
-        let (loss, measures) = self.train.score(&bind(self.plugin, policy)?)?;
+        let (loss, measures) = self.train.score(&bind(self.plugin, policy)?, self.entropy)?;
         // The answers are the same at every step.
         let rollouts = self.train.grades.iter().map(|grades| grades.len() as u64).sum();
         let measures = RlMeasures { rollouts: Some(rollouts), ..measures };
@@ -48,7 +62,7 @@ impl RewardSource for Held<'_> {
 
     fn evaluate(&mut self, policy: &Params) -> Result<RlMeasures> {
         let policy = bind(self.plugin, policy)?;
-        let (_, measures) = self.valid.score(&policy)?;
+        let (_, measures) = self.valid.score(&policy, self.entropy)?;
         let chosen = policy.logits(&self.valid.states)?.argmax_keepdim(D::Minus1)?;
         let reward = self.valid.deployed(&chosen)?;
         self.chosen = chosen.flatten_all()?.to_vec1::<u32>()?.into_iter().map(|latent| latent as usize).collect();
@@ -86,12 +100,16 @@ impl Bandit {
         Ok(Self { states, rewards, first, grades: table.grades.clone() })
     }
 
-    /// What is minimised, the expected reward times -1, and what is logged.
-    fn score(&self, policy: &PolicyNet) -> Result<(Tensor, RlMeasures)> {
+    /// What is minimised, the expected reward and what the entropy is worth times -1, and what is
+    /// logged.
+    fn score(&self, policy: &PolicyNet, entropy: f64) -> Result<(Tensor, RlMeasures)> {
         let PolicyStatistics { log, drift } = PolicyStatistics::new(policy, &self.states, &self.first)?;
-        let expected = (log.exp()? * &self.rewards)?.sum(1)?.mean(0)?;
+        let pi = log.exp()?;
+        let expected = (&pi * &self.rewards)?.sum(1)?.mean(0)?;
         let reward = f64::from(expected.to_scalar::<f32>()?);
-        Ok((expected.neg()?, RlMeasures { reward, drift: Some(drift), ..RlMeasures::default() }))
+        let negative_entropy = (pi * log)?.sum(1)?.mean(0)?;
+        let loss = ((negative_entropy * entropy)? - expected)?;
+        Ok((loss, RlMeasures { reward, drift: Some(drift), ..RlMeasures::default() }))
     }
 
     /// The mean reward of these latents `[N, 1]`.
@@ -113,7 +131,7 @@ mod tests {
         let plugin = plugin();
         let table = table(plugin.spec.options);
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
-        let measures = Held::new(&plugin, &table, &table, Reward::default()).unwrap().evaluate(&params).unwrap();
+        let measures = Held::new(&plugin, &table, &table, Reward::default(), 0.0).unwrap().evaluate(&params).unwrap();
         assert_close(measures.answers.unwrap().right as f32, measures.reward as f32, 1e-6);
         let policy = table.policy(&plugin).unwrap();
         let right = |row: usize, latent: usize| table.grades[row][latent].score;
@@ -133,7 +151,7 @@ mod tests {
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let table = table(plugin.spec.options);
         let earned = |token_cost| {
-            let mut held = Held::new(&plugin, &table, &table, Reward { token_cost }).unwrap();
+            let mut held = Held::new(&plugin, &table, &table, Reward { token_cost }, 0.0).unwrap();
             held.evaluate(&params).unwrap()
         };
         // Each answer of the table has one token.
@@ -148,13 +166,14 @@ mod tests {
         let params = Params::policy(&plugin.tensors, 1.0).unwrap();
         let policy = bind(&plugin, &params).unwrap();
         let bandit = Bandit::new(&table(plugin.spec.options), &policy, Reward::default()).unwrap();
-        let gradients = bandit.score(&policy).unwrap().0.backward().unwrap();
-        // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), and the last bias adds to the
-        // logits.
+        let gradients = bandit.score(&policy, 0.25).unwrap().0.backward().unwrap();
+        // By hand: d/dlogit_z of sum pi r is pi_z (r_z - sum pi r), r_z being the reward less a
+        // quarter of log pi_z, and the last bias adds to the logits.
         let (name, bias) = params.trained().find(|(name, _)| name.ends_with("out.bias")).unwrap();
-        let pi = log_policy(&policy, &bandit.states).unwrap().exp().unwrap();
-        let mean = (&pi * &bandit.rewards).unwrap().sum_keepdim(1).unwrap();
-        let want = (&pi * bandit.rewards.broadcast_sub(&mean).unwrap()).unwrap().mean(0).unwrap();
+        let log = log_policy(&policy, &bandit.states).unwrap();
+        let (pi, worth) = (log.exp().unwrap(), (&bandit.rewards - (log * 0.25).unwrap()).unwrap());
+        let mean = (&pi * &worth).unwrap().sum_keepdim(1).unwrap();
+        let want = (&pi * worth.broadcast_sub(&mean).unwrap()).unwrap().mean(0).unwrap();
         for (got, want) in values(gradients.get(bias).unwrap()).into_iter().zip(values(&want)) {
             assert_close(-got, want, 1e-6);
         }

@@ -69,11 +69,27 @@ pub struct RlMeasures {
 pub struct Drift {
     /// KL(now, at first), in nats: the mean over states.
     pub kl: f64,
-    /// Of the distribution, in nats: the mean over states.
-    pub policy_entropy: f64,
-    /// Of latents: the entropy of the mean over states, in nats, which is how evenly they are used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub usage_entropy: Option<f64>,
+    /// What else is said of it.
+    #[serde(flatten)]
+    pub entropies: Entropies,
+}
+
+/// How wide a distribution over actions is, in nats.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Entropies {
+    /// Of latents.
+    Latents {
+        /// Of the policy: the mean over states.
+        policy_entropy: f64,
+        /// Of its mean over states: how evenly latents are used.
+        usage_entropy: f64,
+    },
+    /// Of tokens.
+    Tokens {
+        /// The mean over states.
+        token_entropy: f64,
+    },
 }
 
 /// What answers are like.
@@ -103,9 +119,9 @@ impl AnswerMeasures {
 
 impl TaskMeasures for RlMeasures {
     fn is_finite(&self) -> bool {
-        let drift = self.drift.iter().flat_map(|drift| {
-            let &Drift { kl, policy_entropy, usage_entropy } = drift;
-            [kl, policy_entropy].into_iter().chain(usage_entropy)
+        let drift = self.drift.iter().flat_map(|&Drift { kl, entropies }| match entropies {
+            Entropies::Latents { policy_entropy, usage_entropy } => [kl, policy_entropy, usage_entropy],
+            Entropies::Tokens { token_entropy } => [kl, token_entropy, token_entropy],
         });
         drift.chain([self.reward]).chain(self.expected_reward).all(f64::is_finite)
     }
@@ -135,8 +151,10 @@ impl PolicyStatistics {
         let usage_entropy = (&usage * (&usage + f64::from(f32::MIN_POSITIVE))?.log()?)?.sum_all()?.neg()?;
         let drift = Drift {
             kl: number((&pi * (&fixed - first)?)?.sum(1)?.mean(0)?)?,
-            policy_entropy: number((&pi * &fixed)?.sum(1)?.mean(0)?.neg()?)?,
-            usage_entropy: Some(number(usage_entropy)?),
+            entropies: Entropies::Latents {
+                policy_entropy: number((&pi * &fixed)?.sum(1)?.mean(0)?.neg()?)?,
+                usage_entropy: number(usage_entropy)?,
+            },
         };
         Ok(Self { log, drift })
     }

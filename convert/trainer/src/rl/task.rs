@@ -42,8 +42,8 @@ impl RlSettings {
     }
 }
 
-/// Trains what `rewards` starts with into `run`, from its checkpoint if it has one. Gives all of its
-/// tensors; none if it stopped after `stop_after` steps, to be resumed. `identity`: what a
+/// Trains what `rewards` starts with into `run`, from its checkpoint if it has one. Gives all of
+/// its tensors; none if it stopped after `stop_after` steps, to be resumed. `identity`: what a
 /// checkpoint must agree with, beside the settings.
 ///
 /// # Errors
@@ -171,7 +171,7 @@ pub(super) mod tests {
         let (Tables { train, valid }, TrainCall { stop_after, resume }) = (tables, call);
         let identity = &[("data".to_owned(), "d".to_owned())].into();
         let (mut held, mut run) =
-            (Held::new(plugin, train, valid, Reward::default())?, RunFolder::open(folder, resume)?);
+            (Held::new(plugin, train, valid, Reward::default(), 0.0)?, RunFolder::open(folder, resume)?);
         reinforce(&mut held, settings, identity, stop_after, &mut run, &ProgressBar::hidden())
     }
 

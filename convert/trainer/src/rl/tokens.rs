@@ -17,7 +17,7 @@ use crate::plugin::file::Loaded;
 use crate::plugin::nets::Control;
 use crate::plugin::params::Params;
 use crate::rl::groups::{Actor, Choosing, Reinforced};
-use crate::rl::reward::Drift;
+use crate::rl::reward::{Drift, Entropies};
 use crate::rollout::engine::{Answer, LatentPlan, Plan, RolloutEngine};
 
 /// The control of a plugin.
@@ -99,7 +99,7 @@ impl Actor for TokenActor<'_> {
         let states = self.states(answers.iter().flatten())?.to_dtype(DType::F32)?;
         let first = self.bind(&self.start()?)?.forward(&states)?;
         let drift = self.head.divergence(&self.bind(params)?.forward(&states)?, &first)?;
-        Ok(Some(Drift { kl: drift.kl, policy_entropy: drift.entropy, usage_entropy: None }))
+        Ok(Some(Drift { kl: drift.kl, entropies: Entropies::Tokens { token_entropy: drift.entropy } }))
     }
 }
 
@@ -176,6 +176,7 @@ mod tests {
         assert!(drift(&params).kl.abs() < 1e-6);
         let (_, out) = params.trained().find(|(name, _)| *name == names::OUT).unwrap();
         out.set(&(out.as_tensor() * 1.5).unwrap()).unwrap();
-        assert!(drift(&params).kl > 1e-4 && drift(&params).policy_entropy > 0.0);
+        let Drift { kl, entropies: Entropies::Tokens { token_entropy } } = drift(&params) else { panic!("of tokens") };
+        assert!(kl > 1e-4 && token_entropy > 0.0);
     }
 }

@@ -23,8 +23,8 @@ pub struct SampleLine<'a> {
     tokens: usize,
 }
 
-/// The answers to each problem as lines, each text once a problem; with `only_right` those that are
-/// right, and that the model ended.
+/// The answers to each problem as lines, each text once a problem: those that the model ended, and
+/// that say something; with `only_right` those that are right.
 ///
 /// # Errors
 /// [`Error::Line`](crate::Error::Line) for a question in the middle of a conversation, which such a
@@ -48,7 +48,8 @@ pub fn lines<'a>(
         };
         for (at, (answer, grade)) in answers.iter().zip(grades).enumerate() {
             let again = answers[..at].iter().any(|earlier| earlier.text == answer.text);
-            if !again && (!only_right || grade.is_right() && grade.finished) {
+            let whole = answer.finished && !answer.text.trim().is_empty();
+            if whole && !again && (!only_right || grade.is_right()) {
                 lines.push(SampleLine {
                     system,
                     question,
@@ -88,10 +89,10 @@ mod tests {
         let corpus = Corpus::new(vec![told.clone(), named.clone()]);
         let questions = Questions::new(&corpus, None, &AnswerRule::Number).unwrap();
         let answers = [
-            ["it is 2", "no, 3", "it is 2", "2~"].map(answer).to_vec(),
-            ["7", "8", "7 of them", "none"].map(answer).to_vec(),
+            ["it is 2", "no, 3", "it is 2", "2~", " "].map(answer).to_vec(),
+            ["7", "8", "7 of them", "none", "7 or~"].map(answer).to_vec(),
         ];
-        assert_eq!(lines(&questions, &answers, false).unwrap().len(), 3 + 4);
+        assert_eq!(lines(&questions, &answers, false).unwrap().len(), 2 + 4);
         let right = lines(&questions, &answers, true).unwrap();
         let text: String = right.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
         let file = testing::folder("answer-data");

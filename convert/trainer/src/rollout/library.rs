@@ -26,8 +26,8 @@ pub struct Library<'a> {
     ranks: Ranks,
 }
 
-/// Problems that each of several ranks answers before all of them are written: as many rounds of all
-/// slots.
+/// Problems that each of several ranks answers before all of them are written: as many rounds of
+/// all slots.
 const ROUNDS: usize = 4;
 
 impl<'a> Library<'a> {
@@ -51,7 +51,7 @@ impl<'a> Library<'a> {
     /// answered anew.
     ///
     /// # Errors
-    /// Those of [`RolloutEngine::run`]; [`Error::Interrupted`](crate::Error::Interrupted) behind a
+    /// Those of [`RolloutEngine::run`]; [`Error::Interrupted`] behind a
     /// problem, whose answers are kept.
     pub fn answers(
         &self,
@@ -106,12 +106,14 @@ impl<'a> Library<'a> {
                 // Alone, what was answered is not lost with the process.
                 if let Some(records) = records.as_deref_mut().filter(|_| alone) {
                     made.drain(..).try_for_each(|answers| records.append(&answers))?;
+                    interrupt::check()?;
                 }
-                interrupt::check()
+                Ok(())
             })?;
             for answers in self.ranks.gather_in_turn(made)? {
                 records.as_deref_mut().map_or(Ok(()), |records| records.append(&answers))?;
             }
+            interrupt::check_on(&self.ranks)?;
         }
         Ok(())
     }

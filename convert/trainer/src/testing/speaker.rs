@@ -1,5 +1,5 @@
-//! A backbone of random weights that can be talked to, as a GGUF file: its tokens are the bytes, and
-//! one that ends a turn. The tests of the command read this file too.
+//! A backbone of random weights that can be talked to, as a GGUF file: its tokens are the bytes,
+//! and one that ends a turn. The tests of the command read this file too.
 
 use ollm_runtime::gguf::{TensorType, Writer};
 use ollm_runtime::quant;

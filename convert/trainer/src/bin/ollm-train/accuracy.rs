@@ -84,6 +84,7 @@ impl AccuracyArgs {
 pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     args.check_svg()?;
+    world::check_judge(&rollout.answer)?;
     let (test, train) = (input.read(&input.data)?, input.read(&args.train)?);
     let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);
     let (test, train) = (questions(&test, input.limit)?, questions(&train, Some(args.train_limit))?);

@@ -223,7 +223,7 @@ impl RewardArgs {
 }
 
 /// A price: a number from 0 on.
-fn price(text: &str) -> std::result::Result<f64, String> {
+pub(crate) fn price(text: &str) -> std::result::Result<f64, String> {
     let price = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
     price.ok_or_else(|| format!("{text:?} is no number from 0 on"))
 }

@@ -1,10 +1,10 @@
 //! `curves`: runs of `rl` beside each other.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use ollm_train::Result;
-use ollm_train::report::curves::{CurveRuns, draw};
+use ollm_train::report::curves::{CurveRuns, draw, log_of};
 
 use crate::args::named_file;
 use crate::output::print;
@@ -24,8 +24,8 @@ pub(crate) struct CurvesArgs {
 }
 
 pub(crate) fn run(args: &CurvesArgs) -> Result<()> {
-    let inputs: Vec<&Path> = args.runs.iter().map(|(_, path)| path.as_path()).collect();
-    check_output("--output", &args.output, &inputs)?;
+    let logs: Vec<PathBuf> = args.runs.iter().map(|(_, path)| log_of(path)).collect();
+    check_output("--output", &args.output, &logs.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let mut curves: Vec<CurveRuns> = Vec::new();
     for (name, path) in &args.runs {
         match curves.iter_mut().find(|curve| curve.name == *name) {

@@ -20,9 +20,6 @@ use crate::output::print;
 use crate::prepare;
 use crate::progress::bar;
 
-/// Bytes that logits may take, on each thread.
-const LOGITS: usize = 256 << 20;
-
 #[derive(Debug, Args)]
 pub(crate) struct LoraArgs {
     #[command(flatten)]
@@ -104,6 +101,7 @@ impl LoraArgs {
         }
     }
 }
+
 pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
@@ -130,7 +128,7 @@ pub(crate) fn run(args: &LoraArgs, recorded: String) -> Result<()> {
         tokens: train.iter().map(|example| example.tokens.len() - example.answer_start).sum(),
         valid_hash,
     };
-    let head = OutputHead::new(&frozen, LOGITS)?;
+    let head = OutputHead::new(&frozen, prepare::LOGITS)?;
     let material = task::LoraData {
         network: &network,
         head: &head,

@@ -76,7 +76,7 @@ fn perform(invocation: &Invocation) -> Result<()> {
         TrainCommand::Eval(args) => world::check_alone("eval").and_then(|()| eval::run(args)),
         TrainCommand::Accuracy(args) => accuracy::run(args),
         TrainCommand::Curves(args) => world::check_alone("curves").and_then(|()| curves::run(args)),
-        TrainCommand::Sample(args) => sample::run(args),
+        TrainCommand::Sample(args) => world::check_alone("sample").and_then(|()| sample::run(args)),
         TrainCommand::Problems(args) => world::check_alone("problems").and_then(|()| problems::run(args)),
         TrainCommand::Manual(args) => {
             world::check_alone("manual").and_then(|()| manual::run(args, TrainCli::command()))

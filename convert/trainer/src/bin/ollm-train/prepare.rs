@@ -21,6 +21,9 @@ use crate::args::{DeviceArgs, HeadChoice, InputArgs};
 use crate::progress::bar;
 use crate::world;
 
+/// Bytes that logits may take, on each thread that has its own.
+pub(crate) const LOGITS: usize = 256 << 20;
+
 /// Parses `cpu`, `cuda:N` or `metal`.
 pub(crate) fn device(name: &str) -> Result<Device> {
     let unknown = || Error::Setting { name: "--device", reason: format!("{name} is not cpu, cuda:N or metal") };
@@ -96,8 +99,8 @@ impl<'a> Workplace<'a> {
         Ok(Features::of(states))
     }
 
-    /// The data's features on a device: cached, or where `stream` says so, computed by each step, with
-    /// the rows of so many problems in memory.
+    /// The data's features on a device: cached, or where `stream` says so, computed by each step,
+    /// with the rows of so many problems in memory.
     pub(crate) fn text(
         &self,
         corpus: Corpus,

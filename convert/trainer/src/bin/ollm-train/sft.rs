@@ -99,8 +99,8 @@ pub(crate) struct SftArgs {
     /// Seed of every random choice
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Compute hidden states anew in each step, and store nothing: for texts whose states do not fit
-    /// on the disk
+    /// Compute hidden states anew in each step, and store nothing: for texts whose states do not
+    /// fit on the disk
     #[arg(long)]
     pub(crate) stream: bool,
     /// Shuffle only so many problems with one another [default: all; 64 with --stream, which has

@@ -89,6 +89,7 @@ impl ValueArgs {
 pub(crate) fn run(args: &ValueArgs, recorded: String) -> Result<()> {
     let settings = args.settings();
     settings.check()?;
+    world::check_judge(&args.rollout.answer)?;
     let (train, valid) = (args.input.read(&args.input.data)?, args.input.read(&args.valid.valid)?);
     let test = if args.test.is_empty() { None } else { Some(args.input.read(&args.test)?) };
     let questions = |corpus, limit| Questions::new(corpus, limit, &args.rollout.answer);

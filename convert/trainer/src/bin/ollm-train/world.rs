@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use ollm_train::eval::answer_rule::AnswerRule;
 use ollm_train::ranks::Ranks;
 use ollm_train::{Error, Result};
 
@@ -15,6 +16,14 @@ pub(crate) fn ranks() -> &'static Ranks {
 /// Sets what [`ranks`] gives, before it is asked for.
 pub(crate) fn set(ranks: &Ranks) {
     RANKS.get_or_init(|| ranks.clone());
+}
+
+/// Refuses several processes where a command judges answers: each would hear its own verdicts.
+pub(crate) fn check_judge(rule: &AnswerRule) -> Result<()> {
+    match rule {
+        AnswerRule::Command(_) => check_alone("--answer command:CMD"),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses several processes where each would do the same.

@@ -158,6 +158,7 @@ pub fn compare(
     let mut comparer = Comparer { systems, test, train, comparison, progress, rows: Vec::new() };
     comparer.baselines()?;
     comparer.latents()?;
+    comparer.check_names()?;
     let used = if share_problems(test, train) { ProblemUse::ChoseLatent } else { ProblemUse::HeldOut };
     let (problems, train_problems) = (test.gold.len(), Some(train.gold.len()));
     let report = AccuracyReport { problems, used, train_problems, rows: comparer.rows };
@@ -209,6 +210,18 @@ impl<'a> Comparer<'_, 'a> {
         let grades = self.test.grade(&self.answers(name, library, plugin, plan, self.test)?)?;
         self.push(name, &references(&grades));
         Ok(())
+    }
+
+    /// Refuses a second row of one name: nobody could tell them apart.
+    fn check_names(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        match self.rows.iter().find(|row| !names.insert(row.name.as_str())) {
+            Some(row) => {
+                let reason = format!("there is a row {:?} already: give it another name", row.name);
+                Err(Error::Setting { name: "--also", reason })
+            }
+            None => Ok(()),
+        }
     }
 
     fn push(&mut self, name: &str, grades: &[Vec<&Grade>]) {

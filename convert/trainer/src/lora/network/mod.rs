@@ -129,9 +129,9 @@ impl Network {
         })
     }
 
-    /// The same network with gradient checkpointing (Chen et al. 2016, arXiv 1604.06174), or without:
-    /// the forward pass keeps each block's input alone, and the backward pass computes the block's
-    /// activations again. Less memory for a forward pass more; the same bits.
+    /// The same network with gradient checkpointing (Chen et al. 2016, arXiv 1604.06174), or
+    /// without: the forward pass keeps each block's input alone, and the backward pass computes the
+    /// block's activations again. Less memory for a forward pass more; the same bits.
     #[must_use]
     pub fn with_checkpointing(self, checkpointing: bool) -> Self {
         Self { checkpointing, ..self }

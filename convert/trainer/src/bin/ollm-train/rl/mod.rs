@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use ollm_train::Result;
-use ollm_train::data::tensor_file::{FileMetadata, sorted_json};
+use ollm_train::data::tensor_file::{FileMetadata, Tensors, sorted_json};
 use ollm_train::eval::accuracy::{
     AccuracyReport, AccuracyRow, Grade, ProblemUse, Progress, Questions, Reward, Scoring, check_row,
 };
@@ -24,7 +24,7 @@ use ollm_train::rl::task::{RlSettings, reinforce};
 use ollm_train::rollout::engine::Plan;
 use ollm_train::rollout::library::Library;
 
-use crate::args::{InputArgs, RewardArgs, RolloutArgs, RunArgs, ValidArgs, count, steps};
+use crate::args::{InputArgs, RewardArgs, RolloutArgs, RunArgs, ValidArgs, count, price, steps};
 use crate::output::print;
 use crate::prepare::file_names;
 use crate::progress::{BarProgress, bar};
@@ -57,6 +57,11 @@ pub(crate) struct RlArgs {
     pub(crate) problems: Option<usize>,
     #[command(flatten)]
     pub(crate) reward: RewardArgs,
+    /// What a nat of the policy's entropy is worth beside the reward, so that it does not prefer one
+    /// latent everywhere before it has seen where others are better [default: 0.1]; of latents held
+    /// for the whole answer alone
+    #[arg(long, value_name = "X", value_parser = price)]
+    pub(crate) entropy: Option<f64>,
     /// The policy to begin with [default: control, if the options keep it, else imitation]
     #[arg(long, value_enum)]
     pub(crate) start: Option<Start>,
@@ -122,6 +127,10 @@ impl RlArgs {
         self.hold.unwrap_or(Hold::All)
     }
 
+    fn entropy(&self) -> f64 {
+        self.entropy.unwrap_or(0.1)
+    }
+
     fn reward(&self) -> Reward {
         self.reward.reward()
     }
@@ -138,6 +147,11 @@ impl RlArgs {
         for (name, given) in [("--group", self.group), ("--problems", self.problems)] {
             require(self.drawn().is_some() || given.is_none(), name, exact)?;
         }
+        require(
+            self.drawn().is_none() || self.entropy.is_none(),
+            "--entropy",
+            "is of latents held for the whole answer",
+        )?;
         let policy = self.learn == Learner::Policy;
         let latents = "is of latents, and with --learn control or adapters there are none: leave it out";
         require(policy || self.hold.is_none(), "--hold", latents)?;
@@ -163,6 +177,7 @@ impl RlArgs {
 pub(crate) fn run(args: &RlArgs, recorded: String) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     args.settings().check()?;
+    world::check_judge(&rollout.answer)?;
     args.check()?;
     args.check_against()?;
     let (train, valid) = (input.read(&input.data)?, input.read(&args.valid.valid)?);
@@ -205,7 +220,7 @@ impl RlRun<'_> {
         rewards: &mut dyn RewardSource,
         first: FileMetadata,
         folder: &mut RunFolder,
-    ) -> Result<Option<ollm_train::data::tensor_file::Tensors>> {
+    ) -> Result<Option<Tensors>> {
         let identity: FileMetadata = self.identity().into_iter().chain(first).collect();
         let trained = reinforce(rewards, &self.args.settings(), &identity, self.args.run.stop_after, folder, self.bar)?;
         if trained.is_none() {
@@ -222,6 +237,7 @@ impl RlRun<'_> {
             ("learn", format!("{:?}", self.args.learn).to_lowercase()),
             ("hold", self.args.hold().to_string()),
             ("groups", groups),
+            ("entropy", self.args.entropy().to_string()),
             ("backbone", self.about.identity()),
             ("data", name(self.train)),
             ("valid", name(self.valid)),
@@ -242,6 +258,7 @@ impl RlRun<'_> {
             ("data_hash", name(self.train)),
             ("valid_hash", name(self.valid)),
             ("token_cost", self.args.reward.token_cost.to_string()),
+            ("entropy", self.args.entropy().to_string()),
             ("steps", settings.steps.to_string()),
             ("learning_rate", settings.lr.to_string()),
             ("patience", self.args.patience.to_string()),

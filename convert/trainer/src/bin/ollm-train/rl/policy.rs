@@ -68,7 +68,7 @@ pub(super) fn run(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     } else {
         let table = |name, questions| held_table(run, &plugin, name, questions);
         let (train, valid) = (table("training problems", run.train)?, table("validation problems", run.valid)?);
-        let mut rewards = Held::new(first, &train, &valid, run.args.reward())?;
+        let mut rewards = Held::new(first, &train, &valid, run.args.reward(), run.args.entropy())?;
         ("expected reward of held latents", run.train(&mut rewards, identity, folder)?)
     };
     let Some(tensors) = trained else { return Ok(()) };

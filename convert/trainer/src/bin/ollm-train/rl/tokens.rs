@@ -26,9 +26,6 @@ use ollm_train::rollout::library::Library;
 use super::{Learner, RlRun};
 use crate::prepare;
 
-/// Bytes that logits may take, on each thread.
-const LOGITS: usize = 256 << 20;
-
 /// Tokens that run through the network at a time, on each thread.
 const PASS_TOKENS: usize = 512;
 
@@ -45,7 +42,7 @@ pub(super) fn row_names(learn: Learner) -> [&'static str; 2] {
 /// The control of the plugin learns.
 pub(super) fn control(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     let control = deploy::control(&run.plugin()?)?;
-    let head = OutputHead::new(&frozen(run)?, LOGITS)?;
+    let head = OutputHead::new(&frozen(run)?, prepare::LOGITS)?;
     let (threads, slots) = (run.args.input.threads, run.args.rollout.slots);
     let actor = TokenActor::new(run.library.backbone, &control, &head, threads, slots);
     let identity = [("plugin".to_owned(), format!("{:016x}", deploy::hash(&control, PLUGIN_PREFIX)?))].into();
@@ -62,7 +59,7 @@ pub(super) fn control(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
 pub(super) fn adapters(run: &RlRun<'_>, folder: &mut RunFolder) -> Result<()> {
     let (args, backbone) = (run.args, run.library.backbone);
     let frozen = frozen(run)?;
-    let head = OutputHead::new(&frozen, LOGITS)?;
+    let head = OutputHead::new(&frozen, prepare::LOGITS)?;
     let network = Network::new(backbone.model(), &frozen.embedding, DType::F32)?;
     let shape = LoraShape { targets: LoraTarget::ALL.to_vec(), rank: None, alpha: None };
     let lora = Lora::new(&shape, &network, run.about.parameters)?;
