@@ -14,7 +14,8 @@ use ollm_train::rl::held::Held;
 use ollm_train::rl::latents::LatentActor;
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 
-use super::{RlRun, Start};
+use super::args::Start;
+use super::run::RlRun;
 use crate::args::RolloutArgs;
 use crate::progress::BarProgress;
 

@@ -23,7 +23,8 @@ use ollm_train::rl::tokens::TokenActor;
 use ollm_train::rollout::engine::{LatentPlan, Plan};
 use ollm_train::rollout::library::Library;
 
-use super::{Learner, RlRun};
+use super::args::Learner;
+use super::run::RlRun;
 use crate::prepare;
 
 /// Tokens that run through the network at a time, on each thread.
