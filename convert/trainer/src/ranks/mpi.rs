@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mpi::Threading;
 use mpi::environment::Universe;
@@ -10,14 +10,18 @@ use mpi::point_to_point::{Destination as _, Source as _};
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::ranks::{Ranks, Transport};
 
 /// Bytes of a message at once: MPI counts them in 32 bits.
 const PART: usize = 1 << 30;
 
-/// How long the other ranks leave it to the root to say what went wrong, before they say it: an
-/// error that all of them have is told once.
-const ROOT_FIRST: Duration = Duration::from_millis(500);
+/// How long the other ranks leave it to the root to say what went wrong and to end them, before they
+/// say it: an error that all of them have is told once.
+const ROOT_FIRST: Duration = Duration::from_secs(3);
+
+/// How often they look whether they are being ended.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// MPI, until it is dropped.
 pub struct World {
@@ -44,15 +48,27 @@ impl World {
         &self.ranks
     }
 
-    /// Says an error and ends all ranks, with the exit status 1.
+    /// Says an error and ends all ranks, with the exit status 1. Says nothing if another rank is
+    /// ending this one: that has said what went wrong.
     pub fn abort(&self, error: &Error) -> ! {
-        if !self.ranks.is_root() {
-            std::thread::sleep(ROOT_FIRST);
+        if self.ranks.is_root() || !ended_by_another() {
+            // If standard error is closed too, there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "error (rank {}): {error}", self.ranks.rank());
         }
-        // If standard error is closed too, there is nobody left to tell.
-        let _ = writeln!(std::io::stderr(), "error (rank {}): {error}", self.ranks.rank());
         SimpleCommunicator::world().abort(1)
     }
+}
+
+/// Whether a signal comes while the root has the word: who aborts ends the others by one.
+fn ended_by_another() -> bool {
+    let (begin, before) = (Instant::now(), interrupt::is_requested());
+    while begin.elapsed() < ROOT_FIRST {
+        std::thread::sleep(LOOK);
+        if interrupt::is_requested() && !before {
+            return true;
+        }
+    }
+    false
 }
 
 /// The communicator of all ranks.

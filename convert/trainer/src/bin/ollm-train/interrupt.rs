@@ -9,6 +9,8 @@ use ollm_train::{Error, Result, interrupt};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::world;
+
 /// The exit code of a process that Ctrl-C has ended: 128 and the number of the signal.
 pub(crate) const EXIT_CODE: u8 = 130;
 
@@ -20,6 +22,10 @@ pub(crate) fn watch() -> Result<()> {
         flag::register_conditional_shutdown(signal, EXIT_CODE.into(), Arc::clone(&requested))
             .and_then(|_| flag::register(signal, Arc::clone(&requested)))
             .map_err(|source| Error::Io { path: "signal handler".into(), source })?;
+    }
+    // All ranks hear the signal; one says so.
+    if !world::ranks().is_root() {
+        return Ok(());
     }
     // A step may take long, and no handler may print.
     thread::spawn(|| {
