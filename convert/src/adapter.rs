@@ -22,6 +22,7 @@ use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 
+use crate::hash::fnv1a;
 use crate::kind::ADAPTER_TYPE;
 use crate::quantize::encode;
 use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, checksum};
@@ -34,6 +35,11 @@ const KIND: (&str, &str) = ("adapter.type", "lora");
 const ALPHA: &str = "adapter.lora.alpha";
 /// What the factors are called, after their matrix.
 const FACTORS: [&str; 2] = [".lora_a", ".lora_b"];
+
+/// The names of the factors A and B of a matrix.
+pub fn factor_names(matrix: &str) -> [String; 2] {
+    FACTORS.map(|suffix| format!("{matrix}{suffix}"))
+}
 
 /// Adapters of some matrices.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,8 +137,8 @@ impl Adapter {
         for (matrix, factors) in &self.pairs {
             let [out, input] = factors.shape().unwrap_or_default();
             let shapes = [[factors.rank, input], [out, factors.rank]];
-            for ((suffix, [rows, cols]), values) in FACTORS.into_iter().zip(shapes).zip([&factors.a, &factors.b]) {
-                let name = format!("{matrix}{suffix}");
+            let named = factor_names(matrix).into_iter().zip(shapes).zip([&factors.a, &factors.b]);
+            for ((name, [rows, cols]), values) in named {
                 let dtype = if dtype.row_bytes(cols).is_some() { dtype } else { TensorType::F16 };
                 let data = encode(dtype, values, None)
                     .map_err(|source| ConvertError::Values { tensor: name.clone(), source })?;
@@ -300,21 +306,16 @@ fn digest(alpha: f64, pairs: &BTreeMap<String, Factors>) -> String {
     scales.dedup();
     parts.extend(scales.into_iter().map(|bits| bits.to_le_bytes().to_vec()));
     for (matrix, factors) in pairs {
-        for (suffix, values) in FACTORS.into_iter().zip([&factors.a, &factors.b]) {
-            parts.push(format!("{matrix}{suffix}").into_bytes());
+        for (name, values) in factor_names(matrix).into_iter().zip([&factors.a, &factors.b]) {
+            parts.push(name.into_bytes());
             parts.push(values.iter().flat_map(|value| value.to_le_bytes()).collect());
         }
     }
     hash(parts.iter().map(Vec::as_slice))
 }
 
-/// FNV-1a of all parts, each with a byte behind it.
 fn hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0100_0000_01b3;
-    let bytes = parts.into_iter().flat_map(|part| part.iter().chain(&[0xff]));
-    let hash = bytes.fold(BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    format!("fnv1a64:{hash:016x}")
+    format!("fnv1a64:{:016x}", fnv1a(parts))
 }
 
 /// The file of a checkpoint, which is that or its folder.
@@ -375,7 +376,7 @@ fn pairs(
     let mut pairs = BTreeMap::new();
     while let Some((name, ([rank, _], a))) = factors.pop_first() {
         let matrix = name.strip_suffix(FACTORS[0]).ok_or_else(|| format!("{name} is no factor of an adapter"))?;
-        let other = format!("{matrix}{}", FACTORS[1]);
+        let [_, other] = factor_names(matrix);
         let ([_, cols], b) = factors.remove(&other).ok_or_else(|| format!("{other} is missing"))?;
         if cols != rank {
             return Err(format!("{name} has rank {rank}, {other} {cols}"));

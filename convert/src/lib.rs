@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`import`] | a Hugging Face folder becomes a model file |
 //! | [`plugin`] | a trainer's checkpoint (safetensors) becomes a plugin file (GGUF) |
-//! | [`adapter`] | low-rank adapters (`LoRA`): a file of their own, and a backbone with them in its matrices |
+//! | [`adapter`] | `LoRA` adapters: a file of their own, or in a backbone's matrices |
 //! | [`merge`] | a backbone and its plugin become one file |
 //! | [`pack`] | quantized matrices become packed weights, which the runtime reads in place; and rows again |
 //! | [`split`] | a merged file becomes a plugin file, and its backbone, again |
@@ -17,6 +17,7 @@
 //! | [`manual`] | man pages and shell completions of the commands |
 //! | [`names`] | what files are called |
 //! | [`checksum`] | a hash of each tensor, in the file |
+//! | [`hash`] | what names content |
 //!
 //! Everything is checked before anything is written, and what is written appears whole or not at
 //! all. The format is described in `convert/FORMAT.md`; its keys and tensors are defined by
@@ -28,6 +29,7 @@ mod description;
 pub mod diff;
 mod divergence;
 mod error;
+pub mod hash;
 pub mod imatrix;
 pub mod import;
 pub mod inspect;

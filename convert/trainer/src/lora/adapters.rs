@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use clap::ValueEnum;
-use ollm_convert::adapter::{Adapter, Factors};
+use ollm_convert::adapter::{Adapter, Factors, factor_names};
 use ollm_runtime::model::TensorName;
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +164,7 @@ impl Lora {
             Ok(found.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
         };
         let pair = |(matrix, _): &(String, [usize; 2])| {
-            let [a, b] = names(matrix);
+            let [a, b] = factor_names(matrix);
             Ok((matrix.clone(), Factors { rank: self.rank, a: values(&a)?, b: values(&b)? }))
         };
         Ok(Adapter::new(self.alpha, self.matrices.iter().map(pair).collect::<Result<_>>()?))
@@ -174,7 +174,7 @@ impl Lora {
     pub fn params(&self, seed: u64, device: &Device) -> Result<Params> {
         let mut tensors = Tensors::new();
         for (matrix, [out, input]) in &self.matrices {
-            let [a, b] = names(matrix);
+            let [a, b] = factor_names(matrix);
             let random = normal(&a, self.rank * input, (*input as f32).sqrt().recip(), seed);
             tensors.insert(a, Tensor::from_vec(random, (self.rank, *input), device)?);
             tensors.insert(b, Tensor::zeros((*out, self.rank), DType::F32, device)?);
@@ -192,7 +192,7 @@ impl Lora {
             Ok(found.to_dtype(dtype)?)
         };
         let pair = |(matrix, [out, input]): &(String, [usize; 2])| {
-            let [a, b] = names(matrix);
+            let [a, b] = factor_names(matrix);
             Ok((matrix.clone(), [get(&a, [self.rank, *input])?, get(&b, [*out, self.rank])?]))
         };
         Ok(Adapters { scale: self.scale(), pairs: self.matrices.iter().map(pair).collect::<Result<_>>()? })
@@ -201,11 +201,6 @@ impl Lora {
 
 fn mismatch(found: &Tensor, shape: [usize; 2]) -> candle_core::Result<()> {
     candle_core::bail!("an adapter of shape {:?} where {shape:?} is needed", found.dims())
-}
-
-/// The names of A and B.
-fn names(matrix: &str) -> [String; 2] {
-    [format!("{matrix}.lora_a"), format!("{matrix}.lora_b")]
 }
 
 /// A (`[r, in]`) and B (`[out, r]`) of each matrix.
@@ -233,7 +228,7 @@ impl Adapters {
     /// of its outputs `[n, out]`.
     pub fn add_gradients(&self, matrix: &str, x: &Tensor, gradient: &Tensor, sums: &mut Tensors) -> Result<()> {
         let Some([a, b]) = self.pairs.get(matrix) else { return Ok(()) };
-        let [name_a, name_b] = names(matrix);
+        let [name_a, name_b] = factor_names(matrix);
         let (low, back) = ((x.matmul(&a.t()?)? * self.scale)?, (gradient.matmul(b)? * self.scale)?);
         add_to(sums, name_a, &back.t()?.matmul(x)?)?;
         add_to(sums, name_b, &gradient.t()?.matmul(&low)?)
