@@ -122,6 +122,35 @@ fn two_processes_train_the_files_of_one() {
     }
 }
 
+/// Token-level RL, whose shorter answers earn more, so that groups differ.
+#[test]
+fn two_processes_reinforce_tokens_to_the_files_of_one() {
+    let place = Place::new("tokens");
+    place.run(0, &format!("{SFT} -o sft"));
+    let rl = "rl -m model.gguf --data train.jsonl --limit 6 --valid valid.jsonl --valid-limit 3 --group 4 --problems 3 \
+        --steps 2 --tokens 30 --token-cost 0.01 --slots 2 --eval-every 1 -t 1";
+    for (learn, more, files) in [
+        ("control", "--plugin sft/plugin.safetensors", vec!["plugin.safetensors"]),
+        ("adapters", "", vec!["lora.safetensors", "merged.gguf"]),
+    ] {
+        for (ranks, name) in [(0, "1"), (2, "2")] {
+            place.run(ranks, &format!("{rl} --learn {learn} {more} --rollouts {learn}r{name} -o {learn}{name}"));
+        }
+        for file in files {
+            let [one, two] = ["1", "2"].map(|name| place.read(&format!("{learn}{name}/{file}")));
+            assert!(one == two, "{learn}: {file}");
+        }
+        let log = place.log(&format!("{learn}1"));
+        assert_eq!(log, place.log(&format!("{learn}2")), "{learn}");
+        let told = log.iter().any(|entry| entry["split"] == "train" && entry["no_signal"].as_f64() < Some(1.0));
+        assert!(told, "{learn}: no group said anything");
+        let scratch = std::fs::read_dir(place.0.join(format!("{learn}2"))).unwrap();
+        assert!(
+            scratch.map(|file| file.unwrap().file_name()).all(|name| !name.to_string_lossy().starts_with("answering"))
+        );
+    }
+}
+
 #[test]
 fn streamed_states_train_the_bytes_of_cached_ones() {
     let place = Place::new("stream");

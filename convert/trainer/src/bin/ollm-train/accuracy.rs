@@ -1,14 +1,15 @@
 //! `accuracy`: final answers in every way to deploy.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ollm_train::Result;
 use ollm_train::eval::accuracy::{AccuracyReport, AccuracyRow, ComparedSystems, Comparison, Questions, compare};
 use ollm_train::features::segments::Hold;
 use ollm_train::plugin::deploy;
 use ollm_train::report::plot::{self, Axes, Bar, Series};
 use ollm_train::rollout::library::Library;
+use ollm_train::{Error, Result};
 
 use crate::args::{InputArgs, RewardArgs, RolloutArgs, count, named_file};
 use crate::output;
@@ -67,6 +68,16 @@ pub(crate) struct AccuracyArgs {
 }
 
 impl AccuracyArgs {
+    /// Refuses two rows of one name.
+    fn check_also(&self) -> Result<()> {
+        let mut names = HashSet::new();
+        let repeated = self.also.iter().map(|(name, _)| name).find(|name| !names.insert(*name));
+        repeated.map_or(Ok(()), |name| {
+            let reason = format!("{name:?} is the name of two rows: give one of them another");
+            Err(Error::Setting { name: "--also", reason })
+        })
+    }
+
     /// Refuses a picture in the place of a file that is read.
     fn check_svg(&self) -> Result<()> {
         let input = &self.input;
@@ -84,6 +95,7 @@ impl AccuracyArgs {
 pub(crate) fn run(args: &AccuracyArgs) -> Result<()> {
     let (input, rollout) = (&args.input, &args.rollout);
     args.check_svg()?;
+    args.check_also()?;
     world::check_judge(&rollout.answer)?;
     let (test, train) = (input.read(&input.data)?, input.read(&args.train)?);
     let questions = |corpus, limit| Questions::new(corpus, limit, &rollout.answer);

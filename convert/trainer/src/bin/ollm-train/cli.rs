@@ -106,6 +106,41 @@ mod tests {
     }
 
     #[test]
+    fn flags_that_do_not_go_with_what_learns_are_refused_before_anything_is_read() {
+        for (flags, name) in [
+            ("", "--plugin"),
+            ("--learn control", "--plugin"),
+            ("--learn adapters --plugin p", "--plugin"),
+            ("--learn control --plugin p --hold line", "--hold"),
+            ("--learn adapters --start control", "--start"),
+            ("--learn control --plugin p --entropy 0.1", "--entropy"),
+            ("--hold line --plugin p --entropy 0.1", "--entropy"),
+            ("--learn adapters --group 1", "--group"),
+        ] {
+            let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "-o", "o"];
+            let arguments = common.into_iter().chain(flags.split_whitespace());
+            let TrainCommand::Rl(args) = TrainCli::try_parse_from(arguments).unwrap().command else {
+                panic!("rl was asked for")
+            };
+            let refused = crate::rl::run(&args, String::new());
+            assert!(matches!(refused, Err(Error::Setting { name: found, .. }) if found == name), "{flags}");
+        }
+    }
+
+    #[test]
+    fn rows_of_one_name_are_refused_before_anything_is_read() {
+        let arguments = "ollm-train accuracy -m m --data d --train t --plugin p --also a=x --also b=y --also a=z";
+        let TrainCommand::Accuracy(args) = TrainCli::try_parse_from(arguments.split(' ')).unwrap().command else {
+            panic!("accuracy was asked for")
+        };
+        let refused = crate::accuracy::run(&args);
+        assert!(matches!(refused, Err(Error::Setting { name: "--also", .. })));
+        for flag in ["also a", "also =x", "also a="] {
+            assert!(refusal(&format!("accuracy --{flag}")).contains("NAME=FILE"), "{flag}");
+        }
+    }
+
+    #[test]
     fn a_row_to_compare_with_that_will_not_be_there_is_refused_before_anything_is_read() {
         let common = ["ollm-train", "rl", "-m", "m", "--data", "d", "--valid", "v", "--plugin", "p", "-o", "o"];
         for (hold, row, known) in [

@@ -39,9 +39,9 @@ pub(crate) struct RlArgs {
     pub(crate) problems: Option<usize>,
     #[command(flatten)]
     pub(crate) reward: RewardArgs,
-    /// What a nat of the policy's entropy is worth beside the reward, so that it does not prefer one
-    /// latent everywhere before it has seen where others are better [default: 0.1]; of latents held
-    /// for the whole answer alone
+    /// Entropy coefficient: a nat of the policy's entropy counts as so much reward, so that it does
+    /// not prefer one latent everywhere before it has seen where others are better [default: 0.1];
+    /// of latents held for the whole answer alone
     #[arg(long, value_name = "X", value_parser = price)]
     pub(crate) entropy: Option<f64>,
     /// The policy to begin with [default: control, if the options keep it, else imitation]
@@ -132,7 +132,7 @@ impl RlArgs {
         require(
             self.drawn().is_none() || self.entropy.is_none(),
             "--entropy",
-            "is of latents held for the whole answer",
+            "has an effect on latents held for the whole answer alone: leave it out",
         )?;
         let policy = self.learn == Learner::Policy;
         let latents = "is of latents, and with --learn control or adapters there are none: leave it out";
