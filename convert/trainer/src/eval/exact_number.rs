@@ -1,5 +1,5 @@
-//! Exact numbers: sums of rational multiples of `sqrt(n) pi^k`, with n without square factors. This is
-//! a normal form, so two numbers are equal when their terms are.
+//! Exact numbers: sums of rational multiples of `sqrt(n) pi^k`, with n without square factors. This
+//! is a normal form, so two numbers are equal when their terms are.
 //!
 //! All arithmetic is bounded: what grows beyond the limits here is refused.
 

@@ -1,6 +1,6 @@
-//! A run's folder: `config.toml`, `lock`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`, and what
-//! it was for: `control.safetensors`, `options.safetensors`, `plugin.safetensors`, `lora.safetensors`,
-//! `merged.gguf`.
+//! A run's folder: `config.toml`, `lock`, `log.jsonl`, `log.svg`, `checkpoint.safetensors`; and
+//! what it was for: `control.safetensors`, `options.safetensors`, `plugin.safetensors`,
+//! `lora.safetensors`, `merged.gguf`.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
