@@ -75,6 +75,15 @@ typedef struct ollm_suggestions ollm_suggestions;
 // Versions: of the library, and of the binary interface that this header describes.
 // ---------------------------------------------------------------------------------------------------------------------
 
+/// The version that this header describes: its first number.
+#define OLLM_VERSION_MAJOR 0
+
+/// Its second number.
+#define OLLM_VERSION_MINOR 1
+
+/// Its third number.
+#define OLLM_VERSION_PATCH 0
+
 /// The ABI version that this header describes; compare it with `ollm_abi_version`.
 #define OLLM_ABI_VERSION 1
 
@@ -267,6 +276,17 @@ ollm_status ollm_model_retain(const ollm_model *model);
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_model_release(ollm_model **model);
 
+/// The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an array.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a key that the file has not,
+/// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_model_metadata(const ollm_model *model,
+                                const char *key,
+                                size_t key_length,
+                                char *json,
+                                size_t capacity,
+                                size_t *length);
+
 /// What the model is, as JSON: name, architecture, shape, tensor types, tokenizer, fingerprint.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.
@@ -321,6 +341,9 @@ ollm_status ollm_plugin_info(const ollm_plugin *plugin, char *json, size_t capac
 // a model, which any number of threads share.
 // ---------------------------------------------------------------------------------------------------------------------
 
+/// The id that stands for no token.
+#define OLLM_NO_TOKEN UINT32_MAX
+
 /// What `ollm_tokenize` does beyond text: flags to be added up. Since 0.1.0.
 OLLM_ENUM(ollm_tokenize_flags, uint32_t) {
     /// The text of a control token, such as `<|im_start|>`, becomes that token. Only for text that
@@ -328,6 +351,24 @@ OLLM_ENUM(ollm_tokenize_flags, uint32_t) {
     OLLM_TOKENIZE_SPECIAL = 1,
     /// The token for the beginning of a text comes first, if the model's file asks for one.
     OLLM_TOKENIZE_BOS = 2,
+};
+
+/// Special tokens of a model. Since 0.1.0.
+OLLM_ENUM(ollm_special, int32_t) {
+    /// The beginning of a text.
+    OLLM_SPECIAL_BOS = 0,
+    /// The end of a text.
+    OLLM_SPECIAL_EOS = 1,
+    /// The end of a turn.
+    OLLM_SPECIAL_EOT = 2,
+    /// The end of a message.
+    OLLM_SPECIAL_EOM = 3,
+    /// What stands for unknown text.
+    OLLM_SPECIAL_UNKNOWN = 4,
+    /// Padding.
+    OLLM_SPECIAL_PADDING = 5,
+    /// What separates texts.
+    OLLM_SPECIAL_SEPARATOR = 6,
 };
 
 /// One turn of a conversation, as UTF-8. Arrays of this struct are read, so it never grows. Since
@@ -342,6 +383,22 @@ typedef struct ollm_message {
     /// Bytes of `content`.
     size_t content_length;
 } ollm_message;
+
+/// A text, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+typedef struct ollm_text {
+    /// The bytes.
+    const char *data;
+    /// Their number.
+    size_t length;
+} ollm_text;
+
+/// A token, and the natural logarithm of its probability. Since 0.1.0.
+typedef struct ollm_logprob {
+    /// The token.
+    uint32_t token;
+    /// The logarithm of its probability, before bias and filters.
+    float logprob;
+} ollm_logprob;
 
 /// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
 ///
@@ -379,6 +436,13 @@ ollm_status ollm_token_bytes(const ollm_model *model, uint32_t token, char *byte
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since
 /// 0.1.0.
 ollm_status ollm_is_end(const ollm_model *model, uint32_t token, int32_t *is_end);
+
+/// A special token of the model's file in `*token`; `OLLM_NO_TOKEN` if the file names none.
+/// `special` is of `ollm_special`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since
+/// 0.1.0.
+ollm_status ollm_special_token(const ollm_model *model, int32_t special, uint32_t *token);
 
 /// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
 /// it ends where the model's answer begins. The template writes BOS itself: make tokens of the text
@@ -486,6 +550,16 @@ ollm_status ollm_session_fork(ollm_session *session, ollm_session **fork);
 /// `OLLM_MEMORY_LIMIT`. But for `OLLM_CANCELLED`, the session stays as it was. Since 0.1.0.
 ollm_status ollm_session_feed(ollm_session *session, const uint32_t *tokens, size_t count);
 
+/// As `ollm_session_feed`; `progress` is told after each batch which share of the tokens is done,
+/// inside the call and on its thread. Any other result than 0 cancels the feed.
+///
+/// Statuses: as `ollm_session_feed`. Since 0.1.0.
+ollm_status ollm_session_feed_watched(ollm_session *session,
+                                      const uint32_t *tokens,
+                                      size_t count,
+                                      ollm_progress_fn progress,
+                                      void *user);
+
 /// Adds text to the sequence: `ollm_tokenize` and `ollm_session_feed` in one.
 ///
 /// Statuses: those of both. Since 0.1.0.
@@ -535,8 +609,7 @@ ollm_status ollm_session_tokens(ollm_session *session, uint32_t *tokens, size_t 
 ollm_status ollm_session_rewind(ollm_session *session, size_t position);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Selection and sampling: the latent of each step, and then the token of that option's
-// distribution.
+// Selection: the latent of each step, from whose option its token is then sampled.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// How long a selected latent is held. An answer begins with the first token that is generated
@@ -576,31 +649,6 @@ OLLM_ENUM(ollm_select, int32_t) {
     OLLM_SELECT_BACKBONE = 7,
 };
 
-/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
-/// greedy. The filters run in this order: repetition penalty, top-k, top-p, min-p, temperature.
-/// Since 0.1.0.
-typedef struct ollm_sampling {
-    /// `sizeof` of this struct.
-    size_t struct_size;
-    /// Top-k: keeps this many most probable tokens; 0 keeps all.
-    size_t top_k;
-    /// The seed of all choices: the same seed makes the same choices on every platform.
-    uint64_t seed;
-    /// The temperature, which divides the logits; 0 is greedy.
-    float temperature;
-    /// Top-p (nucleus): keeps the most probable tokens whose probabilities reach this sum; 0 and 1
-    /// keep all.
-    float top_p;
-    /// Min-p: keeps tokens at least this many times as probable as the best token; 0 keeps all.
-    float min_p;
-    /// The repetition penalty: makes recent tokens less likely; 0 and 1 do not.
-    float repeat_penalty;
-    /// The number of recent tokens that the repetition penalty applies to; 0 is 64.
-    uint32_t repeat_last;
-    /// Must be 0.
-    uint32_t reserved;
-} ollm_sampling;
-
 /// Chooses a latent, from the hidden state of the last token (`hidden_size` numbers, after the
 /// final norm) and the policy's probabilities of the `option_count` latents; both are gone when the
 /// callback returns. A result that is no latent makes the step fail with `OLLM_INVALID_ARGUMENT`.
@@ -636,14 +684,6 @@ typedef struct ollm_selection {
     uint32_t hold_tokens;
 } ollm_selection;
 
-/// Sets how the session samples from now on. NULL is greedy, as at first. The random number of a
-/// token follows from the seed and its place in the text: a rewound, forked or restored session
-/// draws what it would have drawn.
-///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`,
-/// `OLLM_BUSY`. Since 0.1.0.
-ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
-
 /// Sets how the session selects latents from now on. NULL takes what the policy finds most
 /// probable, held as long as the plugin was trained for, as at first (the backbone, where there is
 /// no plugin). A held latent is let go, and a script begins anew. A callback, and its argument,
@@ -656,11 +696,143 @@ ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling
 ollm_status ollm_session_set_selection(ollm_session *session, const ollm_selection *selection);
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Generation: one token at a time, or a loop that calls back for each and knows when to end.
+// Sampling: the token of a step, from the distribution of the backbone, of the selected option, or
+// of the mixture.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// The id that stands for no token.
-#define OLLM_NO_TOKEN UINT32_MAX
+/// One filter of the sampler. It does nothing where its numbers are 0. Since 0.1.0.
+OLLM_ENUM(ollm_filter, int32_t) {
+    /// The repetition, presence and frequency penalties.
+    OLLM_FILTER_PENALTIES = 1,
+    /// Don't repeat yourself: `dry_multiplier`.
+    OLLM_FILTER_DRY = 2,
+    /// `top_n_sigma`.
+    OLLM_FILTER_TOP_N_SIGMA = 3,
+    /// `top_k`.
+    OLLM_FILTER_TOP_K = 4,
+    /// `typical_p`.
+    OLLM_FILTER_TYPICAL = 5,
+    /// `top_p`.
+    OLLM_FILTER_TOP_P = 6,
+    /// `min_p`.
+    OLLM_FILTER_MIN_P = 7,
+    /// Exclude top choices: `xtc_probability`.
+    OLLM_FILTER_XTC = 8,
+    /// `temperature`.
+    OLLM_FILTER_TEMPERATURE = 9,
+};
+
+/// What is added to the logit of a token; `-INFINITY` bans it. Arrays of this struct are read, so it
+/// never grows. Since 0.1.0.
+typedef struct ollm_logit_bias {
+    /// The token.
+    uint32_t token;
+    /// What is added.
+    float bias;
+} ollm_logit_bias;
+
+/// Sees and changes the logits of a step, one for each token of the vocabulary, given the tokens so
+/// far; both arrays are gone when the callback returns. `-INFINITY` bans a token. If no token is
+/// left, or a logit is no number, the step fails. Since 0.1.0.
+typedef void (*ollm_logits_fn)(void *user, float *logits, size_t vocabulary, const uint32_t *tokens, size_t count);
+
+/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
+/// greedy. Logit bias and callback come first, then the filters, in the order of `ollm_filter`
+/// unless `order` gives another one. Since 0.1.0.
+typedef struct ollm_sampling {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Top-k: keeps this many most probable tokens; 0 keeps all.
+    size_t top_k;
+    /// The seed of all choices: the same seed makes the same choices on every platform.
+    uint64_t seed;
+    /// The temperature, which divides the logits; 0 is greedy: then filters other than the
+    /// penalties and DRY do nothing.
+    float temperature;
+    /// Top-p (nucleus): keeps the most probable tokens whose probabilities reach this sum; 0 and 1
+    /// keep all.
+    float top_p;
+    /// Min-p: keeps tokens at least this many times as probable as the best token; 0 keeps all.
+    float min_p;
+    /// The repetition penalty: divides the positive logits of recent tokens and multiplies the
+    /// negative ones; 0 and 1 change nothing.
+    float repeat_penalty;
+    /// The number of recent tokens that the repetition, presence and frequency penalties apply to;
+    /// 0 is 64.
+    uint32_t repeat_last;
+    /// Must be 0.
+    uint32_t reserved;
+    /// The presence penalty: is taken from the logits of recent tokens.
+    float presence_penalty;
+    /// The frequency penalty: is taken from the logits of recent tokens, for each time that they
+    /// occur.
+    float frequency_penalty;
+    /// Typical sampling: keeps the tokens whose surprise is nearest to the entropy and whose
+    /// probabilities reach this sum; 0 and 1 keep all.
+    float typical_p;
+    /// Top-n-sigma: keeps tokens whose logits are at most this many standard deviations below the
+    /// best one; 0 keeps all.
+    float top_n_sigma;
+    /// XTC: where several tokens are at least `xtc_threshold` probable, all but the least probable
+    /// of them are left out, in this share of the steps; 0 never.
+    float xtc_probability;
+    /// See `xtc_probability`; 0 is 0.1.
+    float xtc_threshold;
+    /// DRY: a token that would go on with a repetition of n tokens loses `dry_multiplier *
+    /// dry_base^(n - dry_allowed_length)`; 0 loses nothing.
+    float dry_multiplier;
+    /// See `dry_multiplier`; 0 is 1.75.
+    float dry_base;
+    /// The shortest repetition that loses something; 0 is 2.
+    uint32_t dry_allowed_length;
+    /// The number of recent tokens that DRY searches; 0 is all.
+    uint32_t dry_last;
+    /// Mirostat 2: the surprise of a token, in bits, that is aimed at; 0 is no mirostat. It needs a
+    /// temperature. A restored session begins anew to aim.
+    float mirostat_tau;
+    /// How fast mirostat aims; 0 is 0.1.
+    float mirostat_eta;
+    /// Dynamic temperature: it goes from `temperature` minus this to `temperature` plus this, the
+    /// higher, the less sure the model is; 0 is a fixed one.
+    float dynamic_range;
+    /// The power of the entropy that a dynamic temperature follows; 0 is 1.
+    float dynamic_exponent;
+    /// Texts that end a repetition for DRY: tokens that have one of them in their text; NULL takes
+    /// the end of a line, `:`, `"` and `*`.
+    const ollm_text *dry_breakers;
+    /// How many there are.
+    size_t dry_breaker_count;
+    /// Is added to the logits of these tokens.
+    const ollm_logit_bias *biases;
+    /// How many there are.
+    size_t bias_count;
+    /// The filters that run, in this order; NULL is the order of `ollm_filter`. A filter that has
+    /// something to do must be there.
+    const ollm_filter *order;
+    /// How many there are.
+    size_t order_count;
+    /// Sees and changes the logits; may be NULL. It is called inside the calls that generate, on
+    /// their thread, and must stay alive, as `user`, until sampling is set again or the session,
+    /// and every fork and every set of branches that was made meanwhile, is freed.
+    ollm_logits_fn edit;
+    /// The first argument of `edit`.
+    void *user;
+    /// With each token `ollm_token.top` tells so many of the most probable ones; 0 tells none.
+    size_t logprobs;
+} ollm_sampling;
+
+/// Sets how the session samples from now on. NULL is greedy, as at first. The random number of a
+/// token follows from the seed and its place in the text: a rewound, forked or restored session
+/// draws what it would have drawn.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range or a token that is not in
+/// the vocabulary, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_NO_TOKENIZER` for
+/// DRY. Since 0.1.0.
+ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Generation: one token at a time, or a loop that calls back for each and knows when to end.
+// ---------------------------------------------------------------------------------------------------------------------
 
 /// Why a run ended. Since 0.1.0.
 OLLM_ENUM(ollm_reason, int32_t) {
@@ -695,15 +867,12 @@ typedef struct ollm_token {
     float logprob;
     /// 1 if a text or a turn ends with this token, which then has no text; else 0.
     int32_t is_end;
+    /// The most probable tokens of the distribution that it was chosen from, best first, as many as
+    /// `ollm_sampling.logprobs` asks for. They belong to the session, as the text does.
+    const ollm_logprob *top;
+    /// How many there are.
+    size_t top_count;
 } ollm_token;
-
-/// A text, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
-typedef struct ollm_text {
-    /// The bytes.
-    const char *data;
-    /// Their number.
-    size_t length;
-} ollm_text;
 
 /// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result
 /// than 0 ends the run. Since 0.1.0.
@@ -755,6 +924,75 @@ ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, oll
 /// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
 /// all tokens that came before. Since 0.1.0.
 ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *options, ollm_reason *reason);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Logits, scores and embeddings: what the network says of a text, without choosing from it.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The distributions of the next token. Since 0.1.0.
+OLLM_ENUM(ollm_distribution, int32_t) {
+    /// The backbone's, as if there were no plugin.
+    OLLM_DISTRIBUTION_BACKBONE = 0,
+    /// That of the option of a latent.
+    OLLM_DISTRIBUTION_OPTION = 1,
+    /// The mixture of all options, weighted by the policy.
+    OLLM_DISTRIBUTION_MIXTURE = 2,
+};
+
+/// How hidden states of a text become one. Since 0.1.0.
+OLLM_ENUM(ollm_pooling, int32_t) {
+    /// Their mean.
+    OLLM_POOLING_MEAN = 0,
+    /// That of the first token.
+    OLLM_POOLING_CLS = 1,
+    /// That of the last token.
+    OLLM_POOLING_LAST = 2,
+};
+
+/// The logits of the next token, one for each token of the model's vocabulary: of the backbone, of
+/// the option of `latent` (which is 0 for the others), or of the mixture, whose logits are
+/// log-probabilities. The session does not move. `distribution` is of `ollm_distribution`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`,
+/// `OLLM_CANCELLED`, `OLLM_EMPTY`, `OLLM_NO_PLUGIN`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
+/// `OLLM_MEMORY_LIMIT`. Since 0.1.0.
+ollm_status ollm_session_logits(ollm_session *session,
+                                int32_t distribution,
+                                uint32_t latent,
+                                float *logits,
+                                size_t capacity,
+                                size_t *count);
+
+/// Adds tokens to the sequence, as `ollm_session_feed` does, and tells of each the natural
+/// logarithm of its probability given the tokens before it: under the session's selection, as if
+/// the tokens were an answer. That of the first token of a sequence is not a number (NAN). With a
+/// NULL buffer nothing is added, and `*written` is `count`. To score several continuations, fork
+/// the session, or rewind it.
+///
+/// Statuses: as `ollm_session_feed` and `ollm_session_step`, and `OLLM_BUFFER_TOO_SMALL`; what was
+/// scored by then is part of the session. Since 0.1.0.
+ollm_status ollm_session_score(ollm_session *session,
+                               const uint32_t *tokens,
+                               size_t count,
+                               float *logprobs,
+                               size_t capacity,
+                               size_t *written);
+
+/// The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
+/// vector, which is as long as the model is wide. With `normalized` other than 0 its Euclidean norm
+/// is 1. The session forgets what it held, and holds these tokens afterwards. With a NULL buffer
+/// the length alone is written. `pooling` is of `ollm_pooling`.
+///
+/// Statuses: as `ollm_session_feed`, `OLLM_BUFFER_TOO_SMALL`, and `OLLM_EMPTY` without tokens.
+/// Since 0.1.0.
+ollm_status ollm_session_embed(ollm_session *session,
+                               const uint32_t *tokens,
+                               size_t count,
+                               int32_t pooling,
+                               int32_t normalized,
+                               float *embedding,
+                               size_t capacity,
+                               size_t *length);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Option sets. The option set of a step is K distributions of the next token, one for each latent,
@@ -1319,6 +1557,36 @@ ollm_status ollm_session_memory(ollm_session *session, size_t *bytes);
 ollm_status ollm_session_trim(ollm_session *session);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Statistics: what a session has done, and how long it took.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What a session has done since it was made, or since it was forked. Since 0.1.0.
+typedef struct ollm_statistics {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Tokens that were fed.
+    uint64_t fed;
+    /// Seconds that the calls that fed them took.
+    double feed_seconds;
+    /// Tokens that were generated.
+    uint64_t generated;
+    /// Seconds that the calls that generated them took.
+    double generate_seconds;
+    /// Seconds from the beginning of the last feed to the first token after it; 0 before that.
+    double first_token_seconds;
+    /// Passes over the weights of the network.
+    uint64_t passes;
+    /// Bytes of the KV cache, those that forks share included.
+    size_t kv_bytes;
+} ollm_statistics;
+
+/// What the session has done, in `*statistics`, which must begin with its `struct_size`. Tokens a
+/// second of prefill are `fed / feed_seconds`, those of decode `generated / generate_seconds`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_statistics(ollm_session *session, ollm_statistics *statistics);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Initializers: structs with their size set and everything else 0, which is the default. Since
 // 0.1.0.
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1348,6 +1616,7 @@ OLLM_INITIALIZER(ollm_search_options)
 OLLM_INITIALIZER(ollm_found)
 OLLM_INITIALIZER(ollm_suggest_options)
 OLLM_INITIALIZER(ollm_suggestion)
+OLLM_INITIALIZER(ollm_statistics)
 
 #undef OLLM_INITIALIZER
 

@@ -29,6 +29,7 @@ OLLM_INITIALIZER(ollm_search_options)
 OLLM_INITIALIZER(ollm_found)
 OLLM_INITIALIZER(ollm_suggest_options)
 OLLM_INITIALIZER(ollm_suggestion)
+OLLM_INITIALIZER(ollm_statistics)
 
 #undef OLLM_INITIALIZER
 

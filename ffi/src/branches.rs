@@ -20,12 +20,13 @@ use ollm_runtime::branches::{Branch, BranchEnd, BranchError, BranchOptions, Bran
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutStruct, versioned};
 use crate::choose::OllmSelection;
-use crate::generate::{OllmText, read_stops};
+use crate::generate::read_stops;
 use crate::handle::{HandleTable, Named};
 use crate::model::OllmModel;
 use crate::selection::Selection;
 use crate::session::{Live, OllmSession};
 use crate::status::{self, CallFailure, OllmStatus, Result};
+use crate::text::OllmText;
 use crate::turn::{self, TakesTurns, Turns, with};
 use crate::workers::Host;
 

@@ -137,6 +137,12 @@ impl<T: Copy> OutArray<T> {
         Ok(())
     }
 
+    /// Whether a result of `length` elements is to be made: there is room for it. Without an array
+    /// its length is told, and that is all.
+    pub(crate) fn fits(&self, length: usize) -> Result<bool> {
+        Ok(self.room(length, length)?.is_some())
+    }
+
     /// Makes room for `length` elements: a pointer to where they go, or none if the caller asks for
     /// the length alone.
     fn room(&self, length: usize, needed: usize) -> Result<Option<*mut T>> {

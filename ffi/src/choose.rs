@@ -1,12 +1,10 @@
-//! Selection and sampling: the latent of each step, and then the token of that option's
-//! distribution.
+//! Selection: the latent of each step, from whose option its token is then sampled.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::num::NonZeroU32;
 
 use ollm_runtime::plugin::{Callback, Hold, LatentMode};
-use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::boundary::guard;
 use crate::cast::{self, User, versioned};
@@ -14,87 +12,6 @@ use crate::selection::Selection;
 use crate::session::OllmSession;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::turn::with;
-
-/// How tokens are sampled. A field that is 0 takes its default, and all defaults together are
-/// greedy. The filters run in this order: repetition penalty, top-k, top-p, min-p, temperature.
-/// Since 0.1.0.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct OllmSampling {
-    /// `sizeof` of this struct.
-    pub struct_size: usize,
-    /// Top-k: keeps this many most probable tokens; 0 keeps all.
-    pub top_k: usize,
-    /// The seed of all choices: the same seed makes the same choices on every platform.
-    pub seed: u64,
-    /// The temperature, which divides the logits; 0 is greedy.
-    pub temperature: f32,
-    /// Top-p (nucleus): keeps the most probable tokens whose probabilities reach this sum; 0 and 1
-    /// keep all.
-    pub top_p: f32,
-    /// Min-p: keeps tokens at least this many times as probable as the best token; 0 keeps all.
-    pub min_p: f32,
-    /// The repetition penalty: makes recent tokens less likely; 0 and 1 do not.
-    pub repeat_penalty: f32,
-    /// The number of recent tokens that the repetition penalty applies to; 0 is 64.
-    pub repeat_last: u32,
-    /// Must be 0.
-    pub reserved: u32,
-}
-
-versioned!(OllmSampling {
-    struct_size: usize,
-    top_k: usize,
-    seed: u64,
-    temperature: f32,
-    top_p: f32,
-    min_p: f32,
-    repeat_penalty: f32,
-    repeat_last: u32,
-    reserved: u32,
-});
-
-impl OllmSampling {
-    fn to_runtime(self) -> Result<SamplerOptions> {
-        if self.reserved != 0 {
-            return Err(CallFailure::argument("reserved is not 0"));
-        }
-        // Only a zero as such stands for the default: a tiny number, or a negative one, is what the
-        // sampler judges.
-        let or = |value: f32, default| if value.to_bits() == 0 { default } else { value };
-        Ok(SamplerOptions {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: or(self.top_p, 1.0),
-            min_p: self.min_p,
-            repeat_penalty: or(self.repeat_penalty, 1.0),
-            repeat_last_n: if self.repeat_last == 0 { 64 } else { self.repeat_last as usize },
-            seed: self.seed,
-        })
-    }
-}
-
-/// Sets how the session samples from now on. NULL is greedy, as at first. The random number of a
-/// token follows from the seed and its place in the text: a rewound, forked or restored session
-/// draws what it would have drawn.
-///
-/// Statuses: `OLLM_INVALID_ARGUMENT` for a number that is out of its range, `OLLM_INVALID_HANDLE`,
-/// `OLLM_BUSY`. Since 0.1.0.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ollm_session_set_sampling(
-    session: *mut OllmSession,
-    sampling: *const OllmSampling,
-) -> OllmStatus {
-    guard(|| {
-        // SAFETY: the struct is what the header asks for.
-        let sampling = unsafe { cast::options(sampling) }?;
-        let sampler = Sampler::new(sampling.to_runtime()?)?;
-        with(session, |live| {
-            live.sampler = sampler;
-            Ok(())
-        })
-    })
-}
 
 /// Ways to select a latent. Since 0.1.0.
 #[repr(i32)]

@@ -11,7 +11,13 @@ use crate::cast::{self, Out, OutStruct, versioned};
 use crate::option_set::{OllmOptionSet, Shown};
 use crate::session::{Live, OllmSession};
 use crate::status::{CallFailure, OllmStatus, Result};
+use crate::text::{OLLM_NO_TOKEN, OllmLogprob, OllmText};
 use crate::turn::with;
+
+/// Those of a sampler, as C reads them.
+fn logprobs(top: &[(u32, f32)]) -> Vec<OllmLogprob> {
+    top.iter().map(|&(token, logprob)| OllmLogprob { token, logprob }).collect()
+}
 
 /// One generated token. Since 0.1.0.
 #[repr(C)]
@@ -36,6 +42,11 @@ pub struct OllmToken {
     pub logprob: f32,
     /// 1 if a text or a turn ends with this token, which then has no text; else 0.
     pub is_end: i32,
+    /// The most probable tokens of the distribution that it was chosen from, best first, as many as
+    /// `ollm_sampling.logprobs` asks for. They belong to the session, as the text does.
+    pub top: *const OllmLogprob,
+    /// How many there are.
+    pub top_count: usize,
 }
 
 versioned!(OllmToken {
@@ -47,10 +58,12 @@ versioned!(OllmToken {
     latent: i32,
     logprob: f32,
     is_end: i32,
+    top: *const OllmLogprob,
+    top_count: usize,
 });
 
 impl OllmToken {
-    fn new(step: Step, text: &str, is_end: bool, options: *const OllmOptionSet) -> Self {
+    fn new(step: Step, text: &str, is_end: bool, options: *const OllmOptionSet, top: &[OllmLogprob]) -> Self {
         Self {
             struct_size: size_of::<Self>(),
             text: if text.is_empty() { c"".as_ptr() } else { text.as_ptr().cast() },
@@ -60,6 +73,8 @@ impl OllmToken {
             latent: step.latent.map_or(-1, |latent| latent as i32),
             logprob: step.logprob,
             is_end: i32::from(is_end),
+            top: if top.is_empty() { std::ptr::null() } else { top.as_ptr() },
+            top_count: top.len(),
         }
     }
 }
@@ -110,7 +125,8 @@ impl Live {
             Some(tokenizer) if !is_end => self.text.push(tokenizer, step.token),
             _ => String::new(),
         };
-        out.set(&OllmToken::new(step, &self.piece, is_end, std::ptr::null()));
+        self.top = logprobs(self.sampler.top());
+        out.set(&OllmToken::new(step, &self.piece, is_end, std::ptr::null(), &self.top));
         Ok(())
     }
 }
@@ -118,16 +134,6 @@ impl Live {
 /// Sees a token of `ollm_session_run`; `token` is gone when the callback returns. Any other result
 /// than 0 ends the run. Since 0.1.0.
 pub type OllmTokenFn = Option<unsafe extern "C" fn(user: *mut c_void, token: *const OllmToken) -> i32>;
-
-/// A text, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct OllmText {
-    /// The bytes.
-    pub data: *const c_char,
-    /// Their number.
-    pub length: usize,
-}
 
 /// The options of a run: its limit, its stop strings, its callback. A field that is 0 takes its
 /// default. Since 0.1.0.
@@ -231,9 +237,6 @@ pub unsafe extern "C" fn ollm_session_run(
     })
 }
 
-/// The id that stands for no token.
-pub const OLLM_NO_TOKEN: u32 = u32::MAX;
-
 impl Live {
     fn run(&mut self, options: &OllmRunOptions, runtime: &GenerateOptions) -> Result<OllmReason> {
         self.cut_text();
@@ -254,7 +257,7 @@ impl Live {
         if !done.rest.is_empty() {
             let step = Step { token: OLLM_NO_TOKEN, latent: None, logprob: 0.0 };
             // The run has ended: what the callback says does not matter any more.
-            let _ = call(options, &Token { step, text: &done.rest, options: &[] })?;
+            let _ = call(options, &Token { step, text: &done.rest, top: &[], options: &[] })?;
         }
         let (position, context) = (self.session.position(), self.session.context());
         match done.reason {
@@ -273,7 +276,8 @@ fn call(options: &OllmRunOptions, token: &Token<'_>) -> Result<ControlFlow<()>> 
     let Some(each) = options.each else { return Ok(ControlFlow::Continue(())) };
     let shown = if token.options.is_empty() { None } else { Some(Shown::new(token.options)?) };
     let set = shown.as_ref().map_or(std::ptr::null(), Shown::handle);
-    let token = OllmToken::new(token.step, token.text, false, set);
+    let top = logprobs(token.top);
+    let token = OllmToken::new(token.step, token.text, false, set, &top);
     // SAFETY: the callback and its argument go together, and the call that gave them has not
     // returned.
     let ended = unsafe { each(options.user, &raw const token) } != 0;

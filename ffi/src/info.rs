@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ollm_runtime::chat::ChatTemplate;
-use ollm_runtime::gguf::Gguf;
+use ollm_runtime::gguf::{Gguf, Value as Metadatum};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::{PluginConfig, is_present};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -48,6 +48,24 @@ fn types(gguf: &Gguf) -> Value {
         *bytes.entry(tensor.dtype.to_string()).or_default() += tensor.size as u64;
     }
     json!(bytes)
+}
+
+/// A metadata value. A number that JSON has not, such as an infinite one, is `null`.
+pub(crate) fn of_value(value: &Metadatum) -> Value {
+    match value {
+        Metadatum::Bool(value) => json!(value),
+        Metadatum::String(value) => json!(value),
+        Metadatum::Array(items) => items.iter().map(|item| of_value(&item)).collect(),
+        // By way of the shortest text: widened bit for bit, 0.1 would be 0.10000000149011612.
+        Metadatum::F32(value) => json!(value.to_string().parse::<f64>().ok()),
+        Metadatum::F64(value) => json!(value),
+        Metadatum::U64(value) => json!(value),
+        Metadatum::I8(value) => json!(value),
+        Metadatum::I16(value) => json!(value),
+        Metadatum::I32(value) => json!(value),
+        Metadatum::I64(value) => json!(value),
+        Metadatum::U8(_) | Metadatum::U16(_) | Metadatum::U32(_) => json!(value.as_u32()),
+    }
 }
 
 /// A plugin's sizes and kinds.

@@ -147,6 +147,29 @@ pub unsafe extern "C" fn ollm_model_release(model: *mut *mut OllmModel) -> OllmS
     guard(|| unsafe { MODELS.release_at(model) }.map(drop))
 }
 
+/// The value of a key of the file's metadata, as JSON: a number, a string, a truth value or an array.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a key that the file has not,
+/// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_model_metadata(
+    model: *const OllmModel,
+    key: *const c_char,
+    key_length: usize,
+    json: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: text and buffer are as long as the caller says.
+        let (key, out) = unsafe { (cast::text("the key", key, key_length)?, OutArray::text(json, capacity, length)?) };
+        let model = MODELS.get(model)?;
+        let value = model.model.gguf().metadata().get(key);
+        let value = value.ok_or_else(|| CallFailure::argument(format!("the model's file has no key {key:?}")))?;
+        out.write_text(info::of_value(value).to_string().as_bytes())
+    })
+}
+
 /// What the model is, as JSON: name, architecture, shape, tensor types, tokenizer, fingerprint.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`.

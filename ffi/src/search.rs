@@ -14,8 +14,8 @@ use ollm_runtime::branches::{
 use crate::boundary::guard;
 use crate::branches::{OllmBranch, OllmBranches, OllmExpansion, Tree, Views};
 use crate::cast::{self, OutStruct, User, versioned};
-use crate::generate::OllmText;
 use crate::status::{CallFailure, OllmStatus, Result};
+use crate::text::OllmText;
 use crate::turn::with;
 
 /// How branches are searched. Since 0.1.0.

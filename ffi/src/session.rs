@@ -4,6 +4,7 @@
 //! `ollm_session_free` may be called from other threads too.
 
 use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use ollm_runtime::cpu::{CpuSet, Workers};
@@ -16,11 +17,11 @@ use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray, versioned};
 use crate::handle::{HandleTable, Named};
 use crate::log::{self, OllmLogLevel};
-use crate::model::OllmModel;
+use crate::model::{OllmModel, OllmProgressFn};
 use crate::plugin::OllmPlugin;
 use crate::selection::Selection;
 use crate::status::{CallFailure, OllmStatus, Result};
-use crate::text::read_flags;
+use crate::text::{OllmLogprob, read_flags};
 use crate::turn::{self, TakesTurns, Turns, with};
 use crate::workers::{Host, OllmStartFn};
 
@@ -39,6 +40,8 @@ pub(crate) struct Live {
     pub(crate) text: Detokenizer,
     /// The text that the last step gave, which C looks at until the next call.
     pub(crate) piece: String,
+    /// The most probable tokens of the last step, which C looks at until the next call.
+    pub(crate) top: Vec<OllmLogprob>,
     /// The workers that the application runs: dropping it drops workers that were never run.
     pub(crate) host: Option<Arc<Host>>,
 }
@@ -201,6 +204,7 @@ fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSession
         sampler: Sampler::new(SamplerOptions::default())?,
         text: Detokenizer::new(),
         piece: String::new(),
+        top: Vec::new(),
         host,
     })
 }
@@ -244,6 +248,7 @@ impl Live {
             selector: self.selector.clone(),
             text: self.text.clone(),
             piece: String::new(),
+            top: Vec::new(),
             host: self.host.clone(),
         })
     }
@@ -268,6 +273,35 @@ pub unsafe extern "C" fn ollm_session_feed(session: *mut OllmSession, tokens: *c
         // SAFETY: the array is as long as the caller says.
         let tokens = unsafe { cast::slice("the tokens", tokens, count) }?;
         with(session, |live| live.feed(tokens))
+    })
+}
+
+/// As `ollm_session_feed`; `progress` is told after each batch which share of the tokens is done,
+/// inside the call and on its thread. Any other result than 0 cancels the feed.
+///
+/// Statuses: as `ollm_session_feed`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_feed_watched(
+    session: *mut OllmSession,
+    tokens: *const u32,
+    count: usize,
+    progress: OllmProgressFn,
+    user: *mut c_void,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the array is as long as the caller says.
+        let tokens = unsafe { cast::slice("the tokens", tokens, count) }?;
+        let progress = progress.ok_or_else(|| CallFailure::argument("the callback is NULL"))?;
+        let mut watch = |left: usize| {
+            // SAFETY: the callback and its argument go together, and the call that gave them has
+            // not returned.
+            let ended = unsafe { progress(user, 1.0 - left as f32 / tokens.len().max(1) as f32) } != 0;
+            if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        with(session, |live| {
+            live.cut_text();
+            Ok(live.session.feed_watched(tokens, &mut watch)?)
+        })
     })
 }
 

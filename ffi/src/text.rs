@@ -11,6 +11,29 @@ use crate::handle::Named;
 use crate::model::OllmModel;
 use crate::status::{CallFailure, OllmStatus, Result};
 
+/// A text, as UTF-8. Arrays of this struct are read, so it never grows. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmText {
+    /// The bytes.
+    pub data: *const c_char,
+    /// Their number.
+    pub length: usize,
+}
+
+/// The id that stands for no token.
+pub const OLLM_NO_TOKEN: u32 = u32::MAX;
+
+/// A token, and the natural logarithm of its probability. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmLogprob {
+    /// The token.
+    pub token: u32,
+    /// The logarithm of its probability, before bias and filters.
+    pub logprob: f32,
+}
+
 /// What `ollm_tokenize` does beyond text: flags to be added up. Since 0.1.0.
 #[repr(u32)]
 #[derive(Clone, Copy)]
@@ -136,6 +159,47 @@ pub struct OllmMessage {
     pub content: *const c_char,
     /// Bytes of `content`.
     pub content_length: usize,
+}
+
+/// Special tokens of a model. Since 0.1.0.
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum OllmSpecial {
+    /// The beginning of a text.
+    Bos = 0,
+    /// The end of a text.
+    Eos = 1,
+    /// The end of a turn.
+    Eot = 2,
+    /// The end of a message.
+    Eom = 3,
+    /// What stands for unknown text.
+    Unknown = 4,
+    /// Padding.
+    Padding = 5,
+    /// What separates texts.
+    Separator = 6,
+}
+
+/// A special token of the model's file in `*token`; `OLLM_NO_TOKEN` if the file names none.
+/// `special` is of `ollm_special`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_NO_TOKENIZER`. Since
+/// 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_special_token(model: *const OllmModel, special: i32, token: *mut u32) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the output is where the caller says.
+        let out = unsafe { Out::new("token", token) }?;
+        let model = OllmModel::table().get(model)?;
+        model.tokenizer()?;
+        let keys = ["bos", "eos", "eot", "eom", "unknown", "padding", "separator"];
+        let name = usize::try_from(special).ok().and_then(|special| keys.get(special));
+        let name = name.ok_or_else(|| CallFailure::argument(format!("{special} is no special token")))?;
+        let id = model.model.gguf().metadata().opt_u32(&format!("tokenizer.ggml.{name}_token_id"));
+        out.set(id.ok().flatten().unwrap_or(OLLM_NO_TOKEN));
+        Ok(())
+    })
 }
 
 /// The text of a conversation, by the chat template of the model's file. With `answer` other than 0

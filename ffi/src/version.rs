@@ -8,6 +8,15 @@ const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_V
     Err(_) => panic!("the package's version has no zero byte"),
 };
 
+/// The version that this header describes: its first number.
+pub const OLLM_VERSION_MAJOR: u32 = 0;
+
+/// Its second number.
+pub const OLLM_VERSION_MINOR: u32 = 1;
+
+/// Its third number.
+pub const OLLM_VERSION_PATCH: u32 = 0;
+
 /// The ABI version that this header describes; compare it with `ollm_abi_version`.
 pub const OLLM_ABI_VERSION: u32 = 1;
 
@@ -24,4 +33,15 @@ pub extern "C" fn ollm_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_abi_version() -> u32 {
     OLLM_ABI_VERSION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_are_those_of_the_package() {
+        let numbers = format!("{OLLM_VERSION_MAJOR}.{OLLM_VERSION_MINOR}.{OLLM_VERSION_PATCH}");
+        assert_eq!(numbers, env!("CARGO_PKG_VERSION"));
+    }
 }

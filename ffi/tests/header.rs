@@ -4,14 +4,13 @@
 //! cbindgen turns each module into declarations; here they become sections, each under the module's
 //! own words. The parts that are written by hand are in `header/`.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 20] = [
     "version",
     "status",
     "log",
@@ -22,13 +21,16 @@ const SECTIONS: [&str; 17] = [
     "workers",
     "session",
     "choose",
+    "sampling",
     "generate",
+    "logits",
     "option_set",
     "branches",
     "search",
     "suggest",
     "save",
     "memory",
+    "statistics",
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
@@ -84,8 +86,8 @@ fn snake_case(name: &str) -> String {
     name.chars().map(split).collect::<String>().trim_start_matches('_').to_owned()
 }
 
-/// The public types of a module, and their names in C.
-fn type_names(module: &str) -> HashMap<String, String> {
+/// The public types of a module, in its order, and their names in C.
+fn type_names(module: &str) -> Vec<(String, String)> {
     let name = |line: &str| {
         let rest = ["pub struct ", "pub enum ", "pub type "].iter().find_map(|start| line.strip_prefix(start))?;
         let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
@@ -106,7 +108,7 @@ fn config(module: &str) -> Config {
         enumeration: EnumConfig { rename_variants: RenameRule::QualifiedScreamingSnakeCase, ..EnumConfig::default() },
         ..Config::default()
     };
-    config.export.include = type_names(module).into_keys().collect();
+    config.export.include = type_names(module).into_iter().map(|(name, _)| name).collect();
     config.export.rename = SECTIONS.iter().flat_map(|module| type_names(module)).collect();
     config
 }

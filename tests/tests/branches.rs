@@ -69,7 +69,7 @@ fn branch_options(latents: Option<LatentMode>, hold: Hold, tokenizer: &Tokenizer
 /// How a token of a branch came to be: drawn with these options, or forced by an expansion.
 #[derive(Clone)]
 enum Origin {
-    Drawn(SamplerOptions),
+    Drawn(Box<SamplerOptions>),
     Forced,
 }
 
@@ -109,7 +109,7 @@ fn grow(branches: &mut Branches, tokenizer: &Tokenizer, latents: bool, seed: u64
                 // All, or those that are at no boundary.
                 branches.step(tokenizer, |branch| choice > 6 || !branch.at_boundary).unwrap();
                 for (i, branch) in branches.all().iter().enumerate().filter(|(i, b)| b.tokens.len() > before[*i]) {
-                    let drawn = Origin::Drawn(sampling[i].clone());
+                    let drawn = Origin::Drawn(Box::new(sampling[i].clone()));
                     origins[i].push(if std::mem::take(&mut forced[i]) { Origin::Forced } else { drawn });
                     assert_eq!(branch.tokens.len(), origins[i].len());
                 }
@@ -126,7 +126,7 @@ fn replay(origin: &Session, branch: &ollm_runtime::branches::Branch, origins: &[
         match origin {
             Origin::Forced => session.feed(&[token]).unwrap(),
             Origin::Drawn(options) => {
-                let mut sampler = Sampler::new(options.clone()).unwrap();
+                let mut sampler = Sampler::new((**options).clone()).unwrap();
                 let step = match latent {
                     Some(latent) => session.step_with_latent(latent, &mut sampler),
                     None => session.step(None, &mut sampler),

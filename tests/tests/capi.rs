@@ -21,6 +21,7 @@
 //! | the model's chat template | `real.c` |
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
+//! | logits, bias, log-probabilities, embeddings, statistics | `logits.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
 
 use std::fs;
@@ -67,6 +68,12 @@ fn the_cpp_layer() {
     run(&program("layer.cpp"), &[&model, &plugin]);
     let results = shared("layer.cpp", "-results", &["-DOLLM_RESULTS", "-fno-exceptions"]);
     run(&results, &[&model, &plugin]);
+}
+
+#[test]
+fn logits_scores_and_samplers() {
+    let (model, plugin) = model();
+    run(&program("logits.c"), &[&model, &plugin]);
 }
 
 #[test]

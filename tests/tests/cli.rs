@@ -262,11 +262,30 @@ fn a_stop_string_ends_the_text_and_is_not_in_it() {
 }
 
 #[test]
-fn the_end_of_the_context_is_a_length() {
+fn the_end_of_the_context_is_told() {
     let model = tiny();
-    let lines = json_lines(&succeed(&["-m", path(&model), "-p", "some words", "-c", "16", "--json"]));
-    assert_eq!(lines.last().unwrap()["done"], "length");
-    assert!(lines.len() < 16);
+    let done = run(&["-m", path(&model), "-p", "some words", "-c", "16", "--json"]);
+    let lines = json_lines(&done.stdout);
+    assert_eq!((done.code, &lines.last().unwrap()["done"]), (Some(0), &"context".into()));
+    assert!(lines.len() < 16 && done.stderr.contains("the context of 16 positions is full"), "{}", done.stderr);
+}
+
+#[test]
+fn logits_are_told_and_biased() {
+    let model = smollm2();
+    let asked = ["-m", path(&model), "-p", "The capital of France is", "-n", "1", "--json"];
+    let first = |more: &[&str]| json_lines(&succeed(&[&asked[..], more].concat())).remove(0);
+    let plain = first(&["--logprobs", "3"]);
+    let top = plain["top"].as_array().unwrap();
+    assert_eq!((top.len(), &top[0]["token"], &top[0]["logprob"]), (3, &plain["token"], &plain["logprob"]));
+    let banned = first(&["--logit-bias", &format!("{}=-inf", plain["token"])]);
+    assert_eq!(banned["token"], top[1]["token"]);
+    assert_eq!(first(&["--logit-bias", " London=100"])["text"], " London");
+    // In another order the same filters keep another number of tokens.
+    let hot = ["--temperature", "9", "--top-p", "0.4", "--seed", "7", "--samplers"];
+    let ordered = |order| first(&[&hot[..], &[order]].concat())["token"].clone();
+    assert_eq!(ordered("top-p,temperature"), plain["token"]);
+    assert_ne!(ordered("temperature,top-p"), plain["token"]);
 }
 
 #[test]
@@ -298,6 +317,14 @@ fn what_is_wrong_is_said() {
     let cases: &[(i32, &[&str], &str)] = &[
         (2, &["-p", "x"], "-m FILE"),
         (2, &["-m", m, "-p", "x", "-n", "0"], "0"),
+        (2, &["-m", m, "-p", "x", "--samplers", "topk"], "no filter has this name"),
+        (2, &["-m", m, "-p", "x", "--top-k", "3", "--samplers", "temperature"], "top-k is asked for, but not"),
+        (2, &["-m", m, "-p", "x", "--mirostat", "5"], "temperature must be above 0 with mirostat"),
+        (2, &["-m", m, "-p", "x", "--xtc-probability", "2"], "xtc-probability must be"),
+        (2, &["-m", m, "-p", "x", "--logit-bias", "7"], "a bias is TOKEN=X"),
+        (2, &["-m", m, "-p", "x", "--logit-bias", "7=nan"], "the logit bias of token 7"),
+        (2, &["-m", m, "-p", "x", "--logit-bias", "99999=1"], "not in the vocabulary"),
+        (2, &["-m", m, "-p", "x", "--logit-bias", "two words=1"], "not one"),
         (2, &["-m", m, "-p", "x", "-n", "many"], "many"),
         (1, &["-m", m, "-p", "x", "-c", "16", "--context-shift", "--keep", "15"], "no room to shift"),
         (2, &["-m", m, "-p", "x", "--temperature", "-1"], "temperature"),

@@ -9,9 +9,9 @@ use ollm_runtime::cpu::{CpuSet, Worker, WorkerHost, Workers};
 use ollm_runtime::gguf::{Gguf, TensorType};
 use ollm_runtime::model::{Config, Model, Part, Scratch, Stage, State, forward};
 use ollm_runtime::plugin::schema::DecoderKind;
-use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, SelectError, Selector};
+use ollm_runtime::plugin::{Callback, Hold, HoldUntil, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{ContextShift, Session, SessionError, SessionOptions};
+use ollm_runtime::session::{ContextShift, Pooling, Session, SessionError, SessionOptions};
 use ollm_runtime::storage::Storage;
 use ollm_tests::{golden, plugins};
 
@@ -335,6 +335,41 @@ fn whoever_works_the_bits_are_the_same() {
     }
     let nowhere = SessionOptions { workers: Workers::Bound(CpuSet::default()), ..options(64) };
     assert!(matches!(Session::new(backbone(), None, &nowhere), Err(SessionError::Affinity(_))));
+}
+
+/// Scores and embeddings: the same bits for any number of threads, and however a text is cut.
+#[test]
+fn scores_and_embeddings_do_not_depend_on_threads_or_cuts() {
+    let (model, tokens) = (backbone(), text(300));
+    let plugin = plugin(&model);
+    let mixture = Selector::new(LatentMode::Mixture, HoldUntil::from(Hold::Token), OPTIONS, 0).unwrap();
+    for selector in [None, Some(&mixture)] {
+        let scores = |threads, cuts: &[usize]| {
+            let options = SessionOptions { threads, context: 2048, ..SessionOptions::default() };
+            let mut session = Session::new(Arc::clone(&model), Some(Arc::clone(&plugin)), &options).unwrap();
+            let (mut all, mut rest) = (Vec::new(), &tokens[..]);
+            for &cut in cuts {
+                let (part, others) = rest.split_at(cut);
+                session.score_next(part, selector, &mut |scored| all.push(scored.logprob.to_bits())).unwrap();
+                rest = others;
+            }
+            assert_eq!(session.position(), tokens.len());
+            (all, session.step(None, &mut greedy()).unwrap())
+        };
+        let whole = scores(1, &[300]);
+        assert_eq!(whole.0.len(), 299);
+        for cuts in [&[300][..], &[1, 299], &[64, 1, 0, 235], &[255, 2, 43]] {
+            assert!(scores(3, cuts) == whole, "{cuts:?}");
+        }
+    }
+    let embedding = |threads, pooling| {
+        let options = SessionOptions { threads, context: 2048, ..SessionOptions::default() };
+        let embedding = session(&options).embed(&tokens, pooling, true).unwrap();
+        embedding.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
+        assert_eq!(embedding(1, pooling), embedding(4, pooling));
+    }
 }
 
 #[test]

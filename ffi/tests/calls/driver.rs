@@ -192,7 +192,7 @@ impl World<'_> {
 
     /// One call.
     fn call(&mut self) -> OllmStatus {
-        match self.bytes.below(34) {
+        match self.bytes.below(36) {
             0..=1 => self.new_session(),
             2 => ollm_session_trim(self.session()),
             3 => self.free_session(),
@@ -219,6 +219,8 @@ impl World<'_> {
             30 => self.search(),
             31 => self.adopt(),
             32 => self.suggest(),
+            33 => self.read_logits(),
+            34 => self.score(),
             _ => self.read_suggestions(),
         }
     }
@@ -323,6 +325,39 @@ impl World<'_> {
 
     fn adopt(&mut self) -> OllmStatus {
         ollm_branches_adopt(self.set_of_branches(), self.bytes.below(4), self.session())
+    }
+
+    fn read_logits(&mut self) -> OllmStatus {
+        let (session, mut logits, mut count) = (self.session(), [0.0; 400], 0);
+        let (distribution, latent) = (self.bytes.below(4) as i32, self.bytes.below(12) as u32);
+        // SAFETY: as above; the array is as long as said.
+        unsafe { ollm_session_logits(session, distribution, latent, logits.as_mut_ptr(), 400, &raw mut count) }
+    }
+
+    fn score(&mut self) -> OllmStatus {
+        let (session, tokens, mut numbers, mut count) = (self.session(), self.tokens(), [0.0; 400], 0);
+        let (kind, flag) = (self.bytes.below(5) as i32, self.bytes.below(2) as i32);
+        // SAFETY: as above; the arrays are as long as said, or longer.
+        unsafe {
+            match kind {
+                0 => ollm_session_score(
+                    session,
+                    tokens.as_ptr(),
+                    tokens.len(),
+                    numbers.as_mut_ptr(),
+                    400,
+                    &raw mut count,
+                ),
+                1..=3 => {
+                    let (data, length, out) = (tokens.as_ptr(), tokens.len(), numbers.as_mut_ptr());
+                    ollm_session_embed(session, data, length, kind, flag, out, 400, &raw mut count)
+                }
+                _ => {
+                    let mut statistics = zeroed!(OllmStatistics);
+                    ollm_session_statistics(session, &raw mut statistics)
+                }
+            }
+        }
     }
 
     fn suggest(&mut self) -> OllmStatus {
@@ -470,6 +505,16 @@ impl World<'_> {
         sampling.top_p = f32::from_bits(u32::from_le_bytes([0, 0, self.bytes.next(), self.bytes.next()]));
         sampling.top_k = self.bytes.number();
         sampling.repeat_penalty = f32::from(self.bytes.next()) / 50.0;
+        sampling.presence_penalty = f32::from(self.bytes.next()) / 100.0 - 0.2;
+        let biases = [OllmLogitBias { token: self.bytes.below(330) as u32, bias: f32::NEG_INFINITY }];
+        (sampling.biases, sampling.bias_count) = (biases.as_ptr(), self.bytes.below(2));
+        sampling.typical_p = f32::from(self.bytes.next()) / 200.0;
+        sampling.top_n_sigma = f32::from(self.bytes.next()) / 100.0;
+        sampling.xtc_probability = f32::from(self.bytes.next()) / 200.0;
+        sampling.dry_multiplier = f32::from(self.bytes.next()) / 100.0;
+        sampling.mirostat_tau = f32::from(self.bytes.next()) / 20.0 - 1.0;
+        sampling.dynamic_range = f32::from(self.bytes.next()) / 200.0;
+        sampling.logprobs = self.bytes.below(500);
         // SAFETY: as above.
         unsafe { ollm_session_set_sampling(self.session(), &raw const sampling) }
     }

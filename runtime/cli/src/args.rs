@@ -8,9 +8,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
 use ollm_runtime::plugin::{Hold, LatentMode};
-use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
 use crate::failure::{Failure, Result};
+use crate::sampling::SampleArgs;
 
 const ABOUT: &str = "Generates text with an option-aware language model.
 
@@ -361,48 +361,6 @@ pub(crate) struct ShowArgs {
     #[arg(long, value_name = "M", num_args = 0..=1, require_equals = true, default_missing_value = "3")]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub(crate) show_options: Option<usize>,
-}
-
-/// Which token.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Sampling")]
-pub(crate) struct SampleArgs {
-    /// Sampling temperature: flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
-    temperature: f32,
-    /// Top-k sampling: keeps the N most probable tokens; 0 keeps all
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    top_k: usize,
-    /// Top-p (nucleus) sampling: keeps the most probable tokens that sum up to P; 1 keeps all
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
-    top_p: f32,
-    /// Min-p sampling: keeps tokens at least P times as probable as the best; 0 keeps all
-    #[arg(long, value_name = "P", default_value_t = 0.0, allow_negative_numbers = true)]
-    min_p: f32,
-    /// Repetition penalty: makes recent tokens less likely; 1 changes nothing
-    #[arg(long, value_name = "X", default_value_t = 1.0, allow_negative_numbers = true)]
-    repeat_penalty: f32,
-    /// The number of recent tokens that the repetition penalty applies to
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    repeat_last_n: usize,
-    /// The seed of all random choices: the same seed gives the same text
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
-}
-
-impl SampleArgs {
-    pub(crate) fn sampler(&self) -> Result<Sampler> {
-        let options = SamplerOptions {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repeat_penalty: self.repeat_penalty,
-            repeat_last_n: self.repeat_last_n,
-            seed: self.seed,
-        };
-        Sampler::new(options).map_err(|error| Failure::Usage(error.to_string()))
-    }
 }
 
 impl Cli {

@@ -41,7 +41,7 @@ struct Conversation<'a> {
 }
 
 pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
-    args.sample.sampler()?;
+    args.sample.check()?;
     if let Some(flag) = args.branch.flag().filter(|_| args.strategy.is_none()) {
         return Err(Failure::Usage(format!("{flag} is for a search: add --strategy vote, best or beam")));
     }

@@ -7,15 +7,15 @@ use crate::args::{GenerateArgs, MachineArgs};
 use crate::engine::Engine;
 use crate::failure::Result;
 use crate::generation::{Generation, TokenSink};
-use crate::output::{Output, Paint, count};
+use crate::output::{Output, aside, count};
 use crate::show;
 use crate::table::OptionTable;
-use ollm_runtime::generate::Generated;
+use ollm_runtime::generate::{Generated, Reason};
 
 pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     // What is wrong with the command line should show before a large file is read.
     machine.model()?;
-    args.sample.sampler()?;
+    args.sample.check()?;
     let text = args.prompt.text.read_nonempty()?;
     let mut engine = Engine::load(machine)?;
     let mut generation = Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?;
@@ -45,6 +45,13 @@ pub(crate) fn generate(
         None => Box::new(show::Plain(output)),
     };
     let (done, time) = generation.run(engine, sink.as_mut())?;
+    drop(sink);
+    if done.reason == Reason::ContextFull {
+        aside(&format!(
+            "note: the context of {} is full: --context makes it larger, --context-shift forgets the older half",
+            count(engine.session.context(), "position")
+        ));
+    }
     let decode = Timing { tokens: done.tokens.len(), time };
     Ok((done, decode))
 }
@@ -79,9 +86,5 @@ pub(crate) fn report(engine: &Engine, prefill: Timing, decode: Timing) {
     let part = |name, timing: Timing| format!("{name} {}, {:.1} tok/s", count(timing.tokens, "token"), timing.rate());
     let machine = format!("{}, {}", engine.session.isa(), threads(engine));
     let line = [part("prefill", prefill), part("decode", decode), machine].join(" · ");
-    // Nobody can be told that standard error is closed.
-    let _ = io::Write::write_all(
-        &mut io::stderr(),
-        format!("{}\n", Paint::for_terminal(io::stderr().is_terminal()).dim(&line)).as_bytes(),
-    );
+    aside(&line);
 }

@@ -9,9 +9,10 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
-use crate::args::{SampleArgs, SelectArgs, ShowArgs, StopArgs};
+use crate::args::{SelectArgs, ShowArgs, StopArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
+use crate::sampling::SampleArgs;
 
 /// How to generate.
 pub(crate) struct Generation {
@@ -49,7 +50,7 @@ impl Generation {
         let (limit, stops, show) = (stop.limit, stop.stop.clone(), show.show_options);
         Ok(Self {
             selector: engine.selector(select, sample.seed)?,
-            sampler: sample.sampler()?,
+            sampler: sample.sampler(&engine.tokenizer)?,
             options: GenerateOptions { limit, stops, show },
         })
     }

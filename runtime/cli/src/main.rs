@@ -12,6 +12,7 @@ mod manual;
 mod output;
 mod probe;
 mod prompt;
+mod sampling;
 mod score;
 mod search;
 mod show;

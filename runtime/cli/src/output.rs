@@ -92,6 +92,13 @@ pub(crate) fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
+/// One line on standard error, of what is no failure.
+pub(crate) fn aside(text: &str) {
+    let paint = Paint::for_terminal(io::stderr().is_terminal());
+    // If that is closed, there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{}", paint.dim(text));
+}
+
 /// One line on standard error. If that is closed too, there is nobody left to tell.
 pub(crate) fn complain(failure: &Failure) {
     if !matches!(failure, Failure::Closed) {

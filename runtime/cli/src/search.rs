@@ -12,11 +12,12 @@ use ollm_runtime::branches::{
 use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
 use serde_json::{Value, json};
 
-use crate::args::{BranchArgs, MachineArgs, SampleArgs, SearchArgs, SelectArgs, StopArgs};
+use crate::args::{BranchArgs, MachineArgs, SearchArgs, SelectArgs, StopArgs};
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::generate::{Timing, is_reported, report};
 use crate::output::{Output, Paint, count, number};
+use crate::sampling::SampleArgs;
 
 /// Branches that are without a plugin, and that a beam keeps.
 const BRANCHES: usize = 10;
@@ -30,7 +31,7 @@ const WATCHED: usize = 24;
 
 pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     machine.model()?;
-    args.sample.sampler()?;
+    args.sample.check()?;
     let text = args.prompt.text.read_nonempty()?;
     let mut engine = Engine::load(machine)?;
     let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
@@ -104,7 +105,7 @@ impl SearchFlags<'_> {
             branches: BranchOptions {
                 latents: plugin.map(|_| select.mode().unwrap_or(LatentMode::Policy)),
                 hold: HoldUntil::new(hold, TokenEnds::new(&engine.tokenizer)),
-                sampling: sample.sampler()?.options().clone(),
+                sampling: sample.sampler(&engine.tokenizer)?.options().clone(),
                 stops: stop.stop.clone(),
                 limit: stop.limit,
             },

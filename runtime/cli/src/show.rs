@@ -34,6 +34,9 @@ impl TokenSink for JsonLines<'_> {
             "latent": token.step.latent,
             "logprob": number(token.step.logprob),
         });
+        if !token.top.is_empty() {
+            line["top"] = token.top.iter().map(|top| logprob_json(tokenizer, *top)).collect();
+        }
         if !token.options.is_empty() {
             line["options"] = token.options.iter().map(|option| option_json(tokenizer, option)).collect();
         }
@@ -43,6 +46,10 @@ impl TokenSink for JsonLines<'_> {
     fn done(&mut self, done: &Generated) -> Result<()> {
         self.0.json(&done_json(done))
     }
+}
+
+fn logprob_json(tokenizer: &Tokenizer, (token, logprob): (u32, f32)) -> Value {
+    json!({ "token": token, "text": tokenizer.decode(&[token]), "logprob": number(logprob) })
 }
 
 fn option_json(tokenizer: &Tokenizer, option: &OptionView) -> Value {

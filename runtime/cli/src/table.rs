@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn latents_that_agree_stand_together() {
         let options = [option(0, 0.5, 7), option(1, 0.1, 8), option(2, 0.2, 7), option(3, 0.2, 9)];
-        let token = Token { step: step(1), text: "", options: &options };
+        let token = Token { step: step(1), text: "", top: &[], options: &options };
         let latents = |group: &OptionGroup<'_>| group.members.iter().map(|member| member.latent).collect::<Vec<_>>();
         let found: Vec<_> = groups(&token).iter().map(|g| (g.speaker.latent, latents(g))).collect();
         assert_eq!(found, [(1, vec![1]), (0, vec![0, 2]), (3, vec![3])]);
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn the_chosen_latent_speaks_for_its_group() {
         let options = [option(0, 0.9, 7), option(1, 0.1, 7)];
-        let token = Token { step: step(1), text: "", options: &options };
+        let token = Token { step: step(1), text: "", top: &[], options: &options };
         assert_eq!(groups(&token)[0].speaker.latent, 1);
     }
 

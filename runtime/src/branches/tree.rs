@@ -105,10 +105,7 @@ pub(super) struct Picked {
 impl Chooser {
     /// Whether the two make the same choices from the same tokens on.
     fn is_like(&self, other: &Self) -> bool {
-        let [own, others] = [self.sampler.options(), other.sampler.options()];
-        let greedy = own.temperature == 0.0;
-        let samplers = *own == SamplerOptions { seed: if greedy { own.seed } else { others.seed }, ..others.clone() };
-        samplers && self.latents == other.latents && self.forced == other.forced
+        self.sampler.is_like(&other.sampler) && self.latents == other.latents && self.forced == other.forced
     }
 }
 

@@ -30,6 +30,10 @@ pub struct Token<'a> {
     /// The text that is complete with it: not the token's own text where that is half a character,
     /// or may begin a stop string.
     pub text: &'a str,
+    /// The most probable tokens of the distribution that it was chosen from, with their natural
+    /// log-probabilities: as many as the sampler's
+    /// [`logprobs`](crate::sampler::SamplerOptions::logprobs) asks for.
+    pub top: &'a [(u32, f32)],
     /// The option set it was chosen from, if that is to be seen.
     pub options: &'a [OptionView],
 }
@@ -52,12 +56,13 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// One word; `length` for the end of the context as well.
+    /// One word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::End => "eos",
             Self::Stop => "stop",
-            Self::Limit | Self::ContextFull => "length",
+            Self::Limit => "length",
+            Self::ContextFull => "context",
             Self::Callback => "callback",
             Self::Cancelled => "cancelled",
         }
@@ -108,7 +113,7 @@ pub fn generate(
         }
         tokens.push(step.token);
         let (piece, stopped) = text.push(step.token);
-        let flow = each(&Token { step, text: &piece, options: &shown });
+        let flow = each(&Token { step, text: &piece, top: sampler.top(), options: &shown });
         if stopped {
             break Reason::Stop;
         }

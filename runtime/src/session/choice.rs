@@ -23,6 +23,17 @@ pub struct Step {
     pub logprob: f32,
 }
 
+/// One of the distributions of the next token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// The backbone's, as if there were no plugin.
+    Backbone,
+    /// That of the option of a latent.
+    Option(usize),
+    /// The mixture of all options, weighted by the policy.
+    Mixture,
+}
+
 /// One option of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptionView {

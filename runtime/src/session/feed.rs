@@ -1,11 +1,17 @@
 //! Prefill: given tokens go through the network (feeding).
 
+use std::ops::ControlFlow;
+use std::time::Instant;
+
 use crate::memory;
 
 use super::error::SessionError;
 use super::state::Session;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+/// Takes each batch's hidden states, `[n][hidden]`, and how many tokens are still to come.
+type Sink<'a> = dyn FnMut(&[f32], usize) -> ControlFlow<()> + 'a;
 
 impl Session {
     /// Adds `tokens` to the sequence. With a [`ContextShift`](super::ContextShift) there may be any
@@ -17,10 +23,23 @@ impl Session {
     /// [`SessionError::MemoryLimit`] or [`SessionError::OutOfMemory`]; then nothing has changed.
     /// [`SessionError::Cancelled`]; then [`Session::position`] tells how many tokens were taken.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.feed_watched(tokens, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Session::feed`]; `watch` is told after each batch how many tokens are still to come, and
+    /// may end the feed, as a [`Canceller`](super::Canceller) does.
+    ///
+    /// # Errors
+    /// As [`Session::feed`].
+    pub fn feed_watched(&mut self, tokens: &[u32], watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Result<()> {
+        let begin = Instant::now();
         self.begin_answer();
         let (shift, held) = (self.sequence.context_shift, self.held());
         let earlier = self.sequence.append(tokens, shift, held)?;
-        self.run(earlier, &mut |_| {})
+        let outcome = self.run(earlier, &mut |_, left| watch(left));
+        let left = self.sequence.pending().len();
+        self.sequence.meter.fed(tokens.len().saturating_sub(left), begin);
+        outcome
     }
 
     /// Adds `tokens` to the sequence and appends their hidden states, after the final norm, to
@@ -32,11 +51,14 @@ impl Session {
         self.sequence.check(tokens)?;
         self.begin_answer();
         // What is pending belongs to earlier calls.
-        self.catch_up(&mut |_| {})?;
+        self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
         memory::grow(out, tokens.len().saturating_mul(self.sequence.config().hidden))?;
         let held = self.held();
         let earlier = self.sequence.append(tokens, None, held)?;
-        self.run(earlier, &mut |hidden| out.extend_from_slice(hidden))
+        self.run(earlier, &mut |hidden, _| {
+            out.extend_from_slice(hidden);
+            ControlFlow::Continue(())
+        })
     }
 
     /// The hidden state of the last token, after the final norm: `[hidden]`.
@@ -52,7 +74,7 @@ impl Session {
 
     /// Evaluates the pending tokens. On failure, drops the new tokens (those after the `earlier`
     /// ones) that were not evaluated.
-    fn run(&mut self, earlier: usize, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
+    fn run(&mut self, earlier: usize, sink: &mut Sink<'_>) -> Result<()> {
         let outcome = self.catch_up(sink);
         if outcome.is_err() {
             self.sequence.drop_pending(earlier);
@@ -60,15 +82,18 @@ impl Session {
         outcome
     }
 
-    /// Prefill of the pending tokens, batch by batch; hands each batch's hidden states to `sink`.
-    fn catch_up(&mut self, sink: &mut dyn FnMut(&[f32])) -> Result<()> {
+    /// Prefill of the pending tokens, batch by batch.
+    fn catch_up(&mut self, sink: &mut Sink<'_>) -> Result<()> {
         let held = self.held();
         self.sequence.reserve(self.sequence.pending(), held)?;
         while !self.sequence.pending().is_empty() {
             let mut group = self.alone();
             group.pass();
             group.outcome()?;
-            sink(self.buffers.scratch.hidden());
+            let left = self.sequence.pending().len();
+            if sink(self.buffers.scratch.hidden(), left).is_break() && left > 0 {
+                return Err(SessionError::Cancelled);
+            }
         }
         Ok(())
     }

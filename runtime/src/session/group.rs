@@ -113,6 +113,7 @@ impl<'b, 's> Group<'b, 's> {
             let count = sequence.pending().len().min(room);
             if count > 0 {
                 begin(&mut sequence.machine.pace, &mut cancelled)?;
+                sequence.meter.pass();
             }
             room -= count;
             counts[i] = count;
@@ -172,6 +173,7 @@ impl<'b, 's> Group<'b, 's> {
 
     /// A step of each member, as its request says: there is one for each, in their order.
     pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> Vec<Result<Step>> {
+        let begin = Instant::now();
         let choices = self.choose(requests);
         let members = self.members.into_iter().zip(choices).zip(requests);
         let step = |((member, chosen), request): ((Member<'_>, Option<Result<Chosen>>), &mut Request<'_>)| {
@@ -180,6 +182,7 @@ impl<'b, 's> Group<'b, 's> {
             let Chosen { latent, tokens } = chosen.unwrap_or(Err(SessionError::Empty))?;
             let &(token, logprob) = tokens.first().ok_or(SessionError::Empty)?;
             sequence.accept(token)?;
+            sequence.meter.generated(begin);
             request.source.observe(request.latent_state, token);
             Ok(Step { token, latent: latent.map(|(latent, _)| latent), logprob })
         };

@@ -12,16 +12,17 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `state` | the session: made, forked, rewound, trimmed |
-//! | `feed`, `step`, `score`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, batched decoding, save and restore |
+//! | `feed`, `step`, `score`, `embed`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, embeddings, batched decoding, save and restore |
 //! | `group` | the forward pass of one session or several |
 //! | `choice`, `latents` | latent and token; policy, decoder, head, mixture |
 //! | `sequence`, `context_shift` | tokens, KV cache, memory limit; context shift |
-//! | `buffers`, `machine`, `pace` | scratch and logits; threads; cancelling and duty cycle |
+//! | `buffers`, `machine`, `pace`, `statistics` | scratch and logits; threads; cancelling and duty cycle; what was done |
 
 mod batch;
 mod buffers;
 mod choice;
 mod context_shift;
+mod embed;
 mod error;
 mod feed;
 mod group;
@@ -33,11 +34,13 @@ mod score;
 mod sequence;
 mod snapshot;
 mod state;
+mod statistics;
 mod step;
 
 pub use batch::{Batch, Turn};
 pub(crate) use choice::{Chosen, Pick, Request};
-pub use choice::{OptionView, Step};
+pub use choice::{Distribution, OptionView, Step};
+pub use embed::Pooling;
 pub use error::SessionError;
 pub(crate) use latents::StepSource;
 pub use options::{ContextShift, MemoryNeeded, SessionOptions};
@@ -45,3 +48,4 @@ pub use pace::Canceller;
 pub use score::Scored;
 pub use snapshot::SnapshotError;
 pub use state::Session;
+pub use statistics::Statistics;

@@ -29,27 +29,51 @@ pub struct Scored {
 const SCORE_BATCH: usize = ROWS;
 
 impl Session {
-    /// Scores a given text on a fresh sequence: the log-probability of each token but the first.
-    ///
-    /// With a selector, each token is scored under the option that the selector takes at that
-    /// place. Beside what [`Session::memory_needed`] tells, 64 rows of logits are held at a time:
-    /// those of 64 tokens, or of 64 / K in a mixture of K options, and of one at least.
+    /// Scores a given text on a fresh sequence: the log-probability of each token but the first. As
+    /// [`Session::score_next`].
     ///
     /// # Errors
-    /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the
-    /// session.
+    /// As [`Session::score_next`].
     pub fn score(&mut self, tokens: &[u32], selector: Option<&Selector>, sink: &mut dyn FnMut(Scored)) -> Result<()> {
         if selector.is_some() {
             self.sequence.plugin()?;
         }
         self.reset();
-        let mut next = tokens.iter().skip(1).copied();
-        let (mut hidden, mut state) = (Vec::new(), LatentState::default());
-        for batch in tokens[..tokens.len().saturating_sub(1)].chunks(SCORE_BATCH) {
-            hidden.clear();
+        self.score_next(tokens, selector, sink)
+    }
+
+    /// Adds `tokens` to the sequence and scores them: the log-probability of each, given those
+    /// before it; the first token of a sequence has none.
+    ///
+    /// With a selector, each token is scored under the option that the selector takes at that
+    /// place, where the text is an answer that begins with its first token. Beside what
+    /// [`Session::memory_needed`] tells, 64 rows of logits are held at a time: those of 64 tokens, or
+    /// of 64 / K in a mixture of K options, and of one at least. No context is shifted here.
+    ///
+    /// # Errors
+    /// As [`Session::step`]; [`SessionError::NoPlugin`]. What was scored by then is part of the
+    /// session.
+    pub fn score_next(
+        &mut self,
+        tokens: &[u32],
+        selector: Option<&Selector>,
+        sink: &mut dyn FnMut(Scored),
+    ) -> Result<()> {
+        if selector.is_some() {
+            self.sequence.plugin()?;
+        }
+        self.sequence.check(tokens)?;
+        let (width, mut state) = (self.sequence.config().hidden, LatentState::default());
+        // The hidden state of the token before the batch, if there is one, and those of the batch.
+        let mut hidden = if self.tokens().is_empty() { Vec::new() } else { memory::copied(self.hidden()?)? };
+        for batch in tokens.chunks(SCORE_BATCH) {
+            let unseen = usize::from(hidden.is_empty());
             self.hidden_states(batch, &mut hidden)?;
-            let targets: Vec<u32> = next.by_ref().take(batch.len()).collect();
-            self.score_batch(&hidden, &targets, selector, &mut state, sink)?;
+            let (before, last) = hidden.split_at(hidden.len() - width);
+            if let Some(targets) = batch.get(unseen..).filter(|targets| !targets.is_empty()) {
+                self.score_batch(before, targets, selector, &mut state, sink)?;
+            }
+            hidden = memory::copied(last)?;
         }
         Ok(())
     }
@@ -88,7 +112,7 @@ impl Session {
         selector: Option<&Selector>,
         latents: &mut LatentState,
     ) -> Result<(Vec<f32>, Vec<LogitsPlan>)> {
-        let first = self.sequence.place() - targets.len() as u64 + 1;
+        let first = self.sequence.place() - targets.len() as u64;
         let Some(selector) = selector else {
             let plan = StepSource::Backbone.plan(latents, first, &[], &[])?;
             return Ok((Vec::new(), vec![plan; targets.len()]));

@@ -12,6 +12,7 @@ use super::buffers::BufferBytes;
 use super::error::SessionError;
 use super::machine::Machine;
 use super::options::ContextShift;
+use super::statistics::Meter;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
@@ -34,6 +35,7 @@ pub(super) struct Sequence {
     pub(super) step: StepCache,
     /// Tokens that context shifts have dropped.
     pub(super) dropped: u64,
+    pub(super) meter: Meter,
 }
 
 /// The results of the current step that are known.
@@ -99,7 +101,12 @@ impl Sequence {
 
     /// That these are tokens, and that there is room for them.
     pub(super) fn check(&self, tokens: &[u32]) -> Result<()> {
-        let (position, context) = (self.tokens.len(), self.context());
+        self.check_at(self.tokens.len(), tokens)
+    }
+
+    /// That these are tokens, and that there is room for them from `position` on.
+    pub(super) fn check_at(&self, position: usize, tokens: &[u32]) -> Result<()> {
+        let context = self.context();
         if tokens.len() > context - position {
             return Err(SessionError::ContextFull { tokens: tokens.len(), position, context });
         }

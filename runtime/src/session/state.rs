@@ -15,6 +15,7 @@ use super::machine::{Machine, Threads};
 use super::options::{MemoryNeeded, SessionOptions};
 use super::pace::Canceller;
 use super::sequence::{Sequence, StepCache, attention_bytes};
+use super::statistics::{Meter, Statistics};
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
@@ -65,6 +66,7 @@ impl Session {
             position: 0,
             step: StepCache::default(),
             dropped: 0,
+            meter: Meter::default(),
         };
         Ok(Self { sequence, latent_state: LatentState::default(), buffers: Buffers::default() })
     }
@@ -91,6 +93,7 @@ impl Session {
             hidden: memory::copied(hidden)?,
             step: StepCache::default(),
             dropped: self.sequence.dropped,
+            meter: Meter::default(),
         };
         Ok(Self { sequence, latent_state: self.latent_state, buffers: Buffers::default() })
     }
@@ -229,6 +232,11 @@ impl Session {
     /// Lets go of a held latent: the next generated token begins an answer, as after a feed.
     pub fn begin_answer(&mut self) {
         self.latent_state = LatentState::default();
+    }
+
+    /// What the session has done.
+    pub fn statistics(&self) -> Statistics {
+        Statistics { kv_bytes: self.sequence.state.bytes(), ..self.sequence.meter.statistics }
     }
 
     /// Positions there is room for.

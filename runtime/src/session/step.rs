@@ -6,10 +6,10 @@ use std::time::Instant;
 use crate::logits;
 use crate::memory;
 use crate::ops::for_each_row;
-use crate::plugin::{Selector, check_value};
+use crate::plugin::{Selector, check_latent, check_value};
 use crate::sampler::Sampler;
 
-use super::choice::{OptionView, Pick, Request, Step};
+use super::choice::{Distribution, OptionView, Pick, Request, Step};
 use super::error::SessionError;
 use super::latents::{LogitsPlan, StepSource};
 use super::sequence::Sequence;
@@ -99,20 +99,61 @@ impl Session {
         group.step(&mut [Request { member: 0, source, latent_state, pick }]).remove(0)
     }
 
+    /// The logits of the next token, one for each token of the vocabulary; those of a mixture are
+    /// log-probabilities. The session does not move.
+    ///
+    /// # Errors
+    /// [`SessionError::NoPlugin`], [`SessionError::Empty`],
+    /// [`SelectError::LatentOutOfRange`](crate::plugin::SelectError::LatentOutOfRange), or as
+    /// [`Session::feed`].
+    pub fn logits(&mut self, of: Distribution) -> Result<Vec<f32>> {
+        let plan = match of {
+            Distribution::Backbone => {
+                self.hidden()?;
+                LogitsPlan { backbone: true, ..LogitsPlan::default() }
+            }
+            Distribution::Option(latent) => {
+                check_latent(latent, self.sequence.plugin()?.option_count())?;
+                self.hidden()?;
+                LogitsPlan { latents: latent..latent + 1, latent: Some(latent), ..LogitsPlan::default() }
+            }
+            Distribution::Mixture => {
+                self.policy()?;
+                self.expand_options()?;
+                LogitsPlan { latents: 0..self.sequence.step.policy.len(), are_known: true, ..LogitsPlan::default() }
+            }
+        };
+        let mut rows = Vec::new();
+        if !plan.are_known {
+            self.compute(&plan, &mut rows)?;
+            return Ok(rows);
+        }
+        let mut mixed = Vec::new();
+        let step = &self.sequence.step;
+        plan.distribution(self.sequence.machine.exec.isa, &step.policy, &step.options, &mut mixed)?;
+        Ok(mixed)
+    }
+
     /// Computes the logits of all options of the current step, whose policy is known.
     fn expand_options(&mut self) -> Result<()> {
-        let Self { sequence, buffers, .. } = self;
-        if sequence.step.options.is_empty() {
-            let plan = LogitsPlan { latents: 0..sequence.step.policy.len(), ..LogitsPlan::default() };
-            sequence.check_logits(plan.held_rows(), buffers.bytes(sequence.config()))?;
-            sequence.machine.pace.begin()?;
-            let (begin, mut options) = (Instant::now(), std::mem::take(&mut sequence.step.options));
-            let hidden = memory::copied(&sequence.hidden)?;
-            let outcome = sequence.latents().logits(&hidden, &[plan], &mut buffers.quantized, &mut options);
-            sequence.machine.pace.end(begin);
-            outcome?;
-            sequence.step.options = options;
+        if self.sequence.step.options.is_empty() {
+            let plan = LogitsPlan { latents: 0..self.sequence.step.policy.len(), ..LogitsPlan::default() };
+            let mut options = std::mem::take(&mut self.sequence.step.options);
+            self.compute(&plan, &mut options)?;
+            self.sequence.step.options = options;
         }
         Ok(())
+    }
+
+    /// Computes the logits that a plan asks for of the current step.
+    fn compute(&mut self, plan: &LogitsPlan, out: &mut Vec<f32>) -> Result<()> {
+        let Self { sequence, buffers, .. } = self;
+        sequence.check_logits(plan.held_rows(), buffers.bytes(sequence.config()))?;
+        sequence.machine.pace.begin()?;
+        let begin = Instant::now();
+        let hidden = memory::copied(&sequence.hidden)?;
+        let outcome = sequence.latents().logits(&hidden, std::slice::from_ref(plan), &mut buffers.quantized, out);
+        sequence.machine.pace.end(begin);
+        Ok(outcome?)
     }
 }

@@ -126,6 +126,14 @@ impl Tokenizer {
         self.bytes.get(id)
     }
 
+    /// The tokens whose bytes hold one of these texts, in ascending order.
+    pub fn tokens_with(&self, texts: &[&str]) -> Vec<u32> {
+        let holds =
+            |bytes: &[u8], text: &str| !text.is_empty() && bytes.windows(text.len()).any(|w| w == text.as_bytes());
+        let any = |id: &u32| self.token_bytes(*id).is_some_and(|bytes| texts.iter().any(|text| holds(bytes, text)));
+        (0..self.vocab_size() as u32).filter(any).collect()
+    }
+
     /// The text of tokens; what is not UTF-8 becomes U+FFFD. Ids past the vocabulary stand for
     /// nothing.
     pub fn decode(&self, ids: &[u32]) -> String {

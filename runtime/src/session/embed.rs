@@ -1,0 +1,61 @@
+//! Embeddings: one vector for a text.
+
+use crate::model::BATCH;
+
+use super::error::SessionError;
+use super::state::Session;
+
+type Result<T, E = SessionError> = std::result::Result<T, E>;
+
+/// How the hidden states of a text become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// That of the first token.
+    Cls,
+    /// That of the last token.
+    Last,
+}
+
+impl Session {
+    /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled:
+    /// `[hidden]`. If it is `normalized`, its Euclidean norm is 1. The session forgets what it held,
+    /// and holds these tokens afterwards.
+    ///
+    /// # Errors
+    /// [`SessionError::Empty`] without tokens, or as [`Session::feed`].
+    pub fn embed(&mut self, tokens: &[u32], pooling: Pooling, normalized: bool) -> Result<Vec<f32>> {
+        if tokens.is_empty() {
+            return Err(SessionError::Empty);
+        }
+        self.sequence.check_at(0, tokens)?;
+        self.reset();
+        let (width, mut states) = (self.sequence.config().hidden, Vec::new());
+        // Batch by batch: a long text's states are not held at once.
+        let (mut pooled, count) = (vec![0.0_f64; width], tokens.len() as f64);
+        for (i, batch) in tokens.chunks(BATCH).enumerate() {
+            states.clear();
+            self.hidden_states(batch, &mut states)?;
+            let add = |pooled: &mut [f64], state: &[f32]| {
+                pooled.iter_mut().zip(state).for_each(|(sum, x)| *sum += f64::from(*x));
+            };
+            match pooling {
+                Pooling::Mean => states.chunks_exact(width).for_each(|state| add(&mut pooled, state)),
+                Pooling::Cls if i == 0 => add(&mut pooled, &states[..width]),
+                Pooling::Cls => {}
+                Pooling::Last => {
+                    pooled.fill(0.0);
+                    add(&mut pooled, &states[states.len() - width..]);
+                }
+            }
+        }
+        let norm = pooled.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let divisor = match (normalized, pooling) {
+            (true, _) => norm.max(f64::MIN_POSITIVE),
+            (false, Pooling::Mean) => count,
+            (false, _) => 1.0,
+        };
+        Ok(pooled.into_iter().map(|x| (x / divisor) as f32).collect())
+    }
+}
