@@ -62,6 +62,9 @@ typedef struct ollm_worker ollm_worker;
 /// A sequence of tokens. Since 0.1.0.
 typedef struct ollm_session ollm_session;
 
+/// Low-rank adapters of a model. Since 0.1.0.
+typedef struct ollm_adapter ollm_adapter;
+
 /// A snapshot of an option set. Since 0.1.0.
 typedef struct ollm_option_set ollm_option_set;
 
@@ -924,6 +927,40 @@ ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, oll
 /// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
 /// all tokens that came before. Since 0.1.0.
 ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *options, ollm_reason *reason);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Adapters: low-rank changes of a backbone (`LoRA`), which a session applies while it runs. An
+// adapter does not change: any number of sessions and threads share it, and sessions of one model
+// may have different ones.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Loads adapters of `model` from a GGUF file, as llama.cpp's `convert_lora_to_gguf` and
+/// `ollm-convert adapter` write it. On success `*adapter` is a handle with one owner: release it
+/// with `ollm_adapter_release`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_IO`,
+/// `OLLM_BAD_FILE` also for factors whose shapes do not fit, `OLLM_UNSUPPORTED`, `OLLM_MISMATCH`
+/// for adapters of another architecture or of matrices that cannot be adapted at run time,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_adapter_load(const ollm_model *model, const ollm_source *source, ollm_adapter **adapter);
+
+/// Gives up one owner and makes `*adapter` NULL. Sessions with the adapter keep it alive. NULL, and
+/// a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_adapter_release(ollm_adapter **adapter);
+
+/// Sets the adapters of all that follows, each with its scale (1 is as it was trained); with a
+/// `count` of 0 the backbone is as it is, as at first. `scales` may be NULL: all are 1. The tokens
+/// that are there stay as they were computed: rewind to compute them anew. Forks and branches have
+/// them too; a saved session does not.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for
+/// adapters of another model. Since 0.1.0.
+ollm_status ollm_session_set_adapters(ollm_session *session,
+                                      const ollm_adapter *const *adapters,
+                                      const float *scales,
+                                      size_t count);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Logits, scores and embeddings: what the network says of a text, without choosing from it.

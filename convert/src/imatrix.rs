@@ -170,7 +170,7 @@ impl<'a> Collector<'a> {
                 }
                 Ok::<_, OutOfMemory>(())
             };
-            let part = Part { state: &mut state, tokens: batch, first };
+            let part = Part { state: &mut state, tokens: batch, first, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
             add((None, Role::Head), scratch.hidden());
         }

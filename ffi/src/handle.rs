@@ -12,13 +12,13 @@ use crate::status::{CallFailure, OllmStatus, Result};
 const HALF: u32 = usize::BITS / 2;
 /// Set in every handle, and in no address of a user's process where pointers have 64 bits.
 const MARK: usize = 1 << (usize::BITS - 1);
-const KIND_BITS: u32 = 3;
+const KIND_BITS: u32 = 4;
 const MAX_SLOTS: usize = 1 << (HALF - KIND_BITS);
 const MAX_GENERATION: usize = (1 << (HALF - 1)) - 1;
 
 /// What a handle can name. Each kind has a table of its own.
 pub(crate) trait Named: Sized + Send + Sync + 'static {
-    /// Tells the kinds apart, below 8.
+    /// Tells the kinds apart, below 16.
     const KIND: usize;
     /// The name in messages.
     const NAME: &'static str;

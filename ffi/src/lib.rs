@@ -13,6 +13,7 @@ mod handle;
 mod info;
 mod turn;
 
+mod adapter;
 mod branches;
 mod choose;
 mod generate;
@@ -35,6 +36,7 @@ mod text;
 mod version;
 mod workers;
 
+pub use adapter::*;
 pub use branches::*;
 pub use choose::*;
 pub use generate::*;

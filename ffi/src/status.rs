@@ -193,11 +193,12 @@ fn of_gguf(error: &GgufError) -> OllmStatus {
 
 fn of_model(error: &ModelError) -> OllmStatus {
     use ModelError::{Cancelled, MemoryLimit, NoMemoryForWeights};
-    use ModelError::{UnexpectedTensor, UnknownArchitecture, Unsupported};
+    use ModelError::{NotAdaptable, OtherArchitecture, UnexpectedTensor, UnknownArchitecture, Unsupported};
     match error {
         Cancelled => OllmStatus::Cancelled,
         MemoryLimit { .. } => OllmStatus::MemoryLimit,
         NoMemoryForWeights { .. } => OllmStatus::OutOfMemory,
+        OtherArchitecture { .. } | NotAdaptable(_) => OllmStatus::Mismatch,
         UnknownArchitecture(_) | Unsupported { .. } | UnexpectedTensor(_) => OllmStatus::Unsupported,
         _ => OllmStatus::BadFile,
     }
@@ -241,12 +242,14 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
         SessionError::Plugin(error) => of_plugin(error),
         SessionError::Logits(error) | SessionError::Sampler(SamplerError::Logits(error)) => of_logits(error),
         SessionError::MemoryLimit { .. } => OllmStatus::MemoryLimit,
+        SessionError::OtherAdapter => OllmStatus::Mismatch,
         SessionError::TokenOutOfRange { .. }
         | SessionError::PositionOutOfRange { .. }
         | SessionError::ContextShift { .. }
         | SessionError::Incompatible
         | SessionError::Select(_)
         | SessionError::Sampler(_)
+        | SessionError::AdapterScale(_)
         | SessionError::Duty => OllmStatus::InvalidArgument,
         _ => OllmStatus::Internal,
     }

@@ -17,6 +17,7 @@ static void null_is_a_status(void) {
     ollm_token token = ollm_token_init();
     ollm_memory memory = ollm_memory_init();
     ollm_statistics statistics = ollm_statistics_init();
+    ollm_adapter *adapter = NULL;
     ollm_source source = ollm_source_file(NULL);
     ollm_model *made = NULL;
     ollm_plugin *made_plugin = NULL;
@@ -60,6 +61,13 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(NULL, &id, 1));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(session, NULL, 1));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_text(session, NULL, 1, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(NULL, &source, &adapter));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(model, NULL, &adapter));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(model, &source, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_adapters(NULL, NULL, NULL, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_adapters(session, NULL, NULL, 1));
+    OK(ollm_adapter_release(NULL));
+    OK(ollm_adapter_release(&adapter));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_watched(session, &id, 1, NULL, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_logits(NULL, 0, 0, &number, 1, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_logits(session, 0, 0, &number, 1, NULL));

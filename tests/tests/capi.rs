@@ -21,6 +21,7 @@
 //! | the model's chat template | `real.c` |
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
+//! | LoRA at run time | `adapters.c` |
 //! | logits, bias, log-probabilities, embeddings, statistics | `logits.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
 
@@ -29,6 +30,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use ollm_convert::adapter::{Adapter, Factors};
 use ollm_runtime::chat::{ChatTemplate, Message};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::TensorType;
@@ -74,6 +76,20 @@ fn the_cpp_layer() {
 fn logits_scores_and_samplers() {
     let (model, plugin) = model();
     run(&program("logits.c"), &[&model, &plugin]);
+}
+
+#[test]
+fn adapters() {
+    let (model, _) = model();
+    let matrix = "blk.0.attn_q.weight";
+    let shape =
+        Model::open(&model).map(|model| [model.config().layers[0].query_width(), model.config().hidden]).unwrap();
+    let values = |n: usize| (0..n).map(|i| (i * 31 % 23) as f32 / 46.0 - 0.25).collect();
+    let factors = Factors { rank: 4, a: values(4 * shape[1]), b: values(shape[0] * 4) };
+    let adapter = scratch("adapter.gguf");
+    let file = Adapter::new(8.0, [(matrix.to_owned(), factors)].into()).of(Some("llama".into()));
+    file.write(TensorType::F16, &adapter, true).unwrap();
+    run(&program("adapters.c"), &[&model, &adapter, &golden("tiny/qwen2.gguf")]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use ollm_convert::adapter::{Adapter, Factors};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::Hold;
@@ -259,6 +260,27 @@ fn a_stop_string_ends_the_text_and_is_not_in_it() {
     let counted = ["-m", path(&model), "-p", "1, 2, 3, 4, 5,", "-n", "30", "--stop", "8, 9", "--json"];
     let lines = json_lines(&succeed(&counted));
     assert_eq!((text_of(&lines).as_str(), &lines.last().unwrap()["done"]), (" 6, 7, ", &"stop".into()));
+}
+
+#[test]
+fn adapters_are_applied_beside_the_model() {
+    let model = tiny();
+    let hidden = Model::open(&model).unwrap().config().hidden;
+    let values = |n: usize| (0..n).map(|i| (i * 31 % 23) as f32 / 23.0 - 0.5).collect();
+    let factors = Factors { rank: 2, a: values(2 * hidden), b: values(hidden * 2) };
+    let pairs = [("blk.0.attn_output.weight".to_owned(), factors)].into();
+    let adapter = scratch("adapter.gguf", b"");
+    let file = Adapter::new(16.0, pairs).of(Some("llama".into()));
+    file.write(TensorType::F16, &adapter, true).unwrap();
+    let text = |lora: &[&str]| {
+        let asked = ["-m", path(&model), "-p", "some words", "-n", "8", "--temperature", "1", "--seed", "2"];
+        succeed(&[&asked[..], lora].concat())
+    };
+    let scaled = format!("{}=0", path(&adapter));
+    assert_ne!(text(&["--lora", path(&adapter)]), text(&[]));
+    assert_eq!(text(&["--lora", &scaled]), text(&[]));
+    let refused = run(&["-m", path(&model), "-p", "x", "--lora", path(&model)]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("no LoRA adapter"), "{}", refused.stderr);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod config;
 mod document;
 mod error;
 mod metadata;
+mod peft;
 mod rope;
 mod tensors;
 mod tokenizer;
@@ -35,6 +36,7 @@ use document::Document;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
+pub use peft::{is_peft, peft};
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///
@@ -42,6 +44,10 @@ pub use error::ImportError;
 /// [`ConvertError::Import`] if the folder is not what it should be; [`ConvertError::Row`] if a
 /// weight is not finite; and those of [`quantize::quantize`]. Then nothing is written.
 pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
+    if is_peft(folder) {
+        let reason = "these are PEFT's adapters: `ollm-convert adapter FOLDER --backbone MODEL.gguf` reads them".into();
+        return Err(ConvertError::BadAdapter { path: folder.to_owned(), reason });
+    }
     let json = Document::read(&folder.join("config.json"))?;
     let config = HfConfig::read(&json)?;
     let checkpoint = HfCheckpoint::open(folder)?;

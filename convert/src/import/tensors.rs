@@ -1,7 +1,7 @@
 //! The tensors of a model: the runtime's schema under transformers' names, and what changes on the
 //! way.
 
-use ollm_runtime::model::{Role, TensorName, TensorSpec, schema};
+use ollm_runtime::model::{Family, Role, TensorName, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 
 use super::config::HfConfig;
@@ -26,7 +26,12 @@ pub(super) fn wanted(config: &HfConfig) -> Result<Vec<Wanted>> {
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
             let change = config.change(name, shape.len());
-            Some(Wanted { name: transformers_name(config, name)?, gguf: name.to_string(), shape, change })
+            Some(Wanted {
+                name: transformers_name(config.architecture.family(), name)?,
+                gguf: name.to_string(),
+                shape,
+                change,
+            })
         })
         .collect())
 }
@@ -65,8 +70,8 @@ impl HfConfig {
 }
 
 /// The name of a tensor in transformers; `None` for what checkpoints do not have.
-fn transformers_name(config: &HfConfig, name: TensorName) -> Option<String> {
-    let has_post_norms = config.architecture.family().post_norms;
+pub(super) fn transformers_name(family: &Family, name: TensorName) -> Option<String> {
+    let has_post_norms = family.post_norms;
     let module = match name.role {
         Role::Embedding => "model.embed_tokens",
         Role::Head => return Some(HEAD.to_owned()),

@@ -31,7 +31,7 @@ use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
-pub(crate) use source::{Change, Stored, TensorSource};
+pub(crate) use source::{Change, Stored, TensorSource, interleaved};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.

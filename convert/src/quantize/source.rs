@@ -116,7 +116,7 @@ impl TensorSource<'_> {
 
 /// What comes to place `i`, in heads of this size: of each pair of places, one of the first half
 /// and one of the second.
-fn interleaved(i: usize, size: usize) -> usize {
+pub(crate) fn interleaved(i: usize, size: usize) -> usize {
     let place = i % size;
     i - place + place % 2 * (size / 2) + place / 2
 }

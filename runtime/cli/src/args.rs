@@ -1,6 +1,7 @@
 //! The command line: every flag, its meaning, its range.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
@@ -74,6 +75,10 @@ pub(crate) struct MachineArgs {
     /// The plugin: a GGUF file of options for this backbone
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) plugin: Option<PathBuf>,
+    /// A low-rank adapter (LoRA) of the model: a GGUF file, with =SCALE how much of it is added [default
+    /// SCALE: 1]; may be given several times
+    #[arg(long, value_name = "FILE[=SCALE]", global = true)]
+    pub(crate) lora: Vec<Lora>,
     /// Threads for decode (a step); 0 takes as many as there are cores
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
@@ -98,6 +103,24 @@ pub(crate) struct MachineArgs {
     /// Print tokens per second to stderr, also where the output is no terminal
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+}
+
+/// An adapter, and how much of it is added.
+#[derive(Clone, Debug)]
+pub(crate) struct Lora {
+    pub(crate) path: PathBuf,
+    pub(crate) scale: f32,
+}
+
+impl FromStr for Lora {
+    type Err = std::convert::Infallible;
+
+    /// What follows the last `=` is a scale, if it is a number.
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let scaled = text.rsplit_once('=').and_then(|(path, scale)| Some((path, scale.parse().ok()?)));
+        let (path, scale) = scaled.unwrap_or((text, 1.0));
+        Ok(Self { path: path.into(), scale })
+    }
 }
 
 impl MachineArgs {
@@ -413,7 +436,7 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// That a flag that all commands know has no effect in this one.
 fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 6] = ["plugin", "threads", "prefill_threads", "context", "context_shift", "keep"];
+    const RUN: [&str; 7] = ["plugin", "lora", "threads", "prefill_threads", "context", "context_shift", "keep"];
     let (name, own) = matches.subcommand()?;
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ollm_runtime::chat::ChatTemplate;
-use ollm_runtime::model::Model;
+use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 
-use crate::args::{MachineArgs, SelectArgs};
+use crate::args::{Lora, MachineArgs, SelectArgs};
 use crate::failure::{Failure, Result};
 
 /// A session on a model, with its tokenizer and its plugin.
@@ -35,7 +35,12 @@ impl Engine {
             context_shift: args.context_shift.then_some(ContextShift { keep: args.keep }),
             ..SessionOptions::default()
         };
-        let session = Session::new(model, plugin, &options)?;
+        let mut session = Session::new(Arc::clone(&model), plugin, &options)?;
+        let adapted = args.lora.iter().map(|Lora { path, scale }| {
+            let adapter = Adapter::open(path, &model).map_err(Failure::in_file(path))?;
+            Ok((Arc::new(adapter), *scale))
+        });
+        session.set_adapters(adapted.collect::<Result<_>>()?)?;
         Ok(Self { session, tokenizer, load_time: start.elapsed() })
     }
 

@@ -51,6 +51,22 @@ pub enum ModelError {
     },
     /// A tensor of floats starts at an address where floats cannot be read.
     Misaligned(String),
+    /// The file is not marked as one of low-rank adapters.
+    NoAdapter {
+        /// The key of the mark.
+        key: &'static str,
+        /// What it has to be.
+        mark: &'static str,
+    },
+    /// The adapters are those of a backbone of another architecture.
+    OtherArchitecture {
+        /// That of the file.
+        found: String,
+        /// That of the model.
+        expected: &'static str,
+    },
+    /// Adapters of a matrix that the model has not, or that cannot have any.
+    NotAdaptable(String),
     /// Memory for the packed weights could not be had.
     NoMemoryForWeights {
         /// Bytes that were asked for.
@@ -85,6 +101,17 @@ impl fmt::Display for ModelError {
             Self::TensorShape { name, found, expected } => {
                 write!(f, "tensor {name} has shape {found:?}, but the metadata ask for {expected:?}")
             }
+            Self::NoAdapter { key, mark } => {
+                write!(f, "the file is no LoRA adapter: metadata key {key} is not {mark:?}")
+            }
+            Self::OtherArchitecture { found, expected } => {
+                write!(f, "the adapters belong to a model of architecture {found:?}, this one is {expected:?}")
+            }
+            Self::NotAdaptable(name) => write!(
+                f,
+                "matrix {name} of the adapters is none of the layers' matrices of this model: merge them into the \
+                 model with `ollm-convert merge`, if they belong to it"
+            ),
             Self::Misaligned(name) => write!(f, "tensor {name} is not aligned: convert the file to alignment 64"),
             Self::NoMemoryForWeights { bytes } => {
                 write!(f, "not enough memory for a weight matrix of {bytes} bytes: use a smaller model or quantization")

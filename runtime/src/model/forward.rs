@@ -9,10 +9,11 @@ use crate::ops::{
 };
 
 use super::Model;
+use super::adapter::Adapted;
 use super::config::Config;
-use super::name::Role;
+use super::name::{Role, TensorName};
 use super::state::{Scratch, State};
-use super::weights::{Attention, Mixer};
+use super::weights::{Attention, Linear, Mixer};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,8 @@ pub struct Part<'a> {
     pub tokens: &'a [u32],
     /// The position of the first of them.
     pub first: usize,
+    /// The adapters of the sequence.
+    pub adapters: &'a [Adapted],
 }
 
 /// The batched forward pass: the tokens of all `parts`, each of a sequence of its own, in one read
@@ -87,7 +90,7 @@ pub fn forward<E: From<OutOfMemory>>(
         match &model.weights().layers[index].mixer {
             Mixer::Attention(weights) => attention(exec, model, index, weights, parts, scratch, watch)?,
         }
-        feed_forward(exec, model, index, scratch, watch)?;
+        feed_forward(exec, model, index, parts, scratch, watch)?;
     }
     let (isa, weight) = (exec.isa, &model.weights().norm);
     for_each_row(&exec.pool, &mut scratch.x, config.hidden, |_, x| rms_norm(isa, x, weight, config.norm_epsilon));
@@ -122,12 +125,8 @@ fn attention<E: From<OutOfMemory>>(
     s.begin_attention(config, shape);
     norm(exec, &s.x, &mut s.normed, &weights.norm, config.norm_epsilon);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
-    let mut ops = [
-        MatmulOp { matrix: model.matrix(&weights.query.weight), out: &mut s.query },
-        MatmulOp { matrix: model.matrix(&weights.key.weight), out: &mut s.key },
-        MatmulOp { matrix: model.matrix(&weights.value.weight), out: &mut s.value },
-    ];
-    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut ops);
+    let outputs = [(&weights.query, &mut s.query), (&weights.key, &mut s.key), (&weights.value, &mut s.value)];
+    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
     let rope = &s.ropes[usize::from(shape.is_sliding)];
     let heads = HeadLayout { dim: shape.head_dim, rope };
     place_heads(exec, config, heads, &mut s.query, weights.query.bias.as_ref(), weights.query_norm.as_ref());
@@ -141,11 +140,39 @@ fn attention<E: From<OutOfMemory>>(
     });
     attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
-    let width = shape.query_width();
-    let matrix = model.matrix(&weights.output.weight);
-    matmul(exec, &s.mixed, width, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
+    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.normed)])?;
     add_bias(&exec.pool, &mut s.normed, weights.output.bias.as_ref());
     add_normed(exec, config, s, weights.post_norm.as_ref());
+    Ok(())
+}
+
+/// `out = W x` for matrices of layer `index` with the input `x`: `[n][cols]`; and what the adapters
+/// of each part add.
+fn multiply<const N: usize>(
+    exec: &mut Exec,
+    model: &Model,
+    index: usize,
+    parts: &[Part<'_>],
+    x: &[f32],
+    scratch: &mut Quantized,
+    outputs: [(&Linear, &mut Vec<f32>); N],
+) -> Result<(), OutOfMemory> {
+    let mut outputs = outputs.map(|(linear, out)| (linear.role, model.matrix(&linear.weight), out));
+    let cols = outputs.first().map_or(0, |(_, matrix, _)| matrix.cols());
+    let mut ops = outputs.each_mut().map(|(_, matrix, out)| MatmulOp { matrix: *matrix, out });
+    matmul(exec, x, cols, scratch, &mut ops);
+    let mut row = 0;
+    for part in parts {
+        let rows = row..row + part.tokens.len();
+        row = rows.end;
+        for (adapter, scale) in part.adapters {
+            for (role, matrix, out) in &mut outputs {
+                let name = TensorName::in_layer(index, *role);
+                let out = &mut out[rows.start * matrix.rows()..rows.end * matrix.rows()];
+                adapter.add(exec, name, *scale, &x[rows.start * cols..rows.end * cols], scratch, out)?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -163,10 +190,11 @@ fn store(pool: &Pool, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mu
 
 /// Feed-forward network of a layer: `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`;
 /// some families have GELU and normalize the output before it is added.
-fn feed_forward<E>(
+fn feed_forward<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
     index: usize,
+    parts: &[Part<'_>],
     s: &mut Scratch,
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
@@ -175,17 +203,13 @@ fn feed_forward<E>(
     s.begin_feed_forward(config, ffn);
     norm(exec, &s.x, &mut s.normed, &weights.norm, config.norm_epsilon);
     watch(Stage::Input { layer: index, role: Role::FfnGate, x: &s.normed })?;
-    let mut ops = [
-        MatmulOp { matrix: model.matrix(&weights.gate.weight), out: &mut s.gate },
-        MatmulOp { matrix: model.matrix(&weights.up.weight), out: &mut s.up },
-    ];
-    matmul(exec, &s.normed, config.hidden, &mut s.quantized, &mut ops);
+    let outputs = [(&weights.gate, &mut s.gate), (&weights.up, &mut s.up)];
+    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
     let (isa, up) = (exec.isa, &s.up);
     let activate = if config.family.gelu { geglu } else { swiglu };
     for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
     watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
-    let matrix = model.matrix(&weights.down.weight);
-    matmul(exec, &s.gate, ffn, &mut s.quantized, &mut [MatmulOp { matrix, out: &mut s.normed }]);
+    multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.down, &mut s.normed)])?;
     add_normed(exec, config, s, weights.post_norm.as_ref());
     Ok(())
 }

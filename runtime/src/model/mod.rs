@@ -1,5 +1,6 @@
 //! The backbone: configuration, checked weights, state, and one forward pass for every family.
 
+mod adapter;
 mod config;
 mod error;
 mod family;
@@ -19,6 +20,7 @@ use crate::gguf::Gguf;
 use crate::ops::Matrix;
 use crate::storage::Storage;
 
+pub use adapter::{Adapted, Adapter};
 pub use config::{Config, LayerConfig, LayerKind};
 pub use error::ModelError;
 pub use family::{FAMILIES, Family};

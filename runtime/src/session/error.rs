@@ -62,6 +62,10 @@ pub enum SessionError {
     /// A session in a batch has another model, plugin or instruction set than the first of the
     /// batch.
     Incompatible,
+    /// Low-rank adapters that were loaded for another model.
+    OtherAdapter,
+    /// The scale of adapters is no number.
+    AdapterScale(f32),
     /// A duty cycle that is not above 0 and at most 1.
     Duty,
     /// The system could not start a thread.
@@ -114,6 +118,8 @@ impl fmt::Display for SessionError {
             Self::Incompatible => {
                 write!(f, "sessions of one batch must have the same model, plugin and instruction set: fork them")
             }
+            Self::OtherAdapter => write!(f, "the adapters were loaded for another model: load them for this one"),
+            Self::AdapterScale(scale) => write!(f, "the scale of adapters must be a finite number, not {scale}"),
             Self::Duty => write!(f, "the duty cycle must be above 0 and at most 1"),
             Self::Threads(source) => write!(f, "cannot start a thread: {source}"),
             Self::Affinity(source) => write!(f, "cannot bind the threads to these processors: {source}"),

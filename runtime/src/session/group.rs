@@ -288,10 +288,10 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
     let Some(model) = members.first().map(|member| Arc::clone(&member.sequence.model)) else { return Ok(Vec::new()) };
     let (mut parts, mut paces, mut computing) = (Vec::new(), Vec::new(), None);
     for (i, (member, &count)) in members.iter_mut().zip(counts).enumerate() {
-        let Sequence { state, tokens, position, machine, .. } = &mut *member.sequence;
+        let Sequence { state, tokens, position, machine, adapters, .. } = &mut *member.sequence;
         computing.get_or_insert((&mut machine.exec, machine.threads));
         if count > 0 {
-            parts.push(Part { state, tokens: &tokens[*position..*position + count], first: *position });
+            parts.push(Part { state, tokens: &tokens[*position..*position + count], first: *position, adapters });
             paces.push((i, &mut machine.pace, false));
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::memory;
-use crate::model::{BATCH, Config, Model, Scratch, State};
+use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
 use crate::ops;
 use crate::plugin::Plugin;
 
@@ -36,6 +36,8 @@ pub(super) struct Sequence {
     /// Tokens that context shifts have dropped.
     pub(super) dropped: u64,
     pub(super) meter: Meter,
+    /// What is added to the backbone's matrices.
+    pub(super) adapters: Vec<Adapted>,
 }
 
 /// The results of the current step that are known.
@@ -97,6 +99,13 @@ impl Sequence {
         let plugins = [self, other].map(|sequence| sequence.plugin.as_ref().map(Arc::as_ptr));
         let isas = [self, other].map(|sequence| sequence.machine.exec.isa.name());
         Arc::ptr_eq(&self.model, &other.model) && plugins[0] == plugins[1] && isas[0] == isas[1]
+    }
+
+    /// Whether both have the same adapters.
+    pub(super) fn has_adapters_of(&self, other: &Self) -> bool {
+        let same =
+            |(one, other): (&Adapted, &Adapted)| Arc::ptr_eq(&one.0, &other.0) && one.1.to_bits() == other.1.to_bits();
+        self.adapters.len() == other.adapters.len() && self.adapters.iter().zip(&other.adapters).all(same)
     }
 
     /// That these are tokens, and that there is room for them.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::memory;
-use crate::model::{BATCH, Config, Model, Scratch, State};
+use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
 use crate::plugin::schema::PluginConfig;
 use crate::plugin::{LatentState, Plugin};
 
@@ -67,6 +67,7 @@ impl Session {
             step: StepCache::default(),
             dropped: 0,
             meter: Meter::default(),
+            adapters: Vec::new(),
         };
         Ok(Self { sequence, latent_state: LatentState::default(), buffers: Buffers::default() })
     }
@@ -94,6 +95,7 @@ impl Session {
             step: StepCache::default(),
             dropped: self.sequence.dropped,
             meter: Meter::default(),
+            adapters: self.sequence.adapters.clone(),
         };
         Ok(Self { sequence, latent_state: self.latent_state, buffers: Buffers::default() })
     }
@@ -128,6 +130,7 @@ impl Session {
             && own.context() == others.context()
             && own.dropped == others.dropped
             && own.tokens == others.tokens
+            && own.has_adapters_of(others)
     }
 
     /// Comes to where `other` is, which began from the same text, in an answer that has come to
@@ -232,6 +235,30 @@ impl Session {
     /// Lets go of a held latent: the next generated token begins an answer, as after a feed.
     pub fn begin_answer(&mut self) {
         self.latent_state = LatentState::default();
+    }
+
+    /// Sets the low-rank adapters of all that follows; none takes the backbone as it is. The tokens
+    /// that are there stay as they were computed: rewind to compute them anew.
+    ///
+    /// # Errors
+    /// [`SessionError::OtherAdapter`] if one was loaded for another model,
+    /// [`SessionError::AdapterScale`] if its scale is no number.
+    pub fn set_adapters(&mut self, adapters: Vec<Adapted>) -> Result<()> {
+        for (adapter, scale) in &adapters {
+            if !adapter.fits(self.model()) {
+                return Err(SessionError::OtherAdapter);
+            }
+            if !scale.is_finite() {
+                return Err(SessionError::AdapterScale(*scale));
+            }
+        }
+        self.sequence.adapters = adapters;
+        Ok(())
+    }
+
+    /// The low-rank adapters, and how much of each is added.
+    pub fn adapters(&self) -> &[Adapted] {
+        &self.sequence.adapters
     }
 
     /// What the session has done.

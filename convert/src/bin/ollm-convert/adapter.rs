@@ -4,18 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ollm_convert::adapter::{self, Adapter};
-use ollm_convert::{ConvertError, check_output, tensor_type};
+use ollm_convert::{ConvertError, check_output, import, tensor_type};
 use ollm_runtime::gguf::TensorType;
 
 use crate::output::{Outcome, wrote};
 
-/// Turn a trainer's low-rank adapters into an adapter file
+/// Turn low-rank adapters of a trainer or of PEFT into an adapter file
 ///
-/// The file has the layout of llama.cpp's. `ollm-convert merge` puts it into its backbone.
+/// The file has the layout of llama.cpp's. `ollm-run --lora` runs it beside its backbone,
+/// `ollm-convert merge` puts it into the backbone.
 #[derive(Args)]
 pub(crate) struct AdapterArgs {
-    /// A folder with `lora.safetensors`, or that file; or an adapter file, to give it another type
+    /// A folder with `lora.safetensors`, or that file; a folder of PEFT (with --backbone); or an
+    /// adapter file, to give it another type
     checkpoint: PathBuf,
+    /// The backbone that adapters of PEFT belong to: a GGUF file
+    #[arg(long, value_name = "FILE.gguf")]
+    backbone: Option<PathBuf>,
     /// The adapter file to write
     #[arg(short, long, value_name = "FILE.gguf")]
     output: PathBuf,
@@ -34,7 +39,17 @@ pub(crate) struct AdapterArgs {
 impl AdapterArgs {
     pub(crate) fn run(self) -> Outcome {
         check_output(&self.output, &[&adapter::file(&self.checkpoint)])?;
-        let adapter = Adapter::read(&self.checkpoint)?.of(self.architecture);
+        let adapter = match &self.backbone {
+            Some(backbone) => {
+                check_output(&self.output, &[backbone])?;
+                import::peft(&self.checkpoint, backbone)?
+            }
+            None if import::is_peft(&self.checkpoint) => {
+                let reason = "adapters of PEFT need their backbone: --backbone MODEL.gguf".into();
+                return Err(ConvertError::BadAdapter { path: self.checkpoint, reason }.into());
+            }
+            None => Adapter::read(&self.checkpoint)?.of(self.architecture),
+        };
         let summary = adapter.write(self.dtype, &self.output, self.force)?;
         Ok::<_, ConvertError>(wrote(&summary, &self.output).into())
     }

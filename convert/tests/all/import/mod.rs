@@ -2,6 +2,7 @@
 //! for them: the file has the keys and tensors that Python's `gguf` wrote, and the logits of
 //! transformers.
 
+mod peft;
 mod refused;
 
 use std::collections::BTreeMap;

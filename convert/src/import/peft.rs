@@ -1,0 +1,192 @@
+//! The adapters of a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`.
+//!
+//! `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` is factor A of
+//! `blk.0.attn_q.weight`. Rows of queries and keys come in the order that the backbone's file has
+//! them in. The file has one alpha: what a pattern or rank-stabilized `LoRA` (arXiv 2312.03732) scales
+//! otherwise is multiplied into B.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ollm_runtime::gguf::{TensorInfo, TensorType};
+use ollm_runtime::model::{Config, Role, TensorName};
+use ollm_runtime::ops::RopePairing;
+use ollm_runtime::quant;
+use ollm_runtime::storage::Storage;
+use safetensors::{Dtype, SafeTensors};
+
+use super::document::Document;
+use super::tensors::transformers_name;
+use crate::adapter::{Adapter, Factors};
+use crate::quantize::interleaved;
+use crate::{ConvertError, FileKind, Opened, Result, expect_kind};
+
+/// What makes a folder one of adapters.
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The matrices of a layer that can be adapted.
+const MATRICES: [Role; 7] =
+    [Role::Query, Role::Key, Role::Value, Role::AttentionOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown];
+
+/// Whether this is a folder that PEFT has written.
+pub fn is_peft(folder: &Path) -> bool {
+    folder.join(CONFIG).exists()
+}
+
+/// The adapters in `folder`, for the matrices of `backbone`.
+///
+/// # Errors
+/// [`ConvertError::Import`] or [`ConvertError::BadAdapter`] if the folder is not what it should be,
+/// asks for something other than `LoRA`, or is of another backbone.
+pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
+    let base = Opened::open(backbone)?;
+    expect_kind(backbone, base.gguf.metadata(), &[FileKind::Backbone, FileKind::Merged])?;
+    let json = Document::read(&folder.join(CONFIG))?;
+    let settings = Settings::read(&json)?;
+    let path = folder.join(WEIGHTS);
+    let bytes = Storage::open(&path)?;
+    let malformed = |source| ConvertError::SafeTensors { path: path.clone(), source };
+    let bad = |reason: String| ConvertError::BadAdapter { path: path.clone(), reason };
+    let tensors = SafeTensors::deserialize(&bytes).map_err(malformed)?;
+    let named = names(&base)?;
+    let mut factors: BTreeMap<&Matrix, [Option<Factor>; 2]> = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        let unknown = || bad(format!("{name} is no factor of a matrix that this backbone has"));
+        let (module, which) = split(&name).ok_or_else(unknown)?;
+        let matrix = named.get(module).ok_or_else(unknown)?;
+        let &[rows, cols] = view.shape() else { return Err(bad(format!("{name} is no matrix"))) };
+        let values = numbers(view.dtype(), view.data());
+        let values = values.ok_or_else(|| bad(format!("{name} is {:?}, not F32, F16 or BF16", view.dtype())))?;
+        factors.entry(matrix).or_default()[which] = Some((if which == 0 { rows } else { cols }, values));
+    }
+    let mut pairs = BTreeMap::new();
+    for (matrix, both) in factors {
+        let [Some((rank, a)), Some((other, b))] = both else {
+            return Err(bad(format!("{} lacks a factor", matrix.module)));
+        };
+        if rank != other || rank == 0 {
+            return Err(bad(format!("{}: A has rank {rank}, B {other}", matrix.module)));
+        }
+        let factor = (settings.scale(&matrix.module, rank)? / (settings.alpha / rank as f64)) as f32;
+        let mut b: Vec<f32> = b.into_iter().map(|value| value * factor).collect();
+        // Of another shape, they are refused below.
+        let rows = base.gguf.tensor(&matrix.name).map(TensorInfo::rows);
+        if let Some(heads) = matrix.heads.filter(|_| rows == Some(b.len() / rank)) {
+            let size = b.len() / rank / heads;
+            let row = |row| &b[interleaved(row, size) * rank..][..rank];
+            b = (0..b.len() / rank).flat_map(row).copied().collect();
+        }
+        pairs.insert(matrix.name.clone(), Factors { rank, a, b });
+    }
+    if pairs.is_empty() {
+        return Err(bad("it has no factors".into()));
+    }
+    let architecture = base.gguf.metadata().opt_str("general.architecture").ok().flatten();
+    let adapter = Adapter::new(settings.alpha, pairs).of(architecture.map(str::to_owned));
+    adapter.check(&base.gguf).map_err(bad)?;
+    Ok(adapter)
+}
+
+/// A rank and the values of a factor.
+type Factor = (usize, Vec<f32>);
+
+/// A matrix of the backbone.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Matrix {
+    /// Its name in GGUF.
+    name: String,
+    /// That of its module in transformers.
+    module: String,
+    /// The heads whose rows are interleaved.
+    heads: Option<usize>,
+}
+
+/// The matrices of a backbone, by their modules in transformers.
+fn names(base: &Opened) -> Result<BTreeMap<String, Matrix>> {
+    let config = Config::from_gguf(&base.gguf, &base.bytes).map_err(ollm_runtime::Error::from)?;
+    let family = &config.family;
+    let mut names = BTreeMap::new();
+    for (index, layer) in config.layers.iter().enumerate() {
+        for role in MATRICES {
+            let name = TensorName::in_layer(index, role);
+            let Some(module) = transformers_name(family, name) else { continue };
+            let module = module.trim_end_matches(".weight").to_owned();
+            let heads = match (role, family.pairing) {
+                (Role::Query, RopePairing::Adjacent) => Some(layer.heads),
+                (Role::Key, RopePairing::Adjacent) => Some(layer.kv_heads),
+                _ => None,
+            };
+            names.insert(module.clone(), Matrix { name: name.to_string(), module, heads });
+        }
+    }
+    Ok(names)
+}
+
+/// The module of a factor, and whether it is A (0) or B (1).
+fn split(name: &str) -> Option<(&str, usize)> {
+    let name = name.strip_prefix("base_model.model.").unwrap_or(name).strip_suffix(".weight")?;
+    let name = name.strip_suffix(".default").unwrap_or(name);
+    let factors = [".lora_A", ".lora_B"];
+    factors.iter().enumerate().find_map(|(which, suffix)| Some((name.strip_suffix(suffix)?, which)))
+}
+
+fn numbers(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
+    let (dtype, size) = match dtype {
+        Dtype::F32 => (TensorType::F32, 4),
+        Dtype::F16 => (TensorType::F16, 2),
+        Dtype::BF16 => (TensorType::Bf16, 2),
+        _ => return None,
+    };
+    let mut values = vec![0.0; data.len() / size];
+    quant::decode(dtype, data, &mut values).ok()?;
+    Some(values)
+}
+
+/// How much of the factors is added.
+struct Settings {
+    alpha: f64,
+    stabilized: bool,
+    patterns: Option<Document>,
+}
+
+impl Settings {
+    /// What is something other than plain `LoRA` is refused: it would be another network.
+    fn read(json: &Document) -> Result<Self> {
+        if json.opt_str("peft_type")?.is_some_and(|kind| kind != "LORA") {
+            return Err(json.unsupported("peft_type", "LORA").into());
+        }
+        for (key, supported) in
+            [("use_dora", "false: merge DoRA in PEFT"), ("fan_in_fan_out", "false"), ("lora_bias", "false")]
+        {
+            if json.opt_bool(key)?.unwrap_or(false) {
+                return Err(json.unsupported(key, supported).into());
+            }
+        }
+        if json.opt_str("bias")?.is_some_and(|bias| bias != "none") {
+            return Err(json.unsupported("bias", "\"none\"").into());
+        }
+        if json.opt_list("modules_to_save")?.is_some_and(|modules| !modules.is_empty()) {
+            return Err(json.unsupported("modules_to_save", "none: merge the adapters in PEFT").into());
+        }
+        let alpha = json.positive("lora_alpha")?;
+        Ok(Self {
+            alpha,
+            stabilized: json.opt_bool("use_rslora")?.unwrap_or(false),
+            patterns: json.part("alpha_pattern")?,
+        })
+    }
+
+    /// What `B A` of a module is multiplied by.
+    fn scale(&self, module: &str, rank: usize) -> Result<f64> {
+        let mut alpha = self.alpha;
+        if let Some(patterns) = &self.patterns {
+            let keys = patterns.value.as_object().into_iter().flat_map(|map| map.keys());
+            for key in keys.filter(|key| module == key.as_str() || module.ends_with(&format!(".{key}"))) {
+                alpha = patterns.positive(key)?;
+            }
+        }
+        let rank = rank as f64;
+        Ok(alpha / if self.stabilized { rank.sqrt() } else { rank })
+    }
+}

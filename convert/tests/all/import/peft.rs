@@ -1,0 +1,166 @@
+//! PEFT's adapters: merged into an imported backbone they give what a checkpoint gives that they
+//! were merged into before.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ollm_convert::ConvertError;
+use ollm_convert::adapter::{Adapter, merge};
+use ollm_convert::import::peft;
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::quant;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
+
+use super::{GOLDENS, Source, imported};
+use crate::common::{Folder, read};
+
+type Factor = (Vec<usize>, Vec<f32>);
+
+/// Adapters of all projections of a checkpoint, by PEFT's names; ranks of 2 and 4.
+fn factors(source: &Source) -> BTreeMap<String, Factor> {
+    let mut all = BTreeMap::new();
+    for (i, (name, (_, shape, _))) in
+        source.tensors.iter().filter(|(name, _)| name.contains("_proj.weight")).enumerate()
+    {
+        let module = name.trim_end_matches(".weight");
+        let rank = 2 + i % 2 * 2;
+        for (factor, shape) in [("lora_A", [rank, shape[1]]), ("lora_B", [shape[0], rank])] {
+            let values = (0..shape[0] * shape[1]).map(|k| ((k * 31 + i * 7) % 17) as f32 / 64.0 - 0.125).collect();
+            all.insert(format!("base_model.model.{module}.{factor}.weight"), (shape.to_vec(), values));
+        }
+    }
+    all
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn write(config: &Value, factors: &BTreeMap<String, Factor>, dtype: TensorType) -> Folder {
+    let folder = Folder::new();
+    folder.write("adapter_config.json", config.to_string());
+    let stored = factors.values().map(|(_, values)| quant::encode(dtype, values).unwrap()).collect::<Vec<_>>();
+    let kind = if dtype == TensorType::F32 { Dtype::F32 } else { Dtype::BF16 };
+    let views = factors.iter().zip(&stored);
+    let views = views.map(|((name, (shape, _)), bytes)| (name, TensorView::new(kind, shape.clone(), bytes).unwrap()));
+    folder.write("adapter_model.safetensors", safetensors::serialize(views, None).unwrap());
+    folder
+}
+
+/// The checkpoint with the adapters in its matrices.
+fn merged(source: &Source, factors: &BTreeMap<String, Factor>, scale: impl Fn(&str, usize) -> f32) -> Source {
+    let mut merged = Source {
+        tensors: source.tensors.clone(),
+        config: source.config.clone(),
+        tokenizer: source.tokenizer.clone(),
+        settings: source.settings.clone(),
+    };
+    for (name, (_, shape, data)) in &mut merged.tensors {
+        let key = |factor: &str| format!("base_model.model.{}.{factor}.weight", name.trim_end_matches(".weight"));
+        let Some(((a_shape, a), (_, b))) = factors.get(&key("lora_A")).zip(factors.get(&key("lora_B"))) else {
+            continue;
+        };
+        let (rank, cols) = (a_shape[0], shape[1]);
+        let mut values: Vec<f32> = data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+        for (i, value) in values.iter_mut().enumerate() {
+            let (row, col) = (i / cols, i % cols);
+            *value += scale(name, rank) * (0..rank).map(|k| b[row * rank + k] * a[k * cols + col]).sum::<f32>();
+        }
+        *data = bytes(&values);
+    }
+    merged
+}
+
+/// Writes the imported backbone and gives the folder that it is in.
+fn backbone(source: &Source) -> Folder {
+    let folder = Folder::new();
+    folder.write("base.gguf", imported(source, "F32").0);
+    folder
+}
+
+fn settings(more: Value) -> Value {
+    let mut all = json!({ "peft_type": "LORA", "r": 4, "lora_alpha": 6, "bias": "none", "modules_to_save": null, "use_dora": false });
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
+#[test]
+fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
+    for name in GOLDENS {
+        let source = Source::of(name);
+        let factors = factors(&source);
+        for (more, dtype, scale) in [
+            (json!({}), TensorType::F32, (|_: &str, rank| 6.0 / rank as f32) as fn(&str, usize) -> f32),
+            (json!({}), TensorType::Bf16, |_, rank| 6.0 / rank as f32),
+            (json!({ "use_rslora": true }), TensorType::F32, |_, rank| 6.0 / (rank as f32).sqrt()),
+            (json!({ "alpha_pattern": { "q_proj": 2, "layers.0.mlp.up_proj": 9 } }), TensorType::F32, |name, rank| {
+                let up = name.contains("layers.0.mlp.up_proj");
+                (if name.contains("q_proj") {
+                    2.0
+                } else if up {
+                    9.0
+                } else {
+                    6.0
+                }) / rank as f32
+            }),
+        ] {
+            let (folder, place) = (write(&settings(more), &factors, dtype), backbone(&source));
+            let [base, adapter, output] = ["base.gguf", "adapter.gguf", "merged.gguf"].map(|name| place.join(name));
+            peft(&folder.join(""), &base).unwrap().write(TensorType::F32, &adapter, false).unwrap();
+            merge(&base, &adapter, &output, TensorType::F32, false).unwrap();
+            let (got, expected) = (read(&output), imported(&merged(&source, &factors, scale), "F32"));
+            for tensor in expected.1.tensors() {
+                let decoded = |(bytes, gguf): &(Vec<u8>, ollm_runtime::gguf::Gguf)| {
+                    let found = gguf.tensor(&tensor.name).unwrap();
+                    let mut values = vec![0.0; found.elements()];
+                    quant::decode(found.dtype, found.bytes(bytes), &mut values).unwrap();
+                    values
+                };
+                let (got, expected) = (decoded(&got), decoded(&expected));
+                let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(off < 1e-5, "{name}: {} is off by {off}", tensor.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
+    let source = Source::of("llama");
+    let (place, factors) = (backbone(&source), factors(&source));
+    let base = place.join("base.gguf");
+    let run = |config: Value, factors: &BTreeMap<String, Factor>| -> Result<Adapter, ConvertError> {
+        peft(&write(&config, factors, TensorType::F32).join(""), &base)
+    };
+    let said = |config: Value, factors: &BTreeMap<String, Factor>| run(config, factors).unwrap_err().to_string();
+    for (key, value) in [
+        ("peft_type", json!("IA3")),
+        ("use_dora", json!(true)),
+        ("fan_in_fan_out", json!(true)),
+        ("bias", json!("all")),
+        ("modules_to_save", json!(["lm_head"])),
+        ("lora_alpha", json!(-1)),
+    ] {
+        let message = said(settings(json!({ key: value })), &factors);
+        assert!(message.contains(key), "{message}");
+    }
+    let with = |name: &str, shape: &[usize]| {
+        let mut factors = factors.clone();
+        factors.insert(name.to_owned(), (shape.to_vec(), vec![0.5; shape.iter().product()]));
+        said(settings(json!({})), &factors)
+    };
+    let query = "base_model.model.model.layers.0.self_attn.q_proj";
+    assert!(with("base_model.model.lm_head.lora_A.weight", &[2, 4]).contains("lm_head"));
+    assert!(with(&format!("{query}.lora_B.weight"), &[64, 3]).contains("has rank"));
+    let rank = factors[&format!("{query}.lora_A.weight")].0[0];
+    assert!(with(&format!("{query}.lora_A.weight"), &[rank, 5]).contains("shape"));
+    assert!(with(&format!("{query}.lora_B.weight"), &[65, rank]).contains("shape"));
+    let mut half = factors.clone();
+    half.remove(&format!("{query}.lora_A.weight"));
+    assert!(said(settings(json!({})), &half).contains("lacks a factor"));
+    assert!(said(settings(json!({})), &BTreeMap::new()).contains("no factors"));
+    let folder = write(&settings(json!({})), &factors, TensorType::F32);
+    assert!(matches!(peft(&folder.join(""), Path::new("nothing.gguf")), Err(ConvertError::Runtime(_))));
+}
