@@ -62,6 +62,9 @@ typedef struct ollm_worker ollm_worker;
 /// A sequence of tokens. Since 0.1.0.
 typedef struct ollm_session ollm_session;
 
+/// The memory of batched steps. Since 0.1.0.
+typedef struct ollm_batch ollm_batch;
+
 /// Low-rank adapters of a model. Since 0.1.0.
 typedef struct ollm_adapter ollm_adapter;
 
@@ -927,6 +930,41 @@ ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, oll
 /// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
 /// all tokens that came before. Since 0.1.0.
 ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *options, ollm_reason *reason);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Batches: a step of several sessions of one model in one read of the weights. Each session gets
+// what it would have got alone, to the last bit.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Makes the memory that batched steps work in. On success `*batch` is a handle of one owner: free
+/// it with `ollm_batch_free`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`. Since 0.1.0.
+ollm_status ollm_batch_new(ollm_batch **batch);
+
+/// Frees it and makes `*batch` NULL. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_batch_free(ollm_batch **batch);
+
+/// Takes a step of each of `count` sessions, as `ollm_session_step` would, in one pass: they are
+/// of one model and one plugin, or all of them without. They may have adapters, samplings and
+/// selections of their own. Tokens that were fed and not yet computed are computed too.
+///
+/// `tokens` has a pointer to an `ollm_token` for each session, which must begin with its
+/// `struct_size`; `outcomes` a place for the status of each. A session that fails leaves its token
+/// as it is, and the others take their steps all the same; the last error is that of the last one
+/// that failed.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for a session that is there twice, `OLLM_INVALID_HANDLE`,
+/// `OLLM_BUSY` if one of the sessions, or the batch, is in use: then no session has moved. Of a
+/// session: as `ollm_session_step`, and `OLLM_INVALID_ARGUMENT` if it cannot be batched with the
+/// first. Since 0.1.0.
+ollm_status ollm_batch_step(ollm_batch *batch,
+                            ollm_session *const *sessions,
+                            size_t count,
+                            ollm_token *const *tokens,
+                            ollm_status *outcomes);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Adapters: low-rank changes of a backbone (`LoRA`), which a session applies while it runs. An

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Once, OnceLock};
 
-use crate::status::{CallFailure, OllmStatus, Result, set_last_error};
+use crate::status::{CallFailure, OllmStatus, Result, note};
 
 thread_local! {
     /// How many calls of the C API are on this thread's stack; more than one if a callback called
@@ -21,13 +21,7 @@ pub(crate) fn guard(work: impl FnOnce() -> Result<()>) -> OllmStatus {
     let entered = Entered::new();
     let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(&*panic)));
     drop(entered);
-    match outcome {
-        Ok(()) => OllmStatus::Ok,
-        Err(failure) => {
-            set_last_error(&failure.message);
-            failure.status
-        }
-    }
+    note(outcome)
 }
 
 /// Whether the current thread is inside a callback of this library, and so must not wait for

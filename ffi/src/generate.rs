@@ -115,10 +115,15 @@ pub unsafe extern "C" fn ollm_session_step_latent(
 }
 
 impl Live {
-    /// One step, and the text that it completes. A model without a tokenizer has tokens, but no
-    /// text.
     fn single(&mut self, step: impl FnOnce(&mut Self) -> Result<Step>, out: &OutStruct<OllmToken>) -> Result<()> {
         let step = step(self)?;
+        self.show(step, out);
+        Ok(())
+    }
+
+    /// Shows a step to C, with the text that it completes. A model without a tokenizer has tokens,
+    /// but no text.
+    pub(crate) fn show(&mut self, step: Step, out: &OutStruct<OllmToken>) {
         let tokenizer = self.model.tokenizer().ok();
         let is_end = tokenizer.is_some_and(|tokenizer| tokenizer.is_end(step.token));
         self.piece = match tokenizer {
@@ -127,7 +132,6 @@ impl Live {
         };
         self.top = logprobs(self.sampler.top());
         out.set(&OllmToken::new(step, &self.piece, is_end, std::ptr::null(), &self.top));
-        Ok(())
     }
 }
 

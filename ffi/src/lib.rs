@@ -14,6 +14,7 @@ mod info;
 mod turn;
 
 mod adapter;
+mod batch;
 mod branches;
 mod choose;
 mod generate;
@@ -37,6 +38,7 @@ mod version;
 mod workers;
 
 pub use adapter::*;
+pub use batch::*;
 pub use branches::*;
 pub use choose::*;
 pub use generate::*;

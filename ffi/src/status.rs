@@ -112,8 +112,18 @@ thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
 }
 
-/// Makes `message` the thread's last error.
-pub(crate) fn set_last_error(message: &str) {
+/// The status of an outcome; what failed becomes the thread's last error.
+pub(crate) fn note(outcome: Result<()>) -> OllmStatus {
+    match outcome {
+        Ok(()) => OllmStatus::Ok,
+        Err(failure) => {
+            set_last_error(&failure.message);
+            failure.status
+        }
+    }
+}
+
+fn set_last_error(message: &str) {
     let text = CString::new(message.replace('\0', "\u{fffd}")).unwrap_or_default();
     // A thread that is ending has no last error any more: then nobody can ask for it.
     let _ = LAST.try_with(|last| last.replace(text));

@@ -70,6 +70,12 @@ impl<T> Turns<T> {
         Ok(Turn { owner: &self.owner, live })
     }
 
+    /// What the turn is on, unless it is being freed.
+    fn live<'t>(&self, turn: &'t mut Turn<'_, T>, name: &str) -> Result<&'t mut T> {
+        let live = turn.live.as_mut().filter(|_| !self.closed.load(Ordering::SeqCst));
+        live.ok_or_else(|| CallFailure::new(OllmStatus::InvalidHandle, format!("the {name} is being freed")))
+    }
+
     /// Closes the object to new calls, and cancels the running call.
     fn cancel_for_good(&self, name: &str) -> Result<()> {
         if self.owner.load(Ordering::Relaxed) == this_thread() {
@@ -96,9 +102,19 @@ pub(crate) fn with<N: TakesTurns, R>(handle: *const N, work: impl FnOnce(&mut N:
     let object = N::table().get(handle)?;
     let turns = object.turns();
     let mut turn = turns.turn(N::NAME)?;
-    let live = turn.live.as_mut().filter(|_| !turns.closed.load(Ordering::SeqCst));
-    let closed = || CallFailure::new(OllmStatus::InvalidHandle, format!("the {} is being freed", N::NAME));
-    work(live.ok_or_else(closed)?)
+    work(turns.live(&mut turn, N::NAME)?)
+}
+
+/// Runs `work` on the objects of all handles, if no other call is running on one of them.
+pub(crate) fn with_all<N: TakesTurns, R>(
+    handles: &[*mut N],
+    work: impl FnOnce(&mut [&mut N::Live]) -> Result<R>,
+) -> Result<R> {
+    let objects = handles.iter().map(|&handle| N::table().get(handle)).collect::<Result<Vec<_>>>()?;
+    let turns = objects.iter().map(|object| object.turns().turn(N::NAME));
+    let mut turns = turns.collect::<Result<Vec<_>>>()?;
+    let lives = turns.iter_mut().zip(&objects).map(|(turn, object)| object.turns().live(turn, N::NAME));
+    work(&mut lives.collect::<Result<Vec<_>>>()?)
 }
 
 /// Frees the object whose handle is at `place`, and makes it NULL there.

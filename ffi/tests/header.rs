@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 21] = [
+const SECTIONS: [&str; 22] = [
     "version",
     "status",
     "log",
@@ -23,6 +23,7 @@ const SECTIONS: [&str; 21] = [
     "choose",
     "sampling",
     "generate",
+    "batch",
     "adapter",
     "logits",
     "option_set",

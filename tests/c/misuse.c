@@ -18,6 +18,9 @@ static void null_is_a_status(void) {
     ollm_memory memory = ollm_memory_init();
     ollm_statistics statistics = ollm_statistics_init();
     ollm_adapter *adapter = NULL;
+    ollm_batch *batch = NULL;
+    ollm_token *token_place = &token, *no_token = NULL;
+    ollm_status outcome = OLLM_OK;
     ollm_source source = ollm_source_file(NULL);
     ollm_model *made = NULL;
     ollm_plugin *made_plugin = NULL;
@@ -61,6 +64,17 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(NULL, &id, 1));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed(session, NULL, 1));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_text(session, NULL, 1, 0));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_new(NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(NULL, &session, 1, &token_place, &outcome));
+    OK(ollm_batch_new(&batch));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(batch, NULL, 1, &token_place, &outcome));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(batch, &made_session, 1, &token_place, &outcome));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(batch, &session, 1, NULL, &outcome));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(batch, &session, 1, &no_token, &outcome));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_batch_step(batch, &session, 1, &token_place, NULL));
+    OK(ollm_batch_free(&batch));
+    OK(ollm_batch_free(&batch));
+    OK(ollm_batch_free(NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(NULL, &source, &adapter));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(model, NULL, &adapter));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(model, &source, NULL));

@@ -22,6 +22,7 @@
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
 //! | LoRA at run time | `adapters.c` |
+//! | several sessions in one pass | `batch.c` |
 //! | logits, bias, log-probabilities, embeddings, statistics | `logits.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
 
@@ -76,6 +77,12 @@ fn the_cpp_layer() {
 fn logits_scores_and_samplers() {
     let (model, plugin) = model();
     run(&program("logits.c"), &[&model, &plugin]);
+}
+
+#[test]
+fn batches() {
+    let (model, plugin) = model();
+    run(&program("batch.c"), &[&model, &plugin]);
 }
 
 #[test]

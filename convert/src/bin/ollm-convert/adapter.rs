@@ -46,7 +46,7 @@ impl AdapterArgs {
             }
             None if import::is_peft(&self.checkpoint) => {
                 let reason = "adapters of PEFT need their backbone: --backbone MODEL.gguf".into();
-                return Err(ConvertError::BadAdapter { path: self.checkpoint, reason }.into());
+                return Err(ConvertError::BadAdapter { path: self.checkpoint, reason });
             }
             None => Adapter::read(&self.checkpoint)?.of(self.architecture),
         };

@@ -80,7 +80,7 @@ fn backbone(source: &Source) -> Folder {
     folder
 }
 
-fn settings(more: Value) -> Value {
+fn settings(more: &Value) -> Value {
     let mut all = json!({ "peft_type": "LORA", "r": 4, "lora_alpha": 6, "bias": "none", "modules_to_save": null, "use_dora": false });
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     all
@@ -106,7 +106,7 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
                 }) / rank as f32
             }),
         ] {
-            let (folder, place) = (write(&settings(more), &factors, dtype), backbone(&source));
+            let (folder, place) = (write(&settings(&more), &factors, dtype), backbone(&source));
             let [base, adapter, output] = ["base.gguf", "adapter.gguf", "merged.gguf"].map(|name| place.join(name));
             peft(&folder.join(""), &base).unwrap().write(TensorType::F32, &adapter, false).unwrap();
             merge(&base, &adapter, &output, TensorType::F32, false).unwrap();
@@ -143,13 +143,13 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
         ("modules_to_save", json!(["lm_head"])),
         ("lora_alpha", json!(-1)),
     ] {
-        let message = said(settings(json!({ key: value })), &factors);
+        let message = said(settings(&json!({ key: value })), &factors);
         assert!(message.contains(key), "{message}");
     }
     let with = |name: &str, shape: &[usize]| {
         let mut factors = factors.clone();
         factors.insert(name.to_owned(), (shape.to_vec(), vec![0.5; shape.iter().product()]));
-        said(settings(json!({})), &factors)
+        said(settings(&json!({})), &factors)
     };
     let query = "base_model.model.model.layers.0.self_attn.q_proj";
     assert!(with("base_model.model.lm_head.lora_A.weight", &[2, 4]).contains("lm_head"));
@@ -159,8 +159,8 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
     assert!(with(&format!("{query}.lora_B.weight"), &[65, rank]).contains("shape"));
     let mut half = factors.clone();
     half.remove(&format!("{query}.lora_A.weight"));
-    assert!(said(settings(json!({})), &half).contains("lacks a factor"));
-    assert!(said(settings(json!({})), &BTreeMap::new()).contains("no factors"));
-    let folder = write(&settings(json!({})), &factors, TensorType::F32);
+    assert!(said(settings(&json!({})), &half).contains("lacks a factor"));
+    assert!(said(settings(&json!({})), &BTreeMap::new()).contains("no factors"));
+    let folder = write(&settings(&json!({})), &factors, TensorType::F32);
     assert!(matches!(peft(&folder.join(""), Path::new("nothing.gguf")), Err(ConvertError::Runtime(_))));
 }
