@@ -337,6 +337,7 @@ impl World<'_> {
     fn score(&mut self) -> OllmStatus {
         let (session, tokens, mut numbers, mut count) = (self.session(), self.tokens(), [0.0; 400], 0);
         let (kind, flag) = (self.bytes.below(5) as i32, self.bytes.below(2) as i32);
+        let mut statistics = zeroed!(OllmStatistics);
         // SAFETY: as above; the arrays are as long as said, or longer.
         unsafe {
             match kind {
@@ -352,10 +353,7 @@ impl World<'_> {
                     let (data, length, out) = (tokens.as_ptr(), tokens.len(), numbers.as_mut_ptr());
                     ollm_session_embed(session, data, length, kind, flag, out, 400, &raw mut count)
                 }
-                _ => {
-                    let mut statistics = zeroed!(OllmStatistics);
-                    ollm_session_statistics(session, &raw mut statistics)
-                }
+                _ => ollm_session_statistics(session, &raw mut statistics),
             }
         }
     }
