@@ -39,10 +39,10 @@ fn adapter_file(model: &Model, name: &str, seed: usize) -> PathBuf {
             pairs.insert(name, factors([matrix.rows(), matrix.cols()], seed + layer));
         }
     }
-    write(AdapterFile::new(8.0, pairs).of(Some("llama".into())), name)
+    write(&AdapterFile::new(8.0, pairs).of(Some("llama".into())), name)
 }
 
-fn write(file: AdapterFile, name: &str) -> PathBuf {
+fn write(file: &AdapterFile, name: &str) -> PathBuf {
     let path = scratch(name);
     file.write(TensorType::F32, &path, true).unwrap();
     path
@@ -171,7 +171,7 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(open(&golden("tiny/llama.gguf")), ModelError::NoAdapter { key: "general.type", .. }));
     let file = |matrix: &str, shape, architecture: &str| {
         let pairs = [(matrix.to_owned(), factors(shape, 1))].into();
-        write(AdapterFile::new(8.0, pairs).of(Some(architecture.into())), "wrong")
+        write(&AdapterFile::new(8.0, pairs).of(Some(architecture.into())), "wrong")
     };
     let query = "blk.0.attn_q.weight";
     assert!(matches!(open(&file(query, [64, 64], "qwen2")), ModelError::OtherArchitecture { .. }));
