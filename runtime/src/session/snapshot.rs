@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
+use crate::atomic;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
 use crate::plugin::{LatentState, check_latent};
@@ -58,6 +60,13 @@ pub enum SnapshotError {
 impl From<OutOfMemory> for SnapshotError {
     fn from(error: OutOfMemory) -> Self {
         Self::OutOfMemory(error)
+    }
+}
+
+/// The error of a writer.
+impl From<io::Error> for SnapshotError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
     }
 }
 
@@ -182,6 +191,15 @@ impl Session {
         let hash = writer.hash;
         writer.write(&hash.to_le_bytes())?;
         to.flush().map_err(SnapshotError::Write)
+    }
+
+    /// Saves the session to the file at `path`, which is replaced when all of it is written: see
+    /// [`atomic::write`].
+    ///
+    /// # Errors
+    /// As [`Session::save`].
+    pub fn save_file(&self, path: &Path) -> Result<()> {
+        atomic::write(path, |out| self.save(out))
     }
 
     /// Positions that are saved: all but the last, which goes through the network once more for its
