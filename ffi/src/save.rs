@@ -3,11 +3,11 @@
 //! refused. Sampling, selection and plugin are not part of it.
 
 use std::ffi::{c_char, c_void};
-use std::fs::File;
 use std::io::BufReader;
 
 use ollm_runtime::Error;
 use ollm_runtime::session::SnapshotError;
+use ollm_runtime::storage;
 
 use crate::boundary::guard;
 use crate::cast::{self, OutArray};
@@ -34,8 +34,10 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
 }
 
 /// Restores the session from a file: under the same sampling and selection, the next tokens are
-/// those that the saved session would have generated. The held latent and the place in a script are
-/// saved with a session; its sampling, selection and plugin are not.
+/// those that the saved session would have generated, samples included. The held latent and the
+/// place in a script are saved with a session; its sampling, selection and plugin are not. Half a
+/// character at the end of the text is cut off, as by a rewind. "Another model" is one of other
+/// weights, as far as samples of each tensor tell: a change of a few weights is not seen.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
@@ -47,7 +49,7 @@ pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, pa
         // SAFETY: the path is what the header asks for.
         let path = unsafe { cast::path(path) }?;
         with(session, |live| {
-            let file = File::open(&path).map_err(|source| Error::Io { path, source })?;
+            let file = storage::open_file(&path).map_err(|source| Error::Io { path, source })?;
             live.session.restore(&mut BufReader::new(file))?;
             live.cut_text();
             Ok(())

@@ -8,9 +8,11 @@ use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
+use ollm_runtime::storage::StorageOptions;
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{MachineArgs, SelectArgs};
+use crate::bus_error;
 use crate::failure::{Failure, Result};
 
 /// A session on a model, with its tokenizer and its plugin.
@@ -25,8 +27,13 @@ impl Engine {
     pub(crate) fn load(args: &MachineArgs) -> Result<Self> {
         let start = Instant::now();
         let path = args.model()?;
-        let model = Arc::new(Model::open(path).map_err(Failure::in_file(path))?);
-        let plugin = open_plugin(args.plugin.as_deref(), path, &model)?.map(Arc::new);
+        if !args.copy {
+            bus_error::explain(&[Some(&**path), args.plugin.as_deref()].into_iter().flatten().collect::<Vec<_>>());
+        }
+        let files = StorageOptions { copy: args.copy, ..StorageOptions::default() };
+        let model = files.open(path).map_err(Failure::in_file(path))?;
+        let model = Arc::new(Model::from_storage(model).map_err(Failure::in_file(path))?);
+        let plugin = open_plugin(files, args.plugin.as_deref(), path, &model)?.map(Arc::new);
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map_err(Failure::in_file(path))?;
         let options = SessionOptions {
             threads: args.threads,
@@ -61,9 +68,17 @@ impl Engine {
 }
 
 /// The plugin of `--plugin`, or else the one inside the model's file.
-fn open_plugin(plugin: Option<&Path>, model_path: &Path, model: &Model) -> Result<Option<Plugin>> {
+fn open_plugin(
+    files: StorageOptions,
+    plugin: Option<&Path>,
+    model_path: &Path,
+    model: &Model,
+) -> Result<Option<Plugin>> {
     match plugin {
-        Some(path) => Plugin::open(path, model).map(Some).map_err(Failure::in_file(path)),
+        Some(path) => {
+            let storage = files.open(path).map_err(Failure::in_file(path))?;
+            Plugin::from_storage(storage, model).map(Some).map_err(Failure::in_file(path))
+        }
         None => Plugin::bundled(model).map_err(Failure::in_file(model_path)),
     }
 }
