@@ -188,7 +188,7 @@ mod tests {
     fn readers_see_the_whole_of_one_of_several_writers() {
         let folder = Folder::new("writers");
         let (path, done) = (&folder.file("file"), &AtomicBool::new(false));
-        put(path, false, &[0; 300_000]).unwrap();
+        put(path, false, &vec![0; 300_000]).unwrap();
         std::thread::scope(|scope| {
             let writers = [(1_u8, false), (2, true), (3, true)].map(|(byte, named)| {
                 scope.spawn(move || (0..40).for_each(|_| put(path, named, &vec![byte; 300_000]).unwrap()))

@@ -44,8 +44,8 @@ const SAMPLES: usize = 8;
 const SAMPLE: usize = 256;
 
 /// The fingerprint of a backbone's weights, for what belongs to these weights alone, such as the
-/// keys and values of a saved session: a hash of the names and of samples of all its tensors (at
-/// most [`SAMPLES`] times [`SAMPLE`] weights of each, spread over rows and columns). It is the same
+/// keys and values of a saved session: a hash of the names and of samples of all its tensors (of
+/// each, eight runs of at most 256 weights, spread over rows and columns). It is the same
 /// for a plain and a packed file, and another one for another quantization. `file` is what `gguf`
 /// was parsed from.
 ///
