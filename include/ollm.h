@@ -11,8 +11,9 @@
 ///   NULL, freed handles, numbers and lengths out of range, text that is not UTF-8, calls at the
 ///   wrong time.
 /// - Handles (`ollm_model *` and so on) are numbers, not addresses: never look through them. A
-///   handle that was freed is `OLLM_INVALID_HANDLE`, also when its place was used again. Functions
-///   that free take the address of the handle and make it NULL.
+///   handle that was freed is `OLLM_INVALID_HANDLE`, also when its place was used again, and so is
+///   one that another copy of the library in the same process has made. Functions that free take the
+///   address of the handle and make it NULL.
 /// - Structs that begin with `struct_size` can grow in later versions. Make them with the function
 ///   of their name at the end of this file, which zeroes them and sets the size; 0 in any field is
 ///   the default. Structs that you keep, and pointers in them, need not live longer than the call.
@@ -26,6 +27,13 @@
 ///   otherwise. Their first argument is the `user` pointer that came with them. They must return:
 ///   no longjmp, no exceptions. A callback may call any function; those on the session,
 ///   or the branches, that are calling back give `OLLM_BUSY`.
+/// - Calls compute in the standard floating-point modes (round to nearest, denormals count), in which
+///   callbacks run too, and which they leave as they are. The modes of the caller are back when the
+///   call returns.
+/// - Calls need at most 128 KiB of stack; the chat template has a thread of its own.
+/// - Threads of the library block all signals but those of a fault of their own (SIGSEGV and so on).
+///   A child of `fork(2)` has none of these threads: there, what was made before the fork computes on
+///   the calling thread alone, and may be freed as ever. No thread may be inside a call at the fork.
 /// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no
 ///   environment and no network.
 
@@ -45,9 +53,9 @@ extern "C" {
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Handles with generations: C never holds an address. A handle is a number in the form of a
-// pointer: a generation, a slot in a table, and the kind of its object. Every call looks it up, so
-// a handle that was freed, freed twice, is of another kind, or was made up gives a status and not
-// undefined behaviour.
+// pointer: a generation, a tag of this copy of the library, a slot in a table, and the kind of its
+// object. Every call looks it up, so a handle that was freed, freed twice, is of another kind, of
+// another copy of the library, or was made up gives a status and not undefined behaviour.
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// A backbone and its tokenizer. Since 0.1.0.
@@ -216,7 +224,8 @@ typedef struct ollm_source {
     /// `sizeof` of this struct.
     size_t struct_size;
     /// `OLLM_SOURCE_FILE`: the path, which ends in zero. Nobody may change the file while it is in
-    /// use; to replace it, rename a new one over it.
+    /// use (a file that is cut meanwhile is the signal SIGBUS): to replace it, rename a new one over
+    /// it, or set `copy`.
     const char *path;
     /// `OLLM_SOURCE_MEMORY`: the bytes.
     const void *data;
@@ -224,7 +233,7 @@ typedef struct ollm_source {
     size_t length;
     /// `OLLM_SOURCE_MEMORY`: if it is not NULL, the bytes are used in place, must stay as they are,
     /// and this is called when they are not needed any more. It is not called if the load fails. If
-    /// it is NULL, the bytes are copied.
+    /// it is NULL, or `data` is not a multiple of 4, the bytes are copied.
     ollm_release_fn release;
     /// The first argument of `release`.
     void *user;
@@ -233,8 +242,15 @@ typedef struct ollm_source {
     /// `OLLM_SOURCE_DESCRIPTOR`: the descriptor, open for reading. It may be closed when the call
     /// returns.
     int32_t descriptor;
-    /// `OLLM_SOURCE_DESCRIPTOR`: the first byte of the part of the file.
+    /// `OLLM_SOURCE_DESCRIPTOR`: the first byte of the part of the file. If it is not a multiple of
+    /// 4, the bytes are copied.
     uint64_t offset;
+    /// 1 copies the bytes to memory of the library, for files that may be changed or removed while
+    /// they are in use; 0 maps a file. Copies count as weights, for limits and in
+    /// `ollm_memory_needed`.
+    int32_t copy;
+    /// Must be 0.
+    int32_t reserved;
 } ollm_source;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -250,10 +266,11 @@ typedef int32_t (*ollm_progress_fn)(void *user, float progress);
 typedef struct ollm_load_options {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are
-    /// the system's, which takes them back when it needs them: they do not count.
+    /// Bytes of memory that the weights may take, with a copy of the file if one is made; 0 is no
+    /// limit. Pages of a file that is mapped are the system's, which takes them back when it needs
+    /// them: they do not count.
     size_t memory_limit;
-    /// Threads that prepare the weights; 0 takes as many as the system has cores for.
+    /// Threads that prepare the weights, at most 1024; 0 takes as many as the system has cores for.
     size_t threads;
     /// Called while the model loads; may be NULL.
     ollm_progress_fn progress;
@@ -409,7 +426,7 @@ typedef struct ollm_logprob {
 /// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_tokenize(const ollm_model *model,
                           const char *text,
                           size_t length,
@@ -423,7 +440,7 @@ ollm_status ollm_tokenize(const ollm_model *model,
 /// never cuts a character.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`,
-/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_detokenize(const ollm_model *model,
                             const uint32_t *tokens,
                             size_t count,
@@ -455,7 +472,8 @@ ollm_status ollm_special_token(const ollm_model *model, int32_t special, uint32_
 /// with `OLLM_TOKENIZE_SPECIAL` alone.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_chat_text(const ollm_model *model,
                            const ollm_message *messages,
                            size_t count,
@@ -497,10 +515,10 @@ typedef struct ollm_session_options {
     size_t context;
     /// Memory limit of the session in bytes, without the weights; 0 is no limit.
     size_t memory_limit;
-    /// Threads for decode (a single token); 0 takes as many as the system has cores for. On phones,
-    /// as many as there are large cores.
+    /// Threads for decode (a single token), at most 1024; 0 takes as many as the system has cores
+    /// for. On phones, as many as there are large cores.
     size_t threads;
-    /// Threads for prefill (many tokens at once); 0 takes as many as `threads`.
+    /// Threads for prefill (many tokens at once), at most 1024; 0 takes as many as `threads`.
     size_t prefill_threads;
     /// With `context_shift`: tokens at the beginning that are never forgotten.
     size_t keep;
@@ -542,6 +560,11 @@ ollm_status ollm_session_free(ollm_session **session);
 /// Forks the session: a second, independent session with the same text, sampling and selection. The
 /// KV cache of the text is shared (copy on write). Both sessions share their workers and may be
 /// used on different threads at the same time. On success `*fork` is a handle of one owner.
+///
+/// The random number of a token follows from the seed and its place in the text, so forks that
+/// sample with one seed draw the same tokens. Give each fork a seed of its own for other tokens:
+/// `sampling.seed` in `ollm_session_set_sampling`, and `selection.seed` in
+/// `ollm_session_set_selection` where latents are drawn.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`,
 /// `OLLM_MEMORY_LIMIT`. Since 0.1.0.
@@ -586,7 +609,8 @@ ollm_status ollm_session_withdraw_cancel(ollm_session *session);
 
 /// Sets the duty cycle, against thermal throttling: computing takes at most this share of the time
 /// (above 0; 1, as at first, is no limit). Before each batch and each step the session rests as
-/// long as the work before it requires.
+/// long as the work before it requires, which with a tiny share is for ever: a cancellation ends
+/// the rest.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_session_set_duty(ollm_session *session, float share);
@@ -671,7 +695,7 @@ typedef struct ollm_selection {
     size_t struct_size;
     /// The latents of `OLLM_SELECT_FIXED` and `OLLM_SELECT_SCRIPT`; they are copied.
     const uint32_t *latents;
-    /// How many there are.
+    /// How many there are, at most 65536.
     size_t latent_count;
     /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on
     /// their thread.
@@ -891,7 +915,8 @@ typedef struct ollm_run_options {
     size_t struct_size;
     /// Tokens at most; 0 is as many as the context holds.
     size_t limit;
-    /// Stop strings: texts that end the run, and are not part of the generated text.
+    /// Stop strings: texts that end the run, and are not part of the generated text. At most 4096,
+    /// of 1 MiB together.
     const ollm_text *stops;
     /// How many there are.
     size_t stop_count;
@@ -1190,7 +1215,8 @@ typedef struct ollm_branch_options {
     /// Tokens of a branch at most; 0 is as many as the context holds, or without end with a context
     /// shift.
     size_t limit;
-    /// Stop strings: texts that end a branch, and are not part of its text.
+    /// Stop strings: texts that end a branch, and are not part of its text. At most 4096, of 1 MiB
+    /// together.
     const ollm_text *stops;
     /// How many there are.
     size_t stop_count;
@@ -1381,7 +1407,7 @@ typedef void (*ollm_answer_fn)(void *user, ollm_text text, ollm_text *answer);
 typedef struct ollm_tally {
     /// `sizeof` of this struct.
     size_t struct_size;
-    /// How the answer is found in a text; NULL is "number".
+    /// How the answer is found in a text; NULL is "number". At most 64 KiB.
     ///
     /// - "number": the number behind the last `####`, or else the last number. Numbers are compared
     ///   by value: `1,234.50` is `1234.5`.
@@ -1560,15 +1586,18 @@ ollm_status ollm_suggestions_get(const ollm_suggestions *suggestions,
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it
-/// is written.
+/// is written and on the disk, by a new one of the same permissions; of a symbolic link, the file
+/// that it names. Any number of threads and processes may save to one path and restore from it.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_session_save_file(ollm_session *session, const char *path);
 
 /// Restores the session from a file: under the same sampling and selection, the next tokens are
-/// those that the saved session would have generated. The held latent and the place in a script are
-/// saved with a session; its sampling, selection and plugin are not.
+/// those that the saved session would have generated, samples included. The held latent and the
+/// place in a script are saved with a session; its sampling, selection and plugin are not. Half a
+/// character at the end of the text is cut off, as by a rewind. "Another model" is one of other
+/// weights, as far as samples of each tensor tell: a change of a few weights is not seen.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
@@ -1592,7 +1621,8 @@ ollm_status ollm_session_restore(ollm_session *session, const void *data, size_t
 // reduce it. The limits are in `ollm_load_options` and `ollm_session_options`.
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Bytes of memory, without the pages of mapped files. Since 0.1.0.
+/// Bytes of memory, without the pages of mapped files, with the bytes that loading copies. Since
+/// 0.1.0.
 typedef struct ollm_memory {
     /// `sizeof` of this struct.
     size_t struct_size;

@@ -98,11 +98,45 @@ using result = T;
 
 namespace detail {
 
+#ifdef OLLM_RESULTS
+/// Calls a callback, which does not throw.
+template <class Call>
+auto guarded(Call call, decltype(call())) noexcept {
+    return call();
+}
+
+inline void rethrow() noexcept {}
+#else
+/// What a callback has thrown on this thread, until the call that it belongs to has returned.
+inline std::exception_ptr &thrown() noexcept {
+    static thread_local std::exception_ptr kept;
+    return kept;
+}
+
+/// Calls a callback for C, through which no exception may pass: `refusal` ends the call of C, and
+/// `rethrow` goes on with the exception.
+template <class Call>
+auto guarded(Call call, decltype(call()) refusal) noexcept {
+    try {
+        return call();
+    } catch (...) {
+        if (!thrown()) thrown() = std::current_exception();
+        return refusal;
+    }
+}
+
+/// Throws what a callback has thrown in the call of C that has just returned.
+inline void rethrow() {
+    if (thrown()) std::rethrow_exception(std::exchange(thrown(), nullptr));
+}
+#endif
+
 inline failure last_failure(status status) { return failure{status, ollm_last_error()}; }
 
 /// The value, if the call that made it succeeded.
 template <class T>
 result<T> give(status status, T &&value) {
+    rethrow();
     if (status != OLLM_OK) {
 #ifdef OLLM_RESULTS
         return last_failure(status);
@@ -114,6 +148,7 @@ result<T> give(status status, T &&value) {
 }
 
 inline result<void> done(status status) {
+    rethrow();
     if (status != OLLM_OK) {
 #ifdef OLLM_RESULTS
         return last_failure(status);
@@ -164,25 +199,15 @@ private:
     T *owned_ = nullptr;
 };
 
-/// A callable as a callback of C: its exception is kept until C has returned.
+/// A callable as a callback of C.
 template <class Each>
 struct caller {
     Each &each;
-    std::exception_ptr thrown;
 
     /// What the callback gives to C: 0 goes on.
     template <class Seen>
     std::int32_t call(const Seen &seen) noexcept {
-#ifdef OLLM_RESULTS
-        return visit(seen);
-#else
-        try {
-            return visit(seen);
-        } catch (...) {
-            thrown = std::current_exception();
-            return 1;
-        }
-#endif
+        return guarded([&] { return visit(seen); }, 1);
     }
 
 private:
@@ -481,14 +506,13 @@ public:
     /// gives a bool, false ends.
     template <class Each>
     result<found> run(search_options options, Each &&each) {
-        detail::caller<Each> caller{each, {}};
+        detail::caller<Each> caller{each};
         options.each = [](void *user, const ollm_branch *const *branches, std::size_t count) noexcept {
             return static_cast<detail::caller<Each> *>(user)->call(view<const ollm_branch *>(branches, count));
         };
         options.user = &caller;
         found found;
         status status = ollm_branches_run(get(), &options, &found);
-        if (caller.thrown) std::rethrow_exception(caller.thrown);
         return detail::give(status, std::move(found));
     }
     /// The vote of the branches that are there.
@@ -622,14 +646,13 @@ public:
     /// gives a bool, false ends.
     template <class Each>
     result<ollm_reason> run(run_options options, Each &&each) {
-        detail::caller<Each> caller{each, {}};
+        detail::caller<Each> caller{each};
         options.each = [](void *user, const ollm_token *seen) noexcept {
             return static_cast<detail::caller<Each> *>(user)->call(token(*seen));
         };
         options.user = &caller;
         ollm_reason reason = OLLM_REASON_END;
         status status = ollm_session_run(get(), &options, &reason);
-        if (caller.thrown) std::rethrow_exception(caller.thrown);
         return detail::give(status, std::move(reason));
     }
 
@@ -639,16 +662,17 @@ public:
     result<void> set_selection(const selection &selection) {
         return detail::done(ollm_session_set_selection(get(), &selection));
     }
-    /// Has `choose` select the latents, which must not throw. The session keeps it, and its forks
-    /// do.
+    /// Has `choose` select the latents. The session keeps it, and its forks do. What it throws comes
+    /// out of the call that selects; that step does not happen.
     result<void> set_policy(policy_fn choose, ollm_hold hold = OLLM_HOLD_TRAINED) {
         auto kept = std::make_shared<policy_fn>(std::move(choose));
         selection selection;
         selection.mode = OLLM_SELECT_CALLBACK;
         selection.hold = hold;
         selection.user = kept.get();
-        selection.choose = [](void *user, const float *hidden, std::size_t size, const float *policy, std::size_t options) {
-            return (*static_cast<policy_fn *>(user))({hidden, size}, {policy, options});
+        selection.choose = [](void *user, const float *hidden, std::size_t size, const float *policy, std::size_t options) noexcept {
+            auto choose = [&] { return (*static_cast<policy_fn *>(user))({hidden, size}, {policy, options}); };
+            return detail::guarded(choose, UINT32_MAX);
         };
         status status = ollm_session_set_selection(get(), &selection);
         if (status == OLLM_OK) choose_ = std::move(kept);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ollm_runtime::cpu::{Isa, Pool};
+use ollm_runtime::cpu::{self, Isa, Pool};
 use ollm_runtime::model::Model;
 use ollm_runtime::ops::Exec;
 use ollm_runtime::tokenizer::Tokenizer;
@@ -43,7 +43,6 @@ impl Chunks {
 /// The execution context for models: all cores, and the widest instruction set or the requested
 /// one.
 pub(crate) fn exec() -> Result<Exec> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let pool = Pool::new(threads).map_err(ollm_runtime::Error::Threads)?;
+    let pool = Pool::new(cpu::cores()).map_err(ollm_runtime::Error::Threads)?;
     Ok(Exec { isa: Isa::select().map_err(ollm_runtime::Error::from)?, pool })
 }

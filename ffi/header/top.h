@@ -11,8 +11,9 @@
 ///   NULL, freed handles, numbers and lengths out of range, text that is not UTF-8, calls at the
 ///   wrong time.
 /// - Handles (`ollm_model *` and so on) are numbers, not addresses: never look through them. A
-///   handle that was freed is `OLLM_INVALID_HANDLE`, also when its place was used again. Functions
-///   that free take the address of the handle and make it NULL.
+///   handle that was freed is `OLLM_INVALID_HANDLE`, also when its place was used again, and so is
+///   one that another copy of the library in the same process has made. Functions that free take the
+///   address of the handle and make it NULL.
 /// - Structs that begin with `struct_size` can grow in later versions. Make them with the function
 ///   of their name at the end of this file, which zeroes them and sets the size; 0 in any field is
 ///   the default. Structs that you keep, and pointers in them, need not live longer than the call.
@@ -26,5 +27,12 @@
 ///   otherwise. Their first argument is the `user` pointer that came with them. They must return:
 ///   no longjmp, no exceptions. A callback may call any function; those on the session,
 ///   or the branches, that are calling back give `OLLM_BUSY`.
+/// - Calls compute in the standard floating-point modes (round to nearest, denormals count), in which
+///   callbacks run too, and which they leave as they are. The modes of the caller are back when the
+///   call returns.
+/// - Calls need at most 128 KiB of stack; the chat template has a thread of its own.
+/// - Threads of the library block all signals but those of a fault of their own (SIGSEGV and so on).
+///   A child of `fork(2)` has none of these threads: there, what was made before the fork computes on
+///   the calling thread alone, and may be freed as ever. No thread may be inside a call at the fork.
 /// - The library writes nothing to stdout or stderr, installs no signal handlers, needs no
 ///   environment and no network.

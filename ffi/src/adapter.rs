@@ -47,7 +47,7 @@ pub unsafe extern "C" fn ollm_adapter_load(
         // SAFETY: the pointers are what the header asks for.
         let (source, out) = unsafe { (OllmSource::read(source)?, Out::new("adapter", adapter)?) };
         let model = OllmModel::table().get(model)?;
-        let loaded = source.open(|storage| Ok(Adapter::from_storage(storage, &model.model)?))?;
+        let loaded = source.open(None, |storage| Ok(Adapter::from_storage(storage, &model.model)?))?;
         log::write(OllmLogLevel::Info, || format!("loaded adapters of {} matrices", loaded.matrices()));
         out.set(ADAPTERS.insert(OllmAdapter(Arc::new(loaded)))?);
         Ok(())

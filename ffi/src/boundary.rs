@@ -6,6 +6,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::sync::{Once, OnceLock};
 
+use ollm_runtime::cpu::StandardFloatMode;
+
 use crate::status::{CallFailure, OllmStatus, Result, note};
 
 thread_local! {
@@ -18,6 +20,8 @@ thread_local! {
 /// error, a panic `OLLM_INTERNAL`.
 pub(crate) fn guard(work: impl FnOnce() -> Result<()>) -> OllmStatus {
     silence_panics();
+    // Last to go: the modes of the host are back when the host is.
+    let _modes = StandardFloatMode::enter();
     let entered = Entered::new();
     let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(panicked(&*panic)));
     drop(entered);

@@ -72,7 +72,8 @@ pub struct OllmBranchOptions {
     /// Tokens of a branch at most; 0 is as many as the context holds, or without end with a context
     /// shift.
     pub limit: usize,
-    /// Stop strings: texts that end a branch, and are not part of its text.
+    /// Stop strings: texts that end a branch, and are not part of its text. At most 4096, of 1 MiB
+    /// together.
     pub stops: *const OllmText,
     /// How many there are.
     pub stop_count: usize,

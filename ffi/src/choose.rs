@@ -76,7 +76,7 @@ pub struct OllmSelection {
     pub struct_size: usize,
     /// The latents of `OLLM_SELECT_FIXED` and `OLLM_SELECT_SCRIPT`; they are copied.
     pub latents: *const u32,
-    /// How many there are.
+    /// How many there are, at most 65536.
     pub latent_count: usize,
     /// The function of `OLLM_SELECT_CALLBACK`: it is called inside the calls that generate, on
     /// their thread.
@@ -108,6 +108,9 @@ versioned!(OllmSelection {
     hold_tokens: u32,
 });
 
+/// Latents of a script, at most.
+const MAX_SCRIPT: usize = 1 << 16;
+
 impl OllmSelection {
     /// # Safety
     /// The struct is what the header asks for; the callback and its argument stay so while the
@@ -117,6 +120,10 @@ impl OllmSelection {
         let s = unsafe { cast::options(selection) }?;
         // SAFETY: the same contract.
         let latents = unsafe { cast::slice("the latents", s.latents, s.latent_count) }?;
+        if latents.len() > MAX_SCRIPT {
+            let message = format!("a script of {} latents is longer than {MAX_SCRIPT}", latents.len());
+            return Err(CallFailure::argument(message));
+        }
         let latents: Vec<usize> = latents.iter().map(|&latent| latent as usize).collect();
         let mode = match cast::number(s.mode) {
             0 => LatentMode::Policy,

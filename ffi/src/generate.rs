@@ -148,7 +148,8 @@ pub struct OllmRunOptions {
     pub struct_size: usize,
     /// Tokens at most; 0 is as many as the context holds.
     pub limit: usize,
-    /// Stop strings: texts that end the run, and are not part of the generated text.
+    /// Stop strings: texts that end the run, and are not part of the generated text. At most 4096,
+    /// of 1 MiB together.
     pub stops: *const OllmText,
     /// How many there are.
     pub stop_count: usize,
@@ -182,6 +183,10 @@ impl OllmRunOptions {
     }
 }
 
+/// Bytes of all stop strings of a call, and their number, at most.
+const MAX_STOP_BYTES: usize = 1 << 20;
+const MAX_STOPS: usize = 4096;
+
 /// Stop strings, none of which is empty.
 ///
 /// # Safety
@@ -189,6 +194,12 @@ impl OllmRunOptions {
 pub(crate) unsafe fn read_stops(stops: *const OllmText, count: usize) -> Result<Vec<String>> {
     // SAFETY: the same contract.
     let stops = unsafe { cast::slice("the stop strings", stops, count) }?;
+    let total = stops.iter().fold(0_usize, |total, stop| total.saturating_add(stop.length));
+    if stops.len() > MAX_STOPS || total > MAX_STOP_BYTES {
+        let reason =
+            format!("{} stop strings of {total} bytes are more than {MAX_STOPS} of {MAX_STOP_BYTES}", stops.len());
+        return Err(CallFailure::argument(reason));
+    }
     // SAFETY: the same contract.
     let stop = |stop: &OllmText| unsafe { cast::text("a stop string", stop.data, stop.length) };
     let stops = stops.iter().map(|text| stop(text).map(str::to_owned)).collect::<Result<Vec<_>>>()?;

@@ -1,20 +1,32 @@
 //! Handles with generations: C never holds an address. A handle is a number in the form of a
-//! pointer: a generation, a slot in a table, and the kind of its object. Every call looks it up, so
-//! a handle that was freed, freed twice, is of another kind, or was made up gives a status and not
-//! undefined behaviour.
+//! pointer: a generation, a tag of this copy of the library, a slot in a table, and the kind of its
+//! object. Every call looks it up, so a handle that was freed, freed twice, is of another kind, of
+//! another copy of the library, or was made up gives a status and not undefined behaviour.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::cast;
 use crate::status::{CallFailure, OllmStatus, Result};
 
-/// Half of the bits of a handle hold the generation, the other half slot and kind.
-const HALF: u32 = usize::BITS / 2;
 /// Set in every handle, and in no address of a user's process where pointers have 64 bits.
 const MARK: usize = 1 << (usize::BITS - 1);
+
+/// From the lowest bit on: the kind, the slot, the tag, the generation, and the mark.
 const KIND_BITS: u32 = 4;
-const MAX_SLOTS: usize = 1 << (HALF - KIND_BITS);
-const MAX_GENERATION: usize = (1 << (HALF - 1)) - 1;
+const SLOT_BITS: u32 = if usize::BITS == 64 { 20 } else { 12 };
+const TAG_BITS: u32 = if usize::BITS == 64 { 16 } else { 5 };
+const GENERATION_BITS: u32 = usize::BITS - 1 - KIND_BITS - SLOT_BITS - TAG_BITS;
+
+const MAX_SLOTS: usize = 1 << SLOT_BITS;
+const MAX_GENERATION: usize = (1 << GENERATION_BITS) - 1;
+
+/// A random number that tells this copy of the library from others in the process, such as that of
+/// a plugin of the application.
+fn tag() -> usize {
+    static TAG: OnceLock<usize> = OnceLock::new();
+    *TAG.get_or_init(|| RandomState::new().hash_one(()) as usize % (1 << TAG_BITS))
+}
 
 /// What a handle can name. Each kind has a table of its own.
 pub(crate) trait Named: Sized + Send + Sync + 'static {
@@ -144,19 +156,24 @@ impl<T: Named> Slots<T> {
 }
 
 fn encode<T>(kind: usize, index: usize, generation: usize) -> *mut T {
-    std::ptr::without_provenance_mut(MARK | generation << HALF | index << KIND_BITS | kind)
+    let place = (generation << TAG_BITS | tag()) << SLOT_BITS | index;
+    std::ptr::without_provenance_mut(MARK | place << KIND_BITS | kind)
 }
 
+/// Kind, slot and generation of a handle of this copy of the library.
 fn decode<T: Named>(handle: *const T) -> Result<(usize, usize, usize)> {
-    let bits = handle.addr();
+    let mut bits = handle.addr();
     if bits == 0 {
         return Err(CallFailure::argument(format!("the {} is NULL", T::NAME)));
     }
-    if bits & MARK == 0 {
-        return Err(dead::<T>());
-    }
-    let low = bits & ((1 << HALF) - 1);
-    Ok((low & ((1 << KIND_BITS) - 1), low >> KIND_BITS, (bits ^ MARK) >> HALF))
+    let marked = bits & MARK != 0;
+    bits &= !MARK;
+    let [kind, index, of] = [KIND_BITS, SLOT_BITS, TAG_BITS].map(|count| {
+        let field = bits & ((1 << count) - 1);
+        bits >>= count;
+        field
+    });
+    if marked && of == tag() { Ok((kind, index, bits)) } else { Err(dead::<T>()) }
 }
 
 fn dead<T: Named>() -> CallFailure {

@@ -14,7 +14,8 @@ use crate::source::OllmSource;
 use crate::status::{OllmStatus, Result};
 use crate::turn::with;
 
-/// Bytes of memory, without the pages of mapped files. Since 0.1.0.
+/// Bytes of memory, without the pages of mapped files, with the bytes that loading copies. Since
+/// 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmMemory {
@@ -53,10 +54,12 @@ pub unsafe extern "C" fn ollm_memory_needed(
             unsafe { (OllmSource::read(model)?, cast::options(options)?, OutStruct::new(needed)?) };
         // SAFETY: as above.
         let plugin = if plugin.is_null() { None } else { Some(unsafe { OllmSource::read(plugin) }?) };
-        let (config, weights) = model.peek(model_needs)?;
+        let ((config, weights), copied) = model.peek(model_needs)?;
+        let weights = weights.saturating_add(copied);
         let plugin = plugin.map(|plugin| plugin.peek(plugin_needs)).transpose()?;
-        let session = Session::memory_needed(&config, plugin.as_ref().map(|(spec, _)| spec), &options.to_runtime()?);
-        let plugin = plugin.map_or(0, |(_, bytes)| bytes);
+        let spec = plugin.as_ref().map(|((spec, _), _)| spec);
+        let session = Session::memory_needed(&config, spec, &options.to_runtime()?);
+        let plugin = plugin.map_or(0, |((_, bytes), copied)| bytes.saturating_add(copied));
         out.set(&OllmMemory {
             struct_size: size_of::<OllmMemory>(),
             weights,

@@ -68,10 +68,11 @@ pub type OllmProgressFn = Option<unsafe extern "C" fn(user: *mut c_void, progres
 pub struct OllmLoadOptions {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// Bytes of memory that the weights may take; 0 is no limit. Pages of a file that is mapped are
-    /// the system's, which takes them back when it needs them: they do not count.
+    /// Bytes of memory that the weights may take, with a copy of the file if one is made; 0 is no
+    /// limit. Pages of a file that is mapped are the system's, which takes them back when it needs
+    /// them: they do not count.
     pub memory_limit: usize,
-    /// Threads that prepare the weights; 0 takes as many as the system has cores for.
+    /// Threads that prepare the weights, at most 1024; 0 takes as many as the system has cores for.
     pub threads: usize,
     /// Called while the model loads; may be NULL.
     pub progress: OllmProgressFn,
@@ -86,6 +87,12 @@ versioned!(OllmLoadOptions {
     progress: OllmProgressFn,
     user: *mut c_void,
 });
+
+impl OllmLoadOptions {
+    fn memory_limit(&self) -> Option<u64> {
+        (self.memory_limit > 0).then_some(self.memory_limit as u64)
+    }
+}
 
 /// Loads a model from a GGUF file. On success `*model` is a handle with one owner: release it with
 /// `ollm_model_release`. `options` may be NULL.
@@ -103,7 +110,7 @@ pub unsafe extern "C" fn ollm_model_load(
         // SAFETY: the pointers are what the header asks for.
         let (source, options, out) =
             unsafe { (OllmSource::read(source)?, cast::options(options)?, Out::new("model", model)?) };
-        let loaded = source.open(|storage| load(storage, &options))?;
+        let loaded = source.open(options.memory_limit(), |storage| load(storage, &options))?;
         log::write(OllmLogLevel::Info, || format!("loaded a model of {} bytes", loaded.model.storage().len()));
         out.set(MODELS.insert(loaded)?);
         Ok(())
@@ -123,7 +130,7 @@ fn load(storage: Storage, options: &OllmLoadOptions) -> Result<OllmModel> {
     });
     let options = LoadOptions {
         threads: options.threads,
-        memory_limit: (options.memory_limit > 0).then_some(options.memory_limit as u64),
+        memory_limit: options.memory_limit(),
         progress: progress.as_mut().map(|progress| progress as _),
     };
     Ok(OllmModel::new(Model::load(storage, options)?))

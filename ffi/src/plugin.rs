@@ -54,7 +54,7 @@ pub unsafe extern "C" fn ollm_plugin_load(
         // SAFETY: the pointers are what the header asks for.
         let (source, out) = unsafe { (OllmSource::read(source)?, Out::new("plugin", plugin)?) };
         let model = OllmModel::table().get(model)?;
-        let loaded = source.open(|storage| Ok(Plugin::from_storage(storage, &model.model)?))?;
+        let loaded = source.open(None, |storage| Ok(Plugin::from_storage(storage, &model.model)?))?;
         log::write(OllmLogLevel::Info, || format!("loaded a plugin of {} options", loaded.option_count()));
         out.set(PLUGINS.insert(OllmPlugin(Arc::new(loaded)))?);
         Ok(())

@@ -3,21 +3,21 @@
 //! refused. Sampling, selection and plugin are not part of it.
 
 use std::ffi::{c_char, c_void};
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Write as _};
-use std::path::Path;
+use std::io::BufReader;
 
 use ollm_runtime::Error;
 use ollm_runtime::session::SnapshotError;
+use ollm_runtime::storage;
 
 use crate::boundary::guard;
 use crate::cast::{self, OutArray};
-use crate::session::{Live, OllmSession};
+use crate::session::OllmSession;
 use crate::status::OllmStatus;
 use crate::turn::with;
 
 /// Saves the session to a file, whose path ends in zero. The file is replaced only when all of it
-/// is written.
+/// is written and on the disk, by a new one of the same permissions; of a symbolic link, the file
+/// that it names. Any number of threads and processes may save to one path and restore from it.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
@@ -26,13 +26,18 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
     guard(|| {
         // SAFETY: the path is what the header asks for.
         let path = unsafe { cast::path(path) }?;
-        with(session, |live| Ok(live.save_file(&path)?))
+        with(session, |live| match live.session.save_file(&path) {
+            Err(SnapshotError::Write(source)) => Err(Error::Io { path, source }.into()),
+            outcome => Ok(outcome?),
+        })
     })
 }
 
 /// Restores the session from a file: under the same sampling and selection, the next tokens are
-/// those that the saved session would have generated. The held latent and the place in a script are
-/// saved with a session; its sampling, selection and plugin are not.
+/// those that the saved session would have generated, samples included. The held latent and the
+/// place in a script are saved with a session; its sampling, selection and plugin are not. Half a
+/// character at the end of the text is cut off, as by a rewind. "Another model" is one of other
+/// weights, as far as samples of each tensor tell: a change of a few weights is not seen.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
@@ -44,7 +49,7 @@ pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, pa
         // SAFETY: the path is what the header asks for.
         let path = unsafe { cast::path(path) }?;
         with(session, |live| {
-            let file = File::open(&path).map_err(|source| Error::Io { path, source })?;
+            let file = storage::open_file(&path).map_err(|source| Error::Io { path, source })?;
             live.session.restore(&mut BufReader::new(file))?;
             live.cut_text();
             Ok(())
@@ -94,22 +99,4 @@ pub unsafe extern "C" fn ollm_session_restore(
             Ok(())
         })
     })
-}
-
-impl Live {
-    /// Writes beside the file and renames, so that a crash leaves the old one.
-    fn save_file(&self, path: &Path) -> std::result::Result<(), Error> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".part");
-        let part = Path::new(&name);
-        let io = |source| Error::Io { path: path.to_owned(), source };
-        let mut file = BufWriter::new(File::create(part).map_err(io)?);
-        let written = self.session.save(&mut file).and_then(|()| file.flush().map_err(SnapshotError::Write));
-        let placed = written.map_err(Error::from).and_then(|()| fs::rename(part, path).map_err(io));
-        if placed.is_err() {
-            // The first failure is the one to tell of.
-            let _ = fs::remove_file(part);
-        }
-        placed
-    }
 }

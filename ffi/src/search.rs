@@ -67,7 +67,7 @@ pub type OllmAnswerFn = Option<unsafe extern "C" fn(user: *mut c_void, text: Oll
 pub struct OllmTally {
     /// `sizeof` of this struct.
     pub struct_size: usize,
-    /// How the answer is found in a text; NULL is "number".
+    /// How the answer is found in a text; NULL is "number". At most 64 KiB.
     ///
     /// - "number": the number behind the last `####`, or else the last number. Numbers are compared
     ///   by value: `1,234.50` is `1234.5`.

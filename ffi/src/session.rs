@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ollm_runtime::cpu::{CpuSet, Workers};
+use ollm_runtime::cpu::{self, CpuSet, Workers};
 use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
@@ -80,10 +80,10 @@ pub struct OllmSessionOptions {
     pub context: usize,
     /// Memory limit of the session in bytes, without the weights; 0 is no limit.
     pub memory_limit: usize,
-    /// Threads for decode (a single token); 0 takes as many as the system has cores for. On phones,
-    /// as many as there are large cores.
+    /// Threads for decode (a single token), at most 1024; 0 takes as many as the system has cores
+    /// for. On phones, as many as there are large cores.
     pub threads: usize,
-    /// Threads for prefill (many tokens at once); 0 takes as many as `threads`.
+    /// Threads for prefill (many tokens at once), at most 1024; 0 takes as many as `threads`.
     pub prefill_threads: usize,
     /// With `context_shift`: tokens at the beginning that are never forgotten.
     pub keep: usize,
@@ -115,15 +115,11 @@ versioned!(OllmSessionOptions {
     reserved: i32,
 });
 
-/// More threads than this are a mistake.
-const MAX_THREADS: usize = 1024;
-
 impl OllmSessionOptions {
     /// The runtime's options, but for the workers.
     pub(crate) fn to_runtime(self) -> Result<SessionOptions> {
-        if self.threads.max(self.prefill_threads) > MAX_THREADS {
-            return Err(CallFailure::argument(format!("{MAX_THREADS} threads are the most there can be")));
-        }
+        let too_many = |error: cpu::TooManyThreads| CallFailure::argument(error.to_string());
+        cpu::check_threads(self.threads.max(self.prefill_threads)).map_err(too_many)?;
         let context_shift = match self.context_shift {
             0 if self.keep > 0 => return Err(CallFailure::argument("keep is set, but not context_shift")),
             0 => None,
@@ -224,6 +220,11 @@ pub unsafe extern "C" fn ollm_session_free(session: *mut *mut OllmSession) -> Ol
 /// Forks the session: a second, independent session with the same text, sampling and selection. The
 /// KV cache of the text is shared (copy on write). Both sessions share their workers and may be
 /// used on different threads at the same time. On success `*fork` is a handle of one owner.
+///
+/// The random number of a token follows from the seed and its place in the text, so forks that
+/// sample with one seed draw the same tokens. Give each fork a seed of its own for other tokens:
+/// `sampling.seed` in `ollm_session_set_sampling`, and `selection.seed` in
+/// `ollm_session_set_selection` where latents are drawn.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_OUT_OF_MEMORY`,
 /// `OLLM_MEMORY_LIMIT`. Since 0.1.0.
@@ -360,7 +361,8 @@ pub extern "C" fn ollm_session_withdraw_cancel(session: *mut OllmSession) -> Oll
 
 /// Sets the duty cycle, against thermal throttling: computing takes at most this share of the time
 /// (above 0; 1, as at first, is no limit). Before each batch and each step the session rests as
-/// long as the work before it requires.
+/// long as the work before it requires, which with a tiny share is for ever: a cancellation ends
+/// the rest.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]

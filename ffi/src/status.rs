@@ -172,6 +172,7 @@ fn status_of(error: &Error) -> OllmStatus {
         Error::Model(error) => of_model(error),
         Error::Plugin(error) => of_plugin(error),
         Error::Sampler(SamplerError::Logits(error)) | Error::Logits(error) => of_logits(error),
+        Error::Storage(StorageError::MemoryLimit { .. }) => OllmStatus::MemoryLimit,
         Error::Storage(StorageError::Range { .. })
         | Error::Select(_)
         | Error::Sampler(_)
@@ -203,12 +204,14 @@ fn of_gguf(error: &GgufError) -> OllmStatus {
 
 fn of_model(error: &ModelError) -> OllmStatus {
     use ModelError::{Cancelled, MemoryLimit, NoMemoryForWeights};
-    use ModelError::{NotAdaptable, OtherArchitecture, UnexpectedTensor, UnknownArchitecture, Unsupported};
+    use ModelError::{NotAdaptable, OtherArchitecture, TooManyThreads};
+    use ModelError::{UnexpectedTensor, UnknownArchitecture, Unsupported};
     match error {
         Cancelled => OllmStatus::Cancelled,
         MemoryLimit { .. } => OllmStatus::MemoryLimit,
         NoMemoryForWeights { .. } => OllmStatus::OutOfMemory,
         OtherArchitecture { .. } | NotAdaptable(_) => OllmStatus::Mismatch,
+        TooManyThreads(_) => OllmStatus::InvalidArgument,
         UnknownArchitecture(_) | Unsupported { .. } | UnexpectedTensor(_) => OllmStatus::Unsupported,
         _ => OllmStatus::BadFile,
     }
@@ -260,7 +263,8 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
         | SessionError::Select(_)
         | SessionError::Sampler(_)
         | SessionError::AdapterScale(_)
-        | SessionError::Duty => OllmStatus::InvalidArgument,
+        | SessionError::Duty
+        | SessionError::TooManyThreads(_) => OllmStatus::InvalidArgument,
         _ => OllmStatus::Internal,
     }
 }

@@ -4,6 +4,7 @@
 use std::ffi::c_char;
 
 use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::memory;
 
 use crate::boundary::guard;
 use crate::cast::{self, Out, OutArray};
@@ -48,7 +49,7 @@ pub enum OllmTokenizeFlags {
 /// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_tokenize(
     model: *const OllmModel,
@@ -72,8 +73,11 @@ impl OllmModel {
     /// The tokens of a text; the flags as [`read_flags`] gives them.
     pub(crate) fn tokenize(&self, text: &str, [special, bos]: [bool; 2]) -> Result<Vec<u32>> {
         let tokenizer = self.tokenizer()?;
-        let mut tokens: Vec<u32> = tokenizer.add_bos().filter(|_| bos).into_iter().collect();
-        tokens.extend(tokenizer.encode(text, special)?);
+        let mut tokens = tokenizer.encode(text, special)?;
+        if let Some(first) = tokenizer.add_bos().filter(|_| bos) {
+            memory::grow(&mut tokens, 1)?;
+            tokens.insert(0, first);
+        }
         Ok(tokens)
     }
 }
@@ -92,7 +96,7 @@ pub(crate) fn read_flags(flags: u32) -> Result<[bool; 2]> {
 /// never cuts a character.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUFFER_TOO_SMALL`,
-/// `OLLM_NO_TOKENIZER`. Since 0.1.0.
+/// `OLLM_NO_TOKENIZER`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_detokenize(
     model: *const OllmModel,
@@ -107,7 +111,7 @@ pub unsafe extern "C" fn ollm_detokenize(
         let (tokens, out) =
             unsafe { (cast::slice("the tokens", tokens, count)?, OutArray::text(text, capacity, length)?) };
         let model = OllmModel::table().get(model)?;
-        out.write_text(model.tokenizer()?.decode(tokens).as_bytes())
+        out.write_text(model.tokenizer()?.try_decode(tokens)?.as_bytes())
     })
 }
 
@@ -207,7 +211,8 @@ pub unsafe extern "C" fn ollm_special_token(model: *const OllmModel, special: i3
 /// with `OLLM_TOKENIZE_SPECIAL` alone.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
-/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`. Since 0.1.0.
+/// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_text(
     model: *const OllmModel,
@@ -234,5 +239,5 @@ fn read_message(message: &OllmMessage) -> Result<Message> {
     // SAFETY: the texts are as long as the caller says.
     let (role, content) =
         unsafe { (cast::text("the role", role, role_length)?, cast::text("the content", content, content_length)?) };
-    Ok(Message::new(role, content))
+    Ok(Message::new(memory::text(role)?, memory::text(content)?))
 }

@@ -122,11 +122,7 @@ from!(
     GgufError => Gguf,
     SelectError => Select,
     AnswerRuleError => AnswerRule,
-    TokenizerError => Tokenizer,
 );
-
-#[cfg(feature = "chat-template")]
-from!(ChatError => Chat);
 
 // What a module passes on from another is the same error here, whichever way it came.
 
@@ -173,6 +169,25 @@ impl From<SamplerError> for Error {
         match error {
             SamplerError::Logits(LogitsError::OutOfMemory(error)) => error.into(),
             error => Self::Sampler(error),
+        }
+    }
+}
+
+impl From<TokenizerError> for Error {
+    fn from(error: TokenizerError) -> Self {
+        match error {
+            TokenizerError::OutOfMemory(error) => error.into(),
+            error => Self::Tokenizer(error),
+        }
+    }
+}
+
+#[cfg(feature = "chat-template")]
+impl From<ChatError> for Error {
+    fn from(error: ChatError) -> Self {
+        match error {
+            ChatError::OutOfMemory(error) => error.into(),
+            error => Self::Chat(error),
         }
     }
 }

@@ -25,12 +25,13 @@
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
 //! | [`quant`] | the block formats of ggml: scalar encode and decode |
 //! | [`gguf`] | the file format: parse and write |
-//! | [`storage`], `nameless` | bytes of a file; a file that gets its name when it is whole |
-//! | [`memory`] | fallible allocation |
+//! | [`storage`], [`atomic`] | bytes of a file; atomic replacement of a file |
+//! | [`memory`], `nameless` | fallible allocation; files without a name |
 //!
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.
 
+pub mod atomic;
 pub mod branches;
 #[cfg(feature = "chat-template")]
 pub mod chat;

@@ -63,6 +63,44 @@ pub fn copied<T: Copy>(elements: &[T]) -> Result<Vec<T>, OutOfMemory> {
     Ok(buffer)
 }
 
+/// Appends `elements`, however many come.
+///
+/// # Errors
+/// [`OutOfMemory`]; those before are appended then.
+pub fn extend<T>(buffer: &mut Vec<T>, elements: impl Iterator<Item = T>) -> Result<(), OutOfMemory> {
+    for element in elements {
+        if buffer.len() == buffer.capacity() {
+            grow(buffer, 1)?;
+        }
+        buffer.push(element);
+    }
+    Ok(())
+}
+
+/// A copy of `text`.
+///
+/// # Errors
+/// [`OutOfMemory`] if it cannot be had.
+pub fn text(text: &str) -> Result<String, OutOfMemory> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| OutOfMemory { bytes: text.len() })?;
+    copy.push_str(text);
+    Ok(copy)
+}
+
+/// That `bytes` can be had at once, for work of another library that cannot be refused memory: they
+/// are asked for, and given back.
+///
+/// # Errors
+/// [`OutOfMemory`] if they cannot.
+pub fn probe(bytes: usize) -> Result<(), OutOfMemory> {
+    let mut buffer = Vec::<u8>::new();
+    reserve(&mut buffer, bytes)?;
+    // Without a use the compiler may leave the allocation out.
+    std::hint::black_box(buffer.as_ptr());
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,5 +114,10 @@ mod tests {
         reserve(&mut buffer, 100).unwrap();
         assert!(buffer.capacity() >= 100);
         assert_eq!(filled(7_u8, 3), Ok(vec![7, 7, 7]));
+        extend(&mut buffer, 3..1000).unwrap();
+        assert_eq!((buffer.len(), buffer[998]), (999, 999));
+        assert_eq!(text("é").as_deref(), Ok("é"));
+        assert_eq!(probe(1 << 20), Ok(()));
+        assert_eq!(probe(usize::MAX / 2), Err(OutOfMemory { bytes: usize::MAX / 2 }));
     }
 }

@@ -1,8 +1,9 @@
 //! Bytes of a model file: a memory map of a file or of a part of it, memory of the application, or
-//! an owned buffer.
+//! a copy.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -79,10 +80,10 @@ pub enum StorageError {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// An open file cannot be mapped into memory, or not be read.
-    File(std::io::Error),
+    /// An open file cannot be mapped into memory or read, or is none.
+    File(io::Error),
     /// A part of a file that does not lie inside it.
     Range {
         /// The first byte of the part.
@@ -94,6 +95,13 @@ pub enum StorageError {
     },
     /// There is no memory for a copy of the bytes.
     OutOfMemory(OutOfMemory),
+    /// A copy of the bytes takes more than [`StorageOptions::memory_limit`].
+    MemoryLimit {
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that it may take.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for StorageError {
@@ -101,7 +109,10 @@ impl fmt::Display for StorageError {
         match self {
             Self::Open { path, source } => write!(f, "{}: {source}", path.display()),
             Self::OutOfMemory(error) => error.fmt(f),
-            Self::File(source) => write!(f, "the open file cannot be mapped into memory: {source}"),
+            Self::File(source) => write!(f, "the open file cannot be read: {source}"),
+            Self::MemoryLimit { needed, limit } => {
+                write!(f, "a copy of the file needs {needed} bytes of memory, but the limit is {limit}")
+            }
             Self::Range { offset, length, size } => {
                 write!(f, "{length} bytes from byte {offset} are not in the file, which has {size}")
             }
@@ -113,7 +124,7 @@ impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File(source) | Self::Open { source, .. } => Some(source),
-            Self::Range { .. } | Self::OutOfMemory(_) => None,
+            Self::Range { .. } | Self::OutOfMemory(_) | Self::MemoryLimit { .. } => None,
         }
     }
 }
@@ -124,25 +135,137 @@ impl From<OutOfMemory> for StorageError {
     }
 }
 
+/// How the bytes of a file are held.
+///
+/// ```no_run
+/// # fn main() -> ollm_runtime::Result<()> {
+/// use ollm_runtime::{model::Model, storage::StorageOptions};
+///
+/// let in_memory = StorageOptions { copy: true, ..StorageOptions::default() };
+/// let model = Model::from_storage(in_memory.open("model.gguf".as_ref())?)?;
+/// # drop(model);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageOptions {
+    /// Copies the bytes to memory of their own. A file may then be changed, cut or removed once it
+    /// is open, or be on a disk that goes away.
+    pub copy: bool,
+    /// Bytes that a copy may take, this one or one that has to be made: none is begun that takes
+    /// more. `None` is no limit.
+    pub memory_limit: Option<u64>,
+}
+
+impl StorageOptions {
+    /// The file at `path`: a map, or a copy.
+    ///
+    /// # Errors
+    /// [`StorageError::Open`] if the file cannot be opened, mapped or read, or is none: a folder, a
+    /// device, a pipe or a socket; those of a copy.
+    pub fn open(self, path: &Path) -> Result<Storage> {
+        let io = |source| StorageError::Open { path: path.to_owned(), source };
+        let file = open_file(path).map_err(io)?;
+        self.file(&file, 0, None).map_err(|error| match error {
+            StorageError::File(source) => io(source),
+            other => other,
+        })
+    }
+
+    /// `length` bytes of `file` from `offset` on (to its end, if there is no length): see
+    /// [`Storage::from_file`].
+    ///
+    /// # Errors
+    /// [`StorageError`] if it is no file (a folder, a device, a pipe or a socket), if the part is
+    /// not in it, or if it cannot be mapped or read; those of a copy.
+    pub fn file(self, file: &File, offset: u64, length: Option<u64>) -> Result<Storage> {
+        let (offset, length) = part(file, offset, length)?;
+        if length == 0 {
+            return self.bytes(&[]);
+        }
+        if self.copies_file(offset) {
+            return self.filled(length, |bytes| read_at(file, offset, bytes).map_err(StorageError::File));
+        }
+        // SAFETY: the contract of mmap is that nobody shrinks or changes the file while it is
+        // mapped. It is the documented contract of `Storage::open`; the bytes are only ever read,
+        // as plain integers and floats.
+        let map = unsafe { MmapOptions::new().offset(offset).len(length).map(file) }.map_err(StorageError::File)?;
+        Ok(Storage(Backing::Map(map)))
+    }
+
+    /// Memory of the application: see [`Storage::borrowed`].
+    ///
+    /// # Errors
+    /// Those of a copy, if one is asked for or needed.
+    ///
+    /// # Safety
+    /// As [`Storage::borrowed`].
+    pub unsafe fn borrow(self, start: *const u8, length: usize, release: Release) -> Result<Storage> {
+        let start = NonNull::new(start.cast_mut()).filter(|_| length > 0).unwrap_or(NonNull::<u64>::dangling().cast());
+        let bytes = Storage(Backing::Borrowed(Borrowed { start, length, release: Some(release) }));
+        if self.copies_memory(start.as_ptr()) { self.bytes(&bytes) } else { Ok(bytes) }
+    }
+
+    /// A copy of `bytes`.
+    ///
+    /// # Errors
+    /// [`StorageError::MemoryLimit`]; [`StorageError::OutOfMemory`].
+    pub fn bytes(self, bytes: &[u8]) -> Result<Storage> {
+        self.filled(bytes.len(), |copy| {
+            copy.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    /// Bytes of memory that [`StorageOptions::file`] will take for that part of the file; a map
+    /// takes none.
+    ///
+    /// # Errors
+    /// As there, if it is no file or the part is not in it.
+    pub fn file_bytes(self, file: &File, offset: u64, length: Option<u64>) -> Result<usize> {
+        let (offset, length) = part(file, offset, length)?;
+        Ok(if self.copies_file(offset) { length } else { 0 })
+    }
+
+    /// Bytes of memory that [`StorageOptions::borrow`] will take for so many bytes at `start`.
+    pub fn borrowed_bytes(self, start: *const u8, length: usize) -> usize {
+        if self.copies_memory(start) { length } else { 0 }
+    }
+
+    /// Whether bytes of a file from `offset` on are copied. A map starts at a whole page.
+    fn copies_file(self, offset: u64) -> bool {
+        self.copy || !offset.is_multiple_of(IN_PLACE as u64)
+    }
+
+    fn copies_memory(self, start: *const u8) -> bool {
+        self.copy || !start.addr().is_multiple_of(IN_PLACE)
+    }
+
+    /// `length` bytes that `fill` writes.
+    fn filled(self, length: usize, fill: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<Storage> {
+        if let Some(limit) = self.memory_limit.filter(|&limit| length as u64 > limit) {
+            return Err(StorageError::MemoryLimit { needed: length as u64, limit });
+        }
+        let mut buffer: Vec<u8> = Vec::new();
+        memory::reserve(&mut buffer, length.saturating_add(ALIGNMENT))?;
+        let start = buffer.as_ptr().align_offset(ALIGNMENT);
+        buffer.resize(start + length, 0);
+        fill(&mut buffer[start..])?;
+        Ok(Storage(Backing::Owned(Aligned { buffer, start })))
+    }
+}
+
 impl Storage {
     /// Maps the file at `path` into memory, read-only.
     ///
-    /// The file must not be truncated or rewritten by anyone while it is mapped: replace model
-    /// files by renaming a new one over them, as every tool of this project does.
+    /// The file must not be truncated or rewritten by anyone while it is mapped (a read behind its
+    /// end is the signal SIGBUS): replace model files by renaming a new one over them, as every
+    /// tool of this project does, or copy what may change: see [`StorageOptions`].
     ///
     /// # Errors
-    /// [`StorageError::Open`] if the file cannot be opened or mapped.
+    /// As [`StorageOptions::open`].
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| StorageError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.is_dir() {
-            return Err(io(std::io::ErrorKind::IsADirectory.into()));
-        }
-        // SAFETY: the contract of mmap is that nobody shrinks or changes the file while it is
-        // mapped. It is the documented contract of this function; the bytes are only ever read, as
-        // plain integers and floats.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Self(Backing::Map(map)))
+        StorageOptions::default().open(path)
     }
 
     /// Maps `length` bytes of `file` from `offset` on (to its end, if there is no length),
@@ -152,23 +275,9 @@ impl Storage {
     /// Any offset will do, but one that is not a multiple of 4 costs a copy of the bytes.
     ///
     /// # Errors
-    /// [`StorageError`] if the part is not in the file, or cannot be mapped, or has to be copied
-    /// and cannot be.
+    /// As [`StorageOptions::file`].
     pub fn from_file(file: &File, offset: u64, length: Option<u64>) -> Result<Self> {
-        let size = file.metadata().map_err(StorageError::File)?.len();
-        let left = size.checked_sub(offset);
-        let length = length.or(left).unwrap_or(0);
-        let outside = StorageError::Range { offset, length, size };
-        let bytes = match (left, usize::try_from(length)) {
-            (Some(left), Ok(bytes)) if length <= left => bytes,
-            _ => return Err(outside),
-        };
-        if bytes == 0 {
-            return Self::copied(&[]);
-        }
-        // SAFETY: as in `open`.
-        let map = unsafe { MmapOptions::new().offset(offset).len(bytes).map(file) }.map_err(StorageError::File)?;
-        if is_aligned(&map) { Ok(Self(Backing::Map(map))) } else { Self::copied(&map) }
+        StorageOptions::default().file(file, offset, length)
     }
 
     /// Memory of the application: `length` bytes at `start`, read in place until the last user of
@@ -183,28 +292,67 @@ impl Storage {
     /// The `length` bytes at `start` can be read, from any thread, and nobody changes them, until
     /// `release` is called. `start` may be null or dangling if `length` is 0.
     pub unsafe fn borrowed(start: *const u8, length: usize, release: Release) -> Result<Self> {
-        let start = NonNull::new(start.cast_mut()).filter(|_| length > 0).unwrap_or(NonNull::<u64>::dangling().cast());
-        let bytes = Self(Backing::Borrowed(Borrowed { start, length, release: Some(release) }));
-        if is_aligned(&bytes) { Ok(bytes) } else { Self::copied(&bytes) }
+        // SAFETY: the same contract.
+        unsafe { StorageOptions::default().borrow(start, length, release) }
     }
 
     /// A copy of `bytes`.
     ///
     /// # Errors
-    /// [`StorageError::OutOfMemory`] if it cannot be had.
+    /// [`StorageError::OutOfMemory`] if there is no memory for it.
     pub fn copied(bytes: &[u8]) -> Result<Self> {
-        let mut buffer: Vec<u8> = Vec::new();
-        memory::reserve(&mut buffer, bytes.len().saturating_add(ALIGNMENT))?;
-        let start = buffer.as_ptr().align_offset(ALIGNMENT);
-        buffer.resize(start, 0);
-        buffer.extend_from_slice(bytes);
-        Ok(Self(Backing::Owned(Aligned { buffer, start })))
+        StorageOptions::default().bytes(bytes)
+    }
+
+    /// Bytes of memory that the storage has of its own: all of a copy, none of a map or of memory
+    /// of the application.
+    pub fn owned_bytes(&self) -> usize {
+        if let Backing::Owned(_) = self.0 { self.len() } else { 0 }
     }
 }
 
-/// Whether these bytes can be read in place.
-fn is_aligned(bytes: &[u8]) -> bool {
-    bytes.as_ptr().addr().is_multiple_of(IN_PLACE)
+/// Opens a file to read it. What is no file is refused at once: to open a pipe waits for a writer.
+///
+/// # Errors
+/// That of the system.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    check_kind(&fs::metadata(path)?)?;
+    File::open(path)
+}
+
+fn check_kind(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let other = || io::Error::new(io::ErrorKind::InvalidInput, "this is a device, a pipe or a socket, not a file");
+    metadata.is_file().then_some(()).ok_or_else(other)
+}
+
+/// Where a part of a file begins, and its length, which has been checked.
+fn part(file: &File, offset: u64, length: Option<u64>) -> Result<(u64, usize)> {
+    let metadata = file.metadata().map_err(StorageError::File)?;
+    check_kind(&metadata).map_err(StorageError::File)?;
+    let size = metadata.len();
+    let left = size.checked_sub(offset);
+    let length = length.or(left).unwrap_or(0);
+    match (left, usize::try_from(length)) {
+        (Some(left), Ok(bytes)) if length <= left => Ok((offset, bytes)),
+        _ => Err(StorageError::Range { offset, length, size }),
+    }
+}
+
+/// Fills `bytes` from `offset` on. On Unix the position of the descriptor, which others may share,
+/// stays.
+fn read_at(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset);
+    #[cfg(not(unix))]
+    {
+        use std::io::{Read as _, Seek as _};
+        let mut file = file;
+        file.seek(io::SeekFrom::Start(offset))?;
+        file.read_exact(bytes)
+    }
 }
 
 impl Storage {
@@ -272,7 +420,9 @@ mod tests {
             let storage = Storage::from_file(&file, offset, length).unwrap();
             let end = length.map_or(bytes.len(), |length| (offset + length) as usize);
             assert_eq!(&*storage, &bytes[offset as usize..end], "{offset} {length:?}");
-            assert!(is_aligned(&storage));
+            assert!(storage.as_ptr().addr().is_multiple_of(IN_PLACE));
+            let owned = StorageOptions::default().file_bytes(&file, offset, length).unwrap();
+            assert_eq!((storage.owned_bytes(), owned > 0), (owned, offset % 4 != 0));
         }
         assert!(Storage::from_file(&file, 20_000, None).unwrap().is_empty());
     }
@@ -307,6 +457,57 @@ mod tests {
             drop(other);
             assert_eq!(released.load(Ordering::Relaxed), 1, "{shift}");
         }
+    }
+
+    #[test]
+    fn a_copy_stays_when_the_file_is_cut() {
+        let bytes: Vec<u8> = (0..20_000_u32).map(|i| (i % 251) as u8).collect();
+        let options = StorageOptions { copy: true, ..StorageOptions::default() };
+        for (offset, length) in [(0, None), (4096, Some(100)), (13, Some(9000))] {
+            let file = file("copy", &bytes);
+            let storage = options.file(&file, offset, length).unwrap();
+            file.set_len(0).unwrap();
+            let end = length.map_or(bytes.len(), |length| (offset + length) as usize);
+            assert_eq!(&*storage, &bytes[offset as usize..end]);
+            assert_eq!(storage.owned_bytes(), storage.len());
+        }
+    }
+
+    #[test]
+    fn a_copy_keeps_to_the_limit() {
+        let file = file("limit", &[7; 1000]);
+        let within = |limit| StorageOptions { memory_limit: Some(limit), ..StorageOptions::default() };
+        assert!(within(0).file(&file, 0, None).is_ok());
+        assert!(within(999).file(&file, 1, None).is_ok());
+        let refused = |made: Result<Storage>| {
+            assert!(matches!(made.unwrap_err(), StorageError::MemoryLimit { needed: 999, limit: 998 }));
+        };
+        refused(within(998).file(&file, 1, None));
+        refused(StorageOptions { copy: true, ..within(998) }.file(&file, 0, Some(999)));
+        refused(within(998).bytes(&[0; 999]));
+        let memory = [0_u32; 251];
+        let odd = memory.as_ptr().cast::<u8>().wrapping_add(1);
+        assert_eq!(within(998).borrowed_bytes(odd, 999), 999);
+        // SAFETY: `memory` outlives the storage and is not changed.
+        refused(unsafe { within(998).borrow(odd, 999, Box::new(|| ())) });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        use std::os::unix::net::UnixListener;
+        let folder = std::env::temp_dir().join(format!("ollm-storage-{}-kinds", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (socket, pipe) = (folder.join("socket"), folder.join("pipe"));
+        let _socket = UnixListener::bind(&socket).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&*folder, &*socket, &*pipe, Path::new("/dev/zero"), Path::new("/dev/null")] {
+            let error = Storage::open(path).unwrap_err();
+            assert!(matches!(error, StorageError::Open { .. }), "{}: {error}", path.display());
+        }
+        let zero = File::open("/dev/zero").unwrap();
+        assert!(matches!(Storage::from_file(&zero, 0, None).unwrap_err(), StorageError::File(_)));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

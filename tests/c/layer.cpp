@@ -175,6 +175,40 @@ static void branches_vote_and_are_adopted(const ollm::model &model, const ollm::
     CHECK(suggestions[0].probability >= suggestions[2].probability && must(talker.position()) == prompt.size());
 }
 
+#ifndef OLLM_RESULTS
+/// What a policy throws comes out of each call that selects, once; then the session goes on.
+static void what_a_policy_throws_comes_out(const ollm::model &model, const ollm::plugin &plugin) {
+    struct mine {
+        int number;
+    };
+    bool throws = true;
+    ollm::session session = fed(model, plugin);
+    session.set_policy([&](ollm::view<float>, ollm::view<float>) -> std::uint32_t {
+        if (throws) throw mine{7};
+        return 6;
+    });
+    auto caught = [&](auto call) {
+        std::size_t before = session.position();
+        bool out = false;
+        try {
+            call();
+        } catch (const mine &thrown) {
+            out = thrown.number == 7;
+        }
+        CHECK(out && session.position() == before);
+    };
+    caught([&] { session.step(); });
+    caught([&] { session.run(ollm::run_options(), [](const ollm::token &) { CHECK(false); }); });
+    caught([&] { for (const ollm::token &token : session.steps(3)) CHECK(token.id == 0 && false); });
+    ollm::session fork = session.fork();
+    caught([&] { fork.step(); });
+    ollm::branches branches = session.branches();
+    caught([&] { branches.step(); });
+    throws = false;
+    CHECK(session.step().latent == 6 && fork.step().latent == 6);
+}
+#endif
+
 static void sessions_move_and_are_saved(const ollm::model &model, const ollm::plugin &plugin) {
     ollm::session session = fed(model, plugin);
     std::vector<unsigned char> saved = must(session.save());
@@ -215,6 +249,9 @@ int main(int argc, char **argv) {
     ranges_and_runs_agree(model, plugin);
     options_fork_and_choose(model, plugin);
     branches_vote_and_are_adopted(model, plugin);
+#ifndef OLLM_RESULTS
+    what_a_policy_throws_comes_out(model, plugin);
+#endif
     sessions_move_and_are_saved(model, plugin);
     models_are_shared_and_talk(model);
     return 0;

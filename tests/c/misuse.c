@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+static const char *model_path;
 static ollm_model *model;
 static ollm_plugin *plugin;
 static ollm_session *session;
@@ -340,9 +341,24 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     CHECK(position(made) == 0);
     OK(ollm_session_free(&made));
     options = ollm_session_options_init();
-    options.threads = SIZE_MAX;
-    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
-    options.threads = 0;
+    source = ollm_source_file(model_path);
+    for (n = 0; n < 4; n++) {
+        static const size_t threads[] = {1024, 1025, SIZE_MAX / 2, SIZE_MAX};
+        ollm_load_options load = ollm_load_options_init();
+        ollm_memory memory = ollm_memory_init();
+        ollm_status status = n == 0 ? OLLM_OK : OLLM_INVALID_ARGUMENT;
+        options.threads = threads[n];
+        GIVES(status, ollm_memory_needed(&source, NULL, &options, &memory));
+        if (n > 0) GIVES(status, ollm_session_new(model, NULL, &options, &made));
+        options.threads = 0;
+        options.prefill_threads = threads[n];
+        GIVES(status, ollm_memory_needed(&source, NULL, &options, &memory));
+        if (n > 0) GIVES(status, ollm_session_new(model, NULL, &options, &made));
+        options.prefill_threads = 0;
+        load.threads = threads[n];
+        GIVES(status, ollm_model_load(&source, &load, &loaded));
+        OK(ollm_model_release(&loaded));
+    }
     options.context_shift = 2;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
     options.context_shift = 0;
@@ -664,7 +680,8 @@ static void plugins_of_other_models_are_refused(const char *other_path, const ch
 int main(int argc, char **argv) {
     CHECK(argc == 4 && strcmp(ollm_last_error(), "") == 0);
     CHECK(ollm_abi_version() == OLLM_ABI_VERSION && strchr(ollm_version(), '.') != NULL);
-    model = load_model(argv[1]);
+    model_path = argv[1];
+    model = load_model(model_path);
     plugin = load_plugin(model, argv[2]);
     session = new_session(model, plugin, 64);
     null_is_a_status();

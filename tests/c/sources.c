@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static uint32_t expected[8];
@@ -137,6 +138,113 @@ static void loading_is_watched_and_cancelled(const char *path) {
     }
 }
 
+/* A copy is told before, counts under the limit, and is not begun if it does not fit. `length` bytes are copied. */
+static void a_copy_counts(const ollm_source *source, size_t weights, size_t length) {
+    ollm_load_options load = ollm_load_options_init();
+    ollm_memory needed = ollm_memory_init();
+    ollm_model *model = NULL;
+    OK(ollm_memory_needed(source, NULL, NULL, &needed));
+    CHECK(needed.weights == weights + length);
+    load.memory_limit = needed.weights;
+    OK(ollm_model_load(source, &load, &model));
+    works(model);
+    OK(ollm_model_release(&model));
+    load.memory_limit = needed.weights - 1;
+    GIVES(OLLM_MEMORY_LIMIT, ollm_model_load(source, &load, &model));
+    if (length > 0) {
+        load.memory_limit = length - 1;
+        GIVES(OLLM_MEMORY_LIMIT, ollm_model_load(source, &load, &model));
+        CHECK(strstr(ollm_last_error(), "copy") != NULL);
+    }
+}
+
+static void copies_count(const char *path, const char *bytes, size_t length) {
+    ollm_source source = ollm_source_file(path);
+    ollm_memory bare = ollm_memory_init();
+    ollm_model *model = NULL;
+    char *shifted = malloc(length + 64);
+    int released = 0, fd, copy;
+    OK(ollm_memory_needed(&source, NULL, NULL, &bare));
+    for (copy = 0; copy < 2; copy++) {
+        source = ollm_source_file(path);
+        source.copy = copy;
+        a_copy_counts(&source, bare.weights, copy ? length : 0);
+        fd = archive(bytes, length, 4096);
+        source = ollm_source_descriptor(fd, 4096, length);
+        source.copy = copy;
+        a_copy_counts(&source, bare.weights, copy ? length : 0);
+        close(fd);
+        fd = archive(bytes, length, 33);
+        source = ollm_source_descriptor(fd, 33, length);
+        source.copy = copy;
+        a_copy_counts(&source, bare.weights, length);
+        close(fd);
+        memcpy(shifted, bytes, length);
+        source = ollm_source_memory(shifted, length, NULL, NULL);
+        source.copy = copy;
+        a_copy_counts(&source, bare.weights, length);
+        source = ollm_source_memory(shifted, length, count_release, &released);
+        source.copy = copy;
+        a_copy_counts(&source, bare.weights, copy ? length : 0);
+        memcpy(shifted + 1, bytes, length);
+        source = ollm_source_memory(shifted + 1, length, count_release, &released);
+        source.copy = copy;
+        a_copy_counts(&source, bare.weights, length);
+    }
+    CHECK(released == 4);
+    free(shifted);
+    /* A copy does not mind when the file is cut under it. */
+    fd = archive(bytes, length, 0);
+    source = ollm_source_descriptor(fd, 0, length);
+    source.copy = 1;
+    OK(ollm_model_load(&source, NULL, &model));
+    CHECK(ftruncate(fd, 0) == 0);
+    close(fd);
+    works(model);
+    OK(ollm_model_release(&model));
+    source.copy = 2;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &model));
+    source.copy = 0;
+    source.reserved = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &model));
+}
+
+/* What is no file is a status at once: a pipe without a writer, a socket, a folder, a device. */
+static void what_is_no_file_is_refused(const char *path) {
+    char folder[] = "/tmp/ollm-kinds-XXXXXX", pipe_path[64];
+    const char *paths[4];
+    ollm_model *model = load_model(path), *none = NULL;
+    ollm_session *session = new_session(model, NULL, 64);
+    ollm_plugin *plugin = NULL;
+    ollm_memory needed = ollm_memory_init();
+    size_t i;
+    int ends[2];
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(pipe_path, sizeof pipe_path, "%s/pipe", folder);
+    CHECK(mkfifo(pipe_path, 0600) == 0);
+    paths[0] = pipe_path;
+    paths[1] = folder;
+    paths[2] = "/dev/zero";
+    paths[3] = "/dev/null";
+    for (i = 0; i < COUNT(paths); i++) {
+        ollm_source source = ollm_source_file(paths[i]);
+        GIVES(OLLM_IO, ollm_model_load(&source, NULL, &none));
+        GIVES(OLLM_IO, ollm_plugin_load(model, &source, &plugin));
+        GIVES(OLLM_IO, ollm_memory_needed(&source, NULL, NULL, &needed));
+        GIVES(OLLM_IO, ollm_session_restore_file(session, paths[i]));
+        GIVES(OLLM_IO, ollm_session_save_file(session, paths[i]));
+    }
+    CHECK(pipe(ends) == 0);
+    for (i = 0; i < 2; i++) {
+        ollm_source source = ollm_source_descriptor(ends[i], 0, 0);
+        GIVES(OLLM_IO, ollm_model_load(&source, NULL, &none));
+        close(ends[i]);
+    }
+    CHECK(unlink(pipe_path) == 0 && rmdir(folder) == 0);
+    OK(ollm_session_free(&session));
+    OK(ollm_model_release(&model));
+}
+
 static void memory_is_told_before_and_kept_to(const char *path, const char *plugin_path) {
     ollm_source source = ollm_source_file(path), plugin_source = ollm_source_file(plugin_path);
     ollm_session_options options = ollm_session_options_init();
@@ -208,6 +316,8 @@ int main(int argc, char **argv) {
     memory_is_copied_or_borrowed(bytes, length);
     loading_is_watched_and_cancelled(argv[1]);
     memory_is_told_before_and_kept_to(argv[1], argv[2]);
+    copies_count(argv[1], bytes, length);
+    what_is_no_file_is_refused(argv[1]);
     free(bytes);
     return 0;
 }

@@ -44,7 +44,7 @@ use ollm_runtime::tokenizer::Tokenizer;
 use ollm_tests::c_programs::{
     SYSTEM, assert_pages_of_16_kib, compile, compile_for, has, model, prefix, program, run, scratch, shared, succeed,
 };
-use ollm_tests::{golden, plugins, root, smollm2};
+use ollm_tests::{edited, golden, plugins, root, smollm2};
 use serde_json::Value;
 
 #[test]
@@ -121,6 +121,52 @@ fn sources() {
 fn threads() {
     let (model, plugin) = model();
     run(&program("threads.c"), &[&model, &plugin]);
+}
+
+/// Modes, signals, forks, stacks and two copies of the library: what a host does to its process.
+#[test]
+fn hosts() {
+    let (model, plugin) = model();
+    let library = prefix().join("lib/libollm.so");
+    let copy = scratch("libcopy.so");
+    fs::copy(&library, &copy).unwrap();
+    let program = shared("host.c", "", &["-D_GNU_SOURCE", "-ldl"]);
+    run(&program, &[&model, &plugin, &library, &copy]);
+    // An empty variable is as if there were none.
+    succeed(Command::new(&program).args([&model, &plugin, &library, &copy]).env("OLLM_ISA", ""));
+    // The stack that the header promises to be enough, in KiB.
+    let real = (smollm2(), root().join("convert/trainer/plugins/smollm2-135m-instruct-gsm8k.gguf"));
+    for isa in Isa::available() {
+        for (model, plugin) in [(&model, &plugin), (&real.0, &real.1)] {
+            succeed(Command::new(&program).args([model, plugin, Path::new("128")]).env("OLLM_ISA", isa.name()));
+        }
+    }
+}
+
+/// A tokenizer of `tokenizers` that has a token for each byte and no more.
+fn byte_level_json() -> String {
+    // GPT-2's alphabet: a byte that is no visible character stands for one above 255.
+    let visible = |byte: &u32| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    let letters = (0..256).filter(visible).chain(256..).take(256);
+    let vocab: Vec<String> = letters.zip(0..).map(|(c, id)| format!("\"\\u{c:04x}\": {id}")).collect();
+    let byte_level = r#"{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}"#;
+    format!(
+        r#"{{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {byte_level}, "post_processor": null, "decoder": {byte_level},
+        "model": {{"type": "BPE", "vocab": {{{}}}, "merges": []}}}}"#,
+        vocab.join(", ")
+    )
+}
+
+/// Texts of 60 MB where memory is short, for a tokenizer of lists and for one of
+/// `tokenizer.huggingface.json`; lists that are too long.
+#[test]
+fn lengths() {
+    let (model, plugin) = model();
+    let with_json = scratch("json.gguf");
+    let json = byte_level_json();
+    fs::write(&with_json, edited("llama", &[("tokenizer.huggingface.json", Some(json.into()))])).unwrap();
+    run(&program("lengths.c"), &[&model, &plugin, &with_json, &smollm2()]);
 }
 
 #[test]

@@ -124,6 +124,31 @@ fn tokenize_prints_ids() {
     assert_eq!((empty.code, empty.stdout.as_str()), (Some(0), "{\"tokens\":[]}\n"));
 }
 
+/// A model whose file is cut while it generates: the command says so; with `--copy` nothing happens.
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_cut_under_a_run_is_an_error_and_a_copy_does_not_mind() {
+    let bytes = fs::read(tiny()).unwrap();
+    let run_cut = |name: &str, more: &[&str]| {
+        let model = scratch(name, &bytes);
+        let shifting = ["-c", "64", "--context-shift", "-n", "3000", "-t", "2", "--stop", "no such text"];
+        let args = [&["-m", path(&model), "-p", "some words"], &shifting[..], more].concat();
+        let mut child = spawn(&args);
+        let mut stdout = child.stdout.take().unwrap();
+        let mut text = vec![0; 10];
+        stdout.read_exact(&mut text).unwrap();
+        fs::File::options().write(true).open(&model).unwrap().set_len(0).unwrap();
+        stdout.read_to_end(&mut text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), text, String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, _, stderr) = run_cut("cut.gguf", &[]);
+    assert!(code == Some(1) && stderr.contains("cut.gguf") && stderr.contains("--copy"), "{code:?} {stderr}");
+    let (code, text, stderr) = run_cut("copied.gguf", &["--copy"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(text.len() > 1000);
+}
+
 #[test]
 fn score_aligns_its_lists_with_the_tokens() {
     let model = smollm2();
@@ -364,6 +389,7 @@ fn what_is_wrong_is_said() {
         (2, &["dance"], "dance"),
         (2, &["tokenize", "-m", m, "-p", "x", "--plugin", p], "'--plugin' has no effect in 'tokenize'"),
         (2, &["-t", "2", "info", m], "'--threads' has no effect in 'info'"),
+        (2, &["info", m, "--copy"], "'--copy' has no effect"),
         (2, &["score", "-m", m, "-p", "xy", "--context-shift", "--keep", "2"], "'--context-shift' has no effect"),
         (2, &["manual", "/nowhere", "-m", m], "'--model' has no effect"),
         (2, &["-m", m, "-p", "x", "--latent-temperature", "2"], "without '--latent sample'"),

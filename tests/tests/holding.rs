@@ -191,6 +191,34 @@ fn a_context_shift_moves_no_place() {
     assert_eq!(drawn(&mut restored, &selector, 30), drawn(&mut origin, &selector, 30));
 }
 
+/// All at once: a script of held latents, samples with a penalty on recent tokens, a context that
+/// shifts, a rewind, and a save that follows it.
+#[test]
+fn a_saved_session_that_was_rewound_and_shifts_goes_on_bit_for_bit() {
+    let shifting = || session_of(24, Some(ContextShift { keep: 2 }));
+    let penalized = || {
+        let penalty = SamplerOptions { repeat_penalty: 1.3, repeat_last_n: 16, ..SamplerOptions::default() };
+        Sampler::new(SamplerOptions { temperature: 0.9, seed: 3, ..penalty }).unwrap()
+    };
+    let steps = |session: &mut Session, n: usize| {
+        let (selector, mut sampler) = (selector(LatentMode::Script(vec![4, 0, 2, 1]), tokens(3)), penalized());
+        let step = |_| session.step(Some(&selector), &mut sampler).unwrap();
+        (0..n).map(step).map(|step| (step.token, step.latent, step.logprob.to_bits())).collect::<Vec<_>>()
+    };
+    for (before, back, after) in [(40, 0, 0), (40, 3, 0), (7, 4, 5), (40, 5, 30)] {
+        let mut origin = shifting();
+        steps(&mut origin, before);
+        origin.rewind(origin.position() - back).unwrap();
+        steps(&mut origin, after);
+        let mut saved = Vec::new();
+        origin.save(&mut saved).unwrap();
+        let mut restored = shifting();
+        steps(&mut restored, 9);
+        restored.restore(&mut &saved[..]).unwrap();
+        assert_eq!(steps(&mut restored, 50), steps(&mut origin, 50), "{before} {back} {after}");
+    }
+}
+
 #[test]
 fn a_held_latent_that_does_not_exist_is_refused() {
     let mut origin = session();

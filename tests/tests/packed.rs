@@ -109,6 +109,7 @@ fn a_packed_file_gives_the_bits_of_the_plain_one() {
             let folder = Folder::merged(kind, dtype, tied);
             let [plain, packed] = ["plain.gguf", "packed.gguf"].map(|name| folder.model(name));
             assert_eq!(packed.fingerprint(), plain.fingerprint());
+            assert_eq!(packed.weights_fingerprint(), plain.weights_fingerprint());
             for isa in Isa::available() {
                 assert_eq!(everything(&packed, isa), everything(&plain, isa), "{dtype} {tied} {isa:?}");
             }

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use ollm_runtime::gguf::TensorType;
+use ollm_runtime::gguf::{Gguf, TensorType};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use ollm_runtime::plugin::{Hold, LatentMode, Plugin, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;
+use ollm_runtime::tokenizer::Tokenizer;
 use ollm_runtime::{Error, Result};
 use ollm_tests::refusing::{LEFT, Refusing};
-use ollm_tests::{backbones, plugins};
+use ollm_tests::{backbones, golden, plugins};
 
 #[global_allocator]
 static ALLOCATOR: Refusing = Refusing;
@@ -68,6 +69,43 @@ fn refuse_each<E: Into<Error>>(name: &str, work: impl Fn(&mut Session) -> Result
             other => panic!("{name}, allocation {nth}: {other:?} (refused: {refused})"),
         }
         assert_eq!(go_on(&mut session), expected, "{name}, allocation {nth}");
+    }
+}
+
+/// Every algorithm of tokenizers, on texts that fall into many pieces, into few long ones, and at
+/// special tokens.
+#[test]
+fn tokenizing() {
+    for name in ["pairs/gpt-2.gguf", "pairs/llama-bpe.gguf", "pairs/smollm.gguf", "scores/prefix.gguf"] {
+        let file = Storage::open(&golden(name)).unwrap();
+        let gguf = Gguf::parse(&file).unwrap();
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+        let special = tokenizer.eos().or(tokenizer.bos()).map(|id| tokenizer.decode(&[id])).unwrap_or_default();
+        let words: String = (0..3000).map(|i| format!("word{i} é 中{special}\n")).collect::<Vec<_>>().concat();
+        for text in [words, "a".repeat(20_000), " ".repeat(20_000), special.repeat(5000)] {
+            let expected = tokenizer.encode(&text, true).unwrap();
+            refuse_each_alone(|| tokenizer.encode(&text, true).map(|tokens| assert!(tokens == expected)));
+            // What is no UTF-8 takes another way.
+            for tokens in [expected.clone(), [&expected[..], &(0..400).collect::<Vec<_>>()].concat()] {
+                let expected = tokenizer.decode(&tokens);
+                refuse_each_alone(|| tokenizer.try_decode(&tokens).map(|text| assert!(text == expected)));
+            }
+        }
+    }
+}
+
+/// Does `work` again and again, refusing the first, the second, .. large allocation, until none is
+/// left to refuse.
+fn refuse_each_alone<E: Into<Error>>(work: impl Fn() -> Result<(), E>) {
+    for nth in 0.. {
+        LEFT.set(nth);
+        let outcome = work().map_err(Into::into);
+        let refused = LEFT.replace(usize::MAX) == usize::MAX;
+        match outcome {
+            Err(Error::OutOfMemory(_)) if refused => {}
+            Ok(()) if !refused => return assert!(nth > 0, "nothing large is allocated: the test shows nothing"),
+            other => panic!("allocation {nth}: {other:?} (refused: {refused})"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use ollm_runtime::gguf::Value;
+use ollm_runtime::gguf::{Gguf, Value};
 use ollm_runtime::model::Model;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionError, SessionOptions, SnapshotError};
@@ -127,6 +127,33 @@ fn the_same_weights_with_other_parameters_are_another_model() {
     ] {
         let other = saved(&with(&[(key, Some(value))]));
         assert!(matches!(refused(&mut session_, &other), SnapshotError::OtherModel { .. }), "{key}");
+        assert_eq!(saved(&session_), before);
+    }
+}
+
+/// A low-rank change of one matrix, as merging an adapter makes it, with the norms and everything
+/// else as before.
+#[test]
+fn a_merged_adapter_is_another_model() {
+    let (mut session_, before) = witness();
+    let bytes = std::fs::read(golden("tiny/llama.gguf")).unwrap();
+    let gguf = Gguf::parse(&bytes).unwrap();
+    let matrices: Vec<_> = gguf.tensors().iter().filter(|tensor| tensor.dims.len() == 2).collect();
+    assert!(matrices.len() > 10);
+    for matrix in matrices {
+        let mut changed = bytes.clone();
+        let cols = matrix.cols();
+        for (i, weight) in changed[matrix.offset..][..matrix.size].chunks_exact_mut(4).enumerate() {
+            let delta = 1e-4 * (1.0 + (i / cols) as f32).sin() * (1.0 + (i % cols) as f32).cos();
+            let sum = f32::from_le_bytes(weight.try_into().unwrap()) + delta;
+            weight.copy_from_slice(&sum.to_le_bytes());
+        }
+        let model = Model::from_storage(Storage::from(changed)).unwrap();
+        assert_eq!(model.fingerprint(), session_.model().fingerprint());
+        let mut other = Session::new(Arc::new(model), None, &options()).unwrap();
+        other.feed(&text(9)).unwrap();
+        let error = refused(&mut session_, &saved(&other));
+        assert!(matches!(error, SnapshotError::OtherModel { .. }), "{}", matrix.name);
         assert_eq!(saved(&session_), before);
     }
 }

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
+use ollm_runtime::cpu::MAX_THREADS;
 use ollm_runtime::plugin::{Hold, LatentMode};
 
 use crate::failure::{Failure, Result};
@@ -67,6 +68,7 @@ pub(crate) enum Command {
 
 /// What every command needs to know: the files, the machine, the form of the output.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(next_help_heading = "Model and machine")]
 pub(crate) struct MachineArgs {
     /// The model: a GGUF file of a backbone, with or without a plugin inside
@@ -75,17 +77,21 @@ pub(crate) struct MachineArgs {
     /// The plugin: a GGUF file of options for this backbone
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) plugin: Option<PathBuf>,
-    /// A low-rank adapter (LoRA) of the model: a GGUF file, with =SCALE how much of it is added [default
+    /// A low-rank adapter of the model: a GGUF file, with =SCALE how much of it is added [default
     /// SCALE: 1]; may be given several times
     #[arg(long, value_name = "FILE[=SCALE]", global = true)]
     pub(crate) lora: Vec<Lora>,
+    /// Read the files into memory instead of mapping them: for files that may be changed or cut while
+    /// they are in use. Takes as much memory more as the files have bytes
+    #[arg(long, global = true)]
+    pub(crate) copy: bool,
     /// Threads for decode (a step); 0 takes as many as there are cores
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
-    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_THREADS as u64))]
     pub(crate) threads: usize,
     /// Threads for prefill (many tokens at once); 0 takes as many as for decode
     #[arg(long, value_name = "N", default_value_t = 0, global = true)]
-    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=1024))]
+    #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_THREADS as u64))]
     pub(crate) prefill_threads: usize,
     /// Context size in positions; 0 takes the context that the model was trained for
     #[arg(short, long, value_name = "N", default_value_t = 0, global = true)]
@@ -436,7 +442,7 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// That a flag that all commands know has no effect in this one.
 fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 7] = ["plugin", "lora", "threads", "prefill_threads", "context", "context_shift", "keep"];
+    const RUN: [&str; 8] = ["plugin", "lora", "copy", "threads", "prefill_threads", "context", "context_shift", "keep"];
     let (name, own) = matches.subcommand()?;
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],

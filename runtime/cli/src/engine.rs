@@ -8,9 +8,11 @@ use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
+use ollm_runtime::storage::StorageOptions;
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{Lora, MachineArgs, SelectArgs};
+use crate::bus_error;
 use crate::failure::{Failure, Result};
 
 /// A session on a model, with its tokenizer and its plugin.
@@ -25,8 +27,16 @@ impl Engine {
     pub(crate) fn load(args: &MachineArgs) -> Result<Self> {
         let start = Instant::now();
         let path = args.model()?;
-        let model = Arc::new(Model::open(path).map_err(Failure::in_file(path))?);
-        let plugin = open_plugin(args.plugin.as_deref(), path, &model)?.map(Arc::new);
+        if !args.copy {
+            let adapters = args.lora.iter().map(|lora| &*lora.path);
+            bus_error::explain(
+                &[&**path].into_iter().chain(args.plugin.as_deref()).chain(adapters).collect::<Vec<_>>(),
+            );
+        }
+        let files = StorageOptions { copy: args.copy, ..StorageOptions::default() };
+        let model = files.open(path).map_err(Failure::in_file(path))?;
+        let model = Arc::new(Model::from_storage(model).map_err(Failure::in_file(path))?);
+        let plugin = open_plugin(files, args.plugin.as_deref(), path, &model)?.map(Arc::new);
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map_err(Failure::in_file(path))?;
         let options = SessionOptions {
             threads: args.threads,
@@ -37,7 +47,8 @@ impl Engine {
         };
         let mut session = Session::new(Arc::clone(&model), plugin, &options)?;
         let adapted = args.lora.iter().map(|Lora { path, scale }| {
-            let adapter = Adapter::open(path, &model).map_err(Failure::in_file(path))?;
+            let storage = files.open(path).map_err(Failure::in_file(path))?;
+            let adapter = Adapter::from_storage(storage, &model).map_err(Failure::in_file(path))?;
             Ok((Arc::new(adapter), *scale))
         });
         session.set_adapters(adapted.collect::<Result<_>>()?)?;
@@ -66,9 +77,17 @@ impl Engine {
 }
 
 /// The plugin of `--plugin`, or else the one inside the model's file.
-fn open_plugin(plugin: Option<&Path>, model_path: &Path, model: &Model) -> Result<Option<Plugin>> {
+fn open_plugin(
+    files: StorageOptions,
+    plugin: Option<&Path>,
+    model_path: &Path,
+    model: &Model,
+) -> Result<Option<Plugin>> {
     match plugin {
-        Some(path) => Plugin::open(path, model).map(Some).map_err(Failure::in_file(path)),
+        Some(path) => {
+            let storage = files.open(path).map_err(Failure::in_file(path))?;
+            Plugin::from_storage(storage, model).map(Some).map_err(Failure::in_file(path))
+        }
         None => Plugin::bundled(model).map_err(Failure::in_file(model_path)),
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod bus_error;
 mod chat;
 mod engine;
 mod failure;

@@ -24,6 +24,9 @@ pub enum AnswerRule {
     Callback(Arc<Extract>),
 }
 
+/// Bytes of a rule, at most.
+const MAX_RULE: usize = 1 << 16;
+
 type Extract = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl AnswerRule {
@@ -78,6 +81,9 @@ impl FromStr for AnswerRule {
 
     /// Reads one of [`AnswerRule::ALL`].
     fn from_str(text: &str) -> Result<Self, AnswerRuleError> {
+        if text.len() > MAX_RULE {
+            return Err(AnswerRuleError::TooLong { bytes: text.len() });
+        }
         match text.split_once(':') {
             None => match text {
                 "number" => Ok(Self::Number),
@@ -108,6 +114,11 @@ impl FromStr for AnswerRule {
 pub enum AnswerRuleError {
     /// It names none.
     Unknown(String),
+    /// It is longer than any sensible one.
+    TooLong {
+        /// Its bytes.
+        bytes: usize,
+    },
     /// The pattern is no regular expression.
     Regex {
         /// The pattern.
@@ -130,6 +141,7 @@ impl fmt::Display for AnswerRuleError {
             Self::Unknown(text) => {
                 write!(f, "{text:?} is no rule for answers; there are {}", AnswerRule::ALL.join(", "))
             }
+            Self::TooLong { bytes } => write!(f, "a rule for answers of {bytes} bytes is longer than {MAX_RULE}"),
             Self::Regex { pattern, reason } => write!(f, "{pattern:?} is no regular expression: {reason}"),
             Self::Groups { pattern, groups } => {
                 write!(f, "the regular expression {pattern:?} has {groups} groups, but must have one: the answer")
@@ -276,6 +288,8 @@ mod tests {
         assert!(matches!("regex:(".parse::<AnswerRule>(), Err(AnswerRuleError::Regex { .. })));
         assert!(matches!("regex:a+".parse::<AnswerRule>(), Err(AnswerRuleError::Groups { groups: 0, .. })));
         assert!(matches!("regex:(a)(b)".parse::<AnswerRule>(), Err(AnswerRuleError::Groups { groups: 2, .. })));
+        let long = format!("regex:({})", "a".repeat(1 << 16));
+        assert!(matches!(long.parse::<AnswerRule>(), Err(AnswerRuleError::TooLong { .. })));
         assert!("regex:(?:a)(b)".parse::<AnswerRule>().is_ok());
     }
 }

@@ -20,7 +20,9 @@ use std::fmt;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
+use crate::cpu::blocked;
 use crate::gguf::{GgufError, Metadata};
+use crate::memory::{self, OutOfMemory};
 use crate::tokenizer::Tokenizer;
 
 /// The key of the template.
@@ -44,6 +46,10 @@ const STACK_PER_STEP: usize = 512;
 /// How deep statements and macros may nest; a macro counts for several.
 const MAX_DEPTH: usize = 200;
 
+/// Copies of a conversation that there must be memory for: the template engine, which cannot be
+/// refused memory, has its values and the text that it writes, which doubles as it grows.
+const COPIES: usize = 8;
+
 /// Why there is no text for a conversation.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -65,6 +71,8 @@ pub enum ChatError {
     Render { reason: String },
     /// There was no thread to run the template on.
     Thread(std::io::Error),
+    /// The system has no memory left for so long a conversation.
+    OutOfMemory(OutOfMemory),
 }
 
 impl fmt::Display for ChatError {
@@ -79,6 +87,7 @@ impl fmt::Display for ChatError {
             Self::Exhausted => write!(f, "the chat template runs too long or builds too much"),
             Self::Refused { message } => write!(f, "the chat template refuses the conversation: {message}"),
             Self::Render { reason } => write!(f, "the chat template failed: {reason}"),
+            Self::OutOfMemory(error) => error.fmt(f),
             Self::Thread(error) => write!(f, "cannot start a thread for the chat template: {error}"),
         }
     }
@@ -144,6 +153,7 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         tokenizer: &Tokenizer,
     ) -> Result<String, ChatError> {
+        memory::probe(COPIES * content_bytes(messages)).map_err(ChatError::OutOfMemory)?;
         let special = |id: Option<u32>| id.map(|id| tokenizer.decode(&[id]));
         let (bos, eos) = (special(tokenizer.bos()), special(tokenizer.eos()));
         let steps = budget(messages);
@@ -159,8 +169,8 @@ impl ChatTemplate {
 /// Runs `work` on a thread of its own, with this much stack.
 fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ChatError> {
     std::thread::scope(|scope| {
-        let thread =
-            std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work).map_err(ChatError::Thread)?;
+        let start = || std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work);
+        let thread = blocked(start).map_err(ChatError::Thread)?;
         thread.join().map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
     })
 }
@@ -170,8 +180,11 @@ fn as_value(message: &Message) -> Value {
 }
 
 fn budget(messages: &[Message]) -> usize {
-    let bytes: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
-    BASE_STEPS + MESSAGE_STEPS * messages.len() + bytes / BYTES_PER_STEP
+    BASE_STEPS + MESSAGE_STEPS * messages.len() + content_bytes(messages) / BYTES_PER_STEP
+}
+
+fn content_bytes(messages: &[Message]) -> usize {
+    messages.iter().map(|message| message.role.len() + message.content.len()).sum()
 }
 
 fn environment(steps: usize) -> Result<Environment<'static>, Error> {

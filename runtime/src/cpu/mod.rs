@@ -2,9 +2,11 @@
 //! pool.
 
 mod affinity;
+mod float_mode;
 mod isa;
 pub mod pool;
 mod scalar;
+mod signals;
 pub mod simd;
 
 #[cfg(target_arch = "aarch64")]
@@ -16,11 +18,14 @@ use std::fmt;
 use std::sync::OnceLock;
 
 pub use affinity::CpuSet;
+pub use float_mode::StandardFloatMode;
 pub use isa::*;
-pub use pool::{Pool, Worker, WorkerHost, Workers};
+pub use pool::{MAX_THREADS, Pool, TooManyThreads, Worker, WorkerHost, Workers, check_threads, cores};
+pub(crate) use signals::blocked;
 pub use simd::{Kernel, PartialSums, Simd};
 
-/// The environment variable that forces an instruction set by its [`Isa::name`].
+/// The environment variable that forces an instruction set by its [`Isa::name`]. An empty one is as
+/// if there were none.
 pub const ISA_VARIABLE: &str = "OLLM_ISA";
 
 /// The instruction sets this build knows: token, name, and dispatch, from one table.
@@ -100,9 +105,9 @@ impl Isa {
     /// # Errors
     /// [`IsaError`] if `OLLM_ISA` names a set that does not exist or that this processor lacks.
     pub fn select() -> Result<Self, IsaError> {
-        match std::env::var(ISA_VARIABLE) {
-            Ok(name) => Self::by_name(&name),
-            Err(_) => Ok(Self::available()[0]),
+        match std::env::var_os(ISA_VARIABLE).filter(|name| !name.is_empty()) {
+            Some(name) => Self::by_name(&name.to_string_lossy()),
+            None => Ok(Self::available()[0]),
         }
     }
 

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
 use std::thread::{self, JoinHandle, Thread};
 
-use super::CpuSet;
+use super::{CpuSet, StandardFloatMode, signals};
 
 /// How often a waiting thread polls before it yields its core: about 10 microseconds.
 const SPINS: usize = 400;
@@ -30,6 +30,37 @@ const SPINS: usize = 400;
 /// How often a worker polls before it parks: about 50 microseconds on an idle machine. From
 /// [`SPINS`] on it yields its core each time.
 const LOOKS: usize = SPINS + 100;
+
+/// Threads that a pool, a session or a load has at most: more are a mistake.
+pub const MAX_THREADS: usize = 1024;
+
+/// More threads than [`MAX_THREADS`] were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyThreads {
+    /// Threads that were asked for.
+    pub threads: usize,
+}
+
+impl fmt::Display for TooManyThreads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} threads were asked for, but {MAX_THREADS} are the most there can be", self.threads)
+    }
+}
+
+impl std::error::Error for TooManyThreads {}
+
+/// Gives a number of threads if there can be so many.
+///
+/// # Errors
+/// [`TooManyThreads`].
+pub fn check_threads(threads: usize) -> Result<usize, TooManyThreads> {
+    if threads <= MAX_THREADS { Ok(threads) } else { Err(TooManyThreads { threads }) }
+}
+
+/// As many threads as the system has cores for: what 0 threads stand for.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+}
 
 /// The workers of a pool: whose threads they are. The calling thread works as well.
 #[derive(Clone, Default)]
@@ -69,6 +100,8 @@ struct PoolWorkers {
     shared: Arc<PoolState>,
     workers: usize,
     own: Vec<JoinHandle<()>>,
+    /// The process that has them: a child of `fork(2)` has none of its parent's threads.
+    process: u32,
 }
 
 /// A worker: the loop that one thread of the application runs.
@@ -135,7 +168,8 @@ impl Pool {
     /// A pool in which `threads` threads work (at least one: the caller of [`Pool::run`]).
     ///
     /// # Errors
-    /// The system's error if it cannot start a thread.
+    /// The system's error if it cannot start a thread; [`io::ErrorKind::InvalidInput`] for more than
+    /// [`MAX_THREADS`].
     pub fn new(threads: usize) -> io::Result<Self> {
         Self::with_workers(threads, &Workers::Own)
     }
@@ -146,8 +180,9 @@ impl Pool {
     /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application
     /// gives none.
     pub fn with_workers(threads: usize, workers: &Workers) -> io::Result<Self> {
-        let threads = threads.max(1);
-        let mut pool_workers = PoolWorkers { shared: Arc::default(), workers: threads - 1, own: Vec::new() };
+        let refused = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let (threads, process) = (check_threads(threads).map_err(refused)?.max(1), process());
+        let mut pool_workers = PoolWorkers { shared: Arc::default(), workers: threads - 1, own: Vec::new(), process };
         for index in 1..threads {
             let worker = Worker(Arc::clone(&pool_workers.shared));
             match workers {
@@ -164,9 +199,11 @@ impl Pool {
         self.threads
     }
 
-    /// Has this handle's regions use `threads` threads, as far as there are so many.
+    /// Has this handle's regions use `threads` threads, as far as there are so many. In a child of
+    /// `fork(2)` there is only the caller.
     pub fn set_threads(&mut self, threads: usize) {
-        self.threads = threads.clamp(1, self.pool_workers.workers + 1);
+        let workers = if self.pool_workers.are_here() { self.pool_workers.workers } else { 0 };
+        self.threads = threads.clamp(1, workers + 1);
     }
 
     /// Runs `task(0)` to `task(tasks - 1)`, each once, on any of the threads, and returns when all
@@ -185,7 +222,7 @@ impl Pool {
 }
 
 fn spawn(index: usize, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(format!("ollm-{index}")).spawn(run)
+    signals::blocked(|| thread::Builder::new().name(format!("ollm-{index}")).spawn(run))
 }
 
 /// A thread that is bound before it works; if it cannot be, that is the error.
@@ -204,8 +241,24 @@ fn spawn_bound(index: usize, worker: Worker, cpus: CpuSet) -> io::Result<JoinHan
     Ok(thread)
 }
 
+impl PoolWorkers {
+    /// Whether this is the process that has them.
+    fn are_here(&self) -> bool {
+        self.process == process()
+    }
+}
+
+/// The number of this process, where a process may fork.
+fn process() -> u32 {
+    if cfg!(unix) { std::process::id() } else { 0 }
+}
+
 impl Drop for PoolWorkers {
     fn drop(&mut self) {
+        if !self.are_here() {
+            // There are no such threads here, and their locks may never be free.
+            return std::mem::forget(std::mem::take(&mut self.own));
+        }
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.wake(usize::MAX);
         for worker in self.own.drain(..) {
@@ -306,8 +359,9 @@ impl PoolState {
         }
     }
 
-    /// The loop of a worker.
+    /// The loop of a worker, in the standard floating-point modes whoever started the thread.
     fn serve(&self) {
+        let _modes = StandardFloatMode::enter();
         let mut looks = 0;
         while !self.stop.load(Ordering::Relaxed) {
             if self.enter() {

@@ -17,7 +17,6 @@
 
 #![forbid(unsafe_code)]
 
-mod atomic;
 mod codec;
 mod dtype;
 mod error;

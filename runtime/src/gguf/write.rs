@@ -7,12 +7,14 @@ use std::hash::Hasher;
 use std::io::{self, Cursor, Seek, Write};
 use std::path::Path;
 
+use crate::atomic;
+
 use super::codec::{Element, write_str};
 use super::packed::{check_allowed, check_known};
 use super::parse::{alignment, size};
 use super::{
     ALIGNMENT_KEY, GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, Layout, MAGIC, Metadata, Result, TensorType, VERSION,
-    Value, align_up, atomic,
+    Value, align_up,
 };
 
 /// The longest tensor name that ggml loads (`GGML_MAX_NAME` less its terminating zero).

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cpu::TooManyThreads;
 use crate::gguf::GgufError;
 use crate::storage::StorageError;
 
@@ -72,13 +73,15 @@ pub enum ModelError {
         /// Bytes that were asked for.
         bytes: usize,
     },
-    /// The packed weights would take more memory than the caller allows.
+    /// The weights would take more memory than the caller allows.
     MemoryLimit {
         /// Bytes they take.
         needed: u64,
         /// Bytes they may take.
         limit: u64,
     },
+    /// More threads were asked for than there can be.
+    TooManyThreads(TooManyThreads),
     /// The caller gave up while the weights were packed.
     Cancelled,
 }
@@ -119,6 +122,7 @@ impl fmt::Display for ModelError {
             Self::MemoryLimit { needed, limit } => {
                 write!(f, "the weights need {needed} bytes of memory, but the limit is {limit}")
             }
+            Self::TooManyThreads(error) => error.fmt(f),
             Self::Cancelled => write!(f, "loading was cancelled"),
         }
     }
@@ -130,6 +134,12 @@ impl std::error::Error for ModelError {
             Self::Storage(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+impl From<TooManyThreads> for ModelError {
+    fn from(error: TooManyThreads) -> Self {
+        Self::TooManyThreads(error)
     }
 }
 

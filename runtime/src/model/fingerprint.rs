@@ -1,11 +1,14 @@
-//! Which backbone a file holds, whatever its quantization.
+//! Which backbone a file holds: whatever its quantization, or to the weight.
 //!
-//! Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so
+//! [`fingerprint()`] names a backbone in any quantization, for the plugins that belong to it. Quantizing leaves the norm vectors in F32, and separately trained models do not share them; so
 //! they identify a backbone. They do not tell a model from a fine-tune of it that left the norms
 //! alone, as `LoRA` does, unless that wrote
 //! [`FINETUNE_KEY`]: the fingerprint guards against mistakes, and no more.
 
 use crate::gguf::{Gguf, TensorInfo, TensorType};
+use crate::ops::Matrix;
+
+use super::name::PLUGIN_PREFIX;
 
 /// The key of a text that names what was added to a backbone's weights; whoever changes them writes
 /// another one.
@@ -32,6 +35,46 @@ pub fn fingerprint(gguf: &Gguf, file: &[u8]) -> String {
         None => digest,
     };
     format!("norms-fnv1a64:{digest:016x}")
+}
+
+/// Places of a tensor that [`weights_fingerprint`] reads.
+const SAMPLES: usize = 8;
+
+/// Weights that it reads at each.
+const SAMPLE: usize = 256;
+
+/// The fingerprint of a backbone's weights, for what belongs to these weights alone, such as the
+/// keys and values of a saved session: a hash of the names and of samples of all its tensors (of
+/// each, eight runs of at most 256 weights, spread over rows and columns). It is the same
+/// for a plain and a packed file, and another one for another quantization. `file` is what `gguf`
+/// was parsed from.
+///
+/// A change of the whole of a tensor changes it, as merging an adapter, training or another
+/// quantization does. It does not see a change of a few weights between the samples, such as that
+/// of one token's embedding: it guards against mistakes, and no more.
+pub fn weights_fingerprint(gguf: &Gguf, file: &[u8]) -> u64 {
+    let mut tensors: Vec<&TensorInfo> =
+        gguf.tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX)).collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors.iter().fold(OFFSET_BASIS, |state, tensor| {
+        let named = hash(hash(state, tensor.name.as_bytes()), &[0]);
+        let matrix = Matrix::stored(tensor.layout, tensor.dtype, tensor.rows(), tensor.cols(), tensor.bytes(file));
+        // What cannot be read as a matrix is no weight that anything is computed with.
+        matrix.map_or(named, |matrix| samples(&matrix).fold(named, |state, bytes| hash(state, &bytes)))
+    })
+}
+
+/// The bytes of a matrix at the places that are sampled. The rows are evenly spread; the columns
+/// follow the golden ratio, so that those of any number of rows are too.
+fn samples<'a>(matrix: &'a Matrix<'_>) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+    let blocks = matrix.cols() / matrix.dtype().block_len();
+    let run = blocks.min(SAMPLE / matrix.dtype().block_len());
+    (0..SAMPLES).map(move |i| {
+        let row = matrix.rows() * (2 * i + 1) / (2 * SAMPLES);
+        let share = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let start = ((u128::from(share) * (blocks - run + 1) as u128) >> 64) as usize;
+        matrix.blocks(row, start..start + run)
+    })
 }
 
 fn is_norm(tensor: &TensorInfo) -> bool {
@@ -96,6 +139,31 @@ mod tests {
         assert_ne!(tuned("1"), of("llama", &[A]));
         assert_ne!(tuned("1"), tuned("2"));
         assert_eq!(tuned("1"), tuned("1"));
+    }
+
+    /// The fingerprint of the weights of a matrix, some of whose weights are changed.
+    fn of_weights(dtype: TensorType, changed: impl Fn(usize) -> bool) -> u64 {
+        let (rows, cols) = (37, 1024);
+        let value = |i: usize| (i * 37 % 101) as f32 / 50.0 - 1.0 + if changed(i) { 0.25 } else { 0.0 };
+        let values: Vec<f32> = (0..rows * cols).map(value).collect();
+        let mut writer = Writer::new();
+        let data = crate::quant::encode(dtype, &values).unwrap();
+        writer.tensor("blk.0.attn_q.weight", &[cols as u64, rows as u64], dtype, data).unwrap();
+        writer.tensor("ollm.policy.weight", &[32], TensorType::F32, vec![u8::from(changed(0)); 128]).unwrap();
+        let bytes = writer.to_bytes();
+        weights_fingerprint(&Gguf::parse(&bytes).unwrap(), &bytes)
+    }
+
+    #[test]
+    fn weights_matter_in_every_type_and_a_plugin_does_not() {
+        for &dtype in TensorType::ALL {
+            let plain = of_weights(dtype, |_| false);
+            assert_eq!(plain, of_weights(dtype, |i| i == 0));
+            assert_ne!(plain, of_weights(dtype, |_| true), "{dtype}");
+            // One of several columns, and the second half of the rows, as in a fused matrix.
+            assert_ne!(plain, of_weights(dtype, |i| i % 7 == 0), "{dtype}");
+            assert_ne!(plain, of_weights(dtype, |i| i > 20 * 1024), "{dtype}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::cpu;
 use crate::storage::Storage;
 
 use super::error::ModelError;
@@ -18,10 +19,11 @@ use super::weights::{Layer, Weights};
 /// How a model is loaded.
 #[derive(Default)]
 pub struct LoadOptions<'a> {
-    /// Threads that pack; 0 takes as many as the system has cores for.
+    /// Threads that pack, at most [`MAX_THREADS`](cpu::MAX_THREADS); 0 takes as many as the system
+    /// has cores for.
     pub threads: usize,
-    /// Bytes that the packed weights may take; `None` for no limit. Pages of a mapped file are the
-    /// system's and not counted.
+    /// Bytes that the weights may take: packed ones, and a copy of the file where the storage is
+    /// one; `None` for no limit. Pages of a mapped file are the system's and not counted.
     pub memory_limit: Option<u64>,
     /// Called on the loading thread now and then; [`ControlFlow::Break`] gives up with
     /// [`ModelError::Cancelled`].
@@ -62,11 +64,11 @@ impl Weights {
     /// Packs every matrix that matmul reads.
     pub(super) fn pack(&mut self, storage: &Storage, options: LoadOptions<'_>) -> Result<(), ModelError> {
         let total = self.packed_size();
-        if let Some(limit) = options.memory_limit.filter(|&limit| total > limit) {
-            return Err(ModelError::MemoryLimit { needed: total, limit });
+        let needed = total.saturating_add(storage.owned_bytes() as u64);
+        if let Some(limit) = options.memory_limit.filter(|&limit| needed > limit) {
+            return Err(ModelError::MemoryLimit { needed, limit });
         }
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let threads = if options.threads == 0 { cpu::cores() } else { cpu::check_threads(options.threads)? };
         let matrices = self.layers.iter_mut().flat_map(Layer::matrices_mut);
         let tensors = matrices.map(|matrix| &mut matrix.weight).chain([&mut self.head]);
         let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
@@ -75,10 +77,10 @@ impl Weights {
         let mut ignore = |_| ControlFlow::Continue(());
         let progress = options.progress.unwrap_or(&mut ignore);
         std::thread::scope(|scope| {
-            let spawn =
-                |_| std::thread::Builder::new().spawn_scoped(scope, || queue.work(&mut |_| ControlFlow::Continue(())));
+            let help = || queue.work(&mut |_| ControlFlow::Continue(()));
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, help).ok();
             // If a thread cannot be started, the other threads do its share.
-            let helpers: Vec<_> = helpers.map_while(|i| spawn(i).ok()).collect();
+            let helpers: Vec<_> = cpu::blocked(|| helpers.map_while(spawn).collect());
             let mut outcome = queue.work(&mut |done| progress(LoadProgress { done, total }));
             for helper in helpers {
                 let helped = helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

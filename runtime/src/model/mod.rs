@@ -14,7 +14,7 @@ mod tensor;
 mod weights;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::gguf::Gguf;
 use crate::ops::Matrix;
@@ -24,7 +24,7 @@ pub use adapter::{Adapted, Adapter};
 pub use config::{Config, LayerConfig, LayerKind};
 pub use error::ModelError;
 pub use family::{FAMILIES, Family};
-pub use fingerprint::{FINETUNE_KEY, fingerprint};
+pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{Part, Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
@@ -40,6 +40,8 @@ pub struct Model {
     gguf: Gguf,
     config: Config,
     weights: Weights,
+    /// Computed when it is first asked for.
+    weights_fingerprint: OnceLock<u64>,
 }
 
 impl Model {
@@ -64,7 +66,7 @@ impl Model {
         let config = Config::from_gguf(&gguf, &storage)?;
         let mut weights = Weights::bind(&gguf, &storage, &config)?;
         weights.pack(&storage, options)?;
-        Ok(Self { storage: Arc::new(storage), gguf, config, weights })
+        Ok(Self { storage: Arc::new(storage), gguf, config, weights, weights_fingerprint: OnceLock::new() })
     }
 
     /// The parsed file: metadata and tensor descriptions.
@@ -95,6 +97,11 @@ impl Model {
     /// Identifies the backbone, whatever the types of its tensors: see [`fingerprint()`].
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.gguf, &self.storage)
+    }
+
+    /// Identifies the weights, to the bit, as far as samples can: see [`weights_fingerprint()`].
+    pub fn weights_fingerprint(&self) -> u64 {
+        *self.weights_fingerprint.get_or_init(|| weights_fingerprint(&self.gguf, &self.storage))
     }
 
     /// The token embeddings as floats: `[vocab][hidden]`.

@@ -103,6 +103,25 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// The bytes of the blocks `blocks` of row `row`, as a file stores them in rows whatever the
+    /// layout is here; of floats, a block is one weight.
+    ///
+    /// # Panics
+    /// If there are no such ones.
+    pub(crate) fn blocks(&self, row: usize, blocks: Range<usize>) -> Vec<u8> {
+        let size = self.dtype.block_bytes();
+        let row = self.first + row;
+        if self.layout == Layout::Rows {
+            let row = &self.bytes[row * self.row_bytes..(row + 1) * self.row_bytes];
+            return row[blocks.start * size..blocks.end * size].to_vec();
+        }
+        let mut out = vec![0; blocks.len() * size];
+        let panel = self.panel(row / PANEL_ROWS);
+        let packed = &panel[blocks.start * size * PANEL_ROWS..blocks.end * size * PANEL_ROWS];
+        panel::unpack(self.dtype, packed, row % PANEL_ROWS, &mut out);
+        out
+    }
+
     /// Packs or unpacks: writes a quantized matrix to `out` in the other layout, as a file stores
     /// it. At most one panel of it is in memory at once.
     ///

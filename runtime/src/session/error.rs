@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::cpu::IsaError;
+use crate::cpu::{IsaError, TooManyThreads};
 use crate::logits::LogitsError;
 use crate::memory::OutOfMemory;
 use crate::plugin::{PluginError, SelectError};
@@ -68,6 +68,8 @@ pub enum SessionError {
     AdapterScale(f32),
     /// A duty cycle that is not above 0 and at most 1.
     Duty,
+    /// More threads were asked for than there can be.
+    TooManyThreads(TooManyThreads),
     /// The system could not start a thread.
     Threads(std::io::Error),
     /// The threads could not be bound to processors; [`std::io::ErrorKind::Unsupported`] where the
@@ -121,6 +123,7 @@ impl fmt::Display for SessionError {
             Self::OtherAdapter => write!(f, "the adapters were loaded for another model: load them for this one"),
             Self::AdapterScale(scale) => write!(f, "the scale of adapters must be a finite number, not {scale}"),
             Self::Duty => write!(f, "the duty cycle must be above 0 and at most 1"),
+            Self::TooManyThreads(error) => error.fmt(f),
             Self::Threads(source) => write!(f, "cannot start a thread: {source}"),
             Self::Affinity(source) => write!(f, "cannot bind the threads to these processors: {source}"),
             Self::Isa(error) => error.fmt(f),
@@ -155,6 +158,7 @@ macro_rules! from {
 
 from!(
     IsaError => Isa,
+    TooManyThreads => TooManyThreads,
     OutOfMemory => OutOfMemory,
     PluginError => Plugin,
     SelectError => Select,

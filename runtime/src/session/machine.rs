@@ -1,6 +1,6 @@
 //! The threads of a session, for prefill and for decode, and its pace (cancelling, duty cycle).
 
-use crate::cpu::{Isa, Pool, Workers};
+use crate::cpu::{self, Isa, Pool, Workers};
 use crate::ops::Exec;
 
 use super::error::SessionError;
@@ -26,8 +26,7 @@ pub(super) struct Threads {
 
 impl Threads {
     pub(super) fn new(options: &SessionOptions) -> Self {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let decode = if options.threads == 0 { cores() } else { options.threads };
+        let decode = if options.threads == 0 { cpu::cores() } else { options.threads };
         Self { decode, prefill: if options.prefill_threads == 0 { decode } else { options.prefill_threads } }
     }
 
@@ -48,6 +47,7 @@ impl Machine {
         let threads = Threads::new(options);
         let failed =
             if let Workers::Bound(_) = options.workers { SessionError::Affinity } else { SessionError::Threads };
+        cpu::check_threads(threads.most())?;
         let pool = Pool::with_workers(threads.most(), &options.workers).map_err(failed)?;
         Ok(Self { exec: Exec { isa, pool }, threads, pace: Pace::default() })
     }

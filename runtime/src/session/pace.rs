@@ -56,6 +56,9 @@ impl Canceller {
     }
 }
 
+/// The longest rest: what is longer would never end either, and has no place in an [`Instant`].
+const LONGEST_REST: Duration = Duration::from_secs(1 << 30);
+
 /// When a session may compute.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -98,8 +101,8 @@ impl Pace {
 
     /// Work that began at `begin` has ended.
     pub(super) fn end(&mut self, begin: Instant) {
-        let rest = Duration::try_from_secs_f64(begin.elapsed().as_secs_f64() * self.rest).unwrap_or(Duration::MAX);
-        self.resume = (!rest.is_zero()).then(|| Instant::now().checked_add(rest)).flatten();
+        let rest = (begin.elapsed().as_secs_f64() * self.rest).min(LONGEST_REST.as_secs_f64());
+        self.resume = (rest > 0.0).then(|| Instant::now() + Duration::from_secs_f64(rest));
     }
 
     /// Sees a cancellation, which is then over.
@@ -137,12 +140,19 @@ mod tests {
         pace.begin().unwrap();
         assert!(ended.elapsed() >= Duration::from_millis(14), "{:?}", ended.elapsed());
 
-        pace.set_duty(1e-9).unwrap();
-        pace.end(begin);
-        let canceller = pace.canceller.clone();
-        let other = std::thread::spawn(move || canceller.cancel());
-        assert!(matches!(pace.begin(), Err(SessionError::Cancelled)));
-        other.join().unwrap();
+        for share in [1e-9, 1e-38, f32::from_bits(1)] {
+            pace.set_duty(share).unwrap();
+            pace.end(begin);
+            let canceller = pace.canceller.clone();
+            let other = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                canceller.cancel();
+            });
+            let resting = Instant::now();
+            assert!(matches!(pace.begin(), Err(SessionError::Cancelled)), "{share}");
+            assert!(resting.elapsed() >= Duration::from_millis(15), "{share}: no rest");
+            other.join().unwrap();
+        }
     }
 
     #[test]

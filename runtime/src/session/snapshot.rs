@@ -3,7 +3,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::Path;
 
+use crate::atomic;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
 use crate::plugin::{LatentState, check_latent};
@@ -58,6 +60,13 @@ pub enum SnapshotError {
 impl From<OutOfMemory> for SnapshotError {
     fn from(error: OutOfMemory) -> Self {
         Self::OutOfMemory(error)
+    }
+}
+
+/// The error of a writer.
+impl From<io::Error> for SnapshotError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
     }
 }
 
@@ -121,7 +130,7 @@ const MAGIC: [u8; 8] = *b"OLLMSESS";
 /// | 4 n | the tokens |
 /// | 4 p layers width | of each position, of each layer: the key, then the value, as binary16 |
 /// | 8 | the FNV-1a hash of all bytes before |
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// No latent is held.
 const NO_LATENT: u32 = u32::MAX;
@@ -182,6 +191,15 @@ impl Session {
         let hash = writer.hash;
         writer.write(&hash.to_le_bytes())?;
         to.flush().map_err(SnapshotError::Write)
+    }
+
+    /// Saves the session to the file at `path`, which is replaced when all of it is written: see
+    /// [`atomic::write`].
+    ///
+    /// # Errors
+    /// As [`Session::save`].
+    pub fn save_file(&self, path: &Path) -> Result<()> {
+        atomic::write(path, |out| self.save(out))
     }
 
     /// Positions that are saved: all but the last, which goes through the network once more for its
@@ -302,14 +320,15 @@ fn row_elements(config: &Config) -> usize {
     config.layers.iter().map(layer_elements).sum()
 }
 
-/// Identifies what makes keys and values: the backbone's fingerprint, its shape and parameters, and
-/// the names, types and shapes of its tensors.
+/// Identifies what makes keys and values: the backbone's fingerprint and that of its weights, its
+/// shape and parameters, and the names, types and shapes of its tensors.
 fn identity(model: &Model) -> u64 {
     let config = model.config();
     let most = |size: fn(&LayerConfig) -> usize| config.most(size);
     let heads = [most(|layer| layer.heads), most(|layer| layer.kv_heads), most(|layer| layer.head_dim)];
     let sizes = [config.layers.len(), config.hidden, heads[0], heads[1], heads[2], config.vocab];
     let start = fingerprint::hash(fingerprint::OFFSET_BASIS, model.fingerprint().as_bytes());
+    let start = fingerprint::hash(start, &model.weights_fingerprint().to_le_bytes());
     let start = sizes.iter().fold(start, |hash, &size| fingerprint::hash(hash, &(size as u64).to_le_bytes()));
     let start = parameters(config).fold(start, |hash, number| fingerprint::hash(hash, &number.to_le_bytes()));
     let tensors = model.gguf().tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX));

@@ -10,6 +10,7 @@ use super::split::Pre;
 use super::vocab::Vocabulary;
 use super::{TokenizerError, bytes};
 use crate::gguf::Metadata;
+use crate::memory::{self, OutOfMemory};
 
 /// Special tokens, then a pre-tokenizer, then merges.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Bpe {
     letters: [Option<u32>; 256],
     /// The tokens that are taken whole, without merges, where the pre-tokenizer has it so.
     whole: AHashMap<String, u32>,
+    /// The characters of the longest of them; 0 if there are none.
+    longest: usize,
 }
 
 impl Bpe {
@@ -36,7 +39,8 @@ impl Bpe {
         } else {
             AHashMap::default()
         };
-        Ok(Self { specials: Specials::new(vocabulary.specials()), pre, merges, letters, whole })
+        let longest = whole.keys().map(|text| text.chars().count()).max().unwrap_or(0);
+        Ok(Self { specials: Specials::new(vocabulary.specials()), pre, merges, letters, whole, longest })
     }
 
     /// Whether the pre-tokenizer's name implies a BOS token.
@@ -44,21 +48,21 @@ impl Bpe {
         self.pre.add_bos
     }
 
-    pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, OutOfMemory> {
         let mut encoder = BpeEncoder { bpe: self, ids: Vec::new(), seen: AHashMap::default() };
-        for part in self.specials.partition(text, special) {
+        for part in self.specials.partition(text, special)? {
             match part {
-                TextPart::Token(id) => encoder.ids.push(id),
-                TextPart::Text(text) => self.pre.pieces(text).for_each(|piece| encoder.piece(piece)),
+                TextPart::Token(id) => encoder.append([id].into_iter())?,
+                TextPart::Text(text) => self.pre.pieces(text).try_for_each(|piece| encoder.piece(piece))?,
             }
         }
-        encoder.ids
+        Ok(encoder.ids)
     }
 
     /// The token whose text is that of these bytes, if such ones are taken whole.
     fn whole(&self, run: &[u8]) -> Option<u32> {
         let text = || run.iter().map(|&byte| bytes::to_char(byte)).collect::<String>();
-        if self.whole.is_empty() { None } else { self.whole.get(&text()).copied() }
+        if run.len() > self.longest { None } else { self.whole.get(&text()).copied() }
     }
 }
 
@@ -71,20 +75,28 @@ struct BpeEncoder<'t, 'b> {
 }
 
 impl<'t> BpeEncoder<'t, '_> {
-    fn piece(&mut self, piece: &'t str) {
-        if let Some(before) = self.seen.get(piece) {
-            self.ids.extend_from_within(before.clone());
-            return;
+    fn piece(&mut self, piece: &'t str) -> Result<(), OutOfMemory> {
+        if let Some(before) = self.seen.get(piece).cloned() {
+            memory::grow(&mut self.ids, before.len())?;
+            self.ids.extend_from_within(before);
+            return Ok(());
         }
         let (bpe, start) = (self.bpe, self.ids.len());
         let token = |byte: u8| bpe.letters[usize::from(byte)];
         for run in piece.as_bytes().split(|&byte| token(byte).is_none()) {
             match bpe.whole(run) {
-                Some(id) => self.ids.push(id),
-                None => self.ids.extend(bpe.merges.apply(run.iter().filter_map(|&byte| token(byte)))),
+                Some(id) => self.append([id].into_iter())?,
+                None => self.append(bpe.merges.apply(run.iter().filter_map(|&byte| token(byte)))?)?,
             }
         }
+        let entry = size_of::<(&str, Range<usize>)>();
+        self.seen.try_reserve(1).map_err(|_| OutOfMemory { bytes: 2 * self.seen.len() * entry })?;
         self.seen.insert(piece, start..self.ids.len());
+        Ok(())
+    }
+
+    fn append(&mut self, ids: impl Iterator<Item = u32>) -> Result<(), OutOfMemory> {
+        memory::extend(&mut self.ids, ids)
     }
 }
 

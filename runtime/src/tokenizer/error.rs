@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::split;
 use crate::gguf::GgufError;
+use crate::memory::OutOfMemory;
 
 /// The values of `tokenizer.ggml.model` that are supported.
 pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
@@ -43,6 +44,8 @@ pub enum TokenizerError {
     Json { reason: String },
     /// The tokenizer gave up on a text.
     Encode { reason: String },
+    /// The system has no memory left for so long a text.
+    OutOfMemory(OutOfMemory),
 }
 
 impl fmt::Display for TokenizerError {
@@ -79,6 +82,7 @@ impl fmt::Display for TokenizerError {
                 write!(f, "{key} is {id}, but there are {vocabulary} tokens")
             }
             Self::Json { reason } => write!(f, "tokenizer.huggingface.json: {reason}"),
+            Self::OutOfMemory(error) => error.fmt(f),
             Self::Encode { reason } => write!(f, "the text cannot be tokenized: {reason}"),
         }
     }
@@ -90,6 +94,12 @@ impl std::error::Error for TokenizerError {
             Self::Metadata(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<OutOfMemory> for TokenizerError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
     }
 }
 

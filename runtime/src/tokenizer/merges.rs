@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use ahash::AHashMap;
 
 use super::TokenizerError;
+use crate::memory::{self, OutOfMemory};
 
 /// What two tokens become, and how early: the lowest rank first.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +37,7 @@ impl Merges {
     }
 
     /// Joins what can be joined of `tokens`, the lowest rank first, of equal ones the leftmost.
-    pub(super) fn apply(&self, tokens: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
+    pub(super) fn apply(&self, tokens: impl Iterator<Item = u32>) -> Result<impl Iterator<Item = u32>, OutOfMemory> {
         join(tokens, |left, right| self.0.get(&(left, right)).map(|merge| (merge.rank, merge.id)))
     }
 }
@@ -46,19 +47,24 @@ impl Merges {
 pub(super) fn join<T: Copy, R: Copy + Ord>(
     tokens: impl Iterator<Item = T>,
     merge: impl Fn(T, T) -> Option<(R, T)>,
-) -> impl Iterator<Item = T> {
-    let mut chain = Chain::new(tokens);
+) -> Result<impl Iterator<Item = T>, OutOfMemory> {
+    let mut chain = Chain::new(tokens)?;
     let find = |chain: &Chain<T>, at| chain.pair(at).and_then(|(left, right)| merge(left, right));
     let entry = |chain: &Chain<T>, at| find(chain, at).map(|(rank, _)| Reverse((rank, at)));
-    let mut queue: BinaryHeap<_> = (0..chain.0.len()).filter_map(|at| entry(&chain, at)).collect();
+    let mut entries = Vec::new();
+    memory::extend(&mut entries, (0..chain.0.len()).filter_map(|at| entry(&chain, at)))?;
+    let mut queue = BinaryHeap::from(entries);
     while let Some(Reverse((rank, at))) = queue.pop() {
         // Where a neighbour has changed since, the pair that is there now has an entry of its own.
         if let Some((_, joined)) = find(&chain, at).filter(|&(now, _)| now == rank) {
             chain.join(at, joined);
+            queue
+                .try_reserve(2)
+                .map_err(|_| OutOfMemory { bytes: 2 * queue.len() * size_of::<Reverse<(R, usize)>>() })?;
             queue.extend([chain.0[at].previous, Some(at)].into_iter().flatten().filter_map(|at| entry(&chain, at)));
         }
     }
-    chain.0.into_iter().filter_map(|link| link.token)
+    Ok(chain.0.into_iter().filter_map(|link| link.token))
 }
 
 /// Tokens with their neighbours.
@@ -72,14 +78,15 @@ struct Link<T> {
 }
 
 impl<T: Copy> Chain<T> {
-    fn new(tokens: impl Iterator<Item = T>) -> Self {
+    fn new(tokens: impl Iterator<Item = T>) -> Result<Self, OutOfMemory> {
         let link =
             |(at, token): (usize, T)| Link { token: Some(token), previous: at.checked_sub(1), next: Some(at + 1) };
-        let mut links: Vec<Link<T>> = tokens.enumerate().map(link).collect();
+        let mut links = Vec::new();
+        memory::extend(&mut links, tokens.enumerate().map(link))?;
         if let Some(last) = links.last_mut() {
             last.next = None;
         }
-        Self(links)
+        Ok(Self(links))
     }
 
     /// The token at `at` and the one after it.
@@ -148,7 +155,7 @@ mod tests {
             let (merges, _) = random(seed);
             for length in [0, 1, 2, 3, 20, 200] {
                 let text: Vec<u32> = (0..length).map(|_| random_text.below(4) as u32).collect();
-                let got: Vec<u32> = merges.apply(text.iter().copied()).collect();
+                let got: Vec<u32> = merges.apply(text.iter().copied()).unwrap().collect();
                 assert_eq!(got, naive(&merges, text), "{seed}");
             }
         }
@@ -159,7 +166,7 @@ mod tests {
         let (merges, texts) = random(3);
         let text = "abcdabcaabbccddab".repeat(9);
         let letters = text.bytes().map(|byte| u32::from(byte - b'a'));
-        let joined: String = merges.apply(letters).map(|id| texts[id as usize].as_str()).collect();
+        let joined: String = merges.apply(letters).unwrap().map(|id| texts[id as usize].as_str()).collect();
         assert_eq!(joined, text);
     }
 }

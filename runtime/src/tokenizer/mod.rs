@@ -29,6 +29,7 @@ pub use error::TokenizerError;
 pub use stream::Detokenizer;
 
 use crate::gguf::Metadata;
+use crate::memory::{self, OutOfMemory};
 use bpe::Bpe;
 use json::Json;
 use spm::Spm;
@@ -39,7 +40,7 @@ use vocab::{Spelling, TokenBytes, Vocabulary};
 const END_TEXTS: [&str; 7] =
     ["<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"];
 
-type Result<T> = std::result::Result<T, TokenizerError>;
+type Result<T, E = TokenizerError> = std::result::Result<T, E>;
 
 /// The tokenizer of a model.
 #[derive(Debug)]
@@ -92,10 +93,14 @@ impl Tokenizer {
     /// The tokens of a text. With `special`, the text of a control token (`<|im_start|>`) becomes
     /// that token; without, it is text like any other. BOS is not added: see
     /// [`Tokenizer::add_bos`].
+    ///
+    /// # Errors
+    /// [`TokenizerError::OutOfMemory`]; [`TokenizerError::Encode`] if a tokenizer of
+    /// `tokenizer.huggingface.json` gives up.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
         match &self.encoder {
-            Algorithm::Bpe(bpe) => Ok(bpe.encode(text, special)),
-            Algorithm::Spm(spm) => Ok(spm.encode(text, special)),
+            Algorithm::Bpe(bpe) => Ok(bpe.encode(text, special)?),
+            Algorithm::Spm(spm) => Ok(spm.encode(text, special)?),
             Algorithm::Json(json) => json.encode(text, special),
         }
     }
@@ -135,10 +140,26 @@ impl Tokenizer {
     }
 
     /// The text of tokens; what is not UTF-8 becomes U+FFFD. Ids past the vocabulary stand for
-    /// nothing.
+    /// nothing. [`Tokenizer::try_decode`] is for texts of any length.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().filter_map(|&id| self.token_bytes(id)).flatten().copied().collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes_of(ids).copied().collect::<Vec<u8>>()).into_owned()
+    }
+
+    /// [`Tokenizer::decode`] by fallible allocation.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn try_decode(&self, ids: &[u32]) -> Result<String, OutOfMemory> {
+        let mut bytes = Vec::new();
+        memory::extend(&mut bytes, self.bytes_of(ids).copied())?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(text),
+            Err(error) => lossy(error.as_bytes()),
+        }
+    }
+
+    fn bytes_of(&self, ids: &[u32]) -> impl Iterator<Item = &u8> {
+        ids.iter().filter_map(|&id| self.token_bytes(id)).flatten()
     }
 
     /// End tokens that the file does not name by id: those that a special token of that text
@@ -147,6 +168,19 @@ impl Tokenizer {
         let alone = |text: &str| Ok(<[u32; 1]>::try_from(self.encode(text, true)?).ok().map(|[id]| id));
         END_TEXTS.into_iter().filter_map(|text| alone(text).transpose()).collect()
     }
+}
+
+/// [`String::from_utf8_lossy`] by fallible allocation.
+fn lossy(bytes: &[u8]) -> Result<String, OutOfMemory> {
+    let parts = || {
+        let replaced = |invalid: &[u8]| if invalid.is_empty() { "" } else { "\u{fffd}" };
+        bytes.utf8_chunks().flat_map(move |chunk| [chunk.valid(), replaced(chunk.invalid())])
+    };
+    let mut text = String::new();
+    let bytes = parts().map(str::len).sum();
+    text.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;
+    text.extend(parts());
+    Ok(text)
 }
 
 impl Algorithm {

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::memory::{self, OutOfMemory};
+
 /// A token that is found by its text.
 #[derive(Debug)]
 pub(super) struct Special {
@@ -16,7 +18,7 @@ pub(super) struct Special {
 }
 
 /// A part of a text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextPart<'t> {
     Text(&'t str),
     Token(u32),
@@ -44,10 +46,14 @@ impl Specials {
     }
 
     /// Cuts `text` at its special tokens, at control tokens only if `control`.
-    pub(super) fn partition<'t>(&self, text: &'t str, control: bool) -> Vec<TextPart<'t>> {
+    pub(super) fn partition<'t>(&self, text: &'t str, control: bool) -> Result<Vec<TextPart<'t>>, OutOfMemory> {
         let whole = TextPart::Text(text).nonempty().into_iter().collect();
         let wanted = self.present(text).into_iter().map(|rank| &self.list[rank]).filter(|s| control || !s.control);
-        wanted.fold(whole, |parts, special| parts.into_iter().flat_map(|part| part.cut(special)).collect())
+        wanted.into_iter().try_fold(whole, |parts: Vec<_>, special| {
+            let mut cut = Vec::new();
+            parts.into_iter().try_for_each(|part| part.cut(special, &mut cut))?;
+            Ok(cut)
+        })
     }
 
     /// The ranks of the specials that occur in `text` at all: of hundreds, hardly any.
@@ -64,21 +70,20 @@ impl Specials {
     }
 }
 
-impl TextPart<'_> {
+impl<'t> TextPart<'t> {
     fn nonempty(self) -> Option<Self> {
         (self != TextPart::Text("")).then_some(self)
     }
 
-    fn cut(self, special: &Special) -> Vec<Self> {
-        let TextPart::Text(text) = self else { return vec![self] };
-        let mut parts = Vec::new();
-        for piece in text.split(&special.text) {
-            parts.extend(TextPart::Text(piece).nonempty());
-            parts.push(TextPart::Token(special.id));
+    /// Appends what the part falls into.
+    fn cut(self, special: &Special, parts: &mut Vec<TextPart<'t>>) -> Result<(), OutOfMemory> {
+        let TextPart::Text(text) = self else { return memory::extend(parts, [self].into_iter()) };
+        let between = TextPart::Token(special.id);
+        for (i, piece) in text.split(&special.text).enumerate() {
+            let token = (i > 0).then_some(between);
+            memory::extend(parts, token.into_iter().chain(TextPart::Text(piece).nonempty()))?;
         }
-        // One token between two pieces: the last piece has none behind it.
-        parts.pop();
-        parts
+        Ok(())
     }
 }
 
@@ -100,15 +105,15 @@ mod tests {
     #[test]
     fn the_longest_is_found_first() {
         use TextPart::{Text, Token};
-        assert_eq!(specials().partition("x<s><s><s>y", true), [Text("x"), Token(1), Token(0), Text("y")]);
-        assert_eq!(specials().partition("<s>", true), [Token(0)]);
-        assert_eq!(specials().partition("abcbc", true), [Token(3), Token(2)]);
-        assert_eq!(specials().partition("", true), []);
+        assert_eq!(specials().partition("x<s><s><s>y", true).unwrap(), [Text("x"), Token(1), Token(0), Text("y")]);
+        assert_eq!(specials().partition("<s>", true).unwrap(), [Token(0)]);
+        assert_eq!(specials().partition("abcbc", true).unwrap(), [Token(3), Token(2)]);
+        assert_eq!(specials().partition("", true).unwrap(), []);
     }
 
     #[test]
     fn control_tokens_stay_text_unless_asked_for() {
         use TextPart::{Text, Token};
-        assert_eq!(specials().partition("<s>abc", false), [Text("<s>a"), Token(2)]);
+        assert_eq!(specials().partition("<s>abc", false).unwrap(), [Text("<s>a"), Token(2)]);
     }
 }

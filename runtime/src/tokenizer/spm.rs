@@ -15,6 +15,7 @@ use super::merges::join;
 use super::special::{Specials, TextPart};
 use super::vocab::{SPACE, Vocabulary};
 use crate::gguf::Metadata;
+use crate::memory::{self, OutOfMemory};
 
 /// Special tokens, then merges over all that lies between two of them.
 #[derive(Debug)]
@@ -62,33 +63,44 @@ impl Spm {
         })
     }
 
-    pub(super) fn encode(&self, text: &str, special: bool) -> Vec<u32> {
+    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, OutOfMemory> {
         let mut ids = Vec::new();
         let mut prefix = self.space_prefix;
-        for part in self.specials.partition(text, special) {
+        for part in self.specials.partition(text, special)? {
             match part {
-                TextPart::Token(id) => ids.push(id),
-                TextPart::Text(text) => self.merge(&format!("{}{text}", if prefix { " " } else { "" }), &mut ids),
+                TextPart::Token(id) => memory::extend(&mut ids, [id].into_iter())?,
+                TextPart::Text(text) => self.merge(&with_spaces(text, prefix)?, &mut ids)?,
             }
             prefix = self.space_prefix && matches!(part, TextPart::Token(_));
         }
-        ids
+        Ok(ids)
     }
 
-    fn merge(&self, text: &str, ids: &mut Vec<u32>) {
-        let text = text.replace(' ', SPACE);
+    /// Appends the tokens of a text that has no spaces any more.
+    fn merge(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), OutOfMemory> {
         let characters = text.char_indices().map(|(start, c)| SymbolSpan { start, end: start + c.len_utf8() });
         let merge = |left: SymbolSpan, right: SymbolSpan| {
             let both = SymbolSpan { start: left.start, end: right.end };
             self.tokens.get(&text[both.range()]).map(|token| (token.rank, both))
         };
-        for span in join(characters, merge) {
+        for span in join(characters, merge)? {
             match self.tokens.get(&text[span.range()]) {
-                Some(token) => ids.push(token.id),
-                None => ids.extend(text[span.range()].bytes().map(|byte| self.bytes[usize::from(byte)])),
+                Some(token) => memory::extend(ids, [token.id].into_iter())?,
+                None => memory::extend(ids, text[span.range()].bytes().map(|byte| self.bytes[usize::from(byte)]))?,
             }
         }
+        Ok(())
     }
+}
+
+/// The text with [`SPACE`] in place of its spaces, and of one before it.
+fn with_spaces(text: &str, prefix: bool) -> Result<String, OutOfMemory> {
+    let parts = || text.split(' ').enumerate().flat_map(|(i, part)| [if i > 0 || prefix { SPACE } else { "" }, part]);
+    let mut spaced = String::new();
+    let bytes = parts().map(str::len).sum();
+    spaced.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;
+    spaced.extend(parts());
+    Ok(spaced)
 }
 
 /// A part of a text.

@@ -5,11 +5,11 @@
 //! crate's validating reader is used to read.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use ollm_runtime::atomic;
 use ollm_runtime::gguf::MAGIC;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
@@ -48,19 +48,7 @@ pub fn save(path: &Path, tensors: &Tensors, metadata: &FileMetadata) -> Result<(
 
 /// Writes a file so that `path` holds the old or the new content, whatever happens.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = PathBuf::from(format!("{}.{}.tmp", path.display(), std::process::id()));
-    let written = write_whole(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        // What is left of it would only fill the disk.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.map_err(Error::io(path))
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    atomic::write(path, |out| out.write_all(bytes)).map_err(Error::io(path))
 }
 
 /// Reads tensors onto a device, and the metadata.

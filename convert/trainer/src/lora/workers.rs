@@ -4,11 +4,10 @@
 //! models, threads that each run whole sequences get more done. Every worker has a thread pool of
 //! one thread, in which its products stay.
 
+use ollm_runtime::cpu::MAX_THREADS;
 use rayon::ThreadPool;
 
 use crate::error::{Error, Result};
-
-const MAX_THREADS: usize = 1024;
 
 /// Some threads.
 pub struct WorkerPools(Vec<ThreadPool>);

@@ -43,8 +43,7 @@ pub(crate) fn check_output(flag: &'static str, output: &Path, inputs: &[&Path]) 
 
 /// The threads that are meant: 0 is one for each core.
 pub(crate) fn threads(input: &InputArgs) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    if input.threads == 0 { cores() } else { input.threads }
+    if input.threads == 0 { ollm_runtime::cpu::cores() } else { input.threads }
 }
 
 /// A backbone, and where its caches lie.

@@ -1,0 +1,277 @@
+//! Atomic replacement of files: a path holds the old content or the new one, whatever happens.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::nameless;
+
+/// Symbolic links that are followed, one after the other, before they are taken for a circle.
+const MAX_LINKS: usize = 40;
+
+/// Writes the file at `path` through `emit`: into a temporary file in the same folder, flushed to
+/// the disk, then renamed. Any number of threads and processes may write and read one path at the
+/// same time: a reader sees the whole content of one writer.
+///
+/// A symbolic link stays, and the file that it names is replaced. A file that was there keeps its
+/// permissions (the new one belongs to the user who writes).
+///
+/// # Errors
+/// That of `emit` or of the system; also where `path` names a folder, a device, a pipe or a socket.
+/// Then what was there is as it was, and no temporary file is left.
+pub fn write<E: From<io::Error>>(
+    path: &Path,
+    emit: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<(), E> {
+    write_as(path, nameless::create, emit)
+}
+
+/// [`write()`] where `nameless` gives a file without a name in a folder, or none.
+fn write_as<E: From<io::Error>>(
+    path: &Path,
+    nameless: impl FnOnce(&Path) -> Option<File>,
+    emit: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<(), E> {
+    let target = resolve(path)?;
+    let permissions = permissions(&target)?;
+    let (temporary, file) = Temporary::create(&target, nameless)?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    emit(&mut out)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
+    }
+    file.sync_all()?;
+    Ok(temporary.rename(&file, &target)?)
+}
+
+/// Where a path leads through symbolic links; the last one may name what is not there yet.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&target) {
+            Ok(link) => target = folder(&target).join(link),
+            // It is no link, or nothing at all.
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "too many symbolic links follow each other"))
+}
+
+/// The permissions of the file at `target`, if there is one.
+fn permissions(target: &Path) -> io::Result<Option<Permissions>> {
+    match fs::symlink_metadata(target) {
+        Ok(found) if found.is_file() => Ok(Some(found.permissions())),
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, "a device, pipe or socket cannot be replaced")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that is removed when dropped, unless it was renamed.
+struct Temporary {
+    /// Its name; none while it has none, so that nothing is left of it if the process is killed.
+    path: Option<PathBuf>,
+}
+
+impl Temporary {
+    fn create(target: &Path, nameless: impl FnOnce(&Path) -> Option<File>) -> io::Result<(Self, File)> {
+        if target.file_name().is_none() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
+        }
+        if let Some(file) = nameless(folder(target)) {
+            return Ok((Self { path: None }, file));
+        }
+        let (path, file) = first_free(target, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
+        Ok((Self { path: Some(path) }, file))
+    }
+
+    fn rename(mut self, file: &File, target: &Path) -> io::Result<()> {
+        if self.path.is_none() {
+            self.path = Some(first_free(target, |path| nameless::name(file, path))?.0);
+        }
+        if let Some(path) = &self.path {
+            fs::rename(path, target)?;
+        }
+        self.path = None;
+        sync_folder(target)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // An error is already on its way to the caller; a second one would hide it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// What `make` makes under a name beside the target that no other writer, in this process or
+/// another, uses at the same time. The name is short: that of the target may be the longest that
+/// the system takes.
+fn first_free<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = target.with_file_name(OsString::from(format!(".ollm-{}-{count}.tmp", std::process::id())));
+        match make(&path) {
+            Ok(made) => return Ok((path, made)),
+            // What a process of the same number left when it was killed is not ours to remove.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn folder(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes the rename itself durable. Only Unix can open a folder as a file.
+#[cfg(unix)]
+fn sync_folder(target: &Path) -> io::Result<()> {
+    File::open(folder(target))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_target: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::net::UnixListener;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("ollm-atomic-{}-{name}", std::process::id()));
+            fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+            let mut names: Vec<String> = fs::read_dir(&self.0).unwrap().map(name).collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Writes with a nameless temporary file where there are such, or with one that has a name.
+    fn put(path: &Path, named: bool, bytes: &[u8]) -> io::Result<()> {
+        let nameless = |folder: &Path| if named { None } else { nameless::create(folder) };
+        write_as(path, nameless, |out| bytes.chunks(1000).try_for_each(|part| out.write_all(part)))
+    }
+
+    #[test]
+    fn readers_see_the_whole_of_one_of_several_writers() {
+        let folder = Folder::new("writers");
+        let (path, done) = (&folder.file("file"), &AtomicBool::new(false));
+        put(path, false, &vec![0; 300_000]).unwrap();
+        std::thread::scope(|scope| {
+            let writers = [(1_u8, false), (2, true), (3, true)].map(|(byte, named)| {
+                scope.spawn(move || (0..40).for_each(|_| put(path, named, &vec![byte; 300_000]).unwrap()))
+            });
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let bytes = fs::read(path).unwrap();
+                    assert!(bytes.len() == 300_000 && bytes.iter().all(|byte| *byte == bytes[0]));
+                }
+            });
+            let written = writers.map(std::thread::ScopedJoinHandle::join);
+            done.store(true, Ordering::Relaxed);
+            assert!(written.into_iter().all(|outcome| outcome.is_ok()));
+        });
+        assert_eq!(folder.names(), ["file"]);
+    }
+
+    #[test]
+    fn links_stay_and_what_they_name_is_replaced() {
+        let folder = Folder::new("links");
+        fs::create_dir(folder.file("other")).unwrap();
+        fs::write(folder.file("other/file"), "old").unwrap();
+        symlink("other/file", folder.file("inner")).unwrap();
+        symlink(folder.file("inner"), folder.file("outer")).unwrap();
+        symlink("other/new", folder.file("dangling")).unwrap();
+        symlink("circle", folder.file("circle")).unwrap();
+        for named in [false, true] {
+            put(&folder.file("outer"), named, b"new").unwrap();
+            assert_eq!(fs::read(folder.file("other/file")).unwrap(), b"new");
+            put(&folder.file("dangling"), named, b"there").unwrap();
+            assert_eq!(fs::read(folder.file("other/new")).unwrap(), b"there");
+            put(&folder.file("circle"), named, b"nowhere").unwrap_err();
+        }
+        assert!(["inner", "outer", "dangling"].into_iter().all(|link| folder.file(link).is_symlink()));
+        assert_eq!(folder.names(), ["circle", "dangling", "inner", "other", "outer"]);
+    }
+
+    #[test]
+    fn the_mode_of_a_file_is_kept_and_a_new_one_has_the_usual() {
+        let folder = Folder::new("modes");
+        let mode = |name: &str| fs::metadata(folder.file(name)).unwrap().permissions().mode() & 0o777;
+        fs::write(folder.file("usual"), "").unwrap();
+        for named in [false, true] {
+            for kept in [0o600, 0o640, 0o755, 0o444] {
+                fs::write(folder.file("file"), "old").unwrap();
+                fs::set_permissions(folder.file("file"), Permissions::from_mode(kept)).unwrap();
+                put(&folder.file("file"), named, b"new").unwrap();
+                assert_eq!(mode("file"), kept);
+                fs::remove_file(folder.file("file")).unwrap();
+            }
+            put(&folder.file("new"), named, b"new").unwrap();
+            assert_eq!(mode("new"), mode("usual"));
+            fs::remove_file(folder.file("new")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_stays() {
+        let folder = Folder::new("kinds");
+        fs::create_dir(folder.file("folder")).unwrap();
+        let _socket = UnixListener::bind(folder.file("socket")).unwrap();
+        for name in ["folder", "socket"] {
+            put(&folder.file(name), false, b"new").unwrap_err();
+        }
+        put(Path::new("/"), false, b"new").unwrap_err();
+        put(&folder.file("missing/file"), false, b"new").unwrap_err();
+        assert_eq!(folder.names(), ["folder", "socket"]);
+    }
+
+    #[test]
+    fn a_writer_that_fails_leaves_nothing_and_the_longest_name_is_fine() {
+        let folder = Folder::new("failures");
+        let longest = "n".repeat(255);
+        for named in [false, true] {
+            put(&folder.file(&longest), named, b"old").unwrap();
+            let nameless = |folder: &Path| if named { None } else { nameless::create(folder) };
+            let outcome = write_as(&folder.file(&longest), nameless, |out| {
+                out.write_all(b"half")?;
+                Err(io::Error::other("no more"))
+            });
+            assert_eq!(outcome.unwrap_err().to_string(), "no more");
+            assert_eq!(fs::read(folder.file(&longest)).unwrap(), b"old");
+        }
+        assert_eq!(folder.names(), [longest]);
+    }
+}
