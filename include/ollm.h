@@ -1605,6 +1605,23 @@ ollm_status ollm_session_save_file(ollm_session *session, const char *path);
 /// `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 ollm_status ollm_session_restore_file(ollm_session *session, const char *path);
 
+/// Feeds tokens to an empty session, as `ollm_session_feed` does, by way of a folder of saved
+/// sessions: the one that has the most tokens in common with the beginning of the prompt is
+/// restored, the rest is computed, and the prompt is put into the folder. The session is then as
+/// `ollm_session_feed` would have left it. The folder is made if it is not there; it holds at most
+/// `limit` bytes, and what was not used for the longest time goes first. Several processes may use
+/// one folder. How many tokens came from it is in `*found`, which may be NULL. A session that is
+/// not empty is fed without the folder.
+///
+/// Statuses: as `ollm_session_feed`, and `OLLM_IO` if the folder cannot be made or written.
+/// Damaged files, and those of other models, are not used. Since 0.1.0.
+ollm_status ollm_session_feed_cached(ollm_session *session,
+                                     const uint32_t *tokens,
+                                     size_t count,
+                                     const char *folder,
+                                     uint64_t limit,
+                                     size_t *found);
+
 /// Saves the session to a buffer.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`,

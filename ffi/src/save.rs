@@ -6,11 +6,12 @@ use std::ffi::{c_char, c_void};
 use std::io::BufReader;
 
 use ollm_runtime::Error;
+use ollm_runtime::session::PromptCache;
 use ollm_runtime::session::SnapshotError;
 use ollm_runtime::storage;
 
 use crate::boundary::guard;
-use crate::cast::{self, OutArray};
+use crate::cast::{self, Out, OutArray};
 use crate::session::OllmSession;
 use crate::status::OllmStatus;
 use crate::turn::with;
@@ -52,6 +53,42 @@ pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, pa
             let file = storage::open_file(&path).map_err(|source| Error::Io { path, source })?;
             live.session.restore(&mut BufReader::new(file))?;
             live.cut_text();
+            Ok(())
+        })
+    })
+}
+
+/// Feeds tokens to an empty session, as `ollm_session_feed` does, by way of a folder of saved
+/// sessions: the one that has the most tokens in common with the beginning of the prompt is
+/// restored, the rest is computed, and the prompt is put into the folder. The session is then as
+/// `ollm_session_feed` would have left it. The folder is made if it is not there; it holds at most
+/// `limit` bytes, and what was not used for the longest time goes first. Several processes may use
+/// one folder. How many tokens came from it is in `*found`, which may be NULL. A session that is
+/// not empty is fed without the folder.
+///
+/// Statuses: as `ollm_session_feed`, and `OLLM_IO` if the folder cannot be made or written.
+/// Damaged files, and those of other models, are not used. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_session_feed_cached(
+    session: *mut OllmSession,
+    tokens: *const u32,
+    count: usize,
+    folder: *const c_char,
+    limit: u64,
+    found: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: array, path and output are what the header asks for.
+        let (tokens, folder, out) =
+            unsafe { (cast::slice("the tokens", tokens, count)?, cast::path(folder)?, Out::optional("found", found)?) };
+        with(session, |live| {
+            let cache = PromptCache::open(&folder, limit);
+            let cache = cache.map_err(|source| Error::Io { path: folder.clone(), source })?;
+            live.cut_text();
+            let found = cache.feed(&mut live.session, tokens)?;
+            if let Some(out) = out {
+                out.set(found);
+            }
             Ok(())
         })
     })

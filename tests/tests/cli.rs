@@ -309,6 +309,28 @@ fn adapters_are_applied_beside_the_model() {
 }
 
 #[test]
+fn a_prompt_that_begins_alike_is_not_computed_again() {
+    let model = tiny();
+    let folder = scratch("prompts", b"");
+    fs::remove_file(&folder).unwrap();
+    let story = "a b c d e f g h ".repeat(12);
+    let ask = |end: &str, cache: &[&str]| {
+        let text = format!("{story}{end}");
+        let asked = ["-m", path(&model), "-p", &text, "-n", "8", "-v"];
+        let done = run(&[&asked[..], cache].concat());
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let prefill = done.stderr.split("prefill ").nth(1).and_then(|rest| rest.split(' ').next());
+        (done.stdout, prefill.unwrap().parse::<usize>().unwrap())
+    };
+    let cache = ["--prompt-cache", path(&folder)];
+    for (end, most) in [("xyz", 1000), ("xyz", 1), ("xya and more", 20), ("other", 20)] {
+        let (plain, cached) = (ask(end, &[]), ask(end, &cache));
+        assert_eq!(cached.0, plain.0);
+        assert!(cached.1 <= most && (most < 1000 || cached.1 == plain.1), "{end}: {} of {}", cached.1, plain.1);
+    }
+}
+
+#[test]
 fn the_end_of_the_context_is_told() {
     let model = tiny();
     let done = run(&["-m", path(&model), "-p", "some words", "-c", "16", "--json"]);

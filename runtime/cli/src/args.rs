@@ -103,6 +103,12 @@ pub(crate) struct MachineArgs {
     /// Tokens at the beginning that a context shift never forgets
     #[arg(long, value_name = "N", default_value_t = 0, requires = "context_shift", global = true)]
     pub(crate) keep: usize,
+    /// A folder of prompts that were computed: one that begins alike is not computed again
+    #[arg(long, value_name = "FOLDER", global = true)]
+    pub(crate) prompt_cache: Option<PathBuf>,
+    /// The size of that folder at most, in MB; what was not used for the longest time goes first
+    #[arg(long, value_name = "MB", default_value_t = 4096, requires = "prompt_cache", global = true)]
+    pub(crate) prompt_cache_limit: u64,
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -442,13 +448,25 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// That a flag that all commands know has no effect in this one.
 fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 8] = ["plugin", "lora", "copy", "threads", "prefill_threads", "context", "context_shift", "keep"];
+    const RUN: [&str; 10] = [
+        "prompt_cache",
+        "prompt_cache_limit",
+        "plugin",
+        "lora",
+        "copy",
+        "threads",
+        "prefill_threads",
+        "context",
+        "context_shift",
+        "keep",
+    ];
+    const CACHE: [&str; 2] = ["prompt_cache", "prompt_cache_limit"];
     let (name, own) = matches.subcommand()?;
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],
         "tokenize" | "info" => &[&RUN, &["verbose"]],
-        "score" => &[&["context_shift", "keep", "verbose"]],
-        "bench" => &[&["verbose"]],
+        "score" => &[&["context_shift", "keep", "verbose"], &CACHE],
+        "bench" => &[&["verbose"], &CACHE],
         "search" | "suggest" => &[&["context_shift", "keep"]],
         _ => &[],
     };

@@ -1,13 +1,14 @@
 //! A loaded model, ready to run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ollm_runtime::Error;
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
-use ollm_runtime::session::{ContextShift, Session, SessionOptions};
+use ollm_runtime::session::{ContextShift, PromptCache, Session, SessionOptions};
 use ollm_runtime::storage::StorageOptions;
 use ollm_runtime::tokenizer::Tokenizer;
 
@@ -19,6 +20,7 @@ use crate::failure::{Failure, Result};
 pub(crate) struct Engine {
     pub(crate) session: Session,
     pub(crate) tokenizer: Tokenizer,
+    prompts: Option<PromptCache>,
     /// How long it took to get here.
     pub(crate) load_time: Duration,
 }
@@ -52,7 +54,22 @@ impl Engine {
             Ok((Arc::new(adapter), *scale))
         });
         session.set_adapters(adapted.collect::<Result<_>>()?)?;
-        Ok(Self { session, tokenizer, load_time: start.elapsed() })
+        let open = |folder: &PathBuf| {
+            let cache = PromptCache::open(folder, args.prompt_cache_limit.saturating_mul(1_000_000));
+            cache.map_err(|source| Error::Io { path: folder.clone(), source })
+        };
+        let prompts = args.prompt_cache.as_ref().map(open).transpose()?;
+        Ok(Self { session, tokenizer, prompts, load_time: start.elapsed() })
+    }
+
+    /// Feeds a prompt, from the folder of prompts as far as that has it. Gives how many tokens were
+    /// computed.
+    pub(crate) fn feed(&mut self, tokens: &[u32]) -> Result<usize> {
+        if let Some(prompts) = &self.prompts {
+            return Ok(tokens.len() - prompts.feed(&mut self.session, tokens)?);
+        }
+        self.session.feed(tokens)?;
+        Ok(tokens.len())
     }
 
     /// The number of options, if there is a plugin.

@@ -11,7 +11,7 @@ use ollm_runtime::chat::ChatError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::plugin::{PluginError, SelectError};
-use ollm_runtime::session::SessionError;
+use ollm_runtime::session::{SessionError, SnapshotError};
 use ollm_runtime::storage::StorageError;
 use ollm_runtime::tokenizer::TokenizerError;
 
@@ -111,6 +111,7 @@ from!(
     PluginError,
     SelectError,
     SessionError,
+    SnapshotError,
     StorageError,
     TokenizerError,
 );

@@ -22,8 +22,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     let tokens = args.prompt.tokens(&engine, text)?;
 
     let start = Instant::now();
-    engine.session.feed(&tokens)?;
-    let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
+    let prefill = Timing { tokens: engine.feed(&tokens)?, time: start.elapsed() };
     let mut output = Output::new();
     let (_, decode) = generate(&mut engine, &mut generation, machine.json, &mut output)?;
     if is_reported(machine) {

@@ -38,8 +38,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     let options = flags.options(&engine, args.strategy)?;
     let tokens = args.prompt.tokens(&engine, text)?;
     let start = Instant::now();
-    engine.session.feed(&tokens)?;
-    let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
+    let prefill = Timing { tokens: engine.feed(&tokens)?, time: start.elapsed() };
     let (branches, found, decode) = watched(&engine, &options)?;
     let mut output = Output::new();
     if machine.json {

@@ -17,7 +17,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
     let mut engine = Engine::load(machine)?;
     let tokens = args.text.tokens(&engine.tokenizer, &text)?;
     let start = Instant::now();
-    engine.session.feed(&tokens)?;
+    engine.feed(&tokens)?;
     let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };
     let options = SuggestOptions { count: args.count, tokens: args.tokens, until: args.until };
     let start = Instant::now();

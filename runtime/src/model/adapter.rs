@@ -17,7 +17,7 @@ use crate::storage::Storage;
 
 use super::Model;
 use super::error::ModelError;
-use super::fingerprint::FINETUNE_KEY;
+use super::fingerprint::{self, FINETUNE_KEY};
 use super::name::TensorName;
 use super::tensor::Tensor;
 
@@ -35,6 +35,7 @@ pub struct Adapter {
     base: Arc<Storage>,
     factors: HashMap<TensorName, Factors>,
     digest: Option<String>,
+    identity: u64,
 }
 
 /// The factors of a matrix.
@@ -87,7 +88,8 @@ impl Adapter {
         }
         let factors = bind(&gguf, &storage, model, alpha)?;
         let digest = metadata.opt_str(FINETUNE_KEY)?.map(str::to_owned);
-        Ok(Self { storage, base: Arc::clone(model.storage()), factors, digest })
+        let identity = fingerprint::hash(fingerprint::OFFSET_BASIS, &storage);
+        Ok(Self { storage, base: Arc::clone(model.storage()), factors, digest, identity })
     }
 
     /// Whether they were loaded for this model.
@@ -98,6 +100,11 @@ impl Adapter {
     /// What names the adapters' content, where the file tells it.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
+    }
+
+    /// The hash of the file.
+    pub(crate) fn identity(&self) -> u64 {
+        self.identity
     }
 
     /// How many matrices are adapted.

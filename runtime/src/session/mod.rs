@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `state` | the session: made, forked, rewound, trimmed |
 //! | `feed`, `step`, `score`, `embed`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, embeddings, batched decoding, save and restore |
+//! | `prompt_cache` | prompts that need not be computed again |
 //! | `group` | the forward pass of one session or several |
 //! | `choice`, `latents` | latent and token; policy, decoder, head, mixture |
 //! | `sequence`, `context_shift` | tokens, KV cache, memory limit; context shift |
@@ -30,6 +31,7 @@ mod latents;
 mod machine;
 mod options;
 mod pace;
+mod prompt_cache;
 mod score;
 mod sequence;
 mod snapshot;
@@ -45,6 +47,7 @@ pub use error::SessionError;
 pub(crate) use latents::StepSource;
 pub use options::{ContextShift, MemoryNeeded, SessionOptions};
 pub use pace::Canceller;
+pub use prompt_cache::PromptCache;
 pub use score::Scored;
 pub use snapshot::SnapshotError;
 pub use state::Session;

@@ -11,6 +11,7 @@ use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint
 use crate::plugin::{LatentState, check_latent};
 
 use super::error::SessionError;
+use super::sequence::Sequence;
 use super::state::Session;
 
 type Result<T, E = SnapshotError> = std::result::Result<T, E>;
@@ -30,7 +31,7 @@ pub enum SnapshotError {
         /// That version.
         version: u32,
     },
-    /// It was saved on another model, or on the same one in other types.
+    /// It was saved on another model, on the same one in other types, or under other adapters.
     OtherModel {
         /// What identifies the model that it was saved on.
         saved: u64,
@@ -89,7 +90,10 @@ impl fmt::Display for SnapshotError {
                 )
             }
             Self::OtherModel { saved, model } => {
-                write!(f, "the session was saved on another model ({saved:016x}, this one is {model:016x})")
+                write!(
+                    f,
+                    "the session was saved on another model, or under other adapters ({saved:016x}, here {model:016x})"
+                )
             }
             Self::Checksum => write!(f, "the saved session is damaged: its checksum does not fit"),
             Self::Invalid { what } => write!(f, "the saved session is damaged: {what}"),
@@ -161,7 +165,7 @@ impl Session {
         let mut writer = SnapshotWriter { to, hash: fingerprint::OFFSET_BASIS };
         writer.write(&MAGIC)?;
         writer.write(&VERSION.to_le_bytes())?;
-        writer.write(&identity(&self.sequence.model).to_le_bytes())?;
+        writer.write(&identity(&self.sequence).to_le_bytes())?;
         writer.write(&(self.sequence.tokens.len() as u32).to_le_bytes())?;
         writer.write(&(self.saved_positions() as u32).to_le_bytes())?;
         writer.write(&self.sequence.dropped.to_le_bytes())?;
@@ -244,7 +248,7 @@ impl Session {
         if version != VERSION {
             return Err(SnapshotError::UnsupportedVersion { version });
         }
-        let (saved, model) = (u64::from_le_bytes(reader.array()?), identity(&self.sequence.model));
+        let (saved, model) = (u64::from_le_bytes(reader.array()?), identity(&self.sequence));
         if saved != model {
             return Err(SnapshotError::OtherModel { saved, model });
         }
@@ -320,9 +324,26 @@ fn row_elements(config: &Config) -> usize {
     config.layers.iter().map(layer_elements).sum()
 }
 
+/// The tokens of a saved session that [`Session::restore`] would take, if it is one of this model;
+/// what follows them in the file is not read. `None` for any other file.
+pub(super) fn tokens_of(session: &Session, from: &mut dyn Read) -> Option<Vec<u32>> {
+    let mut reader = SnapshotReader { from, hash: fingerprint::OFFSET_BASIS };
+    let (tokens, _) = session.read_header(&mut reader).ok()?;
+    let dropped = u64::from_le_bytes(reader.array().ok()?);
+    session.read_latent_state(&mut reader).ok()?;
+    session.read_tokens(&mut reader, tokens).ok().filter(|_| dropped == 0)
+}
+
 /// Identifies what makes keys and values: the backbone's fingerprint and that of its weights, its
-/// shape and parameters, and the names, types and shapes of its tensors.
-fn identity(model: &Model) -> u64 {
+/// shape and parameters, the names, types and shapes of its tensors, and the adapters.
+fn identity(sequence: &Sequence) -> u64 {
+    sequence.adapters.iter().fold(model_identity(&sequence.model), |hash, (adapter, scale)| {
+        let hash = fingerprint::hash(hash, &adapter.identity().to_le_bytes());
+        fingerprint::hash(hash, &scale.to_le_bytes())
+    })
+}
+
+fn model_identity(model: &Model) -> u64 {
     let config = model.config();
     let most = |size: fn(&LayerConfig) -> usize| config.most(size);
     let heads = [most(|layer| layer.heads), most(|layer| layer.kv_heads), most(|layer| layer.head_dim)];
