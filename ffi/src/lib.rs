@@ -14,6 +14,7 @@ mod info;
 mod turn;
 
 mod branches;
+mod chat;
 mod choose;
 mod generate;
 mod log;
@@ -33,6 +34,7 @@ mod version;
 mod workers;
 
 pub use branches::*;
+pub use chat::*;
 pub use choose::*;
 pub use generate::*;
 pub use log::*;

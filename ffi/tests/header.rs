@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "version",
     "status",
     "log",
@@ -19,6 +19,7 @@ const SECTIONS: [&str; 17] = [
     "model",
     "plugin",
     "text",
+    "chat",
     "workers",
     "session",
     "choose",
@@ -32,7 +33,8 @@ const SECTIONS: [&str; 17] = [
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
-const PREFIXES: [(&str, &str); 5] = [
+const PREFIXES: [(&str, &str); 6] = [
+    ("OLLM_CHAT_EVENT_KIND_", "OLLM_CHAT_EVENT_"),
     ("OLLM_STATUS_", "OLLM_"),
     ("OLLM_BRANCH_STATE_", "OLLM_BRANCH_"),
     ("OLLM_LOG_LEVEL_", "OLLM_LOG_"),

@@ -18,7 +18,8 @@
 //! | the end of the context is a status, or a window | `session.c` |
 //! | save and restore, and stream on | `session.c` |
 //! | the reference's tokens | `real.c` |
-//! | the model's chat template | `real.c` |
+//! | the model's chat template | `real.c`, `chat.c` |
+//! | safe conversations, tools, thoughts | `chat.c` |
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatTemplate, Message, Variables};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
@@ -38,7 +39,8 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 use ollm_tests::c_programs::{
-    SYSTEM, assert_pages_of_16_kib, compile, compile_for, has, model, prefix, program, run, scratch, shared, succeed,
+    SYSTEM, assert_pages_of_16_kib, chat_model, compile, compile_for, has, model, prefix, program, run, scratch,
+    shared, succeed,
 };
 use ollm_tests::{golden, plugins, root, smollm2};
 use serde_json::Value;
@@ -82,6 +84,11 @@ fn misuse() {
 }
 
 #[test]
+fn conversations() {
+    run(&program("chat.c"), &[&chat_model()]);
+}
+
+#[test]
 fn sources() {
     let (model, plugin) = model();
     run(&program("sources.c"), &[&model, &plugin]);
@@ -113,6 +120,7 @@ fn nothing_is_leaked_or_undefined() {
     run(&compile("branches.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("sources.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("threads.c", "-asan", &flags), &[&model, &plugin]);
+    run(&compile("chat.c", "-asan", &flags), &[&chat_model()]);
     run(&compile("layer.cpp", "-asan", &flags), &[&model, &plugin]);
 }
 
@@ -219,12 +227,13 @@ fn answer(model: &Arc<Model>, plugin: &Path) -> Vec<u32> {
     let question = Message::new("user", "There are 4 boxes with 6 eggs each. How many eggs are there?");
     let metadata = model.gguf().metadata();
     let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
-    let text = ChatTemplate::from_metadata(metadata).unwrap().render(&[question], true, &tokenizer).unwrap();
+    let template = ChatTemplate::from_metadata(metadata).unwrap();
+    let prompt = template.render(&[question], &Variables::new(), true, &tokenizer).unwrap();
     let plugin = Arc::new(Plugin::open(plugin, model).unwrap());
     let selector = Selector::new(LatentMode::Policy, Hold::Token, plugin.option_count(), 0).unwrap();
     let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
     let mut session = Session::new(Arc::clone(model), Some(plugin), &SessionOptions::default()).unwrap();
-    session.feed(&tokenizer.encode(&text, true).unwrap()).unwrap();
+    session.feed(&prompt.tokens(&tokenizer).unwrap()).unwrap();
     (0..16).map(|_| session.step(Some(&selector), &mut sampler).unwrap().token).collect()
 }
 
