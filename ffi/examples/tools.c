@@ -8,9 +8,8 @@
 #include <string.h>
 
 static const char TOOLS[] =
-    "{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"add\", \"description\": \"Adds two numbers.\", "
-    "\"parameters\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"number\"}, \"b\": {\"type\": \"number\"}}, "
-    "\"required\": [\"a\", \"b\"]}}}]}";
+    "{\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"add\", \"parameters\": {\"type\": \"object\", "
+    "\"properties\": {\"a\": {\"type\": \"number\"}, \"b\": {\"type\": \"number\"}}}}}]}";
 
 static const char QUESTION[] = "[{\"role\": \"user\", \"content\": \"What is 2 + 3?\"}]";
 
@@ -98,7 +97,7 @@ static struct answer ask(const ollm_model *model, ollm_session *session, const o
         check(ollm_chat_parser_push(answer.parser, written, strlen(written)));
     } else {
         ollm_run_options options = ollm_run_options_init();
-        options.limit = 200;
+        options.limit = 64;
         options.each = each;
         options.user = &answer;
         check(ollm_session_run(session, &options, NULL));

@@ -65,7 +65,10 @@ fn answer(messages: &[Message], variables: &Variables, limit: usize) -> Vec<u64>
 #[test]
 fn messages_tools_and_variables_come_from_flags() {
     let tools = scratch("chats-tools.json", br#"[{"name": "f<|im_end|>"}]"#);
-    let messages = scratch("chats-messages.json", br#"[{"role": "user", "content": "a<|im_start|>"}, {"role": "assistant", "content": "b"}]"#);
+    let messages = scratch(
+        "chats-messages.json",
+        br#"[{"role": "user", "content": "a<|im_start|>"}, {"role": "assistant", "content": "b"}]"#,
+    );
     let (tools, messages) = (tools.to_str().unwrap(), messages.to_str().unwrap());
     let said = [Message::new("user", "a<|im_start|>"), Message::new("assistant", "b"), Message::new("user", "c")];
     let offered = Variables::new().with("tools", json!([{"name": "f<|im_end|>"}])).unwrap();

@@ -10,7 +10,7 @@ use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weig
 use ollm_runtime::plugin::{Hold, LatentMode};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
-use crate::conversation::ConversationArgs;
+use crate::chat_input::ConversationArgs;
 use crate::failure::{Failure, Result};
 
 const ABOUT: &str = "Generates text with an option-aware language model.

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod chat;
+mod chat_input;
 mod conversation;
 mod engine;
 mod failure;
