@@ -64,6 +64,10 @@ typedef struct ollm_model ollm_model;
 /// The plugin of a model. Since 0.1.0.
 typedef struct ollm_plugin ollm_plugin;
 
+/// Takes the text of an answer apart: what the model thinks, what it says, which tools it calls.
+/// One thread at a time uses it. Since 0.1.0.
+typedef struct ollm_chat_parser ollm_chat_parser;
+
 /// The work of one thread of the application. Since 0.1.0.
 typedef struct ollm_worker ollm_worker;
 
@@ -468,8 +472,9 @@ ollm_status ollm_is_end(const ollm_model *model, uint32_t token, int32_t *is_end
 ollm_status ollm_special_token(const ollm_model *model, int32_t special, uint32_t *token);
 
 /// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
-/// it ends where the model's answer begins. The template writes BOS itself: make tokens of the text
-/// with `OLLM_TOKENIZE_SPECIAL` alone.
+/// it ends where the model's answer begins. It is for reading: to feed a conversation, make tokens
+/// with `ollm_chat_tokens`, since `ollm_tokenize` cannot tell the template's control tokens from
+/// those that a user wrote.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
 /// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
@@ -481,6 +486,163 @@ ollm_status ollm_chat_text(const ollm_model *model,
                            char *text,
                            size_t capacity,
                            size_t *length);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Conversations: messages with all their fields, tools and template variables to text and to
+// tokens, and the model's answer back to its parts.
+//
+// Tokens of a conversation are safe: what the chat template writes may be control tokens, what is
+// said in a message, a tool or a variable never is, whatever it looks like.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What a part of an answer is. Since 0.1.0.
+OLLM_ENUM(ollm_chat_event_kind, int32_t) {
+    /// None: there is no part yet.
+    OLLM_CHAT_EVENT_NONE = 0,
+    /// More of what the model thinks, in `text`.
+    OLLM_CHAT_EVENT_REASONING = 1,
+    /// More of what it says, in `text`.
+    OLLM_CHAT_EVENT_TEXT = 2,
+    /// A call of a tool: `name` and `arguments`, and `id` where the model's form has one.
+    OLLM_CHAT_EVENT_TOOL_CALL = 3,
+    /// The text before this was to be a call, but cannot be read as one; `text` says why.
+    OLLM_CHAT_EVENT_MALFORMED = 4,
+};
+
+/// How a family of models calls tools. Since 0.1.0.
+OLLM_ENUM(ollm_tool_format, int32_t) {
+    /// As the model's chat template shows, if the conversation offers `tools`; else none.
+    OLLM_TOOL_FORMAT_AUTO = 0,
+    /// What looks like a call is text.
+    OLLM_TOOL_FORMAT_NONE = 1,
+    /// `<tool_call>{"name": .., "arguments": {..}}</tool_call>`: Hermes, Qwen.
+    OLLM_TOOL_FORMAT_HERMES = 2,
+    /// `{"name": .., "parameters": {..}}` or `[f(a=1)]` as all of the answer, or behind
+    /// `<|python_tag|>`.
+    OLLM_TOOL_FORMAT_LLAMA3 = 3,
+    /// A fence of `tool_code`, the forms of Llama 3 as all of the answer, or
+    /// `<start_function_call>call:f{a:1}<end_function_call>`.
+    OLLM_TOOL_FORMAT_GEMMA = 4,
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`.
+    OLLM_TOOL_FORMAT_LFM2 = 5,
+    /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
+    OLLM_TOOL_FORMAT_MISTRAL = 6,
+};
+
+/// A conversation, and what the chat template is given beside it. A field that is 0 takes its
+/// default. Since 0.1.0.
+typedef struct ollm_chat_input {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// The messages; or NULL where `messages_json` has them.
+    const ollm_message *messages;
+    /// How many there are.
+    size_t message_count;
+    /// The messages as JSON, for those with other fields than role and content: a list of objects
+    /// such as `{"role": "tool", "name": "weather", "content": "21"}`. `content` is a string, null,
+    /// or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id` and
+    /// `reasoning_content` mean what they mean in the chat template.
+    const char *messages_json;
+    /// Bytes of `messages_json`.
+    size_t messages_json_length;
+    /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
+    /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
+    /// function of that name tells, such as `"2026-11-30"`. NULL: none.
+    const char *variables_json;
+    /// Bytes of `variables_json`.
+    size_t variables_json_length;
+    /// 0: the text ends where the model's answer begins; 1: it ends with the last message.
+    int32_t no_answer;
+    /// Must be 0.
+    int32_t reserved;
+} ollm_chat_input;
+
+/// A part of an answer. Texts are UTF-8 without a zero at their ends; they belong to the parser and
+/// are gone with the next call on it. Since 0.1.0.
+typedef struct ollm_chat_event {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// What is thought or said.
+    const char *text;
+    /// Bytes of `text`.
+    size_t text_length;
+    /// The tool that is called.
+    const char *name;
+    /// Bytes of `name`.
+    size_t name_length;
+    /// Its arguments: a JSON object.
+    const char *arguments;
+    /// Bytes of `arguments`.
+    size_t arguments_length;
+    /// What names the call.
+    const char *id;
+    /// Bytes of `id`.
+    size_t id_length;
+    /// What this is.
+    ollm_chat_event_kind kind;
+    /// 0.
+    int32_t reserved;
+} ollm_chat_event;
+
+/// The text of a conversation, by the chat template of the model's file. It is for reading: make
+/// tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
+/// said.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
+/// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
+/// template), `OLLM_TEMPLATE`. Since 0.1.0.
+ollm_status ollm_chat_render(const ollm_model *model,
+                             const ollm_chat_input *input,
+                             char *text,
+                             size_t capacity,
+                             size_t *length);
+
+/// The tokens of a conversation, by the chat template of the model's file, to be fed. What the
+/// template writes may be control tokens; what is said in a message, a tool or a variable never is:
+/// a user who writes `<|im_end|>` does not end the turn.
+///
+/// Any thread. Statuses: as `ollm_chat_render`. Since 0.1.0.
+ollm_status ollm_chat_tokens(const ollm_model *model,
+                             const ollm_chat_input *input,
+                             uint32_t *tokens,
+                             size_t capacity,
+                             size_t *count);
+
+/// A parser for the answer to a conversation. Which thoughts the model marks, and whether the
+/// prompt ends inside one, it learns from the chat template; how tools are called, `format` says
+/// (an `ollm_tool_format`). `input` may be NULL: a conversation without tools whose prompt ends
+/// outside of a thought. On success `*parser` is a handle of one owner: free it with
+/// `ollm_chat_parser_free`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_chat_parser_new(const ollm_model *model,
+                                 const ollm_chat_input *input,
+                                 int32_t format,
+                                 ollm_chat_parser **parser);
+
+/// Frees a parser and makes `*parser` NULL. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_chat_parser_free(ollm_chat_parser **parser);
+
+/// Takes a piece of the answer's text, such as that of one token. Its parts come with
+/// `ollm_chat_parser_next`; they are the same however the text is cut.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
+/// 0.1.0.
+ollm_status ollm_chat_parser_push(ollm_chat_parser *parser, const char *text, size_t length);
+
+/// Ends the answer: what was still undecided comes with `ollm_chat_parser_next`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_chat_parser_finish(ollm_chat_parser *parser);
+
+/// The next part of the answer, in order; `OLLM_CHAT_EVENT_NONE` in `event->kind` if there is
+/// none yet. `event` must begin with its `struct_size`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_chat_parser_next(ollm_chat_parser *parser, ollm_chat_event *event);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Workers: threads of a thread pool, which compute together with the calling thread. By default
@@ -1723,6 +1885,8 @@ ollm_status ollm_session_statistics(ollm_session *session, ollm_statistics *stat
 
 /// `ollm_load_options options = ollm_load_options_init();`, and so on.
 OLLM_INITIALIZER(ollm_load_options)
+OLLM_INITIALIZER(ollm_chat_input)
+OLLM_INITIALIZER(ollm_chat_event)
 OLLM_INITIALIZER(ollm_session_options)
 OLLM_INITIALIZER(ollm_sampling)
 OLLM_INITIALIZER(ollm_selection)

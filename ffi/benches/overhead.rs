@@ -43,7 +43,7 @@ impl Rust {
     fn generate(&mut self) -> (usize, Duration) {
         self.session.rewind(0).expect("a position");
         self.session.feed(&self.prompt).expect("room");
-        let options = GenerateOptions { limit: TOKENS, stops: Vec::new(), show: None };
+        let options = GenerateOptions { limit: TOKENS, stops: Vec::new(), show: None, reasoning: None };
         let mut sampler = Sampler::new(SamplerOptions::default()).expect("defaults");
         let (start, mut seen) = (Instant::now(), 0);
         let mut each = |_: &Token<'_>| {

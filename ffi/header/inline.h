@@ -14,6 +14,8 @@
 
 /// `ollm_load_options options = ollm_load_options_init();`, and so on.
 OLLM_INITIALIZER(ollm_load_options)
+OLLM_INITIALIZER(ollm_chat_input)
+OLLM_INITIALIZER(ollm_chat_event)
 OLLM_INITIALIZER(ollm_session_options)
 OLLM_INITIALIZER(ollm_sampling)
 OLLM_INITIALIZER(ollm_selection)

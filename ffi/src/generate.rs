@@ -179,7 +179,7 @@ impl OllmRunOptions {
         // SAFETY: the same contract.
         let stops = unsafe { read_stops(self.stops, self.stop_count) }?;
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        Ok(GenerateOptions { limit, stops, show: (self.top > 0).then_some(self.top) })
+        Ok(GenerateOptions { limit, stops, show: (self.top > 0).then_some(self.top), reasoning: None })
     }
 }
 

@@ -177,7 +177,10 @@ fn status_of(error: &Error) -> OllmStatus {
         | Error::Select(_)
         | Error::Sampler(_)
         | Error::AnswerRule(_)
-        | Error::Tokenizer(TokenizerError::Encode { .. }) => OllmStatus::InvalidArgument,
+        | Error::Tokenizer(TokenizerError::Encode { .. })
+        | Error::Chat(
+            ChatError::Json { .. } | ChatError::Message { .. } | ChatError::Variable { .. } | ChatError::NoDate,
+        ) => OllmStatus::InvalidArgument,
         Error::Session(error) => of_session(error),
         Error::Branch(error) => of_branches(error),
         Error::Snapshot(error) => of_snapshot(error),

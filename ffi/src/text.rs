@@ -3,7 +3,7 @@
 
 use std::ffi::c_char;
 
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatTemplate, Message, Variables};
 use ollm_runtime::memory;
 
 use crate::boundary::guard;
@@ -207,8 +207,9 @@ pub unsafe extern "C" fn ollm_special_token(model: *const OllmModel, special: i3
 }
 
 /// The text of a conversation, by the chat template of the model's file. With `answer` other than 0
-/// it ends where the model's answer begins. The template writes BOS itself: make tokens of the text
-/// with `OLLM_TOKENIZE_SPECIAL` alone.
+/// it ends where the model's answer begins. It is for reading: to feed a conversation, make tokens
+/// with `ollm_chat_tokens`, since `ollm_tokenize` cannot tell the template's control tokens from
+/// those that a user wrote.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
 /// `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`,
@@ -230,11 +231,12 @@ pub unsafe extern "C" fn ollm_chat_text(
         let messages = messages.iter().map(read_message).collect::<Result<Vec<_>>>()?;
         let model = OllmModel::table().get(model)?;
         let template = ChatTemplate::from_metadata(model.model.gguf().metadata())?;
-        out.write_text(template.render(&messages, answer != 0, model.tokenizer()?)?.as_bytes())
+        let prompt = template.render(&messages, &Variables::new(), answer != 0, model.tokenizer()?)?;
+        out.write_text(prompt.text().as_bytes())
     })
 }
 
-fn read_message(message: &OllmMessage) -> Result<Message> {
+pub(crate) fn read_message(message: &OllmMessage) -> Result<Message> {
     let OllmMessage { role, role_length, content, content_length } = *message;
     // SAFETY: the texts are as long as the caller says.
     let (role, content) =

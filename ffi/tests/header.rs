@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 22] = [
+const SECTIONS: [&str; 23] = [
     "version",
     "status",
     "log",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 22] = [
     "model",
     "plugin",
     "text",
+    "chat",
     "workers",
     "session",
     "choose",
@@ -36,7 +37,8 @@ const SECTIONS: [&str; 22] = [
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
-const PREFIXES: [(&str, &str); 5] = [
+const PREFIXES: [(&str, &str); 6] = [
+    ("OLLM_CHAT_EVENT_KIND_", "OLLM_CHAT_EVENT_"),
     ("OLLM_STATUS_", "OLLM_"),
     ("OLLM_BRANCH_STATE_", "OLLM_BRANCH_"),
     ("OLLM_LOG_LEVEL_", "OLLM_LOG_"),

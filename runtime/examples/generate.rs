@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     session.feed(&bos.into_iter().chain(tokenizer.encode(prompt, false)?).collect::<Vec<_>>())?;
 
     let mut sampler = Sampler::new(SamplerOptions::default())?;
-    let options = GenerateOptions { limit: 64, stops: Vec::new(), show: None };
+    let options = GenerateOptions { limit: 64, stops: Vec::new(), show: None, reasoning: None };
     let done = generate(&mut session, &tokenizer, None, &mut sampler, &options, &mut |token| {
         print!("{}", token.text);
         // A reader who has gone away ends the run.

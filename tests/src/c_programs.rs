@@ -97,10 +97,48 @@ pub fn model() -> (PathBuf, PathBuf) {
     FILES.get_or_init(make).clone()
 }
 
-/// A file of floats with its matrices in `Q8_0`.
+/// A chat template with tools, thoughts, and a date for who asks.
+pub const CHAT_TEMPLATE: &str = "{{ bos_token }}{% if tools %}{{ tools|tojson }}{% endif %}\
+    {% for m in messages %}{% if m.role == 'refused' %}{{ raise_exception('no') }}{% endif %}\
+    {% if m.role == 'date' %}{{ strftime_now('%d %b') }}{% else %}\
+    {{ '[' + m.role + (' ' + m.name if m.name else '') + ']' }}{% if m.content %}{{ m.content }}{% endif %}\
+    {% for call in m.tool_calls or [] %}\
+    {{ '<tool_call>' + call.function.name + call.function.arguments|tojson }}{% endfor %}{% endif %}{{ eos_token }}\
+    {% endfor %}{% if add_generation_prompt %}{{ '[assistant]' }}{% if think %}{{ '<think>' }}{% endif %}{% endif %}";
+
+/// The same backbone with [`CHAT_TEMPLATE`].
+///
+/// # Panics
+/// If it cannot be written.
+pub fn chat_model() -> PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let path = scratch("chat.gguf");
+        fs::write(&path, chat_file()).unwrap();
+        path
+    };
+    FILE.get_or_init(make).clone()
+}
+
+/// The bytes of [`chat_model`].
+///
+/// # Panics
+/// If the golden is not there.
+pub fn chat_file() -> Vec<u8> {
+    rewritten(&fs::read(golden("tiny/llama.gguf")).unwrap(), Some(CHAT_TEMPLATE))
+}
+
 fn quantized(file: &[u8]) -> Vec<u8> {
+    rewritten(file, None)
+}
+
+/// A file of floats with its matrices in `Q8_0`, and with a chat template, if one is given.
+fn rewritten(file: &[u8], template: Option<&str>) -> Vec<u8> {
     let gguf = Gguf::parse(file).unwrap();
     let mut writer = Writer::new();
+    if let Some(template) = template {
+        writer.set("tokenizer.chat_template", template).unwrap();
+    }
     for (key, value) in gguf.metadata().iter() {
         writer.set(key, value.clone()).unwrap();
     }

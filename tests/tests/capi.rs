@@ -18,7 +18,8 @@
 //! | the end of the context is a status, or a window | `session.c` |
 //! | save and restore, and stream on | `session.c` |
 //! | the reference's tokens | `real.c` |
-//! | the model's chat template | `real.c` |
+//! | the model's chat template | `real.c`, `chat.c` |
+//! | safe conversations, tools, thoughts | `chat.c` |
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
 //! | LoRA at run time | `adapters.c` |
@@ -32,7 +33,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use ollm_convert::adapter::{Adapter, Factors};
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatTemplate, Message, Variables};
 use ollm_runtime::cpu::Isa;
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
@@ -42,7 +43,8 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 use ollm_tests::c_programs::{
-    SYSTEM, assert_pages_of_16_kib, compile, compile_for, has, model, prefix, program, run, scratch, shared, succeed,
+    SYSTEM, assert_pages_of_16_kib, chat_model, compile, compile_for, has, model, prefix, program, run, scratch,
+    shared, succeed,
 };
 use ollm_tests::{edited, golden, plugins, root, smollm2};
 use serde_json::Value;
@@ -109,6 +111,11 @@ fn branches() {
 fn misuse() {
     let (model, plugin) = model();
     run(&program("misuse.c"), &[&model, &plugin, &golden("tiny/qwen2.gguf")]);
+}
+
+#[test]
+fn conversations() {
+    run(&program("chat.c"), &[&chat_model()]);
 }
 
 #[test]
@@ -189,6 +196,7 @@ fn nothing_is_leaked_or_undefined() {
     run(&compile("branches.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("sources.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("threads.c", "-asan", &flags), &[&model, &plugin]);
+    run(&compile("chat.c", "-asan", &flags), &[&chat_model()]);
     run(&compile("layer.cpp", "-asan", &flags), &[&model, &plugin]);
 }
 
@@ -295,12 +303,13 @@ fn answer(model: &Arc<Model>, plugin: &Path) -> Vec<u32> {
     let question = Message::new("user", "There are 4 boxes with 6 eggs each. How many eggs are there?");
     let metadata = model.gguf().metadata();
     let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
-    let text = ChatTemplate::from_metadata(metadata).unwrap().render(&[question], true, &tokenizer).unwrap();
+    let template = ChatTemplate::from_metadata(metadata).unwrap();
+    let prompt = template.render(&[question], &Variables::new(), true, &tokenizer).unwrap();
     let plugin = Arc::new(Plugin::open(plugin, model).unwrap());
     let selector = Selector::new(LatentMode::Policy, Hold::Token, plugin.option_count(), 0).unwrap();
     let mut sampler = Sampler::new(SamplerOptions::default()).unwrap();
     let mut session = Session::new(Arc::clone(model), Some(plugin), &SessionOptions::default()).unwrap();
-    session.feed(&tokenizer.encode(&text, true).unwrap()).unwrap();
+    session.feed(&prompt.tokens(&tokenizer).unwrap()).unwrap();
     (0..16).map(|_| session.step(Some(&selector), &mut sampler).unwrap().token).collect()
 }
 

@@ -33,7 +33,7 @@ impl Fixture {
     /// Generates; a callback that sees `break_at` tokens ends it. The pieces of text must add up.
     fn run(&mut self, limit: usize, stops: &[&str], break_at: usize) -> Result<Generated> {
         let stops = stops.iter().map(|&stop| stop.to_owned()).collect();
-        let options = GenerateOptions { limit, stops, show: None };
+        let options = GenerateOptions { limit, stops, show: None, reasoning: None };
         let (mut text, mut tokens) = (String::new(), Vec::new());
         let Self { session, tokenizer, sampler } = self;
         let done = generate(session, tokenizer, None, sampler, &options, &mut |token| {
@@ -82,7 +82,7 @@ fn a_cancellation_is_a_reason_and_generation_can_go_on() {
     let whole = Fixture::new(None).run(20, &[], 0).unwrap();
     let mut fixture = Fixture::new(None);
     let canceller = fixture.session.canceller();
-    let options = GenerateOptions { limit: 20, stops: Vec::new(), show: None };
+    let options = GenerateOptions { limit: 20, stops: Vec::new(), show: None, reasoning: None };
     let Fixture { session, tokenizer, sampler } = &mut fixture;
     let done = generate(session, tokenizer, None, sampler, &options, &mut |token| {
         if token.step.token == whole.tokens[6] {
@@ -99,7 +99,7 @@ fn a_cancellation_is_a_reason_and_generation_can_go_on() {
 #[test]
 fn options_cannot_be_shown_without_a_plugin() {
     let Fixture { mut session, tokenizer, mut sampler } = Fixture::new(None);
-    let options = GenerateOptions { limit: 20, stops: Vec::new(), show: Some(3) };
+    let options = GenerateOptions { limit: 20, stops: Vec::new(), show: Some(3), reasoning: None };
     let mut each = |_: &ollm_runtime::generate::Token<'_>| ControlFlow::Continue(());
     assert!(generate(&mut session, &tokenizer, None, &mut sampler, &options, &mut each).is_err());
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ollm_tests::c_programs::{
-    WARNINGS, assert_pages_of_16_kib, build, has, model, prefix, readelf, run, scratch, succeed,
+    WARNINGS, assert_pages_of_16_kib, build, chat_model, has, model, prefix, readelf, run, scratch, succeed,
 };
 use ollm_tests::root;
 
@@ -195,6 +195,10 @@ fn cmake_finds_the_library_and_the_examples_work() {
         let suggested = succeed(Command::new(build.join("suggest")).args(args));
         assert!(suggested.lines().count() > 0 && suggested.contains(" %  "), "{suggested}");
     }
+    let called = succeed(Command::new(build.join("tools")).arg(chat_model()));
+    assert_eq!(called, "I add them.\n[add {\"a\":2,\"b\":3}]\n\nIt is 5.\n");
+    let answered = succeed(Command::new(build.join("tools")).arg(chat_model()).arg("-"));
+    assert!(answered.len() > 1, "{answered}");
     let chosen = talk(&build.join("option_set"), &[&model, &plugin], "7\n99\n\n");
     assert!(chosen.contains("option 7: ") && chosen.contains("latent 99 does not exist"), "{chosen}");
     // The version that is wanted is checked.

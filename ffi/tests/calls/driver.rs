@@ -192,7 +192,7 @@ impl World<'_> {
 
     /// One call.
     fn call(&mut self) -> OllmStatus {
-        match self.bytes.below(36) {
+        match self.bytes.below(38) {
             0..=1 => self.new_session(),
             2 => ollm_session_trim(self.session()),
             3 => self.free_session(),
@@ -221,7 +221,8 @@ impl World<'_> {
             32 => self.suggest(),
             33 => self.read_logits(),
             34 => self.score(),
-            _ => self.read_suggestions(),
+            35..=36 => self.read_suggestions(),
+            _ => self.chat(),
         }
     }
 
@@ -551,6 +552,32 @@ impl World<'_> {
         unsafe {
             let text = text.as_ptr().cast();
             ollm_tokenize(self.model, text, length, flags, tokens.as_mut_ptr(), capacity, &raw mut count)
+        }
+    }
+
+    /// A conversation and a parser for its answer: of a model without a chat template.
+    fn chat(&mut self) -> OllmStatus {
+        let mut input = zeroed!(OllmChatInput);
+        let length = self.bytes.below(20);
+        let json: Vec<u8> = (0..length).map(|_| self.bytes.next()).collect();
+        (input.messages_json, input.messages_json_length) = (json.as_ptr().cast(), length);
+        (input.no_answer, input.reserved) = (self.bytes.below(3) as i32, self.bytes.below(2) as i32);
+        let (mut parser, mut count, format) = (null_mut(), 0, self.bytes.below(9) as i32);
+        let mut event = zeroed!(OllmChatEvent);
+        // SAFETY: as above; the texts are as long as said.
+        unsafe {
+            match self.bytes.below(3) {
+                0 => ollm_chat_tokens(self.model, &raw const input, null_mut(), 0, &raw mut count),
+                1 => ollm_chat_render(self.model, &raw const input, null_mut(), 0, &raw mut count),
+                _ => {
+                    let status = ollm_chat_parser_new(self.model, &raw const input, format, &raw mut parser);
+                    assert_ne!(ollm_chat_parser_push(parser, json.as_ptr().cast(), length), OllmStatus::Internal);
+                    assert_ne!(ollm_chat_parser_next(parser, &raw mut event), OllmStatus::Internal);
+                    assert_ne!(ollm_chat_parser_finish(parser), OllmStatus::Internal);
+                    assert_ne!(ollm_chat_parser_free(&raw mut parser), OllmStatus::Internal);
+                    status
+                }
+            }
         }
     }
 

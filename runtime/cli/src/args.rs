@@ -11,6 +11,7 @@ use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weig
 use ollm_runtime::cpu::MAX_THREADS;
 use ollm_runtime::plugin::{Hold, LatentMode};
 
+use crate::chat_input::ConversationArgs;
 use crate::failure::{Failure, Result};
 use crate::sampling::SampleArgs;
 
@@ -167,12 +168,16 @@ pub(crate) struct PromptArgs {
     /// The system prompt of that conversation
     #[arg(long, value_name = "TEXT", requires = "chat")]
     pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) conversation: ConversationArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) prompt: PromptArgs,
+    #[command(flatten)]
+    pub(crate) reasoning: ReasoningArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
     #[command(flatten)]
@@ -188,8 +193,12 @@ pub(crate) struct ChatArgs {
     /// The system prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) conversation: ConversationArgs,
+    #[command(flatten)]
+    pub(crate) reasoning: ReasoningArgs,
     /// Search each answer: vote, best or beam
-    #[arg(long, value_name = "STRATEGY", conflicts_with = "show_options")]
+    #[arg(long, value_name = "STRATEGY", conflicts_with_all = ["show_options", "reasoning_budget"])]
     pub(crate) strategy: Option<Strategy>,
     #[command(flatten)]
     pub(crate) branch: BranchArgs,
@@ -367,6 +376,15 @@ pub(crate) struct StopArgs {
     /// A stop string, which ends generation and is not printed; may be given several times
     #[arg(long = "stop", value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) stop: Vec<String>,
+}
+
+/// How long the model may think.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Conversation")]
+pub(crate) struct ReasoningArgs {
+    /// End a thought of the model (<think>) after N tokens, and let it answer; 0 allows none
+    #[arg(long, value_name = "N")]
+    pub(crate) reasoning_budget: Option<usize>,
 }
 
 /// Which latent, and for how long.

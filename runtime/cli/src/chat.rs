@@ -5,18 +5,19 @@ use std::io::{self, IsTerminal as _};
 use std::time::Instant;
 
 use ollm_runtime::branches::Strategy;
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatParser, Message};
 use ollm_runtime::plugin::{UnknownHold, UnknownLatentMode};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use serde_json::Value;
 
 use crate::args::{ChatArgs, MachineArgs};
+use crate::conversation::Conversation;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 use crate::generate::{Timing, generate, report};
 use crate::generation::Generation;
 use crate::output::{self, Output};
-use crate::prompt;
 use crate::search::{self, SearchFlags};
 
 const HELP: &str = "  /help            this list
@@ -26,13 +27,14 @@ const HELP: &str = "  /help            this list
   /latent HOW      policy, sample, uniform, fixed:Z, script:Z,Z,.. or mixture
   /hold HOW LONG   token, tokens:N, line or all
   /options [M]     show the option sets, M tokens each; /options off hides them
+  /tool RESULT     what a tool that was called gives back; after the last one the model goes on
   /quit            end (so does Ctrl-D)";
 
-/// A conversation with a model.
-struct Conversation<'a> {
+/// A talk with a model.
+struct Talk<'a> {
     machine: &'a MachineArgs,
     engine: Engine,
-    template: ChatTemplate,
+    conversation: Conversation,
     generation: Generation,
     args: ChatArgs,
     messages: Vec<Message>,
@@ -46,20 +48,20 @@ pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
         return Err(Failure::Usage(format!("{flag} is for a search: add --strategy vote, best or beam")));
     }
     let engine = Engine::load(machine)?;
-    let mut conversation = Conversation {
+    let mut talk = Talk {
         machine,
-        template: engine.chat_template()?,
+        conversation: Conversation::new(&engine, &args.conversation)?,
         generation: Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?,
         engine,
-        messages: prompt::system_message(args.system.as_ref()),
+        messages: args.conversation.messages(args.system.as_ref())?,
         args,
         turns: 0,
         output: Output::new(),
     };
-    if io::stdin().is_terminal() { conversation.interactive() } else { conversation.piped() }
+    if io::stdin().is_terminal() { talk.interactive() } else { talk.piped() }
 }
 
-impl Conversation<'_> {
+impl Talk<'_> {
     /// Errors end a turn, not the conversation.
     fn interactive(&mut self) -> Result<()> {
         let mut editor = DefaultEditor::new().map_err(editor_failure)?;
@@ -99,19 +101,20 @@ impl Conversation<'_> {
             "" => {}
             "/quit" | "/exit" => return Ok(false),
             "/help" => self.say(HELP)?,
-            "/reset" => self.reset(),
+            "/reset" => self.reset()?,
             "/undo" => self.undo(),
             "/system" => {
                 self.args.system = (!argument.is_empty()).then(|| argument.to_owned());
-                self.reset();
+                self.reset()?;
             }
+            "/tool" => self.tool_result(argument)?,
             "/latent" => self.set_latent(argument)?,
             "/hold" => self.set_hold(argument)?,
             "/options" => self.set_options(argument)?,
             _ if command.starts_with('/') => {
                 return Err(Failure::Usage(format!("{command} is no command: /help lists them")));
             }
-            _ => self.turn(line)?,
+            _ => self.turn(Message::new("user", line))?,
         }
         Ok(true)
     }
@@ -121,13 +124,14 @@ impl Conversation<'_> {
         if self.machine.json { Ok(()) } else { self.output.line(text) }
     }
 
-    fn reset(&mut self) {
-        self.messages = prompt::system_message(self.args.system.as_ref());
+    fn reset(&mut self) -> Result<()> {
+        self.messages = self.args.conversation.messages(self.args.system.as_ref())?;
+        Ok(())
     }
 
     /// Forgets the last question and its answer.
     fn undo(&mut self) {
-        let last = self.messages.iter().rposition(|message| message.role == "user");
+        let last = self.messages.iter().rposition(|message| message.role() == "user");
         self.messages.truncate(last.unwrap_or(self.messages.len()));
     }
 
@@ -159,21 +163,49 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// One question and its answer. If the answer fails, the question is forgotten.
-    fn turn(&mut self, text: &str) -> Result<()> {
+    /// The result of the first call without one; after the last one the model goes on.
+    fn tool_result(&mut self, result: &str) -> Result<()> {
+        let results = self.messages.iter().rev().take_while(|message| message.role() == "tool").count();
+        let caller = self.messages.len().checked_sub(results + 1).map(|at| &self.messages[at]);
+        let calls = caller.and_then(|message| message.get("tool_calls")).and_then(Value::as_array);
+        let calls = calls.map(Vec::as_slice).unwrap_or_default();
+        let Some(call) = calls.get(results) else {
+            return Err(Failure::Usage("/tool: no call of a tool waits for a result".to_owned()));
+        };
+        let message = Message::new("tool", result).with("tool_call_id", call["id"].clone());
+        let message = message.with("name", call["function"]["name"].clone());
+        if results + 1 == calls.len() {
+            return self.turn(message);
+        }
+        self.messages.push(message);
+        Ok(())
+    }
+
+    /// One message and its answer. If the answer fails, the message is forgotten.
+    fn turn(&mut self, message: Message) -> Result<()> {
         let messages = self.messages.len();
-        self.messages.push(Message::new("user", text));
-        let answer = self.answer().map(|text| self.messages.push(Message::new("assistant", text)));
+        self.messages.push(message);
+        let answer = self.answer().map(|answer| self.messages.push(answer));
         if answer.is_err() {
             self.messages.truncate(messages);
         }
         answer
     }
 
-    fn answer(&mut self) -> Result<String> {
-        let tokens = prompt::chat_tokens(&self.template, &self.engine.tokenizer, &self.messages)?;
+    fn answer(&mut self) -> Result<Message> {
+        let prompt = self.conversation.prompt(&self.engine, &self.messages)?;
+        let budget = self.args.reasoning.reasoning_budget;
+        self.generation.set_reasoning(self.conversation.budget(&self.engine, budget, &prompt)?);
+        let mut parser = self.conversation.parser(&prompt);
+        let text = self.answer_text(&prompt.tokens(&self.engine.tokenizer)?, &parser)?;
+        let mut events = parser.push(&text);
+        events.extend(parser.finish());
+        Ok(Message::from_answer(&events))
+    }
+
+    fn answer_text(&mut self, prompt: &[u32], parser: &ChatParser) -> Result<String> {
         let start = Instant::now();
-        let fed = self.feed(&tokens)?;
+        let fed = self.feed(prompt)?;
         let prefill = Timing { tokens: fed, time: start.elapsed() };
         if let Some(strategy) = self.args.strategy {
             return self.search(strategy, prefill);
@@ -182,7 +214,8 @@ impl Conversation<'_> {
         let seed = self.generation.sampler().seed.wrapping_add(self.turns);
         self.generation.selector = self.engine.selector(&self.args.select, seed)?;
         self.turns += 1;
-        let (done, decode) = generate(&mut self.engine, &mut self.generation, self.machine.json, &mut self.output)?;
+        let (engine, generation, json) = (&mut self.engine, &mut self.generation, self.machine.json);
+        let (done, decode) = generate(engine, generation, Some(parser), json, &mut self.output)?;
         if self.machine.verbose {
             report(&self.engine, prefill, decode);
         }

@@ -10,38 +10,43 @@ use crate::generation::{Generation, TokenSink};
 use crate::output::{Output, aside, count};
 use crate::show;
 use crate::table::OptionTable;
+use ollm_runtime::chat::ChatParser;
 use ollm_runtime::generate::{Generated, Reason};
 
 pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     // What is wrong with the command line should show before a large file is read.
     machine.model()?;
     args.sample.check()?;
-    let text = args.prompt.text.read_nonempty()?;
+    let text = args.prompt.read()?;
     let mut engine = Engine::load(machine)?;
     let mut generation = Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?;
-    let tokens = args.prompt.tokens(&engine, text)?;
+    let fed = args.prompt.fed(&engine, text, args.reasoning.reasoning_budget)?;
+    generation.set_reasoning(fed.reasoning);
 
     let start = Instant::now();
-    let prefill = Timing { tokens: engine.feed(&tokens)?, time: start.elapsed() };
+    let prefill = Timing { tokens: engine.feed(&fed.tokens)?, time: start.elapsed() };
     let mut output = Output::new();
-    let (_, decode) = generate(&mut engine, &mut generation, machine.json, &mut output)?;
+    let (_, decode) = generate(&mut engine, &mut generation, fed.parser.as_ref(), machine.json, &mut output)?;
     if is_reported(machine) {
         report(&engine, prefill, decode);
     }
     Ok(())
 }
 
-/// Generates, and shows it as the flags say; tells how long that took.
+/// Generates, and shows it as the flags say; tells how long that took. What a parser takes apart is
+/// shown apart on a terminal, and in JSON.
 pub(crate) fn generate(
     engine: &mut Engine,
     generation: &mut Generation,
+    parser: Option<&ChatParser>,
     json: bool,
     output: &mut Output,
 ) -> Result<(Generated, Timing)> {
-    let mut sink: Box<dyn TokenSink + '_> = match generation.show() {
-        _ if json => Box::new(show::JsonLines(output)),
-        Some(_) => Box::new(OptionTable::new(output)),
-        None => Box::new(show::Plain(output)),
+    let mut sink: Box<dyn TokenSink + '_> = match (generation.show(), parser) {
+        _ if json => Box::new(show::JsonLines { output, parser: parser.cloned() }),
+        (Some(_), _) => Box::new(OptionTable::new(output)),
+        (None, Some(parser)) if output.paint.is_on() => Box::new(show::Parts::new(output, parser.clone())),
+        (None, _) => Box::new(show::Plain(output)),
     };
     let (done, time) = generation.run(engine, sink.as_mut())?;
     drop(sink);

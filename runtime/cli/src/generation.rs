@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use ollm_runtime::generate::{GenerateOptions, Generated, Token, generate};
+use ollm_runtime::generate::{GenerateOptions, Generated, ReasoningBudget, Token, generate};
 use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::tokenizer::Tokenizer;
@@ -51,13 +51,18 @@ impl Generation {
         Ok(Self {
             selector: engine.selector(select, sample.seed)?,
             sampler: sample.sampler(&engine.tokenizer)?,
-            options: GenerateOptions { limit, stops, show },
+            options: GenerateOptions { limit, stops, show, reasoning: None },
         })
     }
 
     /// How many tokens of each option are to be seen, if any.
     pub(crate) fn show(&self) -> Option<usize> {
         self.options.show
+    }
+
+    /// How long the model may think, from now on.
+    pub(crate) fn set_reasoning(&mut self, budget: Option<ReasoningBudget>) {
+        self.options.reasoning = budget;
     }
 
     pub(crate) fn set_show(&mut self, show: Option<usize>) {

@@ -4,6 +4,8 @@ mod args;
 mod bench;
 mod bus_error;
 mod chat;
+mod chat_input;
+mod conversation;
 mod engine;
 mod failure;
 mod generate;

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
 
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatParser, Message};
+use ollm_runtime::generate::ReasoningBudget;
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{PromptArgs, TextArgs};
+use crate::conversation::Conversation;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 
@@ -40,15 +42,43 @@ impl TextArgs {
     }
 }
 
+/// What is fed, and how its answer is read.
+pub(crate) struct Fed {
+    pub(crate) tokens: Vec<u32>,
+    /// Takes the answer apart, if it is one of a conversation.
+    pub(crate) parser: Option<ChatParser>,
+    pub(crate) reasoning: Option<ReasoningBudget>,
+}
+
 impl PromptArgs {
-    /// The tokens of `text`, which is the user's turn if the flags say so.
-    pub(crate) fn tokens(&self, engine: &Engine, text: String) -> Result<Vec<u32>> {
-        if !self.chat {
-            return self.text.tokens(&engine.tokenizer, &text);
+    /// The text; none if the messages of a file are all of the conversation.
+    pub(crate) fn read(&self) -> Result<Option<String>> {
+        if let Some(flag) = self.conversation.flag().filter(|_| !self.chat) {
+            return Err(Failure::Usage(format!("{flag} is for a conversation: add --chat")));
         }
-        let mut messages = system_message(self.system.as_ref());
-        messages.push(Message::new("user", text));
-        chat_tokens(&engine.chat_template()?, &engine.tokenizer, &messages)
+        let nothing = self.text.prompt.is_none() && self.text.file.is_none();
+        if nothing && self.conversation.has_messages() { Ok(None) } else { self.text.read_nonempty().map(Some) }
+    }
+
+    /// The tokens of a text, which is the user's turn if the flags say so; `budget` is for what the
+    /// model thinks.
+    pub(crate) fn fed(&self, engine: &Engine, text: Option<String>, budget: Option<usize>) -> Result<Fed> {
+        if !self.chat {
+            if budget.is_some() {
+                return Err(Failure::Usage("--reasoning-budget is for a conversation: add --chat".to_owned()));
+            }
+            let tokens = self.text.tokens(&engine.tokenizer, &text.unwrap_or_default())?;
+            return Ok(Fed { tokens, parser: None, reasoning: None });
+        }
+        let mut messages = self.conversation.messages(self.system.as_ref())?;
+        messages.extend(text.map(|text| Message::new("user", text)));
+        let conversation = Conversation::new(engine, &self.conversation)?;
+        let prompt = conversation.prompt(engine, &messages)?;
+        Ok(Fed {
+            tokens: prompt.tokens(&engine.tokenizer)?,
+            parser: Some(conversation.parser(&prompt)),
+            reasoning: conversation.budget(engine, budget, &prompt)?,
+        })
     }
 }
 
@@ -61,15 +91,4 @@ fn read_utf8(mut source: impl Read, name: String) -> Result<String> {
         let offset = error.utf8_error().valid_up_to();
         Failure::PromptNotUtf8 { name, offset }
     })
-}
-
-/// The tokens of a conversation, up to where the model's answer begins.
-pub(crate) fn chat_tokens(template: &ChatTemplate, tokenizer: &Tokenizer, messages: &[Message]) -> Result<Vec<u32>> {
-    let text = template.render(messages, true, tokenizer)?;
-    Ok(tokenizer.encode(&text, true)?)
-}
-
-/// The beginning of a conversation: the system prompt, if there is one.
-pub(crate) fn system_message(system: Option<&String>) -> Vec<Message> {
-    system.map(|text| Message::new("system", text)).into_iter().collect()
 }

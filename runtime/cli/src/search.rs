@@ -32,11 +32,11 @@ const WATCHED: usize = 24;
 pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     machine.model()?;
     args.sample.check()?;
-    let text = args.prompt.text.read_nonempty()?;
+    let text = args.prompt.read()?;
     let mut engine = Engine::load(machine)?;
     let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
     let options = flags.options(&engine, args.strategy)?;
-    let tokens = args.prompt.tokens(&engine, text)?;
+    let tokens = args.prompt.fed(&engine, text, None)?.tokens;
     let start = Instant::now();
     let prefill = Timing { tokens: engine.feed(&tokens)?, time: start.elapsed() };
     let (branches, found, decode) = watched(&engine, &options)?;

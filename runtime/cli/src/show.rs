@@ -1,5 +1,6 @@
 //! How generated tokens look where there is no table: as text, or as JSON.
 
+use ollm_runtime::chat::{ChatEvent, ChatParser, Message};
 use ollm_runtime::generate::{Generated, Token};
 use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
@@ -23,8 +24,66 @@ impl TokenSink for Plain<'_> {
     }
 }
 
-/// One object a line.
-pub(crate) struct JsonLines<'o>(pub(crate) &'o mut Output);
+/// The parts of an answer: what the model thinks is dim, a call of a tool is a line.
+pub(crate) struct Parts<'o> {
+    output: &'o mut Output,
+    parser: ChatParser,
+    /// Whether something of the line was written, and whether that was a thought.
+    begun: bool,
+    thinking: bool,
+}
+
+impl<'o> Parts<'o> {
+    pub(crate) fn new(output: &'o mut Output, parser: ChatParser) -> Self {
+        Self { output, parser, begun: false, thinking: false }
+    }
+
+    fn show(&mut self, events: Vec<ChatEvent>) -> Result<()> {
+        let paint = self.output.paint;
+        for event in events {
+            let thinking = matches!(event, ChatEvent::Reasoning(_));
+            if self.begun && self.thinking && !thinking {
+                self.output.text("\n\n")?;
+                self.begun = false;
+            }
+            self.thinking = thinking;
+            let (text, is_line) = match event {
+                ChatEvent::Reasoning(text) => (paint.dim(&text), false),
+                ChatEvent::Text(text) => (text, false),
+                ChatEvent::Call(call) => {
+                    let arguments = Value::Object(call.arguments);
+                    (paint.dim(&format!("call of {} {arguments}", paint.bold(&call.name))), true)
+                }
+                ChatEvent::Malformed(reason) => (paint.dim(&format!("(no call of a tool: {reason})")), true),
+            };
+            let before = if is_line && self.begun { "\n" } else { "" };
+            let after = if is_line { "\n" } else { "" };
+            self.begun = !is_line && (self.begun || !text.is_empty()) && !text.ends_with('\n');
+            self.output.text(&format!("{before}{text}{after}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl TokenSink for Parts<'_> {
+    fn token(&mut self, _: &Tokenizer, token: &Token<'_>) -> Result<()> {
+        let events = self.parser.push(token.text);
+        self.show(events)
+    }
+
+    fn done(&mut self, done: &Generated) -> Result<()> {
+        let mut events = self.parser.push(&done.rest);
+        events.extend(self.parser.finish());
+        self.show(events)?;
+        if self.begun || done.tokens.is_empty() { self.output.text("\n") } else { Ok(()) }
+    }
+}
+
+/// One object a line; the last one has the message that the answer is, if it is one.
+pub(crate) struct JsonLines<'o> {
+    pub(crate) output: &'o mut Output,
+    pub(crate) parser: Option<ChatParser>,
+}
 
 impl TokenSink for JsonLines<'_> {
     fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
@@ -40,11 +99,17 @@ impl TokenSink for JsonLines<'_> {
         if !token.options.is_empty() {
             line["options"] = token.options.iter().map(|option| option_json(tokenizer, option)).collect();
         }
-        self.0.json(&line)
+        self.output.json(&line)
     }
 
     fn done(&mut self, done: &Generated) -> Result<()> {
-        self.0.json(&done_json(done))
+        let mut line = done_json(done);
+        if let Some(parser) = &mut self.parser {
+            let mut events = parser.push(&done.text);
+            events.extend(parser.finish());
+            line["message"] = Value::Object(Message::from_answer(&events).as_json().clone());
+        }
+        self.output.json(&line)
     }
 }
 

@@ -1,7 +1,13 @@
 //! Templates of the shapes that models carry, and templates that mean harm.
 
+mod answers;
+mod families;
+mod safe;
+
+use super::error::{KEY, MAX_TEMPLATE};
 use super::*;
 use crate::gguf::{Gguf, Writer};
+use crate::tokenizer::Tokenizer;
 
 /// `<s>` is 0, `</s>` is 1.
 fn tokenizer() -> Tokenizer {
@@ -18,7 +24,8 @@ fn tokenizer() -> Tokenizer {
 
 fn try_render(template: &str, messages: &[(&str, &str)]) -> Result<String, ChatError> {
     let messages: Vec<Message> = messages.iter().map(|&(role, content)| Message::new(role, content)).collect();
-    ChatTemplate::new(template)?.render(&messages, true, &tokenizer())
+    let prompt = ChatTemplate::new(template)?.render(&messages, &Variables::new(), true, &tokenizer())?;
+    Ok(prompt.text().to_owned())
 }
 
 fn render(template: &str, messages: &[(&str, &str)]) -> String {
@@ -161,7 +168,7 @@ fn failures_are_errors_of_their_kind() {
     assert!(matches!(error("{% if %}"), ChatError::Syntax { .. }));
     assert!(matches!(error("{{ messages.nothing.there }}"), ChatError::Render { .. }));
     assert!(matches!(error("{{ 'a'.format_map() }}"), ChatError::Render { .. }));
-    assert!(matches!(error("{{ strftime_now('%Y') }}"), ChatError::Render { .. }));
+    assert!(matches!(error("{{ strftime_now('%Y') }}"), ChatError::NoDate));
     assert!(matches!(error("{% include '/etc/passwd' %}"), ChatError::Syntax { .. }));
     assert!(matches!(error(&"x".repeat(MAX_TEMPLATE + 1)), ChatError::TooLong { .. }));
     let refused = error("{% macro f() %}{{ raise_exception('roles must alternate') }}{% endmacro %}{{ f() }}");

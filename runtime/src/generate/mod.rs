@@ -1,5 +1,6 @@
 //! Generation: steps until an end token, a stop string, a limit, or the end of the context.
 
+mod budget;
 mod stop;
 
 use std::ops::ControlFlow;
@@ -8,7 +9,9 @@ use crate::plugin::Selector;
 use crate::sampler::Sampler;
 use crate::session::{OptionView, Session, SessionError, Step};
 use crate::tokenizer::{Detokenizer, Tokenizer};
+use budget::BudgetTracker;
 
+pub use budget::ReasoningBudget;
 pub use stop::StopScanner;
 
 /// When generation ends, and what is shown of it.
@@ -20,6 +23,8 @@ pub struct GenerateOptions {
     pub stops: Vec<String>,
     /// How many tokens of each option are to be seen, if any; needs a plugin.
     pub show: Option<usize>,
+    /// How long the model may think before it answers; none: as long as it likes.
+    pub reasoning: Option<ReasoningBudget>,
 }
 
 /// One generated token.
@@ -97,12 +102,19 @@ pub fn generate(
     each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
 ) -> Result<Generated, SessionError> {
     let mut text = GeneratedText::new(tokenizer, &options.stops);
+    let mut budget = options.reasoning.as_ref().map(BudgetTracker::new);
+    let mut forced: &[u32] = &[];
     let mut tokens = Vec::new();
     let reason = loop {
         if tokens.len() >= options.limit {
             break Reason::Limit;
         }
-        let (step, shown) = match next(session, selector, sampler, options.show) {
+        forced = budget.as_mut().and_then(BudgetTracker::end).unwrap_or(forced);
+        let next = match forced.split_off_first() {
+            Some(&token) => force(session, token),
+            None => next(session, selector, sampler, options.show),
+        };
+        let (step, shown) = match next {
             Ok(next) => next,
             Err(SessionError::ContextFull { .. }) => break Reason::ContextFull,
             Err(SessionError::Cancelled) => break Reason::Cancelled,
@@ -112,7 +124,11 @@ pub fn generate(
             break Reason::End;
         }
         tokens.push(step.token);
-        let (piece, stopped) = text.push(step.token);
+        let decoded = text.decode(step.token);
+        if let Some(budget) = &mut budget {
+            budget.push(&decoded);
+        }
+        let (piece, stopped) = text.push(&decoded);
         let flow = each(&Token { step, text: &piece, top: sampler.top(), options: &shown });
         if stopped {
             break Reason::Stop;
@@ -136,6 +152,12 @@ fn next(
     Ok((session.step(selector, sampler)?, shown))
 }
 
+/// Feeds a token as if it had been generated: with a probability of 1, from no latent.
+fn force(session: &mut Session, token: u32) -> Result<(Step, Vec<OptionView>), SessionError> {
+    session.feed(&[token])?;
+    Ok((Step { token, latent: None, logprob: 0.0 }, Vec::new()))
+}
+
 /// Text on its way from tokens to the reader.
 struct GeneratedText<'t> {
     tokenizer: &'t Tokenizer,
@@ -149,9 +171,14 @@ impl<'t> GeneratedText<'t> {
         Self { tokenizer, stream: Detokenizer::new(), stop: StopScanner::new(stops), all: String::new() }
     }
 
-    /// The text that is sure with this token, and whether a stop string ends it.
-    fn push(&mut self, token: u32) -> (String, bool) {
-        let (piece, stopped) = self.stop.push(&self.stream.push(self.tokenizer, token));
+    /// The text that is complete with this token.
+    fn decode(&mut self, token: u32) -> String {
+        self.stream.push(self.tokenizer, token)
+    }
+
+    /// The text that is sure with this one, and whether a stop string ends it.
+    fn push(&mut self, decoded: &str) -> (String, bool) {
+        let (piece, stopped) = self.stop.push(decoded);
         self.all.push_str(&piece);
         (piece, stopped)
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ahash::AHashMap;
 
 use super::merges::Merges;
-use super::special::{Specials, TextPart};
+use super::special::{ControlTokens, Specials, TextPart};
 use super::split::Pre;
 use super::vocab::Vocabulary;
 use super::{TokenizerError, bytes};
@@ -31,11 +31,12 @@ impl Bpe {
     pub(super) fn read(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
         let pre = pre_tokenizer(metadata)?;
         let ids = ids(vocabulary);
-        let merges = Merges::read(metadata.strings("tokenizer.ggml.merges")?, &ids)?;
+        let merges = Merges::read(metadata.strings("tokenizer.ggml.merges")?, &ids, |id| vocabulary.is_control(id))?;
         let letter = |byte| ids.get(&*bytes::to_char(byte as u8).encode_utf8(&mut [0; 4])).copied();
         let letters = std::array::from_fn(letter);
         let whole = if pre.ignore_merges {
-            ids.iter().map(|(&text, &id)| (text.to_owned(), id)).collect()
+            let words = ids.iter().filter(|&(_, &id)| !vocabulary.is_control(id));
+            words.map(|(&text, &id)| (text.to_owned(), id)).collect()
         } else {
             AHashMap::default()
         };
@@ -48,15 +49,20 @@ impl Bpe {
         self.pre.add_bos
     }
 
-    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, OutOfMemory> {
+    pub(super) fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>, OutOfMemory> {
         let mut encoder = BpeEncoder { bpe: self, ids: Vec::new(), seen: AHashMap::default() };
-        for part in self.specials.partition(text, special)? {
+        for part in self.specials.partition(text, control)? {
             match part {
                 TextPart::Token(id) => encoder.append([id].into_iter())?,
                 TextPart::Text(text) => self.pre.pieces(text).try_for_each(|piece| encoder.piece(piece))?,
             }
         }
         Ok(encoder.ids)
+    }
+
+    /// The texts of control tokens.
+    pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.specials.control_texts()
     }
 
     /// The token whose text is that of these bytes, if such ones are taken whole.

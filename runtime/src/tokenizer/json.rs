@@ -2,9 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokenizers::{AddedVocabulary, DecoderWrapper, Model as _, OffsetType, PreTokenizer as _, Tokenizer};
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::{
+    AddedVocabulary, DecoderWrapper, Model as _, OffsetType, PreTokenizer as _, PreTokenizerWrapper, Tokenizer,
+};
 
 use super::TokenizerError;
+use super::special::{ControlTokens, Special, Specials, TextPart};
 use super::vocab::{Spelling, TokenBytes, hex_byte};
 use crate::memory;
 
@@ -20,6 +24,10 @@ pub(super) struct Json {
     tokenizer: Tokenizer,
     /// The same added tokens, with the special ones left as text.
     plain: AddedVocabulary,
+    /// The special ones.
+    specials: Specials,
+    /// The pre-tokenizer of what is not the beginning of a text, where it is another one.
+    inner: Option<PreTokenizerWrapper>,
 }
 
 impl Json {
@@ -32,24 +40,81 @@ impl Json {
         let table = token_bytes(&tokenizer, spelling, limit)?;
         let mut plain = tokenizer.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
-        Ok((Self { tokenizer, plain }, table))
+        let specials = specials(&plain);
+        let inner = tokenizer.get_pre_tokenizer().and_then(without_prefix);
+        Ok((Self { tokenizer, plain, specials, inner }, table))
     }
 
-    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+    /// The texts of special tokens.
+    pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.specials.control_texts()
+    }
+
+    /// The crate knows no ranges: it gets a text whole where none of its special tokens touches
+    /// one, and else what lies between the tokens that count.
+    pub(super) fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>, TokenizerError> {
         memory::probe(text.len().saturating_mul(BYTES_PER_BYTE))?;
-        let encoded = guarded(|| self.try_encode(text, special))?;
+        let added = self.tokenizer.get_added_vocabulary();
+        match control {
+            ControlTokens::Nowhere => self.piece(text, &self.plain, true),
+            ControlTokens::Outside([]) => self.piece(text, added, true),
+            ControlTokens::Outside(_) => {
+                let parts = self.specials.partition(text, control)?;
+                let counted: Vec<u32> = parts.iter().filter_map(TextPart::token).collect();
+                let whole = self.piece(text, added, true)?;
+                let tokens = added.get_added_tokens_decoder();
+                let is_special = |id: &u32| tokens.get(id).is_some_and(|token| token.special);
+                if whole.iter().copied().filter(is_special).eq(counted) && !self.specials.touch(text, control) {
+                    return Ok(whole);
+                }
+                self.parts(&parts)
+            }
+        }
+    }
+
+    fn parts(&self, parts: &[TextPart<'_>]) -> Result<Vec<u32>, TokenizerError> {
+        let mut ids = Vec::new();
+        for (index, part) in parts.iter().enumerate() {
+            match part {
+                TextPart::Token(id) => ids.push(*id),
+                TextPart::Text(text) => ids.extend(self.piece(text, &self.plain, index == 0)?),
+            }
+        }
+        Ok(ids)
+    }
+
+    fn piece(&self, text: &str, added: &AddedVocabulary, first: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoded = guarded(|| self.try_piece(text, added, first))?;
         encoded.map_err(|error| TokenizerError::Encode { reason: error.to_string() })
     }
 
     /// What [`Tokenizer::encode`] does up to the post-processor, which would add BOS.
-    fn try_encode(&self, text: &str, special: bool) -> tokenizers::Result<Vec<u32>> {
-        let added = if special { self.tokenizer.get_added_vocabulary() } else { &self.plain };
+    fn try_piece(&self, text: &str, added: &AddedVocabulary, first: bool) -> tokenizers::Result<Vec<u32>> {
         let mut pieces = added.extract_and_normalize(self.tokenizer.get_normalizer(), text);
-        if let Some(pre) = self.tokenizer.get_pre_tokenizer() {
+        let inner = self.inner.as_ref().filter(|_| !first);
+        if let Some(pre) = inner.or(self.tokenizer.get_pre_tokenizer()) {
             pre.pre_tokenize(&mut pieces)?;
         }
         pieces.tokenize(|piece| self.tokenizer.get_model().tokenize(piece.get()))?;
         Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+    }
+}
+
+/// The special tokens, to be found by their texts.
+fn specials(added: &AddedVocabulary) -> Specials {
+    let special = added.get_added_tokens_decoder().iter().filter(|(_, token)| token.special);
+    Specials::new(special.map(|(&id, token)| Special { id, text: token.content.clone(), control: true }).collect())
+}
+
+/// A pre-tokenizer that puts a space before the beginning of a text alone, without that space.
+fn without_prefix(pre: &PreTokenizerWrapper) -> Option<PreTokenizerWrapper> {
+    match pre {
+        PreTokenizerWrapper::Metaspace(pre) if pre.get_prepend_scheme() == PrependScheme::First => {
+            let mut inner = pre.clone();
+            inner.set_prepend_scheme(PrependScheme::Never);
+            Some(PreTokenizerWrapper::Metaspace(inner))
+        }
+        _ => None,
     }
 }
 

@@ -21,8 +21,13 @@ pub(super) struct Merges(AHashMap<(u32, u32), Merge>);
 
 impl Merges {
     /// Reads lines of two tokens with a space between them, in the order of their rank; of equal
-    /// ones the first counts. `ids` has the id of each token.
-    pub(super) fn read(lines: &[String], ids: &AHashMap<&str, u32>) -> Result<Self, TokenizerError> {
+    /// ones the first counts. `ids` has the id of each token; what would make one of `never` is left
+    /// out.
+    pub(super) fn read(
+        lines: &[String],
+        ids: &AHashMap<&str, u32>,
+        never: impl Fn(u32) -> bool,
+    ) -> Result<Self, TokenizerError> {
         let mut merges = AHashMap::with_capacity(lines.len());
         let mut joined = String::new();
         for ((index, line), rank) in lines.iter().enumerate().zip(0..) {
@@ -33,6 +38,7 @@ impl Merges {
             let pair = (find(left)?, find(right)?);
             merges.entry(pair).or_insert(Merge { rank, id: find(&joined)? });
         }
+        merges.retain(|_, merge| !never(merge.id));
         Ok(Self(merges))
     }
 
@@ -135,7 +141,7 @@ mod tests {
             }
         }
         let ids = texts.iter().map(String::as_str).zip(0..).collect();
-        (Merges::read(&lines, &ids).unwrap(), texts)
+        (Merges::read(&lines, &ids, |_| false).unwrap(), texts)
     }
 
     /// One merge at a time, the whole text searched for each.

@@ -28,10 +28,13 @@ mod vocab;
 pub use error::TokenizerError;
 pub use stream::Detokenizer;
 
+use std::ops::Range;
+
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
 use bpe::Bpe;
 use json::Json;
+use special::ControlTokens;
 use spm::Spm;
 use vocab::{Spelling, TokenBytes, Vocabulary};
 
@@ -98,11 +101,24 @@ impl Tokenizer {
     /// [`TokenizerError::OutOfMemory`]; [`TokenizerError::Encode`] if a tokenizer of
     /// `tokenizer.huggingface.json` gives up.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
-        match &self.encoder {
-            Algorithm::Bpe(bpe) => Ok(bpe.encode(text, special)?),
-            Algorithm::Spm(spm) => Ok(spm.encode(text, special)?),
-            Algorithm::Json(json) => json.encode(text, special),
-        }
+        self.encoder.encode(text, ControlTokens::everywhere(special))
+    }
+
+    /// As [`Tokenizer::encode`] with special tokens, but the text of a control token that touches
+    /// one of the ranges of bytes in `plain` is text like any other. The ranges are in order and
+    /// lie at boundaries of characters.
+    pub fn encode_outside(&self, text: &str, plain: &[Range<usize>]) -> Result<Vec<u32>> {
+        self.encoder.encode(text, ControlTokens::Outside(plain))
+    }
+
+    /// The texts that [`Tokenizer::encode`] reads as control tokens, in no order.
+    pub fn control_texts(&self) -> impl Iterator<Item = &str> {
+        let texts: Box<dyn Iterator<Item = &str>> = match &self.encoder {
+            Algorithm::Bpe(bpe) => Box::new(bpe.control_texts()),
+            Algorithm::Spm(spm) => Box::new(spm.control_texts()),
+            Algorithm::Json(json) => Box::new(json.control_texts()),
+        };
+        texts
     }
 
     /// The token that the file wants at the beginning of every text, if it wants one.
@@ -184,6 +200,14 @@ fn lossy(bytes: &[u8]) -> Result<String, OutOfMemory> {
 }
 
 impl Algorithm {
+    fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>> {
+        match self {
+            Self::Bpe(bpe) => Ok(bpe.encode(text, control)?),
+            Self::Spm(spm) => Ok(spm.encode(text, control)?),
+            Self::Json(json) => json.encode(text, control),
+        }
+    }
+
     fn adds_bos(&self) -> bool {
         match self {
             Self::Bpe(bpe) => bpe.adds_bos(),

@@ -1,6 +1,7 @@
 //! Stands in for `json.rs` where the feature `tokenizer-json` is off.
 
 use super::TokenizerError;
+use super::special::ControlTokens;
 use super::vocab::TokenBytes;
 
 /// A tokenizer that there is none of.
@@ -14,7 +15,11 @@ impl Json {
         Err(TokenizerError::Json { reason })
     }
 
-    pub(super) fn encode(&self, _text: &str, _special: bool) -> Result<Vec<u32>, TokenizerError> {
+    pub(super) fn encode(&self, _text: &str, _control: ControlTokens<'_>) -> Result<Vec<u32>, TokenizerError> {
+        match *self {}
+    }
+
+    pub(super) fn control_texts(&self) -> std::iter::Empty<&str> {
         match *self {}
     }
 }

@@ -4,6 +4,7 @@
 //! searched for the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::memory::{self, OutOfMemory};
 
@@ -45,15 +46,38 @@ impl Specials {
         Self { list, by_first }
     }
 
-    /// Cuts `text` at its special tokens, at control tokens only if `control`.
-    pub(super) fn partition<'t>(&self, text: &'t str, control: bool) -> Result<Vec<TextPart<'t>>, OutOfMemory> {
-        let whole = TextPart::Text(text).nonempty().into_iter().collect();
-        let wanted = self.present(text).into_iter().map(|rank| &self.list[rank]).filter(|s| control || !s.control);
-        wanted.into_iter().try_fold(whole, |parts: Vec<_>, special| {
-            let mut cut = Vec::new();
-            parts.into_iter().try_for_each(|part| part.cut(special, &mut cut))?;
-            Ok(cut)
+    /// Cuts `text` at its special tokens: at control tokens only where `control` has it so.
+    pub(super) fn partition<'t>(
+        &self,
+        text: &'t str,
+        control: ControlTokens<'_>,
+    ) -> Result<Vec<TextPart<'t>>, OutOfMemory> {
+        let mut parts = vec![(0..text.len(), None)];
+        for special in self.present(text).into_iter().map(|rank| &self.list[rank]) {
+            let counts = |range: &Range<usize>| !special.control || control.allow(range);
+            let mut finer = Vec::new();
+            parts.into_iter().try_for_each(|part| cut(text, part, special, counts, &mut finer))?;
+            parts = finer;
+        }
+        let part = |(range, token): Part| token.map_or(TextPart::Text(&text[range]), TextPart::Token);
+        let mut all = Vec::new();
+        memory::reserve(&mut all, parts.len())?;
+        all.extend(parts.into_iter().filter(|(range, token)| token.is_some() || !range.is_empty()).map(part));
+        Ok(all)
+    }
+
+    /// Whether the text of a control token stands where it does not count.
+    pub(super) fn touch(&self, text: &str, control: ControlTokens<'_>) -> bool {
+        let mut present = self.present(text).into_iter().map(|rank| &self.list[rank]);
+        present.any(|special| {
+            let places = (0..text.len()).filter(|&at| text.as_bytes()[at..].starts_with(special.text.as_bytes()));
+            special.control && places.into_iter().any(|at| !control.allow(&(at..at + special.text.len())))
         })
+    }
+
+    /// The texts of control tokens.
+    pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().filter(|special| special.control).map(|special| special.text.as_str())
     }
 
     /// The ranks of the specials that occur in `text` at all: of hundreds, hardly any.
@@ -70,26 +94,66 @@ impl Specials {
     }
 }
 
-impl<'t> TextPart<'t> {
-    fn nonempty(self) -> Option<Self> {
-        (self != TextPart::Text("")).then_some(self)
+/// Where the text of a control token is that token.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ControlTokens<'a> {
+    /// Nowhere: it is text like any other.
+    Nowhere,
+    /// Wherever it does not touch these ranges of bytes, which are in order.
+    Outside(&'a [Range<usize>]),
+}
+
+impl TextPart<'_> {
+    pub(super) fn token(&self) -> Option<u32> {
+        if let Self::Token(id) = self { Some(*id) } else { None }
+    }
+}
+
+impl ControlTokens<'_> {
+    /// In all of the text, or nowhere.
+    pub(super) fn everywhere(special: bool) -> Self {
+        if special { Self::Outside(&[]) } else { Self::Nowhere }
     }
 
-    /// Appends what the part falls into.
-    fn cut(self, special: &Special, parts: &mut Vec<TextPart<'t>>) -> Result<(), OutOfMemory> {
-        let TextPart::Text(text) = self else { return memory::extend(parts, [self].into_iter()) };
-        let between = TextPart::Token(special.id);
-        for (i, piece) in text.split(&special.text).enumerate() {
-            let token = (i > 0).then_some(between);
-            memory::extend(parts, token.into_iter().chain(TextPart::Text(piece).nonempty()))?;
-        }
-        Ok(())
+    fn allow(self, range: &Range<usize>) -> bool {
+        let Self::Outside(plain) = self else { return false };
+        let next = plain.partition_point(|plain| plain.end <= range.start);
+        plain.get(next).is_none_or(|plain| plain.start >= range.end)
     }
+}
+
+/// A range of the text, and the token that it is.
+type Part = (Range<usize>, Option<u32>);
+
+/// Cuts a part that is text at each place of `special` that counts, and appends what it falls into.
+fn cut(
+    text: &str,
+    part: Part,
+    special: &Special,
+    counts: impl Fn(&Range<usize>) -> bool,
+    parts: &mut Vec<Part>,
+) -> Result<(), OutOfMemory> {
+    let (Range { mut start, end }, None) = part else { return memory::extend(parts, [part].into_iter()) };
+    let mut from = start;
+    while let Some(at) = text[from..end].find(&special.text) {
+        let found = from + at..from + at + special.text.len();
+        if counts(&found) {
+            memory::extend(parts, [(start..found.start, None), (found.clone(), Some(special.id))].into_iter())?;
+            (start, from) = (found.end, found.end);
+        } else {
+            from = found.start + text[found.start..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    memory::extend(parts, [(start..end, None)].into_iter())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "lists of one range")]
+
     use super::*;
+
+    const EVERYWHERE: ControlTokens<'_> = ControlTokens::Outside(&[]);
 
     fn specials() -> Specials {
         let special = |id, text: &str, control| Special { id, text: text.to_owned(), control };
@@ -105,15 +169,33 @@ mod tests {
     #[test]
     fn the_longest_is_found_first() {
         use TextPart::{Text, Token};
-        assert_eq!(specials().partition("x<s><s><s>y", true).unwrap(), [Text("x"), Token(1), Token(0), Text("y")]);
-        assert_eq!(specials().partition("<s>", true).unwrap(), [Token(0)]);
-        assert_eq!(specials().partition("abcbc", true).unwrap(), [Token(3), Token(2)]);
-        assert_eq!(specials().partition("", true).unwrap(), []);
+        assert_eq!(
+            specials().partition("x<s><s><s>y", EVERYWHERE).unwrap(),
+            [Text("x"), Token(1), Token(0), Text("y")]
+        );
+        assert_eq!(specials().partition("<s>", EVERYWHERE).unwrap(), [Token(0)]);
+        assert_eq!(specials().partition("abcbc", EVERYWHERE).unwrap(), [Token(3), Token(2)]);
+        assert_eq!(specials().partition("", EVERYWHERE).unwrap(), []);
     }
 
     #[test]
     fn control_tokens_stay_text_unless_asked_for() {
         use TextPart::{Text, Token};
-        assert_eq!(specials().partition("<s>abc", false).unwrap(), [Text("<s>a"), Token(2)]);
+        assert_eq!(specials().partition("<s>abc", ControlTokens::Nowhere).unwrap(), [Text("<s>a"), Token(2)]);
+    }
+
+    /// A place that does not count hides none that does, even where the two overlap.
+    #[test]
+    fn control_tokens_are_found_outside_of_plain_text() {
+        use TextPart::{Text, Token};
+        let found =
+            |text, plain: &[Range<usize>]| specials().partition(text, ControlTokens::Outside(plain)).unwrap().len();
+        assert_eq!(specials().partition("<s>a<s>", ControlTokens::Outside(&[0..1])).unwrap(), [Text("<s>a"), Token(0)]);
+        assert_eq!(
+            specials().partition("<s><s><s>", ControlTokens::Outside(&[1..2])).unwrap(),
+            [Text("<s>"), Token(1)]
+        );
+        assert_eq!((found("<s>", &[2..3]), found("<s>", &[3..4]), found("<s>", &[0..0])), (1, 1, 1));
+        assert_eq!(specials().partition("é<s>", ControlTokens::Outside(&[3..4, 9..12])).unwrap(), [Text("é<s>")]);
     }
 }

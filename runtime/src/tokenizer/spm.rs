@@ -12,7 +12,7 @@ use ahash::AHashMap;
 
 use super::TokenizerError;
 use super::merges::join;
-use super::special::{Specials, TextPart};
+use super::special::{ControlTokens, Specials, TextPart};
 use super::vocab::{SPACE, Vocabulary};
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
@@ -46,8 +46,10 @@ impl Spm {
         let mut tokens = AHashMap::with_capacity(scores.len());
         for ((id, text, _), &score) in vocabulary.iter().zip(scores) {
             let token = Symbol { id, rank: rank(score).ok_or(TokenizerError::BadScore { token: id })? };
-            // Of several with one text the last one counts.
-            tokens.insert(Box::from(text), token);
+            // Of several with one text the last one counts; control tokens are no part of text.
+            if !vocabulary.is_control(id) {
+                tokens.insert(Box::from(text), token);
+            }
         }
         let unknown = metadata.opt_u32("tokenizer.ggml.unknown_token_id")?;
         let mut bytes = [0; 256];
@@ -63,10 +65,15 @@ impl Spm {
         })
     }
 
-    pub(super) fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, OutOfMemory> {
+    /// The texts of control tokens.
+    pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.specials.control_texts()
+    }
+
+    pub(super) fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>, OutOfMemory> {
         let mut ids = Vec::new();
         let mut prefix = self.space_prefix;
-        for part in self.specials.partition(text, special)? {
+        for part in self.specials.partition(text, control)? {
             match part {
                 TextPart::Token(id) => memory::extend(&mut ids, [id].into_iter())?,
                 TextPart::Text(text) => self.merge(&with_spaces(text, prefix)?, &mut ids)?,

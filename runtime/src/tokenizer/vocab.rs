@@ -62,6 +62,11 @@ impl<'m> Vocabulary<'m> {
         (0..).zip(self.texts).zip(&self.kinds).map(|((id, text), &kind)| (id, text.as_str(), kind))
     }
 
+    /// Whether a token is never a part of text: what pre-tokenizers and merges make is none of them.
+    pub(super) fn is_control(&self, id: u32) -> bool {
+        matches!(self.kinds[id as usize], TokenKind::Control | TokenKind::Unknown)
+    }
+
     /// The tokens that are found in a text by their own text.
     pub(super) fn specials(&self) -> Vec<Special> {
         let special = |kind| matches!(kind, TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined);

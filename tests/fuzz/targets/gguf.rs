@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatTemplate, Message, Variables};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::Plugin;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -20,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(tokenizer) = Tokenizer::from_metadata(metadata) {
         let _ = tokenizer.encode("Two plus two is four, \u{e9}\u{301} <|im_end|>", true);
         if let Ok(template) = ChatTemplate::from_metadata(metadata) {
-            let _ = template.render(&[Message::new("user", "Hello")], true, &tokenizer);
+            let prompt = template.render(&[Message::new("user", "Hello <s>")], &Variables::new(), true, &tokenizer);
+            let _ = prompt.map(|prompt| prompt.tokens(&tokenizer));
         }
     }
     let model = Arc::new(model);

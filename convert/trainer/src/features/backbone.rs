@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
-use ollm_runtime::chat::{ChatTemplate, Message};
+use ollm_runtime::chat::{ChatTemplate, Message, Variables};
 use ollm_runtime::gguf::{Gguf, TensorInfo};
 use ollm_runtime::model::{Model, PLUGIN_PREFIX};
 use ollm_runtime::plugin::TokenEnds;
@@ -215,8 +215,8 @@ impl BackboneModel {
             PromptTemplate::Chat(template) => {
                 let turns = before.iter().map(|turn| Message::new(turn.role.clone(), turn.content.clone()));
                 let turns: Vec<Message> = turns.chain([Message::new("user", question.clone())]).collect();
-                let prompt = template.render(&turns, true, &self.tokenizer)?;
-                Ok(self.tokenizer.encode(&prompt, true)?)
+                let prompt = template.render(&turns, &Variables::new(), true, &self.tokenizer)?;
+                Ok(prompt.tokens(&self.tokenizer)?)
             }
             PromptTemplate::Plain => {
                 let lines = before.iter().map(|turn| &turn.content).chain([question]);

@@ -1,0 +1,421 @@
+//! Conversations: messages with all their fields, tools and template variables to text and to
+//! tokens, and the model's answer back to its parts.
+//!
+//! Tokens of a conversation are safe: what the chat template writes may be control tokens, what is
+//! said in a message, a tool or a variable never is, whatever it looks like.
+
+use std::collections::VecDeque;
+use std::ffi::c_char;
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+use ollm_runtime::chat::{
+    ChatEvent, ChatFormat, ChatParser, ChatTemplate, Message, Prompt, ToolCall, ToolFormat, Variables,
+};
+use serde_json::Value;
+
+use crate::boundary::guard;
+use crate::cast::{self, Out, OutArray, OutStruct, versioned};
+use crate::handle::{HandleTable, Named};
+use crate::model::OllmModel;
+use crate::status::{CallFailure, OllmStatus, Result};
+use crate::text::{OllmMessage, read_message};
+
+/// A conversation, and what the chat template is given beside it. A field that is 0 takes its
+/// default. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmChatInput {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// The messages; or NULL where `messages_json` has them.
+    pub messages: *const OllmMessage,
+    /// How many there are.
+    pub message_count: usize,
+    /// The messages as JSON, for those with other fields than role and content: a list of objects
+    /// such as `{"role": "tool", "name": "weather", "content": "21"}`. `content` is a string, null,
+    /// or a list of parts such as `{"type": "text", "text": "Hi"}`; `tool_calls`, `tool_call_id` and
+    /// `reasoning_content` mean what they mean in the chat template.
+    pub messages_json: *const c_char,
+    /// Bytes of `messages_json`.
+    pub messages_json_length: usize,
+    /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
+    /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
+    /// function of that name tells, such as `"2026-11-30"`. NULL: none.
+    pub variables_json: *const c_char,
+    /// Bytes of `variables_json`.
+    pub variables_json_length: usize,
+    /// 0: the text ends where the model's answer begins; 1: it ends with the last message.
+    pub no_answer: i32,
+    /// Must be 0.
+    pub reserved: i32,
+}
+
+versioned!(OllmChatInput {
+    struct_size: usize,
+    messages: *const OllmMessage,
+    message_count: usize,
+    messages_json: *const c_char,
+    messages_json_length: usize,
+    variables_json: *const c_char,
+    variables_json_length: usize,
+    no_answer: i32,
+    reserved: i32,
+});
+
+/// A conversation that was read.
+struct ChatInput {
+    messages: Vec<Message>,
+    variables: Variables,
+    answer: bool,
+}
+
+impl OllmChatInput {
+    /// # Safety
+    /// The struct's texts and arrays are what the header asks for.
+    unsafe fn read(&self) -> Result<ChatInput> {
+        if self.reserved != 0 || !(0..=1).contains(&self.no_answer) {
+            return Err(CallFailure::argument("no_answer is not 0 or 1, or reserved is not 0"));
+        }
+        // SAFETY: the same contract.
+        let (messages, messages_json, variables_json) = unsafe {
+            (
+                cast::slice("the messages", self.messages, self.message_count)?,
+                cast::text("messages_json", self.messages_json, self.messages_json_length)?,
+                cast::text("variables_json", self.variables_json, self.variables_json_length)?,
+            )
+        };
+        if !messages.is_empty() && !messages_json.is_empty() {
+            return Err(CallFailure::argument("there are messages both as an array and as JSON"));
+        }
+        let messages = match messages_json {
+            "" => messages.iter().map(read_message).collect::<Result<_>>()?,
+            json => Message::list_from_json(json)?,
+        };
+        let variables =
+            if variables_json.is_empty() { Variables::new() } else { Variables::from_json(variables_json)? };
+        Ok(ChatInput { messages, variables, answer: self.no_answer == 0 })
+    }
+}
+
+impl ChatInput {
+    fn render(&self, model: &OllmModel, template: &ChatTemplate) -> Result<Prompt> {
+        Ok(template.render(&self.messages, &self.variables, self.answer, model.tokenizer()?)?)
+    }
+}
+
+fn template(model: &OllmModel) -> Result<ChatTemplate> {
+    Ok(ChatTemplate::from_metadata(model.model.gguf().metadata())?)
+}
+
+/// The text of a conversation, by the chat template of the model's file. It is for reading: make
+/// tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
+/// said.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
+/// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
+/// template), `OLLM_TEMPLATE`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_render(
+    model: *const OllmModel,
+    input: *const OllmChatInput,
+    text: *mut c_char,
+    capacity: usize,
+    length: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointers are what the header asks for.
+        let (input, out) = unsafe { (cast::required(input)?.read()?, OutArray::text(text, capacity, length)?) };
+        let model = OllmModel::table().get(model)?;
+        out.write_text(input.render(&model, &template(&model)?)?.text().as_bytes())
+    })
+}
+
+/// The tokens of a conversation, by the chat template of the model's file, to be fed. What the
+/// template writes may be control tokens; what is said in a message, a tool or a variable never is:
+/// a user who writes `<|im_end|>` does not end the turn.
+///
+/// Any thread. Statuses: as `ollm_chat_render`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_tokens(
+    model: *const OllmModel,
+    input: *const OllmChatInput,
+    tokens: *mut u32,
+    capacity: usize,
+    count: *mut usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointers are what the header asks for.
+        let (input, out) =
+            unsafe { (cast::required(input)?.read()?, OutArray::new("tokens", tokens, capacity, count)?) };
+        let model = OllmModel::table().get(model)?;
+        out.write(&input.render(&model, &template(&model)?)?.tokens(model.tokenizer()?)?)
+    })
+}
+
+/// How a family of models calls tools. Since 0.1.0.
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum OllmToolFormat {
+    /// As the model's chat template shows, if the conversation offers `tools`; else none.
+    Auto = 0,
+    /// What looks like a call is text.
+    None = 1,
+    /// `<tool_call>{"name": .., "arguments": {..}}</tool_call>`: Hermes, Qwen.
+    Hermes = 2,
+    /// `{"name": .., "parameters": {..}}` or `[f(a=1)]` as all of the answer, or behind
+    /// `<|python_tag|>`.
+    Llama3 = 3,
+    /// A fence of `tool_code`, the forms of Llama 3 as all of the answer, or
+    /// `<start_function_call>call:f{a:1}<end_function_call>`.
+    Gemma = 4,
+    /// `<|tool_call_start|>[f(a=1)]<|tool_call_end|>`.
+    Lfm2 = 5,
+    /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
+    Mistral = 6,
+}
+
+/// What a number of [`OllmToolFormat`] means.
+enum ToolChoice {
+    Auto,
+    Given(Option<ToolFormat>),
+}
+
+fn read_format(format: i32) -> Result<ToolChoice> {
+    Ok(match format {
+        0 => ToolChoice::Auto,
+        1 => ToolChoice::Given(None),
+        2 => ToolChoice::Given(Some(ToolFormat::Hermes)),
+        3 => ToolChoice::Given(Some(ToolFormat::Llama3)),
+        4 => ToolChoice::Given(Some(ToolFormat::Gemma)),
+        5 => ToolChoice::Given(Some(ToolFormat::Lfm2)),
+        6 => ToolChoice::Given(Some(ToolFormat::Mistral)),
+        other => return Err(CallFailure::argument(format!("{other} is no ollm_tool_format"))),
+    })
+}
+
+/// Takes the text of an answer apart: what the model thinks, what it says, which tools it calls.
+/// One thread at a time uses it. Since 0.1.0.
+pub struct OllmChatParser(Mutex<Parsing>);
+
+struct Parsing {
+    parser: ChatParser,
+    events: VecDeque<ChatEvent>,
+    /// The texts of the event that was given last.
+    shown: [String; 4],
+}
+
+static PARSERS: HandleTable<OllmChatParser> = HandleTable::new();
+
+impl Named for OllmChatParser {
+    const KIND: usize = 9;
+    const NAME: &'static str = "chat parser";
+    fn table() -> &'static HandleTable<Self> {
+        &PARSERS
+    }
+}
+
+impl OllmChatParser {
+    fn turn(&self) -> Result<MutexGuard<'_, Parsing>> {
+        self.0.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => CallFailure::new(OllmStatus::Busy, "the chat parser is in use"),
+            TryLockError::Poisoned(_) => {
+                CallFailure::new(OllmStatus::Internal, "the chat parser met a bug before and can only be freed")
+            }
+        })
+    }
+}
+
+/// A parser for the answer to a conversation. Which thoughts the model marks, and whether the
+/// prompt ends inside one, it learns from the chat template; how tools are called, `format` says
+/// (an `ollm_tool_format`). `input` may be NULL: a conversation without tools whose prompt ends
+/// outside of a thought. On success `*parser` is a handle of one owner: free it with
+/// `ollm_chat_parser_free`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_parser_new(
+    model: *const OllmModel,
+    input: *const OllmChatInput,
+    format: i32,
+    parser: *mut *mut OllmChatParser,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the pointers are what the header asks for.
+        let (input, out) = unsafe {
+            let given = if input.is_null() { None } else { Some(cast::required(input)?.read()?) };
+            (given, Out::new("parser", parser)?)
+        };
+        let choice = read_format(format)?;
+        let model = OllmModel::table().get(model)?;
+        let template = template(&model)?;
+        let shown = template.format();
+        let offered = input.as_ref().is_some_and(|input| input.variables.has_tools());
+        let tools = match choice {
+            ToolChoice::Auto => shown.tools.filter(|_| offered),
+            ToolChoice::Given(tools) => tools,
+        };
+        let in_reasoning = match (&input, shown.reasoning) {
+            (Some(input), Some(marks)) => marks.is_open_in(input.render(&model, &template)?.text()),
+            _ => false,
+        };
+        let parser = ChatParser::new(ChatFormat { tools, ..shown }, in_reasoning);
+        let parsing = Parsing { parser, events: VecDeque::new(), shown: Default::default() };
+        out.set(PARSERS.insert(OllmChatParser(Mutex::new(parsing)))?);
+        Ok(())
+    })
+}
+
+/// Frees a parser and makes `*parser` NULL. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_parser_free(parser: *mut *mut OllmChatParser) -> OllmStatus {
+    // SAFETY: the pointer is NULL or points to a handle.
+    guard(|| unsafe { PARSERS.release_at(parser) }.map(drop))
+}
+
+/// Takes a piece of the answer's text, such as that of one token. Its parts come with
+/// `ollm_chat_parser_next`; they are the same however the text is cut.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
+/// 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_parser_push(
+    parser: *mut OllmChatParser,
+    text: *const c_char,
+    length: usize,
+) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the text is as long as the caller says.
+        let text = unsafe { cast::text("the text", text, length) }?;
+        let parser = PARSERS.get(parser)?;
+        let mut parsing = parser.turn()?;
+        let events = parsing.parser.push(text);
+        parsing.events.extend(events);
+        Ok(())
+    })
+}
+
+/// Ends the answer: what was still undecided comes with `ollm_chat_parser_next`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_parser_finish(parser: *mut OllmChatParser) -> OllmStatus {
+    guard(|| {
+        let parser = PARSERS.get(parser)?;
+        let mut parsing = parser.turn()?;
+        let events = parsing.parser.finish();
+        parsing.events.extend(events);
+        Ok(())
+    })
+}
+
+/// What a part of an answer is. Since 0.1.0.
+#[repr(i32)]
+#[derive(Clone, Copy)]
+pub enum OllmChatEventKind {
+    /// None: there is no part yet.
+    None = 0,
+    /// More of what the model thinks, in `text`.
+    Reasoning = 1,
+    /// More of what it says, in `text`.
+    Text = 2,
+    /// A call of a tool: `name` and `arguments`, and `id` where the model's form has one.
+    ToolCall = 3,
+    /// The text before this was to be a call, but cannot be read as one; `text` says why.
+    Malformed = 4,
+}
+
+/// A part of an answer. Texts are UTF-8 without a zero at their ends; they belong to the parser and
+/// are gone with the next call on it. Since 0.1.0.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct OllmChatEvent {
+    /// `sizeof` of this struct.
+    pub struct_size: usize,
+    /// What is thought or said.
+    pub text: *const c_char,
+    /// Bytes of `text`.
+    pub text_length: usize,
+    /// The tool that is called.
+    pub name: *const c_char,
+    /// Bytes of `name`.
+    pub name_length: usize,
+    /// Its arguments: a JSON object.
+    pub arguments: *const c_char,
+    /// Bytes of `arguments`.
+    pub arguments_length: usize,
+    /// What names the call.
+    pub id: *const c_char,
+    /// Bytes of `id`.
+    pub id_length: usize,
+    /// What this is.
+    pub kind: MaybeUninit<OllmChatEventKind>,
+    /// 0.
+    pub reserved: i32,
+}
+
+versioned!(OllmChatEvent {
+    struct_size: usize,
+    text: *const c_char,
+    text_length: usize,
+    name: *const c_char,
+    name_length: usize,
+    arguments: *const c_char,
+    arguments_length: usize,
+    id: *const c_char,
+    id_length: usize,
+    kind: MaybeUninit<OllmChatEventKind>,
+    reserved: i32,
+});
+
+/// The next part of the answer, in order; `OLLM_CHAT_EVENT_NONE` in `event->kind` if there is
+/// none yet. `event` must begin with its `struct_size`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ollm_chat_parser_next(parser: *mut OllmChatParser, event: *mut OllmChatEvent) -> OllmStatus {
+    guard(|| {
+        // SAFETY: the struct is what the header asks for.
+        let out = unsafe { OutStruct::new(event) }?;
+        let parser = PARSERS.get(parser)?;
+        let mut parsing = parser.turn()?;
+        let (kind, shown) = parsing.events.pop_front().map_or((OllmChatEventKind::None, Default::default()), texts);
+        parsing.shown = shown;
+        let [text, name, arguments, id] = parsing.shown.each_ref().map(|text| part(text));
+        out.set(&OllmChatEvent {
+            struct_size: size_of::<OllmChatEvent>(),
+            text: text.0,
+            text_length: text.1,
+            name: name.0,
+            name_length: name.1,
+            arguments: arguments.0,
+            arguments_length: arguments.1,
+            id: id.0,
+            id_length: id.1,
+            kind: MaybeUninit::new(kind),
+            reserved: 0,
+        });
+        Ok(())
+    })
+}
+
+/// The texts of an event: text, name, arguments, id.
+fn texts(event: ChatEvent) -> (OllmChatEventKind, [String; 4]) {
+    let only = |text: String| [text, String::new(), String::new(), String::new()];
+    match event {
+        ChatEvent::Reasoning(text) => (OllmChatEventKind::Reasoning, only(text)),
+        ChatEvent::Text(text) => (OllmChatEventKind::Text, only(text)),
+        ChatEvent::Malformed(reason) => (OllmChatEventKind::Malformed, only(reason)),
+        ChatEvent::Call(ToolCall { name, arguments, id }) => {
+            let arguments = Value::Object(arguments).to_string();
+            (OllmChatEventKind::ToolCall, [String::new(), name, arguments, id.unwrap_or_default()])
+        }
+    }
+}
+
+fn part(text: &str) -> (*const c_char, usize) {
+    (if text.is_empty() { c"".as_ptr() } else { text.as_ptr().cast() }, text.len())
+}

@@ -1,0 +1,144 @@
+//! A moment in time, as `strftime` writes it.
+
+use std::fmt::Write as _;
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// A day of the Gregorian calendar and a time of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Date {
+    year: u32,
+    /// From 1.
+    month: u32,
+    /// From 1.
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+}
+
+impl Date {
+    /// `2026-11-30`, or `2026-11-30T08:15:00`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+        let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
+        let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
+        let month_is_one = (1..=12).contains(&month);
+        let valid = month_is_one && (1..=days_in(year, month)).contains(&day) && hour < 24 && minute < 60;
+        (valid && second < 60).then_some(Self { year, month, day, hour, minute, second })
+    }
+
+    /// Python's `strftime`, in the C locale.
+    pub(super) fn format(self, format: &str) -> String {
+        let mut out = String::new();
+        let mut chars = format.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            let bare = chars.as_str().starts_with('-');
+            let code = if bare { chars.nth(1) } else { chars.next() };
+            self.field(code, bare, &mut out);
+        }
+        out
+    }
+
+    /// One field; what is none is written as it is. With `bare` a number has no zeros before it.
+    fn field(self, code: Option<char>, bare: bool, out: &mut String) {
+        let month = MONTHS[self.month as usize - 1];
+        let day = DAYS[self.weekday()];
+        let hour = if self.hour.is_multiple_of(12) { 12 } else { self.hour % 12 };
+        let (number, width) = match code {
+            Some('d') => (self.day, 2),
+            Some('m') => (self.month, 2),
+            Some('Y') => (self.year, 4),
+            Some('y') => (self.year % 100, 2),
+            Some('H') => (self.hour, 2),
+            Some('I') => (hour, 2),
+            Some('M') => (self.minute, 2),
+            Some('S') => (self.second, 2),
+            Some('j') => (self.day_of_year(), 3),
+            Some('B') => return out.push_str(month),
+            Some('b') => return out.push_str(&month[..3]),
+            Some('A') => return out.push_str(day),
+            Some('a') => return out.push_str(&day[..3]),
+            Some('p') => return out.push_str(if self.hour < 12 { "AM" } else { "PM" }),
+            Some('F') => return out.push_str(&self.format("%Y-%m-%d")),
+            Some('T') => return out.push_str(&self.format("%H:%M:%S")),
+            Some('%') => return out.push('%'),
+            code => return out.extend(['%'].into_iter().chain(bare.then_some('-')).chain(code)),
+        };
+        let width = if bare { 0 } else { width };
+        // Writing to a string cannot fail.
+        let _ = write!(out, "{number:0width$}");
+    }
+
+    fn day_of_year(self) -> u32 {
+        (1..self.month).map(|month| days_in(self.year, month)).sum::<u32>() + self.day
+    }
+
+    /// 0 is Sunday.
+    fn weekday(self) -> usize {
+        // Day 1 of year 1 was a Monday.
+        let years = self.year.saturating_sub(1);
+        let days = years * 365 + years / 4 - years / 100 + years / 400 + self.day_of_year();
+        (days % 7) as usize
+    }
+}
+
+fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u32; 3]> {
+    let parts: Vec<&str> = text.split(separator).collect();
+    let parts = <[&str; 3]>::try_from(parts).ok()?;
+    let number = |text: &str, width| {
+        let plain = text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit());
+        if plain { text.parse().ok() } else { None }
+    };
+    let [a, b, c] = [0, 1, 2].map(|i| number(parts[i], widths[i]));
+    Some([a?, b?, c?])
+}
+
+fn days_in(year: u32, month: u32) -> u32 {
+    let leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+    match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Python writes them.
+    #[test]
+    fn fields_are_those_of_python() {
+        let date = Date::parse("2024-07-06T15:04:09").unwrap();
+        assert_eq!(date.format("%d %b %Y|%A, %B %-d|%a %y %j"), "06 Jul 2024|Saturday, July 6|Sat 24 188");
+        assert_eq!(date.format("%H:%M:%S %I %p|%F %T|%%|%-m|%q|%"), "15:04:09 03 PM|2024-07-06 15:04:09|%|7|%q|%");
+        assert_eq!(Date::parse("2000-02-29").unwrap().format("%A %H %I %p"), "Tuesday 00 12 AM");
+        assert_eq!(Date::parse("1970-01-01 00:00:00").unwrap().format("%a"), "Thu");
+    }
+
+    #[test]
+    fn what_is_no_day_is_refused() {
+        for bad in ["2023-02-29", "2024-13-01", "2024-00-10", "24-1-1", "2024-01-01T24:00:00", "", "2024-01-01T1"] {
+            assert_eq!(Date::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The messages of a conversation, and what a template is given beside them.
+
+use serde_json::{Map, Value, json};
+
+use super::error::ChatError;
+
+/// One message of a conversation: a JSON object with a `role`, and with any other fields that the
+/// template knows. These are usual:
+///
+/// | field | value |
+/// |---|---|
+/// | `role` | `system`, `user`, `assistant`, `tool`, or what else the template knows |
+/// | `content` | a string, `null`, or a list of parts such as `{"type": "text", "text": "Hi"}` |
+/// | `reasoning_content` | what the assistant thought before its answer |
+/// | `tool_calls` | a list of `{"type": "function", "function": {"name": .., "arguments": {..}}}` |
+/// | `tool_call_id`, `name` | of a tool's result: the call that it answers, and the tool |
+///
+/// # Examples
+/// ```
+/// use ollm_runtime::chat::Message;
+/// use serde_json::json;
+///
+/// let result = Message::new("tool", "21 °C").with("name", json!("weather"));
+/// let same = Message::from_json(json!({"role": "tool", "content": "21 °C", "name": "weather"}))?;
+/// assert_eq!(result, same);
+/// # Ok::<(), ollm_runtime::chat::ChatError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    fields: Map<String, Value>,
+}
+
+impl Message {
+    /// A message of text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        let fields = [("role", role.into()), ("content", content.into())];
+        Self { fields: fields.map(|(name, text)| (name.to_owned(), Value::String(text))).into_iter().collect() }
+    }
+
+    /// The same message with one more field, or another value of it.
+    #[must_use]
+    pub fn with(mut self, field: impl Into<String>, value: Value) -> Self {
+        self.fields.insert(field.into(), value);
+        self
+    }
+
+    /// A message from a JSON object. The arguments of a tool call that are a string with a JSON
+    /// object in it, as `OpenAI`'s API has them, become that object, as templates expect it.
+    ///
+    /// # Errors
+    /// [`ChatError::Message`], with index 0, if `role` is not a string or `content` not what the
+    /// table above says.
+    pub fn from_json(value: Value) -> Result<Self, ChatError> {
+        Self::read(0, value)
+    }
+
+    /// The messages of a JSON text: a list of objects.
+    ///
+    /// # Errors
+    /// [`ChatError::Json`] if it is not a list, [`ChatError::Message`] as [`Message::from_json`].
+    pub fn list_from_json(text: &str) -> Result<Vec<Self>, ChatError> {
+        let parsed = serde_json::from_str(text);
+        let list: Vec<Value> =
+            parsed.map_err(|error| ChatError::Json { what: "the messages", reason: error.to_string() })?;
+        list.into_iter().enumerate().map(|(index, value)| Self::read(index, value)).collect()
+    }
+
+    fn read(index: usize, value: Value) -> Result<Self, ChatError> {
+        let wrong = |reason: &str| ChatError::Message { index, reason: reason.to_owned() };
+        let Value::Object(mut fields) = value else { return Err(wrong("it is no JSON object")) };
+        if !fields.get("role").is_some_and(Value::is_string) {
+            return Err(wrong("its role is no string"));
+        }
+        let fits = match fields.get("content") {
+            None | Some(Value::Null | Value::String(_)) => true,
+            Some(Value::Array(parts)) => parts.iter().all(|part| part["type"].is_string()),
+            Some(_) => false,
+        };
+        if !fits {
+            return Err(wrong("its content is no string, null or list of parts, each an object with a type"));
+        }
+        for call in fields.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+            let call = if call["function"].is_object() { &mut call["function"] } else { call };
+            parse_arguments(call);
+        }
+        Ok(Self { fields })
+    }
+
+    /// Who speaks.
+    pub fn role(&self) -> &str {
+        self.fields.get("role").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A field, if there is one of that name.
+    pub fn get(&self, field: &str) -> Option<&Value> {
+        self.fields.get(field)
+    }
+
+    /// All fields.
+    pub fn as_json(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    /// The parts of the content, if it is a list of them.
+    pub(super) fn parts(&self) -> Option<&[Value]> {
+        self.fields.get("content").and_then(Value::as_array).map(Vec::as_slice)
+    }
+
+    /// The same message with its parts joined to one text, a line break between two; for templates
+    /// that do not know parts.
+    pub(super) fn joined(&self, index: usize) -> Result<Self, ChatError> {
+        let Some(parts) = self.parts() else { return Ok(self.clone()) };
+        let text = |part: &Value| part["text"].as_str().filter(|_| part["type"] == "text").map(str::to_owned);
+        let refuse = |part: &Value| {
+            let reason = format!("a part of type {}: the chat template takes text alone", part["type"]);
+            ChatError::Message { index, reason }
+        };
+        let texts = parts.iter().map(|part| text(part).ok_or_else(|| refuse(part)));
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        Ok(self.clone().with("content", texts.join("\n").into()))
+    }
+}
+
+fn parse_arguments(call: &mut Value) {
+    let Some(text) = call.get("arguments").and_then(Value::as_str) else { return };
+    if let Ok(Value::Object(arguments)) = serde_json::from_str(text) {
+        call["arguments"] = Value::Object(arguments);
+    }
+}
+
+/// What a template is given beside the messages: JSON values by name.
+///
+/// Which names mean something is the template's: `tools` (a list of JSON schemas of functions),
+/// `documents`, `enable_thinking` and others. One is of this library: `strftime_now`, a date
+/// (`"2026-11-30"`) or a time (`"2026-11-30T08:15:00"`), is the moment that the template's function
+/// of that name tells. Without it there is no such function, so that the same conversation is the
+/// same text on every day.
+///
+/// # Examples
+/// ```
+/// use ollm_runtime::chat::Variables;
+/// use serde_json::json;
+///
+/// let variables = Variables::new().with("enable_thinking", json!(false))?;
+/// assert_eq!(variables, Variables::from_json(r#"{"enable_thinking": false}"#)?);
+/// # Ok::<(), ollm_runtime::chat::ChatError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables {
+    values: Map<String, Value>,
+}
+
+impl Variables {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same variables and one more, or with another value.
+    ///
+    /// # Errors
+    /// [`ChatError::Variable`] for a name that the conversation itself has (`messages`,
+    /// `add_generation_prompt`), and for `tools` that are neither null nor a list of objects.
+    pub fn with(mut self, name: impl Into<String>, value: Value) -> Result<Self, ChatError> {
+        let name = name.into();
+        let objects = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_object));
+        let reason = match name.as_str() {
+            "messages" | "add_generation_prompt" => Some("it is the conversation's own"),
+            "tools" if !value.is_null() && !objects(&value) => Some("it is no list of JSON objects"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Err(ChatError::Variable { name, reason });
+        }
+        self.values.insert(name, value);
+        Ok(self)
+    }
+
+    /// The variables of a JSON text: an object.
+    ///
+    /// # Errors
+    /// [`ChatError::Json`] if it is none; else as [`Variables::with`].
+    pub fn from_json(text: &str) -> Result<Self, ChatError> {
+        let parsed = serde_json::from_str(text);
+        let values: Map<String, Value> =
+            parsed.map_err(|error| ChatError::Json { what: "the template variables", reason: error.to_string() })?;
+        values.into_iter().try_fold(Self::new(), |variables, (name, value)| variables.with(name, value))
+    }
+
+    /// A variable, if there is one of that name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// Whether the model is offered tools.
+    pub fn has_tools(&self) -> bool {
+        self.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty())
+    }
+
+    /// All of them.
+    pub fn as_json(&self) -> &Map<String, Value> {
+        &self.values
+    }
+}
+
+/// The message that tells the answer of a template's probe: see `template`.
+pub(super) fn probe(text: &str) -> Message {
+    Message::new("user", "").with("content", json!([{ "type": "text", "text": text }]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(value: Value) -> String {
+        Message::from_json(value).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_message_has_a_role_and_a_content_of_its_kinds() {
+        for content in [json!("x"), json!(null), json!([]), json!([{"type": "image", "url": "u"}])] {
+            assert!(Message::from_json(json!({"role": "user", "content": content})).is_ok(), "{content}");
+        }
+        assert_eq!(Message::from_json(json!({"role": "assistant", "x": 1})).unwrap().get("x"), Some(&json!(1)));
+        assert!(refused(json!("user")).contains("no JSON object"));
+        assert!(refused(json!({"content": "x"})).contains("role"));
+        assert!(refused(json!({"role": 1})).contains("role"));
+        for content in [json!(1), json!({}), json!(["x"]), json!([{"text": "x"}])] {
+            assert!(refused(json!({"role": "user", "content": content})).contains("content"), "{content}");
+        }
+        let second = Message::list_from_json(r#"[{"role": "user"}, 3]"#).unwrap_err();
+        assert!(matches!(second, ChatError::Message { index: 1, .. }));
+        assert!(matches!(Message::list_from_json("{}"), Err(ChatError::Json { .. })));
+    }
+
+    #[test]
+    fn arguments_become_objects() {
+        let message = |arguments: Value| {
+            let call = json!({"type": "function", "function": {"name": "f", "arguments": arguments}});
+            Message::from_json(json!({"role": "assistant", "tool_calls": [call]})).unwrap()
+        };
+        assert_eq!(message(json!("{\"a\": 1}")), message(json!({"a": 1})));
+        assert_eq!(message(json!("no")).get("tool_calls").unwrap()[0]["function"]["arguments"], "no");
+    }
+
+    #[test]
+    fn variables_have_names_of_their_own() {
+        for (name, value) in [("messages", json!([])), ("tools", json!({})), ("tools", json!([1]))] {
+            assert!(matches!(Variables::new().with(name, value), Err(ChatError::Variable { .. })), "{name}");
+        }
+        assert!(Variables::new().with("tools", json!(null)).is_ok_and(|none| !none.has_tools()));
+        assert!(Variables::from_json(r#"{"tools": [{}]}"#).unwrap().has_tools());
+        assert!(matches!(Variables::from_json("[]"), Err(ChatError::Json { .. })));
+    }
+}

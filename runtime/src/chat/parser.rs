@@ -1,0 +1,263 @@
+//! An answer as it comes, taken apart: what the model thinks, what it says, which tools it calls.
+
+use serde_json::{Value, json};
+
+use super::calls::{Body, Progress, ToolCall};
+use super::format::{ChatFormat, Opening};
+use super::message::Message;
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChatEvent {
+    /// More of what the model thinks.
+    Reasoning(String),
+    /// More of what it says.
+    Text(String),
+    /// A tool is called.
+    Call(ToolCall),
+    /// The text before this was to be a call, but cannot be read as one: why.
+    Malformed(String),
+}
+
+/// Takes the text of an answer, in pieces of any size, and gives its parts.
+///
+/// Text comes out as soon as it cannot be a part of a mark (`</think>`, `<tool_call>`) any more, a
+/// call when it is whole. White space around a thought and around a call belongs to it. However the
+/// text is cut into pieces, the parts are the same, but for the pieces that text comes in.
+///
+/// # Examples
+/// ```
+/// use ollm_runtime::chat::{ChatEvent, ChatFormat, ChatParser, ToolFormat};
+///
+/// let format = ChatFormat { tools: Some(ToolFormat::Hermes), ..ChatFormat::default() };
+/// let mut parser = ChatParser::new(format, false);
+/// assert_eq!(parser.push("Let me look. <tool"), [ChatEvent::Text("Let me look.".to_owned())]);
+/// let events = parser.push("_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call>");
+/// let [ChatEvent::Call(call)] = &events[..] else { panic!() };
+/// assert_eq!((call.name.as_str(), &call.arguments["x"]), ("f", &1.into()));
+/// assert_eq!(parser.finish(), []);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChatParser {
+    format: ChatFormat,
+    state: State,
+    /// What is not decided.
+    held: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was said: a thought or a bare call may come.
+    Start,
+    /// A thought has ended, or a call: a bare call may come.
+    Between,
+    /// In a thought, of which nothing was given yet.
+    Opened,
+    /// In a thought.
+    Reasoning,
+    /// In what is said.
+    Text,
+}
+
+/// What a step does: bytes that are decided, their parts, and what comes then.
+struct Step {
+    taken: usize,
+    events: Vec<ChatEvent>,
+    next: State,
+}
+
+impl ChatParser {
+    /// A parser for an answer of this form. `in_reasoning` tells that the prompt ends inside a
+    /// thought: see [`Reasoning::is_open_in`](super::Reasoning::is_open_in).
+    pub fn new(format: ChatFormat, in_reasoning: bool) -> Self {
+        let state = if in_reasoning && format.reasoning.is_some() { State::Opened } else { State::Start };
+        Self { format, state, held: String::new() }
+    }
+
+    /// The parts that are decided with this piece of text.
+    pub fn push(&mut self, piece: &str) -> Vec<ChatEvent> {
+        self.held.push_str(piece);
+        self.advance(false)
+    }
+
+    /// The parts that are left where the answer ends. The parser is then at its end: make another
+    /// for the next answer.
+    pub fn finish(&mut self) -> Vec<ChatEvent> {
+        self.advance(true)
+    }
+
+    /// Whether the model is thinking, as far as the text so far shows.
+    pub fn is_reasoning(&self) -> bool {
+        matches!(self.state, State::Opened | State::Reasoning)
+    }
+
+    fn advance(&mut self, last: bool) -> Vec<ChatEvent> {
+        let mut events = Vec::new();
+        while let Some(step) = self.step(last) {
+            self.held.drain(..step.taken);
+            self.state = step.next;
+            events.extend(step.events);
+        }
+        join(events)
+    }
+
+    /// The next step, if one is sure.
+    fn step(&self, last: bool) -> Option<Step> {
+        match self.state {
+            State::Start | State::Between => self.begin(last),
+            State::Opened => {
+                let lead = self.held.len() - self.held.trim_start().len();
+                let sure = lead < self.held.len();
+                sure.then(|| Step { taken: lead, events: Vec::new(), next: State::Reasoning })
+            }
+            State::Reasoning => self.reasoning(last),
+            State::Text => self.text(last),
+        }
+    }
+
+    fn begin(&self, last: bool) -> Option<Step> {
+        let body = self.held.trim_start();
+        let lead = self.held.len() - body.len();
+        if body.is_empty() && !(last && lead > 0 && self.state == State::Start) {
+            return None;
+        }
+        if let Some(marks) = self.format.reasoning.filter(|_| self.state == State::Start && !body.is_empty()) {
+            if body.starts_with(marks.open) {
+                return Some(Step { taken: lead + marks.open.len(), events: Vec::new(), next: State::Opened });
+            }
+            if marks.open.starts_with(body) && !last {
+                return None;
+            }
+        }
+        // Llama 3 puts semicolons between calls.
+        let call = if self.state == State::Between {
+            body.trim_start_matches(|c: char| c == ';' || c.is_whitespace())
+        } else {
+            body
+        };
+        let before = self.held.len() - call.len();
+        // White space behind a thought or a call is not the answer's.
+        let dropped = if self.state == State::Between { lead } else { 0 };
+        if let Some(bare) = self.format.tools.and_then(|tools| tools.bare()) {
+            if call.is_empty() && !last {
+                return None;
+            }
+            match bare(call, last) {
+                Progress::More => return None,
+                Progress::Text => {}
+                progress => return Some(self.called(before, dropped, progress)),
+            }
+        }
+        Some(Step { taken: dropped, events: Vec::new(), next: State::Text })
+    }
+
+    fn reasoning(&self, last: bool) -> Option<Step> {
+        let close = self.format.reasoning?.close;
+        if let Some(at) = self.held.find(close) {
+            let events = vec![ChatEvent::Reasoning(self.held[..at].trim_end().to_owned())];
+            return Some(Step { taken: at + close.len(), events, next: State::Between });
+        }
+        let sure = if last { self.held.len() } else { self.held.len() - undecided(&self.held, &[close]) };
+        let events = vec![ChatEvent::Reasoning(self.held[..sure].to_owned())];
+        (sure > 0).then_some(Step { taken: sure, events, next: State::Reasoning })
+    }
+
+    fn text(&self, last: bool) -> Option<Step> {
+        let openings = self.format.tools.map_or(&[][..], |tools| tools.openings());
+        let sure = match first_opening(&self.held, openings) {
+            Some((at, (open, body))) => {
+                let before = self.held[..at].trim_end().len();
+                if before == 0 {
+                    return self.call(at + open.len(), body, last);
+                }
+                before
+            }
+            None if last => self.held.len(),
+            None => {
+                let marks: Vec<&str> = openings.iter().map(|(open, _)| *open).collect();
+                self.held.len() - undecided(&self.held, &marks)
+            }
+        };
+        let events = vec![ChatEvent::Text(self.held[..sure].to_owned())];
+        (sure > 0).then_some(Step { taken: sure, events, next: State::Text })
+    }
+
+    /// Calls whose body begins at `start`.
+    fn call(&self, start: usize, body: Body, last: bool) -> Option<Step> {
+        match body(&self.held[start..], last) {
+            Progress::More | Progress::Text => None,
+            progress => Some(self.called(start, 0, progress)),
+        }
+    }
+
+    /// Calls, or the text from `from` on that should have been some.
+    fn called(&self, start: usize, from: usize, progress: Progress) -> Step {
+        match progress {
+            Progress::Malformed(length, reason) => {
+                let taken = start + length;
+                let text = self.held[from..taken].to_owned();
+                let events = vec![ChatEvent::Text(text), ChatEvent::Malformed(reason)];
+                Step { taken, events, next: State::Text }
+            }
+            Progress::Calls(length, calls) => {
+                let events = calls.into_iter().map(ChatEvent::Call).collect();
+                Step { taken: start + length, events, next: State::Between }
+            }
+            Progress::More | Progress::Text => Step { taken: 0, events: Vec::new(), next: self.state },
+        }
+    }
+}
+
+impl Message {
+    /// The assistant's message that an answer with these parts is. A call without an id gets one,
+    /// which a tool's result can name: `call00000`, `call00001` and so on.
+    pub fn from_answer(events: &[ChatEvent]) -> Self {
+        let (mut content, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());
+        for event in events {
+            match event {
+                ChatEvent::Text(text) => content.push_str(text),
+                ChatEvent::Reasoning(text) => reasoning.push_str(text),
+                ChatEvent::Call(ToolCall { name, arguments, id }) => {
+                    let id = id.clone().unwrap_or_else(|| format!("call{:05}", calls.len()));
+                    let function = json!({ "name": name, "arguments": arguments });
+                    calls.push(json!({ "type": "function", "id": id, "function": function }));
+                }
+                ChatEvent::Malformed(_) => {}
+            }
+        }
+        let mut message = Self::new("assistant", content);
+        if !reasoning.is_empty() {
+            message = message.with("reasoning_content", reasoning.into());
+        }
+        if calls.is_empty() { message } else { message.with("tool_calls", Value::Array(calls)) }
+    }
+}
+
+/// The first text that opens calls, and its place.
+fn first_opening(text: &str, openings: &'static [Opening]) -> Option<(usize, Opening)> {
+    openings.iter().filter_map(|&opening| Some((text.find(opening.0)?, opening))).min_by_key(|&(at, _)| at)
+}
+
+/// How many bytes at the end may belong to a mark that is to come: its beginning, and white space
+/// before it.
+fn undecided(text: &str, marks: &[&str]) -> usize {
+    let Some(longest) = marks.iter().map(|mark| mark.len()).max() else { return 0 };
+    let begins = |at: &usize| marks.iter().any(|mark| mark.starts_with(&text[*at..]));
+    let starts = text.char_indices().map(|(at, _)| at).rev().take(longest);
+    let start = starts.filter(begins).last().unwrap_or(text.len());
+    text.len() - text[..start].trim_end().len()
+}
+
+/// Texts that follow each other become one; empty ones go.
+fn join(events: Vec<ChatEvent>) -> Vec<ChatEvent> {
+    let mut joined = Vec::<ChatEvent>::new();
+    for event in events {
+        match (joined.last_mut(), event) {
+            (_, ChatEvent::Text(text) | ChatEvent::Reasoning(text)) if text.is_empty() => {}
+            (Some(ChatEvent::Text(all)), ChatEvent::Text(text))
+            | (Some(ChatEvent::Reasoning(all)), ChatEvent::Reasoning(text)) => all.push_str(&text),
+            (_, event) => joined.push(event),
+        }
+    }
+    joined
+}

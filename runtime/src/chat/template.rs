@@ -1,0 +1,340 @@
+//! The chat template of a model: conversations to text and to tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, Value};
+use serde_json::{Map, Value as Json};
+
+use super::date::Date;
+use super::error::{ChatError, KEY, MAX_TEMPLATE};
+use super::guard::Guard;
+use super::message::{Message, Variables, probe};
+use super::{python, source};
+use crate::cpu::blocked;
+use crate::gguf::Metadata;
+use crate::memory;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// Steps that every rendering may take. One step also pays for 64 bytes.
+const BASE_STEPS: usize = 20_000;
+
+/// Steps for each message and each JSON value, on top; and one for each four bytes of text, which
+/// pays for 16 copies of it.
+const MESSAGE_STEPS: usize = 500;
+const VALUE_STEPS: usize = 100;
+const BYTES_PER_STEP: usize = 4;
+
+/// Stack for each step. One step can put a list into a list, and what is nested is freed by a
+/// recursion, whose depth the engine does not limit.
+const STACK_PER_STEP: usize = 512;
+
+/// Copies of a conversation that there must be memory for: the template engine, which cannot be
+/// refused memory, has its values and the text that it writes, which doubles as it grows, and there
+/// are those with twins.
+const COPIES: usize = 12;
+
+/// How deep statements and macros may nest; a macro counts for several.
+const MAX_DEPTH: usize = 200;
+
+/// How deep JSON may be nested, as in `serde_json`.
+const MAX_NESTING: usize = 128;
+
+/// The variable that gives the template a date, and the function by which it asks for one.
+const DATE: &str = "strftime_now";
+
+/// The chat template of a model.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    source: String,
+    /// The texts in its code.
+    literals: Vec<String>,
+}
+
+/// A conversation as the model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    text: String,
+    plain: Vec<Range<usize>>,
+}
+
+impl Prompt {
+    /// The text. To make tokens of it, use [`Prompt::tokens`]: the text alone does not tell what is
+    /// the template's and what was said.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The tokens. What the template wrote may be control tokens; what is said in a message or in a
+    /// variable never is, whatever it looks like. No BOS is added: the template writes it where it
+    /// wants one.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn tokens(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, TokenizerError> {
+        tokenizer.encode_outside(&self.text, &self.plain)
+    }
+}
+
+impl ChatTemplate {
+    /// Reads and compiles the template of a model file.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, ChatError> {
+        let source = metadata.opt_str(KEY).map_err(ChatError::Metadata)?;
+        Self::new(source.ok_or(ChatError::Missing)?)
+    }
+
+    /// Compiles a template.
+    pub fn new(source: &str) -> Result<Self, ChatError> {
+        if source.len() > MAX_TEMPLATE {
+            return Err(ChatError::TooLong { bytes: source.len() });
+        }
+        let source = source::without_generation_tags(source);
+        let compiled = environment(0, None).and_then(|e| e.template_from_str(&source).map(drop));
+        compiled.map_err(|error| explain(&error))?;
+        Ok(Self { literals: source::literals(&source), source })
+    }
+
+    /// Its text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether it calls for a date without asking whether there is one: then the variable
+    /// `strftime_now` has to be set.
+    pub fn needs_date(&self) -> bool {
+        self.source.contains("strftime_now(") && !self.source.contains("strftime_now is")
+    }
+
+    /// The conversation as the model reads it. With `add_generation_prompt` it ends where the
+    /// model's answer begins.
+    ///
+    /// Parts of a message are joined to one text where the template does not know parts.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        variables: &Variables,
+        add_generation_prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<Prompt, ChatError> {
+        let mut bytes = 0;
+        let maps = messages.iter().map(Message::as_json).chain([variables.as_json()]);
+        maps.for_each(|map| each_text_of_map(map, &mut |text| bytes += text.len()));
+        memory::probe(COPIES * bytes).map_err(ChatError::OutOfMemory)?;
+        let joined = self.joined(messages, tokenizer)?;
+        let messages: Vec<&Map<String, Json>> = joined.iter().map(Message::as_json).collect();
+        check_nesting(messages.iter().copied().chain([variables.as_json()]))?;
+        let guard = self.guard(&messages, variables, tokenizer)?;
+        let messages = messages.into_iter().map(|message| guarded_map(message, &guard)).collect();
+        let text = self.run(messages, guarded_map(variables.as_json(), &guard), add_generation_prompt, tokenizer)?;
+        let (text, plain) = guard.unguard(&text);
+        Ok(Prompt { text, plain })
+    }
+
+    /// Twins must occur nowhere in what goes into the rendering.
+    fn guard<'t>(
+        &'t self,
+        messages: &[&Map<String, Json>],
+        variables: &Variables,
+        tokenizer: &'t Tokenizer,
+    ) -> Result<Guard<'t>, ChatError> {
+        let mut used = BTreeSet::new();
+        let mut note = |text: &str| used.extend(text.chars().filter(|&c| c >= '\u{f0000}'));
+        for message in messages {
+            each_text_of_map(message, &mut note);
+        }
+        each_text_of_map(variables.as_json(), &mut note);
+        note(&self.source);
+        for id in [tokenizer.bos(), tokenizer.eos()].into_iter().flatten() {
+            note(&tokenizer.decode(&[id]));
+        }
+        let full = || ChatError::Render { reason: "the messages use every private character".to_owned() };
+        Guard::new(tokenizer.control_texts(), &self.literals, |c| used.contains(&c)).ok_or_else(full)
+    }
+
+    /// The messages with their parts joined, if there are any and the template does not know them.
+    fn joined(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<Message>, ChatError> {
+        if messages.iter().all(|message| message.parts().is_none()) || self.knows_parts(tokenizer) {
+            return Ok(messages.to_vec());
+        }
+        messages.iter().enumerate().map(|(index, message)| message.joined(index)).collect()
+    }
+
+    /// Whether it writes the text of a part, and not the list as such.
+    fn knows_parts(&self, tokenizer: &Tokenizer) -> bool {
+        const TEXT: &str = "probe-7f3a";
+        let written = self.run(vec![probe(TEXT).as_json().clone()], Map::new(), true, tokenizer);
+        let as_such = |text: &String| ["'text'", "\"text\""].iter().any(|key| text.contains(key));
+        written.is_ok_and(|text| text.contains(TEXT) && !as_such(&text))
+    }
+
+    /// The text that the template makes of JSON, twins or not.
+    pub(super) fn run(
+        &self,
+        messages: Vec<Map<String, Json>>,
+        mut variables: Map<String, Json>,
+        add_generation_prompt: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<String, ChatError> {
+        let date = variables.remove(DATE).as_ref().map(read_date).transpose()?;
+        let maps = || messages.iter().chain([&variables]);
+        let steps = BASE_STEPS + MESSAGE_STEPS * messages.len() + maps().map(steps_of_map).sum::<usize>();
+        let special = |id: Option<u32>| id.map_or(Json::Null, |id| tokenizer.decode(&[id]).into());
+        let mut names = Map::new();
+        names.insert("bos_token".to_owned(), special(tokenizer.bos()));
+        names.insert("eos_token".to_owned(), special(tokenizer.eos()));
+        names.extend(variables);
+        names.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
+        names.insert("messages".to_owned(), messages.into_iter().map(Json::Object).collect());
+        let work = || {
+            let names: BTreeMap<String, Value> =
+                names.iter().map(|(name, value)| (name.clone(), value_of(value))).collect();
+            environment(steps, date)?.template_from_str(&self.source)?.render(names)
+        };
+        with_stack(steps * STACK_PER_STEP, work)?.map_err(|error| explain(&error))
+    }
+}
+
+/// Runs `work` on a thread of its own, with this much stack.
+fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ChatError> {
+    std::thread::scope(|scope| {
+        let start = || std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work);
+        let thread = blocked(start).map_err(ChatError::Thread)?;
+        thread.join().map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
+    })
+}
+
+fn read_date(value: &Json) -> Result<Date, ChatError> {
+    let reason = "it is no date such as \"2026-11-30\" or \"2026-11-30T08:15:00\"";
+    let refused = || ChatError::Variable { name: DATE.to_owned(), reason };
+    value.as_str().and_then(Date::parse).ok_or_else(refused)
+}
+
+/// JSON as the engine has it.
+fn value_of(value: &Json) -> Value {
+    match value {
+        Json::Null => Value::from(()),
+        Json::Bool(value) => Value::from(*value),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(number.as_f64()),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(list) => list.iter().map(value_of).collect(),
+        Json::Object(map) => Value::from_pairs(map.iter().map(|(key, value)| (key.as_str(), value_of(value)))),
+    }
+}
+
+/// JSON whose texts, names of fields among them, have twins.
+fn guarded(value: &Json, guard: &Guard<'_>) -> Json {
+    match value {
+        Json::String(text) => guard.guard(text).into(),
+        Json::Array(list) => list.iter().map(|value| guarded(value, guard)).collect(),
+        Json::Object(map) => Json::Object(guarded_map(map, guard)),
+        other => other.clone(),
+    }
+}
+
+fn guarded_map(map: &Map<String, Json>, guard: &Guard<'_>) -> Map<String, Json> {
+    map.iter().map(|(key, value)| (guard.guard(key), guarded(value, guard))).collect()
+}
+
+fn each_text_of_map(map: &Map<String, Json>, see: &mut dyn FnMut(&str)) {
+    for (key, value) in map {
+        see(key);
+        each_text(value, see);
+    }
+}
+
+fn each_text(value: &Json, see: &mut dyn FnMut(&str)) {
+    match value {
+        Json::String(text) => see(text),
+        Json::Array(list) => list.iter().for_each(|value| each_text(value, see)),
+        Json::Object(map) => each_text_of_map(map, see),
+        _ => {}
+    }
+}
+
+fn check_nesting<'a>(maps: impl Iterator<Item = &'a Map<String, Json>>) -> Result<(), ChatError> {
+    fn fits(value: &Json, levels: usize) -> bool {
+        match value {
+            Json::Array(list) => levels > 0 && list.iter().all(|value| fits(value, levels - 1)),
+            Json::Object(map) => levels > 0 && map.values().all(|value| fits(value, levels - 1)),
+            _ => true,
+        }
+    }
+    if maps.flat_map(Map::values).all(|value| fits(value, MAX_NESTING)) {
+        return Ok(());
+    }
+    Err(ChatError::Render { reason: format!("JSON is nested more than {MAX_NESTING} deep") })
+}
+
+/// What the values of a map are worth, their texts among them.
+fn steps_of_map(map: &Map<String, Json>) -> usize {
+    map.iter().map(|(key, value)| key.len() / BYTES_PER_STEP + steps_of(value)).sum()
+}
+
+fn steps_of(value: &Json) -> usize {
+    VALUE_STEPS
+        + match value {
+            Json::String(text) => text.len() / BYTES_PER_STEP,
+            Json::Array(list) => list.iter().map(steps_of).sum(),
+            Json::Object(map) => steps_of_map(map),
+            _ => 0,
+        }
+}
+
+fn environment(steps: usize, date: Option<Date>) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_fuel(Some(steps as u64));
+    environment.set_recursion_limit(MAX_DEPTH);
+    // They print nested lists in cubic time, and no chat template needs them.
+    environment.remove_filter("pprint");
+    environment.remove_global("debug");
+    environment.add_function("raise_exception", raise_exception);
+    if let Some(date) = date {
+        environment.add_function(DATE, move |format: &str| date.format(format));
+    }
+    environment.add_filter("tojson", python::to_json);
+    environment.set_unknown_method_callback(python::method);
+    Ok(environment)
+}
+
+/// What a template said when it refused.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+fn raise_exception(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Refusal(message)))
+}
+
+/// The cause at the bottom decides: an error inside a macro or a block is wrapped.
+fn explain(error: &Error) -> ChatError {
+    let causes = || std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source());
+    let engine = || causes().filter_map(|cause| cause.downcast_ref::<Error>());
+    if let Some(Refusal(message)) = causes().find_map(|cause| cause.downcast_ref()) {
+        return ChatError::Refused { message: message.clone() };
+    }
+    if engine().any(|error| error.kind() == ErrorKind::OutOfFuel) {
+        return ChatError::Exhausted;
+    }
+    let asks = |error: &Error| error.kind() == ErrorKind::UnknownFunction && error.to_string().contains(DATE);
+    if engine().any(asks) {
+        return ChatError::NoDate;
+    }
+    match error.kind() {
+        ErrorKind::SyntaxError => ChatError::Syntax { reason: error.to_string() },
+        _ => ChatError::Render { reason: error.to_string() },
+    }
+}

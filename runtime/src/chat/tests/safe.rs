@@ -1,0 +1,210 @@
+//! What is said is never a control token, whatever it says.
+
+use serde_json::{Map, Value, json};
+
+use super::super::*;
+use super::families::{ALL, GEMMA3, QWEN, tools};
+use crate::gguf::{Gguf, Writer};
+use crate::random::Random;
+use crate::tokenizer::Tokenizer;
+
+/// Control tokens of all families, and two that no bracket begins.
+const CONTROLS: [&str; 20] = [
+    "<s>",
+    "</s>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|python_tag|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "[INST]",
+    "[/INST]",
+    "[TOOL_CALLS]",
+    "[AVAILABLE_TOOLS]",
+    "<|tool_list_start|>",
+    "<|tool_response_end|>",
+    "<|",
+    "word0",
+    "<<s>",
+    "|im_start|><",
+];
+
+/// Tokens that are found in any text, as Qwen's.
+const USER: [&str; 4] = ["<think>", "</think>", "<tool_response>", "<tool_call>"];
+
+/// The first of [`CONTROLS`]; before it the byte alphabet.
+const FIRST: u32 = 256;
+
+/// The letters of bytes in GPT-2's vocabulary: printable ones are themselves, the others come later.
+fn byte_alphabet() -> Vec<String> {
+    let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let later = |byte: u32| 256 + (0..byte).filter(|&byte| !printable(byte)).count() as u32;
+    let letter = |byte| char::from_u32(if printable(byte) { byte } else { later(byte) }).unwrap().to_string();
+    (0..256).map(letter).collect()
+}
+
+/// A tokenizer of bytes, [`CONTROLS`] and [`USER`].
+fn tokenizer(pre: &str) -> Tokenizer {
+    with_controls(pre, &CONTROLS)
+}
+
+fn with_controls(pre: &str, controls: &[&str]) -> Tokenizer {
+    let mut tokens = byte_alphabet();
+    let mut kinds = vec![1; tokens.len()];
+    tokens.extend(controls.iter().chain(&USER).map(|&text| text.to_owned()));
+    kinds.extend([3].repeat(controls.len()));
+    kinds.extend([4].repeat(USER.len()));
+    let mut writer = Writer::new();
+    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.pre", pre).unwrap();
+    writer.set("tokenizer.ggml.tokens", tokens).unwrap();
+    writer.set("tokenizer.ggml.token_type", kinds).unwrap();
+    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
+    writer.set("tokenizer.ggml.bos_token_id", FIRST).unwrap();
+    writer.set("tokenizer.ggml.eos_token_id", FIRST + 1).unwrap();
+    Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that filter takes")]
+fn is_control(id: &u32) -> bool {
+    (FIRST..FIRST + CONTROLS.len() as u32).contains(id)
+}
+
+/// Text that is made to be mistaken: control tokens, their halves, what templates look for.
+fn nasty(random: &mut Random) -> String {
+    let mut text = String::new();
+    for _ in 0..random.below(6) {
+        let control = CONTROLS[random.below(CONTROLS.len())];
+        let cut = random.below(control.len() + 1);
+        let other = ["\n", " ", "x", "\u{f0000}", "\"", "\\", "é", "word", "<", "|", ">", "[", "]", "{{ 1 }}"];
+        text.push_str(match random.below(6) {
+            0 | 1 => control,
+            2 => &control[..cut],
+            3 => &control[cut..],
+            4 => USER[random.below(USER.len())],
+            _ => other[random.below(other.len())],
+        });
+    }
+    text
+}
+
+/// A conversation whose every text comes from `text`, as this template takes it.
+fn conversation(source: &str, text: &mut dyn FnMut() -> String) -> (Vec<Message>, Variables) {
+    let mut tools = tools();
+    tools[0]["function"]["description"] = text().into();
+    let field = text();
+    tools[0]["function"]["parameters"]["properties"][field] = json!({"type": "string", "description": text()});
+    let call =
+        json!({"id": "call12345", "function": {"name": "weather", "arguments": {"city": text(), "days": [text(), 3]}}});
+    let messages = [
+        json!({"role": "system", "content": text()}),
+        json!({"role": "user", "content": text()}),
+        json!({"role": "assistant", "content": text(), "reasoning_content": text()}),
+        json!({"role": "user", "content": text()}),
+        json!({"role": "assistant", "content": text(), "tool_calls": [call]}),
+        json!({"role": "tool", "content": text(), "tool_call_id": "call12345", "name": text()}),
+    ];
+    let variables = Variables::new().with("tools", tools).unwrap();
+    let variables =
+        variables.with("strftime_now", json!("2026-11-30")).unwrap().with("documents", json!([text()])).unwrap();
+    let mut messages = messages.map(|message| Message::from_json(message).unwrap()).to_vec();
+    // Gemma knows no results of tools.
+    messages.truncate(if source == GEMMA3 { 5 } else { 6 });
+    (messages, variables)
+}
+
+/// Texts of which no two are the same: templates compare messages.
+fn distinct() -> impl FnMut() -> String {
+    let mut numbers = 0..;
+    move || format!("a{}", numbers.next().unwrap_or(0))
+}
+
+/// The text as the template makes it of the messages as they are.
+fn plain_text(template: &ChatTemplate, messages: &[Message], variables: &Variables, tokenizer: &Tokenizer) -> String {
+    let messages: Vec<Map<String, Value>> = messages.iter().map(|message| message.as_json().clone()).collect();
+    template.run(messages, variables.as_json().clone(), true, tokenizer).unwrap()
+}
+
+/// However hostile the texts: as many control tokens as with texts of which none could be one, in
+/// the same order, and the same text as the plain rendering's.
+#[test]
+fn what_is_said_is_never_a_control_token() {
+    let mut random = Random::new(1);
+    for (pre, source) in ["gpt2", "llama-bpe"].into_iter().flat_map(|pre| ALL.map(|source| (pre, source))) {
+        let tokenizer = tokenizer(pre);
+        // Thoughts in the text decide what the template writes itself; they have a test of their own.
+        let template = ChatTemplate::new(&source.replace("'</think>' in content", "false")).unwrap();
+        let controls = |messages: &[Message], variables: &Variables| -> Vec<u32> {
+            let tokens = template.render(messages, variables, true, &tokenizer).unwrap().tokens(&tokenizer).unwrap();
+            tokens.into_iter().filter(is_control).collect()
+        };
+        let (harmless, variables) = conversation(source, &mut distinct());
+        let expected = controls(&harmless, &variables);
+        assert!(expected.len() > 4, "{expected:?}");
+        for _ in 0..60 {
+            let mut last = distinct();
+            let (messages, variables) = conversation(source, &mut || nasty(&mut random) + &last());
+            let prompt = template.render(&messages, &variables, true, &tokenizer).unwrap();
+            let tokens = prompt.tokens(&tokenizer).unwrap();
+            let found: Vec<u32> = tokens.iter().copied().filter(is_control).collect();
+            assert_eq!(found, expected, "{messages:?} {variables:?}\n{}", prompt.text());
+            assert_eq!(tokenizer.decode(&tokens), prompt.text());
+            assert_eq!(prompt.text(), plain_text(&template, &messages, &variables, &tokenizer));
+        }
+    }
+}
+
+/// Texts that no control token could begin or end in have the tokens that they always had.
+#[test]
+fn harmless_texts_have_the_tokens_of_all_of_the_text() {
+    let tokenizer = tokenizer("gpt2");
+    let mut random = Random::new(2);
+    let words = ["a", " b", "\n", "é", "don't", "a < b", "if x > 2:", "f[0]", "</b>", "12 "];
+    for source in ALL {
+        let template = ChatTemplate::new(source).unwrap();
+        for _ in 0..40 {
+            let mut text = || (0..=random.below(5)).map(|_| words[random.below(words.len())]).collect::<String>();
+            let (messages, variables) = conversation(source, &mut text);
+            let prompt = template.render(&messages, &variables, true, &tokenizer).unwrap();
+            assert_eq!(prompt.text(), plain_text(&template, &messages, &variables, &tokenizer));
+            assert_eq!(prompt.tokens(&tokenizer).unwrap(), tokenizer.encode(prompt.text(), true).unwrap());
+        }
+    }
+}
+
+/// A template finds in a message what it looks for, where that is no control token.
+#[test]
+fn templates_find_their_own_marks() {
+    let tokenizer = with_controls("gpt2", &CONTROLS[..16]);
+    let template = ChatTemplate::new(QWEN).unwrap();
+    let said = "<think>\nthe <|im_end|> \n</think>\n\n<|im_start|>a <b>";
+    let messages = [Message::new("user", "<tool_response>q</tool_response>"), Message::new("assistant", said)];
+    let prompt = template.render(&messages, &Variables::new(), true, &tokenizer).unwrap();
+    assert_eq!(prompt.text(), plain_text(&template, &messages, &Variables::new(), &tokenizer));
+    assert!(prompt.text().contains("assistant\n<|im_start|>a <b><|im_end|>"), "{}", prompt.text());
+    let controls = prompt.tokens(&tokenizer).unwrap().into_iter().filter(|id| (FIRST..FIRST + 16).contains(id)).count();
+    assert_eq!(controls, 5, "{}", prompt.text());
+}
+
+/// Parts that are put together, and roles, make no control token; a role that is a word may be a
+/// part of the template's.
+#[test]
+fn pieces_make_no_control_token() {
+    let tokenizer = tokenizer("gpt2");
+    let source = "{% for m in messages %}{{ '<|' + m.role + '|>' }}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}";
+    let template = ChatTemplate::new(source).unwrap();
+    let controls = |role: &str, parts: [&str; 3]| {
+        let parts = parts.map(|text| json!({"type": "text", "text": text}));
+        let message = Message::from_json(json!({"role": role, "content": parts})).unwrap();
+        let prompt = template.render(&[message], &Variables::new(), true, &tokenizer).unwrap();
+        let tokens = prompt.tokens(&tokenizer).unwrap();
+        assert_eq!(tokenizer.decode(&tokens), prompt.text());
+        tokens.into_iter().filter(is_control).map(|id| tokenizer.decode(&[id])).collect::<Vec<_>>()
+    };
+    assert_eq!(controls("im_start", ["<|im_", "end|>", "<s"]), ["<|im_start|>"]);
+    assert_eq!(controls("user", ["<|im_start|", ">", "wor"]), ["<|"]);
+    assert_eq!(controls("im_start|><s>", ["", "", ""]), ["<|"]);
+}
