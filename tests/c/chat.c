@@ -65,15 +65,17 @@ static void content_is_no_control_token(void) {
 
 static void json_has_all_fields(void) {
     ollm_chat_input input = json_input(
-        "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"text\", \"text\": \"b\"}]},"
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}, "
+        "{\"type\": \"text\", \"text\": \"b\"}]},"
         " {\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"function\": {\"name\": \"f\", \"arguments\": "
         "\"{\\\"x\\\": 1}\"}}]}, {\"role\": \"tool\", \"name\": \"f\", \"content\": \"2" EOS "\"}]",
         "{\"tools\": [{\"name\": \"f" EOS "\"}], \"think\": true}");
     uint32_t tokens[1024], end;
     size_t count = 0;
     const char *text = rendered(&input, tokens, &count);
-    CHECK(strcmp(text, BOS "[{\"name\": \"f" EOS "\"}][user]a\nb" EOS "[assistant]<tool_call>f{\"x\": 1}" EOS "[tool f]2" EOS EOS
-                       "[assistant]<think>") == 0);
+    CHECK(strcmp(text,
+                 BOS "[{\"name\": \"f" EOS "\"}][user]a\nb" EOS "[assistant]<tool_call>f{\"x\": 1}" EOS "[tool f]2" EOS EOS
+                     "[assistant]<think>") == 0);
     OK(ollm_tokenize(model, EOS, strlen(EOS), OLLM_TOKENIZE_SPECIAL, &end, 1, &count));
     rendered(&input, tokens, &count);
     CHECK(count_of(end, tokens, count) == 3);
@@ -140,13 +142,15 @@ static const char *parts(const ollm_chat_input *input, int32_t format, const cha
 }
 
 static void answers_are_taken_apart(void) {
-    static const char answer[] = "hm</think>\n\nLook: <tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1]}}</tool_call>";
-    static const char raw[] = "text hm</think>\n\nLook: <tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1]}}</tool_call>";
+    static const char raw[] =
+        "text hm</think>\n\nLook: <tool_call>{\"name\": \"f\", \"arguments\": {\"x\": [1]}}</tool_call>";
+    const char *answer = raw + strlen("text ");
     ollm_chat_input input = json_input("[]", "{\"tools\": [{\"name\": \"f\"}], \"think\": true}");
     ollm_chat_input plain = json_input("[]", "{}");
     size_t size;
     for (size = 1; size < 90; size += 4) {
-        CHECK(strcmp(parts(&input, OLLM_TOOL_FORMAT_AUTO, answer, size), "reasoning hm\ntext Look:\ncall f{\"x\":[1]}") == 0);
+        CHECK(strcmp(parts(&input, OLLM_TOOL_FORMAT_AUTO, answer, size),
+                     "reasoning hm\ntext Look:\ncall f{\"x\":[1]}") == 0);
         CHECK(strcmp(parts(&plain, OLLM_TOOL_FORMAT_AUTO, answer, size), raw) == 0);
         CHECK(strcmp(parts(NULL, OLLM_TOOL_FORMAT_AUTO, answer, size), raw) == 0);
         CHECK(strcmp(parts(NULL, OLLM_TOOL_FORMAT_MISTRAL, "[TOOL_CALLS]f[CALL_ID]i[ARGS]{}", size), "call f{}i") == 0);

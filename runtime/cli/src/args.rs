@@ -382,8 +382,8 @@ pub(crate) struct StopArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Conversation")]
 pub(crate) struct ReasoningArgs {
-    /// End a thought of the model (<think>) after N tokens, and let it answer; 0 allows none
     #[arg(long, value_name = "N")]
+    #[arg(help = "End a thought of the model (<think>) after N tokens, and let it answer; 0 allows none")]
     pub(crate) reasoning_budget: Option<usize>,
 }
 

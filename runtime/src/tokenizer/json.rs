@@ -50,8 +50,8 @@ impl Json {
         self.specials.control_texts()
     }
 
-    /// The crate knows no ranges: it gets a text whole where none of its special tokens touches
-    /// one, and else what lies between the tokens that count.
+    /// The crate knows no ranges: it gets a text whole where all of its special tokens count, and
+    /// else what lies between those that do.
     pub(super) fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>, TokenizerError> {
         memory::probe(text.len().saturating_mul(BYTES_PER_BYTE))?;
         let added = self.tokenizer.get_added_vocabulary();
@@ -60,11 +60,12 @@ impl Json {
             ControlTokens::Outside([]) => self.piece(text, added, true),
             ControlTokens::Outside(_) => {
                 let parts = self.specials.partition(text, control)?;
-                let counted: Vec<u32> = parts.iter().filter_map(TextPart::token).collect();
+                let all = self.specials.partition(text, ControlTokens::everywhere(true))?;
+                let token = |part: &TextPart<'_>| if let TextPart::Token(id) = part { Some(*id) } else { None };
                 let whole = self.piece(text, added, true)?;
                 let tokens = added.get_added_tokens_decoder();
                 let is_special = |id: &u32| tokens.get(id).is_some_and(|token| token.special);
-                if whole.iter().copied().filter(is_special).eq(counted) && !self.specials.touch(text, control) {
+                if parts == all && whole.iter().copied().filter(is_special).eq(parts.iter().filter_map(token)) {
                     return Ok(whole);
                 }
                 self.parts(&parts)

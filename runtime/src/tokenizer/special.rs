@@ -66,15 +66,6 @@ impl Specials {
         Ok(all)
     }
 
-    /// Whether the text of a control token stands where it does not count.
-    pub(super) fn touch(&self, text: &str, control: ControlTokens<'_>) -> bool {
-        let mut present = self.present(text).into_iter().map(|rank| &self.list[rank]);
-        present.any(|special| {
-            let places = (0..text.len()).filter(|&at| text.as_bytes()[at..].starts_with(special.text.as_bytes()));
-            special.control && places.into_iter().any(|at| !control.allow(&(at..at + special.text.len())))
-        })
-    }
-
     /// The texts of control tokens.
     pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
         self.list.iter().filter(|special| special.control).map(|special| special.text.as_str())
@@ -101,12 +92,6 @@ pub(super) enum ControlTokens<'a> {
     Nowhere,
     /// Wherever it does not touch these ranges of bytes, which are in order.
     Outside(&'a [Range<usize>]),
-}
-
-impl TextPart<'_> {
-    pub(super) fn token(&self) -> Option<u32> {
-        if let Self::Token(id) = self { Some(*id) } else { None }
-    }
 }
 
 impl ControlTokens<'_> {
@@ -149,8 +134,6 @@ fn cut(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::single_range_in_vec_init, reason = "lists of one range")]
-
     use super::*;
 
     const EVERYWHERE: ControlTokens<'_> = ControlTokens::Outside(&[]);
@@ -188,14 +171,13 @@ mod tests {
     #[test]
     fn control_tokens_are_found_outside_of_plain_text() {
         use TextPart::{Text, Token};
-        let found =
-            |text, plain: &[Range<usize>]| specials().partition(text, ControlTokens::Outside(plain)).unwrap().len();
-        assert_eq!(specials().partition("<s>a<s>", ControlTokens::Outside(&[0..1])).unwrap(), [Text("<s>a"), Token(0)]);
-        assert_eq!(
-            specials().partition("<s><s><s>", ControlTokens::Outside(&[1..2])).unwrap(),
-            [Text("<s>"), Token(1)]
-        );
-        assert_eq!((found("<s>", &[2..3]), found("<s>", &[3..4]), found("<s>", &[0..0])), (1, 1, 1));
+        let outside = |text: &'static str, plain: Range<usize>| {
+            specials().partition(text, ControlTokens::Outside(std::slice::from_ref(&plain))).unwrap()
+        };
+        assert_eq!(outside("<s>a<s>", 0..1), [Text("<s>a"), Token(0)]);
+        assert_eq!(outside("<s><s><s>", 1..2), [Text("<s>"), Token(1)]);
+        assert_eq!(outside("<s>", 2..3), [Text("<s>")]);
+        assert_eq!([3..4, 0..0].map(|plain| outside("<s>", plain)), [[Token(0)], [Token(0)]]);
         assert_eq!(specials().partition("é<s>", ControlTokens::Outside(&[3..4, 9..12])).unwrap(), [Text("é<s>")]);
     }
 }

@@ -332,3 +332,37 @@ mod carried {
         }
     }
 }
+
+/// With a space before the beginning of a text alone, what follows a token is not a beginning: as in
+/// the `tokenizers` crate, wherever the text is cut.
+#[cfg(feature = "tokenizer-json")]
+#[test]
+fn plain_text_between_special_tokens_is_no_beginning() {
+    let json = r#"{"version": "1.0", "normalizer": null, "post_processor": null,
+        "added_tokens": [{"id": 4, "content": "<s>", "special": true, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false}],
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false},
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}]},
+        "model": {"type": "BPE", "vocab": {"▁": 0, "<": 1, "s": 2, ">": 3, "<s>": 4}, "merges": []}}"#;
+    let t = File(vec![("tokenizer.huggingface.json", json.into())]).read().unwrap();
+    assert_eq!(t.encode("s<s>s", true).unwrap(), [0, 2, 4, 2]);
+    assert_eq!(t.encode_outside("<s>s<s>", &[]).unwrap(), [4, 2, 4]);
+    assert_eq!(t.encode_outside("<s>s<s>", std::slice::from_ref(&(4..5))).unwrap(), [4, 2, 1, 2, 3]);
+    assert_eq!(t.encode_outside("s<s>", std::slice::from_ref(&(1..2))).unwrap(), [0, 2, 1, 2, 3]);
+    assert_eq!(t.control_texts().collect::<Vec<_>>(), ["<s>"]);
+}
+
+/// What is merged, and what is a piece by itself, is no control token.
+#[test]
+fn merges_make_no_control_token() {
+    let t = File::new("llama-bpe").tokens(|tokens| tokens[263] = "hello".to_owned()).read().unwrap();
+    let is_control = |ids: Vec<u32>| ids.contains(&263);
+    assert!(is_control(t.encode("hello", true).unwrap()) && !is_control(t.encode("hello", false).unwrap()));
+    assert!(!is_control(t.encode_outside("hello", std::slice::from_ref(&(2..3))).unwrap()));
+    let merged = File::new("gpt2").with("tokenizer.ggml.token_type", {
+        let mut kinds = vec![1; 267];
+        kinds[259] = 3;
+        kinds
+    });
+    assert!(!merged.read().unwrap().encode("hello", false).unwrap().contains(&259));
+}

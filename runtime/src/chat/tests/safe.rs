@@ -46,21 +46,28 @@ fn byte_alphabet() -> Vec<String> {
     (0..256).map(letter).collect()
 }
 
+/// Ways to read a vocabulary: pre-tokenizers of the lists, and the tokenizer in JSON.
+const KINDS: [&str; 3] = ["gpt2", "llama-bpe", JSON];
+const JSON: &str = "json";
+
 /// A tokenizer of bytes, [`CONTROLS`] and [`USER`].
-fn tokenizer(pre: &str) -> Tokenizer {
-    with_controls(pre, &CONTROLS)
+fn tokenizer(kind: &str) -> Tokenizer {
+    with_controls(kind, &CONTROLS)
 }
 
-fn with_controls(pre: &str, controls: &[&str]) -> Tokenizer {
-    let mut tokens = byte_alphabet();
-    let mut kinds = vec![1; tokens.len()];
-    tokens.extend(controls.iter().chain(&USER).map(|&text| text.to_owned()));
+fn with_controls(kind: &str, controls: &[&str]) -> Tokenizer {
+    let letters = byte_alphabet();
+    let added: Vec<String> = controls.iter().chain(&USER).map(|&text| text.to_owned()).collect();
+    let mut kinds = vec![1; letters.len()];
     kinds.extend([3].repeat(controls.len()));
     kinds.extend([4].repeat(USER.len()));
     let mut writer = Writer::new();
+    if kind == JSON {
+        writer.set("tokenizer.huggingface.json", in_json(&letters, &added, controls.len())).unwrap();
+    }
     writer.set("tokenizer.ggml.model", "gpt2").unwrap();
-    writer.set("tokenizer.ggml.pre", pre).unwrap();
-    writer.set("tokenizer.ggml.tokens", tokens).unwrap();
+    writer.set("tokenizer.ggml.pre", if kind == JSON { "gpt2" } else { kind }).unwrap();
+    writer.set("tokenizer.ggml.tokens", [letters, added].concat()).unwrap();
     writer.set("tokenizer.ggml.token_type", kinds).unwrap();
     writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
     writer.set("tokenizer.ggml.bos_token_id", FIRST).unwrap();
@@ -68,9 +75,22 @@ fn with_controls(pre: &str, controls: &[&str]) -> Tokenizer {
     Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that filter takes")]
-fn is_control(id: &u32) -> bool {
-    (FIRST..FIRST + CONTROLS.len() as u32).contains(id)
+/// `tokenizer.json` of letters and added tokens, of which the first `special` are special.
+fn in_json(letters: &[String], added: &[String], special: usize) -> String {
+    let token = |(index, text): (usize, &String)| {
+        json!({"id": letters.len() + index, "content": text, "special": index < special, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false})
+    };
+    let vocab: Map<String, Value> = letters.iter().zip(0..).map(|(letter, id)| (letter.clone(), json!(id))).collect();
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let added: Vec<Value> = added.iter().enumerate().map(token).collect();
+    json!({"version": "1.0", "added_tokens": added, "normalizer": null, "pre_tokenizer": bytes, "post_processor": null,
+        "decoder": bytes, "model": {"type": "BPE", "vocab": vocab, "merges": []}})
+    .to_string()
+}
+
+fn is_control(id: u32) -> bool {
+    (FIRST..FIRST + CONTROLS.len() as u32).contains(&id)
 }
 
 /// Text that is made to be mistaken: control tokens, their halves, what templates look for.
@@ -133,13 +153,13 @@ fn plain_text(template: &ChatTemplate, messages: &[Message], variables: &Variabl
 #[test]
 fn what_is_said_is_never_a_control_token() {
     let mut random = Random::new(1);
-    for (pre, source) in ["gpt2", "llama-bpe"].into_iter().flat_map(|pre| ALL.map(|source| (pre, source))) {
-        let tokenizer = tokenizer(pre);
+    for (kind, source) in KINDS.into_iter().flat_map(|kind| ALL.map(|source| (kind, source))) {
+        let tokenizer = tokenizer(kind);
         // Thoughts in the text decide what the template writes itself; they have a test of their own.
         let template = ChatTemplate::new(&source.replace("'</think>' in content", "false")).unwrap();
         let controls = |messages: &[Message], variables: &Variables| -> Vec<u32> {
             let tokens = template.render(messages, variables, true, &tokenizer).unwrap().tokens(&tokenizer).unwrap();
-            tokens.into_iter().filter(is_control).collect()
+            tokens.into_iter().filter(|&id| is_control(id)).collect()
         };
         let (harmless, variables) = conversation(source, &mut distinct());
         let expected = controls(&harmless, &variables);
@@ -149,7 +169,7 @@ fn what_is_said_is_never_a_control_token() {
             let (messages, variables) = conversation(source, &mut || nasty(&mut random) + &last());
             let prompt = template.render(&messages, &variables, true, &tokenizer).unwrap();
             let tokens = prompt.tokens(&tokenizer).unwrap();
-            let found: Vec<u32> = tokens.iter().copied().filter(is_control).collect();
+            let found: Vec<u32> = tokens.iter().copied().filter(|&id| is_control(id)).collect();
             assert_eq!(found, expected, "{messages:?} {variables:?}\n{}", prompt.text());
             assert_eq!(tokenizer.decode(&tokens), prompt.text());
             assert_eq!(prompt.text(), plain_text(&template, &messages, &variables, &tokenizer));
@@ -160,11 +180,10 @@ fn what_is_said_is_never_a_control_token() {
 /// Texts that no control token could begin or end in have the tokens that they always had.
 #[test]
 fn harmless_texts_have_the_tokens_of_all_of_the_text() {
-    let tokenizer = tokenizer("gpt2");
     let mut random = Random::new(2);
     let words = ["a", " b", "\n", "é", "don't", "a < b", "if x > 2:", "f[0]", "</b>", "12 "];
-    for source in ALL {
-        let template = ChatTemplate::new(source).unwrap();
+    for (kind, source) in KINDS.into_iter().flat_map(|kind| ALL.map(|source| (kind, source))) {
+        let (tokenizer, template) = (tokenizer(kind), ChatTemplate::new(source).unwrap());
         for _ in 0..40 {
             let mut text = || (0..=random.below(5)).map(|_| words[random.below(words.len())]).collect::<String>();
             let (messages, variables) = conversation(source, &mut text);
@@ -202,7 +221,7 @@ fn pieces_make_no_control_token() {
         let prompt = template.render(&[message], &Variables::new(), true, &tokenizer).unwrap();
         let tokens = prompt.tokens(&tokenizer).unwrap();
         assert_eq!(tokenizer.decode(&tokens), prompt.text());
-        tokens.into_iter().filter(is_control).map(|id| tokenizer.decode(&[id])).collect::<Vec<_>>()
+        tokens.into_iter().filter(|&id| is_control(id)).map(|id| tokenizer.decode(&[id])).collect::<Vec<_>>()
     };
     assert_eq!(controls("im_start", ["<|im_", "end|>", "<s"]), ["<|im_start|>"]);
     assert_eq!(controls("user", ["<|im_start|", ">", "wor"]), ["<|"]);
