@@ -14,6 +14,7 @@ use std::fmt;
 use crate::logits::{self, Candidate, LogitsError};
 use crate::memory;
 use crate::random::Random;
+use crate::token_set::TokenSet;
 
 /// How a token is chosen. The default is greedy.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,20 +120,39 @@ impl Sampler {
 
     /// Chooses one token of `logits` (one for each token of the vocabulary), given the tokens so
     /// far. `place` is the number of tokens before it, those that a context shift has dropped
-    /// included.
-    pub fn sample(&mut self, logits: &[f32], history: &[u32], place: u64) -> Result<Sampled, SamplerError> {
+    /// included. Where tokens are `allowed`, it is one of these: the filters see no other. Its
+    /// log-probability is among all tokens nevertheless.
+    pub fn sample(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        place: u64,
+        allowed: Option<&TokenSet>,
+    ) -> Result<Sampled, SamplerError> {
         let sum = logits::log_sum_exp(logits)?;
-        let token = self.choose(logits, history, place)?;
+        let token = self.choose(logits, history, place, allowed)?;
         Ok(Sampled { token, logprob: (f64::from(logits[token as usize]) - sum) as f32 })
     }
 
-    fn choose(&mut self, logits: &[f32], history: &[u32], place: u64) -> Result<u32, SamplerError> {
+    fn choose(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        place: u64,
+        allowed: Option<&TokenSet>,
+    ) -> Result<u32, SamplerError> {
         let recent = self.penalised(history);
         if self.options.temperature == 0.0 && recent.is_empty() {
-            return Ok(logits::argmax(logits)?.0);
+            return Ok(logits::argmax_in(logits, allowed)?.0);
         }
         logits::fill(&mut self.pool, logits)?;
         self.penalise(recent)?;
+        if let Some(allowed) = allowed {
+            self.pool.retain(|candidate| allowed.contains(candidate.token));
+            if self.max() == f32::NEG_INFINITY {
+                return Err(LogitsError::Impossible.into());
+            }
+        }
         if self.options.temperature == 0.0 {
             return Ok(self.best());
         }
@@ -273,7 +293,7 @@ mod tests {
         let mut sampler = sampler(options);
         let mut counts = vec![0.0; logits.len()];
         for place in 0..20_000 {
-            counts[sampler.sample(logits, &[], place).unwrap().token as usize] += 1.0 / 20_000.0;
+            counts[sampler.sample(logits, &[], place, None).unwrap().token as usize] += 1.0 / 20_000.0;
         }
         counts
     }
@@ -314,10 +334,10 @@ mod tests {
     #[test]
     fn greedy_takes_the_best_and_the_lowest_of_equals() {
         let mut greedy = sampler(SamplerOptions::default());
-        let sampled = greedy.sample(&four(), &[], 0).unwrap();
+        let sampled = greedy.sample(&four(), &[], 0, None).unwrap();
         assert_eq!(sampled.token, 1);
         assert!((sampled.logprob - 0.4_f32.ln()).abs() < 1e-6);
-        assert_eq!(greedy.sample(&[1.0, 1.0, 0.0], &[], 1).unwrap().token, 0);
+        assert_eq!(greedy.sample(&[1.0, 1.0, 0.0], &[], 1, None).unwrap().token, 0);
     }
 
     #[test]
@@ -349,7 +369,7 @@ mod tests {
     fn top_p_reaches_far_into_a_flat_vocabulary() {
         let mut half = sampler(SamplerOptions { top_p: 0.5, ..options() });
         let logits = vec![0.0; 2000];
-        let highest = (0..300).map(|place| half.sample(&logits, &[], place).unwrap().token).max().unwrap();
+        let highest = (0..300).map(|place| half.sample(&logits, &[], place, None).unwrap().token).max().unwrap();
         assert!((950..1000).contains(&highest), "{highest}");
     }
 
@@ -357,7 +377,7 @@ mod tests {
     fn the_penalty_reaches_back_as_far_as_told() {
         let penalised = |last, history: &[u32]| {
             let options = SamplerOptions { repeat_penalty: 1.5, repeat_last_n: last, ..SamplerOptions::default() };
-            sampler(options).sample(&[2.0, 1.9, -1.0], history, 3).unwrap()
+            sampler(options).sample(&[2.0, 1.9, -1.0], history, 3, None).unwrap()
         };
         assert_eq!(penalised(64, &[0, 0, 2]).token, 1);
         assert_eq!(penalised(1, &[0, 2]).token, 0);
@@ -370,7 +390,7 @@ mod tests {
     fn a_draw_depends_on_seed_and_place_alone() {
         let logits: Vec<f32> = (0..1000).map(|i| (i % 17) as f32 / 4.0).collect();
         let sampler = |seed| sampler(SamplerOptions { seed, top_p: 0.9, ..options() });
-        let at = |sampler: &mut Sampler, place| sampler.sample(&logits, &[], place).unwrap().token;
+        let at = |sampler: &mut Sampler, place| sampler.sample(&logits, &[], place, None).unwrap().token;
         let (mut one, mut other) = (sampler(3), sampler(4));
         let forwards: Vec<u32> = (0..50).map(|place| at(&mut one, place)).collect();
         let mut backwards: Vec<u32> = (0..50).rev().map(|place| at(&mut one, place)).collect();
@@ -383,15 +403,51 @@ mod tests {
     fn bad_logits_and_histories_are_errors() {
         let mut penalty = sampler(SamplerOptions { repeat_penalty: 2.0, ..options() });
         for logits in [&[][..], &[0.0, f32::NAN], &[f32::INFINITY, 0.0], &[f32::NEG_INFINITY; 2]] {
-            assert!(matches!(penalty.sample(logits, &[], 0), Err(SamplerError::Logits(_))), "{logits:?}");
+            assert!(matches!(penalty.sample(logits, &[], 0, None), Err(SamplerError::Logits(_))), "{logits:?}");
         }
         let outside = LogitsError::TokenOutOfRange { token: 7, vocabulary: 2 };
-        assert_eq!(penalty.sample(&[0.0, 1.0], &[7], 0), Err(SamplerError::Logits(outside)));
+        assert_eq!(penalty.sample(&[0.0, 1.0], &[7], 0, None), Err(SamplerError::Logits(outside)));
     }
 
     #[test]
     fn impossible_tokens_are_never_drawn() {
         let logits = [f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY];
         assert_close(&frequencies(options(), &logits), &[0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn only_allowed_tokens_are_drawn_with_the_probability_among_all() {
+        let allowed = TokenSet::of(&[0, 3], 4).unwrap();
+        let draws = |options: SamplerOptions| {
+            let (mut sampler, mut counts) = (sampler(options), vec![0.0; 4]);
+            for place in 0..20_000 {
+                let sampled = sampler.sample(&four(), &[1], place, Some(&allowed)).unwrap();
+                assert!((sampled.logprob - four()[sampled.token as usize]).abs() < 1e-6);
+                counts[sampled.token as usize] += 1.0 / 20_000.0;
+            }
+            counts
+        };
+        assert_close(&draws(options()), &[0.4, 0.0, 0.0, 0.6]);
+        assert_close(&draws(SamplerOptions { top_k: 1, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+        assert_close(&draws(SamplerOptions { top_p: 0.5, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+        assert_close(&draws(SamplerOptions { min_p: 0.7, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+        assert_close(&draws(SamplerOptions { temperature: 0.0, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+        let penalty = SamplerOptions { repeat_penalty: 4.0, temperature: 0.0, ..options() };
+        assert_eq!(sampler(penalty).sample(&[1.0, 9.0, 2.0, 3.0], &[3], 0, Some(&allowed)).unwrap().token, 0);
+    }
+
+    #[test]
+    fn where_nothing_is_allowed_nothing_is_drawn() {
+        let logits = [0.0, f32::NEG_INFINITY];
+        let mut allowed = TokenSet::empty(2).unwrap();
+        for temperature in [0.0, 1.0] {
+            let mut sampler = sampler(SamplerOptions { temperature, ..options() });
+            for _ in 0..2 {
+                let error = sampler.sample(&logits, &[], 0, Some(&allowed)).unwrap_err();
+                assert_eq!(error, SamplerError::Logits(LogitsError::Impossible));
+                allowed.insert(1);
+            }
+            allowed.remove(1);
+        }
     }
 }

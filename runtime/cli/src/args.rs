@@ -10,6 +10,7 @@ use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weig
 use ollm_runtime::plugin::{Hold, LatentMode};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 
+use crate::constrain::ConstrainArgs;
 use crate::failure::{Failure, Result};
 
 const ABOUT: &str = "Generates text with an option-aware language model.
@@ -27,6 +28,8 @@ const EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
     ollm-run -m model.gguf --plugin plugin.gguf -f prompt.txt --latent fixed:3 --hold line
   Sample from the backbone, 100 tokens at most, one JSON object a token:
     ollm-run -m model.gguf -p 'Once upon a time' -n 100 --temperature 0.8 --top-p 0.95 --json
+  JSON of a schema:
+    ollm-run -m model.gguf --chat -p 'Who wrote Faust, and when?' --json-schema schema.json
   Talk:
     ollm-run chat -m model.gguf --plugin plugin.gguf
 
@@ -141,6 +144,8 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) stop: StopArgs,
     #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
+    #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
@@ -160,6 +165,8 @@ pub(crate) struct ChatArgs {
     pub(crate) branch: BranchArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
@@ -191,6 +198,8 @@ pub(crate) struct SearchArgs {
     pub(crate) strategy: Strategy,
     #[command(flatten)]
     pub(crate) branch: BranchArgs,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
@@ -260,6 +269,8 @@ pub(crate) struct SuggestArgs {
     /// Where a suggestion ends before: word, line or tokens (nowhere)
     #[arg(long, value_name = "END", default_value_t = Until::Tokens)]
     pub(crate) until: Until,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
 }
 
 #[derive(Debug, Args)]
@@ -305,6 +316,8 @@ pub(crate) struct BenchArgs {
     /// llama.cpp's llama-batched-bench, to decode as many sequences in turns with --branches
     #[arg(long, value_name = "PROGRAM", requires = "branches")]
     pub(crate) peer_batched: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 }

@@ -16,7 +16,7 @@ use crate::failure::{Failure, Result};
 /// A session on a model, with its tokenizer and its plugin.
 pub(crate) struct Engine {
     pub(crate) session: Session,
-    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokenizer: Arc<Tokenizer>,
     /// How long it took to get here.
     pub(crate) load_time: Duration,
 }
@@ -36,7 +36,7 @@ impl Engine {
             ..SessionOptions::default()
         };
         let session = Session::new(model, plugin, &options)?;
-        Ok(Self { session, tokenizer, load_time: start.elapsed() })
+        Ok(Self { session, tokenizer: Arc::new(tokenizer), load_time: start.elapsed() })
     }
 
     /// The number of options, if there is a plugin.

@@ -17,7 +17,9 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     machine.model()?;
     args.sample.sampler()?;
     let text = args.prompt.text.read_nonempty()?;
+    let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
+    engine.constrain(grammar.as_ref())?;
     let mut generation = Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?;
     let tokens = args.prompt.tokens(&engine, text)?;
 

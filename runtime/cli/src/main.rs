@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod chat;
+mod constrain;
 mod engine;
 mod failure;
 mod generate;

@@ -32,7 +32,9 @@ pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     machine.model()?;
     args.sample.sampler()?;
     let text = args.prompt.text.read_nonempty()?;
+    let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
+    engine.constrain(grammar.as_ref())?;
     let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
     let options = flags.options(&engine, args.strategy)?;
     let tokens = args.prompt.tokens(&engine, text)?;

@@ -4,6 +4,7 @@ mod stop;
 
 use std::ops::ControlFlow;
 
+use crate::constraint::ConstraintError;
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 use crate::session::{OptionView, Session, SessionError, Step};
@@ -37,7 +38,8 @@ pub struct Token<'a> {
 /// Why generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// An end token came; it is part of the session, not of the text.
+    /// An end token came; it is part of the session, not of the text. Or a constraint is complete
+    /// in a model that has no end token.
     End,
     /// A stop string came.
     Stop,
@@ -101,6 +103,7 @@ pub fn generate(
             Ok(next) => next,
             Err(SessionError::ContextFull { .. }) => break Reason::ContextFull,
             Err(SessionError::Cancelled) => break Reason::Cancelled,
+            Err(SessionError::Constraint(ConstraintError::Complete)) => break Reason::End,
             Err(error) => return Err(error),
         };
         if tokenizer.is_end(step.token) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::constraint::ConstraintError;
 use crate::cpu::IsaError;
 use crate::logits::LogitsError;
 use crate::memory::OutOfMemory;
@@ -81,6 +82,8 @@ pub enum SessionError {
     Sampler(SamplerError),
     /// The logits are no distribution.
     Logits(LogitsError),
+    /// The grammar cannot go on, or is of another vocabulary.
+    Constraint(ConstraintError),
 }
 
 impl fmt::Display for SessionError {
@@ -123,6 +126,7 @@ impl fmt::Display for SessionError {
             Self::Select(error) => error.fmt(f),
             Self::Sampler(error) => error.fmt(f),
             Self::Logits(error) => error.fmt(f),
+            Self::Constraint(error) => error.fmt(f),
         }
     }
 }
@@ -154,4 +158,5 @@ from!(
     SelectError => Select,
     SamplerError => Sampler,
     LogitsError => Logits,
+    ConstraintError => Constraint,
 );

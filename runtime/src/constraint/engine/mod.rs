@@ -1,0 +1,169 @@
+//! The grammar engine `llguidance`: a model's tokens as a trie, compiled grammars, masks.
+
+mod gbnf;
+mod words;
+
+use std::fmt;
+use std::sync::Arc;
+
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{InferenceCapabilities, TokEnv};
+use llguidance::{Matcher, ParserFactory};
+use serde_json::{Value, json};
+
+use crate::token_set::TokenSet;
+use crate::tokenizer::Tokenizer;
+
+use super::error::ConstraintError;
+use super::grammar::GrammarKind;
+
+type Result<T, E = ConstraintError> = std::result::Result<T, E>;
+
+/// White space between tokens of JSON: bounded, so that no text ends in an endless line of it.
+const WHITESPACE: &str = r"[ ]|\n[ \t]{0,20}";
+
+/// The tokens of a model, for any number of grammars.
+pub(super) struct Engine(ParserFactory);
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    pub(super) fn new(tokenizer: &Arc<Tokenizer>, vocabulary: usize) -> Result<Self> {
+        let words: TokEnv = Arc::new(words::Words::new(tokenizer, vocabulary)?);
+        let slices = SlicedBiasComputer::general_slices();
+        let factory = ParserFactory::new(&words, InferenceCapabilities::default(), &slices);
+        let mut factory = factory.map_err(|error| ConstraintError::Vocabulary { reason: error.to_string() })?;
+        factory.quiet();
+        *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
+        Ok(Self(factory))
+    }
+
+    pub(super) fn compile(&self, kind: GrammarKind, text: &str) -> Result<Parser> {
+        let wrong = |reason: String| ConstraintError::Grammar { kind: title(kind), reason: first_line(&reason) };
+        let grammar = match kind {
+            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema(text).map_err(wrong)?),
+            GrammarKind::Regex => TopLevelGrammar::from_regex(whole(text)),
+            GrammarKind::Lark => TopLevelGrammar::from_lark(text.to_owned()),
+            GrammarKind::Gbnf => TopLevelGrammar::from_lark(gbnf::to_lark(text).map_err(wrong)?),
+        };
+        let matcher = Matcher::new(self.0.create_parser(grammar));
+        match matcher.get_error() {
+            Some(reason) => Err(wrong(reason)),
+            None => Ok(Parser(matcher)),
+        }
+    }
+}
+
+/// What a message calls a grammar.
+const fn title(kind: GrammarKind) -> &'static str {
+    match kind {
+        GrammarKind::JsonSchema => "JSON schema",
+        GrammarKind::Regex => "regular expression",
+        GrammarKind::Lark => "Lark grammar",
+        GrammarKind::Gbnf => "GBNF grammar",
+    }
+}
+
+/// The schema, with bounded white space where it does not say otherwise.
+fn schema(text: &str) -> Result<Value, String> {
+    let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if schema == Value::Bool(true) {
+        schema = json!({});
+    }
+    if let Some(keywords) = schema.as_object_mut() {
+        let options = keywords.entry("x-guidance").or_insert_with(|| json!({}));
+        if let Some(options) = options.as_object_mut().filter(|options| !options.contains_key("whitespace_flexible")) {
+            options.entry("whitespace_pattern").or_insert(WHITESPACE.into());
+        }
+    }
+    Ok(schema)
+}
+
+/// The expression without anchors at its ends: all of the text has to match it anyway.
+fn whole(regex: &str) -> &str {
+    let regex = regex.strip_prefix('^').unwrap_or(regex);
+    let stripped = regex.strip_suffix('$').unwrap_or(regex);
+    let backslashes = stripped.bytes().rev().take_while(|&byte| byte == b'\\').count();
+    if backslashes.is_multiple_of(2) { stripped } else { regex }
+}
+
+/// What an error says, without the dumps that follow it.
+fn first_line(reason: &str) -> String {
+    let reason = reason.split("\n<").next().unwrap_or_default();
+    reason.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A place in a grammar. Clones share what the lexer has found out.
+#[derive(Clone)]
+pub(super) struct Parser(Matcher);
+
+impl fmt::Debug for Parser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parser").finish_non_exhaustive()
+    }
+}
+
+impl Parser {
+    /// A copy that shares nothing.
+    pub(super) fn apart(&self) -> Self {
+        Self(self.0.deep_clone())
+    }
+
+    /// Whether the text may end here.
+    pub(super) fn is_complete(&mut self) -> bool {
+        self.is_at_end() || self.0.is_accepting().unwrap_or(false)
+    }
+
+    /// Whether the text is complete, and nothing can follow.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.0.is_stopped() && !self.0.is_error()
+    }
+
+    /// The tokens that have to come next.
+    pub(super) fn forced(&mut self) -> Vec<u32> {
+        self.0.compute_ff_tokens()
+    }
+
+    /// The tokens that may come next, of a vocabulary of so many.
+    pub(super) fn allowed(&mut self, vocabulary: usize) -> Result<TokenSet> {
+        let mask = self.0.compute_mask().map_err(|error| stuck(&error))?;
+        Ok(TokenSet::of_words(mask.as_slice(), vocabulary)?)
+    }
+
+    /// Takes a token that may come next.
+    pub(super) fn accept(&mut self, token: u32) -> Result<()> {
+        self.0.consume_token(token).map_err(|error| stuck(&error))
+    }
+}
+
+fn stuck(error: &impl ToString) -> ConstraintError {
+    ConstraintError::Stuck { reason: first_line(&error.to_string()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regular_expression_is_for_the_whole_text() {
+        assert_eq!(whole(r"^a|b$"), "a|b");
+        assert_eq!(whole(r"a\$"), r"a\$");
+        assert_eq!(whole(r"a\\$"), r"a\\");
+        assert_eq!(whole(r""), "");
+    }
+
+    #[test]
+    fn white_space_of_json_is_bounded_unless_told() {
+        let pattern = |text: &str| schema(text).unwrap()["x-guidance"]["whitespace_pattern"].as_str().map(str::len);
+        assert_eq!(pattern("{}"), Some(WHITESPACE.len()));
+        assert_eq!(pattern("true"), Some(WHITESPACE.len()));
+        assert_eq!(pattern(r#"{"x-guidance": {"whitespace_pattern": "x"}}"#), Some(1));
+        assert_eq!(pattern(r#"{"x-guidance": {"whitespace_flexible": false}}"#), None);
+        assert!(schema("{").is_err());
+    }
+}
