@@ -19,7 +19,7 @@
 //! | `state` | [`Constraint`]: the state of one sequence |
 //! | `trigger` | the text that a constraint waits for |
 //! | `engine` | the one place that knows `llguidance`: tokens as a trie, masks, forced tokens |
-//! | `engine/gbnf` | GBNF to Lark |
+//! | `engine/gbnf`, `engine/schema` | GBNF to Lark; JSON schemas as the engine is to read them |
 
 #[cfg_attr(not(feature = "constraints"), path = "no_engine.rs")]
 mod engine;

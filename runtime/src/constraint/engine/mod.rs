@@ -1,6 +1,7 @@
 //! The grammar engine `llguidance`: a model's tokens as a trie, compiled grammars, masks.
 
 mod gbnf;
+mod schema;
 mod words;
 
 use std::fmt;
@@ -10,7 +11,6 @@ use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::{Value, json};
 
 use crate::token_set::TokenSet;
 use crate::tokenizer::Tokenizer;
@@ -19,9 +19,6 @@ use super::error::ConstraintError;
 use super::grammar::GrammarKind;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
-
-/// White space between tokens of JSON: bounded, so that no text ends in an endless line of it.
-const WHITESPACE: &str = r"[ ]|\n[ \t]{0,20}";
 
 /// The tokens of a model, for any number of grammars.
 pub(super) struct Engine(ParserFactory);
@@ -46,7 +43,7 @@ impl Engine {
     pub(super) fn compile(&self, kind: GrammarKind, text: &str) -> Result<Parser> {
         let wrong = |reason: String| ConstraintError::Grammar { kind: title(kind), reason: first_line(&reason) };
         let grammar = match kind {
-            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema(text).map_err(wrong)?),
+            GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema::read(text).map_err(wrong)?),
             GrammarKind::Regex => TopLevelGrammar::from_regex(whole(text)),
             GrammarKind::Lark => TopLevelGrammar::from_lark(text.to_owned()),
             GrammarKind::Gbnf => TopLevelGrammar::from_lark(gbnf::to_lark(text).map_err(wrong)?),
@@ -67,21 +64,6 @@ const fn title(kind: GrammarKind) -> &'static str {
         GrammarKind::Lark => "Lark grammar",
         GrammarKind::Gbnf => "GBNF grammar",
     }
-}
-
-/// The schema, with bounded white space where it does not say otherwise.
-fn schema(text: &str) -> Result<Value, String> {
-    let mut schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if schema == Value::Bool(true) {
-        schema = json!({});
-    }
-    if let Some(keywords) = schema.as_object_mut() {
-        let options = keywords.entry("x-guidance").or_insert_with(|| json!({}));
-        if let Some(options) = options.as_object_mut().filter(|options| !options.contains_key("whitespace_flexible")) {
-            options.entry("whitespace_pattern").or_insert(WHITESPACE.into());
-        }
-    }
-    Ok(schema)
 }
 
 /// The expression without anchors at its ends: all of the text has to match it anyway.
@@ -155,15 +137,5 @@ mod tests {
         assert_eq!(whole(r"a\$"), r"a\$");
         assert_eq!(whole(r"a\\$"), r"a\\");
         assert_eq!(whole(r""), "");
-    }
-
-    #[test]
-    fn white_space_of_json_is_bounded_unless_told() {
-        let pattern = |text: &str| schema(text).unwrap()["x-guidance"]["whitespace_pattern"].as_str().map(str::len);
-        assert_eq!(pattern("{}"), Some(WHITESPACE.len()));
-        assert_eq!(pattern("true"), Some(WHITESPACE.len()));
-        assert_eq!(pattern(r#"{"x-guidance": {"whitespace_pattern": "x"}}"#), Some(1));
-        assert_eq!(pattern(r#"{"x-guidance": {"whitespace_flexible": false}}"#), None);
-        assert!(schema("{").is_err());
     }
 }
