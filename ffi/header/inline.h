@@ -27,6 +27,7 @@ OLLM_INITIALIZER(ollm_branch)
 OLLM_INITIALIZER(ollm_tally)
 OLLM_INITIALIZER(ollm_search_options)
 OLLM_INITIALIZER(ollm_found)
+OLLM_INITIALIZER(ollm_constraint_options)
 OLLM_INITIALIZER(ollm_suggest_options)
 OLLM_INITIALIZER(ollm_suggestion)
 

@@ -15,6 +15,7 @@ mod turn;
 
 mod branches;
 mod choose;
+mod constraint;
 mod generate;
 mod log;
 mod memory;
@@ -34,6 +35,7 @@ mod workers;
 
 pub use branches::*;
 pub use choose::*;
+pub use constraint::*;
 pub use generate::*;
 pub use log::*;
 pub use memory::*;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "version",
     "status",
     "log",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 17] = [
     "workers",
     "session",
     "choose",
+    "constraint",
     "generate",
     "option_set",
     "branches",
@@ -32,7 +33,8 @@ const SECTIONS: [&str; 17] = [
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
-const PREFIXES: [(&str, &str); 5] = [
+const PREFIXES: [(&str, &str); 6] = [
+    ("OLLM_GRAMMAR_KIND_", "OLLM_GRAMMAR_"),
     ("OLLM_STATUS_", "OLLM_"),
     ("OLLM_BRANCH_STATE_", "OLLM_BRANCH_"),
     ("OLLM_LOG_LEVEL_", "OLLM_LOG_"),

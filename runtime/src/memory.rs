@@ -63,6 +63,18 @@ pub fn copied<T: Copy>(elements: &[T]) -> Result<Vec<T>, OutOfMemory> {
     Ok(buffer)
 }
 
+/// Runs `work` on a thread of its own, with this much stack; the inner error is its panic.
+///
+/// # Errors
+/// What the system says if it has no such thread.
+#[cfg(any(feature = "chat-template", feature = "constraints"))]
+pub(crate) fn with_stack<T: Send>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send,
+) -> std::io::Result<std::thread::Result<T>> {
+    std::thread::scope(|scope| Ok(std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work)?.join()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,6 +21,7 @@
 //! | the model's chat template | `real.c` |
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
+//! | text of a grammar | `constraint.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
 
 use std::fs;
@@ -73,6 +74,12 @@ fn the_cpp_layer() {
 fn branches() {
     let (model, plugin) = model();
     run(&program("branches.c"), &[&model, &plugin]);
+}
+
+#[test]
+fn constraints() {
+    let (model, plugin) = model();
+    run(&program("constraint.c"), &[&model, &plugin, &golden("tiny/qwen2.gguf")]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     check_context(&engine, args)?;
     let selector = engine.selector(&args.select, 0)?;
     let grammar = args.constrain.read()?;
-    let constraint = grammar.map(|grammar| grammar.compile(&engine)).transpose()?;
+    let constraint = grammar.map(|grammar| engine.compile(&grammar)).transpose()?;
     let peer = match &args.peer {
         Some(program) => Some(Peer::new(program, machine.model()?, engine.session.threads(), args)),
         None => None,

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use ollm_runtime::Error;
-use ollm_runtime::constraint::{Constraint, GrammarCompiler, GrammarKind};
+use ollm_runtime::constraint::GrammarKind;
 
-use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 
 /// What generated text keeps to.
@@ -29,9 +28,9 @@ pub(crate) struct ConstrainArgs {
 
 /// A grammar that was read, and not compiled yet.
 pub(crate) struct GrammarText<'a> {
-    kind: GrammarKind,
-    text: String,
-    trigger: &'a str,
+    pub(crate) kind: GrammarKind,
+    pub(crate) text: String,
+    pub(crate) trigger: &'a str,
 }
 
 impl ConstrainArgs {
@@ -48,22 +47,6 @@ impl ConstrainArgs {
             _ => return Ok(None),
         };
         Ok(Some(GrammarText { kind, text, trigger: self.trigger.as_deref().unwrap_or_default() }))
-    }
-}
-
-impl GrammarText<'_> {
-    /// The constraint, for the model of `engine`.
-    pub(crate) fn compile(&self, engine: &Engine) -> Result<Constraint> {
-        let compiler = GrammarCompiler::new(&engine.tokenizer, engine.session.model().config().vocab)?;
-        Ok(Constraint::after(&compiler.compile(self.kind, &self.text)?, self.trigger))
-    }
-}
-
-impl Engine {
-    /// Constrains what is generated, where a grammar is given.
-    pub(crate) fn constrain(&mut self, grammar: Option<&GrammarText<'_>>) -> Result<()> {
-        let constraint = grammar.map(|grammar| grammar.compile(self)).transpose()?;
-        Ok(self.session.set_constraint(constraint)?)
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ollm_runtime::chat::ChatTemplate;
+use ollm_runtime::constraint::{Constraint, GrammarCompiler};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{MachineArgs, SelectArgs};
+use crate::constrain::GrammarText;
 use crate::failure::{Failure, Result};
 
 /// A session on a model, with its tokenizer and its plugin.
@@ -53,6 +55,18 @@ impl Engine {
         let mode = args.mode().unwrap_or(LatentMode::Policy);
         let hold = HoldUntil::new(args.hold.unwrap_or(plugin.spec().hold), TokenEnds::new(&self.tokenizer));
         Ok(Some(Selector::new(mode, hold, plugin.option_count(), seed)?))
+    }
+
+    /// A constraint, for this model.
+    pub(crate) fn compile(&self, grammar: &GrammarText<'_>) -> Result<Constraint> {
+        let compiler = GrammarCompiler::new(&self.tokenizer, self.session.model().config().vocab)?;
+        Ok(Constraint::after(&compiler.compile(grammar.kind, &grammar.text)?, grammar.trigger))
+    }
+
+    /// Constrains what is generated, where a grammar is given.
+    pub(crate) fn constrain(&mut self, grammar: Option<&GrammarText<'_>>) -> Result<()> {
+        let constraint = grammar.map(|grammar| self.compile(grammar)).transpose()?;
+        Ok(self.session.set_constraint(constraint)?)
     }
 
     pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {

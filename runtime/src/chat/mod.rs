@@ -21,6 +21,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use crate::gguf::{GgufError, Metadata};
+use crate::memory;
 use crate::tokenizer::Tokenizer;
 
 /// The key of the template.
@@ -156,13 +157,9 @@ impl ChatTemplate {
     }
 }
 
-/// Runs `work` on a thread of its own, with this much stack.
 fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ChatError> {
-    std::thread::scope(|scope| {
-        let thread =
-            std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work).map_err(ChatError::Thread)?;
-        thread.join().map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
-    })
+    let outcome = memory::with_stack(bytes, work).map_err(ChatError::Thread)?;
+    outcome.map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
 }
 
 fn as_value(message: &Message) -> Value {

@@ -22,6 +22,11 @@ pub enum ConstraintError {
         /// How deep they may be.
         most: usize,
     },
+    /// There was no thread to compile the grammar on.
+    NoThread {
+        /// What the system says.
+        reason: String,
+    },
     /// The text is no grammar of its kind, or asks for what is not supported.
     Grammar {
         /// The kind.
@@ -66,6 +71,7 @@ impl fmt::Display for ConstraintError {
             }
             Self::TooLong { bytes, most } => write!(f, "the grammar has {bytes} bytes, but may have {most}"),
             Self::TooDeep { most } => write!(f, "the grammar has more than {most} brackets in brackets"),
+            Self::NoThread { reason } => write!(f, "cannot start a thread to compile the grammar: {reason}"),
             Self::Grammar { kind, reason } => write!(f, "the {kind} cannot be used: {reason}"),
             Self::Vocabulary { reason } => write!(f, "the model's tokens cannot be constrained: {reason}"),
             Self::Mismatch { grammar, model } => write!(

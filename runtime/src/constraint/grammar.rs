@@ -1,83 +1,40 @@
 //! Grammars, compiled for the tokens of a model.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::tokenizer::Tokenizer;
 
 use super::engine::{Engine, Parser};
 use super::error::ConstraintError;
+use super::kind::GrammarKind;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
-/// What the text of a grammar is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GrammarKind {
-    /// JSON schema (draft 2020-12 and earlier ones). Between tokens of JSON there may be one space,
-    /// or a line feed with up to 20 spaces or tabs, unless the schema says otherwise under
-    /// `x-guidance` (`whitespace_pattern`, `whitespace_flexible`, `item_separator`,
-    /// `key_separator`, `coerce_one_of`, `lenient`). A keyword that is not supported is an error
-    /// that names it.
-    JsonSchema,
-    /// A regular expression of the `regex` crate, without look-around, that all of the text
-    /// matches; `^` in front and `$` at the end change nothing.
-    Regex,
-    /// A grammar in Lark's notation, as `llguidance` reads it; it begins with the rule `start`.
-    Lark,
-    /// A grammar in GBNF, as llama.cpp reads it; it begins with the rule `root`.
-    Gbnf,
-}
-
-impl GrammarKind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::JsonSchema, Self::Regex, Self::Lark, Self::Gbnf];
-
-    /// The name, as [`GrammarKind::from_str`] reads it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::JsonSchema => "json-schema",
-            Self::Regex => "regex",
-            Self::Lark => "lark",
-            Self::Gbnf => "gbnf",
-        }
-    }
-
-    /// The kind of a grammar's text: GBNF, whose rules have `::=`, or else Lark.
-    pub fn of_rules(text: &str) -> Self {
-        if text.contains("::=") { Self::Gbnf } else { Self::Lark }
-    }
-}
-
-impl fmt::Display for GrammarKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for GrammarKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        found.ok_or_else(|| format!("{text:?} is no kind of grammar; there are {}", known()))
-    }
-}
-
 /// Bytes that the text of a grammar may have.
-const MOST_BYTES: usize = 1 << 20;
+const MOST_BYTES: usize = 1 << 18;
 
 /// How deep brackets may be in brackets.
 const MOST_DEPTH: usize = 100;
 
 /// Compiles grammars for the tokens of one model. Making one takes some 50 ms for a vocabulary of
 /// 50,000 tokens; any number of threads share it.
-#[derive(Debug)]
 pub struct GrammarCompiler {
     engine: Engine,
     tokenizer: Arc<Tokenizer>,
     vocabulary: usize,
+}
+
+impl fmt::Debug for GrammarCompiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrammarCompiler").field("vocabulary", &self.vocabulary).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grammar").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 impl GrammarCompiler {
@@ -95,7 +52,8 @@ impl GrammarCompiler {
     ///
     /// # Errors
     /// [`ConstraintError::Grammar`] says which feature is not supported, or where the text is
-    /// wrong; [`ConstraintError::TooLong`] of more than a mebibyte, [`ConstraintError::TooDeep`].
+    /// wrong; [`ConstraintError::TooLong`] of more than 256 KiB, [`ConstraintError::TooDeep`],
+    /// [`ConstraintError::NoThread`].
     pub fn compile(&self, kind: GrammarKind, text: &str) -> Result<Arc<Grammar>> {
         if text.len() > MOST_BYTES {
             return Err(ConstraintError::TooLong { bytes: text.len(), most: MOST_BYTES });
@@ -111,7 +69,6 @@ impl GrammarCompiler {
 
 /// A grammar, compiled for the tokens of one model. Sequences share it: see
 /// [`Constraint`](super::Constraint).
-#[derive(Debug)]
 pub struct Grammar {
     /// At the beginning.
     parser: Parser,
@@ -167,16 +124,6 @@ fn depth(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kinds_are_read_as_they_are_written() {
-        for kind in GrammarKind::ALL {
-            assert_eq!(kind.to_string().parse(), Ok(kind));
-        }
-        assert!("json".parse::<GrammarKind>().is_err());
-        assert_eq!(GrammarKind::of_rules("# x\nroot ::= \"a\""), GrammarKind::Gbnf);
-        assert_eq!(GrammarKind::of_rules("start: \"a\""), GrammarKind::Lark);
-    }
 
     #[test]
     fn brackets_are_counted() {

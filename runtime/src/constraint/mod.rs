@@ -15,7 +15,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `grammar` | [`GrammarCompiler`], [`Grammar`], [`GrammarKind`] |
+//! | `kind` | [`GrammarKind`]: what a grammar is written in |
+//! | `grammar` | [`GrammarCompiler`], [`Grammar`] |
 //! | `state` | [`Constraint`]: the state of one sequence |
 //! | `trigger` | the text that a constraint waits for |
 //! | `engine` | the one place that knows `llguidance`: tokens as a trie, masks, forced tokens |
@@ -25,9 +26,11 @@
 mod engine;
 mod error;
 mod grammar;
+mod kind;
 mod state;
 mod trigger;
 
 pub use error::ConstraintError;
-pub use grammar::{Grammar, GrammarCompiler, GrammarKind};
+pub use grammar::{Grammar, GrammarCompiler};
+pub use kind::GrammarKind;
 pub use state::{Allowed, Constraint};

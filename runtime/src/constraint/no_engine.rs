@@ -7,12 +7,11 @@ use crate::token_set::TokenSet;
 use crate::tokenizer::Tokenizer;
 
 use super::error::ConstraintError;
-use super::grammar::GrammarKind;
+use super::kind::GrammarKind;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
 /// There is none.
-#[derive(Debug)]
 pub(super) struct Engine(Infallible);
 
 /// There is none.
@@ -47,6 +46,10 @@ impl Parser {
     }
 
     pub(super) fn allowed(&mut self, _: usize) -> Result<TokenSet> {
+        match self.0 {}
+    }
+
+    pub(super) fn takes(&mut self, _: u32) -> Result<bool> {
         match self.0 {}
     }
 

@@ -128,20 +128,21 @@ impl Constraint {
         })
     }
 
-    /// Takes the next token.
+    /// Takes the next token: one that is allowed, or another with bytes that the grammar takes, as
+    /// where a given text is cut into other tokens.
     ///
     /// # Errors
     /// [`ConstraintError::Refused`], [`ConstraintError::OutOfMemory`]; it then stays as it was.
     /// [`ConstraintError::Stuck`].
     pub fn accept(&mut self, token: u32) -> Result<()> {
         memory::grow(&mut self.tokens, 1)?;
-        match self.allowed()? {
-            Allowed::Only(only) if only != token => return Err(ConstraintError::Refused { token }),
-            Allowed::Set(set) if !set.contains(token) => return Err(ConstraintError::Refused { token }),
+        let is_allowed = match self.allowed()? {
+            Allowed::Any => true,
+            Allowed::Only(only) => only == token,
+            Allowed::Set(set) => set.contains(token),
             Allowed::Nothing => return Err(ConstraintError::Complete),
-            _ => {}
-        }
-        self.advance(token)?;
+        };
+        self.advance(token, is_allowed)?;
         self.tokens.push(token);
         self.next = None;
         Ok(())
@@ -195,10 +196,18 @@ impl Constraint {
         }
     }
 
-    /// Moves over a token that is allowed.
-    fn advance(&mut self, token: u32) -> Result<()> {
+    /// Moves over a token.
+    fn advance(&mut self, token: u32, is_allowed: bool) -> Result<()> {
         let is_end = self.grammar.is_end(token);
         match &mut self.place {
+            Place::Inside { parser, forced } if !is_allowed && !is_end => {
+                if !parser.takes(token)? {
+                    return Err(ConstraintError::Refused { token });
+                }
+                parser.accept(token)?;
+                forced.clear();
+            }
+            _ if !is_allowed => return Err(ConstraintError::Refused { token }),
             _ if is_end => self.place = Place::Behind,
             Place::Before { tail } => {
                 let bytes = self.grammar.token_bytes(token);

@@ -12,22 +12,22 @@ use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
 
+use crate::memory;
 use crate::token_set::TokenSet;
 use crate::tokenizer::Tokenizer;
 
 use super::error::ConstraintError;
-use super::grammar::GrammarKind;
+use super::kind::GrammarKind;
 
 type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 
+/// Stack that a grammar is compiled on, and for each byte of its text: a rule takes some eight bytes
+/// of text, and some kibibytes of stack.
+const STACK: usize = 4 << 20;
+const STACK_PER_BYTE: usize = 2 << 10;
+
 /// The tokens of a model, for any number of grammars.
 pub(super) struct Engine(ParserFactory);
-
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").finish_non_exhaustive()
-    }
-}
 
 impl Engine {
     pub(super) fn new(tokenizer: &Arc<Tokenizer>, vocabulary: usize) -> Result<Self> {
@@ -40,7 +40,15 @@ impl Engine {
         Ok(Self(factory))
     }
 
+    /// Compiles on a thread of its own: rules that name each other in a long chain need stack.
     pub(super) fn compile(&self, kind: GrammarKind, text: &str) -> Result<Parser> {
+        let compiled = memory::with_stack(STACK + text.len() * STACK_PER_BYTE, || self.compile_here(kind, text));
+        let compiled = compiled.map_err(|error| ConstraintError::NoThread { reason: error.to_string() })?;
+        let panicked = |_| ConstraintError::Grammar { kind: title(kind), reason: "it is too complex".to_owned() };
+        compiled.map_err(panicked)?
+    }
+
+    fn compile_here(&self, kind: GrammarKind, text: &str) -> Result<Parser> {
         let wrong = |reason: String| ConstraintError::Grammar { kind: title(kind), reason: first_line(&reason) };
         let grammar = match kind {
             GrammarKind::JsonSchema => TopLevelGrammar::from_json_schema(schema::read(text).map_err(wrong)?),
@@ -115,6 +123,11 @@ impl Parser {
     pub(super) fn allowed(&mut self, vocabulary: usize) -> Result<TokenSet> {
         let mask = self.0.compute_mask().map_err(|error| stuck(&error))?;
         Ok(TokenSet::of_words(mask.as_slice(), vocabulary)?)
+    }
+
+    /// Whether the bytes of a token may come next.
+    pub(super) fn takes(&mut self, token: u32) -> Result<bool> {
+        Ok(self.0.validate_tokens(&[token]).map_err(|error| stuck(&error))? == 1)
     }
 
     /// Takes a token that may come next.

@@ -1,136 +1,41 @@
 //! Writes Lark.
 
-use std::collections::BTreeSet;
-
-use super::read::escaped;
-use super::{Part, Rules};
+use super::chars::escaped;
+use super::cut::Pieces;
+use super::parts::{Part, Rules};
 
 /// The grammar in Lark.
-pub(super) fn lark(rules: &Rules) -> String {
-    let mut writer = Writer { regular: regular(rules), terminals: Vec::new() };
-    let mut lines = vec![format!("start: {}", writer.name(rules.root))];
-    for (rule, body) in rules.bodies.iter().enumerate() {
-        let body = if writer.regular[rule] { writer.terminal(body) } else { writer.rule(body) };
-        lines.push(format!("// {}\n{}: {body}", rules.names[rule], writer.name(rule)));
+pub(super) fn lark(rules: &Rules, pieces: &Pieces<'_>) -> String {
+    let name = |rule: usize| if pieces.regular[rule] { format!("R{rule}") } else { format!("r{rule}") };
+    let write = |part: &Part| body(part, &name);
+    let mut lines = vec![format!("start: {}", name(rules.root))];
+    for (rule, part) in pieces.bodies.iter().enumerate() {
+        lines.push(format!("// {}\n{}: {}", rules.names[rule], name(rule), write(part)));
     }
-    let terminals = writer.terminals.iter().enumerate().map(|(i, body)| format!("{}: {body}", terminal_name(i)));
-    lines.extend(terminals);
+    lines.extend(pieces.lexemes.iter().enumerate().map(|(lexeme, part)| format!("T{lexeme}: {}", write(part))));
     lines.join("\n") + "\n"
 }
 
-/// Which rules a regular expression can say: those that do not come back to themselves, and name
-/// none that does.
-fn regular(rules: &Rules) -> Vec<bool> {
-    let mut named: Vec<BTreeSet<usize>> = rules.bodies.iter().map(|body| names(body).collect()).collect();
-    // Rules that are reached, step by step, until nothing is added.
-    loop {
-        let reached = named.iter().map(|own| own.iter().flat_map(|&other| &named[other]).chain(own).copied().collect());
-        let reached: Vec<BTreeSet<usize>> = reached.collect();
-        if reached == named {
-            break;
-        }
-        named = reached;
-    }
-    let comes_back = |rule: &usize| named[*rule].contains(rule);
-    let speaks = |rule: &usize| has_token(&rules.bodies[*rule]);
-    let other = |rule: usize| named[rule].iter().chain([&rule]).any(|rule| comes_back(rule) || speaks(rule));
-    (0..rules.bodies.len()).map(|rule| !other(rule)).collect()
-}
-
-fn parts(part: &Part) -> &[Part] {
+/// What stands behind the name of a rule or of a terminal.
+fn body(part: &Part, name: &dyn Fn(usize) -> String) -> String {
     match part {
-        Part::Either(parts) | Part::Sequence(parts) => parts,
-        Part::Repeat(part, ..) => std::slice::from_ref(part),
-        _ => &[],
+        Part::Either(parts) => joined(parts, " | ", name),
+        Part::Sequence(parts) => joined(parts, " ", name),
+        Part::Repeat(part, from, to) => format!("({}){}", body(part, name), times(*from, *to)),
+        Part::Text(text) if text.is_empty() => "\"\"".to_owned(),
+        Part::Text(text) => format!("/{}/", text.chars().map(|c| escaped(c.into())).collect::<String>()),
+        Part::Class(class) => format!("/{}/", class.class()),
+        Part::Rule(rule) => name(*rule),
+        Part::Lexeme(lexeme) => format!("T{lexeme}"),
+        Part::Token(token) => token.clone(),
     }
 }
 
-fn names(part: &Part) -> Box<dyn Iterator<Item = usize> + '_> {
-    let own = if let Part::Rule(rule) = part { Some(*rule) } else { None };
-    Box::new(own.into_iter().chain(parts(part).iter().flat_map(names)))
-}
-
-fn has_token(part: &Part) -> bool {
-    matches!(part, Part::Token(_)) || parts(part).iter().any(has_token)
-}
-
-fn terminal_name(number: usize) -> String {
-    format!("T{number}")
-}
-
-struct Writer {
-    regular: Vec<bool>,
-    /// The bodies of the terminals that have no name.
-    terminals: Vec<String>,
-}
-
-impl Writer {
-    fn name(&self, rule: usize) -> String {
-        if self.regular[rule] { format!("R{rule}") } else { format!("r{rule}") }
-    }
-
-    fn is_regular(&self, part: &Part) -> bool {
-        !has_token(part) && names(part).all(|rule| self.regular[rule])
-    }
-
-    /// The body of a terminal.
-    fn terminal(&self, part: &Part) -> String {
-        match part {
-            Part::Either(parts) => joined(parts.iter().map(|part| self.terminal(part)), " | "),
-            Part::Sequence(parts) => joined(parts.iter().map(|part| self.terminal(part)), " "),
-            Part::Repeat(part, from, to) => format!("({}){}", self.terminal(part), times(*from, *to)),
-            Part::Text(text) => literal(text),
-            Part::Class(class) => format!("/{class}/"),
-            Part::Rule(rule) => self.name(*rule),
-            Part::Token(token) => token.clone(),
-        }
-    }
-
-    /// The body of a rule, in which runs of regular parts become terminals.
-    fn rule(&mut self, part: &Part) -> String {
-        if self.is_regular(part) {
-            return self.run(std::slice::from_ref(part));
-        }
-        match part {
-            Part::Either(parts) => {
-                let parts: Vec<String> = parts.iter().map(|part| self.rule(part)).collect();
-                joined(parts.into_iter(), " | ")
-            }
-            Part::Sequence(parts) => {
-                let runs = parts.chunk_by(|a, b| self.is_regular(a) && self.is_regular(b));
-                let runs: Vec<&[Part]> = runs.collect();
-                let runs = runs.into_iter().map(|run| match run {
-                    [part] if !self.is_regular(part) => self.rule(part),
-                    run => self.run(run),
-                });
-                let runs: Vec<String> = runs.collect();
-                joined(runs.into_iter(), " ")
-            }
-            Part::Repeat(part, from, to) => format!("({}){}", self.rule(part), times(*from, *to)),
-            other => self.terminal(other),
-        }
-    }
-
-    /// A terminal for regular parts that follow each other.
-    fn run(&mut self, parts: &[Part]) -> String {
-        if let [Part::Rule(rule)] = parts {
-            return self.name(*rule);
-        }
-        let body = joined(parts.iter().map(|part| self.terminal(part)), " ");
-        let number = self.terminals.iter().position(|other| *other == body).unwrap_or_else(|| {
-            self.terminals.push(body);
-            self.terminals.len() - 1
-        });
-        terminal_name(number)
-    }
-}
-
-fn joined(parts: impl Iterator<Item = String>, between: &str) -> String {
-    let parts: Vec<String> = parts.collect();
-    match &parts[..] {
+fn joined(parts: &[Part], between: &str, name: &dyn Fn(usize) -> String) -> String {
+    match parts {
         [] => "\"\"".to_owned(),
-        [one] => one.clone(),
-        parts => format!("({})", parts.join(between)),
+        [one] => body(one, name),
+        parts => format!("({})", parts.iter().map(|part| body(part, name)).collect::<Vec<_>>().join(between)),
     }
 }
 
@@ -144,19 +49,15 @@ fn times(from: u32, to: Option<u32>) -> String {
     }
 }
 
-/// A text as Lark writes it: letters and digits as they are, the rest as a regular expression.
-fn literal(text: &str) -> String {
-    if text.is_empty() { "\"\"".to_owned() } else { format!("/{}/", text.chars().map(escaped).collect::<String>()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::to_lark;
 
     #[test]
-    fn rules_that_do_not_come_back_are_terminals() {
+    fn what_is_regular_is_one_lexeme_where_the_longest_is_right() {
         let lark = to_lark("root ::= list \"!\"?\nlist ::= item (\",\" list)?\nitem ::= [a-z]+ # an item\n").unwrap();
-        let expected = "start: r0\n// root\nr0: (r1 T0)\n// list\nr1: (R2 ((T1 r1))?)\n// item\nR2: (/[a-z]/)+\nT0: (/\\x{21}/)?\nT1: /\\x{2C}/\n";
+        let expected = "start: r0\n// root\nr0: (r1 T0)\n// list\nr1: (T1 ((T2 r1))?)\n// item\nR2: (/[a-z]/)+\n\
+            T0: (/\\x{21}/)?\nT1: R2\nT2: /\\x{2C}/\n";
         assert_eq!(lark, expected);
     }
 
@@ -164,6 +65,16 @@ mod tests {
     fn a_regular_grammar_is_one_terminal() {
         let lark = to_lark("root ::= yes | \"no\"\nyes ::= \"yes\"{2,3}").unwrap();
         assert_eq!(lark, "start: R0\n// root\nR0: (R1 | /no/)\n// yes\nR1: (/yes/){2,3}\n");
+    }
+
+    #[test]
+    fn lexemes_are_short_where_the_longest_may_be_wrong() {
+        // What follows a word may be a letter, and a part of it.
+        let words = to_lark("root ::= \"(\" root \")\" | [a-z]+ root | \"end\"").unwrap();
+        assert!(words.contains("T0: /\\x{28}/\nT1: /\\x{29}/\nT2: /[a-z]/\nT3: /e/\nT4: /n/\nT5: /d/\n"), "{words}");
+        // Here it may not, and texts stay whole.
+        let spaced = to_lark("root ::= \"(\" root \")\" | [a-z]+ \".\" root | \"END\"").unwrap();
+        assert!(spaced.contains("T2: ((/[a-z]/)+ /\\x{2E}/)\nT3: /END/"), "{spaced}");
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! Reads GBNF.
 
 use std::collections::HashMap;
-use std::str::Chars;
 
-use super::{Part, Rules};
+use super::chars::Chars;
+use super::parts::{Part, Rules};
 
 type Result<T, E = String> = std::result::Result<T, E>;
 
 /// Times that something can be repeated.
 const MOST_TIMES: u32 = 2000;
+
+/// Rules of a grammar.
+const MOST_RULES: usize = 2000;
+
+/// Repetitions of repetitions: more say nothing new.
+const MOST_REPETITIONS: usize = 8;
 
 /// The rules of a text.
 pub(super) fn rules(text: &str) -> Result<Rules> {
@@ -30,7 +36,7 @@ pub(super) fn rules(text: &str) -> Result<Rules> {
 
 struct Reader<'t> {
     text: &'t str,
-    rest: Chars<'t>,
+    rest: std::str::Chars<'t>,
     numbers: HashMap<String, usize>,
     names: Vec<String>,
     /// Of the rules that were defined.
@@ -99,6 +105,9 @@ impl Reader<'_> {
     fn rule(&mut self) -> Result<()> {
         let name = self.name()?;
         let rule = self.number(name);
+        if self.names.len() > MOST_RULES {
+            return self.wrong(&format!("there are more than {MOST_RULES} rules"));
+        }
         self.skip(false);
         self.expect("::=")?;
         self.skip(true);
@@ -157,7 +166,7 @@ impl Reader<'_> {
             }
             Some('.') => {
                 self.rest.next();
-                Part::Class("(?s:.)".to_owned())
+                Part::Class(Chars::all())
             }
             Some('<') => self.token()?,
             Some('!') => return self.wrong("tokens that must not come (!<...>) are not supported"),
@@ -171,7 +180,7 @@ impl Reader<'_> {
 
     /// The part with what stands behind it: `*`, `+`, `?`, `{m}`, `{m,}`, `{m,n}`, `{,n}`.
     fn repeated(&mut self, mut part: Part) -> Result<Part> {
-        loop {
+        for _ in 0..MOST_REPETITIONS {
             let (from, to) = match self.peek() {
                 Some('*') => (0, None),
                 Some('+') => (1, None),
@@ -182,6 +191,7 @@ impl Reader<'_> {
             self.rest.next();
             part = Part::Repeat(Box::new(part), from, to);
         }
+        self.wrong("these are too many repetitions of repetitions")
     }
 
     /// What stands in braces, up to the last one.
@@ -228,26 +238,27 @@ impl Reader<'_> {
 
     fn class(&mut self) -> Result<Part> {
         self.expect("[")?;
-        let mut class = if self.take("^") { "[^".to_owned() } else { "[".to_owned() };
-        let begin = class.len();
+        let excludes = self.take("^");
+        let mut class = Chars::default();
         while !self.take("]") {
             let first = self.character()?;
             let is_range = self.peek() == Some('-') && !self.rest.as_str().starts_with("-]");
-            class.push_str(&escaped(first));
-            if is_range {
+            let last = if is_range {
                 self.rest.next();
-                let last = self.character()?;
-                if last < first {
-                    return self.wrong("a range goes from less to more");
-                }
-                class.push('-');
-                class.push_str(&escaped(last));
+                self.character()?
+            } else {
+                first
+            };
+            if last < first {
+                return self.wrong("a range goes from less to more");
             }
+            class.add(first, last);
         }
-        match (class.len() == begin, begin) {
-            (true, 2) => Ok(Part::Class("(?s:.)".to_owned())),
-            (true, _) => self.wrong("a class without a character matches nothing"),
-            _ => Ok(Part::Class(class + "]")),
+        let class = if excludes { class.others() } else { class };
+        if class.is_empty() {
+            self.wrong("a class without a character matches nothing")
+        } else {
+            Ok(Part::Class(class))
         }
     }
 
@@ -288,9 +299,4 @@ impl Reader<'_> {
             _ => self.wrong("a token is <name> or <[number]>"),
         }
     }
-}
-
-/// A character in a class of a regular expression between slashes.
-pub(super) fn escaped(c: char) -> String {
-    if c.is_ascii_alphanumeric() { c.to_string() } else { format!("\\x{{{:X}}}", u32::from(c)) }
 }
