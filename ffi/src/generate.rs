@@ -270,7 +270,7 @@ impl Live {
             return Err(failure);
         }
         if !done.rest.is_empty() {
-            let step = Step { token: OLLM_NO_TOKEN, latent: None, logprob: 0.0 };
+            let step = Step { token: OLLM_NO_TOKEN, latent: None, logprob: 0.0, forced: false };
             // The run has ended: what the callback says does not matter any more.
             let _ = call(options, &Token { step, text: &done.rest, top: &[], options: &[] })?;
         }

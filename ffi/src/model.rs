@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
+use ollm_runtime::constraint::{ConstraintError, GrammarCompiler};
 use ollm_runtime::model::{LoadOptions, LoadProgress, Model};
 use ollm_runtime::plugin::Hold;
 use ollm_runtime::plugin::{HoldUntil, TokenEnds};
@@ -22,8 +23,10 @@ use crate::status::{CallFailure, OllmStatus, Result};
 /// A backbone and its tokenizer. Since 0.1.0.
 pub struct OllmModel {
     pub(crate) model: Arc<Model>,
-    tokenizer: std::result::Result<Tokenizer, TokenizerError>,
+    tokenizer: std::result::Result<Arc<Tokenizer>, TokenizerError>,
     token_ends: OnceLock<TokenEnds>,
+    /// Compiles grammars, once one is asked for.
+    grammars: OnceLock<std::result::Result<GrammarCompiler, ConstraintError>>,
 }
 
 static MODELS: HandleTable<OllmModel> = HandleTable::new();
@@ -38,13 +41,20 @@ impl Named for OllmModel {
 
 impl OllmModel {
     fn new(model: Model) -> Self {
-        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata());
-        Self { model: Arc::new(model), tokenizer, token_ends: OnceLock::new() }
+        let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map(Arc::new);
+        Self { model: Arc::new(model), tokenizer, token_ends: OnceLock::new(), grammars: OnceLock::new() }
     }
 
     /// The tokenizer, which a file of weights alone has not.
-    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer> {
+    pub(crate) fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
         self.tokenizer.as_ref().map_err(|error| CallFailure::new(OllmStatus::NoTokenizer, error.to_string()))
+    }
+
+    /// What compiles grammars for this model.
+    pub(crate) fn grammars(&self) -> Result<&GrammarCompiler> {
+        let tokenizer = self.tokenizer()?;
+        let compiler = self.grammars.get_or_init(|| GrammarCompiler::new(tokenizer, self.model.config().vocab));
+        compiler.as_ref().map_err(|error| error.clone().into())
     }
 
     /// What ends this hold; one for a line needs the tokenizer.
@@ -192,6 +202,6 @@ pub unsafe extern "C" fn ollm_model_info(
         // SAFETY: the buffer is as long as the caller says.
         let out = unsafe { OutArray::text(json, capacity, length) }?;
         let model = MODELS.get(model)?;
-        out.write_text(info::of_model(&model.model, model.tokenizer().ok()).to_string().as_bytes())
+        out.write_text(info::of_model(&model.model, model.tokenizer().ok().map(Arc::as_ref)).to_string().as_bytes())
     })
 }

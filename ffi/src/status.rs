@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString, c_char};
 use ollm_runtime::Error;
 use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
+use ollm_runtime::constraint::ConstraintError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::model::ModelError;
@@ -181,6 +182,7 @@ fn status_of(error: &Error) -> OllmStatus {
         | Error::Chat(
             ChatError::Json { .. } | ChatError::Message { .. } | ChatError::Variable { .. } | ChatError::NoDate,
         ) => OllmStatus::InvalidArgument,
+        Error::Constraint(error) => of_constraint(error),
         Error::Session(error) => of_session(error),
         Error::Branch(error) => of_branches(error),
         Error::Snapshot(error) => of_snapshot(error),
@@ -238,6 +240,17 @@ fn of_logits(error: &LogitsError) -> OllmStatus {
     }
 }
 
+fn of_constraint(error: &ConstraintError) -> OllmStatus {
+    use ConstraintError::{Complete, NotBuilt, Stuck, Vocabulary};
+    match error {
+        NotBuilt | Vocabulary { .. } | Stuck { .. } | Complete => OllmStatus::Unsupported,
+        ConstraintError::Mismatch { .. } => OllmStatus::Mismatch,
+        ConstraintError::NoThread { .. } => OllmStatus::Io,
+        ConstraintError::OutOfMemory(_) => OllmStatus::OutOfMemory,
+        _ => OllmStatus::InvalidArgument,
+    }
+}
+
 fn of_branches(error: &BranchError) -> OllmStatus {
     match error {
         BranchError::Session(error) => of_session(error),
@@ -259,6 +272,7 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
         SessionError::Logits(error) | SessionError::Sampler(SamplerError::Logits(error)) => of_logits(error),
         SessionError::MemoryLimit { .. } => OllmStatus::MemoryLimit,
         SessionError::OtherAdapter => OllmStatus::Mismatch,
+        SessionError::Constraint(error) => of_constraint(error),
         SessionError::TokenOutOfRange { .. }
         | SessionError::PositionOutOfRange { .. }
         | SessionError::ContextShift { .. }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 24] = [
     "version",
     "status",
     "log",
@@ -23,6 +23,7 @@ const SECTIONS: [&str; 23] = [
     "session",
     "choose",
     "sampling",
+    "constraint",
     "generate",
     "batch",
     "adapter",
@@ -37,8 +38,9 @@ const SECTIONS: [&str; 23] = [
 ];
 
 /// What cbindgen makes of the names of enums, and what the constants begin with.
-const PREFIXES: [(&str, &str); 6] = [
+const PREFIXES: [(&str, &str); 7] = [
     ("OLLM_CHAT_EVENT_KIND_", "OLLM_CHAT_EVENT_"),
+    ("OLLM_GRAMMAR_KIND_", "OLLM_GRAMMAR_"),
     ("OLLM_STATUS_", "OLLM_"),
     ("OLLM_BRANCH_STATE_", "OLLM_BRANCH_"),
     ("OLLM_LOG_LEVEL_", "OLLM_LOG_"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::branches::{AnswerRuleError, BranchError};
 #[cfg(feature = "chat-template")]
 use crate::chat::ChatError;
+use crate::constraint::ConstraintError;
 use crate::cpu::IsaError;
 use crate::gguf::GgufError;
 use crate::logits::LogitsError;
@@ -55,6 +56,8 @@ pub enum Error {
     Sampler(SamplerError),
     /// The logits are not a distribution.
     Logits(LogitsError),
+    /// Text cannot be constrained that way.
+    Constraint(ConstraintError),
     /// The session cannot do that now.
     Session(SessionError),
     /// A saved session cannot be written, read, or restored here.
@@ -85,6 +88,7 @@ impl fmt::Display for Error {
             Self::Select(error) => error.fmt(f),
             Self::Sampler(error) => error.fmt(f),
             Self::Logits(error) => error.fmt(f),
+            Self::Constraint(error) => error.fmt(f),
             Self::Session(error) => error.fmt(f),
             Self::Snapshot(error) => error.fmt(f),
             Self::Branch(error) => error.fmt(f),
@@ -164,6 +168,12 @@ impl From<LogitsError> for Error {
     }
 }
 
+impl From<ConstraintError> for Error {
+    fn from(error: ConstraintError) -> Self {
+        if let ConstraintError::OutOfMemory(error) = error { error.into() } else { Self::Constraint(error) }
+    }
+}
+
 impl From<SamplerError> for Error {
     fn from(error: SamplerError) -> Self {
         match error {
@@ -203,6 +213,7 @@ impl From<SessionError> for Error {
             SessionError::Select(error) => error.into(),
             SessionError::Sampler(error) => error.into(),
             SessionError::Logits(error) => error.into(),
+            SessionError::Constraint(error) => error.into(),
             error => Self::Session(error),
         }
     }

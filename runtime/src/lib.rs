@@ -17,9 +17,11 @@
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`plugin`] | the plugin's weights and the ways to select a latent |
+//! | [`constraint`] | grammars that generated text keeps to, and the tokens that they allow |
 //! | [`sampler`], [`chat`] | logits to a token; a conversation to a prompt |
 //! | [`tokenizer`] | text to tokens and back |
 //! | [`logits`], [`random`] | softmax, top tokens; the same random numbers everywhere |
+//! | [`token_set`] | the tokens that a step may choose from |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
 //! | [`ops`] | quantized matmul, norms, rotary embedding, attention: shapes in, shapes out |
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |
@@ -35,6 +37,7 @@ pub mod atomic;
 pub mod branches;
 #[cfg(feature = "chat-template")]
 pub mod chat;
+pub mod constraint;
 pub mod cpu;
 pub mod error;
 pub mod generate;
@@ -51,6 +54,7 @@ pub mod random;
 pub mod sampler;
 pub mod session;
 pub mod storage;
+pub mod token_set;
 pub mod tokenizer;
 
 pub use error::{Error, Result};

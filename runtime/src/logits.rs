@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::cpu::{Isa, Kernel, Simd};
 use crate::memory::{self, OutOfMemory};
+use crate::token_set::TokenSet;
 
 /// Why a row of logits cannot be read as a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,21 @@ pub fn argmax(logits: &[f32]) -> Result<(u32, f32), LogitsError> {
     let max = maximum(logits)?;
     let token = logits.iter().position(|&logit| logit >= max).ok_or(LogitsError::Empty)?;
     Ok((token as u32, max))
+}
+
+/// The most probable token of a set and its logit; of equal ones the lowest token.
+pub(crate) fn argmax_in(logits: &[f32], allowed: Option<&TokenSet>) -> Result<(u32, f32), LogitsError> {
+    let Some(allowed) = allowed else { return argmax(logits) };
+    let mut best: Option<Candidate> = None;
+    for token in allowed.iter() {
+        let outside = LogitsError::TokenOutOfRange { token, vocabulary: logits.len() };
+        let &logit = logits.get(token as usize).ok_or(outside)?;
+        if best.is_none_or(|best| logit > best.logit) {
+            best = Some(Candidate { token, logit });
+        }
+    }
+    let best = best.filter(|best| best.logit > f32::NEG_INFINITY).ok_or(LogitsError::Impossible)?;
+    Ok((best.token, best.logit))
 }
 
 /// The highest logit of a row that is a distribution.
@@ -192,8 +208,16 @@ pub fn log_softmax_at(logits: &[f32], token: u32) -> Result<f32, LogitsError> {
 /// The `m` most probable tokens with their probabilities, best first; of equal ones the lowest
 /// token first.
 pub fn top_m(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
+    top_m_in(logits, m, None)
+}
+
+/// The `m` most probable tokens of a set, with their probabilities under the softmax of all logits.
+pub(crate) fn top_m_in(logits: &[f32], m: usize, allowed: Option<&TokenSet>) -> Result<Vec<(u32, f32)>, LogitsError> {
     let sum = log_sum_exp(logits)?;
-    let mut top = top_logits(logits, m)?;
+    let mut top = match allowed {
+        Some(allowed) => pairs(&best_in(logits, m, allowed)?)?,
+        None => top_logits(logits, m)?,
+    };
     for (_, logit) in &mut top {
         *logit = exp(f64::from(*logit) - sum) as f32;
     }
@@ -203,7 +227,10 @@ pub fn top_m(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
 /// The `m` tokens of the highest logits with these, best first; of equal ones the lowest token
 /// first. The logits are a distribution.
 pub(crate) fn top_logits(logits: &[f32], m: usize) -> Result<Vec<(u32, f32)>, LogitsError> {
-    let best = if m <= FEW { few_best(logits, m) } else { many_best(logits, m)? };
+    pairs(&if m <= FEW { few_best(logits, m) } else { many_best(logits, m)? })
+}
+
+fn pairs(best: &[Candidate]) -> Result<Vec<(u32, f32)>, LogitsError> {
     let mut top = Vec::new();
     memory::reserve(&mut top, best.len())?;
     top.extend(best.iter().map(|c| (c.token, c.logit)));
@@ -239,6 +266,14 @@ fn insert(best: &mut Vec<Candidate>, m: usize, candidate: Candidate) {
 fn many_best(logits: &[f32], m: usize) -> Result<Vec<Candidate>, LogitsError> {
     let mut best = Vec::new();
     fill(&mut best, logits)?;
+    keep_best(&mut best, m);
+    Ok(best)
+}
+
+fn best_in(logits: &[f32], m: usize, allowed: &TokenSet) -> Result<Vec<Candidate>, LogitsError> {
+    let mut best = Vec::new();
+    fill(&mut best, logits)?;
+    best.retain(|candidate| allowed.contains(candidate.token));
     keep_best(&mut best, m);
     Ok(best)
 }

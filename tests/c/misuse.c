@@ -36,6 +36,8 @@ static void null_is_a_status(void) {
     ollm_chat_event event = ollm_chat_event_init();
     ollm_chat_parser *parser = NULL;
     ollm_message message = {"user", 4, "a", 1};
+    ollm_grammar *grammar = NULL;
+    ollm_constraint_options constraint = ollm_constraint_options_init();
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(NULL, NULL, &made));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_model_load(&source, NULL, &made));
     source = ollm_source_file("/no/such/file");
@@ -190,6 +192,14 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_suggest(session, NULL, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_suggestions_count(NULL, &n));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_suggestions_get(NULL, 0, &suggestion));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_grammar_new(NULL, OLLM_GRAMMAR_REGEX, "a", 1, &grammar));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_grammar_new(model, OLLM_GRAMMAR_REGEX, NULL, 1, &grammar));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_grammar_new(model, OLLM_GRAMMAR_REGEX, "a", 1, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_constraint(NULL, NULL, NULL));
+    constraint.trigger_length = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_constraint(session, NULL, &constraint));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_is_complete(NULL, &flag));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_is_complete(session, NULL));
     OK(ollm_branches_new(session, NULL, &branches));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_count(branches, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_get(branches, 0, NULL));
@@ -204,6 +214,8 @@ static void null_is_a_status(void) {
     /* Nothing to free is nothing to fail at. */
     OK(ollm_branches_free(NULL));
     OK(ollm_branches_free(&branches));
+    OK(ollm_grammar_free(NULL));
+    OK(ollm_grammar_free(&grammar));
     OK(ollm_suggestions_free(NULL));
     OK(ollm_suggestions_free(&suggestions));
     OK(ollm_model_release(NULL));

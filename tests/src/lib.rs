@@ -5,6 +5,7 @@ pub mod badfiles;
 pub mod c_programs;
 pub mod plugins;
 pub mod refusing;
+pub mod schemas;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -25,6 +25,7 @@
 //! | LoRA at run time | `adapters.c` |
 //! | several sessions in one pass | `batch.c` |
 //! | logits, bias, log-probabilities, embeddings, statistics | `logits.c` |
+//! | text of a grammar | `constraint.c` |
 //! | packages, pages of 16 KiB, a small library | `packages.rs`; `make size` |
 
 use std::fs;
@@ -105,6 +106,12 @@ fn adapters() {
 fn branches() {
     let (model, plugin) = model();
     run(&program("branches.c"), &[&model, &plugin]);
+}
+
+#[test]
+fn constraints() {
+    let (model, plugin) = model();
+    run(&program("constraint.c"), &[&model, &plugin, &golden("tiny/qwen2.gguf")]);
 }
 
 #[test]

@@ -177,6 +177,14 @@ fn bench_says_what_it_measured() {
 }
 
 #[test]
+fn bench_measures_a_constraint() {
+    let model = tiny();
+    let args = ["bench", "-m", path(&model), "-p", "8", "-n", "8", "-r", "1", "--json", "--json-schema", "{}"];
+    let measured = json(&args);
+    assert!(measured["decode_constrained"]["step_over_free"].as_f64().is_some_and(|ratio| ratio > 0.0), "{measured}");
+}
+
+#[test]
 fn info_describes_models_and_plugins() {
     let (model, plugin) = (smollm2(), tiny_plugin());
     let info = json(&["info", path(&model), "--json"]);
@@ -277,6 +285,76 @@ fn the_same_seed_is_the_same_text() {
     assert_eq!(sampled("1"), sampled("1"));
     assert_ne!(sampled("1"), sampled("2"));
     assert_eq!(with_plugin(&["--latent", "fixed:3"]), with_plugin(&["--latent", "fixed:3"]));
+}
+
+#[test]
+fn text_keeps_to_a_grammar() {
+    let (model, plugin) = (tiny(), tiny_plugin());
+    let schema = r#"{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+        "additionalProperties": false}"#;
+    let file = scratch("schema.json", schema.as_bytes());
+    for schema in [schema, path(&file)] {
+        let lines = json_lines(&succeed(&["-m", path(&model), "-p", "ab", "--json", "--json-schema", schema]));
+        let value: Value = serde_json::from_str(&text_of(&lines)).unwrap();
+        assert!(value["n"].is_i64() && lines.last().unwrap()["done"] == "eos", "{value}");
+        let cut = json_lines(&succeed(&["-m", path(&model), "-p", "a", "-n", "3", "--json", "--json-schema", schema]));
+        assert_eq!(cut.last().unwrap()["done"], "length");
+    }
+    let files = [
+        scratch("list.gbnf", b"root ::= \"- \" [ab]{2} \"!\"\n"),
+        scratch("list.lark", b"start: \"- \" /[ab]{2}/ \"!\"\n"),
+    ];
+    let flags = [["--grammar", path(&files[0])], ["--grammar", path(&files[1])], ["--regex", "^- [ab]{2}!$"]];
+    let is_right = |text: &str| text.len() == 5 && text.starts_with("- ") && text.ends_with('!');
+    for flags in flags {
+        let common = ["-m", path(&model), "--plugin", path(&plugin), "-p", "ab", "--json"];
+        let text = text_of(&json_lines(&succeed(&[&common[..], &flags].concat())));
+        assert!(is_right(&text), "{text:?}");
+        for command in ["search", "suggest"] {
+            let found = json(&[&[command], &common[..], &flags].concat());
+            let all = found["branches"].as_array().or(found["suggestions"].as_array()).unwrap();
+            assert!(!all.is_empty());
+            for one in all.iter().filter(|one| one["end"] != "merged") {
+                assert!(is_right(one["text"].as_str().unwrap()), "{found}");
+            }
+        }
+    }
+    let options = ["-m", path(&model), "--plugin", path(&plugin), "-p", "ab", "--json", "--show-options=9"];
+    let shown = json_lines(&succeed(&[&options[..], &["--regex", "[xyz]"]].concat()));
+    let tokens = shown[0]["options"][0]["tokens"].as_array().or(shown[0]["options"][0]["top"].as_array());
+    assert_eq!(tokens.unwrap().len(), 3, "{}", shown[0]);
+    // The trigger of this text is in its prompt's answer or not; the grammar begins behind it.
+    let waits = text_of(&json_lines(&succeed(&[
+        "-m",
+        path(&model),
+        "-p",
+        "ab",
+        "--json",
+        "-n",
+        "40",
+        "--regex",
+        "0{4}",
+        "--trigger",
+        "zzzz",
+    ])));
+    assert!(!waits.contains("zzzz0000"));
+}
+
+#[test]
+fn what_is_wrong_with_a_grammar_is_said() {
+    let model = tiny();
+    let run = |args: &[&str]| run(&[&["-m", path(&model), "-p", "a"], args].concat());
+    for (args, code, message) in [
+        (&["--json-schema", "{\"not\": {}}"][..], 1, "the JSON schema cannot be used: Unimplemented keys: [\"not\"]"),
+        (&["--json-schema", "no/such/file"], 1, "no/such/file: "),
+        (&["--regex", "(a"], 1, "the regular expression cannot be used: "),
+        (&["--regex", "a", "--json-schema", "{}"], 2, "cannot be used with"),
+        (&["--trigger", "a"], 2, "--json-schema"),
+    ] {
+        let outcome = run(args);
+        assert_eq!(outcome.code, Some(code), "{args:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(message), "{args:?}: {}", outcome.stderr);
+    }
 }
 
 #[test]

@@ -46,6 +46,7 @@ struct World<'a> {
     options: Vec<*mut OllmOptionSet>,
     branches: Vec<*mut OllmBranches>,
     suggestions: Vec<*mut OllmSuggestions>,
+    grammars: Vec<*mut OllmGrammar>,
     saved: Vec<u8>,
 }
 
@@ -94,7 +95,9 @@ pub(crate) fn drive(bytes: &[u8], model: *mut OllmModel, plugin: *mut OllmPlugin
     let (sessions, options) = (vec![null_mut()], vec![null_mut()]);
     let (branches, suggestions) = (vec![null_mut()], vec![null_mut()]);
     let bytes = Bytes(bytes);
-    let mut world = World { bytes, model, plugin, sessions, options, branches, suggestions, saved: Vec::new() };
+    let grammars = vec![null_mut()];
+    let mut world =
+        World { bytes, model, plugin, sessions, options, branches, suggestions, grammars, saved: Vec::new() };
     while !world.bytes.0.is_empty() {
         let status = world.call();
         assert_ne!(status, OllmStatus::Internal, "{:?}", last_error());
@@ -111,6 +114,10 @@ pub(crate) fn drive(bytes: &[u8], model: *mut OllmModel, plugin: *mut OllmPlugin
     for mut branches in world.branches {
         // SAFETY: a handle, dead or alive.
         unsafe { ollm_branches_free(&raw mut branches) };
+    }
+    for mut grammar in world.grammars {
+        // SAFETY: as above.
+        unsafe { ollm_grammar_free(&raw mut grammar) };
     }
     for mut suggestions in world.suggestions {
         // SAFETY: a handle, dead or alive.
@@ -192,7 +199,7 @@ impl World<'_> {
 
     /// One call.
     fn call(&mut self) -> OllmStatus {
-        match self.bytes.below(38) {
+        match self.bytes.below(40) {
             0..=1 => self.new_session(),
             2 => ollm_session_trim(self.session()),
             3 => self.free_session(),
@@ -222,6 +229,8 @@ impl World<'_> {
             33 => self.read_logits(),
             34 => self.score(),
             35..=36 => self.read_suggestions(),
+            37 => self.new_grammar(),
+            38 => self.constrain(),
             _ => self.chat(),
         }
     }
@@ -371,6 +380,36 @@ impl World<'_> {
             self.suggestions.push(suggestions);
         }
         status
+    }
+
+    fn new_grammar(&mut self) -> OllmStatus {
+        const TEXTS: [&str; 6] =
+            ["[ab]{3}", "{\"type\": \"boolean\"}", "root ::= \"(\" root? \")\"", "start: \"a\" start?", "(", "\u{0}"];
+        let (text, kind) = (TEXTS[self.bytes.below(6)], self.bytes.below(5) as i32);
+        let mut grammar = null_mut();
+        // SAFETY: as above.
+        let status = unsafe { ollm_grammar_new(self.model, kind, text.as_ptr().cast(), text.len(), &raw mut grammar) };
+        if status == OllmStatus::Ok {
+            self.grammars.push(grammar);
+        }
+        status
+    }
+
+    fn constrain(&mut self) -> OllmStatus {
+        let mut grammar = Self::pick(&mut self.bytes, &self.grammars);
+        let (mut options, mut complete) = (zeroed!(OllmConstraintOptions), 0);
+        let trigger = ["", "a", "ab"][self.bytes.below(3)];
+        (options.trigger, options.trigger_length) = (trigger.as_ptr().cast(), trigger.len());
+        options.begun = if self.bytes.below(4) == 0 { self.bytes.number() } else { 0 };
+        // SAFETY: as above.
+        unsafe {
+            match self.bytes.below(8) {
+                0 => ollm_grammar_free(&raw mut grammar),
+                1 => ollm_session_is_complete(self.session(), &raw mut complete),
+                2 => ollm_session_set_constraint(self.session(), null(), null()),
+                _ => ollm_session_set_constraint(self.session(), grammar, &raw const options),
+            }
+        }
     }
 
     fn read_suggestions(&mut self) -> OllmStatus {

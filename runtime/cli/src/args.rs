@@ -12,6 +12,7 @@ use ollm_runtime::cpu::MAX_THREADS;
 use ollm_runtime::plugin::{Hold, LatentMode};
 
 use crate::chat_input::ConversationArgs;
+use crate::constrain::ConstrainArgs;
 use crate::failure::{Failure, Result};
 use crate::sampling::SampleArgs;
 
@@ -30,6 +31,8 @@ const EXAMPLES: &str = "\x1b[1;4mExamples:\x1b[0m
     ollm-run -m model.gguf --plugin plugin.gguf -f prompt.txt --latent fixed:3 --hold line
   Sample from the backbone, 100 tokens at most, one JSON object a token:
     ollm-run -m model.gguf -p 'Once upon a time' -n 100 --temperature 0.8 --top-p 0.95 --json
+  JSON of a schema:
+    ollm-run -m model.gguf --chat -p 'Who wrote Faust, and when?' --json-schema schema.json
   Talk:
     ollm-run chat -m model.gguf --plugin plugin.gguf
 
@@ -181,6 +184,8 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) stop: StopArgs,
     #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
+    #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
@@ -204,6 +209,8 @@ pub(crate) struct ChatArgs {
     pub(crate) branch: BranchArgs,
     #[command(flatten)]
     pub(crate) stop: StopArgs,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
@@ -235,6 +242,8 @@ pub(crate) struct SearchArgs {
     pub(crate) strategy: Strategy,
     #[command(flatten)]
     pub(crate) branch: BranchArgs,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
@@ -304,6 +313,8 @@ pub(crate) struct SuggestArgs {
     /// Where a suggestion ends before: word, line or tokens (nowhere)
     #[arg(long, value_name = "END", default_value_t = Until::Tokens)]
     pub(crate) until: Until,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
 }
 
 #[derive(Debug, Args)]
@@ -349,6 +360,8 @@ pub(crate) struct BenchArgs {
     /// llama.cpp's llama-batched-bench, to decode as many sequences in turns with --branches
     #[arg(long, value_name = "PROGRAM", requires = "branches")]
     pub(crate) peer_batched: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
 }

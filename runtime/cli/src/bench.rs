@@ -5,7 +5,7 @@
 //! same D tokens. A step takes the option of the policy (or as the flags say) and its most probable
 //! token; with a plugin, decode runs once more with the whole option set of each step, with
 //! `--sequences` as batched decoding of so many sequences, and with `--branches` of so many
-//! branches of one text. Memory bandwidth is measured by reading blocks as large as the weights of
+//! branches of one text. With a constraint, decode runs once more under it. Memory bandwidth is measured by reading blocks as large as the weights of
 //! a step. One round warms up; the medians of the other rounds, in which all measurements take
 //! turns, count.
 
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ollm_runtime::Error;
 use ollm_runtime::branches::{BranchOptions, Branches, Expansion};
+use ollm_runtime::constraint::Constraint;
 use ollm_runtime::plugin::{Hold, LatentMode, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, SessionError, Turn};
@@ -30,6 +31,8 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     let mut engine = Engine::load(machine)?;
     check_context(&engine, args)?;
     let selector = engine.selector(&args.select, 0)?;
+    let grammar = args.constrain.read()?;
+    let constraint = grammar.map(|grammar| engine.compile(&grammar)).transpose()?;
     let peer = match &args.peer {
         Some(program) => Some(Peer::new(program, machine.model()?, engine.session.threads(), args)),
         None => None,
@@ -42,7 +45,8 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     };
     let progress = progress_bar(args.repetitions as u64 + 1);
     engine.session.feed(&text(&engine, args.depth))?;
-    Rounds::default().run(&mut engine, args, selector.as_ref(), None, Peers::default())?;
+    let measured = Measured { args, selector: selector.as_ref(), constraint: constraint.as_ref() };
+    Rounds::default().run(&mut engine, measured, None, Peers::default())?;
     // Before the probe's block is there, which is not what the model needs.
     let peak = peak_rss_bytes();
     let memory = Memory::new(engine.session.model().weights().step_bytes());
@@ -50,12 +54,20 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     for _ in 0..args.repetitions {
         progress.inc(1);
         let peers = Peers { single: peer.as_ref(), batched: batched.as_ref() };
-        rounds.run(&mut engine, args, selector.as_ref(), memory.as_ref(), peers)?;
+        rounds.run(&mut engine, measured, memory.as_ref(), peers)?;
     }
     progress.finish_and_clear();
     let result = Benchmark { rates: rounds.medians(), peak };
     let mut output = Output::new();
     if machine.json { output.json(&result.document(&engine, args)) } else { result.print(&mut output, &engine, args) }
+}
+
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Measured<'a> {
+    args: &'a BenchArgs,
+    selector: Option<&'a Selector>,
+    constraint: Option<&'a Constraint>,
 }
 
 /// The programs that take turns with this one.
@@ -70,6 +82,7 @@ struct Peers<'a> {
 struct Rounds {
     prefill: Vec<f64>,
     decode: Vec<f64>,
+    constrained: Vec<f64>,
     options: Vec<f64>,
     together: Vec<f64>,
     branches: Vec<f64>,
@@ -84,6 +97,8 @@ struct Rounds {
 struct Rates {
     prefill: f64,
     decode: f64,
+    /// Decode under the constraint, of the tokens that it did not force.
+    constrained: Option<f64>,
     /// Decode with the whole option set of each step.
     options: Option<f64>,
     /// Decode of several sequences, all their tokens counted.
@@ -103,13 +118,16 @@ impl Rounds {
     fn run(
         &mut self,
         engine: &mut Engine,
-        args: &BenchArgs,
-        selector: Option<&Selector>,
+        measured: Measured<'_>,
         memory: Option<&Memory>,
         peers: Peers<'_>,
     ) -> Result<()> {
+        let Measured { args, selector, constraint } = measured;
         self.prefill.push(time_prefill(engine, args)?.rate());
         self.decode.push(time_decode(engine, args, selector, false)?.rate());
+        if let Some(constraint) = constraint {
+            self.constrained.push(time_constrained(engine, args, selector, constraint)?.rate());
+        }
         if selector.is_some() {
             self.options.push(time_decode(engine, args, selector, true)?.rate());
         }
@@ -137,6 +155,7 @@ impl Rounds {
         Rates {
             prefill: always(self.prefill),
             decode: always(self.decode),
+            constrained: median(self.constrained),
             options: median(self.options),
             together: median(self.together),
             branches: median(self.branches).zip(median(self.branch_cost)),
@@ -183,6 +202,31 @@ fn time_decode(engine: &mut Engine, args: &BenchArgs, selector: Option<&Selector
         engine.session.step(selector, &mut greedy)?;
     }
     Ok(Timing { tokens: args.tokens, time: start.elapsed() })
+}
+
+/// Steps under the constraint, one answer after the other. Tokens that it forces do not count: they
+/// go through the network with the next one.
+fn time_constrained(
+    engine: &mut Engine,
+    args: &BenchArgs,
+    selector: Option<&Selector>,
+    constraint: &Constraint,
+) -> Result<Timing> {
+    engine.session.rewind(args.depth)?;
+    let mut greedy = Sampler::new(SamplerOptions::default()).map_err(Error::from)?;
+    engine.session.set_constraint(Some(constraint.clone()))?;
+    let (start, mut tokens) = (Instant::now(), 0);
+    engine.session.feed(&[0])?;
+    while tokens < args.tokens {
+        let step = engine.session.step(selector, &mut greedy)?;
+        tokens += usize::from(!step.forced);
+        if engine.tokenizer.is_end(step.token) {
+            engine.session.begin_answer();
+        }
+    }
+    let time = start.elapsed();
+    engine.session.set_constraint(None)?;
+    Ok(Timing { tokens, time })
 }
 
 /// Batched decoding: as many steps of several sequences, each in its own fork of the session.
@@ -264,6 +308,9 @@ impl Benchmark {
         let rates = &self.rates;
         let bytes = engine.session.model().weights().step_bytes();
         let options = rates.options.map(|rate| json!({ "tokens": args.tokens, "tokens_per_second": rate }));
+        let constrained = rates.constrained.map(
+            |rate| json!({ "tokens": args.tokens, "tokens_per_second": rate, "step_over_free": rates.decode / rate }),
+        );
         let together = rates.together.map(|rate| {
             json!({ "sequences": args.sequences, "tokens": args.tokens * args.sequences, "tokens_per_second": rate })
         });
@@ -289,6 +336,7 @@ impl Benchmark {
             "depth": args.depth,
             "prefill": { "tokens": args.prompt, "tokens_per_second": rates.prefill },
             "decode": { "tokens": args.tokens, "tokens_per_second": rates.decode },
+            "decode_constrained": constrained,
             "decode_options": options,
             "decode_together": together,
             "decode_branches": branches,
@@ -311,6 +359,7 @@ impl Benchmark {
         let rows = [
             ("prefill", args.prompt, Some(rates.prefill), rates.peer.map(|peer| peer.0)),
             ("decode", args.tokens, Some(rates.decode), rates.peer.map(|peer| peer.1)),
+            ("constrained", args.tokens, rates.constrained, None),
             ("options", args.tokens, rates.options, None),
             ("together", args.tokens * args.sequences, rates.together, None),
             (
@@ -323,8 +372,14 @@ impl Benchmark {
         for (name, tokens, rate, peer) in rows {
             let Some(rate) = rate else { continue };
             let beside = beside(rate, peer);
-            output
-                .line(&format!("{name:<8} {tokens:>6} tokens {} tok/s{beside}", paint.bold(&format!("{rate:>9.1}"))))?;
+            output.line(&format!(
+                "{name:<11} {tokens:>6} tokens {} tok/s{beside}",
+                paint.bold(&format!("{rate:>9.1}"))
+            ))?;
+        }
+        if let Some(rate) = rates.constrained {
+            let cost = format!("{:.3}", rates.decode / rate);
+            output.line(&format!("a step under the constraint takes {} free ones", paint.bold(&cost)))?;
         }
         if let Some(((_, cost), count)) = rates.branches.zip(args.branches) {
             output.line(&format!(

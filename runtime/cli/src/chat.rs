@@ -47,7 +47,9 @@ pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
     if let Some(flag) = args.branch.flag().filter(|_| args.strategy.is_none()) {
         return Err(Failure::Usage(format!("{flag} is for a search: add --strategy vote, best or beam")));
     }
-    let engine = Engine::load(machine)?;
+    let grammar = args.constrain.read()?;
+    let mut engine = Engine::load(machine)?;
+    engine.constrain(grammar.as_ref())?;
     let mut talk = Talk {
         machine,
         conversation: Conversation::new(&engine, &args.conversation)?,

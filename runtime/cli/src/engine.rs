@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ollm_runtime::Error;
 use ollm_runtime::chat::ChatTemplate;
+use ollm_runtime::constraint::{Constraint, GrammarCompiler};
 use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, PromptCache, Session, SessionOptions};
@@ -14,12 +15,13 @@ use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{Lora, MachineArgs, SelectArgs};
 use crate::bus_error;
+use crate::constrain::GrammarText;
 use crate::failure::{Failure, Result};
 
 /// A session on a model, with its tokenizer and its plugin.
 pub(crate) struct Engine {
     pub(crate) session: Session,
-    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokenizer: Arc<Tokenizer>,
     prompts: Option<PromptCache>,
     /// How long it took to get here.
     pub(crate) load_time: Duration,
@@ -59,7 +61,7 @@ impl Engine {
             cache.map_err(|source| Error::Io { path: folder.clone(), source })
         };
         let prompts = args.prompt_cache.as_ref().map(open).transpose()?;
-        Ok(Self { session, tokenizer, prompts, load_time: start.elapsed() })
+        Ok(Self { session, tokenizer: Arc::new(tokenizer), prompts, load_time: start.elapsed() })
     }
 
     /// Feeds a prompt, from the folder of prompts as far as that has it. Gives how many tokens were
@@ -86,6 +88,18 @@ impl Engine {
         let mode = args.mode().unwrap_or(LatentMode::Policy);
         let hold = HoldUntil::new(args.hold.unwrap_or(plugin.spec().hold), TokenEnds::new(&self.tokenizer));
         Ok(Some(Selector::new(mode, hold, plugin.option_count(), seed)?))
+    }
+
+    /// A constraint, for this model.
+    pub(crate) fn compile(&self, grammar: &GrammarText<'_>) -> Result<Constraint> {
+        let compiler = GrammarCompiler::new(&self.tokenizer, self.session.model().config().vocab)?;
+        Ok(Constraint::after(&compiler.compile(grammar.kind, &grammar.text)?, grammar.trigger))
+    }
+
+    /// Constrains what is generated, where a grammar is given.
+    pub(crate) fn constrain(&mut self, grammar: Option<&GrammarText<'_>>) -> Result<()> {
+        let constraint = grammar.map(|grammar| self.compile(grammar)).transpose()?;
+        Ok(self.session.set_constraint(constraint)?)
     }
 
     pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use ollm_runtime::Error;
 use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
+use ollm_runtime::constraint::ConstraintError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::plugin::{PluginError, SelectError};
@@ -106,6 +107,7 @@ macro_rules! from {
 from!(
     BranchError,
     ChatError,
+    ConstraintError,
     GgufError,
     LogitsError,
     PluginError,

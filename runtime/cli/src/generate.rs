@@ -18,7 +18,9 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     machine.model()?;
     args.sample.check()?;
     let text = args.prompt.read()?;
+    let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
+    engine.constrain(grammar.as_ref())?;
     let mut generation = Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?;
     let fed = args.prompt.fed(&engine, text, args.reasoning.reasoning_budget)?;
     generation.set_reasoning(fed.reasoning);

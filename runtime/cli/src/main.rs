@@ -6,6 +6,7 @@ mod bus_error;
 mod chat;
 mod chat_input;
 mod conversation;
+mod constrain;
 mod engine;
 mod failure;
 mod generate;

@@ -33,7 +33,9 @@ pub(crate) fn run(machine: &MachineArgs, args: &SearchArgs) -> Result<()> {
     machine.model()?;
     args.sample.check()?;
     let text = args.prompt.read()?;
+    let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
+    engine.constrain(grammar.as_ref())?;
     let flags = SearchFlags { branch: &args.branch, select: &args.select, sample: &args.sample, stop: &args.stop };
     let options = flags.options(&engine, args.strategy)?;
     let tokens = args.prompt.fed(&engine, text, None)?.tokens;

@@ -14,7 +14,9 @@ use crate::output::{Output, number};
 pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
     machine.model()?;
     let text = args.text.read_nonempty()?;
+    let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
+    engine.constrain(grammar.as_ref())?;
     let tokens = args.text.tokens(&engine.tokenizer, &text)?;
     let start = Instant::now();
     engine.feed(&tokens)?;

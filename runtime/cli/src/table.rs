@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn step(latent: usize) -> Step {
-        Step { token: 8, latent: Some(latent), logprob: 0.0 }
+        Step { token: 8, latent: Some(latent), logprob: 0.0, forced: false }
     }
 
     #[test]

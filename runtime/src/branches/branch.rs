@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::constraint::ConstraintError;
 use crate::session::SessionError;
 
 /// Branches that there are at most.
@@ -16,9 +17,10 @@ pub struct Branch {
     pub fork: usize,
     /// The generated tokens, without an end token.
     pub tokens: Vec<u32>,
-    /// The latent of each token; `None` of backbone and mixture.
+    /// The latent of each token; `None` of backbone, mixture and forced tokens.
     pub latents: Vec<Option<usize>>,
-    /// The natural logarithm of each token's probability, before the sampler's filters.
+    /// The natural logarithm of each token's probability, before the sampler's filters; 0 of a token
+    /// that a constraint forced.
     pub logprobs: Vec<f32>,
     /// The generated text. What may be the beginning of a stop string, or half a character, comes
     /// with a later token.
@@ -29,7 +31,7 @@ pub struct Branch {
     /// The sum of the natural logarithms of the tokens' probabilities, before the sampler's
     /// filters, that of an end token included.
     pub logprob: f64,
-    /// Tokens that `logprob` sums over.
+    /// Tokens that `logprob` sums over: those that no constraint forced.
     pub scored: usize,
     /// The probability that the answer will be right, as the value head says; `None` where none was
     /// asked.
@@ -86,6 +88,7 @@ impl BranchEnd {
     pub(super) fn of(error: &Arc<SessionError>) -> Self {
         match **error {
             SessionError::ContextFull { .. } => Self::Length,
+            SessionError::Constraint(ConstraintError::Complete) => Self::End,
             _ => Self::Failed(Arc::clone(error)),
         }
     }

@@ -67,15 +67,17 @@ impl Branches {
             }
         }
         let mut sessions: Vec<&mut Session> = lanes.iter_mut().map(|lane| &mut lane.session).collect();
-        let pending = sessions.iter().any(|session| session.has_pending());
+        let pending = |sessions: &[&mut Session]| sessions.iter().filter(|session| session.has_pending()).count();
+        let before_pass = pending(&sessions);
         let outcome = self.batch.choose(&mut sessions, &mut requests);
+        let passed = pending(&sessions) < before_pass;
         let failures: Vec<Option<Arc<SessionError>>> =
             outcome.sessions.into_iter().map(|outcome| outcome.err().map(Arc::new)).collect();
         if failures.iter().flatten().any(|error| matches!(**error, SessionError::Cancelled)) {
             self.choosers.iter_mut().zip(before).for_each(|(chooser, latents)| chooser.latents = latents);
             return Err(SessionError::Cancelled.into());
         }
-        self.passes += usize::from(pending && !asking.is_empty());
+        self.passes += usize::from(passed);
         let forced = |(chooser, &going): (&mut Chooser, &bool)| chooser.forced.take_if(|_| going).map(Ok);
         let mut picked: Vec<_> = self.choosers.iter_mut().zip(going).map(forced).collect();
         for (branch, choice) in asking.into_iter().zip(outcome.choices) {
@@ -155,7 +157,7 @@ impl Branches {
             branch.select(probability);
         }
         branch.logprob += f64::from(picked.logprob);
-        branch.scored += 1;
+        branch.scored += usize::from(!picked.forced);
         chooser.latents.observe(&self.options.hold, picked.token);
         branch.at_boundary = chooser.latents.held_tokens == 0;
         if tokenizer.is_end(picked.token) {

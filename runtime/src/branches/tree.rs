@@ -100,6 +100,8 @@ pub(super) struct Picked {
     pub(super) latent: Option<usize>,
     /// The policy's probability of the latent, where it was selected for this token.
     pub(super) selected: Option<f32>,
+    /// Whether a constraint left no other token.
+    pub(super) forced: bool,
 }
 
 impl Chooser {
@@ -404,10 +406,15 @@ pub(super) fn source(selector: Option<&Selector>) -> StepSource<'_> {
 impl Picked {
     /// The tokens that were chosen, where choosing them changed what is remembered of latents.
     pub(super) fn all(chosen: &Chosen, before: LatentState, after: LatentState) -> impl Iterator<Item = Self> + '_ {
-        let Chosen { latent, tokens } = chosen;
+        let &Chosen { latent, ref tokens, forced } = chosen;
         let selected = latent.map(|(_, probability)| probability).filter(|_| after.selected != before.selected);
-        let picked =
-            move |&(token, logprob)| Self { token, logprob, latent: latent.map(|(latent, _)| latent), selected };
+        let picked = move |&(token, logprob)| Self {
+            token,
+            logprob,
+            latent: latent.map(|(latent, _)| latent),
+            selected,
+            forced,
+        };
         tokens.iter().map(picked)
     }
 }

@@ -13,7 +13,7 @@ use super::error::{ChatError, KEY, MAX_TEMPLATE};
 use super::guard::Guard;
 use super::message::{Message, Variables, probe};
 use super::{python, source};
-use crate::cpu::blocked;
+use crate::cpu;
 use crate::gguf::Metadata;
 use crate::memory;
 use crate::tokenizer::{Tokenizer, TokenizerError};
@@ -198,11 +198,8 @@ impl ChatTemplate {
 
 /// Runs `work` on a thread of its own, with this much stack.
 fn with_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ChatError> {
-    std::thread::scope(|scope| {
-        let start = || std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work);
-        let thread = blocked(start).map_err(ChatError::Thread)?;
-        thread.join().map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
-    })
+    let outcome = cpu::with_stack(bytes, work).map_err(ChatError::Thread)?;
+    outcome.map_err(|_| ChatError::Render { reason: "the template engine panicked".to_owned() })
 }
 
 fn read_date(value: &Json) -> Result<Date, ChatError> {

@@ -22,6 +22,8 @@ pub use float_mode::StandardFloatMode;
 pub use isa::*;
 pub use pool::{MAX_THREADS, Pool, TooManyThreads, Worker, WorkerHost, Workers, check_threads, cores};
 pub(crate) use signals::blocked;
+#[cfg(any(feature = "chat-template", feature = "constraints"))]
+pub(crate) use signals::with_stack;
 pub use simd::{Kernel, PartialSums, Simd};
 
 /// The environment variable that forces an instruction set by its [`Isa::name`]. An empty one is as

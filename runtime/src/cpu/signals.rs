@@ -10,6 +10,21 @@ pub(crate) fn blocked<T>(work: impl FnOnce() -> T) -> T {
     made
 }
 
+/// Runs `work` on a thread of its own, with this much stack; the inner error is its panic.
+///
+/// # Errors
+/// What the system says if it has no such thread.
+#[cfg(any(feature = "chat-template", feature = "constraints"))]
+pub(crate) fn with_stack<T: Send>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send,
+) -> std::io::Result<std::thread::Result<T>> {
+    std::thread::scope(|scope| {
+        let start = || std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work);
+        Ok(blocked(start)?.join())
+    })
+}
+
 #[cfg(unix)]
 mod sys {
     use std::ffi::c_int;

@@ -5,6 +5,7 @@ mod stop;
 
 use std::ops::ControlFlow;
 
+use crate::constraint::ConstraintError;
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 use crate::session::{OptionView, Session, SessionError, Step};
@@ -46,7 +47,8 @@ pub struct Token<'a> {
 /// Why generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// An end token came; it is part of the session, not of the text.
+    /// An end token came; it is part of the session, not of the text. Or a constraint is complete
+    /// in a model that has no end token.
     End,
     /// A stop string came.
     Stop,
@@ -118,6 +120,7 @@ pub fn generate(
             Ok(next) => next,
             Err(SessionError::ContextFull { .. }) => break Reason::ContextFull,
             Err(SessionError::Cancelled) => break Reason::Cancelled,
+            Err(SessionError::Constraint(ConstraintError::Complete)) => break Reason::End,
             Err(error) => return Err(error),
         };
         if tokenizer.is_end(step.token) {
@@ -155,7 +158,7 @@ fn next(
 /// Feeds a token as if it had been generated: with a probability of 1, from no latent.
 fn force(session: &mut Session, token: u32) -> Result<(Step, Vec<OptionView>), SessionError> {
     session.feed(&[token])?;
-    Ok((Step { token, latent: None, logprob: 0.0 }, Vec::new()))
+    Ok((Step { token, latent: None, logprob: 0.0, forced: false }, Vec::new()))
 }
 
 /// Text on its way from tokens to the reader.

@@ -34,6 +34,7 @@ pub use options::{Dry, DynamicTemperature, LogitsEdit, Mirostat, SamplerOptions,
 
 use crate::logits::{self, LogitsError};
 use crate::memory;
+use crate::token_set::TokenSet;
 
 use mirostat::Surprise;
 use pool::Pool;
@@ -99,11 +100,18 @@ impl Sampler {
 
     /// Chooses one token of `logits` (one for each token of the vocabulary), given the tokens so
     /// far. `place` is the number of tokens before it, those that a context shift has dropped
-    /// included.
+    /// included. Where tokens are `allowed`, it is one of these: the filters see no other. Its
+    /// log-probability is among all tokens nevertheless.
     ///
     /// # Errors
     /// [`SamplerError::Logits`], [`SamplerError::AllBanned`].
-    pub fn sample(&mut self, logits: &[f32], history: &[u32], place: u64) -> Result<Sampled, SamplerError> {
+    pub fn sample(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        place: u64,
+        allowed: Option<&TokenSet>,
+    ) -> Result<Sampled, SamplerError> {
         let sum = logits::log_sum_exp(logits)?;
         self.top = logits::top_logits(logits, self.options.logprobs)?;
         for (_, logit) in &mut self.top {
@@ -111,8 +119,8 @@ impl Sampler {
         }
         let mut edited = std::mem::take(&mut self.edited);
         let token = match self.edit(logits, history, &mut edited) {
-            Ok(true) => self.choose(&edited, history, place),
-            Ok(false) => self.choose(logits, history, place),
+            Ok(true) => self.choose(&edited, history, place, allowed),
+            Ok(false) => self.choose(logits, history, place, allowed),
             Err(error) => Err(error),
         };
         self.edited = edited;
@@ -144,13 +152,22 @@ impl Sampler {
         }
     }
 
-    fn choose(&mut self, logits: &[f32], history: &[u32], place: u64) -> Result<u32, SamplerError> {
+    fn choose(
+        &mut self,
+        logits: &[f32],
+        history: &[u32],
+        place: u64,
+        allowed: Option<&TokenSet>,
+    ) -> Result<u32, SamplerError> {
         let Self { options, pool, surprise, .. } = self;
         let greedy = options.temperature == 0.0;
         if greedy && options.dry.is_none() && !options.penalises() {
-            return Ok(logits::argmax(logits)?.0);
+            return Ok(logits::argmax_in(logits, allowed)?.0);
         }
         pool.fill(logits)?;
+        if let Some(allowed) = allowed {
+            pool.allow(allowed)?;
+        }
         for filter in &options.order {
             match filter {
                 Filter::Penalties if options.penalises() => penalties::penalise(pool, options, history)?,

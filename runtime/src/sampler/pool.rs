@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::logits::{self, Candidate, LogitsError};
 use crate::memory;
 use crate::random::Random;
+use crate::token_set::TokenSet;
 
 use super::options::{DynamicTemperature, Xtc};
 
@@ -34,6 +35,12 @@ impl Pool {
     pub(super) fn fill(&mut self, logits: &[f32]) -> Result<(), LogitsError> {
         (self.temperature, self.is_whole) = (1.0, true);
         logits::fill(&mut self.candidates, logits)
+    }
+
+    /// Keeps these tokens alone.
+    pub(super) fn allow(&mut self, allowed: &TokenSet) -> Result<(), LogitsError> {
+        self.retain(|candidate| allowed.contains(candidate.token));
+        if self.max() == f32::NEG_INFINITY { Err(LogitsError::Impossible) } else { Ok(()) }
     }
 
     /// Changes the logits of tokens. What leaves the range of f32 becomes the largest number.

@@ -13,7 +13,7 @@ fn frequencies(options: SamplerOptions, logits: &[f32]) -> Vec<f32> {
     let mut sampler = sampler(options);
     let mut counts = vec![0.0; logits.len()];
     for place in 0..20_000 {
-        counts[sampler.sample(logits, &[], place).unwrap().token as usize] += 1.0 / 20_000.0;
+        counts[sampler.sample(logits, &[], place, None).unwrap().token as usize] += 1.0 / 20_000.0;
     }
     counts
 }
@@ -64,10 +64,10 @@ fn options_out_of_range_name_their_field() {
 #[test]
 fn greedy_takes_the_best_and_the_lowest_of_equals() {
     let mut greedy = sampler(SamplerOptions::default());
-    let sampled = greedy.sample(&four(), &[], 0).unwrap();
+    let sampled = greedy.sample(&four(), &[], 0, None).unwrap();
     assert_eq!(sampled.token, 1);
     assert!((sampled.logprob - 0.4_f32.ln()).abs() < 1e-6);
-    assert_eq!(greedy.sample(&[1.0, 1.0, 0.0], &[], 1).unwrap().token, 0);
+    assert_eq!(greedy.sample(&[1.0, 1.0, 0.0], &[], 1, None).unwrap().token, 0);
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn top_p_judges_before_the_temperature() {
 fn top_p_reaches_far_into_a_flat_vocabulary() {
     let mut half = sampler(SamplerOptions { top_p: 0.5, ..options() });
     let logits = vec![0.0; 2000];
-    let highest = (0..300).map(|place| half.sample(&logits, &[], place).unwrap().token).max().unwrap();
+    let highest = (0..300).map(|place| half.sample(&logits, &[], place, None).unwrap().token).max().unwrap();
     assert!((950..1000).contains(&highest), "{highest}");
 }
 
@@ -107,7 +107,7 @@ fn top_p_reaches_far_into_a_flat_vocabulary() {
 fn the_penalty_reaches_back_as_far_as_told() {
     let penalised = |last, history: &[u32]| {
         let options = SamplerOptions { repeat_penalty: 1.5, repeat_last_n: last, ..SamplerOptions::default() };
-        sampler(options).sample(&[2.0, 1.9, -1.0], history, 3).unwrap()
+        sampler(options).sample(&[2.0, 1.9, -1.0], history, 3, None).unwrap()
     };
     assert_eq!(penalised(64, &[0, 0, 2]).token, 1);
     assert_eq!(penalised(1, &[0, 2]).token, 0);
@@ -120,7 +120,7 @@ fn the_penalty_reaches_back_as_far_as_told() {
 fn a_draw_depends_on_seed_and_place_alone() {
     let logits: Vec<f32> = (0..1000).map(|i| (i % 17) as f32 / 4.0).collect();
     let sampler = |seed| sampler(SamplerOptions { seed, top_p: 0.9, ..options() });
-    let at = |sampler: &mut Sampler, place| sampler.sample(&logits, &[], place).unwrap().token;
+    let at = |sampler: &mut Sampler, place| sampler.sample(&logits, &[], place, None).unwrap().token;
     let (mut one, mut other) = (sampler(3), sampler(4));
     let forwards: Vec<u32> = (0..50).map(|place| at(&mut one, place)).collect();
     let mut backwards: Vec<u32> = (0..50).rev().map(|place| at(&mut one, place)).collect();
@@ -133,10 +133,10 @@ fn a_draw_depends_on_seed_and_place_alone() {
 fn bad_logits_and_histories_are_errors() {
     let mut penalty = sampler(SamplerOptions { repeat_penalty: 2.0, ..options() });
     for logits in [&[][..], &[0.0, f32::NAN], &[f32::INFINITY, 0.0], &[f32::NEG_INFINITY; 2]] {
-        assert!(matches!(penalty.sample(logits, &[], 0), Err(SamplerError::Logits(_))), "{logits:?}");
+        assert!(matches!(penalty.sample(logits, &[], 0, None), Err(SamplerError::Logits(_))), "{logits:?}");
     }
     let outside = LogitsError::TokenOutOfRange { token: 7, vocabulary: 2 };
-    assert_eq!(penalty.sample(&[0.0, 1.0], &[7], 0), Err(SamplerError::Logits(outside)));
+    assert_eq!(penalty.sample(&[0.0, 1.0], &[7], 0, None), Err(SamplerError::Logits(outside)));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn impossible_tokens_are_never_drawn() {
 fn presence_and_frequency_are_taken_from_the_logits() {
     let chosen = |presence_penalty, frequency_penalty, history: &[u32]| {
         let options = SamplerOptions { presence_penalty, frequency_penalty, ..SamplerOptions::default() };
-        sampler(options).sample(&[2.0, 1.5, -3.0], history, 3).unwrap().token
+        sampler(options).sample(&[2.0, 1.5, -3.0], history, 3, None).unwrap().token
     };
     assert_eq!(chosen(0.4, 0.0, &[0, 0, 0]), 0);
     assert_eq!(chosen(0.6, 0.0, &[0]), 1);
@@ -173,7 +173,7 @@ fn dry_ends_a_repetition_and_lets_short_ones_be() {
             &[0.0, 1.0, 1.7, 0.5],
             history,
             9,
-        )
+        , None)
     };
     let token = |dry, history: &[u32]| chosen(dry, history).unwrap().token;
     // 3 0 went on with 2: 0.8 of 1.7 is taken, which is less than the 1.0 of token 1.
@@ -190,7 +190,7 @@ fn dry_ends_a_repetition_and_lets_short_ones_be() {
 fn a_bias_moves_logits_and_bans() {
     let biased = |logit_bias: &[(u32, f32)]| {
         let options = SamplerOptions { logit_bias: logit_bias.to_vec(), ..SamplerOptions::default() };
-        sampler(options).sample(&four(), &[], 0)
+        sampler(options).sample(&four(), &[], 0, None)
     };
     let moved = biased(&[(2, 5.0)]).unwrap();
     assert_eq!(moved.token, 2);
@@ -210,7 +210,7 @@ fn a_bias_moves_logits_and_bans() {
 fn a_callback_sees_and_changes_logits() {
     let edit = |edit: fn(&mut [f32], &[u32])| {
         let edit = Some(LogitsEdit::new(edit));
-        sampler(SamplerOptions { edit, ..SamplerOptions::default() }).sample(&four(), &[0, 1], 2)
+        sampler(SamplerOptions { edit, ..SamplerOptions::default() }).sample(&four(), &[0, 1], 2, None)
     };
     assert_eq!(edit(|logits, history| logits[history[0] as usize] = 9.0).unwrap().token, 0);
     assert_eq!(edit(|logits, _| logits.fill(f32::NEG_INFINITY)), Err(SamplerError::AllBanned));
@@ -221,7 +221,7 @@ fn a_callback_sees_and_changes_logits() {
 #[test]
 fn the_best_tokens_are_told_as_the_model_gives_them() {
     let mut three = sampler(SamplerOptions { logprobs: 3, logit_bias: vec![(1, -9.0)], ..options() });
-    three.sample(&four(), &[], 0).unwrap();
+    three.sample(&four(), &[], 0, None).unwrap();
     assert_eq!(three.top().iter().map(|(token, _)| *token).collect::<Vec<_>>(), [1, 3, 0]);
     assert_close(&three.top().iter().map(|(_, logprob)| logprob.exp()).collect::<Vec<_>>(), &[0.4, 0.3, 0.2]);
 }
@@ -241,4 +241,40 @@ fn filters_run_in_the_order_that_is_given() {
     assert_eq!(made(&[Filter::TopP, Filter::TopP]), Err(SamplerError::Twice(Filter::TopP)));
     assert!(Filter::ALL.into_iter().all(|filter| Filter::named(filter.name()) == Some(filter)));
     assert_eq!(Filter::named("topk"), None);
+}
+
+#[test]
+fn only_allowed_tokens_are_drawn_with_the_probability_among_all() {
+    let allowed = TokenSet::of(&[0, 3], 4).unwrap();
+    let draws = |options: SamplerOptions| {
+        let (mut sampler, mut counts) = (sampler(options), vec![0.0; 4]);
+        for place in 0..20_000 {
+            let sampled = sampler.sample(&four(), &[1], place, Some(&allowed)).unwrap();
+            assert!((sampled.logprob - four()[sampled.token as usize]).abs() < 1e-6);
+            counts[sampled.token as usize] += 1.0 / 20_000.0;
+        }
+        counts
+    };
+    assert_close(&draws(options()), &[0.4, 0.0, 0.0, 0.6]);
+    assert_close(&draws(SamplerOptions { top_k: 1, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+    assert_close(&draws(SamplerOptions { top_p: 0.5, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+    assert_close(&draws(SamplerOptions { min_p: 0.7, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+    assert_close(&draws(SamplerOptions { temperature: 0.0, ..options() }), &[0.0, 0.0, 0.0, 1.0]);
+    let penalty = SamplerOptions { repeat_penalty: 4.0, temperature: 0.0, ..options() };
+    assert_eq!(sampler(penalty).sample(&[1.0, 9.0, 2.0, 3.0], &[3], 0, Some(&allowed)).unwrap().token, 0);
+}
+
+#[test]
+fn where_nothing_is_allowed_nothing_is_drawn() {
+    let logits = [0.0, f32::NEG_INFINITY];
+    let mut allowed = TokenSet::empty(2).unwrap();
+    for temperature in [0.0, 1.0] {
+        let mut sampler = sampler(SamplerOptions { temperature, ..options() });
+        for _ in 0..2 {
+            let error = sampler.sample(&logits, &[], 0, Some(&allowed)).unwrap_err();
+            assert_eq!(error, SamplerError::Logits(LogitsError::Impossible));
+            allowed.insert(1);
+        }
+        allowed.remove(1);
+    }
 }

@@ -1,9 +1,11 @@
 //! The choice of a step: a latent, and then a token of its distribution.
 
+use crate::constraint::{Allowed, ConstraintError};
 use crate::logits;
 use crate::memory;
 use crate::plugin::{LatentState, check_latent};
 use crate::sampler::Sampler;
+use crate::token_set::TokenSet;
 
 use super::buffers::BufferBytes;
 use super::error::SessionError;
@@ -17,10 +19,15 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 pub struct Step {
     /// The token.
     pub token: u32,
-    /// The latent whose option it comes from; `None` without a plugin, and for the mixture.
+    /// The latent whose option it comes from; `None` without a plugin, for the mixture, and for a
+    /// forced token.
     pub latent: Option<usize>,
-    /// Natural logarithm of its probability, before the sampler's filters.
+    /// Natural logarithm of its probability, before the sampler's filters and among all tokens; 0
+    /// of a forced token.
     pub logprob: f32,
+    /// Whether the constraint left no other token: nothing was computed or selected for it, and it
+    /// goes through the network in one pass with those that follow.
+    pub forced: bool,
 }
 
 /// One of the distributions of the next token.
@@ -70,6 +77,8 @@ pub(crate) struct Chosen {
     pub(crate) latent: Option<(usize, f32)>,
     /// The tokens, and the natural logarithms of their probabilities before any filter.
     pub(crate) tokens: Vec<(u32, f32)>,
+    /// Whether the constraint left no other token, so that nothing was computed.
+    pub(crate) forced: bool,
 }
 
 impl Sequence {
@@ -86,6 +95,30 @@ impl Sequence {
             StepSource::Selector(_) => drop(self.plugin()?),
         }
         self.check_room()
+    }
+
+    /// The token that has to come next, if the constraint leaves no other, and there is room for it
+    /// as it is.
+    pub(super) fn forced(&mut self) -> Result<Option<Chosen>> {
+        let has_room = self.tokens.len() < self.context() && !self.tokens.is_empty();
+        let Some(constraint) = self.constraint.as_mut().filter(|_| has_room) else { return Ok(None) };
+        match constraint.allowed()? {
+            Allowed::Only(token) => Ok(Some(Chosen { latent: None, tokens: vec![(token, 0.0)], forced: true })),
+            Allowed::Nothing => Err(ConstraintError::Complete.into()),
+            Allowed::Any | Allowed::Set(_) => Ok(None),
+        }
+    }
+
+    /// The tokens that may come next; `None` where all may.
+    pub(super) fn allowed(&mut self) -> Result<Option<TokenSet>> {
+        let vocab = self.config().vocab;
+        let Some(constraint) = &mut self.constraint else { return Ok(None) };
+        Ok(match constraint.allowed()? {
+            Allowed::Any => None,
+            Allowed::Set(set) => Some(set.clone()),
+            Allowed::Only(token) => Some(TokenSet::of(&[token], vocab)?),
+            Allowed::Nothing => Some(TokenSet::empty(vocab)?),
+        })
     }
 
     /// Keeps what the policy says of the next step, if that is a distribution.
@@ -107,31 +140,36 @@ impl Sequence {
 
     /// Picks tokens from the `rows` of logits that were planned.
     pub(super) fn pick(
-        &self,
+        &mut self,
         plan: &LogitsPlan,
         rows: &[f32],
         mixed: &mut Vec<f32>,
         pick: &mut Pick<'_>,
     ) -> Result<Chosen> {
+        let allowed = self.allowed()?;
+        let allowed = allowed.as_ref();
         let rows = if plan.rows() == 0 { &self.step.options } else { rows };
         let distribution = plan.distribution(self.machine.exec.isa, &self.step.policy, rows, mixed)?;
         let tokens = match pick {
             Pick::Sampler(sampler) => {
-                let sampled = sampler.sample(distribution, &self.tokens, self.place())?;
+                let sampled = sampler.sample(distribution, &self.tokens, self.place(), allowed)?;
                 vec![(sampled.token, sampled.logprob)]
             }
             Pick::Top(count) => {
                 let log = |(token, _)| Ok((token, logits::log_softmax_at(distribution, token)?));
-                logits::top_m(distribution, *count)?.into_iter().map(log).collect::<Result<_>>()?
+                logits::top_m_in(distribution, *count, allowed)?.into_iter().map(log).collect::<Result<_>>()?
             }
         };
         let probability = |latent| (latent, self.step.policy.get(latent).copied().unwrap_or_default());
-        Ok(Chosen { latent: plan.latent.map(probability), tokens })
+        Ok(Chosen { latent: plan.latent.map(probability), tokens, forced: false })
     }
 
     /// Appends a token that was chosen.
     pub(super) fn accept(&mut self, token: u32) -> Result<()> {
         memory::grow(&mut self.tokens, 1)?;
+        if let Some(constraint) = &mut self.constraint {
+            constraint.accept(token)?;
+        }
         self.tokens.push(token);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::constraint::ConstraintError;
 use crate::cpu::{IsaError, TooManyThreads};
 use crate::logits::LogitsError;
 use crate::memory::OutOfMemory;
@@ -87,6 +88,8 @@ pub enum SessionError {
     Sampler(SamplerError),
     /// The logits are no distribution.
     Logits(LogitsError),
+    /// The grammar cannot go on, or is of another vocabulary.
+    Constraint(ConstraintError),
 }
 
 impl fmt::Display for SessionError {
@@ -132,6 +135,7 @@ impl fmt::Display for SessionError {
             Self::Select(error) => error.fmt(f),
             Self::Sampler(error) => error.fmt(f),
             Self::Logits(error) => error.fmt(f),
+            Self::Constraint(error) => error.fmt(f),
         }
     }
 }
@@ -164,4 +168,5 @@ from!(
     SelectError => Select,
     SamplerError => Sampler,
     LogitsError => Logits,
+    ConstraintError => Constraint,
 );

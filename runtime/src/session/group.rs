@@ -179,12 +179,12 @@ impl<'b, 's> Group<'b, 's> {
         let step = |((member, chosen), request): ((Member<'_>, Option<Result<Chosen>>), &mut Request<'_>)| {
             let Member { sequence, outcome, .. } = member;
             outcome?;
-            let Chosen { latent, tokens } = chosen.unwrap_or(Err(SessionError::Empty))?;
+            let Chosen { latent, tokens, forced } = chosen.unwrap_or(Err(SessionError::Empty))?;
             let &(token, logprob) = tokens.first().ok_or(SessionError::Empty)?;
             sequence.accept(token)?;
             sequence.meter.generated(begin);
             request.source.observe(request.latent_state, token);
-            Ok(Step { token, latent: latent.map(|(latent, _)| latent), logprob })
+            Ok(Step { token, latent: latent.map(|(latent, _)| latent), logprob, forced })
         };
         members.map(step).collect()
     }
@@ -194,7 +194,8 @@ impl<'b, 's> Group<'b, 's> {
     pub(super) fn choose(&mut self, requests: &mut [Request<'_>]) -> Vec<Option<Result<Chosen>>> {
         let mut choices: Vec<Option<Result<Chosen>>> = requests.iter().map(|_| None).collect();
         for (request, choice) in requests.iter().zip(&mut choices) {
-            *choice = self.members[request.member].sequence.check_step(&request.source).err().map(Err);
+            let sequence = &mut *self.members[request.member].sequence;
+            *choice = sequence.check_step(&request.source).and_then(|()| sequence.forced()).transpose();
         }
         for (i, member) in self.members.iter_mut().enumerate() {
             let wants = |(request, choice): (&Request<'_>, &Option<_>)| request.member == i && choice.is_none();
@@ -274,7 +275,7 @@ impl<'b, 's> Group<'b, 's> {
         let Buffers { logits, mixed, .. } = &mut *self.buffers;
         let mut rows = &logits[..];
         for (&i, plan) in planned.iter().zip(plans) {
-            let sequence = &*self.members[requests[i].member].sequence;
+            let sequence = &mut *self.members[requests[i].member].sequence;
             let own;
             (own, rows) = rows.split_at(plan.rows() * sequence.config().vocab);
             choices[i] = Some(sequence.pick(plan, own, mixed, &mut requests[i].pick));

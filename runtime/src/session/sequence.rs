@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::constraint::Constraint;
 use crate::memory;
 use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
 use crate::ops;
@@ -33,6 +34,8 @@ pub(super) struct Sequence {
     /// that removes tokens makes the last remaining token pending.
     pub(super) hidden: Vec<f32>,
     pub(super) step: StepCache,
+    /// What generated text keeps to.
+    pub(super) constraint: Option<Constraint>,
     /// Tokens that context shifts have dropped.
     pub(super) dropped: u64,
     pub(super) meter: Meter,

@@ -154,8 +154,8 @@ impl Session {
     }
 
     /// Saves the session: its tokens, its KV cache, and what it remembers of latents
-    /// ([`Session::latent_state`]). Sampler, selector and plugin are not part of it: with the same
-    /// ones, the restored session takes the same steps.
+    /// ([`Session::latent_state`]). Sampler, selector, plugin and constraint are not part of it:
+    /// with the same ones, the restored session takes the same steps.
     ///
     /// # Errors
     /// [`SnapshotError::Write`]; [`SnapshotError::OutOfMemory`].
@@ -235,6 +235,9 @@ impl Session {
         (sequence.tokens, sequence.position, sequence.state) = (tokens, positions, state);
         sequence.dropped = dropped;
         sequence.step.clear();
+        if let Some(constraint) = &mut sequence.constraint {
+            constraint.reset();
+        }
         self.latent_state = latent_state;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::constraint::{Constraint, ConstraintError};
 use crate::memory;
 use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
 use crate::plugin::schema::PluginConfig;
@@ -65,6 +66,7 @@ impl Session {
             tokens: Vec::new(),
             position: 0,
             step: StepCache::default(),
+            constraint: None,
             dropped: 0,
             meter: Meter::default(),
             adapters: Vec::new(),
@@ -93,6 +95,7 @@ impl Session {
             position: *position,
             hidden: memory::copied(hidden)?,
             step: StepCache::default(),
+            constraint: self.sequence.constraint.clone(),
             dropped: self.sequence.dropped,
             meter: Meter::default(),
             adapters: self.sequence.adapters.clone(),
@@ -136,13 +139,14 @@ impl Session {
     /// Comes to where `other` is, which began from the same text, in an answer that has come to
     /// `latent_state`. The KV cache is shared (copy on write).
     pub(crate) fn advance_to(&mut self, other: &Self, latent_state: LatentState) -> Result<()> {
-        let Sequence { tokens, hidden, position, dropped, .. } = &other.sequence;
+        let Sequence { tokens, hidden, position, dropped, constraint, .. } = &other.sequence;
         let (tokens, hidden, state) = (memory::copied(tokens)?, memory::copied(hidden)?, other.sequence.state.fork());
         let held = self.held();
         self.sequence.check_memory_limit(state.bytes() + held.scratch + held.logits)?;
         (self.sequence.tokens, self.sequence.hidden, self.sequence.state) = (tokens, hidden, state);
         (self.sequence.position, self.sequence.dropped) = (*position, *dropped);
         self.sequence.step = StepCache::default();
+        self.sequence.constraint.clone_from(constraint);
         self.latent_state = latent_state;
         Ok(())
     }
@@ -232,9 +236,40 @@ impl Session {
         self.latent_state
     }
 
-    /// Lets go of a held latent: the next generated token begins an answer, as after a feed.
+    /// Lets go of a held latent: the next generated token begins an answer, as after a feed. A
+    /// [constraint](Session::set_constraint) begins anew.
     pub fn begin_answer(&mut self) {
         self.latent_state = LatentState::default();
+        if let Some(constraint) = &mut self.sequence.constraint {
+            constraint.reset();
+        }
+    }
+
+    /// Constrains the text that is generated from here on; `None` leaves it free. Each answer keeps
+    /// to the grammar: a feed begins it anew. Steps, option sets, suggestions and branches have no
+    /// other tokens than those that it allows. A constraint that has accepted tokens continues from
+    /// there: an answer that begins with fed tokens, or a restored one, is constrained like that.
+    ///
+    /// Forks have the same constraint, each in a state of its own. A rewind takes the constraint
+    /// back over the generated tokens. A snapshot has none: set it again, with the tokens of the
+    /// answer accepted.
+    ///
+    /// # Errors
+    /// [`ConstraintError::Mismatch`]; the constraint then stays as it was.
+    pub fn set_constraint(&mut self, constraint: Option<Constraint>) -> Result<()> {
+        if let Some(constraint) = &constraint {
+            let (grammar, model) = (constraint.grammar().vocabulary(), self.sequence.config().vocab);
+            if grammar != model {
+                return Err(ConstraintError::Mismatch { grammar, model }.into());
+            }
+        }
+        self.sequence.constraint = constraint;
+        Ok(())
+    }
+
+    /// What generated text keeps to.
+    pub fn constraint(&self) -> Option<&Constraint> {
+        self.sequence.constraint.as_ref()
     }
 
     /// Sets the low-rank adapters of all that follows; none takes the backbone as it is. The tokens
@@ -314,7 +349,8 @@ impl Session {
 
     /// Rewinds to `position`: the tokens from there on are forgotten, and their memory is freed.
     /// The next generated token begins an answer: no latent is held any more. Random numbers belong
-    /// to places in the text, so the same steps as before give the same tokens.
+    /// to places in the text, so the same steps as before give the same tokens. A constraint goes
+    /// back as far.
     ///
     /// # Errors
     /// [`SessionError::PositionOutOfRange`] if there are not so many.
@@ -323,6 +359,9 @@ impl Session {
         let reached = sequence.tokens.len();
         if position > reached {
             return Err(SessionError::PositionOutOfRange { position, reached });
+        }
+        if let Some(constraint) = &mut sequence.constraint {
+            constraint.rewind(constraint.tokens().len().saturating_sub(reached - position))?;
         }
         self.latent_state = LatentState::default();
         if position < reached {

@@ -52,7 +52,8 @@ impl Session {
     }
 
     /// The option set of the current step: for each latent, the policy's probability and the `top`
-    /// most probable tokens.
+    /// most probable tokens. Under a [constraint](Session::set_constraint) it has no other tokens
+    /// than those that are allowed, with their probabilities among all tokens.
     ///
     /// # Errors
     /// [`SessionError::NoPlugin`], [`SessionError::Empty`], or as [`Session::feed`];
@@ -60,11 +61,12 @@ impl Session {
     pub fn option_set(&mut self, top: usize) -> Result<Vec<OptionView>> {
         self.policy()?;
         self.expand_options()?;
+        let allowed = self.sequence.allowed()?;
         let Sequence { step, machine, model, .. } = &mut self.sequence;
         let vocab = model.config().vocab;
         let mut tops: Vec<_> = step.policy.iter().map(|_| Ok(Vec::new())).collect();
         for_each_row(&machine.exec.pool, &mut tops, 1, |latent, top_tokens| {
-            top_tokens[0] = logits::top_m(&step.options[latent * vocab..][..vocab], top);
+            top_tokens[0] = logits::top_m_in(&step.options[latent * vocab..][..vocab], top, allowed.as_ref());
         });
         let views = tops.into_iter().zip(&step.policy).enumerate();
         views.map(|(latent, (top, &policy))| Ok(OptionView { latent, policy, top: top? })).collect()

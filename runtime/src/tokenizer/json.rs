@@ -139,10 +139,11 @@ fn token_bytes(tokenizer: &Tokenizer, spelling: Spelling, limit: usize) -> Resul
     let mut table = TokenBytes::default();
     for id in 0..size as u32 {
         let text = tokenizer.id_to_token(id).unwrap_or_default();
-        match (added.contains_key(&id), spelling, hex_byte(&text)) {
-            (true, ..) => table.push(text.as_bytes()),
-            (false, Spelling::Spaces, Some(byte)) => table.push(&[byte]),
-            (false, ..) => table.push_spelled(&text, spelling),
+        match (added.get(&id), spelling, hex_byte(&text)) {
+            (Some(token), ..) if token.special => table.push_control(&text),
+            (Some(_), ..) => table.push(text.as_bytes()),
+            (None, Spelling::Spaces, Some(byte)) => table.push(&[byte]),
+            (None, ..) => table.push_spelled(&text, spelling),
         }
     }
     Ok(table)

@@ -141,6 +141,16 @@ impl Tokenizer {
         self.ends.contains(&id)
     }
 
+    /// The tokens that generation ends at.
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// Whether the token stands for no text: it marks a turn, or the beginning or end of a text.
+    pub fn is_control(&self, id: u32) -> bool {
+        self.bytes.is_control(id)
+    }
+
     /// The bytes that a token stands for; a control token stands for its name. They need not be
     /// UTF-8 by themselves.
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {

@@ -109,7 +109,8 @@ fn push_bytes(
             table.push(&[byte]);
         }
         TokenKind::Normal | TokenKind::Unused => table.push_spelled(text, spelling),
-        TokenKind::Unknown | TokenKind::Control | TokenKind::UserDefined => table.push(text.as_bytes()),
+        TokenKind::Unknown | TokenKind::Control => table.push_control(text),
+        TokenKind::UserDefined => table.push(text.as_bytes()),
     }
     Ok(())
 }
@@ -126,12 +127,24 @@ pub(super) fn hex_byte(text: &str) -> Option<u8> {
 pub(super) struct TokenBytes {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// The tokens that stand for no text, in their order.
+    controls: Vec<u32>,
 }
 
 impl TokenBytes {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
         self.ends.push(self.bytes.len());
+    }
+
+    /// A token that stands for no text, by its name.
+    pub(super) fn push_control(&mut self, name: &str) {
+        self.controls.push(self.ends.len() as u32);
+        self.push(name.as_bytes());
+    }
+
+    pub(super) fn is_control(&self, id: u32) -> bool {
+        self.controls.binary_search(&id).is_ok()
     }
 
     pub(super) fn push_spelled(&mut self, text: &str, spelling: Spelling) {
@@ -192,7 +205,9 @@ mod tests {
         table.push(b"");
         table.push_letters("Ġé");
         table.push_letters("Ġ 中");
-        let got = [0, 1, 2, 3, 4].map(|id| table.get(id));
-        assert_eq!(got, [Some(&b"a"[..]), Some(b""), Some(b" \xe9"), Some("Ġ 中".as_bytes()), None]);
+        table.push_control("<s>");
+        let got = [0, 1, 2, 3, 4, 5].map(|id| table.get(id));
+        assert_eq!(got, [Some(&b"a"[..]), Some(b""), Some(b" \xe9"), Some("Ġ 中".as_bytes()), Some(b"<s>"), None]);
+        assert_eq!([3, 4, 5].map(|id| table.is_control(id)), [false, true, false]);
     }
 }

@@ -1,0 +1,36 @@
+//! Constrained output: generated text keeps to a grammar (structured outputs, guided decoding).
+//!
+//! A [`GrammarCompiler`] knows the tokens of one model. It compiles a JSON schema, a regular
+//! expression, a Lark grammar or a GBNF grammar of llama.cpp to a [`Grammar`], once, and any number
+//! of sequences share it. A [`Constraint`] is the place of one sequence in a grammar: which tokens
+//! may come next, and what a token changes. Cloning it is cheap, so each branch has its own.
+//!
+//! ```text
+//! schema, regex, Lark, GBNF -> Grammar -> Constraint -> allowed tokens -> sampler -> token
+//!                                             ^----------- accept ----------------'
+//! ```
+//!
+//! The grammar engine is the crate `llguidance`, behind the feature `constraints`. Without it all
+//! of this is there, and [`GrammarCompiler::new`] says [`ConstraintError::NotBuilt`].
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `kind` | [`GrammarKind`]: what a grammar is written in |
+//! | `grammar` | [`GrammarCompiler`], [`Grammar`] |
+//! | `state` | [`Constraint`]: the state of one sequence |
+//! | `trigger` | the text that a constraint waits for |
+//! | `engine` | the one place that knows `llguidance`: tokens as a trie, masks, forced tokens |
+//! | `engine/gbnf`, `engine/schema` | GBNF to Lark; JSON schemas as the engine is to read them |
+
+#[cfg_attr(not(feature = "constraints"), path = "no_engine.rs")]
+mod engine;
+mod error;
+mod grammar;
+mod kind;
+mod state;
+mod trigger;
+
+pub use error::ConstraintError;
+pub use grammar::{Grammar, GrammarCompiler};
+pub use kind::GrammarKind;
+pub use state::{Allowed, Constraint};
