@@ -36,9 +36,11 @@ pub struct OllmToken {
     pub options: *const OllmOptionSet,
     /// The token.
     pub id: u32,
-    /// The latent whose option it comes from; -1 without a plugin, and for the mixture.
+    /// The latent whose option it comes from; -1 without a plugin, for the mixture, and for a token
+    /// that a constraint forced.
     pub latent: i32,
-    /// Natural logarithm of its probability, before the sampler's filters.
+    /// Natural logarithm of its probability, before the sampler's filters; 0 of a token that a
+    /// constraint forced.
     pub logprob: f32,
     /// 1 if a text or a turn ends with this token, which then has no text; else 0.
     pub is_end: i32,

@@ -80,9 +80,9 @@ impl OllmSuggestOptions {
 /// Suggests continuations of the session, which does not move: the most probable first, none the
 /// beginning of another. With a plugin each latent continues the text, held for all of it; if these
 /// say too little that is different, and without a plugin, the likeliest tokens are continued.
-/// Sampling and selection of the session do not matter; `ollm_session_cancel` cancels it. `options`
-/// may be NULL. On success `*suggestions` is a handle of one owner: free it with
-/// `ollm_suggestions_free`.
+/// Sampling and selection of the session do not matter, its constraint does; `ollm_session_cancel`
+/// cancels it. `options` may be NULL. On success `*suggestions` is a handle of one owner: free it
+/// with `ollm_suggestions_free`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
 /// `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,

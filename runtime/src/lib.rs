@@ -21,7 +21,7 @@
 //! | [`sampler`], [`chat`] | logits to a token; a conversation to a prompt |
 //! | [`tokenizer`] | text to tokens and back |
 //! | [`logits`], [`random`] | softmax, top tokens; the same random numbers everywhere |
-//! | [`token_set`] | the tokens that a step may choose from |
+//! | [`token_set`] | token masks: the tokens that a step may choose from |
 //! | [`model`] | configuration, checked weights, state, the forward pass |
 //! | [`ops`] | quantized matmul, norms, rotary embedding, attention: shapes in, shapes out |
 //! | [`cpu`] | instruction-set tokens, SIMD primitives, kernels, the thread pool |

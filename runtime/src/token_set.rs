@@ -1,11 +1,11 @@
-//! A set of tokens: those that a step may choose from.
+//! A token mask: the set of tokens that a step may choose from.
 
 use crate::memory::{self, OutOfMemory};
 
 /// Tokens in one word.
 const WORD: usize = u32::BITS as usize;
 
-/// A set of tokens of one vocabulary: a bit for each.
+/// A token mask: a set of tokens of one vocabulary, a bit for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSet {
     words: Vec<u32>,

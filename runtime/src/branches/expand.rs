@@ -1,5 +1,8 @@
 //! Expansion: several branches of one.
 
+use std::sync::Arc;
+
+use crate::constraint::ConstraintError;
 use crate::memory;
 use crate::plugin::{draw, most_probable};
 use crate::random::Random;
@@ -16,7 +19,7 @@ type Result<T, E = BranchError> = std::result::Result<T, E>;
 impl Branches {
     /// Makes several branches of one. The first of them is the branch itself; the others follow
     /// those that are there. Branches that will go the same way are merged at once. Tells which
-    /// they are; none where the context is full, which ends the branch.
+    /// they are; none where the context is full, or a grammar is complete, which ends the branch.
     ///
     /// # Errors
     /// [`BranchError::NoPlugin`], [`BranchError::Latents`], [`BranchError::Count`],
@@ -93,13 +96,13 @@ impl Branches {
         let mut outcome = self.batch.choose(&mut [session], &mut [request]);
         outcome.sessions.remove(0)?;
         let chosen = match outcome.choices.remove(0).unwrap_or(Err(SessionError::Empty)) {
-            Err(SessionError::ContextFull { .. }) => {
-                self.close(branch, BranchEnd::Length);
+            Err(error @ (SessionError::ContextFull { .. } | SessionError::Constraint(ConstraintError::Complete))) => {
+                self.close(branch, BranchEnd::of(&Arc::new(error)));
                 return Ok(Vec::new());
             }
             chosen => chosen?,
         };
-        self.passes += usize::from(pending);
+        self.passes += usize::from(pending && !self.lanes[lane].session.has_pending());
         let copies = self.copies(branch, chosen.tokens.len())?;
         for (&copy, picked) in copies.iter().zip(Picked::all(&chosen, before, latents)) {
             self.choosers[copy] = Chooser { latents, forced: Some(picked), ..self.choosers[copy].clone() };

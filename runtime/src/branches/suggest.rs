@@ -98,7 +98,8 @@ const SPARE: usize = 2;
 /// Continuations of a session, which does not move: the most probable first, none the beginning of
 /// another. With a plugin each latent continues the text, held for all of it, and branches split
 /// where latents choose different tokens; if these are fewer than asked for, and without a plugin,
-/// the likeliest first tokens are continued. The session's canceller cancels it.
+/// the likeliest first tokens are continued. All keep to the session's constraint. The session's
+/// canceller cancels it.
 ///
 /// # Errors
 /// [`BranchError::Count`]; as [`Branches::new`], [`Branches::expand`] and [`Branches::step`].

@@ -112,7 +112,8 @@ impl Chooser {
 }
 
 impl Branches {
-    /// One branch, without a token: a fork of `session`, which has a canceller of its own.
+    /// One branch, without a token: a fork of `session`, which has a canceller of its own. Branches
+    /// keep to the session's constraint, each at a place of its own.
     ///
     /// # Errors
     /// [`SessionError::NoPlugin`] if latents are to be selected without one, what

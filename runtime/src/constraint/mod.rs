@@ -3,7 +3,8 @@
 //! A [`GrammarCompiler`] knows the tokens of one model. It compiles a JSON schema, a regular
 //! expression, a Lark grammar or a GBNF grammar of llama.cpp to a [`Grammar`], once, and any number
 //! of sequences share it. A [`Constraint`] is the place of one sequence in a grammar: which tokens
-//! may come next, and what a token changes. Cloning it is cheap, so each branch has its own.
+//! may come next (a token mask, or forced tokens, which are also called fast-forward tokens), and
+//! what a token changes. Cloning it is cheap, so each branch has its own.
 //!
 //! ```text
 //! schema, regex, Lark, GBNF -> Grammar -> Constraint -> allowed tokens -> sampler -> token
