@@ -389,8 +389,8 @@ fn adapters_are_applied_beside_the_model() {
 #[test]
 fn a_prompt_that_begins_alike_is_not_computed_again() {
     let model = tiny();
-    let folder = scratch("prompts", b"");
-    fs::remove_file(&folder).unwrap();
+    let folder = scratch("prompts.gguf", b"").with_extension("folder");
+    let _ = fs::remove_dir_all(&folder);
     let story = "a b c d e f g h ".repeat(12);
     let ask = |end: &str, cache: &[&str]| {
         let text = format!("{story}{end}");

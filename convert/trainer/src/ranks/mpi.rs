@@ -52,8 +52,10 @@ impl World {
     /// ending this one: that has said what went wrong.
     pub fn abort(&self, error: &Error) -> ! {
         if self.ranks.is_root() || !ended_by_another() {
-            // If standard error is closed too, there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "error (rank {}): {error}", self.ranks.rank());
+            // In one piece: MPI writes to the same place. If that is closed too, there is nobody left
+            // to tell.
+            let line = format!("error (rank {}): {error}\n", self.ranks.rank());
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
         SimpleCommunicator::world().abort(1)
     }
