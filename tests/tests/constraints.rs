@@ -97,7 +97,7 @@ impl Fixture {
     }
 
     fn generate(&self, session: &mut Session, limit: usize, seed: u64) -> Generated {
-        let options = GenerateOptions { limit, stops: Vec::new(), show: None };
+        let options = GenerateOptions { limit, stops: Vec::new(), show: None, reasoning: None };
         generate(session, &self.tokenizer, None, &mut sampler(seed), &options, &mut |_| ControlFlow::Continue(()))
             .unwrap()
     }

@@ -173,7 +173,8 @@ fn dry_ends_a_repetition_and_lets_short_ones_be() {
             &[0.0, 1.0, 1.7, 0.5],
             history,
             9,
-        , None)
+            None,
+        )
     };
     let token = |dry, history: &[u32]| chosen(dry, history).unwrap().token;
     // 3 0 went on with 2: 0.8 of 1.7 is taken, which is less than the 1.0 of token 1.
