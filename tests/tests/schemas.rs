@@ -36,7 +36,7 @@ impl Writer {
         self.session.feed(&self.prompt).unwrap();
         self.session.set_constraint(Some(Constraint::new(&grammar))).unwrap();
         let sampling = SamplerOptions { temperature: 1.0, seed, ..SamplerOptions::default() };
-        let options = GenerateOptions { limit, stops: Vec::new(), show: None };
+        let options = GenerateOptions { limit, stops: Vec::new(), show: None, reasoning: None };
         let mut sampler = Sampler::new(sampling).unwrap();
         generate(&mut self.session, &self.tokenizer, None, &mut sampler, &options, &mut |_| {
             std::ops::ControlFlow::Continue(())
