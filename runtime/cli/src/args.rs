@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
+use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::{Hold, LatentMode};
 
 use crate::failure::{Failure, Result};
@@ -92,6 +93,9 @@ pub(crate) struct MachineArgs {
     /// Tokens at the beginning that a context shift never forgets
     #[arg(long, value_name = "N", default_value_t = 0, requires = "context_shift", global = true)]
     pub(crate) keep: usize,
+    #[arg(long, value_name = "TYPE", default_value_t = KvType::F16, global = true)]
+    #[arg(help = "Type of the keys and values in the KV cache: f16, or q8_0, which takes half the memory")]
+    pub(crate) kv_type: KvType,
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -413,7 +417,7 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// That a flag that all commands know has no effect in this one.
 fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 6] = ["plugin", "threads", "prefill_threads", "context", "context_shift", "keep"];
+    const RUN: [&str; 7] = ["plugin", "threads", "prefill_threads", "context", "context_shift", "keep", "kv_type"];
     let (name, own) = matches.subcommand()?;
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],

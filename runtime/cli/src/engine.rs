@@ -33,6 +33,7 @@ impl Engine {
             prefill_threads: args.prefill_threads,
             context: args.context,
             context_shift: args.context_shift.then_some(ContextShift { keep: args.keep }),
+            kv_type: args.kv_type,
             ..SessionOptions::default()
         };
         let session = Session::new(model, plugin, &options)?;

@@ -59,8 +59,8 @@ pub enum SessionError {
         /// Bytes that it may hold.
         limit: usize,
     },
-    /// A session in a batch has another model, plugin or instruction set than the first of the
-    /// batch.
+    /// A session in a batch has another model, plugin, instruction set or KV type than the first of
+    /// the batch.
     Incompatible,
     /// A duty cycle that is not above 0 and at most 1.
     Duty,
@@ -112,7 +112,10 @@ impl fmt::Display for SessionError {
                 write!(f, "the session would need {needed} bytes, its limit is {limit}: trim it, or raise the limit")
             }
             Self::Incompatible => {
-                write!(f, "sessions of one batch must have the same model, plugin and instruction set: fork them")
+                write!(
+                    f,
+                    "sessions of one batch must have the same model, plugin, instruction set and KV type: fork them"
+                )
             }
             Self::Duty => write!(f, "the duty cycle must be above 0 and at most 1"),
             Self::Threads(source) => write!(f, "cannot start a thread: {source}"),
