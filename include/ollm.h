@@ -672,6 +672,15 @@ ollm_status ollm_worker_run(ollm_worker *worker);
 // `ollm_session_free` may be called from other threads too.
 // ---------------------------------------------------------------------------------------------------------------------
 
+/// The type of the keys and values in a session's KV cache. Since 0.1.0.
+OLLM_ENUM(ollm_kv_type, int32_t) {
+    /// Half precision.
+    OLLM_KV_TYPE_F16 = 0,
+    /// ggml's `Q8_0`, signed bytes with a scale for each 32: half the memory, and faster over long
+    /// texts. Output differs a little from that of half precision; it is deterministic too.
+    OLLM_KV_TYPE_Q8_0 = 1,
+};
+
 /// How a session runs. A field that is 0 takes the default. Since 0.1.0.
 typedef struct ollm_session_options {
     /// `sizeof` of this struct.
@@ -699,6 +708,10 @@ typedef struct ollm_session_options {
     int32_t context_shift;
     /// Must be 0.
     int32_t reserved;
+    /// The type of the keys and values in the KV cache.
+    ollm_kv_type kv_type;
+    /// Must be 0.
+    int32_t reserved2;
 } ollm_session_options;
 
 /// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options,
@@ -1850,8 +1863,8 @@ ollm_status ollm_session_save_file(ollm_session *session, const char *path);
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-/// another model, `OLLM_CONTEXT_FULL` if it is longer than the context, `OLLM_OUT_OF_MEMORY`,
-/// `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
+/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+/// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 ollm_status ollm_session_restore_file(ollm_session *session, const char *path);
 
 /// Feeds tokens to an empty session, as `ollm_session_feed` does, by way of a folder of saved

@@ -42,8 +42,8 @@ pub unsafe extern "C" fn ollm_session_save_file(session: *mut OllmSession, path:
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
 /// `OLLM_BAD_FILE` if it is damaged, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-/// another model, `OLLM_CONTEXT_FULL` if it is longer than the context, `OLLM_OUT_OF_MEMORY`,
-/// `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
+/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+/// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the session stays as it was. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_session_restore_file(session: *mut OllmSession, path: *const c_char) -> OllmStatus {
     guard(|| {

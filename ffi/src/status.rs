@@ -287,13 +287,13 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
 }
 
 fn of_snapshot(error: &SnapshotError) -> OllmStatus {
-    use SnapshotError::{OtherModel, Read, TooLong, UnsupportedVersion, Write};
+    use SnapshotError::{OtherKvType, OtherModel, Read, TooLong, UnsupportedVersion, Write};
     match error {
         // A save that ends too early is damaged, wherever it comes from.
         Read(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => OllmStatus::BadFile,
         Write(source) | Read(source) => of_io(source),
         UnsupportedVersion { .. } => OllmStatus::Unsupported,
-        OtherModel { .. } => OllmStatus::Mismatch,
+        OtherModel { .. } | OtherKvType { .. } => OllmStatus::Mismatch,
         TooLong { .. } => OllmStatus::ContextFull,
         _ => OllmStatus::BadFile,
     }

@@ -427,6 +427,12 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     options.keep = 0;
     options.reserved = 1;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    options.reserved = 0;
+    options.reserved2 = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    options.reserved2 = 0;
+    options.kv_type = 2;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
     /* Runs. */
     run.stops = &empty_stop;
     run.stop_count = 1;

@@ -146,6 +146,35 @@ static void rewinding_and_forking_go_on_as_if_nothing_had_been(void) {
     OK(ollm_session_free(&fork));
 }
 
+static void a_kv_cache_of_bytes_is_smaller_and_goes_on_as_one(void) {
+    ollm_session_options options = ollm_session_options_init();
+    ollm_session *exact = new_session(model, plugin, 64), *session = NULL, *other = NULL;
+    ollm_statistics two = ollm_statistics_init(), one = ollm_statistics_init();
+    uint32_t first[STEPS], again[STEPS];
+    size_t length = 0;
+    char *data;
+    options.kv_type = OLLM_KV_TYPE_Q8_0;
+    OK(ollm_session_new(model, plugin, &options, &session));
+    OK(ollm_session_feed(session, PROMPT, COUNT(PROMPT)));
+    OK(ollm_session_save(session, NULL, 0, &length));
+    data = malloc(length);
+    OK(ollm_session_save(session, data, length, &length));
+    steps(session, first, STEPS);
+    OK(ollm_session_statistics(exact, &two));
+    OK(ollm_session_statistics(session, &one));
+    CHECK(one.kv_bytes > 0 && 3 * one.kv_bytes < 2 * two.kv_bytes);
+    OK(ollm_session_new(model, plugin, &options, &other));
+    OK(ollm_session_restore(other, data, length));
+    steps(other, again, STEPS);
+    CHECK(memcmp(first, again, sizeof first) == 0);
+    GIVES(OLLM_MISMATCH, ollm_session_restore(exact, data, length));
+    CHECK(position(exact) == COUNT(PROMPT));
+    free(data);
+    OK(ollm_session_free(&exact));
+    OK(ollm_session_free(&session));
+    OK(ollm_session_free(&other));
+}
+
 static void a_saved_session_goes_on(const char *path) {
     ollm_session *session = new_session(model, plugin, 64), *other = NULL;
     uint32_t first[STEPS], again[STEPS];
@@ -348,6 +377,7 @@ int main(int argc, char **argv) {
     a_run_ends_where_it_is_told();
     text_goes_in_and_comes_out();
     rewinding_and_forking_go_on_as_if_nothing_had_been();
+    a_kv_cache_of_bytes_is_smaller_and_goes_on_as_one();
     a_saved_session_goes_on(argv[3]);
     the_option_set_is_what_the_steps_choose_from();
     latents_are_selected_as_told();

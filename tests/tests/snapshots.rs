@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ollm_runtime::gguf::{Gguf, Value};
 use ollm_runtime::model::Model;
+use ollm_runtime::ops::KvType;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionError, SessionOptions, SnapshotError};
 use ollm_runtime::storage::Storage;
@@ -191,17 +192,20 @@ fn numbers_that_make_no_sense_are_refused_even_when_signed() {
     assert!(matches!(with(0, 7, true), SnapshotError::NotASnapshot));
     assert!(matches!(with(8, 2, true), SnapshotError::UnsupportedVersion { version: 2 }));
     assert!(matches!(with(12, 2, true), SnapshotError::OtherModel { .. }));
-    assert!(matches!(with(20, 257, true), SnapshotError::TooLong { tokens: 257, context: 256 }));
-    assert!(matches!(with(20, u32::MAX, true), SnapshotError::TooLong { .. }));
-    assert!(matches!(with(24, 20, true), SnapshotError::Invalid { .. }));
+    // 1 is F16, 8 is Q8_0, 2 a type of other things.
+    assert!(matches!(with(20, 2, true), SnapshotError::Invalid { .. }));
+    assert!(matches!(with(20, 8, true), SnapshotError::OtherKvType { saved: KvType::Q8_0, session: KvType::F16 }));
+    assert!(matches!(with(24, 257, true), SnapshotError::TooLong { tokens: 257, context: 256 }));
+    assert!(matches!(with(24, u32::MAX, true), SnapshotError::TooLong { .. }));
+    assert!(matches!(with(28, 20, true), SnapshotError::Invalid { .. }));
     // A latent is held, and there is no plugin.
-    assert!(matches!(with(36, 3, true), SnapshotError::Session(SessionError::NoPlugin)));
-    assert!(matches!(with(48, 320, true), SnapshotError::Invalid { .. }));
-    assert!(matches!(with(48, 5, false), SnapshotError::Checksum));
+    assert!(matches!(with(40, 3, true), SnapshotError::Session(SessionError::NoPlugin)));
+    assert!(matches!(with(52, 320, true), SnapshotError::Invalid { .. }));
+    assert!(matches!(with(52, 5, false), SnapshotError::Checksum));
     // Any keys and values are numbers, if not good ones.
     let mut bytes = before.clone();
     let end = bytes.len() - 8;
-    bytes[48 + 80..end].fill(0xff);
+    bytes[52 + 80..end].fill(0xff);
     sign(&mut bytes);
     session.restore(&mut &bytes[..]).unwrap();
     assert!(session.step(None, &mut Sampler::new(SamplerOptions::default()).unwrap()).is_err());
@@ -215,13 +219,13 @@ fn a_hostile_header_allocates_nothing() {
     let mut session = session("llama", &open);
     session.feed(&text(20)).unwrap();
     let mut bytes = saved(&session);
-    bytes[20..24].copy_from_slice(&u32::MAX.to_le_bytes());
-    bytes[24..28].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
+    bytes[24..28].copy_from_slice(&u32::MAX.to_le_bytes());
+    bytes[28..32].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
     assert!(matches!(refused(&mut session, &bytes), SnapshotError::Read(_)));
     // Even a file that goes on for ever ends at the limit.
-    bytes[20..24].copy_from_slice(&100_000_u32.to_le_bytes());
-    bytes[24..28].copy_from_slice(&99_999_u32.to_le_bytes());
-    let mut endless = Cursor::new(bytes[..48].to_vec());
+    bytes[24..28].copy_from_slice(&100_000_u32.to_le_bytes());
+    bytes[28..32].copy_from_slice(&99_999_u32.to_le_bytes());
+    let mut endless = Cursor::new(bytes[..52].to_vec());
     let error = session.restore(&mut std::io::Read::chain(&mut endless, std::io::repeat(0))).unwrap_err();
     assert!(matches!(error, SnapshotError::Session(SessionError::MemoryLimit { .. })), "{error}");
     assert_eq!(session.tokens(), text(20));

@@ -431,6 +431,8 @@ impl World<'_> {
         options.context = self.bytes.number();
         options.memory_limit = if self.bytes.below(4) == 0 { self.bytes.number() << 8 } else { 0 };
         options.context_shift = [0, 0, 0, 0, 1, 1, 1, 2][self.bytes.below(8)];
+        // SAFETY: the field is a variable's, and may hold any number.
+        unsafe { options.kv_type.as_mut_ptr().cast::<i32>().write([0, 0, 1, 2][self.bytes.below(4)]) };
         options.keep = if options.context_shift == 1 { self.bytes.number() } else { 0 };
         let plugin = if self.bytes.below(2) == 0 { null_mut() } else { self.plugin };
         let mut session = null_mut();

@@ -9,6 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
 use ollm_runtime::cpu::MAX_THREADS;
+use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::{Hold, LatentMode};
 
 use crate::chat_input::ConversationArgs;
@@ -113,6 +114,9 @@ pub(crate) struct MachineArgs {
     /// The size of that folder at most, in MB; what was not used for the longest time goes first
     #[arg(long, value_name = "MB", default_value_t = 4096, requires = "prompt_cache", global = true)]
     pub(crate) prompt_cache_limit: u64,
+    #[arg(long, value_name = "TYPE", default_value_t = KvType::F16, global = true)]
+    #[arg(help = "Type of the keys and values in the KV cache: f16, or q8_0, which takes half the memory")]
+    pub(crate) kv_type: KvType,
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -479,7 +483,7 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// That a flag that all commands know has no effect in this one.
 fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 10] = [
+    const RUN: [&str; 11] = [
         "prompt_cache",
         "prompt_cache_limit",
         "plugin",
@@ -490,6 +494,7 @@ fn without_effect(matches: &ArgMatches) -> Option<String> {
         "context",
         "context_shift",
         "keep",
+        "kv_type",
     ];
     const CACHE: [&str; 2] = ["prompt_cache", "prompt_cache_limit"];
     let (name, own) = matches.subcommand()?;

@@ -34,12 +34,12 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     let grammar = args.constrain.read()?;
     let constraint = grammar.map(|grammar| engine.compile(&grammar)).transpose()?;
     let peer = match &args.peer {
-        Some(program) => Some(Peer::new(program, machine.model()?, engine.session.threads(), args)),
+        Some(program) => Some(Peer::new(program, machine, engine.session.threads(), args)?),
         None => None,
     };
     let batched = match (&args.peer_batched, args.branches) {
         (Some(program), Some(count)) => {
-            Some(BatchedPeer::new(program, machine.model()?, engine.session.threads(), args, count))
+            Some(BatchedPeer::new(program, machine, engine.session.threads(), args, count)?)
         }
         _ => None,
     };
@@ -57,7 +57,8 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
         rounds.run(&mut engine, measured, memory.as_ref(), peers)?;
     }
     progress.finish_and_clear();
-    let result = Benchmark { rates: rounds.medians(), peak };
+    let kv = engine.session.statistics().kv_bytes;
+    let result = Benchmark { rates: rounds.medians(), peak, kv };
     let mut output = Output::new();
     if machine.json { output.json(&result.document(&engine, args)) } else { result.print(&mut output, &engine, args) }
 }
@@ -301,6 +302,8 @@ struct Benchmark {
     rates: Rates,
     /// Bytes resident at most, while the model ran.
     peak: Option<u64>,
+    /// Bytes of the KV cache after prefill.
+    kv: usize,
 }
 
 impl Benchmark {
@@ -343,6 +346,8 @@ impl Benchmark {
             "memory": memory,
             "peer": peer,
             "peak_rss_bytes": self.peak,
+            "kv_type": engine.session.kv_type().name(),
+            "kv_bytes": self.kv,
             "load_seconds": engine.load_time.as_secs_f64(),
             "isa": engine.session.isa(),
             "threads": engine.session.threads(),
@@ -395,8 +400,9 @@ impl Benchmark {
                 "decode reads {used:.1} GB/s of weights, {share:.0} % of the {all:.1} GB/s that the memory gives"
             ))?;
         }
+        let kv = format!("a KV cache of {:.1} MB ({})", self.kv as f64 / 1e6, engine.session.kv_type());
         let memory = self.peak.map_or(String::new(), |bytes| format!(", {:.0} MB at most", bytes as f64 / 1e6));
         let (isa, threads, load) = (engine.session.isa(), threads(engine), engine.load_time.as_secs_f64());
-        output.line(&paint.dim(&format!("{isa}, {threads}, loaded in {load:.3} s{memory}")))
+        output.line(&paint.dim(&format!("{isa}, {threads}, {kv}, loaded in {load:.3} s{memory}")))
     }
 }

@@ -47,6 +47,7 @@ impl Engine {
             prefill_threads: args.prefill_threads,
             context: args.context,
             context_shift: args.context_shift.then_some(ContextShift { keep: args.keep }),
+            kv_type: args.kv_type,
             ..SessionOptions::default()
         };
         let mut session = Session::new(Arc::clone(&model), plugin, &options)?;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use ollm_runtime::ops::KvType;
 use serde_json::Value;
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, MachineArgs};
 use crate::failure::{Failure, Result};
 
 /// Streams that each thread reads at once: fewer do not reach the memory bandwidth of a core.
@@ -64,18 +65,30 @@ pub(crate) struct BatchedPeer {
     arguments: Vec<String>,
 }
 
+/// The flags of the peers for the same file and the same type of the KV cache.
+fn same_model(machine: &MachineArgs) -> Result<Vec<String>> {
+    let (model, kv_type) = (machine.model()?.display().to_string(), machine.kv_type.name());
+    Ok(["-m", &model, "-ctk", kv_type, "-ctv", kv_type].map(str::to_owned).into())
+}
+
 impl BatchedPeer {
-    /// `count` sequences on the same file, with the same sizes and threads.
-    pub(crate) fn new(program: &Path, model: &Path, threads: usize, args: &BenchArgs, count: usize) -> Self {
+    /// `count` sequences on the same file, with the same sizes, threads and type of the KV cache.
+    pub(crate) fn new(
+        program: &Path,
+        machine: &MachineArgs,
+        threads: usize,
+        args: &BenchArgs,
+        count: usize,
+    ) -> Result<Self> {
         let number = |flag: &str, n: usize| [flag.to_owned(), n.to_string()];
         let depth = args.depth.max(1);
         let context = depth + count * (args.tokens + 1);
-        let mut arguments = vec!["-m".to_owned(), model.display().to_string()];
+        let mut arguments = same_model(machine)?;
         let sizes = [("-t", threads), ("-c", context), ("-npp", depth), ("-ntg", args.tokens), ("-npl", count)];
         arguments.extend(sizes.into_iter().flat_map(|(flag, n)| number(flag, n)));
         // The sequences share the prompt, and one cache; its attention is the faster of the peer's.
         arguments.extend(["-pps", "-kvu", "-fa", "on", "--output-format", "jsonl"].map(str::to_owned));
-        Self { program: program.to_owned(), arguments }
+        Ok(Self { program: program.to_owned(), arguments })
     }
 
     /// Tokens a second of one run's decode, of all sequences.
@@ -91,16 +104,20 @@ impl BatchedPeer {
 }
 
 impl Peer {
-    /// The peer on the same file, with the same sizes and threads.
-    pub(crate) fn new(program: &Path, model: &Path, threads: usize, args: &BenchArgs) -> Self {
+    /// The peer on the same file, with the same sizes, threads and type of the KV cache.
+    pub(crate) fn new(program: &Path, machine: &MachineArgs, threads: usize, args: &BenchArgs) -> Result<Self> {
         let number = |flag: &str, n: usize| [flag.to_owned(), n.to_string()];
-        let mut arguments = vec!["-m".to_owned(), model.display().to_string()];
+        let mut arguments = same_model(machine)?;
         arguments.extend([number("-t", threads), number("-p", args.prompt), number("-n", args.tokens)].concat());
         if args.depth > 0 {
-            arguments.extend([number("-d", args.depth), number("-fa", 1)].concat());
+            arguments.extend(number("-d", args.depth));
+        }
+        // Values of other types need it.
+        if args.depth > 0 || machine.kv_type != KvType::F16 {
+            arguments.extend(number("-fa", 1));
         }
         arguments.extend(["-r", "1", "-o", "json"].map(str::to_owned));
-        Self { program: program.to_owned(), arguments }
+        Ok(Self { program: program.to_owned(), arguments })
     }
 
     /// Tokens a second of one run: prefill, decode.

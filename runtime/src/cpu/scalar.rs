@@ -75,6 +75,9 @@ impl Simd for Scalar {
     fn load_f16(self, from: &[u16]) -> Self::F32 {
         map(|i| f16::from_bits(from[i]).to_f32())
     }
+    fn load_i8(self, from: &[i8]) -> Self::F32 {
+        map(|i| f32::from(from[i]))
+    }
     fn store_f16(self, x: Self::F32, to: &mut [u16]) {
         to[..LANES].copy_from_slice(&x.map(|x| f16::from_f32(x).to_bits()));
     }

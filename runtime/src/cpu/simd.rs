@@ -129,6 +129,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max_lane(self, x: Self::F32) -> f32;
     /// The first `LANES` half-precision floats (IEEE binary16 bits) of `from`, widened.
     fn load_f16(self, from: &[u16]) -> Self::F32;
+    /// The first `LANES` signed bytes of `from`, widened.
+    fn load_i8(self, from: &[i8]) -> Self::F32;
     /// Narrows to half precision (nearest, ties to even) and writes to the first `LANES` places of
     /// `to`.
     fn store_f16(self, x: Self::F32, to: &mut [u16]);

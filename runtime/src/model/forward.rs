@@ -132,7 +132,7 @@ fn attention<E: From<OutOfMemory>>(
     place_heads(exec, config, heads, &mut s.query, weights.query.bias.as_ref(), weights.query_norm.as_ref());
     place_heads(exec, config, heads, &mut s.key, weights.key.bias.as_ref(), weights.key_norm.as_ref());
     add_bias(&exec.pool, &mut s.value, weights.value.bias.as_ref());
-    store(&exec.pool, parts, index, &s.key, &s.value);
+    store(exec, parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
         cache: &part.state.cache[index],
         first: part.first,
@@ -177,14 +177,14 @@ fn multiply<const N: usize>(
 }
 
 /// Stores the keys and values of all parts in layer `index`.
-fn store(pool: &Pool, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
+fn store(exec: &Exec, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
     let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
     let width = keys.len() / tokens.max(1);
     for part in parts {
         let (key, value);
         (key, keys) = keys.split_at(part.tokens.len() * width);
         (value, values) = values.split_at(part.tokens.len() * width);
-        part.state.cache[index].store(pool, part.first, key, value);
+        part.state.cache[index].store(exec, part.first, key, value);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::memory::{self, OutOfMemory};
-use crate::ops::{LayerKvCache, Quantized, RopeTable};
+use crate::ops::{KvType, LayerKvCache, Quantized, RopeTable};
 
 use super::config::{Config, LayerConfig};
 
@@ -16,6 +16,7 @@ pub const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct State {
     pub(super) cache: Vec<LayerKvCache>,
+    kv_type: KvType,
     /// Positions that there are at most.
     capacity: usize,
 }
@@ -47,21 +48,33 @@ pub struct Scratch {
 }
 
 impl State {
-    /// The state of an empty sequence, which will have `capacity` positions at most.
+    /// The state of an empty sequence, which will have `capacity` positions at most, with keys and
+    /// values in half precision.
     pub fn new(config: &Config, capacity: usize) -> Self {
-        Self { cache: config.layers.iter().map(|layer| LayerKvCache::new(layer.kv_shape())).collect(), capacity }
+        Self::of_type(config, KvType::F16, capacity)
+    }
+
+    /// The same, with keys and values of this type.
+    pub fn of_type(config: &Config, kv_type: KvType, capacity: usize) -> Self {
+        let caches = config.layers.iter().map(|layer| LayerKvCache::new(layer.kv_shape(), kv_type));
+        Self { cache: caches.collect(), kv_type, capacity }
     }
 
     /// A state with the same keys and values, which the two share until one of them writes.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { cache: self.cache.clone(), capacity: self.capacity }
+        Self { cache: self.cache.clone(), ..*self }
     }
 
     /// Bytes of the state of `positions` positions.
-    pub fn bytes_for(config: &Config, positions: usize) -> usize {
-        let bytes = config.layers.iter().map(|layer| LayerKvCache::bytes_for(layer.kv_shape(), positions));
+    pub fn bytes_for(config: &Config, kv_type: KvType, positions: usize) -> usize {
+        let bytes = config.layers.iter().map(|layer| LayerKvCache::bytes_for(layer.kv_shape(), kv_type, positions));
         bytes.fold(0, usize::saturating_add)
+    }
+
+    /// The type of the keys and values.
+    pub fn kv_type(&self) -> KvType {
+        self.kv_type
     }
 
     /// Positions that there are at most.

@@ -1,9 +1,10 @@
-//! Causal attention over a KV cache in half precision, with grouped queries (GQA, arXiv
-//! 2305.13245).
+//! Causal attention over a KV cache, with grouped queries (GQA, arXiv 2305.13245).
 //!
 //! Each score is one accumulator, summed in the order of the key's elements. Each element of the
 //! result is one accumulator, summed in the order of the positions. So a query's result depends
-//! neither on the chunks of the cache nor on the batch.
+//! neither on the chunks of the cache nor on the batch. Where 32 elements have a common scale, a
+//! score is the sum of the dot products of such groups, each times its scale; and what a value is
+//! multiplied by is the weight of its position times the scale.
 //!
 //! Sequences that share the beginning of their cache (forks of one prompt) meet it together, as the
 //! tokens of one sequence would: its keys and values are read once for several of them. Then each
@@ -12,16 +13,20 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::cpu::{Isa, Kernel, Simd};
+use crate::cpu::Isa;
 use crate::memory::{self, OutOfMemory};
 
-use super::kv_cache::{KEY_RUN, KvHeads, POSITION_BLOCK};
-use super::query_tile::{AttentionParams, Queries, QueryTile, TILE, TilePart, spans};
+use super::kv_cache::KEY_RUN;
+use super::kv_type::{Element, GROUP, KvHeads, with_element};
+use super::query_tile::{AttentionParams, Queries, QueryTile, TILE, spans};
+use super::scores::score;
 use super::vector::{soft_cap, softmax};
+use super::weighted_values::weighted_values;
 use super::{Exec, Shared};
 
-/// Half-precision values in a cache line.
-const LINE: usize = 32;
+/// Columns of values that a task has at least: a cache line of half-precision values, and what has
+/// a common scale.
+const LINE: usize = GROUP;
 
 /// Elements of keys from which on it pays to split one tile among all threads.
 const LONG: usize = 1 << 16;
@@ -40,7 +45,7 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
 /// threads.
 ///
 /// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all
-/// have heads of the same shape. Each token sees the positions of its sequence up to its own, as
+/// have heads of the same shape and caches of the same type. Each token sees the positions of its sequence up to its own, as
 /// far back as the window of `params` goes.
 ///
 /// # Errors
@@ -48,7 +53,7 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
 ///
 /// # Panics
 /// If `queries` and `out` are not of one size, a token of `sequences` has no row in them or no
-/// position in its cache, or their heads are not of one shape.
+/// position in its cache, or their caches are not of one shape and type.
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
@@ -59,9 +64,10 @@ pub fn attend<'a>(
     assert_eq!(queries.len(), out.len(), "each query has its result");
     let spans = spans(sequences);
     let members = || spans.iter().flat_map(|span| &span.members).map(|(queries, _)| queries);
-    let Some(shape) = members().next().map(|queries| queries.cache.shape()) else { return Ok(()) };
+    let Some(layout) = members().next().map(|queries| queries.cache.layout()) else { return Ok(()) };
+    let shape = layout.heads;
     for Queries { cache, first, count } in members() {
-        assert_eq!(cache.shape(), shape, "the heads of all sequences have one shape");
+        assert_eq!(cache.layout(), layout, "the caches of all sequences have one shape and type");
         assert!(first + count <= cache.end(), "a token's position must be in its cache");
     }
     let longest = members().map(|queries| queries.first + queries.count).max().unwrap_or_default();
@@ -139,12 +145,21 @@ impl<'a> TileBuffers<'a> {
     }
 
     /// Computes the sums. `run` runs a task over a range, whole or in parts.
-    fn run(&mut self, isa: Isa, tile: &QueryTile<'_>, mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync))) {
+    fn run(&mut self, isa: Isa, tile: &QueryTile<'_>, run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync))) {
+        with_element!(tile.layout.kv_type, E => self.run_elements::<E>(isa, tile, run));
+    }
+
+    fn run_elements<E: Element>(
+        &mut self,
+        isa: Isa,
+        tile: &QueryTile<'_>,
+        mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync)),
+    ) {
         let (padded, scores, mut left) = (tile.padded(), Shared::new(self.scores), &*self.queries);
         for part in &tile.parts {
             let queries;
             (queries, left) = left.split_at(part.width * tile.dim());
-            run(part.runs(), &|runs| isa.dispatch(Score { tile, part, queries, runs, scores }));
+            run(part.runs(), &|runs| score::<E>(isa, tile, part, queries, runs, scores));
         }
         run(tile.rows.len(), &|rows| {
             for row in rows {
@@ -162,7 +177,7 @@ impl<'a> TileBuffers<'a> {
         let width = tile.value_width();
         run(width.div_ceil(LINE), &|lines| {
             let columns = lines.start * LINE..width.min(lines.end * LINE);
-            isa.dispatch(WeightedValues { tile, scores, columns, sums });
+            weighted_values::<E>(isa, tile, scores, columns, sums);
         });
     }
 
@@ -177,264 +192,68 @@ impl<'a> TileBuffers<'a> {
     }
 }
 
-/// Runs `$kernel::<S, Q>` for the width of the part; the registers of `S` limit the widths.
-macro_rules! with_width {
-    ($part:expr, $kernel:ident :: <$isa:ident>($($argument:expr),*)) => {
-        match $part.width {
-            1 => $kernel::<$isa, 1>($($argument),*),
-            2 => $kernel::<$isa, 2>($($argument),*),
-            TILE if const { $isa::QUERY_TILE == TILE } => $kernel::<$isa, TILE>($($argument),*),
-            _ => $kernel::<$isa, { TILE / 2 }>($($argument),*),
-        }
-    };
-}
-
-/// The scores of some runs of keys.
-struct Score<'a> {
-    tile: &'a QueryTile<'a>,
-    part: &'a TilePart<'a>,
-    /// `[head_dim][width]`
-    queries: &'a [f32],
-    /// Numbers of the runs; no other task has them.
-    runs: Range<usize>,
-    /// `[width][padded]`
-    scores: Shared<f32>,
-}
-
-impl Kernel for Score<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, isa: S) {
-        with_width!(self.part, score::<S>(isa, &self));
-    }
-}
-
-#[inline(always)]
-fn score<S: Simd, const Q: usize>(isa: S, of: &Score<'_>) {
-    let (part, queries) = (of.part, of.queries.as_chunks::<Q>().0);
-    let positions = part.positions.start + of.runs.start * KEY_RUN..part.positions.start + of.runs.end * KEY_RUN;
-    let mut at = positions.start - of.tile.start;
-    for keys in part.cache.keys(of.tile.head, positions) {
-        let mut runs = keys.chunks_exact(KEY_RUN / POSITION_BLOCK * queries.len());
-        for run in &mut runs {
-            score_run::<S, Q, KEY_RUN>(isa, of, queries, at, run);
-            at += KEY_RUN;
-        }
-        // The blocks before another chunk.
-        for block in runs.remainder().chunks_exact(queries.len()) {
-            score_run::<S, Q, POSITION_BLOCK>(isa, of, queries, at, block);
-            at += POSITION_BLOCK;
-        }
-    }
-}
-
-/// The scores of `N` keys, which begin `at` positions after the start.
-#[inline(always)]
-fn score_run<S: Simd, const Q: usize, const N: usize>(
-    isa: S,
-    of: &Score<'_>,
-    queries: &[[f32; Q]],
-    at: usize,
-    keys: &[[u16; POSITION_BLOCK]],
-) {
-    match (S::SCORE_ACCUMULATORS / Q).min(N / S::LANES) {
-        1 => score_vectors::<S, Q, N, 1>(isa, of, queries, at, keys),
-        2 => score_vectors::<S, Q, N, 2>(isa, of, queries, at, keys),
-        4 => score_vectors::<S, Q, N, 4>(isa, of, queries, at, keys),
-        8 => score_vectors::<S, Q, N, 8>(isa, of, queries, at, keys),
-        _ => score_vectors::<S, Q, N, 16>(isa, of, queries, at, keys),
-    }
-}
-
-/// The same, `V` vectors of them at once.
-#[inline(always)]
-fn score_vectors<S: Simd, const Q: usize, const N: usize, const V: usize>(
-    isa: S,
-    of: &Score<'_>,
-    queries: &[[f32; Q]],
-    at: usize,
-    keys: &[[u16; POSITION_BLOCK]],
-) {
-    let (scale, dim, padded) = (isa.splat(of.tile.params.scale), queries.len(), of.tile.padded());
-    let end = of.part.positions.end - of.tile.start;
-    for first in (0..N.min(end.saturating_sub(at))).step_by(V * S::LANES) {
-        let lane = |v: usize| (first + v * S::LANES) % POSITION_BLOCK;
-        let keys: [_; V] = std::array::from_fn(|v| &keys[(first + v * S::LANES) / POSITION_BLOCK * dim..][..dim]);
-        let mut acc = [[isa.splat(0.0); V]; Q];
-        for (i, queries) in queries.iter().enumerate() {
-            for v in 0..V {
-                let keys = isa.load_f16(&keys[v][i][lane(v)..]);
-                for q in 0..Q {
-                    acc[q][v] = isa.fma(isa.splat(queries[q]), keys, acc[q][v]);
-                }
-            }
-        }
-        for q in 0..Q {
-            for v in 0..V {
-                // SAFETY: this task has the run alone, and is done before the borrow of the scores
-                // ends.
-                let to = unsafe { of.scores.slice((of.part.row + q) * padded + at + first + v * S::LANES, S::LANES) };
-                isa.store(isa.mul(acc[q][v], scale), to);
-            }
-        }
-    }
-}
-
-/// The weighted sum of values: the values that a tile sees, weighted by the scores; some columns.
-struct WeightedValues<'a> {
-    tile: &'a QueryTile<'a>,
-    /// `[width][padded]`
-    scores: &'a [f32],
-    /// Columns, in whole vectors; no other task has them.
-    columns: Range<usize>,
-    /// `[width][value_width]`
-    sums: Shared<f32>,
-}
-
-impl Kernel for WeightedValues<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, isa: S) {
-        for part in &self.tile.parts {
-            with_width!(part, weighted_values::<S>(isa, &self, part));
-        }
-    }
-}
-
-#[inline(always)]
-fn weighted_values<S: Simd, const Q: usize>(isa: S, of: &WeightedValues<'_>, part: &TilePart<'_>) {
-    let seen: [(usize, usize); Q] = std::array::from_fn(|q| {
-        let Range { start, end } = of.tile.row(part.row + q).1;
-        (start.max(part.positions.start), end.min(part.positions.end))
-    });
-    // The positions that all queries see; before and after them, positions that some queries see.
-    let end = seen.iter().fold(usize::MAX, |least, seen| least.min(seen.1));
-    let start = seen.iter().fold(0, |most, seen| most.max(seen.0)).min(end);
-    for (q, seen) in seen.into_iter().enumerate() {
-        add_positions::<S, 1>(isa, of, part, part.row + q, seen.0..start);
-    }
-    add_positions::<S, Q>(isa, of, part, part.row, start..end);
-    for (q, seen) in seen.into_iter().enumerate() {
-        add_positions::<S, 1>(isa, of, part, part.row + q, end.max(seen.0)..seen.1);
-    }
-}
-
-/// Adds the values of these positions (none, if they end before they start), weighted by the scores
-/// of `Q` queries from `query` on, to those queries' sums.
-#[inline(always)]
-fn add_positions<S: Simd, const Q: usize>(
-    isa: S,
-    of: &WeightedValues<'_>,
-    part: &TilePart<'_>,
-    query: usize,
-    positions: Range<usize>,
-) {
-    if positions.is_empty() {
-        return;
-    }
-    let most = (S::VALUE_ACCUMULATORS / Q).min(4);
-    let mut at = positions.start - of.tile.start;
-    for values in part.cache.values(of.tile.head, positions) {
-        let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
-        while vector < end {
-            vector += match most.min(end - vector) {
-                1 => add_vectors::<S, Q, 1>(isa, of, query, at, values, vector),
-                2 | 3 => add_vectors::<S, Q, 2>(isa, of, query, at, values, vector),
-                _ => add_vectors::<S, Q, 4>(isa, of, query, at, values, vector),
-            };
-        }
-        at += values.len() / of.tile.value_width();
-    }
-}
-
-/// The same for `V` vectors of each row of `values`, from the one numbered `vector`; gives `V`.
-#[inline(always)]
-fn add_vectors<S: Simd, const Q: usize, const V: usize>(
-    isa: S,
-    of: &WeightedValues<'_>,
-    query: usize,
-    at: usize,
-    values: &[u16],
-    vector: usize,
-) -> usize {
-    let (padded, width, column) = (of.tile.padded(), of.tile.value_width(), vector * S::LANES);
-    let count = values.len() / width;
-    let weights: [&[f32]; Q] = std::array::from_fn(|q| &of.scores[(query + q) * padded + at..][..count]);
-    // SAFETY: this task has these columns alone, and is done before the borrow of the sums ends.
-    let place = |q: usize, v: usize| unsafe { of.sums.slice((query + q) * width + column + v * S::LANES, S::LANES) };
-    let mut acc = [[isa.splat(0.0); V]; Q];
-    for q in 0..Q {
-        for v in 0..V {
-            acc[q][v] = isa.load(place(q, v));
-        }
-    }
-    for (t, row) in values.chunks_exact(width).enumerate() {
-        let row = &row[column..column + V * S::LANES];
-        for v in 0..V {
-            let values = isa.load_f16(&row[v * S::LANES..]);
-            for q in 0..Q {
-                acc[q][v] = isa.fma(isa.splat(weights[q][t]), values, acc[q][v]);
-            }
-        }
-    }
-    for q in 0..Q {
-        for v in 0..V {
-            isa.store(acc[q][v], place(q, v));
-        }
-    }
-    V
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cpu::Pool;
-    use crate::ops::kv_cache::LayerKvCache;
+    use crate::ops::{KvType, LayerKvCache};
 
     fn wave(n: usize, step: usize) -> Vec<f32> {
         (0..n).map(|i| (i * step % 101) as f32 / 50.0 - 1.0).collect()
     }
 
-    fn cache(shape: KvHeads, keys: &[f32], values: &[f32]) -> LayerKvCache {
-        let mut cache = LayerKvCache::new(shape);
+    fn cache(shape: KvHeads, kv_type: KvType, keys: &[f32], values: &[f32]) -> LayerKvCache {
+        let mut cache = LayerKvCache::new(shape, kv_type);
         let positions = keys.len() / (shape.kv_heads * shape.head_dim);
         cache.reserve(0..positions, positions).unwrap();
-        cache.store(&Pool::new(2).unwrap(), 0, keys, values);
+        cache.store(&exec(Isa::available()[0], 2), 0, keys, values);
         cache
+    }
+
+    fn exec(isa: Isa, threads: usize) -> Exec {
+        Exec { isa, pool: Pool::new(threads).unwrap() }
+    }
+
+    /// Keys or values as the cache holds them.
+    fn rounded(shape: KvHeads, kv_type: KvType, x: &[f32]) -> Vec<f64> {
+        let half = |x: f32| half::f16::from_f32(x).to_f32();
+        let round = |group: &[f32]| match kv_type {
+            KvType::F16 => group.iter().map(|&x| f64::from(half(x))).collect::<Vec<_>>(),
+            KvType::Q8_0 => {
+                let scale = half(group.iter().fold(0.0_f32, |most, x| most.max(x.abs())) / 127.0);
+                let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                group.iter().map(|x| f64::from((x * inverse).round_ties_even()) * f64::from(scale)).collect()
+            }
+        };
+        x.chunks(shape.head_dim).flat_map(|head| head.chunks(32).flat_map(round)).collect()
     }
 
     fn one(cache: &LayerKvCache, first: usize, count: usize) -> impl Iterator<Item = Queries<'_>> {
         std::iter::once(Queries { cache, first, count })
     }
 
-    /// The formula in double precision, on the rounded cache.
+    /// The formula in double precision, on what the cache holds.
     fn reference(
         shape: KvHeads,
         params: AttentionParams,
         length: usize,
         query: &[f32],
-        keys: &[f32],
-        values: &[f32],
+        keys: &[f64],
+        values: &[f64],
     ) -> Vec<f64> {
         let KvHeads { heads, kv_heads, head_dim } = shape;
-        let round = |x: f32| f64::from(half::f16::from_f32(x).to_f32());
         let mut out = Vec::new();
         for head in 0..heads {
             let at = |t: usize| t * kv_heads * head_dim + head / (heads / kv_heads) * head_dim;
             let score = |t: usize| {
-                let dot: f64 =
-                    (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * round(keys[at(t) + i])).sum();
+                let dot: f64 = (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * keys[at(t) + i]).sum();
                 let score = dot * f64::from(params.scale);
                 let capped = params.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
                 if params.window.is_some_and(|window| t + window < length) { 0.0 } else { capped.exp() }
             };
             let scores: Vec<_> = (0..length).map(score).collect();
             let total: f64 = scores.iter().sum();
-            out.extend(
-                (0..head_dim).map(|i| (0..length).map(|t| scores[t] * round(values[at(t) + i])).sum::<f64>() / total),
-            );
+            out.extend((0..head_dim).map(|i| (0..length).map(|t| scores[t] * values[at(t) + i]).sum::<f64>() / total));
         }
         out
     }
@@ -445,70 +264,75 @@ mod tests {
         for ((heads, kv_heads, head_dim), window) in
             [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)].into_iter().zip(windows)
         {
-            let params =
-                AttentionParams { window, cap: window.map(|window| window as f32), ..AttentionParams::plain(head_dim) };
-            let shape = KvHeads { heads, kv_heads, head_dim };
-            let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
-            let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
-            let queries = wave(count * width, 29);
-            let cache = cache(shape, &keys, &values);
-            let mut first = None;
-            for isa in Isa::available() {
-                let mut exec = Exec { isa, pool: Pool::new(2).unwrap() };
-                let mut all = vec![0.0; count * width];
-                attend(&mut exec, one(&cache, 0, count), params, &queries, &mut all).unwrap();
-                for t in 0..count {
-                    let query = &queries[t * width..][..width];
-                    let want = reference(shape, params, t + 1, query, &keys, &values);
-                    let got = &all[t * width..][..width];
-                    assert!(
-                        got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5),
-                        "{isa:?} {shape:?} {t}"
-                    );
-                    let mut alone = vec![0.0; width];
-                    attend(&mut exec, one(&cache, t, 1), params, query, &mut alone).unwrap();
-                    assert_eq!(alone, got, "{isa:?} {shape:?} {t}");
-                }
-                // As the tokens of three sequences that happen to be the same: whole spans, a part
-                // of one, a single token.
-                let cuts = [(0, 40), (40, 60), (100, 1)].map(|(first, count)| Queries { cache: &cache, first, count });
-                let mut parts = vec![0.0; count * width];
-                attend(&mut exec, cuts.into_iter(), params, &queries, &mut parts).unwrap();
-                assert_eq!(parts, all, "{isa:?} {shape:?}");
-                assert_eq!(first.get_or_insert_with(|| all.clone()), &all, "{isa:?} {shape:?}");
+            for kv_type in KvType::ALL {
+                attention_is_the_formula(KvHeads { heads, kv_heads, head_dim }, kv_type, window);
             }
+        }
+    }
+
+    fn attention_is_the_formula(shape: KvHeads, kv_type: KvType, window: Option<usize>) {
+        let KvHeads { heads, kv_heads, head_dim } = shape;
+        let params =
+            AttentionParams { window, cap: window.map(|window| window as f32), ..AttentionParams::plain(head_dim) };
+        let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
+        let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
+        let queries = wave(count * width, 29);
+        let cache = cache(shape, kv_type, &keys, &values);
+        let [keys, values] = [keys, values].map(|x| rounded(shape, kv_type, &x));
+        let mut first = None;
+        for isa in Isa::available() {
+            let mut exec = exec(isa, 2);
+            let mut all = vec![0.0; count * width];
+            attend(&mut exec, one(&cache, 0, count), params, &queries, &mut all).unwrap();
+            for t in 0..count {
+                let query = &queries[t * width..][..width];
+                let want = reference(shape, params, t + 1, query, &keys, &values);
+                let got = &all[t * width..][..width];
+                assert!(got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5), "{isa:?} {shape:?} {t}");
+                let mut alone = vec![0.0; width];
+                attend(&mut exec, one(&cache, t, 1), params, query, &mut alone).unwrap();
+                assert_eq!(alone, got, "{isa:?} {shape:?} {t}");
+            }
+            // As the tokens of three sequences that happen to be the same: whole spans, a part
+            // of one, a single token.
+            let cuts = [(0, 40), (40, 60), (100, 1)].map(|(first, count)| Queries { cache: &cache, first, count });
+            let mut parts = vec![0.0; count * width];
+            attend(&mut exec, cuts.into_iter(), params, &queries, &mut parts).unwrap();
+            assert_eq!(parts, all, "{isa:?} {shape:?}");
+            assert_eq!(first.get_or_insert_with(|| all.clone()), &all, "{isa:?} {shape:?}");
         }
     }
 
     #[test]
     fn all_threads_on_one_tile_give_the_same_bits() {
         for ((heads, kv_heads, head_dim), positions) in [((3, 1, 240), 290), ((6, 3, 128), 520)] {
-            let shape = KvHeads { heads, kv_heads, head_dim };
-            let (kv_width, width) = (kv_heads * head_dim, heads * head_dim);
-            let cache = cache(shape, &wave(positions * kv_width, 37), &wave(positions * kv_width, 53));
-            for (isa, window) in
-                Isa::available().into_iter().flat_map(|isa| [None, Some(positions - 5)].map(|window| (isa, window)))
-            {
-                let params = AttentionParams { window, cap: window.map(|_| 30.0), ..AttentionParams::plain(head_dim) };
-                for (count, more) in [(1, 0), (5, 0), (5, 2)] {
-                    let scalar = Isa::by_name("scalar").unwrap();
-                    let queries = wave((count + more) * width, 29);
-                    let attend = |isa, threads| {
-                        let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
-                        let mut out = vec![0.0; queries.len()];
-                        let sequences = [(positions - count, count), (positions - 7, more)];
-                        let sequences = sequences.map(|(first, count)| Queries { cache: &cache, first, count });
-                        attend(&mut exec, sequences.into_iter(), params, &queries, &mut out).unwrap();
-                        out
-                    };
-                    let whole = attend(scalar, 1);
-                    for threads in [1, 2, 4] {
-                        assert_eq!(
-                            attend(isa, threads),
-                            whole,
-                            "{isa:?} {shape:?} {window:?} {count} {more} {threads}"
-                        );
-                    }
+            for kv_type in KvType::ALL {
+                all_threads_on_one_tile(KvHeads { heads, kv_heads, head_dim }, kv_type, positions);
+            }
+        }
+    }
+
+    fn all_threads_on_one_tile(shape: KvHeads, kv_type: KvType, positions: usize) {
+        let (kv_width, width) = (shape.kv_heads * shape.head_dim, shape.heads * shape.head_dim);
+        let cache = cache(shape, kv_type, &wave(positions * kv_width, 37), &wave(positions * kv_width, 53));
+        let windows = [None, Some(positions - 5)];
+        for (isa, window) in Isa::available().into_iter().flat_map(|isa| windows.map(|window| (isa, window))) {
+            let plain = AttentionParams::plain(shape.head_dim);
+            let params = AttentionParams { window, cap: window.map(|_| 30.0), ..plain };
+            for (count, more) in [(1, 0), (5, 0), (5, 2)] {
+                let scalar = Isa::by_name("scalar").unwrap();
+                let queries = wave((count + more) * width, 29);
+                let attend = |isa, threads| {
+                    let mut out = vec![0.0; queries.len()];
+                    let sequences = [(positions - count, count), (positions - 7, more)];
+                    let sequences = sequences.map(|(first, count)| Queries { cache: &cache, first, count });
+                    attend(&mut exec(isa, threads), sequences.into_iter(), params, &queries, &mut out).unwrap();
+                    out
+                };
+                let whole = attend(scalar, 1);
+                for threads in [1, 2, 4] {
+                    let same = attend(isa, threads) == whole;
+                    assert!(same, "{isa:?} {shape:?} {kv_type} {window:?} {count} {more} {threads}");
                 }
             }
         }
@@ -516,7 +340,7 @@ mod tests {
 
     /// Attention of one token at position 3 of each of these caches.
     fn attend_to(caches: &[LayerKvCache]) {
-        let mut exec = Exec { isa: Isa::available()[0], pool: Pool::new(1).unwrap() };
+        let mut exec = exec(Isa::available()[0], 1);
         let queries = vec![0.0; caches.len() * 32];
         let sequences = caches.iter().map(|cache| Queries { cache, first: 3, count: 1 });
         attend(&mut exec, sequences, AttentionParams::plain(16), &queries, &mut queries.clone()).unwrap();
@@ -526,13 +350,21 @@ mod tests {
     #[should_panic(expected = "one shape")]
     fn heads_of_two_shapes_are_refused() {
         let shapes = [KvHeads { heads: 2, kv_heads: 1, head_dim: 16 }, KvHeads { heads: 2, kv_heads: 2, head_dim: 16 }];
-        attend_to(&shapes.map(|shape| cache(shape, &vec![0.0; 64 * shape.kv_heads], &vec![0.0; 64 * shape.kv_heads])));
+        let zeros = |shape: KvHeads| vec![0.0; 64 * shape.kv_heads];
+        attend_to(&shapes.map(|shape| cache(shape, KvType::F16, &zeros(shape), &zeros(shape))));
+    }
+
+    #[test]
+    #[should_panic(expected = "one shape and type")]
+    fn caches_of_two_types_are_refused() {
+        let shape = KvHeads { heads: 2, kv_heads: 1, head_dim: 16 };
+        attend_to(&KvType::ALL.map(|kv_type| cache(shape, kv_type, &[0.0; 64], &[0.0; 64])));
     }
 
     #[test]
     #[should_panic(expected = "in its cache")]
     fn a_position_that_is_not_there_is_refused() {
-        attend_to(&[LayerKvCache::new(KvHeads { heads: 2, kv_heads: 1, head_dim: 16 })]);
+        attend_to(&[LayerKvCache::new(KvHeads { heads: 2, kv_heads: 1, head_dim: 16 }, KvType::F16)]);
     }
 
     /// Forks of one text, of different lengths, with several tokens each, beside a text of its own.
@@ -541,50 +373,57 @@ mod tests {
         for ((heads, kv_heads, head_dim), window) in
             [(9, 3, 64), (2, 2, 20), (8, 1, 32), (4, 2, 128)].into_iter().zip([None, Some(150), Some(400), None])
         {
-            let shape = KvHeads { heads, kv_heads, head_dim };
-            let params = AttentionParams { window, ..AttentionParams::plain(head_dim) };
-            let (width, kv_width, pool) = (heads * head_dim, kv_heads * head_dim, Pool::new(2).unwrap());
-            let text = |n: usize, seed: usize| (wave(n * kv_width, 37 + seed), wave(n * kv_width, 53 + seed));
-            let (keys, values) = text(333, 0);
-            let root = cache(shape, &keys, &values);
-            let mut caches = Vec::new();
-            for (i, more) in [1, 2, 70, 1, 5, 130, 3, 1, 64, 9].into_iter().enumerate() {
-                let mut fork = root.clone();
-                fork.reserve(333..333 + more, 2000).unwrap();
-                let (keys, values) = text(more, 2 * i + 2);
-                fork.store(&pool, 333, &keys, &values);
-                caches.push((fork, 333 + more));
+            for kv_type in KvType::ALL {
+                sequences_that_share(KvHeads { heads, kv_heads, head_dim }, kv_type, window);
             }
-            let (keys, values) = text(340, 99);
-            caches.insert(4, (cache(shape, &keys, &values), 340));
-            let sequences = || {
-                let queries = |(i, (cache, end)): (usize, &(LayerKvCache, usize))| {
-                    let count = [1, 1, 3, 1, 2][i % 5].min(end - 332);
-                    (cache.clone(), end - count, count)
-                };
-                caches.iter().enumerate().map(queries).collect::<Vec<_>>()
+        }
+    }
+
+    fn sequences_that_share(shape: KvHeads, kv_type: KvType, window: Option<usize>) {
+        let KvHeads { heads, kv_heads, head_dim } = shape;
+        let params = AttentionParams { window, ..AttentionParams::plain(head_dim) };
+        let (width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let exec = exec(Isa::available()[0], 2);
+        let text = |n: usize, seed: usize| (wave(n * kv_width, 37 + seed), wave(n * kv_width, 53 + seed));
+        let (keys, values) = text(333, 0);
+        let root = cache(shape, kv_type, &keys, &values);
+        let mut caches = Vec::new();
+        for (i, more) in [1, 2, 70, 1, 5, 130, 3, 1, 64, 9].into_iter().enumerate() {
+            let mut fork = root.clone();
+            fork.reserve(333..333 + more, 2000).unwrap();
+            let (keys, values) = text(more, 2 * i + 2);
+            fork.store(&exec, 333, &keys, &values);
+            caches.push((fork, 333 + more));
+        }
+        let (keys, values) = text(340, 99);
+        caches.insert(4, (cache(shape, kv_type, &keys, &values), 340));
+        let sequences = || {
+            let queries = |(i, (cache, end)): (usize, &(LayerKvCache, usize))| {
+                let count = [1, 1, 3, 1, 2][i % 5].min(end - 332);
+                (cache.clone(), end - count, count)
             };
-            let all = sequences();
-            let rows: usize = all.iter().map(|(_, _, count)| count).sum();
-            let queries = wave(rows * width, 29);
-            assert!(caches[0].0.shared_with(&caches[1].0) >= 320 && caches[0].0.shared_with(&caches[4].0) == 0);
-            let mut expected: Option<Vec<f32>> = None;
-            for isa in Isa::available() {
-                for threads in [1, 3] {
-                    let mut exec = Exec { isa, pool: Pool::new(threads).unwrap() };
-                    let mut together = vec![0.0; queries.len()];
-                    let parts = all.iter().map(|(cache, first, count)| Queries { cache, first: *first, count: *count });
-                    attend(&mut exec, parts, params, &queries, &mut together).unwrap();
-                    let (mut alone, mut row) = (vec![0.0; queries.len()], 0);
-                    for (cache, first, count) in &all {
-                        let own = row * width..(row + count) * width;
-                        let part = one(cache, *first, *count);
-                        attend(&mut exec, part, params, &queries[own.clone()], &mut alone[own]).unwrap();
-                        row += count;
-                    }
-                    assert_eq!(together, alone, "{isa:?} {shape:?} {window:?} {threads}");
-                    assert_eq!(expected.get_or_insert(alone), &together, "{isa:?} {shape:?}");
+            caches.iter().enumerate().map(queries).collect::<Vec<_>>()
+        };
+        let all = sequences();
+        let rows: usize = all.iter().map(|(_, _, count)| count).sum();
+        let queries = wave(rows * width, 29);
+        assert!(caches[0].0.shared_with(&caches[1].0) >= 320 && caches[0].0.shared_with(&caches[4].0) == 0);
+        let mut expected: Option<Vec<f32>> = None;
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                let mut exec = self::exec(isa, threads);
+                let mut together = vec![0.0; queries.len()];
+                let parts = all.iter().map(|(cache, first, count)| Queries { cache, first: *first, count: *count });
+                attend(&mut exec, parts, params, &queries, &mut together).unwrap();
+                let (mut alone, mut row) = (vec![0.0; queries.len()], 0);
+                for (cache, first, count) in &all {
+                    let own = row * width..(row + count) * width;
+                    let part = one(cache, *first, *count);
+                    attend(&mut exec, part, params, &queries[own.clone()], &mut alone[own]).unwrap();
+                    row += count;
                 }
+                assert_eq!(together, alone, "{isa:?} {shape:?} {kv_type} {window:?} {threads}");
+                assert_eq!(expected.get_or_insert(alone), &together, "{isa:?} {shape:?} {kv_type}");
             }
         }
     }

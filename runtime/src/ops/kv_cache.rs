@@ -1,28 +1,20 @@
-//! The KV cache of one layer, in half precision.
+//! The KV cache of one layer.
 //!
 //! It grows in chunks, which sequences with a common prefix share (copy on write). A chunk has a
 //! quarter of the positions before it that are not shared, 64 to 1024: a short text takes little
 //! memory, and a long text is read in long runs, which suit the hardware prefetcher. A sequence
 //! that writes to a shared chunk gets a chunk of its own, from the last multiple of 16 positions
 //! on.
-//!
-//! In a chunk, keys are stored in blocks of 16 positions, transposed
-//! (`[block][element][position]`), so that a vector holds one element of many positions. Values are
-//! stored position by position.
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use half::slice::HalfFloatSliceExt as _;
-
-use crate::cpu::Pool;
 use crate::memory::{self, OutOfMemory};
 
-use super::Shared;
-
-/// Positions of a block of keys. The row of a value is rounded up to a multiple of it.
-pub(super) const POSITION_BLOCK: usize = 16;
+use super::Exec;
+use super::kv_chunk::{Chunk, ChunkWriter};
+use super::kv_type::{KvHeads, KvLayout, KvType, POSITION_BLOCK};
 
 /// Positions of a run of keys: chunks have whole runs.
 pub(super) const KEY_RUN: usize = 64;
@@ -30,31 +22,10 @@ pub(super) const KEY_RUN: usize = 64;
 /// Positions of the largest chunk.
 const LARGEST: usize = 1024;
 
-/// The shape of the heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KvHeads {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Elements of a head.
-    pub head_dim: usize,
-}
-
-impl KvHeads {
-    pub(super) fn queries_per_head(&self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    pub(super) fn value_width(&self) -> usize {
-        self.head_dim.next_multiple_of(POSITION_BLOCK)
-    }
-}
-
-/// The KV cache of one layer, IEEE binary16 bits. A clone shares the chunks.
+/// The KV cache of one layer. A clone shares the chunks.
 #[derive(Clone, Debug)]
 pub struct LayerKvCache {
-    shape: KvHeads,
+    layout: KvLayout,
     runs: Vec<Run>,
 }
 
@@ -65,75 +36,6 @@ struct Run {
     chunk: Arc<Chunk>,
 }
 
-/// Keys and values of `size` positions.
-#[derive(Debug)]
-struct Chunk {
-    size: usize,
-    /// `[kv_heads][size / 16][head_dim][16]`
-    keys: Vec<u16>,
-    /// `[kv_heads][size][value_width]`
-    values: Vec<u16>,
-}
-
-impl Chunk {
-    fn new(shape: KvHeads, size: usize) -> Result<Self, OutOfMemory> {
-        let positions = shape.kv_heads * size;
-        let keys = memory::filled(0, positions * shape.head_dim)?;
-        Ok(Self { size, keys, values: memory::filled(0, positions * shape.value_width())? })
-    }
-
-    /// Reads the key and the value of a position: `[2][kv_heads * head_dim]`.
-    fn load(&self, shape: KvHeads, position: usize, bits: &mut [u16]) {
-        let (keys, values) = bits.split_at_mut(bits.len() / 2);
-        let heads = keys.chunks_exact_mut(shape.head_dim).zip(values.chunks_exact_mut(shape.head_dim));
-        for (head, (to_key, to_value)) in heads.enumerate() {
-            let (key, value) = places(self.size, shape, head, position);
-            to_key.iter_mut().zip(self.keys[key..].iter().step_by(POSITION_BLOCK)).for_each(|(to, &from)| *to = from);
-            to_value.copy_from_slice(&self.values[value..][..shape.head_dim]);
-        }
-    }
-
-    fn writer(&mut self) -> KvWriter {
-        KvWriter { size: self.size, keys: Shared::new(&mut self.keys), values: Shared::new(&mut self.values) }
-    }
-}
-
-/// A chunk whose blocks of positions are written by the tasks of one parallel region.
-#[derive(Clone, Copy)]
-struct KvWriter {
-    size: usize,
-    keys: Shared<u16>,
-    values: Shared<u16>,
-}
-
-impl KvWriter {
-    /// Writes the key and the value of a position: `[2][kv_heads * head_dim]`.
-    ///
-    /// # Safety
-    /// The chunk outlives the use, and no other task touches the block of this position meanwhile.
-    unsafe fn store(self, shape: KvHeads, position: usize, bits: &[u16]) {
-        let (keys, values) = bits.split_at(bits.len() / 2);
-        let heads = keys.chunks_exact(shape.head_dim).zip(values.chunks_exact(shape.head_dim));
-        for (head, (from_key, from_value)) in heads.enumerate() {
-            let (key, value) = places(self.size, shape, head, position);
-            // SAFETY: both lie in the block of the position.
-            let (to_key, to_value) = unsafe {
-                let elements = (shape.head_dim - 1) * POSITION_BLOCK + 1;
-                (self.keys.slice(key, elements), self.values.slice(value, shape.head_dim))
-            };
-            to_key.iter_mut().step_by(POSITION_BLOCK).zip(from_key).for_each(|(to, &from)| *to = from);
-            to_value.copy_from_slice(from_value);
-        }
-    }
-}
-
-/// Where the key and the value of a head begin in a chunk of `size` positions, of the `position`-th
-/// position. The elements of a key are [`POSITION_BLOCK`] apart.
-fn places(size: usize, shape: KvHeads, head: usize, position: usize) -> (usize, usize) {
-    let (block, lane) = (position / POSITION_BLOCK * POSITION_BLOCK, position % POSITION_BLOCK);
-    ((head * size + block) * shape.head_dim + lane, (head * size + position) * shape.value_width())
-}
-
 impl Run {
     fn end(&self) -> usize {
         self.start + self.chunk.size
@@ -141,7 +43,7 @@ impl Run {
 
     /// # Panics
     /// If another sequence has this chunk.
-    fn writer(&mut self) -> KvWriter {
+    fn writer(&mut self) -> ChunkWriter {
         Arc::get_mut(&mut self.chunk).expect("a position is reserved before it is stored").writer()
     }
 
@@ -152,31 +54,37 @@ impl Run {
 }
 
 impl LayerKvCache {
-    /// An empty cache.
-    pub fn new(shape: KvHeads) -> Self {
-        Self { shape, runs: Vec::new() }
+    /// An empty cache of heads of this shape.
+    pub fn new(heads: KvHeads, kv_type: KvType) -> Self {
+        Self { layout: KvLayout { heads, kv_type }, runs: Vec::new() }
     }
 
     /// Bytes of a cache for `positions` positions.
-    pub fn bytes_for(shape: KvHeads, positions: usize) -> usize {
-        let width = shape.kv_heads * (shape.head_dim + shape.value_width()) * size_of::<u16>();
-        positions.checked_next_multiple_of(KEY_RUN).map_or(usize::MAX, |n| n.saturating_mul(width))
+    pub fn bytes_for(heads: KvHeads, kv_type: KvType, positions: usize) -> usize {
+        let layout = KvLayout { heads, kv_type };
+        let block = heads.kv_heads * (layout.key_block() + layout.value_block()) * size_of::<u16>();
+        let positions = positions.checked_next_multiple_of(KEY_RUN);
+        positions.map_or(usize::MAX, |n| (n / POSITION_BLOCK).saturating_mul(block))
+    }
+
+    fn chunk_bytes(&self, positions: usize) -> usize {
+        Self::bytes_for(self.layout.heads, self.layout.kv_type, positions)
     }
 
     /// Bytes of this cache, those it shares included.
     pub fn bytes(&self) -> usize {
-        self.runs.iter().map(|run| Self::bytes_for(self.shape, run.chunk.size)).sum()
+        self.runs.iter().map(|run| self.chunk_bytes(run.chunk.size)).sum()
     }
 
     /// Bytes of the chunks that are not among `seen`, by their addresses; they are then.
     pub(crate) fn bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
         let unseen = self.runs.iter().filter(|run| seen.insert(Arc::as_ptr(&run.chunk).addr()));
-        unseen.map(|run| Self::bytes_for(self.shape, run.chunk.size)).sum()
+        unseen.map(|run| self.chunk_bytes(run.chunk.size)).sum()
     }
 
     /// Bytes that [`LayerKvCache::reserve`] will add.
     pub fn bytes_missing(&self, positions: Range<usize>, most: usize) -> usize {
-        self.missing(positions, most).iter().map(|&(_, size)| Self::bytes_for(self.shape, size)).sum()
+        self.missing(positions, most).iter().map(|&(_, size)| self.chunk_bytes(size)).sum()
     }
 
     /// Starts and sizes of the chunks that are missing for `positions`. Whoever shares a chunk
@@ -206,7 +114,7 @@ impl LayerKvCache {
     /// [`OutOfMemory`]; the stored positions stay.
     pub fn reserve(&mut self, positions: Range<usize>, most: usize) -> Result<(), OutOfMemory> {
         for (start, size) in self.missing(positions.clone(), most) {
-            let mut chunk = Chunk::new(self.shape, size)?;
+            let mut chunk = Chunk::new(self.layout, size)?;
             self.copy(start..positions.start, &mut chunk)?;
             self.truncate(start);
             self.runs.push(Run { start, chunk: Arc::new(chunk) });
@@ -216,11 +124,11 @@ impl LayerKvCache {
 
     /// Copies what is stored at `positions` to the beginning of `chunk`.
     fn copy(&self, positions: Range<usize>, chunk: &mut Chunk) -> Result<(), OutOfMemory> {
-        let mut bits = memory::filled(0, 2 * self.shape.kv_heads * self.shape.head_dim)?;
+        let mut rows = memory::filled(0, self.position_words())?;
         for (i, position) in positions.enumerate() {
-            self.load(position, &mut bits);
+            self.load(position, &mut rows);
             // SAFETY: the chunk is borrowed.
-            unsafe { chunk.writer().store(self.shape, i, &bits) };
+            unsafe { chunk.writer().store(i, &rows) };
         }
         Ok(())
     }
@@ -231,12 +139,12 @@ impl LayerKvCache {
     }
 
     /// Stores keys and values (`[n][kv_heads * head_dim]` each) of the positions from `first` on,
-    /// on all threads.
+    /// rounded to the type of the cache, on all threads.
     ///
     /// # Panics
     /// If they were not reserved.
-    pub fn store(&mut self, pool: &Pool, first: usize, keys: &[f32], values: &[f32]) {
-        let (shape, width) = (self.shape, self.shape.kv_heads * self.shape.head_dim);
+    pub fn store(&mut self, exec: &Exec, first: usize, keys: &[f32], values: &[f32]) {
+        let (layout, width) = (self.layout, self.layout.heads.kv_heads * self.layout.heads.head_dim);
         let end = first + keys.len() / width;
         assert!(end <= self.end(), "positions are reserved before they are stored");
         if end == first {
@@ -245,25 +153,32 @@ impl LayerKvCache {
         let from = self.run_at(first);
         let writers: Vec<_> = self.runs[from..].iter_mut().map(|run| (run.start, run.writer())).collect();
         let blocks = first / POSITION_BLOCK..end.div_ceil(POSITION_BLOCK);
-        pool.run(blocks.len(), |i| {
+        exec.pool.run(blocks.len(), |i| {
             let block = (blocks.start + i) * POSITION_BLOCK;
             let positions = block.max(first)..(block + POSITION_BLOCK).min(end);
             let index = writers.partition_point(|&(start, _)| start <= positions.start) - 1;
             let (start, writer) = writers[index];
-            let mut rounded = vec![half::f16::ZERO; 2 * width];
+            let mut rows = vec![0; 2 * layout.row()];
             for position in positions {
                 let at = (position - first) * width..(position - first + 1) * width;
-                rounded[..width].convert_from_f32_slice(&keys[at.clone()]);
-                rounded[width..].convert_from_f32_slice(&values[at]);
+                let (key, value) = rows.split_at_mut(layout.row());
+                layout.round(exec.isa, &keys[at.clone()], key);
+                layout.round(exec.isa, &values[at], value);
                 // SAFETY: each task has a block of positions, which no chunk shares with another,
                 // and `run` returns before the borrow of the chunks ends.
-                unsafe { writer.store(shape, position - start, rounded.reinterpret_cast()) };
+                unsafe { writer.store(position - start, &rows) };
             }
         });
     }
 
+    /// Words of a position as it is loaded and stored: the key, then the value. Of each head they
+    /// have the elements, two bytes a word where these are bytes, then the scales.
+    pub fn position_words(&self) -> usize {
+        2 * self.layout.row()
+    }
+
     /// Stores the key and the value of `position` as they were [loaded](Self::load):
-    /// `[2][kv_heads * head_dim]`.
+    /// [`LayerKvCache::position_words`].
     ///
     /// # Panics
     /// If it was not reserved.
@@ -272,13 +187,13 @@ impl LayerKvCache {
         let index = self.run_at(position);
         let run = &mut self.runs[index];
         // SAFETY: the chunk is borrowed.
-        unsafe { run.writer().store(self.shape, position - run.start, bits) };
+        unsafe { run.writer().store(position - run.start, bits) };
     }
 
-    /// The key and the value of a stored position: `[2][kv_heads * head_dim]`.
+    /// The key and the value of a stored position: [`LayerKvCache::position_words`].
     pub fn load(&self, position: usize, bits: &mut [u16]) {
         let run = &self.runs[self.run_at(position)];
-        run.chunk.load(self.shape, position - run.start, bits);
+        run.chunk.load(position - run.start, bits);
     }
 
     fn run_at(&self, position: usize) -> usize {
@@ -300,29 +215,27 @@ impl LayerKvCache {
         self.runs.last().map_or(0, Run::end)
     }
 
-    /// The heads.
-    pub(super) fn shape(&self) -> KvHeads {
-        self.shape
+    /// The heads and their type.
+    pub(super) fn layout(&self) -> KvLayout {
+        self.layout
     }
 
-    /// The keys of these positions of a head, chunk by chunk: `[blocks][head_dim][16]`. They begin
-    /// at a multiple of [`POSITION_BLOCK`]; what lies past the positions that are stored is of no
-    /// use.
+    /// The keys of these positions of a head, chunk by chunk, in blocks. They begin at a multiple
+    /// of [`POSITION_BLOCK`]; what lies past the positions that are stored is of no use.
     #[inline]
-    pub(super) fn keys(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[[u16; POSITION_BLOCK]]> {
-        let dim = self.shape.head_dim;
+    pub(super) fn keys(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[u16]> {
         self.pieces(range).map(move |(chunk, positions)| {
-            let at = (head * chunk.size + positions.start) / POSITION_BLOCK * dim;
-            &chunk.keys.as_chunks().0[at..][..positions.len() / POSITION_BLOCK * dim]
+            chunk.keys(head, positions.start / POSITION_BLOCK, positions.end / POSITION_BLOCK)
         })
     }
 
-    /// The values of these positions of a head, in runs of `[positions][value_width]`.
+    /// The values of these positions of a head, chunk by chunk: blocks, and the positions in them.
     #[inline]
-    pub(super) fn values(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = &[u16]> {
-        let width = self.shape.value_width();
+    pub(super) fn values(&self, head: usize, range: Range<usize>) -> impl Iterator<Item = (&[u16], Range<usize>)> {
         self.pieces(range).map(move |(chunk, positions)| {
-            &chunk.values[(head * chunk.size + positions.start) * width..][..positions.len() * width]
+            let first = positions.start / POSITION_BLOCK;
+            let blocks = chunk.values(head, first, positions.end.div_ceil(POSITION_BLOCK));
+            (blocks, positions.start - first * POSITION_BLOCK..positions.end - first * POSITION_BLOCK)
         })
     }
 
@@ -348,6 +261,8 @@ fn size_at(own: usize, start: usize, most: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::{Isa, Pool};
+    use crate::ops::kv_type::{Element, F16, Q8_0};
 
     const SMALL: KvHeads = KvHeads { heads: 2, kv_heads: 2, head_dim: 20 };
     const WIDTH: usize = 40;
@@ -357,26 +272,25 @@ mod tests {
         (0..positions * WIDTH).map(|i| (i * seed % 101) as f32).collect()
     }
 
-    fn cache(positions: usize) -> LayerKvCache {
-        let mut cache = LayerKvCache::new(SMALL);
+    fn cache(kv_type: KvType, positions: usize) -> LayerKvCache {
+        let mut cache = LayerKvCache::new(SMALL, kv_type);
         fill(&mut cache, 0..positions, 37);
         cache
     }
 
+    fn exec(threads: usize) -> Exec {
+        Exec { isa: Isa::available()[0], pool: Pool::new(threads).unwrap() }
+    }
+
     fn fill(cache: &mut LayerKvCache, positions: Range<usize>, seed: usize) {
         cache.reserve(positions.clone(), 10_000).unwrap();
-        cache.store(
-            &Pool::new(2).unwrap(),
-            positions.start,
-            &wave(positions.len(), seed),
-            &wave(positions.len(), seed + 1),
-        );
+        cache.store(&exec(2), positions.start, &wave(positions.len(), seed), &wave(positions.len(), seed + 1));
     }
 
     /// The bits of positions.
     fn bits(cache: &LayerKvCache, positions: Range<usize>) -> Vec<Vec<u16>> {
         let load = |position| {
-            let mut bits = vec![0; 2 * WIDTH];
+            let mut bits = vec![0; cache.position_words()];
             cache.load(position, &mut bits);
             bits
         };
@@ -389,25 +303,31 @@ mod tests {
 
     #[test]
     fn chunks_grow_with_the_text_and_end_with_the_context() {
-        let mut cache = LayerKvCache::new(SMALL);
-        let most = 1100;
-        let mut bytes = 0;
-        for position in 0..most {
-            bytes += cache.bytes_missing(position..position + 1, most);
-            cache.reserve(position..position + 1, most).unwrap();
-            assert_eq!(cache.bytes(), bytes);
+        for (kv_type, width) in [(KvType::F16, (20 + 32) * 2), (KvType::Q8_0, 20 + 2 + 32 + 2)] {
+            let mut cache = LayerKvCache::new(SMALL, kv_type);
+            let most = 1100;
+            let mut bytes = 0;
+            for position in 0..most {
+                bytes += cache.bytes_missing(position..position + 1, most);
+                cache.reserve(position..position + 1, most).unwrap();
+                assert_eq!(cache.bytes(), bytes);
+            }
+            let mut expected: Vec<(usize, usize)> = (0..5).map(|i| (64 * i, 64)).collect();
+            expected.extend([(320, 128), (448, 128), (576, 192), (768, 192), (960, 192)]);
+            assert_eq!(layout(&cache), expected);
+            assert_eq!(bytes, LayerKvCache::bytes_for(SMALL, kv_type, most));
+            assert_eq!(LayerKvCache::bytes_for(SMALL, kv_type, 65), 128 * 2 * width);
+            assert_eq!(LayerKvCache::bytes_for(SMALL, kv_type, usize::MAX / 2), usize::MAX);
         }
-        let mut expected: Vec<(usize, usize)> = (0..5).map(|i| (64 * i, 64)).collect();
-        expected.extend([(320, 128), (448, 128), (576, 192), (768, 192), (960, 192)]);
-        assert_eq!(layout(&cache), expected);
-        assert_eq!(bytes, LayerKvCache::bytes_for(SMALL, most));
-        assert_eq!(LayerKvCache::bytes_for(SMALL, 65), 128 * 2 * (20 + 32) * 2);
-        assert_eq!(LayerKvCache::bytes_for(SMALL, usize::MAX), usize::MAX);
     }
 
     #[test]
     fn clones_share_chunks_and_go_on_in_their_own() {
-        let one = cache(600);
+        KvType::ALL.into_iter().for_each(clones_of_a_type_share_chunks);
+    }
+
+    fn clones_of_a_type_share_chunks(kv_type: KvType) {
+        let one = cache(kv_type, 600);
         let before = bits(&one, 0..600);
         let mut two = one.clone();
         fill(&mut two, 600..700, 7);
@@ -437,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_is_rewound_is_written_again_in_place() {
-        let mut cache = cache(600);
+        let mut cache = cache(KvType::Q8_0, 600);
         let before = bits(&cache, 0..600);
         cache.truncate(100);
         assert_eq!(layout(&cache), [(0, 64), (64, 64)]);
@@ -453,53 +373,77 @@ mod tests {
     #[test]
     fn positions_stored_together_are_those_stored_one_by_one() {
         let (keys, values) = (wave(333, 3), wave(333, 5));
-        let (mut together, mut single) = (LayerKvCache::new(SMALL), LayerKvCache::new(SMALL));
-        for cache in [&mut together, &mut single] {
-            cache.reserve(0..340, 1000).unwrap();
+        for kv_type in KvType::ALL {
+            let [mut together, mut single] = [(); 2].map(|()| LayerKvCache::new(SMALL, kv_type));
+            for cache in [&mut together, &mut single] {
+                cache.reserve(0..340, 1000).unwrap();
+            }
+            let exec = exec(3);
+            together.store(&exec, 7, &keys, &values);
+            together.store(&exec, 40, &[], &[]);
+            for (i, (key, value)) in keys.chunks_exact(WIDTH).zip(values.chunks_exact(WIDTH)).enumerate() {
+                single.store(&exec, 7 + i, key, value);
+            }
+            assert_eq!(bits(&together, 0..340), bits(&single, 0..340));
         }
-        let pool = Pool::new(3).unwrap();
-        together.store(&pool, 7, &keys, &values);
-        together.store(&pool, 40, &[], &[]);
-        for (i, (key, value)) in keys.chunks_exact(WIDTH).zip(values.chunks_exact(WIDTH)).enumerate() {
-            single.store(&pool, 7 + i, key, value);
-        }
-        assert_eq!(bits(&together, 0..340), bits(&single, 0..340));
     }
 
     #[test]
     #[should_panic(expected = "reserved")]
     fn positions_that_were_not_reserved_are_refused() {
-        let mut cache = cache(60);
-        cache.store(&Pool::new(2).unwrap(), 60, &wave(5, 3), &wave(5, 3));
+        let mut cache = cache(KvType::F16, 60);
+        cache.store(&exec(2), 60, &wave(5, 3), &wave(5, 3));
     }
 
     #[test]
     fn pieces_are_the_positions_in_their_order() {
-        let one = cache(600);
+        pieces_of::<F16>(KvType::F16);
+        pieces_of::<Q8_0>(KvType::Q8_0);
+    }
+
+    fn pieces_of<E: Element<Stored: PartialEq + std::fmt::Debug>>(kv_type: KvType) {
+        let one = cache(kv_type, 600);
         let mut two = one.clone();
         fill(&mut two, 130..700, 7);
+        let (layout, scales) = (two.layout(), usize::from(E::SCALED));
+        let (elements, row) = (layout.head_elements(), layout.row());
         for (start, length) in [(0, 1), (0, 63), (48, 64), (64, 128), (112, 129), (0, 500), (128, 640), (640, 700)] {
-            let values: Vec<u16> = two.values(1, start..length).flatten().copied().collect();
+            let (mut values, mut value_scales) = (Vec::new(), Vec::new());
+            for (blocks, positions) in two.values(1, start..length) {
+                for position in positions {
+                    let block = blocks.chunks_exact(layout.value_block()).nth(position / POSITION_BLOCK).unwrap();
+                    let (rows, scales) = block.split_at(layout.value_elements());
+                    values.push(E::view(rows)[position % POSITION_BLOCK * 32..][..20].to_vec());
+                    value_scales.push(scales.get(position % POSITION_BLOCK).copied());
+                }
+            }
             let (first, last) = (start / KEY_RUN * KEY_RUN, length.next_multiple_of(KEY_RUN));
-            let keys: Vec<_> = two.keys(1, first..last).flatten().collect();
-            assert_eq!((values.len(), keys.len()), ((length - start) * 32, (last - first) / POSITION_BLOCK * 20));
+            let blocks: Vec<_> = two.keys(1, first..last).flat_map(|keys| keys.chunks(layout.key_block())).collect();
+            assert_eq!((values.len(), blocks.len()), (length - start, (last - first) / POSITION_BLOCK));
             for (position, bits) in (start..length).zip(bits(&two, start..length)) {
-                assert_eq!(values[(position - start) * 32..][..20], bits[WIDTH + 20..]);
-                let (block, lane) = ((position - first) / POSITION_BLOCK, position % POSITION_BLOCK);
-                let key: Vec<u16> = keys[block * 20..][..20].iter().map(|elements| elements[lane]).collect();
-                assert_eq!(key, bits[20..WIDTH]);
+                // The second head of two: its key, and its value.
+                let (key, value) = (&bits[row / 2..row], &bits[row + row / 2..]);
+                assert_eq!(values[position - start], E::view(&value[..elements])[..20]);
+                assert_eq!(value_scales[position - start].as_slice(), &value[elements..]);
+                let (block, lane) = (blocks[(position - first) / POSITION_BLOCK], position % POSITION_BLOCK);
+                let (keys, key_scales) = block.split_at(layout.key_elements());
+                let got: Vec<_> = (0..20).map(|i| E::view(keys)[i * POSITION_BLOCK + lane]).collect();
+                assert_eq!(got, E::view(&key[..elements])[..20]);
+                assert_eq!(key_scales.iter().skip(lane).take(scales).copied().collect::<Vec<_>>(), key[elements..]);
             }
         }
     }
 
     #[test]
     fn what_is_loaded_can_be_stored() {
-        let cache = cache(70);
-        let mut copy = LayerKvCache::new(SMALL);
-        copy.reserve(0..70, 70).unwrap();
-        for (position, bits) in bits(&cache, 0..70).iter().enumerate() {
-            copy.store_bits(position, bits);
+        for kv_type in KvType::ALL {
+            let cache = cache(kv_type, 70);
+            let mut copy = LayerKvCache::new(SMALL, kv_type);
+            copy.reserve(0..70, 70).unwrap();
+            for (position, bits) in bits(&cache, 0..70).iter().enumerate() {
+                copy.store_bits(position, bits);
+            }
+            assert_eq!(bits(&copy, 0..70), bits(&cache, 0..70));
         }
-        assert_eq!(bits(&copy, 0..70), bits(&cache, 0..70));
     }
 }

@@ -11,20 +11,25 @@ mod float;
 mod float_gemm;
 mod format;
 mod kv_cache;
+mod kv_chunk;
+mod kv_type;
 mod matmul;
 mod matrix;
 mod panel;
 mod quantized;
 mod query_tile;
 mod rope;
+mod scores;
 mod unpacked_tile;
 mod vector;
+mod weighted_values;
 
 use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
 pub use attention::{attend, attention_bytes};
-pub use kv_cache::{KvHeads, LayerKvCache};
+pub use kv_cache::LayerKvCache;
+pub use kv_type::{KvHeads, KvType, UnknownKvType};
 pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};

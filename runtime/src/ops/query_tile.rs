@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use crate::cpu::Isa;
 
-use super::kv_cache::{KEY_RUN, KvHeads, LayerKvCache, POSITION_BLOCK};
+use super::kv_cache::{KEY_RUN, LayerKvCache};
+use super::kv_type::{KvLayout, POSITION_BLOCK};
 
 /// The parameters of attention: scale, logit soft-cap, sliding window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,7 +106,7 @@ pub(super) struct QueryTile<'a> {
     pub(super) length: usize,
     /// The positions that there are, with the rows that see them, each row's in their order.
     pub(super) parts: Vec<TilePart<'a>>,
-    pub(super) shape: KvHeads,
+    pub(super) layout: KvLayout,
 }
 
 /// Positions of a cache, and the rows of a tile that may see them.
@@ -127,7 +128,8 @@ impl<'a> QueryTile<'a> {
         head: usize,
         params: AttentionParams,
     ) -> impl Iterator<Item = Self> + use<'a> {
-        let shape = span.members[0].0.cache.shape();
+        let layout = span.members[0].0.cache.layout();
+        let shape = layout.heads;
         let (group, most, shared) = (shape.queries_per_head(), isa.query_tile(), span.shared);
         let mut queries = Vec::new();
         for (Queries { cache, first, count }, row) in &span.members {
@@ -144,7 +146,7 @@ impl<'a> QueryTile<'a> {
             let end = queries.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or_default();
             let parts = TilePart::all(queries, start, shared);
             let rows = queries.iter().map(|(_, row)| row.clone()).collect();
-            Self { head, params, rows, start, length: end - start, parts, shape }
+            Self { head, params, rows, start, length: end - start, parts, layout }
         })
     }
 
@@ -159,11 +161,11 @@ impl<'a> QueryTile<'a> {
     }
 
     pub(super) fn dim(&self) -> usize {
-        self.shape.head_dim
+        self.layout.heads.head_dim
     }
 
     pub(super) fn value_width(&self) -> usize {
-        self.shape.value_width()
+        self.layout.heads.value_width()
     }
 
     /// The length, and as many scores more as the last run may have.
@@ -203,15 +205,29 @@ impl<'a> TilePart<'a> {
     }
 }
 
+/// Runs `$kernel::<S, E, Q>` for the width of the part; the registers of `S` limit the widths.
+macro_rules! with_width {
+    ($part:expr, $kernel:ident :: <$isa:ident, $element:ident>($($argument:expr),*)) => {
+        match $part.width {
+            1 => $kernel::<$isa, $element, 1>($($argument),*),
+            2 => $kernel::<$isa, $element, 2>($($argument),*),
+            TILE if const { $isa::QUERY_TILE == TILE } => $kernel::<$isa, $element, TILE>($($argument),*),
+            _ => $kernel::<$isa, $element, { TILE / 2 }>($($argument),*),
+        }
+    };
+}
+pub(super) use with_width;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::{KvHeads, KvType};
 
     /// Ten forks at one place read their text once for several of them, in few tasks.
     #[test]
     fn forks_are_one_span_and_their_tails_have_parts_of_their_own() {
         let shape = KvHeads { heads: 4, kv_heads: 2, head_dim: 16 };
-        let mut root = LayerKvCache::new(shape);
+        let mut root = LayerKvCache::new(shape, KvType::F16);
         root.reserve(0..256, 1000).unwrap();
         let mut forks = vec![root; 10];
         for fork in &mut forks {

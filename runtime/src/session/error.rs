@@ -60,8 +60,8 @@ pub enum SessionError {
         /// Bytes that it may hold.
         limit: usize,
     },
-    /// A session in a batch has another model, plugin or instruction set than the first of the
-    /// batch.
+    /// A session in a batch has another model, plugin, instruction set or KV type than the first of
+    /// the batch.
     Incompatible,
     /// Low-rank adapters that were loaded for another model.
     OtherAdapter,
@@ -121,7 +121,10 @@ impl fmt::Display for SessionError {
                 write!(f, "the session would need {needed} bytes, its limit is {limit}: trim it, or raise the limit")
             }
             Self::Incompatible => {
-                write!(f, "sessions of one batch must have the same model, plugin and instruction set: fork them")
+                write!(
+                    f,
+                    "sessions of one batch must have the same model, plugin, instruction set and KV type: fork them"
+                )
             }
             Self::OtherAdapter => write!(f, "the adapters were loaded for another model: load them for this one"),
             Self::AdapterScale(scale) => write!(f, "the scale of adapters must be a finite number, not {scale}"),

@@ -2,6 +2,7 @@
 
 use crate::cpu::{Isa, Workers};
 use crate::model::Config;
+use crate::ops::KvType;
 
 /// How a session runs. The default takes what the machine and the model offer.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct SessionOptions {
     /// Memory limit: bytes of KV cache and scratch; `None` sets no limit. Memory that forks share
     /// counts for each.
     pub memory_limit: Option<usize>,
+    /// The type of the keys and values in the KV cache: [`KvType::Q8_0`] takes half the memory.
+    pub kv_type: KvType,
     /// The workers: threads of the library or of the application.
     pub workers: Workers,
 }

@@ -101,7 +101,11 @@ impl Sequence {
     pub(super) fn can_batch_with(&self, other: &Self) -> bool {
         let plugins = [self, other].map(|sequence| sequence.plugin.as_ref().map(Arc::as_ptr));
         let isas = [self, other].map(|sequence| sequence.machine.exec.isa.name());
-        Arc::ptr_eq(&self.model, &other.model) && plugins[0] == plugins[1] && isas[0] == isas[1]
+        let kv_types = [self, other].map(|sequence| sequence.state.kv_type());
+        Arc::ptr_eq(&self.model, &other.model)
+            && plugins[0] == plugins[1]
+            && isas[0] == isas[1]
+            && kv_types[0] == kv_types[1]
     }
 
     /// Whether both have the same adapters.

@@ -6,8 +6,10 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::atomic;
+use crate::gguf::TensorType;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
+use crate::ops::{KvType, LayerKvCache};
 use crate::plugin::{LatentState, check_latent};
 
 use super::error::SessionError;
@@ -37,6 +39,13 @@ pub enum SnapshotError {
         saved: u64,
         /// What identifies this one.
         model: u64,
+    },
+    /// Its KV cache is of another type.
+    OtherKvType {
+        /// The type that it was saved in.
+        saved: KvType,
+        /// The type of this session.
+        session: KvType,
     },
     /// It was altered after it was written.
     Checksum,
@@ -95,6 +104,12 @@ impl fmt::Display for SnapshotError {
                     "the session was saved on another model, or under other adapters ({saved:016x}, here {model:016x})"
                 )
             }
+            Self::OtherKvType { saved, session } => {
+                write!(
+                    f,
+                    "the session was saved with a KV cache of type {saved}, this one has {session}: take the same"
+                )
+            }
             Self::Checksum => write!(f, "the saved session is damaged: its checksum does not fit"),
             Self::Invalid { what } => write!(f, "the saved session is damaged: {what}"),
             Self::TooLong { tokens, context } => {
@@ -125,6 +140,7 @@ const MAGIC: [u8; 8] = *b"OLLMSESS";
 /// | 8 | [`MAGIC`] |
 /// | 4 | the version |
 /// | 8 | what identifies the model: [`identity`] |
+/// | 4 | the number of the KV cache's type: that of the GGUF specification (`enum ggml_type`) |
 /// | 4 | n, the number of tokens |
 /// | 4 | p, the number of positions that follow, less than n |
 /// | 8 | tokens that context shifts have dropped |
@@ -132,9 +148,12 @@ const MAGIC: [u8; 8] = *b"OLLMSESS";
 /// | 4 | tokens that were generated under it |
 /// | 4 | latents that were selected for the current answer |
 /// | 4 n | the tokens |
-/// | 4 p layers width | of each position, of each layer: the key, then the value, as binary16 |
+/// | 2 p layers words | of each position, of each layer: the key, then the value, of each head |
 /// | 8 | the FNV-1a hash of all bytes before |
-const VERSION: u32 = 4;
+///
+/// A head's elements are binary16, or, in `Q8_0`, bytes (with a byte of zero after an odd number)
+/// and then the scales, binary16, one for 32 elements.
+const VERSION: u32 = 5;
 
 /// No latent is held.
 const NO_LATENT: u32 = u32::MAX;
@@ -143,13 +162,13 @@ const NO_LATENT: u32 = u32::MAX;
 const BLOCK: usize = 1024;
 
 /// Bytes of all that has a fixed size.
-const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 8 + 3 * 4 + 8;
+const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 4 + 8 + 3 * 4 + 8;
 
 impl Session {
     /// Bytes that [`Session::save`] writes now.
     pub fn saved_bytes(&self) -> u64 {
         let tokens = self.sequence.tokens.len() * size_of::<u32>();
-        let positions = self.saved_positions() * row_elements(self.sequence.config()) * size_of::<u16>();
+        let positions = self.saved_positions() * words(&self.sequence.state) * size_of::<u16>();
         FIXED + (tokens + positions) as u64
     }
 
@@ -160,12 +179,13 @@ impl Session {
     /// # Errors
     /// [`SnapshotError::Write`]; [`SnapshotError::OutOfMemory`].
     pub fn save(&self, to: &mut dyn Write) -> Result<()> {
-        let mut row = memory::filled(0, row_elements(self.sequence.config()))?;
+        let mut row = memory::filled(0, words(&self.sequence.state))?;
         let mut bytes = memory::filled(0, row.len() * size_of::<u16>())?;
         let mut writer = SnapshotWriter { to, hash: fingerprint::OFFSET_BASIS };
         writer.write(&MAGIC)?;
         writer.write(&VERSION.to_le_bytes())?;
         writer.write(&identity(&self.sequence).to_le_bytes())?;
+        writer.write(&type_number(self.kv_type()).to_le_bytes())?;
         writer.write(&(self.sequence.tokens.len() as u32).to_le_bytes())?;
         writer.write(&(self.saved_positions() as u32).to_le_bytes())?;
         writer.write(&self.sequence.dropped.to_le_bytes())?;
@@ -182,9 +202,9 @@ impl Session {
         }
         for position in 0..self.saved_positions() {
             let mut left = &mut row[..];
-            for (cache, layer) in self.sequence.state.cache().iter().zip(&self.sequence.config().layers) {
+            for cache in self.sequence.state.cache() {
                 let own;
-                (own, left) = left.split_at_mut(layer_elements(layer));
+                (own, left) = left.split_at_mut(cache.position_words());
                 cache.load(position, own);
             }
             for (bytes, bits) in bytes.chunks_exact_mut(2).zip(&row) {
@@ -255,6 +275,12 @@ impl Session {
         if saved != model {
             return Err(SnapshotError::OtherModel { saved, model });
         }
+        let (number, session) = (u32::from_le_bytes(reader.array()?), self.kv_type());
+        let saved = KvType::ALL.into_iter().find(|&kv_type| type_number(kv_type) == number);
+        let saved = saved.ok_or(SnapshotError::Invalid { what: "its KV cache has no known type" })?;
+        if saved != session {
+            return Err(SnapshotError::OtherKvType { saved, session });
+        }
         let (tokens, positions) = (reader.size()?, reader.size()?);
         if tokens > self.context() {
             return Err(SnapshotError::TooLong { tokens, context: self.context() });
@@ -295,9 +321,9 @@ impl Session {
     /// Keys and values of the first `count` positions.
     fn read_positions(&self, reader: &mut SnapshotReader<'_>, count: usize) -> Result<State> {
         let config = self.sequence.config();
-        let mut state = State::new(config, self.context());
-        let mut bytes = memory::filled(0, row_elements(config) * size_of::<u16>())?;
-        let mut row = memory::filled(0, row_elements(config))?;
+        let mut state = State::of_type(config, self.kv_type(), self.context());
+        let mut row = memory::filled(0, words(&state))?;
+        let mut bytes = memory::filled(0, row.len() * size_of::<u16>())?;
         for position in 0..count {
             reader.read(&mut bytes)?;
             let positions = position..position + 1;
@@ -307,9 +333,9 @@ impl Session {
                 *bits = u16::from_le_bytes([bytes[0], bytes[1]]);
             }
             let mut left = &row[..];
-            for (cache, layer) in state.cache_mut().iter_mut().zip(&config.layers) {
+            for cache in state.cache_mut() {
                 let own;
-                (own, left) = left.split_at(layer_elements(layer));
+                (own, left) = left.split_at(cache.position_words());
                 cache.store_bits(position, own);
             }
         }
@@ -317,14 +343,18 @@ impl Session {
     }
 }
 
-/// Elements of a position's key and value in one layer.
-fn layer_elements(layer: &LayerConfig) -> usize {
-    2 * layer.key_width()
+/// Words of a position's keys and values in all layers.
+fn words(state: &State) -> usize {
+    state.cache().iter().map(LayerKvCache::position_words).sum()
 }
 
-/// Elements of a position's keys and values in all layers.
-fn row_elements(config: &Config) -> usize {
-    config.layers.iter().map(layer_elements).sum()
+/// The number of a type in the format.
+fn type_number(kv_type: KvType) -> u32 {
+    match kv_type {
+        KvType::F16 => TensorType::F16,
+        KvType::Q8_0 => TensorType::Q8_0,
+    }
+    .id()
 }
 
 /// The tokens of a saved session that [`Session::restore`] would take, if it is one of this model;

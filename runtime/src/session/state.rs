@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::constraint::{Constraint, ConstraintError};
 use crate::memory;
 use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
+use crate::ops::KvType;
 use crate::plugin::schema::PluginConfig;
 use crate::plugin::{LatentState, Plugin};
 
@@ -57,7 +58,7 @@ impl Session {
         }
         let sequence = Sequence {
             machine: Machine::new(options)?,
-            state: State::new(model.config(), context),
+            state: State::of_type(model.config(), options.kv_type, context),
             hidden: memory::filled(0.0, model.config().hidden)?,
             model,
             plugin,
@@ -126,7 +127,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Whether `other` has the same model, plugin, instruction set and context, and the same text.
+    /// Whether `other` has the same model, plugin, instruction set, KV type and context, and the same text.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         let (own, others) = (&self.sequence, &other.sequence);
         own.can_batch_with(others)
@@ -191,7 +192,7 @@ impl Session {
         let attention = attention_bytes(config, Threads::new(options).most(), context);
         let logits = StepCache::bytes_for(config.vocab, plugin.map_or(0, |plugin| plugin.options));
         let scratch = [batch, attention, logits].into_iter().fold(0, usize::saturating_add);
-        MemoryNeeded { kv: State::bytes_for(config, context), scratch }
+        MemoryNeeded { kv: State::bytes_for(config, options.kv_type, context), scratch }
     }
 
     /// Bytes that the session holds now, without the weights. Memory that forks share counts for
@@ -304,6 +305,11 @@ impl Session {
     /// Positions there is room for.
     pub fn context(&self) -> usize {
         self.sequence.context()
+    }
+
+    /// The type of the keys and values in the KV cache.
+    pub fn kv_type(&self) -> KvType {
+        self.sequence.state.kv_type()
     }
 
     /// The name of the instruction set in use.

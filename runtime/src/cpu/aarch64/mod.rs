@@ -3,13 +3,14 @@
 
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vadd_f32, vaddq_f32, vaddq_s32, vandq_u8, vcombine_s8,
-    vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8,
-    vfmaq_f32, vget_high_f32, vget_high_s8, vget_low_f32, vget_low_s8, vld1_s8, vld1_u16, vld1q_f32, vld1q_s8,
-    vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_u16, vmull_s8, vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vpadds_f32,
-    vqmovn_s16, vqmovn_s32, vreinterpret_s32_s8, vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8,
-    vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u8_u32, vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32,
-    vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_u8,
-    vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32, vzip2q_u32,
+    vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdup_n_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32,
+    vdupq_n_u8, vfmaq_f32, vget_high_f32, vget_high_s8, vget_low_f32, vget_low_s8, vget_low_s16, vld1_s8, vld1_u16,
+    vld1q_f32, vld1q_s8, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_s8, vmovl_s16, vmovl_u16, vmull_s8, vmulq_f32,
+    vorrq_u8, vpadalq_s16, vpaddq_s32, vpadds_f32, vqmovn_s16, vqmovn_s32, vreinterpret_s8_s32, vreinterpret_s32_s8,
+    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32,
+    vreinterpretq_u8_u32, vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32,
+    vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32,
+    vzip1q_u32, vzip2q_u32,
 };
 use std::arch::asm;
 
@@ -131,6 +132,15 @@ macro_rules! neon {
                         options(pure, nomem, nostack, preserves_flags));
                 }
                 wide
+            }
+            #[inline(always)]
+            fn load_i8(self, from: &[i8]) -> float32x4_t {
+                assert!(from.len() >= LANES);
+                // SAFETY: the token proves the instructions; the length is checked.
+                unsafe {
+                    let bytes = vreinterpret_s8_s32(vdup_n_s32(from.as_ptr().cast::<i32>().read_unaligned()));
+                    vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
+                }
             }
             #[inline(always)]
             fn store_f16(self, x: float32x4_t, to: &mut [u16]) {
