@@ -71,6 +71,9 @@ typedef struct ollm_chat_parser ollm_chat_parser;
 /// The work of one thread of the application. Since 0.1.0.
 typedef struct ollm_worker ollm_worker;
 
+/// Workers that several sessions share. Since 0.1.0.
+typedef struct ollm_thread_pool ollm_thread_pool;
+
 /// A sequence of tokens. Since 0.1.0.
 typedef struct ollm_session ollm_session;
 
@@ -666,6 +669,42 @@ typedef int32_t (*ollm_start_fn)(void *user, ollm_worker *worker);
 ollm_status ollm_worker_run(ollm_worker *worker);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Thread pools: workers that several sessions share. Without one, each session starts workers of
+// its own; with one, a process has so many workers and no more, whatever sessions there are. If
+// several sessions compute at the same time, one has the workers, and the others compute on their
+// callers' threads alone. The output is the same.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The threads of a pool. A field that is 0 takes the default. Since 0.1.0.
+typedef struct ollm_thread_pool_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Threads that compute together, the caller's included, at most 1024; 0 takes as many as the
+    /// system has cores for.
+    size_t threads;
+    /// If it is not NULL, the workers run on threads of yours: see `ollm_start_fn`.
+    ollm_start_fn start;
+    /// The first argument of `start`.
+    void *user;
+    /// CPU affinity of the workers (Linux and Android): bit 0 is processor 0. 0 leaves it to the
+    /// system.
+    uint64_t affinity;
+} ollm_thread_pool_options;
+
+/// Starts the workers of a pool. `options` may be NULL. On success `*pool` is a handle with one
+/// owner: release it with `ollm_thread_pool_release`. Sessions take it in `ollm_session_options`.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_OUT_OF_MEMORY`, `OLLM_IO` if threads cannot
+/// be started or bound. Since 0.1.0.
+ollm_status ollm_thread_pool_new(const ollm_thread_pool_options *options, ollm_thread_pool **pool);
+
+/// Gives up one owner and makes `*pool` NULL. Sessions with the pool keep it alive. NULL, and a
+/// pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_thread_pool_release(ollm_thread_pool **pool);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Sessions: one sequence of tokens on a model, with or without a plugin. A session may be used by
 // any thread, but by one thread at a time: a second thread that calls meanwhile gets `OLLM_BUSY`,
 // and so does a callback that calls the same session. Only `ollm_session_cancel` and
@@ -712,6 +751,9 @@ typedef struct ollm_session_options {
     ollm_kv_type kv_type;
     /// Must be 0.
     int32_t reserved2;
+    /// If it is not NULL, the workers are those of this pool, which has as many threads at least;
+    /// `threads` of 0 takes all of them. Without `start` and `affinity`.
+    const ollm_thread_pool *pool;
 } ollm_session_options;
 
 /// A session on `model`. With a `plugin` (which may be NULL) each step goes through its options,

@@ -36,6 +36,7 @@ mod statistics;
 mod status;
 mod suggest;
 mod text;
+mod thread_pool;
 mod version;
 mod workers;
 
@@ -61,5 +62,6 @@ pub use statistics::*;
 pub use status::*;
 pub use suggest::*;
 pub use text::*;
+pub use thread_pool::*;
 pub use version::*;
 pub use workers::*;

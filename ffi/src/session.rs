@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ollm_runtime::cpu::{self, CpuSet, Workers};
+use ollm_runtime::cpu::{self, Workers};
 use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -24,6 +24,7 @@ use crate::plugin::OllmPlugin;
 use crate::selection::Selection;
 use crate::status::{CallFailure, OllmStatus, Result};
 use crate::text::{OllmLogprob, read_flags};
+use crate::thread_pool::{self, OllmThreadPool};
 use crate::turn::{self, TakesTurns, Turns, with};
 use crate::workers::{Host, OllmStartFn};
 
@@ -116,6 +117,9 @@ pub struct OllmSessionOptions {
     pub kv_type: MaybeUninit<OllmKvType>,
     /// Must be 0.
     pub reserved2: i32,
+    /// If it is not NULL, the workers are those of this pool, which has as many threads at least;
+    /// `threads` of 0 takes all of them. Without `start` and `affinity`.
+    pub pool: *const OllmThreadPool,
 }
 
 versioned!(OllmSessionOptions {
@@ -132,6 +136,7 @@ versioned!(OllmSessionOptions {
     reserved: i32,
     kv_type: MaybeUninit<OllmKvType>,
     reserved2: i32,
+    pool: *const OllmThreadPool,
 });
 
 impl OllmSessionOptions {
@@ -165,17 +170,15 @@ impl OllmSessionOptions {
         })
     }
 
-    fn host(&self) -> Option<Arc<Host>> {
-        self.start.map(|start| Arc::new(Host::new(start, cast::User(self.user))))
-    }
-
-    fn workers(&self, host: Option<&Arc<Host>>) -> Result<Workers> {
-        match (host, self.affinity) {
-            (None, 0) => Ok(Workers::Own),
-            (None, mask) => Ok(Workers::Bound(CpuSet::from(mask))),
-            (Some(host), 0) => Ok(Workers::Host(Arc::<Host>::clone(host))),
-            (Some(_), _) => Err(CallFailure::argument("start and affinity exclude each other: bind your own threads")),
+    /// The workers, and the application that runs them, if it does.
+    fn workers(&self) -> Result<(Workers, Option<Arc<Host>>)> {
+        if self.pool.is_null() {
+            return thread_pool::workers(self.start, self.user, self.affinity);
         }
+        if self.start.is_some() || self.affinity != 0 {
+            return Err(CallFailure::argument("a pool has its workers: start and affinity are set where it is made"));
+        }
+        OllmThreadPool::table().get(self.pool)?.workers(self.threads.max(self.prefill_threads))
     }
 }
 
@@ -210,8 +213,9 @@ pub unsafe extern "C" fn ollm_session_new(
 }
 
 fn open(model: Arc<OllmModel>, plugin: Option<&OllmPlugin>, options: OllmSessionOptions) -> Result<Live> {
-    let host = options.host();
-    let runtime = SessionOptions { workers: options.workers(host.as_ref())?, ..options.to_runtime()? };
+    let runtime = options.to_runtime()?;
+    let (workers, host) = options.workers()?;
+    let runtime = SessionOptions { workers, ..runtime };
     if let Some(plugin) = plugin {
         plugin.check(&model)?;
     }

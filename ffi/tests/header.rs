@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 24] = [
+const SECTIONS: [&str; 25] = [
     "version",
     "status",
     "log",
@@ -20,6 +20,7 @@ const SECTIONS: [&str; 24] = [
     "text",
     "chat",
     "workers",
+    "thread_pool",
     "session",
     "choose",
     "sampling",

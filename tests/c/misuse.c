@@ -299,6 +299,48 @@ static void dead_and_foreign_handles_are_a_status(void) {
     GIVES(OLLM_BAD_FILE, ollm_model_load(&source, NULL, &model_copy));
 }
 
+static int32_t lend_none(void *user, ollm_worker *worker) {
+    (void)user, (void)worker;
+    return 7;
+}
+
+static void thread_pools_out_of_range_are_a_status(ollm_session_options *options) {
+    ollm_thread_pool_options threads = ollm_thread_pool_options_init();
+    ollm_thread_pool *pool = NULL, *dead;
+    ollm_session *made = NULL;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_thread_pool_new(NULL, NULL));
+    threads.threads = 1025;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_thread_pool_new(&threads, &pool));
+    threads.threads = 2;
+    threads.start = lend_none;
+    GIVES(OLLM_IO, ollm_thread_pool_new(&threads, &pool));
+    threads.affinity = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_thread_pool_new(&threads, &pool));
+    threads.affinity = 0;
+    threads.start = NULL;
+    CHECK(pool == NULL);
+    OK(ollm_thread_pool_new(&threads, &pool));
+    options->pool = dead = pool;
+    options->threads = 3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, options, &made));
+    options->threads = 0;
+    options->prefill_threads = 3;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, options, &made));
+    options->prefill_threads = 0;
+    options->affinity = 1;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, options, &made));
+    options->affinity = 0;
+    options->start = lend_none;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, options, &made));
+    options->start = NULL;
+    OK(ollm_thread_pool_release(NULL));
+    OK(ollm_thread_pool_release(&pool));
+    OK(ollm_thread_pool_release(&pool));
+    GIVES(OLLM_INVALID_HANDLE, ollm_thread_pool_release(&dead));
+    GIVES(OLLM_INVALID_HANDLE, ollm_session_new(model, NULL, options, &made));
+    options->pool = NULL;
+}
+
 static void lengths_and_numbers_out_of_range_are_a_status(void) {
     static const uint32_t script[] = {0, 10};
     uint32_t id = 0;
@@ -433,6 +475,8 @@ static void lengths_and_numbers_out_of_range_are_a_status(void) {
     options.reserved2 = 0;
     options.kv_type = 2;
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_new(model, NULL, &options, &made));
+    options.kv_type = OLLM_KV_TYPE_F16;
+    thread_pools_out_of_range_are_a_status(&options);
     /* Runs. */
     run.stops = &empty_stop;
     run.stop_count = 1;

@@ -40,6 +40,76 @@ static void threads_share_a_model(void) {
     for (i = 1; i < THREADS; i++) CHECK(memcmp(tokens[0], tokens[i], sizeof tokens[0]) == 0);
 }
 
+/* ---- Sessions of several threads on one pool ---- */
+
+struct sharer {
+    ollm_thread_pool *pool;
+    uint32_t tokens[STEPS];
+};
+
+static void *generate_together(void *user) {
+    struct sharer *sharer = user;
+    ollm_session_options options = ollm_session_options_init();
+    ollm_session *session = NULL;
+    options.context = 64;
+    options.pool = sharer->pool;
+    OK(ollm_session_new(model, plugin, &options, &session));
+    OK(ollm_session_feed(session, PROMPT, COUNT(PROMPT)));
+    steps(session, sharer->tokens, STEPS);
+    OK(ollm_session_free(&session));
+    return NULL;
+}
+
+/* The threads of this process; 0 where the system does not say. */
+static long threads_alive(void) {
+    char line[128];
+    long threads = 0;
+    FILE *status = fopen("/proc/self/status", "r");
+    while (status != NULL && threads == 0 && fgets(line, sizeof line, status) != NULL) sscanf(line, "Threads: %ld", &threads);
+    if (status != NULL) fclose(status);
+    return threads;
+}
+
+static void threads_share_a_pool(void) {
+    static struct sharer sharers[THREADS];
+    ollm_thread_pool_options options = ollm_thread_pool_options_init();
+    ollm_thread_pool *pool = NULL;
+    ollm_session_options many = ollm_session_options_init();
+    ollm_session *sessions[32] = {NULL}, *alone = new_session(model, plugin, 64);
+    pthread_t threads[THREADS];
+    uint32_t expected[STEPS];
+    long before;
+    size_t i;
+    steps(alone, expected, STEPS);
+    options.threads = 4;
+    OK(ollm_thread_pool_new(&options, &pool));
+    for (i = 0; i < THREADS; i++) {
+        sharers[i].pool = pool;
+        CHECK(pthread_create(&threads[i], NULL, generate_together, &sharers[i]) == 0);
+    }
+    for (i = 0; i < THREADS; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+        CHECK(memcmp(sharers[i].tokens, expected, sizeof expected) == 0);
+    }
+    /* However many sessions, there are no more threads; and sessions keep the pool alive. */
+    many.pool = pool;
+    before = threads_alive();
+    for (i = 0; i < COUNT(sessions); i++) OK(ollm_session_new(model, plugin, &many, &sessions[i]));
+    CHECK(threads_alive() == before);
+    OK(ollm_thread_pool_release(&pool));
+    for (i = 0; i < COUNT(sessions); i++) {
+        uint32_t tokens[STEPS];
+        if (i % 8 == 0) {
+            OK(ollm_session_feed(sessions[i], PROMPT, COUNT(PROMPT)));
+            steps(sessions[i], tokens, STEPS);
+            CHECK(memcmp(tokens, expected, sizeof expected) == 0);
+        }
+        OK(ollm_session_free(&sessions[i]));
+    }
+    CHECK(before == 0 || threads_alive() < before);
+    OK(ollm_session_free(&alone));
+}
+
 /* ---- A thread that generates until it is told otherwise, and says that it is inside ---- */
 
 struct runner {
@@ -352,6 +422,7 @@ int main(int argc, char **argv) {
     model = load_model(argv[1]);
     plugin = load_plugin(model, argv[2]);
     threads_share_a_model();
+    threads_share_a_pool();
     a_second_thread_is_told_that_the_session_is_busy();
     closing_cancels_and_waits();
     callbacks_close_across();

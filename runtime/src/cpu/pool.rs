@@ -74,6 +74,9 @@ pub enum Workers {
     Bound(CpuSet),
     /// On threads of the application.
     Host(Arc<dyn WorkerHost>),
+    /// On the threads of this pool, which others use too. Whoever finds them at work computes
+    /// alone.
+    Shared(Pool),
 }
 
 /// An application that lends its threads.
@@ -154,6 +157,7 @@ impl fmt::Debug for Workers {
             Self::Own => write!(f, "Own"),
             Self::Bound(cpus) => f.debug_tuple("Bound").field(cpus).finish(),
             Self::Host(_) => write!(f, "Host"),
+            Self::Shared(pool) => f.debug_tuple("Shared").field(pool).finish(),
         }
     }
 }
@@ -177,8 +181,8 @@ impl Pool {
     /// A pool of `threads` threads, which are those of `workers`.
     ///
     /// # Errors
-    /// As [`Pool::new`]; also if a thread cannot be bound to its processors, or the application
-    /// gives none.
+    /// As [`Pool::new`]; also if a thread cannot be bound to its processors, the application gives
+    /// none, or a shared pool has not so many.
     pub fn with_workers(threads: usize, workers: &Workers) -> io::Result<Self> {
         let refused = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         let (threads, process) = (check_threads(threads).map_err(refused)?.max(1), process());
@@ -189,9 +193,22 @@ impl Pool {
                 Workers::Own => pool_workers.own.push(spawn(index, move || worker.run())?),
                 Workers::Bound(cpus) => pool_workers.own.push(spawn_bound(index, worker, *cpus)?),
                 Workers::Host(host) => host.start(worker)?,
+                Workers::Shared(pool) => return pool.share(threads),
             }
         }
         Ok(Self { pool_workers: Arc::new(pool_workers), threads })
+    }
+
+    /// Another handle, whose regions use `threads` threads.
+    fn share(&self, threads: usize) -> io::Result<Self> {
+        let there = self.pool_workers.workers + 1;
+        if threads > there {
+            let text = format!("{threads} threads were asked for, but the shared pool has {there}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let mut pool = self.clone();
+        pool.set_threads(threads);
+        Ok(pool)
     }
 
     /// The number of threads that work on a region, the caller included.
@@ -547,6 +564,19 @@ mod tests {
         }
         let error = Pool::with_workers(2, &Workers::Host(Arc::new(Refuses))).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_shared_pool_starts_no_threads_and_has_those_that_it_has() {
+        let pool = Pool::new(3).unwrap();
+        let shared = Workers::Shared(pool.clone());
+        for threads in [1, 2, 3] {
+            let other = Pool::with_workers(threads, &shared).unwrap();
+            assert_eq!((other.threads(), sum(&other, 100)), (threads, 5050));
+            assert!(threads == 1 || Arc::ptr_eq(&other.pool_workers, &pool.pool_workers));
+        }
+        let error = Pool::with_workers(4, &shared).unwrap_err();
+        assert_eq!(error.to_string(), "4 threads were asked for, but the shared pool has 3");
     }
 
     #[test]

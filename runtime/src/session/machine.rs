@@ -26,7 +26,8 @@ pub(super) struct Threads {
 
 impl Threads {
     pub(super) fn new(options: &SessionOptions) -> Self {
-        let decode = if options.threads == 0 { cpu::cores() } else { options.threads };
+        let all = || if let Workers::Shared(pool) = &options.workers { pool.threads() } else { cpu::cores() };
+        let decode = if options.threads == 0 { all() } else { options.threads };
         Self { decode, prefill: if options.prefill_threads == 0 { decode } else { options.prefill_threads } }
     }
 
