@@ -84,21 +84,21 @@ impl Pieces<'_> {
     }
 }
 
-/// Which rules a regular expression can say: those that do not come back to themselves, and name
-/// none that does.
+/// Which rules a regular expression can say: those that name only such rules, and so never come back
+/// to themselves.
 fn regular(rules: &Rules) -> Vec<bool> {
-    let mut named: Vec<BTreeSet<usize>> = rules.bodies.iter().map(names).collect();
-    // What is reached, step by step, until nothing is added.
+    let named: Vec<BTreeSet<usize>> = rules.bodies.iter().map(names).collect();
+    let tokens: Vec<bool> = rules.bodies.iter().map(has_token).collect();
+    let mut regular = vec![false; named.len()];
     loop {
-        let reached = named.iter().map(|own| own.iter().flat_map(|&other| &named[other]).chain(own).copied().collect());
-        let reached: Vec<BTreeSet<usize>> = reached.collect();
-        if reached == named {
-            break;
+        // What names what was found so far, until nothing is added.
+        let is_regular = |rule: usize| !tokens[rule] && named[rule].iter().all(|&other| regular[other]);
+        let found: Vec<bool> = (0..named.len()).map(is_regular).collect();
+        if found == regular {
+            return regular;
         }
-        named = reached;
+        regular = found;
     }
-    let is_other = |rule: usize| named[rule].contains(&rule) || has_token(&rules.bodies[rule]);
-    (0..rules.bodies.len()).map(|rule| !is_other(rule) && !named[rule].iter().any(|&rule| is_other(rule))).collect()
 }
 
 /// The rules that a part names.

@@ -52,6 +52,7 @@ fn times(from: u32, to: Option<u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::to_lark;
+    use crate::cpu::with_stack;
 
     #[test]
     fn what_is_regular_is_one_lexeme_where_the_longest_is_right() {
@@ -75,6 +76,17 @@ mod tests {
         // Here it may not, and texts stay whole.
         let spaced = to_lark("root ::= \"(\" root \")\" | [a-z]+ \".\" root | \"END\"").unwrap();
         assert!(spaced.contains("T2: ((/[a-z]/)+ /\\x{2E}/)\nT3: /END/"), "{spaced}");
+    }
+
+    #[test]
+    fn each_part_is_met_once_however_often_it_is_named() {
+        let twice = (0..100).map(|rule| format!("r{rule} ::= r{} | r{}\n", rule + 1, rule + 1)).collect::<String>();
+        assert!(to_lark(&format!("root ::= \"(\" root \")\" | r0\n{twice}r100 ::= \"\"")).is_ok());
+        let nested = format!("{}root{}", "(".repeat(90), ")*".repeat(90));
+        assert!(to_lark(&format!("root ::= \"x\" | {nested}")).is_ok());
+        let chain = (0..1900).map(|rule| format!("r{rule} ::= \"a\" r{}\n", rule + 1)).collect::<String>();
+        let chain = format!("root ::= \"(\" root \")\" | r0\n{chain}r1900 ::= \"b\"");
+        assert!(with_stack(chain.len() << 11, || to_lark(&chain)).unwrap().unwrap().is_ok());
     }
 
     #[test]

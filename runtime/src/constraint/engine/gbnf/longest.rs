@@ -5,7 +5,7 @@
 //! Lexemes are compared as automata of positions (Glushkov, 1961): one for each character class of
 //! an expression, with those that may follow it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::chars::Chars;
 use super::cut::Pieces;
@@ -26,7 +26,8 @@ pub(super) fn is_right(pieces: &Pieces<'_>) -> bool {
     if pieces.lexemes.iter().all(is_character) {
         return true;
     }
-    let automata: Option<Vec<Automaton>> = pieces.lexemes.iter().map(|lexeme| automaton(lexeme, pieces)).collect();
+    let mut builder = Builder { rules: &pieces.rules.bodies, built: HashMap::new() };
+    let automata: Option<Vec<Automaton>> = pieces.lexemes.iter().map(|lexeme| builder.automaton(lexeme)).collect();
     let few = |automata: &Vec<Automaton>| automata.iter().map(|a| a.classes.len()).sum::<usize>() <= MOST_IN_ALL;
     let Some(automata) = automata.filter(few) else { return false };
     let followers = Followers::of(pieces, &automata);
@@ -131,34 +132,51 @@ impl Automaton {
     }
 }
 
-/// The automaton of a regular part; none if it has too many positions.
-fn automaton(part: &Part, pieces: &Pieces<'_>) -> Option<Automaton> {
-    let built = match part {
-        Part::Either(parts) => {
-            let mut parts = parts.iter().map(|part| automaton(part, pieces));
-            let first = parts.next().unwrap_or_else(|| Some(Automaton::nothing()))?;
-            parts.try_fold(first, |all, part| Some(all.or(part?)))?
-        }
-        Part::Sequence(parts) => {
-            let mut all = Automaton::nothing();
-            for part in parts {
-                all = all.then(automaton(part, pieces)?);
-                if all.classes.len() > MOST_POSITIONS {
-                    return None;
-                }
+/// Builds automata, that of each rule once.
+struct Builder<'r> {
+    rules: &'r [Part],
+    built: HashMap<usize, Option<Automaton>>,
+}
+
+impl Builder<'_> {
+    /// The automaton of a regular part; none if it has too many positions.
+    fn automaton(&mut self, part: &Part) -> Option<Automaton> {
+        let built = match part {
+            Part::Either(parts) => {
+                let mut parts = parts.iter();
+                let first = parts.next().map_or_else(|| Some(Automaton::nothing()), |part| self.automaton(part))?;
+                parts.try_fold(first, |all, part| Some(all.or(self.automaton(part)?)))?
             }
-            all
+            Part::Sequence(parts) => {
+                let mut all = Automaton::nothing();
+                for part in parts {
+                    all = all.then(self.automaton(part)?);
+                    if all.classes.len() > MOST_POSITIONS {
+                        return None;
+                    }
+                }
+                all
+            }
+            Part::Repeat(part, from, to) => repeat(&self.automaton(part)?, *from, *to)?,
+            Part::Text(text) => {
+                let characters = text.chars().map(|c| Automaton::character(Chars::one(c)));
+                characters.fold(Automaton::nothing(), Automaton::then)
+            }
+            Part::Class(class) => Automaton::character(class.clone()),
+            Part::Rule(rule) => self.rule(*rule)?,
+            Part::Lexeme(_) | Part::Token(_) => return None,
+        };
+        (built.classes.len() <= MOST_POSITIONS).then_some(built)
+    }
+
+    fn rule(&mut self, rule: usize) -> Option<Automaton> {
+        if let Some(built) = self.built.get(&rule) {
+            return built.clone();
         }
-        Part::Repeat(part, from, to) => repeat(&automaton(part, pieces)?, *from, *to)?,
-        Part::Text(text) => {
-            let characters = text.chars().map(|c| Automaton::character(Chars::one(c)));
-            characters.fold(Automaton::nothing(), Automaton::then)
-        }
-        Part::Class(class) => Automaton::character(class.clone()),
-        Part::Rule(rule) => automaton(&pieces.rules.bodies[*rule], pieces)?,
-        Part::Lexeme(_) | Part::Token(_) => return None,
-    };
-    (built.classes.len() <= MOST_POSITIONS).then_some(built)
+        let built = self.automaton(&self.rules[rule]);
+        self.built.insert(rule, built.clone());
+        built
+    }
 }
 
 fn repeat(one: &Automaton, from: u32, to: Option<u32>) -> Option<Automaton> {
@@ -177,96 +195,109 @@ fn repeat(one: &Automaton, from: u32, to: Option<u32>) -> Option<Automaton> {
 }
 
 /// What may come behind lexemes and rules.
-struct Followers {
-    /// The first characters of each rule.
-    first: Vec<Chars>,
-    /// Whether each rule may be empty.
-    empty: Vec<bool>,
+struct Followers<'a> {
+    automata: &'a [Automaton],
+    /// The first characters of each rule, and whether it may be empty.
+    first: Vec<First>,
+    /// The characters that may come behind each rule.
     behind: Vec<Chars>,
     /// The characters that may come behind each lexeme.
     after: Vec<Chars>,
     changed: bool,
 }
 
-impl Followers {
-    fn of(pieces: &Pieces<'_>, automata: &[Automaton]) -> Self {
+/// The first characters of a part, and whether it may be empty.
+#[derive(Clone, Default, PartialEq)]
+struct First {
+    chars: Chars,
+    empty: bool,
+}
+
+impl First {
+    /// The first characters of the part and of what may come behind it.
+    fn before(mut self, behind: &Chars) -> Chars {
+        if self.empty {
+            self.chars.add_all(behind);
+        }
+        self.chars
+    }
+}
+
+impl<'a> Followers<'a> {
+    fn of(pieces: &Pieces<'_>, automata: &'a [Automaton]) -> Self {
         let (rules, lexemes) = (pieces.bodies.len(), pieces.lexemes.len());
         let none = |count| vec![Chars::default(); count];
-        let mut all = Self {
-            first: none(rules),
-            empty: vec![false; rules],
-            behind: none(rules),
-            after: none(lexemes),
-            changed: true,
-        };
+        let (behind, after) = (none(rules), none(lexemes));
+        let mut all = Self { automata, first: vec![First::default(); rules], behind, after, changed: true };
         while std::mem::take(&mut all.changed) {
             for rule in (0..rules).filter(|&rule| !pieces.regular[rule]) {
                 let behind = all.behind[rule].clone();
-                let (first, empty) = all.walk(&pieces.bodies[rule], &behind, automata);
-                let grew = all.first[rule].add_all(&first) || all.empty[rule] != (all.empty[rule] | empty);
-                all.empty[rule] |= empty;
-                all.changed |= grew;
+                all.note(&pieces.bodies[rule], &behind);
+                let first = all.first(&pieces.bodies[rule]);
+                all.changed |= all.first[rule] != first;
+                all.first[rule] = first;
             }
         }
         all
     }
 
-    /// Notes what comes behind the lexemes and rules of a part that `after` comes behind; the first
-    /// characters of the part, and whether it may be empty.
-    fn walk(&mut self, part: &Part, after: &Chars, automata: &[Automaton]) -> (Chars, bool) {
+    /// The first characters of a part, as far as those of rules are known.
+    fn first(&self, part: &Part) -> First {
         match part {
             Part::Either(parts) => {
-                let (mut first, mut empty) = (Chars::default(), false);
-                for part in parts {
-                    let own = self.walk(part, after, automata);
-                    first.add_all(&own.0);
-                    empty |= own.1;
+                let mut all = First::default();
+                for own in parts.iter().map(|part| self.first(part)) {
+                    all.chars.add_all(&own.chars);
+                    all.empty |= own.empty;
                 }
-                (first, empty)
+                all
             }
             Part::Sequence(parts) => {
-                let (mut first, mut empty, mut after) = (Chars::default(), true, after.clone());
-                for part in parts.iter().rev() {
-                    let own = self.walk(part, &after, automata);
-                    (first, after) = join(own.0, own.1, &first, &after);
-                    empty &= own.1;
+                let mut all = First { chars: Chars::default(), empty: true };
+                for own in parts.iter().rev().map(|part| self.first(part)) {
+                    let empty = all.empty && own.empty;
+                    all = First { chars: own.before(&all.chars), empty };
                 }
-                (first, empty)
+                all
             }
             Part::Repeat(part, from, _) => {
-                let (first, empty) = self.walk(part, after, automata);
-                let mut again = after.clone();
-                again.add_all(&first);
-                self.walk(part, &again, automata);
-                (first, empty || *from == 0)
+                let first = self.first(part);
+                First { empty: first.empty || *from == 0, ..first }
             }
             Part::Lexeme(lexeme) => {
-                self.changed |= self.after[*lexeme].add_all(after);
-                let automaton = &automata[*lexeme];
-                let mut first = Chars::default();
+                let automaton = &self.automata[*lexeme];
+                let mut first = First { chars: Chars::default(), empty: automaton.empty };
                 for &position in &automaton.first {
-                    first.add_all(&automaton.classes[position]);
+                    first.chars.add_all(&automaton.classes[position]);
                 }
-                (first, automaton.empty)
+                first
             }
-            Part::Rule(rule) => {
-                self.changed |= self.behind[*rule].add_all(after);
-                (self.first[*rule].clone(), self.empty[*rule])
-            }
+            Part::Rule(rule) => self.first[*rule].clone(),
             // Tokens of the model are no characters.
-            Part::Token(_) => (Chars::default(), false),
-            Part::Text(_) | Part::Class(_) => (Chars::all(), true),
+            Part::Token(_) => First::default(),
+            Part::Text(_) | Part::Class(_) => First { chars: Chars::all(), empty: true },
         }
     }
-}
 
-/// The first characters of a part and of those behind it, and of all that may come behind the part
-/// before.
-fn join(own: Chars, empty: bool, first: &Chars, after: &Chars) -> (Chars, Chars) {
-    let (mut all, mut before) = (own.clone(), own);
-    if empty {
-        all.add_all(first);
-        before.add_all(after);
+    /// Notes what comes behind the lexemes and rules of a part that `after` comes behind.
+    fn note(&mut self, part: &Part, after: &Chars) {
+        match part {
+            Part::Either(parts) => parts.iter().for_each(|part| self.note(part, after)),
+            Part::Sequence(parts) => {
+                let mut after = after.clone();
+                for part in parts.iter().rev() {
+                    self.note(part, &after);
+                    after = self.first(part).before(&after);
+                }
+            }
+            Part::Repeat(part, ..) => {
+                let mut again = after.clone();
+                again.add_all(&self.first(part).chars);
+                self.note(part, &again);
+            }
+            Part::Lexeme(lexeme) => self.changed |= self.after[*lexeme].add_all(after),
+            Part::Rule(rule) => self.changed |= self.behind[*rule].add_all(after),
+            Part::Token(_) | Part::Text(_) | Part::Class(_) => {}
+        }
     }
-    (all, before)
 }
