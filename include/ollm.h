@@ -2029,6 +2029,7 @@ ollm_status ollm_session_statistics(ollm_session *session, ollm_statistics *stat
 OLLM_INITIALIZER(ollm_load_options)
 OLLM_INITIALIZER(ollm_chat_input)
 OLLM_INITIALIZER(ollm_chat_event)
+OLLM_INITIALIZER(ollm_thread_pool_options)
 OLLM_INITIALIZER(ollm_session_options)
 OLLM_INITIALIZER(ollm_sampling)
 OLLM_INITIALIZER(ollm_selection)

@@ -209,6 +209,15 @@ fn every_module_with_an_exported_function_is_a_section() {
 }
 
 #[test]
+fn every_struct_with_a_size_has_an_initializer() {
+    let header = header();
+    for definition in header.split("typedef struct ").filter(|text| text.contains("    size_t struct_size;")) {
+        let name = definition.split(' ').next().unwrap();
+        assert!(header.contains(&format!("OLLM_INITIALIZER({name})")), "{name}");
+    }
+}
+
+#[test]
 fn every_function_says_since_when_and_which_statuses() {
     for block in header().split("\n\n").filter(|block| block.contains("\nollm_status ollm_")) {
         let text = block.replace("\n/// ", " ");
