@@ -44,8 +44,9 @@ impl Writer {
         .unwrap_or_else(|error| panic!("{error}: {schema}"))
     }
 
-    /// Writes JSON of `count` random schemas: all that ends is of its schema, and nearly all ends.
-    fn check(&mut self, count: u64, limit: usize) {
+    /// Writes JSON of `count` random schemas: all that ends is of its schema, and of `one_in` at
+    /// most one is cut by the limit.
+    fn check(&mut self, count: u64, limit: usize, one_in: u64) {
         let mut cut = 0;
         for seed in 0..count {
             let schema = schemas::random(seed);
@@ -63,18 +64,18 @@ impl Writer {
                 panic!("{error}, seed {seed}: {schema}\n{}", done.text);
             }
         }
-        assert!(cut * 20 <= count, "{cut} of {count} were cut by the limit of {limit} tokens");
+        assert!(cut * one_in <= count, "{cut} of {count} were cut by the limit of {limit} tokens");
     }
 }
 
 #[test]
 fn a_model_of_random_weights_writes_json_of_every_schema() {
-    Writer::new(&golden("tiny/llama.gguf"), "ab").check(1000, 1500);
+    Writer::new(&golden("tiny/llama.gguf"), "ab").check(1000, 1500, 20);
 }
 
-/// `OLLM_SCHEMAS` names another number of schemas.
+/// `OLLM_SCHEMAS` names another number of schemas. At temperature 1 a text in it may go on for long.
 #[test]
 fn a_real_model_writes_json_of_every_schema() {
     let count = std::env::var("OLLM_SCHEMAS").ok().map_or(25, |count| count.parse().unwrap());
-    Writer::new(&smollm2(), "<|im_start|>user\nWrite JSON.<|im_end|>\n<|im_start|>assistant\n").check(count, 400);
+    Writer::new(&smollm2(), "<|im_start|>user\nWrite JSON.<|im_end|>\n<|im_start|>assistant\n").check(count, 400, 4);
 }
