@@ -50,7 +50,9 @@ fn continuation(model: &Arc<Model>, kv_type: KvType, text: &[u32], n: usize) -> 
 fn for_each(test: impl Fn(&Arc<Model>, KvType)) {
     for family in FAMILIES {
         let model = model(family);
-        KvType::ALL.into_iter().for_each(|kv_type| test(&model, kv_type));
+        for kv_type in KvType::ALL {
+            test(&model, kv_type);
+        }
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) struct ConstrainArgs {
     /// Generate text of the grammar in this file: GBNF, whose rules have ::=, or else Lark
     #[arg(long, value_name = "FILE", group = "constraint")]
     grammar: Option<PathBuf>,
-    /// Leave the text free until it has TEXT, such as </think>; the grammar begins behind it
     #[arg(long, value_name = "TEXT", requires = "constraint")]
+    #[arg(help = "Leave the text free until it has TEXT, such as </think>; the grammar begins behind it")]
     trigger: Option<String>,
 }
 

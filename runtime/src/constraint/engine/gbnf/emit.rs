@@ -80,11 +80,12 @@ mod tests {
 
     #[test]
     fn each_part_is_met_once_however_often_it_is_named() {
-        let twice = (0..100).map(|rule| format!("r{rule} ::= r{} | r{}\n", rule + 1, rule + 1)).collect::<String>();
+        let twice =
+            (0..100).map(|rule| format!("r{rule} ::= r{} | r{}\n", rule + 1, rule + 1)).collect::<Vec<_>>().concat();
         assert!(to_lark(&format!("root ::= \"(\" root \")\" | r0\n{twice}r100 ::= \"\"")).is_ok());
         let nested = format!("{}root{}", "(".repeat(90), ")*".repeat(90));
         assert!(to_lark(&format!("root ::= \"x\" | {nested}")).is_ok());
-        let chain = (0..1900).map(|rule| format!("r{rule} ::= \"a\" r{}\n", rule + 1)).collect::<String>();
+        let chain = (0..1900).map(|rule| format!("r{rule} ::= \"a\" r{}\n", rule + 1)).collect::<Vec<_>>().concat();
         let chain = format!("root ::= \"(\" root \")\" | r0\n{chain}r1900 ::= \"b\"");
         assert!(with_stack(chain.len() << 11, || to_lark(&chain)).unwrap().unwrap().is_ok());
     }
