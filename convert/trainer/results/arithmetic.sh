@@ -84,6 +84,13 @@ for seed in $seeds; do
     table "votes$seed.txt" "$@" --against "all latents, vote"
     table "choosing$seed.txt" "$@" --against "RL policy, held"
     table "price$seed.txt" "$@" --token-cost 0.008 --against "RL policy with a price"
+    table "rollouts$seed.txt" -m $backbone --data test.jsonl --train rl.jsonl --train-limit 600 --plugin $plugin $answers \
+        --seed "$seed" --rl "rl$seed-300/plugin.safetensors" \
+        --also "RL policy, 250 rollouts=rl$seed-25/plugin.safetensors" \
+        --also "RL policy, 1,000 rollouts=rl$seed-100/plugin.safetensors" \
+        --also "token RL, 3,000 rollouts=token$seed-24/plugin.safetensors" \
+        --also "token RL, 10,000 rollouts=token$seed-78/plugin.safetensors" \
+        --also "rejection sampling=rft$seed/control.safetensors" --against "RL policy, held"
     for field in reward degenerate kl; do
         make "$field$seed.svg" "$train" curves "latents=rl$seed-25" "latents=rl$seed-50" "latents=rl$seed-100" \
             "latents=rl$seed-300" "latents=rl$seed-600" "tokens (control)=token$seed-78" --field $field -o "$field$seed.svg"
