@@ -74,6 +74,9 @@ typedef struct ollm_worker ollm_worker;
 /// A sequence of tokens. Since 0.1.0.
 typedef struct ollm_session ollm_session;
 
+/// A grammar, compiled for the tokens of a model. Since 0.1.0.
+typedef struct ollm_grammar ollm_grammar;
+
 /// The memory of batched steps. Since 0.1.0.
 typedef struct ollm_batch ollm_batch;
 
@@ -1023,6 +1026,88 @@ typedef struct ollm_sampling {
 ollm_status ollm_session_set_sampling(ollm_session *session, const ollm_sampling *sampling);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Constrained output: generated text keeps to a grammar, such as the schema of a JSON document. A
+// grammar is compiled once for a model; any number of sessions keep to it, each at its own place.
+//
+// Each answer of a constrained session is a text of the grammar: a feed begins the next one.
+// Steps, runs, option sets, suggestions and branches have no other tokens than those that it
+// allows; probabilities are those among all tokens. Tokens that the grammar forces are not
+// computed: their log-probability is 0 and their latent -1, and they go through the network in one
+// pass with the next token that is not forced. Where the grammar is complete, end tokens are
+// allowed; where nothing else can follow, an end token comes. A text that a limit cuts is not
+// complete: `OLLM_REASON_LIMIT` says so, and `ollm_session_is_complete`.
+//
+// These functions are in every build. The small library has no grammars, and says
+// `OLLM_UNSUPPORTED`: build it with the cargo feature `constraints`.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What the text of a grammar is written in. Since 0.1.0.
+OLLM_ENUM(ollm_grammar_kind, int32_t) {
+    /// JSON schema. A keyword that is not supported is an error that names it. Between tokens of
+    /// JSON there may be one space, or a line feed with up to 20 spaces or tabs.
+    OLLM_GRAMMAR_JSON_SCHEMA = 0,
+    /// A regular expression without look-around, which all of the text matches.
+    OLLM_GRAMMAR_REGEX = 1,
+    /// Lark, as llguidance reads it; it begins with the rule `start`.
+    OLLM_GRAMMAR_LARK = 2,
+    /// GBNF, as llama.cpp reads it; it begins with the rule `root`.
+    OLLM_GRAMMAR_GBNF = 3,
+};
+
+/// Where a constraint begins. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_constraint_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// If it is not NULL, the text is free until it has this text, such as `</think>`: the grammar
+    /// begins behind it. A text without it may end anywhere.
+    const char *trigger;
+    /// Bytes of `trigger`.
+    size_t trigger_length;
+    /// So many tokens at the end of the sequence are the beginning of the constrained text: an
+    /// answer that was begun by a feed, or a restored one.
+    size_t begun;
+} ollm_constraint_options;
+
+/// Compiles a grammar of `length` bytes, in the notation `kind` (an `ollm_grammar_kind`), for the
+/// tokens of `model`. The first one on a model takes some 50 ms more. On success `*grammar` is a
+/// handle of one owner: free it with `ollm_grammar_free`. Sessions that keep to it keep it alive.
+///
+/// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` also for a text that is no grammar, or asks for a
+/// feature that is not supported, which `ollm_last_error` names; `OLLM_INVALID_HANDLE`,
+/// `OLLM_INVALID_UTF8`, `OLLM_NO_TOKENIZER`, `OLLM_IO` if there is no thread to compile on,
+/// `OLLM_OUT_OF_MEMORY`; `OLLM_UNSUPPORTED` in a build without grammars. Since 0.1.0.
+ollm_status ollm_grammar_new(const ollm_model *model,
+                             int32_t kind,
+                             const char *text,
+                             size_t length,
+                             ollm_grammar **grammar);
+
+/// Frees a grammar and makes `*grammar` NULL. Sessions that keep to it still do. NULL, and a
+/// pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_grammar_free(ollm_grammar **grammar);
+
+/// Constrains what the session generates from here on; a NULL `grammar` leaves it free. Forks and
+/// branches that are made from now on are constrained as well, each at a place of its own. A rewind
+/// takes the constraint back over the generated tokens; a save does not have it. `options` may be
+/// NULL.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also if the tokens that are begun are none of the grammar's,
+/// or not there; `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_MISMATCH` if the
+/// grammar was compiled for another model, `OLLM_OUT_OF_MEMORY`. The session then stays as it was.
+/// Since 0.1.0.
+ollm_status ollm_session_set_constraint(ollm_session *session,
+                                        const ollm_grammar *grammar,
+                                        const ollm_constraint_options *options);
+
+/// Whether the text that the session generated since its last feed is a whole one of its grammar,
+/// in `*complete`: 1 or 0; 1 of a session without a constraint, and before the trigger.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_session_is_complete(ollm_session *session, int32_t *complete);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Generation: one token at a time, or a loop that calls back for each and knows when to end.
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -1053,9 +1138,11 @@ typedef struct ollm_token {
     const ollm_option_set *options;
     /// The token.
     uint32_t id;
-    /// The latent whose option it comes from; -1 without a plugin, and for the mixture.
+    /// The latent whose option it comes from; -1 without a plugin, for the mixture, and for a token
+    /// that a constraint forced.
     int32_t latent;
-    /// Natural logarithm of its probability, before the sampler's filters.
+    /// Natural logarithm of its probability, before the sampler's filters; 0 of a token that a
+    /// constraint forced.
     float logprob;
     /// 1 if a text or a turn ends with this token, which then has no text; else 0.
     int32_t is_end;
@@ -1711,9 +1798,9 @@ typedef struct ollm_suggestion {
 /// Suggests continuations of the session, which does not move: the most probable first, none the
 /// beginning of another. With a plugin each latent continues the text, held for all of it; if these
 /// say too little that is different, and without a plugin, the likeliest tokens are continued.
-/// Sampling and selection of the session do not matter; `ollm_session_cancel` cancels it. `options`
-/// may be NULL. On success `*suggestions` is a handle of one owner: free it with
-/// `ollm_suggestions_free`.
+/// Sampling and selection of the session do not matter, its constraint does; `ollm_session_cancel`
+/// cancels it. `options` may be NULL. On success `*suggestions` is a handle of one owner: free it
+/// with `ollm_suggestions_free`.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_CANCELLED`,
 /// `OLLM_EMPTY`, `OLLM_NO_TOKENIZER`, `OLLM_CONTEXT_FULL`, `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`,
