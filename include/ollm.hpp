@@ -21,7 +21,9 @@
 #include <functional>
 #include <initializer_list>
 #include <iterator>
+#include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -105,6 +107,12 @@ auto guarded(Call call, decltype(call())) noexcept {
     return call();
 }
 
+/// Calls a callback whose exceptions go nowhere.
+template <class Call>
+void dropped(Call call) noexcept {
+    call();
+}
+
 inline void rethrow() noexcept {}
 #else
 /// What a callback has thrown on this thread, until the call that it belongs to has returned.
@@ -122,6 +130,15 @@ auto guarded(Call call, decltype(call()) refusal) noexcept {
     } catch (...) {
         if (!thrown()) thrown() = std::current_exception();
         return refusal;
+    }
+}
+
+/// Calls a callback whose exceptions go nowhere.
+template <class Call>
+void dropped(Call call) noexcept {
+    try {
+        call();
+    } catch (...) {
     }
 }
 
@@ -147,16 +164,17 @@ result<T> give(status status, T &&value) {
     return result<T>(std::move(value));
 }
 
+inline result<void> refuse(const failure &why) {
+#ifdef OLLM_RESULTS
+    return why;
+#else
+    throw error(why);
+#endif
+}
+
 inline result<void> done(status status) {
     rethrow();
-    if (status != OLLM_OK) {
-#ifdef OLLM_RESULTS
-        return last_failure(status);
-#else
-        throw error(last_failure(status));
-#endif
-    }
-    return result<void>();
+    return status == OLLM_OK ? result<void>() : refuse(last_failure(status));
 }
 
 /// Text or an array of a length that is not known before: `call(data, capacity, &length)`, twice if
@@ -199,10 +217,24 @@ private:
     T *owned_ = nullptr;
 };
 
+/// Floats of a length that is not known before.
+template <class Call>
+result<std::vector<float>> floats(std::size_t guess, Call call) {
+    return fill<std::vector<float>>(guess, 0, call);
+}
+
+/// Callbacks that C keeps: a session, its forks and its branches own them together.
+struct callbacks {
+    std::shared_ptr<void> choose, edit;
+};
+
 /// A callable as a callback of C.
 template <class Each>
 struct caller {
     Each &each;
+
+    /// As an `ollm_progress_fn`.
+    static std::int32_t progress(void *user, float share) noexcept { return static_cast<caller *>(user)->call(share); }
 
     /// What the callback gives to C: 0 goes on.
     template <class Seen>
@@ -223,6 +255,32 @@ private:
 };
 
 }  // namespace detail
+
+/// The version of the library, and of its binary interface.
+inline std::string_view version() noexcept { return ollm_version(); }
+inline std::uint32_t abi_version() noexcept { return ollm_abi_version(); }
+
+/// Takes messages of the library, on any thread and on several at once. What it throws is dropped.
+using log_fn = std::function<void(ollm_log_level level, std::string_view message)>;
+
+/// Sends messages of the whole library to `log`; without one they go nowhere.
+inline result<void> set_log(log_fn log = nullptr) {
+    static std::unique_ptr<log_fn> kept;
+    static std::mutex lock;
+    // A log callback that sets the log must not wait for the thread that waits for it.
+    std::unique_lock<std::mutex> guard(lock, std::try_to_lock);
+    if (!guard) return detail::refuse(failure{OLLM_BUSY, "set_log is in use"});
+    auto next = log ? std::make_unique<log_fn>(std::move(log)) : nullptr;
+    auto call = [](void *user, ollm_log_level level, const char *text, std::size_t length) noexcept {
+        detail::dropped([&] { (*static_cast<log_fn *>(user))(level, {text, length}); });
+    };
+    status status = ollm_set_log(next ? static_cast<ollm_log_fn>(call) : nullptr, next.get());
+    if (status == OLLM_OK) kept = std::move(next);
+    return detail::done(status);
+}
+
+/// Runs a worker that `session_options::start` was given, on a thread of the application.
+inline result<void> run(ollm_worker *worker) { return detail::done(ollm_worker_run(worker)); }
 
 /// Options of C that begin with their defaults: `ollm::sampling sampling; sampling.temperature =
 /// 0.7f;`.
@@ -258,8 +316,19 @@ struct search_options : ollm_search_options {
 struct suggest_options : ollm_suggest_options {
     suggest_options() : ollm_suggest_options(ollm_suggest_options_init()) {}
 };
+struct constraint_options : ollm_constraint_options {
+    constraint_options() : ollm_constraint_options(ollm_constraint_options_init()) {}
+    /// The text is free until it has `trigger`, which must live until the options are used.
+    explicit constraint_options(std::string_view trigger) : constraint_options() {
+        ollm_constraint_options::trigger = trigger.data();
+        trigger_length = trigger.size();
+    }
+};
 struct memory : ollm_memory {
     memory() : ollm_memory(ollm_memory_init()) {}
+};
+struct statistics : ollm_statistics {
+    statistics() : ollm_statistics(ollm_statistics_init()) {}
 };
 
 /// Where the bytes of a file come from.
@@ -302,6 +371,62 @@ struct message {
     std::string_view content;
 };
 
+/// A conversation, and what the chat template is given beside it. It holds copies.
+class chat {
+public:
+    /// Adds a message.
+    chat &add(std::string_view role, std::string_view content) {
+        roles_.emplace_back(role);
+        contents_.emplace_back(content);
+        return *this;
+    }
+    /// The messages as JSON, for those with other fields than role and content, in place of `add`.
+    chat &messages_json(std::string_view json) {
+        messages_json_ = json;
+        return *this;
+    }
+    /// Variables of the chat template, as a JSON object: `tools`, `documents` and others.
+    chat &variables_json(std::string_view json) {
+        variables_json_ = json;
+        return *this;
+    }
+    /// Ends with the last message, not where the model's answer begins.
+    chat &no_answer() {
+        answer_ = false;
+        return *this;
+    }
+
+private:
+    friend class model;
+    friend class chat_parser;
+
+    /// Calls `call` with the conversation as C has it.
+    template <class Call>
+    auto with(Call call) const {
+        std::vector<ollm_message> messages;
+        for (std::size_t i = 0; i < roles_.size(); i++) {
+            messages.push_back({roles_[i].data(), roles_[i].size(), contents_[i].data(), contents_[i].size()});
+        }
+        ollm_chat_input input = ollm_chat_input_init();
+        input.messages = messages.empty() ? nullptr : messages.data();
+        input.message_count = messages.size();
+        if (messages_json_) {
+            input.messages_json = messages_json_->data();
+            input.messages_json_length = messages_json_->size();
+        }
+        if (variables_json_) {
+            input.variables_json = variables_json_->data();
+            input.variables_json_length = variables_json_->size();
+        }
+        input.no_answer = answer_ ? 0 : 1;
+        return call(static_cast<const ollm_chat_input &>(input));
+    }
+
+    std::vector<std::string> roles_, contents_;
+    std::optional<std::string> messages_json_, variables_json_;
+    bool answer_ = true;
+};
+
 /// A backbone and its tokenizer; threads share it.
 class model : public detail::handle<ollm_model, ollm_model_release> {
 public:
@@ -311,6 +436,18 @@ public:
         ollm_model *loaded = nullptr;
         status status = ollm_model_load(&source, &options, &loaded);
         return detail::give(status, model(loaded));
+    }
+
+    /// `progress(share)` is told how far the load is; if it gives a bool, false cancels.
+    template <class Progress>
+    static result<model> load(const source &source, load_options options, Progress &&progress) {
+        detail::caller<Progress> caller{progress};
+        options.progress = detail::caller<Progress>::progress;
+        options.user = &caller;
+        ollm_model *loaded = nullptr;
+        status status = ollm_model_load(&source, &options, &loaded);
+        model owner(loaded);
+        return detail::give(status, std::move(owner));
     }
 
     /// A second owner of the same model.
@@ -326,6 +463,13 @@ public:
         });
     }
 
+    /// The value of a key of the file's metadata, as JSON.
+    result<std::string> metadata(std::string_view key) const {
+        return detail::fill<std::string>(64, 1, [&](char *text, std::size_t capacity, std::size_t *length) {
+            return ollm_model_metadata(get(), key.data(), key.size(), text, capacity, length);
+        });
+    }
+
     /// The tokens of a text; `flags` are of `ollm_tokenize_flags`.
     result<std::vector<std::uint32_t>> tokenize(std::string_view text, std::uint32_t flags = 0) const {
         auto call = [&](std::uint32_t *tokens, std::size_t capacity, std::size_t *count) {
@@ -337,6 +481,46 @@ public:
     result<std::string> detokenize(view<std::uint32_t> tokens) const {
         return detail::fill<std::string>(8 * tokens.size(), 1, [&](char *text, std::size_t capacity, std::size_t *length) {
             return ollm_detokenize(get(), tokens.data(), tokens.size(), text, capacity, length);
+        });
+    }
+
+    /// The bytes that one token stands for, which may be a part of a character.
+    result<std::string> token_bytes(std::uint32_t token) const {
+        return detail::fill<std::string>(32, 1, [&](char *bytes, std::size_t capacity, std::size_t *length) {
+            return ollm_token_bytes(get(), token, bytes, capacity, length);
+        });
+    }
+
+    /// Whether a text or a turn ends at this token.
+    result<bool> is_end(std::uint32_t token) const {
+        std::int32_t is_end = 0;
+        status status = ollm_is_end(get(), token, &is_end);
+        return detail::give(status, is_end != 0);
+    }
+
+    /// A special token, if the model's file names one.
+    result<std::optional<std::uint32_t>> special(ollm_special special) const {
+        std::uint32_t token = OLLM_NO_TOKEN;
+        status status = ollm_special_token(get(), special, &token);
+        return detail::give(status, token == OLLM_NO_TOKEN ? std::nullopt : std::optional<std::uint32_t>(token));
+    }
+
+    /// The text of a conversation, for reading.
+    result<std::string> chat_text(const chat &chat) const {
+        return chat.with([&](const ollm_chat_input &input) {
+            return detail::fill<std::string>(1024, 1, [&](char *text, std::size_t capacity, std::size_t *length) {
+                return ollm_chat_render(get(), &input, text, capacity, length);
+            });
+        });
+    }
+
+    /// The tokens of a conversation, to be fed. What is said in it is never a control token.
+    result<std::vector<std::uint32_t>> chat_tokens(const chat &chat) const {
+        return chat.with([&](const ollm_chat_input &input) {
+            auto call = [&](std::uint32_t *tokens, std::size_t capacity, std::size_t *count) {
+                return ollm_chat_tokens(get(), &input, tokens, capacity, count);
+            };
+            return detail::fill<std::vector<std::uint32_t>>(256, 0, call);
         });
     }
 
@@ -372,11 +556,90 @@ public:
         return detail::give(status, plugin(found));
     }
 
+    /// A second owner of the same plugin.
+    result<plugin> share() const {
+        status status = ollm_plugin_retain(get());
+        return detail::give(status, plugin(status == OLLM_OK ? get() : nullptr));
+    }
+
+    /// What the plugin is, as JSON.
+    result<std::string> info() const {
+        return detail::fill<std::string>(1024, 1, [&](char *text, std::size_t capacity, std::size_t *length) {
+            return ollm_plugin_info(get(), text, capacity, length);
+        });
+    }
+
     /// K, the number of options.
     result<std::size_t> option_count() const {
         std::size_t count = 0;
         status status = ollm_plugin_option_count(get(), &count);
         return detail::give(status, std::move(count));
+    }
+};
+
+/// What a model, a plugin and a session will need; `plugin` may be NULL.
+inline result<memory> memory_needed(const source &model, const source *plugin = nullptr, const session_options &options = {}) {
+    memory needed;
+    status status = ollm_memory_needed(&model, plugin, &options, &needed);
+    return detail::give(status, std::move(needed));
+}
+
+/// Low-rank adapters of a model (LoRA); threads share them.
+class adapter : public detail::handle<ollm_adapter, ollm_adapter_release> {
+public:
+    using handle::handle;
+
+    static result<adapter> load(const model &model, const source &source) {
+        ollm_adapter *loaded = nullptr;
+        status status = ollm_adapter_load(model.get(), &source, &loaded);
+        return detail::give(status, adapter(loaded));
+    }
+};
+
+/// A grammar, compiled for the tokens of a model.
+class grammar : public detail::handle<ollm_grammar, ollm_grammar_free> {
+public:
+    using handle::handle;
+
+    static result<grammar> make(const model &model, ollm_grammar_kind kind, std::string_view text) {
+        ollm_grammar *made = nullptr;
+        status status = ollm_grammar_new(model.get(), kind, text.data(), text.size(), &made);
+        return detail::give(status, grammar(made));
+    }
+};
+
+/// A part of an answer. Its texts are gone with the next call on the parser.
+struct chat_event : ollm_chat_event {
+    chat_event() : ollm_chat_event(ollm_chat_event_init()) {}
+
+    std::string_view text() const noexcept { return {ollm_chat_event::text, text_length}; }
+    std::string_view name() const noexcept { return {ollm_chat_event::name, name_length}; }
+    std::string_view arguments() const noexcept { return {ollm_chat_event::arguments, arguments_length}; }
+    std::string_view id() const noexcept { return {ollm_chat_event::id, id_length}; }
+};
+
+/// Takes the text of an answer apart: what the model thinks, what it says, which tools it calls.
+class chat_parser : public detail::handle<ollm_chat_parser, ollm_chat_parser_free> {
+public:
+    using handle::handle;
+
+    static result<chat_parser> make(const model &model, const chat &chat, ollm_tool_format format = OLLM_TOOL_FORMAT_AUTO) {
+        ollm_chat_parser *made = nullptr;
+        status status = chat.with([&](const ollm_chat_input &input) {
+            return ollm_chat_parser_new(model.get(), &input, format, &made);
+        });
+        return detail::give(status, chat_parser(made));
+    }
+
+    /// Takes a piece of the answer's text, such as that of one token.
+    result<void> push(std::string_view text) { return detail::done(ollm_chat_parser_push(get(), text.data(), text.size())); }
+    /// Ends the answer.
+    result<void> finish() { return detail::done(ollm_chat_parser_finish(get())); }
+    /// The next part of the answer; its kind is `OLLM_CHAT_EVENT_NONE` if there is none yet.
+    result<chat_event> next() {
+        chat_event event;
+        status status = ollm_chat_parser_next(get(), &event);
+        return detail::give(status, std::move(event));
     }
 };
 
@@ -469,7 +732,7 @@ public:
     branches(branches &&) = default;
     branches &operator=(branches &&other) noexcept {
         handle::operator=(std::move(other));
-        std::swap(choose_, other.choose_);
+        std::swap(kept_, other.kept_);
         return *this;
     }
     /// The branches go before the callback that they may be in.
@@ -523,10 +786,12 @@ public:
     }
     /// Any thread.
     result<void> cancel() const { return detail::done(ollm_branches_cancel(get())); }
+    /// Takes back a cancellation that no call has seen yet. Any thread.
+    result<void> withdraw_cancel() const { return detail::done(ollm_branches_withdraw_cancel(get())); }
 
 private:
     friend class session;
-    std::shared_ptr<void> choose_;
+    detail::callbacks kept_;
 };
 
 /// Steps of a session as an input range: it ends with an end token (which is not in it), after
@@ -592,12 +857,14 @@ public:
     using handle::handle;
     /// Chooses a latent from the hidden state and the policy's probabilities.
     using policy_fn = std::function<std::uint32_t(view<float> hidden, view<float> policy)>;
+    /// Changes the logits, one for each token of the vocabulary, given the tokens so far.
+    using edit_fn = std::function<void(float *logits, std::size_t vocabulary, view<std::uint32_t> tokens)>;
 
     session() = default;
     session(session &&) = default;
     session &operator=(session &&other) noexcept {
         handle::operator=(std::move(other));
-        std::swap(choose_, other.choose_);
+        std::swap(kept_, other.kept_);
         return *this;
     }
     /// The session goes before the callback that it may be in.
@@ -617,7 +884,7 @@ public:
         ollm_session *made = nullptr;
         status status = ollm_session_fork(get(), &made);
         session forked(made);
-        forked.choose_ = choose_;
+        forked.kept_ = kept_;
         return detail::give(status, std::move(forked));
     }
 
@@ -626,6 +893,21 @@ public:
     }
     result<void> feed(std::string_view text, std::uint32_t flags = 0) {
         return detail::done(ollm_session_feed_text(get(), text.data(), text.size(), flags));
+    }
+
+    /// `progress(share)` is told how far the feed is; if it gives a bool, false cancels.
+    template <class Progress>
+    result<void> feed(view<std::uint32_t> tokens, Progress &&progress) {
+        detail::caller<Progress> caller{progress};
+        auto watch = detail::caller<Progress>::progress;
+        return detail::done(ollm_session_feed_watched(get(), tokens.data(), tokens.size(), watch, &caller));
+    }
+    /// Feeds an empty session by way of a folder of saved sessions, of `limit` bytes at most; gives how
+    /// many tokens came from it.
+    result<std::size_t> feed_cached(view<std::uint32_t> tokens, const std::string &folder, std::uint64_t limit) {
+        std::size_t found = 0;
+        status status = ollm_session_feed_cached(get(), tokens.data(), tokens.size(), folder.c_str(), limit, &found);
+        return detail::give(status, std::move(found));
     }
 
     result<token> step() {
@@ -659,6 +941,19 @@ public:
     result<void> set_sampling(const sampling &sampling) {
         return detail::done(ollm_session_set_sampling(get(), &sampling));
     }
+    /// Has `edit` see and change the logits. The session keeps it, and its forks and branches do. What
+    /// it throws comes out of the call that samples; that step does not happen.
+    result<void> set_sampling(sampling sampling, edit_fn edit) {
+        auto kept = std::make_shared<edit_fn>(std::move(edit));
+        sampling.user = kept.get();
+        sampling.edit = [](void *user, float *logits, std::size_t size, const std::uint32_t *tokens, std::size_t count) noexcept {
+            auto call = [&] { return (*static_cast<edit_fn *>(user))(logits, size, {tokens, count}), true; };
+            if (!detail::guarded(call, false)) logits[0] = std::numeric_limits<float>::quiet_NaN();
+        };
+        status status = ollm_session_set_sampling(get(), &sampling);
+        if (status == OLLM_OK) kept_.edit = std::move(kept);
+        return detail::done(status);
+    }
     result<void> set_selection(const selection &selection) {
         return detail::done(ollm_session_set_selection(get(), &selection));
     }
@@ -675,8 +970,63 @@ public:
             return detail::guarded(choose, UINT32_MAX);
         };
         status status = ollm_session_set_selection(get(), &selection);
-        if (status == OLLM_OK) choose_ = std::move(kept);
+        if (status == OLLM_OK) kept_.choose = std::move(kept);
         return detail::done(status);
+    }
+
+    /// Constrains what is generated from here on.
+    result<void> set_constraint(const grammar &grammar, const constraint_options &options = {}) {
+        return detail::done(ollm_session_set_constraint(get(), grammar.get(), &options));
+    }
+    /// Leaves it free again.
+    result<void> clear_constraint() { return detail::done(ollm_session_set_constraint(get(), nullptr, nullptr)); }
+    /// Whether the generated text is a whole one of its grammar.
+    result<bool> is_complete() const {
+        std::int32_t complete = 0;
+        status status = ollm_session_is_complete(get(), &complete);
+        return detail::give(status, complete != 0);
+    }
+    /// Sets the adapters of all that follows, each with its scale; without scales all are 1.
+    result<void> set_adapters(view<const adapter *> adapters, view<float> scales = {nullptr, 0}) {
+        std::vector<const ollm_adapter *> handles;
+        for (const adapter *one : adapters) handles.push_back(one->get());
+        if (scales.size() != 0 && scales.size() != handles.size()) {
+            return detail::refuse(failure{OLLM_INVALID_ARGUMENT, "there is not a scale for each adapter"});
+        }
+        return detail::done(ollm_session_set_adapters(get(), handles.data(), scales.data(), handles.size()));
+    }
+
+    /// The logits of the next token; `latent` is 0 but for the distribution of an option.
+    result<std::vector<float>> logits(ollm_distribution distribution, std::uint32_t latent = 0) const {
+        return detail::floats(0, [&](float *logits, std::size_t capacity, std::size_t *count) {
+            return ollm_session_logits(get(), distribution, latent, capacity ? logits : nullptr, capacity, count);
+        });
+    }
+    /// Feeds tokens, and tells the natural logarithm of the probability of each; NaN for the first of
+    /// a sequence.
+    result<std::vector<float>> score(view<std::uint32_t> tokens) {
+        return detail::floats(tokens.size() + 1, [&](float *logprobs, std::size_t capacity, std::size_t *count) {
+            return ollm_session_score(get(), tokens.data(), tokens.size(), logprobs, capacity, count);
+        });
+    }
+    /// The embedding of a text, which is what the session holds afterwards.
+    result<std::vector<float>> embed(view<std::uint32_t> tokens, ollm_pooling pooling, bool normalized = true) {
+        return detail::floats(0, [&](float *numbers, std::size_t capacity, std::size_t *count) {
+            float *embedding = capacity ? numbers : nullptr;
+            return ollm_session_embed(get(), tokens.data(), tokens.size(), pooling, normalized, embedding, capacity, count);
+        });
+    }
+    /// The policy's probability of each latent for the current step.
+    result<std::vector<float>> policy() const {
+        return detail::floats(16, [&](float *policy, std::size_t capacity, std::size_t *count) {
+            return ollm_session_policy(get(), policy, capacity, count);
+        });
+    }
+    /// The hidden state of the last token.
+    result<std::vector<float>> hidden() const {
+        return detail::floats(4096, [&](float *hidden, std::size_t capacity, std::size_t *count) {
+            return ollm_session_hidden(get(), hidden, capacity, count);
+        });
     }
 
     /// The option set of the current step.
@@ -700,6 +1050,12 @@ public:
         status status = ollm_session_position(get(), &position);
         return detail::give(status, std::move(position));
     }
+    /// The context size in positions.
+    result<std::size_t> context() const {
+        std::size_t context = 0;
+        status status = ollm_session_context(get(), &context);
+        return detail::give(status, std::move(context));
+    }
     result<std::vector<std::uint32_t>> tokens() const {
         auto call = [&](std::uint32_t *tokens, std::size_t capacity, std::size_t *count) {
             return ollm_session_tokens(get(), tokens, capacity, count);
@@ -713,7 +1069,7 @@ public:
         ollm_branches *made = nullptr;
         status status = ollm_branches_new(get(), &options, &made);
         ollm::branches branches(made);
-        branches.choose_ = choose_;
+        branches.kept_ = kept_;
         return detail::give(status, std::move(branches));
     }
     /// Comes to where a branch is, as if it had generated the branch's tokens.
@@ -748,13 +1104,66 @@ public:
         return detail::done(ollm_session_restore(get(), saved.data(), saved.size()));
     }
 
+    result<void> save_file(const std::string &path) const { return detail::done(ollm_session_save_file(get(), path.c_str())); }
+    result<void> restore_file(const std::string &path) {
+        return detail::done(ollm_session_restore_file(get(), path.c_str()));
+    }
+
+    /// The bytes that the session holds, without the weights.
+    result<std::size_t> memory() const {
+        std::size_t bytes = 0;
+        status status = ollm_session_memory(get(), &bytes);
+        return detail::give(status, std::move(bytes));
+    }
+    /// What the session has done.
+    result<ollm::statistics> statistics() const {
+        ollm::statistics statistics;
+        status status = ollm_session_statistics(get(), &statistics);
+        return detail::give(status, std::move(statistics));
+    }
+
     result<void> set_duty(float share) { return detail::done(ollm_session_set_duty(get(), share)); }
     result<void> trim() { return detail::done(ollm_session_trim(get())); }
     /// Any thread.
     result<void> cancel() const { return detail::done(ollm_session_cancel(get())); }
+    /// Takes back a cancellation that no call has seen yet. Any thread.
+    result<void> withdraw_cancel() const { return detail::done(ollm_session_withdraw_cancel(get())); }
 
 private:
-    std::shared_ptr<policy_fn> choose_;
+    detail::callbacks kept_;
+};
+
+/// The memory of batched steps: a step of several sessions of one model in one read of the weights.
+class batch : public detail::handle<ollm_batch, ollm_batch_free> {
+public:
+    using handle::handle;
+
+    /// What a step of one session gave: its token, if `status` is `OLLM_OK`.
+    struct outcome {
+        ollm::token token;
+        ollm::status status = OLLM_OK;
+    };
+
+    static result<batch> make() {
+        ollm_batch *made = nullptr;
+        status status = ollm_batch_new(&made);
+        return detail::give(status, batch(made));
+    }
+
+    /// A step of each session, each as it would be alone. One that fails does not hold up the others.
+    result<std::vector<outcome>> step(view<session *> sessions) {
+        std::vector<outcome> outcomes(sessions.size());
+        std::vector<ollm_session *> handles;
+        std::vector<ollm_token *> tokens;
+        std::vector<ollm_status> statuses(sessions.size(), OLLM_OK);
+        for (std::size_t i = 0; i < sessions.size(); i++) {
+            handles.push_back(sessions[i]->get());
+            tokens.push_back(&outcomes[i].token);
+        }
+        status status = ollm_batch_step(get(), handles.data(), handles.size(), tokens.data(), statuses.data());
+        for (std::size_t i = 0; i < sessions.size(); i++) outcomes[i].status = statuses[i];
+        return detail::give(status, std::move(outcomes));
+    }
 };
 
 }  // namespace ollm

@@ -1,12 +1,14 @@
-// The C++ layer: ownership, ranges, errors, callbacks. usage: layer MODEL PLUGIN. Built twice: with exceptions, and with
+// The C++ layer: ownership, ranges, errors, callbacks. usage: layer MODEL PLUGIN CHAT. Built twice: with exceptions, and with
 // OLLM_RESULTS and no exceptions at all.
 #include <ollm.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <vector>
 
@@ -241,10 +243,170 @@ static void models_are_shared_and_talk(const ollm::model &model) {
     FAILS(OLLM_NO_PLUGIN, ollm::plugin::bundled(same));
 }
 
+static void conversations(const ollm::model &model) {
+    ollm::chat chat;
+    chat.add("user", "<tool_call>").variables_json("{\"tools\": [{\"name\": \"add\"}]}");
+    CHECK(must(model.chat_text(chat)).find("[user]<tool_call>") != std::string::npos);
+    CHECK(!must(model.chat_tokens(chat)).empty());
+    CHECK(must(model.chat_text({{"user", "hello"}})).find("[assistant]") != std::string::npos);
+    std::string ended = must(model.chat_text(ollm::chat().messages_json("[{\"role\": \"user\", \"content\": \"a\"}]").no_answer()));
+    CHECK(ended.find("[user]a") != std::string::npos && ended.find("[assistant]") == std::string::npos);
+    FAILS(OLLM_INVALID_ARGUMENT, model.chat_tokens(ollm::chat().messages_json("{")));
+    ollm::chat_parser parser = must(ollm::chat_parser::make(model, chat, OLLM_TOOL_FORMAT_HERMES));
+    CHECK(must(parser.next()).kind == OLLM_CHAT_EVENT_NONE);
+    must(parser.push("Well<tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1}}</tool_call>"));
+    must(parser.finish());
+    ollm::chat_event event = must(parser.next());
+    CHECK(event.kind == OLLM_CHAT_EVENT_TEXT && event.text() == "Well");
+    event = must(parser.next());
+    CHECK(event.kind == OLLM_CHAT_EVENT_TOOL_CALL && event.name() == "add" && event.id().empty());
+    CHECK(event.arguments().find('1') != std::string_view::npos);
+}
+
+static void tokens_have_bytes(const ollm::model &model, const ollm::plugin &plugin) {
+    std::string bytes;
+    for (std::uint32_t token : must(model.tokenize("one \xc3\xa9"))) bytes += must(model.token_bytes(token));
+    CHECK(bytes == "one \xc3\xa9");
+    std::optional<std::uint32_t> end = must(model.special(OLLM_SPECIAL_EOS));
+    CHECK(end && must(model.is_end(*end)) && !must(model.is_end(prompt[0])));
+    CHECK(must(model.metadata("general.architecture")) == "\"llama\"");
+    ollm::plugin same = must(plugin.share());
+    CHECK(must(same.info()).find("10") != std::string::npos);
+    CHECK(ollm::version().find('.') != std::string_view::npos && ollm::abi_version() == OLLM_ABI_VERSION);
+}
+
+static void sessions_tell(const ollm::model &model, const ollm::plugin &plugin, const std::string &folder) {
+    ollm::session session = fed(model, plugin);
+    CHECK(must(session.policy()).size() == 10 && must(session.hidden()).size() == 64 && must(session.context()) == 64);
+    CHECK(must(session.logits(OLLM_DISTRIBUTION_OPTION, 3)).size() == must(session.logits(OLLM_DISTRIBUTION_BACKBONE)).size());
+    CHECK(must(session.score({5, 6})).size() == 2 && must(session.position()) == prompt.size() + 2);
+    float share = 0;
+    must(session.feed(prompt, [&](float done) { share = done; }));
+    CHECK(share == 1 && must(session.memory()) > 0 && must(session.statistics()).fed >= 2 * prompt.size());
+    must(session.save_file(folder + "/layer.session"));
+    must(session.rewind(0));
+    must(session.restore_file(folder + "/layer.session"));
+    CHECK(must(session.position()) == 2 * prompt.size() + 2);
+    must(session.cancel());
+    must(session.withdraw_cancel());
+    must(session.step());
+    must(session.rewind(0));
+    CHECK(must(session.feed_cached(prompt, folder + "/layer.cache", 1)) == 0);
+    CHECK(must(session.embed(prompt, OLLM_POOLING_MEAN)).size() == 64);
+    must(session.set_adapters({}));
+    FAILS(OLLM_INVALID_ARGUMENT, session.set_adapters({}, {1.0f}));
+    ollm::branches branches = must(session.branches());
+    must(branches.cancel());
+    must(branches.withdraw_cancel());
+    must(branches.step());
+}
+
+static void logits_are_edited(const ollm::model &model, const ollm::plugin &plugin) {
+    ollm::session session = fed(model, plugin);
+    [[maybe_unused]] bool throws = false;
+    auto edit = [&](float *logits, std::size_t vocabulary, ollm::view<std::uint32_t> tokens) {
+        std::fill(logits, logits + vocabulary, -INFINITY);
+        logits[tokens.size()] = 0;
+#ifndef OLLM_RESULTS
+        if (throws) throw std::runtime_error("mine");
+#endif
+    };
+    must(session.set_sampling(ollm::sampling(), edit));
+    CHECK(must(session.step()).id == prompt.size());
+    ollm::session fork = must(session.fork());
+    session = ollm::session();
+    CHECK(must(fork.step()).id == prompt.size() + 1);
+#ifndef OLLM_RESULTS
+    throws = true;
+    try {
+        fork.step();
+        CHECK(false);
+    } catch (const std::runtime_error &thrown) {
+        CHECK(std::string_view(thrown.what()) == "mine" && fork.position() == prompt.size() + 2);
+    }
+    throws = false;
+    CHECK(fork.step().id == prompt.size() + 2);
+#endif
+}
+
+static void batches_step(const ollm::model &model) {
+    ollm::session one = fed(model, ollm::plugin()), two = fed(model, ollm::plugin());
+    ollm::batch batch = must(ollm::batch::make());
+    std::vector<ollm::batch::outcome> outcomes = must(batch.step({&one, &two}));
+    CHECK(outcomes[0].status == OLLM_OK && outcomes[1].status == OLLM_OK && outcomes[0].token.id == outcomes[1].token.id);
+    FAILS(OLLM_INVALID_ARGUMENT, batch.step({&one, &one}));
+}
+
+static void grammars_constrain(const ollm::model &model) {
+    ollm_grammar *probe = nullptr;
+    if (ollm_grammar_new(model.get(), OLLM_GRAMMAR_REGEX, "a", 1, &probe) == OLLM_UNSUPPORTED) {
+        FAILS(OLLM_UNSUPPORTED, ollm::grammar::make(model, OLLM_GRAMMAR_REGEX, "a"));
+        ollm::session session = fed(model, ollm::plugin());
+        FAILS(OLLM_UNSUPPORTED, session.set_constraint(ollm::grammar(), ollm::constraint_options("x")));
+        return;
+    }
+    ollm::grammar(std::move(probe)).reset();
+    ollm::grammar grammar = must(ollm::grammar::make(model, OLLM_GRAMMAR_REGEX, "[ab]{3}"));
+    ollm::session session = fed(model, ollm::plugin());
+    must(session.set_constraint(grammar));
+    std::string text;
+    must(session.run(ollm::run_options(), [&](const ollm::token &token) { text += token.text(); }));
+    CHECK(text.size() == 3 && must(session.is_complete()));
+    must(session.clear_constraint());
+}
+
+/// The worker's session may be gone before the thread begins.
+static void work(ollm_worker *worker) {
+#ifdef OLLM_RESULTS
+    ollm::result<void> worked = ollm::run(worker);
+    CHECK(worked || worked.error().status == OLLM_INVALID_HANDLE);
+#else
+    try {
+        ollm::run(worker);
+    } catch (const ollm::error &error) {
+        CHECK(error.status() == OLLM_INVALID_HANDLE);
+    }
+#endif
+}
+
+static void workers_run_on_threads_of_ours(const ollm::model &model) {
+    std::vector<std::thread> threads;
+    {
+        ollm::session_options options;
+        options.context = 64;
+        options.threads = 2;
+        options.user = &threads;
+        options.start = [](void *user, ollm_worker *worker) noexcept {
+            static_cast<std::vector<std::thread> *>(user)->emplace_back(work, worker);
+            return std::int32_t(0);
+        };
+        ollm::session session = must(ollm::session::make(model, options));
+        must(session.feed(prompt));
+        must(session.step());
+    }
+    CHECK(threads.size() == 1);
+    for (std::thread &thread : threads) thread.join();
+}
+
+static ollm::model loaded_with_a_log(const char *path, const char *plugin) {
+    std::size_t messages = 0;
+    float share = 0;
+    must(ollm::set_log([&](ollm_log_level, std::string_view message) { messages += !message.empty(); }));
+    ollm::source source = ollm::source::file(path), second = ollm::source::file(plugin);
+    ollm::model model = must(ollm::model::load(source, ollm::load_options(), [&](float done) { share = done; }));
+    must(ollm::set_log());
+    CHECK(messages > 0 && share == 1);
+    FAILS(OLLM_CANCELLED, ollm::model::load(source, ollm::load_options(), [](float) { return false; }));
+    CHECK(must(ollm::memory_needed(source, &second)).total > 0);
+    FAILS(OLLM_BAD_FILE, ollm::adapter::load(model, ollm::source::memory("none", 4)));
+    return model;
+}
+
 int main(int argc, char **argv) {
-    CHECK(argc == 3);
+    CHECK(argc == 4);
     FAILS(OLLM_IO, ollm::model::load(ollm::source::file("/no/such/file")));
-    ollm::model model = must(ollm::model::load(ollm::source::file(argv[1])));
+    ollm::model model = loaded_with_a_log(argv[1], argv[2]);
+    conversations(must(ollm::model::load(ollm::source::file(argv[3]))));
     ollm::plugin plugin = must(ollm::plugin::load(model, ollm::source::file(argv[2])));
     ranges_and_runs_agree(model, plugin);
     options_fork_and_choose(model, plugin);
@@ -254,5 +416,12 @@ int main(int argc, char **argv) {
 #endif
     sessions_move_and_are_saved(model, plugin);
     models_are_shared_and_talk(model);
+    tokens_have_bytes(model, plugin);
+    std::string folder(argv[1]);
+    sessions_tell(model, plugin, folder.substr(0, folder.rfind('/')));
+    logits_are_edited(model, plugin);
+    batches_step(model);
+    grammars_constrain(model);
+    workers_run_on_threads_of_ours(model);
     return 0;
 }

@@ -71,9 +71,9 @@ fn latents_are_held_as_long_as_the_plugin_was_trained_for() {
 #[test]
 fn the_cpp_layer() {
     let (model, plugin) = model();
-    run(&program("layer.cpp"), &[&model, &plugin]);
+    run(&program("layer.cpp"), &[&model, &plugin, &chat_model()]);
     let results = shared("layer.cpp", "-results", &["-DOLLM_RESULTS", "-fno-exceptions"]);
-    run(&results, &[&model, &plugin]);
+    run(&results, &[&model, &plugin, &chat_model()]);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn nothing_is_leaked_or_undefined() {
     run(&compile("sources.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("threads.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("chat.c", "-asan", &flags), &[&chat_model()]);
-    run(&compile("layer.cpp", "-asan", &flags), &[&model, &plugin]);
+    run(&compile("layer.cpp", "-asan", &flags), &[&model, &plugin, &chat_model()]);
 }
 
 /// Valgrind watches the library's own reads and writes too: it finds the one that is wrong on

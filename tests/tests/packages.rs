@@ -1,6 +1,6 @@
 //! The C library as a package: the header in every standard, what the library exports, pkg-config,
-//! `CMake`, installing and uninstalling, the examples, the JNI layer. What the library does is in
-//! `capi.rs`.
+//! `CMake`, installing and uninstalling, the examples. What the library does is in `capi.rs`, layers of
+//! other languages are in `layers.rs`.
 
 use std::fs;
 use std::io::Write as _;
@@ -224,44 +224,4 @@ fn talk(program: &Path, args: &[&Path], lines: &str) -> String {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// The JNI layer on a desktop JVM.
-#[test]
-fn java() {
-    if !has("javac") || !has("java") {
-        return;
-    }
-    let settings = Command::new("java").args(["-XshowSettings:properties", "-version"]).output().unwrap();
-    let settings = String::from_utf8_lossy(&settings.stderr).into_owned();
-    let home = settings.lines().find_map(|line| line.trim().strip_prefix("java.home = ")).map(Path::new).unwrap();
-    if !home.join("include/jni.h").exists() {
-        eprintln!("{} has no jni.h: the test of the JNI layer is skipped", home.display());
-        return;
-    }
-    let java = root().join("ffi/java");
-    let (classes, lib) = (scratch("classes"), prefix().join("lib"));
-    let sources = ["Branch", "Branches", "Model", "Native", "OllmException", "Plugin", "Session", "Suggestion"];
-    let sources = sources.map(|name| java.join("src/org/ollm").join(name).with_extension("java"));
-    let mut compile = Command::new("javac");
-    succeed(
-        compile
-            .args(["-Xlint:all,-try", "-Werror", "-d"])
-            .arg(&classes)
-            .args(sources)
-            .arg(java.join("test/OllmTest.java")),
-    );
-    let mut build = Command::new("gcc");
-    build.args(["-std=c99", "-shared", "-fPIC"]).args(WARNINGS).arg(java.join("ollm_jni.c"));
-    for include in [home.join("include"), home.join("include/linux"), prefix().join("include")] {
-        build.arg("-I").arg(include);
-    }
-    build.arg("-o").arg(scratch("libollm_jni.so")).arg(format!("-L{}", lib.display())).arg("-lollm");
-    succeed(build.arg(format!("-Wl,-rpath,{}", lib.display())));
-    let (model, plugin) = model();
-    let mut run = Command::new("java");
-    run.args(["-Xcheck:jni", "--add-opens", "java.base/java.io=ALL-UNNAMED", "-cp"]).arg(&classes);
-    run.arg(format!("-Djava.library.path={}", scratch("").display())).arg("OllmTest").args([&model, &plugin]);
-    let printed = succeed(&mut run);
-    assert!(printed.ends_with("ok [10, 200, 31, 47, 5]\n") && !printed.contains("WARNING"), "{printed}");
 }

@@ -1,14 +1,24 @@
 package org.ollm;
 
-/**
- * Several continuations of one session, decoded in one batch. At first there is one branch, without
- * a token. One thread at a time; only {@link #cancel} and {@link #close} are for other threads too.
- */
-public final class Branches implements AutoCloseable {
-    final long handle;
+import java.util.List;
 
-    /** Into what a branch is expanded. */
-    public enum Expand { LATENTS, TOP, DRAW, TOKENS, SAMPLE }
+/**
+ * Several continuations of one session, decoded in one batch. At first there is one branch, without a token. One thread at a
+ * time; only {@link #cancel}, {@link #withdrawCancel} and {@link #close} are for other threads too: closing cancels and waits
+ * for a thread that is inside.
+ */
+public final class Branches extends Handle {
+    private final Callbacks callbacks;
+
+    /** How branches are generated; 0 takes the default. */
+    public static final class Options {
+        /** Tokens of a branch at most. */
+        public long limit;
+        /** Texts that end a branch, and are not part of its text. */
+        public List<String> stops = List.of();
+        /** How latents are selected where no expansion did; null takes the session's. */
+        public Selection selection;
+    }
 
     /** How branches are searched. */
     public enum Strategy { VOTE, BEST, BEAM }
@@ -19,28 +29,42 @@ public final class Branches implements AutoCloseable {
     /** How much a branch counts for its answer. */
     public enum Weight { ONE, POLICY, VALUE }
 
-    /**
-     * How a search goes; the defaults are a vote of all latents, by the last number of each text.
-     */
-    public static final class Options {
+    /** How answers are found, and which one wins. */
+    public static final class Tally {
+        /** How the answer is found: number, hash, boxed, regex:RE or text; null is number. */
+        public String rule;
+        /** Finds the answer in place of a rule; may be null. */
+        public Finder finder;
+        /** How much a branch counts for its answer. */
+        public Weight weight = Weight.ONE;
+        /** Which branch is better; in a vote, which of those that tie. */
+        public Score score = Score.LOGPROB;
+
+        /** By the last number of each text. */
+        public Tally() {}
+
+        /** By a rule. */
+        public Tally(String rule) {
+            this.rule = java.util.Objects.requireNonNull(rule, "rule");
+        }
+    }
+
+    /** A search; the defaults are a vote of all latents. */
+    public static final class Search {
         /** The strategy. */
         public Strategy strategy = Strategy.VOTE;
         /** Into what a branch is expanded. */
-        public Expand expand = Expand.LATENTS;
-        /** How many branches an expansion makes; 0 for latents. */
-        public int count;
-        /** The temperature of samples; 0 is 1. */
-        public float temperature;
-        /**
-         * Branches that there are, or that are kept, at most; 0 is as many as the expansion makes.
-         */
+        public Expansion expansion = Expansion.latents();
+        /** Branches that there are, or that are kept, at most; 0 is as many as the expansion makes. */
         public int width;
-        /** How the answer is found: number, hash, boxed, regex:RE or text. */
-        public String rule = "number";
-        /** How much a branch counts for its answer. */
-        public Weight weight = Weight.ONE;
-        /** Which branch is better. */
-        public Score score = Score.LOGPROB;
+        /** How answers are found, and which one wins. */
+        public Tally tally = new Tally();
+    }
+
+    /** Finds the answer of a text. */
+    public interface Finder {
+        /** The answer; null if there is none. What it throws comes out of the search. */
+        String find(String text);
     }
 
     /** Sees the branches after each step of a search, on the thread that searches. */
@@ -48,100 +72,80 @@ public final class Branches implements AutoCloseable {
         /**
          * A step. What it throws ends the search, and comes out of it.
          *
-         * @param texts the text of each branch so far
          * @return whether to go on
          */
-        boolean onStep(String[] texts);
+        boolean onStep(Branch[] branches);
     }
 
     /** What a search or a vote found. */
     public static final class Found {
         /** The branch. */
-        public final int branch;
+        public int branch;
         /** Its answer; null if it has none. */
-        public final String answer;
+        public String answer;
         /** The share of the weight of all branches that have the same answer. */
-        public final double confidence;
+        public double confidence;
+        /** Passes over the weights, since the branches were made. */
+        public long passes;
+        /** Tokens generated since then; what branches share counts once. */
+        public long generated;
 
-        /** Called by {@code ollm_jni.c}. */
-        Found(int branch, byte[] answer, double confidence) {
-            this.branch = branch;
-            this.answer = answer == null ? null : Model.text(answer);
-            this.confidence = confidence;
-        }
+        Found() {}
     }
 
-    Branches(long handle) {
-        this.handle = handle;
+    Branches(long number, Callbacks callbacks) {
+        super(number);
+        this.callbacks = callbacks;
     }
 
-    /**
-     * Makes several branches of one; see {@link Options} for {@code count} and {@code temperature}.
-     */
-    public void expand(int branch, Expand expand, int count, float temperature) {
-        Native.expandBranch(handle, branch, expand.ordinal(), count, temperature);
+    /** Makes several branches of one. */
+    public void expand(int branch, Expansion expansion) {
+        Native.expandBranch(number(), branch, expansion);
     }
 
     /** Advances all open branches by a token each; gives how many there were. */
     public int step() {
-        return Native.stepBranches(handle);
+        return (int) Native.stepBranches(number());
     }
 
     /** Gives a branch up. */
     public void prune(int branch) {
-        Native.pruneBranch(handle, branch);
+        Native.pruneBranch(number(), branch);
     }
 
     /** The number of branches, open and ended. */
     public int count() {
-        return Native.countBranches(handle);
+        return (int) Native.countBranches(number());
     }
 
     /** One branch, as it is now. */
     public Branch get(int branch) {
-        return Native.getBranch(handle, branch);
+        return Native.getBranch(number(), branch);
     }
 
     /** Searches; {@code watcher} may be null. */
-    public Found run(Options options, Watcher watcher) {
-        int[] numbers = {options.strategy.ordinal(), options.expand.ordinal(), options.count, options.width,
-                options.weight.ordinal(), options.score.ordinal()};
-        byte[] rule = Model.utf8(options.rule);
-        return Native.searchBranches(handle, numbers, options.temperature, rule, watcher == null ? null : new Watch(watcher));
+    public Found run(Search search, Watcher watcher) {
+        return Native.searchBranches(number(), search, watcher);
     }
 
     /** The vote of the branches that are there. */
-    public Found vote(String rule, Weight weight) {
-        return Native.voteBranches(handle, Model.utf8(rule), weight.ordinal());
+    public Found vote(Tally tally) {
+        return Native.voteBranches(number(), tally);
     }
 
     /** Cancels the call that is inside, or else the next one. Any thread. */
     public void cancel() {
-        Native.cancelBranches(handle);
+        Native.cancelBranches(number());
     }
 
-    /**
-     * Frees the branches, and cancels and waits for a thread that is inside; a second time does
-     * nothing.
-     */
+    /** Takes back a cancellation that no call has seen yet. Any thread. */
+    public void withdrawCancel() {
+        Native.withdrawCancelBranches(number());
+    }
+
     @Override
-    public void close() {
-        Native.freeBranches(handle);
-    }
-
-    /** Turns the bytes that C gives into text. */
-    static final class Watch {
-        private final Watcher watcher;
-
-        Watch(Watcher watcher) {
-            this.watcher = watcher;
-        }
-
-        /** Called by {@code ollm_jni.c}. */
-        boolean onStep(byte[][] texts) {
-            String[] all = new String[texts.length];
-            for (int i = 0; i < all.length; i++) all[i] = Model.text(texts[i]);
-            return watcher.onStep(all);
-        }
+    void free(long number) {
+        Native.freeBranches(number);
+        callbacks.quit();
     }
 }

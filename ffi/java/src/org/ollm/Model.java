@@ -1,75 +1,115 @@
 package org.ollm;
 
-import java.nio.charset.StandardCharsets;
 import java.util.List;
 
 /** A backbone and its tokenizer. It does not change: threads share it, and sessions keep it alive. */
-public final class Model implements AutoCloseable {
-    /** The text of a control token becomes that token: for text that you trust, such as that of {@link #chatText}. */
+public final class Model extends Handle {
+    /**
+     * The text of a control token becomes that token: only for text that you trust. For conversations see {@link
+     * #chatTokens}.
+     */
     public static final int SPECIAL = 1;
     /** The token for the beginning of a text comes first, if the model's file asks for one. */
     public static final int BOS = 2;
 
-    final long handle;
-
-    private Model(long handle) {
-        this.handle = handle;
+    /** How to load; 0 takes the default. */
+    public static final class Options {
+        /** Bytes of memory that the weights may take. */
+        public long memoryLimit;
+        /** Threads that prepare the weights. */
+        public int threads;
+        /** Is told how far the load is; may be null. */
+        public Progress progress;
     }
 
-    /** The version of the library. */
-    public static String version() {
-        return Native.version();
+    /** Special tokens. */
+    public enum Special { BOS, EOS, EOT, EOM, UNKNOWN, PADDING, SEPARATOR }
+
+    private Model(long number) {
+        super(number);
     }
 
     /** Loads a GGUF file. */
     public static Model load(String path) {
-        return new Model(Native.loadModel(utf8(path), -1, 0, 0));
+        return load(Source.file(path));
     }
 
-    /**
-     * Loads a GGUF file inside an open file, such as an asset that an Android package holds uncompressed:
-     * {@code load(asset.getParcelFileDescriptor().getFd(), asset.getStartOffset(), asset.getLength())}. The descriptor may be
-     * closed afterwards. A length of 0 is all to the end.
-     */
-    public static Model load(int descriptor, long offset, long length) {
-        return new Model(Native.loadModel(null, descriptor, offset, length));
+    /** Loads a model. */
+    public static Model load(Source source) {
+        return load(source, new Options());
+    }
+
+    /** Loads a model. */
+    public static Model load(Source source, Options options) {
+        return new Model(Native.loadModel(source, options));
+    }
+
+    /** What a model, a plugin (null for none) and a session will need. Only the head of the files is read. */
+    public static Memory memoryNeeded(Source model, Source plugin, Session.Options options) {
+        return Native.memoryNeeded(model, plugin, options);
+    }
+
+    /** A second owner of the same model: each has to be closed. */
+    public Model share() {
+        Native.retainModel(number());
+        return new Model(number());
     }
 
     /** What the model is, as JSON. */
     public String info() {
-        return text(Native.modelInfo(handle));
+        return Native.modelInfo(number());
+    }
+
+    /** The value of a key of the file's metadata, as JSON. */
+    public String metadata(String key) {
+        return Native.modelMetadata(number(), key);
     }
 
     /** The tokens of a text; {@code flags} are {@link #SPECIAL} and {@link #BOS}, or 0. */
     public int[] tokenize(String text, int flags) {
-        return Native.tokenize(handle, utf8(text), flags);
+        return Native.tokenize(number(), text, flags);
     }
 
     /** The text of tokens. */
     public String detokenize(int[] tokens) {
-        return text(Native.detokenize(handle, tokens));
+        return Native.detokenize(number(), tokens);
     }
 
-    /** The text of a conversation, up to where the model's answer begins: roles and contents, turn by turn. */
+    /** The bytes that one token stands for, which may be a part of a character. */
+    public byte[] tokenBytes(int token) {
+        return Native.tokenBytes(number(), token);
+    }
+
+    /** Whether a text or a turn ends at this token. */
+    public boolean isEnd(int token) {
+        return Native.isEnd(number(), token);
+    }
+
+    /** A special token; -1 if the model's file names none. */
+    public int special(Special special) {
+        return Native.specialToken(number(), special.ordinal());
+    }
+
+    /**
+     * The text of a conversation, up to where the model's answer begins: as many roles as contents, turn by turn. It is for
+     * reading; to feed a conversation, see {@link #chatTokens}.
+     */
     public String chatText(List<String> roles, List<String> contents) {
-        return text(Native.chatText(handle, utf8(roles), utf8(contents)));
+        return Native.chatText(number(), roles, contents, true);
     }
 
-    /** Gives the model up; a second time does nothing. */
+    /** The text of a conversation with all that the chat template is given, for reading. */
+    public String chatText(Chat chat) {
+        return Native.chatRender(number(), chat);
+    }
+
+    /** The tokens of a conversation, to be fed. What is said in it is never a control token, whatever it looks like. */
+    public int[] chatTokens(Chat chat) {
+        return Native.chatTokens(number(), chat);
+    }
+
     @Override
-    public void close() {
-        Native.releaseModel(handle);
-    }
-
-    static byte[] utf8(String text) {
-        return text.getBytes(StandardCharsets.UTF_8);
-    }
-
-    static byte[][] utf8(List<String> texts) {
-        return texts.stream().map(Model::utf8).toArray(byte[][]::new);
-    }
-
-    static String text(byte[] bytes) {
-        return new String(bytes, StandardCharsets.UTF_8);
+    void free(long number) {
+        Native.releaseModel(number);
     }
 }

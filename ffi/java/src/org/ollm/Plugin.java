@@ -1,26 +1,44 @@
 package org.ollm;
 
 /** The plugin of a model: what makes an option set of its one distribution. Threads share it, and sessions keep it alive. */
-public final class Plugin implements AutoCloseable {
-    final long handle;
-
-    private Plugin(long handle) {
-        this.handle = handle;
+public final class Plugin extends Handle {
+    private Plugin(long number) {
+        super(number);
     }
 
     /** Loads the plugin of {@code model} from a GGUF file. */
     public static Plugin load(Model model, String path) {
-        return new Plugin(Native.loadPlugin(model.handle, Model.utf8(path), -1, 0, 0));
+        return load(model, Source.file(path));
     }
 
-    /** Loads it from a file inside an open file: see {@link Model#load(int, long, long)}. */
-    public static Plugin load(Model model, int descriptor, long offset, long length) {
-        return new Plugin(Native.loadPlugin(model.handle, null, descriptor, offset, length));
+    /** Loads the plugin of {@code model}. */
+    public static Plugin load(Model model, Source source) {
+        return new Plugin(Native.loadPlugin(model.number(), source));
     }
 
-    /** Gives the plugin up; a second time does nothing. */
+    /** The plugin inside the model's own file. */
+    public static Plugin bundled(Model model) {
+        return new Plugin(Native.bundledPlugin(model.number()));
+    }
+
+    /** A second owner of the same plugin: each has to be closed. */
+    public Plugin share() {
+        Native.retainPlugin(number());
+        return new Plugin(number());
+    }
+
+    /** K, the number of options. */
+    public int optionCount() {
+        return (int) Native.optionCount(number());
+    }
+
+    /** What the plugin is, as JSON. */
+    public String info() {
+        return Native.pluginInfo(number());
+    }
+
     @Override
-    public void close() {
-        Native.releasePlugin(handle);
+    void free(long number) {
+        Native.releasePlugin(number);
     }
 }

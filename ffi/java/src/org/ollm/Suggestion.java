@@ -1,31 +1,28 @@
 package org.ollm;
 
-import java.util.Arrays;
-
 /** A continuation that a session suggests. */
 public final class Suggestion {
     /** Where a suggestion ends, if it has not as many tokens as it may have. */
     public enum Until { TOKENS, WORD, LINE }
 
+    /** What is suggested; 0 takes the default. */
+    public static final class Options {
+        /** Suggestions at most. */
+        public int count;
+        /** Tokens of each at most. */
+        public int tokens;
+        /** Where it ends before. */
+        public Until until = Until.TOKENS;
+    }
+
     /** The text. */
-    public final String text;
-    /** The probability of its tokens. */
-    public final double probability;
-    /** The latent that adds most to it; -1 for none. */
-    public final int latent;
-
-    private final int[] tokens;
-
-    /** Called by {@code ollm_jni.c}. */
-    Suggestion(byte[] text, int[] tokens, double probability, int latent) {
-        this.text = Model.text(text);
-        this.tokens = tokens;
-        this.probability = probability;
-        this.latent = latent;
-    }
-
+    public String text;
     /** Its tokens; with an end at a word or a line, the last one may have more text. */
-    public int[] tokens() {
-        return Arrays.copyOf(tokens, tokens.length);
-    }
+    public int[] tokens;
+    /** The probability of its tokens. */
+    public double probability;
+    /** The latent that adds most to it; -1 for none. */
+    public int latent;
+
+    Suggestion() {}
 }
