@@ -287,6 +287,9 @@ inline result<void> run(ollm_worker *worker) { return detail::done(ollm_worker_r
 struct load_options : ollm_load_options {
     load_options() : ollm_load_options(ollm_load_options_init()) {}
 };
+struct thread_pool_options : ollm_thread_pool_options {
+    thread_pool_options() : ollm_thread_pool_options(ollm_thread_pool_options_init()) {}
+};
 struct session_options : ollm_session_options {
     session_options() : ollm_session_options(ollm_session_options_init()) {}
 };
@@ -583,6 +586,18 @@ inline result<memory> memory_needed(const source &model, const source *plugin = 
     status status = ollm_memory_needed(&model, plugin, &options, &needed);
     return detail::give(status, std::move(needed));
 }
+
+/// Workers that several sessions share, which keep it alive: `options.pool = pool.get();`.
+class thread_pool : public detail::handle<ollm_thread_pool, ollm_thread_pool_release> {
+public:
+    using handle::handle;
+
+    static result<thread_pool> make(const thread_pool_options &options = {}) {
+        ollm_thread_pool *made = nullptr;
+        status status = ollm_thread_pool_new(&options, &made);
+        return detail::give(status, thread_pool(made));
+    }
+};
 
 /// Low-rank adapters of a model (LoRA); threads share them.
 class adapter : public detail::handle<ollm_adapter, ollm_adapter_release> {

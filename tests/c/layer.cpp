@@ -388,6 +388,23 @@ static void workers_run_on_threads_of_ours(const ollm::model &model) {
     for (std::thread &thread : threads) thread.join();
 }
 
+static void sessions_share_a_pool(const ollm::model &model) {
+    ollm::thread_pool_options threads;
+    threads.threads = 2;
+    ollm::thread_pool pool = must(ollm::thread_pool::make(threads));
+    ollm::session_options options;
+    options.context = 64;
+    options.pool = pool.get();
+    ollm::session one = must(ollm::session::make(model, options)), other = must(ollm::session::make(model, options));
+    options.threads = 3;
+    FAILS(OLLM_INVALID_ARGUMENT, ollm::session::make(model, options));
+    pool = ollm::thread_pool();
+    const std::vector<std::uint32_t> tokens = {1, 2, 3};
+    must(one.feed(tokens));
+    must(other.feed(tokens));
+    CHECK(must(one.step()).id == must(other.step()).id);
+}
+
 static ollm::model loaded_with_a_log(const char *path, const char *plugin) {
     std::size_t messages = 0;
     float share = 0;
@@ -408,6 +425,7 @@ int main(int argc, char **argv) {
     ollm::model model = loaded_with_a_log(argv[1], argv[2]);
     conversations(must(ollm::model::load(ollm::source::file(argv[3]))));
     ollm::plugin plugin = must(ollm::plugin::load(model, ollm::source::file(argv[2])));
+    sessions_share_a_pool(model);
     ranges_and_runs_agree(model, plugin);
     options_fork_and_choose(model, plugin);
     branches_vote_and_are_adopted(model, plugin);

@@ -29,6 +29,19 @@ int32_t choice_in(struct frame *f, jobject choice, const char *name) {
     return fine(f) ? number : 0;
 }
 
+/* The handle of C of a Handle, which throws if it was closed; NULL if it is null. */
+static void *handle_in(struct frame *f, jobject handle) {
+    jclass type;
+    jmethodID number;
+    jlong found;
+    if (!fine(f) || handle == NULL) return NULL;
+    type = (*f->env)->GetObjectClass(f->env, handle);
+    number = (*f->env)->GetMethodID(f->env, type, "number", "()J");
+    (*f->env)->DeleteLocalRef(f->env, type);
+    found = number ? (*f->env)->CallLongMethod(f->env, handle, number) : 0;
+    return fine(f) ? (void *)(intptr_t)found : NULL;
+}
+
 static void field_in(struct frame *f, jobject from, const struct field *field, void *to) {
     JNIEnv *env = f->env;
     jfieldID id = field_of(f, from, field->name, field->signature);
@@ -48,6 +61,7 @@ static void field_in(struct frame *f, jobject from, const struct field *field, v
     case FLOAT: AT(to, float, field->at) = (*env)->GetFloatField(env, from, id); break;
     case DOUBLE: AT(to, double, field->at) = (*env)->GetDoubleField(env, from, id); break;
     case CHOICE: AT(to, int32_t, field->at) = choice_in(f, object, field->name); break;
+    case OWNED: AT(to, void *, field->at) = handle_in(f, object); break;
     case TEXT: AT(to, const char *, field->at) = object ? text_in(f, object, count) : NULL; break;
     case TEXTS: AT(to, const ollm_text *, field->at) = texts_in(f, object, count); break;
     case IDS: AT(to, const uint32_t *, field->at) = ids_in(f, object, count); break;
@@ -148,7 +162,8 @@ static void field_out(struct frame *f, const struct field *field, const void *fr
     }
     case IDS: object = ints_out(f, AT(from, const void *const, field->at), count); break;
     case PAIRS: object = pairs_out(f, "org/ollm/Logprob", AT(from, const void *const, field->at), count); break;
-    case TEXTS: break; /* None comes out. */
+    case TEXTS:
+    case OWNED: break; /* None comes out. */
     }
     if (object) (*env)->SetObjectField(env, to, id, object);
     (*env)->DeleteLocalRef(env, object);

@@ -16,6 +16,7 @@ enum kind {
     FLOAT,  /* float */
     DOUBLE, /* double */
     CHOICE, /* an enum that counts from 0, an enum of Java */
+    OWNED,  /* a handle, a Handle or null */
     TEXT,   /* bytes and their number, a String or null */
     TEXTS,  /* ollm_text and their number, a List of String */
     IDS,    /* uint32_t and their number, an int[] */

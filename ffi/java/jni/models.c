@@ -81,6 +81,17 @@ PLAIN(retainModel, model, ollm_model_retain)
 PLAIN(retainPlugin, plugin, ollm_plugin_retain)
 FREES(releaseModel, model, ollm_model_release)
 FREES(releasePlugin, plugin, ollm_plugin_release)
+NATIVE(jlong, newThreadPool)(JNI, jobject from) {
+    const ollm_thread_pool_options *options;
+    ollm_thread_pool *pool = NULL;
+    ENTER;
+    options = thread_pool_options_in(f, from);
+    (void)CALL(f, ollm_thread_pool_new(options, &pool));
+    LEAVE;
+    return NUMBER(pool);
+}
+
+FREES(releaseThreadPool, thread_pool, ollm_thread_pool_release)
 FREES(releaseAdapter, adapter, ollm_adapter_release)
 FREES(freeGrammar, grammar, ollm_grammar_free)
 COUNTS(optionCount, plugin, ollm_plugin_option_count)

@@ -22,6 +22,12 @@ static const struct field SESSION[] = {
     FIELD(SIZE, ollm_session_options, keep, "keep", "J"),
     FIELD(BITS, ollm_session_options, affinity, "affinity", "J"),
     FIELD(FLAG, ollm_session_options, context_shift, "contextShift", "Z"),
+    FIELD(CHOICE, ollm_session_options, kv_type, "kvType", "Lorg/ollm/Session$KvType;"),
+    FIELD(OWNED, ollm_session_options, pool, "pool", "Lorg/ollm/ThreadPool;"),
+};
+static const struct field THREAD_POOL[] = {
+    FIELD(SIZE, ollm_thread_pool_options, threads, "threads", "I"),
+    FIELD(BITS, ollm_thread_pool_options, affinity, "affinity", "J"),
 };
 static const struct field SAMPLING[] = {
     FIELD(SIZE, ollm_sampling, top_k, "topK", "I"),
@@ -198,6 +204,15 @@ const ollm_load_options *load_options_in(struct frame *f, jobject from) {
 const ollm_session_options *session_options_in(struct frame *f, jobject from) {
     jobject executor;
     STRUCT_IN(f, from, ollm_session_options, SESSION, options);
+    executor = object_in(f, from, "executor", "Ljava/util/concurrent/Executor;");
+    options->user = listener_of(f, executor);
+    if (options->user) options->start = on_start;
+    return options;
+}
+
+const ollm_thread_pool_options *thread_pool_options_in(struct frame *f, jobject from) {
+    jobject executor;
+    STRUCT_IN(f, from, ollm_thread_pool_options, THREAD_POOL, options);
     executor = object_in(f, from, "executor", "Ljava/util/concurrent/Executor;");
     options->user = listener_of(f, executor);
     if (options->user) options->start = on_start;

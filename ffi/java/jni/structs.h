@@ -12,6 +12,7 @@ const ollm_source *source_in(struct frame *f, jobject from);
 ollm_source *kept_source_in(struct frame *f, jobject from);
 void drop_source(struct frame *f, const ollm_source *source);
 const ollm_load_options *load_options_in(struct frame *f, jobject from);
+const ollm_thread_pool_options *thread_pool_options_in(struct frame *f, jobject from);
 const ollm_session_options *session_options_in(struct frame *f, jobject from);
 const ollm_sampling *sampling_in(struct frame *f, jobject from, jint edit);
 const ollm_selection *selection_in(struct frame *f, jobject from, jint choose);

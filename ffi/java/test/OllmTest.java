@@ -471,6 +471,7 @@ public final class OllmTest {
                 new float[] {}, new byte[] {}, session.step())) {
             good.put(one.getClass(), one);
         }
+        good.put(ThreadPool.Options.class, new ThreadPool.Options());
         good.put(Grammar.class, null); // There is none in a build without grammars.
         good.put(String.class, "text");
         good.put(List.class, List.of());
@@ -483,7 +484,7 @@ public final class OllmTest {
         Hostile hostile = new Hostile(good);
         hostile.everyMethod(List.of(Model.class, Plugin.class, Session.class, Branches.class, OptionSet.class, Batch.class,
                 Chat.class, Source.class, Selection.class, Ollm.class, Branches.Tally.class, Grammar.class,
-                Adapter.class, ChatParser.class));
+                Adapter.class, ChatParser.class, ThreadPool.class));
         check(hostile.count() > 50, hostile.count() + " methods");
         hostile.everyNativeMethod();
         Ollm.clearLog();
@@ -500,6 +501,26 @@ public final class OllmTest {
                     });
                 }
             }
+        }
+    }
+
+    static void sessionsShareAPool(Model model) {
+        ThreadPool.Options threads = new ThreadPool.Options();
+        threads.threads = 2;
+        Session.Options options = new Session.Options();
+        options.context = 64;
+        ThreadPool pool = new ThreadPool(threads);
+        options.pool = pool;
+        options.kvType = Session.KvType.Q8_0;
+        try (Session one = new Session(model, null, options); Session other = new Session(model, null, options)) {
+            options.threads = 3;
+            fails(INVALID_ARGUMENT, () -> new Session(model, null, options));
+            options.threads = 0;
+            pool.close();
+            fails(INVALID_HANDLE, () -> new Session(model, null, options));
+            one.feed(new int[] {1, 2, 3});
+            other.feed(new int[] {1, 2, 3});
+            check(one.step().id == other.step().id, "tokens of a shared pool");
         }
     }
 
@@ -523,6 +544,7 @@ public final class OllmTest {
             branchesVote(model, plugin);
             batchesStep(model);
             workersAreTheApplications(model);
+            sessionsShareAPool(model);
             grammarsConstrain(model);
             nothingCrashes(model, plugin, chat, args[0]);
         }

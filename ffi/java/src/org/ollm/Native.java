@@ -118,6 +118,10 @@ final class Native {
 
     static native void releaseAdapter(long adapter);
 
+    static native long newThreadPool(ThreadPool.Options options);
+
+    static native void releaseThreadPool(long pool);
+
     static native long newGrammar(long model, int kind, String text);
 
     static native void freeGrammar(long grammar);

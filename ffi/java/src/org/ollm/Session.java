@@ -30,7 +30,14 @@ public final class Session extends Handle {
         public long affinity;
         /** Threads of the application for the workers, each busy until the session and its forks are closed; may be null. */
         public Executor executor;
+        /** The type of the keys and values in the KV cache. */
+        public KvType kvType = KvType.F16;
+        /** The workers, shared with other sessions; null starts workers of its own. */
+        public ThreadPool pool;
     }
+
+    /** Types of keys and values: half precision, or ggml's Q8_0, which takes half the memory. */
+    public enum KvType { F16, Q8_0 }
 
     /** The options of a run; 0 takes the default. */
     public static final class RunOptions {
