@@ -138,7 +138,7 @@ fn kotlin() -> Option<String> {
     let found = Command::new("python3").args(["-c", find]).output().ok()?;
     let folder = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim()).join("jars");
     let jars = fs::read_dir(folder).ok()?.map(|jar| jar.unwrap().path().display().to_string());
-    Some(jars.map(|jar| format!(":{jar}")).collect())
+    Some(jars.map(|jar| format!(":{jar}")).collect::<Vec<_>>().concat())
 }
 
 /// The coroutines of Kotlin.
