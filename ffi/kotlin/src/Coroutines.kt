@@ -10,7 +10,6 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.awaitCancellation
 import kotlinx.coroutines.channels.Channel
-import kotlinx.coroutines.channels.trySendBlocking
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.flow.Flow
@@ -18,7 +17,9 @@ import kotlinx.coroutines.flow.buffer
 import kotlinx.coroutines.flow.channelFlow
 import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.isActive
+import kotlinx.coroutines.job
 import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
 import org.ollm.Branches
 import org.ollm.Model
@@ -72,7 +73,9 @@ fun Session.generate(
     options: Session.RunOptions = Session.RunOptions(),
     dispatcher: CoroutineDispatcher = Dispatchers.IO,
 ): Flow<org.ollm.Token> = channelFlow {
-    running(dispatcher) { run(options) { token -> trySendBlocking(token).isSuccess } }
+    val producer = coroutineContext.job
+    // A collector that is cancelled while it is slow cancels what waits for it.
+    running(dispatcher) { run(options) { token -> runCatching { runBlocking(producer) { send(token) } }.isSuccess } }
 }.buffer(Channel.RENDEZVOUS)
 
 /** The text of [generate], piece by piece; it never cuts a character. */
