@@ -1707,6 +1707,10 @@ OLLM_ENUM(ollm_strategy, int32_t) {
 /// points to is copied when the callback returns, and may be part of the text. Since 0.1.0.
 typedef void (*ollm_answer_fn)(void *user, ollm_text text, ollm_text *answer);
 
+/// Says how good a branch is: the higher, the better; NaN is the lowest. What `branch` points to is
+/// gone when the callback returns. Since 0.1.0.
+typedef double (*ollm_score_fn)(void *user, const ollm_branch *branch);
+
 /// How answers are found, and which one wins. A field that is 0 takes its default. Since 0.1.0.
 typedef struct ollm_tally {
     /// `sizeof` of this struct.
@@ -1730,6 +1734,11 @@ typedef struct ollm_tally {
     ollm_weight weight;
     /// Which branch is better; in a vote, which of those that tie.
     ollm_score score;
+    /// Says which branch is better in place of `score`; may be NULL. Called inside the call and on
+    /// its thread, once a branch wherever branches are ranked.
+    ollm_score_fn score_of;
+    /// The first argument of `score_of`.
+    void *score_user;
 } ollm_tally;
 
 /// Sees the branches after each step of a search. The array, and what is in it, are gone when the

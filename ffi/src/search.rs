@@ -61,6 +61,10 @@ pub enum OllmWeight {
 /// points to is copied when the callback returns, and may be part of the text. Since 0.1.0.
 pub type OllmAnswerFn = Option<unsafe extern "C" fn(user: *mut c_void, text: OllmText, answer: *mut OllmText)>;
 
+/// Says how good a branch is: the higher, the better; NaN is the lowest. What `branch` points to is
+/// gone when the callback returns. Since 0.1.0.
+pub type OllmScoreFn = Option<unsafe extern "C" fn(user: *mut c_void, branch: *const OllmBranch) -> f64>;
+
 /// How answers are found, and which one wins. A field that is 0 takes its default. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -86,6 +90,11 @@ pub struct OllmTally {
     pub weight: MaybeUninit<OllmWeight>,
     /// Which branch is better; in a vote, which of those that tie.
     pub score: MaybeUninit<OllmScore>,
+    /// Says which branch is better in place of `score`; may be NULL. Called inside the call and on
+    /// its thread, once a branch wherever branches are ranked.
+    pub score_of: OllmScoreFn,
+    /// The first argument of `score_of`.
+    pub score_user: *mut c_void,
 }
 
 versioned!(OllmTally {
@@ -96,6 +105,8 @@ versioned!(OllmTally {
     user: *mut c_void,
     weight: MaybeUninit<OllmWeight>,
     score: MaybeUninit<OllmScore>,
+    score_of: OllmScoreFn,
+    score_user: *mut c_void,
 });
 
 /// Sees the branches after each step of a search. The array, and what is in it, are gone when the
@@ -200,12 +211,14 @@ impl OllmTally {
             2 => Weight::Value,
             other => return Err(CallFailure::argument(format!("{other} is no weight"))),
         };
-        let score = match cast::number(t.score) {
-            0 => Score::LogProb,
-            1 => Score::LogProbSum,
-            2 => Score::Policy,
-            3 => Score::Value,
-            other => return Err(CallFailure::argument(format!("{other} is no score"))),
+        let score = match (cast::number(t.score), t.score_of) {
+            (0, Some(score_of)) => score_callback(score_of, User(t.score_user)),
+            (_, Some(_)) => return Err(CallFailure::argument("score and score_of exclude each other")),
+            (0, None) => Score::LogProb,
+            (1, None) => Score::LogProbSum,
+            (2, None) => Score::Policy,
+            (3, None) => Score::Value,
+            (other, None) => return Err(CallFailure::argument(format!("{other} is no score"))),
         };
         Ok(Tally { rule, weight, score, failed })
     }
@@ -233,6 +246,19 @@ fn callback(
                 None
             }
         }
+    }))
+}
+
+/// The score of the application as the runtime calls it.
+fn score_callback(score_of: unsafe extern "C" fn(*mut c_void, *const OllmBranch) -> f64, user: User) -> Score {
+    Score::Callback(Arc::new(move |branch| {
+        // The whole of `user` is captured, as above.
+        let user = &user;
+        let mut views = Views::default();
+        let shown = views.show(0, branch);
+        // SAFETY: the callback and its argument go together, and the call that gave them has not
+        // returned.
+        unsafe { score_of(user.0, &raw const shown) }
     }))
 }
 

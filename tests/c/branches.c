@@ -175,6 +175,47 @@ static void no_text(void *user, ollm_text text, ollm_text *answer) {
     answer->length = 1;
 }
 
+struct scorer {
+    size_t calls;
+    double sign;
+};
+
+/* By the first token, so that another sign gives another winner. */
+static double by_first_token(void *user, const ollm_branch *branch) {
+    struct scorer *scorer = user;
+    CHECK(branch->struct_size == sizeof *branch && branch->token_count > 0 && branch->text != NULL);
+    scorer->calls++;
+    return scorer->sign * branch->tokens[0];
+}
+
+static void the_application_scores_branches(void) {
+    ollm_session *session = new_session(model, NULL, 64);
+    ollm_branches *branches = new_branches(session, 3);
+    ollm_expansion expansion = ollm_expansion_init();
+    ollm_search_options options = ollm_search_options_init();
+    ollm_tally tally = ollm_tally_init();
+    ollm_found most = ollm_found_init(), least = ollm_found_init();
+    struct scorer scorer = {0, 1};
+    expansion.kind = OLLM_EXPAND_TOKENS;
+    expansion.count = 4;
+    tally.rule = "text";
+    tally.rule_length = 4;
+    tally.score_of = by_first_token;
+    tally.score_user = &scorer;
+    options.strategy = OLLM_STRATEGY_BEST;
+    options.expansion = &expansion;
+    options.tally = &tally;
+    OK(ollm_branches_run(branches, &options, &most));
+    CHECK(scorer.calls > 0);
+    scorer.sign = -1;
+    OK(ollm_branches_run(branches, &options, &least));
+    CHECK(get(branches, most.branch).tokens[0] > get(branches, least.branch).tokens[0]);
+    tally.score = OLLM_SCORE_POLICY;
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_branches_run(branches, &options, &least));
+    OK(ollm_branches_free(&branches));
+    OK(ollm_session_free(&session));
+}
+
 static void searches_find_a_branch(void) {
     ollm_session *session = new_session(model, plugin, 64);
     ollm_strategy strategies[] = {OLLM_STRATEGY_VOTE, OLLM_STRATEGY_BEST, OLLM_STRATEGY_BEAM};
@@ -323,6 +364,7 @@ int main(int argc, char **argv) {
     a_branch_is_a_session_of_its_own();
     a_session_adopts_a_branch();
     searches_find_a_branch();
+    the_application_scores_branches();
     a_search_is_ended_by_its_callback();
     branches_are_cancelled_and_freed_from_other_threads();
     suggestions_are_ranked(plugin);

@@ -84,6 +84,20 @@ void on_answer(void *user, ollm_text text, ollm_text *answer) {
     end(f);
 }
 
+double on_score(void *user, const ollm_branch *branch) {
+    struct listener *listener = user;
+    struct frame *f = listener->frame;
+    jobject made;
+    double score = 0;
+    if (!begin(f)) return score;
+    made = branch_out(f, branch);
+    if (made) {
+        score = (*f->env)->CallStaticDoubleMethod(f->env, native_class, methods[METHOD_ON_SCORE], listener->object, made);
+    }
+    end(f);
+    return score;
+}
+
 int32_t on_start(void *user, ollm_worker *worker) {
     struct listener *listener = user;
     struct frame *f = listener->frame;

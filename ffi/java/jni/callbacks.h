@@ -12,6 +12,7 @@ int32_t on_token(void *user, const ollm_token *token);
 int32_t on_step(void *user, const ollm_branch *const *branches, size_t count);
 int32_t on_progress(void *user, float progress);
 void on_answer(void *user, ollm_text text, ollm_text *answer);
+double on_score(void *user, const ollm_branch *branch);
 int32_t on_start(void *user, ollm_worker *worker);
 
 /* The `user` of these is a number that Native knows the object by: they come as long as a session,

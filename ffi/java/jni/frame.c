@@ -24,6 +24,7 @@ static const struct {
     {"onStep", "(Lorg/ollm/Branches$Watcher;[Lorg/ollm/Branch;)Z"},
     {"onProgress", "(Lorg/ollm/Progress;F)Z"},
     {"onAnswer", "(Lorg/ollm/Branches$Finder;Ljava/lang/String;)[B"},
+    {"onScore", "(Lorg/ollm/Branches$Scorer;Lorg/ollm/Branch;)D"},
     {"onStart", "(Ljava/util/concurrent/Executor;J)V"},
     {"onLog", "(ILjava/lang/String;)V"},
     {"choose", "(I[F[F)I"},

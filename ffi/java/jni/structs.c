@@ -316,11 +316,14 @@ const ollm_expansion *expansion_in(struct frame *f, jobject from) {
 }
 
 const ollm_tally *tally_in(struct frame *f, jobject from) {
-    jobject finder;
+    jobject finder, scorer;
     STRUCT_IN(f, from, ollm_tally, TALLY, tally);
     finder = object_in(f, from, "finder", "Lorg/ollm/Branches$Finder;");
     tally->user = listener_of(f, finder);
     if (tally->user) tally->answer = on_answer;
+    scorer = object_in(f, from, "scorer", "Lorg/ollm/Branches$Scorer;");
+    tally->score_user = listener_of(f, scorer);
+    if (tally->score_user) tally->score_of = on_score;
     return tally;
 }
 

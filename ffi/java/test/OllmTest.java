@@ -376,6 +376,13 @@ public final class OllmTest {
             comesOut(() -> branches.vote(own));
             own.finder = text -> null;
             check(branches.vote(own).answer == null, "no answer");
+            Branches.Tally longest = new Branches.Tally("text");
+            longest.scorer = branch -> branch.parent == -1 ? 1 : 0;
+            check(branches.vote(longest).branch >= 0, "score");
+            longest.scorer = branch -> OllmTest.<Double>mine();
+            comesOut(() -> branches.vote(longest));
+            longest.score = Branches.Score.POLICY;
+            fails(INVALID_ARGUMENT, () -> branches.vote(longest));
             fails(INVALID_ARGUMENT, () -> branches.vote(new Branches.Tally("regex:(")));
             fails(INVALID_ARGUMENT, () -> branches.get(1000));
             throwsA(IllegalArgumentException.class, () -> branches.prune(-1));

@@ -190,8 +190,7 @@ fn beam(
             }
         }
         branches.evaluate()?;
-        let mut kept: Vec<usize> = alive(branches.all()).map(|(branch, _)| branch).collect();
-        kept.sort_by(|&a, &b| order(branches.all(), &options.score, a, b));
+        let kept = ranked(branches.all(), &options.score, alive(branches.all()).map(|(branch, _)| branch));
         let dropped: Vec<usize> =
             kept.into_iter().skip(options.width).filter(|&branch| branches.all()[branch].is_open()).collect();
         dropped.into_iter().try_for_each(|branch| branches.prune(branch))?;
@@ -210,9 +209,11 @@ fn is_pruned(branch: &Branch) -> bool {
     matches!(branch.end, Some(BranchEnd::Pruned))
 }
 
-/// The better one first; of equals the earlier.
-fn order(all: &[Branch], score: &Score, a: usize, b: usize) -> std::cmp::Ordering {
-    score.of(&all[b]).total_cmp(&score.of(&all[a])).then(a.cmp(&b))
+/// The better ones first; of equals the earlier. Each is scored once.
+fn ranked(all: &[Branch], score: &Score, branches: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    let mut scored: Vec<(usize, f64)> = branches.into_iter().map(|branch| (branch, score.of(&all[branch]))).collect();
+    scored.sort_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+    scored.into_iter().map(|(branch, _)| branch).collect()
 }
 
 /// The answers of complete branches with their weights, in the order in which they came up.
@@ -249,7 +250,7 @@ fn found(all: &[Branch], options: &SearchOptions) -> Result<Found, BranchError> 
     if candidates.is_empty() {
         candidates = those(&counts);
     }
-    candidates.sort_by(|&a, &b| order(all, &options.score, a, b));
+    let mut candidates = ranked(all, &options.score, candidates);
     let answer_of =
         |branch: usize| Some(&all[branch]).filter(|b| b.is_complete()).and_then(|b| options.answer.extract(&b.text));
     let answers = tally(all, options);

@@ -39,6 +39,8 @@ public final class Branches extends Handle {
         public Weight weight = Weight.ONE;
         /** Which branch is better; in a vote, which of those that tie. */
         public Score score = Score.LOGPROB;
+        /** Says which branch is better in place of the score; may be null. */
+        public Scorer scorer;
 
         /** By the last number of each text. */
         public Tally() {}
@@ -65,6 +67,12 @@ public final class Branches extends Handle {
     public interface Finder {
         /** The answer; null if there is none. What it throws comes out of the search. */
         String find(String text);
+    }
+
+    /** Says how good a branch is. */
+    public interface Scorer {
+        /** The higher, the better; NaN is the lowest. What it throws comes out of the search. */
+        double score(Branch branch);
     }
 
     /** Sees the branches after each step of a search, on the thread that searches. */

@@ -55,6 +55,10 @@ final class Native {
         return answer == null ? null : utf8(answer);
     }
 
+    static double onScore(Branches.Scorer scorer, Branch branch) {
+        return scorer.score(branch);
+    }
+
     static void onStart(Executor executor, long worker) {
         executor.execute(() -> {
             try {
