@@ -55,6 +55,11 @@ impl StepSource<'_> {
         Ok(LogitsPlan { backbone: false, latents, are_known: false, latent })
     }
 
+    /// Whether the application selects the latent, and has to be asked.
+    pub(super) fn asks_application(&self) -> bool {
+        matches!(self, Self::Selector(selector) if selector.asks_application())
+    }
+
     /// Notes which token followed.
     pub(super) fn observe(&self, state: &mut LatentState, token: u32) {
         if let Self::Selector(selector) = self {
