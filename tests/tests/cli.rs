@@ -230,8 +230,8 @@ fn drafts_take_fewer_passes_to_the_same_tokens() {
         let count = |key: &str| done[key].as_u64().unwrap();
         assert!(count("accepted") > 0 && count("accepted") <= count("drafted") && count("passes") < 24, "{done}");
     }
-    let other = succeed(&[&plain[..], &["--draft", "ngram", "--temp", "1", "--seed", "4"]].concat());
-    let same = succeed(&[&plain[..], &["--temp", "1", "--seed", "4"]].concat());
+    let other = succeed(&[&plain[..], &["--draft", "ngram", "--temperature", "1", "--seed", "4"]].concat());
+    let same = succeed(&[&plain[..], &["--temperature", "1", "--seed", "4"]].concat());
     assert_eq!(text_of(&json_lines(&other)), text_of(&json_lines(&same)));
     let refused = run(&["score", "-m", path(&model), "-p", text, "--draft", "ngram"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("'--draft' has no effect"), "{}", refused.stderr);

@@ -106,7 +106,7 @@ struct DraftLengths {
     /// Seconds that a token of a draft takes.
     drafting: f64,
     /// How often a drafted token was right, of those whose predecessors were.
-    right: [f64; STRENGTHS],
+    right: [Share; STRENGTHS],
     /// Passes without a draft since the last one.
     idle: u32,
     /// Passes without a draft before the next trial.
@@ -127,7 +127,13 @@ const LONGEST_WAIT: u32 = 128;
 
 impl Default for DraftLengths {
     fn default() -> Self {
-        Self { seconds: [0.0; LONGEST + 2], drafting: 0.0, right: [0.6; STRENGTHS], idle: 0, wait: 1 }
+        Self {
+            seconds: [0.0; LONGEST + 2],
+            drafting: 0.0,
+            right: [Share { hits: 1.0, all: 2.0 }; STRENGTHS],
+            idle: 0,
+            wait: 1,
+        }
     }
 }
 
@@ -141,7 +147,7 @@ impl DraftLengths {
             if rate > highest {
                 (best, highest) = (length, rate);
             }
-            sure *= self.right[strength];
+            sure *= self.right[strength].get();
             expected += sure;
         }
         if best == 0 && most > 0 {
@@ -180,11 +186,28 @@ impl DraftLengths {
 
     /// Notes whether a drafted token was right.
     fn observe(&mut self, strength: usize, was_right: bool) {
-        let right = &mut self.right[strength];
-        *right += RATE * (f64::from(u8::from(was_right)) - *right);
+        self.right[strength].add(was_right);
         if was_right {
             self.wait = 1;
         }
+    }
+}
+
+/// How often something is so; what was longer ago counts less.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    hits: f64,
+    all: f64,
+}
+
+impl Share {
+    fn get(self) -> f64 {
+        self.hits / self.all
+    }
+
+    fn add(&mut self, hit: bool) {
+        const KEPT: f64 = 0.95;
+        *self = Self { hits: KEPT * self.hits + f64::from(u8::from(hit)), all: KEPT * self.all + 1.0 };
     }
 }
 
@@ -198,7 +221,8 @@ mod tests {
     use super::*;
 
     fn lengths(seconds_of: impl Fn(usize) -> f64, right: f64) -> DraftLengths {
-        let mut lengths = DraftLengths { right: [right; STRENGTHS], ..DraftLengths::default() };
+        let mut lengths =
+            DraftLengths { right: [Share { hits: right, all: 1.0 }; STRENGTHS], ..DraftLengths::default() };
         (1..=LONGEST + 1).for_each(|tokens| lengths.passed(tokens, seconds_of(tokens)));
         lengths
     }
@@ -219,7 +243,7 @@ mod tests {
         let mut lengths = lengths(|tokens| 1.0 + 0.2 * tokens as f64, 0.0);
         let tried = (0..1000).filter(|_| lengths.choose(3, LONGEST) > 0).count();
         assert!((6..20).contains(&tried), "{tried}");
-        (0..40).for_each(|_| lengths.observe(3, true));
+        (0..80).for_each(|_| lengths.observe(3, true));
         assert!(lengths.choose(3, LONGEST) > 4 && lengths.choose(2, LONGEST) == 0);
     }
 
@@ -237,6 +261,7 @@ mod tests {
             }
         }
         let mut speculation = Speculation::new(Box::new(Counts));
+        speculation.lengths = lengths(|_| 1.0, 1.0);
         let mut drafted = |pending, room, vocab| {
             let count = speculation.draft(&[7, 8, 9], pending, room, vocab);
             (count > 0).then(|| speculation.tokens().to_vec())

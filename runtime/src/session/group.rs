@@ -15,14 +15,11 @@ use super::buffers::{BufferBytes, Buffers};
 use super::choice::{Chosen, Request, Step};
 use super::draft::Speculation;
 use super::error::SessionError;
-use super::latents::{LogitsPlan, StepSource, append, portions};
+use super::latents::{LogitsPlan, ROWS, StepSource, append, portions};
 use super::pace::{Canceller, Pace};
 use super::sequence::Sequence;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
-
-/// Rows of logits that are held at once, unless one session needs more.
-pub(super) const ROWS: usize = 64;
 
 /// A session in a [`Group`].
 pub(super) struct Member<'s> {

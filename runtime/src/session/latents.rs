@@ -12,6 +12,9 @@ use crate::plugin::{self, LatentState, Plugin, Selector};
 use super::error::SessionError;
 use super::machine::Machine;
 
+/// Rows of logits that are held at once, unless one session needs more.
+pub(super) const ROWS: usize = 64;
+
 /// The source of a step's distribution.
 #[derive(Debug)]
 pub(crate) enum StepSource<'a> {

@@ -15,12 +15,13 @@
 //! | `feed`, `step`, `score`, `embed`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, embeddings, batched decoding, save and restore |
 //! | `prompt_cache` | prompts that need not be computed again |
 //! | `group` | the forward pass of one session or several |
-//! | `draft`, `ahead` | tokens that are guessed, and what their pass gave |
+//! | `draft`, `ahead`, `ahead_logits` | tokens that are guessed, and what their pass gave |
 //! | `choice`, `latents` | latent and token; policy, decoder, head, mixture |
 //! | `sequence`, `context_shift` | tokens, KV cache, memory limit; context shift |
 //! | `buffers`, `machine`, `pace`, `statistics` | scratch and logits; threads; cancelling and duty cycle; what was done |
 
 mod ahead;
+mod ahead_logits;
 mod batch;
 mod buffers;
 mod choice;
