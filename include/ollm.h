@@ -1330,6 +1330,32 @@ ollm_status ollm_session_set_adapters(ollm_session *session,
                                       size_t count);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Drafts: what guesses the tokens to come.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What guesses the tokens to come. Since 0.1.0.
+OLLM_ENUM(ollm_draft, int32_t) {
+    /// Nothing, as at first.
+    OLLM_DRAFT_NONE = 0,
+    /// The text: what followed the same tokens before. Good where a text is quoted or edited.
+    OLLM_DRAFT_NGRAM = 1,
+    /// A smaller model of the same vocabulary.
+    OLLM_DRAFT_MODEL = 2,
+};
+
+/// Sets what guesses the tokens to come. What it guesses goes through the network beside the last
+/// token, and is of use where the session chooses just that: the tokens are the same, bit for bit,
+/// and fewer passes are made (`ollm_session_statistics` tells how many). `draft` is of
+/// `ollm_draft`. How long drafts are follows
+/// from what they bring. Steps of this session alone draft; batches, branches and forks do not.
+/// `model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
+/// otherwise; its memory is not under the session's limit.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a model
+/// of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_session_set_draft(ollm_session *session, int32_t draft, const ollm_model *model);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Logits, scores and embeddings: what the network says of a text, without choosing from it.
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -2013,6 +2039,10 @@ typedef struct ollm_statistics {
     uint64_t passes;
     /// Bytes of the KV cache, those that forks share included.
     size_t kv_bytes;
+    /// Drafted tokens that went through the network: see `ollm_session_set_draft`.
+    uint64_t drafted;
+    /// How many of them were right.
+    uint64_t accepted;
 } ollm_statistics;
 
 /// What the session has done, in `*statistics`, which must begin with its `struct_size`. Tokens a

@@ -1011,6 +1011,13 @@ public:
         return detail::done(ollm_session_set_adapters(get(), handles.data(), scales.data(), handles.size()));
     }
 
+    /// Sets what guesses the tokens to come; the text stays the same.
+    result<void> set_draft(ollm_draft draft) { return detail::done(ollm_session_set_draft(get(), draft, nullptr)); }
+    /// The same: a smaller model of the same vocabulary.
+    result<void> set_draft(const model &draft) {
+        return detail::done(ollm_session_set_draft(get(), OLLM_DRAFT_MODEL, draft.get()));
+    }
+
     /// The logits of the next token; `latent` is 0 but for the distribution of an option.
     result<std::vector<float>> logits(ollm_distribution distribution, std::uint32_t latent = 0) const {
         return detail::floats(0, [&](float *logits, std::size_t capacity, std::size_t *count) {

@@ -26,6 +26,10 @@ pub struct OllmStatistics {
     pub passes: u64,
     /// Bytes of the KV cache, those that forks share included.
     pub kv_bytes: usize,
+    /// Drafted tokens that went through the network: see `ollm_session_set_draft`.
+    pub drafted: u64,
+    /// How many of them were right.
+    pub accepted: u64,
 }
 
 versioned!(OllmStatistics {
@@ -37,6 +41,8 @@ versioned!(OllmStatistics {
     first_token_seconds: f64,
     passes: u64,
     kv_bytes: usize,
+    drafted: u64,
+    accepted: u64,
 });
 
 /// What the session has done, in `*statistics`, which must begin with its `struct_size`. Tokens a
@@ -61,6 +67,8 @@ pub unsafe extern "C" fn ollm_session_statistics(
             first_token_seconds: done.first_token.unwrap_or_default().as_secs_f64(),
             passes: done.passes,
             kv_bytes: done.kv_bytes,
+            drafted: done.drafted,
+            accepted: done.accepted,
         });
         Ok(())
     })

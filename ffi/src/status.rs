@@ -271,7 +271,7 @@ pub(crate) fn of_session(error: &SessionError) -> OllmStatus {
         SessionError::Plugin(error) => of_plugin(error),
         SessionError::Logits(error) | SessionError::Sampler(SamplerError::Logits(error)) => of_logits(error),
         SessionError::MemoryLimit { .. } => OllmStatus::MemoryLimit,
-        SessionError::OtherAdapter => OllmStatus::Mismatch,
+        SessionError::OtherAdapter | SessionError::DraftVocabulary { .. } => OllmStatus::Mismatch,
         SessionError::Constraint(error) => of_constraint(error),
         SessionError::TokenOutOfRange { .. }
         | SessionError::PositionOutOfRange { .. }

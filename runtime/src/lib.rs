@@ -14,6 +14,7 @@
 //! | floor | what it holds |
 //! |---|---|
 //! | [`branches`] | forks of a session in one pass: vote, best of N, beam search, suggestions |
+//! | [`draft`] | what guesses the tokens to come |
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
 //! | [`plugin`] | the plugin's weights and the ways to select a latent |
@@ -39,6 +40,7 @@ pub mod branches;
 pub mod chat;
 pub mod constraint;
 pub mod cpu;
+pub mod draft;
 pub mod error;
 pub mod generate;
 pub mod gguf;

@@ -293,6 +293,9 @@ static void sessions_tell(const ollm::model &model, const ollm::plugin &plugin, 
     must(session.rewind(0));
     CHECK(must(session.feed_cached(prompt, folder + "/layer.cache", 1)) == 0);
     CHECK(must(session.embed(prompt, OLLM_POOLING_MEAN)).size() == 64);
+    must(session.set_draft(OLLM_DRAFT_NGRAM));
+    FAILS(OLLM_INVALID_ARGUMENT, session.set_draft(OLLM_DRAFT_MODEL));
+    must(session.set_draft(OLLM_DRAFT_NONE));
     must(session.set_adapters({}));
     FAILS(OLLM_INVALID_ARGUMENT, session.set_adapters({}, {1.0f}));
     ollm::branches branches = must(session.branches());

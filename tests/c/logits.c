@@ -223,6 +223,26 @@ static int32_t all(void *user, float progress) {
     return 0;
 }
 
+/* The steps from `at` on, again with drafts: the same tokens, some of them right before they were chosen. */
+static void drafts_change_no_token(ollm_session *session, size_t at, const uint32_t *expected) {
+    ollm_statistics before = ollm_statistics_init(), after = ollm_statistics_init();
+    ollm_draft drafts[] = {OLLM_DRAFT_NONE, OLLM_DRAFT_NGRAM, OLLM_DRAFT_MODEL};
+    uint32_t tokens[STEPS];
+    size_t i;
+    for (i = 0; i < COUNT(drafts); i++) {
+        OK(ollm_session_rewind(session, at));
+        OK(ollm_session_set_draft(session, drafts[i], drafts[i] == OLLM_DRAFT_MODEL ? model : NULL));
+        OK(ollm_session_statistics(session, &before));
+        steps(session, tokens, STEPS);
+        OK(ollm_session_statistics(session, &after));
+        CHECK(memcmp(tokens, expected, sizeof tokens) == 0);
+        CHECK(after.drafted - before.drafted >= after.accepted - before.accepted);
+        CHECK(drafts[i] == OLLM_DRAFT_NONE ? after.drafted == before.drafted : 1);
+        CHECK(drafts[i] == OLLM_DRAFT_MODEL ? after.drafted > before.drafted : 1);
+    }
+    OK(ollm_session_set_draft(session, OLLM_DRAFT_NONE, NULL));
+}
+
 static void what_was_done_is_told(void) {
     ollm_session_options options = ollm_session_options_init();
     ollm_session *session = NULL;
@@ -243,6 +263,7 @@ static void what_was_done_is_told(void) {
     CHECK(statistics.passes == (uint64_t)calls + STEPS - 1);
     CHECK(statistics.feed_seconds > 0 && statistics.generate_seconds > 0 && statistics.kv_bytes > 0);
     CHECK(statistics.first_token_seconds >= statistics.feed_seconds);
+    drafts_change_no_token(session, COUNT(prompt), tokens);
     OK(ollm_session_rewind(session, 0));
     GIVES(OLLM_CANCELLED, ollm_session_feed_watched(session, prompt, COUNT(prompt), half, &calls));
     CHECK(position(session) > 0 && position(session) < COUNT(prompt));

@@ -131,6 +131,10 @@ static void null_is_a_status(void) {
     GIVES(OLLM_INVALID_ARGUMENT, ollm_adapter_load(model, &source, NULL));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_adapters(NULL, NULL, NULL, 0));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_adapters(session, NULL, NULL, 1));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_draft(NULL, OLLM_DRAFT_NGRAM, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_draft(session, OLLM_DRAFT_NGRAM, model));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_draft(session, OLLM_DRAFT_MODEL, NULL));
+    GIVES(OLLM_INVALID_ARGUMENT, ollm_session_set_draft(session, 99, NULL));
     OK(ollm_adapter_release(NULL));
     OK(ollm_adapter_release(&adapter));
     GIVES(OLLM_INVALID_ARGUMENT, ollm_session_feed_watched(session, &id, 1, NULL, NULL));

@@ -218,6 +218,26 @@ fn generation_streams_an_object_a_token() {
 }
 
 #[test]
+fn drafts_take_fewer_passes_to_the_same_tokens() {
+    let model = smollm2();
+    let text = "one two three four five six one two three four five six one two three";
+    let plain = ["-m", path(&model), "-p", text, "-n", "24", "--json"];
+    let expected = json_lines(&succeed(&plain));
+    for draft in ["ngram", path(&model)] {
+        let lines = json_lines(&succeed(&[&plain[..], &["--draft", draft]].concat()));
+        let (done, tokens) = lines.split_last().unwrap();
+        assert_eq!(tokens, &expected[..24], "{draft}");
+        let count = |key: &str| done[key].as_u64().unwrap();
+        assert!(count("accepted") > 0 && count("accepted") <= count("drafted") && count("passes") < 24, "{done}");
+    }
+    let other = succeed(&[&plain[..], &["--draft", "ngram", "--temperature", "1", "--seed", "4"]].concat());
+    let same = succeed(&[&plain[..], &["--temperature", "1", "--seed", "4"]].concat());
+    assert_eq!(text_of(&json_lines(&other)), text_of(&json_lines(&same)));
+    let refused = run(&["score", "-m", path(&model), "-p", text, "--draft", "ngram"]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("'--draft' has no effect"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_chat_ends_by_itself_and_goes_on() {
     let model = smollm2();
     let asked =

@@ -147,6 +147,12 @@ NATIVE(void, setAdapters)(JNI, jlong session, jlongArray adapters, jfloatArray s
     LEAVE;
 }
 
+NATIVE(void, setDraft)(JNI, jlong session, jint draft, jlong model) {
+    ENTER;
+    (void)CALL(f, ollm_session_set_draft(HANDLE(session, session), (ollm_draft)draft, HANDLE(model, model)));
+    LEAVE;
+}
+
 NATIVE(jobject, step)(JNI, jlong session) {
     ollm_token token = ollm_token_init();
     jobject made = NULL;

@@ -155,6 +155,8 @@ static const struct field STATISTICS[] = {
     FIELD(DOUBLE, ollm_statistics, first_token_seconds, "firstTokenSeconds", "D"),
     FIELD(BITS, ollm_statistics, passes, "passes", "J"),
     FIELD(SIZE, ollm_statistics, kv_bytes, "kvBytes", "J"),
+    FIELD(BITS, ollm_statistics, drafted, "drafted", "J"),
+    FIELD(BITS, ollm_statistics, accepted, "accepted", "J"),
 };
 
 /* A struct that lives until `leave`, with the fields of its table. */

@@ -227,6 +227,10 @@ public final class OllmTest {
             comesOut(() -> session.feed(PROMPT, share -> mine()));
             comesOut(() -> session.run(5, List.of(), token -> mine()));
             check(session.run(5, List.of(), token -> false) == Session.Reason.CALLBACK, "reason");
+            session.setDraft(Session.Draft.MODEL, model);
+            throwsA(NullPointerException.class, () -> session.setDraft(null, null));
+            fails(INVALID_ARGUMENT, () -> session.setDraft(Session.Draft.NGRAM, model));
+            session.setDraft(Session.Draft.NONE, null);
             Statistics statistics = session.statistics();
             check(statistics.fed > 10 && statistics.generated > 3 && session.memory() > 0, "statistics");
             session.setDuty(1);

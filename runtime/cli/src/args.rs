@@ -117,6 +117,10 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "TYPE", default_value_t = KvType::F16, global = true)]
     #[arg(help = "Type of the keys and values in the KV cache: f16, or q8_0, which takes half the memory")]
     pub(crate) kv_type: KvType,
+    /// Guess the tokens to come, and make fewer passes: 'ngram' looks up what followed the same
+    /// tokens before, a GGUF file is a smaller model of the same vocabulary. The text is the same
+    #[arg(long, value_name = "ngram|FILE", global = true)]
+    pub(crate) draft: Option<DraftSource>,
     /// Print JSON: one document, or one object a line where it streams
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -140,6 +144,21 @@ impl FromStr for Lora {
         let scaled = text.rsplit_once('=').and_then(|(path, scale)| Some((path, scale.parse().ok()?)));
         let (path, scale) = scaled.unwrap_or((text, 1.0));
         Ok(Self { path: path.into(), scale })
+    }
+}
+
+/// What guesses the tokens to come.
+#[derive(Clone, Debug)]
+pub(crate) enum DraftSource {
+    Ngram,
+    Model(PathBuf),
+}
+
+impl FromStr for DraftSource {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(if text == "ngram" { Self::Ngram } else { Self::Model(text.into()) })
     }
 }
 
@@ -483,7 +502,8 @@ fn is_given(matches: &ArgMatches, id: &str) -> bool {
 
 /// That a flag that all commands know has no effect in this one.
 fn without_effect(matches: &ArgMatches) -> Option<String> {
-    const RUN: [&str; 11] = [
+    const RUN: [&str; 12] = [
+        "draft",
         "prompt_cache",
         "prompt_cache_limit",
         "plugin",
@@ -501,9 +521,9 @@ fn without_effect(matches: &ArgMatches) -> Option<String> {
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],
         "tokenize" | "info" => &[&RUN, &["verbose"]],
-        "score" => &[&["context_shift", "keep", "verbose"], &CACHE],
+        "score" => &[&["context_shift", "keep", "verbose", "draft"], &CACHE],
         "bench" => &[&["verbose"], &CACHE],
-        "search" | "suggest" => &[&["context_shift", "keep"]],
+        "search" | "suggest" => &[&["context_shift", "keep", "draft"]],
         _ => &[],
     };
     let flag = unused.iter().copied().flatten().find(|id| is_given(own, id))?;

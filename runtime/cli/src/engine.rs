@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use ollm_runtime::Error;
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::constraint::{Constraint, GrammarCompiler};
+use ollm_runtime::draft::{ModelDrafter, NgramDrafter};
 use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
-use ollm_runtime::session::{ContextShift, PromptCache, Session, SessionOptions};
+use ollm_runtime::session::{ContextShift, Drafter, PromptCache, Session, SessionOptions};
 use ollm_runtime::storage::StorageOptions;
 use ollm_runtime::tokenizer::Tokenizer;
 
-use crate::args::{Lora, MachineArgs, SelectArgs};
+use crate::args::{DraftSource, Lora, MachineArgs, SelectArgs};
 use crate::bus_error;
 use crate::constrain::GrammarText;
 use crate::failure::{Failure, Result};
@@ -33,9 +34,12 @@ impl Engine {
         let path = args.model()?;
         if !args.copy {
             let adapters = args.lora.iter().map(|lora| &*lora.path);
-            bus_error::explain(
-                &[&**path].into_iter().chain(args.plugin.as_deref()).chain(adapters).collect::<Vec<_>>(),
-            );
+            let draft = match &args.draft {
+                Some(DraftSource::Model(path)) => Some(&**path),
+                _ => None,
+            };
+            let others = args.plugin.as_deref().into_iter().chain(adapters).chain(draft);
+            bus_error::explain(&[&**path].into_iter().chain(others).collect::<Vec<_>>());
         }
         let files = StorageOptions { copy: args.copy, ..StorageOptions::default() };
         let model = files.open(path).map_err(Failure::in_file(path))?;
@@ -57,6 +61,7 @@ impl Engine {
             Ok((Arc::new(adapter), *scale))
         });
         session.set_adapters(adapted.collect::<Result<_>>()?)?;
+        session.set_drafter(args.draft.as_ref().map(|draft| open_draft(files, draft, &session)).transpose()?);
         let open = |folder: &PathBuf| {
             let cache = PromptCache::open(folder, args.prompt_cache_limit.saturating_mul(1_000_000));
             cache.map_err(|source| Error::Io { path: folder.clone(), source })
@@ -106,6 +111,17 @@ impl Engine {
     pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {
         Ok(ChatTemplate::from_metadata(self.session.model().gguf().metadata())?)
     }
+}
+
+/// What `--draft` names.
+fn open_draft(files: StorageOptions, draft: &DraftSource, session: &Session) -> Result<Box<dyn Drafter>> {
+    let path = match draft {
+        DraftSource::Ngram => return Ok(Box::new(NgramDrafter::default())),
+        DraftSource::Model(path) => path,
+    };
+    let storage = files.open(path).map_err(Failure::in_file(path))?;
+    let model = Model::from_storage(storage).map_err(Failure::in_file(path))?;
+    Ok(Box::new(ModelDrafter::new(session, Arc::new(model)).map_err(Failure::in_file(path))?))
 }
 
 /// The plugin of `--plugin`, or else the one inside the model's file.

@@ -29,7 +29,10 @@ pub(crate) trait TokenSink {
 
 /// The last object of a stream of them.
 pub(crate) fn done_json(done: &Generated) -> Value {
-    let mut json = json!({ "done": done.reason.name(), "generated": done.tokens.len() });
+    let mut json = json!({ "done": done.reason.name(), "generated": done.tokens.len(), "passes": done.passes });
+    if done.drafted > 0 {
+        (json["drafted"], json["accepted"]) = (done.drafted.into(), done.accepted.into());
+    }
     if !done.rest.is_empty() {
         json["text"] = done.rest.as_str().into();
     }

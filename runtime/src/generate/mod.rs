@@ -87,6 +87,12 @@ pub struct Generated {
     pub text: String,
     /// The part of the text that came with no token: what had waited for an end that did not come.
     pub rest: String,
+    /// Passes over the weights that it took: fewer than tokens where drafts were right.
+    pub passes: u64,
+    /// Tokens that were drafted: see [`Session::set_drafter`].
+    pub drafted: u64,
+    /// How many of them were right.
+    pub accepted: u64,
 }
 
 /// Continues what `session` was fed, token by token; `each` sees every token and may end it.
@@ -107,6 +113,7 @@ pub fn generate(
     let mut budget = options.reasoning.as_ref().map(BudgetTracker::new);
     let mut forced: &[u32] = &[];
     let mut tokens = Vec::new();
+    let before = session.statistics();
     let reason = loop {
         if tokens.len() >= options.limit {
             break Reason::Limit;
@@ -141,7 +148,16 @@ pub fn generate(
         }
     };
     let rest = if reason == Reason::Stop { String::new() } else { text.finish() };
-    Ok(Generated { reason, tokens, text: text.all, rest })
+    let after = session.statistics();
+    Ok(Generated {
+        reason,
+        tokens,
+        text: text.all,
+        rest,
+        passes: after.passes - before.passes,
+        drafted: after.drafted - before.drafted,
+        accepted: after.accepted - before.accepted,
+    })
 }
 
 /// The option set of the step to come, if it is to be seen, and the step.

@@ -243,6 +243,11 @@ impl Selector {
         Ok(Some(latent))
     }
 
+    /// Whether a callback of the application selects.
+    pub(crate) fn asks_application(&self) -> bool {
+        matches!(self.mode, LatentMode::Callback(_))
+    }
+
     /// Notes which token followed, so that a latent is let go at its boundary.
     pub(crate) fn observe(&self, state: &mut LatentState, token: u32) {
         state.observe(&self.hold, token);

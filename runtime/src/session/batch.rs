@@ -8,8 +8,8 @@ use crate::sampler::Sampler;
 use super::buffers::{BufferBytes, Buffers};
 use super::choice::{Chosen, Pick, Request, Step};
 use super::error::SessionError;
-use super::group::{Group, ROWS};
-use super::latents::StepSource;
+use super::group::Group;
+use super::latents::{ROWS, StepSource};
 use super::sequence::attention_bytes;
 use super::state::Session;
 

@@ -164,13 +164,23 @@ impl Sequence {
         Ok(Chosen { latent: plan.latent.map(probability), tokens, forced: false })
     }
 
-    /// Appends a token that was chosen.
+    /// Appends a token that was chosen. Where it is the one that was drafted, its pass has been
+    /// made.
     pub(super) fn accept(&mut self, token: u32) -> Result<()> {
         memory::grow(&mut self.tokens, 1)?;
         if let Some(constraint) = &mut self.constraint {
             constraint.accept(token)?;
         }
         self.tokens.push(token);
+        if !self.step.ahead.is_empty() {
+            let was_right = self.step.ahead.take(token, &mut self.hidden, &mut self.step.policy);
+            self.speculation.iter_mut().for_each(|speculation| speculation.observe(was_right));
+            if was_right {
+                self.position += 1;
+                self.step.options.clear();
+                self.meter.accepted();
+            }
+        }
         Ok(())
     }
 }

@@ -90,6 +90,13 @@ pub enum SessionError {
     Logits(LogitsError),
     /// The grammar cannot go on, or is of another vocabulary.
     Constraint(ConstraintError),
+    /// A model cannot draft for one of another vocabulary.
+    DraftVocabulary {
+        /// Tokens of the draft model.
+        draft: usize,
+        /// Tokens of the model.
+        model: usize,
+    },
 }
 
 impl fmt::Display for SessionError {
@@ -126,6 +133,11 @@ impl fmt::Display for SessionError {
                     "sessions of one batch must have the same model, plugin, instruction set and KV type: fork them"
                 )
             }
+            Self::DraftVocabulary { draft, model } => write!(
+                f,
+                "the draft model has {draft} tokens, the model has {model}: take one with the same vocabulary, which is \
+                 often a smaller one of the same family"
+            ),
             Self::OtherAdapter => write!(f, "the adapters were loaded for another model: load them for this one"),
             Self::AdapterScale(scale) => write!(f, "the scale of adapters must be a finite number, not {scale}"),
             Self::Duty => write!(f, "the duty cycle must be above 0 and at most 1"),

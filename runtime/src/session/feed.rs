@@ -88,7 +88,7 @@ impl Session {
         self.sequence.reserve(self.sequence.pending(), held)?;
         while !self.sequence.pending().is_empty() {
             let mut group = self.alone();
-            group.pass();
+            group.pass(false);
             group.outcome()?;
             let left = self.sequence.pending().len();
             if sink(self.buffers.scratch.hidden(), left).is_break() && left > 0 {

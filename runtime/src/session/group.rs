@@ -13,15 +13,13 @@ use crate::model::{BATCH, Part, Scratch, Stage, forward};
 
 use super::buffers::{BufferBytes, Buffers};
 use super::choice::{Chosen, Request, Step};
+use super::draft::Speculation;
 use super::error::SessionError;
-use super::latents::{LogitsPlan, StepSource, append, portions};
+use super::latents::{LogitsPlan, ROWS, StepSource, append, portions};
 use super::pace::{Canceller, Pace};
 use super::sequence::Sequence;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
-
-/// Rows of logits that are held at once, unless one session needs more.
-pub(super) const ROWS: usize = 64;
 
 /// A session in a [`Group`].
 pub(super) struct Member<'s> {
@@ -100,20 +98,27 @@ impl<'b, 's> Group<'b, 's> {
     /// Evaluates the pending tokens of all members.
     pub(super) fn advance(&mut self) {
         self.each(|_, sequence, held| sequence.make_ready(held));
+        // The pass of a single session has room for a draft; that of several is full.
+        let drafts = self.members.len() == 1;
         while self.live().any(|(_, sequence)| !sequence.pending().is_empty()) {
-            self.pass();
+            self.pass(drafts);
         }
     }
 
-    /// One pass over the weights, with as many of the pending tokens as a batch takes.
-    pub(super) fn pass(&mut self) {
+    /// One pass over the weights, with as many of the pending tokens as a batch takes, and what is
+    /// drafted after the last of them.
+    pub(super) fn pass(&mut self, drafts: bool) {
         let (mut counts, mut room) = (vec![0; self.members.len()], BATCH);
         let mut cancelled = std::mem::take(&mut self.cancelled);
-        self.each(|i, sequence, _| {
-            let count = sequence.pending().len().min(room);
+        self.each(|i, sequence, held| {
+            let pending = sequence.pending().len();
+            let mut count = pending.min(room);
             if count > 0 {
                 begin(&mut sequence.machine.pace, &mut cancelled)?;
                 sequence.meter.pass();
+                if drafts && count == pending {
+                    count += sequence.draft(held);
+                }
             }
             room -= count;
             counts[i] = count;
@@ -130,7 +135,12 @@ impl<'b, 's> Group<'b, 's> {
             match &outcome {
                 Err(error) => member.outcome = Err((*error).into()),
                 Ok(cancelled) if cancelled.contains(&i) => member.outcome = Err(SessionError::Cancelled),
-                Ok(_) => member.sequence.commit(count, &hidden[(count - 1) * width..count * width]),
+                Ok(_) => {
+                    member.sequence.commit(&hidden[..count * width]);
+                    if let Some(speculation) = &mut member.sequence.speculation {
+                        speculation.passed(count, begin.elapsed().as_secs_f64());
+                    }
+                }
             }
             if let Err(SessionError::Cancelled) = member.outcome {
                 self.cancelled.push(member.sequence.machine.pace.canceller.clone());
@@ -206,7 +216,11 @@ impl<'b, 's> Group<'b, 's> {
         self.policies(|member| requests.iter().any(|request| request.member == member && asks(request)));
         let (planned, plans) = self.plan(requests, &mut choices);
         let begin = Instant::now();
-        for portion in portions(&plans, ROWS) {
+        if let ([i], [plan]) = (&planned[..], &plans[..]) {
+            choices[*i] = self.pick_ahead(&mut requests[*i], plan);
+        }
+        let is_open = planned.iter().any(|&i| choices[i].is_none());
+        for portion in portions(&plans, ROWS).filter(|_| is_open) {
             let (planned, plans) = (&planned[portion.clone()], &plans[portion]);
             let members: Vec<usize> = planned.iter().map(|&i| requests[i].member).collect();
             match self.logits(&members, plans) {
@@ -215,9 +229,29 @@ impl<'b, 's> Group<'b, 's> {
             }
         }
         for &i in &planned {
-            self.members[requests[i].member].sequence.machine.pace.end(begin);
+            let sequence = &mut *self.members[requests[i].member].sequence;
+            sequence.machine.pace.end(begin);
+            if let Some(speculation) = &mut sequence.speculation {
+                speculation.chosen(begin.elapsed().as_secs_f64());
+            }
         }
         choices
+    }
+
+    /// Picks the tokens of the only request from logits that are computed for a whole draft.
+    fn pick_ahead(&mut self, request: &mut Request<'_>, plan: &LogitsPlan) -> Option<Result<Chosen>> {
+        let [Member { sequence, own, .. }] = &mut self.members[..] else { return None };
+        let held = own.unwrap_or_else(|| self.buffers.bytes(sequence.config()));
+        let Buffers { quantized, mixed, .. } = &mut *self.buffers;
+        match sequence.rows_ahead(&request.source, *request.latent_state, plan, held, quantized) {
+            Ok((_, own)) if own.is_empty() => None,
+            Ok((rows, own)) => {
+                let chosen = sequence.pick(plan, &rows[own], mixed, &mut request.pick);
+                sequence.keep_rows(rows);
+                Some(chosen)
+            }
+            Err(error) => Some(Err(error.into())),
+        }
     }
 
     /// Plans the logits of the requests that are still open: their indices, and the plans.
@@ -289,10 +323,12 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
     let Some(model) = members.first().map(|member| Arc::clone(&member.sequence.model)) else { return Ok(Vec::new()) };
     let (mut parts, mut paces, mut computing) = (Vec::new(), Vec::new(), None);
     for (i, (member, &count)) in members.iter_mut().zip(counts).enumerate() {
-        let Sequence { state, tokens, position, machine, adapters, .. } = &mut *member.sequence;
+        let Sequence { state, tokens, position, machine, adapters, speculation, .. } = &mut *member.sequence;
         computing.get_or_insert((&mut machine.exec, machine.threads));
         if count > 0 {
-            parts.push(Part { state, tokens: &tokens[*position..*position + count], first: *position, adapters });
+            let drafted = speculation.as_ref().filter(|_| *position + count > tokens.len());
+            let tokens = drafted.map_or(&tokens[*position..], Speculation::tokens);
+            parts.push(Part { state, tokens: &tokens[..count], first: *position, adapters });
             paces.push((i, &mut machine.pace, false));
         }
     }

@@ -12,6 +12,9 @@ use crate::plugin::{self, LatentState, Plugin, Selector};
 use super::error::SessionError;
 use super::machine::Machine;
 
+/// Rows of logits that are held at once, unless one session needs more.
+pub(super) const ROWS: usize = 64;
+
 /// The source of a step's distribution.
 #[derive(Debug)]
 pub(crate) enum StepSource<'a> {
@@ -53,6 +56,11 @@ impl StepSource<'_> {
         };
         let latents = latent.map_or(0..policy.len(), |latent| latent..latent + 1);
         Ok(LogitsPlan { backbone: false, latents, are_known: false, latent })
+    }
+
+    /// Whether the application selects the latent, and has to be asked.
+    pub(super) fn asks_application(&self) -> bool {
+        matches!(self, Self::Selector(selector) if selector.asks_application())
     }
 
     /// Notes which token followed.

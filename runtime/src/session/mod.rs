@@ -15,14 +15,18 @@
 //! | `feed`, `step`, `score`, `embed`, `batch`, `snapshot` | the operations of sessions: prefill, decode, scoring, embeddings, batched decoding, save and restore |
 //! | `prompt_cache` | prompts that need not be computed again |
 //! | `group` | the forward pass of one session or several |
+//! | `draft`, `ahead`, `ahead_logits` | tokens that are guessed, and what their pass gave |
 //! | `choice`, `latents` | latent and token; policy, decoder, head, mixture |
 //! | `sequence`, `context_shift` | tokens, KV cache, memory limit; context shift |
 //! | `buffers`, `machine`, `pace`, `statistics` | scratch and logits; threads; cancelling and duty cycle; what was done |
 
+mod ahead;
+mod ahead_logits;
 mod batch;
 mod buffers;
 mod choice;
 mod context_shift;
+mod draft;
 mod embed;
 mod error;
 mod feed;
@@ -42,6 +46,7 @@ mod step;
 pub use batch::{Batch, Turn};
 pub(crate) use choice::{Chosen, Pick, Request};
 pub use choice::{Distribution, OptionView, Step};
+pub use draft::{Drafter, STRENGTHS};
 pub use embed::Pooling;
 pub use error::SessionError;
 pub(crate) use latents::StepSource;

@@ -10,8 +10,7 @@ use crate::model::BATCH;
 use crate::plugin::{LatentState, Plugin, Selector};
 
 use super::error::SessionError;
-use super::group::ROWS;
-use super::latents::{LogitsPlan, StepSource, check_policy, portions};
+use super::latents::{LogitsPlan, ROWS, StepSource, check_policy, portions};
 use super::state::Session;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;

@@ -9,7 +9,9 @@ use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
 use crate::ops;
 use crate::plugin::Plugin;
 
+use super::ahead::Ahead;
 use super::buffers::BufferBytes;
+use super::draft::Speculation;
 use super::error::SessionError;
 use super::machine::Machine;
 use super::options::ContextShift;
@@ -41,6 +43,8 @@ pub(super) struct Sequence {
     pub(super) meter: Meter,
     /// What is added to the backbone's matrices.
     pub(super) adapters: Vec<Adapted>,
+    /// What guesses the tokens to come.
+    pub(super) speculation: Option<Speculation>,
 }
 
 /// The results of the current step that are known.
@@ -50,17 +54,20 @@ pub(super) struct StepCache {
     pub(super) policy: Vec<f32>,
     /// Logits of every option: `[options][vocab]`, or empty.
     pub(super) options: Vec<f32>,
+    /// The tokens after it that went through the network before they were chosen.
+    pub(super) ahead: Ahead,
 }
 
 impl StepCache {
     pub(super) fn clear(&mut self) {
         self.policy.clear();
         self.options.clear();
+        self.ahead.clear();
     }
 
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
-        (self.policy.capacity() + self.options.capacity()) * size_of::<f32>()
+        (self.policy.capacity() + self.options.capacity()) * size_of::<f32>() + self.ahead.bytes()
     }
 
     /// Bytes of it and of the logits that a token is chosen from at most, with `options` options (0
@@ -184,17 +191,35 @@ impl Sequence {
         self.reserve(self.pending(), held)
     }
 
+    /// Drafts what may follow the pending tokens, if there is memory for it; tells how many tokens
+    /// that are.
+    pub(super) fn draft(&mut self, held: BufferBytes) -> usize {
+        let (pending, room, vocab) = (self.pending(), self.context() - self.tokens.len(), self.config().vocab);
+        let Some(speculation) = &mut self.speculation else { return 0 };
+        let drafted = speculation.draft(&self.tokens, pending.len(), room, vocab);
+        let has_memory = drafted == 0 || self.reserve(pending.start..pending.end + drafted, held).is_ok();
+        if has_memory { drafted } else { 0 }
+    }
+
     /// Positions of the tokens that have to go through the network.
     pub(super) fn pending(&self) -> Range<usize> {
         self.position..self.tokens.len()
     }
 
-    /// The first `count` of the pending tokens went through the network, and the hidden state of
-    /// the last of these is `hidden`.
-    pub(super) fn commit(&mut self, count: usize, hidden: &[f32]) {
+    /// The first of the pending tokens went through the network, and after them those of a draft:
+    /// their hidden states are `hidden`, `[tokens][hidden]`.
+    pub(super) fn commit(&mut self, hidden: &[f32]) {
+        let (width, pending) = (self.hidden.len(), self.pending().len());
+        let count = pending.min(hidden.len() / width);
+        let (own, drafted) = hidden.split_at(count * width);
+        self.hidden.copy_from_slice(&own[own.len() - width..]);
         self.position += count;
-        self.hidden.copy_from_slice(hidden);
         self.step.clear();
+        if let Some(speculation) = self.speculation.as_ref().filter(|_| !drafted.is_empty()) {
+            self.meter.drafted(drafted.len() / width);
+            // Without memory nothing is ahead.
+            self.step.ahead = Ahead::new(&speculation.tokens()[pending..], drafted).unwrap_or_default();
+        }
     }
 
     /// Bytes that the session holds now, without the weights.

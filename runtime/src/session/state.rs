@@ -11,6 +11,7 @@ use crate::plugin::schema::PluginConfig;
 use crate::plugin::{LatentState, Plugin};
 
 use super::buffers::{BufferBytes, Buffers};
+use super::draft::{Drafter, Speculation};
 use super::error::SessionError;
 use super::group::{Group, Member};
 use super::machine::{Machine, Threads};
@@ -56,14 +57,30 @@ impl Session {
         if let Some(shift) = options.context_shift {
             shift.check(context)?;
         }
+        let state = State::of_type(model.config(), options.kv_type, context);
+        let mut session = Self::empty(model, Machine::new(options)?, state)?;
+        let sequence = &mut session.sequence;
+        (sequence.plugin, sequence.context_shift) = (plugin, options.context_shift);
+        sequence.memory_limit = options.memory_limit;
+        Ok(session)
+    }
+
+    /// A session on another model, on the same workers, with a context of the same size.
+    pub(crate) fn beside(&self, model: Arc<Model>) -> Result<Self> {
+        let state = State::of_type(model.config(), self.kv_type(), self.context());
+        Self::empty(model, self.sequence.machine.fork(), state)
+    }
+
+    /// A session without a plugin, a limit and a text.
+    fn empty(model: Arc<Model>, machine: Machine, state: State) -> Result<Self> {
         let sequence = Sequence {
-            machine: Machine::new(options)?,
-            state: State::of_type(model.config(), options.kv_type, context),
+            machine,
+            state,
             hidden: memory::filled(0.0, model.config().hidden)?,
             model,
-            plugin,
-            context_shift: options.context_shift,
-            memory_limit: options.memory_limit,
+            plugin: None,
+            context_shift: None,
+            memory_limit: None,
             tokens: Vec::new(),
             position: 0,
             step: StepCache::default(),
@@ -71,6 +88,7 @@ impl Session {
             dropped: 0,
             meter: Meter::default(),
             adapters: Vec::new(),
+            speculation: None,
         };
         Ok(Self { sequence, latent_state: LatentState::default(), buffers: Buffers::default() })
     }
@@ -100,6 +118,7 @@ impl Session {
             dropped: self.sequence.dropped,
             meter: Meter::default(),
             adapters: self.sequence.adapters.clone(),
+            speculation: None,
         };
         Ok(Self { sequence, latent_state: self.latent_state, buffers: Buffers::default() })
     }
@@ -289,7 +308,17 @@ impl Session {
             }
         }
         self.sequence.adapters = adapters;
+        self.sequence.step.ahead.clear();
         Ok(())
+    }
+
+    /// Sets what guesses the tokens to come; `None` guesses none. What it guesses goes through the
+    /// network beside the last token, and is of use where the steps choose just that: the steps are
+    /// the same, bit for bit, and fewer passes are made. How long drafts are follows from what they
+    /// bring. Steps of this session alone draft: batches, branches and forks do not.
+    pub fn set_drafter(&mut self, drafter: Option<Box<dyn Drafter>>) {
+        self.sequence.step.ahead.clear();
+        self.sequence.speculation = drafter.map(Speculation::new);
     }
 
     /// The low-rank adapters, and how much of each is added.

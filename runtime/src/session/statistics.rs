@@ -17,6 +17,11 @@ pub struct Statistics {
     pub first_token: Option<Duration>,
     /// Passes over the weights of the network.
     pub passes: u64,
+    /// Drafted tokens that went through the network: see
+    /// [`Session::set_drafter`](super::Session::set_drafter).
+    pub drafted: u64,
+    /// How many of them were right.
+    pub accepted: u64,
     /// Bytes of the KV cache, those that forks share included.
     pub kv_bytes: usize,
 }
@@ -32,6 +37,16 @@ pub(super) struct Meter {
 impl Meter {
     pub(super) fn pass(&mut self) {
         self.statistics.passes += 1;
+    }
+
+    /// So many drafted tokens went through the network.
+    pub(super) fn drafted(&mut self, tokens: usize) {
+        self.statistics.drafted += tokens as u64;
+    }
+
+    /// A drafted token was right.
+    pub(super) fn accepted(&mut self) {
+        self.statistics.accepted += 1;
     }
 
     /// A feed of `tokens` that began at `begin` has ended.

@@ -202,6 +202,8 @@ final class Native {
 
     static native boolean isComplete(long session);
 
+    static native void setDraft(long session, int draft, long model);
+
     static native void setAdapters(long session, long[] adapters, float[] scales);
 
     static native Token step(long session);

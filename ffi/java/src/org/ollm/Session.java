@@ -197,6 +197,14 @@ public final class Session extends Handle {
         Native.setAdapters(number(), adapters.stream().mapToLong(Adapter::number).toArray(), scales);
     }
 
+    /** What guesses the tokens to come. */
+    public enum Draft { NONE, NGRAM, MODEL }
+
+    /** Sets what guesses the tokens to come, the model of {@link Draft#MODEL}; the text stays the same. */
+    public void setDraft(Draft draft, Model model) {
+        Native.setDraft(number(), draft.ordinal(), model == null ? 0 : model.number());
+    }
+
     /** The logits of the next token; {@code latent} is 0 but for {@link Distribution#OPTION}. */
     public float[] logits(Distribution distribution, int latent) {
         return Native.logits(number(), distribution.ordinal(), latent);

@@ -16,6 +16,10 @@ public final class Statistics {
     public long passes;
     /** Bytes of the KV cache, those that forks share included. */
     public long kvBytes;
+    /** Drafted tokens that went through the network. */
+    public long drafted;
+    /** How many of them were right. */
+    public long accepted;
 
     Statistics() {}
 }

@@ -1,0 +1,234 @@
+//! Drafts change how many passes a text takes, and not one bit of it.
+
+use std::sync::Arc;
+
+use ollm_runtime::cpu::Isa;
+use ollm_runtime::draft::{ModelDrafter, NgramDrafter};
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::Model;
+use ollm_runtime::ops::KvType;
+use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_runtime::plugin::{Callback, Hold, LatentMode, Plugin, Selector};
+use ollm_runtime::random::Random;
+use ollm_runtime::sampler::{Sampler, SamplerOptions};
+use ollm_runtime::session::{Batch, ContextShift, Drafter, STRENGTHS, Session, SessionError, SessionOptions, Turn};
+use ollm_runtime::storage::Storage;
+use ollm_tests::{golden, plugins};
+
+const FAMILIES: [&str; 4] = ["llama", "qwen3", "gemma2", "gemma3"];
+const OPTIONS: usize = 5;
+const CONTEXT: usize = 160;
+
+/// Knows how the text goes on, and is wrong now and then.
+#[derive(Debug)]
+struct Prophet {
+    text: Vec<u32>,
+    /// In percent.
+    wrong: usize,
+    seed: u64,
+    calls: u64,
+}
+
+impl Drafter for Prophet {
+    fn evidence(&mut self, text: &[u32]) -> Option<usize> {
+        self.calls += 1;
+        (text.len() < self.text.len()).then_some(self.calls as usize % STRENGTHS)
+    }
+
+    fn draft(&mut self, text: &[u32], count: usize, draft: &mut Vec<u32>) {
+        for (place, &token) in self.text.iter().enumerate().skip(text.len()).take(count) {
+            let mut random = Random::at(self.seed ^ self.calls, place as u64);
+            // One that is in no vocabulary ends the draft.
+            let other = [0, 1, 255, u32::MAX][random.below(4)];
+            draft.push(if random.below(100) < self.wrong { other } else { token });
+        }
+    }
+}
+
+/// What a run is made with.
+struct Run {
+    model: Arc<Model>,
+    plugin: Option<Arc<Plugin>>,
+    options: SessionOptions,
+    selector: Option<Selector>,
+    temperature: f32,
+}
+
+type Steps = Vec<(u32, Option<usize>, u32)>;
+
+impl Run {
+    fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.model), self.plugin.clone(), &self.options).unwrap()
+    }
+
+    fn sampler(&self) -> Sampler {
+        let penalized = SamplerOptions { temperature: self.temperature, seed: 3, ..SamplerOptions::default() };
+        Sampler::new(penalized).unwrap()
+    }
+
+    fn steps(&self, session: &mut Session, n: usize) -> Steps {
+        let mut sampler = self.sampler();
+        let step = |_| match session.step(self.selector.as_ref(), &mut sampler) {
+            Ok(step) => Some((step.token, step.latent, step.logprob.to_bits())),
+            Err(SessionError::ContextFull { .. }) => None,
+            Err(error) => panic!("{error}"),
+        };
+        (0..n).map_while(step).collect()
+    }
+
+    /// Feeds, steps, forks, rewinds, steps to the end of the context.
+    fn story(&self, session: &mut Session) -> (Steps, Vec<u32>) {
+        let mut all = Vec::new();
+        session.feed(&[10, 200, 31, 47, 5]).unwrap();
+        all.extend(self.steps(session, 20));
+        let mut fork = session.fork().unwrap();
+        all.extend(self.steps(session, 7));
+        all.extend(self.steps(&mut fork, 5));
+        let mut saved = Vec::new();
+        session.save(&mut saved).unwrap();
+        session.feed(&[7, 8]).unwrap();
+        all.extend(self.steps(session, 11));
+        session.rewind(session.position() - 3).unwrap();
+        all.extend(self.steps(session, 9));
+        if self.plugin.is_some() {
+            all.extend(
+                session
+                    .option_set(3)
+                    .unwrap()
+                    .iter()
+                    .map(|view| (view.top[0].0, Some(view.latent), view.policy.to_bits())),
+            );
+        }
+        session.restore(&mut &saved[..]).unwrap();
+        session.trim();
+        all.extend(self.steps(session, CONTEXT));
+        (all, session.tokens().to_vec())
+    }
+}
+
+fn model(family: &str) -> Arc<Model> {
+    Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())
+}
+
+fn plugin(model: &Model) -> Arc<Plugin> {
+    let spec = plugins::spec(model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
+    let bytes = plugins::plugin_file(&spec, TensorType::Q8_0, 0.5).to_bytes();
+    Arc::new(Plugin::from_storage(Storage::from(bytes), model).unwrap())
+}
+
+/// Ways to select latents; `None` is without a plugin.
+fn selectors() -> Vec<Option<(LatentMode, Hold)>> {
+    let least = Callback::new(|_, policy| (0..policy.len()).min_by(|&a, &b| policy[a].total_cmp(&policy[b])).unwrap());
+    vec![
+        None,
+        Some((LatentMode::Policy, Hold::Token)),
+        Some((LatentMode::Sample { temperature: 1.0 }, Hold::Tokens(3.try_into().unwrap()))),
+        Some((LatentMode::Fixed(2), Hold::All)),
+        Some((LatentMode::Script(vec![1, 4, 0]), Hold::Tokens(2.try_into().unwrap()))),
+        Some((LatentMode::Callback(least), Hold::Token)),
+        Some((LatentMode::Mixture, Hold::Token)),
+    ]
+}
+
+/// Every way to run.
+fn for_each(test: impl Fn(&Run, &str)) {
+    let isas = Isa::available();
+    for (i, (family, selector)) in
+        FAMILIES.into_iter().flat_map(|f| selectors().into_iter().map(move |s| (f, s))).enumerate()
+    {
+        for temperature in [0.0, 1.0] {
+            let model = model(family);
+            let context_shift = (i % 3 == 1).then_some(ContextShift { keep: 4 });
+            let options = SessionOptions {
+                threads: 1 + i % 2,
+                context: CONTEXT,
+                context_shift,
+                kv_type: KvType::ALL[i / 2 % 2],
+                isa: Some(isas[i % isas.len()]),
+                ..SessionOptions::default()
+            };
+            let name = format!("{family} {selector:?} {temperature} {options:?}");
+            let plugin = selector.as_ref().map(|_| plugin(&model));
+            let selector = selector.clone().map(|(mode, hold)| Selector::new(mode, hold, OPTIONS, 7).unwrap());
+            test(&Run { model, plugin, options, selector, temperature }, &name);
+        }
+    }
+}
+
+#[test]
+fn steps_with_drafts_are_those_without() {
+    for_each(|run, name| {
+        let (expected, text) = run.story(&mut run.session());
+        for wrong in [0, 30, 100] {
+            let mut session = run.session();
+            session.set_drafter(Some(Box::new(Prophet { text: text.clone(), wrong, seed: 5, calls: 0 })));
+            assert!(run.story(&mut session).0 == expected, "{name} {wrong}");
+            let done = session.statistics();
+            assert!(done.accepted <= done.drafted && done.drafted > 0, "{name} {done:?}");
+        }
+        let mut session = run.session();
+        session.set_drafter(Some(Box::new(NgramDrafter::default())));
+        assert!(run.story(&mut session).0 == expected, "{name} ngram");
+        session.reset();
+        session.set_drafter(Some(Box::new(ModelDrafter::new(&session, Arc::clone(&run.model)).unwrap())));
+        assert!(run.story(&mut session).0 == expected, "{name} model");
+    });
+}
+
+#[test]
+fn right_drafts_take_fewer_passes_and_wrong_ones_hardly_more() {
+    let run = Run {
+        model: model("llama"),
+        plugin: None,
+        options: SessionOptions { threads: 1, context: 600, ..SessionOptions::default() },
+        selector: None,
+        temperature: 1.0,
+    };
+    let passes = |drafter: Option<Box<dyn Drafter>>| {
+        let mut session = run.session();
+        session.feed(&[1, 2, 3]).unwrap();
+        session.set_drafter(drafter);
+        run.steps(&mut session, 500);
+        (session.statistics(), session.tokens().to_vec())
+    };
+    let (plain, text) = passes(None);
+    assert_eq!((plain.passes, plain.drafted), (500, 0));
+    let (right, same) = passes(Some(Box::new(Prophet { text: text.clone(), wrong: 0, seed: 1, calls: 0 })));
+    assert!(same == text && right.passes < 400 && right.accepted > 100, "{right:?}");
+    let (wrong, same) = passes(Some(Box::new(Prophet { text: text.clone(), wrong: 100, seed: 1, calls: 0 })));
+    // Each strength is tried until it is known.
+    assert!(same == text && wrong.passes >= 495 && wrong.drafted < 400, "{wrong:?}");
+}
+
+#[test]
+fn batches_and_memory_limits_go_without_drafts() {
+    let run = Run {
+        model: model("qwen3"),
+        plugin: None,
+        options: SessionOptions { threads: 1, context: 64, ..SessionOptions::default() },
+        selector: None,
+        temperature: 0.0,
+    };
+    let mut session = run.session();
+    session.feed(&[1, 2, 3]).unwrap();
+    session.set_drafter(Some(Box::new(Prophet { text: vec![9; 64], wrong: 0, seed: 1, calls: 0 })));
+    let (mut other, mut samplers) = (session.fork().unwrap(), [run.sampler(), run.sampler()]);
+    let [first, second] = &mut samplers;
+    for _ in 0..3 {
+        let steps = Batch::default().step(&mut [
+            Turn { session: &mut session, selector: None, sampler: first },
+            Turn { session: &mut other, selector: None, sampler: second },
+        ]);
+        steps.into_iter().for_each(|step| drop(step.unwrap()));
+    }
+    assert_eq!((session.statistics().drafted, session.tokens()), (0, other.tokens()));
+}
+
+#[test]
+fn a_draft_model_has_the_same_vocabulary() {
+    let session = Session::new(model("llama"), None, &SessionOptions::default()).unwrap();
+    let other = ollm_tests::backbones::wide(1000, 64, TensorType::Q8_0);
+    let other = Arc::new(Model::from_storage(Storage::from(other)).unwrap());
+    let error = ModelDrafter::new(&session, other).unwrap_err();
+    assert!(matches!(error, SessionError::DraftVocabulary { draft: 1000, .. }), "{error}");
+}
