@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 25] = [
+const SECTIONS: [&str; 26] = [
     "version",
     "status",
     "log",
@@ -26,6 +26,7 @@ const SECTIONS: [&str; 25] = [
     "sampling",
     "constraint",
     "generate",
+    "conversation",
     "batch",
     "adapter",
     "logits",

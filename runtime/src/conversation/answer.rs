@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::chat::{ChatEvent, ChatParser, Message};
+use crate::chat::{ChatEvent, ChatParser, Message, Prompt};
 use crate::generate::{GenerateOptions, Generated, Reason, ReasoningBudget, Token, generate_on};
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
@@ -71,14 +71,26 @@ impl Conversation {
             return Err(ConversationError::NothingToAnswer);
         }
         let Fitting { prompt, tokens, left_out } = self.fit(session.context())?;
-        let format = self.format();
-        let reasoning = match (self.options.reasoning_budget, format.reasoning) {
-            (Some(most), Some(marks)) => Some(ReasoningBudget::new(most, marks, &prompt, &self.tokenizer)?),
-            _ => None,
-        };
+        let (parser, reasoning) = (self.parser(&prompt), self.reasoning(&prompt)?);
         let reused = session.feed_prompt(&tokens)?;
-        let parser = ChatParser::new(format, format.reasoning.is_some_and(|marks| marks.is_open_in(prompt.text())));
         Ok(Prompted { tokens: tokens.len(), reused, dropped: self.forget(left_out), reasoning, parser })
+    }
+
+    /// What takes the answer to this prompt apart.
+    pub fn parser(&self, prompt: &Prompt) -> ChatParser {
+        let format = self.format();
+        ChatParser::new(format, format.reasoning.is_some_and(|marks| marks.is_open_in(prompt.text())))
+    }
+
+    /// The limit on what the model thinks before the answer to this prompt, if one is set.
+    ///
+    /// # Errors
+    /// [`ConversationError::Tokenizer`].
+    pub fn reasoning(&self, prompt: &Prompt) -> Result<Option<ReasoningBudget>> {
+        Ok(match (self.options.reasoning_budget, self.format().reasoning) {
+            (Some(most), Some(marks)) => Some(ReasoningBudget::new(most, marks, prompt, &self.tokenizer)?),
+            _ => None,
+        })
     }
 
     /// Answers: feeds the prompt, generates, and adds the answer's message. `each` sees every token

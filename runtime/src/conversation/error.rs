@@ -72,7 +72,9 @@ pub enum ConversationError {
 impl fmt::Display for ConversationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NothingToAnswer => write!(f, "there is no message to answer: add a user's message or a tool's result"),
+            Self::NothingToAnswer => {
+                write!(f, "there is no message to answer: add a user's message or a tool's result")
+            }
             Self::TurnTooLong { tokens, context } => write!(
                 f,
                 "the system messages and the last turn have {tokens} tokens, which leaves no room for an answer in a \

@@ -76,9 +76,8 @@ impl Sequence {
         held: BufferBytes,
     ) -> Result<(), SessionError> {
         let reached = self.tokens.len();
-        let begin = reached
-            .checked_sub(answer)
-            .ok_or(SessionError::PositionOutOfRange { position: answer, reached })?;
+        let begin =
+            reached.checked_sub(answer).ok_or(SessionError::PositionOutOfRange { position: answer, reached })?;
         self.check_at(answer, prompt)?;
         let place = self.place();
         let mut tokens = Vec::new();
