@@ -327,6 +327,20 @@ struct constraint_options : ollm_constraint_options {
         trigger_length = trigger.size();
     }
 };
+struct chat_options : ollm_chat_options {
+    chat_options() : ollm_chat_options(ollm_chat_options_init()) {}
+    /// Variables of the chat template, which must live until the options are used.
+    explicit chat_options(std::string_view variables) : chat_options() {
+        variables_json = variables.data();
+        variables_json_length = variables.size();
+    }
+};
+struct answer_options : ollm_answer_options {
+    answer_options() : ollm_answer_options(ollm_answer_options_init()) {}
+};
+struct answer : ollm_answer {
+    answer() : ollm_answer(ollm_answer_init()) {}
+};
 struct memory : ollm_memory {
     memory() : ollm_memory(ollm_memory_init()) {}
 };
@@ -626,6 +640,7 @@ public:
 /// A part of an answer. Its texts are gone with the next call on the parser.
 struct chat_event : ollm_chat_event {
     chat_event() : ollm_chat_event(ollm_chat_event_init()) {}
+    explicit chat_event(const ollm_chat_event &event) : ollm_chat_event(event) {}
 
     std::string_view text() const noexcept { return {ollm_chat_event::text, text_length}; }
     std::string_view name() const noexcept { return {ollm_chat_event::name, name_length}; }
@@ -1153,6 +1168,89 @@ public:
 
 private:
     detail::callbacks kept_;
+};
+
+/// A conversation whose answers come from a session, which must outlive it. One thread at a time;
+/// `session::cancel` ends an answer.
+class conversation : public detail::handle<ollm_chat, ollm_chat_free> {
+public:
+    using handle::handle;
+
+    static result<conversation> make(const session &session, const chat_options &options = {}) {
+        ollm_chat *made = nullptr;
+        status status = ollm_chat_new(session.get(), &options, &made);
+        return detail::give(status, conversation(made));
+    }
+
+    result<void> set_options(const chat_options &options) {
+        return detail::done(ollm_chat_set_options(get(), &options));
+    }
+    /// Adds a message: what a user says, or another one.
+    result<void> add(std::string_view role, std::string_view content) {
+        ollm_message message{role.data(), role.size(), content.data(), content.size()};
+        return detail::done(ollm_chat_add(get(), &message));
+    }
+    /// Adds messages with all their fields: a JSON object, or a list of them.
+    result<void> add_json(std::string_view json) {
+        return detail::done(ollm_chat_add_json(get(), json.data(), json.size()));
+    }
+    /// Sets the system message, or none.
+    result<void> set_system(std::optional<std::string_view> text) {
+        const char *data = text ? (text->data() ? text->data() : "") : nullptr;
+        return detail::done(ollm_chat_set_system(get(), data, text ? text->size() : 0));
+    }
+
+    /// Answers, and adds the answer as a message.
+    result<ollm::answer> answer(const answer_options &options = {}) {
+        ollm::answer answer;
+        status status = ollm_chat_answer(get(), &options, &answer);
+        return detail::give(status, std::move(answer));
+    }
+    /// The same; `each(event)` sees every part of the answer. If it gives a bool, false ends.
+    template <class Each>
+    result<ollm::answer> answer(answer_options options, Each &&each) {
+        detail::caller<Each> caller{each};
+        options.each = [](void *user, const ollm_chat_event *seen) noexcept {
+            return static_cast<detail::caller<Each> *>(user)->call(chat_event(*seen));
+        };
+        options.user = &caller;
+        ollm::answer answer;
+        status status = ollm_chat_answer(get(), &options, &answer);
+        return detail::give(status, std::move(answer));
+    }
+
+    /// How many messages there are.
+    result<std::size_t> count() const {
+        std::size_t count = 0;
+        status status = ollm_chat_count(get(), &count, nullptr);
+        return detail::give(status, std::move(count));
+    }
+    /// How many of them the model has forgotten.
+    result<std::size_t> forgotten() const {
+        std::size_t count = 0, forgotten = 0;
+        status status = ollm_chat_count(get(), &count, &forgotten);
+        return detail::give(status, std::move(forgotten));
+    }
+    /// A message as JSON.
+    result<std::string> message(std::size_t index) const {
+        return detail::fill<std::string>(256, 1, [&](char *text, std::size_t capacity, std::size_t *length) {
+            return ollm_chat_message(get(), index, text, capacity, length);
+        });
+    }
+    /// Takes back the last turn; gives how many messages that were.
+    result<std::size_t> take_back() {
+        std::size_t removed = 0;
+        status status = ollm_chat_take_back(get(), &removed);
+        return detail::give(status, std::move(removed));
+    }
+    /// Forgets the messages after the first `count`.
+    result<void> truncate(std::size_t count) { return detail::done(ollm_chat_truncate(get(), count)); }
+    /// Forgets all but the system messages.
+    result<void> reset_messages() { return detail::done(ollm_chat_reset(get())); }
+
+    /// Saves the conversation with its session.
+    result<void> save_file(const std::string &path) const { return detail::done(ollm_chat_save_file(get(), path.c_str())); }
+    result<void> restore_file(const std::string &path) { return detail::done(ollm_chat_restore_file(get(), path.c_str())); }
 };
 
 /// The memory of batched steps: a step of several sessions of one model in one read of the weights.

@@ -9,9 +9,8 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use ollm_runtime::chat::{
-    ChatEvent, ChatFormat, ChatParser, ChatTemplate, Message, Prompt, ToolCall, ToolFormat, Variables,
-};
+use ollm_runtime::chat::{ChatEvent, ChatParser, ChatTemplate, Message, Prompt, ToolCall, ToolFormat, Variables};
+use ollm_runtime::conversation::ToolChoice;
 use serde_json::Value;
 
 use crate::boundary::guard;
@@ -176,20 +175,15 @@ pub enum OllmToolFormat {
 }
 
 /// What a number of [`OllmToolFormat`] means.
-enum ToolChoice {
-    Auto,
-    Given(Option<ToolFormat>),
-}
-
-fn read_format(format: i32) -> Result<ToolChoice> {
+pub(crate) fn read_format(format: i32) -> Result<ToolChoice> {
     Ok(match format {
         0 => ToolChoice::Auto,
-        1 => ToolChoice::Given(None),
-        2 => ToolChoice::Given(Some(ToolFormat::Hermes)),
-        3 => ToolChoice::Given(Some(ToolFormat::Llama3)),
-        4 => ToolChoice::Given(Some(ToolFormat::Gemma)),
-        5 => ToolChoice::Given(Some(ToolFormat::Lfm2)),
-        6 => ToolChoice::Given(Some(ToolFormat::Mistral)),
+        1 => ToolChoice::Never,
+        2 => ToolChoice::Given(ToolFormat::Hermes),
+        3 => ToolChoice::Given(ToolFormat::Llama3),
+        4 => ToolChoice::Given(ToolFormat::Gemma),
+        5 => ToolChoice::Given(ToolFormat::Lfm2),
+        6 => ToolChoice::Given(ToolFormat::Mistral),
         other => return Err(CallFailure::argument(format!("{other} is no ollm_tool_format"))),
     })
 }
@@ -201,8 +195,8 @@ pub struct OllmChatParser(Mutex<Parsing>);
 struct Parsing {
     parser: ChatParser,
     events: VecDeque<ChatEvent>,
-    /// The texts of the event that was given last.
-    shown: [String; 4],
+    /// The event that was given last.
+    shown: EventTexts,
 }
 
 static PARSERS: HandleTable<OllmChatParser> = HandleTable::new();
@@ -250,18 +244,14 @@ pub unsafe extern "C" fn ollm_chat_parser_new(
         let choice = read_format(format)?;
         let model = OllmModel::table().get(model)?;
         let template = template(&model)?;
-        let shown = template.format();
         let offered = input.as_ref().is_some_and(|input| input.variables.has_tools());
-        let tools = match choice {
-            ToolChoice::Auto => shown.tools.filter(|_| offered),
-            ToolChoice::Given(tools) => tools,
-        };
-        let in_reasoning = match (&input, shown.reasoning) {
+        let format = choice.format(&template, offered);
+        let in_reasoning = match (&input, format.reasoning) {
             (Some(input), Some(marks)) => marks.is_open_in(input.render(&model, &template)?.text()),
             _ => false,
         };
-        let parser = ChatParser::new(ChatFormat { tools, ..shown }, in_reasoning);
-        let parsing = Parsing { parser, events: VecDeque::new(), shown: Default::default() };
+        let parser = ChatParser::new(format, in_reasoning);
+        let parsing = Parsing { parser, events: VecDeque::new(), shown: EventTexts::default() };
         out.set(PARSERS.insert(OllmChatParser(Mutex::new(parsing)))?);
         Ok(())
     })
@@ -329,7 +319,7 @@ pub enum OllmChatEventKind {
 }
 
 /// A part of an answer. Texts are UTF-8 without a zero at their ends; they belong to the parser and
-/// are gone with the next call on it. Since 0.1.0.
+/// are gone with the next call on it, or with the return of an `ollm_chat_event_fn`. Since 0.1.0.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct OllmChatEvent {
@@ -382,10 +372,49 @@ pub unsafe extern "C" fn ollm_chat_parser_next(parser: *mut OllmChatParser, even
         let out = unsafe { OutStruct::new(event) }?;
         let parser = PARSERS.get(parser)?;
         let mut parsing = parser.turn()?;
-        let (kind, shown) = parsing.events.pop_front().map_or((OllmChatEventKind::None, Default::default()), texts);
-        parsing.shown = shown;
-        let [text, name, arguments, id] = parsing.shown.each_ref().map(|text| part(text));
-        out.set(&OllmChatEvent {
+        parsing.shown = parsing.events.pop_front().map(EventTexts::new).unwrap_or_default();
+        out.set(&parsing.shown.event());
+        Ok(())
+    })
+}
+
+/// The texts of an event, which C looks at.
+pub(crate) struct EventTexts {
+    kind: OllmChatEventKind,
+    text: String,
+    name: String,
+    arguments: String,
+    id: String,
+}
+
+impl Default for EventTexts {
+    fn default() -> Self {
+        let [text, name, arguments, id] = Default::default();
+        Self { kind: OllmChatEventKind::None, text, name, arguments, id }
+    }
+}
+
+impl EventTexts {
+    pub(crate) fn new(event: ChatEvent) -> Self {
+        let only = |kind, text| Self { kind, text, ..Self::default() };
+        match event {
+            ChatEvent::Reasoning(text) => only(OllmChatEventKind::Reasoning, text),
+            ChatEvent::Text(text) => only(OllmChatEventKind::Text, text),
+            ChatEvent::Malformed(reason) => only(OllmChatEventKind::Malformed, reason),
+            ChatEvent::Call(ToolCall { name, arguments, id }) => Self {
+                kind: OllmChatEventKind::ToolCall,
+                name,
+                arguments: Value::Object(arguments).to_string(),
+                id: id.unwrap_or_default(),
+                ..Self::default()
+            },
+        }
+    }
+
+    /// The event, whose texts are these.
+    pub(crate) fn event(&self) -> OllmChatEvent {
+        let [text, name, arguments, id] = [&self.text, &self.name, &self.arguments, &self.id].map(|text| part(text));
+        OllmChatEvent {
             struct_size: size_of::<OllmChatEvent>(),
             text: text.0,
             text_length: text.1,
@@ -395,23 +424,8 @@ pub unsafe extern "C" fn ollm_chat_parser_next(parser: *mut OllmChatParser, even
             arguments_length: arguments.1,
             id: id.0,
             id_length: id.1,
-            kind: MaybeUninit::new(kind),
+            kind: MaybeUninit::new(self.kind),
             reserved: 0,
-        });
-        Ok(())
-    })
-}
-
-/// The texts of an event: text, name, arguments, id.
-fn texts(event: ChatEvent) -> (OllmChatEventKind, [String; 4]) {
-    let only = |text: String| [text, String::new(), String::new(), String::new()];
-    match event {
-        ChatEvent::Reasoning(text) => (OllmChatEventKind::Reasoning, only(text)),
-        ChatEvent::Text(text) => (OllmChatEventKind::Text, only(text)),
-        ChatEvent::Malformed(reason) => (OllmChatEventKind::Malformed, only(reason)),
-        ChatEvent::Call(ToolCall { name, arguments, id }) => {
-            let arguments = Value::Object(arguments).to_string();
-            (OllmChatEventKind::ToolCall, [String::new(), name, arguments, id.unwrap_or_default()])
         }
     }
 }

@@ -223,6 +223,10 @@ pub enum OllmReason {
     Limit = 2,
     /// The callback asked for it.
     Callback = 3,
+    /// The context is full. Of `ollm_chat_answer`: of a run this is the status `OLLM_CONTEXT_FULL`.
+    Context = 4,
+    /// It was cancelled. Of `ollm_chat_answer`: of a run this is the status `OLLM_CANCELLED`.
+    Cancelled = 5,
 }
 
 /// Generates token by token until an end token, a stop string, the limit, or the callback ends it;

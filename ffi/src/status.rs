@@ -9,6 +9,7 @@ use ollm_runtime::Error;
 use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::constraint::ConstraintError;
+use ollm_runtime::conversation::ConversationError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::model::ModelError;
@@ -189,6 +190,7 @@ fn status_of(error: &Error) -> OllmStatus {
         Error::Tokenizer(_) | Error::Chat(ChatError::Missing) => OllmStatus::NoTokenizer,
         Error::Chat(ChatError::Thread(error)) => of_io(error),
         Error::Chat(_) => OllmStatus::Template,
+        Error::Conversation(error) => of_conversation(error),
         _ => OllmStatus::Internal,
     }
 }
@@ -257,6 +259,20 @@ fn of_branches(error: &BranchError) -> OllmStatus {
         BranchError::Failed(error) => of_session(error),
         BranchError::NoPlugin { .. } | BranchError::NoValue => OllmStatus::NoPlugin,
         BranchError::Mismatch => OllmStatus::Mismatch,
+        _ => OllmStatus::InvalidArgument,
+    }
+}
+
+fn of_conversation(error: &ConversationError) -> OllmStatus {
+    use ConversationError::{ContextFull, Damaged, NotAConversation, NothingToAnswer, TurnTooLong, UnsupportedVersion};
+    match error {
+        NothingToAnswer => OllmStatus::Empty,
+        ContextFull { .. } | TurnTooLong { .. } => OllmStatus::ContextFull,
+        // A save that ends too early is damaged, wherever it comes from.
+        ConversationError::Read(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => OllmStatus::BadFile,
+        ConversationError::Read(source) | ConversationError::Write(source) => of_io(source),
+        NotAConversation | Damaged { .. } => OllmStatus::BadFile,
+        UnsupportedVersion { .. } => OllmStatus::Unsupported,
         _ => OllmStatus::InvalidArgument,
     }
 }

@@ -26,6 +26,7 @@ const SECTIONS: [&str; 26] = [
     "sampling",
     "constraint",
     "generate",
+    "conversation",
     "batch",
     "adapter",
     "draft",

@@ -8,6 +8,8 @@ use crate::branches::{AnswerRuleError, BranchError};
 #[cfg(feature = "chat-template")]
 use crate::chat::ChatError;
 use crate::constraint::ConstraintError;
+#[cfg(feature = "chat-template")]
+use crate::conversation::ConversationError;
 use crate::cpu::IsaError;
 use crate::gguf::GgufError;
 use crate::logits::LogitsError;
@@ -71,6 +73,9 @@ pub enum Error {
     /// The conversation has no text.
     #[cfg(feature = "chat-template")]
     Chat(ChatError),
+    /// The conversation cannot do that.
+    #[cfg(feature = "chat-template")]
+    Conversation(ConversationError),
 }
 
 impl fmt::Display for Error {
@@ -96,6 +101,8 @@ impl fmt::Display for Error {
             Self::Tokenizer(error) => error.fmt(f),
             #[cfg(feature = "chat-template")]
             Self::Chat(error) => error.fmt(f),
+            #[cfg(feature = "chat-template")]
+            Self::Conversation(error) => error.fmt(f),
         }
     }
 }
@@ -198,6 +205,20 @@ impl From<ChatError> for Error {
         match error {
             ChatError::OutOfMemory(error) => error.into(),
             error => Self::Chat(error),
+        }
+    }
+}
+
+#[cfg(feature = "chat-template")]
+impl From<ConversationError> for Error {
+    fn from(error: ConversationError) -> Self {
+        match error {
+            ConversationError::Chat(error) => error.into(),
+            ConversationError::Tokenizer(error) => error.into(),
+            ConversationError::Constraint(error) => error.into(),
+            ConversationError::Session(error) => error.into(),
+            ConversationError::Snapshot(error) => error.into(),
+            error => Self::Conversation(error),
         }
     }
 }

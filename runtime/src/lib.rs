@@ -13,7 +13,7 @@
 //!
 //! | floor | what it holds |
 //! |---|---|
-//! | [`branches`] | forks of a session in one pass: vote, best of N, beam search, suggestions |
+//! | [`branches`], [`conversation`] | forks of a session in one pass: vote, best of N, beam search, suggestions; messages and answers |
 //! | [`draft`] | what guesses the tokens to come |
 //! | [`generate`] | steps until an end token, a stop string, a limit or the end of the context |
 //! | [`session`] | feed, step, score, fork, save: the one place where the parts meet |
@@ -39,6 +39,8 @@ pub mod branches;
 #[cfg(feature = "chat-template")]
 pub mod chat;
 pub mod constraint;
+#[cfg(feature = "chat-template")]
+pub mod conversation;
 pub mod cpu;
 pub mod draft;
 pub mod error;

@@ -263,6 +263,34 @@ static void conversations(const ollm::model &model) {
     CHECK(event.arguments().find('1') != std::string_view::npos);
 }
 
+static void conversations_go_on(const ollm::model &model, const std::string &saved) {
+    ollm::session_options session_options;
+    session_options.context = 256;
+    session_options.threads = 1;
+    ollm::session session = must(ollm::session::make(model, session_options));
+    ollm::conversation talk = must(ollm::conversation::make(session, ollm::chat_options("{\"tools\": [{\"name\": \"f\"}]}")));
+    FAILS(OLLM_EMPTY, talk.answer());
+    must(talk.set_system("Be kind."));
+    must(talk.add("user", "Hi"));
+    ollm::answer_options options;
+    options.limit = 6;
+    std::string said;
+    ollm::answer answer = must(talk.answer(options, [&](const ollm::chat_event &event) { said += event.text(); }));
+    CHECK(answer.has_message && answer.answer_tokens <= 6 && must(talk.count()) == 3 && must(talk.forgotten()) == 0);
+    CHECK(must(talk.message(2)).find("assistant") != std::string::npos);
+    must(talk.save_file(saved));
+    must(talk.add_json("{\"role\": \"user\", \"content\": \"more\"}"));
+    CHECK(must(talk.answer(options)).reused_tokens > 5);
+    CHECK(must(talk.take_back()) == 2);
+    must(talk.truncate(1));
+    must(talk.restore_file(saved));
+    CHECK(must(talk.count()) == 3);
+    must(talk.set_options({}));
+    must(talk.reset_messages());
+    must(talk.set_system(std::nullopt));
+    CHECK(must(talk.count()) == 0);
+}
+
 static void tokens_have_bytes(const ollm::model &model, const ollm::plugin &plugin) {
     std::string bytes;
     for (std::uint32_t token : must(model.tokenize("one \xc3\xa9"))) bytes += must(model.token_bytes(token));
@@ -427,6 +455,7 @@ int main(int argc, char **argv) {
     FAILS(OLLM_IO, ollm::model::load(ollm::source::file("/no/such/file")));
     ollm::model model = loaded_with_a_log(argv[1], argv[2]);
     conversations(must(ollm::model::load(ollm::source::file(argv[3]))));
+    conversations_go_on(must(ollm::model::load(ollm::source::file(argv[3]))), std::string(argv[3]) + ".conversation");
     ollm::plugin plugin = must(ollm::plugin::load(model, ollm::source::file(argv[2])));
     sessions_share_a_pool(model);
     ranges_and_runs_agree(model, plugin);

@@ -20,6 +20,7 @@
 //! | the reference's tokens | `real.c` |
 //! | the model's chat template | `real.c`, `chat.c` |
 //! | safe conversations, tools, thoughts | `chat.c` |
+//! | a conversation as a handle: prefix reuse, forgotten turns, save and restore | `conversation.c` |
 //! | silence, and a log callback | every program; `misuse.c` |
 //! | several continuations at once | `branches.c` |
 //! | LoRA at run time | `adapters.c` |
@@ -123,6 +124,7 @@ fn misuse() {
 #[test]
 fn conversations() {
     run(&program("chat.c"), &[&chat_model()]);
+    run(&program("conversation.c"), &[&chat_model(), &scratch("conversation.bin")]);
 }
 
 #[test]
@@ -204,6 +206,7 @@ fn nothing_is_leaked_or_undefined() {
     run(&compile("sources.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("threads.c", "-asan", &flags), &[&model, &plugin]);
     run(&compile("chat.c", "-asan", &flags), &[&chat_model()]);
+    run(&compile("conversation.c", "-asan", &flags), &[&chat_model(), &scratch("conversation-asan.bin")]);
     run(&compile("layer.cpp", "-asan", &flags), &[&model, &plugin, &chat_model()]);
 }
 
@@ -228,6 +231,7 @@ fn valgrind_finds_nothing() {
     assert_eq!(caught.status.code(), Some(9));
     assert!(String::from_utf8_lossy(&caught.stderr).contains("ollm_tokenize"));
     succeed(&mut valgrind(program("session.c"), &[&model, &plugin, &scratch("session-valgrind.bin")]));
+    succeed(&mut valgrind(program("conversation.c"), &[&chat_model(), &scratch("conversation-valgrind.bin")]));
 }
 
 /// The folder of another build of the library, which a script of `.ci/` made and names by this

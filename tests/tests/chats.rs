@@ -160,3 +160,115 @@ fn what_is_wrong_is_said() {
     let output = run(&["chat", "-m", m], "/tool 3\n");
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The messages that the model answered, by what the answers' prompts are: each line of input that
+/// is one has an answer.
+fn answers(lines: &[Value]) -> usize {
+    lines.iter().filter(|line| line.get("done").is_some()).count()
+}
+
+/// What begins with a slash and is no command is a message; two slashes are one.
+#[test]
+fn a_line_is_a_command_or_a_message() {
+    let talk = |input: &str| lines(&["chat", "-n", "6"], input);
+    let (path, slashes) = (talk("/etc/hosts is what?\n"), talk("//etc/hosts is what?\n"));
+    assert_eq!(
+        (answers(&path), ids(&path)),
+        (1, answer(&[Message::new("user", "/etc/hosts is what?")], &Variables::new(), 6))
+    );
+    assert_eq!(ids(&slashes), ids(&path));
+    assert_eq!(answers(&talk("/nothing\nHi\n/undo\n//undo\n/quit\nno\n")), 3);
+}
+
+#[test]
+fn a_conversation_is_saved_and_goes_on() {
+    let saved = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chats-saved.bin");
+    let name = saved.to_str().unwrap();
+    let flags = ["chat", "-n", "6"];
+    let whole = lines(&flags, &format!("Hi\n/save {name}\nAnd?\n"));
+    let again = lines(&flags, &format!("other\n/load {name}\nAnd?\n"));
+    let last = |lines: &[Value]| ids(&lines[lines.iter().position(|line| line.get("done").is_some()).unwrap()..]);
+    assert_eq!((last(&whole), answers(&again)), (last(&again), 2));
+    fs::write(&saved, b"OLLMCHAT").unwrap();
+    let model = model();
+    for (command, says) in [(format!("/load {name}\n"), "chats-saved.bin"), ("/load /no/such\n".to_owned(), "/no/such")]
+    {
+        let output = run(&["chat", "-m", model.to_str().unwrap()], &command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), said.contains(says)), (Some(1), true), "{said}");
+    }
+    fs::remove_file(saved).unwrap();
+}
+
+/// The oldest turns are forgotten, and that is said; a message that is too long is an error.
+#[test]
+fn a_full_context_forgets_the_oldest_turns() {
+    let model = model();
+    let flags = ["chat", "-m", model.to_str().unwrap(), "-c", "120", "-n", "10", "--system", "Be kind."];
+    let output = run(&flags, &"a question of some length\n".repeat(6));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("forgotten the oldest"), "{said}");
+    let output = run(&flags, &("x".repeat(200) + "\n"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("shorten the message"));
+}
+
+#[test]
+fn calls_can_be_constrained() {
+    let tools = scratch("chats-constrained.json", br#"[{"name": "f", "parameters": {"type": "object"}}]"#);
+    let tools = tools.to_str().unwrap();
+    assert_eq!(answers(&lines(&["chat", "-n", "6", "--tools", tools, "--constrain-calls"], "Hi\nAnd?\n")), 2);
+    let (model, none) = (model(), scratch("chats-nameless.json", b"[{}]"));
+    for (code, args) in [
+        (2, &["chat", "--constrain-calls"][..]),
+        (2, &["chat", "--constrain-calls", "--tools", tools, "--regex", "a"]),
+        (1, &["chat", "--constrain-calls", "--tools", none.to_str().unwrap()]),
+    ] {
+        let output = run(&[args, &["-m", model.to_str().unwrap()]].concat(), "");
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// At a terminal: Ctrl-C ends the answer and not the program; at the prompt it ends that, twice.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_an_answer() {
+    const AT_A_TERMINAL: &str = "\
+import os, pty, sys, time
+child, end = pty.fork()
+if child == 0:
+    os.environ['TERM'] = 'dumb'
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b''
+def until(what, seconds=60):
+    global seen
+    limit = time.time() + seconds
+    while what not in seen and time.time() < limit:
+        try:
+            seen += os.read(end, 65536)
+        except OSError:
+            break
+    if what not in seen:
+        sys.exit('no %r in %r' % (what, seen))
+    seen = seen[seen.index(what) + len(what):]
+until(b'> ')
+os.write(end, b'Count from one to three thousand.\\r')
+until(b'\\n')
+time.sleep(1)
+os.write(end, b'\\x03')
+until(b'> ', 30)
+os.write(end, b'\\x03')
+until(b'once more')
+os.write(end, b'/help\\r')
+until(b'/undo')
+until(b'> ')
+os.write(end, b'\\x03')
+until(b'once more')
+os.write(end, b'\\x03')
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+    let mut command = Command::new("python3");
+    command.args(["-c", AT_A_TERMINAL]).arg(build().join("ollm-run")).arg("chat");
+    let output = command.arg("-m").arg(ollm_tests::smollm2()).args(["-n", "5000"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -201,6 +201,11 @@ fn cmake_finds_the_library_and_the_examples_work() {
     assert_eq!(called, "I add them.\n[add {\"a\":2,\"b\":3}]\n\nIt is 5.\n");
     let answered = succeed(Command::new(build.join("tools")).arg(chat_model()).arg("-"));
     assert!(answered.len() > 1, "{answered}");
+    let saved = scratch("example-chat.bin");
+    let _ = fs::remove_file(&saved);
+    let chatted = talk(&build.join("chat_with_tools"), &[&chat_model(), &saved], "Hi\n/undo\nHi\n/save\n");
+    assert!(chatted.lines().count() >= 2 && saved.exists(), "{chatted}");
+    talk(&build.join("chat_with_tools"), &[&chat_model(), &saved], "And?\n");
     let json = succeed(Command::new(build.join("json")).args([&model, &plugin]));
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert!(value["stars"].as_i64().is_some_and(|stars| (1..=5).contains(&stars)), "{json}");

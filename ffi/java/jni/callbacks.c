@@ -42,6 +42,19 @@ int32_t on_token(void *user, const ollm_token *token) {
     return outcome(f, more);
 }
 
+int32_t on_event(void *user, const ollm_chat_event *event) {
+    struct listener *listener = user;
+    struct frame *f = listener->frame;
+    jboolean more = JNI_FALSE;
+    jobject made;
+    if (!begin(f)) return 1;
+    made = chat_event_out(f, event);
+    if (made && fine(f)) {
+        more = (*f->env)->CallStaticBooleanMethod(f->env, native_class, methods[METHOD_ON_EVENT], listener->object, made);
+    }
+    return outcome(f, more);
+}
+
 static jobject branch_of(struct frame *f, void *all, size_t i) {
     return branch_out(f, ((const ollm_branch *const *)all)[i]);
 }

@@ -9,6 +9,7 @@
 void *listener_of(struct frame *f, jobject object);
 
 int32_t on_token(void *user, const ollm_token *token);
+int32_t on_event(void *user, const ollm_chat_event *event);
 int32_t on_step(void *user, const ollm_branch *const *branches, size_t count);
 int32_t on_progress(void *user, float progress);
 void on_answer(void *user, ollm_text text, ollm_text *answer);

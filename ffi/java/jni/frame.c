@@ -21,6 +21,7 @@ static const struct {
     {"text", "([B)Ljava/lang/String;"},
     {"texts", "(Ljava/util/List;)[[B"},
     {"onToken", "(Lorg/ollm/Session$Listener;Lorg/ollm/Token;)Z"},
+    {"onEvent", "(Lorg/ollm/Conversation$Listener;Lorg/ollm/ChatEvent;)Z"},
     {"onStep", "(Lorg/ollm/Branches$Watcher;[Lorg/ollm/Branch;)Z"},
     {"onProgress", "(Lorg/ollm/Progress;F)Z"},
     {"onAnswer", "(Lorg/ollm/Branches$Finder;Ljava/lang/String;)[B"},

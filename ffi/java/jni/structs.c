@@ -76,6 +76,27 @@ static const struct field CHAT[] = {
     SPAN(TEXT, ollm_chat_input, variables_json, variables_json_length, "variablesJson", STRING),
     FIELD(FLAG, ollm_chat_input, no_answer, "noAnswer", "Z"),
 };
+static const struct field CHAT_OPTIONS[] = {
+    SPAN(TEXT, ollm_chat_options, variables_json, variables_json_length, "variablesJson", STRING),
+    FIELD(SIZE, ollm_chat_options, reasoning_budget, "reasoningBudget", "J"),
+    FIELD(FLAG, ollm_chat_options, limit_reasoning, "limitReasoning", "Z"),
+    FIELD(FLAG, ollm_chat_options, constrain_calls, "constrainCalls", "Z"),
+    FIELD(FLAG, ollm_chat_options, no_context_shift, "noContextShift", "Z"),
+    FIELD(CHOICE, ollm_chat_options, tool_format, "toolFormat", "Lorg/ollm/ChatParser$Format;"),
+};
+static const struct field ANSWER_OPTIONS[] = {
+    FIELD(SIZE, ollm_answer_options, limit, "limit", "J"),
+    SPAN(TEXTS, ollm_answer_options, stops, stop_count, "stops", LIST),
+};
+static const struct field ANSWER[] = {
+    FIELD(SIZE, ollm_answer, prompt_tokens, "promptTokens", "J"),
+    FIELD(SIZE, ollm_answer, reused_tokens, "reusedTokens", "J"),
+    FIELD(SIZE, ollm_answer, answer_tokens, "answerTokens", "J"),
+    FIELD(SIZE, ollm_answer, forgotten_turns, "forgottenTurns", "J"),
+    FIELD(SIZE, ollm_answer, forgotten_messages, "forgottenMessages", "J"),
+    FIELD(CHOICE, ollm_answer, reason, "reason", "Lorg/ollm/Session$Reason;"),
+    FIELD(FLAG, ollm_answer, has_message, "hasMessage", "Z"),
+};
 static const struct field BRANCHES[] = {
     FIELD(SIZE, ollm_branch_options, limit, "limit", "J"),
     SPAN(TEXTS, ollm_branch_options, stops, stop_count, "stops", LIST),
@@ -304,6 +325,18 @@ const ollm_chat_input *chat_input_in(struct frame *f, jobject from) {
     return input;
 }
 
+const ollm_chat_options *chat_options_in(struct frame *f, jobject from) {
+    STRUCT_IN(f, from, ollm_chat_options, CHAT_OPTIONS, options);
+    return options;
+}
+
+const ollm_answer_options *answer_options_in(struct frame *f, jobject from, jobject listener) {
+    STRUCT_IN(f, from, ollm_answer_options, ANSWER_OPTIONS, options);
+    options->user = listener_of(f, listener);
+    if (options->user) options->each = on_event;
+    return options;
+}
+
 const ollm_branch_options *branch_options_in(struct frame *f, jobject from, jint choose) {
     jobject selection;
     STRUCT_IN(f, from, ollm_branch_options, BRANCHES, options);
@@ -361,6 +394,10 @@ jobject token_out(struct frame *f, const ollm_token *token) {
 
 jobject chat_event_out(struct frame *f, const ollm_chat_event *event) {
     return STRUCT_OUT(f, "ChatEvent", CHAT_EVENT, event);
+}
+
+jobject answer_out(struct frame *f, const ollm_answer *answer) {
+    return STRUCT_OUT(f, "Conversation$Answer", ANSWER, answer);
 }
 
 jobject branch_out(struct frame *f, const ollm_branch *branch) { return STRUCT_OUT(f, "Branch", BRANCH, branch); }

@@ -19,6 +19,8 @@ const ollm_selection *selection_in(struct frame *f, jobject from, jint choose);
 const ollm_constraint_options *constraint_options_in(struct frame *f, jobject from);
 ollm_run_options *run_options_in(struct frame *f, jobject from, jobject listener);
 const ollm_chat_input *chat_input_in(struct frame *f, jobject from);
+const ollm_chat_options *chat_options_in(struct frame *f, jobject from);
+const ollm_answer_options *answer_options_in(struct frame *f, jobject from, jobject listener);
 const ollm_branch_options *branch_options_in(struct frame *f, jobject from, jint choose);
 const ollm_expansion *expansion_in(struct frame *f, jobject from);
 const ollm_tally *tally_in(struct frame *f, jobject from);
@@ -29,6 +31,7 @@ const ollm_message *messages_in(struct frame *f, jobject roles, jobject contents
 /* New objects of structs, which hold copies; NULL and an exception if that fails. */
 jobject token_out(struct frame *f, const ollm_token *token);
 jobject chat_event_out(struct frame *f, const ollm_chat_event *event);
+jobject answer_out(struct frame *f, const ollm_answer *answer);
 jobject branch_out(struct frame *f, const ollm_branch *branch);
 jobject found_out(struct frame *f, const ollm_found *found);
 jobject suggestion_out(struct frame *f, const ollm_suggestion *suggestion);

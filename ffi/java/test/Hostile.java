@@ -15,7 +15,8 @@ final class Hostile {
     /** Parameters that may be null, or negative: CLASS.METHOD.NUMBER, from 0 on. */
     private static final Set<String> FREE = Set.of("Session.Session.1", "ChatParser.ChatParser.1",
             "Model.memoryNeeded.1", "Session.setSampling.0", "Session.setSelection.0", "Session.setConstraint.0",
-            "Selection.fixed.0", "Branches.run.1", "Session.setDraft.1");
+            "Selection.fixed.0", "Branches.run.1", "Session.setDraft.1",
+            "Conversation.setSystem.0");
 
     private final Map<Class<?>, Object> good;
     private final Set<String> called = new HashSet<>();

@@ -20,7 +20,7 @@ import org.ollm.*;
 public final class OllmTest {
     private static final int[] PROMPT = {10, 200, 31, 47, 5};
     private static final int INVALID_ARGUMENT = 1, INVALID_HANDLE = 2, BUSY = 5, CANCELLED = 6, IO = 9, UNSUPPORTED = 11,
-            MISMATCH = 12, NO_PLUGIN = 13;
+            MISMATCH = 12, NO_PLUGIN = 13, EMPTY = 17;
 
     static void check(boolean condition, String what) {
         if (!condition) throw new AssertionError(what);
@@ -178,6 +178,40 @@ public final class OllmTest {
             check(said.toString().equals("Well" + party), said.toString());
             check(event.kind == ChatEvent.Kind.TOOL_CALL && event.name.equals("add"), "call");
             check(event.arguments.contains("1"), event.arguments);
+        }
+    }
+
+    static void conversationsGoOn(Model model, Path folder) {
+        Conversation.Options options = new Conversation.Options();
+        options.variablesJson = "{\"tools\": [{\"name\": \"add\"}]}";
+        Conversation.AnswerOptions limit = new Conversation.AnswerOptions();
+        limit.limit = 6;
+        String saved = folder.resolve("conversation").toString();
+        try (Session session = session(model, null, 256); Conversation talk = new Conversation(session, options)) {
+            talk.setSystem("Be kind.");
+            fails(EMPTY, () -> new Conversation(session, options).answer(limit, event -> true));
+            talk.add("user", "Hi \uD83C\uDF89");
+            StringBuilder said = new StringBuilder();
+            Conversation.Answer answer = talk.answer(limit, event -> said.append(event.text) != null);
+            check(answer.hasMessage && answer.answerTokens <= 6 && talk.count() == 3, "answer");
+            check(talk.message(1).contains("\uD83C\uDF89") && talk.message(2).contains("assistant"), talk.message(1));
+            fails(INVALID_ARGUMENT, () -> talk.message(3));
+            talk.saveFile(saved);
+            talk.addJson("{\"role\": \"user\", \"content\": \"more\"}");
+            answer = talk.answer(limit, event -> true);
+            check(answer.reusedTokens > 5 && answer.promptTokens > answer.reusedTokens, "reused");
+            throwsA(IllegalStateException.class, () -> {
+                talk.truncate(4);
+                talk.answer(limit, event -> {
+                    throw new IllegalStateException("enough");
+                });
+            });
+            check(talk.takeBack() > 0 && talk.forgotten() == 0, "take back");
+            talk.restoreFile(saved);
+            check(talk.count() == 3, "restored");
+            talk.setOptions(new Conversation.Options());
+            talk.reset();
+            check(talk.count() == 1, "reset");
         }
     }
 
@@ -476,7 +510,8 @@ public final class OllmTest {
         Session session = new Session(model, plugin, options);
         session.feed(PROMPT);
         for (Object one : List.of(model, plugin, session, session.branches(new Branches.Options()), session.optionSet(1),
-                new ChatParser(chat, null, ChatParser.Format.NONE), new Batch(), new Chat(), new Sampling(), new Selection(), options, new Session.RunOptions(),
+                new ChatParser(chat, null, ChatParser.Format.NONE), new Batch(), new Conversation(session(chat, null, 64), new Conversation.Options()), new Conversation.Options(),
+                new Conversation.AnswerOptions(), new Chat(), new Sampling(), new Selection(), options, new Session.RunOptions(),
                 new Branches.Options(), new Branches.Search(), new Branches.Tally(), Expansion.latents(),
                 new Suggestion.Options(), new Model.Options(), new Grammar.Options(), Source.file(path), new int[] {1},
                 new float[] {}, new byte[] {}, session.step())) {
@@ -488,6 +523,7 @@ public final class OllmTest {
         good.put(List.class, List.of());
         good.put(ByteBuffer.class, ByteBuffer.allocate(1));
         good.put(Progress.class, (Progress) share -> true);
+        good.put(Conversation.Listener.class, (Conversation.Listener) event -> false);
         good.put(Session.Listener.class, (Session.Listener) token -> false);
         good.put(Selection.Chooser.class, (Selection.Chooser) (hidden, policy) -> 0);
         good.put(Branches.Watcher.class, (Branches.Watcher) seen -> false);
@@ -495,7 +531,7 @@ public final class OllmTest {
         Hostile hostile = new Hostile(good);
         hostile.everyMethod(List.of(Model.class, Plugin.class, Session.class, Branches.class, OptionSet.class, Batch.class,
                 Chat.class, Source.class, Selection.class, Ollm.class, Branches.Tally.class, Grammar.class,
-                Adapter.class, ChatParser.class, ThreadPool.class));
+                Adapter.class, ChatParser.class, ThreadPool.class, Conversation.class));
         check(hostile.count() > 50, hostile.count() + " methods");
         hostile.everyNativeMethod();
         Ollm.clearLog();
@@ -549,6 +585,7 @@ public final class OllmTest {
             throwsA(OllmException.class, () -> Adapter.load(model, Source.file(args[1])));
             textIsUnicode(model);
             conversations(chat);
+            conversationsGoOn(chat, folder);
             sessionsGenerate(model, plugin, folder);
             callbacksAreKept(model, plugin);
             cancelAndCloseFromAnotherThread(model);

@@ -225,8 +225,12 @@ pub(crate) struct ChatArgs {
     pub(crate) conversation: ConversationArgs,
     #[command(flatten)]
     pub(crate) reasoning: ReasoningArgs,
+    /// Make the arguments of tool calls follow the JSON schemas of the tools
+    #[arg(long, requires = "tools", conflicts_with = "constraint")]
+    pub(crate) constrain_calls: bool,
     /// Search each answer: vote, best or beam
-    #[arg(long, value_name = "STRATEGY", conflicts_with_all = ["show_options", "reasoning_budget"])]
+    #[arg(long, value_name = "STRATEGY")]
+    #[arg(conflicts_with_all = ["show_options", "reasoning_budget", "constrain_calls"])]
     pub(crate) strategy: Option<Strategy>,
     #[command(flatten)]
     pub(crate) branch: BranchArgs,

@@ -2,22 +2,27 @@
 //! turn.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::Instant;
 
+use ollm_runtime::Error;
 use ollm_runtime::branches::Strategy;
 use ollm_runtime::chat::{ChatParser, Message};
+use ollm_runtime::conversation::{Conversation, ConversationError, Dropped};
+use ollm_runtime::generate::Reason;
 use ollm_runtime::plugin::{UnknownHold, UnknownLatentMode};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
 
 use crate::args::{ChatArgs, MachineArgs};
-use crate::conversation::Conversation;
+use crate::conversation;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
-use crate::generate::{Timing, generate, report};
+use crate::generate::{Timing, report, sink};
 use crate::generation::Generation;
-use crate::output::{self, Output};
+use crate::interrupt::Interrupt;
+use crate::output::{self, Output, aside, count};
 use crate::search::{self, SearchFlags};
 
 const HELP: &str = "  /help            this list
@@ -28,18 +33,28 @@ const HELP: &str = "  /help            this list
   /hold HOW LONG   token, tokens:N, line or all
   /options [M]     show the option sets, M tokens each; /options off hides them
   /tool RESULT     what a tool that was called gives back; after the last one the model goes on
-  /quit            end (so does Ctrl-D)";
+  /save FILE       save the conversation
+  /load FILE       go on with a saved one
+  /quit            end (so do Ctrl-D, and Ctrl-C twice)
+  Ctrl-C ends an answer. Any other text is for the model; //TEXT is /TEXT for it.";
 
-/// A talk with a model.
+/// A conversation at a terminal or a pipe.
 struct Talk<'a> {
     machine: &'a MachineArgs,
     engine: Engine,
     conversation: Conversation,
     generation: Generation,
     args: ChatArgs,
-    messages: Vec<Message>,
     turns: u64,
+    interrupt: Interrupt,
     output: Output,
+}
+
+/// Whether the conversation goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    On,
+    End,
 }
 
 pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
@@ -50,16 +65,21 @@ pub(crate) fn run(machine: &MachineArgs, args: ChatArgs) -> Result<()> {
     let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
     engine.constrain(grammar.as_ref())?;
+    let mut conversation = conversation::open(&engine, &args.conversation, args.reasoning.reasoning_budget)?;
+    if args.constrain_calls {
+        conversation.constrain_calls(&engine.compiler()?)?;
+    }
     let mut talk = Talk {
         machine,
-        conversation: Conversation::new(&engine, &args.conversation)?,
+        conversation,
         generation: Generation::new(&engine, &args.select, &args.show, &args.sample, &args.stop)?,
         engine,
-        messages: args.conversation.messages(args.system.as_ref())?,
         args,
         turns: 0,
+        interrupt: Interrupt::default(),
         output: Output::new(),
     };
+    talk.reset()?;
     if io::stdin().is_terminal() { talk.interactive() } else { talk.piped() }
 }
 
@@ -67,18 +87,26 @@ impl Talk<'_> {
     /// Errors end a turn, not the conversation.
     fn interactive(&mut self) -> Result<()> {
         let mut editor = DefaultEditor::new().map_err(editor_failure)?;
+        self.interrupt = Interrupt::install().map_err(|error| Failure::Editor(format!("no Ctrl-C: {error}")))?;
         self.output.line(&self.output.paint.dim("Type a message, or /help; Ctrl-D ends."))?;
+        let mut interrupted = false;
         loop {
             let line = match editor.readline("> ") {
                 Ok(line) => line,
+                Err(ReadlineError::Interrupted) if !interrupted => {
+                    self.output.line(&self.output.paint.dim("Ctrl-C once more ends."))?;
+                    interrupted = true;
+                    continue;
+                }
                 Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(()),
                 Err(error) => return Err(editor_failure(error)),
             };
+            interrupted = false;
             // A line that the history does not take is no harm.
             let _ = editor.add_history_entry(&line);
             match self.line(&line) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
+                Ok(Flow::On) => {}
+                Ok(Flow::End) => return Ok(()),
                 Err(Failure::Closed) => return Err(Failure::Closed),
                 Err(failure) => output::complain(&failure),
             }
@@ -88,23 +116,23 @@ impl Talk<'_> {
     fn piped(&mut self) -> Result<()> {
         for line in io::stdin().lines() {
             let line = line.map_err(|source| Failure::Prompt { name: "standard input".to_owned(), source })?;
-            if !self.line(&line)? {
+            if self.line(&line)? == Flow::End {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Takes one line; false ends the conversation.
-    fn line(&mut self, line: &str) -> Result<bool> {
+    /// Takes one line: a command, or a message.
+    fn line(&mut self, line: &str) -> Result<Flow> {
         let (command, argument) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
         let argument = argument.trim();
         match command {
             "" => {}
-            "/quit" | "/exit" => return Ok(false),
+            "/quit" | "/exit" => return Ok(Flow::End),
             "/help" => self.say(HELP)?,
             "/reset" => self.reset()?,
-            "/undo" => self.undo(),
+            "/undo" => drop(self.conversation.take_back()),
             "/system" => {
                 self.args.system = (!argument.is_empty()).then(|| argument.to_owned());
                 self.reset()?;
@@ -113,12 +141,12 @@ impl Talk<'_> {
             "/latent" => self.set_latent(argument)?,
             "/hold" => self.set_hold(argument)?,
             "/options" => self.set_options(argument)?,
-            _ if command.starts_with('/') => {
-                return Err(Failure::Usage(format!("{command} is no command: /help lists them")));
-            }
+            "/save" => self.save(argument)?,
+            "/load" => self.load(argument)?,
+            _ if command.starts_with("//") => self.turn(Message::new("user", line.replacen("//", "/", 1)))?,
             _ => self.turn(Message::new("user", line))?,
         }
-        Ok(true)
+        Ok(Flow::On)
     }
 
     /// Words of ours, which JSON output has no place for.
@@ -126,15 +154,22 @@ impl Talk<'_> {
         if self.machine.json { Ok(()) } else { self.output.line(text) }
     }
 
+    /// Goes back to the messages that the flags give.
     fn reset(&mut self) -> Result<()> {
-        self.messages = self.args.conversation.messages(self.args.system.as_ref())?;
+        let messages = self.args.conversation.messages(self.args.system.as_ref())?;
+        self.conversation.truncate(0)?;
+        messages.into_iter().for_each(|message| self.conversation.add(message));
         Ok(())
     }
 
-    /// Forgets the last question and its answer.
-    fn undo(&mut self) {
-        let last = self.messages.iter().rposition(|message| message.role() == "user");
-        self.messages.truncate(last.unwrap_or(self.messages.len()));
+    fn save(&self, path: &str) -> Result<()> {
+        let path = Path::new(path);
+        self.conversation.save_file(&self.engine.session, path).map_err(in_file(path))
+    }
+
+    fn load(&mut self, path: &str) -> Result<()> {
+        let path = Path::new(path);
+        self.conversation.restore_file(&mut self.engine.session, path).map_err(in_file(path))
     }
 
     fn set_latent(&mut self, how: &str) -> Result<()> {
@@ -167,8 +202,9 @@ impl Talk<'_> {
 
     /// The result of the first call without one; after the last one the model goes on.
     fn tool_result(&mut self, result: &str) -> Result<()> {
-        let results = self.messages.iter().rev().take_while(|message| message.role() == "tool").count();
-        let caller = self.messages.len().checked_sub(results + 1).map(|at| &self.messages[at]);
+        let messages = self.conversation.messages();
+        let results = messages.iter().rev().take_while(|message| message.role() == "tool").count();
+        let caller = messages.len().checked_sub(results + 1).map(|at| &messages[at]);
         let calls = caller.and_then(|message| message.get("tool_calls")).and_then(Value::as_array);
         let calls = calls.map(Vec::as_slice).unwrap_or_default();
         let Some(call) = calls.get(results) else {
@@ -179,72 +215,82 @@ impl Talk<'_> {
         if results + 1 == calls.len() {
             return self.turn(message);
         }
-        self.messages.push(message);
+        self.conversation.add(message);
         Ok(())
     }
 
-    /// One message and its answer. If the answer fails, the message is forgotten.
+    /// One message and its answer. If there is none, the message is forgotten.
     fn turn(&mut self, message: Message) -> Result<()> {
-        let messages = self.messages.len();
-        self.messages.push(message);
-        let answer = self.answer().map(|answer| self.messages.push(answer));
-        if answer.is_err() {
-            self.messages.truncate(messages);
+        let before = self.conversation.messages().len();
+        self.conversation.add(message);
+        let (interrupt, canceller) = (self.interrupt.clone(), self.engine.session.canceller());
+        let outcome = interrupt.around(canceller, || self.answer());
+        if self.conversation.messages().len() == before + 1 {
+            self.conversation.truncate(before)?;
         }
-        answer
+        outcome
     }
 
-    fn answer(&mut self) -> Result<Message> {
-        let prompt = self.conversation.prompt(&self.engine, &self.messages)?;
-        let budget = self.args.reasoning.reasoning_budget;
-        self.generation.set_reasoning(self.conversation.budget(&self.engine, budget, &prompt)?);
-        let mut parser = self.conversation.parser(&prompt);
-        let text = self.answer_text(&prompt.tokens(&self.engine.tokenizer)?, &parser)?;
-        let mut events = parser.push(&text);
-        events.extend(parser.finish());
-        Ok(Message::from_answer(&events))
+    fn answer(&mut self) -> Result<()> {
+        let (start, prompt) = (Instant::now(), self.conversation.prompt()?);
+        let recalled = self.engine.recall(&prompt.tokens(&self.engine.tokenizer)?)?;
+        let prompted = self.conversation.feed(&mut self.engine.session)?;
+        tell(prompted.dropped);
+        let prefill = Timing { tokens: recalled + prompted.tokens - prompted.reused, time: start.elapsed() };
+        let decode = match self.args.strategy {
+            Some(strategy) => self.search(strategy, prompted.parser)?,
+            None => self.generate()?,
+        };
+        if self.machine.verbose {
+            report(&self.engine, prefill, decode);
+        }
+        Ok(())
     }
 
-    fn answer_text(&mut self, prompt: &[u32], parser: &ChatParser) -> Result<String> {
-        let start = Instant::now();
-        let fed = self.feed(prompt)?;
-        let prefill = Timing { tokens: fed, time: start.elapsed() };
-        if let Some(strategy) = self.args.strategy {
-            return self.search(strategy, prefill);
-        }
+    fn generate(&mut self) -> Result<Timing> {
         // Each answer draws anew.
         let seed = self.generation.sampler().seed.wrapping_add(self.turns);
         self.generation.selector = self.engine.selector(&self.args.select, seed)?;
         self.turns += 1;
-        let (engine, generation, json) = (&mut self.engine, &mut self.generation, self.machine.json);
-        let (done, decode) = generate(engine, generation, Some(parser), json, &mut self.output)?;
-        if self.machine.verbose {
-            report(&self.engine, prefill, decode);
+        let (engine, talk, show) = (&mut self.engine, &mut self.conversation, self.generation.show());
+        let mut sink = sink(show, true, self.machine.json, &mut self.output);
+        let (answer, time) = self.generation.answer(engine, talk, sink.as_mut())?;
+        tell(answer.prompted.dropped);
+        if answer.generated.reason == Reason::ContextFull {
+            let positions = count(self.engine.session.context(), "position");
+            aside(&format!("note: this turn fills the context of {positions}: --context makes it larger"));
         }
-        Ok(done.text)
+        Ok(Timing { tokens: answer.generated.tokens.len(), time })
     }
 
     /// The answer that a search finds; the session is then as if it had given it.
-    fn search(&mut self, strategy: Strategy, prefill: Timing) -> Result<String> {
+    fn search(&mut self, strategy: Strategy, parser: ChatParser) -> Result<Timing> {
         let ChatArgs { branch, select, sample, stop, .. } = &self.args;
         let options = SearchFlags { branch, select, sample, stop }.options(&self.engine, strategy)?;
         let (branches, found, decode) = search::watched(&self.engine, &options)?;
         self.engine.session = branches.session(found.branch)?;
         search::show(&mut self.output, &branches, &found, &options, self.machine.json)?;
         self.say("")?;
-        if self.machine.verbose {
-            report(&self.engine, prefill, decode);
-        }
-        Ok(branches.all()[found.branch].text.clone())
+        self.conversation.accept(parser, &branches.all()[found.branch].text);
+        Ok(decode)
     }
+}
 
-    /// Feeds what the session has not seen; tells how many tokens that is.
-    fn feed(&mut self, tokens: &[u32]) -> Result<usize> {
-        let session = &mut self.engine.session;
-        let shared = session.tokens().iter().zip(tokens).take_while(|(a, b)| a == b).count();
-        session.rewind(shared)?;
-        session.feed(&tokens[shared..])?;
-        Ok(tokens.len() - shared)
+/// What the model forgot, if it did.
+fn tell(Dropped { turns, messages }: Dropped) {
+    if messages > 0 {
+        let (turns, messages) = (count(turns, "turn"), count(messages, "message"));
+        aside(&format!("note: the context is full: the model has forgotten the oldest {turns} ({messages})"));
+    }
+}
+
+/// What is wrong with a saved conversation, or with its place.
+fn in_file(path: &Path) -> impl FnOnce(ConversationError) -> Failure + '_ {
+    |error| match error {
+        ConversationError::Read(source) | ConversationError::Write(source) => {
+            Failure::Runtime(Error::Io { path: path.to_owned(), source })
+        }
+        error => Failure::in_file(path)(error),
     }
 }
 

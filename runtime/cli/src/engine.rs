@@ -80,6 +80,13 @@ impl Engine {
         Ok(tokens.len())
     }
 
+    /// Feeds a prompt to a session that is empty, where there is a folder of prompts. Gives how many
+    /// tokens were computed.
+    pub(crate) fn recall(&mut self, tokens: &[u32]) -> Result<usize> {
+        let fits = tokens.len() < self.session.context() && self.session.tokens().is_empty();
+        if self.prompts.is_some() && fits { self.feed(tokens) } else { Ok(0) }
+    }
+
     /// The number of options, if there is a plugin.
     pub(crate) fn options(&self) -> Option<usize> {
         self.session.plugin().map(|plugin| plugin.option_count())
@@ -98,8 +105,12 @@ impl Engine {
 
     /// A constraint, for this model.
     pub(crate) fn compile(&self, grammar: &GrammarText<'_>) -> Result<Constraint> {
-        let compiler = GrammarCompiler::new(&self.tokenizer, self.session.model().config().vocab)?;
-        Ok(Constraint::after(&compiler.compile(grammar.kind, &grammar.text)?, grammar.trigger))
+        Ok(Constraint::after(&self.compiler()?.compile(grammar.kind, &grammar.text)?, grammar.trigger))
+    }
+
+    /// What compiles grammars for this model.
+    pub(crate) fn compiler(&self) -> Result<GrammarCompiler> {
+        Ok(GrammarCompiler::new(&self.tokenizer, self.session.model().config().vocab)?)
     }
 
     /// Constrains what is generated, where a grammar is given.

@@ -9,6 +9,7 @@ use ollm_runtime::Error;
 use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
 use ollm_runtime::constraint::ConstraintError;
+use ollm_runtime::conversation::ConversationError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::plugin::{PluginError, SelectError};
@@ -108,6 +109,7 @@ from!(
     BranchError,
     ChatError,
     ConstraintError,
+    ConversationError,
     GgufError,
     LogitsError,
     PluginError,

@@ -11,7 +11,7 @@ use crate::output::{Output, aside, count};
 use crate::show;
 use crate::table::OptionTable;
 use ollm_runtime::chat::ChatParser;
-use ollm_runtime::generate::{Generated, Reason};
+use ollm_runtime::generate::Reason;
 
 pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     // What is wrong with the command line should show before a large file is read.
@@ -28,38 +28,41 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     let start = Instant::now();
     let prefill = Timing { tokens: engine.feed(&fed.tokens)?, time: start.elapsed() };
     let mut output = Output::new();
-    let (_, decode) = generate(&mut engine, &mut generation, fed.parser.as_ref(), machine.json, &mut output)?;
+    let decode = generate(&mut engine, &mut generation, fed.parser, machine.json, &mut output)?;
     if is_reported(machine) {
         report(&engine, prefill, decode);
     }
     Ok(())
 }
 
-/// Generates, and shows it as the flags say; tells how long that took. What a parser takes apart is
-/// shown apart on a terminal, and in JSON.
-pub(crate) fn generate(
+/// Generates, and shows it as the flags say; tells how long that took.
+fn generate(
     engine: &mut Engine,
     generation: &mut Generation,
-    parser: Option<&ChatParser>,
+    parser: Option<ChatParser>,
     json: bool,
     output: &mut Output,
-) -> Result<(Generated, Timing)> {
-    let mut sink: Box<dyn TokenSink + '_> = match (generation.show(), parser) {
-        _ if json => Box::new(show::JsonLines { output, parser: parser.cloned() }),
-        (Some(_), _) => Box::new(OptionTable::new(output)),
-        (None, Some(parser)) if output.paint.is_on() => Box::new(show::Parts::new(output, parser.clone())),
-        (None, _) => Box::new(show::Plain(output)),
-    };
-    let (done, time) = generation.run(engine, sink.as_mut())?;
-    drop(sink);
+) -> Result<Timing> {
+    let mut sink = sink(generation.show(), parser.is_some(), json, output);
+    let (done, time) = generation.run(engine, parser, sink.as_mut())?;
     if done.reason == Reason::ContextFull {
         aside(&format!(
             "note: the context of {} is full: --context makes it larger, --context-shift forgets the older half",
             count(engine.session.context(), "position")
         ));
     }
-    let decode = Timing { tokens: done.tokens.len(), time };
-    Ok((done, decode))
+    Ok(Timing { tokens: done.tokens.len(), time })
+}
+
+/// Who shows what is generated, as the flags say. The parts of an answer are shown apart on a
+/// terminal, and in JSON.
+pub(crate) fn sink(show: Option<usize>, is_answer: bool, json: bool, output: &mut Output) -> Box<dyn TokenSink + '_> {
+    match show {
+        _ if json => Box::new(show::JsonLines(output)),
+        Some(_) => Box::new(OptionTable::new(output)),
+        None if is_answer && output.paint.is_on() => Box::new(show::Parts::new(output)),
+        None => Box::new(show::Plain(output)),
+    }
 }
 
 /// Whether the speed is told.

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
+use ollm_runtime::chat::{ChatEvent, ChatParser, Message};
+use ollm_runtime::conversation::{Answer, AnswerPart, Conversation};
 use ollm_runtime::generate::{GenerateOptions, Generated, ReasoningBudget, Token, generate};
 use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
@@ -21,10 +23,11 @@ pub(crate) struct Generation {
     options: GenerateOptions,
 }
 
-/// Who shows tokens.
+/// Who shows tokens. In a conversation they come with the parts of the answer that are sure with
+/// them; at the end with those that are left, and the message that the answer is.
 pub(crate) trait TokenSink {
-    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()>;
-    fn done(&mut self, done: &Generated) -> Result<()>;
+    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>, events: &[ChatEvent]) -> Result<()>;
+    fn done(&mut self, done: &Generated, rest: &[ChatEvent], message: Option<&Message>) -> Result<()>;
 }
 
 /// The last object of a stream of them.
@@ -72,20 +75,58 @@ impl Generation {
         self.options.show = show;
     }
 
-    /// Continues what the session was fed; tells how long that took.
-    pub(crate) fn run(&mut self, engine: &mut Engine, sink: &mut dyn TokenSink) -> Result<(Generated, Duration)> {
+    /// Continues what the session was fed, and takes it apart with a parser, if there is one; tells
+    /// how long that took.
+    pub(crate) fn run(
+        &mut self,
+        engine: &mut Engine,
+        mut parser: Option<ChatParser>,
+        sink: &mut dyn TokenSink,
+    ) -> Result<(Generated, Duration)> {
         let start = Instant::now();
         let (session, tokenizer) = (&mut engine.session, &engine.tokenizer);
-        let mut shown = Ok(());
+        let (mut shown, mut all) = (Ok(()), Vec::new());
         let mut each = |token: &Token<'_>| {
-            shown = sink.token(tokenizer, token);
+            let events = parser.as_mut().map(|parser| parser.push(token.text)).unwrap_or_default();
+            shown = sink.token(tokenizer, token, &events);
+            all.extend(events);
             if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let done = generate(session, tokenizer, self.selector.as_ref(), &mut self.sampler, &self.options, &mut each)?;
         let time = start.elapsed();
         shown?;
-        sink.done(&done)?;
+        let rest = parser.as_mut().map(|parser| {
+            let mut rest = parser.push(&done.rest);
+            rest.extend(parser.finish());
+            rest
+        });
+        let message = rest.as_ref().map(|rest| Message::from_answer(&[&all[..], rest].concat()));
+        sink.done(&done, &rest.unwrap_or_default(), message.as_ref())?;
         Ok((done, time))
+    }
+
+    /// The next answer of a conversation; tells how long that took.
+    pub(crate) fn answer(
+        &mut self,
+        engine: &mut Engine,
+        talk: &mut Conversation,
+        sink: &mut dyn TokenSink,
+    ) -> Result<(Answer, Duration)> {
+        let start = Instant::now();
+        let (session, tokenizer, selector) = (&mut engine.session, &engine.tokenizer, self.selector.as_ref());
+        let (mut shown, mut rest, before) = (Ok(()), Vec::new(), talk.messages().len());
+        let mut each = |part: &AnswerPart<'_>| {
+            match part.token {
+                Some(token) => shown = sink.token(tokenizer, token, part.events),
+                None => rest = part.events.to_vec(),
+            }
+            if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        let answer = talk.answer(session, selector, &mut self.sampler, &self.options, &mut each)?;
+        let time = start.elapsed();
+        shown?;
+        sink.done(&answer.generated, &rest, talk.messages().get(before))?;
+        Ok((answer, time))
     }
 
     pub(crate) fn sampler(&self) -> &SamplerOptions {

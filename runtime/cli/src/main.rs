@@ -12,6 +12,7 @@ mod failure;
 mod generate;
 mod generation;
 mod info;
+mod interrupt;
 mod manual;
 mod output;
 mod probe;

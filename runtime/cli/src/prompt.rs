@@ -9,7 +9,7 @@ use ollm_runtime::generate::ReasoningBudget;
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::args::{PromptArgs, TextArgs};
-use crate::conversation::Conversation;
+use crate::conversation;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
 
@@ -70,14 +70,14 @@ impl PromptArgs {
             let tokens = self.text.tokens(&engine.tokenizer, &text.unwrap_or_default())?;
             return Ok(Fed { tokens, parser: None, reasoning: None });
         }
-        let mut messages = self.conversation.messages(self.system.as_ref())?;
-        messages.extend(text.map(|text| Message::new("user", text)));
-        let conversation = Conversation::new(engine, &self.conversation)?;
-        let prompt = conversation.prompt(engine, &messages)?;
+        let mut talk = conversation::open(engine, &self.conversation, budget)?;
+        let messages = self.conversation.messages(self.system.as_ref())?;
+        messages.into_iter().chain(text.map(|text| Message::new("user", text))).for_each(|message| talk.add(message));
+        let prompt = talk.prompt()?;
         Ok(Fed {
             tokens: prompt.tokens(&engine.tokenizer)?,
-            parser: Some(conversation.parser(&prompt)),
-            reasoning: conversation.budget(engine, budget, &prompt)?,
+            parser: Some(talk.parser(&prompt)),
+            reasoning: talk.reasoning(&prompt)?,
         })
     }
 }

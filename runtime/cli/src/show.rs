@@ -1,6 +1,6 @@
 //! How generated tokens look where there is no table: as text, or as JSON.
 
-use ollm_runtime::chat::{ChatEvent, ChatParser, Message};
+use ollm_runtime::chat::{ChatEvent, Message};
 use ollm_runtime::generate::{Generated, Token};
 use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
@@ -14,11 +14,11 @@ use crate::output::{Output, number};
 pub(crate) struct Plain<'o>(pub(crate) &'o mut Output);
 
 impl TokenSink for Plain<'_> {
-    fn token(&mut self, _: &Tokenizer, token: &Token<'_>) -> Result<()> {
+    fn token(&mut self, _: &Tokenizer, token: &Token<'_>, _: &[ChatEvent]) -> Result<()> {
         self.0.text(token.text)
     }
 
-    fn done(&mut self, done: &Generated) -> Result<()> {
+    fn done(&mut self, done: &Generated, _: &[ChatEvent], _: Option<&Message>) -> Result<()> {
         let end = if done.text.ends_with('\n') { "" } else { "\n" };
         self.0.text(&(done.rest.clone() + end))
     }
@@ -27,18 +27,17 @@ impl TokenSink for Plain<'_> {
 /// The parts of an answer: what the model thinks is dim, a call of a tool is a line.
 pub(crate) struct Parts<'o> {
     output: &'o mut Output,
-    parser: ChatParser,
     /// Whether something of the line was written, and whether that was a thought.
     begun: bool,
     thinking: bool,
 }
 
 impl<'o> Parts<'o> {
-    pub(crate) fn new(output: &'o mut Output, parser: ChatParser) -> Self {
-        Self { output, parser, begun: false, thinking: false }
+    pub(crate) fn new(output: &'o mut Output) -> Self {
+        Self { output, begun: false, thinking: false }
     }
 
-    fn show(&mut self, events: Vec<ChatEvent>) -> Result<()> {
+    fn show(&mut self, events: &[ChatEvent]) -> Result<()> {
         let paint = self.output.paint;
         for event in events {
             let thinking = matches!(event, ChatEvent::Reasoning(_));
@@ -48,10 +47,10 @@ impl<'o> Parts<'o> {
             }
             self.thinking = thinking;
             let (text, is_line) = match event {
-                ChatEvent::Reasoning(text) => (paint.dim(&text), false),
-                ChatEvent::Text(text) => (text, false),
+                ChatEvent::Reasoning(text) => (paint.dim(text), false),
+                ChatEvent::Text(text) => (text.clone(), false),
                 ChatEvent::Call(call) => {
-                    let arguments = Value::Object(call.arguments);
+                    let arguments = Value::Object(call.arguments.clone());
                     (paint.dim(&format!("call of {} {arguments}", paint.bold(&call.name))), true)
                 }
                 ChatEvent::Malformed(reason) => (paint.dim(&format!("(no call of a tool: {reason})")), true),
@@ -66,27 +65,21 @@ impl<'o> Parts<'o> {
 }
 
 impl TokenSink for Parts<'_> {
-    fn token(&mut self, _: &Tokenizer, token: &Token<'_>) -> Result<()> {
-        let events = self.parser.push(token.text);
+    fn token(&mut self, _: &Tokenizer, _: &Token<'_>, events: &[ChatEvent]) -> Result<()> {
         self.show(events)
     }
 
-    fn done(&mut self, done: &Generated) -> Result<()> {
-        let mut events = self.parser.push(&done.rest);
-        events.extend(self.parser.finish());
-        self.show(events)?;
+    fn done(&mut self, done: &Generated, rest: &[ChatEvent], _: Option<&Message>) -> Result<()> {
+        self.show(rest)?;
         if self.begun || done.tokens.is_empty() { self.output.text("\n") } else { Ok(()) }
     }
 }
 
 /// One object a line; the last one has the message that the answer is, if it is one.
-pub(crate) struct JsonLines<'o> {
-    pub(crate) output: &'o mut Output,
-    pub(crate) parser: Option<ChatParser>,
-}
+pub(crate) struct JsonLines<'o>(pub(crate) &'o mut Output);
 
 impl TokenSink for JsonLines<'_> {
-    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
+    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>, _: &[ChatEvent]) -> Result<()> {
         let mut line = json!({
             "token": token.step.token,
             "text": token.text,
@@ -99,17 +92,15 @@ impl TokenSink for JsonLines<'_> {
         if !token.options.is_empty() {
             line["options"] = token.options.iter().map(|option| option_json(tokenizer, option)).collect();
         }
-        self.output.json(&line)
+        self.0.json(&line)
     }
 
-    fn done(&mut self, done: &Generated) -> Result<()> {
+    fn done(&mut self, done: &Generated, _: &[ChatEvent], message: Option<&Message>) -> Result<()> {
         let mut line = done_json(done);
-        if let Some(parser) = &mut self.parser {
-            let mut events = parser.push(&done.text);
-            events.extend(parser.finish());
-            line["message"] = Value::Object(Message::from_answer(&events).as_json().clone());
+        if let Some(message) = message {
+            line["message"] = Value::Object(message.as_json().clone());
         }
-        self.output.json(&line)
+        self.0.json(&line)
     }
 }
 

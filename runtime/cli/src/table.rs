@@ -11,6 +11,7 @@
 //!            ▇▇         22%  4 6          First 55 · The 21 · Let 9
 //! ```
 
+use ollm_runtime::chat::{ChatEvent, Message};
 use ollm_runtime::generate::{Generated, Token};
 use ollm_runtime::session::OptionView;
 use ollm_runtime::tokenizer::Tokenizer;
@@ -67,7 +68,7 @@ impl<'o> OptionTable<'o> {
 }
 
 impl TokenSink for OptionTable<'_> {
-    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>) -> Result<()> {
+    fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>, _: &[ChatEvent]) -> Result<()> {
         if self.steps == 0 {
             self.output.line(&self.output.paint.dim(HEADER))?;
         }
@@ -80,7 +81,7 @@ impl TokenSink for OptionTable<'_> {
         Ok(())
     }
 
-    fn done(&mut self, done: &Generated) -> Result<()> {
+    fn done(&mut self, done: &Generated, _: &[ChatEvent], _: Option<&Message>) -> Result<()> {
         let total = format!("{}, {}", count(done.tokens.len(), "token"), done.reason.name());
         let parts = [self.usage(), self.output.paint.dim(&total)];
         let summary: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();

@@ -70,6 +70,12 @@ impl fmt::Display for ChatError {
     }
 }
 
+impl From<OutOfMemory> for ChatError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
+}
+
 impl std::error::Error for ChatError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

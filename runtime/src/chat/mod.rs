@@ -21,6 +21,7 @@
 //! What is said is data: a message that contains the text of a control token (`<|im_end|>`) does
 //! not end its turn by that. See [`Prompt::tokens`].
 
+mod call_grammar;
 mod calls;
 mod date;
 mod error;
@@ -33,6 +34,7 @@ mod python;
 mod source;
 mod template;
 
+pub use call_grammar::CallGrammar;
 pub use calls::ToolCall;
 pub use error::ChatError;
 pub use format::{ChatFormat, Reasoning, ToolFormat, UnknownToolFormat};

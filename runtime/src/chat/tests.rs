@@ -10,7 +10,7 @@ use crate::gguf::{Gguf, Writer};
 use crate::tokenizer::Tokenizer;
 
 /// `<s>` is 0, `</s>` is 1.
-fn tokenizer() -> Tokenizer {
+pub(super) fn tokenizer() -> Tokenizer {
     let mut writer = Writer::new();
     writer.set("tokenizer.ggml.model", "gpt2").unwrap();
     writer.set("tokenizer.ggml.pre", "gpt2").unwrap();

@@ -33,6 +33,8 @@ type Result<T, E = ConstraintError> = std::result::Result<T, E>;
 pub struct Constraint {
     grammar: Arc<Grammar>,
     trigger: Option<Arc<Trigger>>,
+    /// Whether it waits for the trigger again behind a complete text.
+    repeats: bool,
     /// What it accepted since the beginning.
     tokens: Vec<u32>,
     place: Place,
@@ -74,19 +76,27 @@ pub enum Allowed<'a> {
 impl Constraint {
     /// At the beginning of the grammar.
     pub fn new(grammar: &Arc<Grammar>) -> Self {
-        Self::with_trigger(grammar, None)
+        Self::with_trigger(grammar, None, false)
     }
 
     /// Waits until the text has `trigger`; the next token then begins the grammar. Until then every
     /// token is allowed, but for one that has the end of the trigger and more. A text without the
     /// trigger may end anywhere.
     pub fn after(grammar: &Arc<Grammar>, trigger: &str) -> Self {
-        Self::with_trigger(grammar, Trigger::new(grammar, trigger).map(Arc::new))
+        Self::with_trigger(grammar, Trigger::new(grammar, trigger).map(Arc::new), false)
     }
 
-    fn with_trigger(grammar: &Arc<Grammar>, trigger: Option<Arc<Trigger>>) -> Self {
+    /// As [`Constraint::after`], each time that the text has `trigger`: where a text of the grammar
+    /// is complete and nothing can follow it, every token is allowed until the trigger comes again.
+    pub fn after_each(grammar: &Arc<Grammar>, trigger: &str) -> Self {
+        let trigger = Trigger::new(grammar, trigger).map(Arc::new);
+        let repeats = trigger.is_some();
+        Self::with_trigger(grammar, trigger, repeats)
+    }
+
+    fn with_trigger(grammar: &Arc<Grammar>, trigger: Option<Arc<Trigger>>, repeats: bool) -> Self {
         let place = begin(grammar, trigger.is_some());
-        Self { grammar: Arc::clone(grammar), trigger, tokens: Vec::new(), place, next: None }
+        Self { grammar: Arc::clone(grammar), trigger, repeats, tokens: Vec::new(), place, next: None }
     }
 
     /// The grammar.
@@ -161,7 +171,7 @@ impl Constraint {
     /// As [`Constraint::accept`]; it then stays as it was.
     pub fn rewind(&mut self, count: usize) -> Result<()> {
         if count < self.tokens.len() {
-            let mut earlier = Self::with_trigger(&self.grammar, self.trigger.clone());
+            let mut earlier = Self::with_trigger(&self.grammar, self.trigger.clone(), self.repeats);
             self.tokens[..count].iter().try_for_each(|&token| earlier.accept(token))?;
             *self = earlier;
         }
@@ -185,6 +195,10 @@ impl Constraint {
                 }
                 if let Some(&token) = forced.front() {
                     return Ok(Next::Only(token));
+                }
+                if parser.is_at_end() && self.repeats {
+                    self.place = begin(&self.grammar, true);
+                    return self.find_next();
                 }
                 if parser.is_at_end() {
                     return Ok(only_end(&self.grammar));

@@ -109,6 +109,26 @@ pub fn generate(
     options: &GenerateOptions,
     each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
 ) -> Result<Generated, SessionError> {
+    generate_on(session, tokenizer, selector, sampler, options, &mut |_, _| Ok(()), each)
+}
+
+/// Makes room in a session whose context is full, for an answer of so many tokens to go on
+/// ([`Session::replace_prompt`]); or leaves it as it is.
+pub type MakeRoom<'m> = dyn FnMut(&mut Session, usize) -> Result<(), SessionError> + 'm;
+
+/// As [`generate`]; where the context is full, `make_room` is asked for more.
+///
+/// # Errors
+/// As [`generate`], and those of `make_room`.
+pub fn generate_on(
+    session: &mut Session,
+    tokenizer: &Tokenizer,
+    selector: Option<&Selector>,
+    sampler: &mut Sampler,
+    options: &GenerateOptions,
+    make_room: &mut MakeRoom<'_>,
+    each: &mut dyn FnMut(&Token<'_>) -> ControlFlow<()>,
+) -> Result<Generated, SessionError> {
     let mut text = GeneratedText::new(tokenizer, &options.stops);
     let mut budget = options.reasoning.as_ref().map(BudgetTracker::new);
     let mut forced: &[u32] = &[];
@@ -117,6 +137,9 @@ pub fn generate(
     let reason = loop {
         if tokens.len() >= options.limit {
             break Reason::Limit;
+        }
+        if session.position() == session.context() {
+            make_room(session, tokens.len())?;
         }
         forced = budget.as_mut().and_then(BudgetTracker::end).unwrap_or(forced);
         let next = match forced.split_off_first() {

@@ -63,14 +63,43 @@ impl Sequence {
         memory::reserve(&mut text.tokens, self.context().min(self.tokens.len() + tokens.len()))?;
         text.tokens.extend_from_slice(&self.tokens);
         text.push(tokens, keep, self.context());
-        // The last token that stays is evaluated again: it may become the last token of the text.
-        let position = self.position.min(keep.saturating_sub(1));
-        self.reserve(position..text.tokens.len(), held)?;
-        (self.tokens, self.position) = (text.tokens, position);
+        self.change_tokens(text.tokens, keep, held)?;
         self.dropped = self.dropped.wrapping_add(text.dropped);
+        Ok(text.earlier)
+    }
+
+    /// Puts `prompt` before the last `answer` tokens. The place of the next token stays.
+    pub(super) fn replace_prompt(
+        &mut self,
+        prompt: &[u32],
+        answer: usize,
+        held: BufferBytes,
+    ) -> Result<(), SessionError> {
+        let reached = self.tokens.len();
+        let begin =
+            reached.checked_sub(answer).ok_or(SessionError::PositionOutOfRange { position: answer, reached })?;
+        self.check_at(answer, prompt)?;
+        let place = self.place();
+        let mut tokens = Vec::new();
+        memory::reserve(&mut tokens, prompt.len() + answer)?;
+        tokens.extend_from_slice(prompt);
+        tokens.extend_from_slice(&self.tokens[begin..]);
+        let common = self.tokens.iter().zip(&tokens).take_while(|(old, new)| old == new).count();
+        self.change_tokens(tokens, common, held)?;
+        self.dropped = place.wrapping_sub(self.tokens.len() as u64);
+        Ok(())
+    }
+
+    /// Makes `tokens` the text, whose first `common` ones are the old text's. The others are then
+    /// pending.
+    fn change_tokens(&mut self, tokens: Vec<u32>, common: usize, held: BufferBytes) -> Result<(), SessionError> {
+        // The last token that stays is evaluated again: it may become the last token of the text.
+        let position = self.position.min(common.saturating_sub(1));
+        self.reserve(position..tokens.len(), held)?;
+        (self.tokens, self.position) = (tokens, position);
         self.state.truncate(self.tokens.len());
         self.step.clear();
-        Ok(text.earlier)
+        Ok(())
     }
 }
 

@@ -42,6 +42,36 @@ impl Session {
         outcome
     }
 
+    /// Prefix reuse (prompt caching): makes `tokens` the session's text. The longest beginning that
+    /// the session's text has in common with them stays, the rest is fed; the session is then as a
+    /// new one that was fed `tokens`, to the last bit. Gives how many tokens were reused.
+    ///
+    /// # Errors
+    /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`]; then nothing has changed.
+    /// As [`Session::feed`]; then the session has a beginning of `tokens`.
+    pub fn feed_prompt(&mut self, tokens: &[u32]) -> Result<usize> {
+        let reused = self.tokens().iter().zip(tokens).take_while(|(own, given)| own == given).count();
+        self.sequence.check_at(reused, &tokens[reused..])?;
+        self.begin_answer();
+        self.rewind(reused)?;
+        self.sequence.dropped = 0;
+        self.feed(&tokens[reused..])?;
+        Ok(reused)
+    }
+
+    /// Puts another prompt before the last `answer` tokens, which stay: an answer that was begun goes
+    /// on behind it, with its constraint, its held latent and its random numbers. What the new text
+    /// has in common with the old one is not computed again; the rest is with the next step.
+    ///
+    /// # Errors
+    /// [`SessionError::PositionOutOfRange`] if there are not so many tokens,
+    /// [`SessionError::ContextFull`], [`SessionError::TokenOutOfRange`],
+    /// [`SessionError::MemoryLimit`], [`SessionError::OutOfMemory`]; then nothing has changed.
+    pub fn replace_prompt(&mut self, prompt: &[u32], answer: usize) -> Result<()> {
+        let held = self.held();
+        self.sequence.replace_prompt(prompt, answer, held)
+    }
+
     /// Adds `tokens` to the sequence and appends their hidden states, after the final norm, to
     /// `out`: `[n][hidden]`. No context is shifted here.
     ///

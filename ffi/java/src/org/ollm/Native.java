@@ -42,6 +42,10 @@ final class Native {
         return listener.onToken(token);
     }
 
+    static boolean onEvent(Conversation.Listener listener, ChatEvent event) {
+        return listener.onEvent(event);
+    }
+
     static boolean onStep(Branches.Watcher watcher, Branch[] branches) {
         return watcher.onStep(branches);
     }
@@ -159,6 +163,36 @@ final class Native {
     static native void finishParser(long parser);
 
     static native ChatEvent nextEvent(long parser);
+
+    static native long newChat(long session, Conversation.Options options);
+
+    static native void freeChat(long chat);
+
+    static native void setChatOptions(long chat, Conversation.Options options);
+
+    static native void addMessage(long chat, String role, String content);
+
+    static native void addMessages(long chat, String json);
+
+    static native void setSystem(long chat, String text);
+
+    static native Conversation.Answer answer(long chat, Conversation.AnswerOptions options, Conversation.Listener listener);
+
+    static native long countMessages(long chat);
+
+    static native long countForgotten(long chat);
+
+    static native String message(long chat, long index);
+
+    static native long takeBack(long chat);
+
+    static native void truncate(long chat, long count);
+
+    static native void resetChat(long chat);
+
+    static native void saveChat(long chat, String path);
+
+    static native void restoreChat(long chat, String path);
 
     // Sessions and option sets: sessions.c.
 

@@ -59,8 +59,8 @@ public final class Session extends Handle {
         boolean onToken(Token token);
     }
 
-    /** Why a run ended. */
-    public enum Reason { END, STOP, LIMIT, CALLBACK }
+    /** Why a run or an answer ended; the last two are of answers alone. */
+    public enum Reason { END, STOP, LIMIT, CALLBACK, CONTEXT, CANCELLED }
 
     /** Distributions of the next token. */
     public enum Distribution { BACKBONE, OPTION, MIXTURE }
