@@ -18,7 +18,7 @@ pub(crate) struct Opened {
 impl Opened {
     pub(crate) fn open(path: &Path) -> Result<Self, ConvertError> {
         let bytes = Storage::open(path)?;
-        let gguf = Gguf::parse(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
+        let gguf = Gguf::of(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
         Ok(Self { bytes, gguf })
     }
 

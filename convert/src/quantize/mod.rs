@@ -11,6 +11,7 @@ mod blocks;
 mod grid;
 mod parts;
 mod recipe;
+mod scaled;
 pub mod search;
 mod source;
 mod type_rule;
@@ -31,7 +32,8 @@ use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
-pub(crate) use source::{Change, Stored, TensorSource, interleaved};
+pub(crate) use scaled::{Grid, Numbers, ScaleType, Scaled, Zeros};
+pub(crate) use source::{Change, Encoding, Stored, TensorSource, interleaved};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
@@ -197,8 +199,12 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
         (dtype != wanted).then(|| format!("are {dtype}: rows of {cols} are not whole blocks of {wanted}"))
     });
     note(&|job| {
-        let lossy = job.source.stored.dtype.is_quantized() && job.dtype.is_quantized() && job.changes();
-        lossy.then(|| format!("were {} already: their errors add up", job.source.stored.dtype))
+        let before = match job.source.stored.dtype() {
+            Some(dtype) => dtype.is_quantized().then(|| dtype.to_string()),
+            None => Some("quantized".to_owned()),
+        };
+        let lossy = before.filter(|_| job.dtype.is_quantized() && job.changes());
+        lossy.map(|before| format!("were {before} already: their errors add up"))
     });
     note(&|job| {
         let lacks = importance && job.changes() && job.dtype.block_len() > 1 && job.importance.is_none();
@@ -209,7 +215,7 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
 
 impl TensorJob<'_> {
     fn changes(&self) -> bool {
-        self.dtype != self.source.stored.dtype
+        self.source.stored.dtype() != Some(self.dtype)
     }
 
     /// Whether its values are encoded in a quantized type.

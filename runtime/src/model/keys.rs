@@ -1,0 +1,145 @@
+//! The metadata keys of a family, `FAMILY.NAME`, with typed access and ranges. Those that nobody
+//! asks for are refused, unless they are known to change nothing: a model that is computed otherwise
+//! than its file says is worse than none.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt::Display;
+
+use crate::gguf::{Metadata, Value};
+
+use super::error::ModelError;
+
+/// No dimension of any model is near this; products of three stay far from overflow.
+const MAX_SIZE: usize = 1 << 20;
+
+/// The keys of a family.
+pub(super) struct FamilyKeys<'a> {
+    metadata: &'a Metadata,
+    family: &'a str,
+    /// The keys that somebody asked for.
+    asked: RefCell<HashSet<String>>,
+}
+
+/// Keys that change nothing in the families that run here, and the number that they have to be for
+/// it; `None`: any value. (0 is "none" for all of these numbers.)
+const HARMLESS: &[(&str, Option<f64>)] = &[
+    ("vocab_size", None),
+    ("tensor_data_layout", None),
+    ("pooling_type", None),
+    ("expert_used_count", None),
+    ("attention.layer_norm_epsilon", None),
+    ("rope.scaling.finetuned", None),
+    ("rope.scaling.alpha", Some(0.0)),
+    // Sections of image positions: in text all of them count alike.
+    ("rope.dimension_sections", None),
+    ("attention.causal", Some(1.0)),
+    ("attention.clamp_kqv", Some(0.0)),
+    ("attention.max_alibi_bias", Some(0.0)),
+    ("attention.shared_kv_layers", Some(0.0)),
+    ("attention.temperature_length", Some(0.0)),
+    ("attention.temperature_scale", Some(0.0)),
+    ("embedding_scale", Some(1.0)),
+    ("residual_scale", Some(1.0)),
+    ("logit_scale", Some(1.0)),
+    ("leading_dense_block_count", Some(0.0)),
+    ("nextn_predict_layers", Some(0.0)),
+    ("use_parallel_residual", Some(0.0)),
+];
+
+impl<'a> FamilyKeys<'a> {
+    pub(super) fn new(metadata: &'a Metadata, family: &'a str) -> Self {
+        Self { metadata, family, asked: RefCell::default() }
+    }
+
+    /// The value of a key, whatever its type.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.metadata.get(&self.key(name))
+    }
+
+    /// Refuses a key that nobody has asked for. Those of `also` may be there in vain.
+    pub(super) fn refuse_others(&self, also: &[&str]) -> Result<(), ModelError> {
+        let (asked, prefix) = (self.asked.borrow(), format!("{}.", self.family));
+        let is_harmless = |name: &str, value: &Value| {
+            let number = match value {
+                Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
+                value => value.as_f32().map(f64::from).or_else(|| value.as_u32().map(f64::from)),
+            };
+            let is_none = |wanted: f64| number.is_some_and(|number| number == wanted || number == 0.0 && wanted != 0.0);
+            HARMLESS.iter().any(|(known, wanted)| *known == name && wanted.is_none_or(is_none))
+        };
+        let unknown = self.metadata.iter().find(|(key, value)| {
+            let name = key.strip_prefix(&prefix).filter(|_| !asked.contains(*key));
+            name.is_some_and(|name| !is_harmless(name, value) && !also.contains(&name))
+        });
+        match unknown {
+            Some((key, value)) => Err(ModelError::UnknownKey { key: key.to_owned(), value: value.describe() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FamilyKeys<'_> {
+    /// The key of this name, which somebody reads.
+    pub(super) fn key(&self, name: &str) -> String {
+        let key = format!("{}.{name}", self.family);
+        self.asked.borrow_mut().insert(key.clone());
+        key
+    }
+
+    pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, ModelError> {
+        Ok(self.metadata.opt_u32(&self.key(name))?)
+    }
+
+    pub(super) fn require(
+        &self,
+        name: &str,
+        value: impl Display,
+        holds: bool,
+        rule: &'static str,
+    ) -> Result<(), ModelError> {
+        let error = || ModelError::InvalidValue { key: self.key(name), value: value.to_string(), rule };
+        holds.then_some(()).ok_or_else(error)
+    }
+
+    pub(super) fn size(&self, name: &str) -> Result<usize, ModelError> {
+        let value = self.metadata.u32(&self.key(name))? as usize;
+        self.require(name, value, (1..=MAX_SIZE).contains(&value), "1 to 1048576")?;
+        Ok(value)
+    }
+
+    pub(super) fn opt_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        match self.get(name) {
+            Some(_) => self.size(name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A number of positions, as large as it may be.
+    pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        let value = self.opt_u32(name)?;
+        self.require(name, 0, value != Some(0), "at least 1")?;
+        Ok(value.map(|value| value as usize))
+    }
+
+    pub(super) fn opt_float(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        let value = self.metadata.opt_f32(&self.key(name))?;
+        if let Some(value) = value {
+            self.require(name, value, value.is_finite(), "a number")?;
+        }
+        Ok(value)
+    }
+
+    /// A positive number that may be missing.
+    pub(super) fn opt_positive(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        let value = self.opt_float(name)?;
+        if let Some(value) = value {
+            self.require(name, value, value > 0.0, "a positive number")?;
+        }
+        Ok(value)
+    }
+
+    pub(super) fn opt_str(&self, name: &str) -> Result<Option<&str>, ModelError> {
+        Ok(self.metadata.opt_str(&self.key(name))?)
+    }
+}
