@@ -209,8 +209,8 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
         assert!(named || matches!(&error, ImportError::BadValue { .. }), "{key}: {error}");
     }
     assert!(run(&gone(&["architectures"]).write(1), "F16").is_ok(), "model_type names it too");
-    let error = refused(&gone(&["architectures", "model_type"]));
-    assert!(matches!(&error, ImportError::MissingKey { key, .. } if key == "architectures"), "{error}");
+    let nameless = refused(&gone(&["architectures", "model_type"]));
+    assert!(matches!(&nameless, ImportError::MissingKey { key, .. } if key == "architectures"), "{nameless}");
     for (key, value) in [
         ("hidden_size", json!(0)),
         ("hidden_size", json!("64")),
@@ -268,8 +268,8 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     }
     let long = json!({"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "llama3",
         "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}});
-    let error = refused(&Source::of("gemma3").set("rope_parameters", long));
-    assert!(error.to_string().contains("in layers with a window"), "{error}");
+    let long = refused(&Source::of("gemma3").set("rope_parameters", long));
+    assert!(long.to_string().contains("in layers with a window"), "{long}");
 
     let unknown = refused(&Source::of("llama").set("architectures", json!(["BertModel"])));
     assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "BertModel"));
