@@ -122,7 +122,8 @@ impl HfConfig {
         };
         let scalar = json.opt_positive_if(architecture.scaled_scores, "query_pre_attn_scalar")?;
         let scalar = architecture.scaled_scores.then(|| scalar.unwrap_or(QUERY_SCALAR));
-        let is_silent = |scalar: &f64| *scalar == head_dim as f64 && family.query_pre_attn_scalar != Some(layers);
+        let is_silent =
+            |scalar: &f64| scalar.total_cmp(&(head_dim as f64)).is_eq() && family.query_pre_attn_scalar != Some(layers);
         let tied = whole.opt_bool("tie_word_embeddings")?;
         let tied = match (is_part, json.opt_bool("tie_word_embeddings")?) {
             (false, own) => Some(own.unwrap_or(defaults.tied)),

@@ -126,7 +126,7 @@ impl Rope {
         let kind = |name: &str| ("rope.scaling.type", name.into());
         let mut keys = vec![float("rope.freq_base", self.base)];
         // What is 1, or the usual number, is left out.
-        let unusual = |name, x: f64, usual: f64| (x != usual).then(|| float(name, x));
+        let unusual = |name, x: f64, usual: f64| x.total_cmp(&usual).is_ne().then(|| float(name, x));
         match &self.scaling {
             Scaling::None | Scaling::Llama3 { .. } => (),
             Scaling::Linear(factor) => keys.extend([kind("linear"), float("rope.scaling.factor", *factor)]),
@@ -166,7 +166,7 @@ impl Rope {
                 let size = self.head_dim as f64;
                 let pair = |turns: f64| size * (context as f64 / (turns * TAU)).ln() / (2.0 * self.base.ln());
                 let (low, high) = (pair(fast).max(0.0), pair(slow).min(size - 1.0));
-                let width = if high == low { 0.001 } else { high - low };
+                let width = if high.total_cmp(&low).is_eq() { 0.001 } else { high - low };
                 of_all(&|i| {
                     let share = ((i as f64 - low) / width).clamp(0.0, 1.0);
                     1.0 / (share / factor + (1.0 - share))

@@ -21,30 +21,30 @@ pub(super) struct FamilyKeys<'a> {
     asked: RefCell<HashSet<String>>,
 }
 
-/// Keys that change nothing in the families that run here, and the number that they have to be for
-/// it; `None`: any value. (0 is "none" for all of these numbers.)
-const HARMLESS: &[(&str, Option<f64>)] = &[
-    ("vocab_size", None),
-    ("tensor_data_layout", None),
-    ("pooling_type", None),
-    ("expert_used_count", None),
-    ("attention.layer_norm_epsilon", None),
-    ("rope.scaling.finetuned", None),
-    ("rope.scaling.alpha", Some(0.0)),
+/// Keys that change nothing in the families that run here, and the numbers of which they have to be
+/// one for it; without numbers: any value.
+const HARMLESS: &[(&str, &[f32])] = &[
+    ("vocab_size", &[]),
+    ("tensor_data_layout", &[]),
+    ("pooling_type", &[]),
+    ("expert_used_count", &[]),
+    ("attention.layer_norm_epsilon", &[]),
+    ("rope.scaling.finetuned", &[]),
     // Sections of image positions: in text all of them count alike.
-    ("rope.dimension_sections", None),
-    ("attention.causal", Some(1.0)),
-    ("attention.clamp_kqv", Some(0.0)),
-    ("attention.max_alibi_bias", Some(0.0)),
-    ("attention.shared_kv_layers", Some(0.0)),
-    ("attention.temperature_length", Some(0.0)),
-    ("attention.temperature_scale", Some(0.0)),
-    ("embedding_scale", Some(1.0)),
-    ("residual_scale", Some(1.0)),
-    ("logit_scale", Some(1.0)),
-    ("leading_dense_block_count", Some(0.0)),
-    ("nextn_predict_layers", Some(0.0)),
-    ("use_parallel_residual", Some(0.0)),
+    ("rope.dimension_sections", &[]),
+    ("rope.scaling.alpha", &[0.0]),
+    ("attention.causal", &[1.0]),
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.shared_kv_layers", &[0.0]),
+    ("attention.temperature_length", &[0.0]),
+    ("attention.temperature_scale", &[0.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("leading_dense_block_count", &[0.0]),
+    ("nextn_predict_layers", &[0.0]),
+    ("use_parallel_residual", &[0.0]),
 ];
 
 impl<'a> FamilyKeys<'a> {
@@ -61,12 +61,11 @@ impl<'a> FamilyKeys<'a> {
     pub(super) fn refuse_others(&self, also: &[&str]) -> Result<(), ModelError> {
         let (asked, prefix) = (self.asked.borrow(), format!("{}.", self.family));
         let is_harmless = |name: &str, value: &Value| {
-            let number = match value {
-                Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
-                value => value.as_f32().map(f64::from).or_else(|| value.as_u32().map(f64::from)),
-            };
-            let is_none = |wanted: f64| number.is_some_and(|number| number == wanted || number == 0.0 && wanted != 0.0);
-            HARMLESS.iter().any(|(known, wanted)| *known == name && wanted.is_none_or(is_none))
+            let whole = || value.as_u32().or(value.as_bool().map(u32::from)).map(|number| number as f32);
+            let number = value.as_f32().or_else(whole);
+            HARMLESS
+                .iter()
+                .any(|(known, none)| *known == name && (none.is_empty() || number.is_some_and(|x| none.contains(&x))))
         };
         let unknown = self.metadata.iter().find(|(key, value)| {
             let name = key.strip_prefix(&prefix).filter(|_| !asked.contains(*key));
@@ -141,5 +140,45 @@ impl FamilyKeys<'_> {
 
     pub(super) fn opt_str(&self, name: &str) -> Result<Option<&str>, ModelError> {
         Ok(self.metadata.opt_str(&self.key(name))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_nobody_reads_is_refused_unless_it_changes_nothing() {
+        let refused = |key: &str, value: Value| {
+            let mut metadata = Metadata::default();
+            metadata.insert("llama.read".to_owned(), Value::U32(1)).unwrap();
+            metadata.insert(key.to_owned(), value).unwrap();
+            let keys = FamilyKeys::new(&metadata, "llama");
+            assert_eq!(keys.size("read").unwrap(), 1);
+            match keys.refuse_others(&["in.vain"]) {
+                Ok(()) => false,
+                Err(ModelError::UnknownKey { key: found, .. }) => found == key,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        for (key, value) in [
+            ("llama.attention.new", Value::U32(1)),
+            ("llama.logit_scale", Value::F32(0.5)),
+            ("llama.logit_scale", Value::from("1")),
+            ("llama.attention.causal", Value::Bool(false)),
+            ("llama.use_parallel_residual", Value::Bool(true)),
+        ] {
+            assert!(refused(key, value), "{key}");
+        }
+        for (key, value) in [
+            ("llama.vocab_size", Value::U32(7)),
+            ("llama.logit_scale", Value::F32(1.0)),
+            ("llama.attention.causal", Value::Bool(true)),
+            ("llama.in.vain", Value::U32(1)),
+            ("qwen2.attention.new", Value::U32(1)),
+            ("general.anything", Value::U32(1)),
+        ] {
+            assert!(!refused(key, value), "{key}");
+        }
     }
 }

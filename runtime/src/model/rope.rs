@@ -162,10 +162,10 @@ impl RopeKeys<'_> {
         };
         let dynamic = self.positive("rope.scaling.dynamic_factor")?;
         let beyond = dynamic.map_or(Beyond::Same, |factor| Beyond::Dynamic { base, factor: factor.into() });
-        if dynamic.is_some() {
-            let rule = "beside linear scaling by 1, and with 4 rotated elements at least";
-            let alone = factor == 1.0 && self.kind()? == "linear" && pairs > 1;
-            self.require("rope.scaling.dynamic_factor", factor, alone, rule)?;
+        if let Some(dynamic) = dynamic {
+            let rule = "beside no other scaling, and with 4 rotated elements at least";
+            let alone = factor.total_cmp(&1.0).is_eq() && self.kind()? == "linear" && pairs > 1;
+            self.require("rope.scaling.dynamic_factor", dynamic, alone, rule)?;
         }
         let magnitude = magnitude * f64::from(self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0));
         let frequencies = frequencies.into_iter().map(|frequency| frequency as f32).collect();
@@ -255,5 +255,79 @@ impl RopeKeys<'_> {
 
     fn require(&self, name: &str, value: impl ToString, holds: bool, rule: &'static str) -> Result<(), ModelError> {
         self.keys.require(&self.name(name), value.to_string(), holds, rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::{Metadata, Value};
+
+    fn rope(pairs: &[(&str, Value)]) -> Result<Rope, ModelError> {
+        let mut metadata = Metadata::default();
+        for (name, value) in pairs {
+            metadata.insert(format!("llama.{name}"), value.clone()).unwrap();
+        }
+        let keys = FamilyKeys::new(&metadata, "llama");
+        RopeKeys { keys: &keys, base: "rope.freq_base", suffix: "", head_dim: 8, context_length: 64 }.read()
+    }
+
+    fn frequencies(pairs: &[(&str, Value)], context: usize) -> Vec<f32> {
+        rope(pairs).unwrap().rotation(context).frequencies
+    }
+
+    const BASE: (&str, Value) = ("rope.freq_base", Value::F32(10_000.0));
+
+    #[test]
+    fn the_older_name_of_linear_scaling_counts_where_there_is_no_newer_one() {
+        let plain = frequencies(&[BASE], 64);
+        let quarter: Vec<f32> = plain.iter().map(|x| x / 4.0).collect();
+        let (old, new) = ("rope.scale_linear", "rope.scaling.factor");
+        assert_eq!(frequencies(&[(old, Value::F32(4.0))], 64), quarter);
+        assert_eq!(frequencies(&[(old, Value::F32(2.0)), (new, Value::F32(4.0))], 64), quarter);
+        assert_eq!(frequencies(&[(old, Value::F32(4.0)), (new, Value::F32(0.0))], 64), quarter);
+        assert_eq!(frequencies(&[(old, Value::F32(4.0)), ("rope.scaling.type", "none".into())], 64), plain);
+        assert!(rope(&[(old, Value::F32(-4.0))]).is_err());
+    }
+
+    /// Those of llama.cpp (`rope_yarn` in ggml, and `llama-context.cpp`).
+    #[test]
+    fn yarn_sharpens_attention_as_its_keys_say() {
+        let magnitude = |more: &[(&str, Value)]| {
+            let yarn = [("rope.scaling.type", "yarn".into()), ("rope.scaling.factor", Value::F32(4.0))];
+            rope(&[&yarn[..], more].concat()).unwrap().rotation(64).magnitude
+        };
+        let close = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-6;
+        let usual = 0.1 * 4_f64.ln() + 1.0;
+        assert!(close(magnitude(&[]), usual));
+        assert!(close(magnitude(&[("rope.scaling.attn_factor", Value::F32(0.5))]), 0.5 * usual));
+        let log = ("rope.scaling.yarn_log_multiplier", Value::F32(0.5));
+        assert!(close(magnitude(&[log]), usual / (0.05 * 4_f64.ln() + 1.0)));
+        assert!(close(magnitude(&[("rope.scaling.yarn_attn_factor", Value::F32(0.5))]), 0.5));
+        assert!(close(magnitude(&[("rope.scaling.yarn_attn_factor", Value::F32(1.0))]), usual));
+        assert!(close(magnitude(&[("rope.scaling.yarn_ext_factor", Value::F32(-1.0))]), usual));
+        assert!(close(magnitude(&[("rope.scaling.yarn_ext_factor", Value::F32(0.0))]), 1.0));
+    }
+
+    #[test]
+    fn the_context_decides_where_the_rope_depends_on_it() {
+        let dynamic = [("rope.scaling.dynamic_factor", Value::F32(2.0))];
+        assert_eq!(frequencies(&dynamic, 64), frequencies(&[BASE], 64));
+        let longer = frequencies(&dynamic, 128);
+        assert!(longer[..1] == [1.0] && longer[3] < frequencies(&[BASE], 64)[3]);
+        let mut long = rope(&[("rope.scaling.original_context_length", Value::U32(16))]).unwrap();
+        let factors = RopeFactors { all: None, long: Some(vec![4.0; 4]), short: Some(vec![2.0; 4]) };
+        assert!(!long.depends_on_context());
+        long.divide(&factors);
+        assert!(long.depends_on_context());
+        assert_eq!((long.rotation(16).frequencies[0], long.rotation(17).frequencies[0]), (0.5, 0.25));
+        for (name, value) in [
+            ("rope.scaling.type", Value::from("dynamic")),
+            ("rope.scaling.factor", Value::F32(f32::NAN)),
+            ("rope.dimension_count", Value::U32(9)),
+            ("rope.scaling.original_context_length", Value::U32(0)),
+        ] {
+            assert!(rope(&[(name, value)]).is_err(), "{name}");
+        }
     }
 }
