@@ -68,6 +68,14 @@ pub enum ConvertError {
     SameOutput { path: PathBuf },
     /// The output is a device or a folder, or in a folder that is not there.
     NoPlace { path: PathBuf },
+    /// Another process writes the output.
+    Busy { path: PathBuf },
+    /// A file is not the first part of a model.
+    NotAPart { path: PathBuf },
+    /// A metadata key is one that should not be, or that `verify` would refuse.
+    BadKey { path: PathBuf, reason: String },
+    /// Several recipes make several files, whose names they give.
+    SeveralOutputs { path: PathBuf },
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
@@ -191,6 +199,18 @@ impl fmt::Display for ConvertError {
             Self::SameOutput { path } => write!(f, "{} cannot be both outputs", path.display()),
             Self::NoPlace { path } => {
                 write!(f, "{}: no place for a file: name one in a folder that is there", path.display())
+            }
+            Self::Busy { path } => {
+                write!(f, "{} is being written by another process: wait for it, or name another output", path.display())
+            }
+            Self::NotAPart { path } => {
+                write!(f, "{}: not the first part of a model, NAME-00001-of-00003.gguf", path.display())
+            }
+            Self::BadKey { path, reason } => {
+                write!(f, "{}: {reason}: `ollm-convert set-metadata` changes and removes keys", path.display())
+            }
+            Self::SeveralOutputs { path } => {
+                write!(f, "{}: several types make several files: name a folder that is there", path.display())
             }
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
             Self::Row { path, tensor, row, source } => {

@@ -15,6 +15,7 @@ use ollm_runtime::memory::OutOfMemory;
 use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, forward, schema};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
+use ollm_runtime::storage::Storage;
 
 use crate::kind::IMATRIX_TYPE;
 use crate::text::{Chunks, exec};
@@ -39,7 +40,11 @@ impl ImportanceMatrix {
     /// # Errors
     /// If it is none of these files, or a number in it is not one that importance can be.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = Opened::open(path)?;
+        let bytes = Storage::open(path)?;
+        if let Some(means) = old_means(&bytes) {
+            return Ok(Self { path: path.to_owned(), means });
+        }
+        let file = Opened::of(path, bytes)?;
         expect_kind(path, file.gguf.metadata(), &[FileKind::Imatrix])?;
         let matrix = |tensor: &TensorInfo| {
             let name = tensor.name.strip_suffix(SUMS)?.to_owned();
@@ -68,6 +73,40 @@ impl ImportanceMatrix {
             found => Ok(found.map(Vec::as_slice)),
         }
     }
+}
+
+/// The importance in a file of the form that llama.cpp's `imatrix` wrote before GGUF,
+/// `imatrix.dat`; `None` if it is none. All numbers have 32 bits:
+///
+/// ```text
+/// entries, then of each: length of the name, the name, calls, values, the values (sums over calls)
+/// ```
+fn old_means(bytes: &[u8]) -> Option<BTreeMap<String, Vec<f32>>> {
+    let mut rest = bytes;
+    let take = |rest: &mut &'_ [u8], count: usize| {
+        let (taken, left) = rest.split_at_checked(count)?;
+        *rest = left;
+        Some(taken.to_vec())
+    };
+    let size = |rest: &mut &'_ [u8]| {
+        let number = i32::from_le_bytes(take(rest, 4)?.try_into().ok()?);
+        usize::try_from(number).ok()
+    };
+    let entries = size(&mut rest)?;
+    let mut means = BTreeMap::new();
+    for _ in 0..entries {
+        let length = size(&mut rest)?;
+        let name = String::from_utf8(take(&mut rest, length)?).ok()?;
+        let calls = size(&mut rest)?.max(1) as f32;
+        let count = size(&mut rest)?;
+        let bytes = take(&mut rest, count.checked_mul(4)?)?;
+        let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes) / calls).collect();
+        if values.is_empty() || values.iter().any(|mean| !mean.is_finite() || *mean < 0.0) {
+            return None;
+        }
+        means.insert(name, values);
+    }
+    (entries > 0).then_some(means)
 }
 
 /// The sums over their count, if all of them are numbers that such a quotient can be.

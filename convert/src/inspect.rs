@@ -160,6 +160,7 @@ fn value_json(value: &Value) -> JsonValue {
         Value::F64(v) => json!(v),
         Value::Bool(v) => json!(v),
         Value::String(v) => json!(v),
+        Value::RawString(v) => json!(v.escape_ascii().to_string()),
         Value::Array(array) => array_json(array),
     }
 }

@@ -25,9 +25,11 @@
 
 pub mod adapter;
 pub mod checksum;
+mod claim;
 mod description;
 pub mod diff;
 mod divergence;
+pub mod edit;
 mod error;
 pub mod hash;
 pub mod imatrix;
@@ -39,6 +41,7 @@ pub mod merge;
 pub mod names;
 mod opened;
 pub mod pack;
+pub mod parts;
 pub mod plugin;
 pub mod quantize;
 pub mod split;
@@ -85,6 +88,7 @@ pub fn check_absent(output: &Path, replace: bool) -> Result<()> {
 /// Writes the file, with checksums after all other keys.
 fn write(mut writer: Writer<'_>, output: &Path) -> Result<()> {
     checksum::add(&mut writer).map_err(ConvertError::Output)?;
+    let _claim = claim::Claim::new(output)?;
     writer.write_to(output).map_err(ConvertError::from_output)
 }
 

@@ -17,8 +17,12 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn open(path: &Path) -> Result<Self, ConvertError> {
-        let bytes = Storage::open(path)?;
-        let gguf = Gguf::parse(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
+        Self::of(path, Storage::open(path)?)
+    }
+
+    /// What these bytes of the file at `path` are.
+    pub(crate) fn of(path: &Path, bytes: Storage) -> Result<Self, ConvertError> {
+        let gguf = Gguf::of(&bytes).map_err(|source| ConvertError::Gguf { path: path.to_owned(), source })?;
         Ok(Self { bytes, gguf })
     }
 

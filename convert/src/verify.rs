@@ -142,6 +142,17 @@ fn text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
 /// Keys are ASCII and not too long; those that are known have their type; no `ollm.` key is
 /// misspelt.
 fn keys(file: &Opened, faults: &mut Faults) {
+    keys_of(file.gguf.metadata(), faults);
+}
+
+/// What is wrong with these keys, if anything is.
+pub(crate) fn check_keys(metadata: &Metadata) -> std::result::Result<(), String> {
+    let mut faults = Faults { rule: "keys", findings: Vec::new(), notes: Vec::new() };
+    keys_of(metadata, &mut faults);
+    faults.findings.into_iter().next().map_or(Ok(()), |finding| Err(finding.message))
+}
+
+fn keys_of(metadata: &Metadata, faults: &mut Faults) {
     /// By the specification of GGUF.
     const LONGEST: usize = (1 << 16) - 1;
     const TYPES: [(&str, ValueType); 6] = [
@@ -152,7 +163,6 @@ fn keys(file: &Opened, faults: &mut Faults) {
         ("general.quantization_version", ValueType::U32),
         (checksum::KEY, ValueType::Array),
     ];
-    let metadata = file.gguf.metadata();
     for (key, value) in metadata.iter() {
         if !key.is_ascii() || key.len() > LONGEST {
             faults.add(format_args!("metadata key {key:.100?} is not ASCII, or longer than {LONGEST} bytes"));

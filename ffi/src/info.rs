@@ -55,6 +55,7 @@ pub(crate) fn of_value(value: &Metadatum) -> Value {
     match value {
         Metadatum::Bool(value) => json!(value),
         Metadatum::String(value) => json!(value),
+        Metadatum::RawString(bytes) => json!(bytes.escape_ascii().to_string()),
         Metadatum::Array(items) => items.iter().map(|item| of_value(&item)).collect(),
         // By way of the shortest text: widened bit for bit, 0.1 would be 0.10000000149011612.
         Metadatum::F32(value) => json!(value.to_string().parse::<f64>().ok()),

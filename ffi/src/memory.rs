@@ -73,7 +73,7 @@ pub unsafe extern "C" fn ollm_memory_needed(
 }
 
 fn model_needs(file: &Storage) -> Result<(Config, usize)> {
-    let gguf = Gguf::parse(file)?;
+    let gguf = Gguf::of(file)?;
     let config = Config::from_gguf(&gguf, file)?;
     let weights = Weights::bind(&gguf, file, &config)?.packed_size();
     Ok((config, usize::try_from(weights).unwrap_or(usize::MAX)))

@@ -212,14 +212,16 @@ fn of_gguf(error: &GgufError) -> OllmStatus {
 fn of_model(error: &ModelError) -> OllmStatus {
     use ModelError::{Cancelled, MemoryLimit, NoMemoryForWeights};
     use ModelError::{NotAdaptable, OtherArchitecture, TooManyThreads};
-    use ModelError::{UnexpectedTensor, UnknownArchitecture, Unsupported};
+    use ModelError::{UnexpectedTensor, UnknownArchitecture, UnknownKey, Unsupported};
     match error {
         Cancelled => OllmStatus::Cancelled,
         MemoryLimit { .. } => OllmStatus::MemoryLimit,
         NoMemoryForWeights { .. } => OllmStatus::OutOfMemory,
         OtherArchitecture { .. } | NotAdaptable(_) => OllmStatus::Mismatch,
         TooManyThreads(_) => OllmStatus::InvalidArgument,
-        UnknownArchitecture(_) | Unsupported { .. } | UnexpectedTensor(_) => OllmStatus::Unsupported,
+        UnknownArchitecture(_) | UnknownKey { .. } | Unsupported { .. } | UnexpectedTensor(_) => {
+            OllmStatus::Unsupported
+        }
         _ => OllmStatus::BadFile,
     }
 }

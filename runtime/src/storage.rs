@@ -14,13 +14,19 @@ use crate::memory::{self, OutOfMemory};
 
 type Result<T, E = StorageError> = std::result::Result<T, E>;
 
-/// The bytes of one file, immutable and shared.
+/// The bytes of one file, or of the parts of one, immutable and shared.
 #[derive(Debug)]
-pub struct Storage(Backing);
+pub struct Storage {
+    backing: Backing,
+    /// Where each part begins.
+    starts: Vec<usize>,
+}
 
 #[derive(Debug)]
 enum Backing {
     Map(Mmap),
+    #[cfg(unix)]
+    Joined(Joined),
     Owned(Aligned),
     Borrowed(Borrowed),
 }
@@ -158,12 +164,16 @@ pub struct StorageOptions {
 }
 
 impl StorageOptions {
-    /// The file at `path`: a map, or a copy.
+    /// The file at `path`: a map, or a copy. Of a model that is cut in parts, `path` is the first
+    /// one, `NAME-00001-of-00003.gguf`, and all are opened: see [`Storage::starts`].
     ///
     /// # Errors
     /// [`StorageError::Open`] if the file cannot be opened, mapped or read, or is none: a folder, a
     /// device, a pipe or a socket; those of a copy.
     pub fn open(self, path: &Path) -> Result<Storage> {
+        if let Some(paths) = parts(path) {
+            return self.join(&paths);
+        }
         let io = |source| StorageError::Open { path: path.to_owned(), source };
         let file = open_file(path).map_err(io)?;
         self.file(&file, 0, None).map_err(|error| match error {
@@ -190,7 +200,36 @@ impl StorageOptions {
         // mapped. It is the documented contract of `Storage::open`; the bytes are only ever read,
         // as plain integers and floats.
         let map = unsafe { MmapOptions::new().offset(offset).len(length).map(file) }.map_err(StorageError::File)?;
-        Ok(Storage(Backing::Map(map)))
+        Ok(Backing::Map(map).into())
+    }
+
+    /// Several files as one storage.
+    fn join(self, paths: &[PathBuf]) -> Result<Storage> {
+        let mut files = Vec::with_capacity(paths.len());
+        let (mut starts, mut end) = (Vec::with_capacity(paths.len()), 0_usize);
+        for path in paths {
+            let io = |source| StorageError::Open { path: path.clone(), source };
+            let file = open_file(path).map_err(io)?;
+            let length = file.metadata().map_err(io)?.len();
+            let large = || StorageError::Range { offset: 0, length, size: length };
+            let length = usize::try_from(length).map_err(|_| large())?;
+            let start = end.checked_next_multiple_of(PART_ALIGNMENT).ok_or_else(large)?;
+            end = start.checked_add(length).ok_or_else(large)?;
+            starts.push(start);
+            files.push((file, start..end));
+        }
+        let fill = |bytes: &mut [u8]| {
+            let read = |(file, range): &(File, std::ops::Range<usize>)| read_at(file, 0, &mut bytes[range.clone()]);
+            files.iter().try_for_each(read).map_err(StorageError::File)
+        };
+        #[cfg(unix)]
+        let joined = match self.copy {
+            true => self.filled(end, fill)?.backing,
+            false => Backing::Joined(Joined::new(&files, end).map_err(StorageError::File)?),
+        };
+        #[cfg(not(unix))]
+        let joined = self.filled(end, fill)?.backing;
+        Ok(Storage { backing: joined, starts })
     }
 
     /// Memory of the application: see [`Storage::borrowed`].
@@ -202,7 +241,7 @@ impl StorageOptions {
     /// As [`Storage::borrowed`].
     pub unsafe fn borrow(self, start: *const u8, length: usize, release: Release) -> Result<Storage> {
         let start = NonNull::new(start.cast_mut()).filter(|_| length > 0).unwrap_or(NonNull::<u64>::dangling().cast());
-        let bytes = Storage(Backing::Borrowed(Borrowed { start, length, release: Some(release) }));
+        let bytes = Storage::from(Backing::Borrowed(Borrowed { start, length, release: Some(release) }));
         if self.copies_memory(start.as_ptr()) { self.bytes(&bytes) } else { Ok(bytes) }
     }
 
@@ -251,7 +290,7 @@ impl StorageOptions {
         let start = buffer.as_ptr().align_offset(ALIGNMENT);
         buffer.resize(start + length, 0);
         fill(&mut buffer[start..])?;
-        Ok(Storage(Backing::Owned(Aligned { buffer, start })))
+        Ok(Backing::Owned(Aligned { buffer, start }).into())
     }
 }
 
@@ -304,10 +343,21 @@ impl Storage {
         StorageOptions::default().bytes(bytes)
     }
 
+    /// Where the parts of the file begin: at 0, and if it is cut in several, at multiples of 64 KiB.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
     /// Bytes of memory that the storage has of its own: all of a copy, none of a map or of memory
     /// of the application.
     pub fn owned_bytes(&self) -> usize {
-        if let Backing::Owned(_) = self.0 { self.len() } else { 0 }
+        if let Backing::Owned(_) = self.backing { self.len() } else { 0 }
+    }
+}
+
+impl From<Backing> for Storage {
+    fn from(backing: Backing) -> Self {
+        Self { backing, starts: vec![0] }
     }
 }
 
@@ -326,6 +376,92 @@ fn check_kind(metadata: &Metadata) -> io::Result<()> {
     }
     let other = || io::Error::new(io::ErrorKind::InvalidInput, "this is a device, a pipe or a socket, not a file");
     metadata.is_file().then_some(()).ok_or_else(other)
+}
+
+/// Where parts of a file begin: at whole pages of every system.
+const PART_ALIGNMENT: usize = 1 << 16;
+
+/// All parts of a file that is cut in several, if `path` is the first by its name:
+/// `NAME-00001-of-00003.gguf`.
+fn parts(path: &Path) -> Option<Vec<PathBuf>> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
+    let (stem, count) = stem.rsplit_once("-of-")?;
+    let stem = stem.strip_suffix("-00001")?;
+    let is_count = count.len() == 5 && count.bytes().all(|byte| byte.is_ascii_digit());
+    let count: usize = count.parse().ok().filter(|&count| is_count && count > 1)?;
+    Some((1..=count).map(|number| path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf"))).collect())
+}
+
+/// Maps of several files in one range of addresses.
+#[cfg(unix)]
+#[derive(Debug)]
+struct Joined {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory is a map that is only read, which the contract of `Storage::open` keeps as it
+// is, whichever thread reads it.
+#[cfg(unix)]
+unsafe impl Send for Joined {}
+// SAFETY: as above; nothing changes behind a shared reference.
+#[cfg(unix)]
+unsafe impl Sync for Joined {}
+
+#[cfg(unix)]
+impl Joined {
+    /// Maps each file at its range, which begins at a multiple of [`PART_ALIGNMENT`]; what is
+    /// between them is zero.
+    fn new(files: &[(File, std::ops::Range<usize>)], length: usize) -> io::Result<Self> {
+        use std::os::fd::AsRawFd as _;
+        let check = |address: *mut libc::c_void| match NonNull::new(address.cast::<u8>()) {
+            Some(start) if address != libc::MAP_FAILED => Ok(start),
+            _ => Err(io::Error::last_os_error()),
+        };
+        // SAFETY: a new map of no file, at an address that the system chooses.
+        let start = check(unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+            libc::mmap(std::ptr::null_mut(), length.max(1), libc::PROT_READ, flags, -1, 0)
+        })?;
+        let joined = Self { start, length: length.max(1) };
+        for (file, range) in files.iter().filter(|(_, range)| !range.is_empty()) {
+            // SAFETY: the range lies inside the map above, which nobody else knows, and is replaced
+            // by the file; its pages begin where those of the map do, since both are multiples.
+            check(unsafe {
+                let address = start.as_ptr().add(range.start).cast();
+                let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
+                libc::mmap(address, range.len(), libc::PROT_READ, flags, file.as_raw_fd(), 0)
+            })?;
+        }
+        Ok(joined)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: all of the range is mapped, to be read, until `self` is dropped; that nobody cuts
+        // the files is the contract of `Storage::open`.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    fn discard(&self, range: std::ops::Range<usize>) {
+        let inner = range.start.next_multiple_of(PART_ALIGNMENT)..range.end / PART_ALIGNMENT * PART_ALIGNMENT;
+        if inner.start < inner.end && inner.end <= self.length {
+            // SAFETY: whole pages of the map, backed by files, so that what is dropped is read again
+            // as it was; between the files it is zero again. A system that refuses leaves them.
+            unsafe {
+                libc::madvise(self.start.as_ptr().add(inner.start).cast(), inner.len(), libc::MADV_DONTNEED);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // SAFETY: the map is ours alone, and nothing borrows from it any more.
+        unsafe {
+            libc::munmap(self.start.as_ptr().cast(), self.length);
+        }
+    }
 }
 
 /// Where a part of a file begins, and its length, which has been checked.
@@ -360,10 +496,14 @@ impl Storage {
     /// and come back from the file when they are read again. Does nothing for owned bytes.
     pub fn discard(&self, range: std::ops::Range<usize>) {
         #[cfg(unix)]
-        if let Backing::Map(map) = &self.0 {
+        match &self.backing {
             // SAFETY: the map is read-only and backed by the file, so that a page that is dropped
             // is read again as it was. A system that refuses leaves the page where it is.
-            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+            Backing::Map(map) => drop(unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            }),
+            Backing::Joined(map) => map.discard(range),
+            Backing::Owned(_) | Backing::Borrowed(_) => (),
         }
         #[cfg(not(unix))]
         let _ = range;
@@ -378,7 +518,7 @@ impl From<Vec<u8>> for Storage {
         let start = bytes.as_ptr().align_offset(ALIGNMENT);
         bytes.copy_within(..length, start);
         bytes.truncate(start + length);
-        Self(Backing::Owned(Aligned { buffer: bytes, start }))
+        Backing::Owned(Aligned { buffer: bytes, start }).into()
     }
 }
 
@@ -386,8 +526,10 @@ impl Deref for Storage {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match &self.0 {
+        match &self.backing {
             Backing::Map(map) => map,
+            #[cfg(unix)]
+            Backing::Joined(map) => map.bytes(),
             Backing::Owned(Aligned { buffer, start }) => &buffer[*start..],
             // SAFETY: `Storage::borrowed` has its caller promise that these bytes can be read until
             // they are released, which happens when `Borrowed` is dropped.

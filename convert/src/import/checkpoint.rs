@@ -6,14 +6,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ollm_runtime::gguf::TensorType;
+use ollm_runtime::gguf::{TensorType, foreign};
 use ollm_runtime::storage::Storage;
 use safetensors::{Dtype, SafeTensors};
 
 use super::ImportError;
+use super::compressed::{PACKED, Quantization, View};
 use super::document::Document;
-use super::tensors::Wanted;
-use crate::quantize::{Stored, TensorSource};
+use super::tensors::{Names, Wanted};
+use crate::quantize::{Encoding, Stored, TensorSource};
 use crate::{ConvertError, Result};
 
 const SINGLE: &str = "model.safetensors";
@@ -41,14 +42,34 @@ struct StoredTensor {
 impl HfCheckpoint {
     pub(super) fn open(folder: &Path) -> Result<Self> {
         let mut checkpoint = Self { folder: folder.to_owned(), shards: Vec::new(), tensors: BTreeMap::new() };
-        if folder.join(INDEX).exists() {
-            checkpoint.add_all(&Document::read(&folder.join(INDEX))?)?;
-        } else if folder.join(SINGLE).exists() {
+        // A whole file counts, whatever an index says beside it: transformers does so too.
+        if folder.join(SINGLE).exists() {
             checkpoint.add(folder.join(SINGLE))?;
+        } else if folder.join(INDEX).exists() {
+            checkpoint.add_all(&Document::read(&folder.join(INDEX))?)?;
         } else {
-            return Err(ImportError::NoWeights { folder: folder.to_owned() }.into());
+            return Err(no_weights(folder).into());
         }
         Ok(checkpoint)
+    }
+
+    /// How the tensors of the text model are named among those of a multimodal one.
+    pub(super) fn names(&self) -> Names {
+        const EMBEDDING: &str = "embed_tokens.weight";
+        let has = |name: &str| self.tensors.contains_key(name);
+        let is_model = |prefix: &&str| has(&format!("{prefix}layers.0.input_layernorm.weight"));
+        let mut models = self.tensors.keys().filter_map(|name| name.strip_suffix(EMBEDDING)).filter(is_model);
+        let model = models.next().map_or_else(|| Names::default().model, str::to_owned);
+        // Beside the model, or outside all.
+        let outer = model.strip_suffix("model.").unwrap_or_default();
+        let beside = format!("{outer}{}", Names::default().head);
+        let head = if has(&beside) { beside } else { Names::default().head };
+        Names { model, head }
+    }
+
+    /// Whether the checkpoint has this tensor.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
     /// Adds the files that an index names; each must have the tensors that it says.
@@ -78,6 +99,9 @@ impl HfCheckpoint {
 
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let bytes = Storage::open(&path)?;
+        if let Some(what) = foreign(&bytes) {
+            return Err(ImportError::Foreign { path, what }.into());
+        }
         let malformed = |source| ConvertError::SafeTensors { path: path.clone(), source };
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(malformed)?;
         let start = size_of::<u64>() + header;
@@ -107,11 +131,21 @@ impl HfCheckpoint {
 
     /// The tensors that are wanted, each with the shape that is; what else there is must be
     /// `ignored`.
-    pub(super) fn sources(&self, wanted: Vec<Wanted>, ignored: impl Fn(&str) -> bool) -> Result<Vec<TensorSource<'_>>> {
+    pub(super) fn sources<'a>(
+        &'a self,
+        wanted: Vec<Wanted>,
+        quantization: &Quantization,
+        ignored: impl Fn(&str) -> bool,
+    ) -> Result<Vec<TensorSource<'a>>> {
         let sources: Vec<TensorSource<'_>> =
-            wanted.into_iter().map(|wanted| self.source(wanted)).collect::<Result<_>>()?;
+            wanted.into_iter().map(|wanted| self.source(wanted, quantization)).collect::<Result<_>>()?;
         let used: HashSet<&str> = sources.iter().map(|source| source.stored.name.as_str()).collect();
-        match self.tensors.iter().find(|(name, _)| !ignored(name) && !used.contains(name.as_str())) {
+        let modules: HashSet<&str> =
+            used.iter().filter_map(|name| name.rsplit_once('.').map(|(module, _)| module)).collect();
+        let is_known = |name: &str| {
+            used.contains(name) || ignored(name) || quantization.is_beside(name, |module| modules.contains(module))
+        };
+        match self.tensors.iter().find(|(name, _)| !is_known(name)) {
             Some((name, tensor)) => {
                 let path = self.shards[tensor.shard].path.clone();
                 Err(ImportError::UnexpectedTensor { path, tensor: name.clone() }.into())
@@ -120,25 +154,58 @@ impl HfCheckpoint {
         }
     }
 
-    fn source(&self, wanted: Wanted) -> Result<TensorSource<'_>> {
+    fn view(&self, name: &str) -> Option<View<'_>> {
+        let StoredTensor { shard, dtype, shape, range } = self.tensors.get(name)?;
+        Some(View { dtype: *dtype, shape, bytes: &self.shards[*shard].bytes[range.clone()] })
+    }
+
+    fn source(&self, wanted: Wanted, quantization: &Quantization) -> Result<TensorSource<'_>> {
         let Wanted { name, gguf, shape, change } = wanted;
-        let Some(tensor) = self.tensors.get(&name) else {
+        let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+        let packed = format!("{module}.{PACKED}");
+        let found = self.tensors.get_key_value(&name).or_else(|| self.tensors.get_key_value(&packed));
+        let Some((name, tensor)) = found.map(|(found, tensor)| (found.clone(), tensor)) else {
             let path = if let [shard] = self.shards.as_slice() { &shard.path } else { &self.folder };
             return Err(ImportError::MissingTensor { path: path.clone(), tensor: name }.into());
         };
         let Shard { path, bytes } = &self.shards[tensor.shard];
-        if tensor.shape != shape {
+        let dtype = match tensor.dtype {
+            Dtype::F32 => Some(TensorType::F32),
+            Dtype::F16 => Some(TensorType::F16),
+            Dtype::BF16 => Some(TensorType::Bf16),
+            _ => None,
+        };
+        if dtype.is_some() && tensor.shape != shape {
             let (path, found) = (path.clone(), tensor.shape.clone());
             return Err(ImportError::Shape { path, tensor: name, found, expected: shape }.into());
         }
-        let dtype = match tensor.dtype {
-            Dtype::F32 => TensorType::F32,
-            Dtype::F16 => TensorType::F16,
-            Dtype::BF16 => TensorType::Bf16,
-            found => return Err(ImportError::ElementType { path: path.clone(), tensor: name, found }.into()),
+        let encoding = match dtype {
+            Some(dtype) => Encoding::Type(dtype),
+            None => {
+                let weight = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
+                let beside = |part: &str| self.view(&format!("{module}.{part}"));
+                let bad = |reason| ImportError::Quantized { path: path.clone(), tensor: name.clone(), reason };
+                Encoding::Scaled(Box::new(quantization.decoder(&weight, &shape, beside).map_err(bad)?))
+            }
         };
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
-        let stored = Stored { path, file: bytes, name, dtype, range: tensor.range.clone() };
+        let stored = Stored { path, file: bytes, name, encoding, range: tensor.range.clone() };
         Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, change })
     }
+}
+
+/// What is in a folder that has no safetensors files of the known names.
+fn no_weights(folder: &Path) -> ImportError {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    let ends = |ends: &'static [&'static str]| {
+        names.iter().find(move |name| ends.iter().any(|end| name.ends_with(end))).cloned()
+    };
+    let folder = folder.to_owned();
+    if let Some(file) = ends(&[".bin", ".bin.index.json", ".pth", ".pt"]) {
+        return ImportError::PyTorch { folder, file };
+    }
+    let other = ends(&[".safetensors", ".gguf", ".msgpack", ".h5", ".onnx"]);
+    ImportError::NoWeights { folder, other }
 }

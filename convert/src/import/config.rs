@@ -2,18 +2,20 @@
 
 use ollm_runtime::gguf::{Metadata, Value};
 
-use super::architecture::{self, Architecture};
+use super::architecture::{Architecture, QUERY_SCALAR, WINDOW, WindowRule};
 use super::document::Document;
 use super::error::ImportError;
 use super::metadata::MetadataPairs;
 use super::rope::Ropes;
 use crate::{ConvertError, Result};
 
-const WINDOW: &str = "attention.sliding_window";
+const WINDOW_KEY: &str = "attention.sliding_window";
 
 /// The shape of a model.
 pub(super) struct HfConfig {
     pub(super) architecture: &'static Architecture,
+    /// It is the text model of a multimodal one.
+    pub(super) is_part: bool,
     pub(super) layers: usize,
     pub(super) hidden: usize,
     pub(super) ffn: usize,
@@ -21,8 +23,8 @@ pub(super) struct HfConfig {
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
     pub(super) vocab: usize,
-    /// The head is the embedding.
-    pub(super) tied: bool,
+    /// The head is the embedding; `None` where only the weights tell.
+    pub(super) tied: Option<bool>,
     /// All four matrices of attention have biases.
     pub(super) output_bias: bool,
     context: usize,
@@ -30,7 +32,7 @@ pub(super) struct HfConfig {
     pub(super) ropes: Ropes,
     window: Option<Window>,
     /// `query_pre_attn_scalar`: the head size in the scale of scores, where it differs from the
-    /// real one.
+    /// one that the runtime takes.
     query_scalar: Option<f64>,
     attention_cap: Option<f64>,
     logit_cap: Option<f64>,
@@ -42,17 +44,67 @@ struct Window {
     sliding: Vec<bool>,
 }
 
+/// The configuration of the text model, whole or a part of that of a multimodal one.
+pub(super) struct TextConfig {
+    architecture: &'static Architecture,
+    json: Document,
+    is_part: bool,
+}
+
+impl TextConfig {
+    /// Finds it in `config.json`.
+    pub(super) fn find(json: &Document) -> Result<Self> {
+        let names = json.opt_list("architectures")?.map_or(&[][..], Vec::as_slice);
+        let model_type = json.opt_str("model_type")?.unwrap_or_default();
+        let whole = |architecture| Self { architecture, json: json.clone(), is_part: false };
+        match names {
+            [name] => {
+                if let Some(architecture) = name.as_str().and_then(Architecture::named) {
+                    return Ok(whole(architecture));
+                }
+            }
+            // Without a name, as transformers' AutoConfig does it.
+            [] => {
+                let known = Architecture::of_type(model_type).filter(|known| known.name.is_some());
+                match known {
+                    Some(architecture) => return Ok(whole(architecture)),
+                    None if model_type.is_empty() => return Err(json.missing("architectures").into()),
+                    None => (),
+                }
+            }
+            _ => return Err(json.bad("architectures", "a list of one name").into()),
+        }
+        let name = names.first().map_or(model_type, |name| name.as_str().unwrap_or_default());
+        let unknown = || ImportError::UnknownArchitecture { path: json.path.clone(), name: name.to_owned() };
+        let implied = Architecture::text_of(model_type);
+        let (text, architecture) = match json.part("text_config")? {
+            Some(text) => {
+                let architecture = text.opt_str("model_type")?.map_or(implied, Architecture::of_type);
+                (text, architecture)
+            }
+            // Old files have the keys of the text model beside the others.
+            None => (json.clone(), implied),
+        };
+        Ok(Self { architecture: architecture.ok_or_else(unknown)?, json: text, is_part: true })
+    }
+}
+
 impl HfConfig {
-    pub(super) fn read(json: &Document) -> Result<Self> {
-        let architecture = architecture(json)?;
+    pub(super) fn read(whole: &Document) -> Result<Self> {
+        let TextConfig { architecture, json, is_part } = TextConfig::find(whole)?;
+        let json = &json;
+        let defaults = &architecture.defaults;
         refuse(json, architecture)?;
-        let (layers, hidden) = (json.size("num_hidden_layers")?, json.size("hidden_size")?);
-        let heads = json.size("num_attention_heads")?;
-        let kv_heads = json.opt_size("num_key_value_heads")?.unwrap_or(heads);
+        let size = |key, missing| Ok::<_, ConvertError>(json.opt_size(key)?.unwrap_or(missing));
+        let layers = size("num_hidden_layers", defaults.layers)?;
+        let hidden = size("hidden_size", defaults.hidden)?;
+        let heads = size("num_attention_heads", defaults.heads)?;
+        let missing = defaults.kv_heads.filter(|_| !json.is_null("num_key_value_heads"));
+        let kv_heads = size("num_key_value_heads", missing.unwrap_or(heads))?;
         if heads % kv_heads != 0 {
             return Err(json.bad("num_key_value_heads", "a divisor of num_attention_heads").into());
         }
-        let head_dim = match json.opt_size("head_dim")? {
+        let head_dim = match json.opt_size("head_dim")?.or(defaults.head_dim) {
             Some(size) => size,
             None if hidden % heads == 0 => hidden / heads,
             None => return Err(json.bad("num_attention_heads", "a divisor of hidden_size").into()),
@@ -60,33 +112,43 @@ impl HfConfig {
         if head_dim % 2 != 0 {
             return Err(json.bad("head_dim", "even").into());
         }
+        let context = json.opt_positions("max_position_embeddings")?.unwrap_or(defaults.context);
+        // Where the runtime has a cap for a file that says nothing, none is 0.
         let family = architecture.family();
-        let scaled = architecture.scaled_scores;
-        let scalar = if scaled { json.opt_positive("query_pre_attn_scalar")? } else { None };
-        // Where the family has a cap, none is 0.
-        let cap = |key, missing: Option<f32>| match json.is_null(key) {
-            true => Ok(missing.map(|_| 0.0)),
-            false if scaled => Ok(json.opt_positive(key)?.or(missing.map(f64::from))),
+        let cap = |key, missing: Option<f64>, silent: Option<f32>| match json.is_null(key) {
+            true => Ok(silent.map(|_| 0.0)),
+            false if architecture.scaled_scores => Ok(json.opt_positive(key)?.or(missing)),
             false => Ok::<_, ConvertError>(None),
+        };
+        let scalar = json.opt_positive_if(architecture.scaled_scores, "query_pre_attn_scalar")?;
+        let scalar = architecture.scaled_scores.then(|| scalar.unwrap_or(QUERY_SCALAR));
+        let is_silent =
+            |scalar: &f64| scalar.total_cmp(&(head_dim as f64)).is_eq() && family.query_pre_attn_scalar != Some(layers);
+        let tied = whole.opt_bool("tie_word_embeddings")?;
+        let tied = match (is_part, json.opt_bool("tie_word_embeddings")?) {
+            (false, own) => Some(own.unwrap_or(defaults.tied)),
+            (true, Some(own)) => Some(own || tied == Some(true)),
+            (true, None) => tied,
         };
         Ok(Self {
             architecture,
+            is_part,
             layers,
             hidden,
-            ffn: json.size("intermediate_size")?,
+            ffn: size("intermediate_size", defaults.ffn)?,
             heads,
             kv_heads,
             head_dim,
-            vocab: json.size("vocab_size")?,
-            tied: json.opt_bool("tie_word_embeddings")?.unwrap_or(architecture.tied),
-            output_bias: json.opt_bool("attention_bias")?.unwrap_or(false),
-            context: json.positions("max_position_embeddings")?,
-            norm_epsilon: json.positive("rms_norm_eps")?,
-            ropes: Ropes::read(json, architecture.family().sliding_rope, head_dim)?,
+            vocab: size("vocab_size", defaults.vocab)?,
+            tied,
+            output_bias: architecture.attention_bias && json.opt_bool("attention_bias")?.unwrap_or(false),
+            context,
+            norm_epsilon: json.opt_positive("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon),
+            ropes: Ropes::read(json, architecture, head_dim, context)?,
             window: Window::read(json, architecture, layers)?,
-            query_scalar: scalar.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
-            attention_cap: cap("attn_logit_softcapping", family.attention_softcap)?,
-            logit_cap: cap("final_logit_softcapping", family.logit_softcap)?,
+            query_scalar: scalar.filter(|scalar| !is_silent(scalar)),
+            attention_cap: cap("attn_logit_softcapping", defaults.attention_cap, family.attention_softcap)?,
+            logit_cap: cap("final_logit_softcapping", defaults.logit_cap, family.logit_softcap)?,
         })
     }
 
@@ -125,67 +187,66 @@ impl HfConfig {
         let family = self.architecture.family();
         let windows = match &self.window {
             Some(window) => window.keys(family.full_attention_interval),
-            None => family.sliding_window.map(|_| (WINDOW, Value::U32(0))).into_iter().collect(),
+            None => family.sliding_window.map(|_| (WINDOW_KEY, Value::U32(0))).into_iter().collect(),
         };
         let prefix = family.name;
-        let all = sizes.chain(floats).chain(self.ropes.keys()).chain(windows);
-        all.map(|(name, value)| (format!("{prefix}.{name}"), value)).collect()
+        let own = sizes.chain(floats).chain(windows).map(|(name, value)| (name.to_owned(), value));
+        own.chain(self.ropes.keys()).map(|(name, value)| (format!("{prefix}.{name}"), value)).collect()
     }
-}
-
-/// The architecture that a `config.json` names.
-fn architecture(config: &Document) -> Result<&'static Architecture> {
-    let names = config.opt_list("architectures")?.ok_or_else(|| config.missing("architectures"))?;
-    let [name] = names.as_slice() else { return Err(config.bad("architectures", "a list of one name").into()) };
-    let found = architecture::ALL.iter().find(|known| name.as_str() == Some(known.name));
-    let unknown = || ImportError::UnknownArchitecture {
-        path: config.path.clone(),
-        name: name.as_str().map_or_else(|| name.to_string(), str::to_owned),
-    };
-    found.ok_or_else(|| unknown().into())
 }
 
 /// What some models of these families have and the runtime has not.
 fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
-    let curve = if architecture.family().gelu { "gelu_pytorch_tanh" } else { "silu" };
-    for key in ["hidden_act", "hidden_activation"] {
-        if json.opt_str(key)?.is_some_and(|name| name != curve) {
-            return Err(json.unsupported(key, curve).into());
-        }
+    let curves: &[&str] = match architecture.family().gelu {
+        true => &["gelu_pytorch_tanh", "gelu_new"],
+        false => &["silu", "swish"],
+    };
+    let key = architecture.activation;
+    if json.opt_str(key)?.is_some_and(|name| !curves.contains(&name)) {
+        return Err(json.unsupported(key, curves[0]).into());
     }
-    if json.opt_bool("mlp_bias")? == Some(true) {
+    if architecture.mlp_bias && json.opt_bool("mlp_bias")? == Some(true) {
         return Err(json.unsupported("mlp_bias", "false").into());
     }
-    if json.opt_bool("use_bidirectional_attention")? == Some(true) {
+    // Of these families, those with caps have it.
+    if architecture.scaled_scores && json.opt_bool("use_bidirectional_attention")? == Some(true) {
         return Err(json.unsupported("use_bidirectional_attention", "false").into());
-    }
-    if json.get("quantization_config").is_some() {
-        return Err(json.unsupported("quantization_config", "weights that are F32, F16 or BF16").into());
-    }
-    if json.opt_positive("partial_rotary_factor")?.is_some_and(|factor| factor < 1.0) {
-        return Err(json.unsupported("partial_rotary_factor", "1").into());
     }
     Ok(())
 }
 
 impl Window {
     fn read(json: &Document, architecture: &Architecture, layers: usize) -> Result<Option<Self>> {
-        let wanted = !architecture.optional_window || json.opt_bool("use_sliding_window")?.unwrap_or(false);
-        let missing = architecture.family().sliding_window.filter(|_| !json.is_null("sliding_window"));
-        let positions = json.opt_positions("sliding_window")?.or(missing);
-        let Some(positions) = positions.filter(|_| wanted) else { return Ok(None) };
-        let sliding = match json.opt_list("layer_types")? {
-            Some(kinds) => by_type(json, kinds, layers)?,
-            None => by_rule(json, architecture, layers)?,
+        let sliding = match architecture.window {
+            WindowRule::Never => return Ok(None),
+            WindowRule::Optional { .. } if !json.opt_bool("use_sliding_window")?.unwrap_or(false) => return Ok(None),
+            WindowRule::Always => vec![true; layers],
+            WindowRule::Optional { first } => match json.opt_list("layer_types")? {
+                Some(kinds) => by_type(json, kinds, layers)?,
+                None => {
+                    let first = json.opt_count("max_window_layers")?.unwrap_or(first);
+                    (0..layers).map(|layer| layer >= first).collect()
+                }
+            },
+            WindowRule::Interleaved { every } => match json.opt_list("layer_types")? {
+                Some(kinds) => by_type(json, kinds, layers)?,
+                None => {
+                    // Only Gemma 3 has the key.
+                    let given = json.opt_size_if(architecture.rope_by_kind, "sliding_window_pattern")?;
+                    (0..layers).map(|layer| is_sliding(layer, given.unwrap_or(every))).collect()
+                }
+            },
         };
-        Ok(sliding.contains(&true).then_some(Self { positions, sliding }))
+        let missing = (!json.is_null("sliding_window")).then_some(WINDOW);
+        let positions = json.opt_positions("sliding_window")?.or(missing);
+        Ok(positions.filter(|_| sliding.contains(&true)).map(|positions| Self { positions, sliding }))
     }
 
     /// `every`: the interval of layers with full attention, where nothing is said of them.
     fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
         const PATTERN: &str = "attention.sliding_window_pattern";
         let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == is_sliding(i, every));
-        let mut keys = vec![(WINDOW, Value::U32(self.positions as u32))];
+        let mut keys = vec![(WINDOW_KEY, Value::U32(self.positions as u32))];
         if !repeats(every) {
             let period = (1..=self.sliding.len()).find(|&every| repeats(every));
             let pattern = period.map_or_else(|| self.sliding.clone().into(), |every| Value::U32(every as u32));
@@ -210,15 +271,4 @@ fn by_type(json: &Document, kinds: &[serde_json::Value], layers: usize) -> Resul
         _ => Err(json.unsupported(KEY, "sliding_attention, full_attention").into()),
     };
     kinds.iter().map(local).collect()
-}
-
-/// The rules from the time before `layer_types`.
-fn by_rule(json: &Document, architecture: &Architecture, layers: usize) -> Result<Vec<bool>> {
-    if architecture.optional_window {
-        let first = json.size("max_window_layers")?;
-        return Ok((0..layers).map(|layer| layer >= first).collect());
-    }
-    let every = json.opt_size("sliding_window_pattern")?.or(json.opt_size("_sliding_window_pattern")?);
-    let every = every.unwrap_or(architecture.family().full_attention_interval);
-    Ok((0..layers).map(|layer| is_sliding(layer, every)).collect())
 }

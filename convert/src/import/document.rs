@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use ollm_runtime::gguf::foreign;
+use serde_json::{Map, Value};
 
 use super::ImportError;
 use crate::{ConvertError, Result};
@@ -20,12 +21,56 @@ fn not_an_object(path: &Path, key: &str, value: &Value) -> ConvertError {
     ImportError::BadValue { path: path.to_owned(), key: key.to_owned(), value, rule: "an object" }.into()
 }
 
+/// JSON as the standard has it: without a byte order mark, and with the numbers that Python writes
+/// and JSON has not as strings, which are refused where a number is read.
+fn strict(bytes: &[u8]) -> Vec<u8> {
+    const NUMBERS: [&[u8]; 3] = [b"NaN", b"-Infinity", b"Infinity"];
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut out = Vec::with_capacity(bytes.len());
+    let (mut at, mut quoted) = (0, false);
+    while let Some(&byte) = bytes.get(at) {
+        let number = NUMBERS.iter().find(|number| !quoted && bytes[at..].starts_with(number));
+        if let Some(number) = number {
+            out.push(b'"');
+            out.extend_from_slice(number);
+            out.push(b'"');
+            at += number.len();
+            continue;
+        }
+        let length = if quoted && byte == b'\\' { 2 } else { 1 };
+        quoted ^= byte == b'"';
+        out.extend_from_slice(&bytes[at..bytes.len().min(at + length)]);
+        at += length;
+    }
+    out
+}
+
 impl Document {
+    /// Another object of the same file.
+    pub(super) fn with(&self, map: Map<String, Value>) -> Self {
+        Self { path: self.path.clone(), value: Value::Object(map) }
+    }
+
+    /// The keys of this object, and those of `below` that it has not.
+    pub(super) fn over(&self, below: &Self) -> Self {
+        let keys = |document: &Self| document.value.as_object().cloned().unwrap_or_default();
+        let mut map = keys(below);
+        map.extend(keys(self));
+        self.with(map)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.value.as_object().is_none_or(Map::is_empty)
+    }
+
     pub(super) fn read(path: &Path) -> Result<Self> {
         let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
         let bytes = fs::read(path).map_err(io)?;
+        if let Some(what) = foreign(&bytes) {
+            return Err(ImportError::Foreign { path: path.to_owned(), what }.into());
+        }
         let json = |source| ImportError::Json { path: path.to_owned(), source };
-        let value: Value = serde_json::from_slice(&bytes).map_err(json)?;
+        let value: Value = serde_json::from_slice(&strict(&bytes)).map_err(json)?;
         if value.is_object() {
             Ok(Self { path: path.to_owned(), value })
         } else {
@@ -33,10 +78,11 @@ impl Document {
         }
     }
 
-    /// The file as it is.
+    /// The file as it is, but for a byte order mark.
     pub(super) fn text(&self) -> Result<String> {
         let io = |source| ollm_runtime::Error::Io { path: self.path.clone(), source };
-        Ok(fs::read_to_string(&self.path).map_err(io)?)
+        let text = fs::read_to_string(&self.path).map_err(io)?;
+        Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
     }
 
     /// An empty object where there is no such file.
@@ -97,8 +143,14 @@ impl Document {
         self.whole(key, "a whole number of 1 to 2^20", 1 << 20)
     }
 
-    pub(super) fn size(&self, key: &str) -> Result<usize> {
-        self.opt_size(key)?.ok_or_else(|| self.missing(key).into())
+    /// The same, if anybody reads the key.
+    pub(super) fn opt_size_if(&self, reads: bool, key: &str) -> Result<Option<usize>> {
+        if reads { self.opt_size(key) } else { Ok(None) }
+    }
+
+    /// A count, which may be 0.
+    pub(super) fn opt_count(&self, key: &str) -> Result<Option<usize>> {
+        self.opt(key, "a whole number", |value| value.as_u64().and_then(|n| n.try_into().ok()))
     }
 
     /// A number of positions.
@@ -106,14 +158,19 @@ impl Document {
         self.whole(key, "a whole number of 1 to 2^30", 1 << 30)
     }
 
-    pub(super) fn positions(&self, key: &str) -> Result<usize> {
-        self.opt_positions(key)?.ok_or_else(|| self.missing(key).into())
-    }
-
     pub(super) fn opt_positive(&self, key: &str) -> Result<Option<f64>> {
         // Files hold 32-bit numbers.
         let positive = |x: &f64| (*x as f32).is_finite() && (*x as f32) > 0.0;
         self.opt(key, "a positive number of 32 bits", |value| value.as_f64().filter(positive))
+    }
+
+    /// The same, if anybody reads the key.
+    pub(super) fn opt_positive_if(&self, reads: bool, key: &str) -> Result<Option<f64>> {
+        if reads { self.opt_positive(key) } else { Ok(None) }
+    }
+
+    pub(super) fn opt_number(&self, key: &str) -> Result<Option<f64>> {
+        self.opt(key, "a number of 32 bits", |value| value.as_f64().filter(|x| (*x as f32).is_finite()))
     }
 
     pub(super) fn positive(&self, key: &str) -> Result<f64> {
@@ -130,5 +187,18 @@ impl Document {
 
     pub(super) fn opt_list(&self, key: &str) -> Result<Option<&Vec<Value>>> {
         self.opt(key, "a list", Value::as_array)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::strict;
+
+    #[test]
+    fn python_numbers_become_strings_outside_of_strings_alone() {
+        let python = b"\xef\xbb\xbf{\"a\": NaN, \"b\": [Infinity, -Infinity, 1], \"NaN \\\" NaN\": \"Infinity\"}";
+        let json = br#"{"a": "NaN", "b": ["Infinity", "-Infinity", 1], "NaN \" NaN": "Infinity"}"#;
+        assert_eq!(String::from_utf8(strict(python)).unwrap(), std::str::from_utf8(json).unwrap());
+        assert_eq!(strict(br#""\"#), br#""\"#);
     }
 }

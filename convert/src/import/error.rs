@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 use ollm_runtime::tokenizer::TokenizerError;
-use safetensors::Dtype;
 
 use super::architecture;
 
@@ -23,8 +22,19 @@ pub enum ImportError {
     Unsupported { path: PathBuf, key: String, value: String, supported: &'static str },
     /// The family of the model is not known.
     UnknownArchitecture { path: PathBuf, name: String },
-    /// The folder has neither `model.safetensors` nor `model.safetensors.index.json`.
-    NoWeights { folder: PathBuf },
+    /// The folder has neither `model.safetensors` nor `model.safetensors.index.json`, but perhaps
+    /// another file.
+    NoWeights { folder: PathBuf, other: Option<String> },
+    /// The weights are a file of PyTorch's.
+    PyTorch { folder: PathBuf, file: String },
+    /// There is no such folder, but perhaps such a model on the Hugging Face hub.
+    HubId { path: PathBuf, id: String },
+    /// This is a file.
+    NotAFolder { path: PathBuf },
+    /// A file holds something else: a pointer, a page.
+    Foreign { path: PathBuf, what: &'static str },
+    /// A quantized tensor cannot be decoded.
+    Quantized { path: PathBuf, tensor: String, reason: String },
     /// The index names a file that is not there.
     MissingShard { index: PathBuf, shard: String },
     /// A tensor is missing; `path` is the file that should have it, or the folder.
@@ -35,8 +45,6 @@ pub enum ImportError {
     DuplicateTensor { first: PathBuf, second: PathBuf, tensor: String },
     /// A tensor has another shape than the configuration says (row-major).
     Shape { path: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
-    /// A tensor is neither F32 nor F16 nor BF16.
-    ElementType { path: PathBuf, tensor: String, found: Dtype },
     /// The tokenizer has more tokens than the model.
     TooManyTokens { path: PathBuf, tokens: usize, vocabulary: usize },
     /// A special token is not in the vocabulary.
@@ -57,12 +65,41 @@ impl fmt::Display for ImportError {
                 write!(f, "{}: {key:?} is {value}, which is not supported; supported: {supported}", path.display())
             }
             Self::UnknownArchitecture { path, name } => {
-                let known: Vec<&str> = architecture::ALL.iter().map(|known| known.name).collect();
+                let known: Vec<&str> = architecture::ALL.iter().filter_map(|known| known.name).collect();
                 let path = path.display();
                 write!(f, "{path}: architecture {name:?} is not supported; supported: {}", known.join(", "))
             }
-            Self::NoWeights { folder } => {
-                write!(f, "{}: has no model.safetensors and no model.safetensors.index.json", folder.display())
+            Self::NoWeights { folder, other } => {
+                write!(f, "{}: has no model.safetensors and no model.safetensors.index.json", folder.display())?;
+                other.as_ref().map_or(Ok(()), |other| write!(f, ", but {other}"))
+            }
+            Self::PyTorch { folder, file } => {
+                let folder = folder.display();
+                write!(
+                    f,
+                    "{folder}: has no model.safetensors, but {file}, which only PyTorch reads; save it once more: python3 \
+                     -c \"from transformers import *; d, o = '{folder}', '{folder}-safetensors'; \
+                     AutoModelForCausalLM.from_pretrained(d, dtype='auto').save_pretrained(o); \
+                     AutoTokenizer.from_pretrained(d).save_pretrained(o)\""
+                )
+            }
+            Self::HubId { path, id } => {
+                let name = id.split('/').next_back().unwrap_or(id);
+                write!(
+                    f,
+                    "{}: there is no such folder; the model {id} of the Hugging Face hub is first downloaded: hf download \
+                     {id} --local-dir {name}",
+                    path.display()
+                )
+            }
+            Self::NotAFolder { path } => write!(
+                f,
+                "{}: this is a file; import takes the folder with config.json, the weights and the tokenizer",
+                path.display()
+            ),
+            Self::Foreign { path, what } => write!(f, "{}: this is {what}", path.display()),
+            Self::Quantized { path, tensor, reason } => {
+                write!(f, "{}: tensor {tensor:?} {reason}", path.display())
             }
             Self::MissingShard { index, shard } => {
                 write!(f, "{}: names {shard:?}, which is not in the folder: download it again", index.display())
@@ -77,9 +114,6 @@ impl fmt::Display for ImportError {
             Self::Shape { path, tensor, found, expected } => {
                 let path = path.display();
                 write!(f, "{path}: tensor {tensor:?} has shape {found:?}, but config.json asks for {expected:?}")
-            }
-            Self::ElementType { path, tensor, found } => {
-                write!(f, "{}: tensor {tensor:?} is {found:?}; supported: F32, F16, BF16", path.display())
             }
             Self::TooManyTokens { path, tokens, vocabulary } => {
                 write!(f, "{}: has {tokens} tokens, but the model only {vocabulary}", path.display())

@@ -12,6 +12,7 @@
 
 mod architecture;
 mod checkpoint;
+mod compressed;
 mod config;
 mod document;
 mod error;
@@ -22,17 +23,20 @@ mod tensors;
 mod tokenizer;
 mod vocabulary;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{TensorType, Writer};
-use ollm_runtime::model::{Role, TensorName};
+use ollm_runtime::model::TensorName;
 
 use crate::quantize::{self, Options, QuantizeSummary};
 use crate::{ConvertError, Result};
 use checkpoint::HfCheckpoint;
+use compressed::Quantization;
 use config::HfConfig;
 use document::Document;
+use tensors::Names;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
@@ -44,13 +48,13 @@ pub use peft::{is_peft, peft};
 /// [`ConvertError::Import`] if the folder is not what it should be; [`ConvertError::Row`] if a
 /// weight is not finite; and those of [`quantize::quantize`]. Then nothing is written.
 pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
-    if is_peft(folder) {
-        let reason = "these are PEFT's adapters: `ollm-convert adapter FOLDER --backbone MODEL.gguf` reads them".into();
-        return Err(ConvertError::BadAdapter { path: folder.to_owned(), reason });
-    }
+    check_folder(folder)?;
     let json = Document::read(&folder.join("config.json"))?;
-    let config = HfConfig::read(&json)?;
+    let mut config = HfConfig::read(&json)?;
+    let quantization = Quantization::read(&json)?;
     let checkpoint = HfCheckpoint::open(folder)?;
+    let names = if config.is_part { checkpoint.names() } else { Names::default() };
+    config.tied.get_or_insert(!checkpoint.has(&names.head));
     let files = [
         "config.json",
         "model.safetensors.index.json",
@@ -63,7 +67,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 
-    let sources = checkpoint.sources(tensors::wanted(&config)?, |name| tensors::is_ignored(&config, name))?;
+    let wanted = tensors::wanted(&config, &names)?;
+    let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
     let (tokenizer, notes) = TokenizerFiles::open(folder, json)?.keys(config.vocab)?;
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
@@ -72,16 +77,50 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     for (key, value) in general.into_iter().chain(config.keys()).chain(tokenizer).chain(storage) {
         writer.set(&key, value).map_err(ConvertError::Output)?;
     }
-    if let Some(factors) = config.ropes.factors() {
+    for (role, factors) in config.ropes.factors() {
         let bytes: Vec<u8> = factors.iter().flat_map(|factor| factor.to_le_bytes()).collect();
         let dims = [factors.len() as u64];
         writer
-            .tensor(&TensorName::new(Role::RopeFactors).to_string(), &dims, TensorType::F32, bytes)
+            .tensor(&TensorName::new(role).to_string(), &dims, TensorType::F32, bytes)
             .map_err(ConvertError::Output)?;
     }
     let mut summary = quantize::write(sources, writer, output, options, progress)?;
     summary.notes.extend(notes);
     Ok(summary)
+}
+
+/// Refuses what is no folder of a model, for what it is.
+fn check_folder(folder: &Path) -> Result<()> {
+    if is_peft(folder) {
+        let reason = "these are PEFT's adapters: `ollm-convert adapter FOLDER --backbone MODEL.gguf` reads them".into();
+        return Err(ConvertError::BadAdapter { path: folder.to_owned(), reason });
+    }
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let path = folder.to_owned();
+    if folder.exists() {
+        return Err(ImportError::NotAFolder { path }.into());
+    }
+    match hub_id(folder) {
+        Some(id) => Err(ImportError::HubId { path, id }.into()),
+        None => Err(ollm_runtime::Error::Io { path, source: io::ErrorKind::NotFound.into() }.into()),
+    }
+}
+
+/// The model of the Hugging Face hub that such an argument names: `OWNER/NAME`, alone or at the end
+/// of an address.
+fn hub_id(argument: &Path) -> Option<String> {
+    let text = argument.to_str()?;
+    let starts = ["https://huggingface.co/", "https://hf.co/", "https:/huggingface.co/", "hf://", "hf:"];
+    let id = starts.iter().find_map(|start| text.strip_prefix(start)).unwrap_or(text);
+    let parts: Vec<&str> = id.trim_end_matches('/').split('/').take(2).collect();
+    let is_part = |part: &&str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+    };
+    let is_whole = id.len() != text.len() || id.split('/').count() == 2;
+    (is_whole && parts.len() == 2 && parts.iter().all(is_part)).then(|| parts.join("/"))
 }
 
 /// The folder's own name.

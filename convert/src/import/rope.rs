@@ -1,17 +1,30 @@
-//! Rotary position embedding (RoPE): the bases, and the scaling of positions.
+//! Rotary position embedding (RoPE): the bases, and the scaling of positions, as
+//! `modeling_rope_utils.py` of transformers 5 reads them.
+//!
+//! `rope_scaling`, where it says anything, takes the place of `rope_parameters`; what it lacks
+//! stands beside it in the configuration. Gemma 3 has a rope for each kind of layers, and
+//! `rope_scaling` is laid over that of full attention.
 
 use std::f64::consts::TAU;
 
 use ollm_runtime::gguf::Value;
+use ollm_runtime::model::Role;
+use serde_json::Map;
 
+use super::architecture::{Architecture, LOCAL_ROPE_THETA};
 use super::document::Document;
+use super::metadata::MetadataPairs;
 use crate::Result;
 
 /// What `config.json` says of rope.
 pub(super) struct Ropes {
+    full: Rope,
+    /// That of layers with a window, where it is another one.
+    sliding: Option<Rope>,
+}
+
+struct Rope {
     base: f64,
-    /// The base in layers with a window, where it is another one.
-    local_base: Option<f64>,
     scaling: Scaling,
     head_dim: usize,
 }
@@ -27,68 +40,246 @@ enum Scaling {
         high: f64,
         context: usize,
     },
+    /// As in the paper (Peng et al. 2023, arXiv 2309.00071).
+    Yarn {
+        factor: f64,
+        fast: f64,
+        slow: f64,
+        context: usize,
+        truncate: bool,
+        magnitude: f64,
+    },
+    /// Each frequency has a divisor, another one in contexts longer than the original.
+    Long {
+        short: Vec<f32>,
+        long: Vec<f32>,
+        context: usize,
+        magnitude: f64,
+    },
+    /// The base grows with the context.
+    Dynamic(f64),
 }
 
-/// Where no base is given, in all configurations of transformers.
-const BASE: f64 = 10_000.0;
+/// The configuration beside the parameters of a rope.
+struct Beside<'a> {
+    json: &'a Document,
+    /// The key of the base there.
+    theta_key: &'static str,
+    theta: f64,
+    /// Whether its `original_max_position_embeddings` counts.
+    original: bool,
+    /// What `truncate` of YaRN is, if not what the parameters say.
+    truncate: Option<bool>,
+    head_dim: usize,
+    context: usize,
+}
 
 impl Ropes {
-    /// Reads both forms: `rope_parameters` of transformers 5, for each kind of layer where there
-    /// are two, and `rope_theta` with `rope_scaling` of the versions before.
-    pub(super) fn read(json: &Document, local: bool, head_dim: usize) -> Result<Self> {
+    pub(super) fn read(json: &Document, architecture: &Architecture, head_dim: usize, context: usize) -> Result<Self> {
         let parameters = json.part("rope_parameters")?;
-        let of_kind = |kind: &str| match &parameters {
-            Some(parameters) => parameters.part(kind),
-            None => Ok(None),
+        let scaling = json.part("rope_scaling")?;
+        let beside = Beside {
+            json,
+            theta_key: "rope_theta",
+            theta: architecture.defaults.rope_theta,
+            original: true,
+            truncate: None,
+            head_dim,
+            context,
         };
-        let global = of_kind("full_attention")?.or(parameters.clone());
-        let theta = |part: Option<Document>| part.map_or(Ok(None), |part| part.opt_positive("rope_theta"));
-        let base = theta(global.clone())?.or(json.opt_positive("rope_theta")?).unwrap_or(BASE);
-        let local_base = theta(of_kind("sliding_attention")?)?.or(json.opt_positive("rope_local_base_freq")?);
-        let scaling = global.or(json.part("rope_scaling")?).map_or(Ok(Scaling::None), |part| Scaling::read(&part))?;
-        Ok(Self { base, local_base: local_base.filter(|_| local), scaling, head_dim })
-    }
-
-    pub(super) fn keys(&self) -> Vec<(&'static str, Value)> {
-        let mut keys = vec![("rope.freq_base", Value::F32(self.base as f32))];
-        keys.extend(self.local_base.map(|base| ("rope.freq_base_swa", Value::F32(base as f32))));
-        if let Scaling::Linear(factor) = self.scaling {
-            keys.push(("rope.scaling.type", "linear".into()));
-            keys.push(("rope.scaling.factor", Value::F32(factor as f32)));
+        let kind = |name| parameters.as_ref().map_or(Ok(None), |parameters: &Document| parameters.part(name));
+        if !architecture.rope_by_kind {
+            let said = scaling.filter(|scaling| !scaling.is_empty()).or(kind("full_attention")?).or(parameters.clone());
+            let full = beside.rope(&said.unwrap_or_else(|| json.with(Map::new())))?;
+            return Ok(Self { full, sliding: None });
         }
-        keys
+        let truncate = parameters.as_ref().map_or(Ok(None), |parameters| parameters.opt_bool("truncate"))?;
+        let beside = Beside { original: false, truncate: Some(truncate.unwrap_or(true)), ..beside };
+        let silent = || json.with(Map::from_iter([("rope_type".to_owned(), "default".into())]));
+        let full = kind("full_attention")?.unwrap_or_else(silent);
+        let full = scaling.map_or(full.clone(), |scaling| scaling.over(&full));
+        let sliding = Beside { theta_key: "rope_local_base_freq", theta: LOCAL_ROPE_THETA, ..beside };
+        let sliding = sliding.rope(&kind("sliding_attention")?.unwrap_or_else(silent))?;
+        if sliding.factors().next().is_some() {
+            let part = kind("sliding_attention")?.unwrap_or_else(silent);
+            return Err(part.unsupported("rope_type", "default, linear, dynamic, yarn in layers with a window").into());
+        }
+        Ok(Self { full: beside.rope(&full)?, sliding: Some(sliding) })
     }
 
-    /// What each frequency is divided by, `rope_freqs.weight`: the rule of Llama 3.1
-    /// (`_compute_llama3_parameters` in transformers).
-    pub(super) fn factors(&self) -> Option<Vec<f32>> {
-        let Scaling::Llama3 { factor, low, high, context } = self.scaling else { return None };
-        let divisor = |i: usize| {
-            let frequency = self.base.powf(-((2 * i) as f64) / self.head_dim as f64);
-            let turns = context as f64 * frequency / TAU;
-            let blend = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-            1.0 / ((1.0 - blend) / factor + blend)
-        };
-        Some((0..self.head_dim / 2).map(|i| divisor(i) as f32).collect())
+    /// The keys, without the family.
+    pub(super) fn keys(&self) -> MetadataPairs {
+        let sliding = self.sliding.iter().flat_map(|rope| rope.keys("_swa"));
+        self.full.keys("").into_iter().chain(sliding).collect()
+    }
+
+    /// The tensors of what each frequency is divided by.
+    pub(super) fn factors(&self) -> impl Iterator<Item = (Role, Vec<f32>)> {
+        self.full.factors()
     }
 }
 
-impl Scaling {
-    fn read(json: &Document) -> Result<Self> {
+impl Rope {
+    fn keys(&self, suffix: &str) -> MetadataPairs {
+        let float = |name: &'static str, x: f64| (name, Value::F32(x as f32));
+        let positions = |n: usize| ("rope.scaling.original_context_length", Value::U32(n as u32));
+        let kind = |name: &str| ("rope.scaling.type", name.into());
+        let mut keys = vec![float("rope.freq_base", self.base)];
+        // What is 1, or the usual number, is left out.
+        let unusual = |name, x: f64, usual: f64| x.total_cmp(&usual).is_ne().then(|| float(name, x));
+        match &self.scaling {
+            Scaling::None | Scaling::Llama3 { .. } => (),
+            Scaling::Linear(factor) => keys.extend([kind("linear"), float("rope.scaling.factor", *factor)]),
+            Scaling::Yarn { truncate: false, magnitude, .. } => {
+                keys.extend(unusual("rope.scaling.attn_factor", *magnitude, 1.0));
+            }
+            &Scaling::Yarn { factor, fast, slow, context, magnitude, .. } => {
+                keys.extend([kind("yarn"), float("rope.scaling.factor", factor), positions(context)]);
+                keys.extend(unusual("rope.scaling.yarn_beta_fast", fast, FAST));
+                keys.extend(unusual("rope.scaling.yarn_beta_slow", slow, SLOW));
+                keys.extend(unusual("rope.scaling.attn_factor", magnitude / sharpened(factor, 1.0), 1.0));
+            }
+            &Scaling::Long { context, magnitude, .. } => {
+                keys.extend([kind("longrope"), positions(context)]);
+                keys.extend(unusual("rope.scaling.attn_factor", magnitude, 1.0));
+            }
+            Scaling::Dynamic(factor) => keys.push(float("rope.scaling.dynamic_factor", *factor)),
+        }
+        keys.into_iter().map(|(name, value)| (format!("{name}{suffix}"), value)).collect()
+    }
+
+    fn factors(&self) -> impl Iterator<Item = (Role, Vec<f32>)> {
+        let pairs = self.head_dim / 2;
+        let plain = |i: usize| self.base.powf(-(i as f64) / pairs as f64);
+        let of_all = |divisor: &dyn Fn(usize) -> f64| {
+            vec![(Role::RopeFactors, (0..pairs).map(|i| divisor(i) as f32).collect::<Vec<_>>())]
+        };
+        let factors = match &self.scaling {
+            // The rule of Llama 3.1: `_compute_llama3_parameters` in transformers.
+            &Scaling::Llama3 { factor, low, high, context } => of_all(&|i| {
+                let turns = context as f64 * plain(i) / TAU;
+                let blend = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                1.0 / ((1.0 - blend) / factor + blend)
+            }),
+            // GGUF has no key for it.
+            &Scaling::Yarn { factor, fast, slow, context, truncate: false, .. } => {
+                let size = self.head_dim as f64;
+                let pair = |turns: f64| size * (context as f64 / (turns * TAU)).ln() / (2.0 * self.base.ln());
+                let (low, high) = (pair(fast).max(0.0), pair(slow).min(size - 1.0));
+                let width = if high.total_cmp(&low).is_eq() { 0.001 } else { high - low };
+                of_all(&|i| {
+                    let share = ((i as f64 - low) / width).clamp(0.0, 1.0);
+                    1.0 / (share / factor + (1.0 - share))
+                })
+            }
+            Scaling::Long { short, long, .. } => {
+                vec![(Role::RopeFactorsLong, long.clone()), (Role::RopeFactorsShort, short.clone())]
+            }
+            _ => Vec::new(),
+        };
+        factors.into_iter()
+    }
+}
+
+/// `beta_fast` and `beta_slow` of YaRN where they are missing.
+const FAST: f64 = 32.0;
+const SLOW: f64 = 1.0;
+
+/// How much YaRN sharpens attention for this factor: section 3.4.
+fn sharpened(factor: f64, multiplier: f64) -> f64 {
+    if factor > 1.0 { 0.1 * multiplier * factor.ln() + 1.0 } else { 1.0 }
+}
+
+impl Beside<'_> {
+    /// The rope of these parameters.
+    fn rope(&self, parameters: &Document) -> Result<Rope> {
+        let base = parameters.opt_positive("rope_theta")?.or(self.json.opt_positive(self.theta_key)?);
+        let scaling = self.scaling(parameters)?;
+        Ok(Rope { base: base.unwrap_or(self.theta), scaling, head_dim: self.head_dim })
+    }
+
+    fn scaling(&self, json: &Document) -> Result<Scaling> {
         let key = if json.get("rope_type").is_some() { "rope_type" } else { "type" };
-        match json.opt_str(key)? {
-            None | Some("default") => Ok(Self::None),
-            Some("linear") => Ok(Self::Linear(stretch(json)?)),
-            Some("llama3") => {
+        let kind = json.opt_str(key)?.unwrap_or("default");
+        // In text all sections of image positions count alike.
+        if matches!(kind, "default" | "mrope") {
+            return Ok(Scaling::None);
+        }
+        // These families rotate whole heads, and read the key with other types alone.
+        let part = json.opt_positive("partial_rotary_factor")?;
+        if part.or(self.json.opt_positive("partial_rotary_factor")?).is_some_and(|part| part < 1.0) {
+            return Err(json.unsupported("partial_rotary_factor", "1").into());
+        }
+        match kind {
+            "linear" => Ok(Scaling::Linear(stretch(json)?)),
+            "dynamic" if self.head_dim > 2 => Ok(Scaling::Dynamic(stretch(json)?)),
+            "llama3" => {
                 let (low, high) = (json.positive("low_freq_factor")?, json.positive("high_freq_factor")?);
                 if high <= low {
                     return Err(json.bad("high_freq_factor", "above low_freq_factor").into());
                 }
-                let context = json.positions("original_max_position_embeddings")?;
-                Ok(Self::Llama3 { factor: stretch(json)?, low, high, context })
+                Ok(Scaling::Llama3 { factor: stretch(json)?, low, high, context: self.original(json)? })
             }
-            Some(_) => Err(json.unsupported(key, "default, linear, llama3").into()),
+            "yarn" => self.yarn(json),
+            "longrope" => self.long(json),
+            _ => Err(json.unsupported(key, "default, linear, dynamic, yarn, longrope, llama3").into()),
         }
+    }
+
+    fn yarn(&self, json: &Document) -> Result<Scaling> {
+        let context = self.original(json)?;
+        let factor = if json.get("factor").is_some() { stretch(json)? } else { self.longer(context) };
+        let scale = |key| Ok::<_, crate::ConvertError>(json.opt_number(key)?.filter(|&x| x != 0.0));
+        let magnitude = match (json.opt_positive("attention_factor")?, scale("mscale")?, scale("mscale_all_dim")?) {
+            (Some(given), ..) => given,
+            (None, Some(one), Some(all)) => sharpened(factor, one) / sharpened(factor, all),
+            _ => sharpened(factor, 1.0),
+        };
+        if !(magnitude.is_finite() && magnitude > 0.0) {
+            return Err(json.bad("mscale", "such that attention is scaled by a positive number").into());
+        }
+        Ok(Scaling::Yarn {
+            factor,
+            fast: scale("beta_fast")?.unwrap_or(FAST),
+            slow: scale("beta_slow")?.unwrap_or(SLOW),
+            context,
+            truncate: match self.truncate {
+                Some(truncate) => truncate,
+                None => json.opt_bool("truncate")?.unwrap_or(true),
+            },
+            magnitude,
+        })
+    }
+
+    fn long(&self, json: &Document) -> Result<Scaling> {
+        let context = self.original(json)?;
+        let factor = if json.get("factor").is_some() { stretch(json)? } else { self.longer(context) };
+        let implied = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (context as f64).ln()).sqrt() };
+        let divisors = |key| -> Result<Vec<f32>> {
+            let list = json.opt_list(key)?.ok_or_else(|| json.missing(key))?;
+            let numbers: Option<Vec<f32>> = list.iter().map(|x| Some(x.as_f64()? as f32)).collect();
+            let is_good = |x: &f32| x.is_finite() && *x > 0.0;
+            let numbers = numbers.filter(|all| all.len() == self.head_dim / 2 && all.iter().all(is_good));
+            numbers.ok_or_else(|| json.bad(key, "a positive number for each rotated pair of a head").into())
+        };
+        Ok(Scaling::Long {
+            short: divisors("short_factor")?,
+            long: divisors("long_factor")?,
+            context,
+            magnitude: json.opt_positive("attention_factor")?.unwrap_or(implied),
+        })
+    }
+
+    /// Positions before the scaling.
+    fn original(&self, json: &Document) -> Result<usize> {
+        const KEY: &str = "original_max_position_embeddings";
+        let above = if self.original { self.json.opt_positions(KEY)? } else { None };
+        Ok(above.or(json.opt_positions(KEY)?).unwrap_or(self.context))
+    }
+
+    /// The factor where there is none.
+    fn longer(&self, original: usize) -> f64 {
+        self.context as f64 / original as f64
     }
 }
 
@@ -104,8 +295,9 @@ mod tests {
     #[test]
     fn slow_frequencies_are_divided_fast_ones_stay_and_those_between_are_blended() {
         let scaling = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, context: 32 };
-        let factors = Ropes { base: 100.0, local_base: None, scaling, head_dim: 16 }.factors().unwrap();
-        assert_eq!((factors[0], factors[4], factors[7]), (1.0, 8.0, 8.0));
+        let rope = Rope { base: 100.0, scaling, head_dim: 16 };
+        let (role, factors) = rope.factors().next().unwrap();
+        assert_eq!((role, factors[0], factors[4], factors[7]), (Role::RopeFactors, 1.0, 8.0, 8.0));
         assert!(1.0 < factors[1] && factors[1] < factors[2] && factors[2] < 8.0, "{factors:?}");
     }
 }

@@ -19,15 +19,40 @@ pub(super) struct Wanted {
     pub(super) change: Change,
 }
 
+/// What the names in a checkpoint begin with.
+pub(super) struct Names {
+    /// Those of the model, without the head.
+    pub(super) model: String,
+    /// The name of the head.
+    pub(super) head: String,
+}
+
+impl Default for Names {
+    /// Those of a text model.
+    fn default() -> Self {
+        Self { model: MODEL.to_owned(), head: HEAD.to_owned() }
+    }
+}
+
+impl Names {
+    /// The name of a tensor that a text model alone has under `name`.
+    fn of(&self, name: String) -> String {
+        match name.strip_prefix(MODEL) {
+            Some(rest) => format!("{}{rest}", self.model),
+            None => self.head.clone(),
+        }
+    }
+}
+
 /// Every tensor of the schema that a checkpoint of this configuration has.
-pub(super) fn wanted(config: &HfConfig) -> Result<Vec<Wanted>> {
+pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
     let specs = schema::tensors(&config.runtime()?).into_iter();
     Ok(specs
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
             let change = config.change(name, shape.len());
             Some(Wanted {
-                name: transformers_name(config.architecture.family(), name)?,
+                name: names.of(transformers_name(config.architecture.family(), name)?),
                 gguf: name.to_string(),
                 shape,
                 change,
@@ -36,12 +61,14 @@ pub(super) fn wanted(config: &HfConfig) -> Result<Vec<Wanted>> {
         .collect())
 }
 
-/// What a checkpoint may have beside them: a copy of the embedding, and the frequencies that old
-/// ones carry.
-pub(super) fn is_ignored(config: &HfConfig, name: &str) -> bool {
-    config.tied && name == HEAD || name.ends_with(".rotary_emb.inv_freq")
+/// What a checkpoint may have beside them: a copy of the embedding, the frequencies that old ones
+/// carry, and the other parts of a multimodal model.
+pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
+    let is_other = || config.is_part && !name.starts_with(&names.model) && name != names.head;
+    config.tied == Some(true) && name == names.head || name.ends_with(".rotary_emb.inv_freq") || is_other()
 }
 
+const MODEL: &str = "model.";
 const HEAD: &str = "lm_head.weight";
 
 impl HfConfig {
@@ -50,7 +77,7 @@ impl HfConfig {
         match spec.name {
             _ if !spec.optional => true,
             TensorName { is_bias: true, .. } => self.output_bias,
-            TensorName { role, .. } => role == Role::Head && !self.tied,
+            TensorName { role, .. } => role == Role::Head && self.tied != Some(true),
         }
     }
 
@@ -91,6 +118,6 @@ pub(super) fn transformers_name(family: &Family, name: TensorName) -> Option<Str
         Role::FfnDown => "mlp.down_proj",
         _ => return None,
     };
-    let layer = name.layer.map_or_else(String::new, |layer| format!("model.layers.{layer}."));
+    let layer = name.layer.map_or_else(String::new, |layer| format!("{MODEL}layers.{layer}."));
     Some(format!("{layer}{module}.{}", if name.is_bias { "bias" } else { "weight" }))
 }

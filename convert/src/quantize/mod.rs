@@ -11,6 +11,7 @@ mod blocks;
 mod grid;
 mod parts;
 mod recipe;
+mod scaled;
 pub mod search;
 mod source;
 mod type_rule;
@@ -24,14 +25,17 @@ use ollm_runtime::gguf::{GgufError, Layout, TensorType, Value, Writer};
 use ollm_runtime::model::{Role, TensorName};
 use rayon::prelude::*;
 
+use crate::claim::Claim;
 use crate::imatrix::ImportanceMatrix;
 use crate::kind::MODELS;
 use crate::table::{self, Row};
+use crate::verify::check_keys;
 use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
-pub(crate) use source::{Change, Stored, TensorSource, interleaved};
+pub(crate) use scaled::{Grid, Numbers, ScaleType, Scaled, Zeros};
+pub(crate) use source::{Change, Encoding, Stored, TensorSource, interleaved};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
@@ -54,6 +58,8 @@ pub struct QuantizeSummary {
     pub tensors: Vec<Row>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// Bytes of the file.
+    pub bytes: usize,
 }
 
 /// Elements that are decoded at a time, at least a row.
@@ -67,11 +73,43 @@ const SLAB: usize = 1 << 22;
 /// is there ([`ConvertError::OutputExists`]). Then nothing is written.
 pub fn quantize(input: &Path, output: &Path, options: &Options<'_>, progress: &ProgressBar) -> Result<QuantizeSummary> {
     check_files(&[input], output, options)?;
-    let model = Opened::open_plain(input, MODELS)?;
-    let mut writer = Writer::new();
-    describe(&model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
-    let sources = model.gguf.tensors().iter().map(|tensor| TensorSource::of(input, &model, tensor)).collect();
+    let model = open(input)?;
+    let (writer, sources) = parts(input, &model, options)?;
     write(sources, writer, output, options, progress)
+}
+
+/// What [`quantize`] would write.
+///
+/// # Errors
+/// As there, but for the output.
+pub fn dry_run(input: &Path, options: &Options<'_>) -> Result<QuantizeSummary> {
+    let model = open(input)?;
+    let (writer, sources) = parts(input, &model, options)?;
+    let importance = options.imatrix.map(ImportanceMatrix::read).transpose()?;
+    let jobs = plan(sources, options, importance.as_ref())?;
+    let hidden = ProgressBar::hidden();
+    let writer = with_tensors(writer, &jobs, &hidden)?;
+    Ok(summary(&jobs, &writer, importance.is_some()))
+}
+
+/// A model whose keys are as `verify` wants them.
+fn open(input: &Path) -> Result<Opened> {
+    let model = Opened::open_plain(input, MODELS)?;
+    let bad = |reason| ConvertError::BadKey { path: input.to_owned(), reason };
+    check_keys(model.gguf.metadata()).map_err(bad)?;
+    Ok(model)
+}
+
+/// The keys of the output, and the tensors of the input.
+fn parts<'a>(input: &'a Path, model: &'a Opened, options: &Options<'_>) -> Result<(Writer<'a>, Vec<TensorSource<'a>>)> {
+    let mut writer = Writer::new();
+    describe(model, options.recipe, &mut writer).map_err(ConvertError::Output)?;
+    Ok((writer, model.gguf.tensors().iter().map(|tensor| TensorSource::of(input, model, tensor)).collect()))
+}
+
+fn summary(jobs: &[TensorJob<'_>], writer: &Writer<'_>, importance: bool) -> QuantizeSummary {
+    let tensors = jobs.iter().map(TensorJob::row).collect();
+    QuantizeSummary { tensors, notes: notes(jobs, importance), bytes: writer.size() }
 }
 
 /// Refuses an output that is there or is one of these inputs.
@@ -94,12 +132,11 @@ pub(crate) fn write(
     if let Some(path) = options.imatrix.filter(|_| !jobs.iter().any(TensorJob::is_quantized)) {
         return Err(ConvertError::UnusedImatrix { path: path.to_owned() });
     }
-    let summary = QuantizeSummary {
-        tensors: jobs.iter().map(TensorJob::row).collect(),
-        notes: notes(&jobs, importance.is_some()),
-    };
     progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
-    with_tensors(writer, &jobs, progress)?.write_to(output).map_err(ConvertError::from_output)?;
+    let writer = with_tensors(writer, &jobs, progress)?;
+    let summary = summary(&jobs, &writer, importance.is_some());
+    let _claim = Claim::new(output)?;
+    writer.write_to(output).map_err(ConvertError::from_output)?;
     progress.finish_and_clear();
     Ok(summary)
 }
@@ -158,18 +195,16 @@ fn plan<'a>(
     let names = || sources.iter().map(|source| source.name.as_str());
     let matrix = |source: &TensorSource<'_>| recipe::is_matrix(&source.name, &source.dims);
     let matrices = || sources.iter().filter(|source| matrix(source));
-    if let Some(rule) = options.tensor_types.iter().find(|rule| !matrices().any(|source| rule.matches(&source.name))) {
+    let tied = !names().any(|name| TensorName::parse(name) == Some(TensorName::new(Role::Head)));
+    let is_idle = |rule: &&TypeRule| !matrices().any(|source| rule.matches(&source.name, tied));
+    if let Some(rule) = options.tensor_types.iter().find(is_idle) {
         return Err(ConvertError::NoSuchTensor { pattern: rule.pattern.to_string() });
     }
-    let shape = recipe::ModelFacts {
-        layers: recipe::layers(names()),
-        tied: !names().any(|name| TensorName::parse(name) == Some(TensorName::new(Role::Head))),
-        importance: importance.is_some(),
-    };
+    let shape = recipe::ModelFacts { layers: recipe::layers(names()), tied, importance: importance.is_some() };
     let job = |source: TensorSource<'a>| {
         let matrix = matrix(&source);
         let ruled =
-            options.tensor_types.iter().rfind(|rule| matrix && rule.matches(&source.name)).map(|rule| rule.dtype);
+            options.tensor_types.iter().rfind(|rule| matrix && rule.matches(&source.name, tied)).map(|rule| rule.dtype);
         let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
         let (wanted, cols) = (ruled.unwrap_or_else(chosen), source.cols());
         let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols))?;
@@ -197,8 +232,12 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
         (dtype != wanted).then(|| format!("are {dtype}: rows of {cols} are not whole blocks of {wanted}"))
     });
     note(&|job| {
-        let lossy = job.source.stored.dtype.is_quantized() && job.dtype.is_quantized() && job.changes();
-        lossy.then(|| format!("were {} already: their errors add up", job.source.stored.dtype))
+        let before = match job.source.stored.dtype() {
+            Some(dtype) => dtype.is_quantized().then(|| dtype.to_string()),
+            None => Some("quantized".to_owned()),
+        };
+        let lossy = before.filter(|_| job.dtype.is_quantized() && job.changes());
+        lossy.map(|before| format!("were {before} already: their errors add up"))
     });
     note(&|job| {
         let lacks = importance && job.changes() && job.dtype.block_len() > 1 && job.importance.is_none();
@@ -209,7 +248,7 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
 
 impl TensorJob<'_> {
     fn changes(&self) -> bool {
-        self.dtype != self.source.stored.dtype
+        self.source.stored.dtype() != Some(self.dtype)
     }
 
     /// Whether its values are encoded in a quantized type.
@@ -247,6 +286,13 @@ impl TensorJob<'_> {
             return Ok(bytes.to_vec());
         }
         encode(self.dtype, &values, self.importance).map_err(|source| self.source.error(row, source))
+    }
+}
+
+impl QuantizeSummary {
+    /// The tensors as a table.
+    pub fn table(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| table::tensors(f, &self.tensors))
     }
 }
 

@@ -68,10 +68,51 @@ pub(super) struct ModelFacts {
 /// Whether a recipe says anything of this tensor: weights of two dimensions or more that are no
 /// norm and not a plugin's.
 pub(super) fn is_matrix(name: &str, dims: &[u64]) -> bool {
-    // Norms of any family, those that are not known here too.
-    let excluded = name.ends_with("_norm.weight") || role(name) == Some(Role::FfnRouter);
+    let excluded = name.contains("_norm.weight") || AS_THEY_ARE.iter().any(|part| name.contains(part));
     dims.len() > 1 && name.ends_with("weight") && !excluded && !name.starts_with(PLUGIN_PREFIX)
 }
+
+/// Parts of the names of matrices that stay as they are: they are small, or routes, positions and
+/// states that quantization harms most. The list of llama.cpp (`tensor_allows_quantization` in
+/// llama-quant.cpp).
+const AS_THEY_ARE: &[&str] = &[
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "position_embd.weight",
+    "token_types.weight",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight",
+    ".position_embd",
+    ".patch_embd",
+    ".patch_merger",
+    "sam.pos_embd",
+    "sam.neck.",
+    "sam.net_",
+    ".rel_pos",
+    "a.rvq.codebook",
+    "mm.a.code_embd",
+];
 
 impl Recipe {
     /// The type of the matrix `name`, whatever the length of its rows.
@@ -113,11 +154,6 @@ impl Recipe {
 fn is_third(layer: usize, layers: usize) -> bool {
     let eighth = layers / 8;
     layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
-}
-
-/// What the tensor is in the network, if the schema knows it.
-fn role(name: &str) -> Option<Role> {
-    TensorName::parse(name).map(|name| name.role)
 }
 
 /// The group of a matrix, one role in one third of the layers, with its place among all groups.
@@ -199,6 +235,9 @@ mod tests {
     #[test]
     fn norms_vectors_and_plugins_are_left_alone() {
         assert!(is_matrix("blk.0.attn_q.weight", &[64, 64]));
+        for part in AS_THEY_ARE {
+            assert!(!is_matrix(&format!("blk.0.{}.weight", part.trim_end_matches(".weight")), &[64, 64]), "{part}");
+        }
         for (name, dims) in [
             ("blk.0.attn_q.bias", &[64][..]),
             ("blk.0.attn_q_norm.weight", &[64, 2]),

@@ -13,24 +13,28 @@
 //! divergence most for each byte. The outcome is measured as a whole. Where the sum was wrong, the
 //! goal is corrected by as much, and the search is made again.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Cursor;
-use std::path::Path;
+use std::fs::{self, File};
+use std::hash::Hasher as _;
+use std::io::{Cursor, Write as _};
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{TensorInfo, TensorType, Writer};
-use ollm_runtime::model::Model;
+use ollm_runtime::model::{Model, Role, TensorName, weights_fingerprint};
 use ollm_runtime::quant::{self, QuantError};
 use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
+use twox_hash::XxHash64;
 
 use super::{RECIPES, Recipe, TensorJob, TensorSource, TypeRule, describe, encode, recipe, with_tensors};
 use crate::divergence::Reference;
 use crate::imatrix::ImportanceMatrix;
 use crate::kind::MODELS;
 use crate::table::grouped;
-use crate::{ConvertError, Opened, Result};
+use crate::{ConvertError, Opened, Result, checksum};
 
 /// The goal of a choice of types.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +87,8 @@ const ROUNDS: usize = 6;
 const NEAR: f64 = 0.92;
 
 /// Chooses types by KL divergence on `text`, for the matrices of `input` that no rule of
-/// `tensor_types` names. Nothing is written.
+/// `tensor_types` names. No model is written; what was measured is added to the file `resume`, and a
+/// search that was broken off, of the same input, goes on from there.
 ///
 /// # Errors
 /// If a file is not what it should be, or the goal cannot be reached.
@@ -93,11 +98,16 @@ pub fn choose(
     goal: Goal,
     importance: Option<&Path>,
     tensor_types: &[TypeRule],
+    resume: Option<&Path>,
     progress: &ProgressBar,
 ) -> Result<TypeChoice> {
     let model = Opened::open_plain(input, MODELS)?;
+    let measured = match resume {
+        Some(path) => Measurements::open(path, identity(&model, text, importance)?)?,
+        None => Measurements::default(),
+    };
     let importance = importance.map(ImportanceMatrix::read).transpose()?;
-    let mut search = Search::new(input, &model, tensor_types, importance.as_ref())?;
+    let mut search = Search::new(input, &model, tensor_types, importance.as_ref(), measured)?;
     let mut reference = Reference::new(input, text)?;
     progress.set_length(search.groups.len() as u64 + 1);
     for group in 0..search.groups.len() {
@@ -165,6 +175,60 @@ struct Search<'a> {
     fixed: BTreeMap<&'a str, TensorType>,
     /// Bytes of the file but for the groups.
     rest: usize,
+    measured: RefCell<Measurements>,
+}
+
+/// The divergences that were measured, by what identifies the types of all tensors, and the file
+/// that keeps them: the identity of the search, then each with its types in a line.
+#[derive(Default)]
+struct Measurements {
+    known: BTreeMap<u64, f64>,
+    file: Option<(PathBuf, File)>,
+}
+
+/// What the divergences depend on, beside the types.
+fn identity(model: &Opened, text: &Path, importance: Option<&Path>) -> Result<u64> {
+    let read = |path: &Path| {
+        let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
+        fs::read(path).map_err(io)
+    };
+    let mut hasher = XxHash64::with_seed(0);
+    hasher.write_u64(weights_fingerprint(&model.gguf, &model.bytes));
+    for (key, value) in checksum::other_keys(model) {
+        hasher.write(format!("{key} {value}").as_bytes());
+    }
+    for path in [Some(text), importance].into_iter().flatten() {
+        hasher.write_u64(XxHash64::oneshot(0, &read(path)?));
+    }
+    Ok(hasher.finish())
+}
+
+impl Measurements {
+    /// Reads what an earlier search of this identity has kept, and keeps what follows.
+    fn open(path: &Path, identity: u64) -> Result<Self> {
+        let io = |source| ConvertError::from(ollm_runtime::Error::Io { path: path.to_owned(), source });
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let mut lines = text.lines();
+        let head = format!("ollm-convert search {identity:016x}");
+        let entry = |line: &str| {
+            let (key, value) = line.split_once(' ')?;
+            Some((u64::from_str_radix(key, 16).ok()?, value.parse().ok()?))
+        };
+        let is_same = lines.next() == Some(head.as_str());
+        let known: BTreeMap<u64, f64> = lines.filter_map(entry).filter(|_| is_same).collect();
+        // The last line may be cut: all are written again.
+        let mut file = File::create(path).map_err(io)?;
+        let old: String = known.iter().map(|(key, value)| format!("{key:016x} {value:?}\n")).collect();
+        file.write_all(format!("{head}\n{old}").as_bytes()).map_err(io)?;
+        Ok(Self { known, file: Some((path.to_owned(), file)) })
+    }
+
+    fn add(&mut self, key: u64, value: f64) -> Result<()> {
+        self.known.insert(key, value);
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let io = |source| ConvertError::from(ollm_runtime::Error::Io { path: path.clone(), source });
+        file.write_all(format!("{key:016x} {value:?}\n").as_bytes()).map_err(io)
+    }
 }
 
 impl<'a> Search<'a> {
@@ -173,13 +237,16 @@ impl<'a> Search<'a> {
         model: &'a Opened,
         tensor_types: &[TypeRule],
         importance: Option<&'a ImportanceMatrix>,
+        measured: Measurements,
     ) -> Result<Self> {
+        let head = TensorName::new(Role::Head).to_string();
+        let tied = model.gguf.tensor(&head).is_none();
         let layers = recipe::layers(model.gguf.tensors().iter().map(|tensor| tensor.name.as_str()));
         let mut groups: BTreeMap<(usize, String), Vec<&'a TensorInfo>> = BTreeMap::new();
         let mut fixed = BTreeMap::new();
         for tensor in model.gguf.tensors() {
             let matrix = recipe::is_matrix(&tensor.name, &tensor.dims);
-            let rule = tensor_types.iter().rfind(|rule| matrix && rule.matches(&tensor.name));
+            let rule = tensor_types.iter().rfind(|rule| matrix && rule.matches(&tensor.name, tied));
             if rule.is_none() && matrix {
                 groups.entry(recipe::group(&tensor.name, layers)).or_default().push(tensor);
             } else {
@@ -187,7 +254,8 @@ impl<'a> Search<'a> {
                 fixed.insert(tensor.name.as_str(), recipe::that_fits(wanted, tensor.cols()));
             }
         }
-        let mut search = Self { input, model, importance, groups: Vec::new(), fixed, rest: 0 };
+        let mut search =
+            Self { input, model, importance, groups: Vec::new(), fixed, rest: 0, measured: measured.into() };
         for ((_, name), tensors) in groups {
             let candidates = search.candidates(&tensors)?;
             if candidates.is_empty() {
@@ -290,10 +358,18 @@ impl<'a> Search<'a> {
 
     /// The divergence of the model that such jobs make.
     fn divergence(&self, jobs: &[TensorJob<'_>], reference: &mut Reference) -> Result<f64> {
+        let mut key = XxHash64::with_seed(0);
+        jobs.iter().for_each(|job| key.write(format!("{} {};", job.source.name, job.dtype).as_bytes()));
+        let key = key.finish();
+        if let Some(&known) = self.measured.borrow().known.get(&key) {
+            return Ok(known);
+        }
         let (mut bytes, hidden) = (Cursor::new(Vec::new()), ProgressBar::hidden());
         self.writer(jobs, &hidden)?.write_into(&mut bytes).map_err(ConvertError::from_io)?;
         let model = Model::from_storage(Storage::from(bytes.into_inner()))?;
-        reference.divergence(&model)
+        let divergence = reference.divergence(&model)?;
+        self.measured.borrow_mut().add(key, divergence)?;
+        Ok(divergence)
     }
 
     /// Measures the KL divergence of a group.

@@ -7,6 +7,7 @@ use ollm_runtime::gguf::{TensorInfo, TensorType};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 
+use super::scaled::Scaled;
 use crate::{ConvertError, Opened, Result};
 
 /// A tensor to be written.
@@ -27,9 +28,27 @@ pub(crate) struct Stored<'a> {
     pub(crate) file: &'a Storage,
     /// Its name in the file.
     pub(crate) name: String,
-    pub(crate) dtype: TensorType,
+    pub(crate) encoding: Encoding<'a>,
     /// Its bytes in the file.
     pub(crate) range: Range<usize>,
+}
+
+/// How its values are stored.
+pub(crate) enum Encoding<'a> {
+    /// As in GGUF.
+    Type(TensorType),
+    /// As other programs quantize.
+    Scaled(Box<Scaled<'a>>),
+}
+
+impl Stored<'_> {
+    /// Its type, if it is one of GGUF.
+    pub(super) fn dtype(&self) -> Option<TensorType> {
+        match self.encoding {
+            Encoding::Type(dtype) => Some(dtype),
+            Encoding::Scaled(_) => None,
+        }
+    }
 }
 
 /// What happens to the values on the way.
@@ -49,7 +68,8 @@ impl<'a> TensorSource<'a> {
     pub(super) fn of(path: &'a Path, model: &'a Opened, tensor: &'a TensorInfo) -> Self {
         let &TensorInfo { ref name, ref dims, dtype, offset, size, .. } = tensor;
         let range = offset..offset + size;
-        let stored = Stored { path, file: &model.bytes, name: name.clone(), dtype, range };
+        let encoding = Encoding::Type(dtype);
+        let stored = Stored { path, file: &model.bytes, name: name.clone(), encoding, range };
         Self { name: name.clone(), dims: dims.clone(), default: dtype, stored, change: Change::None }
     }
 }
@@ -79,7 +99,12 @@ impl TensorSource<'_> {
         let stored = self.stored_row(row);
         let bytes = &self.stored.file[self.stored.range.clone()][stored * self.row_bytes()..][..self.row_bytes()];
         let mut values = vec![0.0; self.cols()];
-        quant::decode(self.stored.dtype, bytes, &mut values).map_err(|source| self.error(row, source))?;
+        match &self.stored.encoding {
+            Encoding::Type(dtype) => {
+                quant::decode(*dtype, bytes, &mut values).map_err(|source| self.error(row, source))?;
+            }
+            Encoding::Scaled(scaled) => scaled.decode(stored, bytes, &mut values),
+        }
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(self.error(row, quant::QuantError::NotFinite { index, value: values[index] }));
         }

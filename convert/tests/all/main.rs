@@ -8,6 +8,7 @@ mod differences;
 mod format;
 mod import;
 mod packed;
+mod parts;
 mod quantize;
 mod split;
 mod verify;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
-use ollm_convert::quantize::{Options, QuantizeSummary, RECIPES, TypeRule, quantize};
-use ollm_runtime::gguf::{TensorType, Writer};
+use ollm_convert::quantize::{Options, Pattern, QuantizeSummary, RECIPES, TypeRule, dry_run, quantize};
+use ollm_runtime::gguf::{TensorType, Value, Writer};
 use ollm_runtime::quant::{self, QuantError};
 
-use crate::common::{Folder, backbone, bytes_of, floats, read};
+use crate::common::{Folder, backbone, bytes_of, floats, read, rewrite};
 
 fn options<'a>(name: &str, keep: &'a [TypeRule]) -> Options<'a> {
     let recipe = RECIPES.iter().find(|recipe| recipe.name == name).unwrap();
@@ -91,6 +91,21 @@ fn importance_changes_what_is_written_and_is_checked() {
     with(&importance(&folder, (0..64).map(|i| if i % 5 == 0 { 100.0 } else { 0.1 }))).unwrap();
     assert_ne!(read(&folder.join("out.gguf")).0, plain);
 
+    // The form before GGUF: the sums over calls, and the calls.
+    let sums = || (0..64).map(|i| if i % 5 == 0 { 100.0 } else { 0.1 });
+    let new = read(&folder.join("out.gguf")).0;
+    let name = b"token_embd.weight";
+    let counts = [1, name.len() as i32].map(i32::to_le_bytes).concat();
+    let old = [&counts[..], name, &[2_i32, 64].map(i32::to_le_bytes).concat(), &bytes_of(sums())].concat();
+    let trailing = [&old[..], &[2_i32, 4].map(i32::to_le_bytes).concat(), b"text"].concat();
+    for bytes in [&old, &trailing] {
+        with(&folder.write("imatrix.dat", bytes)).unwrap();
+        assert!(read(&folder.join("out.gguf")).0 == new);
+    }
+    for length in 0..old.len() {
+        assert!(with(&folder.write("imatrix.dat", &old[..length])).is_err(), "{length} bytes");
+    }
+
     let other = with(&importance(&folder, (0..32).map(|_| 1.0)));
     assert!(matches!(other, Err(ConvertError::OtherImatrix { cols: 64, found: 32, .. })));
     let negative = with(&importance(&folder, (0..64).map(|_| -1.0)));
@@ -99,6 +114,30 @@ fn importance_changes_what_is_written_and_is_checked() {
         with(&folder.join("in.gguf")),
         Err(ConvertError::OverwritesInput { .. } | ConvertError::OtherKind { .. })
     ));
+}
+
+#[test]
+fn a_dry_run_tells_the_size_of_the_file() {
+    let folder = folder();
+    let keep = [TypeRule { pattern: Pattern::Head, dtype: TensorType::Q4_1 }];
+    let planned = dry_run(&folder.join("in.gguf"), &options("F16", &keep)).unwrap();
+    assert_eq!(folder.list(), ["in.gguf"]);
+    let written = run(&folder, &options("F16", &keep)).unwrap();
+    let (bytes, output) = read(&folder.join("out.gguf"));
+    assert_eq!((planned.bytes, written.bytes), (bytes.len(), bytes.len()));
+    // The head is the embedding.
+    assert_eq!(output.tensor("token_embd.weight").unwrap().dtype, TensorType::Q4_1);
+    assert!(planned.table().to_string().contains("token_embd.weight"));
+}
+
+#[test]
+fn keys_that_verify_refuses_are_refused() {
+    let folder = Folder::new();
+    let bytes = backbone("llama", TensorType::F16);
+    folder.write("in.gguf", rewrite(&bytes, |_, value| Some(value.clone()), &[("ollm.typo", Value::U32(1))]));
+    let error = run(&folder, &options("Q8_0", &[])).unwrap_err();
+    assert!(matches!(&error, ConvertError::BadKey { reason, .. } if reason.contains("ollm.typo")), "{error}");
+    assert_eq!(folder.list(), ["in.gguf"]);
 }
 
 #[test]
@@ -118,6 +157,7 @@ fn a_value_that_is_not_finite_is_named_and_nothing_is_written() {
     for name in ["Q8_0", "F16"] {
         let folder = Folder::new();
         let mut writer = Writer::new();
+        writer.set("general.architecture", "llama").unwrap();
         let values = floats(96 * 64).enumerate().map(|(i, x)| if i == 70 * 64 + 3 { f32::NAN } else { x });
         let bytes: Vec<u8> = values.flat_map(|x| half(x).to_le_bytes()).collect();
         writer.tensor("token_embd.weight", &[64, 96], TensorType::F16, bytes).unwrap();

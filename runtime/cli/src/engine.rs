@@ -30,6 +30,15 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn load(args: &MachineArgs) -> Result<Self> {
+        Self::load_for(args, |_, _| Ok(args.context))
+    }
+
+    /// Loads the model for a context of so many positions as `context` says; 0 takes the context
+    /// that the model was trained for.
+    pub(crate) fn load_for(
+        args: &MachineArgs,
+        context: impl FnOnce(&Model, &Tokenizer) -> Result<usize>,
+    ) -> Result<Self> {
         let start = Instant::now();
         let path = args.model()?;
         if !args.copy {
@@ -49,7 +58,7 @@ impl Engine {
         let options = SessionOptions {
             threads: args.threads,
             prefill_threads: args.prefill_threads,
-            context: args.context,
+            context: context(&model, &tokenizer)?,
             context_shift: args.context_shift.then_some(ContextShift { keep: args.keep }),
             kv_type: args.kv_type,
             ..SessionOptions::default()

@@ -20,7 +20,7 @@ use crate::output::{Output, count};
 pub(crate) fn run(machine: &MachineArgs, args: &InfoArgs) -> Result<()> {
     let path: &PathBuf = args.file.as_ref().map_or_else(|| machine.model(), Ok)?;
     let storage = Storage::open(path).map_err(Failure::in_file(path))?;
-    let gguf = Gguf::parse(&storage).map_err(Failure::in_file(path))?;
+    let gguf = Gguf::of(&storage).map_err(Failure::in_file(path))?;
     let facts = describe(path, &gguf, &storage);
     let mut output = Output::new();
     if machine.json { output.json(&facts) } else { print(&mut output, &facts) }

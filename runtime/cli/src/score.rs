@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ollm_runtime::Error;
+use ollm_runtime::model::Rope;
 use ollm_runtime::session::{Scored, SessionError};
 use serde_json::{Value, json};
 
@@ -13,8 +14,13 @@ use crate::output::{Output, count, number};
 pub(crate) fn run(machine: &MachineArgs, args: &ScoreArgs) -> Result<()> {
     machine.model()?;
     let text = args.text.read_nonempty()?;
-    let mut engine = Engine::load(machine)?;
-    let tokens = args.text.tokens(&engine.tokenizer, &text)?;
+    let mut tokens = Vec::new();
+    let mut engine = Engine::load_for(machine, |model, tokenizer| {
+        tokens = args.text.tokens(tokenizer, &text)?;
+        // A rope that depends on the context is that of the text.
+        let depends = machine.context == 0 && model.config().ropes().any(Rope::depends_on_context);
+        Ok(if depends { tokens.len() } else { machine.context })
+    })?;
     let scores = score(&mut engine, args, &tokens)?;
     let mut output = Output::new();
     if machine.json { output.json(&document(&tokens, &scores)) } else { print(&mut output, &engine, &tokens, &scores) }

@@ -22,6 +22,6 @@ pub(crate) fn run(machine: &MachineArgs, args: &TextArgs) -> Result<()> {
 }
 
 fn load(path: &std::path::Path) -> ollm_runtime::Result<Tokenizer> {
-    let gguf = Gguf::parse(&Storage::open(path)?)?;
+    let gguf = Gguf::of(&Storage::open(path)?)?;
     Ok(Tokenizer::from_metadata(gguf.metadata())?)
 }

@@ -136,9 +136,21 @@ impl Element for String {
     }
 }
 
+/// Reads a string; its bytes, if they are not UTF-8.
+pub(super) fn read_text(reader: &mut ByteReader<'_>) -> Result<std::result::Result<String, Vec<u8>>> {
+    let length = u64::read(reader)?;
+    let bytes = reader.take(length)?;
+    Ok(std::str::from_utf8(bytes).map(String::from).map_err(|_| bytes.to_vec()))
+}
+
+/// Writes the bytes of a string.
+pub(super) fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    (bytes.len() as u64).write(out);
+    out.extend(bytes);
+}
+
 pub(super) fn write_str(text: &str, out: &mut Vec<u8>) {
-    (text.len() as u64).write(out);
-    out.extend(text.as_bytes());
+    write_bytes(text.as_bytes(), out);
 }
 
 impl<T: Element> Element for Vec<T> {

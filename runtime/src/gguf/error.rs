@@ -14,6 +14,13 @@ pub enum GgufError {
     Empty,
     /// The file does not begin with `GGUF`.
     NotGguf { magic: [u8; 4] },
+    /// The file is of a kind that is known, but no GGUF.
+    Foreign { what: &'static str },
+    /// The file is a part of a model that was cut in `count`, and the others are missing; `number`
+    /// counts from 1.
+    Part { number: u32, count: u32 },
+    /// The parts of a model do not belong together.
+    OtherPart { number: u32, reason: &'static str },
     /// The file was written for big-endian machines.
     BigEndian,
     /// The version of the container is not the one that is read.
@@ -83,9 +90,19 @@ impl fmt::Display for GgufError {
                 f.write_str("not a GGUF file: it begins with zero bytes (an unfinished download?)")
             }
             Self::NotGguf { magic } => write!(f, "not a GGUF file: it begins with \"{}\"", magic.escape_ascii()),
+            Self::Foreign { what } => write!(f, "not a GGUF file: this is {what}"),
+            Self::Part { number, count } => write!(
+                f,
+                "part {number} of {count} of a model: name the first part, NAME-00001-of-{count:05}.gguf, with the \
+                 others beside it, or make them one file with `ollm-convert join`"
+            ),
+            Self::OtherPart { number, reason } => write!(f, "part {number} of the model {reason}"),
             Self::BigEndian => f.write_str("a big-endian GGUF file: convert it again for little-endian machines"),
             Self::UnsupportedVersion { version } => {
-                write!(f, "GGUF version {version} (only {VERSION} is read): convert it again with a current tool")
+                write!(
+                    f,
+                    "GGUF version {version} (only 2 and {VERSION} are read): convert it again with a current tool"
+                )
             }
             Self::Truncated { offset, wanted, left } => {
                 write!(f, "cut off: {wanted} bytes wanted at offset {offset}, {left} left in the file")

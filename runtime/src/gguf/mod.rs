@@ -20,28 +20,35 @@
 mod codec;
 mod dtype;
 mod error;
+mod foreign;
 mod layout;
 mod metadata;
 mod packed;
 mod parse;
+mod parts;
 mod value;
 mod write;
 
 pub use dtype::TensorType;
 pub use error::GgufError;
+pub use foreign::foreign;
 pub use layout::{
     LAYOUT_KEY, LAYOUT_VERSION, LAYOUT_VERSION_KEY, Layout, PANEL_ALIGNMENT, PANEL_ID, PANEL_ROWS, PLAIN_ALIGNMENT_KEY,
 };
 pub use metadata::Metadata;
 pub use parse::{Gguf, TensorInfo};
+pub use parts::{PART_KEYS, part_name};
 pub use value::{Array, Value, ValueType};
 pub use write::Writer;
 
 /// The first four bytes of every GGUF file.
 pub const MAGIC: [u8; 4] = *b"GGUF";
 
-/// The one version that is read and written.
+/// The version that is written. Version 2, which is read too, differs in nothing but that it has no
+/// big-endian files.
 pub const VERSION: u32 = 3;
+
+const OLDEST_VERSION: u32 = 2;
 
 /// The alignment of tensor data where the file names none.
 pub const DEFAULT_ALIGNMENT: u32 = 32;

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use super::codec::{ByteReader, Element};
 use super::packed::{check_allowed, check_known};
+use super::parts::{self, Part};
 use super::{
-    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, Layout, MAGIC, Metadata, Result, TensorType, VERSION, Value,
-    ValueType, align_up,
+    ALIGNMENT_KEY, DEFAULT_ALIGNMENT, GgufError, Layout, MAGIC, Metadata, OLDEST_VERSION, Result, TensorType, VERSION,
+    Value, ValueType, align_up, foreign,
 };
+use crate::storage::Storage;
 
 /// The fewest bytes of a metadata pair (key of one byte, type, value of one byte) and of a tensor's
 /// description.
@@ -52,7 +54,44 @@ impl Gguf {
     /// something. Bytes after the last tensor are accepted, since some writers pad the end; nothing
     /// ever reads them.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        Self::read(bytes, &mut Err)
+        Self::read(bytes, None, &mut Err)
+    }
+
+    /// Parses and checks what a storage holds: a whole file, or all parts of one.
+    ///
+    /// # Errors
+    /// As [`Gguf::parse`]; [`GgufError::OtherPart`] if the parts are not of one model.
+    pub fn of(storage: &Storage) -> Result<Self> {
+        let starts = storage.starts();
+        let count = starts.len() as u32;
+        if count == 1 {
+            return Self::parse(storage);
+        }
+        let ends = starts.iter().copied().skip(1).chain([storage.len()]);
+        let mut whole: Option<Self> = None;
+        for (number, (start, end)) in (0..count).zip(starts.iter().copied().zip(ends)) {
+            let part = Self::read(&storage[start..end], Some(Part { number, count }), &mut Err)?;
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => whole.append(part, start)?,
+            }
+        }
+        let mut whole = whole.ok_or(GgufError::Empty)?;
+        parts::check_count(&whole.metadata, whole.tensors.len())?;
+        whole.metadata = parts::without_keys(&whole.metadata)?;
+        Ok(whole)
+    }
+
+    /// Adds the tensors of another part, whose bytes begin at `start`.
+    fn append(&mut self, part: Self, start: usize) -> Result<()> {
+        for mut tensor in part.tensors {
+            tensor.offset += start;
+            if self.index.insert(tensor.name.clone(), self.tensors.len()).is_some() {
+                return Err(GgufError::DuplicateTensor { tensor: tensor.name });
+            }
+            self.tensors.push(tensor);
+        }
+        Ok(())
     }
 
     /// Reads as much of a file as can be read, and tells everything that [`Gguf::parse`] would
@@ -62,7 +101,7 @@ impl Gguf {
     /// whose type is unknown or whose bytes are not in the file.
     pub fn parse_all(bytes: &[u8]) -> (Option<Self>, Vec<GgufError>) {
         let mut faults = Vec::new();
-        let gguf = Self::read(bytes, &mut |fault| {
+        let gguf = Self::read(bytes, None, &mut |fault| {
             faults.push(fault);
             Ok(())
         });
@@ -72,12 +111,14 @@ impl Gguf {
         }
     }
 
-    fn read(bytes: &[u8], report: &mut FaultSink<'_>) -> Result<Self> {
+    /// `part` is which part of a model the file has to be.
+    fn read(bytes: &[u8], part: Option<Part>, report: &mut FaultSink<'_>) -> Result<Self> {
         let mut reader = ByteReader::new(bytes);
         read_version(&mut reader, bytes)?;
         let tensor_count = reader.count("tensors", MIN_TENSOR)?;
         let pair_count = reader.count("metadata pairs", MIN_PAIR)?;
         let metadata = read_metadata(&mut reader, pair_count, report)?;
+        parts::check(&metadata, part).or_else(&mut *report)?;
         check_known(&metadata).or_else(&mut *report)?;
         let alignment = alignment(&metadata).or_else(|fault| report(fault).map(|()| DEFAULT_ALIGNMENT))?;
         let mut entries = Vec::new();
@@ -161,10 +202,13 @@ fn read_version(reader: &mut ByteReader<'_>, bytes: &[u8]) -> Result<()> {
     }
     let magic = reader.array()?;
     if magic != MAGIC {
-        return Err(GgufError::NotGguf { magic });
+        let is_safetensors = bytes.get(8) == Some(&b'{') && bytes[4..8] == [0; 4];
+        let safetensors = is_safetensors.then_some("a safetensors file: `ollm-convert import` reads its folder");
+        let what = foreign(bytes).or(safetensors);
+        return Err(what.map_or(GgufError::NotGguf { magic }, |what| GgufError::Foreign { what }));
     }
     match u32::read(reader)? {
-        VERSION => Ok(()),
+        OLDEST_VERSION..=VERSION => Ok(()),
         // A big-endian file has the same magic; its small version number stands in the other bytes.
         version if matches!(version.swap_bytes(), 1..0x1_0000) => Err(GgufError::BigEndian),
         version => Err(GgufError::UnsupportedVersion { version }),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::codec::{ByteReader, Element};
+use super::codec::{ByteReader, Element, read_text, write_bytes};
 use super::error::GgufError;
 
 type Result<T> = std::result::Result<T, GgufError>;
@@ -20,12 +20,16 @@ macro_rules! value_types {
         #[derive(Debug, Clone, PartialEq)]
         pub enum Value {
             $(#[doc = concat!("`", $name, "`")] $variant($ty),)*
+            /// `string` whose bytes are not UTF-8, as they are: harmless where nobody needs it.
+            RawString(Vec<u8>),
         }
 
         /// An array of metadata values, which all have the same type.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Array {
             $(#[doc = concat!("of `", $name, "`")] $variant(Vec<$ty>),)*
+            /// of `string`, some of which are not UTF-8.
+            RawString(Vec<Vec<u8>>),
         }
 
         impl ValueType {
@@ -50,10 +54,14 @@ macro_rules! value_types {
             pub const fn value_type(&self) -> ValueType {
                 match self {
                     $(Self::$variant(_) => ValueType::$variant,)*
+                    Self::RawString(_) => ValueType::String,
                 }
             }
 
             pub(super) fn read(kind: ValueType, reader: &mut ByteReader<'_>) -> Result<Self> {
+                if kind == ValueType::String {
+                    return Ok(read_text(reader)?.map_or_else(Self::RawString, Self::String));
+                }
                 match kind {
                     $(ValueType::$variant => Element::read(reader).map(Self::$variant),)*
                 }
@@ -62,6 +70,7 @@ macro_rules! value_types {
             pub(super) fn write(&self, out: &mut Vec<u8>) {
                 match self {
                     $(Self::$variant(value) => value.write(out),)*
+                    Self::RawString(bytes) => write_bytes(bytes, out),
                 }
             }
         }
@@ -71,6 +80,7 @@ macro_rules! value_types {
             pub const fn element_type(&self) -> ValueType {
                 match self {
                     $(Self::$variant(_) => ValueType::$variant,)*
+                    Self::RawString(_) => ValueType::String,
                 }
             }
 
@@ -78,10 +88,14 @@ macro_rules! value_types {
             pub const fn len(&self) -> usize {
                 match self {
                     $(Self::$variant(items) => items.len(),)*
+                    Self::RawString(items) => items.len(),
                 }
             }
 
             pub(super) fn read_items(kind: ValueType, reader: &mut ByteReader<'_>) -> Result<Self> {
+                if kind == ValueType::String {
+                    return read_strings(reader);
+                }
                 match kind {
                     $(ValueType::$variant => Element::read(reader).map(Self::$variant),)*
                 }
@@ -90,6 +104,10 @@ macro_rules! value_types {
             pub(super) fn write_items(&self, out: &mut Vec<u8>) {
                 match self {
                     $(Self::$variant(items) => items.write(out),)*
+                    Self::RawString(items) => {
+                        (items.len() as u64).write(out);
+                        items.iter().for_each(|bytes| write_bytes(bytes, out));
+                    }
                 }
             }
 
@@ -97,6 +115,10 @@ macro_rules! value_types {
             pub fn get(&self, index: usize) -> Option<Value> {
                 match self {
                     $(Self::$variant(items) => items.get(index).cloned().map(Value::from),)*
+                    Self::RawString(items) => {
+                        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(std::string::FromUtf8Error::into_bytes);
+                        items.get(index).cloned().map(text).map(|text| text.map_or_else(Value::RawString, Value::String))
+                    }
                 }
             }
         }
@@ -132,6 +154,25 @@ value_types! {
     10 "u64"    U64(u64);
     11 "i64"    I64(i64);
     12 "f64"    F64(f64);
+}
+
+fn read_strings(reader: &mut ByteReader<'_>) -> Result<Array> {
+    let count = reader.count("array elements", String::MIN_BYTES)?;
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        match read_text(reader)? {
+            Ok(text) => texts.push(text),
+            Err(bytes) => {
+                let mut raw: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+                raw.push(bytes);
+                while (raw.len() as u64) < count {
+                    raw.push(read_text(reader)?.map_or_else(|bytes| bytes, String::into_bytes));
+                }
+                return Ok(Array::RawString(raw));
+            }
+        }
+    }
+    Ok(Array::String(texts))
 }
 
 impl From<&str> for Value {
@@ -210,7 +251,11 @@ impl Value {
     /// Type and value in a few words, for messages.
     pub fn describe(&self) -> String {
         match self {
+            Self::Array(Array::RawString(items)) => {
+                format!("an array of {} string, of which some are not UTF-8", items.len())
+            }
             Self::Array(array) => format!("an array of {} {}", array.len(), array.element_type()),
+            Self::RawString(bytes) => format!("a string of {} bytes that are not UTF-8", bytes.len()),
             _ => format!("{} {self}", self.value_type()),
         }
     }
@@ -255,6 +300,7 @@ impl fmt::Display for Value {
             Self::I64(v) => v.fmt(f),
             Self::F64(v) => v.fmt(f),
             Self::Array(array) => array.fmt(f),
+            Self::RawString(bytes) => Self::String(bytes.escape_ascii().to_string()).fmt(f),
             Self::String(text) => match text.char_indices().nth(SHOWN_CHARS) {
                 Some((end, _)) => write!(f, "{:?}…", &text[..end]),
                 None => write!(f, "{text:?}"),

@@ -1,13 +1,13 @@
 //! The shape of a network, read from metadata and checked.
 
-use std::fmt::Display;
-
-use crate::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
-use crate::ops::{AttentionParams, KvHeads};
+use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
+use crate::ops::{AttentionParams, KvHeads, Rotation};
 
 use super::error::ModelError;
 use super::family::{FAMILIES, Family};
+use super::keys::FamilyKeys;
 use super::name::{Role, TensorName};
+use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
 
 /// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
@@ -74,11 +74,10 @@ pub struct Config {
     pub norm_epsilon: f32,
     /// The scale of embeddings.
     pub embedding_scale: f32,
-    /// Frequencies of the rotary position embedding (`RoPE`): radians a position, for each rotated
-    /// pair of a head.
-    pub rope_frequencies: Vec<f32>,
-    /// The same in sliding layers, as many.
-    pub sliding_rope_frequencies: Vec<f32>,
+    /// The rotary position embedding (`RoPE`).
+    pub rope: Rope,
+    /// The same in sliding layers.
+    pub sliding_rope: Rope,
     /// The sliding window of attention: positions that sliding layers see, if there are such
     /// layers.
     pub sliding_window: Option<usize>,
@@ -113,7 +112,7 @@ impl Config {
         let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
         let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
         vocab.ok_or(ModelError::MissingTensor(embedding))?;
-        config.divide_by_rope_factors(gguf, file)?;
+        config.divide_ropes(gguf, file)?;
         Ok(config)
     }
 
@@ -123,7 +122,7 @@ impl Config {
         let name = metadata.str("general.architecture")?;
         let family = FAMILIES.iter().find(|family| family.name == name);
         let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
-        let keys = FamilyKeys { metadata, family: family.name };
+        let keys = FamilyKeys::new(metadata, family.name);
         keys.refuse_experts()?;
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
@@ -136,25 +135,32 @@ impl Config {
         )?;
         let head_dim = keys.head_dim(hidden, heads)?;
         let layers = keys.size("block_count")?;
+        let context_length = keys.opt_positions("context_length")?;
+        let missing = || GgufError::MissingKey { key: keys.key("context_length") };
+        let context_length = context_length.ok_or_else(missing)?;
+        let [rope, sliding_rope] = keys.ropes(family, head_dim, context_length)?;
         let sliding_window = keys.sliding_window(family)?;
         let ffn = keys.size("feed_forward_length")?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
+        let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;
         let layer = |is_sliding| LayerConfig { kind: LayerKind::Attention, heads, kv_heads, head_dim, ffn, is_sliding };
-        Ok(Self {
+        let config = Self {
             family,
             layers: sliding.into_iter().map(layer).collect(),
             hidden,
             vocab,
-            context_length: keys.size("context_length")?,
+            context_length,
             norm_epsilon: keys.epsilon()?,
             embedding_scale: if family.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 },
-            rope_frequencies: keys.rope_frequencies(head_dim)?,
-            sliding_rope_frequencies: keys.sliding_rope_frequencies(family, head_dim)?,
+            rope,
+            sliding_rope,
             sliding_window,
-            attention_scale: keys.attention_scale(family, layers, head_dim, hidden / heads)?,
+            attention_scale,
             attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
             logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
-        })
+        };
+        keys.refuse_others(&rope::NAMES)?;
+        Ok(config)
     }
 
     /// The most that a layer has of something.
@@ -162,10 +168,16 @@ impl Config {
         self.layers.iter().map(size).max().unwrap_or(0)
     }
 
-    /// The frequencies of layers with full attention, and of sliding ones, if there are such.
-    pub fn ropes(&self) -> impl Iterator<Item = &[f32]> {
-        let sliding = self.sliding_window.map(|_| self.sliding_rope_frequencies.as_slice());
-        [self.rope_frequencies.as_slice()].into_iter().chain(sliding)
+    /// The rope of layers with full attention, and of sliding ones, if there are such.
+    pub fn ropes(&self) -> impl Iterator<Item = &Rope> {
+        let sliding = self.sliding_window.map(|_| &self.sliding_rope);
+        [&self.rope].into_iter().chain(sliding)
+    }
+
+    /// How heads are rotated in layers with full attention, and in sliding ones, in a context of so
+    /// many positions.
+    pub fn rotations(&self, context: usize) -> [Rotation; 2] {
+        [&self.rope, &self.sliding_rope].map(|rope| rope.rotation(context))
     }
 
     /// The attention parameters of a layer: scale, logit soft-cap, window.
@@ -174,64 +186,40 @@ impl Config {
         AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window }
     }
 
-    /// Applies `rope_freqs.weight`, by which llama 3.1 files stretch the slow frequencies.
-    fn divide_by_rope_factors(&mut self, gguf: &Gguf, file: &[u8]) -> Result<(), ModelError> {
-        let name = TensorName::new(Role::RopeFactors).to_string();
-        if gguf.tensor(&name).is_some() {
-            let factors = vector(gguf, file, &name, self.rope_frequencies.len())?;
-            for (frequency, factor) in self.rope_frequencies.iter_mut().zip(&factors) {
-                *frequency /= factor;
+    /// Applies the factors that the file has: those of Llama 3.1, or those of `LongRoPE`.
+    fn divide_ropes(&mut self, gguf: &Gguf, file: &[u8]) -> Result<(), ModelError> {
+        let factors = |role| {
+            let name = TensorName::new(role).to_string();
+            gguf.tensor(&name).map(|_| vector(gguf, file, &name, self.rope.pairs())).transpose()
+        };
+        let factors = RopeFactors {
+            all: factors(Role::RopeFactors)?,
+            long: factors(Role::RopeFactorsLong)?,
+            short: factors(Role::RopeFactorsShort)?,
+        };
+        let keys = FamilyKeys::new(gguf.metadata(), self.family.name);
+        if keys.opt_str("rope.scaling.type")? == Some("longrope") {
+            for (role, there) in [(Role::RopeFactorsLong, &factors.long), (Role::RopeFactorsShort, &factors.short)] {
+                there.as_ref().ok_or_else(|| ModelError::MissingTensor(TensorName::new(role).to_string()))?;
             }
-            if !self.family.sliding_rope {
-                self.sliding_rope_frequencies.clone_from(&self.rope_frequencies);
-            }
+        }
+        self.rope.divide(&factors);
+        if !self.family.sliding_rope {
+            self.sliding_rope.divide(&factors);
         }
         Ok(())
     }
 }
 
-/// No dimension of any model is near this; products of three stay far from overflow.
-const MAX_SIZE: usize = 1 << 20;
-
-/// The keys of a family.
-struct FamilyKeys<'a> {
-    metadata: &'a Metadata,
-    family: &'a str,
-}
+/// What the keys of the rope of sliding layers end with.
+const SLIDING: &str = "_swa";
 
 impl FamilyKeys<'_> {
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.family)
-    }
-
-    fn require(&self, name: &str, value: impl Display, holds: bool, rule: &'static str) -> Result<(), ModelError> {
-        let error = || ModelError::InvalidValue { key: self.key(name), value: value.to_string(), rule };
-        holds.then_some(()).ok_or_else(error)
-    }
-
-    fn size(&self, name: &str) -> Result<usize, ModelError> {
-        let value = self.metadata.u32(&self.key(name))? as usize;
-        self.require(
-            name,
-            value,
-            (1..=MAX_SIZE).contains(&value) || name == "context_length" && value > 0,
-            "1 to 1048576",
-        )?;
-        Ok(value)
-    }
-
-    fn opt_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
-        match self.metadata.get(&self.key(name)) {
-            Some(_) => self.size(name).map(Some),
-            None => Ok(None),
-        }
-    }
-
     fn refuse_experts(&self) -> Result<(), ModelError> {
-        let key = self.key("expert_count");
-        match self.metadata.opt_u32(&key)? {
+        const NAME: &str = "expert_count";
+        match self.opt_u32(NAME)? {
             None | Some(0) => Ok(()),
-            Some(count) => Err(ModelError::Unsupported { key, value: count.to_string() }),
+            Some(count) => Err(ModelError::Unsupported { key: self.key(NAME), value: count.to_string() }),
         }
     }
 
@@ -243,30 +231,21 @@ impl FamilyKeys<'_> {
             self.require("attention.head_count", heads, divides, "a divisor of embedding_length")?;
             hidden / heads
         };
-        let value = self.opt_size("attention.value_length")?.unwrap_or(size);
-        self.require("attention.value_length", value, value == size, "the same as attention.key_length")?;
+        for name in ["attention.value_length", "attention.key_length_swa", "attention.value_length_swa"] {
+            let value = self.opt_size(name)?.unwrap_or(size);
+            self.require(name, value, value == size, "the same as attention.key_length")?;
+        }
         Ok(size)
     }
 
     fn epsilon(&self) -> Result<f32, ModelError> {
         const NAME: &str = "attention.layer_norm_rms_epsilon";
-        let value = self.metadata.f32(&self.key(NAME))?;
-        self.require(NAME, value, value.is_finite() && value > 0.0, "a positive number")?;
-        Ok(value)
-    }
-
-    /// A positive number that may be missing.
-    fn opt_positive(&self, name: &str) -> Result<Option<f32>, ModelError> {
-        let value = self.metadata.opt_f32(&self.key(name))?;
-        if let Some(value) = value {
-            self.require(name, value, value.is_finite() && value > 0.0, "a positive number")?;
-        }
-        Ok(value)
+        self.opt_positive(NAME)?.ok_or_else(|| GgufError::MissingKey { key: self.key(NAME) }.into())
     }
 
     /// A soft-cap; 0 is none, and one that is missing is the family's.
     fn softcap(&self, name: &str, missing: Option<f32>) -> Result<Option<f32>, ModelError> {
-        match self.metadata.opt_f32(&self.key(name))? {
+        match self.opt_float(name)? {
             None => Ok(missing),
             Some(0.0) => Ok(None),
             Some(cap) => {
@@ -280,7 +259,7 @@ impl FamilyKeys<'_> {
     /// The positions that sliding layers see; 0 is all, and a number that is missing is the
     /// family's.
     fn sliding_window(&self, family: Family) -> Result<Option<usize>, ModelError> {
-        let window = self.metadata.opt_u32(&self.key("attention.sliding_window"))?;
+        let window = self.opt_u32("attention.sliding_window")?;
         let window = window.map(|window| window as usize).or(family.sliding_window);
         Ok(window.filter(|&window| window > 0))
     }
@@ -295,56 +274,29 @@ impl FamilyKeys<'_> {
     /// Which layers are sliding: a list, or every layer but each so-many-th.
     fn sliding_layers(&self, family: Family, layers: usize, window: Option<usize>) -> Result<Vec<bool>, ModelError> {
         const NAME: &str = "attention.sliding_window_pattern";
-        let every = match self.metadata.get(&self.key(NAME)) {
+        let every = match self.get(NAME) {
             Some(Value::Array(Array::Bool(sliding))) => {
                 self.require(NAME, sliding.len(), sliding.len() == layers, "as long as block_count says")?;
                 return Ok(sliding.iter().map(|&sliding| sliding && window.is_some()).collect());
             }
-            Some(_) => self.metadata.u32(&self.key(NAME))? as usize,
+            Some(_) => self.opt_u32(NAME)?.unwrap_or(0) as usize,
             None => family.full_attention_interval,
         };
         let is_full = |layer: usize| every > 0 && layer % every == every - 1;
         Ok((0..layers).map(|layer| window.is_some() && !is_full(layer)).collect())
     }
 
-    fn rope_frequencies(&self, head_dim: usize) -> Result<Vec<f32>, ModelError> {
-        let base = self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0);
-        let stretch = f64::from(self.rope_stretch()?);
-        Ok(self.frequencies(base, head_dim)?.map(|frequency| (frequency / stretch) as f32).collect())
-    }
-
-    fn sliding_rope_frequencies(&self, family: Family, head_dim: usize) -> Result<Vec<f32>, ModelError> {
-        if !family.sliding_rope {
-            return self.rope_frequencies(head_dim);
-        }
-        let base = self.opt_positive("rope.freq_base_swa")?.unwrap_or(10_000.0);
-        Ok(self.frequencies(base, head_dim)?.map(|frequency| frequency as f32).collect())
-    }
-
-    /// Radians a position, for each rotated pair of a head.
-    fn frequencies(&self, base: f32, head_dim: usize) -> Result<impl Iterator<Item = f64> + use<>, ModelError> {
-        let size = self.opt_size("rope.dimension_count")?.unwrap_or(head_dim);
-        self.require(
-            "rope.dimension_count",
-            size,
-            size <= head_dim && size % 2 == 0,
-            "even and at most the size of a head",
-        )?;
-        Ok((0..size / 2).map(move |i| f64::from(base).powf(-((2 * i) as f64) / size as f64)))
-    }
-
-    /// The factor of linear position scaling, 1 if there is none.
-    fn rope_stretch(&self) -> Result<f32, ModelError> {
-        const FACTOR: &str = "rope.scaling.factor";
-        let kind = self.metadata.opt_str(&self.key("rope.scaling.type"))?;
-        let factor = match kind {
-            Some("none") => 1.0,
-            None | Some("linear") => self.metadata.opt_f32(&self.key(FACTOR))?.unwrap_or(1.0),
-            Some(other) => {
-                return Err(ModelError::Unsupported { key: self.key("rope.scaling.type"), value: other.to_owned() });
-            }
+    /// The rope of layers that see all positions, and that of those with a window.
+    fn ropes(&self, family: Family, head_dim: usize, context_length: usize) -> Result<[Rope; 2], ModelError> {
+        let keys = |base, suffix| RopeKeys { keys: self, base, suffix, head_dim, context_length };
+        let (base, sliding_base) = ("rope.freq_base", "rope.freq_base_swa");
+        let rope = keys(base, "").read()?;
+        let sliding = match self.get(sliding_base) {
+            _ if family.sliding_rope => keys(sliding_base, SLIDING).read()?,
+            // The scaling is the same.
+            Some(_) => keys(sliding_base, "").read()?,
+            None => rope.clone(),
         };
-        self.require(FACTOR, factor, factor.is_finite() && factor > 0.0, "a positive number")?;
-        Ok(factor)
+        Ok([rope, sliding])
     }
 }

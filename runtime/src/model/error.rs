@@ -36,6 +36,14 @@ pub enum ModelError {
         /// The value, as text.
         value: String,
     },
+    /// The file has a key of the family that this runtime does not know, and that may change what
+    /// the model computes.
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The value, as text.
+        value: String,
+    },
     /// A tensor that the family needs is not in the file.
     MissingTensor(String),
     /// A tensor that the family does not have: the network would be another one than the file
@@ -97,6 +105,11 @@ impl fmt::Display for ModelError {
             }
             Self::InvalidValue { key, value, rule } => write!(f, "metadata key {key} is {value}, but must be {rule}"),
             Self::Unsupported { key, value } => write!(f, "metadata key {key} is {value}, which is not supported"),
+            Self::UnknownKey { key, value } => write!(
+                f,
+                "metadata key {key} ({value}) is not known here and may change what the model computes: if it does not, \
+                 remove it with `ollm-convert set-metadata --remove {key}`"
+            ),
             Self::MissingTensor(name) => write!(f, "tensor {name} is missing from the file"),
             Self::UnexpectedTensor(name) => {
                 write!(f, "tensor {name} is not part of this architecture; the file needs something not supported here")

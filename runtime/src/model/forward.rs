@@ -75,9 +75,11 @@ pub fn forward<E: From<OutOfMemory>>(
     }
     scratch.reserve(config, tokens.len())?;
     scratch.begin(config, tokens.len());
-    for (rope, frequencies) in scratch.ropes.iter_mut().zip(config.ropes()) {
-        let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
-        rope.fill(frequencies, positions);
+    for (kind, (table, rope)) in scratch.ropes.iter_mut().zip(config.ropes()).enumerate() {
+        table.begin(rope.pairs());
+        for part in parts.iter() {
+            table.extend(&part.state.rotations()[kind], (part.first..).take(part.tokens.len()));
+        }
     }
     for_each_row(&exec.pool, &mut scratch.x, config.hidden, |i, x| {
         model.embed(tokens[i], x);

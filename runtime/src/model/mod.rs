@@ -6,8 +6,10 @@ mod error;
 mod family;
 pub mod fingerprint;
 mod forward;
+mod keys;
 mod load;
 mod name;
+mod rope;
 pub mod schema;
 mod state;
 mod tensor;
@@ -28,6 +30,7 @@ pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{Part, Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
+pub use rope::Rope;
 pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
@@ -62,7 +65,7 @@ impl Model {
     /// [`ModelError`] if the file is not a backbone that can be run; [`ModelError::MemoryLimit`],
     /// [`ModelError::NoMemoryForWeights`] or [`ModelError::Cancelled`].
     pub fn load(storage: Storage, options: LoadOptions<'_>) -> Result<Self, ModelError> {
-        let gguf = Gguf::parse(&storage).map_err(ModelError::Gguf)?;
+        let gguf = Gguf::of(&storage).map_err(ModelError::Gguf)?;
         let config = Config::from_gguf(&gguf, &storage)?;
         let mut weights = Weights::bind(&gguf, &storage, &config)?;
         weights.pack(&storage, options)?;

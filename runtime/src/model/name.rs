@@ -39,6 +39,10 @@ roles! {
     OutputNorm = "output_norm";
     /// What each rope frequency is divided by, `[rope pairs]`: Llama 3.1.
     RopeFactors = "rope_freqs";
+    /// The same in contexts that are longer than the original one, `[rope pairs]`: `LongRoPE`.
+    RopeFactorsLong = "rope_factors_long";
+    /// The same in contexts that are not, `[rope pairs]`: `LongRoPE`.
+    RopeFactorsShort = "rope_factors_short";
     /// The norm before attention, `[hidden]`.
     AttentionNorm = "attn_norm";
     /// `[heads * head_dim][hidden]`

@@ -32,10 +32,9 @@ impl TensorSpec {
 /// head.
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     let &Config { hidden, vocab, .. } = config;
-    let mut all = vec![
-        TensorSpec::new(Role::Embedding, &[vocab, hidden]),
-        TensorSpec::optional(Role::RopeFactors, &[config.rope_frequencies.len()]),
-    ];
+    let mut all = vec![TensorSpec::new(Role::Embedding, &[vocab, hidden])];
+    let factors = [Role::RopeFactors, Role::RopeFactorsLong, Role::RopeFactorsShort];
+    all.extend(factors.map(|role| TensorSpec::optional(role, &[config.rope.pairs()])));
     for (index, layer) in config.layers.iter().enumerate() {
         let mixer = match layer.kind {
             LayerKind::Attention => attention(config, layer),

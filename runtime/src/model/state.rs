@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::memory::{self, OutOfMemory};
-use crate::ops::{KvType, LayerKvCache, Quantized, RopeTable};
+use crate::ops::{KvType, LayerKvCache, Quantized, RopeTable, Rotation};
 
 use super::config::{Config, LayerConfig};
 
@@ -19,6 +20,9 @@ pub struct State {
     kv_type: KvType,
     /// Positions that there are at most.
     capacity: usize,
+    /// Of layers that see all positions, and of those with a window: those of a context of this
+    /// capacity.
+    pub(super) rotations: Arc<[Rotation; 2]>,
 }
 
 /// Buffers of a pass over `n` tokens, of whatever sequences, kept from pass to pass.
@@ -57,13 +61,13 @@ impl State {
     /// The same, with keys and values of this type.
     pub fn of_type(config: &Config, kv_type: KvType, capacity: usize) -> Self {
         let caches = config.layers.iter().map(|layer| LayerKvCache::new(layer.kv_shape(), kv_type));
-        Self { cache: caches.collect(), kv_type, capacity }
+        Self { cache: caches.collect(), kv_type, capacity, rotations: Arc::new(config.rotations(capacity)) }
     }
 
     /// A state with the same keys and values, which the two share until one of them writes.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { cache: self.cache.clone(), ..*self }
+        Self { cache: self.cache.clone(), rotations: Arc::clone(&self.rotations), ..*self }
     }
 
     /// Bytes of the state of `positions` positions.
@@ -80,6 +84,11 @@ impl State {
     /// Positions that there are at most.
     pub fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// How heads are rotated in layers that see all positions, and in those with a window.
+    pub(crate) fn rotations(&self) -> &[Rotation; 2] {
+        &self.rotations
     }
 
     /// Bytes that this state holds, those it shares included.
@@ -142,7 +151,8 @@ impl Scratch {
 
     /// Bytes of the buffers of a pass over `n` tokens.
     pub fn bytes_for(config: &Config, n: usize) -> usize {
-        let floats: usize = Self::widths(config).iter().sum::<usize>() + 2 * config.ropes().flatten().count();
+        let floats: usize =
+            Self::widths(config).iter().sum::<usize>() + 2 * config.ropes().map(|rope| rope.pairs()).sum::<usize>();
         n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
     }
 
@@ -174,8 +184,8 @@ impl Scratch {
         for (buffer, width) in self.buffers().into_iter().zip(Self::widths(config)) {
             memory::reserve(buffer, n * width)?;
         }
-        for (rope, frequencies) in self.ropes.iter_mut().zip(config.ropes()) {
-            rope.reserve(frequencies.len(), n)?;
+        for (table, rope) in self.ropes.iter_mut().zip(config.ropes()) {
+            table.reserve(rope.pairs(), n)?;
         }
         self.quantized.reserve(n, config.widest())
     }

@@ -33,7 +33,7 @@ pub use kv_type::{KvHeads, KvType, UnknownKvType};
 pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};
-pub use rope::{RopePairing, RopeTable, rotate};
+pub use rope::{RopePairing, RopeTable, Rotation, rotate};
 pub use vector::{add, geglu, rms_norm, silu, soft_cap, softmax, swiglu};
 
 /// The execution context: an instruction set and the threads.

@@ -11,6 +11,16 @@ pub enum RopePairing {
     Halves,
 }
 
+/// How the heads of a layer are rotated.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rotation {
+    /// Radians a position, for each rotated pair of a head.
+    pub frequencies: Vec<f32>,
+    /// What cosines and sines are multiplied by: the attention factor of `YaRN` (Peng et al. 2023,
+    /// arXiv 2309.00071, section 3.4); 1 for most models.
+    pub magnitude: f32,
+}
+
 /// Cosines and sines of `count` positions: `[count][size / 2]` each.
 #[derive(Debug, Default)]
 pub struct RopeTable {
@@ -21,17 +31,22 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Fills the table for `positions`, for one frequency a pair (radians a position).
-    pub fn fill(&mut self, frequencies: &[f32], positions: impl Iterator<Item = usize>) {
-        (self.half, self.count) = (frequencies.len(), 0);
+    /// Empties the table, for rotations of `half` frequencies.
+    pub fn begin(&mut self, half: usize) {
+        (self.half, self.count) = (half, 0);
         self.cos.clear();
         self.sin.clear();
+    }
+
+    /// Adds `positions`, rotated so.
+    pub fn extend(&mut self, rotation: &Rotation, positions: impl Iterator<Item = usize>) {
+        debug_assert_eq!(rotation.frequencies.len(), self.half);
         for position in positions {
             self.count += 1;
-            for &frequency in frequencies {
+            for &frequency in &rotation.frequencies {
                 let (sin, cos) = sin_cos(position as f32 * frequency);
-                self.cos.push(cos);
-                self.sin.push(sin);
+                self.cos.push(cos * rotation.magnitude);
+                self.sin.push(sin * rotation.magnitude);
             }
         }
     }
@@ -124,7 +139,9 @@ mod tests {
     #[test]
     fn a_quarter_turn_swaps_the_pair() {
         let mut table = RopeTable::default();
-        table.fill(&[std::f32::consts::FRAC_PI_2, 0.0], std::iter::once(1));
+        let rotation = Rotation { frequencies: vec![std::f32::consts::FRAC_PI_2, 0.0], magnitude: 1.0 };
+        table.begin(2);
+        table.extend(&rotation, std::iter::once(1));
         let mut adjacent = [1.0, 2.0, 3.0, 4.0, 5.0];
         rotate(&mut adjacent, &table, 0, RopePairing::Adjacent);
         let mut halves = [1.0, 2.0, 3.0, 4.0, 5.0];

@@ -9,7 +9,7 @@ use crate::atomic;
 use crate::gguf::TensorType;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
-use crate::ops::{KvType, LayerKvCache};
+use crate::ops::{KvType, LayerKvCache, Rotation};
 use crate::plugin::{LatentState, check_latent};
 
 use super::error::SessionError;
@@ -368,15 +368,16 @@ pub(super) fn tokens_of(session: &Session, from: &mut dyn Read) -> Option<Vec<u3
 }
 
 /// Identifies what makes keys and values: the backbone's fingerprint and that of its weights, its
-/// shape and parameters, the names, types and shapes of its tensors, and the adapters.
+/// shape and parameters, the rope of this context, the names, types and shapes of its tensors, and the adapters.
 fn identity(sequence: &Sequence) -> u64 {
-    sequence.adapters.iter().fold(model_identity(&sequence.model), |hash, (adapter, scale)| {
+    let start = model_identity(&sequence.model, sequence.state.rotations());
+    sequence.adapters.iter().fold(start, |hash, (adapter, scale)| {
         let hash = fingerprint::hash(hash, &adapter.identity().to_le_bytes());
         fingerprint::hash(hash, &scale.to_le_bytes())
     })
 }
 
-fn model_identity(model: &Model) -> u64 {
+fn model_identity(model: &Model, rotations: &[Rotation]) -> u64 {
     let config = model.config();
     let most = |size: fn(&LayerConfig) -> usize| config.most(size);
     let heads = [most(|layer| layer.heads), most(|layer| layer.kv_heads), most(|layer| layer.head_dim)];
@@ -384,7 +385,8 @@ fn model_identity(model: &Model) -> u64 {
     let start = fingerprint::hash(fingerprint::OFFSET_BASIS, model.fingerprint().as_bytes());
     let start = fingerprint::hash(start, &model.weights_fingerprint().to_le_bytes());
     let start = sizes.iter().fold(start, |hash, &size| fingerprint::hash(hash, &(size as u64).to_le_bytes()));
-    let start = parameters(config).fold(start, |hash, number| fingerprint::hash(hash, &number.to_le_bytes()));
+    let start =
+        parameters(config, rotations).fold(start, |hash, number| fingerprint::hash(hash, &number.to_le_bytes()));
     let tensors = model.gguf().tensors().iter().filter(|tensor| !tensor.name.starts_with(PLUGIN_PREFIX));
     tensors.fold(start, |hash, tensor| {
         fingerprint::hash(hash, format!("{} {} {:?};", tensor.name, tensor.dtype, tensor.dims).as_bytes())
@@ -392,10 +394,12 @@ fn model_identity(model: &Model) -> u64 {
 }
 
 /// The numbers of a forward pass that are neither weights nor sizes.
-fn parameters(config: &Config) -> impl Iterator<Item = u64> {
+fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u64> {
     let capped = [config.attention_softcap.unwrap_or(0.0), config.attention_scale, config.embedding_scale];
     let floats = capped.into_iter().chain([config.norm_epsilon]);
-    let floats = floats.chain(config.rope_frequencies.iter().chain(&config.sliding_rope_frequencies).copied());
+    let rotated =
+        rotations.iter().flat_map(|rotation| rotation.frequencies.iter().copied().chain([rotation.magnitude]));
+    let floats = floats.chain(rotated);
     let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
     floats
         .map(|x| u64::from(x.to_bits()))

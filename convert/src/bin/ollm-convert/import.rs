@@ -12,8 +12,9 @@ use crate::rules::{Rules, recipe};
 /// Turn a Hugging Face folder into a model file
 ///
 /// Reads config.json, the safetensors files, tokenizer.json and the other tokenizer files: Llama,
-/// Mistral, Qwen2, Qwen3, Gemma 2 and Gemma 3 (text). The file is as llama.cpp's converter would
-/// write it, and quantized.
+/// Mistral, Qwen2, Qwen3, Gemma 2 and Gemma 3; of a multimodal model whose text model is one of
+/// these, that. Weights in fp8 or of compressed-tensors are decoded. The file is as llama.cpp's
+/// converter would write it, and quantized.
 #[derive(Args)]
 pub(crate) struct ImportArgs {
     /// The folder
@@ -29,7 +30,8 @@ pub(crate) struct ImportArgs {
 }
 
 impl ImportArgs {
-    pub(crate) fn run(self) -> Outcome {
+    pub(crate) fn run(mut self) -> Outcome {
+        self.rules.gather();
         let options = self.rules.options(self.recipe);
         let summary = import::import(&self.folder, &self.output, &options, &bytes_progress())?;
         Ok(wrote(&summary, &self.output).into())

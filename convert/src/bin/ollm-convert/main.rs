@@ -12,6 +12,8 @@ mod pack;
 mod plugin;
 mod quantize;
 mod rules;
+mod set_metadata;
+mod shard;
 mod split;
 mod synth;
 mod verify;
@@ -46,6 +48,9 @@ enum ConvertCommand {
     Split(split::SplitArgs),
     Pack(pack::PackArgs),
     Unpack(pack::UnpackArgs),
+    Shard(shard::ShardArgs),
+    Join(shard::JoinArgs),
+    SetMetadata(set_metadata::SetMetadataArgs),
     Quantize(quantize::QuantizeArgs),
     Import(import::ImportArgs),
     Imatrix(imatrix::ImatrixArgs),
@@ -76,6 +81,9 @@ fn run(command: ConvertCommand) -> Outcome {
         ConvertCommand::Split(args) => args.run(),
         ConvertCommand::Pack(args) => args.run(),
         ConvertCommand::Unpack(args) => args.run(),
+        ConvertCommand::Shard(args) => args.run(),
+        ConvertCommand::Join(args) => args.run(),
+        ConvertCommand::SetMetadata(args) => args.run(),
         ConvertCommand::Quantize(args) => args.run(),
         ConvertCommand::Import(args) => args.run(),
         ConvertCommand::Imatrix(args) => args.run(),

@@ -1,13 +1,14 @@
 //! `ollm-convert quantize`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use ollm_convert::quantize::search::{self, Goal, TypeChoice};
-use ollm_convert::quantize::{self, RECIPES, Recipe};
+use ollm_convert::quantize::{self, Recipe};
 use ollm_convert::{ConvertError, check_absent, check_output, names};
 
-use crate::output::{Outcome, bytes_progress, progress, wrote};
+use crate::output::{Outcome, Printed, bytes_progress, progress, wrote};
 use crate::rules::{Rules, recipe};
 
 /// Write a model with its matrices in other types
@@ -15,7 +16,8 @@ use crate::rules::{Rules, recipe};
 /// Vectors, norms and the tensors of a plugin stay as they are. Where the rows of a matrix are not
 /// whole blocks of 256, `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1` and `Q6_K` `Q8_0`. With --target-size
 /// or --max-kl the types are chosen group by group, by the KL divergence of the model's predictions
-/// on a text.
+/// on a text. Such a search keeps what it has measured in INPUT.gguf.search beside the output, and
+/// goes on from there if it is broken off.
 #[derive(Args)]
 #[command(group = ArgGroup::new("goal").required(true))]
 pub(crate) struct QuantizeArgs {
@@ -23,10 +25,13 @@ pub(crate) struct QuantizeArgs {
     input: PathBuf,
     /// The file to write, or the folder for it
     output: Option<PathBuf>,
+    /// The same
+    #[arg(short = 'o', long = "output", value_name = "FILE.gguf", conflicts_with = "output")]
+    named_output: Option<PathBuf>,
     /// The types: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q4_K_S`, `Q4_K_M`,
-    /// `Q5_K_S`, `Q5_K_M` or `Q6_K`
-    #[arg(long = "type", value_parser = recipe, group = "goal", conflicts_with = "text")]
-    recipe: Option<&'static Recipe>,
+    /// `Q5_K_S`, `Q5_K_M` or `Q6_K`; several, with commas between them, make several files in a folder
+    #[arg(long = "type", value_parser = recipe, group = "goal", conflicts_with = "text", value_delimiter = ',')]
+    recipes: Vec<&'static Recipe>,
     /// Choose the types of the smallest KL divergence in a file of at most so many bytes, such as
     /// 90000000, 90M or 85MiB
     #[arg(long, value_name = "BYTES", value_parser = size, group = "goal", requires = "text")]
@@ -38,31 +43,74 @@ pub(crate) struct QuantizeArgs {
     /// The text for that: some thousand words like those that the model will read and write
     #[arg(short = 'f', long = "file", value_name = "TEXT")]
     text: Option<PathBuf>,
+    /// Print the type and the size of each tensor, and write nothing
+    #[arg(long, conflicts_with = "text")]
+    dry_run: bool,
     #[command(flatten)]
     rules: Rules,
 }
 
 impl QuantizeArgs {
     pub(crate) fn run(mut self) -> Outcome {
-        let choice = self.search()?;
-        if let Some(choice) = &choice {
-            // Rules of the command line come last, and count.
-            self.rules.tensor_types.splice(0..0, choice.tensor_types.iter().cloned());
+        self.output = self.output.take().or(self.named_output.take());
+        self.rules.gather();
+        if self.dry_run {
+            return self
+                .recipes
+                .iter()
+                .map(|recipe| self.sizes(recipe))
+                .collect::<Result<String, _>>()
+                .map(Printed::from);
         }
-        // clap has let nothing through that has neither.
-        let recipe = self.recipe.or(choice.as_ref().map(|choice| choice.recipe)).unwrap_or(&RECIPES[0]);
-        let mixed = if choice.is_some() { "_MIX" } else { "" };
+        if let Some(path) = self.output.as_ref().filter(|path| self.recipes.len() > 1 && !path.is_dir()) {
+            return Err(ConvertError::SeveralOutputs { path: path.clone() });
+        }
+        let Some(choice) = self.search()? else {
+            return self
+                .recipes
+                .iter()
+                .map(|recipe| self.write(recipe, ""))
+                .collect::<Result<String, _>>()
+                .map(Printed::from);
+        };
+        // Rules of the command line come last, and count.
+        self.rules.tensor_types.splice(0..0, choice.tensor_types.iter().cloned());
+        let written = self.write(choice.recipe, "_MIX")?;
+        // It has served.
+        let _ = fs::remove_file(self.resume());
+        Ok((choice.to_string() + &written).into())
+    }
+
+    /// Writes the model in the types of a recipe.
+    fn write(&self, recipe: &'static Recipe, mixed: &str) -> Result<String, ConvertError> {
         let name = || names::of(&self.input, |_| format!("{}{mixed}", recipe.name));
         let output = names::target(self.output.as_deref(), name)?;
         let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_progress())?;
-        Ok((choice.map_or_else(String::new, |choice| choice.to_string()) + &wrote(&summary, &output)).into())
+        Ok(wrote(&summary, &output))
+    }
+
+    /// What a recipe would make of the model.
+    fn sizes(&self, recipe: &'static Recipe) -> Result<String, ConvertError> {
+        let summary = quantize::dry_run(&self.input, &self.rules.options(recipe))?;
+        Ok(format!("{}\n{summary}{}: {} bytes\n", summary.table(), recipe.name, summary.bytes))
+    }
+
+    /// The file that keeps what a search has measured, beside the output.
+    fn resume(&self) -> PathBuf {
+        let folder = match self.output.as_deref() {
+            Some(folder) if folder.is_dir() => folder,
+            Some(file) => file.parent().unwrap_or(Path::new("")),
+            None => Path::new(""),
+        };
+        let name = self.input.file_name().unwrap_or_default().to_string_lossy();
+        folder.join(format!("{name}.search"))
     }
 
     /// The types that are chosen by their KL divergence, where a goal asks for it.
     fn search(&self) -> Result<Option<TypeChoice>, ConvertError> {
         let goal = self.target_size.map(Goal::Size).or(self.max_kl.map(Goal::Divergence));
         let (Some(goal), Some(text)) = (goal, &self.text) else { return Ok(None) };
-        let Rules { imatrix, tensor_types, force } = &self.rules;
+        let Rules { imatrix, tensor_types, force, .. } = &self.rules;
         // A search takes time: an output that cannot be written is refused before it.
         if let Some(output) = self.output.as_deref().filter(|output| !output.is_dir()) {
             let inputs = [Some(&self.input), Some(text), imatrix.as_ref()];
@@ -71,12 +119,13 @@ impl QuantizeArgs {
             check_absent(output, *force)?;
         }
         let progress = progress("{pos} of {len} groups");
-        search::choose(&self.input, text, goal, imatrix.as_deref(), tensor_types, &progress).map(Some)
+        let resume = self.resume();
+        search::choose(&self.input, text, goal, imatrix.as_deref(), tensor_types, Some(&resume), &progress).map(Some)
     }
 }
 
 /// A number of bytes, with a unit or without.
-fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, f64); 7] = [
         ("KiB", 1024.0),
         ("MiB", 1_048_576.0),

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use ollm_convert::quantize::{Options, RECIPES, Recipe, TypeRule};
+use ollm_convert::quantize::{Options, Pattern, RECIPES, Recipe, TypeRule};
+use ollm_convert::tensor_type;
+use ollm_runtime::gguf::TensorType;
 
 /// What a recipe does not say.
 #[derive(Args)]
@@ -15,15 +17,43 @@ pub(crate) struct Rules {
     /// several that match, the last one counts
     #[arg(long = "tensor-type", value_name = "PATTERN=TYPE")]
     pub(crate) tensor_types: Vec<TypeRule>,
+    /// A file of such rules, one in each line; those of --tensor-type count more
+    #[arg(long, value_name = "FILE", value_parser = rules)]
+    tensor_type_file: Option<RuleFile>,
+    /// A type for the head; where the embeddings are the head too, for these
+    #[arg(long, value_name = "TYPE", value_parser = tensor_type)]
+    output_tensor_type: Option<TensorType>,
+    /// A type for the token embeddings
+    #[arg(long, value_name = "TYPE", value_parser = tensor_type)]
+    token_embedding_type: Option<TensorType>,
     /// Replace the output, if it exists
     #[arg(long)]
     pub(crate) force: bool,
 }
 
+/// The rules of a file.
+#[derive(Clone)]
+struct RuleFile(Vec<TypeRule>);
+
+fn rules(path: &str) -> Result<RuleFile, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    TypeRule::all(&text).map(RuleFile)
+}
+
 impl Rules {
+    /// Puts all rules into one list, of which the last that matches counts.
+    pub(crate) fn gather(&mut self) {
+        let file = self.tensor_type_file.take().map_or_else(Vec::new, |file| file.0);
+        self.tensor_types.splice(0..0, file);
+        let last =
+            [(Pattern::Head, self.output_tensor_type.take()), (Pattern::Embedding, self.token_embedding_type.take())];
+        let last = last.into_iter().filter_map(|(pattern, dtype)| Some(TypeRule { pattern, dtype: dtype? }));
+        self.tensor_types.extend(last);
+    }
+
     /// With a recipe, all that quantization needs.
     pub(crate) fn options(&self, recipe: &'static Recipe) -> Options<'_> {
-        let Self { imatrix, tensor_types, force } = self;
+        let Self { imatrix, tensor_types, force, .. } = self;
         Options { recipe, imatrix: imatrix.as_deref(), tensor_types, force: *force }
     }
 }

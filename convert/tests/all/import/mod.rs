@@ -2,7 +2,9 @@
 //! for them: the file has the keys and tensors that Python's `gguf` wrote, and the logits of
 //! transformers.
 
+mod configs;
 mod peft;
+mod quantized;
 mod refused;
 
 use std::collections::BTreeMap;
@@ -226,10 +228,14 @@ fn assert_same(one: &(Vec<u8>, Gguf), two: &(Vec<u8>, Gguf), what: &str) {
 fn logits(path: &Path, ids: &[u32]) -> Vec<f32> {
     let model = Arc::new(Model::open(path).unwrap());
     let options = SessionOptions { threads: 1, context: 64, ..SessionOptions::default() };
+    logits_of(&model, &mut Session::new(Arc::clone(&model), None, &options).unwrap(), ids)
+}
+
+fn logits_of(model: &Model, session: &mut Session, ids: &[u32]) -> Vec<f32> {
     let (mut hidden, mut logits) = (Vec::new(), Vec::new());
-    Session::new(Arc::clone(&model), None, &options).unwrap().hidden_states(ids, &mut hidden).unwrap();
+    session.hidden_states(ids, &mut hidden).unwrap();
     let mut exec = Exec { isa: Isa::select().unwrap(), pool: Pool::new(1).unwrap() };
-    head(&mut exec, &model, &hidden, &mut Quantized::default(), &mut logits);
+    head(&mut exec, model, &hidden, &mut Quantized::default(), &mut logits);
     logits
 }
 

@@ -38,6 +38,65 @@ fn refused(source: &Source) -> ImportError {
     }
 }
 
+#[test]
+fn folders_and_files_of_another_kind_are_named() {
+    let contains = |folder: &Folder, parts: &[&str]| {
+        let text = error(folder).to_string();
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    };
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 34\n";
+    let page = "<!DOCTYPE html>\n<html><title>Log in</title></html>";
+    for name in ["config.json", "tokenizer.json", "model.safetensors", "tokenizer_config.json"] {
+        let folder = Source::of("llama").write(1);
+        folder.write(name, pointer);
+        contains(&folder, &[name, "Git LFS pointer", "git lfs pull"]);
+        folder.write(name, page);
+        contains(&folder, &[name, "HTML page"]);
+    }
+    for name in ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth"] {
+        let folder = Source::of("llama").write(1);
+        std::fs::rename(folder.join("model.safetensors"), folder.join(name)).unwrap();
+        contains(&folder, &[name, "save_pretrained", "python3 -c"]);
+    }
+    let folder = Source::of("llama").write(1);
+    std::fs::rename(folder.join("model.safetensors"), folder.join("consolidated.safetensors")).unwrap();
+    contains(&folder, &["no model.safetensors", "but consolidated.safetensors"]);
+    folder.write("adapter_config.json", "{}");
+    contains(&folder, &["ollm-convert adapter"]);
+
+    let folder = Folder::new();
+    let at = |argument: &str| {
+        let out = folder.join("out.gguf");
+        import(Path::new(argument), &out, &options("F16"), &ProgressBar::hidden()).unwrap_err().to_string()
+    };
+    for argument in
+        ["owner/Some-Model-1.5B", "https://huggingface.co/owner/Some-Model-1.5B", "hf:owner/Some-Model-1.5B"]
+    {
+        let text = at(argument);
+        assert!(text.contains("hf download owner/Some-Model-1.5B --local-dir Some-Model-1.5B"), "{text}");
+    }
+    for argument in ["no-such-folder", "./a/b", "a/b/c", "/a/b"] {
+        assert!(!at(argument).contains("hf download"), "{argument}");
+    }
+    folder.write("model.gguf", "GGUF");
+    let text = at(folder.join("model.gguf").to_str().unwrap());
+    assert!(text.contains("this is a file"), "{text}");
+}
+
+#[test]
+fn json_as_python_writes_it_is_read() {
+    let source = Source::of("llama").set("initializer_range", json!("NaN"));
+    let folder = source.write(1);
+    let text = source.config.to_string().replace("\"NaN\"", "NaN");
+    folder.write("config.json", format!("\u{feff}{text}"));
+    folder.write("tokenizer.json", format!("\u{feff}{}", source.tokenizer));
+    run(&folder, "F16").unwrap();
+    let folder = source.write(1);
+    folder.write("config.json", text.replace("\"rms_norm_eps\":", "\"rms_norm_eps\": Infinity, \"x\":"));
+    let error = error(&folder).to_string();
+    assert!(error.contains("rms_norm_eps") && error.contains("Infinity"), "{error}");
+}
+
 fn file(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
@@ -63,8 +122,7 @@ fn weights_that_are_not_what_they_should_be_are_named() {
     assert!(expected, "{shape}");
 
     let dtype = refused(&tensor(UP, |dtype, _, _| *dtype = Dtype::I32));
-    let expected =
-        matches!(&dtype, ImportError::ElementType { path, tensor, found: Dtype::I32 } if named(path, tensor));
+    let expected = matches!(&dtype, ImportError::Quantized { path, tensor, reason } if named(path, tensor) && reason.contains("packed shape"));
     assert!(expected, "{dtype}");
 
     for (bad, name, at, row) in [
@@ -85,6 +143,11 @@ fn weights_that_are_not_what_they_should_be_are_named() {
 fn files_that_are_cut_missing_or_twice_there_are_named() {
     let source = Source::of("llama");
     let shard = "model-00001-of-00003.safetensors";
+
+    // A whole file counts, whatever an index beside it says.
+    let folder = source.write(1);
+    folder.write("model.safetensors.index.json", json!({"weight_map": {"a": "missing.safetensors"}}).to_string());
+    run(&folder, "F16").unwrap();
 
     let folder = source.write(3);
     let bytes = std::fs::read(folder.join(shard)).unwrap();
@@ -135,21 +198,19 @@ fn files_that_are_cut_missing_or_twice_there_are_named() {
 
 #[test]
 fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
-    for key in [
-        "hidden_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "intermediate_size",
-        "vocab_size",
-        "max_position_embeddings",
-        "rms_norm_eps",
-        "architectures",
-    ] {
-        let source = Source::of("llama").edit(|source| drop(source.config.as_object_mut().unwrap().remove(key)));
-        let error = refused(&source);
-        let expected = matches!(&error, ImportError::MissingKey { path, key: found } if file(path) == "config.json" && found == key);
-        assert!(expected, "{key}: {error}");
+    let gone = |keys: &[&str]| {
+        let keep = |key: &String| !keys.contains(&key.as_str());
+        Source::of("llama").edit(|source| source.config.as_object_mut().unwrap().retain(|key, _| keep(key)))
+    };
+    // What is missing is as in the configuration class: then the weights have another shape.
+    for (key, expected) in [("hidden_size", 4096), ("intermediate_size", 11_008), ("vocab_size", 32_000)] {
+        let error = refused(&gone(&[key]));
+        let named = matches!(&error, ImportError::Shape { expected: shape, .. } if shape.contains(&expected));
+        assert!(named || matches!(&error, ImportError::BadValue { .. }), "{key}: {error}");
     }
+    assert!(run(&gone(&["architectures"]).write(1), "F16").is_ok(), "model_type names it too");
+    let nameless = refused(&gone(&["architectures", "model_type"]));
+    assert!(matches!(&nameless, ImportError::MissingKey { key, .. } if key == "architectures"), "{nameless}");
     for (key, value) in [
         ("hidden_size", json!(0)),
         ("hidden_size", json!("64")),
@@ -159,7 +220,7 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
         ("rms_norm_eps", json!(0)),
         ("tie_word_embeddings", json!(1)),
         ("vocab_size", json!(1_u64 << 40)),
-        ("architectures", json!([])),
+        ("architectures", json!(["LlamaForCausalLM", "LlamaModel"])),
         // Floats of a file have 32 bits.
         ("rms_norm_eps", json!(1e-60)),
         ("rope_parameters", json!([1])),
@@ -171,7 +232,6 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     for (name, key, value) in [
         ("llama", "hidden_act", json!("gelu")),
         ("llama", "mlp_bias", json!(true)),
-        ("llama", "quantization_config", json!({"bits": 4})),
         ("gemma3", "hidden_activation", json!("silu")),
         ("gemma3", "use_bidirectional_attention", json!(true)),
         ("gemma3", "layer_types", json!(["full_attention", "chunked_attention"])),
@@ -192,11 +252,24 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     folder.write("config.json", "[1]");
     let list = error(&folder).to_string();
     assert!(list.contains("config.json") && list.contains("an object"), "{list}");
-    let yarn = refused(&Source::of("llama").set("rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4})));
+    let other = refused(&Source::of("llama").set("rope_parameters", json!({"rope_type": "su", "rope_theta": 1e4})));
     assert_eq!(
-        yarn.to_string().split_once(": ").unwrap().1,
-        "\"rope_type\" is \"yarn\", which is not supported; supported: default, linear, llama3"
+        other.to_string().split_once(": ").unwrap().1,
+        "\"rope_type\" is \"su\", which is not supported; supported: default, linear, dynamic, yarn, longrope, llama3"
     );
+    for parameters in [
+        json!({"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}),
+        json!({"rope_type": "longrope", "long_factor": [1.0]}),
+        json!({"rope_type": "yarn", "factor": "NaN"}),
+        json!({"rope_type": "yarn", "factor": 4.0, "mscale": -100.0, "mscale_all_dim": 1.0}),
+        json!({"rope_type": "linear", "factor": 4.0, "partial_rotary_factor": 0.5}),
+    ] {
+        refused(&Source::of("llama").set("rope_parameters", parameters));
+    }
+    let long = json!({"full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "llama3",
+        "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}});
+    let long = refused(&Source::of("gemma3").set("rope_parameters", long));
+    assert!(long.to_string().contains("in layers with a window"), "{long}");
 
     let unknown = refused(&Source::of("llama").set("architectures", json!(["BertModel"])));
     assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "BertModel"));

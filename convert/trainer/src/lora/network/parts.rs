@@ -6,7 +6,7 @@ use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::{rope, rope_i};
 use ollm_runtime::model::Config;
-use ollm_runtime::ops::RopePairing;
+use ollm_runtime::ops::{RopePairing, Rotation};
 
 use crate::error::Result;
 
@@ -81,13 +81,15 @@ pub(super) struct Rope {
 
 impl Rope {
     pub(super) fn new(config: &Config, ranges: &[Range<usize>], device: &Device, dtype: DType) -> Result<Self> {
-        let frequencies = &config.rope_frequencies;
+        let Rotation { frequencies, magnitude } = config.rope.rotation(config.context_length);
+        let frequencies = &frequencies;
         let positions = ranges.iter().flat_map(|range| 0..range.len());
         let angles: Vec<f32> =
             positions.flat_map(|at| frequencies.iter().map(move |frequency| at as f32 * frequency)).collect();
         let shape = (angles.len() / frequencies.len(), frequencies.len());
         let angles = Tensor::from_vec(angles, shape, device)?;
-        let (cos, sin) = (angles.cos()?.to_dtype(dtype)?, angles.sin()?.to_dtype(dtype)?);
+        let sized = |table: Tensor| (table * f64::from(magnitude))?.to_dtype(dtype);
+        let (cos, sin) = (sized(angles.cos()?)?, sized(angles.sin()?)?);
         Ok(Self { pairing: config.family.pairing, cos, negative_sin: sin.neg()?, sin })
     }
 

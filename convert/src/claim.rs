@@ -1,0 +1,85 @@
+//! The right to write an output: while one process writes it, another one is refused at once, not
+//! after hours of work that the other then replaces.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use twox_hash::XxHash64;
+
+use crate::{ConvertError, Result};
+
+/// A lock of the output, as long as it lives. The locked file stands beside the output and goes with
+/// the lock; one that a killed process left has none, and is used again.
+pub(crate) struct Claim {
+    /// None where the system has no locks: then nothing is claimed.
+    lock: Option<(PathBuf, File)>,
+}
+
+impl Claim {
+    /// # Errors
+    /// [`ConvertError::Busy`] if another writer has it.
+    pub(crate) fn new(output: &Path) -> Result<Self> {
+        let target = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+        let name = target.file_name().unwrap_or_default();
+        let path = output.with_file_name(format!(".ollm-{:016x}.lock", XxHash64::oneshot(0, name.as_encoded_bytes())));
+        loop {
+            let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).open(&path) else {
+                // What is wrong with the folder, the writer says.
+                return Ok(Self { lock: None });
+            };
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &path) => return Ok(Self { lock: Some((path, file)) }),
+                // Another writer has just removed it.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(ConvertError::Busy { path: output.to_owned() }),
+                Err(TryLockError::Error(_)) => {
+                    let _ = fs::remove_file(&path);
+                    return Ok(Self { lock: None });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some((path, _)) = &self.lock {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether the open file is the one of this name.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let inode = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
+    inode(file.metadata()) == inode(fs::metadata(path))
+}
+
+/// Open files are not removed there.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    let _: Option<io::Error> = None;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_writer_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("ollm-claim-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (output, other) = (folder.join("out.gguf"), folder.join("other.gguf"));
+        let first = Claim::new(&output).unwrap();
+        assert!(matches!(Claim::new(&output), Err(ConvertError::Busy { path }) if path == output));
+        drop(Claim::new(&other).unwrap());
+        drop(first);
+        drop(Claim::new(&output).unwrap());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        fs::remove_dir(folder).unwrap();
+    }
+}

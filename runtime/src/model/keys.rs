@@ -1,0 +1,184 @@
+//! The metadata keys of a family, `FAMILY.NAME`, with typed access and ranges. Those that nobody
+//! asks for are refused, unless they are known to change nothing: a model that is computed otherwise
+//! than its file says is worse than none.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt::Display;
+
+use crate::gguf::{Metadata, Value};
+
+use super::error::ModelError;
+
+/// No dimension of any model is near this; products of three stay far from overflow.
+const MAX_SIZE: usize = 1 << 20;
+
+/// The keys of a family.
+pub(super) struct FamilyKeys<'a> {
+    metadata: &'a Metadata,
+    family: &'a str,
+    /// The keys that somebody asked for.
+    asked: RefCell<HashSet<String>>,
+}
+
+/// Keys that change nothing in the families that run here, and the numbers of which they have to be
+/// one for it; without numbers: any value.
+const HARMLESS: &[(&str, &[f32])] = &[
+    ("vocab_size", &[]),
+    ("tensor_data_layout", &[]),
+    ("pooling_type", &[]),
+    ("expert_used_count", &[]),
+    ("attention.layer_norm_epsilon", &[]),
+    ("rope.scaling.finetuned", &[]),
+    // Sections of image positions: in text all of them count alike.
+    ("rope.dimension_sections", &[]),
+    ("rope.scaling.alpha", &[0.0]),
+    ("attention.causal", &[1.0]),
+    ("attention.clamp_kqv", &[0.0]),
+    ("attention.max_alibi_bias", &[0.0]),
+    ("attention.shared_kv_layers", &[0.0]),
+    ("attention.temperature_length", &[0.0]),
+    ("attention.temperature_scale", &[0.0]),
+    ("embedding_scale", &[0.0, 1.0]),
+    ("residual_scale", &[0.0, 1.0]),
+    ("logit_scale", &[0.0, 1.0]),
+    ("leading_dense_block_count", &[0.0]),
+    ("nextn_predict_layers", &[0.0]),
+    ("use_parallel_residual", &[0.0]),
+];
+
+impl<'a> FamilyKeys<'a> {
+    pub(super) fn new(metadata: &'a Metadata, family: &'a str) -> Self {
+        Self { metadata, family, asked: RefCell::default() }
+    }
+
+    /// The value of a key, whatever its type.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.metadata.get(&self.key(name))
+    }
+
+    /// Refuses a key that nobody has asked for. Those of `also` may be there in vain.
+    pub(super) fn refuse_others(&self, also: &[&str]) -> Result<(), ModelError> {
+        let (asked, prefix) = (self.asked.borrow(), format!("{}.", self.family));
+        let is_harmless = |name: &str, value: &Value| {
+            let whole = || value.as_u32().or(value.as_bool().map(u32::from)).map(|number| number as f32);
+            let number = value.as_f32().or_else(whole);
+            HARMLESS
+                .iter()
+                .any(|(known, none)| *known == name && (none.is_empty() || number.is_some_and(|x| none.contains(&x))))
+        };
+        let unknown = self.metadata.iter().find(|(key, value)| {
+            let name = key.strip_prefix(&prefix).filter(|_| !asked.contains(*key));
+            name.is_some_and(|name| !is_harmless(name, value) && !also.contains(&name))
+        });
+        match unknown {
+            Some((key, value)) => Err(ModelError::UnknownKey { key: key.to_owned(), value: value.describe() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FamilyKeys<'_> {
+    /// The key of this name, which somebody reads.
+    pub(super) fn key(&self, name: &str) -> String {
+        let key = format!("{}.{name}", self.family);
+        self.asked.borrow_mut().insert(key.clone());
+        key
+    }
+
+    pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, ModelError> {
+        Ok(self.metadata.opt_u32(&self.key(name))?)
+    }
+
+    pub(super) fn require(
+        &self,
+        name: &str,
+        value: impl Display,
+        holds: bool,
+        rule: &'static str,
+    ) -> Result<(), ModelError> {
+        let error = || ModelError::InvalidValue { key: self.key(name), value: value.to_string(), rule };
+        holds.then_some(()).ok_or_else(error)
+    }
+
+    pub(super) fn size(&self, name: &str) -> Result<usize, ModelError> {
+        let value = self.metadata.u32(&self.key(name))? as usize;
+        self.require(name, value, (1..=MAX_SIZE).contains(&value), "1 to 1048576")?;
+        Ok(value)
+    }
+
+    pub(super) fn opt_size(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        match self.get(name) {
+            Some(_) => self.size(name).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A number of positions, as large as it may be.
+    pub(super) fn opt_positions(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        let value = self.opt_u32(name)?;
+        self.require(name, 0, value != Some(0), "at least 1")?;
+        Ok(value.map(|value| value as usize))
+    }
+
+    pub(super) fn opt_float(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        let value = self.metadata.opt_f32(&self.key(name))?;
+        if let Some(value) = value {
+            self.require(name, value, value.is_finite(), "a number")?;
+        }
+        Ok(value)
+    }
+
+    /// A positive number that may be missing.
+    pub(super) fn opt_positive(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        let value = self.opt_float(name)?;
+        if let Some(value) = value {
+            self.require(name, value, value > 0.0, "a positive number")?;
+        }
+        Ok(value)
+    }
+
+    pub(super) fn opt_str(&self, name: &str) -> Result<Option<&str>, ModelError> {
+        Ok(self.metadata.opt_str(&self.key(name))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_nobody_reads_is_refused_unless_it_changes_nothing() {
+        let refused = |key: &str, value: Value| {
+            let mut metadata = Metadata::default();
+            metadata.insert("llama.read".to_owned(), Value::U32(1)).unwrap();
+            metadata.insert(key.to_owned(), value).unwrap();
+            let keys = FamilyKeys::new(&metadata, "llama");
+            assert_eq!(keys.size("read").unwrap(), 1);
+            match keys.refuse_others(&["in.vain"]) {
+                Ok(()) => false,
+                Err(ModelError::UnknownKey { key: found, .. }) => found == key,
+                Err(other) => panic!("{other}"),
+            }
+        };
+        for (key, value) in [
+            ("llama.attention.new", Value::U32(1)),
+            ("llama.logit_scale", Value::F32(0.5)),
+            ("llama.logit_scale", Value::from("1")),
+            ("llama.attention.causal", Value::Bool(false)),
+            ("llama.use_parallel_residual", Value::Bool(true)),
+        ] {
+            assert!(refused(key, value), "{key}");
+        }
+        for (key, value) in [
+            ("llama.vocab_size", Value::U32(7)),
+            ("llama.logit_scale", Value::F32(1.0)),
+            ("llama.attention.causal", Value::Bool(true)),
+            ("llama.in.vain", Value::U32(1)),
+            ("qwen2.attention.new", Value::U32(1)),
+            ("general.anything", Value::U32(1)),
+        ] {
+            assert!(!refused(key, value), "{key}");
+        }
+    }
+}
