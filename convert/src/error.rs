@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ollm_console::hub::HubError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::memory::OutOfMemory;
@@ -68,6 +69,10 @@ pub enum ConvertError {
     SameOutput { path: PathBuf },
     /// The output is a device or a folder, or in a folder that is not there.
     NoPlace { path: PathBuf },
+    /// A folder of the Hugging Face Hub cannot be had.
+    Hub(HubError),
+    /// An output is to be named after an input that is a pipe.
+    Nameless { path: PathBuf },
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
@@ -115,6 +120,12 @@ impl ConvertError {
     /// The same of a file that is written to memory.
     pub(crate) fn from_io(source: std::io::Error) -> Self {
         Self::from_output(GgufError::Io { path: PathBuf::from("memory"), source })
+    }
+}
+
+impl From<HubError> for ConvertError {
+    fn from(error: HubError) -> Self {
+        Self::Hub(error)
     }
 }
 
@@ -191,6 +202,10 @@ impl fmt::Display for ConvertError {
             Self::SameOutput { path } => write!(f, "{} cannot be both outputs", path.display()),
             Self::NoPlace { path } => {
                 write!(f, "{}: no place for a file: name one in a folder that is there", path.display())
+            }
+            Self::Hub(error) => error.fmt(f),
+            Self::Nameless { path } => {
+                write!(f, "{}: a pipe has no name: name the output with -o FILE", path.display())
             }
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
             Self::Row { path, tensor, row, source } => {

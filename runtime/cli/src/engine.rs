@@ -37,7 +37,7 @@ impl Engine {
                 &[&**path].into_iter().chain(args.plugin.as_deref()).chain(adapters).collect::<Vec<_>>(),
             );
         }
-        let files = StorageOptions { copy: args.copy, ..StorageOptions::default() };
+        let files = args.files();
         let model = files.open(path).map_err(Failure::in_file(path))?;
         let model = Arc::new(Model::from_storage(model).map_err(Failure::in_file(path))?);
         let plugin = open_plugin(files, args.plugin.as_deref(), path, &model)?.map(Arc::new);

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
+use ollm_console::progress::{bytes_bar, count_bar};
 use ollm_convert::quantize::search::{self, Goal, TypeChoice};
 use ollm_convert::quantize::{self, RECIPES, Recipe};
 use ollm_convert::{ConvertError, check_absent, check_output, names};
 
-use crate::output::{Outcome, bytes_progress, progress, wrote};
+use crate::output::{Outcome, wrote};
 use crate::rules::{Rules, recipe};
 
 /// Write a model with its matrices in other types
@@ -54,7 +55,7 @@ impl QuantizeArgs {
         let mixed = if choice.is_some() { "_MIX" } else { "" };
         let name = || names::of(&self.input, |_| format!("{}{mixed}", recipe.name));
         let output = names::target(self.output.as_deref(), name)?;
-        let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_progress())?;
+        let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_bar("quantize"))?;
         Ok((choice.map_or_else(String::new, |choice| choice.to_string()) + &wrote(&summary, &output)).into())
     }
 
@@ -70,7 +71,7 @@ impl QuantizeArgs {
             check_output(output, &inputs)?;
             check_absent(output, *force)?;
         }
-        let progress = progress("{pos} of {len} groups");
+        let progress = count_bar("quantize: search", 0, "groups");
         search::choose(&self.input, text, goal, imatrix.as_deref(), tensor_types, &progress).map(Some)
     }
 }
