@@ -98,18 +98,21 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, url: &str) -> std::io::R
     let request = lines.next().unwrap()?;
     let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let header = |name: &str| {
-        let named = |line: &String| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)).is_some();
+        let named =
+            |line: &String| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)).is_some();
         headers.iter().find(|line| named(line)).map(|line| line.split_once(": ").unwrap().1.to_owned())
     };
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
     let mut state = state.lock().unwrap();
-    let allowed = state.token.is_none() || header("authorization") == state.token.as_ref().map(|t| format!("Bearer {t}"));
+    let allowed =
+        state.token.is_none() || header("authorization") == state.token.as_ref().map(|t| format!("Bearer {t}"));
     if !allowed {
         return write!(stream, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     if let Some(repository) = path.strip_prefix("/api/models/").and_then(|rest| rest.strip_suffix("/revision/main")) {
         let own = state.files.keys().filter_map(|name| name.strip_prefix(&format!("{repository}/")));
-        let names = own.chain(state.listed.iter().map(String::as_str)).map(|name| serde_json::json!({ "rfilename": name }));
+        let names =
+            own.chain(state.listed.iter().map(String::as_str)).map(|name| serde_json::json!({ "rfilename": name }));
         let list = serde_json::json!({ "sha": "c0ffee", "siblings": names.collect::<Vec<_>>() }).to_string();
         let length = list.len();
         return write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{list}");
@@ -119,7 +122,8 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, url: &str) -> std::io::R
         return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     };
     let etag = state.etag.clone().unwrap_or_else(|| name.replace(['/', '.'], "-"));
-    let about = format!("X-Repo-Commit: c0ffee\r\nX-Linked-Etag: \"{etag}\"\r\nETag: \"{etag}\"\r\nConnection: close\r\n");
+    let about =
+        format!("X-Repo-Commit: c0ffee\r\nX-Linked-Etag: \"{etag}\"\r\nETag: \"{etag}\"\r\nConnection: close\r\n");
     if is_moved {
         return write!(stream, "HTTP/1.1 302 Found\r\n{about}Location: {url}/cdn{name}\r\nContent-Length: 0\r\n\r\n");
     }
@@ -222,7 +226,8 @@ fn what_cannot_be_had_is_named() {
     fails(&server.info("hf:acme/tiny:../x.gguf"), "is not hf:OWNER/NAME");
     server.state().token = Some("secret".to_owned());
     fails(&server.info("hf:acme/tiny:q4_0"), "set HF_TOKEN");
-    let with_token = server.command("ollm-run", &["info", "-m", "hf:acme/tiny:q4_0"]).env("HF_TOKEN", "secret").output();
+    let with_token =
+        server.command("ollm-run", &["info", "-m", "hf:acme/tiny:q4_0"]).env("HF_TOKEN", "secret").output();
     succeeds(&with_token.unwrap());
 }
 
@@ -244,9 +249,10 @@ fn hostile_names_are_refused() {
 /// Whether something was written beside a folder.
 fn escaped(cache: &Path) -> bool {
     let above = cache.ancestors().take(4);
-    above.filter_map(|folder| fs::read_dir(folder).ok()).flatten().any(|file| {
-        file.unwrap().file_name().to_string_lossy().contains("escaped")
-    })
+    above
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .any(|file| file.unwrap().file_name().to_string_lossy().contains("escaped"))
 }
 
 /// `ollm-convert import` takes the files of a model from the Hub, and no others.

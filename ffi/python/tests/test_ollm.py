@@ -617,6 +617,16 @@ class Threads(Test):
                     timer.join()
             self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
             session.run(limit=1)
+        # A handler of the application.
+        seen = []
+        before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number) if not seen else boom())
+        timers = [threading.Timer(wait, os.kill, [os.getpid(), signal.SIGINT]) for wait in (0.1, 0.3)]
+        for timer in timers:
+            timer.start()
+        with self.assertRaises(Boom):
+            session.run()
+        self.assertEqual(len(seen), 1)
+        signal.signal(signal.SIGINT, before)
 
 
 class Misuse(Test):

@@ -108,6 +108,7 @@ fn is_safe(name: &str) -> bool {
 
 /// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name. Parts
 /// of a model in several files count by the first.
+#[cfg(any(feature = "download", test))]
 fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>> {
     let wanted = wanted.unwrap_or_default().to_lowercase();
     let is_model = |name: &&String| {
@@ -120,6 +121,7 @@ fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>>
 }
 
 /// `NAME-00002-of-00005.gguf`: the name, the number of the part, and of all parts.
+#[cfg(any(feature = "download", test))]
 fn shard(name: &str) -> Option<(&str, u32, u32)> {
     let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;
@@ -128,6 +130,7 @@ fn shard(name: &str) -> Option<(&str, u32, u32)> {
 }
 
 /// All parts of the file `name`, itself first.
+#[cfg(any(feature = "download", test))]
 fn parts(name: &str) -> Vec<String> {
     match shard(name) {
         Some((stem, 1, count)) => (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}.gguf")).collect(),

@@ -144,25 +144,30 @@ class _Unraisable:
 @contextmanager
 def interruptible():
     """Lets Ctrl-C end a call that has callbacks. The interpreter sees the signal as it enters the
-    callback, where an exception would be dropped: so it is kept for `check`."""
+    callback, where an exception would be dropped: so what its handler raises is kept for `check`."""
     is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler or _thread.inside:
+    handler = signal.getsignal(signal.SIGINT) if is_main and not _thread.inside else None
+    if not callable(handler):
         with _end.waits():
             yield
         return
 
-    def keep(_number, _frame):
-        if _thread.inside:
-            raise KeyboardInterrupt
-        _thread.raised = KeyboardInterrupt()
+    def keep(number, frame):
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            if _thread.inside:
+                raise
+            _thread.raised = error
 
     signal.signal(signal.SIGINT, keep)
     try:
         with _end.waits():
             yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if isinstance(_thread.raised, KeyboardInterrupt):
+        if signal.getsignal(signal.SIGINT) is keep:
+            signal.signal(signal.SIGINT, handler)
+        if _thread.raised is not None:
             raised, _thread.raised = _thread.raised, None
             raise raised
 
