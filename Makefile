@@ -61,10 +61,12 @@ size:
 	cargo build --profile dist -p ollm-ffi
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 4404020
 
-# Writes what is made from the sources of the C API: include/ollm.h and ffi/abi.txt.
+# Writes what is made from the sources of the C API: include/ollm.h, ffi/abi.txt, and Python's
+# ffi/python/src/ollm/c.py.
 bless:
 	OLLM_BLESS=1 cargo test -p ollm-ffi --test header
 	OLLM_BLESS=1 cargo test -p ollm-ffi --test abi
+	OLLM_BLESS=1 cargo test -p ollm-ffi --test python
 
 bench:
 	cargo build --release -p ollm-run

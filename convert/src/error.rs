@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use ollm_console::hub::HubError;
 use ollm_runtime::gguf::GgufError;
 use ollm_runtime::logits::LogitsError;
 use ollm_runtime::memory::OutOfMemory;
@@ -76,6 +77,10 @@ pub enum ConvertError {
     BadKey { path: PathBuf, reason: String },
     /// Several recipes make several files, whose names they give.
     SeveralOutputs { path: PathBuf },
+    /// A folder of the Hugging Face Hub cannot be had.
+    Hub(HubError),
+    /// An output is to be named after an input that is a pipe.
+    Nameless { path: PathBuf },
     /// The output is there already.
     OutputExists { path: PathBuf },
     /// A row of a tensor cannot be stored.
@@ -123,6 +128,12 @@ impl ConvertError {
     /// The same of a file that is written to memory.
     pub(crate) fn from_io(source: std::io::Error) -> Self {
         Self::from_output(GgufError::Io { path: PathBuf::from("memory"), source })
+    }
+}
+
+impl From<HubError> for ConvertError {
+    fn from(error: HubError) -> Self {
+        Self::Hub(error)
     }
 }
 
@@ -211,6 +222,10 @@ impl fmt::Display for ConvertError {
             }
             Self::SeveralOutputs { path } => {
                 write!(f, "{}: several types make several files: name a folder that is there", path.display())
+            }
+            Self::Hub(error) => error.fmt(f),
+            Self::Nameless { path } => {
+                write!(f, "{}: a pipe has no name: name the output with -o FILE", path.display())
             }
             Self::OutputExists { path } => write!(f, "{} exists: --force replaces it", path.display()),
             Self::Row { path, tensor, row, source } => {

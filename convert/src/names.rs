@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use ggml_rs::{GGUFComponents, parse_gguf_filename};
 use ollm_runtime::gguf::{Gguf, Metadata, TensorInfo, TensorType, Value};
 use ollm_runtime::model::PLUGIN_PREFIX;
+use ollm_runtime::storage::is_pipe;
 
 use crate::quantize::RECIPES;
-use crate::{Opened, Result};
+use crate::{ConvertError, Opened, Result};
 
 /// The type of a plugin file.
 pub const PLUGIN_TYPE: &str = "OLLM";
@@ -29,8 +30,12 @@ pub fn target(output: Option<&Path>, name: impl FnOnce() -> Result<String>) -> R
 /// The name of what is made of the file `input`, its types called as `encoding` says of that.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file cannot be read, or is a pipe.
 pub fn of(input: &Path, encoding: impl FnOnce(&Gguf) -> String) -> Result<String> {
+    // It can be read once, and its tensors are to come.
+    if is_pipe(input) {
+        return Err(ConvertError::Nameless { path: input.to_owned() });
+    }
     let Opened { gguf, .. } = Opened::open(input)?;
     Ok(name(gguf.metadata(), input, parameters(&gguf), &encoding(&gguf)))
 }

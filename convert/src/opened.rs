@@ -4,10 +4,13 @@ use std::path::Path;
 
 use ollm_runtime::gguf::{Gguf, LAYOUT_KEY, Metadata, TensorInfo};
 use ollm_runtime::model::Model;
-use ollm_runtime::storage::Storage;
+use ollm_runtime::storage::{Storage, StorageOptions};
 
 use crate::error::ConvertError;
 use crate::kind::{FileKind, MODELS};
+
+/// How files are read: what cannot be mapped is a stream.
+pub(crate) const FILES: StorageOptions = StorageOptions { copy: false, memory_limit: None, streams: true };
 
 /// A GGUF file: its bytes, and what they say.
 pub(crate) struct Opened {
@@ -17,7 +20,7 @@ pub(crate) struct Opened {
 
 impl Opened {
     pub(crate) fn open(path: &Path) -> Result<Self, ConvertError> {
-        Self::of(path, Storage::open(path)?)
+        Self::of(path, FILES.open(path)?)
     }
 
     /// What these bytes of the file at `path` are.

@@ -15,12 +15,12 @@ use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Role, TensorName, W
 use ollm_runtime::ops::Matrix;
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, Backbone, PluginConfig, TRAINING_PREFIX};
-use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
 use serde_json::{Value as JsonValue, json};
 
 use crate::merge::KEPT_PREFIX;
+use crate::opened::FILES;
 use crate::table::grouped;
 use crate::{FileKind, Opened, Result, checksum, names};
 
@@ -95,7 +95,7 @@ impl Faults {
 /// # Errors
 /// If the file cannot be read at all; what is wrong with one that can be is in the report.
 pub fn verify(path: &Path) -> Result<Verification> {
-    let bytes = Storage::open(path)?;
+    let bytes = FILES.open(path)?;
     let size = bytes.len();
     let (gguf, unreadable) = Gguf::parse_all(&bytes);
     let mut faults = Faults { rule: "gguf", findings: Vec::new(), notes: Vec::new() };

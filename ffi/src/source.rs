@@ -148,7 +148,7 @@ impl Source {
     /// Opens the source and makes something of its bytes, of which no more are copied than
     /// `memory_limit` allows. Borrowed memory is taken over only if that succeeds.
     pub(crate) fn open<T>(self, memory_limit: Option<u64>, make: impl FnOnce(Storage) -> Result<T>) -> Result<T> {
-        let options = StorageOptions { copy: self.copy, memory_limit };
+        let options = StorageOptions { copy: self.copy, memory_limit, streams: false };
         match self.place {
             Place::File(path) => make(options.open(&path)?),
             Place::Descriptor { descriptor, offset, length } => {
@@ -173,7 +173,7 @@ impl Source {
     /// Looks at the bytes of the source, which is not taken over; gives also how many of them will
     /// be copied when it is opened.
     pub(crate) fn peek<T>(&self, look: impl FnOnce(&Storage) -> Result<T>) -> Result<(T, usize)> {
-        let options = StorageOptions { copy: self.copy, memory_limit: None };
+        let options = StorageOptions { copy: self.copy, ..StorageOptions::default() };
         let (storage, copied) = match self.place {
             Place::File(ref path) => {
                 let storage = Storage::open(path)?;

@@ -4,81 +4,32 @@
 //! cargo test -p ollm-ffi --test abi` writes the file, if that rule holds.
 #![cfg(target_pointer_width = "64")]
 
+mod declarations;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-fn here(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
+use declarations::{Kind, Member, Signature, declarations, here};
 
-/// The declarations of the header, one a line, without comments and directives.
-fn declarations() -> Vec<String> {
-    let header = fs::read_to_string(here("../include/ollm.h")).unwrap();
-    let code = |line: &&str| {
-        let line = line.trim_start();
-        !(line.starts_with("//") || line.starts_with('#') || line.starts_with("extern"))
-    };
-    // Initializers are code of the caller's; they and what follows them are not part of the
-    // library.
-    let library = header.split("// Initializers:").next().unwrap();
-    let text = library.lines().filter(code).collect::<Vec<_>>().join(" ");
-    let mut declarations = vec![String::new()];
-    let mut depth = 0_u32;
-    for c in text.chars() {
-        depth = depth + u32::from(c == '{') - u32::from(c == '}');
-        if c == ';' && depth == 0 {
-            declarations.push(String::new());
-        } else {
-            declarations.last_mut().unwrap().push(c);
-        }
-    }
-    declarations.iter().map(|text| text.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
-}
-
-/// `const char *text` to `const char *`: names of parameters are not part of the interface.
-fn unnamed(parameter: &str) -> &str {
-    parameter.trim_end_matches(|c: char| c.is_alphanumeric() || c == '_').trim_end()
-}
-
-/// A function, or a type of functions.
-fn signature(declaration: &str) -> String {
-    let (head, parameters) = declaration.rsplit_once('(').expect("a function has parameters");
-    let parameters = parameters.trim_end_matches(')');
-    let types: Vec<_> = if parameters == "void" { vec!["void"] } else { parameters.split(", ").map(unnamed).collect() };
-    format!("{head}({})", types.join(", "))
-}
-
-/// The constants of an enum, and its type.
-fn constants(declaration: &str) -> Vec<String> {
-    let (head, body) = declaration.split_once('{').expect("an enum has a body");
-    let (name, kind) = head.trim_start_matches("OLLM_ENUM(").trim_end_matches([' ', ')']).split_once(", ").unwrap();
-    let constant = |text: &str| format!("{name} {}", text.trim());
-    let body = body.split('}').next().unwrap();
-    let constants = body.split(',').filter(|text| !text.trim().is_empty()).map(constant);
-    [format!("{name}: {kind}")].into_iter().chain(constants).collect()
-}
-
-/// A struct's name, and its fields with their types.
-fn fields(declaration: &str) -> (String, Vec<(String, String)>) {
-    let (head, rest) = declaration.split_once('{').expect("a struct has a body");
-    let (body, _) = rest.split_once('}').unwrap();
-    let field = |text: &str| {
-        let kind = unnamed(text.trim());
-        (text.trim()[kind.len()..].trim().to_owned(), kind.to_owned())
-    };
-    let name = head.trim_start_matches("typedef struct ").trim().to_owned();
-    (name, body.split(';').filter(|text| !text.trim().is_empty()).map(field).collect())
+/// The text of a function, or of a type of functions, without the names of its parameters, which are
+/// not part of the interface.
+fn signature(head: &str, signature: &Signature) -> String {
+    let types: Vec<_> = signature.parameters.iter().map(|parameter| parameter.what.as_str()).collect();
+    let types = if types.is_empty() { "void".to_owned() } else { types.join(", ") };
+    let space = if signature.result.ends_with('*') { "" } else { " " };
+    format!("{}{space}{head}({types})", signature.result)
 }
 
 /// Where the compiler puts the fields: `struct.field type at offset`.
-fn layout(structs: &[(String, Vec<(String, String)>)]) -> Vec<String> {
+fn layout(structs: &[(String, Vec<Member>)]) -> Vec<String> {
     let line = |name: &str, field: &str, kind: &str| {
         format!(
             r#"printf("{name}.{field} {kind} at %zu, %zu\n", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));"#
         )
     };
-    let lines = structs.iter().flat_map(|(name, fields)| fields.iter().map(move |(f, kind)| line(name, f, kind)));
+    let lines =
+        structs.iter().flat_map(|(name, fields)| fields.iter().map(move |field| line(name, &field.name, &field.what)));
     let body = lines.collect::<Vec<_>>().join("\n");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (source, program) = (folder.join("layout.c"), folder.join("layout"));
@@ -93,13 +44,16 @@ fn layout(structs: &[(String, Vec<(String, String)>)]) -> Vec<String> {
 fn interface() -> Vec<String> {
     let (mut lines, mut structs) = (vec![format!("abi {}", ollm::OLLM_ABI_VERSION)], Vec::new());
     for declaration in declarations() {
-        match declaration.as_str() {
-            "" => {}
-            text if text.starts_with("OLLM_ENUM") => lines.extend(constants(text)),
-            text if text.starts_with("typedef struct") && text.contains('{') => structs.push(fields(text)),
-            text if text.starts_with("typedef struct") => {}
-            text if text.contains('(') => lines.push(signature(text)),
-            text => panic!("what is this? {text}"),
+        let name = declaration.name;
+        match declaration.kind {
+            Kind::Enum(kind, constants) => {
+                lines.push(format!("{name}: {kind}"));
+                lines.extend(constants.iter().map(|constant| format!("{name} {} = {}", constant.name, constant.what)));
+            }
+            Kind::Struct(fields) => structs.push((name, fields)),
+            Kind::Callback(types) => lines.push(format!("typedef {}", signature(&format!("(*{name})"), &types))),
+            Kind::Function(types) => lines.push(signature(&name, &types)),
+            Kind::Handle | Kind::Constant(_) => {}
         }
     }
     lines.extend(layout(&structs));

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -161,7 +161,16 @@ pub struct StorageOptions {
     /// Bytes that a copy may take, this one or one that has to be made: none is begun that takes
     /// more. `None` is no limit.
     pub memory_limit: Option<u64>,
+    /// Reads a pipe, such as that behind `/dev/stdin`, to its end, and waits for who writes it: for
+    /// commands. Bytes that are no GGUF are not read on.
+    pub streams: bool,
 }
+
+/// What a GGUF file begins with.
+const MAGIC: &[u8] = b"GGUF";
+
+/// How much of a pipe is read at once.
+const CHUNK: usize = 1 << 20;
 
 impl StorageOptions {
     /// The file at `path`: a map, or a copy. Of a model that is cut in parts, `path` is the first
@@ -169,12 +178,15 @@ impl StorageOptions {
     ///
     /// # Errors
     /// [`StorageError::Open`] if the file cannot be opened, mapped or read, or is none: a folder, a
-    /// device, a pipe or a socket; those of a copy.
+    /// device, a pipe (unless [`StorageOptions::streams`]) or a socket; those of a copy.
     pub fn open(self, path: &Path) -> Result<Storage> {
         if let Some(paths) = parts(path) {
             return self.join(&paths);
         }
         let io = |source| StorageError::Open { path: path.to_owned(), source };
+        if self.streams && is_pipe(path) {
+            return self.stream(&File::open(path).map_err(io)?, io);
+        }
         let file = open_file(path).map_err(io)?;
         self.file(&file, 0, None).map_err(|error| match error {
             StorageError::File(source) => io(source),
@@ -254,6 +266,31 @@ impl StorageOptions {
             copy.copy_from_slice(bytes);
             Ok(())
         })
+    }
+
+    /// All that a pipe has.
+    fn stream(self, mut pipe: &File, io: impl Fn(io::Error) -> StorageError) -> Result<Storage> {
+        let mut bytes = Vec::new();
+        loop {
+            let length = bytes.len();
+            if let Some(limit) = self.memory_limit.filter(|&limit| length as u64 > limit) {
+                return Err(StorageError::MemoryLimit { needed: length as u64, limit });
+            }
+            memory::grow(&mut bytes, CHUNK)?;
+            bytes.resize(length + CHUNK, 0);
+            let read = loop {
+                match pipe.read(&mut bytes[length..]) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read.map_err(&io)?,
+                }
+            };
+            bytes.truncate(length + read);
+            let is_gguf = bytes.len() < MAGIC.len() || bytes.starts_with(MAGIC);
+            if read == 0 || !is_gguf {
+                memory::grow(&mut bytes, ALIGNMENT)?;
+                return Ok(bytes.into());
+            }
+        }
     }
 
     /// Bytes of memory that [`StorageOptions::file`] will take for that part of the file; a map
@@ -368,6 +405,17 @@ impl From<Backing> for Storage {
 pub fn open_file(path: &Path) -> io::Result<File> {
     check_kind(&fs::metadata(path)?)?;
     File::open(path)
+}
+
+/// Whether the path is that of a pipe: a FIFO, `/dev/stdin` behind `|`, a shell's `<(..)`.
+pub fn is_pipe(path: &Path) -> bool {
+    #[cfg(unix)]
+    return fs::metadata(path).is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()));
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 fn check_kind(metadata: &Metadata) -> io::Result<()> {
@@ -650,6 +698,36 @@ mod tests {
         let zero = File::open("/dev/zero").unwrap();
         assert!(matches!(Storage::from_file(&zero, 0, None).unwrap_err(), StorageError::File(_)));
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_read_by_those_who_ask_for_it() {
+        let pipe = std::env::temp_dir().join(format!("ollm-storage-{}-stream", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let read = |bytes: Vec<u8>, options: StorageOptions| {
+            let writer = std::thread::spawn({
+                let pipe = pipe.clone();
+                move || fs::write(pipe, bytes)
+            });
+            let storage = options.open(&pipe);
+            // Who writes what is not read on is told so.
+            let _ = writer.join().unwrap();
+            storage
+        };
+        let options = StorageOptions { streams: true, ..StorageOptions::default() };
+        let long: Vec<u8> = MAGIC.iter().copied().chain((0..3 << 20).map(|i| (i % 251) as u8)).collect();
+        for bytes in [long.clone(), b"GGUF".to_vec(), b"GG".to_vec(), Vec::new()] {
+            let storage = read(bytes.clone(), options).unwrap();
+            assert!(*storage == *bytes && storage.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        }
+        let other = read(vec![b'y'; 8 << 20], options).unwrap();
+        assert!(other.len() <= CHUNK && other.iter().all(|&byte| byte == b'y'));
+        let limited = read(long, StorageOptions { memory_limit: Some(1 << 20), ..options });
+        assert!(matches!(limited.unwrap_err(), StorageError::MemoryLimit { limit: 1_048_576, .. }));
+        fs::remove_file(&pipe).unwrap();
+        // A device has no end.
+        assert!(matches!(options.open(Path::new("/dev/zero")).unwrap_err(), StorageError::Open { .. }));
     }
 
     #[test]

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use ollm_tests::root;
 
 /// The folders of the sources of each crate.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "runtime/src",
+    "runtime/console/src",
     "runtime/cli/src",
     "convert/src",
     "convert/src/bin/ollm-convert",

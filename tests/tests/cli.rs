@@ -124,6 +124,41 @@ fn tokenize_prints_ids() {
     assert_eq!((empty.code, empty.stdout.as_str()), (Some(0), "{\"tokens\":[]}\n"));
 }
 
+/// What cannot be mapped is read: a model behind `|`, behind `<(..)`, in a FIFO.
+#[cfg(unix)]
+#[test]
+fn models_are_read_from_pipes() {
+    let (model, plugin) = (tiny(), tiny_plugin());
+    let shell = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]).env("RUN", binary()).env("MODEL", &model).env("PLUGIN", &plugin);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let expected = shell("$RUN -m $MODEL --plugin $PLUGIN -p 'some words' -n 8");
+    for script in [
+        "cat $MODEL | $RUN -m /dev/stdin --plugin $PLUGIN -p 'some words' -n 8",
+        "$RUN -m <(cat $MODEL) --plugin <(cat $PLUGIN) -p 'some words' -n 8",
+        "$RUN -m /dev/stdin --plugin $PLUGIN -p 'some words' -n 8 <$MODEL",
+        "printf 'some words' | $RUN -m $MODEL --plugin $PLUGIN -f /dev/stdin -n 8",
+    ] {
+        assert_eq!(shell(script), expected, "{script}");
+    }
+    shell("cat $MODEL | $RUN info -m /dev/stdin --json");
+    shell("cat $MODEL | $RUN tokenize -m /dev/stdin -p 'some words'");
+    // What is no model is not read to its end, and a device not at all.
+    for (script, says) in [
+        ("yes | $RUN -m /dev/stdin -p x", "not a GGUF file"),
+        ("$RUN -m /dev/zero -p x", "this is a device"),
+        ("$RUN -m /dev/stdin -p x </dev/null", "this is a device"),
+    ] {
+        let output = Command::new("bash").args(["-c", script]).env("RUN", binary()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains(says), "{script}: {said}");
+    }
+}
+
 /// A model whose file is cut while it generates: the command says so; with `--copy` nothing happens.
 #[cfg(unix)]
 #[test]

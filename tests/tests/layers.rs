@@ -12,6 +12,13 @@ use ollm_tests::root;
 /// What C++ says in its own way, and how.
 const REPLACED_IN_CPP: [(&str, &str); 0] = [];
 
+/// What Python says in its own way, and how.
+const REPLACED_IN_PYTHON: [(&str, &str); 3] = [
+    ("ollm_chat_text", "by ollm_chat_render, for messages with all their fields"),
+    ("ollm_session_feed", "by ollm_session_feed_watched, which Ctrl-C can end"),
+    ("ollm_session_feed_text", "by ollm_tokenize and the same"),
+];
+
 /// The functions of the C API.
 fn functions() -> BTreeSet<String> {
     let abi = fs::read_to_string(root().join("ffi/abi.txt")).unwrap();
@@ -59,6 +66,9 @@ fn each_layer_has_every_function() {
     let header = fs::read_to_string(root().join("include/ollm.hpp")).unwrap();
     assert_eq!(missing(&header, &REPLACED_IN_CPP), [""; 0], "ollm.hpp");
     assert_eq!(missing(&text(&files("ffi/java/jni", "c")), &[]), [""; 0], "ffi/java");
+    let mut python = files("ffi/python/src/ollm", "py");
+    python.retain(|path| !path.ends_with("c.py"));
+    assert_eq!(missing(&text(&python), &REPLACED_IN_PYTHON), [""; 0], "ffi/python");
 }
 
 /// Java's classes use every native method; that C has it, `Hostile.java` finds out.
@@ -157,4 +167,19 @@ fn kotlin_coroutines() {
     let (model, plugin) = model();
     let printed = run_java(&folder, "KotlinTestKt", &jars, &[&model, &plugin]);
     assert!(printed.ends_with("ok kotlin\n"), "{printed}");
+}
+
+/// The Swift overlay, built by Swift's own tool as a package outside the tree.
+#[test]
+fn swift() {
+    if !has("swiftc") {
+        return;
+    }
+    let (folder, lib, (model, plugin)) = (scratch("swift"), prefix().join("lib"), model());
+    let _ = fs::remove_dir_all(&folder);
+    succeed(Command::new("cp").arg("-r").arg(root().join("ffi/swift")).arg(&folder));
+    let mut run = Command::new("swift");
+    run.args(["run", "-q", "--package-path"]).arg(&folder).arg("OllmCheck").args([model, plugin]);
+    run.env("PKG_CONFIG_PATH", lib.join("pkgconfig")).env("LD_LIBRARY_PATH", &lib);
+    assert!(succeed(&mut run).ends_with("ok swift\n"));
 }

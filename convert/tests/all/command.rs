@@ -43,6 +43,33 @@ fn from_checkpoint_to_merged_file() {
     }
 }
 
+/// An input behind a pipe is read once; it has no name that an output could be called after.
+#[cfg(unix)]
+#[test]
+fn inputs_are_read_from_pipes() {
+    let folder = Folder::new();
+    folder.write("model.gguf", backbone("llama", TensorType::F16));
+    let shell = |script: &str| {
+        let mut command = Command::new("sh");
+        command.current_dir(folder.join("")).env("CONVERT", env!("CARGO_BIN_EXE_ollm-convert"));
+        command.args(["-c", script]).output().unwrap()
+    };
+    for script in [
+        "$CONVERT quantize model.gguf a.gguf --type Q8_0",
+        "cat model.gguf | $CONVERT quantize /dev/stdin b.gguf --type Q8_0",
+        "cat model.gguf | $CONVERT verify /dev/stdin",
+        "cat model.gguf | $CONVERT inspect /dev/stdin",
+        "cat a.gguf | $CONVERT diff /dev/stdin b.gguf",
+    ] {
+        let done = shell(script);
+        assert!(done.status.success(), "{script}: {}", stderr(&done));
+    }
+    assert_eq!(std::fs::read(folder.join("a.gguf")).unwrap(), std::fs::read(folder.join("b.gguf")).unwrap());
+    let nameless = shell("cat model.gguf | $CONVERT quantize /dev/stdin --type Q8_0");
+    assert_eq!(nameless.status.code(), Some(1));
+    assert!(stderr(&nameless).contains("a pipe has no name"), "{}", stderr(&nameless));
+}
+
 #[test]
 fn a_bad_file_gives_1_and_a_bad_command_line_2() {
     let folder = Folder::new();

@@ -7,10 +7,12 @@ use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use ollm_console::hub;
 use ollm_runtime::branches::{AnswerRule, Expansion, Score, Strategy, Until, Weight};
 use ollm_runtime::cpu::MAX_THREADS;
 use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::{Hold, LatentMode};
+use ollm_runtime::storage::StorageOptions;
 
 use crate::chat_input::ConversationArgs;
 use crate::constrain::ConstrainArgs;
@@ -76,7 +78,9 @@ pub(crate) enum Command {
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(next_help_heading = "Model and machine")]
 pub(crate) struct MachineArgs {
-    /// The model: a GGUF file of a backbone, with or without a plugin inside
+    /// The model: a GGUF file of a backbone, with or without a plugin inside; or
+    /// hf:OWNER/NAME[:FILE], which is downloaded from the Hugging Face Hub (HF_ENDPOINT), once, to
+    /// HF_HOME
     #[arg(short, long, value_name = "FILE", global = true)]
     model: Option<PathBuf>,
     /// The plugin: a GGUF file of options for this backbone
@@ -163,6 +167,21 @@ impl FromStr for DraftSource {
 }
 
 impl MachineArgs {
+    /// How files are read: what cannot be mapped is a stream.
+    pub(crate) fn files(&self) -> StorageOptions {
+        StorageOptions { copy: self.copy, streams: true, ..StorageOptions::default() }
+    }
+
+    /// Downloads those files that are on the Hugging Face Hub, unless they are here already.
+    pub(crate) fn fetch(&mut self) -> Result<()> {
+        let files =
+            self.model.iter_mut().chain(&mut self.plugin).chain(self.lora.iter_mut().map(|lora| &mut lora.path));
+        for path in files {
+            *path = hub::fetch_file(path)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn model(&self) -> Result<&PathBuf> {
         self.model.as_ref().ok_or_else(|| Failure::Usage("name a model with -m FILE".to_owned()))
     }

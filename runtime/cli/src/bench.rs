@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use ollm_console::progress::count_bar;
 use ollm_runtime::Error;
 use ollm_runtime::branches::{BranchOptions, Branches, Expansion};
 use ollm_runtime::constraint::Constraint;
@@ -25,7 +26,6 @@ use crate::failure::{Failure, Result};
 use crate::generate::{Timing, threads};
 use crate::output::Output;
 use crate::probe::{BatchedPeer, Memory, Peer};
-use crate::score::progress_bar;
 
 pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     let mut engine = Engine::load(machine)?;
@@ -43,7 +43,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
         }
         _ => None,
     };
-    let progress = progress_bar(args.repetitions as u64 + 1);
+    let progress = count_bar("bench", args.repetitions as u64 + 1, "repetitions");
     engine.session.feed(&text(&engine, args.depth))?;
     let measured = Measured { args, selector: selector.as_ref(), constraint: constraint.as_ref() };
     Rounds::default().run(&mut engine, measured, None, Peers::default())?;

@@ -50,7 +50,7 @@ impl Engine {
             let others = args.plugin.as_deref().into_iter().chain(adapters).chain(draft);
             bus_error::explain(&[&**path].into_iter().chain(others).collect::<Vec<_>>());
         }
-        let files = StorageOptions { copy: args.copy, ..StorageOptions::default() };
+        let files = args.files();
         let model = files.open(path).map_err(Failure::in_file(path))?;
         let model = Arc::new(Model::from_storage(model).map_err(Failure::in_file(path))?);
         let plugin = open_plugin(files, args.plugin.as_deref(), path, &model)?.map(Arc::new);

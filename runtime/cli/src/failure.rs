@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ollm_console::hub::HubError;
 use ollm_runtime::Error;
 use ollm_runtime::branches::BranchError;
 use ollm_runtime::chat::ChatError;
@@ -40,6 +41,8 @@ pub(crate) enum Failure {
     NoPlugin { flag: &'static str },
     /// Output cannot be written.
     Output(io::Error),
+    /// A file of the Hugging Face Hub cannot be had.
+    Hub(HubError),
     /// The line editor gave up.
     Editor(String),
     /// The program that `bench` runs beside this one did not do its part.
@@ -77,6 +80,7 @@ impl fmt::Display for Failure {
                 write!(f, "{flag} needs options, but there is no plugin: name one with --plugin FILE")
             }
             Self::Peer { program, reason } => write!(f, "{}: {reason}", program.display()),
+            Self::Hub(error) => error.fmt(f),
             Self::Output(source) => write!(f, "cannot write the output: {source}"),
         }
     }
@@ -85,6 +89,12 @@ impl fmt::Display for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Output(error) }
+    }
+}
+
+impl From<HubError> for Failure {
+    fn from(error: HubError) -> Self {
+        Self::Hub(error)
     }
 }
 

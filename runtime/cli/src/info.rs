@@ -9,7 +9,6 @@ use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::gguf::Gguf;
 use ollm_runtime::model::{Config, PLUGIN_PREFIX};
 use ollm_runtime::plugin::schema::{self, PluginConfig};
-use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ use crate::output::{Output, count};
 
 pub(crate) fn run(machine: &MachineArgs, args: &InfoArgs) -> Result<()> {
     let path: &PathBuf = args.file.as_ref().map_or_else(|| machine.model(), Ok)?;
-    let storage = Storage::open(path).map_err(Failure::in_file(path))?;
+    let storage = machine.files().open(path).map_err(Failure::in_file(path))?;
     let gguf = Gguf::of(&storage).map_err(Failure::in_file(path))?;
     let facts = describe(path, &gguf, &storage);
     let mut output = Output::new();

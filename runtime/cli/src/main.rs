@@ -40,7 +40,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(mut cli: Cli) -> Result<()> {
+    cli.machine.fetch()?;
     match cli.command {
         None => generate::run(&cli.machine, &cli.generate),
         Some(Command::Chat(args)) => chat::run(&cli.machine, args),

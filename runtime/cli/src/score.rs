@@ -1,6 +1,6 @@
 //! `score`: the log-probability of each token of a text.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use ollm_console::progress::count_bar;
 use ollm_runtime::Error;
 use ollm_runtime::model::Rope;
 use ollm_runtime::session::{Scored, SessionError};
@@ -35,19 +35,13 @@ fn score(engine: &mut Engine, args: &ScoreArgs, tokens: &[u32]) -> Result<Vec<Sc
     }
     let selector = engine.selector(&args.select, args.seed)?;
     let mut scores = Vec::with_capacity(tokens.len());
-    let progress = progress_bar(tokens.len() as u64);
+    let progress = count_bar("score", tokens.len() as u64, "tokens");
     engine.session.score(tokens, selector.as_ref(), &mut |scored| {
         scores.push(scored);
         progress.set_position(scores.len() as u64);
     })?;
     progress.finish_and_clear();
     Ok(scores)
-}
-
-/// A bar on standard error, if that is a terminal.
-pub(crate) fn progress_bar(length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta}");
-    ProgressBar::new(length).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Perplexity: e to the mean negative log-probability; `None` where nothing was predicted.

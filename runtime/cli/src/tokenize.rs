@@ -1,7 +1,7 @@
 //! `tokenize`: the tokens of a text. Only the head of the model file is read.
 
 use ollm_runtime::gguf::Gguf;
-use ollm_runtime::storage::Storage;
+use ollm_runtime::storage::StorageOptions;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use crate::output::Output;
 pub(crate) fn run(machine: &MachineArgs, args: &TextArgs) -> Result<()> {
     let path = machine.model()?;
     let text = args.read()?;
-    let tokenizer = load(path).map_err(Failure::in_file(path))?;
+    let tokenizer = load(machine.files(), path).map_err(Failure::in_file(path))?;
     let tokens = args.tokens(&tokenizer, &text)?;
     let mut output = Output::new();
     if machine.json {
@@ -21,7 +21,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &TextArgs) -> Result<()> {
     tokens.iter().try_for_each(|&token| output.line(&format!("{token:>8}  {:?}", tokenizer.decode(&[token]))))
 }
 
-fn load(path: &std::path::Path) -> ollm_runtime::Result<Tokenizer> {
-    let gguf = Gguf::of(&Storage::open(path)?)?;
+fn load(files: StorageOptions, path: &std::path::Path) -> ollm_runtime::Result<Tokenizer> {
+    let gguf = Gguf::of(&files.open(path)?)?;
     Ok(Tokenizer::from_metadata(gguf.metadata())?)
 }

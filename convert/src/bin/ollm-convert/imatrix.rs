@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ollm_console::progress::count_bar;
 use ollm_convert::imatrix;
 
-use crate::output::{Outcome, progress};
+use crate::output::Outcome;
 
 /// Write the importance matrix of a model: the mean squared inputs of its matrices on a text
 #[derive(Args)]
@@ -25,7 +26,7 @@ pub(crate) struct ImatrixArgs {
 
 impl ImatrixArgs {
     pub(crate) fn run(self) -> Outcome {
-        let progress = progress("{pos} of {len} tokens");
+        let progress = count_bar("imatrix", 0, "tokens");
         let summary = imatrix::gather(&self.model, &self.text, &self.output, self.force, &progress)?;
         Ok(format!("{summary}wrote {}\n", self.output.display()).into())
     }

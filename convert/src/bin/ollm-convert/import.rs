@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use ollm_console::{hub, progress::bytes_bar};
 use ollm_convert::import;
 use ollm_convert::quantize::Recipe;
 
-use crate::output::{Outcome, bytes_progress, wrote};
+use crate::output::{Outcome, wrote};
 use crate::rules::{Rules, recipe};
 
 /// Turn a Hugging Face folder into a model file
@@ -17,7 +18,8 @@ use crate::rules::{Rules, recipe};
 /// converter would write it, and quantized.
 #[derive(Args)]
 pub(crate) struct ImportArgs {
-    /// The folder
+    /// The folder; or hf:OWNER/NAME, which is downloaded from the Hugging Face Hub (HF_ENDPOINT), once, to
+    /// HF_HOME
     folder: PathBuf,
     /// The file to write
     #[arg(short, long, value_name = "FILE.gguf")]
@@ -33,7 +35,8 @@ impl ImportArgs {
     pub(crate) fn run(mut self) -> Outcome {
         self.rules.gather();
         let options = self.rules.options(self.recipe);
-        let summary = import::import(&self.folder, &self.output, &options, &bytes_progress())?;
+        let folder = hub::fetch_folder(&self.folder)?;
+        let summary = import::import(&folder, &self.output, &options, &bytes_bar("import"))?;
         Ok(wrote(&summary, &self.output).into())
     }
 }

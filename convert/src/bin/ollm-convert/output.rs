@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use ollm_convert::{ConvertError, names};
 
 /// What a command has to print.
@@ -29,17 +28,6 @@ impl From<String> for Printed {
 pub(crate) fn wrote(summary: &impl Display, output: &Path) -> String {
     let note = names::note(output).map_or_else(String::new, |note| format!("note: {note}\n"));
     format!("{summary}{note}wrote {}\n", output.display())
-}
-
-/// A bar on the terminal, if there is one.
-pub(crate) fn progress(counts: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(&format!("{{wide_bar}} {counts}, {{eta}} left"));
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// A bar that counts bytes.
-pub(crate) fn bytes_progress() -> ProgressBar {
-    progress("{bytes} of {total_bytes}")
 }
 
 /// Prints all of `text`. A reader that has seen enough (`| head`) is no error.

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
+use ollm_console::progress::{bytes_bar, count_bar};
 use ollm_convert::quantize::search::{self, Goal, TypeChoice};
 use ollm_convert::quantize::{self, Recipe};
 use ollm_convert::{ConvertError, check_absent, check_output, names};
 
-use crate::output::{Outcome, Printed, bytes_progress, progress, wrote};
+use crate::output::{Outcome, Printed, wrote};
 use crate::rules::{Rules, recipe};
 
 /// Write a model with its matrices in other types
@@ -85,7 +86,7 @@ impl QuantizeArgs {
     fn write(&self, recipe: &'static Recipe, mixed: &str) -> Result<String, ConvertError> {
         let name = || names::of(&self.input, |_| format!("{}{mixed}", recipe.name));
         let output = names::target(self.output.as_deref(), name)?;
-        let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_progress())?;
+        let summary = quantize::quantize(&self.input, &output, &self.rules.options(recipe), &bytes_bar("quantize"))?;
         Ok(wrote(&summary, &output))
     }
 
@@ -118,7 +119,7 @@ impl QuantizeArgs {
             check_output(output, &inputs)?;
             check_absent(output, *force)?;
         }
-        let progress = progress("{pos} of {len} groups");
+        let progress = count_bar("quantize: search", 0, "groups");
         let resume = self.resume();
         search::choose(&self.input, text, goal, imatrix.as_deref(), tensor_types, Some(&resume), &progress).map(Some)
     }

@@ -1,21 +1,10 @@
-//! What a long stage says of its progress: a bar on a terminal, and a plain line now and then
-//! elsewhere. The same bar draws both.
+//! What a long stage says of its progress.
 
-use std::fmt;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::ProgressBar;
+use ollm_console::progress;
 use ollm_train::eval::accuracy::Progress;
 
 use crate::world;
-
-/// Between two plain lines: the bar is drawn each [`TICK`], so that there are 30 s at most.
-const INTERVAL: Duration = Duration::from_secs(29);
-const TICK: Duration = Duration::from_millis(500);
-/// Columns of a plain line before it would be wrapped.
-const COLUMNS: u16 = 400;
 
 const ON_TERMINAL: &str = "{bar:30} {human_pos}/{human_len} {prefix} [{elapsed} < {eta}] {wide_msg}";
 const PLAIN: &str = "{msg}: {human_pos}/{human_len} {prefix}, {per_sec}, {eta} left";
@@ -26,26 +15,11 @@ pub(crate) fn bar(stage: &str, length: u64, unit: &'static str) -> ProgressBar {
     if !world::ranks().is_root() {
         return ProgressBar::hidden();
     }
-    let bar = if io::stderr().is_terminal() {
-        styled(ProgressDrawTarget::stderr(), ON_TERMINAL)
-    } else {
-        let write = |line: &str| writeln!(io::stderr(), "{line}");
-        plain(PlainLines::new(INTERVAL, Box::new(write)))
-    };
+    let bar = progress::bar(ON_TERMINAL, PLAIN);
     bar.set_length(length);
     bar.set_prefix(unit);
     bar.set_message(stage.to_owned());
-    bar.enable_steady_tick(TICK);
     bar
-}
-
-fn styled(target: ProgressDrawTarget, template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template).expect("a template of known keys");
-    ProgressBar::with_draw_target(None, target).with_style(style)
-}
-
-fn plain(lines: PlainLines) -> ProgressBar {
-    styled(ProgressDrawTarget::term_like_with_hz(Box::new(lines), 20), PLAIN)
 }
 
 /// A bar that names the row.
@@ -62,131 +36,5 @@ impl Progress for BarProgress<'_> {
 
     fn problem(&self) {
         self.0.inc(1);
-    }
-}
-
-/// Writes a line.
-type WriteLine = Box<dyn Fn(&str) -> io::Result<()> + Send + Sync>;
-
-/// Where a bar is drawn that nobody sees move: of all that is drawn, a line each interval.
-struct PlainLines {
-    interval: Duration,
-    write: WriteLine,
-    state: Mutex<PlainState>,
-}
-
-struct PlainState {
-    /// What is being drawn.
-    line: String,
-    /// When the last line was written.
-    last: Instant,
-}
-
-impl PlainLines {
-    fn new(interval: Duration, write: WriteLine) -> Self {
-        Self { interval, write, state: Mutex::new(PlainState { line: String::new(), last: Instant::now() }) }
-    }
-
-    fn state(&self) -> MutexGuard<'_, PlainState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Debug for PlainLines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlainLines").field("interval", &self.interval).finish_non_exhaustive()
-    }
-}
-
-impl TermLike for PlainLines {
-    fn width(&self) -> u16 {
-        COLUMNS
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.state().line.push_str(text);
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let mut state = self.state();
-        let line = std::mem::take(&mut state.line);
-        if line.trim().is_empty() || state.last.elapsed() < self.interval {
-            return Ok(());
-        }
-        state.last = Instant::now();
-        (self.write)(line.trim())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    fn lines(interval: Duration, draw: impl Fn(&ProgressBar)) -> Vec<String> {
-        let (sender, receiver) = mpsc::channel();
-        let bar = plain(PlainLines::new(
-            interval,
-            Box::new(move |line| sender.send(line.to_owned()).map_err(io::Error::other)),
-        ));
-        bar.set_length(1200);
-        draw(&bar);
-        drop(bar);
-        receiver.into_iter().collect()
-    }
-
-    #[test]
-    fn off_a_terminal_a_line_says_stage_step_loss_rate_and_time_left() {
-        let found = lines(Duration::ZERO, |bar| {
-            bar.set_prefix("steps");
-            bar.set_message("options, train: cross-entropy 1.234");
-            bar.set_position(300);
-            std::thread::sleep(Duration::from_millis(60));
-            bar.tick();
-            bar.finish_and_clear();
-        });
-        let last = found.last().unwrap();
-        assert!(last.starts_with("options, train: cross-entropy 1.234: 300/1,200 steps, "), "{found:?}");
-        assert!(last.contains("/s, ") && last.ends_with(" left"), "{found:?}");
-        assert!(found.iter().all(|line| !line.contains(['\n', '\r', '\x1b'])), "{found:?}");
-    }
-
-    #[test]
-    fn between_two_lines_there_is_an_interval() {
-        let draw = |bar: &ProgressBar| {
-            for _ in 0..20 {
-                bar.inc(1);
-                bar.tick();
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        };
-        assert!(lines(Duration::from_mins(1), draw).is_empty());
-        let some = lines(Duration::from_millis(150), draw).len();
-        assert!((1..=3).contains(&some), "{some}");
     }
 }
