@@ -74,9 +74,8 @@ impl OllmModel {
     pub(crate) fn tokenize(&self, text: &str, [special, bos]: [bool; 2]) -> Result<Vec<u32>> {
         let tokenizer = self.tokenizer()?;
         let mut tokens = tokenizer.encode(text, special)?;
-        if let Some(first) = tokenizer.add_bos().filter(|_| bos) {
-            memory::grow(&mut tokens, 1)?;
-            tokens.insert(0, first);
+        if bos {
+            tokenizer.begin(&mut tokens)?;
         }
         Ok(tokens)
     }

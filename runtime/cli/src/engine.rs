@@ -18,6 +18,7 @@ use crate::args::{DraftSource, Lora, MachineArgs, SelectArgs};
 use crate::bus_error;
 use crate::constrain::GrammarText;
 use crate::failure::{Failure, Result};
+use crate::output;
 
 /// A session on a model, with its tokenizer and its plugin.
 pub(crate) struct Engine {
@@ -55,6 +56,7 @@ impl Engine {
         let model = Arc::new(Model::from_storage(model).map_err(Failure::in_file(path))?);
         let plugin = open_plugin(files, args.plugin.as_deref(), path, &model)?.map(Arc::new);
         let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).map_err(Failure::in_file(path))?;
+        tokenizer.warnings().iter().for_each(|warning| output::warn(&warning.to_string()));
         let options = SessionOptions {
             threads: args.threads,
             prefill_threads: args.prefill_threads,

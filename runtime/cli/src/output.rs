@@ -99,6 +99,11 @@ pub(crate) fn aside(text: &str) {
     let _ = writeln!(io::stderr(), "{}", paint.dim(text));
 }
 
+/// One line on standard error, of what is probably a mistake.
+pub(crate) fn warn(text: &str) {
+    aside(&format!("warning: {text}"));
+}
+
 /// One line on standard error. If that is closed too, there is nobody left to tell.
 pub(crate) fn complain(failure: &Failure) {
     if !matches!(failure, Failure::Closed) {

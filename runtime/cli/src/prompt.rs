@@ -12,6 +12,7 @@ use crate::args::{PromptArgs, TextArgs};
 use crate::conversation;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
+use crate::output;
 
 impl TextArgs {
     /// The text.
@@ -37,8 +38,16 @@ impl TextArgs {
 
     /// The tokens of `text`, as it is, after BOS if the model's file asks for one.
     pub(crate) fn tokens(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
-        let tokens = tokenizer.encode(text, self.special)?;
-        Ok(tokenizer.add_bos().into_iter().chain(tokens).collect())
+        let mut tokens = tokenizer.encode(text, self.special)?;
+        if tokenizer.begin(&mut tokens)? {
+            output::warn("the text begins with BOS, which the model's file adds: it is there once");
+        }
+        Ok(tokens)
+    }
+
+    /// The tokens of `text`, of which there must be some: BOS alone will do.
+    pub(crate) fn prompt(&self, tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
+        self.tokens(tokenizer, text).and_then(|all| if all.is_empty() { Err(Failure::EmptyPrompt) } else { Ok(all) })
     }
 }
 
@@ -57,7 +66,10 @@ impl PromptArgs {
             return Err(Failure::Usage(format!("{flag} is for a conversation: add --chat")));
         }
         let nothing = self.text.prompt.is_none() && self.text.file.is_none();
-        if nothing && self.conversation.has_messages() { Ok(None) } else { self.text.read_nonempty().map(Some) }
+        if nothing && self.conversation.has_messages() {
+            return Ok(None);
+        }
+        if self.chat { self.text.read_nonempty().map(Some) } else { self.text.read().map(Some) }
     }
 
     /// The tokens of a text, which is the user's turn if the flags say so; `budget` is for what the
@@ -67,7 +79,7 @@ impl PromptArgs {
             if budget.is_some() {
                 return Err(Failure::Usage("--reasoning-budget is for a conversation: add --chat".to_owned()));
             }
-            let tokens = self.text.tokens(&engine.tokenizer, &text.unwrap_or_default())?;
+            let tokens = self.text.prompt(&engine.tokenizer, &text.unwrap_or_default())?;
             return Ok(Fed { tokens, parser: None, reasoning: None });
         }
         let mut talk = conversation::open(engine, &self.conversation, budget)?;

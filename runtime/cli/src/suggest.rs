@@ -13,11 +13,11 @@ use crate::output::{Output, number};
 
 pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
     machine.model()?;
-    let text = args.text.read_nonempty()?;
+    let text = args.text.read()?;
     let grammar = args.constrain.read()?;
     let mut engine = Engine::load(machine)?;
     engine.constrain(grammar.as_ref())?;
-    let tokens = args.text.tokens(&engine.tokenizer, &text)?;
+    let tokens = args.text.prompt(&engine.tokenizer, &text)?;
     let start = Instant::now();
     engine.feed(&tokens)?;
     let prefill = Timing { tokens: tokens.len(), time: start.elapsed() };

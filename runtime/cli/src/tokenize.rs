@@ -7,12 +7,13 @@ use serde_json::json;
 
 use crate::args::{MachineArgs, TextArgs};
 use crate::failure::{Failure, Result};
-use crate::output::Output;
+use crate::output::{Output, warn};
 
 pub(crate) fn run(machine: &MachineArgs, args: &TextArgs) -> Result<()> {
     let path = machine.model()?;
     let text = args.read()?;
     let tokenizer = load(machine.files(), path).map_err(Failure::in_file(path))?;
+    tokenizer.warnings().iter().for_each(|warning| warn(&warning.to_string()));
     let tokens = args.tokens(&tokenizer, &text)?;
     let mut output = Output::new();
     if machine.json {

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::split;
+use super::{normalizer, pre};
 use crate::gguf::GgufError;
 use crate::memory::OutOfMemory;
 
-/// The values of `tokenizer.ggml.model` that are supported.
-pub(super) const MODELS: [&str; 2] = ["gpt2", "llama"];
+/// The values of `tokenizer.ggml.model` that are read from lists.
+pub(super) const MODELS: [&str; 3] = ["gpt2", "llama", "gemma4"];
 
 /// Why a tokenizer could not be built from a model file, or could not encode a text.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum TokenizerError {
     UnknownModel { model: String },
     /// `tokenizer.ggml.pre` names a pre-tokenizer that is not supported.
     UnknownPre { pre: String },
+    /// `ollm.tokenizer.normalizer` names a normalization form that is not known.
+    UnknownNormalizer { name: String },
     /// There are no tokens.
     NoTokens,
     /// The list of token types is not as long as the list of tokens.
@@ -56,8 +58,12 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer.ggml.model {model:?} is not supported, only {}", MODELS.join(", "))
             }
             Self::UnknownPre { pre } => {
-                let known: Vec<&str> = split::known().collect();
+                let known: Vec<&str> = pre::known().collect();
                 write!(f, "tokenizer.ggml.pre {pre:?} is not supported, only {}", known.join(", "))
+            }
+            Self::UnknownNormalizer { name } => {
+                let known = normalizer::NAMES.map(|(known, _)| known);
+                write!(f, "{} {name:?} is not supported, only {}", normalizer::KEY, known.join(", "))
             }
             Self::NoTokens => write!(f, "tokenizer.ggml.tokens is empty"),
             Self::TypeCount { tokens, types } => {

@@ -1,47 +1,51 @@
 //! Text to tokens and back, as the model file says.
 //!
 //! ```text
-//! text -> special tokens cut out -> pieces (pre-tokenizer) -> byte alphabet -> merges -> ids
+//! text -> special tokens cut out -> normalizer -> pieces (pre-tokenizer) -> bytes -> merges -> ids
 //! text -> special tokens cut out -> characters -> merges by score -> bytes of what is no token -> ids
 //! ids -> bytes -> text
 //! ```
 //!
 //! The tokenizer comes from `tokenizer.huggingface.json` where the file carries one (and the build
 //! reads it: feature `tokenizer-json`), and else from the lists `tokenizer.ggml.*` (`docs/gguf.md`
-//! of the ggml project). From the lists it gives the ids that llama.cpp gives. Nothing is guessed:
-//! an algorithm or a pre-tokenizer that is not known here is an error, since a wrong one costs
-//! quality in silence.
+//! of the ggml project). From the lists it gives the ids that llama.cpp gives, or those of the
+//! published tokenizer where llama.cpp only comes near them: see `split` and `normalizer`. Nothing
+//! is guessed in silence: an algorithm or a pre-tokenizer that is not known here is an error, and
+//! what else is odd about a file is among the [`Tokenizer::warnings`].
 
 mod bpe;
 mod bytes;
 mod error;
+mod ids;
 #[cfg_attr(not(feature = "tokenizer-json"), path = "no_json.rs")]
 mod json;
+mod lists;
 mod merges;
+mod normalizer;
+mod pre;
 mod special;
 mod split;
 mod spm;
 mod stream;
 mod unicode;
 mod vocab;
+mod warning;
 
 pub use error::TokenizerError;
+pub use normalizer::KEY as NORMALIZER_KEY;
+pub use pre::usual_pre_tokenizers;
 pub use stream::Detokenizer;
+pub use warning::TokenizerWarning;
 
 use std::ops::Range;
 
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
-use bpe::Bpe;
 use json::Json;
+use lists::Lists;
 use special::ControlTokens;
-use spm::Spm;
-use vocab::{Spelling, TokenBytes, Vocabulary};
-
-/// Control tokens that end a turn or a text, in the families that are supported. `</s>` is not
-/// among them: files that mean it name it by id, and in others it is a tag of HTML.
-const END_TEXTS: [&str; 7] =
-    ["<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"];
+use vocab::{END_TEXTS, TokenBytes};
+use warning::Warnings;
 
 type Result<T, E = TokenizerError> = std::result::Result<T, E>;
 
@@ -54,12 +58,12 @@ pub struct Tokenizer {
     add_bos: bool,
     eos: Option<u32>,
     ends: Vec<u32>,
+    warnings: Warnings,
 }
 
 #[derive(Debug)]
 enum Algorithm {
-    Bpe(Box<Bpe>),
-    Spm(Box<Spm>),
+    Lists(Box<Lists>),
     Json(Box<Json>),
 }
 
@@ -67,24 +71,30 @@ impl Tokenizer {
     /// Builds the tokenizer that the metadata of a model file describes.
     pub fn from_metadata(metadata: &Metadata) -> Result<Self> {
         let lists = metadata.get("tokenizer.ggml.tokens").is_some();
+        let mut warnings = Warnings::new();
         let (encoder, bytes) = match metadata.opt_str("tokenizer.huggingface.json")? {
             Some(json) if cfg!(feature = "tokenizer-json") || !lists => read_json(metadata, json)?,
-            _ => read_lists(metadata)?,
+            _ => {
+                Lists::read(metadata, &mut warnings).map(|(lists, bytes)| (Algorithm::Lists(Box::new(lists)), bytes))?
+            }
         };
-        let id = |key| special_id(metadata, key, bytes.len());
+        let id = |key| ids::required(metadata, key, bytes.len());
         let bos = id("tokenizer.ggml.bos_token_id")?;
         let eos = id("tokenizer.ggml.eos_token_id")?;
         let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
-        for unused in ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"] {
-            id(unused)?;
-        }
+        ids::optional(metadata, ids::PADDING, bytes.len(), &mut warnings);
         let add_bos = metadata.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(encoder.adds_bos());
         if add_bos {
             metadata.u32("tokenizer.ggml.bos_token_id")?;
         }
-        let mut tokenizer = Self { encoder, bytes, bos, add_bos, eos, ends: Vec::new() };
+        let mut tokenizer = Self { encoder, bytes, bos, add_bos, eos, ends: Vec::new(), warnings };
         tokenizer.ends = [eos].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
         Ok(tokenizer)
+    }
+
+    /// What is odd about the file's tokenizer, though it can be used.
+    pub fn warnings(&self) -> &[TokenizerWarning] {
+        &self.warnings
     }
 
     /// The number of tokens. The model's own vocabulary may be larger, with rows that no text
@@ -114,8 +124,7 @@ impl Tokenizer {
     /// The texts that [`Tokenizer::encode`] reads as control tokens, in no order.
     pub fn control_texts(&self) -> impl Iterator<Item = &str> {
         let texts: Box<dyn Iterator<Item = &str>> = match &self.encoder {
-            Algorithm::Bpe(bpe) => Box::new(bpe.control_texts()),
-            Algorithm::Spm(spm) => Box::new(spm.control_texts()),
+            Algorithm::Lists(lists) => Box::new(lists.control_texts()),
             Algorithm::Json(json) => Box::new(json.control_texts()),
         };
         texts
@@ -124,6 +133,22 @@ impl Tokenizer {
     /// The token that the file wants at the beginning of every text, if it wants one.
     pub fn add_bos(&self) -> Option<u32> {
         self.bos.filter(|_| self.add_bos)
+    }
+
+    /// Puts the token that the file wants at the beginning of every text before `tokens`, unless the
+    /// text itself begins with it: two of them are not what a model was trained with. Gives whether it
+    /// was there already.
+    ///
+    /// # Errors
+    /// [`TokenizerError::OutOfMemory`].
+    pub fn begin(&self, tokens: &mut Vec<u32>) -> Result<bool> {
+        let Some(bos) = self.add_bos() else { return Ok(false) };
+        if tokens.first() == Some(&bos) {
+            return Ok(true);
+        }
+        memory::grow(tokens, 1)?;
+        tokens.insert(0, bos);
+        Ok(false)
     }
 
     /// The token for the beginning of a text.
@@ -192,7 +217,11 @@ impl Tokenizer {
     /// encodes.
     fn ends_by_text(&self) -> Result<Vec<u32>> {
         let alone = |text: &str| Ok(<[u32; 1]>::try_from(self.encode(text, true)?).ok().map(|[id]| id));
-        END_TEXTS.into_iter().filter_map(|text| alone(text).transpose()).collect()
+        // In the harmony format `<|end|>` ends a message; the turn goes on.
+        let goes_on = ["<|return|>", "<|call|>"].map(alone).into_iter().collect::<Result<Vec<_>>>()?;
+        let goes_on = goes_on.iter().all(Option::is_some);
+        let ends = END_TEXTS.into_iter().filter(|&text| !(goes_on && text == "<|end|>"));
+        ends.filter_map(|text| alone(text).transpose()).collect()
     }
 }
 
@@ -212,33 +241,17 @@ fn lossy(bytes: &[u8]) -> Result<String, OutOfMemory> {
 impl Algorithm {
     fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>> {
         match self {
-            Self::Bpe(bpe) => Ok(bpe.encode(text, control)?),
-            Self::Spm(spm) => Ok(spm.encode(text, control)?),
+            Self::Lists(lists) => Ok(lists.encode(text, control)?),
             Self::Json(json) => json.encode(text, control),
         }
     }
 
     fn adds_bos(&self) -> bool {
         match self {
-            Self::Bpe(bpe) => bpe.adds_bos(),
-            Self::Spm(_) => true,
+            Self::Lists(lists) => lists.adds_bos(),
             Self::Json(_) => false,
         }
     }
-}
-
-fn read_lists(metadata: &Metadata) -> Result<(Algorithm, TokenBytes)> {
-    let model = metadata.str("tokenizer.ggml.model")?;
-    if !error::MODELS.contains(&model) {
-        return Err(TokenizerError::UnknownModel { model: model.to_owned() });
-    }
-    let vocabulary = Vocabulary::read(metadata)?;
-    if model == "llama" {
-        let spm = Spm::read(metadata, &vocabulary)?;
-        return Ok((Algorithm::Spm(Box::new(spm)), vocabulary.bytes(Spelling::Spaces)?));
-    }
-    let bpe = Bpe::read(metadata, &vocabulary)?;
-    Ok((Algorithm::Bpe(Box::new(bpe)), vocabulary.bytes(Spelling::Letters)?))
 }
 
 /// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON
@@ -247,13 +260,6 @@ fn read_json(metadata: &Metadata, json: &str) -> Result<(Algorithm, TokenBytes)>
     let limit = metadata.opt_strings("tokenizer.ggml.tokens")?.map_or(json.len(), <[String]>::len);
     let (json, bytes) = Json::read(json, limit)?;
     Ok((Algorithm::Json(Box::new(json)), bytes))
-}
-
-fn special_id(metadata: &Metadata, key: &'static str, vocabulary: usize) -> Result<Option<u32>> {
-    match metadata.opt_u32(key)? {
-        Some(id) if id as usize >= vocabulary => Err(TokenizerError::IdOutOfRange { key, id, vocabulary }),
-        id => Ok(id),
-    }
 }
 
 #[cfg(test)]

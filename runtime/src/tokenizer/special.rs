@@ -1,9 +1,10 @@
 //! Special tokens in a text: they are found before anything else is cut.
 //!
 //! As llama.cpp does it: the longest token text first, wherever it is; what lies between is
-//! searched for the next one.
+//! searched for the next one. Here all places are found in one pass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use crate::memory::{self, OutOfMemory};
@@ -25,24 +26,37 @@ pub(super) enum TextPart<'t> {
     Token(u32),
 }
 
+/// A part of a text as merges take it: its text is normalized.
+pub(super) enum Part<'t> {
+    Text(Cow<'t, str>),
+    Token(u32),
+}
+
 /// All special tokens of a vocabulary.
 #[derive(Debug)]
 pub(super) struct Specials {
-    /// Longest text first.
+    /// In the order of their texts.
     list: Vec<Special>,
-    /// Where in the list the texts that begin with a byte are.
-    by_first: BTreeMap<u8, Vec<usize>>,
+    /// Where in the list the texts that begin with each byte are.
+    by_first: Vec<Range<usize>>,
+}
+
+/// Where a special token may be in a text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// The longest text comes first, then the lowest id, then the leftmost place.
+    length: Reverse<usize>,
+    id: u32,
+    start: usize,
 }
 
 impl Specials {
-    /// Empty texts are left out: they would be found everywhere.
+    /// Empty texts are left out: they would be found everywhere. Of equal ones the lowest id counts.
     pub(super) fn new(mut list: Vec<Special>) -> Self {
         list.retain(|special| !special.text.is_empty());
-        list.sort_by_key(|special| (std::cmp::Reverse(special.text.len()), special.id));
-        let mut by_first = BTreeMap::<u8, Vec<usize>>::new();
-        for (rank, special) in list.iter().enumerate() {
-            by_first.entry(special.text.as_bytes()[0]).or_default().push(rank);
-        }
+        list.sort_by(|a, b| (&a.text, a.id).cmp(&(&b.text, b.id)));
+        let before = |byte: u16| list.partition_point(|special| u16::from(special.text.as_bytes()[0]) < byte);
+        let by_first = (0..=255).map(|byte| before(byte)..before(byte + 1)).collect();
         Self { list, by_first }
     }
 
@@ -52,36 +66,83 @@ impl Specials {
         text: &'t str,
         control: ControlTokens<'_>,
     ) -> Result<Vec<TextPart<'t>>, OutOfMemory> {
-        let mut parts = vec![(0..text.len(), None)];
-        for special in self.present(text).into_iter().map(|rank| &self.list[rank]) {
-            let counts = |range: &Range<usize>| !special.control || control.allow(range);
-            let mut finer = Vec::new();
-            parts.into_iter().try_for_each(|part| cut(text, part, special, counts, &mut finer))?;
-            parts = finer;
+        let mut parts = Vec::new();
+        let mut end = 0;
+        for Place { length: Reverse(length), id, start } in self.chosen(text, control)? {
+            if end < start {
+                memory::extend(&mut parts, [TextPart::Text(&text[end..start])].into_iter())?;
+            }
+            memory::extend(&mut parts, [TextPart::Token(id)].into_iter())?;
+            end = start + length;
         }
-        let part = |(range, token): Part| token.map_or(TextPart::Text(&text[range]), TextPart::Token);
-        let mut all = Vec::new();
-        memory::reserve(&mut all, parts.len())?;
-        all.extend(parts.into_iter().filter(|(range, token)| token.is_some() || !range.is_empty()).map(part));
-        Ok(all)
+        if end < text.len() {
+            memory::extend(&mut parts, [TextPart::Text(&text[end..])].into_iter())?;
+        }
+        Ok(parts)
+    }
+
+    /// The places that count, from left to right: the longest first, those that touch none before.
+    fn chosen(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<Place>, OutOfMemory> {
+        let mut places = self.places(text, control)?;
+        if places.is_empty() {
+            return Ok(places);
+        }
+        places.sort_unstable();
+        let mut taken = memory::filled(false, text.len())?;
+        places.retain(|place| {
+            let last = place.start + place.length.0 - 1;
+            // What was taken is at least as long, so it cannot lie between the first byte and the last.
+            let free = !taken[place.start] && !taken[last];
+            if free {
+                taken[place.start..=last].fill(true);
+            }
+            free
+        });
+        places.sort_unstable_by_key(|place| place.start);
+        Ok(places)
+    }
+
+    /// All places of special tokens, which may touch.
+    fn places(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<Place>, OutOfMemory> {
+        let mut places = Vec::new();
+        for start in 0..text.len() {
+            for special in self.at(&text.as_bytes()[start..]) {
+                let length = special.text.len();
+                if !special.control || control.allow(&(start..start + length)) {
+                    memory::extend(
+                        &mut places,
+                        [Place { length: Reverse(length), id: special.id, start }].into_iter(),
+                    )?;
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    /// The special tokens that `text` begins with: the list is narrowed byte by byte.
+    fn at<'s>(&'s self, text: &'s [u8]) -> impl Iterator<Item = &'s Special> {
+        let first = text.first().map_or(0..0, |&byte| self.by_first[usize::from(byte)].clone());
+        let (mut list, mut length) = (&self.list[first], 1);
+        std::iter::from_fn(move || {
+            loop {
+                let first = list.first()?;
+                if first.text.len() == length {
+                    // Longer ones go on after it and its equals.
+                    list = &list[list.partition_point(|special| special.text.len() == length)..];
+                    return Some(first);
+                }
+                let byte = *text.get(length)?;
+                let at = |special: &Special| special.text.as_bytes()[length];
+                list = &list[list.partition_point(|special| at(special) < byte)..];
+                list = &list[..list.partition_point(|special| at(special) == byte)];
+                length += 1;
+            }
+        })
     }
 
     /// The texts of control tokens.
     pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
         self.list.iter().filter(|special| special.control).map(|special| special.text.as_str())
-    }
-
-    /// The ranks of the specials that occur in `text` at all: of hundreds, hardly any.
-    fn present(&self, text: &str) -> BTreeSet<usize> {
-        let mut present = BTreeSet::new();
-        for (at, byte) in text.bytes().enumerate() {
-            for &rank in self.by_first.get(&byte).into_iter().flatten() {
-                if text.as_bytes()[at..].starts_with(self.list[rank].text.as_bytes()) {
-                    present.insert(rank);
-                }
-            }
-        }
-        present
     }
 }
 
@@ -105,31 +166,6 @@ impl ControlTokens<'_> {
         let next = plain.partition_point(|plain| plain.end <= range.start);
         plain.get(next).is_none_or(|plain| plain.start >= range.end)
     }
-}
-
-/// A range of the text, and the token that it is.
-type Part = (Range<usize>, Option<u32>);
-
-/// Cuts a part that is text at each place of `special` that counts, and appends what it falls into.
-fn cut(
-    text: &str,
-    part: Part,
-    special: &Special,
-    counts: impl Fn(&Range<usize>) -> bool,
-    parts: &mut Vec<Part>,
-) -> Result<(), OutOfMemory> {
-    let (Range { mut start, end }, None) = part else { return memory::extend(parts, [part].into_iter()) };
-    let mut from = start;
-    while let Some(at) = text[from..end].find(&special.text) {
-        let found = from + at..from + at + special.text.len();
-        if counts(&found) {
-            memory::extend(parts, [(start..found.start, None), (found.clone(), Some(special.id))].into_iter())?;
-            (start, from) = (found.end, found.end);
-        } else {
-            from = found.start + text[found.start..].chars().next().map_or(1, char::len_utf8);
-        }
-    }
-    memory::extend(parts, [(start..end, None)].into_iter())
 }
 
 #[cfg(test)]
@@ -179,5 +215,45 @@ mod tests {
         assert_eq!(outside("<s>", 2..3), [Text("<s>")]);
         assert_eq!([3..4, 0..0].map(|plain| outside("<s>", plain)), [[Token(0)], [Token(0)]]);
         assert_eq!(specials().partition("é<s>", ControlTokens::Outside(&[3..4, 9..12])).unwrap(), [Text("é<s>")]);
+    }
+
+    /// One special token at a time, the longest first, the whole text searched for each.
+    fn naive<'t>(list: &[(u32, String)], text: &'t str) -> Vec<TextPart<'t>> {
+        let mut parts = vec![TextPart::Text(text)];
+        for (id, special) in list {
+            let cut = |part| match part {
+                TextPart::Text(text) => {
+                    let between = text.split(special.as_str()).map(TextPart::Text);
+                    let mut cut: Vec<_> = between.flat_map(|text| [text, TextPart::Token(*id)]).collect();
+                    cut.pop();
+                    cut
+                }
+                token => vec![token],
+            };
+            parts = parts.into_iter().flat_map(cut).collect();
+        }
+        parts.retain(|part| !matches!(part, TextPart::Text("")));
+        parts
+    }
+
+    #[test]
+    fn the_parts_are_those_of_the_naive_search() {
+        let mut random = crate::random::Random::new(5);
+        let mut text = |most: usize| -> String {
+            (0..1 + random.below(most)).map(|_| ['a', 'b', 'é'][random.below(3)]).collect()
+        };
+        for _ in 0..300 {
+            let texts: std::collections::BTreeSet<String> = (0..6).map(|_| text(5)).collect();
+            let mut list: Vec<(u32, String)> = (0..).zip(texts).collect();
+            list.sort_by_key(|(id, text)| (Reverse(text.len()), *id));
+            let special = |(id, text): &(u32, String)| Special { id: *id, text: text.clone(), control: false };
+            let specials = Specials::new(list.iter().map(special).collect());
+            let text = text(60);
+            assert_eq!(
+                specials.partition(&text, ControlTokens::Nowhere).unwrap(),
+                naive(&list, &text),
+                "{list:?} {text}"
+            );
+        }
     }
 }

@@ -12,20 +12,17 @@ use ahash::AHashMap;
 
 use super::TokenizerError;
 use super::merges::join;
-use super::special::{ControlTokens, Specials, TextPart};
-use super::vocab::{SPACE, Vocabulary};
+use super::special::Part;
+use super::vocab::Vocabulary;
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
 
-/// Special tokens, then merges over all that lies between two of them.
+/// Merges over all that lies between two special tokens.
 #[derive(Debug)]
 pub(super) struct Spm {
-    specials: Specials,
     tokens: AHashMap<Box<str>, Symbol>,
     /// The token of each byte, or that for what is unknown.
     bytes: [u32; 256],
-    /// Whether a text gets a space before it, also after a special token.
-    space_prefix: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +35,11 @@ struct Symbol {
 type Rank = Reverse<i32>;
 
 impl Spm {
-    pub(super) fn read(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<Self, TokenizerError> {
+    pub(super) fn read(
+        metadata: &Metadata,
+        vocabulary: &Vocabulary<'_>,
+        unknown: Option<u32>,
+    ) -> Result<Self, TokenizerError> {
         let scores = metadata.f32s("tokenizer.ggml.scores")?;
         if scores.len() != vocabulary.len() {
             return Err(TokenizerError::ScoreCount { tokens: vocabulary.len(), scores: scores.len() });
@@ -51,34 +52,21 @@ impl Spm {
                 tokens.insert(Box::from(text), token);
             }
         }
-        let unknown = metadata.opt_u32("tokenizer.ggml.unknown_token_id")?;
         let mut bytes = [0; 256];
         for (byte, id) in bytes.iter_mut().enumerate() {
             let token = tokens.get(format!("<0x{byte:02X}>").as_str()).map(|token| token.id);
             *id = token.or(unknown).ok_or(TokenizerError::MissingByte { byte: byte as u8 })?;
         }
-        Ok(Self {
-            bytes,
-            specials: Specials::new(vocabulary.specials()),
-            tokens,
-            space_prefix: metadata.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
-        })
+        Ok(Self { tokens, bytes })
     }
 
-    /// The texts of control tokens.
-    pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
-        self.specials.control_texts()
-    }
-
-    pub(super) fn encode(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<u32>, OutOfMemory> {
+    pub(super) fn encode(&self, parts: &[Part<'_>]) -> Result<Vec<u32>, OutOfMemory> {
         let mut ids = Vec::new();
-        let mut prefix = self.space_prefix;
-        for part in self.specials.partition(text, control)? {
+        for part in parts {
             match part {
-                TextPart::Token(id) => memory::extend(&mut ids, [id].into_iter())?,
-                TextPart::Text(text) => self.merge(&with_spaces(text, prefix)?, &mut ids)?,
+                Part::Token(id) => memory::extend(&mut ids, [*id].into_iter())?,
+                Part::Text(text) => self.merge(text, &mut ids)?,
             }
-            prefix = self.space_prefix && matches!(part, TextPart::Token(_));
         }
         Ok(ids)
     }
@@ -98,16 +86,6 @@ impl Spm {
         }
         Ok(())
     }
-}
-
-/// The text with [`SPACE`] in place of its spaces, and of one before it.
-fn with_spaces(text: &str, prefix: bool) -> Result<String, OutOfMemory> {
-    let parts = || text.split(' ').enumerate().flat_map(|(i, part)| [if i > 0 || prefix { SPACE } else { "" }, part]);
-    let mut spaced = String::new();
-    let bytes = parts().map(str::len).sum();
-    spaced.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;
-    spaced.extend(parts());
-    Ok(spaced)
 }
 
 /// A part of a text.

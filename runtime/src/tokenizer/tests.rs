@@ -227,9 +227,12 @@ fn bad_lists_are_errors() {
     let file = || File::new("gpt2");
     let merges = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     for (file, message) in [
-        (file().with("tokenizer.ggml.model", "bert"), r#"model "bert" is not supported, only gpt2, llama"#),
-        (file().with("tokenizer.ggml.pre", "gemma"), r#"pre "gemma" is not supported, only smollm, gpt2"#),
-        (file().without("tokenizer.ggml.pre"), "tokenizer.ggml.pre"),
+        (file().with("tokenizer.ggml.model", "rwkv"), r#"model "rwkv" is not supported, only gpt2, llama"#),
+        (file().with("tokenizer.ggml.pre", "gemma"), r#"pre "gemma" is not supported, only smollm, starcoder"#),
+        (
+            file().with("ollm.tokenizer.normalizer", "nfx"),
+            r#"ollm.tokenizer.normalizer "nfx" is not supported, only none"#,
+        ),
         (file().without("tokenizer.ggml.tokens"), "tokenizer.ggml.tokens"),
         (file().with("tokenizer.ggml.tokens", Vec::<String>::new()), "is empty"),
         (file().with("tokenizer.ggml.token_type", vec![1]), "has 1 entries for 267 tokens"),
@@ -242,16 +245,137 @@ fn bad_lists_are_errors() {
         (file().with("tokenizer.ggml.merges", merges(&["h e", "q xy"])), r#"but "xy" is no token"#),
         (file().with("tokenizer.ggml.bos_token_id", 267_u32), "bos_token_id is 267, but there are 267 tokens"),
         (file().with("tokenizer.ggml.eos_token_id", u32::MAX), "eos_token_id is 4294967295"),
-        (file().with("tokenizer.ggml.padding_token_id", 300_u32), "padding_token_id is 300"),
     ] {
         let error = file.error();
         assert!(error.contains(message), "{error:?} does not say {message:?}");
     }
 }
 
+/// As in Gemma's vocabulary: thousands of special tokens that begin alike.
+#[test]
+fn many_special_tokens_cost_no_more_than_a_few() {
+    let unused = |id| format!("<unused{id}>");
+    let t = File::new("gpt2").tokens(|tokens| tokens.extend((0..6400).map(unused)));
+    let t = t.with("tokenizer.ggml.token_type", {
+        let mut kinds = vec![1; 267];
+        kinds.extend([3; 6400]);
+        kinds
+    });
+    let t = t.read().unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(t.encode(&"<|".repeat(300_000), true).unwrap(), [60, 124].repeat(300_000));
+    let all: String = (0..6400).map(unused).collect();
+    assert_eq!(t.encode(&all.repeat(4), true).unwrap(), (267..6667).collect::<Vec<u32>>().repeat(4));
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_missing_pre_tokenizer_is_llama_cpps_default_with_a_warning() {
+    for file in [File::new("default"), File::new(""), File::new("gpt2").without("tokenizer.ggml.pre")] {
+        let t = file.read().unwrap();
+        assert_eq!(t.warnings(), [TokenizerWarning::DefaultPre]);
+        assert_eq!(t.encode("hello", false).unwrap(), [259]);
+    }
+    assert_eq!(tokenizer().warnings(), []);
+}
+
+#[test]
+fn ids_that_matter_little_may_be_wrong() {
+    for key in ["tokenizer.ggml.padding_token_id", "tokenizer.ggml.unknown_token_id"] {
+        for id in [Value::from(u32::MAX), Value::from(-1_i32), Value::from(300_u32)] {
+            for file in [File::new("gpt2"), scored()] {
+                let t = file.with(key, id.clone()).read().unwrap();
+                let [warning] = t.warnings() else { panic!("{:?}", t.warnings()) };
+                assert!(warning.to_string().starts_with(key), "{warning}");
+            }
+        }
+    }
+}
+
+#[test]
+fn tokens_that_end_a_turn_are_control_tokens_whatever_their_type() {
+    for kind in [1, 4] {
+        let file = File::new("gpt2").tokens(|tokens| tokens[260] = "<|im_end|>".to_owned());
+        let mut kinds = vec![1; 267];
+        kinds[260] = kind;
+        let merges = ["h e"].map(str::to_owned).to_vec();
+        let t = file.with("tokenizer.ggml.token_type", kinds).with("tokenizer.ggml.merges", merges).read().unwrap();
+        assert_eq!(t.encode("he<|im_end|>", true).unwrap(), [256, 260]);
+        assert!(!t.encode("he<|im_end|>", false).unwrap().contains(&260));
+        assert!(t.is_end(260) && t.is_control(260));
+        assert!(t.warnings().iter().any(|warning| warning.to_string().contains("token 260, \"<|im_end|>\"")));
+    }
+}
+
+#[test]
+fn in_the_harmony_format_the_end_of_a_message_ends_no_turn() {
+    let t = File::new("gpt2").tokens(|tokens| {
+        tokens[264] = "<|return|>".to_owned();
+        tokens[265] = "<|call|>".to_owned();
+    });
+    let t = t.read().unwrap();
+    assert_eq!([263, 264, 265].map(|id| t.is_end(id)), [false, true, true]);
+}
+
+#[test]
+fn text_is_normalized_where_the_file_or_the_family_says_so() {
+    let ids = |t: &Tokenizer, text| t.encode(text, true).unwrap();
+    let (decomposed, composed) = ("e\u{301}<|x|>e\u{301}", "\u{e9}<|x|>\u{e9}");
+    for (pre, composes) in [("qwen2", true), ("gpt2", false), ("llama-bpe", false), ("qwen35", true)] {
+        let t = File::new(pre).read().unwrap();
+        assert_eq!(ids(&t, decomposed) == ids(&t, composed), composes, "{pre}");
+        assert_eq!(t.decode(&ids(&t, composed)), composed);
+        for (form, composes) in [("nfc", true), ("none", false)] {
+            let t = File::new(pre).with("ollm.tokenizer.normalizer", form).read().unwrap();
+            assert_eq!(ids(&t, decomposed) == ids(&t, composed), composes, "{pre} {form}");
+        }
+    }
+    let t = scored().with("ollm.tokenizer.normalizer", "nfkc").read().unwrap();
+    assert_eq!(t.encode("\u{ff41}", false).unwrap(), t.encode("a", false).unwrap());
+}
+
+/// Gemma 4's: merges of characters, spaces as U+2581, bytes of what is no token, line ends whole.
+#[test]
+fn merges_may_be_of_characters() {
+    let mut tokens: Vec<String> = (0..=255).map(|byte| format!("<0x{byte:02X}>")).collect();
+    tokens.extend(["\u{2581}", "a", "é", "\u{2581}a", "aé", "\n", "\n\n\n", "<s>"].map(str::to_owned));
+    let mut kinds = vec![6; 256];
+    kinds.extend([1, 1, 1, 1, 1, 1, 1, 3]);
+    let merges = ["\u{2581} a", "a é"].map(str::to_owned).to_vec();
+    let file = |model: &str, pre: &str| {
+        File(vec![
+            ("tokenizer.ggml.model", model.into()),
+            ("tokenizer.ggml.pre", pre.into()),
+            ("tokenizer.ggml.tokens", tokens.clone().into()),
+            ("tokenizer.ggml.token_type", kinds.clone().into()),
+            ("tokenizer.ggml.merges", merges.clone().into()),
+            ("tokenizer.ggml.bos_token_id", 263_u32.into()),
+        ])
+    };
+    for t in [file("gemma4", "default"), file("gpt2", "gemma4")].map(|file| file.read().unwrap()) {
+        assert_eq!(t.encode("a aé aé", false).unwrap(), [257, 259, 258, 259, 258]);
+        assert_eq!(t.encode("aé中", false).unwrap(), [260, 0xe4, 0xb8, 0xad]);
+        assert_eq!(t.encode("\n\n\na\n\n", false).unwrap(), [262, 257, 261, 261]);
+        assert_eq!(t.decode(&t.encode("<s>a  é中\n", true).unwrap()), "<s>a  é中\n");
+        assert_eq!((t.add_bos(), t.warnings()), (Some(263), &[][..]));
+    }
+}
+
+#[test]
+fn a_text_begins_once() {
+    let t = File::new("llama-bpe").read().unwrap();
+    let begun = |mut ids: Vec<u32>| (t.begin(&mut ids).unwrap(), ids);
+    assert_eq!(begun(vec![]), (false, vec![264]));
+    assert_eq!(begun(vec![1, 264]), (false, vec![264, 1, 264]));
+    assert_eq!(begun(vec![264, 1]), (true, vec![264, 1]));
+    let mut ids = vec![264, 264];
+    assert!(!tokenizer().begin(&mut ids).unwrap());
+    assert_eq!(ids, [264, 264]);
+}
+
 #[test]
 fn long_texts_take_neither_stack_nor_square_time() {
-    for pre in ["gpt2", "smollm", "llama-bpe", "qwen2"] {
+    for pre in ["gpt2", "smollm", "llama-bpe", "qwen2", "gpt-4o", "deepseek-llm", "default"] {
         let t = File::new(pre).read().unwrap();
         assert_eq!(t.encode(&"A".repeat(10_000), true).unwrap(), vec![262; 5000]);
         for unit in ["A", " ", "<|", "hello world, ", "9"] {

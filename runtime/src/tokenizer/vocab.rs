@@ -1,6 +1,7 @@
 //! The token list of a model file: texts, types, bytes.
 
 use super::special::Special;
+use super::warning::{TokenizerWarning, Warnings};
 use super::{TokenizerError, bytes};
 use crate::gguf::Metadata;
 
@@ -22,6 +23,28 @@ impl TokenKind {
     }
 }
 
+/// Tokens that end a turn or a text, in published models: control tokens, whatever a file says.
+/// `</s>` is not among them: files that mean it name it by id, and in others it is a tag of HTML.
+pub(super) const END_TEXTS: [&str; 17] = [
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "[e~[",
+];
+
 /// The space of vocabularies that are not written in the byte alphabet.
 pub(super) const SPACE: &str = "\u{2581}";
 
@@ -41,7 +64,7 @@ pub(super) struct Vocabulary<'m> {
 }
 
 impl<'m> Vocabulary<'m> {
-    pub(super) fn read(metadata: &'m Metadata) -> Result<Self, TokenizerError> {
+    pub(super) fn read(metadata: &'m Metadata, warnings: &mut Warnings) -> Result<Self, TokenizerError> {
         let texts = metadata.strings("tokenizer.ggml.tokens")?;
         if texts.is_empty() {
             return Err(TokenizerError::NoTokens);
@@ -50,7 +73,21 @@ impl<'m> Vocabulary<'m> {
             Some(kinds) => read_kinds(kinds, texts.len())?,
             None => vec![TokenKind::Normal; texts.len()],
         };
-        Ok(Self { texts, kinds })
+        let mut vocabulary = Self { texts, kinds };
+        vocabulary.end_turns(warnings);
+        Ok(vocabulary)
+    }
+
+    /// Makes control tokens of those that end a turn by their text, as llama.cpp does: else a prompt
+    /// never has them as tokens, and generation does not end.
+    fn end_turns(&mut self, warnings: &mut Warnings) {
+        for ((token, text), kind) in (0..).zip(self.texts).zip(&mut self.kinds) {
+            let is_text = matches!(kind, TokenKind::Normal | TokenKind::UserDefined);
+            if is_text && END_TEXTS.contains(&text.as_str()) {
+                *kind = TokenKind::Control;
+                warnings.push(TokenizerWarning::EndNotControl { token, text: text.clone() });
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
