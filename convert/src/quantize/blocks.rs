@@ -208,7 +208,8 @@ fn super_block<const PART: usize, const PARTS: usize, const LEN: usize, const C:
 /// A super-block of the formats with minima, with levels from 0 to `top`.
 fn with_minima<const LEN: usize>(top: f32, x: &[f32; LEN], w: &[f32; LEN]) -> Option<(Head, [u8; LEN])> {
     let grid = Grid::new(0.0, top, Offset::NotPositive);
-    let found = super_block::<{ k::SUB }, { k::SUBS }, LEN, WITH>(grid, Multiples { scales: (0.0, 63.0), mins: 63.0 }, x, w)?;
+    let found =
+        super_block::<{ k::SUB }, { k::SUBS }, LEN, WITH>(grid, Multiples { scales: (0.0, 63.0), mins: 63.0 }, x, w)?;
     let (StoredBlock { d, dmin, scales, mins }, q) = found;
     Some((Head { d, dmin, scales: scales.map(|s| s as u8), mins: mins.map(|m| m as u8) }, q.map(|q| q as u8)))
 }
@@ -248,9 +249,8 @@ impl Kernel for PowerSearch<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> u8 {
-        const GRID: Grid = Grid::of(&[
-            -12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0,
-        ]);
+        const GRID: Grid =
+            Grid::of(&[-12.0, -8.0, -6.0, -4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0]);
         let first = mxfp4::exponent(self.x).saturating_sub(1);
         // As many as fill a vector.
         let mut fits: Fits<MAX_LANES> = Fits { scale: [f32::INFINITY; MAX_LANES], offset: [0.0; MAX_LANES] };
@@ -336,8 +336,8 @@ mod tests {
         let grid = Grid::new(0.0, 15.0, Offset::NotPositive);
         let ((parts, _), (weights, _)) = (values[..256].as_chunks::<32>(), importance[..256].as_chunks());
         let found = |isa: Isa| {
-            let line =
-                [Grid::new(-8.0, 7.0, Offset::None), NON_LINEAR].map(|grid| isa.dispatch(GridSearch::<32, WITHOUT> { grid, x, w }).unwrap());
+            let line = [Grid::new(-8.0, 7.0, Offset::None), NON_LINEAR]
+                .map(|grid| isa.dispatch(GridSearch::<32, WITHOUT> { grid, x, w }).unwrap());
             let parts = Parts::<32, 8, WITH> { grid, scales: (0.0, 63.0), most: 63.0, x: parts, w: weights };
             let StoredBlock { d, dmin, scales, mins } = isa.dispatch(parts).unwrap();
             (line, [d, dmin], scales, mins, isa.dispatch(PowerSearch { x, w }))
@@ -349,7 +349,9 @@ mod tests {
 
     #[test]
     fn importance_takes_error_from_the_columns_that_matter() {
-        for dtype in searched().filter(|&dtype| dtype != TensorType::Q8_0) {
+        // Little can be chosen where there are many levels, one, or powers of two for scales.
+        let fixed = [TensorType::Q8_0, TensorType::Q1_0, TensorType::Mxfp4];
+        for dtype in searched().filter(|dtype| !fixed.contains(dtype)) {
             let (values, importance) = row(3, 1.0);
             let [with, without] = [Some(&importance[..]), None].map(|given| encode(dtype, &values, given).unwrap());
             let error = |bytes| error(dtype, &values, &importance, bytes);

@@ -70,7 +70,8 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
         for j in 0..PARTS {
             parts[j] = self.part(isa, j);
         }
-        let (mut d, mut dmin) = (as_f16(self.unit(&parts))?, as_f16(extreme(parts.map(|p| -p.fit.offset)) / self.most)?);
+        let (mut d, mut dmin) =
+            (as_f16(self.unit(&parts))?, as_f16(extreme(parts.map(|p| -p.fit.offset)) / self.most)?);
         let mut best = self.multiples(isa, d, dmin, &parts);
         for _ in 1..ROUNDS {
             let Some(units) = self.refit(&best.0) else { break };

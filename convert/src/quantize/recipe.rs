@@ -270,9 +270,8 @@ mod tests {
         assert_eq!(chosen("Q5_0", "blk.2.ffn_down.weight", true), Q5_0);
         assert_eq!(chosen("IQ4_XS", "blk.1.ffn_down.weight", true), Iq4Xs);
         let facts = ModelFacts { layers: 16, tied: false, importance: false, queries_per_key: 1 };
-        let chosen = |name: &str, tensor: &str| {
-            RECIPES.iter().find(|recipe| recipe.name == name).unwrap().choose(tensor, facts)
-        };
+        let chosen =
+            |name: &str, tensor: &str| RECIPES.iter().find(|recipe| recipe.name == name).unwrap().choose(tensor, facts);
         assert_eq!(chosen("Q2_K", "blk.9.attn_v.weight"), Q3K);
         assert_eq!(chosen("IQ4_XS", "blk.9.attn_v.weight"), Iq4Xs);
         assert_eq!(chosen("Q2_0", "token_embd.weight"), Q4K);
@@ -281,9 +280,17 @@ mod tests {
 
     #[test]
     fn rows_that_are_no_whole_blocks_get_the_next_type() {
-        for (wanted, cols, dtype) in
-            [(Q4K, 512, Q4K), (Q4K, 576, Q5_0), (Q5K, 96, Q5_1), (Q6K, 32, Q8_0), (Q6K, 33, F16), (F32, 1, F32), (Iq4Xs, 96, Iq4Nl), (Q2_0, 96, Q4_0), (Mxfp4, 33, F16)]
-        {
+        for (wanted, cols, dtype) in [
+            (Q4K, 512, Q4K),
+            (Q4K, 576, Q5_0),
+            (Q5K, 96, Q5_1),
+            (Q6K, 32, Q8_0),
+            (Q6K, 33, F16),
+            (F32, 1, F32),
+            (Iq4Xs, 96, Iq4Nl),
+            (Q2_0, 96, Q4_0),
+            (Mxfp4, 33, F16),
+        ] {
             assert_eq!(that_fits(wanted, cols), dtype);
         }
     }

@@ -106,7 +106,8 @@ fn packed_by_the_page(dtype: TensorType, mut rows: Vec<u8>) -> Vec<u8> {
     let cell = |i: usize| line.split('|').nth(i).unwrap().split(',').filter_map(|n| n.trim().parse::<usize>().ok());
     let narrow = if dtype == TensorType::Mxfp4 { 1 } else { 2 };
     let [words, count] = [3, 4].map(|i| cell(i).next().unwrap());
-    let fields: Vec<(usize, usize)> = cell(2).map(|at| (at, narrow)).chain((0..count).map(|i| (words + 4 * i, 4))).collect();
+    let fields: Vec<(usize, usize)> =
+        cell(2).map(|at| (at, narrow)).chain((0..count).map(|i| (words + 4 * i, 4))).collect();
     let block = dtype.block_bytes();
     assert_eq!(fields.iter().map(|(_, size)| size).sum::<usize>(), block, "{dtype}");
     rows.resize(rows.len().next_multiple_of(PANEL_ROWS * 2 * block), 0);

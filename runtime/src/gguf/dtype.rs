@@ -135,6 +135,7 @@ impl fmt::Display for TensorType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf::GgufError;
 
     #[test]
     fn ids_round_trip_and_unknown_ones_are_none() {
@@ -148,6 +149,9 @@ mod tests {
             assert_eq!((TensorType::from_id(id), TensorType::name_of(id)), (None, None));
         }
         assert_eq!(TensorType::name_of(23), Some("IQ4_XS"));
+        let error = |id| GgufError::UnknownTensorType { tensor: "t".to_owned(), id }.to_string();
+        assert!(error(40).starts_with("tensor \"t\" has type NVFP4 (40), which is not supported: "));
+        assert!(error(99).starts_with("tensor \"t\" has type number 99, which is not supported: "));
     }
 
     #[test]

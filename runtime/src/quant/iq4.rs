@@ -77,7 +77,7 @@ pub fn encode_xs(values: &[f32; LEN]) -> Option<[u8; XS_BYTES]> {
     let (subs, _) = values.as_chunks::<SUB>();
     let fits: [f32; SUBS] = std::array::from_fn(|j| fit(&subs[j]));
     let d = as_f16(extreme(&fits) / -32.0)?;
-    let scales = fits.map(|scale| (scale * inverse(d)).round() as i8);
+    let scales = fits.map(|scale| (scale * inverse(d)).round().clamp(-32.0, 31.0) as i8);
     let level = |i: usize| index(values[i] * inverse(d * f32::from(scales[i / SUB])));
     pack_xs(d, scales, &std::array::from_fn(level))
 }

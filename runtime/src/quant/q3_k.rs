@@ -55,7 +55,7 @@ pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
     let (subs, _) = values.as_chunks::<SUB>();
     let fits: [f32; SUBS] = std::array::from_fn(|j| signed::fit(&subs[j], -4.0, 3.0));
     let d = as_f16(extreme(&fits) / -32.0)?;
-    let scales = fits.map(|scale| (scale * inverse(d)).round() as i8);
+    let scales = fits.map(|scale| (scale * inverse(d)).round().clamp(-32.0, 31.0) as i8);
     let level = |i: usize| signed::level(values[i], inverse(d * f32::from(scales[i / SUB])), -4.0, 3.0);
     pack(d, scales, &std::array::from_fn(|i| (level(i) + 4.0) as u8))
 }

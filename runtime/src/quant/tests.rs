@@ -180,8 +180,8 @@ fn constants_and_zeros_stay_finite_and_close() {
     for dtype in writable() {
         for value in [0.0, 1.0, -1.0, 1e-30, -1e-40, 3e4] {
             let back = decoded(dtype, &encode(dtype, &[value; 256]).unwrap());
-            // A power of two is the only scale of MXFP4.
-            let near = if dtype == TensorType::Mxfp4 { 0.15 } else { 0.01 };
+            // A power of two is the only scale of MXFP4, whose largest value is 6 for 7.9.
+            let near = if dtype == TensorType::Mxfp4 { 0.25 } else { 0.01 };
             assert!(
                 back.iter().all(|x| (x - value).abs() <= near * value.abs() + 1e-6),
                 "{dtype} of {value}: {}",
