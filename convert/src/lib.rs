@@ -53,6 +53,7 @@ pub mod verify;
 use std::path::Path;
 
 use ollm_runtime::gguf::{TensorType, Writer};
+use ollm_runtime::quant;
 
 use opened::Opened;
 
@@ -62,11 +63,11 @@ pub use opened::{expect_kind, open_model};
 
 type Result<T> = std::result::Result<T, ConvertError>;
 
-/// The type of this name, in any case; if there is none, the names that there are.
+/// The type of this name, in any case, that can be written; if there is none, the names of those.
 pub fn tensor_type(name: &str) -> std::result::Result<TensorType, String> {
-    let found = TensorType::ALL.iter().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
-    let known = || TensorType::ALL.iter().map(|dtype| dtype.name()).collect::<Vec<_>>().join(", ");
-    found.copied().ok_or_else(|| format!("known types: {}", known()))
+    let known = || TensorType::ALL.iter().copied().filter(|&dtype| quant::is_writable(dtype));
+    let found = known().find(|dtype| dtype.name().eq_ignore_ascii_case(name));
+    found.ok_or_else(|| format!("known types: {}", known().map(TensorType::name).collect::<Vec<_>>().join(", ")))
 }
 
 /// Refuses an output that is there, unless it may be replaced, and in any case a device, a pipe, or

@@ -178,7 +178,7 @@ mod tests {
         for (shape, name) in SHAPES.iter().zip(["a", "b", "c"]) {
             let small = Shape { layers: 2, hidden: 256, ffn: 512, vocab: 300, ..*shape };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
-            for &dtype in TensorType::ALL {
+            for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {
                 synth(&small, dtype, &path, true).unwrap();
                 let model = Model::open(&path).unwrap();
                 assert_eq!(model.config().layers.len(), 2, "{dtype:?}");

@@ -23,7 +23,7 @@ const ROWS: usize = 1024;
 const COLS: usize = 2048;
 /// How often the rows are repeated for a GEMV, so that the weights exceed the caches.
 const REPEATED: usize = 64;
-const TYPES: [TensorType; 9] = [
+const TYPES: [TensorType; 15] = [
     TensorType::Q4_0,
     TensorType::Q4_1,
     TensorType::Q5_0,
@@ -32,6 +32,12 @@ const TYPES: [TensorType; 9] = [
     TensorType::Q4K,
     TensorType::Q5K,
     TensorType::Q6K,
+    TensorType::Q2K,
+    TensorType::Q3K,
+    TensorType::Iq4Nl,
+    TensorType::Iq4Xs,
+    TensorType::Mxfp4,
+    TensorType::Q2_0,
     TensorType::F16,
 ];
 

@@ -69,7 +69,7 @@ impl Drop for Folder {
 }
 
 fn quantized() -> impl Iterator<Item = TensorType> {
-    TensorType::ALL.iter().copied().filter(|dtype| dtype.is_quantized())
+    TensorType::ALL.iter().copied().filter(|&dtype| dtype.is_quantized() && quant::is_writable(dtype))
 }
 
 fn session(model: &Arc<Model>, isa: Option<Isa>) -> Session {

@@ -1,5 +1,5 @@
 //! The search of scales, for all types: the scale, and the offset, with the least weighted squared
-//! error of values on a grid of whole levels.
+//! error of values on a grid of levels, whole numbers or those of a codebook.
 //!
 //! Candidates stretch or shrink the grid around the range of the values. For the levels that a
 //! candidate gives, the best scale and offset are those of weighted least squares; so every
@@ -11,12 +11,15 @@
 
 use ollm_runtime::cpu::Simd;
 
-/// Where values may lie: `offset + scale q` for each whole `q` from `low` to `high`.
+/// Where values may lie: `offset + scale q` for each level `q`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
+    /// The lowest level and the highest.
     pub(super) low: f32,
     pub(super) high: f32,
     pub(super) offset: Offset,
+    /// All levels, rising; none where they are all whole numbers of that range.
+    codebook: &'static [f32],
 }
 
 /// What offsets a grid may have.
@@ -95,7 +98,17 @@ impl Total {
 
 impl Grid {
     pub(super) const fn new(low: f32, high: f32, offset: Offset) -> Self {
-        Self { low, high, offset }
+        Self { low, high, offset, codebook: &[] }
+    }
+
+    /// The levels of a codebook, rising, without an offset.
+    pub(super) const fn of(codebook: &'static [f32]) -> Self {
+        Self { low: codebook[0], high: codebook[codebook.len() - 1], offset: Offset::None, codebook }
+    }
+
+    /// The mean distance of neighbouring levels.
+    fn step(&self) -> f32 {
+        if self.codebook.is_empty() { 1.0 } else { (self.high - self.low) / (self.codebook.len() - 1) as f32 }
     }
 
     /// The fit that puts the range of the values on that of the levels.
@@ -125,7 +138,7 @@ impl Grid {
     fn candidate(&self, (bottom, top): (f32, f32), index: usize) -> Fit {
         let levels = self.high - self.low;
         if self.offset == Offset::None {
-            let step = STEPS[index / 2];
+            let step = STEPS[index / 2] * self.step();
             let level = if index.is_multiple_of(2) { self.low - step } else { self.high + step };
             return Fit { scale: extreme(bottom, top) / level, offset: 0.0 };
         }
@@ -143,7 +156,15 @@ impl Grid {
     /// The level of each value.
     pub(super) fn levels<const N: usize>(&self, x: &[f32; N], fit: Fit) -> [f32; N] {
         let inverse = inverse(fit.scale);
-        x.map(|x| ((x - fit.offset) * inverse).min(self.high).max(self.low).round_ties_even())
+        x.map(|x| self.level((x - fit.offset) * inverse))
+    }
+
+    /// The level nearest to `x`; of two the lower one of a codebook, the even one of whole numbers.
+    fn level(&self, x: f32) -> f32 {
+        if self.codebook.is_empty() {
+            return x.min(self.high).max(self.low).round_ties_even();
+        }
+        steps(self.codebook).fold(self.low, |level, (middle, step)| if x > middle { level + step } else { level })
     }
 
     /// The sums for the levels that each fit gives.
@@ -215,6 +236,12 @@ impl Grid {
     }
 }
 
+/// Between each level of a codebook and the next one: their middle, and their distance.
+#[inline(always)]
+fn steps(codebook: &'static [f32]) -> impl Iterator<Item = (f32, f32)> {
+    codebook.windows(2).map(|pair| ((pair[0] + pair[1]) * 0.5, pair[1] - pair[0]))
+}
+
 /// A vector of grids.
 struct Lanes<S: Simd> {
     offset: S::F32,
@@ -223,6 +250,7 @@ struct Lanes<S: Simd> {
     low: S::F32,
     /// -high
     high: S::F32,
+    codebook: &'static [f32],
 }
 
 impl<S: Simd> Lanes<S> {
@@ -237,6 +265,7 @@ impl<S: Simd> Lanes<S> {
             inverse: isa.load(&inverses[first..]),
             low: isa.splat(grid.low),
             high: isa.splat(-grid.high),
+            codebook: grid.codebook,
         }
     }
 
@@ -244,6 +273,16 @@ impl<S: Simd> Lanes<S> {
     /// other.
     #[inline(always)]
     fn level(&self, isa: S, x: S::F32) -> S::F32 {
+        if !self.codebook.is_empty() {
+            let x = isa.mul(isa.sub(self.offset, x), self.inverse);
+            let mut level = self.low;
+            for i in 1..self.codebook.len() {
+                let (below, above) = (self.codebook[i - 1], self.codebook[i]);
+                let middle = isa.splat((below + above) * 0.5);
+                level = isa.add(level, isa.where_above(x, middle, isa.splat(above - below)));
+            }
+            return level;
+        }
         let negative = isa.max(isa.mul(isa.sub(x, self.offset), self.inverse), self.high);
         isa.round(isa.max(isa.sub(isa.splat(0.0), negative), self.low))
     }

@@ -200,7 +200,12 @@ fn plan<'a>(
     if let Some(rule) = options.tensor_types.iter().find(is_idle) {
         return Err(ConvertError::NoSuchTensor { pattern: rule.pattern.to_string() });
     }
-    let shape = recipe::ModelFacts { layers: recipe::layers(names()), tied, importance: importance.is_some() };
+    let shape = recipe::ModelFacts {
+        layers: recipe::layers(names()),
+        tied,
+        importance: importance.is_some(),
+        queries_per_key: queries_per_key(&sources),
+    };
     let job = |source: TensorSource<'a>| {
         let matrix = matrix(&source);
         let ruled =
@@ -211,6 +216,19 @@ fn plan<'a>(
         Ok(TensorJob { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
     };
     sources.into_iter().map(job).collect()
+}
+
+/// Queries that share a key, as the rows of their projections have it; 1 where they are fused.
+fn queries_per_key(sources: &[TensorSource<'_>]) -> usize {
+    let rows = |role| {
+        let is_matrix = |source: &&TensorSource<'_>| {
+            let name = TensorName::parse(&source.name);
+            name.is_some_and(|name| name.role == role && !name.is_bias)
+        };
+        sources.iter().find(is_matrix).map(TensorSource::rows)
+    };
+    let (queries, keys) = (rows(Role::Query).unwrap_or(1), rows(Role::Key).unwrap_or(1));
+    (queries / keys.max(1)).max(1)
 }
 
 /// What the user should know: matrices that could not get their type, that were quantized before,

@@ -12,6 +12,8 @@ pub(super) struct Parts<'a, const LEN: usize, const PARTS: usize, const C: usize
     pub(super) grid: Grid,
     /// The multiples that a scale may be.
     pub(super) scales: (f32, f32),
+    /// The largest multiple that a minimum may be.
+    pub(super) most: f32,
     pub(super) x: &'a [[f32; LEN]],
     pub(super) w: &'a [[f32; LEN]],
 }
@@ -25,9 +27,6 @@ pub(super) struct StoredBlock<const PARTS: usize> {
     pub(super) scales: [f32; PARTS],
     pub(super) mins: [f32; PARTS],
 }
-
-/// The largest multiple that a minimum may be.
-const MOST: f32 = 63.0;
 
 /// Rounds by turns: multiples for the two floats, floats for the multiples.
 const ROUNDS: usize = 3;
@@ -71,7 +70,8 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
         for j in 0..PARTS {
             parts[j] = self.part(isa, j);
         }
-        let (mut d, mut dmin) = (as_f16(self.unit(&parts))?, as_f16(extreme(parts.map(|p| -p.fit.offset)) / MOST)?);
+        let (mut d, mut dmin) =
+            (as_f16(self.unit(&parts))?, as_f16(extreme(parts.map(|p| -p.fit.offset)) / self.most)?);
         let mut best = self.multiples(isa, d, dmin, &parts);
         for _ in 1..ROUNDS {
             let Some(units) = self.refit(&best.0) else { break };
@@ -134,7 +134,7 @@ impl<const LEN: usize, const PARTS: usize, const C: usize> Parts<'_, LEN, PARTS,
             let scale = (first + (i / each) as f32).clamp(self.scales.0, self.scales.1);
             let min = (d * scale - part.fit.scale) * part.level - part.fit.offset;
             let min = (min * inverse(dmin)).floor() - 1.0 + (i % each) as f32;
-            let min = if each == 1 { 0.0 } else { min.clamp(0.0, MOST) };
+            let min = if each == 1 { 0.0 } else { min.clamp(0.0, self.most) };
             (scales[i], mins[i]) = (scale, min);
             (fits.scale[i], fits.offset[i]) = (d * scale, -(dmin * min));
         }

@@ -6,7 +6,10 @@
 //! of one name have one size.
 
 use ollm_runtime::gguf::TensorType;
-use ollm_runtime::gguf::TensorType::{Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use ollm_runtime::gguf::TensorType::{
+    Bf16, F16, F32, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Mxfp4, Q1_0, Q2_0, Q2K, Q3K, Q4_0,
+    Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Tq1_0, Tq2_0,
+};
 use ollm_runtime::model::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 
 /// A named choice of types.
@@ -18,41 +21,91 @@ pub struct Recipe {
     pub(crate) file_type: u32,
     /// The type of most matrices.
     base: TensorType,
-    /// Where more bits go.
-    more: More,
+    /// Other types of the values (fused queries, keys and values too), of the down projections, and
+    /// of the attention's output.
+    values: Rules,
+    down: Rules,
+    output: Rules,
+    /// Another type of the experts' matrices.
+    experts: Option<TensorType>,
 }
 
-/// Which values and down projections get more bits than the others.
+/// Types of the matrices of one role; of the rules that hold, the first counts.
+type Rules = &'static [(When, TensorType)];
+
+/// In which layers, or models, a rule holds.
 #[derive(Clone, Copy, Debug)]
-enum More {
-    None,
-    /// The first layers get this type.
-    First(TensorType),
-    /// The first and the last eighth, and every third layer between them, get this type.
-    Third(TensorType),
-    /// The down projections of the first eighth get this type, if there is importance to go by.
-    IfImportance(TensorType),
+enum When {
+    Always,
+    /// The first layers, so many.
+    First(usize),
+    /// The first of so many equal parts of the layers.
+    Part(usize),
+    /// The first eighth, if there is importance to go by.
+    EighthIfImportance,
+    /// The first eighth, if there is none.
+    EighthUnlessImportance,
+    /// The first and the last eighth, and every third layer between them.
+    Third,
+    /// Four queries or more share a key: the values are few, and count for more.
+    Grouped,
 }
 
-const fn recipe(name: &'static str, file_type: u32, base: TensorType, more: More) -> Recipe {
-    Recipe { name, file_type, base, more }
+const fn recipe(name: &'static str, file_type: u32, base: TensorType) -> Recipe {
+    Recipe { name, file_type, base, values: &[], down: &[], output: &[], experts: None }
+}
+
+impl Recipe {
+    const fn values(self, values: Rules) -> Self {
+        Self { values, ..self }
+    }
+
+    const fn down(self, down: Rules) -> Self {
+        Self { down, ..self }
+    }
+
+    const fn output(self, output: Rules) -> Self {
+        Self { output, ..self }
+    }
+
+    const fn experts(self, experts: TensorType) -> Self {
+        Self { experts: Some(experts), ..self }
+    }
 }
 
 /// All recipes.
-pub const RECIPES: [Recipe; 13] = [
-    recipe("F32", 0, F32, More::None),
-    recipe("F16", 1, F16, More::None),
-    recipe("BF16", 32, Bf16, More::None),
-    recipe("Q8_0", 7, Q8_0, More::None),
-    recipe("Q4_0", 2, Q4_0, More::IfImportance(Q4_1)),
-    recipe("Q4_1", 3, Q4_1, More::None),
-    recipe("Q5_0", 8, Q5_0, More::IfImportance(Q5_1)),
-    recipe("Q5_1", 9, Q5_1, More::None),
-    recipe("Q4_K_S", 14, Q4K, More::First(Q5K)),
-    recipe("Q4_K_M", 15, Q4K, More::Third(Q6K)),
-    recipe("Q5_K_S", 16, Q5K, More::None),
-    recipe("Q5_K_M", 17, Q5K, More::Third(Q6K)),
-    recipe("Q6_K", 18, Q6K, More::None),
+pub const RECIPES: [Recipe; 22] = [
+    recipe("F32", 0, F32),
+    recipe("F16", 1, F16),
+    recipe("BF16", 32, Bf16),
+    recipe("Q8_0", 7, Q8_0),
+    recipe("Q4_0", 2, Q4_0).down(&[(When::EighthIfImportance, Q4_1)]),
+    recipe("Q4_1", 3, Q4_1),
+    recipe("Q5_0", 8, Q5_0).down(&[(When::EighthIfImportance, Q5_1)]),
+    recipe("Q5_1", 9, Q5_1),
+    recipe("Q2_K", 10, Q2K)
+        .values(&[(When::Grouped, Q4K), (When::Always, Q3K)])
+        .down(&[(When::Always, Q3K)])
+        .output(&[(When::Always, Q3K)]),
+    recipe("Q3_K_S", 11, Q3K),
+    recipe("Q3_K_M", 12, Q3K)
+        .values(&[(When::First(2), Q5K), (When::Always, Q4K)])
+        .down(&[(When::Part(16), Q5K), (When::Always, Q4K)])
+        .output(&[(When::Always, Q4K)]),
+    recipe("Q3_K_L", 13, Q3K)
+        .values(&[(When::Always, Q5K)])
+        .down(&[(When::Always, Q5K)])
+        .output(&[(When::Always, Q5K)]),
+    recipe("Q4_K_S", 14, Q4K).values(&[(When::First(4), Q5K)]).down(&[(When::Part(8), Q5K)]),
+    recipe("Q4_K_M", 15, Q4K).values(&[(When::Third, Q6K)]).down(&[(When::Third, Q6K)]),
+    recipe("Q5_K_S", 16, Q5K),
+    recipe("Q5_K_M", 17, Q5K).values(&[(When::Third, Q6K)]).down(&[(When::Third, Q6K)]),
+    recipe("Q6_K", 18, Q6K),
+    recipe("IQ4_NL", 25, Iq4Nl).values(&[(When::Grouped, Q5K)]).down(&[(When::EighthUnlessImportance, Q5K)]),
+    recipe("IQ4_XS", 30, Iq4Xs).values(&[(When::Grouped, Q5K)]).down(&[(When::EighthUnlessImportance, Q5K)]),
+    recipe("MXFP4", 38, Mxfp4),
+    recipe("MXFP4_MOE", 38, Q8_0).experts(Mxfp4),
+    recipe("Q2_0", 41, Q2_0),
 ];
 
 /// What a recipe has to know of a model.
@@ -63,6 +116,8 @@ pub(super) struct ModelFacts {
     /// Whether the token embeddings are the head too.
     pub(super) tied: bool,
     pub(super) importance: bool,
+    /// Queries that share a key.
+    pub(super) queries_per_key: usize,
 }
 
 /// Whether a recipe says anything of this tensor: weights of two dimensions or more that are no
@@ -118,35 +173,42 @@ impl Recipe {
     /// The type of the matrix `name`, whatever the length of its rows.
     pub(super) fn choose(&self, name: &str, model: ModelFacts) -> TensorType {
         let head = if model.tied { Role::Embedding } else { Role::Head };
+        if let Some(experts) = self.experts.filter(|_| name.ends_with("_exps.weight")) {
+            return experts;
+        }
         let Some(TensorName { layer, role, is_bias: false }) = TensorName::parse(name) else { return self.base };
         match (layer, role) {
             _ if self.base.block_len() == 1 => self.base,
             (None, role) if role == head => self.head(),
-            (Some(layer), Role::Value | Role::FusedQueryKeyValue) => self.values(layer, model),
-            (Some(layer), Role::FfnDown | Role::FfnDownExperts) => self.down(layer, model),
+            (None, Role::Embedding) if self.base == Q2_0 => Q4K,
+            (Some(layer), Role::Value | Role::FusedQueryKeyValue) => self.first(self.values, layer, model),
+            (Some(layer), Role::FfnDown | Role::FfnDownExperts) => self.first(self.down, layer, model),
+            (Some(layer), Role::AttentionOutput) => self.first(self.output, layer, model),
             _ => self.base,
         }
     }
 
     fn head(&self) -> TensorType {
-        if self.base == Q8_0 { Q8_0 } else { Q6K }
+        if matches!(self.base, Q8_0 | Mxfp4) { Q8_0 } else { Q6K }
     }
 
-    fn values(&self, layer: usize, model: ModelFacts) -> TensorType {
-        match self.more {
-            More::First(more) if layer < 4 => more,
-            More::Third(more) if is_third(layer, model.layers) => more,
-            _ => self.base,
-        }
+    /// The type of the first rule that holds.
+    fn first(&self, rules: Rules, layer: usize, model: ModelFacts) -> TensorType {
+        rules.iter().find(|(when, _)| when.holds(layer, model)).map_or(self.base, |&(_, dtype)| dtype)
     }
+}
 
-    fn down(&self, layer: usize, model: ModelFacts) -> TensorType {
-        let first = layer < model.layers / 8;
-        match self.more {
-            More::First(more) if first => more,
-            More::IfImportance(more) if first && model.importance => more,
-            More::Third(more) if is_third(layer, model.layers) => more,
-            _ => self.base,
+impl When {
+    fn holds(self, layer: usize, model: ModelFacts) -> bool {
+        let ModelFacts { layers, importance, queries_per_key, .. } = model;
+        match self {
+            Self::Always => true,
+            Self::First(count) => layer < count,
+            Self::Part(parts) => layer < layers / parts,
+            Self::EighthIfImportance => importance && layer < layers / 8,
+            Self::EighthUnlessImportance => !importance && layer < layers / 8,
+            Self::Third => is_third(layer, layers),
+            Self::Grouped => queries_per_key >= 4,
         }
     }
 }
@@ -187,7 +249,9 @@ pub(super) fn that_fits(wanted: TensorType, cols: usize) -> TensorType {
         Q4K => Q5_0,
         Q5K => Q5_1,
         Q6K => Q8_0,
-        F32 | F16 | Bf16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 => F16,
+        Iq4Xs | Iq3S | Iq3Xxs | Iq2Xxs | Iq2Xs | Iq2S | Iq1S | Iq1M => Iq4Nl,
+        Q2K | Q3K | Q1_0 | Q2_0 | Tq1_0 | Tq2_0 => Q4_0,
+        F32 | F16 | Bf16 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Iq4Nl | Mxfp4 => F16,
     };
     that_fits(smaller, cols)
 }
@@ -198,7 +262,7 @@ mod tests {
 
     fn chosen(name: &str, tensor: &str, importance: bool) -> TensorType {
         let recipe = RECIPES.iter().find(|recipe| recipe.name == name).unwrap();
-        recipe.choose(tensor, ModelFacts { layers: 16, tied: true, importance })
+        recipe.choose(tensor, ModelFacts { layers: 16, tied: true, importance, queries_per_key: 4 })
     }
 
     #[test]
@@ -216,18 +280,53 @@ mod tests {
             ("Q4_0", "blk.0.ffn_down.weight", Q4_0),
             ("Q8_0", "token_embd.weight", Q8_0),
             ("BF16", "token_embd.weight", Bf16),
+            ("Q2_K", "blk.9.attn_v.weight", Q4K),
+            ("Q2_K", "blk.9.attn_output.weight", Q3K),
+            ("Q2_K", "blk.9.ffn_down.weight", Q3K),
+            ("Q2_K", "blk.9.ffn_up.weight", Q2K),
+            ("Q3_K_S", "blk.0.attn_v.weight", Q3K),
+            ("Q3_K_M", "blk.1.attn_v.weight", Q5K),
+            ("Q3_K_M", "blk.2.attn_v.weight", Q4K),
+            ("Q3_K_M", "blk.0.ffn_down.weight", Q5K),
+            ("Q3_K_M", "blk.1.ffn_down.weight", Q4K),
+            ("Q3_K_M", "blk.1.attn_output.weight", Q4K),
+            ("Q3_K_L", "blk.9.ffn_down.weight", Q5K),
+            ("IQ4_XS", "blk.1.ffn_down.weight", Q5K),
+            ("IQ4_XS", "blk.2.ffn_down.weight", Iq4Xs),
+            ("IQ4_NL", "blk.2.attn_v.weight", Q5K),
+            ("MXFP4", "token_embd.weight", Q8_0),
+            ("MXFP4", "blk.2.attn_v.weight", Mxfp4),
+            ("MXFP4_MOE", "blk.2.attn_v.weight", Q8_0),
+            ("MXFP4_MOE", "blk.2.ffn_up_exps.weight", Mxfp4),
+            ("Q2_0", "token_embd.weight", Q6K),
         ] {
             assert_eq!(chosen(name, tensor, false), dtype, "{name} {tensor}");
         }
         assert_eq!(chosen("Q5_0", "blk.1.ffn_down.weight", true), Q5_1);
         assert_eq!(chosen("Q5_0", "blk.2.ffn_down.weight", true), Q5_0);
+        assert_eq!(chosen("IQ4_XS", "blk.1.ffn_down.weight", true), Iq4Xs);
+        let facts = ModelFacts { layers: 16, tied: false, importance: false, queries_per_key: 1 };
+        let chosen =
+            |name: &str, tensor: &str| RECIPES.iter().find(|recipe| recipe.name == name).unwrap().choose(tensor, facts);
+        assert_eq!(chosen("Q2_K", "blk.9.attn_v.weight"), Q3K);
+        assert_eq!(chosen("IQ4_XS", "blk.9.attn_v.weight"), Iq4Xs);
+        assert_eq!(chosen("Q2_0", "token_embd.weight"), Q4K);
+        assert_eq!(chosen("Q2_0", "output.weight"), Q6K);
     }
 
     #[test]
     fn rows_that_are_no_whole_blocks_get_the_next_type() {
-        for (wanted, cols, dtype) in
-            [(Q4K, 512, Q4K), (Q4K, 576, Q5_0), (Q5K, 96, Q5_1), (Q6K, 32, Q8_0), (Q6K, 33, F16), (F32, 1, F32)]
-        {
+        for (wanted, cols, dtype) in [
+            (Q4K, 512, Q4K),
+            (Q4K, 576, Q5_0),
+            (Q5K, 96, Q5_1),
+            (Q6K, 32, Q8_0),
+            (Q6K, 33, F16),
+            (F32, 1, F32),
+            (Iq4Xs, 96, Iq4Nl),
+            (Q2_0, 96, Q4_0),
+            (Mxfp4, 33, F16),
+        ] {
             assert_eq!(that_fits(wanted, cols), dtype);
         }
     }

@@ -2,9 +2,9 @@
 //! divergence within a given size.
 //!
 //! Matrices of one role in one third of the layers are a group, and get one type. Each group is
-//! measured once: the model reads a text with that group alone in its cheapest type, and the KL
-//! divergence from the input's predictions is the group's. For small errors it grows as the squared
-//! quantization error of the weights. So the divergence of every other candidate type follows from
+//! measured once: the model reads a text with that group alone in its cheapest type of four bits or
+//! more, and the KL divergence from the input's predictions is the group's. For small errors it
+//! grows as the squared quantization error of the weights. So the divergence of every other candidate type follows from
 //! its error on a sample of rows, and that of several groups is the sum. A quantized matmul
 //! quantizes its activations as well, whatever the type; that divergence is measured once, for all
 //! groups in their best such type.
@@ -131,26 +131,42 @@ struct CandidateType {
     error: f64,
 }
 
+/// Whether a type is one to choose: one that is written, and not one for models that were trained to
+/// have such weights.
+fn may_choose(dtype: TensorType) -> bool {
+    let coarse = [TensorType::Q1_0, TensorType::Q2_0, TensorType::Tq1_0, TensorType::Tq2_0];
+    quant::is_writable(dtype) && !coarse.contains(&dtype)
+}
+
 /// Matrices that get one type.
 struct MatrixGroup<'a> {
     name: String,
     tensors: Vec<&'a TensorInfo>,
     /// From the cheapest to the best; what costs more has a smaller error.
     candidates: Vec<CandidateType>,
-    /// The KL divergence of the cheapest.
+    /// The KL divergence of the candidate that is measured.
     kl: f64,
     /// How much of it comes from quantized activations, and so from every quantized type.
     activation_kl: f64,
 }
 
 impl MatrixGroup<'_> {
+    /// The candidate whose KL divergence is measured: the cheapest of four bits or more, since below
+    /// errors are too large to say much of small ones.
+    fn measured(&self) -> CandidateType {
+        let suits = |candidate: &&CandidateType| {
+            candidate.error > 0.0 && candidate.dtype.block_bytes() * 8 >= candidate.dtype.block_len() * 4
+        };
+        *self.candidates.iter().find(suits).unwrap_or(&self.candidates[0])
+    }
+
     fn kl(&self, candidate: usize) -> f64 {
-        let (worst, CandidateType { dtype, error, .. }) = (self.candidates[0].error, self.candidates[candidate]);
+        let (unit, CandidateType { dtype, error, .. }) = (self.measured().error, self.candidates[candidate]);
         if error == 0.0 {
             return 0.0;
         }
         let activations = if dtype.is_quantized() { self.activation_kl } else { 0.0 };
-        activations + (self.kl - self.activation_kl).max(0.0) * error / worst
+        activations + (self.kl - self.activation_kl).max(0.0) * error / unit
     }
 
     /// The best quantized type, whose matmul quantizes its activations.
@@ -275,7 +291,7 @@ impl<'a> Search<'a> {
     /// The types that are worth their bytes.
     fn candidates(&self, tensors: &[&'a TensorInfo]) -> Result<Vec<CandidateType>> {
         let mut candidates = Vec::new();
-        for &dtype in TensorType::ALL {
+        for &dtype in TensorType::ALL.iter().filter(|&&dtype| may_choose(dtype)) {
             let size = |tensor: &&TensorInfo| Some(dtype.row_bytes(tensor.cols())? * tensor.rows());
             let Some(sizes) = tensors.iter().map(size).collect::<Option<Vec<_>>>() else { continue };
             if tensors.iter().zip(&sizes).any(|(tensor, &size)| size > tensor.size) {
@@ -374,8 +390,9 @@ impl<'a> Search<'a> {
 
     /// Measures the KL divergence of a group.
     fn measure(&mut self, group: usize, reference: &mut Reference) -> Result<()> {
-        let MatrixGroup { tensors, candidates, .. } = &self.groups[group];
-        let types = tensors.iter().map(|tensor| (tensor.name.as_str(), candidates[0].dtype)).collect();
+        let MatrixGroup { tensors, .. } = &self.groups[group];
+        let measured = self.groups[group].measured().dtype;
+        let types = tensors.iter().map(|tensor| (tensor.name.as_str(), measured)).collect();
         let kl = self.divergence(&self.run(&types)?, reference)?;
         self.groups[group].kl = kl.max(0.0);
         Ok(())

@@ -3,7 +3,9 @@
 use std::process::{Command, Output};
 
 use crate::common::{Checkpoint, Folder, SWIGLU, backbone, model, read, spec, spec_of};
-use ollm_runtime::gguf::TensorType::{self, Bf16, F16, F32, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use ollm_runtime::gguf::TensorType::{
+    self, Bf16, F16, F32, Iq4Nl, Iq4Xs, Mxfp4, Q2_0, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
+};
 use ollm_runtime::quant;
 
 fn ollm_convert(folder: &Folder, arguments: &[&str]) -> Output {
@@ -231,7 +233,11 @@ fn every_recipe_gives_matrices_their_types_and_stays_close() {
         Q8_0 => 0.006,
         Q6K => 0.02,
         Q5_0 | Q5_1 | Q5K => 0.04,
-        Q4_0 | Q4_1 | Q4K => 0.08,
+        Q4_0 | Q4_1 | Q4K | Iq4Nl | Iq4Xs => 0.08,
+        Mxfp4 => 0.12,
+        Q3K => 0.16,
+        Q2K => 0.3,
+        _ => 0.6,
     };
     for (recipe, [embedding, queries, values_0, down_1]) in [
         ("F32", [F32; 4]),
@@ -247,6 +253,15 @@ fn every_recipe_gives_matrices_their_types_and_stays_close() {
         ("Q5_K_S", [Q6K, Q5K, Q5K, Q5K]),
         ("q5_k_m", [Q6K, Q5K, Q5K, Q6K]),
         ("Q6_K", [Q6K; 4]),
+        ("Q2_K", [Q6K, Q2K, Q3K, Q3K]),
+        ("Q3_K_S", [Q6K, Q3K, Q3K, Q3K]),
+        ("Q3_K_M", [Q6K, Q3K, Q5K, Q4K]),
+        ("Q3_K_L", [Q6K, Q3K, Q5K, Q5K]),
+        ("IQ4_NL", [Q6K, Iq4Nl, Iq4Nl, Iq4Nl]),
+        ("IQ4_XS", [Q6K, Iq4Xs, Iq4Xs, Iq4Xs]),
+        ("MXFP4", [Q8_0, Mxfp4, Mxfp4, Mxfp4]),
+        ("MXFP4_MOE", [Q8_0; 4]),
+        ("Q2_0", [Q6K, Q2_0, Q2_0, Q2_0]),
     ] {
         let made = ollm_convert(&folder, &["quantize", "in.gguf", "out.gguf", "--type", recipe, "--force"]);
         assert!(made.status.success(), "{recipe}: {}", stderr(&made));
@@ -373,7 +388,7 @@ fn quantize_says_what_is_wrong_and_leaves_no_output() {
             "in.gguf: is a backbone; expected an importance matrix",
         ),
         (&["in.gguf", "in.gguf", "--type", "Q8_0", "--force"], 1, "the output would replace the input in.gguf"),
-        (&["in.gguf", "out.gguf", "--type", "Q3_K_M"], 2, "known types: F32, F16, BF16, Q8_0, Q4_0, "),
+        (&["in.gguf", "out.gguf", "--type", "IQ2_XXS"], 2, "known types: F32, F16, BF16, Q8_0, Q4_0, "),
         (&["in.gguf", "out.gguf", "--type", "Q8_0", "--tensor-type", "blk.0."], 2, "PATTERN=TYPE is needed"),
     ] {
         let output = ollm_convert(&folder, &[&["quantize"], arguments].concat());

@@ -103,14 +103,22 @@ fn the_page_says_how_panels_lie() {
 
 fn packed_by_the_page(dtype: TensorType, mut rows: Vec<u8>) -> Vec<u8> {
     let line = PAGE.lines().find(|line| line.starts_with(&format!("| {dtype} |"))).unwrap();
-    let cell = |i: usize| line.split('|').nth(i).unwrap().split(',').map(|n| n.trim().parse::<usize>().unwrap());
+    let cell = |i: usize| line.split('|').nth(i).unwrap().split(',').filter_map(|n| n.trim().parse::<usize>().ok());
+    let narrow = if dtype == TensorType::Mxfp4 { 1 } else { 2 };
     let [words, count] = [3, 4].map(|i| cell(i).next().unwrap());
-    let fields: Vec<(usize, usize)> = cell(2).map(|at| (at, 2)).chain((0..count).map(|i| (words + 4 * i, 4))).collect();
+    let fields: Vec<(usize, usize)> =
+        cell(2).map(|at| (at, narrow)).chain((0..count).map(|i| (words + 4 * i, 4))).collect();
     let block = dtype.block_bytes();
     assert_eq!(fields.iter().map(|(_, size)| size).sum::<usize>(), block, "{dtype}");
     rows.resize(rows.len().next_multiple_of(PANEL_ROWS * 2 * block), 0);
-    if matches!(dtype, TensorType::Q5_0 | TensorType::Q5_1) {
-        rows.chunks_exact_mut(block).for_each(|block| spread(&mut block[words..words + 4]));
+    let (changed, bits) = match dtype {
+        TensorType::Q5_0 | TensorType::Q5_1 => (1, 1),
+        TensorType::Q1_0 => (4, 1),
+        TensorType::Q2_0 => (4, 2),
+        _ => (0, 1),
+    };
+    for block in rows.chunks_exact_mut(block) {
+        block[words..words + 4 * changed].chunks_exact_mut(4).for_each(|field| spread(field, bits));
     }
     let mut out = Vec::new();
     for panel in rows.chunks_exact(PANEL_ROWS * 2 * block) {
@@ -123,9 +131,10 @@ fn packed_by_the_page(dtype: TensorType, mut rows: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// Bit 4 i + b to bit 8 b + i.
-fn spread(field: &mut [u8]) {
-    let bits = u32::from_le_bytes(field.try_into().unwrap());
-    let spread = (0..32).map(|from| (bits >> from & 1) << (8 * (from % 4) + from / 4)).sum::<u32>();
+/// Item 4 i + b, of so many bits, to item i of byte b.
+fn spread(field: &mut [u8], bits: u32) {
+    let packed = u32::from_le_bytes(field.try_into().unwrap());
+    let item = |from: u32| packed >> (from * bits) & ((1 << bits) - 1);
+    let spread = (0..32 / bits).map(|from| item(from) << (8 * (from % 4) + from / 4 * bits)).sum::<u32>();
     field.copy_from_slice(&spread.to_le_bytes());
 }

@@ -57,6 +57,9 @@ impl Simd for Scalar {
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         map(|i| if a[i] > b[i] { a[i] } else { b[i] })
     }
+    fn where_above(self, a: Self::F32, b: Self::F32, y: Self::F32) -> Self::F32 {
+        map(|i| if a[i] > b[i] { y[i] } else { 0.0 })
+    }
     fn abs(self, x: Self::F32) -> Self::F32 {
         x.map(f32::abs)
     }
@@ -77,6 +80,12 @@ impl Simd for Scalar {
     }
     fn load_i8(self, from: &[i8]) -> Self::F32 {
         map(|i| f32::from(from[i]))
+    }
+    fn load_u8(self, from: &[u8]) -> Self::F32 {
+        map(|i| f32::from(from[i]))
+    }
+    fn load_u16(self, from: &[u16]) -> Self::Bytes {
+        std::array::from_fn(|i| u32::from(from[i]).to_le_bytes())
     }
     fn store_f16(self, x: Self::F32, to: &mut [u16]) {
         to[..LANES].copy_from_slice(&x.map(|x| f16::from_f32(x).to_bits()));
@@ -139,6 +148,25 @@ impl Simd for Scalar {
     }
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
         std::array::from_fn(|lane| std::array::from_fn(|i| a[lane][i] | b[lane][i]))
+    }
+    fn add_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
+        std::array::from_fn(|lane| std::array::from_fn(|i| a[lane][i].wrapping_add(b[lane][i])))
+    }
+    fn is_at_least(self, x: Self::Bytes, limit: u8) -> Self::Bytes {
+        x.map(|lane| lane.map(|x| u8::from(x >= limit)))
+    }
+    fn negate(self, x: Self::Bytes, negative: Self::Bytes) -> Self::Bytes {
+        let negate = |x: u8, negative: u8| if negative == 0 { x } else { x.wrapping_neg() };
+        std::array::from_fn(|lane| std::array::from_fn(|i| negate(x[lane][i], negative[lane][i])))
+    }
+    fn lookup(self, table: &[i8; 16], x: Self::Bytes) -> Self::Bytes {
+        x.map(|lane| lane.map(|x| table[usize::from(x)].cast_unsigned()))
+    }
+    unsafe fn gather(self, table: &[u32], index: Self::I32) -> Self::Bytes {
+        index.map(|index| table[index as usize].to_le_bytes())
+    }
+    fn bits(self, x: Self::Bytes, shift: u32, mask: u32) -> Self::I32 {
+        x.map(|lane| (u32::from_le_bytes(lane) >> shift & mask).cast_signed())
     }
     fn signed(self, x: Self::Bytes) -> Self::Bytes {
         x

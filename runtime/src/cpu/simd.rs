@@ -117,6 +117,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
     /// The greater of both; NaN when `b` is, unspecified when only `a` is.
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `y` where `a > b`, else 0.
+    fn where_above(self, a: Self::F32, b: Self::F32, y: Self::F32) -> Self::F32;
     /// The absolute value.
     fn abs(self, x: Self::F32) -> Self::F32;
     /// Rounded to the nearest integer, ties to even.
@@ -131,6 +133,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn load_f16(self, from: &[u16]) -> Self::F32;
     /// The first `LANES` signed bytes of `from`, widened.
     fn load_i8(self, from: &[i8]) -> Self::F32;
+    /// The first `LANES` bytes of `from`, widened.
+    fn load_u8(self, from: &[u8]) -> Self::F32;
+    /// The first `LANES` 16-bit integers of `from`, each in the first two bytes of its lane.
+    fn load_u16(self, from: &[u16]) -> Self::Bytes;
     /// Narrows to half precision (nearest, ties to even) and writes to the first `LANES` places of
     /// `to`.
     fn store_f16(self, x: Self::F32, to: &mut [u16]);
@@ -239,6 +245,21 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn shift_left(self, x: Self::Bytes, shift: u32) -> Self::Bytes;
     /// Bytewise `a | b`.
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Bytewise `a + b`, modulo 256.
+    fn add_bytes(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+    /// Bytewise 1 where an unsigned `x` is `limit` (1 to 255) or more, else 0.
+    fn is_at_least(self, x: Self::Bytes, limit: u8) -> Self::Bytes;
+    /// Bytewise `-x` where `negative` is 0xff, and `x` where it is 0.
+    fn negate(self, x: Self::Bytes, negative: Self::Bytes) -> Self::Bytes;
+    /// Bytewise `table[x]`, for bytes of 0 to 15.
+    fn lookup(self, table: &[i8; 16], x: Self::Bytes) -> Self::Bytes;
+    /// `table[index]` for each lane, the lowest byte first.
+    ///
+    /// # Safety
+    /// Each index is one of the table's.
+    unsafe fn gather(self, table: &[u32], index: Self::I32) -> Self::Bytes;
+    /// `(x >> shift) & mask` of the four bytes of each lane as one integer, the lowest first.
+    fn bits(self, x: Self::Bytes, shift: u32, mask: u32) -> Self::I32;
     /// Signed bytes in the form that `dot4` takes: `x + SIGNED_ZERO`.
     fn signed(self, x: Self::Bytes) -> Self::Bytes;
     /// Byte `i` (0 to 3) of each lane, widened.

@@ -135,10 +135,12 @@ impl fmt::Display for GgufError {
             Self::ZeroDimension { tensor } => write!(f, "tensor {tensor:?} has a dimension of 0"),
             Self::TooLarge { tensor } => write!(f, "tensor {tensor:?} is larger than the address space"),
             Self::UnknownTensorType { tensor, id } => {
-                write!(
-                    f,
-                    "tensor {tensor:?} has type number {id}, which is not supported: requantize the model to one of"
-                )?;
+                write!(f, "tensor {tensor:?} has type ")?;
+                match TensorType::name_of(*id) {
+                    Some(name) => write!(f, "{name} ({id})")?,
+                    None => write!(f, "number {id}")?,
+                }
+                write!(f, ", which is not supported: requantize the model to one of")?;
                 TensorType::ALL.iter().try_for_each(|dtype| write!(f, " {dtype}"))
             }
             Self::UnknownLayout { layout } => {

@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn weights_matter_in_every_type_and_a_plugin_does_not() {
-        for &dtype in TensorType::ALL {
+        for &dtype in TensorType::ALL.iter().filter(|&&dtype| crate::quant::is_writable(dtype)) {
             let plain = of_weights(dtype, |_| false);
             assert_eq!(plain, of_weights(dtype, |i| i == 0));
             assert_ne!(plain, of_weights(dtype, |_| true), "{dtype}");

@@ -20,20 +20,20 @@ pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32,
 /// Scales the integer dot products of one block of activations, at element `at` of the tokens, and
 /// adds them to the accumulators. The rounding is fixed here: where a step is a block of
 /// activations, `(scale * activation scale) * sum`, and for an affine format then
-/// `minimum * scaled sum`; else `activation scale * (scale * sum + scale * sum)`. Step `i` has the
-/// integer `sums(i)` and, of vector `r` of rows, `scale(r, i)`; an affine format has one step, with
-/// `minimum(r)`.
+/// `minimum * scaled sum`; else `activation scale * (scale * sum + scale * sum)`, where an affine
+/// format adds `minimum * sum of the activations` after each. Step `i` has the integer `sums(i)`
+/// and, of vector `r` of rows, `scale(r, i)` and `minimum(r, i)`.
 #[inline(always)]
 pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
     isa: S,
     acc: &mut [[S::F32; N]; R],
     sums: impl Fn(usize) -> [[S::I32; N]; R],
     scale: impl Fn(usize, usize) -> S::F32,
-    minimum: impl Fn(usize) -> S::F32,
+    minimum: impl Fn(usize, usize) -> S::F32,
     x: &ActivationTile<'_, C>,
     at: usize,
 ) {
-    const { assert!(BLOCK.is_multiple_of(F::STEP) && (!F::AFFINE || F::STEP == BLOCK)) };
+    const { assert!(BLOCK.is_multiple_of(F::STEP)) };
     let scales = x.scales(at);
     if F::STEP == BLOCK {
         let sums = sums(0);
@@ -43,7 +43,7 @@ pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, cons
                 acc[r][c] = isa.fma(isa.mul(scale, isa.splat(scales[c])), isa.to_f32(sums[r][c]), acc[r][c]);
             }
             if F::AFFINE {
-                let (minimum, sums) = (minimum(r), x.scaled_sums(at));
+                let (minimum, sums) = (minimum(r, 0), x.scaled_sums(at));
                 for c in 0..N {
                     acc[r][c] = isa.fma(minimum, isa.splat(sums[c]), acc[r][c]);
                 }
@@ -58,6 +58,13 @@ pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, cons
                 for c in 0..N {
                     let sum = isa.to_f32(sums[r][c]);
                     scaled[r][c] = if i == 0 { isa.mul(scale, sum) } else { isa.fma(scale, sum, scaled[r][c]) };
+                }
+                if F::AFFINE {
+                    let (minimum, sums) = (minimum(r, i), x.sums(at + i * F::STEP, F::STEP));
+                    for c in 0..N {
+                        // The sums are negative.
+                        scaled[r][c] = isa.fma(minimum, isa.splat(-sums[c] as f32), scaled[r][c]);
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use super::{Exec, Shared};
 /// Elements that share a scale.
 pub(super) const BLOCK: usize = STRIDE;
 /// Elements of half a block, which have a sum too: the smallest group of weights with its own scale
-/// (`Q6_K`).
+/// (`Q6_K`) and minimum (`Q2_K`).
 pub(super) const HALF: usize = 16;
 
 /// Tokens of padding: those of the largest tile but one.

@@ -8,8 +8,11 @@
 use std::ops::Range;
 
 use crate::cpu::Simd;
-use crate::cpu::simd::prefetch;
-use crate::quant::{BlockFormat, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::cpu::simd::{MAX_LANES, prefetch};
+use crate::quant::{
+    BlockFormat, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Mxfp4, Q1_0, Q2_0, Q2K, Q3K, Q4_0, Q4_1,
+    Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Tq1_0, Tq2_0, grid, iq4, mxfp4, tq,
+};
 
 use super::activations::BLOCK;
 
@@ -19,8 +22,8 @@ pub(super) use crate::gguf::PANEL_ROWS;
 /// One block of `LANES` interleaved rows.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
-    /// 16-bit field 0 of the first of the rows.
-    halves: *const u8,
+    /// Narrow field 0 of the first of the rows.
+    narrow: *const u8,
     /// 32-bit field 0 of the first of the rows.
     words: *const u8,
 }
@@ -29,8 +32,8 @@ impl Block {
     /// The first block of the rows from `lane` on (of `PANEL_ROWS`) of the panel at `panel`.
     #[inline(always)]
     pub(super) fn first<F: Format>(panel: *const u8, lane: usize) -> Self {
-        let words = panel.wrapping_add(F::HALVES.len() * 2 * PANEL_ROWS);
-        Self { halves: panel, words }.lane(lane)
+        let words = panel.wrapping_add(F::NARROW.len() * F::NARROW_BYTES * PANEL_ROWS);
+        Self { narrow: panel, words }.lane::<F>(lane)
     }
 
     /// The next block of the same rows.
@@ -42,13 +45,13 @@ impl Block {
     /// The block of the same rows that lies so many bytes behind this one.
     #[inline(always)]
     pub(super) fn skip(self, bytes: usize) -> Self {
-        Self { halves: self.halves.wrapping_add(bytes), words: self.words.wrapping_add(bytes) }
+        Self { narrow: self.narrow.wrapping_add(bytes), words: self.words.wrapping_add(bytes) }
     }
 
     /// The same block of the rows from `lane` on, counted from this one's first.
     #[inline(always)]
-    pub(super) fn lane(self, lane: usize) -> Self {
-        Self { halves: self.halves.wrapping_add(2 * lane), words: self.words.wrapping_add(4 * lane) }
+    pub(super) fn lane<F: Format>(self, lane: usize) -> Self {
+        Self { narrow: self.narrow.wrapping_add(F::NARROW_BYTES * lane), words: self.words.wrapping_add(4 * lane) }
     }
 
     /// Prefetches the part of the next block that is as large as step `step` of this one; called
@@ -60,7 +63,7 @@ impl Block {
         if F::ELEMENTS > 32 {
             let (bytes, steps) = (F::BYTES * PANEL_ROWS, F::ELEMENTS / F::STEP);
             for at in (bytes * step / steps..bytes * (step + 1) / steps).step_by(64) {
-                let at = self.halves.wrapping_add(bytes + at);
+                let at = self.narrow.wrapping_add(bytes + at);
                 if S::PREFETCHES_L1 { prefetch::<true>(at) } else { prefetch::<false>(at) }
             }
         }
@@ -70,19 +73,50 @@ impl Block {
     #[inline(always)]
     pub(super) fn prefetch(self, bytes: Range<usize>) {
         for at in bytes.step_by(64) {
-            prefetch::<false>(self.halves.wrapping_add(at));
+            prefetch::<false>(self.narrow.wrapping_add(at));
         }
     }
 
-    /// The half-precision field `i`, widened.
+    /// The narrow field `i`, a half-precision float, widened.
     ///
     /// # Safety
     /// The block is whole and in bounds, and has that field.
     #[inline(always)]
     unsafe fn half<S: Simd>(self, isa: S, i: usize) -> S::F32 {
+        // SAFETY: passed on from the caller.
+        isa.load_f16(unsafe { self.fields::<S, u16>(i) })
+    }
+
+    /// The narrow field `i`, an integer of 16 bits, in the first two bytes of each lane.
+    ///
+    /// # Safety
+    /// As [`Block::half`].
+    #[inline(always)]
+    unsafe fn integer<S: Simd>(self, isa: S, i: usize) -> S::Bytes {
+        // SAFETY: passed on from the caller.
+        isa.load_u16(unsafe { self.fields::<S, u16>(i) })
+    }
+
+    /// The narrow field `i`, an integer of eight bits.
+    ///
+    /// # Safety
+    /// As [`Block::half`].
+    #[inline(always)]
+    unsafe fn small<S: Simd>(self, isa: S, i: usize) -> S::F32 {
+        // SAFETY: passed on from the caller.
+        isa.load_u8(unsafe { self.fields::<S, u8>(i) })
+    }
+
+    /// The narrow field `i` of each row.
+    ///
+    /// # Safety
+    /// The block is whole and in bounds, and has that field, of type `T`.
+    #[inline(always)]
+    unsafe fn fields<'a, S: Simd, T>(self, i: usize) -> &'a [T] {
+        let at = self.narrow.wrapping_add(i * size_of::<T>() * PANEL_ROWS);
         // SAFETY: the caller vouches for the field; panels and their fields start at even addresses
         // (`Panels`, `Storage`).
-        isa.load_f16(unsafe { std::slice::from_raw_parts(self.halves.add(i * 2 * PANEL_ROWS).cast(), S::LANES) })
+        unsafe { std::slice::from_raw_parts(at.cast(), S::LANES) }
     }
 
     /// The 32-bit field `i`.
@@ -129,9 +163,9 @@ pub(super) trait Format: BlockFormat {
     }
 }
 
-/// A format of 32 elements: a scale, perhaps a minimum, and the integers by `$weights`.
+/// A format with one scale in a block, perhaps a minimum, and the integers by `$weights`.
 macro_rules! simple {
-    ($name:ident, |$isa:ident, $block:ident, $word:ident| $weights:expr) => {
+    ($name:ident, |$isa:ident, $block:ident, $step:pat_param, $word:ident| $weights:expr) => {
         impl Format for $name {
             type Head<S: Simd> = ();
 
@@ -139,7 +173,7 @@ macro_rules! simple {
             unsafe fn head<S: Simd>(_isa: S, _block: Block) {}
 
             #[inline(always)]
-            unsafe fn weights<S: Simd>($isa: S, $block: Block, _step: usize, $word: usize) -> S::Bytes {
+            unsafe fn weights<S: Simd>($isa: S, $block: Block, $step: usize, $word: usize) -> S::Bytes {
                 // SAFETY: the caller vouches for the whole block, and the layout stays inside it.
                 unsafe { $weights }
             }
@@ -181,11 +215,61 @@ unsafe fn five_bits<S: Simd>(isa: S, block: Block, word: usize) -> S::Bytes {
     isa.or(low, isa.shift_left(isa.shift_right(bits, word as u32, 1), 4))
 }
 
-simple!(Q4_0, |isa, block, word| nibbles(isa, block, 0, word));
-simple!(Q4_1, |isa, block, word| nibbles(isa, block, 0, word));
-simple!(Q5_0, |isa, block, word| five_bits(isa, block, word));
-simple!(Q5_1, |isa, block, word| five_bits(isa, block, word));
-simple!(Q8_0, |isa, block, word| block.word(isa, word));
+simple!(Q4_0, |isa, block, _, word| nibbles(isa, block, 0, word));
+simple!(Q4_1, |isa, block, _, word| nibbles(isa, block, 0, word));
+simple!(Q5_0, |isa, block, _, word| five_bits(isa, block, word));
+simple!(Q5_1, |isa, block, _, word| five_bits(isa, block, word));
+simple!(Q8_0, |isa, block, _, word| block.word(isa, word));
+simple!(Iq4Nl, |isa, block, _, word| isa.lookup(&iq4::VALUES, nibbles(isa, block, 0, word)));
+
+// Bits and pairs of bits are spread: item `word` of each byte. A bit counts twice.
+simple!(Q1_0, |isa, block, step, word| isa.shift_left(isa.shift_right(block.word(isa, step), word as u32, 1), 1));
+simple!(Q2_0, |isa, block, step, word| {
+    isa.shift_right(block.word(isa, 2 * step + word / 4), word as u32 % 4 * 2, 3)
+});
+
+simple!(Tq1_0, |isa, block, step, word| {
+    let (byte, digit) = tq::place(32 * step + 4 * word);
+    let mut rest = block.word(isa, byte / 4);
+    for _ in 0..digit {
+        rest = isa.add_bytes(rest, isa.add_bytes(rest, rest));
+    }
+    // The digit above a byte: whether three times it is 256 or more, and 512 or more.
+    isa.add_bytes(isa.is_at_least(rest, 86), isa.is_at_least(rest, 171))
+});
+simple!(Tq2_0, |isa, block, step, word| two_bits(isa, block, 0, step, word));
+
+/// Two bits of each element of a super-block: words `first` to `first + 16` (see `quant::k`).
+///
+/// # Safety
+/// The block is whole and in bounds, and has these fields.
+#[inline(always)]
+unsafe fn two_bits<S: Simd>(isa: S, block: Block, first: usize, part: usize, word: usize) -> S::Bytes {
+    // SAFETY: the caller vouches for the fields.
+    isa.shift_right(unsafe { block.word(isa, first + part / 4 * 8 + word) }, part as u32 % 4 * 2, 3)
+}
+
+impl Format for Mxfp4 {
+    type Head<S: Simd> = ();
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(_isa: S, _block: Block) {}
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(isa: S, block: Block, _step: usize, word: usize) -> S::Bytes {
+        // SAFETY: the nibbles are words 0..4.
+        isa.lookup(&mxfp4::VALUES, unsafe { nibbles(isa, block, 0, word) })
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(isa: S, block: Block, _head: &(), _group: usize) -> S::F32 {
+        // SAFETY: the caller vouches for the whole block.
+        let exponent = isa.sub(unsafe { block.small(isa, 0) }, isa.splat(128.0));
+        // As the product of two powers: the smallest are below the normal range.
+        let half = isa.round(isa.mul(exponent, isa.splat(0.5)));
+        isa.mul(isa.pow2(half), isa.pow2(isa.sub(exponent, half)))
+    }
+}
 
 /// The scales of a `Q4_K` or `Q5_K` block, and its minimums.
 #[derive(Clone, Copy)]
@@ -278,6 +362,72 @@ affine_k!(Q5K, |isa, block, group, word| {
     isa.or(low, isa.shift_left(isa.shift_right(block.word(isa, 3 + word), group as u32, 1), 4))
 });
 
+impl Format for Q2K {
+    /// The scale of the scales, and that of the minimums.
+    type Head<S: Simd> = [S::F32; 2];
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(isa: S, block: Block) -> [S::F32; 2] {
+        // SAFETY: the caller vouches for the whole block.
+        unsafe { [block.half(isa, 0), block.half(isa, 1)] }
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
+        // SAFETY: the 2-bit integers are words 4..20.
+        unsafe { two_bits(isa, block, 4, group / 2, group % 2 * 4 + word) }
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(isa: S, block: Block, units: &[S::F32; 2], group: usize) -> S::F32 {
+        // SAFETY: the scales are the low nibbles of words 0..4.
+        let scales = unsafe { block.word(isa, group / 4) };
+        isa.mul(units[0], isa.to_f32(isa.bits(scales, group as u32 % 4 * 8, 15)))
+    }
+
+    #[inline(always)]
+    unsafe fn minimum<S: Simd>(isa: S, block: Block, units: &[S::F32; 2], group: usize) -> S::F32 {
+        // SAFETY: the minimums are the high nibbles of words 0..4.
+        let minimums = unsafe { block.word(isa, group / 4) };
+        let minimum = isa.mul(units[1], isa.to_f32(isa.bits(minimums, group as u32 % 4 * 8 + 4, 15)));
+        isa.sub(isa.splat(0.0), minimum)
+    }
+}
+
+impl Format for Q3K {
+    /// The scale of the scales, which have four bytes in each of four words.
+    type Head<S: Simd> = (S::F32, [S::Bytes; 4]);
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(isa: S, block: Block) -> Self::Head<S> {
+        // SAFETY: the packed scales are words 24..27.
+        let (unit, [low, high, upper]) =
+            unsafe { (block.half(isa, 0), [block.word(isa, 24), block.word(isa, 25), block.word(isa, 26)]) };
+        let upper = |quarter: u32| isa.shift_left(isa.shift_right(upper, 2 * quarter, 3), 4);
+        let scales = [
+            isa.or(isa.shift_right(low, 0, 15), upper(0)),
+            isa.or(isa.shift_right(high, 0, 15), upper(1)),
+            isa.or(isa.shift_right(low, 4, 15), upper(2)),
+            isa.or(isa.shift_right(high, 4, 15), upper(3)),
+        ];
+        (unit, scales)
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
+        let (part, word) = (group / 2, group % 2 * 4 + word);
+        // SAFETY: the mask is words 0..8, the 2-bit integers words 8..24.
+        let (low, mask) = unsafe { (two_bits(isa, block, 8, part, word), block.word(isa, word)) };
+        isa.or(low, isa.shift_left(isa.shift_right(mask, part as u32, 1), 2))
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(isa: S, _block: Block, (unit, scales): &Self::Head<S>, group: usize) -> S::F32 {
+        let scale = isa.byte::<false>(scales[group / 4], group % 4);
+        isa.mul(*unit, isa.to_f32(isa.add_i32(scale, isa.splat_i32(-32))))
+    }
+}
+
 impl Format for Q6K {
     /// The scale of the signed scales.
     type Head<S: Simd> = S::F32;
@@ -306,4 +456,250 @@ impl Format for Q6K {
         let scales = unsafe { block.word(isa, 48 + group / 4) };
         isa.mul(*unit, isa.to_f32(isa.byte::<true>(scales, group % 4)))
     }
+}
+
+impl Format for Iq4Xs {
+    /// The scale of the scales.
+    type Head<S: Simd> = S::F32;
+
+    #[inline(always)]
+    unsafe fn head<S: Simd>(isa: S, block: Block) -> S::F32 {
+        // SAFETY: the caller vouches for the whole block.
+        unsafe { block.half(isa, 0) }
+    }
+
+    #[inline(always)]
+    unsafe fn weights<S: Simd>(isa: S, block: Block, group: usize, word: usize) -> S::Bytes {
+        // SAFETY: the indices are words 1..33.
+        isa.lookup(&iq4::VALUES, unsafe { nibbles(isa, block, 1 + 4 * group, word) })
+    }
+
+    #[inline(always)]
+    unsafe fn scale<S: Simd>(isa: S, block: Block, unit: &S::F32, group: usize) -> S::F32 {
+        // SAFETY: the low four bits of the scales are word 0, the upper two a narrow field.
+        let (low, upper) = unsafe { (block.word(isa, 0), block.integer(isa, 1)) };
+        let (low, upper) = (isa.bits(low, 4 * group as u32, 15), isa.bits(upper, 2 * group as u32, 3));
+        let scale = isa.add_i32(low, isa.shift_i32(upper, 4));
+        isa.mul(*unit, isa.to_f32(isa.add_i32(scale, isa.splat_i32(-32))))
+    }
+}
+
+/// A format whose weights are points of a grid: `$weights` gives them, `$integer` the integer of a
+/// group that `$scale` makes a scale of, given that of the block.
+macro_rules! grid {
+    (
+        $name:ident, |$isa:ident, $block:ident, $step:ident, $word:ident| $weights:expr,
+        |$group:ident| $integer:expr, |$unit:ident, $float:ident| $scale:expr, unit: $head:expr
+    ) => {
+        impl Format for $name {
+            /// The scale of the scales.
+            type Head<S: Simd> = S::F32;
+
+            #[inline(always)]
+            unsafe fn head<S: Simd>($isa: S, $block: Block) -> S::F32 {
+                // SAFETY: the caller vouches for the whole block.
+                unsafe { $head }
+            }
+
+            #[inline(always)]
+            unsafe fn weights<S: Simd>($isa: S, $block: Block, $step: usize, $word: usize) -> S::Bytes {
+                // SAFETY: the caller vouches for the whole block, and the layout stays inside it;
+                // an index of so many bits is one of the grid.
+                unsafe { $weights }
+            }
+
+            #[inline(always)]
+            unsafe fn scale<S: Simd>($isa: S, $block: Block, $unit: &S::F32, $group: usize) -> S::F32 {
+                // SAFETY: the caller vouches for the whole block, and the layout stays inside it.
+                let $float = $isa.to_f32(unsafe { $integer });
+                let $unit = *$unit;
+                $scale
+            }
+        }
+    };
+}
+
+/// `bits` bits of a lane from bit `at` on of the words from `first` on.
+///
+/// # Safety
+/// The block is whole and in bounds, and has these words; no word ends between the bits.
+#[inline(always)]
+unsafe fn bits<S: Simd>(isa: S, block: Block, first: usize, at: usize, bits: u32) -> S::I32 {
+    // SAFETY: the caller vouches for the words.
+    isa.bits(unsafe { block.word(isa, first + at / 32) }, at as u32 % 32, (1 << bits) - 1)
+}
+
+/// `low + (high << shift)`
+#[inline(always)]
+fn join<S: Simd>(isa: S, low: S::I32, high: S::I32, shift: u32) -> S::I32 {
+    isa.add_i32(low, isa.shift_i32(high, shift))
+}
+
+/// Word `half` (of two) of points `index` of a grid.
+///
+/// # Safety
+/// The indices are ones of the grid.
+#[inline(always)]
+unsafe fn half_point<S: Simd>(isa: S, grid: &[u32], index: S::I32, half: usize) -> S::Bytes {
+    // SAFETY: passed on from the caller.
+    unsafe { isa.gather(&grid[half..], isa.shift_i32(index, 1)) }
+}
+
+/// Bytes with the signs that are four bits from bit `at` on of the words from `first` on.
+///
+/// # Safety
+/// As [`bits`].
+#[inline(always)]
+unsafe fn four_signs<S: Simd>(isa: S, bytes: S::Bytes, block: Block, first: usize, at: usize) -> S::Bytes {
+    // SAFETY: passed on from the caller; four bits are an index.
+    let negative = unsafe { isa.gather(&grid::NEGATIVE, bits(isa, block, first, at, 4)) };
+    isa.negate(bytes, negative)
+}
+
+/// Bytes with the signs of half `half` of eight that are seven bits from bit `at` on.
+///
+/// # Safety
+/// As [`bits`].
+#[inline(always)]
+unsafe fn half_signs<S: Simd>(isa: S, bytes: S::Bytes, block: Block, first: usize, at: usize, half: usize) -> S::Bytes {
+    // SAFETY: passed on from the caller; seven bits are an index.
+    unsafe {
+        if half == 0 {
+            four_signs(isa, bytes, block, first, at)
+        } else {
+            isa.negate(bytes, isa.gather(&grid::NEGATIVE_SECOND, bits(isa, block, first, at, 7)))
+        }
+    }
+}
+
+/// `unit (1/2 + x) factor`
+#[inline(always)]
+fn half_more<S: Simd>(isa: S, unit: S::F32, x: S::F32, factor: f32) -> S::F32 {
+    isa.mul(isa.mul(unit, isa.add(x, isa.splat(0.5))), isa.splat(factor))
+}
+
+/// `unit (1 + 2 x) factor`
+#[inline(always)]
+fn odd<S: Simd>(isa: S, unit: S::F32, x: S::F32, factor: f32) -> S::F32 {
+    isa.mul(isa.mul(unit, isa.add(isa.add(x, x), isa.splat(1.0))), isa.splat(factor))
+}
+
+// Each four elements have an index, of which the ninth bits are words 16 and 17; the signs are words
+// 18..26.
+grid!(
+    Iq3S,
+    |isa, block, step, word| {
+        let at = 8 * step + word;
+        let index = join(isa, bits(isa, block, 0, 8 * at, 8), bits(isa, block, 16, at, 1), 8);
+        four_signs(isa, isa.gather(&grid::IQ3_S, index), block, 18, 4 * at)
+    },
+    |group| bits(isa, block, 26, 4 * group, 4),
+    |unit, x| odd(isa, unit, x, 1.0),
+    unit: block.half(isa, 0)
+);
+
+// Each 32 elements have a word of signs and scale, words 16..24.
+grid!(
+    Iq3Xxs,
+    |isa, block, step, word| {
+        let point = isa.gather(&grid::IQ3_XXS, bits(isa, block, 0, 8 * (8 * step + word), 8));
+        half_signs(isa, point, block, 16 + step, word / 2 * 7, word % 2)
+    },
+    |group| bits(isa, block, 16 + group, 28, 4),
+    |unit, x| half_more(isa, unit, x, 0.5),
+    unit: block.half(isa, 0)
+);
+
+// Each 32 elements have a word of four indices, and one of signs and scale.
+grid!(
+    Iq2Xxs,
+    |isa, block, step, word| {
+        let index = bits(isa, block, 2 * step, 8 * (word / 2), 8);
+        let point = half_point(isa, &grid::IQ2_XXS, index, word % 2);
+        half_signs(isa, point, block, 2 * step + 1, word / 2 * 7, word % 2)
+    },
+    |group| bits(isa, block, 2 * group + 1, 28, 4),
+    |unit, x| half_more(isa, unit, x, 0.25),
+    unit: block.half(isa, 0)
+);
+
+// Each eight elements have half a word of index and signs.
+grid!(
+    Iq2Xs,
+    |isa, block, step, word| {
+        let at = 16 * (2 * step + word / 2);
+        let point = half_point(isa, &grid::IQ2_XS, bits(isa, block, 0, at, 9), word % 2);
+        half_signs(isa, point, block, 0, at + 9, word % 2)
+    },
+    |group| bits(isa, block, 16, 4 * group, 4),
+    |unit, x| half_more(isa, unit, x, 0.25),
+    unit: block.half(isa, 0)
+);
+
+// Each eight elements have an index, whose upper two bits are words 16 and 17; the signs are words
+// 8..16.
+grid!(
+    Iq2S,
+    |isa, block, step, word| {
+        let at = 2 * step + word / 2;
+        let index = join(isa, bits(isa, block, 0, 8 * at, 8), bits(isa, block, 16, 2 * at, 2), 8);
+        four_signs(isa, half_point(isa, &grid::IQ2_S, index, word % 2), block, 8, 4 * (4 * step + word))
+    },
+    |group| bits(isa, block, 18, 4 * group, 4),
+    |unit, x| half_more(isa, unit, x, 0.25),
+    unit: block.half(isa, 0)
+);
+
+/// Bytes of eighths, one up where the index is 0, one down where it is 1.
+const EIGHTHS: [u32; 2] = [0x0101_0101, 0xFFFF_FFFF];
+
+// Each 32 elements have half a word of upper bits, scale and shift, words 8..12.
+grid!(
+    Iq1S,
+    |isa, block, step, word| {
+        let (at, eighth) = (16 * step, word / 2);
+        let upper = bits(isa, block, 8, at + 3 * eighth, 3);
+        let index = join(isa, bits(isa, block, 0, 8 * (4 * step + eighth), 8), upper, 8);
+        let shift = isa.gather(&EIGHTHS, bits(isa, block, 8, at + 15, 1));
+        isa.add_bytes(half_point(isa, &grid::IQ1, index, word % 2), shift)
+    },
+    |group| bits(isa, block, 8, 16 * group + 12, 3),
+    |unit, x| odd(isa, unit, x, 0.125),
+    unit: block.half(isa, 0)
+);
+
+// Each eight elements have a nibble of upper bits and shift, words 8..12; the scales are words 12
+// and 13.
+grid!(
+    Iq1M,
+    |isa, block, step, word| {
+        let at = 2 * step + word / 2;
+        let index = join(isa, bits(isa, block, 0, 8 * at, 8), bits(isa, block, 8, 4 * at, 3), 8);
+        let shift = isa.gather(&EIGHTHS, bits(isa, block, 8, 4 * at + 3, 1));
+        isa.add_bytes(half_point(isa, &grid::IQ1, index, word % 2), shift)
+    },
+    |group| bits(isa, block, 12, 16 * (group / 4) + 3 * (group % 4), 3),
+    |unit, x| odd(isa, unit, x, 0.125),
+    unit: scattered_half(isa, block)
+);
+
+/// The half-precision float whose nibbles are the highest ones of the four halves of words 12 and
+/// 13, the lowest first.
+///
+/// # Safety
+/// The block is whole and in bounds, and has these words.
+#[inline(always)]
+unsafe fn scattered_half<S: Simd>(isa: S, block: Block) -> S::F32 {
+    let mut halves = [0; MAX_LANES];
+    // A loop of its own for each lane: it is one in 256 elements.
+    for (lane, half) in halves.iter_mut().enumerate().take(S::LANES) {
+        let word = |i: usize| {
+            let at = block.words.wrapping_add(i * 4 * PANEL_ROWS + 4 * lane);
+            // SAFETY: the caller vouches for the words of all rows.
+            unsafe { at.cast::<[u8; 4]>().read() }
+        };
+        let ([_, a, _, b], [_, c, _, d]) = (word(12), word(13));
+        *half = u16::from_le_bytes([a >> 4 | b & 0xF0, c >> 4 | d & 0xF0]);
+    }
+    isa.load_f16(&halves)
 }

@@ -3,16 +3,16 @@
 //!
 //! A panel has the blocks of its rows, one after the other along the rows; in each, every field
 //! of the block format stands [`PANEL_ROWS`] times side by side, once for each row: first the
-//! 16-bit fields (scales, minimums), then the 32-bit ones (four bytes of a row's weights, as byte
+//! narrow fields (scales, minimums), then the 32-bit ones (four bytes of a row's weights, as byte
 //! dot product instructions need). So a vector of one field is one load, a panel is one stream of
 //! memory, and it has as many bytes as the rows had. The last panel is filled up with rows of
 //! zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
 //!
-//! One field is not copied as it is: the fifth bits of `Q5_0` and `Q5_1` are reordered, see
-//! [`BlockFormat::FIFTH_BITS`].
+//! Fields of single bits, or pairs of them, are not copied as they are but reordered (the fifth bits
+//! of `Q5_0` and `Q5_1`, all of `Q1_0` and `Q2_0`): see [`Spread`].
 
 use crate::gguf::TensorType;
-use crate::quant::BlockFormat;
+use crate::quant::{BlockFormat, Spread};
 use crate::with_format;
 
 use super::format::PANEL_ROWS;
@@ -31,10 +31,10 @@ pub(super) fn unpack(dtype: TensorType, panel: &[u8], row: usize, out: &mut [u8]
 /// For each field of a block of format `F`: its place in the block and its place in a panel's
 /// block, by row; its size.
 fn fields<F: BlockFormat>() -> impl Iterator<Item = (usize, usize, usize)> {
-    let halves = F::HALVES.iter().enumerate().map(|(i, &at)| (at, i * 2 * PANEL_ROWS, 2));
-    let first = F::HALVES.len() * 2 * PANEL_ROWS;
-    let count = (F::BYTES - 2 * F::HALVES.len()) / 4;
-    halves.chain((0..count).map(move |i| (F::WORDS + 4 * i, first + i * 4 * PANEL_ROWS, 4)))
+    let (size, first) = (F::NARROW_BYTES, F::NARROW.len() * F::NARROW_BYTES);
+    let narrow = F::NARROW.iter().enumerate().map(move |(i, &at)| (at, i * size * PANEL_ROWS, size));
+    let words = (0..(F::BYTES - first) / 4).map(move |i| (F::WORDS + 4 * i, (first + 4 * i) * PANEL_ROWS, 4));
+    narrow.chain(words)
 }
 
 fn pack_rows<F: BlockFormat>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
@@ -43,9 +43,9 @@ fn pack_rows<F: BlockFormat>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
             for (from, to, size) in fields::<F>() {
                 packed[to + r * size..][..size].copy_from_slice(&block[from..from + size]);
             }
-            if F::FIFTH_BITS {
-                let at = F::HALVES.len() * 2 * PANEL_ROWS + 4 * r;
-                edit(&mut packed[at..at + 4], spread);
+            let first = F::NARROW.len() * F::NARROW_BYTES;
+            for field in 0..F::SPREAD.fields {
+                edit(&mut packed[(first + 4 * field) * PANEL_ROWS + 4 * r..][..4], |bits| F::SPREAD.spread(bits));
             }
         }
     }
@@ -56,25 +56,36 @@ fn unpack_row<F: BlockFormat>(panel: &[u8], row: usize, out: &mut [u8]) {
         for (to, from, size) in fields::<F>() {
             block[to..to + size].copy_from_slice(&packed[from + row * size..][..size]);
         }
-        if F::FIFTH_BITS {
-            edit(&mut block[F::WORDS..F::WORDS + 4], gather);
+        for field in 0..F::SPREAD.fields {
+            edit(&mut block[F::WORDS + 4 * field..][..4], |bits| F::SPREAD.gather(bits));
         }
     }
 }
 
-fn edit(bytes: &mut [u8], change: fn(u32) -> u32) {
+fn edit(bytes: &mut [u8], change: impl Fn(u32) -> u32) {
     let word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     bytes.copy_from_slice(&change(word).to_le_bytes());
 }
 
-/// Bit `4 i + b` to bit `8 b + i`.
-fn spread(bits: u32) -> u32 {
-    (0..32).map(|e| (bits >> e & 1) << (8 * (e % 4) + e / 4)).sum()
-}
+impl Spread {
+    /// Item `4 i + b` to item `i` of byte `b`.
+    fn spread(self, field: u32) -> u32 {
+        self.moves().map(|(from, to)| (field >> from & self.mask()) << to).sum()
+    }
 
-/// Bit `8 b + i` back to bit `4 i + b`.
-fn gather(bits: u32) -> u32 {
-    (0..32).map(|e| (bits >> (8 * (e % 4) + e / 4) & 1) << e).sum()
+    /// Item `i` of byte `b` back to item `4 i + b`.
+    fn gather(self, field: u32) -> u32 {
+        self.moves().map(|(from, to)| (field >> to & self.mask()) << from).sum()
+    }
+
+    /// Where the items are in a field, and where they go, in bits.
+    fn moves(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..32 / self.bits).map(move |item| (item * self.bits, 8 * (item % 4) + item / 4 * self.bits))
+    }
+
+    fn mask(self) -> u32 {
+        (1 << self.bits) - 1
+    }
 }
 
 #[cfg(test)]

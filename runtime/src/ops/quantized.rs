@@ -194,11 +194,11 @@ impl<F: Format> QuantizedGemm<'_, F> {
                 },
                 #[inline(always)]
                 // SAFETY: passed on from the caller.
-                |r| unsafe {
+                |r, i| unsafe {
                     if unpacked {
-                        F::minimum(isa, blocks[r], &heads[r], F::group_of(first))
+                        F::minimum(isa, blocks[r], &heads[r], F::group_of(first + i))
                     } else {
-                        F::minimum(isa, blocks[r], &F::head(isa, blocks[r]), F::group_of(first))
+                        F::minimum(isa, blocks[r], &F::head(isa, blocks[r]), F::group_of(first + i))
                     }
                 },
                 x,

@@ -26,8 +26,8 @@ pub(super) struct UnpackedTile {
     words: Field<[u8; 4], { CHUNK / 4 }>,
     /// The scale of each step.
     scales: Field<f32, { CHUNK / HALF }>,
-    /// The minimum of each step of 32, of affine formats.
-    minimums: Field<f32, { CHUNK / BLOCK }>,
+    /// The minimum of each step, of affine formats.
+    minimums: Field<f32, { CHUNK / HALF }>,
 }
 
 impl UnpackedTile {
@@ -35,7 +35,7 @@ impl UnpackedTile {
         Self {
             words: [[[0; 4]; PANEL_ROWS]; CHUNK / 4],
             scales: [[0.0; PANEL_ROWS]; CHUNK / HALF],
-            minimums: [[0.0; PANEL_ROWS]; CHUNK / BLOCK],
+            minimums: [[0.0; PANEL_ROWS]; CHUNK / HALF],
         }
     }
 
@@ -58,7 +58,7 @@ impl UnpackedTile {
         assert!(elements <= CHUNK);
         for unit in 0..elements / F::ELEMENTS {
             for lane in (0..PANEL_ROWS).step_by(S::LANES) {
-                let rows = block.lane(lane);
+                let rows = block.lane::<F>(lane);
                 // SAFETY: passed on from the caller.
                 let head = unsafe { F::head(isa, rows) };
                 for step in 0..F::ELEMENTS / F::STEP {
@@ -146,7 +146,7 @@ impl UnpackedTile {
                 #[inline(always)]
                 |r, i| isa.load(&panel(r).scales[first + i][lane(r)..]),
                 #[inline(always)]
-                |r| isa.load(&panel(r).minimums[first][lane(r)..]),
+                |r, i| isa.load(&panel(r).minimums[first + i][lane(r)..]),
                 x,
                 at,
             );

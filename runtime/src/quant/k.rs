@@ -1,5 +1,5 @@
-//! The K formats in common: super-blocks of 256, packed 6-bit scales, and the search for good
-//! scales.
+//! The K formats in common: super-blocks of 256, packed 6-bit scales and 2-bit values, and the
+//! search for good scales.
 
 use super::{as_f16, extreme, get_f16, inverse, put_f16, range};
 
@@ -85,21 +85,46 @@ pub(super) fn fit(values: &[f32; LEN], top: u8) -> Option<(Head, [u8; LEN])> {
     let mins = fits.map(|fit| fit.min);
     let d = as_f16(extreme(&scales) / 63.0)?;
     let dmin = as_f16(extreme(&mins) / 63.0)?;
-    let head =
-        Head { d, dmin, scales: scales.map(|scale| six_bits(scale, d)), mins: mins.map(|min| six_bits(min, dmin)) };
+    let head = Head {
+        d,
+        dmin,
+        scales: scales.map(|scale| multiple(scale, d, 63)),
+        mins: mins.map(|min| multiple(min, dmin, 63)),
+    };
     let stored = |j: usize| Affine { scale: d * f32::from(head.scales[j]), min: dmin * f32::from(head.mins[j]) };
     Some((head, std::array::from_fn(|i| stored(i / SUB).level(values[i], top))))
 }
 
-fn six_bits(x: f32, unit: f32) -> u8 {
-    ((x * inverse(unit)).round() as u8).min(63)
+/// The multiple of `unit` nearest to `x`, at most `most`.
+pub(super) fn multiple(x: f32, unit: f32, most: u8) -> u8 {
+    ((x * inverse(unit)).round() as u8).min(most)
+}
+
+/// Where value `i` of a super-block is in its 2-bit values, byte and shift: each half of 128 values
+/// is four quarters of 32, of which quarter `j` is bits `2 j` of the half's 32 bytes.
+fn place(i: usize) -> (usize, usize) {
+    (i / 128 * 32 + i % 32, i / 32 % 4 * 2)
+}
+
+/// Value `i` of a super-block's 2-bit values (`Q2_K`, `Q3_K`, `TQ2_0`).
+pub(super) fn two_bits(packed: &[u8], i: usize) -> u8 {
+    let (byte, shift) = place(i);
+    packed[byte] >> shift & 3
+}
+
+/// Writes the 2-bit values (0 to 3) of a super-block to zeroed bytes.
+pub(super) fn put_two_bits(packed: &mut [u8], levels: &[u8; LEN]) {
+    for (i, level) in levels.iter().enumerate() {
+        let (byte, shift) = place(i);
+        packed[byte] |= level << shift;
+    }
 }
 
 /// How the levels of a sub-block stand for values: `x = scale q - min`, neither of them negative.
 #[derive(Clone, Copy)]
-struct Affine {
-    scale: f32,
-    min: f32,
+pub(super) struct Affine {
+    pub(super) scale: f32,
+    pub(super) min: f32,
 }
 
 impl Affine {
@@ -107,12 +132,12 @@ impl Affine {
     /// there are levels, each followed by a least-squares fit to the levels that it gives. The
     /// idea, the range of the search and the weights (large values matter more) are those of
     /// `make_qkx2_quants` in ggml-quants.c.
-    fn fit(values: &[f32; SUB], top: u8) -> Self {
+    pub(super) fn fit<const N: usize>(values: &[f32; N], top: u8) -> Self {
         let (low, high) = range(values);
         let min = -low.min(0.0);
         let span = high + min;
         let first = Self { scale: span / f32::from(top), min };
-        let rms = (values.iter().map(|x| x * x).sum::<f32>() / SUB as f32).sqrt();
+        let rms = (values.iter().map(|x| x * x).sum::<f32>() / N as f32).sqrt();
         let weights = values.map(|x| rms + x.abs());
         let steps = (-10..=10).map(|i| f32::from(top) + 0.1 * i as f32);
         let candidates = steps.filter_map(|steps| Self { scale: span / steps, min }.refit(values, &weights, top));
@@ -120,13 +145,13 @@ impl Affine {
         candidates.fold(first, |best, next| if error(&next) < error(&best) { next } else { best })
     }
 
-    fn level(self, x: f32, top: u8) -> u8 {
+    pub(super) fn level(self, x: f32, top: u8) -> u8 {
         (((x + self.min) * inverse(self.scale)).round() as u8).min(top)
     }
 
     /// The weighted least-squares solution for the levels that `self` gives; `None` if all levels
     /// are equal.
-    fn refit(self, values: &[f32; SUB], weights: &[f32; SUB], top: u8) -> Option<Self> {
+    fn refit<const N: usize>(self, values: &[f32; N], weights: &[f32; N], top: u8) -> Option<Self> {
         let (mut w0, mut wq, mut wqq, mut wx, mut wqx) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for (&x, &w) in values.iter().zip(weights) {
             let q = f32::from(self.level(x, top));
@@ -143,7 +168,7 @@ impl Affine {
         (determinant > 0.0 && fit.scale > 0.0).then_some(fit)
     }
 
-    fn error(self, values: &[f32; SUB], weights: &[f32; SUB], top: u8) -> f32 {
+    fn error<const N: usize>(self, values: &[f32; N], weights: &[f32; N], top: u8) -> f32 {
         let decoded = |x| f32::from(self.level(x, top)) * self.scale - self.min;
         values.iter().zip(weights).map(|(&x, w)| w * (decoded(x) - x).powi(2)).sum()
     }

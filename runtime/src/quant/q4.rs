@@ -29,13 +29,13 @@ const _: () = assert!(Q4_1_QS + HALF == Q4_1_BYTES && LEN == TensorType::Q4_1.bl
 block_format!(Q4_0, decode_q4_0, encode_q4_0, {
     ZERO: i32 = 8,
     MOST: i32 = 15,
-    HALVES: &'static [usize] = &[D],
+    NARROW: &'static [usize] = &[D],
     WORDS: usize = Q4_0_QS,
 });
 block_format!(Q4_1, decode_q4_1, encode_q4_1, {
     MOST: i32 = 15,
     AFFINE: bool = true,
-    HALVES: &'static [usize] = &[D, Q4_1_M],
+    NARROW: &'static [usize] = &[D, Q4_1_M],
     WORDS: usize = Q4_1_QS,
 });
 

@@ -25,7 +25,7 @@ const _: () = assert!(LEN == k::LEN && QS + LEN / 2 == BYTES);
 block_format!(Q4K, decode, encode, {
     MOST: i32 = 15,
     AFFINE: bool = true,
-    HALVES: &'static [usize] = &[D, DMIN],
+    NARROW: &'static [usize] = &[D, DMIN],
     WORDS: usize = SCALES,
 });
 

@@ -1,6 +1,6 @@
 //! `Q5_0` and `Q5_1`: as `Q4_0` and `Q4_1`, with a fifth bit of each value in a 32-bit mask.
 
-use super::block_format::block_format;
+use super::block_format::{Spread, block_format};
 use super::{extreme, get_f16, inverse, put_f16, range};
 use crate::gguf::TensorType;
 
@@ -31,16 +31,16 @@ const _: () = assert!(Q5_1_QS + HALF == Q5_1_BYTES && LEN == TensorType::Q5_1.bl
 block_format!(Q5_0, decode_q5_0, encode_q5_0, {
     ZERO: i32 = 16,
     MOST: i32 = 31,
-    HALVES: &'static [usize] = &[D],
+    NARROW: &'static [usize] = &[D],
     WORDS: usize = Q5_0_QH,
-    FIFTH_BITS: bool = true,
+    SPREAD: Spread = Spread { fields: 1, bits: 1 },
 });
 block_format!(Q5_1, decode_q5_1, encode_q5_1, {
     MOST: i32 = 31,
     AFFINE: bool = true,
-    HALVES: &'static [usize] = &[D, Q5_1_M],
+    NARROW: &'static [usize] = &[D, Q5_1_M],
     WORDS: usize = Q5_1_QH,
-    FIFTH_BITS: bool = true,
+    SPREAD: Spread = Spread { fields: 1, bits: 1 },
 });
 
 /// `x = d (q - 16)`.

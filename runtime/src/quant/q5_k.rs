@@ -24,7 +24,7 @@ const _: () = assert!(LEN == k::LEN && QS + LEN / 2 == BYTES && k::SUBS == 8);
 block_format!(Q5K, decode, encode, {
     MOST: i32 = 31,
     AFFINE: bool = true,
-    HALVES: &'static [usize] = &[D, DMIN],
+    NARROW: &'static [usize] = &[D, DMIN],
     WORDS: usize = SCALES,
 });
 

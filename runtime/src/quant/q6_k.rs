@@ -5,7 +5,7 @@
 //! upper two in bits `2 j` of byte `i` of the half's upper bits.
 
 use super::block_format::block_format;
-use super::{as_f16, extreme, get_f16, inverse, put_f16};
+use super::{as_f16, extreme, get_f16, inverse, put_f16, signed};
 use crate::gguf::TensorType;
 
 /// Values in a block.
@@ -38,7 +38,7 @@ block_format!(Q6K, decode, encode, {
     GROUP: usize = SUB,
     ZERO: i32 = 32,
     MOST: i32 = 63,
-    HALVES: &'static [usize] = &[D],
+    NARROW: &'static [usize] = &[D],
     WORDS: usize = QL,
 });
 
@@ -56,11 +56,11 @@ pub fn decode(block: &[u8; BYTES], out: &mut [f32; LEN]) {
 /// Searches a scale for each 16 values; the largest of the scales becomes -128.
 pub fn encode(values: &[f32; LEN]) -> Option<[u8; BYTES]> {
     let (subs, _) = values.as_chunks::<SUB>();
-    let fits: [f32; LEN / SUB] = std::array::from_fn(|j| fit(&subs[j]));
+    let fits: [f32; LEN / SUB] = std::array::from_fn(|j| signed::fit(&subs[j], -32.0, 31.0));
     let d = as_f16(extreme(&fits) / -128.0)?;
     let scales = fits.map(|scale| (scale * inverse(d)).round() as i8);
-    let q = |i: usize| (level(values[i], inverse(d * f32::from(scales[i / SUB]))) + 32.0) as u8;
-    pack(d, scales, &std::array::from_fn(q))
+    let level = |i: usize| signed::level(values[i], inverse(d * f32::from(scales[i / SUB])), -32.0, 31.0);
+    pack(d, scales, &std::array::from_fn(|i| (level(i) + 32.0) as u8))
 }
 
 /// The block with scale `d` of the scales, these scales, and these levels (0 to 63, for -32 to 31);
@@ -75,34 +75,4 @@ pub fn pack(d: f32, scales: [i8; LEN / SUB], levels: &[u8; LEN]) -> Option<[u8; 
         block[high] |= (q >> 4) << high_shift;
     }
     Some(block)
-}
-
-fn level(x: f32, inverse_scale: f32) -> f32 {
-    (x * inverse_scale).round().clamp(-32.0, 31.0)
-}
-
-/// The best of a few scales near the one that makes the largest magnitude -32, each followed by a
-/// least-squares fit to the levels that it gives; large values matter more. The idea is that of
-/// `make_qx_quants` in ggml-quants.c.
-fn fit(values: &[f32; SUB]) -> f32 {
-    let most = extreme(values);
-    if most == 0.0 {
-        return 0.0;
-    }
-    // Relative values, so that no power of them leaves the range of a float.
-    let values = values.map(|x| x / most);
-    let scored = (-9..=9).filter_map(|i| score(&values, -(32.0 + 0.1 * i as f32)));
-    most * scored.fold((0.0, 0.0), |best, next| if next.0 > best.0 { next } else { best }).1
-}
-
-/// How much of the (weighted) square of the values the levels explain, and their least-squares
-/// scale.
-fn score(values: &[f32; SUB], inverse_scale: f32) -> Option<(f32, f32)> {
-    let (mut xq, mut qq) = (0.0, 0.0);
-    for &x in values {
-        let q = level(x, inverse_scale);
-        xq += x * x * x * q;
-        qq += x * x * q * q;
-    }
-    (qq > 0.0).then(|| (xq * xq / qq, xq / qq))
 }

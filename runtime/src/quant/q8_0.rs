@@ -17,7 +17,7 @@ const _: () = assert!(QS + LEN == BYTES);
 block_format!(Q8_0, decode, encode, {
     MOST: i32 = 128,
     SIGNED: bool = true,
-    HALVES: &'static [usize] = &[D],
+    NARROW: &'static [usize] = &[D],
     WORDS: usize = QS,
 });
 

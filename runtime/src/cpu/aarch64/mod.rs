@@ -2,15 +2,16 @@
 //! (i8mm). They share every primitive but the byte dot product.
 
 use std::arch::aarch64::{
-    float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vadd_f32, vaddq_f32, vaddq_s32, vandq_u8, vcombine_s8,
-    vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdup_n_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32,
-    vdupq_n_u8, vfmaq_f32, vget_high_f32, vget_high_s8, vget_low_f32, vget_low_s8, vget_low_s16, vld1_s8, vld1_u16,
-    vld1q_f32, vld1q_s8, vld1q_u8, vmaxq_f32, vmaxvq_f32, vmovl_s8, vmovl_s16, vmovl_u16, vmull_s8, vmulq_f32,
-    vorrq_u8, vpadalq_s16, vpaddq_s32, vpadds_f32, vqmovn_s16, vqmovn_s32, vreinterpret_s8_s32, vreinterpret_s32_s8,
-    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32,
-    vreinterpretq_u8_u32, vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32,
-    vshrq_n_s32, vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32,
-    vzip1q_u32, vzip2q_u32,
+    float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vabsq_f32, vadd_f32, vaddq_f32, vaddq_s32, vaddq_u8, vandq_u8,
+    vandq_u32, vcgeq_u8, vcgtq_f32, vcombine_s8, vcombine_s16, vcvtnq_s32_f32, vcvtq_f32_s32, vcvtq_f32_u32, vdivq_f32,
+    vdup_n_s32, vdup_n_u32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32,
+    vget_high_f32, vget_high_s8, vget_low_f32, vget_low_s8, vget_low_s16, vget_low_u16, vld1_s8, vld1_u16, vld1q_f32,
+    vld1q_s8, vld1q_u8, vld1q_u32, vmaxq_f32, vmaxvq_f32, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_s8,
+    vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vpadds_f32, vqmovn_s16, vqmovn_s32, vqtbl1q_u8, vreinterpret_s8_s32,
+    vreinterpret_s32_s8, vreinterpret_u8_u32, vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8,
+    vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u8_u32, vreinterpretq_u32_f32, vreinterpretq_u32_u8,
+    vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32, vst1_lane_s32,
+    vst1q_f32, vst1q_s32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32, vzip2q_u32,
 };
 use std::arch::asm;
 
@@ -114,6 +115,7 @@ macro_rules! neon {
                 fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t { vdivq_f32(a, b) }
                 fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t { vfmaq_f32(c, a, b) }
                 fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t { vmaxq_f32(a, b) }
+                fn where_above(a: float32x4_t, b: float32x4_t, y: float32x4_t) -> float32x4_t { vreinterpretq_f32_u32(vandq_u32(vcgtq_f32(a, b), vreinterpretq_u32_f32(y))) }
                 fn abs(x: float32x4_t) -> float32x4_t { vabsq_f32(x) }
                 fn round(x: float32x4_t) -> float32x4_t { vrndnq_f32(x) }
                 fn pow2(x: float32x4_t) -> float32x4_t { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtnq_s32_f32(x), vdupq_n_s32(127)))) }
@@ -141,6 +143,21 @@ macro_rules! neon {
                     let bytes = vreinterpret_s8_s32(vdup_n_s32(from.as_ptr().cast::<i32>().read_unaligned()));
                     vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
                 }
+            }
+            #[inline(always)]
+            fn load_u8(self, from: &[u8]) -> float32x4_t {
+                assert!(from.len() >= LANES);
+                // SAFETY: the token proves the instructions; the length is checked.
+                unsafe {
+                    let bytes = vreinterpret_u8_u32(vdup_n_u32(from.as_ptr().cast::<u32>().read_unaligned()));
+                    vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(bytes))))
+                }
+            }
+            #[inline(always)]
+            fn load_u16(self, from: &[u16]) -> uint8x16_t {
+                assert!(from.len() >= LANES);
+                // SAFETY: the token proves the instructions; the length is checked.
+                unsafe { vreinterpretq_u8_u32(vmovl_u16(vld1_u16(from.as_ptr()))) }
             }
             #[inline(always)]
             fn store_f16(self, x: float32x4_t, to: &mut [u16]) {
@@ -218,10 +235,32 @@ macro_rules! neon {
                 fn shift_right(x: uint8x16_t, shift: u32, mask: u8) -> uint8x16_t { vandq_u8(vshlq_u8(x, vdupq_n_s8(-(shift as i8))), vdupq_n_u8(mask)) }
                 fn shift_left(x: uint8x16_t, shift: u32) -> uint8x16_t { vshlq_u8(x, vdupq_n_s8(shift as i8)) }
                 fn or(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t { vorrq_u8(a, b) }
+                fn add_bytes(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t { vaddq_u8(a, b) }
+                fn is_at_least(x: uint8x16_t, limit: u8) -> uint8x16_t { vandq_u8(vcgeq_u8(x, vdupq_n_u8(limit)), vdupq_n_u8(1)) }
+                fn negate(x: uint8x16_t, negative: uint8x16_t) -> uint8x16_t { vsubq_u8(veorq_u8(x, negative), negative) }
+                fn bits(x: uint8x16_t, shift: u32, mask: u32) -> int32x4_t {
+                    let shifted = vshlq_u32(vreinterpretq_u32_u8(x), vdupq_n_s32(-(shift as i32)));
+                    vreinterpretq_s32_u32(vandq_u32(shifted, vdupq_n_u32(mask)))
+                }
             }
             #[inline(always)]
             fn signed(self, x: uint8x16_t) -> uint8x16_t {
                 x
+            }
+            #[inline(always)]
+            fn lookup(self, table: &[i8; 16], x: uint8x16_t) -> uint8x16_t {
+                // SAFETY: the token proves the instructions; the table has 16 bytes.
+                unsafe { vqtbl1q_u8(vld1q_u8(table.as_ptr().cast()), x) }
+            }
+            #[inline(always)]
+            unsafe fn gather(self, table: &[u32], index: int32x4_t) -> uint8x16_t {
+                let mut words = [0_i32; LANES];
+                // SAFETY: the token proves the instructions; the caller vouches for the indices.
+                unsafe {
+                    vst1q_s32(words.as_mut_ptr(), index);
+                    let words = words.map(|index| *table.get_unchecked(index as usize));
+                    vreinterpretq_u8_u32(vld1q_u32(words.as_ptr()))
+                }
             }
             #[inline(always)]
             fn byte<const SIGNED: bool>(self, x: uint8x16_t, i: usize) -> int32x4_t {

@@ -1,15 +1,17 @@
 //! AVX2 + FMA + F16C: eight rows at once.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128, _mm_max_ps,
-    _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
-    _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps, _mm256_or_si256,
-    _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
-    _mm256_sign_epi8, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32,
-    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_ps,
+    __m256, __m256i, _CMP_GT_OQ, _mm_add_ps, _mm_cvtps_epi32, _mm_cvtss_f32, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_max_ps, _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_ps, _mm_storel_epi64, _mm_storeu_si128,
+    _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256,
+    _mm256_andnot_ps, _mm256_broadcastsi128_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cmp_ps,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
+    _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_i32gather_epi32,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_epu8,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_sllv_epi32,
+    _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi8,
+    _mm256_sub_ps, _mm256_subs_epu8, _mm256_xor_si256,
 };
 
 use crate::cpu::isa::Avx2;
@@ -124,6 +126,7 @@ impl Simd for Avx2 {
         fn div(a: __m256, b: __m256) -> __m256 { _mm256_div_ps(a, b) }
         fn fma(a: __m256, b: __m256, c: __m256) -> __m256 { _mm256_fmadd_ps(a, b, c) }
         fn max(a: __m256, b: __m256) -> __m256 { _mm256_max_ps(a, b) }
+        fn where_above(a: __m256, b: __m256, y: __m256) -> __m256 { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b), y) }
         fn abs(x: __m256) -> __m256 { _mm256_andnot_ps(_mm256_set1_ps(-0.0), x) }
         fn round(x: __m256) -> __m256 { _mm256_round_ps::<NEAREST>(x) }
         fn pow2(x: __m256) -> __m256 {
@@ -152,6 +155,18 @@ impl Simd for Avx2 {
         assert!(from.len() >= LANES);
         // SAFETY: the token proves the instructions; the length is checked.
         unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_u8(self, from: &[u8]) -> __m256 {
+        assert!(from.len() >= LANES);
+        // SAFETY: the token proves the instructions; the length is checked.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+    }
+    #[inline(always)]
+    fn load_u16(self, from: &[u16]) -> __m256i {
+        assert!(from.len() >= LANES);
+        // SAFETY: the token proves the instructions; the length is checked.
+        unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast())) }
     }
     #[inline(always)]
     fn store_f16(self, x: __m256, to: &mut [u16]) {
@@ -241,10 +256,29 @@ impl Simd for Avx2 {
         }
         fn shift_left(x: __m256i, shift: u32) -> __m256i { _mm256_sllv_epi32(x, _mm256_set1_epi32(shift as i32)) }
         fn or(a: __m256i, b: __m256i) -> __m256i { _mm256_or_si256(a, b) }
+        fn add_bytes(a: __m256i, b: __m256i) -> __m256i { _mm256_add_epi8(a, b) }
+        fn is_at_least(x: __m256i, limit: u8) -> __m256i {
+            _mm256_min_epu8(_mm256_subs_epu8(x, _mm256_set1_epi8((limit - 1) as i8)), _mm256_set1_epi8(1))
+        }
+        fn negate(x: __m256i, negative: __m256i) -> __m256i { _mm256_sub_epi8(_mm256_xor_si256(x, negative), negative) }
+        fn bits(x: __m256i, shift: u32, mask: u32) -> __m256i {
+            let shifted = _mm256_srlv_epi32(x, _mm256_set1_epi32(shift as i32));
+            _mm256_and_si256(shifted, _mm256_set1_epi32(mask as i32))
+        }
     }
     #[inline(always)]
     fn signed(self, x: __m256i) -> __m256i {
         x
+    }
+    #[inline(always)]
+    fn lookup(self, table: &[i8; 16], x: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions; the table has 16 bytes.
+        unsafe { _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast())), x) }
+    }
+    #[inline(always)]
+    unsafe fn gather(self, table: &[u32], index: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions; the caller vouches for the indices.
+        unsafe { _mm256_i32gather_epi32::<4>(table.as_ptr().cast(), index) }
     }
     #[inline(always)]
     fn byte<const SIGNED: bool>(self, x: __m256i, i: usize) -> __m256i {

@@ -1,13 +1,15 @@
 //! AVX-512 with the byte dot product (VNNI): sixteen rows at once. With AMX, a GEMM uses its tiles.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_abs_ps,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps,
+    __m512, __m512i, _CMP_GT_OQ, _mm_loadu_si128, _mm_storeu_si128, _mm256_loadu_si256, _mm256_storeu_si256,
+    _mm512_abs_ps, _mm512_add_epi8, _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_cvtps_ph, _mm512_cvtsepi32_epi8, _mm512_div_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_mul_ps,
-    _mm512_or_si512, _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srli_epi32,
-    _mm512_srlv_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_ps, _mm512_xor_si512,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_i32gather_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_epu8, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
+    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_srlv_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_ps, _mm512_subs_epu8, _mm512_xor_si512,
 };
 use std::mem::MaybeUninit;
 
@@ -129,6 +131,7 @@ macro_rules! avx512 {
                 fn div(a: __m512, b: __m512) -> __m512 { _mm512_div_ps(a, b) }
                 fn fma(a: __m512, b: __m512, c: __m512) -> __m512 { _mm512_fmadd_ps(a, b, c) }
                 fn max(a: __m512, b: __m512) -> __m512 { _mm512_max_ps(a, b) }
+                fn where_above(a: __m512, b: __m512, y: __m512) -> __m512 { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y) }
                 fn abs(x: __m512) -> __m512 { _mm512_abs_ps(x) }
                 fn round(x: __m512) -> __m512 { _mm512_roundscale_ps::<NEAREST>(x) }
                 fn pow2(x: __m512) -> __m512 {
@@ -149,6 +152,18 @@ macro_rules! avx512 {
                 assert!(from.len() >= LANES);
                 // SAFETY: the token proves the instructions; the length is checked.
                 unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+            }
+            #[inline(always)]
+            fn load_u8(self, from: &[u8]) -> __m512 {
+                assert!(from.len() >= LANES);
+                // SAFETY: the token proves the instructions; the length is checked.
+                unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+            }
+            #[inline(always)]
+            fn load_u16(self, from: &[u16]) -> __m512i {
+                assert!(from.len() >= LANES);
+                // SAFETY: the token proves the instructions; the length is checked.
+                unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast())) }
             }
             #[inline(always)]
             fn store_f16(self, x: __m512, to: &mut [u16]) {
@@ -219,7 +234,26 @@ macro_rules! avx512 {
                 }
                 fn shift_left(x: __m512i, shift: u32) -> __m512i { _mm512_sllv_epi32(x, _mm512_set1_epi32(shift as i32)) }
                 fn or(a: __m512i, b: __m512i) -> __m512i { _mm512_or_si512(a, b) }
+                fn add_bytes(a: __m512i, b: __m512i) -> __m512i { _mm512_add_epi8(a, b) }
+                fn is_at_least(x: __m512i, limit: u8) -> __m512i {
+                    _mm512_min_epu8(_mm512_subs_epu8(x, _mm512_set1_epi8((limit - 1) as i8)), _mm512_set1_epi8(1))
+                }
+                fn negate(x: __m512i, negative: __m512i) -> __m512i { _mm512_sub_epi8(_mm512_xor_si512(x, negative), negative) }
+                fn bits(x: __m512i, shift: u32, mask: u32) -> __m512i {
+                    let shifted = _mm512_srlv_epi32(x, _mm512_set1_epi32(shift as i32));
+                    _mm512_and_si512(shifted, _mm512_set1_epi32(mask as i32))
+                }
                 fn signed(x: __m512i) -> __m512i { _mm512_xor_si512(x, _mm512_set1_epi8(-128)) }
+            }
+            #[inline(always)]
+            fn lookup(self, table: &[i8; 16], x: __m512i) -> __m512i {
+                // SAFETY: the token proves the instructions; the table has 16 bytes.
+                unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), x) }
+            }
+            #[inline(always)]
+            unsafe fn gather(self, table: &[u32], index: __m512i) -> __m512i {
+                // SAFETY: the token proves the instructions; the caller vouches for the indices.
+                unsafe { _mm512_i32gather_epi32::<4>(index, table.as_ptr().cast()) }
             }
             #[inline(always)]
             fn byte<const SIGNED: bool>(self, x: __m512i, i: usize) -> __m512i {
