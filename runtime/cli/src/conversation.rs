@@ -15,7 +15,7 @@ pub(crate) struct Conversation {
 
 impl Conversation {
     pub(crate) fn new(engine: &Engine, args: &ConversationArgs) -> Result<Self> {
-        let template = engine.chat_template()?;
+        let template = args.template(engine.metadata())?;
         let variables = args.variables(&template)?;
         Ok(Self { template, variables })
     }
