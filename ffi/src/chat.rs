@@ -40,7 +40,8 @@ pub struct OllmChatInput {
     pub messages_json_length: usize,
     /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
     /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-    /// function of that name tells, such as `"2026-11-30"`. NULL: none.
+    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
+    /// the name of one of the file's or as the text of another. NULL: none.
     pub variables_json: *const c_char,
     /// Bytes of `variables_json`.
     pub variables_json_length: usize,
@@ -103,11 +104,13 @@ impl ChatInput {
     }
 }
 
-fn template(model: &OllmModel) -> Result<ChatTemplate> {
-    Ok(ChatTemplate::from_metadata(model.model.gguf().metadata())?)
+/// The template that the variables choose, or else the model's.
+fn template(model: &OllmModel, variables: &Variables) -> Result<ChatTemplate> {
+    Ok(ChatTemplate::chosen(model.model.gguf().metadata(), variables)?)
 }
 
-/// The text of a conversation, by the chat template of the model's file. It is for reading: make
+/// The text of a conversation, by the chat template of the model's file, or the one that the
+/// variables choose. It is for reading: make
 /// tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
 /// said.
 ///
@@ -126,7 +129,7 @@ pub unsafe extern "C" fn ollm_chat_render(
         // SAFETY: the pointers are what the header asks for.
         let (input, out) = unsafe { (cast::required(input)?.read()?, OutArray::text(text, capacity, length)?) };
         let model = OllmModel::table().get(model)?;
-        out.write_text(input.render(&model, &template(&model)?)?.text().as_bytes())
+        out.write_text(input.render(&model, &template(&model, &input.variables)?)?.text().as_bytes())
     })
 }
 
@@ -148,7 +151,7 @@ pub unsafe extern "C" fn ollm_chat_tokens(
         let (input, out) =
             unsafe { (cast::required(input)?.read()?, OutArray::new("tokens", tokens, capacity, count)?) };
         let model = OllmModel::table().get(model)?;
-        out.write(&input.render(&model, &template(&model)?)?.tokens(model.tokenizer()?)?)
+        out.write(&input.render(&model, &template(&model, &input.variables)?)?.tokens(model.tokenizer()?)?)
     })
 }
 
@@ -243,7 +246,8 @@ pub unsafe extern "C" fn ollm_chat_parser_new(
         };
         let choice = read_format(format)?;
         let model = OllmModel::table().get(model)?;
-        let template = template(&model)?;
+        let none = Variables::new();
+        let template = template(&model, input.as_ref().map_or(&none, |input| &input.variables))?;
         let offered = input.as_ref().is_some_and(|input| input.variables.has_tools());
         let format = choice.format(&template, offered);
         let in_reasoning = match (&input, format.reasoning) {

@@ -181,7 +181,11 @@ fn status_of(error: &Error) -> OllmStatus {
         | Error::AnswerRule(_)
         | Error::Tokenizer(TokenizerError::Encode { .. })
         | Error::Chat(
-            ChatError::Json { .. } | ChatError::Message { .. } | ChatError::Variable { .. } | ChatError::NoDate,
+            ChatError::Json { .. }
+            | ChatError::Message { .. }
+            | ChatError::Variable { .. }
+            | ChatError::NoSuchTemplate { .. }
+            | ChatError::NoDate,
         ) => OllmStatus::InvalidArgument,
         Error::Constraint(error) => of_constraint(error),
         Error::Session(error) => of_session(error),

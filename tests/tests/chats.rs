@@ -141,6 +141,8 @@ fn what_is_wrong_is_said() {
     let bad = scratch("chats-bad.json", b"{");
     let object = scratch("chats-object.json", b"{}");
     let (bad, object) = (bad.to_str().unwrap(), object.to_str().unwrap());
+    let wrong = scratch("chats-wrong.jinja", b"{% if %}");
+    let wrong = wrong.to_str().unwrap();
     for (code, args, part) in [
         (2, &["-p", "x", "--tools", bad][..], "--chat"),
         (2, &["-p", "x", "--reasoning-budget", "3"], "--chat"),
@@ -151,6 +153,10 @@ fn what_is_wrong_is_said() {
         (1, &["-p", "x", "--chat", "--tools", bad], "chats-bad.json"),
         (1, &["-p", "x", "--chat", "--tools", object], "list"),
         (1, &["--chat", "--messages", object], "chats-object.json"),
+        (2, &["-p", "x", "--template", "a"], "--chat"),
+        (1, &["-p", "x", "--chat", "--template", "rag"], "it has default"),
+        (1, &["-p", "x", "--chat", "--chat-template", "/no/such"], "/no/such"),
+        (1, &["-p", "x", "--chat", "--chat-template", wrong], "chats-wrong.jinja"),
         (2, &["chat", "--strategy", "vote", "--reasoning-budget", "3"], "--reasoning-budget"),
     ] {
         let output = run(&[args, &["-m", m]].concat(), "");

@@ -5,7 +5,7 @@
 //! | `config.json` | the shape: `config` |
 //! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
 //! | `tokenizer.json` | the vocabulary, and itself as it is: `tokenizer`, `vocabulary` |
-//! | `tokenizer_config.json`, `generation_config.json`, `chat_template.jinja` | special tokens, chat templates |
+//! | `tokenizer_config.json`, `generation_config.json`, `chat_template.*` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`
 //! writes. The weights go through memory a slab at a time, as in [`crate::quantize`].
@@ -19,6 +19,7 @@ mod error;
 mod metadata;
 mod peft;
 mod rope;
+mod templates;
 mod tensors;
 mod tokenizer;
 mod vocabulary;
@@ -61,9 +62,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
         "tokenizer.json",
         "tokenizer_config.json",
         "generation_config.json",
-        "chat_template.jinja",
     ];
-    let files: Vec<PathBuf> = files.into_iter().map(|name| folder.join(name)).collect();
+    let files: Vec<PathBuf> = files.into_iter().chain(templates::FILES).map(|name| folder.join(name)).collect();
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 

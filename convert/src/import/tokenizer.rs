@@ -1,7 +1,6 @@
 //! `tokenizer.json` and what belongs to it, as GGUF says it: the lists `tokenizer.ggml.*`, and the
 //! original beside them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{Metadata, Value as GgufValue};
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::document::Document;
 use super::error::ImportError;
 use super::metadata::MetadataPairs;
+use super::templates;
 use super::vocabulary::HfVocabulary;
 use crate::Result;
 
@@ -41,7 +41,7 @@ impl TokenizerFiles {
         let mut keys = vocabulary.keys();
         let (specials, notes) = self.specials(&vocabulary)?;
         keys.extend(specials);
-        keys.extend(self.templates()?);
+        keys.extend(templates::keys(&self.folder, &self.settings)?);
         keys.push(("tokenizer.huggingface.json".to_owned(), self.tokenizer.text()?.into()));
         self.check(&keys)?;
         Ok((keys, notes))
@@ -106,31 +106,6 @@ impl TokenizerFiles {
         let first =
             |step: &Value| step["single"][0]["SpecialToken"]["id"].as_str().and_then(|text| vocabulary.id(text));
         Ok(steps.into_iter().flatten().any(|step| first(step) == Some(bos)))
-    }
-
-    /// The chat templates, each in a key of its own.
-    fn templates(&self) -> Result<MetadataPairs> {
-        const FILE: &str = "chat_template.jinja";
-        const KEY: &str = "chat_template";
-        let file = self.folder.join(FILE);
-        if file.exists() {
-            let io = |source| ollm_runtime::Error::Io { path: file.clone(), source };
-            return Ok(vec![(format!("tokenizer.{KEY}"), fs::read_to_string(&file).map_err(io)?.into())]);
-        }
-        match self.settings.get(KEY) {
-            None => Ok(Vec::new()),
-            Some(Value::String(template)) => Ok(vec![(format!("tokenizer.{KEY}"), template.as_str().into())]),
-            Some(Value::Array(named)) => named.iter().map(|entry| self.named_template(entry)).collect(),
-            Some(_) => Err(self.settings.bad(KEY, "a template or a list of them").into()),
-        }
-    }
-
-    fn named_template(&self, entry: &Value) -> Result<(String, GgufValue)> {
-        let (Some(name), Some(template)) = (entry["name"].as_str(), entry["template"].as_str()) else {
-            return Err(self.settings.bad("chat_template", "a list of names and templates").into());
-        };
-        let key = if name == "default" { String::new() } else { format!(".{name}") };
-        Ok((format!("tokenizer.chat_template{key}"), template.into()))
     }
 
     /// What is written must be what the runtime reads.

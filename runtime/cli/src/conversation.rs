@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 
 /// A conversation without messages, whose thoughts have a budget, if one is given.
 pub(crate) fn open(engine: &Engine, args: &ConversationArgs, budget: Option<usize>) -> Result<Conversation> {
-    let template = engine.chat_template()?;
+    let template = args.template(engine.metadata())?;
     let variables = args.variables(&template)?;
     let options = ConversationOptions { variables, reasoning_budget: budget, ..ConversationOptions::default() };
     Conversation::new(template, engine.tokenizer.clone(), options).map_err(|error| match error {

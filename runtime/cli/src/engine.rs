@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ollm_runtime::Error;
-use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::constraint::{Constraint, GrammarCompiler};
 use ollm_runtime::draft::{ModelDrafter, NgramDrafter};
+use ollm_runtime::gguf::Metadata;
 use ollm_runtime::model::{Adapter, Model};
 use ollm_runtime::plugin::{HoldUntil, LatentMode, Plugin, Selector, TokenEnds};
 use ollm_runtime::session::{ContextShift, Drafter, PromptCache, Session, SessionOptions};
@@ -130,8 +130,9 @@ impl Engine {
         Ok(self.session.set_constraint(constraint)?)
     }
 
-    pub(crate) fn chat_template(&self) -> Result<ChatTemplate> {
-        Ok(ChatTemplate::from_metadata(self.session.model().gguf().metadata())?)
+    /// The metadata of the model's file.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        self.session.model().gguf().metadata()
     }
 }
 

@@ -79,7 +79,24 @@ impl Date {
             Some('a') => return out.push_str(&day[..3]),
             Some('p') => return out.push_str(if self.hour < 12 { "AM" } else { "PM" }),
             Some('F') => return out.push_str(&self.format("%Y-%m-%d")),
-            Some('T') => return out.push_str(&self.format("%H:%M:%S")),
+            Some('T' | 'X') => return out.push_str(&self.format("%H:%M:%S")),
+            Some('D' | 'x') => return out.push_str(&self.format("%m/%d/%y")),
+            Some('R') => return out.push_str(&self.format("%H:%M")),
+            Some('r') => return out.push_str(&self.format("%I:%M:%S %p")),
+            Some('c') => return out.push_str(&self.format("%a %b %e %H:%M:%S %Y")),
+            Some('h') => return out.push_str(&month[..3]),
+            Some('n') => return out.push('\n'),
+            Some('t') => return out.push('\t'),
+            Some('e') => {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "{:2}", self.day);
+                return;
+            }
+            Some('C') => (self.year / 100, 2),
+            Some('u') => (if self.weekday() == 0 { 7 } else { self.weekday() as u32 }, 1),
+            Some('w') => (self.weekday() as u32, 1),
+            Some('U') => ((self.day_of_year() + 6 - self.weekday() as u32) / 7, 2),
+            Some('W') => ((self.day_of_year() + 6 - (self.weekday() as u32 + 6) % 7) / 7, 2),
             Some('%') => return out.push('%'),
             code => return out.extend(['%'].into_iter().chain(bare.then_some('-')).chain(code)),
         };

@@ -18,6 +18,8 @@ pub(super) const MAX_TEMPLATE: usize = 256 << 10;
 pub enum ChatError {
     /// The model file has no chat template.
     Missing,
+    /// The model file has no chat template of that name; `known` are those that it has.
+    NoSuchTemplate { name: String, known: Vec<String> },
     /// The key of the template is not a string.
     Metadata(GgufError),
     /// The template is longer than any sensible one.
@@ -32,6 +34,8 @@ pub enum ChatError {
     Variable { name: String, reason: &'static str },
     /// The template asks for the date, and none was given.
     NoDate,
+    /// Nothing that was said in the messages is in the text that the template made of them.
+    Dropped,
     /// The template used up its budget of steps and memory.
     Exhausted,
     /// The template refused the conversation.
@@ -47,7 +51,17 @@ pub enum ChatError {
 impl fmt::Display for ChatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => write!(f, "the model file has no chat template ({KEY}): is it a base model?"),
+            Self::Missing => write!(
+                f,
+                "the model file has no chat template ({KEY}): is it a base model? If it is not, give the template of its \
+                family: --chat-template FILE of ollm-run, the template variable chat_template, or ChatTemplate::new"
+            ),
+            Self::NoSuchTemplate { name, known } if known.is_empty() => {
+                write!(f, "the model file has no chat template {name:?}, and no other one")
+            }
+            Self::NoSuchTemplate { name, known } => {
+                write!(f, "the model file has no chat template {name:?}: it has {}", known.join(", "))
+            }
             Self::Metadata(error) => error.fmt(f),
             Self::TooLong { bytes } => {
                 write!(f, "the chat template has {bytes} bytes, {MAX_TEMPLATE} at most are read")
@@ -60,6 +74,11 @@ impl fmt::Display for ChatError {
                 f,
                 "the chat template asks for the date: set the template variable strftime_now to one, such as \
                 \"2026-11-30\""
+            ),
+            Self::Dropped => write!(
+                f,
+                "the chat template drops all messages: it may know other roles, or content of another kind (a text, a \
+                list of parts)"
             ),
             Self::Exhausted => write!(f, "the chat template runs too long or builds too much"),
             Self::Refused { message } => write!(f, "the chat template refuses the conversation: {message}"),

@@ -106,6 +106,12 @@ impl Message {
         self.fields.get("content").and_then(Value::as_array).map(Vec::as_slice)
     }
 
+    /// The same message with its text as a part; for templates that know parts alone.
+    pub(super) fn split(&self) -> Self {
+        let Some(Value::String(text)) = self.get("content") else { return self.clone() };
+        self.clone().with("content", json!([{ "type": "text", "text": text }]))
+    }
+
     /// The same message with its parts joined to one text, a line break between two; for templates
     /// that do not know parts.
     pub(super) fn joined(&self, index: usize) -> Result<Self, ChatError> {
@@ -131,7 +137,9 @@ fn parse_arguments(call: &mut Value) {
 /// What a template is given beside the messages: JSON values by name.
 ///
 /// Which names mean something is the template's: `tools` (a list of JSON schemas of functions),
-/// `documents`, `enable_thinking` and others. One is of this library: `strftime_now`, a date
+/// `documents`, `enable_thinking` and others. Two are of this library. `chat_template` chooses the
+/// template, by the name of one of the model file's or as the text of another: see
+/// [`ChatTemplate::chosen`](super::ChatTemplate::chosen). `strftime_now`, a date
 /// (`"2026-11-30"`) or a time (`"2026-11-30T08:15:00"`), is the moment that the template's function
 /// of that name tells. Without it there is no such function, so that the same conversation is the
 /// same text on every day.
@@ -203,9 +211,31 @@ impl Variables {
     }
 }
 
-/// The message that tells the answer of a template's probe: see `template`.
-pub(super) fn probe(text: &str) -> Message {
-    Message::new("user", "").with("content", json!([{ "type": "text", "text": text }]))
+/// A conversation whose rendering tells whether a template writes the content of a role: see
+/// `template`.
+pub(super) fn probes(role: &str, text: &str, parts: bool) -> Vec<Message> {
+    let probe = Message::new(role, text);
+    let probe = if parts { probe.split() } else { probe };
+    let user = || Message::new("user", "x");
+    match role {
+        "user" => vec![probe],
+        "system" | "developer" => vec![probe, if parts { user().split() } else { user() }],
+        _ => vec![if parts { user().split() } else { user() }, probe],
+    }
+}
+
+/// The longest word that is said in a message, if one is.
+pub(super) fn said(message: &Message) -> Option<&str> {
+    fn longest(text: &str) -> Option<&str> {
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).max_by_key(|word| word.len())
+    }
+    match message.get("content")? {
+        Value::String(text) => longest(text),
+        Value::Array(parts) => {
+            parts.iter().filter_map(|part| longest(part["text"].as_str()?)).max_by_key(|word| word.len())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

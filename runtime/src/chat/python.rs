@@ -1,205 +1,429 @@
-//! What templates expect of Python: methods of strings, dicts and lists, and `json.dumps`.
+//! Methods of Python's strings, dicts, lists and numbers, which templates call.
 
-use std::fmt::Write as _;
-
-use minijinja::value::{Kwargs, ValueKind, from_args};
+use minijinja::formatting::{FormatStyle, format};
+use minijinja::value::{Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// How deep a value may be nested to be written as JSON, and how long the JSON may be. A list that
-/// holds another one twice, forty times over, is small in memory but not on paper.
-const MAX_DEPTH: usize = 50;
-const MAX_JSON: usize = 1 << 20;
+use super::args::{bind, is_true, opt_int, opt_text, pay, refused, required, size, text};
+
+type Result<T> = std::result::Result<T, Error>;
 
 /// A method that minijinja's values do not have.
-pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value> {
     match value.kind() {
         ValueKind::String => string_method(state, value, name, args),
-        ValueKind::Map => map_method(state, value, name, args),
+        ValueKind::Map => map_method(value, name, args),
         ValueKind::Seq | ValueKind::Iterable => sequence_method(value, name, args),
+        ValueKind::Number => number_method(value, name, args),
         _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
 }
 
-fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let text = value.as_str().unwrap_or_default();
+fn string_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value> {
+    let s = value.as_str().unwrap_or_default();
+    pay(state, s.len())?;
     match name {
-        "strip" | "lstrip" | "rstrip" => Ok(strip(text, name, from_args::<(Option<&str>,)>(args)?.0).into()),
-        "startswith" => any_of(args, |affix| text.starts_with(affix)),
-        "endswith" => any_of(args, |affix| text.ends_with(affix)),
-        "split" | "rsplit" => split(text, name, args),
-        "splitlines" => Ok(text.lines().collect()),
-        "join" => apply(state, "join", from_args::<(&Value,)>(args)?.0, std::slice::from_ref(value)),
-        "find" => Ok(find(text, from_args::<(&str,)>(args)?.0)),
-        "count" => Ok(text.matches(from_args::<(&str,)>(args)?.0).count().into()),
-        "isdigit" => Ok((!text.is_empty() && text.chars().all(|c| c.is_ascii_digit())).into()),
-        "upper" | "lower" | "title" | "capitalize" | "replace" => apply(state, name, value, args),
-        _ => Err(Error::from(ErrorKind::UnknownMethod)),
-    }
-}
-
-fn map_method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    match name {
-        "items" => apply(state, "items", value, args),
-        "keys" => value.try_iter().map(Iterator::collect),
-        "values" => value.try_iter()?.map(|key| value.get_item(&key)).collect::<Result<Vec<_>, _>>().map(Value::from),
-        "get" => {
-            let (key, default) = from_args::<(&Value, Option<Value>)>(args)?;
-            let found = value.get_item(key)?;
-            Ok(if found.is_undefined() { default.unwrap_or(().into()) } else { found })
+        "strip" | "lstrip" | "rstrip" => {
+            let [chars] = bind(args, ["chars"])?;
+            Ok(strip(s, name, opt_text(chars)?.as_deref()).into())
         }
-        _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        "startswith" => affix(s, args, |s, affix| s.starts_with(affix)),
+        "endswith" => affix(s, args, |s, affix| s.ends_with(affix)),
+        "split" | "rsplit" => split(s, name == "rsplit", args),
+        "splitlines" => {
+            let [keep] = bind(args, ["keepends"])?;
+            Ok(split_lines(s, is_true(keep)).into_iter().collect())
+        }
+        "partition" | "rpartition" => partition(s, name == "rpartition", args),
+        "removeprefix" => Ok(s.strip_prefix(&*one_text(args)?).unwrap_or(s).into()),
+        "removesuffix" => Ok(s.strip_suffix(&*one_text(args)?).unwrap_or(s).into()),
+        "join" => apply(state, "join", &required(bind(args, [""])?[0].take())?, std::slice::from_ref(value)),
+        "find" | "rfind" | "index" | "rindex" => find(s, name, args),
+        "count" => {
+            let (range, part) = within(s, args)?;
+            let count = match (range, part.is_empty()) {
+                (Some(range), false) => s[range].matches(&*part).count(),
+                (Some(range), true) => s[range].chars().count() + 1,
+                (None, _) => 0,
+            };
+            Ok(count.into())
+        }
+        "center" | "ljust" | "rjust" => {
+            let [width, fill] = bind(args, ["width", "fillchar"])?;
+            let width = size(width)?;
+            pay(state, width)?;
+            pad(s, name, width, &opt_text(fill)?.unwrap_or_else(|| " ".to_owned()))
+        }
+        "zfill" => {
+            let width = size(bind(args, ["width"])?[0].take())?;
+            pay(state, width)?;
+            let digits = s.strip_prefix(['+', '-']).unwrap_or(s);
+            let zeros = "0".repeat(width.saturating_sub(s.chars().count()));
+            Ok(format!("{}{zeros}{digits}", &s[..s.len() - digits.len()]).into())
+        }
+        "expandtabs" => {
+            let width = opt_int(bind(args, ["tabsize"])?[0].take())?.map_or(8, |n| usize::try_from(n).unwrap_or(0));
+            pay(state, width.saturating_mul(s.matches('\t').count()))?;
+            Ok(expand_tabs(s, width).into())
+        }
+        "format" => format_braces(state, s, args),
+        "format_map" => {
+            let map = required(bind(args, [""])?[0].take())?;
+            format_braces(state, s, &[keywords(&map)?])
+        }
+        "upper" | "lower" | "capitalize" | "replace" => apply(state, name, value, args),
+        _ => {
+            let [] = bind(args, [])?;
+            plain_method(s, name)
+        }
     }
 }
 
-fn sequence_method(value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let same =
-        |item: &Value| -> Result<Vec<bool>, Error> { Ok(value.try_iter()?.map(|other| other == *item).collect()) };
-    match name {
-        "count" => Ok(same(from_args::<(&Value,)>(args)?.0)?.into_iter().filter(|&same| same).count().into()),
-        "index" => {
-            let found = same(from_args::<(&Value,)>(args)?.0)?.into_iter().position(|same| same);
-            found.map(Value::from).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "the list has no such item"))
+/// Methods without arguments.
+fn plain_method(s: &str, name: &str) -> Result<Value> {
+    let all = |test: fn(char) -> bool| !s.is_empty() && s.chars().all(test);
+    let cased = |test: fn(char) -> bool, other: fn(char) -> bool| s.chars().any(test) && !s.chars().any(other);
+    Ok(match name {
+        "isalpha" => all(char::is_alphabetic).into(),
+        "isalnum" => all(char::is_alphanumeric).into(),
+        "isnumeric" => all(char::is_numeric).into(),
+        "isdigit" => all(is_digit).into(),
+        "isdecimal" => all(is_decimal).into(),
+        "isspace" => all(is_space).into(),
+        "isascii" => s.is_ascii().into(),
+        "islower" => cased(char::is_lowercase, char::is_uppercase).into(),
+        "isupper" => cased(char::is_uppercase, char::is_lowercase).into(),
+        "istitle" => (s.chars().any(char::is_uppercase) && title(s) == s).into(),
+        "isidentifier" => {
+            let first = s.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+            (first && s.chars().all(|c| c.is_alphanumeric() || c == '_')).into()
         }
-        _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        "isprintable" => s.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace())).into(),
+        "title" => title(s).into(),
+        "casefold" => s.replace('ß', "ss").to_lowercase().into(),
+        "swapcase" => {
+            let swap = |c: char| -> String {
+                if c.is_uppercase() { c.to_lowercase().collect() } else { c.to_uppercase().collect() }
+            };
+            s.chars().map(swap).collect::<String>().into()
+        }
+        _ => return Err(Error::from(ErrorKind::UnknownMethod)),
+    })
+}
+
+/// White space as `str.isspace` has it: separators of information too.
+pub(super) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+/// The first digits of scripts in use.
+const ZEROS: [u32; 20] = [
+    0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50, 0xed0, 0xf20,
+    0x1040, 0x17e0, 0x1810, 0xff10,
+];
+
+fn is_decimal(c: char) -> bool {
+    ZEROS.iter().any(|zero| (*zero..zero + 10).contains(&u32::from(c)))
+}
+
+fn is_digit(c: char) -> bool {
+    is_decimal(c) || matches!(c, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨')
+}
+
+/// Every run of letters begins with a capital.
+fn title(s: &str) -> String {
+    let mut inside = false;
+    let mut out = String::with_capacity(s.len());
+    for c in s.chars() {
+        match c {
+            c if inside => out.extend(c.to_lowercase()),
+            // Digraphs have a title case of their own.
+            '\u{1c4}'..='\u{1cc}' => out.extend(char::from_u32(u32::from(c) - (u32::from(c) - 0x1c4) % 3 + 1)),
+            'ß' => out.push_str("Ss"),
+            c => out.extend(c.to_uppercase()),
+        }
+        inside = c.is_alphabetic();
     }
+    out
+}
+
+fn one_text(args: &[Value]) -> Result<String> {
+    text(bind(args, [""])?[0].take())
 }
 
 /// The filter of the same name, with the value as its first argument.
-fn apply(state: &mut State<'_, '_>, filter: &str, value: &Value, args: &[Value]) -> Result<Value, Error> {
+fn apply(state: &mut State<'_, '_>, filter: &str, value: &Value, args: &[Value]) -> Result<Value> {
     let args: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
     state.apply_filter(filter, &args)
 }
 
-fn strip<'t>(text: &'t str, name: &str, chars: Option<&str>) -> &'t str {
-    let drop = |c: char| chars.map_or(c.is_whitespace(), |chars| chars.contains(c));
+pub(super) fn strip<'t>(s: &'t str, name: &str, chars: Option<&str>) -> &'t str {
+    let drop = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
     match name {
-        "lstrip" => text.trim_start_matches(drop),
-        "rstrip" => text.trim_end_matches(drop),
-        _ => text.trim_matches(drop),
+        "lstrip" => s.trim_start_matches(drop),
+        "rstrip" => s.trim_end_matches(drop),
+        _ => s.trim_matches(drop),
     }
+}
+
+/// The range of bytes of `s[start:end]`, if start is not behind end.
+fn slice(s: &str, start: Option<i64>, end: Option<i64>) -> Option<std::ops::Range<usize>> {
+    let count = s.chars().count();
+    let place = |index: i64| match usize::try_from(index) {
+        Ok(index) => index,
+        Err(_) => count.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let byte = |index: usize| s.char_indices().nth(index).map_or(s.len(), |(at, _)| at);
+    let (start, end) = (start.map_or(0, place), end.map_or(count, place).min(count));
+    (start <= end).then(|| byte(start)..byte(end))
+}
+
+/// A part to search and where, of the arguments `(part, start, end)`.
+fn within(s: &str, args: &[Value]) -> Result<(Option<std::ops::Range<usize>>, String)> {
+    let [part, start, end] = bind(args, ["", "start", "end"])?;
+    Ok((slice(s, opt_int(start)?, opt_int(end)?), text(part)?))
 }
 
 /// Python takes one affix or a tuple of them.
-fn any_of(args: &[Value], test: impl Fn(&str) -> bool) -> Result<Value, Error> {
-    let (affixes,) = from_args::<(&Value,)>(args)?;
-    match affixes.as_str() {
-        Some(affix) => Ok(test(affix).into()),
-        None => Ok(affixes.try_iter()?.any(|affix| affix.as_str().is_some_and(&test)).into()),
+fn affix(s: &str, args: &[Value], test: fn(&str, &str) -> bool) -> Result<Value> {
+    let [affixes, start, end] = bind(args, ["", "start", "end"])?;
+    let affixes = required(affixes)?;
+    let Some(range) = slice(s, opt_int(start)?, opt_int(end)?) else { return Ok(false.into()) };
+    if let Some(affix) = affixes.as_str() {
+        return Ok(test(&s[range], affix).into());
+    }
+    if !affixes.is_tuple() {
+        return Err(refused("a string or a tuple of strings is expected"));
+    }
+    Ok(affixes.try_iter()?.any(|affix| affix.as_str().is_some_and(|affix| test(&s[range.clone()], affix))).into())
+}
+
+fn find(s: &str, name: &str, args: &[Value]) -> Result<Value> {
+    let (range, part) = within(s, args)?;
+    let found = range.and_then(|range| {
+        let text = &s[range.clone()];
+        let at = if name.starts_with('r') { text.rfind(&*part) } else { text.find(&*part) };
+        at.map(|at| s[..range.start + at].chars().count())
+    });
+    match found {
+        // Python counts characters; -1 is "not there".
+        Some(count) => Ok(count.into()),
+        None if name.ends_with("index") => Err(refused("substring not found")),
+        None => Ok((-1).into()),
     }
 }
 
-fn split(text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
-    let (separator, limit) = from_args::<(Option<&str>, Option<i64>)>(args)?;
-    let Some(separator) = separator else { return Ok(text.split_whitespace().collect()) };
+fn split(s: &str, from_right: bool, args: &[Value]) -> Result<Value> {
+    let [separator, limit] = bind(args, ["sep", "maxsplit"])?;
+    // A negative limit is none.
+    let limit = opt_int(limit)?.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+    let Some(separator) = opt_text(separator)? else {
+        return Ok(words(s, limit, from_right).into_iter().collect());
+    };
     if separator.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidOperation, "empty separator"));
+        return Err(refused("empty separator"));
     }
-    // A negative limit is none, as in Python.
-    let parts = limit.and_then(|n| usize::try_from(n).ok()).map_or(usize::MAX, |n| n.saturating_add(1));
-    if name == "split" {
-        return Ok(text.splitn(parts, separator).collect());
+    let parts = limit.saturating_add(1);
+    if !from_right {
+        return Ok(s.splitn(parts, &*separator).collect());
     }
-    let mut from_the_right: Vec<&str> = text.rsplitn(parts, separator).collect();
-    from_the_right.reverse();
-    Ok(from_the_right.into_iter().collect())
+    let mut parts: Vec<&str> = s.rsplitn(parts, &*separator).collect();
+    parts.reverse();
+    Ok(parts.into_iter().collect())
 }
 
-/// Python counts characters; -1 is "not there".
-fn find(text: &str, part: &str) -> Value {
-    text.find(part).map_or(-1, |at| text[..at].chars().count() as i64).into()
+/// Words between white space: at most `limit` cuts.
+fn words(s: &str, limit: usize, from_right: bool) -> Vec<&str> {
+    let (mut words, mut rest) = (Vec::new(), strip(s, if from_right { "rstrip" } else { "lstrip" }, None));
+    while !rest.is_empty() {
+        let cut = if from_right { rest.rfind(is_space) } else { rest.find(is_space) };
+        let (Some(at), true) = (cut, words.len() < limit) else {
+            // What is left has no white space at the side that was stripped.
+            words.push(rest);
+            break;
+        };
+        if from_right {
+            let after = at + rest[at..].chars().next().map_or(1, char::len_utf8);
+            words.push(&rest[after..]);
+            rest = strip(&rest[..at], "rstrip", None);
+        } else {
+            words.push(&rest[..at]);
+            rest = strip(&rest[at..], "lstrip", None);
+        }
+    }
+    if from_right {
+        words.reverse();
+    }
+    words
 }
 
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`, which is what `tojson` is in Hugging
-/// Face's environment.
-#[expect(clippy::needless_pass_by_value, reason = "the shape that minijinja takes")]
-pub(super) fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    for ignored in ["ensure_ascii", "separators", "sort_keys"] {
-        let _: Option<Value> = options.get(ignored)?;
+fn split_lines(s: &str, keep: bool) -> Vec<&str> {
+    let breaks = ['\n', '\r', '\x0b', '\x0c', '\x1c', '\x1d', '\x1e', '\u{85}', '\u{2028}', '\u{2029}'];
+    let (mut lines, mut rest) = (Vec::new(), s);
+    while !rest.is_empty() {
+        let at = rest.find(breaks).unwrap_or(rest.len());
+        let length = match rest[at..].chars().next() {
+            Some('\r') if rest[at..].starts_with("\r\n") => 2,
+            c => c.map_or(0, char::len_utf8),
+        };
+        lines.push(&rest[..if keep { at + length } else { at }]);
+        rest = &rest[at + length..];
     }
-    options.assert_all_used()?;
-    let mut json = ToJson { out: String::new(), indent: indent.map(|n| n.min(8)), depth: 0 };
-    json.write(value)?;
-    Ok(json.out)
+    lines
 }
 
-struct ToJson {
-    out: String,
-    indent: Option<usize>,
-    depth: usize,
+fn partition(s: &str, from_right: bool, args: &[Value]) -> Result<Value> {
+    let separator = one_text(args)?;
+    if separator.is_empty() {
+        return Err(refused("empty separator"));
+    }
+    let found = if from_right { s.rsplit_once(&*separator) } else { s.split_once(&*separator) };
+    let parts = match found {
+        Some((before, after)) => [before, &separator, after],
+        None if from_right => ["", "", s],
+        None => [s, "", ""],
+    };
+    Ok(Value::from(Tuple::from(parts.map(Value::from))))
 }
 
-impl ToJson {
-    fn write(&mut self, value: &Value) -> Result<(), Error> {
-        match value.kind() {
-            ValueKind::Undefined | ValueKind::None => self.out.push_str("null"),
-            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
-            ValueKind::Map => self.list('{', '}', value, |json, key| {
-                json.string(&key.to_string());
-                json.out.push_str(": ");
-                json.write(&value.get_item(key)?)
-            })?,
-            ValueKind::Seq | ValueKind::Iterable => self.list('[', ']', value, Self::write)?,
-            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => self.out.push_str(&value.to_string()),
-            kind => return Err(Error::new(ErrorKind::BadSerialization, format!("{kind} is no JSON"))),
-        }
-        Ok(())
+/// `center`, `ljust`, `rjust`.
+pub(super) fn pad(s: &str, name: &str, width: usize, fill: &str) -> Result<Value> {
+    if fill.chars().count() != 1 {
+        return Err(refused("the fill character must be exactly one character long"));
     }
+    let count = s.chars().count();
+    let missing = width.saturating_sub(count);
+    let left = match name {
+        "ljust" => 0,
+        "rjust" => missing,
+        // As CPython rounds it.
+        _ => missing / 2 + (missing & width & 1),
+    };
+    Ok(format!("{}{s}{}", fill.repeat(left), fill.repeat(missing - left)).into())
+}
 
-    fn list(
-        &mut self,
-        open: char,
-        close: char,
-        items: &Value,
-        item: impl Fn(&mut Self, &Value) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        if self.depth == MAX_DEPTH || self.out.len() > MAX_JSON {
-            return Err(Error::new(ErrorKind::BadSerialization, "too deep or too long for JSON"));
-        }
-        self.out.push(open);
-        self.depth += 1;
-        let mut count = 0;
-        for value in items.try_iter()? {
-            self.out.push_str(if count == 0 {
-                ""
-            } else if self.indent.is_some() {
-                ","
-            } else {
-                ", "
-            });
-            self.new_line();
-            item(self, &value)?;
-            count += 1;
-        }
-        self.depth -= 1;
-        if count > 0 {
-            self.new_line();
-        }
-        self.out.push(close);
-        Ok(())
-    }
-
-    fn new_line(&mut self) {
-        if let Some(indent) = self.indent {
-            self.out.push('\n');
-            self.out.extend(std::iter::repeat_n(' ', indent * self.depth));
-        }
-    }
-
-    fn string(&mut self, text: &str) {
-        self.out.push('"');
-        for c in text.chars() {
-            match c {
-                '"' | '\\' => self.out.extend(['\\', c]),
-                '\n' => self.out.push_str("\\n"),
-                '\r' => self.out.push_str("\\r"),
-                '\t' => self.out.push_str("\\t"),
-                // Writing to a string cannot fail.
-                c if c < ' ' => drop(write!(self.out, "\\u{:04x}", u32::from(c))),
-                c => self.out.push(c),
+fn expand_tabs(s: &str, width: usize) -> String {
+    let (mut out, mut column) = (String::new(), 0);
+    for c in s.chars() {
+        match c {
+            '\t' if width > 0 => {
+                let spaces = width - column % width;
+                out.extend(std::iter::repeat_n(' ', spaces));
+                column += spaces;
+            }
+            '\t' => {}
+            c => {
+                out.push(c);
+                column = if matches!(c, '\n' | '\r') { 0 } else { column + 1 };
             }
         }
-        self.out.push('"');
+    }
+    out
+}
+
+/// `str.format`. Widths are paid for before: those in braces, and those that are arguments.
+fn format_braces(state: &State<'_, '_>, s: &str, args: &[Value]) -> Result<Value> {
+    let (mut depth, mut number, mut widths, mut nested) = (0_usize, 0_usize, 0_usize, false);
+    for c in s.chars() {
+        match c {
+            '{' => {
+                depth += 1;
+                nested |= depth > 1;
+            }
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        number = match c.to_digit(10) {
+            Some(digit) if depth > 0 => number.saturating_mul(10).saturating_add(digit as usize),
+            _ => 0,
+        };
+        widths = widths.saturating_add(number);
+    }
+    if nested {
+        widths = args.iter().filter_map(Value::as_usize).fold(widths, usize::saturating_add);
+        let named = args.last().filter(|last| last.is_kwargs());
+        for key in named.map(Value::try_iter).transpose()?.into_iter().flatten() {
+            let value = named.map(|named| named.get_item(&key)).transpose()?;
+            widths = widths.saturating_add(value.and_then(|value| value.as_usize()).unwrap_or(0));
+        }
+    }
+    pay(state, widths.saturating_add(s.len()))?;
+    format(FormatStyle::StrFormat, s, args).map(Value::from)
+}
+
+/// A mapping as arguments by name.
+fn keywords(map: &Value) -> Result<Value> {
+    let entries = map.try_iter()?.filter_map(|key| Some((key.as_str()?.to_owned(), map.get_item(&key).ok()?)));
+    Ok(entries.collect::<Kwargs>().into())
+}
+
+/// `text % operand`.
+pub(super) fn modulo(state: &mut State<'_, '_>, value: &Value, operand: &Value) -> Result<Value> {
+    let args = match operand.kind() {
+        ValueKind::Map => vec![keywords(operand)?],
+        _ if operand.is_tuple() => operand.try_iter()?.collect(),
+        _ => vec![operand.clone()],
+    };
+    apply(state, "format", value, &args)
+}
+
+fn map_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {
+    if name == "get" {
+        let [key, default] = bind(args, ["", " "])?;
+        let found = value.get_item(&required(key)?)?;
+        return Ok(if found.is_undefined() { default.unwrap_or_else(|| ().into()) } else { found });
+    }
+    let pair = |key: Value| Ok(Value::from(Tuple::from([key.clone(), value.get_item(&key)?])));
+    let values = |each: &dyn Fn(Value) -> Result<Value>| -> Result<Value> {
+        let [] = bind(args, [])?;
+        value.try_iter()?.map(each).collect::<Result<Vec<_>>>().map(Value::from)
+    };
+    match name {
+        "items" => values(&pair),
+        "keys" => values(&Ok),
+        "values" => values(&|key| value.get_item(&key)),
+        "copy" => {
+            let [] = bind(args, [])?;
+            Ok(value.clone())
+        }
+        _ => Err(Error::from(ErrorKind::UnknownMethod)),
+    }
+}
+
+fn sequence_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {
+    match name {
+        "count" => {
+            let wanted = required(bind(args, [""])?[0].take())?;
+            Ok(value.try_iter()?.filter(|item| *item == wanted).count().into())
+        }
+        "index" => {
+            let [wanted, start, end] = bind(args, ["", " ", "  "])?;
+            let (wanted, count) = (required(wanted)?, value.len().unwrap_or(0));
+            let place = |index: i64| match usize::try_from(index) {
+                Ok(index) => index,
+                Err(_) => count.saturating_sub(usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX)),
+            };
+            let (start, end) = (opt_int(start)?.map_or(0, place), opt_int(end)?.map_or(usize::MAX, place));
+            let mut items = value.try_iter()?.enumerate().take(end).skip(start);
+            let found = items.find(|(_, item)| *item == wanted);
+            found.map(|(at, _)| at.into()).ok_or_else(|| refused("the list has no such item"))
+        }
+        "copy" => {
+            let [] = bind(args, [])?;
+            Ok(value.clone())
+        }
+        _ => Err(Error::from(ErrorKind::UnknownMethod)),
+    }
+}
+
+fn number_method(value: &Value, name: &str, args: &[Value]) -> Result<Value> {
+    let [] = bind(args, [])?;
+    match name {
+        "is_integer" => Ok(f64::try_from(value.clone()).is_ok_and(|number| number.fract() == 0.0).into()),
+        "bit_length" if value.is_integer() => {
+            let number = i128::try_from(value.clone())?;
+            Ok((128 - number.unsigned_abs().leading_zeros()).into())
+        }
+        _ => Err(Error::from(ErrorKind::UnknownMethod)),
     }
 }

@@ -5,14 +5,16 @@ use std::fmt;
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 use serde_json::{Map, Value as Json};
 
 use super::date::Date;
 use super::error::{ChatError, KEY, MAX_TEMPLATE};
 use super::guard::Guard;
-use super::message::{Message, Variables, probe};
-use super::{python, source};
+use super::message::{Message, Variables, probes, said};
+use super::source::Source;
+use super::{args, filters, objects, python, repr};
 use crate::cpu;
 use crate::gguf::Metadata;
 use crate::memory;
@@ -26,6 +28,11 @@ const BASE_STEPS: usize = 20_000;
 const MESSAGE_STEPS: usize = 500;
 const VALUE_STEPS: usize = 100;
 const BYTES_PER_STEP: usize = 4;
+
+/// More steps for a template that looks back: for each pair of messages, and altogether. They bound
+/// what a hostile one costs: a second or two, a gigabyte, eight gigabytes of addresses for the stack.
+const PAIR_STEPS: usize = 24;
+const MAX_PAIR_STEPS: usize = 15_000_000;
 
 /// Stack for each step. One step can put a list into a list, and what is nested is freed by a
 /// recursion, whose depth the engine does not limit.
@@ -45,12 +52,18 @@ const MAX_NESTING: usize = 128;
 /// The variable that gives the template a date, and the function by which it asks for one.
 const DATE: &str = "strftime_now";
 
+/// The variable that chooses a template.
+const CHOICE: &str = "chat_template";
+
+/// The name of the template that is not chosen by a name.
+const DEFAULT: &str = "default";
+
 /// The chat template of a model.
 #[derive(Debug)]
 pub struct ChatTemplate {
     source: String,
-    /// The texts in its code.
-    literals: Vec<String>,
+    /// As the engine takes it.
+    prepared: Source,
 }
 
 /// A conversation as the model reads it.
@@ -79,10 +92,50 @@ impl Prompt {
 }
 
 impl ChatTemplate {
-    /// Reads and compiles the template of a model file.
+    /// Reads and compiles the template of a model file (`tokenizer.chat_template`).
     pub fn from_metadata(metadata: &Metadata) -> Result<Self, ChatError> {
         let source = metadata.opt_str(KEY).map_err(ChatError::Metadata)?;
         Self::new(source.ok_or(ChatError::Missing)?)
+    }
+
+    /// Reads and compiles one of the named templates of a model file
+    /// (`tokenizer.chat_template.NAME`), such as `tool_use`. `default` is the one without a name.
+    ///
+    /// # Errors
+    /// [`ChatError::NoSuchTemplate`] tells which there are; else as [`ChatTemplate::from_metadata`].
+    pub fn named(metadata: &Metadata, name: &str) -> Result<Self, ChatError> {
+        let source = metadata.opt_str(&format!("{KEY}.{name}")).map_err(ChatError::Metadata)?;
+        match source {
+            Some(source) => Self::new(source),
+            None if name == DEFAULT => Self::from_metadata(metadata),
+            None => Err(ChatError::NoSuchTemplate { name: name.to_owned(), known: Self::names(metadata) }),
+        }
+    }
+
+    /// The names of the templates of a model file, `default` for the one without a name.
+    pub fn names(metadata: &Metadata) -> Vec<String> {
+        let name = |key: &str| match key.strip_prefix(KEY)? {
+            "" => Some(DEFAULT.to_owned()),
+            suffix => suffix.strip_prefix('.').map(str::to_owned),
+        };
+        metadata.iter().filter_map(|(key, _)| name(key)).collect()
+    }
+
+    /// The template that the variable `chat_template` chooses, by the name of one of the file's or as
+    /// the text of another one; without the variable that of the file.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::named`]; [`ChatError::Variable`] if the variable is no text.
+    pub fn chosen(metadata: &Metadata, variables: &Variables) -> Result<Self, ChatError> {
+        match variables.get(CHOICE) {
+            None | Some(Json::Null) => Self::from_metadata(metadata),
+            Some(Json::String(source)) if source.contains(['{', '\n']) => Self::new(source),
+            Some(Json::String(name)) => Self::named(metadata, name),
+            Some(_) => Err(ChatError::Variable {
+                name: CHOICE.to_owned(),
+                reason: "it is neither the name of a template nor the text of one",
+            }),
+        }
     }
 
     /// Compiles a template.
@@ -90,10 +143,10 @@ impl ChatTemplate {
         if source.len() > MAX_TEMPLATE {
             return Err(ChatError::TooLong { bytes: source.len() });
         }
-        let source = source::without_generation_tags(source);
-        let compiled = environment(0, None).and_then(|e| e.template_from_str(&source).map(drop));
+        let prepared = Source::new(source);
+        let compiled = environment(0, None).and_then(|e| e.template_from_str(&prepared.text).map(drop));
         compiled.map_err(|error| explain(&error))?;
-        Ok(Self { literals: source::literals(&source), source })
+        Ok(Self { source: source.to_owned(), prepared })
     }
 
     /// Its text.
@@ -110,7 +163,11 @@ impl ChatTemplate {
     /// The conversation as the model reads it. With `add_generation_prompt` it ends where the
     /// model's answer begins.
     ///
-    /// Parts of a message are joined to one text where the template does not know parts.
+    /// Parts of a message are joined to one text where the template does not know parts, and a text
+    /// becomes a part where it knows parts alone.
+    ///
+    /// # Errors
+    /// [`ChatError::Dropped`] if nothing that was said is in the text; others say what failed.
     pub fn render(
         &self,
         messages: &[Message],
@@ -122,13 +179,17 @@ impl ChatTemplate {
         let maps = messages.iter().map(Message::as_json).chain([variables.as_json()]);
         maps.for_each(|map| each_text_of_map(map, &mut |text| bytes += text.len()));
         memory::probe(COPIES * bytes).map_err(ChatError::OutOfMemory)?;
-        let joined = self.joined(messages, tokenizer)?;
-        let messages: Vec<&Map<String, Json>> = joined.iter().map(Message::as_json).collect();
-        check_nesting(messages.iter().copied().chain([variables.as_json()]))?;
+        check_nesting(messages.iter().map(Message::as_json).chain([variables.as_json()]))?;
+        let fitted = self.fitted(messages, variables, tokenizer)?;
+        let messages: Vec<&Map<String, Json>> = fitted.iter().map(Message::as_json).collect();
         let guard = self.guard(&messages, variables, tokenizer)?;
         let messages = messages.into_iter().map(|message| guarded_map(message, &guard)).collect();
         let text = self.run(messages, guarded_map(variables.as_json(), &guard), add_generation_prompt, tokenizer)?;
         let (text, plain) = guard.unguard(&text);
+        let mut texts = fitted.iter().filter_map(said).peekable();
+        if texts.peek().is_some() && !texts.any(|said| text.contains(said)) {
+            return Err(ChatError::Dropped);
+        }
         Ok(Prompt { text, plain })
     }
 
@@ -150,22 +211,38 @@ impl ChatTemplate {
             note(&tokenizer.decode(&[id]));
         }
         let full = || ChatError::Render { reason: "the messages use every private character".to_owned() };
-        Guard::new(tokenizer.control_texts(), &self.literals, |c| used.contains(&c)).ok_or_else(full)
+        Guard::new(tokenizer.control_texts(), &self.prepared.literals, |c| used.contains(&c)).ok_or_else(full)
     }
 
-    /// The messages with their parts joined, if there are any and the template does not know them.
-    fn joined(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<Message>, ChatError> {
-        if messages.iter().all(|message| message.parts().is_none()) || self.knows_parts(tokenizer) {
-            return Ok(messages.to_vec());
-        }
-        messages.iter().enumerate().map(|(index, message)| message.joined(index)).collect()
+    /// The messages with the kind of content that the template writes for their role: it is asked
+    /// with conversations of its own.
+    fn fitted(
+        &self,
+        messages: &[Message],
+        variables: &Variables,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<Message>, ChatError> {
+        let mut known = BTreeMap::new();
+        let mut writes = |role: &str, parts: bool| -> bool {
+            *known.entry((role.to_owned(), parts)).or_insert_with(|| self.writes(role, parts, variables, tokenizer))
+        };
+        let fit = |(index, message): (usize, &Message)| {
+            let role = message.role();
+            match message.parts() {
+                Some(_) if !writes(role, true) => message.joined(index),
+                None if said(message).is_some() && !writes(role, false) && writes(role, true) => Ok(message.split()),
+                _ => Ok(message.clone()),
+            }
+        };
+        messages.iter().enumerate().map(fit).collect()
     }
 
-    /// Whether it writes the text of a part, and not the list as such.
-    fn knows_parts(&self, tokenizer: &Tokenizer) -> bool {
+    /// Whether it writes the text of a message of this role, and not a list of parts as such.
+    fn writes(&self, role: &str, parts: bool, variables: &Variables, tokenizer: &Tokenizer) -> bool {
         const TEXT: &str = "probe-7f3a";
-        let written = self.run(vec![probe(TEXT).as_json().clone()], Map::new(), true, tokenizer);
-        let as_such = |text: &String| ["'text'", "\"text\""].iter().any(|key| text.contains(key));
+        let messages = probes(role, TEXT, parts).iter().map(|message| message.as_json().clone()).collect();
+        let written = self.run(messages, variables.as_json().clone(), true, tokenizer);
+        let as_such = |text: &String| parts && ["'text':", "\"text\":"].iter().any(|key| text.contains(key));
         written.is_ok_and(|text| text.contains(TEXT) && !as_such(&text))
     }
 
@@ -178,22 +255,45 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
     ) -> Result<String, ChatError> {
         let date = variables.remove(DATE).as_ref().map(read_date).transpose()?;
+        variables.remove(CHOICE);
         let maps = || messages.iter().chain([&variables]);
         let steps = BASE_STEPS + MESSAGE_STEPS * messages.len() + maps().map(steps_of_map).sum::<usize>();
-        let special = |id: Option<u32>| id.map_or(Json::Null, |id| tokenizer.decode(&[id]).into());
+        let pairs = messages.len().saturating_mul(messages.len()).saturating_mul(PAIR_STEPS).min(MAX_PAIR_STEPS);
         let mut names = Map::new();
-        names.insert("bos_token".to_owned(), special(tokenizer.bos()));
-        names.insert("eos_token".to_owned(), special(tokenizer.eos()));
+        // Without them templates ask whether they are none, not whether they are defined.
+        names.extend(["tools", "documents"].map(|name| (name.to_owned(), Json::Null)));
+        for (name, id) in [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos())] {
+            names.extend(id.map(|id| (name.to_owned(), tokenizer.decode(&[id]).into())));
+        }
         names.extend(variables);
         names.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
-        names.insert("messages".to_owned(), messages.into_iter().map(Json::Object).collect());
+        names.insert("messages".to_owned(), messages.into_iter().map(normalized).collect());
+        match self.run_within(steps, &names, date) {
+            Err(ChatError::Exhausted) if pairs > 0 => self.run_within(steps.saturating_add(pairs), &names, date),
+            outcome => outcome,
+        }
+    }
+
+    fn run_within(&self, steps: usize, names: &Map<String, Json>, date: Option<Date>) -> Result<String, ChatError> {
         let work = || {
             let names: BTreeMap<String, Value> =
                 names.iter().map(|(name, value)| (name.clone(), value_of(value))).collect();
-            environment(steps, date)?.template_from_str(&self.source)?.render(names)
+            environment(steps, date)?.template_from_str(&self.prepared.text)?.render(names)
         };
-        with_stack(steps * STACK_PER_STEP, work)?.map_err(|error| explain(&error))
+        with_stack(steps.saturating_mul(STACK_PER_STEP), work)?.map_err(|error| explain(&error))
     }
+}
+
+/// A message as transformers gives it to templates: without fields that are null, and with what was
+/// thought under the names that templates look for.
+fn normalized(mut message: Map<String, Json>) -> Json {
+    message.retain(|_, value| !value.is_null());
+    let thought = ["reasoning_content", "thinking", "reasoning"].iter().find_map(|name| message.get(*name)).cloned();
+    if let Some(thought) = thought {
+        message.entry("thinking").or_insert_with(|| thought.clone());
+        message.insert("reasoning_content".to_owned(), thought);
+    }
+    Json::Object(message)
 }
 
 /// Runs `work` on a thread of its own, with this much stack.
@@ -288,16 +388,29 @@ fn environment(steps: usize, date: Option<Date>) -> Result<Environment<'static>,
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_fuel(Some(steps as u64));
     environment.set_recursion_limit(MAX_DEPTH);
-    // They print nested lists in cubic time, and no chat template needs them.
-    environment.remove_filter("pprint");
     environment.remove_global("debug");
+    environment.set_formatter(write_value);
     environment.add_function("raise_exception", raise_exception);
     if let Some(date) = date {
-        environment.add_function(DATE, move |format: &str| date.format(format));
+        environment.add_function(DATE, move |arguments: Rest<ValueOrKwargs>| {
+            let [format] = args::bind(&arguments.into_values(), ["format"])?;
+            args::text(format).map(|format| date.format(&format))
+        });
     }
-    environment.add_filter("tojson", python::to_json);
+    filters::add(&mut environment);
+    objects::add(&mut environment);
     environment.set_unknown_method_callback(python::method);
     Ok(environment)
+}
+
+/// Prints a value as Python does.
+fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    let own = matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq);
+    if own && matches!(state.auto_escape(), AutoEscape::None) {
+        let text = repr::string(state, value)?;
+        return out.write_str(&text).map_err(Error::from);
+    }
+    escape_formatter(out, state, value)
 }
 
 /// What a template said when it refused.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod families;
+mod jinja;
 mod safe;
 
 use super::error::{KEY, MAX_TEMPLATE};
@@ -180,6 +181,22 @@ fn a_file_without_a_template_has_none() {
     let mut writer = Writer::new();
     let missing = ChatTemplate::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata());
     assert!(matches!(missing, Err(ChatError::Missing)));
+    writer.set(&format!("{KEY}.tool_use"), "T").unwrap();
+    let named = |writer: &Writer, name: &str| {
+        ChatTemplate::named(Gguf::parse(&writer.to_bytes()).unwrap().metadata(), name)
+            .map(|found| found.source().to_owned())
+    };
+    assert_eq!(named(&writer, "tool_use").unwrap(), "T");
+    assert!(matches!(named(&writer, "default"), Err(ChatError::Missing)));
+    assert!(matches!(named(&writer, "rag"), Err(ChatError::NoSuchTemplate { known, .. }) if known == ["tool_use"]));
+    let chosen = |template: &str| {
+        let variables = Variables::new().with("chat_template", template.into()).unwrap();
+        ChatTemplate::chosen(Gguf::parse(&writer.to_bytes()).unwrap().metadata(), &variables)
+            .unwrap()
+            .source()
+            .to_owned()
+    };
+    assert_eq!([chosen("tool_use"), chosen("{{ 1 }}")], ["T", "{{ 1 }}"]);
     writer.set(KEY, 3_u32).unwrap();
     let number = ChatTemplate::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata());
     assert!(matches!(number, Err(ChatError::Metadata(_))));
@@ -192,6 +209,19 @@ fn what_means_harm_is_stopped() {
     let output = "{% for a in range(90000) %}{{ 'x' * 1000 }}{% endfor %}";
     for template in [doubling, loops, output, "{{ 'x' * 90000000 }}", "{{ ('x' * 100000)|replace('x', 'y' * 100000) }}"]
     {
+        let error = error(template);
+        assert!(matches!(error, ChatError::Exhausted), "{template}: {error:?}");
+    }
+    for template in [
+        "{{ '{:900000000}'.format(1) }}",
+        "{{ 'x'.center(900000000) }}",
+        "{{ 'x'.zfill(900000000) }}",
+        "{{ 'x'|center(900000000) }}",
+        "{{ '%900000000d' % 1 }}",
+        "{{ '\t'.expandtabs(900000000) }}",
+        "{{ [1]|tojson(indent=900000000) }}",
+        "{{ ('\n' * 9000)|indent(900000) }}",
+    ] {
         let error = error(template);
         assert!(matches!(error, ChatError::Exhausted), "{template}: {error:?}");
     }
@@ -239,4 +269,19 @@ fn deep_nesting_is_no_danger() {
             let _ = try_render(&(nest(depth) + use_it), &[("user", &content)]);
         }
     }
+}
+
+/// A model without BOS or EOS: they are not defined.
+#[test]
+fn tokens_that_are_missing_are_not_defined() {
+    let mut writer = Writer::new();
+    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.tokens", vec!["a".to_owned()]).unwrap();
+    writer.set("tokenizer.ggml.token_type", vec![1]).unwrap();
+    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
+    let tokenizer = Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap();
+    let template = ChatTemplate::new("[{{ bos_token }}{{ eos_token is defined }}{{ tools is none }}]").unwrap();
+    let prompt = template.render(&[], &Variables::new(), true, &tokenizer).unwrap();
+    assert_eq!(prompt.text(), "[FalseTrue]");
 }

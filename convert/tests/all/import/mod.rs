@@ -405,6 +405,14 @@ fn special_tokens_and_templates_come_from_where_they_are() {
     run(&folder, "F16").unwrap();
     let (_, gguf) = read(&folder.join("out.gguf"));
     assert_eq!(gguf.metadata().str("tokenizer.chat_template").unwrap(), "J");
+
+    folder.write("chat_template.json", json!({"chat_template": {"default": "K", "rag": "R"}}).to_string());
+    std::fs::create_dir(folder.join("additional_chat_templates")).unwrap();
+    folder.write("additional_chat_templates/tools.jinja", "U");
+    run(&folder, "F16").unwrap();
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    let template = |name: &str| gguf.metadata().str(&format!("tokenizer.chat_template{name}")).unwrap().to_owned();
+    assert_eq!(["", ".rag", ".tools"].map(template), ["J", "R", "U"]);
 }
 
 #[test]

@@ -25,8 +25,36 @@ pub(super) const MISTRAL: &str = include_str!("templates/mistral.jinja");
 /// As `SmolLM3`: a mode of thinking from a flag in the system message, a date, macros.
 pub(super) const SMOLLM3: &str = include_str!("templates/smollm3.jinja");
 
-/// All of them.
-pub(super) const ALL: [&str; 6] = [QWEN, LLAMA3, GEMMA3, LFM2, MISTRAL, SMOLLM3];
+/// A template that knows content of parts alone.
+const PARTS_ONLY: &str = include_str!("templates/parts_only.jinja");
+
+/// A template that compares each message with all others.
+pub(super) const LOOKBACK: &str = include_str!("templates/lookback.jinja");
+
+/// All of them by their files, and more.
+pub(super) const ALL: [(&str, &str); 13] = [
+    ("qwen.jinja", QWEN),
+    ("llama3.jinja", LLAMA3),
+    ("gemma3.jinja", GEMMA3),
+    ("lfm2.jinja", LFM2),
+    ("mistral.jinja", MISTRAL),
+    ("smollm3.jinja", SMOLLM3),
+    // Tools in XML, results of tools that follow each other, as Qwen3-Coder.
+    ("qwen_coder.jinja", include_str!("templates/qwen_coder.jinja")),
+    // Thoughts by a word in the text, lists of results, as Nemotron Nano.
+    ("nemotron.jinja", include_str!("templates/nemotron.jinja")),
+    // One line, calls in a fence, as DeepSeek.
+    ("deepseek.jinja", include_str!("templates/deepseek.jinja")),
+    // `get`, `%` and an end where no answer follows, as Phi 4.
+    ("phi.jinja", include_str!("templates/phi.jinja")),
+    // `format`, documents, JSON with arguments, as Granite.
+    ("granite.jinja", include_str!("templates/granite.jinja")),
+    ("parts_only.jinja", PARTS_ONLY),
+    ("lookback.jinja", LOOKBACK),
+];
+
+/// Those whose control tokens are known to the tests.
+pub(super) const GUARDED: [&str; 6] = [QWEN, LLAMA3, GEMMA3, LFM2, MISTRAL, SMOLLM3];
 
 pub(super) fn tools() -> Value {
     json!([{"type": "function", "function": {
@@ -158,4 +186,35 @@ fn parts_are_joined_where_the_template_knows_none() {
         matches!(&refused, Err(ChatError::Message { index: 0, reason }) if reason.contains("image")),
         "{refused:?}"
     );
+}
+
+/// A template that knows parts alone gets a text as one; one that writes nothing that was said is
+/// refused.
+#[test]
+fn no_message_is_dropped() {
+    let messages =
+        [Message::new("system", "Be kind."), Message::new("user", "Hi there"), Message::new("assistant", "yes")];
+    assert_eq!(render(PARTS_ONLY, &messages, &[]), "<system>Be kind.\n<user>Hi there\n<assistant>yes!\n<assistant>");
+    for source in ["{{ messages|length }}", "{% for m in messages if m.role == 'human' %}{{ m.content }}{% endfor %}"] {
+        let dropped = ChatTemplate::new(source).unwrap().render(&messages, &Variables::new(), true, &tokenizer());
+        assert!(matches!(dropped, Err(ChatError::Dropped)), "{dropped:?}");
+    }
+    assert_eq!(render("{{ messages|length }}", &[Message::new("user", " ")], &[]), "1");
+}
+
+/// A budget for templates that compare all messages with each other; one that goes on from there ends.
+#[test]
+fn looking_back_is_paid() {
+    for turns in [201, 1001] {
+        let messages: Vec<Message> = (0..turns)
+            .map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, format!("turn {i}")))
+            .collect();
+        let text = render(LOOKBACK, &messages, &[]);
+        assert!(text.ends_with(&format!("[user {}*] turn {}", turns / 2, turns - 1)), "{}", &text[text.len() - 99..]);
+    }
+    let messages = vec![Message::new("user", "x"); 1001];
+    let cubic =
+        "{% for a in messages %}{% for b in messages %}{% for c in messages %}{% endfor %}{% endfor %}{% endfor %}";
+    let endless = ChatTemplate::new(cubic).unwrap().render(&messages, &Variables::new(), true, &tokenizer());
+    assert!(matches!(endless, Err(ChatError::Exhausted)), "{endless:?}");
 }

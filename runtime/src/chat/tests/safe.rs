@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::*;
-use super::families::{ALL, GEMMA3, QWEN, tools};
+use super::families::{GEMMA3, GUARDED, QWEN, tools};
 use crate::gguf::{Gguf, Writer};
 use crate::random::Random;
 use crate::tokenizer::Tokenizer;
@@ -153,7 +153,7 @@ fn plain_text(template: &ChatTemplate, messages: &[Message], variables: &Variabl
 #[test]
 fn what_is_said_is_never_a_control_token() {
     let mut random = Random::new(1);
-    for (kind, source) in KINDS.into_iter().flat_map(|kind| ALL.map(|source| (kind, source))) {
+    for (kind, source) in KINDS.into_iter().flat_map(|kind| GUARDED.map(|source| (kind, source))) {
         let tokenizer = tokenizer(kind);
         // Thoughts in the text decide what the template writes itself; they have a test of their own.
         let template = ChatTemplate::new(&source.replace("'</think>' in content", "false")).unwrap();
@@ -182,7 +182,7 @@ fn what_is_said_is_never_a_control_token() {
 fn harmless_texts_have_the_tokens_of_all_of_the_text() {
     let mut random = Random::new(2);
     let words = ["a", " b", "\n", "é", "don't", "a < b", "if x > 2:", "f[0]", "</b>", "12 "];
-    for (kind, source) in KINDS.into_iter().flat_map(|kind| ALL.map(|source| (kind, source))) {
+    for (kind, source) in KINDS.into_iter().flat_map(|kind| GUARDED.map(|source| (kind, source))) {
         let (tokenizer, template) = (tokenizer(kind), ChatTemplate::new(source).unwrap());
         for _ in 0..40 {
             let mut text = || (0..=random.below(5)).map(|_| words[random.below(words.len())]).collect::<String>();

@@ -1,0 +1,125 @@
+//! Objects that Jinja's globals make: `cycler`, `joiner`, and `dict` as transformers has it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use minijinja::value::{Object, Tuple};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+
+use super::args::{bind, refused, required};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Adds the globals.
+pub(super) fn add(environment: &mut Environment<'_>) {
+    for name in ["cycler", "joiner", "dict"] {
+        environment.add_global(name, Value::from_object(Maker { name }));
+    }
+}
+
+/// Makes objects.
+#[derive(Debug)]
+struct Maker {
+    name: &'static str,
+}
+
+impl Object for Maker {
+    fn call(self: &Arc<Self>, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value> {
+        match self.name {
+            "cycler" if args.is_empty() => Err(refused("a cycler needs items")),
+            "cycler" => Ok(Value::from_object(Cycler { items: args.to_vec(), at: AtomicUsize::new(0) })),
+            "joiner" => {
+                let [separator] = bind(args, ["sep"])?;
+                let separator = separator.unwrap_or_else(|| ", ".into());
+                Ok(Value::from_object(Joiner { separator, used: AtomicBool::new(false) }))
+            }
+            _ => dict(args),
+        }
+    }
+
+    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value> {
+        if (self.name, method) != ("dict", "fromkeys") {
+            return Err(Error::from(ErrorKind::UnknownMethod));
+        }
+        let [keys, value] = bind(args, ["", " "])?;
+        let value = value.unwrap_or_else(|| ().into());
+        Ok(Value::from_pairs(required(keys)?.try_iter()?.map(|key| (key, value.clone()))))
+    }
+}
+
+/// `dict(mapping or pairs, name=value, ..)`.
+fn dict(args: &[Value]) -> Result<Value> {
+    let mut entries = Vec::new();
+    for (index, arg) in args.iter().enumerate() {
+        match arg.kind() {
+            minijinja::value::ValueKind::Map => {
+                for key in arg.try_iter()? {
+                    let value = arg.get_item(&key)?;
+                    entries.push((key, value));
+                }
+            }
+            _ if index > 0 => return Err(Error::from(ErrorKind::TooManyArguments)),
+            _ => {
+                for pair in arg.try_iter()? {
+                    let pair: Vec<Value> = pair.try_iter()?.take(3).collect();
+                    let [key, value] = &pair[..] else { return Err(refused("an entry of a dict is a pair")) };
+                    entries.push((key.clone(), value.clone()));
+                }
+            }
+        }
+    }
+    Ok(Value::from_pairs(entries))
+}
+
+/// Gives its items in turn.
+#[derive(Debug)]
+struct Cycler {
+    items: Vec<Value>,
+    at: AtomicUsize,
+}
+
+impl Cycler {
+    fn current(&self) -> Value {
+        self.items[self.at.load(Ordering::Relaxed) % self.items.len()].clone()
+    }
+}
+
+impl Object for Cycler {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match key.as_str()? {
+            "current" => Some(self.current()),
+            "items" => Some(Value::from(Tuple::from(self.items.clone()))),
+            _ => None,
+        }
+    }
+
+    fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, method: &str, args: &[Value]) -> Result<Value> {
+        let [] = bind(args, [])?;
+        match method {
+            "next" => {
+                let current = self.current();
+                self.at.fetch_add(1, Ordering::Relaxed);
+                Ok(current)
+            }
+            "reset" => {
+                self.at.store(0, Ordering::Relaxed);
+                Ok(().into())
+            }
+            _ => Err(Error::from(ErrorKind::UnknownMethod)),
+        }
+    }
+}
+
+/// Gives nothing when it is called first, then the separator.
+#[derive(Debug)]
+struct Joiner {
+    separator: Value,
+    used: AtomicBool,
+}
+
+impl Object for Joiner {
+    fn call(self: &Arc<Self>, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value> {
+        let [] = bind(args, [])?;
+        Ok(if self.used.swap(true, Ordering::Relaxed) { self.separator.clone() } else { "".into() })
+    }
+}
