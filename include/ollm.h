@@ -553,7 +553,8 @@ typedef struct ollm_chat_input {
     size_t messages_json_length;
     /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
     /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-    /// function of that name tells, such as `"2026-11-30"`. NULL: none.
+    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
+    /// the name of one of the file's or as the text of another. NULL: none.
     const char *variables_json;
     /// Bytes of `variables_json`.
     size_t variables_json_length;
@@ -590,9 +591,9 @@ typedef struct ollm_chat_event {
     int32_t reserved;
 } ollm_chat_event;
 
-/// The text of a conversation, by the chat template of the model's file. It is for reading: make
-/// tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
-/// said.
+/// The text of a conversation, by the chat template of the model's file, or the one that the
+/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
+/// tell what is the template's and what was said.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
