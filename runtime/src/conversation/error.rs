@@ -8,7 +8,8 @@ use crate::constraint::ConstraintError;
 use crate::session::{SessionError, SnapshotError};
 use crate::tokenizer::TokenizerError;
 
-use super::file::VERSION;
+/// The version of saved conversations.
+pub(super) const VERSION: u32 = 1;
 
 /// Why a conversation cannot do something. Its messages are then as they were before the call.
 #[derive(Debug)]

@@ -12,25 +12,22 @@ use crate::model::fingerprint;
 use crate::session::Session;
 use crate::storage;
 
-use super::error::ConversationError;
+use super::error::{ConversationError, VERSION};
 use super::talk::{Conversation, ConversationOptions};
 
 type Result<T, E = ConversationError> = std::result::Result<T, E>;
 
-/// What a saved conversation begins with.
-const MAGIC: [u8; 8] = *b"OLLMCHAT";
-
-/// The version of the format: all numbers little endian.
+/// What a saved conversation begins with. All numbers are little endian.
 ///
 /// | bytes | what |
 /// |---|---|
-/// | 8 | [`MAGIC`] |
-/// | 4 | the version |
+/// | 8 | this |
+/// | 4 | [`VERSION`] |
 /// | 8 | n, the length of the JSON |
 /// | n | JSON, an object: `messages`, `variables`, and `dropped`, how many messages behind the system messages are forgotten |
 /// | 8 | the FNV-1a hash of all bytes before |
 /// | rest | the session, as [`Session::save`] writes it |
-pub(super) const VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"OLLMCHAT";
 
 /// Bytes of JSON that are read at most.
 const MOST_JSON: u64 = 1 << 28;
