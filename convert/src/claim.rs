@@ -2,7 +2,6 @@
 //! after hours of work that the other then replaces.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash64;
@@ -54,14 +53,13 @@ impl Drop for Claim {
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    let inode = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|found| (found.dev(), found.ino()));
-    inode(file.metadata()) == inode(fs::metadata(path))
+    let inode = |found: fs::Metadata| (found.dev(), found.ino());
+    file.metadata().ok().map(inode) == fs::metadata(path).ok().map(inode)
 }
 
 /// Open files are not removed there.
 #[cfg(not(unix))]
 fn is_at(_: &File, _: &Path) -> bool {
-    let _: Option<io::Error> = None;
     true
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ollm_runtime::gguf::{Metadata, Value, ValueType, Writer};
 
-use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum, verify};
+use crate::{ConvertError, Opened, Result, check_absent, check_output, checksum, keys};
 
 /// A key and its new value.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,7 @@ pub struct EditSummary {
 ///
 /// # Errors
 /// If a value is not of its type, a key that is to be removed is not there, or the result is one
-/// that [`verify`] refuses for its keys. Then nothing is written.
+/// that `verify` refuses for its keys. Then nothing is written.
 pub fn edit(input: &Path, output: &Path, set: &[Assignment], remove: &[String], force: bool) -> Result<EditSummary> {
     check_output(output, &[input])?;
     check_absent(output, force)?;
@@ -116,7 +116,7 @@ pub fn edit(input: &Path, output: &Path, set: &[Assignment], remove: &[String], 
             metadata.insert(key.clone(), value).map_err(ConvertError::Output)?;
         }
     }
-    verify::check_keys(&metadata).map_err(bad)?;
+    keys::check(&metadata).map_err(bad)?;
     let mut writer = Writer::new();
     for (key, value) in metadata.iter() {
         writer.set(key, value.clone()).map_err(ConvertError::Output)?;

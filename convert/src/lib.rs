@@ -35,6 +35,7 @@ pub mod hash;
 pub mod imatrix;
 pub mod import;
 pub mod inspect;
+mod keys;
 mod kind;
 pub mod manual;
 pub mod merge;

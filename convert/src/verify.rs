@@ -7,14 +7,12 @@
 use std::fmt;
 use std::path::Path;
 
-use ollm_runtime::gguf::{
-    Gguf, GgufError, LAYOUT_KEY, LAYOUT_VERSION_KEY, Layout, Metadata, PANEL_ROWS, PLAIN_ALIGNMENT_KEY, TensorInfo,
-    Value, ValueType,
-};
+use ollm_runtime::gguf::{Gguf, GgufError, Layout, Metadata, PANEL_ROWS, TensorInfo, Value};
 use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Role, TensorName, Weights};
 use ollm_runtime::ops::Matrix;
 use ollm_runtime::plugin::PluginError;
-use ollm_runtime::plugin::schema::{self, Backbone, PluginConfig, TRAINING_PREFIX};
+use ollm_runtime::plugin::schema::{self, Backbone, PluginConfig};
+use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
 use serde_json::{Value as JsonValue, json};
@@ -22,7 +20,7 @@ use serde_json::{Value as JsonValue, json};
 use crate::merge::KEPT_PREFIX;
 use crate::opened::FILES;
 use crate::table::grouped;
-use crate::{FileKind, Opened, Result, checksum, names};
+use crate::{FileKind, Opened, Result, checksum, keys, names};
 
 /// Something that is wrong with a file.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +57,7 @@ struct Check {
 }
 
 const CHECKS: [Check; 7] = [
-    Check { rule: "keys", list: keys, of_parts: true },
+    Check { rule: "keys", list: own_keys, of_parts: true },
     Check { rule: "bytes", list: bytes, of_parts: false },
     Check { rule: "values", list: values, of_parts: true },
     Check { rule: "checksum", list: checksums, of_parts: false },
@@ -139,55 +137,9 @@ fn text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
     metadata.get(key).and_then(Value::as_str)
 }
 
-/// Keys are ASCII and not too long; those that are known have their type; no `ollm.` key is
-/// misspelt.
-fn keys(file: &Opened, faults: &mut Faults) {
-    keys_of(file.gguf.metadata(), faults);
-}
-
-/// What is wrong with these keys, if anything is.
-pub(crate) fn check_keys(metadata: &Metadata) -> std::result::Result<(), String> {
-    let mut faults = Faults { rule: "keys", findings: Vec::new(), notes: Vec::new() };
-    keys_of(metadata, &mut faults);
-    faults.findings.into_iter().next().map_or(Ok(()), |finding| Err(finding.message))
-}
-
-fn keys_of(metadata: &Metadata, faults: &mut Faults) {
-    /// By the specification of GGUF.
-    const LONGEST: usize = (1 << 16) - 1;
-    const TYPES: [(&str, ValueType); 6] = [
-        ("general.architecture", ValueType::String),
-        ("general.name", ValueType::String),
-        ("general.type", ValueType::String),
-        ("general.file_type", ValueType::U32),
-        ("general.quantization_version", ValueType::U32),
-        (checksum::KEY, ValueType::Array),
-    ];
-    for (key, value) in metadata.iter() {
-        if !key.is_ascii() || key.len() > LONGEST {
-            faults.add(format_args!("metadata key {key:.100?} is not ASCII, or longer than {LONGEST} bytes"));
-        }
-        let expected = TYPES.iter().find(|(name, _)| *name == key).map(|&(_, kind)| kind);
-        if let Some(kind) = expected.filter(|&kind| kind != value.value_type()) {
-            faults.add(format_args!("metadata key {key:?}: expected {}, found {}", kind.name(), value.describe()));
-        }
-        if key.starts_with(PLUGIN_PREFIX) && !is_known(key) {
-            faults.add(format_args!("metadata key {key:?} is none that OLLM files have (see FORMAT.md)"));
-        }
-    }
-    if metadata.get("general.architecture").is_none()
-        && text(metadata, "general.type").is_none_or(|kind| kind == "model")
-    {
-        faults.add("metadata key \"general.architecture\" is missing");
-    }
-}
-
-/// Whether an `ollm.` key is one of `FORMAT.md`.
-fn is_known(key: &str) -> bool {
-    let fixed = [LAYOUT_KEY, LAYOUT_VERSION_KEY, PLAIN_ALIGNMENT_KEY, checksum::KEY];
-    fixed.contains(&key)
-        || [TRAINING_PREFIX, KEPT_PREFIX].iter().any(|prefix| key.starts_with(prefix))
-        || schema::keys::ALL.iter().any(|known| known.name == key)
+/// The names and types of the keys.
+fn own_keys(file: &Opened, faults: &mut Faults) {
+    keys::faults(file.gguf.metadata()).iter().for_each(|fault| faults.add(fault));
 }
 
 /// Names are short enough for ggml, padding is zero, and nothing follows the last tensor.

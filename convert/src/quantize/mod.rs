@@ -29,8 +29,7 @@ use crate::claim::Claim;
 use crate::imatrix::ImportanceMatrix;
 use crate::kind::MODELS;
 use crate::table::{self, Row};
-use crate::verify::check_keys;
-use crate::{ConvertError, Opened, Result, check_output, checksum};
+use crate::{ConvertError, Opened, Result, check_output, checksum, keys};
 
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
@@ -96,7 +95,7 @@ pub fn dry_run(input: &Path, options: &Options<'_>) -> Result<QuantizeSummary> {
 fn open(input: &Path) -> Result<Opened> {
     let model = Opened::open_plain(input, MODELS)?;
     let bad = |reason| ConvertError::BadKey { path: input.to_owned(), reason };
-    check_keys(model.gguf.metadata()).map_err(bad)?;
+    keys::check(model.gguf.metadata()).map_err(bad)?;
     Ok(model)
 }
 
