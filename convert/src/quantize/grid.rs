@@ -19,7 +19,7 @@ pub(super) struct Grid {
     pub(super) high: f32,
     pub(super) offset: Offset,
     /// All levels, rising; none where they are all whole numbers of that range.
-    codebook: &'static [f32],
+    pub(super) codebook: &'static [f32],
 }
 
 /// What offsets a grid may have.

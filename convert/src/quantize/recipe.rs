@@ -129,6 +129,11 @@ pub(super) fn is_matrix(name: &str, dims: &[u64]) -> bool {
 }
 
 impl Recipe {
+    /// Whether this is the type of most matrices.
+    pub(crate) fn is_mostly(&self, dtype: TensorType) -> bool {
+        self.base == dtype
+    }
+
     /// The type of the matrix `name`, whatever the length of its rows.
     pub(super) fn choose(&self, name: &str, model: ModelFacts) -> TensorType {
         let head = if model.tied { Role::Embedding } else { Role::Head };
