@@ -108,8 +108,11 @@ pub fn parameters(gguf: &Gguf) -> usize {
 /// matrices.
 pub fn encoding(gguf: &Gguf) -> &'static str {
     let file_type = gguf.metadata().get("general.file_type").and_then(Value::as_u32);
-    let recipe = RECIPES.iter().find(|recipe| Some(recipe.file_type) == file_type);
-    recipe.map_or_else(|| most_common(gguf).name(), |recipe| recipe.name)
+    let common = most_common(gguf);
+    // Two recipes share the number of MXFP4.
+    let named = || RECIPES.iter().filter(|recipe| Some(recipe.file_type) == file_type);
+    let recipe = named().find(|recipe| recipe.is_mostly(common)).or_else(|| named().next());
+    recipe.map_or(common.name(), |recipe| recipe.name)
 }
 
 fn most_common(gguf: &Gguf) -> TensorType {

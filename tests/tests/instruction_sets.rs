@@ -78,7 +78,7 @@ fn logits_of_every_family_are_the_same_bits() {
 #[test]
 fn option_sets_are_the_same_bits() {
     let shape = Shape { vocab: 301, context: 64, hidden: 256, ffn: 256, heads: 8, kv_heads: 2, tied: false };
-    for dtype in [TensorType::F16, TensorType::Q4K, TensorType::Q6K] {
+    for dtype in [TensorType::F16, TensorType::Q2K, TensorType::Q4K, TensorType::Q6K, TensorType::Iq4Xs] {
         let model = Arc::new(Model::from_storage(Storage::from(backbones::backbone(&shape, dtype))).unwrap());
         for kind in [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 32 }] {
             for plugin_type in [TensorType::F32, TensorType::Q8_0] {

@@ -108,7 +108,7 @@ search_format!(Iq4Nl, |x, w| {
     iq4::pack_nl(fit.scale, &q.map(iq4::index))
 });
 search_format!(Iq4Xs, |x, w| {
-    let scales = Multiples { scales: (-32.0, 31.0), mins: 0.0 };
+    let scales = Multiples::of_scales(-32.0, 31.0);
     let (stored, q) = super_block::<{ iq4::SUB }, 8, 256, WITHOUT>(NON_LINEAR, scales, x, w)?;
     iq4::pack_xs(stored.d, stored.scales.map(|scale| scale as i8), &q.map(iq4::index))
 });
@@ -124,7 +124,7 @@ search_format!(Q2K, |x, w| {
     q2_k::pack(stored.d, stored.dmin, bytes(stored.scales), bytes(stored.mins), &q.map(|q| q as u8))
 });
 search_format!(Q3K, |x, w| {
-    let scales = Multiples { scales: (-32.0, 31.0), mins: 0.0 };
+    let scales = Multiples::of_scales(-32.0, 31.0);
     let grid = Grid::new(-4.0, 3.0, Offset::None);
     let (stored, q) = super_block::<{ q3_k::SUB }, 16, 256, WITHOUT>(grid, scales, x, w)?;
     q3_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 4.0) as u8))
@@ -138,7 +138,7 @@ search_format!(Q5K, |x, w| {
     q5_k::pack(&head, &q)
 });
 search_format!(Q6K, |x, w| {
-    let scales = Multiples { scales: (-128.0, 127.0), mins: 0.0 };
+    let scales = Multiples::of_scales(-128.0, 127.0);
     let grid = Grid::new(-32.0, 31.0, Offset::None);
     let (stored, q) = super_block::<{ q6_k::SUB }, 16, 256, WITHOUT>(grid, scales, x, w)?;
     q6_k::pack(stored.d, stored.scales.map(|scale| scale as i8), &q.map(|q| (q + 32.0) as u8))
@@ -186,6 +186,13 @@ fn line<const LEN: usize, const C: usize>(grid: Grid, x: &[f32; LEN], w: &[f32; 
 struct Multiples {
     scales: (f32, f32),
     mins: f32,
+}
+
+impl Multiples {
+    /// Those of formats without minima, whose multiples are all 0.
+    const fn of_scales(low: f32, high: f32) -> Self {
+        Self { scales: (low, high), mins: 1.0 }
+    }
 }
 
 /// A super-block of `PARTS` parts of `PART` values each, found with `C` candidates for each, and

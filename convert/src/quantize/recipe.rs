@@ -170,6 +170,11 @@ const AS_THEY_ARE: &[&str] = &[
 ];
 
 impl Recipe {
+    /// Whether this is the type of most matrices.
+    pub(crate) fn is_mostly(&self, dtype: TensorType) -> bool {
+        self.base == dtype
+    }
+
     /// The type of the matrix `name`, whatever the length of its rows.
     pub(super) fn choose(&self, name: &str, model: ModelFacts) -> TensorType {
         let head = if model.tied { Role::Embedding } else { Role::Head };

@@ -101,6 +101,12 @@ impl Isa {
         if count == 1 { 1 } else { tiles.find(|&tokens| count <= tokens).unwrap_or(self.gemm_tile()) }
     }
 
+    /// Whether a matmul of `count` tokens reads packed weights as they are, as a GEMV does: that of
+    /// one token, and what fits one of [`Simd::GEMV_TILES`].
+    pub(crate) fn has_gemv(self, count: usize) -> bool {
+        count == 1 || self.gemv_tiles().iter().any(|&tokens| count <= tokens)
+    }
+
     /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor
     /// has.
     ///

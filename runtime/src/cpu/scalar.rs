@@ -165,6 +165,9 @@ impl Simd for Scalar {
     unsafe fn gather(self, table: &[u32], index: Self::I32) -> Self::Bytes {
         index.map(|index| table[index as usize].to_le_bytes())
     }
+    fn byte_mask(self, x: Self::I32) -> Self::Bytes {
+        x.map(|x| std::array::from_fn(|i| if x >> i & 1 == 1 { 0xFF } else { 0 }))
+    }
     fn bits(self, x: Self::Bytes, shift: u32, mask: u32) -> Self::I32 {
         x.map(|lane| (u32::from_le_bytes(lane) >> shift & mask).cast_signed())
     }

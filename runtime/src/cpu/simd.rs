@@ -258,6 +258,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// Each index is one of the table's.
     unsafe fn gather(self, table: &[u32], index: Self::I32) -> Self::Bytes;
+    /// Byte `i` of each lane 0xff where bit `i` (0 to 3) of `x` is set, else 0; `x` is 0 to 15.
+    fn byte_mask(self, x: Self::I32) -> Self::Bytes;
     /// `(x >> shift) & mask` of the four bytes of each lane as one integer, the lowest first.
     fn bits(self, x: Self::Bytes, shift: u32, mask: u32) -> Self::I32;
     /// Signed bytes in the form that `dot4` takes: `x + SIGNED_ZERO`.

@@ -4,7 +4,7 @@
 use crate::cpu::Simd;
 
 use super::activations::{ActivationTile, BLOCK};
-use super::format::Format;
+use super::format::Integers;
 
 /// The zero-point correction with which integer dot products start, of the first `N` of `C` tokens:
 /// minus `zero` times the sums of the activations. The weights are stored `zero` (0 or a power of
@@ -24,7 +24,7 @@ pub(super) fn starts<S: Simd, const C: usize, const N: usize>(isa: S, zero: i32,
 /// format adds `minimum * sum of the activations` after each. Step `i` has the integer `sums(i)`
 /// and, of vector `r` of rows, `scale(r, i)` and `minimum(r, i)`.
 #[inline(always)]
-pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
+pub(super) fn add_block<S: Simd, I: Integers, const R: usize, const C: usize, const N: usize>(
     isa: S,
     acc: &mut [[S::F32; N]; R],
     sums: impl Fn(usize) -> [[S::I32; N]; R],
@@ -33,16 +33,16 @@ pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, cons
     x: &ActivationTile<'_, C>,
     at: usize,
 ) {
-    const { assert!(BLOCK.is_multiple_of(F::STEP)) };
+    const { assert!(BLOCK.is_multiple_of(I::STEP)) };
     let scales = x.scales(at);
-    if F::STEP == BLOCK {
+    if I::STEP == BLOCK {
         let sums = sums(0);
         for r in 0..R {
             let scale = scale(r, 0);
             for c in 0..N {
                 acc[r][c] = isa.fma(isa.mul(scale, isa.splat(scales[c])), isa.to_f32(sums[r][c]), acc[r][c]);
             }
-            if F::AFFINE {
+            if I::AFFINE {
                 let (minimum, sums) = (minimum(r, 0), x.scaled_sums(at));
                 for c in 0..N {
                     acc[r][c] = isa.fma(minimum, isa.splat(sums[c]), acc[r][c]);
@@ -51,7 +51,7 @@ pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, cons
         }
     } else {
         let mut scaled = [[isa.splat(0.0); N]; R];
-        for i in 0..BLOCK / F::STEP {
+        for i in 0..BLOCK / I::STEP {
             let sums = sums(i);
             for r in 0..R {
                 let scale = scale(r, i);
@@ -59,8 +59,8 @@ pub(super) fn add_block<S: Simd, F: Format, const R: usize, const C: usize, cons
                     let sum = isa.to_f32(sums[r][c]);
                     scaled[r][c] = if i == 0 { isa.mul(scale, sum) } else { isa.fma(scale, sum, scaled[r][c]) };
                 }
-                if F::AFFINE {
-                    let (minimum, sums) = (minimum(r, i), x.sums(at + i * F::STEP, F::STEP));
+                if I::AFFINE {
+                    let (minimum, sums) = (minimum(r, i), x.sums(at + i * I::STEP, I::STEP));
                     for c in 0..N {
                         // The sums are negative.
                         scaled[r][c] = isa.fma(minimum, isa.splat(-sums[c] as f32), scaled[r][c]);

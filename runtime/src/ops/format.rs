@@ -8,10 +8,10 @@
 use std::ops::Range;
 
 use crate::cpu::Simd;
-use crate::cpu::simd::{MAX_LANES, prefetch};
+use crate::cpu::simd::prefetch;
 use crate::quant::{
-    BlockFormat, Iq1M, Iq1S, Iq2S, Iq2Xs, Iq2Xxs, Iq3S, Iq3Xxs, Iq4Nl, Iq4Xs, Mxfp4, Q1_0, Q2_0, Q2K, Q3K, Q4_0, Q4_1,
-    Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Tq1_0, Tq2_0, grid, iq4, mxfp4, tq,
+    BlockFormat, Iq4Nl, Iq4Xs, Mxfp4, Q1_0, Q2_0, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Tq1_0, Tq2_0,
+    iq4, mxfp4, tq,
 };
 
 use super::activations::BLOCK;
@@ -25,7 +25,7 @@ pub(super) struct Block {
     /// Narrow field 0 of the first of the rows.
     narrow: *const u8,
     /// 32-bit field 0 of the first of the rows.
-    words: *const u8,
+    pub(super) words: *const u8,
 }
 
 impl Block {
@@ -39,12 +39,7 @@ impl Block {
     /// The next block of the same rows.
     #[inline(always)]
     pub(super) fn next<F: Format>(self) -> Self {
-        self.skip(F::BYTES * PANEL_ROWS)
-    }
-
-    /// The block of the same rows that lies so many bytes behind this one.
-    #[inline(always)]
-    pub(super) fn skip(self, bytes: usize) -> Self {
+        let bytes = F::BYTES * PANEL_ROWS;
         Self { narrow: self.narrow.wrapping_add(bytes), words: self.words.wrapping_add(bytes) }
     }
 
@@ -72,9 +67,7 @@ impl Block {
     /// Prefetches these bytes from the panel's block on, to L2.
     #[inline(always)]
     pub(super) fn prefetch(self, bytes: Range<usize>) {
-        for at in bytes.step_by(64) {
-            prefetch::<false>(self.narrow.wrapping_add(at));
-        }
+        prefetch_lines(self.narrow, bytes);
     }
 
     /// The narrow field `i`, a half-precision float, widened.
@@ -82,7 +75,7 @@ impl Block {
     /// # Safety
     /// The block is whole and in bounds, and has that field.
     #[inline(always)]
-    unsafe fn half<S: Simd>(self, isa: S, i: usize) -> S::F32 {
+    pub(super) unsafe fn half<S: Simd>(self, isa: S, i: usize) -> S::F32 {
         // SAFETY: passed on from the caller.
         isa.load_f16(unsafe { self.fields::<S, u16>(i) })
     }
@@ -124,11 +117,48 @@ impl Block {
     /// # Safety
     /// As [`Block::half`].
     #[inline(always)]
-    unsafe fn word<S: Simd>(self, isa: S, i: usize) -> S::Bytes {
+    pub(super) unsafe fn word<S: Simd>(self, isa: S, i: usize) -> S::Bytes {
         // SAFETY: the caller vouches for the field.
         unsafe { isa.bytes(self.words.add(i * 4 * PANEL_ROWS)) }
     }
 }
+
+/// Prefetches these bytes from an address on, to L2.
+#[inline(always)]
+pub(super) fn prefetch_lines(from: *const u8, bytes: Range<usize>) {
+    for at in bytes.step_by(64) {
+        prefetch::<false>(from.wrapping_add(at));
+    }
+}
+
+/// What the products of weights with activations need to know of the integers of a format.
+pub(super) trait Integers: 'static {
+    /// As [`Format::STEP`].
+    const STEP: usize;
+    /// As [`BlockFormat::AFFINE`].
+    const AFFINE: bool;
+    /// As [`BlockFormat::SIGNED`].
+    const SIGNED: bool;
+    /// [`BlockFormat::MOST`] or more.
+    const MOST: i32;
+}
+
+/// [`Integers`] with these constants. Those of several formats are as few as lose nothing: AVX2 sums
+/// products of integers up to 15 in one run.
+pub(super) struct Kind<const STEP: usize, const AFFINE: bool, const SIGNED: bool, const MOST: i32>;
+
+impl<const STEP: usize, const AFFINE: bool, const SIGNED: bool, const MOST: i32> Integers
+    for Kind<STEP, AFFINE, SIGNED, MOST>
+{
+    const STEP: usize = STEP;
+    const AFFINE: bool = AFFINE;
+    const SIGNED: bool = SIGNED;
+    const MOST: i32 = MOST;
+}
+
+type Unsigned<const STEP: usize, const MOST: i32> = Kind<STEP, false, false, MOST>;
+type Affine<const STEP: usize, const MOST: i32> = Kind<STEP, true, false, MOST>;
+pub(super) type Signed<const STEP: usize, const MOST: i32> = Kind<STEP, false, true, MOST>;
 
 /// How the kernels unpack a block format, with vector primitives: once for all instruction sets.
 ///
@@ -138,6 +168,12 @@ pub(super) trait Format: BlockFormat {
     /// Elements that meet the activations at once: of a group, or of the part of it that a block of
     /// activations has.
     const STEP: usize = if Self::GROUP < BLOCK { Self::GROUP } else { BLOCK };
+
+    /// Whether a GEMV is bound by memory bandwidth, so that it reads several panels at once.
+    const IS_STREAM: bool = true;
+
+    /// The integers, as products see them.
+    type Integers: Integers;
 
     /// The head of a block: the data that the scales of all its groups need.
     type Head<S: Simd>: Copy;
@@ -165,8 +201,9 @@ pub(super) trait Format: BlockFormat {
 
 /// A format with one scale in a block, perhaps a minimum, and the integers by `$weights`.
 macro_rules! simple {
-    ($name:ident, |$isa:ident, $block:ident, $step:pat_param, $word:ident| $weights:expr) => {
+    ($name:ident, $integers:ty, |$isa:ident, $block:ident, $step:pat_param, $word:ident| $weights:expr) => {
         impl Format for $name {
+            type Integers = $integers;
             type Head<S: Simd> = ();
 
             #[inline(always)]
@@ -215,20 +252,20 @@ unsafe fn five_bits<S: Simd>(isa: S, block: Block, word: usize) -> S::Bytes {
     isa.or(low, isa.shift_left(isa.shift_right(bits, word as u32, 1), 4))
 }
 
-simple!(Q4_0, |isa, block, _, word| nibbles(isa, block, 0, word));
-simple!(Q4_1, |isa, block, _, word| nibbles(isa, block, 0, word));
-simple!(Q5_0, |isa, block, _, word| five_bits(isa, block, word));
-simple!(Q5_1, |isa, block, _, word| five_bits(isa, block, word));
-simple!(Q8_0, |isa, block, _, word| block.word(isa, word));
-simple!(Iq4Nl, |isa, block, _, word| isa.lookup(&iq4::VALUES, nibbles(isa, block, 0, word)));
+simple!(Q4_0, Unsigned<32, 15>, |isa, block, _, word| nibbles(isa, block, 0, word));
+simple!(Q4_1, Affine<32, 15>, |isa, block, _, word| nibbles(isa, block, 0, word));
+simple!(Q5_0, Unsigned<32, 31>, |isa, block, _, word| five_bits(isa, block, word));
+simple!(Q5_1, Affine<32, 31>, |isa, block, _, word| five_bits(isa, block, word));
+simple!(Q8_0, Signed<32, 128>, |isa, block, _, word| block.word(isa, word));
+simple!(Iq4Nl, Signed<32, 128>, |isa, block, _, word| isa.lookup(&iq4::VALUES, nibbles(isa, block, 0, word)));
 
 // Bits and pairs of bits are spread: item `word` of each byte. A bit counts twice.
-simple!(Q1_0, |isa, block, step, word| isa.shift_left(isa.shift_right(block.word(isa, step), word as u32, 1), 1));
-simple!(Q2_0, |isa, block, step, word| {
+simple!(Q1_0, Unsigned<32, 15>, |isa, block, step, word| isa.shift_left(isa.shift_right(block.word(isa, step), word as u32, 1), 1));
+simple!(Q2_0, Unsigned<32, 15>, |isa, block, step, word| {
     isa.shift_right(block.word(isa, 2 * step + word / 4), word as u32 % 4 * 2, 3)
 });
 
-simple!(Tq1_0, |isa, block, step, word| {
+simple!(Tq1_0, Unsigned<32, 15>, |isa, block, step, word| {
     let (byte, digit) = tq::place(32 * step + 4 * word);
     let mut rest = block.word(isa, byte / 4);
     for _ in 0..digit {
@@ -237,7 +274,7 @@ simple!(Tq1_0, |isa, block, step, word| {
     // The digit above a byte: whether three times it is 256 or more, and 512 or more.
     isa.add_bytes(isa.is_at_least(rest, 86), isa.is_at_least(rest, 171))
 });
-simple!(Tq2_0, |isa, block, step, word| two_bits(isa, block, 0, step, word));
+simple!(Tq2_0, Unsigned<32, 15>, |isa, block, step, word| two_bits(isa, block, 0, step, word));
 
 /// Two bits of each element of a super-block: words `first` to `first + 16` (see `quant::k`).
 ///
@@ -250,6 +287,7 @@ unsafe fn two_bits<S: Simd>(isa: S, block: Block, first: usize, part: usize, wor
 }
 
 impl Format for Mxfp4 {
+    type Integers = Signed<32, 15>;
     type Head<S: Simd> = ();
 
     #[inline(always)]
@@ -322,8 +360,9 @@ impl<S: Simd> PackedScales<S> {
 /// A format of 256 elements in 8 groups with packed scales and minimums; `$weights` gives the
 /// integers.
 macro_rules! affine_k {
-    ($name:ident, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
+    ($name:ident, $integers:ty, |$isa:ident, $block:ident, $group:ident, $word:ident| $weights:expr) => {
         impl Format for $name {
+            type Integers = $integers;
             type Head<S: Simd> = PackedScales<S>;
 
             #[inline(always)]
@@ -352,17 +391,18 @@ macro_rules! affine_k {
 }
 
 // The nibbles of two groups share 8 words.
-affine_k!(Q4K, |isa, block, group, word| {
+affine_k!(Q4K, Affine<32, 15>, |isa, block, group, word| {
     isa.shift_right(block.word(isa, 3 + group / 2 * 8 + word), group as u32 % 2 * 4, 15)
 });
 
 // The fifth bits are 8 words, bit `group` of each byte; the nibbles follow as in `Q4_K`.
-affine_k!(Q5K, |isa, block, group, word| {
+affine_k!(Q5K, Affine<32, 31>, |isa, block, group, word| {
     let low = isa.shift_right(block.word(isa, 11 + group / 2 * 8 + word), group as u32 % 2 * 4, 15);
     isa.or(low, isa.shift_left(isa.shift_right(block.word(isa, 3 + word), group as u32, 1), 4))
 });
 
 impl Format for Q2K {
+    type Integers = Affine<16, 15>;
     /// The scale of the scales, and that of the minimums.
     type Head<S: Simd> = [S::F32; 2];
 
@@ -395,6 +435,7 @@ impl Format for Q2K {
 }
 
 impl Format for Q3K {
+    type Integers = Unsigned<16, 15>;
     /// The scale of the scales, which have four bytes in each of four words.
     type Head<S: Simd> = (S::F32, [S::Bytes; 4]);
 
@@ -429,6 +470,7 @@ impl Format for Q3K {
 }
 
 impl Format for Q6K {
+    type Integers = Unsigned<16, 63>;
     /// The scale of the signed scales.
     type Head<S: Simd> = S::F32;
 
@@ -459,6 +501,7 @@ impl Format for Q6K {
 }
 
 impl Format for Iq4Xs {
+    type Integers = Signed<32, 128>;
     /// The scale of the scales.
     type Head<S: Simd> = S::F32;
 
@@ -482,224 +525,4 @@ impl Format for Iq4Xs {
         let scale = isa.add_i32(low, isa.shift_i32(upper, 4));
         isa.mul(*unit, isa.to_f32(isa.add_i32(scale, isa.splat_i32(-32))))
     }
-}
-
-/// A format whose weights are points of a grid: `$weights` gives them, `$integer` the integer of a
-/// group that `$scale` makes a scale of, given that of the block.
-macro_rules! grid {
-    (
-        $name:ident, |$isa:ident, $block:ident, $step:ident, $word:ident| $weights:expr,
-        |$group:ident| $integer:expr, |$unit:ident, $float:ident| $scale:expr, unit: $head:expr
-    ) => {
-        impl Format for $name {
-            /// The scale of the scales.
-            type Head<S: Simd> = S::F32;
-
-            #[inline(always)]
-            unsafe fn head<S: Simd>($isa: S, $block: Block) -> S::F32 {
-                // SAFETY: the caller vouches for the whole block.
-                unsafe { $head }
-            }
-
-            #[inline(always)]
-            unsafe fn weights<S: Simd>($isa: S, $block: Block, $step: usize, $word: usize) -> S::Bytes {
-                // SAFETY: the caller vouches for the whole block, and the layout stays inside it;
-                // an index of so many bits is one of the grid.
-                unsafe { $weights }
-            }
-
-            #[inline(always)]
-            unsafe fn scale<S: Simd>($isa: S, $block: Block, $unit: &S::F32, $group: usize) -> S::F32 {
-                // SAFETY: the caller vouches for the whole block, and the layout stays inside it.
-                let $float = $isa.to_f32(unsafe { $integer });
-                let $unit = *$unit;
-                $scale
-            }
-        }
-    };
-}
-
-/// `bits` bits of a lane from bit `at` on of the words from `first` on.
-///
-/// # Safety
-/// The block is whole and in bounds, and has these words; no word ends between the bits.
-#[inline(always)]
-unsafe fn bits<S: Simd>(isa: S, block: Block, first: usize, at: usize, bits: u32) -> S::I32 {
-    // SAFETY: the caller vouches for the words.
-    isa.bits(unsafe { block.word(isa, first + at / 32) }, at as u32 % 32, (1 << bits) - 1)
-}
-
-/// `low + (high << shift)`
-#[inline(always)]
-fn join<S: Simd>(isa: S, low: S::I32, high: S::I32, shift: u32) -> S::I32 {
-    isa.add_i32(low, isa.shift_i32(high, shift))
-}
-
-/// Word `half` (of two) of points `index` of a grid.
-///
-/// # Safety
-/// The indices are ones of the grid.
-#[inline(always)]
-unsafe fn half_point<S: Simd>(isa: S, grid: &[u32], index: S::I32, half: usize) -> S::Bytes {
-    // SAFETY: passed on from the caller.
-    unsafe { isa.gather(&grid[half..], isa.shift_i32(index, 1)) }
-}
-
-/// Bytes with the signs that are four bits from bit `at` on of the words from `first` on.
-///
-/// # Safety
-/// As [`bits`].
-#[inline(always)]
-unsafe fn four_signs<S: Simd>(isa: S, bytes: S::Bytes, block: Block, first: usize, at: usize) -> S::Bytes {
-    // SAFETY: passed on from the caller; four bits are an index.
-    let negative = unsafe { isa.gather(&grid::NEGATIVE, bits(isa, block, first, at, 4)) };
-    isa.negate(bytes, negative)
-}
-
-/// Bytes with the signs of half `half` of eight that are seven bits from bit `at` on.
-///
-/// # Safety
-/// As [`bits`].
-#[inline(always)]
-unsafe fn half_signs<S: Simd>(isa: S, bytes: S::Bytes, block: Block, first: usize, at: usize, half: usize) -> S::Bytes {
-    // SAFETY: passed on from the caller; seven bits are an index.
-    unsafe {
-        if half == 0 {
-            four_signs(isa, bytes, block, first, at)
-        } else {
-            isa.negate(bytes, isa.gather(&grid::NEGATIVE_SECOND, bits(isa, block, first, at, 7)))
-        }
-    }
-}
-
-/// `unit (1/2 + x) factor`
-#[inline(always)]
-fn half_more<S: Simd>(isa: S, unit: S::F32, x: S::F32, factor: f32) -> S::F32 {
-    isa.mul(isa.mul(unit, isa.add(x, isa.splat(0.5))), isa.splat(factor))
-}
-
-/// `unit (1 + 2 x) factor`
-#[inline(always)]
-fn odd<S: Simd>(isa: S, unit: S::F32, x: S::F32, factor: f32) -> S::F32 {
-    isa.mul(isa.mul(unit, isa.add(isa.add(x, x), isa.splat(1.0))), isa.splat(factor))
-}
-
-// Each four elements have an index, of which the ninth bits are words 16 and 17; the signs are words
-// 18..26.
-grid!(
-    Iq3S,
-    |isa, block, step, word| {
-        let at = 8 * step + word;
-        let index = join(isa, bits(isa, block, 0, 8 * at, 8), bits(isa, block, 16, at, 1), 8);
-        four_signs(isa, isa.gather(&grid::IQ3_S, index), block, 18, 4 * at)
-    },
-    |group| bits(isa, block, 26, 4 * group, 4),
-    |unit, x| odd(isa, unit, x, 1.0),
-    unit: block.half(isa, 0)
-);
-
-// Each 32 elements have a word of signs and scale, words 16..24.
-grid!(
-    Iq3Xxs,
-    |isa, block, step, word| {
-        let point = isa.gather(&grid::IQ3_XXS, bits(isa, block, 0, 8 * (8 * step + word), 8));
-        half_signs(isa, point, block, 16 + step, word / 2 * 7, word % 2)
-    },
-    |group| bits(isa, block, 16 + group, 28, 4),
-    |unit, x| half_more(isa, unit, x, 0.5),
-    unit: block.half(isa, 0)
-);
-
-// Each 32 elements have a word of four indices, and one of signs and scale.
-grid!(
-    Iq2Xxs,
-    |isa, block, step, word| {
-        let index = bits(isa, block, 2 * step, 8 * (word / 2), 8);
-        let point = half_point(isa, &grid::IQ2_XXS, index, word % 2);
-        half_signs(isa, point, block, 2 * step + 1, word / 2 * 7, word % 2)
-    },
-    |group| bits(isa, block, 2 * group + 1, 28, 4),
-    |unit, x| half_more(isa, unit, x, 0.25),
-    unit: block.half(isa, 0)
-);
-
-// Each eight elements have half a word of index and signs.
-grid!(
-    Iq2Xs,
-    |isa, block, step, word| {
-        let at = 16 * (2 * step + word / 2);
-        let point = half_point(isa, &grid::IQ2_XS, bits(isa, block, 0, at, 9), word % 2);
-        half_signs(isa, point, block, 0, at + 9, word % 2)
-    },
-    |group| bits(isa, block, 16, 4 * group, 4),
-    |unit, x| half_more(isa, unit, x, 0.25),
-    unit: block.half(isa, 0)
-);
-
-// Each eight elements have an index, whose upper two bits are words 16 and 17; the signs are words
-// 8..16.
-grid!(
-    Iq2S,
-    |isa, block, step, word| {
-        let at = 2 * step + word / 2;
-        let index = join(isa, bits(isa, block, 0, 8 * at, 8), bits(isa, block, 16, 2 * at, 2), 8);
-        four_signs(isa, half_point(isa, &grid::IQ2_S, index, word % 2), block, 8, 4 * (4 * step + word))
-    },
-    |group| bits(isa, block, 18, 4 * group, 4),
-    |unit, x| half_more(isa, unit, x, 0.25),
-    unit: block.half(isa, 0)
-);
-
-/// Bytes of eighths, one up where the index is 0, one down where it is 1.
-const EIGHTHS: [u32; 2] = [0x0101_0101, 0xFFFF_FFFF];
-
-// Each 32 elements have half a word of upper bits, scale and shift, words 8..12.
-grid!(
-    Iq1S,
-    |isa, block, step, word| {
-        let (at, eighth) = (16 * step, word / 2);
-        let upper = bits(isa, block, 8, at + 3 * eighth, 3);
-        let index = join(isa, bits(isa, block, 0, 8 * (4 * step + eighth), 8), upper, 8);
-        let shift = isa.gather(&EIGHTHS, bits(isa, block, 8, at + 15, 1));
-        isa.add_bytes(half_point(isa, &grid::IQ1, index, word % 2), shift)
-    },
-    |group| bits(isa, block, 8, 16 * group + 12, 3),
-    |unit, x| odd(isa, unit, x, 0.125),
-    unit: block.half(isa, 0)
-);
-
-// Each eight elements have a nibble of upper bits and shift, words 8..12; the scales are words 12
-// and 13.
-grid!(
-    Iq1M,
-    |isa, block, step, word| {
-        let at = 2 * step + word / 2;
-        let index = join(isa, bits(isa, block, 0, 8 * at, 8), bits(isa, block, 8, 4 * at, 3), 8);
-        let shift = isa.gather(&EIGHTHS, bits(isa, block, 8, 4 * at + 3, 1));
-        isa.add_bytes(half_point(isa, &grid::IQ1, index, word % 2), shift)
-    },
-    |group| bits(isa, block, 12, 16 * (group / 4) + 3 * (group % 4), 3),
-    |unit, x| odd(isa, unit, x, 0.125),
-    unit: scattered_half(isa, block)
-);
-
-/// The half-precision float whose nibbles are the highest ones of the four halves of words 12 and
-/// 13, the lowest first.
-///
-/// # Safety
-/// The block is whole and in bounds, and has these words.
-#[inline(always)]
-unsafe fn scattered_half<S: Simd>(isa: S, block: Block) -> S::F32 {
-    let mut halves = [0; MAX_LANES];
-    // A loop of its own for each lane: it is one in 256 elements.
-    for (lane, half) in halves.iter_mut().enumerate().take(S::LANES) {
-        let word = |i: usize| {
-            let at = block.words.wrapping_add(i * 4 * PANEL_ROWS + 4 * lane);
-            // SAFETY: the caller vouches for the words of all rows.
-            unsafe { at.cast::<[u8; 4]>().read() }
-        };
-        let ([_, a, _, b], [_, c, _, d]) = (word(12), word(13));
-        *half = u16::from_le_bytes([a >> 4 | b & 0xF0, c >> 4 | d & 0xF0]);
-    }
-    isa.load_f16(&halves)
 }

@@ -12,8 +12,10 @@ use super::activations::Quantized;
 use super::float::{Bf16, F16, Float};
 use super::float_gemm::FloatGemm;
 use super::format::{Format, PANEL_ROWS};
+use super::gemm::{PANELS_PER_GEMM, QuantizedGemm, Unpacking};
+use super::gemv::{PANELS_PER_GEMV, QuantizedGemv};
 use super::matrix::Matrix;
-use super::quantized::{PANELS_PER_GEMM, PANELS_PER_GEMV, QuantizedGemm};
+use super::quantized::PanelRange;
 use super::{Exec, Shared};
 
 /// One matrix of a parallel region and where its results go: `[count][rows]`.
@@ -93,8 +95,13 @@ impl PanelTask<'_> {
     }
 
     fn quantized<F: Format>(&self, isa: Isa, x: &Quantized) {
-        let (matrix, panels, out) = (self.matrix, self.panels.clone(), self.out);
-        isa.dispatch(QuantizedGemm::<F> { matrix, x, panels, out, format: PhantomData });
+        let panels = PanelRange { matrix: self.matrix, range: self.panels.clone(), out: self.out };
+        if isa.has_gemv(x.count()) {
+            isa.dispatch(QuantizedGemv::<F> { panels, x, format: PhantomData });
+        } else {
+            let unpacking = Unpacking::of::<F>();
+            isa.dispatch(QuantizedGemm::<F::Integers> { panels, x, isa, unpacking, integers: PhantomData });
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::cpu::simd::MAX_LANES;
 
 use super::accumulate::{add_block, starts};
 use super::activations::{ActivationTile, BLOCK, HALF};
-use super::format::{Block, Format, PANEL_ROWS};
+use super::format::{Block, Format, Integers, PANEL_ROWS};
 
 /// Elements of a row that are unpacked at once, whole blocks: few enough that one panel stays in
 /// L1, and two in one of 48 KiB (those of smaller caches read one line of weights for five dot
@@ -39,22 +39,23 @@ impl UnpackedTile {
         }
     }
 
-    /// What is subtracted from the bytes that stand for the weights of format `F`.
-    const fn zero<S: Simd, F: Format>() -> i32 {
-        match (S::CENTRED, F::SIGNED) {
-            (true, _) => 0,
-            (false, true) => S::SIGNED_ZERO,
-            (false, false) => F::ZERO,
+    /// What is subtracted from the bytes that stand for unpacked integers, of which `zero` is.
+    #[inline(always)]
+    fn zero<S: Simd, I: Integers>(zero: i32) -> i32 {
+        match (S::CENTRED, I::SIGNED, I::AFFINE) {
+            (true, ..) | (false, false, true) => 0,
+            (false, true, _) => S::SIGNED_ZERO,
+            (false, false, false) => zero,
         }
     }
 
     /// Unpacks `elements` elements of the rows of the panel whose blocks start with `block` (of its
-    /// first vector); gives the block that follows them.
+    /// first vector).
     ///
     /// # Safety
     /// The blocks of these elements are whole and in bounds, and no more than [`CHUNK`] elements.
     #[inline(always)]
-    pub(super) unsafe fn fill<S: Simd, F: Format>(&mut self, isa: S, mut block: Block, elements: usize) -> Block {
+    pub(super) unsafe fn fill<S: Simd, F: Format>(&mut self, isa: S, mut block: Block, elements: usize) {
         assert!(elements <= CHUNK);
         for unit in 0..elements / F::ELEMENTS {
             for lane in (0..PANEL_ROWS).step_by(S::LANES) {
@@ -69,7 +70,6 @@ impl UnpackedTile {
             }
             block = block.next::<F>();
         }
-        block
     }
 
     /// Unpacks step `step` of a block of the rows from `lane` on to step `at` of the part.
@@ -106,40 +106,43 @@ impl UnpackedTile {
     }
 
     /// The GEMM tile: adds to `acc` the dot products of `R` vectors of rows of these neighbouring
-    /// panels, from `vector` on, with elements `part` of `N` of the `C` tokens.
+    /// panels, from `vector` on, with elements `part` of `N` of the `C` tokens; `zero` is what unsigned
+    /// integers stand for 0 with.
     ///
     /// # Safety
     /// This part was unpacked for this instruction set, and the tokens have its elements.
     #[inline(always)]
-    pub(super) unsafe fn add<S: Simd, F: Format, const R: usize, const C: usize, const N: usize>(
+    #[allow(clippy::too_many_arguments, reason = "the operands of one instruction, were there such a one")]
+    pub(super) unsafe fn add<S: Simd, I: Integers, const R: usize, const C: usize, const N: usize>(
         panels: &[Self],
         isa: S,
         registers: &S::Registers,
+        zero: i32,
         acc: &mut [[S::F32; N]; R],
         vector: usize,
         x: &ActivationTile<'_, C>,
         part: Range<usize>,
     ) {
-        let (words, zero) = (F::STEP / 4, Self::zero::<S, F>());
+        let (words, zero) = (I::STEP / 4, Self::zero::<S, I>(zero));
         let lane = |r: usize| (vector + r) * S::LANES % PANEL_ROWS;
         let panel = |r: usize| &panels[(vector + r) * S::LANES / PANEL_ROWS];
         for block in 0..part.len() / BLOCK {
-            let (at, first) = (part.start + block * BLOCK, block * (BLOCK / F::STEP));
-            add_block::<S, F, R, C, N>(
+            let (at, first) = (part.start + block * BLOCK, block * (BLOCK / I::STEP));
+            add_block::<S, I, R, C, N>(
                 isa,
                 acc,
                 #[inline(always)]
                 |i| {
-                    let at = at + i * F::STEP;
+                    let at = at + i * I::STEP;
                     let row = |r: usize| &panel(r).words.as_flattened()[(first + i) * words * PANEL_ROWS + lane(r)..];
-                    let (start, values) = (starts::<S, C, N>(isa, zero, x.sums(at, F::STEP)), x.values(at));
+                    let (start, values) = (starts::<S, C, N>(isa, zero, x.sums(at, I::STEP)), x.values(at));
                     let rows: [_; R] = std::array::from_fn(|r| row(r).as_ptr().cast());
                     // SAFETY: the caller vouches for the part and for the tokens.
                     unsafe {
-                        if F::SIGNED {
-                            isa.gemm_tile::<true, R, N>(registers, words, F::MOST, rows, values, start)
+                        if I::SIGNED {
+                            isa.gemm_tile::<true, R, N>(registers, words, I::MOST, rows, values, start)
                         } else {
-                            isa.gemm_tile::<false, R, N>(registers, words, F::MOST, rows, values, start)
+                            isa.gemm_tile::<false, R, N>(registers, words, I::MOST, rows, values, start)
                         }
                     }
                 },

@@ -30,24 +30,17 @@ const fn digit(letter: u8) -> u8 {
     if letter <= b'9' { letter - b'0' } else { letter - b'a' + 10 }
 }
 
-/// For each four signs, a bit each, the bytes of a word that are negative: 0xff.
-pub static NEGATIVE: [u32; 16] = negative(0);
-
 /// For seven signs of eight, an even number of which is negative, the bytes of the second word that
-/// are.
-pub static NEGATIVE_SECOND: [u32; 128] = negative(4);
+/// are: 0xff.
+pub static NEGATIVE_SECOND: [u32; 128] = negative_second();
 
-/// The bytes that four signs, from bit `first` of [`eight_signs`] on, make negative.
-const fn negative<const N: usize>(first: u32) -> [u32; N] {
-    let mut words = [0; N];
+const fn negative_second() -> [u32; 128] {
+    let mut words = [0; 128];
     let mut signs = 0;
-    while signs < N {
-        let mut i = 0;
-        while i < 4 {
-            if eight_signs(signs as u32) >> (first + i) & 1 == 1 {
-                words[signs] |= 0xFF << (8 * i);
-            }
-            i += 1;
+    while signs < 4 * words.len() {
+        let (word, i) = (signs / 4, signs % 4);
+        if eight_signs(word as u32) >> (4 + i) & 1 == 1 {
+            words[word] |= 0xFF << (8 * i);
         }
         signs += 1;
     }

@@ -7,11 +7,12 @@ use std::arch::aarch64::{
     vdup_n_s32, vdup_n_u32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32,
     vget_high_f32, vget_high_s8, vget_low_f32, vget_low_s8, vget_low_s16, vget_low_u16, vld1_s8, vld1_u16, vld1q_f32,
     vld1q_s8, vld1q_u8, vld1q_u32, vmaxq_f32, vmaxvq_f32, vmovl_s8, vmovl_s16, vmovl_u8, vmovl_u16, vmull_s8,
-    vmulq_f32, vorrq_u8, vpadalq_s16, vpaddq_s32, vpadds_f32, vqmovn_s16, vqmovn_s32, vqtbl1q_u8, vreinterpret_s8_s32,
-    vreinterpret_s32_s8, vreinterpret_u8_u32, vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_u8,
-    vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u8_u32, vreinterpretq_u32_f32, vreinterpretq_u32_u8,
-    vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32, vshrq_n_s32, vshrq_n_u32, vst1_lane_s32,
-    vst1q_f32, vst1q_s32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32, vzip1q_u32, vzip2q_u32,
+    vmulq_f32, vmulq_s32, vorrq_u8, vpadalq_s16, vpaddq_s32, vpadds_f32, vqmovn_s16, vqmovn_s32, vqtbl1q_u8,
+    vreinterpret_s8_s32, vreinterpret_s32_s8, vreinterpret_u8_u32, vreinterpretq_f32_s32, vreinterpretq_f32_u32,
+    vreinterpretq_s8_u8, vreinterpretq_s32_u32, vreinterpretq_u8_s32, vreinterpretq_u8_u32, vreinterpretq_u32_f32,
+    vreinterpretq_u32_u8, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vshlq_s32, vshlq_u8, vshlq_u32, vshrq_n_s32,
+    vshrq_n_u32, vst1_lane_s32, vst1q_f32, vst1q_s32, vst1q_u8, vsubq_f32, vsubq_u8, vuzp1q_s32, vuzp2q_s32,
+    vzip1q_u32, vzip2q_u32,
 };
 use std::arch::asm;
 
@@ -238,6 +239,11 @@ macro_rules! neon {
                 fn add_bytes(a: uint8x16_t, b: uint8x16_t) -> uint8x16_t { vaddq_u8(a, b) }
                 fn is_at_least(x: uint8x16_t, limit: u8) -> uint8x16_t { vandq_u8(vcgeq_u8(x, vdupq_n_u8(limit)), vdupq_n_u8(1)) }
                 fn negate(x: uint8x16_t, negative: uint8x16_t) -> uint8x16_t { vsubq_u8(veorq_u8(x, negative), negative) }
+                fn byte_mask(x: int32x4_t) -> uint8x16_t {
+                    // Bit `i` to bit `8 i`; sums of other places do not carry that far.
+                    let spread = vreinterpretq_u8_s32(vmulq_s32(x, vdupq_n_s32(0x0020_4081)));
+                    vsubq_u8(vdupq_n_u8(0), vandq_u8(spread, vdupq_n_u8(1)))
+                }
                 fn bits(x: uint8x16_t, shift: u32, mask: u32) -> int32x4_t {
                     let shifted = vshlq_u32(vreinterpretq_u32_u8(x), vdupq_n_s32(-(shift as i32)));
                     vreinterpretq_s32_u32(vandq_u32(shifted, vdupq_n_u32(mask)))

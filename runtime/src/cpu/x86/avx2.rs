@@ -8,10 +8,10 @@ use std::arch::x86_64::{
     _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
     _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_i32gather_epi32,
     _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_min_epu8,
-    _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi32, _mm256_sllv_epi32,
-    _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi8,
-    _mm256_sub_ps, _mm256_subs_epu8, _mm256_xor_si256,
+    _mm256_mul_ps, _mm256_mullo_epi32, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi32,
+    _mm256_sllv_epi32, _mm256_srai_epi32, _mm256_srli_epi32, _mm256_srlv_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_sub_epi8, _mm256_sub_ps, _mm256_subs_epu8, _mm256_xor_si256,
 };
 
 use crate::cpu::isa::Avx2;
@@ -261,6 +261,12 @@ impl Simd for Avx2 {
             _mm256_min_epu8(_mm256_subs_epu8(x, _mm256_set1_epi8((limit - 1) as i8)), _mm256_set1_epi8(1))
         }
         fn negate(x: __m256i, negative: __m256i) -> __m256i { _mm256_sub_epi8(_mm256_xor_si256(x, negative), negative) }
+        fn byte_mask(x: __m256i) -> __m256i {
+            // Bit `i` to bit `8 i`; sums of other places do not carry that far.
+            let spread = _mm256_mullo_epi32(x, _mm256_set1_epi32(0x0020_4081));
+            let bits = _mm256_and_si256(spread, _mm256_set1_epi8(1));
+            _mm256_sub_epi8(_mm256_setzero_si256(), bits)
+        }
         fn bits(x: __m256i, shift: u32, mask: u32) -> __m256i {
             let shifted = _mm256_srlv_epi32(x, _mm256_set1_epi32(shift as i32));
             _mm256_and_si256(shifted, _mm256_set1_epi32(mask as i32))

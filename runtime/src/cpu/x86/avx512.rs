@@ -6,10 +6,11 @@ use std::arch::x86_64::{
     _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_cvtps_ph, _mm512_cvtsepi32_epi8, _mm512_div_ps,
     _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_i32gather_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_epu8, _mm512_mul_ps, _mm512_or_si512, _mm512_reduce_add_ps,
-    _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_srlv_epi32,
-    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_ps, _mm512_subs_epu8, _mm512_xor_si512,
+    _mm512_maskz_mov_ps, _mm512_max_ps, _mm512_min_epu8, _mm512_mul_ps, _mm512_mullo_epi32, _mm512_or_si512,
+    _mm512_reduce_add_ps, _mm512_reduce_max_ps, _mm512_roundscale_ps, _mm512_set1_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srai_epi32,
+    _mm512_srli_epi32, _mm512_srlv_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_ps,
+    _mm512_subs_epu8, _mm512_xor_si512,
 };
 use std::mem::MaybeUninit;
 
@@ -239,6 +240,12 @@ macro_rules! avx512 {
                     _mm512_min_epu8(_mm512_subs_epu8(x, _mm512_set1_epi8((limit - 1) as i8)), _mm512_set1_epi8(1))
                 }
                 fn negate(x: __m512i, negative: __m512i) -> __m512i { _mm512_sub_epi8(_mm512_xor_si512(x, negative), negative) }
+                fn byte_mask(x: __m512i) -> __m512i {
+                    // Bit `i` to bit `8 i`; sums of other places do not carry that far.
+                    let spread = _mm512_mullo_epi32(x, _mm512_set1_epi32(0x0020_4081));
+                    let bits = _mm512_and_si512(spread, _mm512_set1_epi8(1));
+                    _mm512_sub_epi8(_mm512_setzero_si512(), bits)
+                }
                 fn bits(x: __m512i, shift: u32, mask: u32) -> __m512i {
                     let shifted = _mm512_srlv_epi32(x, _mm512_set1_epi32(shift as i32));
                     _mm512_and_si512(shifted, _mm512_set1_epi32(mask as i32))
