@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use minijinja::value::{Object, Tuple};
+use minijinja::value::{Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::args::{bind, refused, required};
@@ -24,6 +24,10 @@ struct Maker {
 }
 
 impl Object for Maker {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
     fn call(self: &Arc<Self>, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value> {
         match self.name {
             "cycler" if args.is_empty() => Err(refused("a cycler needs items")),
@@ -52,7 +56,7 @@ fn dict(args: &[Value]) -> Result<Value> {
     let mut entries = Vec::new();
     for (index, arg) in args.iter().enumerate() {
         match arg.kind() {
-            minijinja::value::ValueKind::Map => {
+            ValueKind::Map => {
                 for key in arg.try_iter()? {
                     let value = arg.get_item(&key)?;
                     entries.push((key, value));
@@ -118,6 +122,10 @@ struct Joiner {
 }
 
 impl Object for Joiner {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
     fn call(self: &Arc<Self>, _: &mut State<'_, '_>, args: &[Value]) -> Result<Value> {
         let [] = bind(args, [])?;
         Ok(if self.used.swap(true, Ordering::Relaxed) { self.separator.clone() } else { "".into() })

@@ -53,7 +53,9 @@ fn write_repr(state: &State<'_, '_>, value: &Value, levels: usize, out: &mut Str
             out.push('}');
         }
         ValueKind::Seq => {
-            let tuple = value.is_tuple();
+            // Groups of `groupby` are tuples with names.
+            let grouper = value.get_attr("grouper");
+            let tuple = value.is_tuple() || grouper.is_ok_and(|grouper| !grouper.is_undefined());
             out.push(if tuple { '(' } else { '[' });
             for (index, item) in value.try_iter()?.enumerate() {
                 out.push_str(if index == 0 { "" } else { ", " });

@@ -29,6 +29,7 @@ const OTHER: &[(&str, &str)] = &[
     ("with a = 5, b = a", "assignments of `with` see those before them"),
     ("macro f(x, y=x)", "a default does not see the parameters before it"),
     ("autoescape true", "the engine escapes quotes by other codes"),
+    ("s.upper is callable", "a method is no value"),
     ("x\u{1c}{{-", "tags trim the white space of Unicode alone"),
 ];
 
@@ -38,7 +39,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("for x in 1, 2", "no tuple without parentheses there"),
     ("varargs", "macros take the arguments that they name"),
     ("kwargs", "macros take the arguments that they name"),
-    ("{#", "a comment has an end"),
     ("random", "the same conversation is the same text each time"),
     ("urlize", "no links"),
     ("encode()", "no bytes"),
