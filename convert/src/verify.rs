@@ -12,12 +12,10 @@ use ollm_runtime::model::{Config, ModelError, PLUGIN_PREFIX, Role, TensorName, W
 use ollm_runtime::ops::Matrix;
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, Backbone, PluginConfig};
-use ollm_runtime::storage::Storage;
 use ollm_runtime::tokenizer::{Tokenizer, TokenizerError};
 use rayon::prelude::*;
 use serde_json::{Value as JsonValue, json};
 
-use crate::merge::KEPT_PREFIX;
 use crate::opened::FILES;
 use crate::table::grouped;
 use crate::{FileKind, Opened, Result, checksum, keys, names};
