@@ -205,7 +205,7 @@ fn no_message_is_dropped() {
 /// A budget for templates that compare all messages with each other; one that goes on from there ends.
 #[test]
 fn looking_back_is_paid() {
-    for turns in [201, 1001] {
+    for turns in [201, 601] {
         let messages: Vec<Message> = (0..turns)
             .map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, format!("turn {i}")))
             .collect();

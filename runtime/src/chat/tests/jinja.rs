@@ -30,6 +30,9 @@ const OTHER: &[(&str, &str)] = &[
     ("macro f(x, y=x)", "a default does not see the parameters before it"),
     ("autoescape true", "the engine escapes quotes by other codes"),
     ("s.upper is callable", "a method is no value"),
+    ("undefined_name is sequence", "what is undefined is no sequence"),
+    ("(html|e) + '<'", "what is added to an escaped text is not escaped"),
+    ("d|pprint", "a map keeps its order"),
     ("x\u{1c}{{-", "tags trim the white space of Unicode alone"),
 ];
 
@@ -44,6 +47,12 @@ const REFUSED: &[(&str, &str)] = &[
     ("encode()", "no bytes"),
     ("maketrans", "no tables of characters"),
     ("translate", "no tables of characters"),
+    ("'%d' % 3.7", "a float is no whole number"),
+    ("'%r'", "texts are formatted as they are"),
+    ("'%*d'", "no widths among the values"),
+    ("{:%}", "no percentages"),
+    ("{!", "no conversions in `format`"),
+    ("{:>{}}", "no widths among the values"),
     ("replace(old=", "`replace` takes its texts by position"),
 ];
 
