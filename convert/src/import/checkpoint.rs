@@ -105,6 +105,11 @@ impl HfCheckpoint {
         self.shards.iter().map(|shard| shard.path.as_path())
     }
 
+    /// Whether there is a tensor of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// The tensors that are wanted, each with the shape that is; what else there is must be
     /// `ignored`.
     pub(super) fn sources(&self, wanted: Vec<Wanted>, ignored: impl Fn(&str) -> bool) -> Result<Vec<TensorSource<'_>>> {
@@ -121,15 +126,19 @@ impl HfCheckpoint {
     }
 
     fn source(&self, wanted: Wanted) -> Result<TensorSource<'_>> {
-        let Wanted { name, gguf, shape, change } = wanted;
+        let Wanted { name, gguf, shape, rows, change } = wanted;
+        let mut whole = shape.clone();
+        if let (Some(rows), Some(count)) = (rows, whole.first_mut()) {
+            *count = rows.stored(*count);
+        }
         let Some(tensor) = self.tensors.get(&name) else {
             let path = if let [shard] = self.shards.as_slice() { &shard.path } else { &self.folder };
             return Err(ImportError::MissingTensor { path: path.clone(), tensor: name }.into());
         };
         let Shard { path, bytes } = &self.shards[tensor.shard];
-        if tensor.shape != shape {
+        if tensor.shape != whole {
             let (path, found) = (path.clone(), tensor.shape.clone());
-            return Err(ImportError::Shape { path, tensor: name, found, expected: shape }.into());
+            return Err(ImportError::Shape { path, tensor: name, found, expected: whole }.into());
         }
         let dtype = match tensor.dtype {
             Dtype::F32 => TensorType::F32,
@@ -139,6 +148,6 @@ impl HfCheckpoint {
         };
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
         let stored = Stored { path, file: bytes, name, dtype, range: tensor.range.clone() };
-        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, change })
+        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, change })
     }
 }

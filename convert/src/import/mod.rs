@@ -63,7 +63,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let inputs: Vec<&Path> = checkpoint.paths().chain(files.iter().map(PathBuf::as_path)).collect();
     quantize::check_files(&inputs, output, options)?;
 
-    let sources = checkpoint.sources(tensors::wanted(&config)?, |name| tensors::is_ignored(&config, name))?;
+    let sources = checkpoint
+        .sources(tensors::wanted(&config, |name| checkpoint.has(name))?, |name| tensors::is_ignored(&config, name))?;
     let (tokenizer, notes) = TokenizerFiles::open(folder, json)?.keys(config.vocab)?;
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]

@@ -45,7 +45,9 @@ impl Ropes {
         let theta = |part: Option<Document>| part.map_or(Ok(None), |part| part.opt_positive("rope_theta"));
         let base = theta(global.clone())?.or(json.opt_positive("rope_theta")?).unwrap_or(BASE);
         let local_base = theta(of_kind("sliding_attention")?)?.or(json.opt_positive("rope_local_base_freq")?);
-        let scaling = global.or(json.part("rope_scaling")?).map_or(Ok(Scaling::None), |part| Scaling::read(&part))?;
+        let global = global.or(json.part("rope_scaling")?);
+        let base = base * global.as_ref().map_or(Ok(1.0), |part| base_stretch(part, head_dim))?;
+        let scaling = global.map_or(Ok(Scaling::None), |part| Scaling::read(&part))?;
         Ok(Self { base, local_base: local_base.filter(|_| local), scaling, head_dim })
     }
 
@@ -77,7 +79,9 @@ impl Scaling {
     fn read(json: &Document) -> Result<Self> {
         let key = if json.get("rope_type").is_some() { "rope_type" } else { "type" };
         match json.opt_str(key)? {
-            None | Some("default") => Ok(Self::None),
+            // A multimodal rope is plain for text. What is dynamic by `alpha` is in the base.
+            None | Some("default" | "mrope") => Ok(Self::None),
+            Some("dynamic") if json.get(ALPHA).is_some() => Ok(Self::None),
             Some("linear") => Ok(Self::Linear(stretch(json)?)),
             Some("llama3") => {
                 let (low, high) = (json.positive("low_freq_factor")?, json.positive("high_freq_factor")?);
@@ -90,6 +94,14 @@ impl Scaling {
             Some(_) => Err(json.unsupported(key, "default, linear, llama3").into()),
         }
     }
+}
+
+const ALPHA: &str = "alpha";
+
+/// What the base is multiplied by: `alpha^(d / (d - 2))`, the NTK-aware scaling of `HunYuan`.
+fn base_stretch(json: &Document, rotated: usize) -> Result<f64> {
+    let alpha = json.opt_positive(ALPHA)?.unwrap_or(1.0);
+    Ok(if rotated > 2 { alpha.powf(rotated as f64 / (rotated - 2) as f64) } else { 1.0 })
 }
 
 fn stretch(json: &Document) -> Result<f64> {

@@ -1,12 +1,13 @@
 //! The tensors of a model: the runtime's schema under transformers' names, and what changes on the
 //! way.
 
-use ollm_runtime::model::{Family, Role, TensorName, TensorSpec, schema};
+use ollm_runtime::model::{NormPlacement, Role, TensorName, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 
+use super::architecture::Architecture;
 use super::config::HfConfig;
 use crate::Result;
-use crate::quantize::Change;
+use crate::quantize::{Change, RowGroups};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -16,30 +17,41 @@ pub(super) struct Wanted {
     pub(super) gguf: String,
     /// Row-major.
     pub(super) shape: Vec<usize>,
+    /// The rows of the checkpoint's tensor that it is, if it is not all of them.
+    pub(super) rows: Option<RowGroups>,
     pub(super) change: Change,
 }
 
-/// Every tensor of the schema that a checkpoint of this configuration has.
-pub(super) fn wanted(config: &HfConfig) -> Result<Vec<Wanted>> {
+/// Every tensor of the schema that a checkpoint of this configuration has; `has` says which names
+/// are in it.
+pub(super) fn wanted(config: &HfConfig, has: impl Fn(&str) -> bool) -> Result<Vec<Wanted>> {
     let specs = schema::tensors(&config.runtime()?).into_iter();
     Ok(specs
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
             let change = config.change(name, shape.len());
-            Some(Wanted {
-                name: transformers_name(config.architecture.family(), name)?,
-                gguf: name.to_string(),
-                shape,
-                change,
-            })
+            let plain = transformers_name(config.architecture, name)?;
+            let found = if config.architecture.multimodal { in_larger(&plain).find(|name| has(name)) } else { None };
+            let rows = config.rows(name.role);
+            Some(Wanted { name: found.unwrap_or(plain), gguf: name.to_string(), shape, rows, change })
         })
         .collect())
 }
 
-/// What a checkpoint may have beside them: a copy of the embedding, and the frequencies that old
-/// ones carry.
+/// The names that a tensor of a text model has in a larger model, of several versions.
+pub(super) fn in_larger(name: &str) -> impl Iterator<Item = String> + use<> {
+    let inner = name.strip_prefix("model.").map(|rest| format!("model.language_model.{rest}"));
+    inner.into_iter().chain([format!("language_model.{name}")])
+}
+
+/// What a checkpoint may have beside them: a copy of the embedding, the frequencies that old ones
+/// carry, and the other parts of a larger model.
 pub(super) fn is_ignored(config: &HfConfig, name: &str) -> bool {
-    config.tied && name == HEAD || name.ends_with(".rotary_emb.inv_freq")
+    const OTHERS: [&str; 3] = ["visual.", "vision_tower.", "multi_modal_projector."];
+    let part = name.strip_prefix("model.").unwrap_or(name);
+    config.architecture.multimodal && OTHERS.iter().any(|other| part.starts_with(other))
+        || config.tied && (name == HEAD || name == "language_model.lm_head.weight")
+        || name.ends_with(".rotary_emb.inv_freq")
 }
 
 const HEAD: &str = "lm_head.weight";
@@ -47,9 +59,14 @@ const HEAD: &str = "lm_head.weight";
 impl HfConfig {
     /// Whether a checkpoint has this tensor, if a file may leave it out.
     fn has(&self, spec: &TensorSpec) -> bool {
+        let [inputs, output, ffn] = self.biases;
         match spec.name {
             _ if !spec.optional => true,
-            TensorName { is_bias: true, .. } => self.output_bias,
+            TensorName { is_bias: true, role, .. } => match role {
+                Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
+                Role::AttentionOutput => output,
+                _ => inputs,
+            },
             TensorName { role, .. } => role == Role::Head && !self.tied,
         }
     }
@@ -57,8 +74,8 @@ impl HfConfig {
     /// What happens to a tensor of so many dimensions on the way.
     fn change(&self, name: TensorName, dims: usize) -> Change {
         let interleave = |heads| match self.architecture.family().pairing {
-            RopePairing::Adjacent => Change::Interleave { heads },
-            RopePairing::Halves => Change::None,
+            RopePairing::Adjacent if !self.architecture.interleaved => Change::Interleave { heads },
+            RopePairing::Adjacent | RopePairing::Halves => Change::None,
         };
         match name.role {
             Role::Query => interleave(self.heads),
@@ -70,11 +87,12 @@ impl HfConfig {
 }
 
 /// The name of a tensor in transformers; `None` for what checkpoints do not have.
-pub(super) fn transformers_name(family: &Family, name: TensorName) -> Option<String> {
-    let has_post_norms = family.post_norms;
+pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -> Option<String> {
+    let other = architecture.modules.iter().find(|(role, _)| *role == name.role);
     let module = match name.role {
+        _ if other.is_some() => other.map(|(_, module)| *module)?,
         Role::Embedding => "model.embed_tokens",
-        Role::Head => return Some(HEAD.to_owned()),
+        Role::Head => "lm_head",
         Role::OutputNorm => "model.norm",
         Role::AttentionNorm => "input_layernorm",
         Role::Query => "self_attn.q_proj",
@@ -83,7 +101,7 @@ pub(super) fn transformers_name(family: &Family, name: TensorName) -> Option<Str
         Role::AttentionOutput => "self_attn.o_proj",
         Role::QueryNorm => "self_attn.q_norm",
         Role::KeyNorm => "self_attn.k_norm",
-        Role::FfnNorm if has_post_norms => "pre_feedforward_layernorm",
+        Role::FfnNorm if architecture.family().norms == NormPlacement::Around => "pre_feedforward_layernorm",
         Role::FfnNorm | Role::AttentionPostNorm => "post_attention_layernorm",
         Role::FfnPostNorm => "post_feedforward_layernorm",
         Role::FfnGate => "mlp.gate_proj",

@@ -31,7 +31,7 @@ use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
-pub(crate) use source::{Change, Stored, TensorSource, interleaved};
+pub(crate) use source::{Change, RowGroups, Stored, TensorSource, interleaved};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
@@ -98,7 +98,7 @@ pub(crate) fn write(
         tensors: jobs.iter().map(TensorJob::row).collect(),
         notes: notes(&jobs, importance.is_some()),
     };
-    progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
+    progress.set_length(jobs.iter().map(|job| job.source.bytes() as u64).sum());
     with_tensors(writer, &jobs, progress)?.write_to(output).map_err(ConvertError::from_output)?;
     progress.finish_and_clear();
     Ok(summary)

@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
-use crate::gguf::{Array, Gguf, Metadata, TensorInfo, Value};
+use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
 use crate::ops::{AttentionParams, KvHeads};
 
 use super::error::ModelError;
-use super::family::{FAMILIES, Family};
+use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RopeLayers};
 use super::name::{Role, TensorName};
 use super::tensor::vector;
 
@@ -33,6 +33,8 @@ pub struct LayerConfig {
     pub ffn: usize,
     /// Whether its attention has the sliding window.
     pub is_sliding: bool,
+    /// Whether queries and keys are rotated.
+    pub has_rope: bool,
 }
 
 impl LayerConfig {
@@ -70,10 +72,18 @@ pub struct Config {
     pub vocab: usize,
     /// The context length: positions the model was trained for.
     pub context_length: usize,
+    /// Where the norms of a layer are.
+    pub norms: NormPlacement,
+    /// Queries, keys and values are one matrix of the file, [`Role::FusedQueryKeyValue`].
+    pub fused_attention: bool,
     /// The epsilon of every norm.
     pub norm_epsilon: f32,
     /// The scale of embeddings.
     pub embedding_scale: f32,
+    /// The scale of what attention and the feed-forward network add.
+    pub residual_scale: f32,
+    /// The scale of logits, before their soft-cap.
+    pub logit_scale: f32,
     /// Frequencies of the rotary position embedding (`RoPE`): radians a position, for each rotated
     /// pair of a head.
     pub rope_frequencies: Vec<f32>,
@@ -84,10 +94,30 @@ pub struct Config {
     pub sliding_window: Option<usize>,
     /// The scale of attention scores.
     pub attention_scale: f32,
+    /// How queries grow with their position.
+    pub query_temperature: Option<QueryTemperature>,
     /// The soft-cap of attention scores: `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
     /// The soft-cap of logits: `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
+}
+
+/// How queries grow with their position: by `1 + scale ln(1 + floor(position / length))` (Llama 4,
+/// Ministral 3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueryTemperature {
+    /// The factor of the logarithm.
+    pub scale: f32,
+    /// The positions of one step.
+    pub length: usize,
+}
+
+impl QueryTemperature {
+    /// What the query at `position` is multiplied by.
+    pub fn at(&self, position: usize) -> f32 {
+        let steps = 1 + position / self.length;
+        (1.0 + f64::from(self.scale) * (steps as f64).ln()) as f32
+    }
 }
 
 impl Config {
@@ -113,6 +143,13 @@ impl Config {
         let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
         let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
         vocab.ok_or(ModelError::MissingTensor(embedding))?;
+        let has = |role| gguf.tensor(&TensorName::in_layer(0, role).to_string()).is_some();
+        // llama.cpp's converter wrote that StableLM 3B is parallel, and its reader goes by the norm.
+        if has(config.family.ffn_norm) {
+            config.norms = config.family.norms;
+        }
+        // It fuses, or does not, the matrices of any family.
+        config.fused_attention = has(Role::FusedQueryKeyValue);
         config.divide_by_rope_factors(gguf, file)?;
         Ok(config)
     }
@@ -139,19 +176,34 @@ impl Config {
         let sliding_window = keys.sliding_window(family)?;
         let ffn = keys.size("feed_forward_length")?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
-        let layer = |is_sliding| LayerConfig { kind: LayerKind::Attention, heads, kv_heads, head_dim, ffn, is_sliding };
+        let ropes = keys.rope_layers(family, &sliding)?;
+        let layer = |(is_sliding, has_rope)| LayerConfig {
+            kind: LayerKind::Attention,
+            heads,
+            kv_heads,
+            head_dim,
+            ffn,
+            is_sliding,
+            has_rope,
+        };
+        let [embedding_scale, residual_scale, logit_scale] = keys.scales(family, hidden, layers)?;
         Ok(Self {
             family,
-            layers: sliding.into_iter().map(layer).collect(),
+            layers: sliding.into_iter().zip(ropes).map(layer).collect(),
             hidden,
             vocab,
             context_length: keys.size("context_length")?,
-            norm_epsilon: keys.epsilon()?,
-            embedding_scale: if family.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 },
+            norms: keys.norms(family)?,
+            fused_attention: family.fused_attention,
+            norm_epsilon: keys.epsilon(family)?,
+            embedding_scale,
+            residual_scale,
+            logit_scale,
             rope_frequencies: keys.rope_frequencies(head_dim)?,
             sliding_rope_frequencies: keys.sliding_rope_frequencies(family, head_dim)?,
             sliding_window,
             attention_scale: keys.attention_scale(family, layers, head_dim, hidden / heads)?,
+            query_temperature: keys.query_temperature()?,
             attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
             logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
         })
@@ -248,11 +300,89 @@ impl FamilyKeys<'_> {
         Ok(size)
     }
 
-    fn epsilon(&self) -> Result<f32, ModelError> {
-        const NAME: &str = "attention.layer_norm_rms_epsilon";
-        let value = self.metadata.f32(&self.key(NAME))?;
-        self.require(NAME, value, value.is_finite() && value > 0.0, "a positive number")?;
+    fn epsilon(&self, family: Family) -> Result<f32, ModelError> {
+        let name = match family.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        let value = self.metadata.f32(&self.key(name))?;
+        self.require(name, value, value.is_finite() && value > 0.0, "a positive number")?;
         Ok(value)
+    }
+
+    /// Where the norms of a layer are.
+    fn norms(&self, family: Family) -> Result<NormPlacement, ModelError> {
+        match self.opt_bool("use_parallel_residual")? {
+            Some(true) => Ok(NormPlacement::Parallel),
+            _ => Ok(family.norms),
+        }
+    }
+
+    fn opt_bool(&self, name: &str) -> Result<Option<bool>, ModelError> {
+        match self.metadata.get(&self.key(name)) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(value) => {
+                let (key, found) = (self.key(name), value.describe());
+                Err(GgufError::WrongType { key, expected: "a boolean", found }.into())
+            }
+        }
+    }
+
+    /// The scales of embeddings, residuals and logits.
+    fn scales(&self, family: Family, hidden: usize, layers: usize) -> Result<[f32; 3], ModelError> {
+        let (size, layers) = (hidden as f32, layers as f32);
+        let missing = match family.scales {
+            Some(DefaultScales { embedding, depth, base_hidden }) => {
+                [embedding, depth / layers.sqrt(), size / base_hidden]
+            }
+            None => [if family.scaled_embedding { size.sqrt() } else { 1.0 }, 1.0, 1.0],
+        };
+        let read = |name, missing| Ok::<_, ModelError>(self.opt_positive(name)?.unwrap_or(missing));
+        let logits = read("logit_scale", missing[2])?;
+        Ok([
+            read("embedding_scale", missing[0])?,
+            read("residual_scale", missing[1])?,
+            if family.divided_logits { 1.0 / logits } else { logits },
+        ])
+    }
+
+    /// How queries grow with their position; a scale of 0 is not at all.
+    fn query_temperature(&self) -> Result<Option<QueryTemperature>, ModelError> {
+        const SCALE: &str = "attention.temperature_scale";
+        const LENGTH: &str = "rope.scaling.original_context_length";
+        let scale = self.metadata.opt_f32(&self.key(SCALE))?.unwrap_or(0.0);
+        self.require(SCALE, scale, (0.0..=1e3).contains(&scale), "0 to 1000")?;
+        if scale == 0.0 {
+            return Ok(None);
+        }
+        let length = self.metadata.u32(&self.key(LENGTH))? as usize;
+        self.require(LENGTH, length, length > 0, "a positive number")?;
+        Ok(Some(QueryTemperature { scale, length }))
+    }
+
+    /// Which layers have rope, by which of them are sliding: a list, or the family's rule.
+    fn rope_layers(&self, family: Family, sliding: &[bool]) -> Result<Vec<bool>, ModelError> {
+        const NAME: &str = "attention.rope_pattern";
+        const SWITCH: &str = "rope.scaling.finetuned";
+        let layers = sliding.len();
+        if let Some(value) = self.metadata.get(&self.key(NAME)) {
+            let Value::Array(Array::Bool(ropes)) = value else {
+                let (key, found) = (self.key(NAME), value.describe());
+                return Err(GgufError::WrongType { key, expected: "a list of booleans", found }.into());
+            };
+            self.require(NAME, ropes.len(), ropes.len() == layers, "as long as block_count says")?;
+            return Ok(ropes.clone());
+        }
+        let any_sliding = sliding.contains(&true);
+        let switch = self.opt_bool(SWITCH)?.unwrap_or(true);
+        let has_rope = |layer: usize| match family.rope {
+            RopeLayers::All => true,
+            RopeLayers::AllBut(every) => layer % every != every - 1,
+            RopeLayers::Sliding => sliding[layer] || !any_sliding,
+            RopeLayers::Switched => switch,
+        };
+        Ok((0..layers).map(has_rope).collect())
     }
 
     /// A positive number that may be missing.
@@ -317,7 +447,9 @@ impl FamilyKeys<'_> {
         if !family.sliding_rope {
             return self.rope_frequencies(head_dim);
         }
-        let base = self.opt_positive("rope.freq_base_swa")?.unwrap_or(10_000.0);
+        let others = || Ok(self.opt_positive("rope.freq_base")?.unwrap_or(10_000.0));
+        let missing = family.sliding_rope_base.map_or_else(others, Ok::<_, ModelError>)?;
+        let base = self.opt_positive("rope.freq_base_swa")?.unwrap_or(missing);
         Ok(self.frequencies(base, head_dim)?.map(|frequency| frequency as f32).collect())
     }
 

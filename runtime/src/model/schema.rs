@@ -5,6 +5,7 @@
 //! here.
 
 use super::config::{Config, LayerConfig, LayerKind};
+use super::family::{NormPlacement, QkNorm};
 use super::name::{Role, TensorName};
 
 /// A tensor of a backbone.
@@ -46,43 +47,71 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             spec
         }));
     }
-    all.push(TensorSpec::new(Role::OutputNorm, &[hidden]));
+    all.extend(norm(config, Role::OutputNorm));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
     all
 }
 
+/// The weight of a norm of hidden states, and its bias, if the family has biases.
+fn norm(config: &Config, role: Role) -> impl Iterator<Item = TensorSpec> {
+    let weight = TensorSpec::new(role, &[config.hidden]);
+    let bias = config.family.norm_bias.then(|| TensorSpec { name: weight.name.bias(), ..weight.clone() });
+    [weight].into_iter().chain(bias)
+}
+
+/// A matrix of so many outputs and inputs, and its bias.
+fn linear(role: Role, shape: [usize; 2], has_bias: bool) -> [TensorSpec; 2] {
+    let bias = TensorSpec { name: TensorName::new(role).bias(), shape: vec![shape[0]], optional: !has_bias };
+    [TensorSpec::new(role, &shape), bias]
+}
+
 /// The tensors of [`LayerKind::Attention`].
 fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
-    let &Config { hidden, family, .. } = config;
+    let &Config { hidden, family, norms, .. } = config;
     let (queries, keys) = (layer.query_width(), layer.key_width());
-    let linear = |role, shape: [usize; 2], has_bias: bool| {
-        let bias = TensorSpec { name: TensorName::new(role).bias(), shape: vec![shape[0]], optional: !has_bias };
-        [TensorSpec::new(role, &shape), bias]
-    };
-    let mut all = vec![TensorSpec::new(Role::AttentionNorm, &[hidden])];
-    all.extend(linear(Role::Query, [queries, hidden], family.attention_bias));
-    all.extend(linear(Role::Key, [keys, hidden], family.attention_bias));
-    all.extend(linear(Role::Value, [keys, hidden], family.attention_bias));
-    all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
-    if family.qk_norm {
-        all.extend([Role::QueryNorm, Role::KeyNorm].map(|role| TensorSpec::new(role, &[layer.head_dim])));
+    let mut all = Vec::new();
+    if norms.is_before() {
+        all.extend(norm(config, Role::AttentionNorm));
     }
-    if family.post_norms {
-        all.push(TensorSpec::new(Role::AttentionPostNorm, &[hidden]));
+    if config.fused_attention {
+        all.extend(linear(Role::FusedQueryKeyValue, [queries + 2 * keys, hidden], family.attention_bias));
+    } else {
+        for (role, outputs) in [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)] {
+            all.extend(linear(role, [outputs, hidden], family.attention_bias));
+        }
+    }
+    all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
+    let widths = match family.qk_norm {
+        QkNorm::None => None,
+        QkNorm::Heads | QkNorm::RotatedHeads => Some([layer.head_dim; 2]),
+        QkNorm::Token => Some([queries, keys]),
+    };
+    if let Some([query, key]) = widths {
+        all.push(TensorSpec::new(Role::QueryNorm, &[query]));
+        all.push(TensorSpec::new(Role::KeyNorm, &[key]));
+    }
+    if norms.is_after() {
+        all.extend(norm(config, Role::AttentionPostNorm));
     }
     all
 }
 
-/// The gated feed-forward network of a layer. A mixture of experts needs a function of its own.
+/// The feed-forward network of a layer. A mixture of experts needs a function of its own.
 fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
-    let (hidden, ffn) = (config.hidden, layer.ffn);
-    let mut all = vec![TensorSpec::new(Role::FfnNorm, &[hidden])];
-    if config.family.post_norms {
-        all.push(TensorSpec::new(Role::FfnPostNorm, &[hidden]));
+    let (hidden, ffn, family) = (config.hidden, layer.ffn, config.family);
+    let mut all = Vec::new();
+    if matches!(config.norms, NormPlacement::Before | NormPlacement::Around) {
+        all.extend(norm(config, family.ffn_norm));
     }
-    all.push(TensorSpec::new(Role::FfnGate, &[ffn, hidden]));
-    all.push(TensorSpec::new(Role::FfnUp, &[ffn, hidden]));
-    all.push(TensorSpec::new(Role::FfnDown, &[hidden, ffn]));
+    if config.norms.is_after() {
+        all.extend(norm(config, Role::FfnPostNorm));
+    }
+    if family.gated && !family.fused_gate {
+        all.extend(linear(Role::FfnGate, [ffn, hidden], false));
+    }
+    let up = if family.gated && family.fused_gate { 2 * ffn } else { ffn };
+    all.extend(linear(Role::FfnUp, [up, hidden], false));
+    all.extend(linear(Role::FfnDown, [hidden, ffn], false));
     all
 }
 
