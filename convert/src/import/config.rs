@@ -16,6 +16,8 @@ const ORIGINAL_CONTEXT: &str = "rope.scaling.original_context_length";
 
 /// The shape of a model.
 pub(super) struct HfConfig {
+    /// `config.json`, of a larger model with its text part on top.
+    pub(super) json: Document,
     pub(super) architecture: &'static Architecture,
     pub(super) layers: usize,
     pub(super) hidden: usize,
@@ -93,6 +95,7 @@ impl HfConfig {
             false => Ok::<_, ConvertError>(None),
         };
         Ok(Self {
+            json: json.clone(),
             architecture,
             layers,
             hidden,

@@ -48,8 +48,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
         let reason = "these are PEFT's adapters: `ollm-convert adapter FOLDER --backbone MODEL.gguf` reads them".into();
         return Err(ConvertError::BadAdapter { path: folder.to_owned(), reason });
     }
-    let json = Document::read(&folder.join("config.json"))?;
-    let config = HfConfig::read(&json)?;
+    let config = HfConfig::read(&Document::read(&folder.join("config.json"))?)?;
     let checkpoint = HfCheckpoint::open(folder)?;
     let files = [
         "config.json",
@@ -65,7 +64,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
 
     let sources = checkpoint
         .sources(tensors::wanted(&config, |name| checkpoint.has(name))?, |name| tensors::is_ignored(&config, name))?;
-    let (tokenizer, notes) = TokenizerFiles::open(folder, json)?.keys(config.vocab)?;
+    let (tokenizer, notes) = TokenizerFiles::open(folder, config.json.clone())?.keys(config.vocab)?;
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));

@@ -131,6 +131,7 @@ mod tests {
             set(format!("{architecture}.{key}"), Value::U32(size));
         }
         set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
+        set(format!("{architecture}.attention.layer_norm_epsilon"), Value::F32(1e-6));
         Config::from_metadata(&metadata, 100).unwrap()
     }
 
@@ -165,6 +166,15 @@ mod tests {
         assert_eq!(spec(&config("qwen2"), "blk.0.attn_k.bias"), Some((vec![16], false)));
         assert_eq!(spec(&config("qwen3"), "blk.0.post_ffw_norm.weight"), None);
         assert_eq!(spec(&config("gemma3"), "blk.1.post_ffw_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&config("phi3"), "blk.0.attn_qkv.weight"), Some((vec![64, 64], false)));
+        assert_eq!(spec(&config("phi3"), "blk.0.ffn_up.weight"), Some((vec![192, 64], false)));
+        assert_eq!(spec(&config("phi3"), "blk.0.ffn_gate.weight"), None);
+        assert_eq!(spec(&config("olmo2"), "blk.0.attn_norm.weight"), None);
+        assert_eq!(spec(&config("olmo2"), "blk.0.attn_k_norm.weight"), Some((vec![16], false)));
+        assert_eq!(spec(&config("seed_oss"), "blk.0.post_attention_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_norm.bias"), Some((vec![64], false)));
+        assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_gate.weight"), None);
+        assert_eq!(spec(&config("cohere2"), "blk.0.ffn_norm.weight"), None);
     }
 
     #[test]

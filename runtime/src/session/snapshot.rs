@@ -396,15 +396,18 @@ fn parameters(config: &Config) -> impl Iterator<Item = u64> {
     let capped = [config.attention_softcap.unwrap_or(0.0), config.attention_scale, config.embedding_scale];
     let floats = capped.into_iter().chain([config.norm_epsilon]);
     let floats = floats.chain(config.rope_frequencies.iter().chain(&config.sliding_rope_frequencies).copied());
-    let temperature = config.query_temperature.map(|it| u64::from(it.scale.to_bits()) ^ (it.length as u64) << 32);
-    let residual = Some(u64::from(config.residual_scale.to_bits())).filter(|_| config.residual_scale != 1.0);
+    let temperature = config.query_temperature.map(|it| u64::from(it.scale.to_bits()) ^ ((it.length as u64) << 32));
+    let residual =
+        Some(u64::from(config.residual_scale.to_bits())).filter(|_| config.residual_scale.total_cmp(&1.0).is_ne());
+    let norms = (config.norms != config.family.norms).then_some(1);
     let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
     floats
         .map(|x| u64::from(x.to_bits()))
         .chain([window])
-        .chain(config.layers.iter().map(|layer| u64::from(layer.is_sliding) | u64::from(!layer.has_rope) << 1))
+        .chain(config.layers.iter().map(|layer| u64::from(layer.is_sliding) | (u64::from(!layer.has_rope) << 1)))
         .chain(temperature)
         .chain(residual)
+        .chain(norms)
 }
 
 /// Writes and hashes.
