@@ -42,7 +42,10 @@ pub(super) struct HfConfig {
     parallel: Option<bool>,
     /// The sections of a multimodal rope, which mean nothing to text.
     sections: Option<Vec<i32>>,
-    temperature: Option<Temperature>,
+    /// The positions of the first training, where the model was trained for more later.
+    original_context: Option<usize>,
+    /// How queries grow with each such context before them.
+    temperature: Option<f64>,
     scales: Vec<(&'static str, f64)>,
     window: Option<Window>,
     /// `query_pre_attn_scalar`: the head size in the scale of scores, where it differs from the
@@ -50,13 +53,6 @@ pub(super) struct HfConfig {
     query_scalar: Option<f64>,
     attention_cap: Option<f64>,
     logit_cap: Option<f64>,
-}
-
-/// How queries grow with their position.
-struct Temperature {
-    scale: f64,
-    /// Positions of a step.
-    length: usize,
 }
 
 /// The sliding window, and which layers have it.
@@ -85,6 +81,7 @@ impl HfConfig {
             return Err(json.bad("head_dim", "even").into());
         }
         let rotated = rotated(json, architecture, head_dim)?;
+        let (original_context, temperature) = original_context(json)?;
         let family = architecture.family();
         let scaled = architecture.scaled_scores;
         let scalar = if scaled { json.opt_positive("query_pre_attn_scalar")? } else { None };
@@ -113,7 +110,8 @@ impl HfConfig {
             rope_layers: rope_layers(json, family, layers)?,
             parallel: json.opt_bool("use_parallel_residual")?,
             sections: sections(json)?,
-            temperature: Temperature::read(json)?,
+            original_context,
+            temperature,
             scales: scales(json, architecture.scales, layers, hidden)?,
             window: Window::read(json, architecture, layers)?,
             query_scalar: scalar.filter(|scalar| scalar.total_cmp(&(head_dim as f64)).is_ne()),
@@ -172,12 +170,10 @@ impl HfConfig {
         all.extend(self.rope_layers.clone().map(|layers| ("attention.rope_pattern", layers.into())));
         all.extend(self.parallel.map(|parallel| ("use_parallel_residual", Value::Bool(parallel))));
         all.extend(self.sections.clone().map(|sections| ("rope.dimension_sections", sections.into())));
-        if let Some(Temperature { scale, length }) = self.temperature {
-            all.push(("attention.temperature_scale", Value::F32(scale as f32)));
-            // The scaling of rope may have said it.
-            if !all.iter().any(|(name, _)| *name == ORIGINAL_CONTEXT) {
-                all.push((ORIGINAL_CONTEXT, Value::U32(length as u32)));
-            }
+        all.extend(self.temperature.map(|scale| ("attention.temperature_scale", Value::F32(scale as f32))));
+        // The scaling of rope may have said it.
+        if let Some(length) = self.original_context.filter(|_| all.iter().all(|(name, _)| *name != ORIGINAL_CONTEXT)) {
+            all.push((ORIGINAL_CONTEXT, Value::U32(length as u32)));
         }
         all.into_iter().map(|(name, value)| (format!("{}.{name}", family.name), value)).collect()
     }
@@ -302,12 +298,17 @@ fn sections(json: &Document) -> Result<Option<Vec<i32>>> {
     Ok(Some(sections))
 }
 
-impl Temperature {
-    fn read(json: &Document) -> Result<Option<Self>> {
-        let Some(ropes) = json.part("rope_parameters")?.or(json.part("rope_scaling")?) else { return Ok(None) };
-        let Some(scale) = ropes.opt_positive("llama_4_scaling_beta")? else { return Ok(None) };
-        Ok(Some(Self { scale, length: ropes.positions("original_max_position_embeddings")? }))
-    }
+/// The context that rope was made for, and how queries grow with each such context before them.
+fn original_context(json: &Document) -> Result<(Option<usize>, Option<f64>)> {
+    const KEY: &str = "original_max_position_embeddings";
+    const BETA: &str = "llama_4_scaling_beta";
+    let ropes = json.part("rope_parameters")?.or(json.part("rope_scaling")?);
+    let temperature = ropes.as_ref().map_or(Ok(None), |ropes| ropes.opt_positive(BETA))?;
+    let length = match &ropes {
+        Some(ropes) if temperature.is_some() => Some(ropes.positions(KEY)?),
+        _ => json.opt_positions(KEY)?,
+    };
+    Ok((length, temperature))
 }
 
 /// The scales, by their keys in GGUF.

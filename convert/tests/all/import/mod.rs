@@ -516,7 +516,9 @@ fn every_family_is_quantized_weighted_and_packed() {
             let quantized = recipe.name.starts_with('Q');
             let options = Options { imatrix: quantized.then_some(imatrix.as_path()), ..options(recipe.name) };
             let summary = quantize(&from, &plain, &options, &hidden).unwrap();
-            assert!(summary.notes.iter().all(|note| !note.contains("importance")), "{name}: {:?}", summary.notes);
+            // An embedding that is not the head has none.
+            let unknown = summary.notes.iter().filter(|note| note.contains("importance"));
+            assert!(unknown.clone().all(|note| note.starts_with("1 tensors")), "{name}: {:?}", summary.notes);
             let expected = logits(&plain, &ids);
             assert!(expected.iter().all(|x| x.is_finite()), "{name} {}", recipe.name);
             if quantized {
