@@ -19,7 +19,7 @@ pub(super) struct Grid {
     pub(super) high: f32,
     pub(super) offset: Offset,
     /// All levels, rising; none where they are all whole numbers of that range.
-    codebook: &'static [f32],
+    pub(super) codebook: &'static [f32],
 }
 
 /// What offsets a grid may have.
@@ -250,7 +250,7 @@ struct Lanes<S: Simd> {
     low: S::F32,
     /// -high
     high: S::F32,
-    codebook: &'static [f32],
+    pub(super) codebook: &'static [f32],
 }
 
 impl<S: Simd> Lanes<S> {
