@@ -80,6 +80,9 @@ typedef struct ollm_session ollm_session;
 /// A grammar, compiled for the tokens of a model. Since 0.1.0.
 typedef struct ollm_grammar ollm_grammar;
 
+/// A conversation, whose answers come from a session. Since 0.1.0.
+typedef struct ollm_chat ollm_chat;
+
 /// The memory of batched steps. Since 0.1.0.
 typedef struct ollm_batch ollm_batch;
 
@@ -553,7 +556,8 @@ typedef struct ollm_chat_input {
     size_t messages_json_length;
     /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
     /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-    /// function of that name tells, such as `"2026-11-30"`. NULL: none.
+    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
+    /// the name of one of the file's or as the text of another. NULL: none.
     const char *variables_json;
     /// Bytes of `variables_json`.
     size_t variables_json_length;
@@ -564,7 +568,7 @@ typedef struct ollm_chat_input {
 } ollm_chat_input;
 
 /// A part of an answer. Texts are UTF-8 without a zero at their ends; they belong to the parser and
-/// are gone with the next call on it. Since 0.1.0.
+/// are gone with the next call on it, or with the return of an `ollm_chat_event_fn`. Since 0.1.0.
 typedef struct ollm_chat_event {
     /// `sizeof` of this struct.
     size_t struct_size;
@@ -590,9 +594,9 @@ typedef struct ollm_chat_event {
     int32_t reserved;
 } ollm_chat_event;
 
-/// The text of a conversation, by the chat template of the model's file. It is for reading: make
-/// tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
-/// said.
+/// The text of a conversation, by the chat template of the model's file, or the one that the
+/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
+/// tell what is the template's and what was said.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
@@ -1176,6 +1180,10 @@ OLLM_ENUM(ollm_reason, int32_t) {
     OLLM_REASON_LIMIT = 2,
     /// The callback asked for it.
     OLLM_REASON_CALLBACK = 3,
+    /// The context is full. Of `ollm_chat_answer`: of a run this is the status `OLLM_CONTEXT_FULL`.
+    OLLM_REASON_CONTEXT = 4,
+    /// It was cancelled. Of `ollm_chat_answer`: of a run this is the status `OLLM_CANCELLED`.
+    OLLM_REASON_CANCELLED = 5,
 };
 
 /// One generated token. Since 0.1.0.
@@ -1259,6 +1267,192 @@ ollm_status ollm_session_step_latent(ollm_session *session, uint32_t latent, oll
 /// `OLLM_MEMORY_LIMIT`; `OLLM_CANCELLED` and `OLLM_CONTEXT_FULL` if these end it. The session holds
 /// all tokens that came before. Since 0.1.0.
 ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *options, ollm_reason *reason);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Conversations: messages in, a streamed answer out. A chat holds the messages and what the chat
+// template is given beside them; its answers come from a session, with the sampling, selection and
+// duty cycle of that.
+//
+// Of the prompt of an answer the session computes what is new: the longest beginning that it has
+// already stays. When the context is full, the model forgets the oldest whole turns (a message of a
+// user and what follows it); system messages at the beginning stay, and so does the last turn.
+// `ollm_session_cancel` ends an answer: what came until then is the answer.
+//
+// One thread at a time uses a chat: a second one gets `OLLM_BUSY`, and so does a callback that
+// calls the chat, or its session.
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// The settings of a chat. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_chat_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Variables of the chat template, as a JSON object: `tools` and others, as in
+    /// `ollm_chat_input`. NULL: none.
+    const char *variables_json;
+    /// Bytes of `variables_json`.
+    size_t variables_json_length;
+    /// With `limit_reasoning`: tokens that the model may think before each answer; its thought is
+    /// then ended as if it had ended it.
+    size_t reasoning_budget;
+    /// 1: what the model thinks has the limit `reasoning_budget`.
+    int32_t limit_reasoning;
+    /// 1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
+    /// opens calls in the model's form. Other text stays free.
+    int32_t constrain_calls;
+    /// 1: a full context ends with `OLLM_CONTEXT_FULL` and `OLLM_REASON_CONTEXT`; 0: the model
+    /// forgets the oldest turns.
+    int32_t no_context_shift;
+    /// How the model calls tools.
+    ollm_tool_format tool_format;
+} ollm_chat_options;
+
+/// Sees a part of an answer; `event` and its texts are gone when the callback returns. A call of a
+/// tool has an id in any case. Any other result than 0 ends the answer. Since 0.1.0.
+typedef int32_t (*ollm_chat_event_fn)(void *user, const ollm_chat_event *event);
+
+/// The options of an answer. A field that is 0 takes its default. Since 0.1.0.
+typedef struct ollm_answer_options {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Tokens at most; 0 is as many as the context holds.
+    size_t limit;
+    /// Stop strings: texts that end the answer, and are not part of it. At most 4096, of 1 MiB
+    /// together.
+    const ollm_text *stops;
+    /// How many there are.
+    size_t stop_count;
+    /// Called for each part of the answer, inside the call and on its thread; may be NULL.
+    ollm_chat_event_fn each;
+    /// The first argument of `each`.
+    void *user;
+} ollm_answer_options;
+
+/// What an answer took. Since 0.1.0.
+typedef struct ollm_answer {
+    /// `sizeof` of this struct.
+    size_t struct_size;
+    /// Tokens of the prompt.
+    size_t prompt_tokens;
+    /// How many of them the session had already, so that they were not computed.
+    size_t reused_tokens;
+    /// Tokens of the answer.
+    size_t answer_tokens;
+    /// Whole turns that the model forgot because the context was full.
+    size_t forgotten_turns;
+    /// Their messages.
+    size_t forgotten_messages;
+    /// Why the answer ended.
+    ollm_reason reason;
+    /// 1 if the answer is now the last message; 0 if it was ended before anything came.
+    int32_t has_message;
+} ollm_answer;
+
+/// A conversation without messages, whose answers come from `session`, by the chat template of its
+/// model. `options` may be NULL. The session is not the chat's own: it can be used between answers,
+/// and after it is freed the chat has no answers any more. On success `*chat` is a handle of one
+/// owner: free it with `ollm_chat_free`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` (also for a reasoning budget where the template shows no
+/// thoughts, and for constrained calls without tools), `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+/// `OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`;
+/// `OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
+ollm_status ollm_chat_new(ollm_session *session, const ollm_chat_options *options, ollm_chat **chat);
+
+/// Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside goes
+/// on to its end. NULL, and a pointer to NULL, are fine.
+///
+/// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+ollm_status ollm_chat_free(ollm_chat **chat);
+
+/// Changes the settings: other tools, another reasoning budget. `options` may be NULL, which is
+/// every default.
+///
+/// Statuses: as `ollm_chat_new`; then the chat stays as it was. Since 0.1.0.
+ollm_status ollm_chat_set_options(ollm_chat *chat, const ollm_chat_options *options);
+
+/// Adds a message: what a user says, or any other with a role and a content.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_chat_add(ollm_chat *chat, const ollm_message *message);
+
+/// Adds messages with all their fields, as `messages_json` of `ollm_chat_input` has them: a list of
+/// objects, or one object. The result of a tool is such a message:
+/// `{"role": "tool", "tool_call_id": "call00000", "name": "weather", "content": "21"}`.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for JSON that is no message, `OLLM_INVALID_HANDLE`,
+/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`; then none is added. Since 0.1.0.
+ollm_status ollm_chat_add_json(ollm_chat *chat, const char *json, size_t length);
+
+/// Sets the system message, in place of those at the beginning; a NULL `text` leaves the
+/// conversation without. The turns stay.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
+/// 0.1.0.
+ollm_status ollm_chat_set_system(ollm_chat *chat, const char *text, size_t length);
+
+/// Answers the conversation, whose last message is not of the role "assistant": feeds its prompt,
+/// generates, and adds the answer as a message. `options` may be NULL, and so may `answer`, which
+/// must begin with its `struct_size`.
+///
+/// An answer that is cancelled, whose callback ends it, or that fills the context with a single turn
+/// is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the status
+/// `OLLM_CANCELLED`; the next call goes on from there.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
+/// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
+/// `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
+/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they were.
+/// Since 0.1.0.
+ollm_status ollm_chat_answer(ollm_chat *chat,
+                             const ollm_answer_options *options,
+                             ollm_answer *answer);
+
+/// How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which may
+/// be NULL), those behind the system messages.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_chat_count(const ollm_chat *chat, size_t *count, size_t *forgotten);
+
+/// A message as JSON, an object with all its fields. The first one has `index` 0.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has, `OLLM_INVALID_HANDLE`,
+/// `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+ollm_status ollm_chat_message(const ollm_chat *chat, size_t index, char *text, size_t capacity, size_t *length);
+
+/// Takes back the last turn: what the user said last and all that followed; `*removed` (which may be
+/// NULL) tells how many messages that were, 0 where there is no turn.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_chat_take_back(ollm_chat *chat, size_t *removed);
+
+/// Forgets the messages after the first `count`: the last answer, for instance, to have another.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT` also if there are not so many, `OLLM_INVALID_HANDLE`,
+/// `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_chat_truncate(ollm_chat *chat, size_t count);
+
+/// Forgets all messages but the system messages at the beginning.
+///
+/// Statuses: `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+ollm_status ollm_chat_reset(ollm_chat *chat);
+
+/// Saves the chat to a file, whose path ends in zero: its messages, its template variables, and its
+/// session as `ollm_session_save_file` does.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+ollm_status ollm_chat_save_file(ollm_chat *chat, const char *path);
+
+/// Restores chat and session from a file: under the same settings, sampling and selection, the next
+/// answer has the bits that it would have had in the saved chat. The template variables are those of
+/// the file; calls of tools stay constrained where the tools are the same.
+///
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE`
+/// if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
+/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+/// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay as they were. Since 0.1.0.
+ollm_status ollm_chat_restore_file(ollm_chat *chat, const char *path);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Batches: a step of several sessions of one model in one read of the weights. Each session gets
@@ -2068,6 +2262,9 @@ ollm_status ollm_session_statistics(ollm_session *session, ollm_statistics *stat
 OLLM_INITIALIZER(ollm_load_options)
 OLLM_INITIALIZER(ollm_chat_input)
 OLLM_INITIALIZER(ollm_chat_event)
+OLLM_INITIALIZER(ollm_chat_options)
+OLLM_INITIALIZER(ollm_answer_options)
+OLLM_INITIALIZER(ollm_answer)
 OLLM_INITIALIZER(ollm_thread_pool_options)
 OLLM_INITIALIZER(ollm_session_options)
 OLLM_INITIALIZER(ollm_sampling)

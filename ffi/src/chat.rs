@@ -110,9 +110,8 @@ fn template(model: &OllmModel, variables: &Variables) -> Result<ChatTemplate> {
 }
 
 /// The text of a conversation, by the chat template of the model's file, or the one that the
-/// variables choose. It is for reading: make
-/// tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
-/// said.
+/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
+/// tell what is the template's and what was said.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, EnumConfig, Language, RenameRule, Style};
 
 /// The modules whose items are in the header, in its order.
-const SECTIONS: [&str; 26] = [
+const SECTIONS: [&str; 27] = [
     "version",
     "status",
     "log",

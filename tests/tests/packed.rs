@@ -12,6 +12,7 @@ use ollm_runtime::gguf::{Layout, TensorType};
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
 use ollm_runtime::plugin::{Hold, LatentMode, Plugin, PluginError, Selector};
+use ollm_runtime::quant;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::storage::Storage;

@@ -55,7 +55,7 @@ impl ConversationArgs {
     /// The template of the flags, or else the one that the variables choose, or the model's.
     pub(crate) fn template(&self, metadata: &Metadata) -> Result<ChatTemplate> {
         match (&self.chat_template, &self.template) {
-            (Some(path), _) => Ok(ChatTemplate::new(&read(path)?).map_err(Failure::in_file(path))?),
+            (Some(path), _) => ChatTemplate::new(&read(path)?).map_err(Failure::in_file(path)),
             (None, Some(name)) => Ok(ChatTemplate::named(metadata, name)?),
             (None, None) => {
                 let mut given = self.variables.iter().cloned();

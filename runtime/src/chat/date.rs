@@ -92,6 +92,8 @@ impl Date {
                 let _ = write!(out, "{:2}", self.day);
                 return;
             }
+            Some('V') => (self.iso_week().1, 2),
+            Some('G') => (self.iso_week().0, 4),
             Some('C') => (self.year / 100, 2),
             Some('u') => (if self.weekday() == 0 { 7 } else { self.weekday() as u32 }, 1),
             Some('w') => (self.weekday() as u32, 1),
@@ -107,6 +109,16 @@ impl Date {
 
     fn day_of_year(self) -> u32 {
         (1..self.month).map(|month| days_in(self.year, month)).sum::<u32>() + self.day
+    }
+
+    /// Year and week of ISO 8601, whose weeks begin on Monday: that of a year's first Thursday is 1.
+    fn iso_week(self) -> (u32, u32) {
+        let week = (self.day_of_year() + 9 - (self.weekday() as u32 + 6) % 7) / 7;
+        match week {
+            0 => (self.year.saturating_sub(1), weeks_in(self.year.saturating_sub(1))),
+            week if week > weeks_in(self.year) => (self.year + 1, 1),
+            week => (self.year, week),
+        }
     }
 
     /// 0 is Sunday.
@@ -129,6 +141,12 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u32; 3]> 
     Some([a?, b?, c?])
 }
 
+/// Weeks of ISO 8601: 53 if the year ends on a Thursday, or began on one.
+fn weeks_in(year: u32) -> u32 {
+    let last = |year: u32| (year + year / 4 - year / 100 + year / 400) % 7;
+    52 + u32::from(last(year) == 4 || last(year.saturating_sub(1)) == 3)
+}
+
 fn days_in(year: u32, month: u32) -> u32 {
     let leap = year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     match month {
@@ -149,6 +167,13 @@ mod tests {
         assert_eq!(date.format("%d %b %Y|%A, %B %-d|%a %y %j"), "06 Jul 2024|Saturday, July 6|Sat 24 188");
         assert_eq!(date.format("%H:%M:%S %I %p|%F %T|%%|%-m|%q|%"), "15:04:09 03 PM|2024-07-06 15:04:09|%|7|%q|%");
         assert_eq!(Date::parse("2000-02-29").unwrap().format("%A %H %I %p"), "Tuesday 00 12 AM");
+        let week = |day: &str| Date::parse(day).unwrap().format("%G-%V %U %W");
+        assert_eq!(week("2021-01-03"), "2020-53 01 00");
+        assert_eq!(week("2024-12-30"), "2025-01 52 53");
+        assert_eq!(
+            date.format("%e|%c|%D|%R|%r|%C%u%w%h"),
+            " 6|Sat Jul  6 15:04:09 2024|07/06/24|15:04|03:04:09 PM|2066Jul"
+        );
         assert_eq!(Date::parse("1970-01-01 00:00:00").unwrap().format("%a"), "Thu");
     }
 

@@ -269,7 +269,13 @@ impl ChatTemplate {
         names.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         names.insert("messages".to_owned(), messages.into_iter().map(normalized).collect());
         match self.run_within(steps, &names, date) {
-            Err(ChatError::Exhausted) if pairs > 0 => self.run_within(steps.saturating_add(pairs), &names, date),
+            Err(ChatError::Exhausted) if pairs > 0 => {
+                match self.run_within(steps.saturating_add(pairs), &names, date) {
+                    // A system that has no addresses for so large a stack.
+                    Err(ChatError::Thread(_)) => Err(ChatError::Exhausted),
+                    outcome => outcome,
+                }
+            }
             outcome => outcome,
         }
     }

@@ -50,8 +50,11 @@ class Worker:
         self._number = number
 
     def run(self):
-        """Works until the session, or the pool, and all that share it are closed."""
-        _call.check(c.ollm_worker_run(self._number))
+        """Works until the session, or the pool, and all that share it are closed, which they may be
+        already."""
+        status = c.ollm_worker_run(self._number)
+        if status != Status.INVALID_HANDLE:
+            _call.check(status)
 
 
 def _start(call):
