@@ -219,7 +219,9 @@ fn batches_and_memory_limits_go_without_drafts() {
             Turn { session: &mut session, selector: None, sampler: first },
             Turn { session: &mut other, selector: None, sampler: second },
         ]);
-        steps.into_iter().for_each(|step| drop(step.unwrap()));
+        steps.into_iter().for_each(|step| {
+            step.unwrap();
+        });
     }
     assert_eq!((session.statistics().drafted, session.tokens()), (0, other.tokens()));
 }

@@ -173,9 +173,11 @@ fn queries_keys_and_values_may_be_one_matrix_in_any_family() {
                     let mut dims = tensor.dims.clone();
                     *dims.last_mut().unwrap() = parts.iter().map(|part| part.dims.last().unwrap()).sum();
                     let joined = parts.iter().flat_map(|part| part.bytes(&bytes)).copied().collect::<Vec<u8>>();
-                    writer.tensor(&format!("{first}.attn_qkv.{kind}"), &dims, tensor.dtype, joined).unwrap()
+                    writer.tensor(&format!("{first}.attn_qkv.{kind}"), &dims, tensor.dtype, joined).unwrap();
                 }
-                _ => writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&bytes).to_vec()).unwrap(),
+                _ => {
+                    writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&bytes).to_vec()).unwrap();
+                }
             }
         }
         assert_eq!(states(writer.to_bytes()), states(bytes.clone()), "{name}");
@@ -232,7 +234,7 @@ fn keys_of_one_family_are_checked_too() {
     for (name, key, value) in [
         ("mistral3", "attention.temperature_scale", Value::F32(-1.0)),
         ("mistral3", "rope.scaling.original_context_length", Value::U32(0)),
-        ("granite", "logit_scale", Value::F32(0.0)),
+        ("granite", "logit_scale", Value::F32(-1.0)),
         ("granite", "residual_scale", Value::F32(f32::NAN)),
         ("smollm3", "attention.rope_pattern", Value::from(vec![true])),
         ("cohere2", "attention.layer_norm_epsilon", Value::F32(0.0)),
