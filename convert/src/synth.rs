@@ -28,10 +28,20 @@ pub struct Shape {
     vocab: u32,
     rope_base: f32,
     tied: bool,
+    /// Keys that its family alone has.
+    more: &'static [(&'static str, Number)],
 }
 
-/// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B and Llama-3.2-1B.
-pub const SHAPES: [Shape; 3] = [
+/// The value of a key.
+#[derive(Clone, Copy, Debug)]
+enum Number {
+    Count(u32),
+    Float(f32),
+}
+
+/// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
+/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, the last two without the scaling of their ropes.
+pub const SHAPES: [Shape; 7] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -44,6 +54,7 @@ pub const SHAPES: [Shape; 3] = [
         vocab: 151_936,
         rope_base: 1e6,
         tied: true,
+        more: &[],
     },
     Shape {
         name: "qwen3-0.6b",
@@ -57,6 +68,7 @@ pub const SHAPES: [Shape; 3] = [
         vocab: 151_936,
         rope_base: 1e6,
         tied: true,
+        more: &[],
     },
     Shape {
         name: "llama-1b",
@@ -70,6 +82,74 @@ pub const SHAPES: [Shape; 3] = [
         vocab: 128_256,
         rope_base: 5e5,
         tied: true,
+        more: &[],
+    },
+    Shape {
+        name: "smollm3-3b",
+        architecture: "smollm3",
+        layers: 36,
+        hidden: 2048,
+        ffn: 11_008,
+        heads: 16,
+        kv_heads: 4,
+        head_dim: 128,
+        vocab: 128_256,
+        rope_base: 5e6,
+        tied: true,
+        more: &[],
+    },
+    Shape {
+        name: "granite-2b",
+        architecture: "granite",
+        layers: 40,
+        hidden: 2048,
+        ffn: 8192,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 49_159,
+        rope_base: 1e7,
+        tied: true,
+        more: &[
+            ("attention.scale", Number::Float(0.015_625)),
+            ("embedding_scale", Number::Float(12.0)),
+            ("residual_scale", Number::Float(0.22)),
+            ("logit_scale", Number::Float(8.0)),
+        ],
+    },
+    Shape {
+        name: "phi4-mini",
+        architecture: "phi3",
+        layers: 32,
+        hidden: 3072,
+        ffn: 8192,
+        heads: 24,
+        kv_heads: 8,
+        head_dim: 128,
+        vocab: 200_064,
+        rope_base: 1e4,
+        tied: true,
+        more: &[
+            ("rope.dimension_count", Number::Count(96)),
+            ("rope.scaling.original_context_length", Number::Count(4096)),
+        ],
+    },
+    Shape {
+        name: "ministral-3b",
+        architecture: "mistral3",
+        layers: 26,
+        hidden: 3072,
+        ffn: 9216,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 128,
+        vocab: 131_072,
+        rope_base: 1e6,
+        tied: true,
+        more: &[
+            ("attention.temperature_scale", Number::Float(0.1)),
+            ("rope.scaling.original_context_length", Number::Count(16_384)),
+        ],
     },
 ];
 
@@ -144,8 +224,15 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
         ("rope.dimension_count", shape.head_dim),
         ("vocab_size", shape.vocab),
     ];
-    for (name, value) in numbers {
+    for (name, value) in numbers.into_iter().filter(|(name, _)| shape.more.iter().all(|(other, _)| other != name)) {
         set(&key(name), value.into())?;
+    }
+    for &(name, value) in shape.more {
+        let value = match value {
+            Number::Count(count) => count.into(),
+            Number::Float(x) => x.into(),
+        };
+        set(&key(name), value)?;
     }
     set(&key("attention.layer_norm_rms_epsilon"), 1e-6_f32.into())?;
     set(&key("rope.freq_base"), shape.rope_base.into())?;
@@ -175,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_shape_of_each_architecture_is_a_model_with_a_tokenizer() {
-        for (shape, name) in SHAPES.iter().zip(["a", "b", "c"]) {
+        for shape in &SHAPES {
+            let name = shape.name;
             let small = Shape { layers: 2, hidden: 256, ffn: 512, vocab: 300, ..*shape };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {

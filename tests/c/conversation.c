@@ -101,7 +101,7 @@ static void turns_come_and_go(void) {
     CHECK(removed == 0 && count_of(chat) == 1);
     GIVES(OLLM_INVALID_ARGUMENT, ollm_chat_truncate(chat, 2));
     OK(ollm_chat_add_json(chat, "{\"role\": \"user\", \"content\": \"a\"}", 32));
-    OK(ollm_chat_add_json(chat, "[{\"role\": \"tool\", \"name\": \"f\", \"content\": \"2\"}]", 48));
+    OK(ollm_chat_add_json(chat, "[{\"role\": \"tool\", \"name\": \"f\", \"content\": \"2\"}]", 47));
     CHECK(count_of(chat) == 3 && strstr(message_of(chat, 2), "\"name\":\"f\"") != NULL);
     OK(ollm_chat_reset(chat));
     OK(ollm_chat_set_system(chat, NULL, 0));

@@ -1,14 +1,21 @@
 #!/usr/bin/env python3
-"""Make tiny random checkpoints with transformers, write them as F32 GGUF, and record what transformers computes on them.
+"""Make tiny random checkpoints with transformers, write them as GGUF, and record what transformers computes on them.
+
+usage: tiny.py [NAME...]: those models alone; the others stay as they are.
 
 Writes tiny/NAME.gguf, tiny/NAME.hidden.f32, tiny/NAME.logits.f32, tiny/NAME.config.json (what transformers saves) and tiny.json beside
 this file. The weights are drawn large enough for
 every part to matter: a forgotten bias, norm weight or rotation moves the logits by far more than rounding does.
 """
 
+import copy
+import json
+import sys
+
 import gguf
 import numpy as np
 import torch
+import transformers
 from transformers import Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -60,8 +67,67 @@ MODELS = [
                   final_logit_softcapping=10.0)),
 ]
 
+# The other families: smaller, and with matrices that half floats hold exactly, in which they are stored.
+SMALL_TOKENS = 12
+SMALL = {**SHAPE, "hidden_size": 32, "intermediate_size": 48, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
+         "rope_parameters": DEFAULT, "tie_word_embeddings": True}
+LAYER_NORM = {key: value for key, value in SMALL.items() if key != "rms_norm_eps"}
+HALF_ROPE = {**DEFAULT, "partial_rotary_factor": 0.5}
+WINDOW = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
+# Ministral 3 without YaRN: queries grow every 4 positions.
+TEMPERATURE = {**DEFAULT, "llama_4_scaling_beta": 0.5, "original_max_position_embeddings": 4}
+MROPE = {**DEFAULT, "mrope_section": [1, 1, 2]}
+VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
 
-def randomize(model, rng):
+
+def small(name, seed, arch, kind, **keys):
+    """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
+    make_config = getattr(transformers, f"{kind}Config")
+    base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron") else SMALL
+    return name, seed, arch, "qwen2", getattr(transformers, f"{kind}ForCausalLM"), make_config(**copy.deepcopy({**base, **keys}))
+
+
+def multimodal(name, seed, arch, kind, **keys):
+    """The text part of a model that sees."""
+    text = copy.deepcopy({**SMALL, "rope_parameters": MROPE, **keys})
+    vision = {**VISION, "deepstack_visual_indexes": [0]}
+    config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision, tie_word_embeddings=True)
+    return name, seed, arch, "qwen2", getattr(transformers, f"{kind}ForConditionalGeneration"), config
+
+
+ARCH = gguf.MODEL_ARCH
+SMALL_MODELS = [
+    small("smollm3", 9, ARCH.SMOLLM3, "SmolLM3", num_hidden_layers=4),
+    small("granite", 10, ARCH.GRANITE, "Granite", embedding_multiplier=6.0, attention_multiplier=0.2, residual_multiplier=0.4,
+          logits_scaling=3.0),
+    small("phi3", 11, ARCH.PHI3, "Phi3", rope_parameters=HALF_ROPE, original_max_position_embeddings=256),
+    small("mistral3", 12, ARCH.MISTRAL3, "Ministral3", rope_parameters=TEMPERATURE, head_dim=16),
+    small("olmo2", 13, ARCH.OLMO2, "Olmo2", tie_word_embeddings=False),
+    small("olmo3", 14, ARCH.OLMO2, "Olmo3", tie_word_embeddings=False, rope_parameters=TWO_ROPES, **WINDOW),
+    small("gemma", 15, ARCH.GEMMA, "Gemma", head_dim=16),
+    small("exaone4", 16, ARCH.EXAONE4, "Exaone4", **WINDOW),
+    small("glm4", 17, ARCH.GLM4, "Glm4", rope_parameters=HALF_ROPE, attention_bias=True, head_dim=8),
+    small("seed_oss", 18, ARCH.SEED_OSS, "SeedOss", head_dim=16),
+    small("hunyuan-dense", 19, ARCH.HUNYUAN_DENSE, "HunYuanDenseV1", head_dim=8),
+    small("ernie4_5", 20, ARCH.ERNIE4_5, "Ernie4_5", head_dim=16),
+    # Its code is not in transformers: the network is Llama's.
+    small("internlm2", 21, ARCH.INTERNLM2, "Llama", tie_word_embeddings=False),
+    # Its code is not in transformers: the network is Granite's.
+    small("minicpm", 22, ARCH.MINICPM, "Granite", embedding_multiplier=6.0, attention_multiplier=8**-0.5,
+          residual_multiplier=0.8 / 2**0.5, logits_scaling=2.0),
+    small("stablelm", 23, ARCH.STABLELM, "StableLm", rope_parameters=HALF_ROPE, use_qkv_bias=True, tie_word_embeddings=False),
+    small("starcoder2", 24, ARCH.STARCODER2, "Starcoder2", sliding_window=None),
+    small("cohere2", 25, ARCH.COHERE2, "Cohere2", logit_scale=0.5, head_dim=8, **WINDOW),
+    small("nemotron", 26, ARCH.NEMOTRON, "Nemotron", rope_parameters=HALF_ROPE, head_dim=8, attention_bias=True, mlp_bias=True,
+          tie_word_embeddings=False),
+    multimodal("qwen2vl", 27, ARCH.QWEN2VL, "Qwen2VL"),
+    multimodal("qwen3vl", 28, ARCH.QWEN3VL, "Qwen3VL", head_dim=8),
+]
+# Models whose rows of queries and keys GGUF has in another order.
+INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM]
+
+
+def randomize(model, rng, half=False):
     """Fill every parameter; numpy's RandomState is used because its stream is frozen across versions."""
     for name, value in model.named_parameters():
         if "norm" in name:
@@ -70,6 +136,8 @@ def randomize(model, rng):
             fresh = rng.normal(0, 0.5, value.shape)
         else:
             fresh = rng.normal(0, 1.5 / np.sqrt(value.shape[-1]), value.shape)
+        if half and fresh.ndim > 1:
+            fresh = fresh.astype(np.float16)
         value.data = torch.from_numpy(fresh.astype(np.float32))
     model.tie_weights()
 
@@ -112,22 +180,54 @@ def write_config(writer, config):
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(head)
     writer.add_value_length(head)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(head)
+    if hasattr(config, "rms_norm_eps"):
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(int(head * rope.get("partial_rotary_factor", 1)))
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
     if getattr(config, "sliding_window", None) and "qwen" not in config.model_type:
         writer.add_sliding_window(config.sliding_window)
-        if config.model_type == "gemma3_text":
-            writer.add_uint32("gemma3.attention.sliding_window_pattern", 2)
-            writer.add_float32("gemma3.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
-    if config.model_type == "gemma2":
-        writer.add_float32("gemma2.attention.scale", config.query_pre_attn_scalar**-0.5)
-        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
-        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+        if config.model_type in ("gemma3_text", "olmo3", "exaone4", "cohere2"):
+            writer.add_uint32(f"{writer.arch}.attention.sliding_window_pattern", 2)
+        if config.model_type in ("gemma3_text", "olmo3"):
+            writer.add_float32(f"{writer.arch}.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
+    write_family(writer, config, rope)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+
+
+def write_family(writer, config, rope):
+    """The keys that one family alone has."""
+    match writer.arch:
+        case "gemma2":
+            writer.add_float32("gemma2.attention.scale", config.query_pre_attn_scalar**-0.5)
+            writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+            writer.add_final_logit_softcapping(config.final_logit_softcapping)
+        case "granite" | "minicpm":
+            if writer.arch == "granite":
+                writer.add_attention_scale(config.attention_multiplier)
+            writer.add_embedding_scale(config.embedding_multiplier)
+            writer.add_residual_scale(config.residual_multiplier)
+            writer.add_logit_scale(config.logits_scaling)
+        case "phi3":
+            writer.add_sliding_window(0)
+            writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
+        case "mistral3":
+            writer.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
+            writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        case "stablelm":
+            writer.add_layer_norm_eps(config.layer_norm_eps)
+            writer.add_parallel_residual(config.use_parallel_residual)
+        case "starcoder2":
+            writer.add_layer_norm_eps(config.norm_epsilon)
+        case "cohere2":
+            writer.add_layer_norm_eps(config.layer_norm_eps)
+            writer.add_logit_scale(config.logit_scale)
+        case "nemotron":
+            writer.add_layer_norm_eps(config.norm_eps)
+        case "qwen2vl" | "qwen3vl":
+            writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
 
 
 def rope_factors(model, config):
@@ -137,19 +237,22 @@ def rope_factors(model, config):
     return (plain / scaled).astype(np.float32)
 
 
-def write_gguf(path, arch, pre, model, config):
+def write_gguf(path, arch, pre, model, config, half=False):
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(f"tiny {path.stem}")
     write_config(writer, config)
     write_tokenizer(writer, pre, *vocabulary())
-    parameters = dict(model.named_parameters())
+    text = ((name.replace("language_model.", ""), value) for name, value in model.named_parameters())
+    parameters = {name: value for name, value in text if ".visual." not in name}
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
         heads = rotary_heads(name, config)
-        if arch == gguf.MODEL_ARCH.LLAMA and heads:
+        if arch in INTERLEAVED and heads:
             value = interleave_rope_rows(value, heads)
-        if "gemma" in config.model_type and "norm" in name:
+        if config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron") and name.endswith("norm.weight"):
             value = value + np.float32(1)
+        if half and value.ndim > 1:
+            value = value.astype(np.float16)
         writer.add_tensor(target, np.ascontiguousarray(value))
     if config.rope_parameters.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(model, config))
@@ -169,17 +272,38 @@ def record(name, model, ids):
     return {"hidden_shape": list(hidden[0].shape), "logits_shape": list(logits[0].shape)}
 
 
-def make(name, seed, arch, pre, kind, config):
+def stranger(name, config):
+    """`config.json` of what is not in transformers, as its own code reads it."""
+    if name == "internlm2":
+        return {"architectures": ["InternLM2ForCausalLM"], "model_type": name, "bias": False}
+    if name == "minicpm":
+        layers, hidden = config["num_hidden_layers"], config["hidden_size"]
+        scales = {"scale_emb": config["embedding_multiplier"], "scale_depth": config["residual_multiplier"] * layers**0.5,
+                  "dim_model_base": int(hidden / config["logits_scaling"])}
+        return {"architectures": ["MiniCPMForCausalLM"], "model_type": name, **scales, "attention_multiplier": None,
+                "embedding_multiplier": None, "residual_multiplier": None, "logits_scaling": None}
+    return {}
+
+
+def make(name, seed, arch, pre, kind, config, half):
     rng = np.random.RandomState(seed)
     model = kind(config).eval()
-    randomize(model, rng)
-    ids = rng.randint(0, config.vocab_size, TOKENS).tolist()
-    write_gguf(OUT / f"{name}.gguf", arch, pre, model, config)
+    randomize(model, rng, half)
+    text = config.get_text_config()
+    ids = rng.randint(0, text.vocab_size, SMALL_TOKENS if half else TOKENS).tolist()
+    write_gguf(OUT / f"{name}.gguf", arch, pre, model, text, half)
     config.architectures = [kind.__name__]
-    config.to_json_file(OUT / f"{name}.config.json", use_diff=False)
+    path = OUT / f"{name}.config.json"
+    config.to_json_file(path, use_diff=False)
+    if changes := stranger(name, saved := json.loads(path.read_text())):
+        path.write_text(json.dumps({**saved, **changes}, indent=2) + "\n")
     return {"name": name, "ids": ids, **record(name, model, ids)}
 
 
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    write_manifest("tiny.json", {"dtype": "f32 little-endian, one row per position", "models": [make(*model) for model in MODELS]})
+    manifest = HERE / "tiny.json"
+    known = {model["name"]: model for model in json.loads(manifest.read_text())["models"]} if manifest.exists() else {}
+    models = [(*model, False) for model in MODELS] + [(*model, True) for model in SMALL_MODELS]
+    made = [known[model[0]] if sys.argv[1:] and model[0] not in sys.argv[1:] else make(*model) for model in models]
+    write_manifest("tiny.json", {"dtype": "f32 little-endian, one row per position", "models": made})

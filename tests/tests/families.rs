@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ollm_runtime::cpu::{Isa, Pool};
-use ollm_runtime::gguf::{Value, Writer};
+use ollm_runtime::gguf::{Gguf, Value, Writer};
 use ollm_runtime::model::{Model, ModelError, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::session::{Session, SessionOptions};
@@ -28,7 +28,7 @@ fn load() -> Vec<Golden> {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let models = manifest["models"].as_array().unwrap();
-    assert_eq!(models.len(), 8);
+    assert_eq!(models.len(), 28);
     models.iter().map(golden).collect()
 }
 
@@ -73,14 +73,57 @@ fn difference(got: &[f32], want: &[f32]) -> f32 {
 
 #[test]
 fn hidden_states_and_logits_are_those_of_transformers() {
+    let (mut places, mut same) = (0, 0);
     for golden in load() {
         for isa in Isa::available() {
             let mut hidden = Vec::new();
             session(&golden.model, isa, 2).hidden_states(&golden.ids, &mut hidden).unwrap();
             let off = difference(&hidden, &golden.hidden);
             assert!(off < 1e-3, "{} {isa:?}: hidden states off by {off}", golden.name);
-            let off = difference(&logits(&golden.model, isa, &hidden), &golden.logits);
+            let logits = logits(&golden.model, isa, &hidden);
+            let off = difference(&logits, &golden.logits);
             assert!(off < 1e-3, "{} {isa:?}: logits off by {off}", golden.name);
+            let vocab = golden.model.config().vocab;
+            for (place, (got, want)) in logits.chunks(vocab).zip(golden.logits.chunks(vocab)).enumerate() {
+                let (got, want) = (logprobs(got), logprobs(want));
+                let divergence: f64 = want.iter().zip(&got).map(|(w, g)| w.exp() * (w - g)).sum();
+                assert!(divergence < 1e-4, "{} {isa:?}: KL divergence {divergence} at {place}", golden.name);
+                let top = |x: &[f64]| (0..x.len()).max_by(|&a, &b| x[a].total_cmp(&x[b]));
+                places += 1;
+                same += usize::from(top(&got) == top(&want));
+            }
+        }
+    }
+    assert!(same * 100 >= places * 99, "{same} of {places} top tokens are those of transformers");
+}
+
+fn logprobs(logits: &[f32]) -> Vec<f64> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - top).exp()).sum();
+    logits.iter().map(|&x| f64::from(x - top) - sum.ln()).collect()
+}
+
+#[test]
+fn rewound_forked_and_restored_sequences_go_on_with_the_same_bits() {
+    for Golden { name, ids, model, .. } in load() {
+        let open = || session(&model, Isa::widest(), 1);
+        let states = |session: &mut Session, ids: &[u32]| {
+            let mut hidden = Vec::new();
+            session.hidden_states(ids, &mut hidden).unwrap();
+            hidden
+        };
+        let whole = states(&mut open(), &ids);
+        let rest = &whole[7 * model.config().hidden..];
+        let mut origin = open();
+        states(&mut origin, &ids[..10]);
+        origin.rewind(7).unwrap();
+        let mut fork = origin.fork().unwrap();
+        let mut saved = Vec::new();
+        origin.save(&mut saved).unwrap();
+        let mut restored = open();
+        restored.restore(&mut saved.as_slice()).unwrap();
+        for (what, session) in [("rewound", &mut origin), ("forked", &mut fork), ("restored", &mut restored)] {
+            assert_eq!(states(session, &ids[7..]), rest, "{name} {what}");
         }
     }
 }
@@ -101,6 +144,43 @@ fn bits_do_not_depend_on_batches_or_threads() {
                 assert_eq!(run(threads, batch), whole, "{} {isa:?} {threads} threads, batches of {batch}", golden.name);
             }
         }
+    }
+}
+
+/// Converters may fuse queries, keys and values in any family, or keep them apart.
+#[test]
+fn queries_keys_and_values_may_be_one_matrix_in_any_family() {
+    let ids = [5, 9, 200, 31, 7];
+    let states = |bytes: Vec<u8>| {
+        let (mut hidden, model) = (Vec::new(), Arc::new(Model::from_storage(Storage::from(bytes)).unwrap()));
+        session(&model, Isa::widest(), 1).hidden_states(&ids, &mut hidden).unwrap();
+        hidden
+    };
+    for name in ["qwen2", "llama"] {
+        let bytes = std::fs::read(goldens().join("tiny").join(format!("{name}.gguf"))).unwrap();
+        let (gguf, mut writer) = (Gguf::parse(&bytes).unwrap(), Writer::new());
+        for (key, value) in gguf.metadata().iter() {
+            writer.set(key, value.clone()).unwrap();
+        }
+        for tensor in gguf.tensors() {
+            let (first, rest) = tensor.name.rsplit_once(".attn_").unwrap_or_default();
+            match rest {
+                "k.weight" | "v.weight" | "k.bias" | "v.bias" => continue,
+                "q.weight" | "q.bias" => {
+                    let kind = &rest[2..];
+                    let parts =
+                        ["q", "k", "v"].map(|part| gguf.tensor(&format!("{first}.attn_{part}.{kind}")).unwrap());
+                    let mut dims = tensor.dims.clone();
+                    *dims.last_mut().unwrap() = parts.iter().map(|part| part.dims.last().unwrap()).sum();
+                    let joined = parts.iter().flat_map(|part| part.bytes(&bytes)).copied().collect::<Vec<u8>>();
+                    writer.tensor(&format!("{first}.attn_qkv.{kind}"), &dims, tensor.dtype, joined).unwrap();
+                }
+                _ => {
+                    writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&bytes).to_vec()).unwrap();
+                }
+            }
+        }
+        assert_eq!(states(writer.to_bytes()), states(bytes.clone()), "{name}");
     }
 }
 
@@ -147,6 +227,38 @@ fn parameters_that_make_no_sense_are_refused_by_their_key() {
             other => panic!("{key}: {:?}", other.err()),
         }
     }
+}
+
+#[test]
+fn keys_of_one_family_are_checked_too() {
+    for (name, key, value) in [
+        ("mistral3", "attention.temperature_scale", Value::F32(-1.0)),
+        ("mistral3", "rope.scaling.original_context_length", Value::U32(0)),
+        ("granite", "logit_scale", Value::F32(-1.0)),
+        ("granite", "residual_scale", Value::F32(f32::NAN)),
+        ("smollm3", "attention.rope_pattern", Value::from(vec![true])),
+        ("cohere2", "attention.layer_norm_epsilon", Value::F32(0.0)),
+    ] {
+        let key = format!("{name}.{key}");
+        match Model::from_storage(Storage::from(edited(name, &[(&key, Some(value))]))) {
+            Err(ModelError::InvalidValue { key: found, .. }) => assert_eq!(found, key),
+            other => panic!("{key}: {:?}", other.err()),
+        }
+    }
+}
+
+#[test]
+fn which_layers_have_rope_is_the_familys_rule_or_the_files() {
+    let ropes = |name: &str, changes: &[(&str, Option<Value>)]| -> Vec<bool> {
+        let model = Model::from_storage(Storage::from(edited(name, changes))).unwrap();
+        model.config().layers.iter().map(|layer| layer.has_rope).collect()
+    };
+    assert_eq!(ropes("smollm3", &[]), [true, true, true, false]);
+    let pattern = Some(Value::from(vec![false, true, true, true]));
+    assert_eq!(ropes("smollm3", &[("smollm3.attention.rope_pattern", pattern)]), [false, true, true, true]);
+    assert_eq!(ropes("cohere2", &[]), [true, false]);
+    assert_eq!(ropes("exaone4", &[("exaone4.attention.sliding_window", None)]), [true, true]);
+    assert_eq!(ropes("granite", &[("granite.rope.scaling.finetuned", Some(Value::Bool(false)))]), [false, false]);
 }
 
 #[test]

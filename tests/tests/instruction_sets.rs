@@ -16,8 +16,26 @@ use ollm_runtime::storage::Storage;
 use ollm_tests::backbones::{self, Shape};
 use ollm_tests::{golden, plugins};
 
-const FAMILIES: [&str; 8] =
-    ["llama", "qwen2", "qwen3", "llama-rope-llama3", "llama-rope-linear", "mistral", "gemma3", "gemma2"];
+/// Those after the eighth have activations, norms or places of norms that none before has.
+const FAMILIES: [&str; 17] = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "llama-rope-llama3",
+    "llama-rope-linear",
+    "mistral",
+    "gemma3",
+    "gemma2",
+    "granite",
+    "phi3",
+    "mistral3",
+    "olmo3",
+    "hunyuan-dense",
+    "stablelm",
+    "starcoder2",
+    "cohere2",
+    "nemotron",
+];
 const OPTIONS: usize = 5;
 
 /// The tiny backbone `name` of the goldens, its matrices of type `dtype`.

@@ -1,11 +1,13 @@
 //! The architectures of transformers that can be imported: the family that each becomes, which keys
 //! of its configuration its modeling code reads, and what they are where they are missing
-//! (`models/*/configuration_*.py`, `models/*/modeling_*.py`, transformers 5).
+//! (`models/*/configuration_*.py`, `models/*/modeling_*.py`, transformers 5; of `InternLM2` and
+//! `MiniCPM` the code beside the weights).
 //!
 //! A key that is not among those is dead, whatever it says: the `sliding_window` of a Llama, the
 //! `attention_bias` of a Qwen2.
 
-use ollm_runtime::model::{FAMILIES, Family};
+use ollm_runtime::model::{FAMILIES, Family, Role};
+use serde_json::{Map, Value};
 
 /// How an architecture of transformers differs from its family in GGUF.
 #[derive(Debug)]
@@ -21,17 +23,70 @@ pub(super) struct Architecture {
     pub(super) norms_from_one: bool,
     /// The key of the activation.
     pub(super) activation: &'static str,
-    /// Whether it reads `attention_bias`: biases of all four matrices.
-    pub(super) attention_bias: bool,
-    /// Whether it reads `mlp_bias`.
-    pub(super) mlp_bias: bool,
+    /// The names that the activation has.
+    pub(super) activations: &'static [&'static str],
+    /// The key of the epsilon of norms.
+    pub(super) epsilon: &'static str,
+    /// The key of the width of the feed-forward network.
+    pub(super) ffn: &'static str,
+    /// What says whether queries, keys and values, the output of attention, and the feed-forward
+    /// network have biases, and whether they have where it does not say.
+    pub(super) biases: [(&'static str, bool); 3],
     /// Whether it reads `query_pre_attn_scalar` and the soft-caps of scores and logits.
     pub(super) scaled_scores: bool,
+    /// What scales embeddings, residuals, scores and logits.
+    pub(super) scales: ScaleKeys,
     /// Where `sliding_window` counts.
     pub(super) window: WindowRule,
-    /// Whether `rope_parameters` has a rope for each kind of layers.
-    pub(super) rope_by_kind: bool,
+    /// GGUF says that there is no window.
+    pub(super) named_window: bool,
+    /// The key of the base of rope in layers with a window, and what it is where it is missing,
+    /// where `rope_parameters` has a rope for each kind of layers.
+    pub(super) sliding_rope: Option<(&'static str, f64)>,
+    /// The share of a head that is rotated where `partial_rotary_factor` is missing; none where
+    /// whole heads are, whatever it says.
+    pub(super) rotary_share: Option<f64>,
+    /// Neighbours rotate together in transformers too, where they do in GGUF.
+    pub(super) interleaved: bool,
+    /// Whether a rope that is `dynamic` is stretched by `alpha`, if that is there.
+    pub(super) alpha: bool,
+    /// Whether queries grow by `llama_4_scaling_beta`.
+    pub(super) temperature: bool,
+    /// Whether it reads `use_parallel_residual`.
+    pub(super) parallel: bool,
+    /// Whether layers may be recurrent, mixtures of experts, and without rope.
+    pub(super) hybrid: bool,
+    /// What may be true in others, and not here.
+    pub(super) refused: &'static [&'static str],
+    /// Matrices that transformers has fused and GGUF has not.
+    pub(super) fusion: Fusion,
+    /// Modules of other names than most architectures have.
+    pub(super) modules: &'static [(Role, &'static str)],
     pub(super) defaults: Defaults,
+}
+
+/// Where the scales of a network are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScaleKeys {
+    /// There are none.
+    None,
+    /// `embedding_multiplier`, `residual_multiplier`, `attention_multiplier`, `logits_scaling`.
+    Granite,
+    /// `scale_emb`, `scale_depth` of all layers, `dim_model_base`.
+    MiniCpm,
+    /// `logit_scale`.
+    Logits,
+}
+
+/// Matrices that transformers has fused and GGUF has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fusion {
+    /// There are none.
+    None,
+    /// The gate, then what it multiplies.
+    Gate,
+    /// Of each key head its queries, its key and its value.
+    KeyHeads,
 }
 
 /// Which layers have the sliding window.
@@ -44,8 +99,11 @@ pub(super) enum WindowRule {
     /// If `use_sliding_window` says so: those of `layer_types`, else those from `max_window_layers`
     /// on, or from this one.
     Optional { first: usize },
-    /// Those of `layer_types`, else all but each so-many-th.
-    Interleaved { every: usize },
+    /// If `use_sliding_window` says so: those of `layer_types`, else those without rope.
+    WithoutRope,
+    /// Those of `layer_types`, else all but each so-many-th, of which `sliding_window_pattern` may
+    /// say another number if it is read.
+    Interleaved { every: usize, read: bool },
 }
 
 /// What keys are where they are missing.
@@ -61,19 +119,27 @@ pub(super) struct Defaults {
     /// `None`: the hidden size by the heads.
     pub(super) head_dim: Option<usize>,
     pub(super) context: usize,
+    /// `original_max_position_embeddings` beside the parameters of rope; `None`: what they say.
+    pub(super) original_context: Option<usize>,
+    pub(super) window: Option<usize>,
     pub(super) norm_epsilon: f64,
     /// The head is the embedding.
     pub(super) tied: bool,
     pub(super) attention_cap: Option<f64>,
     pub(super) logit_cap: Option<f64>,
     pub(super) rope_theta: f64,
+    /// `rope_parameters`, in JSON.
+    pub(super) rope: &'static str,
 }
 
-/// `sliding_window` where it is missing, and `query_pre_attn_scalar`, in all that read them; the
-/// base of rope in layers with a window.
-pub(super) const WINDOW: usize = 4096;
+/// `query_pre_attn_scalar` where it is missing, and `logit_scale`, in all that read them.
 pub(super) const QUERY_SCALAR: f64 = 256.0;
-pub(super) const LOCAL_ROPE_THETA: f64 = 10_000.0;
+pub(super) const LOGIT_SCALE: f64 = 0.0625;
+
+const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
+const ATTENTION_BIASES: [(&str, bool); 3] = [("attention_bias", false), ("attention_bias", false), ("", false)];
+const GELU: &[&str] = &["gelu_pytorch_tanh", "gelu_new"];
+const GATE_UP: (Role, &str) = (Role::FfnUp, "mlp.gate_up_proj");
 
 const LLAMA: Architecture = Architecture {
     name: Some("LlamaForCausalLM"),
@@ -81,11 +147,24 @@ const LLAMA: Architecture = Architecture {
     family: "llama",
     norms_from_one: false,
     activation: "hidden_act",
-    attention_bias: true,
-    mlp_bias: true,
+    activations: &["silu", "swish"],
+    epsilon: "rms_norm_eps",
+    ffn: "intermediate_size",
+    biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
     scaled_scores: false,
+    scales: ScaleKeys::None,
     window: WindowRule::Never,
-    rope_by_kind: false,
+    named_window: false,
+    sliding_rope: None,
+    rotary_share: None,
+    interleaved: false,
+    alpha: false,
+    temperature: false,
+    parallel: false,
+    hybrid: false,
+    refused: &[],
+    fusion: Fusion::None,
+    modules: &[],
     defaults: Defaults {
         vocab: 32_000,
         hidden: 4096,
@@ -95,11 +174,14 @@ const LLAMA: Architecture = Architecture {
         kv_heads: None,
         head_dim: None,
         context: 2048,
+        original_context: None,
+        window: None,
         norm_epsilon: 1e-6,
         tied: false,
         attention_cap: None,
         logit_cap: None,
         rope_theta: 10_000.0,
+        rope: "{}",
     },
 };
 
@@ -107,10 +189,16 @@ const QWEN2: Architecture = Architecture {
     name: Some("Qwen2ForCausalLM"),
     model_type: "qwen2",
     family: "qwen2",
-    attention_bias: false,
-    mlp_bias: false,
+    biases: NO_BIASES,
     window: WindowRule::Optional { first: 28 },
-    defaults: Defaults { vocab: 151_936, ffn: 22_016, kv_heads: Some(32), context: 32_768, ..LLAMA.defaults },
+    defaults: Defaults {
+        vocab: 151_936,
+        ffn: 22_016,
+        kv_heads: Some(32),
+        context: 32_768,
+        window: Some(4096),
+        ..LLAMA.defaults
+    },
     ..LLAMA
 };
 
@@ -118,7 +206,7 @@ const QWEN3: Architecture = Architecture {
     name: Some("Qwen3ForCausalLM"),
     model_type: "qwen3",
     family: "qwen3",
-    attention_bias: true,
+    biases: ATTENTION_BIASES,
     defaults: Defaults { head_dim: Some(128), ..QWEN2.defaults },
     ..QWEN2
 };
@@ -126,6 +214,7 @@ const QWEN3: Architecture = Architecture {
 const QWEN2_VL: Architecture = Architecture {
     name: None,
     model_type: "qwen2_vl_text",
+    family: "qwen2vl",
     window: WindowRule::Optional { first: 80 },
     defaults: Defaults {
         vocab: 152_064,
@@ -141,53 +230,90 @@ const QWEN2_VL: Architecture = Architecture {
     ..QWEN2
 };
 
-const GEMMA2: Architecture = Architecture {
-    name: Some("Gemma2ForCausalLM"),
-    model_type: "gemma2",
-    family: "gemma2",
+const GEMMA: Architecture = Architecture {
+    name: Some("GemmaForCausalLM"),
+    model_type: "gemma",
+    family: "gemma",
     norms_from_one: true,
-    activation: "hidden_activation",
-    mlp_bias: false,
-    scaled_scores: true,
-    window: WindowRule::Interleaved { every: 2 },
+    // Its first configurations call the approximation with tanh `gelu`.
+    activations: &["gelu_pytorch_tanh", "gelu_new", "gelu"],
+    biases: ATTENTION_BIASES,
+    refused: &["use_bidirectional_attention"],
     defaults: Defaults {
         vocab: 256_000,
-        hidden: 2304,
-        ffn: 9216,
-        layers: 26,
-        heads: 8,
-        kv_heads: Some(4),
+        hidden: 3072,
+        ffn: 24_576,
+        layers: 28,
+        heads: 16,
+        kv_heads: Some(16),
         head_dim: Some(256),
         context: 8192,
         tied: true,
-        attention_cap: Some(50.0),
-        logit_cap: Some(30.0),
         ..LLAMA.defaults
     },
     ..LLAMA
 };
 
+const GEMMA2: Architecture = Architecture {
+    name: Some("Gemma2ForCausalLM"),
+    model_type: "gemma2",
+    family: "gemma2",
+    activation: "hidden_activation",
+    activations: GELU,
+    scaled_scores: true,
+    window: WindowRule::Interleaved { every: 2, read: false },
+    defaults: Defaults {
+        hidden: 2304,
+        ffn: 9216,
+        layers: 26,
+        heads: 8,
+        kv_heads: Some(4),
+        window: Some(4096),
+        attention_cap: Some(50.0),
+        logit_cap: Some(30.0),
+        ..GEMMA.defaults
+    },
+    ..GEMMA
+};
+
+const GRANITE: Architecture = Architecture {
+    name: Some("GraniteForCausalLM"),
+    model_type: "granite",
+    family: "granite",
+    scales: ScaleKeys::Granite,
+    ..LLAMA
+};
+
+const OLMO2: Architecture = Architecture {
+    name: Some("Olmo2ForCausalLM"),
+    model_type: "olmo2",
+    family: "olmo2",
+    biases: ATTENTION_BIASES,
+    defaults: Defaults { vocab: 50_304, norm_epsilon: 1e-5, ..LLAMA.defaults },
+    ..LLAMA
+};
+
 /// All of them.
-pub(super) const ALL: [Architecture; 9] = [
+pub(super) const ALL: [Architecture; 28] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
         model_type: "mistral",
-        attention_bias: false,
-        mlp_bias: false,
+        biases: NO_BIASES,
         window: WindowRule::Always,
-        defaults: Defaults { ffn: 14_336, kv_heads: Some(8), context: 131_072, ..LLAMA.defaults },
+        defaults: Defaults { ffn: 14_336, kv_heads: Some(8), context: 131_072, window: Some(4096), ..LLAMA.defaults },
         ..LLAMA
     },
     QWEN2,
     QWEN3,
+    GEMMA,
     GEMMA2,
     Architecture {
         name: Some("Gemma3ForCausalLM"),
         model_type: "gemma3_text",
         family: "gemma3",
-        window: WindowRule::Interleaved { every: 6 },
-        rope_by_kind: true,
+        window: WindowRule::Interleaved { every: 6, read: true },
+        sliding_rope: Some(("rope_local_base_freq", 10_000.0)),
         defaults: Defaults {
             vocab: 262_208,
             context: 131_072,
@@ -203,17 +329,310 @@ pub(super) const ALL: [Architecture; 9] = [
     Architecture {
         name: None,
         model_type: "qwen3_vl_text",
+        family: "qwen3vl",
         window: WindowRule::Never,
         defaults: Defaults { context: 128_000, rope_theta: 500_000.0, ..QWEN3.defaults },
         ..QWEN3
     },
+    Architecture {
+        name: Some("SmolLM3ForCausalLM"),
+        model_type: "smollm3",
+        family: "smollm3",
+        window: WindowRule::WithoutRope,
+        defaults: Defaults {
+            vocab: 128_256,
+            hidden: 2048,
+            layers: 36,
+            heads: 16,
+            kv_heads: Some(4),
+            context: 32_768,
+            tied: true,
+            rope_theta: 2_000_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    GRANITE,
+    // Granite 4 without recurrent layers and experts.
+    Architecture {
+        name: Some("GraniteMoeHybridForCausalLM"),
+        model_type: "granitemoehybrid",
+        ffn: "shared_intermediate_size",
+        biases: ATTENTION_BIASES,
+        hybrid: true,
+        fusion: Fusion::Gate,
+        modules: &[
+            (Role::FfnGate, "shared_mlp.input_linear"),
+            (Role::FfnUp, "shared_mlp.input_linear"),
+            (Role::FfnDown, "shared_mlp.output_linear"),
+        ],
+        defaults: Defaults { ffn: 1024, ..GRANITE.defaults },
+        ..GRANITE
+    },
+    Architecture {
+        name: Some("Phi3ForCausalLM"),
+        model_type: "phi3",
+        family: "phi3",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        named_window: true,
+        rotary_share: Some(1.0),
+        modules: &[(Role::FusedQueryKeyValue, "self_attn.qkv_proj"), GATE_UP],
+        defaults: Defaults {
+            vocab: 32_064,
+            hidden: 3072,
+            ffn: 8192,
+            context: 4096,
+            original_context: Some(4096),
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Ministral3ForCausalLM"),
+        model_type: "ministral3",
+        family: "mistral3",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        temperature: true,
+        defaults: Defaults {
+            vocab: 131_072,
+            ffn: 14_336,
+            layers: 34,
+            kv_heads: Some(8),
+            head_dim: Some(128),
+            context: 262_144,
+            norm_epsilon: 1e-5,
+            rope: r#"{"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+                "original_max_position_embeddings": 16384, "llama_4_scaling_beta": 0.1}"#,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    OLMO2,
+    Architecture {
+        name: Some("Olmo3ForCausalLM"),
+        model_type: "olmo3",
+        window: WindowRule::Interleaved { every: 4, read: false },
+        sliding_rope: Some(("", 500_000.0)),
+        defaults: Defaults { window: Some(4096), rope_theta: 500_000.0, ..OLMO2.defaults },
+        ..OLMO2
+    },
+    Architecture {
+        name: Some("Exaone4ForCausalLM"),
+        model_type: "exaone4",
+        family: "exaone4",
+        biases: NO_BIASES,
+        window: WindowRule::Interleaved { every: 4, read: true },
+        defaults: Defaults {
+            vocab: 102_400,
+            ffn: 16_384,
+            kv_heads: Some(32),
+            window: Some(4096),
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Glm4ForCausalLM"),
+        model_type: "glm4",
+        family: "glm4",
+        rotary_share: Some(0.5),
+        interleaved: true,
+        biases: [("attention_bias", true), ("", false), ("", false)],
+        modules: &[
+            (Role::AttentionPostNorm, "post_self_attn_layernorm"),
+            (Role::FfnNorm, "post_attention_layernorm"),
+            (Role::FfnPostNorm, "post_mlp_layernorm"),
+            GATE_UP,
+        ],
+        defaults: Defaults {
+            vocab: 151_552,
+            ffn: 13_696,
+            layers: 40,
+            kv_heads: Some(2),
+            head_dim: Some(128),
+            context: 131_072,
+            norm_epsilon: 1.5625e-7,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("SeedOssForCausalLM"),
+        model_type: "seed_oss",
+        family: "seed_oss",
+        biases: [("attention_bias", true), ("attention_out_bias", false), ("mlp_bias", false)],
+        defaults: Defaults {
+            vocab: 155_136,
+            ffn: 27_648,
+            layers: 64,
+            heads: 80,
+            kv_heads: Some(8),
+            head_dim: Some(128),
+            context: 524_288,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("HunYuanDenseV1ForCausalLM"),
+        model_type: "hunyuan_v1_dense",
+        family: "hunyuan-dense",
+        biases: ATTENTION_BIASES,
+        alpha: true,
+        modules: &[(Role::QueryNorm, "self_attn.query_layernorm"), (Role::KeyNorm, "self_attn.key_layernorm")],
+        defaults: Defaults { vocab: 290_943, norm_epsilon: 1e-5, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Ernie4_5ForCausalLM"),
+        model_type: "ernie4_5",
+        family: "ernie4_5",
+        interleaved: true,
+        biases: [("use_bias", false); 3],
+        defaults: Defaults {
+            vocab: 103_424,
+            hidden: 1024,
+            ffn: 3072,
+            layers: 18,
+            heads: 16,
+            kv_heads: Some(2),
+            head_dim: Some(128),
+            context: 131_072,
+            norm_epsilon: 1e-5,
+            tied: true,
+            rope_theta: 500_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("InternLM2ForCausalLM"),
+        model_type: "internlm2",
+        family: "internlm2",
+        biases: NO_BIASES,
+        fusion: Fusion::KeyHeads,
+        modules: &[
+            (Role::Embedding, "model.tok_embeddings"),
+            (Role::Head, "output"),
+            (Role::AttentionNorm, "attention_norm"),
+            (Role::Query, "attention.wqkv"),
+            (Role::Key, "attention.wqkv"),
+            (Role::Value, "attention.wqkv"),
+            (Role::AttentionOutput, "attention.wo"),
+            (Role::FfnNorm, "ffn_norm"),
+            (Role::FfnGate, "feed_forward.w1"),
+            (Role::FfnUp, "feed_forward.w3"),
+            (Role::FfnDown, "feed_forward.w2"),
+        ],
+        defaults: Defaults { vocab: 103_168, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("MiniCPMForCausalLM"),
+        model_type: "minicpm",
+        family: "minicpm",
+        scales: ScaleKeys::MiniCpm,
+        biases: ATTENTION_BIASES,
+        defaults: Defaults { tied: true, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("StableLmForCausalLM"),
+        model_type: "stablelm",
+        family: "stablelm",
+        epsilon: "layer_norm_eps",
+        rotary_share: Some(0.25),
+        parallel: true,
+        refused: &["qk_layernorm"],
+        biases: [("use_qkv_bias", false), ("", false), ("", false)],
+        defaults: Defaults {
+            vocab: 50_304,
+            hidden: 2560,
+            ffn: 6912,
+            kv_heads: Some(32),
+            context: 4096,
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Starcoder2ForCausalLM"),
+        model_type: "starcoder2",
+        family: "starcoder2",
+        epsilon: "norm_epsilon",
+        activations: GELU,
+        biases: [("use_bias", true); 3],
+        window: WindowRule::Always,
+        modules: &[(Role::FfnUp, "mlp.c_fc"), (Role::FfnDown, "mlp.c_proj")],
+        defaults: Defaults {
+            vocab: 49_152,
+            hidden: 3072,
+            ffn: 12_288,
+            layers: 30,
+            heads: 24,
+            kv_heads: Some(2),
+            context: 4096,
+            norm_epsilon: 1e-5,
+            tied: true,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Cohere2ForCausalLM"),
+        model_type: "cohere2",
+        family: "cohere2",
+        scales: ScaleKeys::Logits,
+        epsilon: "layer_norm_eps",
+        interleaved: true,
+        biases: ATTENTION_BIASES,
+        window: WindowRule::Interleaved { every: 4, read: true },
+        defaults: Defaults {
+            vocab: 256_000,
+            hidden: 8192,
+            ffn: 22_528,
+            layers: 40,
+            heads: 64,
+            context: 8192,
+            window: Some(4096),
+            norm_epsilon: 1e-5,
+            tied: true,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("NemotronForCausalLM"),
+        model_type: "nemotron",
+        family: "nemotron",
+        norms_from_one: true,
+        epsilon: "norm_eps",
+        activations: &["relu2"],
+        rotary_share: Some(0.5),
+        defaults: Defaults {
+            vocab: 256_000,
+            hidden: 6144,
+            ffn: 24_576,
+            heads: 48,
+            context: 4096,
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
 ];
 
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
-const TEXT_MODELS: [(&str, &str); 6] = [
+const TEXT_MODELS: [(&str, &str); 7] = [
     ("gemma3", "gemma3_text"),
     ("llava", "llama"),
     ("llava_next", "llama"),
+    ("mistral3", "mistral"),
     ("qwen2_vl", "qwen2_vl_text"),
     ("qwen2_5_vl", "qwen2_5_vl_text"),
     ("qwen3_vl", "qwen3_vl_text"),
@@ -225,6 +644,20 @@ impl Architecture {
         FAMILIES.iter().find(|family| family.name == self.family).expect("every family here is one of the runtime's")
     }
 
+    /// Whether this matrix of GGUF is a part of one in transformers.
+    pub(super) fn splits(&self, role: Role) -> bool {
+        match self.fusion {
+            Fusion::None => false,
+            Fusion::Gate => matches!(role, Role::FfnGate | Role::FfnUp),
+            Fusion::KeyHeads => matches!(role, Role::Query | Role::Key | Role::Value),
+        }
+    }
+
+    /// `rope_parameters` where it is missing.
+    pub(super) fn rope(&self) -> Map<String, Value> {
+        serde_json::from_str(self.defaults.rope).expect("the ropes here are objects of JSON")
+    }
+
     /// The architecture of this name.
     pub(super) fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().find(|known| known.name == Some(name))
@@ -233,6 +666,11 @@ impl Architecture {
     /// The architecture whose configuration has this `model_type`.
     pub(super) fn of_type(model_type: &str) -> Option<&'static Self> {
         ALL.iter().find(|known| known.model_type == model_type)
+    }
+
+    /// The architectures of a family.
+    pub(super) fn of_family(family: &str) -> impl Iterator<Item = &'static Self> {
+        ALL.iter().filter(move |known| known.family == family)
     }
 
     /// The text model of a multimodal one with this `model_type`.

@@ -57,7 +57,10 @@ impl HfCheckpoint {
     pub(super) fn names(&self) -> Names {
         const EMBEDDING: &str = "embed_tokens.weight";
         let has = |name: &str| self.tensors.contains_key(name);
-        let is_model = |prefix: &&str| has(&format!("{prefix}layers.0.input_layernorm.weight"));
+        let is_model = |prefix: &&str| {
+            let layer = format!("{prefix}layers.0.");
+            self.tensors.range(layer.clone()..).next().is_some_and(|(name, _)| name.starts_with(&layer))
+        };
         let mut models = self.tensors.keys().filter_map(|name| name.strip_suffix(EMBEDDING)).filter(is_model);
         let model = models.next().map_or_else(|| Names::default().model, str::to_owned);
         // Beside the model, or outside all.
@@ -160,7 +163,11 @@ impl HfCheckpoint {
     }
 
     fn source(&self, wanted: Wanted, quantization: &Quantization) -> Result<TensorSource<'_>> {
-        let Wanted { name, gguf, shape, change } = wanted;
+        let Wanted { name, gguf, shape, rows, change } = wanted;
+        let mut whole = shape.clone();
+        if let (Some(rows), Some(count)) = (rows, whole.first_mut()) {
+            *count = rows.stored(*count);
+        }
         let module = name.rsplit_once('.').map_or("", |(module, _)| module);
         let packed = format!("{module}.{PACKED}");
         let found = self.tensors.get_key_value(&name).or_else(|| self.tensors.get_key_value(&packed));
@@ -175,9 +182,9 @@ impl HfCheckpoint {
             Dtype::BF16 => Some(TensorType::Bf16),
             _ => None,
         };
-        if dtype.is_some() && tensor.shape != shape {
+        if dtype.is_some() && tensor.shape != whole {
             let (path, found) = (path.clone(), tensor.shape.clone());
-            return Err(ImportError::Shape { path, tensor: name, found, expected: shape }.into());
+            return Err(ImportError::Shape { path, tensor: name, found, expected: whole }.into());
         }
         let encoding = match dtype {
             Some(dtype) => Encoding::Type(dtype),
@@ -185,12 +192,12 @@ impl HfCheckpoint {
                 let weight = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
                 let beside = |part: &str| self.view(&format!("{module}.{part}"));
                 let bad = |reason| ImportError::Quantized { path: path.clone(), tensor: name.clone(), reason };
-                Encoding::Scaled(Box::new(quantization.decoder(&weight, &shape, beside).map_err(bad)?))
+                Encoding::Scaled(Box::new(quantization.decoder(&weight, &whole, beside).map_err(bad)?))
             }
         };
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
         let stored = Stored { path, file: bytes, name, encoding, range: tensor.range.clone() };
-        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, change })
+        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, change })
     }
 }
 

@@ -1,18 +1,22 @@
 //! `config.json`: the shape of a model, as transformers says it and as GGUF says it.
 
 use ollm_runtime::gguf::{Metadata, Value};
+use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
-use super::architecture::{Architecture, QUERY_SCALAR, WINDOW, WindowRule};
+use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, ScaleKeys, WindowRule};
 use super::document::Document;
 use super::error::ImportError;
 use super::metadata::MetadataPairs;
 use super::rope::Ropes;
+use crate::quantize::RowGroups;
 use crate::{ConvertError, Result};
 
 const WINDOW_KEY: &str = "attention.sliding_window";
 
 /// The shape of a model.
 pub(super) struct HfConfig {
+    /// `config.json`, and what its text model says of what it does not.
+    pub(super) json: Document,
     pub(super) architecture: &'static Architecture,
     /// It is the text model of a multimodal one.
     pub(super) is_part: bool,
@@ -25,11 +29,19 @@ pub(super) struct HfConfig {
     pub(super) vocab: usize,
     /// The head is the embedding; `None` where only the weights tell.
     pub(super) tied: Option<bool>,
-    /// All four matrices of attention have biases.
-    pub(super) output_bias: bool,
+    /// Whether queries, keys and values, the output of attention, and the feed-forward network have
+    /// biases.
+    pub(super) biases: [bool; 3],
     context: usize,
     norm_epsilon: f64,
     pub(super) ropes: Ropes,
+    /// Which layers have rope, where it is not the family's rule.
+    rope_layers: Option<Vec<bool>>,
+    /// No layer has rope.
+    is_ropeless: bool,
+    /// Attention and the feed-forward network have the same input, or not.
+    parallel: Option<bool>,
+    scales: Vec<(&'static str, f64)>,
     window: Option<Window>,
     /// `query_pre_attn_scalar`: the head size in the scale of scores, where it differs from the
     /// one that the runtime takes.
@@ -104,7 +116,8 @@ impl HfConfig {
         if heads % kv_heads != 0 {
             return Err(json.bad("num_key_value_heads", "a divisor of num_attention_heads").into());
         }
-        let head_dim = match json.opt_size("head_dim")?.or(defaults.head_dim) {
+        let missing = defaults.head_dim.filter(|_| !json.is_null("head_dim"));
+        let head_dim = match json.opt_size("head_dim")?.or(missing) {
             Some(size) => size,
             None if hidden % heads == 0 => hidden / heads,
             None => return Err(json.bad("num_attention_heads", "a divisor of hidden_size").into()),
@@ -130,22 +143,30 @@ impl HfConfig {
             (true, Some(own)) => Some(own || tied == Some(true)),
             (true, None) => tied,
         };
+        let rope_layers = rope_layers(json, family, layers)?;
+        let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
+        let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
         Ok(Self {
+            json: whole.over(json),
             architecture,
             is_part,
             layers,
             hidden,
-            ffn: size("intermediate_size", defaults.ffn)?,
+            ffn: size(architecture.ffn, defaults.ffn)?,
             heads,
             kv_heads,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
-            output_bias: architecture.attention_bias && json.opt_bool("attention_bias")?.unwrap_or(false),
+            biases: biases(json, architecture)?,
             context,
-            norm_epsilon: json.opt_positive("rms_norm_eps")?.unwrap_or(defaults.norm_epsilon),
+            norm_epsilon: json.opt_positive(architecture.epsilon)?.unwrap_or(defaults.norm_epsilon),
             ropes: Ropes::read(json, architecture, head_dim, context)?,
-            window: Window::read(json, architecture, layers)?,
+            window: Window::read(json, architecture, layers, rope_layers.as_deref())?,
+            rope_layers: rope_layers.filter(|found| !is_rule(family, found)),
+            is_ropeless,
+            parallel: architecture.parallel.then_some(parallel.unwrap_or(false)),
+            scales: scales(json, architecture.scales, layers, hidden)?,
             query_scalar: scalar.filter(|scalar| !is_silent(scalar)),
             attention_cap: cap("attn_logit_softcapping", defaults.attention_cap, family.attention_softcap)?,
             logit_cap: cap("final_logit_softcapping", defaults.logit_cap, family.logit_softcap)?,
@@ -173,54 +194,149 @@ impl HfConfig {
             ("attention.head_count_kv", self.kv_heads),
             ("attention.key_length", self.head_dim),
             ("attention.value_length", self.head_dim),
-            ("rope.dimension_count", self.head_dim),
             ("vocab_size", self.vocab),
         ];
+        let family = self.architecture.family();
+        let epsilon = match family.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
         let floats = [
-            ("attention.layer_norm_rms_epsilon", Some(self.norm_epsilon)),
+            (epsilon, Some(self.norm_epsilon)),
             ("attention.scale", self.query_scalar.map(|scalar| 1.0 / scalar.sqrt())),
             ("attn_logit_softcapping", self.attention_cap),
             ("final_logit_softcapping", self.logit_cap),
         ];
         let sizes = sizes.into_iter().map(|(name, size)| (name, Value::U32(size as u32)));
-        let floats = floats.into_iter().filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
-        let family = self.architecture.family();
+        let scales = self.scales.iter().map(|&(name, x)| (name, Some(x)));
+        let floats = floats.into_iter().chain(scales).filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
         let windows = match &self.window {
             Some(window) => window.keys(family.full_attention_interval),
-            None => family.sliding_window.map(|_| (WINDOW_KEY, Value::U32(0))).into_iter().collect(),
+            None if family.sliding_window.is_some() || self.architecture.named_window => {
+                vec![(WINDOW_KEY, Value::U32(0))]
+            }
+            None => Vec::new(),
         };
-        let prefix = family.name;
-        let own = sizes.chain(floats).chain(windows).map(|(name, value)| (name.to_owned(), value));
-        own.chain(self.ropes.keys()).map(|(name, value)| (format!("{prefix}.{name}"), value)).collect()
+        let others = [
+            ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
+            ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
+            ("use_parallel_residual", self.parallel.map(Value::Bool)),
+        ];
+        let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let own = sizes.chain(floats).chain(windows).chain(others).map(|(name, value)| (name.to_owned(), value));
+        own.chain(self.ropes.keys()).map(|(name, value)| (format!("{}.{name}", family.name), value)).collect()
+    }
+
+    /// Which rows of a tensor of transformers this one of GGUF is, if it is not all of them.
+    pub(super) fn rows(&self, role: Role) -> Option<RowGroups> {
+        let (queries, head) = (self.heads / self.kv_heads * self.head_dim, self.head_dim);
+        let (first, count, stride) = match (self.architecture.fusion, role) {
+            (Fusion::Gate, Role::FfnGate) => (0, self.ffn, 2 * self.ffn),
+            (Fusion::Gate, Role::FfnUp) => (self.ffn, self.ffn, 2 * self.ffn),
+            (Fusion::KeyHeads, Role::Query) => (0, queries, queries + 2 * head),
+            (Fusion::KeyHeads, Role::Key) => (queries, head, queries + 2 * head),
+            (Fusion::KeyHeads, Role::Value) => (queries + head, head, queries + 2 * head),
+            _ => return None,
+        };
+        Some(RowGroups { first, count, stride })
     }
 }
 
 /// What some models of these families have and the runtime has not.
 fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
-    let curves: &[&str] = match architecture.family().gelu {
-        true => &["gelu_pytorch_tanh", "gelu_new"],
-        false => &["silu", "swish"],
-    };
     let key = architecture.activation;
-    if json.opt_str(key)?.is_some_and(|name| !curves.contains(&name)) {
-        return Err(json.unsupported(key, curves[0]).into());
+    if json.opt_str(key)?.is_some_and(|name| !architecture.activations.contains(&name)) {
+        return Err(json.unsupported(key, architecture.activations[0]).into());
     }
-    if architecture.mlp_bias && json.opt_bool("mlp_bias")? == Some(true) {
-        return Err(json.unsupported("mlp_bias", "false").into());
+    for key in architecture.refused {
+        if json.opt_bool(key)? == Some(true) {
+            return Err(json.unsupported(key, "false").into());
+        }
     }
-    // Of these families, those with caps have it.
-    if architecture.scaled_scores && json.opt_bool("use_bidirectional_attention")? == Some(true) {
-        return Err(json.unsupported("use_bidirectional_attention", "false").into());
+    if architecture.hybrid {
+        const KINDS: &str = "layer_types";
+        const EXPERTS: &str = "num_local_experts";
+        let kinds = json.opt_list(KINDS)?.ok_or_else(|| json.missing(KINDS))?;
+        if kinds.iter().any(|kind| kind != "attention" && kind != "full_attention") {
+            return Err(json.unsupported(KINDS, "full_attention").into());
+        }
+        if json.opt_count(EXPERTS)?.ok_or_else(|| json.missing(EXPERTS))? > 0 {
+            return Err(json.unsupported(EXPERTS, "0").into());
+        }
     }
     Ok(())
 }
 
+fn biases(json: &Document, architecture: &Architecture) -> Result<[bool; 3]> {
+    let mut biases = [false; 3];
+    for (bias, (key, missing)) in biases.iter_mut().zip(architecture.biases) {
+        *bias = if key.is_empty() { false } else { json.opt_bool(key)?.unwrap_or(missing) };
+    }
+    Ok(biases)
+}
+
+/// Which layers have rope, where the family has some without: `no_rope_layers` (1: rope, 0: none).
+fn rope_layers(json: &Document, family: &Family, layers: usize) -> Result<Option<Vec<bool>>> {
+    const KEY: &str = "no_rope_layers";
+    let RopeLayers::AllBut(every) = family.rope else { return Ok(None) };
+    let Some(list) = json.opt_list(KEY)? else {
+        let every = json.opt_size("no_rope_layer_interval")?.unwrap_or(every);
+        return Ok(Some((0..layers).map(|layer| but_each(layer, every)).collect()));
+    };
+    let rope = |value: &serde_json::Value| value.as_u64().filter(|rope| *rope < 2).map(|rope| rope == 1);
+    let ropes: Option<Vec<bool>> = list.iter().map(rope).collect();
+    let ropes = ropes.filter(|ropes| ropes.len() == layers);
+    Ok(Some(ropes.ok_or_else(|| json.bad(KEY, "0 or 1 for each of num_hidden_layers"))?))
+}
+
+/// Whether a file that says nothing has rope in these layers.
+fn is_rule(family: &Family, ropes: &[bool]) -> bool {
+    let RopeLayers::AllBut(every) = family.rope else { return false };
+    (0..ropes.len()).all(|layer| ropes[layer] == but_each(layer, every))
+}
+
+/// The scales, by their keys in GGUF.
+fn scales(json: &Document, keys: ScaleKeys, layers: usize, hidden: usize) -> Result<Vec<(&'static str, f64)>> {
+    let (embedding, residual, logits) = ("embedding_scale", "residual_scale", "logit_scale");
+    Ok(match keys {
+        ScaleKeys::None => Vec::new(),
+        ScaleKeys::Granite => {
+            let read = |key| Ok::<_, ConvertError>(json.opt_positive(key)?.unwrap_or(1.0));
+            vec![
+                ("attention.scale", read("attention_multiplier")?),
+                (embedding, read("embedding_multiplier")?),
+                (residual, read("residual_multiplier")?),
+                (logits, read("logits_scaling")?),
+            ]
+        }
+        ScaleKeys::MiniCpm => vec![
+            (embedding, json.positive("scale_emb")?),
+            (residual, json.positive("scale_depth")? / (layers as f64).sqrt()),
+            (logits, hidden as f64 / json.positive("dim_model_base")?),
+        ],
+        ScaleKeys::Logits => vec![(logits, json.opt_positive("logit_scale")?.unwrap_or(LOGIT_SCALE))],
+    })
+}
+
 impl Window {
-    fn read(json: &Document, architecture: &Architecture, layers: usize) -> Result<Option<Self>> {
+    fn read(
+        json: &Document,
+        architecture: &Architecture,
+        layers: usize,
+        ropes: Option<&[bool]>,
+    ) -> Result<Option<Self>> {
         let sliding = match architecture.window {
             WindowRule::Never => return Ok(None),
-            WindowRule::Optional { .. } if !json.opt_bool("use_sliding_window")?.unwrap_or(false) => return Ok(None),
+            WindowRule::Optional { .. } | WindowRule::WithoutRope
+                if !json.opt_bool("use_sliding_window")?.unwrap_or(false) =>
+            {
+                return Ok(None);
+            }
             WindowRule::Always => vec![true; layers],
+            WindowRule::WithoutRope => match json.opt_list("layer_types")? {
+                Some(kinds) => by_type(json, kinds, layers)?,
+                None => (0..layers).map(|layer| ropes.is_some_and(|ropes| !ropes[layer])).collect(),
+            },
             WindowRule::Optional { first } => match json.opt_list("layer_types")? {
                 Some(kinds) => by_type(json, kinds, layers)?,
                 None => {
@@ -228,16 +344,15 @@ impl Window {
                     (0..layers).map(|layer| layer >= first).collect()
                 }
             },
-            WindowRule::Interleaved { every } => match json.opt_list("layer_types")? {
+            WindowRule::Interleaved { every, read } => match json.opt_list("layer_types")? {
                 Some(kinds) => by_type(json, kinds, layers)?,
                 None => {
-                    // Only Gemma 3 has the key.
-                    let given = json.opt_size_if(architecture.rope_by_kind, "sliding_window_pattern")?;
-                    (0..layers).map(|layer| is_sliding(layer, given.unwrap_or(every))).collect()
+                    let given = json.opt_size_if(read, "sliding_window_pattern")?;
+                    (0..layers).map(|layer| but_each(layer, given.unwrap_or(every))).collect()
                 }
             },
         };
-        let missing = (!json.is_null("sliding_window")).then_some(WINDOW);
+        let missing = architecture.defaults.window.filter(|_| !json.is_null("sliding_window"));
         let positions = json.opt_positions("sliding_window")?.or(missing);
         Ok(positions.filter(|_| sliding.contains(&true)).map(|positions| Self { positions, sliding }))
     }
@@ -245,7 +360,7 @@ impl Window {
     /// `every`: the interval of layers with full attention, where nothing is said of them.
     fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
         const PATTERN: &str = "attention.sliding_window_pattern";
-        let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == is_sliding(i, every));
+        let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == but_each(i, every));
         let mut keys = vec![(WINDOW_KEY, Value::U32(self.positions as u32))];
         if !repeats(every) {
             let period = (1..=self.sliding.len()).find(|&every| repeats(every));
@@ -256,8 +371,9 @@ impl Window {
     }
 }
 
-fn is_sliding(layer: usize, full_attention_interval: usize) -> bool {
-    full_attention_interval == 0 || layer % full_attention_interval != full_attention_interval - 1
+/// Whether a layer is not a so-many-th; 0: none is.
+fn but_each(layer: usize, every: usize) -> bool {
+    every == 0 || layer % every != every - 1
 }
 
 fn by_type(json: &Document, kinds: &[serde_json::Value], layers: usize) -> Result<Vec<bool>> {

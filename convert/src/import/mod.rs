@@ -69,7 +69,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
 
     let wanted = tensors::wanted(&config, &names)?;
     let sources = checkpoint.sources(wanted, &quantization, |name| tensors::is_ignored(&config, &names, name))?;
-    let (tokenizer, notes) = TokenizerFiles::open(folder, json)?.keys(config.vocab)?;
+    let (tokenizer, notes) = TokenizerFiles::open(folder, config.json.clone())?.keys(config.vocab)?;
     let mut writer = Writer::new();
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));

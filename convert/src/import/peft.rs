@@ -9,14 +9,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ollm_runtime::gguf::{TensorInfo, TensorType};
-use ollm_runtime::model::{Config, Role, TensorName};
+use ollm_runtime::model::{Config, Role, schema};
 use ollm_runtime::ops::RopePairing;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 use safetensors::{Dtype, SafeTensors};
 
+use super::architecture::Architecture;
 use super::document::Document;
-use super::tensors::transformers_name;
+use super::tensors::{in_larger, transformers_name};
 use crate::adapter::{Adapter, Factors};
 use crate::quantize::interleaved;
 use crate::{ConvertError, FileKind, Opened, Result, expect_kind};
@@ -24,10 +25,6 @@ use crate::{ConvertError, FileKind, Opened, Result, expect_kind};
 /// What makes a folder one of adapters.
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-
-/// The matrices of a layer that can be adapted.
-const MATRICES: [Role; 7] =
-    [Role::Query, Role::Key, Role::Value, Role::AttentionOutput, Role::FfnGate, Role::FfnUp, Role::FfnDown];
 
 /// Whether this is a folder that PEFT has written.
 pub fn is_peft(folder: &Path) -> bool {
@@ -105,19 +102,23 @@ struct Matrix {
 /// The matrices of a backbone, by their modules in transformers.
 fn names(base: &Opened) -> Result<BTreeMap<String, Matrix>> {
     let config = Config::from_gguf(&base.gguf, &base.bytes).map_err(ollm_runtime::Error::from)?;
-    let family = &config.family;
     let mut names = BTreeMap::new();
-    for (index, layer) in config.layers.iter().enumerate() {
-        for role in MATRICES {
-            let name = TensorName::in_layer(index, role);
-            let Some(module) = transformers_name(family, name) else { continue };
-            let module = module.trim_end_matches(".weight").to_owned();
-            let heads = match (role, family.pairing) {
-                (Role::Query, RopePairing::Adjacent) => Some(layer.heads),
-                (Role::Key, RopePairing::Adjacent) => Some(layer.kv_heads),
+    for spec in schema::tensors(&config).into_iter().filter(|spec| spec.shape.len() > 1) {
+        let Some(layer) = spec.name.layer.map(|layer| &config.layers[layer]) else { continue };
+        for architecture in Architecture::of_family(config.family.name) {
+            // Of a matrix that only GGUF has apart, there are no factors apart.
+            let name = transformers_name(architecture, spec.name).filter(|_| !architecture.splits(spec.name.role));
+            let Some(name) = name else { continue };
+            let moved = config.family.pairing == RopePairing::Adjacent && !architecture.interleaved;
+            let heads = match spec.name.role {
+                Role::Query if moved => Some(layer.heads),
+                Role::Key if moved => Some(layer.kv_heads),
                 _ => None,
             };
-            names.insert(module.clone(), Matrix { name: name.to_string(), module, heads });
+            for name in in_larger(&name).chain([name.clone()]) {
+                let module = name.trim_end_matches(".weight").to_owned();
+                names.insert(module.clone(), Matrix { name: spec.name.to_string(), module, heads });
+            }
         }
     }
     Ok(names)

@@ -1,12 +1,13 @@
 //! The tensors of a model: the runtime's schema under transformers' names, and what changes on the
 //! way.
 
-use ollm_runtime::model::{Family, Role, TensorName, TensorSpec, schema};
+use ollm_runtime::model::{NormPlacement, Role, TensorName, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 
+use super::architecture::Architecture;
 use super::config::HfConfig;
 use crate::Result;
-use crate::quantize::Change;
+use crate::quantize::{Change, RowGroups};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -16,6 +17,8 @@ pub(super) struct Wanted {
     pub(super) gguf: String,
     /// Row-major.
     pub(super) shape: Vec<usize>,
+    /// The rows of the checkpoint's tensor that it is, if it is not all of them.
+    pub(super) rows: Option<RowGroups>,
     pub(super) change: Change,
 }
 
@@ -39,7 +42,8 @@ impl Names {
     fn of(&self, name: String) -> String {
         match name.strip_prefix(MODEL) {
             Some(rest) => format!("{}{rest}", self.model),
-            None => self.head.clone(),
+            None if name == HEAD => self.head.clone(),
+            None => name,
         }
     }
 }
@@ -52,20 +56,30 @@ pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
         .filter_map(|TensorSpec { name, shape, .. }| {
             let change = config.change(name, shape.len());
             Some(Wanted {
-                name: names.of(transformers_name(config.architecture.family(), name)?),
+                name: names.of(transformers_name(config.architecture, name)?),
                 gguf: name.to_string(),
                 shape,
+                rows: config.rows(name.role),
                 change,
             })
         })
         .collect())
 }
 
+/// The names that a tensor of a text model has in a multimodal one, of several versions.
+pub(super) fn in_larger(name: &str) -> impl Iterator<Item = String> + use<> {
+    let inner = name.strip_prefix(MODEL).map(|rest| format!("model.language_model.{rest}"));
+    inner.into_iter().chain([format!("language_model.{name}")])
+}
+
 /// What a checkpoint may have beside them: a copy of the embedding, the frequencies that old ones
 /// carry, and the other parts of a multimodal model.
 pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
     let is_other = || config.is_part && !name.starts_with(&names.model) && name != names.head;
-    config.tied == Some(true) && name == names.head || name.ends_with(".rotary_emb.inv_freq") || is_other()
+    let is_head = || transformers_name(config.architecture, TensorName::new(Role::Head)).map(|head| names.of(head));
+    config.tied == Some(true) && is_head().is_some_and(|head| name == head)
+        || name.ends_with(".rotary_emb.inv_freq")
+        || is_other()
 }
 
 const MODEL: &str = "model.";
@@ -74,9 +88,14 @@ const HEAD: &str = "lm_head.weight";
 impl HfConfig {
     /// Whether a checkpoint has this tensor, if a file may leave it out.
     fn has(&self, spec: &TensorSpec) -> bool {
+        let [inputs, output, ffn] = self.biases;
         match spec.name {
             _ if !spec.optional => true,
-            TensorName { is_bias: true, .. } => self.output_bias,
+            TensorName { is_bias: true, role, .. } => match role {
+                Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
+                Role::AttentionOutput => output,
+                _ => inputs,
+            },
             TensorName { role, .. } => role == Role::Head && self.tied != Some(true),
         }
     }
@@ -84,8 +103,8 @@ impl HfConfig {
     /// What happens to a tensor of so many dimensions on the way.
     fn change(&self, name: TensorName, dims: usize) -> Change {
         let interleave = |heads| match self.architecture.family().pairing {
-            RopePairing::Adjacent => Change::Interleave { heads },
-            RopePairing::Halves => Change::None,
+            RopePairing::Adjacent if !self.architecture.interleaved => Change::Interleave { heads },
+            RopePairing::Adjacent | RopePairing::Halves => Change::None,
         };
         match name.role {
             Role::Query => interleave(self.heads),
@@ -97,11 +116,12 @@ impl HfConfig {
 }
 
 /// The name of a tensor in transformers; `None` for what checkpoints do not have.
-pub(super) fn transformers_name(family: &Family, name: TensorName) -> Option<String> {
-    let has_post_norms = family.post_norms;
+pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -> Option<String> {
+    let other = architecture.modules.iter().find(|(role, _)| *role == name.role);
     let module = match name.role {
+        _ if other.is_some() => other.map(|(_, module)| *module)?,
         Role::Embedding => "model.embed_tokens",
-        Role::Head => return Some(HEAD.to_owned()),
+        Role::Head => "lm_head",
         Role::OutputNorm => "model.norm",
         Role::AttentionNorm => "input_layernorm",
         Role::Query => "self_attn.q_proj",
@@ -110,7 +130,7 @@ pub(super) fn transformers_name(family: &Family, name: TensorName) -> Option<Str
         Role::AttentionOutput => "self_attn.o_proj",
         Role::QueryNorm => "self_attn.q_norm",
         Role::KeyNorm => "self_attn.k_norm",
-        Role::FfnNorm if has_post_norms => "pre_feedforward_layernorm",
+        Role::FfnNorm if architecture.family().norms == NormPlacement::Around => "pre_feedforward_layernorm",
         Role::FfnNorm | Role::AttentionPostNorm => "post_attention_layernorm",
         Role::FfnPostNorm => "post_feedforward_layernorm",
         Role::FfnGate => "mlp.gate_proj",

@@ -34,7 +34,7 @@ use crate::{ConvertError, Opened, Result, check_output, checksum, keys};
 pub use blocks::encode;
 pub use recipe::{RECIPES, Recipe};
 pub(crate) use scaled::{Grid, Numbers, ScaleType, Scaled, Zeros};
-pub(crate) use source::{Change, Encoding, Stored, TensorSource, interleaved};
+pub(crate) use source::{Change, Encoding, RowGroups, Stored, TensorSource, interleaved};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
@@ -131,7 +131,7 @@ pub(crate) fn write(
     if let Some(path) = options.imatrix.filter(|_| !jobs.iter().any(TensorJob::is_quantized)) {
         return Err(ConvertError::UnusedImatrix { path: path.to_owned() });
     }
-    progress.set_length(jobs.iter().map(|job| job.source.stored.range.len() as u64).sum());
+    progress.set_length(jobs.iter().map(|job| job.source.bytes() as u64).sum());
     let writer = with_tensors(writer, &jobs, progress)?;
     let summary = summary(&jobs, &writer, importance.is_some());
     let _claim = Claim::new(output)?;

@@ -19,7 +19,29 @@ pub(crate) struct TensorSource<'a> {
     /// The type that it gets where a recipe says nothing of it.
     pub(crate) default: TensorType,
     pub(crate) stored: Stored<'a>,
+    /// Its rows, of those that are stored; `None`: all of them.
+    pub(crate) rows: Option<RowGroups>,
     pub(crate) change: Change,
+}
+
+/// Rows of a fused matrix, which are in groups: of each `stride` rows, `count` from `first` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowGroups {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) stride: usize,
+}
+
+impl RowGroups {
+    /// The row of the fused matrix that is row `i` here.
+    fn row(self, i: usize) -> usize {
+        i / self.count * self.stride + self.first + i % self.count
+    }
+
+    /// How many rows the fused matrix has, of which `rows` are here.
+    pub(crate) fn stored(self, rows: usize) -> usize {
+        rows / self.count * self.stride
+    }
 }
 
 /// Where it is.
@@ -70,7 +92,7 @@ impl<'a> TensorSource<'a> {
         let range = offset..offset + size;
         let encoding = Encoding::Type(dtype);
         let stored = Stored { path, file: &model.bytes, name: name.clone(), encoding, range };
-        Self { name: name.clone(), dims: dims.clone(), default: dtype, stored, change: Change::None }
+        Self { name: name.clone(), dims: dims.clone(), default: dtype, stored, rows: None, change: Change::None }
     }
 }
 
@@ -88,7 +110,8 @@ impl TensorSource<'_> {
     }
 
     pub(super) fn row_bytes(&self) -> usize {
-        self.stored.range.len() / self.rows()
+        let rows = self.rows();
+        self.stored.range.len() / self.rows.map_or(rows, |groups| groups.stored(rows))
     }
 
     /// The bytes of a row, and its values.
@@ -126,14 +149,23 @@ impl TensorSource<'_> {
 
     /// Which row of the file is this one.
     fn stored_row(&self, row: usize) -> usize {
-        match self.change {
+        let row = match self.change {
             Change::Interleave { heads } if self.dims.len() > 1 => interleaved(row, self.rows() / heads),
             _ => row,
-        }
+        };
+        self.rows.map_or(row, |groups| groups.row(row))
     }
 
-    /// Has the pages of these bytes leave memory.
+    /// Bytes of its rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.row_bytes() * self.rows()
+    }
+
+    /// Has the pages of these bytes leave memory; those of fused matrices are still to be read.
     pub(super) fn discard(&self, bytes: Range<usize>) {
+        if self.rows.is_some() {
+            return;
+        }
         let start = self.stored.range.start;
         self.stored.file.discard(start + bytes.start..start + bytes.end);
     }
@@ -148,7 +180,15 @@ pub(crate) fn interleaved(i: usize, size: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::interleaved;
+    use super::{RowGroups, interleaved};
+
+    #[test]
+    fn rows_of_a_fused_matrix_are_in_groups() {
+        // Of each 5 rows, the third and the fourth.
+        let groups = RowGroups { first: 2, count: 2, stride: 5 };
+        assert_eq!((0..4).map(|row| groups.row(row)).collect::<Vec<_>>(), [2, 3, 7, 8]);
+        assert_eq!(groups.stored(4), 10);
+    }
 
     #[test]
     fn halves_of_heads_become_neighbours() {

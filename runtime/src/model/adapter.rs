@@ -20,6 +20,7 @@ use super::error::ModelError;
 use super::fingerprint::{self, FINETUNE_KEY};
 use super::name::TensorName;
 use super::tensor::Tensor;
+use super::weights::Linear;
 
 /// What marks a file of adapters.
 const MARKS: [(&str, &str); 2] = [("general.type", "adapter"), ("adapter.type", "lora")];
@@ -141,10 +142,15 @@ impl Adapter {
 /// Binds all factors; a tensor that is none, or of no matrix that can be adapted, is an error.
 fn bind(gguf: &Gguf, storage: &Storage, model: &Model, alpha: f32) -> Result<HashMap<TensorName, Factors>, ModelError> {
     let layers = model.weights().layers.iter().enumerate();
-    let matrices = layers.flat_map(|(layer, weights)| {
-        weights.matrices().map(move |linear| (TensorName::in_layer(layer, linear.role), &linear.weight))
-    });
-    let matrices: HashMap<TensorName, &Tensor> = matrices.collect();
+    // By their tensors in the file, of which several may be parts of one.
+    let mut matrices: HashMap<TensorName, Vec<(TensorName, &Linear)>> = HashMap::new();
+    for (layer, weights) in layers {
+        for linear in weights.matrices() {
+            let stored = linear.fused.map_or(linear.role, |(role, _)| role);
+            let matrix = (TensorName::in_layer(layer, linear.role), linear);
+            matrices.entry(TensorName::in_layer(layer, stored)).or_default().push(matrix);
+        }
+    }
     let strip = |name: &str| FACTORS.iter().find_map(|suffix| name.strip_suffix(suffix)).map(str::to_owned);
     let mut names = BTreeSet::new();
     for tensor in gguf.tensors() {
@@ -153,20 +159,24 @@ fn bind(gguf: &Gguf, storage: &Storage, model: &Model, alpha: f32) -> Result<Has
     }
     let mut all = HashMap::new();
     for text in names {
-        let adapted = TensorName::parse(&text).and_then(|name| Some((name, *matrices.get(&name)?)));
-        let (name, matrix) = adapted.ok_or_else(|| ModelError::NotAdaptable(text.clone()))?;
-        let matrix = model.matrix(matrix);
-        let [a, b] = FACTORS.map(|suffix| format!("{text}{suffix}"));
-        let rank = gguf.tensor(&a).ok_or_else(|| ModelError::MissingTensor(a.clone()))?.rows();
-        let (out, input) = (matrix.rows(), matrix.cols());
-        let factors = Factors {
-            a: Tensor::bind(gguf, storage, &a, rank, input)?,
-            b: Tensor::bind(gguf, storage, &b, out, rank)?,
-            rank,
-            out,
-            scale: alpha / rank as f32,
-        };
-        all.insert(name, factors);
+        let stored = TensorName::parse(&text).and_then(|name| matrices.get(&name));
+        let stored = stored.ok_or_else(|| ModelError::NotAdaptable(text.clone()))?;
+        let [a_name, b_name] = FACTORS.map(|suffix| format!("{text}{suffix}"));
+        let rank = gguf.tensor(&a_name).ok_or_else(|| ModelError::MissingTensor(a_name.clone()))?.rows();
+        let rows = stored.iter().map(|(_, linear)| model.matrix(&linear.weight).rows()).sum();
+        let b = Tensor::bind(gguf, storage, &b_name, rows, rank)?;
+        for (name, linear) in stored {
+            let matrix = model.matrix(&linear.weight);
+            let (out, first) = (matrix.rows(), linear.fused.map_or(0, |(_, first)| first));
+            let factors = Factors {
+                a: Tensor::bind(gguf, storage, &a_name, rank, matrix.cols())?,
+                b: b.cut(first..first + out),
+                rank,
+                out,
+                scale: alpha / rank as f32,
+            };
+            all.insert(*name, factors);
+        }
     }
     Ok(all)
 }

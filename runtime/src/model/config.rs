@@ -4,7 +4,7 @@ use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
 use crate::ops::{AttentionParams, KvHeads, Rotation};
 
 use super::error::ModelError;
-use super::family::{FAMILIES, Family};
+use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RopeLayers};
 use super::keys::FamilyKeys;
 use super::name::{Role, TensorName};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
@@ -33,6 +33,8 @@ pub struct LayerConfig {
     pub ffn: usize,
     /// Whether its attention has the sliding window.
     pub is_sliding: bool,
+    /// Whether queries and keys are rotated.
+    pub has_rope: bool,
 }
 
 impl LayerConfig {
@@ -70,10 +72,18 @@ pub struct Config {
     pub vocab: usize,
     /// The context length: positions the model was trained for.
     pub context_length: usize,
+    /// Where the norms of a layer are.
+    pub norms: NormPlacement,
+    /// Queries, keys and values are one matrix of the file, [`Role::FusedQueryKeyValue`].
+    pub fused_attention: bool,
     /// The epsilon of every norm.
     pub norm_epsilon: f32,
     /// The scale of embeddings.
     pub embedding_scale: f32,
+    /// The scale of what attention and the feed-forward network add.
+    pub residual_scale: f32,
+    /// The scale of logits, before their soft-cap.
+    pub logit_scale: f32,
     /// The rotary position embedding (`RoPE`).
     pub rope: Rope,
     /// The same in sliding layers.
@@ -83,10 +93,30 @@ pub struct Config {
     pub sliding_window: Option<usize>,
     /// The scale of attention scores.
     pub attention_scale: f32,
+    /// How queries grow with their position.
+    pub query_temperature: Option<QueryTemperature>,
     /// The soft-cap of attention scores: `cap * tanh(score / cap)`.
     pub attention_softcap: Option<f32>,
     /// The soft-cap of logits: `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
+}
+
+/// How queries grow with their position: by `1 + scale ln(1 + floor(position / length))` (Llama 4,
+/// Ministral 3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueryTemperature {
+    /// The factor of the logarithm.
+    pub scale: f32,
+    /// The positions of one step.
+    pub length: usize,
+}
+
+impl QueryTemperature {
+    /// What the query at `position` is multiplied by.
+    pub fn at(&self, position: usize) -> f32 {
+        let steps = 1 + position / self.length;
+        (1.0 + f64::from(self.scale) * (steps as f64).ln()) as f32
+    }
 }
 
 impl Config {
@@ -112,6 +142,13 @@ impl Config {
         let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
         let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
         vocab.ok_or(ModelError::MissingTensor(embedding))?;
+        let has = |role| gguf.tensor(&TensorName::in_layer(0, role).to_string()).is_some();
+        // llama.cpp's converter wrote that StableLM 3B is parallel, and its reader goes by the norm.
+        if has(config.family.ffn_norm) {
+            config.norms = config.family.norms;
+        }
+        // It fuses, or does not, the matrices of any family.
+        config.fused_attention = has(Role::FusedQueryKeyValue);
         config.divide_ropes(gguf, file)?;
         Ok(config)
     }
@@ -142,20 +179,35 @@ impl Config {
         let sliding_window = keys.sliding_window(family)?;
         let ffn = keys.size("feed_forward_length")?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
+        let ropes = keys.rope_layers(family, &sliding)?;
+        let layer = |(is_sliding, has_rope)| LayerConfig {
+            kind: LayerKind::Attention,
+            heads,
+            kv_heads,
+            head_dim,
+            ffn,
+            is_sliding,
+            has_rope,
+        };
+        let [embedding_scale, residual_scale, logit_scale] = keys.scales(family, hidden, layers)?;
         let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;
-        let layer = |is_sliding| LayerConfig { kind: LayerKind::Attention, heads, kv_heads, head_dim, ffn, is_sliding };
         let config = Self {
             family,
-            layers: sliding.into_iter().map(layer).collect(),
+            layers: sliding.into_iter().zip(ropes).map(layer).collect(),
             hidden,
             vocab,
             context_length,
-            norm_epsilon: keys.epsilon()?,
-            embedding_scale: if family.scaled_embedding { (hidden as f32).sqrt() } else { 1.0 },
+            norms: keys.norms(family)?,
+            fused_attention: family.fused_attention,
+            norm_epsilon: keys.epsilon(family)?,
+            embedding_scale,
+            residual_scale,
+            logit_scale,
             rope,
             sliding_rope,
             sliding_window,
             attention_scale,
+            query_temperature: keys.query_temperature()?,
             attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
             logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
         };
@@ -238,9 +290,80 @@ impl FamilyKeys<'_> {
         Ok(size)
     }
 
-    fn epsilon(&self) -> Result<f32, ModelError> {
-        const NAME: &str = "attention.layer_norm_rms_epsilon";
-        self.opt_positive(NAME)?.ok_or_else(|| GgufError::MissingKey { key: self.key(NAME) }.into())
+    fn epsilon(&self, family: Family) -> Result<f32, ModelError> {
+        let name = match family.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        };
+        self.opt_positive(name)?.ok_or_else(|| GgufError::MissingKey { key: self.key(name) }.into())
+    }
+
+    /// Where the norms of a layer are.
+    fn norms(&self, family: Family) -> Result<NormPlacement, ModelError> {
+        match self.opt_bool("use_parallel_residual")? {
+            Some(true) => Ok(NormPlacement::Parallel),
+            _ => Ok(family.norms),
+        }
+    }
+
+    /// The scales of embeddings, residuals and logits.
+    fn scales(&self, family: Family, hidden: usize, layers: usize) -> Result<[f32; 3], ModelError> {
+        let (size, layers) = (hidden as f32, layers as f32);
+        let missing = match family.scales {
+            Some(DefaultScales { embedding, depth, base_hidden }) => {
+                [embedding, depth / layers.sqrt(), size / base_hidden]
+            }
+            None => [if family.scaled_embedding { size.sqrt() } else { 1.0 }, 1.0, 1.0],
+        };
+        // 0 is none, as llama.cpp has it.
+        let read = |name, missing| match self.opt_float(name)? {
+            Some(0.0) => Ok(1.0),
+            _ => Ok::<_, ModelError>(self.opt_positive(name)?.unwrap_or(missing)),
+        };
+        let logits = read("logit_scale", missing[2])?;
+        Ok([
+            read("embedding_scale", missing[0])?,
+            read("residual_scale", missing[1])?,
+            if family.divided_logits { 1.0 / logits } else { logits },
+        ])
+    }
+
+    /// How queries grow with their position; a scale of 0 is not at all.
+    fn query_temperature(&self) -> Result<Option<QueryTemperature>, ModelError> {
+        const SCALE: &str = "attention.temperature_scale";
+        const LENGTH: &str = "rope.scaling.original_context_length";
+        let scale = self.opt_float(SCALE)?.unwrap_or(0.0);
+        self.require(SCALE, scale, (0.0..=1e3).contains(&scale), "0 to 1000")?;
+        if scale == 0.0 {
+            return Ok(None);
+        }
+        let missing = || GgufError::MissingKey { key: self.key(LENGTH) };
+        let length = self.opt_positions(LENGTH)?.ok_or_else(missing)?;
+        Ok(Some(QueryTemperature { scale, length }))
+    }
+
+    /// Which layers have rope, by which of them are sliding: a list, or the family's rule.
+    fn rope_layers(&self, family: Family, sliding: &[bool]) -> Result<Vec<bool>, ModelError> {
+        const NAME: &str = "attention.rope_pattern";
+        const SWITCH: &str = "rope.scaling.finetuned";
+        let layers = sliding.len();
+        if let Some(value) = self.get(NAME) {
+            let Value::Array(Array::Bool(ropes)) = value else {
+                let (key, found) = (self.key(NAME), value.describe());
+                return Err(GgufError::WrongType { key, expected: "a list of booleans", found }.into());
+            };
+            self.require(NAME, ropes.len(), ropes.len() == layers, "as long as block_count says")?;
+            return Ok(ropes.clone());
+        }
+        let any_sliding = sliding.contains(&true);
+        let switch = self.opt_bool(SWITCH)?.unwrap_or(true);
+        let has_rope = |layer: usize| match family.rope {
+            RopeLayers::All => true,
+            RopeLayers::AllBut(every) => layer % every != every - 1,
+            RopeLayers::Sliding => sliding[layer] || !any_sliding,
+            RopeLayers::Switched => switch,
+        };
+        Ok((0..layers).map(has_rope).collect())
     }
 
     /// A soft-cap; 0 is none, and one that is missing is the family's.
@@ -288,15 +411,14 @@ impl FamilyKeys<'_> {
 
     /// The rope of layers that see all positions, and that of those with a window.
     fn ropes(&self, family: Family, head_dim: usize, context_length: usize) -> Result<[Rope; 2], ModelError> {
-        let keys = |base, suffix| RopeKeys { keys: self, base, suffix, head_dim, context_length };
-        let (base, sliding_base) = ("rope.freq_base", "rope.freq_base_swa");
-        let rope = keys(base, "").read()?;
-        let sliding = match self.get(sliding_base) {
-            _ if family.sliding_rope => keys(sliding_base, SLIDING).read()?,
-            // The scaling is the same.
-            Some(_) => keys(sliding_base, "").read()?,
-            None => rope.clone(),
-        };
-        Ok([rope, sliding])
+        const BASE: &str = "rope.freq_base";
+        const SLIDING_BASE: &str = "rope.freq_base_swa";
+        let missing_base = self.opt_positive(BASE)?.unwrap_or(10_000.0);
+        let keys = RopeKeys { keys: self, base: BASE, missing_base, suffix: "", head_dim, context_length };
+        let missing_base = family.sliding_rope_base.unwrap_or(missing_base);
+        // Where it is not one of its own, the scaling is the same.
+        let suffix = if family.sliding_rope { SLIDING } else { "" };
+        let sliding = RopeKeys { base: SLIDING_BASE, missing_base, suffix, ..keys };
+        Ok([keys.read()?, sliding.read()?])
     }
 }

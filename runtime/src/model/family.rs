@@ -1,7 +1,9 @@
 //! The families of backbones that the forward pass knows. A family is a description, not code
 //! elsewhere.
 
-use crate::ops::RopePairing;
+use crate::ops::{Activation, RopePairing};
+
+use super::name::Role;
 
 /// The differences between families: everything else is in the metadata or in the tensors.
 #[derive(Clone, Copy, Debug)]
@@ -11,23 +13,42 @@ pub struct Family {
     pub name: &'static str,
     /// Which elements of a head rotate together.
     pub pairing: RopePairing,
-    /// Queries and keys have biases. (Other families may have them: they are used when the file has
-    /// them.)
+    /// Which layers have rope.
+    pub rope: RopeLayers,
+    /// Queries, keys and values have biases. (Other families may have them, as any matrix of a
+    /// layer: they are used when the file has them.)
     pub attention_bias: bool,
-    /// Queries and keys are normalized head by head.
-    pub qk_norm: bool,
-    /// Post-norms: the outputs of attention and of the feed-forward network are normalized before
-    /// they are added.
-    pub post_norms: bool,
-    /// The gate goes through GELU, by its approximation with tanh, not `SiLU`.
-    pub gelu: bool,
+    /// Converters write queries, keys and values as one matrix, [`Role::FusedQueryKeyValue`].
+    pub fused_attention: bool,
+    /// Which norms queries and keys have.
+    pub qk_norm: QkNorm,
+    /// What a norm computes.
+    pub norm: NormKind,
+    /// Norms have biases.
+    pub norm_bias: bool,
+    /// Where the norms of a layer are, unless the file says otherwise.
+    pub norms: NormPlacement,
+    /// The name of the norm before the feed-forward network.
+    pub ffn_norm: Role,
+    /// The activation function of the feed-forward network.
+    pub activation: Activation,
+    /// The activation is that of a gate, which multiplies what another matrix gives.
+    pub gated: bool,
+    /// The gate and what it multiplies are one matrix of the file, [`Role::FfnUp`].
+    pub fused_gate: bool,
     /// Embeddings are multiplied by the root of the hidden size.
     pub scaled_embedding: bool,
+    /// `logit_scale` divides the logits, not multiplies them.
+    pub divided_logits: bool,
+    /// The scales of embeddings, residuals and logits where the file does not say.
+    pub scales: Option<DefaultScales>,
     /// The interval of layers with full attention among sliding ones, unless the file says
     /// otherwise; 0: every layer slides.
     pub full_attention_interval: usize,
-    /// Whether sliding layers have a rope of their own.
+    /// Whether sliding layers have a rope of their own, without the scaling of the other layers.
     pub sliding_rope: bool,
+    /// The base of that rope where the file does not say; `None`: that of the other layers.
+    pub sliding_rope_base: Option<f32>,
     /// Layers of the one model of the family whose `query_pre_attn_scalar` is its hidden size per
     /// head, not the size of a head.
     pub query_pre_attn_scalar: Option<usize>,
@@ -39,34 +60,124 @@ pub struct Family {
     pub logit_softcap: Option<f32>,
 }
 
+/// Which layers have rope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeLayers {
+    /// All of them.
+    All,
+    /// All but each so-many-th.
+    AllBut(usize),
+    /// Those with the sliding window; all, where no layer has it.
+    Sliding,
+    /// All, unless `rope.scaling.finetuned` is false: then none.
+    Switched,
+}
+
+/// Which norms queries and keys have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkNorm {
+    /// None.
+    None,
+    /// Each head is normalized, before rope.
+    Heads,
+    /// Each head is normalized, after rope.
+    RotatedHeads,
+    /// All heads of a token are normalized together, before rope.
+    Token,
+}
+
+/// What a norm computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// The vector over its root mean square.
+    Rms,
+    /// What differs from the mean, over the standard deviation.
+    Layer,
+}
+
+/// Where the norms of a layer are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlacement {
+    /// Before attention and before the feed-forward network.
+    Before,
+    /// Before and after each of the two.
+    Around,
+    /// After each of the two: outputs are normalized before they are added.
+    After,
+    /// One before both, which have the same input.
+    Parallel,
+}
+
+impl NormPlacement {
+    /// Whether the input of attention is normalized.
+    pub const fn is_before(self) -> bool {
+        !matches!(self, Self::After)
+    }
+
+    /// Whether outputs are normalized.
+    pub const fn is_after(self) -> bool {
+        matches!(self, Self::Around | Self::After)
+    }
+}
+
+/// The scales of a family whose old files do not have them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DefaultScales {
+    /// Of embeddings.
+    pub embedding: f32,
+    /// Of all layers: each has this over the root of their number.
+    pub depth: f32,
+    /// The hidden size at which logits are not scaled.
+    pub base_hidden: f32,
+}
+
 /// The first family, and the defaults of the other families.
 const LLAMA: Family = Family {
     name: "llama",
     pairing: RopePairing::Adjacent,
+    rope: RopeLayers::All,
     attention_bias: false,
-    qk_norm: false,
-    post_norms: false,
-    gelu: false,
+    fused_attention: false,
+    qk_norm: QkNorm::None,
+    norm: NormKind::Rms,
+    norm_bias: false,
+    norms: NormPlacement::Before,
+    ffn_norm: Role::FfnNorm,
+    activation: Activation::Silu,
+    gated: true,
+    fused_gate: false,
     scaled_embedding: false,
+    divided_logits: false,
+    scales: None,
     full_attention_interval: 0,
     sliding_rope: false,
+    sliding_rope_base: None,
     query_pre_attn_scalar: None,
     sliding_window: None,
     attention_softcap: None,
     logit_softcap: None,
 };
 
+/// The defaults of families whose heads rotate as in transformers.
+const HALVES: Family = Family { pairing: RopePairing::Halves, ..LLAMA };
+
 /// The defaults of the Gemma families.
-const GEMMA: Family =
-    Family { pairing: RopePairing::Halves, post_norms: true, gelu: true, scaled_embedding: true, ..LLAMA };
+const GEMMA: Family = Family { activation: Activation::Gelu, scaled_embedding: true, ..HALVES };
+
+/// The defaults of families with layer norms.
+const LAYER_NORM: Family = Family { norm: NormKind::Layer, norm_bias: true, ..HALVES };
 
 /// The families that the forward pass knows.
 pub const FAMILIES: &[Family] = &[
     LLAMA,
-    Family { name: "qwen2", pairing: RopePairing::Halves, attention_bias: true, ..LLAMA },
-    Family { name: "qwen3", pairing: RopePairing::Halves, qk_norm: true, ..LLAMA },
+    Family { name: "qwen2", attention_bias: true, ..HALVES },
+    Family { name: "qwen2vl", attention_bias: true, ..HALVES },
+    Family { name: "qwen3", qk_norm: QkNorm::Heads, ..HALVES },
+    Family { name: "qwen3vl", qk_norm: QkNorm::Heads, ..HALVES },
+    Family { name: "gemma", ..GEMMA },
     Family {
         name: "gemma2",
+        norms: NormPlacement::Around,
         full_attention_interval: 2,
         query_pre_attn_scalar: Some(46),
         sliding_window: Some(4096),
@@ -76,10 +187,54 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         name: "gemma3",
-        qk_norm: true,
+        norms: NormPlacement::Around,
+        qk_norm: QkNorm::Heads,
         full_attention_interval: 6,
         sliding_rope: true,
+        sliding_rope_base: Some(10_000.0),
         query_pre_attn_scalar: Some(62),
         ..GEMMA
+    },
+    Family { name: "smollm3", rope: RopeLayers::AllBut(4), ..LLAMA },
+    Family { name: "granite", rope: RopeLayers::Switched, divided_logits: true, ..LLAMA },
+    Family { name: "phi3", fused_attention: true, fused_gate: true, ..HALVES },
+    Family { name: "mistral3", ..LLAMA },
+    Family {
+        name: "olmo2",
+        norms: NormPlacement::After,
+        qk_norm: QkNorm::Token,
+        full_attention_interval: 4,
+        sliding_rope: true,
+        ..HALVES
+    },
+    Family {
+        name: "exaone4",
+        norms: NormPlacement::After,
+        qk_norm: QkNorm::Heads,
+        rope: RopeLayers::Sliding,
+        full_attention_interval: 4,
+        ..HALVES
+    },
+    Family { name: "glm4", norms: NormPlacement::Around, fused_gate: true, ..LLAMA },
+    Family { name: "seed_oss", ffn_norm: Role::AttentionPostNorm, ..HALVES },
+    Family { name: "hunyuan-dense", qk_norm: QkNorm::RotatedHeads, ..HALVES },
+    Family { name: "ernie4_5", ..LLAMA },
+    Family { name: "internlm2", ..LLAMA },
+    Family {
+        name: "minicpm",
+        divided_logits: true,
+        scales: Some(DefaultScales { embedding: 12.0, depth: 1.4, base_hidden: 256.0 }),
+        ..LLAMA
+    },
+    Family { name: "stablelm", ..LAYER_NORM },
+    Family { name: "starcoder2", activation: Activation::Gelu, gated: false, ..LAYER_NORM },
+    Family { name: "nemotron", activation: Activation::ReluSquared, gated: false, ..LAYER_NORM },
+    Family {
+        name: "cohere2",
+        norm: NormKind::Layer,
+        norms: NormPlacement::Parallel,
+        rope: RopeLayers::Sliding,
+        full_attention_interval: 4,
+        ..LLAMA
     },
 ];

@@ -1,19 +1,20 @@
 //! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into
 //! logits.
 
-use crate::cpu::Pool;
+use crate::cpu::{Isa, Pool};
 use crate::memory::{self, OutOfMemory};
 use crate::ops::{
-    Exec, MatmulOp, Quantized, Queries, RopeTable, add, attend, for_each_row, geglu, matmul, rms_norm, rotate,
-    soft_cap, swiglu,
+    Exec, MatmulOp, Quantized, Queries, RopeTable, activate, activate_gate, add, add_scaled, attend, for_each_row,
+    layer_norm, matmul, rms_norm, rotate, soft_cap,
 };
 
 use super::Model;
 use super::adapter::Adapted;
 use super::config::Config;
+use super::family::{NormKind, NormPlacement, QkNorm};
 use super::name::{Role, TensorName};
 use super::state::{Scratch, State};
-use super::weights::{Attention, Linear, Mixer};
+use super::weights::{Attention, Linear, Mixer, Norm};
 
 /// Where a pass is.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +82,11 @@ pub fn forward<E: From<OutOfMemory>>(
             table.extend(&part.state.rotations()[kind], (part.first..).take(part.tokens.len()));
         }
     }
+    scratch.query_scales.clear();
+    if let Some(temperature) = config.query_temperature {
+        let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
+        scratch.query_scales.extend(positions.map(|position| temperature.at(position)));
+    }
     for_each_row(&exec.pool, &mut scratch.x, config.hidden, |i, x| {
         model.embed(tokens[i], x);
         for x in x {
@@ -94,8 +100,7 @@ pub fn forward<E: From<OutOfMemory>>(
         }
         feed_forward(exec, model, index, parts, scratch, watch)?;
     }
-    let (isa, weight) = (exec.isa, &model.weights().norm);
-    for_each_row(&exec.pool, &mut scratch.x, config.hidden, |_, x| rms_norm(isa, x, weight, config.norm_epsilon));
+    normalize(exec, config, &model.weights().norm, &mut scratch.x);
     Ok(())
 }
 
@@ -106,14 +111,19 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
     let matrix = model.matrix(&model.weights().head);
     matmul(exec, hidden, config.hidden, scratch, &mut [MatmulOp { matrix, out: logits }]);
+    let isa = exec.isa;
+    if config.logit_scale.total_cmp(&1.0).is_ne() {
+        for_each_row(&exec.pool, logits, config.vocab, |_, logits| {
+            logits.iter_mut().for_each(|logit| *logit *= config.logit_scale);
+        });
+    }
     if let Some(cap) = config.logit_softcap {
-        let isa = exec.isa;
         for_each_row(&exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));
     }
 }
 
-/// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`;
-/// some families normalize the output before it is added.
+/// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
+/// Where the norms are, and which layers have rope, is the family's.
 fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -125,15 +135,18 @@ fn attention<E: From<OutOfMemory>>(
 ) -> Result<(), E> {
     let (config, shape) = (model.config(), &model.config().layers[index]);
     s.begin_attention(config, shape);
-    norm(exec, &s.x, &mut s.normed, &weights.norm, config.norm_epsilon);
+    input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     let outputs = [(&weights.query, &mut s.query), (&weights.key, &mut s.key), (&weights.value, &mut s.value)];
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
-    let rope = &s.ropes[usize::from(shape.is_sliding)];
-    let heads = HeadLayout { dim: shape.head_dim, rope };
-    place_heads(exec, config, heads, &mut s.query, weights.query.bias.as_ref(), weights.query_norm.as_ref());
-    place_heads(exec, config, heads, &mut s.key, weights.key.bias.as_ref(), weights.key_norm.as_ref());
+    add_bias(&exec.pool, &mut s.query, weights.query.bias.as_ref());
+    add_bias(&exec.pool, &mut s.key, weights.key.bias.as_ref());
     add_bias(&exec.pool, &mut s.value, weights.value.bias.as_ref());
+    let rope = shape.has_rope.then(|| &s.ropes[usize::from(shape.is_sliding)]);
+    let heads = |heads, norm, scales| HeadLayout { heads, dim: shape.head_dim, rope, norm, scales };
+    let queries = heads(shape.heads, weights.query_norm.as_deref(), s.query_scales.as_slice());
+    place_heads(exec, config, queries, &mut s.query);
+    place_heads(exec, config, heads(shape.kv_heads, weights.key_norm.as_deref(), &[]), &mut s.key);
     store(exec, parts, index, &s.key, &s.value);
     let queries = parts.iter().map(|part| Queries {
         cache: &part.state.cache[index],
@@ -141,10 +154,11 @@ fn attention<E: From<OutOfMemory>>(
         count: part.tokens.len(),
     });
     attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
+    s.end_attention();
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
-    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.normed)])?;
-    add_bias(&exec.pool, &mut s.normed, weights.output.bias.as_ref());
-    add_normed(exec, config, s, weights.post_norm.as_ref());
+    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_residual(exec, config, weights.post_norm.as_ref(), &mut s.query, &mut s.x);
     Ok(())
 }
 
@@ -190,8 +204,8 @@ fn store(exec: &Exec, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mu
     }
 }
 
-/// Feed-forward network of a layer: `x += W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`;
-/// some families have GELU and normalize the output before it is added.
+/// Feed-forward network of a layer: `x += W_down (act(W_gate n) * W_up n)` with `n = norm(x)`, or
+/// without a gate `x += W_down act(W_up n)`. Beside attention, `n` is what attention had.
 fn feed_forward<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -201,38 +215,64 @@ fn feed_forward<E: From<OutOfMemory>>(
     watch: &mut Watch<'_, E>,
 ) -> Result<(), E> {
     let (config, weights) = (model.config(), &model.weights().layers[index].feed_forward);
-    let ffn = config.layers[index].ffn;
+    let (ffn, activation) = (config.layers[index].ffn, config.family.activation);
     s.begin_feed_forward(config, ffn);
-    norm(exec, &s.x, &mut s.normed, &weights.norm, config.norm_epsilon);
+    if config.norms != NormPlacement::Parallel {
+        input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
+    }
     watch(Stage::Input { layer: index, role: Role::FfnGate, x: &s.normed })?;
-    let outputs = [(&weights.gate, &mut s.gate), (&weights.up, &mut s.up)];
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
-    let (isa, up) = (exec.isa, &s.up);
-    let activate = if config.family.gelu { geglu } else { swiglu };
-    for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate(isa, gate, &up[i * ffn..]));
+    let isa = exec.isa;
+    if let Some(gate) = &weights.gate {
+        let outputs = [(gate, &mut s.gate), (&weights.up, &mut s.up)];
+        multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
+        add_bias(&exec.pool, &mut s.gate, gate.bias.as_ref());
+        add_bias(&exec.pool, &mut s.up, weights.up.bias.as_ref());
+        let up = &s.up;
+        for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate_gate(isa, activation, gate, &up[i * ffn..]));
+    } else {
+        multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.up, &mut s.gate)])?;
+        add_bias(&exec.pool, &mut s.gate, weights.up.bias.as_ref());
+        for_each_row(&exec.pool, &mut s.gate, ffn, |_, x| activate(isa, activation, x));
+    }
     watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
     multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.down, &mut s.normed)])?;
-    add_normed(exec, config, s, weights.post_norm.as_ref());
+    add_bias(&exec.pool, &mut s.normed, weights.down.bias.as_ref());
+    add_residual(exec, config, weights.post_norm.as_ref(), &mut s.normed, &mut s.x);
     Ok(())
 }
 
-/// `x += normed`, which is normalized first if there is a weight for it.
-fn add_normed(exec: &mut Exec, config: &Config, s: &mut Scratch, weight: Option<&Vec<f32>>) {
-    let (isa, width, epsilon) = (exec.isa, config.hidden, config.norm_epsilon);
-    if let Some(weight) = weight {
-        for_each_row(&exec.pool, &mut s.normed, width, |_, x| rms_norm(isa, x, weight, epsilon));
-    }
-    let normed = &s.normed;
-    for_each_row(&exec.pool, &mut s.x, width, |i, x| add(x, &normed[i * width..]));
-}
-
-/// `to = norm(from)`, row by row.
-fn norm(exec: &mut Exec, from: &[f32], to: &mut [f32], weight: &[f32], epsilon: f32) {
-    let (isa, width) = (exec.isa, weight.len());
+/// `to = norm(from)`, or `from` itself without a norm.
+fn input(exec: &Exec, config: &Config, norm: Option<&Norm>, from: &[f32], to: &mut [f32]) {
+    let (isa, width) = (exec.isa, config.hidden);
     for_each_row(&exec.pool, to, width, |i, to| {
         to.copy_from_slice(&from[i * width..][..width]);
-        rms_norm(isa, to, weight, epsilon);
+        if let Some(norm) = norm {
+            norm_row(isa, config, norm, to);
+        }
     });
+}
+
+/// `x += scale * branch`, which is normalized first if there is a norm for it.
+fn add_residual(exec: &Exec, config: &Config, norm: Option<&Norm>, branch: &mut [f32], x: &mut [f32]) {
+    if let Some(norm) = norm {
+        normalize(exec, config, norm, branch);
+    }
+    let (width, scale, branch) = (config.hidden, config.residual_scale, &*branch);
+    for_each_row(&exec.pool, x, width, |i, x| add_scaled(x, &branch[i * width..], scale));
+}
+
+/// `x = norm(x)`, row by row.
+fn normalize(exec: &Exec, config: &Config, norm: &Norm, x: &mut [f32]) {
+    let isa = exec.isa;
+    for_each_row(&exec.pool, x, config.hidden, |_, x| norm_row(isa, config, norm, x));
+}
+
+/// `x = norm(x)`.
+fn norm_row(isa: Isa, config: &Config, norm: &Norm, x: &mut [f32]) {
+    match config.family.norm {
+        NormKind::Rms => rms_norm(isa, x, &norm.weight, config.norm_epsilon),
+        NormKind::Layer => layer_norm(isa, x, &norm.weight, norm.bias.as_deref(), config.norm_epsilon),
+    }
 }
 
 /// Adds `bias` to each row of `x`, if there is one.
@@ -242,32 +282,43 @@ fn add_bias(pool: &Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
     }
 }
 
-/// The heads of a token, and where they are.
+/// The heads of a token, and what happens to them.
 #[derive(Clone, Copy)]
 struct HeadLayout<'a> {
+    heads: usize,
     /// Elements of a head.
     dim: usize,
-    rope: &'a RopeTable,
+    /// Where they are, if they are rotated.
+    rope: Option<&'a RopeTable>,
+    /// `[dim]` or `[heads * dim]`: see [`QkNorm`].
+    norm: Option<&'a [f32]>,
+    /// What each token's are multiplied by in the end; empty: 1.
+    scales: &'a [f32],
 }
 
-/// Bias, head norm and rotary embedding of the queries or keys of all tokens.
-fn place_heads(
-    exec: &mut Exec,
-    config: &Config,
-    heads: HeadLayout<'_>,
-    x: &mut [f32],
-    bias: Option<&Vec<f32>>,
-    weight: Option<&Vec<f32>>,
-) {
-    add_bias(&exec.pool, x, bias);
-    let (isa, epsilon, HeadLayout { dim, rope }) = (exec.isa, config.norm_epsilon, heads);
-    let width = x.len() / rope.len();
-    for_each_row(&exec.pool, x, width, |i, heads| {
+/// Norm and rotary embedding of the queries or keys of all tokens.
+fn place_heads(exec: &Exec, config: &Config, layout: HeadLayout<'_>, x: &mut [f32]) {
+    let HeadLayout { heads, dim, rope, norm, scales } = layout;
+    let (isa, epsilon, family) = (exec.isa, config.norm_epsilon, &config.family);
+    let norm_if = |kind: QkNorm| norm.filter(|_| family.qk_norm == kind);
+    let (token, before, after) = (norm_if(QkNorm::Token), norm_if(QkNorm::Heads), norm_if(QkNorm::RotatedHeads));
+    for_each_row(&exec.pool, x, heads * dim, |i, heads| {
+        if let Some(weight) = token {
+            rms_norm(isa, heads, weight, epsilon);
+        }
         for head in heads.chunks_exact_mut(dim) {
-            if let Some(weight) = weight {
+            if let Some(weight) = before {
                 rms_norm(isa, head, weight, epsilon);
             }
-            rotate(head, rope, i, config.family.pairing);
+            if let Some(rope) = rope {
+                rotate(head, rope, i, family.pairing);
+            }
+            if let Some(weight) = after {
+                rms_norm(isa, head, weight, epsilon);
+            }
+        }
+        if let Some(scale) = scales.get(i) {
+            heads.iter_mut().for_each(|x| *x *= scale);
         }
     });
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt::Display;
 
-use crate::gguf::{Metadata, Value};
+use crate::gguf::{GgufError, Metadata, Value};
 
 use super::error::ModelError;
 
@@ -28,8 +28,9 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("tensor_data_layout", &[]),
     ("pooling_type", &[]),
     ("expert_used_count", &[]),
+    // Families have one of the two.
     ("attention.layer_norm_epsilon", &[]),
-    ("rope.scaling.finetuned", &[]),
+    ("attention.layer_norm_rms_epsilon", &[]),
     // Sections of image positions: in text all of them count alike.
     ("rope.dimension_sections", &[]),
     ("rope.scaling.alpha", &[0.0]),
@@ -38,13 +39,8 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.shared_kv_layers", &[0.0]),
     ("attention.temperature_length", &[0.0]),
-    ("attention.temperature_scale", &[0.0]),
-    ("embedding_scale", &[0.0, 1.0]),
-    ("residual_scale", &[0.0, 1.0]),
-    ("logit_scale", &[0.0, 1.0]),
     ("leading_dense_block_count", &[0.0]),
     ("nextn_predict_layers", &[0.0]),
-    ("use_parallel_residual", &[0.0]),
 ];
 
 impl<'a> FamilyKeys<'a> {
@@ -138,6 +134,17 @@ impl FamilyKeys<'_> {
         Ok(value)
     }
 
+    pub(super) fn opt_bool(&self, name: &str) -> Result<Option<bool>, ModelError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(value) => {
+                let (key, found) = (self.key(name), value.describe());
+                Err(GgufError::WrongType { key, expected: "a boolean", found }.into())
+            }
+        }
+    }
+
     pub(super) fn opt_str(&self, name: &str) -> Result<Option<&str>, ModelError> {
         Ok(self.metadata.opt_str(&self.key(name))?)
     }
@@ -163,16 +170,15 @@ mod tests {
         };
         for (key, value) in [
             ("llama.attention.new", Value::U32(1)),
-            ("llama.logit_scale", Value::F32(0.5)),
-            ("llama.logit_scale", Value::from("1")),
+            ("llama.rope.scaling.alpha", Value::F32(0.5)),
+            ("llama.rope.scaling.alpha", Value::from("0")),
             ("llama.attention.causal", Value::Bool(false)),
-            ("llama.use_parallel_residual", Value::Bool(true)),
         ] {
             assert!(refused(key, value), "{key}");
         }
         for (key, value) in [
             ("llama.vocab_size", Value::U32(7)),
-            ("llama.logit_scale", Value::F32(1.0)),
+            ("llama.rope.scaling.alpha", Value::F32(0.0)),
             ("llama.attention.causal", Value::Bool(true)),
             ("llama.in.vain", Value::U32(1)),
             ("qwen2.attention.new", Value::U32(1)),

@@ -23,9 +23,9 @@ use crate::ops::Matrix;
 use crate::storage::Storage;
 
 pub use adapter::{Adapted, Adapter};
-pub use config::{Config, LayerConfig, LayerKind};
+pub use config::{Config, LayerConfig, LayerKind, QueryTemperature};
 pub use error::ModelError;
-pub use family::{FAMILIES, Family};
+pub use family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RopeLayers};
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{Part, Stage, Watch, forward, head};
 pub use load::{LoadOptions, LoadProgress};
@@ -34,7 +34,7 @@ pub use rope::Rope;
 pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
-pub use weights::{Attention, FeedForward, Layer, Linear, Mixer, Weights};
+pub use weights::{Attention, FeedForward, Layer, Linear, Mixer, Norm, Weights};
 
 /// A backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]

@@ -51,11 +51,11 @@ roles! {
     Key = "attn_k";
     /// `[kv_heads * head_dim][hidden]`
     Value = "attn_v";
-    /// Queries, keys and values in one matrix. No family that runs has it yet; recipes know it.
+    /// Queries, keys and values in one matrix, `[(heads + 2 * kv_heads) * head_dim][hidden]`: phi3.
     FusedQueryKeyValue = "attn_qkv";
-    /// The norm of each query head, `[head_dim]`.
+    /// The norm of each query head, `[head_dim]`, or of all of them, `[heads * head_dim]`.
     QueryNorm = "attn_q_norm";
-    /// The norm of each key head, `[head_dim]`.
+    /// The norm of each key head, `[head_dim]`, or of all of them, `[kv_heads * head_dim]`.
     KeyNorm = "attn_k_norm";
     /// `[hidden][heads * head_dim]`
     AttentionOutput = "attn_output";
@@ -65,7 +65,7 @@ roles! {
     FfnNorm = "ffn_norm";
     /// `[ffn][hidden]`
     FfnGate = "ffn_gate";
-    /// `[ffn][hidden]`
+    /// `[ffn][hidden]`; with the gate before it in one matrix, `[2 * ffn][hidden]`.
     FfnUp = "ffn_up";
     /// `[hidden][ffn]`
     FfnDown = "ffn_down";
@@ -85,7 +85,7 @@ impl Role {
     #[must_use]
     pub const fn input(self) -> Self {
         match self {
-            Self::Key | Self::Value => Self::Query,
+            Self::Key | Self::Value | Self::FusedQueryKeyValue => Self::Query,
             Self::FfnUp => Self::FfnGate,
             Self::Embedding => Self::Head,
             role => role,
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn matrices_that_share_an_input_name_the_same_one() {
-        assert_eq!([Role::Query, Role::Key, Role::Value].map(Role::input), [Role::Query; 3]);
+        assert_eq!([Role::Query, Role::Key, Role::Value, Role::FusedQueryKeyValue].map(Role::input), [Role::Query; 4]);
         assert_eq!([Role::FfnGate, Role::FfnUp].map(Role::input), [Role::FfnGate; 2]);
         assert_eq!([Role::Embedding, Role::Head].map(Role::input), [Role::Head; 2]);
         assert_eq!([Role::AttentionOutput, Role::FfnDown].map(Role::input), [Role::AttentionOutput, Role::FfnDown]);

@@ -106,6 +106,8 @@ pub(super) struct RopeKeys<'a> {
     pub(super) keys: &'a FamilyKeys<'a>,
     /// The name of the base.
     pub(super) base: &'static str,
+    /// The base where it is missing.
+    pub(super) missing_base: f32,
     /// What the other names end with.
     pub(super) suffix: &'static str,
     pub(super) head_dim: usize,
@@ -149,7 +151,7 @@ fn yarn_magnitude(factor: f64, multiplier: f64) -> f64 {
 impl RopeKeys<'_> {
     /// Reads the rope, without the factors of tensors.
     pub(super) fn read(&self) -> Result<Rope, ModelError> {
-        let base = f64::from(self.keys.opt_positive(self.base)?.unwrap_or(10_000.0));
+        let base = f64::from(self.keys.opt_positive(self.base)?.unwrap_or(self.missing_base));
         let pairs = self.size()? / 2;
         let original = self.keys.opt_positions(&self.name("rope.scaling.original_context_length"))?;
         let original = original.unwrap_or(self.context_length);
@@ -269,7 +271,8 @@ mod tests {
             metadata.insert(format!("llama.{name}"), value.clone()).unwrap();
         }
         let keys = FamilyKeys::new(&metadata, "llama");
-        RopeKeys { keys: &keys, base: "rope.freq_base", suffix: "", head_dim: 8, context_length: 64 }.read()
+        let (base, missing_base) = ("rope.freq_base", 10_000.0);
+        RopeKeys { keys: &keys, base, missing_base, suffix: "", head_dim: 8, context_length: 64 }.read()
     }
 
     fn frequencies(pairs: &[(&str, Value)], context: usize) -> Vec<f32> {

@@ -5,6 +5,7 @@
 //! here.
 
 use super::config::{Config, LayerConfig, LayerKind};
+use super::family::{NormPlacement, QkNorm};
 use super::name::{Role, TensorName};
 
 /// A tensor of a backbone.
@@ -45,43 +46,71 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             spec
         }));
     }
-    all.push(TensorSpec::new(Role::OutputNorm, &[hidden]));
+    all.extend(norm(config, Role::OutputNorm));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
     all
 }
 
+/// The weight of a norm of hidden states, and its bias, if the family has biases.
+fn norm(config: &Config, role: Role) -> impl Iterator<Item = TensorSpec> {
+    let weight = TensorSpec::new(role, &[config.hidden]);
+    let bias = config.family.norm_bias.then(|| TensorSpec { name: weight.name.bias(), ..weight.clone() });
+    [weight].into_iter().chain(bias)
+}
+
+/// A matrix of so many outputs and inputs, and its bias.
+fn linear(role: Role, shape: [usize; 2], has_bias: bool) -> [TensorSpec; 2] {
+    let bias = TensorSpec { name: TensorName::new(role).bias(), shape: vec![shape[0]], optional: !has_bias };
+    [TensorSpec::new(role, &shape), bias]
+}
+
 /// The tensors of [`LayerKind::Attention`].
 fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
-    let &Config { hidden, family, .. } = config;
+    let &Config { hidden, family, norms, .. } = config;
     let (queries, keys) = (layer.query_width(), layer.key_width());
-    let linear = |role, shape: [usize; 2], has_bias: bool| {
-        let bias = TensorSpec { name: TensorName::new(role).bias(), shape: vec![shape[0]], optional: !has_bias };
-        [TensorSpec::new(role, &shape), bias]
-    };
-    let mut all = vec![TensorSpec::new(Role::AttentionNorm, &[hidden])];
-    all.extend(linear(Role::Query, [queries, hidden], family.attention_bias));
-    all.extend(linear(Role::Key, [keys, hidden], family.attention_bias));
-    all.extend(linear(Role::Value, [keys, hidden], family.attention_bias));
-    all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
-    if family.qk_norm {
-        all.extend([Role::QueryNorm, Role::KeyNorm].map(|role| TensorSpec::new(role, &[layer.head_dim])));
+    let mut all = Vec::new();
+    if norms.is_before() {
+        all.extend(norm(config, Role::AttentionNorm));
     }
-    if family.post_norms {
-        all.push(TensorSpec::new(Role::AttentionPostNorm, &[hidden]));
+    if config.fused_attention {
+        all.extend(linear(Role::FusedQueryKeyValue, [queries + 2 * keys, hidden], family.attention_bias));
+    } else {
+        for (role, outputs) in [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)] {
+            all.extend(linear(role, [outputs, hidden], family.attention_bias));
+        }
+    }
+    all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
+    let widths = match family.qk_norm {
+        QkNorm::None => None,
+        QkNorm::Heads | QkNorm::RotatedHeads => Some([layer.head_dim; 2]),
+        QkNorm::Token => Some([queries, keys]),
+    };
+    if let Some([query, key]) = widths {
+        all.push(TensorSpec::new(Role::QueryNorm, &[query]));
+        all.push(TensorSpec::new(Role::KeyNorm, &[key]));
+    }
+    if norms.is_after() {
+        all.extend(norm(config, Role::AttentionPostNorm));
     }
     all
 }
 
-/// The gated feed-forward network of a layer. A mixture of experts needs a function of its own.
+/// The feed-forward network of a layer. A mixture of experts needs a function of its own.
 fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
-    let (hidden, ffn) = (config.hidden, layer.ffn);
-    let mut all = vec![TensorSpec::new(Role::FfnNorm, &[hidden])];
-    if config.family.post_norms {
-        all.push(TensorSpec::new(Role::FfnPostNorm, &[hidden]));
+    let (hidden, ffn, family) = (config.hidden, layer.ffn, config.family);
+    let mut all = Vec::new();
+    if matches!(config.norms, NormPlacement::Before | NormPlacement::Around) {
+        all.extend(norm(config, family.ffn_norm));
     }
-    all.push(TensorSpec::new(Role::FfnGate, &[ffn, hidden]));
-    all.push(TensorSpec::new(Role::FfnUp, &[ffn, hidden]));
-    all.push(TensorSpec::new(Role::FfnDown, &[hidden, ffn]));
+    if config.norms.is_after() {
+        all.extend(norm(config, Role::FfnPostNorm));
+    }
+    if family.gated && !family.fused_gate {
+        all.extend(linear(Role::FfnGate, [ffn, hidden], false));
+    }
+    let up = if family.gated && family.fused_gate { 2 * ffn } else { ffn };
+    all.extend(linear(Role::FfnUp, [up, hidden], false));
+    all.extend(linear(Role::FfnDown, [hidden, ffn], false));
     all
 }
 
@@ -101,6 +130,7 @@ mod tests {
             set(format!("{architecture}.{key}"), Value::U32(size));
         }
         set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
+        set(format!("{architecture}.attention.layer_norm_epsilon"), Value::F32(1e-6));
         Config::from_metadata(&metadata, 100).unwrap()
     }
 
@@ -135,6 +165,15 @@ mod tests {
         assert_eq!(spec(&config("qwen2"), "blk.0.attn_k.bias"), Some((vec![16], false)));
         assert_eq!(spec(&config("qwen3"), "blk.0.post_ffw_norm.weight"), None);
         assert_eq!(spec(&config("gemma3"), "blk.1.post_ffw_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&config("phi3"), "blk.0.attn_qkv.weight"), Some((vec![64, 64], false)));
+        assert_eq!(spec(&config("phi3"), "blk.0.ffn_up.weight"), Some((vec![192, 64], false)));
+        assert_eq!(spec(&config("phi3"), "blk.0.ffn_gate.weight"), None);
+        assert_eq!(spec(&config("olmo2"), "blk.0.attn_norm.weight"), None);
+        assert_eq!(spec(&config("olmo2"), "blk.0.attn_k_norm.weight"), Some((vec![16], false)));
+        assert_eq!(spec(&config("seed_oss"), "blk.0.post_attention_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_norm.bias"), Some((vec![64], false)));
+        assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_gate.weight"), None);
+        assert_eq!(spec(&config("cohere2"), "blk.0.ffn_norm.weight"), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Scratch {
     pub(super) x: Vec<f32>,
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
-    /// `[n][heads * head_dim]`
+    /// Queries, `[n][heads * head_dim]`; then what attention adds, `[n][hidden]`.
     pub(super) query: Vec<f32>,
     /// `[n][kv_heads * head_dim]`
     pub(super) key: Vec<f32>,
@@ -46,6 +46,8 @@ pub struct Scratch {
     pub(super) gate: Vec<f32>,
     /// `[n][ffn]`
     pub(super) up: Vec<f32>,
+    /// What queries are multiplied by, `[n]`, if they have a temperature.
+    pub(super) query_scales: Vec<f32>,
     /// Of layers that see all positions, and of those with a window.
     pub(super) ropes: [RopeTable; 2],
     pub(super) quantized: Quantized,
@@ -141,7 +143,8 @@ impl Scratch {
     fn widths(config: &Config) -> [usize; 8] {
         let (queries, keys) = (config.most(LayerConfig::query_width), config.most(LayerConfig::key_width));
         let ffn = config.most(|layer| layer.ffn);
-        [config.hidden, config.hidden, queries, keys, keys, queries, ffn, ffn]
+        let up = if config.family.gated { ffn } else { 0 };
+        [config.hidden, config.hidden, queries.max(config.hidden), keys, keys, queries, ffn, up]
     }
 
     fn buffers(&mut self) -> [&mut Vec<f32>; 8] {
@@ -187,6 +190,7 @@ impl Scratch {
         for (table, rope) in self.ropes.iter_mut().zip(config.ropes()) {
             table.reserve(rope.pairs(), n)?;
         }
+        memory::reserve(&mut self.query_scales, config.query_temperature.map_or(0, |_| n))?;
         self.quantized.reserve(n, config.widest())
     }
 
@@ -210,11 +214,16 @@ impl Scratch {
         }
     }
 
+    /// Sizes the buffer of queries for what attention adds.
+    pub(super) fn end_attention(&mut self) {
+        self.query.resize(self.x.len(), 0.0);
+    }
+
     /// Sizes the buffers of a layer's feed-forward network of this width.
     pub(super) fn begin_feed_forward(&mut self, config: &Config, ffn: usize) {
         let n = self.x.len() / config.hidden;
         self.gate.resize(n * ffn, 0.0);
-        self.up.resize(n * ffn, 0.0);
+        self.up.resize(if config.family.gated { n * ffn } else { 0 }, 0.0);
     }
 }
 

@@ -15,10 +15,13 @@ use super::error::ModelError;
 pub struct Tensor {
     dtype: TensorType,
     layout: Layout,
-    rows: usize,
+    /// Its rows, of those that the tensor of the file has.
+    rows: Range<usize>,
+    /// Rows of the tensor of the file.
+    stored_rows: usize,
     cols: usize,
-    offset: usize,
-    size: usize,
+    /// The bytes of the tensor of the file.
+    stored: Range<usize>,
     panels: Option<Panels>,
 }
 
@@ -32,13 +35,23 @@ impl Tensor {
         let info = checked(gguf, name, &[cols as u64, rows as u64])?;
         view(info, file)?;
         let &TensorInfo { dtype, layout, offset, size, .. } = info;
-        Ok(Self { dtype, layout, rows, cols, offset, size, panels: None })
+        Ok(Self { dtype, layout, rows: 0..rows, stored_rows: rows, cols, stored: offset..offset + size, panels: None })
     }
 
     /// The same matrix of the file once more, not packed.
     pub(super) fn view(&self) -> Self {
-        let &Self { dtype, layout, rows, cols, offset, size, .. } = self;
-        Self { dtype, layout, rows, cols, offset, size, panels: None }
+        self.cut(0..self.rows.len())
+    }
+
+    /// Some rows as a matrix of their own, not packed: a part of a fused matrix.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub(super) fn cut(&self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows.len(), "rows of a tensor out of range");
+        let rows = self.rows.start + rows.start..self.rows.start + rows.end;
+        let &Self { dtype, layout, stored_rows, cols, ref stored, .. } = self;
+        Self { dtype, layout, rows, stored_rows, cols, stored: stored.clone(), panels: None }
     }
 
     /// Packs the weights for the kernels, if they are quantized, and lets the file's memory go part
@@ -49,9 +62,11 @@ impl Tensor {
     pub fn pack(&mut self, file: &Storage) -> Result<(), ModelError> {
         let matrix = self.matrix(file);
         if !matrix.is_ready() {
-            let read = |bytes: Range<usize>| file.discard(self.offset + bytes.start..self.offset + bytes.end);
+            // In rows, as packed weights are ready.
+            let start = self.stored.start + self.row_bytes() * self.rows.start;
+            let read = |bytes: Range<usize>| file.discard(start + bytes.start..start + bytes.end);
             let panels = Panels::packed(&matrix, read);
-            self.panels = Some(panels.ok_or(ModelError::NoMemoryForWeights { bytes: self.size })?);
+            self.panels = Some(panels.ok_or(ModelError::NoMemoryForWeights { bytes: self.size() })?);
         }
         Ok(())
     }
@@ -59,14 +74,9 @@ impl Tensor {
     /// Bytes that [`Tensor::pack`] allocates.
     pub fn packed_size(&self) -> usize {
         match self.layout {
-            Layout::Rows => Panels::size(self.dtype, self.rows, self.cols).unwrap_or(0),
+            Layout::Rows => Panels::size(self.dtype, self.rows.len(), self.cols).unwrap_or(0),
             Layout::Panels => 0,
         }
-    }
-
-    /// Where the weights are in the file.
-    pub fn range(&self) -> Range<usize> {
-        self.offset..self.offset + self.size
     }
 
     /// The weights: packed, or in `file`, the bytes the tensor was bound to.
@@ -76,14 +86,19 @@ impl Tensor {
     pub fn matrix<'a>(&'a self, file: &'a [u8]) -> Matrix<'a> {
         match &self.panels {
             Some(panels) => panels.matrix(),
-            None => Matrix::stored(self.layout, self.dtype, self.rows, self.cols, &file[self.range()])
-                .expect("bound to these bytes"),
+            None => Matrix::stored(self.layout, self.dtype, self.stored_rows, self.cols, &file[self.stored.clone()])
+                .expect("bound to these bytes")
+                .slice(self.rows.clone()),
         }
     }
 
     /// Bytes of the weights.
     pub fn size(&self) -> usize {
-        self.size
+        if self.rows.len() == self.stored_rows { self.stored.len() } else { self.row_bytes() * self.rows.len() }
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.dtype.row_bytes(self.cols).expect("bound with whole blocks")
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::gguf::Gguf;
 
-use super::config::{Config, LayerKind};
+use super::config::{Config, LayerConfig, LayerKind};
 use super::error::ModelError;
 use super::name::{PLUGIN_PREFIX, Role, TensorName};
 use super::schema::{self, TensorSpec};
@@ -27,40 +27,49 @@ pub enum Mixer {
     Attention(Attention),
 }
 
+/// The weights of a norm.
+#[derive(Debug)]
+pub struct Norm {
+    /// `[hidden]`
+    pub weight: Vec<f32>,
+    /// `[hidden]`, where the family has it.
+    pub bias: Option<Vec<f32>>,
+}
+
 /// The weights of attention.
 #[derive(Debug)]
 pub struct Attention {
-    /// `[hidden]`
-    pub norm: Vec<f32>,
+    /// The norm of the input, where the family has it.
+    pub norm: Option<Norm>,
     /// Queries: `[heads * head_dim][hidden]`
     pub query: Linear,
     /// Keys: `[kv_heads * head_dim][hidden]`
     pub key: Linear,
     /// Values: `[kv_heads * head_dim][hidden]`
     pub value: Linear,
-    /// The norm of each query head, `[head_dim]`: qwen3.
+    /// The norm of each query head, `[head_dim]`, or of all of them: the family's `qk_norm`.
     pub query_norm: Option<Vec<f32>>,
-    /// The norm of each key head, `[head_dim]`: qwen3.
+    /// The norm of each key head, `[head_dim]`, or of all of them.
     pub key_norm: Option<Vec<f32>>,
     /// `[hidden][heads * head_dim]`
     pub output: Linear,
-    /// What attention gives is normalized by this, `[hidden]`: gemma.
-    pub post_norm: Option<Vec<f32>>,
+    /// The norm of the output, where the family has it.
+    pub post_norm: Option<Norm>,
 }
 
-/// The weights of a gated feed-forward network.
+/// The weights of a feed-forward network.
 #[derive(Debug)]
 pub struct FeedForward {
-    /// `[hidden]`
-    pub norm: Vec<f32>,
-    /// `[ffn][hidden]`
-    pub gate: Linear,
+    /// The norm of the input, where the family has it.
+    pub norm: Option<Norm>,
+    /// `[ffn][hidden]`, where the family has it.
+    pub gate: Option<Linear>,
     /// `[ffn][hidden]`
     pub up: Linear,
     /// `[hidden][ffn]`
     pub down: Linear,
-    /// What the network gives is normalized by this, `[hidden]`: gemma.
-    pub post_norm: Option<Vec<f32>>,
+    /// The norm of the output, where the family has it.
+    pub post_norm: Option<Norm>,
 }
 
 /// A matrix, and what is added to its outputs.
@@ -68,6 +77,8 @@ pub struct FeedForward {
 pub struct Linear {
     /// What it is in the network.
     pub role: Role,
+    /// The fused matrix of the file that it is a part of, and its first row there.
+    pub fused: Option<(Role, usize)>,
     /// `[outputs][inputs]`
     pub weight: Tensor,
     /// `[outputs]`, where the file has it.
@@ -79,14 +90,14 @@ impl Layer {
     pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
         let Mixer::Attention(Attention { query, key, value, output, .. }) = &self.mixer;
         let FeedForward { gate, up, down, .. } = &self.feed_forward;
-        [query, key, value, output, gate, up, down].into_iter()
+        [Some(query), Some(key), Some(value), Some(output), gate.as_ref(), Some(up), Some(down)].into_iter().flatten()
     }
 
     /// The matrices, to be packed.
     pub(super) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         let Mixer::Attention(Attention { query, key, value, output, .. }) = &mut self.mixer;
         let FeedForward { gate, up, down, .. } = &mut self.feed_forward;
-        [query, key, value, output, gate, up, down].into_iter()
+        [Some(query), Some(key), Some(value), Some(output), gate.as_mut(), Some(up), Some(down)].into_iter().flatten()
     }
 }
 
@@ -97,8 +108,8 @@ pub struct Weights {
     pub embedding: Tensor,
     /// The transformer blocks.
     pub layers: Vec<Layer>,
-    /// `[hidden]`
-    pub norm: Vec<f32>,
+    /// The norm of the last hidden state.
+    pub norm: Norm,
     /// `[vocab][hidden]`; the embedding, where they are tied.
     pub head: Tensor,
 }
@@ -109,9 +120,10 @@ impl Weights {
         let specs = schema::tensors(config);
         let mut bound = Bound::new(gguf, file, &specs)?;
         refuse_others(gguf, &specs)?;
-        let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, layer.kind));
+        let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, config, layer));
         let layers = layers.collect::<Result<_, _>>()?;
-        let norm = bound.vector(TensorName::new(Role::OutputNorm))?;
+        let norm = bound.norm(TensorName::new(Role::OutputNorm));
+        let norm = norm.ok_or_else(|| ModelError::MissingTensor(TensorName::new(Role::OutputNorm).to_string()))?;
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
@@ -162,36 +174,84 @@ impl Bound {
         self.matrices.remove(&name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))
     }
 
-    fn vector(&mut self, name: TensorName) -> Result<Vec<f32>, ModelError> {
-        self.vectors.remove(&name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))
+    /// The norm of this name, if the schema has it.
+    fn norm(&mut self, name: TensorName) -> Option<Norm> {
+        let bias = self.vectors.remove(&name.bias());
+        self.vectors.remove(&name).map(|weight| Norm { weight, bias })
     }
 
     fn linear(&mut self, name: TensorName) -> Result<Linear, ModelError> {
         let bias = self.vectors.remove(&name.bias());
-        Ok(Linear { role: name.role, weight: self.matrix(name)?, bias })
+        Ok(Linear { role: name.role, fused: None, weight: self.matrix(name)?, bias })
     }
 
-    fn layer(&mut self, index: usize, kind: LayerKind) -> Result<Layer, ModelError> {
+    /// The matrices that the rows of a fused one are, one after the other: so many of each role.
+    fn parts<const N: usize>(
+        &mut self,
+        fused: TensorName,
+        parts: [(Role, usize); N],
+    ) -> Result<[Linear; N], ModelError> {
+        let Linear { weight, bias, .. } = self.linear(fused)?;
+        let mut first = 0;
+        Ok(parts.map(|(role, rows)| {
+            let range = first..first + rows;
+            first = range.end;
+            Linear {
+                role,
+                fused: Some((fused.role, range.start)),
+                bias: bias.as_ref().map(|bias| bias[range.clone()].to_vec()),
+                weight: weight.cut(range),
+            }
+        }))
+    }
+
+    fn layer(&mut self, index: usize, config: &Config, layer: &LayerConfig) -> Result<Layer, ModelError> {
         let name = |role| TensorName::in_layer(index, role);
-        let mixer = match kind {
-            LayerKind::Attention => Mixer::Attention(Attention {
-                norm: self.vector(name(Role::AttentionNorm))?,
-                query: self.linear(name(Role::Query))?,
-                key: self.linear(name(Role::Key))?,
-                value: self.linear(name(Role::Value))?,
-                query_norm: self.vectors.remove(&name(Role::QueryNorm)),
-                key_norm: self.vectors.remove(&name(Role::KeyNorm)),
-                output: self.linear(name(Role::AttentionOutput))?,
-                post_norm: self.vectors.remove(&name(Role::AttentionPostNorm)),
-            }),
+        let mixer = match layer.kind {
+            LayerKind::Attention => Mixer::Attention(self.attention(&name, config, layer)?),
+        };
+        let (family, ffn) = (&config.family, layer.ffn);
+        let (gate, up) = match (family.gated, family.fused_gate) {
+            (true, true) => {
+                let [gate, up] = self.parts(name(Role::FfnUp), [(Role::FfnGate, ffn), (Role::FfnUp, ffn)])?;
+                (Some(gate), up)
+            }
+            (true, false) => (Some(self.linear(name(Role::FfnGate))?), self.linear(name(Role::FfnUp))?),
+            (false, _) => (None, self.linear(name(Role::FfnUp))?),
         };
         let feed_forward = FeedForward {
-            norm: self.vector(name(Role::FfnNorm))?,
-            gate: self.linear(name(Role::FfnGate))?,
-            up: self.linear(name(Role::FfnUp))?,
+            norm: self.norm(name(family.ffn_norm)),
+            gate,
+            up,
             down: self.linear(name(Role::FfnDown))?,
-            post_norm: self.vectors.remove(&name(Role::FfnPostNorm)),
+            post_norm: self.norm(name(Role::FfnPostNorm)),
         };
         Ok(Layer { mixer, feed_forward })
+    }
+
+    fn attention(
+        &mut self,
+        name: &dyn Fn(Role) -> TensorName,
+        config: &Config,
+        layer: &LayerConfig,
+    ) -> Result<Attention, ModelError> {
+        let (queries, keys) = (layer.query_width(), layer.key_width());
+        let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
+        let [query, key, value] = if config.fused_attention {
+            self.parts(name(Role::FusedQueryKeyValue), parts)?
+        } else {
+            let [query, key, value] = parts.map(|(role, _)| self.linear(name(role)));
+            [query?, key?, value?]
+        };
+        Ok(Attention {
+            norm: self.norm(name(Role::AttentionNorm)),
+            query,
+            key,
+            value,
+            query_norm: self.vectors.remove(&name(Role::QueryNorm)),
+            key_norm: self.vectors.remove(&name(Role::KeyNorm)),
+            output: self.linear(name(Role::AttentionOutput))?,
+            post_norm: if config.norms.is_after() { self.norm(name(Role::AttentionPostNorm)) } else { None },
+        })
     }
 }

@@ -37,7 +37,7 @@ pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, Rotation, rotate};
-pub use vector::{add, geglu, rms_norm, silu, soft_cap, softmax, swiglu};
+pub use vector::{Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, soft_cap, softmax};
 
 /// The execution context: an instruction set and the threads.
 #[derive(Debug)]

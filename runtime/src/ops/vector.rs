@@ -1,4 +1,4 @@
-//! Operations on single vectors: norm, softmax, the gated activation.
+//! Operations on single vectors: norms, softmax, activation functions.
 
 use crate::cpu::simd::MAX_LANES;
 use crate::cpu::{Isa, Kernel, PartialSums, Simd};
@@ -107,29 +107,77 @@ impl Kernel for RmsNorm<'_> {
     }
 }
 
-/// `gate = silu(gate) * up`, in place, where `silu(x) = x / (1 + e^-x)` (Shazeer 2020, arXiv
-/// 2002.05202).
+/// `x = (x - mean(x)) / sqrt(variance(x) + epsilon) * weight + bias`, in place (Ba et al. 2016,
+/// arXiv 1607.06450).
+///
+/// # Panics
+/// If `weight` or `bias` is shorter than `x`.
+pub fn layer_norm(isa: Isa, x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) {
+    let shortest = bias.map_or(weight.len(), |bias| bias.len().min(weight.len()));
+    assert!(shortest >= x.len(), "a norm needs a weight and a bias for each element");
+    isa.dispatch(LayerNorm { x, weight, bias, epsilon });
+}
+
+struct LayerNorm<'a> {
+    x: &'a mut [f32],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    epsilon: f32,
+}
+
+impl Kernel for LayerNorm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        let n = self.x.len() as f32;
+        let mut sum = PartialSums::new(isa);
+        map!(isa: S, self.x, 0.0, |x, at, vector| {
+            sum.add(isa, vector, x);
+            x
+        });
+        let mean = sum.sum(isa) / n;
+        let mut squares = PartialSums::new(isa);
+        // Padded with the mean, which adds nothing to the squares.
+        map!(isa: S, self.x, mean, |x, at, vector| {
+            let x = isa.sub(x, isa.splat(mean));
+            squares.fma(isa, vector, x, x);
+            x
+        });
+        let scale = isa.splat(1.0 / (squares.sum(isa) / n + self.epsilon).sqrt());
+        map!(isa: S, self.x, 0.0, |x, at, vector| {
+            let x = isa.mul(isa.mul(x, scale), load_at(isa, self.weight, at));
+            match self.bias {
+                Some(bias) => isa.add(x, load_at(isa, bias, at)),
+                None => x,
+            }
+        });
+    }
+}
+
+/// An activation function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `silu(x) = x / (1 + e^-x)` (Hendrycks & Gimpel 2016, arXiv 1606.08415, section 4).
+    Silu,
+    /// `gelu`, by its approximation with tanh (the same, section 2).
+    Gelu,
+    /// `max(x, 0)^2` (So et al. 2021, arXiv 2109.08668).
+    ReluSquared,
+}
+
+/// `x = activation(x)`, in place.
+pub fn activate(isa: Isa, activation: Activation, x: &mut [f32]) {
+    isa.dispatch(Activate { activation, x, factors: None });
+}
+
+/// `gate = activation(gate) * up`, in place (Shazeer 2020, arXiv 2002.05202).
 ///
 /// # Panics
 /// If `up` is shorter than `gate`.
-pub fn swiglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
+pub fn activate_gate(isa: Isa, activation: Activation, gate: &mut [f32], up: &[f32]) {
     assert!(up.len() >= gate.len(), "a gate needs a value for each element");
-    isa.dispatch(Gated { curve: Curve::Silu, gate, up: Some(up) });
-}
-
-/// `gate = gelu(gate) * up`, in place, where `gelu` is the approximation by tanh (Hendrycks &
-/// Gimpel 2016, arXiv 1606.08415).
-///
-/// # Panics
-/// If `up` is shorter than `gate`.
-pub fn geglu(isa: Isa, gate: &mut [f32], up: &[f32]) {
-    assert!(up.len() >= gate.len(), "a gate needs a value for each element");
-    isa.dispatch(Gated { curve: Curve::Gelu, gate, up: Some(up) });
-}
-
-/// `x = silu(x)`, in place.
-pub fn silu(isa: Isa, x: &mut [f32]) {
-    isa.dispatch(Gated { curve: Curve::Silu, gate: x, up: None });
+    isa.dispatch(Activate { activation, x: gate, factors: Some(up) });
 }
 
 /// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940), with an error of some
@@ -158,35 +206,35 @@ impl Kernel for SoftCap<'_> {
     }
 }
 
-/// The activation function of a gate: `x / (1 + e^-t)`, where t is a polynomial of x.
-#[derive(Clone, Copy)]
-enum Curve {
-    /// t = x
-    Silu,
-    /// t = 2 sqrt(2 / pi) (x + 0.044715 x^3), which makes `x / 2 * (1 + tanh(t / 2))`
-    Gelu,
+struct Activate<'a> {
+    activation: Activation,
+    x: &'a mut [f32],
+    factors: Option<&'a [f32]>,
 }
 
-struct Gated<'a> {
-    curve: Curve,
-    gate: &'a mut [f32],
-    up: Option<&'a [f32]>,
-}
-
-impl Kernel for Gated<'_> {
+impl Kernel for Activate<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        let one = isa.splat(1.0);
-        map!(isa: S, self.gate, 0.0, |x, at, vector| {
-            let minus_t = match self.curve {
-                Curve::Silu => isa.sub(isa.splat(0.0), x),
-                Curve::Gelu => isa.mul(x, isa.fma(isa.mul(x, x), isa.splat(-0.071_354_82), isa.splat(-1.595_769))),
+        let (zero, one) = (isa.splat(0.0), isa.splat(1.0));
+        // x / (1 + e^-t)
+        let sigmoid = |x, minus_t| isa.div(x, isa.add(one, exp(isa, minus_t)));
+        map!(isa: S, self.x, 0.0, |x, at, vector| {
+            let y = match self.activation {
+                Activation::Silu => sigmoid(x, isa.sub(zero, x)),
+                // t = 2 sqrt(2 / pi) (x + 0.044715 x^3), which makes `x / 2 * (1 + tanh(t / 2))`
+                Activation::Gelu => {
+                    let minus_t = isa.fma(isa.mul(x, x), isa.splat(-0.071_354_82), isa.splat(-1.595_769));
+                    sigmoid(x, isa.mul(x, minus_t))
+                }
+                Activation::ReluSquared => {
+                    let x = isa.max(zero, x);
+                    isa.mul(x, x)
+                }
             };
-            let y = isa.div(x, isa.add(one, exp(isa, minus_t)));
-            match self.up {
-                Some(up) => isa.mul(y, load_at(isa, up, at)),
+            match self.factors {
+                Some(factors) => isa.mul(y, load_at(isa, factors, at)),
                 None => y,
             }
         });
@@ -222,6 +270,13 @@ impl Kernel for Softmax<'_> {
         let total = total.sum(isa);
         let scale = isa.splat(1.0 / total);
         map!(isa: S, self.x, 0.0, |x, at, vector| isa.mul(x, scale));
+    }
+}
+
+/// `x = x + scale * y`, in place.
+pub fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += scale * y;
     }
 }
 
@@ -268,7 +323,7 @@ mod tests {
             for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 10.0, 80.0, 1e4, 1e-6, 5.0, 30.0]) {
                 let (gate, up) = (wave(n, scale), wave(n, 2.0));
                 let mut got = gate.clone();
-                swiglu(isa, &mut got, &up);
+                activate_gate(isa, Activation::Silu, &mut got, &up);
                 let want =
                     gate.iter().zip(&up).map(|(&g, &u)| f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u));
                 close(&got, want, 1e-5);
@@ -282,7 +337,7 @@ mod tests {
             for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 3.0, 80.0, 1e15, 1e-6, 5.0, 30.0]) {
                 let (x, up) = (wave(n, scale), wave(n, 2.0));
                 let mut got = x.clone();
-                geglu(isa, &mut got, &up);
+                activate_gate(isa, Activation::Gelu, &mut got, &up);
                 let gelu = |x: f64| {
                     let t = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
                     x / (1.0 + (-2.0 * t).exp())
@@ -295,7 +350,7 @@ mod tests {
                 let mut bad: Vec<f32> =
                     [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().cycle().take(n).collect();
                 soft_cap(isa, &mut bad, 30.0);
-                geglu(isa, &mut got, &bad);
+                activate_gate(isa, Activation::Gelu, &mut got, &bad);
                 assert!(bad.iter().chain(&got).all(|x| x.is_nan()), "{isa:?} {n}");
             }
         }
@@ -320,29 +375,76 @@ mod tests {
 
     type Function = fn(Isa, &mut [f32], &[f32]);
 
-    /// Ragged sizes at several scales: one hash (FNV-1a) on every instruction set and platform.
+    /// Ragged sizes at several scales: one hash (FNV-1a).
+    fn hash(isa: Isa, functions: &[Function]) -> u64 {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for function in functions {
+            for (n, scale) in (1..70).chain([577, 1000]).zip([1e-6, 0.7, 40.1, 1e4].into_iter().cycle()) {
+                let mut x = wave(n, scale);
+                function(isa, &mut x, &wave(n, 3.3));
+                for byte in x.iter().flat_map(|x| x.to_bits().to_le_bytes()) {
+                    hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+                }
+            }
+        }
+        hash
+    }
+
     #[test]
     fn bits_are_the_same_on_every_isa_and_platform() {
         const FUNCTIONS: [Function; 6] = [
             |isa, x, y| rms_norm(isa, x, y, 1e-5),
-            swiglu,
-            geglu,
-            |isa, x, _| silu(isa, x),
+            |isa, x, y| activate_gate(isa, Activation::Silu, x, y),
+            |isa, x, y| activate_gate(isa, Activation::Gelu, x, y),
+            |isa, x, _| activate(isa, Activation::Silu, x),
             |isa, x, _| soft_cap(isa, x, 30.0),
             |isa, x, _| softmax(isa, x),
         ];
+        const OTHERS: [Function; 4] = [
+            |isa, x, y| layer_norm(isa, x, y, Some(y), 1e-5),
+            |isa, x, y| layer_norm(isa, x, y, None, 1e-5),
+            |isa, x, _| activate(isa, Activation::Gelu, x),
+            |isa, x, _| activate(isa, Activation::ReluSquared, x),
+        ];
+        let scalar = Isa::by_name("scalar").unwrap();
         for isa in Isa::available() {
-            let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-            for function in FUNCTIONS {
-                for (n, scale) in (1..70).chain([577, 1000]).zip([1e-6, 0.7, 40.1, 1e4].into_iter().cycle()) {
-                    let mut x = wave(n, scale);
-                    function(isa, &mut x, &wave(n, 3.3));
-                    for byte in x.iter().flat_map(|x| x.to_bits().to_le_bytes()) {
-                        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-                    }
-                }
+            assert_eq!(hash(isa, &FUNCTIONS), 0x2881_28dd_7175_eab2, "{isa:?}");
+            assert_eq!(hash(isa, &OTHERS), hash(scalar, &OTHERS), "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn layer_norm_is_the_formula_on_every_isa_and_keeps_nan() {
+        for isa in Isa::available() {
+            for n in SIZES {
+                let (x, weight, bias) = (wave(n, 3.0), wave(n, 2.0), wave(n, 0.5));
+                let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
+                let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n as f64;
+                let normed = |i: usize| (f64::from(x[i]) - mean) * f64::from(weight[i]) / (variance + 1e-5).sqrt();
+                let mut got = x.clone();
+                layer_norm(isa, &mut got, &weight, Some(&bias), 1e-5);
+                close(&got, (0..n).map(|i| normed(i) + f64::from(bias[i])), 1e-3);
+                let mut got = x.clone();
+                layer_norm(isa, &mut got, &weight, None, 1e-5);
+                close(&got, (0..n).map(normed), 1e-3);
+                got[n / 2] = f32::NAN;
+                layer_norm(isa, &mut got, &weight, None, 1e-5);
+                assert!(got.iter().all(|x| x.is_nan()), "{isa:?} {n}");
             }
-            assert_eq!(hash, 0x2881_28dd_7175_eab2, "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn squared_relu_is_the_formula_on_every_isa_and_keeps_nan() {
+        for isa in Isa::available() {
+            for n in SIZES {
+                let mut got = wave(n, 3.0);
+                got[0] = f32::NAN;
+                activate(isa, Activation::ReluSquared, &mut got);
+                assert!(got[0].is_nan(), "{isa:?} {n}");
+                let want = wave(n, 3.0).into_iter().map(|x| f64::from(x.max(0.0)).powi(2));
+                close(&got[1..], want.skip(1), 1e-6);
+            }
         }
     }
 }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use crate::gguf::Gguf;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Model, Tensor, vector};
-use crate::ops::{Exec, MatmulOp, Matrix, Quantized, add, matmul, rms_norm, silu, softmax, swiglu};
+use crate::ops::{
+    Activation, Exec, MatmulOp, Matrix, Quantized, activate, activate_gate, add, matmul, rms_norm, softmax,
+};
 use crate::storage::Storage;
 
 use super::error::PluginError;
@@ -292,7 +294,7 @@ impl Plugin {
         let used = || rows.iter().map(|row| row.latent);
         let (first, end) = (used().min().unwrap_or(0), used().max().map_or(0, |last| last + 1));
         let mut inner = linear(exec, input.matrix(&self.storage).slice(first * rank..end * rank), x)?;
-        silu(exec.isa, &mut inner);
+        activate(exec.isa, Activation::Silu, &mut inner);
         for latent in first..end {
             let of_latent = || rows.iter().filter(|row| row.latent == latent);
             let mut inputs = Vec::new();
@@ -321,7 +323,7 @@ impl Plugin {
         let (mut gates, mut ups) = (memory::filled(0.0, n * gate.rows())?, memory::filled(0.0, n * up.rows())?);
         let mut ops = [MatmulOp { matrix: gate, out: &mut gates }, MatmulOp { matrix: up, out: &mut ups }];
         matmul(exec, x, d, &mut quantized, &mut ops);
-        swiglu(exec.isa, &mut gates, &ups);
+        activate_gate(exec.isa, Activation::Silu, &mut gates, &ups);
         let mut out = memory::filled(0.0, x.len())?;
         let matrix = decoder.out.matrix(&self.storage);
         matmul(exec, &gates, matrix.cols(), &mut quantized, &mut [MatmulOp { matrix, out: &mut out }]);
@@ -442,7 +444,7 @@ impl MlpWeights {
     fn run(&self, exec: &mut Exec, storage: &Storage, x: &[f32]) -> Result<Vec<f32>, OutOfMemory> {
         let mut inner = linear(exec, self.input.matrix(storage), x)?;
         inner.chunks_exact_mut(self.input_bias.len()).for_each(|x| add(x, &self.input_bias));
-        silu(exec.isa, &mut inner);
+        activate(exec.isa, Activation::Silu, &mut inner);
         let mut out = linear(exec, self.output.matrix(storage), &inner)?;
         out.chunks_exact_mut(self.output_bias.len()).for_each(|x| add(x, &self.output_bias));
         Ok(out)

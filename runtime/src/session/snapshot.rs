@@ -400,11 +400,18 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
     let rotated =
         rotations.iter().flat_map(|rotation| rotation.frequencies.iter().copied().chain([rotation.magnitude]));
     let floats = floats.chain(rotated);
+    let temperature = config.query_temperature.map(|it| u64::from(it.scale.to_bits()) ^ ((it.length as u64) << 32));
+    let residual =
+        Some(u64::from(config.residual_scale.to_bits())).filter(|_| config.residual_scale.total_cmp(&1.0).is_ne());
+    let norms = (config.norms != config.family.norms).then_some(1);
     let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
     floats
         .map(|x| u64::from(x.to_bits()))
         .chain([window])
-        .chain(config.layers.iter().map(|layer| u64::from(layer.is_sliding)))
+        .chain(config.layers.iter().map(|layer| u64::from(layer.is_sliding) | (u64::from(!layer.has_rope) << 1)))
+        .chain(temperature)
+        .chain(residual)
+        .chain(norms)
 }
 
 /// Writes and hashes.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ollm_runtime::model::Model;
+use ollm_runtime::ops::KvType;
 use ollm_runtime::session::{Session, SessionOptions};
 use serde_json::{Value, json};
 
@@ -13,7 +14,8 @@ use super::{Source, golden, off, read_json, run};
 /// The log-probability of each next token, in a context of as many tokens as there are.
 fn logprobs(path: &Path, ids: &[u32]) -> Vec<f64> {
     let model = Arc::new(Model::open(path).unwrap());
-    let options = SessionOptions { threads: 1, context: ids.len(), ..SessionOptions::default() };
+    let kv_type = KvType::F32;
+    let options = SessionOptions { threads: 1, context: ids.len(), kv_type, ..SessionOptions::default() };
     let mut session = Session::new(Arc::clone(&model), None, &options).unwrap();
     let logits = super::logits_of(&model, &mut session, ids);
     let rows = logits.chunks(model.config().vocab).zip(&ids[1..]);

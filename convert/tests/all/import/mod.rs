@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
+use ollm_convert::imatrix::gather;
 use ollm_convert::import::import;
+use ollm_convert::pack::pack;
 use ollm_convert::quantize::{Options, QuantizeSummary, RECIPES, quantize};
 use ollm_convert::verify::verify;
 use ollm_runtime::cpu::{Isa, Pool};
-use ollm_runtime::gguf::{Array, Gguf, Metadata, TensorType, Value as Stored};
+use ollm_runtime::gguf::{Array, Gguf, Metadata, TensorInfo, TensorType, Value as Stored};
 use ollm_runtime::model::{Model, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::quant;
@@ -29,8 +31,36 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 8] =
-    ["llama", "qwen2", "qwen3", "llama-rope-llama3", "llama-rope-linear", "mistral", "gemma3", "gemma2"];
+const GOLDENS: [&str; 28] = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "llama-rope-llama3",
+    "llama-rope-linear",
+    "mistral",
+    "gemma3",
+    "gemma2",
+    "smollm3",
+    "granite",
+    "phi3",
+    "mistral3",
+    "olmo2",
+    "olmo3",
+    "gemma",
+    "exaone4",
+    "glm4",
+    "seed_oss",
+    "hunyuan-dense",
+    "ernie4_5",
+    "internlm2",
+    "minicpm",
+    "stablelm",
+    "starcoder2",
+    "cohere2",
+    "nemotron",
+    "qwen2vl",
+    "qwen3vl",
+];
 
 /// Keys that the goldens do not have, which were written without a chat template.
 const OURS: [&str; 6] = [
@@ -54,7 +84,7 @@ fn read_json(path: &Path) -> Value {
 /// A folder in the making: what a test may spoil.
 struct Source {
     config: Value,
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>,
+    tensors: Tensors,
     tokenizer: Value,
     settings: Value,
 }
@@ -66,8 +96,7 @@ impl Source {
         let config = read_json(&golden(&format!("tiny/{name}.config.json")));
         let plain = gguf.tensors().iter().filter(|tensor| tensor.name != "rope_freqs.weight");
         let tensors = plain.map(|tensor| {
-            let (values, _) = tensor.bytes(&bytes).as_chunks();
-            let values: Vec<f32> = values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            let values = decoded(tensor, &bytes);
             let (name, values) = original(&config, &tensor.name, &values, tensor.cols());
             (name, (Dtype::F32, tensor.shape(), values.iter().flat_map(|x| x.to_le_bytes()).collect()))
         });
@@ -75,7 +104,16 @@ impl Source {
             "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": "<|pad|>",
             "add_bos_token": false, "chat_template": "{{ messages }}",
         });
-        Self { tensors: tensors.collect(), tokenizer: tokenizer(gguf.metadata()), config, settings }
+        let mut tensors: BTreeMap<_, _> = tensors.collect();
+        if config["model_type"] == "internlm2" {
+            let groups = config["num_key_value_heads"].as_u64().unwrap() as usize;
+            for layer in 0..config["num_hidden_layers"].as_u64().unwrap() {
+                let [q, k, v] =
+                    ["q", "k", "v"].map(|part| format!("model.layers.{layer}.self_attn.{part}_proj.weight"));
+                fuse(&mut tensors, &[q, k, v], &format!("model.layers.{layer}.attention.wqkv.weight"), groups);
+            }
+        }
+        Self { tensors, tokenizer: tokenizer(gguf.metadata()), config, settings }
     }
 
     fn edit(mut self, edit: impl FnOnce(&mut Self)) -> Self {
@@ -116,16 +154,65 @@ impl Source {
     }
 }
 
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// One matrix of several: so many groups of rows, each with its share of each of them.
+fn fuse(tensors: &mut Tensors, parts: &[String], fused: &str, groups: usize) {
+    let parts: Vec<_> = parts.iter().map(|name| tensors.remove(name).unwrap()).collect();
+    let share = |part: &'_ (Dtype, Vec<usize>, Vec<u8>), group: usize| {
+        let size = part.2.len() / groups;
+        part.2[group * size..][..size].to_vec()
+    };
+    let bytes = (0..groups).flat_map(|group| parts.iter().flat_map(move |part| share(part, group))).collect();
+    let shape = vec![parts.iter().map(|part| part.1[0]).sum(), parts[0].1[1]];
+    tensors.insert(fused.to_owned(), (Dtype::F32, shape, bytes));
+}
+
+/// The values of a tensor.
+fn decoded(tensor: &TensorInfo, file: &[u8]) -> Vec<f32> {
+    let mut values = vec![0.0; tensor.elements()];
+    quant::decode(tensor.dtype, tensor.bytes(file), &mut values).unwrap();
+    values
+}
+
+/// The module of a tensor in transformers, where an architecture has names of its own.
+fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
+    Some(match (kind, stem) {
+        ("phi3", "attn_qkv") => "self_attn.qkv_proj",
+        ("phi3" | "glm4", "ffn_up") => "mlp.gate_up_proj",
+        ("glm4", "post_attention_norm") => "post_self_attn_layernorm",
+        ("glm4", "ffn_norm") => "post_attention_layernorm",
+        ("glm4", "post_ffw_norm") => "post_mlp_layernorm",
+        ("hunyuan_v1_dense", "attn_q_norm") => "self_attn.query_layernorm",
+        ("hunyuan_v1_dense", "attn_k_norm") => "self_attn.key_layernorm",
+        ("starcoder2", "ffn_up") => "mlp.c_fc",
+        ("starcoder2", "ffn_down") => "mlp.c_proj",
+        ("internlm2", "token_embd") => "model.tok_embeddings",
+        ("internlm2", "output") => "output",
+        ("internlm2", "attn_norm") => "attention_norm",
+        ("internlm2", "attn_output") => "attention.wo",
+        ("internlm2", "ffn_norm") => "ffn_norm",
+        ("internlm2", "ffn_gate") => "feed_forward.w1",
+        ("internlm2", "ffn_up") => "feed_forward.w3",
+        ("internlm2", "ffn_down") => "feed_forward.w2",
+        _ => return None,
+    })
+}
+
 /// The name and the values of a tensor in transformers.
 fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String, Vec<f32>) {
+    const INTERLEAVED: [&str; 7] = ["llama", "mistral", "smollm3", "granite", "ministral3", "internlm2", "minicpm"];
+    let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
-    let gemma = config["model_type"].as_str().unwrap().starts_with("gemma");
+    let around = ["gemma2", "gemma3_text"].contains(&kind);
+    let from_one = kind.starts_with("gemma") || kind == "nemotron";
     let (layer, part) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((layer, part)) => (format!("model.layers.{layer}."), part),
         None => (String::new(), name),
     };
-    let (stem, kind) = part.rsplit_once('.').unwrap();
+    let (stem, suffix) = part.rsplit_once('.').unwrap();
     let stem = match stem {
+        _ if own_module(kind, stem).is_some() => own_module(kind, stem).unwrap(),
         "token_embd" => "model.embed_tokens",
         "output_norm" => "model.norm",
         "output" => "lm_head",
@@ -136,7 +223,7 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
         "attn_output" => "self_attn.o_proj",
         "attn_q_norm" => "self_attn.q_norm",
         "attn_k_norm" => "self_attn.k_norm",
-        "ffn_norm" if gemma => "pre_feedforward_layernorm",
+        "ffn_norm" if around => "pre_feedforward_layernorm",
         "ffn_norm" | "post_attention_norm" => "post_attention_layernorm",
         "post_ffw_norm" => "post_feedforward_layernorm",
         "ffn_gate" => "mlp.gate_proj",
@@ -144,13 +231,15 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
         "ffn_down" => "mlp.down_proj",
         other => panic!("{other}"),
     };
-    let values = match (stem, config["model_type"].as_str()) {
-        ("self_attn.q_proj", Some("llama" | "mistral")) => apart(values, number("num_attention_heads"), cols),
-        ("self_attn.k_proj", Some("llama" | "mistral")) => apart(values, number("num_key_value_heads"), cols),
-        _ if gemma && stem.ends_with("norm") => values.iter().map(|x| x - 1.0).collect(),
+    let values = match stem {
+        "self_attn.q_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_attention_heads"), cols),
+        "self_attn.k_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_key_value_heads"), cols),
+        _ if from_one && stem.ends_with("norm") && suffix == "weight" => values.iter().map(|x| x - 1.0).collect(),
         _ => values.to_vec(),
     };
-    (format!("{layer}{stem}.{kind}"), values)
+    let name = format!("{layer}{stem}.{suffix}");
+    let text = name.strip_prefix("model.").filter(|_| config.get("text_config").is_some());
+    (text.map_or(name.clone(), |rest| format!("model.language_model.{rest}")), values)
 }
 
 /// Even rows of each head first, then the odd ones.
@@ -256,7 +345,12 @@ fn off(path: &Path, name: &str) -> f32 {
 fn every_family_gets_the_keys_the_tensors_and_the_logits_that_it_should_have() {
     for name in GOLDENS {
         let (expected_bytes, expected) = read(&golden(&format!("tiny/{name}.gguf")));
-        let source = Source::of(name);
+        let mut source = Source::of(name);
+        if source.config.get("text_config").is_some() {
+            // What sees is left out.
+            let patch = (Dtype::F32, vec![2], vec![0; 8]);
+            source.tensors.insert("model.visual.patch_embed.proj.weight".to_owned(), patch);
+        }
         for shards in [1, 3] {
             let folder = source.write(shards);
             run(&folder, "F32").unwrap();
@@ -272,7 +366,7 @@ fn every_family_gets_the_keys_the_tensors_and_the_logits_that_it_should_have() {
             for tensor in expected.tensors() {
                 let found = gguf.tensor(&tensor.name).unwrap();
                 assert_eq!((found.dtype, &found.dims), (TensorType::F32, &tensor.dims), "{name} {}", tensor.name);
-                let same = found.bytes(&bytes) == tensor.bytes(&expected_bytes);
+                let same = decoded(found, &bytes) == decoded(tensor, &expected_bytes);
                 assert!(same || tensor.name == "rope_freqs.weight", "{name} {}", tensor.name);
             }
             let off = off(&folder.join("out.gguf"), name);
@@ -303,6 +397,57 @@ fn what_versions_before_5_wrote_means_the_same() {
         "rope_scaling": {"rope_type": "linear", "factor": 8.0}});
     change("gemma3", gemma3, &["rope_parameters", "layer_types", "tie_word_embeddings"]);
     change("gemma2", json!({"rope_theta": 1000.0}), &["rope_parameters", "layer_types"]);
+}
+
+/// The same network under the names of another architecture of its family.
+#[test]
+fn other_architectures_of_a_family_become_the_same_file() {
+    let granite4 = || {
+        Source::of("granite").edit(|source| {
+            source.config["architectures"] = json!(["GraniteMoeHybridForCausalLM"]);
+            source.config["shared_intermediate_size"] = source.config["intermediate_size"].clone();
+            source.config["layer_types"] = json!(["attention", "attention"]);
+            source.config["num_local_experts"] = json!(0);
+            source.config["position_embedding_type"] = json!("rope");
+            for layer in 0..2 {
+                let parts = ["gate", "up"].map(|part| format!("model.layers.{layer}.mlp.{part}_proj.weight"));
+                let fused = format!("model.layers.{layer}.shared_mlp.input_linear.weight");
+                fuse(&mut source.tensors, &parts, &fused, 1);
+                let down = source.tensors.remove(&format!("model.layers.{layer}.mlp.down_proj.weight")).unwrap();
+                source.tensors.insert(format!("model.layers.{layer}.shared_mlp.output_linear.weight"), down);
+            }
+        })
+    };
+    assert_same(&imported(&Source::of("granite"), "F16"), &imported(&granite4(), "F16"), "granite 4");
+    let (_, ropeless) = imported(&granite4().set("position_embedding_type", json!("nope")), "F16");
+    assert_eq!(ropeless.metadata().get("granite.rope.scaling.finetuned"), Some(&Stored::Bool(false)));
+    for (key, value) in [("layer_types", json!(["attention", "mamba"])), ("num_local_experts", json!(8))] {
+        let error = run(&granite4().set(key, value).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+    let gemma3 = Source::of("gemma3").edit(|source| {
+        let text = source.config.clone();
+        source.config = json!({"architectures": ["Gemma3ForConditionalGeneration"], "text_config": text,
+            "vision_config": {"hidden_size": 3}, "eos_token_id": text["eos_token_id"]});
+        let tensors = std::mem::take(&mut source.tensors).into_iter();
+        source.tensors = tensors.map(|(name, tensor)| (format!("language_model.{name}"), tensor)).collect();
+        let patch = (Dtype::F32, vec![2], vec![0; 8]);
+        source.tensors.insert("vision_tower.vision_model.patch.weight".to_owned(), patch);
+    });
+    assert_same(&imported(&Source::of("gemma3"), "F16"), &imported(&gemma3, "F16"), "gemma3");
+}
+
+#[test]
+fn ropes_that_are_not_the_familys_rule_are_in_the_file() {
+    let ropes = Source::of("smollm3").set("no_rope_layers", json!([1, 0, 1, 1]));
+    let (_, gguf) = imported(&ropes, "F16");
+    let pattern = gguf.metadata().get("smollm3.attention.rope_pattern").unwrap();
+    assert_eq!(pattern, &Stored::from(vec![true, false, true, true]));
+    let dynamic = json!({"rope_type": "dynamic", "alpha": 1000.0, "rope_theta": 10000.0});
+    let (_, gguf) = imported(&Source::of("hunyuan-dense").set("rope_parameters", dynamic), "F16");
+    // 10000 * 1000^(8 / 6)
+    let base = gguf.metadata().f32("hunyuan-dense.rope.freq_base").unwrap();
+    assert!((base - 1e8).abs() < 10.0, "{base}");
 }
 
 /// The runtime, as llama.cpp, takes the family's number where a file has none: that there is none
@@ -365,6 +510,36 @@ fn a_recipe_gives_what_it_gives_to_an_imported_file() {
         quantize(&folder.join("out.gguf"), &folder.join("later.gguf"), &options, &ProgressBar::hidden()).unwrap();
         run(&folder, recipe.name).unwrap();
         assert_same(&read(&folder.join("out.gguf")), &read(&folder.join("later.gguf")), recipe.name);
+    }
+}
+
+/// With every recipe, with importance, and packed, each family is a model that runs.
+#[test]
+fn every_family_is_quantized_weighted_and_packed() {
+    let ids: Vec<u32> = (4..20).collect();
+    for name in GOLDENS {
+        let folder = Source::of(name).write(1);
+        run(&folder, "F32").unwrap();
+        let path = |name: &str| folder.join(name);
+        let (from, hidden) = (path("out.gguf"), ProgressBar::hidden());
+        let summary = gather(&from, &golden("text.txt"), &path("imatrix.gguf"), true, &hidden).unwrap();
+        assert_eq!(summary.without_input, [""; 0], "{name}");
+        for recipe in RECIPES {
+            let plain = path("quantized.gguf");
+            let imatrix = path("imatrix.gguf");
+            let quantized = recipe.name.starts_with('Q');
+            let options = Options { imatrix: quantized.then_some(imatrix.as_path()), ..options(recipe.name) };
+            let summary = quantize(&from, &plain, &options, &hidden).unwrap();
+            // An embedding that is not the head has none.
+            let unknown = summary.notes.iter().filter(|note| note.contains("importance"));
+            assert!(unknown.clone().all(|note| note.starts_with("1 tensors")), "{name}: {:?}", summary.notes);
+            let expected = logits(&plain, &ids);
+            assert!(expected.iter().all(|x| x.is_finite()), "{name} {}", recipe.name);
+            if quantized {
+                pack(&plain, &path("packed.gguf"), true).unwrap();
+                assert!(logits(&path("packed.gguf"), &ids) == expected, "{name} {}", recipe.name);
+            }
+        }
     }
 }
 

@@ -88,7 +88,8 @@ fn settings(more: &Value) -> Value {
 
 #[test]
 fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
-    for name in GOLDENS {
+    // InternLM 2 has queries, keys and values in one matrix, which GGUF has apart.
+    for name in GOLDENS.into_iter().filter(|name| *name != "internlm2") {
         let source = Source::of(name);
         let factors = factors(&source);
         for (more, dtype, scale) in [

@@ -233,9 +233,13 @@ impl BackboneModel {
         vec![self.tokenizer.add_bos().or(self.tokenizer.bos()).unwrap_or(self.end)]
     }
 
-    /// The head, row-major `[V, d]`.
+    /// The head, row-major `[V, d]`, with the scale of logits in it.
     pub fn head(&self) -> Vec<f32> {
-        self.model.head_weights()
+        let (mut weights, scale) = (self.model.head_weights(), self.model.config().logit_scale);
+        if scale.total_cmp(&1.0).is_ne() {
+            weights.iter_mut().for_each(|weight| *weight *= scale);
+        }
+        weights
     }
 
     /// The token embeddings, row-major `[V, d]`.
@@ -273,5 +277,37 @@ impl StateReader for Session {
     fn states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
         self.reset();
         Ok(self.hidden_states(tokens, out)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head alone gives the logits of every family, those with a scale of logits too.
+    #[test]
+    fn the_head_gives_the_logits_of_transformers() {
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(goldens.join("tiny.json")).unwrap()).unwrap();
+        let text = TextSettings { template: Some(TemplateSource::Plain), ..TextSettings::default() };
+        for entry in manifest["models"].as_array().unwrap() {
+            let name = entry["name"].as_str().unwrap();
+            let file = |suffix: &str| goldens.join("tiny").join(format!("{name}.{suffix}"));
+            let backbone = match BackboneModel::open(&file("gguf"), &text) {
+                Err(Error::Unsupported { .. }) if name == "gemma2" => continue,
+                opened => opened.unwrap(),
+            };
+            let ids: Vec<u32> = entry["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+            let mut states = Vec::new();
+            backbone.reader().unwrap().states(&ids, &mut states).unwrap();
+            let (hidden, head) = (backbone.model.config().hidden, backbone.head());
+            let bytes = std::fs::read(file("logits.f32")).unwrap();
+            let want: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+            let rows = states.chunks(hidden).flat_map(|h| head.chunks(hidden).map(move |row| (h, row)));
+            let logits = rows.map(|(h, row)| h.iter().zip(row).map(|(a, b)| a * b).sum::<f32>());
+            let off = logits.zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(off < 2e-2, "{name}: logits off by {off}");
+        }
     }
 }

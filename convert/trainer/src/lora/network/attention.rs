@@ -1,4 +1,4 @@
-//! `y = x + W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`, within each sequence.
+//! `y = x + s W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`, within each sequence.
 
 use std::ops::Range;
 
@@ -12,6 +12,12 @@ use crate::error::Result;
 #[derive(Clone)]
 pub(super) struct Attention {
     pub(super) shape: KvHeads,
+    /// Whether queries and keys are rotated.
+    pub(super) has_rope: bool,
+    /// What scores are multiplied by.
+    pub(super) score_scale: f64,
+    /// What is multiplied by this before it is added.
+    pub(super) residual_scale: f64,
     pub(super) norm: Norm,
     pub(super) query: FrozenMatrix,
     pub(super) key: FrozenMatrix,
@@ -54,8 +60,8 @@ impl Attention {
             Some([q, k]) => (q.forward(&query)?, k.forward(&key)?, Some([query, key])),
             None => (query, key, None),
         };
-        let query = (context.rope.forward(&query)? * self.scale())?;
-        let heads = Heads { query, key: context.rope.forward(&key)?, value };
+        let place = |heads: Tensor| if self.has_rope { context.rope.forward(&heads) } else { Ok(heads) };
+        let heads = Heads { query: (place(query)? * self.score_scale)?, key: place(key)?, value };
         let (mut mixed, mut probabilities) = (Vec::new(), Vec::new());
         for range in &context.ranges {
             let (sequence, mask) = (heads.narrow(range)?, square(&context.mask, range.len())?);
@@ -64,7 +70,7 @@ impl Attention {
             probabilities.push(probability);
         }
         let mixed = cat(mixed, 0)?;
-        let y = (x + self.output.forward(&mixed)?)?;
+        let y = (x + (self.output.forward(&mixed)? * self.residual_scale)?)?;
         Ok((y, Attended { x: x.clone(), normed, raw, heads, probabilities, mixed }))
     }
 
@@ -77,14 +83,15 @@ impl Attention {
         sink: &mut GradientSink<'_>,
     ) -> Result<Tensor> {
         let Attended { x, normed, raw, heads, probabilities, mixed } = saved;
-        let back = self.output.backward(&mixed, gradient, sink)?;
+        let back = self.output.backward(&mixed, &(gradient * self.residual_scale)?, sink)?;
         let mut parts = Vec::new();
         for (range, probability) in context.ranges.iter().zip(probabilities) {
             let of = |joined: &Tensor| split(&joined.narrow(0, range.start, range.len())?, self.shape.heads);
             parts.push(heads.narrow(range)?.attend_back(&probability, &of(&mixed)?, &of(&back)?)?);
         }
         let Heads { query, key, value } = Heads::cat(parts)?;
-        let (mut query, mut key) = (context.rope.backward(&(query * self.scale())?)?, context.rope.backward(&key)?);
+        let place = |heads: Tensor| if self.has_rope { context.rope.backward(&heads) } else { Ok(heads) };
+        let (mut query, mut key) = (place((query * self.score_scale)?)?, place(key)?);
         if let (Some([q, k]), Some([raw_query, raw_key])) = (&self.qk_norm, &raw) {
             (query, key) = (q.backward(raw_query, &query)?, k.backward(raw_key, &key)?);
         }
@@ -92,10 +99,6 @@ impl Attention {
             (self.query.backward(&normed, &join(&query)?, sink)? + self.key.backward(&normed, &join(&key)?, sink)?)?;
         let back = (back + self.value.backward(&normed, &join(&value)?, sink)?)?;
         Ok((gradient + self.norm.backward(&x, &back)?)?)
-    }
-
-    fn scale(&self) -> f64 {
-        (self.shape.head_dim as f64).sqrt().recip()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `y = x + W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.
+//! `y = x + s W_down (silu(W_gate n) * W_up n)` with `n = norm(x)`.
 
 use candle_core::Tensor;
 use candle_nn::ops::sigmoid;
@@ -8,6 +8,8 @@ use crate::error::Result;
 
 #[derive(Clone)]
 pub(super) struct FeedForward {
+    /// What is multiplied by this before it is added.
+    pub(super) residual_scale: f64,
     pub(super) norm: Norm,
     pub(super) gate: FrozenMatrix,
     pub(super) up: FrozenMatrix,
@@ -31,14 +33,14 @@ impl FeedForward {
         let normed = self.norm.forward(x)?;
         let (gate, up) = (self.gate.forward(&normed)?, self.up.forward(&normed)?);
         let inner = (gate.silu()? * &up)?;
-        let y = (x + self.down.forward(&inner)?)?;
+        let y = (x + (self.down.forward(&inner)? * self.residual_scale)?)?;
         Ok((y, Fed { x: x.clone(), normed, gate, up, inner }))
     }
 
     /// The gradient of x from that of y.
     pub(super) fn backward(&self, saved: Fed, gradient: &Tensor, sink: &mut GradientSink<'_>) -> Result<Tensor> {
         let Fed { x, normed, gate, up, inner } = saved;
-        let back = self.down.backward(&inner, gradient, sink)?;
+        let back = self.down.backward(&inner, &(gradient * self.residual_scale)?, sink)?;
         let (gate, up) = swiglu_back(&gate, &up, &back)?;
         let back = (self.gate.backward(&normed, &gate, sink)? + self.up.backward(&normed, &up, sink)?)?;
         Ok((gradient + self.norm.backward(&x, &back)?)?)

@@ -1,7 +1,7 @@
 //! The backbone as a differentiable function of its matrices, in candle.
 //!
-//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for the families
-//! llama, qwen2 and qwen3 as its [`Config`] describes them; the weights come from any GGUF file
+//! [`Network::forward`] is the forward pass of ollm-runtime on whole sequences, for families of
+//! Llama's kind as its [`Config`] describes them; the weights come from any GGUF file
 //! that it opens. The backward pass is written out, part by part the mirror image of the way there:
 //! candle's own backward pass would compute the gradient of every frozen matrix, and sum into
 //! tensors of zeros. [`Network::backward`] tells a [`GradientSink`] of each matrix's inputs and of
@@ -19,7 +19,8 @@ mod parts;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use ollm_runtime::model::{Config, Linear, Mixer, Model, Role, TensorName};
+use ollm_runtime::model::{self, Config, Linear, Mixer, Model, NormKind, NormPlacement, QkNorm, Role, TensorName};
+use ollm_runtime::ops::Activation;
 
 use crate::error::{Error, Result};
 use attention::{Attended, Attention};
@@ -92,14 +93,16 @@ enum Saved {
 
 /// That the passes below are those of the backbone.
 fn check(config: &Config) -> Result<()> {
-    let scale = config.layers.first().map_or(1.0, |layer| (layer.head_dim as f32).sqrt().recip());
+    let family = &config.family;
     let parts = [
         (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
-        (config.family.post_norms, "norms after its layers"),
-        (config.family.gelu, "GELU gates"),
-        (config.family.scaled_embedding, "scaled embeddings"),
+        (config.norms != NormPlacement::Before, "norms elsewhere than before its layers"),
+        (family.norm != NormKind::Rms, "layer norms"),
+        (!matches!(family.qk_norm, QkNorm::None | QkNorm::Heads), "other norms of queries and keys than of each head"),
+        (family.activation != Activation::Silu || !family.gated, "another activation than SwiGLU"),
+        (config.fused_attention || family.fused_gate, "fused matrices"),
         (config.attention_softcap.is_some(), "capped scores"),
-        ((config.attention_scale - scale).abs() > 1e-6 * scale, "a scale of its own for scores"),
+        (config.query_temperature.is_some(), "queries that grow with their position"),
     ];
     match parts.into_iter().find(|(has, _)| *has) {
         Some((_, part)) => Err(Error::Unsupported { part }),
@@ -112,8 +115,7 @@ impl Network {
     /// `embedding` are its token embeddings, `[V, d]`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the backbone has a window, post-norms, GELU gates or a score that
-    /// is scaled or capped.
+    /// [`Error::Unsupported`] if the backbone has a part that is not computed here: see `check`.
     pub fn new(model: &Model, embedding: &Tensor, dtype: DType) -> Result<Self> {
         check(model.config())?;
         let load = Loader { model, device: embedding.device(), dtype };
@@ -167,7 +169,8 @@ impl Network {
         let device = self.embedding.device();
         let context = self.context(&sequences.ranges)?;
         let tokens = Tensor::new(sequences.tokens.as_slice(), device)?;
-        let mut x = self.embedding.index_select(&tokens, 0)?.to_dtype(self.dtype)?;
+        let embedded = self.embedding.index_select(&tokens, 0)?;
+        let mut x = (embedded * f64::from(self.config.embedding_scale))?.to_dtype(self.dtype)?;
         let mut blocks = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
             let (out, attended, fed) = block.forward(&x, &context)?;
@@ -248,15 +251,21 @@ impl Loader<'_> {
             })
         };
         let qk_norm = match (&attention.query_norm, &attention.key_norm) {
-            (Some(query), Some(key)) => Some([self.norm(query)?, self.norm(key)?]),
+            (Some(query), Some(key)) => Some([self.norm_of(query)?, self.norm_of(key)?]),
             _ => None,
         };
-        let shape = self.model.config().layers[index].kv_shape();
+        let config = self.model.config();
+        let (shape, residual_scale) = (&config.layers[index], f64::from(config.residual_scale));
         let weights = &layer.feed_forward;
+        // `check` has seen that the family has them.
+        let missing = || Error::Unsupported { part: "no gate or no norm" };
         Ok(NetworkBlock {
             attention: Attention {
-                shape,
-                norm: self.norm(&attention.norm)?,
+                shape: shape.kv_shape(),
+                has_rope: shape.has_rope,
+                score_scale: f64::from(config.attention_scale),
+                residual_scale,
+                norm: self.norm(attention.norm.as_ref().ok_or_else(missing)?)?,
                 query: frozen(&attention.query)?,
                 key: frozen(&attention.key)?,
                 value: frozen(&attention.value)?,
@@ -264,8 +273,9 @@ impl Loader<'_> {
                 output: frozen(&attention.output)?,
             },
             feed_forward: FeedForward {
-                norm: self.norm(&weights.norm)?,
-                gate: frozen(&weights.gate)?,
+                residual_scale,
+                norm: self.norm(weights.norm.as_ref().ok_or_else(missing)?)?,
+                gate: frozen(weights.gate.as_ref().ok_or_else(missing)?)?,
                 up: frozen(&weights.up)?,
                 down: frozen(&weights.down)?,
             },
@@ -283,7 +293,11 @@ impl Loader<'_> {
         Ok(Tensor::new(values, self.device)?.to_dtype(self.dtype)?)
     }
 
-    fn norm(&self, weight: &[f32]) -> Result<Norm> {
+    fn norm(&self, norm: &model::Norm) -> Result<Norm> {
+        self.norm_of(&norm.weight)
+    }
+
+    fn norm_of(&self, weight: &[f32]) -> Result<Norm> {
         Ok(Norm { weight: self.vector(weight)?, epsilon: self.model.config().norm_epsilon })
     }
 }

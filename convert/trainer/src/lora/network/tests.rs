@@ -9,7 +9,19 @@ use crate::error::Error;
 use crate::testing::{assert_close, difference, model, network, normal, states};
 
 /// A tiny model of each kind, which the runtime's tests compare with Hugging Face's transformers.
-const MODELS: [&str; 5] = ["llama", "qwen2", "qwen3", "llama-rope-llama3", "llama-rope-linear"];
+const MODELS: [&str; 11] = [
+    "llama",
+    "qwen2",
+    "qwen3",
+    "llama-rope-llama3",
+    "llama-rope-linear",
+    "smollm3",
+    "granite",
+    "minicpm",
+    "seed_oss",
+    "ernie4_5",
+    "internlm2",
+];
 
 fn tokens(model: &Model, count: u32) -> Vec<u32> {
     (0..count).map(|i| (i * 37 + 11) % model.config().vocab as u32).collect()
@@ -36,7 +48,18 @@ fn hidden_states_are_those_of_the_runtime_for_every_family() {
 
 #[test]
 fn what_is_not_computed_is_refused() {
-    for (name, part) in [("gemma3", "window"), ("gemma2", "window"), ("mistral", "window")] {
+    for (name, part) in [
+        ("gemma3", "window"),
+        ("gemma2", "window"),
+        ("mistral", "window"),
+        ("gemma", "activation"),
+        ("phi3", "fused"),
+        ("mistral3", "grow"),
+        ("olmo2", "norms elsewhere"),
+        ("hunyuan-dense", "norms of queries"),
+        ("stablelm", "layer norms"),
+        ("glm4", "norms elsewhere"),
+    ] {
         let model = model(name);
         let (vocab, hidden) = (model.config().vocab, model.config().hidden);
         let embedding = Tensor::zeros((vocab, hidden), DType::F32, &candle_core::Device::Cpu).unwrap();
