@@ -219,13 +219,7 @@ fn batches_and_memory_limits_go_without_drafts() {
             Turn { session: &mut session, selector: None, sampler: first },
             Turn { session: &mut other, selector: None, sampler: second },
         ]);
-<<<<<<< HEAD
         assert!(steps.iter().all(Result::is_ok));
-=======
-        steps.into_iter().for_each(|step| {
-            step.unwrap();
-        });
->>>>>>> famm
     }
     assert_eq!((session.statistics().drafted, session.tokens()), (0, other.tokens()));
 }
