@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash64;
 
-use crate::{ConvertError, Result};
+use crate::error::ConvertError;
 
-/// A lock of the output, as long as it lives. The locked file stands beside the output and goes with
-/// the lock; one that a killed process left has none, and is used again.
+/// A lock of the output, as long as it lives. The locked file is in the system's folder for temporary
+/// files and goes with the lock; one that a killed process left has none, and is used again.
 pub(crate) struct Claim {
     /// None where the system has no locks: then nothing is claimed.
     lock: Option<(PathBuf, File)>,
@@ -18,13 +18,17 @@ pub(crate) struct Claim {
 impl Claim {
     /// # Errors
     /// [`ConvertError::Busy`] if another writer has it.
-    pub(crate) fn new(output: &Path) -> Result<Self> {
-        let target = output.canonicalize().unwrap_or_else(|_| output.to_owned());
-        let name = target.file_name().unwrap_or_default();
-        let path = output.with_file_name(format!(".ollm-{:016x}.lock", XxHash64::oneshot(0, name.as_encoded_bytes())));
+    pub(crate) fn new(output: &Path) -> Result<Self, ConvertError> {
+        let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The folder is there, or the writer says what is wrong with it.
+        let Ok(folder) = folder.canonicalize() else { return Ok(Self { lock: None }) };
+        let target = folder.join(output.file_name().unwrap_or_default());
+        let target = target.canonicalize().unwrap_or(target);
+        let hash = XxHash64::oneshot(0, target.as_os_str().as_encoded_bytes());
+        let path = std::env::temp_dir().join(format!("ollm-{hash:016x}.lock"));
         loop {
             let Ok(file) = OpenOptions::new().write(true).create(true).truncate(false).open(&path) else {
-                // What is wrong with the folder, the writer says.
+                // Another user's, or no folder for it.
                 return Ok(Self { lock: None });
             };
             match file.try_lock() {

@@ -669,7 +669,8 @@ class ollm_chat_input(ctypes.Structure):
     variables_json:
         Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
         `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-        function of that name tells, such as `"2026-11-30"`. NULL: none.
+        function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
+        the name of one of the file's or as the text of another. NULL: none.
     variables_json_length:
         Bytes of `variables_json`.
     no_answer:
@@ -693,7 +694,7 @@ class ollm_chat_input(ctypes.Structure):
 
 class ollm_chat_event(ctypes.Structure):
     r"""A part of an answer. Texts are UTF-8 without a zero at their ends; they belong to the parser and
-    are gone with the next call on it. Since 0.1.0.
+    are gone with the next call on it, or with the return of an `ollm_chat_event_fn`. Since 0.1.0.
 
     struct_size:
         `sizeof` of this struct.
@@ -738,9 +739,9 @@ ollm_chat_render = _function(
     "ollm_chat_render",
     c_int32,
     [c_void_p, POINTER(ollm_chat_input), POINTER(c_char), c_size_t, POINTER(c_size_t)],
-    r"""The text of a conversation, by the chat template of the model's file. It is for reading: make
-tokens with `ollm_chat_tokens`, since the text does not tell what is the template's and what was
-said.
+    r"""The text of a conversation, by the chat template of the model's file, or the one that the
+variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
+tell what is the template's and what was said.
 
 Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
@@ -1562,12 +1563,18 @@ class Reason(IntEnum):
         There are as many tokens as asked for.
     CALLBACK:
         The callback asked for it.
+    CONTEXT:
+        The context is full. Of `ollm_chat_answer`: of a run this is the status `OLLM_CONTEXT_FULL`.
+    CANCELLED:
+        It was cancelled. Of `ollm_chat_answer`: of a run this is the status `OLLM_CANCELLED`.
     """
 
     END = 0
     STOP = 1
     LIMIT = 2
     CALLBACK = 3
+    CONTEXT = 4
+    CANCELLED = 5
 
 
 class ollm_token(ctypes.Structure):
@@ -1698,6 +1705,298 @@ all tokens that came before. Since 0.1.0.
 )
 
 
+class ollm_chat_options(ctypes.Structure):
+    r"""The settings of a chat. A field that is 0 takes its default. Since 0.1.0.
+
+    struct_size:
+        `sizeof` of this struct.
+    variables_json:
+        Variables of the chat template, as a JSON object: `tools` and others, as in
+        `ollm_chat_input`. NULL: none.
+    variables_json_length:
+        Bytes of `variables_json`.
+    reasoning_budget:
+        With `limit_reasoning`: tokens that the model may think before each answer; its thought is
+        then ended as if it had ended it.
+    limit_reasoning:
+        1: what the model thinks has the limit `reasoning_budget`.
+    constrain_calls:
+        1: the arguments of each tool call follow the JSON schema of the tool, from the text on that
+        opens calls in the model's form. Other text stays free.
+    no_context_shift:
+        1: a full context ends with `OLLM_CONTEXT_FULL` and `OLLM_REASON_CONTEXT`; 0: the model
+        forgets the oldest turns.
+    tool_format:
+        How the model calls tools.
+    """
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("variables_json", POINTER(c_char)),
+        ("variables_json_length", c_size_t),
+        ("reasoning_budget", c_size_t),
+        ("limit_reasoning", c_int32),
+        ("constrain_calls", c_int32),
+        ("no_context_shift", c_int32),
+        ("tool_format", c_int32),
+    ]
+
+
+# Sees a part of an answer; `event` and its texts are gone when the callback returns. A call of a
+# tool has an id in any case. Any other result than 0 ends the answer. Since 0.1.0.
+ollm_chat_event_fn = CFUNCTYPE(c_int32, c_void_p, POINTER(ollm_chat_event))
+
+
+class ollm_answer_options(ctypes.Structure):
+    r"""The options of an answer. A field that is 0 takes its default. Since 0.1.0.
+
+    struct_size:
+        `sizeof` of this struct.
+    limit:
+        Tokens at most; 0 is as many as the context holds.
+    stops:
+        Stop strings: texts that end the answer, and are not part of it. At most 4096, of 1 MiB
+        together.
+    stop_count:
+        How many there are.
+    each:
+        Called for each part of the answer, inside the call and on its thread; may be NULL.
+    user:
+        The first argument of `each`.
+    """
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("limit", c_size_t),
+        ("stops", POINTER(ollm_text)),
+        ("stop_count", c_size_t),
+        ("each", ollm_chat_event_fn),
+        ("user", c_void_p),
+    ]
+
+
+class ollm_answer(ctypes.Structure):
+    r"""What an answer took. Since 0.1.0.
+
+    struct_size:
+        `sizeof` of this struct.
+    prompt_tokens:
+        Tokens of the prompt.
+    reused_tokens:
+        How many of them the session had already, so that they were not computed.
+    answer_tokens:
+        Tokens of the answer.
+    forgotten_turns:
+        Whole turns that the model forgot because the context was full.
+    forgotten_messages:
+        Their messages.
+    reason:
+        Why the answer ended.
+    has_message:
+        1 if the answer is now the last message; 0 if it was ended before anything came.
+    """
+
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("prompt_tokens", c_size_t),
+        ("reused_tokens", c_size_t),
+        ("answer_tokens", c_size_t),
+        ("forgotten_turns", c_size_t),
+        ("forgotten_messages", c_size_t),
+        ("reason", c_int32),
+        ("has_message", c_int32),
+    ]
+
+
+ollm_chat_new = _function(
+    "ollm_chat_new",
+    c_int32,
+    [c_void_p, POINTER(ollm_chat_options), POINTER(c_void_p)],
+    r"""A conversation without messages, whose answers come from `session`, by the chat template of its
+model. `options` may be NULL. The session is not the chat's own: it can be used between answers,
+and after it is freed the chat has no answers any more. On success `*chat` is a handle of one
+owner: free it with `ollm_chat_free`.
+
+Statuses: `OLLM_INVALID_ARGUMENT` (also for a reasoning budget where the template shows no
+thoughts, and for constrained calls without tools), `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`,
+`OLLM_BUSY`, `OLLM_NO_TOKENIZER` (or no template), `OLLM_TEMPLATE`, `OLLM_OUT_OF_MEMORY`;
+`OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_free = _function(
+    "ollm_chat_free",
+    c_int32,
+    [POINTER(c_void_p)],
+    r"""Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside goes
+on to its end. NULL, and a pointer to NULL, are fine.
+
+Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_set_options = _function(
+    "ollm_chat_set_options",
+    c_int32,
+    [c_void_p, POINTER(ollm_chat_options)],
+    r"""Changes the settings: other tools, another reasoning budget. `options` may be NULL, which is
+every default.
+
+Statuses: as `ollm_chat_new`; then the chat stays as it was. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_add = _function(
+    "ollm_chat_add",
+    c_int32,
+    [c_void_p, POINTER(ollm_message)],
+    r"""Adds a message: what a user says, or any other with a role and a content.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`,
+`OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_add_json = _function(
+    "ollm_chat_add_json",
+    c_int32,
+    [c_void_p, c_char_p, c_size_t],
+    r"""Adds messages with all their fields, as `messages_json` of `ollm_chat_input` has them: a list of
+objects, or one object. The result of a tool is such a message:
+`{"role": "tool", "tool_call_id": "call00000", "name": "weather", "content": "21"}`.
+
+Statuses: `OLLM_INVALID_ARGUMENT` also for JSON that is no message, `OLLM_INVALID_HANDLE`,
+`OLLM_INVALID_UTF8`, `OLLM_BUSY`; then none is added. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_set_system = _function(
+    "ollm_chat_set_system",
+    c_int32,
+    [c_void_p, c_char_p, c_size_t],
+    r"""Sets the system message, in place of those at the beginning; a NULL `text` leaves the
+conversation without. The turns stay.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
+0.1.0.
+""",
+)
+
+
+ollm_chat_answer = _function(
+    "ollm_chat_answer",
+    c_int32,
+    [c_void_p, POINTER(ollm_answer_options), POINTER(ollm_answer)],
+    r"""Answers the conversation, whose last message is not of the role "assistant": feeds its prompt,
+generates, and adds the answer as a message. `options` may be NULL, and so may `answer`, which
+must begin with its `struct_size`.
+
+An answer that is cancelled, whose callback ends it, or that fills the context with a single turn
+is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the status
+`OLLM_CANCELLED`; the next call goes on from there.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
+`OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
+`OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
+`OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they were.
+Since 0.1.0.
+""",
+)
+
+
+ollm_chat_count = _function(
+    "ollm_chat_count",
+    c_int32,
+    [c_void_p, POINTER(c_size_t), POINTER(c_size_t)],
+    r"""How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which may
+be NULL), those behind the system messages.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_message = _function(
+    "ollm_chat_message",
+    c_int32,
+    [c_void_p, c_size_t, POINTER(c_char), c_size_t, POINTER(c_size_t)],
+    r"""A message as JSON, an object with all its fields. The first one has `index` 0.
+
+Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has, `OLLM_INVALID_HANDLE`,
+`OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_take_back = _function(
+    "ollm_chat_take_back",
+    c_int32,
+    [c_void_p, POINTER(c_size_t)],
+    r"""Takes back the last turn: what the user said last and all that followed; `*removed` (which may be
+NULL) tells how many messages that were, 0 where there is no turn.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_truncate = _function(
+    "ollm_chat_truncate",
+    c_int32,
+    [c_void_p, c_size_t],
+    r"""Forgets the messages after the first `count`: the last answer, for instance, to have another.
+
+Statuses: `OLLM_INVALID_ARGUMENT` also if there are not so many, `OLLM_INVALID_HANDLE`,
+`OLLM_BUSY`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_reset = _function(
+    "ollm_chat_reset",
+    c_int32,
+    [c_void_p],
+    r"""Forgets all messages but the system messages at the beginning.
+
+Statuses: `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_save_file = _function(
+    "ollm_chat_save_file",
+    c_int32,
+    [c_void_p, c_char_p],
+    r"""Saves the chat to a file, whose path ends in zero: its messages, its template variables, and its
+session as `ollm_session_save_file` does.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+`OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+""",
+)
+
+
+ollm_chat_restore_file = _function(
+    "ollm_chat_restore_file",
+    c_int32,
+    [c_void_p, c_char_p],
+    r"""Restores chat and session from a file: under the same settings, sampling and selection, the next
+answer has the bits that it would have had in the saved chat. The template variables are those of
+the file; calls of tools stay constrained where the tools are the same.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE`
+if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
+another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
+`OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay as they were. Since 0.1.0.
+""",
+)
+
+
 ollm_batch_new = _function(
     "ollm_batch_new",
     c_int32,
@@ -1781,6 +2080,40 @@ them too; a saved session does not.
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for
 adapters of another model. Since 0.1.0.
+""",
+)
+
+
+class Draft(IntEnum):
+    r"""What guesses the tokens to come. Since 0.1.0.
+
+    NONE:
+        Nothing, as at first.
+    NGRAM:
+        The text: what followed the same tokens before. Good where a text is quoted or edited.
+    MODEL:
+        A smaller model of the same vocabulary.
+    """
+
+    NONE = 0
+    NGRAM = 1
+    MODEL = 2
+
+
+ollm_session_set_draft = _function(
+    "ollm_session_set_draft",
+    c_int32,
+    [c_void_p, c_int32, c_void_p],
+    r"""Sets what guesses the tokens to come. What it guesses goes through the network beside the last
+token, and is of use where the session chooses just that: the tokens are the same, bit for bit,
+and fewer passes are made (`ollm_session_statistics` tells how many). `draft` is of
+`ollm_draft`. How long drafts are follows
+from what they bring. Steps of this session alone draft; batches, branches and forks do not.
+`model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
+otherwise; its memory is not under the session's limit.
+
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a model
+of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 """,
 )
 
@@ -2325,6 +2658,11 @@ class Strategy(IntEnum):
 ollm_answer_fn = CFUNCTYPE(None, c_void_p, ollm_text, POINTER(ollm_text))
 
 
+# Says how good a branch is: the higher, the better; NaN is the lowest. What `branch` points to is
+# gone when the callback returns. Since 0.1.0.
+ollm_score_fn = CFUNCTYPE(c_double, c_void_p, POINTER(ollm_branch))
+
+
 class ollm_tally(ctypes.Structure):
     r"""How answers are found, and which one wins. A field that is 0 takes its default. Since 0.1.0.
 
@@ -2349,6 +2687,11 @@ class ollm_tally(ctypes.Structure):
         How much a branch counts for its answer.
     score:
         Which branch is better; in a vote, which of those that tie.
+    score_of:
+        Says which branch is better in place of `score`; may be NULL. Called inside the call and on
+        its thread, once a branch wherever branches are ranked.
+    score_user:
+        The first argument of `score_of`.
     """
 
     _fields_ = [
@@ -2359,6 +2702,8 @@ class ollm_tally(ctypes.Structure):
         ("user", c_void_p),
         ("weight", c_int32),
         ("score", c_int32),
+        ("score_of", ollm_score_fn),
+        ("score_user", c_void_p),
     ]
 
 
@@ -2752,6 +3097,10 @@ class ollm_statistics(ctypes.Structure):
         Passes over the weights of the network.
     kv_bytes:
         Bytes of the KV cache, those that forks share included.
+    drafted:
+        Drafted tokens that went through the network: see `ollm_session_set_draft`.
+    accepted:
+        How many of them were right.
     """
 
     _fields_ = [
@@ -2763,6 +3112,8 @@ class ollm_statistics(ctypes.Structure):
         ("first_token_seconds", c_double),
         ("passes", c_uint64),
         ("kv_bytes", c_size_t),
+        ("drafted", c_uint64),
+        ("accepted", c_uint64),
     ]
 
 
