@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ollm_runtime::model::Model;
-use ollm_runtime::ops::KvType;
 use ollm_runtime::session::{Session, SessionOptions};
 use serde_json::{Value, json};
 
@@ -14,8 +13,7 @@ use super::{Source, golden, off, read_json, run};
 /// The log-probability of each next token, in a context of as many tokens as there are.
 fn logprobs(path: &Path, ids: &[u32]) -> Vec<f64> {
     let model = Arc::new(Model::open(path).unwrap());
-    let kv_type = KvType::F32;
-    let options = SessionOptions { threads: 1, context: ids.len(), kv_type, ..SessionOptions::default() };
+    let options = SessionOptions { threads: 1, context: ids.len(), ..SessionOptions::default() };
     let mut session = Session::new(Arc::clone(&model), None, &options).unwrap();
     let logits = super::logits_of(&model, &mut session, ids);
     let rows = logits.chunks(model.config().vocab).zip(&ids[1..]);
@@ -53,7 +51,8 @@ fn keys_mean_what_transformers_takes_them_for() {
         let want: Vec<f64> = case["logprobs"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         assert_eq!(got.len(), want.len());
         let most = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        if most.is_nan() || most > 1e-3 {
+        // Keys and values are rounded to 16 bits; what a key changes is far more.
+        if most.is_nan() || most > 0.03 {
             wrong.push(format!("{what}: off by {most}"));
         }
     }
