@@ -32,8 +32,10 @@ pub(super) struct Architecture {
     /// What says whether queries, keys and values, the output of attention, and the feed-forward
     /// network have biases, and whether they have where it does not say.
     pub(super) biases: [(&'static str, bool); 3],
-    /// Whether it reads `query_pre_attn_scalar` and the soft-caps of scores and logits.
+    /// Whether it reads `query_pre_attn_scalar` and the soft-cap of logits.
     pub(super) scaled_scores: bool,
+    /// Whether it reads the soft-cap of scores.
+    pub(super) capped_scores: bool,
     /// What scales embeddings, residuals, scores and logits.
     pub(super) scales: ScaleKeys,
     /// Where `sliding_window` counts.
@@ -152,6 +154,7 @@ const LLAMA: Architecture = Architecture {
     ffn: "intermediate_size",
     biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
     scaled_scores: false,
+    capped_scores: false,
     scales: ScaleKeys::None,
     window: WindowRule::Never,
     named_window: false,
@@ -261,6 +264,7 @@ const GEMMA2: Architecture = Architecture {
     activation: "hidden_activation",
     activations: GELU,
     scaled_scores: true,
+    capped_scores: true,
     window: WindowRule::Interleaved { every: 2, read: false },
     defaults: Defaults {
         hidden: 2304,
@@ -312,6 +316,7 @@ pub(super) const ALL: [Architecture; 28] = [
         name: Some("Gemma3ForCausalLM"),
         model_type: "gemma3_text",
         family: "gemma3",
+        capped_scores: false,
         window: WindowRule::Interleaved { every: 6, read: true },
         sliding_rope: Some(("rope_local_base_freq", 10_000.0)),
         defaults: Defaults {

@@ -128,9 +128,9 @@ impl HfConfig {
         let context = json.opt_positions("max_position_embeddings")?.unwrap_or(defaults.context);
         // Where the runtime has a cap for a file that says nothing, none is 0.
         let family = architecture.family();
-        let cap = |key, missing: Option<f64>, silent: Option<f32>| match json.is_null(key) {
+        let cap = |key, is_read: bool, missing: Option<f64>, silent: Option<f32>| match json.is_null(key) {
             true => Ok(silent.map(|_| 0.0)),
-            false if architecture.scaled_scores => Ok(json.opt_positive(key)?.or(missing)),
+            false if is_read => Ok(json.opt_positive(key)?.or(missing)),
             false => Ok::<_, ConvertError>(None),
         };
         let scalar = json.opt_positive_if(architecture.scaled_scores, "query_pre_attn_scalar")?;
@@ -168,8 +168,18 @@ impl HfConfig {
             parallel: architecture.parallel.then_some(parallel.unwrap_or(false)),
             scales: scales(json, architecture.scales, layers, hidden)?,
             query_scalar: scalar.filter(|scalar| !is_silent(scalar)),
-            attention_cap: cap("attn_logit_softcapping", defaults.attention_cap, family.attention_softcap)?,
-            logit_cap: cap("final_logit_softcapping", defaults.logit_cap, family.logit_softcap)?,
+            attention_cap: cap(
+                "attn_logit_softcapping",
+                architecture.capped_scores,
+                defaults.attention_cap,
+                family.attention_softcap,
+            )?,
+            logit_cap: cap(
+                "final_logit_softcapping",
+                architecture.scaled_scores,
+                defaults.logit_cap,
+                family.logit_softcap,
+            )?,
         })
     }
 

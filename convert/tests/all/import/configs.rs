@@ -51,8 +51,8 @@ fn keys_mean_what_transformers_takes_them_for() {
         let want: Vec<f64> = case["logprobs"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         assert_eq!(got.len(), want.len());
         let most = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        // Keys and values are rounded to half precision; a key that is misread is off by much more.
-        if most.is_nan() || most > 5e-3 {
+        // Keys and values are rounded to 16 bits; what a key changes is far more.
+        if most.is_nan() || most > 0.03 {
             wrong.push(format!("{what}: off by {most}"));
         }
     }
