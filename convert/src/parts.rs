@@ -58,7 +58,9 @@ pub fn shard(input: &Path, stem: &Path, cut: Cut, force: bool) -> Result<ShardSu
     for (number, (path, group)) in paths.iter().zip(&groups).enumerate() {
         if let Err(error) = part(&model, number, groups.len(), group, path) {
             // A model that lacks parts is none.
-            done.iter().for_each(|(path, _): &(PathBuf, TensorTotal)| drop(fs::remove_file(path)));
+            for (path, _) in &done {
+                drop(fs::remove_file(path));
+            }
             return Err(error);
         }
         done.push((path.clone(), TensorTotal::of(group.iter().map(|tensor| tensor.size))));
@@ -127,12 +129,12 @@ pub fn join(first: &Path, output: &Path, force: bool) -> Result<JoinSummary> {
 
 impl fmt::Display for JoinSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.tensors.line(f, &format!("{} parts", self.parts))
+        self.tensors.line(f, format!("{} parts", self.parts))
     }
 }
 
 impl fmt::Display for ShardSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.iter().try_for_each(|(path, total)| total.line(f, &path.display().to_string()))
+        self.parts.iter().try_for_each(|(path, total)| total.line(f, path.display().to_string()))
     }
 }

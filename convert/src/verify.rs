@@ -137,7 +137,9 @@ fn text<'a>(metadata: &'a Metadata, key: &str) -> Option<&'a str> {
 
 /// The names and types of the keys.
 fn own_keys(file: &Opened, faults: &mut Faults) {
-    keys::faults(file.gguf.metadata()).iter().for_each(|fault| faults.add(fault));
+    for fault in keys::faults(file.gguf.metadata()) {
+        faults.add(&fault);
+    }
 }
 
 /// Names are short enough for ggml, padding is zero, and nothing follows the last tensor.

@@ -246,7 +246,9 @@ pub unsafe extern "C" fn ollm_chat_add_json(chat: *mut OllmChat, json: *const c_
         let is_one = json.trim_start().starts_with('{');
         let messages = Message::list_from_json(&if is_one { format!("[{json}]") } else { json.to_owned() })?;
         with_chat(chat, |talk| {
-            messages.into_iter().for_each(|message| talk.conversation.add(message));
+            for message in messages {
+                talk.conversation.add(message);
+            }
             Ok(())
         })
     })

@@ -235,9 +235,10 @@ impl StorageOptions {
             files.iter().try_for_each(read).map_err(StorageError::File)
         };
         #[cfg(unix)]
-        let joined = match self.copy {
-            true => self.filled(end, fill)?.backing,
-            false => Backing::Joined(Joined::new(&files, end).map_err(StorageError::File)?),
+        let joined = if self.copy {
+            self.filled(end, fill)?.backing
+        } else {
+            Backing::Joined(Joined::new(&files, end).map_err(StorageError::File)?)
         };
         #[cfg(not(unix))]
         let joined = self.filled(end, fill)?.backing;

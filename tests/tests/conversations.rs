@@ -240,7 +240,9 @@ fn an_answer_goes_on_where_the_context_is_full() {
     let mut seen = talk.messages()[..1].to_vec();
     seen.extend_from_slice(&talk.messages()[1 + messages..talk.messages().len() - 1]);
     let mut other = fixture.talk(ConversationOptions::default());
-    seen.into_iter().for_each(|message| other.add(message));
+    for message in seen {
+        other.add(message);
+    }
     let mut fresh = fixture.fed_at_once(&other, prompt + 5);
     fresh.feed(&said.generated.tokens).unwrap();
     assert_eq!(session.tokens(), fresh.tokens());

@@ -99,7 +99,7 @@ fn answer(mut stream: &TcpStream, state: &Mutex<State>, url: &str) -> std::io::R
     let headers: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
     let header = |name: &str| {
         let named =
-            |line: &String| line.split_once(": ").filter(|(found, _)| found.eq_ignore_ascii_case(name)).is_some();
+            |line: &String| line.split_once(": ").as_ref().is_some_and(|(found, _)| found.eq_ignore_ascii_case(name));
         headers.iter().find(|line| named(line)).map(|line| line.split_once(": ").unwrap().1.to_owned())
     };
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();

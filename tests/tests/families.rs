@@ -165,7 +165,7 @@ fn queries_keys_and_values_may_be_one_matrix_in_any_family() {
         for tensor in gguf.tensors() {
             let (first, rest) = tensor.name.rsplit_once(".attn_").unwrap_or_default();
             match rest {
-                "k.weight" | "v.weight" | "k.bias" | "v.bias" => continue,
+                "k.weight" | "v.weight" | "k.bias" | "v.bias" => {}
                 "q.weight" | "q.bias" => {
                     let kind = &rest[2..];
                     let parts =

@@ -186,14 +186,13 @@ impl HfCheckpoint {
             let (path, found) = (path.clone(), tensor.shape.clone());
             return Err(ImportError::Shape { path, tensor: name, found, expected: whole }.into());
         }
-        let encoding = match dtype {
-            Some(dtype) => Encoding::Type(dtype),
-            None => {
-                let weight = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
-                let beside = |part: &str| self.view(&format!("{module}.{part}"));
-                let bad = |reason| ImportError::Quantized { path: path.clone(), tensor: name.clone(), reason };
-                Encoding::Scaled(Box::new(quantization.decoder(&weight, &whole, beside).map_err(bad)?))
-            }
+        let encoding = if let Some(dtype) = dtype {
+            Encoding::Type(dtype)
+        } else {
+            let weight = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
+            let beside = |part: &str| self.view(&format!("{module}.{part}"));
+            let bad = |reason| ImportError::Quantized { path: path.clone(), tensor: name.clone(), reason };
+            Encoding::Scaled(Box::new(quantization.decoder(&weight, &whole, beside).map_err(bad)?))
         };
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
         let stored = Stored { path, file: bytes, name, encoding, range: tensor.range.clone() };

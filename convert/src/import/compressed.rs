@@ -78,7 +78,7 @@ impl Quantization {
         let pair = |value: &serde_json::Value| Some([value[0].as_u64()? as usize, value[1].as_u64()? as usize]);
         let mut blocks: Vec<[usize; 2]> = json.get("weight_block_size").and_then(pair).into_iter().collect();
         let groups = json.part("config_groups")?;
-        let groups = groups.iter().flat_map(|groups| groups.value.as_object()).flat_map(serde_json::Map::values);
+        let groups = groups.iter().filter_map(|groups| groups.value.as_object()).flat_map(serde_json::Map::values);
         for weights in groups.map(|group| &group["weights"]) {
             blocks.extend(pair(&weights["block_structure"]));
             blocks.extend(weights["group_size"].as_u64().map(|columns| [1, columns as usize]));

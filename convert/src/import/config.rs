@@ -347,20 +347,22 @@ impl Window {
                 Some(kinds) => by_type(json, kinds, layers)?,
                 None => (0..layers).map(|layer| ropes.is_some_and(|ropes| !ropes[layer])).collect(),
             },
-            WindowRule::Optional { first } => match json.opt_list("layer_types")? {
-                Some(kinds) => by_type(json, kinds, layers)?,
-                None => {
+            WindowRule::Optional { first } => {
+                if let Some(kinds) = json.opt_list("layer_types")? {
+                    by_type(json, kinds, layers)?
+                } else {
                     let first = json.opt_count("max_window_layers")?.unwrap_or(first);
                     (0..layers).map(|layer| layer >= first).collect()
                 }
-            },
-            WindowRule::Interleaved { every, read } => match json.opt_list("layer_types")? {
-                Some(kinds) => by_type(json, kinds, layers)?,
-                None => {
+            }
+            WindowRule::Interleaved { every, read } => {
+                if let Some(kinds) = json.opt_list("layer_types")? {
+                    by_type(json, kinds, layers)?
+                } else {
                     let given = json.opt_size_if(read, "sliding_window_pattern")?;
                     (0..layers).map(|layer| but_each(layer, given.unwrap_or(every))).collect()
                 }
-            },
+            }
         };
         let missing = architecture.defaults.window.filter(|_| !json.is_null("sliding_window"));
         let positions = json.opt_positions("sliding_window")?.or(missing);

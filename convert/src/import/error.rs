@@ -25,7 +25,7 @@ pub enum ImportError {
     /// The folder has neither `model.safetensors` nor `model.safetensors.index.json`, but perhaps
     /// another file.
     NoWeights { folder: PathBuf, other: Option<String> },
-    /// The weights are a file of PyTorch's.
+    /// The weights are a file of `PyTorch`'s.
     PyTorch { folder: PathBuf, file: String },
     /// There is no such folder, but perhaps such a model on the Hugging Face hub.
     HubId { path: PathBuf, id: String },

@@ -2,7 +2,7 @@
 //! `modeling_rope_utils.py` of transformers 5 reads them.
 //!
 //! `rope_scaling`, where it says anything, takes the place of `rope_parameters`; what it lacks
-//! stands beside it in the configuration. Gemma 3 and OLMo 3 have a rope for each kind of layers,
+//! stands beside it in the configuration. Gemma 3 and `OLMo` 3 have a rope for each kind of layers,
 //! and `rope_scaling` is laid over that of full attention.
 
 use std::f64::consts::TAU;
@@ -76,7 +76,7 @@ struct Beside<'a> {
     theta: f64,
     /// Whether its `original_max_position_embeddings` counts.
     original: bool,
-    /// What `truncate` of YaRN is, if not what the parameters say.
+    /// What `truncate` of `YaRN` is, if not what the parameters say.
     truncate: Option<bool>,
     head_dim: usize,
     context: usize,
@@ -216,11 +216,11 @@ impl Rope {
 
 const ORIGINAL_CONTEXT: &str = "rope.scaling.original_context_length";
 
-/// `beta_fast` and `beta_slow` of YaRN where they are missing.
+/// `beta_fast` and `beta_slow` of `YaRN` where they are missing.
 const FAST: f64 = 32.0;
 const SLOW: f64 = 1.0;
 
-/// How much YaRN sharpens attention for this factor: section 3.4.
+/// How much `YaRN` sharpens attention for this factor: section 3.4.
 fn sharpened(factor: f64, multiplier: f64) -> f64 {
     if factor > 1.0 { 0.1 * multiplier * factor.ln() + 1.0 } else { 1.0 }
 }
@@ -255,7 +255,7 @@ impl Beside<'_> {
             return if is_part { Err(parameters.unsupported(KEY, "1").into()) } else { Ok(self.head_dim) };
         };
         let size = (share.unwrap_or(missing) * self.head_dim as f64) as usize;
-        if size == 0 || size % 2 != 0 || size > self.head_dim {
+        if size == 0 || !size.is_multiple_of(2) || size > self.head_dim {
             let place = if parameters.get(KEY).is_some() { parameters } else { self.json };
             return Err(place.bad(KEY, "at most 1, and an even number of a head's elements").into());
         }

@@ -15,7 +15,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs::{self, File};
 use std::hash::Hasher as _;
 use std::io::{Cursor, Write as _};
@@ -234,7 +234,10 @@ impl Measurements {
         let known: BTreeMap<u64, f64> = lines.filter_map(entry).filter(|_| is_same).collect();
         // The last line may be cut: all are written again.
         let mut file = File::create(path).map_err(io)?;
-        let old: String = known.iter().map(|(key, value)| format!("{key:016x} {value:?}\n")).collect();
+        let mut old = String::new();
+        for (key, value) in &known {
+            let _ = writeln!(old, "{key:016x} {value:?}");
+        }
         file.write_all(format!("{head}\n{old}").as_bytes()).map_err(io)?;
         Ok(Self { known, file: Some((path.to_owned(), file)) })
     }
@@ -375,7 +378,9 @@ impl<'a> Search<'a> {
     /// The divergence of the model that such jobs make.
     fn divergence(&self, jobs: &[TensorJob<'_>], reference: &mut Reference) -> Result<f64> {
         let mut key = XxHash64::with_seed(0);
-        jobs.iter().for_each(|job| key.write(format!("{} {};", job.source.name, job.dtype).as_bytes()));
+        for job in jobs {
+            key.write(format!("{} {};", job.source.name, job.dtype).as_bytes());
+        }
         let key = key.finish();
         if let Some(&known) = self.measured.borrow().known.get(&key) {
             return Ok(known);

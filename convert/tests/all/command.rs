@@ -90,7 +90,7 @@ fn a_bad_file_gives_1_and_a_bad_command_line_2() {
     assert_eq!(nowhere.status.code(), Some(1));
     assert!(stderr(&nowhere).contains("nowhere/x.gguf"), "{}", stderr(&nowhere));
 
-    let (shape, dtype) = (synth("qwen3-9b", "Q4_0", "x"), synth("qwen3-0.6b", "Q2_K", "x"));
+    let (shape, dtype) = (synth("qwen3-9b", "Q4_0", "x"), synth("qwen3-0.6b", "Q9_K", "x"));
     let plugin = ["plugin", ".", "-o", "x", "--type", "q2"];
     for arguments in [&[][..], &["plugin"], &plugin, &["inspect"], &["split", "x"], &["diff", "x"], &shape, &dtype] {
         assert_eq!(ollm_convert(&folder, arguments).status.code(), Some(2), "{arguments:?}");

@@ -158,7 +158,9 @@ impl Talk<'_> {
     fn reset(&mut self) -> Result<()> {
         let messages = self.args.conversation.messages(self.args.system.as_ref())?;
         self.conversation.truncate(0)?;
-        messages.into_iter().for_each(|message| self.conversation.add(message));
+        for message in messages {
+            self.conversation.add(message);
+        }
         Ok(())
     }
 
@@ -224,7 +226,7 @@ impl Talk<'_> {
         let before = self.conversation.messages().len();
         self.conversation.add(message);
         let (interrupt, canceller) = (self.interrupt.clone(), self.engine.session.canceller());
-        let outcome = interrupt.around(canceller, || self.answer());
+        let outcome = interrupt.around(&canceller, || self.answer());
         if self.conversation.messages().len() == before + 1 {
             self.conversation.truncate(before)?;
         }

@@ -25,7 +25,7 @@ pub(crate) struct ConversationArgs {
     /// The chat template in a file, in place of the model's: for a model without one
     #[arg(long, value_name = "FILE", conflicts_with = "template")]
     chat_template: Option<PathBuf>,
-    /// One of the model's named chat templates, such as tool_use
+    /// One of the model's named chat templates, such as `tool_use`
     #[arg(long, value_name = "NAME")]
     template: Option<String>,
     #[arg(long = "template-arg", value_name = "NAME=JSON", value_parser = variable)]

@@ -20,7 +20,7 @@ impl Interrupt {
     }
 
     /// Runs `work`, which Ctrl-C cancels.
-    pub(crate) fn around<T>(&self, canceller: Canceller, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn around<T>(&self, canceller: &Canceller, work: impl FnOnce() -> T) -> T {
         self.set(Some(canceller.clone()));
         let outcome = work();
         self.set(None);

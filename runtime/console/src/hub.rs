@@ -114,7 +114,10 @@ fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>>
     let is_model = |name: &&String| {
         let lower = name.to_lowercase();
         let part = shard(name).is_none_or(|(_, number, _)| number == 1);
-        lower.ends_with(".gguf") && lower.contains(&wanted) && part && !lower.contains("mmproj")
+        Path::new(&lower).extension().is_some_and(|end| end == "gguf")
+            && lower.contains(&wanted)
+            && part
+            && !lower.contains("mmproj")
     };
     let mut found: Vec<String> = names.iter().filter(is_model).cloned().collect();
     if found.len() == 1 { Ok(found.remove(0)) } else { Err(found) }

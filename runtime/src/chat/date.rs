@@ -74,7 +74,7 @@ impl Date {
             Some('S') => (self.second, 2),
             Some('j') => (self.day_of_year(), 3),
             Some('B') => return out.push_str(month),
-            Some('b') => return out.push_str(&month[..3]),
+            Some('b' | 'h') => return out.push_str(&month[..3]),
             Some('A') => return out.push_str(day),
             Some('a') => return out.push_str(&day[..3]),
             Some('p') => return out.push_str(if self.hour < 12 { "AM" } else { "PM" }),
@@ -84,7 +84,6 @@ impl Date {
             Some('R') => return out.push_str(&self.format("%H:%M")),
             Some('r') => return out.push_str(&self.format("%I:%M:%S %p")),
             Some('c') => return out.push_str(&self.format("%a %b %e %H:%M:%S %Y")),
-            Some('h') => return out.push_str(&month[..3]),
             Some('n') => return out.push('\n'),
             Some('t') => return out.push('\t'),
             Some('e') => {

@@ -1,5 +1,7 @@
 //! Jinja's filters and tests, where minijinja has none or one with other arguments.
 
+use std::fmt::Write as _;
+
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
@@ -143,6 +145,7 @@ fn file_size(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Val
     let binary = is_true(bind(args, ["binary"])?[0].take());
     let bytes = f64::try_from(value.clone())?;
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
+    #[allow(clippy::float_cmp, reason = "one byte exactly")]
     if bytes == 1.0 {
         return Ok("1 Byte".into());
     }
@@ -259,7 +262,9 @@ fn percent(text: &str, safe: &str, out: &mut String) {
             byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || safe.as_bytes().contains(&byte) => {
                 out.push(char::from(byte));
             }
-            byte => out.push_str(&format!("%{byte:02X}")),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
         }
     }
 }

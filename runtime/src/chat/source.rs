@@ -133,7 +133,7 @@ impl Source {
                 return rest;
             };
             self.levels -= 1;
-            self.text.push_str(&format!("|{FORMAT}("));
+            self.text.extend(["|", FORMAT, "("]);
             self.code_from(&operand[..end], 0, "\0");
             self.levels += 1;
             self.text.push(')');
@@ -225,7 +225,7 @@ fn unescaped(text: &str) -> String {
         let Some(c) = code.chars().next() else { break };
         let (length, replacement) = escape(c, code).unwrap_or((c.len_utf8(), None));
         match replacement {
-            Some(c) => value.extend(c.chars()),
+            Some(c) => value.push_str(&c),
             None => value.extend(['\\', c]),
         }
         rest = &code[length..];

@@ -74,7 +74,7 @@ impl Conversation {
     /// conversation and session are as they were.
     pub fn restore(&mut self, session: &mut Session, from: &mut dyn Read) -> Result<()> {
         let json = read_json(from)?;
-        let (messages, variables, dropped) = self.parse(&json)?;
+        let (messages, variables, dropped) = parse(&json)?;
         session.restore(from)?;
         self.set_options(ConversationOptions { variables, ..self.options.clone() })?;
         (self.messages, self.dropped) = (messages, dropped);
@@ -89,17 +89,17 @@ impl Conversation {
         let file = storage::open_file(path).map_err(ConversationError::Read)?;
         self.restore(session, &mut BufReader::new(file))
     }
+}
 
-    /// Messages, variables, and how many messages are forgotten.
-    fn parse(&self, json: &[u8]) -> Result<(Vec<Message>, Variables, usize)> {
-        let damaged = |what| ConversationError::Damaged { what };
-        let saved: Value = serde_json::from_slice(json).map_err(|_| damaged("its messages are no JSON"))?;
-        let messages = Message::list_from_json(&saved["messages"].to_string())?;
-        let variables = Variables::from_json(&saved["variables"].to_string())?;
-        let dropped = saved["dropped"].as_u64().and_then(|dropped| usize::try_from(dropped).ok());
-        let dropped = dropped.filter(|&dropped| dropped <= messages.len()).ok_or_else(|| damaged("its turns"))?;
-        Ok((messages, variables, dropped))
-    }
+/// Messages, variables, and how many messages are forgotten.
+fn parse(json: &[u8]) -> Result<(Vec<Message>, Variables, usize)> {
+    let damaged = |what| ConversationError::Damaged { what };
+    let saved: Value = serde_json::from_slice(json).map_err(|_| damaged("its messages are no JSON"))?;
+    let messages = Message::list_from_json(&saved["messages"].to_string())?;
+    let variables = Variables::from_json(&saved["variables"].to_string())?;
+    let dropped = saved["dropped"].as_u64().and_then(|dropped| usize::try_from(dropped).ok());
+    let dropped = dropped.filter(|&dropped| dropped <= messages.len()).ok_or_else(|| damaged("its turns"))?;
+    Ok((messages, variables, dropped))
 }
 
 /// The checked JSON of a saved conversation. No more is allocated than the bytes read so far

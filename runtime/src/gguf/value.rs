@@ -106,7 +106,9 @@ macro_rules! value_types {
                     $(Self::$variant(items) => items.write(out),)*
                     Self::RawString(items) => {
                         (items.len() as u64).write(out);
-                        items.iter().for_each(|bytes| write_bytes(bytes, out));
+                        for bytes in items {
+                            write_bytes(bytes, out);
+                        }
                     }
                 }
             }

@@ -114,7 +114,9 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     let isa = exec.isa;
     if config.logit_scale.total_cmp(&1.0).is_ne() {
         for_each_row(&exec.pool, logits, config.vocab, |_, logits| {
-            logits.iter_mut().for_each(|logit| *logit *= config.logit_scale);
+            for logit in logits.iter_mut() {
+                *logit *= config.logit_scale;
+            }
         });
     }
     if let Some(cap) = config.logit_softcap {
@@ -318,7 +320,9 @@ fn place_heads(exec: &Exec, config: &Config, layout: HeadLayout<'_>, x: &mut [f3
             }
         }
         if let Some(scale) = scales.get(i) {
-            heads.iter_mut().for_each(|x| *x *= scale);
+            for x in heads.iter_mut() {
+                *x *= scale;
+            }
         }
     });
 }

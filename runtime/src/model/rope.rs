@@ -167,7 +167,7 @@ impl RopeKeys<'_> {
         if let Some(dynamic) = dynamic {
             let rule = "beside no other scaling, and with 4 rotated elements at least";
             let alone = factor.total_cmp(&1.0).is_eq() && self.kind()? == "linear" && pairs > 1;
-            self.require("rope.scaling.dynamic_factor", dynamic, alone, rule)?;
+            self.require("rope.scaling.dynamic_factor", &dynamic, alone, rule)?;
         }
         let magnitude = magnitude * f64::from(self.positive("rope.scaling.attn_factor")?.unwrap_or(1.0));
         let frequencies = frequencies.into_iter().map(|frequency| frequency as f32).collect();
@@ -207,7 +207,7 @@ impl RopeKeys<'_> {
         };
         self.require(
             "rope.scaling.yarn_log_multiplier",
-            multiplier,
+            &multiplier,
             magnitude.is_finite() && magnitude > 0.0,
             "larger",
         )?;
@@ -222,7 +222,7 @@ impl RopeKeys<'_> {
             Some(factor) => ("rope.scaling.factor", factor),
             None => ("rope.scale_linear", some("rope.scale_linear")?.unwrap_or(1.0)),
         };
-        self.require(name, factor, factor > 0.0, "a positive number")?;
+        self.require(name, &factor, factor > 0.0, "a positive number")?;
         Ok(factor.into())
     }
 
@@ -239,7 +239,7 @@ impl RopeKeys<'_> {
         const NAME: &str = "rope.dimension_count";
         let size = self.keys.opt_size(&self.name(NAME))?.unwrap_or(self.head_dim);
         let fits = size <= self.head_dim && size % 2 == 0;
-        self.require(NAME, size, fits, "even and at most the size of a head")?;
+        self.require(NAME, &size, fits, "even and at most the size of a head")?;
         Ok(size)
     }
 
@@ -255,7 +255,7 @@ impl RopeKeys<'_> {
         self.keys.opt_positive(&self.name(name))
     }
 
-    fn require(&self, name: &str, value: impl ToString, holds: bool, rule: &'static str) -> Result<(), ModelError> {
+    fn require(&self, name: &str, value: &dyn ToString, holds: bool, rule: &'static str) -> Result<(), ModelError> {
         self.keys.require(&self.name(name), value.to_string(), holds, rule)
     }
 }

@@ -154,8 +154,8 @@ impl Scratch {
 
     /// Bytes of the buffers of a pass over `n` tokens.
     pub fn bytes_for(config: &Config, n: usize) -> usize {
-        let floats: usize =
-            Self::widths(config).iter().sum::<usize>() + 2 * config.ropes().map(|rope| rope.pairs()).sum::<usize>();
+        let floats: usize = Self::widths(config).iter().sum::<usize>()
+            + 2 * config.ropes().map(super::rope::Rope::pairs).sum::<usize>();
         n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
     }
 

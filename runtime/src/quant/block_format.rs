@@ -2,6 +2,9 @@
 
 use crate::gguf::TensorType;
 
+/// Encodes whole blocks; the error is the index of a value.
+pub(crate) type Encode = fn(&[f32]) -> Result<Vec<u8>, usize>;
+
 /// A block format: the layout of its blocks, what their integers mean, and its reference codec.
 ///
 /// Weights are unsigned or signed integers in groups, each group with a scale and, for some
@@ -35,7 +38,7 @@ pub trait BlockFormat: 'static {
     const SPREAD: Spread = Spread { fields: 0, bits: 1 };
     /// Encodes whole blocks of finite values; `None` for a format that is only read. The error is
     /// the index of the first value of a block whose scale does not fit the format.
-    const ENCODE: Option<fn(&[f32]) -> Result<Vec<u8>, usize>>;
+    const ENCODE: Option<Encode>;
 
     /// Decodes whole blocks: the reference. Both have as many blocks.
     fn decode(bytes: &[u8], out: &mut [f32]);

@@ -52,7 +52,9 @@ pub(crate) fn set_scales(dtype: TensorType, block: &mut [u8], scale: f32) {
         }
         _ => {
             let halves = with_format!(dtype, F => F::NARROW, float => &[]);
-            halves.iter().for_each(|&at| block[at..at + 2].copy_from_slice(&bits));
+            for &at in halves {
+                block[at..at + 2].copy_from_slice(&bits);
+            }
         }
     }
 }

@@ -58,7 +58,7 @@ pub fn decode_tq1_0(block: &[u8; TQ1_0_BYTES], out: &mut [f32; LEN]) {
     for (i, x) in out.iter_mut().enumerate() {
         let (byte, digit) = place(i);
         let rest = (0..digit).fold(block[TQ1_0_QS + byte], |rest, _| rest.wrapping_mul(3));
-        *x = f32::from((u16::from(rest) * 3 >> 8) as i8 - 1) * d;
+        *x = f32::from(((u16::from(rest) * 3) >> 8) as i8 - 1) * d;
     }
 }
 

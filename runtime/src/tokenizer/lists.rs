@@ -31,8 +31,8 @@ type Prefix = bool;
 
 #[derive(Debug)]
 enum MergeKind {
-    Listed(Bpe),
-    Scored(Spm),
+    Listed(Box<Bpe>),
+    Scored(Box<Spm>),
 }
 
 impl Lists {
@@ -45,14 +45,14 @@ impl Lists {
         let specials = Specials::new(vocabulary.specials());
         let unknown = ids::optional(metadata, ids::UNKNOWN, vocabulary.len(), warnings);
         if model == "llama" {
-            let merges = MergeKind::Scored(Spm::read(metadata, &vocabulary, unknown)?);
+            let merges = MergeKind::Scored(Box::new(Spm::read(metadata, &vocabulary, unknown)?));
             let spaces = Some(metadata.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true));
             let form = form(metadata, None)?;
             return Ok((Self { specials, form, spaces, merges }, vocabulary.bytes(Spelling::Spaces)?));
         }
         let pre = pre_tokenizer(metadata, model, warnings)?;
         let form = form(metadata, pre.form)?;
-        let merges = MergeKind::Listed(Bpe::read(metadata, &vocabulary, pre)?);
+        let merges = MergeKind::Listed(Box::new(Bpe::read(metadata, &vocabulary, pre)?));
         let (spaces, spelling) = match pre.alphabet {
             Alphabet::Bytes => (None, Spelling::Letters),
             Alphabet::Characters => (Some(false), Spelling::Spaces),

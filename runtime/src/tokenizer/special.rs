@@ -228,7 +228,7 @@ mod tests {
                     cut.pop();
                     cut
                 }
-                token => vec![token],
+                token @ TextPart::Token(_) => vec![token],
             };
             parts = parts.into_iter().flat_map(cut).collect();
         }
@@ -239,9 +239,8 @@ mod tests {
     #[test]
     fn the_parts_are_those_of_the_naive_search() {
         let mut random = crate::random::Random::new(5);
-        let mut text = |most: usize| -> String {
-            (0..1 + random.below(most)).map(|_| ['a', 'b', 'é'][random.below(3)]).collect()
-        };
+        let mut text =
+            |most: usize| -> String { (0..=random.below(most)).map(|_| ['a', 'b', 'é'][random.below(3)]).collect() };
         for _ in 0..300 {
             let texts: std::collections::BTreeSet<String> = (0..6).map(|_| text(5)).collect();
             let mut list: Vec<(u32, String)> = (0..).zip(texts).collect();

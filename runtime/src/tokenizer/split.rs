@@ -164,14 +164,14 @@ fn youtu(text: &str) -> usize {
     first_of(text, &[contracted_word, lone_number, punctuation_and_slashes, line_end, spaces])
 }
 
-/// `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|`
+/// `[` punctuation of ASCII `][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|`
 /// ` ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 fn deepseek_v3(text: &str) -> usize {
     let punctuation: Alternative = |text| others(text, is_mark_of_text, is_line_end);
     first_of(text, &[ascii_marked_word, deepseek_word, punctuation, line_end, spaces])
 }
 
-/// As DeepSeek V3's, with ` ?[\p{P}\p{S}]+` and `[\r\n]`
+/// As `DeepSeek` V3's, with ` ?[\p{P}\p{S}]+` and `[\r\n]`
 fn spark(text: &str) -> usize {
     let punctuation: Alternative = |text| others(text, is_mark_of_text, |_| false);
     let line_end: Alternative = |text| text.starts_with(is_line_end).then_some(1);
@@ -183,7 +183,7 @@ fn bloom(text: &str) -> usize {
     first_of(text, &[|text| others(text, |c| !c.is_whitespace() && !is_one_of(c, "(|.,!?…。，、।۔،)"), |_| false)])
 }
 
-/// `\s?[..]+` of DeepSeek LLM's letters.
+/// `\s?[..]+` of `DeepSeek` LLM's letters.
 fn spaced_letters(text: &str) -> usize {
     first_of(text, &[|text| spaced(text, is_deepseek_letter)])
 }
@@ -303,7 +303,7 @@ fn deepseek_word(text: &str) -> Option<usize> {
     led(text, |c| !(is_line_end(c) || is_letter(c) || is_mark_of_text(c)), is_letter_or_mark)
 }
 
-/// `[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+`
+/// `[` punctuation of ASCII `][A-Za-z]+`
 fn ascii_marked_word(text: &str) -> Option<usize> {
     let word = text.strip_prefix(|c: char| c.is_ascii_punctuation())?;
     Some(run(word, |c| c.is_ascii_alphabetic())).filter(|&n| n > 0).map(|n| 1 + n)

@@ -258,7 +258,7 @@ fn many_special_tokens_cost_no_more_than_a_few() {
     let t = File::new("gpt2").tokens(|tokens| tokens.extend((0..6400).map(unused)));
     let t = t.with("tokenizer.ggml.token_type", {
         let mut kinds = vec![1; 267];
-        kinds.extend([3; 6400]);
+        kinds.extend(std::iter::repeat_n(3, 6400));
         kinds
     });
     let t = t.read().unwrap();

@@ -43,7 +43,7 @@ pub(super) fn is_lower(c: char) -> bool {
     c.is_ascii_lowercase() || (!c.is_ascii() && contains(&LOWER, c))
 }
 
-/// The letters that DeepSeek LLM's expression lists.
+/// The letters that `DeepSeek` LLM's expression lists.
 pub(super) fn is_deepseek_letter(c: char) -> bool {
     c.is_ascii_alphabetic() || (!c.is_ascii() && contains(&DEEPSEEK, c))
 }

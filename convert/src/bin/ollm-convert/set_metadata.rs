@@ -16,7 +16,7 @@ use crate::output::{Outcome, wrote};
 pub(crate) struct SetMetadataArgs {
     /// Any GGUF file
     file: PathBuf,
-    /// The keys, such as general.name=Mine or tokenizer.ggml.add_bos_token=false
+    /// The keys, such as general.name=Mine or `tokenizer.ggml.add_bos_token=false`
     #[arg(value_name = "KEY=VALUE", required_unless_present = "remove")]
     set: Vec<Assignment>,
     /// A key that is removed

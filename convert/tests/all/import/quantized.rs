@@ -66,7 +66,7 @@ fn groups_may_be_named_for_each_column() {
     // The columns of a group stand apart: scales that are all the same show nothing, so each group
     // takes the other's.
     let (mut source, reference) = source("packed-groups");
-    let index: Vec<u8> = (0..64_i32).flat_map(|col| (col / 16 ^ 1).to_le_bytes()).collect();
+    let index: Vec<u8> = (0..64_i32).flat_map(|col| ((col / 16) ^ 1).to_le_bytes()).collect();
     source.tensors.insert(format!("{MATRIX}.weight_g_idx"), (Dtype::I32, vec![64], index));
     let swapped = rows(&source);
     assert!(swapped != reference);
