@@ -237,7 +237,9 @@ impl BackboneModel {
     pub fn head(&self) -> Vec<f32> {
         let (mut weights, scale) = (self.model.head_weights(), self.model.config().logit_scale);
         if scale.total_cmp(&1.0).is_ne() {
-            weights.iter_mut().for_each(|weight| *weight *= scale);
+            for weight in weights.iter_mut() {
+                *weight *= scale;
+            }
         }
         weights
     }
