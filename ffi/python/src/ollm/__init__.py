@@ -29,6 +29,7 @@ from .c import (
     BranchState,
     ChatEventKind,
     Distribution,
+    Draft,
     Expand,
     Filter,
     GrammarKind,
@@ -46,6 +47,7 @@ from .c import (
     Until,
     Weight,
 )
+from .conversation import Answer, Conversation
 from .model import Adapter, ChatParser, Grammar, Model, Plugin, ThreadPool, Worker, memory_needed
 from .options import (
     Branch,

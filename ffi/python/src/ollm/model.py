@@ -286,14 +286,9 @@ class ChatParser(Handle):
         events, event = [], _call.struct(c.ollm_chat_event)
         while True:
             _call.check(c.ollm_chat_parser_next(self._c, ctypes.byref(event)))
-            kind = c.ChatEventKind(event.kind)
-            if kind == c.ChatEventKind.NONE:
+            if event.kind == c.ChatEventKind.NONE:
                 return events
-            text, name, arguments, call = (
-                _call.text_at(getattr(event, field), getattr(event, f"{field}_length"))
-                for field in ("text", "name", "arguments", "id")
-            )
-            events.append(ChatEvent(kind, text, name, json.loads(arguments) if arguments else None, call))
+            events.append(ChatEvent.of(event))
 
 
 def session_options(**values):

@@ -1,6 +1,7 @@
 """What calls are given and give: options, tokens, branches. None of them holds an object of C."""
 
 import ctypes
+import json
 import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
@@ -186,6 +187,15 @@ class ChatEvent(NamedTuple):
     """Its arguments."""
     id: str = ""
     """What names the call."""
+
+    @classmethod
+    def of(cls, event):
+        """What C shows."""
+        text, name, arguments, call = (
+            _call.text_at(getattr(event, field), getattr(event, f"{field}_length"))
+            for field in ("text", "name", "arguments", "id")
+        )
+        return cls(c.ChatEventKind(event.kind), text, name, json.loads(arguments) if arguments else None, call)
 
 
 def record(kind, made):

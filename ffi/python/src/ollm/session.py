@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 from . import _call, c
 from ._call import Error, Handle, Status
 from .branches import Branches
-from .c import Distribution, KvType, Pooling, Reason, Until
+from .c import Distribution, Draft, KvType, Pooling, Reason, Until
 from .model import Adapter, Grammar, Model, Plugin, ThreadPool, Worker, _progress, _start, session_options
 from .options import Candidate, Logprob, Option, Sampling, Selection, Statistics, Suggestion, Token, latent, record
 
@@ -181,6 +181,11 @@ class Session(Handle):
         if count != len(numbers):
             raise ValueError(f"there are {len(numbers)} adapters and {count} scales")
         _call.check(c.ollm_session_set_adapters(self._c, (ctypes.c_void_p * count)(*numbers), values, count))
+
+    def set_draft(self, draft: Draft, model: Optional[Model] = None) -> None:
+        """Sets what guesses the tokens to come, the model of `Draft.MODEL`; the text stays the same."""
+        number = _call.handle(model, Model, "model", optional=True)
+        _call.check(c.ollm_session_set_draft(self._c, _call.int32(draft, "draft"), number))
 
     def set_duty(self, share: float) -> None:
         """Computing takes at most this share of the time, against thermal throttling; 1 is no limit."""
