@@ -113,7 +113,7 @@ class Conversation(Handle):
         _call.check(c.ollm_chat_truncate(self._c, _call.size(count, "count")))
 
     def reset(self) -> None:
-        """Forgets all messages."""
+        """Forgets all messages but those of the system."""
         _call.check(c.ollm_chat_reset(self._c))
 
     def save_file(self, path) -> None:
