@@ -23,6 +23,9 @@ import unittest
 import ollm
 from ollm import _call, c, model as model_module
 
+# Whoever runs the tests may ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MODEL, PLUGIN, CHAT, ABI, SCRATCH = sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1), sys.argv.pop(1)
 PROMPT = "Once upon a time there was"
 
@@ -642,6 +645,38 @@ class Threads(Test):
         signal.signal(signal.SIGINT, before)
 
 
+class Conversations(Test):
+    def test_answers_are_messages_that_are_saved_and_taken_back(self):
+        session = ollm.Session(self.chat, threads=1, context=256)
+        conversation = ollm.Conversation(session)
+        conversation.set_system("s")
+        conversation.add("a")
+        texts = []
+        answer = conversation.answer(lambda event: texts.append(event.text), limit=5)
+        self.assertTrue(answer.prompt_tokens > 0 and answer.answer_tokens <= 5 and answer.reused_tokens == 0)
+        self.assertEqual([message["role"] for message in conversation.messages()][:2], ["system", "user"])
+        conversation.add("b")
+        self.assertGreater(conversation.answer(limit=2).reused_tokens, 0)
+        path, before = os.path.join(SCRATCH, "conversation"), conversation.messages()
+        conversation.save_file(path)
+        self.assertGreater(conversation.take_back(), 0)
+        self.assertLess(len(conversation.messages()), len(before))
+        conversation.restore_file(path)
+        self.assertEqual(conversation.messages(), before)
+        with self.assertRaises(Boom):
+            conversation.add("c")
+            conversation.answer(lambda event: boom(), limit=50)
+
+    def test_drafts_change_no_token(self):
+        tokens = []
+        for draft in [ollm.Draft.NONE, ollm.Draft.NGRAM, ollm.Draft.MODEL]:
+            session = self.session(threads=1, context=64)
+            session.set_draft(draft, self.model if draft == ollm.Draft.MODEL else None)
+            tokens.append([session.step().id for _ in range(20)])
+        self.assertEqual(tokens, [tokens[0]] * 3)
+        self.assertGreater(session.statistics().accepted, 0)
+
+
 class Misuse(Test):
     def test_wrong_arguments_are_exceptions(self):
         """Every method with one wrong argument at a time."""
@@ -705,6 +740,8 @@ class Misuse(Test):
             return self.session(plugin=True, threads=1, context=64).branches(limit=2)
         if kind is ollm.ChatParser:
             return ollm.ChatParser(self.chat)
+        if kind is ollm.Conversation:
+            return ollm.Conversation(ollm.Session(self.chat, threads=1, context=64))
         if kind in (ollm.ThreadPool, ollm.Batch):
             return kind()
         return kind
@@ -712,6 +749,10 @@ class Misuse(Test):
     def good(self, name):
         return {
             "model": self.model,
+            "session": ollm.Session(self.chat, threads=1, context=64) if name == "session" else None,
+            "draft": ollm.Draft.NONE,
+            "content": "a",
+            "count": 0,
             "file": MODEL,
             "place": MODEL,
             "kind": 1,

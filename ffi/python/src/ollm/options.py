@@ -174,6 +174,10 @@ class Statistics(NamedTuple):
     first_token_seconds: float
     passes: int
     kv_bytes: int
+    drafted: int
+    """Drafted tokens that went through the network."""
+    accepted: int
+    """How many of them were right."""
 
 
 class ChatEvent(NamedTuple):
