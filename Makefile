@@ -54,7 +54,8 @@ uninstall:
 	ffi/package/uninstall.sh "$(PREFIX)"
 
 # The shared library is small: at most 5.6 MiB (asked: 3.5), with grammars
-# (constrained output) 7.7 (asked: 4.5). Kernels of 27 types for four instruction sets are most of it.
+# (constrained output) 7.7 (asked: 4.5). Kernels of 27 types for four instruction sets are most of
+# it.
 size:
 	cargo build --profile dist -p ollm-ffi --features constraints
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 8074035

@@ -556,8 +556,8 @@ typedef struct ollm_chat_input {
     size_t messages_json_length;
     /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
     /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
-    /// the name of one of the file's or as the text of another. NULL: none.
+    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template,
+    /// by the name of one of the file's or as the text of another. NULL: none.
     const char *variables_json;
     /// Bytes of `variables_json`.
     size_t variables_json_length;
@@ -595,8 +595,8 @@ typedef struct ollm_chat_event {
 } ollm_chat_event;
 
 /// The text of a conversation, by the chat template of the model's file, or the one that the
-/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
-/// tell what is the template's and what was said.
+/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does
+/// not tell what is the template's and what was said.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
@@ -1274,8 +1274,8 @@ ollm_status ollm_session_run(ollm_session *session, const ollm_run_options *opti
 // duty cycle of that.
 //
 // Of the prompt of an answer the session computes what is new: the longest beginning that it has
-// already stays. When the context is full, the model forgets the oldest whole turns (a message of a
-// user and what follows it); system messages at the beginning stay, and so does the last turn.
+// already stays. When the context is full, the model forgets the oldest whole turns (a message of
+// a user and what follows it); system messages at the beginning stay, and so does the last turn.
 // `ollm_session_cancel` ends an answer: what came until then is the answer.
 //
 // One thread at a time uses a chat: a second one gets `OLLM_BUSY`, and so does a callback that
@@ -1358,8 +1358,8 @@ typedef struct ollm_answer {
 /// `OLLM_UNSUPPORTED` for constrained calls in a build without grammars. Since 0.1.0.
 ollm_status ollm_chat_new(ollm_session *session, const ollm_chat_options *options, ollm_chat **chat);
 
-/// Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside goes
-/// on to its end. NULL, and a pointer to NULL, are fine.
+/// Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside
+/// goes on to its end. NULL, and a pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 ollm_status ollm_chat_free(ollm_chat **chat);
@@ -1387,41 +1387,41 @@ ollm_status ollm_chat_add_json(ollm_chat *chat, const char *json, size_t length)
 /// Sets the system message, in place of those at the beginning; a NULL `text` leaves the
 /// conversation without. The turns stay.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-/// 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+/// Since 0.1.0.
 ollm_status ollm_chat_set_system(ollm_chat *chat, const char *text, size_t length);
 
 /// Answers the conversation, whose last message is not of the role "assistant": feeds its prompt,
 /// generates, and adds the answer as a message. `options` may be NULL, and so may `answer`, which
 /// must begin with its `struct_size`.
 ///
-/// An answer that is cancelled, whose callback ends it, or that fills the context with a single turn
-/// is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the status
-/// `OLLM_CANCELLED`; the next call goes on from there.
+/// An answer that is cancelled, whose callback ends it, or that fills the context with a single
+/// turn is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the
+/// status `OLLM_CANCELLED`; the next call goes on from there.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
 /// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
 /// `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they were.
-/// Since 0.1.0.
+/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+/// were. Since 0.1.0.
 ollm_status ollm_chat_answer(ollm_chat *chat,
                              const ollm_answer_options *options,
                              ollm_answer *answer);
 
-/// How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which may
-/// be NULL), those behind the system messages.
+/// How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which
+/// may be NULL), those behind the system messages.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_chat_count(const ollm_chat *chat, size_t *count, size_t *forgotten);
 
 /// A message as JSON, an object with all its fields. The first one has `index` 0.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has, `OLLM_INVALID_HANDLE`,
-/// `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has,
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 ollm_status ollm_chat_message(const ollm_chat *chat, size_t index, char *text, size_t capacity, size_t *length);
 
-/// Takes back the last turn: what the user said last and all that followed; `*removed` (which may be
-/// NULL) tells how many messages that were, 0 where there is no turn.
+/// Takes back the last turn: what the user said last and all that followed; `*removed` (which may
+/// be NULL) tells how many messages that were, 0 where there is no turn.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 ollm_status ollm_chat_take_back(ollm_chat *chat, size_t *removed);
@@ -1445,13 +1445,14 @@ ollm_status ollm_chat_reset(ollm_chat *chat);
 ollm_status ollm_chat_save_file(ollm_chat *chat, const char *path);
 
 /// Restores chat and session from a file: under the same settings, sampling and selection, the next
-/// answer has the bits that it would have had in the saved chat. The template variables are those of
-/// the file; calls of tools stay constrained where the tools are the same.
+/// answer has the bits that it would have had in the saved chat. The template variables are those
+/// of the file; calls of tools stay constrained where the tools are the same.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE`
-/// if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
-/// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay as they were. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
+/// `OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
+/// longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
+/// as they were. Since 0.1.0.
 ollm_status ollm_chat_restore_file(ollm_chat *chat, const char *path);
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1545,8 +1546,8 @@ OLLM_ENUM(ollm_draft, int32_t) {
 /// `model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
 /// otherwise; its memory is not under the session's limit.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a model
-/// of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
+/// model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 ollm_status ollm_session_set_draft(ollm_session *session, int32_t draft, const ollm_model *model);
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ use twox_hash::XxHash64;
 
 use crate::error::ConvertError;
 
-/// A lock of the output, as long as it lives. The locked file is in the system's folder for temporary
-/// files and goes with the lock; one that a killed process left has none, and is used again.
+/// A lock of the output, as long as it lives. The locked file is in the system's folder for
+/// temporary files and goes with the lock; one that a killed process left has none, and is used
+/// again.
 pub(crate) struct Claim {
     /// None where the system has no locks: then nothing is claimed.
     lock: Option<(PathBuf, File)>,

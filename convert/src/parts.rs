@@ -1,5 +1,5 @@
-//! A model is cut in parts, or its parts become one file: `NAME-00001-of-00003.gguf`, as llama.cpp's
-//! `gguf-split` names and writes them.
+//! A model is cut in parts, or its parts become one file: `NAME-00001-of-00003.gguf`, as
+//! llama.cpp's `gguf-split` names and writes them.
 
 use std::fmt;
 use std::fs;
@@ -38,8 +38,8 @@ pub struct JoinSummary {
     pub tensors: TensorTotal,
 }
 
-/// The parts that a model is written to, as `stem` (with its folder) names them. Each tensor goes to
-/// one part; the keys are in the first.
+/// The parts that a model is written to, as `stem` (with its folder) names them. Each tensor goes
+/// to one part; the keys are in the first.
 ///
 /// # Errors
 /// If the file is no model, or a part is there and may not be replaced. Then nothing is written.

@@ -40,8 +40,8 @@ pub struct OllmChatInput {
     pub messages_json_length: usize,
     /// Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
     /// `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
-    /// the name of one of the file's or as the text of another. NULL: none.
+    /// function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template,
+    /// by the name of one of the file's or as the text of another. NULL: none.
     pub variables_json: *const c_char,
     /// Bytes of `variables_json`.
     pub variables_json_length: usize,
@@ -110,8 +110,8 @@ fn template(model: &OllmModel, variables: &Variables) -> Result<ChatTemplate> {
 }
 
 /// The text of a conversation, by the chat template of the model's file, or the one that the
-/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
-/// tell what is the template's and what was said.
+/// variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does
+/// not tell what is the template's and what was said.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 /// `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no

@@ -3,8 +3,8 @@
 //! duty cycle of that.
 //!
 //! Of the prompt of an answer the session computes what is new: the longest beginning that it has
-//! already stays. When the context is full, the model forgets the oldest whole turns (a message of a
-//! user and what follows it); system messages at the beginning stay, and so does the last turn.
+//! already stays. When the context is full, the model forgets the oldest whole turns (a message of
+//! a user and what follows it); system messages at the beginning stay, and so does the last turn.
 //! `ollm_session_cancel` ends an answer: what came until then is the answer.
 //!
 //! One thread at a time uses a chat: a second one gets `OLLM_BUSY`, and so does a callback that
@@ -192,8 +192,8 @@ pub unsafe extern "C" fn ollm_chat_new(
     })
 }
 
-/// Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside goes
-/// on to its end. NULL, and a pointer to NULL, are fine.
+/// Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside
+/// goes on to its end. NULL, and a pointer to NULL, are fine.
 ///
 /// Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -257,8 +257,8 @@ pub unsafe extern "C" fn ollm_chat_add_json(chat: *mut OllmChat, json: *const c_
 /// Sets the system message, in place of those at the beginning; a NULL `text` leaves the
 /// conversation without. The turns stay.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-/// 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+/// Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_set_system(chat: *mut OllmChat, text: *const c_char, length: usize) -> OllmStatus {
     guard(|| {
@@ -341,15 +341,15 @@ versioned!(OllmAnswer {
 /// generates, and adds the answer as a message. `options` may be NULL, and so may `answer`, which
 /// must begin with its `struct_size`.
 ///
-/// An answer that is cancelled, whose callback ends it, or that fills the context with a single turn
-/// is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the status
-/// `OLLM_CANCELLED`; the next call goes on from there.
+/// An answer that is cancelled, whose callback ends it, or that fills the context with a single
+/// turn is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the
+/// status `OLLM_CANCELLED`; the next call goes on from there.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
 /// `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
 /// `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they were.
-/// Since 0.1.0.
+/// `OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+/// were. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_answer(
     chat: *mut OllmChat,
@@ -426,8 +426,8 @@ impl OllmAnswer {
     }
 }
 
-/// How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which may
-/// be NULL), those behind the system messages.
+/// How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which
+/// may be NULL), those behind the system messages.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -451,8 +451,8 @@ pub unsafe extern "C" fn ollm_chat_count(
 
 /// A message as JSON, an object with all its fields. The first one has `index` 0.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has, `OLLM_INVALID_HANDLE`,
-/// `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has,
+/// `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_message(
     chat: *const OllmChat,
@@ -474,8 +474,8 @@ pub unsafe extern "C" fn ollm_chat_message(
     })
 }
 
-/// Takes back the last turn: what the user said last and all that followed; `*removed` (which may be
-/// NULL) tells how many messages that were, 0 where there is no turn.
+/// Takes back the last turn: what the user said last and all that followed; `*removed` (which may
+/// be NULL) tells how many messages that were, 0 where there is no turn.
 ///
 /// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 #[unsafe(no_mangle)]
@@ -532,13 +532,14 @@ pub unsafe extern "C" fn ollm_chat_save_file(chat: *mut OllmChat, path: *const c
 }
 
 /// Restores chat and session from a file: under the same settings, sampling and selection, the next
-/// answer has the bits that it would have had in the saved chat. The template variables are those of
-/// the file; calls of tools stay constrained where the tools are the same.
+/// answer has the bits that it would have had in the saved chat. The template variables are those
+/// of the file; calls of tools stay constrained where the tools are the same.
 ///
-/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE`
-/// if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-/// another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
-/// `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay as they were. Since 0.1.0.
+/// Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+/// `OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
+/// `OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
+/// longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
+/// as they were. Since 0.1.0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ollm_chat_restore_file(chat: *mut OllmChat, path: *const c_char) -> OllmStatus {
     guard(|| {

@@ -12,8 +12,8 @@ use std::process::Command;
 
 use declarations::{Kind, Member, Signature, declarations, here};
 
-/// The text of a function, or of a type of functions, without the names of its parameters, which are
-/// not part of the interface.
+/// The text of a function, or of a type of functions, without the names of its parameters, which
+/// are not part of the interface.
 fn signature(head: &str, signature: &Signature) -> String {
     let types: Vec<_> = signature.parameters.iter().map(|parameter| parameter.what.as_str()).collect();
     let types = if types.is_empty() { "void".to_owned() } else { types.join(", ") };

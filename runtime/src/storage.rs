@@ -381,7 +381,8 @@ impl Storage {
         StorageOptions::default().bytes(bytes)
     }
 
-    /// Where the parts of the file begin: at 0, and if it is cut in several, at multiples of 64 KiB.
+    /// Where the parts of the file begin: at 0, and if it is cut in several, at multiples of 64
+    /// KiB.
     pub fn starts(&self) -> &[usize] {
         &self.starts
     }
@@ -494,8 +495,9 @@ impl Joined {
     fn discard(&self, range: std::ops::Range<usize>) {
         let inner = range.start.next_multiple_of(PART_ALIGNMENT)..range.end / PART_ALIGNMENT * PART_ALIGNMENT;
         if inner.start < inner.end && inner.end <= self.length {
-            // SAFETY: whole pages of the map, backed by files, so that what is dropped is read again
-            // as it was; between the files it is zero again. A system that refuses leaves them.
+            // SAFETY: whole pages of the map, backed by files, so that what is dropped is read
+            // again as it was; between the files it is zero again. A system that refuses leaves
+            // them.
             unsafe {
                 libc::madvise(self.start.as_ptr().add(inner.start).cast(), inner.len(), libc::MADV_DONTNEED);
             }

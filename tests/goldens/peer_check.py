@@ -22,8 +22,8 @@ from tiny import HERE, MODELS, OUT, SMALL_MODELS, randomize, write_gguf
 
 CONTEXT = 128
 
-# What llama.cpp does not read of these files: the window of a llama file, the scale of a gemma2 file, the window of an exaone4 file that
-# has not 64 layers.
+# What llama.cpp does not read of these files: the window of a llama file, the scale of a gemma2
+# file, the window of an exaone4 file that has not 64 layers.
 UNLIKE_PEER = ["mistral", "gemma2", "exaone4"]
 
 

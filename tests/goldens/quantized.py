@@ -17,7 +17,8 @@ from transformers.integrations.finegrained_fp8 import Fp8Dequantize
 from common import HERE
 
 ROWS, COLS = 96, 64
-# What a module has beside its weights, or may have for its inputs; no decoder of weights reads these.
+# What a module has beside its weights, or may have for its inputs; no decoder of weights reads
+# these.
 IDLE = {"input_scale": torch.tensor([0.5])}
 
 

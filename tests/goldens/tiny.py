@@ -67,7 +67,8 @@ MODELS = [
                   final_logit_softcapping=10.0)),
 ]
 
-# The other families: smaller, and with matrices that half floats hold exactly, in which they are stored.
+# The other families: smaller, and with matrices that half floats hold exactly, in which they are
+# stored.
 SMALL_TOKENS = 12
 SMALL = {**SHAPE, "hidden_size": 32, "intermediate_size": 48, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
          "rope_parameters": DEFAULT, "tie_word_embeddings": True}

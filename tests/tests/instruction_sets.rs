@@ -48,7 +48,7 @@ fn converted(name: &str, dtype: TensorType) -> Arc<Model> {
     for tensor in gguf.tensors() {
         let mut values = vec![0.0; tensor.elements()];
         quant::decode(tensor.dtype, tensor.bytes(&bytes), &mut values).unwrap();
-        let fits = tensor.dims.len() > 1 && tensor.dims[0] as usize % dtype.block_len() == 0;
+        let fits = tensor.dims.len() > 1 && (tensor.dims[0] as usize).is_multiple_of(dtype.block_len());
         let dtype = if fits { dtype } else { TensorType::F32 };
         writer.tensor(&tensor.name, &tensor.dims, dtype, quant::encode(dtype, &values).unwrap()).unwrap();
     }

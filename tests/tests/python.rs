@@ -1,5 +1,5 @@
-//! The Python package: its wheel is built, installed into a fresh environment, and does what it says
-//! (`ffi/python/tests/test_ollm.py`).
+//! The Python package: its wheel is built, installed into a fresh environment, and does what it
+//! says (`ffi/python/tests/test_ollm.py`).
 
 use std::fs;
 use std::path::{Path, PathBuf};

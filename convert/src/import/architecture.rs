@@ -683,3 +683,20 @@ impl Architecture {
         TEXT_MODELS.iter().find(|(whole, _)| *whole == model_type).and_then(|(_, text)| Self::of_type(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_architecture_has_a_family_a_rope_and_a_name_of_its_own() {
+        for (i, one) in ALL.iter().enumerate() {
+            assert_eq!(one.family().name, one.family);
+            one.rope();
+            assert!(!ALL[..i].iter().any(|other| other.model_type == one.model_type), "{}", one.model_type);
+        }
+        for (whole, text) in TEXT_MODELS {
+            assert!(Architecture::of_type(text).is_some(), "{whole}");
+        }
+    }
+}

@@ -4,10 +4,10 @@
 //! Matrices of one role in one third of the layers are a group, and get one type. Each group is
 //! measured once: the model reads a text with that group alone in its cheapest type of four bits or
 //! more, and the KL divergence from the input's predictions is the group's. For small errors it
-//! grows as the squared quantization error of the weights. So the divergence of every other candidate type follows from
-//! its error on a sample of rows, and that of several groups is the sum. A quantized matmul
-//! quantizes its activations as well, whatever the type; that divergence is measured once, for all
-//! groups in their best such type.
+//! grows as the squared quantization error of the weights. So the divergence of every other
+//! candidate type follows from its error on a sample of rows, and that of several groups is the
+//! sum. A quantized matmul quantizes its activations as well, whatever the type; that divergence is
+//! measured once, for all groups in their best such type.
 //!
 //! The search starts from the cheapest type everywhere and spends bytes where they lower the
 //! divergence most for each byte. The outcome is measured as a whole. Where the sum was wrong, the
@@ -87,8 +87,8 @@ const ROUNDS: usize = 6;
 const NEAR: f64 = 0.92;
 
 /// Chooses types by KL divergence on `text`, for the matrices of `input` that no rule of
-/// `tensor_types` names. No model is written; what was measured is added to the file `resume`, and a
-/// search that was broken off, of the same input, goes on from there.
+/// `tensor_types` names. No model is written; what was measured is added to the file `resume`, and
+/// a search that was broken off, of the same input, goes on from there.
 ///
 /// # Errors
 /// If a file is not what it should be, or the goal cannot be reached.
@@ -131,8 +131,8 @@ struct CandidateType {
     error: f64,
 }
 
-/// Whether a type is one to choose: one that is written, and not one for models that were trained to
-/// have such weights.
+/// Whether a type is one to choose: one that is written, and not one for models that were trained
+/// to have such weights.
 fn may_choose(dtype: TensorType) -> bool {
     let coarse = [TensorType::Q1_0, TensorType::Q2_0, TensorType::Tq1_0, TensorType::Tq2_0];
     quant::is_writable(dtype) && !coarse.contains(&dtype)
@@ -151,8 +151,8 @@ struct MatrixGroup<'a> {
 }
 
 impl MatrixGroup<'_> {
-    /// The candidate whose KL divergence is measured: the cheapest of four bits or more, since below
-    /// errors are too large to say much of small ones.
+    /// The candidate whose KL divergence is measured: the cheapest of four bits or more, since
+    /// below errors are too large to say much of small ones.
     fn measured(&self) -> CandidateType {
         let suits = |candidate: &&CandidateType| {
             candidate.error > 0.0 && candidate.dtype.block_bytes() * 8 >= candidate.dtype.block_len() * 4

@@ -1,4 +1,5 @@
-//! What `include/ollm.h` declares, taken apart: for tests that compare it, and for what is made of it.
+//! What `include/ollm.h` declares, taken apart: for tests that compare it, and for what is made of
+//! it.
 #![allow(dead_code, reason = "each test reads some of it")]
 
 use std::fs;

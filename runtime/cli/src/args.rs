@@ -79,8 +79,8 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Model and machine")]
 pub(crate) struct MachineArgs {
     /// The model: a GGUF file of a backbone, with or without a plugin inside; or
-    /// `hf:OWNER/NAME[:FILE]`, which is downloaded from the Hugging Face Hub (`HF_ENDPOINT`), once, to
-    /// `HF_HOME`
+    /// `hf:OWNER/NAME[:FILE]`, which is downloaded from the Hugging Face Hub (`HF_ENDPOINT`), once,
+    /// to `HF_HOME`
     #[arg(short, long, value_name = "FILE", global = true)]
     model: Option<PathBuf>,
     /// The plugin: a GGUF file of options for this backbone

@@ -91,8 +91,8 @@ impl Engine {
         Ok(tokens.len())
     }
 
-    /// Feeds a prompt to a session that is empty, where there is a folder of prompts. Gives how many
-    /// tokens were computed.
+    /// Feeds a prompt to a session that is empty, where there is a folder of prompts. Gives how
+    /// many tokens were computed.
     pub(crate) fn recall(&mut self, tokens: &[u32]) -> Result<usize> {
         let fits = tokens.len() < self.session.context() && self.session.tokens().is_empty();
         if self.prompts.is_some() && fits { self.feed(tokens) } else { Ok(0) }

@@ -1,8 +1,8 @@
 //! Files of the Hugging Face Hub by their names: `hf:OWNER/NAME` and `hf:OWNER/NAME:FILE`.
 //!
-//! They are downloaded once, to the cache that other programs share (`HF_HOME`); `HF_ENDPOINT` names
-//! another server, `HF_TOKEN` (or the token file of `HF_HOME`) an account. A download that was cut is
-//! resumed, and its size is checked.
+//! They are downloaded once, to the cache that other programs share (`HF_HOME`); `HF_ENDPOINT`
+//! names another server, `HF_TOKEN` (or the token file of `HF_HOME`) an account. A download that
+//! was cut is resumed, and its size is checked.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -106,8 +106,8 @@ fn is_safe(name: &str) -> bool {
     !name.contains(char::is_control) && name.split('/').all(is_part)
 }
 
-/// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name. Parts
-/// of a model in several files count by the first.
+/// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name.
+/// Parts of a model in several files count by the first.
 #[cfg(any(feature = "download", test))]
 fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>> {
     let wanted = wanted.unwrap_or_default().to_lowercase();
@@ -136,12 +136,16 @@ fn shard(name: &str) -> Option<(&str, u32, u32)> {
 #[cfg(any(feature = "download", test))]
 fn parts(name: &str) -> Vec<String> {
     match shard(name) {
-        Some((stem, 1, count)) => (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}.gguf")).collect(),
+        // A model of no parts is a name like any other.
+        Some((stem, 1, count)) if count > 0 => {
+            (1..=count).map(|number| format!("{stem}-{number:05}-of-{count:05}.gguf")).collect()
+        }
         _ => vec![name.to_owned()],
     }
 }
 
-/// Where the file of `path` is: `hf:..` is downloaded, unless it is there; any other path is itself.
+/// Where the file of `path` is: `hf:..` is downloaded, unless it is there; any other path is
+/// itself.
 ///
 /// # Errors
 /// [`HubError`].
@@ -408,5 +412,6 @@ mod tests {
         assert_eq!(choose(&parts_of_one, None), Ok(parts_of_one[0].clone()));
         assert_eq!(parts(&parts_of_one[0]), parts_of_one);
         assert_eq!(parts("m.gguf"), ["m.gguf"]);
+        assert_eq!(parts("m-00001-of-00000.gguf"), ["m-00001-of-00000.gguf"]);
     }
 }

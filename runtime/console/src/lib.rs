@@ -1,5 +1,5 @@
-//! What the commands have in common at the terminal: progress of long work, and files that are named
-//! by `hf:OWNER/NAME`.
+//! What the commands have in common at the terminal: progress of long work, and files that are
+//! named by `hf:OWNER/NAME`.
 
 pub mod hub;
 pub mod progress;

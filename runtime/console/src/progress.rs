@@ -1,5 +1,5 @@
-//! What long work says of its progress: a bar on a terminal, and a plain line now and then elsewhere.
-//! The same bar draws both.
+//! What long work says of its progress: a bar on a terminal, and a plain line now and then
+//! elsewhere. The same bar draws both.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -14,8 +14,8 @@ const TICK: Duration = Duration::from_millis(500);
 /// Columns of a plain line before it would be wrapped.
 const COLUMNS: u16 = 400;
 
-/// A bar on standard error, drawn by one of two templates of `indicatif`: on a terminal, and as plain
-/// lines elsewhere.
+/// A bar on standard error, drawn by one of two templates of `indicatif`: on a terminal, and as
+/// plain lines elsewhere.
 ///
 /// # Panics
 /// If a template is none.

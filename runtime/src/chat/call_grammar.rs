@@ -27,8 +27,8 @@ struct Function<'t> {
 }
 
 impl CallGrammar {
-    /// The grammar of the tools in `variables`, for a model that calls them in this form. None where
-    /// there are no tools, or where the template shows a form that has no grammar
+    /// The grammar of the tools in `variables`, for a model that calls them in this form. None
+    /// where there are no tools, or where the template shows a form that has no grammar
     /// (`<start_function_call>`).
     ///
     /// # Errors

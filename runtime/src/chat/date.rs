@@ -110,7 +110,8 @@ impl Date {
         (1..self.month).map(|month| days_in(self.year, month)).sum::<u32>() + self.day
     }
 
-    /// Year and week of ISO 8601, whose weeks begin on Monday: that of a year's first Thursday is 1.
+    /// Year and week of ISO 8601, whose weeks begin on Monday: that of a year's first Thursday is
+    /// 1.
     fn iso_week(self) -> (u32, u32) {
         let week = (self.day_of_year() + 9 - (self.weekday() as u32 + 6) % 7) / 7;
         match week {

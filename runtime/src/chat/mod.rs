@@ -14,9 +14,10 @@
 //! step.
 //!
 //! The environment is the one of Hugging Face's `apply_chat_template`: `trim_blocks`,
-//! `lstrip_blocks`, loop controls, `raise_exception`, the tags `generation`, Jinja's filters, Python's
-//! methods and its way to write values. `tests/jinja.json` compares them with it. `strftime_now` is there where the application gives a
-//! date (see [`Variables`]): the same conversation is the same text on every day.
+//! `lstrip_blocks`, loop controls, `raise_exception`, the tags `generation`, Jinja's filters,
+//! Python's methods and its way to write values. `tests/jinja.json` compares them with it.
+//! `strftime_now` is there where the application gives a date (see [`Variables`]): the same
+//! conversation is the same text on every day.
 //!
 //! What is said is data: a message that contains the text of a control token (`<|im_end|>`) does
 //! not end its turn by that. See [`Prompt::tokens`].

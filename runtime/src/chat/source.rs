@@ -1,8 +1,9 @@
 //! The text of a template, as the engine takes it.
 //!
 //! One pass makes of Jinja as transformers reads it what minijinja reads alike: line ends are `\n`,
-//! texts in quotes have Python's escapes, `'text' % operand` is a filter, and the tags `generation`,
-//! which mark an assistant's text for training, are a scope. Comments and `raw` are left alone.
+//! texts in quotes have Python's escapes, `'text' % operand` is a filter, and the tags
+//! `generation`, which mark an assistant's text for training, are a scope. Comments and `raw` are
+//! left alone.
 
 /// The filter that stands for the operator `%` behind a text.
 pub(super) const FORMAT: &str = "__mod__";
@@ -189,7 +190,8 @@ fn bracket_length(text: &str) -> Option<usize> {
     None
 }
 
-/// The bytes of a unary expression: signs, a value, and the subscripts, calls and filters behind it.
+/// The bytes of a unary expression: signs, a value, and the subscripts, calls and filters behind
+/// it.
 fn operand_length(text: &str) -> Option<usize> {
     let mut at = space_length(text);
     while text[at..].starts_with(['-', '+']) {

@@ -30,7 +30,8 @@ const VALUE_STEPS: usize = 100;
 const BYTES_PER_STEP: usize = 4;
 
 /// More steps for a template that looks back: for each pair of messages, and altogether. They bound
-/// what a hostile one costs: a second or two, a gigabyte, eight gigabytes of addresses for the stack.
+/// what a hostile one costs: a second or two, a gigabyte, eight gigabytes of addresses for the
+/// stack.
 const PAIR_STEPS: usize = 24;
 const MAX_PAIR_STEPS: usize = 15_000_000;
 
@@ -102,7 +103,8 @@ impl ChatTemplate {
     /// (`tokenizer.chat_template.NAME`), such as `tool_use`. `default` is the one without a name.
     ///
     /// # Errors
-    /// [`ChatError::NoSuchTemplate`] tells which there are; else as [`ChatTemplate::from_metadata`].
+    /// [`ChatError::NoSuchTemplate`] tells which there are; else as
+    /// [`ChatTemplate::from_metadata`].
     pub fn named(metadata: &Metadata, name: &str) -> Result<Self, ChatError> {
         let source = metadata.opt_str(&format!("{KEY}.{name}")).map_err(ChatError::Metadata)?;
         match source {
@@ -121,8 +123,8 @@ impl ChatTemplate {
         metadata.iter().filter_map(|(key, _)| name(key)).collect()
     }
 
-    /// The template that the variable `chat_template` chooses, by the name of one of the file's or as
-    /// the text of another one; without the variable that of the file.
+    /// The template that the variable `chat_template` chooses, by the name of one of the file's or
+    /// as the text of another one; without the variable that of the file.
     ///
     /// # Errors
     /// As [`ChatTemplate::named`]; [`ChatError::Variable`] if the variable is no text.

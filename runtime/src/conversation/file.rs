@@ -36,9 +36,9 @@ const MOST_JSON: u64 = 1 << 28;
 const BLOCK: u64 = 1 << 16;
 
 impl Conversation {
-    /// Saves the conversation with the session of its last answer: messages, template variables, and
-    /// the session as [`Session::save`] does. Other settings, sampler and selector are not part of
-    /// it.
+    /// Saves the conversation with the session of its last answer: messages, template variables,
+    /// and the session as [`Session::save`] does. Other settings, sampler and selector are not part
+    /// of it.
     ///
     /// # Errors
     /// [`ConversationError::Write`], [`ConversationError::Snapshot`].
@@ -63,8 +63,8 @@ impl Conversation {
         atomic::write(path, |out| self.save(session, out))
     }
 
-    /// Restores what [`Conversation::save`] wrote, messages and template variables, and the session:
-    /// under the same settings, the next answer is bit-identical to the one that the saved
+    /// Restores what [`Conversation::save`] wrote, messages and template variables, and the
+    /// session: under the same settings, the next answer is bit-identical to the one that the saved
     /// conversation would have had. Calls of tools are free where the tools are others than before.
     ///
     /// # Errors

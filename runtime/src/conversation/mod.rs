@@ -1,7 +1,7 @@
 //! A conversation with a model: messages in, a streamed answer out, and the answer is a message.
 //!
-//! A [`Conversation`] holds the messages and what the chat template is given beside them. The tokens
-//! are those of a [`Session`](crate::session::Session), which each call is given:
+//! A [`Conversation`] holds the messages and what the chat template is given beside them. The
+//! tokens are those of a [`Session`](crate::session::Session), which each call is given:
 //!
 //! ```text
 //! messages -> chat template -> prompt -> session (what is new of it) -> tokens -> events

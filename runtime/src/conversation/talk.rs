@@ -136,9 +136,9 @@ impl Conversation {
         Ok(())
     }
 
-    /// Makes the arguments of each tool call follow the tool's JSON schema, from the text that opens
-    /// calls in the model's form; other text stays free. In an answer this goes before the session's
-    /// own constraint. The first call takes as long as compiling the schemas does.
+    /// Makes the arguments of each tool call follow the tool's JSON schema, from the text that
+    /// opens calls in the model's form; other text stays free. In an answer this goes before the
+    /// session's own constraint. The first call takes as long as compiling the schemas does.
     ///
     /// # Errors
     /// [`ConversationError::NoCalls`], [`ConversationError::Chat`] if a tool has no name,

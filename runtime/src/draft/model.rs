@@ -17,8 +17,9 @@ impl ModelDrafter {
     /// Drafts for `session` with `model`, on the same threads, with a context of the same size.
     ///
     /// # Errors
-    /// [`SessionError::DraftVocabulary`], [`SessionError::OutOfMemory`]. Vocabularies of one size with other tokens cannot be told apart here: drafts
-    /// are wrong then, and the text is the same.
+    /// [`SessionError::DraftVocabulary`], [`SessionError::OutOfMemory`]. Vocabularies of one size
+    /// with other tokens cannot be told apart here: drafts are wrong then, and the text is the
+    /// same.
     pub fn new(session: &Session, model: Arc<Model>) -> Result<Self, SessionError> {
         let (draft, vocab) = (model.config().vocab, session.model().config().vocab);
         if draft != vocab {

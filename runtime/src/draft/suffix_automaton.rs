@@ -28,7 +28,8 @@ pub(super) struct SuffixAutomaton {
     /// The state of the whole text.
     last: usize,
     tokens: usize,
-    /// The longest end that had occurred before the last token came: its length, and where it ended.
+    /// The longest end that had occurred before the last token came: its length, and where it
+    /// ended.
     seen: Option<(usize, usize)>,
 }
 
@@ -79,8 +80,8 @@ impl SuffixAutomaton {
         }
     }
 
-    /// Takes those texts out of `target` that are no longer than those of `state` with `token`: they
-    /// have ended at one more place. Gives their state.
+    /// Takes those texts out of `target` that are no longer than those of `state` with `token`:
+    /// they have ended at one more place. Gives their state.
     fn split(&mut self, state: usize, token: u32, target: usize) -> usize {
         let State { link, end, .. } = self.states[target];
         let clone = self.add(State { length: self.states[state].length + 1, link, end });

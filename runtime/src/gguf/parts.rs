@@ -3,8 +3,8 @@
 
 use super::{GgufError, Metadata, Result};
 
-/// The keys of a part: its number from 0 on, how many parts there are, and how many tensors in all of
-/// them.
+/// The keys of a part: its number from 0 on, how many parts there are, and how many tensors in all
+/// of them.
 pub const PART_KEYS: [&str; 3] = ["split.no", "split.count", "split.tensors.count"];
 
 /// Which part of a model a file is.

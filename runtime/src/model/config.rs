@@ -143,7 +143,8 @@ impl Config {
         let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
         vocab.ok_or(ModelError::MissingTensor(embedding))?;
         let has = |role| gguf.tensor(&TensorName::in_layer(0, role).to_string()).is_some();
-        // llama.cpp's converter wrote that StableLM 3B is parallel, and its reader goes by the norm.
+        // llama.cpp's converter wrote that StableLM 3B is parallel, and its reader goes by the
+        // norm.
         if has(config.family.ffn_norm) {
             config.norms = config.family.norms;
         }

@@ -8,10 +8,11 @@
 //! | `yarn` | slow ones divided by the factor, fast ones as they are, a ramp between (Peng et al. 2023, arXiv 2309.00071, section 3.2) |
 //! | `longrope` | divided by a tensor of factors, one for short contexts and one for long ones (Ding et al. 2024, arXiv 2402.13753) |
 //!
-//! `rope.scaling.dynamic_factor` is a key of this project: dynamic NTK scaling, where the base grows
-//! with the context. Contexts of up to the trained length are as without it, so readers that do not
-//! know it lose nothing there. What depends on the length of a text (this, and `longrope`) goes by
-//! the context of the session, not by the tokens so far: the keys in the cache stay as they are.
+//! `rope.scaling.dynamic_factor` is a key of this project: dynamic NTK scaling, where the base
+//! grows with the context. Contexts of up to the trained length are as without it, so readers that
+//! do not know it lose nothing there. What depends on the length of a text (this, and `longrope`)
+//! goes by the context of the session, not by the tokens so far: the keys in the cache stay as they
+//! are.
 //!
 //! The rope of layers with a window, where the family has one of its own, has the same keys with
 //! `_swa` at the end.

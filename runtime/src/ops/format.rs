@@ -143,8 +143,8 @@ pub(super) trait Integers: 'static {
     const MOST: i32;
 }
 
-/// [`Integers`] with these constants. Those of several formats are as few as lose nothing: AVX2 sums
-/// products of integers up to 15 in one run.
+/// [`Integers`] with these constants. Those of several formats are as few as lose nothing: AVX2
+/// sums products of integers up to 15 in one run.
 pub(super) struct Kind<const STEP: usize, const AFFINE: bool, const SIGNED: bool, const MOST: i32>;
 
 impl<const STEP: usize, const AFFINE: bool, const SIGNED: bool, const MOST: i32> Integers

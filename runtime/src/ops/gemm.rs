@@ -1,5 +1,5 @@
-//! Quantized GEMM: many tokens by unpacked int8 tiles. Formats whose integers are alike share its code;
-//! only the unpacking is their own.
+//! Quantized GEMM: many tokens by unpacked int8 tiles. Formats whose integers are alike share its
+//! code; only the unpacking is their own.
 
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -109,8 +109,8 @@ fn odd<S: Simd>(isa: S, unit: S::F32, x: S::F32, factor: f32) -> S::F32 {
     isa.mul(isa.mul(unit, isa.add(isa.add(x, x), isa.splat(1.0))), isa.splat(factor))
 }
 
-// Each four elements have an index, of which the ninth bits are words 16 and 17; the signs are words
-// 18..26.
+// Each four elements have an index, of which the ninth bits are words 16 and 17; the signs are
+// words 18..26.
 grid!(
     Iq3S,
     Signed<32, 15>,

@@ -8,8 +8,8 @@
 //! memory, and it has as many bytes as the rows had. The last panel is filled up with rows of
 //! zeros. A packed file holds the very same bytes: `convert/FORMAT.md` describes them.
 //!
-//! Fields of single bits, or pairs of them, are not copied as they are but reordered (the fifth bits
-//! of `Q5_0` and `Q5_1`, all of `Q1_0` and `Q2_0`): see [`Spread`].
+//! Fields of single bits, or pairs of them, are not copied as they are but reordered (the fifth
+//! bits of `Q5_0` and `Q5_1`, all of `Q1_0` and `Q2_0`): see [`Spread`].
 
 use crate::gguf::TensorType;
 use crate::quant::{BlockFormat, Spread};

@@ -106,8 +106,8 @@ impl UnpackedTile {
     }
 
     /// The GEMM tile: adds to `acc` the dot products of `R` vectors of rows of these neighbouring
-    /// panels, from `vector` on, with elements `part` of `N` of the `C` tokens; `zero` is what unsigned
-    /// integers stand for 0 with.
+    /// panels, from `vector` on, with elements `part` of `N` of the `C` tokens; `zero` is what
+    /// unsigned integers stand for 0 with.
     ///
     /// # Safety
     /// This part was unpacked for this instruction set, and the tokens have its elements.

@@ -1,9 +1,9 @@
 //! Drafts: tokens that are likely to follow, guessed cheaply (speculation, arXiv 2211.17192).
 //!
-//! A draft goes through the network in the pass of the token before it: a pass of a few tokens reads
-//! the weights once, and takes hardly longer than that of one. Then each step chooses its token as
-//! it always does; where that is the drafted one, its pass has been made already. So drafts change
-//! how long a text takes and not one bit of it.
+//! A draft goes through the network in the pass of the token before it: a pass of a few tokens
+//! reads the weights once, and takes hardly longer than that of one. Then each step chooses its
+//! token as it always does; where that is the drafted one, its pass has been made already. So
+//! drafts change how long a text takes and not one bit of it.
 
 use std::fmt;
 use std::time::Instant;

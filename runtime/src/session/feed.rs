@@ -47,8 +47,8 @@ impl Session {
     /// new one that was fed `tokens`, to the last bit. Gives how many tokens were reused.
     ///
     /// # Errors
-    /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`]; then nothing has changed.
-    /// As [`Session::feed`]; then the session has a beginning of `tokens`.
+    /// [`SessionError::ContextFull`] or [`SessionError::TokenOutOfRange`]; then nothing has
+    /// changed. As [`Session::feed`]; then the session has a beginning of `tokens`.
     pub fn feed_prompt(&mut self, tokens: &[u32]) -> Result<usize> {
         let reused = self.tokens().iter().zip(tokens).take_while(|(own, given)| own == given).count();
         self.sequence.check_at(reused, &tokens[reused..])?;
@@ -59,9 +59,9 @@ impl Session {
         Ok(reused)
     }
 
-    /// Puts another prompt before the last `answer` tokens, which stay: an answer that was begun goes
-    /// on behind it, with its constraint, its held latent and its random numbers. What the new text
-    /// has in common with the old one is not computed again; the rest is with the next step.
+    /// Puts another prompt before the last `answer` tokens, which stay: an answer that was begun
+    /// goes on behind it, with its constraint, its held latent and its random numbers. What the new
+    /// text has in common with the old one is not computed again; the rest is with the next step.
     ///
     /// # Errors
     /// [`SessionError::PositionOutOfRange`] if there are not so many tokens,

@@ -135,9 +135,9 @@ impl Tokenizer {
         self.bos.filter(|_| self.add_bos)
     }
 
-    /// Puts the token that the file wants at the beginning of every text before `tokens`, unless the
-    /// text itself begins with it: two of them are not what a model was trained with. Gives whether it
-    /// was there already.
+    /// Puts the token that the file wants at the beginning of every text before `tokens`, unless
+    /// the text itself begins with it: two of them are not what a model was trained with. Gives
+    /// whether it was there already.
     ///
     /// # Errors
     /// [`TokenizerError::OutOfMemory`].

@@ -51,7 +51,8 @@ struct Place {
 }
 
 impl Specials {
-    /// Empty texts are left out: they would be found everywhere. Of equal ones the lowest id counts.
+    /// Empty texts are left out: they would be found everywhere. Of equal ones the lowest id
+    /// counts.
     pub(super) fn new(mut list: Vec<Special>) -> Self {
         list.retain(|special| !special.text.is_empty());
         list.sort_by(|a, b| (&a.text, a.id).cmp(&(&b.text, b.id)));
@@ -91,7 +92,8 @@ impl Specials {
         let mut taken = memory::filled(false, text.len())?;
         places.retain(|place| {
             let last = place.start + place.length.0 - 1;
-            // What was taken is at least as long, so it cannot lie between the first byte and the last.
+            // What was taken is at least as long, so it cannot lie between the first byte and the
+            // last.
             let free = !taken[place.start] && !taken[last];
             if free {
                 taken[place.start..=last].fill(true);

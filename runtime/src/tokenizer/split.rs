@@ -544,8 +544,8 @@ mod tests {
     const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
     const DIGITS: &str = "[0-9][0-9][0-9]";
 
-    /// The expressions of each name, in a backtracking engine, one after the other, on random texts of
-    /// nasty characters.
+    /// The expressions of each name, in a backtracking engine, one after the other, on random texts
+    /// of nasty characters.
     #[test]
     fn the_scanner_agrees_with_the_expressions() {
         let minicpm5 = LLAMA3.replace("{1,3}", "+");

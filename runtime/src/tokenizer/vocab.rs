@@ -78,8 +78,8 @@ impl<'m> Vocabulary<'m> {
         Ok(vocabulary)
     }
 
-    /// Makes control tokens of those that end a turn by their text, as llama.cpp does: else a prompt
-    /// never has them as tokens, and generation does not end.
+    /// Makes control tokens of those that end a turn by their text, as llama.cpp does: else a
+    /// prompt never has them as tokens, and generation does not end.
     fn end_turns(&mut self, warnings: &mut Warnings) {
         for ((token, text), kind) in (0..).zip(self.texts).zip(&mut self.kinds) {
             let is_text = matches!(kind, TokenKind::Normal | TokenKind::UserDefined);

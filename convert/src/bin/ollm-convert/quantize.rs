@@ -15,11 +15,10 @@ use crate::rules::{Rules, recipe};
 /// Write a model with its matrices in other types
 ///
 /// Vectors, norms and the tensors of a plugin stay as they are. Where the rows of a matrix are not
-/// whole blocks, `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1`, `Q6_K` `Q8_0`, `IQ4_XS` `IQ4_NL`, and `Q2_K`,
-/// `Q3_K` and `Q2_0` `Q4_0`. With --target-size
-/// or --max-kl the types are chosen group by group, by the KL divergence of the model's predictions
-/// on a text. Such a search keeps what it has measured in INPUT.gguf.search beside the output, and
-/// goes on from there if it is broken off.
+/// whole blocks, `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1`, `Q6_K` `Q8_0`, `IQ4_XS` `IQ4_NL`, and
+/// `Q2_K`, `Q3_K` and `Q2_0` `Q4_0`. With --target-size or --max-kl the types are chosen group by
+/// group, by the KL divergence of the model's predictions on a text. Such a search keeps what it
+/// has measured in INPUT.gguf.search beside the output, and goes on from there if it is broken off.
 #[derive(Args)]
 #[command(group = ArgGroup::new("goal").required(true))]
 pub(crate) struct QuantizeArgs {
@@ -32,8 +31,9 @@ pub(crate) struct QuantizeArgs {
     named_output: Option<PathBuf>,
     /// The types: `F32`, `F16`, `BF16`, `Q8_0`, `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q2_K`, `Q3_K_S`,
     /// `Q3_K_M`, `Q3_K_L`, `Q4_K_S`, `Q4_K_M`, `Q5_K_S`, `Q5_K_M`, `Q6_K`, `IQ4_NL`, `IQ4_XS`,
-    /// `MXFP4`, `MXFP4_MOE` (experts alone, all else `Q8_0`) or `Q2_0` (for models that were trained
-    /// to have such weights); several, with commas between them, make several files in a folder
+    /// `MXFP4`, `MXFP4_MOE` (experts alone, all else `Q8_0`) or `Q2_0` (for models that were
+    /// trained to have such weights); several, with commas between them, make several files in a
+    /// folder
     #[arg(long = "type", value_parser = recipe, group = "goal", conflicts_with = "text", value_delimiter = ',')]
     recipes: Vec<&'static Recipe>,
     /// Choose the types of the smallest KL divergence in a file of at most so many bytes, such as

@@ -669,8 +669,8 @@ class ollm_chat_input(ctypes.Structure):
     variables_json:
         Variables of the chat template, as a JSON object: `tools` (a list of their schemas),
         `documents`, `enable_thinking`, any other; `strftime_now` is the date that the template's
-        function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template, by
-        the name of one of the file's or as the text of another. NULL: none.
+        function of that name tells, such as `"2026-11-30"`; `chat_template` chooses the template,
+        by the name of one of the file's or as the text of another. NULL: none.
     variables_json_length:
         Bytes of `variables_json`.
     no_answer:
@@ -740,8 +740,8 @@ ollm_chat_render = _function(
     c_int32,
     [c_void_p, POINTER(ollm_chat_input), POINTER(c_char), c_size_t, POINTER(c_size_t)],
     r"""The text of a conversation, by the chat template of the model's file, or the one that the
-variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does not
-tell what is the template's and what was said.
+variables choose. It is for reading: make tokens with `ollm_chat_tokens`, since the text does
+not tell what is the template's and what was said.
 
 Any thread. Statuses: `OLLM_INVALID_ARGUMENT` (also for JSON that is no conversation),
 `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUFFER_TOO_SMALL`, `OLLM_NO_TOKENIZER` (or no
@@ -1829,8 +1829,8 @@ ollm_chat_free = _function(
     "ollm_chat_free",
     c_int32,
     [POINTER(c_void_p)],
-    r"""Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside goes
-on to its end. NULL, and a pointer to NULL, are fine.
+    r"""Frees a chat and makes `*chat` NULL; its session stays. A call that another thread is inside
+goes on to its end. NULL, and a pointer to NULL, are fine.
 
 Any thread. Statuses: `OLLM_INVALID_HANDLE`. Since 0.1.0.
 """,
@@ -1882,8 +1882,8 @@ ollm_chat_set_system = _function(
     r"""Sets the system message, in place of those at the beginning; a NULL `text` leaves the
 conversation without. The turns stay.
 
-Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`. Since
-0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_INVALID_UTF8`, `OLLM_BUSY`.
+Since 0.1.0.
 """,
 )
 
@@ -1896,15 +1896,15 @@ ollm_chat_answer = _function(
 generates, and adds the answer as a message. `options` may be NULL, and so may `answer`, which
 must begin with its `struct_size`.
 
-An answer that is cancelled, whose callback ends it, or that fills the context with a single turn
-is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the status
-`OLLM_CANCELLED`; the next call goes on from there.
+An answer that is cancelled, whose callback ends it, or that fills the context with a single
+turn is an answer too: `answer->reason` tells. A cancellation while the prompt is fed is the
+status `OLLM_CANCELLED`; the next call goes on from there.
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE` (also where the session was freed),
 `OLLM_INVALID_UTF8`, `OLLM_BUSY`, `OLLM_EMPTY` if there is nothing to answer, `OLLM_CANCELLED`,
 `OLLM_CONTEXT_FULL` if the system messages and the last turn alone do not fit, `OLLM_TEMPLATE`,
-`OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they were.
-Since 0.1.0.
+`OLLM_NOT_FINITE`, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then the messages are as they
+were. Since 0.1.0.
 """,
 )
 
@@ -1913,8 +1913,8 @@ ollm_chat_count = _function(
     "ollm_chat_count",
     c_int32,
     [c_void_p, POINTER(c_size_t), POINTER(c_size_t)],
-    r"""How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which may
-be NULL), those behind the system messages.
+    r"""How many messages there are, in `*count`; the model has forgotten `*forgotten` of them (which
+may be NULL), those behind the system messages.
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 """,
@@ -1927,8 +1927,8 @@ ollm_chat_message = _function(
     [c_void_p, c_size_t, POINTER(c_char), c_size_t, POINTER(c_size_t)],
     r"""A message as JSON, an object with all its fields. The first one has `index` 0.
 
-Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has, `OLLM_INVALID_HANDLE`,
-`OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT` also for an `index` that no message has,
+`OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_BUFFER_TOO_SMALL`. Since 0.1.0.
 """,
 )
 
@@ -1937,8 +1937,8 @@ ollm_chat_take_back = _function(
     "ollm_chat_take_back",
     c_int32,
     [c_void_p, POINTER(c_size_t)],
-    r"""Takes back the last turn: what the user said last and all that followed; `*removed` (which may be
-NULL) tells how many messages that were, 0 where there is no turn.
+    r"""Takes back the last turn: what the user said last and all that followed; `*removed` (which may
+be NULL) tells how many messages that were, 0 where there is no turn.
 
 Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`. Since 0.1.0.
 """,
@@ -1986,13 +1986,14 @@ ollm_chat_restore_file = _function(
     c_int32,
     [c_void_p, c_char_p],
     r"""Restores chat and session from a file: under the same settings, sampling and selection, the next
-answer has the bits that it would have had in the saved chat. The template variables are those of
-the file; calls of tools stay constrained where the tools are the same.
+answer has the bits that it would have had in the saved chat. The template variables are those
+of the file; calls of tools stay constrained where the tools are the same.
 
-Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`, `OLLM_BAD_FILE`
-if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version, `OLLM_MISMATCH` for
-another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is longer than the context,
-`OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay as they were. Since 0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_IO`,
+`OLLM_BAD_FILE` if it is damaged or no saved chat, `OLLM_UNSUPPORTED` for another version,
+`OLLM_MISMATCH` for another model or another type of KV cache, `OLLM_CONTEXT_FULL` if it is
+longer than the context, `OLLM_OUT_OF_MEMORY`, `OLLM_MEMORY_LIMIT`; then chat and session stay
+as they were. Since 0.1.0.
 """,
 )
 
@@ -2112,8 +2113,8 @@ from what they bring. Steps of this session alone draft; batches, branches and f
 `model` is the draft model of `OLLM_DRAFT_MODEL`, which the session keeps alive, and NULL
 otherwise; its memory is not under the session's limit.
 
-Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a model
-of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
+Statuses: `OLLM_INVALID_ARGUMENT`, `OLLM_INVALID_HANDLE`, `OLLM_BUSY`, `OLLM_MISMATCH` for a
+model of another vocabulary, `OLLM_OUT_OF_MEMORY`. Since 0.1.0.
 """,
 )
 

@@ -1,5 +1,5 @@
-// A thin overlay over the C API (`ollm.h`): objects that free themselves, errors that are thrown, text
-// as String, tokens as a sequence and as an AsyncThrowingStream. What is not here is called on
+// A thin overlay over the C API (`ollm.h`): objects that free themselves, errors that are thrown,
+// text as String, tokens as a sequence and as an AsyncThrowingStream. What is not here is called on
 // `handle`, with `import COllm`.
 
 import COllm
@@ -86,8 +86,8 @@ public final class Model: @unchecked Sendable {
         try string { ollm_model_info(handle, $0, $1, $2) }
     }
 
-    /// The tokens of a text. With `special` the text of a control token becomes that token: only for
-    /// text that you trust.
+    /// The tokens of a text. With `special` the text of a control token becomes that token: only
+    /// for text that you trust.
     public func tokenize(_ text: String, special: Bool = false, bos: Bool = false) throws -> [UInt32] {
         let flags: UInt32 = (special ? 1 : 0) | (bos ? 2 : 0)
         return try withText(text) { bytes, length in
@@ -99,8 +99,8 @@ public final class Model: @unchecked Sendable {
         try string { ollm_detokenize(handle, tokens, tokens.count, $0, $1, $2) }
     }
 
-    /// The tokens of a conversation, to be fed: messages as a JSON list, variables of the chat template
-    /// (`tools` and others) as a JSON object. What is said is never a control token.
+    /// The tokens of a conversation, to be fed: messages as a JSON list, variables of the chat
+    /// template (`tools` and others) as a JSON object. What is said is never a control token.
     public func chatTokens(messagesJSON: String, variablesJSON: String? = nil) throws -> [UInt32] {
         try withText(messagesJSON) { messages, length in
             try withText(variablesJSON ?? "") { variables, variablesLength in
@@ -276,9 +276,9 @@ public final class Session: @unchecked Sendable {
         return Token(token)
     }
 
-    /// The tokens of an answer, up to an end token, `limit` of them at most. The session computes on a
-    /// thread of its own, and is not to be used until the stream ends; whoever stops listening cancels
-    /// it.
+    /// The tokens of an answer, up to an end token, `limit` of them at most. The session computes
+    /// on a thread of its own, and is not to be used until the stream ends; whoever stops listening
+    /// cancels it.
     public func generate(limit: Int) -> AsyncThrowingStream<Token, Error> {
         AsyncThrowingStream { continuation in
             let work = Task.detached {

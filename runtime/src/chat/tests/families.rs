@@ -202,7 +202,8 @@ fn no_message_is_dropped() {
     assert_eq!(render("{{ messages|length }}", &[Message::new("user", " ")], &[]), "1");
 }
 
-/// A budget for templates that compare all messages with each other; one that goes on from there ends.
+/// A budget for templates that compare all messages with each other; one that goes on from there
+/// ends.
 #[test]
 fn looking_back_is_paid() {
     for turns in [201, 601] {

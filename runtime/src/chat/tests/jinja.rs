@@ -79,8 +79,8 @@ fn templates_are_rendered_as_transformers_does() {
         let fits = match (&text, expected) {
             (Ok(text), Some(expected)) => text == expected || known(OTHER, source),
             (Err(_), Some(_)) => known(REFUSED, source),
-            // What transformers refuses, for want of a method or since a value has another type, may
-            // well be rendered.
+            // What transformers refuses, for want of a method or since a value has another type,
+            // may well be rendered.
             (_, None) => true,
         };
         if !fits {

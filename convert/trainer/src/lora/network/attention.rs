@@ -1,4 +1,5 @@
-//! `y = x + s W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`, within each sequence.
+//! `y = x + s W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`, within each
+//! sequence.
 
 use std::ops::Range;
 
