@@ -201,7 +201,7 @@ fn right_drafts_take_fewer_passes_and_wrong_ones_hardly_more() {
 }
 
 #[test]
-fn batches_and_memory_limits_go_without_drafts() {
+fn batches_go_without_drafts() {
     let run = Run {
         model: model("qwen3"),
         plugin: None,
@@ -231,4 +231,45 @@ fn a_draft_model_has_the_same_vocabulary() {
     let other = Arc::new(Model::from_storage(Storage::from(other)).unwrap());
     let error = ModelDrafter::new(&session, other).unwrap_err();
     assert!(matches!(error, SessionError::DraftVocabulary { draft: 1000, .. }), "{error}");
+}
+
+/// However little memory a session may have: with drafts it comes as far as without.
+#[test]
+fn a_memory_limit_is_met_where_it_would_be_met_without_drafts() {
+    for selector in [None, Some((LatentMode::Policy, Hold::Token)), Some((LatentMode::Mixture, Hold::Token))] {
+        let model = model("qwen3");
+        let plugin = selector.as_ref().map(|_| plugin(&model));
+        let mut run = Run {
+            options: SessionOptions { threads: 1, context: 300, ..SessionOptions::default() },
+            selector: selector.map(|(mode, hold)| Selector::new(mode, hold, OPTIONS, 7).unwrap()),
+            temperature: 0.0,
+            model,
+            plugin,
+        };
+        let outcome = |run: &Run, text: Option<&Vec<u32>>| {
+            let mut session = run.session();
+            if let Some(text) = text {
+                session.set_drafter(Some(Box::new(Prophet { text: text.clone(), wrong: 20, seed: 1, calls: 0 })));
+            }
+            let fed = session.feed(&[1, 2, 3]).map_err(|error| error.to_string());
+            let mut end = fed.err();
+            while end.is_none() {
+                end = session.step(run.selector.as_ref(), &mut run.sampler()).err().map(|error| error.to_string());
+            }
+            let drafted = session.statistics().drafted;
+            (session.tokens().to_vec(), end, drafted)
+        };
+        let text = outcome(&run, None).0;
+        let needed =
+            Session::memory_needed(run.model.config(), run.plugin.as_ref().map(|plugin| plugin.spec()), &run.options);
+        let total = needed.total();
+        let mut drafted = 0;
+        for limit in (0..=40).map(|i| total * i / 20) {
+            run.options.memory_limit = Some(limit);
+            let (plain, with) = (outcome(&run, None), outcome(&run, Some(&text)));
+            assert!((&with.0, &with.1) == (&plain.0, &plain.1), "{limit} of {total}: {:?} {:?}", with.1, plain.1);
+            drafted = with.2;
+        }
+        assert!(drafted > 0);
+    }
 }

@@ -44,9 +44,9 @@ impl Ahead {
         self.tokens.is_empty()
     }
 
+    /// Nothing is ahead any more; its memory is freed.
     pub(super) fn clear(&mut self) {
-        self.tokens.clear();
-        self.logits.plans.clear();
+        *self = Self::default();
     }
 
     /// Whether `token` is the one that was drafted, whose hidden state is then in `hidden`, and its

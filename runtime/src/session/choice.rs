@@ -172,14 +172,17 @@ impl Sequence {
             constraint.accept(token)?;
         }
         self.tokens.push(token);
-        if !self.step.ahead.is_empty() {
-            let was_right = self.step.ahead.take(token, &mut self.hidden, &mut self.step.policy);
-            self.speculation.iter_mut().for_each(|speculation| speculation.observe(was_right));
-            if was_right {
-                self.position += 1;
-                self.step.options.clear();
-                self.meter.accepted();
-            }
+        if self.step.ahead.is_empty() {
+            // The last token of a draft was taken: what is known of it is of no more use.
+            self.step.ahead.clear();
+            return Ok(());
+        }
+        let was_right = self.step.ahead.take(token, &mut self.hidden, &mut self.step.policy);
+        self.speculation.iter_mut().for_each(|speculation| speculation.observe(was_right));
+        if was_right {
+            self.position += 1;
+            self.step.options.clear();
+            self.meter.accepted();
         }
         Ok(())
     }

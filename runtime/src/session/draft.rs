@@ -19,7 +19,10 @@ pub(super) const LONGEST: usize = 16;
 /// Pending tokens beside which a draft is evaluated at most: more are a prompt.
 const MOST_PENDING: usize = 16;
 
-const _: () = assert!(LONGEST + MOST_PENDING <= BATCH, "a draft and the tokens before it are one pass");
+/// Tokens of a pass with a draft at most.
+pub(super) const LONGEST_PASS: usize = MOST_PENDING + LONGEST;
+
+const _: () = assert!(LONGEST_PASS <= BATCH, "a draft and the tokens before it are one pass");
 
 /// Guesses how a text goes on.
 pub trait Drafter: fmt::Debug + Send + Sync {

@@ -11,8 +11,9 @@ use crate::plugin::Plugin;
 
 use super::ahead::Ahead;
 use super::buffers::BufferBytes;
-use super::draft::Speculation;
+use super::draft::{self, Speculation};
 use super::error::SessionError;
+use super::latents::ROWS;
 use super::machine::Machine;
 use super::options::ContextShift;
 use super::statistics::Meter;
@@ -157,6 +158,7 @@ impl Sequence {
         context_shift: Option<ContextShift>,
         held: BufferBytes,
     ) -> Result<usize> {
+        self.step.ahead.clear();
         match context_shift {
             Some(shift) if tokens.len() > self.context() - self.tokens.len() => {
                 self.check_vocabulary(tokens)?;
@@ -194,11 +196,30 @@ impl Sequence {
     /// Drafts what may follow the pending tokens, if there is memory for it; tells how many tokens
     /// that are.
     pub(super) fn draft(&mut self, held: BufferBytes) -> usize {
+        if self.speculation.is_none() || !self.has_room_to_draft(held) {
+            return 0;
+        }
         let (pending, room, vocab) = (self.pending(), self.context() - self.tokens.len(), self.config().vocab);
         let Some(speculation) = &mut self.speculation else { return 0 };
         let drafted = speculation.draft(&self.tokens, pending.len(), room, vocab);
         let has_memory = drafted == 0 || self.reserve(pending.start..pending.end + drafted, held).is_ok();
         if has_memory { drafted } else { 0 }
+    }
+
+    /// Whether the memory limit has room for drafts beside a full context: no step then fails for
+    /// what a draft holds.
+    fn has_room_to_draft(&self, held: BufferBytes) -> bool {
+        let (config, context) = (self.config(), self.context());
+        let rows = (ROWS.max(self.options()) + 1).saturating_mul(config.vocab);
+        let floats = rows.saturating_add(draft::LONGEST.saturating_mul(config.hidden));
+        let needed = [
+            State::bytes_for(config, self.state.kv_type(), context),
+            Scratch::bytes_for(config, draft::LONGEST_PASS).max(held.scratch),
+            attention_bytes(config, self.machine.threads.most(), context),
+            StepCache::bytes_for(config.vocab, self.options()).max(held.logits),
+            floats.saturating_mul(size_of::<f32>()),
+        ];
+        self.check_memory_limit(needed.into_iter().fold(0, usize::saturating_add)).is_ok()
     }
 
     /// Positions of the tokens that have to go through the network.

@@ -237,7 +237,7 @@ impl BackboneModel {
     pub fn head(&self) -> Vec<f32> {
         let (mut weights, scale) = (self.model.head_weights(), self.model.config().logit_scale);
         if scale.total_cmp(&1.0).is_ne() {
-            for weight in weights.iter_mut() {
+            for weight in &mut weights {
                 *weight *= scale;
             }
         }
