@@ -38,7 +38,8 @@ fn hidden_states_are_those_of_the_runtime_for_every_family() {
         sequences.push(second, 5);
         let mut want = states(&model, first);
         want.extend(&states(&model, second)[5 * model.config().hidden..]);
-        for (dtype, tolerance) in [(DType::F32, 1e-3), (DType::F16, 2e-2)] {
+        // The runtime's keys and values have 16 bits.
+        for (dtype, tolerance) in [(DType::F32, 2e-3), (DType::F16, 2e-2)] {
             let (hidden, _) = network(&model, dtype).forward(&sequences).unwrap();
             let off = difference(&hidden, &want);
             assert!(off < tolerance, "{name} {dtype:?}: off by {off}");
