@@ -164,7 +164,7 @@ pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &
     let mut writer = Writer::new();
     describe(&mut writer, source, chunks.len() as u32, length as u32).map_err(ConvertError::Output)?;
     let (matrices, without_input) = reader.matrices();
-    reader.put(&matrices, &mut writer).map_err(ConvertError::Output)?;
+    Collector::put(&matrices, &mut writer).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
     let without_input = without_input.iter().map(TensorName::to_string).collect();
     Ok(ImatrixSummary { matrices: matrices.len(), without_input, tokens })
@@ -235,11 +235,11 @@ impl<'a> Collector<'a> {
     }
 
     /// Adds the sums of each matrix to a file.
-    fn put(&self, matrices: &[MatrixSums<'_>], writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+    fn put(matrices: &[MatrixSums<'_>], writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
         let bytes = |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
         for MatrixSums { name, cols, sums } in matrices {
-            let square = |sums: &Option<&InputSums>, col: usize| sums.map_or(0.0, |sums| sums.squares[col] as f32);
-            let mut squares = sums.iter().flat_map(|sums| (0..*cols).map(move |col| square(sums, col)));
+            let square = |sums: Option<&InputSums>, col: usize| sums.map_or(0.0, |sums| sums.squares[col] as f32);
+            let mut squares = sums.iter().flat_map(|&sums| (0..*cols).map(move |col| square(sums, col)));
             let mut counts = sums.iter().map(|sums| sums.map_or(0.0, |sums| sums.count as f32));
             let matrices = sums.len() as u64;
             let (squares, counts) = (bytes(&mut squares), bytes(&mut counts));

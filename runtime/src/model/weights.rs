@@ -71,6 +71,7 @@ pub struct FeedForward {
 
 /// What a feed-forward network is.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of each layer, and none moves")]
 pub enum Network {
     /// All tokens pass through one network.
     Dense(Dense),

@@ -671,6 +671,47 @@ fn every_family_is_quantized_weighted_and_packed() {
     }
 }
 
+/// Each expert has the sums and the count of the tokens that passed through it.
+#[test]
+fn importance_of_experts_is_counted_by_expert() {
+    let folder = Source::of("qwen3moe").write(1);
+    run(&folder, "F32").unwrap();
+    let (from, imatrix, hidden) = (folder.join("out.gguf"), folder.join("imatrix.gguf"), ProgressBar::hidden());
+    let summary = gather(&from, &golden("text.txt"), &imatrix, true, &hidden).unwrap();
+    let (bytes, gguf) = read(&imatrix);
+    let values = |name: &str| decoded(gguf.tensor(name).unwrap(), &bytes);
+    for (role, cols) in [("gate", 32), ("up", 32), ("down", 16)] {
+        let name = format!("blk.1.ffn_{role}_exps.weight");
+        assert_eq!(gguf.tensor(&format!("{name}.in_sum2")).unwrap().dims, [cols, EXPERTS as u64]);
+        let counts = values(&format!("{name}.counts"));
+        assert_eq!((counts.len(), counts.iter().sum::<f32>()), (EXPERTS, 2.0 * summary.tokens as f32));
+        // More than one has its share.
+        assert!(counts.iter().filter(|&&count| count > 0.0).count() > 2, "{counts:?}");
+    }
+    assert_eq!(values("blk.1.ffn_gate_inp.weight.counts"), [summary.tokens as f32]);
+    let all = values("blk.1.ffn_gate_inp.weight.in_sum2");
+    let (sums, each) = (values("blk.1.ffn_gate_exps.weight.in_sum2"), values("blk.1.ffn_up_exps.weight.in_sum2"));
+    assert_eq!(sums, each);
+    // Each token counts twice.
+    for (col, &all) in all.iter().enumerate() {
+        let sum: f32 = (0..EXPERTS).map(|expert| sums[expert * 32 + col]).sum();
+        assert!((sum - 2.0 * all).abs() < 1e-3 * all, "{sum} {all}");
+    }
+    // A matrix of another model, with another number of experts.
+    let other = Source::of("qwen3moe").edit(|source| {
+        source.config["num_local_experts"] = json!(4);
+        source.config["num_experts"] = json!(4);
+        source.tensors.retain(|name, _| !name.contains("experts.4."));
+        let (_, shape, bytes) = source.tensors.get_mut("model.layers.1.mlp.gate.weight").unwrap();
+        shape[0] = 4;
+        bytes.truncate(4 * 32 * 4);
+    });
+    let other = other.write(1);
+    let options = Options { imatrix: Some(imatrix.as_path()), ..options("Q8_0") };
+    let error = import(&other.join(""), &other.join("out.gguf"), &options, &hidden).unwrap_err();
+    assert!(matches!(&error, ConvertError::OtherImatrix { tensor, .. } if tensor.contains("_exps")), "{error}");
+}
+
 #[test]
 fn special_tokens_and_templates_come_from_where_they_are() {
     let mut source = Source::of("llama");
