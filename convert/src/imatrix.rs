@@ -3,7 +3,8 @@
 //!
 //! The file is GGUF in the form of llama.cpp's `imatrix` tool, which reads it too: `general.type`
 //! is `imatrix`, and for each matrix `NAME` there are `NAME.in_sum2`, the sum of squares of the
-//! input of each column, and `NAME.counts`, the number of inputs.
+//! input of each column, and `NAME.counts`, the number of inputs. The stacked matrices of experts
+//! have sums and a count for each expert, of the tokens that passed through it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
 use ollm_runtime::memory::OutOfMemory;
-use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, forward, schema};
+use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, TensorSpec, forward, schema};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
@@ -27,7 +28,8 @@ const COUNTS: &str = ".counts";
 /// Tokens of a chunk; each chunk has a context of its own.
 const CHUNK: usize = 512;
 
-/// The importance of the columns of each matrix, by its name: the mean squared input of each.
+/// The importance of the columns of each matrix, by its name: the mean squared input of each; of
+/// stacked matrices one after the other.
 #[derive(Debug)]
 pub struct ImportanceMatrix {
     path: PathBuf,
@@ -59,14 +61,15 @@ impl ImportanceMatrix {
         Ok(Self { path: path.to_owned(), means })
     }
 
-    /// The importance of the `cols` columns of the matrix `name`; `None` if the file says nothing
-    /// of it.
+    /// The importance of the `cols` columns of the matrix `name`, of each of so many `matrices`;
+    /// `None` if the file says nothing of it.
     ///
     /// # Errors
-    /// [`ConvertError::OtherImatrix`] if it has another number of columns.
-    pub fn of(&self, name: &str, cols: usize) -> Result<Option<&[f32]>> {
+    /// [`ConvertError::OtherImatrix`] if it has another number of columns or matrices.
+    pub fn of(&self, name: &str, cols: usize, matrices: usize) -> Result<Option<&[f32]>> {
         match self.means.get(name) {
-            Some(means) if means.len() != cols => {
+            Some(means) if means.len() != cols * matrices => {
+                let cols = cols * matrices;
                 let (path, tensor) = (self.path.clone(), name.to_owned());
                 Err(ConvertError::OtherImatrix { path, tensor, cols, found: means.len() })
             }
@@ -109,11 +112,18 @@ fn old_means(bytes: &[u8]) -> Option<BTreeMap<String, Vec<f32>>> {
     (entries > 0).then_some(means)
 }
 
-/// The sums over their count, if all of them are numbers that such a quotient can be.
+/// The sums over the counts of their matrices, if all of them are numbers that such a quotient can
+/// be. The columns of a matrix that had no input are all as important.
 fn means(file: &Opened, sums: &TensorInfo, name: &str) -> Option<Vec<f32>> {
-    let count = floats(file, file.gguf.tensor(&format!("{name}{COUNTS}"))?)?;
-    let [count] = count[..] else { return None };
-    let means: Vec<f32> = floats(file, sums)?.iter().map(|sum| sum / count).collect();
+    let counts = floats(file, file.gguf.tensor(&format!("{name}{COUNTS}"))?)?;
+    let (sums, several) = (floats(file, sums)?, counts.len() > 1);
+    if !sums.len().is_multiple_of(counts.len()) {
+        return None;
+    }
+    let mean = |(sum, &count): (&f32, &f32)| if several && count == 0.0 { 1.0 } else { sum / count };
+    let cols = sums.len() / counts.len();
+    let each = sums.chunks_exact(cols).zip(&counts);
+    let means: Vec<f32> = each.flat_map(|(sums, count)| sums.iter().map(move |sum| mean((sum, count)))).collect();
     means.iter().all(|mean| mean.is_finite() && *mean >= 0.0).then_some(means)
 }
 
@@ -154,7 +164,7 @@ pub fn gather(model: &Path, text: &Path, output: &Path, force: bool, progress: &
     let mut writer = Writer::new();
     describe(&mut writer, source, chunks.len() as u32, length as u32).map_err(ConvertError::Output)?;
     let (matrices, without_input) = reader.matrices();
-    reader.put(&matrices, &mut writer).map_err(ConvertError::Output)?;
+    Collector::put(&matrices, &mut writer).map_err(ConvertError::Output)?;
     crate::write(writer, output)?;
     let without_input = without_input.iter().map(TensorName::to_string).collect();
     Ok(ImatrixSummary { matrices: matrices.len(), without_input, tokens })
@@ -168,28 +178,35 @@ fn describe(writer: &mut Writer<'_>, source: String, chunks: u32, chunk: u32) ->
     Ok(())
 }
 
-/// An input of matrices: the layer, and the role of the first of them ([`Role::input`]).
-type Input = (Option<usize>, Role);
+/// An input of matrices: the layer, the role of the first of them ([`Role::input`]), and the expert
+/// whose they are; 0 for those of all tokens.
+type Input = (Option<usize>, Role, usize);
 
-/// A matrix, and the sums of squares of its input.
+/// The sums of squares of an input, of each column, and over how many tokens.
+#[derive(Clone, Default)]
+struct InputSums {
+    squares: Vec<f64>,
+    count: usize,
+}
+
+/// A matrix, and the sums of its input, or of each of several inputs of one expert.
 struct MatrixSums<'a> {
     name: TensorName,
-    sums: &'a [f64],
+    cols: usize,
+    /// None of an expert that no token passed through.
+    sums: Vec<Option<&'a InputSums>>,
 }
 
 /// A model that reads, and the sums of squares of the inputs of its matrices.
 struct Collector<'a> {
     model: &'a Model,
     exec: Exec,
-    /// Of each column of each input.
-    squares: HashMap<Input, Vec<f64>>,
-    /// Tokens that were read.
-    count: usize,
+    sums: HashMap<Input, InputSums>,
 }
 
 impl<'a> Collector<'a> {
     fn new(model: &'a Model) -> Result<Self> {
-        Ok(Self { model, exec: exec()?, squares: HashMap::new(), count: 0 })
+        Ok(Self { model, exec: exec()?, sums: HashMap::new() })
     }
 
     /// Reads `tokens` as a text of their own.
@@ -199,32 +216,35 @@ impl<'a> Collector<'a> {
         for (i, batch) in tokens.chunks(BATCH).enumerate() {
             let first = i * BATCH;
             state.reserve(first..first + batch.len())?;
-            let mut add = |input: Input, x: &[f32]| {
-                let cols = x.len() / batch.len();
-                add_squares(self.squares.entry(input).or_insert_with(|| vec![0.0; cols]), x);
-            };
+            let mut add = |input: Input, tokens: usize, x: &[f32]| self.sums.entry(input).or_default().add(tokens, x);
             let mut watch = |stage: Stage<'_>| {
-                if let Stage::Input { layer, role, x } = stage {
-                    add((Some(layer), role), x);
+                match stage {
+                    Stage::Layer => {}
+                    Stage::Input { layer, role, x } => add((Some(layer), role, 0), batch.len(), x),
+                    Stage::ExpertInput { layer, role, expert, tokens, x } => {
+                        add((Some(layer), role, expert), tokens, x);
+                    }
                 }
                 Ok::<_, OutOfMemory>(())
             };
             let part = Part { state: &mut state, tokens: batch, first, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
-            add((None, Role::Head), scratch.hidden());
+            add((None, Role::Head, 0), batch.len(), scratch.hidden());
         }
-        self.count += tokens.len();
         Ok(())
     }
 
     /// Adds the sums of each matrix to a file.
-    fn put(&self, matrices: &[MatrixSums<'_>], writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
-        let count = (self.count as f32).to_le_bytes().to_vec();
-        for MatrixSums { name, sums } in matrices {
-            let bytes: Vec<u8> = sums.iter().flat_map(|&sum| (sum as f32).to_le_bytes()).collect();
-            let dims = [sums.len() as u64, 1];
-            writer.tensor(&format!("{name}{SUMS}"), &dims, TensorType::F32, bytes)?;
-            writer.tensor(&format!("{name}{COUNTS}"), &[1, 1], TensorType::F32, count.clone())?;
+    fn put(matrices: &[MatrixSums<'_>], writer: &mut Writer<'_>) -> std::result::Result<(), GgufError> {
+        let bytes = |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+        for MatrixSums { name, cols, sums } in matrices {
+            let square = |sums: Option<&InputSums>, col: usize| sums.map_or(0.0, |sums| sums.squares[col] as f32);
+            let mut squares = sums.iter().flat_map(|&sums| (0..*cols).map(move |col| square(sums, col)));
+            let mut counts = sums.iter().map(|sums| sums.map_or(0.0, |sums| sums.count as f32));
+            let matrices = sums.len() as u64;
+            let (squares, counts) = (bytes(&mut squares), bytes(&mut counts));
+            writer.tensor(&format!("{name}{SUMS}"), &[*cols as u64, matrices], TensorType::F32, squares)?;
+            writer.tensor(&format!("{name}{COUNTS}"), &[1, matrices], TensorType::F32, counts)?;
         }
         Ok(())
     }
@@ -235,26 +255,35 @@ impl<'a> Collector<'a> {
         let is_here = |name: TensorName| self.model.gguf().tensor(&name.to_string()).is_some();
         let tied = !is_here(TensorName::new(Role::Head));
         let specs = schema::tensors(self.model.config()).into_iter().filter(|spec| spec.shape.len() > 1);
-        let mut names: Vec<TensorName> = specs.map(|spec| spec.name).filter(|&name| is_here(name)).collect();
-        names.retain(|name| tied || name.role != Role::Embedding);
+        let mut specs: Vec<TensorSpec> = specs.filter(|spec| is_here(spec.name)).collect();
+        specs.retain(|spec| tied || spec.name.role != Role::Embedding);
         // The head comes last.
-        names.sort_by_key(|name| name.layer.is_none());
+        specs.sort_by_key(|spec| spec.name.layer.is_none());
         let (mut met, mut missed) = (Vec::new(), Vec::new());
-        for name in names {
-            match self.squares.get(&(name.layer, name.role.input())) {
-                Some(sums) => met.push(MatrixSums { name, sums }),
-                None => missed.push(name),
+        for TensorSpec { name, shape, .. } in specs {
+            let (matrices, cols) = (shape[..shape.len() - 2].iter().product(), shape[shape.len() - 1]);
+            let sums = |expert| self.sums.get(&(name.layer, name.role.input(), expert));
+            let sums: Vec<Option<&InputSums>> = (0..matrices).map(sums).collect();
+            if sums.iter().any(Option::is_some) {
+                met.push(MatrixSums { name, cols, sums });
+            } else {
+                missed.push(name);
             }
         }
         (met, missed)
     }
 }
 
-/// Adds the squares of each column of `x` (`[n][sums]`).
-fn add_squares(sums: &mut [f64], x: &[f32]) {
-    for row in x.chunks_exact(sums.len()) {
-        for (sum, &x) in sums.iter_mut().zip(row) {
-            *sum += f64::from(x) * f64::from(x);
+impl InputSums {
+    /// Adds the squares of each column of `x` (`[tokens][cols]`).
+    fn add(&mut self, tokens: usize, x: &[f32]) {
+        let cols = x.len() / tokens;
+        self.squares.resize(cols, 0.0);
+        self.count += tokens;
+        for row in x.chunks_exact(cols) {
+            for (sum, &x) in self.squares.iter_mut().zip(row) {
+                *sum += f64::from(x) * f64::from(x);
+            }
         }
     }
 }

@@ -65,7 +65,7 @@ pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
 const PACKABLE: &[FileKind] = &[FileKind::Backbone, FileKind::Plugin, FileKind::Merged];
 
 fn has_panels(tensor: &TensorInfo) -> bool {
-    tensor.dtype.is_quantized() && tensor.dims.len() == 2
+    tensor.dtype.is_quantized() && tensor.dims.len() > 1
 }
 
 /// The keys of the file, and those of a packed one.

@@ -32,6 +32,14 @@ pub struct Shape {
     more: &'static [(&'static str, Number)],
 }
 
+impl Shape {
+    /// The same with so many layers.
+    #[must_use]
+    pub const fn with_layers(self, layers: u32) -> Self {
+        Self { layers, ..self }
+    }
+}
+
 /// The value of a key.
 #[derive(Clone, Copy, Debug)]
 enum Number {
@@ -40,8 +48,9 @@ enum Number {
 }
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
-/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, the last two without the scaling of their ropes.
-pub const SHAPES: [Shape; 7] = [
+/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, the last two without the scaling of their ropes,
+/// Qwen3-30B-A3B and Granite-3.1-1B-A400M.
+pub const SHAPES: [Shape; 9] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -151,7 +160,48 @@ pub const SHAPES: [Shape; 7] = [
             ("rope.scaling.original_context_length", Number::Count(16_384)),
         ],
     },
+    QWEN3_30B,
+    Shape {
+        name: "granite-1b-a400m",
+        architecture: "granitemoe",
+        layers: 24,
+        hidden: 1024,
+        ffn: 512,
+        heads: 16,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 49_155,
+        rope_base: 1e4,
+        tied: true,
+        more: &[
+            ("expert_count", Number::Count(32)),
+            ("expert_used_count", Number::Count(8)),
+            ("attention.scale", Number::Float(0.015_625)),
+            ("embedding_scale", Number::Float(12.0)),
+            ("residual_scale", Number::Float(0.22)),
+            ("logit_scale", Number::Float(6.0)),
+        ],
+    },
 ];
+
+const QWEN3_30B: Shape = Shape {
+    name: "qwen3-30b-a3b",
+    architecture: "qwen3moe",
+    layers: 48,
+    hidden: 2048,
+    ffn: 6144,
+    heads: 32,
+    kv_heads: 4,
+    head_dim: 128,
+    vocab: 151_936,
+    rope_base: 1e6,
+    tied: false,
+    more: &[
+        ("expert_count", Number::Count(128)),
+        ("expert_used_count", Number::Count(8)),
+        ("expert_feed_forward_length", Number::Count(768)),
+    ],
+};
 
 /// Positions that the file says it was trained for.
 const CONTEXT: u32 = 32_768;
@@ -172,9 +222,11 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     specs.retain(|spec| !spec.optional || spec.name.role == Role::Head && !shape.tied);
     // Matrices first, then vectors.
     specs.sort_by_key(|spec| spec.shape.len() == 1);
+    let is_router = |spec: &&TensorSpec| spec.name.role == Role::FfnRouter;
     let size = |spec: &TensorSpec| dtype_of(spec, dtype).row_bytes(spec.shape.iter().product()).unwrap_or(0);
-    let matrices = specs.iter().filter(|spec| spec.shape.len() > 1);
-    let weights = weights(dtype, matrices.map(size).max().unwrap_or(0))?;
+    let matrices = specs.iter().filter(|spec| is_matrix(spec));
+    let weights = weights_of(dtype, matrices.map(size).max().unwrap_or(0))?;
+    let routers = weights_of(TensorType::F32, specs.iter().filter(is_router).map(size).max().unwrap_or(0))?;
     let longest = specs.iter().filter(|spec| spec.shape.len() == 1).map(size).max().unwrap_or(0);
     let ones: Vec<u8> = 1.0_f32.to_le_bytes().into_iter().cycle().take(longest).collect();
     let mut writer = Writer::new();
@@ -183,7 +235,11 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     }
     for spec in &specs {
         let dims: Vec<u64> = spec.shape.iter().rev().map(|&n| n as u64).collect();
-        let bytes = if dims.len() > 1 { &weights } else { &ones };
+        let bytes = match dims.len() {
+            1 => &ones,
+            _ if is_matrix(spec) => &weights,
+            _ => &routers,
+        };
         let bytes = Cow::Borrowed(&bytes[..size(spec)]);
         let added = writer.tensor(&spec.name.to_string(), &dims, dtype_of(spec, dtype), bytes);
         added.map_err(ConvertError::Output)?;
@@ -191,13 +247,18 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     crate::write(writer, output)
 }
 
-/// The type of a tensor where matrices are `dtype`: vectors are F32.
+/// The type of a tensor where matrices are `dtype`: vectors and routers are F32.
 fn dtype_of(spec: &TensorSpec, dtype: TensorType) -> TensorType {
-    if spec.shape.len() > 1 { dtype } else { TensorType::F32 }
+    if is_matrix(spec) { dtype } else { TensorType::F32 }
+}
+
+/// Whether a tensor gets the type of the matrices.
+fn is_matrix(spec: &TensorSpec) -> bool {
+    spec.shape.len() > 1 && spec.name.role != Role::FfnRouter
 }
 
 /// `size` bytes of random weights.
-fn weights(dtype: TensorType, size: usize) -> Result<Vec<u8>> {
+fn weights_of(dtype: TensorType, size: usize) -> Result<Vec<u8>> {
     let mut random = Random::new(0);
     // As large as the weights of a trained layer.
     let values: Vec<f32> = (0..BLOCK).map(|_| (random.unit() as f32 - 0.5) * 0.1).collect();
@@ -260,11 +321,19 @@ mod tests {
     use ollm_runtime::model::Model;
     use ollm_runtime::tokenizer::Tokenizer;
 
+    const FEW_EXPERTS: [(&str, Number); 3] = [
+        ("expert_count", Number::Count(3)),
+        ("expert_used_count", Number::Count(2)),
+        ("expert_feed_forward_length", Number::Count(256)),
+    ];
+
     #[test]
     fn a_shape_of_each_architecture_is_a_model_with_a_tokenizer() {
         for shape in &SHAPES {
             let name = shape.name;
-            let small = Shape { layers: 2, hidden: 256, ffn: 512, vocab: 300, ..*shape };
+            let has_experts = shape.more.iter().any(|(key, _)| *key == "expert_count");
+            let more = if has_experts { &FEW_EXPERTS } else { shape.more };
+            let small = Shape { hidden: 256, ffn: 512, vocab: 300, more, ..shape.with_layers(2) };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {
                 synth(&small, dtype, &path, true).unwrap();

@@ -78,6 +78,9 @@ WINDOW = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attent
 # Ministral 3 without YaRN: queries grow every 4 positions.
 TEMPERATURE = {**DEFAULT, "llama_4_scaling_beta": 0.5, "original_max_position_embeddings": 4}
 MROPE = {**DEFAULT, "mrope_section": [1, 1, 2]}
+# Few enough experts for files to stay small, narrow ones, and more than a token has.
+FEW = {"num_experts": 5, "num_local_experts": 5, "num_experts_per_tok": 2}
+NARROW = {**FEW, "moe_intermediate_size": 16}
 VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
 
 
@@ -85,6 +88,7 @@ def small(name, seed, arch, kind, **keys):
     """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
     make_config = getattr(transformers, f"{kind}Config")
     base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron") else SMALL
+    keys = {key: value for key, value in keys.items() if not key.endswith("experts") or hasattr(make_config(), key)}
     return name, seed, arch, "qwen2", getattr(transformers, f"{kind}ForCausalLM"), make_config(**copy.deepcopy({**base, **keys}))
 
 
@@ -123,9 +127,21 @@ SMALL_MODELS = [
           tie_word_embeddings=False),
     multimodal("qwen2vl", 27, ARCH.QWEN2VL, "Qwen2VL"),
     multimodal("qwen3vl", 28, ARCH.QWEN3VL, "Qwen3VL", head_dim=8),
+    small("mixtral", 29, ARCH.LLAMA, "Mixtral", intermediate_size=16, **FEW),
+    # A dense layer, then two with experts.
+    small("qwen2moe", 30, ARCH.QWEN2MOE, "Qwen2Moe", num_hidden_layers=3, mlp_only_layers=[0], shared_expert_intermediate_size=24,
+          **NARROW),
+    # Its second layer alone has experts.
+    small("qwen3moe", 31, ARCH.QWEN3MOE, "Qwen3Moe", num_hidden_layers=3, decoder_sparse_step=2, norm_topk_prob=True, **NARROW),
+    small("olmoe", 32, ARCH.OLMOE, "Olmoe", intermediate_size=16, **FEW),
+    # Rows of an expert that are no whole panels.
+    small("granitemoe", 33, ARCH.GRANITE_MOE, "GraniteMoe", intermediate_size=24, embedding_multiplier=6.0, attention_multiplier=0.2,
+          residual_multiplier=0.4, logits_scaling=3.0, **FEW),
+    small("granitemoeshared", 34, ARCH.GRANITE_MOE, "GraniteMoeShared", intermediate_size=16, shared_intermediate_size=24,
+          embedding_multiplier=6.0, attention_multiplier=0.2, residual_multiplier=0.4, logits_scaling=3.0, **FEW),
 ]
 # Models whose rows of queries and keys GGUF has in another order.
-INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM]
+INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM, ARCH.GRANITE_MOE]
 
 
 def randomize(model, rng, half=False):
@@ -195,6 +211,8 @@ def write_config(writer, config):
         if config.model_type in ("gemma3_text", "olmo3"):
             writer.add_float32(f"{writer.arch}.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
     write_family(writer, config, rope)
+    if getattr(config, "num_experts_per_tok", None):
+        write_experts(writer, config)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
@@ -205,8 +223,8 @@ def write_family(writer, config, rope):
             writer.add_float32("gemma2.attention.scale", config.query_pre_attn_scalar**-0.5)
             writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
             writer.add_final_logit_softcapping(config.final_logit_softcapping)
-        case "granite" | "minicpm":
-            if writer.arch == "granite":
+        case "granite" | "granitemoe" | "minicpm":
+            if writer.arch != "minicpm":
                 writer.add_attention_scale(config.attention_multiplier)
             writer.add_embedding_scale(config.embedding_multiplier)
             writer.add_residual_scale(config.residual_multiplier)
@@ -231,6 +249,48 @@ def write_family(writer, config, rope):
             writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
 
 
+def write_experts(writer, config):
+    """The keys of mixtures of experts."""
+    writer.add_expert_count(config.num_experts if hasattr(config, "num_experts") else config.num_local_experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    if hasattr(config, "moe_intermediate_size"):
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    shared = getattr(config, "shared_expert_intermediate_size", 0) or getattr(config, "shared_intermediate_size", 0)
+    if shared:
+        writer.add_expert_shared_feed_forward_length(shared)
+    if getattr(config, "mlp_only_layers", None):
+        writer.add_leading_dense_block_count(len(config.mlp_only_layers))
+    if getattr(config, "decoder_sparse_step", 1) > 1:
+        writer.add_interleave_moe_layer_step(config.decoder_sparse_step)
+
+
+def expert_tensors(name, value, hidden):
+    """The tensors of GGUF that a parameter of experts is: stacked gates apart from what they multiply."""
+    block = f"blk.{name.split('layers.')[1].split('.')[0]}."
+    part = name.split("layers.")[1].split(".", 1)[1].removesuffix(".weight")
+    match part.removeprefix("mlp.").removeprefix("block_sparse_moe."):
+        case "gate" | "router" | "router.layer":
+            return {f"{block}ffn_gate_inp.weight": value}
+        case "experts.gate_up_proj" | "input_linear":
+            gate, up = np.split(value, 2, axis=1)
+            return {f"{block}ffn_gate_exps.weight": gate, f"{block}ffn_up_exps.weight": up}
+        case "experts.down_proj" | "output_linear":
+            return {f"{block}ffn_down_exps.weight": value}
+        case "gate_proj" | "up_proj" | "down_proj":
+            # Of a dense layer, which gguf has no names for in these families.
+            return {f"{block}ffn_{part.split('.')[-1].removesuffix('_proj')}.weight": value}
+        case "shared_expert_gate":
+            return {f"{block}ffn_gate_inp_shexp.weight": value.reshape(hidden)}
+        case "shared_expert.gate_proj" | "shared_expert.up_proj" | "shared_expert.down_proj":
+            return {f"{block}ffn_{part.split('.')[-1].removesuffix('_proj')}_shexp.weight": value}
+        case "shared_mlp.input_linear":
+            gate, up = np.split(value, 2)
+            return {f"{block}ffn_gate_shexp.weight": gate, f"{block}ffn_up_shexp.weight": up}
+        case "shared_mlp.output_linear":
+            return {f"{block}ffn_down_shexp.weight": value}
+    return {}
+
+
 def rope_factors(model, config):
     """GGUF stores llama3 scaling as divisors of the plain frequencies; they follow from what transformers computed."""
     scaled = model.model.rotary_emb.inv_freq.double().numpy()
@@ -245,8 +305,16 @@ def write_gguf(path, arch, pre, model, config, half=False):
     write_tokenizer(writer, pre, *vocabulary())
     text = ((name.replace("language_model.", ""), value) for name, value in model.named_parameters())
     parameters = {name: value for name, value in text if ".visual." not in name}
+    has_experts = getattr(config, "num_experts_per_tok", None)
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
+        experts = expert_tensors(name, value, config.hidden_size) if has_experts and "layers." in name else {}
+        for target, value in experts.items():
+            # Routers stay whole, and vectors.
+            halved = half and value.ndim > 1 and "gate_inp" not in target
+            writer.add_tensor(target, np.ascontiguousarray(value.astype(np.float16) if halved else value))
+        if experts:
+            continue
         heads = rotary_heads(name, config)
         if arch in INTERLEAVED and heads:
             value = interleave_rope_rows(value, heads)

@@ -15,7 +15,8 @@ use ollm_tests::{backbones, golden, plugins};
 
 const OPTIONS: usize = 5;
 const KINDS: [DecoderKind; 2] = [DecoderKind::SwiGlu { width: 32 }, DecoderKind::LowRank { width: 32, rank: 32 }];
-const FAMILIES: [&str; 8] = ["llama", "llama-rope-llama3", "qwen2", "qwen3", "smollm3", "phi3", "mistral3", "cohere2"];
+const FAMILIES: [&str; 9] =
+    ["llama", "llama-rope-llama3", "qwen2", "qwen3", "smollm3", "phi3", "mistral3", "cohere2", "qwen2moe"];
 
 fn backbone(family: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())

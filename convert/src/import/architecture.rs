@@ -9,6 +9,8 @@
 use ollm_runtime::model::{FAMILIES, Family, Role};
 use serde_json::{Map, Value};
 
+use super::experts::{self, ExpertKeys};
+
 /// How an architecture of transformers differs from its family in GGUF.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "what architectures have does not depend on what else they have")]
@@ -58,7 +60,9 @@ pub(super) struct Architecture {
     pub(super) parallel: bool,
     /// Whether layers may be recurrent, mixtures of experts, and without rope.
     pub(super) hybrid: bool,
-    /// What may be true in others, and not here.
+    /// The experts of its layers.
+    pub(super) experts: Option<&'static ExpertKeys>,
+    /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
     /// Matrices that transformers has fused and GGUF has not.
     pub(super) fusion: Fusion,
@@ -165,6 +169,7 @@ const LLAMA: Architecture = Architecture {
     temperature: false,
     parallel: false,
     hybrid: false,
+    experts: None,
     refused: &[],
     fusion: Fusion::None,
     modules: &[],
@@ -288,6 +293,15 @@ const GRANITE: Architecture = Architecture {
     ..LLAMA
 };
 
+const GRANITE_MOE: Architecture = Architecture {
+    name: Some("GraniteMoeForCausalLM"),
+    model_type: "granitemoe",
+    family: "granitemoe",
+    biases: ATTENTION_BIASES,
+    experts: Some(&experts::GRANITE_MOE),
+    ..GRANITE
+};
+
 const OLMO2: Architecture = Architecture {
     name: Some("Olmo2ForCausalLM"),
     model_type: "olmo2",
@@ -298,7 +312,7 @@ const OLMO2: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) const ALL: [Architecture; 28] = [
+pub(super) const ALL: [Architecture; 34] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -308,8 +322,63 @@ pub(super) const ALL: [Architecture; 28] = [
         defaults: Defaults { ffn: 14_336, kv_heads: Some(8), context: 131_072, window: Some(4096), ..LLAMA.defaults },
         ..LLAMA
     },
+    Architecture {
+        name: Some("MixtralForCausalLM"),
+        model_type: "mixtral",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        experts: Some(&experts::MIXTRAL),
+        defaults: Defaults {
+            ffn: 14_336,
+            kv_heads: Some(8),
+            context: 131_072,
+            norm_epsilon: 1e-5,
+            rope_theta: 1_000_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
     QWEN2,
+    Architecture {
+        name: Some("Qwen2MoeForCausalLM"),
+        model_type: "qwen2_moe",
+        family: "qwen2moe",
+        window: WindowRule::Never,
+        refused: &["use_sliding_window"],
+        experts: Some(&experts::QWEN2_MOE),
+        defaults: Defaults { hidden: 2048, ffn: 5632, layers: 24, heads: 16, kv_heads: Some(16), ..QWEN2.defaults },
+        ..QWEN2
+    },
     QWEN3,
+    Architecture {
+        name: Some("Qwen3MoeForCausalLM"),
+        model_type: "qwen3_moe",
+        family: "qwen3moe",
+        window: WindowRule::Never,
+        refused: &["use_sliding_window"],
+        experts: Some(&experts::QWEN3_MOE),
+        defaults: Defaults { hidden: 2048, ffn: 6144, layers: 24, kv_heads: Some(4), head_dim: None, ..QWEN3.defaults },
+        ..QWEN3
+    },
+    Architecture {
+        name: Some("OlmoeForCausalLM"),
+        model_type: "olmoe",
+        family: "olmoe",
+        refused: &["clip_qkv"],
+        biases: ATTENTION_BIASES,
+        experts: Some(&experts::OLMOE),
+        defaults: Defaults {
+            vocab: 50_304,
+            hidden: 2048,
+            ffn: 2048,
+            layers: 16,
+            heads: 16,
+            context: 4096,
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
     GEMMA,
     GEMMA2,
     Architecture {
@@ -358,6 +427,19 @@ pub(super) const ALL: [Architecture; 28] = [
         ..LLAMA
     },
     GRANITE,
+    GRANITE_MOE,
+    Architecture {
+        name: Some("GraniteMoeSharedForCausalLM"),
+        model_type: "granitemoeshared",
+        experts: Some(&experts::GRANITE_MOE_SHARED),
+        fusion: Fusion::Gate,
+        modules: &[
+            (Role::FfnGateShared, "shared_mlp.input_linear"),
+            (Role::FfnUpShared, "shared_mlp.input_linear"),
+            (Role::FfnDownShared, "shared_mlp.output_linear"),
+        ],
+        ..GRANITE_MOE
+    },
     // Granite 4 without recurrent layers and experts.
     Architecture {
         name: Some("GraniteMoeHybridForCausalLM"),
@@ -653,7 +735,7 @@ impl Architecture {
     pub(super) fn splits(&self, role: Role) -> bool {
         match self.fusion {
             Fusion::None => false,
-            Fusion::Gate => matches!(role, Role::FfnGate | Role::FfnUp),
+            Fusion::Gate => matches!(role, Role::FfnGate | Role::FfnUp | Role::FfnGateShared | Role::FfnUpShared),
             Fusion::KeyHeads => matches!(role, Role::Query | Role::Key | Role::Value),
         }
     }

@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::ImportError;
 use super::compressed::{PACKED, Quantization, View};
 use super::document::Document;
-use super::tensors::{Names, Wanted};
+use super::tensors::{Names, Origin, Wanted};
 use crate::quantize::{Encoding, Stored, TensorSource};
 use crate::{ConvertError, Result};
 
@@ -142,7 +142,8 @@ impl HfCheckpoint {
     ) -> Result<Vec<TensorSource<'a>>> {
         let sources: Vec<TensorSource<'_>> =
             wanted.into_iter().map(|wanted| self.source(wanted, quantization)).collect::<Result<_>>()?;
-        let used: HashSet<&str> = sources.iter().map(|source| source.stored.name.as_str()).collect();
+        let used: HashSet<&str> =
+            sources.iter().flat_map(|source| &source.stored).map(|stored| stored.name.as_str()).collect();
         let modules: HashSet<&str> =
             used.iter().filter_map(|name| name.rsplit_once('.').map(|(module, _)| module)).collect();
         let is_known = |name: &str| {
@@ -163,11 +164,27 @@ impl HfCheckpoint {
     }
 
     fn source(&self, wanted: Wanted, quantization: &Quantization) -> Result<TensorSource<'_>> {
-        let Wanted { name, gguf, shape, rows, change } = wanted;
-        let mut whole = shape.clone();
-        if let (Some(rows), Some(count)) = (rows, whole.first_mut()) {
+        let Wanted { mut origins, gguf, shape, change } = wanted;
+        let is_here = |name: &str| {
+            let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+            self.has(name) || self.has(&format!("{module}.{PACKED}"))
+        };
+        // What is nowhere is missing in the first place.
+        let place = origins.iter().position(|origin| origin.names.iter().any(|name| is_here(name)));
+        let Origin { names, rows } = origins.swap_remove(place.unwrap_or(0));
+        let mut whole = if names.len() > 1 { shape[1..].to_vec() } else { shape.clone() };
+        let rows_at = whole.len().saturating_sub(2);
+        if let (Some(rows), Some(count)) = (rows, whole.get_mut(rows_at)) {
             *count = rows.stored(*count);
         }
+        let stored = names.into_iter().map(|name| self.stored(name, &whole, quantization)).collect::<Result<_>>()?;
+        let dims = shape.iter().rev().map(|&n| n as u64).collect();
+        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, change })
+    }
+
+    /// Where the tensor `name` is, which has the shape `whole` but for dimensions of 1 that it
+    /// begins with.
+    fn stored(&self, name: String, whole: &[usize], quantization: &Quantization) -> Result<Stored<'_>> {
         let module = name.rsplit_once('.').map_or("", |(module, _)| module);
         let packed = format!("{module}.{PACKED}");
         let found = self.tensors.get_key_value(&name).or_else(|| self.tensors.get_key_value(&packed));
@@ -182,9 +199,9 @@ impl HfCheckpoint {
             Dtype::BF16 => Some(TensorType::Bf16),
             _ => None,
         };
-        if dtype.is_some() && tensor.shape != whole {
-            let (path, found) = (path.clone(), tensor.shape.clone());
-            return Err(ImportError::Shape { path, tensor: name, found, expected: whole }.into());
+        if dtype.is_some() && without_ones(&tensor.shape) != without_ones(whole) {
+            let (path, found, expected) = (path.clone(), tensor.shape.clone(), whole.to_vec());
+            return Err(ImportError::Shape { path, tensor: name, found, expected }.into());
         }
         let encoding = if let Some(dtype) = dtype {
             Encoding::Type(dtype)
@@ -192,12 +209,16 @@ impl HfCheckpoint {
             let weight = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
             let beside = |part: &str| self.view(&format!("{module}.{part}"));
             let bad = |reason| ImportError::Quantized { path: path.clone(), tensor: name.clone(), reason };
-            Encoding::Scaled(Box::new(quantization.decoder(&weight, &whole, beside).map_err(bad)?))
+            Encoding::Scaled(Box::new(quantization.decoder(&weight, whole, beside).map_err(bad)?))
         };
-        let dims = shape.iter().rev().map(|&n| n as u64).collect();
-        let stored = Stored { path, file: bytes, name, encoding, range: tensor.range.clone() };
-        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, change })
+        Ok(Stored { path, file: bytes, name, encoding, range: tensor.range.clone() })
     }
+}
+
+/// A shape without the dimensions of 1 that it begins with.
+fn without_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|&&size| size == 1).count();
+    &shape[ones..]
 }
 
 /// What is in a folder that has no safetensors files of the known names.

@@ -6,6 +6,7 @@ use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, ScaleKeys, WindowRule};
 use super::document::Document;
 use super::error::ImportError;
+use super::experts::HfExperts;
 use super::metadata::MetadataPairs;
 use super::rope::Ropes;
 use crate::quantize::RowGroups;
@@ -23,6 +24,7 @@ pub(super) struct HfConfig {
     pub(super) layers: usize,
     pub(super) hidden: usize,
     pub(super) ffn: usize,
+    pub(super) experts: Option<HfExperts>,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
@@ -146,13 +148,15 @@ impl HfConfig {
         let rope_layers = rope_layers(json, family, layers)?;
         let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
         let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
+        let ffn = size(architecture.ffn, defaults.ffn)?;
         Ok(Self {
             json: whole.over(json),
             architecture,
             is_part,
             layers,
             hidden,
-            ffn: size(architecture.ffn, defaults.ffn)?,
+            ffn,
+            experts: architecture.experts.map(|keys| HfExperts::read(json, keys, ffn)).transpose()?,
             heads,
             kv_heads,
             head_dim,
@@ -233,16 +237,25 @@ impl HfConfig {
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
         ];
         let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let own = sizes.chain(floats).chain(windows).chain(others).map(|(name, value)| (name.to_owned(), value));
+        let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.keys(family));
+        let own = sizes
+            .chain(floats)
+            .chain(windows)
+            .chain(others)
+            .chain(experts)
+            .map(|(name, value)| (name.to_owned(), value));
         own.chain(self.ropes.keys()).map(|(name, value)| (format!("{}.{name}", family.name), value)).collect()
     }
 
     /// Which rows of a tensor of transformers this one of GGUF is, if it is not all of them.
     pub(super) fn rows(&self, role: Role) -> Option<RowGroups> {
         let (queries, head) = (self.heads / self.kv_heads * self.head_dim, self.head_dim);
+        let shared = self.experts.as_ref().map_or(0, |experts| experts.shared);
         let (first, count, stride) = match (self.architecture.fusion, role) {
             (Fusion::Gate, Role::FfnGate) => (0, self.ffn, 2 * self.ffn),
             (Fusion::Gate, Role::FfnUp) => (self.ffn, self.ffn, 2 * self.ffn),
+            (Fusion::Gate, Role::FfnGateShared) => (0, shared, 2 * shared),
+            (Fusion::Gate, Role::FfnUpShared) => (shared, shared, 2 * shared),
             (Fusion::KeyHeads, Role::Query) => (0, queries, queries + 2 * head),
             (Fusion::KeyHeads, Role::Key) => (queries, head, queries + 2 * head),
             (Fusion::KeyHeads, Role::Value) => (queries + head, head, queries + 2 * head),
@@ -259,8 +272,9 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         return Err(json.unsupported(key, architecture.activations[0]).into());
     }
     for key in architecture.refused {
-        if json.opt_bool(key)? == Some(true) {
-            return Err(json.unsupported(key, "false").into());
+        let is_number = json.value.get(key).is_some_and(serde_json::Value::is_number);
+        if is_number || json.opt_bool(key)? == Some(true) {
+            return Err(json.unsupported(key, if is_number { "null" } else { "false" }).into());
         }
     }
     if architecture.hybrid {

@@ -49,7 +49,14 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
     let named = names(&base)?;
     let mut factors: BTreeMap<&Matrix, [Option<Factor>; 2]> = BTreeMap::new();
     for (name, view) in tensors.tensors() {
-        let unknown = || bad(format!("{name} is no factor of a matrix that this backbone has"));
+        let unknown = || {
+            let is_expert = name.contains(".experts.");
+            let expert = "a factor of a single expert, which is not read here: merge it in PEFT";
+            bad(format!(
+                "{name} is {}",
+                if is_expert { expert } else { "no factor of a matrix that this backbone has" }
+            ))
+        };
         let (module, which) = split(&name).ok_or_else(unknown)?;
         let matrix = named.get(module).ok_or_else(unknown)?;
         let &[rows, cols] = view.shape() else { return Err(bad(format!("{name} is no matrix"))) };

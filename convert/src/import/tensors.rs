@@ -11,15 +11,21 @@ use crate::quantize::{Change, RowGroups};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
-    /// The name in transformers.
-    pub(super) name: String,
+    /// Where it may be: in the first of these that the checkpoint has.
+    pub(super) origins: Vec<Origin>,
     /// The name in GGUF.
     pub(super) gguf: String,
     /// Row-major.
     pub(super) shape: Vec<usize>,
-    /// The rows of the checkpoint's tensor that it is, if it is not all of them.
-    pub(super) rows: Option<RowGroups>,
     pub(super) change: Change,
+}
+
+/// Where a checkpoint may have a tensor.
+pub(super) struct Origin {
+    /// The names in transformers: one, or those of matrices that are stacked.
+    pub(super) names: Vec<String>,
+    /// The rows of what is there that it is, if it is not all of them.
+    pub(super) rows: Option<RowGroups>,
 }
 
 /// What the names in a checkpoint begin with.
@@ -55,13 +61,8 @@ pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
             let change = config.change(name, shape.len());
-            Some(Wanted {
-                name: names.of(transformers_name(config.architecture, name)?),
-                gguf: name.to_string(),
-                shape,
-                rows: config.rows(name.role),
-                change,
-            })
+            let origins = config.origins(name, names);
+            (!origins.is_empty()).then(|| Wanted { origins, gguf: name.to_string(), shape, change })
         })
         .collect())
 }
@@ -86,6 +87,19 @@ const MODEL: &str = "model.";
 const HEAD: &str = "lm_head.weight";
 
 impl HfConfig {
+    /// Where a checkpoint may have a tensor; nowhere, if it is none of those that they have.
+    fn origins(&self, name: TensorName, names: &Names) -> Vec<Origin> {
+        let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.tensors(name.role));
+        let layer = layer(name);
+        let experts = experts.into_iter().map(|(tensors, rows)| Origin {
+            names: tensors.into_iter().map(|tensor| names.of(format!("{layer}{tensor}"))).collect(),
+            rows,
+        });
+        let other = transformers_name(self.architecture, name);
+        let other = other.map(|other| Origin { names: vec![names.of(other)], rows: self.rows(name.role) });
+        experts.chain(other).collect()
+    }
+
     /// Whether a checkpoint has this tensor, if a file may leave it out.
     fn has(&self, spec: &TensorSpec) -> bool {
         let [inputs, output, ffn] = self.biases;
@@ -136,8 +150,16 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::FfnGate => "mlp.gate_proj",
         Role::FfnUp => "mlp.up_proj",
         Role::FfnDown => "mlp.down_proj",
+        Role::FfnSharedRouter => "mlp.shared_expert_gate",
+        Role::FfnGateShared => "mlp.shared_expert.gate_proj",
+        Role::FfnUpShared => "mlp.shared_expert.up_proj",
+        Role::FfnDownShared => "mlp.shared_expert.down_proj",
         _ => return None,
     };
-    let layer = name.layer.map_or_else(String::new, |layer| format!("{MODEL}layers.{layer}."));
-    Some(format!("{layer}{module}.{}", if name.is_bias { "bias" } else { "weight" }))
+    Some(format!("{}{module}.{}", layer(name), if name.is_bias { "bias" } else { "weight" }))
+}
+
+/// What the name of a tensor of a layer begins with.
+fn layer(name: TensorName) -> String {
+    name.layer.map_or_else(String::new, |layer| format!("{MODEL}layers.{layer}."))
 }

@@ -131,7 +131,7 @@ pub(crate) fn write(
     if let Some(path) = options.imatrix.filter(|_| !jobs.iter().any(TensorJob::is_quantized)) {
         return Err(ConvertError::UnusedImatrix { path: path.to_owned() });
     }
-    progress.set_length(jobs.iter().map(|job| job.source.bytes() as u64).sum());
+    progress.set_length(jobs.iter().map(|job| job.source.bytes(0..job.source.rows()) as u64).sum());
     let writer = with_tensors(writer, &jobs, progress)?;
     let summary = summary(&jobs, &writer, importance.is_some());
     let _claim = Claim::new(output)?;
@@ -182,7 +182,7 @@ struct TensorJob<'a> {
     dtype: TensorType,
     /// The type that it was to get, but for the length of its rows.
     wanted: TensorType,
-    /// The importance of each column.
+    /// The importance of each column, of one matrix after the other.
     importance: Option<&'a [f32]>,
 }
 
@@ -211,7 +211,7 @@ fn plan<'a>(
             options.tensor_types.iter().rfind(|rule| matrix && rule.matches(&source.name, tied)).map(|rule| rule.dtype);
         let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
         let (wanted, cols) = (ruled.unwrap_or_else(chosen), source.cols());
-        let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols))?;
+        let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols, source.matrices()))?;
         Ok(TensorJob { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
     };
     sources.into_iter().map(job).collect()
@@ -249,9 +249,9 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
         (dtype != wanted).then(|| format!("are {dtype}: rows of {cols} are not whole blocks of {wanted}"))
     });
     note(&|job| {
-        let before = match job.source.stored.dtype() {
+        let before = match job.source.dtype() {
             Some(dtype) => dtype.is_quantized().then(|| dtype.to_string()),
-            None => Some("quantized".to_owned()),
+            None => job.source.is_quantized().then(|| "quantized".to_owned()),
         };
         let lossy = before.filter(|_| job.dtype.is_quantized() && job.changes());
         lossy.map(|before| format!("were {before} already: their errors add up"))
@@ -265,7 +265,7 @@ fn notes(jobs: &[TensorJob<'_>], importance: bool) -> Vec<String> {
 
 impl TensorJob<'_> {
     fn changes(&self) -> bool {
-        self.source.stored.dtype() != Some(self.dtype)
+        self.source.dtype() != Some(self.dtype)
     }
 
     /// Whether its values are encoded in a quantized type.
@@ -282,7 +282,7 @@ impl TensorJob<'_> {
 
     /// Writes the tensor slab by slab.
     fn write(&self, progress: &ProgressBar, out: &mut dyn Write) -> io::Result<()> {
-        let (rows, row_bytes) = (self.source.rows(), self.source.row_bytes());
+        let rows = self.source.rows();
         let slab = (SLAB / self.source.cols()).max(1);
         for first in (0..rows).step_by(slab) {
             let rows = first..rows.min(first + slab);
@@ -290,9 +290,8 @@ impl TensorJob<'_> {
             for row in encoded {
                 out.write_all(&row.map_err(io::Error::other)?)?;
             }
-            let done = rows.start * row_bytes..rows.end * row_bytes;
-            progress.inc(done.len() as u64);
-            self.source.discard(done);
+            progress.inc(self.source.bytes(rows.clone()) as u64);
+            self.source.discard(rows);
         }
         Ok(())
     }
@@ -302,7 +301,13 @@ impl TensorJob<'_> {
         if self.dtype.is_quantized() && !self.changes() {
             return Ok(bytes.to_vec());
         }
-        encode(self.dtype, &values, self.importance).map_err(|source| self.source.error(row, source))
+        encode(self.dtype, &values, self.importance_of(row)).map_err(|source| self.source.error(row, source))
+    }
+
+    /// The importance of the columns of a row.
+    fn importance_of(&self, row: usize) -> Option<&[f32]> {
+        let (cols, rows) = (self.source.cols(), self.source.rows() / self.source.matrices());
+        self.importance.map(|all| &all[row / rows * cols..][..cols])
     }
 }
 

@@ -332,11 +332,12 @@ impl<'a> Search<'a> {
             let wrong = |source| job.source.error(row, source);
             let (_, values) = job.source.row(row)?;
             let mut stored = vec![0.0; values.len()];
-            let encoded = encode(dtype, &values, job.importance).map_err(wrong)?;
+            let importance = job.importance_of(row);
+            let encoded = encode(dtype, &values, importance).map_err(wrong)?;
             quant::decode(dtype, &encoded, &mut stored).map_err(wrong)?;
             let square = |(x, y): (&f32, &f32)| f64::from(x - y).powi(2);
             let squares = values.iter().zip(&stored).map(square);
-            Ok(match job.importance {
+            Ok(match importance {
                 Some(weights) => squares.zip(weights).map(|(square, &weight)| square * f64::from(weight)).sum(),
                 None => squares.sum(),
             })
@@ -350,8 +351,10 @@ impl<'a> Search<'a> {
     }
 
     fn job(&self, tensor: &'a TensorInfo, dtype: TensorType) -> Result<TensorJob<'a>> {
-        let importance = self.importance.map_or(Ok(None), |all| all.of(&tensor.name, tensor.cols()))?;
-        Ok(TensorJob { source: TensorSource::of(self.input, self.model, tensor), dtype, wanted: dtype, importance })
+        let source = TensorSource::of(self.input, self.model, tensor);
+        let importance =
+            self.importance.map_or(Ok(None), |all| all.of(&tensor.name, tensor.cols(), source.matrices()))?;
+        Ok(TensorJob { source, dtype, wanted: dtype, importance })
     }
 
     /// What happens to each tensor, if the groups get these candidates.

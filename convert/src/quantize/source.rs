@@ -18,7 +18,8 @@ pub(crate) struct TensorSource<'a> {
     pub(crate) dims: Vec<u64>,
     /// The type that it gets where a recipe says nothing of it.
     pub(crate) default: TensorType,
-    pub(crate) stored: Stored<'a>,
+    /// Where it is: in one place, or in several that have as many of its rows each.
+    pub(crate) stored: Vec<Stored<'a>>,
     /// Its rows, of those that are stored; `None`: all of them.
     pub(crate) rows: Option<RowGroups>,
     pub(crate) change: Change,
@@ -71,6 +72,13 @@ impl Stored<'_> {
             Encoding::Scaled(_) => None,
         }
     }
+
+    /// The bytes of the file that are row `row` of so many.
+    fn row(&self, row: usize, rows: usize) -> Range<usize> {
+        let size = self.range.len() / rows;
+        let start = self.range.start + row * size;
+        start..start + size
+    }
 }
 
 /// What happens to the values on the way.
@@ -92,7 +100,14 @@ impl<'a> TensorSource<'a> {
         let range = offset..offset + size;
         let encoding = Encoding::Type(dtype);
         let stored = Stored { path, file: &model.bytes, name: name.clone(), encoding, range };
-        Self { name: name.clone(), dims: dims.clone(), default: dtype, stored, rows: None, change: Change::None }
+        Self {
+            name: name.clone(),
+            dims: dims.clone(),
+            default: dtype,
+            stored: vec![stored],
+            rows: None,
+            change: Change::None,
+        }
     }
 }
 
@@ -109,9 +124,26 @@ impl TensorSource<'_> {
         self.rows() * self.cols()
     }
 
-    pub(super) fn row_bytes(&self) -> usize {
+    /// How many matrices it is, which have as many rows each.
+    pub(super) fn matrices(&self) -> usize {
+        self.dims.get(2..).unwrap_or_default().iter().product::<u64>() as usize
+    }
+
+    /// Its type, if all of it has one, and that is one of GGUF.
+    pub(super) fn dtype(&self) -> Option<TensorType> {
+        let dtype = self.stored.first()?.dtype();
+        dtype.filter(|_| self.stored.iter().all(|stored| stored.dtype() == dtype))
+    }
+
+    /// Whether it is stored in blocks of quantized weights, of any type.
+    pub(super) fn is_quantized(&self) -> bool {
+        self.stored.iter().any(|stored| stored.dtype().is_none_or(TensorType::is_quantized))
+    }
+
+    /// Rows that are stored in one place.
+    fn stored_rows(&self) -> usize {
         let rows = self.rows();
-        self.stored.range.len() / self.rows.map_or(rows, |groups| groups.stored(rows))
+        self.rows.map_or(rows, |groups| groups.stored(rows)) / self.stored.len()
     }
 
     /// The bytes of a row, and its values.
@@ -119,14 +151,14 @@ impl TensorSource<'_> {
     /// # Errors
     /// [`ConvertError::Row`] if one of them is not finite.
     pub(super) fn row(&self, row: usize) -> Result<(&[u8], Vec<f32>)> {
-        let stored = self.stored_row(row);
-        let bytes = &self.stored.file[self.stored.range.clone()][stored * self.row_bytes()..][..self.row_bytes()];
+        let (stored, place) = self.place(row);
+        let bytes = &stored.file[stored.row(place, self.stored_rows())];
         let mut values = vec![0.0; self.cols()];
-        match &self.stored.encoding {
+        match &stored.encoding {
             Encoding::Type(dtype) => {
                 quant::decode(*dtype, bytes, &mut values).map_err(|source| self.error(row, source))?;
             }
-            Encoding::Scaled(scaled) => scaled.decode(stored, bytes, &mut values),
+            Encoding::Scaled(scaled) => scaled.decode(place, bytes, &mut values),
         }
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(self.error(row, quant::QuantError::NotFinite { index, value: values[index] }));
@@ -143,31 +175,41 @@ impl TensorSource<'_> {
 
     /// What is wrong with a row.
     pub(super) fn error(&self, row: usize, source: quant::QuantError) -> ConvertError {
-        let (path, tensor) = (self.stored.path.to_owned(), self.stored.name.clone());
-        ConvertError::Row { path, tensor, row: self.stored_row(row), source }
+        let (stored, row) = self.place(row);
+        ConvertError::Row { path: stored.path.to_owned(), tensor: stored.name.clone(), row, source }
     }
 
-    /// Which row of the file is this one.
-    fn stored_row(&self, row: usize) -> usize {
+    /// Where a row is, and which row it is there.
+    fn place(&self, row: usize) -> (&Stored<'_>, usize) {
         let row = match self.change {
             Change::Interleave { heads } if self.dims.len() > 1 => interleaved(row, self.rows() / heads),
             _ => row,
         };
-        self.rows.map_or(row, |groups| groups.row(row))
+        let row = self.rows.map_or(row, |groups| groups.row(row));
+        let rows = self.stored_rows();
+        (&self.stored[row / rows], row % rows)
     }
 
-    /// Bytes of its rows.
-    pub(super) fn bytes(&self) -> usize {
-        self.row_bytes() * self.rows()
+    /// Bytes of some of its rows, about.
+    pub(super) fn bytes(&self, rows: Range<usize>) -> usize {
+        let stored: usize = self.stored.iter().map(|stored| stored.range.len()).sum();
+        stored / (self.stored_rows() * self.stored.len()) * rows.len()
     }
 
-    /// Has the pages of these bytes leave memory; those of fused matrices are still to be read.
-    pub(super) fn discard(&self, bytes: Range<usize>) {
+    /// Has the pages of these rows leave memory; those of fused matrices are still to be read.
+    pub(super) fn discard(&self, rows: Range<usize>) {
         if self.rows.is_some() {
             return;
         }
-        let start = self.stored.range.start;
-        self.stored.file.discard(start + bytes.start..start + bytes.end);
+        let each = self.stored_rows();
+        for (i, stored) in self.stored.iter().enumerate() {
+            let first = i * each;
+            let part = rows.start.clamp(first, first + each)..rows.end.clamp(first, first + each);
+            if !part.is_empty() {
+                let (first, last) = (stored.row(part.start - first, each), stored.row(part.end - 1 - first, each));
+                stored.file.discard(first.start..last.end);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::gguf::{Array, Gguf, GgufError, Metadata, TensorInfo, Value};
 use crate::ops::{AttentionParams, KvHeads, Rotation};
 
 use super::error::ModelError;
+use super::experts::ExpertsConfig;
 use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RopeLayers};
 use super::keys::FamilyKeys;
 use super::name::{Role, TensorName};
@@ -19,7 +20,7 @@ pub enum LayerKind {
 }
 
 /// The shape of one transformer block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerConfig {
     /// How it mixes tokens.
     pub kind: LayerKind,
@@ -29,8 +30,10 @@ pub struct LayerConfig {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// Width of the feed-forward network.
+    /// Width of the feed-forward network, if it is dense.
     pub ffn: usize,
+    /// Its mixture of experts; `None`: it is dense.
+    pub experts: Option<ExpertsConfig>,
     /// Whether its attention has the sliding window.
     pub is_sliding: bool,
     /// Whether queries and keys are rotated.
@@ -53,9 +56,14 @@ impl LayerConfig {
         KvHeads { heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim }
     }
 
+    /// Width of the feed-forward network; of experts that of the widest.
+    pub fn ffn_width(&self) -> usize {
+        self.experts.map_or(self.ffn, |experts| experts.widest())
+    }
+
     /// The widest input of a matrix of this layer, except the hidden state.
     pub(super) fn widest(&self) -> usize {
-        self.query_width().max(self.ffn)
+        self.query_width().max(self.ffn_width())
     }
 }
 
@@ -121,17 +129,20 @@ impl QueryTemperature {
 
 impl Config {
     /// The sizes by their names, as reports show them; of layers that differ, those of the largest.
-    pub fn sizes(&self) -> [(&'static str, usize); 8] {
-        [
+    pub fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let experts = self.layers.iter().find_map(|layer| layer.experts);
+        let experts = experts.map(|it| [("experts", it.count), ("experts_used", it.used)]);
+        let sizes = [
             ("layers", self.layers.len()),
             ("hidden", self.hidden),
             ("heads", self.most(|layer| layer.heads)),
             ("kv_heads", self.most(|layer| layer.kv_heads)),
             ("head_dim", self.most(|layer| layer.head_dim)),
-            ("ffn", self.most(|layer| layer.ffn)),
+            ("ffn", self.most(LayerConfig::ffn_width)),
             ("vocabulary", self.vocab),
             ("context", self.context_length),
-        ]
+        ];
+        sizes.into_iter().chain(experts.into_iter().flatten()).collect()
     }
 
     /// Reads and checks the configuration of the backbone in `gguf`, whose bytes are `file`.
@@ -161,7 +172,6 @@ impl Config {
         let family = FAMILIES.iter().find(|family| family.name == name);
         let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(name.to_owned()))?;
         let keys = FamilyKeys::new(metadata, family.name);
-        keys.refuse_experts()?;
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let kv_heads = keys.opt_size("attention.head_count_kv")?.unwrap_or(heads);
@@ -181,12 +191,14 @@ impl Config {
         let ffn = keys.size("feed_forward_length")?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
         let ropes = keys.rope_layers(family, &sliding)?;
-        let layer = |(is_sliding, has_rope)| LayerConfig {
+        let experts = keys.experts(family, layers, ffn)?;
+        let layer = |((is_sliding, has_rope), experts)| LayerConfig {
             kind: LayerKind::Attention,
             heads,
             kv_heads,
             head_dim,
             ffn,
+            experts,
             is_sliding,
             has_rope,
         };
@@ -194,7 +206,7 @@ impl Config {
         let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;
         let config = Self {
             family,
-            layers: sliding.into_iter().zip(ropes).map(layer).collect(),
+            layers: sliding.into_iter().zip(ropes).zip(experts).map(layer).collect(),
             hidden,
             vocab,
             context_length,
@@ -268,14 +280,6 @@ impl Config {
 const SLIDING: &str = "_swa";
 
 impl FamilyKeys<'_> {
-    fn refuse_experts(&self) -> Result<(), ModelError> {
-        const NAME: &str = "expert_count";
-        match self.opt_u32(NAME)? {
-            None | Some(0) => Ok(()),
-            Some(count) => Err(ModelError::Unsupported { key: self.key(NAME), value: count.to_string() }),
-        }
-    }
-
     fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize, ModelError> {
         let size = if let Some(size) = self.opt_size("attention.key_length")? {
             size

@@ -36,6 +36,8 @@ pub struct Family {
     pub gated: bool,
     /// The gate and what it multiplies are one matrix of the file, [`Role::FfnUp`].
     pub fused_gate: bool,
+    /// The mixtures of experts that layers may have, if files ask for them.
+    pub experts: Option<ExpertRules>,
     /// Embeddings are multiplied by the root of the hidden size.
     pub scaled_embedding: bool,
     /// `logit_scale` divides the logits, not multiplies them.
@@ -58,6 +60,26 @@ pub struct Family {
     pub attention_softcap: Option<f32>,
     /// The soft-cap of logits where the file does not say.
     pub logit_softcap: Option<f32>,
+}
+
+/// The mixture of experts of a family (Shazeer et al. 2017, arXiv 1701.06538).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertRules {
+    /// The weights of a token's experts are divided by their sum, unless the file says otherwise.
+    pub normalized: bool,
+    /// The expert that every token has beside those that the router chooses.
+    pub shared: SharedRule,
+}
+
+/// Which shared expert the layers with experts have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedRule {
+    /// None.
+    None,
+    /// One if the file names its width.
+    IfSized,
+    /// One whose output is multiplied by the sigmoid of a product with the input.
+    Gated,
 }
 
 /// Which layers have rope.
@@ -131,6 +153,9 @@ pub struct DefaultScales {
     pub base_hidden: f32,
 }
 
+/// The defaults of families with experts.
+const EXPERTS: ExpertRules = ExpertRules { normalized: true, shared: SharedRule::None };
+
 /// The first family, and the defaults of the other families.
 const LLAMA: Family = Family {
     name: "llama",
@@ -146,6 +171,7 @@ const LLAMA: Family = Family {
     activation: Activation::Silu,
     gated: true,
     fused_gate: false,
+    experts: None,
     scaled_embedding: false,
     divided_logits: false,
     scales: None,
@@ -167,13 +193,30 @@ const GEMMA: Family = Family { activation: Activation::Gelu, scaled_embedding: t
 /// The defaults of families with layer norms.
 const LAYER_NORM: Family = Family { norm: NormKind::Layer, norm_bias: true, ..HALVES };
 
+/// The defaults of the Granite families.
+const GRANITE: Family = Family { name: "granite", rope: RopeLayers::Switched, divided_logits: true, ..LLAMA };
+
 /// The families that the forward pass knows.
 pub const FAMILIES: &[Family] = &[
-    LLAMA,
+    // With experts it is Mixtral.
+    Family { experts: Some(EXPERTS), ..LLAMA },
     Family { name: "qwen2", attention_bias: true, ..HALVES },
     Family { name: "qwen2vl", attention_bias: true, ..HALVES },
     Family { name: "qwen3", qk_norm: QkNorm::Heads, ..HALVES },
     Family { name: "qwen3vl", qk_norm: QkNorm::Heads, ..HALVES },
+    Family {
+        name: "qwen2moe",
+        attention_bias: true,
+        experts: Some(ExpertRules { normalized: false, shared: SharedRule::Gated }),
+        ..HALVES
+    },
+    Family { name: "qwen3moe", qk_norm: QkNorm::Heads, experts: Some(EXPERTS), ..HALVES },
+    Family {
+        name: "olmoe",
+        qk_norm: QkNorm::Token,
+        experts: Some(ExpertRules { normalized: false, ..EXPERTS }),
+        ..HALVES
+    },
     Family { name: "gemma", ..GEMMA },
     Family {
         name: "gemma2",
@@ -196,7 +239,8 @@ pub const FAMILIES: &[Family] = &[
         ..GEMMA
     },
     Family { name: "smollm3", rope: RopeLayers::AllBut(4), ..LLAMA },
-    Family { name: "granite", rope: RopeLayers::Switched, divided_logits: true, ..LLAMA },
+    GRANITE,
+    Family { name: "granitemoe", experts: Some(ExpertRules { shared: SharedRule::IfSized, ..EXPERTS }), ..GRANITE },
     Family { name: "phi3", fused_attention: true, fused_gate: true, ..HALVES },
     Family { name: "mistral3", ..LLAMA },
     Family {

@@ -1,52 +1,19 @@
 //! The forward pass: embed -> blocks -> norm -> hidden states, and the head that turns them into
 //! logits.
 
-use crate::cpu::{Isa, Pool};
 use crate::memory::{self, OutOfMemory};
 use crate::ops::{
-    Exec, MatmulOp, Quantized, Queries, RopeTable, activate, activate_gate, add, add_scaled, attend, for_each_row,
-    layer_norm, matmul, rms_norm, rotate, soft_cap,
+    Exec, MatmulOp, Quantized, Queries, RopeTable, attend, for_each_row, matmul, rms_norm, rotate, soft_cap,
 };
 
 use super::Model;
-use super::adapter::Adapted;
 use super::config::Config;
-use super::family::{NormKind, NormPlacement, QkNorm};
-use super::name::{Role, TensorName};
-use super::state::{Scratch, State};
-use super::weights::{Attention, Linear, Mixer, Norm};
-
-/// Where a pass is.
-#[derive(Clone, Copy, Debug)]
-pub enum Stage<'a> {
-    /// The next layer begins.
-    Layer,
-    /// The next matrices have this input.
-    Input {
-        /// The layer of the matrices.
-        layer: usize,
-        /// The first of the matrices: [`Role::input`] of each of them.
-        role: Role,
-        /// The input: `[n][cols]` of the matrices.
-        x: &'a [f32],
-    },
-}
-
-/// The observer of a pass: called at each stage, may end the pass with an error.
-pub type Watch<'a, E> = dyn FnMut(Stage<'_>) -> Result<(), E> + 'a;
-
-/// Tokens of one sequence that go through the network.
-#[derive(Debug)]
-pub struct Part<'a> {
-    /// The sequence. It holds what comes before the tokens, and their positions are reserved.
-    pub state: &'a mut State,
-    /// The tokens, all in the vocabulary.
-    pub tokens: &'a [u32],
-    /// The position of the first of them.
-    pub first: usize,
-    /// The adapters of the sequence.
-    pub adapters: &'a [Adapted],
-}
+use super::family::QkNorm;
+use super::feed_forward::feed_forward;
+use super::name::Role;
+use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply, normalize};
+use super::state::Scratch;
+use super::weights::{Attention, Mixer};
 
 /// The batched forward pass: the tokens of all `parts`, each of a sequence of its own, in one read
 /// of the weights. Their hidden states, after the final norm, are then in [`Scratch::hidden`], one
@@ -164,36 +131,6 @@ fn attention<E: From<OutOfMemory>>(
     Ok(())
 }
 
-/// `out = W x` for matrices of layer `index` with the input `x`: `[n][cols]`; and what the adapters
-/// of each part add.
-fn multiply<const N: usize>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    parts: &[Part<'_>],
-    x: &[f32],
-    scratch: &mut Quantized,
-    outputs: [(&Linear, &mut Vec<f32>); N],
-) -> Result<(), OutOfMemory> {
-    let mut outputs = outputs.map(|(linear, out)| (linear.role, model.matrix(&linear.weight), out));
-    let cols = outputs.first().map_or(0, |(_, matrix, _)| matrix.cols());
-    let mut ops = outputs.each_mut().map(|(_, matrix, out)| MatmulOp { matrix: *matrix, out });
-    matmul(exec, x, cols, scratch, &mut ops);
-    let mut row = 0;
-    for part in parts {
-        let rows = row..row + part.tokens.len();
-        row = rows.end;
-        for (adapter, scale) in part.adapters {
-            for (role, matrix, out) in &mut outputs {
-                let name = TensorName::in_layer(index, *role);
-                let out = &mut out[rows.start * matrix.rows()..rows.end * matrix.rows()];
-                adapter.add(exec, name, *scale, &x[rows.start * cols..rows.end * cols], scratch, out)?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Stores the keys and values of all parts in layer `index`.
 fn store(exec: &Exec, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
     let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
@@ -203,84 +140,6 @@ fn store(exec: &Exec, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mu
         (key, keys) = keys.split_at(part.tokens.len() * width);
         (value, values) = values.split_at(part.tokens.len() * width);
         part.state.cache[index].store(exec, part.first, key, value);
-    }
-}
-
-/// Feed-forward network of a layer: `x += W_down (act(W_gate n) * W_up n)` with `n = norm(x)`, or
-/// without a gate `x += W_down act(W_up n)`. Beside attention, `n` is what attention had.
-fn feed_forward<E: From<OutOfMemory>>(
-    exec: &mut Exec,
-    model: &Model,
-    index: usize,
-    parts: &[Part<'_>],
-    s: &mut Scratch,
-    watch: &mut Watch<'_, E>,
-) -> Result<(), E> {
-    let (config, weights) = (model.config(), &model.weights().layers[index].feed_forward);
-    let (ffn, activation) = (config.layers[index].ffn, config.family.activation);
-    s.begin_feed_forward(config, ffn);
-    if config.norms != NormPlacement::Parallel {
-        input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
-    }
-    watch(Stage::Input { layer: index, role: Role::FfnGate, x: &s.normed })?;
-    let isa = exec.isa;
-    if let Some(gate) = &weights.gate {
-        let outputs = [(gate, &mut s.gate), (&weights.up, &mut s.up)];
-        multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
-        add_bias(&exec.pool, &mut s.gate, gate.bias.as_ref());
-        add_bias(&exec.pool, &mut s.up, weights.up.bias.as_ref());
-        let up = &s.up;
-        for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate_gate(isa, activation, gate, &up[i * ffn..]));
-    } else {
-        multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.up, &mut s.gate)])?;
-        add_bias(&exec.pool, &mut s.gate, weights.up.bias.as_ref());
-        for_each_row(&exec.pool, &mut s.gate, ffn, |_, x| activate(isa, activation, x));
-    }
-    watch(Stage::Input { layer: index, role: Role::FfnDown, x: &s.gate })?;
-    multiply(exec, model, index, parts, &s.gate, &mut s.quantized, [(&weights.down, &mut s.normed)])?;
-    add_bias(&exec.pool, &mut s.normed, weights.down.bias.as_ref());
-    add_residual(exec, config, weights.post_norm.as_ref(), &mut s.normed, &mut s.x);
-    Ok(())
-}
-
-/// `to = norm(from)`, or `from` itself without a norm.
-fn input(exec: &Exec, config: &Config, norm: Option<&Norm>, from: &[f32], to: &mut [f32]) {
-    let (isa, width) = (exec.isa, config.hidden);
-    for_each_row(&exec.pool, to, width, |i, to| {
-        to.copy_from_slice(&from[i * width..][..width]);
-        if let Some(norm) = norm {
-            norm_row(isa, config, norm, to);
-        }
-    });
-}
-
-/// `x += scale * branch`, which is normalized first if there is a norm for it.
-fn add_residual(exec: &Exec, config: &Config, norm: Option<&Norm>, branch: &mut [f32], x: &mut [f32]) {
-    if let Some(norm) = norm {
-        normalize(exec, config, norm, branch);
-    }
-    let (width, scale, branch) = (config.hidden, config.residual_scale, &*branch);
-    for_each_row(&exec.pool, x, width, |i, x| add_scaled(x, &branch[i * width..], scale));
-}
-
-/// `x = norm(x)`, row by row.
-fn normalize(exec: &Exec, config: &Config, norm: &Norm, x: &mut [f32]) {
-    let isa = exec.isa;
-    for_each_row(&exec.pool, x, config.hidden, |_, x| norm_row(isa, config, norm, x));
-}
-
-/// `x = norm(x)`.
-fn norm_row(isa: Isa, config: &Config, norm: &Norm, x: &mut [f32]) {
-    match config.family.norm {
-        NormKind::Rms => rms_norm(isa, x, &norm.weight, config.norm_epsilon),
-        NormKind::Layer => layer_norm(isa, x, &norm.weight, norm.bias.as_deref(), config.norm_epsilon),
-    }
-}
-
-/// Adds `bias` to each row of `x`, if there is one.
-fn add_bias(pool: &Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
-    if let Some(bias) = bias {
-        for_each_row(pool, x, bias.len(), |_, x| add(x, bias));
     }
 }
 

@@ -27,7 +27,10 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("vocab_size", &[]),
     ("tensor_data_layout", &[]),
     ("pooling_type", &[]),
+    // In files without experts.
     ("expert_used_count", &[]),
+    ("expert_group_count", &[0.0, 1.0]),
+    ("expert_group_used_count", &[0.0, 1.0]),
     // Families have one of the two.
     ("attention.layer_norm_epsilon", &[]),
     ("attention.layer_norm_rms_epsilon", &[]),

@@ -46,9 +46,10 @@ pub struct LoadProgress {
 }
 
 impl Weights {
-    /// Bytes of the matrices that each step reads: all but the embedding.
+    /// Bytes of the matrices that each step reads: all but the embedding, and of experts those that
+    /// one token passes through.
     pub fn step_bytes(&self) -> u64 {
-        self.matmul_tensors().map(|tensor| tensor.size() as u64).sum()
+        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + self.head.size() as u64
     }
 
     /// Bytes that packing the weights allocates.
@@ -58,7 +59,8 @@ impl Weights {
 
     /// The matrices that matmul reads.
     fn matmul_tensors(&self) -> impl Iterator<Item = &Tensor> {
-        self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain([&self.head])
+        let stacks = self.layers.iter().flat_map(Layer::stacks).map(|stack| &stack.weight);
+        self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain(stacks).chain([&self.head])
     }
 
     /// Packs every matrix that matmul reads.
@@ -69,8 +71,7 @@ impl Weights {
             return Err(ModelError::MemoryLimit { needed, limit });
         }
         let threads = if options.threads == 0 { cpu::cores() } else { cpu::check_threads(options.threads)? };
-        let matrices = self.layers.iter_mut().flat_map(Layer::matrices_mut);
-        let tensors = matrices.map(|matrix| &mut matrix.weight).chain([&mut self.head]);
+        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain([&mut self.head]);
         let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };

@@ -3,12 +3,15 @@
 mod adapter;
 mod config;
 mod error;
+mod experts;
 mod family;
+mod feed_forward;
 pub mod fingerprint;
 mod forward;
 mod keys;
 mod load;
 mod name;
+mod pass;
 mod rope;
 pub mod schema;
 mod state;
@@ -25,16 +28,22 @@ use crate::storage::Storage;
 pub use adapter::{Adapted, Adapter};
 pub use config::{Config, LayerConfig, LayerKind, QueryTemperature};
 pub use error::ModelError;
-pub use family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RopeLayers};
+pub use experts::{ExpertsConfig, Gating, SharedConfig};
+pub use family::{
+    DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RopeLayers, SharedRule,
+};
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
-pub use forward::{Part, Stage, Watch, forward, head};
+pub use forward::{forward, head};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
+pub use pass::{Part, Stage, Watch};
 pub use rope::Rope;
 pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
-pub use weights::{Attention, FeedForward, Layer, Linear, Mixer, Norm, Weights};
+pub use weights::{
+    Attention, Dense, Experts, FeedForward, Layer, Linear, Mixer, Network, Norm, SharedExpert, Stack, Weights,
+};
 
 /// A backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]

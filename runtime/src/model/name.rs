@@ -69,24 +69,38 @@ roles! {
     FfnUp = "ffn_up";
     /// `[hidden][ffn]`
     FfnDown = "ffn_down";
-    /// The router of a mixture of experts. No family that runs has it yet; recipes leave it as it
-    /// is.
+    /// The router of a mixture of experts, `[experts][hidden]`.
     FfnRouter = "ffn_gate_inp";
-    /// The down projections of all experts. No family that runs has them yet; recipes know them.
+    /// The gates of all experts, `[experts][expert ffn][hidden]`.
+    FfnGateExperts = "ffn_gate_exps";
+    /// `[experts][expert ffn][hidden]`
+    FfnUpExperts = "ffn_up_exps";
+    /// `[experts][hidden][expert ffn]`
     FfnDownExperts = "ffn_down_exps";
+    /// What tells how much of the shared expert is added, `[hidden]`.
+    FfnSharedRouter = "ffn_gate_inp_shexp";
+    /// The gate of the shared expert, `[shared ffn][hidden]`.
+    FfnGateShared = "ffn_gate_shexp";
+    /// `[shared ffn][hidden]`
+    FfnUpShared = "ffn_up_shexp";
+    /// `[hidden][shared ffn]`
+    FfnDownShared = "ffn_down_shexp";
     /// The norm after the feed-forward network, `[hidden]`.
     FfnPostNorm = "post_ffw_norm";
 }
 
 impl Role {
     /// The first of the matrices with the same input: keys and values share the input of queries,
-    /// `up` that of `gate`, and tied embeddings that of the head.
+    /// `up` that of `gate`, a shared expert that of the router, and tied embeddings that of the
+    /// head.
     /// [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
     pub const fn input(self) -> Self {
         match self {
             Self::Key | Self::Value | Self::FusedQueryKeyValue => Self::Query,
             Self::FfnUp => Self::FfnGate,
+            Self::FfnUpExperts => Self::FfnGateExperts,
+            Self::FfnGateShared | Self::FfnUpShared => Self::FfnRouter,
             Self::Embedding => Self::Head,
             role => role,
         }
@@ -199,6 +213,9 @@ mod tests {
     fn matrices_that_share_an_input_name_the_same_one() {
         assert_eq!([Role::Query, Role::Key, Role::Value, Role::FusedQueryKeyValue].map(Role::input), [Role::Query; 4]);
         assert_eq!([Role::FfnGate, Role::FfnUp].map(Role::input), [Role::FfnGate; 2]);
+        assert_eq!([Role::FfnGateExperts, Role::FfnUpExperts].map(Role::input), [Role::FfnGateExperts; 2]);
+        let routed = [Role::FfnRouter, Role::FfnGateShared, Role::FfnUpShared];
+        assert_eq!(routed.map(Role::input), [Role::FfnRouter; 3]);
         assert_eq!([Role::Embedding, Role::Head].map(Role::input), [Role::Head; 2]);
         assert_eq!([Role::AttentionOutput, Role::FfnDown].map(Role::input), [Role::AttentionOutput, Role::FfnDown]);
     }

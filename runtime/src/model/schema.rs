@@ -5,6 +5,7 @@
 //! here.
 
 use super::config::{Config, LayerConfig, LayerKind};
+use super::experts::{ExpertsConfig, SharedConfig};
 use super::family::{NormPlacement, QkNorm};
 use super::name::{Role, TensorName};
 
@@ -95,22 +96,49 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     all
 }
 
-/// The feed-forward network of a layer. A mixture of experts needs a function of its own.
+/// The feed-forward network of a layer, with its norms.
 fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
-    let (hidden, ffn, family) = (config.hidden, layer.ffn, config.family);
     let mut all = Vec::new();
     if matches!(config.norms, NormPlacement::Before | NormPlacement::Around) {
-        all.extend(norm(config, family.ffn_norm));
+        all.extend(norm(config, config.family.ffn_norm));
     }
     if config.norms.is_after() {
         all.extend(norm(config, Role::FfnPostNorm));
     }
+    match layer.experts {
+        Some(layer) => all.extend(experts(config, &layer)),
+        None => all.extend(dense(config, layer.ffn)),
+    }
+    all
+}
+
+/// A feed-forward network of this width.
+fn dense(config: &Config, ffn: usize) -> Vec<TensorSpec> {
+    let (hidden, family, mut all) = (config.hidden, config.family, Vec::new());
     if family.gated && !family.fused_gate {
         all.extend(linear(Role::FfnGate, [ffn, hidden], false));
     }
     let up = if family.gated && family.fused_gate { 2 * ffn } else { ffn };
     all.extend(linear(Role::FfnUp, [up, hidden], false));
     all.extend(linear(Role::FfnDown, [hidden, ffn], false));
+    all
+}
+
+/// A mixture of experts: the router, the stacked matrices of all experts, and the shared expert.
+fn experts(config: &Config, experts: &ExpertsConfig) -> Vec<TensorSpec> {
+    let (hidden, &ExpertsConfig { count, ffn, shared, .. }) = (config.hidden, experts);
+    let mut all = vec![
+        TensorSpec::new(Role::FfnRouter, &[count, hidden]),
+        TensorSpec::new(Role::FfnGateExperts, &[count, ffn, hidden]),
+        TensorSpec::new(Role::FfnUpExperts, &[count, ffn, hidden]),
+        TensorSpec::new(Role::FfnDownExperts, &[count, hidden, ffn]),
+    ];
+    if let Some(SharedConfig { ffn, gated }) = shared {
+        all.extend(gated.then(|| TensorSpec::new(Role::FfnSharedRouter, &[hidden])));
+        all.push(TensorSpec::new(Role::FfnGateShared, &[ffn, hidden]));
+        all.push(TensorSpec::new(Role::FfnUpShared, &[ffn, hidden]));
+        all.push(TensorSpec::new(Role::FfnDownShared, &[hidden, ffn]));
+    }
     all
 }
 
@@ -121,12 +149,17 @@ mod tests {
 
     /// A small backbone of this architecture.
     fn config(architecture: &str) -> Config {
+        with(architecture, &[])
+    }
+
+    /// The same with more keys.
+    fn with(architecture: &str, keys: &[(&str, u32)]) -> Config {
         let mut metadata = Metadata::default();
         let mut set = |key: String, value: Value| metadata.insert(key, value).unwrap();
         set("general.architecture".into(), architecture.into());
         let sizes = [("block_count", 2), ("embedding_length", 64), ("context_length", 8), ("feed_forward_length", 96)];
         let heads = [("attention.head_count", 4), ("attention.head_count_kv", 2), ("attention.key_length", 8)];
-        for (key, size) in sizes.into_iter().chain(heads) {
+        for (key, size) in sizes.into_iter().chain(heads).chain(keys.iter().copied()) {
             set(format!("{architecture}.{key}"), Value::U32(size));
         }
         set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
@@ -174,6 +207,37 @@ mod tests {
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_norm.bias"), Some((vec![64], false)));
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_gate.weight"), None);
         assert_eq!(spec(&config("cohere2"), "blk.0.ffn_norm.weight"), None);
+    }
+
+    #[test]
+    fn experts_are_stacked_and_some_layers_may_be_dense() {
+        let keys = [("expert_count", 8), ("expert_used_count", 2), ("expert_feed_forward_length", 48)];
+        let qwen = with("qwen2moe", &[&keys[..], &[("expert_shared_feed_forward_length", 24)]].concat());
+        for (name, shape) in [
+            ("blk.0.ffn_gate_inp.weight", &[8, 64][..]),
+            ("blk.0.ffn_gate_exps.weight", &[8, 48, 64]),
+            ("blk.1.ffn_down_exps.weight", &[8, 64, 48]),
+            ("blk.1.ffn_gate_inp_shexp.weight", &[64]),
+            ("blk.1.ffn_down_shexp.weight", &[64, 24]),
+        ] {
+            assert_eq!(spec(&qwen, name), Some((shape.to_vec(), false)), "{name}");
+        }
+        assert_eq!(spec(&qwen, "blk.0.ffn_up.weight"), None);
+        // Mixtral's are as wide as its file says of the network.
+        let mixtral = with("llama", &keys[..2]);
+        assert_eq!(spec(&mixtral, "blk.0.ffn_up_exps.weight"), Some((vec![8, 96, 64], false)));
+        assert_eq!(spec(&mixtral, "blk.0.ffn_up_shexp.weight"), None);
+        for (key, value) in [("leading_dense_block_count", 1), ("interleave_moe_layer_step", 2)] {
+            let config = with("qwen3moe", &[&keys[..], &[(key, value)]].concat());
+            assert_eq!(spec(&config, "blk.0.ffn_up.weight"), Some((vec![96, 64], false)), "{key}");
+            assert_eq!(spec(&config, "blk.0.ffn_up_exps.weight"), None, "{key}");
+            assert_eq!(spec(&config, "blk.1.ffn_up_exps.weight"), Some((vec![8, 48, 64], false)), "{key}");
+        }
+        let granite =
+            |shared| with("granitemoe", &[&keys[..2], &[("expert_shared_feed_forward_length", shared)]].concat());
+        assert_eq!(spec(&granite(0), "blk.0.ffn_up_shexp.weight"), None);
+        assert_eq!(spec(&granite(16), "blk.0.ffn_up_shexp.weight"), Some((vec![16, 64], false)));
+        assert_eq!(spec(&granite(16), "blk.0.ffn_gate_inp_shexp.weight"), None);
     }
 
     #[test]

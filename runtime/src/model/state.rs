@@ -8,6 +8,7 @@ use crate::memory::{self, OutOfMemory};
 use crate::ops::{KvType, LayerKvCache, Quantized, RopeTable, Rotation};
 
 use super::config::{Config, LayerConfig};
+use super::experts::{ExpertsConfig, Routes};
 
 /// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
 /// stay small.
@@ -34,7 +35,8 @@ pub struct Scratch {
     pub(super) x: Vec<f32>,
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
-    /// Queries, `[n][heads * head_dim]`; then what attention adds, `[n][hidden]`.
+    /// Queries, `[n][heads * head_dim]`; then what attention, or a mixture of experts, adds,
+    /// `[n][hidden]`.
     pub(super) query: Vec<f32>,
     /// `[n][kv_heads * head_dim]`
     pub(super) key: Vec<f32>,
@@ -46,6 +48,14 @@ pub struct Scratch {
     pub(super) gate: Vec<f32>,
     /// `[n][ffn]`
     pub(super) up: Vec<f32>,
+    /// The inputs of one expert, of those tokens that it has: at most `[n][hidden]`.
+    pub(super) gathered: Vec<f32>,
+    /// Its outputs.
+    pub(super) expert_out: Vec<f32>,
+    /// How much of the shared expert's output is added: `[n]`
+    pub(super) shared_scales: Vec<f32>,
+    /// The experts of each token.
+    pub(super) routes: Routes,
     /// What queries are multiplied by, `[n]`, if they have a temperature.
     pub(super) query_scales: Vec<f32>,
     /// Of layers that see all positions, and of those with a window.
@@ -140,23 +150,28 @@ impl State {
 
 impl Scratch {
     /// The widths of the buffers of floats, in the order of [`Scratch::buffers`].
-    fn widths(config: &Config) -> [usize; 8] {
+    fn widths(config: &Config) -> [usize; 11] {
         let (queries, keys) = (config.most(LayerConfig::query_width), config.most(LayerConfig::key_width));
-        let ffn = config.most(|layer| layer.ffn);
+        let ffn = config.most(LayerConfig::ffn_width);
         let up = if config.family.gated { ffn } else { 0 };
-        [config.hidden, config.hidden, queries.max(config.hidden), keys, keys, queries, ffn, up]
+        let expert = if config.experts().next().is_some() { config.hidden } else { 0 };
+        let shared = usize::from(config.experts().any(|experts| experts.shared.is_some()));
+        let (hidden, attention) = (config.hidden, queries.max(config.hidden));
+        [hidden, hidden, attention, keys, keys, queries, ffn, up, expert, expert, shared]
     }
 
-    fn buffers(&mut self) -> [&mut Vec<f32>; 8] {
-        let Self { x, normed, query, key, value, mixed, gate, up, .. } = self;
-        [x, normed, query, key, value, mixed, gate, up]
+    fn buffers(&mut self) -> [&mut Vec<f32>; 11] {
+        let Self { x, normed, query, key, value, mixed, gate, up, gathered, expert_out, shared_scales, .. } = self;
+        [x, normed, query, key, value, mixed, gate, up, gathered, expert_out, shared_scales]
     }
 
     /// Bytes of the buffers of a pass over `n` tokens.
     pub fn bytes_for(config: &Config, n: usize) -> usize {
         let floats: usize = Self::widths(config).iter().sum::<usize>()
             + 2 * config.ropes().map(super::rope::Rope::pairs).sum::<usize>();
-        n.saturating_mul(floats * size_of::<f32>()).saturating_add(Quantized::bytes_for(n, config.widest()))
+        let routes = config.largest_experts().map_or(0, |experts| Routes::bytes_for(&experts, n));
+        let quantized = Quantized::bytes_for(n, config.widest());
+        n.saturating_mul(floats * size_of::<f32>()).saturating_add(quantized).saturating_add(routes)
     }
 
     /// Bytes that it holds.
@@ -191,6 +206,9 @@ impl Scratch {
             table.reserve(rope.pairs(), n)?;
         }
         memory::reserve(&mut self.query_scales, config.query_temperature.map_or(0, |_| n))?;
+        if let Some(experts) = config.largest_experts() {
+            self.routes.reserve(&experts, n)?;
+        }
         self.quantized.reserve(n, config.widest())
     }
 
@@ -219,15 +237,43 @@ impl Scratch {
         self.query.resize(self.x.len(), 0.0);
     }
 
-    /// Sizes the buffers of a layer's feed-forward network of this width.
+    /// Sizes the buffers of a feed-forward network of this width for the tokens of
+    /// [`Scratch::begin`].
     pub(super) fn begin_feed_forward(&mut self, config: &Config, ffn: usize) {
         let n = self.x.len() / config.hidden;
         self.gate.resize(n * ffn, 0.0);
         self.up.resize(if config.family.gated { n * ffn } else { 0 }, 0.0);
     }
+
+    /// Sizes the buffers of the layer's experts for the tokens of [`Scratch::begin`]; nothing is
+    /// added yet.
+    pub(super) fn begin_experts(&mut self, config: &Config, experts: &ExpertsConfig) {
+        let n = self.x.len() / config.hidden;
+        self.routes.scores.resize(n * experts.count, 0.0);
+        self.query.clear();
+        self.query.resize(self.x.len(), 0.0);
+    }
+
+    /// Sizes the buffers of one expert of this width for `n` tokens.
+    pub(super) fn begin_expert(&mut self, config: &Config, ffn: usize, n: usize) {
+        self.gate.resize(n * ffn, 0.0);
+        self.up.resize(n * ffn, 0.0);
+        self.gathered.resize(n * config.hidden, 0.0);
+        self.expert_out.resize(n * config.hidden, 0.0);
+    }
 }
 
 impl Config {
+    /// The mixtures of experts of all layers that have them.
+    fn experts(&self) -> impl Iterator<Item = ExpertsConfig> {
+        self.layers.iter().filter_map(|layer| layer.experts)
+    }
+
+    /// As many experts as any layer has, and as many of a token.
+    fn largest_experts(&self) -> Option<ExpertsConfig> {
+        self.experts().reduce(|a, b| ExpertsConfig { count: a.count.max(b.count), used: a.used.max(b.used), ..a })
+    }
+
     /// The widest input of a matmul.
     fn widest(&self) -> usize {
         self.hidden.max(self.most(LayerConfig::widest))

@@ -32,8 +32,19 @@ impl Tensor {
     /// # Errors
     /// [`ModelError`] if it is missing, has another shape, or is not aligned.
     pub fn bind(gguf: &Gguf, file: &[u8], name: &str, rows: usize, cols: usize) -> Result<Self, ModelError> {
-        let info = checked(gguf, name, &[cols as u64, rows as u64])?;
+        Self::bind_shape(gguf, file, name, &[rows, cols])
+    }
+
+    /// The same of a tensor of this row-major shape. A vector is one row; of a stack of matrices the
+    /// rows follow one another.
+    ///
+    /// # Errors
+    /// As [`Tensor::bind`].
+    pub(super) fn bind_shape(gguf: &Gguf, file: &[u8], name: &str, shape: &[usize]) -> Result<Self, ModelError> {
+        let dims: Vec<u64> = shape.iter().rev().map(|&size| size as u64).collect();
+        let info = checked(gguf, name, &dims)?;
         view(info, file)?;
+        let (rows, cols) = (info.rows(), info.cols());
         let &TensorInfo { dtype, layout, offset, size, .. } = info;
         Ok(Self { dtype, layout, rows: 0..rows, stored_rows: rows, cols, stored: offset..offset + size, panels: None })
     }

@@ -6,6 +6,7 @@ use crate::gguf::Gguf;
 
 use super::config::{Config, LayerConfig, LayerKind};
 use super::error::ModelError;
+use super::experts::ExpertsConfig;
 use super::name::{PLUGIN_PREFIX, Role, TensorName};
 use super::schema::{self, TensorSpec};
 use super::tensor::{Tensor, vector};
@@ -62,14 +63,66 @@ pub struct Attention {
 pub struct FeedForward {
     /// The norm of the input, where the family has it.
     pub norm: Option<Norm>,
+    /// What is between the norms.
+    pub network: Network,
+    /// The norm of the output, where the family has it.
+    pub post_norm: Option<Norm>,
+}
+
+/// What a feed-forward network is.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of each layer, and none moves")]
+pub enum Network {
+    /// All tokens pass through one network.
+    Dense(Dense),
+    /// Each token passes through a few of many networks.
+    Experts(Experts),
+}
+
+/// The matrices of a dense network.
+#[derive(Debug)]
+pub struct Dense {
     /// `[ffn][hidden]`, where the family has it.
     pub gate: Option<Linear>,
     /// `[ffn][hidden]`
     pub up: Linear,
     /// `[hidden][ffn]`
     pub down: Linear,
-    /// The norm of the output, where the family has it.
-    pub post_norm: Option<Norm>,
+}
+
+/// The matrices of a mixture of experts.
+#[derive(Debug)]
+pub struct Experts {
+    /// Its shape.
+    pub shape: ExpertsConfig,
+    /// What gives the scores of the experts, `[experts][hidden]`.
+    pub router: Linear,
+    /// `[experts][ffn][hidden]`
+    pub gate: Stack,
+    /// `[experts][ffn][hidden]`
+    pub up: Stack,
+    /// `[experts][hidden][ffn]`
+    pub down: Stack,
+    /// The expert that all tokens pass through.
+    pub shared: Option<SharedExpert>,
+}
+
+/// One matrix of each expert.
+#[derive(Debug)]
+pub struct Stack {
+    /// The rows of all experts, one expert after the other.
+    pub weight: Tensor,
+    /// Rows of an expert.
+    pub rows: usize,
+}
+
+/// The expert that all tokens pass through.
+#[derive(Debug)]
+pub struct SharedExpert {
+    /// What gives the logit of how much of its output is added, `[1][hidden]`; `None`: all of it.
+    pub router: Option<Linear>,
+    /// Its network.
+    pub network: Dense,
 }
 
 /// A matrix, and what is added to its outputs.
@@ -86,18 +139,67 @@ pub struct Linear {
 }
 
 impl Layer {
-    /// The matrices.
+    /// The matrices that all tokens are multiplied with: all but those of single experts.
     pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
         let Mixer::Attention(Attention { query, key, value, output, .. }) = &self.mixer;
-        let FeedForward { gate, up, down, .. } = &self.feed_forward;
-        [Some(query), Some(key), Some(value), Some(output), gate.as_ref(), Some(up), Some(down)].into_iter().flatten()
+        [query, key, value, output].into_iter().chain(self.feed_forward.network.matrices())
     }
 
-    /// The matrices, to be packed.
-    pub(super) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+    /// The matrices of the layer's experts, stacked.
+    pub fn stacks(&self) -> impl Iterator<Item = &Stack> {
+        let experts = match &self.feed_forward.network {
+            Network::Dense(_) => None,
+            Network::Experts(Experts { gate, up, down, .. }) => Some([gate, up, down]),
+        };
+        experts.into_iter().flatten()
+    }
+
+    /// The weights of all of them, to be packed.
+    pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         let Mixer::Attention(Attention { query, key, value, output, .. }) = &mut self.mixer;
-        let FeedForward { gate, up, down, .. } = &mut self.feed_forward;
-        [Some(query), Some(key), Some(value), Some(output), gate.as_mut(), Some(up), Some(down)].into_iter().flatten()
+        let mixer = [query, key, value, output].map(|linear| &mut linear.weight);
+        mixer.into_iter().chain(self.feed_forward.network.tensors_mut())
+    }
+
+    /// Bytes of the matrices that a step reads: of experts those of one token.
+    pub fn step_bytes(&self) -> u64 {
+        let share =
+            |experts: &Experts, stack: &Stack| (stack.weight.size() / experts.shape.count * experts.shape.used) as u64;
+        let experts: u64 = match &self.feed_forward.network {
+            Network::Dense(_) => 0,
+            Network::Experts(experts) => self.stacks().map(|stack| share(experts, stack)).sum(),
+        };
+        self.matrices().map(|linear| linear.weight.size() as u64).sum::<u64>() + experts
+    }
+}
+
+impl Network {
+    fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        let (dense, routers) = match self {
+            Self::Dense(dense) => (Some(dense), [None, None]),
+            Self::Experts(Experts { router, shared, .. }) => {
+                let shared = shared.as_ref();
+                (shared.map(|shared| &shared.network), [Some(router), shared.and_then(|shared| shared.router.as_ref())])
+            }
+        };
+        let parts = dense.map(|Dense { gate, up, down }| [gate.as_ref(), Some(up), Some(down)]);
+        routers.into_iter().chain(parts.into_iter().flatten()).flatten()
+    }
+
+    fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
+        let (dense, routers, stacks) = match self {
+            Self::Dense(dense) => (Some(dense), [None, None], None),
+            Self::Experts(Experts { router, gate, up, down, shared, .. }) => {
+                let (network, shared) = match shared {
+                    Some(SharedExpert { router, network }) => (Some(network), router.as_mut()),
+                    None => (None, None),
+                };
+                (network, [Some(router), shared], Some([gate, up, down].map(|stack| &mut stack.weight)))
+            }
+        };
+        let parts = dense.map(|Dense { gate, up, down }| [gate.as_mut(), Some(up), Some(down)]);
+        let linears = routers.into_iter().chain(parts.into_iter().flatten()).flatten();
+        linears.map(|linear| &mut linear.weight).chain(stacks.into_iter().flatten())
     }
 }
 
@@ -162,9 +264,11 @@ impl Bound {
                 continue;
             }
             match shape[..] {
-                [size] => drop(bound.vectors.insert(*name, vector(gguf, file, &text, size)?)),
-                [rows, cols] => drop(bound.matrices.insert(*name, Tensor::bind(gguf, file, &text, rows, cols)?)),
-                _ => return Err(ModelError::UnexpectedTensor(text)),
+                // One row of a matrix.
+                [size] if name.role != Role::FfnSharedRouter => {
+                    bound.vectors.insert(*name, vector(gguf, file, &text, size)?);
+                }
+                _ => drop(bound.matrices.insert(*name, Tensor::bind_shape(gguf, file, &text, shape)?)),
             }
         }
         Ok(bound)
@@ -210,7 +314,17 @@ impl Bound {
         let mixer = match layer.kind {
             LayerKind::Attention => Mixer::Attention(self.attention(&name, config, layer)?),
         };
-        let (family, ffn) = (&config.family, layer.ffn);
+        let network = match layer.experts {
+            Some(shape) => Network::Experts(self.experts(&name, config, shape)?),
+            None => Network::Dense(self.dense(&name, config, layer.ffn)?),
+        };
+        let norm = self.norm(name(config.family.ffn_norm));
+        let feed_forward = FeedForward { norm, network, post_norm: self.norm(name(Role::FfnPostNorm)) };
+        Ok(Layer { mixer, feed_forward })
+    }
+
+    fn dense(&mut self, name: &dyn Fn(Role) -> TensorName, config: &Config, ffn: usize) -> Result<Dense, ModelError> {
+        let family = &config.family;
         let (gate, up) = match (family.gated, family.fused_gate) {
             (true, true) => {
                 let [gate, up] = self.parts(name(Role::FfnUp), [(Role::FfnGate, ffn), (Role::FfnUp, ffn)])?;
@@ -219,14 +333,30 @@ impl Bound {
             (true, false) => (Some(self.linear(name(Role::FfnGate))?), self.linear(name(Role::FfnUp))?),
             (false, _) => (None, self.linear(name(Role::FfnUp))?),
         };
-        let feed_forward = FeedForward {
-            norm: self.norm(name(family.ffn_norm)),
-            gate,
-            up,
-            down: self.linear(name(Role::FfnDown))?,
-            post_norm: self.norm(name(Role::FfnPostNorm)),
+        Ok(Dense { gate, up, down: self.linear(name(Role::FfnDown))? })
+    }
+
+    fn experts(
+        &mut self,
+        name: &dyn Fn(Role) -> TensorName,
+        config: &Config,
+        shape: ExpertsConfig,
+    ) -> Result<Experts, ModelError> {
+        let mut stack = |role, rows| Ok::<_, ModelError>(Stack { weight: self.matrix(name(role))?, rows });
+        let (gate, up) = (stack(Role::FfnGateExperts, shape.ffn)?, stack(Role::FfnUpExperts, shape.ffn)?);
+        let down = stack(Role::FfnDownExperts, config.hidden)?;
+        let shared = match shape.shared {
+            Some(shared) => Some(SharedExpert {
+                router: if shared.gated { Some(self.linear(name(Role::FfnSharedRouter))?) } else { None },
+                network: Dense {
+                    gate: Some(self.linear(name(Role::FfnGateShared))?),
+                    up: self.linear(name(Role::FfnUpShared))?,
+                    down: self.linear(name(Role::FfnDownShared))?,
+                },
+            }),
+            None => None,
         };
-        Ok(Layer { mixer, feed_forward })
+        Ok(Experts { shape, router: self.linear(name(Role::FfnRouter))?, gate, up, down, shared })
     }
 
     fn attention(

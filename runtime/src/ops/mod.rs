@@ -10,6 +10,7 @@ mod attention;
 mod float;
 mod float_gemm;
 mod format;
+mod gather;
 mod gemm;
 mod gemv;
 mod grid_format;
@@ -31,13 +32,16 @@ use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
 pub use attention::{attend, attention_bytes};
+pub use gather::{gather, scatter_add};
 pub use kv_cache::LayerKvCache;
 pub use kv_type::{KvHeads, KvType, UnknownKvType};
 pub use matmul::{MatmulOp, matmul};
 pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, Rotation, rotate};
-pub use vector::{Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, soft_cap, softmax};
+pub use vector::{
+    Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, sigmoid, soft_cap, softmax,
+};
 
 /// The execution context: an instruction set and the threads.
 #[derive(Debug)]

@@ -180,6 +180,25 @@ pub fn activate_gate(isa: Isa, activation: Activation, gate: &mut [f32], up: &[f
     isa.dispatch(Activate { activation, x: gate, factors: Some(up) });
 }
 
+/// `x = 1 / (1 + e^-x)`, in place.
+pub fn sigmoid(isa: Isa, x: &mut [f32]) {
+    isa.dispatch(Sigmoid { x });
+}
+
+struct Sigmoid<'a> {
+    x: &'a mut [f32],
+}
+
+impl Kernel for Sigmoid<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, isa: S) {
+        let (zero, one) = (isa.splat(0.0), isa.splat(1.0));
+        map!(isa: S, self.x, 0.0, |x, at, vector| isa.div(one, isa.add(one, exp(isa, isa.sub(zero, x)))));
+    }
+}
+
 /// `x = cap * tanh(x / cap)`, in place (Bello et al. 2016, arXiv 1611.09940), with an error of some
 /// `1e-7 cap`; NaN where x is infinite.
 pub fn soft_cap(isa: Isa, x: &mut [f32], cap: f32) {
@@ -400,7 +419,8 @@ mod tests {
             |isa, x, _| soft_cap(isa, x, 30.0),
             |isa, x, _| softmax(isa, x),
         ];
-        const OTHERS: [Function; 4] = [
+        const OTHERS: [Function; 5] = [
+            |isa, x, _| sigmoid(isa, x),
             |isa, x, y| layer_norm(isa, x, y, Some(y), 1e-5),
             |isa, x, y| layer_norm(isa, x, y, None, 1e-5),
             |isa, x, _| activate(isa, Activation::Gelu, x),
@@ -430,6 +450,20 @@ mod tests {
                 got[n / 2] = f32::NAN;
                 layer_norm(isa, &mut got, &weight, None, 1e-5);
                 assert!(got.iter().all(|x| x.is_nan()), "{isa:?} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn sigmoid_is_the_formula_on_every_isa_and_keeps_nan() {
+        for isa in Isa::available() {
+            for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 3.0, 80.0, 1e15, 1e-6, 5.0, 30.0]) {
+                let mut got = wave(n, scale);
+                got[0] = f32::NAN;
+                sigmoid(isa, &mut got);
+                assert!(got[0].is_nan(), "{isa:?} {n}");
+                let want = wave(n, scale).into_iter().map(|x| 1.0 / (1.0 + f64::from(-x).exp()));
+                close(&got[1..], want.skip(1), 1e-5);
             }
         }
     }

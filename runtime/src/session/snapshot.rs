@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::atomic;
 use crate::gguf::TensorType;
 use crate::memory::{self, OutOfMemory};
-use crate::model::{Config, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
+use crate::model::{Config, Gating, LayerConfig, Model, PLUGIN_PREFIX, State, fingerprint};
 use crate::ops::{KvType, LayerKvCache, Rotation};
 use crate::plugin::{LatentState, check_latent};
 
@@ -405,6 +405,10 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
     let residual =
         Some(u64::from(config.residual_scale.to_bits())).filter(|_| config.residual_scale.total_cmp(&1.0).is_ne());
     let norms = (config.norms != config.family.norms).then_some(1);
+    let experts = config.layers.iter().filter_map(|layer| layer.experts).flat_map(|experts| {
+        let gating = u64::from(experts.gating == Gating::Sigmoid) | (u64::from(experts.normalized) << 1);
+        [experts.used as u64, gating, u64::from(experts.scale.to_bits())]
+    });
     let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
     floats
         .map(|x| u64::from(x.to_bits()))
@@ -413,6 +417,7 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
         .chain(temperature)
         .chain(residual)
         .chain(norms)
+        .chain(experts)
 }
 
 /// Writes and hashes.

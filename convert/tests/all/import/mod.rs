@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 28] = [
+const GOLDENS: [&str; 34] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -60,6 +60,12 @@ const GOLDENS: [&str; 28] = [
     "nemotron",
     "qwen2vl",
     "qwen3vl",
+    "mixtral",
+    "qwen2moe",
+    "qwen3moe",
+    "olmoe",
+    "granitemoe",
+    "granitemoeshared",
 ];
 
 /// Keys that the goldens do not have, which were written without a chat template.
@@ -95,10 +101,21 @@ impl Source {
         let (bytes, gguf) = read(&golden(&format!("tiny/{name}.gguf")));
         let config = read_json(&golden(&format!("tiny/{name}.config.json")));
         let plain = gguf.tensors().iter().filter(|tensor| tensor.name != "rope_freqs.weight");
-        let tensors = plain.map(|tensor| {
+        let tensors = plain.flat_map(|tensor| {
             let values = decoded(tensor, &bytes);
             let (name, values) = original(&config, &tensor.name, &values, tensor.cols());
-            (name, (Dtype::F32, tensor.shape(), values.iter().flat_map(|x| x.to_le_bytes()).collect()))
+            let mut shape = tensor.shape();
+            if name.ends_with("shared_expert_gate.weight") {
+                shape.insert(0, 1);
+            }
+            // Of experts, one tensor each.
+            let parts = if name.contains("{}") { shape.remove(0) } else { 1 };
+            let part = move |i: usize| {
+                let values = &values[i * values.len() / parts..][..values.len() / parts];
+                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                (name.replace("{}", &i.to_string()), (Dtype::F32, shape.clone(), bytes))
+            };
+            (0..parts).map(part).collect::<Vec<_>>()
         });
         let settings = json!({
             "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": "<|pad|>",
@@ -111,6 +128,14 @@ impl Source {
                 let [q, k, v] =
                     ["q", "k", "v"].map(|part| format!("model.layers.{layer}.self_attn.{part}_proj.weight"));
                 fuse(&mut tensors, &[q, k, v], &format!("model.layers.{layer}.attention.wqkv.weight"), groups);
+            }
+        }
+        for layer in 0..config["num_hidden_layers"].as_u64().unwrap_or(0) {
+            for (parts, fused, groups) in FUSED {
+                let [gate, up] = parts.map(|part| format!("model.layers.{layer}.{part}"));
+                if tensors.contains_key(&gate) {
+                    fuse(&mut tensors, &[gate, up], &format!("model.layers.{layer}.{fused}"), groups);
+                }
             }
         }
         Self { tensors, tokenizer: tokenizer(gguf.metadata()), config, settings }
@@ -154,6 +179,16 @@ impl Source {
     }
 }
 
+/// The matrices of Granite's experts that are fused, into what, and in how many groups: those of the
+/// goldens' experts.
+const FUSED: [([&str; 2], &str, usize); 2] = [
+    (["block_sparse_moe.gate", "block_sparse_moe.up"], "block_sparse_moe.input_linear.weight", EXPERTS),
+    (["shared_mlp.gate", "shared_mlp.up"], "shared_mlp.input_linear.weight", 1),
+];
+
+/// Experts of the goldens.
+const EXPERTS: usize = 5;
+
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 /// One matrix of several: so many groups of rows, each with its share of each of them.
@@ -164,7 +199,9 @@ fn fuse(tensors: &mut Tensors, parts: &[String], fused: &str, groups: usize) {
         part.2[group * size..][..size].to_vec()
     };
     let bytes = (0..groups).flat_map(|group| parts.iter().flat_map(move |part| share(part, group))).collect();
-    let shape = vec![parts.iter().map(|part| part.1[0]).sum(), parts[0].1[1]];
+    let mut shape = parts[0].1.clone();
+    let rows = shape.len() - 2;
+    shape[rows] = parts.iter().map(|part| part.1[rows]).sum();
     tensors.insert(fused.to_owned(), (Dtype::F32, shape, bytes));
 }
 
@@ -195,13 +232,48 @@ fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("internlm2", "ffn_gate") => "feed_forward.w1",
         ("internlm2", "ffn_up") => "feed_forward.w3",
         ("internlm2", "ffn_down") => "feed_forward.w2",
-        _ => return None,
+        ("mixtral", "ffn_gate_inp") => "block_sparse_moe.gate",
+        ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
+        ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
+        ("mixtral", "ffn_down_exps") => "block_sparse_moe.experts.{}.w2",
+        ("granitemoe" | "granitemoeshared", stem) => match stem {
+            "ffn_gate_inp" => "block_sparse_moe.router.layer",
+            "ffn_gate_exps" => "block_sparse_moe.gate",
+            "ffn_up_exps" => "block_sparse_moe.up",
+            "ffn_down_exps" => "block_sparse_moe.output_linear",
+            "ffn_gate_shexp" => "shared_mlp.gate",
+            "ffn_up_shexp" => "shared_mlp.up",
+            "ffn_down_shexp" => "shared_mlp.output_linear",
+            _ => return None,
+        },
+        (_, stem) => match stem {
+            "ffn_gate_inp" => "mlp.gate",
+            "ffn_gate_exps" => "mlp.experts.{}.gate_proj",
+            "ffn_up_exps" => "mlp.experts.{}.up_proj",
+            "ffn_down_exps" => "mlp.experts.{}.down_proj",
+            "ffn_gate_inp_shexp" => "mlp.shared_expert_gate",
+            "ffn_gate_shexp" => "mlp.shared_expert.gate_proj",
+            "ffn_up_shexp" => "mlp.shared_expert.up_proj",
+            "ffn_down_shexp" => "mlp.shared_expert.down_proj",
+            _ => return None,
+        },
     })
 }
 
 /// The name and the values of a tensor in transformers.
 fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String, Vec<f32>) {
-    const INTERLEAVED: [&str; 7] = ["llama", "mistral", "smollm3", "granite", "ministral3", "internlm2", "minicpm"];
+    const INTERLEAVED: [&str; 10] = [
+        "llama",
+        "mistral",
+        "smollm3",
+        "granite",
+        "ministral3",
+        "internlm2",
+        "minicpm",
+        "mixtral",
+        "granitemoe",
+        "granitemoeshared",
+    ];
     let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
     let around = ["gemma2", "gemma3_text"].contains(&kind);
@@ -237,7 +309,11 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
         _ if from_one && stem.ends_with("norm") && suffix == "weight" => values.iter().map(|x| x - 1.0).collect(),
         _ => values.to_vec(),
     };
-    let name = format!("{layer}{stem}.{suffix}");
+    // What is fused below has no name of its own.
+    let name = match stem.rsplit_once('.') {
+        Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
+        _ => format!("{layer}{stem}.{suffix}"),
+    };
     let text = name.strip_prefix("model.").filter(|_| config.get("text_config").is_some());
     (text.map_or(name.clone(), |rest| format!("model.language_model.{rest}")), values)
 }
@@ -437,6 +513,58 @@ fn other_architectures_of_a_family_become_the_same_file() {
     assert_same(&imported(&Source::of("gemma3"), "F16"), &imported(&gemma3, "F16"), "gemma3");
 }
 
+/// Experts may be stacked, as transformers 5 has them in memory, or apart.
+#[test]
+fn stacked_experts_become_the_same_file() {
+    for name in ["qwen2moe", "qwen3moe", "olmoe", "mixtral"] {
+        let stacked = Source::of(name).edit(|source| {
+            let apart = if name == "mixtral" { ["w1", "w3", "w2"] } else { ["gate_proj", "up_proj", "down_proj"] };
+            let block = if name == "mixtral" { "block_sparse_moe" } else { "mlp" };
+            for layer in 0..source.config["num_hidden_layers"].as_u64().unwrap() {
+                let prefix = format!("model.layers.{layer}.");
+                let of = |expert: usize, part: &str| format!("{prefix}{block}.experts.{expert}.{part}.weight");
+                if !source.tensors.contains_key(&of(0, apart[0])) {
+                    continue;
+                }
+                for (parts, fused) in [(&apart[..2], "gate_up_proj"), (&apart[2..], "down_proj")] {
+                    let names: Vec<String> = (0..EXPERTS)
+                        .flat_map(|expert| parts.iter().map(move |part| (expert, part)))
+                        .map(|(expert, part)| of(expert, part))
+                        .collect();
+                    let fused = format!("{prefix}mlp.experts.{fused}");
+                    fuse(&mut source.tensors, &names, &fused, 1);
+                    let (_, all, _) = source.tensors.get_mut(&fused).unwrap();
+                    *all = vec![EXPERTS, all[0] / EXPERTS, all[1]];
+                }
+                if let Some(router) = source.tensors.remove(&format!("{prefix}block_sparse_moe.gate.weight")) {
+                    source.tensors.insert(format!("{prefix}mlp.gate.weight"), router);
+                }
+            }
+        });
+        assert_same(&imported(&Source::of(name), "F16"), &imported(&stacked, "F16"), name);
+    }
+}
+
+#[test]
+fn experts_that_the_runtime_has_not_are_refused() {
+    for (name, key, value) in [
+        ("qwen3moe", "mlp_only_layers", json!([1])),
+        ("qwen3moe", "use_sliding_window", json!(true)),
+        ("qwen2moe", "num_experts_per_tok", json!(6)),
+        ("olmoe", "clip_qkv", json!(8.0)),
+    ] {
+        let error = run(&Source::of(name).set(key, value).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+    let without = Source::of("olmoe").edit(|source| {
+        source.tensors.remove("model.layers.1.mlp.experts.3.up_proj.weight").unwrap();
+    });
+    let error = run(&without.write(1), "F16").unwrap_err().to_string();
+    assert!(error.contains("model.layers.1.mlp.experts.3.up_proj.weight"), "{error}");
+    let (_, gguf) = imported(&Source::of("olmoe").set("norm_topk_prob", json!(true)), "F16");
+    assert_eq!(gguf.metadata().get("olmoe.expert_weights_norm"), Some(&Stored::Bool(true)));
+}
+
 #[test]
 fn ropes_that_are_not_the_familys_rule_are_in_the_file() {
     let ropes = Source::of("smollm3").set("no_rope_layers", json!([1, 0, 1, 1]));
@@ -541,6 +669,47 @@ fn every_family_is_quantized_weighted_and_packed() {
             }
         }
     }
+}
+
+/// Each expert has the sums and the count of the tokens that passed through it.
+#[test]
+fn importance_of_experts_is_counted_by_expert() {
+    let folder = Source::of("qwen3moe").write(1);
+    run(&folder, "F32").unwrap();
+    let (from, imatrix, hidden) = (folder.join("out.gguf"), folder.join("imatrix.gguf"), ProgressBar::hidden());
+    let summary = gather(&from, &golden("text.txt"), &imatrix, true, &hidden).unwrap();
+    let (bytes, gguf) = read(&imatrix);
+    let values = |name: &str| decoded(gguf.tensor(name).unwrap(), &bytes);
+    for (role, cols) in [("gate", 32), ("up", 32), ("down", 16)] {
+        let name = format!("blk.1.ffn_{role}_exps.weight");
+        assert_eq!(gguf.tensor(&format!("{name}.in_sum2")).unwrap().dims, [cols, EXPERTS as u64]);
+        let counts = values(&format!("{name}.counts"));
+        assert_eq!((counts.len(), counts.iter().sum::<f32>()), (EXPERTS, 2.0 * summary.tokens as f32));
+        // More than one has its share.
+        assert!(counts.iter().filter(|&&count| count > 0.0).count() > 2, "{counts:?}");
+    }
+    assert_eq!(values("blk.1.ffn_gate_inp.weight.counts"), [summary.tokens as f32]);
+    let all = values("blk.1.ffn_gate_inp.weight.in_sum2");
+    let (sums, each) = (values("blk.1.ffn_gate_exps.weight.in_sum2"), values("blk.1.ffn_up_exps.weight.in_sum2"));
+    assert_eq!(sums, each);
+    // Each token counts twice.
+    for (col, &all) in all.iter().enumerate() {
+        let sum: f32 = (0..EXPERTS).map(|expert| sums[expert * 32 + col]).sum();
+        assert!((sum - 2.0 * all).abs() < 1e-3 * all, "{sum} {all}");
+    }
+    // A matrix of another model, with another number of experts.
+    let other = Source::of("qwen3moe").edit(|source| {
+        source.config["num_local_experts"] = json!(4);
+        source.config["num_experts"] = json!(4);
+        source.tensors.retain(|name, _| !name.contains("experts.4."));
+        let (_, shape, bytes) = source.tensors.get_mut("model.layers.1.mlp.gate.weight").unwrap();
+        shape[0] = 4;
+        bytes.truncate(4 * 32 * 4);
+    });
+    let other = other.write(1);
+    let options = Options { imatrix: Some(imatrix.as_path()), ..options("Q8_0") };
+    let error = import(&other.join(""), &other.join("out.gguf"), &options, &hidden).unwrap_err();
+    assert!(matches!(&error, ConvertError::OtherImatrix { tensor, .. } if tensor.contains("_exps")), "{error}");
 }
 
 #[test]

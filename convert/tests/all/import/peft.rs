@@ -18,12 +18,12 @@ use crate::common::{Folder, read};
 
 type Factor = (Vec<usize>, Vec<f32>);
 
-/// Adapters of all projections of a checkpoint, by PEFT's names; ranks of 2 and 4.
+/// Adapters of all projections of a checkpoint but those of single experts, by PEFT's names; ranks
+/// of 2 and 4.
 fn factors(source: &Source) -> BTreeMap<String, Factor> {
     let mut all = BTreeMap::new();
-    for (i, (name, (_, shape, _))) in
-        source.tensors.iter().filter(|(name, _)| name.contains("_proj.weight")).enumerate()
-    {
+    let is_adapted = |name: &str| name.contains("_proj.weight") && !name.contains(".experts.");
+    for (i, (name, (_, shape, _))) in source.tensors.iter().filter(|(name, _)| is_adapted(name)).enumerate() {
         let module = name.trim_end_matches(".weight");
         let rank = 2 + i % 2 * 2;
         for (factor, shape) in [("lora_A", [rank, shape[1]]), ("lora_B", [shape[0], rank])] {
@@ -125,6 +125,20 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
             }
         }
     }
+}
+
+#[test]
+fn adapters_of_single_experts_are_refused() {
+    let source = Source::of("qwen3moe");
+    let place = backbone(&source);
+    let module = "base_model.model.model.layers.1.mlp.experts.2.up_proj";
+    let factor = |name: &str, shape: [usize; 2]| {
+        (format!("{module}.{name}.weight"), (shape.to_vec(), vec![0.5; shape[0] * shape[1]]))
+    };
+    let factors = BTreeMap::from([factor("lora_A", [2, 32]), factor("lora_B", [16, 2])]);
+    let folder = write(&settings(&json!({})), &factors, TensorType::F32);
+    let error = peft(&folder.join(""), &place.join("base.gguf")).err().unwrap().to_string();
+    assert!(error.contains("experts.2.up_proj") && error.contains("merge it in PEFT"), "{error}");
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn check(config: &Config) -> Result<()> {
         (!matches!(family.qk_norm, QkNorm::None | QkNorm::Heads), "other norms of queries and keys than of each head"),
         (family.activation != Activation::Silu || !family.gated, "another activation than SwiGLU"),
         (config.fused_attention || family.fused_gate, "fused matrices"),
+        (config.layers.iter().any(|layer| layer.experts.is_some()), "mixtures of experts"),
         (config.attention_softcap.is_some(), "capped scores"),
         (config.query_temperature.is_some(), "queries that grow with their position"),
     ];
@@ -259,6 +260,9 @@ impl Loader<'_> {
         let weights = &layer.feed_forward;
         // `check` has seen that the family has them.
         let missing = || Error::Unsupported { part: "no gate or no norm" };
+        let model::Network::Dense(network) = &weights.network else {
+            return Err(Error::Unsupported { part: "mixtures of experts" });
+        };
         Ok(NetworkBlock {
             attention: Attention {
                 shape: shape.kv_shape(),
@@ -275,9 +279,9 @@ impl Loader<'_> {
             feed_forward: FeedForward {
                 residual_scale,
                 norm: self.norm(weights.norm.as_ref().ok_or_else(missing)?)?,
-                gate: frozen(weights.gate.as_ref().ok_or_else(missing)?)?,
-                up: frozen(&weights.up)?,
-                down: frozen(&weights.down)?,
+                gate: frozen(network.gate.as_ref().ok_or_else(missing)?)?,
+                up: frozen(&network.up)?,
+                down: frozen(&network.down)?,
             },
         })
     }
