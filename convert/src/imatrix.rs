@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
 use ollm_runtime::memory::OutOfMemory;
-use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, forward, schema};
+use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, TensorSpec, forward, schema};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
@@ -209,7 +209,7 @@ impl<'a> Collector<'a> {
                 }
                 Ok::<_, OutOfMemory>(())
             };
-            let part = Part { state: &mut state, tokens: batch, first, adapters: &[] };
+            let part = Part { state: &mut state, tokens: batch, first, drafted: 0, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
             add((None, Role::Head), scratch.hidden());
         }
@@ -234,7 +234,7 @@ impl<'a> Collector<'a> {
     fn matrices(&self) -> (Vec<MatrixSums<'_>>, Vec<TensorName>) {
         let is_here = |name: TensorName| self.model.gguf().tensor(&name.to_string()).is_some();
         let tied = !is_here(TensorName::new(Role::Head));
-        let specs = schema::tensors(self.model.config()).into_iter().filter(|spec| spec.shape.len() > 1);
+        let specs = schema::tensors(self.model.config()).into_iter().filter(TensorSpec::is_matrix);
         let mut names: Vec<TensorName> = specs.map(|spec| spec.name).filter(|&name| is_here(name)).collect();
         names.retain(|name| tied || name.role != Role::Embedding);
         // The head comes last.

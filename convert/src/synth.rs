@@ -36,12 +36,15 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug)]
 enum Number {
     Count(u32),
+    /// Of each layer.
+    Counts(&'static [i32]),
     Float(f32),
 }
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
-/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, the last two without the scaling of their ropes.
-pub const SHAPES: [Shape; 7] = [
+/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes, and
+/// LFM2-1.2B.
+pub const SHAPES: [Shape; 8] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -151,6 +154,23 @@ pub const SHAPES: [Shape; 7] = [
             ("rope.scaling.original_context_length", Number::Count(16_384)),
         ],
     },
+    Shape {
+        name: "lfm2-1.2b",
+        architecture: "lfm2",
+        layers: 16,
+        hidden: 2048,
+        ffn: 8192,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 65_536,
+        rope_base: 1e6,
+        tied: true,
+        more: &[
+            ("attention.head_count_kv", Number::Counts(&[0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 8, 0, 8, 0, 8, 0])),
+            ("shortconv.l_cache", Number::Count(3)),
+        ],
+    },
 ];
 
 /// Positions that the file says it was trained for.
@@ -170,12 +190,12 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     let config = Config::from_metadata(&metadata, shape.vocab as usize)?;
     let mut specs = schema::tensors(&config);
     specs.retain(|spec| !spec.optional || spec.name.role == Role::Head && !shape.tied);
-    // Matrices first, then vectors.
-    specs.sort_by_key(|spec| spec.shape.len() == 1);
+    // Matrices first.
+    specs.sort_by_key(|spec| !spec.is_matrix());
     let size = |spec: &TensorSpec| dtype_of(spec, dtype).row_bytes(spec.shape.iter().product()).unwrap_or(0);
-    let matrices = specs.iter().filter(|spec| spec.shape.len() > 1);
+    let matrices = specs.iter().filter(|spec| spec.is_matrix());
     let weights = weights(dtype, matrices.map(size).max().unwrap_or(0))?;
-    let longest = specs.iter().filter(|spec| spec.shape.len() == 1).map(size).max().unwrap_or(0);
+    let longest = specs.iter().filter(|spec| !spec.is_matrix()).map(size).max().unwrap_or(0);
     let ones: Vec<u8> = 1.0_f32.to_le_bytes().into_iter().cycle().take(longest).collect();
     let mut writer = Writer::new();
     for (key, value) in metadata.iter() {
@@ -183,7 +203,7 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     }
     for spec in &specs {
         let dims: Vec<u64> = spec.shape.iter().rev().map(|&n| n as u64).collect();
-        let bytes = if dims.len() > 1 { &weights } else { &ones };
+        let bytes = if spec.is_matrix() { &weights } else { &ones };
         let bytes = Cow::Borrowed(&bytes[..size(spec)]);
         let added = writer.tensor(&spec.name.to_string(), &dims, dtype_of(spec, dtype), bytes);
         added.map_err(ConvertError::Output)?;
@@ -191,9 +211,9 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     crate::write(writer, output)
 }
 
-/// The type of a tensor where matrices are `dtype`: vectors are F32.
+/// The type of a tensor where matrices are `dtype`: the others are F32.
 fn dtype_of(spec: &TensorSpec, dtype: TensorType) -> TensorType {
-    if spec.shape.len() > 1 { dtype } else { TensorType::F32 }
+    if spec.is_matrix() { dtype } else { TensorType::F32 }
 }
 
 /// `size` bytes of random weights.
@@ -230,6 +250,7 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
     for &(name, value) in shape.more {
         let value = match value {
             Number::Count(count) => count.into(),
+            Number::Counts(counts) => counts[..shape.layers as usize].to_vec().into(),
             Number::Float(x) => x.into(),
         };
         set(&key(name), value)?;
@@ -264,12 +285,12 @@ mod tests {
     fn a_shape_of_each_architecture_is_a_model_with_a_tokenizer() {
         for shape in &SHAPES {
             let name = shape.name;
-            let small = Shape { layers: 2, hidden: 256, ffn: 512, vocab: 300, ..*shape };
+            let small = Shape { layers: 3, hidden: 256, ffn: 512, vocab: 300, ..*shape };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {
                 synth(&small, dtype, &path, true).unwrap();
                 let model = Model::open(&path).unwrap();
-                assert_eq!(model.config().layers.len(), 2, "{dtype:?}");
+                assert_eq!(model.config().layers.len(), 3, "{dtype:?}");
                 let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
                 assert_eq!(tokenizer.encode("ab c", false).unwrap().len(), 3);
             }

@@ -16,8 +16,8 @@ use ollm_runtime::storage::Storage;
 use ollm_tests::backbones::{self, Shape};
 use ollm_tests::{golden, plugins};
 
-/// Those after the eighth have activations, norms or places of norms that none before has.
-const FAMILIES: [&str; 17] = [
+/// Those after the eighth have activations, norms, places of norms or layers that none before has.
+const FAMILIES: [&str; 18] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -35,6 +35,7 @@ const FAMILIES: [&str; 17] = [
     "starcoder2",
     "cohere2",
     "nemotron",
+    "lfm2",
 ];
 const OPTIONS: usize = 5;
 

@@ -58,6 +58,9 @@ pub(super) struct Architecture {
     pub(super) parallel: bool,
     /// Whether layers may be recurrent, mixtures of experts, and without rope.
     pub(super) hybrid: bool,
+    /// Whether layers may be short convolutions, and the width of the feed-forward network is to be
+    /// adjusted.
+    pub(super) convolutions: bool,
     /// What may be true in others, and not here.
     pub(super) refused: &'static [&'static str],
     /// Matrices that transformers has fused and GGUF has not.
@@ -165,6 +168,7 @@ const LLAMA: Architecture = Architecture {
     temperature: false,
     parallel: false,
     hybrid: false,
+    convolutions: false,
     refused: &[],
     fusion: Fusion::None,
     modules: &[],
@@ -298,7 +302,7 @@ const OLMO2: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) const ALL: [Architecture; 28] = [
+pub(super) const ALL: [Architecture; 29] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -626,6 +630,38 @@ pub(super) const ALL: [Architecture; 28] = [
             heads: 48,
             context: 4096,
             norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Lfm2ForCausalLM"),
+        model_type: "lfm2",
+        family: "lfm2",
+        epsilon: "norm_eps",
+        biases: NO_BIASES,
+        convolutions: true,
+        refused: &["conv_bias"],
+        modules: &[
+            (Role::EmbeddingNorm, "model.embedding_norm"),
+            (Role::AttentionNorm, "operator_norm"),
+            (Role::QueryNorm, "self_attn.q_layernorm"),
+            (Role::KeyNorm, "self_attn.k_layernorm"),
+            (Role::AttentionOutput, "self_attn.out_proj"),
+            (Role::FfnNorm, "ffn_norm"),
+            (Role::FfnGate, "feed_forward.w1"),
+            (Role::FfnUp, "feed_forward.w3"),
+            (Role::FfnDown, "feed_forward.w2"),
+        ],
+        defaults: Defaults {
+            vocab: 65_536,
+            hidden: 2560,
+            ffn: 12_288,
+            kv_heads: Some(8),
+            context: 128_000,
+            norm_epsilon: 1e-5,
+            tied: true,
+            rope_theta: 1_000_000.0,
             ..LLAMA.defaults
         },
         ..LLAMA

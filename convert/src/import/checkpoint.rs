@@ -163,11 +163,7 @@ impl HfCheckpoint {
     }
 
     fn source(&self, wanted: Wanted, quantization: &Quantization) -> Result<TensorSource<'_>> {
-        let Wanted { name, gguf, shape, rows, change } = wanted;
-        let mut whole = shape.clone();
-        if let (Some(rows), Some(count)) = (rows, whole.first_mut()) {
-            *count = rows.stored(*count);
-        }
+        let Wanted { name, gguf, shape, stored: whole, rows, change } = wanted;
         let module = name.rsplit_once('.').map_or("", |(module, _)| module);
         let packed = format!("{module}.{PACKED}");
         let found = self.tensors.get_key_value(&name).or_else(|| self.tensors.get_key_value(&packed));

@@ -17,6 +17,8 @@ pub(super) struct Wanted {
     pub(super) gguf: String,
     /// Row-major.
     pub(super) shape: Vec<usize>,
+    /// The shape of the checkpoint's tensor.
+    pub(super) stored: Vec<usize>,
     /// The rows of the checkpoint's tensor that it is, if it is not all of them.
     pub(super) rows: Option<RowGroups>,
     pub(super) change: Change,
@@ -58,12 +60,26 @@ pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
             Some(Wanted {
                 name: names.of(transformers_name(config.architecture, name)?),
                 gguf: name.to_string(),
+                stored: stored_shape(name.role, &shape, config.rows(name.role)),
                 shape,
                 rows: config.rows(name.role),
                 change,
             })
         })
         .collect())
+}
+
+/// The shape that a tensor of this shape, which is these rows of it, has in a checkpoint.
+fn stored_shape(role: Role, shape: &[usize], rows: Option<RowGroups>) -> Vec<usize> {
+    let mut stored = shape.to_vec();
+    if let (Some(rows), Some(count)) = (rows, stored.first_mut()) {
+        *count = rows.stored(*count);
+    }
+    if role == Role::ConvolutionKernel {
+        // Each output channel of a convolution has weights for so many input channels: here one.
+        stored.insert(1, 1);
+    }
+    stored
 }
 
 /// The names that a tensor of a text model has in a multimodal one, of several versions.
@@ -136,6 +152,9 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::FfnGate => "mlp.gate_proj",
         Role::FfnUp => "mlp.up_proj",
         Role::FfnDown => "mlp.down_proj",
+        Role::ConvolutionInput => "conv.in_proj",
+        Role::ConvolutionKernel => "conv.conv",
+        Role::ConvolutionOutput => "conv.out_proj",
         _ => return None,
     };
     let layer = name.layer.map_or_else(String::new, |layer| format!("{MODEL}layers.{layer}."));

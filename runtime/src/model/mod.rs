@@ -1,6 +1,8 @@
 //! The backbone: configuration, checked weights, state, and one forward pass for every family.
 
 mod adapter;
+mod attention;
+mod checkpoints;
 mod config;
 mod error;
 mod family;
@@ -9,8 +11,10 @@ mod forward;
 mod keys;
 mod load;
 mod name;
+mod pass;
 mod rope;
 pub mod schema;
+mod short_convolution;
 mod state;
 mod tensor;
 mod weights;
@@ -25,16 +29,17 @@ use crate::storage::Storage;
 pub use adapter::{Adapted, Adapter};
 pub use config::{Config, LayerConfig, LayerKind, QueryTemperature};
 pub use error::ModelError;
-pub use family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RopeLayers};
+pub use family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RecurrentKind, RopeLayers};
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
-pub use forward::{Part, Stage, Watch, forward, head};
+pub use forward::{forward, head};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
+pub use pass::{Part, Stage, Watch};
 pub use rope::Rope;
 pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
-pub use weights::{Attention, FeedForward, Layer, Linear, Mixer, Norm, Weights};
+pub use weights::{Attention, FeedForward, Layer, Linear, Mixer, Norm, ShortConvolution, Weights};
 
 /// A backbone, immutable: share it between sessions with [`Arc`].
 #[derive(Debug)]

@@ -24,6 +24,12 @@ impl TensorSpec {
         Self { name: TensorName::new(role), shape: shape.to_vec(), optional: false }
     }
 
+    /// Whether it is a matrix of a matmul, or the embedding: those are quantized and packed. The
+    /// kernels of convolutions are small, and stay as they are.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() > 1 && self.name.role != Role::ConvolutionKernel
+    }
+
     fn optional(role: Role, shape: &[usize]) -> Self {
         Self { optional: true, ..Self::new(role, shape) }
     }
@@ -39,6 +45,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     for (index, layer) in config.layers.iter().enumerate() {
         let mixer = match layer.kind {
             LayerKind::Attention => attention(config, layer),
+            LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
         };
         let parts = [mixer, feed_forward(config, layer)];
         all.extend(parts.into_iter().flatten().map(|mut spec| {
@@ -46,7 +53,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             spec
         }));
     }
-    all.extend(norm(config, Role::OutputNorm));
+    all.extend(norm(config, config.family.output_norm));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
     all
 }
@@ -95,6 +102,16 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     all
 }
 
+/// The tensors of [`LayerKind::ShortConvolution`].
+fn short_convolution(config: &Config, taps: usize) -> Vec<TensorSpec> {
+    let hidden = config.hidden;
+    let mut all: Vec<_> = norm(config, Role::AttentionNorm).collect();
+    all.extend(linear(Role::ConvolutionInput, [3 * hidden, hidden], false));
+    all.push(TensorSpec::new(Role::ConvolutionKernel, &[hidden, taps]));
+    all.extend(linear(Role::ConvolutionOutput, [hidden, hidden], false));
+    all
+}
+
 /// The feed-forward network of a layer. A mixture of experts needs a function of its own.
 fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let (hidden, ffn, family) = (config.hidden, layer.ffn, config.family);
@@ -121,16 +138,25 @@ mod tests {
 
     /// A small backbone of this architecture.
     fn config(architecture: &str) -> Config {
+        config_with(architecture, &[])
+    }
+
+    /// The same, with some keys of its own.
+    fn config_with(architecture: &str, own: &[(&str, Value)]) -> Config {
         let mut metadata = Metadata::default();
         let mut set = |key: String, value: Value| metadata.insert(key, value).unwrap();
         set("general.architecture".into(), architecture.into());
         let sizes = [("block_count", 2), ("embedding_length", 64), ("context_length", 8), ("feed_forward_length", 96)];
         let heads = [("attention.head_count", 4), ("attention.head_count_kv", 2), ("attention.key_length", 8)];
-        for (key, size) in sizes.into_iter().chain(heads) {
+        let is_other = |key: &str| own.iter().all(|(name, _)| *name != key);
+        for (key, size) in sizes.into_iter().chain(heads).filter(|(key, _)| is_other(key)) {
             set(format!("{architecture}.{key}"), Value::U32(size));
         }
         set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
         set(format!("{architecture}.attention.layer_norm_epsilon"), Value::F32(1e-6));
+        for (key, value) in own {
+            metadata.insert(format!("{architecture}.{key}"), value.clone()).unwrap();
+        }
         Config::from_metadata(&metadata, 100).unwrap()
     }
 
@@ -174,6 +200,19 @@ mod tests {
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_norm.bias"), Some((vec![64], false)));
         assert_eq!(spec(&config("starcoder2"), "blk.0.ffn_gate.weight"), None);
         assert_eq!(spec(&config("cohere2"), "blk.0.ffn_norm.weight"), None);
+    }
+
+    #[test]
+    fn layers_without_key_heads_are_recurrent() {
+        let own = [("shortconv.l_cache", Value::U32(3)), ("attention.head_count_kv", vec![0_i32, 2].into())];
+        let lfm2 = config_with("lfm2", &own);
+        assert_eq!(spec(&lfm2, "blk.0.shortconv.in_proj.weight"), Some((vec![192, 64], false)));
+        assert_eq!(spec(&lfm2, "blk.0.shortconv.conv.weight"), Some((vec![64, 3], false)));
+        assert_eq!(spec(&lfm2, "blk.0.attn_q.weight"), None);
+        assert_eq!(spec(&lfm2, "blk.1.attn_k.weight"), Some((vec![16, 64], false)));
+        assert_eq!(spec(&lfm2, "blk.1.shortconv.conv.weight"), None);
+        assert_eq!(spec(&lfm2, "token_embd_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&lfm2, "output_norm.weight"), None);
     }
 
     #[test]

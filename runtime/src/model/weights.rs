@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::gguf::Gguf;
+use crate::ops::Matrix;
 
 use super::config::{Config, LayerConfig, LayerKind};
 use super::error::ModelError;
@@ -25,6 +26,8 @@ pub struct Layer {
 pub enum Mixer {
     /// [`LayerKind::Attention`]
     Attention(Attention),
+    /// [`LayerKind::ShortConvolution`]
+    ShortConvolution(ShortConvolution),
 }
 
 /// The weights of a norm.
@@ -55,6 +58,19 @@ pub struct Attention {
     pub output: Linear,
     /// The norm of the output, where the family has it.
     pub post_norm: Option<Norm>,
+}
+
+/// The weights of a gated short convolution.
+#[derive(Debug)]
+pub struct ShortConvolution {
+    /// The norm of the input, where the family has it.
+    pub norm: Option<Norm>,
+    /// The gate of the inputs, that of the outputs, and the inputs: `[3 * hidden][hidden]`
+    pub input: Linear,
+    /// The weights of the taps, the oldest first: `[taps][hidden]`
+    pub kernel: Vec<f32>,
+    /// `[hidden][hidden]`
+    pub output: Linear,
 }
 
 /// The weights of a feed-forward network.
@@ -88,16 +104,22 @@ pub struct Linear {
 impl Layer {
     /// The matrices.
     pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
-        let Mixer::Attention(Attention { query, key, value, output, .. }) = &self.mixer;
         let FeedForward { gate, up, down, .. } = &self.feed_forward;
-        [Some(query), Some(key), Some(value), Some(output), gate.as_ref(), Some(up), Some(down)].into_iter().flatten()
+        let mixer = match &self.mixer {
+            Mixer::Attention(Attention { query, key, value, output, .. }) => vec![query, key, value, output],
+            Mixer::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
+        };
+        mixer.into_iter().chain(gate).chain([up, down])
     }
 
     /// The matrices, to be packed.
     pub(super) fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
-        let Mixer::Attention(Attention { query, key, value, output, .. }) = &mut self.mixer;
         let FeedForward { gate, up, down, .. } = &mut self.feed_forward;
-        [Some(query), Some(key), Some(value), Some(output), gate.as_mut(), Some(up), Some(down)].into_iter().flatten()
+        let mixer = match &mut self.mixer {
+            Mixer::Attention(Attention { query, key, value, output, .. }) => vec![query, key, value, output],
+            Mixer::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
+        };
+        mixer.into_iter().chain(gate).chain([up, down])
     }
 }
 
@@ -122,8 +144,8 @@ impl Weights {
         refuse_others(gguf, &specs)?;
         let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, config, layer));
         let layers = layers.collect::<Result<_, _>>()?;
-        let norm = bound.norm(TensorName::new(Role::OutputNorm));
-        let norm = norm.ok_or_else(|| ModelError::MissingTensor(TensorName::new(Role::OutputNorm).to_string()))?;
+        let name = TensorName::new(config.family.output_norm);
+        let norm = bound.norm(name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))?;
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
@@ -145,17 +167,25 @@ fn refuse_others(gguf: &Gguf, specs: &[TensorSpec]) -> Result<(), ModelError> {
     }
 }
 
+/// The columns of a small matrix, one after the other.
+fn transposed(matrix: &Matrix<'_>) -> Vec<f32> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let mut values = vec![0.0; rows * cols];
+    matrix.decode(&mut values);
+    (0..rows * cols).map(|i| values[i % rows * cols + i / rows]).collect()
+}
+
 /// Bound tensors on their way to their places.
-#[derive(Default)]
-struct Bound {
+struct Bound<'a> {
+    file: &'a [u8],
     matrices: HashMap<TensorName, Tensor>,
     vectors: HashMap<TensorName, Vec<f32>>,
 }
 
-impl Bound {
+impl<'a> Bound<'a> {
     /// Binds the tensors of `specs`; those that are optional where the file has them.
-    fn new(gguf: &Gguf, file: &[u8], specs: &[TensorSpec]) -> Result<Self, ModelError> {
-        let mut bound = Self::default();
+    fn new(gguf: &Gguf, file: &'a [u8], specs: &[TensorSpec]) -> Result<Self, ModelError> {
+        let mut bound = Self { file, matrices: HashMap::new(), vectors: HashMap::new() };
         for TensorSpec { name, shape, optional } in specs {
             let text = name.to_string();
             if *optional && gguf.tensor(&text).is_none() {
@@ -209,6 +239,7 @@ impl Bound {
         let name = |role| TensorName::in_layer(index, role);
         let mixer = match layer.kind {
             LayerKind::Attention => Mixer::Attention(self.attention(&name, config, layer)?),
+            LayerKind::ShortConvolution { .. } => Mixer::ShortConvolution(self.short_convolution(&name)?),
         };
         let (family, ffn) = (&config.family, layer.ffn);
         let (gate, up) = match (family.gated, family.fused_gate) {
@@ -227,6 +258,16 @@ impl Bound {
             post_norm: self.norm(name(Role::FfnPostNorm)),
         };
         Ok(Layer { mixer, feed_forward })
+    }
+
+    fn short_convolution(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<ShortConvolution, ModelError> {
+        let kernel = self.matrix(name(Role::ConvolutionKernel))?;
+        Ok(ShortConvolution {
+            norm: self.norm(name(Role::AttentionNorm)),
+            input: self.linear(name(Role::ConvolutionInput))?,
+            kernel: transposed(&kernel.matrix(self.file)),
+            output: self.linear(name(Role::ConvolutionOutput))?,
+        })
     }
 
     fn attention(

@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 28] = [
+const GOLDENS: [&str; 29] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -58,6 +58,7 @@ const GOLDENS: [&str; 28] = [
     "starcoder2",
     "cohere2",
     "nemotron",
+    "lfm2",
     "qwen2vl",
     "qwen3vl",
 ];
@@ -98,7 +99,11 @@ impl Source {
         let tensors = plain.map(|tensor| {
             let values = decoded(tensor, &bytes);
             let (name, values) = original(&config, &tensor.name, &values, tensor.cols());
-            (name, (Dtype::F32, tensor.shape(), values.iter().flat_map(|x| x.to_le_bytes()).collect()))
+            let mut shape = tensor.shape();
+            if name.ends_with(".conv.conv.weight") {
+                shape.insert(1, 1);
+            }
+            (name, (Dtype::F32, shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()))
         });
         let settings = json!({
             "bos_token": "<|im_start|>", "eos_token": {"content": "<|im_end|>"}, "pad_token": "<|pad|>",
@@ -191,10 +196,18 @@ fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("internlm2", "output") => "output",
         ("internlm2", "attn_norm") => "attention_norm",
         ("internlm2", "attn_output") => "attention.wo",
-        ("internlm2", "ffn_norm") => "ffn_norm",
-        ("internlm2", "ffn_gate") => "feed_forward.w1",
-        ("internlm2", "ffn_up") => "feed_forward.w3",
-        ("internlm2", "ffn_down") => "feed_forward.w2",
+        ("internlm2" | "lfm2", "ffn_norm") => "ffn_norm",
+        ("internlm2" | "lfm2", "ffn_gate") => "feed_forward.w1",
+        ("internlm2" | "lfm2", "ffn_up") => "feed_forward.w3",
+        ("internlm2" | "lfm2", "ffn_down") => "feed_forward.w2",
+        ("lfm2", "token_embd_norm") => "model.embedding_norm",
+        ("lfm2", "attn_norm") => "operator_norm",
+        ("lfm2", "attn_q_norm") => "self_attn.q_layernorm",
+        ("lfm2", "attn_k_norm") => "self_attn.k_layernorm",
+        ("lfm2", "attn_output") => "self_attn.out_proj",
+        ("lfm2", "shortconv.in_proj") => "conv.in_proj",
+        ("lfm2", "shortconv.conv") => "conv.conv",
+        ("lfm2", "shortconv.out_proj") => "conv.out_proj",
         _ => return None,
     })
 }
@@ -435,6 +448,37 @@ fn other_architectures_of_a_family_become_the_same_file() {
         source.tensors.insert("vision_tower.vision_model.patch.weight".to_owned(), patch);
     });
     assert_same(&imported(&Source::of("gemma3"), "F16"), &imported(&gemma3, "F16"), "gemma3");
+}
+
+/// Which layers of LFM2 are convolutions, and how wide its feed-forward network is, is said in
+/// several ways.
+#[test]
+fn lfm2_is_read_in_each_of_its_spellings() {
+    let expected = imported(&Source::of("lfm2"), "F16");
+    let change = |keys: Value, gone: &[&str]| {
+        Source::of("lfm2").edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            map.retain(|key, _| !gone.contains(&key.as_str()));
+            map.extend(keys.as_object().unwrap().clone());
+        })
+    };
+    let old =
+        change(json!({"full_attn_idxs": [1, 3], "layer_types": null, "block_ff_dim": 64}), &["intermediate_size"]);
+    assert_same(&expected, &imported(&old, "F16"), "old names");
+    let plain = change(json!({"block_auto_adjust_ff_dim": false, "intermediate_size": 48}), &[]);
+    assert_same(&expected, &imported(&plain, "F16"), "not adjusted");
+    let tied = change(json!({"tie_embedding": true, "tie_word_embeddings": false}), &[]);
+    assert_same(&expected, &imported(&tied, "F16"), "tied");
+    for (key, value) in [
+        ("layer_types", json!(["conv", "mamba", "conv", "full_attention"])),
+        ("layer_types", json!(["conv"])),
+        ("conv_bias", json!(true)),
+    ] {
+        let error = run(&Source::of("lfm2").set(key, value.clone()).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{key} {value}: {error}");
+    }
+    let error = run(&change(json!({"full_attn_idxs": [4], "layer_types": null}), &[]).write(1), "F16").unwrap_err();
+    assert!(error.to_string().contains("full_attn_idxs"), "{error}");
 }
 
 #[test]

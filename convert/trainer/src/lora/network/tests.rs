@@ -59,6 +59,7 @@ fn what_is_not_computed_is_refused() {
         ("hunyuan-dense", "norms of queries"),
         ("stablelm", "layer norms"),
         ("glm4", "norms elsewhere"),
+        ("lfm2", "recurrent"),
     ] {
         let model = model(name);
         let (vocab, hidden) = (model.config().vocab, model.config().hidden);
