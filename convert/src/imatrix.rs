@@ -227,7 +227,7 @@ impl<'a> Collector<'a> {
                 }
                 Ok::<_, OutOfMemory>(())
             };
-            let part = Part { state: &mut state, tokens: batch, first, adapters: &[] };
+            let part = Part { state: &mut state, tokens: batch, first, drafted: 0, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
             add((None, Role::Head, 0), batch.len(), scratch.hidden());
         }
@@ -254,7 +254,7 @@ impl<'a> Collector<'a> {
     fn matrices(&self) -> (Vec<MatrixSums<'_>>, Vec<TensorName>) {
         let is_here = |name: TensorName| self.model.gguf().tensor(&name.to_string()).is_some();
         let tied = !is_here(TensorName::new(Role::Head));
-        let specs = schema::tensors(self.model.config()).into_iter().filter(|spec| spec.shape.len() > 1);
+        let specs = schema::tensors(self.model.config()).into_iter().filter(TensorSpec::is_matrix);
         let mut specs: Vec<TensorSpec> = specs.filter(|spec| is_here(spec.name)).collect();
         specs.retain(|spec| tied || spec.name.role != Role::Embedding);
         // The head comes last.

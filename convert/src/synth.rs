@@ -44,13 +44,15 @@ impl Shape {
 #[derive(Clone, Copy, Debug)]
 enum Number {
     Count(u32),
+    /// Of each layer.
+    Counts(&'static [i32]),
     Float(f32),
 }
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
-/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, the last two without the scaling of their ropes,
-/// Qwen3-30B-A3B and Granite-3.1-1B-A400M.
-pub const SHAPES: [Shape; 9] = [
+/// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
+/// LFM2-1.2B, Qwen3-30B-A3B and Granite-3.1-1B-A400M.
+pub const SHAPES: [Shape; 10] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -160,6 +162,23 @@ pub const SHAPES: [Shape; 9] = [
             ("rope.scaling.original_context_length", Number::Count(16_384)),
         ],
     },
+    Shape {
+        name: "lfm2-1.2b",
+        architecture: "lfm2",
+        layers: 16,
+        hidden: 2048,
+        ffn: 8192,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 65_536,
+        rope_base: 1e6,
+        tied: true,
+        more: &[
+            ("attention.head_count_kv", Number::Counts(&[0, 0, 8, 0, 0, 8, 0, 0, 8, 0, 8, 0, 8, 0, 8, 0])),
+            ("shortconv.l_cache", Number::Count(3)),
+        ],
+    },
     QWEN3_30B,
     Shape {
         name: "granite-1b-a400m",
@@ -220,14 +239,13 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     let config = Config::from_metadata(&metadata, shape.vocab as usize)?;
     let mut specs = schema::tensors(&config);
     specs.retain(|spec| !spec.optional || spec.name.role == Role::Head && !shape.tied);
-    // Matrices first, then vectors.
-    specs.sort_by_key(|spec| spec.shape.len() == 1);
-    let is_router = |spec: &&TensorSpec| spec.name.role == Role::FfnRouter;
+    // Matrices first.
+    specs.sort_by_key(|spec| kind(spec) != Kind::Matrix);
     let size = |spec: &TensorSpec| dtype_of(spec, dtype).row_bytes(spec.shape.iter().product()).unwrap_or(0);
-    let matrices = specs.iter().filter(|spec| is_matrix(spec));
-    let weights = weights_of(dtype, matrices.map(size).max().unwrap_or(0))?;
-    let routers = weights_of(TensorType::F32, specs.iter().filter(is_router).map(size).max().unwrap_or(0))?;
-    let longest = specs.iter().filter(|spec| spec.shape.len() == 1).map(size).max().unwrap_or(0);
+    let most = |of: Kind| specs.iter().filter(|spec| kind(spec) == of).map(size).max().unwrap_or(0);
+    let weights = weights_of(dtype, most(Kind::Matrix))?;
+    let routers = weights_of(TensorType::F32, most(Kind::Router))?;
+    let longest = most(Kind::Other);
     let ones: Vec<u8> = 1.0_f32.to_le_bytes().into_iter().cycle().take(longest).collect();
     let mut writer = Writer::new();
     for (key, value) in metadata.iter() {
@@ -235,10 +253,10 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     }
     for spec in &specs {
         let dims: Vec<u64> = spec.shape.iter().rev().map(|&n| n as u64).collect();
-        let bytes = match dims.len() {
-            1 => &ones,
-            _ if is_matrix(spec) => &weights,
-            _ => &routers,
+        let bytes = match kind(spec) {
+            Kind::Matrix => &weights,
+            Kind::Router => &routers,
+            Kind::Other => &ones,
         };
         let bytes = Cow::Borrowed(&bytes[..size(spec)]);
         let added = writer.tensor(&spec.name.to_string(), &dims, dtype_of(spec, dtype), bytes);
@@ -247,14 +265,28 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     crate::write(writer, output)
 }
 
-/// The type of a tensor where matrices are `dtype`: vectors and routers are F32.
-fn dtype_of(spec: &TensorSpec, dtype: TensorType) -> TensorType {
-    if is_matrix(spec) { dtype } else { TensorType::F32 }
+/// What numbers a tensor gets.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Random ones, of the type that was asked for.
+    Matrix,
+    /// Random ones, in F32.
+    Router,
+    /// Ones, in F32.
+    Other,
 }
 
-/// Whether a tensor gets the type of the matrices.
-fn is_matrix(spec: &TensorSpec) -> bool {
-    spec.shape.len() > 1 && spec.name.role != Role::FfnRouter
+fn kind(spec: &TensorSpec) -> Kind {
+    match spec.name.role {
+        Role::FfnRouter => Kind::Router,
+        _ if spec.is_matrix() => Kind::Matrix,
+        _ => Kind::Other,
+    }
+}
+
+/// The type of a tensor where matrices are `dtype`.
+fn dtype_of(spec: &TensorSpec, dtype: TensorType) -> TensorType {
+    if kind(spec) == Kind::Matrix { dtype } else { TensorType::F32 }
 }
 
 /// `size` bytes of random weights.
@@ -291,6 +323,9 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
     for &(name, value) in shape.more {
         let value = match value {
             Number::Count(count) => count.into(),
+            Number::Counts(counts) => {
+                counts.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into()
+            }
             Number::Float(x) => x.into(),
         };
         set(&key(name), value)?;
@@ -333,12 +368,12 @@ mod tests {
             let name = shape.name;
             let has_experts = shape.more.iter().any(|(key, _)| *key == "expert_count");
             let more = if has_experts { &FEW_EXPERTS } else { shape.more };
-            let small = Shape { hidden: 256, ffn: 512, vocab: 300, more, ..shape.with_layers(2) };
+            let small = Shape { hidden: 256, ffn: 512, vocab: 300, more, ..shape.with_layers(3) };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {
                 synth(&small, dtype, &path, true).unwrap();
                 let model = Model::open(&path).unwrap();
-                assert_eq!(model.config().layers.len(), 2, "{dtype:?}");
+                assert_eq!(model.config().layers.len(), 3, "{dtype:?}");
                 let tokenizer = Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
                 assert_eq!(tokenizer.encode("ab c", false).unwrap().len(), 3);
             }

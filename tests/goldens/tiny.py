@@ -87,7 +87,7 @@ VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "inter
 def small(name, seed, arch, kind, **keys):
     """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
     make_config = getattr(transformers, f"{kind}Config")
-    base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron") else SMALL
+    base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron", "Lfm2") else SMALL
     keys = {key: value for key, value in keys.items() if not key.endswith("experts") or hasattr(make_config(), key)}
     return name, seed, arch, "qwen2", getattr(transformers, f"{kind}ForCausalLM"), make_config(**copy.deepcopy({**base, **keys}))
 
@@ -125,6 +125,9 @@ SMALL_MODELS = [
     small("cohere2", 25, ARCH.COHERE2, "Cohere2", logit_scale=0.5, head_dim=8, **WINDOW),
     small("nemotron", 26, ARCH.NEMOTRON, "Nemotron", rope_parameters=HALF_ROPE, head_dim=8, attention_bias=True, mlp_bias=True,
           tie_word_embeddings=False),
+    # Widths are two thirds, rounded up: 48.
+    small("lfm2", 29, ARCH.LFM2, "Lfm2", num_hidden_layers=4, layer_types=["conv", "full_attention", "conv", "full_attention"],
+          intermediate_size=64, block_multiple_of=16, norm_eps=1e-5, num_key_value_heads=2),
     multimodal("qwen2vl", 27, ARCH.QWEN2VL, "Qwen2VL"),
     multimodal("qwen3vl", 28, ARCH.QWEN3VL, "Qwen3VL", head_dim=8),
     small("mixtral", 29, ARCH.LLAMA, "Mixtral", intermediate_size=16, **FEW),
@@ -185,6 +188,12 @@ def join(word, pair):
     return result
 
 
+def key_heads(config):
+    """One number, or one for each layer where some are recurrent."""
+    heads = config.num_key_value_heads
+    return [heads * (kind != "conv") for kind in config.layer_types] if config.model_type == "lfm2" else heads
+
+
 def write_config(writer, config):
     head = config.head_dim if getattr(config, "head_dim", None) else config.hidden_size // config.num_attention_heads
     rope = config.rope_parameters.get("full_attention", config.rope_parameters)
@@ -192,9 +201,9 @@ def write_config(writer, config):
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_feed_forward_length(48 if config.model_type == "lfm2" else config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_head_count_kv(key_heads(config))
     writer.add_key_length(head)
     writer.add_value_length(head)
     if hasattr(config, "rms_norm_eps"):
@@ -245,6 +254,9 @@ def write_family(writer, config, rope):
             writer.add_logit_scale(config.logit_scale)
         case "nemotron":
             writer.add_layer_norm_eps(config.norm_eps)
+        case "lfm2":
+            writer.add_layer_norm_rms_eps(config.norm_eps)
+            writer.add_shortconv_l_cache(config.conv_L_cache)
         case "qwen2vl" | "qwen3vl":
             writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
 
@@ -320,7 +332,10 @@ def write_gguf(path, arch, pre, model, config, half=False):
             value = interleave_rope_rows(value, heads)
         if config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron") and name.endswith("norm.weight"):
             value = value + np.float32(1)
-        if half and value.ndim > 1:
+        if ".conv." in target:
+            # llama.cpp has these in F32, without the dimension of the one input channel.
+            value = value.reshape(len(value), -1)
+        elif half and value.ndim > 1:
             value = value.astype(np.float16)
         writer.add_tensor(target, np.ascontiguousarray(value))
     if config.rope_parameters.get("rope_type") == "llama3":

@@ -16,8 +16,9 @@ use ollm_runtime::storage::Storage;
 use ollm_tests::backbones::{self, Shape};
 use ollm_tests::{golden, plugins};
 
-/// Those after the eighth have activations, norms, places of norms or experts that none before has.
-const FAMILIES: [&str; 19] = [
+/// Those after the eighth have activations, norms, places of norms, layers or experts that none before
+/// has.
+const FAMILIES: [&str; 20] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -37,6 +38,7 @@ const FAMILIES: [&str; 19] = [
     "nemotron",
     "qwen2moe",
     "granitemoeshared",
+    "lfm2",
 ];
 const OPTIONS: usize = 5;
 

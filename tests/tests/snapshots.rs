@@ -65,11 +65,62 @@ fn a_restored_session_goes_on_bit_for_bit() {
     assert_eq!(steps(&mut other, 20), steps(&mut origin, 20));
 }
 
+/// Version 5 had no checkpoints of recurrent layers, and no such layers.
+#[test]
+fn what_version_5_wrote_is_read() {
+    let mut origin = session("llama", &options());
+    origin.feed(&text(30)).unwrap();
+    let mut bytes = saved(&origin);
+    let count = bytes.len() - 12;
+    bytes.drain(count..count + 4);
+    bytes[8..12].copy_from_slice(&5_u32.to_le_bytes());
+    sign(&mut bytes);
+    let mut restored = session("llama", &options());
+    restored.restore(&mut &bytes[..]).unwrap();
+    assert_eq!(saved(&restored), saved(&origin));
+    assert_eq!(steps(&mut restored, 5), steps(&mut origin, 5));
+}
+
+/// Of a model with recurrent layers: their states are in order, the last at the last position.
+#[test]
+fn checkpoints_that_make_no_sense_are_refused_even_when_signed() {
+    let mut session = session("lfm2", &options());
+    session.feed(&text(100)).unwrap();
+    let before = saved(&session);
+    // Checkpoints of two layers of 2 * 32 floats each, at 64 and 99.
+    let size = 4 + 4 * 2 * 2 * 32;
+    let first = before.len() - 8 - 2 * size;
+    let number = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let places = [first - 4, first, first + size];
+    assert_eq!(places.map(|at| number(&before, at)), [2, 64, 99]);
+    for (at, value) in [(0, 0), (0, 1), (1, 0), (1, 99), (1, 100), (2, 64), (2, 98), (2, u32::MAX)] {
+        let mut bytes = before.clone();
+        bytes[places[at]..places[at] + 4].copy_from_slice(&u32::to_le_bytes(value));
+        sign(&mut bytes);
+        let error = refused(&mut session, &bytes);
+        assert!(matches!(error, SnapshotError::Invalid { .. }), "{at} {value}: {error}");
+        assert_eq!(saved(&session), before);
+    }
+    let mut llama = self::session("llama", &options());
+    llama.feed(&text(9)).unwrap();
+    let mut bytes = saved(&llama);
+    let count = bytes.len() - 12;
+    bytes[count] = 1;
+    sign(&mut bytes);
+    assert!(matches!(refused(&mut llama, &bytes), SnapshotError::Invalid { .. }));
+}
+
 #[test]
 fn sessions_at_every_place_can_be_saved() {
-    let mut restored = session("llama", &options());
+    for model in ["llama", "lfm2"] {
+        sessions_of_a_model_at_every_place_can_be_saved(model);
+    }
+}
+
+fn sessions_of_a_model_at_every_place_can_be_saved(model: &str) {
+    let mut restored = session(model, &options());
     for n in [0, 1, 2, 64, 65, 256] {
-        let mut origin = session("llama", &options());
+        let mut origin = session(model, &options());
         origin.feed(&text(n)).unwrap();
         restored.restore(&mut &saved(&origin)[..]).unwrap();
         assert_eq!(restored.tokens(), text(n));
@@ -204,7 +255,8 @@ fn numbers_that_make_no_sense_are_refused_even_when_signed() {
     assert!(matches!(with(52, 5, false), SnapshotError::Checksum));
     // Any keys and values are numbers, if not good ones.
     let mut bytes = before.clone();
-    let end = bytes.len() - 8;
+    // The hash, and the number of checkpoints.
+    let end = bytes.len() - 12;
     bytes[52 + 80..end].fill(0xff);
     sign(&mut bytes);
     session.restore(&mut &bytes[..]).unwrap();

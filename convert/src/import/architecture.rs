@@ -62,6 +62,9 @@ pub(super) struct Architecture {
     pub(super) hybrid: bool,
     /// The experts of its layers.
     pub(super) experts: Option<&'static ExpertKeys>,
+    /// Whether layers may be short convolutions, and the width of the feed-forward network is to be
+    /// adjusted.
+    pub(super) convolutions: bool,
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
     /// Matrices that transformers has fused and GGUF has not.
@@ -170,6 +173,7 @@ const LLAMA: Architecture = Architecture {
     parallel: false,
     hybrid: false,
     experts: None,
+    convolutions: false,
     refused: &[],
     fusion: Fusion::None,
     modules: &[],
@@ -312,7 +316,7 @@ const OLMO2: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) const ALL: [Architecture; 34] = [
+pub(super) const ALL: [Architecture; 35] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -708,6 +712,38 @@ pub(super) const ALL: [Architecture; 34] = [
             heads: 48,
             context: 4096,
             norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Lfm2ForCausalLM"),
+        model_type: "lfm2",
+        family: "lfm2",
+        epsilon: "norm_eps",
+        biases: NO_BIASES,
+        convolutions: true,
+        refused: &["conv_bias"],
+        modules: &[
+            (Role::EmbeddingNorm, "model.embedding_norm"),
+            (Role::AttentionNorm, "operator_norm"),
+            (Role::QueryNorm, "self_attn.q_layernorm"),
+            (Role::KeyNorm, "self_attn.k_layernorm"),
+            (Role::AttentionOutput, "self_attn.out_proj"),
+            (Role::FfnNorm, "ffn_norm"),
+            (Role::FfnGate, "feed_forward.w1"),
+            (Role::FfnUp, "feed_forward.w3"),
+            (Role::FfnDown, "feed_forward.w2"),
+        ],
+        defaults: Defaults {
+            vocab: 65_536,
+            hidden: 2560,
+            ffn: 12_288,
+            kv_heads: Some(8),
+            context: 128_000,
+            norm_epsilon: 1e-5,
+            tied: true,
+            rope_theta: 1_000_000.0,
             ..LLAMA.defaults
         },
         ..LLAMA

@@ -182,8 +182,7 @@ impl HfCheckpoint {
         Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, change })
     }
 
-    /// Where the tensor `name` is, which has the shape `whole` but for dimensions of 1 that it
-    /// begins with.
+    /// Where the tensor `name` is, which has the shape `whole` but for dimensions of 1.
     fn stored(&self, name: String, whole: &[usize], quantization: &Quantization) -> Result<Stored<'_>> {
         let module = name.rsplit_once('.').map_or("", |(module, _)| module);
         let packed = format!("{module}.{PACKED}");
@@ -199,7 +198,7 @@ impl HfCheckpoint {
             Dtype::BF16 => Some(TensorType::Bf16),
             _ => None,
         };
-        if dtype.is_some() && without_ones(&tensor.shape) != without_ones(whole) {
+        if dtype.is_some() && !without_ones(&tensor.shape).eq(without_ones(whole)) {
             let (path, found, expected) = (path.clone(), tensor.shape.clone(), whole.to_vec());
             return Err(ImportError::Shape { path, tensor: name, found, expected }.into());
         }
@@ -215,10 +214,10 @@ impl HfCheckpoint {
     }
 }
 
-/// A shape without the dimensions of 1 that it begins with.
-fn without_ones(shape: &[usize]) -> &[usize] {
-    let ones = shape.iter().take_while(|&&size| size == 1).count();
-    &shape[ones..]
+/// A shape without its dimensions of 1, which tell nothing: the kernel of a convolution over single
+/// channels is `[channels][1][taps]`.
+fn without_ones(shape: &[usize]) -> impl Iterator<Item = usize> {
+    shape.iter().copied().filter(|&size| size != 1)
 }
 
 /// What is in a folder that has no safetensors files of the known names.

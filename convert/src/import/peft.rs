@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ollm_runtime::gguf::{TensorInfo, TensorType};
-use ollm_runtime::model::{Config, Role, schema};
+use ollm_runtime::model::{Config, Role, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
@@ -110,7 +110,7 @@ struct Matrix {
 fn names(base: &Opened) -> Result<BTreeMap<String, Matrix>> {
     let config = Config::from_gguf(&base.gguf, &base.bytes).map_err(ollm_runtime::Error::from)?;
     let mut names = BTreeMap::new();
-    for spec in schema::tensors(&config).into_iter().filter(|spec| spec.shape.len() > 1) {
+    for spec in schema::tensors(&config).into_iter().filter(TensorSpec::is_matrix) {
         let Some(layer) = spec.name.layer.map(|layer| &config.layers[layer]) else { continue };
         for architecture in Architecture::of_family(config.family.name) {
             // Of a matrix that only GGUF has apart, there are no factors apart.

@@ -154,6 +154,9 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::FfnGateShared => "mlp.shared_expert.gate_proj",
         Role::FfnUpShared => "mlp.shared_expert.up_proj",
         Role::FfnDownShared => "mlp.shared_expert.down_proj",
+        Role::ConvolutionInput => "conv.in_proj",
+        Role::ConvolutionKernel => "conv.conv",
+        Role::ConvolutionOutput => "conv.out_proj",
         _ => return None,
     };
     Some(format!("{}{module}.{}", layer(name), if name.is_bias { "bias" } else { "weight" }))

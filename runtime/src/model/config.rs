@@ -5,21 +5,27 @@ use crate::ops::{AttentionParams, KvHeads, Rotation};
 
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
-use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RopeLayers};
+use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
 use super::keys::FamilyKeys;
 use super::name::{Role, TensorName};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
 
 /// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
-/// in `weights.rs`, its state in `state.rs` and its pass in `forward.rs`: the compiler names them.
+/// in `weights.rs`, its state in `state.rs` and its pass in a file of its own, as `attention.rs`: the
+/// compiler names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
     /// Attention over a KV cache.
     Attention,
+    /// A gated causal convolution over a few tokens (LFM2, arXiv 2511.23404): recurrent.
+    ShortConvolution {
+        /// The tokens that it sees, its own included.
+        taps: usize,
+    },
 }
 
-/// The shape of one transformer block.
+/// The shape of one transformer block. Heads are those of attention: other layers have none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LayerConfig {
     /// How it mixes tokens.
@@ -49,6 +55,15 @@ impl LayerConfig {
     /// Elements of all key heads of a token, and of all value heads.
     pub fn key_width(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Floats of the layer's recurrent state, beside a hidden state of this size; 0 of attention,
+    /// whose state is a KV cache.
+    pub fn recurrent_width(&self, hidden: usize) -> usize {
+        match self.kind {
+            LayerKind::Attention => 0,
+            LayerKind::ShortConvolution { taps } => (taps - 1) * hidden,
+        }
     }
 
     /// The heads, as attention wants them.
@@ -153,7 +168,8 @@ impl Config {
         let vocab = gguf.tensor(&embedding).map(TensorInfo::rows);
         let mut config = Self::from_metadata(gguf.metadata(), vocab.unwrap_or_default())?;
         vocab.ok_or(ModelError::MissingTensor(embedding))?;
-        let has = |role| gguf.tensor(&TensorName::in_layer(0, role).to_string()).is_some();
+        let attention = config.layers.iter().position(|layer| layer.kind == LayerKind::Attention).unwrap_or(0);
+        let has = |role| gguf.tensor(&TensorName::in_layer(attention, role).to_string()).is_some();
         // llama.cpp's converter wrote that StableLM 3B is parallel, and its reader goes by the
         // norm.
         if has(config.family.ffn_norm) {
@@ -174,15 +190,10 @@ impl Config {
         let keys = FamilyKeys::new(metadata, family.name);
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
-        let kv_heads = keys.opt_size("attention.head_count_kv")?.unwrap_or(heads);
-        keys.require(
-            "attention.head_count_kv",
-            kv_heads,
-            kv_heads <= heads && heads % kv_heads == 0,
-            "a divisor of attention.head_count",
-        )?;
         let head_dim = keys.head_dim(hidden, heads)?;
         let layers = keys.size("block_count")?;
+        let kv_heads = keys.kv_heads(family, layers, heads)?;
+        let recurrent = keys.recurrent(family)?;
         let context_length = keys.opt_positions("context_length")?;
         let missing = || GgufError::MissingKey { key: keys.key("context_length") };
         let context_length = context_length.ok_or_else(missing)?;
@@ -192,21 +203,29 @@ impl Config {
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
         let ropes = keys.rope_layers(family, &sliding)?;
         let experts = keys.experts(family, layers, ffn)?;
-        let layer = |((is_sliding, has_rope), experts)| LayerConfig {
-            kind: LayerKind::Attention,
-            heads,
-            kv_heads,
-            head_dim,
-            ffn,
-            experts,
-            is_sliding,
-            has_rope,
+        let layer = |(((is_sliding, has_rope), kv_heads), experts)| {
+            let attention = LayerConfig {
+                kind: LayerKind::Attention,
+                heads,
+                kv_heads,
+                head_dim,
+                ffn,
+                experts,
+                is_sliding,
+                has_rope,
+            };
+            match recurrent {
+                Some(kind) if kv_heads == 0 => {
+                    LayerConfig { kind, heads: 0, is_sliding: false, has_rope: false, ..attention }
+                }
+                _ => attention,
+            }
         };
         let [embedding_scale, residual_scale, logit_scale] = keys.scales(family, hidden, layers)?;
         let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;
         let config = Self {
             family,
-            layers: sliding.into_iter().zip(ropes).zip(experts).map(layer).collect(),
+            layers: sliding.into_iter().zip(ropes).zip(kv_heads).zip(experts).map(layer).collect(),
             hidden,
             vocab,
             context_length,
@@ -293,6 +312,40 @@ impl FamilyKeys<'_> {
             self.require(name, value, value == size, "the same as attention.key_length")?;
         }
         Ok(size)
+    }
+
+    /// Key heads of each layer: a number, or a list with one for each. 0 is a recurrent layer, where
+    /// the family has them.
+    fn kv_heads(&self, family: Family, layers: usize, heads: usize) -> Result<Vec<usize>, ModelError> {
+        const NAME: &str = "attention.head_count_kv";
+        let counts = match self.get(NAME) {
+            None => vec![heads; layers],
+            Some(Value::Array(list)) => {
+                self.require(NAME, list.len(), list.len() == layers, "as long as block_count says")?;
+                let count = |value: Value| {
+                    let rule = "a list of whole numbers";
+                    let error = || ModelError::InvalidValue { key: self.key(NAME), value: value.to_string(), rule };
+                    value.as_u32().map(|count| count as usize).ok_or_else(error)
+                };
+                list.iter().map(count).collect::<Result<_, _>>()?
+            }
+            Some(_) => vec![self.size(NAME)?; layers],
+        };
+        for &count in &counts {
+            let is_recurrent = count == 0 && family.recurrent.is_some();
+            let divides = count > 0 && count <= heads && heads.is_multiple_of(count);
+            self.require(NAME, count, is_recurrent || divides, "a divisor of attention.head_count")?;
+        }
+        Ok(counts)
+    }
+
+    /// The kind of the family's recurrent layers.
+    fn recurrent(&self, family: Family) -> Result<Option<LayerKind>, ModelError> {
+        const TAPS: &str = "shortconv.l_cache";
+        let Some(RecurrentKind::ShortConvolution) = family.recurrent else { return Ok(None) };
+        let taps = self.size(TAPS)?;
+        self.require(TAPS, taps, (2..=64).contains(&taps), "2 to 64")?;
+        Ok(Some(LayerKind::ShortConvolution { taps }))
     }
 
     fn epsilon(&self, family: Family) -> Result<f32, ModelError> {

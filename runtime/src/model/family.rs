@@ -30,6 +30,10 @@ pub struct Family {
     pub norms: NormPlacement,
     /// The name of the norm before the feed-forward network.
     pub ffn_norm: Role,
+    /// The name of the final norm.
+    pub output_norm: Role,
+    /// The kind of the layers without key heads, if there may be such.
+    pub recurrent: Option<RecurrentKind>,
     /// The activation function of the feed-forward network.
     pub activation: Activation,
     /// The activation is that of a gate, which multiplies what another matrix gives.
@@ -93,6 +97,13 @@ pub enum RopeLayers {
     Sliding,
     /// All, unless `rope.scaling.finetuned` is false: then none.
     Switched,
+}
+
+/// The kind of recurrent layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecurrentKind {
+    /// Gated causal convolutions over a few tokens.
+    ShortConvolution,
 }
 
 /// Which norms queries and keys have.
@@ -168,6 +179,8 @@ const LLAMA: Family = Family {
     norm_bias: false,
     norms: NormPlacement::Before,
     ffn_norm: Role::FfnNorm,
+    output_norm: Role::OutputNorm,
+    recurrent: None,
     activation: Activation::Silu,
     gated: true,
     fused_gate: false,
@@ -280,5 +293,12 @@ pub const FAMILIES: &[Family] = &[
         rope: RopeLayers::Sliding,
         full_attention_interval: 4,
         ..LLAMA
+    },
+    Family {
+        name: "lfm2",
+        qk_norm: QkNorm::Heads,
+        output_norm: Role::EmbeddingNorm,
+        recurrent: Some(RecurrentKind::ShortConvolution),
+        ..HALVES
     },
 ];

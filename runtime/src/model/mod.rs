@@ -1,6 +1,8 @@
 //! The backbone: configuration, checked weights, state, and one forward pass for every family.
 
 mod adapter;
+mod attention;
+mod checkpoints;
 mod config;
 mod error;
 mod experts;
@@ -14,6 +16,7 @@ mod name;
 mod pass;
 mod rope;
 pub mod schema;
+mod short_convolution;
 mod state;
 mod tensor;
 mod weights;
@@ -30,7 +33,8 @@ pub use config::{Config, LayerConfig, LayerKind, QueryTemperature};
 pub use error::ModelError;
 pub use experts::{ExpertsConfig, Gating, SharedConfig};
 pub use family::{
-    DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RopeLayers, SharedRule,
+    DefaultScales, ExpertRules, FAMILIES, Family, NormKind, NormPlacement, QkNorm, RecurrentKind, RopeLayers,
+    SharedRule,
 };
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{forward, head};
@@ -42,7 +46,8 @@ pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
-    Attention, Dense, Experts, FeedForward, Layer, Linear, Mixer, Network, Norm, SharedExpert, Stack, Weights,
+    Attention, Dense, Experts, FeedForward, Layer, Linear, Mixer, Network, Norm, SharedExpert, ShortConvolution, Stack,
+    Weights,
 };
 
 /// A backbone, immutable: share it between sessions with [`Arc`].

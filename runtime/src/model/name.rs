@@ -37,6 +37,8 @@ roles! {
     Head = "output";
     /// The final norm, `[hidden]`.
     OutputNorm = "output_norm";
+    /// LFM2's final norm, `[hidden]`, under the name that its files give it.
+    EmbeddingNorm = "token_embd_norm";
     /// What each rope frequency is divided by, `[rope pairs]`: Llama 3.1.
     RopeFactors = "rope_freqs";
     /// The same in contexts that are longer than the original one, `[rope pairs]`: `LongRoPE`.
@@ -59,6 +61,12 @@ roles! {
     KeyNorm = "attn_k_norm";
     /// `[hidden][heads * head_dim]`
     AttentionOutput = "attn_output";
+    /// The two gates and the input of a short convolution, one after the other, `[3 * hidden][hidden]`.
+    ConvolutionInput = "shortconv.in_proj";
+    /// The weights of a short convolution's taps, the oldest first, `[hidden][taps]`.
+    ConvolutionKernel = "shortconv.conv";
+    /// `[hidden][hidden]`
+    ConvolutionOutput = "shortconv.out_proj";
     /// The norm after attention, `[hidden]`.
     AttentionPostNorm = "post_attention_norm";
     /// The norm before the feed-forward network, `[hidden]`.
@@ -186,6 +194,7 @@ mod tests {
             (TensorName::in_layer(0, Role::Query), "blk.0.attn_q.weight"),
             (TensorName::in_layer(11, Role::Key).bias(), "blk.11.attn_k.bias"),
             (TensorName::in_layer(2, Role::FfnPostNorm), "blk.2.post_ffw_norm.weight"),
+            (TensorName::in_layer(0, Role::ConvolutionKernel), "blk.0.shortconv.conv.weight"),
         ];
         for (name, text) in names {
             assert_eq!(name.to_string(), text);

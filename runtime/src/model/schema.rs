@@ -25,6 +25,12 @@ impl TensorSpec {
         Self { name: TensorName::new(role), shape: shape.to_vec(), optional: false }
     }
 
+    /// Whether it is a matrix of a matmul, or the embedding: those are quantized and packed. The
+    /// kernels of convolutions are small, and stay as they are.
+    pub fn is_matrix(&self) -> bool {
+        self.shape.len() > 1 && self.name.role != Role::ConvolutionKernel
+    }
+
     fn optional(role: Role, shape: &[usize]) -> Self {
         Self { optional: true, ..Self::new(role, shape) }
     }
@@ -40,6 +46,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     for (index, layer) in config.layers.iter().enumerate() {
         let mixer = match layer.kind {
             LayerKind::Attention => attention(config, layer),
+            LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
         };
         let parts = [mixer, feed_forward(config, layer)];
         all.extend(parts.into_iter().flatten().map(|mut spec| {
@@ -47,7 +54,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             spec
         }));
     }
-    all.extend(norm(config, Role::OutputNorm));
+    all.extend(norm(config, config.family.output_norm));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
     all
 }
@@ -93,6 +100,16 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     if norms.is_after() {
         all.extend(norm(config, Role::AttentionPostNorm));
     }
+    all
+}
+
+/// The tensors of [`LayerKind::ShortConvolution`].
+fn short_convolution(config: &Config, taps: usize) -> Vec<TensorSpec> {
+    let hidden = config.hidden;
+    let mut all: Vec<_> = norm(config, Role::AttentionNorm).collect();
+    all.extend(linear(Role::ConvolutionInput, [3 * hidden, hidden], false));
+    all.push(TensorSpec::new(Role::ConvolutionKernel, &[hidden, taps]));
+    all.extend(linear(Role::ConvolutionOutput, [hidden, hidden], false));
     all
 }
 
@@ -152,18 +169,22 @@ mod tests {
         with(architecture, &[])
     }
 
-    /// The same with more keys.
-    fn with(architecture: &str, keys: &[(&str, u32)]) -> Config {
+    /// The same with more keys, or other values of these.
+    fn with(architecture: &str, own: &[(&str, Value)]) -> Config {
         let mut metadata = Metadata::default();
         let mut set = |key: String, value: Value| metadata.insert(key, value).unwrap();
         set("general.architecture".into(), architecture.into());
         let sizes = [("block_count", 2), ("embedding_length", 64), ("context_length", 8), ("feed_forward_length", 96)];
         let heads = [("attention.head_count", 4), ("attention.head_count_kv", 2), ("attention.key_length", 8)];
-        for (key, size) in sizes.into_iter().chain(heads).chain(keys.iter().copied()) {
+        let is_other = |key: &str| own.iter().all(|(name, _)| *name != key);
+        for (key, size) in sizes.into_iter().chain(heads).filter(|(key, _)| is_other(key)) {
             set(format!("{architecture}.{key}"), Value::U32(size));
         }
         set(format!("{architecture}.attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
         set(format!("{architecture}.attention.layer_norm_epsilon"), Value::F32(1e-6));
+        for (key, value) in own {
+            metadata.insert(format!("{architecture}.{key}"), value.clone()).unwrap();
+        }
         Config::from_metadata(&metadata, 100).unwrap()
     }
 
@@ -211,8 +232,14 @@ mod tests {
 
     #[test]
     fn experts_are_stacked_and_some_layers_may_be_dense() {
-        let keys = [("expert_count", 8), ("expert_used_count", 2), ("expert_feed_forward_length", 48)];
-        let qwen = with("qwen2moe", &[&keys[..], &[("expert_shared_feed_forward_length", 24)]].concat());
+        let number = |key, value: u32| (key, Value::U32(value));
+        let experts = [number("expert_count", 8), number("expert_used_count", 2)];
+        let with = |name, own: &[(&'static str, u32)]| {
+            let own = own.iter().map(|&(key, value)| number(key, value));
+            with(name, &experts.iter().cloned().chain(own).collect::<Vec<_>>())
+        };
+        let width = ("expert_feed_forward_length", 48);
+        let qwen = with("qwen2moe", &[width, ("expert_shared_feed_forward_length", 24)]);
         for (name, shape) in [
             ("blk.0.ffn_gate_inp.weight", &[8, 64][..]),
             ("blk.0.ffn_gate_exps.weight", &[8, 48, 64]),
@@ -224,20 +251,32 @@ mod tests {
         }
         assert_eq!(spec(&qwen, "blk.0.ffn_up.weight"), None);
         // Mixtral's are as wide as its file says of the network.
-        let mixtral = with("llama", &keys[..2]);
+        let mixtral = with("llama", &[]);
         assert_eq!(spec(&mixtral, "blk.0.ffn_up_exps.weight"), Some((vec![8, 96, 64], false)));
         assert_eq!(spec(&mixtral, "blk.0.ffn_up_shexp.weight"), None);
-        for (key, value) in [("leading_dense_block_count", 1), ("interleave_moe_layer_step", 2)] {
-            let config = with("qwen3moe", &[&keys[..], &[(key, value)]].concat());
+        for dense in [("leading_dense_block_count", 1), ("interleave_moe_layer_step", 2)] {
+            let (config, key) = (with("qwen3moe", &[width, dense]), dense.0);
             assert_eq!(spec(&config, "blk.0.ffn_up.weight"), Some((vec![96, 64], false)), "{key}");
             assert_eq!(spec(&config, "blk.0.ffn_up_exps.weight"), None, "{key}");
             assert_eq!(spec(&config, "blk.1.ffn_up_exps.weight"), Some((vec![8, 48, 64], false)), "{key}");
         }
-        let granite =
-            |shared| with("granitemoe", &[&keys[..2], &[("expert_shared_feed_forward_length", shared)]].concat());
+        let granite = |shared| with("granitemoe", &[("expert_shared_feed_forward_length", shared)]);
         assert_eq!(spec(&granite(0), "blk.0.ffn_up_shexp.weight"), None);
         assert_eq!(spec(&granite(16), "blk.0.ffn_up_shexp.weight"), Some((vec![16, 64], false)));
         assert_eq!(spec(&granite(16), "blk.0.ffn_gate_inp_shexp.weight"), None);
+    }
+
+    #[test]
+    fn layers_without_key_heads_are_recurrent() {
+        let own = [("shortconv.l_cache", Value::U32(3)), ("attention.head_count_kv", vec![0_i32, 2].into())];
+        let lfm2 = with("lfm2", &own);
+        assert_eq!(spec(&lfm2, "blk.0.shortconv.in_proj.weight"), Some((vec![192, 64], false)));
+        assert_eq!(spec(&lfm2, "blk.0.shortconv.conv.weight"), Some((vec![64, 3], false)));
+        assert_eq!(spec(&lfm2, "blk.0.attn_q.weight"), None);
+        assert_eq!(spec(&lfm2, "blk.1.attn_k.weight"), Some((vec![16, 64], false)));
+        assert_eq!(spec(&lfm2, "blk.1.shortconv.conv.weight"), None);
+        assert_eq!(spec(&lfm2, "token_embd_norm.weight"), Some((vec![64], false)));
+        assert_eq!(spec(&lfm2, "output_norm.weight"), None);
     }
 
     #[test]

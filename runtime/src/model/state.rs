@@ -1,29 +1,41 @@
-//! The mutable state of inference: the KV cache of a sequence, and the buffers of a forward pass.
+//! The mutable state of inference: KV caches and recurrent states of a sequence, and the buffers of
+//! a forward pass.
 
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::memory::{self, OutOfMemory};
-use crate::ops::{KvType, LayerKvCache, Quantized, RopeTable, Rotation};
+use crate::ops::{KvHeads, KvType, LayerKvCache, Quantized, RopeTable, Rotation};
 
-use super::config::{Config, LayerConfig};
+use super::checkpoints::Checkpoints;
+use super::config::{Config, LayerConfig, LayerKind};
 use super::experts::{ExpertsConfig, Routes};
 
 /// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
 /// stay small.
 pub const BATCH: usize = 256;
 
-/// The KV cache of one sequence, of all layers. Memory is allocated only for reserved positions.
+/// The state of one sequence, of all layers. Memory is allocated only for reserved positions.
 #[derive(Debug)]
 pub struct State {
-    pub(super) cache: Vec<LayerKvCache>,
+    pub(super) layers: Vec<LayerState>,
+    pub(super) checkpoints: Checkpoints,
     kv_type: KvType,
     /// Positions that there are at most.
     capacity: usize,
     /// Of layers that see all positions, and of those with a window: those of a context of this
     /// capacity.
     pub(super) rotations: Arc<[Rotation; 2]>,
+}
+
+/// The state of a layer, as its [`LayerKind`] has it.
+#[derive(Clone, Debug)]
+pub(super) enum LayerState {
+    /// The keys and values of all positions.
+    Attention(LayerKvCache),
+    /// A state of this position alone: which part of a [checkpoint](Checkpoints) is the layer's.
+    Recurrent(Range<usize>),
 }
 
 /// Buffers of a pass over `n` tokens, of whatever sequences, kept from pass to pass.
@@ -35,14 +47,14 @@ pub struct Scratch {
     pub(super) x: Vec<f32>,
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
-    /// Queries, `[n][heads * head_dim]`; then what attention, or a mixture of experts, adds,
-    /// `[n][hidden]`.
+    /// Queries, `[n][heads * head_dim]`, or a convolution's gates and inputs, `[n][3 * hidden]`; then
+    /// what the mixer, or a mixture of experts, adds, `[n][hidden]`.
     pub(super) query: Vec<f32>,
-    /// `[n][kv_heads * head_dim]`
+    /// Keys, `[n][kv_heads * head_dim]`, or a convolution's gated inputs, `[n][hidden]`.
     pub(super) key: Vec<f32>,
     /// `[n][kv_heads * head_dim]`
     pub(super) value: Vec<f32>,
-    /// `[n][heads * head_dim]`
+    /// What attention or a convolution gives: `[n][heads * head_dim]` or `[n][hidden]`.
     pub(super) mixed: Vec<f32>,
     /// `[n][ffn]`
     pub(super) gate: Vec<f32>,
@@ -72,20 +84,37 @@ impl State {
 
     /// The same, with keys and values of this type.
     pub fn of_type(config: &Config, kv_type: KvType, capacity: usize) -> Self {
-        let caches = config.layers.iter().map(|layer| LayerKvCache::new(layer.kv_shape(), kv_type));
-        Self { cache: caches.collect(), kv_type, capacity, rotations: Arc::new(config.rotations(capacity)) }
+        let mut width = 0;
+        let layer = |layer: &LayerConfig| {
+            if let LayerKind::Attention = layer.kind {
+                return LayerState::Attention(LayerKvCache::new(layer.kv_shape(), kv_type));
+            }
+            let start = width;
+            width += layer.recurrent_width(config.hidden);
+            LayerState::Recurrent(start..width)
+        };
+        let layers = config.layers.iter().map(layer).collect();
+        let checkpoints = Checkpoints::new(width, config.checkpoint_interval());
+        Self { layers, checkpoints, kv_type, capacity, rotations: Arc::new(config.rotations(capacity)) }
     }
 
-    /// A state with the same keys and values, which the two share until one of them writes.
+    /// A state with the same keys and values, which the two share until one of them writes, and the
+    /// same checkpoints.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { cache: self.cache.clone(), rotations: Arc::clone(&self.rotations), ..*self }
+        Self {
+            layers: self.layers.clone(),
+            checkpoints: self.checkpoints.clone(),
+            rotations: Arc::clone(&self.rotations),
+            ..*self
+        }
     }
 
     /// Bytes of the state of `positions` positions.
     pub fn bytes_for(config: &Config, kv_type: KvType, positions: usize) -> usize {
-        let bytes = config.layers.iter().map(|layer| LayerKvCache::bytes_for(layer.kv_shape(), kv_type, positions));
-        bytes.fold(0, usize::saturating_add)
+        let caches = config.kv_shapes().map(|shape| LayerKvCache::bytes_for(shape, kv_type, positions));
+        let recurrent = Checkpoints::new(config.recurrent_width(), config.checkpoint_interval());
+        caches.chain([recurrent.bytes_for(positions, 0)]).fold(0, usize::saturating_add)
     }
 
     /// The type of the keys and values.
@@ -105,18 +134,22 @@ impl State {
 
     /// Bytes that this state holds, those it shares included.
     pub fn bytes(&self) -> usize {
-        self.cache.iter().map(LayerKvCache::bytes).sum()
+        self.caches().map(LayerKvCache::bytes).sum::<usize>() + self.checkpoints.bytes()
     }
 
-    /// Bytes of its chunks that are not among `seen`, which names chunks; they are then.
+    /// Bytes of its chunks and checkpoints that are not among `seen`, which names them; they are
+    /// then.
     pub(crate) fn bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
-        self.cache.iter().map(|layer| layer.bytes_unseen(seen)).sum()
+        let caches: usize = self.caches().map(|cache| cache.bytes_unseen(seen)).sum();
+        caches + self.checkpoints.bytes_unseen(seen)
     }
 
-    /// Bytes that it would hold with `positions`: see [`State::reserve`].
-    pub fn bytes_with(&self, positions: Range<usize>) -> usize {
-        let missing = |layer: &LayerKvCache| layer.bytes_missing(positions.clone(), self.capacity);
-        self.cache.iter().map(|layer| layer.bytes() + missing(layer)).sum()
+    /// Bytes that it would hold with `positions`, the last `drafted` of which may be taken back: see
+    /// [`State::reserve`].
+    pub fn bytes_with(&self, positions: Range<usize>, drafted: usize) -> usize {
+        let caches = self.caches().map(|cache| cache.bytes() + cache.bytes_missing(positions.clone(), self.capacity));
+        let checkpoints = self.checkpoints.bytes_for(positions.end, drafted).max(self.checkpoints.bytes());
+        caches.fold(checkpoints, usize::saturating_add)
     }
 
     /// Reserves memory for `positions`, which follow the stored ones; then
@@ -125,39 +158,97 @@ impl State {
     /// # Errors
     /// [`OutOfMemory`]; what is stored stays.
     pub fn reserve(&mut self, positions: Range<usize>) -> Result<(), OutOfMemory> {
-        let reserved = self.cache.iter_mut().try_for_each(|layer| layer.reserve(positions.clone(), self.capacity));
+        let capacity = self.capacity;
+        let reserved = self.caches_mut().try_for_each(|cache| cache.reserve(positions.clone(), capacity));
         if reserved.is_err() {
             self.truncate(positions.start);
         }
         reserved
     }
 
+    /// The last position up to `position` that a pass can begin at: the nearest checkpoint, if there
+    /// are recurrent layers.
+    pub fn resumable(&self, position: usize) -> usize {
+        self.checkpoints.resumable(position)
+    }
+
     /// Frees memory that only positions from `positions` on need.
     pub fn truncate(&mut self, positions: usize) {
-        self.cache.iter_mut().for_each(|layer| layer.truncate(positions));
+        self.caches_mut().for_each(|cache| cache.truncate(positions));
+        self.checkpoints.truncate(positions);
     }
 
-    /// Keys and values of each layer.
-    pub(crate) fn cache(&self) -> &[LayerKvCache] {
-        &self.cache
+    /// The KV caches of the layers that have one.
+    pub(crate) fn caches(&self) -> impl Iterator<Item = &LayerKvCache> {
+        self.layers.iter().filter_map(|layer| match layer {
+            LayerState::Attention(cache) => Some(cache),
+            LayerState::Recurrent(_) => None,
+        })
     }
 
-    /// Keys and values of each layer, to be restored.
-    pub(crate) fn cache_mut(&mut self) -> &mut [LayerKvCache] {
-        &mut self.cache
+    /// The same, to be restored.
+    pub(crate) fn caches_mut(&mut self) -> impl Iterator<Item = &mut LayerKvCache> {
+        self.layers.iter_mut().filter_map(|layer| match layer {
+            LayerState::Attention(cache) => Some(cache),
+            LayerState::Recurrent(_) => None,
+        })
+    }
+
+    /// The KV cache of a layer of attention.
+    ///
+    /// # Panics
+    /// If the layer is another one.
+    pub(super) fn cache(&self, layer: usize) -> &LayerKvCache {
+        match &self.layers[layer] {
+            LayerState::Attention(cache) => cache,
+            LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache"),
+        }
+    }
+
+    /// The same, to be written.
+    pub(super) fn cache_mut(&mut self, layer: usize) -> &mut LayerKvCache {
+        match &mut self.layers[layer] {
+            LayerState::Attention(cache) => cache,
+            LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache"),
+        }
+    }
+
+    /// A recurrent layer's state at `first`, and those that a pass which has begun there is to fill:
+    /// see [`Checkpoints::of_pass`].
+    ///
+    /// # Panics
+    /// If the layer is another one, or no pass has begun there.
+    pub(super) fn recurrent(
+        &mut self,
+        layer: usize,
+        first: usize,
+    ) -> (&[f32], impl Iterator<Item = (usize, &mut [f32])>) {
+        match &self.layers[layer] {
+            LayerState::Recurrent(range) => self.checkpoints.of_pass(first, range.clone()),
+            LayerState::Attention(_) => panic!("layer {layer} has no recurrent state"),
+        }
+    }
+
+    /// The states of recurrent layers.
+    pub(crate) fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
+    }
+
+    /// The states of recurrent layers, to be restored.
+    pub(crate) fn checkpoints_mut(&mut self) -> &mut Checkpoints {
+        &mut self.checkpoints
     }
 }
 
 impl Scratch {
     /// The widths of the buffers of floats, in the order of [`Scratch::buffers`].
     fn widths(config: &Config) -> [usize; 11] {
-        let (queries, keys) = (config.most(LayerConfig::query_width), config.most(LayerConfig::key_width));
-        let ffn = config.most(LayerConfig::ffn_width);
+        let MixerWidths { projected, key, value, mixed } = config.mixer_widths();
+        let (hidden, ffn) = (config.hidden, config.most(LayerConfig::ffn_width));
         let up = if config.family.gated { ffn } else { 0 };
-        let expert = if config.experts().next().is_some() { config.hidden } else { 0 };
+        let expert = if config.experts().next().is_some() { hidden } else { 0 };
         let shared = usize::from(config.experts().any(|experts| experts.shared.is_some()));
-        let (hidden, attention) = (config.hidden, queries.max(config.hidden));
-        [hidden, hidden, attention, keys, keys, queries, ffn, up, expert, expert, shared]
+        [hidden, hidden, projected.max(hidden), key, value, mixed, ffn, up, expert, expert, shared]
     }
 
     fn buffers(&mut self) -> [&mut Vec<f32>; 11] {
@@ -223,17 +314,18 @@ impl Scratch {
         self.normed.resize(n * config.hidden, 0.0);
     }
 
-    /// Sizes the buffers of a layer's attention for the tokens of [`Scratch::begin`].
-    pub(super) fn begin_attention(&mut self, config: &Config, layer: &LayerConfig) {
-        let (n, queries, keys) = (self.x.len() / config.hidden, layer.query_width(), layer.key_width());
+    /// Sizes the buffers of a layer's mixer for the tokens of [`Scratch::begin`].
+    pub(super) fn begin_mixer(&mut self, config: &Config, layer: &LayerConfig) {
+        let (n, widths) = (self.x.len() / config.hidden, MixerWidths::of(layer, config.hidden));
         let Self { query, key, value, mixed, .. } = self;
-        for (buffer, width) in [(query, queries), (key, keys), (value, keys), (mixed, queries)] {
+        let widths = [(query, widths.projected), (key, widths.key), (value, widths.value), (mixed, widths.mixed)];
+        for (buffer, width) in widths {
             buffer.resize(n * width, 0.0);
         }
     }
 
-    /// Sizes the buffer of queries for what attention adds.
-    pub(super) fn end_attention(&mut self) {
+    /// Sizes the buffer of queries for what the mixer adds.
+    pub(super) fn end_mixer(&mut self) {
         self.query.resize(self.x.len(), 0.0);
     }
 
@@ -263,6 +355,25 @@ impl Scratch {
     }
 }
 
+/// Floats of a token in the buffers of a mixer.
+#[derive(Default)]
+struct MixerWidths {
+    projected: usize,
+    key: usize,
+    value: usize,
+    mixed: usize,
+}
+
+impl MixerWidths {
+    fn of(layer: &LayerConfig, hidden: usize) -> Self {
+        let (queries, keys) = (layer.query_width(), layer.key_width());
+        match layer.kind {
+            LayerKind::Attention => Self { projected: queries, key: keys, value: keys, mixed: queries },
+            LayerKind::ShortConvolution { .. } => Self { projected: 3 * hidden, key: hidden, value: 0, mixed: hidden },
+        }
+    }
+}
+
 impl Config {
     /// The mixtures of experts of all layers that have them.
     fn experts(&self) -> impl Iterator<Item = ExpertsConfig> {
@@ -272,6 +383,37 @@ impl Config {
     /// As many experts as any layer has, and as many of a token.
     fn largest_experts(&self) -> Option<ExpertsConfig> {
         self.experts().reduce(|a, b| ExpertsConfig { count: a.count.max(b.count), used: a.used.max(b.used), ..a })
+    }
+
+    /// Floats of a token in the buffers of any mixer.
+    fn mixer_widths(&self) -> MixerWidths {
+        let all = self.layers.iter().map(|layer| MixerWidths::of(layer, self.hidden));
+        all.fold(MixerWidths::default(), |most, one| MixerWidths {
+            projected: most.projected.max(one.projected),
+            key: most.key.max(one.key),
+            value: most.value.max(one.value),
+            mixed: most.mixed.max(one.mixed),
+        })
+    }
+
+    /// Floats of the states of all recurrent layers.
+    pub(super) fn recurrent_width(&self) -> usize {
+        self.layers.iter().map(|layer| layer.recurrent_width(self.hidden)).sum()
+    }
+
+    /// The shapes of the KV caches of the layers that have one.
+    pub(crate) fn kv_shapes(&self) -> impl Iterator<Item = KvHeads> {
+        self.layers.iter().filter(|layer| layer.kind == LayerKind::Attention).map(LayerConfig::kv_shape)
+    }
+
+    /// The positions from one regular checkpoint of the recurrent layers to the next: as many as
+    /// have keys and values of a checkpoint's size, so that checkpoints never take more memory than
+    /// those; 64 to 2048.
+    pub fn checkpoint_interval(&self) -> usize {
+        const LEAST: usize = 64;
+        let kv = self.kv_shapes().map(|shape| LayerKvCache::bytes_for(shape, KvType::F16, LEAST)).sum::<usize>();
+        let state = self.recurrent_width() * size_of::<f32>();
+        state.div_ceil(kv.max(1)).saturating_mul(LEAST).clamp(LEAST, 2048)
     }
 
     /// The widest input of a matmul.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::gguf::Gguf;
+use crate::ops::Matrix;
 
 use super::config::{Config, LayerConfig, LayerKind};
 use super::error::ModelError;
@@ -26,6 +27,8 @@ pub struct Layer {
 pub enum Mixer {
     /// [`LayerKind::Attention`]
     Attention(Attention),
+    /// [`LayerKind::ShortConvolution`]
+    ShortConvolution(ShortConvolution),
 }
 
 /// The weights of a norm.
@@ -56,6 +59,19 @@ pub struct Attention {
     pub output: Linear,
     /// The norm of the output, where the family has it.
     pub post_norm: Option<Norm>,
+}
+
+/// The weights of a gated short convolution.
+#[derive(Debug)]
+pub struct ShortConvolution {
+    /// The norm of the input, where the family has it.
+    pub norm: Option<Norm>,
+    /// The gate of the inputs, that of the outputs, and the inputs: `[3 * hidden][hidden]`
+    pub input: Linear,
+    /// The weights of the taps, the oldest first: `[taps][hidden]`
+    pub kernel: Vec<f32>,
+    /// `[hidden][hidden]`
+    pub output: Linear,
 }
 
 /// The weights of a feed-forward network.
@@ -141,8 +157,7 @@ pub struct Linear {
 impl Layer {
     /// The matrices that all tokens are multiplied with: all but those of single experts.
     pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
-        let Mixer::Attention(Attention { query, key, value, output, .. }) = &self.mixer;
-        [query, key, value, output].into_iter().chain(self.feed_forward.network.matrices())
+        self.mixer.matrices().chain(self.feed_forward.network.matrices())
     }
 
     /// The matrices of the layer's experts, stacked.
@@ -156,9 +171,8 @@ impl Layer {
 
     /// The weights of all of them, to be packed.
     pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
-        let Mixer::Attention(Attention { query, key, value, output, .. }) = &mut self.mixer;
-        let mixer = [query, key, value, output].map(|linear| &mut linear.weight);
-        mixer.into_iter().chain(self.feed_forward.network.tensors_mut())
+        let mixer = self.mixer.matrices_mut().map(|linear| &mut linear.weight);
+        mixer.chain(self.feed_forward.network.tensors_mut())
     }
 
     /// Bytes of the matrices that a step reads: of experts those of one token.
@@ -170,6 +184,24 @@ impl Layer {
             Network::Experts(experts) => self.stacks().map(|stack| share(experts, stack)).sum(),
         };
         self.matrices().map(|linear| linear.weight.size() as u64).sum::<u64>() + experts
+    }
+}
+
+impl Mixer {
+    fn matrices(&self) -> impl Iterator<Item = &Linear> {
+        match self {
+            Self::Attention(Attention { query, key, value, output, .. }) => vec![query, key, value, output],
+            Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
+        }
+        .into_iter()
+    }
+
+    fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        match self {
+            Self::Attention(Attention { query, key, value, output, .. }) => vec![query, key, value, output],
+            Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
+        }
+        .into_iter()
     }
 }
 
@@ -224,8 +256,8 @@ impl Weights {
         refuse_others(gguf, &specs)?;
         let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, config, layer));
         let layers = layers.collect::<Result<_, _>>()?;
-        let norm = bound.norm(TensorName::new(Role::OutputNorm));
-        let norm = norm.ok_or_else(|| ModelError::MissingTensor(TensorName::new(Role::OutputNorm).to_string()))?;
+        let name = TensorName::new(config.family.output_norm);
+        let norm = bound.norm(name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))?;
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
@@ -247,17 +279,25 @@ fn refuse_others(gguf: &Gguf, specs: &[TensorSpec]) -> Result<(), ModelError> {
     }
 }
 
+/// The columns of a small matrix, one after the other.
+fn transposed(matrix: &Matrix<'_>) -> Vec<f32> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let mut values = vec![0.0; rows * cols];
+    matrix.decode(&mut values);
+    (0..rows * cols).map(|i| values[i % rows * cols + i / rows]).collect()
+}
+
 /// Bound tensors on their way to their places.
-#[derive(Default)]
-struct Bound {
+struct Bound<'a> {
+    file: &'a [u8],
     matrices: HashMap<TensorName, Tensor>,
     vectors: HashMap<TensorName, Vec<f32>>,
 }
 
-impl Bound {
+impl<'a> Bound<'a> {
     /// Binds the tensors of `specs`; those that are optional where the file has them.
-    fn new(gguf: &Gguf, file: &[u8], specs: &[TensorSpec]) -> Result<Self, ModelError> {
-        let mut bound = Self::default();
+    fn new(gguf: &Gguf, file: &'a [u8], specs: &[TensorSpec]) -> Result<Self, ModelError> {
+        let mut bound = Self { file, matrices: HashMap::new(), vectors: HashMap::new() };
         for TensorSpec { name, shape, optional } in specs {
             let text = name.to_string();
             if *optional && gguf.tensor(&text).is_none() {
@@ -313,6 +353,7 @@ impl Bound {
         let name = |role| TensorName::in_layer(index, role);
         let mixer = match layer.kind {
             LayerKind::Attention => Mixer::Attention(self.attention(&name, config, layer)?),
+            LayerKind::ShortConvolution { .. } => Mixer::ShortConvolution(self.short_convolution(&name)?),
         };
         let network = match layer.experts {
             Some(shape) => Network::Experts(self.experts(&name, config, shape)?),
@@ -357,6 +398,16 @@ impl Bound {
             None => None,
         };
         Ok(Experts { shape, router: self.linear(name(Role::FfnRouter))?, gate, up, down, shared })
+    }
+
+    fn short_convolution(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<ShortConvolution, ModelError> {
+        let kernel = self.matrix(name(Role::ConvolutionKernel))?;
+        Ok(ShortConvolution {
+            norm: self.norm(name(Role::AttentionNorm)),
+            input: self.linear(name(Role::ConvolutionInput))?,
+            kernel: transposed(&kernel.matrix(self.file)),
+            output: self.linear(name(Role::ConvolutionOutput))?,
+        })
     }
 
     fn attention(

@@ -7,6 +7,7 @@
 mod accumulate;
 mod activations;
 mod attention;
+mod convolution;
 mod float;
 mod float_gemm;
 mod format;
@@ -32,6 +33,7 @@ use crate::cpu::{Isa, Pool};
 
 pub use activations::Quantized;
 pub use attention::{attend, attention_bytes};
+pub use convolution::Convolution;
 pub use gather::{gather, scatter_add};
 pub use kv_cache::LayerKvCache;
 pub use kv_type::{KvHeads, KvType, UnknownKvType};

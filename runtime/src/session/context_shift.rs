@@ -94,7 +94,7 @@ impl Sequence {
     /// pending.
     fn change_tokens(&mut self, tokens: Vec<u32>, common: usize, held: BufferBytes) -> Result<(), SessionError> {
         // The last token that stays is evaluated again: it may become the last token of the text.
-        let position = self.position.min(common.saturating_sub(1));
+        let position = self.state.resumable(self.position.min(common.saturating_sub(1)));
         self.reserve(position..tokens.len(), held)?;
         (self.tokens, self.position) = (tokens, position);
         self.state.truncate(self.tokens.len());

@@ -326,9 +326,10 @@ fn run(scratch: &mut Scratch, members: &mut [Member<'_>], counts: &[usize]) -> R
         let Sequence { state, tokens, position, machine, adapters, speculation, .. } = &mut *member.sequence;
         computing.get_or_insert((&mut machine.exec, machine.threads));
         if count > 0 {
-            let drafted = speculation.as_ref().filter(|_| *position + count > tokens.len());
-            let tokens = drafted.map_or(&tokens[*position..], Speculation::tokens);
-            parts.push(Part { state, tokens: &tokens[..count], first: *position, adapters });
+            let drafted = (*position + count).saturating_sub(tokens.len());
+            let with_draft = speculation.as_ref().filter(|_| drafted > 0);
+            let tokens = with_draft.map_or(&tokens[*position..], Speculation::tokens);
+            parts.push(Part { state, tokens: &tokens[..count], first: *position, drafted, adapters });
             paces.push((i, &mut machine.pace, false));
         }
     }

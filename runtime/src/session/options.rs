@@ -50,7 +50,7 @@ pub struct ContextShift {
 /// Bytes that a session needs when its context is full, without the weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeeded {
-    /// The KV cache: proportional to the context.
+    /// The KV cache and the states of recurrent layers: proportional to the context.
     pub kv: usize,
     /// Buffers of a batch and logits of a step.
     pub scratch: usize,

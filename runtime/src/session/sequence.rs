@@ -1,4 +1,4 @@
-//! One sequence of tokens: its text, its KV cache, and the results of its current step.
+//! One sequence of tokens: its text, its state, and the results of its current step.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -202,7 +202,8 @@ impl Sequence {
         let (pending, room, vocab) = (self.pending(), self.context() - self.tokens.len(), self.config().vocab);
         let Some(speculation) = &mut self.speculation else { return 0 };
         let drafted = speculation.draft(&self.tokens, pending.len(), room, vocab);
-        let has_memory = drafted == 0 || self.reserve(pending.start..pending.end + drafted, held).is_ok();
+        let positions = pending.start..pending.end + drafted;
+        let has_memory = drafted == 0 || self.reserve_with_draft(positions, drafted, held).is_ok();
         if has_memory { drafted } else { 0 }
     }
 
@@ -248,9 +249,21 @@ impl Sequence {
         self.state.bytes() + held.scratch + self.step.bytes() + held.logits
     }
 
+    /// Goes back to `position`, or to the nearest place before it that a pass can begin at: the
+    /// tokens from there on are pending.
+    pub(super) fn go_back(&mut self, position: usize) {
+        self.position = self.state.resumable(self.position.min(position));
+        self.state.truncate(self.position);
+    }
+
     /// Reserves the KV cache of `positions`, if the memory limit allows it and the scratch of their
     /// pass.
     pub(super) fn reserve(&mut self, positions: Range<usize>, held: BufferBytes) -> Result<()> {
+        self.reserve_with_draft(positions, 0, held)
+    }
+
+    /// The same; the last `drafted` of them may be taken back.
+    fn reserve_with_draft(&mut self, positions: Range<usize>, drafted: usize, held: BufferBytes) -> Result<()> {
         if positions.is_empty() {
             return Ok(());
         }
@@ -258,7 +271,7 @@ impl Sequence {
         let scratch = Scratch::bytes_for(config, positions.len().min(BATCH)).max(held.scratch);
         let attention = attention_bytes(config, self.machine.threads.most(), positions.end);
         let logits = self.step.bytes() + held.logits;
-        let state = self.state.bytes_with(positions.clone());
+        let state = self.state.bytes_with(positions.clone(), drafted);
         self.check_memory_limit([scratch, attention, logits].into_iter().fold(state, usize::saturating_add))?;
         Ok(self.state.reserve(positions)?)
     }
@@ -282,6 +295,5 @@ impl Sequence {
 
 /// Bytes that attention over `positions` needs on so many threads.
 pub(super) fn attention_bytes(config: &Config, threads: usize, positions: usize) -> usize {
-    let layers = config.layers.iter().map(|layer| ops::attention_bytes(layer.kv_shape(), threads, positions));
-    layers.max().unwrap_or(0)
+    config.kv_shapes().map(|shape| ops::attention_bytes(shape, threads, positions)).max().unwrap_or(0)
 }

@@ -1,5 +1,5 @@
-//! Snapshots: a session, with its KV cache, saved to a file or a buffer and restored in another
-//! process.
+//! Snapshots: a session, with its KV cache and its recurrent states, saved to a file or a buffer and
+//! restored in another process.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -95,7 +95,8 @@ impl fmt::Display for SnapshotError {
             Self::UnsupportedVersion { version } => {
                 write!(
                     f,
-                    "the session was saved in version {version} of the format, only {VERSION} is known: start anew"
+                    "the session was saved in version {version} of the format, only {} to {VERSION} are known: start anew",
+                    WITHOUT_CHECKPOINTS
                 )
             }
             Self::OtherModel { saved, model } => {
@@ -148,12 +149,19 @@ const MAGIC: [u8; 8] = *b"OLLMSESS";
 /// | 4 | tokens that were generated under it |
 /// | 4 | latents that were selected for the current answer |
 /// | 4 n | the tokens |
-/// | 2 p layers words | of each position, of each layer: the key, then the value, of each head |
+/// | 2 p layers words | of each position, of each layer with a KV cache: the key, then the value, of each head |
+/// | 4 | c, the number of checkpoints: the last is at p, unless that is 0; a model without recurrent layers has none |
+/// | c (4 + 4 f) | of each checkpoint, in rising order: its position, then the states of all recurrent layers, f floats |
 /// | 8 | the FNV-1a hash of all bytes before |
+///
+/// Version 5 is the same without the checkpoints and their number.
 ///
 /// A head's elements are binary16, or, in `Q8_0`, bytes (with a byte of zero after an odd number)
 /// and then the scales, binary16, one for 32 elements.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
+
+/// The last version without checkpoints.
+const WITHOUT_CHECKPOINTS: u32 = 5;
 
 /// No latent is held.
 const NO_LATENT: u32 = u32::MAX;
@@ -162,17 +170,18 @@ const NO_LATENT: u32 = u32::MAX;
 const BLOCK: usize = 1024;
 
 /// Bytes of all that has a fixed size.
-const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 4 + 8 + 3 * 4 + 8;
+const FIXED: u64 = 8 + 4 + 8 + 4 + 4 + 4 + 4 + 8 + 3 * 4 + 8;
 
 impl Session {
     /// Bytes that [`Session::save`] writes now.
     pub fn saved_bytes(&self) -> u64 {
         let tokens = self.sequence.tokens.len() * size_of::<u32>();
         let positions = self.saved_positions() * words(&self.sequence.state) * size_of::<u16>();
-        FIXED + (tokens + positions) as u64
+        let checkpoints = self.saved_checkpoints().map(|(_, values)| size_of::<u32>() + size_of_val(values));
+        FIXED + (tokens + positions + checkpoints.sum::<usize>()) as u64
     }
 
-    /// Saves the session: its tokens, its KV cache, and what it remembers of latents
+    /// Saves the session: its tokens, its state, and what it remembers of latents
     /// ([`Session::latent_state`]). Sampler, selector, plugin and constraint are not part of it:
     /// with the same ones, the restored session takes the same steps.
     ///
@@ -202,7 +211,7 @@ impl Session {
         }
         for position in 0..self.saved_positions() {
             let mut left = &mut row[..];
-            for cache in self.sequence.state.cache() {
+            for cache in self.sequence.state.caches() {
                 let own;
                 (own, left) = left.split_at_mut(cache.position_words());
                 cache.load(position, own);
@@ -211,6 +220,13 @@ impl Session {
                 bytes.copy_from_slice(&bits.to_le_bytes());
             }
             writer.write(&bytes)?;
+        }
+        writer.write(&(self.saved_checkpoints().count() as u32).to_le_bytes())?;
+        for (position, values) in self.saved_checkpoints() {
+            writer.write(&(position as u32).to_le_bytes())?;
+            for value in values {
+                writer.write(&value.to_le_bytes())?;
+            }
         }
         let hash = writer.hash;
         writer.write(&hash.to_le_bytes())?;
@@ -227,9 +243,16 @@ impl Session {
     }
 
     /// Positions that are saved: all but the last, which goes through the network once more for its
-    /// hidden state.
+    /// hidden state; with recurrent layers those before the nearest checkpoint.
     fn saved_positions(&self) -> usize {
-        self.sequence.position.min(self.sequence.tokens.len().saturating_sub(1))
+        let Sequence { state, position, tokens, .. } = &self.sequence;
+        state.resumable((*position).min(tokens.len().saturating_sub(1)))
+    }
+
+    /// The checkpoints that are saved, without that of an empty sequence.
+    fn saved_checkpoints(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        let positions = 1..=self.saved_positions();
+        self.sequence.state.checkpoints().iter().filter(move |(position, _)| positions.contains(position))
     }
 
     /// Restores the session that [`Session::save`] wrote: the next steps are bit-identical to those
@@ -242,11 +265,13 @@ impl Session {
     /// [`SnapshotError`]; then the session is as it was.
     pub fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
         let mut reader = SnapshotReader { from, hash: fingerprint::OFFSET_BASIS };
-        let (tokens, positions) = self.read_header(&mut reader)?;
+        let Header { version, tokens, positions } = self.read_header(&mut reader)?;
         let dropped = u64::from_le_bytes(reader.array()?);
         let latent_state = self.read_latent_state(&mut reader)?;
         let tokens = self.read_tokens(&mut reader, tokens)?;
-        let state = self.read_positions(&mut reader, positions)?;
+        let mut state = self.read_positions(&mut reader, positions)?;
+        let checkpoints = if version > WITHOUT_CHECKPOINTS { reader.size()? } else { 0 };
+        self.read_checkpoints(&mut reader, checkpoints, positions, &mut state)?;
         let hash = reader.hash;
         if u64::from_le_bytes(reader.array()?) != hash {
             return Err(SnapshotError::Checksum);
@@ -262,13 +287,12 @@ impl Session {
         Ok(())
     }
 
-    /// The number of tokens and of positions.
-    fn read_header(&self, reader: &mut SnapshotReader<'_>) -> Result<(usize, usize)> {
+    fn read_header(&self, reader: &mut SnapshotReader<'_>) -> Result<Header> {
         if reader.array()? != MAGIC {
             return Err(SnapshotError::NotASnapshot);
         }
         let version = u32::from_le_bytes(reader.array()?);
-        if version != VERSION {
+        if !(WITHOUT_CHECKPOINTS..=VERSION).contains(&version) {
             return Err(SnapshotError::UnsupportedVersion { version });
         }
         let (saved, model) = (u64::from_le_bytes(reader.array()?), identity(&self.sequence));
@@ -288,7 +312,7 @@ impl Session {
         if positions > tokens.saturating_sub(1) {
             return Err(SnapshotError::Invalid { what: "it has more positions than tokens" });
         }
-        Ok((tokens, positions))
+        Ok(Header { version, tokens, positions })
     }
 
     fn read_latent_state(&self, reader: &mut SnapshotReader<'_>) -> Result<LatentState> {
@@ -327,13 +351,14 @@ impl Session {
         for position in 0..count {
             reader.read(&mut bytes)?;
             let positions = position..position + 1;
-            self.sequence.check_memory_limit(self.memory_used().saturating_add(state.bytes_with(positions.clone())))?;
+            let needed = self.memory_used().saturating_add(state.bytes_with(positions.clone(), 0));
+            self.sequence.check_memory_limit(needed)?;
             state.reserve(positions)?;
             for (bits, bytes) in row.iter_mut().zip(bytes.chunks_exact(2)) {
                 *bits = u16::from_le_bytes([bytes[0], bytes[1]]);
             }
             let mut left = &row[..];
-            for cache in state.cache_mut() {
+            for cache in state.caches_mut() {
                 let own;
                 (own, left) = left.split_at(cache.position_words());
                 cache.store_bits(position, own);
@@ -341,11 +366,48 @@ impl Session {
         }
         Ok(state)
     }
+
+    /// The states of recurrent layers at `count` positions, the last of which is `last`.
+    fn read_checkpoints(
+        &self,
+        reader: &mut SnapshotReader<'_>,
+        count: usize,
+        last: usize,
+        state: &mut State,
+    ) -> Result<()> {
+        let (width, mut before) = (state.checkpoints().width(), 0);
+        if width == 0 && count > 0 {
+            return Err(SnapshotError::Invalid { what: "it has states of recurrent layers, and the model has none" });
+        }
+        for _ in 0..count {
+            let position = reader.size()?;
+            if !(before + 1..=last).contains(&position) {
+                return Err(SnapshotError::Invalid { what: "its checkpoints are not in order" });
+            }
+            before = position;
+            let needed = self.memory_used().saturating_add(state.bytes()).saturating_add(width * size_of::<f32>());
+            self.sequence.check_memory_limit(needed)?;
+            let mut values = memory::filled(0.0, width)?;
+            for value in &mut values {
+                *value = f32::from_le_bytes(reader.array()?);
+            }
+            state.checkpoints_mut().push(position, values);
+        }
+        let is_whole = width == 0 || before == last;
+        is_whole.then_some(()).ok_or(SnapshotError::Invalid { what: "it has no state of its last position" })
+    }
+}
+
+/// What a saved session begins with.
+struct Header {
+    version: u32,
+    tokens: usize,
+    positions: usize,
 }
 
 /// Words of a position's keys and values in all layers.
 fn words(state: &State) -> usize {
-    state.cache().iter().map(LayerKvCache::position_words).sum()
+    state.caches().map(LayerKvCache::position_words).sum()
 }
 
 /// The number of a type in the format.
@@ -361,7 +423,7 @@ fn type_number(kv_type: KvType) -> u32 {
 /// what follows them in the file is not read. `None` for any other file.
 pub(super) fn tokens_of(session: &Session, from: &mut dyn Read) -> Option<Vec<u32>> {
     let mut reader = SnapshotReader { from, hash: fingerprint::OFFSET_BASIS };
-    let (tokens, _) = session.read_header(&mut reader).ok()?;
+    let Header { tokens, .. } = session.read_header(&mut reader).ok()?;
     let dropped = u64::from_le_bytes(reader.array().ok()?);
     session.read_latent_state(&mut reader).ok()?;
     session.read_tokens(&mut reader, tokens).ok().filter(|_| dropped == 0)

@@ -94,8 +94,8 @@ impl Session {
     }
 
     /// Forks the session: a second, independent session with the same text, in the middle of the
-    /// same answer. The KV cache of the text is shared (copy on write). Both sessions share their
-    /// workers and may be called from different threads at the same time; each has a [`Canceller`]
+    /// same answer. The KV cache of the text is shared (copy on write), and so are the states of
+    /// recurrent layers. Both sessions share their workers and may be called from different threads at the same time; each has a [`Canceller`]
     /// of its own.
     ///
     /// # Errors
@@ -192,7 +192,8 @@ impl Session {
         self.sequence.memory_limit
     }
 
-    /// Bytes of the KV cache that no session that `seen` knows of shares; it knows this one then.
+    /// Bytes of the KV cache and of recurrent states that no session that `seen` knows of shares; it
+    /// knows this one then.
     pub(crate) fn kv_bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
         self.sequence.state.bytes_unseen(seen)
     }
@@ -200,7 +201,7 @@ impl Session {
     /// Bytes of the KV cache that `tokens` more tokens will need.
     pub(crate) fn kv_bytes_missing(&self, tokens: usize) -> usize {
         let Sequence { state, position, .. } = &self.sequence;
-        state.bytes_with(*position..self.position() + tokens) - state.bytes()
+        state.bytes_with(*position..self.position() + tokens, 0) - state.bytes()
     }
 
     /// Bytes that a session on such a model needs when its context is full: `config` and `plugin`
@@ -293,7 +294,8 @@ impl Session {
     }
 
     /// Sets the low-rank adapters of all that follows; none takes the backbone as it is. The tokens
-    /// that are there stay as they were computed: rewind to compute them anew.
+    /// that are there stay as they were computed: rewind to compute them anew. (What follows the
+    /// nearest checkpoint of recurrent layers is computed anew with them.)
     ///
     /// # Errors
     /// [`SessionError::OtherAdapter`] if one was loaded for another model,
@@ -385,7 +387,9 @@ impl Session {
     /// Rewinds to `position`: the tokens from there on are forgotten, and their memory is freed.
     /// The next generated token begins an answer: no latent is held any more. Random numbers belong
     /// to places in the text, so the same steps as before give the same tokens. A constraint goes
-    /// back as far.
+    /// back as far. A recurrent layer has no state of any position but some
+    /// ([`Config::checkpoint_interval`]): the tokens that follow the nearest one go through the
+    /// network once more, with the next step or feed.
     ///
     /// # Errors
     /// [`SessionError::PositionOutOfRange`] if there are not so many.
@@ -403,8 +407,7 @@ impl Session {
             sequence.tokens.truncate(position);
             // The hidden state of the last token left is gone: it goes through the network once
             // more.
-            sequence.position = sequence.position.min(position.saturating_sub(1));
-            sequence.state.truncate(sequence.position);
+            sequence.go_back(position.saturating_sub(1));
             sequence.step.clear();
         }
         Ok(())

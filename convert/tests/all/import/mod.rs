@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 34] = [
+const GOLDENS: [&str; 35] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -58,6 +58,7 @@ const GOLDENS: [&str; 34] = [
     "starcoder2",
     "cohere2",
     "nemotron",
+    "lfm2",
     "qwen2vl",
     "qwen3vl",
     "mixtral",
@@ -107,6 +108,9 @@ impl Source {
             let mut shape = tensor.shape();
             if name.ends_with("shared_expert_gate.weight") {
                 shape.insert(0, 1);
+            }
+            if name.ends_with(".conv.conv.weight") {
+                shape.insert(1, 1);
             }
             // Of experts, one tensor each.
             let parts = if name.contains("{}") { shape.remove(0) } else { 1 };
@@ -228,10 +232,18 @@ fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("internlm2", "output") => "output",
         ("internlm2", "attn_norm") => "attention_norm",
         ("internlm2", "attn_output") => "attention.wo",
-        ("internlm2", "ffn_norm") => "ffn_norm",
-        ("internlm2", "ffn_gate") => "feed_forward.w1",
-        ("internlm2", "ffn_up") => "feed_forward.w3",
-        ("internlm2", "ffn_down") => "feed_forward.w2",
+        ("internlm2" | "lfm2", "ffn_norm") => "ffn_norm",
+        ("internlm2" | "lfm2", "ffn_gate") => "feed_forward.w1",
+        ("internlm2" | "lfm2", "ffn_up") => "feed_forward.w3",
+        ("internlm2" | "lfm2", "ffn_down") => "feed_forward.w2",
+        ("lfm2", "token_embd_norm") => "model.embedding_norm",
+        ("lfm2", "attn_norm") => "operator_norm",
+        ("lfm2", "attn_q_norm") => "self_attn.q_layernorm",
+        ("lfm2", "attn_k_norm") => "self_attn.k_layernorm",
+        ("lfm2", "attn_output") => "self_attn.out_proj",
+        ("lfm2", "shortconv.in_proj") => "conv.in_proj",
+        ("lfm2", "shortconv.conv") => "conv.conv",
+        ("lfm2", "shortconv.out_proj") => "conv.out_proj",
         ("mixtral", "ffn_gate_inp") => "block_sparse_moe.gate",
         ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
         ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
@@ -563,6 +575,37 @@ fn experts_that_the_runtime_has_not_are_refused() {
     assert!(error.contains("model.layers.1.mlp.experts.3.up_proj.weight"), "{error}");
     let (_, gguf) = imported(&Source::of("olmoe").set("norm_topk_prob", json!(true)), "F16");
     assert_eq!(gguf.metadata().get("olmoe.expert_weights_norm"), Some(&Stored::Bool(true)));
+}
+
+/// Which layers of LFM2 are convolutions, and how wide its feed-forward network is, is said in
+/// several ways.
+#[test]
+fn lfm2_is_read_in_each_of_its_spellings() {
+    let expected = imported(&Source::of("lfm2"), "F16");
+    let change = |keys: Value, gone: &[&str]| {
+        Source::of("lfm2").edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            map.retain(|key, _| !gone.contains(&key.as_str()));
+            map.extend(keys.as_object().unwrap().clone());
+        })
+    };
+    let old =
+        change(json!({"full_attn_idxs": [1, 3], "layer_types": null, "block_ff_dim": 64}), &["intermediate_size"]);
+    assert_same(&expected, &imported(&old, "F16"), "old names");
+    let plain = change(json!({"block_auto_adjust_ff_dim": false, "intermediate_size": 48}), &[]);
+    assert_same(&expected, &imported(&plain, "F16"), "not adjusted");
+    let tied = change(json!({"tie_embedding": true, "tie_word_embeddings": false}), &[]);
+    assert_same(&expected, &imported(&tied, "F16"), "tied");
+    for (key, value) in [
+        ("layer_types", json!(["conv", "mamba", "conv", "full_attention"])),
+        ("layer_types", json!(["conv"])),
+        ("conv_bias", json!(true)),
+    ] {
+        let error = run(&Source::of("lfm2").set(key, value.clone()).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{key} {value}: {error}");
+    }
+    let error = run(&change(json!({"full_attn_idxs": [4], "layer_types": null}), &[]).write(1), "F16").unwrap_err();
+    assert!(error.to_string().contains("full_attn_idxs"), "{error}");
 }
 
 #[test]

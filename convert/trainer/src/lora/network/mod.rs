@@ -19,7 +19,9 @@ mod parts;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
-use ollm_runtime::model::{self, Config, Linear, Mixer, Model, NormKind, NormPlacement, QkNorm, Role, TensorName};
+use ollm_runtime::model::{
+    self, Config, LayerKind, Linear, Mixer, Model, NormKind, NormPlacement, QkNorm, Role, TensorName,
+};
 use ollm_runtime::ops::Activation;
 
 use crate::error::{Error, Result};
@@ -91,10 +93,14 @@ enum Saved {
     Input(Tensor),
 }
 
+/// The part that a layer without attention is.
+const RECURRENT: &str = "recurrent layers";
+
 /// That the passes below are those of the backbone.
 fn check(config: &Config) -> Result<()> {
     let family = &config.family;
     let parts = [
+        (config.layers.iter().any(|layer| layer.kind != LayerKind::Attention), RECURRENT),
         (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
         (config.norms != NormPlacement::Before, "norms elsewhere than before its layers"),
         (family.norm != NormKind::Rms, "layer norms"),
@@ -243,7 +249,9 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn block(&self, index: usize) -> Result<NetworkBlock> {
         let layer = &self.model.weights().layers[index];
-        let Mixer::Attention(attention) = &layer.mixer;
+        let Mixer::Attention(attention) = &layer.mixer else {
+            return Err(Error::Unsupported { part: RECURRENT });
+        };
         let frozen = |linear: &Linear| -> Result<FrozenMatrix> {
             Ok(FrozenMatrix {
                 name: TensorName::in_layer(index, linear.role).to_string(),

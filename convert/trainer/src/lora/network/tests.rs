@@ -61,6 +61,7 @@ fn what_is_not_computed_is_refused() {
         ("stablelm", "layer norms"),
         ("glm4", "norms elsewhere"),
         ("qwen3moe", "experts"),
+        ("lfm2", "recurrent"),
     ] {
         let model = model(name);
         let (vocab, hidden) = (model.config().vocab, model.config().hidden);

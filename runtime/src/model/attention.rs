@@ -1,0 +1,107 @@
+//! Attention: what mixes tokens by their keys and values.
+
+use crate::memory::OutOfMemory;
+use crate::ops::{Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate};
+
+use super::Model;
+use super::config::Config;
+use super::family::QkNorm;
+use super::name::Role;
+use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::state::Scratch;
+use super::weights::Attention;
+
+/// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
+/// Where the norms are, and which layers have rope, is the family's.
+pub(super) fn attention<E: From<OutOfMemory>>(
+    exec: &mut Exec,
+    model: &Model,
+    index: usize,
+    weights: &Attention,
+    parts: &mut [Part<'_>],
+    s: &mut Scratch,
+    watch: &mut Watch<'_, E>,
+) -> Result<(), E> {
+    let (config, shape) = (model.config(), &model.config().layers[index]);
+    s.begin_mixer(config, shape);
+    input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
+    watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
+    let outputs = [(&weights.query, &mut s.query), (&weights.key, &mut s.key), (&weights.value, &mut s.value)];
+    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
+    add_bias(&exec.pool, &mut s.query, weights.query.bias.as_ref());
+    add_bias(&exec.pool, &mut s.key, weights.key.bias.as_ref());
+    add_bias(&exec.pool, &mut s.value, weights.value.bias.as_ref());
+    let rope = shape.has_rope.then(|| &s.ropes[usize::from(shape.is_sliding)]);
+    let heads = |heads, norm, scales| HeadLayout { heads, dim: shape.head_dim, rope, norm, scales };
+    let queries = heads(shape.heads, weights.query_norm.as_deref(), s.query_scales.as_slice());
+    place_heads(exec, config, queries, &mut s.query);
+    place_heads(exec, config, heads(shape.kv_heads, weights.key_norm.as_deref(), &[]), &mut s.key);
+    store(exec, parts, index, &s.key, &s.value);
+    let queries = parts.iter().map(|part| Queries {
+        cache: part.state.cache(index),
+        first: part.first,
+        count: part.tokens.len(),
+    });
+    attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
+    s.end_mixer();
+    watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
+    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_residual(exec, config, weights.post_norm.as_ref(), &mut s.query, &mut s.x);
+    Ok(())
+}
+
+/// Stores the keys and values of all parts in layer `index`.
+fn store(exec: &Exec, parts: &mut [Part<'_>], index: usize, mut keys: &[f32], mut values: &[f32]) {
+    let tokens: usize = parts.iter().map(|part| part.tokens.len()).sum();
+    let width = keys.len() / tokens.max(1);
+    for part in parts {
+        let (key, value);
+        (key, keys) = keys.split_at(part.tokens.len() * width);
+        (value, values) = values.split_at(part.tokens.len() * width);
+        part.state.cache_mut(index).store(exec, part.first, key, value);
+    }
+}
+
+/// The heads of a token, and what happens to them.
+#[derive(Clone, Copy)]
+struct HeadLayout<'a> {
+    heads: usize,
+    /// Elements of a head.
+    dim: usize,
+    /// Where they are, if they are rotated.
+    rope: Option<&'a RopeTable>,
+    /// `[dim]` or `[heads * dim]`: see [`QkNorm`].
+    norm: Option<&'a [f32]>,
+    /// What each token's are multiplied by in the end; empty: 1.
+    scales: &'a [f32],
+}
+
+/// Norm and rotary embedding of the queries or keys of all tokens.
+fn place_heads(exec: &Exec, config: &Config, layout: HeadLayout<'_>, x: &mut [f32]) {
+    let HeadLayout { heads, dim, rope, norm, scales } = layout;
+    let (isa, epsilon, family) = (exec.isa, config.norm_epsilon, &config.family);
+    let norm_if = |kind: QkNorm| norm.filter(|_| family.qk_norm == kind);
+    let (token, before, after) = (norm_if(QkNorm::Token), norm_if(QkNorm::Heads), norm_if(QkNorm::RotatedHeads));
+    for_each_row(&exec.pool, x, heads * dim, |i, heads| {
+        if let Some(weight) = token {
+            rms_norm(isa, heads, weight, epsilon);
+        }
+        for head in heads.chunks_exact_mut(dim) {
+            if let Some(weight) = before {
+                rms_norm(isa, head, weight, epsilon);
+            }
+            if let Some(rope) = rope {
+                rotate(head, rope, i, family.pairing);
+            }
+            if let Some(weight) = after {
+                rms_norm(isa, head, weight, epsilon);
+            }
+        }
+        if let Some(scale) = scales.get(i) {
+            for x in heads.iter_mut() {
+                *x *= scale;
+            }
+        }
+    });
+}

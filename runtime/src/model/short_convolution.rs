@@ -1,0 +1,74 @@
+//! Gated short convolutions: what mixes a token with the few before it (LFM2, arXiv 2511.23404).
+
+use crate::memory::OutOfMemory;
+use crate::ops::{Convolution, Exec, for_each_row};
+
+use super::Model;
+use super::name::Role;
+use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::state::Scratch;
+use super::weights::ShortConvolution;
+
+/// The short convolution of a layer: `x += W_o (c * convolution(b * u))` with `(b, c, u) = W_i
+/// norm(x)`, element by element. Its state is what the convolution still sees of the tokens before:
+/// their last `taps - 1` inputs, `[taps - 1][hidden]`.
+pub(super) fn short_convolution<E: From<OutOfMemory>>(
+    exec: &mut Exec,
+    model: &Model,
+    index: usize,
+    weights: &ShortConvolution,
+    parts: &mut [Part<'_>],
+    s: &mut Scratch,
+    watch: &mut Watch<'_, E>,
+) -> Result<(), E> {
+    let config = model.config();
+    s.begin_mixer(config, &config.layers[index]);
+    input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
+    watch(Stage::Input { layer: index, role: Role::ConvolutionInput, x: &s.normed })?;
+    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.input, &mut s.query)])?;
+    add_bias(&exec.pool, &mut s.query, weights.input.bias.as_ref());
+    let (hidden, projected) = (config.hidden, &s.query);
+    for_each_row(&exec.pool, &mut s.key, hidden, |i, gated| {
+        let (gates, inputs) = (&projected[3 * i * hidden..], &projected[(3 * i + 2) * hidden..]);
+        for ((gated, gate), input) in gated.iter_mut().zip(gates).zip(inputs) {
+            *gated = gate * input;
+        }
+    });
+    convolve(exec, index, &weights.kernel, hidden, parts, &s.key, &mut s.mixed);
+    for_each_row(&exec.pool, &mut s.mixed, hidden, |i, mixed| {
+        for (mixed, gate) in mixed.iter_mut().zip(&projected[(3 * i + 1) * hidden..]) {
+            *mixed *= gate;
+        }
+    });
+    s.end_mixer();
+    watch(Stage::Input { layer: index, role: Role::ConvolutionOutput, x: &s.mixed })?;
+    multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_residual(exec, config, None, &mut s.query, &mut s.x);
+    Ok(())
+}
+
+/// The convolution of each part's inputs, and the states after its tokens. `inputs` and `out` are
+/// `[n][hidden]`, one part after the other.
+fn convolve(
+    exec: &Exec,
+    index: usize,
+    kernel: &[f32],
+    hidden: usize,
+    parts: &mut [Part<'_>],
+    mut inputs: &[f32],
+    mut out: &mut [f32],
+) {
+    for part in parts {
+        let (own, own_out);
+        (own, inputs) = inputs.split_at(part.tokens.len() * hidden);
+        (own_out, out) = out.split_at_mut(part.tokens.len() * hidden);
+        if part.tokens.is_empty() {
+            continue;
+        }
+        let (tail, after) = part.state.recurrent(index, part.first);
+        let convolution = Convolution { kernel, tail, inputs: own, channels: hidden };
+        convolution.run(exec, own_out);
+        after.for_each(|(tokens, tail)| convolution.tail_after(tokens, tail));
+    }
+}
