@@ -239,7 +239,13 @@ fn tokenizer(file: &Opened, faults: &mut Faults) {
         }
         let ids = metadata.iter().filter(|(key, _)| key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id"));
         for (key, value) in ids.filter(|(_, value)| value.as_u64().is_none_or(|id| id >= tokens as u64)) {
-            faults.add(format_args!("{key} is {}, but there are {tokens} tokens", value.describe()));
+            let fault = format!("{key} is {}, but there are {tokens} tokens", value.describe());
+            // Many files say -1, and nothing that runs needs these.
+            if ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"].contains(&key) {
+                faults.notes.push(format!("{fault}: it is ignored"));
+            } else {
+                faults.add(fault);
+            }
         }
         let rows = file.gguf.tensor(&TensorName::new(Role::Embedding).to_string()).map(TensorInfo::rows);
         if let Some(rows) = rows.filter(|&rows| rows < tokens) {

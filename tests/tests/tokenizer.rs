@@ -1,12 +1,12 @@
 //! The tokenizer against llama-tokenize, on real and on purpose-made vocabularies (goldens of
-//! `tokenizer.py`, `pairs.py`, `scores.py`).
+//! `tokenizer.py`, `pairs.py`, `scores.py`), and against the published expressions (`splits.py`).
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use ollm_runtime::gguf::{Gguf, Metadata, Writer};
 use ollm_runtime::storage::Storage;
-use ollm_runtime::tokenizer::{Detokenizer, Tokenizer};
+use ollm_runtime::tokenizer::{Detokenizer, NORMALIZER_KEY, Tokenizer, byte_letter};
 use ollm_tests::{golden, smollm2};
 use serde_json::Value;
 
@@ -18,15 +18,15 @@ fn smollm2_tokenizer() -> Tokenizer {
     Tokenizer::from_metadata(smollm2_file().metadata()).unwrap()
 }
 
-/// The same vocabulary under another pre-tokenizer.
+/// The same vocabulary under another pre-tokenizer, and without normalization, which llama.cpp does
+/// not do.
 fn with_pre(metadata: &Metadata, pre: &str) -> Tokenizer {
     let mut writer = Writer::new();
     for (key, value) in metadata.iter().filter(|(key, _)| *key != "tokenizer.ggml.pre") {
         writer.set(key, value.clone()).unwrap();
     }
     writer.set("tokenizer.ggml.pre", pre).unwrap();
-    // The goldens' tokens are llama.cpp's, which does not normalize.
-    writer.set("ollm.tokenizer.normalizer", "none").unwrap();
+    writer.set(NORMALIZER_KEY, "none").unwrap();
     Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap()
 }
 
@@ -88,6 +88,32 @@ fn ids_where_scores_decide() {
         let name = group["pre"].as_str().unwrap();
         let file = Gguf::parse(&fs::read(golden(&format!("scores/{name}.gguf"))).unwrap()).unwrap();
         check(name, &Tokenizer::from_metadata(file.metadata()).unwrap(), &group["cases"]);
+    }
+}
+
+/// Every pre-tokenizer against Hugging Face's tokenizers with the published expressions, over a
+/// vocabulary in which every pair of neighbouring bytes is a merge.
+#[test]
+fn pieces_are_those_of_the_published_expressions() {
+    let golden = read_json("splits.json");
+    let hex = golden["pairs"].as_str().unwrap().as_bytes();
+    let letter = |digits: &[u8]| byte_letter(u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap());
+    let pairs: Vec<[char; 2]> = hex.chunks(4).map(|pair| [letter(&pair[..2]), letter(&pair[2..])]).collect();
+    let letters = (0..=255).map(|byte| byte_letter(byte).to_string());
+    let tokens: Vec<String> = letters.chain(pairs.iter().map(|pair| pair.iter().collect())).collect();
+    let merges: Vec<String> = pairs.iter().map(|[left, right]| format!("{left} {right}")).collect();
+    for (pre, ids) in golden["ids"].as_object().unwrap() {
+        let mut writer = Writer::new();
+        writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+        writer.set("tokenizer.ggml.pre", pre.as_str()).unwrap();
+        writer.set("tokenizer.ggml.add_bos_token", false).unwrap();
+        writer.set("tokenizer.ggml.tokens", tokens.clone()).unwrap();
+        writer.set("tokenizer.ggml.merges", merges.clone()).unwrap();
+        let tokenizer = Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap();
+        for (text, expected) in golden["cases"].as_array().unwrap().iter().zip(ids.as_array().unwrap()) {
+            let text = text.as_str().unwrap();
+            assert_eq!(tokenizer.encode(text, true).unwrap(), ids_of(expected), "{pre}: {text:?}");
+        }
     }
 }
 

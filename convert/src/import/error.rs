@@ -45,8 +45,8 @@ pub enum ImportError {
     DuplicateTensor { first: PathBuf, second: PathBuf, tensor: String },
     /// A tensor has another shape than the configuration says (row-major).
     Shape { path: PathBuf, tensor: String, found: Vec<usize>, expected: Vec<usize> },
-    /// The tokenizer has more tokens than the model.
-    TooManyTokens { path: PathBuf, tokens: usize, vocabulary: usize },
+    /// A `tokenizer.model` is none of `SentencePiece`.
+    NoSentencePiece { path: PathBuf },
     /// A special token is not in the vocabulary.
     UnknownToken { path: PathBuf, key: String, token: String },
     /// The tokenizer that would be written cannot be used.
@@ -115,9 +115,11 @@ impl fmt::Display for ImportError {
                 let path = path.display();
                 write!(f, "{path}: tensor {tensor:?} has shape {found:?}, but config.json asks for {expected:?}")
             }
-            Self::TooManyTokens { path, tokens, vocabulary } => {
-                write!(f, "{}: has {tokens} tokens, but the model only {vocabulary}", path.display())
-            }
+            Self::NoSentencePiece { path } => write!(
+                f,
+                "{}: is no SentencePiece model, or is cut short; download it again, or save a tokenizer.json",
+                path.display()
+            ),
             Self::UnknownToken { path, key, token } => {
                 write!(f, "{}: {key:?} is {token:?}, which the tokenizer does not have", path.display())
             }

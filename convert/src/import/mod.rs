@@ -4,13 +4,15 @@
 //! |---|---|
 //! | `config.json` | the shape: `config` |
 //! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
-//! | `tokenizer.json` | the vocabulary, and itself as it is: `tokenizer`, `vocabulary` |
+//! | `tokenizer.json` | the vocabulary, and itself where lists do not do what it does: `tokenizer`, `vocabulary`, `behaviour` |
+//! | `tokenizer.model`, `added_tokens.json` | the vocabulary where there is no `tokenizer.json`: `sentencepiece` |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.*` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`
 //! writes. The weights go through memory a slab at a time, as in [`crate::quantize`].
 
 mod architecture;
+mod behaviour;
 mod checkpoint;
 mod compressed;
 mod config;
@@ -20,10 +22,12 @@ mod experts;
 mod metadata;
 mod peft;
 mod rope;
+mod sentencepiece;
 mod templates;
 mod tensors;
 mod tokenizer;
 mod vocabulary;
+mod wire;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,6 +65,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
         "config.json",
         "model.safetensors.index.json",
         "tokenizer.json",
+        "tokenizer.model",
+        "added_tokens.json",
         "tokenizer_config.json",
         "generation_config.json",
     ];

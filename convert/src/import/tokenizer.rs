@@ -1,23 +1,32 @@
 //! `tokenizer.json` and what belongs to it, as GGUF says it: the lists `tokenizer.ggml.*`, and the
-//! original beside them.
+//! original beside them where they do not do what it does.
 
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{Metadata, Value as GgufValue};
 use ollm_runtime::tokenizer::Tokenizer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::behaviour::{self, Cuts};
 use super::document::Document;
 use super::error::ImportError;
 use super::metadata::MetadataPairs;
+use super::sentencepiece::SentencePiece;
 use super::templates;
-use super::vocabulary::HfVocabulary;
+use super::vocabulary::{self, HfVocabulary};
 use crate::Result;
+
+/// The key of a `tokenizer.json` as it is.
+const CARRIED: &str = "tokenizer.huggingface.json";
 
 /// The files of a folder that say how text becomes tokens, and what ends a text.
 pub(super) struct TokenizerFiles {
     folder: PathBuf,
     tokenizer: Document,
+    /// `tokenizer.model`, where there is no `tokenizer.json`; then `tokenizer` has the tokens that
+    /// were added.
+    pieces: Option<SentencePiece>,
     settings: Document,
     /// `config.json` and `generation_config.json`, which name special tokens by their ids.
     config: Document,
@@ -26,44 +35,124 @@ pub(super) struct TokenizerFiles {
 
 impl TokenizerFiles {
     pub(super) fn open(folder: &Path, config: Document) -> Result<Self> {
+        let [json, model] = ["tokenizer.json", "tokenizer.model"].map(|name| folder.join(name));
+        let settings = Document::read_if_there(&folder.join("tokenizer_config.json"))?;
+        let alone = model.exists() && !json.exists();
+        let pieces = alone.then(|| SentencePiece::read(&model)).transpose()?;
+        let tokenizer = if alone { added_tokens(folder, &settings)? } else { Document::read(&json)? };
         Ok(Self {
             folder: folder.to_owned(),
-            tokenizer: Document::read(&folder.join("tokenizer.json"))?,
-            settings: Document::read_if_there(&folder.join("tokenizer_config.json"))?,
+            tokenizer,
+            pieces,
+            settings,
             generation: Document::read_if_there(&folder.join("generation_config.json"))?,
             config,
         })
     }
 
-    /// The keys of the tokenizer for a model of so many tokens, and what the user should know.
-    pub(super) fn keys(&self, size: usize) -> Result<(MetadataPairs, Vec<String>)> {
-        let vocabulary = HfVocabulary::read(&self.tokenizer, size)?;
-        let mut keys = vocabulary.keys();
-        let (specials, notes) = self.specials(&vocabulary)?;
-        keys.extend(specials);
+    /// The keys of the tokenizer for a model of `size` tokens, and what the user should know.
+    pub(super) fn keys(mut self, size: usize) -> Result<(MetadataPairs, Vec<String>)> {
+        let pieces = self.pieces.as_mut().map_or(0, |model| vocabulary::cut_off(&mut model.pieces, size));
+        let pruned = pieces + vocabulary::prune(&mut self.tokenizer, size);
+        let (mut keys, mut notes) = match &self.pieces {
+            Some(pieces) => self.keys_of_pieces(pieces, size)?,
+            None => self.keys_of_json(size, pruned > 0)?,
+        };
+        if pruned > 0 {
+            notes.push(format!("the model has no rows for {pruned} of the tokenizer's tokens: they are left out"));
+        }
         keys.extend(templates::keys(&self.folder, &self.settings)?);
-        keys.push(("tokenizer.huggingface.json".to_owned(), self.tokenizer.text()?.into()));
-        self.check(&keys)?;
         Ok((keys, notes))
+    }
+
+    fn keys_of_pieces(&self, pieces: &SentencePiece, size: usize) -> Result<(MetadataPairs, Vec<String>)> {
+        let (vocabulary, scores) = HfVocabulary::of_pieces(&pieces.pieces, &self.tokenizer, size)?;
+        let (mut keys, notes) = self.specials(&vocabulary)?;
+        keys.extend(vocabulary.keys());
+        keys.extend(pieces.keys(scores));
+        self.tokenizer(&keys, &[])?;
+        Ok((keys, notes))
+    }
+
+    fn keys_of_json(&self, size: usize, is_pruned: bool) -> Result<(MetadataPairs, Vec<String>)> {
+        let model = self.tokenizer.part("model")?.ok_or_else(|| self.tokenizer.missing("model"))?;
+        let vocabulary = HfVocabulary::read(&self.tokenizer, &model, size)?;
+        drop(model);
+        let (mut keys, mut notes) = self.specials(&vocabulary)?;
+        let json = if is_pruned { self.tokenizer.value.to_string() } else { self.tokenizer.text()? };
+        let json = [(CARRIED.to_owned(), json.into())];
+        let published = self.tokenizer(&keys, &json)?;
+        keys.extend(vocabulary.keys());
+        if let Some(lists) = self.lists_that_do(&published, &vocabulary, &keys) {
+            keys.extend(lists);
+            return Ok((keys, notes));
+        }
+        notes.push("no lists of GGUF do what tokenizer.json does: the file carries it as it is".to_owned());
+        keys.extend(vocabulary.nearest());
+        keys.extend(json);
+        self.tokenizer(&keys, &[])?;
+        Ok((keys, notes))
+    }
+
+    /// The lists that do what the published tokenizer does. A pre-tokenizer of bytes cuts every text
+    /// alike, not only those that this vocabulary has tokens for.
+    fn lists_that_do(
+        &self,
+        published: &Tokenizer,
+        vocabulary: &HfVocabulary,
+        keys: &[(String, GgufValue)],
+    ) -> Option<MetadataPairs> {
+        let form = vocabulary::form(&self.tokenizer);
+        let cuts = LazyCell::new(|| Cuts::of(&self.tokenizer));
+        let ways = vocabulary.ways(form);
+        let mut ways = ways.iter().filter(|way| way.bytes_pre().is_none_or(|pre| cuts.are_those_of(pre, form)));
+        ways.find_map(|way| {
+            let lists = vocabulary.lists(way);
+            let same = self.tokenizer(keys, &lists).is_ok_and(|lists| behaviour::is_same(published, &lists));
+            same.then_some(lists)
+        })
+    }
+
+    /// The tokenizer of these keys.
+    fn tokenizer(&self, keys: &[(String, GgufValue)], more: &[(String, GgufValue)]) -> Result<Tokenizer> {
+        let mut metadata = Metadata::default();
+        for (key, value) in keys.iter().chain(more) {
+            metadata.insert(key.clone(), value.clone()).map_err(crate::ConvertError::Output)?;
+        }
+        let path = || self.tokenizer.path.clone();
+        Ok(Tokenizer::from_metadata(&metadata).map_err(|source| ImportError::Tokenizer { path: path(), source })?)
     }
 
     /// The special tokens by their ids, and which of them begin a text.
     fn specials(&self, vocabulary: &HfVocabulary) -> Result<(MetadataPairs, Vec<String>)> {
         let mut keys = Vec::new();
-        for (name, key) in
-            [("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token"), ("padding", "pad_token")]
-        {
+        let mut notes = Vec::new();
+        for (name, key) in [("bos", "bos_token"), ("eos", "eos_token")] {
             keys.extend(self.special(vocabulary, key)?.map(|id| (name, id)));
+        }
+        // Nothing that runs needs these.
+        let others = [
+            ("unknown", "unk_token"),
+            ("padding", "pad_token"),
+            // So it is spelled in GGUF.
+            ("seperator", "sep_token"),
+            ("cls", "cls_token"),
+            ("mask", "mask_token"),
+        ];
+        for (name, key) in others {
+            match self.special(vocabulary, key) {
+                Ok(id) => keys.extend(id.map(|id| (name, id))),
+                Err(error) => notes.push(format!("{error}: it is ignored")),
+            }
         }
         let eos = keys.iter().find(|(name, _)| *name == "eos").map(|&(_, id)| id);
         let mut ends = self.ends(vocabulary)?;
         ends.retain(|&id| Some(id) != eos);
         let names = if eos.is_some() { &["eot", "eom"][..] } else { &["eos", "eot", "eom"] };
-        let notes = ends.iter().skip(names.len()).map(|id| {
+        notes.extend(ends.iter().skip(names.len()).map(|id| {
             let text = &vocabulary.texts[*id as usize];
             format!("token {id}, {text:?}, ends a text too, but GGUF has no key for it")
-        });
-        let notes = notes.collect();
+        }));
         keys.extend(names.iter().copied().zip(ends));
         let bos = keys.iter().find(|(name, _)| *name == "bos").map(|&(_, id)| id);
         let adds_bos = self.adds_bos(vocabulary, bos)?;
@@ -83,8 +172,9 @@ impl TokenizerFiles {
             };
             return vocabulary.id(text).map(Some).ok_or_else(|| unknown().into());
         }
-        let key = format!("{key}_id");
-        Ok(ids(&self.config, &key, vocabulary)?.first().copied())
+        let id = format!("{key}_id");
+        let pieces = || self.pieces.as_ref().and_then(|pieces| pieces.special(key));
+        Ok(ids(&self.config, &id, vocabulary)?.first().copied().or_else(pieces))
     }
 
     /// All tokens that end a text.
@@ -101,23 +191,38 @@ impl TokenizerFiles {
         if let Some(adds) = self.settings.opt_bool(KEY)? {
             return Ok(adds);
         }
+        if let Some(pieces) = &self.pieces {
+            return Ok(pieces.is_bpe());
+        }
         let post = self.tokenizer.get("post_processor");
         let steps = post.map(|post| post["processors"].as_array().map_or(std::slice::from_ref(post), Vec::as_slice));
         let first =
             |step: &Value| step["single"][0]["SpecialToken"]["id"].as_str().and_then(|text| vocabulary.id(text));
         Ok(steps.into_iter().flatten().any(|step| first(step) == Some(bos)))
     }
+}
 
-    /// What is written must be what the runtime reads.
-    fn check(&self, keys: &[(String, GgufValue)]) -> Result<()> {
-        let mut metadata = Metadata::default();
-        for (key, value) in keys {
-            metadata.insert(key.clone(), value.clone()).map_err(crate::ConvertError::Output)?;
-        }
-        let path = || self.tokenizer.path.clone();
-        Tokenizer::from_metadata(&metadata).map_err(|source| ImportError::Tokenizer { path: path(), source })?;
-        Ok(())
+/// The tokens of `added_tokens.json` and of the tokenizer's settings, in the form of a
+/// `tokenizer.json`.
+fn added_tokens(folder: &Path, settings: &Document) -> Result<Document> {
+    let added = Document::read_if_there(&folder.join("added_tokens.json"))?;
+    let named = |text: &str| settings.value.as_object().into_iter().flatten().any(|(_, value)| names(value, text));
+    let listed = added.value.as_object().into_iter().flatten();
+    let mut tokens: Vec<Value> =
+        listed.map(|(text, id)| json!({"id": id, "content": text, "special": named(text)})).collect();
+    let settings = settings.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten();
+    for (id, token) in settings {
+        tokens.retain(|other| other["content"] != token["content"]);
+        let id: Value = id.parse::<u64>().map_or(Value::Null, Value::from);
+        tokens.push(json!({"id": id, "content": token["content"], "special": token["special"]}));
     }
+    Ok(Document { path: folder.join("tokenizer.model"), value: json!({ "added_tokens": tokens }) })
+}
+
+/// Whether a setting is this token, or a list that has it.
+fn names(setting: &Value, token: &str) -> bool {
+    let is = |value: &Value| value == token || value["content"] == token;
+    is(setting) || setting.as_array().is_some_and(|list| list.iter().any(is))
 }
 
 /// The ids of a key that has one or a list of them.
@@ -131,3 +236,6 @@ fn ids(json: &Document, key: &str, vocabulary: &HfVocabulary) -> Result<Vec<u32>
     let id = |value: &Value| value.as_u64().filter(known).map(|id| id as u32);
     values.iter().map(|value| id(value).ok_or_else(|| json.bad(key, "tokens of the vocabulary").into())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -264,9 +264,8 @@ impl ChatTemplate {
         let mut names = Map::new();
         // Without them templates ask whether they are none, not whether they are defined.
         names.extend(["tools", "documents"].map(|name| (name.to_owned(), Json::Null)));
-        for (name, id) in [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos())] {
-            names.extend(id.map(|id| (name.to_owned(), tokenizer.decode(&[id]).into())));
-        }
+        let text = |(name, id): (&str, u32)| (name.to_owned(), tokenizer.decode(&[id]).into());
+        names.extend(tokenizer.special_tokens().map(text));
         names.extend(variables);
         names.insert("add_generation_prompt".to_owned(), add_generation_prompt.into());
         names.insert("messages".to_owned(), messages.into_iter().map(normalized).collect());

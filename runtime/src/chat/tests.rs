@@ -286,3 +286,22 @@ fn tokens_that_are_missing_are_not_defined() {
     let prompt = template.render(&[], &Variables::new(), true, &tokenizer).unwrap();
     assert_eq!(prompt.text(), "[FalseTrue]");
 }
+
+/// As transformers gives a template its map of special tokens: those that there are.
+#[test]
+fn special_tokens_have_the_names_of_transformers() {
+    let mut writer = Writer::new();
+    writer.set("tokenizer.ggml.model", "gpt2").unwrap();
+    writer.set("tokenizer.ggml.pre", "gpt2").unwrap();
+    let tokens = ["<s>", "</s>", "<unk>", "<pad>", "[SEP]", "[CLS]", "[MASK]"];
+    writer.set("tokenizer.ggml.tokens", tokens.map(str::to_owned).to_vec()).unwrap();
+    writer.set("tokenizer.ggml.token_type", vec![3; tokens.len()]).unwrap();
+    writer.set("tokenizer.ggml.merges", Vec::<String>::new()).unwrap();
+    for (name, id) in ["bos", "eos", "unknown", "padding", "seperator", "cls"].iter().zip(0_u32..) {
+        writer.set(&format!("tokenizer.ggml.{name}_token_id"), id).unwrap();
+    }
+    let tokenizer = Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap();
+    let template = "{{ bos_token ~ eos_token ~ unk_token ~ pad_token ~ sep_token ~ cls_token }}{{ mask_token is defined }}";
+    let prompt = ChatTemplate::new(template).unwrap().render(&[], &Variables::new(), true, &tokenizer).unwrap();
+    assert_eq!(prompt.text(), "<s></s><unk><pad>[SEP][CLS]False");
+}

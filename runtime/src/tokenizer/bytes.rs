@@ -10,8 +10,8 @@ const LIMIT: usize = 0x144;
 static CHARS: [char; 256] = chars();
 static BYTES: [Option<u8>; LIMIT] = bytes();
 
-/// The character that stands for a byte.
-pub(super) fn to_char(byte: u8) -> char {
+/// The character that stands for a byte in the vocabularies of byte-level BPE.
+pub fn to_char(byte: u8) -> char {
     CHARS[usize::from(byte)]
 }
 

@@ -7,7 +7,7 @@ use crate::gguf::GgufError;
 use crate::memory::OutOfMemory;
 
 /// The values of `tokenizer.ggml.model` that are read from lists.
-pub(super) const MODELS: [&str; 3] = ["gpt2", "llama", "gemma4"];
+pub(super) const MODELS: [&str; 4] = ["gpt2", "llama", "gemma4", "t5"];
 
 /// Why a tokenizer could not be built from a model file, or could not encode a text.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub enum TokenizerError {
     UnknownPre { pre: String },
     /// `ollm.tokenizer.normalizer` names a normalization form that is not known.
     UnknownNormalizer { name: String },
+    /// `tokenizer.ggml.precompiled_charsmap` is no character map.
+    BadCharsMap,
     /// There are no tokens.
     NoTokens,
     /// The list of token types is not as long as the list of tokens.
@@ -64,6 +66,9 @@ impl fmt::Display for TokenizerError {
             Self::UnknownNormalizer { name } => {
                 let known = normalizer::NAMES.map(|(known, _)| known);
                 write!(f, "{} {name:?} is not supported, only {}", normalizer::KEY, known.join(", "))
+            }
+            Self::BadCharsMap => {
+                write!(f, "tokenizer.ggml.precompiled_charsmap is no character map of SentencePiece")
             }
             Self::NoTokens => write!(f, "tokenizer.ggml.tokens is empty"),
             Self::TypeCount { tokens, types } => {

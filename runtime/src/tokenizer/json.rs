@@ -4,12 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{
-    AddedVocabulary, DecoderWrapper, Model as _, OffsetType, PreTokenizer as _, PreTokenizerWrapper, Tokenizer,
+    AddedVocabulary, DecoderWrapper, Model as _, ModelWrapper, OffsetType, PreTokenizer as _, PreTokenizerWrapper,
+    Tokenizer,
 };
 
 use super::TokenizerError;
 use super::special::{ControlTokens, Special, Specials, TextPart};
 use super::vocab::{Spelling, TokenBytes, hex_byte};
+use super::warning::Warnings;
+use super::wordpiece;
+use crate::gguf::Metadata;
 use crate::memory;
 
 /// Memory that the `tokenizers` crate, which cannot be refused memory, takes for a byte of text at
@@ -34,9 +38,23 @@ impl Json {
     /// Reads the tokenizer. Ids must be below `limit`.
     pub(super) fn read(json: &str, limit: usize) -> Result<(Self, TokenBytes), TokenizerError> {
         let tokenizer = guarded(|| json.parse::<Tokenizer>())?.map_err(|error| unusable(error.to_string()))?;
-        let spelling = tokenizer.get_decoder().and_then(spelling);
-        let spelling =
-            spelling.ok_or_else(|| unusable("only byte-level tokenizers and byte fallback are supported"))?;
+        Self::of(tokenizer, limit)
+    }
+
+    /// Reads the lists of a file, if they are of a `model` that is made of word pieces.
+    pub(super) fn of_word_pieces(
+        metadata: &Metadata,
+        model: &str,
+        warnings: &mut Warnings,
+    ) -> Option<Result<(Self, TokenBytes), TokenizerError>> {
+        (model == wordpiece::MODEL).then(|| Self::of(wordpiece::read(metadata, warnings)?, usize::MAX))
+    }
+
+    fn of(tokenizer: Tokenizer, limit: usize) -> Result<(Self, TokenBytes), TokenizerError> {
+        let spelling = tokenizer.get_decoder().and_then(spelling).or_else(|| spelling_of_model(tokenizer.get_model()));
+        let spelling = spelling.ok_or_else(|| {
+            unusable("its decoder is not known; known are byte-level, byte fallback, Metaspace, and WordPiece's")
+        })?;
         let table = token_bytes(&tokenizer, spelling, limit)?;
         let mut plain = tokenizer.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
@@ -123,8 +141,18 @@ fn without_prefix(pre: &PreTokenizerWrapper) -> Option<PreTokenizerWrapper> {
 fn spelling(decoder: &DecoderWrapper) -> Option<Spelling> {
     match decoder {
         DecoderWrapper::ByteLevel(_) => Some(Spelling::Letters),
-        DecoderWrapper::ByteFallback(_) => Some(Spelling::Spaces),
+        DecoderWrapper::ByteFallback(_) | DecoderWrapper::Metaspace(_) => Some(Spelling::Spaces),
+        DecoderWrapper::WordPiece(_) => Some(Spelling::Words),
         DecoderWrapper::Sequence(steps) => steps.get_decoders().iter().find_map(spelling),
+        _ => None,
+    }
+}
+
+/// How the tokens of a model are written that needs no decoder to say so.
+fn spelling_of_model(model: &ModelWrapper) -> Option<Spelling> {
+    match model {
+        ModelWrapper::WordPiece(_) => Some(Spelling::Words),
+        ModelWrapper::Unigram(_) => Some(Spelling::Spaces),
         _ => None,
     }
 }

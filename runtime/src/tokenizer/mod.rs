@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! text -> special tokens cut out -> normalizer -> pieces (pre-tokenizer) -> bytes -> merges -> ids
-//! text -> special tokens cut out -> characters -> merges by score -> bytes of what is no token -> ids
+//! text -> special tokens cut out -> normalizer -> characters -> merges by score -> ids
+//! text -> special tokens cut out -> normalizer -> the best way to cut it into unigrams -> ids
+//! text -> special tokens cut out -> words -> the longest pieces (WordPiece, feature `tokenizer-json`) -> ids
 //! ids -> bytes -> text
 //! ```
 //!
@@ -15,7 +17,9 @@
 
 mod bpe;
 mod bytes;
+mod charsmap;
 mod error;
+mod fallback;
 mod ids;
 #[cfg_attr(not(feature = "tokenizer-json"), path = "no_json.rs")]
 mod json;
@@ -23,14 +27,19 @@ mod lists;
 mod merges;
 mod normalizer;
 mod pre;
+mod prefixes;
 mod special;
 mod split;
 mod spm;
 mod stream;
 mod unicode;
+mod unigram;
 mod vocab;
 mod warning;
+#[cfg(feature = "tokenizer-json")]
+mod wordpiece;
 
+pub use bytes::to_char as byte_letter;
 pub use error::TokenizerError;
 pub use normalizer::KEY as NORMALIZER_KEY;
 pub use pre::usual_pre_tokenizers;
@@ -41,6 +50,7 @@ use std::ops::Range;
 
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
+use ids::NamedTokens;
 use json::Json;
 use lists::Lists;
 use special::ControlTokens;
@@ -54,9 +64,8 @@ type Result<T, E = TokenizerError> = std::result::Result<T, E>;
 pub struct Tokenizer {
     encoder: Algorithm,
     bytes: TokenBytes,
-    bos: Option<u32>,
+    named: NamedTokens,
     add_bos: bool,
-    eos: Option<u32>,
     ends: Vec<u32>,
     warnings: Warnings,
 }
@@ -74,21 +83,18 @@ impl Tokenizer {
         let mut warnings = Warnings::new();
         let (encoder, bytes) = match metadata.opt_str("tokenizer.huggingface.json")? {
             Some(json) if cfg!(feature = "tokenizer-json") || !lists => read_json(metadata, json)?,
-            _ => {
-                Lists::read(metadata, &mut warnings).map(|(lists, bytes)| (Algorithm::Lists(Box::new(lists)), bytes))?
-            }
+            _ => read_lists(metadata, &mut warnings)?,
         };
+        let named = NamedTokens::read(metadata, bytes.len(), &mut warnings)?;
         let id = |key| ids::required(metadata, key, bytes.len());
-        let bos = id("tokenizer.ggml.bos_token_id")?;
-        let eos = id("tokenizer.ggml.eos_token_id")?;
         let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
-        ids::optional(metadata, ids::PADDING, bytes.len(), &mut warnings);
         let add_bos = metadata.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(encoder.adds_bos());
         if add_bos {
             metadata.u32("tokenizer.ggml.bos_token_id")?;
         }
-        let mut tokenizer = Self { encoder, bytes, bos, add_bos, eos, ends: Vec::new(), warnings };
-        tokenizer.ends = [eos].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
+        let mut tokenizer = Self { encoder, bytes, named, add_bos, ends: Vec::new(), warnings };
+        tokenizer.ends =
+            [tokenizer.eos()].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
         Ok(tokenizer)
     }
 
@@ -132,7 +138,7 @@ impl Tokenizer {
 
     /// The token that the file wants at the beginning of every text, if it wants one.
     pub fn add_bos(&self) -> Option<u32> {
-        self.bos.filter(|_| self.add_bos)
+        self.bos().filter(|_| self.add_bos)
     }
 
     /// Puts the token that the file wants at the beginning of every text before `tokens`, unless
@@ -153,12 +159,18 @@ impl Tokenizer {
 
     /// The token for the beginning of a text.
     pub fn bos(&self) -> Option<u32> {
-        self.bos
+        self.named.id(ids::BOS)
     }
 
     /// The token for the end of a text.
     pub fn eos(&self) -> Option<u32> {
-        self.eos
+        self.named.id(ids::EOS)
+    }
+
+    /// The special tokens that the file names by id, by the names that transformers and chat
+    /// templates have for them: `bos_token`, `pad_token` and the like.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        self.named.iter()
     }
 
     /// Whether generation ends at this token: the end of a text or of a turn.
@@ -252,6 +264,15 @@ impl Algorithm {
             Self::Json(_) => false,
         }
     }
+}
+
+fn read_lists(metadata: &Metadata, warnings: &mut Warnings) -> Result<(Algorithm, TokenBytes)> {
+    let model = metadata.str("tokenizer.ggml.model")?;
+    if let Some(pieces) = Json::of_word_pieces(metadata, model, warnings) {
+        return pieces.map(|(json, bytes)| (Algorithm::Json(Box::new(json)), bytes));
+    }
+    let (lists, bytes) = Lists::read(metadata, model, warnings)?;
+    Ok((Algorithm::Lists(Box::new(lists)), bytes))
 }
 
 /// The highest id is bounded by the file's own list of tokens, or else by the length of the JSON

@@ -1,7 +1,12 @@
-//! Unicode normalization of a text before it is cut, where the published tokenizer has it.
+//! What is done to a text before it is cut.
 //!
-//! llama.cpp knows no such key: where `ollm.tokenizer.normalizer` is absent, the pre-tokenizer's
-//! name decides.
+//! ```text
+//! text -> character map -> Unicode normalization -> spaces joined -> spaces as U+2581
+//! ```
+//!
+//! A file has a part of it. llama.cpp knows no key for Unicode normalization: where
+//! `ollm.tokenizer.normalizer` is absent, the pre-tokenizer's name decides. The map and the joining
+//! of spaces are `SentencePiece`'s.
 
 use std::borrow::Cow;
 
@@ -9,7 +14,11 @@ use unicode_normalization::{
     IsNormalized, UnicodeNormalization as _, is_nfc_quick, is_nfd_quick, is_nfkc_quick, is_nfkd_quick,
 };
 
-use crate::memory::OutOfMemory;
+use super::TokenizerError;
+use super::charsmap::CharsMap;
+use super::vocab::SPACE;
+use crate::gguf::Metadata;
+use crate::memory::{self, OutOfMemory};
 
 /// The key that says how text is normalized.
 pub const KEY: &str = "ollm.tokenizer.normalizer";
@@ -31,6 +40,11 @@ pub(super) const NAMES: [(&str, Option<Form>); 5] = [
     ("nfkc", Some(Form::Nfkc)),
     ("nfkd", Some(Form::Nfkd)),
 ];
+
+/// The name of a form.
+pub(super) fn name(form: Option<Form>) -> &'static str {
+    NAMES.iter().find(|(_, known)| *known == form).map_or("none", |(name, _)| name)
+}
 
 impl Form {
     /// The text in this form.
@@ -67,9 +81,112 @@ fn collect(text: &str, normalized: impl Iterator<Item = char>) -> Result<Cow<'st
     Ok(Cow::Owned(result))
 }
 
+/// What a file does to a text, in order.
+#[derive(Debug, Default)]
+pub(super) struct Normalizer {
+    steps: Vec<Step>,
+}
+
+#[derive(Debug)]
+enum Step {
+    Map(CharsMap),
+    Form(Form),
+    /// Spaces at both ends are dropped; of several side by side, one is left.
+    JoinSpaces,
+    /// Spaces become U+2581; one is put before the text if so.
+    Spaces {
+        prefix: bool,
+    },
+}
+
+impl Normalizer {
+    /// Reads what a file says. `usual` is the form where it says none; `prefix` is there if its
+    /// vocabulary has U+2581 in place of spaces, and says whether one is put before each text, also
+    /// after a special token.
+    pub(super) fn read(metadata: &Metadata, usual: Option<Form>, prefix: Option<bool>) -> Result<Self, TokenizerError> {
+        let mut steps = Vec::new();
+        if prefix.is_some() {
+            steps.extend(CharsMap::read(metadata)?.map(Step::Map));
+        }
+        steps.extend(form(metadata, usual)?.map(Step::Form));
+        if prefix.is_some() && metadata.opt_bool("tokenizer.ggml.remove_extra_whitespaces")? == Some(true) {
+            steps.push(Step::JoinSpaces);
+        }
+        steps.extend(prefix.map(|prefix| Step::Spaces { prefix }));
+        Ok(Self { steps })
+    }
+
+    pub(super) fn apply<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, OutOfMemory> {
+        self.steps.iter().try_fold(Cow::Borrowed(text), |text, step| match text {
+            Cow::Borrowed(text) => step.apply(text),
+            Cow::Owned(text) => Ok(Cow::Owned(match step.apply(&text)? {
+                Cow::Borrowed(part) => memory::text(part)?,
+                Cow::Owned(text) => text,
+            })),
+        })
+    }
+}
+
+impl Step {
+    fn apply<'t>(&self, text: &'t str) -> Result<Cow<'t, str>, OutOfMemory> {
+        match self {
+            Self::Map(map) => map.apply(text),
+            Self::Form(form) => form.apply(text),
+            Self::JoinSpaces => join_spaces(text),
+            Self::Spaces { prefix } => with_spaces(text, *prefix),
+        }
+    }
+}
+
+/// The normalization form that the file says, and else the `usual` one.
+fn form(metadata: &Metadata, usual: Option<Form>) -> Result<Option<Form>, TokenizerError> {
+    let Some(name) = metadata.opt_str(KEY)? else { return Ok(usual) };
+    let known = NAMES.iter().find(|(known, _)| *known == name);
+    known.map(|&(_, form)| form).ok_or_else(|| TokenizerError::UnknownNormalizer { name: name.to_owned() })
+}
+
+fn join_spaces(text: &str) -> Result<Cow<'_, str>, OutOfMemory> {
+    let text = text.trim_matches(' ');
+    if !text.contains("  ") {
+        return Ok(Cow::Borrowed(text));
+    }
+    let words = text.split(' ').filter(|word| !word.is_empty());
+    concat(words.enumerate().flat_map(|(i, word)| [if i > 0 { " " } else { "" }, word])).map(Cow::Owned)
+}
+
+/// The text with [`SPACE`] in place of its spaces, and of one before it. One that has become empty
+/// stays so.
+fn with_spaces(text: &str, prefix: bool) -> Result<Cow<'_, str>, OutOfMemory> {
+    if text.is_empty() || !(prefix || text.contains(' ')) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let parts = text.split(' ').enumerate();
+    concat(parts.flat_map(|(i, part)| [if i > 0 || prefix { SPACE } else { "" }, part])).map(Cow::Owned)
+}
+
+fn concat<'t>(parts: impl Iterator<Item = &'t str> + Clone) -> Result<String, OutOfMemory> {
+    let bytes = parts.clone().map(str::len).sum();
+    let mut text = String::new();
+    text.try_reserve_exact(bytes).map_err(|_| OutOfMemory { bytes })?;
+    text.extend(parts);
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spaces_are_joined_and_written_as_the_vocabulary_has_them() {
+        for (text, joined) in [("  a  b c ", "a b c"), ("a b", "a b"), ("   ", ""), ("\ta\n", "\ta\n")] {
+            assert_eq!(join_spaces(text).unwrap(), joined);
+        }
+        for (text, plain, prefixed) in [("a  b", "a▁▁b", "▁a▁▁b"), ("a", "a", "▁a"), ("", "", ""), (" ", "▁", "▁▁")]
+        {
+            let got = [false, true].map(|prefix| with_spaces(text, prefix).unwrap());
+            assert_eq!(got, [plain, prefixed]);
+        }
+    }
 
     #[test]
     fn each_form_is_unicodes() {

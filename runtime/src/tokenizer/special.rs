@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::Range;
 
+use super::prefixes::Prefixes;
 use crate::memory::{self, OutOfMemory};
 
 /// A token that is found by its text.
@@ -35,10 +36,14 @@ pub(super) enum Part<'t> {
 /// All special tokens of a vocabulary.
 #[derive(Debug)]
 pub(super) struct Specials {
-    /// In the order of their texts.
-    list: Vec<Special>,
-    /// Where in the list the texts that begin with each byte are.
-    by_first: Vec<Range<usize>>,
+    by_text: Prefixes<Sign>,
+}
+
+/// A special token without its text.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    id: u32,
+    control: bool,
 }
 
 /// Where a special token may be in a text.
@@ -54,11 +59,9 @@ impl Specials {
     /// Empty texts are left out: they would be found everywhere. Of equal ones the lowest id
     /// counts.
     pub(super) fn new(mut list: Vec<Special>) -> Self {
-        list.retain(|special| !special.text.is_empty());
-        list.sort_by(|a, b| (&a.text, a.id).cmp(&(&b.text, b.id)));
-        let before = |byte: u16| list.partition_point(|special| u16::from(special.text.as_bytes()[0]) < byte);
-        let by_first = (0..=255).map(|byte| before(byte)..before(byte + 1)).collect();
-        Self { list, by_first }
+        list.sort_by_key(|special| special.id);
+        let sign = |Special { id, text, control }| (text, Sign { id, control });
+        Self { by_text: Prefixes::new(list.into_iter().map(sign).collect()) }
     }
 
     /// Cuts `text` at its special tokens: at control tokens only where `control` has it so.
@@ -108,43 +111,19 @@ impl Specials {
     fn places(&self, text: &str, control: ControlTokens<'_>) -> Result<Vec<Place>, OutOfMemory> {
         let mut places = Vec::new();
         for start in 0..text.len() {
-            for special in self.at(&text.as_bytes()[start..]) {
-                let length = special.text.len();
-                if !special.control || control.allow(&(start..start + length)) {
-                    memory::extend(
-                        &mut places,
-                        [Place { length: Reverse(length), id: special.id, start }].into_iter(),
-                    )?;
+            for (length, sign) in self.by_text.of(&text.as_bytes()[start..]) {
+                if !sign.control || control.allow(&(start..start + length)) {
+                    let place = Place { length: Reverse(length), id: sign.id, start };
+                    memory::extend(&mut places, [place].into_iter())?;
                 }
             }
         }
         Ok(places)
     }
 
-    /// The special tokens that `text` begins with: the list is narrowed byte by byte.
-    fn at<'s>(&'s self, text: &'s [u8]) -> impl Iterator<Item = &'s Special> {
-        let first = text.first().map_or(0..0, |&byte| self.by_first[usize::from(byte)].clone());
-        let (mut list, mut length) = (&self.list[first], 1);
-        std::iter::from_fn(move || {
-            loop {
-                let first = list.first()?;
-                if first.text.len() == length {
-                    // Longer ones go on after it and its equals.
-                    list = &list[list.partition_point(|special| special.text.len() == length)..];
-                    return Some(first);
-                }
-                let byte = *text.get(length)?;
-                let at = |special: &Special| special.text.as_bytes()[length];
-                list = &list[list.partition_point(|special| at(special) < byte)..];
-                list = &list[..list.partition_point(|special| at(special) == byte)];
-                length += 1;
-            }
-        })
-    }
-
     /// The texts of control tokens.
     pub(super) fn control_texts(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().filter(|special| special.control).map(|special| special.text.as_str())
+        self.by_text.iter().filter(|(_, sign)| sign.control).map(|(text, _)| text.as_str())
     }
 }
 

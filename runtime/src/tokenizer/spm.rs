@@ -2,8 +2,8 @@
 //! `llama`).
 //!
 //! Spaces become U+2581; then two neighbours become one token where the vocabulary has their text,
-//! the one of the highest score first. A character that is no token becomes bytes, each a token. As
-//! llama.cpp does it (`llm_tokenizer_spm`).
+//! the one of the highest score first. A character that is no token becomes bytes, each a token, or
+//! is unknown. As llama.cpp does it (`llm_tokenizer_spm`).
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::ops::Range;
 use ahash::AHashMap;
 
 use super::TokenizerError;
+use super::fallback::Fallback;
 use super::merges::join;
 use super::special::Part;
 use super::vocab::Vocabulary;
@@ -21,8 +22,7 @@ use crate::memory::{self, OutOfMemory};
 #[derive(Debug)]
 pub(super) struct Spm {
     tokens: AHashMap<Box<str>, Symbol>,
-    /// The token of each byte, or that for what is unknown.
-    bytes: [u32; 256],
+    fallback: Fallback,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +52,8 @@ impl Spm {
                 tokens.insert(Box::from(text), token);
             }
         }
-        let mut bytes = [0; 256];
-        for (byte, id) in bytes.iter_mut().enumerate() {
-            let token = tokens.get(format!("<0x{byte:02X}>").as_str()).map(|token| token.id);
-            *id = token.or(unknown).ok_or(TokenizerError::MissingByte { byte: byte as u8 })?;
-        }
-        Ok(Self { tokens, bytes })
+        let fallback = Fallback::read(|text| tokens.get(text).map(|token| token.id), unknown)?;
+        Ok(Self { tokens, fallback })
     }
 
     pub(super) fn encode(&self, parts: &[Part<'_>]) -> Result<Vec<u32>, OutOfMemory> {
@@ -78,11 +74,14 @@ impl Spm {
             let both = SymbolSpan { start: left.start, end: right.end };
             self.tokens.get(&text[both.range()]).map(|token| (token.rank, both))
         };
+        let mut again = false;
         for span in join(characters, merge)? {
-            match self.tokens.get(&text[span.range()]) {
+            let token = self.tokens.get(&text[span.range()]);
+            match token {
                 Some(token) => memory::extend(ids, [token.id].into_iter())?,
-                None => memory::extend(ids, text[span.range()].bytes().map(|byte| self.bytes[usize::from(byte)]))?,
+                None => self.fallback.append(&text[span.range()], again, ids)?,
             }
+            again = token.is_none();
         }
         Ok(())
     }

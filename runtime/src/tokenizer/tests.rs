@@ -385,6 +385,34 @@ fn long_texts_take_neither_stack_nor_square_time() {
     }
 }
 
+/// The lists of embedding models, as llama.cpp's converter writes them.
+#[cfg(feature = "tokenizer-json")]
+#[test]
+fn words_and_unigrams_are_read_from_lists() {
+    let file = |model: &str, tokens: &[(&str, i32, f32)]| {
+        File(vec![
+            ("tokenizer.ggml.model", model.into()),
+            ("tokenizer.ggml.tokens", tokens.iter().map(|token| token.0.to_owned()).collect::<Vec<_>>().into()),
+            ("tokenizer.ggml.token_type", tokens.iter().map(|token| token.1).collect::<Vec<i32>>().into()),
+            ("tokenizer.ggml.scores", tokens.iter().map(|token| token.2).collect::<Vec<f32>>().into()),
+            ("tokenizer.ggml.unknown_token_id", 0_u32.into()),
+        ])
+    };
+    let words = ["\u{2581}hello", "\u{2581}wor", "ld", "\u{2581}!", "\u{2581}e"].map(|text| (text, 1, 0.0));
+    let t = file("bert", &[&[("[UNK]", 2, 0.0), ("[CLS]", 3, 0.0)][..], &words].concat()).read().unwrap();
+    assert_eq!(t.encode("[CLS]Hello WORLD! É 中", true).unwrap(), [1, 2, 3, 4, 5, 6, 0]);
+    assert_eq!(t.decode(&[1, 2, 3, 4]), "[CLS] hello world");
+    let cased = file("bert", &[&[("[UNK]", 2, 0.0)][..], &words].concat());
+    let cased = cased.with("tokenizer.ggml.normalizer.lowercase", false).read().unwrap();
+    assert_eq!(cased.encode("Hello hello", true).unwrap(), [0, 1]);
+
+    let pieces = [("\u{2581}", 1, -3.0), ("\u{2581}he", 1, -1.0), ("llo", 1, -1.5), ("\u{2581}hello", 1, -4.0)];
+    let t = file("t5", &[&[("<unk>", 2, 0.0)][..], &pieces, &[("</s>", 3, 0.0)]].concat());
+    let t = t.with("tokenizer.ggml.remove_extra_whitespaces", true).read().unwrap();
+    assert_eq!(t.encode(" hello  hello</s>?", true).unwrap(), [2, 3, 2, 3, 5, 1, 0]);
+    assert_eq!(t.decode(&[2, 3]), " hello");
+}
+
 #[cfg(feature = "tokenizer-json")]
 mod carried {
     use super::*;

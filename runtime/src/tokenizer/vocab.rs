@@ -55,6 +55,8 @@ pub(super) enum Spelling {
     Letters,
     /// As they are, but for spaces.
     Spaces,
+    /// As they are, with a space before those that do not begin with `##`.
+    Words,
 }
 
 /// The tokens of a file with their types, checked.
@@ -188,6 +190,10 @@ impl TokenBytes {
         match spelling {
             Spelling::Letters => self.push_letters(text),
             Spelling::Spaces => self.push(text.replace(SPACE, " ").as_bytes()),
+            Spelling::Words => match text.strip_prefix("##") {
+                Some(rest) => self.push(rest.as_bytes()),
+                None => self.push(format!(" {text}").as_bytes()),
+            },
         }
     }
 

@@ -70,12 +70,11 @@ const GOLDENS: [&str; 35] = [
 ];
 
 /// Keys that the goldens do not have, which were written without a chat template.
-const OURS: [&str; 6] = [
+const OURS: [&str; 5] = [
     "general.type",
     // Of several ends in the config, the second.
     "tokenizer.ggml.eot_token_id",
     "tokenizer.chat_template",
-    "tokenizer.huggingface.json",
     "general.quantization_version",
     "ollm.checksum.xxh64",
 ];
@@ -358,9 +357,11 @@ fn tokenizer(metadata: &Metadata) -> Value {
         "smollm" => json!({"type": "Digits", "individual_digits": true}),
         _ => json!({"type": "Split", "pattern": {"Regex": QWEN2}, "behavior": "Isolated", "invert": false}),
     };
+    let normalizer = if first["type"] == "Split" { json!({"type": "NFC"}) } else { Value::Null };
     let pre = [bytes(first["type"] == "Digits"), first];
     json!({
         "version": "1.0",
+        "normalizer": normalizer,
         "added_tokens": added,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [pre[1], pre[0]]},
         "decoder": bytes(true),
@@ -785,8 +786,7 @@ fn special_tokens_and_templates_come_from_where_they_are() {
     assert_eq!(metadata.str("tokenizer.chat_template.tools").unwrap(), "T");
     assert_eq!(metadata.strings("tokenizer.ggml.tokens").unwrap()[320], "[PAD320]");
     assert_eq!(metadata.i32s("tokenizer.ggml.token_type").unwrap()[320], 5);
-    let json: Value = serde_json::from_str(metadata.str("tokenizer.huggingface.json").unwrap()).unwrap();
-    assert_eq!(json, source.tokenizer);
+    assert_eq!(metadata.get("tokenizer.huggingface.json"), None);
 
     folder.write("chat_template.jinja", "J");
     run(&folder, "F16").unwrap();
@@ -827,12 +827,130 @@ fn merges_of_characters_become_scores() {
     assert_eq!((&types[..5], types[260], types[266]), (&[2, 3, 3, 4, 6][..], 1, 5));
     let scores = metadata.f32s("tokenizer.ggml.scores").unwrap();
     assert_eq!(scores[260..266], [-5.0, -5.0, -5.0, -1.0, 0.0, -2.0]);
-    let mut lists = Metadata::default();
-    for (key, value) in metadata.iter().filter(|(key, _)| *key != "tokenizer.huggingface.json") {
-        lists.insert(key.to_owned(), value.clone()).unwrap();
-    }
-    let tokenizer = Tokenizer::from_metadata(&lists).unwrap();
+    assert_eq!(metadata.get("tokenizer.huggingface.json"), None);
+    let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
     assert_eq!(tokenizer.encode("ab a  é", false).unwrap(), [265, 263, 3, 260, 4 + 0xc3, 4 + 0xa9]);
+}
+
+/// The pre-tokenizer and the normalization form that a file says, and whether it carries the JSON.
+fn named(source: &Source) -> (String, Option<String>, bool) {
+    let (_, gguf) = imported(source, "F16");
+    let text = |key: &str| gguf.metadata().opt_str(key).unwrap().map(str::to_owned);
+    let carried = text("tokenizer.huggingface.json");
+    (text("tokenizer.ggml.pre").unwrap(), text("ollm.tokenizer.normalizer"), carried.is_some())
+}
+
+/// A split by an expression, and then bytes.
+fn split_by(expression: &str, behavior: &str, invert: bool) -> Value {
+    json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": expression}, "behavior": behavior, "invert": invert},
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})
+}
+
+#[test]
+fn a_pre_tokenizer_is_known_by_what_it_does() {
+    let written_otherwise =
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+    let llama3 = QWEN2.replace(r"\p{N}|", r"\p{N}{1,3}|");
+    let gpt4o = concat!(
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|",
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    );
+    let nfc = json!({"type": "NFC"});
+    for (split, normalizer, expected) in [
+        (split_by(QWEN2, "Isolated", false), &nfc, ("qwen2", None)),
+        (split_by(QWEN2, "Removed", true), &nfc, ("qwen2", None)),
+        (split_by(written_otherwise, "Removed", true), &nfc, ("qwen2", None)),
+        (split_by(QWEN2, "Isolated", false), &Value::Null, ("deepseek-r1-qwen", None)),
+        (split_by(&llama3, "Isolated", false), &Value::Null, ("llama-bpe", None)),
+        (split_by(&llama3, "Isolated", false), &nfc, ("llama-bpe", Some("nfc"))),
+        (split_by(&llama3, "Isolated", false), &json!({"type": "NFKC"}), ("llama-bpe", Some("nfkc"))),
+        (split_by(gpt4o, "Isolated", false), &Value::Null, ("gpt-4o", None)),
+    ] {
+        let mut source = Source::of("llama");
+        source.tokenizer["pre_tokenizer"] = split;
+        source.tokenizer["normalizer"] = normalizer.clone();
+        let (pre, form, carried) = named(&source);
+        assert_eq!((pre.as_str(), form.as_deref(), carried), (expected.0, expected.1, false));
+    }
+}
+
+/// What GGUF has no lists for goes into the file as it is, and is what the file is read by.
+#[test]
+fn a_tokenizer_that_no_lists_are_like_is_carried() {
+    let edits: [(&str, fn(&mut Value)); 4] = [
+        ("an unknown split", |json| json["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = false.into()),
+        ("lower case", |json| json["normalizer"] = json!({"type": "Lowercase"})),
+        ("the end of a text", |json| json["pre_tokenizer"] = json!({"type": "Whitespace"})),
+        ("a token that takes the space before it", |json| json["added_tokens"][1]["lstrip"] = true.into()),
+    ];
+    for (what, edit) in edits {
+        let source = Source::of("llama").edit(|source| edit(&mut source.tokenizer));
+        assert_eq!(named(&source).2, true, "{what}");
+    }
+}
+
+#[test]
+fn tokens_that_the_model_has_no_rows_for_are_left_out() {
+    let mut source = Source::of("llama");
+    source.tokenizer["added_tokens"].as_array_mut().unwrap().push(added_token(320, "<more>", true));
+    source.settings["pad_token"] = "<more>".into();
+    let folder = source.write(1);
+    let summary = run(&folder, "F16").unwrap();
+    let notes = summary.notes.join("\n");
+    assert!(notes.contains("no rows for 1 of the tokenizer's tokens") && notes.contains("<more>"), "{notes}");
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    assert_eq!(gguf.metadata().strings("tokenizer.ggml.tokens").unwrap().len(), 320);
+    assert_eq!(gguf.metadata().get("tokenizer.ggml.padding_token_id"), None);
+}
+
+#[test]
+fn ids_of_padding_that_are_no_tokens_are_ignored() {
+    for id in [json!(-1), json!(320)] {
+        let mut source = Source::of("llama").set("pad_token_id", id);
+        source.settings.as_object_mut().unwrap().remove("pad_token");
+        let folder = source.write(1);
+        let summary = run(&folder, "F16").unwrap();
+        assert!(summary.notes.iter().any(|note| note.contains("pad_token_id")), "{:?}", summary.notes);
+    }
+}
+
+/// Word pieces and unigrams, as embedding models have them: the file carries the tokenizer.
+#[test]
+fn tokenizers_of_words_are_carried() {
+    let vocab = ["[UNK]", "[CLS]", "hello", "wor", "##ld", "!"];
+    let added = [added_token(0, "[UNK]", true), added_token(1, "[CLS]", true)];
+    let words = json!({
+        "version": "1.0", "added_tokens": added,
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+            "strip_accents": null, "lowercase": true},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocab.iter().zip(0..).collect::<BTreeMap<_, i32>>()},
+    });
+    let scored = [("<unk>", 0.0), ("\u{2581}", -3.0), ("\u{2581}he", -1.0), ("llo", -1.5), ("\u{2581}hello", -4.0)];
+    let unigrams = json!({
+        "version": "1.0", "added_tokens": [added_token(0, "<unk>", true)], "normalizer": {"type": "NFKC"},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true},
+        "decoder": {"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always", "split": true},
+        "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": scored},
+    });
+    for (tokenizer, model, text, ids) in [
+        (words, "bert", "[CLS]Hello WORLD!é", &[1, 2, 3, 4, 5, 0][..]),
+        (unigrams, "t5", "hello \u{ff48}ello?", &[2, 3, 2, 3, 0]),
+    ] {
+        let mut source = Source::of("llama");
+        source.tokenizer = tokenizer;
+        source.settings = json!({});
+        source.config["bos_token_id"] = Value::Null;
+        source.config["eos_token_id"] = Value::Null;
+        let (_, gguf) = imported(&source, "F16");
+        assert_eq!(gguf.metadata().str("tokenizer.ggml.model").unwrap(), model);
+        let tokenizer = Tokenizer::from_metadata(gguf.metadata()).unwrap();
+        assert_eq!(tokenizer.encode(text, true).unwrap(), ids, "{model}");
+    }
 }
 
 #[test]
@@ -853,4 +971,78 @@ fn the_command_imports_or_says_what_is_wrong() {
     assert_eq!(again, (Some(1), String::new(), "error: out.gguf exists: --force replaces it\n".to_owned()));
     assert_eq!(import(&["--type", "F16", "--force"]).0, Some(0));
     assert_eq!(import(&[]).0, Some(2));
+}
+
+/// A field of a message of protocol buffers.
+fn field(number: u64, value: &[u8]) -> Vec<u8> {
+    [varint(number << 3 | 2), varint(value.len() as u64), value.to_vec()].concat()
+}
+
+fn number(number: u64, value: i64) -> Vec<u8> {
+    [varint(number << 3), varint(value as u64)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A `tokenizer.model` of pieces, their scores and types.
+fn sentencepiece(kind: i64, map: &[u8]) -> Vec<u8> {
+    let mut pieces: Vec<(String, f32, i64)> =
+        [("<unk>", 2), ("<s>", 3), ("</s>", 3)].map(|(text, kind)| (text.to_owned(), 0.0, kind)).to_vec();
+    pieces.extend((0..256).map(|byte| (format!("<0x{byte:02X}>"), 0.0, 6)));
+    let merged =
+        [("\u{2581}a", -0.5), ("ab", -1.0), ("\u{2581}", -2.0), ("a", -3.0), ("b", -4.0), ("\u{2581}\u{2581}", 0.0)];
+    pieces.extend(merged.map(|(text, score)| (text.to_owned(), score, 1 + 3 * i64::from(score == 0.0))));
+    let piece = |(text, score, kind): &(String, f32, i64)| {
+        let score = [varint(2 << 3 | 5), score.to_le_bytes().to_vec()].concat();
+        field(1, &[field(1, text.as_bytes()), score, number(3, *kind)].concat())
+    };
+    let trainer = field(2, &[number(3, kind), number(4, 8000), number(43, -1)].concat());
+    let normalizer = [field(1, b"some name"), field(2, map), number(3, 1), number(4, 0)].concat();
+    [pieces.iter().flat_map(piece).collect(), trainer, field(3, &normalizer)].concat()
+}
+
+#[test]
+fn a_sentencepiece_model_alone_is_read() {
+    let mut source = Source::of("llama");
+    source.settings = json!({"added_tokens_decoder": {
+        "265": {"content": "<|end|>", "special": true}, "330": {"content": "<more>", "special": true}}});
+    for key in ["bos_token_id", "eos_token_id", "pad_token_id"] {
+        source.config[key] = Value::Null;
+    }
+    let folder = source.write(1);
+    std::fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    folder.write("tokenizer.model", sentencepiece(2, &[]));
+    folder.write("added_tokens.json", json!({"<|end|>": 265, "<tool>": 266}).to_string());
+    let summary = run(&folder, "F16").unwrap();
+    assert!(summary.notes.iter().any(|note| note.contains("no rows for 1 of")), "{:?}", summary.notes);
+    let (_, gguf) = read(&folder.join("out.gguf"));
+    let metadata = gguf.metadata();
+    let types = metadata.i32s("tokenizer.ggml.token_type").unwrap();
+    assert_eq!((&types[..4], &types[264..268]), (&[2, 3, 3, 6][..], &[4, 3, 4, 5][..]));
+    assert_eq!(metadata.f32s("tokenizer.ggml.scores").unwrap()[259..262], [-0.5, -1.0, -2.0]);
+    let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
+    assert_eq!((tokenizer.add_bos(), tokenizer.eos(), tokenizer.is_end(265)), (Some(1), Some(2), true));
+    assert_eq!(
+        tokenizer.encode("ab aé  <|end|>b", true).unwrap(),
+        [259, 263, 259, 3 + 0xc3, 3 + 0xa9, 264, 265, 261, 263]
+    );
+
+    for (model, reason) in [
+        (sentencepiece(3, &[]), "\"model_type\" is \"word\""),
+        (sentencepiece(2, b"map"), "precompiled_charsmap"),
+        (b"<html>".to_vec(), "no SentencePiece model"),
+        (Vec::new(), "no SentencePiece model"),
+    ] {
+        folder.write("tokenizer.model", model);
+        let error = run(&folder, "F16").unwrap_err().to_string();
+        assert!(error.contains("tokenizer.model") && error.contains(reason), "{error}");
+    }
 }
