@@ -3,17 +3,18 @@
 //! A module has the instructions that it was compiled with, or it does not load: there is nothing
 //! to detect. `fma` rounds once. Only the relaxed instructions have such a one, and only where the
 //! processor has it: who loads a module with `relaxed-simd` checks before that `f32x4.relaxed_madd`
-//! rounds once there. A module without them computes it in double precision.
+//! rounds once there. A module without them computes it in double precision. The relaxed byte dot
+//! product is used where its second operand has seven bits, which makes its result a certain one.
 
 use std::arch::wasm32::{
-    f32x4, f32x4_abs, f32x4_add, f32x4_convert_i32x4, f32x4_convert_u32x4, f32x4_div, f32x4_extract_lane, f32x4_gt,
-    f32x4_mul, f32x4_nearest, f32x4_pmax, f32x4_splat, f32x4_sub, i8x16_add, i8x16_narrow_i16x8, i8x16_splat,
-    i8x16_sub, i8x16_swizzle, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i16x8_narrow_i32x4, i32x4, i32x4_add,
-    i32x4_dot_i16x8, i32x4_extend_low_i16x8, i32x4_extract_lane, i32x4_gt, i32x4_mul, i32x4_shl, i32x4_shr,
-    i32x4_shuffle, i32x4_splat, i32x4_trunc_sat_f32x4, u8x16_ge, u8x16_splat, u16x8_extend_low_u8x16,
-    u16x8_narrow_i32x4, u32x4, u32x4_extend_low_u16x8, u32x4_ge, u32x4_shr, u32x4_splat, v128, v128_and,
-    v128_bitselect, v128_load, v128_load32_splat, v128_load32_zero, v128_load64_zero, v128_or, v128_store,
-    v128_store32_lane, v128_store64_lane, v128_xor,
+    f32x4_abs, f32x4_add, f32x4_convert_i32x4, f32x4_convert_u32x4, f32x4_div, f32x4_extract_lane, f32x4_gt, f32x4_mul,
+    f32x4_nearest, f32x4_pmax, f32x4_splat, f32x4_sub, i8x16_add, i8x16_narrow_i16x8, i8x16_splat, i8x16_sub,
+    i8x16_swizzle, i16x8_extend_high_i8x16, i16x8_extend_low_i8x16, i16x8_narrow_i32x4, i32x4_add, i32x4_dot_i16x8,
+    i32x4_extend_low_i16x8, i32x4_extract_lane, i32x4_gt, i32x4_mul, i32x4_shl, i32x4_shr, i32x4_shuffle, i32x4_splat,
+    i32x4_trunc_sat_f32x4, u8x16_ge, u8x16_splat, u16x8_extend_low_u8x16, u16x8_narrow_i32x4, u32x4,
+    u32x4_extend_low_u16x8, u32x4_ge, u32x4_shr, u32x4_splat, v128, v128_and, v128_bitselect, v128_load,
+    v128_load32_splat, v128_load32_zero, v128_load64_zero, v128_or, v128_store, v128_store32_lane, v128_store64_lane,
+    v128_xor,
 };
 
 use super::isa::Simd128;
@@ -28,18 +29,45 @@ fn fma(a: v128, b: v128, c: v128) -> v128 {
     std::arch::wasm32::f32x4_relaxed_madd(a, b, c)
 }
 
-/// `a * b + c`, rounded once: the product of two floats is exact in double precision, and a sum
-/// that is rounded to odd there can be rounded again.
+/// `a * b + c`, rounded once. In double precision the product of two floats is exact; the sum is
+/// rounded there, and once more to a float. That is another result than that of one rounding only
+/// where the first one ends in the middle between two floats.
 #[cfg(not(target_feature = "relaxed-simd"))]
 #[inline(always)]
 fn fma(a: v128, b: v128, c: v128) -> v128 {
-    use std::arch::wasm32::{f32x4_demote_f64x2_zero, f64x2_promote_low_f32x4, i64x2_shuffle};
-    let half = |a, b, c| {
-        let [a, b, c] = [a, b, c].map(f64x2_promote_low_f32x4);
-        f32x4_demote_f64x2_zero(fma_to_odd(a, b, c))
-    };
-    let high = |x| i64x2_shuffle::<1, 1>(x, x);
-    i64x2_shuffle::<0, 2>(half(a, b, c), half(high(a), high(b), high(c)))
+    use std::arch::wasm32::{f32x4_lt, f64x2_add, f64x2_mul, i64x2_eq, i64x2_splat, v128_any_true};
+    let sums = doubled([a, b, c], |[a, b, c]| f64x2_add(f64x2_mul(a, b), c));
+    let rounded = floats(sums);
+    // A double has 29 digits more than a float.
+    let is_middle = sums.map(|sum| i64x2_eq(v128_and(sum, i64x2_splat(0x1FFF_FFFF)), i64x2_splat(0x1000_0000)));
+    // Denormal floats have their middles elsewhere, as has the least of the others.
+    let is_small = f32x4_lt(f32x4_abs(rounded), f32x4_splat(2.0 * f32::MIN_POSITIVE));
+    if v128_any_true(v128_or(v128_or(is_middle[0], is_middle[1]), is_small)) { exact_fma(a, b, c) } else { rounded }
+}
+
+/// The same by way of a sum that is rounded to odd (Boldo and Melquiond 2008).
+#[cfg(not(target_feature = "relaxed-simd"))]
+#[cold]
+#[inline(never)]
+fn exact_fma(a: v128, b: v128, c: v128) -> v128 {
+    floats(doubled([a, b, c], |[a, b, c]| fma_to_odd(a, b, c)))
+}
+
+/// `f` of these floats as doubles: of the first two, and of the last two.
+#[cfg(not(target_feature = "relaxed-simd"))]
+#[inline(always)]
+fn doubled(x: [v128; 3], f: impl Fn([v128; 3]) -> v128) -> [v128; 2] {
+    use std::arch::wasm32::{f64x2_promote_low_f32x4, i64x2_shuffle};
+    let high = x.map(|x| i64x2_shuffle::<1, 1>(x, x));
+    [x, high].map(|x| f(x.map(|x| f64x2_promote_low_f32x4(x))))
+}
+
+/// Doubles rounded to floats.
+#[cfg(not(target_feature = "relaxed-simd"))]
+#[inline(always)]
+fn floats([low, high]: [v128; 2]) -> v128 {
+    use std::arch::wasm32::{f32x4_demote_f64x2_zero, i64x2_shuffle};
+    i64x2_shuffle::<0, 2>(f32x4_demote_f64x2_zero(low), f32x4_demote_f64x2_zero(high))
 }
 
 /// `a * b + c` of doubles whose product is exact. A sum that is not exact is rounded to whichever of
@@ -82,13 +110,13 @@ impl Simd for Simd128 {
     const SCORE_ACCUMULATORS: usize = 8;
     const VALUE_ACCUMULATORS: usize = 8;
     const SIGNED_ZERO: i32 = 0;
-    const CENTRED: bool = true;
+    const CENTRED: bool = !cfg!(target_feature = "relaxed-simd");
 
     type F32 = v128;
     type I32 = v128;
     /// Of each lane the sums of its first two and of its last two products: lanes 0 and 1, lanes 2
-    /// and 3.
-    type Partial = [v128; 2];
+    /// and 3; and the sums of relaxed dot products.
+    type Partial = [v128; 3];
     type Bytes = v128;
     type Registers = ();
 
@@ -245,20 +273,25 @@ impl Simd for Simd128 {
         usize::MAX
     }
     #[inline(always)]
-    fn begin(self, _start: v128) -> [v128; 2] {
-        [i32x4_splat(0); 2]
+    fn begin(self, _start: v128) -> [v128; 3] {
+        [i32x4_splat(0); 3]
     }
     #[inline(always)]
-    fn end(self, start: v128, [low, high]: [v128; 2]) -> v128 {
+    fn end(self, start: v128, [low, high, relaxed]: [v128; 3]) -> v128 {
         let (first, last) = (i32x4_shuffle::<0, 2, 4, 6>(low, high), i32x4_shuffle::<1, 3, 5, 7>(low, high));
-        i32x4_add(start, i32x4_add(first, last))
+        i32x4_add(i32x4_add(start, relaxed), i32x4_add(first, last))
     }
     #[inline(always)]
-    fn dot4<const SIGNED: bool>(self, [low, high]: [v128; 2], weights: v128, x: v128) -> [v128; 2] {
-        // Unsigned weights are at most 127, so they are the same number as signed bytes.
+    fn dot4<const SIGNED: bool>(self, [low, high, relaxed]: [v128; 3], weights: v128, x: v128) -> [v128; 3] {
+        // Unsigned weights are at most 127: for them the relaxed instruction has one result.
+        #[cfg(target_feature = "relaxed-simd")]
+        if !SIGNED {
+            return [low, high, std::arch::wasm32::i32x4_relaxed_dot_i8x16_i7x16_add(x, weights, relaxed)];
+        }
+        // They are the same numbers as signed bytes.
         let low_products = i32x4_dot_i16x8(i16x8_extend_low_i8x16(weights), i16x8_extend_low_i8x16(x));
         let high_products = i32x4_dot_i16x8(i16x8_extend_high_i8x16(weights), i16x8_extend_high_i8x16(x));
-        [i32x4_add(low, low_products), i32x4_add(high, high_products)]
+        [i32x4_add(low, low_products), i32x4_add(high, high_products), relaxed]
     }
 
     #[inline(always)]
