@@ -10,15 +10,19 @@ cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}/wasm
 out=ffi/web/wasm
 mkdir -p "$out"
-# `-Zbuild-std` is unstable: RUSTC_BOOTSTRAP lets a stable compiler have it, here and nowhere else.
+# `-Zbuild-std` and `-Zprofile-rustflags` are unstable: RUSTC_BOOTSTRAP lets a stable compiler have
+# them, here and nowhere else.
 export RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0
 cargo=${CARGO:-cargo}
 
+# The instructions are for the crates that compute: the standard library is built once for all.
 build() {
-  local features=$1
+  local features=$1 flags=()
   shift
-  # LLVM for size: what computes is compiled for speed by the profile.
-  RUSTFLAGS="-C target-feature=$features" "$cargo" build -q -Zbuild-std=std,panic_abort \
+  for crate in ollm-runtime ollm-ffi; do
+    flags+=(--config "profile.dist.package.$crate.rustflags=['-Ctarget-feature=$features']")
+  done
+  "$cargo" build -q -Zbuild-std=std,panic_abort -Zprofile-rustflags "${flags[@]}" \
     --target wasm32-unknown-unknown --target-dir "$target" --profile dist --locked "$@"
 }
 

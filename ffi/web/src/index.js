@@ -103,9 +103,10 @@ class Remote {
 export class Runtime extends Remote {
   /** Starts a worker, and the module in it. */
   static async start(options = {}) {
+    const module = options.module instanceof URL ? options.module.href : options.module;
     const connection = await Connection.open();
     try {
-      return await connection.call(0, "start", [options]);
+      return await connection.call(0, "start", [module === undefined ? {} : { module }]);
     } catch (error) {
       connection.end(error);
       throw error;
@@ -176,6 +177,18 @@ for (const [kind, methods] of Object.entries(METHODS)) {
     };
   }
 }
+
+/** Addresses are those of the page, and not of the worker's file. */
+const absolute = (file) =>
+  typeof file === "string" || file instanceof URL ? new URL(file, globalThis.document?.baseURI).href : file;
+
+Runtime.prototype.model = function (file, options) {
+  return this.call("model", absolute(file), options);
+};
+
+Model.prototype.plugin = function (file, options) {
+  return this.call("plugin", absolute(file), options);
+};
 
 Session.prototype.generate = function (options) {
   return new Generation(this, options);
