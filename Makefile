@@ -13,7 +13,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # library.
 FEATURES ?=
 
-.PHONY: demo test check fmt lint docs bench install install-library uninstall size bless
+.PHONY: demo test check fmt lint docs bench install install-library uninstall size bless web
 
 # The backbone with adapters, and options of ways to answer, on problems that neither has seen.
 demo:
@@ -62,12 +62,17 @@ size:
 	cargo build --profile dist -p ollm-ffi
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5872025
 
-# Writes what is made from the sources of the C API: include/ollm.h, ffi/abi.txt, and Python's
-# ffi/python/src/ollm/c.py.
+# The modules for WebAssembly, into ffi/web/wasm: at most 1 MiB each as gzip.
+web:
+	ffi/web/build.sh
+
+# Writes what is made from the sources of the C API: include/ollm.h, ffi/abi.txt, Python's
+# ffi/python/src/ollm/c.py, and JavaScript's ffi/web/src/c.js and c.d.ts.
 bless:
 	OLLM_BLESS=1 cargo test -p ollm-ffi --test header
 	OLLM_BLESS=1 cargo test -p ollm-ffi --test abi
 	OLLM_BLESS=1 cargo test -p ollm-ffi --test python
+	OLLM_BLESS=1 cargo test -p ollm-ffi --test web
 
 bench:
 	cargo build --release -p ollm-run

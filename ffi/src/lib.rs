@@ -40,6 +40,8 @@ mod suggest;
 mod text;
 mod thread_pool;
 mod version;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+mod web;
 mod workers;
 
 pub use adapter::*;
@@ -68,4 +70,6 @@ pub use suggest::*;
 pub use text::*;
 pub use thread_pool::*;
 pub use version::*;
+#[cfg(all(target_family = "wasm", target_os = "unknown"))]
+pub use web::*;
 pub use workers::*;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use declarations::{Declaration, Kind, Member, Signature, declarations, here};
+use declarations::{Declaration, Kind, Member, Signature, camel_case, declarations, here, prefix};
 
 const BEGIN: &str = r#"# Made from include/ollm.h by ffi/tests/python.rs; do not edit.
 """The C API of OLLM (`ollm.h`), for `ctypes`: its functions, structs and callbacks by their names in
@@ -93,19 +93,6 @@ impl Types {
     fn list(&self, types: &Signature, place: Place) -> String {
         types.parameters.iter().map(|one| self.python(&one.what, place)).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// `ollm_log_level` to `LogLevel`.
-fn camel_case(name: &str) -> String {
-    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-    name.trim_start_matches("ollm_").split('_').map(capital).collect()
-}
-
-/// What the names of all constants begin with, up to an underscore.
-fn prefix(constants: &[Member]) -> usize {
-    let first = &constants[0].name;
-    let same = |end: &usize| constants.iter().all(|constant| constant.name.starts_with(&first[..*end]));
-    (0..first.len()).rev().filter(|end| first[..*end].ends_with('_')).find(same).expect("constants have a prefix")
 }
 
 /// Documentation with these members as a list, indented.

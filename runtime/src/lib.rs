@@ -38,6 +38,7 @@ pub mod atomic;
 pub mod branches;
 #[cfg(feature = "chat-template")]
 pub mod chat;
+mod clock;
 pub mod constraint;
 #[cfg(feature = "chat-template")]
 pub mod conversation;

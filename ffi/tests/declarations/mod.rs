@@ -50,6 +50,19 @@ pub(crate) fn declarations() -> Vec<Declaration> {
     std::iter::from_fn(|| lines.declaration()).collect()
 }
 
+/// `ollm_log_level` to `LogLevel`.
+pub(crate) fn camel_case(name: &str) -> String {
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.trim_start_matches("ollm_").split('_').map(capital).collect()
+}
+
+/// What the names of all constants begin with, up to an underscore.
+pub(crate) fn prefix(constants: &[Member]) -> usize {
+    let first = &constants[0].name;
+    let same = |end: &usize| constants.iter().all(|constant| constant.name.starts_with(&first[..*end]));
+    (0..first.len()).rev().filter(|end| first[..*end].ends_with('_')).find(same).expect("constants have a prefix")
+}
+
 struct Lines<'a> {
     lines: std::str::Lines<'a>,
     docs: Vec<String>,

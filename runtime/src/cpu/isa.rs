@@ -92,6 +92,24 @@ token!(
     as Neon
 );
 
+/// 128-bit vectors of WebAssembly. A module that was compiled with them loads only where they are.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[derive(Clone, Copy, Debug)]
+pub struct Simd128(());
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+impl Simd128 {
+    /// The token: this module has them.
+    pub const fn new() -> Option<Self> {
+        Some(Self(()))
+    }
+
+    #[inline]
+    pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
+}
+
 /// Portable code: the reference of every other instruction set.
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar;

@@ -11,6 +11,8 @@ pub mod simd;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -90,6 +92,7 @@ isas! {
     #[cfg(target_arch = "aarch64")] NeonI8mm(NeonI8mm) = "neon-i8mm", NeonI8mm::new();
     #[cfg(target_arch = "aarch64")] NeonDot(NeonDot) = "neon-dotprod", NeonDot::new();
     #[cfg(target_arch = "aarch64")] Neon(Neon) = "neon", Neon::new();
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))] Simd128(Simd128) = "wasm-simd128", Simd128::new();
     Scalar(Scalar) = "scalar", Some(Scalar);
 }
 

@@ -6,8 +6,8 @@
 //! drafts change how long a text takes and not one bit of it.
 
 use std::fmt;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::model::BATCH;
 
 /// The strengths of evidence that are told apart: see [`Drafter::evidence`].

@@ -1,8 +1,8 @@
 //! Prefill: given tokens go through the network (feeding).
 
 use std::ops::ControlFlow;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::memory;
 
 use super::error::SessionError;

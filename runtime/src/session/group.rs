@@ -6,8 +6,8 @@
 //! each session's own, and its results are bit-identical to those of running it alone.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::memory::OutOfMemory;
 use crate::model::{BATCH, Part, Scratch, Stage, forward};
 

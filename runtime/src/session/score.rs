@@ -2,8 +2,8 @@
 //! assigns to them.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::logits;
 use crate::memory;
 use crate::model::BATCH;

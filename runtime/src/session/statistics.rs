@@ -1,6 +1,8 @@
 //! What a session has done, and how long it took.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// What a session has done since it was made, or since it was forked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

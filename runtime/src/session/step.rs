@@ -1,8 +1,8 @@
 //! The steps of a session: policy, option set, next token.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::logits;
 use crate::memory;
 use crate::ops::for_each_row;

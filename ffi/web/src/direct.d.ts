@@ -1,0 +1,2 @@
+/** The API of `ollm-web` in this thread, which computes while a call runs. */
+export * from "./index.js";

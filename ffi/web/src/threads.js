@@ -1,0 +1,54 @@
+/** Workers of browsers and of Node.js by one interface: `post`, `listen`, `end`. */
+
+export const isNode = typeof process === "object" && typeof process.versions?.node === "string";
+
+// Browsers do not have it, and bundlers need not look for it.
+const NODE_THREADS = "node:worker_threads";
+
+/** Starts `worker.js`. `failed` is told of an error that no call has. */
+export async function spawnWorker(failed) {
+  if (isNode) {
+    const { Worker } = await import(/* @vite-ignore */ NODE_THREADS);
+    const worker = new Worker(new URL("./worker.js", import.meta.url));
+    worker.on("error", failed);
+    return {
+      post: (message) => worker.postMessage(message),
+      listen: (hear) => worker.on("message", hear),
+      end: () => worker.terminate(),
+    };
+  }
+  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "ollm" });
+  worker.onerror = (event) => failed(new Error(event.message || "the worker could not be started"));
+  return {
+    post: (message) => worker.postMessage(message),
+    listen: (hear) => (worker.onmessage = ({ data }) => hear(data)),
+    end: () => worker.terminate(),
+  };
+}
+
+/** The other side, in the worker. */
+export async function parent() {
+  if (isNode) {
+    const { parentPort } = await import(/* @vite-ignore */ NODE_THREADS);
+    return {
+      post: (message) => parentPort.postMessage(message),
+      listen: (hear) => parentPort.on("message", hear),
+    };
+  }
+  return {
+    post: (message) => self.postMessage(message),
+    listen: (hear) => (self.onmessage = ({ data }) => hear(data)),
+  };
+}
+
+/** Lets the thread see what else there is to do, such as messages that cancel. */
+export function breathe() {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(0);
+  });
+}

@@ -1,0 +1,46 @@
+/** Chooses the module for this processor, and compiles it. */
+
+import { isNode } from "./threads.js";
+
+/** `f(a, b, c)` is `f32x4.relaxed_madd` of them. */
+const PROBE = Uint8Array.of(
+  // Magic number, version.
+  0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00,
+  // Type 0: three f32 to one.
+  0x01, 0x08, 0x01, 0x60, 0x03, 0x7d, 0x7d, 0x7d, 0x01, 0x7d,
+  // Function 0 is of type 0, and exported as "f".
+  0x03, 0x02, 0x01, 0x00, 0x07, 0x05, 0x01, 0x01, 0x66, 0x00, 0x00,
+  // Its code: each parameter in all lanes, relaxed_madd, the first lane.
+  0x0a, 0x16, 0x01, 0x14, 0x00, 0x20, 0x00, 0xfd, 0x13, 0x20, 0x01, 0xfd, 0x13, 0x20, 0x02, 0xfd, 0x13,
+  0xfd, 0x85, 0x02, 0xfd, 0x1f, 0x00, 0x0b,
+);
+
+/** Whether `f32x4.relaxed_madd` is there and rounds once, which the engine and the processor decide. */
+export function hasFusedMadd() {
+  if (!WebAssembly.validate(PROBE)) return false;
+  const { f } = new WebAssembly.Instance(new WebAssembly.Module(PROBE)).exports;
+  // The square has 25 bits. Rounded before the sum, it loses the last one, and nothing is left.
+  const x = 1 + 2 ** -12;
+  return f(x, x, -(1 + 2 ** -11)) === 2 ** -24;
+}
+
+/** The modules: both give the same bits, `relaxed` faster, where it may be used. */
+export const MODULES = {
+  simd: new URL("../wasm/ollm.wasm", import.meta.url),
+  relaxed: new URL("../wasm/ollm-relaxed.wasm", import.meta.url),
+};
+
+/** The module that is best here: `simd` or `relaxed`. */
+export const bestModule = () => (hasFusedMadd() ? "relaxed" : "simd");
+
+/** Compiles the module at an address. */
+export async function compile(url) {
+  if (isNode && String(url).startsWith("file:")) {
+    const fs = await import(/* @vite-ignore */ "node:fs/promises");
+    return WebAssembly.compile(await fs.readFile(new URL(url)));
+  }
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${response.status} ${response.statusText}`);
+  const isTyped = response.headers.get("content-type")?.startsWith("application/wasm");
+  return isTyped ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
+}

@@ -1,0 +1,20 @@
+//! Bytes of a model file: a memory map of a file or of a part of it, memory of the application, or
+//! a copy.
+
+mod borrowed;
+mod bytes;
+mod error;
+mod file;
+#[cfg(unix)]
+mod joined;
+mod options;
+#[cfg(test)]
+mod tests;
+
+pub use borrowed::Release;
+pub use bytes::Storage;
+pub use error::StorageError;
+pub use file::{is_pipe, open_file};
+pub use options::StorageOptions;
+
+type Result<T, E = StorageError> = std::result::Result<T, E>;
