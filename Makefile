@@ -13,7 +13,8 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # library.
 FEATURES ?=
 
-.PHONY: demo test check fmt lint docs bench install install-library uninstall size bless web
+.PHONY: demo test check serve-test explorer-test fmt lint docs bench install install-library uninstall size bless \
+	web
 
 # The backbone with adapters, and options of ways to answer, on problems that neither has seen.
 demo:
@@ -26,6 +27,24 @@ test:
 	OLLM_TEST_MODEL="$(MODEL)" cargo test --workspace $(FEATURES)
 
 check: fmt lint docs test
+
+# The official client of OpenAI (from PyPI) against the server, and 200 requests of 16 clients.
+serve-test:
+	cargo build --release -p ollm-run
+	python3 -m venv "$(TARGET)/openai"
+	"$(TARGET)/openai/bin/pip" install --quiet openai
+	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/release/ollm-run" "$(MODEL)"
+
+# The option explorer in a browser: needs node, npm (for playwright-core) and CHROMIUM. Writes the
+# screenshots of README.
+CHROMIUM ?= $(shell command -v chromium)
+PLUGIN ?= convert/trainer/plugins/arithmetic/plugin.gguf
+explorer-test:
+	cargo build --release -p ollm-run
+	mkdir -p "$(TARGET)/explorer"
+	cp tests/explorer/test.mjs "$(TARGET)/explorer"
+	cd "$(TARGET)/explorer" && npm install --silent --no-audit --no-fund playwright-core
+	node "$(TARGET)/explorer/test.mjs" "$(TARGET)/release/ollm-run" "$(MODEL)" "$(PLUGIN)" "$(CHROMIUM)" tests/picture
 
 fmt:
 	cargo fmt --all --check

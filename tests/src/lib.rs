@@ -3,6 +3,7 @@
 pub mod backbones;
 pub mod badfiles;
 pub mod c_programs;
+pub mod http;
 pub mod plugins;
 pub mod refusing;
 pub mod schemas;

@@ -745,3 +745,17 @@ fn a_search_that_cannot_be_is_refused_for_what_is_wrong() {
         assert!(outcome.stderr.contains(says) && outcome.stdout.is_empty(), "{flags:?}: {}", outcome.stderr);
     }
 }
+
+/// A run as a page: the text is the same, and the page has its option sets.
+#[test]
+fn a_trace_is_a_page_with_the_options_of_each_token() {
+    let page = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trace.html");
+    let traced = with_plugin(&["--trace", path(&page)]);
+    assert_eq!(traced, with_plugin(&[]));
+    let html = fs::read_to_string(&page).unwrap();
+    let data = html.split_once("id=\"trace\">").unwrap().1.split_once("</script>").unwrap().0;
+    let shown: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(text_of(shown["steps"].as_array().unwrap()), traced.trim_end_matches('\n'));
+    assert!(shown["steps"].as_array().unwrap().iter().all(|step| step["options"].as_array().unwrap().len() == OPTIONS));
+    assert_eq!(run(&["-m", path(&tiny()), "-p", "x", "-n", "1", "--trace", "/nowhere/x.html"]).code, Some(1));
+}

@@ -18,6 +18,8 @@ use crate::chat_input::ConversationArgs;
 use crate::constrain::ConstrainArgs;
 use crate::failure::{Failure, Result};
 use crate::sampling::SampleArgs;
+#[cfg(feature = "serve")]
+use crate::serve::args::ServeArgs;
 
 const ABOUT: &str = "Generates text with an option-aware language model.
 
@@ -57,6 +59,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Talk with the model, turn by turn
     Chat(ChatArgs),
+    /// Serve the model over HTTP: OpenAI's API, options, and a page to look at them
+    #[cfg(feature = "serve")]
+    Serve(ServeArgs),
     /// Search over branches: vote, best of N or beam search
     Search(SearchArgs),
     /// Suggest short continuations of a text
@@ -231,6 +236,9 @@ pub(crate) struct GenerateArgs {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
+    /// Write the run as a page to look at in a browser: one file, with the options of each token
+    #[arg(long, value_name = "FILE.html")]
+    pub(crate) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) sample: SampleArgs,
 }
@@ -484,6 +492,8 @@ impl Cli {
             Some(Command::Search(args)) => &args.select,
             Some(Command::Score(args)) => &args.select,
             Some(Command::Bench(args)) => &args.select,
+            #[cfg(feature = "serve")]
+            Some(Command::Serve(_)) => return None,
             Some(Command::Suggest(_) | Command::Tokenize(_) | Command::Info(_) | Command::Manual(_)) => return None,
         };
         let samples = matches!(select.latent, Some(LatentMode::Sample { .. }));
@@ -546,6 +556,7 @@ fn without_effect(matches: &ArgMatches) -> Option<String> {
         "tokenize" | "info" => &[&RUN, &["verbose"]],
         "score" => &[&["context_shift", "keep", "verbose", "draft"], &CACHE],
         "bench" => &[&["verbose"], &CACHE],
+        "serve" => &[&["context_shift", "keep", "draft", "verbose"], &CACHE],
         "search" | "suggest" => &[&["context_shift", "keep", "draft"]],
         _ => &[],
     };

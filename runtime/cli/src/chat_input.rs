@@ -108,7 +108,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// The date, as `2026-11-30`.
-fn today() -> String {
+pub(crate) fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let (mut year, mut day) = (1970, seconds / 86400);
     let leap = |year: u64| u64::from(year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400));

@@ -43,6 +43,9 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// A file of the Hugging Face Hub cannot be had.
     Hub(HubError),
+    /// The server cannot listen, or cannot go on.
+    #[cfg(feature = "serve")]
+    Server(io::Error),
     /// The line editor gave up.
     Editor(String),
     /// The program that `bench` runs beside this one did not do its part.
@@ -81,6 +84,8 @@ impl fmt::Display for Failure {
             }
             Self::Peer { program, reason } => write!(f, "{}: {reason}", program.display()),
             Self::Hub(error) => error.fmt(f),
+            #[cfg(feature = "serve")]
+            Self::Server(source) => write!(f, "the server: {source}"),
             Self::Output(source) => write!(f, "cannot write the output: {source}"),
         }
     }

@@ -1,6 +1,7 @@
 //! The command without a name: continue a text.
 
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::args::{GenerateArgs, MachineArgs};
@@ -10,6 +11,7 @@ use crate::generation::{Generation, TokenSink};
 use crate::output::{Output, aside, count};
 use crate::show;
 use crate::table::OptionTable;
+use crate::trace::{self, Traced};
 use ollm_runtime::chat::ChatParser;
 use ollm_runtime::generate::Reason;
 
@@ -28,12 +30,19 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     let start = Instant::now();
     let prefill = Timing { tokens: engine.feed(&fed.tokens)?, time: start.elapsed() };
     let mut output = Output::new();
-    let decode = generate(&mut engine, &mut generation, fed.parser, machine.json, &mut output)?;
+    let trace = match &args.trace {
+        Some(path) => Some((&**path, &**machine.model()?, engine.tokenizer.decode(&fed.tokens))),
+        None => None,
+    };
+    let decode = generate(&mut engine, &mut generation, fed.parser, machine.json, trace.as_ref(), &mut output)?;
     if is_reported(machine) {
         report(&engine, prefill, decode);
     }
     Ok(())
 }
+
+/// Where a trace goes, of which model, and behind which prompt.
+type Trace<'a> = (&'a Path, &'a Path, String);
 
 /// Generates, and shows it as the flags say; tells how long that took.
 fn generate(
@@ -41,10 +50,23 @@ fn generate(
     generation: &mut Generation,
     parser: Option<ChatParser>,
     json: bool,
+    trace: Option<&Trace<'_>>,
     output: &mut Output,
 ) -> Result<Timing> {
-    let mut sink = sink(generation.show(), parser.is_some(), json, output);
-    let (done, time) = generation.run(engine, parser, sink.as_mut())?;
+    let show = generation.show();
+    let mut sink = sink(show, parser.is_some(), json, output);
+    let (done, time) = match trace {
+        None => generation.run(engine, parser, sink.as_mut())?,
+        Some((path, model, prompt)) => {
+            if engine.options().is_some() {
+                generation.set_show(show.or(Some(trace::DEPTH)));
+            }
+            let mut traced = Traced::new(sink, show.is_some());
+            let outcome = generation.run(engine, parser, &mut traced)?;
+            traced.write(path, model, prompt)?;
+            outcome
+        }
+    };
     if done.reason == Reason::ContextFull {
         aside(&format!(
             "note: the context of {} is full: --context makes it larger, --context-shift forgets the older half",

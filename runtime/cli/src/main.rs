@@ -1,4 +1,4 @@
-//! The `ollm-run` command: generate, chat, score, tokenize, measure, describe.
+//! The `ollm-run` command: generate, chat, serve, score, tokenize, measure, describe.
 
 mod args;
 mod bench;
@@ -8,6 +8,7 @@ mod chat_input;
 mod constrain;
 mod conversation;
 mod engine;
+mod explorer;
 mod failure;
 mod generate;
 mod generation;
@@ -20,10 +21,13 @@ mod prompt;
 mod sampling;
 mod score;
 mod search;
+#[cfg(feature = "serve")]
+mod serve;
 mod show;
 mod suggest;
 mod table;
 mod tokenize;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -45,6 +49,8 @@ fn run(mut cli: Cli) -> Result<()> {
     match cli.command {
         None => generate::run(&cli.machine, &cli.generate),
         Some(Command::Chat(args)) => chat::run(&cli.machine, args),
+        #[cfg(feature = "serve")]
+        Some(Command::Serve(args)) => serve::run(&cli.machine, &args),
         Some(Command::Search(args)) => search::run(&cli.machine, &args),
         Some(Command::Suggest(args)) => suggest::run(&cli.machine, &args),
         Some(Command::Score(args)) => score::run(&cli.machine, &args),

@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use ollm_runtime::branches::{
     Branch, BranchEnd, BranchOptions, Branches, Expansion, Found, Score, SearchOptions, Strategy, Weight, search,
 };
-use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Plugin, TokenEnds};
 use serde_json::{Value, json};
 
 use crate::args::{BranchArgs, MachineArgs, SearchArgs, SelectArgs, StopArgs};
@@ -62,6 +62,40 @@ pub(crate) struct SearchFlags<'a> {
     pub(crate) stop: &'a StopArgs,
 }
 
+/// How branches are made where not all of it is given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BranchDefaults {
+    pub(crate) expansion: Expansion,
+    pub(crate) width: usize,
+    pub(crate) hold: Hold,
+}
+
+impl BranchDefaults {
+    /// What is given, and what follows from the plugin for the rest.
+    pub(crate) fn new(
+        strategy: Strategy,
+        branches: Option<usize>,
+        expand: Option<Expansion>,
+        hold: Option<Hold>,
+        plugin: Option<&Plugin>,
+    ) -> Self {
+        let is_beam = strategy == Strategy::Beam;
+        let samples = Expansion::Sample { count: branches.unwrap_or(BRANCHES), temperature: TEMPERATURE };
+        let options = plugin.map_or(0, Plugin::option_count);
+        let trained = plugin.map_or(Hold::All, |plugin| plugin.spec().hold);
+        Self {
+            expansion: expand.unwrap_or(if plugin.is_some() { Expansion::Latents } else { samples }),
+            width: match branches {
+                Some(count) => count,
+                None if is_beam => BEAM,
+                None => expand.map_or(BRANCHES, |expansion| expansion.count(options).max(1)),
+            },
+            // A beam without a boundary before the end would be best of N.
+            hold: hold.unwrap_or(if is_beam && trained == Hold::All { Hold::Line } else { trained }),
+        }
+    }
+}
+
 impl SearchFlags<'_> {
     /// The search that the flags ask for.
     pub(crate) fn options(&self, engine: &Engine, strategy: Strategy) -> Result<SearchOptions> {
@@ -80,17 +114,9 @@ impl SearchFlags<'_> {
                 return Err(Failure::NoPlugin { flag });
             }
         }
-        let samples = Expansion::Sample { count: branch.branches.unwrap_or(BRANCHES), temperature: TEMPERATURE };
-        let expansion = branch.expand.unwrap_or(if plugin.is_some() { Expansion::Latents } else { samples });
-        let options = plugin.map_or(0, |plugin| plugin.option_count());
-        let width = match branch.branches {
-            Some(count) => count,
-            None if is_beam => BEAM,
-            None => branch.expand.map_or(BRANCHES, |expansion| expansion.count(options).max(1)),
-        };
-        let trained = plugin.map_or(Hold::All, |plugin| plugin.spec().hold);
-        // A beam without a boundary before the end would be best of N.
-        let hold = select.hold.unwrap_or(if is_beam && trained == Hold::All { Hold::Line } else { trained });
+        let plugin = plugin.map(|plugin| &**plugin);
+        let BranchDefaults { expansion, width, hold } =
+            BranchDefaults::new(strategy, branch.branches, branch.expand, select.hold, plugin);
         if select.latent.is_some() && expansion.needs_plugin() && (is_beam || hold == Hold::All) {
             return Err(Failure::Usage(format!(
                 "--latent has no effect: --expand {expansion} gives each branch its latent until the next expansion"
@@ -247,7 +273,8 @@ fn tokens(branches: &Branches) -> String {
     count(branches.generated(), "token")
 }
 
-fn document(branches: &Branches, found: &Found, options: &SearchOptions) -> Value {
+/// A search as a document: what was found, and every branch.
+pub(crate) fn document(branches: &Branches, found: &Found, options: &SearchOptions) -> Value {
     let one = |(index, branch): (usize, &Branch)| {
         let mut json = json!({
             "id": index,

@@ -80,19 +80,7 @@ pub(crate) struct JsonLines<'o>(pub(crate) &'o mut Output);
 
 impl TokenSink for JsonLines<'_> {
     fn token(&mut self, tokenizer: &Tokenizer, token: &Token<'_>, _: &[ChatEvent]) -> Result<()> {
-        let mut line = json!({
-            "token": token.step.token,
-            "text": token.text,
-            "latent": token.step.latent,
-            "logprob": number(token.step.logprob),
-        });
-        if !token.top.is_empty() {
-            line["top"] = token.top.iter().map(|top| logprob_json(tokenizer, *top)).collect();
-        }
-        if !token.options.is_empty() {
-            line["options"] = token.options.iter().map(|option| option_json(tokenizer, option)).collect();
-        }
-        self.0.json(&line)
+        self.0.json(&step_json(tokenizer, token))
     }
 
     fn done(&mut self, done: &Generated, _: &[ChatEvent], message: Option<&Message>) -> Result<()> {
@@ -104,11 +92,29 @@ impl TokenSink for JsonLines<'_> {
     }
 }
 
+/// A token, with its alternatives and its option set where there are any.
+pub(crate) fn step_json(tokenizer: &Tokenizer, token: &Token<'_>) -> Value {
+    let mut line = json!({
+        "token": token.step.token,
+        "text": token.text,
+        "latent": token.step.latent,
+        "logprob": number(token.step.logprob),
+    });
+    if !token.top.is_empty() {
+        line["top"] = token.top.iter().map(|top| logprob_json(tokenizer, *top)).collect();
+    }
+    if !token.options.is_empty() {
+        line["options"] = token.options.iter().map(|option| option_json(tokenizer, option)).collect();
+    }
+    line
+}
+
 fn logprob_json(tokenizer: &Tokenizer, (token, logprob): (u32, f32)) -> Value {
     json!({ "token": token, "text": tokenizer.decode(&[token]), "logprob": number(logprob) })
 }
 
-fn option_json(tokenizer: &Tokenizer, option: &OptionView) -> Value {
+/// An option of a step.
+pub(crate) fn option_json(tokenizer: &Tokenizer, option: &OptionView) -> Value {
     let token =
         |&(token, p): &(u32, f32)| json!({ "token": token, "text": tokenizer.decode(&[token]), "p": number(p) });
     let top: Vec<Value> = option.top.iter().map(token).collect();

@@ -28,7 +28,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
     let decode = Timing { tokens: generated, time: start.elapsed() };
     let mut output = Output::new();
     if machine.json {
-        output.json(&document(&suggestions))?;
+        output.json(&suggestions_json(&suggestions))?;
     } else {
         print(&mut output, &suggestions)?;
     }
@@ -38,7 +38,8 @@ pub(crate) fn run(machine: &MachineArgs, args: &SuggestArgs) -> Result<()> {
     Ok(())
 }
 
-fn document(suggestions: &[Suggestion]) -> Value {
+/// The suggestions as a document.
+pub(crate) fn suggestions_json(suggestions: &[Suggestion]) -> Value {
     let one = |suggestion: &Suggestion| {
         json!({
             "text": suggestion.text,

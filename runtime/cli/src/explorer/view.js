@@ -1,0 +1,160 @@
+// What is shown. Text of the model goes into the document as text, never as markup.
+
+const COLOURS = 10;
+
+/** An element with properties and children. */
+export function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key === "class") made.className = value;
+    else if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`;
+
+/** White space that can be seen. */
+const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+
+/** The text of a branch, token by token. */
+export class TextView {
+  constructor(box, choose) {
+    this.box = box;
+    this.choose = choose;
+    this.current = null;
+    box.addEventListener("click", (event) => this.open(event.target));
+    box.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  clear(given) {
+    this.box.replaceChildren(element("span", { class: "given" }, given));
+    this.current = null;
+  }
+
+  append(step) {
+    const { latent } = step;
+    const known = latent !== null && latent !== undefined;
+    const place = this.box.children.length - 1;
+    const token = element("span", {
+      class: known ? `token z${latent % COLOURS}` : "token",
+      role: "button",
+      tabindex: place === 0 ? "0" : "-1",
+      "aria-pressed": "false",
+      "aria-label": `${visible(step.text)}${known ? `, latent ${latent}` : ""}`,
+      "data-z": known ? latent : null,
+    }, step.text);
+    this.box.append(token);
+  }
+
+  tokens() {
+    return [...this.box.children].slice(1);
+  }
+
+  open(token) {
+    if (!token.classList?.contains("token")) return;
+    this.focus(token);
+    this.current?.setAttribute("aria-pressed", "false");
+    token.setAttribute("aria-pressed", "true");
+    this.current = token;
+    this.choose(this.tokens().indexOf(token));
+  }
+
+  focus(token) {
+    this.box.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
+    token.setAttribute("tabindex", "0");
+    token.focus();
+  }
+
+  key(event) {
+    const token = event.target;
+    if (!token.classList.contains("token")) return;
+    const next = {
+      ArrowRight: () => token.nextElementSibling,
+      ArrowDown: () => token.nextElementSibling,
+      ArrowLeft: () => token.previousElementSibling,
+      ArrowUp: () => token.previousElementSibling,
+      Home: () => this.tokens()[0],
+      End: () => this.box.lastElementChild,
+    }[event.key];
+    if (next) {
+      event.preventDefault();
+      const to = next();
+      if (to?.classList.contains("token")) this.focus(to);
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      this.open(token);
+    }
+  }
+}
+
+/** The options of a token; `take` is called with the one that is taken. */
+export function showOptions(list, options, chosen, take) {
+  const most = Math.max(...options.map((option) => option.policy));
+  list.replaceChildren(...options.map((option) => {
+    const { latent, policy, top, held } = option;
+    const fill = element("div", { class: `fill${latent % COLOURS}` });
+    fill.style.width = `${(100 * policy) / most}%`;
+    const words = top.map(({ text, p }) => `“${visible(text)}” ${percent(p)}`).join(" · ");
+    const item = element("li", {},
+      element("div", { class: "head" },
+        element("strong", {}, `z${latent} · ${percent(policy)}${latent === chosen ? " · chosen" : ""}`),
+        take && top.length > 0
+          ? element("button", { type: "button", "aria-label": `Take option ${latent}`, onclick: () => take(option) }, "Take")
+          : ""),
+      element("div", { class: "bar", role: "img", "aria-label": `policy ${percent(policy)}` }, fill),
+      element("p", { class: "words" }, words));
+    if (held) item.append(element("p", { class: "said" }, held.text));
+    return item;
+  }));
+}
+
+/** The tree of branches; `choose` is called with the one that is chosen. */
+export function showBranches(list, tree, current, choose) {
+  list.replaceChildren(...tree.branches.map((branch) => {
+    const begin = branch.own.slice(0, 12).map((step) => step.text).join("");
+    const from = branch.parent === null ? "" : `${branch.why}, at ${branch.at} of ${branch.parent} · `;
+    const button = element("button", {
+      type: "button",
+      "aria-current": branch === current ? "true" : "false",
+      onclick: () => choose(branch),
+    }, `${branch.id}: ${from}${visible(begin)}`);
+    const item = element("li", {}, button);
+    item.style.paddingLeft = `${Math.min(tree.depth(branch), 6)}rem`;
+    return item;
+  }));
+}
+
+/** A vote: the answers with their weight, and who said what. */
+export function showVote(list, found) {
+  const answers = new Map();
+  for (const branch of found.branches) {
+    const latent = branch.latents?.[0];
+    const who = latent === null || latent === undefined ? `#${branch.id}` : `z${latent}`;
+    if (branch.end === "merged") {
+      const into = found.branches[branch.merged_into];
+      if (into?.answer) answers.get(into.answer)?.who.push(who) ?? answers.set(into.answer, { weight: 0, who: [who], text: into.text });
+    } else if (branch.answer !== null) {
+      const answer = answers.get(branch.answer) ?? { weight: 0, who: [], text: branch.text };
+      answer.weight += branch.weight ?? 0;
+      answer.who.push(who);
+      answers.set(branch.answer, answer);
+    }
+  }
+  const sorted = [...answers].sort((a, b) => b[1].weight - a[1].weight);
+  const total = sorted.reduce((sum, [, { weight }]) => sum + weight, 0) || 1;
+  list.replaceChildren(...sorted.map(([answer, { weight, who, text }]) => {
+    const fill = element("div", { class: "fill7" });
+    fill.style.width = `${(100 * weight) / total}%`;
+    return element("li", {},
+      element("div", { class: "head" },
+        element("strong", {}, `${visible(answer)}${answer === found.answer ? " · wins" : ""}`),
+        element("span", {}, percent(weight / total))),
+      element("div", { class: "bar", role: "img", "aria-label": `weight ${percent(weight / total)}` }, fill),
+      element("p", { class: "words" }, who.join(", ")),
+      element("p", { class: "said" }, text));
+  }));
+  if (sorted.length === 0) list.replaceChildren(element("li", { class: "hint" }, "No branch came to an answer."));
+}

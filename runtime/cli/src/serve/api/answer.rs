@@ -1,0 +1,349 @@
+//! Answers in `OpenAI`'s shapes, whole and in chunks, made of what the engine tells.
+
+use std::sync::Arc;
+
+use ollm_runtime::chat::{ChatEvent, ChatParser, ToolCall};
+use ollm_runtime::generate::Reason;
+use ollm_runtime::session::OptionView;
+use ollm_runtime::tokenizer::Tokenizer;
+use serde_json::{Map, Value, json};
+
+use crate::output::number;
+use crate::serve::engine::{Event, Said};
+use crate::serve::error::ApiError;
+use crate::show::option_json;
+
+/// Which of the two an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Chat,
+    Text,
+}
+
+impl Style {
+    pub(crate) const fn id(self) -> &'static str {
+        match self {
+            Self::Chat => "chatcmpl",
+            Self::Text => "cmpl",
+        }
+    }
+
+    const fn object(self, is_chunk: bool) -> &'static str {
+        match self {
+            Self::Chat if is_chunk => "chat.completion.chunk",
+            Self::Chat => "chat.completion",
+            Self::Text => "text_completion",
+        }
+    }
+}
+
+/// What an answer is called, and what is told with it.
+pub(crate) struct Told {
+    pub(crate) style: Style,
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+    /// Tokens of the prompts.
+    pub(crate) prompt_tokens: usize,
+    /// Whether the probability of each token is told.
+    pub(crate) logprobs: bool,
+    /// Whether each token is told with its latent.
+    pub(crate) latents: bool,
+    /// Whether the usage comes with the last chunk.
+    pub(crate) stream_usage: bool,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+}
+
+/// An answer on its way.
+pub(crate) struct Answering {
+    told: Told,
+    choices: Vec<ChoiceState>,
+    reused: usize,
+}
+
+#[derive(Default)]
+struct ChoiceState {
+    parser: Option<ChatParser>,
+    text: String,
+    reasoning: String,
+    calls: Vec<Value>,
+    logprobs: Vec<Value>,
+    steps: Vec<Value>,
+    /// Bytes of text that were told with a token, for the offsets of completions.
+    offset: usize,
+    generated: usize,
+    finish: Option<&'static str>,
+}
+
+impl Answering {
+    /// An answer with a choice for each parser; none takes the text as it is.
+    pub(crate) fn new(told: Told, parsers: Vec<Option<ChatParser>>) -> Self {
+        let choices = parsers.into_iter().map(|parser| ChoiceState { parser, ..ChoiceState::default() }).collect();
+        Self { told, choices, reused: 0 }
+    }
+
+    /// Whether all choices have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.choices.iter().all(|choice| choice.finish.is_some())
+    }
+
+    /// Notes tokens that were generated elsewhere, for the first choice.
+    pub(crate) fn count(&mut self, tokens: usize) {
+        self.choices.iter_mut().take(1).for_each(|choice| choice.generated += tokens);
+    }
+
+    /// Takes what the engine tells; gives the chunks of it.
+    pub(crate) fn take(&mut self, event: Event) -> Result<Vec<Value>, ApiError> {
+        match event {
+            Event::Prompted { reused } => {
+                self.reused += reused;
+                Ok(Vec::new())
+            }
+            Event::Token(said) => Ok(vec![self.said(&said)]),
+            Event::Done { index, reason, rest } => Ok(self.done(index, reason, &rest)),
+            Event::Failed(error) => Err(error.into()),
+        }
+    }
+
+    /// The chunks before the first token: who speaks.
+    pub(crate) fn begin(&self) -> Vec<Value> {
+        match self.told.style {
+            Style::Text => Vec::new(),
+            Style::Chat => {
+                let delta = json!({ "role": "assistant", "content": "" });
+                (0..self.choices.len()).map(|index| self.chunk(index, delta.clone(), Value::Null, None)).collect()
+            }
+        }
+    }
+
+    /// The chunk behind the last one: the usage, if it was asked for.
+    pub(crate) fn end(&self) -> Option<Value> {
+        self.told.stream_usage.then(|| {
+            let mut chunk = self.head(true);
+            chunk.insert("choices".to_owned(), json!([]));
+            chunk.insert("usage".to_owned(), self.usage());
+            Value::Object(chunk)
+        })
+    }
+
+    /// The answer as a whole.
+    pub(crate) fn whole(mut self) -> Value {
+        let mut answer = self.head(false);
+        let usage = self.usage();
+        let choices = std::mem::take(&mut self.choices).into_iter().enumerate();
+        let choices: Vec<Value> = choices.map(|(index, choice)| choice.whole(index, &self.told)).collect();
+        answer.insert("choices".to_owned(), choices.into());
+        answer.insert("usage".to_owned(), usage);
+        Value::Object(answer)
+    }
+
+    fn head(&self, is_chunk: bool) -> Map<String, Value> {
+        let Told { style, id, created, model, .. } = &self.told;
+        let head = json!({
+            "id": id,
+            "object": style.object(is_chunk),
+            "created": created,
+            "model": model,
+            "system_fingerprint": concat!("ollm-", env!("CARGO_PKG_VERSION")),
+        });
+        if let Value::Object(head) = head { head } else { Map::new() }
+    }
+
+    fn usage(&self) -> Value {
+        let (prompt, generated) =
+            (self.told.prompt_tokens, self.choices.iter().map(|choice| choice.generated).sum::<usize>());
+        json!({
+            "prompt_tokens": prompt,
+            "completion_tokens": generated,
+            "total_tokens": prompt + generated,
+            "prompt_tokens_details": { "cached_tokens": self.reused },
+        })
+    }
+
+    fn said(&mut self, said: &Said) -> Value {
+        let Told { style, tokenizer, logprobs, latents, .. } = &self.told;
+        let choice = &mut self.choices[said.index];
+        choice.generated += 1;
+        let logprobs = if *logprobs { choice.probability(said, *style, tokenizer) } else { Value::Null };
+        let step = latents.then(|| {
+            let step = step_json(said, tokenizer);
+            choice.steps.push(step.clone());
+            step
+        });
+        let delta = choice.push(&said.text, false, &self.told.id, said.index);
+        self.chunk(said.index, delta, logprobs, step)
+    }
+
+    fn done(&mut self, index: usize, reason: Reason, rest: &str) -> Vec<Value> {
+        let choice = &mut self.choices[index];
+        let delta = choice.push(rest, true, &self.told.id, index);
+        choice.finish = Some(match reason {
+            _ if !choice.calls.is_empty() => "tool_calls",
+            Reason::Limit | Reason::ContextFull => "length",
+            Reason::End | Reason::Stop | Reason::Callback | Reason::Cancelled => "stop",
+        });
+        let finish = choice.finish;
+        let is_empty = delta.as_object().is_some_and(Map::is_empty);
+        let rest = (!is_empty).then(|| self.chunk(index, delta, Value::Null, None));
+        let mut last = self.chunk(index, json!({}), Value::Null, None);
+        last["choices"][0]["finish_reason"] = finish.into();
+        rest.into_iter().chain([last]).collect()
+    }
+
+    fn chunk(&self, index: usize, delta: Value, logprobs: Value, step: Option<Value>) -> Value {
+        let mut chunk = self.head(true);
+        let mut choice = json!({ "index": index, "logprobs": logprobs, "finish_reason": null });
+        match self.told.style {
+            Style::Chat => choice["delta"] = delta,
+            Style::Text => choice["text"] = delta.get("content").cloned().unwrap_or_else(|| "".into()),
+        }
+        chunk.insert("choices".to_owned(), json!([choice]));
+        if self.told.stream_usage {
+            chunk.insert("usage".to_owned(), Value::Null);
+        }
+        if let Some(step) = step {
+            chunk.insert("ollm".to_owned(), step);
+        }
+        Value::Object(chunk)
+    }
+}
+
+impl ChoiceState {
+    /// Takes text; gives what is new of the message.
+    fn push(&mut self, text: &str, last: bool, id: &str, index: usize) -> Value {
+        let events = match &mut self.parser {
+            None if text.is_empty() => Vec::new(),
+            None => vec![ChatEvent::Text(text.to_owned())],
+            Some(parser) => {
+                let mut events = parser.push(text);
+                if last {
+                    events.extend(parser.finish());
+                }
+                events
+            }
+        };
+        let mut delta = Map::new();
+        let mut add = |name: &str, text: &str| match delta.get_mut(name) {
+            Some(Value::String(all)) => all.push_str(text),
+            _ => drop(delta.insert(name.to_owned(), text.into())),
+        };
+        let mut calls = Vec::new();
+        for event in events {
+            match event {
+                ChatEvent::Text(text) => {
+                    self.text.push_str(&text);
+                    add("content", &text);
+                }
+                ChatEvent::Reasoning(text) => {
+                    self.reasoning.push_str(&text);
+                    add("reasoning_content", &text);
+                }
+                ChatEvent::Call(call) => {
+                    let number = self.calls.len();
+                    let call = call_json(call, || format!("call-{id}-{index}-{number}"));
+                    self.calls.push(call.clone());
+                    let mut part = call;
+                    part["index"] = number.into();
+                    calls.push(part);
+                }
+                // Its text came as text.
+                ChatEvent::Malformed(_) => {}
+            }
+        }
+        if !calls.is_empty() {
+            delta.insert("tool_calls".to_owned(), calls.into());
+        }
+        Value::Object(delta)
+    }
+
+    /// The probability of a token, in the form of the style.
+    fn probability(&mut self, said: &Said, style: Style, tokenizer: &Tokenizer) -> Value {
+        let told = match style {
+            Style::Chat => {
+                let top: Vec<Value> =
+                    said.top.iter().map(|&(token, logprob)| token_json(token, logprob, tokenizer)).collect();
+                let mut token = token_json(said.step.token, said.step.logprob, tokenizer);
+                token["top_logprobs"] = top.into();
+                token
+            }
+            Style::Text => {
+                let text = |token| tokenizer.decode(&[token]);
+                let top: Map<String, Value> =
+                    said.top.iter().map(|&(token, logprob)| (text(token), number(logprob))).collect();
+                json!([text(said.step.token), number(said.step.logprob), top, self.offset])
+            }
+        };
+        self.offset += said.text.len();
+        self.logprobs.push(told.clone());
+        probabilities(style, &[told])
+    }
+
+    fn whole(self, index: usize, told: &Told) -> Value {
+        let logprobs = if told.logprobs { probabilities(told.style, &self.logprobs) } else { Value::Null };
+        let mut choice = json!({ "index": index, "logprobs": logprobs, "finish_reason": self.finish });
+        match told.style {
+            Style::Text => choice["text"] = self.text.into(),
+            Style::Chat => {
+                let content = if self.text.is_empty() && !self.calls.is_empty() { None } else { Some(self.text) };
+                let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
+                if !self.reasoning.is_empty() {
+                    message["reasoning_content"] = self.reasoning.into();
+                }
+                if !self.calls.is_empty() {
+                    message["tool_calls"] = self.calls.into();
+                }
+                choice["message"] = message;
+            }
+        }
+        if told.latents {
+            choice["ollm"] = json!({ "steps": self.steps });
+        }
+        choice
+    }
+}
+
+/// The probabilities of tokens, in the form of the style.
+fn probabilities(style: Style, tokens: &[Value]) -> Value {
+    let column = |at: usize| tokens.iter().map(|token| token[at].clone()).collect::<Vec<Value>>();
+    match style {
+        Style::Chat => json!({ "content": tokens, "refusal": null }),
+        Style::Text => json!({
+            "tokens": column(0),
+            "token_logprobs": column(1),
+            "top_logprobs": column(2),
+            "text_offset": column(3),
+        }),
+    }
+}
+
+fn token_json(token: u32, logprob: f32, tokenizer: &Tokenizer) -> Value {
+    let bytes = tokenizer.token_bytes(token).unwrap_or_default();
+    // What cannot be is -9999 there.
+    let logprob = if logprob.is_finite() { number(logprob) } else { json!(-9999.0) };
+    json!({ "token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes })
+}
+
+/// A token with its latent, and the option set that it was chosen from.
+fn step_json(said: &Said, tokenizer: &Tokenizer) -> Value {
+    let mut step = json!({
+        "token": said.step.token,
+        "text": said.text,
+        "latent": said.step.latent,
+        "logprob": number(said.step.logprob),
+    });
+    if !said.options.is_empty() {
+        step["options"] = options_json(&said.options, tokenizer);
+    }
+    step
+}
+
+/// An option set.
+pub(crate) fn options_json(options: &[OptionView], tokenizer: &Tokenizer) -> Value {
+    options.iter().map(|option| option_json(tokenizer, option)).collect()
+}
+
+fn call_json(call: ToolCall, id: impl Fn() -> String) -> Value {
+    let ToolCall { name, arguments, id: own } = call;
+    let arguments = Value::Object(arguments).to_string();
+    json!({ "id": own.unwrap_or_else(id), "type": "function", "function": { "name": name, "arguments": arguments } })
+}

@@ -1,0 +1,98 @@
+//! `/v1/embeddings`.
+
+use std::sync::Arc;
+
+use ollm_runtime::session::Pooling;
+use serde_json::{Value, json};
+
+use crate::output::number;
+use crate::serve::engine::{Job, Task, Then};
+use crate::serve::error::ApiError;
+use crate::serve::reply::{Made as _, Reply};
+use crate::serve::service::Service;
+
+use super::fields::{Fields, parse};
+use super::generate::stopped;
+use super::prompt::{check_room, texts};
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// What was asked for.
+struct Asked {
+    texts: Vec<Vec<u32>>,
+    base64: bool,
+}
+
+/// The mean of the hidden states of each text, with a norm of 1.
+pub(crate) async fn embeddings(service: Arc<Service>, body: Vec<u8>) -> Result<Reply> {
+    let shared = Arc::clone(&service);
+    let Asked { texts, base64 } = super::blocking(move || read(&shared, &body)).await?;
+    let tokens: usize = texts.iter().map(Vec::len).sum();
+    let (work, heard) = Task::new(move |mut session, between| {
+        let mut embeddings = Vec::with_capacity(texts.len());
+        for text in &texts {
+            embeddings.push(session.embed(text, Pooling::Mean, true)?);
+            if !between() {
+                break;
+            }
+        }
+        Ok(embeddings)
+    });
+    service.submit(Job { prompt: Vec::new(), then: Then::Work(work) })?;
+    let embeddings = heard.await.map_err(|_| stopped())??;
+    let one = |(index, embedding): (usize, Vec<f32>)| {
+        let embedding: Value = match base64 {
+            true => encode(&embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into(),
+            false => embedding.into_iter().map(number).collect(),
+        };
+        json!({ "object": "embedding", "index": index, "embedding": embedding })
+    };
+    Ok(Reply::json(&json!({
+        "object": "list",
+        "data": embeddings.into_iter().enumerate().map(one).collect::<Vec<Value>>(),
+        "model": service.name,
+        "usage": { "prompt_tokens": tokens, "total_tokens": tokens },
+    })))
+}
+
+fn read(service: &Service, body: &[u8]) -> Result<Asked> {
+    let body = parse(body)?;
+    let fields = Fields::new(&body);
+    service.check_model(&fields)?;
+    let texts = texts(&fields, "input", service)?;
+    texts.iter().try_for_each(|text| check_room(text, service))?;
+    if fields.get("dimensions").is_some_and(|wanted| wanted.as_u64() != Some(service.hidden as u64)) {
+        return Err(fields.invalid("dimensions", format!("embeddings of this model have {}", service.hidden)));
+    }
+    let base64 = match fields.text("encoding_format")? {
+        None | Some("float") => false,
+        Some("base64") => true,
+        Some(_) => return Err(fields.invalid("encoding_format", "it must be float or base64")),
+    };
+    Ok(Asked { texts, base64 })
+}
+
+/// Base64 (RFC 4648, with padding).
+fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |bytes: &[u8]| {
+        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(bytes.get(at).copied().unwrap_or(0)));
+        let digit = move |at: usize, there: bool| {
+            if there { char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]) } else { '=' }
+        };
+        let length = bytes.len();
+        (0..4).map(move |at| digit(at, at <= length))
+    };
+    bytes.chunks(3).flat_map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(super::encode(text.as_bytes()), expected);
+        }
+        assert_eq!(super::encode(&[0xFB, 0xFF, 0xFE]), "+//+");
+    }
+}

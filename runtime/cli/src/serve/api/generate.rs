@@ -1,0 +1,198 @@
+//! `/v1/chat/completions` and `/v1/completions`.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use ollm_runtime::branches::{SearchOptions, search};
+use ollm_runtime::chat::ChatParser;
+use ollm_runtime::generate::Reason;
+use ollm_runtime::sampler::Sampler;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::search::document;
+use crate::serve::engine::{Answer, Choice, Event, Job, Task, Then};
+use crate::serve::error::ApiError;
+use crate::serve::reply::{Made as _, Reply};
+use crate::serve::service::{Service, now};
+
+use super::answer::{Answering, Style, Told};
+use super::fields::{Fields, parse};
+use super::latents::Latents;
+use super::prompt::{self, Asked};
+use super::sampling::Sampling;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Events that wait for their client; then its continuation waits.
+const EVENTS: usize = 64;
+
+/// Alternatives of a token at most: in chats, in completions.
+const MOST_ALTERNATIVES: u64 = 20;
+const MOST_ALTERNATIVES_OF_TEXT: u64 = 5;
+
+/// A request that was read.
+struct Prepared {
+    prompts: Vec<Asked>,
+    sampling: Sampling,
+    latents: Latents,
+    told: Told,
+    stream: bool,
+}
+
+/// Answers a request.
+pub(crate) async fn generate(service: Arc<Service>, body: Vec<u8>, style: Style) -> Result<Reply> {
+    let shared = Arc::clone(&service);
+    let prepared = super::blocking(move || prepare(&shared, &body, style)).await?;
+    if prepared.latents.strategy.is_some() {
+        return searched(&service, prepared).await;
+    }
+    let stream = prepared.stream;
+    let (events, mut heard) = mpsc::channel(EVENTS);
+    let mut answering = submit(&service, prepared, &events)?;
+    drop(events);
+    // What fails before the first token has a status of its own.
+    let first = heard.recv().await.ok_or_else(stopped)?;
+    if let Event::Failed(error) = first {
+        return Err(error.into());
+    }
+    if stream {
+        return Ok(Reply::events(answering, heard, first));
+    }
+    answering.take(first)?;
+    while !answering.is_over() {
+        answering.take(heard.recv().await.ok_or_else(stopped)?)?;
+    }
+    Ok(Reply::json(&answering.whole()))
+}
+
+/// The engine ended before the answer.
+pub(crate) fn stopped() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the answer was ended: the server is ending, or was overloaded")
+}
+
+fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
+    let body = parse(body)?;
+    let fields = Fields::new(&body);
+    service.check_model(&fields)?;
+    let alternatives = match style {
+        Style::Chat => {
+            let alternatives = fields.integer("top_logprobs", 0..=MOST_ALTERNATIVES)?;
+            let told = fields.flag("logprobs")?;
+            if alternatives.is_some() && !told {
+                return Err(fields.invalid("top_logprobs", "logprobs must be true then"));
+            }
+            told.then(|| alternatives.unwrap_or(0))
+        }
+        Style::Text => fields.integer("logprobs", 0..=MOST_ALTERNATIVES_OF_TEXT)?,
+    };
+    let sampling = Sampling::read(&fields, service, alternatives.unwrap_or(0))?;
+    Sampler::new(sampling.options.clone())?;
+    let latents = Latents::read(&fields, service)?;
+    let prompts = match style {
+        Style::Chat => vec![prompt::chat(&fields, service)?],
+        Style::Text => {
+            for name in ["suffix", "echo", "best_of"] {
+                if fields.get(name).is_some_and(|value| value != false && value != "" && value != 1) {
+                    return Err(fields.invalid(name, "it is not supported"));
+                }
+            }
+            prompt::plain(&fields, service)?
+        }
+    };
+    prompts.iter().try_for_each(|asked| prompt::check_room(&asked.tokens, service))?;
+    let stream_options = fields.object("stream_options")?;
+    let told = Told {
+        style,
+        id: service.next_id(style.id()),
+        created: now(),
+        model: service.name.clone(),
+        prompt_tokens: prompts.iter().map(|asked| asked.tokens.len()).sum(),
+        logprobs: alternatives.is_some(),
+        latents: latents.told,
+        stream_usage: stream_options.map_or(Ok(false), |options| options.flag("include_usage"))?,
+        tokenizer: Arc::clone(&service.tokenizer),
+    };
+    let stream = fields.flag("stream")?;
+    Ok(Prepared { prompts, sampling, latents, told, stream })
+}
+
+/// Gives the prompts to the engine.
+fn submit(service: &Service, prepared: Prepared, events: &mpsc::Sender<Event>) -> Result<Answering> {
+    let Prepared { prompts, sampling, latents, told, .. } = prepared;
+    let (mut jobs, mut parsers) = (Vec::new(), Vec::new());
+    for Asked { tokens, parser, constraint } in prompts {
+        let mut choices = Vec::with_capacity(sampling.count);
+        for place in 0..sampling.count {
+            let mut options = sampling.options.clone();
+            options.seed = options.seed.wrapping_add(place as u64);
+            choices.push(Choice {
+                index: parsers.len(),
+                selector: latents.selector(service, options.seed)?,
+                sampler: Sampler::new(options)?,
+            });
+            parsers.push(parser.clone());
+        }
+        let answer = Answer {
+            choices,
+            constraint,
+            limit: sampling.limit.unwrap_or(service.context),
+            stops: sampling.stops.clone(),
+            show: latents.show,
+            events: events.clone(),
+        };
+        jobs.push(Job { prompt: tokens, then: Then::Answer(answer) });
+    }
+    jobs.into_iter().try_for_each(|job| service.submit(job))?;
+    Ok(Answering::new(told, parsers))
+}
+
+/// Answers by a search over branches. Its text comes at once, when it is found.
+async fn searched(service: &Arc<Service>, prepared: Prepared) -> Result<Reply> {
+    let Prepared { mut prompts, sampling, latents, told, stream } = prepared;
+    let (Some(strategy), Some(asked), true) =
+        (latents.strategy, prompts.pop(), prompts.is_empty() && sampling.count == 1)
+    else {
+        return Err(ApiError::invalid("ollm.strategy", "a search has one prompt and one answer"));
+    };
+    let limit = sampling.limit.unwrap_or(service.context).min(service.context - asked.tokens.len());
+    let options = latents.search(service, strategy, &sampling, limit);
+    let (answer, heard) = begin_search(service, asked, options)?;
+    let (text, generated, reason, document) = heard.await.map_err(|_| stopped())??;
+    let mut answering = Answering::new(Told { latents: false, logprobs: false, ..told }, vec![answer]);
+    answering.count(generated);
+    let mut chunks = answering.begin();
+    chunks.extend(answering.take(Event::Done { index: 0, reason, rest: text })?);
+    if stream {
+        chunks.extend(answering.end());
+        if let Some(first) = chunks.first_mut() {
+            first["ollm"] = document;
+        }
+        return Ok(Reply::chunks(&chunks));
+    }
+    let mut whole = answering.whole();
+    whole["ollm"] = document;
+    Ok(Reply::json(&whole))
+}
+
+/// What a search finds: the text, how many tokens were generated, how it ended, and all of it.
+type Found = (String, usize, Reason, Value);
+
+/// Begins a search; gives the parser of its answer, and where it comes.
+fn begin_search(
+    service: &Arc<Service>,
+    asked: Asked,
+    options: SearchOptions,
+) -> Result<(Option<ChatParser>, oneshot::Receiver<Result<Found>>)> {
+    let (tokenizer, constraint) = (Arc::clone(&service.tokenizer), asked.constraint);
+    let (work, heard) = Task::new(move |mut session, between| {
+        session.set_constraint(constraint)?;
+        let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
+        let best = &branches.all()[found.branch];
+        let reason =
+            if best.end.as_ref().is_some_and(|end| end.name() == "length") { Reason::Limit } else { Reason::End };
+        Ok((best.text.clone(), branches.generated(), reason, document(&branches, &found, &options)))
+    });
+    service.submit(Job { prompt: asked.tokens, then: Then::Work(work) })?;
+    Ok((asked.parser, heard))
+}

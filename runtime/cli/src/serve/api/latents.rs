@@ -1,0 +1,123 @@
+//! The fields under `ollm`: which option, what is shown of the others, and searches over them.
+
+use ollm_runtime::branches::{AnswerRule, BranchOptions, Expansion, Score, SearchOptions, Strategy, Weight};
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, Selector, TokenEnds};
+
+use crate::search::BranchDefaults;
+use crate::serve::error::ApiError;
+use crate::serve::service::Service;
+
+use super::fields::Fields;
+use super::sampling::Sampling;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Tokens that are shown of each option at most.
+pub(crate) const MOST_SHOWN: u64 = 100;
+
+/// Branches of a search at most.
+const MOST_BRANCHES: u64 = 256;
+
+/// What a request asks of options.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Latents {
+    /// Whether there is an object `ollm`: then each token is told with its latent.
+    pub(crate) told: bool,
+    mode: Option<LatentMode>,
+    hold: Option<Hold>,
+    /// Whether the backbone is to answer alone.
+    backbone: bool,
+    /// Tokens of each option that are to be seen.
+    pub(crate) show: Option<usize>,
+    /// A search, in place of plain generation.
+    pub(crate) strategy: Option<Strategy>,
+    branches: Option<usize>,
+    expand: Option<Expansion>,
+    score: Score,
+    weight: Weight,
+    answer: AnswerRule,
+}
+
+impl Latents {
+    pub(crate) fn read(fields: &Fields<'_>, service: &Service) -> Result<Self> {
+        let Some(own) = fields.object("ollm")? else { return Ok(Self::default()) };
+        Self::of(&own, service)
+    }
+
+    /// Reads the object itself.
+    pub(crate) fn of(own: &Fields<'_>, service: &Service) -> Result<Self> {
+        let backbone = own.get("mode").is_some_and(|mode| mode == "backbone");
+        let mode = if backbone { None } else { own.parsed::<LatentMode>("mode")? };
+        let latent = own.integer("latent", 0..=u64::from(u32::MAX))?;
+        if latent.is_some() && (mode.is_some() || backbone) {
+            return Err(own.invalid("latent", "a latent is given, and so is a mode: leave one out"));
+        }
+        let show = match own.get("show_options") {
+            Some(show) if show.is_boolean() => (show == true).then_some(3),
+            _ => own.integer("show_options", 1..=MOST_SHOWN)?,
+        };
+        let expand = own.parsed::<Expansion>("expand")?;
+        if expand.is_some_and(|expand| expand.count(0) as u64 > MOST_BRANCHES) {
+            return Err(own.invalid("expand", format!("there may be {MOST_BRANCHES} branches at most")));
+        }
+        let read = Self {
+            told: true,
+            mode: latent.map(LatentMode::Fixed).or(mode),
+            hold: own.parsed("hold")?,
+            backbone,
+            show,
+            strategy: own.parsed("strategy")?,
+            branches: own.integer("branches", 1..=MOST_BRANCHES)?,
+            expand,
+            score: own.parsed("score")?.unwrap_or_default(),
+            weight: own.parsed("weight")?.unwrap_or_default(),
+            answer: own.parsed("answer")?.unwrap_or_default(),
+        };
+        let needs = [
+            ("latent", latent.is_some()),
+            ("mode", read.mode.is_some()),
+            ("hold", read.hold.is_some()),
+            ("show_options", show.is_some()),
+        ];
+        match needs.into_iter().find(|(_, given)| *given && service.plugin.is_none()) {
+            Some((name, _)) => Err(own.invalid(name, "the server has no plugin").with_code("no_plugin")),
+            None => Ok(read),
+        }
+    }
+
+    /// What selects latents; none leaves all to the backbone.
+    pub(crate) fn selector(&self, service: &Service, seed: u64) -> Result<Option<Selector>> {
+        let Some(plugin) = service.plugin.as_ref().filter(|_| !self.backbone) else { return Ok(None) };
+        let hold = HoldUntil::new(self.hold.unwrap_or(plugin.spec().hold), TokenEnds::new(&service.tokenizer));
+        let mode = self.mode.clone().unwrap_or(LatentMode::Policy);
+        let selector = Selector::new(mode, hold, plugin.option_count(), seed);
+        selector.map(Some).map_err(|error| ApiError::from(error).at("ollm.latent"))
+    }
+
+    /// The search that is asked for, with this strategy.
+    pub(crate) fn search(
+        &self,
+        service: &Service,
+        strategy: Strategy,
+        sampling: &Sampling,
+        limit: usize,
+    ) -> SearchOptions {
+        let plugin = service.plugin.as_deref().filter(|_| !self.backbone);
+        let defaults = BranchDefaults::new(strategy, self.branches, self.expand, self.hold, plugin);
+        SearchOptions {
+            strategy,
+            expansion: defaults.expansion,
+            width: defaults.width,
+            score: self.score.clone(),
+            weight: self.weight,
+            answer: self.answer.clone(),
+            branches: BranchOptions {
+                latents: plugin.map(|_| self.mode.clone().unwrap_or(LatentMode::Policy)),
+                hold: HoldUntil::new(defaults.hold, TokenEnds::new(&service.tokenizer)),
+                sampling: sampling.options.clone(),
+                stops: sampling.stops.clone(),
+                limit,
+            },
+        }
+    }
+}

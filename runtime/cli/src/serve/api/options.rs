@@ -1,0 +1,163 @@
+//! `/v1/ollm/...`: option sets, searches, suggestions, and the tokens of a prompt.
+//!
+//! Each takes a `prompt` (a text, or tokens) or `messages`.
+
+use std::sync::Arc;
+
+use ollm_runtime::branches::{
+    Branch, BranchEnd, BranchOptions, Branches, Expansion, SuggestOptions, Until, search, suggest,
+};
+use ollm_runtime::plugin::{Hold, HoldUntil, TokenEnds};
+use ollm_runtime::sampler::SamplerOptions;
+use ollm_runtime::session::{Session, SessionError};
+use serde_json::{Value, json};
+
+use crate::search::document;
+use crate::serve::engine::{Between, Job, Task, Then};
+use crate::serve::error::ApiError;
+use crate::serve::reply::{Made as _, Reply};
+use crate::serve::service::Service;
+use crate::suggest::suggestions_json;
+
+use super::answer::options_json;
+use super::fields::{Fields, parse};
+use super::generate::stopped;
+use super::latents::{Latents, MOST_SHOWN};
+use super::prompt::{self, Asked, check_room};
+use super::sampling::Sampling;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Tokens that an option is held for at most.
+const MOST_HELD: u64 = 256;
+
+/// What is asked about a prompt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum About {
+    /// The tokens themselves.
+    Tokens,
+    /// The option set behind it, and what each option says when it is held.
+    Options,
+    /// A search over branches.
+    Search,
+    /// Short continuations.
+    Suggest,
+}
+
+/// Answers a request about a prompt.
+pub(crate) async fn about(service: Arc<Service>, body: Vec<u8>, what: About) -> Result<Reply> {
+    let shared = Arc::clone(&service);
+    let (prompt, answer) = super::blocking(move || {
+        let body = parse(&body)?;
+        let fields = Fields::new(&body);
+        shared.check_model(&fields)?;
+        let asked = read_prompt(&fields, &shared)?;
+        let answer: Answer = match what {
+            About::Tokens => return Ok((tokens(&asked, &shared), None)),
+            About::Options => options(&fields, &shared)?,
+            About::Search => searched(&fields, &shared, &asked)?,
+            About::Suggest => suggested(&fields, &shared)?,
+        };
+        Ok((Value::Null, Some((asked, answer))))
+    })
+    .await?;
+    let Some((asked, answer)) = answer else { return Ok(Reply::json(&prompt)) };
+    let constraint = asked.constraint;
+    let (work, heard) = Task::new(move |mut session, between| {
+        session.set_constraint(constraint)?;
+        answer(session, between)
+    });
+    service.submit(Job { prompt: asked.tokens, then: Then::Work(work) })?;
+    Ok(Reply::json(&heard.await.map_err(|_| stopped())??))
+}
+
+/// What the engine does with a prompt.
+type Answer = Box<dyn FnOnce(Session, &mut Between<'_>) -> Result<Value> + Send>;
+
+fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
+    let asked = match fields.get("messages") {
+        Some(_) => prompt::chat(fields, service)?,
+        None => {
+            let mut texts = prompt::plain(fields, service)?;
+            match (texts.pop(), texts.is_empty()) {
+                (Some(asked), true) => asked,
+                _ => return Err(fields.invalid("prompt", "it must be one text, or the tokens of one")),
+            }
+        }
+    };
+    check_room(&asked.tokens, service)?;
+    Ok(asked)
+}
+
+fn tokens(asked: &Asked, service: &Service) -> Value {
+    let text = |token: &u32| service.tokenizer.decode(&[*token]);
+    json!({ "tokens": asked.tokens, "texts": asked.tokens.iter().map(text).collect::<Vec<String>>() })
+}
+
+fn options(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
+    let top = fields.integer("top", 1..=MOST_SHOWN)?.unwrap_or(5);
+    let held = fields.integer("held", 0..=MOST_HELD)?.unwrap_or(0);
+    if service.plugin.is_none() {
+        return Err(SessionError::NoPlugin.into());
+    }
+    let tokenizer = Arc::clone(&service.tokenizer);
+    Ok(Box::new(move |mut session, between| {
+        let mut set = options_json(&session.option_set(top)?, &tokenizer);
+        if held > 0 {
+            let options = BranchOptions {
+                latents: None,
+                hold: HoldUntil::new(Hold::All, TokenEnds::new(&tokenizer)),
+                sampling: SamplerOptions::default(),
+                stops: Vec::new(),
+                limit: held,
+            };
+            let mut branches = Branches::new(&session, options)?;
+            let expanded = branches.expand(0, Expansion::Latents)?;
+            while branches.step(&tokenizer, |_| true)? > 0 && between() {}
+            for (option, at) in set.as_array_mut().into_iter().flatten().zip(expanded) {
+                let branch = unmerged(branches.all(), at);
+                option["held"] = json!({ "tokens": branch.tokens, "text": branch.text });
+            }
+        }
+        Ok(json!({ "options": set }))
+    }))
+}
+
+/// The branch that says what this one would have said.
+fn unmerged(all: &[Branch], mut at: usize) -> &Branch {
+    while let Some(BranchEnd::Merged(into)) = all[at].end {
+        at = into;
+    }
+    &all[at]
+}
+
+fn searched(fields: &Fields<'_>, service: &Arc<Service>, asked: &Asked) -> Result<Answer> {
+    let sampling = Sampling::read(fields, service, 0)?;
+    // The fields of a search stand at the top here; under `ollm` they mean the same.
+    let latents = match fields.object("ollm")? {
+        Some(own) => Latents::of(&own, service)?,
+        None => Latents::of(fields, service)?,
+    };
+    let limit = sampling.limit.unwrap_or(256).min(service.context - asked.tokens.len());
+    // Options are compared at their best, unless told otherwise.
+    let greedy = fields.get("temperature").is_none();
+    let mut options = latents.search(service, latents.strategy.unwrap_or_default(), &sampling, limit);
+    if greedy {
+        options.branches.sampling.temperature = 0.0;
+    }
+    let tokenizer = Arc::clone(&service.tokenizer);
+    Ok(Box::new(move |session, between| {
+        let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
+        Ok(document(&branches, &found, &options))
+    }))
+}
+
+fn suggested(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
+    let options = SuggestOptions {
+        count: fields.integer("count", 1..=64)?.unwrap_or(3),
+        tokens: fields.integer("max_tokens", 1..=MOST_HELD)?.unwrap_or(8),
+        until: fields.parsed::<Until>("until")?.unwrap_or_default(),
+    };
+    let tokenizer = Arc::clone(&service.tokenizer);
+    Ok(Box::new(move |session, _| Ok(suggestions_json(&suggest(&session, &tokenizer, &options)?))))
+}

@@ -1,0 +1,124 @@
+//! Who may ask: the key, the name that the server was called by, and the page that a browser asks
+//! for.
+
+use std::net::IpAddr;
+
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+
+use super::error::ApiError;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Who may ask.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Guard {
+    /// What a request has to show, if anything.
+    pub(crate) key: Option<String>,
+    /// A page of another origin that may ask.
+    pub(crate) cors: Option<String>,
+}
+
+impl Guard {
+    /// That a request comes from where requests may come from. Without a key the server is one of
+    /// this machine alone: a name in `Host` that is not of it is a page of the web whose name was
+    /// made to point here (DNS rebinding).
+    pub(crate) fn check_source(&self, headers: &HeaderMap) -> Result<()> {
+        let refused = |message: &str| Err(ApiError::new(StatusCode::FORBIDDEN, message));
+        let host = text(headers, &HOST).unwrap_or_default();
+        if self.key.is_none() && !is_loopback(host) {
+            return refused(
+                "the header Host names no loopback address: without a key the server is for this machine alone",
+            );
+        }
+        let Some(origin) = text(headers, &ORIGIN) else { return Ok(()) };
+        let own = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if own == Some(host) || self.allowed_origin(headers).is_some() {
+            return Ok(());
+        }
+        refused("a page of another origin may not ask: name it with --cors")
+    }
+
+    /// That a request has the key.
+    pub(crate) fn check_key(&self, headers: &HeaderMap) -> Result<()> {
+        let Some(key) = &self.key else { return Ok(()) };
+        let given = text(headers, &AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        if is_same(given.unwrap_or_default().trim().as_bytes(), key.as_bytes()) {
+            return Ok(());
+        }
+        let message = "the API key is missing or wrong: send it as 'Authorization: Bearer KEY'";
+        Err(ApiError::new(StatusCode::UNAUTHORIZED, message).with_code("invalid_api_key"))
+    }
+
+    /// The origin of a page that may see the reply, if it is one.
+    pub(crate) fn allowed_origin(&self, headers: &HeaderMap) -> Option<&str> {
+        self.cors.as_deref().filter(|allowed| text(headers, &ORIGIN) == Some(allowed))
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// Whether both are the same, in a time that tells nothing but the length of what was given.
+fn is_same(given: &[u8], key: &[u8]) -> bool {
+    let byte = |at: usize| key.get(at).copied().unwrap_or(0);
+    let different = given.iter().enumerate().fold(0, |all, (at, given)| std::hint::black_box(all | (given ^ byte(at))));
+    different == 0 && given.len() == key.len()
+}
+
+/// Whether a name with or without a port is of this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    let name = name.to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn names_of_this_machine_are_told_from_others() {
+        for host in ["localhost", "LOCALHOST:80", "a.localhost:1", "127.0.0.1:8080", "127.1.2.3", "[::1]:8080", "[::1]"]
+        {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "example.org", "127.0.0.1.example.org", "localhost.example.org:80", "10.0.0.1", "[::2]:1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn pages_of_others_may_not_ask() {
+        let guard = Guard { key: None, cors: Some("https://a.example".to_owned()) };
+        let source = |list: &[(&'static str, &str)]| guard.check_source(&headers(list)).is_ok();
+        assert!(source(&[("host", "localhost:1")]));
+        assert!(source(&[("host", "localhost:1"), ("origin", "http://localhost:1")]));
+        assert!(source(&[("host", "localhost:1"), ("origin", "https://a.example")]));
+        assert!(!source(&[("host", "localhost:1"), ("origin", "http://localhost:2")]));
+        assert!(!source(&[("host", "localhost:1"), ("origin", "null")]));
+        assert!(!source(&[("host", "evil.example")]) && !source(&[]));
+    }
+
+    #[test]
+    fn a_key_is_all_of_it() {
+        let guard = Guard { key: Some("secret".to_owned()), cors: None };
+        let key = |value: &str| guard.check_key(&headers(&[("authorization", value)])).is_ok();
+        assert!(key("Bearer secret"));
+        assert!(guard.check_source(&headers(&[("host", "far.example")])).is_ok());
+        for wrong in ["secret", "Bearer ", "Bearer secre", "Bearer secrets", "Bearer Secret", "Basic secret"] {
+            assert!(!key(wrong), "{wrong}");
+        }
+        assert!(guard.check_key(&HeaderMap::new()).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! What all requests share: the model's names and tokens, and the way to the engine.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::StatusCode;
+use ollm_runtime::chat::ChatTemplate;
+use ollm_runtime::constraint::GrammarCompiler;
+use ollm_runtime::plugin::Plugin;
+use ollm_runtime::tokenizer::Tokenizer;
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::engine::Job;
+use super::error::ApiError;
+use super::metrics::Metrics;
+
+/// What all requests share.
+pub(crate) struct Service {
+    /// The model's name.
+    pub(crate) name: String,
+    /// When it was loaded, in seconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) plugin: Option<Arc<Plugin>>,
+    /// Tokens of the vocabulary as the model has it.
+    pub(crate) vocabulary: usize,
+    /// Numbers of a hidden state.
+    pub(crate) hidden: usize,
+    pub(crate) context: usize,
+    pub(crate) metrics: Arc<Metrics>,
+    template: Result<ChatTemplate, ApiError>,
+    compiler: OnceLock<GrammarCompiler>,
+    engine: Sender<Job>,
+    /// Of this run of the server; those of requests follow from it.
+    seed: u64,
+    requests: AtomicU64,
+}
+
+impl Service {
+    pub(crate) fn new(name: String, engine: &crate::engine::Engine, jobs: Sender<Job>, metrics: Arc<Metrics>) -> Self {
+        let session = &engine.session;
+        Self {
+            name,
+            created: now(),
+            tokenizer: Arc::clone(&engine.tokenizer),
+            plugin: session.plugin().cloned(),
+            vocabulary: session.model().config().vocab,
+            hidden: session.model().config().hidden,
+            context: session.context(),
+            metrics,
+            template: ChatTemplate::from_metadata(engine.metadata()).map_err(ApiError::from),
+            compiler: OnceLock::new(),
+            engine: jobs,
+            seed: RandomState::new().build_hasher().finish(),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// The chat template.
+    pub(crate) fn template(&self) -> Result<&ChatTemplate, ApiError> {
+        self.template.as_ref().map_err(ApiError::clone)
+    }
+
+    /// What compiles grammars; the first request that needs it waits for it.
+    pub(crate) fn compiler(&self) -> Result<&GrammarCompiler, ApiError> {
+        if let Some(compiler) = self.compiler.get() {
+            return Ok(compiler);
+        }
+        let compiler = GrammarCompiler::new(&self.tokenizer, self.vocabulary)?;
+        Ok(self.compiler.get_or_init(|| compiler))
+    }
+
+    /// A token, if it is one of the vocabulary.
+    pub(crate) fn token(&self, value: &Value) -> Option<u32> {
+        value.as_u64().filter(|&token| token < self.vocabulary as u64).map(|token| token as u32)
+    }
+
+    /// A name for an answer.
+    pub(crate) fn next_id(&self, prefix: &str) -> String {
+        format!("{prefix}-{:08x}{:08x}", self.seed as u32, self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A seed for a request that gives none.
+    pub(crate) fn next_seed(&self) -> u64 {
+        // Half of it: clients read integers as floats.
+        (self.seed >> 32).wrapping_add(self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Gives a job to the engine, unless too many wait.
+    pub(crate) fn submit(&self, job: Job) -> Result<(), ApiError> {
+        self.engine.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                let message = "too many requests wait: try again later";
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).with_code("queue_full")
+            }
+            TrySendError::Closed(_) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"),
+        })
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

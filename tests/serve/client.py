@@ -1,0 +1,128 @@
+"""The official client of OpenAI against `ollm-run serve`, and 200 requests of 16 clients at once.
+
+    client.py OLLM_RUN MODEL [--plugin PLUGIN]
+
+Needs the package openai. Prints what it measured.
+"""
+
+import argparse
+import asyncio
+import json
+import pathlib
+import subprocess
+import time
+
+import openai
+
+CLIENTS = 16
+REQUESTS = 200
+TOKENS = 32
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 12}, "stars": {"type": "integer", "minimum": 1, "maximum": 5}},
+    "required": ["name", "stars"],
+    "additionalProperties": False,
+}
+WORDS = "sea river wind stone cloud ember garden winter music letter".split()
+
+
+def chat(client, text, **fields):
+    """The first choice of a chat."""
+    messages = [{"role": "user", "content": text}]
+    return client.chat.completions.create(model="m", messages=messages, **fields).choices[0]
+
+
+def one_of_each(client, has_plugin):
+    """What the client has a method for."""
+    assert [model.id for model in client.models.list()] == ["m"]
+    whole = chat(client, "Say hello.", max_tokens=16, seed=1, logprobs=True, top_logprobs=2)
+    assert whole.message.content and len(whole.logprobs.content[0].top_logprobs) == 2
+    messages = [{"role": "user", "content": "Say hello."}]
+    stream = client.chat.completions.create(
+        model="m", messages=messages, max_tokens=16, seed=1, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == whole.message.content, (text, whole)
+    assert chunks[-1].usage.completion_tokens > 0
+    form = {"type": "json_schema", "json_schema": {"name": "rating", "schema": SCHEMA, "strict": True}}
+    rated = json.loads(chat(client, "Rate the film Alien.", max_tokens=64, seed=1, response_format=form).message.content)
+    assert 1 <= rated["stars"] <= 5 and isinstance(rated["name"], str), rated
+    completion = client.completions.create(model="m", prompt=["Once", "Twice"], max_tokens=4, n=2, seed=1)
+    assert [choice.index for choice in completion.choices] == [0, 1, 2, 3]
+    # The client asks for base64 by itself.
+    vectors = client.embeddings.create(model="m", input=["a text", "another text"]).data
+    assert abs(sum(x * x for x in vectors[0].embedding) - 1) < 1e-3
+    try:
+        chat(client, "x", temperature=9)
+        raise AssertionError("a temperature of 9 was taken")
+    except openai.BadRequestError as error:
+        assert error.param == "temperature", error
+    try:
+        client.chat.completions.create(model="other", messages=messages)
+        raise AssertionError("another model was taken")
+    except openai.NotFoundError as error:
+        assert error.code == "model_not_found", error
+    if has_plugin:
+        held = chat(client, "Say hello.", max_tokens=8, seed=1, extra_body={"ollm": {"latent": 1, "show_options": 2}})
+        assert all(step["latent"] == 1 and step["options"] for step in held.ollm["steps"] if step["latent"] is not None)
+
+
+async def all_at_once(url, key, requests, clients):
+    """The texts of the requests, and how long they took."""
+    client = openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0)
+    room, texts = asyncio.Semaphore(clients), [None] * requests
+
+    async def one(number):
+        words = [WORDS[(number * 7 + i) % len(WORDS)] for i in range(2)]
+        async with room:
+            reply = await client.chat.completions.create(
+                model="m",
+                messages=[{"role": "user", "content": f"Write about {words[0]} and {words[1]} ({number})."}],
+                max_tokens=TOKENS,
+                seed=number,
+                logit_bias={},
+            )
+        texts[number] = reply.choices[0].message.content
+
+    begin = time.monotonic()
+    await asyncio.gather(*(one(number) for number in range(requests)))
+    return texts, time.monotonic() - begin
+
+
+def memory(pid):
+    """Resident memory in MB."""
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1000
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("ollm_run")
+    parser.add_argument("model")
+    parser.add_argument("--plugin")
+    parser.add_argument("--requests", type=int, default=REQUESTS)
+    args = parser.parse_args()
+    key = "sesame"
+    plugin = ["--plugin", args.plugin] if args.plugin else []
+    command = [args.ollm_run, "serve", "-m", args.model, *plugin, "--port", "0", "--alias", "m", "--api-key", key]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        url = server.stdout.readline().split()[-1] + "/v1"
+        one_of_each(openai.OpenAI(base_url=url, api_key=key, max_retries=0), bool(args.plugin))
+        print("the client: all well")
+        some = max(args.requests // 10, 1)
+        alone, alone_time = asyncio.run(all_at_once(url, key, some, 1))
+        before = memory(server.pid)
+        texts, together_time = asyncio.run(all_at_once(url, key, args.requests, CLIENTS))
+        assert None not in texts and texts[:some] == alone, "a text is lost, or not that of the request alone"
+        rates = some / alone_time, args.requests / together_time
+        print(f"1 client: {rates[0]:.2f} requests/s; {CLIENTS}: {rates[1]:.2f} ({rates[1] / rates[0]:.1f} times)")
+        print(f"memory: {before} MB before, {memory(server.pid)} MB after")
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
+
+
+if __name__ == "__main__":
+    main()

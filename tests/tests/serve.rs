@@ -1,0 +1,475 @@
+//! `ollm-run serve` from the outside: `OpenAI`'s API in raw HTTP, options, errors, and clients that
+//! do not behave.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::Model;
+use ollm_runtime::plugin::schema::DecoderKind;
+use ollm_tests::c_programs::chat_file;
+use ollm_tests::http::{Server, read};
+use ollm_tests::plugins;
+use serde_json::{Value, json};
+
+const OPTIONS: usize = 10;
+
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
+    let binary = folder.join("ollm-run").with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(binary.exists(), "{} is missing: run `cargo build --workspace --bins` first", binary.display());
+    binary
+}
+
+/// A tiny backbone with a chat template, and a plugin of ten options; their text is noise.
+fn files() -> &'static (String, String) {
+    static FILES: OnceLock<(String, String)> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let path = |name: &str| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let (backbone, plugin) = (path("serve-model.gguf"), path("serve-plugin.gguf"));
+        fs::write(&backbone, chat_file()).unwrap();
+        let model = Model::open(&backbone).unwrap();
+        let spec = plugins::spec(&model, DecoderKind::LowRank { width: 32, rank: 32 }, OPTIONS);
+        fs::write(&plugin, plugins::plugin_file(&spec, TensorType::F16, 0.25).to_bytes()).unwrap();
+        (backbone.to_str().unwrap().to_owned(), plugin.to_str().unwrap().to_owned())
+    })
+}
+
+/// A server with options.
+fn start(args: &[&str]) -> Server {
+    let (model, plugin) = files();
+    Server::start(&binary(), &[&["-m", model, "--plugin", plugin, "--alias", "tiny", "-t", "1"], args].concat())
+}
+
+fn text(reply: &Value) -> &str {
+    reply["choices"][0]["text"].as_str().unwrap()
+}
+
+fn content(reply: &Value) -> &str {
+    reply["choices"][0]["message"]["content"].as_str().unwrap()
+}
+
+/// The request of a number: each kind of answer, of choice and of prompt.
+fn request(number: usize) -> (&'static str, Value) {
+    let words = "the quick brown fox jumps over the lazy dog and runs far away ".repeat(1 + number % 4);
+    let prompt = format!("{}{number}", &words[..words.len() - number % 7]);
+    let mut body = json!({ "max_tokens": 6 + number % 9, "temperature": 0.9, "seed": number, "n": 1 + number % 2 });
+    body["ollm"] = match number % 4 {
+        0 => json!({ "mode": "policy" }),
+        1 => json!({ "latent": number % OPTIONS, "hold": "line" }),
+        2 => json!({ "mode": "mixture" }),
+        _ => json!({ "mode": "backbone" }),
+    };
+    if number % 3 == 0 {
+        body["frequency_penalty"] = json!(1.5);
+    }
+    if number % 5 == 0 {
+        body["response_format"] = json!({ "type": "json_schema", "json_schema": { "schema": { "type": "boolean" } } });
+    }
+    if number % 2 == 0 {
+        body["prompt"] = prompt.into();
+        ("/v1/completions", body)
+    } else {
+        body["messages"] = json!([{ "role": "user", "content": prompt }]);
+        ("/v1/chat/completions", body)
+    }
+}
+
+/// What was generated, without what differs from request to request.
+fn choices(reply: &Value) -> Value {
+    reply["choices"].clone()
+}
+
+#[test]
+fn each_text_of_sixteen_clients_is_that_of_a_request_alone() {
+    const CLIENTS: usize = 16;
+    const EACH: usize = 4;
+    let alone = start(&["--parallel", "1", "--prefixes", "0"]);
+    let expected: Vec<Value> = (0..CLIENTS * EACH)
+        .map(|number| {
+            let (path, body) = request(number);
+            choices(&alone.json(path, &body))
+        })
+        .collect();
+    assert!((1..expected.len()).any(|i| expected[i] != expected[0]));
+    let server = start(&["--prefixes", "4"]);
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (server, expected) = (&server, &expected);
+            scope.spawn(move || {
+                for number in (0..EACH).map(|i| (client * 7 + i * CLIENTS + i) % (CLIENTS * EACH)) {
+                    let (path, body) = request(number);
+                    assert_eq!(choices(&server.json(path, &body)), expected[number], "{number}");
+                }
+            });
+        }
+    });
+    assert_eq!(server.metric("ollm_running_sequences"), 0);
+    assert!(server.metric("ollm_reused_tokens_total") > 0);
+    let (generated, passes) = (server.metric("ollm_generated_tokens_total"), server.metric("ollm_decode_passes_total"));
+    assert!(passes < generated, "{passes} passes for {generated} tokens: nothing was batched");
+}
+
+/// The same text as the command generates.
+#[test]
+fn the_server_says_what_the_command_says() {
+    let (model, plugin) = files();
+    let args = ["-m", model, "--plugin", plugin, "-p", "some words", "-n", "12", "--seed", "7", "--temperature", "0.8"];
+    let output = std::process::Command::new(binary()).args(args).args(["--json", "--latent", "sample:0.7"]).output();
+    let lines = String::from_utf8(output.unwrap().stdout).unwrap();
+    let steps: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |step: &Value| (step["token"].clone(), step["latent"].clone(), step["logprob"].clone());
+    let expected: Vec<_> = steps.iter().filter(|step| step["token"].is_u64()).map(told).collect();
+    let server = start(&[]);
+    let body = json!({
+        "prompt": "some words", "max_tokens": 12, "seed": 7, "temperature": 0.8,
+        "ollm": { "mode": "sample:0.7", "show_options": 2 },
+    });
+    let reply = server.json("/v1/completions", &body);
+    let steps = reply["choices"][0]["ollm"]["steps"].as_array().unwrap();
+    assert_eq!(steps.iter().map(told).collect::<Vec<_>>(), expected);
+    assert!(expected.len() > 3);
+    for step in steps {
+        let options = step["options"].as_array().unwrap();
+        assert_eq!((options.len(), options[0]["top"].as_array().unwrap().len()), (OPTIONS, 2));
+    }
+}
+
+#[test]
+fn a_stream_has_the_parts_of_the_whole() {
+    let server = start(&[]);
+    for number in 0..6 {
+        let (path, mut body) = request(number);
+        body["n"] = json!(2);
+        let whole = server.json(path, &body);
+        body["stream"] = json!(true);
+        body["stream_options"] = json!({ "include_usage": true });
+        let chunks = server.post(path, &body).chunks();
+        let (last, chunks) = chunks.split_last().unwrap();
+        assert_eq!((&last["usage"], &last["choices"]), (&whole["usage"], &json!([])), "{number}");
+        for (index, choice) in whole["choices"].as_array().unwrap().iter().enumerate() {
+            let own = || chunks.iter().filter(move |chunk| chunk["choices"][0]["index"] == index);
+            let is_chat = path.contains("chat");
+            let part = |chunk: &Value| {
+                let choice = &chunk["choices"][0];
+                let text = if is_chat { &choice["delta"]["content"] } else { &choice["text"] };
+                text.as_str().unwrap_or_default().to_owned()
+            };
+            let expected = if is_chat { &choice["message"]["content"] } else { &choice["text"] };
+            assert_eq!(own().map(part).collect::<String>(), *expected, "{number}");
+            let end: Vec<&Value> = own().map(|chunk| &chunk["choices"][0]["finish_reason"]).collect();
+            assert_eq!(*end.last().unwrap(), &choice["finish_reason"]);
+            assert!(end[..end.len() - 1].iter().all(|reason| reason.is_null()));
+            let steps: Vec<&Value> = own().map(|chunk| &chunk["ollm"]).filter(|step| !step.is_null()).collect();
+            assert_eq!(steps, choice["ollm"]["steps"].as_array().unwrap().iter().collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn stops_biases_and_probabilities_are_those_of_the_api() {
+    let server = start(&[]);
+    let base = json!({ "prompt": "a b c", "max_tokens": 8, "temperature": 0, "logprobs": 3, "ollm": {} });
+    let reply = server.json("/v1/completions", &base);
+    assert_eq!((&reply["object"], &reply["model"]), (&json!("text_completion"), &json!("tiny")));
+    let probabilities = &reply["choices"][0]["logprobs"];
+    for (name, value) in probabilities.as_object().unwrap() {
+        assert_eq!(value.as_array().unwrap().len(), 8, "{name}");
+    }
+    assert_eq!(reply["usage"]["completion_tokens"], 8);
+    assert_eq!(reply["choices"][0]["finish_reason"], "length");
+    // The most probable token is banned: another comes.
+    let first = reply["choices"][0]["ollm"]["steps"][0]["token"].as_u64().unwrap();
+    let mut banned = base.clone();
+    banned["logit_bias"] = json!({ (first.to_string()): -100 });
+    let other = server.json("/v1/completions", &banned);
+    assert_ne!(other["choices"][0]["ollm"]["steps"][0]["token"], first);
+    // A stop string is not part of the text.
+    let all = text(&reply);
+    let stop: String = all.chars().skip(2).take(2).collect();
+    let mut stopped = base.clone();
+    stopped["stop"] = json!([stop]);
+    let reply = server.json("/v1/completions", &stopped);
+    assert_eq!(
+        (text(&reply), &reply["choices"][0]["finish_reason"]),
+        (all.split(&stop).next().unwrap(), &json!("stop"))
+    );
+    let chat = json!({
+        "messages": [{ "role": "user", "content": "hi" }], "max_completion_tokens": 3, "logprobs": true,
+        "top_logprobs": 2, "seed": 1,
+    });
+    let reply = server.json("/v1/chat/completions", &chat);
+    let tokens = reply["choices"][0]["logprobs"]["content"].as_array().unwrap();
+    assert!(
+        tokens.iter().all(|token| token["top_logprobs"].as_array().unwrap().len() == 2 && token["bytes"].is_array())
+    );
+    assert!(reply["choices"][0].get("ollm").is_none());
+}
+
+#[test]
+fn answers_keep_to_schemas_and_tools_are_called() {
+    let server = start(&[]);
+    let schema = json!({ "type": "object", "properties": { "a": { "enum": [1, 2] } }, "required": ["a"], "additionalProperties": false });
+    let body = json!({
+        "messages": [{ "role": "user", "content": "hi" }], "seed": 5, "max_tokens": 200,
+        "response_format": { "type": "json_schema", "json_schema": { "name": "x", "schema": schema } },
+    });
+    let reply = server.json("/v1/chat/completions", &body);
+    let value: Value = serde_json::from_str(content(&reply)).unwrap();
+    assert!(value["a"] == 1 || value["a"] == 2, "{value}");
+    let tool = |name: &str| {
+        let parameters = json!({ "type": "object", "properties": { "x": { "type": "boolean" } }, "required": ["x"] });
+        json!({ "type": "function", "function": { "name": name, "parameters": parameters } })
+    };
+    let mut body = json!({
+        "messages": [{ "role": "user", "content": "hi" }], "seed": 5, "max_tokens": 200,
+        "tools": [tool("first"), tool("second")],
+        "tool_choice": { "type": "function", "function": { "name": "second" } },
+    });
+    let reply = server.json("/v1/chat/completions", &body);
+    let choice = &reply["choices"][0];
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!(
+        (&choice["finish_reason"], &choice["message"]["content"]),
+        (&json!("tool_calls"), &Value::Null),
+        "{reply}"
+    );
+    assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("second")));
+    let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+    assert!(arguments["x"].is_boolean());
+    body["stream"] = json!(true);
+    let chunks = server.post("/v1/chat/completions", &body).chunks();
+    let deltas = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array());
+    let deltas: Vec<&Value> = deltas.flatten().collect();
+    assert_eq!((deltas.len(), &deltas[0]["index"], &deltas[0]["function"]), (1, &json!(0), &call["function"]));
+    body["tool_choice"] = json!({ "type": "function", "function": { "name": "third" } });
+    assert_eq!(server.post("/v1/chat/completions", &body).json()["error"]["param"], "tool_choice");
+}
+
+#[test]
+fn options_searches_suggestions_and_embeddings() {
+    let server = start(&[]);
+    let prompt = "some words";
+    let tokens = server.json("/v1/ollm/tokenize", &json!({ "prompt": prompt }))["tokens"].clone();
+    let options = server.json("/v1/ollm/options", &json!({ "prompt": tokens, "top": 4, "held": 5 }));
+    let options = options["options"].as_array().unwrap();
+    assert_eq!(options.len(), OPTIONS);
+    for option in options {
+        assert_eq!(option["top"].as_array().unwrap().len(), 4);
+        let held = json!({
+            "prompt": prompt, "max_tokens": 5, "temperature": 0, "ollm": { "latent": option["latent"], "hold": "all" },
+        });
+        let alone = server.json("/v1/completions", &held);
+        assert_eq!(option["held"]["text"], text(&alone), "{option}");
+    }
+    let search = json!({ "prompt": prompt, "max_tokens": 6, "strategy": "vote", "answer": "text", "branches": 4 });
+    let found = server.json("/v1/ollm/search", &search);
+    assert!(found["branches"].as_array().unwrap().len() > 4 && found["answer"].is_string(), "{found}");
+    let chat = json!({
+        "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 6, "temperature": 0,
+        "ollm": { "strategy": "best", "branches": 3 },
+    });
+    let reply = server.json("/v1/chat/completions", &chat);
+    assert_eq!(reply["ollm"]["text"], content(&reply));
+    let suggested = server.json("/v1/ollm/suggest", &json!({ "prompt": prompt, "count": 2 }));
+    assert_eq!(suggested["suggestions"].as_array().unwrap().len(), 2);
+
+    let both = server.json("/v1/embeddings", &json!({ "input": [prompt, "x"] }));
+    let one = server.json("/v1/embeddings", &json!({ "input": prompt }));
+    assert_eq!(both["data"][0]["embedding"], one["data"][0]["embedding"]);
+    let numbers = one["data"][0]["embedding"].as_array().unwrap();
+    let norm: f64 = numbers.iter().map(|x| x.as_f64().unwrap().powi(2)).sum();
+    assert!((norm - 1.0).abs() < 1e-4, "{norm}");
+    let encoded = server.json("/v1/embeddings", &json!({ "input": prompt, "encoding_format": "base64" }));
+    let length = encoded["data"][0]["embedding"].as_str().unwrap().len();
+    assert_eq!(length, (numbers.len() * 4).div_ceil(3) * 4);
+}
+
+#[test]
+fn what_is_wrong_is_told_in_the_shape_of_the_api() {
+    let server = start(&["-c", "64"]);
+    let chat = |fields: Value| {
+        let mut body = json!({ "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 1 });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        server.post("/v1/chat/completions", &body)
+    };
+    for (fields, status, param) in [
+        (json!({ "temperature": 3 }), 400, "temperature"),
+        (json!({ "temperature": "hot" }), 400, "temperature"),
+        (json!({ "top_p": -0.1 }), 400, "top_p"),
+        (json!({ "n": 0 }), 400, "n"),
+        (json!({ "max_tokens": 0 }), 400, "max_tokens"),
+        (json!({ "top_logprobs": 2 }), 400, "top_logprobs"),
+        (json!({ "stop": [1] }), 400, "stop"),
+        (json!({ "logit_bias": { "99999999": 1 } }), 400, "logit_bias.99999999"),
+        (json!({ "messages": [] }), 400, "messages"),
+        (json!({ "messages": [{ "content": "x" }] }), 400, "messages[0]"),
+        (json!({ "model": "gpt" }), 404, "model"),
+        (json!({ "response_format": { "type": "xml" } }), 400, "response_format.type"),
+        (
+            json!({ "response_format": { "type": "json_schema", "json_schema": { "schema": { "type": "x" } } } }),
+            422,
+            "response_format",
+        ),
+        (json!({ "tool_choice": "required" }), 400, "tool_choice"),
+        (json!({ "tools": [{ "type": "function" }] }), 400, ""),
+        (json!({ "ollm": { "latent": OPTIONS } }), 400, "ollm.latent"),
+        (json!({ "ollm": { "mode": "best" } }), 400, "ollm.mode"),
+        (json!({ "ollm": { "latent": 1, "mode": "policy" } }), 400, "ollm.latent"),
+        (json!({ "ollm": { "show_options": 0 } }), 400, "ollm.show_options"),
+    ] {
+        let reply = chat(fields.clone());
+        let error = &reply.json()["error"];
+        assert_eq!(reply.status, status, "{fields}: {error}");
+        assert!(error["message"].is_string() && error["type"].is_string(), "{fields}: {error}");
+        assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{fields}: {error}");
+    }
+    // What is not known is no error, nor is null.
+    assert_eq!(chat(json!({ "user": "me", "store": true, "whatever": {}, "stop": null })).status, 200);
+    let long = chat(json!({ "messages": [{ "role": "user", "content": "word ".repeat(99) }] }));
+    assert_eq!((long.status, &long.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
+    for (method, path, status) in [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/models", 405),
+        ("GET", "/v1/models/tiny", 200),
+        ("GET", "/v1/models/other", 404),
+        ("GET", "/health", 200),
+    ] {
+        assert_eq!(server.ask(method, path, &[], b"").status, status, "{method} {path}");
+    }
+    for body in [&b"{"[..], b"[]", b"", b"{\"prompt\": \"\xff\xfe\"}", b"nonsense"] {
+        let reply = server.ask("POST", "/v1/completions", &[], body);
+        assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("invalid_json")), "{body:?}");
+    }
+    let huge = server.ask("POST", "/v1/completions", &[], &vec![b' '; 10 << 20]);
+    assert_eq!((huge.status, &huge.json()["error"]["code"]), (413, &json!("body_too_large")));
+    let mut stream = server.connect();
+    stream.write_all(b"no http at all\r\n\r\n").unwrap();
+    assert_eq!(read(stream).status, 400);
+    assert_eq!(server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }))["object"], "text_completion");
+}
+
+#[test]
+fn only_who_may_ask_is_answered() {
+    let local = start(&["--cors", "https://a.example"]);
+    let status = |headers: &[&str]| local.ask("GET", "/v1/models", headers, b"").status;
+    assert_eq!(status(&["Host: localhost:1"]), 200);
+    assert_eq!(status(&["Host: rebound.example"]), 403);
+    assert_eq!(status(&["Origin: https://b.example"]), 403);
+    let allowed = local.ask("OPTIONS", "/v1/models", &["Origin: https://a.example"], b"");
+    assert!(allowed.status == 204 && allowed.head.contains("access-control-allow-origin: https://a.example"));
+    assert!(!local.get("/v1/models").head.contains("access-control"));
+
+    let keyed = start(&["--api-key", "sesame"]);
+    let status = |path: &str, headers: &[&str]| keyed.ask("GET", path, headers, b"").status;
+    assert_eq!(status("/v1/models", &[]), 401);
+    assert_eq!(status("/metrics", &["Authorization: Bearer sesam"]), 401);
+    assert_eq!(status("/v1/models", &["Authorization: Bearer sesame", "Host: far.example"]), 200);
+    assert_eq!(status("/health", &[]), 200);
+
+    let (model, _) = files();
+    let output =
+        std::process::Command::new(binary()).args(["serve", "-m", model, "--host", "0.0.0.0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--api-key"));
+}
+
+/// A request that would go on for long.
+fn endless() -> Value {
+    json!({ "prompt": "x", "stream": true, "seed": 3, "logit_bias": end_banned(), "ollm": { "show_options": 100 } })
+}
+
+/// No end token: the text goes on until the context is full.
+fn end_banned() -> Value {
+    let model = Model::open(Path::new(&files().0)).unwrap();
+    let tokenizer = ollm_runtime::tokenizer::Tokenizer::from_metadata(model.gguf().metadata()).unwrap();
+    tokenizer.ends().iter().map(|end| (end.to_string(), json!(-100))).collect::<serde_json::Map<_, _>>().into()
+}
+
+#[test]
+fn a_client_that_goes_away_is_cancelled() {
+    let server = start(&["-c", "4096"]);
+    for close in [true, false] {
+        let before = server.metric("ollm_cancelled_total");
+        let mut stream = server.send("POST", "/v1/completions", &[], endless().to_string().as_bytes());
+        stream.read_exact(&mut [0; 100]).unwrap();
+        if close {
+            drop(stream);
+        } else {
+            // Half-closed: whoever says nothing more does not wait any more.
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        server.wait_for("ollm_cancelled_total", |count| count > before);
+        server.wait_for("ollm_running_sequences", |count| count == 0);
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_nobody_up() {
+    let server = start(&["-c", "4096", "--timeout", "1"]);
+    let stream = server.send("POST", "/v1/completions", &[], endless().to_string().as_bytes());
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    let begin = Instant::now();
+    server.json("/v1/completions", &json!({ "prompt": "some words", "max_tokens": 4, "seed": 1 }));
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    server.wait_for("ollm_cancelled_total", |count| count == 1);
+    drop(stream);
+    // A head that does not come is not waited for either.
+    let mut slow = server.connect();
+    slow.write_all(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n").unwrap();
+    let begin = Instant::now();
+    let _ = slow.read_to_end(&mut Vec::new());
+    assert!(begin.elapsed() < Duration::from_secs(60));
+    // Nor a body.
+    let mut slow = server.connect();
+    slow.write_all(
+        b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nConnection: close\r\n\r\n{",
+    )
+    .unwrap();
+    assert_eq!(read(slow).status, 408);
+}
+
+#[test]
+fn what_does_not_fit_the_queue_is_told_to_come_again() {
+    let server = start(&["-c", "4096", "--parallel", "1", "--queue", "1"]);
+    let endless = endless().to_string();
+    let first = server.send("POST", "/v1/completions", &[], endless.as_bytes());
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    // One that the engine has taken out of the queue, and one in it.
+    let second = server.send("POST", "/v1/completions", &[], endless.as_bytes());
+    server.wait_for("ollm_waiting_requests", |count| count == 1);
+    let third = server.send("POST", "/v1/completions", &[], endless.as_bytes());
+    server.wait_for("ollm_waiting_requests", |count| count == 2);
+    let refused = server.post("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &json!("queue_full")));
+    assert!(refused.head.contains("retry-after: 1"));
+    drop((first, second, third));
+    server.wait_for("ollm_waiting_requests", |count| count == 0);
+    server.wait_for("ollm_running_sequences", |count| count == 0);
+    server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_ends_it_after_the_answers_on_their_way() {
+    let server = start(&[]);
+    let body = json!({ "prompt": "x", "max_tokens": 200, "stream": true, "seed": 3, "logit_bias": end_banned() });
+    let mut stream = server.send("POST", "/v1/completions", &[], body.to_string().as_bytes());
+    let mut begun = [0; 1];
+    stream.read_exact(&mut begun).unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    });
+    assert_eq!(server.interrupt(), Some(0));
+    assert!(reader.join().unwrap().contains("data: [DONE]"));
+}
