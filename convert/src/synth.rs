@@ -259,6 +259,9 @@ fn is_matrix(spec: &TensorSpec) -> bool {
 
 /// `size` bytes of random weights.
 fn weights_of(dtype: TensorType, size: usize) -> Result<Vec<u8>> {
+    if size == 0 {
+        return Ok(Vec::new());
+    }
     let mut random = Random::new(0);
     // As large as the weights of a trained layer.
     let values: Vec<f32> = (0..BLOCK).map(|_| (random.unit() as f32 - 0.5) * 0.1).collect();
