@@ -291,6 +291,9 @@ fn dtype_of(spec: &TensorSpec, dtype: TensorType) -> TensorType {
 
 /// `size` bytes of random weights.
 fn weights_of(dtype: TensorType, size: usize) -> Result<Vec<u8>> {
+    if size == 0 {
+        return Ok(Vec::new());
+    }
     let mut random = Random::new(0);
     // As large as the weights of a trained layer.
     let values: Vec<f32> = (0..BLOCK).map(|_| (random.unit() as f32 - 0.5) * 0.1).collect();

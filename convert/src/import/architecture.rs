@@ -9,7 +9,7 @@
 use ollm_runtime::model::{FAMILIES, Family, Role};
 use serde_json::{Map, Value};
 
-use super::experts::{self, ExpertKeys};
+use super::expert_keys::{self, ExpertKeys};
 
 /// How an architecture of transformers differs from its family in GGUF.
 #[derive(Debug)]
@@ -302,7 +302,7 @@ const GRANITE_MOE: Architecture = Architecture {
     model_type: "granitemoe",
     family: "granitemoe",
     biases: ATTENTION_BIASES,
-    experts: Some(&experts::GRANITE_MOE),
+    experts: Some(&expert_keys::GRANITE_MOE),
     ..GRANITE
 };
 
@@ -331,7 +331,7 @@ pub(super) const ALL: [Architecture; 35] = [
         model_type: "mixtral",
         biases: NO_BIASES,
         window: WindowRule::Always,
-        experts: Some(&experts::MIXTRAL),
+        experts: Some(&expert_keys::MIXTRAL),
         defaults: Defaults {
             ffn: 14_336,
             kv_heads: Some(8),
@@ -349,7 +349,7 @@ pub(super) const ALL: [Architecture; 35] = [
         family: "qwen2moe",
         window: WindowRule::Never,
         refused: &["use_sliding_window"],
-        experts: Some(&experts::QWEN2_MOE),
+        experts: Some(&expert_keys::QWEN2_MOE),
         defaults: Defaults { hidden: 2048, ffn: 5632, layers: 24, heads: 16, kv_heads: Some(16), ..QWEN2.defaults },
         ..QWEN2
     },
@@ -360,7 +360,7 @@ pub(super) const ALL: [Architecture; 35] = [
         family: "qwen3moe",
         window: WindowRule::Never,
         refused: &["use_sliding_window"],
-        experts: Some(&experts::QWEN3_MOE),
+        experts: Some(&expert_keys::QWEN3_MOE),
         defaults: Defaults { hidden: 2048, ffn: 6144, layers: 24, kv_heads: Some(4), head_dim: None, ..QWEN3.defaults },
         ..QWEN3
     },
@@ -370,7 +370,7 @@ pub(super) const ALL: [Architecture; 35] = [
         family: "olmoe",
         refused: &["clip_qkv"],
         biases: ATTENTION_BIASES,
-        experts: Some(&experts::OLMOE),
+        experts: Some(&expert_keys::OLMOE),
         defaults: Defaults {
             vocab: 50_304,
             hidden: 2048,
@@ -435,7 +435,7 @@ pub(super) const ALL: [Architecture; 35] = [
     Architecture {
         name: Some("GraniteMoeSharedForCausalLM"),
         model_type: "granitemoeshared",
-        experts: Some(&experts::GRANITE_MOE_SHARED),
+        experts: Some(&expert_keys::GRANITE_MOE_SHARED),
         fusion: Fusion::Gate,
         modules: &[
             (Role::FfnGateShared, "shared_mlp.input_linear"),

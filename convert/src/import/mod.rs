@@ -18,6 +18,7 @@ mod compressed;
 mod config;
 mod document;
 mod error;
+mod expert_keys;
 mod experts;
 mod metadata;
 mod peft;
