@@ -24,6 +24,7 @@ pub struct Layer {
 
 /// The weights of what mixes tokens: a variant for each [`LayerKind`].
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a model has few layers")]
 pub enum Mixer {
     /// [`LayerKind::Attention`]
     Attention(Attention),

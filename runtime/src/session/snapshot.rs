@@ -95,8 +95,8 @@ impl fmt::Display for SnapshotError {
             Self::UnsupportedVersion { version } => {
                 write!(
                     f,
-                    "the session was saved in version {version} of the format, only {} to {VERSION} are known: start anew",
-                    WITHOUT_CHECKPOINTS
+                    "the session was saved in version {version} of the format, only {WITHOUT_CHECKPOINTS} to {VERSION} \
+                     are known: start anew"
                 )
             }
             Self::OtherModel { saved, model } => {
