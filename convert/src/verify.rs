@@ -241,7 +241,8 @@ fn tokenizer(file: &Opened, faults: &mut Faults) {
         for (key, value) in ids.filter(|(_, value)| value.as_u64().is_none_or(|id| id >= tokens as u64)) {
             let fault = format!("{key} is {}, but there are {tokens} tokens", value.describe());
             // Many files say -1, and nothing that runs needs these.
-            if ["tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"].contains(&key) {
+            let unneeded = ["unknown", "padding", "seperator", "cls", "mask"];
+            if unneeded.iter().any(|name| key == format!("tokenizer.ggml.{name}_token_id")) {
                 faults.notes.push(format!("{fault}: it is ignored"));
             } else {
                 faults.add(fault);

@@ -108,6 +108,15 @@ impl Document {
         }
     }
 
+    /// Takes a part out, which may be too large for a copy.
+    pub(super) fn take(&mut self, key: &str) -> Result<Option<Self>> {
+        let value = self.value.get_mut(key).map(Value::take).filter(|value| !value.is_null());
+        match value {
+            Some(value) if !value.is_object() => Err(not_an_object(&self.path, key, &value)),
+            value => Ok(value.map(|value| Self { path: self.path.clone(), value })),
+        }
+    }
+
     pub(super) fn missing(&self, key: &str) -> ImportError {
         ImportError::MissingKey { path: self.path.clone(), key: key.to_owned() }
     }

@@ -74,13 +74,13 @@ impl TokenizerFiles {
         Ok((keys, notes))
     }
 
-    fn keys_of_json(&self, size: usize, is_pruned: bool) -> Result<(MetadataPairs, Vec<String>)> {
-        let model = self.tokenizer.part("model")?.ok_or_else(|| self.tokenizer.missing("model"))?;
+    fn keys_of_json(&mut self, size: usize, is_pruned: bool) -> Result<(MetadataPairs, Vec<String>)> {
+        let json = if is_pruned { self.tokenizer.value.to_string() } else { self.tokenizer.text()? };
+        let json = [(CARRIED.to_owned(), json.into())];
+        let model = self.tokenizer.take("model")?.ok_or_else(|| self.tokenizer.missing("model"))?;
         let vocabulary = HfVocabulary::read(&self.tokenizer, &model, size)?;
         drop(model);
         let (mut keys, mut notes) = self.specials(&vocabulary)?;
-        let json = if is_pruned { self.tokenizer.value.to_string() } else { self.tokenizer.text()? };
-        let json = [(CARRIED.to_owned(), json.into())];
         let published = self.tokenizer(&keys, &json)?;
         keys.extend(vocabulary.keys());
         if let Some(lists) = self.lists_that_do(&published, &vocabulary, &keys) {
