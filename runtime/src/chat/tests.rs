@@ -301,7 +301,8 @@ fn special_tokens_have_the_names_of_transformers() {
         writer.set(&format!("tokenizer.ggml.{name}_token_id"), id).unwrap();
     }
     let tokenizer = Tokenizer::from_metadata(Gguf::parse(&writer.to_bytes()).unwrap().metadata()).unwrap();
-    let template = "{{ bos_token ~ eos_token ~ unk_token ~ pad_token ~ sep_token ~ cls_token }}{{ mask_token is defined }}";
+    let template =
+        "{{ bos_token ~ eos_token ~ unk_token ~ pad_token ~ sep_token ~ cls_token }}{{ mask_token is defined }}";
     let prompt = ChatTemplate::new(template).unwrap().render(&[], &Variables::new(), true, &tokenizer).unwrap();
     assert_eq!(prompt.text(), "<s></s><unk><pad>[SEP][CLS]False");
 }
