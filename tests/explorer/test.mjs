@@ -1,5 +1,5 @@
 // The option explorer in a real browser: typing, branching, voting, cancelling, reload, an error of
-// the server, a narrow screen, the keyboard, a trace. Writes the screenshots of README.
+// the server, a narrow screen, the keyboard, a trace. Writes screenshots.
 //
 //     node test.mjs OLLM_RUN MODEL PLUGIN CHROMIUM FOLDER
 //
