@@ -35,8 +35,8 @@ serve-test:
 	"$(TARGET)/openai/bin/pip" install --quiet openai
 	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/release/ollm-run" "$(MODEL)"
 
-# The option explorer in a browser: needs node, npm (for playwright-core) and CHROMIUM. Writes the
-# screenshots of README.
+# The option explorer in a browser: needs node, npm (for playwright-core) and CHROMIUM. Writes
+# screenshots.
 CHROMIUM ?= $(shell command -v chromium)
 PLUGIN ?= convert/trainer/plugins/arithmetic/plugin.gguf
 explorer-test:

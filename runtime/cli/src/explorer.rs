@@ -17,7 +17,7 @@ macro_rules! file {
 }
 
 /// All files; scripts before those that import them.
-pub(crate) const FILES: [File; 6] = [
+pub(crate) static FILES: [File; 6] = [
     file!("/", "index.html", "text/html"),
     file!("/explorer.css", "explorer.css", "text/css"),
     file!("/api.js", "api.js", "text/javascript"),
@@ -37,7 +37,7 @@ const SCRIPT_LINK: &str = "<script type=\"module\" src=\"/explorer.js\"></script
 /// The page as one file, with what it shows.
 pub(crate) fn trace(shown: &Value) -> String {
     let text = |path: &str| FILES.iter().find(|file| file.path == path).map_or("", |file| file.text);
-    let scripts = FILES.iter().filter(|file| file.path.ends_with(".js")).map(|file| joined(file.text));
+    let scripts = FILES.iter().filter(|file| file.kind.starts_with("text/javascript")).map(|file| joined(file.text));
     let policy = format!("<meta http-equiv=\"content-security-policy\" content=\"{POLICY}\">");
     let style = format!("{policy}\n<style nonce=\"explorer\">\n{}</style>", text("/explorer.css"));
     // No text can end the element that it is in.

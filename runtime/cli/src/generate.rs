@@ -31,7 +31,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &GenerateArgs) -> Result<()> {
     let prefill = Timing { tokens: engine.feed(&fed.tokens)?, time: start.elapsed() };
     let mut output = Output::new();
     let trace = match &args.trace {
-        Some(path) => Some((&**path, &**machine.model()?, engine.tokenizer.decode(&fed.tokens))),
+        Some(path) => Some((path.as_path(), machine.model()?.as_path(), engine.tokenizer.decode(&fed.tokens))),
         None => None,
     };
     let decode = generate(&mut engine, &mut generation, fed.parser, machine.json, trace.as_ref(), &mut output)?;

@@ -25,6 +25,7 @@ export class TextView {
     this.box = box;
     this.choose = choose;
     this.current = null;
+    this.count = 0;
     box.addEventListener("click", (event) => this.open(event.target));
     box.addEventListener("keydown", (event) => this.key(event));
   }
@@ -32,16 +33,16 @@ export class TextView {
   clear(given) {
     this.box.replaceChildren(element("span", { class: "given" }, given));
     this.current = null;
+    this.count = 0;
   }
 
   append(step) {
     const { latent } = step;
     const known = latent !== null && latent !== undefined;
-    const place = this.box.children.length - 1;
     const token = element("span", {
       class: known ? `token z${latent % COLOURS}` : "token",
       role: "button",
-      tabindex: place === 0 ? "0" : "-1",
+      tabindex: this.count++ === 0 ? "0" : "-1",
       "aria-pressed": "false",
       "aria-label": `${visible(step.text)}${known ? `, latent ${latent}` : ""}`,
       "data-z": known ? latent : null,

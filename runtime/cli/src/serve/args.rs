@@ -25,7 +25,7 @@ pub(crate) struct ServeArgs {
     /// The key that requests have to show, as `Authorization: Bearer KEY`
     #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new(), help_heading = "Server")]
     pub(crate) api_key: Option<String>,
-    /// The origin of web pages that may ask, such as https://example.org
+    /// The origin of web pages that may ask, such as <https://example.org>
     #[arg(long, value_name = "ORIGIN", value_parser = NonEmptyStringValueParser::new(), help_heading = "Server")]
     pub(crate) cors: Option<String>,
     /// The name of the model [default: that of its file]

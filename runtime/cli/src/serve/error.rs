@@ -35,6 +35,12 @@ impl ApiError {
         Self { status: StatusCode::BAD_REQUEST, message, param: Some(param), code: Some("invalid_value") }
     }
 
+    /// The engine ended before the answer.
+    pub(crate) fn stopped() -> Self {
+        let message = "the answer was ended: the server is ending, or the client took nothing of it for too long";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
     pub(crate) fn with_code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self

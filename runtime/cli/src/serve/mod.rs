@@ -82,10 +82,7 @@ async fn listen(address: SocketAddr, app: Arc<App>, json: bool) -> Result<()> {
     let listener = TcpListener::bind(address).await.map_err(Failure::Server)?;
     let url = format!("http://{}", listener.local_addr().map_err(Failure::Server)?);
     let mut output = Output::new();
-    if json {
-        output.json(&json!({ "listening": url }))?
-    } else {
-        output.line(&format!("listening at {url}"))?
-    }
+    let told = if json { json!({ "listening": url }).to_string() } else { format!("listening at {url}") };
+    output.line(&told)?;
     server::serve(listener, app).await.map_err(Failure::Server)
 }

@@ -118,12 +118,11 @@ impl Events {
             if self.ended {
                 return Poll::Ready(None);
             }
-            match ready!(self.heard.poll_recv(context)) {
-                Some(heard) => self.take(heard),
-                None => {
-                    self.chunks.push_back(event(&super::api::generate::stopped().json()).into());
-                    self.end();
-                }
+            if let Some(heard) = ready!(self.heard.poll_recv(context)) {
+                self.take(heard);
+            } else {
+                self.chunks.push_back(event(&ApiError::stopped().json()).into());
+                self.end();
             }
         }
     }

@@ -111,7 +111,7 @@ impl Answering {
             Style::Text => Vec::new(),
             Style::Chat => {
                 let delta = json!({ "role": "assistant", "content": "" });
-                (0..self.choices.len()).map(|index| self.chunk(index, delta.clone(), Value::Null, None)).collect()
+                (0..self.choices.len()).map(|index| self.chunk(index, delta.clone(), &Value::Null, None)).collect()
             }
         }
     }
@@ -171,7 +171,7 @@ impl Answering {
             step
         });
         let delta = choice.push(&said.text, false, &self.told.id, said.index);
-        self.chunk(said.index, delta, logprobs, step)
+        self.chunk(said.index, delta, &logprobs, step)
     }
 
     fn done(&mut self, index: usize, reason: Reason, rest: &str) -> Vec<Value> {
@@ -184,13 +184,13 @@ impl Answering {
         });
         let finish = choice.finish;
         let is_empty = delta.as_object().is_some_and(Map::is_empty);
-        let rest = (!is_empty).then(|| self.chunk(index, delta, Value::Null, None));
-        let mut last = self.chunk(index, json!({}), Value::Null, None);
+        let rest = (!is_empty).then(|| self.chunk(index, delta, &Value::Null, None));
+        let mut last = self.chunk(index, json!({}), &Value::Null, None);
         last["choices"][0]["finish_reason"] = finish.into();
         rest.into_iter().chain([last]).collect()
     }
 
-    fn chunk(&self, index: usize, delta: Value, logprobs: Value, step: Option<Value>) -> Value {
+    fn chunk(&self, index: usize, delta: Value, logprobs: &Value, step: Option<Value>) -> Value {
         let mut chunk = self.head(true);
         let mut choice = json!({ "index": index, "logprobs": logprobs, "finish_reason": null });
         match self.told.style {

@@ -12,7 +12,6 @@ use crate::serve::reply::{Made as _, Reply};
 use crate::serve::service::Service;
 
 use super::fields::{Fields, parse};
-use super::generate::stopped;
 use super::prompt::{check_room, texts};
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -28,7 +27,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Vec<u8>) -> Result<R
     let shared = Arc::clone(&service);
     let Asked { texts, base64 } = super::blocking(move || read(&shared, &body)).await?;
     let tokens: usize = texts.iter().map(Vec::len).sum();
-    let (work, heard) = Task::new(move |mut session, between| {
+    let (work, heard) = Task::boxed(move |mut session, between| {
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in &texts {
             embeddings.push(session.embed(text, Pooling::Mean, true)?);
@@ -39,11 +38,12 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Vec<u8>) -> Result<R
         Ok(embeddings)
     });
     service.submit(Job { prompt: Vec::new(), then: Then::Work(work) })?;
-    let embeddings = heard.await.map_err(|_| stopped())??;
+    let embeddings = heard.await.map_err(|_| ApiError::stopped())??;
     let one = |(index, embedding): (usize, Vec<f32>)| {
-        let embedding: Value = match base64 {
-            true => encode(&embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into(),
-            false => embedding.into_iter().map(number).collect(),
+        let embedding: Value = if base64 {
+            encode(&embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into()
+        } else {
+            embedding.into_iter().map(number).collect()
         };
         json!({ "object": "embedding", "index": index, "embedding": embedding })
     };

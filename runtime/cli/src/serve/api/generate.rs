@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hyper::StatusCode;
 use ollm_runtime::branches::{SearchOptions, search};
 use ollm_runtime::chat::ChatParser;
 use ollm_runtime::generate::Reason;
@@ -52,7 +51,7 @@ pub(crate) async fn generate(service: Arc<Service>, body: Vec<u8>, style: Style)
     let mut answering = submit(&service, prepared, &events)?;
     drop(events);
     // What fails before the first token has a status of its own.
-    let first = heard.recv().await.ok_or_else(stopped)?;
+    let first = heard.recv().await.ok_or_else(ApiError::stopped)?;
     if let Event::Failed(error) = first {
         return Err(error.into());
     }
@@ -61,14 +60,9 @@ pub(crate) async fn generate(service: Arc<Service>, body: Vec<u8>, style: Style)
     }
     answering.take(first)?;
     while !answering.is_over() {
-        answering.take(heard.recv().await.ok_or_else(stopped)?)?;
+        answering.take(heard.recv().await.ok_or_else(ApiError::stopped)?)?;
     }
     Ok(Reply::json(&answering.whole()))
-}
-
-/// The engine ended before the answer.
-pub(crate) fn stopped() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the answer was ended: the server is ending, or was overloaded")
 }
 
 fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
@@ -158,7 +152,7 @@ async fn searched(service: &Arc<Service>, prepared: Prepared) -> Result<Reply> {
     let limit = sampling.limit.unwrap_or(service.context).min(service.context - asked.tokens.len());
     let options = latents.search(service, strategy, &sampling, limit);
     let (answer, heard) = begin_search(service, asked, options)?;
-    let (text, generated, reason, document) = heard.await.map_err(|_| stopped())??;
+    let (text, generated, reason, document) = heard.await.map_err(|_| ApiError::stopped())??;
     let mut answering = Answering::new(Told { latents: false, logprobs: false, ..told }, vec![answer]);
     answering.count(generated);
     let mut chunks = answering.begin();
@@ -185,7 +179,7 @@ fn begin_search(
     options: SearchOptions,
 ) -> Result<(Option<ChatParser>, oneshot::Receiver<Result<Found>>)> {
     let (tokenizer, constraint) = (Arc::clone(&service.tokenizer), asked.constraint);
-    let (work, heard) = Task::new(move |mut session, between| {
+    let (work, heard) = Task::boxed(move |mut session, between| {
         session.set_constraint(constraint)?;
         let (branches, found) = search(&session, &tokenizer, &options, &mut |_| super::flow(between()))?;
         let best = &branches.all()[found.branch];

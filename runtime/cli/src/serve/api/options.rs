@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ollm_runtime::branches::{
     Branch, BranchEnd, BranchOptions, Branches, Expansion, SuggestOptions, Until, search, suggest,
 };
-use ollm_runtime::plugin::{Hold, HoldUntil, TokenEnds};
+use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
 use ollm_runtime::sampler::SamplerOptions;
 use ollm_runtime::session::{Session, SessionError};
 use serde_json::{Value, json};
@@ -21,7 +21,6 @@ use crate::suggest::suggestions_json;
 
 use super::answer::options_json;
 use super::fields::{Fields, parse};
-use super::generate::stopped;
 use super::latents::{Latents, MOST_SHOWN};
 use super::prompt::{self, Asked, check_room};
 use super::sampling::Sampling;
@@ -63,26 +62,25 @@ pub(crate) async fn about(service: Arc<Service>, body: Vec<u8>, what: About) -> 
     .await?;
     let Some((asked, answer)) = answer else { return Ok(Reply::json(&prompt)) };
     let constraint = asked.constraint;
-    let (work, heard) = Task::new(move |mut session, between| {
+    let (work, heard) = Task::boxed(move |mut session, between| {
         session.set_constraint(constraint)?;
         answer(session, between)
     });
     service.submit(Job { prompt: asked.tokens, then: Then::Work(work) })?;
-    Ok(Reply::json(&heard.await.map_err(|_| stopped())??))
+    Ok(Reply::json(&heard.await.map_err(|_| ApiError::stopped())??))
 }
 
 /// What the engine does with a prompt.
 type Answer = Box<dyn FnOnce(Session, &mut Between<'_>) -> Result<Value> + Send>;
 
 fn read_prompt(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
-    let asked = match fields.get("messages") {
-        Some(_) => prompt::chat(fields, service)?,
-        None => {
-            let mut texts = prompt::plain(fields, service)?;
-            match (texts.pop(), texts.is_empty()) {
-                (Some(asked), true) => asked,
-                _ => return Err(fields.invalid("prompt", "it must be one text, or the tokens of one")),
-            }
+    let asked = if fields.get("messages").is_some() {
+        prompt::chat(fields, service)?
+    } else {
+        let mut texts = prompt::plain(fields, service)?;
+        match (texts.pop(), texts.is_empty()) {
+            (Some(asked), true) => asked,
+            _ => return Err(fields.invalid("prompt", "it must be one text, or the tokens of one")),
         }
     };
     check_room(&asked.tokens, service)?;
@@ -105,7 +103,7 @@ fn options(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
         let mut set = options_json(&session.option_set(top)?, &tokenizer);
         if held > 0 {
             let options = BranchOptions {
-                latents: None,
+                latents: Some(LatentMode::Policy),
                 hold: HoldUntil::new(Hold::All, TokenEnds::new(&tokenizer)),
                 sampling: SamplerOptions::default(),
                 stops: Vec::new(),

@@ -94,7 +94,7 @@ where
     F: FnOnce(Session, &mut Between<'_>) -> Result<T, ApiError> + Send + 'static,
 {
     /// The task, and where its reply comes.
-    pub(crate) fn new(work: F) -> (Box<dyn Work>, oneshot::Receiver<Result<T, ApiError>>) {
+    pub(crate) fn boxed(work: F) -> (Box<dyn Work>, oneshot::Receiver<Result<T, ApiError>>) {
         let (reply, receiver) = oneshot::channel();
         (Box::new(Self { reply, work }), receiver)
     }

@@ -270,9 +270,6 @@ fn option_sets(batch: &mut Batch, ready: &mut [&mut Running]) -> Vec<Result<Vec<
         // What fails here fails in the step, which tells the request.
         drop(batch.advance(&mut sessions));
     }
-    let shown = |one: &mut &mut Running| match one.show {
-        Some(top) => one.session.option_set(top),
-        None => Ok(Vec::new()),
-    };
-    ready.iter_mut().map(shown).collect()
+    let shown = |one: &mut Running| one.show.map_or(Ok(Vec::new()), |top| one.session.option_set(top));
+    ready.iter_mut().map(|one| shown(one)).collect()
 }
