@@ -10,11 +10,11 @@ use memmap2::MmapOptions;
 use crate::memory;
 
 use super::borrowed::{Borrowed, Release};
-use super::bytes::{ALIGNMENT, Aligned, Backing, PART_ALIGNMENT, Storage};
+use super::bytes::{ALIGNMENT, Aligned, Backing, Storage};
 use super::file::{is_pipe, open_file, part, parts, read_at};
 #[cfg(unix)]
 use super::joined::Joined;
-use super::{Result, StorageError};
+use super::{PART_ALIGNMENT, Result, StorageError};
 
 /// How the bytes of a file are held.
 ///
@@ -42,7 +42,7 @@ pub struct StorageOptions {
 }
 
 /// What a GGUF file begins with.
-const MAGIC: &[u8] = b"GGUF";
+pub(super) const MAGIC: &[u8] = b"GGUF";
 
 /// How much of a pipe is read at once.
 pub(super) const CHUNK: usize = 1 << 20;
@@ -50,7 +50,7 @@ pub(super) const CHUNK: usize = 1 << 20;
 /// What bytes that are not ours have to be aligned to, lest they be copied: that of the widest type
 /// read in place, `f32`. The tensors of a file are at multiples of 8 at least, counted from its
 /// start.
-const IN_PLACE: usize = 4;
+pub(super) const IN_PLACE: usize = 4;
 
 impl StorageOptions {
     /// The file at `path`: a map, or a copy. Of a model that is cut in parts, `path` is the first

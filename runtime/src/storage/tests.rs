@@ -1,7 +1,11 @@
+use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::bytes::ALIGNMENT;
+use super::options::{CHUNK, IN_PLACE, MAGIC};
 use super::*;
 
 fn file(name: &str, bytes: &[u8]) -> File {
