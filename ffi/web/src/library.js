@@ -5,7 +5,7 @@
  * every later call fails.
  */
 
-import { callbacks, structs } from "./c.js";
+import { LogLevel, callbacks, structs } from "./c.js";
 import { text as checkText, list } from "./check.js";
 import { OllmError } from "./error.js";
 import { begin, getField, getValues, setField, setValues } from "./struct.js";
@@ -20,6 +20,8 @@ export class Library {
   #exports;
   #trap;
   #raised;
+  /** The last bug that the library has told of. */
+  #bug = "";
 
   /** Instantiates a compiled module. `log(level, text)` is told what the library logs. */
   static async start(module, log) {
@@ -29,7 +31,11 @@ export class Library {
 
   constructor(exports, log) {
     this.#exports = exports;
-    const hear = (level, address, length) => log?.(level, this.text(address, length));
+    const hear = (level, address, length) => {
+      const text = this.text(address, length);
+      if (level === LogLevel.ERROR) this.#bug = ` (${text})`;
+      log?.(level, text);
+    };
     this.call("ollm_set_log", this.callback("ollm_log_fn", hear), 0);
   }
 
@@ -61,7 +67,8 @@ export class Library {
     try {
       return this.#exports[name](...values);
     } catch (error) {
-      this.#trap = new OllmError("internal", `the module has ended in ${name}, start another one: ${error.message}`);
+      const why = `${error.message}${this.#bug}`;
+      this.#trap = new OllmError("internal", `the module has ended in ${name}, start another one: ${why}`);
       throw this.#trap;
     }
   }

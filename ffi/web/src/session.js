@@ -54,15 +54,17 @@ export class Session extends Handle {
     // What does not fit is forgotten or refused as a whole.
     const piece = fits ? FEED : tokens.length;
     await this.alone(async (session) => {
+      let fed = 0;
       try {
-        for (let at = 0; at < tokens.length; at += piece) {
-          if (at > 0) await breathe();
+        while (fed < tokens.length) {
+          if (fed > 0) await breathe();
           signal?.throwIfAborted();
-          this.#feed(session, tokens.slice(at, at + piece));
-          progress?.(Math.min(at + piece, tokens.length), tokens.length);
+          this.#feed(session, tokens.slice(fed, fed + piece));
+          fed = Math.min(fed + piece, tokens.length);
+          progress?.(fed, tokens.length);
         }
       } catch (error) {
-        if (!signal?.aborted && fits) this.library.call("ollm_session_rewind", session, position);
+        if (fed > 0 && !signal?.aborted) this.library.call("ollm_session_rewind", session, position);
         throw error;
       }
     });

@@ -35,9 +35,6 @@ pub(super) struct Aligned {
 /// Where owned bytes start: enough for every type that is read in place.
 pub(super) const ALIGNMENT: usize = 64;
 
-/// Where parts of a file begin: at whole pages of every system.
-pub(super) const PART_ALIGNMENT: usize = 1 << 16;
-
 impl Storage {
     /// Where the parts of the file begin: at 0, and if it is cut in several, at multiples of 64
     /// KiB.

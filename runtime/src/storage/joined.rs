@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ptr::NonNull;
 
-use super::bytes::PART_ALIGNMENT;
+use super::PART_ALIGNMENT;
 
 /// Maps of several files in one range of addresses.
 #[derive(Debug)]

@@ -18,3 +18,6 @@ pub use file::{is_pipe, open_file};
 pub use options::StorageOptions;
 
 type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// Where parts of a file begin: at whole pages of every system.
+const PART_ALIGNMENT: usize = 1 << 16;

@@ -10,11 +10,11 @@ use memmap2::MmapOptions;
 use crate::memory;
 
 use super::borrowed::{Borrowed, Release};
-use super::bytes::{ALIGNMENT, Aligned, Backing, PART_ALIGNMENT, Storage};
+use super::bytes::{ALIGNMENT, Aligned, Backing, Storage};
 use super::file::{is_pipe, open_file, part, parts, read_at};
 #[cfg(unix)]
 use super::joined::Joined;
-use super::{Result, StorageError};
+use super::{PART_ALIGNMENT, Result, StorageError};
 
 /// How the bytes of a file are held.
 ///
