@@ -6,7 +6,7 @@ use crate::memory::{self, OutOfMemory};
 #[derive(Debug)]
 pub(super) enum Fallback {
     /// Its bytes, each of which has a token.
-    Bytes([u32; 256]),
+    Bytes(Box<[u32; 256]>),
     /// The unknown token, once for all that stands side by side.
     Unknown(u32),
 }
@@ -20,8 +20,8 @@ impl Fallback {
         if (0..=255).all(|byte| of_byte(byte).is_none()) {
             return unknown.map(Self::Unknown).ok_or(missing(0));
         }
-        let mut bytes = [0; 256];
-        for (byte, id) in (0..=255).zip(&mut bytes) {
+        let mut bytes = Box::new([0; 256]);
+        for (byte, id) in (0..=255).zip(bytes.iter_mut()) {
             *id = of_byte(byte).or(unknown).ok_or(missing(byte))?;
         }
         Ok(Self::Bytes(bytes))
