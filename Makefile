@@ -81,7 +81,7 @@ size:
 	cargo build --profile dist -p ollm-ffi
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5872025
 
-# The modules for WebAssembly, into ffi/web/wasm: at most 1 MiB each as gzip.
+# The modules for WebAssembly, into ffi/web/wasm.
 web:
 	ffi/web/build.sh
 

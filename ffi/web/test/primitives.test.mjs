@@ -67,8 +67,8 @@ for (const { kind } of modules) {
       for (let i = 0; i < COUNT; i++) {
         [a[i], b[i]] = [hard(), hard()];
         // Every third sum nearly cancels the product, or makes a tie of it.
-        const product = Math.fround(a[i] * b[i]);
-        c[i] = i % 3 || !Number.isFinite(product) ? hard() : -product * [1, 1 + 2 ** -23, 2 ** -24, 2 ** 24][random() & 3];
+        const near = -Math.fround(a[i] * b[i]) * [1, 1 + 2 ** -23, 2 ** -24, 2 ** 24][random() & 3];
+        c[i] = i % 3 || !Number.isFinite(Math.fround(near)) ? hard() : near;
       }
       run(FMA);
       const fast = out.slice();
