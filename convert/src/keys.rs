@@ -3,6 +3,7 @@
 use ollm_runtime::gguf::{LAYOUT_KEY, LAYOUT_VERSION_KEY, Metadata, PLAIN_ALIGNMENT_KEY, Value, ValueType};
 use ollm_runtime::model::PLUGIN_PREFIX;
 use ollm_runtime::plugin::schema::{self, TRAINING_PREFIX};
+use ollm_runtime::tokenizer::NORMALIZER_KEY;
 
 use crate::checksum;
 use crate::merge::KEPT_PREFIX;
@@ -49,7 +50,7 @@ pub(crate) fn check(metadata: &Metadata) -> Result<(), String> {
 
 /// Whether an `ollm.` key is one of `FORMAT.md`.
 fn is_known(key: &str) -> bool {
-    let fixed = [LAYOUT_KEY, LAYOUT_VERSION_KEY, PLAIN_ALIGNMENT_KEY, checksum::KEY];
+    let fixed = [LAYOUT_KEY, LAYOUT_VERSION_KEY, PLAIN_ALIGNMENT_KEY, NORMALIZER_KEY, checksum::KEY];
     fixed.contains(&key)
         || [TRAINING_PREFIX, KEPT_PREFIX].iter().any(|prefix| key.starts_with(prefix))
         || schema::keys::ALL.iter().any(|known| known.name == key)

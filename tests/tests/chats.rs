@@ -278,6 +278,8 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) not in (0, 130))
 ";
     let mut command = Command::new("python3");
     command.args(["-c", AT_A_TERMINAL]).arg(build().join("ollm-run")).arg("chat");
-    let output = command.arg("-m").arg(ollm_tests::smollm2()).args(["-n", "5000"]).output().unwrap();
+    // However fast the machine is, the answer does not end by itself.
+    command.args(["-n", "5000", "--logit-bias", "<|im_end|>=-inf", "--logit-bias", "<|endoftext|>=-inf"]);
+    let output = command.arg("-m").arg(ollm_tests::smollm2()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -78,7 +78,8 @@ impl CharsMap {
         for (&byte, length) in text.as_bytes().iter().zip(1..) {
             node ^= usize::from(byte);
             let Some(&unit) = self.trie.get(node) else { break };
-            if label(unit) != u32::from(byte) {
+            // A byte 0 leads to values and unused units alone.
+            if byte == 0 || label(unit) != u32::from(byte) {
                 break;
             }
             node ^= offset(unit);

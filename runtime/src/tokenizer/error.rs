@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{normalizer, pre};
+use super::{form, pre};
 use crate::gguf::GgufError;
 use crate::memory::OutOfMemory;
 
@@ -64,8 +64,8 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer.ggml.pre {pre:?} is not supported, only {}", known.join(", "))
             }
             Self::UnknownNormalizer { name } => {
-                let known = normalizer::NAMES.map(|(known, _)| known);
-                write!(f, "{} {name:?} is not supported, only {}", normalizer::KEY, known.join(", "))
+                let known = form::NAMES.map(|(known, _)| known);
+                write!(f, "{} {name:?} is not supported, only {}", form::KEY, known.join(", "))
             }
             Self::BadCharsMap => {
                 write!(f, "tokenizer.ggml.precompiled_charsmap is no character map of SentencePiece")

@@ -20,6 +20,7 @@ mod bytes;
 mod charsmap;
 mod error;
 mod fallback;
+mod form;
 mod ids;
 #[cfg_attr(not(feature = "tokenizer-json"), path = "no_json.rs")]
 mod json;
@@ -41,7 +42,7 @@ mod wordpiece;
 
 pub use bytes::to_char as byte_letter;
 pub use error::TokenizerError;
-pub use normalizer::KEY as NORMALIZER_KEY;
+pub use form::KEY as NORMALIZER_KEY;
 pub use pre::usual_pre_tokenizers;
 pub use stream::Detokenizer;
 pub use warning::TokenizerWarning;

@@ -5,7 +5,7 @@
 //! That the published tokenizer normalizes text is from its `tokenizer.json`; llama.cpp does not do
 //! it.
 
-use super::normalizer::{self, Form};
+use super::form::{self, Form};
 use super::split::{self, Pieces, Step};
 
 /// A pre-tokenizer and what its name implies.
@@ -154,7 +154,7 @@ pub(super) fn known() -> impl Iterator<Item = &'static str> {
 /// to a text, with the normalization form that the name implies.
 pub fn usual_pre_tokenizers() -> impl Iterator<Item = (&'static str, &'static str)> {
     let bytes = KNOWN.iter().filter(|pre| pre.alphabet == Alphabet::Bytes);
-    bytes.map(|pre| (pre.names[0], normalizer::name(pre.form)))
+    bytes.map(|pre| (pre.names[0], form::name(pre.form)))
 }
 
 #[cfg(test)]

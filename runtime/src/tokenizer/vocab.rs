@@ -56,6 +56,7 @@ pub(super) enum Spelling {
     /// As they are, but for spaces.
     Spaces,
     /// As they are, with a space before those that do not begin with `##`.
+    #[cfg(feature = "tokenizer-json")]
     Words,
 }
 
@@ -190,6 +191,7 @@ impl TokenBytes {
         match spelling {
             Spelling::Letters => self.push_letters(text),
             Spelling::Spaces => self.push(text.replace(SPACE, " ").as_bytes()),
+            #[cfg(feature = "tokenizer-json")]
             Spelling::Words => match text.strip_prefix("##") {
                 Some(rest) => self.push(rest.as_bytes()),
                 None => self.push(format!(" {text}").as_bytes()),

@@ -802,34 +802,46 @@ fn special_tokens_and_templates_come_from_where_they_are() {
     assert_eq!(["", ".rag", ".tools"].map(template), ["J", "R", "U"]);
 }
 
-#[test]
-fn merges_of_characters_become_scores() {
-    let mut source = Source::of("llama");
+/// The `tokenizer.json` of merges of characters, where the first `added` tokens are found before all
+/// else.
+fn of_characters(normalizers: &[Value], added: usize) -> Value {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "\u{2581}\u{2581}"].map(str::to_owned).to_vec();
     tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
     tokens.extend(["\u{2581}", "a", "b", "\u{2581}a", "ab", "\u{2581}ab"].map(str::to_owned));
     let vocab: BTreeMap<&String, usize> = tokens.iter().zip(0..).collect();
-    let added: Vec<Value> = (0..4).map(|id| added_token(id, &tokens[id], id < 3)).collect();
-    source.tokenizer = json!({
+    let added: Vec<Value> = (0..added).map(|id| added_token(id, &tokens[id], id < 3)).collect();
+    json!({
         "added_tokens": added,
-        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u{2581}"},
-            {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]},
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
-        "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab,
-            "merges": [["a", "b"], ["\u{2581}", "a"], ["\u{2581}", "ab"], ["\u{2581}a", "b"]]},
-    });
+        "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab, "merges":
+            [["a", "b"], ["\u{2581}", "a"], ["\u{2581}", "ab"], ["\u{2581}a", "b"], ["\u{2581}", "\u{2581}"]]},
+    })
+}
+
+#[test]
+fn merges_of_characters_become_scores() {
+    let space = json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"});
+    let prefix = json!({"type": "Prepend", "prepend": "\u{2581}"});
+    let mut source = Source::of("llama");
     source.settings = json!({"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"});
-    let (_, gguf) = imported(&source, "F16");
-    let metadata = gguf.metadata();
-    assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), "llama");
-    assert_eq!(metadata.get("tokenizer.ggml.add_space_prefix"), Some(&Stored::Bool(true)));
-    let Some(Stored::Array(Array::I32(types))) = metadata.get("tokenizer.ggml.token_type") else { panic!() };
-    assert_eq!((&types[..5], types[260], types[266]), (&[2, 3, 3, 4, 6][..], 1, 5));
-    let scores = metadata.f32s("tokenizer.ggml.scores").unwrap();
-    assert_eq!(scores[260..266], [-5.0, -5.0, -5.0, -1.0, 0.0, -2.0]);
-    assert_eq!(metadata.get("tokenizer.huggingface.json"), None);
-    let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
-    assert_eq!(tokenizer.encode("ab a  é", false).unwrap(), [265, 263, 3, 260, 4 + 0xc3, 4 + 0xa9]);
+    // Llama's put a space before a text; Gemma's do not, and have runs of spaces as added tokens.
+    for (normalizers, added, space_prefix) in [(&[prefix, space.clone()][..], 3, true), (&[space], 4, false)] {
+        source.tokenizer = of_characters(normalizers, added);
+        let (_, gguf) = imported(&source, "F16");
+        let metadata = gguf.metadata();
+        assert_eq!(metadata.get("tokenizer.huggingface.json"), None);
+        assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), "llama");
+        assert_eq!(metadata.get("tokenizer.ggml.add_space_prefix"), Some(&Stored::Bool(space_prefix)));
+        let types = metadata.i32s("tokenizer.ggml.token_type").unwrap();
+        assert_eq!((&types[..3], types[3], types[4]), (&[2, 3, 3][..], if added == 4 { 4 } else { 1 }, 6));
+        assert_eq!((types[260], types[266]), (1, 5));
+        let scores = metadata.f32s("tokenizer.ggml.scores").unwrap();
+        assert_eq!(scores[260..266], [-6.0, -6.0, -6.0, -1.0, 0.0, -2.0]);
+        let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
+        let first = if space_prefix { 265 } else { 264 };
+        assert_eq!(tokenizer.encode("ab a  \u{e9}", false).unwrap(), [first, 263, 3, 4 + 0xc3, 4 + 0xa9]);
+    }
 }
 
 /// The pre-tokenizer and the normalization form that a file says, and whether it carries the JSON.
@@ -1036,7 +1048,7 @@ fn a_sentencepiece_model_alone_is_read() {
     );
 
     for (model, reason) in [
-        (sentencepiece(3, &[]), "\"model_type\" is \"word\""),
+        (sentencepiece(3, &[]), "\"model_type\" is word"),
         (sentencepiece(2, b"map"), "precompiled_charsmap"),
         (b"<html>".to_vec(), "no SentencePiece model"),
         (Vec::new(), "no SentencePiece model"),
