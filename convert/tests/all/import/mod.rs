@@ -19,7 +19,7 @@ use ollm_convert::pack::pack;
 use ollm_convert::quantize::{Options, QuantizeSummary, RECIPES, quantize};
 use ollm_convert::verify::verify;
 use ollm_runtime::cpu::{Isa, Pool};
-use ollm_runtime::gguf::{Array, Gguf, Metadata, TensorInfo, TensorType, Value as Stored};
+use ollm_runtime::gguf::{Gguf, Metadata, TensorInfo, TensorType, Value as Stored};
 use ollm_runtime::model::{Model, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::quant;
