@@ -48,8 +48,13 @@ impl Cuts {
     pub(super) fn of(tokenizer: &Document) -> Self {
         let used: BTreeSet<u8> = CLASSES.iter().flat_map(|class| class.bytes()).collect();
         let letters: Vec<String> = (0..=255).map(|byte| byte_letter(byte).to_string()).collect();
-        let pairs = used.iter().flat_map(|&left| used.iter().map(move |&right| [left, right].map(usize::from)));
-        let pairs: Vec<[&str; 2]> = pairs.map(|pair| pair.map(|byte| letters[byte].as_str())).collect();
+        let pairs = used.iter().flat_map(|&left| used.iter().map(move |&right| [left, right]));
+        let mut pairs: Vec<[u8; 2]> = pairs.collect();
+        // In an order without order: where one byte always merged before another, no cut beside it would
+        // show.
+        pairs.sort_by_cached_key(|&pair| u32::from(u16::from_be_bytes(pair)).wrapping_mul(0x9E37_79B1));
+        let pairs: Vec<[&str; 2]> =
+            pairs.into_iter().map(|pair| pair.map(|byte| letters[usize::from(byte)].as_str())).collect();
         let merges: Vec<String> = pairs.iter().map(|pair| pair.join(" ")).collect();
         let tokens: Vec<String> = letters.iter().cloned().chain(pairs.iter().map(|pair| pair.concat())).collect();
         let part = |key: &str| tokenizer.get(key).cloned().unwrap_or(Value::Null);

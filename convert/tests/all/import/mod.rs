@@ -815,7 +815,7 @@ fn of_characters(normalizers: &[Value], added: usize) -> Value {
         "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
         "model": {"type": "BPE", "byte_fallback": true, "unk_token": "<unk>", "vocab": vocab, "merges":
-            [["a", "b"], ["\u{2581}", "a"], ["\u{2581}", "ab"], ["\u{2581}a", "b"], ["\u{2581}", "\u{2581}"]]},
+            [["\u{2581}", "\u{2581}"], ["a", "b"], ["\u{2581}", "a"], ["\u{2581}", "ab"], ["\u{2581}a", "b"]]},
     })
 }
 
@@ -837,7 +837,7 @@ fn merges_of_characters_become_scores() {
         assert_eq!((&types[..3], types[3], types[4]), (&[2, 3, 3][..], if added == 4 { 4 } else { 1 }, 6));
         assert_eq!((types[260], types[266]), (1, 5));
         let scores = metadata.f32s("tokenizer.ggml.scores").unwrap();
-        assert_eq!(scores[260..266], [-6.0, -6.0, -6.0, -1.0, 0.0, -2.0]);
+        assert_eq!(scores[260..266], [-6.0, -6.0, -6.0, -2.0, -1.0, -3.0]);
         let tokenizer = Tokenizer::from_metadata(metadata).unwrap();
         let first = if space_prefix { 265 } else { 264 };
         assert_eq!(tokenizer.encode("ab a  \u{e9}", false).unwrap(), [first, 263, 3, 4 + 0xc3, 4 + 0xa9]);
