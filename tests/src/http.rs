@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long a reply may take before a test has failed.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running `ollm-run serve`, which ends with this.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ impl Server {
     /// If it cannot be sent.
     pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> TcpStream {
         let mut stream = self.connect();
-        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        let mut head = vec![format!("{method} {path} HTTP/1.1"), "Connection: close".to_owned()];
+        head.push(format!("Content-Length: {}", body.len()));
         if !headers.iter().any(|header| header.starts_with("Host:")) {
-            head += &format!("Host: {}\r\n", self.address);
+            head.push(format!("Host: {}", self.address));
         }
-        headers.iter().for_each(|header| head += &format!("{header}\r\n"));
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(b"\r\n").unwrap();
+        head.extend(headers.iter().map(|&header| header.to_owned()));
+        stream.write_all((head.join("\r\n") + "\r\n\r\n").as_bytes()).unwrap();
         // A server that refuses need not read all of it.
         let _ = stream.write_all(body);
         stream

@@ -316,7 +316,7 @@ const OLMO2: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) const ALL: [Architecture; 35] = [
+pub(super) static ALL: [Architecture; 35] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),

@@ -122,7 +122,7 @@ impl Piece {
         let mut piece = Self { text: String::new(), score: 0.0, kind: 1 };
         for (number, field) in wire::fields(message)? {
             match number {
-                1 => piece.text = field.text()?.to_owned(),
+                1 => field.text()?.clone_into(&mut piece.text),
                 2 => piece.score = field.float()?,
                 3 => piece.kind = field.int()?,
                 _ => {}
