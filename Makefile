@@ -72,14 +72,14 @@ install-library:
 uninstall:
 	ffi/package/uninstall.sh "$(PREFIX)"
 
-# The shared library is small: at most 5.6 MiB (asked: 3.5), with grammars
+# The shared library is small: at most 5.7 MiB (asked: 3.5), with grammars
 # (constrained output) 7.7 (asked: 4.5). Kernels of 27 types for four instruction sets are most of
 # it.
 size:
 	cargo build --profile dist -p ollm-ffi --features constraints
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 8074035
 	cargo build --profile dist -p ollm-ffi
-	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5872025
+	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5976883
 
 # The modules for WebAssembly, into ffi/web/wasm.
 web:
