@@ -91,11 +91,12 @@ static void threads_share_a_pool(void) {
         CHECK(pthread_join(threads[i], NULL) == 0);
         CHECK(memcmp(sharers[i].tokens, expected, sizeof expected) == 0);
     }
-    /* However many sessions, there are no more threads; and sessions keep the pool alive. */
+    /* However many sessions, there are no more threads (those that were joined may end a moment later, and
+     * be fewer); and sessions keep the pool alive. */
     many.pool = pool;
     before = threads_alive();
     for (i = 0; i < COUNT(sessions); i++) OK(ollm_session_new(model, plugin, &many, &sessions[i]));
-    CHECK(threads_alive() == before);
+    CHECK(threads_alive() <= before);
     OK(ollm_thread_pool_release(&pool));
     for (i = 0; i < COUNT(sessions); i++) {
         uint32_t tokens[STEPS];
