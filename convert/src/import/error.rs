@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ollm_runtime::tokenizer::TokenizerError;
 
-use super::architecture;
+use super::architectures;
 
 /// Why a folder could not be imported.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl fmt::Display for ImportError {
                 write!(f, "{}: {key:?} is {value}, which is not supported; supported: {supported}", path.display())
             }
             Self::UnknownArchitecture { path, name } => {
-                let known: Vec<&str> = architecture::ALL.iter().filter_map(|known| known.name).collect();
+                let known: Vec<&str> = architectures::ALL.iter().filter_map(|known| known.name).collect();
                 let path = path.display();
                 write!(f, "{path}: architecture {name:?} is not supported; supported: {}", known.join(", "))
             }

@@ -12,6 +12,7 @@
 //! writes. The weights go through memory a slab at a time, as in [`crate::quantize`].
 
 mod architecture;
+mod architectures;
 mod behaviour;
 mod checkpoint;
 mod compressed;

@@ -1,0 +1,663 @@
+//! The architectures of transformers that can be imported, as their code has them
+//! (`models/*/configuration_*.py`, `models/*/modeling_*.py`, transformers 5; of `InternLM2` and
+//! `MiniCPM` the code that comes with the weights).
+
+use ollm_runtime::model::Role;
+
+use super::architecture::{Architecture, Defaults, Fusion, ScaleKeys, WindowRule};
+use super::expert_keys;
+
+const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
+const ATTENTION_BIASES: [(&str, bool); 3] = [("attention_bias", false), ("attention_bias", false), ("", false)];
+const GELU: &[&str] = &["gelu_pytorch_tanh", "gelu_new"];
+const GATE_UP: (Role, &str) = (Role::FfnUp, "mlp.gate_up_proj");
+
+const LLAMA: Architecture = Architecture {
+    name: Some("LlamaForCausalLM"),
+    model_type: "llama",
+    family: "llama",
+    norms_from_one: false,
+    activation: "hidden_act",
+    activations: &["silu", "swish"],
+    epsilon: "rms_norm_eps",
+    ffn: "intermediate_size",
+    biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
+    scaled_scores: false,
+    capped_scores: false,
+    scales: ScaleKeys::None,
+    window: WindowRule::Never,
+    named_window: false,
+    sliding_rope: None,
+    rotary_share: None,
+    interleaved: false,
+    alpha: false,
+    temperature: false,
+    parallel: false,
+    hybrid: false,
+    experts: None,
+    convolutions: false,
+    refused: &[],
+    fusion: Fusion::None,
+    modules: &[],
+    defaults: Defaults {
+        vocab: 32_000,
+        hidden: 4096,
+        ffn: 11_008,
+        layers: 32,
+        heads: 32,
+        kv_heads: None,
+        head_dim: None,
+        context: 2048,
+        original_context: None,
+        window: None,
+        norm_epsilon: 1e-6,
+        tied: false,
+        attention_cap: None,
+        logit_cap: None,
+        rope_theta: 10_000.0,
+        rope: "{}",
+    },
+};
+
+const QWEN2: Architecture = Architecture {
+    name: Some("Qwen2ForCausalLM"),
+    model_type: "qwen2",
+    family: "qwen2",
+    biases: NO_BIASES,
+    window: WindowRule::Optional { first: 28 },
+    defaults: Defaults {
+        vocab: 151_936,
+        ffn: 22_016,
+        kv_heads: Some(32),
+        context: 32_768,
+        window: Some(4096),
+        ..LLAMA.defaults
+    },
+    ..LLAMA
+};
+
+const QWEN3: Architecture = Architecture {
+    name: Some("Qwen3ForCausalLM"),
+    model_type: "qwen3",
+    family: "qwen3",
+    biases: ATTENTION_BIASES,
+    defaults: Defaults { head_dim: Some(128), ..QWEN2.defaults },
+    ..QWEN2
+};
+
+const QWEN2_VL: Architecture = Architecture {
+    name: None,
+    model_type: "qwen2_vl_text",
+    family: "qwen2vl",
+    window: WindowRule::Optional { first: 80 },
+    defaults: Defaults {
+        vocab: 152_064,
+        hidden: 8192,
+        ffn: 29_568,
+        layers: 80,
+        heads: 64,
+        kv_heads: Some(8),
+        norm_epsilon: 1e-5,
+        rope_theta: 1_000_000.0,
+        ..QWEN2.defaults
+    },
+    ..QWEN2
+};
+
+const GEMMA: Architecture = Architecture {
+    name: Some("GemmaForCausalLM"),
+    model_type: "gemma",
+    family: "gemma",
+    norms_from_one: true,
+    // Its first configurations call the approximation with tanh `gelu`.
+    activations: &["gelu_pytorch_tanh", "gelu_new", "gelu"],
+    biases: ATTENTION_BIASES,
+    refused: &["use_bidirectional_attention"],
+    defaults: Defaults {
+        vocab: 256_000,
+        hidden: 3072,
+        ffn: 24_576,
+        layers: 28,
+        heads: 16,
+        kv_heads: Some(16),
+        head_dim: Some(256),
+        context: 8192,
+        tied: true,
+        ..LLAMA.defaults
+    },
+    ..LLAMA
+};
+
+const GEMMA2: Architecture = Architecture {
+    name: Some("Gemma2ForCausalLM"),
+    model_type: "gemma2",
+    family: "gemma2",
+    activation: "hidden_activation",
+    activations: GELU,
+    scaled_scores: true,
+    capped_scores: true,
+    window: WindowRule::Interleaved { every: 2, read: false },
+    defaults: Defaults {
+        hidden: 2304,
+        ffn: 9216,
+        layers: 26,
+        heads: 8,
+        kv_heads: Some(4),
+        window: Some(4096),
+        attention_cap: Some(50.0),
+        logit_cap: Some(30.0),
+        ..GEMMA.defaults
+    },
+    ..GEMMA
+};
+
+const GRANITE: Architecture = Architecture {
+    name: Some("GraniteForCausalLM"),
+    model_type: "granite",
+    family: "granite",
+    scales: ScaleKeys::Granite,
+    ..LLAMA
+};
+
+const GRANITE_MOE: Architecture = Architecture {
+    name: Some("GraniteMoeForCausalLM"),
+    model_type: "granitemoe",
+    family: "granitemoe",
+    biases: ATTENTION_BIASES,
+    experts: Some(&expert_keys::GRANITE_MOE),
+    ..GRANITE
+};
+
+const OLMO2: Architecture = Architecture {
+    name: Some("Olmo2ForCausalLM"),
+    model_type: "olmo2",
+    family: "olmo2",
+    biases: ATTENTION_BIASES,
+    defaults: Defaults { vocab: 50_304, norm_epsilon: 1e-5, ..LLAMA.defaults },
+    ..LLAMA
+};
+
+/// All of them.
+pub(super) static ALL: [Architecture; 35] = [
+    LLAMA,
+    Architecture {
+        name: Some("MistralForCausalLM"),
+        model_type: "mistral",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        defaults: Defaults { ffn: 14_336, kv_heads: Some(8), context: 131_072, window: Some(4096), ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("MixtralForCausalLM"),
+        model_type: "mixtral",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        experts: Some(&expert_keys::MIXTRAL),
+        defaults: Defaults {
+            ffn: 14_336,
+            kv_heads: Some(8),
+            context: 131_072,
+            norm_epsilon: 1e-5,
+            rope_theta: 1_000_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    QWEN2,
+    Architecture {
+        name: Some("Qwen2MoeForCausalLM"),
+        model_type: "qwen2_moe",
+        family: "qwen2moe",
+        window: WindowRule::Never,
+        refused: &["use_sliding_window"],
+        experts: Some(&expert_keys::QWEN2_MOE),
+        defaults: Defaults { hidden: 2048, ffn: 5632, layers: 24, heads: 16, kv_heads: Some(16), ..QWEN2.defaults },
+        ..QWEN2
+    },
+    QWEN3,
+    Architecture {
+        name: Some("Qwen3MoeForCausalLM"),
+        model_type: "qwen3_moe",
+        family: "qwen3moe",
+        window: WindowRule::Never,
+        refused: &["use_sliding_window"],
+        experts: Some(&expert_keys::QWEN3_MOE),
+        defaults: Defaults { hidden: 2048, ffn: 6144, layers: 24, kv_heads: Some(4), head_dim: None, ..QWEN3.defaults },
+        ..QWEN3
+    },
+    Architecture {
+        name: Some("OlmoeForCausalLM"),
+        model_type: "olmoe",
+        family: "olmoe",
+        refused: &["clip_qkv"],
+        biases: ATTENTION_BIASES,
+        experts: Some(&expert_keys::OLMOE),
+        defaults: Defaults {
+            vocab: 50_304,
+            hidden: 2048,
+            ffn: 2048,
+            layers: 16,
+            heads: 16,
+            context: 4096,
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    GEMMA,
+    GEMMA2,
+    Architecture {
+        name: Some("Gemma3ForCausalLM"),
+        model_type: "gemma3_text",
+        family: "gemma3",
+        capped_scores: false,
+        window: WindowRule::Interleaved { every: 6, read: true },
+        sliding_rope: Some(("rope_local_base_freq", 10_000.0)),
+        defaults: Defaults {
+            vocab: 262_208,
+            context: 131_072,
+            attention_cap: None,
+            logit_cap: None,
+            rope_theta: 1_000_000.0,
+            ..GEMMA2.defaults
+        },
+        ..GEMMA2
+    },
+    QWEN2_VL,
+    Architecture { model_type: "qwen2_5_vl_text", ..QWEN2_VL },
+    Architecture {
+        name: None,
+        model_type: "qwen3_vl_text",
+        family: "qwen3vl",
+        window: WindowRule::Never,
+        defaults: Defaults { context: 128_000, rope_theta: 500_000.0, ..QWEN3.defaults },
+        ..QWEN3
+    },
+    Architecture {
+        name: Some("SmolLM3ForCausalLM"),
+        model_type: "smollm3",
+        family: "smollm3",
+        window: WindowRule::WithoutRope,
+        defaults: Defaults {
+            vocab: 128_256,
+            hidden: 2048,
+            layers: 36,
+            heads: 16,
+            kv_heads: Some(4),
+            context: 32_768,
+            tied: true,
+            rope_theta: 2_000_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    GRANITE,
+    GRANITE_MOE,
+    Architecture {
+        name: Some("GraniteMoeSharedForCausalLM"),
+        model_type: "granitemoeshared",
+        experts: Some(&expert_keys::GRANITE_MOE_SHARED),
+        fusion: Fusion::Gate,
+        modules: &[
+            (Role::FfnGateShared, "shared_mlp.input_linear"),
+            (Role::FfnUpShared, "shared_mlp.input_linear"),
+            (Role::FfnDownShared, "shared_mlp.output_linear"),
+        ],
+        ..GRANITE_MOE
+    },
+    // Granite 4 without recurrent layers and experts.
+    Architecture {
+        name: Some("GraniteMoeHybridForCausalLM"),
+        model_type: "granitemoehybrid",
+        ffn: "shared_intermediate_size",
+        biases: ATTENTION_BIASES,
+        hybrid: true,
+        fusion: Fusion::Gate,
+        modules: &[
+            (Role::FfnGate, "shared_mlp.input_linear"),
+            (Role::FfnUp, "shared_mlp.input_linear"),
+            (Role::FfnDown, "shared_mlp.output_linear"),
+        ],
+        defaults: Defaults { ffn: 1024, ..GRANITE.defaults },
+        ..GRANITE
+    },
+    Architecture {
+        name: Some("Phi3ForCausalLM"),
+        model_type: "phi3",
+        family: "phi3",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        named_window: true,
+        rotary_share: Some(1.0),
+        modules: &[(Role::FusedQueryKeyValue, "self_attn.qkv_proj"), GATE_UP],
+        defaults: Defaults {
+            vocab: 32_064,
+            hidden: 3072,
+            ffn: 8192,
+            context: 4096,
+            original_context: Some(4096),
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Ministral3ForCausalLM"),
+        model_type: "ministral3",
+        family: "mistral3",
+        biases: NO_BIASES,
+        window: WindowRule::Always,
+        temperature: true,
+        defaults: Defaults {
+            vocab: 131_072,
+            ffn: 14_336,
+            layers: 34,
+            kv_heads: Some(8),
+            head_dim: Some(128),
+            context: 262_144,
+            norm_epsilon: 1e-5,
+            rope: r#"{"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "mscale": 1.0, "mscale_all_dim": 1.0,
+                "original_max_position_embeddings": 16384, "llama_4_scaling_beta": 0.1}"#,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    OLMO2,
+    Architecture {
+        name: Some("Olmo3ForCausalLM"),
+        model_type: "olmo3",
+        window: WindowRule::Interleaved { every: 4, read: false },
+        sliding_rope: Some(("", 500_000.0)),
+        defaults: Defaults { window: Some(4096), rope_theta: 500_000.0, ..OLMO2.defaults },
+        ..OLMO2
+    },
+    Architecture {
+        name: Some("Exaone4ForCausalLM"),
+        model_type: "exaone4",
+        family: "exaone4",
+        biases: NO_BIASES,
+        window: WindowRule::Interleaved { every: 4, read: true },
+        defaults: Defaults {
+            vocab: 102_400,
+            ffn: 16_384,
+            kv_heads: Some(32),
+            window: Some(4096),
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Glm4ForCausalLM"),
+        model_type: "glm4",
+        family: "glm4",
+        rotary_share: Some(0.5),
+        interleaved: true,
+        biases: [("attention_bias", true), ("", false), ("", false)],
+        modules: &[
+            (Role::AttentionPostNorm, "post_self_attn_layernorm"),
+            (Role::FfnNorm, "post_attention_layernorm"),
+            (Role::FfnPostNorm, "post_mlp_layernorm"),
+            GATE_UP,
+        ],
+        defaults: Defaults {
+            vocab: 151_552,
+            ffn: 13_696,
+            layers: 40,
+            kv_heads: Some(2),
+            head_dim: Some(128),
+            context: 131_072,
+            norm_epsilon: 1.5625e-7,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("SeedOssForCausalLM"),
+        model_type: "seed_oss",
+        family: "seed_oss",
+        biases: [("attention_bias", true), ("attention_out_bias", false), ("mlp_bias", false)],
+        defaults: Defaults {
+            vocab: 155_136,
+            ffn: 27_648,
+            layers: 64,
+            heads: 80,
+            kv_heads: Some(8),
+            head_dim: Some(128),
+            context: 524_288,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("HunYuanDenseV1ForCausalLM"),
+        model_type: "hunyuan_v1_dense",
+        family: "hunyuan-dense",
+        biases: ATTENTION_BIASES,
+        alpha: true,
+        modules: &[(Role::QueryNorm, "self_attn.query_layernorm"), (Role::KeyNorm, "self_attn.key_layernorm")],
+        defaults: Defaults { vocab: 290_943, norm_epsilon: 1e-5, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Ernie4_5ForCausalLM"),
+        model_type: "ernie4_5",
+        family: "ernie4_5",
+        interleaved: true,
+        biases: [("use_bias", false); 3],
+        defaults: Defaults {
+            vocab: 103_424,
+            hidden: 1024,
+            ffn: 3072,
+            layers: 18,
+            heads: 16,
+            kv_heads: Some(2),
+            head_dim: Some(128),
+            context: 131_072,
+            norm_epsilon: 1e-5,
+            tied: true,
+            rope_theta: 500_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("InternLM2ForCausalLM"),
+        model_type: "internlm2",
+        family: "internlm2",
+        biases: NO_BIASES,
+        fusion: Fusion::KeyHeads,
+        modules: &[
+            (Role::Embedding, "model.tok_embeddings"),
+            (Role::Head, "output"),
+            (Role::AttentionNorm, "attention_norm"),
+            (Role::Query, "attention.wqkv"),
+            (Role::Key, "attention.wqkv"),
+            (Role::Value, "attention.wqkv"),
+            (Role::AttentionOutput, "attention.wo"),
+            (Role::FfnNorm, "ffn_norm"),
+            (Role::FfnGate, "feed_forward.w1"),
+            (Role::FfnUp, "feed_forward.w3"),
+            (Role::FfnDown, "feed_forward.w2"),
+        ],
+        defaults: Defaults { vocab: 103_168, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("MiniCPMForCausalLM"),
+        model_type: "minicpm",
+        family: "minicpm",
+        scales: ScaleKeys::MiniCpm,
+        biases: ATTENTION_BIASES,
+        defaults: Defaults { tied: true, ..LLAMA.defaults },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("StableLmForCausalLM"),
+        model_type: "stablelm",
+        family: "stablelm",
+        epsilon: "layer_norm_eps",
+        rotary_share: Some(0.25),
+        parallel: true,
+        refused: &["qk_layernorm"],
+        biases: [("use_qkv_bias", false), ("", false), ("", false)],
+        defaults: Defaults {
+            vocab: 50_304,
+            hidden: 2560,
+            ffn: 6912,
+            kv_heads: Some(32),
+            context: 4096,
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Starcoder2ForCausalLM"),
+        model_type: "starcoder2",
+        family: "starcoder2",
+        epsilon: "norm_epsilon",
+        activations: GELU,
+        biases: [("use_bias", true); 3],
+        window: WindowRule::Always,
+        modules: &[(Role::FfnUp, "mlp.c_fc"), (Role::FfnDown, "mlp.c_proj")],
+        defaults: Defaults {
+            vocab: 49_152,
+            hidden: 3072,
+            ffn: 12_288,
+            layers: 30,
+            heads: 24,
+            kv_heads: Some(2),
+            context: 4096,
+            norm_epsilon: 1e-5,
+            tied: true,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Cohere2ForCausalLM"),
+        model_type: "cohere2",
+        family: "cohere2",
+        scales: ScaleKeys::Logits,
+        epsilon: "layer_norm_eps",
+        interleaved: true,
+        biases: ATTENTION_BIASES,
+        window: WindowRule::Interleaved { every: 4, read: true },
+        defaults: Defaults {
+            vocab: 256_000,
+            hidden: 8192,
+            ffn: 22_528,
+            layers: 40,
+            heads: 64,
+            context: 8192,
+            window: Some(4096),
+            norm_epsilon: 1e-5,
+            tied: true,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("NemotronForCausalLM"),
+        model_type: "nemotron",
+        family: "nemotron",
+        norms_from_one: true,
+        epsilon: "norm_eps",
+        activations: &["relu2"],
+        rotary_share: Some(0.5),
+        defaults: Defaults {
+            vocab: 256_000,
+            hidden: 6144,
+            ffn: 24_576,
+            heads: 48,
+            context: 4096,
+            norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("Lfm2ForCausalLM"),
+        model_type: "lfm2",
+        family: "lfm2",
+        epsilon: "norm_eps",
+        biases: NO_BIASES,
+        convolutions: true,
+        refused: &["conv_bias"],
+        modules: &[
+            (Role::EmbeddingNorm, "model.embedding_norm"),
+            (Role::AttentionNorm, "operator_norm"),
+            (Role::QueryNorm, "self_attn.q_layernorm"),
+            (Role::KeyNorm, "self_attn.k_layernorm"),
+            (Role::AttentionOutput, "self_attn.out_proj"),
+            (Role::FfnNorm, "ffn_norm"),
+            (Role::FfnGate, "feed_forward.w1"),
+            (Role::FfnUp, "feed_forward.w3"),
+            (Role::FfnDown, "feed_forward.w2"),
+        ],
+        defaults: Defaults {
+            vocab: 65_536,
+            hidden: 2560,
+            ffn: 12_288,
+            kv_heads: Some(8),
+            context: 128_000,
+            norm_epsilon: 1e-5,
+            tied: true,
+            rope_theta: 1_000_000.0,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+];
+
+/// The text models of multimodal ones whose configuration does not name them: by `model_type`.
+const TEXT_MODELS: [(&str, &str); 7] = [
+    ("gemma3", "gemma3_text"),
+    ("llava", "llama"),
+    ("llava_next", "llama"),
+    ("mistral3", "mistral"),
+    ("qwen2_vl", "qwen2_vl_text"),
+    ("qwen2_5_vl", "qwen2_5_vl_text"),
+    ("qwen3_vl", "qwen3_vl_text"),
+];
+
+impl Architecture {
+    /// The architecture of this name.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        ALL.iter().find(|known| known.name == Some(name))
+    }
+
+    /// The architecture whose configuration has this `model_type`.
+    pub(super) fn of_type(model_type: &str) -> Option<&'static Self> {
+        ALL.iter().find(|known| known.model_type == model_type)
+    }
+
+    /// The architectures of a family.
+    pub(super) fn of_family(family: &str) -> impl Iterator<Item = &'static Self> {
+        ALL.iter().filter(move |known| known.family == family)
+    }
+
+    /// The text model of a multimodal one with this `model_type`.
+    pub(super) fn text_of(model_type: &str) -> Option<&'static Self> {
+        TEXT_MODELS.iter().find(|(whole, _)| *whole == model_type).and_then(|(_, text)| Self::of_type(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_architecture_has_a_family_a_rope_and_a_name_of_its_own() {
+        for (i, one) in ALL.iter().enumerate() {
+            assert_eq!(one.family().name, one.family);
+            one.rope();
+            assert!(!ALL[..i].iter().any(|other| other.model_type == one.model_type), "{}", one.model_type);
+        }
+        for (whole, text) in TEXT_MODELS {
+            assert!(Architecture::of_type(text).is_some(), "{whole}");
+        }
+    }
+}
