@@ -15,7 +15,7 @@ use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::quant;
 
-use crate::{golden, plugins, root};
+use crate::{golden, plugins, root, target};
 
 /// The warnings that C and C++ are compiled with, all of them errors.
 pub const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
@@ -28,10 +28,9 @@ pub const SYSTEM: [&str; 5] = ["-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
 /// # Panics
 /// If the library is not there.
 pub fn build() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
+    let folder = target();
     assert!(folder.join("libollm.a").exists(), "libollm is missing: run `cargo build -p ollm-ffi` first");
-    folder.to_owned()
+    folder
 }
 
 /// A file of the running test file, below the folder that cargo builds into.

@@ -27,6 +27,25 @@ pub fn golden(name: &str) -> PathBuf {
     root().join("tests/goldens").join(name)
 }
 
+/// The folder that cargo builds the running test into: what this workspace builds is there.
+///
+/// # Panics
+/// Never: tests live two folders below.
+pub fn target() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a file");
+    test.ancestors().nth(2).expect("tests live in target/PROFILE/deps").to_owned()
+}
+
+/// The command `ollm-run`.
+///
+/// # Panics
+/// If it is not there.
+pub fn ollm_run() -> PathBuf {
+    let binary = target().join("ollm-run").with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(binary.exists(), "{} is missing: run `cargo build --workspace --bins` first", binary.display());
+    binary
+}
+
 /// The tiny backbone `name` of the goldens, with these keys set to other values, or left out.
 ///
 /// # Panics

@@ -15,18 +15,10 @@ use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::Hold;
 use ollm_runtime::plugin::schema::{DecoderKind, PluginConfig};
-use ollm_tests::{golden, plugins, smollm2};
+use ollm_tests::{golden, ollm_run, plugins, smollm2};
 use serde_json::Value;
 
 const OPTIONS: usize = 10;
-
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
-    let binary = folder.join("ollm-run").with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(binary.exists(), "{} is missing: run `cargo build --workspace --bins` first", binary.display());
-    binary
-}
 
 /// A file for one test, below the target folder.
 fn scratch(name: &str, bytes: &[u8]) -> PathBuf {
@@ -63,7 +55,7 @@ struct Outcome {
 
 fn spawn(args: &[&str]) -> Child {
     let piped = || Stdio::piped();
-    Command::new(binary()).args(args).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
+    Command::new(ollm_run()).args(args).stdin(piped()).stdout(piped()).stderr(piped()).spawn().unwrap()
 }
 
 fn run_with(args: &[&str], stdin: &[u8]) -> Outcome {
@@ -131,7 +123,7 @@ fn models_are_read_from_pipes() {
     let (model, plugin) = (tiny(), tiny_plugin());
     let shell = |script: &str| {
         let mut command = Command::new("bash");
-        command.args(["-c", script]).env("RUN", binary()).env("MODEL", &model).env("PLUGIN", &plugin);
+        command.args(["-c", script]).env("RUN", ollm_run()).env("MODEL", &model).env("PLUGIN", &plugin);
         let output = command.stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -153,7 +145,7 @@ fn models_are_read_from_pipes() {
         ("$RUN -m /dev/zero -p x", "this is a device"),
         ("$RUN -m /dev/stdin -p x </dev/null", "this is a device"),
     ] {
-        let output = Command::new("bash").args(["-c", script]).env("RUN", binary()).output().unwrap();
+        let output = Command::new("bash").args(["-c", script]).env("RUN", ollm_run()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(1) && said.contains(says), "{script}: {said}");
     }
@@ -627,7 +619,7 @@ fn a_full_disk_is_an_error() {
     let model = tiny();
     for args in [&["-p", "x", "-n", "3"][..], &["tokenize", "-p", "x"], &["info"]] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = Command::new(binary()).args(["-m", path(&model)]).args(args).stdout(full).output().unwrap();
+        let output = Command::new(ollm_run()).args(["-m", path(&model)]).args(args).stdout(full).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(stderr.starts_with("error: cannot write the output"), "{args:?}: {stderr}");

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,18 +14,10 @@ use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_tests::c_programs::chat_file;
 use ollm_tests::http::{Server, read};
-use ollm_tests::plugins;
+use ollm_tests::{ollm_run, plugins};
 use serde_json::{Value, json};
 
 const OPTIONS: usize = 10;
-
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
-    let binary = folder.join("ollm-run").with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(binary.exists(), "{} is missing: run `cargo build --workspace --bins` first", binary.display());
-    binary
-}
 
 /// A tiny backbone with a chat template, and a plugin of ten options; their text is noise.
 fn files() -> &'static (String, String) {
@@ -46,7 +38,7 @@ fn start(args: &[&str]) -> Server {
     let (model, plugin) = files();
     let context: &[&str] = if args.contains(&"-c") { &[] } else { &["-c", "1024"] };
     let common = ["-m", model, "--plugin", plugin, "--alias", "tiny", "-t", "1"];
-    Server::start(&binary(), &[&common, context, args].concat())
+    Server::start(&ollm_run(), &[&common, context, args].concat())
 }
 
 fn text(reply: &Value) -> &str {
@@ -123,7 +115,7 @@ fn each_text_of_sixteen_clients_is_that_of_a_request_alone() {
 fn the_server_says_what_the_command_says() {
     let (model, plugin) = files();
     let args = ["-m", model, "--plugin", plugin, "-p", "some words", "-n", "12", "--seed", "7", "--temperature", "0.8"];
-    let output = std::process::Command::new(binary()).args(args).args(["--json", "--latent", "sample:0.7"]).output();
+    let output = std::process::Command::new(ollm_run()).args(args).args(["--json", "--latent", "sample:0.7"]).output();
     let lines = String::from_utf8(output.unwrap().stdout).unwrap();
     let steps: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told = |step: &Value| (step["token"].clone(), step["latent"].clone(), step["logprob"].clone());
@@ -378,7 +370,7 @@ fn only_who_may_ask_is_answered() {
 
     let (model, _) = files();
     let output =
-        std::process::Command::new(binary()).args(["serve", "-m", model, "--host", "0.0.0.0"]).output().unwrap();
+        std::process::Command::new(ollm_run()).args(["serve", "-m", model, "--host", "0.0.0.0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--api-key"));
 }

@@ -33,6 +33,21 @@ pub(super) enum Part<'t> {
     Token(u32),
 }
 
+/// The ids of all parts; `append` appends those of a text.
+pub(super) fn ids_of(
+    parts: &[Part<'_>],
+    mut append: impl FnMut(&str, &mut Vec<u32>) -> Result<(), OutOfMemory>,
+) -> Result<Vec<u32>, OutOfMemory> {
+    let mut ids = Vec::new();
+    for part in parts {
+        match part {
+            Part::Token(id) => memory::extend(&mut ids, [*id].into_iter())?,
+            Part::Text(text) => append(text, &mut ids)?,
+        }
+    }
+    Ok(ids)
+}
+
 /// All special tokens of a vocabulary.
 #[derive(Debug)]
 pub(super) struct Specials {

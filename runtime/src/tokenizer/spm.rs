@@ -13,7 +13,7 @@ use ahash::AHashMap;
 use super::TokenizerError;
 use super::fallback::Fallback;
 use super::merges::join;
-use super::special::Part;
+use super::special::{Part, ids_of};
 use super::vocab::Vocabulary;
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
@@ -57,14 +57,7 @@ impl Spm {
     }
 
     pub(super) fn encode(&self, parts: &[Part<'_>]) -> Result<Vec<u32>, OutOfMemory> {
-        let mut ids = Vec::new();
-        for part in parts {
-            match part {
-                Part::Token(id) => memory::extend(&mut ids, [*id].into_iter())?,
-                Part::Text(text) => self.merge(text, &mut ids)?,
-            }
-        }
-        Ok(ids)
+        ids_of(parts, |text, ids| self.merge(text, ids))
     }
 
     /// Appends the tokens of a text that has no spaces any more.

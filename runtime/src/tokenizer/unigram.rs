@@ -1,16 +1,16 @@
 //! A unigram language model (`tokenizer.ggml.model` = `t5`): of all ways to cut a text into tokens,
 //! the one whose scores have the highest sum.
 //!
-//! As `SentencePiece` finds it (`unigram::Model::EncodeOptimized`), in the same precision: from left
-//! to right, the best way to each place in the text is kept (Viterbi). A character that is no token
-//! itself may also be unknown, at a score that is lower than all.
+//! As `SentencePiece` finds it (`unigram::Model::EncodeOptimized`), in the same precision: from
+//! left to right, the best way to each place in the text is kept (Viterbi). A character that is no
+//! token itself may also be unknown, at a score that is lower than all.
 
 use ahash::AHashMap;
 
 use super::TokenizerError;
 use super::fallback::Fallback;
 use super::prefixes::Prefixes;
-use super::special::Part;
+use super::special::{Part, ids_of};
 use super::vocab::{TokenKind, Vocabulary};
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
@@ -57,14 +57,7 @@ impl Unigram {
     }
 
     pub(super) fn encode(&self, parts: &[Part<'_>]) -> Result<Vec<u32>, OutOfMemory> {
-        let mut ids = Vec::new();
-        for part in parts {
-            match part {
-                Part::Token(id) => memory::extend(&mut ids, [*id].into_iter())?,
-                Part::Text(text) => self.cut(text, &mut ids)?,
-            }
-        }
-        Ok(ids)
+        ids_of(parts, |text, ids| self.cut(text, ids))
     }
 
     /// Appends the tokens of a text that has no spaces any more.
@@ -87,7 +80,8 @@ impl Unigram {
         Ok(())
     }
 
-    /// The best way to each place in the text but its beginning; none to those inside of characters.
+    /// The best way to each place in the text but its beginning; none to those inside of
+    /// characters.
     fn ways(&self, text: &str) -> Result<Vec<Option<Way>>, OutOfMemory> {
         let mut ways: Vec<Option<Way>> = memory::filled(None, text.len() + 1)?;
         for (start, c) in text.char_indices() {
