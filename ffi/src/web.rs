@@ -9,8 +9,9 @@ use crate::source::OllmReleaseFn;
 /// Enough for every type that is read in place.
 const ALIGNMENT: usize = 64;
 
-/// `length` bytes for the host to write, at a multiple of 64; NULL if there are none to be had. Free
-/// them with [`ollm_web_free`], or lend them to a source whose `release` is [`ollm_web_release`].
+/// `length` bytes for the host to write, at a multiple of 64; NULL if there are none to be had.
+/// Free them with [`ollm_web_free`], or lend them to a source whose `release` is
+/// [`ollm_web_release`].
 #[unsafe(no_mangle)]
 pub extern "C" fn ollm_web_alloc(length: usize) -> *mut c_void {
     // SAFETY: a layout of at least a byte.

@@ -1,6 +1,6 @@
-//! `web/src/c.js` and `web/src/c.d.ts` are what `include/ollm.h` says, for JavaScript over the module
-//! for WebAssembly: constants, the layout of structs, the types of functions. `OLLM_BLESS=1 cargo
-//! test -p ollm-ffi --test web` writes them anew.
+//! `web/src/c.js` and `web/src/c.d.ts` are what `include/ollm.h` says, for JavaScript over the
+//! module for WebAssembly: constants, the layout of structs, the types of functions. `OLLM_BLESS=1
+//! cargo test -p ollm-ffi --test web` writes them anew.
 
 mod declarations;
 
@@ -25,9 +25,9 @@ const BEGIN_SCRIPT: &str = " *
 ";
 
 const BEGIN_TYPES: &str = " *
- * Structs have names of JavaScript here (`top_k` is `topK`), without addresses and lengths of arrays;
- * numbers of an enum are its names as text. Functions are as they are in C: addresses and handles are
- * numbers, 64-bit integers are `bigint`.
+ * Structs have names of JavaScript here (`top_k` is `topK`), without addresses and lengths of
+ * arrays; numbers of an enum are its names as text. Functions are as they are in C: addresses and
+ * handles are numbers, 64-bit integers are `bigint`.
  */
 ";
 

@@ -3,9 +3,9 @@
 # `ollm-relaxed.wasm` with the relaxed instructions too. `build.sh test` builds also what the tests
 # compare with: one without vectors, and the primitives of each.
 #
-# It needs a Rust that has its own sources, for `-Zbuild-std`, and lld: Debian's rustc-web, cargo-web,
-# rust-web-src and lld, or rustup's with the component rust-src. CARGO and RUSTC name them. Debian's has
-# no linker of its own: CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld.
+# It needs a Rust that has its own sources, for `-Zbuild-std`, and lld: Debian's rustc-web,
+# cargo-web, rust-web-src and lld, or rustup's with the component rust-src. CARGO and RUSTC name
+# them. Debian's has no linker of its own: CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}/wasm

@@ -1,5 +1,6 @@
-//! Primitives of the instruction sets as a module for WebAssembly, for `ffi/web/test/primitives.test.mjs`:
-//! that checks them against exact arithmetic, and the best set against the portable one.
+//! Primitives of the instruction sets as a module for WebAssembly, for
+//! `ffi/web/test/primitives.test.mjs`: that checks them against exact arithmetic, and the best set
+//! against the portable one.
 //!
 //! `.ci/wasm` builds it; an application has no use for it.
 

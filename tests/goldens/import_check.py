@@ -29,7 +29,8 @@ def by_expressions(expressions, source):
     kept = [("isolated", False), ("removed", True)]
 
     def split(expression):
-        # What is removed where it does not match must be all: the last alternatives of these take every character.
+        # What is removed where it does not match must be all: the last alternatives of these take
+        # every character.
         behavior, invert = source.choice(kept if expression.endswith(r"|\s+") else kept[:1])
         return pre_tokenizers.Split(Regex(expression), behavior, invert)
 

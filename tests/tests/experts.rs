@@ -19,7 +19,8 @@ fn file(name: &str) -> Vec<u8> {
     std::fs::read(golden(&format!("tiny/{name}.gguf"))).unwrap()
 }
 
-/// The file with its matrices in `dtype`, where their rows are whole blocks of it, and other values.
+/// The file with its matrices in `dtype`, where their rows are whole blocks of it, and other
+/// values.
 fn rewritten(bytes: &[u8], dtype: TensorType, values: impl Fn(&TensorInfo, &mut [f32])) -> Arc<Model> {
     let (gguf, mut writer) = (Gguf::parse(bytes).unwrap(), Writer::new());
     for (key, value) in gguf.metadata().iter() {

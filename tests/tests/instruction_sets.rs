@@ -16,8 +16,8 @@ use ollm_runtime::storage::Storage;
 use ollm_tests::backbones::{self, Shape};
 use ollm_tests::{golden, plugins};
 
-/// Those after the eighth have activations, norms, places of norms, layers or experts that none before
-/// has.
+/// Those after the eighth have activations, norms, places of norms, layers or experts that none
+/// before has.
 const FAMILIES: [&str; 20] = [
     "llama",
     "qwen2",

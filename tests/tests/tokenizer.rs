@@ -92,9 +92,9 @@ fn ids_where_scores_decide() {
 }
 
 /// Every pre-tokenizer against Hugging Face's tokenizers with the published expressions, over a
-/// vocabulary in which every pair of neighbouring bytes is a merge. Left out are texts of Tiny Aya's,
-/// whose expression asks for the ends of words, with superscripts and fractions: to Oniguruma, which
-/// made the golden, these are parts of words; to Unicode (UTS #18) they are not.
+/// vocabulary in which every pair of neighbouring bytes is a merge. Left out are texts of Tiny
+/// Aya's, whose expression asks for the ends of words, with superscripts and fractions: to
+/// Oniguruma, which made the golden, these are parts of words; to Unicode (UTS #18) they are not.
 #[test]
 fn pieces_are_those_of_the_published_expressions() {
     let golden = read_json("splits.json");

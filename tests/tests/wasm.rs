@@ -1,5 +1,5 @@
-//! The modules for WebAssembly give the bits that this build gives. What is expected is computed here,
-//! and written beside the files that it is computed from; `ffi/web/test` compares in Node.js.
+//! The modules for WebAssembly give the bits that this build gives. What is expected is computed
+//! here, and written beside the files that it is computed from; `ffi/web/test` compares in Node.js.
 //!
 //! `ffi/web/build.sh` builds the modules. Without them, or without Node.js, the test is skipped;
 //! `OLLM_WEB=1` makes that a failure.

@@ -50,8 +50,8 @@ impl Cuts {
         let letters: Vec<String> = (0..=255).map(|byte| byte_letter(byte).to_string()).collect();
         let pairs = used.iter().flat_map(|&left| used.iter().map(move |&right| [left, right]));
         let mut pairs: Vec<[u8; 2]> = pairs.collect();
-        // In an order without order: where one byte always merged before another, no cut beside it would
-        // show.
+        // In an order without order: where one byte always merged before another, no cut beside it
+        // would show.
         pairs.sort_by_cached_key(|&pair| u32::from(u16::from_be_bytes(pair)).wrapping_mul(0x9E37_79B1));
         let pairs: Vec<[&str; 2]> =
             pairs.into_iter().map(|pair| pair.map(|byte| letters[usize::from(byte)].as_str())).collect();
@@ -90,8 +90,8 @@ fn read(keys: MetadataPairs) -> Option<Tokenizer> {
     Tokenizer::from_metadata(&metadata).ok()
 }
 
-/// Whether two tokenizers give the same tokens. U+2581 stands for a space in vocabularies; in a text,
-/// where none means it, the two may differ.
+/// Whether two tokenizers give the same tokens. U+2581 stands for a space in vocabularies; in a
+/// text, where none means it, the two may differ.
 pub(super) fn is_same(one: &Tokenizer, two: &Tokenizer) -> bool {
     let same = |text: &str, special| {
         let ids = tokens_of(one, text, special);

@@ -94,8 +94,8 @@ impl TokenizerFiles {
         Ok((keys, notes))
     }
 
-    /// The lists that do what the published tokenizer does. A pre-tokenizer of bytes cuts every text
-    /// alike, not only those that this vocabulary has tokens for.
+    /// The lists that do what the published tokenizer does. A pre-tokenizer of bytes cuts every
+    /// text alike, not only those that this vocabulary has tokens for.
     fn lists_that_do(
         &self,
         published: &Tokenizer,

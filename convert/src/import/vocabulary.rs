@@ -73,8 +73,8 @@ enum Kind {
 const SPACE: &str = "\u{2581}";
 
 impl HfVocabulary {
-    /// Reads the tokenizer of a model of `size` tokens; `model` is its part of that name. Tokens that
-    /// the tokenizer has not are named, and never written.
+    /// Reads the tokenizer of a model of `size` tokens; `model` is its part of that name. Tokens
+    /// that the tokenizer has not are named, and never written.
     pub(super) fn read(tokenizer: &Document, model: &Document, size: usize) -> Result<Self> {
         let mut vocabulary = Self::empty(size);
         match model.opt_str("type")? {
@@ -128,8 +128,8 @@ impl HfVocabulary {
         Ok(())
     }
 
-    /// As llama.cpp's converter writes them: U+2581 begins a word, and `##` no longer goes before what
-    /// is none.
+    /// As llama.cpp's converter writes them: U+2581 begins a word, and `##` no longer goes before
+    /// what is none.
     fn read_words(&mut self, tokenizer: &Document, model: &Document) -> Result<()> {
         self.add_model(model)?;
         self.mark(model.opt_str("unk_token")?);
@@ -165,8 +165,8 @@ impl HfVocabulary {
         keys.into_iter().map(|(name, value)| (format!("tokenizer.ggml.{name}"), value)).collect()
     }
 
-    /// The ways in which lists may do what the tokenizer does, the usual ones first: which of them it
-    /// is, is for its behaviour to tell. `form` is the tokenizer's normalization form.
+    /// The ways in which lists may do what the tokenizer does, the usual ones first: which of them
+    /// it is, is for its behaviour to tell. `form` is the tokenizer's normalization form.
     pub(super) fn ways(&self, form: &'static str) -> Vec<Way> {
         let merged = |model, (pre, usual)| Way::Merged { model, pre, form: Some(form).filter(|&form| form != usual) };
         match &self.kind {
@@ -317,8 +317,8 @@ fn steps<'a>(part: &'a Value, list: &str) -> &'a [Value] {
     part[list].as_array().map_or(std::slice::from_ref(part), Vec::as_slice)
 }
 
-/// The normalization form of a tokenizer, as GGUF files say it; what else its normalizer does is for
-/// its behaviour to tell.
+/// The normalization form of a tokenizer, as GGUF files say it; what else its normalizer does is
+/// for its behaviour to tell.
 pub(super) fn form(tokenizer: &Document) -> &'static str {
     let normalizer = tokenizer.get("normalizer").unwrap_or(&Value::Null);
     let known = ["nfc", "nfd", "nfkc", "nfkd"].into_iter();
@@ -334,8 +334,8 @@ pub(super) fn cut_off<T>(list: &mut Vec<T>, size: usize) -> usize {
     more
 }
 
-/// Takes from a tokenizer the tokens that a model of `size` tokens has no row for, and what leads to
-/// them. Gives their number.
+/// Takes from a tokenizer the tokens that a model of `size` tokens has no row for, and what leads
+/// to them. Gives their number.
 pub(super) fn prune(tokenizer: &mut Document, size: usize) -> usize {
     let has = |id: &Value| id.as_u64().is_none_or(|id| id < size as u64);
     let mut gone = HashSet::new();

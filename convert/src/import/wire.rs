@@ -35,7 +35,8 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The fields of a message in their order, each with its number; `None` if the bytes are no message.
+/// The fields of a message in their order, each with its number; `None` if the bytes are no
+/// message.
 pub(super) fn fields(mut message: &[u8]) -> Option<Vec<(u64, Field<'_>)>> {
     let mut fields = Vec::new();
     while !message.is_empty() {

@@ -45,8 +45,8 @@ export class Branches extends Handle {
   }
 
   /**
-   * Searches: expands, generates, and finds the answer. `progress(branches)` sees them now and then.
-   * When `signal` aborts, the branches are where the last step left them.
+   * Searches: expands, generates, and finds the answer. `progress(branches)` sees them now and
+   * then. When `signal` aborts, the branches are where the last step left them.
    */
   async run({ expansion = {}, tally = {}, strategy = "vote", width = 0, progress, signal } = {}) {
     const each = this.runtime.eachStep();

@@ -4,9 +4,9 @@
  * The C API of OLLM (`ollm.h`) as WebAssembly has it: enums, the layout of structs, the types of
  * callbacks. Pointers and `size_t` have four bytes there.
  *
- * Structs have names of JavaScript here (`top_k` is `topK`), without addresses and lengths of arrays;
- * numbers of an enum are its names as text. Functions are as they are in C: addresses and handles are
- * numbers, 64-bit integers are `bigint`.
+ * Structs have names of JavaScript here (`top_k` is `topK`), without addresses and lengths of
+ * arrays; numbers of an enum are its names as text. Functions are as they are in C: addresses and
+ * handles are numbers, 64-bit integers are `bigint`.
  */
 
 /** The version that this header describes: its first number. */

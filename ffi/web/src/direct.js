@@ -1,6 +1,6 @@
 /**
- * The API in this thread, which computes while a call runs: for workers of your own, and for Node.js.
- * Pages use `index.js`, which has the same API over a worker.
+ * The API in this thread, which computes while a call runs: for workers of your own, and for
+ * Node.js. Pages use `index.js`, which has the same API over a worker.
  */
 
 export { OllmError } from "./error.js";

@@ -1,8 +1,8 @@
 /**
  * The module as a library of C: its memory, arguments and results of calls, callbacks.
  *
- * One thread at a time computes in it. A trap (a bug, or a stack that is too small) ends the module:
- * every later call fails.
+ * One thread at a time computes in it. A trap (a bug, or a stack that is too small) ends the
+ * module: every later call fails.
  */
 
 import { LogLevel, callbacks, structs } from "./c.js";

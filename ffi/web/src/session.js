@@ -278,9 +278,9 @@ function suggestionAt(library, at) {
 }
 
 /**
- * The tokens of an answer, as an async iterator. Between two of them the session may be looked at and
- * changed in any way. Text that may be the beginning of a stop string is held back; what is still
- * held back at the end comes with a token whose `id` is null.
+ * The tokens of an answer, as an async iterator. Between two of them the session may be looked at
+ * and changed in any way. Text that may be the beginning of a stop string is held back; what is
+ * still held back at the end comes with a token whose `id` is null.
  */
 export class Generation {
   #session;

@@ -43,8 +43,8 @@ export function begin(view, layout, base) {
 }
 
 /**
- * Writes values by their names of JavaScript: those that are undefined stay 0, which is the default.
- * A name that the struct has not is an error.
+ * Writes values by their names of JavaScript: those that are undefined stay 0, which is the
+ * default. A name that the struct has not is an error.
  */
 export function setValues(view, layout, base, values, what) {
   const names = Object.fromEntries(

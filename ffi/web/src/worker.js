@@ -1,9 +1,9 @@
 /**
  * The worker: calls of the page on objects that live here.
  *
- * A call is `{ call, target, method, values }`; its answer is `{ call, result }` or `{ call, error }`,
- * with `{ call, progress }` before it. `{ cancel }` aborts the signal of a call, `{ forget }` lets go
- * of an object. Objects are numbers on the way.
+ * A call is `{ call, target, method, values }`; its answer is `{ call, result }` or
+ * `{ call, error }`, with `{ call, progress }` before it. `{ cancel }` aborts the signal of a call,
+ * `{ forget }` lets go of an object. Objects are numbers on the way.
  */
 
 import * as direct from "./direct.js";

@@ -1,4 +1,5 @@
-// What the tests have in common: `tests/tests/wasm.rs` writes the files and what is expected of them.
+// What the tests have in common: `tests/tests/wasm.rs` writes the files and what is expected of
+// them.
 
 import assert from "node:assert/strict";
 import fs from "node:fs";

@@ -70,8 +70,8 @@ fn floats([low, high]: [v128; 2]) -> v128 {
     i64x2_shuffle::<0, 2>(f32x4_demote_f64x2_zero(low), f32x4_demote_f64x2_zero(high))
 }
 
-/// `a * b + c` of doubles whose product is exact. A sum that is not exact is rounded to whichever of
-/// its two neighbours is odd.
+/// `a * b + c` of doubles whose product is exact. A sum that is not exact is rounded to whichever
+/// of its two neighbours is odd.
 #[cfg(not(target_feature = "relaxed-simd"))]
 #[inline(always)]
 fn fma_to_odd(a: v128, b: v128, c: v128) -> v128 {
@@ -222,7 +222,8 @@ impl Simd for Simd128 {
     fn store_f16(self, x: v128, to: &mut [u16]) {
         assert!(to.len() >= LANES);
         let magnitude = v128_and(x, u32x4_splat(0x7FFF_FFFF));
-        // Numbers of less than 2^-14: the sum with .5 has the bits of the result at its end, rounded.
+        // Numbers of less than 2^-14: the sum with .5 has the bits of the result at its end,
+        // rounded.
         let half = f32x4_splat(0.5);
         let small = i32x4_add(f32x4_add(magnitude, half), i32x4_splat(-(0.5_f32.to_bits() as i32)));
         // Others: a smaller exponent, and what is cut is rounded to even.

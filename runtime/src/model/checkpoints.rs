@@ -1,10 +1,10 @@
 //! The states of recurrent layers at some positions of a sequence.
 //!
 //! A KV cache goes back to any position: it forgets what comes after. A recurrent state holds no
-//! position but its own, so states are kept as checkpoints: at the last position, at every so-many-th
-//! one before it, and after each token of a pass that may have to be taken back. A sequence goes
-//! back to the nearest checkpoint, and evaluates again what follows it. A checkpoint does not
-//! change once its pass is over; forks share it.
+//! position but its own, so states are kept as checkpoints: at the last position, at every
+//! so-many-th one before it, and after each token of a pass that may have to be taken back. A
+//! sequence goes back to the nearest checkpoint, and evaluates again what follows it. A checkpoint
+//! does not change once its pass is over; forks share it.
 
 use std::collections::HashSet;
 use std::ops::Range;

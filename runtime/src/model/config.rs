@@ -12,8 +12,8 @@ use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
 
 /// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
-/// in `weights.rs`, its state in `state.rs` and its pass in a file of its own, as `attention.rs`: the
-/// compiler names them.
+/// in `weights.rs`, its state in `state.rs` and its pass in a file of its own, as `attention.rs`:
+/// the compiler names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerKind {
     /// Attention over a KV cache.
@@ -314,8 +314,8 @@ impl FamilyKeys<'_> {
         Ok(size)
     }
 
-    /// Key heads of each layer: a number, or a list with one for each. 0 is a recurrent layer, where
-    /// the family has them.
+    /// Key heads of each layer: a number, or a list with one for each. 0 is a recurrent layer,
+    /// where the family has them.
     fn kv_heads(&self, family: Family, layers: usize, heads: usize) -> Result<Vec<usize>, ModelError> {
         const NAME: &str = "attention.head_count_kv";
         let counts = match self.get(NAME) {

@@ -1,5 +1,5 @@
-//! Mixtures of experts (Shazeer et al. 2017, arXiv 1701.06538): their shape, read from metadata, and
-//! the router's choice.
+//! Mixtures of experts (Shazeer et al. 2017, arXiv 1701.06538): their shape, read from metadata,
+//! and the router's choice.
 //!
 //! A router gives each token a score for each expert. The token passes through the few experts of
 //! the highest scores, whose outputs are added, each times its weight.

@@ -81,8 +81,9 @@ fn dense<E: From<OutOfMemory>>(
     Ok(())
 }
 
-/// A mixture of experts: `q = sum of weight(e) * expert_e(n)` over the experts of each token, where n
-/// is [`Scratch::normed`] and q [`Scratch::query`]; then the shared expert, which all tokens have.
+/// A mixture of experts: `q = sum of weight(e) * expert_e(n)` over the experts of each token, where
+/// n is [`Scratch::normed`] and q [`Scratch::query`]; then the shared expert, which all tokens
+/// have.
 ///
 /// Expert after expert, in the order of their numbers, has its tokens in one matmul: its matrices
 /// are read once, those of an expert without tokens never. Each token's sum has this order, so its
@@ -140,8 +141,8 @@ fn one_expert<E: From<OutOfMemory>>(
     Ok(())
 }
 
-/// The expert that all tokens have: `q += sigmoid(router n) * network(n)`, or without a router `q +=
-/// network(n)`.
+/// The expert that all tokens have: `q += sigmoid(router n) * network(n)`, or without a router
+/// `q += network(n)`.
 fn shared_expert<E: From<OutOfMemory>>(
     exec: &mut Exec,
     place: Place<'_>,

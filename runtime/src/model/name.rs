@@ -61,7 +61,8 @@ roles! {
     KeyNorm = "attn_k_norm";
     /// `[hidden][heads * head_dim]`
     AttentionOutput = "attn_output";
-    /// The two gates and the input of a short convolution, one after the other, `[3 * hidden][hidden]`.
+    /// The two gates and the input of a short convolution, one after the other:
+    /// `[3 * hidden][hidden]`.
     ConvolutionInput = "shortconv.in_proj";
     /// The weights of a short convolution's taps, the oldest first, `[hidden][taps]`.
     ConvolutionKernel = "shortconv.conv";

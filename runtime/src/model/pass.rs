@@ -47,14 +47,15 @@ pub type Watch<'a, E> = dyn FnMut(Stage<'_>) -> Result<(), E> + 'a;
 /// Tokens of one sequence that go through the network.
 #[derive(Debug)]
 pub struct Part<'a> {
-    /// The sequence. It holds what comes before the tokens, and their positions are reserved. A pass
-    /// begins where recurrent layers have a checkpoint: see [`State::resumable`].
+    /// The sequence. It holds what comes before the tokens, and their positions are reserved. A
+    /// pass begins where recurrent layers have a checkpoint: see [`State::resumable`].
     pub state: &'a mut State,
     /// The tokens, all in the vocabulary.
     pub tokens: &'a [u32],
     /// The position of the first of them.
     pub first: usize,
-    /// How many of the last tokens may be taken back: recurrent layers have a checkpoint before each.
+    /// How many of the last tokens may be taken back: recurrent layers have a checkpoint before
+    /// each.
     pub drafted: usize,
     /// The adapters of the sequence.
     pub adapters: &'a [Adapted],

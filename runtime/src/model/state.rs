@@ -47,8 +47,8 @@ pub struct Scratch {
     pub(super) x: Vec<f32>,
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
-    /// Queries, `[n][heads * head_dim]`, or a convolution's gates and inputs, `[n][3 * hidden]`; then
-    /// what the mixer, or a mixture of experts, adds, `[n][hidden]`.
+    /// Queries, `[n][heads * head_dim]`, or a convolution's gates and inputs, `[n][3 * hidden]`;
+    /// then what the mixer, or a mixture of experts, adds, `[n][hidden]`.
     pub(super) query: Vec<f32>,
     /// Keys, `[n][kv_heads * head_dim]`, or a convolution's gated inputs, `[n][hidden]`.
     pub(super) key: Vec<f32>,
@@ -144,8 +144,8 @@ impl State {
         caches + self.checkpoints.bytes_unseen(seen)
     }
 
-    /// Bytes that it would hold with `positions`, the last `drafted` of which may be taken back: see
-    /// [`State::reserve`].
+    /// Bytes that it would hold with `positions`, the last `drafted` of which may be taken back:
+    /// see [`State::reserve`].
     pub fn bytes_with(&self, positions: Range<usize>, drafted: usize) -> usize {
         let caches = self.caches().map(|cache| cache.bytes() + cache.bytes_missing(positions.clone(), self.capacity));
         let checkpoints = self.checkpoints.bytes_for(positions.end, drafted).max(self.checkpoints.bytes());
@@ -166,8 +166,8 @@ impl State {
         reserved
     }
 
-    /// The last position up to `position` that a pass can begin at: the nearest checkpoint, if there
-    /// are recurrent layers.
+    /// The last position up to `position` that a pass can begin at: the nearest checkpoint, if
+    /// there are recurrent layers.
     pub fn resumable(&self, position: usize) -> usize {
         self.checkpoints.resumable(position)
     }
@@ -213,8 +213,8 @@ impl State {
         }
     }
 
-    /// A recurrent layer's state at `first`, and those that a pass which has begun there is to fill:
-    /// see [`Checkpoints::of_pass`].
+    /// A recurrent layer's state at `first`, and those that a pass which has begun there is to
+    /// fill: see [`Checkpoints::of_pass`].
     ///
     /// # Panics
     /// If the layer is another one, or no pass has begun there.

@@ -35,8 +35,8 @@ impl Tensor {
         Self::bind_shape(gguf, file, name, &[rows, cols])
     }
 
-    /// The same of a tensor of this row-major shape. A vector is one row; of a stack of matrices the
-    /// rows follow one another.
+    /// The same of a tensor of this row-major shape. A vector is one row; of a stack of matrices
+    /// the rows follow one another.
     ///
     /// # Errors
     /// As [`Tensor::bind`].

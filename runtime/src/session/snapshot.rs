@@ -1,5 +1,5 @@
-//! Snapshots: a session, with its KV cache and its recurrent states, saved to a file or a buffer and
-//! restored in another process.
+//! Snapshots: a session, with its KV cache and its recurrent states, saved to a file or a buffer
+//! and restored in another process.
 
 use std::fmt;
 use std::io::{self, Read, Write};

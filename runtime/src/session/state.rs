@@ -95,8 +95,8 @@ impl Session {
 
     /// Forks the session: a second, independent session with the same text, in the middle of the
     /// same answer. The KV cache of the text is shared (copy on write), and so are the states of
-    /// recurrent layers. Both sessions share their workers and may be called from different threads at the same time; each has a [`Canceller`]
-    /// of its own.
+    /// recurrent layers. Both sessions share their workers and may be called from different threads
+    /// at the same time; each has a [`Canceller`] of its own.
     ///
     /// # Errors
     /// [`SessionError::OutOfMemory`].
@@ -192,8 +192,8 @@ impl Session {
         self.sequence.memory_limit
     }
 
-    /// Bytes of the KV cache and of recurrent states that no session that `seen` knows of shares; it
-    /// knows this one then.
+    /// Bytes of the KV cache and of recurrent states that no session that `seen` knows of shares;
+    /// it knows this one then.
     pub(crate) fn kv_bytes_unseen(&self, seen: &mut HashSet<usize>) -> usize {
         self.sequence.state.bytes_unseen(seen)
     }

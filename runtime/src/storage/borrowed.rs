@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ptr::NonNull;
 
-/// What [`Storage::borrowed`](super::Storage::borrowed) calls when the memory is not needed any more.
+/// What [`Storage::borrowed`](super::Storage::borrowed) calls when the memory is not needed any
+/// more.
 pub type Release = Box<dyn FnOnce() + Send + Sync>;
 
 /// Memory of the application.

@@ -29,7 +29,8 @@ pub enum StorageError {
     },
     /// There is no memory for a copy of the bytes.
     OutOfMemory(OutOfMemory),
-    /// A copy of the bytes takes more than [`StorageOptions::memory_limit`](super::StorageOptions::memory_limit).
+    /// A copy of the bytes takes more than
+    /// [`StorageOptions::memory_limit`](super::StorageOptions::memory_limit).
     MemoryLimit {
         /// Bytes that it takes.
         needed: u64,

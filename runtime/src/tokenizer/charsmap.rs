@@ -1,5 +1,5 @@
-//! The character map of a `SentencePiece` model (`tokenizer.ggml.precompiled_charsmap`): short texts
-//! that become others before anything is cut. At each place of a text the longest one counts.
+//! The character map of a `SentencePiece` model (`tokenizer.ggml.precompiled_charsmap`): short
+//! texts that become others before anything is cut. At each place of a text the longest one counts.
 //!
 //! ```text
 //! length of the trie in bytes (u32) | trie (u32 each) | replacements, each ended by a zero byte

@@ -44,7 +44,8 @@ fn metadata(keys: MetadataPairs) -> Metadata {
     metadata
 }
 
-/// Names that differ in nothing but what lists say anyway, or in what this vocabulary does not show.
+/// Names that differ in nothing but what lists say anyway, or in what this vocabulary does not
+/// show.
 fn usual(pre: &str) -> &str {
     match pre {
         "glm4" | "dbrx" => "llama-bpe",
@@ -52,8 +53,8 @@ fn usual(pre: &str) -> &str {
     }
 }
 
-/// Every pre-tokenizer of a `tokenizer.json` gets its name, and then gives the same tokens; that which
-/// llama.cpp takes for lack of a name gets none. Some texts of Tiny Aya's are left out: see
+/// Every pre-tokenizer of a `tokenizer.json` gets its name, and then gives the same tokens; that
+/// which llama.cpp takes for lack of a name gets none. Some texts of Tiny Aya's are left out: see
 /// `tests/tests/tokenizer.rs`.
 #[test]
 fn a_pre_tokenizer_has_the_name_of_what_it_does() {

@@ -182,8 +182,8 @@ impl Source {
     }
 }
 
-/// The matrices of Granite's experts that are fused, into what, and in how many groups: those of the
-/// goldens' experts.
+/// The matrices of Granite's experts that are fused, into what, and in how many groups: those of
+/// the goldens' experts.
 const FUSED: [([&str; 2], &str, usize); 2] = [
     (["block_sparse_moe.gate", "block_sparse_moe.up"], "block_sparse_moe.input_linear.weight", EXPERTS),
     (["shared_mlp.gate", "shared_mlp.up"], "shared_mlp.input_linear.weight", 1),
@@ -802,8 +802,8 @@ fn special_tokens_and_templates_come_from_where_they_are() {
     assert_eq!(["", ".rag", ".tools"].map(template), ["J", "R", "U"]);
 }
 
-/// The `tokenizer.json` of merges of characters, where the first `added` tokens are found before all
-/// else.
+/// The `tokenizer.json` of merges of characters, where the first `added` tokens are found before
+/// all else.
 fn of_characters(normalizers: &[Value], added: usize) -> Value {
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>", "\u{2581}\u{2581}"].map(str::to_owned).to_vec();
     tokens.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));

@@ -1,4 +1,5 @@
-// Branches: each has the tokens of its own, and those of its parent before the place where it forks.
+// Branches: each has the tokens of its own, and those of its parent before the place where it
+// forks.
 
 /** All branches of a prompt. */
 export class Tree {
