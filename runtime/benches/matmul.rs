@@ -13,7 +13,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 
 use ollm_runtime::cpu::simd::MAX_LANES;
-use ollm_runtime::cpu::{Isa, Kernel, Pool, Simd};
+use ollm_runtime::cpu::{Isa, Kernel, Needs, Pool, Simd};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::ops::{Exec, MatmulOp, Matrix, Panels, Quantized, matmul};
 use ollm_runtime::quant;
@@ -150,7 +150,7 @@ struct Peak;
 impl Kernel for Peak {
     type Output = f32;
 
-    const MULTIPLIES_BYTES: bool = true;
+    const NEEDS: Needs = Needs::Products;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) -> f32 {

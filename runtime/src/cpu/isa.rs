@@ -2,12 +2,14 @@
 //! a kernel that takes one may use its instructions. Each feature list is written once, here.
 
 use super::simd::Kernel;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::simd::Needs;
 
 /// Defines a token: its feature detection, and the dispatch of kernels to its `target_feature`
-/// function.
+/// function. `as Other below Tiles`: it is `Other` to kernels that need less than tiles.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! token {
-    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)? $(, as $base:ident)?) => {
+    ($(#[$doc:meta])* $name:ident, $detected:path, [$($feature:tt),+] $(, if $also:expr)? $(, as $base:ident below $need:ident)?) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name(());
@@ -26,9 +28,8 @@ macro_rules! token {
                 unsafe fn with_features<K: Kernel>(isa: $name, kernel: K) -> K::Output {
                     kernel.run(isa)
                 }
-                $(if !K::MULTIPLIES_BYTES {
-                    // The processor has that set too, and only the byte dot product differs: one
-                    // copy of the code serves both.
+                $(if const { (K::NEEDS as u8) < Needs::$need as u8 } {
+                    // The processor has that set too.
                     return $base(()).enter(kernel);
                 })?
                 // SAFETY: the token exists only if `new` has found every feature of the list on
@@ -63,7 +64,7 @@ token!(
     std::arch::is_x86_feature_detected,
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"],
     if super::x86::amx_is_permitted(),
-    as Avx512Vnni
+    as Avx512Vnni below Tiles
 );
 
 #[cfg(target_arch = "aarch64")]
@@ -80,7 +81,7 @@ token!(
     NeonDot,
     std::arch::is_aarch64_feature_detected,
     ["neon", "dotprod"],
-    as Neon
+    as Neon below Products
 );
 
 #[cfg(target_arch = "aarch64")]
@@ -89,7 +90,7 @@ token!(
     NeonI8mm,
     std::arch::is_aarch64_feature_detected,
     ["neon", "dotprod", "i8mm"],
-    as Neon
+    as NeonDot below Tiles
 );
 
 /// 128-bit vectors of WebAssembly. A module that was compiled with them loads only where they are.

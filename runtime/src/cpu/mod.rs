@@ -26,7 +26,7 @@ pub use pool::{MAX_THREADS, Pool, TooManyThreads, Worker, WorkerHost, Workers, c
 pub(crate) use signals::blocked;
 #[cfg(any(feature = "chat-template", feature = "constraints"))]
 pub(crate) use signals::with_stack;
-pub use simd::{Kernel, PartialSums, Simd};
+pub use simd::{Kernel, Needs, PartialSums, Simd};
 
 /// The environment variable that forces an instruction set by its [`Isa::name`]. An empty one is as
 /// if there were none.
@@ -65,6 +65,11 @@ macro_rules! isas {
                 match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::LANES,)+ }
             }
 
+            /// [`Simd::GEMV_ROWS`]
+            fn gemv_rows(self) -> usize {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMV_ROWS,)+ }
+            }
+
             /// [`Simd::GEMV_TILES`]
             fn gemv_tiles(self) -> &'static [usize] {
                 match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMV_TILES,)+ }
@@ -97,17 +102,23 @@ isas! {
 }
 
 impl Isa {
-    /// Tokens of the tile for a matmul of `count` tokens: 1 for one token, else the smallest of
-    /// [`Simd::GEMV_TILES`] with room for all, or [`Simd::GEMM_TILE`].
-    pub(crate) fn tile_width(self, count: usize) -> usize {
-        let mut tiles = self.gemv_tiles().iter().copied();
-        if count == 1 { 1 } else { tiles.find(|&tokens| count <= tokens).unwrap_or(self.gemm_tile()) }
+    /// Tokens of the tile of a GEMV of `count` tokens, which reads packed weights as they are: 1 for
+    /// one token, else the smallest of [`Simd::GEMV_TILES`] with room for all.
+    fn gemv_tile(self, count: usize) -> Option<usize> {
+        match count {
+            1 => (self.gemv_rows() > 0).then_some(1),
+            _ => self.gemv_tiles().iter().copied().find(|&tokens| count <= tokens),
+        }
     }
 
-    /// Whether a matmul of `count` tokens reads packed weights as they are, as a GEMV does: that of
-    /// one token, and what fits one of [`Simd::GEMV_TILES`].
+    /// Tokens of the tile for a matmul of `count` tokens: that of a GEMV, or [`Simd::GEMM_TILE`].
+    pub(crate) fn tile_width(self, count: usize) -> usize {
+        self.gemv_tile(count).unwrap_or(self.gemm_tile())
+    }
+
+    /// Whether a matmul of `count` tokens is a GEMV.
     pub(crate) fn has_gemv(self, count: usize) -> bool {
-        count == 1 || self.gemv_tiles().iter().any(|&tokens| count <= tokens)
+        self.gemv_tile(count).is_some()
     }
 
     /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor

@@ -13,14 +13,14 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 
 impl Simd for Scalar {
     const LANES: usize = LANES;
-    const GEMV_ROWS: usize = 4;
+    const GEMV_ROWS: usize = 0;
     const GEMV_TILES: &'static [usize] = &[];
     const GEMM_TILE: usize = 4;
     const HOLDS_BLOCK_SCALES: bool = false;
     const PREFETCHES_L1: bool = true;
     const QUERY_TILE: usize = 4;
-    const SCORE_ACCUMULATORS: usize = 16;
-    const VALUE_ACCUMULATORS: usize = 16;
+    const SCORE_ACCUMULATORS: usize = 8;
+    const VALUE_ACCUMULATORS: usize = 8;
     const SIGNED_ZERO: i32 = 0;
     const CENTRED: bool = false;
 
@@ -51,6 +51,8 @@ impl Simd for Scalar {
     fn div(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         map(|i| a[i] / b[i])
     }
+    // Not inlined, as `dot4`: the code that every kernel has for this instruction set stays small.
+    #[inline(never)]
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
         map(|i| a[i].mul_add(b[i], c[i]))
     }
@@ -119,6 +121,7 @@ impl Simd for Scalar {
     fn end(self, _start: Self::I32, run: Self::I32) -> Self::I32 {
         run
     }
+    #[inline(never)]
     fn dot4<const SIGNED: bool>(self, acc: Self::I32, weights: Self::Bytes, x: Self::Bytes) -> Self::I32 {
         let product = |lane: usize, i: usize| product::<SIGNED>(weights[lane][i], x[lane][i] as i8);
         std::array::from_fn(|lane| acc[lane] + (0..4).map(|i| product(lane, i)).sum::<i32>())

@@ -47,12 +47,24 @@ pub trait Kernel {
     /// What the kernel gives back.
     type Output;
 
-    /// Whether it multiplies bytes ([`Simd::dot4`], [`Simd::dot4s`], [`Simd::gemm_tile`]). A kernel
-    /// that does not runs on the plainest of the instruction sets that differ in those alone.
-    const MULTIPLIES_BYTES: bool = false;
+    /// What it needs of an instruction set. It runs on the plainest of those that do not differ in
+    /// that: one copy of its code serves them all.
+    const NEEDS: Needs = Needs::Vectors;
 
     /// Runs the kernel with the primitives of `isa`.
     fn run<S: Simd>(self, isa: S) -> Self::Output;
+}
+
+/// What a [`Kernel`] needs of an instruction set: each has what those before it have.
+#[derive(Clone, Copy, Debug)]
+pub enum Needs {
+    /// Vectors of floats, integers and bytes.
+    Vectors,
+    /// Byte dot products: [`Simd::dot4`], [`Simd::dot4s`].
+    Products,
+    /// GEMM tiles, and weights as they take them: [`Simd::gemm_tile`], [`Simd::pair`],
+    /// [`Simd::centre`].
+    Tiles,
 }
 
 /// A vector instruction set: a copyable token and its primitives.
@@ -60,7 +72,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `f32` and `i32` lanes of a vector: also the rows that a quantized matmul works on at once.
     /// 4, 8 or 16.
     const LANES: usize;
-    /// Vectors of rows that a GEMV of one token works on at once: 4 or 8.
+    /// Vectors of rows that a GEMV of one token works on at once: 4, 8, or 0 where it unpacks the
+    /// weights first, as a GEMM does.
     const GEMV_ROWS: usize;
     /// Tiles of a GEMV of a few tokens, which reads packed weights as they are, the smallest first:
     /// see `tiles!`. None where unpacking the weights first is faster.

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cpu::simd::tiles;
-use crate::cpu::{Isa, Kernel, Simd};
+use crate::cpu::{Isa, Kernel, Needs, Simd};
 
 use super::activations::Quantized;
 use super::format::{Block, Format, Integers, PANEL_ROWS, prefetch_lines};
@@ -77,8 +77,7 @@ struct Fill<'a, F> {
 impl<F: Format> Kernel for Fill<'_, F> {
     type Output = ();
 
-    /// Weights get the form that the byte dot product takes.
-    const MULTIPLIES_BYTES: bool = true;
+    const NEEDS: Needs = Needs::Tiles;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
@@ -90,7 +89,7 @@ impl<F: Format> Kernel for Fill<'_, F> {
 impl<I: Integers> Kernel for QuantizedGemm<'_, I> {
     type Output = ();
 
-    const MULTIPLIES_BYTES: bool = true;
+    const NEEDS: Needs = Needs::Tiles;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {

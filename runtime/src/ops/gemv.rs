@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::cpu::simd::{Words, dots, tiles};
-use crate::cpu::{Kernel, Simd};
+use crate::cpu::{Kernel, Needs, Simd};
 
 use super::accumulate::{add_block, starts};
 use super::activations::{ActivationTile, BLOCK, Quantized};
@@ -27,7 +27,7 @@ pub(super) struct QuantizedGemv<'a, F> {
 impl<F: Format> Kernel for QuantizedGemv<'_, F> {
     type Output = ();
 
-    const MULTIPLIES_BYTES: bool = true;
+    const NEEDS: Needs = Needs::Products;
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
@@ -36,9 +36,9 @@ impl<F: Format> Kernel for QuantizedGemv<'_, F> {
         macro_rules! run_tile {
             (gemv { $($few:literal)+ } gemm $_:tt) => {
                 match width {
-                    1 if const { !F::IS_STREAM } => self.gemv::<S, 1, 1>(isa),
+                    1 if const { S::GEMV_ROWS > 0 && !F::IS_STREAM } => self.gemv::<S, 1, 1>(isa),
                     1 if const { S::GEMV_ROWS == 8 } => self.gemv::<S, 8, 1>(isa),
-                    1 => self.gemv::<S, 4, 1>(isa),
+                    1 if const { S::GEMV_ROWS == 4 } => self.gemv::<S, 4, 1>(isa),
                     $($few if const { is_among(S::GEMV_TILES, $few) } => self.gemv::<S, 1, $few>(isa),)+
                     _ => unreachable!("no tile of {width} tokens"),
                 }
@@ -64,20 +64,13 @@ impl<F: Format> QuantizedGemv<'_, F> {
         let (panels, vectors) = (&self.panels.range, PANEL_ROWS / S::LANES);
         let (streams, at_once) = ((R / vectors).max(1), R.min(vectors));
         let length = panels.len().div_ceil(streams);
-        let panel = |stream: usize, i: usize| panels.start + stream * length + i;
+        // Where the last stream is shorter, or there are fewer panels than streams, the last panel
+        // is read again: it is in L1.
+        let panel = |stream: usize, i: usize| (panels.start + stream * length + i).min(panels.end - 1);
         for i in 0..length {
-            if panel(streams - 1, i) < panels.end {
-                for first in (0..vectors).step_by(at_once) {
-                    let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + first + r % vectors);
-                    self.row_block::<S, R, C>(isa, rows);
-                }
-                continue;
-            }
-            // The last stream is shorter, or there are fewer panels than streams.
-            for panel in (0..streams - 1).map(|stream| panel(stream, i)).filter(|&panel| panel < panels.end) {
-                for row in 0..vectors {
-                    self.row_block::<S, 1, C>(isa, [panel * vectors + row]);
-                }
+            for first in (0..vectors).step_by(at_once) {
+                let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + first + r % vectors);
+                self.row_block::<S, R, C>(isa, rows);
             }
         }
     }

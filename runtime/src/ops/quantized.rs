@@ -43,10 +43,7 @@ impl<'a> PanelRange<'a> {
     /// # Safety
     /// No other task has these rows of this token.
     #[inline(always)]
-    unsafe fn results(&self, row: usize, lanes: &Range<usize>, token: usize) -> &'a mut [f32] {
-        if lanes.is_empty() {
-            return &mut [];
-        }
+    unsafe fn results(&self, row: usize, lanes: Range<usize>, token: usize) -> &'a mut [f32] {
         let first = token * self.matrix.rows() + row + lanes.start - self.matrix.panel_rows().start;
         // SAFETY: passed on from the caller.
         unsafe { self.out.slice(first, lanes.len()) }
@@ -58,14 +55,26 @@ impl<'a> PanelRange<'a> {
     /// As [`PanelRange::results`].
     #[inline(always)]
     pub(super) unsafe fn write<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, token: usize, y: S::F32) {
-        // SAFETY: passed on from the caller.
-        let results = unsafe { self.results(row, lanes, token) };
-        if results.len() == S::LANES {
-            isa.store(y, results);
+        if lanes.len() == S::LANES {
+            // SAFETY: passed on from the caller.
+            isa.store(y, unsafe { self.results(row, 0..S::LANES, token) });
         } else {
             let mut all = [0.0; MAX_LANES];
             isa.store(y, &mut all);
-            results.copy_from_slice(&all[lanes.clone()]);
+            // SAFETY: passed on from the caller.
+            unsafe { self.write_some(row, lanes, token, &all) };
+        }
+    }
+
+    /// Writes the results of the lanes that are in the matrix: of the first or the last rows.
+    ///
+    /// # Safety
+    /// As [`PanelRange::results`].
+    #[cold]
+    unsafe fn write_some(&self, row: usize, lanes: &Range<usize>, token: usize, all: &[f32; MAX_LANES]) {
+        if !lanes.is_empty() {
+            // SAFETY: passed on from the caller.
+            unsafe { self.results(row, lanes.clone(), token) }.copy_from_slice(&all[lanes.clone()]);
         }
     }
 
@@ -75,14 +84,26 @@ impl<'a> PanelRange<'a> {
     /// As [`PanelRange::results`].
     #[inline(always)]
     pub(super) unsafe fn read<S: Simd>(&self, isa: S, row: usize, lanes: &Range<usize>, token: usize) -> S::F32 {
-        // SAFETY: passed on from the caller.
-        let results = unsafe { self.results(row, lanes, token) };
-        if results.len() == S::LANES {
-            isa.load(results)
+        if lanes.len() == S::LANES {
+            // SAFETY: passed on from the caller.
+            isa.load(unsafe { self.results(row, 0..S::LANES, token) })
         } else {
-            let mut all = [0.0; MAX_LANES];
-            all[lanes.clone()].copy_from_slice(results);
-            isa.load(&all)
+            // SAFETY: passed on from the caller.
+            isa.load(&unsafe { self.read_some(row, lanes, token) })
         }
+    }
+
+    /// Reads back the results of the lanes that are in the matrix, the others 0.
+    ///
+    /// # Safety
+    /// As [`PanelRange::results`].
+    #[cold]
+    unsafe fn read_some(&self, row: usize, lanes: &Range<usize>, token: usize) -> [f32; MAX_LANES] {
+        let mut all = [0.0; MAX_LANES];
+        if !lanes.is_empty() {
+            // SAFETY: passed on from the caller.
+            all[lanes.clone()].copy_from_slice(unsafe { self.results(row, lanes.clone(), token) });
+        }
+        all
     }
 }

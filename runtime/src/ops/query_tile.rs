@@ -205,10 +205,10 @@ impl<'a> TilePart<'a> {
     }
 }
 
-/// Runs `$kernel::<S, E, Q>` for the width of the part; the registers of `S` limit the widths.
+/// Runs `$kernel::<S, E, Q>` for `Q` of this width: 1, 2, 4 or 8, as far as `S` has registers.
 macro_rules! with_width {
-    ($part:expr, $kernel:ident :: <$isa:ident, $element:ident>($($argument:expr),*)) => {
-        match $part.width {
+    ($width:expr, $kernel:ident :: <$isa:ident, $element:ident>($($argument:expr),*)) => {
+        match $width {
             1 => $kernel::<$isa, $element, 1>($($argument),*),
             2 => $kernel::<$isa, $element, 2>($($argument),*),
             TILE if const { $isa::QUERY_TILE == TILE } => $kernel::<$isa, $element, TILE>($($argument),*),

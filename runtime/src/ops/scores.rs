@@ -44,7 +44,7 @@ impl<E: Element> Kernel for Score<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        with_width!(self.part, score_keys::<S, E>(isa, &self));
+        with_width!(self.part.width, score_keys::<S, E>(isa, &self));
     }
 }
 
@@ -76,13 +76,19 @@ fn score_run<S: Simd, E: Element, const Q: usize, const N: usize>(
     at: usize,
     blocks: &[u16],
 ) {
-    match (S::SCORE_ACCUMULATORS / Q).min(N / S::LANES) {
+    match const { vectors_at_once::<S>(Q, N) } {
         1 => score_vectors::<S, E, Q, N, 1>(isa, of, queries, at, blocks),
         2 => score_vectors::<S, E, Q, N, 2>(isa, of, queries, at, blocks),
         4 => score_vectors::<S, E, Q, N, 4>(isa, of, queries, at, blocks),
         8 => score_vectors::<S, E, Q, N, 8>(isa, of, queries, at, blocks),
         _ => score_vectors::<S, E, Q, N, 16>(isa, of, queries, at, blocks),
     }
+}
+
+/// Vectors of the scores of `queries` queries with `keys` keys that have an accumulator each.
+const fn vectors_at_once<S: Simd>(queries: usize, keys: usize) -> usize {
+    let (most, vectors) = (S::SCORE_ACCUMULATORS / queries, keys / S::LANES);
+    if vectors < most { vectors } else { most }
 }
 
 /// The same, `V` vectors of them at once.

@@ -43,26 +43,19 @@ impl<E: Element> Kernel for WeightedValues<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         for part in &self.tile.parts {
-            with_width!(part, add_part::<S, E>(isa, &self, part));
+            let seen = |q: usize| {
+                let Range { start, end } = self.tile.row(part.row + q).1.clone();
+                start.max(part.positions.start)..end.min(part.positions.end)
+            };
+            // The positions that all queries see; before and after them, positions that some see.
+            let end = (0..part.width).map(|q| seen(q).end).min().unwrap_or_default();
+            let start = (0..part.width).map(|q| seen(q).start).max().unwrap_or_default().min(end);
+            let before = (0..part.width).map(|q| (q, 1, seen(q).start..start));
+            let after = (0..part.width).map(|q| (q, 1, end.max(seen(q).start)..seen(q).end));
+            for (q, width, positions) in before.chain([(0, part.width, start..end)]).chain(after) {
+                with_width!(width, add_positions::<S, E>(isa, &self, part, part.row + q, positions));
+            }
         }
-    }
-}
-
-#[inline(always)]
-fn add_part<S: Simd, E: Element, const Q: usize>(isa: S, of: &WeightedValues<'_, E>, part: &TilePart<'_>) {
-    let seen: [(usize, usize); Q] = std::array::from_fn(|q| {
-        let Range { start, end } = of.tile.row(part.row + q).1;
-        (start.max(part.positions.start), end.min(part.positions.end))
-    });
-    // The positions that all queries see; before and after them, positions that some queries see.
-    let end = seen.iter().fold(usize::MAX, |least, seen| least.min(seen.1));
-    let start = seen.iter().fold(0, |most, seen| most.max(seen.0)).min(end);
-    for (q, seen) in seen.into_iter().enumerate() {
-        add_positions::<S, E, 1>(isa, of, part, part.row + q, seen.0..start);
-    }
-    add_positions::<S, E, Q>(isa, of, part, part.row, start..end);
-    for (q, seen) in seen.into_iter().enumerate() {
-        add_positions::<S, E, 1>(isa, of, part, part.row + q, end.max(seen.0)..seen.1);
     }
 }
 
@@ -79,16 +72,15 @@ fn add_positions<S: Simd, E: Element, const Q: usize>(
     if positions.is_empty() {
         return;
     }
-    let most = (S::VALUE_ACCUMULATORS / Q).min(4);
     let mut at = positions.start - of.tile.start;
     for (blocks, positions) in part.cache.values(of.tile.head, positions) {
         let values = Values { query, at, blocks, positions };
         let (mut vector, end) = (of.columns.start / S::LANES, of.columns.end / S::LANES);
         while vector < end {
-            vector += match most.min(end - vector) {
-                1 => add_vectors::<S, E, Q, 1>(isa, of, &values, vector),
-                2 | 3 => add_vectors::<S, E, Q, 2>(isa, of, &values, vector),
-                _ => add_vectors::<S, E, Q, 4>(isa, of, &values, vector),
+            vector += match end - vector {
+                4.. if const { S::VALUE_ACCUMULATORS / Q >= 4 } => add_vectors::<S, E, Q, 4>(isa, of, &values, vector),
+                2.. if const { S::VALUE_ACCUMULATORS / Q >= 2 } => add_vectors::<S, E, Q, 2>(isa, of, &values, vector),
+                _ => add_vectors::<S, E, Q, 1>(isa, of, &values, vector),
             };
         }
         at += values.positions.len();
