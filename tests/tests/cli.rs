@@ -212,6 +212,17 @@ fn bench_measures_a_constraint() {
 }
 
 #[test]
+fn bench_measures_what_drafts_give() {
+    let (model, text) = (tiny(), scratch("drafted.txt", b"one two one two one two one two one two"));
+    let args = ["bench", "-m", path(&model), "-p", "8", "-n", "24", "-r", "1", "--json", "--draft", "ngram"];
+    let drafts = &json(&[&args[..], &["--text", path(&text)]].concat())["drafts"];
+    let count = |name: &str| drafts[name].as_u64().unwrap();
+    assert!(count("accepted") <= count("drafted") && count("passes") > 0, "{drafts}");
+    assert!(count("passes") + count("accepted") >= 24, "{drafts}");
+    assert!(drafts["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{drafts}");
+}
+
+#[test]
 fn info_describes_models_and_plugins() {
     let (model, plugin) = (smollm2(), tiny_plugin());
     let info = json(&["info", path(&model), "--json"]);
@@ -564,6 +575,9 @@ fn what_is_wrong_is_said() {
             "/nowhere/llama-bench",
         ),
         (1, &["bench", "-m", m, "-p", "4", "-n", "2", "-r", "1", "--peer", "/bin/echo"], "no JSON"),
+        (2, &["bench", "-m", m, "--draft", "ngram"], "--text"),
+        (2, &["bench", "-m", m, "--text", "/nowhere/text.txt"], "--draft"),
+        (1, &["bench", "-m", m, "-p", "4", "--draft", "ngram", "--text", "/nowhere/text.txt"], "/nowhere/text.txt"),
         (1, &["-m", m, "-p", &long], "context of 256"),
         (1, &["-m", m, "-p", "some words", "-c", "2"], "context of 2"),
         (1, &["score", "-m", m, "-p", &long], "context of 256"),

@@ -414,6 +414,10 @@ pub(crate) struct BenchArgs {
     /// llama.cpp's llama-batched-bench, to decode as many sequences in turns with --branches
     #[arg(long, value_name = "PROGRAM", requires = "branches")]
     pub(crate) peer_batched: Option<PathBuf>,
+    /// With --draft: the text that is answered without and with drafts, in which special tokens are
+    /// read as those
+    #[arg(long, value_name = "FILE", requires = "draft")]
+    pub(crate) text: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) constrain: ConstrainArgs,
     #[command(flatten)]

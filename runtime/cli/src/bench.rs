@@ -5,9 +5,12 @@
 //! same D tokens. A step takes the option of the policy (or as the flags say) and its most probable
 //! token; with a plugin, decode runs once more with the whole option set of each step, with
 //! `--sequences` as batched decoding of so many sequences, and with `--branches` of so many
-//! branches of one text. With a constraint, decode runs once more under it. Memory bandwidth is measured by reading blocks as large as the weights of
-//! a step. One round warms up; the medians of the other rounds, in which all measurements take
-//! turns, count.
+//! branches of one text. With a constraint, decode runs once more under it. With a drafter, a text
+//! is answered without and with drafts. Memory bandwidth is measured by reading blocks as large as
+//! the weights of a step. One round warms up; the medians of the other rounds, in which all
+//! measurements take turns, count.
+
+mod drafts;
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +29,7 @@ use crate::failure::{Failure, Result};
 use crate::generate::{Timing, threads};
 use crate::output::Output;
 use crate::probe::{BatchedPeer, Memory, Peer};
+use drafts::{Drafts, Work};
 
 pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     let mut engine = Engine::load(machine)?;
@@ -43,10 +47,18 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
         }
         _ => None,
     };
+    let mut drafts = match (&machine.draft, &args.text) {
+        (Some(_), Some(text)) => Some(Drafts::take(&mut engine, text, args.tokens)?),
+        (Some(_), None) => {
+            let reason = "what --draft gives is measured on a text: name it with --text FILE";
+            return Err(Failure::Usage(reason.to_owned()));
+        }
+        (None, _) => None,
+    };
     let progress = count_bar("bench", args.repetitions as u64 + 1, "repetitions");
     engine.session.feed(&text(&engine, args.depth))?;
     let measured = Measured { args, selector: selector.as_ref(), constraint: constraint.as_ref() };
-    Rounds::default().run(&mut engine, measured, None, Peers::default())?;
+    Rounds::default().run(&mut engine, measured, None, drafts.as_mut(), Peers::default())?;
     // Before the probe's block is there, which is not what the model needs.
     let peak = peak_rss_bytes();
     let memory = Memory::new(engine.session.model().weights().step_bytes());
@@ -54,7 +66,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
     for _ in 0..args.repetitions {
         progress.inc(1);
         let peers = Peers { single: peer.as_ref(), batched: batched.as_ref() };
-        rounds.run(&mut engine, measured, memory.as_ref(), peers)?;
+        rounds.run(&mut engine, measured, memory.as_ref(), drafts.as_mut(), peers)?;
     }
     progress.finish_and_clear();
     let kv = engine.session.statistics().kv_bytes;
@@ -90,6 +102,9 @@ struct Rounds {
     branch_cost: Vec<f64>,
     peer_batched: Vec<f64>,
     memory: Vec<f64>,
+    answer: Vec<f64>,
+    drafted: Vec<f64>,
+    work: Work,
     peer_prefill: Vec<f64>,
     peer_decode: Vec<f64>,
 }
@@ -111,6 +126,9 @@ struct Rates {
     peer_batched: Option<f64>,
     /// Bytes a second that the threads can read.
     memory: Option<f64>,
+    /// The answer to the text, without and with drafts, and what was done for the latter in the
+    /// last round.
+    drafts: Option<(f64, f64, Work)>,
     /// Prefill and decode of the peer.
     peer: Option<(f64, f64)>,
 }
@@ -121,6 +139,7 @@ impl Rounds {
         engine: &mut Engine,
         measured: Measured<'_>,
         memory: Option<&Memory>,
+        drafts: Option<&mut Drafts>,
         peers: Peers<'_>,
     ) -> Result<()> {
         let Measured { args, selector, constraint } = measured;
@@ -143,6 +162,12 @@ impl Rounds {
         }
         self.peer_batched.extend(peers.batched.map(BatchedPeer::run).transpose()?);
         self.memory.extend(memory.map(|memory| memory.read(engine.session.threads())));
+        if let Some(drafts) = drafts {
+            let answers = drafts.run(&engine.tokenizer, selector)?;
+            self.answer.push(answers.plain.rate());
+            self.drafted.push(answers.drafted.rate());
+            self.work = answers.work;
+        }
         if let Some((prefill, decode)) = peers.single.map(Peer::run).transpose()? {
             self.peer_prefill.push(prefill);
             self.peer_decode.push(decode);
@@ -162,6 +187,7 @@ impl Rounds {
             branches: median(self.branches).zip(median(self.branch_cost)),
             peer_batched: median(self.peer_batched),
             memory: median(self.memory),
+            drafts: median(self.answer).zip(median(self.drafted)).map(|(plain, drafted)| (plain, drafted, self.work)),
             peer: median(self.peer_prefill).zip(median(self.peer_decode)),
         }
     }
@@ -326,6 +352,16 @@ impl Benchmark {
                 "ratio": rates.peer_batched.map(|peer| rate / peer),
             })
         });
+        let drafts = rates.drafts.map(|(plain, drafted, work)| {
+            json!({
+                "plain_tokens_per_second": plain,
+                "tokens_per_second": drafted,
+                "ratio": drafted / plain,
+                "passes": work.passes,
+                "drafted": work.drafted,
+                "accepted": work.accepted,
+            })
+        });
         let memory = rates.memory.map(|memory| {
         json!({ "step_bytes": bytes, "bytes_per_second": memory, "decode_share": bytes as f64 * rates.decode / memory })
     });
@@ -343,6 +379,7 @@ impl Benchmark {
             "decode_options": options,
             "decode_together": together,
             "decode_branches": branches,
+            "drafts": drafts,
             "memory": memory,
             "peer": peer,
             "peak_rss_bytes": self.peak,
@@ -380,6 +417,14 @@ impl Benchmark {
             output.line(&format!(
                 "{name:<11} {tokens:>6} tokens {} tok/s{beside}",
                 paint.bold(&format!("{rate:>9.1}"))
+            ))?;
+        }
+        if let Some((plain, drafted, Work { passes, drafted: guessed, accepted })) = rates.drafts {
+            let ratio = format!("{:.2}", drafted / plain);
+            output.line(&format!(
+                "with drafts the text is answered {} times as fast: {drafted:.1} tok/s for {plain:.1}; {passes} \
+                 passes, {accepted} of {guessed} drafted tokens right",
+                paint.bold(&ratio)
             ))?;
         }
         if let Some(rate) = rates.constrained {
