@@ -32,6 +32,10 @@ use crate::probe::{BatchedPeer, Memory, Peer};
 use drafts::{Drafts, Work};
 
 pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
+    if machine.draft.is_some() && args.text.is_none() {
+        let reason = "what --draft gives is measured on a text: name it with --text FILE";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
     let mut engine = Engine::load(machine)?;
     check_context(&engine, args)?;
     let selector = engine.selector(&args.select, 0)?;
@@ -47,14 +51,8 @@ pub(crate) fn run(machine: &MachineArgs, args: &BenchArgs) -> Result<()> {
         }
         _ => None,
     };
-    let mut drafts = match (&machine.draft, &args.text) {
-        (Some(_), Some(text)) => Some(Drafts::take(&mut engine, text, args.tokens)?),
-        (Some(_), None) => {
-            let reason = "what --draft gives is measured on a text: name it with --text FILE";
-            return Err(Failure::Usage(reason.to_owned()));
-        }
-        (None, _) => None,
-    };
+    let drafts = args.text.as_ref().map(|text| Drafts::take(&mut engine, text, args.tokens));
+    let mut drafts = drafts.transpose()?;
     let progress = count_bar("bench", args.repetitions as u64 + 1, "repetitions");
     engine.session.feed(&text(&engine, args.depth))?;
     let measured = Measured { args, selector: selector.as_ref(), constraint: constraint.as_ref() };
