@@ -179,9 +179,12 @@ impl MachineArgs {
 
     /// Downloads those files that are on the Hugging Face Hub, unless they are here already.
     pub(crate) fn fetch(&mut self) -> Result<()> {
-        let files =
-            self.model.iter_mut().chain(&mut self.plugin).chain(self.lora.iter_mut().map(|lora| &mut lora.path));
-        for path in files {
+        let adapters = self.lora.iter_mut().map(|lora| &mut lora.path);
+        let draft = match &mut self.draft {
+            Some(DraftSource::Model(path)) => Some(path),
+            _ => None,
+        };
+        for path in self.model.iter_mut().chain(&mut self.plugin).chain(adapters).chain(draft) {
             *path = hub::fetch_file(path)?;
         }
         Ok(())
