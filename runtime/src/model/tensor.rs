@@ -25,6 +25,10 @@ pub struct Tensor {
     panels: Option<Panels>,
 }
 
+/// Linux maps the pages around one that is read, those before it too: the aligned part of this many
+/// bytes (`fault_around_bytes`).
+const FAULT_AROUND: usize = 64 << 10;
+
 impl Tensor {
     /// Finds the matrix `name` of `gguf` and checks that it is `rows` by `cols` and can be read in
     /// `file`.
@@ -75,7 +79,9 @@ impl Tensor {
         if !matrix.is_ready() {
             // In rows, as packed weights are ready.
             let start = self.stored.start + self.row_bytes() * self.rows.start;
-            let read = |bytes: Range<usize>| file.discard(start + bytes.start..start + bytes.end);
+            let read = |bytes: Range<usize>| {
+                file.discard((start + bytes.start).saturating_sub(FAULT_AROUND)..start + bytes.end);
+            };
             let panels = Panels::packed(&matrix, read);
             self.panels = Some(panels.ok_or(ModelError::NoMemoryForWeights { bytes: self.size() })?);
         }
