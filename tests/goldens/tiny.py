@@ -84,12 +84,20 @@ NARROW = {**FEW, "moe_intermediate_size": 16}
 VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
 
 
+# Gemma 4: heads of two sizes, a rope that turns a quarter of the larger ones, and layers that have the keys and values of others.
+PROPORTIONAL = {"full_attention": {"rope_type": "proportional", "rope_theta": 1000.0, "partial_rotary_factor": 0.25},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
+GEMMA4 = {**WINDOW, "rope_parameters": PROPORTIONAL, "num_hidden_layers": 4, "layer_types": 2 * WINDOW["layer_types"], "head_dim": 8,
+          "global_head_dim": 16, "final_logit_softcapping": 10.0}
+
+
 def small(name, seed, arch, kind, **keys):
     """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
     make_config = getattr(transformers, f"{kind}Config")
     base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron", "Lfm2") else SMALL
     keys = {key: value for key, value in keys.items() if not key.endswith("experts") or hasattr(make_config(), key)}
-    return name, seed, arch, "qwen2", getattr(transformers, f"{kind}ForCausalLM"), make_config(**copy.deepcopy({**base, **keys}))
+    model = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")
+    return name, seed, arch, "qwen2", model, make_config(**copy.deepcopy({**base, **keys}))
 
 
 def multimodal(name, seed, arch, kind, **keys):
@@ -142,6 +150,11 @@ SMALL_MODELS = [
           residual_multiplier=0.4, logits_scaling=3.0, **FEW),
     small("granitemoeshared", 34, ARCH.GRANITE_MOE, "GraniteMoeShared", intermediate_size=16, shared_intermediate_size=24,
           embedding_multiplier=6.0, attention_multiplier=0.2, residual_multiplier=0.4, logits_scaling=3.0, **FEW),
+    # The last two layers have the keys and values of the first two.
+    small("gemma4", 35, ARCH.GEMMA4, "Gemma4Text", num_kv_shared_layers=2, use_double_wide_mlp=True, hidden_size_per_layer_input=32,
+          vocab_size_per_layer_input=SMALL["vocab_size"], **GEMMA4),
+    # Layers with full attention have one key head, and no values but the keys.
+    small("gemma4_unified", 36, ARCH.GEMMA4, "Gemma4UnifiedText", attention_k_eq_v=True, num_global_key_value_heads=1, **GEMMA4),
 ]
 # Models whose rows of queries and keys GGUF has in another order.
 INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM, ARCH.GRANITE_MOE]
@@ -156,9 +169,15 @@ def randomize(model, rng, half=False):
             fresh = rng.normal(0, 0.5, value.shape)
         else:
             fresh = rng.normal(0, 1.5 / np.sqrt(value.shape[-1]), value.shape)
+        if "q_norm" in name and "Gemma4" in type(model).__name__:
+            # It has the scale of scores, which would else be as sharp as no trained model's.
+            fresh /= np.sqrt(value.shape[-1])
         if half and fresh.ndim > 1:
             fresh = fresh.astype(np.float16)
         value.data = torch.from_numpy(fresh.astype(np.float32))
+    for name, value in model.named_buffers():
+        if name.endswith("layer_scalar"):
+            value.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, value.shape)))
     model.tie_weights()
 
 
@@ -189,26 +208,46 @@ def join(word, pair):
 
 
 def key_heads(config):
-    """One number, or one for each layer where some are recurrent."""
+    """One number, or one for each layer where some are recurrent or have fewer."""
+    if config.model_type == "gemma4_unified_text":
+        return [config.per_layer_config[layer].num_key_value_heads for layer in range(config.num_hidden_layers)]
     heads = config.num_key_value_heads
     return [heads * (kind != "conv") for kind in config.layer_types] if config.model_type == "lfm2" else heads
 
 
+def ffn_widths(config):
+    """One number, or one for each layer where those that share keys and values are wider."""
+    if config.model_type == "lfm2":
+        return 48
+    width, layers = config.intermediate_size, config.num_hidden_layers
+    if getattr(config, "use_double_wide_mlp", False):
+        return [width * (2 if layer >= layers - config.num_kv_shared_layers else 1) for layer in range(layers)]
+    return width
+
+
+def head_dims(config):
+    """Of layers with full attention, and of those with a window."""
+    if "gemma4" in config.model_type:
+        return [config.per_layer_config[kind].head_dim for kind in ("full_attention", "sliding_attention")]
+    return 2 * [getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads]
+
+
 def write_config(writer, config):
-    head = config.head_dim if getattr(config, "head_dim", None) else config.hidden_size // config.num_attention_heads
+    head, sliding_head = head_dims(config)
     rope = config.rope_parameters.get("full_attention", config.rope_parameters)
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(48 if config.model_type == "lfm2" else config.intermediate_size)
+    writer.add_feed_forward_length(ffn_widths(config))
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(key_heads(config))
     writer.add_key_length(head)
     writer.add_value_length(head)
     if hasattr(config, "rms_norm_eps"):
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(int(head * rope.get("partial_rotary_factor", 1)))
+    rotated = 1 if rope["rope_type"] == "proportional" else rope.get("partial_rotary_factor", 1)
+    writer.add_rope_dimension_count(int(head * rotated))
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -217,20 +256,29 @@ def write_config(writer, config):
         writer.add_sliding_window(config.sliding_window)
         if config.model_type in ("gemma3_text", "olmo3", "exaone4", "cohere2"):
             writer.add_uint32(f"{writer.arch}.attention.sliding_window_pattern", 2)
-        if config.model_type in ("gemma3_text", "olmo3"):
+        if writer.arch == "gemma4":
+            writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+        if config.model_type in ("gemma3_text", "olmo3") or writer.arch == "gemma4":
             writer.add_float32(f"{writer.arch}.rope.freq_base_swa", config.rope_parameters["sliding_attention"]["rope_theta"])
-    write_family(writer, config, rope)
+    write_family(writer, config, rope, sliding_head)
     if getattr(config, "num_experts_per_tok", None):
         write_experts(writer, config)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
-def write_family(writer, config, rope):
+def write_family(writer, config, rope, sliding_head):
     """The keys that one family alone has."""
     match writer.arch:
         case "gemma2":
             writer.add_float32("gemma2.attention.scale", config.query_pre_attn_scalar**-0.5)
             writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+            writer.add_final_logit_softcapping(config.final_logit_softcapping)
+        case "gemma4":
+            writer.add_key_length_swa(sliding_head)
+            writer.add_value_length_swa(sliding_head)
+            writer.add_rope_dimension_count_swa(sliding_head)
+            writer.add_shared_kv_layers(config.num_kv_shared_layers)
+            writer.add_embedding_length_per_layer_input(getattr(config, "hidden_size_per_layer_input", 0))
             writer.add_final_logit_softcapping(config.final_logit_softcapping)
         case "granite" | "granitemoe" | "minicpm":
             if writer.arch != "minicpm":
@@ -310,6 +358,12 @@ def rope_factors(model, config):
     return (plain / scaled).astype(np.float32)
 
 
+def proportional_factors(model):
+    """Pairs that are not rotated have a divisor that leaves no frequency."""
+    scaled = model.model.rotary_emb.full_attention_inv_freq.numpy()
+    return np.where(scaled > 0, 1.0, 1e30).astype(np.float32)
+
+
 def write_gguf(path, arch, pre, model, config, half=False):
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
     writer.add_name(f"tiny {path.stem}")
@@ -317,6 +371,7 @@ def write_gguf(path, arch, pre, model, config, half=False):
     write_tokenizer(writer, pre, *vocabulary())
     text = ((name.replace("language_model.", ""), value) for name, value in model.named_parameters())
     parameters = {name: value for name, value in text if ".visual." not in name}
+    parameters |= {f"{name}.weight": value for name, value in model.named_buffers() if name.endswith("layer_scalar")}
     has_experts = getattr(config, "num_experts_per_tok", None)
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
@@ -327,8 +382,7 @@ def write_gguf(path, arch, pre, model, config, half=False):
             writer.add_tensor(target, np.ascontiguousarray(value.astype(np.float16) if halved else value))
         if experts:
             continue
-        heads = rotary_heads(name, config)
-        if arch in INTERLEAVED and heads:
+        if arch in INTERLEAVED and (heads := rotary_heads(name, config)):
             value = interleave_rope_rows(value, heads)
         if config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron") and name.endswith("norm.weight"):
             value = value + np.float32(1)
@@ -340,6 +394,8 @@ def write_gguf(path, arch, pre, model, config, half=False):
         writer.add_tensor(target, np.ascontiguousarray(value))
     if config.rope_parameters.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(model, config))
+    if writer.arch == "gemma4":
+        writer.add_tensor("rope_freqs.weight", proportional_factors(model))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 20] = [
+const FAMILIES: [&str; 22] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -39,6 +39,8 @@ const FAMILIES: [&str; 20] = [
     "qwen2moe",
     "granitemoeshared",
     "lfm2",
+    "gemma4",
+    "gemma4_unified",
 ];
 const OPTIONS: usize = 5;
 

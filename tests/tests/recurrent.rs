@@ -1,5 +1,6 @@
-//! Recurrent layers: wherever a sequence goes back to, is forked, shifted or saved, it goes on with
-//! the bits of one that was never interrupted.
+//! Layers with another state than keys and values of their own (recurrent ones, and those that have
+//! the keys and values of another): wherever a sequence goes back to, is forked, shifted or saved,
+//! it goes on with the bits of one that was never interrupted.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, ContextShift, PromptCache, Session, SessionError, SessionOptions, Turn};
 use ollm_tests::golden;
 
-const FAMILIES: [&str; 1] = ["lfm2"];
+const FAMILIES: [&str; 3] = ["lfm2", "gemma4", "gemma4_unified"];
 
 fn model(family: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())

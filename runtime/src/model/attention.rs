@@ -9,10 +9,11 @@ use super::family::QkNorm;
 use super::name::Role;
 use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
 use super::state::Scratch;
-use super::weights::Attention;
+use super::weights::{Attention, KeysValues};
 
 /// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
-/// Where the norms are, and which layers have rope, is the family's.
+/// Where the norms are, which layers have rope, and which have the keys and values of another, is
+/// the family's.
 pub(super) fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -26,17 +27,19 @@ pub(super) fn attention<E: From<OutOfMemory>>(
     s.begin_mixer(config, shape);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
-    let outputs = [(&weights.query, &mut s.query), (&weights.key, &mut s.key), (&weights.value, &mut s.value)];
-    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
-    add_bias(&exec.pool, &mut s.query, weights.query.bias.as_ref());
-    add_bias(&exec.pool, &mut s.key, weights.key.bias.as_ref());
-    add_bias(&exec.pool, &mut s.value, weights.value.bias.as_ref());
+    project(exec, model, index, weights, parts, s)?;
     let rope = shape.has_rope.then(|| &s.ropes[usize::from(shape.is_sliding)]);
     let heads = |heads, norm, scales| HeadLayout { heads, dim: shape.head_dim, rope, norm, scales };
     let queries = heads(shape.heads, weights.query_norm.as_deref(), s.query_scales.as_slice());
     place_heads(exec, config, queries, &mut s.query);
-    place_heads(exec, config, heads(shape.kv_heads, weights.key_norm.as_deref(), &[]), &mut s.key);
-    store(exec, parts, index, &s.key, &s.value);
+    if let Some(keys) = &weights.keys {
+        place_heads(exec, config, heads(shape.kv_heads, keys.key_norm.as_deref(), &[]), &mut s.key);
+        if let Some(norm) = &keys.value_norm {
+            let (isa, epsilon) = (exec.isa, config.norm_epsilon);
+            for_each_row(&exec.pool, &mut s.value, shape.head_dim, |_, head| rms_norm(isa, head, norm, epsilon));
+        }
+        store(exec, parts, index, &s.key, &s.value);
+    }
     let queries = parts.iter().map(|part| Queries {
         cache: part.state.cache(index),
         first: part.first,
@@ -48,6 +51,39 @@ pub(super) fn attention<E: From<OutOfMemory>>(
     multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
     add_residual(exec, config, weights.post_norm.as_ref(), &mut s.query, &mut s.x);
+    Ok(())
+}
+
+/// The projections of [`Scratch::normed`]: queries, and keys and values where they are the layer's
+/// own.
+fn project(
+    exec: &mut Exec,
+    model: &Model,
+    index: usize,
+    weights: &Attention,
+    parts: &[Part<'_>],
+    s: &mut Scratch,
+) -> Result<(), OutOfMemory> {
+    let Attention { query, keys, .. } = weights;
+    let Scratch { normed, query: queries, key: key_heads, value: value_heads, quantized, .. } = s;
+    match keys {
+        None => multiply(exec, model, index, parts, normed, quantized, [(query, queries)])?,
+        Some(KeysValues { key, value: None, .. }) => {
+            multiply(exec, model, index, parts, normed, quantized, [(query, &mut *queries), (key, key_heads)])?;
+        }
+        Some(KeysValues { key, value: Some(value), .. }) => {
+            let outputs = [(query, &mut *queries), (key, key_heads), (value, value_heads)];
+            multiply(exec, model, index, parts, normed, quantized, outputs)?;
+        }
+    }
+    add_bias(&exec.pool, queries, query.bias.as_ref());
+    if let Some(KeysValues { key, value, .. }) = keys {
+        add_bias(&exec.pool, key_heads, key.bias.as_ref());
+        match value {
+            Some(value) => add_bias(&exec.pool, value_heads, value.bias.as_ref()),
+            None => value_heads.copy_from_slice(key_heads),
+        }
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use crate::ops::{AttentionParams, KvHeads, Rotation};
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
 use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
-use super::keys::FamilyKeys;
+use super::keys::{FamilyKeys, MAX_SIZE};
 use super::name::{Role, TensorName};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
@@ -36,6 +36,8 @@ pub struct LayerConfig {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
+    /// The layer before whose keys and values it attends to; `None`: its own.
+    pub kv_source: Option<usize>,
     /// Width of the feed-forward network, if it is dense.
     pub ffn: usize,
     /// Its mixture of experts; `None`: it is dense.
@@ -93,6 +95,8 @@ pub struct Config {
     pub hidden: usize,
     /// Tokens of the vocabulary.
     pub vocab: usize,
+    /// What each layer has of a token's per-layer embedding, if there are such: its elements.
+    pub per_layer: Option<usize>,
     /// The context length: positions the model was trained for.
     pub context_length: usize,
     /// Where the norms of a layer are.
@@ -190,29 +194,32 @@ impl Config {
         let keys = FamilyKeys::new(metadata, family.name);
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
-        let head_dim = keys.head_dim(hidden, heads)?;
+        let [head_dim, sliding_head_dim] = keys.head_dims(hidden, heads)?;
         let layers = keys.size("block_count")?;
         let kv_heads = keys.kv_heads(family, layers, heads)?;
         let recurrent = keys.recurrent(family)?;
         let context_length = keys.opt_positions("context_length")?;
         let missing = || GgufError::MissingKey { key: keys.key("context_length") };
         let context_length = context_length.ok_or_else(missing)?;
-        let [rope, sliding_rope] = keys.ropes(family, head_dim, context_length)?;
+        let [rope, sliding_rope] = keys.ropes(family, [head_dim, sliding_head_dim], context_length)?;
         let sliding_window = keys.sliding_window(family)?;
-        let ffn = keys.size("feed_forward_length")?;
+        let ffn = keys.ffn_widths(layers)?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
         let ropes = keys.rope_layers(family, &sliding)?;
-        let experts = keys.experts(family, layers, ffn)?;
-        let layer = |(((is_sliding, has_rope), kv_heads), experts)| {
+        let experts = keys.experts(family, layers, ffn[0])?;
+        let kv_sources = keys.kv_sources(&sliding)?;
+        let layer = |index: usize| {
+            let (is_sliding, kv_heads) = (sliding[index], kv_heads[index]);
             let attention = LayerConfig {
                 kind: LayerKind::Attention,
                 heads,
                 kv_heads,
-                head_dim,
-                ffn,
-                experts,
+                head_dim: if is_sliding { sliding_head_dim } else { head_dim },
+                kv_source: kv_sources[index],
+                ffn: ffn[index],
+                experts: experts[index],
                 is_sliding,
-                has_rope,
+                has_rope: ropes[index],
             };
             match recurrent {
                 Some(kind) if kv_heads == 0 => {
@@ -225,9 +232,10 @@ impl Config {
         let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;
         let config = Self {
             family,
-            layers: sliding.into_iter().zip(ropes).zip(kv_heads).zip(experts).map(layer).collect(),
+            layers: (0..layers).map(layer).collect(),
             hidden,
             vocab,
+            per_layer: keys.per_layer()?,
             context_length,
             norms: keys.norms(family)?,
             fused_attention: family.fused_attention,
@@ -299,7 +307,8 @@ impl Config {
 const SLIDING: &str = "_swa";
 
 impl FamilyKeys<'_> {
-    fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize, ModelError> {
+    /// Elements of a head in layers that see all positions, and in those with a window.
+    fn head_dims(&self, hidden: usize, heads: usize) -> Result<[usize; 2], ModelError> {
         let size = if let Some(size) = self.opt_size("attention.key_length")? {
             size
         } else {
@@ -307,30 +316,66 @@ impl FamilyKeys<'_> {
             self.require("attention.head_count", heads, divides, "a divisor of embedding_length")?;
             hidden / heads
         };
-        for name in ["attention.value_length", "attention.key_length_swa", "attention.value_length_swa"] {
+        let sliding = self.opt_size("attention.key_length_swa")?.unwrap_or(size);
+        for (name, size, rule) in [
+            ("attention.value_length", size, "the same as attention.key_length"),
+            ("attention.value_length_swa", sliding, "the same as attention.key_length_swa"),
+        ] {
             let value = self.opt_size(name)?.unwrap_or(size);
-            self.require(name, value, value == size, "the same as attention.key_length")?;
+            self.require(name, value, value == size, rule)?;
         }
-        Ok(size)
+        Ok([size, sliding])
     }
 
-    /// Key heads of each layer: a number, or a list with one for each. 0 is a recurrent layer,
-    /// where the family has them.
+    /// A size of each layer: a list with one for each, or one number; `None` without the key.
+    fn layer_sizes(&self, name: &str, layers: usize) -> Result<Option<Vec<usize>>, ModelError> {
+        let Some(Value::Array(list)) = self.get(name) else {
+            return Ok(self.opt_size(name)?.map(|size| vec![size; layers]));
+        };
+        self.require(name, list.len(), list.len() == layers, "as long as block_count says")?;
+        let size = |value: Value| {
+            let size = value.as_u32().map(|size| size as usize).filter(|&size| size <= MAX_SIZE);
+            let rule = "a list of whole numbers, at most 1048576";
+            size.ok_or_else(|| ModelError::InvalidValue { key: self.key(name), value: value.to_string(), rule })
+        };
+        list.iter().map(size).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The width of each layer's feed-forward network.
+    fn ffn_widths(&self, layers: usize) -> Result<Vec<usize>, ModelError> {
+        const NAME: &str = "feed_forward_length";
+        let widths = self.layer_sizes(NAME, layers)?;
+        let widths = widths.ok_or_else(|| GgufError::MissingKey { key: self.key(NAME) })?;
+        self.require(NAME, 0, widths.iter().all(|&width| width > 0), "at least 1")?;
+        Ok(widths)
+    }
+
+    /// The layers whose keys and values the last ones have, as many as the file says: of those
+    /// before them the last that is sliding as they are, or is not.
+    fn kv_sources(&self, sliding: &[bool]) -> Result<Vec<Option<usize>>, ModelError> {
+        const NAME: &str = "attention.shared_kv_layers";
+        let (layers, shared) = (sliding.len(), self.opt_u32(NAME)?.unwrap_or(0) as usize);
+        let own = layers.saturating_sub(shared);
+        let source = |layer: usize| sliding[..own].iter().rposition(|&is_sliding| is_sliding == sliding[layer]);
+        let sources: Vec<_> = (0..layers).map(|layer| source(layer).filter(|_| layer >= own)).collect();
+        let rule = "such that a layer of each kind is before them";
+        self.require(NAME, shared, sources[own..].iter().all(Option::is_some), rule)?;
+        Ok(sources)
+    }
+
+    /// Elements that each layer has of a per-layer embedding; 0 is none.
+    fn per_layer(&self) -> Result<Option<usize>, ModelError> {
+        const NAME: &str = "embedding_length_per_layer_input";
+        match self.opt_u32(NAME)? {
+            None | Some(0) => Ok(None),
+            Some(_) => self.opt_size(NAME),
+        }
+    }
+
+    /// Key heads of each layer. 0 is a recurrent layer, where the family has them.
     fn kv_heads(&self, family: Family, layers: usize, heads: usize) -> Result<Vec<usize>, ModelError> {
         const NAME: &str = "attention.head_count_kv";
-        let counts = match self.get(NAME) {
-            None => vec![heads; layers],
-            Some(Value::Array(list)) => {
-                self.require(NAME, list.len(), list.len() == layers, "as long as block_count says")?;
-                let count = |value: Value| {
-                    let rule = "a list of whole numbers";
-                    let error = || ModelError::InvalidValue { key: self.key(NAME), value: value.to_string(), rule };
-                    value.as_u32().map(|count| count as usize).ok_or_else(error)
-                };
-                list.iter().map(count).collect::<Result<_, _>>()?
-            }
-            Some(_) => vec![self.size(NAME)?; layers],
-        };
+        let counts = self.layer_sizes(NAME, layers)?.unwrap_or_else(|| vec![heads; layers]);
         for &count in &counts {
             let is_recurrent = count == 0 && family.recurrent.is_some();
             let divides = count > 0 && count <= heads && heads.is_multiple_of(count);
@@ -449,7 +494,8 @@ impl FamilyKeys<'_> {
         let is_share = family.query_pre_attn_scalar == Some(layers);
         self.require("attention.head_count", share, !is_share || share > 0, "at most embedding_length")?;
         let size = if is_share { share } else { head };
-        Ok(self.opt_positive("attention.scale")?.unwrap_or(1.0 / (size as f32).sqrt()))
+        let missing = family.attention_scale.unwrap_or(1.0 / (size as f32).sqrt());
+        Ok(self.opt_positive("attention.scale")?.unwrap_or(missing))
     }
 
     /// Which layers are sliding: a list, or every layer but each so-many-th.
@@ -468,15 +514,16 @@ impl FamilyKeys<'_> {
     }
 
     /// The rope of layers that see all positions, and that of those with a window.
-    fn ropes(&self, family: Family, head_dim: usize, context_length: usize) -> Result<[Rope; 2], ModelError> {
+    fn ropes(&self, family: Family, head_dims: [usize; 2], context_length: usize) -> Result<[Rope; 2], ModelError> {
         const BASE: &str = "rope.freq_base";
         const SLIDING_BASE: &str = "rope.freq_base_swa";
         let missing_base = self.opt_positive(BASE)?.unwrap_or(10_000.0);
+        let [head_dim, sliding_head_dim] = head_dims;
         let keys = RopeKeys { keys: self, base: BASE, missing_base, suffix: "", head_dim, context_length };
         let missing_base = family.sliding_rope_base.unwrap_or(missing_base);
         // Where it is not one of its own, the scaling is the same.
         let suffix = if family.sliding_rope { SLIDING } else { "" };
-        let sliding = RopeKeys { base: SLIDING_BASE, missing_base, suffix, ..keys };
+        let sliding = RopeKeys { base: SLIDING_BASE, missing_base, suffix, head_dim: sliding_head_dim, ..keys };
         Ok([keys.read()?, sliding.read()?])
     }
 }

@@ -22,6 +22,13 @@ pub struct Family {
     pub fused_attention: bool,
     /// Which norms queries and keys have.
     pub qk_norm: QkNorm,
+    /// Each value head is normalized, without weights.
+    pub value_norm: bool,
+    /// Layers with full attention may have no values of their own: then those are the keys as they
+    /// are projected, before norm and rope.
+    pub keys_as_values: bool,
+    /// The output of a layer may have a scale, [`Role::LayerScale`].
+    pub layer_scale: bool,
     /// What a norm computes.
     pub norm: NormKind,
     /// Norms have biases.
@@ -55,6 +62,9 @@ pub struct Family {
     pub sliding_rope: bool,
     /// The base of that rope where the file does not say; `None`: that of the other layers.
     pub sliding_rope_base: Option<f32>,
+    /// The scale of attention scores where the file does not say; `None`: 1 over the root of a
+    /// head's size.
+    pub attention_scale: Option<f32>,
     /// Layers of the one model of the family whose `query_pre_attn_scalar` is its hidden size per
     /// head, not the size of a head.
     pub query_pre_attn_scalar: Option<usize>,
@@ -175,6 +185,9 @@ const LLAMA: Family = Family {
     attention_bias: false,
     fused_attention: false,
     qk_norm: QkNorm::None,
+    value_norm: false,
+    keys_as_values: false,
+    layer_scale: false,
     norm: NormKind::Rms,
     norm_bias: false,
     norms: NormPlacement::Before,
@@ -191,6 +204,7 @@ const LLAMA: Family = Family {
     full_attention_interval: 0,
     sliding_rope: false,
     sliding_rope_base: None,
+    attention_scale: None,
     query_pre_attn_scalar: None,
     sliding_window: None,
     attention_softcap: None,
@@ -249,6 +263,19 @@ pub const FAMILIES: &[Family] = &[
         sliding_rope: true,
         sliding_rope_base: Some(10_000.0),
         query_pre_attn_scalar: Some(62),
+        ..GEMMA
+    },
+    Family {
+        name: "gemma4",
+        norms: NormPlacement::Around,
+        qk_norm: QkNorm::Heads,
+        value_norm: true,
+        keys_as_values: true,
+        layer_scale: true,
+        full_attention_interval: 6,
+        sliding_rope: true,
+        sliding_rope_base: Some(10_000.0),
+        attention_scale: Some(1.0),
         ..GEMMA
     },
     Family { name: "smollm3", rope: RopeLayers::AllBut(4), ..LLAMA },

@@ -2,12 +2,13 @@
 //! logits.
 
 use crate::memory::{self, OutOfMemory};
-use crate::ops::{Exec, MatmulOp, Quantized, for_each_row, matmul, soft_cap};
+use crate::ops::{Exec, MatmulOp, Quantized, for_each_row, matmul, scale, soft_cap};
 
 use super::Model;
 use super::attention::attention;
 use super::feed_forward::feed_forward;
 use super::pass::{Part, Stage, Watch, normalize};
+use super::per_layer::{end_layer, per_layer_inputs};
 use super::short_convolution::short_convolution;
 use super::state::Scratch;
 use super::weights::Mixer;
@@ -56,19 +57,21 @@ pub fn forward<E: From<OutOfMemory>>(
     }
     for_each_row(&exec.pool, &mut scratch.x, config.hidden, |i, x| {
         model.embed(tokens[i], x);
-        for x in x {
-            *x *= config.embedding_scale;
-        }
+        scale(x, config.embedding_scale);
     });
-    for index in 0..config.layers.len() {
+    if let Some(weights) = &model.weights().per_layer {
+        per_layer_inputs(exec, model, weights, &tokens, scratch);
+    }
+    for (index, layer) in model.weights().layers.iter().enumerate() {
         watch(Stage::Layer)?;
-        match &model.weights().layers[index].mixer {
+        match &layer.mixer {
             Mixer::Attention(weights) => attention(exec, model, index, weights, parts, scratch, watch)?,
             Mixer::ShortConvolution(weights) => {
                 short_convolution(exec, model, index, weights, parts, scratch, watch)?;
             }
         }
         feed_forward(exec, model, index, parts, scratch, watch)?;
+        end_layer(exec, model, index, layer, parts, scratch, watch)?;
     }
     normalize(exec, config, &model.weights().norm, &mut scratch.x);
     Ok(())
@@ -83,11 +86,7 @@ pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quanti
     matmul(exec, hidden, config.hidden, scratch, &mut [MatmulOp { matrix, out: logits }]);
     let isa = exec.isa;
     if config.logit_scale.total_cmp(&1.0).is_ne() {
-        for_each_row(&exec.pool, logits, config.vocab, |_, logits| {
-            for logit in logits.iter_mut() {
-                *logit *= config.logit_scale;
-            }
-        });
+        for_each_row(&exec.pool, logits, config.vocab, |_, logits| scale(logits, config.logit_scale));
     }
     if let Some(cap) = config.logit_softcap {
         for_each_row(&exec.pool, logits, config.vocab, |_, logits| soft_cap(isa, logits, cap));

@@ -11,7 +11,7 @@ use crate::gguf::{GgufError, Metadata, Value};
 use super::error::ModelError;
 
 /// No dimension of any model is near this; products of three stay far from overflow.
-const MAX_SIZE: usize = 1 << 20;
+pub(super) const MAX_SIZE: usize = 1 << 20;
 
 /// The keys of a family.
 pub(super) struct FamilyKeys<'a> {
@@ -40,7 +40,6 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("attention.causal", &[1.0]),
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),
-    ("attention.shared_kv_layers", &[0.0]),
     ("attention.temperature_length", &[0.0]),
     ("leading_dense_block_count", &[0.0]),
     ("nextn_predict_layers", &[0.0]),

@@ -46,10 +46,11 @@ pub struct LoadProgress {
 }
 
 impl Weights {
-    /// Bytes of the matrices that each step reads: all but the embedding, and of experts those that
-    /// one token passes through.
+    /// Bytes of the matrices that each step reads: all but the tables of embeddings, and of experts
+    /// those that one token passes through.
     pub fn step_bytes(&self) -> u64 {
-        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + self.head.size() as u64
+        let projection = self.per_layer.as_ref().map_or(0, |it| it.projection.size() as u64);
+        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + projection + self.head.size() as u64
     }
 
     /// Bytes that packing the weights allocates.
@@ -60,7 +61,9 @@ impl Weights {
     /// The matrices that matmul reads.
     fn matmul_tensors(&self) -> impl Iterator<Item = &Tensor> {
         let stacks = self.layers.iter().flat_map(Layer::stacks).map(|stack| &stack.weight);
-        self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain(stacks).chain([&self.head])
+        let projection = self.per_layer.as_ref().map(|it| &it.projection);
+        let layers = self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain(stacks);
+        layers.chain(projection).chain([&self.head])
     }
 
     /// Packs every matrix that matmul reads.
@@ -71,7 +74,8 @@ impl Weights {
             return Err(ModelError::MemoryLimit { needed, limit });
         }
         let threads = if options.threads == 0 { cpu::cores() } else { cpu::check_threads(options.threads)? };
-        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain([&mut self.head]);
+        let projection = self.per_layer.as_mut().map(|it| &mut it.projection);
+        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection).chain([&mut self.head]);
         let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };

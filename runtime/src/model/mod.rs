@@ -14,6 +14,7 @@ mod keys;
 mod load;
 mod name;
 mod pass;
+mod per_layer;
 mod rope;
 pub mod schema;
 mod short_convolution;
@@ -46,8 +47,8 @@ pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
-    Attention, Dense, Experts, FeedForward, Layer, Linear, Mixer, Network, Norm, SharedExpert, ShortConvolution, Stack,
-    Weights,
+    Attention, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm, PerLayerEmbedding,
+    PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
 /// A backbone, immutable: share it between sessions with [`Arc`].
@@ -140,7 +141,11 @@ impl Model {
 
     /// Writes the embedding of `token` to `out` (`hidden` floats). The token is in the vocabulary.
     pub(crate) fn embed(&self, token: u32, out: &mut [f32]) {
-        let matrix = self.matrix(&self.weights.embedding).slice(token as usize..token as usize + 1);
-        matrix.decode(out);
+        self.decode_row(&self.weights.embedding, token, out);
+    }
+
+    /// Writes the row of `token`, which is in the vocabulary, of a table of embeddings to `out`.
+    pub(crate) fn decode_row(&self, table: &Tensor, token: u32, out: &mut [f32]) {
+        self.matrix(table).slice(token as usize..token as usize + 1).decode(out);
     }
 }

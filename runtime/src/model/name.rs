@@ -35,6 +35,12 @@ roles! {
     Embedding = "token_embd";
     /// The output head, `[vocab][hidden]`.
     Head = "output";
+    /// What each token adds to each layer, `[vocab][layers * per_layer]`: Gemma 3n and 4.
+    PerLayerEmbedding = "per_layer_token_embd";
+    /// What gives the same of a token's embedding, `[layers * per_layer][hidden]`.
+    PerLayerProjection = "per_layer_model_proj";
+    /// The norm of what the projection gives each layer, `[per_layer]`.
+    PerLayerProjectionNorm = "per_layer_proj_norm";
     /// The final norm, `[hidden]`.
     OutputNorm = "output_norm";
     /// LFM2's final norm, `[hidden]`, under the name that its files give it.
@@ -96,6 +102,14 @@ roles! {
     FfnDownShared = "ffn_down_shexp";
     /// The norm after the feed-forward network, `[hidden]`.
     FfnPostNorm = "post_ffw_norm";
+    /// The gate of the layer's per-layer input, `[per_layer][hidden]`.
+    PerLayerGate = "inp_gate";
+    /// `[hidden][per_layer]`
+    PerLayerOutput = "proj";
+    /// The norm of what the per-layer input adds, `[hidden]`.
+    PerLayerPostNorm = "post_norm";
+    /// The scale of the layer's output, `[1]`.
+    LayerScale = "layer_output_scale";
 }
 
 impl Role {

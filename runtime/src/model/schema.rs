@@ -41,6 +41,12 @@ impl TensorSpec {
 pub fn tensors(config: &Config) -> Vec<TensorSpec> {
     let &Config { hidden, vocab, .. } = config;
     let mut all = vec![TensorSpec::new(Role::Embedding, &[vocab, hidden])];
+    if let Some(per_layer) = config.per_layer {
+        let width = config.per_layer_width();
+        all.push(TensorSpec::new(Role::PerLayerEmbedding, &[vocab, width]));
+        all.push(TensorSpec::new(Role::PerLayerProjection, &[width, hidden]));
+        all.push(TensorSpec::new(Role::PerLayerProjectionNorm, &[per_layer]));
+    }
     let factors = [Role::RopeFactors, Role::RopeFactorsLong, Role::RopeFactorsShort];
     all.extend(factors.map(|role| TensorSpec::optional(role, &[config.rope.pairs()])));
     for (index, layer) in config.layers.iter().enumerate() {
@@ -48,7 +54,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             LayerKind::Attention => attention(config, layer),
             LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
         };
-        let parts = [mixer, feed_forward(config, layer)];
+        let parts = [mixer, feed_forward(config, layer), layer_end(config)];
         all.extend(parts.into_iter().flatten().map(|mut spec| {
             spec.name.layer = Some(index);
             spec
@@ -80,12 +86,17 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     if norms.is_before() {
         all.extend(norm(config, Role::AttentionNorm));
     }
-    if config.fused_attention {
+    // Keys and values of a layer that has those of another may be there in vain.
+    let is_shared = layer.kv_source.is_some();
+    let needless = |spec: TensorSpec| TensorSpec { optional: spec.optional || is_shared, ..spec };
+    if config.fused_attention && !is_shared {
         all.extend(linear(Role::FusedQueryKeyValue, [queries + 2 * keys, hidden], family.attention_bias));
     } else {
-        for (role, outputs) in [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)] {
-            all.extend(linear(role, [outputs, hidden], family.attention_bias));
-        }
+        all.extend(linear(Role::Query, [queries, hidden], family.attention_bias));
+        all.extend(linear(Role::Key, [keys, hidden], family.attention_bias).map(needless));
+        let [mut value, bias] = linear(Role::Value, [keys, hidden], family.attention_bias).map(needless);
+        value.optional |= family.keys_as_values && !layer.is_sliding;
+        all.extend([value, bias]);
     }
     all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
     let widths = match family.qk_norm {
@@ -95,7 +106,7 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     };
     if let Some([query, key]) = widths {
         all.push(TensorSpec::new(Role::QueryNorm, &[query]));
-        all.push(TensorSpec::new(Role::KeyNorm, &[key]));
+        all.push(needless(TensorSpec::new(Role::KeyNorm, &[key])));
     }
     if norms.is_after() {
         all.extend(norm(config, Role::AttentionPostNorm));
@@ -126,6 +137,18 @@ fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
         Some(layer) => all.extend(experts(config, &layer)),
         None => all.extend(dense(config, layer.ffn)),
     }
+    all
+}
+
+/// What comes after the feed-forward network.
+fn layer_end(config: &Config) -> Vec<TensorSpec> {
+    let (hidden, mut all) = (config.hidden, Vec::new());
+    if let Some(per_layer) = config.per_layer {
+        all.push(TensorSpec::new(Role::PerLayerGate, &[per_layer, hidden]));
+        all.push(TensorSpec::new(Role::PerLayerOutput, &[hidden, per_layer]));
+        all.push(TensorSpec::new(Role::PerLayerPostNorm, &[hidden]));
+    }
+    all.extend(config.family.layer_scale.then(|| TensorSpec::optional(Role::LayerScale, &[1])));
     all
 }
 
@@ -163,6 +186,7 @@ fn experts(config: &Config, experts: &ExpertsConfig) -> Vec<TensorSpec> {
 mod tests {
     use super::*;
     use crate::gguf::{Metadata, Value};
+    use crate::model::ModelError;
 
     /// A small backbone of this architecture.
     fn config(architecture: &str) -> Config {
@@ -171,6 +195,10 @@ mod tests {
 
     /// The same with more keys, or other values of these.
     fn with(architecture: &str, own: &[(&str, Value)]) -> Config {
+        read(architecture, own).unwrap()
+    }
+
+    fn read(architecture: &str, own: &[(&str, Value)]) -> Result<Config, ModelError> {
         let mut metadata = Metadata::default();
         let mut set = |key: String, value: Value| metadata.insert(key, value).unwrap();
         set("general.architecture".into(), architecture.into());
@@ -185,7 +213,7 @@ mod tests {
         for (key, value) in own {
             metadata.insert(format!("{architecture}.{key}"), value.clone()).unwrap();
         }
-        Config::from_metadata(&metadata, 100).unwrap()
+        Config::from_metadata(&metadata, 100)
     }
 
     /// The shape of the tensor `name`, and whether a file may leave it out.
@@ -277,6 +305,47 @@ mod tests {
         assert_eq!(spec(&lfm2, "blk.1.shortconv.conv.weight"), None);
         assert_eq!(spec(&lfm2, "token_embd_norm.weight"), Some((vec![64], false)));
         assert_eq!(spec(&lfm2, "output_norm.weight"), None);
+    }
+
+    #[test]
+    fn layers_may_share_keys_and_have_heads_widths_and_inputs_of_their_own() {
+        let number = |key, value: u32| (key, Value::U32(value));
+        let own = |shared: u32| {
+            [
+                ("block_count", Value::U32(4)),
+                ("feed_forward_length", vec![96_i32, 96, 192, 192].into()),
+                number("attention.key_length", 16),
+                number("attention.key_length_swa", 8),
+                number("attention.sliding_window", 4),
+                ("attention.sliding_window_pattern", vec![true, false, true, false].into()),
+                number("attention.shared_kv_layers", shared),
+                number("embedding_length_per_layer_input", 24),
+            ]
+        };
+        let gemma4 = with("gemma4", &own(2));
+        for (name, shape, optional) in [
+            ("per_layer_token_embd.weight", &[100, 96][..], false),
+            ("per_layer_model_proj.weight", &[96, 64], false),
+            ("blk.0.attn_k.weight", &[16, 64], false),
+            ("blk.0.attn_v.weight", &[16, 64], false),
+            ("blk.1.attn_k.weight", &[32, 64], false),
+            // Its values may be its keys.
+            ("blk.1.attn_v.weight", &[32, 64], true),
+            ("blk.2.attn_q.weight", &[32, 64], false),
+            ("blk.2.attn_k.weight", &[16, 64], true),
+            ("blk.3.attn_k_norm.weight", &[16], true),
+            ("blk.3.ffn_up.weight", &[192, 64], false),
+            ("blk.3.inp_gate.weight", &[24, 64], false),
+            ("blk.3.layer_output_scale.weight", &[1], true),
+        ] {
+            assert_eq!(spec(&gemma4, name), Some((shape.to_vec(), optional)), "{name}");
+        }
+        let sources = |config: &Config| config.layers.iter().map(|layer| layer.kv_source).collect::<Vec<_>>();
+        assert_eq!(sources(&gemma4), [None, None, Some(0), Some(1)]);
+        assert_eq!(sources(&with("gemma4", &own(1))), [None, None, None, Some(1)]);
+        for shared in [3, 4, 5] {
+            assert!(matches!(read("gemma4", &own(shared)), Err(ModelError::InvalidValue { .. })), "{shared}");
+        }
     }
 
     #[test]

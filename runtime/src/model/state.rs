@@ -34,6 +34,8 @@ pub struct State {
 pub(super) enum LayerState {
     /// The keys and values of all positions.
     Attention(LayerKvCache),
+    /// Those of the layer of this number.
+    Shared(usize),
     /// A state of this position alone: which part of a [checkpoint](Checkpoints) is the layer's.
     Recurrent(Range<usize>),
 }
@@ -56,10 +58,12 @@ pub struct Scratch {
     pub(super) value: Vec<f32>,
     /// What attention or a convolution gives: `[n][heads * head_dim]` or `[n][hidden]`.
     pub(super) mixed: Vec<f32>,
-    /// `[n][ffn]`
+    /// `[n][ffn]`, or the gate of a per-layer input, `[n][per_layer]`.
     pub(super) gate: Vec<f32>,
-    /// `[n][ffn]`
+    /// `[n][ffn]`; before the layers the per-layer embeddings, `[n][layers * per_layer]`.
     pub(super) up: Vec<f32>,
+    /// What the layers get of the per-layer embeddings: `[n][layers * per_layer]`
+    pub(super) per_layer: Vec<f32>,
     /// The inputs of one expert, of those tokens that it has: at most `[n][hidden]`.
     pub(super) gathered: Vec<f32>,
     /// Its outputs.
@@ -85,13 +89,14 @@ impl State {
     /// The same, with keys and values of this type.
     pub fn of_type(config: &Config, kv_type: KvType, capacity: usize) -> Self {
         let mut width = 0;
-        let layer = |layer: &LayerConfig| {
-            if let LayerKind::Attention = layer.kind {
-                return LayerState::Attention(LayerKvCache::new(layer.kv_shape(), kv_type));
+        let layer = |layer: &LayerConfig| match (layer.kind, layer.kv_source) {
+            (LayerKind::Attention, None) => LayerState::Attention(LayerKvCache::new(layer.kv_shape(), kv_type)),
+            (LayerKind::Attention, Some(source)) => LayerState::Shared(source),
+            (LayerKind::ShortConvolution { .. }, _) => {
+                let start = width;
+                width += layer.recurrent_width(config.hidden);
+                LayerState::Recurrent(start..width)
             }
-            let start = width;
-            width += layer.recurrent_width(config.hidden);
-            LayerState::Recurrent(start..width)
         };
         let layers = config.layers.iter().map(layer).collect();
         let checkpoints = Checkpoints::new(width, config.checkpoint_interval());
@@ -178,11 +183,11 @@ impl State {
         self.checkpoints.truncate(positions);
     }
 
-    /// The KV caches of the layers that have one.
+    /// The KV caches of the layers that have one of their own.
     pub(crate) fn caches(&self) -> impl Iterator<Item = &LayerKvCache> {
         self.layers.iter().filter_map(|layer| match layer {
             LayerState::Attention(cache) => Some(cache),
-            LayerState::Recurrent(_) => None,
+            LayerState::Shared(_) | LayerState::Recurrent(_) => None,
         })
     }
 
@@ -190,26 +195,27 @@ impl State {
     pub(crate) fn caches_mut(&mut self) -> impl Iterator<Item = &mut LayerKvCache> {
         self.layers.iter_mut().filter_map(|layer| match layer {
             LayerState::Attention(cache) => Some(cache),
-            LayerState::Recurrent(_) => None,
+            LayerState::Shared(_) | LayerState::Recurrent(_) => None,
         })
     }
 
-    /// The KV cache of a layer of attention.
+    /// The KV cache of a layer of attention, its own or that of another.
     ///
     /// # Panics
     /// If the layer is another one.
     pub(super) fn cache(&self, layer: usize) -> &LayerKvCache {
         match &self.layers[layer] {
             LayerState::Attention(cache) => cache,
+            LayerState::Shared(source) => self.cache(*source),
             LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache"),
         }
     }
 
-    /// The same, to be written.
+    /// The layer's own, to be written.
     pub(super) fn cache_mut(&mut self, layer: usize) -> &mut LayerKvCache {
         match &mut self.layers[layer] {
             LayerState::Attention(cache) => cache,
-            LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache"),
+            LayerState::Shared(_) | LayerState::Recurrent(_) => panic!("layer {layer} has no KV cache of its own"),
         }
     }
 
@@ -225,7 +231,7 @@ impl State {
     ) -> (&[f32], impl Iterator<Item = (usize, &mut [f32])>) {
         match &self.layers[layer] {
             LayerState::Recurrent(range) => self.checkpoints.of_pass(first, range.clone()),
-            LayerState::Attention(_) => panic!("layer {layer} has no recurrent state"),
+            LayerState::Attention(_) | LayerState::Shared(_) => panic!("layer {layer} has no recurrent state"),
         }
     }
 
@@ -242,18 +248,21 @@ impl State {
 
 impl Scratch {
     /// The widths of the buffers of floats, in the order of [`Scratch::buffers`].
-    fn widths(config: &Config) -> [usize; 11] {
+    fn widths(config: &Config) -> [usize; 12] {
         let MixerWidths { projected, key, value, mixed } = config.mixer_widths();
         let (hidden, ffn) = (config.hidden, config.most(LayerConfig::ffn_width));
-        let up = if config.family.gated { ffn } else { 0 };
+        let per_layer = config.per_layer_width();
+        let gate = ffn.max(config.per_layer.unwrap_or(0));
+        let up = per_layer.max(if config.family.gated { ffn } else { 0 });
         let expert = if config.experts().next().is_some() { hidden } else { 0 };
         let shared = usize::from(config.experts().any(|experts| experts.shared.is_some()));
-        [hidden, hidden, projected.max(hidden), key, value, mixed, ffn, up, expert, expert, shared]
+        [hidden, hidden, projected.max(hidden), key, value, mixed, gate, up, per_layer, expert, expert, shared]
     }
 
-    fn buffers(&mut self) -> [&mut Vec<f32>; 11] {
-        let Self { x, normed, query, key, value, mixed, gate, up, gathered, expert_out, shared_scales, .. } = self;
-        [x, normed, query, key, value, mixed, gate, up, gathered, expert_out, shared_scales]
+    fn buffers(&mut self) -> [&mut Vec<f32>; 12] {
+        let Self { x, normed, query, key, value, mixed, gate, up, per_layer, .. } = self;
+        let Self { gathered, expert_out, shared_scales, .. } = self;
+        [x, normed, query, key, value, mixed, gate, up, per_layer, gathered, expert_out, shared_scales]
     }
 
     /// Bytes of the buffers of a pass over `n` tokens.
@@ -337,6 +346,18 @@ impl Scratch {
         self.up.resize(if config.family.gated { n * ffn } else { 0 }, 0.0);
     }
 
+    /// Sizes the buffers of the per-layer embeddings for the tokens of [`Scratch::begin`].
+    pub(super) fn begin_per_layer(&mut self, config: &Config) {
+        let n = self.x.len() / config.hidden;
+        self.up.resize(n * config.per_layer_width(), 0.0);
+        self.per_layer.resize(n * config.per_layer_width(), 0.0);
+    }
+
+    /// Sizes the buffer of the gate of a per-layer input for the tokens of [`Scratch::begin`].
+    pub(super) fn begin_per_layer_input(&mut self, config: &Config, per_layer: usize) {
+        self.gate.resize(self.x.len() / config.hidden * per_layer, 0.0);
+    }
+
     /// Sizes the buffers of the layer's experts for the tokens of [`Scratch::begin`]; nothing is
     /// added yet.
     pub(super) fn begin_experts(&mut self, config: &Config, experts: &ExpertsConfig) {
@@ -366,7 +387,7 @@ struct MixerWidths {
 
 impl MixerWidths {
     fn of(layer: &LayerConfig, hidden: usize) -> Self {
-        let (queries, keys) = (layer.query_width(), layer.key_width());
+        let (queries, keys) = (layer.query_width(), if layer.kv_source.is_none() { layer.key_width() } else { 0 });
         match layer.kind {
             LayerKind::Attention => Self { projected: queries, key: keys, value: keys, mixed: queries },
             LayerKind::ShortConvolution { .. } => Self { projected: 3 * hidden, key: hidden, value: 0, mixed: hidden },
@@ -396,14 +417,20 @@ impl Config {
         })
     }
 
+    /// Elements of a token's per-layer embedding, of all layers.
+    pub(super) fn per_layer_width(&self) -> usize {
+        self.per_layer.map_or(0, |per_layer| per_layer * self.layers.len())
+    }
+
     /// Floats of the states of all recurrent layers.
     pub(super) fn recurrent_width(&self) -> usize {
         self.layers.iter().map(|layer| layer.recurrent_width(self.hidden)).sum()
     }
 
-    /// The shapes of the KV caches of the layers that have one.
+    /// The shapes of the KV caches of the layers that have one of their own.
     pub(crate) fn kv_shapes(&self) -> impl Iterator<Item = KvHeads> {
-        self.layers.iter().filter(|layer| layer.kind == LayerKind::Attention).map(LayerConfig::kv_shape)
+        let own = |layer: &&LayerConfig| layer.kind == LayerKind::Attention && layer.kv_source.is_none();
+        self.layers.iter().filter(own).map(LayerConfig::kv_shape)
     }
 
     /// The positions from one regular checkpoint of the recurrent layers to the next: as many as
@@ -418,6 +445,6 @@ impl Config {
 
     /// The widest input of a matmul.
     fn widest(&self) -> usize {
-        self.hidden.max(self.most(LayerConfig::widest))
+        self.hidden.max(self.most(LayerConfig::widest)).max(self.per_layer.unwrap_or(0))
     }
 }

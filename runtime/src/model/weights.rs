@@ -20,6 +20,10 @@ pub struct Layer {
     pub mixer: Mixer,
     /// The feed-forward network.
     pub feed_forward: FeedForward,
+    /// What the layer adds of the per-layer embeddings, if the backbone has them.
+    pub per_layer: Option<PerLayerInput>,
+    /// The scale of its output, if it has one.
+    pub scale: Option<f32>,
 }
 
 /// The weights of what mixes tokens: a variant for each [`LayerKind`].
@@ -48,18 +52,27 @@ pub struct Attention {
     pub norm: Option<Norm>,
     /// Queries: `[heads * head_dim][hidden]`
     pub query: Linear,
-    /// Keys: `[kv_heads * head_dim][hidden]`
-    pub key: Linear,
-    /// Values: `[kv_heads * head_dim][hidden]`
-    pub value: Linear,
+    /// Keys and values; `None`: those of another layer.
+    pub keys: Option<KeysValues>,
     /// The norm of each query head, `[head_dim]`, or of all of them: the family's `qk_norm`.
     pub query_norm: Option<Vec<f32>>,
-    /// The norm of each key head, `[head_dim]`, or of all of them.
-    pub key_norm: Option<Vec<f32>>,
     /// `[hidden][heads * head_dim]`
     pub output: Linear,
     /// The norm of the output, where the family has it.
     pub post_norm: Option<Norm>,
+}
+
+/// The weights of keys and values.
+#[derive(Debug)]
+pub struct KeysValues {
+    /// Keys: `[kv_heads * head_dim][hidden]`
+    pub key: Linear,
+    /// Values: `[kv_heads * head_dim][hidden]`; `None`: they are what `key` gives.
+    pub value: Option<Linear>,
+    /// The norm of each key head, `[head_dim]`, or of all of them.
+    pub key_norm: Option<Vec<f32>>,
+    /// The norm of each value head, `[head_dim]`: ones, where the family has it.
+    pub value_norm: Option<Vec<f32>>,
 }
 
 /// The weights of a gated short convolution.
@@ -142,6 +155,28 @@ pub struct SharedExpert {
     pub network: Dense,
 }
 
+/// The per-layer embeddings, and what they are added to.
+#[derive(Debug)]
+pub struct PerLayerEmbedding {
+    /// `[vocab][layers * per_layer]`, never packed by loading: a step reads one row of it.
+    pub embedding: Tensor,
+    /// `[layers * per_layer][hidden]`
+    pub projection: Tensor,
+    /// The norm of what the projection gives a layer, `[per_layer]`.
+    pub norm: Vec<f32>,
+}
+
+/// The weights of what a layer adds of its per-layer input.
+#[derive(Debug)]
+pub struct PerLayerInput {
+    /// `[per_layer][hidden]`
+    pub gate: Linear,
+    /// `[hidden][per_layer]`
+    pub output: Linear,
+    /// The norm of the output.
+    pub post_norm: Norm,
+}
+
 /// A matrix, and what is added to its outputs.
 #[derive(Debug)]
 pub struct Linear {
@@ -158,7 +193,8 @@ pub struct Linear {
 impl Layer {
     /// The matrices that all tokens are multiplied with: all but those of single experts.
     pub fn matrices(&self) -> impl Iterator<Item = &Linear> {
-        self.mixer.matrices().chain(self.feed_forward.network.matrices())
+        let per_layer = self.per_layer.iter().flat_map(|it| [&it.gate, &it.output]);
+        self.mixer.matrices().chain(self.feed_forward.network.matrices()).chain(per_layer)
     }
 
     /// The matrices of the layer's experts, stacked.
@@ -173,7 +209,8 @@ impl Layer {
     /// The weights of all of them, to be packed.
     pub(super) fn tensors_mut(&mut self) -> impl Iterator<Item = &mut Tensor> {
         let mixer = self.mixer.matrices_mut().map(|linear| &mut linear.weight);
-        mixer.chain(self.feed_forward.network.tensors_mut())
+        let per_layer = self.per_layer.iter_mut().flat_map(|it| [&mut it.gate.weight, &mut it.output.weight]);
+        mixer.chain(self.feed_forward.network.tensors_mut()).chain(per_layer)
     }
 
     /// Bytes of the matrices that a step reads: of experts those of one token.
@@ -191,7 +228,10 @@ impl Layer {
 impl Mixer {
     fn matrices(&self) -> impl Iterator<Item = &Linear> {
         match self {
-            Self::Attention(Attention { query, key, value, output, .. }) => vec![query, key, value, output],
+            Self::Attention(Attention { query, keys, output, .. }) => {
+                let keys = keys.iter().flat_map(|keys| [&keys.key].into_iter().chain(&keys.value));
+                [query].into_iter().chain(keys).chain([output]).collect()
+            }
             Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
         }
         .into_iter()
@@ -199,7 +239,10 @@ impl Mixer {
 
     fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         match self {
-            Self::Attention(Attention { query, key, value, output, .. }) => vec![query, key, value, output],
+            Self::Attention(Attention { query, keys, output, .. }) => {
+                let keys = keys.iter_mut().flat_map(|keys| [&mut keys.key].into_iter().chain(&mut keys.value));
+                [query].into_iter().chain(keys).chain([output]).collect()
+            }
             Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
         }
         .into_iter()
@@ -241,6 +284,8 @@ impl Network {
 pub struct Weights {
     /// `[vocab][hidden]`, never packed by loading: a step reads one row of it.
     pub embedding: Tensor,
+    /// The per-layer embeddings, if there are such.
+    pub per_layer: Option<PerLayerEmbedding>,
     /// The transformer blocks.
     pub layers: Vec<Layer>,
     /// The norm of the last hidden state.
@@ -260,11 +305,12 @@ impl Weights {
         let name = TensorName::new(config.family.output_norm);
         let norm = bound.norm(name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))?;
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
+        let per_layer = config.per_layer.map(|_| bound.per_layer_embedding()).transpose()?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
             None => embedding.view(),
         };
-        Ok(Self { embedding, layers, norm, head })
+        Ok(Self { embedding, per_layer, layers, norm, head })
     }
 }
 
@@ -319,6 +365,10 @@ impl<'a> Bound<'a> {
         self.matrices.remove(&name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))
     }
 
+    fn vector(&mut self, name: TensorName) -> Result<Vec<f32>, ModelError> {
+        self.vectors.remove(&name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))
+    }
+
     /// The norm of this name, if the schema has it.
     fn norm(&mut self, name: TensorName) -> Option<Norm> {
         let bias = self.vectors.remove(&name.bias());
@@ -362,7 +412,25 @@ impl<'a> Bound<'a> {
         };
         let norm = self.norm(name(config.family.ffn_norm));
         let feed_forward = FeedForward { norm, network, post_norm: self.norm(name(Role::FfnPostNorm)) };
-        Ok(Layer { mixer, feed_forward })
+        let per_layer = config.per_layer.map(|_| self.per_layer_input(&name)).transpose()?;
+        let scale = self.vectors.remove(&name(Role::LayerScale)).map(|scale| scale[0]);
+        Ok(Layer { mixer, feed_forward, per_layer, scale })
+    }
+
+    fn per_layer_embedding(&mut self) -> Result<PerLayerEmbedding, ModelError> {
+        Ok(PerLayerEmbedding {
+            embedding: self.matrix(TensorName::new(Role::PerLayerEmbedding))?,
+            projection: self.matrix(TensorName::new(Role::PerLayerProjection))?,
+            norm: self.vector(TensorName::new(Role::PerLayerProjectionNorm))?,
+        })
+    }
+
+    fn per_layer_input(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<PerLayerInput, ModelError> {
+        Ok(PerLayerInput {
+            gate: self.linear(name(Role::PerLayerGate))?,
+            output: self.linear(name(Role::PerLayerOutput))?,
+            post_norm: Norm { weight: self.vector(name(Role::PerLayerPostNorm))?, bias: None },
+        })
     }
 
     fn dense(&mut self, name: &dyn Fn(Role) -> TensorName, config: &Config, ffn: usize) -> Result<Dense, ModelError> {
@@ -418,20 +486,29 @@ impl<'a> Bound<'a> {
         layer: &LayerConfig,
     ) -> Result<Attention, ModelError> {
         let (queries, keys) = (layer.query_width(), layer.key_width());
-        let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
-        let [query, key, value] = if config.fused_attention {
-            self.parts(name(Role::FusedQueryKeyValue), parts)?
+        let (query, keys) = if layer.kv_source.is_some() {
+            (self.linear(name(Role::Query))?, None)
+        } else if config.fused_attention {
+            let parts = [(Role::Query, queries), (Role::Key, keys), (Role::Value, keys)];
+            let [query, key, value] = self.parts(name(Role::FusedQueryKeyValue), parts)?;
+            (query, Some((key, Some(value))))
         } else {
-            let [query, key, value] = parts.map(|(role, _)| self.linear(name(role)));
-            [query?, key?, value?]
+            let [query, key] = [Role::Query, Role::Key].map(|role| self.linear(name(role)));
+            let value = name(Role::Value);
+            let has_value = self.matrices.contains_key(&value);
+            (query?, Some((key?, has_value.then(|| self.linear(value)).transpose()?)))
         };
+        let keys = keys.map(|(key, value)| KeysValues {
+            key,
+            value,
+            key_norm: self.vectors.remove(&name(Role::KeyNorm)),
+            value_norm: config.family.value_norm.then(|| vec![1.0; layer.head_dim]),
+        });
         Ok(Attention {
             norm: self.norm(name(Role::AttentionNorm)),
             query,
-            key,
-            value,
+            keys,
             query_norm: self.vectors.remove(&name(Role::QueryNorm)),
-            key_norm: self.vectors.remove(&name(Role::KeyNorm)),
             output: self.linear(name(Role::AttentionOutput))?,
             post_norm: if config.norms.is_after() { self.norm(name(Role::AttentionPostNorm)) } else { None },
         })

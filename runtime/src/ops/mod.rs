@@ -42,7 +42,7 @@ pub use matrix::{Matrix, Panels};
 pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, Rotation, rotate};
 pub use vector::{
-    Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, sigmoid, soft_cap, softmax,
+    Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, scale, sigmoid, soft_cap, softmax,
 };
 
 /// The execution context: an instruction set and the threads.

@@ -299,6 +299,13 @@ pub fn add_scaled(x: &mut [f32], y: &[f32], scale: f32) {
     }
 }
 
+/// `x = factor * x`, in place.
+pub fn scale(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
+    }
+}
+
 /// `x = x + y`, in place.
 pub fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {

@@ -471,6 +471,7 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
         let gating = u64::from(experts.gating == Gating::Sigmoid) | (u64::from(experts.normalized) << 1);
         [experts.used as u64, gating, u64::from(experts.scale.to_bits())]
     });
+    let shared = config.layers.iter().filter_map(|layer| layer.kv_source).map(|source| source as u64);
     let window = config.sliding_window.unwrap_or(usize::MAX) as u64;
     floats
         .map(|x| u64::from(x.to_bits()))
@@ -480,6 +481,7 @@ fn parameters(config: &Config, rotations: &[Rotation]) -> impl Iterator<Item = u
         .chain(residual)
         .chain(norms)
         .chain(experts)
+        .chain(shared)
 }
 
 /// Writes and hashes.
