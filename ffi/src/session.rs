@@ -12,7 +12,7 @@ use ollm_runtime::cpu::{self, Workers};
 use ollm_runtime::ops::KvType;
 use ollm_runtime::plugin::Selector;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{ContextShift, Session, SessionOptions};
+use ollm_runtime::session::{ContextShift, Session, SessionError, SessionOptions};
 use ollm_runtime::tokenizer::Detokenizer;
 
 use crate::boundary::guard;
@@ -329,8 +329,8 @@ pub unsafe extern "C" fn ollm_session_feed_watched(
             if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         with(session, |live| {
-            live.cut_text();
-            Ok(live.session.feed_watched(tokens, &mut watch)?)
+            let outcome = live.session.feed_watched(tokens, &mut watch);
+            live.fed(outcome)
         })
     })
 }
@@ -358,8 +358,16 @@ pub unsafe extern "C" fn ollm_session_feed_text(
 
 impl Live {
     fn feed(&mut self, tokens: &[u32]) -> Result<()> {
-        self.cut_text();
-        Ok(self.session.feed(tokens)?)
+        let outcome = self.session.feed(tokens);
+        self.fed(outcome)
+    }
+
+    /// A feed has ended so. Where tokens may have been taken, no character goes on behind them.
+    fn fed(&mut self, outcome: std::result::Result<(), SessionError>) -> Result<()> {
+        if matches!(outcome, Ok(()) | Err(SessionError::Cancelled)) {
+            self.cut_text();
+        }
+        Ok(outcome?)
     }
 }
 

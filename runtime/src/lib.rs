@@ -34,6 +34,9 @@
 //! Each module has errors of its own. [`Error`] is the roof over them: it gathers the errors of all
 //! floors for programs that call several, and no module names it.
 
+#[cfg(target_endian = "big")]
+compile_error!("weights are read in place, which little-endian processors can");
+
 pub mod atomic;
 pub mod branches;
 #[cfg(feature = "chat-template")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ollm_runtime::branches::{BranchEnd, BranchOptions, Branches, Expansion, SuggestOptions, Until, suggest};
 use ollm_runtime::constraint::{Allowed, Constraint, ConstraintError, Grammar, GrammarCompiler, GrammarKind};
-use ollm_runtime::generate::{GenerateOptions, Generated, Reason, generate};
+use ollm_runtime::generate::{GenerateOptions, Generated, Reason, ReasoningBudget, Token, generate};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
@@ -320,6 +320,69 @@ fn a_constraint_waits_for_its_trigger() {
         }
     }
     assert!(seen > 10, "{seen}");
+}
+
+/// The end of a thought that a budget writes is the model's own to the trigger, and to a held
+/// latent; without a trigger it comes before the text that the grammar begins.
+#[test]
+fn a_budget_for_thoughts_ends_before_the_grammar() {
+    let fixture = Fixture::new();
+    let grammar = fixture.grammar(GrammarKind::Regex, "[0-9]{3}!");
+    let budget = ReasoningBudget {
+        tokens: 4,
+        open: "<think>".to_owned(),
+        close: "</think>".to_owned(),
+        end: fixture.tokenizer.encode("</think>", true).unwrap(),
+        in_reasoning: true,
+    };
+    for triggered in [true, false] {
+        let constraint = if triggered { Constraint::after(&grammar, "</think>") } else { Constraint::new(&grammar) };
+        let selector = fixture.selector(Hold::All);
+        let mut latents = Vec::new();
+        let mut session = fixture.session(&constraint, true, 1);
+        let options = GenerateOptions { limit: 200, stops: Vec::new(), show: None, reasoning: Some(budget.clone()) };
+        let each = &mut |token: &Token<'_>| {
+            latents.extend(token.step.latent);
+            assert!(!token.step.forced || token.top.is_empty());
+            ControlFlow::Continue(())
+        };
+        let mut sampler = Sampler::new(SamplerOptions { logprobs: 2, ..sampler(1).options().clone() }).unwrap();
+        let done = generate(&mut session, &fixture.tokenizer, Some(&selector), &mut sampler, &options, each).unwrap();
+        let (_, said) = done.text.split_once("</think>").unwrap();
+        assert_eq!(done.reason, Reason::End, "{}", done.text);
+        assert!(said.len() == 4 && said.ends_with('!') && said[..3].bytes().all(|b| b.is_ascii_digit()), "{said}");
+        assert!(!triggered || latents.iter().all(|latent| *latent == latents[0]), "{latents:?}");
+    }
+}
+
+/// A feed or a step that fails leaves what an answer has come to: its place in the grammar, the
+/// latent that is held.
+#[test]
+fn what_fails_changes_no_answer() {
+    let fixture = Fixture::new();
+    let constraint = fixture.constraint(GrammarKind::Regex, "(ab|ba){40}");
+    let (selector, mut sampler) = (fixture.selector(Hold::All), sampler(2));
+    let mut session = fixture.session(&constraint, true, 1);
+    for _ in 0..5 {
+        session.step(Some(&selector), &mut sampler).unwrap();
+    }
+    let seen = |session: &Session| {
+        (session.latent_state(), session.constraint().unwrap().tokens().to_vec(), session.tokens().to_vec())
+    };
+    let before = seen(&session);
+    assert!(matches!(session.feed(&[5; 300]), Err(SessionError::ContextFull { .. })));
+    assert!(matches!(session.feed(&[5, 99_999]), Err(SessionError::TokenOutOfRange { .. })));
+    assert!(session.score(&[5; 300], None, &mut |_| ()).is_err());
+    let refused = session.step_to(5, None);
+    assert!(matches!(refused, Err(SessionError::Constraint(ConstraintError::Refused { token: 5 }))), "{refused:?}");
+    assert_eq!(seen(&session), before);
+    // A step that has selected, and finds no token.
+    let mut fresh = fixture.session(&constraint, true, 1);
+    let all = (0..fixture.model.config().vocab as u32).map(|token| (token, f32::NEG_INFINITY)).collect();
+    let mut banned = Sampler::new(SamplerOptions { logit_bias: all, ..SamplerOptions::default() }).unwrap();
+    let before = seen(&fresh);
+    assert!(fresh.step(Some(&selector), &mut banned).is_err());
+    assert_eq!(seen(&fresh), before);
 }
 
 #[test]

@@ -364,6 +364,16 @@ fn what_is_no_saved_conversation_is_refused() {
     let mut long = saved.clone();
     long[12..20].fill(0xff);
     assert!(matches!(refused(&long), ConversationError::Damaged { .. }));
+    // More forgotten turns than there are.
+    let text = b"\"dropped\":0";
+    let place = saved.windows(text.len()).position(|window| window == text).unwrap() + text.len() - 1;
+    let mut forgotten = saved[..head].to_vec();
+    forgotten[place] = b'9';
+    // FNV-1a
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    let hash = forgotten[..head - 8].iter().fold(0xcbf2_9ce4_8422_2325, step);
+    forgotten[head - 8..].copy_from_slice(&hash.to_le_bytes());
+    assert!(matches!(refused(&forgotten), ConversationError::Damaged { what: "its turns" }));
     // Another model's session.
     let mut elsewhere = Fixture::new(&golden("tiny/qwen2.gguf")).session(256);
     let error = talk.restore(&mut elsewhere, &mut &saved[..]).unwrap_err();

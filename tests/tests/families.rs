@@ -212,6 +212,15 @@ fn parameters_that_make_no_sense_are_refused_by_their_key() {
         (CAP, vec![(CAP, Some(Value::F32(-1.0)))]),
         (CAP, vec![(CAP, Some(Value::F32(f32::NAN)))]),
         (LOGIT_CAP, vec![(LOGIT_CAP, Some(Value::F32(0.001)))]),
+        ("gemma2.block_count", vec![("gemma2.block_count", Some(Value::U32(1 << 20)))]),
+        (
+            "gemma2.attention.key_length",
+            vec![
+                ("gemma2.attention.key_length", Some(Value::U32(1 << 20))),
+                ("gemma2.attention.value_length", Some(Value::U32(1 << 20))),
+                ("gemma2.attention.head_count", heads.clone()),
+            ],
+        ),
         // The model of 46 layers divides by the root of hidden size / heads, which would be 0.
         (
             "gemma2.attention.head_count",

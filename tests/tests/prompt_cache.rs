@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ollm_runtime::model::Model;
+use ollm_runtime::ops::KvType;
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{PromptCache, Session, SessionOptions};
 use ollm_tests::golden;
@@ -79,6 +80,25 @@ fn what_comes_from_the_folder_is_what_would_have_been_computed() {
     let before = files(&folder).len();
     assert_eq!((cache.feed(&mut session, &long).unwrap(), files(&folder).len()), (0, before));
     assert_eq!(session.position(), 201);
+}
+
+/// The same text under another type of cache, or of another model, is in a file of its own.
+#[test]
+fn what_differs_in_more_than_tokens_has_files_of_its_own() {
+    let (model, folder) = (model("llama"), folder("types"));
+    let cache = PromptCache::open(&folder, u64::MAX).unwrap();
+    let of = |kv_type| {
+        let options = SessionOptions { kv_type, context: 1024, ..SessionOptions::default() };
+        Session::new(Arc::clone(&model), None, &options).unwrap()
+    };
+    for round in 0..2 {
+        for kv_type in KvType::ALL {
+            let found = cache.feed(&mut of(kv_type), &text(100, 3)).unwrap();
+            assert_eq!(found, if round == 0 { 0 } else { 99 }, "{kv_type}");
+        }
+    }
+    assert_eq!(files(&folder).len(), 2);
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

@@ -216,7 +216,7 @@ pub(crate) struct PromptArgs {
     #[command(flatten)]
     pub(crate) text: TextArgs,
     /// Apply the model's chat template: the text is the user's turn of a conversation
-    #[arg(long)]
+    #[arg(long, conflicts_with = "special")]
     pub(crate) chat: bool,
     /// The system prompt of that conversation
     #[arg(long, value_name = "TEXT", requires = "chat")]
@@ -491,6 +491,16 @@ pub(crate) struct ShowArgs {
 }
 
 impl Cli {
+    /// That alternatives of tokens are asked for where nothing shows them.
+    fn without_json(&self) -> Option<String> {
+        let logprobs = match &self.command {
+            None if self.generate.trace.is_none() => self.generate.sample.logprobs,
+            Some(Command::Chat(args)) => args.sample.logprobs,
+            _ => 0,
+        };
+        (logprobs > 0 && !self.machine.json).then(|| "'--logprobs' has no effect without '--json'".to_owned())
+    }
+
     /// That a temperature is given for latents that are not sampled.
     fn without_sampling(&self) -> Option<String> {
         let select = match &self.command {
@@ -529,7 +539,8 @@ impl SelectArgs {
 pub(crate) fn parse() -> Cli {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let refused = misplaced(&matches).or_else(|| without_effect(&matches)).or_else(|| cli.without_sampling());
+    let refused = misplaced(&matches).or_else(|| without_effect(&matches));
+    let refused = refused.or_else(|| cli.without_sampling()).or_else(|| cli.without_json());
     if let Some(message) = refused {
         Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
     }
@@ -564,7 +575,9 @@ fn without_effect(matches: &ArgMatches) -> Option<String> {
         "score" => &[&["context_shift", "keep", "verbose", "draft"], &CACHE],
         "bench" => &[&["verbose"], &CACHE],
         "serve" => &[&["context_shift", "keep", "draft", "verbose"], &CACHE],
-        "search" | "suggest" => &[&["context_shift", "keep", "draft"]],
+        "chat" if is_given(own, "strategy") => &[&["draft"]],
+        "search" => &[&["context_shift", "keep", "draft", "logprobs"]],
+        "suggest" => &[&["context_shift", "keep", "draft"]],
         _ => &[],
     };
     let flag = unused.iter().copied().flatten().find(|id| is_given(own, id))?;

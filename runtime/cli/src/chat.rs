@@ -11,11 +11,12 @@ use ollm_runtime::chat::{ChatParser, Message};
 use ollm_runtime::conversation::{Conversation, ConversationError, Dropped};
 use ollm_runtime::generate::Reason;
 use ollm_runtime::plugin::{UnknownHold, UnknownLatentMode};
+use ollm_runtime::session::SessionError;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::Value;
 
-use crate::args::{ChatArgs, MachineArgs};
+use crate::args::{ChatArgs, MachineArgs, SelectArgs};
 use crate::conversation;
 use crate::engine::Engine;
 use crate::failure::{Failure, Result};
@@ -176,12 +177,11 @@ impl Talk<'_> {
 
     fn set_latent(&mut self, how: &str) -> Result<()> {
         let mode = how.parse().map_err(|error: UnknownLatentMode| Failure::Usage(format!("/latent: {error}")))?;
-        let before = self.args.select.latent.replace(mode);
-        let possible = self.engine.selector(&self.args.select, 0);
-        if possible.is_err() {
-            self.args.select.latent = before;
-        }
-        possible.map(drop)
+        // A temperature is part of the mode here.
+        let select = SelectArgs { latent: Some(mode), latent_temperature: None, ..self.args.select };
+        self.engine.selector(&select, 0)?;
+        self.args.select = select;
+        Ok(())
     }
 
     fn set_hold(&mut self, how_long: &str) -> Result<()> {
@@ -267,9 +267,16 @@ impl Talk<'_> {
 
     /// The answer that a search finds; the session is then as if it had given it.
     fn search(&mut self, strategy: Strategy, parser: ChatParser) -> Result<Timing> {
+        let start = Instant::now();
         let ChatArgs { branch, select, sample, stop, .. } = &self.args;
         let options = SearchFlags { branch, select, sample, stop }.options(&self.engine, strategy)?;
-        let (branches, found, decode) = search::watched(&self.engine, &options)?;
+        let (branches, found, decode) = match search::watched(&self.engine, &options) {
+            Err(Failure::Runtime(Error::Session(SessionError::Cancelled))) => {
+                aside("note: the search was ended: there is no answer, and the turn is taken back");
+                return Ok(Timing { tokens: 0, time: start.elapsed() });
+            }
+            outcome => outcome?,
+        };
         self.engine.session = branches.session(found.branch)?;
         search::show(&mut self.output, &branches, &found, &options, self.machine.json)?;
         self.say("")?;

@@ -91,7 +91,7 @@ pub(crate) struct SampleArgs {
     samplers: Vec<Filter>,
     /// With --json: with each token its N most probable alternatives
     #[arg(long, value_name = "N", default_value_t = 0)]
-    logprobs: usize,
+    pub(crate) logprobs: usize,
     /// The seed of all random choices: the same seed gives the same text
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,

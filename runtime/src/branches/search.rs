@@ -91,7 +91,7 @@ pub struct Found {
 const NO_BRANCH: BranchError = BranchError::Count { what: "branches", count: 0, most: MAX_BRANCHES };
 
 /// Searches the branches of a session, which does not move. `each` sees them after each step, and
-/// may end the search.
+/// may end the search, as the session's canceller does.
 ///
 /// # Errors
 /// As [`Branches::new`], [`Branches::expand`] and [`Branches::step`]; [`BranchError::NoValue`];
@@ -102,7 +102,7 @@ pub fn search(
     options: &SearchOptions,
     each: &mut dyn FnMut(&Branches) -> ControlFlow<()>,
 ) -> Result<(Branches, Found), BranchError> {
-    let mut branches = Branches::new(session, options.branches.clone())?;
+    let mut branches = Branches::of(session.fork_under_canceller()?, options.branches.clone())?;
     let found = search_in(&mut branches, tokenizer, options, each)?;
     Ok((branches, found))
 }

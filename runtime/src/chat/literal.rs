@@ -128,20 +128,29 @@ impl Reader<'_> {
     }
 
     fn call(&mut self) -> Result<NamedCall> {
-        let name = self.name()?;
-        self.expect("(")?;
-        if name == "print" {
-            let inner = self.call()?;
-            self.expect(")")?;
-            return Ok(inner);
-        }
+        let mut prints = 0;
+        let name = loop {
+            let name = self.name()?;
+            self.expect("(")?;
+            if name != "print" {
+                break name;
+            }
+            prints += 1;
+        };
+        let arguments = self.arguments()?;
+        (0..prints).try_for_each(|_| self.expect(")"))?;
+        Ok((name, arguments))
+    }
+
+    /// Arguments up to the closing parenthesis.
+    fn arguments(&mut self) -> Result<Map<String, Value>> {
         let mut arguments = Map::new();
         if self.rest().starts_with('{') {
             let Value::Object(all) = self.value(MAX_NESTING)? else { return Err(self.wrong("an object")) };
             arguments = all;
             self.take(",");
             self.expect(")")?;
-            return Ok((name, arguments));
+            return Ok(arguments);
         }
         while !self.take(")") {
             let argument = self.name()?;
@@ -151,7 +160,7 @@ impl Reader<'_> {
                 return Err(self.wrong("a comma or a parenthesis"));
             }
         }
-        Ok((name, arguments))
+        Ok(arguments)
     }
 
     fn value(&mut self, nesting: usize) -> Result<Value> {
@@ -281,6 +290,10 @@ mod tests {
         assert_eq!(python(values), json!([["f", read]]));
         assert_eq!(python("print(f(a=1))"), json!([["f", {"a": 1}]]));
         assert_eq!(python("f({'a': 1})"), json!([["f", {"a": 1}]]));
+        // As deep as anybody writes it.
+        let printed = "print(".repeat(50_000) + "f()" + &")".repeat(50_000);
+        assert_eq!(python(&printed), json!([["f", {}]]));
+        assert!(python_calls(&"print(".repeat(50_000)).is_err());
     }
 
     #[test]

@@ -19,13 +19,14 @@ impl Trigger {
         let mut crossing = vec![Vec::new(); text.len()];
         for token in 0..grammar.vocabulary() as u32 {
             let bytes = grammar.token_bytes(token);
-            for (begun, crossing) in crossing.iter_mut().enumerate() {
+            // Only what is left of the text and shorter than the token can end inside it.
+            for begun in text.len().saturating_sub(bytes.len().saturating_sub(1))..text.len() {
                 let crosses = match begun {
                     0 => find(bytes, &text).is_some_and(|end| end < bytes.len()),
-                    _ => bytes.len() > text.len() - begun && bytes.starts_with(&text[begun..]),
+                    _ => bytes.starts_with(&text[begun..]),
                 };
                 if crosses {
-                    crossing.push(token);
+                    crossing[begun].push(token);
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::session::Session;
 use crate::storage;
 
 use super::error::{ConversationError, VERSION};
-use super::talk::{Conversation, ConversationOptions};
+use super::talk::{Conversation, ConversationOptions, pinned};
 
 type Result<T, E = ConversationError> = std::result::Result<T, E>;
 
@@ -98,7 +98,8 @@ fn parse(json: &[u8]) -> Result<(Vec<Message>, Variables, usize)> {
     let messages = Message::list_from_json(&saved["messages"].to_string())?;
     let variables = Variables::from_json(&saved["variables"].to_string())?;
     let dropped = saved["dropped"].as_u64().and_then(|dropped| usize::try_from(dropped).ok());
-    let dropped = dropped.filter(|&dropped| dropped <= messages.len()).ok_or_else(|| damaged("its turns"))?;
+    let behind = messages.len() - pinned(&messages);
+    let dropped = dropped.filter(|&dropped| dropped <= behind).ok_or_else(|| damaged("its turns"))?;
     Ok((messages, variables, dropped))
 }
 

@@ -248,7 +248,7 @@ impl Conversation {
 
     /// How many messages at the beginning belong to no turn.
     pub(super) fn pinned(&self) -> usize {
-        self.messages.iter().take_while(|message| matches!(message.role(), "system" | "developer")).count()
+        pinned(&self.messages)
     }
 
     /// Where turns begin.
@@ -257,4 +257,9 @@ impl Conversation {
         let begins = |&at: &usize| at == pinned || self.messages[at].role() == "user";
         (pinned..self.messages.len()).filter(begins).collect()
     }
+}
+
+/// How many messages at the beginning belong to no turn.
+pub(super) fn pinned(messages: &[Message]) -> usize {
+    messages.iter().take_while(|message| matches!(message.role(), "system" | "developer")).count()
 }

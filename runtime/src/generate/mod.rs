@@ -100,7 +100,8 @@ pub struct Generated {
 ///
 /// # Errors
 /// As [`Session::step`], except for the end of the context and for a cancellation, which are
-/// reasons.
+/// reasons. The tokens so far are then in the session; text that still waited, for the rest of a
+/// character or of a stop string, was given to nobody.
 pub fn generate(
     session: &mut Session,
     tokenizer: &Tokenizer,
@@ -143,7 +144,7 @@ pub fn generate_on(
         }
         forced = budget.as_mut().and_then(BudgetTracker::end).unwrap_or(forced);
         let next = match forced.split_off_first() {
-            Some(&token) => force(session, token),
+            Some(&token) => force(session, token, selector, sampler),
             None => next(session, selector, sampler, options.show),
         };
         let (step, shown) = match next {
@@ -194,10 +195,23 @@ fn next(
     Ok((session.step(selector, sampler)?, shown))
 }
 
-/// Feeds a token as if it had been generated: with a probability of 1, from no latent.
-fn force(session: &mut Session, token: u32) -> Result<(Step, Vec<OptionView>), SessionError> {
-    session.feed(&[token])?;
-    Ok((Step { token, latent: None, logprob: 0.0, forced: false }, Vec::new()))
+/// Adds a token as if it had been generated: with a probability of 1, from no latent. Where the
+/// constraint does not allow it, the answer that it constrains begins behind it.
+fn force(
+    session: &mut Session,
+    token: u32,
+    selector: Option<&Selector>,
+    sampler: &mut Sampler,
+) -> Result<(Step, Vec<OptionView>), SessionError> {
+    sampler.sample_none();
+    let step = match session.step_to(token, selector) {
+        Err(SessionError::Constraint(ConstraintError::Refused { .. })) => {
+            session.feed(&[token])?;
+            Step { token, latent: None, logprob: 0.0, forced: true }
+        }
+        outcome => outcome?,
+    };
+    Ok((step, Vec::new()))
 }
 
 /// Text on its way from tokens to the reader.

@@ -196,6 +196,11 @@ impl Config {
         let heads = keys.size("attention.head_count")?;
         let [head_dim, sliding_head_dim] = keys.head_dims(hidden, heads)?;
         let layers = keys.size("block_count")?;
+        keys.require("block_count", layers, layers <= MAX_LAYERS, "at most 4096")?;
+        for dim in [head_dim, sliding_head_dim] {
+            let width = heads.saturating_mul(dim);
+            keys.require("attention.key_length", dim, width <= MAX_WIDTH, "at most 16777216 / head_count")?;
+        }
         let kv_heads = keys.kv_heads(family, layers, heads)?;
         let recurrent = keys.recurrent(family)?;
         let context_length = keys.opt_positions("context_length")?;
@@ -205,7 +210,7 @@ impl Config {
         let sliding_window = keys.sliding_window(family)?;
         let ffn = keys.ffn_widths(layers)?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
-        let ropes = keys.rope_layers(family, &sliding)?;
+        let ropes = keys.rope_layers(family, &sliding, sliding_window)?;
         let experts = keys.experts(family, layers, ffn[0])?;
         let kv_sources = keys.kv_sources(&sliding)?;
         let layer = |index: usize| {
@@ -305,6 +310,12 @@ impl Config {
 
 /// What the keys of the rope of sliding layers end with.
 const SLIDING: &str = "_swa";
+
+/// Layers of a backbone at most.
+const MAX_LAYERS: usize = 4096;
+
+/// Elements of all heads at most: sizes stay far from overflow, with 32 bits too.
+const MAX_WIDTH: usize = 1 << 24;
 
 impl FamilyKeys<'_> {
     /// Elements of a head in layers that see all positions, and in those with a window.
@@ -446,7 +457,7 @@ impl FamilyKeys<'_> {
     }
 
     /// Which layers have rope, by which of them are sliding: a list, or the family's rule.
-    fn rope_layers(&self, family: Family, sliding: &[bool]) -> Result<Vec<bool>, ModelError> {
+    fn rope_layers(&self, family: Family, sliding: &[bool], window: Option<usize>) -> Result<Vec<bool>, ModelError> {
         const NAME: &str = "attention.rope_pattern";
         const SWITCH: &str = "rope.scaling.finetuned";
         let layers = sliding.len();
@@ -458,12 +469,11 @@ impl FamilyKeys<'_> {
             self.require(NAME, ropes.len(), ropes.len() == layers, "as long as block_count says")?;
             return Ok(ropes.clone());
         }
-        let any_sliding = sliding.contains(&true);
         let switch = self.opt_bool(SWITCH)?.unwrap_or(true);
         let has_rope = |layer: usize| match family.rope {
             RopeLayers::All => true,
             RopeLayers::AllBut(every) => layer % every != every - 1,
-            RopeLayers::Sliding => sliding[layer] || !any_sliding,
+            RopeLayers::Sliding => sliding[layer] || window.is_none(),
             RopeLayers::Switched => switch,
         };
         Ok((0..layers).map(has_rope).collect())

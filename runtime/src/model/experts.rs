@@ -68,7 +68,7 @@ impl ExpertsConfig {
     fn choose(&self, weights: &[f32], chosen: &mut [Choice]) {
         let mut found = 0;
         for (expert, &weight) in weights.iter().enumerate() {
-            let higher = chosen[..found].iter().position(|other| weight.total_cmp(&other.weight).is_gt());
+            let higher = chosen[..found].iter().position(|other| is_above(weight, other.weight));
             let place = higher.unwrap_or(found);
             if place < chosen.len() {
                 found = chosen.len().min(found + 1);
@@ -82,6 +82,11 @@ impl ExpertsConfig {
             choice.weight = choice.weight / total * self.scale;
         }
     }
+}
+
+/// Whether `x > y`, where what is no number is above all: its sign is the processor's.
+fn is_above(x: f32, y: f32) -> bool {
+    !y.is_nan() && (x.is_nan() || x.total_cmp(&y).is_gt())
 }
 
 /// An expert of a token.
@@ -250,6 +255,17 @@ mod tests {
         let scaled = ExpertsConfig { scale: 2.0, ..config(4, 2, Gating::Softmax, true) };
         assert_eq!(chosen(&scaled, &[0.25, 0.0, 0.75, 0.0]), [(0, 0.5), (2, 1.5)]);
         assert!(chosen(&scaled, &[f32::NAN; 4]).iter().all(|(_, weight)| weight.is_nan()));
+    }
+
+    /// Whatever its sign, which is the processor's, no number is above all.
+    #[test]
+    fn what_is_no_number_is_chosen_first_on_every_processor() {
+        for nan in [f32::NAN, -f32::NAN] {
+            let mut chosen = [Choice::default(); 2];
+            config(4, 2, Gating::Sigmoid, false).choose(&[0.5, nan, 0.9, -nan], &mut chosen);
+            assert_eq!(chosen.map(|choice| choice.expert), [1, 3]);
+            assert!(is_above(nan, 1.0) && !is_above(1.0, nan) && !is_above(nan, -nan) && is_above(0.5, 0.2));
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub(super) struct FamilyKeys<'a> {
 /// one for it; without numbers: any value.
 const HARMLESS: &[(&str, &[f32])] = &[
     ("vocab_size", &[]),
+    // Layers that take features of an image.
+    ("n_deepstack_layers", &[]),
     ("tensor_data_layout", &[]),
     ("pooling_type", &[]),
     // In files without experts.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::logits;
 use crate::random::Random;
 
 use super::hold::{HoldEnd, HoldUntil};
@@ -287,7 +288,8 @@ pub(crate) fn most_probable(policy: &[f32], count: usize) -> Vec<usize> {
 /// The latent at `unit` (0 to 1) of the distribution `policy^(1/temperature)`, normalized.
 pub(crate) fn draw(policy: &[f32], temperature: f32, unit: f64) -> usize {
     let most = policy.iter().copied().fold(0.0, f32::max);
-    let weight = |&p: &f32| (f64::from(p / most)).powf(1.0 / f64::from(temperature));
+    // (p / most)^(1 / temperature), the same on every platform.
+    let weight = |&p: &f32| logits::exp(logits::ln(f64::from(p / most)) / f64::from(temperature));
     let mut left = unit * policy.iter().map(weight).sum::<f64>();
     let stop = policy.iter().position(|p| {
         left -= weight(p);

@@ -86,9 +86,14 @@ impl Sampler {
 
     /// The most probable tokens of the logits that were sampled last, as many as
     /// [`SamplerOptions::logprobs`] asks for, with their natural log-probabilities before bias and
-    /// filters.
+    /// filters. None behind a token that was not sampled: a forced one.
     pub fn top(&self) -> &[(u32, f32)] {
         &self.top
+    }
+
+    /// The next token is none of this sampler's.
+    pub(crate) fn sample_none(&mut self) {
+        self.top.clear();
     }
 
     /// Whether both choose the same tokens from now on.

@@ -43,14 +43,18 @@ impl Pool {
         if self.max() == f32::NEG_INFINITY { Err(LogitsError::Impossible) } else { Ok(()) }
     }
 
-    /// Changes the logits of tokens. What leaves the range of f32 becomes the largest number.
+    /// Changes the logits of tokens that are possible. What leaves the range of f32 stays at its
+    /// end: no token becomes impossible, and none comes back.
     pub(super) fn change<T>(
         &mut self,
         changes: &BTreeMap<u32, T>,
         change: impl Fn(f32, &T) -> f32,
     ) -> Result<(), LogitsError> {
         let changed = |candidate: &mut Candidate, by: &T| {
-            candidate.logit = change(candidate.logit, by).min(f32::MAX);
+            let logit = change(candidate.logit, by);
+            if candidate.logit > f32::NEG_INFINITY && !logit.is_nan() {
+                candidate.logit = logit.clamp(f32::MIN, f32::MAX);
+            }
         };
         if self.is_whole {
             let vocabulary = self.candidates.len();

@@ -279,3 +279,33 @@ fn where_nothing_is_allowed_nothing_is_drawn() {
         allowed.remove(1);
     }
 }
+
+/// Penalties that leave the range of numbers: a token that is allowed is chosen, none comes back
+/// that is banned.
+#[test]
+fn the_largest_penalties_leave_what_is_allowed() {
+    let logits = [1.0, 0.5, 3.0, -2.0];
+    let allowed = TokenSet::of(&[1, 3], 4).unwrap();
+    let history = [1, 1, 3, 3, 3, 2];
+    for penalty in [f32::MAX, -f32::MAX] {
+        for order in [Filter::ALL.to_vec(), vec![Filter::Penalties, Filter::MinP, Filter::Typical]] {
+            let huge = SamplerOptions {
+                presence_penalty: penalty,
+                frequency_penalty: penalty,
+                repeat_penalty: f32::MAX,
+                repeat_last_n: 1000,
+                top_n_sigma: 1.0,
+                typical_p: 0.5,
+                min_p: 0.1,
+                logit_bias: vec![(3, f32::NEG_INFINITY)],
+                order,
+                ..options()
+            };
+            let mut sampler = sampler(huge);
+            for place in 0..20 {
+                assert_eq!(sampler.sample(&logits, &history, place, Some(&allowed)).unwrap().token, 1);
+                assert_ne!(sampler.sample(&logits, &history, place, None).unwrap().token, 3);
+            }
+        }
+    }
+}

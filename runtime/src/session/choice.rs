@@ -25,8 +25,9 @@ pub struct Step {
     /// Natural logarithm of its probability, before the sampler's filters and among all tokens; 0
     /// of a forced token.
     pub logprob: f32,
-    /// Whether the constraint left no other token: nothing was computed or selected for it, and it
-    /// goes through the network in one pass with those that follow.
+    /// Whether the constraint left no other token, or [`Session::step_to`](super::Session::step_to)
+    /// gave it: nothing was computed or selected for it, and it goes through the network in one pass
+    /// with those that follow.
     pub forced: bool,
 }
 

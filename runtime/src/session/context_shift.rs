@@ -95,7 +95,14 @@ impl Sequence {
     fn change_tokens(&mut self, tokens: Vec<u32>, common: usize, held: BufferBytes) -> Result<(), SessionError> {
         // The last token that stays is evaluated again: it may become the last token of the text.
         let position = self.state.resumable(self.position.min(common.saturating_sub(1)));
-        self.reserve(position..tokens.len(), held)?;
+        if let Err(error) = self.reserve(position..tokens.len(), held) {
+            // Without memory, what was behind that position may be gone: it is evaluated again.
+            if let SessionError::OutOfMemory(_) = error {
+                self.go_back(position);
+                self.step.clear();
+            }
+            return Err(error);
+        }
         (self.tokens, self.position) = (tokens, position);
         self.state.truncate(self.tokens.len());
         self.step.clear();

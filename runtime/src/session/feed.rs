@@ -33,7 +33,6 @@ impl Session {
     /// As [`Session::feed`].
     pub fn feed_watched(&mut self, tokens: &[u32], watch: &mut dyn FnMut(usize) -> ControlFlow<()>) -> Result<()> {
         let begin = Instant::now();
-        self.begin_answer();
         let (shift, held) = (self.sequence.context_shift, self.held());
         let earlier = self.sequence.append(tokens, shift, held)?;
         let outcome = self.run(earlier, &mut |_, left| watch(left));
@@ -79,7 +78,6 @@ impl Session {
     /// As [`Session::feed`]; `out` has the hidden states of the tokens that were taken.
     pub fn hidden_states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
         self.sequence.check(tokens)?;
-        self.begin_answer();
         // What is pending belongs to earlier calls.
         self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
         memory::grow(out, tokens.len().saturating_mul(self.sequence.config().hidden))?;
@@ -103,11 +101,14 @@ impl Session {
     }
 
     /// Evaluates the pending tokens. On failure, drops the new tokens (those after the `earlier`
-    /// ones) that were not evaluated.
+    /// ones) that were not evaluated. An answer begins, unless none is left.
     fn run(&mut self, earlier: usize, sink: &mut Sink<'_>) -> Result<()> {
         let outcome = self.catch_up(sink);
         if outcome.is_err() {
             self.sequence.drop_pending(earlier);
+        }
+        if outcome.is_ok() || self.tokens().len() > earlier {
+            self.begin_answer();
         }
         outcome
     }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use crate::clock::Instant;
 use crate::memory::OutOfMemory;
 use crate::model::{BATCH, Part, Scratch, Stage, forward};
+use crate::plugin::LatentState;
 
 use super::buffers::{BufferBytes, Buffers};
-use super::choice::{Chosen, Request, Step};
+use super::choice::{Chosen, Pick, Request, Step};
 use super::draft::Speculation;
 use super::error::SessionError;
 use super::latents::{LogitsPlan, ROWS, StepSource, append, portions};
@@ -184,9 +185,9 @@ impl<'b, 's> Group<'b, 's> {
     /// A step of each member, as its request says: there is one for each, in their order.
     pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> Vec<Result<Step>> {
         let begin = Instant::now();
+        let before: Vec<LatentState> = requests.iter().map(|request| *request.latent_state).collect();
         let choices = self.choose(requests);
-        let members = self.members.into_iter().zip(choices).zip(requests);
-        let step = |((member, chosen), request): ((Member<'_>, Option<Result<Chosen>>), &mut Request<'_>)| {
+        let step = |member: Member<'_>, chosen: Option<Result<Chosen>>, request: &mut Request<'_>| {
             let Member { sequence, outcome, .. } = member;
             outcome?;
             let Chosen { latent, tokens, forced } = chosen.unwrap_or(Err(SessionError::Empty))?;
@@ -196,16 +197,28 @@ impl<'b, 's> Group<'b, 's> {
             request.source.observe(request.latent_state, token);
             Ok(Step { token, latent: latent.map(|(latent, _)| latent), logprob, forced })
         };
-        members.map(step).collect()
+        let members = self.members.into_iter().zip(choices).zip(requests.iter_mut().zip(before));
+        let steps = members.map(|((member, chosen), (request, before))| {
+            let outcome = step(member, chosen, request);
+            if outcome.is_err() {
+                // What was selected for a token that there is not is forgotten.
+                *request.latent_state = before;
+            }
+            outcome
+        });
+        steps.collect()
     }
 
     /// The choices that are asked for; no token is added. One is `None` where its member failed:
     /// see [`Group::outcomes`].
     pub(super) fn choose(&mut self, requests: &mut [Request<'_>]) -> Vec<Option<Result<Chosen>>> {
         let mut choices: Vec<Option<Result<Chosen>>> = requests.iter().map(|_| None).collect();
-        for (request, choice) in requests.iter().zip(&mut choices) {
+        for (request, choice) in requests.iter_mut().zip(&mut choices) {
             let sequence = &mut *self.members[request.member].sequence;
             *choice = sequence.check_step(&request.source).and_then(|()| sequence.forced()).transpose();
+            if let (Some(Ok(_)), Pick::Sampler(sampler)) = (choice, &mut request.pick) {
+                sampler.sample_none();
+            }
         }
         for (i, member) in self.members.iter_mut().enumerate() {
             let wants = |(request, choice): (&Request<'_>, &Option<_>)| request.member == i && choice.is_none();

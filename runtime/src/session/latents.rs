@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::cpu::Isa;
+use crate::logits;
 use crate::memory::{self, OutOfMemory};
 use crate::model::{Model, head};
 use crate::ops::{Quantized, softmax};
@@ -223,7 +224,7 @@ fn mixture(isa: Isa, policy: &[f32], options: &[f32], out: &mut Vec<f32>) -> Res
         }
     }
     for p in out {
-        *p = p.ln();
+        *p = logits::ln(f64::from(*p)) as f32;
     }
     Ok(())
 }

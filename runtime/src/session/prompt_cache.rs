@@ -12,7 +12,7 @@ use std::time::SystemTime;
 use crate::model::fingerprint;
 
 use super::error::SessionError;
-use super::snapshot::{SnapshotError, tokens_of};
+use super::snapshot::{SnapshotError, identity, tokens_of};
 use super::state::Session;
 
 /// Fewer tokens are computed faster than they are found.
@@ -99,8 +99,10 @@ impl PromptCache {
             return Ok(());
         }
         self.shrink(self.limit - needed);
-        let bytes = session.tokens().iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>();
-        let name = fingerprint::hash(fingerprint::OFFSET_BASIS, &bytes);
+        let tokens = session.tokens().iter().flat_map(|token| token.to_le_bytes()).collect::<Vec<u8>>();
+        // Each model, and each type of the cache, has files of its own.
+        let name = fingerprint::hash(identity(&session.sequence), session.kv_type().name().as_bytes());
+        let name = fingerprint::hash(name, &tokens);
         session.save_file(&self.folder.join(format!("{name:016x}.{EXTENSION}")))
     }
 

@@ -37,6 +37,7 @@ impl Session {
         if selector.is_some() {
             self.sequence.plugin()?;
         }
+        self.sequence.check_at(0, tokens)?;
         self.reset();
         self.score_next(tokens, selector, sink)
     }

@@ -137,7 +137,7 @@ impl Sequence {
         self.check_vocabulary(tokens)
     }
 
-    fn check_vocabulary(&self, tokens: &[u32]) -> Result<()> {
+    pub(super) fn check_vocabulary(&self, tokens: &[u32]) -> Result<()> {
         let vocab = self.config().vocab;
         match tokens.iter().find(|&&token| token as usize >= vocab) {
             Some(&token) => Err(SessionError::TokenOutOfRange { token, vocab }),

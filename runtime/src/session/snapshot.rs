@@ -432,7 +432,7 @@ pub(super) fn tokens_of(session: &Session, from: &mut dyn Read) -> Option<Vec<u3
 /// Identifies what makes keys and values: the backbone's fingerprint and that of its weights, its
 /// shape and parameters, the rope of this context, the names, types and shapes of its tensors, and
 /// the adapters.
-fn identity(sequence: &Sequence) -> u64 {
+pub(super) fn identity(sequence: &Sequence) -> u64 {
     let start = model_identity(&sequence.model, sequence.state.rotations());
     sequence.adapters.iter().fold(start, |hash, (adapter, scale)| {
         let hash = fingerprint::hash(hash, &adapter.identity().to_le_bytes());

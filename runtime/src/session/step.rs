@@ -95,6 +95,25 @@ impl Session {
         self.step_from(StepSource::Latent(latent), sampler)
     }
 
+    /// Adds a token as if a step had chosen it: a constraint and a held latent go on, where a
+    /// [`feed`](Session::feed) begins an answer. It goes through the network with the next step.
+    ///
+    /// # Errors
+    /// As [`Session::step`]; [`SessionError::TokenOutOfRange`]. No token is added then.
+    pub fn step_to(&mut self, token: u32, selector: Option<&Selector>) -> Result<Step> {
+        let (begin, held) = (Instant::now(), self.held());
+        let source = selector.map_or(StepSource::Backbone, StepSource::Selector);
+        self.sequence.check_step(&source)?;
+        self.sequence.check_vocabulary(&[token])?;
+        if self.sequence.tokens.len() == self.sequence.context() || self.sequence.tokens.is_empty() {
+            self.sequence.make_ready(held)?;
+        }
+        self.sequence.accept(token)?;
+        self.sequence.meter.generated(begin);
+        source.observe(&mut self.latent_state, token);
+        Ok(Step { token, latent: None, logprob: 0.0, forced: true })
+    }
+
     fn step_from(&mut self, source: StepSource<'_>, sampler: &mut Sampler) -> Result<Step> {
         let (group, latent_state) = self.split();
         let pick = Pick::Sampler(sampler);
