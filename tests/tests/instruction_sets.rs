@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 20] = [
+const FAMILIES: [&str; 21] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -39,6 +39,7 @@ const FAMILIES: [&str; 20] = [
     "qwen2moe",
     "granitemoeshared",
     "lfm2",
+    "qwen35",
 ];
 const OPTIONS: usize = 5;
 

@@ -11,7 +11,7 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, ContextShift, PromptCache, Session, SessionError, SessionOptions, Turn};
 use ollm_tests::golden;
 
-const FAMILIES: [&str; 1] = ["lfm2"];
+const FAMILIES: [&str; 2] = ["lfm2", "qwen35"];
 
 fn model(family: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())

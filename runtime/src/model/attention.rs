@@ -1,7 +1,7 @@
 //! Attention: what mixes tokens by their keys and values.
 
 use crate::memory::OutOfMemory;
-use crate::ops::{Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate};
+use crate::ops::{Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate, sigmoid};
 
 use super::Model;
 use super::config::Config;
@@ -12,7 +12,8 @@ use super::state::Scratch;
 use super::weights::Attention;
 
 /// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
-/// Where the norms are, and which layers have rope, is the family's.
+/// Where the norms are, which layers have rope, and whether each head is multiplied by the sigmoid
+/// of a gate, is the family's.
 pub(super) fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -26,11 +27,16 @@ pub(super) fn attention<E: From<OutOfMemory>>(
     s.begin_mixer(config, shape);
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
-    let outputs = [(&weights.query, &mut s.query), (&weights.key, &mut s.key), (&weights.value, &mut s.value)];
+    let is_gated = config.family.attention_gate;
+    let queries = if is_gated { &mut s.gated } else { &mut s.query };
+    let outputs = [(&weights.query, &mut *queries), (&weights.key, &mut s.key), (&weights.value, &mut s.value)];
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
-    add_bias(&exec.pool, &mut s.query, weights.query.bias.as_ref());
+    add_bias(&exec.pool, queries, weights.query.bias.as_ref());
     add_bias(&exec.pool, &mut s.key, weights.key.bias.as_ref());
     add_bias(&exec.pool, &mut s.value, weights.value.bias.as_ref());
+    if is_gated {
+        part_gates(exec, shape.head_dim, &mut s.gated, &mut s.query);
+    }
     let rope = shape.has_rope.then(|| &s.ropes[usize::from(shape.is_sliding)]);
     let heads = |heads, norm, scales| HeadLayout { heads, dim: shape.head_dim, rope, norm, scales };
     let queries = heads(shape.heads, weights.query_norm.as_deref(), s.query_scales.as_slice());
@@ -43,12 +49,28 @@ pub(super) fn attention<E: From<OutOfMemory>>(
         count: part.tokens.len(),
     });
     attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
+    if is_gated {
+        let (dim, gates) = (shape.head_dim, &s.gated);
+        for_each_row(&exec.pool, &mut s.mixed, dim, |head, mixed| {
+            for (mixed, gate) in mixed.iter_mut().zip(&gates[(2 * head + 1) * dim..]) {
+                *mixed *= gate;
+            }
+        });
+    }
     s.end_mixer();
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
     multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
     add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
     add_residual(exec, config, weights.post_norm.as_ref(), &mut s.query, &mut s.x);
     Ok(())
+}
+
+/// Parts queries from gates: of `[heads][2][dim]`, the first go to `queries`, `[heads][dim]`; the
+/// second stay, and become their sigmoids.
+fn part_gates(exec: &Exec, dim: usize, gated: &mut [f32], queries: &mut [f32]) {
+    let isa = exec.isa;
+    for_each_row(&exec.pool, queries, dim, |head, query| query.copy_from_slice(&gated[2 * head * dim..][..dim]));
+    for_each_row(&exec.pool, gated, 2 * dim, |_, pair| sigmoid(isa, &mut pair[dim..]));
 }
 
 /// Stores the keys and values of all parts in layer `index`.

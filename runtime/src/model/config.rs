@@ -7,23 +7,10 @@ use super::error::ModelError;
 use super::experts::ExpertsConfig;
 use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
 use super::keys::FamilyKeys;
+use super::layer_kind::LayerKind;
 use super::name::{Role, TensorName};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
-
-/// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
-/// in `weights.rs`, its state in `state.rs` and its pass in a file of its own, as `attention.rs`:
-/// the compiler names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerKind {
-    /// Attention over a KV cache.
-    Attention,
-    /// A gated causal convolution over a few tokens (LFM2, arXiv 2511.23404): recurrent.
-    ShortConvolution {
-        /// The tokens that it sees, its own included.
-        taps: usize,
-    },
-}
 
 /// The shape of one transformer block. Heads are those of attention: other layers have none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +50,16 @@ impl LayerConfig {
         match self.kind {
             LayerKind::Attention => 0,
             LayerKind::ShortConvolution { taps } => (taps - 1) * hidden,
+            LayerKind::GatedDeltaNet(shape) => shape.tail_width() + shape.state_width(),
+        }
+    }
+
+    /// Width of what mixes tokens, before it is projected to the hidden state.
+    fn mixed_width(&self, hidden: usize) -> usize {
+        match self.kind {
+            LayerKind::Attention => self.query_width(),
+            LayerKind::ShortConvolution { .. } => hidden,
+            LayerKind::GatedDeltaNet(shape) => shape.value_width(),
         }
     }
 
@@ -76,9 +73,9 @@ impl LayerConfig {
         self.experts.map_or(self.ffn, |experts| experts.widest())
     }
 
-    /// The widest input of a matrix of this layer, except the hidden state.
-    pub(super) fn widest(&self) -> usize {
-        self.query_width().max(self.ffn_width())
+    /// The widest input of a matrix of this layer, beside a hidden state of this size.
+    pub(super) fn widest(&self, hidden: usize) -> usize {
+        hidden.max(self.mixed_width(hidden)).max(self.ffn_width())
     }
 }
 
@@ -89,6 +86,8 @@ pub struct Config {
     pub family: Family,
     /// The transformer blocks, at least one.
     pub layers: Vec<LayerConfig>,
+    /// Blocks of the file after these, for multi-token prediction: they are not run.
+    pub prediction_layers: usize,
     /// Size of the hidden state.
     pub hidden: usize,
     /// Tokens of the vocabulary.
@@ -191,9 +190,12 @@ impl Config {
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let head_dim = keys.head_dim(hidden, heads)?;
-        let layers = keys.size("block_count")?;
-        let kv_heads = keys.kv_heads(family, layers, heads)?;
-        let recurrent = keys.recurrent(family)?;
+        let blocks = keys.size("block_count")?;
+        let prediction_layers = keys.prediction_layers(blocks)?;
+        let layers = blocks - prediction_layers;
+        let mut kv_heads = keys.kv_heads(family, blocks, heads)?;
+        kv_heads.truncate(layers);
+        let kinds = keys.kinds(family, blocks, &kv_heads)?;
         let context_length = keys.opt_positions("context_length")?;
         let missing = || GgufError::MissingKey { key: keys.key("context_length") };
         let context_length = context_length.ok_or_else(missing)?;
@@ -203,29 +205,19 @@ impl Config {
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
         let ropes = keys.rope_layers(family, &sliding)?;
         let experts = keys.experts(family, layers, ffn)?;
-        let layer = |(((is_sliding, has_rope), kv_heads), experts)| {
-            let attention = LayerConfig {
-                kind: LayerKind::Attention,
-                heads,
-                kv_heads,
-                head_dim,
-                ffn,
-                experts,
-                is_sliding,
-                has_rope,
-            };
-            match recurrent {
-                Some(kind) if kv_heads == 0 => {
-                    LayerConfig { kind, heads: 0, is_sliding: false, has_rope: false, ..attention }
-                }
-                _ => attention,
+        let layer = |((((kind, is_sliding), has_rope), kv_heads), experts)| {
+            let all = LayerConfig { kind, heads, kv_heads, head_dim, ffn, experts, is_sliding, has_rope };
+            match kind {
+                LayerKind::Attention => all,
+                _ => LayerConfig { heads: 0, kv_heads: 0, is_sliding: false, has_rope: false, ..all },
             }
         };
         let [embedding_scale, residual_scale, logit_scale] = keys.scales(family, hidden, layers)?;
         let attention_scale = keys.attention_scale(family, layers, head_dim, hidden / heads)?;
         let config = Self {
             family,
-            layers: sliding.into_iter().zip(ropes).zip(kv_heads).zip(experts).map(layer).collect(),
+            layers: kinds.into_iter().zip(sliding).zip(ropes).zip(kv_heads).zip(experts).map(layer).collect(),
+            prediction_layers,
             hidden,
             vocab,
             context_length,
@@ -250,6 +242,11 @@ impl Config {
     /// The most that a layer has of something.
     pub(crate) fn most(&self, size: impl Fn(&LayerConfig) -> usize) -> usize {
         self.layers.iter().map(size).max().unwrap_or(0)
+    }
+
+    /// Outputs of the matrix of queries of a layer, those of their gates included.
+    pub(super) fn projected_queries(&self, layer: &LayerConfig) -> usize {
+        layer.query_width() * if self.family.attention_gate { 2 } else { 1 }
     }
 
     /// The rope of layers with full attention, and of sliding ones, if there are such.
@@ -332,20 +329,11 @@ impl FamilyKeys<'_> {
             Some(_) => vec![self.size(NAME)?; layers],
         };
         for &count in &counts {
-            let is_recurrent = count == 0 && family.recurrent.is_some();
+            let is_recurrent = count == 0 && family.recurrent == Some(RecurrentKind::ShortConvolution);
             let divides = count > 0 && count <= heads && heads.is_multiple_of(count);
             self.require(NAME, count, is_recurrent || divides, "a divisor of attention.head_count")?;
         }
         Ok(counts)
-    }
-
-    /// The kind of the family's recurrent layers.
-    fn recurrent(&self, family: Family) -> Result<Option<LayerKind>, ModelError> {
-        const TAPS: &str = "shortconv.l_cache";
-        let Some(RecurrentKind::ShortConvolution) = family.recurrent else { return Ok(None) };
-        let taps = self.size(TAPS)?;
-        self.require(TAPS, taps, (2..=64).contains(&taps), "2 to 64")?;
-        Ok(Some(LayerKind::ShortConvolution { taps }))
     }
 
     fn epsilon(&self, family: Family) -> Result<f32, ModelError> {

@@ -22,6 +22,9 @@ pub struct Family {
     pub fused_attention: bool,
     /// Which norms queries and keys have.
     pub qk_norm: QkNorm,
+    /// What attention gives is multiplied by the sigmoid of a gate, head by head: the matrix of
+    /// queries has the rows of each head's gate behind those of its query.
+    pub attention_gate: bool,
     /// What a norm computes.
     pub norm: NormKind,
     /// Norms have biases.
@@ -32,7 +35,7 @@ pub struct Family {
     pub ffn_norm: Role,
     /// The name of the final norm.
     pub output_norm: Role,
-    /// The kind of the layers without key heads, if there may be such.
+    /// The kind of the layers that are no attention, if there may be such.
     pub recurrent: Option<RecurrentKind>,
     /// The activation function of the feed-forward network.
     pub activation: Activation,
@@ -102,8 +105,11 @@ pub enum RopeLayers {
 /// The kind of recurrent layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecurrentKind {
-    /// Gated causal convolutions over a few tokens.
+    /// Gated causal convolutions over a few tokens: the layers without key heads.
     ShortConvolution,
+    /// Linear attention by the gated delta rule: the layers that the file lists, or all but each
+    /// so-many-th.
+    GatedDeltaNet,
 }
 
 /// Which norms queries and keys have.
@@ -175,6 +181,7 @@ const LLAMA: Family = Family {
     attention_bias: false,
     fused_attention: false,
     qk_norm: QkNorm::None,
+    attention_gate: false,
     norm: NormKind::Rms,
     norm_bias: false,
     norms: NormPlacement::Before,
@@ -217,6 +224,14 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen2vl", attention_bias: true, ..HALVES },
     Family { name: "qwen3", qk_norm: QkNorm::Heads, ..HALVES },
     Family { name: "qwen3vl", qk_norm: QkNorm::Heads, ..HALVES },
+    Family {
+        name: "qwen35",
+        qk_norm: QkNorm::Heads,
+        attention_gate: true,
+        ffn_norm: Role::AttentionPostNorm,
+        recurrent: Some(RecurrentKind::GatedDeltaNet),
+        ..HALVES
+    },
     Family {
         name: "qwen2moe",
         attention_bias: true,
