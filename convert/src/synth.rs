@@ -46,13 +46,14 @@ enum Number {
     Count(u32),
     /// Of each layer.
     Counts(&'static [i32]),
+    List(&'static [i32]),
     Float(f32),
 }
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
 /// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
-/// LFM2-1.2B, Qwen3-30B-A3B and Granite-3.1-1B-A400M.
-pub const SHAPES: [Shape; 10] = [
+/// LFM2-1.2B, Qwen3.5-2B, Qwen3-30B-A3B and Granite-3.1-1B-A400M.
+pub const SHAPES: [Shape; 11] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -179,6 +180,29 @@ pub const SHAPES: [Shape; 10] = [
             ("shortconv.l_cache", Number::Count(3)),
         ],
     },
+    Shape {
+        name: "qwen3.5-2b",
+        architecture: "qwen35",
+        layers: 24,
+        hidden: 2048,
+        ffn: 6144,
+        heads: 8,
+        kv_heads: 2,
+        head_dim: 256,
+        vocab: 248_320,
+        rope_base: 1e7,
+        tied: true,
+        more: &[
+            ("rope.dimension_count", Number::Count(64)),
+            ("rope.dimension_sections", Number::List(&[11, 11, 10, 0])),
+            ("full_attention_interval", Number::Count(4)),
+            ("ssm.conv_kernel", Number::Count(4)),
+            ("ssm.state_size", Number::Count(128)),
+            ("ssm.group_count", Number::Count(16)),
+            ("ssm.time_step_rank", Number::Count(16)),
+            ("ssm.inner_size", Number::Count(2048)),
+        ],
+    },
     QWEN3_30B,
     Shape {
         name: "granite-1b-a400m",
@@ -245,8 +269,8 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
     let most = |of: Kind| specs.iter().filter(|spec| kind(spec) == of).map(size).max().unwrap_or(0);
     let weights = weights_of(dtype, most(Kind::Matrix))?;
     let routers = weights_of(TensorType::F32, most(Kind::Router))?;
-    let longest = most(Kind::Other);
-    let ones: Vec<u8> = 1.0_f32.to_le_bytes().into_iter().cycle().take(longest).collect();
+    let all = |x: f32, of| x.to_le_bytes().into_iter().cycle().take(most(of)).collect::<Vec<u8>>();
+    let (ones, decays) = (all(1.0, Kind::Other), all(-1.0, Kind::Decay));
     let mut writer = Writer::new();
     for (key, value) in metadata.iter() {
         writer.set(key, value.clone()).map_err(ConvertError::Output)?;
@@ -256,6 +280,7 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
         let bytes = match kind(spec) {
             Kind::Matrix => &weights,
             Kind::Router => &routers,
+            Kind::Decay => &decays,
             Kind::Other => &ones,
         };
         let bytes = Cow::Borrowed(&bytes[..size(spec)]);
@@ -272,6 +297,8 @@ enum Kind {
     Matrix,
     /// Random ones, in F32.
     Router,
+    /// Minus ones, in F32: states that grow would have no end.
+    Decay,
     /// Ones, in F32.
     Other,
 }
@@ -279,6 +306,7 @@ enum Kind {
 fn kind(spec: &TensorSpec) -> Kind {
     match spec.name.role {
         Role::FfnRouter => Kind::Router,
+        Role::DeltaScale => Kind::Decay,
         _ if spec.is_matrix() => Kind::Matrix,
         _ => Kind::Other,
     }
@@ -329,6 +357,7 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
             Number::Counts(counts) => {
                 counts.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into()
             }
+            Number::List(list) => list.to_vec().into(),
             Number::Float(x) => x.into(),
         };
         set(&key(name), value)?;

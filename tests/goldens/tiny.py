@@ -78,6 +78,8 @@ WINDOW = {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attent
 # Ministral 3 without YaRN: queries grow every 4 positions.
 TEMPERATURE = {**DEFAULT, "llama_4_scaling_beta": 0.5, "original_max_position_embeddings": 4}
 MROPE = {**DEFAULT, "mrope_section": [1, 1, 2]}
+# Interleaved sections that leave none of four pairs out.
+HALF_MROPE = {**HALF_ROPE, "mrope_section": [2, 1, 1]}
 # Few enough experts for files to stay small, narrow ones, and more than a token has.
 FEW = {"num_experts": 5, "num_local_experts": 5, "num_experts_per_tok": 2}
 NARROW = {**FEW, "moe_intermediate_size": 16}
@@ -93,7 +95,7 @@ GEMMA4 = {**WINDOW, "rope_parameters": PROPORTIONAL, "num_hidden_layers": 4, "la
 
 def small(name, seed, arch, kind, **keys):
     """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
-    make_config = getattr(transformers, f"{kind}Config")
+    make_config = getattr(transformers, f"{kind}TextConfig" if kind == "Qwen3_5" else f"{kind}Config")
     base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron", "Lfm2") else SMALL
     keys = {key: value for key, value in keys.items() if not key.endswith("experts") or hasattr(make_config(), key)}
     model = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")
@@ -136,6 +138,10 @@ SMALL_MODELS = [
     # Widths are two thirds, rounded up: 48.
     small("lfm2", 29, ARCH.LFM2, "Lfm2", num_hidden_layers=4, layer_types=["conv", "full_attention", "conv", "full_attention"],
           intermediate_size=64, block_multiple_of=16, norm_eps=1e-5, num_key_value_heads=2),
+    # Value heads that share keys, which GGUF has in another order.
+    small("qwen35", 35, ARCH.QWEN35, "Qwen3_5", num_hidden_layers=4, head_dim=16, rms_norm_eps=1e-6, rope_parameters=HALF_MROPE,
+          layer_types=["linear_attention", "linear_attention", "full_attention", "linear_attention"], linear_key_head_dim=8,
+          linear_value_head_dim=8, linear_num_key_heads=2, linear_num_value_heads=6),
     multimodal("qwen2vl", 27, ARCH.QWEN2VL, "Qwen2VL"),
     multimodal("qwen3vl", 28, ARCH.QWEN3VL, "Qwen3VL", head_dim=8),
     small("mixtral", 29, ARCH.LLAMA, "Mixtral", intermediate_size=16, **FEW),
@@ -156,6 +162,8 @@ SMALL_MODELS = [
     # Layers with full attention have one key head, and no values but the keys.
     small("gemma4_unified", 36, ARCH.GEMMA4, "Gemma4UnifiedText", attention_k_eq_v=True, num_global_key_value_heads=1, **GEMMA4),
 ]
+# Models whose norms multiply by 1 more than their weights.
+FROM_ONE = ["gemma", "gemma2", "gemma3_text", "nemotron", "qwen3_5_text"]
 # Models whose rows of queries and keys GGUF has in another order.
 INTERLEAVED = [ARCH.LLAMA, ARCH.SMOLLM3, ARCH.GRANITE, ARCH.MISTRAL3, ARCH.INTERNLM2, ARCH.MINICPM, ARCH.GRANITE_MOE]
 
@@ -305,6 +313,15 @@ def write_family(writer, config, rope, sliding_head):
         case "lfm2":
             writer.add_layer_norm_rms_eps(config.norm_eps)
             writer.add_shortconv_l_cache(config.conv_L_cache)
+        case "qwen35":
+            writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
+            writer.add_ssm_conv_kernel(config.linear_conv_kernel_dim)
+            writer.add_ssm_state_size(config.linear_key_head_dim)
+            writer.add_ssm_group_count(config.linear_num_key_heads)
+            writer.add_ssm_time_step_rank(config.linear_num_value_heads)
+            writer.add_ssm_inner_size(config.linear_num_value_heads * config.linear_value_head_dim)
+            writer.add_array("qwen35.attention.recurrent_layers", [kind == "linear_attention" for kind in config.layer_types])
+            writer.add_full_attention_interval(4)
         case "qwen2vl" | "qwen3vl":
             writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
 
@@ -351,6 +368,23 @@ def expert_tensors(name, value, hidden):
     return {}
 
 
+def tiled_heads(name, value, config):
+    """A parameter of a gated delta net as GGUF has it: value heads that share a key lie apart, one group after the other."""
+    keys, heads, size = config.linear_num_key_heads, config.linear_num_value_heads, config.linear_value_head_dim
+    tiled = lambda rows: rows.reshape(keys, heads // keys, -1, *rows.shape[1:]).swapaxes(0, 1).reshape(rows.shape)  # noqa: E731
+    first = 2 * keys * config.linear_key_head_dim
+    match name.split("linear_attn.")[1].removesuffix(".weight"):
+        case "in_proj_qkv" | "conv1d":
+            return np.concatenate([value[:first], tiled(value[first:])])
+        case "out_proj":
+            return tiled(value.T).T
+        case "A_log":
+            return -np.exp(tiled(value))
+        case "norm":
+            return value
+    return tiled(value)
+
+
 def rope_factors(model, config):
     """GGUF stores llama3 scaling as divisors of the plain frequencies; they follow from what transformers computed."""
     scaled = model.model.rotary_emb.inv_freq.double().numpy()
@@ -373,6 +407,7 @@ def write_gguf(path, arch, pre, model, config, half=False):
     parameters = {name: value for name, value in text if ".visual." not in name}
     parameters |= {f"{name}.weight": value for name, value in model.named_buffers() if name.endswith("layer_scalar")}
     has_experts = getattr(config, "num_experts_per_tok", None)
+    parameters = {name.replace("dt_bias", "dt_proj.bias"): value for name, value in parameters.items()}
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
         experts = expert_tensors(name, value, config.hidden_size) if has_experts and "layers." in name else {}
@@ -384,9 +419,11 @@ def write_gguf(path, arch, pre, model, config, half=False):
             continue
         if arch in INTERLEAVED and (heads := rotary_heads(name, config)):
             value = interleave_rope_rows(value, heads)
-        if config.model_type in ("gemma", "gemma2", "gemma3_text", "nemotron") and name.endswith("norm.weight"):
+        if "linear_attn" in name:
+            value = tiled_heads(name, value, config)
+        elif config.model_type in FROM_ONE and name.endswith("norm.weight"):
             value = value + np.float32(1)
-        if ".conv." in target:
+        if ".conv." in target or "ssm_conv1d" in target:
             # llama.cpp has these in F32, without the dimension of the one input channel.
             value = value.reshape(len(value), -1)
         elif half and value.ndim > 1:

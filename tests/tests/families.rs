@@ -28,7 +28,7 @@ fn load() -> Vec<Golden> {
     let manifest: serde_json::Value =
         serde_json::from_slice(&std::fs::read(goldens().join("tiny.json")).unwrap()).unwrap();
     let models = manifest["models"].as_array().unwrap();
-    assert_eq!(models.len(), 37);
+    assert_eq!(models.len(), 38);
     models.iter().map(golden).collect()
 }
 
@@ -247,12 +247,47 @@ fn keys_of_one_family_are_checked_too() {
         ("granite", "residual_scale", Value::F32(f32::NAN)),
         ("smollm3", "attention.rope_pattern", Value::from(vec![true])),
         ("cohere2", "attention.layer_norm_epsilon", Value::F32(0.0)),
+        ("qwen35", "attention.recurrent_layers", Value::from(vec![true])),
+        ("qwen35", "nextn_predict_layers", Value::U32(4)),
+        ("qwen35", "ssm.conv_kernel", Value::U32(1)),
+        ("qwen35", "ssm.inner_size", Value::U32(40)),
+        ("qwen35", "ssm.state_size", Value::U32(2048)),
+        ("qwen35", "ssm.time_step_rank", Value::U32(5)),
     ] {
         let key = format!("{name}.{key}");
         match Model::from_storage(Storage::from(edited(name, &[(&key, Some(value))]))) {
             Err(ModelError::InvalidValue { key: found, .. }) => assert_eq!(found, key),
             other => panic!("{key}: {:?}", other.err()),
         }
+    }
+}
+
+/// The last blocks of a file may be there for multi-token prediction.
+#[test]
+fn blocks_for_multi_token_prediction_are_not_run() {
+    let states = |bytes: Vec<u8>| {
+        let (mut hidden, model) = (Vec::new(), Arc::new(Model::from_storage(Storage::from(bytes)).unwrap()));
+        session(&model, Isa::widest(), 1).hidden_states(&[5, 9, 200], &mut hidden).unwrap();
+        (model.config().layers.len(), hidden)
+    };
+    for (name, layers) in [("qwen35", 3), ("llama", 1)] {
+        let key = |key: &str| format!("{name}.{key}");
+        let kinds = (name == "qwen35").then(|| Value::from(vec![true, true, false]));
+        let idle = states(edited(name, &[(&key("nextn_predict_layers"), Some(Value::U32(1)))]));
+        let bytes = edited(
+            name,
+            &[(&key("block_count"), Some(Value::U32(layers as u32))), (&key("attention.recurrent_layers"), kinds)],
+        );
+        let (gguf, mut writer) = (Gguf::parse(&bytes).unwrap(), Writer::new());
+        for (key, value) in gguf.metadata().iter() {
+            writer.set(key, value.clone()).unwrap();
+        }
+        let last = format!("blk.{layers}.");
+        for tensor in gguf.tensors().iter().filter(|tensor| !tensor.name.starts_with(&last)) {
+            writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&bytes).to_vec()).unwrap();
+        }
+        assert_eq!(idle.0, layers);
+        assert!(idle == states(writer.to_bytes()), "{name}");
     }
 }
 

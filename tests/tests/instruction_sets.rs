@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 22] = [
+const FAMILIES: [&str; 23] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -41,6 +41,7 @@ const FAMILIES: [&str; 22] = [
     "lfm2",
     "gemma4",
     "gemma4_unified",
+    "qwen35",
 ];
 const OPTIONS: usize = 5;
 

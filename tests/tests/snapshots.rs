@@ -112,7 +112,7 @@ fn checkpoints_that_make_no_sense_are_refused_even_when_signed() {
 
 #[test]
 fn sessions_at_every_place_can_be_saved() {
-    for model in ["llama", "lfm2"] {
+    for model in ["llama", "lfm2", "qwen35"] {
         sessions_of_a_model_at_every_place_can_be_saved(model);
     }
 }

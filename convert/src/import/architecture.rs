@@ -60,9 +60,10 @@ pub(super) struct Architecture {
     pub(super) hybrid: bool,
     /// The experts of its layers.
     pub(super) experts: Option<&'static ExpertKeys>,
-    /// Whether layers may be short convolutions, and the width of the feed-forward network is to be
-    /// adjusted.
-    pub(super) convolutions: bool,
+    /// The recurrent layers that it may have, where GGUF has such.
+    pub(super) recurrent: RecurrentKeys,
+    /// What the names of tensors begin with that belong to parts which are not run.
+    pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
     /// Matrices that transformers has fused and GGUF has not.
@@ -70,6 +71,17 @@ pub(super) struct Architecture {
     /// Modules of other names than most architectures have.
     pub(super) modules: &'static [(Role, &'static str)],
     pub(super) defaults: Defaults,
+}
+
+/// Which recurrent layers there may be, and what says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecurrentKeys {
+    /// There are none.
+    None,
+    /// Short convolutions; the width of the feed-forward network is to be adjusted.
+    ShortConvolutions,
+    /// Gated delta nets, and attention whose heads have gates.
+    DeltaNets,
 }
 
 /// Where the scales of a network are.

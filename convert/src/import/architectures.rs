@@ -4,7 +4,7 @@
 
 use ollm_runtime::model::Role;
 
-use super::architecture::{Architecture, Defaults, Fusion, ScaleKeys, WindowRule};
+use super::architecture::{Architecture, Defaults, Fusion, RecurrentKeys, ScaleKeys, WindowRule};
 use super::expert_keys;
 
 const NO_BIASES: [(&str, bool); 3] = [("", false); 3];
@@ -35,7 +35,8 @@ const LLAMA: Architecture = Architecture {
     parallel: false,
     hybrid: false,
     experts: None,
-    convolutions: false,
+    recurrent: RecurrentKeys::None,
+    idle: &[],
     refused: &[],
     fusion: Fusion::None,
     modules: &[],
@@ -178,7 +179,7 @@ const OLMO2: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) static ALL: [Architecture; 35] = [
+pub(super) static ALL: [Architecture; 36] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -273,6 +274,31 @@ pub(super) static ALL: [Architecture; 35] = [
         window: WindowRule::Never,
         defaults: Defaults { context: 128_000, rope_theta: 500_000.0, ..QWEN3.defaults },
         ..QWEN3
+    },
+    Architecture {
+        name: Some("Qwen3_5ForCausalLM"),
+        model_type: "qwen3_5_text",
+        family: "qwen35",
+        norms_from_one: true,
+        biases: ATTENTION_BIASES,
+        rotary_share: Some(0.25),
+        recurrent: RecurrentKeys::DeltaNets,
+        // Multi-token prediction.
+        idle: &["mtp.", "model.visual."],
+        modules: &[
+            (Role::AttentionPostNorm, "post_attention_layernorm"),
+            (Role::FusedQueryKeyValue, "linear_attn.in_proj_qkv"),
+        ],
+        defaults: Defaults {
+            vocab: 248_320,
+            ffn: 12_288,
+            heads: 16,
+            kv_heads: Some(4),
+            head_dim: Some(256),
+            context: 32_768,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
     },
     Architecture {
         name: Some("SmolLM3ForCausalLM"),
@@ -584,7 +610,7 @@ pub(super) static ALL: [Architecture; 35] = [
         family: "lfm2",
         epsilon: "norm_eps",
         biases: NO_BIASES,
-        convolutions: true,
+        recurrent: RecurrentKeys::ShortConvolutions,
         refused: &["conv_bias"],
         modules: &[
             (Role::EmbeddingNorm, "model.embedding_norm"),
@@ -613,7 +639,7 @@ pub(super) static ALL: [Architecture; 35] = [
 ];
 
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
-const TEXT_MODELS: [(&str, &str); 7] = [
+const TEXT_MODELS: [(&str, &str); 8] = [
     ("gemma3", "gemma3_text"),
     ("llava", "llama"),
     ("llava_next", "llama"),
@@ -621,6 +647,7 @@ const TEXT_MODELS: [(&str, &str); 7] = [
     ("qwen2_vl", "qwen2_vl_text"),
     ("qwen2_5_vl", "qwen2_5_vl_text"),
     ("qwen3_vl", "qwen3_vl_text"),
+    ("qwen3_5", "qwen3_5_text"),
 ];
 
 impl Architecture {

@@ -164,7 +164,7 @@ impl HfCheckpoint {
     }
 
     fn source(&self, wanted: Wanted, quantization: &Quantization) -> Result<TensorSource<'_>> {
-        let Wanted { mut origins, gguf, shape, change } = wanted;
+        let Wanted { mut origins, gguf, shape, order, change } = wanted;
         let is_here = |name: &str| {
             let module = name.rsplit_once('.').map_or("", |(module, _)| module);
             self.has(name) || self.has(&format!("{module}.{PACKED}"))
@@ -179,7 +179,7 @@ impl HfCheckpoint {
         }
         let stored = names.into_iter().map(|name| self.stored(name, &whole, quantization)).collect::<Result<_>>()?;
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
-        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, change })
+        Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, order, change })
     }
 
     /// Where the tensor `name` is, which has the shape `whole` but for dimensions of 1.

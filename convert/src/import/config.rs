@@ -3,11 +3,12 @@
 use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
-use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, ScaleKeys, WindowRule};
+use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule};
 use super::document::Document;
 use super::error::ImportError;
 use super::experts::HfExperts;
 use super::metadata::MetadataPairs;
+use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
 use crate::quantize::RowGroups;
 use crate::{ConvertError, Result};
@@ -27,8 +28,8 @@ pub(super) struct HfConfig {
     pub(super) experts: Option<HfExperts>,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
-    /// Which layers are short convolutions, where some may be.
-    convolutions: Option<Convolutions>,
+    /// Which layers are recurrent, where some may be.
+    pub(super) recurrent: Option<HfRecurrent>,
     pub(super) head_dim: usize,
     pub(super) vocab: usize,
     /// The head is the embedding; `None` where only the weights tell.
@@ -52,12 +53,6 @@ pub(super) struct HfConfig {
     query_scalar: Option<f64>,
     attention_cap: Option<f64>,
     logit_cap: Option<f64>,
-}
-
-/// Short convolutions, and which layers are such.
-struct Convolutions {
-    taps: usize,
-    layers: Vec<bool>,
 }
 
 /// The sliding window, and which layers have it.
@@ -149,7 +144,8 @@ impl HfConfig {
             |scalar: &f64| scalar.total_cmp(&(head_dim as f64)).is_eq() && family.query_pre_attn_scalar != Some(layers);
         let tied = whole.opt_bool("tie_word_embeddings")?;
         let own = json.opt_bool("tie_word_embeddings")?;
-        let own = if architecture.convolutions { json.opt_bool("tie_embedding")?.or(own) } else { own };
+        let is_convolution = architecture.recurrent == RecurrentKeys::ShortConvolutions;
+        let own = if is_convolution { json.opt_bool("tie_embedding")?.or(own) } else { own };
         let tied = match (is_part, own) {
             (false, own) => Some(own.unwrap_or(defaults.tied)),
             (true, Some(own)) => Some(own || tied == Some(true)),
@@ -158,11 +154,8 @@ impl HfConfig {
         let rope_layers = rope_layers(json, family, layers)?;
         let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
         let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
-        let ffn = if architecture.convolutions {
-            adjusted_ffn(json, defaults.ffn)?
-        } else {
-            size(architecture.ffn, defaults.ffn)?
-        };
+        let ffn =
+            if is_convolution { adjusted_ffn(json, defaults.ffn)? } else { size(architecture.ffn, defaults.ffn)? };
         Ok(Self {
             json: whole.over(json),
             architecture,
@@ -173,7 +166,7 @@ impl HfConfig {
             experts: architecture.experts.map(|keys| HfExperts::read(json, keys, ffn)).transpose()?,
             heads,
             kv_heads,
-            convolutions: Convolutions::read(json, architecture, layers)?,
+            recurrent: HfRecurrent::read(json, architecture.recurrent, layers)?,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
@@ -247,18 +240,19 @@ impl HfConfig {
         };
         let others = [
             ("attention.head_count_kv", Some(self.key_heads())),
-            ("shortconv.l_cache", self.convolutions.as_ref().map(|it| Value::U32(it.taps as u32))),
             ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
             ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
         ];
         let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.keys(family));
+        let recurrent = self.recurrent.as_ref().map_or_else(Vec::new, HfRecurrent::keys);
         let own = sizes
             .chain(floats)
             .chain(windows)
             .chain(others)
             .chain(experts)
+            .chain(recurrent)
             .map(|(name, value)| (name.to_owned(), value));
         own.chain(self.ropes.keys()).map(|(name, value)| (format!("{}.{name}", family.name), value)).collect()
     }
@@ -266,10 +260,12 @@ impl HfConfig {
     /// The key heads: one number, or one for each layer where some have none.
     fn key_heads(&self) -> Value {
         let heads = self.kv_heads as u32;
-        match &self.convolutions {
+        match &self.recurrent {
             // As llama.cpp writes lists.
-            Some(it) => it.layers.iter().map(|is| if *is { 0 } else { heads as i32 }).collect::<Vec<_>>().into(),
-            None => heads.into(),
+            Some(HfRecurrent::ShortConvolutions { layers, .. }) => {
+                layers.iter().map(|is| if *is { 0 } else { heads as i32 }).collect::<Vec<_>>().into()
+            }
+            Some(HfRecurrent::DeltaNets { .. }) | None => heads.into(),
         }
     }
 
@@ -315,55 +311,6 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The width of LFM2's feed-forward network: two thirds of what the file says, times a factor,
-/// rounded up to a multiple, unless the file says that it is as it stands there.
-fn adjusted_ffn(json: &Document, missing: usize) -> Result<usize> {
-    const MULTIPLE: &str = "block_multiple_of";
-    let width = json.opt_size("block_ff_dim")?.or(json.opt_size("intermediate_size")?).unwrap_or(missing);
-    if !json.opt_bool("block_auto_adjust_ff_dim")?.unwrap_or(true) {
-        return Ok(width);
-    }
-    let factor = json.opt_positive("block_ffn_dim_multiplier")?.unwrap_or(1.0);
-    let scaled = (factor * (2 * width / 3) as f64) as usize;
-    let multiple = json.opt_size(MULTIPLE)?.unwrap_or(256);
-    let adjusted = scaled.checked_next_multiple_of(multiple).filter(|width| (1..=1 << 20).contains(width));
-    adjusted.ok_or_else(|| json.bad(MULTIPLE, "such that feed-forward networks have a width of 1 to 2^20").into())
-}
-
-impl Convolutions {
-    /// Those of `layer_types`, else those that are not in `full_attn_idxs`; none without either.
-    fn read(json: &Document, architecture: &Architecture, layers: usize) -> Result<Option<Self>> {
-        const KINDS: &str = "layer_types";
-        const ATTENTION: &str = "full_attn_idxs";
-        if !architecture.convolutions {
-            return Ok(None);
-        }
-        let taps = json.opt_size("conv_L_cache")?.unwrap_or(3);
-        let layers = if let Some(kinds) = json.opt_list(KINDS)? {
-            if kinds.len() != layers {
-                return Err(json.bad(KINDS, "a list of num_hidden_layers").into());
-            }
-            let is_convolution = |kind: &serde_json::Value| match kind.as_str() {
-                Some("conv") => Ok(true),
-                Some("full_attention") => Ok(false),
-                _ => Err(json.unsupported(KINDS, "conv, full_attention").into()),
-            };
-            kinds.iter().map(is_convolution).collect::<Result<_>>()?
-        } else if let Some(indices) = json.opt_list(ATTENTION)? {
-            let index = |value: &serde_json::Value| {
-                let index =
-                    value.as_u64().and_then(|index| usize::try_from(index).ok()).filter(|&index| index < layers);
-                index.ok_or_else(|| json.bad(ATTENTION, "a list of numbers below num_hidden_layers"))
-            };
-            let attention = indices.iter().map(index).collect::<std::result::Result<Vec<_>, _>>()?;
-            (0..layers).map(|layer| !attention.contains(&layer)).collect()
-        } else {
-            vec![false; layers]
-        };
-        Ok(Some(Self { taps, layers }))
-    }
 }
 
 fn biases(json: &Document, architecture: &Architecture) -> Result<[bool; 3]> {

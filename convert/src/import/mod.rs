@@ -23,6 +23,7 @@ mod expert_keys;
 mod experts;
 mod metadata;
 mod peft;
+mod recurrent;
 mod rope;
 mod sentencepiece;
 mod templates;

@@ -1,15 +1,15 @@
 //! The adapters of a PEFT folder: `adapter_config.json` and `adapter_model.safetensors`.
 //!
 //! `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight` is factor A of
-//! `blk.0.attn_q.weight`. Rows of queries and keys come in the order that the backbone's file has
-//! them in. The file has one alpha: what a pattern or rank-stabilized `LoRA` (arXiv 2312.03732) scales
+//! `blk.0.attn_q.weight`. Rows and columns come in the order that the backbone's file has them in.
+//! The file has one alpha: what a pattern or rank-stabilized `LoRA` (arXiv 2312.03732) scales
 //! otherwise is multiplied into B.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ollm_runtime::gguf::{TensorInfo, TensorType};
-use ollm_runtime::model::{Config, Role, TensorSpec, schema};
+use ollm_runtime::gguf::TensorType;
+use ollm_runtime::model::{Config, LayerKind, Role, TensorSpec, schema};
 use ollm_runtime::ops::RopePairing;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
@@ -17,9 +17,10 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::architecture::Architecture;
 use super::document::Document;
+use super::recurrent::delta_order;
 use super::tensors::{in_larger, transformers_name};
 use crate::adapter::{Adapter, Factors};
-use crate::quantize::interleaved;
+use crate::quantize::Order;
 use crate::{ConvertError, FileKind, Opened, Result, expect_kind};
 
 /// What makes a folder one of adapters.
@@ -66,7 +67,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
     }
     let mut pairs = BTreeMap::new();
     for (matrix, both) in factors {
-        let [Some((rank, a)), Some((other, b))] = both else {
+        let [Some((rank, mut a)), Some((other, b))] = both else {
             return Err(bad(format!("{} lacks a factor", matrix.module)));
         };
         if rank != other || rank == 0 {
@@ -75,11 +76,13 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let factor = (settings.scale(&matrix.module, rank)? / (settings.alpha / rank as f64)) as f32;
         let mut b: Vec<f32> = b.into_iter().map(|value| value * factor).collect();
         // Of another shape, they are refused below.
-        let rows = base.gguf.tensor(&matrix.name).map(TensorInfo::rows);
-        if let Some(heads) = matrix.heads.filter(|_| rows == Some(b.len() / rank)) {
-            let size = b.len() / rank / heads;
-            let row = |row| &b[interleaved(row, size) * rank..][..rank];
-            b = (0..b.len() / rank).flat_map(row).copied().collect();
+        let (cols, rows) = (a.len() / rank, b.len() / rank);
+        if base.gguf.tensor(&matrix.name).is_some_and(|info| (info.cols(), info.rows()) == (cols, rows)) {
+            if matrix.order.moves_columns(2) {
+                a = a.chunks(cols).flat_map(|a| (0..cols).map(|i| a[matrix.order.stored(i, cols)])).collect();
+            } else {
+                b = (0..rows).flat_map(|i| &b[matrix.order.stored(i, rows) * rank..][..rank]).copied().collect();
+            }
         }
         pairs.insert(matrix.name.clone(), Factors { rank, a, b });
     }
@@ -102,8 +105,8 @@ struct Matrix {
     name: String,
     /// That of its module in transformers.
     module: String,
-    /// The heads whose rows are interleaved.
-    heads: Option<usize>,
+    /// What becomes of the order of its rows or columns.
+    order: Order,
 }
 
 /// The matrices of a backbone, by their modules in transformers.
@@ -117,14 +120,15 @@ fn names(base: &Opened) -> Result<BTreeMap<String, Matrix>> {
             let name = transformers_name(architecture, spec.name).filter(|_| !architecture.splits(spec.name.role));
             let Some(name) = name else { continue };
             let moved = config.family.pairing == RopePairing::Adjacent && !architecture.interleaved;
-            let heads = match spec.name.role {
-                Role::Query if moved => Some(layer.heads),
-                Role::Key if moved => Some(layer.kv_heads),
-                _ => None,
+            let order = match (layer.kind, spec.name.role) {
+                (_, Role::Query) if moved => Order::Interleaved { heads: layer.heads },
+                (_, Role::Key) if moved => Order::Interleaved { heads: layer.kv_heads },
+                (LayerKind::GatedDeltaNet(shape), role) => delta_order(shape, role),
+                _ => Order::Stored,
             };
             for name in in_larger(&name).chain([name.clone()]) {
                 let module = name.trim_end_matches(".weight").to_owned();
-                names.insert(module.clone(), Matrix { name: spec.name.to_string(), module, heads });
+                names.insert(module.clone(), Matrix { name: spec.name.to_string(), module, order });
             }
         }
     }

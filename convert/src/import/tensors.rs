@@ -7,7 +7,7 @@ use ollm_runtime::ops::RopePairing;
 use super::architecture::Architecture;
 use super::config::HfConfig;
 use crate::Result;
-use crate::quantize::{Change, RowGroups};
+use crate::quantize::{Change, Order, RowGroups};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -17,6 +17,7 @@ pub(super) struct Wanted {
     pub(super) gguf: String,
     /// Row-major.
     pub(super) shape: Vec<usize>,
+    pub(super) order: Order,
     pub(super) change: Change,
 }
 
@@ -60,9 +61,9 @@ pub(super) fn wanted(config: &HfConfig, names: &Names) -> Result<Vec<Wanted>> {
     Ok(specs
         .filter(|spec| config.has(spec))
         .filter_map(|TensorSpec { name, shape, .. }| {
-            let change = config.change(name, shape.len());
+            let (order, change) = (config.order(name.role), config.change(name, shape.len()));
             let origins = config.origins(name, names);
-            (!origins.is_empty()).then(|| Wanted { origins, gguf: name.to_string(), shape, change })
+            (!origins.is_empty()).then(|| Wanted { origins, gguf: name.to_string(), shape, order, change })
         })
         .collect())
 }
@@ -80,6 +81,7 @@ pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
     let is_head = || transformers_name(config.architecture, TensorName::new(Role::Head)).map(|head| names.of(head));
     config.tied == Some(true) && is_head().is_some_and(|head| name == head)
         || name.ends_with(".rotary_emb.inv_freq")
+        || config.architecture.idle.iter().any(|part| name.starts_with(part))
         || is_other()
 }
 
@@ -114,15 +116,24 @@ impl HfConfig {
         }
     }
 
-    /// What happens to a tensor of so many dimensions on the way.
-    fn change(&self, name: TensorName, dims: usize) -> Change {
+    /// The order that the rows or columns of a tensor get.
+    fn order(&self, role: Role) -> Order {
         let interleave = |heads| match self.architecture.family().pairing {
-            RopePairing::Adjacent if !self.architecture.interleaved => Change::Interleave { heads },
-            RopePairing::Adjacent | RopePairing::Halves => Change::None,
+            RopePairing::Adjacent if !self.architecture.interleaved => Order::Interleaved { heads },
+            RopePairing::Adjacent | RopePairing::Halves => Order::Stored,
         };
-        match name.role {
+        match role {
             Role::Query => interleave(self.heads),
             Role::Key => interleave(self.kv_heads),
+            _ => self.recurrent.as_ref().map_or(Order::Stored, |recurrent| recurrent.order(role)),
+        }
+    }
+
+    /// What happens to the values of a tensor of so many dimensions on the way.
+    fn change(&self, name: TensorName, dims: usize) -> Change {
+        match name.role {
+            Role::DeltaScale => Change::NegativeExp,
+            Role::DeltaNorm => Change::None,
             _ if dims == 1 && !name.is_bias && self.architecture.norms_from_one => Change::AddOne,
             _ => Change::None,
         }
@@ -154,6 +165,15 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::FfnGateShared => "mlp.shared_expert.gate_proj",
         Role::FfnUpShared => "mlp.shared_expert.up_proj",
         Role::FfnDownShared => "mlp.shared_expert.down_proj",
+        Role::DeltaGate => "linear_attn.in_proj_z",
+        Role::DeltaDecay => "linear_attn.in_proj_a",
+        Role::DeltaRate => "linear_attn.in_proj_b",
+        Role::DeltaKernel => "linear_attn.conv1d",
+        Role::DeltaNorm => "linear_attn.norm",
+        Role::DeltaOutput => "linear_attn.out_proj",
+        // These are parameters of their own.
+        Role::DeltaStep => return Some(format!("{}linear_attn.dt_bias", layer(name))),
+        Role::DeltaScale => return Some(format!("{}linear_attn.A_log", layer(name))),
         Role::ConvolutionInput => "conv.in_proj",
         Role::ConvolutionKernel => "conv.conv",
         Role::ConvolutionOutput => "conv.out_proj",

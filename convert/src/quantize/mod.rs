@@ -9,6 +9,7 @@
 
 mod blocks;
 mod grid;
+mod order;
 mod parts;
 mod recipe;
 mod scaled;
@@ -32,9 +33,10 @@ use crate::table::{self, Row};
 use crate::{ConvertError, Opened, Result, check_output, checksum, keys};
 
 pub use blocks::encode;
+pub(crate) use order::{HeadGroups, Order};
 pub use recipe::{RECIPES, Recipe};
 pub(crate) use scaled::{Grid, Numbers, ScaleType, Scaled, Zeros};
-pub(crate) use source::{Change, Encoding, RowGroups, Stored, TensorSource, interleaved};
+pub(crate) use source::{Change, Encoding, RowGroups, Stored, TensorSource};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.

@@ -7,6 +7,7 @@ use ollm_runtime::gguf::{TensorInfo, TensorType};
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 
+use super::order::Order;
 use super::scaled::Scaled;
 use crate::{ConvertError, Opened, Result};
 
@@ -22,6 +23,8 @@ pub(crate) struct TensorSource<'a> {
     pub(crate) stored: Vec<Stored<'a>>,
     /// Its rows, of those that are stored; `None`: all of them.
     pub(crate) rows: Option<RowGroups>,
+    /// What becomes of their order.
+    pub(crate) order: Order,
     pub(crate) change: Change,
 }
 
@@ -85,12 +88,10 @@ impl Stored<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     None,
-    /// In each of so many heads, rows i and i + size / 2 become neighbours.
-    Interleave {
-        heads: usize,
-    },
     /// 1 is added.
     AddOne,
+    /// x becomes `-e^x`.
+    NegativeExp,
 }
 
 impl<'a> TensorSource<'a> {
@@ -106,6 +107,7 @@ impl<'a> TensorSource<'a> {
             default: dtype,
             stored: vec![stored],
             rows: None,
+            order: Order::Stored,
             change: Change::None,
         }
     }
@@ -163,12 +165,13 @@ impl TensorSource<'_> {
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(self.error(row, quant::QuantError::NotFinite { index, value: values[index] }));
         }
+        if self.order.moves_columns(self.dims.len()) {
+            values = (0..values.len()).map(|i| values[self.order.stored(i, values.len())]).collect();
+        }
         match self.change {
             Change::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
-            Change::Interleave { heads } if self.dims.len() == 1 => {
-                values = (0..values.len()).map(|i| values[interleaved(i, values.len() / heads)]).collect();
-            }
-            Change::Interleave { .. } | Change::None => (),
+            Change::NegativeExp => values.iter_mut().for_each(|value| *value = -value.exp()),
+            Change::None => (),
         }
         Ok((bytes, values))
     }
@@ -181,10 +184,8 @@ impl TensorSource<'_> {
 
     /// Where a row is, and which row it is there.
     fn place(&self, row: usize) -> (&Stored<'_>, usize) {
-        let row = match self.change {
-            Change::Interleave { heads } if self.dims.len() > 1 => interleaved(row, self.rows() / heads),
-            _ => row,
-        };
+        let is_moved = !self.order.moves_columns(self.dims.len());
+        let row = if is_moved { self.order.stored(row, self.rows()) } else { row };
         let row = self.rows.map_or(row, |groups| groups.row(row));
         let rows = self.stored_rows();
         (&self.stored[row / rows], row % rows)
@@ -213,16 +214,9 @@ impl TensorSource<'_> {
     }
 }
 
-/// What comes to place `i`, in heads of this size: of each pair of places, one of the first half
-/// and one of the second.
-pub(crate) fn interleaved(i: usize, size: usize) -> usize {
-    let place = i % size;
-    i - place + place % 2 * (size / 2) + place / 2
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{RowGroups, interleaved};
+    use super::RowGroups;
 
     #[test]
     fn rows_of_a_fused_matrix_are_in_groups() {
@@ -230,11 +224,5 @@ mod tests {
         let groups = RowGroups { first: 2, count: 2, stride: 5 };
         assert_eq!((0..4).map(|row| groups.row(row)).collect::<Vec<_>>(), [2, 3, 7, 8]);
         assert_eq!(groups.stored(4), 10);
-    }
-
-    #[test]
-    fn halves_of_heads_become_neighbours() {
-        let order: Vec<usize> = (0..12).map(|i| interleaved(i, 6)).collect();
-        assert_eq!(order, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
     }
 }

@@ -1,7 +1,7 @@
 //! Attention: what mixes tokens by their keys and values.
 
 use crate::memory::OutOfMemory;
-use crate::ops::{Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate};
+use crate::ops::{Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate, sigmoid};
 
 use super::Model;
 use super::config::Config;
@@ -12,8 +12,8 @@ use super::state::Scratch;
 use super::weights::{Attention, KeysValues};
 
 /// Attention of a layer: `x += W_o attend(rope(W_q n), rope(W_k n), W_v n)` with `n = norm(x)`.
-/// Where the norms are, which layers have rope, and which have the keys and values of another, is
-/// the family's.
+/// Where the norms are, which layers have rope, which have the keys and values of another, and
+/// whether each head is multiplied by the sigmoid of a gate, is the family's.
 pub(super) fn attention<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -28,6 +28,10 @@ pub(super) fn attention<E: From<OutOfMemory>>(
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
     project(exec, model, index, weights, parts, s)?;
+    let is_gated = config.family.attention_gate;
+    if is_gated {
+        part_gates(exec, shape.head_dim, &mut s.gated, &mut s.query);
+    }
     let rope = shape.has_rope.then(|| &s.ropes[usize::from(shape.is_sliding)]);
     let heads = |heads, norm, scales| HeadLayout { heads, dim: shape.head_dim, rope, norm, scales };
     let queries = heads(shape.heads, weights.query_norm.as_deref(), s.query_scales.as_slice());
@@ -46,6 +50,14 @@ pub(super) fn attention<E: From<OutOfMemory>>(
         count: part.tokens.len(),
     });
     attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
+    if is_gated {
+        let (dim, gates) = (shape.head_dim, &s.gated);
+        for_each_row(&exec.pool, &mut s.mixed, dim, |head, mixed| {
+            for (mixed, gate) in mixed.iter_mut().zip(&gates[(2 * head + 1) * dim..]) {
+                *mixed *= gate;
+            }
+        });
+    }
     s.end_mixer();
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
     multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
@@ -65,9 +77,10 @@ fn project(
     s: &mut Scratch,
 ) -> Result<(), OutOfMemory> {
     let Attention { query, keys, .. } = weights;
-    let Scratch { normed, query: queries, key: key_heads, value: value_heads, quantized, .. } = s;
+    let Scratch { normed, query: own_queries, gated, key: key_heads, value: value_heads, quantized, .. } = s;
+    let queries = if model.config().family.attention_gate { gated } else { own_queries };
     match keys {
-        None => multiply(exec, model, index, parts, normed, quantized, [(query, queries)])?,
+        None => multiply(exec, model, index, parts, normed, quantized, [(query, &mut *queries)])?,
         Some(KeysValues { key, value: None, .. }) => {
             multiply(exec, model, index, parts, normed, quantized, [(query, &mut *queries), (key, key_heads)])?;
         }
@@ -85,6 +98,14 @@ fn project(
         }
     }
     Ok(())
+}
+
+/// Parts queries from gates: of `[heads][2][dim]`, the first go to `queries`, `[heads][dim]`; the
+/// second stay, and become their sigmoids.
+fn part_gates(exec: &Exec, dim: usize, gated: &mut [f32], queries: &mut [f32]) {
+    let isa = exec.isa;
+    for_each_row(&exec.pool, queries, dim, |head, query| query.copy_from_slice(&gated[2 * head * dim..][..dim]));
+    for_each_row(&exec.pool, gated, 2 * dim, |_, pair| sigmoid(isa, &mut pair[dim..]));
 }
 
 /// Stores the keys and values of all parts in layer `index`.

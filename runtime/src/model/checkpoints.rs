@@ -93,13 +93,17 @@ impl Checkpoints {
         }
         self.truncate(first);
         let (interval, end) = (self.interval, first + count);
-        self.all.retain(|checkpoint| checkpoint.position == first || checkpoint.position.is_multiple_of(interval));
+        let is_kept = |position: usize| position == first || position.is_multiple_of(interval);
+        // Steps of one token write to memory that an earlier step has mapped; they fill all of it.
+        let dropped = self.all.extract_if(.., |checkpoint| !is_kept(checkpoint.position));
+        let mut spare: Vec<_> = dropped.filter_map(|checkpoint| Arc::into_inner(checkpoint.values)).collect();
         if first == 0 && self.all.is_empty() {
             self.push(0, memory::filled(0.0, self.width)?);
         }
         let recent = end.saturating_sub(drafted.max(1));
         for position in (first + 1..=end).filter(|position| *position >= recent || position.is_multiple_of(interval)) {
-            self.push(position, memory::filled(0.0, self.width)?);
+            let values = spare.pop().map_or_else(|| memory::filled(0.0, self.width), Ok)?;
+            self.push(position, values);
         }
         Ok(())
     }

@@ -7,23 +7,10 @@ use super::error::ModelError;
 use super::experts::ExpertsConfig;
 use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, RecurrentKind, RopeLayers};
 use super::keys::{FamilyKeys, MAX_SIZE};
+use super::layer_kind::LayerKind;
 use super::name::{Role, TensorName};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
-
-/// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
-/// in `weights.rs`, its state in `state.rs` and its pass in a file of its own, as `attention.rs`:
-/// the compiler names them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerKind {
-    /// Attention over a KV cache.
-    Attention,
-    /// A gated causal convolution over a few tokens (LFM2, arXiv 2511.23404): recurrent.
-    ShortConvolution {
-        /// The tokens that it sees, its own included.
-        taps: usize,
-    },
-}
 
 /// The shape of one transformer block. Heads are those of attention: other layers have none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,6 +52,16 @@ impl LayerConfig {
         match self.kind {
             LayerKind::Attention => 0,
             LayerKind::ShortConvolution { taps } => (taps - 1) * hidden,
+            LayerKind::GatedDeltaNet(shape) => shape.tail_width() + shape.state_width(),
+        }
+    }
+
+    /// Width of what mixes tokens, before it is projected to the hidden state.
+    fn mixed_width(&self, hidden: usize) -> usize {
+        match self.kind {
+            LayerKind::Attention => self.query_width(),
+            LayerKind::ShortConvolution { .. } => hidden,
+            LayerKind::GatedDeltaNet(shape) => shape.value_width(),
         }
     }
 
@@ -78,9 +75,9 @@ impl LayerConfig {
         self.experts.map_or(self.ffn, |experts| experts.widest())
     }
 
-    /// The widest input of a matrix of this layer, except the hidden state.
-    pub(super) fn widest(&self) -> usize {
-        self.query_width().max(self.ffn_width())
+    /// The widest input of a matrix of this layer, beside a hidden state of this size.
+    pub(super) fn widest(&self, hidden: usize) -> usize {
+        hidden.max(self.mixed_width(hidden)).max(self.ffn_width())
     }
 }
 
@@ -91,6 +88,8 @@ pub struct Config {
     pub family: Family,
     /// The transformer blocks, at least one.
     pub layers: Vec<LayerConfig>,
+    /// Blocks of the file after these, for multi-token prediction: they are not run.
+    pub prediction_layers: usize,
     /// Size of the hidden state.
     pub hidden: usize,
     /// Tokens of the vocabulary.
@@ -195,30 +194,33 @@ impl Config {
         let hidden = keys.size("embedding_length")?;
         let heads = keys.size("attention.head_count")?;
         let [head_dim, sliding_head_dim] = keys.head_dims(hidden, heads)?;
-        let layers = keys.size("block_count")?;
-        keys.require("block_count", layers, layers <= MAX_LAYERS, "at most 4096")?;
         for dim in [head_dim, sliding_head_dim] {
             let width = heads.saturating_mul(dim);
             keys.require("attention.key_length", dim, width <= MAX_WIDTH, "at most 16777216 / head_count")?;
         }
-        let kv_heads = keys.kv_heads(family, layers, heads)?;
-        let recurrent = keys.recurrent(family)?;
+        let blocks = keys.size("block_count")?;
+        keys.require("block_count", blocks, blocks <= MAX_LAYERS, "at most 4096")?;
+        let prediction_layers = keys.prediction_layers(blocks)?;
+        let layers = blocks - prediction_layers;
+        let mut kv_heads = keys.kv_heads(family, blocks, heads)?;
+        kv_heads.truncate(layers);
+        let kinds = keys.kinds(family, blocks, &kv_heads)?;
         let context_length = keys.opt_positions("context_length")?;
         let missing = || GgufError::MissingKey { key: keys.key("context_length") };
         let context_length = context_length.ok_or_else(missing)?;
         let [rope, sliding_rope] = keys.ropes(family, [head_dim, sliding_head_dim], context_length)?;
         let sliding_window = keys.sliding_window(family)?;
-        let ffn = keys.ffn_widths(layers)?;
+        let ffn = keys.ffn_widths(blocks)?;
         let sliding = keys.sliding_layers(family, layers, sliding_window)?;
         let ropes = keys.rope_layers(family, &sliding, sliding_window)?;
         let experts = keys.experts(family, layers, ffn[0])?;
         let kv_sources = keys.kv_sources(&sliding)?;
         let layer = |index: usize| {
-            let (is_sliding, kv_heads) = (sliding[index], kv_heads[index]);
-            let attention = LayerConfig {
-                kind: LayerKind::Attention,
+            let is_sliding = sliding[index];
+            let all = LayerConfig {
+                kind: kinds[index],
                 heads,
-                kv_heads,
+                kv_heads: kv_heads[index],
                 head_dim: if is_sliding { sliding_head_dim } else { head_dim },
                 kv_source: kv_sources[index],
                 ffn: ffn[index],
@@ -226,11 +228,9 @@ impl Config {
                 is_sliding,
                 has_rope: ropes[index],
             };
-            match recurrent {
-                Some(kind) if kv_heads == 0 => {
-                    LayerConfig { kind, heads: 0, is_sliding: false, has_rope: false, ..attention }
-                }
-                _ => attention,
+            match all.kind {
+                LayerKind::Attention => all,
+                _ => LayerConfig { heads: 0, kv_heads: 0, is_sliding: false, has_rope: false, ..all },
             }
         };
         let [embedding_scale, residual_scale, logit_scale] = keys.scales(family, hidden, layers)?;
@@ -238,6 +238,7 @@ impl Config {
         let config = Self {
             family,
             layers: (0..layers).map(layer).collect(),
+            prediction_layers,
             hidden,
             vocab,
             per_layer: keys.per_layer()?,
@@ -263,6 +264,11 @@ impl Config {
     /// The most that a layer has of something.
     pub(crate) fn most(&self, size: impl Fn(&LayerConfig) -> usize) -> usize {
         self.layers.iter().map(size).max().unwrap_or(0)
+    }
+
+    /// Outputs of the matrix of queries of a layer, those of their gates included.
+    pub(super) fn projected_queries(&self, layer: &LayerConfig) -> usize {
+        layer.query_width() * if self.family.attention_gate { 2 } else { 1 }
     }
 
     /// The rope of layers with full attention, and of sliding ones, if there are such.
@@ -388,20 +394,11 @@ impl FamilyKeys<'_> {
         const NAME: &str = "attention.head_count_kv";
         let counts = self.layer_sizes(NAME, layers)?.unwrap_or_else(|| vec![heads; layers]);
         for &count in &counts {
-            let is_recurrent = count == 0 && family.recurrent.is_some();
+            let is_recurrent = count == 0 && family.recurrent == Some(RecurrentKind::ShortConvolution);
             let divides = count > 0 && count <= heads && heads.is_multiple_of(count);
             self.require(NAME, count, is_recurrent || divides, "a divisor of attention.head_count")?;
         }
         Ok(counts)
-    }
-
-    /// The kind of the family's recurrent layers.
-    fn recurrent(&self, family: Family) -> Result<Option<LayerKind>, ModelError> {
-        const TAPS: &str = "shortconv.l_cache";
-        let Some(RecurrentKind::ShortConvolution) = family.recurrent else { return Ok(None) };
-        let taps = self.size(TAPS)?;
-        self.require(TAPS, taps, (2..=64).contains(&taps), "2 to 64")?;
-        Ok(Some(LayerKind::ShortConvolution { taps }))
     }
 
     fn epsilon(&self, family: Family) -> Result<f32, ModelError> {

@@ -29,6 +29,9 @@ pub struct Family {
     pub keys_as_values: bool,
     /// The output of a layer may have a scale, [`Role::LayerScale`].
     pub layer_scale: bool,
+    /// What attention gives is multiplied by the sigmoid of a gate, head by head: the matrix of
+    /// queries has the rows of each head's gate behind those of its query.
+    pub attention_gate: bool,
     /// What a norm computes.
     pub norm: NormKind,
     /// Norms have biases.
@@ -39,7 +42,7 @@ pub struct Family {
     pub ffn_norm: Role,
     /// The name of the final norm.
     pub output_norm: Role,
-    /// The kind of the layers without key heads, if there may be such.
+    /// The kind of the layers that are no attention, if there may be such.
     pub recurrent: Option<RecurrentKind>,
     /// The activation function of the feed-forward network.
     pub activation: Activation,
@@ -112,8 +115,11 @@ pub enum RopeLayers {
 /// The kind of recurrent layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecurrentKind {
-    /// Gated causal convolutions over a few tokens.
+    /// Gated causal convolutions over a few tokens: the layers without key heads.
     ShortConvolution,
+    /// Linear attention by the gated delta rule: the layers that the file lists, or all but each
+    /// so-many-th.
+    GatedDeltaNet,
 }
 
 /// Which norms queries and keys have.
@@ -188,6 +194,7 @@ const LLAMA: Family = Family {
     value_norm: false,
     keys_as_values: false,
     layer_scale: false,
+    attention_gate: false,
     norm: NormKind::Rms,
     norm_bias: false,
     norms: NormPlacement::Before,
@@ -231,6 +238,14 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "qwen2vl", attention_bias: true, ..HALVES },
     Family { name: "qwen3", qk_norm: QkNorm::Heads, ..HALVES },
     Family { name: "qwen3vl", qk_norm: QkNorm::Heads, ..HALVES },
+    Family {
+        name: "qwen35",
+        qk_norm: QkNorm::Heads,
+        attention_gate: true,
+        ffn_norm: Role::AttentionPostNorm,
+        recurrent: Some(RecurrentKind::GatedDeltaNet),
+        ..HALVES
+    },
     Family {
         name: "qwen2moe",
         attention_bias: true,

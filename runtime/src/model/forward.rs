@@ -6,6 +6,7 @@ use crate::ops::{Exec, MatmulOp, Quantized, for_each_row, matmul, scale, soft_ca
 
 use super::Model;
 use super::attention::attention;
+use super::delta_net::delta_net;
 use super::feed_forward::feed_forward;
 use super::pass::{Part, Stage, Watch, normalize};
 use super::per_layer::{end_layer, per_layer_inputs};
@@ -69,6 +70,7 @@ pub fn forward<E: From<OutOfMemory>>(
             Mixer::ShortConvolution(weights) => {
                 short_convolution(exec, model, index, weights, parts, scratch, watch)?;
             }
+            Mixer::DeltaNet(weights) => delta_net(exec, model, index, weights, parts, scratch, watch)?,
         }
         feed_forward(exec, model, index, parts, scratch, watch)?;
         end_layer(exec, model, index, layer, parts, scratch, watch)?;

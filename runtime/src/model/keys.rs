@@ -44,7 +44,6 @@ const HARMLESS: &[(&str, &[f32])] = &[
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.temperature_length", &[0.0]),
     ("leading_dense_block_count", &[0.0]),
-    ("nextn_predict_layers", &[0.0]),
 ];
 
 impl<'a> FamilyKeys<'a> {

@@ -4,6 +4,7 @@ mod adapter;
 mod attention;
 mod checkpoints;
 mod config;
+mod delta_net;
 mod error;
 mod experts;
 mod family;
@@ -11,6 +12,7 @@ mod feed_forward;
 pub mod fingerprint;
 mod forward;
 mod keys;
+mod layer_kind;
 mod load;
 mod name;
 mod pass;
@@ -30,7 +32,7 @@ use crate::ops::Matrix;
 use crate::storage::Storage;
 
 pub use adapter::{Adapted, Adapter};
-pub use config::{Config, LayerConfig, LayerKind, QueryTemperature};
+pub use config::{Config, LayerConfig, QueryTemperature};
 pub use error::ModelError;
 pub use experts::{ExpertsConfig, Gating, SharedConfig};
 pub use family::{
@@ -39,6 +41,7 @@ pub use family::{
 };
 pub use fingerprint::{FINETUNE_KEY, fingerprint, weights_fingerprint};
 pub use forward::{forward, head};
+pub use layer_kind::{DeltaNetConfig, LayerKind};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 pub use pass::{Part, Stage, Watch};
@@ -47,8 +50,8 @@ pub use schema::TensorSpec;
 pub use state::{BATCH, Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
-    Attention, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm, PerLayerEmbedding,
-    PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
+    Attention, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
+    PerLayerEmbedding, PerLayerInput, SharedExpert, ShortConvolution, Stack, Weights,
 };
 
 /// A backbone, immutable: share it between sessions with [`Arc`].

@@ -2,7 +2,7 @@
 //! spells one.
 //!
 //! A tensor of a layer is named `blk.LAYER.STEM.weight` or `.bias`, any other `STEM.weight`, as
-//! llama.cpp names them (`gguf-py/gguf/constants.py`).
+//! llama.cpp names them (`gguf-py/gguf/constants.py`); of one role the name ends with the stem.
 
 use std::fmt;
 
@@ -59,7 +59,8 @@ roles! {
     Key = "attn_k";
     /// `[kv_heads * head_dim][hidden]`
     Value = "attn_v";
-    /// Queries, keys and values in one matrix, `[(heads + 2 * kv_heads) * head_dim][hidden]`: phi3.
+    /// Queries, keys and values in one matrix, `[(heads + 2 * kv_heads) * head_dim][hidden]`: phi3;
+    /// of a gated delta net `[(2 * key heads + value heads) * head_dim][hidden]`.
     FusedQueryKeyValue = "attn_qkv";
     /// The norm of each query head, `[head_dim]`, or of all of them, `[heads * head_dim]`.
     QueryNorm = "attn_q_norm";
@@ -74,6 +75,23 @@ roles! {
     ConvolutionKernel = "shortconv.conv";
     /// `[hidden][hidden]`
     ConvolutionOutput = "shortconv.out_proj";
+    /// The gate of what a gated delta net gives, `[value heads * head_dim][hidden]`.
+    DeltaGate = "attn_gate";
+    /// How much of its state each value head forgets, before bias and softplus, `[value
+    /// heads][hidden]`.
+    DeltaDecay = "ssm_alpha";
+    /// The bias of that, `[value heads]`: the name has no weight.
+    DeltaStep = "ssm_dt";
+    /// What that is multiplied by, negative, `[value heads]`: the name ends with the stem.
+    DeltaScale = "ssm_a";
+    /// How far each value head corrects its state, before the sigmoid, `[value heads][hidden]`.
+    DeltaRate = "ssm_beta";
+    /// The weights of the taps of its convolution, the oldest first, `[channels][taps]`.
+    DeltaKernel = "ssm_conv1d";
+    /// The norm of each head that a gated delta net gives, `[head_dim]`.
+    DeltaNorm = "ssm_norm";
+    /// `[hidden][value heads * head_dim]`
+    DeltaOutput = "ssm_out";
     /// The norm after attention, `[hidden]`.
     AttentionPostNorm = "post_attention_norm";
     /// The norm before the feed-forward network, `[hidden]`.
@@ -114,19 +132,29 @@ roles! {
 
 impl Role {
     /// The first of the matrices with the same input: keys and values share the input of queries,
-    /// `up` that of `gate`, a shared expert that of the router, and tied embeddings that of the
-    /// head.
+    /// and so do all of a gated delta net but its output; `up` shares that of `gate`, a shared
+    /// expert that of the router, and tied embeddings that of the head.
     /// [`Stage::Input`](super::Stage::Input) names the first one.
     #[must_use]
     pub const fn input(self) -> Self {
         match self {
-            Self::Key | Self::Value | Self::FusedQueryKeyValue => Self::Query,
+            Self::Key
+            | Self::Value
+            | Self::FusedQueryKeyValue
+            | Self::DeltaGate
+            | Self::DeltaDecay
+            | Self::DeltaRate => Self::Query,
             Self::FfnUp => Self::FfnGate,
             Self::FfnUpExperts => Self::FfnGateExperts,
             Self::FfnGateShared | Self::FfnUpShared => Self::FfnRouter,
             Self::Embedding => Self::Head,
             role => role,
         }
+    }
+
+    /// Whether the name of its tensor ends with the stem.
+    const fn is_bare(self) -> bool {
+        matches!(self, Self::DeltaScale)
     }
 }
 
@@ -164,9 +192,14 @@ impl TensorName {
             Some((layer, rest)) => (Some(layer), rest),
             None => (None, name),
         };
+        let of = |stem: &str, bare: bool| {
+            Role::ALL.iter().find(|role| role.stem() == stem && role.is_bare() == bare).copied()
+        };
+        if let Some(role) = of(rest, true) {
+            return Some(Self { layer, role, is_bias: false });
+        }
         let (stem, kind) = rest.rsplit_once('.')?;
-        let role = *Role::ALL.iter().find(|role| role.stem() == stem)?;
-        let name = Self { layer, role, is_bias: kind == "bias" };
+        let name = Self { layer, role: of(stem, false)?, is_bias: kind == "bias" };
         (name.is_bias || kind == "weight").then_some(name)
     }
 }
@@ -176,7 +209,11 @@ impl fmt::Display for TensorName {
         if let Some(layer) = self.layer {
             write!(f, "{BLOCK}{layer}.")?;
         }
-        write!(f, "{}.{}", self.role.stem(), if self.is_bias { "bias" } else { "weight" })
+        f.write_str(self.role.stem())?;
+        if self.role.is_bare() {
+            return Ok(());
+        }
+        f.write_str(if self.is_bias { ".bias" } else { ".weight" })
     }
 }
 
@@ -210,6 +247,8 @@ mod tests {
             (TensorName::in_layer(11, Role::Key).bias(), "blk.11.attn_k.bias"),
             (TensorName::in_layer(2, Role::FfnPostNorm), "blk.2.post_ffw_norm.weight"),
             (TensorName::in_layer(0, Role::ConvolutionKernel), "blk.0.shortconv.conv.weight"),
+            (TensorName::in_layer(0, Role::DeltaScale), "blk.0.ssm_a"),
+            (TensorName::in_layer(0, Role::DeltaStep).bias(), "blk.0.ssm_dt.bias"),
         ];
         for (name, text) in names {
             assert_eq!(name.to_string(), text);
@@ -226,6 +265,9 @@ mod tests {
         for text in ["", "weight", "attn_q", "blk.x.attn_q.weight", "blk.0.attn_z.weight", "blk.0.attn_q.scale"] {
             assert_eq!(TensorName::parse(text), None, "{text}");
         }
+        for text in ["blk.0.ssm_a.weight", "blk.0.ssm_norm", "ssm"] {
+            assert_eq!(TensorName::parse(text), None, "{text}");
+        }
         for layer in ["00", "+0", "01", "-1", " 1", ""] {
             assert_eq!(TensorName::parse(&format!("blk.{layer}.attn_q.weight")), None, "{layer}");
         }
@@ -236,6 +278,7 @@ mod tests {
     #[test]
     fn matrices_that_share_an_input_name_the_same_one() {
         assert_eq!([Role::Query, Role::Key, Role::Value, Role::FusedQueryKeyValue].map(Role::input), [Role::Query; 4]);
+        assert_eq!([Role::DeltaGate, Role::DeltaDecay, Role::DeltaRate].map(Role::input), [Role::Query; 3]);
         assert_eq!([Role::FfnGate, Role::FfnUp].map(Role::input), [Role::FfnGate; 2]);
         assert_eq!([Role::FfnGateExperts, Role::FfnUpExperts].map(Role::input), [Role::FfnGateExperts; 2]);
         let routed = [Role::FfnRouter, Role::FfnGateShared, Role::FfnUpShared];

@@ -4,9 +4,10 @@
 //! The shapes of a family follow from its [`Config`]: what the family adds or leaves out is a row
 //! here.
 
-use super::config::{Config, LayerConfig, LayerKind};
+use super::config::{Config, LayerConfig};
 use super::experts::{ExpertsConfig, SharedConfig};
 use super::family::{NormPlacement, QkNorm};
+use super::layer_kind::{DeltaNetConfig, LayerKind};
 use super::name::{Role, TensorName};
 
 /// A tensor of a backbone.
@@ -28,7 +29,7 @@ impl TensorSpec {
     /// Whether it is a matrix of a matmul, or the embedding: those are quantized and packed. The
     /// kernels of convolutions are small, and stay as they are.
     pub fn is_matrix(&self) -> bool {
-        self.shape.len() > 1 && self.name.role != Role::ConvolutionKernel
+        self.shape.len() > 1 && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -53,6 +54,7 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
         let mixer = match layer.kind {
             LayerKind::Attention => attention(config, layer),
             LayerKind::ShortConvolution { taps } => short_convolution(config, taps),
+            LayerKind::GatedDeltaNet(shape) => delta_net(config, shape),
         };
         let parts = [mixer, feed_forward(config, layer), layer_end(config)];
         all.extend(parts.into_iter().flatten().map(|mut spec| {
@@ -81,7 +83,7 @@ fn linear(role: Role, shape: [usize; 2], has_bias: bool) -> [TensorSpec; 2] {
 /// The tensors of [`LayerKind::Attention`].
 fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let &Config { hidden, family, norms, .. } = config;
-    let (queries, keys) = (layer.query_width(), layer.key_width());
+    let (queries, keys, projected) = (layer.query_width(), layer.key_width(), config.projected_queries(layer));
     let mut all = Vec::new();
     if norms.is_before() {
         all.extend(norm(config, Role::AttentionNorm));
@@ -90,9 +92,9 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     let is_shared = layer.kv_source.is_some();
     let needless = |spec: TensorSpec| TensorSpec { optional: spec.optional || is_shared, ..spec };
     if config.fused_attention && !is_shared {
-        all.extend(linear(Role::FusedQueryKeyValue, [queries + 2 * keys, hidden], family.attention_bias));
+        all.extend(linear(Role::FusedQueryKeyValue, [projected + 2 * keys, hidden], family.attention_bias));
     } else {
-        all.extend(linear(Role::Query, [queries, hidden], family.attention_bias));
+        all.extend(linear(Role::Query, [projected, hidden], family.attention_bias));
         all.extend(linear(Role::Key, [keys, hidden], family.attention_bias).map(needless));
         let [mut value, bias] = linear(Role::Value, [keys, hidden], family.attention_bias).map(needless);
         value.optional |= family.keys_as_values && !layer.is_sliding;
@@ -121,6 +123,23 @@ fn short_convolution(config: &Config, taps: usize) -> Vec<TensorSpec> {
     all.extend(linear(Role::ConvolutionInput, [3 * hidden, hidden], false));
     all.push(TensorSpec::new(Role::ConvolutionKernel, &[hidden, taps]));
     all.extend(linear(Role::ConvolutionOutput, [hidden, hidden], false));
+    all
+}
+
+/// The tensors of [`LayerKind::GatedDeltaNet`].
+fn delta_net(config: &Config, shape: DeltaNetConfig) -> Vec<TensorSpec> {
+    let (hidden, heads, values) = (config.hidden, shape.value_heads, shape.value_width());
+    let mut all: Vec<_> = norm(config, Role::AttentionNorm).collect();
+    all.extend(linear(Role::FusedQueryKeyValue, [shape.channels(), hidden], false));
+    all.extend(linear(Role::DeltaGate, [values, hidden], false));
+    all.extend(linear(Role::DeltaDecay, [heads, hidden], false));
+    all.extend(linear(Role::DeltaRate, [heads, hidden], false));
+    let step = TensorSpec::new(Role::DeltaStep, &[heads]);
+    all.push(TensorSpec { name: step.name.bias(), ..step });
+    all.push(TensorSpec::new(Role::DeltaScale, &[heads]));
+    all.push(TensorSpec::new(Role::DeltaKernel, &[shape.channels(), shape.taps]));
+    all.push(TensorSpec::new(Role::DeltaNorm, &[shape.head_dim]));
+    all.extend(linear(Role::DeltaOutput, [hidden, values], false));
     all
 }
 
@@ -345,6 +364,39 @@ mod tests {
         assert_eq!(sources(&with("gemma4", &own(1))), [None, None, None, Some(1)]);
         for shared in [3, 4, 5] {
             assert!(matches!(read("gemma4", &own(shared)), Err(ModelError::InvalidValue { .. })), "{shared}");
+        }
+    }
+
+    #[test]
+    fn gated_delta_nets_are_where_the_file_says() {
+        let sizes =
+            [("conv_kernel", 4), ("state_size", 16), ("group_count", 2), ("time_step_rank", 6), ("inner_size", 96)];
+        let names = sizes.map(|(key, _)| format!("ssm.{key}"));
+        let mut own: Vec<_> =
+            names.iter().zip(sizes).map(|(key, (_, size))| (key.as_str(), Value::U32(size))).collect();
+        let by_interval = with("qwen35", &[&own[..], &[("full_attention_interval", Value::U32(2))]].concat());
+        own.push(("attention.recurrent_layers", vec![true, false, false].into()));
+        own.extend([("block_count", Value::U32(3)), ("nextn_predict_layers", Value::U32(1))]);
+        for config in [by_interval, with("qwen35", &own)] {
+            assert_eq!((config.layers.len(), spec(&config, "blk.2.attn_norm.weight")), (2, None));
+            for (name, shape) in [
+                ("blk.0.attn_qkv.weight", &[160, 64][..]),
+                ("blk.0.attn_gate.weight", &[96, 64]),
+                ("blk.0.ssm_alpha.weight", &[6, 64]),
+                ("blk.0.ssm_dt.bias", &[6]),
+                ("blk.0.ssm_a", &[6]),
+                ("blk.0.ssm_conv1d.weight", &[160, 4]),
+                ("blk.0.ssm_norm.weight", &[16]),
+                ("blk.0.ssm_out.weight", &[64, 96]),
+                // The gates of the heads are among the queries.
+                ("blk.1.attn_q.weight", &[64, 64]),
+                ("blk.1.attn_output.weight", &[64, 32]),
+                ("blk.1.post_attention_norm.weight", &[64]),
+            ] {
+                assert_eq!(spec(&config, name), Some((shape.to_vec(), false)), "{name}");
+            }
+            assert_eq!(spec(&config, "blk.0.attn_q.weight"), None);
+            assert_eq!(spec(&config, "blk.1.ssm_out.weight"), None);
         }
     }
 

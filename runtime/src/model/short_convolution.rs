@@ -48,27 +48,28 @@ pub(super) fn short_convolution<E: From<OutOfMemory>>(
     Ok(())
 }
 
-/// The convolution of each part's inputs, and the states after its tokens. `inputs` and `out` are
-/// `[n][hidden]`, one part after the other.
-fn convolve(
+/// The convolution of each part's inputs, and its tails after the tokens, with which the states of
+/// the layer begin. `inputs` and `out` are `[n][channels]`, one part after the other.
+pub(super) fn convolve(
     exec: &Exec,
     index: usize,
     kernel: &[f32],
-    hidden: usize,
+    channels: usize,
     parts: &mut [Part<'_>],
     mut inputs: &[f32],
     mut out: &mut [f32],
 ) {
     for part in parts {
         let (own, own_out);
-        (own, inputs) = inputs.split_at(part.tokens.len() * hidden);
-        (own_out, out) = out.split_at_mut(part.tokens.len() * hidden);
+        (own, inputs) = inputs.split_at(part.tokens.len() * channels);
+        (own_out, out) = out.split_at_mut(part.tokens.len() * channels);
         if part.tokens.is_empty() {
             continue;
         }
-        let (tail, after) = part.state.recurrent(index, part.first);
-        let convolution = Convolution { kernel, tail, inputs: own, channels: hidden };
+        let (state, after) = part.state.recurrent(index, part.first);
+        let size = kernel.len() - channels;
+        let convolution = Convolution { kernel, tail: &state[..size], inputs: own, channels };
         convolution.run(exec, own_out);
-        after.for_each(|(tokens, tail)| convolution.tail_after(tokens, tail));
+        after.for_each(|(tokens, state)| convolution.tail_after(tokens, &mut state[..size]));
     }
 }

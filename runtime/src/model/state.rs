@@ -9,8 +9,9 @@ use crate::memory::{self, OutOfMemory};
 use crate::ops::{KvHeads, KvType, LayerKvCache, Quantized, RopeTable, Rotation};
 
 use super::checkpoints::Checkpoints;
-use super::config::{Config, LayerConfig, LayerKind};
+use super::config::{Config, LayerConfig};
 use super::experts::{ExpertsConfig, Routes};
+use super::layer_kind::LayerKind;
 
 /// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
 /// stay small.
@@ -49,14 +50,20 @@ pub struct Scratch {
     pub(super) x: Vec<f32>,
     /// `[n][hidden]`
     pub(super) normed: Vec<f32>,
-    /// Queries, `[n][heads * head_dim]`, or a convolution's gates and inputs, `[n][3 * hidden]`;
-    /// then what the mixer, or a mixture of experts, adds, `[n][hidden]`.
+    /// Queries, `[n][heads * head_dim]`, a convolution's gates and inputs, `[n][3 * hidden]`, or
+    /// the channels of a delta net; then what the mixer, or a mixture of experts, adds,
+    /// `[n][hidden]`.
     pub(super) query: Vec<f32>,
-    /// Keys, `[n][kv_heads * head_dim]`, or a convolution's gated inputs, `[n][hidden]`.
+    /// Queries and gates as attention with gates has them, `[n][heads][2][head_dim]`, or the gates
+    /// of a delta net, `[n][value heads * head_dim]`.
+    pub(super) gated: Vec<f32>,
+    /// Keys, `[n][kv_heads * head_dim]`, a convolution's gated inputs, `[n][hidden]`, or the decays
+    /// of a delta net, `[n][value heads]`.
     pub(super) key: Vec<f32>,
-    /// `[n][kv_heads * head_dim]`
+    /// Values, `[n][kv_heads * head_dim]`, or the rates of a delta net, `[n][value heads]`.
     pub(super) value: Vec<f32>,
-    /// What attention or a convolution gives: `[n][heads * head_dim]` or `[n][hidden]`.
+    /// What attention or a convolution gives: `[n][heads * head_dim]`, `[n][hidden]`, or the
+    /// channels of a delta net.
     pub(super) mixed: Vec<f32>,
     /// `[n][ffn]`, or the gate of a per-layer input, `[n][per_layer]`.
     pub(super) gate: Vec<f32>,
@@ -92,7 +99,7 @@ impl State {
         let layer = |layer: &LayerConfig| match (layer.kind, layer.kv_source) {
             (LayerKind::Attention, None) => LayerState::Attention(LayerKvCache::new(layer.kv_shape(), kv_type)),
             (LayerKind::Attention, Some(source)) => LayerState::Shared(source),
-            (LayerKind::ShortConvolution { .. }, _) => {
+            (LayerKind::ShortConvolution { .. } | LayerKind::GatedDeltaNet(_), _) => {
                 let start = width;
                 width += layer.recurrent_width(config.hidden);
                 LayerState::Recurrent(start..width)
@@ -248,21 +255,21 @@ impl State {
 
 impl Scratch {
     /// The widths of the buffers of floats, in the order of [`Scratch::buffers`].
-    fn widths(config: &Config) -> [usize; 12] {
-        let MixerWidths { projected, key, value, mixed } = config.mixer_widths();
+    fn widths(config: &Config) -> [usize; 13] {
+        let MixerWidths { projected, gated, key, value, mixed } = config.mixer_widths();
         let (hidden, ffn) = (config.hidden, config.most(LayerConfig::ffn_width));
         let per_layer = config.per_layer_width();
         let gate = ffn.max(config.per_layer.unwrap_or(0));
         let up = per_layer.max(if config.family.gated { ffn } else { 0 });
         let expert = if config.experts().next().is_some() { hidden } else { 0 };
         let shared = usize::from(config.experts().any(|experts| experts.shared.is_some()));
-        [hidden, hidden, projected.max(hidden), key, value, mixed, gate, up, per_layer, expert, expert, shared]
+        [hidden, hidden, projected.max(hidden), gated, key, value, mixed, gate, up, per_layer, expert, expert, shared]
     }
 
-    fn buffers(&mut self) -> [&mut Vec<f32>; 12] {
-        let Self { x, normed, query, key, value, mixed, gate, up, per_layer, .. } = self;
+    fn buffers(&mut self) -> [&mut Vec<f32>; 13] {
+        let Self { x, normed, query, gated, key, value, mixed, gate, up, per_layer, .. } = self;
         let Self { gathered, expert_out, shared_scales, .. } = self;
-        [x, normed, query, key, value, mixed, gate, up, per_layer, gathered, expert_out, shared_scales]
+        [x, normed, query, gated, key, value, mixed, gate, up, per_layer, gathered, expert_out, shared_scales]
     }
 
     /// Bytes of the buffers of a pass over `n` tokens.
@@ -325,10 +332,10 @@ impl Scratch {
 
     /// Sizes the buffers of a layer's mixer for the tokens of [`Scratch::begin`].
     pub(super) fn begin_mixer(&mut self, config: &Config, layer: &LayerConfig) {
-        let (n, widths) = (self.x.len() / config.hidden, MixerWidths::of(layer, config.hidden));
-        let Self { query, key, value, mixed, .. } = self;
-        let widths = [(query, widths.projected), (key, widths.key), (value, widths.value), (mixed, widths.mixed)];
-        for (buffer, width) in widths {
+        let (n, widths) = (self.x.len() / config.hidden, MixerWidths::of(layer, config));
+        let MixerWidths { projected, gated, key, value, mixed } = widths;
+        let buffers = [&mut self.query, &mut self.gated, &mut self.key, &mut self.value, &mut self.mixed];
+        for (buffer, width) in buffers.into_iter().zip([projected, gated, key, value, mixed]) {
             buffer.resize(n * width, 0.0);
         }
     }
@@ -380,17 +387,28 @@ impl Scratch {
 #[derive(Default)]
 struct MixerWidths {
     projected: usize,
+    gated: usize,
     key: usize,
     value: usize,
     mixed: usize,
 }
 
 impl MixerWidths {
-    fn of(layer: &LayerConfig, hidden: usize) -> Self {
-        let (queries, keys) = (layer.query_width(), if layer.kv_source.is_none() { layer.key_width() } else { 0 });
+    fn of(layer: &LayerConfig, config: &Config) -> Self {
+        let (queries, hidden) = (layer.query_width(), config.hidden);
+        let keys = if layer.kv_source.is_none() { layer.key_width() } else { 0 };
         match layer.kind {
-            LayerKind::Attention => Self { projected: queries, key: keys, value: keys, mixed: queries },
-            LayerKind::ShortConvolution { .. } => Self { projected: 3 * hidden, key: hidden, value: 0, mixed: hidden },
+            LayerKind::Attention => {
+                let gated = if config.family.attention_gate { config.projected_queries(layer) } else { 0 };
+                Self { projected: queries, gated, key: keys, value: keys, mixed: queries }
+            }
+            LayerKind::ShortConvolution { .. } => {
+                Self { projected: 3 * hidden, gated: 0, key: hidden, value: 0, mixed: hidden }
+            }
+            LayerKind::GatedDeltaNet(shape) => {
+                let (channels, heads) = (shape.channels(), shape.value_heads);
+                Self { projected: channels, gated: shape.value_width(), key: heads, value: heads, mixed: channels }
+            }
         }
     }
 }
@@ -408,9 +426,10 @@ impl Config {
 
     /// Floats of a token in the buffers of any mixer.
     fn mixer_widths(&self) -> MixerWidths {
-        let all = self.layers.iter().map(|layer| MixerWidths::of(layer, self.hidden));
+        let all = self.layers.iter().map(|layer| MixerWidths::of(layer, self));
         all.fold(MixerWidths::default(), |most, one| MixerWidths {
             projected: most.projected.max(one.projected),
+            gated: most.gated.max(one.gated),
             key: most.key.max(one.key),
             value: most.value.max(one.value),
             mixed: most.mixed.max(one.mixed),
@@ -445,6 +464,6 @@ impl Config {
 
     /// The widest input of a matmul.
     fn widest(&self) -> usize {
-        self.hidden.max(self.most(LayerConfig::widest)).max(self.per_layer.unwrap_or(0))
+        self.most(|layer| layer.widest(self.hidden)).max(self.per_layer.unwrap_or(0))
     }
 }

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use crate::gguf::Gguf;
 use crate::ops::Matrix;
 
-use super::config::{Config, LayerConfig, LayerKind};
+use super::config::{Config, LayerConfig};
 use super::error::ModelError;
 use super::experts::ExpertsConfig;
-use super::name::{PLUGIN_PREFIX, Role, TensorName};
+use super::layer_kind::LayerKind;
+use super::name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 use super::schema::{self, TensorSpec};
 use super::tensor::{Tensor, vector};
 
@@ -34,6 +35,8 @@ pub enum Mixer {
     Attention(Attention),
     /// [`LayerKind::ShortConvolution`]
     ShortConvolution(ShortConvolution),
+    /// [`LayerKind::GatedDeltaNet`]
+    DeltaNet(DeltaNet),
 }
 
 /// The weights of a norm.
@@ -50,7 +53,8 @@ pub struct Norm {
 pub struct Attention {
     /// The norm of the input, where the family has it.
     pub norm: Option<Norm>,
-    /// Queries: `[heads * head_dim][hidden]`
+    /// Queries: `[heads * head_dim][hidden]`; with the gates behind the queries of each head, where
+    /// the family has gates, `[heads][2][head_dim][hidden]`
     pub query: Linear,
     /// Keys and values; `None`: those of another layer.
     pub keys: Option<KeysValues>,
@@ -85,6 +89,32 @@ pub struct ShortConvolution {
     /// The weights of the taps, the oldest first: `[taps][hidden]`
     pub kernel: Vec<f32>,
     /// `[hidden][hidden]`
+    pub output: Linear,
+}
+
+/// The weights of a gated delta net: see [`DeltaNetConfig`](super::DeltaNetConfig).
+#[derive(Debug)]
+pub struct DeltaNet {
+    /// The norm of the input, where the family has it.
+    pub norm: Option<Norm>,
+    /// Queries, keys and values, one after the other: `[channels][hidden]`
+    pub query_key_value: Linear,
+    /// The gate of what it gives: `[value heads * head_dim][hidden]`
+    pub gate: Linear,
+    /// How much each value head forgets, with [`DeltaNet::step`] and [`DeltaNet::scale`]: `[value
+    /// heads][hidden]`
+    pub decay: Linear,
+    /// How far each value head corrects its state: `[value heads][hidden]`
+    pub rate: Linear,
+    /// `[value heads]`
+    pub step: Vec<f32>,
+    /// `[value heads]`
+    pub scale: Vec<f32>,
+    /// The weights of the taps of the convolution, the oldest first: `[taps][channels]`
+    pub kernel: Vec<f32>,
+    /// The norm of each head of what it gives: `[head_dim]`
+    pub output_norm: Vec<f32>,
+    /// `[hidden][value heads * head_dim]`
     pub output: Linear,
 }
 
@@ -233,6 +263,9 @@ impl Mixer {
                 [query].into_iter().chain(keys).chain([output]).collect()
             }
             Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
+            Self::DeltaNet(DeltaNet { query_key_value, gate, decay, rate, output, .. }) => {
+                vec![query_key_value, gate, decay, rate, output]
+            }
         }
         .into_iter()
     }
@@ -244,6 +277,9 @@ impl Mixer {
                 [query].into_iter().chain(keys).chain([output]).collect()
             }
             Self::ShortConvolution(ShortConvolution { input, output, .. }) => vec![input, output],
+            Self::DeltaNet(DeltaNet { query_key_value, gate, decay, rate, output, .. }) => {
+                vec![query_key_value, gate, decay, rate, output]
+            }
         }
         .into_iter()
     }
@@ -299,7 +335,7 @@ impl Weights {
     pub fn bind(gguf: &Gguf, file: &[u8], config: &Config) -> Result<Self, ModelError> {
         let specs = schema::tensors(config);
         let mut bound = Bound::new(gguf, file, &specs)?;
-        refuse_others(gguf, &specs)?;
+        refuse_others(gguf, &specs, config)?;
         let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, config, layer));
         let layers = layers.collect::<Result<_, _>>()?;
         let name = TensorName::new(config.family.output_norm);
@@ -314,11 +350,14 @@ impl Weights {
     }
 }
 
-/// A tensor of the file that is neither in the schema nor a plugin's means another network than the
-/// schema's.
-fn refuse_others(gguf: &Gguf, specs: &[TensorSpec]) -> Result<(), ModelError> {
+/// A tensor of the file that is neither in the schema nor a plugin's, nor in a block for
+/// multi-token prediction, means another network than the schema's.
+fn refuse_others(gguf: &Gguf, specs: &[TensorSpec], config: &Config) -> Result<(), ModelError> {
     let known: HashSet<TensorName> = specs.iter().map(|spec| spec.name).collect();
-    let is_known = |name: &str| TensorName::parse(name).is_some_and(|name| known.contains(&name));
+    let layers = config.layers.len();
+    let idle = layers..layers + config.prediction_layers;
+    let is_idle = |name: &str| split_layer(name).is_some_and(|(layer, _)| idle.contains(&layer));
+    let is_known = |name: &str| TensorName::parse(name).is_some_and(|name| known.contains(&name)) || is_idle(name);
     let mut names = gguf.tensors().iter().map(|info| &info.name);
     match names.find(|name| !name.starts_with(PLUGIN_PREFIX) && !is_known(name)) {
         Some(name) => Err(ModelError::UnexpectedTensor(name.clone())),
@@ -405,6 +444,7 @@ impl<'a> Bound<'a> {
         let mixer = match layer.kind {
             LayerKind::Attention => Mixer::Attention(self.attention(&name, config, layer)?),
             LayerKind::ShortConvolution { .. } => Mixer::ShortConvolution(self.short_convolution(&name)?),
+            LayerKind::GatedDeltaNet(_) => Mixer::DeltaNet(self.delta_net(&name)?),
         };
         let network = match layer.experts {
             Some(shape) => Network::Experts(self.experts(&name, config, shape)?),
@@ -479,13 +519,29 @@ impl<'a> Bound<'a> {
         })
     }
 
+    fn delta_net(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<DeltaNet, ModelError> {
+        let kernel = self.matrix(name(Role::DeltaKernel))?;
+        Ok(DeltaNet {
+            norm: self.norm(name(Role::AttentionNorm)),
+            query_key_value: self.linear(name(Role::FusedQueryKeyValue))?,
+            gate: self.linear(name(Role::DeltaGate))?,
+            decay: self.linear(name(Role::DeltaDecay))?,
+            rate: self.linear(name(Role::DeltaRate))?,
+            step: self.vector(name(Role::DeltaStep).bias())?,
+            scale: self.vector(name(Role::DeltaScale))?,
+            kernel: transposed(&kernel.matrix(self.file)),
+            output_norm: self.vector(name(Role::DeltaNorm))?,
+            output: self.linear(name(Role::DeltaOutput))?,
+        })
+    }
+
     fn attention(
         &mut self,
         name: &dyn Fn(Role) -> TensorName,
         config: &Config,
         layer: &LayerConfig,
     ) -> Result<Attention, ModelError> {
-        let (queries, keys) = (layer.query_width(), layer.key_width());
+        let (queries, keys) = (config.projected_queries(layer), layer.key_width());
         let (query, keys) = if layer.kv_source.is_some() {
             (self.linear(name(Role::Query))?, None)
         } else if config.fused_attention {

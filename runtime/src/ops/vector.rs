@@ -8,7 +8,7 @@ use crate::cpu::{Isa, Kernel, PartialSums, Simd};
 ///
 /// Range reduction to `2^n * e^r`, and the polynomial of Cephes' `expf` (S. Moshier, netlib).
 #[inline(always)]
-fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
+pub(super) fn exp<S: Simd>(isa: S, x: S::F32) -> S::F32 {
     const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     // ln 2 in two parts, the first with so few bits that its product with n is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -57,6 +57,7 @@ macro_rules! map {
         }
     }};
 }
+pub(super) use map;
 
 /// `x` (at most 16 elements) followed by `pad`.
 #[inline(always)]
@@ -68,7 +69,7 @@ pub(super) fn padded<T: Copy>(x: &[T], pad: T) -> [T; MAX_LANES] {
 
 /// The vector of `x` that starts at `at`, padded with zeros past the end.
 #[inline(always)]
-fn load_at<S: Simd>(isa: S, x: &[f32], at: usize) -> S::F32 {
+pub(super) fn load_at<S: Simd>(isa: S, x: &[f32], at: usize) -> S::F32 {
     match x.get(at..at + S::LANES) {
         Some(chunk) => isa.load(chunk),
         None => isa.load(&padded(x.get(at..).unwrap_or_default(), 0.0)),

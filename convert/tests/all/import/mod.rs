@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 35] = [
+const GOLDENS: [&str; 36] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -59,6 +59,7 @@ const GOLDENS: [&str; 35] = [
     "cohere2",
     "nemotron",
     "lfm2",
+    "qwen35",
     "qwen2vl",
     "qwen3vl",
     "mixtral",
@@ -108,7 +109,7 @@ impl Source {
             if name.ends_with("shared_expert_gate.weight") {
                 shape.insert(0, 1);
             }
-            if name.ends_with(".conv.conv.weight") {
+            if name.ends_with(".conv.conv.weight") || name.ends_with(".conv1d.weight") {
                 shape.insert(1, 1);
             }
             // Of experts, one tensor each.
@@ -243,6 +244,15 @@ fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("lfm2", "shortconv.in_proj") => "conv.in_proj",
         ("lfm2", "shortconv.conv") => "conv.conv",
         ("lfm2", "shortconv.out_proj") => "conv.out_proj",
+        ("qwen3_5_text", "attn_qkv") => "linear_attn.in_proj_qkv",
+        ("qwen3_5_text", "attn_gate") => "linear_attn.in_proj_z",
+        ("qwen3_5_text", "ssm_alpha") => "linear_attn.in_proj_a",
+        ("qwen3_5_text", "ssm_beta") => "linear_attn.in_proj_b",
+        ("qwen3_5_text", "ssm_dt") => "linear_attn.dt_bias",
+        ("qwen3_5_text", "ssm_a") => "linear_attn.A_log",
+        ("qwen3_5_text", "ssm_conv1d") => "linear_attn.conv1d",
+        ("qwen3_5_text", "ssm_norm") => "linear_attn.norm",
+        ("qwen3_5_text", "ssm_out") => "linear_attn.out_proj",
         ("mixtral", "ffn_gate_inp") => "block_sparse_moe.gate",
         ("mixtral", "ffn_gate_exps") => "block_sparse_moe.experts.{}.w1",
         ("mixtral", "ffn_up_exps") => "block_sparse_moe.experts.{}.w3",
@@ -288,12 +298,13 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
     let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
     let around = ["gemma2", "gemma3_text"].contains(&kind);
-    let from_one = kind.starts_with("gemma") || kind == "nemotron";
+    let from_one = kind.starts_with("gemma") || ["nemotron", "qwen3_5_text"].contains(&kind);
     let (layer, part) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((layer, part)) => (format!("model.layers.{layer}."), part),
         None => (String::new(), name),
     };
-    let (stem, suffix) = part.rsplit_once('.').unwrap();
+    // One name of GGUF ends with its stem.
+    let (stem, suffix) = part.rsplit_once('.').unwrap_or((part, ""));
     let stem = match stem {
         _ if own_module(kind, stem).is_some() => own_module(kind, stem).unwrap(),
         "token_embd" => "model.embed_tokens",
@@ -317,16 +328,39 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
     let values = match stem {
         "self_attn.q_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_attention_heads"), cols),
         "self_attn.k_proj" if INTERLEAVED.contains(&kind) => apart(values, number("num_key_value_heads"), cols),
+        _ if stem.starts_with("linear_attn.") => grouped_heads(config, stem, values, cols),
         _ if from_one && stem.ends_with("norm") && suffix == "weight" => values.iter().map(|x| x - 1.0).collect(),
         _ => values.to_vec(),
     };
     // What is fused below has no name of its own.
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
+        Some((_, "dt_bias" | "A_log")) => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),
     };
     let text = name.strip_prefix("model.").filter(|_| config.get("text_config").is_some());
     (text.map_or(name.clone(), |rest| format!("model.language_model.{rest}")), values)
+}
+
+/// A tensor of a gated delta net with the value heads of a group one after the other.
+fn grouped_heads(config: &Value, stem: &str, values: &[f32], cols: usize) -> Vec<f32> {
+    let number = |key: &str| config[key].as_u64().unwrap() as usize;
+    let (groups, heads) = (number("linear_num_key_heads"), number("linear_num_value_heads"));
+    let regroup = |values: &[f32]| -> Vec<f32> {
+        let size = values.len() / heads;
+        let order = (0..heads).map(|head| head % (heads / groups) * groups + head / (heads / groups));
+        order.flat_map(|head| values[head * size..][..size].to_vec()).collect()
+    };
+    match stem.strip_prefix("linear_attn.").unwrap() {
+        "in_proj_qkv" | "conv1d" => {
+            let (same, heads) = values.split_at(2 * groups * number("linear_key_head_dim") * cols);
+            [same, &regroup(heads)].concat()
+        }
+        "out_proj" => values.chunks(cols).flat_map(regroup).collect(),
+        "A_log" => regroup(values).iter().map(|x| (-x).ln()).collect(),
+        "norm" => values.to_vec(),
+        _ => regroup(values),
+    }
 }
 
 /// Even rows of each head first, then the odd ones.
@@ -607,6 +641,57 @@ fn lfm2_is_read_in_each_of_its_spellings() {
     }
     let error = run(&change(json!({"full_attn_idxs": [4], "layer_types": null}), &[]).write(1), "F16").unwrap_err();
     assert!(error.to_string().contains("full_attn_idxs"), "{error}");
+}
+
+/// Which layers of Qwen3.5 are gated delta nets is said in two ways; it may be a part of a model that
+/// sees, and have layers that predict further tokens.
+#[test]
+fn qwen35_is_read_in_each_of_its_forms() {
+    let keys = |keys: Value| {
+        Source::of("qwen35")
+            .edit(|source| source.config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone()))
+    };
+    let kinds = json!(["linear_attention", "full_attention", "linear_attention", "full_attention"]);
+    let swap = |source: &mut Source| {
+        // The second layer and the third change places.
+        let tensors = std::mem::take(&mut source.tensors).into_iter();
+        let place = |name: String| match name.split_once(".layers.1.") {
+            Some((first, rest)) => format!("{first}.layers.2.{rest}"),
+            None => name.replace(".layers.2.", ".layers.1."),
+        };
+        source.tensors =
+            tensors.filter(|(name, _)| !name.contains(".layers.3.")).map(|(name, it)| (place(name), it)).collect();
+    };
+    let three = |more: Value| keys(more).edit(swap).set("num_hidden_layers", json!(3));
+    let by_interval = three(json!({"layer_types": null, "full_attention_interval": 2}));
+    let by_type = three(json!({"layer_types": kinds.as_array().unwrap()[..3], "full_attention_interval": 2}));
+    assert_same(&imported(&by_interval, "F16"), &imported(&by_type, "F16"), "an interval");
+    let whole = Source::of("qwen35").edit(|source| {
+        let text = source.config.clone();
+        source.config = json!({"architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5",
+            "text_config": text, "eos_token_id": text["eos_token_id"]});
+        let tensors = std::mem::take(&mut source.tensors).into_iter();
+        source.tensors =
+            tensors.map(|(name, tensor)| (name.replacen("model.", "model.language_model.", 1), tensor)).collect();
+        for other in ["model.visual.patch_embed.proj.weight", "mtp.fc.weight"] {
+            source.tensors.insert(other.to_owned(), (Dtype::F32, vec![2], vec![0; 8]));
+        }
+    });
+    let expected = imported(&Source::of("qwen35"), "F16");
+    assert_same(&expected, &imported(&whole, "F16"), "one that sees");
+    let predicting = Source::of("qwen35").edit(|source| {
+        source.tensors.insert("mtp.fc.weight".to_owned(), (Dtype::F32, vec![2], vec![0; 8]));
+    });
+    assert_same(&expected, &imported(&predicting, "F16"), "multi-token prediction");
+    for (key, value) in [
+        ("layer_types", json!(["linear_attention", "sliding_attention", "full_attention", "linear_attention"])),
+        ("layer_types", json!(["full_attention"])),
+        ("linear_num_value_heads", json!(5)),
+        ("linear_value_head_dim", json!(16)),
+    ] {
+        let error = run(&keys(json!({key: value})).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{key}: {error}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ type Factor = (Vec<usize>, Vec<f32>);
 /// of 2 and 4.
 fn factors(source: &Source) -> BTreeMap<String, Factor> {
     let mut all = BTreeMap::new();
-    let is_adapted = |name: &str| name.contains("_proj.weight") && !name.contains(".experts.");
+    let is_adapted = |name: &str| name.contains("_proj") && name.ends_with(".weight") && !name.contains(".experts.");
     for (i, (name, (_, shape, _))) in source.tensors.iter().filter(|(name, _)| is_adapted(name)).enumerate() {
         let module = name.trim_end_matches(".weight");
         let rank = 2 + i % 2 * 2;

@@ -102,6 +102,7 @@ fn check(config: &Config) -> Result<()> {
     let parts = [
         (config.layers.iter().any(|layer| layer.kind != LayerKind::Attention), RECURRENT),
         (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
+        (family.attention_gate, "attention with gates"),
         (config.norms != NormPlacement::Before, "norms elsewhere than before its layers"),
         (family.norm != NormKind::Rms, "layer norms"),
         (!matches!(family.qk_norm, QkNorm::None | QkNorm::Heads), "other norms of queries and keys than of each head"),

@@ -62,6 +62,7 @@ fn what_is_not_computed_is_refused() {
         ("glm4", "norms elsewhere"),
         ("qwen3moe", "experts"),
         ("lfm2", "recurrent"),
+        ("qwen35", "recurrent"),
     ] {
         let model = model(name);
         let (vocab, hidden) = (model.config().vocab, model.config().hidden);

@@ -1,0 +1,106 @@
+//! Gated delta nets: linear attention, whose state is a matrix for each head, of whatever length
+//! the text is (Qwen3-Next, Qwen3.5; Yang et al. 2024, arXiv 2412.06464).
+
+use crate::memory::OutOfMemory;
+use crate::ops::{
+    Activation, DeltaRule, Exec, activate, activate_gate, decay, for_each_row, l2_norm, rms_norm, sigmoid,
+};
+
+use super::Model;
+use super::layer_kind::{DeltaNetConfig, LayerKind};
+use super::name::Role;
+use super::pass::{Part, Stage, Watch, add_bias, add_residual, input, multiply};
+use super::short_convolution::convolve;
+use super::state::Scratch;
+use super::weights::DeltaNet;
+
+/// The gated delta net of a layer: `x += W_o (norm(delta(q, k, v)) * silu(W_z n))` with
+/// `(q, k, v) = silu(convolution(W n))` and `n = norm(x)`; queries and keys are unit vectors, and
+/// the decay and the rate of each head follow from n too. Its state is the tail of the convolution,
+/// `[taps - 1][channels]`, then that of the [`DeltaRule`].
+pub(super) fn delta_net<E: From<OutOfMemory>>(
+    exec: &mut Exec,
+    model: &Model,
+    index: usize,
+    weights: &DeltaNet,
+    parts: &mut [Part<'_>],
+    s: &mut Scratch,
+    watch: &mut Watch<'_, E>,
+) -> Result<(), E> {
+    let (config, isa) = (model.config(), exec.isa);
+    let LayerKind::GatedDeltaNet(shape) = config.layers[index].kind else {
+        unreachable!("the weights are of its kind")
+    };
+    s.begin_mixer(config, &config.layers[index]);
+    input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
+    watch(Stage::Input { layer: index, role: Role::Query, x: &s.normed })?;
+    let outputs = [
+        (&weights.query_key_value, &mut s.query),
+        (&weights.gate, &mut s.gated),
+        (&weights.decay, &mut s.key),
+        (&weights.rate, &mut s.value),
+    ];
+    multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
+    add_bias(&exec.pool, &mut s.query, weights.query_key_value.bias.as_ref());
+    add_bias(&exec.pool, &mut s.gated, weights.gate.bias.as_ref());
+    add_bias(&exec.pool, &mut s.key, weights.decay.bias.as_ref());
+    add_bias(&exec.pool, &mut s.value, weights.rate.bias.as_ref());
+    for_each_row(&exec.pool, &mut s.key, shape.value_heads, |_, x| decay(isa, x, &weights.step, &weights.scale));
+    for_each_row(&exec.pool, &mut s.value, shape.value_heads, |_, x| sigmoid(isa, x));
+    convolve(exec, index, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
+    for_each_row(&exec.pool, &mut s.mixed, shape.channels(), |_, x| {
+        activate(isa, Activation::Silu, x);
+        let (queries, rest) = x.split_at_mut(shape.key_width());
+        let scale = 1.0 / (shape.head_dim as f32).sqrt();
+        for (heads, scale) in [(queries, scale), (&mut rest[..shape.key_width()], 1.0)] {
+            for head in heads.chunks_exact_mut(shape.head_dim) {
+                l2_norm(isa, head, scale, config.norm_epsilon);
+            }
+        }
+    });
+    s.query.resize(s.gated.len(), 0.0);
+    mix(exec, index, shape, parts, s);
+    for_each_row(&exec.pool, &mut s.query, shape.head_dim, |_, head| {
+        rms_norm(isa, head, &weights.output_norm, config.norm_epsilon);
+    });
+    let (width, heads) = (shape.value_width(), &s.query);
+    for_each_row(&exec.pool, &mut s.gated, width, |i, gate| {
+        activate_gate(isa, Activation::Silu, gate, &heads[i * width..]);
+    });
+    s.end_mixer();
+    watch(Stage::Input { layer: index, role: Role::DeltaOutput, x: &s.gated })?;
+    multiply(exec, model, index, parts, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_residual(exec, config, None, &mut s.query, &mut s.x);
+    Ok(())
+}
+
+/// The delta rule over each part's tokens, from checkpoint to checkpoint: of [`Scratch::mixed`],
+/// with decays and rates in [`Scratch::key`] and [`Scratch::value`], to [`Scratch::query`].
+fn mix(exec: &Exec, index: usize, shape: DeltaNetConfig, parts: &mut [Part<'_>], s: &mut Scratch) {
+    let DeltaNetConfig { key_heads, value_heads, head_dim, .. } = shape;
+    let (mut first, channels, width) = (0, shape.channels(), shape.value_width());
+    for part in parts {
+        let tokens = first..first + part.tokens.len();
+        first = tokens.end;
+        if tokens.is_empty() {
+            continue;
+        }
+        let rule = DeltaRule {
+            key_heads,
+            value_heads,
+            head_dim,
+            query_key_value: &s.mixed[tokens.start * channels..tokens.end * channels],
+            decay: &s.key[tokens.start * value_heads..tokens.end * value_heads],
+            rate: &s.value[tokens.start * value_heads..tokens.end * value_heads],
+        };
+        let out = &mut s.query[tokens.start * width..tokens.end * width];
+        let (state, after) = part.state.recurrent(index, part.first);
+        let (mut done, mut state) = (0, &state[shape.tail_width()..]);
+        for (tokens, next) in after {
+            let next = &mut next[shape.tail_width()..];
+            rule.run(exec, done..tokens, state, next, out);
+            (done, state) = (tokens, next);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! How layers mix tokens: which layers of a file are recurrent, and their shapes.
+
+use crate::gguf::{Array, GgufError, Value};
+use crate::ops::DeltaRule;
+
+use super::error::ModelError;
+use super::family::{Family, RecurrentKind};
+use super::keys::FamilyKeys;
+
+/// How a layer mixes tokens. A new kind has a variant here, its tensors in `schema.rs`, its weights
+/// in `weights.rs`, its state in `state.rs` and its pass in a file of its own, as `attention.rs`:
+/// the compiler names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerKind {
+    /// Attention over a KV cache.
+    Attention,
+    /// A gated causal convolution over a few tokens (LFM2, arXiv 2511.23404): recurrent.
+    ShortConvolution {
+        /// The tokens that it sees, its own included.
+        taps: usize,
+    },
+    /// Linear attention by the gated delta rule (Yang et al. 2024, arXiv 2412.06464): recurrent.
+    GatedDeltaNet(DeltaNetConfig),
+}
+
+/// The shape of a gated delta net. Value head `i` has the queries and keys of key head `i` modulo
+/// their number, as GGUF orders them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeltaNetConfig {
+    /// Heads of queries and keys.
+    pub key_heads: usize,
+    /// Heads of values: a multiple of those.
+    pub value_heads: usize,
+    /// Elements of a head, of queries, keys and values.
+    pub head_dim: usize,
+    /// The tokens that its convolution sees, their own included.
+    pub taps: usize,
+}
+
+impl DeltaNetConfig {
+    /// Elements of all queries of a token, and of all keys.
+    pub fn key_width(&self) -> usize {
+        self.key_heads * self.head_dim
+    }
+
+    /// Elements of all values of a token.
+    pub fn value_width(&self) -> usize {
+        self.value_heads * self.head_dim
+    }
+
+    /// Channels of the convolution: queries, keys and values, one after the other.
+    pub fn channels(&self) -> usize {
+        2 * self.key_width() + self.value_width()
+    }
+
+    /// Floats that the convolution keeps of the tokens before: `[taps - 1][channels]`.
+    pub fn tail_width(&self) -> usize {
+        (self.taps - 1) * self.channels()
+    }
+
+    /// Floats of the state of the delta rule: see [`DeltaRule::state_width`].
+    pub fn state_width(&self) -> usize {
+        DeltaRule::state_width(self.value_heads, self.head_dim)
+    }
+}
+
+impl FamilyKeys<'_> {
+    /// How each layer mixes tokens; the file has so many blocks, those for multi-token prediction
+    /// included, and layers with so many key heads.
+    pub(super) fn kinds(
+        &self,
+        family: Family,
+        blocks: usize,
+        kv_heads: &[usize],
+    ) -> Result<Vec<LayerKind>, ModelError> {
+        let (kind, recurrent) = match family.recurrent {
+            None => return Ok(vec![LayerKind::Attention; kv_heads.len()]),
+            Some(RecurrentKind::ShortConvolution) => {
+                (self.short_convolution()?, kv_heads.iter().map(|&heads| heads == 0).collect())
+            }
+            Some(RecurrentKind::GatedDeltaNet) => {
+                (LayerKind::GatedDeltaNet(self.delta_net()?), self.recurrent_layers(blocks, kv_heads.len())?)
+            }
+        };
+        Ok(recurrent.into_iter().map(|is| if is { kind } else { LayerKind::Attention }).collect())
+    }
+
+    /// Blocks after the layers, for multi-token prediction.
+    pub(super) fn prediction_layers(&self, blocks: usize) -> Result<usize, ModelError> {
+        const NAME: &str = "nextn_predict_layers";
+        let count = self.opt_u32(NAME)?.unwrap_or(0) as usize;
+        self.require(NAME, count, count < blocks, "less than block_count")?;
+        Ok(count)
+    }
+
+    fn short_convolution(&self) -> Result<LayerKind, ModelError> {
+        Ok(LayerKind::ShortConvolution { taps: self.taps("shortconv.l_cache")? })
+    }
+
+    fn taps(&self, name: &str) -> Result<usize, ModelError> {
+        let taps = self.size(name)?;
+        self.require(name, taps, (2..=64).contains(&taps), "2 to 64")?;
+        Ok(taps)
+    }
+
+    fn delta_net(&self) -> Result<DeltaNetConfig, ModelError> {
+        const HEAD: &str = "ssm.state_size";
+        const VALUE_HEADS: &str = "ssm.time_step_rank";
+        const VALUES: &str = "ssm.inner_size";
+        let shape = DeltaNetConfig {
+            key_heads: self.size("ssm.group_count")?,
+            value_heads: self.size(VALUE_HEADS)?,
+            head_dim: self.size(HEAD)?,
+            taps: self.taps("ssm.conv_kernel")?,
+        };
+        self.require(HEAD, shape.head_dim, shape.head_dim <= 1024, "1 to 1024")?;
+        let (heads, values) = (shape.value_heads, self.size(VALUES)?);
+        self.require(VALUE_HEADS, heads, heads.is_multiple_of(shape.key_heads), "a multiple of ssm.group_count")?;
+        self.require(VALUES, values, values == shape.value_width(), "ssm.time_step_rank times ssm.state_size")?;
+        Ok(shape)
+    }
+
+    /// Which layers are recurrent: those of a list with one for each block, or all but each
+    /// so-many-th.
+    fn recurrent_layers(&self, blocks: usize, layers: usize) -> Result<Vec<bool>, ModelError> {
+        const NAME: &str = "attention.recurrent_layers";
+        const INTERVAL: &str = "full_attention_interval";
+        let every = self.opt_size(INTERVAL)?.unwrap_or(4);
+        match self.get(NAME) {
+            None => Ok((0..layers).map(|layer| layer % every != every - 1).collect()),
+            Some(Value::Array(Array::Bool(list))) => {
+                self.require(NAME, list.len(), list.len() == blocks, "as long as block_count says")?;
+                Ok(list[..layers].to_vec())
+            }
+            Some(value) => {
+                let (key, found) = (self.key(NAME), value.describe());
+                Err(GgufError::WrongType { key, expected: "a list of booleans", found }.into())
+            }
+        }
+    }
+}
