@@ -63,6 +63,8 @@ fn what_is_not_computed_is_refused() {
         ("qwen3moe", "experts"),
         ("lfm2", "recurrent"),
         ("qwen35", "recurrent"),
+        ("gemma4", "per-layer"),
+        ("gemma4_unified", "norms of values"),
     ] {
         let model = model(name);
         let (vocab, hidden) = (model.config().vocab, model.config().hidden);
