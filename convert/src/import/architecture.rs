@@ -32,8 +32,10 @@ pub(super) struct Architecture {
     /// What says whether queries, keys and values, the output of attention, and the feed-forward
     /// network have biases, and whether they have where it does not say.
     pub(super) biases: [(&'static str, bool); 3],
-    /// Whether it reads `query_pre_attn_scalar` and the soft-cap of logits.
+    /// Whether it reads `query_pre_attn_scalar`.
     pub(super) scaled_scores: bool,
+    /// Whether it reads the soft-cap of logits.
+    pub(super) capped_logits: bool,
     /// Whether it reads the soft-cap of scores.
     pub(super) capped_scores: bool,
     /// What scales embeddings, residuals, scores and logits.
@@ -63,6 +65,9 @@ pub(super) struct Architecture {
     /// Whether layers may be short convolutions, and the width of the feed-forward network is to be
     /// adjusted.
     pub(super) convolutions: bool,
+    /// Whether layers with full attention have other heads than those with a window, and layers
+    /// share keys and values; and the elements of a per-layer embedding where nothing is said.
+    pub(super) layer_shapes: Option<usize>,
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
     /// Matrices that transformers has fused and GGUF has not.

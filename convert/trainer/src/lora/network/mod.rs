@@ -96,11 +96,18 @@ enum Saved {
 /// The part that a layer without attention is.
 const RECURRENT: &str = "recurrent layers";
 
+/// The part that a layer without keys and values of its own is.
+const SHARED: &str = "layers that share keys and values";
+
 /// That the passes below are those of the backbone.
 fn check(config: &Config) -> Result<()> {
     let family = &config.family;
     let parts = [
         (config.layers.iter().any(|layer| layer.kind != LayerKind::Attention), RECURRENT),
+        (config.per_layer.is_some(), "per-layer embeddings"),
+        (config.layers.iter().any(|layer| layer.kv_source.is_some()), SHARED),
+        (family.value_norm, "norms of values"),
+        (family.layer_scale, "scaled layers"),
         (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
         (config.norms != NormPlacement::Before, "norms elsewhere than before its layers"),
         (family.norm != NormKind::Rms, "layer norms"),
@@ -259,7 +266,10 @@ impl Loader<'_> {
                 bias: linear.bias.as_ref().map(|bias| self.vector(bias)).transpose()?,
             })
         };
-        let qk_norm = match (&attention.query_norm, &attention.key_norm) {
+        let shared = || Error::Unsupported { part: SHARED };
+        let keys = attention.keys.as_ref().ok_or_else(shared)?;
+        let value = keys.value.as_ref().ok_or_else(shared)?;
+        let qk_norm = match (&attention.query_norm, &keys.key_norm) {
             (Some(query), Some(key)) => Some([self.norm_of(query)?, self.norm_of(key)?]),
             _ => None,
         };
@@ -279,8 +289,8 @@ impl Loader<'_> {
                 residual_scale,
                 norm: self.norm(attention.norm.as_ref().ok_or_else(missing)?)?,
                 query: frozen(&attention.query)?,
-                key: frozen(&attention.key)?,
-                value: frozen(&attention.value)?,
+                key: frozen(&keys.key)?,
+                value: frozen(value)?,
                 qk_norm,
                 output: frozen(&attention.output)?,
             },
