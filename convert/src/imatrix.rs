@@ -256,7 +256,12 @@ impl<'a> Collector<'a> {
         let tied = !is_here(TensorName::new(Role::Head));
         let specs = schema::tensors(self.model.config()).into_iter().filter(TensorSpec::is_matrix);
         let mut specs: Vec<TensorSpec> = specs.filter(|spec| is_here(spec.name)).collect();
-        specs.retain(|spec| tied || spec.name.role != Role::Embedding);
+        specs.retain(|spec| match spec.name.role {
+            Role::Embedding => tied,
+            // A table is multiplied with nothing, and its projection is never quantized.
+            Role::PerLayerEmbedding | Role::PerLayerProjection => false,
+            _ => true,
+        });
         // The head comes last.
         specs.sort_by_key(|spec| spec.name.layer.is_none());
         let (mut met, mut missed) = (Vec::new(), Vec::new());

@@ -46,14 +46,17 @@ enum Number {
     Count(u32),
     /// Of each layer.
     Counts(&'static [i32]),
+    /// As it stands.
     List(&'static [i32]),
+    /// Of each layer.
+    Flags(&'static [bool]),
     Float(f32),
 }
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
 /// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
-/// LFM2-1.2B, Qwen3.5-2B, Qwen3-30B-A3B and Granite-3.1-1B-A400M.
-pub const SHAPES: [Shape; 11] = [
+/// LFM2-1.2B, Qwen3.5-2B, Gemma-4-E2B, Qwen3-30B-A3B and Granite-3.1-1B-A400M.
+pub const SHAPES: [Shape; 12] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -203,6 +206,31 @@ pub const SHAPES: [Shape; 11] = [
             ("ssm.inner_size", Number::Count(2048)),
         ],
     },
+    Shape {
+        name: "gemma4-e2b",
+        architecture: "gemma4",
+        layers: 35,
+        hidden: 1536,
+        ffn: 6144,
+        heads: 8,
+        kv_heads: 1,
+        head_dim: 512,
+        vocab: 262_144,
+        rope_base: 1e6,
+        tied: true,
+        more: &[
+            ("feed_forward_length", Number::Counts(&GEMMA4_FFN)),
+            ("attention.key_length_swa", Number::Count(256)),
+            ("attention.value_length_swa", Number::Count(256)),
+            ("attention.sliding_window", Number::Count(512)),
+            ("attention.sliding_window_pattern", Number::Flags(&[true, true, true, true, false])),
+            ("attention.shared_kv_layers", Number::Count(20)),
+            ("embedding_length_per_layer_input", Number::Count(256)),
+            ("rope.freq_base_swa", Number::Float(1e4)),
+            ("rope.dimension_count_swa", Number::Count(256)),
+            ("final_logit_softcapping", Number::Float(30.0)),
+        ],
+    },
     QWEN3_30B,
     Shape {
         name: "granite-1b-a400m",
@@ -226,6 +254,17 @@ pub const SHAPES: [Shape; 11] = [
         ],
     },
 ];
+
+/// Layers that have the keys and values of others are twice as wide.
+const GEMMA4_FFN: [i32; 35] = {
+    let mut widths = [6144; 35];
+    let mut layer = 15;
+    while layer < widths.len() {
+        widths[layer] *= 2;
+        layer += 1;
+    }
+    widths
+};
 
 const QWEN3_30B: Shape = Shape {
     name: "qwen3-30b-a3b",
@@ -295,7 +334,7 @@ pub fn synth(shape: &Shape, dtype: TensorType, output: &Path, force: bool) -> Re
 enum Kind {
     /// Random ones, of the type that was asked for.
     Matrix,
-    /// Random ones, in F32.
+    /// Random ones, in F32: what recipes leave as it is.
     Router,
     /// Minus ones, in F32: states that grow would have no end.
     Decay,
@@ -305,7 +344,7 @@ enum Kind {
 
 fn kind(spec: &TensorSpec) -> Kind {
     match spec.name.role {
-        Role::FfnRouter => Kind::Router,
+        Role::FfnRouter | Role::PerLayerProjection => Kind::Router,
         Role::DeltaScale => Kind::Decay,
         _ if spec.is_matrix() => Kind::Matrix,
         _ => Kind::Other,
@@ -358,6 +397,9 @@ fn describe(shape: &Shape) -> std::result::Result<Metadata, GgufError> {
                 counts.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into()
             }
             Number::List(list) => list.to_vec().into(),
+            Number::Flags(flags) => {
+                flags.iter().copied().cycle().take(shape.layers as usize).collect::<Vec<_>>().into()
+            }
             Number::Float(x) => x.into(),
         };
         set(&key(name), value)?;
@@ -394,12 +436,25 @@ mod tests {
         ("expert_feed_forward_length", Number::Count(256)),
     ];
 
+    const FEW_SHARED: [(&str, Number); 5] = [
+        ("attention.key_length_swa", Number::Count(64)),
+        ("attention.sliding_window", Number::Count(4)),
+        ("attention.sliding_window_pattern", Number::Flags(&[true, false])),
+        ("attention.shared_kv_layers", Number::Count(1)),
+        ("embedding_length_per_layer_input", Number::Count(256)),
+    ];
+
     #[test]
     fn a_shape_of_each_architecture_is_a_model_with_a_tokenizer() {
         for shape in &SHAPES {
             let name = shape.name;
             let has_experts = shape.more.iter().any(|(key, _)| *key == "expert_count");
-            let more = if has_experts { &FEW_EXPERTS } else { shape.more };
+            let has_shared = shape.more.iter().any(|(key, _)| *key == "attention.shared_kv_layers");
+            let more: &[_] = match (has_experts, has_shared) {
+                (true, _) => &FEW_EXPERTS,
+                (_, true) => &FEW_SHARED,
+                _ => shape.more,
+            };
             let small = Shape { hidden: 256, ffn: 512, vocab: 300, more, ..shape.with_layers(3) };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {

@@ -32,8 +32,10 @@ pub(super) struct Architecture {
     /// What says whether queries, keys and values, the output of attention, and the feed-forward
     /// network have biases, and whether they have where it does not say.
     pub(super) biases: [(&'static str, bool); 3],
-    /// Whether it reads `query_pre_attn_scalar` and the soft-cap of logits.
+    /// Whether it reads `query_pre_attn_scalar`.
     pub(super) scaled_scores: bool,
+    /// Whether it reads the soft-cap of logits.
+    pub(super) capped_logits: bool,
     /// Whether it reads the soft-cap of scores.
     pub(super) capped_scores: bool,
     /// What scales embeddings, residuals, scores and logits.
@@ -62,6 +64,9 @@ pub(super) struct Architecture {
     pub(super) experts: Option<&'static ExpertKeys>,
     /// The recurrent layers that it may have, where GGUF has such.
     pub(super) recurrent: RecurrentKeys,
+    /// Whether layers with full attention have other heads than those with a window, and layers
+    /// share keys and values; and the elements of a per-layer embedding where nothing is said.
+    pub(super) layer_shapes: Option<usize>,
     /// What the names of tensors begin with that belong to parts which are not run.
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.

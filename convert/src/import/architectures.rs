@@ -23,6 +23,7 @@ const LLAMA: Architecture = Architecture {
     ffn: "intermediate_size",
     biases: [("attention_bias", false), ("attention_bias", false), ("mlp_bias", false)],
     scaled_scores: false,
+    capped_logits: false,
     capped_scores: false,
     scales: ScaleKeys::None,
     window: WindowRule::Never,
@@ -36,6 +37,7 @@ const LLAMA: Architecture = Architecture {
     hybrid: false,
     experts: None,
     recurrent: RecurrentKeys::None,
+    layer_shapes: None,
     idle: &[],
     refused: &[],
     fusion: Fusion::None,
@@ -136,6 +138,7 @@ const GEMMA2: Architecture = Architecture {
     activation: "hidden_activation",
     activations: GELU,
     scaled_scores: true,
+    capped_logits: true,
     capped_scores: true,
     window: WindowRule::Interleaved { every: 2, read: false },
     defaults: Defaults {
@@ -150,6 +153,31 @@ const GEMMA2: Architecture = Architecture {
         ..GEMMA.defaults
     },
     ..GEMMA
+};
+
+const GEMMA4: Architecture = Architecture {
+    name: Some("Gemma4ForCausalLM"),
+    model_type: "gemma4_text",
+    family: "gemma4",
+    norms_from_one: false,
+    scaled_scores: false,
+    capped_scores: false,
+    window: WindowRule::Interleaved { every: 6, read: false },
+    sliding_rope: Some(("", 10_000.0)),
+    layer_shapes: Some(256),
+    biases: NO_BIASES,
+    refused: &["enable_moe_block", "attention_bias"],
+    defaults: Defaults {
+        vocab: 262_144,
+        layers: 30,
+        context: 131_072,
+        window: Some(512),
+        attention_cap: None,
+        logit_cap: None,
+        rope: r#"{"full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6}}"#,
+        ..GEMMA2.defaults
+    },
+    ..GEMMA2
 };
 
 const GRANITE: Architecture = Architecture {
@@ -179,7 +207,7 @@ const OLMO2: Architecture = Architecture {
 };
 
 /// All of them.
-pub(super) static ALL: [Architecture; 36] = [
+pub(super) static ALL: [Architecture; 38] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -264,6 +292,14 @@ pub(super) static ALL: [Architecture; 36] = [
             ..GEMMA2.defaults
         },
         ..GEMMA2
+    },
+    GEMMA4,
+    Architecture {
+        name: Some("Gemma4UnifiedForCausalLM"),
+        model_type: "gemma4_unified_text",
+        layer_shapes: Some(0),
+        defaults: Defaults { context: 262_144, window: Some(1024), ..GEMMA4.defaults },
+        ..GEMMA4
     },
     QWEN2_VL,
     Architecture { model_type: "qwen2_5_vl_text", ..QWEN2_VL },
@@ -639,8 +675,10 @@ pub(super) static ALL: [Architecture; 36] = [
 ];
 
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
-const TEXT_MODELS: [(&str, &str); 8] = [
+const TEXT_MODELS: [(&str, &str); 10] = [
     ("gemma3", "gemma3_text"),
+    ("gemma4", "gemma4_text"),
+    ("gemma4_unified", "gemma4_unified_text"),
     ("llava", "llama"),
     ("llava_next", "llama"),
     ("mistral3", "mistral"),

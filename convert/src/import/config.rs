@@ -7,6 +7,7 @@ use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, Recur
 use super::document::Document;
 use super::error::ImportError;
 use super::experts::HfExperts;
+use super::layer_shapes::LayerShapes;
 use super::metadata::MetadataPairs;
 use super::recurrent::{HfRecurrent, adjusted_ffn};
 use super::rope::Ropes;
@@ -14,6 +15,7 @@ use crate::quantize::RowGroups;
 use crate::{ConvertError, Result};
 
 const WINDOW_KEY: &str = "attention.sliding_window";
+const PATTERN_KEY: &str = "attention.sliding_window_pattern";
 
 /// The shape of a model.
 pub(super) struct HfConfig {
@@ -28,6 +30,8 @@ pub(super) struct HfConfig {
     pub(super) experts: Option<HfExperts>,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
+    /// What differs from layer to layer, where something may.
+    pub(super) layer_shapes: Option<LayerShapes>,
     /// Which layers are recurrent, where some may be.
     pub(super) recurrent: Option<HfRecurrent>,
     pub(super) head_dim: usize,
@@ -156,6 +160,15 @@ impl HfConfig {
         let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
         let ffn =
             if is_convolution { adjusted_ffn(json, defaults.ffn)? } else { size(architecture.ffn, defaults.ffn)? };
+        let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
+        let layer_shapes = match (architecture.layer_shapes, &window) {
+            (None, _) => None,
+            (Some(per_layer), Some(window)) => {
+                Some(LayerShapes::read(json, &window.sliding, [heads, kv_heads, head_dim, ffn, per_layer])?)
+            }
+            (Some(_), None) => return Err(json.unsupported("layer_types", "some of sliding_attention").into()),
+        };
+        let head_dims = [layer_shapes.as_ref().map_or(head_dim, |shapes| shapes.full_head_dim), head_dim];
         Ok(Self {
             json: whole.over(json),
             architecture,
@@ -166,6 +179,7 @@ impl HfConfig {
             experts: architecture.experts.map(|keys| HfExperts::read(json, keys, ffn)).transpose()?,
             heads,
             kv_heads,
+            layer_shapes,
             recurrent: HfRecurrent::read(json, architecture.recurrent, layers)?,
             head_dim,
             vocab: size("vocab_size", defaults.vocab)?,
@@ -173,8 +187,8 @@ impl HfConfig {
             biases: biases(json, architecture)?,
             context,
             norm_epsilon: json.opt_positive(architecture.epsilon)?.unwrap_or(defaults.norm_epsilon),
-            ropes: Ropes::read(json, architecture, head_dim, context)?,
-            window: Window::read(json, architecture, layers, rope_layers.as_deref())?,
+            ropes: Ropes::read(json, architecture, head_dims, context)?,
+            window,
             rope_layers: rope_layers.filter(|found| !is_rule(family, found)),
             is_ropeless,
             parallel: architecture.parallel.then_some(parallel.unwrap_or(false)),
@@ -188,7 +202,7 @@ impl HfConfig {
             )?,
             logit_cap: cap(
                 "final_logit_softcapping",
-                architecture.scaled_scores,
+                architecture.capped_logits,
                 defaults.logit_cap,
                 family.logit_softcap,
             )?,
@@ -211,12 +225,18 @@ impl HfConfig {
             ("context_length", self.context),
             ("embedding_length", self.hidden),
             ("block_count", self.layers),
-            ("feed_forward_length", self.ffn),
             ("attention.head_count", self.heads),
-            ("attention.key_length", self.head_dim),
-            ("attention.value_length", self.head_dim),
             ("vocab_size", self.vocab),
         ];
+        let shapes = match &self.layer_shapes {
+            Some(shapes) => shapes.keys(self.head_dim),
+            None => vec![
+                ("feed_forward_length", Value::U32(self.ffn as u32)),
+                ("attention.head_count_kv", self.key_heads()),
+                ("attention.key_length", Value::U32(self.head_dim as u32)),
+                ("attention.value_length", Value::U32(self.head_dim as u32)),
+            ],
+        };
         let family = self.architecture.family();
         let epsilon = match family.norm {
             NormKind::Rms => "attention.layer_norm_rms_epsilon",
@@ -232,6 +252,7 @@ impl HfConfig {
         let scales = self.scales.iter().map(|&(name, x)| (name, Some(x)));
         let floats = floats.into_iter().chain(scales).filter_map(|(name, x)| Some((name, Value::F32(x? as f32))));
         let windows = match &self.window {
+            Some(window) if self.layer_shapes.is_some() => window.list(),
             Some(window) => window.keys(family.full_attention_interval),
             None if family.sliding_window.is_some() || self.architecture.named_window => {
                 vec![(WINDOW_KEY, Value::U32(0))]
@@ -239,7 +260,6 @@ impl HfConfig {
             None => Vec::new(),
         };
         let others = [
-            ("attention.head_count_kv", Some(self.key_heads())),
             ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
             ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
@@ -248,6 +268,7 @@ impl HfConfig {
         let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.keys(family));
         let recurrent = self.recurrent.as_ref().map_or_else(Vec::new, HfRecurrent::keys);
         let own = sizes
+            .chain(shapes)
             .chain(floats)
             .chain(windows)
             .chain(others)
@@ -297,6 +318,12 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         let is_number = json.value.get(key).is_some_and(serde_json::Value::is_number);
         if is_number || json.opt_bool(key)? == Some(true) {
             return Err(json.unsupported(key, if is_number { "null" } else { "false" }).into());
+        }
+    }
+    if architecture.layer_shapes.is_some() {
+        const BIDIRECTIONAL: &str = "use_bidirectional_attention";
+        if json.opt_str(BIDIRECTIONAL)?.is_some_and(|kind| kind != "vision") {
+            return Err(json.unsupported(BIDIRECTIONAL, "null, vision").into());
         }
     }
     if architecture.hybrid {
@@ -371,7 +398,7 @@ impl Window {
         layers: usize,
         ropes: Option<&[bool]>,
     ) -> Result<Option<Self>> {
-        let sliding = match architecture.window {
+        let mut sliding = match architecture.window {
             WindowRule::Never => return Ok(None),
             WindowRule::Optional { .. } | WindowRule::WithoutRope
                 if !json.opt_bool("use_sliding_window")?.unwrap_or(false) =>
@@ -400,20 +427,28 @@ impl Window {
                 }
             }
         };
+        if let Some(last) = sliding.last_mut().filter(|_| architecture.layer_shapes.is_some()) {
+            // As its configuration has it, whatever it says.
+            *last = false;
+        }
         let missing = architecture.defaults.window.filter(|_| !json.is_null("sliding_window"));
         let positions = json.opt_positions("sliding_window")?.or(missing);
         Ok(positions.filter(|_| sliding.contains(&true)).map(|positions| Self { positions, sliding }))
     }
 
+    /// With each layer in a list.
+    fn list(&self) -> Vec<(&'static str, Value)> {
+        vec![(WINDOW_KEY, Value::U32(self.positions as u32)), (PATTERN_KEY, self.sliding.clone().into())]
+    }
+
     /// `every`: the interval of layers with full attention, where nothing is said of them.
     fn keys(&self, every: usize) -> Vec<(&'static str, Value)> {
-        const PATTERN: &str = "attention.sliding_window_pattern";
         let repeats = |every: usize| (0..self.sliding.len()).all(|i| self.sliding[i] == but_each(i, every));
         let mut keys = vec![(WINDOW_KEY, Value::U32(self.positions as u32))];
         if !repeats(every) {
             let period = (1..=self.sliding.len()).find(|&every| repeats(every));
             let pattern = period.map_or_else(|| self.sliding.clone().into(), |every| Value::U32(every as u32));
-            keys.push((PATTERN, pattern));
+            keys.push((PATTERN_KEY, pattern));
         }
         keys
     }

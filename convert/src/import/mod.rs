@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod expert_keys;
 mod experts;
+mod layer_shapes;
 mod metadata;
 mod peft;
 mod recurrent;

@@ -65,6 +65,11 @@ enum Scaling {
     },
     /// The base grows with the context.
     Dynamic(f64),
+    /// The first pairs are rotated, so many, with frequencies of all pairs divided by `factor`.
+    Proportional {
+        factor: f64,
+        rotated: usize,
+    },
 }
 
 /// The configuration beside the parameters of a rope.
@@ -83,8 +88,15 @@ struct Beside<'a> {
 }
 
 impl Ropes {
-    pub(super) fn read(json: &Document, architecture: &Architecture, head_dim: usize, context: usize) -> Result<Self> {
-        let parameters = json.part("rope_parameters")?;
+    /// `head_dims`: elements of a head in layers with full attention, and in those with a window.
+    pub(super) fn read(
+        json: &Document,
+        architecture: &Architecture,
+        head_dims: [usize; 2],
+        context: usize,
+    ) -> Result<Self> {
+        let [head_dim, sliding_head_dim] = head_dims;
+        let parameters = json.part("rope_parameters")?.unwrap_or_else(|| json.with(architecture.rope()));
         let scaling = json.part("rope_scaling")?;
         let beside = Beside {
             json,
@@ -96,10 +108,10 @@ impl Ropes {
             head_dim,
             context,
         };
-        let kind = |name| parameters.as_ref().map_or(Ok(None), |parameters: &Document| parameters.part(name));
+        let kind = |name| parameters.part(name);
         let Some((theta_key, theta)) = architecture.sliding_rope else {
-            let said = scaling.filter(|scaling| !scaling.is_empty()).or(kind("full_attention")?).or(parameters.clone());
-            let said = said.unwrap_or_else(|| json.with(architecture.rope()));
+            let said = scaling.filter(|scaling| !scaling.is_empty()).or(kind("full_attention")?);
+            let said = said.unwrap_or_else(|| parameters.clone());
             return Ok(Self {
                 full: beside.rope(&said)?,
                 sliding: None,
@@ -108,12 +120,12 @@ impl Ropes {
                 sections: sections(&said)?,
             });
         };
-        let truncate = parameters.as_ref().map_or(Ok(None), |parameters| parameters.opt_bool("truncate"))?;
+        let truncate = parameters.opt_bool("truncate")?;
         let beside = Beside { original: false, truncate: Some(truncate.unwrap_or(true)), ..beside };
         let silent = || json.with(Map::from_iter([("rope_type".to_owned(), "default".into())]));
         let full = kind("full_attention")?.unwrap_or_else(silent);
         let full = scaling.map_or(full.clone(), |scaling| scaling.over(&full));
-        let sliding = Beside { theta_key, theta, ..beside };
+        let sliding = Beside { theta_key, theta, head_dim: sliding_head_dim, ..beside };
         let sliding = sliding.rope(&kind("sliding_attention")?.unwrap_or_else(silent))?;
         if sliding.factors().next().is_some() {
             let part = kind("sliding_attention")?.unwrap_or_else(silent);
@@ -134,6 +146,9 @@ impl Ropes {
             }
         };
         add("rope.dimension_count", Value::U32(self.full.size as u32));
+        if let Some(sliding) = self.sliding.as_ref().filter(|sliding| sliding.size != self.full.size) {
+            add("rope.dimension_count_swa", Value::U32(sliding.size as u32));
+        }
         if let Some((scale, _)) = self.temperature {
             add("attention.temperature_scale", Value::F32(scale as f32));
         }
@@ -161,7 +176,7 @@ impl Rope {
         // What is 1, or the usual number, is left out.
         let unusual = |name, x: f64, usual: f64| x.total_cmp(&usual).is_ne().then(|| float(name, x));
         match &self.scaling {
-            Scaling::None | Scaling::Llama3 { .. } => (),
+            Scaling::None | Scaling::Llama3 { .. } | Scaling::Proportional { .. } => (),
             Scaling::Linear(factor) => keys.extend([kind("linear"), float("rope.scaling.factor", *factor)]),
             Scaling::Yarn { truncate: false, magnitude, .. } => {
                 keys.extend(unusual("rope.scaling.attn_factor", *magnitude, 1.0));
@@ -205,6 +220,8 @@ impl Rope {
                     1.0 / (share / factor + (1.0 - share))
                 })
             }
+            // A pair with this divisor does not turn in any context.
+            &Scaling::Proportional { factor, rotated } => of_all(&|i| if i < rotated { factor } else { 1e30 }),
             Scaling::Long { short, long, .. } => {
                 vec![(Role::RopeFactorsLong, long.clone()), (Role::RopeFactorsShort, short.clone())]
             }
@@ -251,7 +268,8 @@ impl Beside<'_> {
         let share = parameters.opt_positive(KEY)?.or(self.json.opt_positive(KEY)?);
         let Some(missing) = self.architecture.rotary_share else {
             // They rotate whole heads, and read the key with other types alone.
-            let is_part = !is_plain(kind(parameters)?.1) && share.is_some_and(|share| share < 1.0);
+            let kind = kind(parameters)?.1;
+            let is_part = !is_plain(kind) && kind != PROPORTIONAL && share.is_some_and(|share| share < 1.0);
             return if is_part { Err(parameters.unsupported(KEY, "1").into()) } else { Ok(self.head_dim) };
         };
         let size = (share.unwrap_or(missing) * self.head_dim as f64) as usize;
@@ -285,6 +303,11 @@ impl Beside<'_> {
             "su" | "yarn" if json.get("long_factor").is_some() => self.long(json, size),
             "yarn" => self.yarn(json),
             "longrope" => self.long(json, size),
+            PROPORTIONAL if self.architecture.rotary_share.is_none() => {
+                let share = json.opt_positive("partial_rotary_factor")?.unwrap_or(1.0).min(1.0);
+                let factor = if json.get("factor").is_some() { stretch(json)? } else { 1.0 };
+                Ok(Scaling::Proportional { factor, rotated: (share * size as f64 / 2.0) as usize })
+            }
             _ => Err(json.unsupported(key, "default, linear, dynamic, yarn, longrope, llama3").into()),
         }
     }
@@ -346,6 +369,9 @@ impl Beside<'_> {
         self.context as f64 / original as f64
     }
 }
+
+/// The type of a rope that turns a part of a head's pairs.
+const PROPORTIONAL: &str = "proportional";
 
 /// The key of the type, and the type.
 fn kind(json: &Document) -> Result<(&'static str, &str)> {

@@ -75,15 +75,27 @@ pub(super) fn in_larger(name: &str) -> impl Iterator<Item = String> + use<> {
 }
 
 /// What a checkpoint may have beside them: a copy of the embedding, the frequencies that old ones
-/// carry, and the other parts of a multimodal model.
+/// carry, keys and values that are those of another layer, and the other parts of a multimodal
+/// model.
 pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
     let is_other = || config.is_part && !name.starts_with(&names.model) && name != names.head;
+    let is_needless = || {
+        let part = name.strip_prefix(&names.model).and_then(|rest| rest.strip_prefix("layers."));
+        let part = part.and_then(|rest| rest.split_once('.'));
+        config.layer_shapes.as_ref().zip(part).is_some_and(|(shapes, (layer, part))| {
+            shapes.is_shared(layer.parse().ok()) && SHARED.iter().any(|module| part.starts_with(module))
+        })
+    };
     let is_head = || transformers_name(config.architecture, TensorName::new(Role::Head)).map(|head| names.of(head));
     config.tied == Some(true) && is_head().is_some_and(|head| name == head)
         || name.ends_with(".rotary_emb.inv_freq")
         || config.architecture.idle.iter().any(|part| name.starts_with(part))
+        || is_needless()
         || is_other()
 }
+
+/// What a layer may have in vain that has the keys and values of another.
+const SHARED: [&str; 4] = ["self_attn.k_proj.", "self_attn.v_proj.", "self_attn.k_norm.", "self_attn.v_norm."];
 
 const MODEL: &str = "model.";
 const HEAD: &str = "lm_head.weight";
@@ -105,13 +117,16 @@ impl HfConfig {
     /// Whether a checkpoint has this tensor, if a file may leave it out.
     fn has(&self, spec: &TensorSpec) -> bool {
         let [inputs, output, ffn] = self.biases;
+        let shapes = self.layer_shapes.as_ref();
         match spec.name {
             _ if !spec.optional => true,
+            name if shapes.is_some_and(|shapes| shapes.lacks(name)) => false,
             TensorName { is_bias: true, role, .. } => match role {
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
                 Role::AttentionOutput => output,
                 _ => inputs,
             },
+            TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. } => true,
             TensorName { role, .. } => role == Role::Head && self.tied != Some(true),
         }
     }
@@ -177,6 +192,14 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::ConvolutionInput => "conv.in_proj",
         Role::ConvolutionKernel => "conv.conv",
         Role::ConvolutionOutput => "conv.out_proj",
+        Role::PerLayerEmbedding => "model.embed_tokens_per_layer",
+        Role::PerLayerProjection => "model.per_layer_model_projection",
+        Role::PerLayerProjectionNorm => "model.per_layer_projection_norm",
+        Role::PerLayerGate => "per_layer_input_gate",
+        Role::PerLayerOutput => "per_layer_projection",
+        Role::PerLayerPostNorm => "post_per_layer_input_norm",
+        // No module, but a buffer.
+        Role::LayerScale => return Some(format!("{}layer_scalar", layer(name))),
         _ => return None,
     };
     Some(format!("{}{module}.{}", layer(name), if name.is_bias { "bias" } else { "weight" }))

@@ -184,6 +184,8 @@ impl Recipe {
         let Some(TensorName { layer, role, is_bias: false }) = TensorName::parse(name) else { return self.base };
         match (layer, role) {
             _ if self.base.block_len() == 1 => self.base,
+            // The table of per-layer embeddings has the type of that of embeddings.
+            (None, Role::PerLayerEmbedding) => self.choose(&TensorName::new(Role::Embedding).to_string(), model),
             (None, role) if role == head => self.head(),
             (None, Role::Embedding) if self.base == Q2_0 => Q4K,
             (Some(layer), Role::Value | Role::FusedQueryKeyValue) => self.first(self.values, layer, model),
@@ -304,6 +306,8 @@ mod tests {
             ("MXFP4_MOE", "blk.2.attn_v.weight", Q8_0),
             ("MXFP4_MOE", "blk.2.ffn_up_exps.weight", Mxfp4),
             ("Q2_0", "token_embd.weight", Q6K),
+            ("Q4_K_M", "per_layer_token_embd.weight", Q6K),
+            ("Q4_K_M", "blk.0.inp_gate.weight", Q4K),
         ] {
             assert_eq!(chosen(name, tensor, false), dtype, "{name} {tensor}");
         }
@@ -317,6 +321,8 @@ mod tests {
         assert_eq!(chosen("IQ4_XS", "blk.9.attn_v.weight"), Iq4Xs);
         assert_eq!(chosen("Q2_0", "token_embd.weight"), Q4K);
         assert_eq!(chosen("Q2_0", "output.weight"), Q6K);
+        assert_eq!(chosen("Q2_0", "per_layer_token_embd.weight"), Q4K);
+        assert_eq!(chosen("Q4_K_M", "per_layer_token_embd.weight"), Q4K);
     }
 
     #[test]

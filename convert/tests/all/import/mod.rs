@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 36] = [
+const GOLDENS: [&str; 38] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -68,6 +68,8 @@ const GOLDENS: [&str; 36] = [
     "olmoe",
     "granitemoe",
     "granitemoeshared",
+    "gemma4",
+    "gemma4_unified",
 ];
 
 /// Keys that the goldens do not have, which were written without a chat template.
@@ -268,6 +270,13 @@ fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
             _ => return None,
         },
         (_, stem) => match stem {
+            "per_layer_token_embd" => "model.embed_tokens_per_layer",
+            "per_layer_model_proj" => "model.per_layer_model_projection",
+            "per_layer_proj_norm" => "model.per_layer_projection_norm",
+            "inp_gate" => "per_layer_input_gate",
+            "proj" => "per_layer_projection",
+            "post_norm" => "post_per_layer_input_norm",
+            "layer_output_scale" => "layer_scalar",
             "ffn_gate_inp" => "mlp.gate",
             "ffn_gate_exps" => "mlp.experts.{}.gate_proj",
             "ffn_up_exps" => "mlp.experts.{}.up_proj",
@@ -297,8 +306,9 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
     ];
     let kind = config["model_type"].as_str().unwrap();
     let number = |key: &str| config[key].as_u64().unwrap() as usize;
-    let around = ["gemma2", "gemma3_text"].contains(&kind);
-    let from_one = kind.starts_with("gemma") || ["nemotron", "qwen3_5_text"].contains(&kind);
+    let is_gemma4 = kind.starts_with("gemma4");
+    let around = is_gemma4 || ["gemma2", "gemma3_text"].contains(&kind);
+    let from_one = kind.starts_with("gemma") && !is_gemma4 || ["nemotron", "qwen3_5_text"].contains(&kind);
     let (layer, part) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((layer, part)) => (format!("model.layers.{layer}."), part),
         None => (String::new(), name),
@@ -336,6 +346,8 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
         Some((_, "dt_bias" | "A_log")) => format!("{layer}{stem}"),
+        // A buffer, and no module.
+        None if stem == "layer_scalar" => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),
     };
     let text = name.strip_prefix("model.").filter(|_| config.get("text_config").is_some());
@@ -558,6 +570,57 @@ fn other_architectures_of_a_family_become_the_same_file() {
         source.tensors.insert("vision_tower.vision_model.patch.weight".to_owned(), patch);
     });
     assert_same(&imported(&Source::of("gemma3"), "F16"), &imported(&gemma3, "F16"), "gemma3");
+}
+
+/// Gemma 4 has the shapes of its layers in several spellings, alone or as a part of a larger model,
+/// and may have keys and values that nobody reads.
+#[test]
+fn gemma4_is_read_in_each_of_its_spellings() {
+    for (name, old, kind) in [
+        ("gemma4", json!({"global_head_dim": 16}), "gemma4"),
+        (
+            "gemma4_unified",
+            json!({"global_head_dim": 16, "num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0}),
+            "gemma4_unified",
+        ),
+    ] {
+        let expected = imported(&Source::of(name), "F16");
+        let old = Source::of(name).edit(|source| {
+            let map = source.config.as_object_mut().unwrap();
+            map.remove("per_layer_config");
+            map.extend(old.as_object().unwrap().clone());
+        });
+        assert_same(&expected, &imported(&old, "F16"), name);
+        let part = old.edit(|source| {
+            let text = source.config.clone();
+            source.config = json!({"architectures": ["AnyForConditionalGeneration"], "model_type": kind,
+                "text_config": text, "eos_token_id": text["eos_token_id"]});
+            let tensors = std::mem::take(&mut source.tensors).into_iter();
+            let larger = |name: String| name.replacen("model.", "model.language_model.", 1);
+            source.tensors = tensors.map(|(name, tensor)| (larger(name), tensor)).collect();
+            let vain = (Dtype::F32, vec![2], vec![0; 8]);
+            for vain_name in ["model.vision_tower.patch.weight", "model.embed_vision.projection.weight"] {
+                source.tensors.insert(vain_name.to_owned(), vain.clone());
+            }
+            if name == "gemma4" {
+                for part in ["k_proj", "v_proj", "k_norm"] {
+                    let name = format!("model.language_model.layers.3.self_attn.{part}.weight");
+                    source.tensors.insert(name, vain.clone());
+                }
+            }
+        });
+        assert_same(&expected, &imported(&part, "F16"), name);
+    }
+    for (key, value) in [
+        ("enable_moe_block", json!(true)),
+        ("use_bidirectional_attention", json!("all")),
+        ("num_kv_shared_layers", json!(4)),
+        ("per_layer_config", json!({"1": {"head_dim": 16}, "3": {"head_dim": 32}})),
+        ("per_layer_config", json!({"9": {}})),
+    ] {
+        let error = run(&Source::of("gemma4").set(key, value).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
 }
 
 /// Experts may be stacked, as transformers 5 has them in memory, or apart.
