@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod expert_keys;
 mod experts;
+mod lora_config;
 mod metadata;
 mod peft;
 mod rope;
@@ -48,7 +49,7 @@ use tensors::Names;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
-pub use peft::{is_peft, peft};
+pub use peft::{is_peft, peft, peft_files};
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///
