@@ -70,7 +70,11 @@ fn is_at(_: &File, _: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ollm_runtime::gguf::{TensorType, Writer};
+    use ollm_runtime::quant;
+
     use super::*;
+    use crate::pack;
 
     #[test]
     fn one_writer_at_a_time() {
@@ -84,5 +88,25 @@ mod tests {
         drop(Claim::new(&output).unwrap());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         fs::remove_dir(folder).unwrap();
+    }
+
+    #[test]
+    fn packing_is_refused_while_another_writes() {
+        let folder = std::env::temp_dir().join(format!("ollm-claim-pack-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let [plain, packed, again] = ["plain.gguf", "packed.gguf", "again.gguf"].map(|name| folder.join(name));
+        let mut writer = Writer::new();
+        writer.set("general.architecture", "llama").unwrap();
+        let matrix = quant::encode(TensorType::Q4_0, &[1.0; 64 * 16]).unwrap();
+        writer.tensor("token_embd.weight", &[64, 16], TensorType::Q4_0, matrix).unwrap();
+        writer.write_to(&plain).unwrap();
+        {
+            let _other = Claim::new(&packed).unwrap();
+            assert!(matches!(pack::pack(&plain, &packed, false), Err(ConvertError::Busy { .. })));
+        }
+        pack::pack(&plain, &packed, false).unwrap();
+        let _other = Claim::new(&again).unwrap();
+        assert!(matches!(pack::unpack(&packed, &again, false), Err(ConvertError::Busy { .. })));
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -97,6 +97,8 @@ pub enum ConvertError {
     TooSmall { size: usize, smallest: usize },
     /// No choice of types that was tried has so small a KL divergence.
     KlNotReached { most: f64, reached: f64 },
+    /// A file has the name of a search's measurements, and holds something else.
+    NotMeasurements { path: PathBuf },
     /// A text has no tokens.
     NoText { path: PathBuf },
     /// A folder cannot be imported.
@@ -252,6 +254,9 @@ impl fmt::Display for ConvertError {
             }
             Self::KlNotReached { most, reached } => {
                 write!(f, "no choice of types was found with a KL of {most} or less: the best has {reached:.6}")
+            }
+            Self::NotMeasurements { path } => {
+                write!(f, "{}: not what a search has measured, which belongs there: move it", path.display())
             }
             Self::NoText { path } => write!(f, "{}: no text", path.display()),
             Self::Import(error) => error.fmt(f),

@@ -54,7 +54,7 @@ pub mod verify;
 use std::path::Path;
 
 use ollm_runtime::gguf::{TensorType, Writer};
-use ollm_runtime::quant;
+use ollm_runtime::{quant, storage};
 
 use opened::Opened;
 
@@ -90,18 +90,25 @@ pub fn check_absent(output: &Path, replace: bool) -> Result<()> {
 /// Writes the file, with checksums after all other keys.
 fn write(mut writer: Writer<'_>, output: &Path) -> Result<()> {
     checksum::add(&mut writer).map_err(ConvertError::Output)?;
-    let _claim = claim::Claim::new(output)?;
-    writer.write_to(output).map_err(ConvertError::from_output)
+    write_all(&[(writer, output)])
 }
 
-/// Refuses an output that is one of the inputs: it is mapped, and the only copy.
+/// Writes files that belong together: all of them, or none. No other process writes them meanwhile.
+fn write_all(files: &[(Writer<'_>, &Path)]) -> Result<()> {
+    let _claims = files.iter().map(|(_, path)| claim::Claim::new(path)).collect::<Result<Vec<_>>>()?;
+    Writer::write_all(files.iter().map(|(writer, path)| (writer, *path))).map_err(ConvertError::from_output)
+}
+
+/// Refuses an output that is one of the inputs: it is mapped, and the only copy. All parts of a
+/// model are inputs where the first is.
 ///
 /// # Errors
 /// [`ConvertError::OverwritesInput`], however the paths are spelled.
 pub fn check_output(output: &Path, inputs: &[&Path]) -> Result<()> {
     let Ok(target) = output.canonicalize() else { return Ok(()) };
-    match inputs.iter().find(|input| input.canonicalize().is_ok_and(|input| input == target)) {
-        Some(input) => Err(ConvertError::OverwritesInput { path: (*input).to_owned() }),
+    let files = inputs.iter().flat_map(|&input| storage::parts(input).unwrap_or_else(|| vec![input.to_owned()]));
+    match files.into_iter().find(|file| file.canonicalize().is_ok_and(|file| file == target)) {
+        Some(path) => Err(ConvertError::OverwritesInput { path }),
         None => Ok(()),
     }
 }

@@ -42,7 +42,7 @@ pub fn pack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     let mut writer = Writer::new();
     set_packed(&file, &mut writer).map_err(ConvertError::Output)?;
     let layout = |tensor: &TensorInfo| if has_panels(tensor) { Layout::Panels } else { Layout::Rows };
-    write(&file, writer, layout, output).map_err(ConvertError::Output)
+    write(&file, writer, layout, output)
 }
 
 /// Unpacks a file: writes the plain file again. An existing output is replaced only if `force`.
@@ -58,7 +58,7 @@ pub fn unpack(input: &Path, output: &Path, force: bool) -> Result<PackSummary> {
     }
     let mut writer = Writer::new();
     set_plain(&file, &mut writer).map_err(ConvertError::Output)?;
-    write(&file, writer, |_| Layout::Rows, output).map_err(ConvertError::Output)
+    write(&file, writer, |_| Layout::Rows, output)
 }
 
 /// What the runtime maps.
@@ -113,21 +113,22 @@ fn write<'a>(
     mut writer: Writer<'a>,
     layout: impl Fn(&TensorInfo) -> Layout,
     output: &Path,
-) -> std::result::Result<PackSummary, GgufError> {
+) -> Result<PackSummary> {
     let mut summary = PackSummary::default();
     for tensor in file.gguf.tensors() {
         let changes = layout(tensor) != tensor.layout;
         if changes { &mut summary.changed } else { &mut summary.kept }.add(tensor.size);
-        if changes {
-            let matrix = matrix(file, tensor);
-            let repack = move |out: &mut dyn Write| file.release(tensor, |_| matrix.repack(out));
-            writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, layout(tensor), repack)?;
-        } else {
-            let emit = |out: &mut dyn Write| file.release(tensor, |bytes| out.write_all(bytes));
-            writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, tensor.layout, emit)?;
-        }
+        let matrix = changes.then(|| matrix(file, tensor));
+        let emit = move |out: &mut dyn Write| {
+            file.release(tensor, |bytes| match &matrix {
+                Some(matrix) => matrix.repack(out),
+                None => out.write_all(bytes),
+            })
+        };
+        let added = writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, layout(tensor), emit);
+        added.map_err(ConvertError::Output)?;
     }
-    writer.write_to(output)?;
+    crate::write_all(&[(writer, output)])?;
     Ok(summary)
 }
 

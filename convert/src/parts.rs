@@ -2,13 +2,11 @@
 //! llama.cpp's `gguf-split` names and writes them.
 
 use std::fmt;
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{ALIGNMENT_KEY, Layout, PART_KEYS, TensorInfo, Value, Writer, part_name};
 
-use crate::claim::Claim;
 use crate::kind::MODELS;
 use crate::table::TensorTotal;
 use crate::{ConvertError, Opened, Result, check_absent, check_output, merge};
@@ -42,7 +40,8 @@ pub struct JoinSummary {
 /// to one part; the keys are in the first.
 ///
 /// # Errors
-/// If the file is no model, or a part is there and may not be replaced. Then nothing is written.
+/// If the file is no model, a part is there and may not be replaced, or one cannot be written. Then
+/// nothing is changed.
 pub fn shard(input: &Path, stem: &Path, cut: Cut, force: bool) -> Result<ShardSummary> {
     let model = Opened::open_plain(input, MODELS)?;
     let groups = groups(model.gguf.tensors(), cut);
@@ -54,21 +53,18 @@ pub fn shard(input: &Path, stem: &Path, cut: Cut, force: bool) -> Result<ShardSu
         check_output(path, &[input])?;
         check_absent(path, force)?;
     }
-    let mut done = Vec::new();
-    for (number, (path, group)) in paths.iter().zip(&groups).enumerate() {
-        if let Err(error) = part(&model, number, groups.len(), group, path) {
-            // A model that lacks parts is none.
-            for (path, _) in &done {
-                drop(fs::remove_file(path));
-            }
-            return Err(error);
-        }
-        done.push((path.clone(), TensorTotal::of(group.iter().map(|tensor| tensor.size))));
-    }
-    Ok(ShardSummary { parts: done })
+    let part = |(number, group): (usize, &Vec<_>)| part(&model, number, groups.len(), group);
+    let writers = groups.iter().enumerate().map(part).collect::<Result<Vec<_>>>()?;
+    let files: Vec<_> = writers.into_iter().zip(paths.iter().map(PathBuf::as_path)).collect();
+    // A model that lacks parts is none.
+    crate::write_all(&files)?;
+    drop(files);
+    let totals = groups.iter().map(|group| TensorTotal::of(group.iter().map(|tensor| tensor.size)));
+    Ok(ShardSummary { parts: paths.into_iter().zip(totals).collect() })
 }
 
-fn part(model: &Opened, number: usize, count: usize, tensors: &[&TensorInfo], path: &Path) -> Result<()> {
+/// What writes a part of the model.
+fn part<'a>(model: &'a Opened, number: usize, count: usize, tensors: &[&'a TensorInfo]) -> Result<Writer<'a>> {
     let mut writer = Writer::new();
     let all = model.gguf.tensors().len();
     // The types of llama.cpp.
@@ -79,13 +75,12 @@ fn part(model: &Opened, number: usize, count: usize, tensors: &[&TensorInfo], pa
     for (key, value) in keys.chain(own) {
         writer.set(key, value).map_err(ConvertError::Output)?;
     }
-    for tensor in tensors {
-        let emit = |out: &mut dyn Write| model.release(tensor, |bytes| out.write_all(bytes));
+    for &tensor in tensors {
+        let emit = move |out: &mut dyn Write| model.release(tensor, |bytes| out.write_all(bytes));
         let added = writer.streamed(&tensor.name, &tensor.dims, tensor.dtype, Layout::Rows, emit);
         added.map_err(ConvertError::Output)?;
     }
-    let _claim = Claim::new(path)?;
-    writer.write_to(path).map_err(ConvertError::from_output)
+    Ok(writer)
 }
 
 /// The tensors of each part, at least one in each, in their order.

@@ -6,14 +6,14 @@ use ollm_runtime::gguf::{GgufError, Writer};
 use ollm_runtime::plugin::schema::{FILE_TYPE, keys};
 
 use crate::merge::{KEPT_PREFIX, MergeSummary, check_match, copy, is_plugins, total};
-use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output};
+use crate::{ConvertError, FileKind, Opened, Result, check_absent, check_output, checksum};
 
 /// Writes the plugin of a merged file and, if there is a place for it, the backbone: what
 /// [`crate::merge`] put together, key for key. Outputs that exist are replaced only if `force`.
 ///
 /// # Errors
 /// [`ConvertError`] if the file is not a merged one, is packed, or its plugin does not fit its
-/// backbone; then nothing is written.
+/// backbone, or an output cannot be written; then nothing is changed.
 pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool) -> Result<MergeSummary> {
     let outputs = [plugin].into_iter().chain(backbone);
     outputs.clone().try_for_each(|output| check_output(output, &[merged]))?;
@@ -25,14 +25,17 @@ pub fn split(merged: &Path, plugin: &Path, backbone: Option<&Path>, force: bool)
     let file = Opened::open_plain(merged, &[FileKind::Merged])?;
     check_match(&file, &file.gguf).map_err(|source| ConvertError::Plugin { path: merged.to_owned(), source })?;
 
-    crate::write(plugins_part(&file).map_err(ConvertError::Output)?, plugin)?;
-    let mut writer = Writer::new();
     let of_backbone = |name: &str| !is_plugins(name);
-    copy(&file, &mut writer, |key| of_backbone(key).then_some(key.into()), of_backbone)
-        .map_err(ConvertError::Output)?;
+    let mut files = vec![(plugins_part(&file).map_err(ConvertError::Output)?, plugin)];
     if let Some(backbone) = backbone {
-        crate::write(writer, backbone)?;
+        let mut writer = Writer::new();
+        copy(&file, &mut writer, |key| of_backbone(key).then_some(key.into()), of_backbone)
+            .map_err(ConvertError::Output)?;
+        files.push((writer, backbone));
     }
+    files.iter_mut().try_for_each(|(writer, _)| checksum::add(writer)).map_err(ConvertError::Output)?;
+    crate::write_all(&files)?;
+    drop(files);
     Ok(MergeSummary { backbone: total(&file.gguf, of_backbone), plugin: total(&file.gguf, is_plugins) })
 }
 

@@ -25,18 +25,61 @@ pub fn write<E: From<io::Error>>(
     path: &Path,
     emit: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
 ) -> Result<(), E> {
-    write_as(path, nameless::create, emit)
+    Ok(commit([stage(path, emit)?]).map_err(|(_, error)| error)?)
 }
 
-/// [`write()`] where `nameless` gives a file without a name in a folder, or none.
-fn write_as<E: From<io::Error>>(
+/// The first half of [`write()`]: the whole file is on the disk, under another name. With
+/// [`commit`], files that belong together appear together: none of them replaces anything before
+/// all of them are written.
+///
+/// # Errors
+/// As [`write()`].
+pub fn stage<E: From<io::Error>>(
+    path: &Path,
+    emit: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
+) -> Result<StagedFile, E> {
+    stage_as(path, nameless::create, emit)
+}
+
+/// The second half of [`write()`]: each file takes its name.
+///
+/// # Errors
+/// That of the system, and the path of the file that could not be renamed. Then those before it are
+/// removed again where nothing was before; what they replaced is lost.
+pub fn commit(files: impl IntoIterator<Item = StagedFile>) -> Result<(), (PathBuf, io::Error)> {
+    let mut new = Vec::new();
+    for StagedFile { temporary, target } in files {
+        let absent = target.symlink_metadata().is_err();
+        if let Err(error) = temporary.rename(&target) {
+            for path in &new {
+                // The first error is the one to tell.
+                let _ = fs::remove_file(path);
+            }
+            return Err((target, error));
+        }
+        if absent {
+            new.push(target);
+        }
+    }
+    Ok(())
+}
+
+/// A file that [`stage`] has written. Dropped, it is removed.
+pub struct StagedFile {
+    temporary: Temporary,
+    /// The name that it will have.
+    target: PathBuf,
+}
+
+/// [`stage`] where `nameless` gives a file without a name in a folder, or none.
+fn stage_as<E: From<io::Error>>(
     path: &Path,
     nameless: impl FnOnce(&Path) -> Option<File>,
     emit: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<StagedFile, E> {
     let target = resolve(path)?;
     let permissions = permissions(&target)?;
-    let (temporary, file) = Temporary::create(&target, nameless)?;
+    let (mut temporary, file) = Temporary::create(&target, permissions.is_some(), nameless)?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
     emit(&mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -44,7 +87,8 @@ fn write_as<E: From<io::Error>>(
         file.set_permissions(permissions)?;
     }
     file.sync_all()?;
-    Ok(temporary.rename(&file, &target)?)
+    temporary.name(&file, &target)?;
+    Ok(StagedFile { temporary, target })
 }
 
 /// Where a path leads through symbolic links; the last one may name what is not there yet.
@@ -78,21 +122,27 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn create(target: &Path, nameless: impl FnOnce(&Path) -> Option<File>) -> io::Result<(Self, File)> {
+    /// Others may not read a `private` one, unless it gets other permissions.
+    fn create(target: &Path, private: bool, nameless: impl FnOnce(&Path) -> Option<File>) -> io::Result<(Self, File)> {
         if target.file_name().is_none() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
         }
         if let Some(file) = nameless(folder(target)) {
             return Ok((Self { path: None }, file));
         }
-        let (path, file) = first_free(target, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
+        let (path, file) = first_free(target, |path| options(private).write(true).create_new(true).open(path))?;
         Ok((Self { path: Some(path) }, file))
     }
 
-    fn rename(mut self, file: &File, target: &Path) -> io::Result<()> {
+    /// Gives it a name, if it has none.
+    fn name(&mut self, file: &File, target: &Path) -> io::Result<()> {
         if self.path.is_none() {
             self.path = Some(first_free(target, |path| nameless::name(file, path))?.0);
         }
+        Ok(())
+    }
+
+    fn rename(mut self, target: &Path) -> io::Result<()> {
         if let Some(path) = &self.path {
             fs::rename(path, target)?;
         }
@@ -131,10 +181,33 @@ fn folder(target: &Path) -> &Path {
     target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+#[cfg(unix)]
+fn options(private: bool) -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = OpenOptions::new();
+    options.mode(if private { 0o600 } else { 0o666 });
+    options
+}
+
+#[cfg(not(unix))]
+fn options(_private: bool) -> OpenOptions {
+    OpenOptions::new()
+}
+
 /// Makes the rename itself durable. Only Unix can open a folder as a file.
 #[cfg(unix)]
 fn sync_folder(target: &Path) -> io::Result<()> {
-    File::open(folder(target))?.sync_all()
+    match File::open(folder(target)).and_then(|folder| folder.sync_all()) {
+        Err(error) if !cannot_sync(error.kind()) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether this says that a folder may not be read, or is on a file system that does not sync
+/// folders. The file itself is written all the same.
+#[cfg(unix)]
+fn cannot_sync(error: io::ErrorKind) -> bool {
+    matches!(error, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 #[cfg(not(unix))]
@@ -182,6 +255,14 @@ mod tests {
     fn put(path: &Path, named: bool, bytes: &[u8]) -> io::Result<()> {
         let nameless = |folder: &Path| if named { None } else { nameless::create(folder) };
         write_as(path, nameless, |out| bytes.chunks(1000).try_for_each(|part| out.write_all(part)))
+    }
+
+    fn write_as(
+        path: &Path,
+        nameless: impl FnOnce(&Path) -> Option<File>,
+        emit: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        commit([stage_as(path, nameless, emit)?]).map_err(|(_, error)| error)
     }
 
     #[test]
@@ -273,5 +354,57 @@ mod tests {
             assert_eq!(fs::read(folder.file(&longest)).unwrap(), b"old");
         }
         assert_eq!(folder.names(), [longest]);
+    }
+
+    #[test]
+    fn files_that_belong_together_replace_nothing_before_all_are_written() {
+        let folder = Folder::new("together");
+        put(&folder.file("old"), false, b"old").unwrap();
+        let stage = |name: &str| stage(&folder.file(name), |out| out.write_all(b"new"));
+        drop([stage("old").unwrap(), stage("new").unwrap()]);
+        stage("missing/file").map(drop).unwrap_err();
+        assert_eq!(folder.names(), ["old"]);
+        assert_eq!(fs::read(folder.file("old")).unwrap(), b"old");
+
+        let staged = ["first", "old", "blocked", "last"].map(|name| stage(name).unwrap());
+        fs::create_dir(folder.file("blocked")).unwrap();
+        let (path, _) = commit(staged).unwrap_err();
+        assert_eq!(path, folder.file("blocked"));
+        assert_eq!(folder.names(), ["blocked", "old"]);
+        fs::remove_dir(folder.file("blocked")).unwrap();
+        commit(["old", "new"].map(|name| stage(name).unwrap())).unwrap();
+        assert_eq!(folder.names(), ["new", "old"]);
+        assert_eq!(fs::read(folder.file("old")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_replaces_a_private_file_is_private_from_the_start() {
+        let folder = Folder::new("private");
+        fs::write(folder.file("file"), "old").unwrap();
+        fs::set_permissions(folder.file("file"), Permissions::from_mode(0o640)).unwrap();
+        let mut seen = Vec::new();
+        let emit = |_: &mut BufWriter<File>| {
+            for name in folder.names().into_iter().filter(|name| name != "file") {
+                seen.push(fs::metadata(folder.file(&name))?.permissions().mode() & 0o777);
+            }
+            Ok(())
+        };
+        write_as(&folder.file("file"), |_| None, emit).unwrap();
+        assert_eq!(seen, [0o600]);
+        assert_eq!(fs::metadata(folder.file("file")).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_synced_is_no_error() {
+        let folder = Folder::new("unreadable");
+        fs::set_permissions(&folder.0, Permissions::from_mode(0o333)).unwrap();
+        let outcome = put(&folder.file("file"), false, b"new");
+        fs::set_permissions(&folder.0, Permissions::from_mode(0o777)).unwrap();
+        outcome.unwrap();
+        assert_eq!(fs::read(folder.file("file")).unwrap(), b"new");
+        // EACCES, EPERM, EINVAL (Linux: a file system without fsync of folders); not EIO, ENOSPC.
+        let kind = |code| io::Error::from_raw_os_error(code).kind();
+        assert!([13, 1, 22].into_iter().all(|code| cannot_sync(kind(code))));
+        assert!(![5, 28].into_iter().any(|code| cannot_sync(kind(code))));
     }
 }

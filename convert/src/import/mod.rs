@@ -22,6 +22,7 @@ mod error;
 mod expert_keys;
 mod experts;
 mod layer_shapes;
+mod lora_config;
 mod metadata;
 mod peft;
 mod recurrent;
@@ -50,7 +51,7 @@ use tensors::Names;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
-pub use peft::{is_peft, peft};
+pub use peft::{is_peft, peft, peft_files};
 
 /// Writes the model in `folder` as a GGUF file. `progress` counts bytes of the weights.
 ///

@@ -6,7 +6,7 @@
 //! otherwise is multiplied into B.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::{Config, LayerKind, Role, TensorSpec, schema};
@@ -17,6 +17,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::architecture::Architecture;
 use super::document::Document;
+use super::lora_config::LoraConfig;
 use super::recurrent::delta_order;
 use super::tensors::{in_larger, transformers_name};
 use crate::adapter::{Adapter, Factors};
@@ -32,6 +33,11 @@ pub fn is_peft(folder: &Path) -> bool {
     folder.join(CONFIG).exists()
 }
 
+/// The files of such a folder that are read.
+pub fn peft_files(folder: &Path) -> [PathBuf; 2] {
+    [CONFIG, WEIGHTS].map(|name| folder.join(name))
+}
+
 /// The adapters in `folder`, for the matrices of `backbone`.
 ///
 /// # Errors
@@ -41,7 +47,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
     let base = Opened::open(backbone)?;
     expect_kind(backbone, base.gguf.metadata(), &[FileKind::Backbone, FileKind::Merged])?;
     let json = Document::read(&folder.join(CONFIG))?;
-    let settings = Settings::read(&json)?;
+    let settings = LoraConfig::read(&json)?;
     let path = folder.join(WEIGHTS);
     let bytes = Storage::open(&path)?;
     let malformed = |source| ConvertError::SafeTensors { path: path.clone(), source };
@@ -65,6 +71,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let values = values.ok_or_else(|| bad(format!("{name} is {:?}, not F32, F16 or BF16", view.dtype())))?;
         factors.entry(matrix).or_default()[which] = Some((if which == 0 { rows } else { cols }, values));
     }
+    settings.check(factors.keys().map(|matrix| matrix.module.as_str()))?;
     let mut pairs = BTreeMap::new();
     for (matrix, both) in factors {
         let [Some((rank, mut a)), Some((other, b))] = both else {
@@ -73,7 +80,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         if rank != other || rank == 0 {
             return Err(bad(format!("{}: A has rank {rank}, B {other}", matrix.module)));
         }
-        let factor = (settings.scale(&matrix.module, rank)? / (settings.alpha / rank as f64)) as f32;
+        let factor = (settings.scale(&matrix.module, rank) / (settings.alpha / rank as f64)) as f32;
         let mut b: Vec<f32> = b.into_iter().map(|value| value * factor).collect();
         // Of another shape, they are refused below.
         let (cols, rows) = (a.len() / rank, b.len() / rank);
@@ -153,52 +160,4 @@ fn numbers(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     let mut values = vec![0.0; data.len() / size];
     quant::decode(dtype, data, &mut values).ok()?;
     Some(values)
-}
-
-/// How much of the factors is added.
-struct Settings {
-    alpha: f64,
-    stabilized: bool,
-    patterns: Option<Document>,
-}
-
-impl Settings {
-    /// What is something other than plain `LoRA` is refused: it would be another network.
-    fn read(json: &Document) -> Result<Self> {
-        if json.opt_str("peft_type")?.is_some_and(|kind| kind != "LORA") {
-            return Err(json.unsupported("peft_type", "LORA").into());
-        }
-        for (key, supported) in
-            [("use_dora", "false: merge DoRA in PEFT"), ("fan_in_fan_out", "false"), ("lora_bias", "false")]
-        {
-            if json.opt_bool(key)?.unwrap_or(false) {
-                return Err(json.unsupported(key, supported).into());
-            }
-        }
-        if json.opt_str("bias")?.is_some_and(|bias| bias != "none") {
-            return Err(json.unsupported("bias", "\"none\"").into());
-        }
-        if json.opt_list("modules_to_save")?.is_some_and(|modules| !modules.is_empty()) {
-            return Err(json.unsupported("modules_to_save", "none: merge the adapters in PEFT").into());
-        }
-        let alpha = json.positive("lora_alpha")?;
-        Ok(Self {
-            alpha,
-            stabilized: json.opt_bool("use_rslora")?.unwrap_or(false),
-            patterns: json.part("alpha_pattern")?,
-        })
-    }
-
-    /// What `B A` of a module is multiplied by.
-    fn scale(&self, module: &str, rank: usize) -> Result<f64> {
-        let mut alpha = self.alpha;
-        if let Some(patterns) = &self.patterns {
-            let keys = patterns.value.as_object().into_iter().flat_map(|map| map.keys());
-            for key in keys.filter(|key| module == key.as_str() || module.ends_with(&format!(".{key}"))) {
-                alpha = patterns.positive(key)?;
-            }
-        }
-        let rank = rank as f64;
-        Ok(alpha / if self.stabilized { rank.sqrt() } else { rank })
-    }
 }

@@ -9,6 +9,7 @@
 
 mod blocks;
 mod grid;
+mod measurements;
 mod order;
 mod parts;
 mod recipe;
@@ -26,7 +27,6 @@ use ollm_runtime::gguf::{GgufError, Layout, TensorType, Value, Writer};
 use ollm_runtime::model::{Role, TensorName};
 use rayon::prelude::*;
 
-use crate::claim::Claim;
 use crate::imatrix::ImportanceMatrix;
 use crate::kind::MODELS;
 use crate::table::{self, Row};
@@ -136,8 +136,7 @@ pub(crate) fn write(
     progress.set_length(jobs.iter().map(|job| job.source.bytes(0..job.source.rows()) as u64).sum());
     let writer = with_tensors(writer, &jobs, progress)?;
     let summary = summary(&jobs, &writer, importance.is_some());
-    let _claim = Claim::new(output)?;
-    writer.write_to(output).map_err(ConvertError::from_output)?;
+    crate::write_all(&[(writer, output)])?;
     progress.finish_and_clear();
     Ok(summary)
 }

@@ -15,10 +15,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
-use std::fs::{self, File};
+use std::fmt;
+use std::fs;
 use std::hash::Hasher as _;
-use std::io::{Cursor, Write as _};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
@@ -29,6 +29,7 @@ use ollm_runtime::storage::Storage;
 use rayon::prelude::*;
 use twox_hash::XxHash64;
 
+use super::measurements::Measurements;
 use super::{RECIPES, Recipe, TensorJob, TensorSource, TypeRule, describe, encode, recipe, with_tensors};
 use crate::divergence::Reference;
 use crate::imatrix::ImportanceMatrix;
@@ -62,6 +63,9 @@ pub struct TypeChoice {
     pub tokens: usize,
     /// Bytes of the file.
     pub bytes: usize,
+    /// The file that keeps what was measured, if there is one. It has served once the model is
+    /// written.
+    pub measurements: Option<PathBuf>,
 }
 
 /// The type that a group got.
@@ -87,8 +91,9 @@ const ROUNDS: usize = 6;
 const NEAR: f64 = 0.92;
 
 /// Chooses types by KL divergence on `text`, for the matrices of `input` that no rule of
-/// `tensor_types` names. No model is written; what was measured is added to the file `resume`, and
-/// a search that was broken off, of the same input, goes on from there.
+/// `tensor_types` names. No model is written; what was measured is kept in a file whose name is
+/// `resume` and what identifies the search, and a search that was broken off, of the same input,
+/// text and importance, goes on from there.
 ///
 /// # Errors
 /// If a file is not what it should be, or the goal cannot be reached.
@@ -194,14 +199,6 @@ struct Search<'a> {
     measured: RefCell<Measurements>,
 }
 
-/// The divergences that were measured, by what identifies the types of all tensors, and the file
-/// that keeps them: the identity of the search, then each with its types in a line.
-#[derive(Default)]
-struct Measurements {
-    known: BTreeMap<u64, f64>,
-    file: Option<(PathBuf, File)>,
-}
-
 /// What the divergences depend on, beside the types.
 fn identity(model: &Opened, text: &Path, importance: Option<&Path>) -> Result<u64> {
     let read = |path: &Path| {
@@ -217,37 +214,6 @@ fn identity(model: &Opened, text: &Path, importance: Option<&Path>) -> Result<u6
         hasher.write_u64(XxHash64::oneshot(0, &read(path)?));
     }
     Ok(hasher.finish())
-}
-
-impl Measurements {
-    /// Reads what an earlier search of this identity has kept, and keeps what follows.
-    fn open(path: &Path, identity: u64) -> Result<Self> {
-        let io = |source| ConvertError::from(ollm_runtime::Error::Io { path: path.to_owned(), source });
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let mut lines = text.lines();
-        let head = format!("ollm-convert search {identity:016x}");
-        let entry = |line: &str| {
-            let (key, value) = line.split_once(' ')?;
-            Some((u64::from_str_radix(key, 16).ok()?, value.parse().ok()?))
-        };
-        let is_same = lines.next() == Some(head.as_str());
-        let known: BTreeMap<u64, f64> = lines.filter_map(entry).filter(|_| is_same).collect();
-        // The last line may be cut: all are written again.
-        let mut file = File::create(path).map_err(io)?;
-        let mut old = String::new();
-        for (key, value) in &known {
-            let _ = writeln!(old, "{key:016x} {value:?}");
-        }
-        file.write_all(format!("{head}\n{old}").as_bytes()).map_err(io)?;
-        Ok(Self { known, file: Some((path.to_owned(), file)) })
-    }
-
-    fn add(&mut self, key: u64, value: f64) -> Result<()> {
-        self.known.insert(key, value);
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
-        let io = |source| ConvertError::from(ollm_runtime::Error::Io { path: path.clone(), source });
-        file.write_all(format!("{key:016x} {value:?}\n").as_bytes()).map_err(io)
-    }
 }
 
 impl<'a> Search<'a> {
@@ -385,7 +351,7 @@ impl<'a> Search<'a> {
             key.write(format!("{} {};", job.source.name, job.dtype).as_bytes());
         }
         let key = key.finish();
-        if let Some(&known) = self.measured.borrow().known.get(&key) {
+        if let Some(known) = self.measured.borrow().get(key) {
             return Ok(known);
         }
         let (mut bytes, hidden) = (Cursor::new(Vec::new()), ProgressBar::hidden());
@@ -525,7 +491,8 @@ impl<'a> Search<'a> {
         });
         let (predicted, bytes) = (self.kl(candidates), self.rest + self.bytes(candidates));
         let recipe = recipe::nearest(&matrices().map(|job| (job.dtype, job.source.elements())).collect::<Vec<_>>());
-        Ok(TypeChoice { recipe, tensor_types: rules, groups: groups.collect(), predicted, measured, tokens, bytes })
+        let (groups, measurements) = (groups.collect(), self.measured.borrow().path());
+        Ok(TypeChoice { recipe, tensor_types: rules, groups, predicted, measured, tokens, bytes, measurements })
     }
 }
 

@@ -189,3 +189,39 @@ fn a_writer_leaves_no_lock() {
     edit(&folder.join("whole.gguf"), &folder.join("x.gguf"), &["general.name=a".parse().unwrap()], &[], false).unwrap();
     assert!(folder.list().iter().all(|name| name.rsplit_once('.').is_some_and(|(_, end)| end == "gguf")));
 }
+
+/// Of outputs that belong together, the last cannot be written: it is in a folder that is missing.
+#[cfg(unix)]
+#[test]
+fn where_one_part_cannot_be_written_the_model_that_was_there_stays() {
+    let folder = folder();
+    let first = std::fs::read(folder.join(NAMES[0])).unwrap();
+    std::fs::remove_file(folder.join(NAMES[2])).unwrap();
+    std::os::unix::fs::symlink("missing/part", folder.join(NAMES[2])).unwrap();
+    let before = folder.list();
+    let whole = std::fs::read(folder.join("whole.gguf")).unwrap();
+    folder.write("other.gguf", rewrite(&whole, |_, value| Some(value.clone()), &[("a", 1_u32.into())]));
+    let error = shard(&folder.join("other.gguf"), &folder.join("m"), Cut::Tensors(8), true).unwrap_err();
+    assert!(error.to_string().contains(NAMES[2]), "{error}");
+    std::fs::remove_file(folder.join("other.gguf")).unwrap();
+    assert_eq!(folder.list(), before);
+    assert!(std::fs::read(folder.join(NAMES[0])).unwrap() == first);
+}
+
+#[test]
+fn no_part_of_the_input_is_an_output() {
+    let folder = folder();
+    let before = std::fs::read(folder.join(NAMES[1])).unwrap();
+    let recipe = &RECIPES[0];
+    let options = Options { recipe, imatrix: None, tensor_types: &[], force: true };
+    let (first, second) = (folder.join(NAMES[0]), folder.join(NAMES[1]));
+    let refused = [
+        join(&first, &second, true).map(drop),
+        quantize(&first, &second, &options, &ProgressBar::hidden()).map(drop),
+        edit(&first, &second, &["general.name=a".parse().unwrap()], &[], true).map(drop),
+    ];
+    for outcome in refused {
+        assert!(matches!(&outcome, Err(ConvertError::OverwritesInput { path }) if *path == second), "{outcome:?}");
+    }
+    assert!(std::fs::read(&second).unwrap() == before);
+}

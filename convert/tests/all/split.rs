@@ -111,3 +111,16 @@ fn what_cannot_be_split_is_refused_and_nothing_is_written() {
     assert!(matches!(split::split(&twice, &out, None, false), Err(ConvertError::Output(_))));
     assert!(!out.exists());
 }
+
+#[cfg(unix)]
+#[test]
+fn where_the_backbone_cannot_be_written_the_plugin_stays() {
+    let folder = merged();
+    let [merged, plugin, base] = ["merged.gguf", "old.gguf", "link.gguf"].map(|name| folder.join(name));
+    fs::write(&plugin, "old").unwrap();
+    std::os::unix::fs::symlink("missing/backbone", &base).unwrap();
+    let before = folder.list();
+    split::split(&merged, &plugin, Some(&base), true).unwrap_err();
+    assert_eq!(folder.list(), before);
+    assert_eq!(fs::read(&plugin).unwrap(), b"old");
+}

@@ -106,8 +106,8 @@ fn is_safe(name: &str) -> bool {
     !name.contains(char::is_control) && name.split('/').all(is_part)
 }
 
-/// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name.
-/// Parts of a model in several files count by the first.
+/// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name, as a
+/// whole word if there is such a name: `F16` is not `BF16`. Parts of a model in several files count by the first.
 #[cfg(any(feature = "download", test))]
 fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>> {
     let wanted = wanted.unwrap_or_default().to_lowercase();
@@ -120,7 +120,19 @@ fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>>
             && !lower.contains("mmproj")
     };
     let mut found: Vec<String> = names.iter().filter(is_model).cloned().collect();
+    let words: Vec<String> = found.iter().filter(|name| has_word(&name.to_lowercase(), &wanted)).cloned().collect();
+    if !words.is_empty() {
+        found = words;
+    }
     if found.len() == 1 { Ok(found.remove(0)) } else { Err(found) }
+}
+
+/// Whether `word` is in `text` with no letter, digit or underscore of a longer word beside it.
+#[cfg(any(feature = "download", test))]
+fn has_word(text: &str, word: &str) -> bool {
+    let is_inner = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_inner) && !text[at + word.len()..].starts_with(is_inner))
 }
 
 /// `NAME-00002-of-00005.gguf`: the name, the number of the part, and of all parts.
@@ -408,6 +420,16 @@ mod tests {
         assert_eq!(choose(&all, Some("q8_0")), Ok("m-Q8_0.gguf".to_owned()));
         assert_eq!(choose(&all, None), Err(names(&["m-Q4_0.gguf", "m-Q8_0.gguf"])));
         assert_eq!(choose(&all, Some("q6_k")), Err(Vec::new()));
+        let types = names(&["m-BF16.gguf", "m-F16.gguf", "m-Q4_K_M.gguf", "m-Q4_K_S.gguf", "m-UD-Q4_K_S.gguf"]);
+        assert_eq!(choose(&types, Some("F16")), Ok("m-F16.gguf".to_owned()));
+        assert_eq!(choose(&types, Some("bf1")), Ok("m-BF16.gguf".to_owned()));
+        assert_eq!(choose(&types, Some("Q4_K")), Err(types[2..].to_vec()));
+        assert_eq!(choose(&types, Some("Q4_K_S")), Err(types[3..].to_vec()));
+        assert_eq!(choose(&types, None), Err(types.clone()));
+        assert_eq!(
+            choose(&names(&["m.F16.gguf", "m.F16-x.BF16.gguf"]), Some("x.bf16")),
+            Ok("m.F16-x.BF16.gguf".into())
+        );
         let parts_of_one = names(&["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]);
         assert_eq!(choose(&parts_of_one, None), Ok(parts_of_one[0].clone()));
         assert_eq!(parts(&parts_of_one[0]), parts_of_one);

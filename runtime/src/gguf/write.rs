@@ -147,8 +147,25 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`GgufError::Io`]; the temporary file is removed.
     pub fn write_to(&self, path: &Path) -> Result<()> {
-        atomic::write(path, |out| self.write_into(out))
-            .map_err(|source| GgufError::Io { path: path.to_owned(), source })
+        Self::write_all([(self, path)])
+    }
+
+    /// Writes several files that belong together, as [`Writer::write_to`] writes one: none of them
+    /// takes its name before all are on the disk.
+    ///
+    /// # Errors
+    /// [`GgufError::Io`], of the file that it names. Then all paths are as before; only if a
+    /// complete file cannot be renamed, those before it may be replaced (see [`atomic::commit`]).
+    pub fn write_all<'b>(files: impl IntoIterator<Item = (&'b Self, &'b Path)>) -> Result<()>
+    where
+        'a: 'b,
+    {
+        let io = |(path, source)| GgufError::Io { path, source };
+        let stage = |(writer, path): (&Self, &Path)| {
+            atomic::stage(path, |out| writer.write_into(out)).map_err(|source| io((path.to_owned(), source)))
+        };
+        let staged = files.into_iter().map(stage).collect::<Result<Vec<_>>>()?;
+        atomic::commit(staged).map_err(io)
     }
 
     /// The file as bytes, for tests and small files.

@@ -36,7 +36,7 @@ fn check_kind(metadata: &Metadata) -> io::Result<()> {
 
 /// All parts of a file that is cut in several, if `path` is the first by its name:
 /// `NAME-00001-of-00003.gguf`.
-pub(super) fn parts(path: &Path) -> Option<Vec<PathBuf>> {
+pub fn parts(path: &Path) -> Option<Vec<PathBuf>> {
     let stem = path.file_name()?.to_str()?.strip_suffix(".gguf")?;
     let (stem, count) = stem.rsplit_once("-of-")?;
     let stem = stem.strip_suffix("-00001")?;

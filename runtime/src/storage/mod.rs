@@ -14,7 +14,7 @@ mod tests;
 pub use borrowed::Release;
 pub use bytes::Storage;
 pub use error::StorageError;
-pub use file::{is_pipe, open_file};
+pub use file::{is_pipe, open_file, parts};
 pub use options::StorageOptions;
 
 type Result<T, E = StorageError> = std::result::Result<T, E>;

@@ -38,12 +38,14 @@ pub(crate) struct AdapterArgs {
 
 impl AdapterArgs {
     pub(crate) fn run(self) -> Outcome {
-        check_output(&self.output, &[&adapter::file(&self.checkpoint)])?;
+        let files: Vec<PathBuf> = [adapter::file(&self.checkpoint)]
+            .into_iter()
+            .chain(import::peft_files(&self.checkpoint))
+            .chain(self.backbone.clone())
+            .collect();
+        check_output(&self.output, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
         let adapter = match &self.backbone {
-            Some(backbone) => {
-                check_output(&self.output, &[backbone])?;
-                import::peft(&self.checkpoint, backbone)?
-            }
+            Some(backbone) => import::peft(&self.checkpoint, backbone)?,
             None if import::is_peft(&self.checkpoint) => {
                 let reason = "adapters of PEFT need their backbone: --backbone MODEL.gguf".into();
                 return Err(ConvertError::BadAdapter { path: self.checkpoint, reason });

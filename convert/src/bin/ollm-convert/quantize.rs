@@ -18,7 +18,8 @@ use crate::rules::{Rules, recipe};
 /// whole blocks, `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1`, `Q6_K` `Q8_0`, `IQ4_XS` `IQ4_NL`, and
 /// `Q2_K`, `Q3_K` and `Q2_0` `Q4_0`. With --target-size or --max-kl the types are chosen group by
 /// group, by the KL divergence of the model's predictions on a text. Such a search keeps what it
-/// has measured in INPUT.gguf.search beside the output, and goes on from there if it is broken off.
+/// has measured in INPUT.gguf.NUMBER.search beside the output, and goes on from there if it is broken
+/// off; the number is that of the input, the text and the importance.
 #[derive(Args)]
 #[command(group = ArgGroup::new("goal").required(true))]
 pub(crate) struct QuantizeArgs {
@@ -81,7 +82,9 @@ impl QuantizeArgs {
         self.rules.tensor_types.splice(0..0, choice.tensor_types.iter().cloned());
         let written = self.write(choice.recipe, "_MIX")?;
         // It has served.
-        let _ = fs::remove_file(self.resume());
+        if let Some(path) = &choice.measurements {
+            let _ = fs::remove_file(path);
+        }
         Ok((choice.to_string() + &written).into())
     }
 
@@ -99,15 +102,14 @@ impl QuantizeArgs {
         Ok(format!("{}\n{summary}{}: {} bytes\n", summary.table(), recipe.name, summary.bytes))
     }
 
-    /// The file that keeps what a search has measured, beside the output.
+    /// What the file that keeps what a search has measured begins with, beside the output.
     fn resume(&self) -> PathBuf {
         let folder = match self.output.as_deref() {
             Some(folder) if folder.is_dir() => folder,
             Some(file) => file.parent().unwrap_or(Path::new("")),
             None => Path::new(""),
         };
-        let name = self.input.file_name().unwrap_or_default().to_string_lossy();
-        folder.join(format!("{name}.search"))
+        folder.join(self.input.file_name().unwrap_or_default())
     }
 
     /// The types that are chosen by their KL divergence, where a goal asks for it.

@@ -96,16 +96,12 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
             (json!({}), TensorType::F32, (|_: &str, rank| 6.0 / rank as f32) as fn(&str, usize) -> f32),
             (json!({}), TensorType::Bf16, |_, rank| 6.0 / rank as f32),
             (json!({ "use_rslora": true }), TensorType::F32, |_, rank| 6.0 / (rank as f32).sqrt()),
-            (json!({ "alpha_pattern": { "q_proj": 2, "layers.0.mlp.up_proj": 9 } }), TensorType::F32, |name, rank| {
-                let up = name.contains("layers.0.mlp.up_proj");
-                (if name.contains("q_proj") {
-                    2.0
-                } else if up {
-                    9.0
-                } else {
-                    6.0
-                }) / rank as f32
-            }),
+            // The first expression that matches counts.
+            (
+                json!({ "alpha_pattern": { r"layers\.0\..*_proj": 9, ".*": 2, "[a-z._0-9]+": 7 } }),
+                TensorType::F32,
+                |name, rank| (if name.contains("layers.0.") { 9.0 } else { 2.0 }) / rank as f32,
+            ),
         ] {
             let (folder, place) = (write(&settings(&more), &factors, dtype), backbone(&source));
             let [base, adapter, output] = ["base.gguf", "adapter.gguf", "merged.gguf"].map(|name| place.join(name));
@@ -157,10 +153,28 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
         ("bias", json!("all")),
         ("modules_to_save", json!(["lm_head"])),
         ("lora_alpha", json!(-1)),
+        ("init_lora_weights", json!("pissa_niter_16")),
+        ("init_lora_weights", json!("loftq")),
+        ("use_qalora", json!(true)),
+        ("layer_replication", json!([[0, 1], [0, 1]])),
+        ("alora_invocation_tokens", json!([1, 2])),
+        ("use_bdlora", json!({ "nblocks": 2 })),
+        ("target_parameters", json!(["q_proj.weight"])),
+        ("something_new", json!(1)),
+        ("alpha_pattern", json!({ "proj": 1 })),
     ] {
         let message = said(settings(&json!({ key: value })), &factors);
         assert!(message.contains(key), "{message}");
     }
+    assert!(said(settings(&json!({ "alpha_pattern": { "q_proj(": 1 } })), &factors).contains("q_proj("));
+    assert!(said(settings(&json!({ "rank_pattern": { "layers.99": 1 } })), &factors).contains("layers.99"));
+    // What other programs write there, and does not change the result.
+    let plain = json!({
+        "init_lora_weights": "eva", "use_qalora": false, "layer_replication": null, "target_parameters": [],
+        "loftq_config": {}, "lora_dropout": 0.1, "target_modules": ["q_proj"], "rank_pattern": { "q_proj": 2 },
+        "megatron_core": "megatron.core", "qalora_group_size": 16, "runtime_config": { "ephemeral_gpu_offload": false },
+    });
+    run(settings(&plain), &factors).unwrap();
     let with = |name: &str, shape: &[usize]| {
         let mut factors = factors.clone();
         factors.insert(name.to_owned(), (shape.to_vec(), vec![0.5; shape.iter().product()]));
@@ -178,4 +192,21 @@ fn what_is_no_plain_lora_or_of_another_backbone_is_refused() {
     assert!(said(settings(&json!({})), &BTreeMap::new()).contains("no factors"));
     let folder = write(&settings(&json!({})), &factors, TensorType::F32);
     assert!(matches!(peft(&folder.join(""), Path::new("nothing.gguf")), Err(ConvertError::Runtime(_))));
+}
+
+#[test]
+fn no_file_of_the_folder_is_the_output() {
+    let source = Source::of("llama");
+    let place = backbone(&source);
+    let folder = write(&settings(&json!({})), &factors(&source), TensorType::F32);
+    let base = place.join("base.gguf");
+    for name in ["adapter_model.safetensors", "adapter_config.json"] {
+        let before = std::fs::read(folder.join(name)).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ollm-convert"));
+        command.arg("adapter").arg(folder.join("")).arg("--backbone").arg(&base).arg("--force");
+        let output = command.arg("-o").arg(folder.join(name)).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains("would replace the input"), "{message}");
+        assert!(std::fs::read(folder.join(name)).unwrap() == before);
+    }
 }
