@@ -18,6 +18,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 HERE = Path(__file__).parent
 CASES = 20
 RUNS = 14
+# What random texts hardly have: letters and word boundaries that are rare.
+RARE = ["I'ſ X'ſ\u200d'ſ", "1234½ 1234² 1234\u200d 1234‿ 1234ⓐ 1234Ⅷ1234 1234\u0301", "12345＿ 12345\u200c 12345·12345"]
 
 CLASSES = [
     " ",
@@ -121,7 +123,7 @@ def byte_letters():
 
 def main():
     source = random.Random(19)
-    cases = [text(source) for _ in range(CASES)]
+    cases = [text(source) for _ in range(CASES)] + RARE
     written = [form.encode() for case in cases for form in (case, normalizers.NFC().normalize_str(case))]
     pairs = list(dict.fromkeys(pair for line in written for pair in zip(line, line[1:])))
     letters = byte_letters()

@@ -84,12 +84,16 @@ fn a_part_alone_is_refused_and_a_missing_one_is_named() {
         let bytes = std::fs::read(folder.join(name)).unwrap();
         assert!(matches!(Gguf::parse(&bytes), Err(GgufError::Part { count: 3, .. })), "{name}");
     }
-    assert!(!verify(&folder.join(NAMES[0])).unwrap().is_good());
+    let verified = verify(&folder.join(NAMES[0])).unwrap();
+    let tensors = read(&folder.join("whole.gguf")).1.tensors().len();
+    assert!(verified.is_good() && verified.tensors == tensors, "{verified:?}");
+    assert!(!verify(&folder.join(NAMES[1])).unwrap().is_good());
     let error = join(&folder.join("whole.gguf"), &folder.join("out.gguf"), false).unwrap_err();
     assert!(matches!(error, ConvertError::NotAPart { .. }));
 
     // Parts in each other's place, or of another model.
     std::fs::copy(folder.join(NAMES[1]), folder.join(NAMES[2])).unwrap();
+    assert!(!verify(&folder.join(NAMES[0])).unwrap().is_good());
     let swapped = Model::open(&folder.join(NAMES[0])).unwrap_err();
     assert!(matches!(swapped, ModelError::Gguf(GgufError::OtherPart { number: 3, .. })), "{swapped}");
     std::fs::copy(folder.join("whole.gguf"), folder.join(NAMES[2])).unwrap();

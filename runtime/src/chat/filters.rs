@@ -15,7 +15,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// A filter: the value, and the arguments behind it.
 type Filter = fn(&mut State<'_, '_>, &Value, &[Value]) -> Result<Value>;
 
-const FILTERS: [(&str, Filter); 28] = [
+const FILTERS: [(&str, Filter); 29] = [
     (FORMAT, |state, value, args| modulo(state, value, &required(bind(args, [""])?[0].take())?)),
     ("abs", absolute),
     ("center", |state, value, args| {
@@ -35,6 +35,10 @@ const FILTERS: [(&str, Filter); 28] = [
     ("pprint", |state, value, _| repr(state, value).map(Value::from)),
     ("string", |state, value, _| string(state, value).map(Value::from)),
     ("striptags", |_, value, _| Ok(strip_tags(&value.to_string()).into())),
+    ("title", |_, value, args| {
+        let [] = bind(args, [])?;
+        Ok(title(&value.to_string()).into())
+    }),
     ("tojson", |state, value, args| to_json(state, value, args)),
     ("trim", |_, value, args| {
         let [chars] = bind(args, ["chars"])?;
@@ -222,6 +226,15 @@ fn indent(state: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Va
         format!("{}{line}", if pads { &*prefix } else { "" })
     });
     Ok(indented.collect::<Vec<_>>().join("\n").into())
+}
+
+/// Words begin behind white space and `-({[<`; the method `title` begins them elsewhere.
+fn title(text: &str) -> String {
+    let word = |word: &str| {
+        let first = word.chars().next().map_or(0, char::len_utf8);
+        word[..first].to_uppercase() + &word[first..].to_lowercase()
+    };
+    text.split_inclusive(|c| is_space(c) || "-({[<".contains(c)).map(word).collect()
 }
 
 /// The text without tags and comments, its white space as single blanks.

@@ -9,7 +9,7 @@ use tokenizers::{
 };
 
 use super::TokenizerError;
-use super::special::{ControlTokens, Special, Specials, TextPart};
+use super::special::{ControlTokens, Special, Specials, TakesSpaces, TextPart};
 use super::vocab::{Spelling, TokenBytes, hex_byte};
 use super::warning::Warnings;
 use super::wordpiece;
@@ -122,7 +122,11 @@ impl Json {
 /// The special tokens, to be found by their texts.
 fn specials(added: &AddedVocabulary) -> Specials {
     let special = added.get_added_tokens_decoder().iter().filter(|(_, token)| token.special);
-    Specials::new(special.map(|(&id, token)| Special { id, text: token.content.clone(), control: true }).collect())
+    let special = special.map(|(&id, token)| {
+        let takes = TakesSpaces { before: token.lstrip, behind: token.rstrip };
+        Special { id, text: token.content.clone(), control: true, takes }
+    });
+    Specials::new(special.collect())
 }
 
 /// A pre-tokenizer that puts a space before the beginning of a text alone, without that space.

@@ -40,7 +40,7 @@ impl Lists {
             return Err(TokenizerError::UnknownModel { model: model.to_owned() });
         }
         let vocabulary = Vocabulary::read(metadata, warnings)?;
-        let specials = Specials::new(vocabulary.specials());
+        let specials = Specials::new(vocabulary.specials(takes_spaces_behind(metadata)));
         let unknown = ids::unknown(metadata, vocabulary.len());
         if model == "llama" || model == "t5" {
             let prefix = metadata.opt_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
@@ -91,6 +91,15 @@ impl Lists {
             Encoder::Unigrams(unigram) => unigram.encode(&parts),
         }
     }
+}
+
+/// Which tokens take the white space behind them. The lists cannot say it: as llama.cpp has it, those
+/// of Phi 3, by the name of the model, but for these.
+fn takes_spaces_behind(metadata: &Metadata) -> impl Fn(&str) -> bool + use<> {
+    const NONE: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
+    let name = metadata.opt_str("general.name").ok().flatten().unwrap_or_default().to_lowercase();
+    let is_phi = name.contains("phi-3") || name.contains("phi3");
+    move |token| is_phi && !NONE.contains(&token)
 }
 
 /// The one that the file names; where it names none, llama.cpp's default, which is a guess.

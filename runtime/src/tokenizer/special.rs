@@ -18,6 +18,15 @@ pub(super) struct Special {
     /// Control tokens are found only where the caller asks for special tokens; user-defined ones
     /// always.
     pub(super) control: bool,
+    pub(super) takes: TakesSpaces,
+}
+
+/// Whether the white space beside a token belongs to it (`lstrip` and `rstrip` of a
+/// `tokenizer.json`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TakesSpaces {
+    pub(super) before: bool,
+    pub(super) behind: bool,
 }
 
 /// A part of a text.
@@ -59,15 +68,16 @@ pub(super) struct Specials {
 struct Sign {
     id: u32,
     control: bool,
+    takes: TakesSpaces,
 }
 
 /// Where a special token may be in a text.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 struct Place {
-    /// The longest text comes first, then the lowest id, then the leftmost place.
-    length: Reverse<usize>,
+    length: usize,
     id: u32,
     start: usize,
+    takes: TakesSpaces,
 }
 
 impl Specials {
@@ -75,7 +85,7 @@ impl Specials {
     /// counts.
     pub(super) fn new(mut list: Vec<Special>) -> Self {
         list.sort_by_key(|special| special.id);
-        let sign = |Special { id, text, control }| (text, Sign { id, control });
+        let sign = |Special { id, text, control, takes }| (text, Sign { id, control, takes });
         Self { by_text: Prefixes::new(list.into_iter().map(sign).collect()) }
     }
 
@@ -87,16 +97,19 @@ impl Specials {
     ) -> Result<Vec<TextPart<'t>>, OutOfMemory> {
         let mut parts = Vec::new();
         let mut end = 0;
-        for Place { length: Reverse(length), id, start } in self.chosen(text, control)? {
-            if end < start {
-                memory::extend(&mut parts, [TextPart::Text(&text[end..start])].into_iter())?;
-            }
-            memory::extend(&mut parts, [TextPart::Token(id)].into_iter())?;
-            end = start + length;
+        let mut takes_behind = false;
+        let between = |range: Range<usize>, before: bool, behind: bool| {
+            let text = &text[range];
+            let text = if behind { text.trim_start() } else { text };
+            let text = if before { text.trim_end() } else { text };
+            (!text.is_empty()).then_some(TextPart::Text(text))
+        };
+        for Place { length, id, start, takes } in self.chosen(text, control)? {
+            let text = between(end..start, takes.before, takes_behind);
+            memory::extend(&mut parts, text.into_iter().chain([TextPart::Token(id)]))?;
+            (end, takes_behind) = (start + length, takes.behind);
         }
-        if end < text.len() {
-            memory::extend(&mut parts, [TextPart::Text(&text[end..])].into_iter())?;
-        }
+        memory::extend(&mut parts, between(end..text.len(), false, takes_behind).into_iter())?;
         Ok(parts)
     }
 
@@ -106,10 +119,11 @@ impl Specials {
         if places.is_empty() {
             return Ok(places);
         }
-        places.sort_unstable();
+        // The longest text comes first, then the lowest id, then the leftmost place.
+        places.sort_unstable_by_key(|place| (Reverse(place.length), place.id, place.start));
         let mut taken = memory::filled(false, text.len())?;
         places.retain(|place| {
-            let last = place.start + place.length.0 - 1;
+            let last = place.start + place.length - 1;
             // What was taken is at least as long, so it cannot lie between the first byte and the
             // last.
             let free = !taken[place.start] && !taken[last];
@@ -128,7 +142,7 @@ impl Specials {
         for start in 0..text.len() {
             for (length, sign) in self.by_text.of(&text.as_bytes()[start..]) {
                 if !sign.control || control.allow(&(start..start + length)) {
-                    let place = Place { length: Reverse(length), id: sign.id, start };
+                    let place = Place { length, id: sign.id, start, takes: sign.takes };
                     memory::extend(&mut places, [place].into_iter())?;
                 }
             }
@@ -171,7 +185,8 @@ mod tests {
     const EVERYWHERE: ControlTokens<'_> = ControlTokens::Outside(&[]);
 
     fn specials() -> Specials {
-        let special = |id, text: &str, control| Special { id, text: text.to_owned(), control };
+        let takes = TakesSpaces::default();
+        let special = |id, text: &str, control| Special { id, text: text.to_owned(), control, takes };
         Specials::new(vec![
             special(0, "<s>", true),
             special(1, "<s><s>", true),
@@ -197,6 +212,21 @@ mod tests {
     fn control_tokens_stay_text_unless_asked_for() {
         use TextPart::{Text, Token};
         assert_eq!(specials().partition("<s>abc", ControlTokens::Nowhere).unwrap(), [Text("<s>a"), Token(2)]);
+    }
+
+    #[test]
+    fn white_space_beside_a_token_may_belong_to_it() {
+        use TextPart::{Text, Token};
+        let special = |id, text: &str, before, behind| {
+            let takes = TakesSpaces { before, behind };
+            Special { id, text: text.to_owned(), control: true, takes }
+        };
+        let specials = Specials::new(vec![special(0, "<l>", true, false), special(1, "<r>", false, true)]);
+        let parts = |text: &'static str| specials.partition(text, EVERYWHERE).unwrap();
+        assert_eq!(parts("a \n<l> b"), [Text("a"), Token(0), Text(" b")]);
+        assert_eq!(parts("a <r>\n\u{a0} b "), [Text("a "), Token(1), Text("b ")]);
+        assert_eq!(parts("<r> \n<l> <r> "), [Token(1), Token(0), Text(" "), Token(1)]);
+        assert_eq!(specials.partition("a <r> b", ControlTokens::Nowhere).unwrap(), [Text("a <r> b")]);
     }
 
     /// A place that does not count hides none that does, even where the two overlap.
@@ -241,7 +271,8 @@ mod tests {
             let texts: std::collections::BTreeSet<String> = (0..6).map(|_| text(5)).collect();
             let mut list: Vec<(u32, String)> = (0..).zip(texts).collect();
             list.sort_by_key(|(id, text)| (Reverse(text.len()), *id));
-            let special = |(id, text): &(u32, String)| Special { id: *id, text: text.clone(), control: false };
+            let takes = TakesSpaces::default();
+            let special = |(id, text): &(u32, String)| Special { id: *id, text: text.clone(), control: false, takes };
             let specials = Specials::new(list.iter().map(special).collect());
             let text = text(60);
             assert_eq!(

@@ -107,7 +107,7 @@ fn gpt2(text: &str) -> usize {
 
 /// With `\p{N}{1,3}` as numbers (Llama 3):
 /// `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|`
-/// ` ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`. Case is ignored in ASCII only.
+/// ` ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`.
 fn llama3(text: &str, numbers: Alternative) -> usize {
     first_of(text, &[any_contraction, word, numbers, punctuation, line_end, spaces])
 }
@@ -282,9 +282,10 @@ fn contraction(text: &str, same: fn(&str, &str) -> bool) -> Option<usize> {
     ends.iter().find(|end| rest.get(..end.len()).is_some_and(|head| same(head, end))).map(|end| 1 + end.len())
 }
 
-/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)`
+/// `(?i:'s|'t|'re|'ve|'m|'ll|'d)`: U+017F is an `s` without case, which llama.cpp does not know.
 fn any_contraction(text: &str) -> Option<usize> {
-    contraction(text, str::eq_ignore_ascii_case)
+    const LONG_S: &str = "'\u{17f}";
+    contraction(text, str::eq_ignore_ascii_case).or_else(|| text.starts_with(LONG_S).then_some(LONG_S.len()))
 }
 
 /// ` ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+`
@@ -471,9 +472,10 @@ fn is_deepseek_mark(c: char) -> bool {
     matches!(c, '!'..='/' | ':'..='~' | '！'..='／' | '：'..='～' | '\u{2018}'..='\u{201f}' | '\u{3000}'..='。')
 }
 
-/// `\w`
+/// `\w`, as Oniguruma has it, with which `tokenizers` reads expressions in Python.
 fn is_word(c: char) -> bool {
-    c.is_alphabetic() || is_mark(c) || is_digit(c) || matches!(c, '_' | '\u{200c}' | '\u{200d}')
+    let connects = matches!(c, '_' | '‿' | '⁀' | '⁔' | '︳' | '︴' | '﹍'..='﹏' | '＿');
+    c.is_alphabetic() || is_mark(c) || is_digit(c) || connects || matches!(c, '²' | '³' | '¹' | '¼'..='¾')
 }
 
 /// `[一-龥぀-ゟ゠-ヿ]`

@@ -518,3 +518,14 @@ fn merges_make_no_control_token() {
     });
     assert!(!merged.read().unwrap().encode("hello", false).unwrap().contains(&259));
 }
+
+/// The lists of a GGUF file cannot say it, so that the name of the model does.
+#[test]
+fn the_tokens_of_phi_3_take_the_white_space_behind_them() {
+    let ids = |name: &'static str| {
+        let tokenizer = File::new("gpt-2").with("general.name", name).read().unwrap();
+        tokenizer.encode("<|end|>\n <|x|> hello", true).unwrap()
+    };
+    assert_eq!(ids("My Phi-3 mini"), [263, 264, 259]);
+    assert!(ids("Another").len() > 3);
+}

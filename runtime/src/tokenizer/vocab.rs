@@ -1,6 +1,6 @@
 //! The token list of a model file: texts, types, bytes.
 
-use super::special::Special;
+use super::special::{Special, TakesSpaces};
 use super::warning::{TokenizerWarning, Warnings};
 use super::{TokenizerError, bytes};
 use crate::gguf::Metadata;
@@ -107,12 +107,18 @@ impl<'m> Vocabulary<'m> {
         matches!(self.kinds[id as usize], TokenKind::Control | TokenKind::Unknown)
     }
 
-    /// The tokens that are found in a text by their own text.
-    pub(super) fn specials(&self) -> Vec<Special> {
+    /// The tokens that are found in a text by their own text; some take the white space behind
+    /// them.
+    pub(super) fn specials(&self, takes_spaces_behind: impl Fn(&str) -> bool) -> Vec<Special> {
         let special = |kind| matches!(kind, TokenKind::Control | TokenKind::Unknown | TokenKind::UserDefined);
         self.iter()
             .filter(|&(_, _, kind)| special(kind))
-            .map(|(id, text, kind)| Special { id, text: text.to_owned(), control: kind != TokenKind::UserDefined })
+            .map(|(id, text, kind)| Special {
+                id,
+                text: text.to_owned(),
+                control: kind != TokenKind::UserDefined,
+                takes: TakesSpaces { before: false, behind: takes_spaces_behind(text) },
+            })
             .collect()
     }
 

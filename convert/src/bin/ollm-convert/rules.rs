@@ -58,9 +58,23 @@ impl Rules {
     }
 }
 
-/// The recipe of this name, in any case.
+/// The recipe of this name, in any case; `Q4_K` is `Q4_K_M`, as for llama-quantize.
 pub(crate) fn recipe(name: &str) -> Result<&'static Recipe, String> {
     let known = || RECIPES.iter().map(|recipe| recipe.name).collect::<Vec<_>>().join(", ");
-    let found = RECIPES.iter().find(|recipe| recipe.name.eq_ignore_ascii_case(name));
+    let is = |found: &str| found.eq_ignore_ascii_case(name);
+    let found = RECIPES.iter().find(|recipe| is(recipe.name) || recipe.name.strip_suffix("_M").is_some_and(is));
     found.ok_or_else(|| format!("known types: {}", known()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipes_have_the_names_of_llama_quantize() {
+        for (name, recipe_name) in [("q4_k", "Q4_K_M"), ("Q3_K", "Q3_K_M"), ("Q2_K", "Q2_K"), ("Q5_K_S", "Q5_K_S")] {
+            assert_eq!(recipe(name).unwrap().name, recipe_name);
+        }
+        assert!(recipe("Q4").unwrap_err().contains("Q4_K_M"));
+    }
 }

@@ -239,6 +239,7 @@ templates(
     "{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}{% set sys = messages[0]['content'] %}{% else %}{% set loop_messages = messages %}{% endif %}{% for m in loop_messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}{% endif %}{% if loop.index0 == 0 and sys is defined %}{% set content = '<<SYS>>\\n' + sys + '\\n<</SYS>>\\n\\n' + m['content'] %}{% else %}{% set content = m['content'] %}{% endif %}{{ '[INST] ' + content.strip() + ' [/INST]' if m.role == 'user' else ' ' + content.strip() + ' </s>' }}{% endfor %}",
     "{%- set q = messages|selectattr('role', 'equalto', 'user')|list %}{%- for m in messages %}{{ m == q[-1] }},{%- endfor %}",
     "{%- set today = strftime_now('%Y-%m-%d') if strftime_now is defined else 'never' %}{{ today }}",
+    "{{ messages | title }}", "{{ '<think>o\\'NEIL a-b (c {d [e f\tΣΑΣ' | title }}",
     "{{ messages | map(attribute='role') | join(' ') }}", "{{ (messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list)[-1] }}",
     "{%- for m in messages|reverse %}{{ m.role }} {%- endfor %}", "{{ tools | length }} {{ tools[0].function.parameters.properties | length }}", "{{ tools | map(attribute='function') | list | tojson(indent=4) }}",
     "{%- for m in messages %}{%- if m.tool_calls is defined and m.tool_calls %}t{%- elif m.get('tool_calls') %}u{%- elif 'tool_calls' in m %}v{%- else %}n{%- endif %}{%- endfor %}",
