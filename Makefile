@@ -28,23 +28,30 @@ test:
 
 check: fmt lint docs test
 
-# The official client of OpenAI (from PyPI) against the server, and 200 requests of 16 clients.
+# The official clients of OpenAI (from PyPI and npm) against the server, and 200 requests of 16
+# clients.
 serve-test:
 	cargo build --release -p ollm-run
 	python3 -m venv "$(TARGET)/openai"
 	"$(TARGET)/openai/bin/pip" install --quiet openai
-	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/release/ollm-run" "$(MODEL)"
+	cp tests/serve/client.mjs "$(TARGET)/openai"
+	cd "$(TARGET)/openai" && npm install --silent --no-audit --no-fund openai
+	"$(TARGET)/openai/bin/python" tests/serve/client.py "$(TARGET)/release/ollm-run" "$(MODEL)" \
+		--javascript "$(TARGET)/openai/client.mjs"
 
 # The option explorer in a browser: needs node, npm (for playwright-core) and CHROMIUM. Writes
-# screenshots.
+# screenshots into PICTURES.
 CHROMIUM ?= $(shell command -v chromium)
-PLUGIN ?= convert/trainer/plugins/arithmetic/plugin.gguf
+PLUGIN ?= convert/trainer/plugins/arithmetic
+PICTURES ?= $(TARGET)/explorer
 explorer-test:
-	cargo build --release -p ollm-run
-	mkdir -p "$(TARGET)/explorer"
+	cargo build --release -p ollm-run -p ollm-convert
+	mkdir -p "$(TARGET)/explorer" "$(PICTURES)"
+	"$(TARGET)/release/ollm-convert" merge "$(MODEL)" "$(PLUGIN)/adapter.gguf" -o "$(TARGET)/explorer/model.gguf" --force
 	cp tests/explorer/test.mjs "$(TARGET)/explorer"
 	cd "$(TARGET)/explorer" && npm install --silent --no-audit --no-fund playwright-core
-	node "$(TARGET)/explorer/test.mjs" "$(TARGET)/release/ollm-run" "$(MODEL)" "$(PLUGIN)" "$(CHROMIUM)" tests/picture
+	node "$(TARGET)/explorer/test.mjs" "$(TARGET)/release/ollm-run" "$(TARGET)/explorer/model.gguf" \
+		"$(PLUGIN)/plugin.gguf" "$(CHROMIUM)" "$(PICTURES)"
 
 fmt:
 	cargo fmt --all --check

@@ -1,8 +1,8 @@
 """The official client of OpenAI against `ollm-run serve`, and 200 requests of 16 clients at once.
 
-    client.py OLLM_RUN MODEL [--plugin PLUGIN]
+    client.py OLLM_RUN MODEL [--plugin PLUGIN] [--javascript CLIENT.mjs] [--requests N]
 
-Needs the package openai. Prints what it measured.
+Needs the package openai. Runs the client for JavaScript too, if it is named. Prints what it measured.
 """
 
 import argparse
@@ -101,6 +101,7 @@ def main():
     parser.add_argument("ollm_run")
     parser.add_argument("model")
     parser.add_argument("--plugin")
+    parser.add_argument("--javascript", help="client.mjs, beside a folder node_modules with the package openai")
     parser.add_argument("--requests", type=int, default=REQUESTS)
     args = parser.parse_args()
     key = "sesame"
@@ -111,6 +112,8 @@ def main():
         url = server.stdout.readline().split()[-1] + "/v1"
         one_of_each(openai.OpenAI(base_url=url, api_key=key, max_retries=0), bool(args.plugin))
         print("the client: all well")
+        if args.javascript:
+            subprocess.run(["node", args.javascript, url.removesuffix("/v1"), key], check=True)
         some = max(args.requests // 10, 1)
         alone, alone_time = asyncio.run(all_at_once(url, key, some, 1))
         before = memory(server.pid)

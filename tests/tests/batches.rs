@@ -108,6 +108,48 @@ fn together(origin: &Session, parts: &[Part]) -> Vec<Vec<(u32, Option<usize>, u3
     steps
 }
 
+/// As [`together`], with prompts that go in beside the steps, in pieces: each part begins as soon as
+/// its own is in.
+fn staggered(origin: &Session, parts: &[Part], piece: usize) -> Vec<Vec<(u32, Option<usize>, u32)>> {
+    let mut batch = Batch::default();
+    let mut sessions: Vec<_> = parts.iter().map(|_| origin.fork().unwrap()).collect();
+    let (start, mut parts) = (origin.tokens().len(), parts.to_vec());
+    let mut steps: Vec<Vec<_>> = vec![Vec::new(); parts.len()];
+    while steps.iter().zip(&parts).any(|(steps, part)| steps.len() < part.steps) {
+        let (mut who, mut turns, mut given) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, (session, part)) in sessions.iter_mut().zip(&mut parts).enumerate() {
+            let rest = part.fed.get(session.tokens().len() - start..).unwrap_or_default();
+            if !rest.is_empty() {
+                session.append(&rest[..rest.len().min(piece)]).unwrap();
+                given.push(session);
+            } else if steps[i].len() < part.steps {
+                who.push(i);
+                turns.push(Turn { session, selector: part.selector.as_ref(), sampler: &mut part.sampler });
+            }
+        }
+        let (outcomes, fed) = batch.step_beside(&mut turns, &mut given);
+        assert!(fed.len() == given.len() && fed.iter().all(Result::is_ok));
+        assert!(given.iter().all(|session| session.position() == session.tokens().len()), "all of it is computed");
+        for (i, outcome) in who.into_iter().zip(outcomes) {
+            steps[i].push(bits(outcome.unwrap()));
+        }
+    }
+    steps
+}
+
+#[test]
+fn prompts_that_go_in_beside_steps_change_no_bits() {
+    let model = backbone("qwen3");
+    let plugin = plugin(&model, KINDS[0]);
+    let mut origin = Session::new(model, Some(plugin), &options(2)).unwrap();
+    origin.feed(&text(3, 1)).unwrap();
+    let parts = parts(7, true);
+    let expected: Vec<_> = parts.iter().map(|part| alone(&origin, part)).collect();
+    for piece in [1, 4, 100] {
+        assert_eq!(staggered(&origin, &parts, piece), expected, "{piece}");
+    }
+}
+
 #[test]
 fn each_session_is_what_it_would_have_been_alone() {
     for family in FAMILIES {

@@ -439,39 +439,39 @@ fn calls_of_every_family_follow_the_schemas() {
         (ToolFormat::Mistral, "[TOOL_CALLS][ARGS]"),
     ] {
         let template = ChatTemplate::new(source).unwrap();
-        let grammar = CallGrammar::new(format, &variables, &template, &fixture.tokenizer).unwrap().unwrap();
-        let compiled =
-            compiler.compile(GrammarKind::Lark, &grammar.lark).unwrap_or_else(|e| panic!("{e}: {}", grammar.lark));
-        let start = Constraint::after_each(&compiled, grammar.trigger);
-        for seed in 0..20 {
-            let (mut random, mut constraint) = (Random::new(seed), start.clone());
-            let mut text = Vec::new();
-            for _ in 0..2 {
-                for token in fixture.tokenizer.encode(grammar.trigger, false).unwrap() {
-                    constraint.accept(token).unwrap();
-                    text.push(token);
-                }
-                assert!(!constraint.is_waiting());
-                while let Some(token) = next(&mut constraint, &mut random) {
-                    constraint.accept(token).unwrap();
-                    text.push(token);
-                    assert!(text.len() < 2000);
-                }
+        for parallel in [true, false] {
+            let grammar = CallGrammar::new(format, &variables, parallel, &template, &fixture.tokenizer);
+            let CallGrammar { lark, trigger } = grammar.unwrap().unwrap();
+            let compiled = compiler.compile(GrammarKind::Lark, &lark).unwrap_or_else(|e| panic!("{e}: {lark}"));
+            let start = if parallel { Constraint::after_each } else { Constraint::after }(&compiled, trigger);
+            for seed in 0..20 {
+                let (mut random, mut constraint) = (Random::new(seed), start.clone());
+                let mut text = Vec::new();
                 // Llama 3 calls once; in others a second call may follow.
-                if matches!(format, ToolFormat::Llama3) {
-                    break;
+                for _ in 0..if parallel && format != ToolFormat::Llama3 { 2 } else { 1 } {
+                    for token in fixture.tokenizer.encode(trigger, false).unwrap() {
+                        constraint.accept(token).unwrap();
+                        text.push(token);
+                    }
+                    assert!(!constraint.is_waiting());
+                    while let Some(token) = next(&mut constraint, &mut random) {
+                        constraint.accept(token).unwrap();
+                        text.push(token);
+                        assert!(text.len() < 2000);
+                    }
                 }
+                let text = fixture.tokenizer.decode(&text);
+                let mut parser = ChatParser::new(ChatFormat { tools: Some(format), reasoning: None }, false);
+                let mut events = parser.push(&text);
+                events.extend(parser.finish());
+                let calls: Vec<_> = events
+                    .iter()
+                    .filter_map(|event| if let ChatEvent::Call(call) = event { Some(call) } else { None })
+                    .collect();
+                assert!(!calls.is_empty() && calls.len() == events.len(), "{format}: {text:?} {events:?}");
+                assert!(parallel || calls.len() == 1, "{format}: {text:?}");
+                calls.into_iter().for_each(check_call);
             }
-            let text = fixture.tokenizer.decode(&text);
-            let mut parser = ChatParser::new(ChatFormat { tools: Some(format), reasoning: None }, false);
-            let mut events = parser.push(&text);
-            events.extend(parser.finish());
-            let calls: Vec<_> = events
-                .iter()
-                .filter_map(|event| if let ChatEvent::Call(call) = event { Some(call) } else { None })
-                .collect();
-            assert!(!calls.is_empty() && calls.len() == events.len(), "{format}: {text:?} {events:?}");
-            calls.into_iter().for_each(check_call);
         }
     }
 }

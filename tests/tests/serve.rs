@@ -237,6 +237,14 @@ fn answers_keep_to_schemas_and_tools_are_called() {
     assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("second")));
     let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
     assert!(arguments["x"].is_boolean());
+    // One of those that are allowed, and one alone.
+    let allowed = json!({ "mode": "required", "tools": [{ "type": "function", "function": { "name": "first" } }] });
+    let mut other = body.clone();
+    other["tool_choice"] = json!({ "type": "allowed_tools", "allowed_tools": allowed });
+    other["parallel_tool_calls"] = json!(false);
+    let reply = server.json("/v1/chat/completions", &other);
+    let calls = reply["choices"][0]["message"]["tool_calls"].as_array().unwrap();
+    assert_eq!((calls.len(), &calls[0]["function"]["name"]), (1, &json!("first")), "{reply}");
     body["stream"] = json!(true);
     let chunks = server.post("/v1/chat/completions", &body).chunks();
     let deltas = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array());
@@ -312,7 +320,18 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
             "response_format",
         ),
         (json!({ "tool_choice": "required" }), 400, "tool_choice"),
-        (json!({ "tools": [{ "type": "function" }] }), 400, ""),
+        (json!({ "tools": [{ "type": "function" }] }), 400, "tools"),
+        (json!({ "tools": 3 }), 400, "tools"),
+        (json!({ "tools": [3] }), 400, "tools"),
+        (json!({ "parallel_tool_calls": "no" }), 400, "parallel_tool_calls"),
+        (json!({ "tool_choice": 5 }), 400, "tool_choice"),
+        (json!({ "functions": [{ "name": "f" }] }), 400, "functions"),
+        (json!({ "function_call": "auto" }), 400, "function_call"),
+        (json!({ "modalities": ["text", "audio"] }), 400, "modalities"),
+        (json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }), 400, "messages[0]"),
+        (json!({ "messages": [{ "role": "user", "content": [{ "type": "text" }] }] }), 400, "messages[0]"),
+        (json!({ "messages": [{ "role": "user", "content": ["x"] }] }), 400, "messages[0]"),
+        (json!({ "stop": vec!["x"; 10_000] }), 400, "stop"),
         (json!({ "ollm": { "latent": OPTIONS } }), 400, "ollm.latent"),
         (json!({ "ollm": { "mode": "best" } }), 400, "ollm.mode"),
         (json!({ "ollm": { "latent": 1, "mode": "policy" } }), 400, "ollm.latent"),
@@ -324,6 +343,12 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         assert!(error["message"].is_string() && error["type"].is_string(), "{fields}: {error}");
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{fields}: {error}");
     }
+    // What changes nothing is no error: the values that a field has by itself, parts that are texts,
+    // a developer.
+    let parts = json!([{ "type": "text", "text": "hi" }]);
+    let messages = json!([{ "role": "developer", "content": "be kind" }, { "role": "user", "content": parts }]);
+    let by_default = json!({ "messages": messages, "functions": [], "function_call": "none", "modalities": ["text"] });
+    assert_eq!(chat(by_default).status, 200);
     // What is not known is no error, nor is null.
     assert_eq!(chat(json!({ "user": "me", "store": true, "whatever": {}, "stop": null })).status, 200);
     let long = chat(json!({ "messages": [{ "role": "user", "content": "word ".repeat(99) }] }));
@@ -333,8 +358,15 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         ("GET", "/v1/chat/completions", 405),
         ("DELETE", "/v1/models", 405),
         ("GET", "/v1/models/tiny", 200),
+        ("GET", "/v1/models/t%69ny", 200),
         ("GET", "/v1/models/other", 404),
+        ("GET", "/v1/models/../../etc/passwd", 404),
+        ("GET", "/%2e%2e/etc/passwd", 404),
         ("GET", "/health", 200),
+        ("HEAD", "/health", 200),
+        ("HEAD", "/v1/completions", 405),
+        ("OPTIONS", "/v1/completions", 204),
+        ("BREW", "/health", 405),
     ] {
         assert_eq!(server.ask(method, path, &[], b"").status, status, "{method} {path}");
     }
@@ -357,8 +389,10 @@ fn only_who_may_ask_is_answered() {
     assert_eq!(status(&["Host: localhost:1"]), 200);
     assert_eq!(status(&["Host: rebound.example"]), 403);
     assert_eq!(status(&["Origin: https://b.example"]), 403);
-    let allowed = local.ask("OPTIONS", "/v1/models", &["Origin: https://a.example"], b"");
+    let asked = ["Origin: https://a.example", "Access-Control-Request-Headers: authorization, x-stainless-lang"];
+    let allowed = local.ask("OPTIONS", "/v1/models", &asked, b"");
     assert!(allowed.status == 204 && allowed.head.contains("access-control-allow-origin: https://a.example"));
+    assert!(allowed.head.contains("access-control-allow-headers: authorization, x-stainless-lang"), "{}", allowed.head);
     assert!(!local.get("/v1/models").head.contains("access-control"));
 
     let keyed = start(&["--api-key", "sesame"]);
@@ -449,6 +483,33 @@ fn what_does_not_fit_the_queue_is_told_to_come_again() {
     server.wait_for("ollm_waiting_requests", |count| count == 0);
     server.wait_for("ollm_running_sequences", |count| count == 0);
     server.json("/v1/completions", &json!({ "prompt": "x", "max_tokens": 1 }));
+}
+
+/// A request may have more prompts than the queue has room for requests.
+#[test]
+fn a_request_waits_as_one() {
+    let server = start(&["--queue", "1"]);
+    let body = json!({ "prompt": vec!["x"; 40], "max_tokens": 1, "n": 2, "seed": 1 });
+    let reply = server.json("/v1/completions", &body);
+    assert_eq!(reply["choices"].as_array().unwrap().len(), 80);
+    let body = json!({ "prompt": vec!["x"; 2048], "n": 2 });
+    assert_eq!(server.post("/v1/completions", &body).json()["error"]["param"], "n");
+}
+
+/// Where there are as many connections as there may be, one that asks for nothing makes room.
+#[test]
+fn connections_that_ask_for_nothing_hold_nobody_up() {
+    let server = start(&["-c", "4096"]);
+    let mut busy = server.send("POST", "/v1/completions", &[], endless().to_string().as_bytes());
+    server.wait_for("ollm_running_sequences", |count| count == 1);
+    let silent: Vec<_> = (0..700).map(|_| server.connect()).collect();
+    let begin = Instant::now();
+    assert_eq!(server.get("/health").status, 200);
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    // The one that has an answer on its way has it still.
+    busy.read_exact(&mut [0; 4096]).unwrap();
+    assert_eq!(server.metric("ollm_cancelled_total"), 0);
+    drop(silent);
 }
 
 #[cfg(unix)]

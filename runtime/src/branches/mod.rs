@@ -32,5 +32,5 @@ pub use error::BranchError;
 pub use expansion::{Expansion, UnknownExpansion};
 pub use score::{Score, Weight};
 pub use search::{Found, SearchOptions, Strategy, search, search_in, vote};
-pub use suggest::{SuggestOptions, Suggestion, Until, suggest};
+pub use suggest::{SuggestOptions, Suggestion, Until, suggest, suggest_watched};
 pub use tree::{BranchOptions, Branches};

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 
 use crate::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
 use crate::sampler::SamplerOptions;
-use crate::session::Session;
+use crate::session::{Session, SessionError};
 use crate::tokenizer::Tokenizer;
 
 use super::branch::{Branch, BranchEnd, MAX_BRANCHES};
@@ -108,6 +109,19 @@ pub fn suggest(
     tokenizer: &Tokenizer,
     options: &SuggestOptions,
 ) -> Result<Vec<Suggestion>, BranchError> {
+    suggest_watched(session, tokenizer, options, &mut || ControlFlow::Continue(()))
+}
+
+/// As [`suggest`]; `watch` is called after each pass, and may end it, as a canceller does.
+///
+/// # Errors
+/// As [`suggest`].
+pub fn suggest_watched(
+    session: &Session,
+    tokenizer: &Tokenizer,
+    options: &SuggestOptions,
+    watch: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Vec<Suggestion>, BranchError> {
     let &SuggestOptions { count, tokens, until } = options;
     if !(1..=MAX_BRANCHES / 2).contains(&count) {
         return Err(BranchError::Count { what: "suggestions", count, most: MAX_BRANCHES / 2 });
@@ -143,6 +157,9 @@ pub fn suggest(
         if branches.step(tokenizer, |_| true)? == 0 {
             let found = ranked(branches.all(), tokenizer, options);
             return if found.is_empty() { failure(branches.all()).map_or(Ok(found), Err) } else { Ok(found) };
+        }
+        if watch().is_break() {
+            return Err(SessionError::Cancelled.into());
         }
     }
 }

@@ -27,15 +27,16 @@ struct Function<'t> {
 }
 
 impl CallGrammar {
-    /// The grammar of the tools in `variables`, for a model that calls them in this form. None
-    /// where there are no tools, or where the template shows a form that has no grammar
-    /// (`<start_function_call>`).
+    /// The grammar of the tools in `variables`, for a model that calls them in this form. Not
+    /// `parallel`, it is that of one call, where the form has lists of them. None where there are
+    /// no tools, or where the template shows a form that has no grammar (`<start_function_call>`).
     ///
     /// # Errors
     /// [`ChatError::Variable`] if a tool has no name, or parameters that are no schema.
     pub fn new(
         format: ToolFormat,
         variables: &Variables,
+        parallel: bool,
         template: &ChatTemplate,
         tokenizer: &Tokenizer,
     ) -> Result<Option<Self>, ChatError> {
@@ -59,13 +60,14 @@ impl CallGrammar {
         }
         let calls: Vec<String> = (0..functions.len()).map(|i| format!("call_{i}")).collect();
         let _ = writeln!(lark, "call: {}", calls.join(" | "));
+        let list = if parallel { r#"call (", " call)*"# } else { "call" };
         let start = match format {
             ToolFormat::Hermes => format!(r#""\n" call "\n" {}"#, mark("</tool_call>", tokenizer)),
             ToolFormat::Llama3 => "call".to_owned(),
             ToolFormat::Gemma => r#""\n" call "\n```""#.to_owned(),
-            ToolFormat::Lfm2 => format!(r#""[" call (", " call)* "]" {}"#, mark("<|tool_call_end|>", tokenizer)),
+            ToolFormat::Lfm2 => format!(r#""[" {list} "]" {}"#, mark("<|tool_call_end|>", tokenizer)),
             ToolFormat::Mistral if template.source().contains("[ARGS]") => "call".to_owned(),
-            ToolFormat::Mistral => r#"" "? "[" call (", " call)* "]""#.to_owned(),
+            ToolFormat::Mistral => format!(r#"" "? "[" {list} "]""#),
         };
         Ok(Some(Self { trigger: trigger(format), lark: format!("start: {start}\n{lark}") }))
     }
@@ -177,7 +179,7 @@ mod tests {
 
     fn grammar(format: ToolFormat, tools: Value) -> Result<Option<CallGrammar>, ChatError> {
         let variables = Variables::new().with("tools", tools).unwrap();
-        CallGrammar::new(format, &variables, &ChatTemplate::new("x").unwrap(), &tokenizer())
+        CallGrammar::new(format, &variables, true, &ChatTemplate::new("x").unwrap(), &tokenizer())
     }
 
     #[test]

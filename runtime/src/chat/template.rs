@@ -217,7 +217,8 @@ impl ChatTemplate {
     }
 
     /// The messages with the kind of content that the template writes for their role: it is asked
-    /// with conversations of its own.
+    /// with conversations of its own. A developer, as `OpenAI` calls who else is the system, is the
+    /// system where the template writes no developer.
     fn fitted(
         &self,
         messages: &[Message],
@@ -228,15 +229,22 @@ impl ChatTemplate {
         let mut writes = |role: &str, parts: bool| -> bool {
             *known.entry((role.to_owned(), parts)).or_insert_with(|| self.writes(role, parts, variables, tokenizer))
         };
-        let fit = |(index, message): (usize, &Message)| {
+        let developed = messages.iter().any(|message| message.role() == "developer");
+        let mut knows = |role: &str| writes(role, false) || writes(role, true);
+        let is_system = developed && !knows("developer") && knows("system");
+        let named = |message: &Message| match message.role() {
+            "developer" if is_system => message.clone().with("role", "system".into()),
+            _ => message.clone(),
+        };
+        let fit = |(index, message): (usize, Message)| {
             let role = message.role();
             match message.parts() {
                 Some(_) if !writes(role, true) => message.joined(index),
-                None if said(message).is_some() && !writes(role, false) && writes(role, true) => Ok(message.split()),
-                _ => Ok(message.clone()),
+                None if said(&message).is_some() && !writes(role, false) && writes(role, true) => Ok(message.split()),
+                _ => Ok(message),
             }
         };
-        messages.iter().enumerate().map(fit).collect()
+        messages.iter().map(named).enumerate().map(fit).collect()
     }
 
     /// Whether it writes the text of a message of this role, and not a list of parts as such.

@@ -145,7 +145,7 @@ impl Conversation {
     /// [`ConversationError::Constraint`]; then nothing has changed.
     pub fn constrain_calls(&mut self, compiler: &GrammarCompiler) -> Result<()> {
         let format = self.format().tools.ok_or(ConversationError::NoCalls)?;
-        let grammar = CallGrammar::new(format, &self.options.variables, &self.template, &self.tokenizer)?;
+        let grammar = CallGrammar::new(format, &self.options.variables, true, &self.template, &self.tokenizer)?;
         let CallGrammar { trigger, lark } = grammar.ok_or(ConversationError::NoCalls)?;
         self.calls = Some(Constraint::after_each(&compiler.compile(GrammarKind::Lark, &lark)?, trigger));
         Ok(())

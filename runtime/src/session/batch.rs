@@ -100,6 +100,17 @@ impl Batch {
     /// An error concerns one session: the other sessions take their steps all the same. A pass ends
     /// early only when all of its sessions are cancelled.
     pub fn step(&mut self, turns: &mut [Turn<'_>]) -> Vec<Result<Step>> {
+        self.step_beside(turns, &mut []).0
+    }
+
+    /// As [`Batch::step`]; what other sessions were given ([`Session::append`]) is computed in the
+    /// same pass (chunked prefill). The second list is the outcome of each of them, as of
+    /// [`Batch::advance`].
+    pub fn step_beside(
+        &mut self,
+        turns: &mut [Turn<'_>],
+        given: &mut [&mut Session],
+    ) -> (Vec<Result<Step>>, Vec<Result<()>>) {
         let (mut members, mut requests) = (Vec::new(), Vec::new());
         for (index, Turn { session, selector, sampler }) in turns.iter_mut().enumerate() {
             let (member, latent_state) = session.in_batch();
@@ -107,6 +118,7 @@ impl Batch {
             let source = selector.map_or(StepSource::Backbone, StepSource::Selector);
             requests.push(Request { member: index, source, latent_state, pick: Pick::Sampler(sampler) });
         }
+        members.extend(given.iter_mut().map(|session| session.in_batch().0));
         Group::new(&mut self.0, members).step(&mut requests)
     }
 }

@@ -41,6 +41,17 @@ impl Session {
         outcome
     }
 
+    /// As [`Session::feed`], but the tokens are computed with what follows: a step, another feed, or a
+    /// pass of a batch ([`Batch::step_beside`](super::Batch::step_beside)).
+    ///
+    /// # Errors
+    /// As [`Session::feed`], but for [`SessionError::Cancelled`].
+    pub fn append(&mut self, tokens: &[u32]) -> Result<()> {
+        self.begin_answer();
+        let (shift, held) = (self.sequence.context_shift, self.held());
+        self.sequence.append(tokens, shift, held).map(drop)
+    }
+
     /// Prefix reuse (prompt caching): makes `tokens` the session's text. The longest beginning that
     /// the session's text has in common with them stays, the rest is fed; the session is then as a
     /// new one that was fed `tokens`, to the last bit. Gives how many tokens were reused.

@@ -182,11 +182,13 @@ impl<'b, 's> Group<'b, 's> {
         Ok(hidden)
     }
 
-    /// A step of each member, as its request says: there is one for each, in their order.
-    pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> Vec<Result<Step>> {
+    /// A step of each member that has a request: there is one for each of the first, in their order.
+    /// The members behind them have an outcome alone.
+    pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> (Vec<Result<Step>>, Vec<Result<()>>) {
         let begin = Instant::now();
         let before: Vec<LatentState> = requests.iter().map(|request| *request.latent_state).collect();
         let choices = self.choose(requests);
+        let beside = self.members.split_off(choices.len());
         let step = |member: Member<'_>, chosen: Option<Result<Chosen>>, request: &mut Request<'_>| {
             let Member { sequence, outcome, .. } = member;
             outcome?;
@@ -206,11 +208,11 @@ impl<'b, 's> Group<'b, 's> {
             }
             outcome
         });
-        steps.collect()
+        (steps.collect(), beside.into_iter().map(|member| member.outcome).collect())
     }
 
     /// The choices that are asked for; no token is added. One is `None` where its member failed:
-    /// see [`Group::outcomes`].
+    /// see [`Group::outcomes`]. Pending tokens of members without a request are evaluated too.
     pub(super) fn choose(&mut self, requests: &mut [Request<'_>]) -> Vec<Option<Result<Chosen>>> {
         let mut choices: Vec<Option<Result<Chosen>>> = requests.iter().map(|_| None).collect();
         for (request, choice) in requests.iter_mut().zip(&mut choices) {
@@ -221,8 +223,8 @@ impl<'b, 's> Group<'b, 's> {
             }
         }
         for (i, member) in self.members.iter_mut().enumerate() {
-            let wants = |(request, choice): (&Request<'_>, &Option<_>)| request.member == i && choice.is_none();
-            member.idle = !requests.iter().zip(&choices).any(wants);
+            let mut own = requests.iter().zip(&choices).filter(|(request, _)| request.member == i).peekable();
+            member.idle = own.peek().is_some() && own.all(|(_, choice)| choice.is_some());
         }
         self.advance();
         let asks = |request: &Request<'_>| matches!(request.source, StepSource::Selector(_));

@@ -117,7 +117,7 @@ impl Session {
     fn step_from(&mut self, source: StepSource<'_>, sampler: &mut Sampler) -> Result<Step> {
         let (group, latent_state) = self.split();
         let pick = Pick::Sampler(sampler);
-        group.step(&mut [Request { member: 0, source, latent_state, pick }]).remove(0)
+        group.step(&mut [Request { member: 0, source, latent_state, pick }]).0.remove(0)
     }
 
     /// The logits of the next token, one for each token of the vocabulary; those of a mixture are

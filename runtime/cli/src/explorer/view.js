@@ -19,21 +19,24 @@ const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`;
 /** White space that can be seen. */
 const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
 
-/** The text of a branch, token by token. */
+/** The text of a branch, token by token. Each line is a block of its own, so that the browser lays
+    out no more than the last one when a token comes. */
 export class TextView {
   constructor(box, choose) {
     this.box = box;
     this.choose = choose;
     this.current = null;
-    this.count = 0;
+    this.tokens = [];
+    this.line = null;
     box.addEventListener("click", (event) => this.open(event.target));
     box.addEventListener("keydown", (event) => this.key(event));
   }
 
   clear(given) {
-    this.box.replaceChildren(element("span", { class: "given" }, given));
+    this.line = element("div", {}, element("span", { class: "given" }, given));
+    this.box.replaceChildren(this.line);
     this.current = null;
-    this.count = 0;
+    this.tokens = [];
   }
 
   append(step) {
@@ -42,16 +45,15 @@ export class TextView {
     const token = element("span", {
       class: known ? `token z${latent % COLOURS}` : "token",
       role: "button",
-      tabindex: this.count++ === 0 ? "0" : "-1",
+      tabindex: this.tokens.length === 0 ? "0" : "-1",
       "aria-pressed": "false",
       "aria-label": `${visible(step.text)}${known ? `, latent ${latent}` : ""}`,
       "data-z": known ? latent : null,
     }, step.text);
-    this.box.append(token);
-  }
-
-  tokens() {
-    return [...this.box.children].slice(1);
+    this.line ??= this.box.appendChild(element("div"));
+    this.line.append(token);
+    this.tokens.push(token);
+    if (step.text.endsWith("\n")) this.line = null;
   }
 
   open(token) {
@@ -60,7 +62,7 @@ export class TextView {
     this.current?.setAttribute("aria-pressed", "false");
     token.setAttribute("aria-pressed", "true");
     this.current = token;
-    this.choose(this.tokens().indexOf(token));
+    this.choose(this.tokens.indexOf(token));
   }
 
   focus(token) {
@@ -72,18 +74,13 @@ export class TextView {
   key(event) {
     const token = event.target;
     if (!token.classList.contains("token")) return;
+    const at = this.tokens.indexOf(token);
     const next = {
-      ArrowRight: () => token.nextElementSibling,
-      ArrowDown: () => token.nextElementSibling,
-      ArrowLeft: () => token.previousElementSibling,
-      ArrowUp: () => token.previousElementSibling,
-      Home: () => this.tokens()[0],
-      End: () => this.box.lastElementChild,
+      ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: this.tokens.length - 1,
     }[event.key];
-    if (next) {
+    if (next !== undefined) {
       event.preventDefault();
-      const to = next();
-      if (to?.classList.contains("token")) this.focus(to);
+      if (this.tokens[next]) this.focus(this.tokens[next]);
     } else if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
       this.open(token);

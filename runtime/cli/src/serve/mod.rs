@@ -8,7 +8,8 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `args` | the flags |
-//! | `server`, `stream` | connections and their time limits |
+//! | `server`, `idle`, `stream` | connections, which of them are in use, their time limits |
+//! | `body` | the bodies of requests, and their bounds |
 //! | `router`, `guard`, `page` | which address is answered how, who may ask, the page |
 //! | `api` | requests and answers in `OpenAI`'s shapes, and those of options |
 //! | `service` | what all requests share |
@@ -17,9 +18,11 @@
 
 mod api;
 pub(crate) mod args;
+mod body;
 mod engine;
 mod error;
 mod guard;
+mod idle;
 mod metrics;
 mod page;
 mod reply;
@@ -39,6 +42,7 @@ use crate::args::MachineArgs;
 use crate::failure::{Failure, Result};
 use crate::output::Output;
 use args::ServeArgs;
+use body::Bodies;
 use engine::Bounds;
 use guard::Guard;
 use metrics::Metrics;
@@ -65,7 +69,7 @@ pub(crate) fn run(machine: &MachineArgs, args: &ServeArgs) -> Result<()> {
     let (engine, jobs) = engine::Engine::new(origin, tokenizer, args.queue, bounds, Arc::clone(&metrics));
     let service = Service::new(name.unwrap_or_else(|| "ollm".to_owned()), &loaded, jobs, metrics);
     let guard = Guard { key: args.api_key.clone(), cors: args.cors.clone() };
-    let app = Arc::new(App { service: Arc::new(service), guard, patience });
+    let app = Arc::new(App { service: Arc::new(service), guard, patience, bodies: Bodies::default() });
     let thread = std::thread::Builder::new().name("engine".to_owned());
     let engine = thread.spawn(move || engine.run()).map_err(Failure::Server)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(READERS).build();

@@ -4,11 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderValue,
-    RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, HeaderMap, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
 };
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
@@ -18,6 +17,7 @@ use super::api::embeddings::embeddings;
 use super::api::generate::generate;
 use super::api::models;
 use super::api::options::{About, about};
+use super::body::Bodies;
 use super::error::ApiError;
 use super::guard::Guard;
 use super::page;
@@ -27,18 +27,13 @@ use crate::explorer::File;
 
 type Result<T> = std::result::Result<T, ApiError>;
 
-/// Bytes of a body at most.
-const MOST_BYTES: usize = 8 << 20;
-
-/// Bytes of a body that are read to be told that they are too many.
-const MOST_DRAINED: usize = 64 << 20;
-
 /// What answers.
 pub(crate) struct App {
     pub(crate) service: Arc<Service>,
     pub(crate) guard: Guard,
     /// How long a body may take.
     pub(crate) patience: Duration,
+    pub(crate) bodies: Bodies,
 }
 
 /// Where a request goes.
@@ -73,11 +68,21 @@ impl Route<'_> {
         })
     }
 
-    const fn method(&self) -> Method {
+    /// Whether it is asked with GET, or HEAD; else with POST.
+    const fn is_read(&self) -> bool {
         match self {
-            Self::Page(_) | Self::Health | Self::Metrics | Self::Models | Self::Model(_) => Method::GET,
-            Self::Generate(_) | Self::Embeddings | Self::About(_) => Method::POST,
+            Self::Page(_) | Self::Health | Self::Metrics | Self::Models | Self::Model(_) => true,
+            Self::Generate(_) | Self::Embeddings | Self::About(_) => false,
         }
+    }
+
+    /// The methods that it is asked with.
+    const fn methods(&self) -> &'static str {
+        if self.is_read() { "GET, HEAD, OPTIONS" } else { "POST, OPTIONS" }
+    }
+
+    fn takes(&self, method: &Method) -> bool {
+        if self.is_read() { [Method::GET, Method::HEAD].contains(method) } else { method == Method::POST }
     }
 
     /// Whether it is for everybody: it says nothing about the model.
@@ -117,12 +122,12 @@ async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
         || ApiError::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}")).with_code("unknown_url");
     let route = Route::of(&path).ok_or_else(unknown)?;
     if request.method() == Method::OPTIONS {
-        return Ok(preflight(&route));
+        return Ok(preflight(&route, request.headers()));
     }
-    if *request.method() != route.method() {
-        let message = format!("{path} is asked with {}, not with {}", route.method(), request.method());
+    if !route.takes(request.method()) {
+        let message = format!("{path} is asked with {}, not with {}", route.methods(), request.method());
         let mut reply = Reply::error(&ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message));
-        reply.headers_mut().insert(ALLOW, allow(&route));
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
         return Ok(reply);
     }
     if !route.is_public() {
@@ -131,56 +136,29 @@ async fn respond(app: &App, request: Request<Incoming>) -> Result<Reply> {
     let service = Arc::clone(&app.service);
     match route {
         Route::Page(file) => Ok(page::reply(file)),
+        Route::Health if service.is_ending() => Err(ApiError::ending()),
         Route::Health => Ok(Reply::json(&json!({ "status": "ok" }))),
         Route::Metrics => {
             Ok(Reply::of(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", service.metrics.text().into()))
         }
         Route::Models => Ok(Reply::json(&models::list(&service))),
         Route::Model(name) => models::named(&service, name).map(|model| Reply::json(&model)),
-        Route::Generate(style) => generate(service, body(app, request).await?, style).await,
-        Route::Embeddings => embeddings(service, body(app, request).await?).await,
-        Route::About(what) => about(service, body(app, request).await?, what).await,
+        Route::Generate(style) => generate(service, app.bodies.read(request, app.patience).await?, style).await,
+        Route::Embeddings => embeddings(service, app.bodies.read(request, app.patience).await?).await,
+        Route::About(what) => about(service, app.bodies.read(request, app.patience).await?, what).await,
     }
 }
 
-fn allow(route: &Route<'_>) -> HeaderValue {
-    HeaderValue::from_static(if route.method() == Method::GET { "GET, OPTIONS" } else { "POST, OPTIONS" })
-}
-
-/// What a browser asks before it asks for a page of another origin.
-fn preflight(route: &Route<'_>) -> Reply {
+/// What a browser asks before it asks for a page of another origin. That page may send what headers
+/// it names: clients have their own.
+fn preflight(route: &Route<'_>, asked: &HeaderMap) -> Reply {
     let mut reply = Reply::of(StatusCode::NO_CONTENT, "text/plain", Bytes::new());
-    reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_METHODS, allow(route));
-    reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, content-type"));
+    let headers = reply.headers_mut();
+    for name in [ALLOW, ACCESS_CONTROL_ALLOW_METHODS] {
+        headers.insert(name, HeaderValue::from_static(route.methods()));
+    }
+    if let Some(named) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, named.clone());
+    }
     reply
-}
-
-/// The body of a request. One that is too long is read to its end, within reason: a client that
-/// still sends does not see the reply.
-async fn body(app: &App, request: Request<Incoming>) -> Result<Vec<u8>> {
-    let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
-    tokio::time::timeout(app.patience, read(request)).await.map_err(late)?
-}
-
-async fn read(request: Request<Incoming>) -> Result<Vec<u8>> {
-    let mut body = request.into_body();
-    let (mut bytes, mut length) = (Vec::new(), 0_usize);
-    let too_long = || {
-        let message = format!("the body has more than {MOST_BYTES} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("body_too_large")
-    };
-    if body.size_hint().lower() > MOST_DRAINED as u64 {
-        return Err(too_long());
-    }
-    while let Some(frame) = body.frame().await {
-        let broken = |error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"));
-        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        length = length.saturating_add(data.len());
-        if length <= MOST_BYTES {
-            bytes.extend_from_slice(&data);
-        } else if length > MOST_DRAINED {
-            break;
-        }
-    }
-    if length <= MOST_BYTES { Ok(bytes) } else { Err(too_long()) }
 }

@@ -1,5 +1,6 @@
 //! Connections: how many, how long, and how they end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,19 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::router::{self, App};
+use super::idle::{Busy, During, Use};
 use super::stream::Stream;
 
-/// Connections at most; others wait to be accepted.
+/// Connections at most. One more takes the place of one that asks for nothing; where there is none,
+/// it waits to be accepted.
 const MOST_CONNECTIONS: usize = 512;
+
+/// A connection that had an answer this lately may still be sending it.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Bytes of the head of a request at most.
 const MOST_HEAD: usize = 64 << 10;
@@ -27,32 +33,32 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// second interrupt.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut open: VecDeque<Open> = VecDeque::new();
     let mut interrupt = std::pin::pin!(interrupted());
     loop {
-        let accepted = async {
-            let place = Arc::clone(&room).acquire_owned().await;
-            (place, listener.accept().await)
-        };
+        let has_room = connections.len() < MOST_CONNECTIONS;
         tokio::select! {
             outcome = &mut interrupt => {
                 outcome?;
                 break;
             }
-            (place, accepted) = accepted => match accepted {
+            Some(_) = connections.join_next() => open.retain(|one| !one.task.is_finished()),
+            accepted = listener.accept(), if has_room || open.iter().any(Open::is_idle) => match accepted {
                 Ok((stream, _)) => {
-                    let (app, stopped) = (Arc::clone(&app), stopped.clone());
-                    connections.spawn(async move {
-                        connection(stream, app, stopped).await;
-                        drop(place);
-                    });
+                    if !has_room && let Some(idle) = open.iter().position(Open::is_idle).and_then(|at| open.remove(at)) {
+                        idle.task.abort();
+                    }
+                    let use_of = Arc::new(Use::default());
+                    let task = connections.spawn(connection(stream, Arc::clone(&app), stopped.clone(), Arc::clone(&use_of)));
+                    open.push_back(Open { task, use_of });
                 }
                 // No more descriptors, or a client that has gone: the others go on.
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
+            // Some connection may have come to ask for nothing meanwhile.
+            () = tokio::time::sleep(JUST_NOW), if !has_room => {}
         }
-        while connections.try_join_next().is_some() {}
     }
     drop(listener);
     // Whoever listens to it has gone where this fails.
@@ -63,11 +69,27 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>) -> io::Result<()
     }
 }
 
-async fn connection(stream: TcpStream, app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+/// A connection that is open.
+struct Open {
+    task: AbortHandle,
+    use_of: Arc<Use>,
+}
+
+impl Open {
+    /// Whether its place can be had.
+    fn is_idle(&self) -> bool {
+        self.use_of.is_idle(JUST_NOW)
+    }
+}
+
+async fn connection(stream: TcpStream, app: Arc<App>, mut stopped: watch::Receiver<bool>, use_of: Arc<Use>) {
     // Tokens go out as they come. Where that cannot be had, they go out later.
     let _ = stream.set_nodelay(true);
     let patience = app.patience;
-    let service = service_fn(move |request| router::answer(Arc::clone(&app), request));
+    let service = service_fn(move |request| {
+        let (app, busy) = (Arc::clone(&app), Busy::new(&use_of));
+        async move { router::answer(app, request).await.map(|reply| reply.map(|body| During::new(body, busy))) }
+    });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())

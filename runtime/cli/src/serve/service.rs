@@ -35,14 +35,14 @@ pub(crate) struct Service {
     pub(crate) metrics: Arc<Metrics>,
     template: Result<ChatTemplate, ApiError>,
     compiler: OnceLock<GrammarCompiler>,
-    engine: Sender<Job>,
+    engine: Sender<Vec<Job>>,
     /// Of this run of the server; those of requests follow from it.
     seed: u64,
     requests: AtomicU64,
 }
 
 impl Service {
-    pub(crate) fn new(name: String, engine: &crate::engine::Engine, jobs: Sender<Job>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(name: String, engine: &crate::engine::Engine, jobs: Sender<Vec<Job>>, metrics: Arc<Metrics>) -> Self {
         let session = &engine.session;
         Self {
             name,
@@ -91,15 +91,20 @@ impl Service {
         (self.seed >> 32).wrapping_add(self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Gives a job to the engine, unless too many wait.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), ApiError> {
-        self.engine.try_send(job).map_err(|error| match error {
+    /// Gives the jobs of a request to the engine, unless too many requests wait.
+    pub(crate) fn submit(&self, jobs: Vec<Job>) -> Result<(), ApiError> {
+        self.engine.try_send(jobs).map_err(|error| match error {
             TrySendError::Full(_) => {
                 let message = "too many requests wait: try again later";
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).with_code("queue_full")
             }
-            TrySendError::Closed(_) => ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the server is ending"),
+            TrySendError::Closed(_) => ApiError::ending(),
         })
+    }
+
+    /// Whether nothing is generated any more.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.engine.is_closed()
     }
 }
 

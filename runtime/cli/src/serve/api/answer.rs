@@ -69,7 +69,7 @@ struct ChoiceState {
     calls: Vec<Value>,
     logprobs: Vec<Value>,
     steps: Vec<Value>,
-    /// Bytes of text that were told with a token, for the offsets of completions.
+    /// Characters of text that were told with a token, for the offsets of completions.
     offset: usize,
     generated: usize,
     finish: Option<&'static str>,
@@ -268,12 +268,13 @@ impl ChoiceState {
             }
             Style::Text => {
                 let text = |token| tokenizer.decode(&[token]);
-                let top: Map<String, Value> =
-                    said.top.iter().map(|&(token, logprob)| (text(token), number(logprob))).collect();
+                // The one that came is among them, even if it is not one of the most probable.
+                let all = said.top.iter().copied().chain([(said.step.token, said.step.logprob)]);
+                let top: Map<String, Value> = all.map(|(token, logprob)| (text(token), number(logprob))).collect();
                 json!([text(said.step.token), number(said.step.logprob), top, self.offset])
             }
         };
-        self.offset += said.text.len();
+        self.offset += said.text.chars().count();
         self.logprobs.push(told.clone());
         probabilities(style, &[told])
     }

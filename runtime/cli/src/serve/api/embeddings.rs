@@ -6,6 +6,7 @@ use ollm_runtime::session::Pooling;
 use serde_json::{Value, json};
 
 use crate::output::number;
+use crate::serve::body::Read;
 use crate::serve::engine::{Job, Task, Then};
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Made as _, Reply};
@@ -23,7 +24,7 @@ struct Asked {
 }
 
 /// The mean of the hidden states of each text, with a norm of 1.
-pub(crate) async fn embeddings(service: Arc<Service>, body: Vec<u8>) -> Result<Reply> {
+pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Reply> {
     let shared = Arc::clone(&service);
     let Asked { texts, base64 } = super::blocking(move || read(&shared, &body)).await?;
     let tokens: usize = texts.iter().map(Vec::len).sum();
@@ -37,7 +38,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Vec<u8>) -> Result<R
         }
         Ok(embeddings)
     });
-    service.submit(Job { prompt: Vec::new(), then: Then::Work(work) })?;
+    service.submit(vec![Job { prompt: Vec::new(), then: Then::Work(work) }])?;
     let embeddings = heard.await.map_err(|_| ApiError::stopped())??;
     let one = |(index, embedding): (usize, Vec<f32>)| {
         let embedding: Value = if base64 {

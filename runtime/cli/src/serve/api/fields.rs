@@ -59,7 +59,11 @@ impl<'a> Fields<'a> {
 
     /// `false` where there is none.
     pub(crate) fn flag(&self, name: &str) -> Result<bool> {
-        Ok(self.read(name, "true or false", Value::as_bool)?.unwrap_or(false))
+        self.flag_or(name, false)
+    }
+
+    pub(crate) fn flag_or(&self, name: &str, default: bool) -> Result<bool> {
+        Ok(self.read(name, "true or false", Value::as_bool)?.unwrap_or(default))
     }
 
     pub(crate) fn number(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f32>> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::search::document;
+use crate::serve::body::Read;
 use crate::serve::engine::{Answer, Choice, Event, Job, Task, Then};
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Made as _, Reply};
@@ -18,7 +19,7 @@ use crate::serve::service::{Service, now};
 use super::answer::{Answering, Style, Told};
 use super::fields::{Fields, parse};
 use super::latents::Latents;
-use super::prompt::{self, Asked};
+use super::prompt::{self, Asked, MOST_TEXTS};
 use super::sampling::Sampling;
 
 type Result<T> = std::result::Result<T, ApiError>;
@@ -30,6 +31,19 @@ const EVENTS: usize = 64;
 const MOST_ALTERNATIVES: u64 = 20;
 const MOST_ALTERNATIVES_OF_TEXT: u64 = 5;
 
+/// Fields of `OpenAI`'s that would make another answer of it: the value that makes none, and what
+/// there is in their place.
+const UNSUPPORTED: [(&str, &str, &str); 8] = [
+    ("functions", "[]", "it is not supported: tools are"),
+    ("function_call", r#""none""#, "it is not supported: tool_choice is"),
+    ("suffix", r#""""#, "it is not supported"),
+    ("echo", "false", "it is not supported: /v1/ollm/tokenize gives the tokens of a prompt"),
+    ("best_of", "1", "it is not supported: ollm.strategy is"),
+    ("modalities", r#"["text"]"#, "there is text alone"),
+    ("audio", "null", "there is text alone"),
+    ("web_search_options", "null", "it is not supported: tools are"),
+];
+
 /// A request that was read.
 struct Prepared {
     prompts: Vec<Asked>,
@@ -40,7 +54,7 @@ struct Prepared {
 }
 
 /// Answers a request.
-pub(crate) async fn generate(service: Arc<Service>, body: Vec<u8>, style: Style) -> Result<Reply> {
+pub(crate) async fn generate(service: Arc<Service>, body: Read, style: Style) -> Result<Reply> {
     let shared = Arc::clone(&service);
     let prepared = super::blocking(move || prepare(&shared, &body, style)).await?;
     if prepared.latents.strategy.is_some() {
@@ -69,6 +83,7 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
+    check_supported(&fields)?;
     let alternatives = match style {
         Style::Chat => {
             let alternatives = fields.integer("top_logprobs", 0..=MOST_ALTERNATIVES)?;
@@ -85,16 +100,12 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
     let latents = Latents::read(&fields, service)?;
     let prompts = match style {
         Style::Chat => vec![prompt::chat(&fields, service)?],
-        Style::Text => {
-            for name in ["suffix", "echo", "best_of"] {
-                if fields.get(name).is_some_and(|value| value != false && value != "" && value != 1) {
-                    return Err(fields.invalid(name, "it is not supported"));
-                }
-            }
-            prompt::plain(&fields, service)?
-        }
+        Style::Text => prompt::plain(&fields, service)?,
     };
     prompts.iter().try_for_each(|asked| prompt::check_room(&asked.tokens, service))?;
+    if prompts.len() * sampling.count > MOST_TEXTS {
+        return Err(fields.invalid("n", format!("{} prompts have more than {MOST_TEXTS} choices so", prompts.len())));
+    }
     let stream_options = fields.object("stream_options")?;
     let told = Told {
         style,
@@ -109,6 +120,12 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
     };
     let stream = fields.flag("stream")?;
     Ok(Prepared { prompts, sampling, latents, told, stream })
+}
+
+fn check_supported(fields: &Fields<'_>) -> Result<()> {
+    let asks = |name: &str, harmless: &str| fields.get(name).is_some_and(|value| value.to_string() != harmless);
+    let asked = UNSUPPORTED.into_iter().find(|(name, harmless, _)| asks(name, harmless));
+    asked.map_or(Ok(()), |(name, _, why)| Err(fields.invalid(name, why)))
 }
 
 /// Gives the prompts to the engine.
@@ -137,7 +154,7 @@ fn submit(service: &Service, prepared: Prepared, events: &mpsc::Sender<Event>) -
         };
         jobs.push(Job { prompt: tokens, then: Then::Answer(answer) });
     }
-    jobs.into_iter().try_for_each(|job| service.submit(job))?;
+    service.submit(jobs)?;
     Ok(Answering::new(told, parsers))
 }
 
@@ -187,6 +204,6 @@ fn begin_search(
             if best.end.as_ref().is_some_and(|end| end.name() == "length") { Reason::Limit } else { Reason::End };
         Ok((best.text.clone(), branches.generated(), reason, document(&branches, &found, &options)))
     });
-    service.submit(Job { prompt: asked.tokens, then: Then::Work(work) })?;
+    service.submit(vec![Job { prompt: asked.tokens, then: Then::Work(work) }])?;
     Ok((asked.parser, heard))
 }

@@ -6,7 +6,8 @@
 //! | `embeddings`, `models` | the other two of `OpenAI`'s |
 //! | `options` | option sets, searches, suggestions, tokens |
 //! | `fields` | reads fields, and names what is wrong |
-//! | `prompt`, `sampling`, `latents` | what is asked, how tokens and latents are chosen |
+//! | `prompt`, `tools` | what is asked, and with which tools |
+//! | `sampling`, `latents` | how tokens and latents are chosen |
 //! | `answer` | answers in `OpenAI`'s shapes, whole and in chunks |
 
 pub(crate) mod answer;
@@ -18,6 +19,7 @@ pub(crate) mod models;
 pub(crate) mod options;
 mod prompt;
 mod sampling;
+mod tools;
 
 use std::ops::ControlFlow;
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use ollm_runtime::branches::{
-    Branch, BranchEnd, BranchOptions, Branches, Expansion, SuggestOptions, Until, search, suggest,
+    Branch, BranchEnd, BranchOptions, Branches, Expansion, SuggestOptions, Until, search, suggest_watched,
 };
 use ollm_runtime::plugin::{Hold, HoldUntil, LatentMode, TokenEnds};
 use ollm_runtime::sampler::SamplerOptions;
@@ -13,6 +13,7 @@ use ollm_runtime::session::{Session, SessionError};
 use serde_json::{Value, json};
 
 use crate::search::document;
+use crate::serve::body::Read;
 use crate::serve::engine::{Between, Job, Task, Then};
 use crate::serve::error::ApiError;
 use crate::serve::reply::{Made as _, Reply};
@@ -44,7 +45,7 @@ pub(crate) enum About {
 }
 
 /// Answers a request about a prompt.
-pub(crate) async fn about(service: Arc<Service>, body: Vec<u8>, what: About) -> Result<Reply> {
+pub(crate) async fn about(service: Arc<Service>, body: Read, what: About) -> Result<Reply> {
     let shared = Arc::clone(&service);
     let (prompt, answer) = super::blocking(move || {
         let body = parse(&body)?;
@@ -66,7 +67,7 @@ pub(crate) async fn about(service: Arc<Service>, body: Vec<u8>, what: About) -> 
         session.set_constraint(constraint)?;
         answer(session, between)
     });
-    service.submit(Job { prompt: asked.tokens, then: Then::Work(work) })?;
+    service.submit(vec![Job { prompt: asked.tokens, then: Then::Work(work) }])?;
     Ok(Reply::json(&heard.await.map_err(|_| ApiError::stopped())??))
 }
 
@@ -157,5 +158,8 @@ fn suggested(fields: &Fields<'_>, service: &Arc<Service>) -> Result<Answer> {
         until: fields.parsed::<Until>("until")?.unwrap_or_default(),
     };
     let tokenizer = Arc::clone(&service.tokenizer);
-    Ok(Box::new(move |session, _| Ok(suggestions_json(&suggest(&session, &tokenizer, &options)?))))
+    Ok(Box::new(move |session, between| {
+        let found = suggest_watched(&session, &tokenizer, &options, &mut || super::flow(between()))?;
+        Ok(suggestions_json(&found))
+    }))
 }

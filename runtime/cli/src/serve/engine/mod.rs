@@ -1,10 +1,10 @@
 //! The engine: one thread that owns every session, and decodes all that are on their way in one
 //! batch (continuous batching).
 //!
-//! A pass admits what waits if there is room, takes a step of each continuation, and feeds a piece
-//! of the prompts that are new, so that a long prompt holds nobody up for long. Requests and the
-//! engine know each other by channels alone. Each text is bit-identical to that of the same request
-//! alone.
+//! A pass admits what waits if there is room. It takes a step of each continuation, and a piece of
+//! the prompts that are new, in one read of the weights (chunked prefill): a long prompt holds
+//! nobody up for long. Requests and the engine know each other by channels alone. Each text is
+//! bit-identical to that of the same request alone.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -55,11 +55,18 @@ struct Prompted {
     job: Job,
 }
 
+impl Prompted {
+    fn is_complete(&self) -> bool {
+        self.session.tokens().len() == self.job.prompt.len()
+    }
+}
+
 /// The engine's side of the channels.
 pub(crate) struct Engine {
-    inbox: Receiver<Job>,
-    /// The one that is to be admitted next.
-    next: Option<Job>,
+    /// The jobs of each request that waits.
+    inbox: Receiver<Vec<Job>>,
+    /// Those of the request that is to be admitted next.
+    next: VecDeque<Job>,
     bounds: Bounds,
     prefixes: Prefixes,
     prompts: VecDeque<Prompted>,
@@ -71,18 +78,19 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// An engine for forks of `origin`, and where jobs go: so many wait at most.
+    /// An engine for forks of `origin`, and where the jobs of requests go: so many of these wait at
+    /// most.
     pub(crate) fn new(
         origin: Session,
         tokenizer: Arc<Tokenizer>,
         queue: usize,
         bounds: Bounds,
         metrics: Arc<Metrics>,
-    ) -> (Self, mpsc::Sender<Job>) {
+    ) -> (Self, mpsc::Sender<Vec<Job>>) {
         let (sender, inbox) = mpsc::channel(queue);
         let engine = Self {
             inbox,
-            next: None,
+            next: VecDeque::new(),
             bounds,
             prefixes: Prefixes::new(origin, bounds.prefixes),
             prompts: VecDeque::new(),
@@ -99,9 +107,9 @@ impl Engine {
     pub(crate) fn run(mut self) {
         loop {
             let idle = self.running.is_empty() && self.prompts.is_empty() && self.works.is_empty();
-            if idle && self.next.is_none() {
+            if idle && self.next.is_empty() {
                 match self.inbox.blocking_recv() {
-                    Some(job) => self.next = Some(job),
+                    Some(jobs) => self.next.extend(jobs),
                     None => return,
                 }
             }
@@ -119,17 +127,20 @@ impl Engine {
     /// One pass; whether anything was done.
     fn pass(&mut self) -> bool {
         self.admit();
-        let decoded = self.decode();
-        let fed = self.feed();
+        self.part();
+        let worked = self.compute();
         self.metrics.running.set(self.running.len() + self.prompts.len() + self.works.len());
-        self.metrics.waiting.set(self.inbox.len() + usize::from(self.next.is_some()));
-        decoded || fed
+        self.metrics.waiting.set(self.inbox.len() + usize::from(!self.next.is_empty()));
+        worked
     }
 
     /// Admits jobs while there is room in the batch.
     fn admit(&mut self) {
         loop {
-            let Some(job) = self.next.take().or_else(|| self.inbox.try_recv().ok()) else { return };
+            if self.next.is_empty() {
+                self.next.extend(self.inbox.try_recv().into_iter().flatten());
+            }
+            let Some(job) = self.next.pop_front() else { return };
             if job.then.is_gone() {
                 self.metrics.cancelled.add(1);
                 continue;
@@ -137,7 +148,7 @@ impl Engine {
             let prompts: usize = self.prompts.iter().map(|prompt| prompt.job.then.sequences()).sum();
             let taken = self.running.len() + self.works.len() + prompts;
             if taken > 0 && taken + job.then.sequences() > self.bounds.parallel {
-                self.next = Some(job);
+                self.next.push_front(job);
                 return;
             }
             match self.prefixes.session_for(&job.prompt) {
@@ -147,8 +158,8 @@ impl Engine {
         }
     }
 
-    /// A step of each continuation that can go on.
-    fn decode(&mut self) -> bool {
+    /// Hands out what was said, and parts with the continuations that are over.
+    fn part(&mut self) {
         let patience = self.bounds.patience;
         self.running.iter_mut().for_each(Running::flush);
         let (gone, left) = self.running.drain(..).partition(|one: &Running| one.is_over() || one.is_lost(patience));
@@ -159,47 +170,59 @@ impl Engine {
             }
             self.prefixes.keep(one.session);
         }
+    }
+
+    /// A step of each continuation that can go on, and pieces of the prompts that are on their way
+    /// in, in one batch. Whether there was anything.
+    fn compute(&mut self) -> bool {
+        let mut fed = self.next_pieces();
         let mut ready: Vec<&mut Running> = self.running.iter_mut().filter(|one| one.is_ready()).collect();
-        if ready.is_empty() {
+        if ready.is_empty() && fed.is_empty() {
             return false;
         }
-        let shown = option_sets(&mut self.batch, &mut ready);
+        let mut shown = Vec::with_capacity(ready.len());
         let mut turns = Vec::with_capacity(ready.len());
-        let mut outcomes: Vec<Option<SessionError>> = Vec::with_capacity(ready.len());
-        let mut options = Vec::with_capacity(ready.len());
-        for (one, shown) in ready.iter_mut().zip(shown) {
-            match shown.and_then(|shown| Ok((one.turn()?, shown))) {
-                Ok((turn, shown)) => {
-                    turns.push(turn);
-                    options.push(shown);
-                    outcomes.push(None);
-                }
-                Err(error) => outcomes.push(Some(error)),
-            }
+        let mut refused: Vec<Option<SessionError>> = Vec::with_capacity(ready.len());
+        let sets = option_sets(&mut self.batch, &mut ready);
+        for (one, set) in ready.iter_mut().zip(sets) {
+            refused.push(set.and_then(|set| Ok((one.turn()?, set))).map_or_else(Some, |(turn, set)| {
+                turns.push(turn);
+                shown.push(set);
+                None
+            }));
         }
-        let mut steps = self.batch.step(&mut turns).into_iter().zip(options);
+        let mut given: Vec<&mut Session> = fed.iter_mut().map(|prompt| &mut prompt.session).collect();
+        let (steps, outcomes) = self.batch.step_beside(&mut turns, &mut given);
         drop(turns);
-        let mut tokens = 0;
-        for (one, refused) in ready.into_iter().zip(outcomes) {
-            let (step, options) = match refused {
+        let (mut steps, mut tokens) = (steps.into_iter().zip(shown), 0);
+        for (one, refused) in ready.iter_mut().zip(refused) {
+            let (step, shown) = match refused {
                 Some(error) => (Err(error), Vec::new()),
                 None => match steps.next() {
-                    Some((step, options)) => (step, options),
+                    Some((step, shown)) => (step, shown),
                     None => continue,
                 },
             };
-            tokens += usize::from(one.take(step, options, &self.tokenizer));
+            tokens += usize::from(one.take(step, shown, &self.tokenizer));
         }
         self.metrics.generated.add(tokens);
-        self.metrics.passes.add(1);
+        self.metrics.passes.add(usize::from(!ready.is_empty()));
+        for (prompt, outcome) in fed.into_iter().zip(outcomes) {
+            match outcome {
+                Err(error) => self.fail(prompt.job.then, error),
+                Ok(()) if prompt.is_complete() => self.start(prompt),
+                Ok(()) => self.prompts.push_back(prompt),
+            }
+        }
         true
     }
 
-    /// Feeds pieces of prompts, one after the other, as many tokens as a pass may take.
-    fn feed(&mut self) -> bool {
-        let fed = !self.prompts.is_empty();
-        let mut budget = if self.running.is_empty() { BATCH } else { PIECE };
-        while budget > 0
+    /// Gives the prompts that are on their way in their next tokens, as many as a pass may take;
+    /// those are to be computed. What follows a prompt that is in already begins.
+    fn next_pieces(&mut self) -> Vec<Prompted> {
+        let mut room = if self.running.iter().any(Running::is_ready) { PIECE } else { BATCH };
+        let mut fed = Vec::new();
+        while room > 0
             && let Some(mut prompt) = self.prompts.pop_front()
         {
             if prompt.job.then.is_gone() {
@@ -207,15 +230,13 @@ impl Engine {
                 self.prefixes.keep(prompt.session);
                 continue;
             }
-            let from = prompt.session.position();
-            let piece = &prompt.job.prompt[from..];
-            let piece = &piece[..piece.len().min(budget)];
-            budget -= piece.len().max(1);
-            let complete = from + piece.len() == prompt.job.prompt.len();
-            match prompt.session.feed(piece) {
+            let rest = &prompt.job.prompt[prompt.session.tokens().len()..];
+            let piece = &rest[..rest.len().min(room)];
+            room -= piece.len();
+            match prompt.session.append(piece) {
                 Err(error) => self.fail(prompt.job.then, error),
-                Ok(()) if complete => self.start(prompt),
-                Ok(()) => self.prompts.push_back(prompt),
+                Ok(()) if piece.is_empty() => self.start(prompt),
+                Ok(()) => fed.push(prompt),
             }
         }
         fed

@@ -1,0 +1,86 @@
+//! The bodies of requests: how long they may take and be, and how many long ones there may be.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::{Request, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::ApiError;
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+/// Bytes of a body at most.
+const MOST_BYTES: usize = 8 << 20;
+
+/// Bytes of a body that are read to be told that they are too many.
+const MOST_DRAINED: usize = 64 << 20;
+
+/// A body of more bytes is a long one. Of these there are so many at once; others wait.
+const LONG: usize = 64 << 10;
+const MOST_LONG: usize = 16;
+
+/// Reads bodies.
+pub(crate) struct Bodies {
+    long: Arc<Semaphore>,
+}
+
+/// A body that was read, with its place among the long ones.
+pub(crate) struct Read {
+    bytes: Vec<u8>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { long: Arc::new(Semaphore::new(MOST_LONG)) }
+    }
+}
+
+impl Bodies {
+    /// The body of a request. One that is too long is read to its end, within reason: a client that
+    /// still sends does not see the reply.
+    pub(crate) async fn read(&self, request: Request<Incoming>, patience: Duration) -> Result<Read> {
+        let late = |_| ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+        tokio::time::timeout(patience, self.read_all(request.into_body())).await.map_err(late)?
+    }
+
+    async fn read_all(&self, mut body: Incoming) -> Result<Read> {
+        let (mut bytes, mut length, mut place) = (Vec::new(), 0_usize, None);
+        let too_long = || {
+            let message = format!("the body has more than {MOST_BYTES} bytes");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).with_code("body_too_large")
+        };
+        if body.size_hint().lower() > MOST_DRAINED as u64 {
+            return Err(too_long());
+        }
+        while let Some(frame) = body.frame().await {
+            let broken = |error| ApiError::new(StatusCode::BAD_REQUEST, format!("the body broke off: {error}"));
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            length = length.saturating_add(data.len());
+            if length > MOST_DRAINED {
+                break;
+            }
+            if length > MOST_BYTES {
+                bytes = Vec::new();
+                continue;
+            }
+            if length > LONG && place.is_none() {
+                place = Some(Arc::clone(&self.long).acquire_owned().await.map_err(|_| ApiError::ending())?);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        if length <= MOST_BYTES { Ok(Read { bytes, _place: place }) } else { Err(too_long()) }
+    }
+}
+
+impl Deref for Read {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
