@@ -132,7 +132,8 @@ impl Types {
         for field in fields {
             assert!(!self.structs.contains(&field.what), "{} is a struct in a struct", field.name);
             let kind = match self.read(&field.what).expect("a field has a type") {
-                Type::Size if is_array => Type::Length,
+                // By their names: a pointer to one struct has no length, and a number may follow it.
+                Type::Size if is_array && (field.name.ends_with("length") || field.name.ends_with("count")) => Type::Length,
                 kind => kind,
             };
             at = at.next_multiple_of(kind.size());
@@ -350,6 +351,7 @@ fn structs_have_the_layout_of_32_bits() {
         ("ollm_logprob", 8, "logprob: [4, \"f32\"]"),
         ("ollm_sampling", 136, "seed: [8, \"u64\"]"),
         ("ollm_statistics", 80, "fed: [8, \"u64\"]"),
+        ("ollm_search_options", 32, "width: [12, \"size\"]"),
     ] {
         let body = script.split_once(&format!("\n  {name}: {{\n")).unwrap().1.split("\n  },").next().unwrap();
         assert!(body.contains(&format!("size: {size},")) && body.contains(field), "{name}: {body}");

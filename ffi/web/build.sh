@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the modules for WebAssembly into ffi/web/wasm: `ollm.wasm` with 128-bit vectors, and
-# `ollm-relaxed.wasm` with the relaxed instructions too. `build.sh test` builds also what the tests
-# compare with: one without vectors, and the primitives of each.
+# Builds modules for WebAssembly into ffi/web/wasm: with 128-bit vectors (`ollm`), with the relaxed
+# instructions too (`ollm-relaxed`), and each of them for several threads (`-threads`). Names choose
+# some of them, also of what the tests compare with: `ollm-scalar` has no vectors, `primitives-simd`
+# and `primitives-relaxed` have the vector instructions one by one. `test` builds all.
 #
 # It needs a Rust that has its own sources, for `-Zbuild-std`, and lld: Debian's rustc-web,
 # cargo-web, rust-web-src and lld, or rustup's with the component rust-src. CARGO and RUSTC name
@@ -16,37 +17,64 @@ mkdir -p "$out"
 export RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0
 cargo=${CARGO:-cargo}
 
-# The instructions are for the crates that compute: the standard library is built once for all.
+# Threads share the memory, which the host makes: up to 4 GiB. Each has a stack and thread-local
+# variables of its own, which it sets up by what is exported here.
+threads="-Ctarget-feature=+atomics"
+for argument in --shared-memory --import-memory --initial-memory=4194304 --max-memory=4294967296 \
+  --export=__stack_pointer --export=__wasm_init_tls --export=__tls_size --export=__tls_align; do
+  threads+=" -Clink-arg=$argument"
+done
+
+# The instructions are for the crate that computes: the standard library is built once for all
+# modules of one thread, and once for the others.
 build() {
-  local features=$1 flags=()
+  local features=$1
   shift
-  for crate in ollm-runtime ollm-ffi; do
-    flags+=(--config "profile.dist.package.$crate.rustflags=['-Ctarget-feature=$features']")
-  done
-  "$cargo" build -q -Zbuild-std=std,panic_abort -Zprofile-rustflags "${flags[@]}" \
-    --target wasm32-unknown-unknown --target-dir "$target" --profile dist --locked "$@"
+  "$cargo" build -q -Zbuild-std=std,panic_abort -Zprofile-rustflags \
+    --config "profile.dist.package.ollm-runtime.rustflags=['-Ctarget-feature=$features']" \
+    --target wasm32-unknown-unknown --profile dist --locked "$@"
 }
 
 module() {
-  local name=$1 features=$2
-  build "$features" -p ollm-ffi --lib
-  cp "$target/wasm32-unknown-unknown/dist/ollm.wasm" "$out/$name.wasm"
+  local name=$1 features=$2 kind=$3 folder=$target
+  case $kind in
+    library) build "$features" --target-dir "$folder" -p ollm-ffi --lib ;;
+    threads)
+      folder=$target-threads
+      RUSTFLAGS=$threads build "$features" --target-dir "$folder" -p ollm-ffi --lib
+      ;;
+    # The features are those that the C library has it with: it is compiled once for both.
+    primitives)
+      build "$features" --target-dir "$folder" -p ollm-runtime --no-default-features --features chat-template \
+        --example wasm_primitives
+      ;;
+  esac
+  local made=ollm.wasm
+  [ "$kind" != primitives ] || made=examples/wasm_primitives.wasm
+  # A test that runs meanwhile sees no half of it.
+  cp "$folder/wasm32-unknown-unknown/dist/$made" "$out/$name.tmp"
+  mv "$out/$name.tmp" "$out/$name.wasm"
+  echo "$name.wasm: $(stat -c %s "$out/$name.wasm") bytes, $(gzip -9c "$out/$name.wasm" | wc -c) as gzip"
 }
 
-primitives() {
-  local kind=$1 features=$2
-  build "$features" -p ollm-runtime --no-default-features --example wasm_primitives
-  cp "$target/wasm32-unknown-unknown/dist/examples/wasm_primitives.wasm" "$out/primitives-$kind.wasm"
-}
-
-module ollm +simd128
-module ollm-relaxed +simd128,+relaxed-simd
-if [ "${1:-}" = test ]; then
-  module ollm-scalar -simd128
-  primitives simd +simd128
-  primitives relaxed +simd128,+relaxed-simd
-fi
-for name in ollm ollm-relaxed; do
-  size=$(gzip -9c "$out/$name.wasm" | wc -c)
-  echo "$name.wasm: $(stat -c %s "$out/$name.wasm") bytes, $size as gzip"
+shipped="ollm ollm-relaxed ollm-threads ollm-relaxed-threads"
+case ${1:-} in
+  "") names=$shipped ;;
+  test) names="$shipped ollm-scalar primitives-simd primitives-relaxed" ;;
+  *) names=$* ;;
+esac
+for name in $names; do
+  case $name in
+    ollm) module "$name" +simd128 library ;;
+    ollm-relaxed) module "$name" +simd128,+relaxed-simd library ;;
+    ollm-threads) module "$name" +simd128 threads ;;
+    ollm-relaxed-threads) module "$name" +simd128,+relaxed-simd threads ;;
+    ollm-scalar) module "$name" -simd128 library ;;
+    primitives-simd) module "$name" +simd128 primitives ;;
+    primitives-relaxed) module "$name" +simd128,+relaxed-simd primitives ;;
+    *)
+      echo "$name is none of: $shipped ollm-scalar primitives-simd primitives-relaxed" >&2
+      exit 2
+      ;;
+  esac
 done

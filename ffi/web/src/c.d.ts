@@ -779,6 +779,11 @@ export interface Tally {
 
 /** A search. A field that is 0 takes its default. Since 0.1.0. */
 export interface SearchOptions {
+  /**
+   * Vote and best: branches that an expansion makes at most, the most probable ones. Beam:
+   * branches that are kept at a boundary. 0 is as many as the expansion makes.
+   */
+  width: number;
   /** The strategy. */
   strategy: Strategy;
 }

@@ -507,7 +507,7 @@ export const structs = {
       struct_size: [0, "size"],
       expansion: [4, "ptr"],
       tally: [8, "ptr"],
-      width: [12, "len"],
+      width: [12, "size"],
       each: [16, "ptr"],
       user: [20, "ptr"],
       strategy: [24, "i32", Strategy],

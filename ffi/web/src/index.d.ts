@@ -47,6 +47,11 @@ export interface StartOptions {
    * they give the same bits. Without one, the best.
    */
   module?: "simd" | "relaxed" | string | URL | WebAssembly.Module;
+  /**
+   * Threads that compute together, at least one; 0, the default, takes as many as there are
+   * processors where the page is cross-origin isolated, and one elsewhere. The output is the same.
+   */
+  threads?: number;
 }
 
 /** A worker with the module in it. Everything that it makes lives there. */
@@ -54,6 +59,8 @@ export class Runtime {
   static start(options?: StartOptions): Promise<Runtime>;
   /** The version of the library. */
   version(): Promise<string>;
+  /** The threads that compute together. */
+  threads(): Promise<number>;
   /** Loads a model from a GGUF file. Its weights may take `memoryLimit` bytes. */
   model(file: Source, options?: LoadOptions & { memoryLimit?: number }): Promise<Model>;
   /** Forgets the files that the browser keeps. */
@@ -130,7 +137,7 @@ export interface Selection extends Partial<SelectionFields> {
 }
 
 export interface SessionOptions
-  extends Partial<Pick<SessionOptionsFields, "context" | "memoryLimit" | "keep" | "kvType">> {
+  extends Partial<Pick<SessionOptionsFields, "context" | "memoryLimit" | "keep" | "kvType" | "threads" | "prefillThreads">> {
   plugin?: Plugin;
   sampling?: Sampling;
   selection?: Selection;

@@ -23,7 +23,7 @@ class Connection {
   }
 
   async #start() {
-    this.#worker = await spawnWorker((error) => this.end(error));
+    this.#worker = await spawnWorker("api", (error) => this.end(error));
     await new Promise((resolve, reject) => {
       this.#calls.set(0, { resolve, reject });
       this.#worker.listen((message) => this.#hear(message));
@@ -103,10 +103,11 @@ class Remote {
 export class Runtime extends Remote {
   /** Starts a worker, and the module in it. */
   static async start(options = {}) {
-    const module = options.module instanceof URL ? options.module.href : options.module;
+    const { module, threads = 0 } = options;
     const connection = await Connection.open();
     try {
-      return await connection.call(0, "start", [module === undefined ? {} : { module }]);
+      const named = module === undefined ? {} : { module: module instanceof URL ? module.href : module };
+      return await connection.call(0, "start", [{ ...named, threads }]);
     } catch (error) {
       connection.end(error);
       throw error;

@@ -9,6 +9,7 @@ import { LogLevel, callbacks, structs } from "./c.js";
 import { text as checkText, list } from "./check.js";
 import { OllmError } from "./error.js";
 import { begin, getField, getValues, setField, setValues } from "./struct.js";
+import { instantiate } from "./wasm.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -18,19 +19,23 @@ const ARRAYS = { u32: Uint32Array, i32: Int32Array, f32: Float32Array, u8: Uint8
 
 export class Library {
   #exports;
+  #memory;
   #trap;
   #raised;
   /** The last bug that the library has told of. */
   #bug = "";
 
-  /** Instantiates a compiled module. `log(level, text)` is told what the library logs. */
-  static async start(module, log) {
-    const { exports } = await WebAssembly.instantiate(module, { ollm: { now: () => performance.now() } });
-    return new Library(exports, log);
+  /**
+   * Instantiates a compiled module, in this memory if it takes one. `log(level, text)` is told what
+   * the library logs.
+   */
+  static async start(module, memory, log) {
+    return new Library(await instantiate(module, memory), memory, log);
   }
 
-  constructor(exports, log) {
+  constructor(exports, memory, log) {
     this.#exports = exports;
+    this.#memory = memory ?? exports.memory;
     const hear = (level, address, length) => {
       const text = this.text(address, length);
       if (level === LogLevel.ERROR) this.#bug = ` (${text})`;
@@ -44,11 +49,11 @@ export class Library {
   }
 
   get view() {
-    return new DataView(this.#exports.memory.buffer);
+    return new DataView(this.#memory.buffer);
   }
 
   get bytes() {
-    return new Uint8Array(this.#exports.memory.buffer);
+    return new Uint8Array(this.#memory.buffer);
   }
 
   /** Calls a function of the C API that gives a status: throws if it is not OK. */
@@ -80,18 +85,19 @@ export class Library {
   /** Text that ends in a zero. */
   textAt(address) {
     const bytes = this.bytes.subarray(address >>> 0);
-    return decoder.decode(bytes.subarray(0, bytes.indexOf(0)));
+    return this.text(address, bytes.indexOf(0));
   }
 
   /** Text of `length` bytes. */
   text(address, length) {
-    return decoder.decode(this.bytes.subarray(address >>> 0, (address >>> 0) + length));
+    // A copy: memory that threads share is not decoded.
+    return decoder.decode(this.bytes.slice(address >>> 0, (address >>> 0) + length));
   }
 
   /** A copy of an array of the module. */
   array(type, address, length) {
     const Kind = ARRAYS[type];
-    return length ? new Kind(this.#exports.memory.buffer, address >>> 0, length).slice() : new Kind();
+    return length ? new Kind(this.#memory.buffer, address >>> 0, length).slice() : new Kind();
   }
 
   field(struct, address, name) {

@@ -2,7 +2,7 @@
 
 /** The methods of each class that a page calls in the worker. */
 export const METHODS = {
-  Runtime: ["version", "model", "forgetFiles"],
+  Runtime: ["version", "threads", "model", "forgetFiles"],
   Model: [
     ...["info", "metadata", "tokenize", "detokenize", "tokenBytes", "isEnd", "chatText", "chatTokens"],
     ...["plugin", "session", "close"],

@@ -9,8 +9,26 @@ import { Session } from "./session.js";
 const encoder = new TextEncoder();
 
 export class Model extends Handle {
+  #hasTokenizer;
+
   constructor(runtime, number) {
     super(runtime, number, "ollm_model_release");
+  }
+
+  /** Whether there is one: without it there are tokens, and no texts. */
+  get hasTokenizer() {
+    this.#hasTokenizer ??= this.#findTokenizer();
+    return this.#hasTokenizer;
+  }
+
+  #findTokenizer() {
+    try {
+      this.library.outputs("u32", "ollm_tokenize", this.c, 0, 0, 0);
+      return true;
+    } catch (error) {
+      if (error.status === "no_tokenizer") return false;
+      throw error;
+    }
   }
 
   async info() {

@@ -4,23 +4,49 @@ import { integer } from "./check.js";
 import { OllmError } from "./error.js";
 import { Library } from "./library.js";
 import { Model } from "./model.js";
+import { startPool } from "./pool.js";
 import { forgetFiles, open } from "./store.js";
-import { MODULES, bestModule, compile } from "./wasm.js";
+import { areThreadsThere, defaultThreads } from "./threads.js";
+import { addressOf, bestModule, compile, isShared, sharedMemory } from "./wasm.js";
 
 export class Runtime {
   #each;
+  #threads;
 
   /**
-   * Starts a module: the best of both, or `module`, which is `"simd"`, `"relaxed"`, an address or a
-   * `WebAssembly.Module`.
+   * Starts a module: the best one, or `module`, which is `"simd"`, `"relaxed"`, an address or a
+   * `WebAssembly.Module`. `threads` compute together; 0 is as many as there are processors, where
+   * threads may share memory, and else one.
    */
-  static async start({ module = bestModule(), log } = {}) {
-    const compiled = module instanceof WebAssembly.Module ? module : await compile(MODULES[module] ?? module);
-    return new Runtime(await Library.start(compiled, log));
+  static async start({ module = bestModule(), threads = 0, log } = {}) {
+    const count = integer(threads, "size", "threads") || (await defaultThreads());
+    if (count > 1 && !areThreadsThere()) {
+      const needs = "serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp";
+      throw new OllmError("unsupported", `a page has threads only where it is cross-origin isolated: ${needs}`);
+    }
+    const compiled = module instanceof WebAssembly.Module ? module : await compile(addressOf(module, count));
+    if (!isShared(compiled)) {
+      if (threads > 1) throw new OllmError("unsupported", "this module has one thread");
+      return new Runtime(await Library.start(compiled, undefined, log), { count: 1 });
+    }
+    const memory = sharedMemory();
+    const library = await Library.start(compiled, memory, log);
+    return new Runtime(library, { count, ...(await startPool(library, compiled, memory, count)) });
   }
 
-  constructor(library) {
+  constructor(library, threads) {
     this.library = library;
+    this.#threads = threads;
+  }
+
+  /** The threads that compute together. */
+  async threads() {
+    return this.#threads.count;
+  }
+
+  /** The handle of the pool of all sessions; 0 for none. */
+  get pool() {
+    return this.#threads.pool ?? 0;
   }
 
   /** The version of the library. */
@@ -45,7 +71,9 @@ export class Runtime {
   }
 
   /** Ends the runtime: what was made with it cannot be used any more. */
-  async close() {}
+  async close() {
+    this.#threads.end?.();
+  }
 
   /** The callback that a search calls after each step, which calls `onStep`. */
   eachStep() {

@@ -20,7 +20,9 @@ export class Session extends Handle {
     const { library } = model;
     const chosen = plugin === undefined ? 0 : instance(plugin, Plugin, "plugin").c;
     const made = library.with((arena) => {
-      const settings = arena.struct("ollm_session_options", { ...options, contextShift: contextShift ? 1 : 0 });
+      const { pool } = model.runtime;
+      const values = { ...options, contextShift: contextShift ? 1 : 0 };
+      const settings = arena.struct("ollm_session_options", values, { pool });
       return library.handle("ollm_session_new", model.c, chosen, settings);
     });
     const session = new Session(model, made);
@@ -123,7 +125,7 @@ export class Session extends Handle {
 
   /** The tokens of an answer. */
   generate(options) {
-    return new Generation(this, options);
+    return new Generation(this, this.#model, options);
   }
 
   /** The option set of the current step: K options, each with its `top` most probable tokens. */
@@ -146,6 +148,7 @@ export class Session extends Handle {
   }
 
   #text(token) {
+    if (!this.#model.hasTokenizer) return "";
     return this.library.with((arena) =>
       this.library.outputText("ollm_detokenize", this.#model.c, ...arena.numbers("u32", [token])),
     );
@@ -284,7 +287,10 @@ function suggestionAt(library, at) {
  */
 export class Generation {
   #session;
+  #model;
   #stops;
+  /** Has the bytes of a character that is not complete: its token has no text. */
+  #decoder = new TextDecoder();
   #left;
   #top;
   #signal;
@@ -294,8 +300,8 @@ export class Generation {
   /** Why it ended: a name of `ollm_reason`; null while it has not. */
   reason = null;
 
-  constructor(session, { limit = 0, stops = [], top = 0, signal } = {}) {
-    this.#session = session;
+  constructor(session, model, { limit = 0, stops = [], top = 0, signal } = {}) {
+    [this.#session, this.#model] = [session, model];
     this.#stops = new Stops(list(stops, "stops"));
     this.#left = integer(limit, "size", "limit") || Infinity;
     this.#top = integer(top, "size", "top");
@@ -322,7 +328,7 @@ export class Generation {
   /** Ends it before its end. */
   async return() {
     this.reason ??= "callback";
-    this.#stops.rest();
+    this.#held();
     return { done: true, value: this.reason };
   }
 
@@ -339,8 +345,12 @@ export class Generation {
     const token = await this.#session.step();
     if (token.isEnd) return this.#end("end");
     this.#left -= 1;
+    if (this.#model.hasTokenizer) this.#decoder.decode(await this.#model.tokenBytes(token.id), { stream: true });
     const { text, stopped } = this.#stops.push(token.text);
-    if (stopped) this.#end("stop");
+    if (stopped) {
+      this.#decoder.decode();
+      this.#end("stop");
+    }
     return { ...token, text, options };
   }
 
@@ -349,9 +359,15 @@ export class Generation {
     return undefined;
   }
 
-  /** What was held back, once; then the end. */
+  /** What is held back, once: the beginning of a stop string, half a character. */
+  #held() {
+    const { text } = this.#stops.push(this.#decoder.decode());
+    return text + this.#stops.rest();
+  }
+
+  /** What was held back; then the end. */
   #rest() {
-    const text = this.#stops.rest();
+    const text = this.#held();
     if (text) {
       return { done: false, value: { id: null, text, latent: null, logprob: 0, isEnd: false, top: [], options: null } };
     }

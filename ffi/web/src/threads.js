@@ -5,11 +5,27 @@ export const isNode = typeof process === "object" && typeof process.versions?.no
 // Browsers do not have it, and bundlers need not look for it.
 const NODE_THREADS = "node:worker_threads";
 
-/** Starts `worker.js`. `failed` is told of an error that no call has. */
-export async function spawnWorker(failed) {
+/** Whether threads may share memory here. */
+export const areThreadsThere = () =>
+  typeof SharedArrayBuffer === "function" && (isNode || globalThis.crossOriginIsolated === true);
+
+/** As many threads as there are processors, where threads may share memory. */
+export async function defaultThreads() {
+  if (!areThreadsThere()) return 1;
+  return isNode ? (await import(/* @vite-ignore */ "node:os")).availableParallelism() : navigator.hardwareConcurrency;
+}
+
+// Bundlers see which files are workers by this form.
+const WORKERS = {
+  api: (Kind, options) => new Kind(new URL("./worker.js", import.meta.url), options),
+  thread: (Kind, options) => new Kind(new URL("./thread.js", import.meta.url), options),
+};
+
+/** Starts `worker.js` or `thread.js`. `failed` is told of an error that no call has. */
+export async function spawnWorker(kind, failed) {
   if (isNode) {
     const { Worker } = await import(/* @vite-ignore */ NODE_THREADS);
-    const worker = new Worker(new URL("./worker.js", import.meta.url));
+    const worker = WORKERS[kind](Worker);
     worker.on("error", failed);
     return {
       post: (message) => worker.postMessage(message),
@@ -17,7 +33,7 @@ export async function spawnWorker(failed) {
       end: () => worker.terminate(),
     };
   }
-  const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "ollm" });
+  const worker = WORKERS[kind](Worker, { type: "module", name: `ollm-${kind}` });
   worker.onerror = (event) => failed(new Error(event.message || "the worker could not be started"));
   return {
     post: (message) => worker.postMessage(message),

@@ -24,14 +24,40 @@ export function hasFusedMadd() {
   return f(x, x, -(1 + 2 ** -11)) === 2 ** -24;
 }
 
-/** The modules: both give the same bits, `relaxed` faster, where it may be used. */
-export const MODULES = {
-  simd: new URL("../wasm/ollm.wasm", import.meta.url),
-  relaxed: new URL("../wasm/ollm-relaxed.wasm", import.meta.url),
+/** The modules, for one thread and for several: all give the same bits, `relaxed` faster, where it may be used. */
+const MODULES = {
+  simd: [new URL("../wasm/ollm.wasm", import.meta.url), new URL("../wasm/ollm-threads.wasm", import.meta.url)],
+  relaxed: [
+    new URL("../wasm/ollm-relaxed.wasm", import.meta.url),
+    new URL("../wasm/ollm-relaxed-threads.wasm", import.meta.url),
+  ],
 };
+
+/** The address of a module: `simd`, `relaxed`, or the best one where none is named. */
+export const addressOf = (module, threads) => MODULES[module]?.[threads > 1 ? 1 : 0] ?? module;
 
 /** The module that is best here: `simd` or `relaxed`. */
 export const bestModule = () => (hasFusedMadd() ? "relaxed" : "simd");
+
+/** Whether a module takes the memory of the host, which threads share. */
+export const isShared = (module) => WebAssembly.Module.imports(module).some(({ kind }) => kind === "memory");
+
+/** Memory that threads share, as large as can be had; a module begins with 4 MiB. */
+export function sharedMemory() {
+  for (let maximum = 1 << 16; ; maximum >>= 1) {
+    try {
+      return new WebAssembly.Memory({ initial: 64, maximum, shared: true });
+    } catch (error) {
+      if (maximum <= 1 << 12) throw error;
+    }
+  }
+}
+
+/** An instance of a module; several of one `memory` are its threads. */
+export async function instantiate(module, memory) {
+  const imports = { ollm: { now: () => performance.now() }, env: { memory } };
+  return (await WebAssembly.instantiate(module, imports)).exports;
+}
 
 /** Compiles the module at an address. */
 export async function compile(url) {

@@ -29,13 +29,19 @@ async function answer({ call, target, method, values }) {
   try {
     const progress = (...shown) => port.post({ call, progress: shown });
     const decoded = values.map((value) => decode(value, { signal: abort.signal, progress }));
-    port.post({ call, result: encode(await objects.get(target)[method](...decoded)) });
+    port.post({ call, result: encode(await objectOf(target)[method](...decoded)) });
   } catch (error) {
     const { name: type, message, status = null } = error;
     port.post({ call, error: { type, message, status } });
   } finally {
     calls.delete(call);
   }
+}
+
+/** The object of a number: the page has let go of one that it has closed. */
+function objectOf(number) {
+  if (!objects.has(number)) throw new direct.OllmError("invalid_handle", "this object is closed");
+  return objects.get(number);
 }
 
 /** What a call gives, with an object of the API as `{ ollmObject, kind }`. */
@@ -50,7 +56,7 @@ function encode(value) {
 /** An argument: an object, or options with objects, and with what belongs to the call. */
 function decode(value, own) {
   if (!isPlain(value)) return value;
-  if ("ollmObject" in value) return objects.get(value.ollmObject);
+  if ("ollmObject" in value) return objectOf(value.ollmObject);
   const one = (name) => (value[name] === CALLS_OWN && Object.hasOwn(own, name) ? own[name] : decode(value[name], {}));
   return Object.fromEntries(Object.keys(value).map((name) => [name, one(name)]));
 }

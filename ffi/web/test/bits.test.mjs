@@ -1,9 +1,9 @@
 // Each module gives the bits that the native library gives.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { after, test } from "node:test";
 
-import { bit, bits, bits64, expected, file, modules } from "./helper.mjs";
+import { bit, bits, bits64, expected, file, fromBits64, modules } from "./helper.mjs";
 import { Runtime } from "../src/direct.js";
 
 const optionsOf = async (session) =>
@@ -24,8 +24,9 @@ async function generated(session, options = {}) {
   return { pieces, rest, text, reason: generation.reason };
 }
 
-for (const { kind, url } of modules) {
-  const runtime = await Runtime.start({ module: url });
+for (const { kind, url, threads } of modules) {
+  const runtime = await Runtime.start({ module: url, threads });
+  after(() => runtime.close());
 
   for (const one of expected.numbers) {
     test(`${kind}: ${one.model}`, async () => {
@@ -61,10 +62,13 @@ for (const { kind, url } of modules) {
     assert.deepEqual(await generated(await begin({ sampling })), text.backbone);
     assert.deepEqual(await generated(await begin({ plugin }), { stops: [text.stop, "never"] }), text.stopped);
     const suggestions = await (await begin({ plugin })).suggest({ count: 3, tokens: 6 });
-    assert.deepEqual(
-      suggestions.map((one) => ({ ...one, probability: bits64(one.probability) })),
-      text.suggestions,
-    );
+    // Their probabilities have logarithms of the mixture, which the C library of the platform takes.
+    const withoutProbability = ({ probability, ...one }) => one;
+    assert.deepEqual(suggestions.map(withoutProbability), text.suggestions.map(withoutProbability));
+    text.suggestions.forEach(({ probability }, i) => {
+      const [found, native] = [suggestions[i].probability, fromBits64(probability)];
+      assert.ok(Math.abs(found - native) <= 1e-6 * native, `${found} is not ${native}`);
+    });
     const branches = await (await begin({ plugin })).branches({ limit: 16 });
     const { branch, answer, confidence, passes } = await branches.run({ tally: { rule: "text", weight: "policy" } });
     const all = (await branches.all()).map(({ tokens, text, logprob }) => ({ tokens, text, logprob: bits64(logprob) }));
@@ -73,14 +77,15 @@ for (const { kind, url } of modules) {
   });
 }
 
-for (const { kind, url } of modules.filter(({ kind }) => kind !== "scalar")) {
+for (const { kind, url, threads } of modules.filter(({ kind }) => kind !== "scalar")) {
   test(`${kind}: a real model`, async () => {
     const { real } = expected;
-    const runtime = await Runtime.start({ module: url });
+    const runtime = await Runtime.start({ module: url, threads });
     const model = await runtime.model(file(real.model));
     const session = await model.session({ context: 256 });
     await session.feed(real.prompt);
     assert.deepEqual(bits(await session.logits()), real.logits);
     assert.deepEqual(await generated(session), real.greedy);
+    await runtime.close();
   });
 }

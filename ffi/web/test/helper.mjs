@@ -9,7 +9,7 @@ import v8 from "node:v8";
 // Node.js 20 has the relaxed instructions behind a flag.
 if (Number(process.versions.node.split(".")[0]) < 21) v8.setFlagsFromString("--experimental-wasm-relaxed-simd");
 
-const folder = process.env.OLLM_WEB_FIXTURES;
+export const folder = process.env.OLLM_WEB_FIXTURES;
 assert.ok(folder, "run these tests by `OLLM_WEB=1 cargo test -p ollm-tests --test wasm`");
 
 export const expected = JSON.parse(fs.readFileSync(path.join(folder, "expected.json"), "utf8"));
@@ -18,13 +18,23 @@ export const file = (name) => fs.readFileSync(path.resolve(folder, name));
 const wasm = (name) => new URL(`../wasm/${name}.wasm`, import.meta.url);
 const { hasFusedMadd } = await import("../src/wasm.js");
 
-/** Every module that is there and may be used. `scalar` has no vectors: `build.sh scalar` builds it. */
-export const modules = Object.entries({ simd: "ollm", relaxed: "ollm-relaxed", scalar: "ollm-scalar" })
-  .filter(([kind, name]) => fs.existsSync(wasm(name)) && (kind !== "relaxed" || hasFusedMadd()))
-  .map(([kind, name]) => ({ kind, url: wasm(name) }));
+const MODULES = {
+  simd: "ollm",
+  relaxed: "ollm-relaxed",
+  "simd-threads": "ollm-threads",
+  "relaxed-threads": "ollm-relaxed-threads",
+  scalar: "ollm-scalar",
+};
+
+/** Every module that is there and may be used. `scalar` has no vectors: `build.sh test` builds it. */
+export const modules = Object.entries(MODULES)
+  .filter(([kind, name]) => fs.existsSync(wasm(name)) && (!kind.startsWith("relaxed") || hasFusedMadd()))
+  .map(([kind, name]) => ({ kind, url: wasm(name), threads: kind.endsWith("threads") ? 3 : 1 }));
 
 /** The bits of numbers as the processor has them. */
 export const bits = (floats) => Array.from(new Uint32Array(Float32Array.from(floats).buffer));
 export const bit = (float) => bits([float])[0];
 /** Those of a double, as text. */
 export const bits64 = (float) => String(new BigUint64Array(Float64Array.of(float).buffer)[0]);
+/** The double of these bits. */
+export const fromBits64 = (bits) => new Float64Array(BigUint64Array.of(BigInt(bits)).buffer)[0];

@@ -25,7 +25,7 @@ test("a page has the methods of the API", () => {
       for (const name of Object.getOwnPropertyNames(at)) there.add(name);
     }
     for (const name of methods) assert.ok(there.has(name), `${kind}.${name}`);
-    const [own, inside] = [Object.getOwnPropertyNames(direct[kind].prototype), ["constructor", "lend", "eachStep", "close"]];
+    const [own, inside] = [Object.getOwnPropertyNames(direct[kind].prototype), ["constructor", "lend", "eachStep", "close", "pool", "hasTokenizer"]];
     for (const name of own) assert.ok(methods.includes(name) || inside.includes(name), `${kind}.${name}`);
   }
 });
@@ -183,10 +183,24 @@ test("a conversation is rendered", async () => {
 });
 
 test("a runtime that is closed fails", async () => {
-  const other = await Runtime.start({ module: "simd" });
+  const other = await Runtime.start({ module: "simd", threads: 1 });
   assert.match(await other.version(), /^\d+\.\d+\.\d+$/);
   const waiting = other.model(file("text.gguf"));
   await other.close();
   await assert.rejects(waiting, refused("invalid_handle"));
   await assert.rejects(other.version(), refused("invalid_handle"));
+});
+
+test("threads are those that are asked for, and give the same answer", async () => {
+  for (const threads of [1, 2, 5]) {
+    const other = await Runtime.start({ threads });
+    assert.equal(await other.threads(), threads);
+    const loaded = await other.model(file("text.gguf"));
+    const session = await loaded.session({ plugin: await loaded.plugin(file("text-plugin.gguf")), context: 256 });
+    await session.feed(text.prompt);
+    let found = "";
+    for await (const token of session.generate({ limit: 24 })) found += token.text;
+    assert.equal(found, text.greedy.text);
+    await other.close();
+  }
 });

@@ -3,6 +3,9 @@
 /** An error that the server tells. */
 export class Refused extends Error {}
 
+/** What is said where the model may not be told yet. */
+export const ABSENT = "The server wants its key: see Settings.";
+
 async function post(path, body, { key, signal }) {
   const headers = { "content-type": "application/json" };
   if (key) headers.authorization = `Bearer ${key}`;

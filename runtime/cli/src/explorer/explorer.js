@@ -1,6 +1,6 @@
 // The option explorer: generates, shows the options of each token, opens branches, and lets them
 // vote. In the file of a trace it shows what was generated, without a model behind it.
-import { ask, model, Refused, stream } from "./api.js";
+import { ABSENT, ask, model, Refused, stream } from "./api.js";
 import { Tree } from "./tree.js";
 import { showBranches, showOptions, showVote, TextView } from "./view.js";
 
@@ -105,7 +105,7 @@ function choose(at) {
     return;
   }
   if (!hasOptions) {
-    say("The server has no plugin: there are no options.");
+    say("There is no plugin, and so there are no options.");
     return;
   }
   work("Looking at the options …", async (how) => {
@@ -148,7 +148,7 @@ function showTrace() {
 async function describe() {
   const own = await model($("key").value);
   hasOptions = (own?.ollm.options ?? 0) > 0;
-  $("model").textContent = own ? `${own.id} · ${own.ollm.options} options · context ${own.ollm.context}` : "The server wants its key: see Settings.";
+  $("model").textContent = own ? `${own.id} · ${own.ollm.options} options · context ${own.ollm.context}` : ABSENT;
   if (own && !own.ollm.chat) document.querySelector('[name="kind"][value="text"]').checked = true;
   $("vote").disabled = !own;
 }
@@ -176,6 +176,7 @@ if (trace) {
   recall();
   describe();
   $("key").addEventListener("change", describe);
+  document.addEventListener("model", describe);
   $("ask").addEventListener("change", remember);
   $("prompt").addEventListener("input", () => { isStale = true; });
   document.getElementsByName("kind").forEach((kind) => kind.addEventListener("change", () => { isStale = true; }));
