@@ -133,7 +133,9 @@ impl Types {
             assert!(!self.structs.contains(&field.what), "{} is a struct in a struct", field.name);
             let kind = match self.read(&field.what).expect("a field has a type") {
                 // By their names: a pointer to one struct has no length, and a number may follow it.
-                Type::Size if is_array && (field.name.ends_with("length") || field.name.ends_with("count")) => Type::Length,
+                Type::Size if is_array && (field.name.ends_with("length") || field.name.ends_with("count")) => {
+                    Type::Length
+                }
                 kind => kind,
             };
             at = at.next_multiple_of(kind.size());

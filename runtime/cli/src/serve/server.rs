@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::router::{self, App};
 use super::idle::{Busy, During, Use};
+use super::router::{self, App};
 use super::stream::Stream;
 
 /// Connections at most. One more takes the place of one that asks for nothing; where there is none,

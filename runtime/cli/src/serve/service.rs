@@ -42,7 +42,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(name: String, engine: &crate::engine::Engine, jobs: Sender<Vec<Job>>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        name: String,
+        engine: &crate::engine::Engine,
+        jobs: Sender<Vec<Job>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let session = &engine.session;
         Self {
             name,

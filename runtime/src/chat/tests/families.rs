@@ -193,7 +193,9 @@ fn parts_are_joined_where_the_template_knows_none() {
 fn a_developer_is_the_system() {
     let messages = [Message::new("developer", "Be kind."), Message::new("user", "Hi")];
     let of = |roles: &str| {
-        let source = format!("{{% for m in messages if m.role in {roles} %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{{% endfor %}}");
+        let source = format!(
+            "{{% for m in messages if m.role in {roles} %}}[{{{{ m.role }}}}]{{{{ m.content }}}}{{% endfor %}}"
+        );
         render(&source, &messages, &[])
     };
     assert_eq!(of("['system', 'user']"), "[system]Be kind.[user]Hi");

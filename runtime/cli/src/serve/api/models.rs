@@ -75,7 +75,8 @@ fn decoded(part: &str) -> String {
 mod tests {
     #[test]
     fn parts_of_paths_are_read_as_they_are_written() {
-        for (part, expected) in [("a.b-1", "a.b-1"), ("a%2Fb%20c", "a/b c"), ("%C3%a9", "é"), ("%", "%"), ("%2", "%2")] {
+        for (part, expected) in [("a.b-1", "a.b-1"), ("a%2Fb%20c", "a/b c"), ("%C3%a9", "é"), ("%", "%"), ("%2", "%2")]
+        {
             assert_eq!(super::decoded(part), expected);
         }
         assert_eq!(super::decoded("%zz%ff"), "%zz\u{fffd}");

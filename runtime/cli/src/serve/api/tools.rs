@@ -37,7 +37,8 @@ impl Tools {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self> {
         let (mode, allowed) = choice(fields)?;
         let offered = fields.list("tools")?.filter(|tools| !tools.is_empty() && mode != Mode::None);
-        let named = |name: &String| offered.is_some_and(|tools| tools.iter().any(|tool| name_of(tool) == Some(name.as_str())));
+        let named =
+            |name: &String| offered.is_some_and(|tools| tools.iter().any(|tool| name_of(tool) == Some(name.as_str())));
         if let Some(unknown) = allowed.iter().flatten().find(|&name| !named(name)) {
             return Err(fields.invalid("tool_choice", format!("there is no tool {unknown:?}")));
         }
@@ -63,7 +64,11 @@ impl Tools {
         let variables = self.allowed(variables)?;
         let grammar = CallGrammar::new(format, &variables, self.parallel, service.template()?, &service.tokenizer);
         let Some(CallGrammar { trigger, lark }) = grammar.map_err(wrong)? else {
-            return if self.required { Err(no_calls("tool_choice")) } else { Ok(Calls { begun: None, constraint: None }) };
+            return if self.required {
+                Err(no_calls("tool_choice"))
+            } else {
+                Ok(Calls { begun: None, constraint: None })
+            };
         };
         let grammar = service.compiler()?.compile(GrammarKind::Lark, &lark);
         let grammar = grammar.map_err(|error| ApiError::from(error).at("tools"))?;
