@@ -47,9 +47,10 @@ impl Session {
     /// # Errors
     /// As [`Session::feed`], but for [`SessionError::Cancelled`].
     pub fn append(&mut self, tokens: &[u32]) -> Result<()> {
-        self.begin_answer();
         let (shift, held) = (self.sequence.context_shift, self.held());
-        self.sequence.append(tokens, shift, held).map(drop)
+        self.sequence.append(tokens, shift, held)?;
+        self.begin_answer();
+        Ok(())
     }
 
     /// Prefix reuse (prompt caching): makes `tokens` the session's text. The longest beginning that
