@@ -288,7 +288,7 @@ fn the_largest_penalties_leave_what_is_allowed() {
     let allowed = TokenSet::of(&[1, 3], 4).unwrap();
     let history = [1, 1, 3, 3, 3, 2];
     for penalty in [f32::MAX, -f32::MAX] {
-        for order in [Filter::ALL.to_vec(), vec![Filter::Penalties, Filter::MinP, Filter::Typical]] {
+        for order in [Filter::ALL.to_vec(), vec![Filter::Penalties, Filter::TopNSigma, Filter::MinP, Filter::Typical]] {
             let huge = SamplerOptions {
                 presence_penalty: penalty,
                 frequency_penalty: penalty,
