@@ -24,6 +24,8 @@ macro_rules! token {
             /// Runs `kernel` compiled for this instruction set.
             #[inline]
             pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {
+                // A function of its own, whose arrays are on the stack only while it runs.
+                #[inline(never)]
                 #[target_feature($(enable = $feature),+)]
                 unsafe fn with_features<K: Kernel>(isa: $name, kernel: K) -> K::Output {
                     kernel.run(isa)
@@ -105,7 +107,7 @@ impl Simd128 {
         Some(Self(()))
     }
 
-    #[inline]
+    #[inline(never)]
     pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
@@ -116,7 +118,7 @@ impl Simd128 {
 pub struct Scalar;
 
 impl Scalar {
-    #[inline]
+    #[inline(never)]
     pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
     }
