@@ -18,12 +18,16 @@ use crate::common::{Folder, read};
 
 type Factor = (Vec<usize>, Vec<f32>);
 
-/// Adapters of all projections of a checkpoint but those of single experts, by PEFT's names; ranks
-/// of 2 and 4.
+/// Adapters of all projections in the layers of a checkpoint but those of single experts, by PEFT's
+/// names; ranks of 2 and 4.
 fn factors(source: &Source) -> BTreeMap<String, Factor> {
     let mut all = BTreeMap::new();
-    let is_adapted = |name: &str| name.contains("_proj") && name.ends_with(".weight") && !name.contains(".experts.");
-    for (i, (name, (_, shape, _))) in source.tensors.iter().filter(|(name, _)| is_adapted(name)).enumerate() {
+    let is_adapted = |name: &str| {
+        let parts = [".layers.", "_proj", ".weight"];
+        parts.iter().all(|part| name.contains(part)) && !name.contains(".experts.")
+    };
+    let adapted = source.tensors.iter().filter(|(name, (_, shape, _))| is_adapted(name) && shape.len() == 2);
+    for (i, (name, (_, shape, _))) in adapted.enumerate() {
         let module = name.trim_end_matches(".weight");
         let rank = 2 + i % 2 * 2;
         for (factor, shape) in [("lora_A", [rank, shape[1]]), ("lora_B", [shape[0], rank])] {
@@ -98,7 +102,7 @@ fn adapters_merged_after_the_import_are_adapters_merged_before_it() {
             (json!({ "use_rslora": true }), TensorType::F32, |_, rank| 6.0 / (rank as f32).sqrt()),
             // The first expression that matches counts.
             (
-                json!({ "alpha_pattern": { r"layers\.0\..*_proj": 9, ".*": 2, "[a-z._0-9]+": 7 } }),
+                json!({ "alpha_pattern": { r"layers\.0\..*": 9, ".*": 2, "[a-z._0-9]+": 7 } }),
                 TensorType::F32,
                 |name, rank| (if name.contains("layers.0.") { 9.0 } else { 2.0 }) / rank as f32,
             ),
