@@ -169,12 +169,9 @@ impl fmt::Display for ConvertError {
                 "--type is of matrices that get adapters, and {} has none: leave it out, or see `ollm-convert quantize`",
                 path.display()
             ),
-            Self::NoArchitecture => {
-                write!(
-                    f,
-                    "the checkpoint does not say what architecture its backbone is of: name it with --architecture"
-                )
-            }
+            Self::NoArchitecture => f.write_str(
+                "the checkpoint does not say what architecture its backbone is of: name it with --architecture",
+            ),
             Self::BadAdapter { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::SafeTensors { path, source } => write!(f, "{}: not a safetensors file: {source}", path.display()),
             Self::NoMetadata { path } => {

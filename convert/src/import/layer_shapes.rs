@@ -36,14 +36,13 @@ impl LayerShapes {
         let layers = sliding.len();
         let keys_as_values = json.opt_bool("attention_k_eq_v")?.unwrap_or(false);
         let overrides = json.part(OVERRIDES)?;
-        let shapes = match &overrides {
-            Some(overrides) => overridden(json, overrides, sliding, kv_heads, head_dim)?,
-            None => {
-                let head_dim = json.opt_size("global_head_dim")?.unwrap_or(FULL_HEAD_DIM);
-                let full = json.opt_size_if(keys_as_values, "num_global_key_value_heads")?.unwrap_or(kv_heads);
-                let heads = |&is_sliding: &bool| if is_sliding { kv_heads } else { full };
-                (head_dim, sliding.iter().map(heads).collect())
-            }
+        let shapes = if let Some(overrides) = &overrides {
+            overridden(json, overrides, sliding, kv_heads, head_dim)?
+        } else {
+            let head_dim = json.opt_size("global_head_dim")?.unwrap_or(FULL_HEAD_DIM);
+            let full = json.opt_size_if(keys_as_values, "num_global_key_value_heads")?.unwrap_or(kv_heads);
+            let heads = |&is_sliding: &bool| if is_sliding { kv_heads } else { full };
+            (head_dim, sliding.iter().map(heads).collect())
         };
         let (full_head_dim, kv_heads) = shapes;
         let place = if overrides.is_some() { OVERRIDES } else { "num_global_key_value_heads" };

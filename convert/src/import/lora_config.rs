@@ -47,7 +47,7 @@ const KNOWN: &[&str] = &[
     "use_rslora",
 ];
 
-/// Initializations by name that leave the backbone as it is. The others (PiSSA, `OLoRA`, `CorDA`,
+/// Initializations by name that leave the backbone as it is. The others (`PiSSA`, `OLoRA`, `CorDA`,
 /// `LoftQ`, LoRA-GA) take the first factors from its matrices: the adapters are of another backbone.
 const INITIALIZATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
@@ -103,8 +103,8 @@ impl LoraConfig {
     }
 
     /// Refuses expressions that no module of the adapters matches.
-    pub(super) fn check<'a>(&self, modules: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
-        [&self.alphas, &self.ranks].into_iter().try_for_each(|pattern| pattern.check(modules.clone()))
+    pub(super) fn check<'a>(&self, modules: &(impl Iterator<Item = &'a str> + Clone)) -> Result<()> {
+        [&self.alphas, &self.ranks].into_iter().try_for_each(|pattern| pattern.check(modules))
     }
 
     /// What `B A` of a module is multiplied by.
@@ -146,7 +146,7 @@ impl Pattern {
         Ok(pattern)
     }
 
-    fn check<'a>(&self, modules: impl Iterator<Item = &'a str> + Clone) -> Result<()> {
+    fn check<'a>(&self, modules: &(impl Iterator<Item = &'a str> + Clone)) -> Result<()> {
         let is_unused = |expression: &Regex| !modules.clone().any(|module| expression.is_match(module));
         match self.values.iter().find(|(_, expression, _)| is_unused(expression)) {
             Some((text, ..)) => Err(self.bad(text, "an expression that a module of the adapters matches").into()),

@@ -71,7 +71,7 @@ pub fn peft(folder: &Path, backbone: &Path) -> Result<Adapter> {
         let values = values.ok_or_else(|| bad(format!("{name} is {:?}, not F32, F16 or BF16", view.dtype())))?;
         factors.entry(matrix).or_default()[which] = Some((if which == 0 { rows } else { cols }, values));
     }
-    settings.check(factors.keys().map(|matrix| matrix.module.as_str()))?;
+    settings.check(&factors.keys().map(|matrix| matrix.module.as_str()))?;
     let mut pairs = BTreeMap::new();
     for (matrix, both) in factors {
         let [Some((rank, mut a)), Some((other, b))] = both else {
