@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ollm_runtime::gguf::TensorType;
 use ollm_runtime::model::Model;
 use ollm_runtime::plugin::schema::DecoderKind;
@@ -289,8 +290,9 @@ fn options_searches_suggestions_and_embeddings() {
     let norm: f64 = numbers.iter().map(|x| x.as_f64().unwrap().powi(2)).sum();
     assert!((norm - 1.0).abs() < 1e-4, "{norm}");
     let encoded = server.json("/v1/embeddings", &json!({ "input": prompt, "encoding_format": "base64" }));
-    let length = encoded["data"][0]["embedding"].as_str().unwrap().len();
-    assert_eq!(length, (numbers.len() * 4).div_ceil(3) * 4);
+    let bytes = BASE64_STANDARD.decode(encoded["data"][0]["embedding"].as_str().unwrap()).unwrap();
+    let floats = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+    assert!(floats.eq(numbers.iter().map(|x| x.as_f64().unwrap() as f32)));
 }
 
 #[test]

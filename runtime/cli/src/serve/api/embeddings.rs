@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ollm_runtime::session::Pooling;
 use serde_json::{Value, json};
 
@@ -42,7 +43,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Repl
     let embeddings = heard.await.map_err(|_| ApiError::stopped())??;
     let one = |(index, embedding): (usize, Vec<f32>)| {
         let embedding: Value = if base64 {
-            encode(&embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into()
+            BASE64_STANDARD.encode(embedding.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>()).into()
         } else {
             embedding.into_iter().map(number).collect()
         };
@@ -71,29 +72,4 @@ fn read(service: &Service, body: &[u8]) -> Result<Asked> {
         Some(_) => return Err(fields.invalid("encoding_format", "it must be float or base64")),
     };
     Ok(Asked { texts, base64 })
-}
-
-/// Base64 (RFC 4648, with padding).
-fn encode(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |bytes: &[u8]| {
-        let bits = (0..3).fold(0, |bits, at| bits << 8 | u32::from(bytes.get(at).copied().unwrap_or(0)));
-        let digit = move |at: usize, there: bool| {
-            if there { char::from(DIGITS[(bits >> (18 - 6 * at) & 63) as usize]) } else { '=' }
-        };
-        let length = bytes.len();
-        (0..4).map(move |at| digit(at, at <= length))
-    };
-    bytes.chunks(3).flat_map(group).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(super::encode(text.as_bytes()), expected);
-        }
-        assert_eq!(super::encode(&[0xFB, 0xFF, 0xFE]), "+//+");
-    }
 }
