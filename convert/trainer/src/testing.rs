@@ -27,7 +27,13 @@ use crate::plugin::params::Params;
 
 pub(crate) fn description(hidden: usize, vocab: usize) -> BackboneDescription {
     let backbone = schema::Backbone { architecture: "test".into(), hidden, vocab, fingerprint: "norms:0123".into() };
-    BackboneDescription { backbone, norm_epsilon: 1e-5, parameters: 100_000, content: "4567".into() }
+    BackboneDescription {
+        backbone,
+        norm_epsilon: 1e-5,
+        logit_softcap: None,
+        parameters: 100_000,
+        content: "4567".into(),
+    }
 }
 
 /// The settings of a short training: an epoch, a problem at a time.
@@ -54,8 +60,14 @@ pub(crate) fn normal(name: &str, shape: &[usize], scale: f32) -> Tensor {
 }
 
 pub(crate) fn frozen(hidden: usize, vocab: usize) -> Frozen {
+    frozen_with_cap(hidden, vocab, None)
+}
+
+/// The same with this soft-cap of logits.
+pub(crate) fn frozen_with_cap(hidden: usize, vocab: usize, logit_softcap: Option<f32>) -> Frozen {
     let matrix = |name| normal(name, &[vocab, hidden], 0.5).flatten_all().unwrap().to_vec1().unwrap();
-    Frozen::new(description(hidden, vocab), matrix("head"), matrix("embedding"), &Device::Cpu).unwrap()
+    let about = BackboneDescription { logit_softcap, ..description(hidden, vocab) };
+    Frozen::new(about, matrix("head"), matrix("embedding"), &Device::Cpu).unwrap()
 }
 
 /// Random states; the token that follows is one of two that the state's first signs name, by a fair

@@ -196,7 +196,7 @@ struct Distribution {
 impl Distribution {
     /// Of states `[n, d]` whose gold tokens are `[n]`.
     fn new(frozen: &Frozen, states: &Tensor, gold: &Tensor) -> Result<Self> {
-        let logits = states.matmul(&frozen.head.t()?)?;
+        let logits = frozen.head.logits(states)?;
         let probabilities = softmax_last_dim(&logits)?;
         let chosen = logits.gather(&gold.unsqueeze(1)?, 1)?.squeeze(1)?;
         Ok(Self { gold: (chosen - log_normaliser(&logits, &probabilities)?)?, probabilities })

@@ -32,6 +32,8 @@ pub struct BackboneDescription {
     pub backbone: schema::Backbone,
     /// Epsilon of its norms; the plugin's norms use the same.
     pub norm_epsilon: f32,
+    /// The soft-cap of its logits, if it has one.
+    pub logit_softcap: Option<f32>,
     /// Number of parameters: the plugin's budget is a share of it.
     pub parameters: u64,
     /// Hash of its file, the chat template and the longest text: tells apart what has other hidden
@@ -76,13 +78,47 @@ pub trait StateReader {
 
 /// The backbone's matrices that training needs, on the training device.
 pub struct Frozen {
-    /// Head: row x gives the logit of token x. `[V, d]`, f32.
-    pub head: Tensor,
+    /// What gives the logits.
+    pub head: LogitHead,
     /// Token embeddings e(x), for the encoder. `[V, d]`, f32; the head itself where the two are
     /// tied.
     pub embedding: Tensor,
     /// The backbone they belong to.
     pub about: BackboneDescription,
+}
+
+/// The output head: a matrix, and the soft-cap of what it gives. All logits of the trainer are
+/// computed here.
+#[derive(Clone)]
+pub struct LogitHead {
+    /// Row x gives the logit of token x. `[V, d]`, f32.
+    pub weight: Tensor,
+    /// Logits are `cap * tanh(logit / cap)`.
+    softcap: Option<f64>,
+}
+
+impl LogitHead {
+    /// The logits of all tokens. `[n, d]` -> `[n, V]`.
+    pub fn logits(&self, states: &Tensor) -> Result<Tensor> {
+        self.cap(states.matmul(&self.weight.t()?)?)
+    }
+
+    /// The logits that are such products, of any shape.
+    pub(crate) fn cap(&self, products: Tensor) -> Result<Tensor> {
+        match self.softcap {
+            Some(cap) => Ok(((products / cap)?.tanh()? * cap)?),
+            None => Ok(products),
+        }
+    }
+
+    /// Derivatives with respect to `logits` -> those with respect to the products that they were
+    /// before the cap.
+    pub(crate) fn uncap(&self, derivatives: Tensor, logits: &Tensor) -> Result<Tensor> {
+        match self.softcap {
+            Some(cap) => Ok((derivatives * (1.0 - (logits / cap)?.sqr()?)?)?),
+            None => Ok(derivatives),
+        }
+    }
 }
 
 impl Frozen {
@@ -92,6 +128,7 @@ impl Frozen {
         let tied = head == embedding;
         let head = Tensor::from_vec(head, shape, device)?;
         let embedding = if tied { head.clone() } else { Tensor::from_vec(embedding, shape, device)? };
+        let head = LogitHead { weight: head, softcap: about.logit_softcap.map(f64::from) };
         Ok(Self { head, embedding, about })
     }
 
@@ -147,13 +184,9 @@ pub struct BackboneModel {
 }
 
 impl BackboneModel {
-    /// Opens a GGUF file, which must have a tokenizer, a chat template unless `text` has another,
-    /// and a head that is a matrix alone.
+    /// Opens a GGUF file, which must have a tokenizer, and a chat template unless `text` has another.
     pub fn open(path: &Path, text: &TextSettings) -> Result<Self> {
         let model = ollm_convert::open_model(path)?;
-        if model.config().logit_softcap.is_some() {
-            return Err(Error::Unsupported { part: "capped logits" });
-        }
         let metadata = model.gguf().metadata();
         let tokenizer = Tokenizer::from_metadata(metadata)?;
         let template = match &text.template {
@@ -179,6 +212,7 @@ impl BackboneModel {
         Ok(BackboneDescription {
             backbone,
             norm_epsilon: config.norm_epsilon,
+            logit_softcap: config.logit_softcap,
             parameters: own(gguf).map(|tensor| tensor.elements() as u64).sum(),
             content: format!("{:016x}", self.content),
         })
@@ -285,31 +319,33 @@ impl StateReader for Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
-    /// The head alone gives the logits of every family, those with a scale of logits too.
+    /// The head gives the logits of every family, those with a scale or a cap of logits too.
     #[test]
     fn the_head_gives_the_logits_of_transformers() {
         let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens");
         let manifest: serde_json::Value =
             serde_json::from_slice(&std::fs::read(goldens.join("tiny.json")).unwrap()).unwrap();
         let text = TextSettings { template: Some(TemplateSource::Plain), ..TextSettings::default() };
+        let mut capped = Vec::new();
         for entry in manifest["models"].as_array().unwrap() {
             let name = entry["name"].as_str().unwrap();
             let file = |suffix: &str| goldens.join("tiny").join(format!("{name}.{suffix}"));
-            let backbone = match BackboneModel::open(&file("gguf"), &text) {
-                Err(Error::Unsupported { .. }) if name == "gemma2" => continue,
-                opened => opened.unwrap(),
-            };
+            let backbone = BackboneModel::open(&file("gguf"), &text).unwrap();
+            let frozen = testing::frozen_of(&backbone);
+            capped.extend(frozen.head.softcap.map(|_| name));
             let ids: Vec<u32> = entry["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
             let mut states = Vec::new();
             backbone.reader().unwrap().states(&ids, &mut states).unwrap();
-            let (hidden, head) = (backbone.model.config().hidden, backbone.head());
+            let states = Tensor::from_vec(states, (ids.len(), frozen.about.backbone.hidden), &Device::Cpu).unwrap();
             let bytes = std::fs::read(file("logits.f32")).unwrap();
             let want: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-            let rows = states.chunks(hidden).flat_map(|h| head.chunks(hidden).map(move |row| (h, row)));
-            let logits = rows.map(|(h, row)| h.iter().zip(row).map(|(a, b)| a * b).sum::<f32>());
-            let off = logits.zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let logits = frozen.head.logits(&states).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(logits.len(), want.len(), "{name}");
+            let off = logits.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(off < 2e-2, "{name}: logits off by {off}");
         }
+        assert_eq!(capped, ["gemma2", "gemma4", "gemma4_unified"]);
     }
 }

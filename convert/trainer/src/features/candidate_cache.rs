@@ -92,7 +92,7 @@ impl Sets {
     }
 
     fn candidates<'a>(&self, frozen: &Frozen, source: Box<dyn RowSource + 'a>) -> Result<Candidates<'a>> {
-        Candidates::new(source, &self.shared, self.count, frozen.about.backbone.vocab, frozen.head.device())
+        Candidates::new(source, &self.shared, self.count, frozen.about.backbone.vocab, frozen.head.weight.device())
     }
 
     /// The rows of a problem.
@@ -100,7 +100,7 @@ impl Sets {
         let rows = states.rows(problem);
         let mut found: Vec<CandidateRow> = Vec::with_capacity(rows.len());
         for part in rows.chunks(ROWS_AT_ONCE) {
-            let logits = states.hidden(part)?.matmul(&frozen.head.t()?)?.flatten_all()?.to_vec1::<f32>()?;
+            let logits = frozen.head.logits(&states.hidden(part)?)?.flatten_all()?.to_vec1::<f32>()?;
             found.extend(select_all(&logits, &states.next(part), &self.shared, self.count));
         }
         Ok(encode(&found))

@@ -4,7 +4,7 @@
 //! Training needs from the head only `log p(x|h') = l_x - lse(l)` with `l = head · h'`. Its
 //! gradient with respect to h' is known in closed form, `head[x] - sum_y p(y|h') head[y]`, so the
 //! `[B·K, V]` logits need not be kept for a backward pass: they are made, used and dropped chunk by
-//! chunk. `attach` then hands the result to autograd as a constant value whose derivative is that
+//! chunk. Where logits have a soft-cap, each row of the head is times the cap's derivative there. `attach` then hands the result to autograd as a constant value whose derivative is that
 //! constant *slope*. Every objective is written on top of the `[B, K]` log-probabilities.
 //!
 //! A batch that carries candidates (see [`crate::features::candidates`]; training on a CPU) is
@@ -16,14 +16,14 @@ use candle_core::{D, Tensor};
 use candle_nn::ops::{log_softmax, softmax_last_dim};
 
 use crate::error::{Error, Result};
-use crate::features::backbone::Frozen;
+use crate::features::backbone::{Frozen, LogitHead};
 use crate::features::candidates::CandidateBatch;
 use crate::features::states::FeatureBatch;
 
 /// The head, and how much of its logits is held at once.
 pub struct OutputHead {
-    /// The matrix. `[V, d]`, f32.
-    weight: Tensor,
+    /// What gives them.
+    head: LogitHead,
     /// Its mean row. `[d]`.
     mean: Tensor,
     /// Rows of logits made at once.
@@ -52,7 +52,7 @@ impl OutputHead {
     pub fn new(frozen: &Frozen, budget: usize) -> Result<Self> {
         // Logits and their softmax exist at the same time, in f32.
         let rows = (budget / (frozen.about.backbone.vocab * 8)).max(1);
-        Ok(Self { weight: frozen.head.clone(), mean: frozen.head.mean(0)?, rows })
+        Ok(Self { head: frozen.head.clone(), mean: frozen.head.weight.mean(0)?, rows })
     }
 
     /// log p(x | h'_z) of the batch's gold tokens, differentiable in `options` `[B, K, d]`. -> `[B,
@@ -73,7 +73,7 @@ impl OutputHead {
             let normaliser = log_normaliser(logits, &softmax_last_dim(logits)?)?;
             Ok((logits.gather(&gold.unsqueeze(1)?, 1)?.squeeze(1)? - normaliser)?)
         };
-        let values = self.full(options, next, &mut |states, gold| value(&states.matmul(&self.weight.t()?)?, gold))?;
+        let values = self.full(options, next, &mut |states, gold| value(&self.head.logits(states)?, gold))?;
         Ok(Tensor::cat(&values, 0)?.reshape((batch, count))?)
     }
 
@@ -85,7 +85,7 @@ impl OutputHead {
         for start in (0..count).step_by(self.rows) {
             let log_prob = |states: &Tensor| {
                 let states = states.narrow(0, start, self.rows.min(count - start))?;
-                log_softmax(&states.detach().matmul(&self.weight.t()?)?, D::Minus1)
+                Ok::<_, Error>(log_softmax(&self.head.logits(&states.detach())?, D::Minus1)?)
             };
             let (now, first) = (log_prob(now)?, log_prob(first)?);
             let expected =
@@ -105,7 +105,7 @@ impl OutputHead {
             // The tail counts for nothing: it is many tokens, each less probable than the
             // candidates.
             Some(candidates) => {
-                let logits = CandidateHead::new(&self.weight, candidates)?.logits(&options)?;
+                let logits = CandidateHead::new(&self.head, candidates)?.logits(&options)?;
                 let gold = candidates.gold.unsqueeze(1)?;
                 Ok(logits.argmax(D::Minus1)?.broadcast_eq(&gold)?.to_dtype(options.dtype())?)
             }
@@ -115,7 +115,7 @@ impl OutputHead {
     /// The same, always over all tokens.
     pub fn full_is_first(&self, options: &Tensor, next: &Tensor) -> Result<Tensor> {
         let (batch, count, _) = options.dims3()?;
-        let top = |states: &Tensor, _: &Tensor| Ok(states.matmul(&self.weight.t()?)?.argmax(D::Minus1)?);
+        let top = |states: &Tensor, _: &Tensor| Ok(self.head.logits(states)?.argmax(D::Minus1)?);
         let top = Tensor::cat(&self.full(options, next, &mut { top })?, 0)?.reshape((batch, count))?;
         Ok(top.broadcast_eq(&next.unsqueeze(1)?)?.to_dtype(options.dtype())?)
     }
@@ -139,7 +139,7 @@ impl OutputHead {
 
     fn score_full(&self, options: &Tensor, next: &Tensor) -> Result<Scores> {
         let (batch, count, hidden) = options.dims3()?;
-        let scores = self.full(options, next, &mut |states, gold| score_rows(&self.weight, states, gold))?;
+        let scores = self.full(options, next, &mut |states, gold| score_rows(&self.head, states, gold))?;
         let (values, slopes): (Vec<Tensor>, Vec<Tensor>) = scores.into_iter().unzip();
         Ok(Scores {
             value: Tensor::cat(&values, 0)?.reshape((batch, count))?,
@@ -148,33 +148,39 @@ impl OutputHead {
     }
 
     fn score_candidates(&self, options: &Tensor, batch: &FeatureBatch, candidates: &CandidateBatch) -> Result<Scores> {
-        let head = CandidateHead::new(&self.weight, candidates)?;
+        let head = CandidateHead::new(&self.head, candidates)?;
         let tail = tail_logits(&self.mean, options, &batch.hidden, &candidates.tail)?;
-        let log_probs = log_softmax(&Tensor::cat(&[head.logits(options)?, tail], 2)?, D::Minus1)?;
+        let logits = head.logits(options)?;
+        let log_probs = log_softmax(&Tensor::cat(&[&logits, &tail], 2)?, D::Minus1)?;
         let (tokens, latents, count) = log_probs.dims3()?;
         let gold = candidates.gold.reshape((tokens, 1, 1))?.repeat((1, latents, 1))?;
         let value = log_probs.gather(&gold, 2)?.squeeze(2)?;
         let probabilities = log_probs.exp()?;
-        let expected = head.expected(&probabilities.narrow(2, 0, count - 1)?)?;
+        let expected = head.expected(&self.head.uncap(probabilities.narrow(2, 0, count - 1)?, &logits)?)?;
         let expected = (expected + probabilities.narrow(2, count - 1, 1)?.broadcast_mul(&self.mean)?)?;
-        let slope = self.weight.index_select(&batch.next, 0)?.unsqueeze(1)?.broadcast_sub(&expected)?;
+        let chosen = logits.contiguous()?.gather(&gold, 2)?;
+        let share = self.head.uncap(chosen.ones_like()?, &chosen)?;
+        let row = self.head.weight.index_select(&batch.next, 0)?.unsqueeze(1)?;
+        let slope = (share.broadcast_mul(&row)? - expected)?;
         Ok(Scores { value, slope })
     }
 }
 
 /// The rows of the head that belong to the candidates of a batch.
-struct CandidateHead {
+struct CandidateHead<'a> {
+    /// What they are rows of.
+    head: &'a LogitHead,
     /// Of those that all tokens share. `[S, d]`
     shared: Tensor,
     /// Of each token's own. `[B, C, d]`
     own: Tensor,
 }
 
-impl CandidateHead {
-    fn new(weight: &Tensor, candidates: &CandidateBatch) -> Result<Self> {
-        let (tokens, count) = candidates.ids.dims2()?;
+impl<'a> CandidateHead<'a> {
+    fn new(head: &'a LogitHead, candidates: &CandidateBatch) -> Result<Self> {
+        let ((tokens, count), weight) = (candidates.ids.dims2()?, &head.weight);
         let own = weight.index_select(&candidates.ids.flatten_all()?, 0)?.reshape((tokens, count, weight.dim(1)?))?;
-        Ok(Self { shared: weight.index_select(&candidates.shared, 0)?, own })
+        Ok(Self { head, shared: weight.index_select(&candidates.shared, 0)?, own })
     }
 
     /// The logits of shared and own candidates. `[B, K, d]` -> `[B, K, S + C]`.
@@ -182,7 +188,7 @@ impl CandidateHead {
         let (tokens, latents, hidden) = options.dims3()?;
         let flat = options.reshape((tokens * latents, hidden))?;
         let shared = flat.matmul(&self.shared.t()?)?.reshape((tokens, latents, self.shared.dim(0)?))?;
-        Ok(Tensor::cat(&[shared, options.matmul(&self.own.transpose(1, 2)?)?], 2)?)
+        self.head.cap(Tensor::cat(&[shared, options.matmul(&self.own.transpose(1, 2)?)?], 2)?)
     }
 
     /// The rows, weighted by probabilities. `[B, K, S + C]` -> `[B, K, d]`.
@@ -204,12 +210,14 @@ fn attach(options: &Tensor, scores: &Scores) -> Result<Tensor> {
 }
 
 /// `[n, d]` states and `[n]` gold tokens -> `[n]` log-probabilities and `[n, d]` slopes.
-fn score_rows(weight: &Tensor, states: &Tensor, gold: &Tensor) -> Result<(Tensor, Tensor)> {
-    let logits = states.matmul(&weight.t()?)?;
+fn score_rows(head: &LogitHead, states: &Tensor, gold: &Tensor) -> Result<(Tensor, Tensor)> {
+    let logits = head.logits(states)?;
     let probabilities = softmax_last_dim(&logits)?;
-    let chosen = logits.gather(&gold.unsqueeze(1)?, 1)?.squeeze(1)?;
-    let value = (chosen - log_normaliser(&logits, &probabilities)?)?;
-    let slope = (weight.index_select(gold, 0)? - probabilities.matmul(weight)?)?;
+    let chosen = logits.gather(&gold.unsqueeze(1)?, 1)?;
+    let value = (chosen.squeeze(1)? - log_normaliser(&logits, &probabilities)?)?;
+    let share = head.uncap(chosen.ones_like()?, &chosen)?;
+    let expected = head.uncap(probabilities, &logits)?.matmul(&head.weight)?;
+    let slope = (share.broadcast_mul(&head.weight.index_select(gold, 0)?)? - expected)?;
     Ok((value, slope))
 }
 
@@ -262,7 +270,12 @@ mod tests {
 
     /// A frozen head, and features of `rows` tokens with so many candidates.
     fn with_candidates(rows: usize, shared: usize, count: usize) -> (Frozen, Features<'static>) {
-        let frozen = testing::frozen(6, 11);
+        with_cap(rows, shared, count, None)
+    }
+
+    /// The same with this soft-cap of logits.
+    fn with_cap(rows: usize, shared: usize, count: usize, cap: Option<f32>) -> (Frozen, Features<'static>) {
+        let frozen = testing::frozen_with_cap(6, 11, cap);
         let features = testing::features(&frozen, rows);
         let candidates = candidate_cache::compute(&frozen, &features, shared, count).unwrap();
         let features = features.with_candidates(candidates);
@@ -275,8 +288,9 @@ mod tests {
 
     #[test]
     fn slopes_agree_with_finite_differences() {
-        for (shared, count) in [(0, 5), (2, 4)] {
-            let (frozen, features) = with_candidates(4, shared, count);
+        // A cap low enough to bend the logits, which are some units large.
+        for (shared, count, cap) in [(0, 5, None), (2, 4, None), (0, 5, Some(2.0)), (2, 4, Some(2.0))] {
+            let (frozen, features) = with_cap(4, shared, count, cap);
             let batch = features.batch(&[0, 1, 2, 3]).unwrap();
             check_gradient(&OutputHead::new(&frozen, 1).unwrap(), &batch);
             let full = FeatureBatch { candidates: None, ..batch };
@@ -287,8 +301,8 @@ mod tests {
 
     #[test]
     fn all_tokens_as_candidates_are_the_full_head() {
-        for (shared, count) in [(0, 11), (2, 11), (4, 11)] {
-            let (frozen, features) = with_candidates(4, shared, count);
+        for (shared, cap) in [(0, None), (2, None), (4, None), (2, Some(2.0))] {
+            let (frozen, features) = with_cap(4, shared, 11, cap);
             let batch = features.batch(&[3, 1]).unwrap();
             let (head, options) =
                 (OutputHead::new(&frozen, 1 << 20).unwrap(), testing::normal("options", &[2, 3, 6], 1.0));
@@ -304,7 +318,7 @@ mod tests {
         let batch = features.batch(&[0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
         let options = testing::normal("options", &[9, 3, 6], 1.0);
         let flat = options.reshape((27, 6)).unwrap();
-        let top = flat.matmul(&frozen.head.t().unwrap()).unwrap().argmax(1).unwrap().to_vec1::<u32>().unwrap();
+        let top = frozen.head.logits(&flat).unwrap().argmax(1).unwrap().to_vec1::<u32>().unwrap();
         let next = batch.next.to_vec1::<u32>().unwrap();
         let want: Vec<f32> = top.iter().enumerate().map(|(i, &t)| f32::from(u8::from(t == next[i / 3]))).collect();
         assert!(want.contains(&1.0) && want.contains(&0.0), "{want:?}");

@@ -125,7 +125,7 @@ impl<'a> SftRun<'a> {
         if let (Some(_), Some(hash)) = (settings.patience, &provenance.valid_hash) {
             identity.insert("looks".into(), format!("every {} steps at {hash}", pace.eval_every));
         }
-        let (spec, device) = (settings.spec(about), material.frozen.head.device());
+        let (spec, device) = (settings.spec(about), material.frozen.head.weight.device());
         let initial = pace.init_from.as_deref();
         let initial = initial.map(|path| InitialTensors::read(path, &spec, settings, about, device)).transpose()?;
         identity.insert("init".into(), initial.as_ref().map_or("nothing", |initial| &initial.hash).into());
@@ -134,7 +134,7 @@ impl<'a> SftRun<'a> {
     }
 
     fn device(&self) -> &'a Device {
-        self.material.frozen.head.device()
+        self.material.frozen.head.weight.device()
     }
 
     fn metadata(&self) -> FileMetadata {
