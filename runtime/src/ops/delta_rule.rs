@@ -273,7 +273,9 @@ mod tests {
                     let at = token * value_heads + head;
                     let (decay, rate) = (f64::from(self.decay[at]), f64::from(self.rate[at]));
                     let (query, key) = (head % key_heads, key_heads + head % key_heads);
-                    state.iter_mut().for_each(|x| *x *= decay);
+                    for x in state.iter_mut() {
+                        *x *= decay;
+                    }
                     for j in 0..dim {
                         let recalled: f64 = (0..dim).map(|i| state[i * dim + j] * part(key, i)).sum();
                         let change = (part(2 * key_heads + head, j) - recalled) * rate;

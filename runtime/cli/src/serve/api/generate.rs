@@ -123,7 +123,8 @@ fn prepare(service: &Service, body: &[u8], style: Style) -> Result<Prepared> {
 }
 
 fn check_supported(fields: &Fields<'_>) -> Result<()> {
-    let asks = |name: &str, harmless: &str| fields.get(name).is_some_and(|value| value.to_string() != harmless);
+    let asks =
+        |name: &str, harmless: &str| fields.get(name).is_some_and(|value| value.to_string().as_str() != harmless);
     let asked = UNSUPPORTED.into_iter().find(|(name, harmless, _)| asks(name, harmless));
     asked.map_or(Ok(()), |(name, _, why)| Err(fields.invalid(name, why)))
 }
