@@ -55,8 +55,9 @@ enum Number {
 
 /// The shapes that are known: those of Qwen3-1.7B, Qwen3-0.6B, Llama-3.2-1B, SmolLM3-3B,
 /// Granite-3.3-2B, Phi-4-mini and Ministral-3-3B, these two without the scaling of their ropes,
-/// LFM2-1.2B, Qwen3.5-2B, Gemma-4-E2B, Qwen3-30B-A3B and Granite-3.1-1B-A400M.
-pub const SHAPES: [Shape; 12] = [
+/// LFM2-1.2B, Qwen3.5-2B, Gemma-4-E2B, Qwen3-30B-A3B, Granite-3.1-1B-A400M, gpt-oss-20b, this one
+/// without the scaling of its rope, and LFM2-8B-A1B.
+pub const SHAPES: [Shape; 14] = [
     Shape {
         name: "qwen3-1.7b",
         architecture: "qwen3",
@@ -253,7 +254,51 @@ pub const SHAPES: [Shape; 12] = [
             ("logit_scale", Number::Float(6.0)),
         ],
     },
+    Shape {
+        name: "gpt-oss-20b",
+        architecture: "gpt-oss",
+        layers: 24,
+        hidden: 2880,
+        ffn: 2880,
+        heads: 64,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 201_088,
+        rope_base: 1.5e5,
+        tied: false,
+        more: &[
+            ("expert_count", Number::Count(32)),
+            ("expert_used_count", Number::Count(4)),
+            ("expert_feed_forward_length", Number::Count(2880)),
+            ("attention.sliding_window", Number::Count(128)),
+        ],
+    },
+    Shape {
+        name: "lfm2-8b-a1b",
+        architecture: "lfm2moe",
+        layers: 24,
+        hidden: 2048,
+        ffn: 7168,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 65_536,
+        rope_base: 1e6,
+        tied: true,
+        more: &[
+            ("attention.head_count_kv", Number::Counts(&LFM2_8B_KEYS)),
+            ("shortconv.l_cache", Number::Count(3)),
+            ("expert_count", Number::Count(32)),
+            ("expert_used_count", Number::Count(4)),
+            ("expert_feed_forward_length", Number::Count(1792)),
+            ("expert_gating_func", Number::Count(2)),
+            ("leading_dense_block_count", Number::Count(2)),
+        ],
+    },
 ];
+
+/// Layers with attention have key heads.
+const LFM2_8B_KEYS: [i32; 24] = [0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0, 8, 0, 0];
 
 /// Layers that have the keys and values of others are twice as wide.
 const GEMMA4_FFN: [i32; 35] = {
@@ -344,6 +389,7 @@ enum Kind {
 
 fn kind(spec: &TensorSpec) -> Kind {
     match spec.name.role {
+        _ if spec.name.is_bias => Kind::Other,
         Role::FfnRouter | Role::PerLayerProjection => Kind::Router,
         Role::DeltaScale => Kind::Decay,
         _ if spec.is_matrix() => Kind::Matrix,

@@ -87,6 +87,7 @@ VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "inter
 
 
 # Gemma 4: heads of two sizes, a rope that turns a quarter of the larger ones, and layers that have the keys and values of others.
+YARN = {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 PROPORTIONAL = {"full_attention": {"rope_type": "proportional", "rope_theta": 1000.0, "partial_rotary_factor": 0.25},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
 GEMMA4 = {**WINDOW, "rope_parameters": PROPORTIONAL, "num_hidden_layers": 4, "layer_types": 2 * WINDOW["layer_types"], "head_dim": 8,
@@ -96,7 +97,7 @@ GEMMA4 = {**WINDOW, "rope_parameters": PROPORTIONAL, "num_hidden_layers": 4, "la
 def small(name, seed, arch, kind, **keys):
     """As a row of MODELS. `kind` is the name of the configuration in transformers, which gives that of the model."""
     make_config = getattr(transformers, f"{kind}TextConfig" if kind == "Qwen3_5" else f"{kind}Config")
-    base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron", "Lfm2") else SMALL
+    base = LAYER_NORM if kind in ("StableLm", "Starcoder2", "Cohere2", "Nemotron", "Lfm2", "Lfm2Moe") else SMALL
     keys = {key: value for key, value in keys.items() if not key.endswith("experts") or hasattr(make_config(), key)}
     model = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")
     return name, seed, arch, "qwen2", model, make_config(**copy.deepcopy({**base, **keys}))
@@ -161,6 +162,12 @@ SMALL_MODELS = [
           vocab_size_per_layer_input=SMALL["vocab_size"], **GEMMA4),
     # Layers with full attention have one key head, and no values but the keys.
     small("gemma4_unified", 36, ARCH.GEMMA4, "Gemma4UnifiedText", attention_k_eq_v=True, num_global_key_value_heads=1, **GEMMA4),
+    # Rows of experts that are whole blocks of MXFP4.
+    small("gpt-oss", 37, ARCH.GPT_OSS, "GptOss", intermediate_size=32, rope_parameters=YARN, head_dim=16, tie_word_embeddings=False,
+          **WINDOW, **FEW),
+    # Its first layer is dense.
+    small("lfm2moe", 38, ARCH.LFM2MOE, "Lfm2Moe", num_hidden_layers=4, layer_types=["conv", "full_attention", "conv", "full_attention"],
+          norm_eps=1e-5, num_dense_layers=1, **NARROW),
 ]
 # Models whose norms multiply by 1 more than their weights.
 FROM_ONE = ["gemma", "gemma2", "gemma3_text", "nemotron", "qwen3_5_text"]
@@ -173,7 +180,7 @@ def randomize(model, rng, half=False):
     for name, value in model.named_parameters():
         if "norm" in name:
             fresh = rng.uniform(0.5, 1.5, value.shape)
-        elif name.endswith(".bias"):
+        elif name.endswith((".bias", "_bias")):
             fresh = rng.normal(0, 0.5, value.shape)
         else:
             fresh = rng.normal(0, 1.5 / np.sqrt(value.shape[-1]), value.shape)
@@ -186,6 +193,8 @@ def randomize(model, rng, half=False):
     for name, value in model.named_buffers():
         if name.endswith("layer_scalar"):
             value.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, value.shape)))
+        if name.endswith("expert_bias"):
+            value.copy_(torch.from_numpy(rng.normal(0, 0.3, value.shape)))
     model.tie_weights()
 
 
@@ -220,7 +229,7 @@ def key_heads(config):
     if config.model_type == "gemma4_unified_text":
         return [config.per_layer_config[layer].num_key_value_heads for layer in range(config.num_hidden_layers)]
     heads = config.num_key_value_heads
-    return [heads * (kind != "conv") for kind in config.layer_types] if config.model_type == "lfm2" else heads
+    return [heads * (kind != "conv") for kind in config.layer_types] if "lfm2" in config.model_type else heads
 
 
 def ffn_widths(config):
@@ -257,6 +266,10 @@ def write_config(writer, config):
     rotated = 1 if rope["rope_type"] == "proportional" else rope.get("partial_rotary_factor", 1)
     writer.add_rope_dimension_count(int(head * rotated))
     writer.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
@@ -310,7 +323,7 @@ def write_family(writer, config, rope, sliding_head):
             writer.add_logit_scale(config.logit_scale)
         case "nemotron":
             writer.add_layer_norm_eps(config.norm_eps)
-        case "lfm2":
+        case "lfm2" | "lfm2moe":
             writer.add_layer_norm_rms_eps(config.norm_eps)
             writer.add_shortconv_l_cache(config.conv_L_cache)
         case "qwen35":
@@ -330,8 +343,11 @@ def write_experts(writer, config):
     """The keys of mixtures of experts."""
     writer.add_expert_count(config.num_experts if hasattr(config, "num_experts") else config.num_local_experts)
     writer.add_expert_used_count(config.num_experts_per_tok)
-    if hasattr(config, "moe_intermediate_size"):
-        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if hasattr(config, "moe_intermediate_size") or writer.arch == "gpt-oss":
+        writer.add_expert_feed_forward_length(getattr(config, "moe_intermediate_size", config.intermediate_size))
+    if writer.arch == "lfm2moe":
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        writer.add_leading_dense_block_count(config.num_dense_layers)
     shared = getattr(config, "shared_expert_intermediate_size", 0) or getattr(config, "shared_intermediate_size", 0)
     if shared:
         writer.add_expert_shared_feed_forward_length(shared)
@@ -341,23 +357,36 @@ def write_experts(writer, config):
         writer.add_interleave_moe_layer_step(config.decoder_sparse_step)
 
 
-def expert_tensors(name, value, hidden):
+def expert_tensors(name, value, config):
     """The tensors of GGUF that a parameter of experts is: stacked gates apart from what they multiply."""
     block = f"blk.{name.split('layers.')[1].split('.')[0]}."
     part = name.split("layers.")[1].split(".", 1)[1].removesuffix(".weight")
-    match part.removeprefix("mlp.").removeprefix("block_sparse_moe."):
+    both = lambda gate, up, end="weight": {f"{block}ffn_gate_exps.{end}": gate, f"{block}ffn_up_exps.{end}": up}  # noqa: E731
+    match part.removeprefix("mlp.").removeprefix("block_sparse_moe.").removeprefix("feed_forward."):
+        case "router.bias":
+            return {f"{block}ffn_gate_inp.bias": value}
+        case "expert_bias":
+            return {f"{block}exp_probs_b.bias": value}
+        case "experts.gate_up_proj" if config.model_type == "gpt_oss":
+            # Inputs by outputs, gate and up by turns.
+            return both(value[:, :, ::2].swapaxes(1, 2), value[:, :, 1::2].swapaxes(1, 2))
+        case "experts.down_proj" if config.model_type == "gpt_oss":
+            return {f"{block}ffn_down_exps.weight": value.swapaxes(1, 2)}
+        case "experts.gate_up_proj_bias":
+            return both(value[:, ::2], value[:, 1::2], "bias")
+        case "experts.down_proj_bias":
+            return {f"{block}ffn_down_exps.bias": value}
         case "gate" | "router" | "router.layer":
             return {f"{block}ffn_gate_inp.weight": value}
         case "experts.gate_up_proj" | "input_linear":
-            gate, up = np.split(value, 2, axis=1)
-            return {f"{block}ffn_gate_exps.weight": gate, f"{block}ffn_up_exps.weight": up}
+            return both(*np.split(value, 2, axis=1))
         case "experts.down_proj" | "output_linear":
             return {f"{block}ffn_down_exps.weight": value}
         case "gate_proj" | "up_proj" | "down_proj":
             # Of a dense layer, which gguf has no names for in these families.
             return {f"{block}ffn_{part.split('.')[-1].removesuffix('_proj')}.weight": value}
         case "shared_expert_gate":
-            return {f"{block}ffn_gate_inp_shexp.weight": value.reshape(hidden)}
+            return {f"{block}ffn_gate_inp_shexp.weight": value.reshape(config.hidden_size)}
         case "shared_expert.gate_proj" | "shared_expert.up_proj" | "shared_expert.down_proj":
             return {f"{block}ffn_{part.split('.')[-1].removesuffix('_proj')}_shexp.weight": value}
         case "shared_mlp.input_linear":
@@ -406,14 +435,16 @@ def write_gguf(path, arch, pre, model, config, half=False):
     text = ((name.replace("language_model.", ""), value) for name, value in model.named_parameters())
     parameters = {name: value for name, value in text if ".visual." not in name}
     parameters |= {f"{name}.weight": value for name, value in model.named_buffers() if name.endswith("layer_scalar")}
+    parameters |= {name: value for name, value in model.named_buffers() if name.endswith("expert_bias")}
+    parameters = {f"{name}.weight" if name.endswith("sinks") else name: value for name, value in parameters.items()}
     has_experts = getattr(config, "num_experts_per_tok", None)
     parameters = {name.replace("dt_bias", "dt_proj.bias"): value for name, value in parameters.items()}
     for name, target in gguf_names(arch, config.num_hidden_layers, parameters).items():
         value = parameters[name].detach().numpy()
-        experts = expert_tensors(name, value, config.hidden_size) if has_experts and "layers." in name else {}
+        experts = expert_tensors(name, value, config) if has_experts and "layers." in name else {}
         for target, value in experts.items():
             # Routers stay whole, and vectors.
-            halved = half and value.ndim > 1 and "gate_inp" not in target
+            halved = half and value.ndim > 1 and "gate_inp" not in target and not target.endswith("bias")
             writer.add_tensor(target, np.ascontiguousarray(value.astype(np.float16) if halved else value))
         if experts:
             continue

@@ -13,7 +13,8 @@ use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
 use ollm_tests::{edited, golden};
 
-const MODELS: [&str; 6] = ["mixtral", "qwen2moe", "qwen3moe", "olmoe", "granitemoe", "granitemoeshared"];
+const MODELS: [&str; 8] =
+    ["mixtral", "qwen2moe", "qwen3moe", "olmoe", "granitemoe", "granitemoeshared", "gpt-oss", "lfm2moe"];
 
 fn file(name: &str) -> Vec<u8> {
     std::fs::read(golden(&format!("tiny/{name}.gguf"))).unwrap()
@@ -89,7 +90,7 @@ fn experts_of_no_token_are_not_read() {
             if !expert_role.contains(&role) {
                 return;
             }
-            let size = values.len() / tensor.dims[2] as usize;
+            let size = values.len() / *tensor.dims.last().unwrap() as usize;
             for (expert, values) in values.chunks_mut(size).enumerate() {
                 if !used.contains(&(layer, expert)) {
                     values.fill(1e30);

@@ -18,7 +18,7 @@ use ollm_tests::{golden, plugins};
 
 /// Those after the eighth have activations, norms, places of norms, layers or experts that none
 /// before has.
-const FAMILIES: [&str; 23] = [
+const FAMILIES: [&str; 25] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -42,6 +42,8 @@ const FAMILIES: [&str; 23] = [
     "gemma4",
     "gemma4_unified",
     "qwen35",
+    "gpt-oss",
+    "lfm2moe",
 ];
 const OPTIONS: usize = 5;
 

@@ -10,8 +10,8 @@ use ollm_runtime::sampler::{Sampler, SamplerOptions};
 use ollm_runtime::session::{Batch, ContextShift, Session, SessionError, SessionOptions, SnapshotError, Turn};
 use ollm_tests::golden;
 
-/// Heads of 16 elements, sliding windows, soft caps, one key head for all queries.
-const FAMILIES: [&str; 5] = ["llama", "qwen3", "gemma2", "gemma3", "gemma4"];
+/// Heads of 16 elements, sliding windows, soft caps, one key head for all queries, sinks.
+const FAMILIES: [&str; 6] = ["llama", "qwen3", "gemma2", "gemma3", "gemma4", "gpt-oss"];
 
 fn model(family: &str) -> Arc<Model> {
     Arc::new(Model::open(&golden(&format!("tiny/{family}.gguf"))).unwrap())

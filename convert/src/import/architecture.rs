@@ -71,6 +71,8 @@ pub(super) struct Architecture {
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
+    /// Numbers that the network has here, as a number and as text, and may not be others.
+    pub(super) fixed: &'static [(&'static str, f64, &'static str)],
     /// Matrices that transformers has fused and GGUF has not.
     pub(super) fusion: Fusion,
     /// Modules of other names than most architectures have.
@@ -83,8 +85,8 @@ pub(super) struct Architecture {
 pub(super) enum RecurrentKeys {
     /// There are none.
     None,
-    /// Short convolutions; the width of the feed-forward network is to be adjusted.
-    ShortConvolutions,
+    /// Short convolutions; whether the width of the feed-forward network is to be adjusted.
+    ShortConvolutions { adjusted: bool },
     /// Gated delta nets, and attention whose heads have gates.
     DeltaNets,
 }

@@ -40,6 +40,7 @@ const LLAMA: Architecture = Architecture {
     layer_shapes: None,
     idle: &[],
     refused: &[],
+    fixed: &[],
     fusion: Fusion::None,
     modules: &[],
     defaults: Defaults {
@@ -206,8 +207,41 @@ const OLMO2: Architecture = Architecture {
     ..LLAMA
 };
 
+const LFM2: Architecture = Architecture {
+    name: Some("Lfm2ForCausalLM"),
+    model_type: "lfm2",
+    family: "lfm2",
+    epsilon: "norm_eps",
+    biases: NO_BIASES,
+    recurrent: RecurrentKeys::ShortConvolutions { adjusted: true },
+    refused: &["conv_bias"],
+    modules: &[
+        (Role::EmbeddingNorm, "model.embedding_norm"),
+        (Role::AttentionNorm, "operator_norm"),
+        (Role::QueryNorm, "self_attn.q_layernorm"),
+        (Role::KeyNorm, "self_attn.k_layernorm"),
+        (Role::AttentionOutput, "self_attn.out_proj"),
+        (Role::FfnNorm, "ffn_norm"),
+        (Role::FfnGate, "feed_forward.w1"),
+        (Role::FfnUp, "feed_forward.w3"),
+        (Role::FfnDown, "feed_forward.w2"),
+    ],
+    defaults: Defaults {
+        vocab: 65_536,
+        hidden: 2560,
+        ffn: 12_288,
+        kv_heads: Some(8),
+        context: 128_000,
+        norm_epsilon: 1e-5,
+        tied: true,
+        rope_theta: 1_000_000.0,
+        ..LLAMA.defaults
+    },
+    ..LLAMA
+};
+
 /// All of them.
-pub(super) static ALL: [Architecture; 38] = [
+pub(super) static ALL: [Architecture; 40] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -270,6 +304,32 @@ pub(super) static ALL: [Architecture; 38] = [
             heads: 16,
             context: 4096,
             norm_epsilon: 1e-5,
+            ..LLAMA.defaults
+        },
+        ..LLAMA
+    },
+    Architecture {
+        name: Some("GptOssForCausalLM"),
+        model_type: "gpt_oss",
+        family: "gpt-oss",
+        fixed: &[("swiglu_alpha", 1.702, "1.702"), ("swiglu_limit", 7.0, "7")],
+        biases: [("attention_bias", true), ("attention_bias", true), ("", false)],
+        window: WindowRule::Interleaved { every: 2, read: false },
+        experts: Some(&expert_keys::GPT_OSS),
+        defaults: Defaults {
+            vocab: 201_088,
+            hidden: 2880,
+            ffn: 2880,
+            layers: 36,
+            heads: 64,
+            kv_heads: Some(8),
+            head_dim: Some(64),
+            context: 131_072,
+            window: Some(128),
+            norm_epsilon: 1e-5,
+            rope_theta: 150_000.0,
+            rope: r#"{"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
+                "original_max_position_embeddings": 4096}"#,
             ..LLAMA.defaults
         },
         ..LLAMA
@@ -640,37 +700,15 @@ pub(super) static ALL: [Architecture; 38] = [
         },
         ..LLAMA
     },
+    LFM2,
     Architecture {
-        name: Some("Lfm2ForCausalLM"),
-        model_type: "lfm2",
-        family: "lfm2",
-        epsilon: "norm_eps",
-        biases: NO_BIASES,
-        recurrent: RecurrentKeys::ShortConvolutions,
-        refused: &["conv_bias"],
-        modules: &[
-            (Role::EmbeddingNorm, "model.embedding_norm"),
-            (Role::AttentionNorm, "operator_norm"),
-            (Role::QueryNorm, "self_attn.q_layernorm"),
-            (Role::KeyNorm, "self_attn.k_layernorm"),
-            (Role::AttentionOutput, "self_attn.out_proj"),
-            (Role::FfnNorm, "ffn_norm"),
-            (Role::FfnGate, "feed_forward.w1"),
-            (Role::FfnUp, "feed_forward.w3"),
-            (Role::FfnDown, "feed_forward.w2"),
-        ],
-        defaults: Defaults {
-            vocab: 65_536,
-            hidden: 2560,
-            ffn: 12_288,
-            kv_heads: Some(8),
-            context: 128_000,
-            norm_epsilon: 1e-5,
-            tied: true,
-            rope_theta: 1_000_000.0,
-            ..LLAMA.defaults
-        },
-        ..LLAMA
+        name: Some("Lfm2MoeForCausalLM"),
+        model_type: "lfm2_moe",
+        family: "lfm2moe",
+        recurrent: RecurrentKeys::ShortConvolutions { adjusted: false },
+        experts: Some(&expert_keys::LFM2_MOE),
+        defaults: Defaults { hidden: 2048, ffn: 7168, ..LFM2.defaults },
+        ..LFM2
     },
 ];
 

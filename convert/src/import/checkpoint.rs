@@ -11,9 +11,9 @@ use ollm_runtime::storage::Storage;
 use safetensors::{Dtype, SafeTensors};
 
 use super::ImportError;
-use super::compressed::{PACKED, Quantization, View};
+use super::compressed::{MXFP4, MXFP4_SCALES, PACKED, Quantization, View, mxfp4_scales};
 use super::document::Document;
-use super::tensors::{Names, Origin, Wanted};
+use super::tensors::{Names, Origin, Part, Wanted};
 use crate::quantize::{Encoding, Stored, TensorSource};
 use crate::{ConvertError, Result};
 
@@ -171,13 +171,30 @@ impl HfCheckpoint {
         };
         // What is nowhere is missing in the first place.
         let place = origins.iter().position(|origin| origin.names.iter().any(|name| is_here(name)));
-        let Origin { names, rows } = origins.swap_remove(place.unwrap_or(0));
+        let Origin { names, part } = origins.swap_remove(place.unwrap_or(0));
         let mut whole = if names.len() > 1 { shape[1..].to_vec() } else { shape.clone() };
         let rows_at = whole.len().saturating_sub(2);
-        if let (Some(rows), Some(count)) = (rows, whole.get_mut(rows_at)) {
-            *count = rows.stored(*count);
+        let (mut rows, mut strides) = (None, None);
+        match (part, whole.get_mut(rows_at)) {
+            (Part::Rows(groups), Some(count)) => {
+                *count = groups.stored(*count);
+                rows = Some(groups);
+            }
+            (Part::Elements { strides: apart, shape }, _) => {
+                whole = shape.to_vec();
+                strides = Some(apart);
+            }
+            _ => (),
         }
-        let stored = names.into_iter().map(|name| self.stored(name, &whole, quantization)).collect::<Result<_>>()?;
+        let stored = |name| {
+            let mut stored = self.stored(name, &whole, quantization)?;
+            stored.encoding = match (stored.encoding, strides) {
+                (Encoding::Type(dtype), Some(strides)) => Encoding::Strided(dtype, strides),
+                (encoding, _) => encoding,
+            };
+            Ok(stored)
+        };
+        let stored = names.into_iter().map(stored).collect::<Result<_>>()?;
         let dims = shape.iter().rev().map(|&n| n as u64).collect();
         Ok(TensorSource { name: gguf, dims, default: TensorType::F32, stored, rows, order, change })
     }
@@ -204,6 +221,11 @@ impl HfCheckpoint {
         }
         let encoding = if let Some(dtype) = dtype {
             Encoding::Type(dtype)
+        } else if let Some(module) = name.strip_suffix(MXFP4) {
+            let blocks = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
+            let scales = self.view(&format!("{module}{MXFP4_SCALES}"));
+            let bad = |reason| ImportError::Quantized { path: path.clone(), tensor: name.clone(), reason };
+            Encoding::Mxfp4(mxfp4_scales(&blocks, scales, whole).map_err(bad)?)
         } else {
             let weight = View { dtype: tensor.dtype, shape: &tensor.shape, bytes: &bytes[tensor.range.clone()] };
             let beside = |part: &str| self.view(&format!("{module}.{part}"));

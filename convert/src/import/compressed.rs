@@ -1,15 +1,17 @@
 //! Weights that were quantized for other programs: `quantization_config` of `config.json`, and the
-//! tensors beside a weight that say what its numbers mean. They are decoded.
+//! tensors beside a weight that say what its numbers mean. They are decoded, but for `MXFP4`.
 //!
 //! | `quant_method` | weight | beside it |
 //! |---|---|---|
 //! | `fp8` (`DeepSeek`), `fbgemm_fp8` | e4m3 | `weight_scale_inv` or `weight_scale` |
 //! | `compressed-tensors`, `float-quantized` | e4m3 | `weight_scale` |
 //! | `compressed-tensors`, `int-quantized` | i8 | `weight_scale`, `weight_zero_point` |
+//! | `mxfp4` | `_blocks`: 32 floats of 4 bits each, which stay as they are | `_scales` |
 //! | `compressed-tensors`, `pack-quantized` | `weight_packed`: 1 to 8 bits in words of 32 | `weight_scale`, `weight_zero_point` (packed), `weight_shape`, `weight_g_idx` |
 
 use std::borrow::Cow;
 
+use ollm_runtime::quant::mxfp4;
 use safetensors::Dtype;
 
 use super::document::Document;
@@ -24,6 +26,10 @@ pub(super) struct Quantization {
     /// Blocks, in rows and columns, that some weights have.
     blocks: Vec<[usize; 2]>,
 }
+
+/// What the names of weights in `MXFP4` end with, and those of their exponents.
+pub(super) const MXFP4: &str = "_blocks";
+pub(super) const MXFP4_SCALES: &str = "_scales";
 
 /// Part of a tensor's name after the module's, and whether the weight needs it.
 pub(super) const PACKED: &str = "weight_packed";
@@ -56,9 +62,9 @@ impl Quantization {
         const KEY: &str = "quantization_config";
         // Text models of multimodal ones have it outside.
         let Some(json) = json.part(KEY)? else { return Ok(Self::default()) };
-        let supported = "fp8, fbgemm_fp8, compressed-tensors; else save the weights as BF16 first";
+        let supported = "fp8, fbgemm_fp8, mxfp4, compressed-tensors; else save the weights as BF16 first";
         match json.opt_str("quant_method")? {
-            Some("fp8" | "fbgemm_fp8" | "compressed-tensors" | "compressed_tensors") => (),
+            Some("fp8" | "fbgemm_fp8" | "mxfp4" | "compressed-tensors" | "compressed_tensors") => (),
             _ => return Err(json.unsupported("quant_method", supported).into()),
         }
         // Weights that were turned or cut are others than the architecture's.
@@ -91,6 +97,7 @@ impl Quantization {
     /// tells whether it was read.
     pub(super) fn is_beside(&self, name: &str, is_module: impl Fn(&str) -> bool) -> bool {
         let module = BESIDE.iter().find_map(|beside| name.strip_suffix(beside)?.strip_suffix('.'));
+        let module = module.or_else(|| name.strip_suffix(MXFP4_SCALES)?.rsplit_once('.').map(|(module, _)| module));
         self.is_there && module.is_some_and(|module| is_module(module) || name.ends_with("_scale"))
     }
 
@@ -171,6 +178,28 @@ impl Quantization {
             format!("has {blocks} scales for {size} {}, which is no whole block", ["rows", "columns"][axis])
         })
     }
+}
+
+/// The exponents of the blocks of `MXFP4` that are a tensor of shape `whole`.
+///
+/// # Errors
+/// What is wrong.
+pub(super) fn mxfp4_scales<'a>(
+    blocks: &View<'_>,
+    scales: Option<View<'a>>,
+    whole: &[usize],
+) -> std::result::Result<&'a [u8], String> {
+    let scales = scales.ok_or_else(|| format!("has no scales: {MXFP4_SCALES}"))?;
+    let (&cols, rows) = whole.split_last().ok_or("is no matrix")?;
+    let length = mxfp4::LEN;
+    let shape = |more: &[usize]| [rows, &[cols / length], more].concat();
+    for (what, found, expected) in [("blocks", blocks, shape(&[length / 2])), ("scales", &scales, shape(&[]))] {
+        if found.dtype != Dtype::U8 || found.shape != expected || !cols.is_multiple_of(length) {
+            let (dtype, found) = (found.dtype, found.shape);
+            return Err(format!("has {what} of type {dtype:?} and shape {found:?}, not U8 and {expected:?}"));
+        }
+    }
+    Ok(scales.bytes)
 }
 
 fn numbers_are_plain(numbers: Numbers) -> bool {

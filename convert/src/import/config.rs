@@ -148,7 +148,8 @@ impl HfConfig {
             |scalar: &f64| scalar.total_cmp(&(head_dim as f64)).is_eq() && family.query_pre_attn_scalar != Some(layers);
         let tied = whole.opt_bool("tie_word_embeddings")?;
         let own = json.opt_bool("tie_word_embeddings")?;
-        let is_convolution = architecture.recurrent == RecurrentKeys::ShortConvolutions;
+        let is_convolution = matches!(architecture.recurrent, RecurrentKeys::ShortConvolutions { .. });
+        let is_adjusted = architecture.recurrent == RecurrentKeys::ShortConvolutions { adjusted: true };
         let own = if is_convolution { json.opt_bool("tie_embedding")?.or(own) } else { own };
         let tied = match (is_part, own) {
             (false, own) => Some(own.unwrap_or(defaults.tied)),
@@ -158,8 +159,7 @@ impl HfConfig {
         let rope_layers = rope_layers(json, family, layers)?;
         let is_ropeless = architecture.hybrid && json.opt_str("position_embedding_type")? != Some("rope");
         let parallel = if architecture.parallel { json.opt_bool("use_parallel_residual")? } else { None };
-        let ffn =
-            if is_convolution { adjusted_ffn(json, defaults.ffn)? } else { size(architecture.ffn, defaults.ffn)? };
+        let ffn = if is_adjusted { adjusted_ffn(json, defaults.ffn)? } else { size(architecture.ffn, defaults.ffn)? };
         let window = Window::read(json, architecture, layers, rope_layers.as_deref())?;
         let layer_shapes = match (architecture.layer_shapes, &window) {
             (None, _) => None,
@@ -318,6 +318,11 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
         let is_number = json.value.get(key).is_some_and(serde_json::Value::is_number);
         if is_number || json.opt_bool(key)? == Some(true) {
             return Err(json.unsupported(key, if is_number { "null" } else { "false" }).into());
+        }
+    }
+    for &(key, value, text) in architecture.fixed {
+        if json.opt_positive(key)?.is_some_and(|found| found.total_cmp(&value).is_ne()) {
+            return Err(json.unsupported(key, text).into());
         }
     }
     if architecture.layer_shapes.is_some() {

@@ -2,12 +2,14 @@
 //! checkpoints have expert by expert or stacked.
 
 use ollm_runtime::gguf::Value;
-use ollm_runtime::model::{Family, Role};
+use ollm_runtime::model::{Family, Role, TensorName};
 
+use super::compressed::MXFP4;
 use super::document::Document;
-use super::expert_keys::{ExpertKeys, Single};
+use super::expert_keys::{DenseKeys, ExpertKeys, Single};
+use super::tensors::Part;
 use crate::Result;
-use crate::quantize::RowGroups;
+use crate::quantize::{RowGroups, Strides};
 
 /// The experts of a model.
 pub(super) struct HfExperts {
@@ -22,6 +24,10 @@ pub(super) struct HfExperts {
     dense: usize,
     /// Each so-many-th layer has experts, but for those.
     every: usize,
+    /// Whether the router has a bias for the choice.
+    pub(super) selection_bias: bool,
+    /// What weights are multiplied by.
+    scale: f64,
 }
 
 impl HfExperts {
@@ -42,10 +48,17 @@ impl HfExperts {
             Some((key, missing)) => json.opt_count(key)?.unwrap_or(missing),
             None => 0,
         };
-        let normalized =
-            if keys.may_normalize { Some(json.opt_bool("norm_topk_prob")?.unwrap_or(false)) } else { None };
-        let (dense, every) = if keys.may_be_dense { dense(json)? } else { (0, 1) };
-        Ok(Self { keys, count, used, ffn: size(keys.ffn, ffn)?, shared, normalized, dense, every })
+        let flag = |key, missing| json.opt_bool(key).map(|flag| flag.unwrap_or(missing));
+        let normalized = keys.normalized.map(|missing| flag("norm_topk_prob", missing)).transpose()?;
+        let (dense, every) = match keys.dense {
+            DenseKeys::None => (0, 1),
+            DenseKeys::Listed => dense(json)?,
+            DenseKeys::First(missing) => (json.opt_count("num_dense_layers")?.unwrap_or(missing), 1),
+        };
+        let selection_bias = keys.sigmoid && flag("use_expert_bias", true)?;
+        let scale = json.opt_positive_if(keys.sigmoid, "routed_scaling_factor")?.unwrap_or(1.0);
+        let ffn = size(keys.ffn, ffn)?;
+        Ok(Self { keys, count, used, ffn, shared, normalized, dense, every, selection_bias, scale })
     }
 
     /// The keys in GGUF.
@@ -59,29 +72,60 @@ impl HfExperts {
             ("expert_feed_forward_length", own(self.keys.ffn.is_some(), self.ffn)),
             ("expert_shared_feed_forward_length", own(self.shared > 0, self.shared)),
             ("expert_weights_norm", self.normalized.filter(|&normalized| normalized != rule).map(Value::Bool)),
+            // Sigmoids, as llama.cpp numbers them.
+            ("expert_gating_func", own(self.keys.sigmoid, 2)),
+            ("expert_weights_scale", (self.scale.total_cmp(&1.0).is_ne()).then(|| Value::F32(self.scale as f32))),
             ("leading_dense_block_count", own(self.dense > 0, self.dense)),
             ("interleave_moe_layer_step", own(self.every > 1, self.every)),
         ];
         keys.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// The tensors of a layer that the tensor of this role may be, each a list of matrices that are
-    /// stacked and the rows that are taken of them; empty for what is no expert's or router's.
-    pub(super) fn tensors(&self, role: Role) -> Vec<(Vec<String>, Option<RowGroups>)> {
-        let (which, first) = match role {
-            Role::FfnRouter => return self.keys.router.iter().map(|name| (vec![(*name).to_owned()], None)).collect(),
-            Role::FfnGateExperts => (0, 0),
-            Role::FfnUpExperts => (1, self.ffn),
-            Role::FfnDownExperts => (2, 0),
+    /// The tensors of a layer that the tensor of this name may be, each a list of matrices that are
+    /// stacked and what is taken of them; empty for what is no expert's or router's. `hidden` is the
+    /// size of the hidden state.
+    pub(super) fn tensors(&self, name: TensorName, hidden: usize) -> Vec<(Vec<String>, Part)> {
+        let which = match name.role {
+            Role::FfnRouter => {
+                let end = if name.is_bias { "bias" } else { "weight" };
+                let routers = self.keys.router.iter().filter_map(|name| name.strip_suffix("weight"));
+                return routers.map(|module| (vec![format!("{module}{end}")], Part::Whole)).collect();
+            }
+            Role::FfnGateExperts => 0,
+            Role::FfnUpExperts => 1,
+            Role::FfnDownExperts => 2,
             _ => return Vec::new(),
         };
+        if self.keys.turned {
+            return self.turned(which, name.is_bias, hidden);
+        }
+        let first = if which == 1 { self.ffn } else { 0 };
         let single = self.keys.single.as_ref().map(|Single { prefix, names }| {
             let name = |expert: usize| format!("{prefix}{expert}.{}.weight", names[which]);
-            ((0..self.count).map(name).collect(), None)
+            ((0..self.count).map(name).collect(), Part::Whole)
         });
-        let rows = (which < 2).then_some(RowGroups { first, count: self.ffn, stride: 2 * self.ffn });
-        let stacked = self.keys.stacked.iter().map(|names| (vec![names[which / 2].to_owned()], rows));
+        let rows = Part::Rows(RowGroups { first, count: self.ffn, stride: 2 * self.ffn });
+        let part = if which < 2 { rows } else { Part::Whole };
+        let stacked = self.keys.stacked.iter().map(|names| (vec![names[which / 2].to_owned()], part));
         single.into_iter().chain(stacked).collect()
+    }
+
+    /// The same of gate (0), up (1) and down (2), or their biases, where they are turned.
+    fn turned(&self, which: usize, is_bias: bool, hidden: usize) -> Vec<(Vec<String>, Part)> {
+        let (outputs, inputs) = if which < 2 { (2 * self.ffn, hidden) } else { (hidden, self.ffn) };
+        let step = if which < 2 { 2 } else { 1 };
+        let first = which % 2;
+        let names = self.keys.stacked.iter().map(|names| names[which / 2]);
+        if is_bias {
+            let strides = Strides { first, matrix: 0, row: outputs, column: step };
+            let part = Part::Elements { strides, shape: [self.count, outputs, 1] };
+            return names.map(|name| (vec![format!("{name}_bias")], part)).collect();
+        }
+        let strides = Strides { first, matrix: inputs * outputs, row: step, column: outputs };
+        let whole = Part::Elements { strides, shape: [self.count, inputs, outputs] };
+        let packed = Part::Rows(RowGroups { first, count: 1, stride: step });
+        let both = |name| [(vec![format!("{name}{MXFP4}")], packed), (vec![format!("{name}")], whole)];
+        names.flat_map(both).collect()
     }
 }
 

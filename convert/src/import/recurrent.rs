@@ -23,7 +23,7 @@ impl HfRecurrent {
     pub(super) fn read(json: &Document, keys: RecurrentKeys, layers: usize) -> Result<Option<Self>> {
         match keys {
             RecurrentKeys::None => Ok(None),
-            RecurrentKeys::ShortConvolutions => Self::short_convolutions(json, layers).map(Some),
+            RecurrentKeys::ShortConvolutions { .. } => Self::short_convolutions(json, layers).map(Some),
             RecurrentKeys::DeltaNets => Self::delta_nets(json, layers).map(Some),
         }
     }

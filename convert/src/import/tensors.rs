@@ -7,7 +7,7 @@ use ollm_runtime::ops::RopePairing;
 use super::architecture::Architecture;
 use super::config::HfConfig;
 use crate::Result;
-use crate::quantize::{Change, Order, RowGroups};
+use crate::quantize::{Change, Order, RowGroups, Strides};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -25,8 +25,19 @@ pub(super) struct Wanted {
 pub(super) struct Origin {
     /// The names in transformers: one, or those of matrices that are stacked.
     pub(super) names: Vec<String>,
-    /// The rows of what is there that it is, if it is not all of them.
-    pub(super) rows: Option<RowGroups>,
+    /// What of that it is.
+    pub(super) part: Part,
+}
+
+/// What of a stored tensor another one is.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// Some of its rows.
+    Rows(RowGroups),
+    /// Some of its elements, or all in another order; and its row-major shape, but for ones.
+    Elements { strides: Strides, shape: [usize; 3] },
 }
 
 /// What the names in a checkpoint begin with.
@@ -103,14 +114,17 @@ const HEAD: &str = "lm_head.weight";
 impl HfConfig {
     /// Where a checkpoint may have a tensor; nowhere, if it is none of those that they have.
     fn origins(&self, name: TensorName, names: &Names) -> Vec<Origin> {
-        let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.tensors(name.role));
+        let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.tensors(name, self.hidden));
         let layer = layer(name);
-        let experts = experts.into_iter().map(|(tensors, rows)| Origin {
+        let experts = experts.into_iter().map(|(tensors, part)| Origin {
             names: tensors.into_iter().map(|tensor| names.of(format!("{layer}{tensor}"))).collect(),
-            rows,
+            part,
         });
         let other = transformers_name(self.architecture, name);
-        let other = other.map(|other| Origin { names: vec![names.of(other)], rows: self.rows(name.role) });
+        let other = other.map(|other| Origin {
+            names: vec![names.of(other)],
+            part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
+        });
         experts.chain(other).collect()
     }
 
@@ -122,6 +136,7 @@ impl HfConfig {
             _ if !spec.optional => true,
             name if shapes.is_some_and(|shapes| shapes.lacks(name)) => false,
             TensorName { is_bias: true, role, .. } => match role {
+                Role::FfnSelectionBias => self.experts.as_ref().is_some_and(|experts| experts.selection_bias),
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
                 Role::AttentionOutput => output,
                 _ => inputs,
@@ -187,6 +202,8 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::DeltaNorm => "linear_attn.norm",
         Role::DeltaOutput => "linear_attn.out_proj",
         // These are parameters of their own.
+        Role::FfnSelectionBias => return Some(format!("{}feed_forward.expert_bias", layer(name))),
+        Role::AttentionSinks => return Some(format!("{}self_attn.sinks", layer(name))),
         Role::DeltaStep => return Some(format!("{}linear_attn.dt_bias", layer(name))),
         Role::DeltaScale => return Some(format!("{}linear_attn.A_log", layer(name))),
         Role::ConvolutionInput => "conv.in_proj",

@@ -36,7 +36,7 @@ pub use blocks::encode;
 pub(crate) use order::{HeadGroups, Order};
 pub use recipe::{RECIPES, Recipe};
 pub(crate) use scaled::{Grid, Numbers, ScaleType, Scaled, Zeros};
-pub(crate) use source::{Change, Encoding, RowGroups, Stored, TensorSource};
+pub(crate) use source::{Change, Encoding, RowGroups, Stored, Strides, TensorSource};
 pub use type_rule::{Pattern, TypeRule};
 
 /// How a model is quantized.
@@ -210,7 +210,8 @@ fn plan<'a>(
         let matrix = matrix(&source);
         let ruled =
             options.tensor_types.iter().rfind(|rule| matrix && rule.matches(&source.name, tied)).map(|rule| rule.dtype);
-        let chosen = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
+        let of_recipe = || if matrix { options.recipe.choose(&source.name, shape) } else { source.default };
+        let chosen = || source.kept().unwrap_or_else(of_recipe);
         let (wanted, cols) = (ruled.unwrap_or_else(chosen), source.cols());
         let importance = importance.map_or(Ok(None), |all| all.of(&source.name, cols, source.matrices()))?;
         Ok(TensorJob { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })

@@ -1,10 +1,11 @@
 //! The source of a tensor's values: the rows of a mapped file, in their order or permuted.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
 use ollm_runtime::gguf::{TensorInfo, TensorType};
-use ollm_runtime::quant;
+use ollm_runtime::quant::{self, mxfp4};
 use ollm_runtime::storage::Storage;
 
 use super::order::Order;
@@ -48,6 +49,16 @@ impl RowGroups {
     }
 }
 
+/// Where the elements of a tensor are among those that are stored, if they do not follow one another:
+/// how many lie between successive ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strides {
+    pub(crate) first: usize,
+    pub(crate) matrix: usize,
+    pub(crate) row: usize,
+    pub(crate) column: usize,
+}
+
 /// Where it is.
 pub(crate) struct Stored<'a> {
     pub(crate) path: &'a Path,
@@ -63,6 +74,11 @@ pub(crate) struct Stored<'a> {
 pub(crate) enum Encoding<'a> {
     /// As in GGUF.
     Type(TensorType),
+    /// Numbers of a type of GGUF, in another order.
+    Strided(TensorType, Strides),
+    /// Blocks of `MXFP4` as transformers has them: neighbours share a byte, and these are the
+    /// exponents.
+    Mxfp4(&'a [u8]),
     /// As other programs quantize.
     Scaled(Box<Scaled<'a>>),
 }
@@ -71,7 +87,8 @@ impl Stored<'_> {
     /// Its type, if it is one of GGUF.
     pub(super) fn dtype(&self) -> Option<TensorType> {
         match self.encoding {
-            Encoding::Type(dtype) => Some(dtype),
+            Encoding::Type(dtype) | Encoding::Strided(dtype, _) => Some(dtype),
+            Encoding::Mxfp4(_) => Some(TensorType::Mxfp4),
             Encoding::Scaled(_) => None,
         }
     }
@@ -152,15 +169,24 @@ impl TensorSource<'_> {
     ///
     /// # Errors
     /// [`ConvertError::Row`] if one of them is not finite.
-    pub(super) fn row(&self, row: usize) -> Result<(&[u8], Vec<f32>)> {
+    pub(super) fn row(&self, row: usize) -> Result<(Cow<'_, [u8]>, Vec<f32>)> {
         let (stored, place) = self.place(row);
-        let bytes = &stored.file[stored.row(place, self.stored_rows())];
+        let bytes = || &stored.file[stored.row(place, self.stored_rows())];
         let mut values = vec![0.0; self.cols()];
-        match &stored.encoding {
-            Encoding::Type(dtype) => {
-                quant::decode(*dtype, bytes, &mut values).map_err(|source| self.error(row, source))?;
+        let bytes = match &stored.encoding {
+            Encoding::Type(_) => Cow::Borrowed(bytes()),
+            Encoding::Strided(dtype, strides) => Cow::Owned(self.gathered(stored, place, *dtype, *strides)),
+            Encoding::Mxfp4(exponents) => {
+                let blocks = values.len() / TensorType::Mxfp4.block_len();
+                Cow::Owned(mxfp4_blocks(bytes(), &exponents[place * blocks..]))
             }
-            Encoding::Scaled(scaled) => scaled.decode(place, bytes, &mut values),
+            Encoding::Scaled(scaled) => {
+                scaled.decode(place, bytes(), &mut values);
+                Cow::Borrowed(bytes())
+            }
+        };
+        if let Some(dtype) = stored.dtype() {
+            quant::decode(dtype, &bytes, &mut values).map_err(|source| self.error(row, source))?;
         }
         if let Some(index) = values.iter().position(|value| !value.is_finite()) {
             return Err(self.error(row, quant::QuantError::NotFinite { index, value: values[index] }));
@@ -174,6 +200,20 @@ impl TensorSource<'_> {
             Change::None => (),
         }
         Ok((bytes, values))
+    }
+
+    /// The bytes of a row whose elements lie apart.
+    fn gathered(&self, stored: &Stored<'_>, row: usize, dtype: TensorType, strides: Strides) -> Vec<u8> {
+        let (rows, size) = (self.rows() / self.matrices(), dtype.block_bytes());
+        let first = strides.first + row / rows * strides.matrix + row % rows * strides.row;
+        let file = &stored.file[stored.range.clone()];
+        (0..self.cols()).flat_map(|col| file[(first + col * strides.column) * size..][..size].iter().copied()).collect()
+    }
+
+    /// The type that it keeps whatever the recipe says: blocks that training has made.
+    pub(super) fn kept(&self) -> Option<TensorType> {
+        let is_kept = self.stored.iter().all(|stored| matches!(stored.encoding, Encoding::Mxfp4(_)));
+        self.dtype().filter(|_| is_kept)
     }
 
     /// What is wrong with a row.
@@ -197,9 +237,11 @@ impl TensorSource<'_> {
         stored / (self.stored_rows() * self.stored.len()) * rows.len()
     }
 
-    /// Has the pages of these rows leave memory; those of fused matrices are still to be read.
+    /// Has the pages of these rows leave memory; those of fused and of turned matrices are still to be
+    /// read.
     pub(super) fn discard(&self, rows: Range<usize>) {
-        if self.rows.is_some() {
+        let is_apart = |stored: &Stored<'_>| matches!(stored.encoding, Encoding::Strided(..));
+        if self.rows.is_some() || self.stored.iter().any(is_apart) {
             return;
         }
         let each = self.stored_rows();
@@ -212,6 +254,16 @@ impl TensorSource<'_> {
             }
         }
     }
+}
+
+/// Blocks of `MXFP4` as GGUF has them: the exponent, then bytes of the elements j and j + 16, where
+/// `bytes` have 2j and 2j + 1.
+fn mxfp4_blocks(bytes: &[u8], exponents: &[u8]) -> Vec<u8> {
+    let blocks = bytes.as_chunks::<{ mxfp4::LEN / 2 }>().0.iter().zip(exponents);
+    let block = |(pairs, &exponent): (&[u8; mxfp4::LEN / 2], &u8)| {
+        mxfp4::pack(exponent, &std::array::from_fn(|i| pairs[i / 2] >> (i % 2 * 4) & 0xF))
+    };
+    blocks.flat_map(block).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Attention: what mixes tokens by their keys and values.
 
 use crate::memory::OutOfMemory;
-use crate::ops::{Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate, sigmoid};
+use crate::ops::{AttentionParams, Exec, Queries, RopeTable, attend, for_each_row, rms_norm, rotate, sigmoid};
 
 use super::Model;
 use super::config::Config;
@@ -49,7 +49,8 @@ pub(super) fn attention<E: From<OutOfMemory>>(
         first: part.first,
         count: part.tokens.len(),
     });
-    attend(exec, queries, config.attention_params(shape), &s.query, &mut s.mixed)?;
+    let params = AttentionParams { sinks: weights.sinks.as_deref(), ..config.attention_params(shape) };
+    attend(exec, queries, params, &s.query, &mut s.mixed)?;
     if is_gated {
         let (dim, gates) = (shape.head_dim, &s.gated);
         for_each_row(&exec.pool, &mut s.mixed, dim, |head, mixed| {
@@ -61,7 +62,7 @@ pub(super) fn attention<E: From<OutOfMemory>>(
     s.end_mixer();
     watch(Stage::Input { layer: index, role: Role::AttentionOutput, x: &s.mixed })?;
     multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
-    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, weights.post_norm.as_ref(), &mut s.query, &mut s.x);
     Ok(())
 }
@@ -89,11 +90,11 @@ fn project(
             multiply(exec, model, index, parts, normed, quantized, outputs)?;
         }
     }
-    add_bias(&exec.pool, queries, query.bias.as_ref());
+    add_bias(&exec.pool, queries, query.bias.as_deref());
     if let Some(KeysValues { key, value, .. }) = keys {
-        add_bias(&exec.pool, key_heads, key.bias.as_ref());
+        add_bias(&exec.pool, key_heads, key.bias.as_deref());
         match value {
-            Some(value) => add_bias(&exec.pool, value_heads, value.bias.as_ref()),
+            Some(value) => add_bias(&exec.pool, value_heads, value.bias.as_deref()),
             None => value_heads.copy_from_slice(key_heads),
         }
     }

@@ -283,10 +283,10 @@ impl Config {
         [&self.rope, &self.sliding_rope].map(|rope| rope.rotation(context))
     }
 
-    /// The attention parameters of a layer: scale, logit soft-cap, window.
-    pub fn attention_params(&self, layer: &LayerConfig) -> AttentionParams {
+    /// The attention parameters of a layer, without its sinks, which are weights.
+    pub fn attention_params(&self, layer: &LayerConfig) -> AttentionParams<'static> {
         let window = self.sliding_window.filter(|_| layer.is_sliding);
-        AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window }
+        AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window, sinks: None }
     }
 
     /// Applies the factors that the file has: those of Llama 3.1, or those of `LongRoPE`.

@@ -41,10 +41,10 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
         (&weights.rate, &mut s.value),
     ];
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, outputs)?;
-    add_bias(&exec.pool, &mut s.query, weights.query_key_value.bias.as_ref());
-    add_bias(&exec.pool, &mut s.gated, weights.gate.bias.as_ref());
-    add_bias(&exec.pool, &mut s.key, weights.decay.bias.as_ref());
-    add_bias(&exec.pool, &mut s.value, weights.rate.bias.as_ref());
+    add_bias(&exec.pool, &mut s.query, weights.query_key_value.bias.as_deref());
+    add_bias(&exec.pool, &mut s.gated, weights.gate.bias.as_deref());
+    add_bias(&exec.pool, &mut s.key, weights.decay.bias.as_deref());
+    add_bias(&exec.pool, &mut s.value, weights.rate.bias.as_deref());
     for_each_row(&exec.pool, &mut s.key, shape.value_heads, |_, x| decay(isa, x, &weights.step, &weights.scale));
     for_each_row(&exec.pool, &mut s.value, shape.value_heads, |_, x| sigmoid(isa, x));
     convolve(exec, index, &weights.kernel, shape.channels(), parts, &s.query, &mut s.mixed);
@@ -70,7 +70,7 @@ pub(super) fn delta_net<E: From<OutOfMemory>>(
     s.end_mixer();
     watch(Stage::Input { layer: index, role: Role::DeltaOutput, x: &s.gated })?;
     multiply(exec, model, index, parts, &s.gated, &mut s.quantized, [(&weights.output, &mut s.query)])?;
-    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, None, &mut s.query, &mut s.x);
     Ok(())
 }

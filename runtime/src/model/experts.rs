@@ -63,12 +63,14 @@ impl ExpertsConfig {
         });
     }
 
-    /// Fills `chosen` with the experts of the highest `weights`, in the order of their numbers; of
-    /// equal ones the first.
-    fn choose(&self, weights: &[f32], chosen: &mut [Choice]) {
+    /// Fills `chosen` with the experts of the highest `weights`, each with its `bias` added to it, in
+    /// the order of their numbers; of equal ones the first.
+    fn choose(&self, weights: &[f32], bias: Option<&[f32]>, chosen: &mut [Choice]) {
+        let rank = |expert: usize| weights[expert] + bias.map_or(0.0, |bias| bias[expert]);
         let mut found = 0;
         for (expert, &weight) in weights.iter().enumerate() {
-            let higher = chosen[..found].iter().position(|other| is_above(weight, other.weight));
+            let is_below = |other: &Choice| is_above(rank(expert), rank(other.expert as usize));
+            let higher = chosen[..found].iter().position(is_below);
             let place = higher.unwrap_or(found);
             if place < chosen.len() {
                 found = chosen.len().min(found + 1);
@@ -127,13 +129,14 @@ impl Routes {
         memory::reserve(&mut self.ends, config.count)
     }
 
-    /// Chooses the experts of each token by the scores, and groups the tokens by expert.
-    pub(super) fn choose(&mut self, exec: &Exec, config: &ExpertsConfig) {
+    /// Chooses the experts of each token by the scores, and groups the tokens by expert. `bias` is
+    /// added to the weights for the choice alone.
+    pub(super) fn choose(&mut self, exec: &Exec, config: &ExpertsConfig, bias: Option<&[f32]>) {
         config.gate(exec, &mut self.scores);
         let (n, scores) = (self.scores.len() / config.count, &self.scores);
         self.chosen.resize(n * config.used, Choice::default());
         for_each_row(&exec.pool, &mut self.chosen, config.used, |i, chosen| {
-            config.choose(&scores[i * config.count..][..config.count], chosen);
+            config.choose(&scores[i * config.count..][..config.count], bias, chosen);
         });
         self.group(config);
     }
@@ -236,7 +239,7 @@ mod tests {
 
     fn chosen(config: &ExpertsConfig, weights: &[f32]) -> Vec<(u32, f32)> {
         let mut chosen = vec![Choice::default(); config.used];
-        config.choose(weights, &mut chosen);
+        config.choose(weights, None, &mut chosen);
         chosen.iter().map(|choice| (choice.expert, choice.weight)).collect()
     }
 
@@ -257,12 +260,21 @@ mod tests {
         assert!(chosen(&scaled, &[f32::NAN; 4]).iter().all(|(_, weight)| weight.is_nan()));
     }
 
+    /// Weights are what they are without it.
+    #[test]
+    fn a_bias_counts_for_the_choice_alone() {
+        let mut chosen = [Choice::default(); 2];
+        let config = config(4, 2, Gating::Sigmoid, true);
+        config.choose(&[0.5, 0.25, 0.75, 0.625], Some(&[0.0, 0.625, 0.0, -0.25]), &mut chosen);
+        assert_eq!(chosen, [Choice { expert: 1, weight: 0.25 }, Choice { expert: 2, weight: 0.75 }]);
+    }
+
     /// Whatever its sign, which is the processor's, no number is above all.
     #[test]
     fn what_is_no_number_is_chosen_first_on_every_processor() {
         for nan in [f32::NAN, -f32::NAN] {
             let mut chosen = [Choice::default(); 2];
-            config(4, 2, Gating::Sigmoid, false).choose(&[0.5, nan, 0.9, -nan], &mut chosen);
+            config(4, 2, Gating::Sigmoid, false).choose(&[0.5, nan, 0.9, -nan], None, &mut chosen);
             assert_eq!(chosen.map(|choice| choice.expert), [1, 3]);
             assert!(is_above(nan, 1.0) && !is_above(1.0, nan) && !is_above(nan, -nan) && is_above(0.5, 0.2));
         }
@@ -277,7 +289,7 @@ mod tests {
                 for _ in 0..2 {
                     routes.scores.clear();
                     routes.scores.extend_from_slice(scores.as_flattened());
-                    routes.choose(&Exec { isa, pool: Pool::new(2).unwrap() }, &config);
+                    routes.choose(&Exec { isa, pool: Pool::new(2).unwrap() }, &config, None);
                     let tokens = [0, 1, 2, 3].map(|expert| routes.of(expert).0.to_vec());
                     assert_eq!(tokens, [vec![0, 2], vec![2], vec![0, 1], vec![1]], "{isa:?}");
                 }

@@ -22,6 +22,8 @@ pub struct Family {
     pub fused_attention: bool,
     /// Which norms queries and keys have.
     pub qk_norm: QkNorm,
+    /// Each query head has a sink, [`Role::AttentionSinks`].
+    pub attention_sinks: bool,
     /// Each value head is normalized, without weights.
     pub value_norm: bool,
     /// Layers with full attention may have no values of their own: then those are the keys as they
@@ -84,6 +86,10 @@ pub struct Family {
 pub struct ExpertRules {
     /// The weights of a token's experts are divided by their sum, unless the file says otherwise.
     pub normalized: bool,
+    /// The router and the matrices of the experts have biases.
+    pub biases: bool,
+    /// The router may have a bias for the choice alone, [`Role::FfnSelectionBias`].
+    pub selection_bias: bool,
     /// The expert that every token has beside those that the router chooses.
     pub shared: SharedRule,
 }
@@ -181,7 +187,8 @@ pub struct DefaultScales {
 }
 
 /// The defaults of families with experts.
-const EXPERTS: ExpertRules = ExpertRules { normalized: true, shared: SharedRule::None };
+const EXPERTS: ExpertRules =
+    ExpertRules { normalized: true, biases: false, selection_bias: false, shared: SharedRule::None };
 
 /// The first family, and the defaults of the other families.
 const LLAMA: Family = Family {
@@ -191,6 +198,7 @@ const LLAMA: Family = Family {
     attention_bias: false,
     fused_attention: false,
     qk_norm: QkNorm::None,
+    attention_sinks: false,
     value_norm: false,
     keys_as_values: false,
     layer_scale: false,
@@ -230,6 +238,15 @@ const LAYER_NORM: Family = Family { norm: NormKind::Layer, norm_bias: true, ..HA
 /// The defaults of the Granite families.
 const GRANITE: Family = Family { name: "granite", rope: RopeLayers::Switched, divided_logits: true, ..LLAMA };
 
+/// The defaults of the LFM2 families.
+const LFM2: Family = Family {
+    name: "lfm2",
+    qk_norm: QkNorm::Heads,
+    output_norm: Role::EmbeddingNorm,
+    recurrent: Some(RecurrentKind::ShortConvolution),
+    ..HALVES
+};
+
 /// The families that the forward pass knows.
 pub const FAMILIES: &[Family] = &[
     // With experts it is Mixtral.
@@ -249,7 +266,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         name: "qwen2moe",
         attention_bias: true,
-        experts: Some(ExpertRules { normalized: false, shared: SharedRule::Gated }),
+        experts: Some(ExpertRules { normalized: false, shared: SharedRule::Gated, ..EXPERTS }),
         ..HALVES
     },
     Family { name: "qwen3moe", qk_norm: QkNorm::Heads, experts: Some(EXPERTS), ..HALVES },
@@ -257,6 +274,17 @@ pub const FAMILIES: &[Family] = &[
         name: "olmoe",
         qk_norm: QkNorm::Token,
         experts: Some(ExpertRules { normalized: false, ..EXPERTS }),
+        ..HALVES
+    },
+    Family {
+        name: "gpt-oss",
+        attention_bias: true,
+        attention_sinks: true,
+        ffn_norm: Role::AttentionPostNorm,
+        activation: Activation::ClampedSwish,
+        full_attention_interval: 2,
+        // Softmax of the chosen experts alone.
+        experts: Some(ExpertRules { biases: true, ..EXPERTS }),
         ..HALVES
     },
     Family { name: "gemma", ..GEMMA },
@@ -336,11 +364,6 @@ pub const FAMILIES: &[Family] = &[
         full_attention_interval: 4,
         ..LLAMA
     },
-    Family {
-        name: "lfm2",
-        qk_norm: QkNorm::Heads,
-        output_norm: Role::EmbeddingNorm,
-        recurrent: Some(RecurrentKind::ShortConvolution),
-        ..HALVES
-    },
+    LFM2,
+    Family { name: "lfm2moe", experts: Some(ExpertRules { selection_bias: true, ..EXPERTS }), ..LFM2 },
 ];

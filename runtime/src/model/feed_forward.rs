@@ -66,18 +66,18 @@ fn dense<E: From<OutOfMemory>>(
     if let Some(gate) = &weights.gate {
         let outputs = [(gate, &mut s.gate), (&weights.up, &mut s.up)];
         multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, outputs)?;
-        add_bias(&exec.pool, &mut s.gate, gate.bias.as_ref());
-        add_bias(&exec.pool, &mut s.up, weights.up.bias.as_ref());
+        add_bias(&exec.pool, &mut s.gate, gate.bias.as_deref());
+        add_bias(&exec.pool, &mut s.up, weights.up.bias.as_deref());
         let up = &s.up;
         for_each_row(&exec.pool, &mut s.gate, ffn, |i, gate| activate_gate(isa, activation, gate, &up[i * ffn..]));
     } else {
         multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, [(&weights.up, &mut s.gate)])?;
-        add_bias(&exec.pool, &mut s.gate, weights.up.bias.as_ref());
+        add_bias(&exec.pool, &mut s.gate, weights.up.bias.as_deref());
         for_each_row(&exec.pool, &mut s.gate, ffn, |_, x| activate(isa, activation, x));
     }
     watch(Stage::Input { layer, role: weights.down.role, x: &s.gate })?;
     multiply(exec, model, layer, parts, &s.gate, &mut s.quantized, [(&weights.down, &mut s.normed)])?;
-    add_bias(&exec.pool, &mut s.normed, weights.down.bias.as_ref());
+    add_bias(&exec.pool, &mut s.normed, weights.down.bias.as_deref());
     Ok(())
 }
 
@@ -99,7 +99,8 @@ fn mixture<E: From<OutOfMemory>>(
     s.begin_experts(model.config(), shape);
     watch(Stage::Input { layer, role: Role::FfnRouter, x: &s.normed })?;
     multiply(exec, model, layer, parts, &s.normed, &mut s.quantized, [(&weights.router, &mut s.routes.scores)])?;
-    s.routes.choose(exec, shape);
+    add_bias(&exec.pool, &mut s.routes.scores, weights.router.bias.as_deref());
+    s.routes.choose(exec, shape, weights.selection_bias.as_deref());
     for expert in 0..shape.count {
         one_expert(exec, place, weights, expert, s, watch)?;
     }
@@ -134,9 +135,12 @@ fn one_expert<E: From<OutOfMemory>>(
         MatmulOp { matrix: weights.up.of(model, expert), out: up },
     ];
     matmul(exec, gathered, hidden, quantized, &mut ops);
+    add_bias(&exec.pool, gate, weights.gate.bias_of(expert));
+    add_bias(&exec.pool, up, weights.up.bias_of(expert));
     for_each_row(&exec.pool, gate, ffn, |i, gate| activate_gate(isa, activation, gate, &up[i * ffn..]));
     watch(Stage::ExpertInput { layer, role: Role::FfnDownExperts, expert, tokens: count, x: gate })?;
     matmul(exec, gate, ffn, quantized, &mut [MatmulOp { matrix: weights.down.of(model, expert), out: expert_out }]);
+    add_bias(&exec.pool, expert_out, weights.down.bias_of(expert));
     scatter_add(&exec.pool, query, hidden, tokens, scales, expert_out);
     Ok(())
 }
@@ -170,5 +174,10 @@ impl Stack {
     /// The matrix of an expert.
     fn of<'a>(&'a self, model: &'a Model, expert: usize) -> Matrix<'a> {
         model.matrix(&self.weight).slice(expert * self.rows..(expert + 1) * self.rows)
+    }
+
+    /// What is added to its outputs.
+    fn bias_of(&self, expert: usize) -> Option<&[f32]> {
+        self.bias.as_ref().map(|bias| &bias[expert * self.rows..(expert + 1) * self.rows])
     }
 }

@@ -66,6 +66,8 @@ roles! {
     QueryNorm = "attn_q_norm";
     /// The norm of each key head, `[head_dim]`, or of all of them, `[kv_heads * head_dim]`.
     KeyNorm = "attn_k_norm";
+    /// The score of nothing of each query head, `[heads]`: gpt-oss.
+    AttentionSinks = "attn_sinks";
     /// `[hidden][heads * head_dim]`
     AttentionOutput = "attn_output";
     /// The two gates and the input of a short convolution, one after the other:
@@ -104,6 +106,9 @@ roles! {
     FfnDown = "ffn_down";
     /// The router of a mixture of experts, `[experts][hidden]`.
     FfnRouter = "ffn_gate_inp";
+    /// What is added to the weights of experts for the choice alone, `[experts]`: the name has no
+    /// weight.
+    FfnSelectionBias = "exp_probs_b";
     /// The gates of all experts, `[experts][expert ffn][hidden]`.
     FfnGateExperts = "ffn_gate_exps";
     /// `[experts][expert ffn][hidden]`

@@ -126,7 +126,7 @@ fn norm_row(isa: Isa, config: &Config, norm: &Norm, x: &mut [f32]) {
 }
 
 /// Adds `bias` to each row of `x`, if there is one.
-pub(super) fn add_bias(pool: &Pool, x: &mut [f32], bias: Option<&Vec<f32>>) {
+pub(super) fn add_bias(pool: &Pool, x: &mut [f32], bias: Option<&[f32]>) {
     if let Some(bias) = bias {
         for_each_row(pool, x, bias.len(), |_, x| add(x, bias));
     }

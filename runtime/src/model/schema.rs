@@ -27,9 +27,11 @@ impl TensorSpec {
     }
 
     /// Whether it is a matrix of a matmul, or the embedding: those are quantized and packed. The
-    /// kernels of convolutions are small, and stay as they are.
+    /// kernels of convolutions are small, and stay as they are, and so do the biases of experts.
     pub fn is_matrix(&self) -> bool {
-        self.shape.len() > 1 && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
+        self.shape.len() > 1
+            && !self.name.is_bias
+            && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -101,6 +103,7 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
         all.extend([value, bias]);
     }
     all.extend(linear(Role::AttentionOutput, [hidden, queries], false));
+    all.extend(family.attention_sinks.then(|| TensorSpec::new(Role::AttentionSinks, &[layer.heads])));
     let widths = match family.qk_norm {
         QkNorm::None => None,
         QkNorm::Heads | QkNorm::RotatedHeads => Some([layer.head_dim; 2]),
@@ -192,6 +195,20 @@ fn experts(config: &Config, experts: &ExpertsConfig) -> Vec<TensorSpec> {
         TensorSpec::new(Role::FfnUpExperts, &[count, ffn, hidden]),
         TensorSpec::new(Role::FfnDownExperts, &[count, hidden, ffn]),
     ];
+    if config.family.experts.is_some_and(|rules| rules.biases) {
+        // One for each row.
+        let bias = |weight: &TensorSpec| {
+            let (name, mut shape) = (weight.name.bias(), weight.shape.clone());
+            shape.pop();
+            TensorSpec { name, shape, optional: false }
+        };
+        let biases: Vec<_> = all.iter().map(bias).collect();
+        all.extend(biases);
+    }
+    if config.family.experts.is_some_and(|rules| rules.selection_bias) {
+        let bias = TensorSpec::optional(Role::FfnSelectionBias, &[count]);
+        all.push(TensorSpec { name: bias.name.bias(), ..bias });
+    }
     if let Some(SharedConfig { ffn, gated }) = shared {
         all.extend(gated.then(|| TensorSpec::new(Role::FfnSharedRouter, &[hidden])));
         all.push(TensorSpec::new(Role::FfnGateShared, &[ffn, hidden]));
@@ -307,6 +324,22 @@ mod tests {
             assert_eq!(spec(&config, "blk.0.ffn_up_exps.weight"), None, "{key}");
             assert_eq!(spec(&config, "blk.1.ffn_up_exps.weight"), Some((vec![8, 48, 64], false)), "{key}");
         }
+        let gpt_oss = with("gpt-oss", &[]);
+        for (name, shape) in [
+            ("blk.0.attn_sinks.weight", &[4][..]),
+            ("blk.0.attn_q.bias", &[32]),
+            ("blk.1.ffn_gate_inp.bias", &[8]),
+            ("blk.1.ffn_gate_exps.bias", &[8, 96]),
+            ("blk.1.ffn_down_exps.bias", &[8, 64]),
+        ] {
+            assert_eq!(spec(&gpt_oss, name), Some((shape.to_vec(), false)), "{name}");
+        }
+        assert!(tensors(&gpt_oss).iter().all(|spec| !spec.name.is_bias || !spec.is_matrix()));
+        assert_eq!(spec(&mixtral, "blk.0.ffn_gate_exps.bias"), None);
+        let lfm2 = with("lfm2moe", &[("shortconv.l_cache", 3), ("leading_dense_block_count", 1)]);
+        assert_eq!(spec(&lfm2, "blk.1.exp_probs_b.bias"), Some((vec![8], true)));
+        assert_eq!(spec(&lfm2, "blk.0.exp_probs_b.bias"), None);
+        assert_eq!(spec(&mixtral, "blk.1.exp_probs_b.bias"), None);
         let granite = |shared| with("granitemoe", &[("expert_shared_feed_forward_length", shared)]);
         assert_eq!(spec(&granite(0), "blk.0.ffn_up_shexp.weight"), None);
         assert_eq!(spec(&granite(16), "blk.0.ffn_up_shexp.weight"), Some((vec![16, 64], false)));

@@ -26,7 +26,7 @@ pub(super) fn short_convolution<E: From<OutOfMemory>>(
     input(exec, config, weights.norm.as_ref(), &s.x, &mut s.normed);
     watch(Stage::Input { layer: index, role: Role::ConvolutionInput, x: &s.normed })?;
     multiply(exec, model, index, parts, &s.normed, &mut s.quantized, [(&weights.input, &mut s.query)])?;
-    add_bias(&exec.pool, &mut s.query, weights.input.bias.as_ref());
+    add_bias(&exec.pool, &mut s.query, weights.input.bias.as_deref());
     let (hidden, projected) = (config.hidden, &s.query);
     for_each_row(&exec.pool, &mut s.key, hidden, |i, gated| {
         let (gates, inputs) = (&projected[3 * i * hidden..], &projected[(3 * i + 2) * hidden..]);
@@ -43,7 +43,7 @@ pub(super) fn short_convolution<E: From<OutOfMemory>>(
     s.end_mixer();
     watch(Stage::Input { layer: index, role: Role::ConvolutionOutput, x: &s.mixed })?;
     multiply(exec, model, index, parts, &s.mixed, &mut s.quantized, [(&weights.output, &mut s.query)])?;
-    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_ref());
+    add_bias(&exec.pool, &mut s.query, weights.output.bias.as_deref());
     add_residual(exec, config, None, &mut s.query, &mut s.x);
     Ok(())
 }

@@ -45,8 +45,7 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::bind`].
     pub(super) fn bind_shape(gguf: &Gguf, file: &[u8], name: &str, shape: &[usize]) -> Result<Self, ModelError> {
-        let dims: Vec<u64> = shape.iter().rev().map(|&size| size as u64).collect();
-        let info = checked(gguf, name, &dims)?;
+        let info = checked(gguf, name, &dims(shape))?;
         view(info, file)?;
         let (rows, cols) = (info.rows(), info.cols());
         let &TensorInfo { dtype, layout, offset, size, .. } = info;
@@ -124,10 +123,23 @@ impl Tensor {
 /// # Errors
 /// [`ModelError`] if it is missing or has another size.
 pub fn vector(gguf: &Gguf, file: &[u8], name: &str, size: usize) -> Result<Vec<f32>, ModelError> {
-    let info = checked(gguf, name, &[size as u64])?;
-    let mut out = vec![0.0; size];
+    values(gguf, file, name, &[size])
+}
+
+/// The same of a tensor of this row-major shape: its values, row after row.
+///
+/// # Errors
+/// As [`vector`].
+pub(super) fn values(gguf: &Gguf, file: &[u8], name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    let info = checked(gguf, name, &dims(shape))?;
+    let mut out = vec![0.0; info.elements()];
     view(info, file)?.decode(&mut out);
     Ok(out)
+}
+
+/// A row-major shape as GGUF has it, innermost first.
+fn dims(shape: &[usize]) -> Vec<u64> {
+    shape.iter().rev().map(|&size| size as u64).collect()
 }
 
 /// The tensor in `file`, in which it was found.

@@ -11,7 +11,7 @@ use super::experts::ExpertsConfig;
 use super::layer_kind::LayerKind;
 use super::name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 use super::schema::{self, TensorSpec};
-use super::tensor::{Tensor, vector};
+use super::tensor::{Tensor, values};
 
 /// One transformer block: what mixes tokens, and what works on each token. Shapes are output by
 /// input.
@@ -60,6 +60,8 @@ pub struct Attention {
     pub keys: Option<KeysValues>,
     /// The norm of each query head, `[head_dim]`, or of all of them: the family's `qk_norm`.
     pub query_norm: Option<Vec<f32>>,
+    /// The score of nothing of each query head, `[heads]`, where the family has it.
+    pub sinks: Option<Vec<f32>>,
     /// `[hidden][heads * head_dim]`
     pub output: Linear,
     /// The norm of the output, where the family has it.
@@ -157,6 +159,8 @@ pub struct Experts {
     pub shape: ExpertsConfig,
     /// What gives the scores of the experts, `[experts][hidden]`.
     pub router: Linear,
+    /// What is added to the weights of the experts for the choice alone: `[experts]`.
+    pub selection_bias: Option<Vec<f32>>,
     /// `[experts][ffn][hidden]`
     pub gate: Stack,
     /// `[experts][ffn][hidden]`
@@ -172,6 +176,8 @@ pub struct Experts {
 pub struct Stack {
     /// The rows of all experts, one expert after the other.
     pub weight: Tensor,
+    /// What is added to the outputs of each expert, `[experts][rows]`, where the family has it.
+    pub bias: Option<Vec<f32>>,
     /// Rows of an expert.
     pub rows: usize,
 }
@@ -389,12 +395,12 @@ impl<'a> Bound<'a> {
             if *optional && gguf.tensor(&text).is_none() {
                 continue;
             }
-            match shape[..] {
-                // One row of a matrix.
-                [size] if name.role != Role::FfnSharedRouter => {
-                    bound.vectors.insert(*name, vector(gguf, file, &text, size)?);
-                }
-                _ => drop(bound.matrices.insert(*name, Tensor::bind_shape(gguf, file, &text, shape)?)),
+            // One row of a matrix.
+            let is_matrix = shape.len() > 1 || name.role == Role::FfnSharedRouter;
+            if is_matrix && !name.is_bias {
+                bound.matrices.insert(*name, Tensor::bind_shape(gguf, file, &text, shape)?);
+            } else {
+                bound.vectors.insert(*name, values(gguf, file, &text, shape)?);
             }
         }
         Ok(bound)
@@ -492,7 +498,10 @@ impl<'a> Bound<'a> {
         config: &Config,
         shape: ExpertsConfig,
     ) -> Result<Experts, ModelError> {
-        let mut stack = |role, rows| Ok::<_, ModelError>(Stack { weight: self.matrix(name(role))?, rows });
+        let mut stack = |role, rows| {
+            let bias = self.vectors.remove(&name(role).bias());
+            Ok::<_, ModelError>(Stack { weight: self.matrix(name(role))?, bias, rows })
+        };
         let (gate, up) = (stack(Role::FfnGateExperts, shape.ffn)?, stack(Role::FfnUpExperts, shape.ffn)?);
         let down = stack(Role::FfnDownExperts, config.hidden)?;
         let shared = match shape.shared {
@@ -506,7 +515,8 @@ impl<'a> Bound<'a> {
             }),
             None => None,
         };
-        Ok(Experts { shape, router: self.linear(name(Role::FfnRouter))?, gate, up, down, shared })
+        let selection_bias = self.vectors.remove(&name(Role::FfnSelectionBias).bias());
+        Ok(Experts { shape, router: self.linear(name(Role::FfnRouter))?, selection_bias, gate, up, down, shared })
     }
 
     fn short_convolution(&mut self, name: &dyn Fn(Role) -> TensorName) -> Result<ShortConvolution, ModelError> {
@@ -565,6 +575,7 @@ impl<'a> Bound<'a> {
             query,
             keys,
             query_norm: self.vectors.remove(&name(Role::QueryNorm)),
+            sinks: self.vectors.remove(&name(Role::AttentionSinks)),
             output: self.linear(name(Role::AttentionOutput))?,
             post_norm: if config.norms.is_after() { self.norm(name(Role::AttentionPostNorm)) } else { None },
         })

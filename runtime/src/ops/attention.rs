@@ -20,7 +20,7 @@ use super::kv_cache::KEY_RUN;
 use super::kv_type::{Element, GROUP, KvHeads, with_element};
 use super::query_tile::{AttentionParams, Queries, QueryTile, TILE, spans};
 use super::scores::score;
-use super::vector::{soft_cap, softmax};
+use super::vector::{soft_cap, softmax, softmax_with_sink};
 use super::weighted_values::weighted_values;
 use super::{Exec, Shared};
 
@@ -57,7 +57,7 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
 pub fn attend<'a>(
     exec: &mut Exec,
     sequences: impl Iterator<Item = Queries<'a>>,
-    params: AttentionParams,
+    params: AttentionParams<'a>,
     queries: &[f32],
     out: &mut [f32],
 ) -> Result<(), OutOfMemory> {
@@ -170,7 +170,10 @@ impl<'a> TileBuffers<'a> {
                 if let Some(cap) = tile.params.cap {
                     soft_cap(isa, scores, cap);
                 }
-                softmax(isa, scores);
+                match tile.sink(row) {
+                    Some(sink) => softmax_with_sink(isa, scores, sink),
+                    None => softmax(isa, scores),
+                }
             }
         });
         let (scores, sums) = (&*self.scores, Shared::new(self.sums));
@@ -235,7 +238,7 @@ mod tests {
     /// The formula in double precision, on what the cache holds.
     fn reference(
         shape: KvHeads,
-        params: AttentionParams,
+        params: AttentionParams<'_>,
         length: usize,
         query: &[f32],
         keys: &[f64],
@@ -252,7 +255,8 @@ mod tests {
                 if params.window.is_some_and(|window| t + window < length) { 0.0 } else { capped.exp() }
             };
             let scores: Vec<_> = (0..length).map(score).collect();
-            let total: f64 = scores.iter().sum();
+            let sink = params.sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
+            let total: f64 = scores.iter().sum::<f64>() + sink;
             out.extend((0..head_dim).map(|i| (0..length).map(|t| scores[t] * values[at(t) + i]).sum::<f64>() / total));
         }
         out
@@ -272,8 +276,9 @@ mod tests {
 
     fn attention_is_the_formula(shape: KvHeads, kv_type: KvType, window: Option<usize>) {
         let KvHeads { heads, kv_heads, head_dim } = shape;
-        let params =
-            AttentionParams { window, cap: window.map(|window| window as f32), ..AttentionParams::plain(head_dim) };
+        let (cap, sinks) = (window.map(|window| window as f32), wave(heads, 41));
+        let sinks = window.map(|_| sinks.as_slice());
+        let params = AttentionParams { window, cap, sinks, ..AttentionParams::plain(head_dim) };
         let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
         let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
         let queries = wave(count * width, 29);
@@ -318,7 +323,9 @@ mod tests {
         let windows = [None, Some(positions - 5)];
         for (isa, window) in Isa::available().into_iter().flat_map(|isa| windows.map(|window| (isa, window))) {
             let plain = AttentionParams::plain(shape.head_dim);
-            let params = AttentionParams { window, cap: window.map(|_| 30.0), ..plain };
+            let sinks = wave(shape.heads, 41);
+            let sinks = window.map(|_| sinks.as_slice());
+            let params = AttentionParams { window, cap: window.map(|_| 30.0), sinks, ..plain };
             for (count, more) in [(1, 0), (5, 0), (5, 2)] {
                 let scalar = Isa::by_name("scalar").unwrap();
                 let queries = wave((count + more) * width, 29);

@@ -47,6 +47,7 @@ pub use query_tile::{AttentionParams, Queries};
 pub use rope::{RopePairing, RopeTable, Rotation, rotate};
 pub use vector::{
     Activation, activate, activate_gate, add, add_scaled, layer_norm, rms_norm, scale, sigmoid, soft_cap, softmax,
+    softmax_with_sink,
 };
 
 /// The execution context: an instruction set and the threads.

@@ -8,21 +8,23 @@ use crate::cpu::Isa;
 use super::kv_cache::{KEY_RUN, LayerKvCache};
 use super::kv_type::{KvLayout, POSITION_BLOCK};
 
-/// The parameters of attention: scale, logit soft-cap, sliding window.
+/// The parameters of attention: scale, logit soft-cap, sliding window, sinks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AttentionParams {
+pub struct AttentionParams<'a> {
     /// The scale of the scores: dot products of queries and keys are multiplied by it.
     pub scale: f32,
     /// The logit soft-cap: scores go through `cap * tanh(score / cap)`.
     pub cap: Option<f32>,
     /// The sliding window: a query sees the last so many positions, its own included; `None`: all.
     pub window: Option<usize>,
+    /// For each query head a score of nothing, which takes its share of the attention: `[heads]`.
+    pub sinks: Option<&'a [f32]>,
 }
 
-impl AttentionParams {
+impl AttentionParams<'_> {
     /// The usual: `1 / sqrt(head_dim)`, no cap, all positions.
     pub fn plain(head_dim: usize) -> Self {
-        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None }
+        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None, sinks: None }
     }
 
     /// The positions that the token at `position` sees.
@@ -96,7 +98,7 @@ impl<'a> Span<'a> {
 /// Some queries that share a key head.
 pub(super) struct QueryTile<'a> {
     pub(super) head: usize,
-    pub(super) params: AttentionParams,
+    pub(super) params: AttentionParams<'a>,
     /// Where each query is among all of them, and its result among all results, and the positions
     /// that it sees.
     pub(super) rows: Vec<(usize, Range<usize>)>,
@@ -126,7 +128,7 @@ impl<'a> QueryTile<'a> {
         isa: Isa,
         span: &Span<'a>,
         head: usize,
-        params: AttentionParams,
+        params: AttentionParams<'a>,
     ) -> impl Iterator<Item = Self> + use<'a> {
         let layout = span.members[0].0.cache.layout();
         let shape = layout.heads;
@@ -158,6 +160,12 @@ impl<'a> QueryTile<'a> {
     /// The row of query `q`.
     pub(super) fn row(&self, q: usize) -> &(usize, Range<usize>) {
         &self.rows[q.min(self.rows.len() - 1)]
+    }
+
+    /// The sink of a row's head.
+    pub(super) fn sink(&self, row: usize) -> Option<f32> {
+        let head = self.rows[row].0 / self.dim() % self.layout.heads.heads;
+        self.params.sinks.map(|sinks| sinks[head])
     }
 
     pub(super) fn dim(&self) -> usize {

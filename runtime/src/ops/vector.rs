@@ -165,7 +165,14 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)^2` (So et al. 2021, arXiv 2109.08668).
     ReluSquared,
+    /// `x / (1 + e^-1.702x)` of x up to 7; what it multiplies is clamped to 7 either way, and 1 is
+    /// added to it (`GptOssExperts` in transformers).
+    ClampedSwish,
 }
+
+/// The slope inside [`Activation::ClampedSwish`], and where it clamps.
+const CLAMPED_SWISH_SLOPE: f32 = 1.702;
+const CLAMPED_SWISH_LIMIT: f32 = 7.0;
 
 /// `x = activation(x)`, in place.
 pub fn activate(isa: Isa, activation: Activation, x: &mut [f32]) {
@@ -240,6 +247,8 @@ impl Kernel for Activate<'_> {
         let (zero, one) = (isa.splat(0.0), isa.splat(1.0));
         // x / (1 + e^-t)
         let sigmoid = |x, minus_t| isa.div(x, isa.add(one, exp(isa, minus_t)));
+        let limit = isa.splat(CLAMPED_SWISH_LIMIT);
+        let at_most_limit = |x| isa.sub(zero, isa.max(isa.sub(zero, limit), isa.sub(zero, x)));
         map!(isa: S, self.x, 0.0, |x, at, vector| {
             let y = match self.activation {
                 Activation::Silu => sigmoid(x, isa.sub(zero, x)),
@@ -252,9 +261,16 @@ impl Kernel for Activate<'_> {
                     let x = isa.max(zero, x);
                     isa.mul(x, x)
                 }
+                Activation::ClampedSwish => {
+                    let x = at_most_limit(x);
+                    sigmoid(x, isa.mul(x, isa.splat(-CLAMPED_SWISH_SLOPE)))
+                }
             };
-            match self.factors {
-                Some(factors) => isa.mul(y, load_at(isa, factors, at)),
+            match self.factors.map(|factors| load_at(isa, factors, at)) {
+                Some(up) if self.activation == Activation::ClampedSwish => {
+                    isa.mul(y, isa.add(one, isa.max(isa.sub(zero, limit), at_most_limit(up))))
+                }
+                Some(up) => isa.mul(y, up),
                 None => y,
             }
         });
@@ -263,11 +279,18 @@ impl Kernel for Activate<'_> {
 
 /// `x = e^(x - max x) / sum`, in place. NaN anywhere gives NaN.
 pub fn softmax(isa: Isa, x: &mut [f32]) {
-    isa.dispatch(Softmax { x });
+    isa.dispatch(Softmax { x, sink: None });
+}
+
+/// The same of `x` and one number more, which takes its share of the sum (an attention sink: Xiao
+/// et al. 2023, arXiv 2309.17453, section 3.2, learned).
+pub fn softmax_with_sink(isa: Isa, x: &mut [f32], sink: f32) {
+    isa.dispatch(Softmax { x, sink: Some(sink) });
 }
 
 struct Softmax<'a> {
     x: &'a mut [f32],
+    sink: Option<f32>,
 }
 
 impl Kernel for Softmax<'_> {
@@ -275,7 +298,7 @@ impl Kernel for Softmax<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
-        let mut max = isa.splat(f32::NEG_INFINITY);
+        let mut max = isa.splat(self.sink.unwrap_or(f32::NEG_INFINITY));
         map!(isa: S, self.x, f32::NEG_INFINITY, |x, at, vector| {
             max = isa.max(max, x);
             x
@@ -287,7 +310,8 @@ impl Kernel for Softmax<'_> {
             total.add(isa, vector, y);
             y
         });
-        let total = total.sum(isa);
+        let sink = self.sink.map_or(0.0, |sink| isa.max_lane(exp(isa, isa.splat(sink - max))));
+        let total = total.sum(isa) + sink;
         let scale = isa.splat(1.0 / total);
         map!(isa: S, self.x, 0.0, |x, at, vector| isa.mul(x, scale));
     }
@@ -359,6 +383,24 @@ mod tests {
     }
 
     #[test]
+    fn clamped_swiglu_is_the_formula_on_every_isa_and_at_every_scale() {
+        for isa in Isa::available() {
+            for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 10.0, 80.0, 1e4, 1e-6, 5.0, 30.0]) {
+                let (gate, up) = (wave(n, scale), wave(n, 20.0));
+                let mut got = gate.clone();
+                activate_gate(isa, Activation::ClampedSwish, &mut got, &up);
+                let swish = |x: f64| x.min(7.0) / (1.0 + (-1.702 * x.min(7.0)).exp());
+                let want = gate.iter().zip(&up);
+                close(&got, want.map(|(&g, &u)| swish(g.into()) * (f64::from(u).clamp(-7.0, 7.0) + 1.0)), 1e-5);
+                let mut bad = vec![f32::NAN; n];
+                activate_gate(isa, Activation::ClampedSwish, &mut got, &bad);
+                activate_gate(isa, Activation::ClampedSwish, &mut bad, &up);
+                assert!(bad.iter().chain(&got).all(|x| x.is_nan()), "{isa:?} {n}");
+            }
+        }
+    }
+
+    #[test]
     fn geglu_and_soft_caps_are_the_formulas_on_every_isa_and_at_every_scale() {
         for isa in Isa::available() {
             for (n, scale) in SIZES.into_iter().zip([0.1, 1.0, 3.0, 80.0, 1e15, 1e-6, 5.0, 30.0]) {
@@ -392,9 +434,18 @@ mod tests {
                 let mut got = x.clone();
                 softmax(isa, &mut got);
                 close(&got, x.iter().map(|&x| f64::from(x).exp() / total), 1e-4);
+                for sink in [-30.0, 1.5, 40.0_f32] {
+                    let mut got = x.clone();
+                    softmax_with_sink(isa, &mut got, sink);
+                    let total = total + f64::from(sink).exp();
+                    close(&got, x.iter().map(|&x| f64::from(x).exp() / total), 1e-4);
+                }
                 let mut bad = x.clone();
                 bad[n / 2] = f32::NAN;
                 softmax(isa, &mut bad);
+                assert!(bad.iter().all(|x| x.is_nan()), "{isa:?} {n}");
+                let mut bad = x.clone();
+                softmax_with_sink(isa, &mut bad, f32::NAN);
                 assert!(bad.iter().all(|x| x.is_nan()), "{isa:?} {n}");
             }
         }
@@ -427,12 +478,14 @@ mod tests {
             |isa, x, _| soft_cap(isa, x, 30.0),
             |isa, x, _| softmax(isa, x),
         ];
-        const OTHERS: [Function; 5] = [
+        const OTHERS: [Function; 7] = [
             |isa, x, _| sigmoid(isa, x),
             |isa, x, y| layer_norm(isa, x, y, Some(y), 1e-5),
             |isa, x, y| layer_norm(isa, x, y, None, 1e-5),
             |isa, x, _| activate(isa, Activation::Gelu, x),
             |isa, x, _| activate(isa, Activation::ReluSquared, x),
+            |isa, x, y| activate_gate(isa, Activation::ClampedSwish, x, y),
+            |isa, x, _| softmax_with_sink(isa, x, 1.5),
         ];
         let scalar = Isa::by_name("scalar").unwrap();
         for isa in Isa::available() {

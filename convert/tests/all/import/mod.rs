@@ -23,6 +23,7 @@ use ollm_runtime::gguf::{Gguf, Metadata, TensorInfo, TensorType, Value as Stored
 use ollm_runtime::model::{Model, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::quant;
+use ollm_runtime::random::Random;
 use ollm_runtime::session::{Session, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 use safetensors::Dtype;
@@ -31,7 +32,7 @@ use serde_json::{Value, json};
 
 use crate::common::{Folder, read};
 
-const GOLDENS: [&str; 38] = [
+const GOLDENS: [&str; 40] = [
     "llama",
     "qwen2",
     "qwen3",
@@ -70,6 +71,8 @@ const GOLDENS: [&str; 38] = [
     "granitemoeshared",
     "gemma4",
     "gemma4_unified",
+    "gpt-oss",
+    "lfm2moe",
 ];
 
 /// Keys that the goldens do not have, which were written without a chat template.
@@ -137,6 +140,9 @@ impl Source {
             }
         }
         for layer in 0..config["num_hidden_layers"].as_u64().unwrap_or(0) {
+            if config["model_type"] == "gpt_oss" {
+                turn_experts(&mut tensors, &format!("model.layers.{layer}.mlp.experts."));
+            }
             for (parts, fused, groups) in FUSED {
                 let [gate, up] = parts.map(|part| format!("model.layers.{layer}.{part}"));
                 if tensors.contains_key(&gate) {
@@ -211,6 +217,31 @@ fn fuse(tensors: &mut Tensors, parts: &[String], fused: &str, groups: usize) {
     tensors.insert(fused.to_owned(), (Dtype::F32, shape, bytes));
 }
 
+/// Experts as gpt-oss has them: inputs by outputs, those of gate and up by turns.
+fn turn_experts(tensors: &mut Tensors, prefix: &str) {
+    for (parts, turned) in [(&["gate", "up"][..], "gate_up_proj"), (&["down"], "down_proj")] {
+        let mut take = |end: &str| -> (Vec<usize>, Vec<Vec<f32>>) {
+            let parts = parts.iter().map(|part| tensors.remove(&format!("{prefix}{part}.{end}")).unwrap());
+            let parts: Vec<_> = parts.collect();
+            let floats = |bytes: &[u8]| bytes.as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
+            (parts[0].1.clone(), parts.iter().map(|(_, _, bytes)| floats(bytes)).collect())
+        };
+        let ((shape, weights), (_, biases)) = (take("weight"), take("bias"));
+        let [count, outputs, inputs] = shape[..] else { panic!("{shape:?}") };
+        let width = outputs * parts.len();
+        let by_turns = |parts: &[Vec<f32>], i: usize| parts[i % parts.len()][i / parts.len()];
+        let bytes = |values: &mut dyn Iterator<Item = f32>| values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>();
+        let bias = bytes(&mut (0..count * width).map(|i| by_turns(&biases, i)));
+        let weight = |i: usize| {
+            let (expert, input, output) = (i / (inputs * width), i / width % inputs, i % width);
+            weights[output % parts.len()][(expert * outputs + output / parts.len()) * inputs + input]
+        };
+        let weight = bytes(&mut (0..count * inputs * width).map(weight));
+        tensors.insert(format!("{prefix}{turned}"), (Dtype::F32, vec![count, inputs, width], weight));
+        tensors.insert(format!("{prefix}{turned}_bias"), (Dtype::F32, vec![count, width], bias));
+    }
+}
+
 /// The values of a tensor.
 fn decoded(tensor: &TensorInfo, file: &[u8]) -> Vec<f32> {
     let mut values = vec![0.0; tensor.elements()];
@@ -234,18 +265,28 @@ fn own_module(kind: &str, stem: &str) -> Option<&'static str> {
         ("internlm2", "output") => "output",
         ("internlm2", "attn_norm") => "attention_norm",
         ("internlm2", "attn_output") => "attention.wo",
-        ("internlm2" | "lfm2", "ffn_norm") => "ffn_norm",
-        ("internlm2" | "lfm2", "ffn_gate") => "feed_forward.w1",
-        ("internlm2" | "lfm2", "ffn_up") => "feed_forward.w3",
-        ("internlm2" | "lfm2", "ffn_down") => "feed_forward.w2",
-        ("lfm2", "token_embd_norm") => "model.embedding_norm",
-        ("lfm2", "attn_norm") => "operator_norm",
-        ("lfm2", "attn_q_norm") => "self_attn.q_layernorm",
-        ("lfm2", "attn_k_norm") => "self_attn.k_layernorm",
-        ("lfm2", "attn_output") => "self_attn.out_proj",
-        ("lfm2", "shortconv.in_proj") => "conv.in_proj",
-        ("lfm2", "shortconv.conv") => "conv.conv",
-        ("lfm2", "shortconv.out_proj") => "conv.out_proj",
+        ("internlm2" | "lfm2" | "lfm2_moe", "ffn_norm") => "ffn_norm",
+        ("internlm2" | "lfm2" | "lfm2_moe", "ffn_gate") => "feed_forward.w1",
+        ("internlm2" | "lfm2" | "lfm2_moe", "ffn_up") => "feed_forward.w3",
+        ("internlm2" | "lfm2" | "lfm2_moe", "ffn_down") => "feed_forward.w2",
+        ("lfm2" | "lfm2_moe", "token_embd_norm") => "model.embedding_norm",
+        ("lfm2" | "lfm2_moe", "attn_norm") => "operator_norm",
+        ("lfm2" | "lfm2_moe", "attn_q_norm") => "self_attn.q_layernorm",
+        ("lfm2" | "lfm2_moe", "attn_k_norm") => "self_attn.k_layernorm",
+        ("lfm2" | "lfm2_moe", "attn_output") => "self_attn.out_proj",
+        ("lfm2" | "lfm2_moe", "shortconv.in_proj") => "conv.in_proj",
+        ("lfm2" | "lfm2_moe", "shortconv.conv") => "conv.conv",
+        ("lfm2" | "lfm2_moe", "shortconv.out_proj") => "conv.out_proj",
+        ("lfm2_moe", "ffn_gate_inp") => "feed_forward.gate",
+        ("lfm2_moe", "ffn_gate_exps") => "feed_forward.experts.{}.w1",
+        ("lfm2_moe", "ffn_up_exps") => "feed_forward.experts.{}.w3",
+        ("lfm2_moe", "ffn_down_exps") => "feed_forward.experts.{}.w2",
+        ("lfm2_moe", "exp_probs_b") => "feed_forward.expert_bias",
+        ("gpt_oss", "attn_sinks") => "self_attn.sinks",
+        ("gpt_oss", "ffn_gate_inp") => "mlp.router",
+        ("gpt_oss", "ffn_gate_exps") => "mlp.experts.gate",
+        ("gpt_oss", "ffn_up_exps") => "mlp.experts.up",
+        ("gpt_oss", "ffn_down_exps") => "mlp.experts.down",
         ("qwen3_5_text", "attn_qkv") => "linear_attn.in_proj_qkv",
         ("qwen3_5_text", "attn_gate") => "linear_attn.in_proj_z",
         ("qwen3_5_text", "ssm_alpha") => "linear_attn.in_proj_a",
@@ -345,7 +386,7 @@ fn original(config: &Value, name: &str, values: &[f32], cols: usize) -> (String,
     // What is fused below has no name of its own.
     let name = match stem.rsplit_once('.') {
         Some((_, "gate" | "up")) if kind.starts_with("granitemoe") => format!("{layer}{stem}"),
-        Some((_, "dt_bias" | "A_log")) => format!("{layer}{stem}"),
+        Some((_, "dt_bias" | "A_log" | "sinks" | "expert_bias")) => format!("{layer}{stem}"),
         // A buffer, and no module.
         None if stem == "layer_scalar" => format!("{layer}{stem}"),
         _ => format!("{layer}{stem}.{suffix}"),
@@ -655,6 +696,67 @@ fn stacked_experts_become_the_same_file() {
     }
 }
 
+/// Blocks of MXFP4 become those of GGUF whatever the recipe says, and mean what they meant.
+#[test]
+fn experts_in_mxfp4_stay_as_they_are() {
+    const VALUES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let (inputs, gate_up) = (32, 64);
+    let mut random = Random::new(7);
+    let packed = Source::of("gpt-oss").edit(|source| {
+        source.config["quantization_config"] = json!({"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]});
+        for layer in 0..2 {
+            for (name, rows) in [("gate_up_proj", gate_up), ("down_proj", 32)] {
+                let name = format!("model.layers.{layer}.mlp.experts.{name}");
+                source.tensors.remove(&name).unwrap();
+                let blocks = (0..EXPERTS * rows * inputs / 2).map(|_| random.below(256) as u8).collect();
+                let scales = (0..EXPERTS * rows * inputs / 32).map(|_| 118 + random.below(8) as u8).collect();
+                let shape = vec![EXPERTS, rows, inputs / 32];
+                source.tensors.insert(format!("{name}_scales"), (Dtype::U8, shape.clone(), scales));
+                source.tensors.insert(format!("{name}_blocks"), (Dtype::U8, [shape, vec![16]].concat(), blocks));
+            }
+        }
+    });
+    for recipe in ["F16", "Q8_0"] {
+        let (bytes, gguf) = imported(&packed, recipe);
+        for (layer, (target, name, step, first)) in (0..2).flat_map(|layer| {
+            let of = |target, name, step, first| (layer, (target, name, step, first));
+            [of("gate", "gate_up", 2, 0), of("up", "gate_up", 2, 1), of("down", "down", 1, 0)]
+        }) {
+            let tensor = gguf.tensor(&format!("blk.{layer}.ffn_{target}_exps.weight")).unwrap();
+            assert_eq!(tensor.dtype, TensorType::Mxfp4, "{target} {recipe}");
+            let part = |end: &str| &packed.tensors[&format!("model.layers.{layer}.mlp.experts.{name}_proj_{end}")].2;
+            let (blocks, scales) = (part("blocks"), part("scales"));
+            // As `convert_moe_packed_tensors` of transformers decodes them.
+            let value = |row: usize, col: usize| {
+                let at = (row * step + first) * inputs + col;
+                let code = usize::from(blocks[at / 2] >> (at % 2 * 4) & 15);
+                let size = VALUES[code % 8] * 2_f32.powi(i32::from(scales[at / 32]) - 127);
+                if code < 8 { size } else { -size }
+            };
+            let rows = tensor.elements() / inputs;
+            let want: Vec<f32> = (0..rows * inputs).map(|i| value(i / inputs, i % inputs)).collect();
+            assert_eq!(decoded(tensor, &bytes), want, "{target} {recipe}");
+        }
+        assert_ne!(gguf.tensor("blk.0.attn_q.weight").unwrap().dtype, TensorType::Mxfp4);
+    }
+    let broken = |spoil: &dyn Fn(&mut Tensors)| {
+        let mut source = Source::of("gpt-oss");
+        source.tensors.clone_from(&packed.tensors);
+        source.config.clone_from(&packed.config);
+        spoil(&mut source.tensors);
+        run(&source.write(1), "F16").unwrap_err().to_string()
+    };
+    let name = "model.layers.1.mlp.experts.down_proj";
+    let error = broken(&|tensors| drop(tensors.remove(&format!("{name}_scales"))));
+    assert!(error.contains(name) && error.contains("no scales"), "{error}");
+    let error = broken(&|tensors| tensors.get_mut(&format!("{name}_blocks")).unwrap().1 = vec![EXPERTS, 64, 1, 8]);
+    assert!(error.contains(name) && error.contains("[5, 64, 1, 8]"), "{error}");
+    for (key, value) in [("swiglu_limit", json!(5.0)), ("swiglu_alpha", json!(1.0))] {
+        let error = run(&Source::of("gpt-oss").set(key, value).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
 #[test]
 fn experts_that_the_runtime_has_not_are_refused() {
     for (name, key, value) in [
@@ -673,6 +775,36 @@ fn experts_that_the_runtime_has_not_are_refused() {
     assert!(error.contains("model.layers.1.mlp.experts.3.up_proj.weight"), "{error}");
     let (_, gguf) = imported(&Source::of("olmoe").set("norm_topk_prob", json!(true)), "F16");
     assert_eq!(gguf.metadata().get("olmoe.expert_weights_norm"), Some(&Stored::Bool(true)));
+}
+
+#[test]
+fn routers_of_lfm2moe_are_read_in_each_of_their_forms() {
+    let set = |key, value| imported(&Source::of("lfm2moe").set(key, value), "F16").1;
+    let scaled = set("routed_scaling_factor", json!(2.5));
+    assert_eq!(scaled.metadata().get("lfm2moe.expert_weights_scale"), Some(&Stored::F32(2.5)));
+    let plain = set("norm_topk_prob", json!(false));
+    assert_eq!(plain.metadata().get("lfm2moe.expert_weights_norm"), Some(&Stored::Bool(false)));
+    let unbiased = Source::of("lfm2moe").edit(|source| {
+        source.config["use_expert_bias"] = json!(false);
+        source.tensors.retain(|name, _| !name.ends_with("expert_bias"));
+    });
+    assert!(imported(&unbiased, "F16").1.tensor("blk.1.exp_probs_b.bias").is_none());
+    let stacked = Source::of("lfm2moe").edit(|source| {
+        for layer in 1..4 {
+            let prefix = format!("model.layers.{layer}.feed_forward.experts.");
+            for (parts, fused) in [(&["w1", "w3"][..], "gate_up_proj"), (&["w2"], "down_proj")] {
+                let names: Vec<String> = (0..EXPERTS)
+                    .flat_map(|expert| parts.iter().map(move |part| (expert, part)))
+                    .map(|(expert, part)| format!("{prefix}{expert}.{part}.weight"))
+                    .collect();
+                let fused = format!("{prefix}{fused}");
+                fuse(&mut source.tensors, &names, &fused, 1);
+                let (_, all, _) = source.tensors.get_mut(&fused).unwrap();
+                *all = vec![EXPERTS, all[0] / EXPERTS, all[1]];
+            }
+        }
+    });
+    assert_same(&imported(&Source::of("lfm2moe"), "F16"), &imported(&stacked, "F16"), "stacked");
 }
 
 /// Which layers of LFM2 are convolutions, and how wide its feed-forward network is, is said in

@@ -106,6 +106,7 @@ fn check(config: &Config) -> Result<()> {
         (config.layers.iter().any(|layer| layer.kind != LayerKind::Attention), RECURRENT),
         (config.per_layer.is_some(), "per-layer embeddings"),
         (config.layers.iter().any(|layer| layer.kv_source.is_some()), SHARED),
+        (family.attention_sinks, "attention sinks"),
         (family.value_norm, "norms of values"),
         (family.layer_scale, "scaled layers"),
         (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
