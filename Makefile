@@ -13,7 +13,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # library.
 FEATURES ?=
 
-.PHONY: demo test check serve-test explorer-test fmt lint docs bench install install-library uninstall size bless \
+.PHONY: demo test check serve-test explorer-test web-explorer-test fmt lint docs bench install install-library uninstall size bless \
 	web
 
 # The backbone with adapters, and options of ways to answer, on problems that neither has seen.
@@ -51,6 +51,17 @@ explorer-test:
 	cp tests/explorer/test.mjs "$(TARGET)/explorer"
 	cd "$(TARGET)/explorer" && npm install --silent --no-audit --no-fund playwright-core
 	node "$(TARGET)/explorer/test.mjs" "$(TARGET)/release/ollm-run" "$(TARGET)/explorer/model.gguf" \
+		"$(PLUGIN)/plugin.gguf" "$(CHROMIUM)" "$(PICTURES)"
+
+# The same explorer without a server, over the modules that `make web` has built.
+web-explorer-test:
+	cargo build --release -p ollm-convert
+	mkdir -p "$(TARGET)/explorer" "$(PICTURES)"
+	ffi/web/explorer/build.sh "$(TARGET)/explorer/site"
+	"$(TARGET)/release/ollm-convert" merge "$(MODEL)" "$(PLUGIN)/adapter.gguf" -o "$(TARGET)/explorer/model.gguf" --force
+	cp tests/explorer/static.mjs ffi/web/test/server.mjs "$(TARGET)/explorer"
+	cd "$(TARGET)/explorer" && npm install --silent --no-audit --no-fund playwright-core
+	node "$(TARGET)/explorer/static.mjs" "$(TARGET)/explorer/site" "$(TARGET)/explorer/model.gguf" \
 		"$(PLUGIN)/plugin.gguf" "$(CHROMIUM)" "$(PICTURES)"
 
 fmt:

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Installs below a prefix (Linux): install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
 #
-# LIBRARY_DIR has libollm.so and libollm.a; COMMANDS_DIR the commands, which write their man pages
-# and shell completions themselves. DESTDIR is put before every path, as packagers want it. Files and
+# LIBRARY_DIR has libollm.so and libollm.a, or of a build for Windows (MinGW) ollm.dll, libollm.dll.a
+# and libollm.a; COMMANDS_DIR the commands, which write their man pages and shell completions
+# themselves. DESTDIR is put before every path, as packagers want it. Files and
 # folders that were made, now and before, are listed in PREFIX/share/ollm/installed (folders end with
 # a slash), which `uninstall.sh PREFIX` reads. A file of something else is never overwritten.
 set -eu
 case ${2:-} in
-/*) [ $# -le 3 ] && [ -f "$1/libollm.so" ] && [ -f "$1/libollm.a" ] || refused=yes ;;
+/*) [ $# -le 3 ] && [ -f "$1/libollm.a" ] && { [ -f "$1/libollm.so" ] || [ -f "$1/libollm.dll.a" ]; } || refused=yes ;;
 *) refused=yes ;;
 esac
 for command in ${3:+ollm-run ollm-convert ollm-train}; do [ -x "$3/$command" ] || refused=yes; done
@@ -36,11 +37,18 @@ put() {
 # The library, for programs that run with it and for programs that are built with it.
 put 644 "$root/include/ollm.h" include/ollm.h
 put 644 "$root/include/ollm.hpp" include/ollm.hpp
-put 755 "$library/libollm.so" lib/libollm.so.1
-ln -s libollm.so.1 "$work/stage/lib/libollm.so"
-echo lib/libollm.so >>"$work/files"
+if [ -f "$library/libollm.so" ]; then
+  put 755 "$library/libollm.so" lib/libollm.so.1
+  ln -s libollm.so.1 "$work/stage/lib/libollm.so"
+  echo lib/libollm.so >>"$work/files"
+  private="-lutil -lrt -lpthread -lm -ldl"
+else
+  put 755 "$library/ollm.dll" bin/ollm.dll
+  put 644 "$library/libollm.dll.a" lib/libollm.dll.a
+  private="-lkernel32 -lntdll -luserenv -lws2_32 -ldbghelp"
+fi
 put 644 "$library/libollm.a" lib/libollm.a
-sed "s/@VERSION@/$version/" "$here/ollm.pc.in" >"$work/ollm.pc"
+sed -e "s/@VERSION@/$version/" -e "s/@PRIVATE@/$private/" "$here/ollm.pc.in" >"$work/ollm.pc"
 put 644 "$work/ollm.pc" lib/pkgconfig/ollm.pc
 put 644 "$here/ollm-config.cmake" lib/cmake/ollm/ollm-config.cmake
 sed "s/@VERSION@/$version/" "$here/ollm-config-version.cmake.in" >"$work/ollm-config-version.cmake"

@@ -215,10 +215,12 @@ fn sync_folder(_target: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    #[cfg(unix)]
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    #[cfg(unix)]
     use std::os::unix::net::UnixListener;
     use std::sync::atomic::AtomicBool;
 
@@ -287,6 +289,7 @@ mod tests {
         assert_eq!(folder.names(), ["file"]);
     }
 
+    #[cfg(unix)]
     #[test]
     fn links_stay_and_what_they_name_is_replaced() {
         let folder = Folder::new("links");
@@ -307,6 +310,7 @@ mod tests {
         assert_eq!(folder.names(), ["circle", "dangling", "inner", "other", "outer"]);
     }
 
+    #[cfg(unix)]
     #[test]
     fn the_mode_of_a_file_is_kept_and_a_new_one_has_the_usual() {
         let folder = Folder::new("modes");
@@ -326,6 +330,7 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
     #[test]
     fn what_is_no_file_is_refused_and_stays() {
         let folder = Folder::new("kinds");
@@ -377,6 +382,7 @@ mod tests {
         assert_eq!(fs::read(folder.file("old")).unwrap(), b"new");
     }
 
+    #[cfg(unix)]
     #[test]
     fn what_replaces_a_private_file_is_private_from_the_start() {
         let folder = Folder::new("private");
@@ -394,6 +400,7 @@ mod tests {
         assert_eq!(fs::metadata(folder.file("file")).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
+    #[cfg(unix)]
     #[test]
     fn a_folder_that_cannot_be_synced_is_no_error() {
         let folder = Folder::new("unreadable");

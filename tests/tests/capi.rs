@@ -282,6 +282,48 @@ fn arm64() {
     assert_pages_of_16_kib(&build.join("libollm.so"));
 }
 
+/// Windows, under Wine: the package of a build by MinGW, as CMake finds it and as a compiler links it.
+#[test]
+fn windows() {
+    let Some(build) = build_named("OLLM_WINDOWS_LIBRARY", ".ci/windows") else { return };
+    let (model, plugin) = model();
+    let [prefix, examples, native] = ["windows", "windows-examples", "native-examples"].map(scratch);
+    succeed(Command::new(root().join("ffi/package/install.sh")).arg(&build).arg(&prefix));
+    let wine = |program: &Path, args: &[&Path]| {
+        // Where the DLL is; the root of this machine is the drive `Z:`.
+        let dll = prefix.join("bin").display().to_string().replace('/', "\\");
+        succeed(Command::new("wine").arg(program).args(args).env("WINEPATH", format!("Z:{dll}")).env("WINEDEBUG", "-all"))
+    };
+    let flags = [format!("-L{}", prefix.join("lib").display()), "-lollm".to_owned(), "-static-libgcc".to_owned()];
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let run = |source: &str, args: &[&Path]| {
+        wine(&compile_for("x86_64-w64-mingw32-", source, "-windows.exe", &flags), args);
+    };
+    run("session.c", &[&model, &plugin, &scratch("session-windows.bin")]);
+    run("misuse.c", &[&model, &plugin, &golden("tiny/qwen2.gguf")]);
+    run("logits.c", &[&model, &plugin]);
+    run("batch.c", &[&model, &plugin]);
+    run("conversation.c", &[&chat_model(), &scratch("conversation-windows.bin")]);
+
+    // The examples by CMake, for Windows and for this machine: they say the same.
+    let built = |prefix: &Path, folder: &Path, flags: &[&str]| {
+        let (at, sources) = (format!("-DCMAKE_PREFIX_PATH={}", prefix.display()), root().join("ffi/examples"));
+        succeed(Command::new("cmake").arg("-S").arg(sources).arg("-B").arg(folder).arg(at).args(flags));
+        succeed(Command::new("cmake").arg("--build").arg(folder));
+    };
+    built(&prefix, &examples, &[
+        "-DCMAKE_SYSTEM_NAME=Windows",
+        "-DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc",
+        "-DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++-posix",
+        "-DCMAKE_EXE_LINKER_FLAGS=-static",
+    ]);
+    built(ollm_tests::c_programs::prefix(), &native, &[]);
+    for (name, args) in [("hello", &[&*model][..]), ("vote", &[&model, &plugin])] {
+        let said = succeed(Command::new(native.join(name)).args(args));
+        assert_eq!(wine(&examples.join(format!("{name}.exe")), args).replace("\r\n", "\n"), said, "{name}");
+    }
+}
+
 /// What `real.c` reads: texts with the tokens of the reference, and the tokens that follow a
 /// question.
 fn real_cases(model: &Arc<Model>, plugin: &Path) -> Vec<u8> {

@@ -1,7 +1,7 @@
 // This package beside wllama (llama.cpp for WebAssembly) in one Chromium, by turns, on one model:
 //   npm install --no-save @wllama/wllama
 //   node bench/beside_wllama.mjs MODEL.gguf [THREADS [ROUNDS]]
-// Tokens a second for a prompt of 512 tokens and for 64 generated ones, the best of all rounds.
+// Tokens a second for a prompt of 512 tokens and for 64 generated ones, the medians of all rounds.
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";
@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 
 import { serve } from "../test/server.mjs";
 
-const [model, threads = "1", rounds = "5"] = process.argv.slice(2);
+const [model, threads = "1", rounds = "9"] = process.argv.slice(2);
 const web = fileURLToPath(new URL("..", import.meta.url));
 const wllama = path.resolve(process.env.WLLAMA ?? "node_modules/@wllama/wllama/esm");
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "ollm-bench-"));

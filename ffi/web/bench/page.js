@@ -5,6 +5,8 @@ const [threads, rounds] = ["threads", "rounds"].map((name) => Number(asked.get(n
 const say = (text) => fetch("/say", { method: "POST", body: text });
 const [PROMPT, ANSWER] = [512, 64];
 
+const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+
 async function ours(file) {
   const runtime = await Runtime.start({ threads });
   const model = await runtime.model(file);
@@ -42,15 +44,15 @@ async function wllama(file) {
 try {
   const file = new File([await (await fetch(`/model/${asked.get("model")}`)).arrayBuffer()], "model.gguf");
   const all = { "ollm-web": await ours(file), wllama: await wllama(file) };
-  const best = Object.fromEntries(Object.keys(all).map((name) => [name, [0, 0]]));
+  const found = Object.fromEntries(Object.keys(all).map((name) => [name, []]));
   for (let round = 0; round < rounds; round++) {
     for (const [name, run] of Object.entries(all)) {
-      const found = await run();
-      await say(`${name}: ${found.map((value) => value.toFixed(1)).join(" and ")} tok/s`);
-      best[name] = best[name].map((value, i) => Math.max(value, found[i]));
+      const speeds = await run();
+      await say(`${name}: ${speeds.map((value) => value.toFixed(1)).join(" and ")} tok/s`);
+      found[name].push(speeds);
     }
   }
-  const [a, b] = [best["ollm-web"], best.wllama];
+  const [a, b] = [found["ollm-web"], found.wllama].map((speeds) => [0, 1].map((i) => median(speeds.map((one) => one[i]))));
   await say(`threads: ${threads}; prefill ${a[0].toFixed(1)} beside ${b[0].toFixed(1)}: ${(a[0] / b[0]).toFixed(2)}; ` +
     `decode ${a[1].toFixed(1)} beside ${b[1].toFixed(1)}: ${(a[1] / b[1]).toFixed(2)}`);
 } catch (error) {

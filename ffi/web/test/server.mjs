@@ -19,10 +19,14 @@ const ISOLATED = {
   "cross-origin-embedder-policy": "require-corp",
 };
 
-/** Serves folders by the beginnings of their addresses; `heard(path, body)` has what is posted. */
-export async function serve(folders, { port = 0, heard } = {}) {
+/**
+ * Serves folders by the beginnings of their addresses; `heard(path, body)` has what is posted,
+ * `seen(method, path)` each request.
+ */
+export async function serve(folders, { port = 0, heard, seen } = {}) {
   const server = http.createServer(async (request, response) => {
     const { pathname } = new URL(request.url, "http://localhost");
+    seen?.(request.method, pathname);
     if (request.method === "POST") {
       const pieces = [];
       for await (const piece of request) pieces.push(piece);

@@ -81,7 +81,44 @@ mod sys {
     }
 }
 
-#[cfg(not(unix))]
+#[cfg(windows)]
+mod sys {
+    use std::io;
+    use std::sync::OnceLock;
+
+    /// Ctrl-C among the events of a console.
+    const CTRL_C_EVENT: u32 = 0;
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn SetConsoleCtrlHandler(handler: extern "system" fn(u32) -> i32, add: i32) -> i32;
+    }
+
+    type Act = Box<dyn Fn() + Send + Sync>;
+    static ACT: OnceLock<Act> = OnceLock::new();
+
+    /// Calls `act` at each interrupt, on a thread that the system starts for it.
+    pub(super) fn on_interrupt(act: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+        if ACT.set(Box::new(act)).is_err() {
+            return Ok(());
+        }
+        // SAFETY: the handler lives as long as the process, and may be called on any thread.
+        if unsafe { SetConsoleCtrlHandler(tell, 1) } == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Whether the event is dealt with: others end the program.
+    extern "system" fn tell(event: u32) -> i32 {
+        match ACT.get() {
+            Some(act) if event == CTRL_C_EVENT => {
+                act();
+                1
+            }
+            _ => 0,
+        }
+    }
+}
+
+#[cfg(not(any(unix, windows)))]
 mod sys {
     pub(super) fn on_interrupt(_: impl Fn() + Send + 'static) -> std::io::Result<()> {
         Ok(())
