@@ -5,7 +5,7 @@ import { Tree } from "./tree.js";
 import { showBranches, showOptions, showVote, TextView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const SETTINGS = ["mode", "hold", "limit", "temperature", "seed", "held", "answer", "prompt"];
+const SETTINGS = ["mode", "hold", "limit", "temperature", "seed", "held", "answer", "prompt", "kind"];
 const trace = $("trace") && JSON.parse($("trace").textContent);
 const view = new TextView($("text"), choose);
 
@@ -21,7 +21,7 @@ function say(text, isError = false) {
 }
 
 function settings() {
-  return Object.fromEntries(SETTINGS.map((id) => [id, $(id).value]));
+  return Object.fromEntries(SETTINGS.map((name) => [name, $("ask").elements[name].value]));
 }
 
 function latents() {
@@ -56,8 +56,8 @@ async function work(begin, task) {
 
 /** Begins anew with what the model is given. */
 async function prompted(how) {
-  const text = $("prompt").value;
-  const isChat = document.querySelector('[name="kind"]:checked').value === "chat";
+  const { prompt: text, kind } = settings();
+  const isChat = kind === "chat";
   const body = isChat ? { messages: [{ role: "user", content: text }] } : { prompt: text };
   const { tokens } = await ask("/v1/ollm/tokenize", body, how);
   isStale = false;
@@ -90,7 +90,10 @@ async function generate(to, how) {
   await stream("/v1/completions", body, how, (chunk) => {
     if (!chunk.ollm) return;
     to.own.push(chunk.ollm);
-    if (branch === to) view.append(chunk.ollm);
+    if (branch === to) {
+      view.append(chunk.ollm);
+      view.follow();
+    }
   });
   showBranches($("branches"), tree, branch, show);
   return `${to.own.length} tokens.`;
@@ -149,7 +152,7 @@ async function describe() {
   const own = await model($("key").value);
   hasOptions = (own?.ollm.options ?? 0) > 0;
   $("model").textContent = own ? `${own.id} · ${own.ollm.options} options · context ${own.ollm.context}` : ABSENT;
-  if (own && !own.ollm.chat) document.querySelector('[name="kind"][value="text"]').checked = true;
+  if (own && !own.ollm.chat) $("ask").elements.kind.value = "text";
   $("vote").disabled = !own;
 }
 
@@ -164,7 +167,8 @@ function remember() {
 function recall() {
   try {
     const kept = JSON.parse(localStorage.getItem("explorer")) ?? {};
-    SETTINGS.filter((id) => typeof kept[id] === "string").forEach((id) => { $(id).value = kept[id]; });
+    const names = SETTINGS.filter((name) => typeof kept[name] === "string");
+    names.forEach((name) => { $("ask").elements[name].value = kept[name]; });
   } catch {
     // What is kept is not what it should be.
   }
@@ -179,7 +183,7 @@ if (trace) {
   document.addEventListener("model", describe);
   $("ask").addEventListener("change", remember);
   $("prompt").addEventListener("input", () => { isStale = true; });
-  document.getElementsByName("kind").forEach((kind) => kind.addEventListener("change", () => { isStale = true; }));
+  $("ask").elements.kind.forEach((kind) => kind.addEventListener("change", () => { isStale = true; }));
   $("vote").addEventListener("click", () => $("ask").reportValidity() && vote());
   $("cancel").addEventListener("click", () => running?.abort());
   $("ask").addEventListener("submit", (event) => {

@@ -14,10 +14,20 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`;
+const percent = (p) => (p < 0.001 ? "< 0.1 %" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`);
 
 /** White space that can be seen. */
-const visible = (text) => text.replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+function visible(text) {
+  const marked = text.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+  return marked.trim() ? marked : marked.replaceAll(" ", "␣") || "∅";
+}
+
+/** A bar that is filled by a share of it. */
+function bar(colour, share, label) {
+  const fill = element("div", { class: colour });
+  fill.style.width = `${100 * share}%`;
+  return element("div", { class: "bar", role: "img", "aria-label": label }, fill);
+}
 
 /** The text of a branch, token by token. Each line is a block of its own, so that the browser lays
     out no more than the last one when a token comes. */
@@ -28,6 +38,8 @@ export class TextView {
     this.current = null;
     this.tokens = [];
     this.line = null;
+    this.isAtEnd = true;
+    box.addEventListener("scroll", () => { this.isAtEnd = box.scrollTop + box.clientHeight > box.scrollHeight - 16; });
     box.addEventListener("click", (event) => this.open(event.target));
     box.addEventListener("keydown", (event) => this.key(event));
   }
@@ -42,18 +54,26 @@ export class TextView {
   append(step) {
     const { latent } = step;
     const known = latent !== null && latent !== undefined;
+    // The number stands where another latent begins, and where a line does.
+    const isNew = known && (this.line === null || this.tokens.length === 0 || latent !== this.latent);
     const token = element("span", {
-      class: known ? `token z${latent % COLOURS}` : "token",
+      class: `token${known ? ` z${latent % COLOURS}` : ""}${step.text.includes("\n") ? " break" : ""}`,
       role: "button",
       tabindex: this.tokens.length === 0 ? "0" : "-1",
       "aria-pressed": "false",
       "aria-label": `${visible(step.text)}${known ? `, latent ${latent}` : ""}`,
-      "data-z": known ? latent : null,
+      "data-z": isNew ? latent : null,
     }, step.text);
     this.line ??= this.box.appendChild(element("div"));
     this.line.append(token);
     this.tokens.push(token);
+    this.latent = latent;
     if (step.text.endsWith("\n")) this.line = null;
+  }
+
+  /** Keeps the end in sight, unless the reader has gone elsewhere. */
+  follow() {
+    if (this.isAtEnd) requestAnimationFrame(() => { this.box.scrollTop = this.box.scrollHeight; });
   }
 
   open(token) {
@@ -91,20 +111,27 @@ export class TextView {
 /** The options of a token; `take` is called with the one that is taken. */
 export function showOptions(list, options, chosen, take) {
   const most = Math.max(...options.map((option) => option.policy));
+  const heard = new Map();
   list.replaceChildren(...options.map((option) => {
     const { latent, policy, top, held } = option;
-    const fill = element("div", { class: `fill${latent % COLOURS}` });
-    fill.style.width = `${(100 * policy) / most}%`;
-    const words = top.map(({ text, p }) => `“${visible(text)}” ${percent(p)}`).join(" · ");
-    const item = element("li", {},
+    const colour = latent % COLOURS;
+    const likely = top.filter(({ p }, at) => at === 0 || p >= 0.001);
+    const words = likely.map(({ text, p }) => `“${visible(text)}” ${percent(p)}`).join(" · ");
+    const item = element("li", { class: latent === chosen ? "chosen" : null },
       element("div", { class: "head" },
-        element("strong", {}, `z${latent} · ${percent(policy)}${latent === chosen ? " · chosen" : ""}`),
+        element("strong", {}, `z${latent}`),
+        bar(`fill${colour}`, policy / most, `policy ${percent(policy)}`),
+        element("span", { class: "share" }, percent(policy)),
         take && top.length > 0
           ? element("button", { type: "button", "aria-label": `Take option ${latent}`, onclick: () => take(option) }, "Take")
           : ""),
-      element("div", { class: "bar", role: "img", "aria-label": `policy ${percent(policy)}` }, fill),
-      element("p", { class: "words" }, words));
-    if (held) item.append(element("p", { class: "said" }, held.text));
+      element("p", { class: "words" }, latent === chosen ? element("strong", {}, "chosen · ") : "", words));
+    if (held) {
+      const same = heard.get(held.text);
+      const said = same === undefined ? held.text : `says the same as z${same}`;
+      item.append(element("p", { class: `said z${colour}${same === undefined ? "" : " words"}` }, said));
+      if (same === undefined) heard.set(held.text, latent);
+    }
     return item;
   }));
 }
@@ -113,12 +140,12 @@ export function showOptions(list, options, chosen, take) {
 export function showBranches(list, tree, current, choose) {
   list.replaceChildren(...tree.branches.map((branch) => {
     const begin = branch.own.slice(0, 12).map((step) => step.text).join("");
-    const from = branch.parent === null ? "" : `${branch.why}, at ${branch.at} of ${branch.parent} · `;
+    const from = branch.parent === null ? "" : `${branch.why} at token ${branch.at} of ${branch.parent} · `;
     const button = element("button", {
       type: "button",
       "aria-current": branch === current ? "true" : "false",
       onclick: () => choose(branch),
-    }, `${branch.id}: ${from}${visible(begin)}`);
+    }, `${branch.id} · ${from}${visible(begin)}`);
     const item = element("li", {}, button);
     item.style.paddingLeft = `${Math.min(tree.depth(branch), 6)}rem`;
     return item;
@@ -144,14 +171,12 @@ export function showVote(list, found) {
   const sorted = [...answers].sort((a, b) => b[1].weight - a[1].weight);
   const total = sorted.reduce((sum, [, { weight }]) => sum + weight, 0) || 1;
   list.replaceChildren(...sorted.map(([answer, { weight, who, text }]) => {
-    const fill = element("div", { class: "fill7" });
-    fill.style.width = `${(100 * weight) / total}%`;
     return element("li", {},
       element("div", { class: "head" },
-        element("strong", {}, `${visible(answer)}${answer === found.answer ? " · wins" : ""}`),
-        element("span", {}, percent(weight / total))),
-      element("div", { class: "bar", role: "img", "aria-label": `weight ${percent(weight / total)}` }, fill),
-      element("p", { class: "words" }, who.join(", ")),
+        element("strong", {}, visible(answer)),
+        bar("fill", weight / total, `weight ${percent(weight / total)}`),
+        element("span", { class: "share" }, percent(weight / total))),
+      element("p", { class: "words" }, answer === found.answer ? element("strong", {}, "wins · ") : "", who.join(", ")),
       element("p", { class: "said" }, text));
   }));
   if (sorted.length === 0) list.replaceChildren(element("li", { class: "hint" }, "No branch came to an answer."));
