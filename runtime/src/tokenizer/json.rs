@@ -2,6 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{
     AddedVocabulary, DecoderWrapper, Model as _, ModelWrapper, OffsetType, PreTokenizer as _, PreTokenizerWrapper,
@@ -9,6 +12,7 @@ use tokenizers::{
 };
 
 use super::TokenizerError;
+use super::oniguruma;
 use super::special::{ControlTokens, Special, Specials, TakesSpaces, TextPart};
 use super::vocab::{Spelling, TokenBytes, hex_byte};
 use super::warning::Warnings;
@@ -37,8 +41,8 @@ pub(super) struct Json {
 impl Json {
     /// Reads the tokenizer. Ids must be below `limit`.
     pub(super) fn read(json: &str, limit: usize) -> Result<(Self, TokenBytes), TokenizerError> {
-        let tokenizer = guarded(|| json.parse::<Tokenizer>())?.map_err(|error| unusable(error.to_string()))?;
-        Self::of(tokenizer, limit)
+        let tokenizer = guarded(|| with_translated_expressions(json.parse()?))?;
+        Self::of(tokenizer.map_err(|error| unusable(error.to_string()))?, limit)
     }
 
     /// Reads the lists of a file, if they are of a `model` that is made of word pieces.
@@ -116,6 +120,38 @@ impl Json {
         }
         pieces.tokenize(|piece| self.tokenizer.get_model().tokenize(piece.get()))?;
         Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+    }
+}
+
+/// With the expressions of the normalizer and the pre-tokenizer as this crate's engine reads them.
+fn with_translated_expressions(mut tokenizer: Tokenizer) -> tokenizers::Result<Tokenizer> {
+    if let Some(normalizer) = tokenizer.get_normalizer().map(translated).transpose()?.flatten() {
+        tokenizer.with_normalizer(Some(normalizer))?;
+    }
+    if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer().map(translated).transpose()?.flatten() {
+        tokenizer.with_pre_tokenizer(Some(pre_tokenizer));
+    }
+    Ok(tokenizer)
+}
+
+/// A part of a tokenizer with its expressions translated, if that changes one.
+fn translated<T: Serialize + DeserializeOwned>(part: &T) -> tokenizers::Result<Option<T>> {
+    let mut value = serde_json::to_value(part)?;
+    Ok(if translate(&mut value) { Some(serde_json::from_value(value)?) } else { None })
+}
+
+/// Translates every expression in a value, and says whether that changed one.
+fn translate(value: &mut Value) -> bool {
+    match value {
+        Value::Object(map) => map.iter_mut().fold(false, |changed, (key, value)| match value {
+            Value::String(expression) if key == "Regex" => {
+                let before = std::mem::replace(expression, oniguruma::translated(expression));
+                changed | (before != *expression)
+            }
+            value => changed | translate(value),
+        }),
+        Value::Array(values) => values.iter_mut().fold(false, |changed, value| changed | translate(value)),
+        _ => false,
     }
 }
 

@@ -27,6 +27,8 @@ mod json;
 mod lists;
 mod merges;
 mod normalizer;
+#[cfg(any(test, feature = "tokenizer-json"))]
+mod oniguruma;
 mod pre;
 mod prefixes;
 mod special;
