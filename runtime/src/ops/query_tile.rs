@@ -276,8 +276,11 @@ mod tests {
             QueryTile::all(Isa::by_name("scalar").unwrap(), &spans[0], 1, AttentionParams::plain(16)).collect();
         assert_eq!(tiles.iter().map(|tile| tile.rows.len()).sum::<usize>(), 20);
         for tile in &tiles {
-            assert_eq!((tile.parts[0].positions.clone(), tile.parts[0].width), (0..256, tile.width()));
-            assert_eq!(tile.parts[1..].iter().map(|part| part.width).sum::<usize>(), tile.rows.len());
+            let (shared, own): (Vec<_>, Vec<_>) = tile.parts.iter().partition(|part| part.positions.start < 256);
+            let rows = |parts: &[&TilePart<'_>]| parts.iter().map(|part| part.width).sum::<usize>();
+            assert!(shared.iter().all(|part| part.positions == (0..256)));
+            assert!(own.iter().all(|part| part.positions == (256..257)));
+            assert_eq!((rows(&shared), rows(&own)), (tile.width(), tile.rows.len()));
         }
     }
 }

@@ -293,6 +293,13 @@ struct Softmax<'a> {
     sink: Option<f32>,
 }
 
+/// The first lane, whatever it is.
+fn first_lane<S: Simd>(isa: S, x: S::F32) -> f32 {
+    let mut lanes = [0.0; MAX_LANES];
+    isa.store(x, &mut lanes);
+    lanes[0]
+}
+
 impl Kernel for Softmax<'_> {
     type Output = ();
 
@@ -310,7 +317,7 @@ impl Kernel for Softmax<'_> {
             total.add(isa, vector, y);
             y
         });
-        let sink = self.sink.map_or(0.0, |sink| isa.max_lane(exp(isa, isa.splat(sink - max))));
+        let sink = self.sink.map_or(0.0, |sink| first_lane(isa, exp(isa, isa.splat(sink - max))));
         let total = total.sum(isa) + sink;
         let scale = isa.splat(1.0 / total);
         map!(isa: S, self.x, 0.0, |x, at, vector| isa.mul(x, scale));
