@@ -124,7 +124,7 @@ impl HfExperts {
         let strides = Strides { first, matrix: inputs * outputs, row: step, column: outputs };
         let whole = Part::Elements { strides, shape: [self.count, inputs, outputs] };
         let packed = Part::Rows(RowGroups { first, count: 1, stride: step });
-        let both = |name| [(vec![name.to_owned()], whole), (vec![format!("{name}{MXFP4}")], packed)];
+        let both = |name: &str| [(vec![name.to_owned()], whole), (vec![format!("{name}{MXFP4}")], packed)];
         names.flat_map(both).collect()
     }
 }
