@@ -1572,6 +1572,8 @@ OLLM_ENUM(ollm_pooling, int32_t) {
     OLLM_POOLING_CLS = 1,
     /// That of the last token.
     OLLM_POOLING_LAST = 2,
+    /// The one that the model's file names; the mean, if it names none.
+    OLLM_POOLING_MODEL = 3,
 };
 
 /// The logits of the next token, one for each token of the model's vocabulary: of the backbone, of

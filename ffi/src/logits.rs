@@ -104,6 +104,8 @@ pub enum OllmPooling {
     Cls = 1,
     /// That of the last token.
     Last = 2,
+    /// The one that the model's file names; the mean, if it names none.
+    Model = 3,
 }
 
 /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
@@ -140,12 +142,13 @@ pub unsafe extern "C" fn ollm_session_embed(
     })
 }
 
-fn pooling_of(pooling: i32) -> Result<ollm_runtime::session::Pooling> {
-    use ollm_runtime::session::Pooling;
+fn pooling_of(pooling: i32) -> Result<Option<ollm_runtime::model::Pooling>> {
+    use ollm_runtime::model::Pooling;
     match pooling {
-        0 => Ok(Pooling::Mean),
-        1 => Ok(Pooling::Cls),
-        2 => Ok(Pooling::Last),
+        0 => Ok(Some(Pooling::Mean)),
+        1 => Ok(Some(Pooling::Cls)),
+        2 => Ok(Some(Pooling::Last)),
+        3 => Ok(None),
         other => Err(CallFailure::argument(format!("{other} is no pooling"))),
     }
 }

@@ -103,6 +103,8 @@ static void an_embedding_is_the_pooled_hidden_state(void) {
     for (i = 0; i < length; i++)
         norm += mean[i] * mean[i];
     CHECK(fabs(norm - 1) < 1e-5);
+    OK(ollm_session_embed(session, PROMPT, COUNT(PROMPT), OLLM_POOLING_MODEL, 1, first, COUNT(first), &length));
+    CHECK(memcmp(first, mean, length * sizeof *first) == 0);
     OK(ollm_session_embed(session, PROMPT, 1, OLLM_POOLING_MEAN, 0, mean, COUNT(mean), &length));
     OK(ollm_session_embed(session, PROMPT, COUNT(PROMPT), OLLM_POOLING_CLS, 0, first, COUNT(first), &length));
     CHECK(memcmp(first, mean, length * sizeof *first) == 0);

@@ -7,11 +7,11 @@ use std::thread;
 
 use ollm_runtime::cpu::{CpuSet, Worker, WorkerHost, Workers};
 use ollm_runtime::gguf::{Gguf, TensorType};
-use ollm_runtime::model::{Config, Model, Part, Scratch, Stage, State, forward};
+use ollm_runtime::model::{Config, Model, Part, Pooling, Scratch, Stage, State, forward};
 use ollm_runtime::plugin::schema::DecoderKind;
 use ollm_runtime::plugin::{Callback, Hold, HoldUntil, LatentMode, Plugin, SelectError, Selector};
 use ollm_runtime::sampler::{Sampler, SamplerOptions};
-use ollm_runtime::session::{ContextShift, Pooling, Session, SessionError, SessionOptions};
+use ollm_runtime::session::{ContextShift, Session, SessionError, SessionOptions};
 use ollm_runtime::storage::Storage;
 use ollm_tests::{golden, plugins};
 
@@ -367,7 +367,7 @@ fn scores_and_embeddings_do_not_depend_on_threads_or_cuts() {
         let embedding = session(&options).embed(&tokens, pooling, true).unwrap();
         embedding.into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
-    for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
+    for pooling in [None, Some(Pooling::Mean), Some(Pooling::Cls), Some(Pooling::Last)] {
         assert_eq!(embedding(1, pooling), embedding(4, pooling));
     }
 }

@@ -124,7 +124,7 @@ impl HfExperts {
         let strides = Strides { first, matrix: inputs * outputs, row: step, column: outputs };
         let whole = Part::Elements { strides, shape: [self.count, inputs, outputs] };
         let packed = Part::Rows(RowGroups { first, count: 1, stride: step });
-        let both = |name| [(vec![format!("{name}{MXFP4}")], packed), (vec![format!("{name}")], whole)];
+        let both = |name: &str| [(vec![name.to_owned()], whole), (vec![format!("{name}{MXFP4}")], packed)];
         names.flat_map(both).collect()
     }
 }

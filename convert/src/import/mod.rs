@@ -6,6 +6,7 @@
 //! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
 //! | `tokenizer.json` | the vocabulary, and itself where lists do not do what it does: `tokenizer`, `vocabulary`, `behaviour` |
 //! | `tokenizer.model`, `added_tokens.json` | the vocabulary where there is no `tokenizer.json`: `sentencepiece` |
+//! | `1_Pooling/config.json` | how an embedding is pooled |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.*` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`
@@ -47,7 +48,6 @@ use checkpoint::HfCheckpoint;
 use compressed::Quantization;
 use config::HfConfig;
 use document::Document;
-use tensors::Names;
 use tokenizer::TokenizerFiles;
 
 pub use error::ImportError;
@@ -64,7 +64,7 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let mut config = HfConfig::read(&json)?;
     let quantization = Quantization::read(&json)?;
     let checkpoint = HfCheckpoint::open(folder)?;
-    let names = if config.is_part { checkpoint.names() } else { Names::default() };
+    let names = checkpoint.names();
     config.tied.get_or_insert(!checkpoint.has(&names.head));
     let files = [
         "config.json",
@@ -86,7 +86,9 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));
     let storage = quantize::storage_keys(options.recipe).map(|(key, value)| (key.to_owned(), value.into()));
-    for (key, value) in general.into_iter().chain(config.keys()).chain(tokenizer).chain(storage) {
+    let pooling =
+        pooling(folder)?.map(|kind| (format!("{}.pooling_type", config.architecture.family().name), kind.into()));
+    for (key, value) in general.into_iter().chain(config.keys()).chain(pooling).chain(tokenizer).chain(storage) {
         writer.set(&key, value).map_err(ConvertError::Output)?;
     }
     for (role, factors) in config.ropes.factors() {
@@ -99,6 +101,30 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let mut summary = quantize::write(sources, writer, output, options, progress)?;
     summary.notes.extend(notes);
     Ok(summary)
+}
+
+/// How an embedding is pooled, as GGUF numbers it, where the folder says so (sentence-transformers).
+fn pooling(folder: &Path) -> Result<Option<u32>> {
+    const MODE: &str = "pooling_mode";
+    const SUPPORTED: &str = "mean, cls, lasttoken";
+    let path = folder.join("1_Pooling/config.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let json = Document::read(&path)?;
+    let modes = [
+        ("mean", "pooling_mode_mean_tokens"),
+        ("cls", "pooling_mode_cls_token"),
+        ("lasttoken", "pooling_mode_lasttoken"),
+    ];
+    let mut chosen = None;
+    for (kind, (name, flag)) in (1..).zip(modes) {
+        // Old files have a flag for each.
+        if json.opt_bool(flag)? == Some(true) || json.opt_str(MODE)? == Some(name) {
+            chosen = if chosen.is_some() { return Err(json.unsupported(flag, "one mode").into()) } else { Some(kind) };
+        }
+    }
+    chosen.map(Some).ok_or_else(|| json.unsupported(MODE, SUPPORTED).into())
 }
 
 /// Refuses what is no folder of a model, for what it is.

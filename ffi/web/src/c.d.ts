@@ -625,8 +625,10 @@ export const Pooling: {
   readonly CLS: 1;
   /** That of the last token. */
   readonly LAST: 2;
+  /** The one that the model's file names; the mean, if it names none. */
+  readonly MODEL: 3;
 };
-export type Pooling = "mean" | "cls" | "last";
+export type Pooling = "mean" | "cls" | "last" | "model";
 
 /** One token of an option, and its probability there. Since 0.1.0. */
 export interface Candidate {

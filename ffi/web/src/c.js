@@ -154,6 +154,7 @@ export const Pooling = {
   MEAN: 0,
   CLS: 1,
   LAST: 2,
+  MODEL: 3,
 };
 
 export const Expand = {

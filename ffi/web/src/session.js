@@ -173,7 +173,7 @@ export class Session extends Handle {
     );
   }
 
-  async embed(tokens, { pooling = "mean", normalized = true } = {}) {
+  async embed(tokens, { pooling = "model", normalized = true } = {}) {
     const kind = number(Pooling, pooling, "pooling");
     return this.library.with((arena) => {
       const values = arena.numbers("u32", tokensIn(tokens));

@@ -9,6 +9,7 @@ use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, Re
 use super::keys::{FamilyKeys, MAX_SIZE};
 use super::layer_kind::LayerKind;
 use super::name::{Role, TensorName};
+use super::pooling::Pooling;
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
 
@@ -125,6 +126,8 @@ pub struct Config {
     pub attention_softcap: Option<f32>,
     /// The soft-cap of logits: `cap * tanh(logit / cap)`.
     pub logit_softcap: Option<f32>,
+    /// How the hidden states of a text become its embedding, unless a caller says otherwise.
+    pub pooling: Pooling,
 }
 
 /// How queries grow with their position: by `1 + scale ln(1 + floor(position / length))` (Llama 4,
@@ -256,6 +259,7 @@ impl Config {
             query_temperature: keys.query_temperature()?,
             attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
             logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
+            pooling: keys.pooling()?,
         };
         keys.refuse_others(&rope::NAMES)?;
         Ok(config)

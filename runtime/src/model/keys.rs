@@ -28,7 +28,6 @@ const HARMLESS: &[(&str, &[f32])] = &[
     // Layers that take features of an image.
     ("n_deepstack_layers", &[]),
     ("tensor_data_layout", &[]),
-    ("pooling_type", &[]),
     // In files without experts.
     ("expert_used_count", &[]),
     ("expert_group_count", &[0.0, 1.0]),

@@ -1,37 +1,28 @@
 //! Embeddings: one vector for a text.
 
-use crate::model::BATCH;
+use crate::model::{BATCH, Pooling};
 
 use super::error::SessionError;
 use super::state::Session;
 
 type Result<T, E = SessionError> = std::result::Result<T, E>;
 
-/// How the hidden states of a text become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pooling {
-    /// Their mean.
-    Mean,
-    /// That of the first token.
-    Cls,
-    /// That of the last token.
-    Last,
-}
-
 impl Session {
-    /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled:
+    /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled as
+    /// `pooling` says, or else the model's file ([`Config::pooling`](crate::model::Config)):
     /// `[hidden]`. If it is `normalized`, its Euclidean norm is 1. The session forgets what it held,
     /// and holds these tokens afterwards.
     ///
     /// # Errors
     /// [`SessionError::Empty`] without tokens, or as [`Session::feed`].
-    pub fn embed(&mut self, tokens: &[u32], pooling: Pooling, normalized: bool) -> Result<Vec<f32>> {
+    pub fn embed(&mut self, tokens: &[u32], pooling: Option<Pooling>, normalized: bool) -> Result<Vec<f32>> {
         if tokens.is_empty() {
             return Err(SessionError::Empty);
         }
         self.sequence.check_at(0, tokens)?;
         self.reset();
         let (width, mut states) = (self.sequence.config().hidden, Vec::new());
+        let pooling = pooling.unwrap_or(self.sequence.config().pooling);
         // Batch by batch: a long text's states are not held at once.
         let (mut pooled, count) = (vec![0.0_f64; width], tokens.len() as f64);
         for (i, batch) in tokens.chunks(BATCH).enumerate() {

@@ -47,7 +47,6 @@ pub use batch::{Batch, Turn};
 pub(crate) use choice::{Chosen, Pick, Request};
 pub use choice::{Distribution, OptionView, Step};
 pub use draft::{Drafter, STRENGTHS};
-pub use embed::Pooling;
 pub use error::SessionError;
 pub(crate) use latents::StepSource;
 pub use options::{ContextShift, MemoryNeeded, SessionOptions};

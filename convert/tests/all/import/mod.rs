@@ -20,7 +20,7 @@ use ollm_convert::quantize::{Options, QuantizeSummary, RECIPES, quantize};
 use ollm_convert::verify::verify;
 use ollm_runtime::cpu::{Isa, Pool};
 use ollm_runtime::gguf::{Gguf, Metadata, TensorInfo, TensorType, Value as Stored};
-use ollm_runtime::model::{Model, head};
+use ollm_runtime::model::{Model, Pooling, head};
 use ollm_runtime::ops::{Exec, Quantized};
 use ollm_runtime::quant;
 use ollm_runtime::random::Random;
@@ -660,6 +660,39 @@ fn gemma4_is_read_in_each_of_its_spellings() {
         ("per_layer_config", json!({"9": {}})),
     ] {
         let error = run(&Source::of("gemma4").set(key, value).write(1), "F16").unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+/// What sentence-transformers saves: names without a prefix, and how an embedding is pooled.
+#[test]
+fn embedding_models_keep_their_pooling() {
+    let bare = Source::of("qwen3").edit(|source| {
+        let tensors = std::mem::take(&mut source.tensors).into_iter();
+        let inner = |name: String| name.strip_prefix("model.").map_or(name.clone(), str::to_owned);
+        source.tensors = tensors.map(|(name, tensor)| (inner(name), tensor)).collect();
+    });
+    assert_same(&imported(&Source::of("qwen3"), "F16"), &imported(&bare, "F16"), "without a prefix");
+    let pooled = |pooling: Value| {
+        let folder = bare.write(1);
+        std::fs::create_dir(folder.join("1_Pooling")).unwrap();
+        folder.write("1_Pooling/config.json", pooling.to_string());
+        let outcome = run(&folder, "F16").map_err(|error| error.to_string());
+        outcome.map(|_| Model::open(&folder.join("out.gguf")).unwrap().config().pooling)
+    };
+    let flags = |cls, mean, last| {
+        json!({"word_embedding_dimension": 64, "pooling_mode_cls_token": cls, "pooling_mode_mean_tokens": mean,
+            "pooling_mode_lasttoken": last})
+    };
+    assert_eq!(pooled(flags(false, false, true)), Ok(Pooling::Last));
+    assert_eq!(pooled(flags(true, false, false)), Ok(Pooling::Cls));
+    assert_eq!(pooled(json!({"pooling_mode": "mean"})), Ok(Pooling::Mean));
+    for (wrong, key) in [
+        (flags(false, false, false), "pooling_mode"),
+        (flags(true, true, false), "pooling_mode_cls_token"),
+        (json!({"pooling_mode": "max"}), "pooling_mode"),
+    ] {
+        let error = pooled(wrong).unwrap_err();
         assert!(error.contains(key), "{error}");
     }
 }

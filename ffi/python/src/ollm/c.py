@@ -2144,11 +2144,14 @@ class Pooling(IntEnum):
         That of the first token.
     LAST:
         That of the last token.
+    MODEL:
+        The one that the model's file names; the mean, if it names none.
     """
 
     MEAN = 0
     CLS = 1
     LAST = 2
+    MODEL = 3
 
 
 ollm_session_logits = _function(

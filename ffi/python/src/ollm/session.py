@@ -257,7 +257,7 @@ class Session(Handle):
     def embed(
         self,
         text_or_tokens: Union[str, Iterable[int]],
-        pooling: Pooling = Pooling.MEAN,
+        pooling: Pooling = Pooling.MODEL,
         *,
         normalized: bool = True,
     ) -> "array[float]":

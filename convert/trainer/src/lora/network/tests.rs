@@ -62,6 +62,8 @@ fn what_is_not_computed_is_refused() {
         ("glm4", "norms elsewhere"),
         ("qwen3moe", "experts"),
         ("lfm2", "recurrent"),
+        ("lfm2moe", "recurrent"),
+        ("gpt-oss", "sinks"),
         ("qwen35", "recurrent"),
         ("gemma4", "per-layer"),
         ("gemma4_unified", "norms of values"),

@@ -66,7 +66,7 @@ public final class Session extends Handle {
     public enum Distribution { BACKBONE, OPTION, MIXTURE }
 
     /** How hidden states of a text become one. */
-    public enum Pooling { MEAN, CLS, LAST }
+    public enum Pooling { MEAN, CLS, LAST, MODEL }
 
     private Session(long number, Callbacks callbacks) {
         super(number);

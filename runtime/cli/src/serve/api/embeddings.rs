@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use ollm_runtime::session::Pooling;
 use serde_json::{Value, json};
 
 use crate::output::number;
@@ -24,7 +23,7 @@ struct Asked {
     base64: bool,
 }
 
-/// The mean of the hidden states of each text, with a norm of 1.
+/// The hidden states of each text, pooled as the model's file says, with a norm of 1.
 pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Reply> {
     let shared = Arc::clone(&service);
     let Asked { texts, base64 } = super::blocking(move || read(&shared, &body)).await?;
@@ -32,7 +31,7 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Repl
     let (work, heard) = Task::boxed(move |mut session, between| {
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in &texts {
-            embeddings.push(session.embed(text, Pooling::Mean, true)?);
+            embeddings.push(session.embed(text, None, true)?);
             if !between() {
                 break;
             }
