@@ -7,8 +7,10 @@ Needs the package openai. Runs the client for JavaScript too, if it is named. Pr
 
 import argparse
 import asyncio
+import itertools
 import json
 import pathlib
+import statistics
 import subprocess
 import time
 
@@ -17,6 +19,7 @@ import openai
 CLIENTS = 16
 REQUESTS = 200
 TOKENS = 32
+TURNS = 5
 SCHEMA = {
     "type": "object",
     "properties": {"name": {"type": "string", "maxLength": 12}, "stars": {"type": "integer", "minimum": 1, "maximum": 5}},
@@ -68,12 +71,11 @@ def one_of_each(client, has_plugin):
         assert all(step["latent"] == 1 and step["options"] for step in held.ollm["steps"] if step["latent"] is not None)
 
 
-async def all_at_once(url, key, requests, clients):
-    """The texts of the requests, and how long they took."""
-    client = openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0)
-    room, texts = asyncio.Semaphore(clients), [None] * requests
+async def all_at_once(url, key, requests, clients, told=lambda done: None):
+    """The texts of the requests, and how long they took; `told` hears how many are answered."""
+    room, texts, done = asyncio.Semaphore(clients), [None] * requests, itertools.count(1)
 
-    async def one(number):
+    async def one(client, number):
         words = [WORDS[(number * 7 + i) % len(WORDS)] for i in range(2)]
         async with room:
             reply = await client.chat.completions.create(
@@ -81,19 +83,46 @@ async def all_at_once(url, key, requests, clients):
                 messages=[{"role": "user", "content": f"Write about {words[0]} and {words[1]} ({number})."}],
                 max_tokens=TOKENS,
                 seed=number,
-                logit_bias={},
             )
         texts[number] = reply.choices[0].message.content
+        told(next(done))
 
     begin = time.monotonic()
-    await asyncio.gather(*(one(number) for number in range(requests)))
+    async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0) as client:
+        await asyncio.gather(*(one(client, number) for number in range(requests)))
     return texts, time.monotonic() - begin
 
 
 def memory(pid):
-    """Resident memory in MB."""
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1000
+    """Resident memory in MB: now, and at most so far."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    return [int(fields[name].split()[0]) // 1000 for name in ("VmRSS", "VmHWM")]
+
+
+def compare_rates(url, key, requests):
+    """How many requests a second one client has answered, and all at once: medians of turns."""
+    alone, together = [], []
+    for _ in range(TURNS):
+        few, many = max(requests // 50, 1), max(requests // 5, CLIENTS)
+        alone.append(few / asyncio.run(all_at_once(url, key, few, 1))[1])
+        together.append(many / asyncio.run(all_at_once(url, key, many, CLIENTS))[1])
+    alone, together = statistics.median(alone), statistics.median(together)
+    print(f"1 client: {alone:.2f} requests/s; {CLIENTS}: {together:.2f} ({together / alone:.1f} times)", flush=True)
+
+
+def check_texts(url, key, pid, requests):
+    """None is lost, each is that of the request alone, and memory stays as it is."""
+    some = max(requests // 10, 1)
+    alone, _ = asyncio.run(all_at_once(url, key, some, 1))
+    marks = {max(requests * part // 10, 1) for part in (1, 5, 10)}
+
+    def told(done):
+        if done in marks:
+            print("after {} requests: {} MB of memory, {} at most".format(done, *memory(pid)), flush=True)
+
+    texts, _ = asyncio.run(all_at_once(url, key, requests, CLIENTS, told))
+    assert None not in texts and texts[:some] == alone, "a text is lost, or not that of the request alone"
 
 
 def main():
@@ -114,14 +143,8 @@ def main():
         print("the client: all well")
         if args.javascript:
             subprocess.run(["node", args.javascript, url.removesuffix("/v1"), key], check=True)
-        some = max(args.requests // 10, 1)
-        alone, alone_time = asyncio.run(all_at_once(url, key, some, 1))
-        before = memory(server.pid)
-        texts, together_time = asyncio.run(all_at_once(url, key, args.requests, CLIENTS))
-        assert None not in texts and texts[:some] == alone, "a text is lost, or not that of the request alone"
-        rates = some / alone_time, args.requests / together_time
-        print(f"1 client: {rates[0]:.2f} requests/s; {CLIENTS}: {rates[1]:.2f} ({rates[1] / rates[0]:.1f} times)")
-        print(f"memory: {before} MB before, {memory(server.pid)} MB after")
+        check_texts(url, key, server.pid, args.requests)
+        compare_rates(url, key, args.requests)
     finally:
         server.terminate()
         assert server.wait(60) == 0

@@ -355,6 +355,15 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
     assert_eq!(chat(json!({ "user": "me", "store": true, "whatever": {}, "stop": null })).status, 200);
     let long = chat(json!({ "messages": [{ "role": "user", "content": "word ".repeat(99) }] }));
     assert_eq!((long.status, &long.json()["error"]["code"]), (400, &json!("context_length_exceeded")));
+    // What cannot fit is refused before it is taken apart.
+    for (messages, unit) in [
+        (json!([{ "role": "user", "content": "a".repeat(7 << 20) }]), " bytes,"),
+        (vec![json!({ "role": "user", "content": "a" }); 9999].into(), " messages,"),
+    ] {
+        let error = &chat(json!({ "messages": messages })).json()["error"];
+        assert_eq!(error["code"], "context_length_exceeded");
+        assert!(error["message"].as_str().unwrap().contains(unit), "{error}");
+    }
     for (method, path, status) in [
         ("GET", "/v1/nothing", 404),
         ("GET", "/v1/chat/completions", 405),
@@ -496,6 +505,19 @@ fn a_request_waits_as_one() {
     assert_eq!(reply["choices"].as_array().unwrap().len(), 80);
     let body = json!({ "prompt": vec!["x"; 2048], "n": 2 });
     assert_eq!(server.post("/v1/completions", &body).json()["error"]["param"], "n");
+}
+
+/// Requests take turns: one of many prompts holds up no other.
+#[test]
+fn a_request_of_many_prompts_holds_nobody_up() {
+    let server = start(&[]);
+    let many = json!({ "prompt": vec!["x"; 2000], "max_tokens": 8, "seed": 1, "logit_bias": end_banned() });
+    let many = server.send("POST", "/v1/completions", &[], many.to_string().as_bytes());
+    server.wait_for("ollm_generated_tokens_total", |count| count > 0);
+    server.json("/v1/completions", &json!({ "prompt": "some words", "max_tokens": 4, "seed": 1 }));
+    assert_eq!(server.metric("ollm_waiting_requests"), 1);
+    drop(many);
+    server.wait_for("ollm_waiting_requests", |count| count == 0);
 }
 
 /// Where there are as many connections as there may be, one that asks for nothing makes room.

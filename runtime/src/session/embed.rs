@@ -16,6 +16,21 @@ impl Session {
     /// # Errors
     /// [`SessionError::Empty`] without tokens, or as [`Session::feed`].
     pub fn embed(&mut self, tokens: &[u32], pooling: Option<Pooling>, normalized: bool) -> Result<Vec<f32>> {
+        self.embed_watched(tokens, pooling, normalized, &mut || {})
+    }
+
+    /// As [`Session::embed`]; `between` is called behind each batch of tokens, so that others go on
+    /// while a long text is read.
+    ///
+    /// # Errors
+    /// As [`Session::embed`].
+    pub fn embed_watched(
+        &mut self,
+        tokens: &[u32],
+        pooling: Option<Pooling>,
+        normalized: bool,
+        between: &mut dyn FnMut(),
+    ) -> Result<Vec<f32>> {
         if tokens.is_empty() {
             return Err(SessionError::Empty);
         }
@@ -40,6 +55,7 @@ impl Session {
                     add(&mut pooled, &states[states.len() - width..]);
                 }
             }
+            between();
         }
         let norm = pooled.iter().map(|x| x * x).sum::<f64>().sqrt();
         let divisor = match (normalized, pooling) {

@@ -31,7 +31,7 @@ pub(crate) struct ServeArgs {
     /// The name of the model [default: that of its file]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), help_heading = "Server")]
     pub(crate) alias: Option<String>,
-    /// Sequences that are generated in one batch at most
+    /// Sequences that are generated in one batch at most; a request of more has a batch of its own
     #[arg(long, value_name = "N", default_value_t = 16, help_heading = "Server")]
     #[arg(value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     pub(crate) parallel: usize,

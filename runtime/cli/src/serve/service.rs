@@ -32,6 +32,8 @@ pub(crate) struct Service {
     /// Numbers of a hidden state.
     pub(crate) hidden: usize,
     pub(crate) context: usize,
+    /// Bytes of a text at most: more than the longest tokens that the context has room for.
+    pub(crate) text_limit: usize,
     pub(crate) metrics: Arc<Metrics>,
     template: Result<ChatTemplate, ApiError>,
     compiler: OnceLock<GrammarCompiler>,
@@ -49,14 +51,18 @@ impl Service {
         metrics: Arc<Metrics>,
     ) -> Self {
         let session = &engine.session;
+        let vocabulary = session.model().config().vocab;
+        let lengths = (0..vocabulary as u32).filter_map(|token| Some(engine.tokenizer.token_bytes(token)?.len()));
+        let longest = lengths.max().unwrap_or(0);
         Self {
             name,
             created: now(),
             tokenizer: Arc::clone(&engine.tokenizer),
             plugin: session.plugin().cloned(),
-            vocabulary: session.model().config().vocab,
+            vocabulary,
             hidden: session.model().config().hidden,
             context: session.context(),
+            text_limit: session.context().saturating_mul(longest),
             metrics,
             template: ChatTemplate::from_metadata(engine.metadata()).map_err(ApiError::from),
             compiler: OnceLock::new(),

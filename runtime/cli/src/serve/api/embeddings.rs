@@ -31,8 +31,9 @@ pub(crate) async fn embeddings(service: Arc<Service>, body: Read) -> Result<Repl
     let (work, heard) = Task::boxed(move |mut session, between| {
         let mut embeddings = Vec::with_capacity(texts.len());
         for text in &texts {
-            embeddings.push(session.embed(text, None, true)?);
-            if !between() {
+            let mut is_heard = true;
+            embeddings.push(session.embed_watched(text, None, true, &mut || is_heard = between())?);
+            if !is_heard {
                 break;
             }
         }

@@ -36,6 +36,7 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service) -> Resul
     let one = |value: &Value| -> Result<Vec<u32>> {
         let tokens = match value {
             Value::String(text) => {
+                check_length(text, service)?;
                 let mut tokens = service.tokenizer.encode(text, false)?;
                 service.tokenizer.begin(&mut tokens)?;
                 tokens
@@ -59,12 +60,23 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service) -> Resul
 
 /// That a prompt leaves room for an answer.
 pub(crate) fn check_room(tokens: &[u32], service: &Service) -> Result<()> {
-    let (length, context) = (tokens.len(), service.context);
-    if length < context {
+    check_fits(tokens.len(), service.context - 1, "tokens", service)
+}
+
+/// That a text may fit the context. One that cannot is not taken apart: that takes longer than all
+/// else that is done with it.
+fn check_length(text: &str, service: &Service) -> Result<()> {
+    check_fits(text.len(), service.text_limit, "bytes", service)
+}
+
+fn check_fits(length: usize, limit: usize, unit: &str, service: &Service) -> Result<()> {
+    if length <= limit {
         return Ok(());
     }
-    let message =
-        format!("the prompt has {length} tokens, and the context has room for {context} with the answer: shorten it");
+    let context = service.context;
+    let message = format!(
+        "the prompt has {length} {unit}, and the context has room for {context} tokens with the answer: shorten it"
+    );
     Err(ApiError::new(StatusCode::BAD_REQUEST, message).with_code("context_length_exceeded"))
 }
 
@@ -80,11 +92,13 @@ pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<Vec<Asked>
 /// The messages of a chat, by the model's template.
 pub(crate) fn chat(fields: &Fields<'_>, service: &Service) -> Result<Asked> {
     let messages = messages(fields)?;
+    check_fits(messages.len(), service.context - 1, "messages", service)?;
     let tools = Tools::read(fields)?;
     let template = service.template()?;
     let variables = variables(fields, &tools, template)?;
     let format = ToolChoice::Auto.format(template, variables.has_tools());
     let prompt = template.render(&messages, &variables, true, &service.tokenizer)?;
+    check_length(prompt.text(), service)?;
     let thinking = format.reasoning.filter(|marks| marks.is_open_in(prompt.text()));
     let mut asked = Asked {
         tokens: prompt.tokens(&service.tokenizer)?,

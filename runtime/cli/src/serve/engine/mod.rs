@@ -65,8 +65,9 @@ impl Prompted {
 pub(crate) struct Engine {
     /// The jobs of each request that waits.
     inbox: Receiver<Vec<Job>>,
-    /// Those of the request that is to be admitted next.
-    next: VecDeque<Job>,
+    /// Those of requests that are being admitted. They take turns: one of many prompts holds up no
+    /// other.
+    next: VecDeque<VecDeque<Job>>,
     bounds: Bounds,
     prefixes: Prefixes,
     prompts: VecDeque<Prompted>,
@@ -109,7 +110,7 @@ impl Engine {
             let idle = self.running.is_empty() && self.prompts.is_empty() && self.works.is_empty();
             if idle && self.next.is_empty() {
                 match self.inbox.blocking_recv() {
-                    Some(jobs) => self.next.extend(jobs),
+                    Some(jobs) => self.next.push_back(jobs.into()),
                     None => return,
                 }
             }
@@ -130,17 +131,20 @@ impl Engine {
         self.part();
         let worked = self.compute();
         self.metrics.running.set(self.running.len() + self.prompts.len() + self.works.len());
-        self.metrics.waiting.set(self.inbox.len() + usize::from(!self.next.is_empty()));
+        self.metrics.waiting.set(self.inbox.len() + self.next.len());
         worked
     }
 
     /// Admits jobs while there is room in the batch.
     fn admit(&mut self) {
         loop {
-            if self.next.is_empty() {
-                self.next.extend(self.inbox.try_recv().into_iter().flatten());
+            if self.next.len() < self.bounds.parallel
+                && let Ok(jobs) = self.inbox.try_recv()
+            {
+                self.next.push_back(jobs.into());
             }
-            let Some(job) = self.next.pop_front() else { return };
+            let Some(mut jobs) = self.next.pop_front() else { return };
+            let Some(job) = jobs.pop_front() else { continue };
             if job.then.is_gone() {
                 self.metrics.cancelled.add(1);
                 continue;
@@ -148,8 +152,12 @@ impl Engine {
             let prompts: usize = self.prompts.iter().map(|prompt| prompt.job.then.sequences()).sum();
             let taken = self.running.len() + self.works.len() + prompts;
             if taken > 0 && taken + job.then.sequences() > self.bounds.parallel {
-                self.next.push_front(job);
+                jobs.push_front(job);
+                self.next.push_front(jobs);
                 return;
+            }
+            if !jobs.is_empty() {
+                self.next.push_back(jobs);
             }
             match self.prefixes.session_for(&job.prompt) {
                 Ok(session) => self.prompts.push_back(Prompted { reused: session.position(), session, job }),
