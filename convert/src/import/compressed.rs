@@ -25,6 +25,8 @@ pub(super) struct Quantization {
     is_there: bool,
     /// Blocks, in rows and columns, that some weights have.
     blocks: Vec<[usize; 2]>,
+    /// How many bits the numbers of some weights have.
+    bits: Vec<usize>,
 }
 
 /// What the names of weights in `MXFP4` end with, and those of their exponents.
@@ -85,12 +87,14 @@ impl Quantization {
         let mut blocks: Vec<[usize; 2]> = json.get("weight_block_size").and_then(pair).into_iter().collect();
         let groups = json.part("config_groups")?;
         let groups = groups.iter().filter_map(|groups| groups.value.as_object()).flat_map(serde_json::Map::values);
+        let mut bits = Vec::new();
         for weights in groups.map(|group| &group["weights"]) {
+            bits.extend(weights["num_bits"].as_u64().map(|bits| bits as usize));
             blocks.extend(pair(&weights["block_structure"]));
             blocks.extend(weights["group_size"].as_u64().map(|columns| [1, columns as usize]));
         }
         blocks.retain(|block| block.iter().all(|&n| n > 0));
-        Ok(Self { is_there: true, blocks })
+        Ok(Self { is_there: true, blocks, bits })
     }
 
     /// Whether a tensor of this name says something of another one, of whose module `is_module`
@@ -117,7 +121,7 @@ impl Quantization {
             Dtype::F8_E4M3 => Numbers::E4m3,
             Dtype::F8_E5M2 => Numbers::E5m2,
             Dtype::I8 => Numbers::I8,
-            Dtype::I32 => packed(weight.shape, rows, cols)?,
+            Dtype::I32 => self.packed(weight.shape, rows, cols)?,
             other => return Err(format!("is {other:?}; supported: F32, F16, BF16, F8_E4M3, I8, packed I32")),
         };
         if let Some(own) = beside("weight_shape") {
@@ -170,6 +174,19 @@ impl Quantization {
         })
     }
 
+    /// How many bits the numbers of a packed matrix have: of those that the configuration names, if
+    /// it does, those that its shape fits.
+    fn packed(&self, found: &[usize], rows: usize, cols: usize) -> std::result::Result<Numbers, String> {
+        let is_named = |bits: &usize| self.bits.is_empty() || self.bits.contains(bits);
+        let fits = |bits: &usize| found == [rows, (cols * bits).div_ceil(32)];
+        // Short rows may fit several widths: the usual ones first.
+        let bits = [4, 8, 1, 2, 3, 5, 6, 7].into_iter().find(|bits| is_named(bits) && fits(bits));
+        bits.map(Numbers::Packed).ok_or_else(|| {
+            let named = if self.bits.is_empty() { String::new() } else { format!(" numbers of {:?} bits", self.bits) };
+            format!("has packed shape {found:?}, which is none of {rows} by {cols}{named}")
+        })
+    }
+
     /// The rows (`axis` 0) or columns of a block, if so many blocks cover `size`.
     fn block(&self, axis: usize, size: usize, blocks: usize) -> std::result::Result<usize, String> {
         let named = self.blocks.iter().map(|block| block[axis]).find(|&block| size.div_ceil(block) == blocks);
@@ -204,14 +221,6 @@ pub(super) fn mxfp4_scales<'a>(
 
 fn numbers_are_plain(numbers: Numbers) -> bool {
     !matches!(numbers, Numbers::Packed(_))
-}
-
-/// How many bits the numbers of a packed matrix have.
-fn packed(found: &[usize], rows: usize, cols: usize) -> std::result::Result<Numbers, String> {
-    // Short rows may fit several widths: the usual ones first.
-    let fits = |bits: &usize| found == [rows, (cols * bits).div_ceil(32)];
-    let bits = [4, 8, 1, 2, 3, 5, 6, 7].into_iter().find(fits);
-    bits.map(Numbers::Packed).ok_or_else(|| format!("has packed shape {found:?}, which is none of {rows} by {cols}"))
 }
 
 fn zero_points<'a>(

@@ -205,6 +205,7 @@ fn plan<'a>(
         tied,
         importance: importance.is_some(),
         queries_per_key: queries_per_key(&sources),
+        experts: experts(&sources),
     };
     let job = |source: TensorSource<'a>| {
         let matrix = matrix(&source);
@@ -217,6 +218,12 @@ fn plan<'a>(
         Ok(TensorJob { source, dtype: recipe::that_fits(wanted, cols), wanted, importance })
     };
     sources.into_iter().map(job).collect()
+}
+
+/// Experts of a layer: the matrices that are stacked.
+fn experts(sources: &[TensorSource<'_>]) -> usize {
+    let stacks = sources.iter().filter(|source| source.name.ends_with("_exps.weight"));
+    stacks.map(TensorSource::matrices).max().unwrap_or(0)
 }
 
 /// Queries that share a key, as the rows of their projections have it; 1 where they are fused.

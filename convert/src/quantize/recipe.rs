@@ -49,7 +49,13 @@ enum When {
     Third,
     /// Four queries or more share a key: the values are few, and count for more.
     Grouped,
+    /// The model has [`EIGHT`] experts.
+    EightExperts,
 }
+
+/// Beside so many experts, as Mixtral has them, attention is little of the model: llama.cpp gives
+/// it more bits. Other numbers of experts change nothing.
+const EIGHT: usize = 8;
 
 const fn recipe(name: &'static str, file_type: u32, base: TensorType) -> Recipe {
     Recipe { name, file_type, base, values: &[], down: &[], output: &[], experts: None }
@@ -86,23 +92,35 @@ pub const RECIPES: [Recipe; 22] = [
     recipe("Q2_K", 10, Q2K)
         .values(&[(When::Grouped, Q4K), (When::Always, Q3K)])
         .down(&[(When::Always, Q3K)])
-        .output(&[(When::Always, Q3K)]),
-    recipe("Q3_K_S", 11, Q3K),
+        .output(&[(When::EightExperts, Q5K), (When::Always, Q3K)]),
+    recipe("Q3_K_S", 11, Q3K).output(&[(When::EightExperts, Q5K)]),
     recipe("Q3_K_M", 12, Q3K)
         .values(&[(When::First(2), Q5K), (When::Always, Q4K)])
         .down(&[(When::Part(16), Q5K), (When::Always, Q4K)])
-        .output(&[(When::Always, Q4K)]),
+        .output(&[(When::EightExperts, Q5K), (When::Always, Q4K)]),
     recipe("Q3_K_L", 13, Q3K)
         .values(&[(When::Always, Q5K)])
         .down(&[(When::Always, Q5K)])
-        .output(&[(When::Always, Q5K)]),
-    recipe("Q4_K_S", 14, Q4K).values(&[(When::First(4), Q5K)]).down(&[(When::Part(8), Q5K)]),
-    recipe("Q4_K_M", 15, Q4K).values(&[(When::Third, Q6K)]).down(&[(When::Third, Q6K)]),
+        .output(&[(When::EightExperts, Q3K), (When::Always, Q5K)]),
+    recipe("Q4_K_S", 14, Q4K)
+        .values(&[(When::First(4), Q5K)])
+        .down(&[(When::Part(8), Q5K)])
+        .output(&[(When::EightExperts, Q5K)]),
+    recipe("Q4_K_M", 15, Q4K)
+        .values(&[(When::Third, Q6K)])
+        .down(&[(When::Third, Q6K)])
+        .output(&[(When::EightExperts, Q5K)]),
     recipe("Q5_K_S", 16, Q5K),
     recipe("Q5_K_M", 17, Q5K).values(&[(When::Third, Q6K)]).down(&[(When::Third, Q6K)]),
     recipe("Q6_K", 18, Q6K),
-    recipe("IQ4_NL", 25, Iq4Nl).values(&[(When::Grouped, Q5K)]).down(&[(When::EighthUnlessImportance, Q5K)]),
-    recipe("IQ4_XS", 30, Iq4Xs).values(&[(When::Grouped, Q5K)]).down(&[(When::EighthUnlessImportance, Q5K)]),
+    recipe("IQ4_NL", 25, Iq4Nl)
+        .values(&[(When::Grouped, Q5K)])
+        .down(&[(When::EighthUnlessImportance, Q5K)])
+        .output(&[(When::EightExperts, Q5K)]),
+    recipe("IQ4_XS", 30, Iq4Xs)
+        .values(&[(When::Grouped, Q5K)])
+        .down(&[(When::EighthUnlessImportance, Q5K)])
+        .output(&[(When::EightExperts, Q5K)]),
     recipe("MXFP4", 38, Mxfp4),
     recipe("MXFP4_MOE", 38, Q8_0).experts(Mxfp4),
     recipe("Q2_0", 41, Q2_0),
@@ -118,6 +136,8 @@ pub(super) struct ModelFacts {
     pub(super) importance: bool,
     /// Queries that share a key.
     pub(super) queries_per_key: usize,
+    /// Experts of a layer; 0 where there are none.
+    pub(super) experts: usize,
 }
 
 /// Whether a recipe says anything of this tensor: weights of two dimensions or more that are no
@@ -188,6 +208,7 @@ impl Recipe {
             (None, Role::PerLayerEmbedding) => self.choose(&TensorName::new(Role::Embedding).to_string(), model),
             (None, role) if role == head => self.head(),
             (None, Role::Embedding) if self.base == Q2_0 => Q4K,
+            (Some(_), Role::Key | Role::Value | Role::FusedQueryKeyValue) if model.experts == EIGHT => Q8_0,
             (Some(layer), Role::Value | Role::FusedQueryKeyValue) => self.first(self.values, layer, model),
             (Some(layer), Role::FfnDown | Role::FfnDownExperts) => self.first(self.down, layer, model),
             (Some(layer), Role::AttentionOutput) => self.first(self.output, layer, model),
@@ -207,7 +228,7 @@ impl Recipe {
 
 impl When {
     fn holds(self, layer: usize, model: ModelFacts) -> bool {
-        let ModelFacts { layers, importance, queries_per_key, .. } = model;
+        let ModelFacts { layers, importance, queries_per_key, experts, .. } = model;
         match self {
             Self::Always => true,
             Self::First(count) => layer < count,
@@ -216,6 +237,7 @@ impl When {
             Self::EighthUnlessImportance => !importance && layer < layers / 8,
             Self::Third => is_third(layer, layers),
             Self::Grouped => queries_per_key >= 4,
+            Self::EightExperts => experts == EIGHT,
         }
     }
 }
@@ -269,7 +291,7 @@ mod tests {
 
     fn chosen(name: &str, tensor: &str, importance: bool) -> TensorType {
         let recipe = RECIPES.iter().find(|recipe| recipe.name == name).unwrap();
-        recipe.choose(tensor, ModelFacts { layers: 16, tied: true, importance, queries_per_key: 4 })
+        recipe.choose(tensor, ModelFacts { layers: 16, tied: true, importance, queries_per_key: 4, experts: 0 })
     }
 
     #[test]
@@ -314,7 +336,7 @@ mod tests {
         assert_eq!(chosen("Q5_0", "blk.1.ffn_down.weight", true), Q5_1);
         assert_eq!(chosen("Q5_0", "blk.2.ffn_down.weight", true), Q5_0);
         assert_eq!(chosen("IQ4_XS", "blk.1.ffn_down.weight", true), Iq4Xs);
-        let facts = ModelFacts { layers: 16, tied: false, importance: false, queries_per_key: 1 };
+        let facts = ModelFacts { layers: 16, tied: false, importance: false, queries_per_key: 1, experts: 0 };
         let chosen =
             |name: &str, tensor: &str| RECIPES.iter().find(|recipe| recipe.name == name).unwrap().choose(tensor, facts);
         assert_eq!(chosen("Q2_K", "blk.9.attn_v.weight"), Q3K);
@@ -323,6 +345,28 @@ mod tests {
         assert_eq!(chosen("Q2_0", "output.weight"), Q6K);
         assert_eq!(chosen("Q2_0", "per_layer_token_embd.weight"), Q4K);
         assert_eq!(chosen("Q4_K_M", "per_layer_token_embd.weight"), Q4K);
+    }
+
+    #[test]
+    fn attention_beside_eight_experts_has_more_bits() {
+        for (name, tensor, of_eight, of_nine) in [
+            ("Q4_K_M", "blk.2.attn_k.weight", Q8_0, Q4K),
+            ("Q4_K_M", "blk.2.attn_v.weight", Q8_0, Q4K),
+            ("Q4_0", "blk.2.attn_qkv.weight", Q8_0, Q4_0),
+            ("Q4_K_M", "blk.2.attn_q.weight", Q4K, Q4K),
+            ("Q4_K_M", "blk.2.attn_output.weight", Q5K, Q4K),
+            ("Q2_K", "blk.2.attn_output.weight", Q5K, Q3K),
+            ("Q3_K_L", "blk.2.attn_output.weight", Q3K, Q5K),
+            ("Q5_K_M", "blk.2.attn_output.weight", Q5K, Q5K),
+            ("IQ4_XS", "blk.2.attn_output.weight", Q5K, Iq4Xs),
+            ("F16", "blk.2.attn_k.weight", F16, F16),
+        ] {
+            let recipe = RECIPES.iter().find(|recipe| recipe.name == name).unwrap();
+            for (experts, dtype) in [(8, of_eight), (9, of_nine)] {
+                let facts = ModelFacts { layers: 16, tied: false, importance: false, queries_per_key: 1, experts };
+                assert_eq!(recipe.choose(tensor, facts), dtype, "{name} {tensor}, {experts} experts");
+            }
+        }
     }
 
     #[test]

@@ -91,6 +91,11 @@ fn what_cannot_be_decoded_says_why() {
         *scales = (Dtype::BF16, vec![96, 5], vec![0; 2 * 96 * 5]);
     });
     assert!(error(&blocks).contains("5 scales for 64 columns"));
+    // Older programs put four numbers of 7 bits in a word: the shape is that of numbers of 8 bits.
+    let seven = source("packed-channel").0.edit(|source| {
+        source.config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 7.into();
+    });
+    assert!(error(&seven).contains("numbers of [7] bits"), "{}", error(&seven));
     for config in [json!({"quant_method": "gptq", "bits": 4}), json!({"load_in_4bit": true})] {
         let error = error(&Source::of("llama").set("quantization_config", config));
         assert!(error.contains("quant_method") && error.contains("compressed-tensors"), "{error}");
