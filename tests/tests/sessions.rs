@@ -373,7 +373,7 @@ fn scores_and_embeddings_do_not_depend_on_threads_or_cuts() {
     // Others go on behind each batch of tokens.
     let options = SessionOptions { context: 2048, ..SessionOptions::default() };
     let mut calls = 0;
-    session(&options).embed_watched(&tokens, Pooling::Mean, true, &mut || calls += 1).unwrap();
+    session(&options).embed_watched(&tokens, Some(Pooling::Mean), true, &mut || calls += 1).unwrap();
     assert_eq!(calls, tokens.len().div_ceil(ollm_runtime::model::BATCH));
 }
 
