@@ -74,7 +74,7 @@ impl HfExperts {
             ("expert_weights_norm", self.normalized.filter(|&normalized| normalized != rule).map(Value::Bool)),
             // Sigmoids, as llama.cpp numbers them.
             ("expert_gating_func", own(self.keys.sigmoid, 2)),
-            ("expert_weights_scale", (self.scale.total_cmp(&1.0).is_ne()).then(|| Value::F32(self.scale as f32))),
+            ("expert_weights_scale", self.scale.total_cmp(&1.0).is_ne().then_some(Value::F32(self.scale as f32))),
             ("leading_dense_block_count", own(self.dense > 0, self.dense)),
             ("interleave_moe_layer_step", own(self.every > 1, self.every)),
         ];

@@ -279,7 +279,7 @@ mod tests {
         let KvHeads { heads, kv_heads, head_dim } = shape;
         let (cap, sinks) = (window.map(|window| window as f32), wave(heads, 41));
         let sinks = window.map(|_| sinks.as_slice());
-        let params = AttentionParams { window, cap, sinks, ..AttentionParams::plain(head_dim) };
+        let params = AttentionParams { cap, window, sinks, ..AttentionParams::plain(head_dim) };
         let (count, kv_width, width) = (101, kv_heads * head_dim, heads * head_dim);
         let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
         let queries = wave(count * width, 29);
