@@ -292,7 +292,9 @@ fn windows() {
     let wine = |program: &Path, args: &[&Path]| {
         // Where the DLL is; the root of this machine is the drive `Z:`.
         let dll = prefix.join("bin").display().to_string().replace('/', "\\");
-        succeed(Command::new("wine").arg(program).args(args).env("WINEPATH", format!("Z:{dll}")).env("WINEDEBUG", "-all"))
+        succeed(
+            Command::new("wine").arg(program).args(args).env("WINEPATH", format!("Z:{dll}")).env("WINEDEBUG", "-all"),
+        )
     };
     let flags = [format!("-L{}", prefix.join("lib").display()), "-lollm".to_owned(), "-static-libgcc".to_owned()];
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
@@ -311,12 +313,16 @@ fn windows() {
         succeed(Command::new("cmake").arg("-S").arg(sources).arg("-B").arg(folder).arg(at).args(flags));
         succeed(Command::new("cmake").arg("--build").arg(folder));
     };
-    built(&prefix, &examples, &[
-        "-DCMAKE_SYSTEM_NAME=Windows",
-        "-DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc",
-        "-DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++-posix",
-        "-DCMAKE_EXE_LINKER_FLAGS=-static",
-    ]);
+    built(
+        &prefix,
+        &examples,
+        &[
+            "-DCMAKE_SYSTEM_NAME=Windows",
+            "-DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc",
+            "-DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++-posix",
+            "-DCMAKE_EXE_LINKER_FLAGS=-static",
+        ],
+    );
     built(ollm_tests::c_programs::prefix(), &native, &[]);
     for (name, args) in [("hello", &[&*model][..]), ("vote", &[&model, &plugin])] {
         let said = succeed(Command::new(native.join(name)).args(args));
