@@ -16,7 +16,8 @@ const MAX_LINKS: usize = 40;
 /// same time: a reader sees the whole content of one writer.
 ///
 /// A symbolic link stays, and the file that it names is replaced. A file that was there keeps its
-/// permissions (the new one belongs to the user who writes).
+/// permissions (the new one belongs to the user who writes). Windows may refuse to
+/// replace a file that others have open or mapped: it is tried for two seconds, then an error.
 ///
 /// # Errors
 /// That of `emit` or of the system; also where `path` names a folder, a device, a pipe or a socket.
@@ -144,7 +145,7 @@ impl Temporary {
 
     fn rename(mut self, target: &Path) -> io::Result<()> {
         if let Some(path) = &self.path {
-            fs::rename(path, target)?;
+            rename(path, target)?;
         }
         self.path = None;
         sync_folder(target)
@@ -194,6 +195,28 @@ fn options(_private: bool) -> OpenOptions {
     OpenOptions::new()
 }
 
+#[cfg(not(windows))]
+use fs::rename;
+
+/// Renames a file. Windows may refuse to replace one that somebody has open, as readers have for a
+/// moment: then it is tried again for a while.
+#[cfg(windows)]
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    use std::time::{Duration, Instant};
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let start = Instant::now();
+    loop {
+        match fs::rename(from, to) {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && !to.is_dir() && start.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Makes the rename itself durable. Only Unix can open a folder as a file.
 #[cfg(unix)]
 fn sync_folder(target: &Path) -> io::Result<()> {
@@ -222,6 +245,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     #[cfg(unix)]
     use std::os::unix::net::UnixListener;
+    #[cfg(unix)]
     use std::sync::atomic::AtomicBool;
 
     use super::*;
@@ -267,6 +291,8 @@ mod tests {
         commit([stage_as(path, nameless, emit)?]).map_err(|(_, error)| error)
     }
 
+    // Windows may refuse to replace what is being read (Wine does): see `rename`.
+    #[cfg(unix)]
     #[test]
     fn readers_see_the_whole_of_one_of_several_writers() {
         let folder = Folder::new("writers");

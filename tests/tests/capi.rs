@@ -324,7 +324,7 @@ fn windows() {
         ],
     );
     built(ollm_tests::c_programs::prefix(), &native, &[]);
-    for (name, args) in [("hello", &[&*model][..]), ("vote", &[&model, &plugin])] {
+    for (name, args) in [("hello", &[&*model][..]), ("vote", &[&*model, &*plugin][..])] {
         let said = succeed(Command::new(native.join(name)).args(args));
         assert_eq!(wine(&examples.join(format!("{name}.exe")), args).replace("\r\n", "\n"), said, "{name}");
     }
