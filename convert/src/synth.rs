@@ -476,31 +476,29 @@ mod tests {
     use ollm_runtime::model::Model;
     use ollm_runtime::tokenizer::Tokenizer;
 
-    const FEW_EXPERTS: [(&str, Number); 3] = [
+    /// What is as large as the model: small.
+    const SMALL: [(&str, Number); 12] = [
         ("expert_count", Number::Count(3)),
         ("expert_used_count", Number::Count(2)),
         ("expert_feed_forward_length", Number::Count(256)),
-    ];
-
-    const FEW_SHARED: [(&str, Number); 5] = [
+        ("expert_shared_feed_forward_length", Number::Count(256)),
+        ("feed_forward_length", Number::Count(512)),
         ("attention.key_length_swa", Number::Count(64)),
+        ("attention.value_length_swa", Number::Count(64)),
         ("attention.sliding_window", Number::Count(4)),
         ("attention.sliding_window_pattern", Number::Flags(&[true, false])),
         ("attention.shared_kv_layers", Number::Count(1)),
         ("embedding_length_per_layer_input", Number::Count(256)),
+        ("rope.dimension_count_swa", Number::Count(64)),
     ];
 
     #[test]
     fn a_shape_of_each_architecture_is_a_model_with_a_tokenizer() {
         for shape in &SHAPES {
             let name = shape.name;
-            let has_experts = shape.more.iter().any(|(key, _)| *key == "expert_count");
-            let has_shared = shape.more.iter().any(|(key, _)| *key == "attention.shared_kv_layers");
-            let more: &[_] = match (has_experts, has_shared) {
-                (true, _) => &FEW_EXPERTS,
-                (_, true) => &FEW_SHARED,
-                _ => shape.more,
-            };
+            let small = |&(key, number)| SMALL.into_iter().find(|(other, _)| *other == key).unwrap_or((key, number));
+            let more: Vec<_> = shape.more.iter().map(small).collect();
+            let more = more.leak();
             let small = Shape { hidden: 256, ffn: 512, vocab: 300, more, ..shape.with_layers(3) };
             let path = std::env::temp_dir().join(format!("ollm-synth-{}-{name}.gguf", std::process::id()));
             for &dtype in TensorType::ALL.iter().filter(|&&dtype| quant::is_writable(dtype)) {

@@ -13,7 +13,8 @@ use safetensors::{Dtype, SafeTensors};
 use super::ImportError;
 use super::compressed::{MXFP4, MXFP4_SCALES, PACKED, Quantization, View, mxfp4_scales};
 use super::document::Document;
-use super::tensors::{Names, Origin, Part, Wanted};
+use super::part::Part;
+use super::tensors::{Names, Origin, Wanted};
 use crate::quantize::{Encoding, Stored, TensorSource};
 use crate::{ConvertError, Result};
 

@@ -7,7 +7,7 @@ use ollm_runtime::model::{Family, Role, TensorName};
 use super::compressed::MXFP4;
 use super::document::Document;
 use super::expert_keys::{DenseKeys, ExpertKeys, Single};
-use super::tensors::Part;
+use super::part::Part;
 use crate::Result;
 use crate::quantize::{RowGroups, Strides};
 

@@ -25,6 +25,7 @@ mod experts;
 mod layer_shapes;
 mod lora_config;
 mod metadata;
+mod part;
 mod peft;
 mod recurrent;
 mod rope;

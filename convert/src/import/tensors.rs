@@ -6,8 +6,9 @@ use ollm_runtime::ops::RopePairing;
 
 use super::architecture::Architecture;
 use super::config::HfConfig;
+use super::part::Part;
 use crate::Result;
-use crate::quantize::{Change, Order, RowGroups, Strides};
+use crate::quantize::{Change, Order, RowGroups};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
@@ -27,17 +28,6 @@ pub(super) struct Origin {
     pub(super) names: Vec<String>,
     /// What of that it is.
     pub(super) part: Part,
-}
-
-/// What of a stored tensor another one is.
-#[derive(Clone, Copy)]
-pub(super) enum Part {
-    /// All of it.
-    Whole,
-    /// Some of its rows.
-    Rows(RowGroups),
-    /// Some of its elements, or all in another order; and its row-major shape, but for ones.
-    Elements { strides: Strides, shape: [usize; 3] },
 }
 
 /// What the names in a checkpoint begin with.
