@@ -8,7 +8,7 @@ use super::architecture::Architecture;
 use super::config::HfConfig;
 use super::part::Part;
 use crate::Result;
-use crate::quantize::{Change, Order, RowGroups};
+use crate::quantize::{Change, Order};
 
 /// A tensor that a checkpoint has to have.
 pub(super) struct Wanted {
