@@ -146,7 +146,7 @@ fn translate(value: &mut Value) -> bool {
         Value::Object(map) => map.iter_mut().fold(false, |changed, (key, value)| match value {
             Value::String(expression) if key == "Regex" => {
                 let before = std::mem::replace(expression, oniguruma::translated(expression));
-                changed | (before != *expression)
+                changed || before != *expression
             }
             value => changed | translate(value),
         }),
