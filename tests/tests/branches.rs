@@ -294,8 +294,7 @@ fn a_full_context_ends_a_branch_and_a_memory_limit_refuses_the_step() {
     let mut branches = Branches::new(&roomy, options.clone()).unwrap();
     branches.expand(0, Expansion::Latents).unwrap();
     while branches.step(&tokenizer, |_| true).unwrap() > 0 {}
-    // Less than attention needs beside the keys and values.
-    let limit = branches.kv_bytes() + (1 << 14);
+    let limit = branches.kv_bytes();
     let limited = SessionOptions { memory_limit: Some(limit), ..self::options(1) };
     let origin = session_with(&model, true, &limited);
     let mut branches = Branches::new(&origin, options).unwrap();

@@ -18,7 +18,7 @@ use crate::memory::{self, OutOfMemory};
 
 use super::kv_cache::KEY_RUN;
 use super::kv_type::{Element, GROUP, KvHeads, with_element};
-use super::query_tile::{AttentionParams, Queries, QueryTile, ROWS, spans};
+use super::query_tile::{AttentionParams, Queries, QueryTile, TILE, spans};
 use super::scores::score;
 use super::vector::{soft_cap, softmax, softmax_with_sink};
 use super::weighted_values::weighted_values;
@@ -38,7 +38,7 @@ pub fn attention_bytes(shape: KvHeads, threads: usize, positions: usize) -> usiz
 
 /// Floats of the queries, the scores and the sums of a tile over `positions` positions.
 fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
-    ROWS.saturating_mul(positions.saturating_add(2 * KEY_RUN + 2 * shape.head_dim + shape.value_width()))
+    TILE.saturating_mul(positions.saturating_add(2 * KEY_RUN + 2 * shape.head_dim + shape.value_width()))
 }
 
 /// Causal attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all
@@ -114,7 +114,7 @@ pub fn attend<'a>(
 
 /// A tile with its scratch.
 struct TileBuffers<'a> {
-    /// Of each group of rows: `[head_dim][width]`
+    /// Of each part of the tile: `[head_dim][width]`
     queries: &'a mut [f32],
     /// `[width][padded]`; what lies past the positions that a query sees is of no use.
     scores: &'a mut [f32],
@@ -126,17 +126,17 @@ impl<'a> TileBuffers<'a> {
     /// Those of `tile`, in `scratch`, with its queries, which are among `all`.
     fn new(tile: &QueryTile<'_>, all: &[f32], scratch: &'a mut Vec<f32>) -> Self {
         let (width, dim) = (tile.width(), tile.dim());
-        let widths: usize = tile.groups.iter().map(|(_, width)| width).sum();
+        let widths: usize = tile.parts.iter().map(|part| part.width).sum();
         scratch.resize(widths * dim + width * (tile.padded() + tile.value_width()), 0.0);
         let (queries, rest) = scratch.split_at_mut(widths * dim);
         let (scores, sums) = rest.split_at_mut(width * tile.padded());
         let mut left = &mut *queries;
-        for &(row, width) in &tile.groups {
+        for part in &tile.parts {
             let own;
-            (own, left) = left.split_at_mut(width * dim);
-            for q in 0..width {
-                let place = tile.row(row + q).0;
-                let query = own[q..].iter_mut().step_by(width).zip(&all[place..place + dim]);
+            (own, left) = left.split_at_mut(part.width * dim);
+            for q in 0..part.width {
+                let place = tile.row(part.row + q).0;
+                let query = own[q..].iter_mut().step_by(part.width).zip(&all[place..place + dim]);
                 query.for_each(|(to, &from)| *to = from);
             }
         }
@@ -156,10 +156,9 @@ impl<'a> TileBuffers<'a> {
         mut run: impl FnMut(usize, &(dyn Fn(Range<usize>) + Sync)),
     ) {
         let (padded, scores, mut left) = (tile.padded(), Shared::new(self.scores), &*self.queries);
-        let of_group = |&(_, width): &(usize, usize)| left.split_off(..width * tile.dim()).unwrap_or_default();
-        let queries: Vec<&[f32]> = tile.groups.iter().map(of_group).collect();
         for part in &tile.parts {
-            let queries = queries[part.group];
+            let queries;
+            (queries, left) = left.split_at(part.width * tile.dim());
             run(part.runs(), &|runs| score::<E>(isa, tile, part, queries, runs, scores));
         }
         run(tile.rows.len(), &|rows| {

@@ -36,15 +36,8 @@ impl AttentionParams<'_> {
 /// Tokens of a task: so many that the cost of claiming a task does not count.
 const TOKENS_PER_TASK: usize = 16;
 
-/// The most queries of a part of any instruction set: each key is loaded once for all of them.
+/// The largest query tile of any instruction set: each key is loaded once for all its queries.
 pub(super) const TILE: usize = 8;
-
-/// Queries of a tile at most.
-pub(super) const ROWS: usize = 4 * TILE;
-
-/// Positions of a part at most, where a tile has several parts for them: so few that their keys
-/// stay in L2 until all queries of the tile have met them.
-const POSITIONS_PER_PART: usize = 8 * KEY_RUN;
 
 /// Positions that sequences must share to be computed together.
 const SHARED_PREFIX: usize = 2 * KEY_RUN;
@@ -102,30 +95,17 @@ impl<'a> Span<'a> {
     }
 }
 
-/// The cache of a query, and its row.
-type Query<'a> = (&'a LayerKvCache, (usize, Range<usize>));
-
-/// The positions that some of these rows see, from a multiple of [`POSITION_BLOCK`] on.
-fn seen_by(rows: &[(usize, Range<usize>)]) -> Range<usize> {
-    let start = rows.iter().map(|(_, seen)| seen.start).min().unwrap_or_default();
-    let end = rows.iter().map(|(_, seen)| seen.end).max().unwrap_or_default();
-    start / POSITION_BLOCK * POSITION_BLOCK..end
-}
-
 /// Some queries that share a key head.
 pub(super) struct QueryTile<'a> {
     pub(super) head: usize,
     pub(super) params: AttentionParams<'a>,
     /// Where each query is among all of them, and its result among all results, and the positions
-    /// that it sees; at most [`ROWS`].
+    /// that it sees.
     pub(super) rows: Vec<(usize, Range<usize>)>,
     /// The position of the first score, a multiple of [`POSITION_BLOCK`].
     pub(super) start: usize,
     /// How many positions have a score.
     pub(super) length: usize,
-    /// Rows whose queries are computed together: the first row, and the number of rows: 1, 2, 4 or 8,
-    /// with the last row of the tile several times.
-    pub(super) groups: Vec<(usize, usize)>,
     /// The positions that there are, with the rows that see them, each row's in their order.
     pub(super) parts: Vec<TilePart<'a>>,
     pub(super) layout: KvLayout,
@@ -136,9 +116,8 @@ pub(super) struct TilePart<'a> {
     pub(super) cache: &'a LayerKvCache,
     /// From a multiple of [`POSITION_BLOCK`] on.
     pub(super) positions: Range<usize>,
-    /// The number of the group of rows.
-    pub(super) group: usize,
-    /// The first row, and the number of rows.
+    /// The first row, and the number of rows: 1, 2, 4 or 8, with the last row of the tile several
+    /// times.
     pub(super) row: usize,
     pub(super) width: usize,
 }
@@ -162,52 +141,20 @@ impl<'a> QueryTile<'a> {
             }
         }
         let count = queries.len();
-        (0..count).step_by(ROWS).map(move |at| {
-            let queries = &queries[at..count.min(at + ROWS)];
-            let rows: Vec<_> = queries.iter().map(|(_, row)| row.clone()).collect();
-            let Range { start, end } = seen_by(&rows);
-            let mut tile =
-                Self { head, params, rows, start, length: end - start, groups: Vec::new(), parts: Vec::new(), layout };
-            let same = |a: &Query<'_>, b: &Query<'_>| std::ptr::eq(a.0, b.0);
-            let common = if queries.iter().all(|query| same(query, &queries[0])) { end } else { shared.max(start) };
-            tile.add_parts(queries[0].0, start..common, 0..queries.len(), most);
-            let mut row = 0;
-            for own in queries.chunk_by(same).filter(|_| common < end) {
-                tile.add_parts(own[0].0, common..end, row..row + own.len(), most);
-                row += own.len();
-            }
-            tile
+        (0..count).step_by(most).map(move |at| {
+            let queries = &queries[at..count.min(at + most)];
+            let starts = queries.iter().map(|(_, (_, seen))| seen.start);
+            let start = starts.min().unwrap_or_default() / POSITION_BLOCK * POSITION_BLOCK;
+            let end = queries.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or_default();
+            let parts = TilePart::all(queries, start, shared);
+            let rows = queries.iter().map(|(_, row)| row.clone()).collect();
+            Self { head, params, rows, start, length: end - start, parts, layout }
         })
     }
 
-    /// Adds parts for the positions of a cache and the rows that see some of them. Where there are
-    /// several groups of rows, all of them meet some positions before they meet the next.
-    fn add_parts(&mut self, cache: &'a LayerKvCache, positions: Range<usize>, rows: Range<usize>, most: usize) {
-        let groups = self.groups.len();
-        let is_last = rows.end == self.rows.len();
-        let mut row = rows.start;
-        while row < rows.end {
-            let left = most.min(rows.end - row);
-            // Behind the last row there is none that would be computed in vain.
-            let width = if is_last { left.next_power_of_two() } else { 1 << left.ilog2() };
-            self.groups.push((row, width));
-            row += width;
-        }
-        let step = if self.groups.len() - groups > 1 { POSITIONS_PER_PART } else { positions.len().max(1) };
-        for start in positions.clone().step_by(step) {
-            for (group, &(row, width)) in self.groups.iter().enumerate().skip(groups) {
-                let seen = seen_by(&self.rows[row..self.rows.len().min(row + width)]);
-                let positions = start.max(seen.start)..positions.end.min(start + step).min(seen.end);
-                if !positions.is_empty() {
-                    self.parts.push(TilePart { cache, positions, group, row, width });
-                }
-            }
-        }
-    }
-
-    /// Rows that are computed, the last one several times.
+    /// Queries that are computed: 1, 2, 4 or 8, with the last one several times.
     pub(super) fn width(&self) -> usize {
-        self.groups.iter().map(|(row, width)| row + width).max().unwrap_or_default()
+        self.rows.len().next_power_of_two()
     }
 
     /// The row of query `q`.
@@ -235,7 +182,31 @@ impl<'a> QueryTile<'a> {
     }
 }
 
-impl TilePart<'_> {
+impl<'a> TilePart<'a> {
+    /// The parts of a tile whose scores begin at `start`, where the first `shared` positions of all
+    /// caches are the same.
+    fn all(queries: &[(&'a LayerKvCache, (usize, Range<usize>))], start: usize, shared: usize) -> Vec<Self> {
+        let end = |rows: &[(_, (_, Range<usize>))]| rows.iter().map(|(_, (_, seen))| seen.end).max().unwrap_or(start);
+        let same = |a: &(&LayerKvCache, _), b: &(&LayerKvCache, _)| std::ptr::eq(a.0, b.0);
+        let (cache, width) = (queries[0].0, queries.len().next_power_of_two());
+        if queries.iter().all(|query| same(query, &queries[0])) {
+            return vec![Self { cache, positions: start..end(queries), row: 0, width }];
+        }
+        let mut parts = vec![Self { cache, positions: start..shared.max(start), row: 0, width }];
+        let mut row = 0;
+        for own in queries.chunk_by(same) {
+            let positions = shared.max(start)..end(own);
+            let mut left = own.len();
+            while left > 0 {
+                // Whole powers of two: no row is computed that belongs to another cache.
+                let width = 1 << left.ilog2();
+                parts.push(Self { cache: own[0].0, positions: positions.clone(), row, width });
+                (row, left) = (row + width, left - width);
+            }
+        }
+        parts
+    }
+
     /// Runs of keys.
     pub(super) fn runs(&self) -> usize {
         self.positions.len().div_ceil(KEY_RUN)

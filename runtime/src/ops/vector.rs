@@ -233,6 +233,21 @@ impl Kernel for SoftCap<'_> {
     }
 }
 
+// Functions, not closures: those are compiled without the instruction set where they are not inlined.
+
+/// `x / (1 + e^-t)`
+#[inline(always)]
+fn times_sigmoid<S: Simd>(isa: S, x: S::F32, minus_t: S::F32) -> S::F32 {
+    isa.div(x, isa.add(isa.splat(1.0), exp(isa, minus_t)))
+}
+
+/// The lesser of x and `-minus_most`.
+#[inline(always)]
+fn at_most<S: Simd>(isa: S, x: S::F32, minus_most: S::F32) -> S::F32 {
+    let zero = isa.splat(0.0);
+    isa.sub(zero, isa.max(minus_most, isa.sub(zero, x)))
+}
+
 struct Activate<'a> {
     activation: Activation,
     x: &'a mut [f32],
@@ -245,30 +260,27 @@ impl Kernel for Activate<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, isa: S) {
         let (zero, one) = (isa.splat(0.0), isa.splat(1.0));
-        // x / (1 + e^-t)
-        let sigmoid = |x, minus_t| isa.div(x, isa.add(one, exp(isa, minus_t)));
-        let limit = isa.splat(CLAMPED_SWISH_LIMIT);
-        let at_most_limit = |x| isa.sub(zero, isa.max(isa.sub(zero, limit), isa.sub(zero, x)));
+        let least = isa.splat(-CLAMPED_SWISH_LIMIT);
         map!(isa: S, self.x, 0.0, |x, at, vector| {
             let y = match self.activation {
-                Activation::Silu => sigmoid(x, isa.sub(zero, x)),
+                Activation::Silu => times_sigmoid(isa, x, isa.sub(zero, x)),
                 // t = 2 sqrt(2 / pi) (x + 0.044715 x^3), which makes `x / 2 * (1 + tanh(t / 2))`
                 Activation::Gelu => {
                     let minus_t = isa.fma(isa.mul(x, x), isa.splat(-0.071_354_82), isa.splat(-1.595_769));
-                    sigmoid(x, isa.mul(x, minus_t))
+                    times_sigmoid(isa, x, isa.mul(x, minus_t))
                 }
                 Activation::ReluSquared => {
                     let x = isa.max(zero, x);
                     isa.mul(x, x)
                 }
                 Activation::ClampedSwish => {
-                    let x = at_most_limit(x);
-                    sigmoid(x, isa.mul(x, isa.splat(-CLAMPED_SWISH_SLOPE)))
+                    let x = at_most(isa, x, least);
+                    times_sigmoid(isa, x, isa.mul(x, isa.splat(-CLAMPED_SWISH_SLOPE)))
                 }
             };
             match self.factors.map(|factors| load_at(isa, factors, at)) {
                 Some(up) if self.activation == Activation::ClampedSwish => {
-                    isa.mul(y, isa.add(one, isa.max(isa.sub(zero, limit), at_most_limit(up))))
+                    isa.mul(y, isa.add(one, isa.max(least, at_most(isa, up, least))))
                 }
                 Some(up) => isa.mul(y, up),
                 None => y,
@@ -294,6 +306,7 @@ struct Softmax<'a> {
 }
 
 /// The first lane, whatever it is.
+#[inline(always)]
 fn first_lane<S: Simd>(isa: S, x: S::F32) -> f32 {
     let mut lanes = [0.0; MAX_LANES];
     isa.store(x, &mut lanes);
