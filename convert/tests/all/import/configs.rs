@@ -8,7 +8,7 @@ use ollm_runtime::model::Model;
 use ollm_runtime::session::{Session, SessionOptions};
 use serde_json::{Value, json};
 
-use super::{Source, golden, off, read_json, run};
+use super::source::{Source, golden, off, read_json, run};
 
 /// The log-probability of each next token, in a context of as many tokens as there are.
 fn logprobs(path: &Path, ids: &[u32]) -> Vec<f64> {

@@ -13,7 +13,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use super::{GOLDENS, Source, imported};
+use super::source::{GOLDENS, Source, imported};
 use crate::common::{Folder, read};
 
 type Factor = (Vec<usize>, Vec<f32>);

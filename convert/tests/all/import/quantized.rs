@@ -5,7 +5,8 @@ use ollm_runtime::quant;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
-use super::{Source, golden, read, run};
+use super::source::{Source, golden, run};
+use crate::common::read;
 
 const MATRIX: &str = "model.layers.1.mlp.up_proj";
 

@@ -11,7 +11,7 @@ use ollm_runtime::quant::QuantError;
 use safetensors::{Dtype, SafeTensorError};
 use serde_json::{Value, json};
 
-use super::{Source, options, run};
+use super::source::{Source, options, run};
 use crate::common::Folder;
 
 /// The weights, with one tensor changed.
