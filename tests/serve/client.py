@@ -94,10 +94,10 @@ async def all_at_once(url, key, requests, clients, told=lambda done: None):
 
 
 def memory(pid):
-    """Resident memory in MB: now, and at most so far."""
+    """Resident memory in MB: the process's own, and with the pages of the model's file."""
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines)
-    return [int(fields[name].split()[0]) // 1000 for name in ("VmRSS", "VmHWM")]
+    return [int(fields[name].split()[0]) // 1000 for name in ("RssAnon", "VmRSS")]
 
 
 def compare_rates(url, key, requests):
@@ -119,7 +119,7 @@ def check_texts(url, key, pid, requests):
 
     def told(done):
         if done in marks:
-            print("after {} requests: {} MB of memory, {} at most".format(done, *memory(pid)), flush=True)
+            print("after {} requests: {} MB of memory, {} with the file's pages".format(done, *memory(pid)), flush=True)
 
     texts, _ = asyncio.run(all_at_once(url, key, requests, CLIENTS, told))
     assert None not in texts and texts[:some] == alone, "a text is lost, or not that of the request alone"
