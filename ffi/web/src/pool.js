@@ -30,5 +30,6 @@ async function startThread(library, module, memory) {
       });
     }, reject);
   });
+  worker.hold(false);
   return worker;
 }
