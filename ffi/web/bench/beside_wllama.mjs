@@ -1,7 +1,7 @@
 // This package beside wllama (llama.cpp for WebAssembly) in one Chromium, by turns, on one model:
 //   npm install --no-save @wllama/wllama
-//   node bench/beside_wllama.mjs MODEL.gguf [THREADS [ROUNDS]]
-// Tokens a second for a prompt of 512 tokens and for 64 generated ones, the medians of all rounds: by
+//   node bench/beside_wllama.mjs MODEL.gguf [THREADS [ROUNDS [PROMPT [ANSWER]]]]
+// Tokens a second for a prompt of PROMPT (512) tokens and for ANSWER (64) generated ones, the medians of all rounds: by
 // the clock, and by the processor time of the browser (on Linux), which a busy machine changes less.
 // With several threads the latter also has what they wait for each other.
 
@@ -13,7 +13,7 @@ import { fileURLToPath } from "node:url";
 
 import { serve } from "../test/server.mjs";
 
-const [model, threads = "1", rounds = "9"] = process.argv.slice(2);
+const [model, threads = "1", rounds = "9", prompt = "512", answer = "64"] = process.argv.slice(2);
 const web = fileURLToPath(new URL("..", import.meta.url));
 const wllama = path.resolve(process.env.WLLAMA ?? "node_modules/@wllama/wllama/esm");
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "ollm-bench-"));
@@ -53,7 +53,7 @@ function heard(where, body) {
 
 const server = await serve({ "/model/": path.dirname(model), "/wllama/": wllama, "/": web }, { heard });
 const page = `http://127.0.0.1:${server.address().port}/bench/page.html`;
-const asked = new URLSearchParams({ model: path.basename(model), threads, rounds });
+const asked = new URLSearchParams({ model: path.basename(model), threads, rounds, prompt, answer });
 const flags = ["--headless=new", "--no-sandbox", "--disable-gpu", `--user-data-dir=${profile}`];
 const child = spawn(process.env.CHROMIUM ?? "chromium", [...flags, `${page}?${asked}`], { stdio: "ignore" });
 const failure = await done;

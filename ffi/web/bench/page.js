@@ -1,8 +1,7 @@
 import { Runtime } from "../src/index.js";
 
 const asked = new URLSearchParams(location.search);
-const [threads, rounds] = ["threads", "rounds"].map((name) => Number(asked.get(name)));
-const [PROMPT, ANSWER] = [512, 64];
+const [threads, rounds, PROMPT, ANSWER] = ["threads", "rounds", "prompt", "answer"].map((name) => Number(asked.get(name)));
 const post = (where, body = "") => fetch(where, { method: "POST", body });
 
 async function ours(file) {

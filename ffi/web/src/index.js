@@ -9,7 +9,7 @@ import { spawnWorker } from "./threads.js";
 
 export { OllmError };
 
-/** A worker, and the calls that it has not answered yet. */
+/** A worker, and the calls that it has not answered yet, which keep a process of Node.js alive. */
 class Connection {
   #worker;
   #calls = new Map();
@@ -40,6 +40,7 @@ class Connection {
     own.signal?.addEventListener("abort", cancel);
     return new Promise((resolve, reject) => {
       this.#calls.set(call, { resolve, reject, progress: own.progress, signal: own.signal });
+      this.#worker.hold(true);
       this.#worker.post({ call, target, method, values: values.map((value) => encode(value)) });
     }).finally(() => own.signal?.removeEventListener("abort", cancel));
   }
@@ -65,6 +66,7 @@ class Connection {
       return;
     }
     this.#calls.delete(call);
+    this.#worker.hold(this.#calls.size > 0);
     if (!("error" in message)) pending.resolve(this.#decode(message.result));
     else if (pending.signal?.aborted) pending.reject(pending.signal.reason);
     else pending.reject(failureOf(message.error));

@@ -9,7 +9,7 @@ import { LogLevel, callbacks, structs } from "./c.js";
 import { text as checkText, list } from "./check.js";
 import { OllmError } from "./error.js";
 import { begin, getField, getValues, setField, setValues } from "./struct.js";
-import { instantiate } from "./wasm.js";
+import { allocateVariables, instantiate } from "./wasm.js";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -30,7 +30,9 @@ export class Library {
    * the library logs.
    */
   static async start(module, memory, log) {
-    return new Library(await instantiate(module, memory), memory, log);
+    const exports = await instantiate(module, memory);
+    if (memory) exports.__wasm_init_tls(allocateVariables(exports));
+    return new Library(exports, memory, log);
   }
 
   constructor(exports, memory, log) {

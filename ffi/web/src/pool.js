@@ -1,6 +1,7 @@
 /** The threads of a library that is in shared memory, and the pool that its sessions share. */
 
 import { spawnWorker } from "./threads.js";
+import { allocateVariables } from "./wasm.js";
 
 /** Bytes of the stack of a thread: as many as the first one has. */
 const STACK = 1 << 20;
@@ -18,18 +19,17 @@ export async function startPool(library, module, memory, threads) {
 }
 
 async function startThread(library, module, memory) {
-  const { __tls_size: size, __tls_align: alignment } = library.functions;
-  const [stack, variables] = [library.allocate(STACK), library.allocate(size.value + alignment.value)];
-  const aligned = Math.ceil(variables / alignment.value) * alignment.value;
+  const [stack, variables] = [library.allocate(STACK), allocateVariables(library.functions)];
   let worker;
   await new Promise((resolve, reject) => {
     spawnWorker("thread", reject).then((spawned) => {
       worker = spawned;
       worker.listen(({ listening }) => {
-        if (listening) worker.post({ module, memory, stack: stack + STACK, variables: aligned });
+        if (listening) worker.post({ module, memory, stack: stack + STACK, variables });
         else resolve();
       });
     }, reject);
   });
+  worker.hold(false);
   return worker;
 }

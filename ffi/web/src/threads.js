@@ -1,4 +1,7 @@
-/** Workers of browsers and of Node.js by one interface: `post`, `listen`, `end`. */
+/**
+ * Workers of browsers and of Node.js by one interface: `post`, `listen`, `hold`, `end`. `hold(isHeld)`
+ * says whether the worker keeps the process of Node.js alive, as it does at first.
+ */
 
 export const isNode = typeof process === "object" && typeof process.versions?.node === "string";
 
@@ -30,6 +33,7 @@ export async function spawnWorker(kind, failed) {
     return {
       post: (message) => worker.postMessage(message),
       listen: (hear) => worker.on("message", hear),
+      hold: (isHeld) => (isHeld ? worker.ref() : worker.unref()),
       end: () => worker.terminate(),
     };
   }
@@ -38,6 +42,7 @@ export async function spawnWorker(kind, failed) {
   return {
     post: (message) => worker.postMessage(message),
     listen: (hear) => (worker.onmessage = ({ data }) => hear(data)),
+    hold: () => {},
     end: () => worker.terminate(),
   };
 }

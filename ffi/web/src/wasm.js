@@ -1,5 +1,6 @@
 /** Chooses the module for this processor, and compiles it. */
 
+import { OllmError } from "./error.js";
 import { isNode } from "./threads.js";
 
 /** `f(a, b, c)` is `f32x4.relaxed_madd` of them, `g(a, b, c)` `i32x4.relaxed_dot_i8x16_i7x16_add_s`. */
@@ -64,6 +65,16 @@ export function sharedMemory() {
 export async function instantiate(module, memory) {
   const imports = { ollm: { now: () => performance.now() }, env: { memory } };
   return (await WebAssembly.instantiate(module, imports)).exports;
+}
+
+/**
+ * The address of memory for the thread-local variables of a thread, for `__wasm_init_tls`. Each
+ * thread needs its own, the first one too: not every linker gives it one.
+ */
+export function allocateVariables({ ollm_web_alloc: allocate, __tls_size: size, __tls_align: alignment }) {
+  const address = allocate(size.value + alignment.value) >>> 0;
+  if (address === 0) throw new OllmError("out_of_memory", "there is no memory for a thread");
+  return Math.ceil(address / alignment.value) * alignment.value;
 }
 
 /** Compiles the module at an address. */

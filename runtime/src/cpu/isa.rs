@@ -117,6 +117,7 @@ impl Simd128 {
 #[derive(Clone, Copy, Debug)]
 pub struct Scalar;
 
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 impl Scalar {
     #[inline(never)]
     pub(super) fn enter<K: Kernel>(self, kernel: K) -> K::Output {

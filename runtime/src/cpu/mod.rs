@@ -42,8 +42,8 @@ macro_rules! isas {
         }
 
         impl Isa {
-            /// Every instruction set that this processor has, best first; the scalar one is always
-            /// last.
+            /// Every instruction set that this processor has, best first; the scalar one is
+            /// last, and only a module for WebAssembly with vectors lacks it.
             pub fn available() -> Vec<Self> {
                 let found = [$($(#[$meta])* $new.map(Self::$variant),)+];
                 found.into_iter().flatten().collect()
@@ -98,7 +98,8 @@ isas! {
     #[cfg(target_arch = "aarch64")] NeonDot(NeonDot) = "neon-dotprod", NeonDot::new();
     #[cfg(target_arch = "aarch64")] Neon(Neon) = "neon", Neon::new();
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))] Simd128(Simd128) = "wasm-simd128", Simd128::new();
-    Scalar(Scalar) = "scalar", Some(Scalar);
+    // Every engine that loads a module with vectors has them: kernels without would only make it large.
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))] Scalar(Scalar) = "scalar", Some(Scalar);
 }
 
 impl Isa {
