@@ -97,7 +97,7 @@ size:
 	cargo build --profile dist -p ollm-ffi --features constraints
 	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 8074035
 	cargo build --profile dist -p ollm-ffi
-	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5976883
+	test $$(stat -c %s $(TARGET)/dist/libollm.so) -le 5347737
 
 # The modules for WebAssembly, into ffi/web/wasm.
 web:
