@@ -43,14 +43,10 @@ module() {
       folder=$target-threads
       RUSTFLAGS=$threads build "$features" --target-dir "$folder" -p ollm-ffi --lib
       ;;
-    # The features are those that the C library has it with: it is compiled once for both.
-    primitives)
-      build "$features" --target-dir "$folder" -p ollm-runtime --no-default-features --features chat-template \
-        --example wasm_primitives
-      ;;
+    primitives) build "$features" --target-dir "$folder" -p ollm-web-primitives --lib ;;
   esac
   local made=ollm.wasm
-  [ "$kind" != primitives ] || made=examples/wasm_primitives.wasm
+  [ "$kind" != primitives ] || made=ollm_web_primitives.wasm
   # A test that runs meanwhile sees no half of it.
   cp "$folder/wasm32-unknown-unknown/dist/$made" "$out/$name.tmp"
   mv "$out/$name.tmp" "$out/$name.wasm"
