@@ -1,11 +1,11 @@
 #!/bin/sh
 # Installs below a prefix (Linux): install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
 #
-# LIBRARY_DIR has libollm.so and libollm.a, or of a build for Windows (MinGW) ollm.dll, libollm.dll.a
-# and libollm.a; COMMANDS_DIR the commands, which write their man pages and shell completions
-# themselves. DESTDIR is put before every path, as packagers want it. Files and
-# folders that were made, now and before, are listed in PREFIX/share/ollm/installed (folders end with
-# a slash), which `uninstall.sh PREFIX` reads. A file of something else is never overwritten.
+# LIBRARY_DIR has libollm.so and libollm.a, or of a build for Windows (MinGW) ollm.dll,
+# libollm.dll.a and libollm.a; COMMANDS_DIR the commands, which write their man pages and shell
+# completions themselves. DESTDIR is put before every path, as packagers want it. Files and
+# folders that were made, now and before, are listed in PREFIX/share/ollm/installed (folders end
+# with a slash), which `uninstall.sh PREFIX` reads. A file of something else is never overwritten.
 set -eu
 case ${2:-} in
 /*) [ $# -le 3 ] && [ -f "$1/libollm.a" ] && { [ -f "$1/libollm.so" ] || [ -f "$1/libollm.dll.a" ]; } || refused=yes ;;

@@ -132,7 +132,8 @@ impl Types {
         for field in fields {
             assert!(!self.structs.contains(&field.what), "{} is a struct in a struct", field.name);
             let kind = match self.read(&field.what).expect("a field has a type") {
-                // By their names: a pointer to one struct has no length, and a number may follow it.
+                // By their names: a pointer to one struct has no length, and a number may follow
+                // it.
                 Type::Size if is_array && (field.name.ends_with("length") || field.name.ends_with("count")) => {
                     Type::Length
                 }

@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Name, recipe or type, flags of the benchmark; of the real model, then of random weights of a shape.
+# Name, recipe or type, flags of the benchmark; of the real model, then of random weights of a
+# shape.
 REAL = [("Q4_1", "-p 512 -n 64 -r 5"), ("Q4_0", "-p 512 -n 64 -r 5"), ("Q8_0", "-p 512 -n 64 -r 5")]
 SHAPES = [
     ("qwen3-0.6b", ["Q4_0", "Q8_0", "Q4_K", "Q6_K"], "-p 256 -n 16 -r 3"),

@@ -86,7 +86,8 @@ NARROW = {**FEW, "moe_intermediate_size": 16}
 VISION = {"depth": 1, "hidden_size": 32, "embed_dim": 32, "num_heads": 2, "intermediate_size": 32, "out_hidden_size": 32}
 
 
-# Gemma 4: heads of two sizes, a rope that turns a quarter of the larger ones, and layers that have the keys and values of others.
+# Gemma 4: heads of two sizes, a rope that turns a quarter of the larger ones, and layers that have
+# the keys and values of others.
 YARN = {"rope_type": "yarn", "rope_theta": 1000.0, "factor": 4.0, "original_max_position_embeddings": 32}
 PROPORTIONAL = {"full_attention": {"rope_type": "proportional", "rope_theta": 1000.0, "partial_rotary_factor": 0.25},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}

@@ -108,8 +108,8 @@ fn together(origin: &Session, parts: &[Part]) -> Vec<Vec<(u32, Option<usize>, u3
     steps
 }
 
-/// As [`together`], with prompts that go in beside the steps, in pieces: each part begins as soon as
-/// its own is in.
+/// As [`together`], with prompts that go in beside the steps, in pieces: each part begins as soon
+/// as its own is in.
 fn staggered(origin: &Session, parts: &[Part], piece: usize) -> Vec<Vec<(u32, Option<usize>, u32)>> {
     let mut batch = Batch::default();
     let mut sessions: Vec<_> = parts.iter().map(|_| origin.fork().unwrap()).collect();

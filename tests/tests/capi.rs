@@ -282,7 +282,8 @@ fn arm64() {
     assert_pages_of_16_kib(&build.join("libollm.so"));
 }
 
-/// Windows, under Wine: the package of a build by MinGW, as `CMake` finds it and as a compiler links it.
+/// Windows, under Wine: the package of a build by MinGW, as `CMake` finds it and as a compiler
+/// links it.
 #[test]
 fn windows() {
     let Some(build) = build_named("OLLM_WINDOWS_LIBRARY", ".ci/windows") else { return };

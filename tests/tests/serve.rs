@@ -345,8 +345,8 @@ fn what_is_wrong_is_told_in_the_shape_of_the_api() {
         assert!(error["message"].is_string() && error["type"].is_string(), "{fields}: {error}");
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{fields}: {error}");
     }
-    // What changes nothing is no error: the values that a field has by itself, parts that are texts,
-    // a developer.
+    // What changes nothing is no error: the values that a field has by itself, parts that are
+    // texts, a developer.
     let parts = json!([{ "type": "text", "text": "hi" }]);
     let messages = json!([{ "role": "developer", "content": "be kind" }, { "role": "user", "content": parts }]);
     let by_default = json!({ "messages": messages, "functions": [], "function_call": "none", "modalities": ["text"] });

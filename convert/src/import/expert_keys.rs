@@ -27,8 +27,8 @@ pub(super) struct ExpertKeys {
     pub(super) single: Option<Single>,
     /// The names of the stacked matrices: gate and up, then down.
     pub(super) stacked: &'static [[&'static str; 2]],
-    /// Stacked matrices are inputs by outputs, those of gate and up by turns, with biases; or packed
-    /// in `MXFP4`, outputs by inputs.
+    /// Stacked matrices are inputs by outputs, those of gate and up by turns, with biases; or
+    /// packed in `MXFP4`, outputs by inputs.
     pub(super) turned: bool,
 }
 

@@ -82,8 +82,8 @@ impl HfExperts {
     }
 
     /// The tensors of a layer that the tensor of this name may be, each a list of matrices that are
-    /// stacked and what is taken of them; empty for what is no expert's or router's. `hidden` is the
-    /// size of the hidden state.
+    /// stacked and what is taken of them; empty for what is no expert's or router's. `hidden` is
+    /// the size of the hidden state.
     pub(super) fn tensors(&self, name: TensorName, hidden: usize) -> Vec<(Vec<String>, Part)> {
         let which = match name.role {
             Role::FfnRouter => {

@@ -1,6 +1,6 @@
 //! What differs from layer to layer in Gemma 4 (`configuration_gemma4.py` of transformers 5): heads
-//! with full attention are of another size, there may be fewer key heads, whose values are the keys;
-//! the last layers have the keys and values of others, and may be wider.
+//! with full attention are of another size, there may be fewer key heads, whose values are the
+//! keys; the last layers have the keys and values of others, and may be wider.
 
 use ollm_runtime::gguf::Value;
 use ollm_runtime::model::{Role, TensorName};
@@ -29,8 +29,8 @@ pub(super) struct LayerShapes {
 const OVERRIDES: &str = "per_layer_config";
 
 impl LayerShapes {
-    /// `common` are the heads, the key heads, the elements of a head, the width, and the elements of
-    /// a per-layer embedding where nothing else is said.
+    /// `common` are the heads, the key heads, the elements of a head, the width, and the elements
+    /// of a per-layer embedding where nothing else is said.
     pub(super) fn read(json: &Document, sliding: &[bool], common: [usize; 5]) -> Result<Self> {
         let [heads, kv_heads, head_dim, ffn, per_layer] = common;
         let layers = sliding.len();

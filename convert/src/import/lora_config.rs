@@ -48,7 +48,8 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Initializations by name that leave the backbone as it is. The others (`PiSSA`, `OLoRA`, `CorDA`,
-/// `LoftQ`, LoRA-GA) take the first factors from its matrices: the adapters are of another backbone.
+/// `LoftQ`, LoRA-GA) take the first factors from its matrices: the adapters are of another
+/// backbone.
 const INITIALIZATIONS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
 
 /// How much of the factors is added.

@@ -104,7 +104,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     Ok(summary)
 }
 
-/// How an embedding is pooled, as GGUF numbers it, where the folder says so (sentence-transformers).
+/// How an embedding is pooled, as GGUF numbers it, where the folder says so
+/// (sentence-transformers).
 fn pooling(folder: &Path) -> Result<Option<u32>> {
     const MODE: &str = "pooling_mode";
     const SUPPORTED: &str = "mean, cls, lasttoken";

@@ -49,8 +49,8 @@ impl RowGroups {
     }
 }
 
-/// Where the elements of a tensor are among those that are stored, if they do not follow one another:
-/// how many lie between successive ones.
+/// Where the elements of a tensor are among those that are stored, if they do not follow one
+/// another: how many lie between successive ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Strides {
     pub(crate) first: usize,
@@ -237,8 +237,8 @@ impl TensorSource<'_> {
         stored / (self.stored_rows() * self.stored.len()) * rows.len()
     }
 
-    /// Has the pages of these rows leave memory; those of fused and of turned matrices are still to be
-    /// read.
+    /// Has the pages of these rows leave memory; those of fused and of turned matrices are still to
+    /// be read.
     pub(super) fn discard(&self, rows: Range<usize>) {
         let is_apart = |stored: &Stored<'_>| matches!(stored.encoding, Encoding::Strided(..));
         if self.rows.is_some() || self.stored.iter().any(is_apart) {

@@ -1,9 +1,10 @@
 // This package beside wllama (llama.cpp for WebAssembly) in one Chromium, by turns, on one model:
 //   npm install --no-save @wllama/wllama
 //   node bench/beside_wllama.mjs MODEL.gguf [THREADS [ROUNDS [PROMPT [ANSWER]]]]
-// Tokens a second for a prompt of PROMPT (512) tokens and for ANSWER (64) generated ones, the medians of all rounds: by
-// the clock, and by the processor time of the browser (on Linux), which a busy machine changes less.
-// With several threads the latter also has what they wait for each other.
+// Tokens a second for a prompt of PROMPT (512) tokens and for ANSWER (64) generated ones, the
+// medians of all rounds: by the clock, and by the processor time of the browser (on Linux), which a
+// busy machine changes less. With several threads the latter also has what they wait for each
+// other.
 
 import { spawn } from "node:child_process";
 import fs from "node:fs";

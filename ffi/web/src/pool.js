@@ -10,7 +10,8 @@ const STACK = 1 << 20;
 export async function startPool(library, module, memory, threads) {
   const workers = await Promise.all(Array.from({ length: threads - 1 }, () => startThread(library, module, memory)));
   const waiting = workers.slice();
-  // The thread is there, and only waits to be told: this one computes meanwhile, and takes no messages.
+  // The thread is there, and only waits to be told: this one computes meanwhile, and takes no
+  // messages.
   const start = library.callback("ollm_start_fn", (worker) => void waiting.pop().post({ worker }));
   const pool = library.with((arena) =>
     library.handle("ollm_thread_pool_new", arena.struct("ollm_thread_pool_options", { threads }, { start })),

@@ -1,6 +1,6 @@
 /**
- * Workers of browsers and of Node.js by one interface: `post`, `listen`, `hold`, `end`. `hold(isHeld)`
- * says whether the worker keeps the process of Node.js alive, as it does at first.
+ * Workers of browsers and of Node.js by one interface: `post`, `listen`, `hold`, `end`.
+ * `hold(isHeld)` says whether the worker keeps the process of Node.js alive, as it does at first.
  */
 
 export const isNode = typeof process === "object" && typeof process.versions?.node === "string";

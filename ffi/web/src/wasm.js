@@ -20,9 +20,9 @@ const PROBE = Uint8Array.of(
 );
 
 /**
- * Whether the relaxed instructions are there and exact, which the engine and the processor decide: the
- * multiply-add rounds once, and the dot product is right (the baseline compiler of V8 11.3, in Node.js
- * 20, adds the products to themselves).
+ * Whether the relaxed instructions are there and exact, which the engine and the processor decide:
+ * the multiply-add rounds once, and the dot product is right (the baseline compiler of V8 11.3, in
+ * Node.js 20, adds the products to themselves).
  */
 export function areRelaxedExact() {
   if (!WebAssembly.validate(PROBE)) return false;

@@ -62,7 +62,8 @@ for (const { kind, url, threads } of modules) {
     assert.deepEqual(await generated(await begin({ sampling })), text.backbone);
     assert.deepEqual(await generated(await begin({ plugin }), { stops: [text.stop, "never"] }), text.stopped);
     const suggestions = await (await begin({ plugin })).suggest({ count: 3, tokens: 6 });
-    // Their probabilities have logarithms of the mixture, which the C library of the platform takes.
+    // Their probabilities have logarithms of the mixture, which the C library of the platform
+    // takes.
     const withoutProbability = ({ probability, ...one }) => one;
     assert.deepEqual(suggestions.map(withoutProbability), text.suggestions.map(withoutProbability));
     text.suggestions.forEach(({ probability }, i) => {

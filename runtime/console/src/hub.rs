@@ -106,8 +106,9 @@ fn is_safe(name: &str) -> bool {
     !name.contains(char::is_control) && name.split('/').all(is_part)
 }
 
-/// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name, as a
-/// whole word if there is such a name: `F16` is not `BF16`. Parts of a model in several files count by the first.
+/// The GGUF file that is meant: the name itself, or the only one that has `wanted` in its name, as
+/// a whole word if there is such a name: `F16` is not `BF16`. Parts of a model in several files
+/// count by the first.
 #[cfg(any(feature = "download", test))]
 fn choose(names: &[String], wanted: Option<&str>) -> Result<String, Vec<String>> {
     let wanted = wanted.unwrap_or_default().to_lowercase();

@@ -98,13 +98,14 @@ isas! {
     #[cfg(target_arch = "aarch64")] NeonDot(NeonDot) = "neon-dotprod", NeonDot::new();
     #[cfg(target_arch = "aarch64")] Neon(Neon) = "neon", Neon::new();
     #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))] Simd128(Simd128) = "wasm-simd128", Simd128::new();
-    // Every engine that loads a module with vectors has them: kernels without would only make it large.
+    // Every engine that loads a module with vectors has them: kernels without would only make it
+    // large.
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))] Scalar(Scalar) = "scalar", Some(Scalar);
 }
 
 impl Isa {
-    /// Tokens of the tile of a GEMV of `count` tokens, which reads packed weights as they are: 1 for
-    /// one token, else the smallest of [`Simd::GEMV_TILES`] with room for all.
+    /// Tokens of the tile of a GEMV of `count` tokens, which reads packed weights as they are: 1
+    /// for one token, else the smallest of [`Simd::GEMV_TILES`] with room for all.
     fn gemv_tile(self, count: usize) -> Option<usize> {
         match count {
             1 => (self.gemv_rows() > 0).then_some(1),

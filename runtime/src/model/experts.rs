@@ -63,8 +63,8 @@ impl ExpertsConfig {
         });
     }
 
-    /// Fills `chosen` with the experts of the highest `weights`, each with its `bias` added to it, in
-    /// the order of their numbers; of equal ones the first.
+    /// Fills `chosen` with the experts of the highest `weights`, each with its `bias` added to it,
+    /// in the order of their numbers; of equal ones the first.
     fn choose(&self, weights: &[f32], bias: Option<&[f32]>, chosen: &mut [Choice]) {
         let rank = |expert: usize| weights[expert] + bias.map_or(0.0, |bias| bias[expert]);
         let mut found = 0;

@@ -233,7 +233,8 @@ impl Kernel for SoftCap<'_> {
     }
 }
 
-// Functions, not closures: those are compiled without the instruction set where they are not inlined.
+// Functions, not closures: those are compiled without the instruction set where they are not
+// inlined.
 
 /// `x / (1 + e^-t)`
 #[inline(always)]

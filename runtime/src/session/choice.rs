@@ -26,8 +26,8 @@ pub struct Step {
     /// of a forced token.
     pub logprob: f32,
     /// Whether the constraint left no other token, or [`Session::step_to`](super::Session::step_to)
-    /// gave it: nothing was computed or selected for it, and it goes through the network in one pass
-    /// with those that follow.
+    /// gave it: nothing was computed or selected for it, and it goes through the network in one
+    /// pass with those that follow.
     pub forced: bool,
 }
 

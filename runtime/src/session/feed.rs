@@ -41,8 +41,8 @@ impl Session {
         outcome
     }
 
-    /// As [`Session::feed`], but the tokens are computed with what follows: a step, another feed, or a
-    /// pass of a batch ([`Batch::step_beside`](super::Batch::step_beside)).
+    /// As [`Session::feed`], but the tokens are computed with what follows: a step, another feed,
+    /// or a pass of a batch ([`Batch::step_beside`](super::Batch::step_beside)).
     ///
     /// # Errors
     /// As [`Session::feed`], but for [`SessionError::Cancelled`].

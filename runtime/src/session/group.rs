@@ -182,8 +182,8 @@ impl<'b, 's> Group<'b, 's> {
         Ok(hidden)
     }
 
-    /// A step of each member that has a request: there is one for each of the first, in their order.
-    /// The members behind them have an outcome alone.
+    /// A step of each member that has a request: there is one for each of the first, in their
+    /// order. The members behind them have an outcome alone.
     pub(super) fn step(mut self, requests: &mut [Request<'_>]) -> (Vec<Result<Step>>, Vec<Result<()>>) {
         let begin = Instant::now();
         let before: Vec<LatentState> = requests.iter().map(|request| *request.latent_state).collect();

@@ -93,8 +93,8 @@ impl Lists {
     }
 }
 
-/// Which tokens take the white space behind them. The lists cannot say it: as llama.cpp has it, those
-/// of Phi 3, by the name of the model, but for these.
+/// Which tokens take the white space behind them. The lists cannot say it: as llama.cpp has it,
+/// those of Phi 3, by the name of the model, but for these.
 fn takes_spaces_behind(metadata: &Metadata) -> impl Fn(&str) -> bool + use<> {
     const NONE: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
     let name = metadata.opt_str("general.name").ok().flatten().unwrap_or_default().to_lowercase();

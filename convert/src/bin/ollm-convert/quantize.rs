@@ -18,8 +18,8 @@ use crate::rules::{Rules, recipe};
 /// whole blocks, `Q4_K` becomes `Q5_0`, `Q5_K` `Q5_1`, `Q6_K` `Q8_0`, `IQ4_XS` `IQ4_NL`, and
 /// `Q2_K`, `Q3_K` and `Q2_0` `Q4_0`. With --target-size or --max-kl the types are chosen group by
 /// group, by the KL divergence of the model's predictions on a text. Such a search keeps what it
-/// has measured in INPUT.gguf.NUMBER.search beside the output, and goes on from there if it is broken
-/// off; the number is that of the input, the text and the importance.
+/// has measured in INPUT.gguf.NUMBER.search beside the output, and goes on from there if it is
+/// broken off; the number is that of the input, the text and the importance.
 #[derive(Args)]
 #[command(group = ArgGroup::new("goal").required(true))]
 pub(crate) struct QuantizeArgs {

@@ -184,8 +184,8 @@ fn lfm2_is_read_in_each_of_its_spellings() {
     assert!(error.to_string().contains("full_attn_idxs"), "{error}");
 }
 
-/// Which layers of Qwen3.5 are gated delta nets is said in two ways; it may be a part of a model that
-/// sees, and have layers that predict further tokens.
+/// Which layers of Qwen3.5 are gated delta nets is said in two ways; it may be a part of a model
+/// that sees, and have layers that predict further tokens.
 #[test]
 fn qwen35_is_read_in_each_of_its_forms() {
     let keys = |keys: Value| {

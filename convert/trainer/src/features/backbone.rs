@@ -184,7 +184,8 @@ pub struct BackboneModel {
 }
 
 impl BackboneModel {
-    /// Opens a GGUF file, which must have a tokenizer, and a chat template unless `text` has another.
+    /// Opens a GGUF file, which must have a tokenizer, and a chat template unless `text` has
+    /// another.
     pub fn open(path: &Path, text: &TextSettings) -> Result<Self> {
         let model = ollm_convert::open_model(path)?;
         let metadata = model.gguf().metadata();

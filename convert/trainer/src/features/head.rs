@@ -4,8 +4,9 @@
 //! Training needs from the head only `log p(x|h') = l_x - lse(l)` with `l = head · h'`. Its
 //! gradient with respect to h' is known in closed form, `head[x] - sum_y p(y|h') head[y]`, so the
 //! `[B·K, V]` logits need not be kept for a backward pass: they are made, used and dropped chunk by
-//! chunk. Where logits have a soft-cap, each row of the head is times the cap's derivative there. `attach` then hands the result to autograd as a constant value whose derivative is that
-//! constant *slope*. Every objective is written on top of the `[B, K]` log-probabilities.
+//! chunk. Where logits have a soft-cap, each row of the head is times the cap's derivative there.
+//! `attach` then hands the result to autograd as a constant value whose derivative is that constant
+//! *slope*. Every objective is written on top of the `[B, K]` log-probabilities.
 //!
 //! A batch that carries candidates (see [`crate::features::candidates`]; training on a CPU) is
 //! scored over those and a tail, any other over all V tokens. The tail's logit moves with h' along

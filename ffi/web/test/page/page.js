@@ -74,7 +74,8 @@ test("an address is kept in the private file system", async () => {
   const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("ollm");
   const names = await Array.fromAsync(folder.keys());
   equal(names.length, 2, names.join());
-  // What is read the second time is what is kept: it is changed here, and the server's is as it was.
+  // What is read the second time is what is kept: it is changed here, and the server's is as it
+  // was.
   const name = names.find((one) => !one.endsWith(".json"));
   const handle = await folder.getFileHandle(name);
   const kept = new Uint8Array(await (await handle.getFile()).arrayBuffer());
