@@ -127,7 +127,7 @@ fn staggered(origin: &Session, parts: &[Part], piece: usize) -> Vec<Vec<(u32, Op
                 turns.push(Turn { session, selector: part.selector.as_ref(), sampler: &mut part.sampler });
             }
         }
-        let (outcomes, fed) = batch.step_beside(&mut turns, &mut given);
+        let (outcomes, fed) = batch.step_with_prefill(&mut turns, &mut given);
         assert!(fed.len() == given.len() && fed.iter().all(Result::is_ok));
         assert!(given.iter().all(|session| session.position() == session.tokens().len()), "all of it is computed");
         for (i, outcome) in who.into_iter().zip(outcomes) {

@@ -10,10 +10,10 @@ use ollm_tests::{ollm_run, smollm2};
 use serde_json::Value;
 
 /// The program, the tokenizer and the buffers of a pass.
-const BESIDE: u64 = 32 << 20;
+const OVERHEAD: u64 = 32 << 20;
 
-/// Bytes that are resident at most, beside the file and the KV cache.
-fn beside(model: &Path) -> u64 {
+/// The peak resident memory without the file and the KV cache, in bytes.
+fn overhead(model: &Path) -> u64 {
     let bench = ["bench", "-p", "64", "-n", "8", "-r", "1", "-t", "2", "--json", "-m"];
     let run = Command::new(ollm_run()).args(bench).arg(model).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
@@ -27,7 +27,7 @@ fn a_model_takes_its_file_its_cache_and_little_more() {
     let packed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("resident-packed.gguf");
     pack::pack(&smollm2(), &packed, true).unwrap();
     for model in [smollm2(), packed] {
-        let beside = beside(&model);
-        assert!(beside <= BESIDE, "{}: {:.1} MiB", model.display(), beside as f64 / f64::from(1 << 20));
+        let overhead = overhead(&model);
+        assert!(overhead <= OVERHEAD, "{}: {:.1} MiB", model.display(), overhead as f64 / f64::from(1 << 20));
     }
 }

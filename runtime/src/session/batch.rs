@@ -100,13 +100,13 @@ impl Batch {
     /// An error concerns one session: the other sessions take their steps all the same. A pass ends
     /// early only when all of its sessions are cancelled.
     pub fn step(&mut self, turns: &mut [Turn<'_>]) -> Vec<Result<Step>> {
-        self.step_beside(turns, &mut []).0
+        self.step_with_prefill(turns, &mut []).0
     }
 
     /// As [`Batch::step`]; what other sessions were given ([`Session::append`]) is computed in the
     /// same pass (chunked prefill). The second list is the outcome of each of them, as of
     /// [`Batch::advance`].
-    pub fn step_beside(
+    pub fn step_with_prefill(
         &mut self,
         turns: &mut [Turn<'_>],
         given: &mut [&mut Session],

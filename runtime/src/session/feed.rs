@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// As [`Session::feed`], but the tokens are computed with what follows: a step, another feed,
-    /// or a pass of a batch ([`Batch::step_beside`](super::Batch::step_beside)).
+    /// or a pass of a batch ([`Batch::step_with_prefill`](super::Batch::step_with_prefill)).
     ///
     /// # Errors
     /// As [`Session::feed`], but for [`SessionError::Cancelled`].

@@ -188,7 +188,7 @@ impl<'b, 's> Group<'b, 's> {
         let begin = Instant::now();
         let before: Vec<LatentState> = requests.iter().map(|request| *request.latent_state).collect();
         let choices = self.choose(requests);
-        let beside = self.members.split_off(choices.len());
+        let prefilled = self.members.split_off(choices.len());
         let step = |member: Member<'_>, chosen: Option<Result<Chosen>>, request: &mut Request<'_>| {
             let Member { sequence, outcome, .. } = member;
             outcome?;
@@ -208,7 +208,7 @@ impl<'b, 's> Group<'b, 's> {
             }
             outcome
         });
-        (steps.collect(), beside.into_iter().map(|member| member.outcome).collect())
+        (steps.collect(), prefilled.into_iter().map(|member| member.outcome).collect())
     }
 
     /// The choices that are asked for; no token is added. One is `None` where its member failed:

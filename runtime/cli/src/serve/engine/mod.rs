@@ -200,7 +200,7 @@ impl Engine {
             }));
         }
         let mut given: Vec<&mut Session> = fed.iter_mut().map(|prompt| &mut prompt.session).collect();
-        let (steps, outcomes) = self.batch.step_beside(&mut turns, &mut given);
+        let (steps, outcomes) = self.batch.step_with_prefill(&mut turns, &mut given);
         drop(turns);
         let (mut steps, mut tokens) = (steps.into_iter().zip(shown), 0);
         for (one, refused) in ready.iter_mut().zip(refused) {
