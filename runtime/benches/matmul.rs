@@ -3,9 +3,9 @@
 //!
 //! `cargo bench -p ollm-runtime --bench matmul`. `step` is a GEMV (one token) of more weights
 //! than the caches hold, in bytes of weights a second; compare with `read`, which only reads as
-//! many. `prompt` is a GEMM of 256 tokens and `options` of ten, in multiply-adds a second; compare
+//! many. `prompt` is a matmul of 256 tokens and `options` of ten, in multiply-adds a second; compare
 //! with `peak`, which multiplies data in L1. `branches` is `options` with more weights than the
-//! caches hold.
+//! caches hold, and `batch` the same of 16 tokens.
 
 use std::hint::black_box;
 
@@ -96,7 +96,7 @@ fn steps(criterion: &mut Criterion) {
 }
 
 fn batches(criterion: &mut Criterion) {
-    for (name, tokens, repeated) in [("options", 10, 1), ("branches", 10, REPEATED), ("prompt", 256, 1)] {
+    for (name, tokens, repeated) in [("options", 10, 1), ("branches", 10, REPEATED), ("batch", 16, REPEATED), ("prompt", 256, 1)] {
         for isa in isas() {
             let mut group = criterion.benchmark_group(format!("{name}/{}", isa.name()));
             group.throughput(Throughput::Elements(PEAK_DOTS * 4 * isa.lanes() as u64));

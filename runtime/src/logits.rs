@@ -241,6 +241,9 @@ fn pairs(best: &[Candidate]) -> Result<Vec<(u32, f32)>, LogitsError> {
 const FEW: usize = 64;
 
 fn few_best(logits: &[f32], m: usize) -> Vec<Candidate> {
+    if m == 0 {
+        return Vec::new();
+    }
     let mut best: Vec<Candidate> = Vec::with_capacity(m + 1);
     for (first, group) in (0..).step_by(LANES).zip(logits.chunks(LANES)) {
         let bar = if best.len() < m { None } else { best.last().map(|last| last.logit) };

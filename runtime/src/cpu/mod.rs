@@ -26,6 +26,7 @@ pub use pool::{MAX_THREADS, Pool, TooManyThreads, Worker, WorkerHost, Workers, c
 pub(crate) use signals::blocked;
 #[cfg(any(feature = "chat-template", feature = "constraints"))]
 pub(crate) use signals::with_stack;
+use simd::MAX_GEMV_TILES;
 pub use simd::{Kernel, Needs, PartialSums, Simd};
 
 /// The environment variable that forces an instruction set by its [`Isa::name`]. An empty one is as
@@ -105,11 +106,16 @@ isas! {
 
 impl Isa {
     /// Tokens of the tile of a GEMV of `count` tokens, which reads packed weights as they are: 1
-    /// for one token, else the smallest of [`Simd::GEMV_TILES`] with room for all.
+    /// for one token, else the smallest of [`Simd::GEMV_TILES`] of which as few as there can be
+    /// have room for all.
     fn gemv_tile(self, count: usize) -> Option<usize> {
         match count {
             1 => (self.gemv_rows() > 0).then_some(1),
-            _ => self.gemv_tiles().iter().copied().find(|&tokens| count <= tokens),
+            _ => {
+                let tiles = count.div_ceil(*self.gemv_tiles().last()?);
+                let fits = |&width: &usize| tiles <= MAX_GEMV_TILES && count <= tiles * width;
+                self.gemv_tiles().iter().copied().find(fits)
+            }
         }
     }
 

@@ -20,7 +20,7 @@ pub const STRIDE: usize = 32;
 /// `tokens: panels, vectors of rows`.
 macro_rules! tiles {
     ($with:ident) => {
-        $with! { gemv { 5 10 } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
+        $with! { gemv { 5 8 10 } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
     };
 }
 pub(crate) use tiles;
@@ -35,6 +35,9 @@ macro_rules! largest {
         most
     }};
 }
+
+/// Tiles of a GEMV, at most: for more tokens it pays to unpack the weights first.
+pub const MAX_GEMV_TILES: usize = 4;
 
 /// Tokens of the largest tile of any instruction set.
 pub const MAX_TILE: usize = tiles!(largest);

@@ -1,4 +1,4 @@
-//! Quantized GEMV: one token, or one tile of a few, by packed weights as they are.
+//! Quantized GEMV: one token, or some tiles of a few, by packed weights as they are.
 
 use std::marker::PhantomData;
 
@@ -17,7 +17,7 @@ pub(super) const PANELS_PER_GEMV: usize = 4;
 /// a thread does not reach the memory bandwidth without prefetching.
 const AHEAD: usize = 4096;
 
-/// Quantized matmul of some rows, `Y[rows] = W[rows] X`, for the tokens of one tile.
+/// Quantized matmul of some rows, `Y[rows] = W[rows] X`, for all tokens.
 pub(super) struct QuantizedGemv<'a, F> {
     pub(super) panels: PanelRange<'a>,
     pub(super) x: &'a Quantized,
@@ -57,8 +57,9 @@ const fn is_among(tiles: &[usize], tokens: usize) -> bool {
 }
 
 impl<F: Format> QuantizedGemv<'_, F> {
-    /// A GEMV of `C` tokens by `R` vectors of rows at once, from panels that lie far apart: each is
-    /// a long stream of memory of its own, which suits the hardware prefetcher.
+    /// A GEMV of tiles of `C` tokens by `R` vectors of rows at once, from panels that lie far apart:
+    /// each is a long stream of memory of its own, which suits the hardware prefetcher. The first
+    /// tile brings the rows to the cache, where those after it meet them.
     #[inline(always)]
     fn gemv<S: Simd, const R: usize, const C: usize>(&self, isa: S) {
         let (panels, vectors) = (&self.panels.range, PANEL_ROWS / S::LANES);
@@ -70,15 +71,17 @@ impl<F: Format> QuantizedGemv<'_, F> {
         for i in 0..length {
             for first in (0..vectors).step_by(at_once) {
                 let rows = std::array::from_fn(|r| panel(r / vectors, i) * vectors + first + r % vectors);
-                self.row_block::<S, R, C>(isa, rows);
+                for tile in 0..self.x.count().div_ceil(C) {
+                    self.row_block::<S, R, C>(isa, rows, tile);
+                }
             }
         }
     }
 
-    /// These vectors of rows, block by block.
+    /// These vectors of rows by a tile of tokens, block by block.
     #[inline(always)]
-    fn row_block<S: Simd, const R: usize, const C: usize>(&self, isa: S, rows: [usize; R]) {
-        let x = self.x.tile::<C>(0);
+    fn row_block<S: Simd, const R: usize, const C: usize>(&self, isa: S, rows: [usize; R], tile: usize) {
+        let x = self.x.tile::<C>(tile);
         let mut blocks: [Block; R] = rows.map(|row| self.block::<S>(row));
         let mut acc = [[isa.splat(0.0); C]; R];
         for block in 0..self.panels.matrix.cols() / F::ELEMENTS {
@@ -91,7 +94,7 @@ impl<F: Format> QuantizedGemv<'_, F> {
         }
         for (row, acc) in rows.into_iter().zip(acc) {
             let (row, lanes) = (row * S::LANES, self.panels.lanes::<S>(row * S::LANES));
-            for (token, y) in acc.into_iter().enumerate().take(self.x.count()) {
+            for (token, y) in (tile * C..self.x.count()).zip(acc) {
                 // SAFETY: this task has the panel, and so these rows, alone.
                 unsafe { self.panels.write(isa, row, &lanes, token, y) };
             }

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn long_rows_and_used_scratch_change_no_bit() {
         let (rows, cols, isas) = (37, 1024 + 256, Isa::available());
-        let x = noise(33 * cols, 9);
+        let x = noise(47 * cols, 9);
         for &dtype in TensorType::ALL.iter().filter(|dtype| dtype.block_len() > 1) {
             let weights = Weights::random(dtype, rows, cols, 1.0);
             let panels = Panels::new(&weights.matrix()).unwrap();
@@ -282,7 +282,7 @@ mod tests {
                 };
                 let alone: Vec<f32> = x.chunks_exact(cols).flat_map(&mut run).collect();
                 run(&vec![f32::NAN; x.len()]);
-                for count in [33, 3, 20, 0, 10, 32, 1, 7] {
+                for count in [47, 3, 20, 0, 33, 40, 1, 41, 7] {
                     assert_eq!(run(&x[..count * cols]), alone[..count * rows], "{dtype:?} {isa:?} {count} tokens");
                 }
             }

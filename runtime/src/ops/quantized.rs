@@ -8,9 +8,10 @@
 //!
 //! A GEMV (decode: one token) is bound by memory bandwidth: it reads the packed weights as they
 //! are, several panels at once, each a long stream ([`super::gemv`]). So does, with AVX-512 VNNI,
-//! what fits one tile of a few tokens, as an option set of ten. A GEMM (prefill: many tokens) is
-//! compute-bound: a part of some neighbouring panels is unpacked to int8 (see
-//! [`super::unpacked_tile`]), and all tokens meet it while it is in the cache ([`super::gemm`]).
+//! what fits a few tiles of a few tokens, as an option set of ten or a batch of sequences. A GEMM
+//! (prefill: many tokens) is compute-bound: a part of some neighbouring panels is unpacked to int8
+//! (see [`super::unpacked_tile`]), and all tokens meet it while it is in the cache
+//! ([`super::gemm`]).
 
 use std::ops::Range;
 

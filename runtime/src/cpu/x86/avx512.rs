@@ -58,6 +58,24 @@ unsafe fn tile<const R: usize, const C: usize>(
                 "vpdpbusd {j}, {w}, dword ptr [{x} + 9*{stride}]{{1to16}}"
             );
         }
+    } else if let ([runs], [w]) = (&mut runs[..], weights.as_slice())
+        && let [a, b, c, d, e, f, g, h] = &mut runs[..]
+    {
+        let w = *w;
+        // SAFETY: as above.
+        unsafe {
+            multiply!(
+                zmm_reg, x, [a b c d e f g h], [w], [],
+                "vpdpbusd {a}, {w}, dword ptr [{x}]{{1to16}}"
+                "vpdpbusd {b}, {w}, dword ptr [{x} + {stride}]{{1to16}}"
+                "vpdpbusd {c}, {w}, dword ptr [{x} + 2*{stride}]{{1to16}}"
+                "vpdpbusd {d}, {w}, dword ptr [{x} + 3*{stride}]{{1to16}}"
+                "vpdpbusd {e}, {w}, dword ptr [{x} + 4*{stride}]{{1to16}}"
+                "vpdpbusd {f}, {w}, dword ptr [{x} + 5*{stride}]{{1to16}}"
+                "vpdpbusd {g}, {w}, dword ptr [{x} + 6*{stride}]{{1to16}}"
+                "vpdpbusd {h}, {w}, dword ptr [{x} + 7*{stride}]{{1to16}}"
+            );
+        }
     } else if let ([first, second], [v, w]) = (&mut runs[..], weights.as_slice())
         && let ([a, b, c, d, e], [f, g, h, i, j]) = (&mut first[..], &mut second[..])
     {
@@ -275,7 +293,7 @@ macro_rules! avx512 {
 }
 
 avx512!(Avx512Vnni, {
-    const GEMV_TILES: &'static [usize] = &[5, 10];
+    const GEMV_TILES: &'static [usize] = &[5, 8, 10];
     const GEMM_TILE: usize = 5;
     const CENTRED: bool = false;
     type Registers = ();
