@@ -96,7 +96,9 @@ fn steps(criterion: &mut Criterion) {
 }
 
 fn batches(criterion: &mut Criterion) {
-    for (name, tokens, repeated) in [("options", 10, 1), ("branches", 10, REPEATED), ("batch", 16, REPEATED), ("prompt", 256, 1)] {
+    for (name, tokens, repeated) in
+        [("options", 10, 1), ("branches", 10, REPEATED), ("batch", 16, REPEATED), ("prompt", 256, 1)]
+    {
         for isa in isas() {
             let mut group = criterion.benchmark_group(format!("{name}/{}", isa.name()));
             group.throughput(Throughput::Elements(PEAK_DOTS * 4 * isa.lanes() as u64));

@@ -26,7 +26,6 @@ pub use pool::{MAX_THREADS, Pool, TooManyThreads, Worker, WorkerHost, Workers, c
 pub(crate) use signals::blocked;
 #[cfg(any(feature = "chat-template", feature = "constraints"))]
 pub(crate) use signals::with_stack;
-use simd::MAX_GEMV_TILES;
 pub use simd::{Kernel, Needs, PartialSums, Simd};
 
 /// The environment variable that forces an instruction set by its [`Isa::name`]. An empty one is as
@@ -76,6 +75,11 @@ macro_rules! isas {
                 match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMV_TILES,)+ }
             }
 
+            /// [`Simd::GEMV_TOKENS`]
+            fn gemv_tokens(self) -> usize {
+                match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMV_TOKENS,)+ }
+            }
+
             /// [`Simd::GEMM_TILE`]
             fn gemm_tile(self) -> usize {
                 match self { $($(#[$meta])* Self::$variant(_) => <$token as Simd>::GEMM_TILE,)+ }
@@ -113,7 +117,7 @@ impl Isa {
             1 => (self.gemv_rows() > 0).then_some(1),
             _ => {
                 let tiles = count.div_ceil(*self.gemv_tiles().last()?);
-                let fits = |&width: &usize| tiles <= MAX_GEMV_TILES && count <= tiles * width;
+                let fits = |&width: &usize| count <= self.gemv_tokens().min(tiles * width);
                 self.gemv_tiles().iter().copied().find(fits)
             }
         }

@@ -14,7 +14,6 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
 impl Simd for Scalar {
     const LANES: usize = LANES;
     const GEMV_ROWS: usize = 0;
-    const GEMV_TILES: &'static [usize] = &[];
     const GEMM_TILE: usize = 4;
     const HOLDS_BLOCK_SCALES: bool = false;
     const PREFETCHES_L1: bool = true;

@@ -16,17 +16,17 @@ pub const MAX_LANES: usize = 16;
 pub const STRIDE: usize = 32;
 
 /// Expands `$with!` with every tile that an instruction set may have: for a GEMV of a few tokens,
-/// which reads packed weights as they are, the tokens; for a GEMM, which reads unpacked int8 tiles,
-/// `tokens: panels, vectors of rows`.
+/// which reads packed weights as they are, `tokens: vectors of rows`; for a GEMM, which reads
+/// unpacked int8 tiles, `tokens: panels, vectors of rows`.
 macro_rules! tiles {
     ($with:ident) => {
-        $with! { gemv { 5 8 10 } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
+        $with! { gemv { 3: 2; 5: 1; 8: 1; 10: 1; } gemm { 3: 1, 2; 4: 1, 2; 5: 2, 2; 16: 1, 1; } }
     };
 }
 pub(crate) use tiles;
 
 macro_rules! largest {
-    (gemv { $($gemv:literal)+ } gemm { $($gemm:literal: $panels:literal, $vectors:literal;)+ }) => {{
+    (gemv { $($gemv:literal: $rows:literal;)+ } gemm { $($gemm:literal: $panels:literal, $vectors:literal;)+ }) => {{
         let (tokens, mut most, mut i) = ([$($gemv,)+ $($gemm),+], 0, 0);
         while i < tokens.len() {
             most = if tokens[i] > most { tokens[i] } else { most };
@@ -35,9 +35,6 @@ macro_rules! largest {
         most
     }};
 }
-
-/// Tiles of a GEMV, at most: for more tokens it pays to unpack the weights first.
-pub const MAX_GEMV_TILES: usize = 4;
 
 /// Tokens of the largest tile of any instruction set.
 pub const MAX_TILE: usize = tiles!(largest);
@@ -78,9 +75,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Vectors of rows that a GEMV of one token works on at once: 4, 8, or 0 where it unpacks the
     /// weights first, as a GEMM does.
     const GEMV_ROWS: usize;
-    /// Tiles of a GEMV of a few tokens, which reads packed weights as they are, the smallest first:
-    /// see `tiles!`. None where unpacking the weights first is faster.
-    const GEMV_TILES: &'static [usize];
+    /// Tokens of the tiles of a GEMV of a few tokens, which reads packed weights as they are, the
+    /// smallest first: see `tiles!`.
+    const GEMV_TILES: &'static [usize] = &[];
+    /// Tokens of a GEMV, at most: for more, unpacking the weights first is faster.
+    const GEMV_TOKENS: usize = 1;
     /// Tokens of the tile of a GEMM, one of `tiles!`.
     const GEMM_TILE: usize;
     /// Whether there are registers to hold what all scales of a block have in common while the

@@ -102,7 +102,6 @@ fn select(mask: v128, y: v128, z: v128) -> v128 {
 impl Simd for Simd128 {
     const LANES: usize = LANES;
     const GEMV_ROWS: usize = 4;
-    const GEMV_TILES: &'static [usize] = &[];
     const GEMM_TILE: usize = 4;
     const HOLDS_BLOCK_SCALES: bool = false;
     const PREFETCHES_L1: bool = true;

@@ -34,12 +34,12 @@ impl<F: Format> Kernel for QuantizedGemv<'_, F> {
         let width = self.x.width();
         // Each instruction set has the code of its own tiles only.
         macro_rules! run_tile {
-            (gemv { $($few:literal)+ } gemm $_:tt) => {
+            (gemv { $($few:literal: $rows:literal;)+ } gemm $_:tt) => {
                 match width {
                     1 if const { S::GEMV_ROWS > 0 && !F::IS_STREAM } => self.gemv::<S, 1, 1>(isa),
                     1 if const { S::GEMV_ROWS == 8 } => self.gemv::<S, 8, 1>(isa),
                     1 if const { S::GEMV_ROWS == 4 } => self.gemv::<S, 4, 1>(isa),
-                    $($few if const { is_among(S::GEMV_TILES, $few) } => self.gemv::<S, 1, $few>(isa),)+
+                    $($few if const { is_among(S::GEMV_TILES, $few) } => self.gemv::<S, $rows, $few>(isa),)+
                     _ => unreachable!("no tile of {width} tokens"),
                 }
             };

@@ -76,7 +76,6 @@ macro_rules! neon {
         impl Simd for $token {
             const LANES: usize = LANES;
             const GEMV_ROWS: usize = 8;
-            const GEMV_TILES: &'static [usize] = &[];
             const GEMM_TILE: usize = 4;
             const HOLDS_BLOCK_SCALES: bool = false;
             const PREFETCHES_L1: bool = true;

@@ -87,7 +87,8 @@ unsafe fn tile<const SIGNED: bool, const R: usize, const C: usize>(
 impl Simd for Avx2 {
     const LANES: usize = LANES;
     const GEMV_ROWS: usize = 4;
-    const GEMV_TILES: &'static [usize] = &[];
+    const GEMV_TILES: &'static [usize] = &[3];
+    const GEMV_TOKENS: usize = 6;
     const GEMM_TILE: usize = 3;
     const HOLDS_BLOCK_SCALES: bool = false;
     const PREFETCHES_L1: bool = true;

@@ -294,6 +294,7 @@ macro_rules! avx512 {
 
 avx512!(Avx512Vnni, {
     const GEMV_TILES: &'static [usize] = &[5, 8, 10];
+    const GEMV_TOKENS: usize = 40;
     const GEMM_TILE: usize = 5;
     const CENTRED: bool = false;
     type Registers = ();
@@ -319,7 +320,6 @@ avx512!(Avx512Vnni, {
 });
 
 avx512!(Amx, {
-    const GEMV_TILES: &'static [usize] = &[];
     const GEMM_TILE: usize = TOKENS;
     const CENTRED: bool = true;
     type Registers = Tiles;
