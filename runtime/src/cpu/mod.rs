@@ -108,29 +108,30 @@ isas! {
     #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))] Scalar(Scalar) = "scalar", Some(Scalar);
 }
 
+/// How a matmul is computed: in tiles of `width` tokens, by packed weights as they are (GEMV) or by
+/// unpacked ones (GEMM).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tiling {
+    pub(crate) width: usize,
+    pub(crate) is_gemv: bool,
+}
+
 impl Isa {
-    /// Tokens of the tile of a GEMV of `count` tokens, which reads packed weights as they are: 1
-    /// for one token, else the smallest of [`Simd::GEMV_TILES`] of which as few as there can be
-    /// have room for all.
-    fn gemv_tile(self, count: usize) -> Option<usize> {
+    /// How a matmul of `count` tokens is computed. Weights that take long to unpack (not
+    /// `are_streams`) are read by a GEMV of one tile alone, so that they are unpacked once.
+    pub(crate) fn tiling(self, count: usize, are_streams: bool) -> Tiling {
+        let tiles = self.gemv_tiles();
+        let largest = tiles.last().copied().unwrap_or(1);
+        let most = if are_streams { self.gemv_tokens() } else { largest };
         match count {
-            1 => (self.gemv_rows() > 0).then_some(1),
-            _ => {
-                let tiles = count.div_ceil(*self.gemv_tiles().last()?);
-                let fits = |&width: &usize| count <= self.gemv_tokens().min(tiles * width);
-                self.gemv_tiles().iter().copied().find(fits)
+            1 if self.gemv_rows() > 0 => Tiling { width: 1, is_gemv: true },
+            2.. if count <= most => {
+                let at_once = count.div_ceil(largest);
+                let width = tiles.iter().copied().find(|width| count <= at_once * width).unwrap_or(largest);
+                Tiling { width, is_gemv: true }
             }
+            _ => Tiling { width: self.gemm_tile(), is_gemv: false },
         }
-    }
-
-    /// Tokens of the tile for a matmul of `count` tokens: that of a GEMV, or [`Simd::GEMM_TILE`].
-    pub(crate) fn tile_width(self, count: usize) -> usize {
-        self.gemv_tile(count).unwrap_or(self.gemm_tile())
-    }
-
-    /// Whether a matmul of `count` tokens is a GEMV.
-    pub(crate) fn has_gemv(self, count: usize) -> bool {
-        self.gemv_tile(count).is_some()
     }
 
     /// The instruction set to use: the one that `OLLM_ISA` names, else the best that this processor

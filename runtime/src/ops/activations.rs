@@ -83,20 +83,19 @@ impl<'a, const C: usize> ActivationTile<'a, C> {
 }
 
 impl Quantized {
-    /// Quantizes the activation vectors `x` (`[count][size]`, `size` a multiple of 32), on all
-    /// threads, a tile each.
-    pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize) {
+    /// Quantizes the activation vectors `x` (`[count][size]`, `size` a multiple of 32) in tiles of
+    /// `width` tokens, on all threads, a tile each.
+    pub(super) fn fill(&mut self, exec: &mut Exec, x: &[f32], size: usize, width: usize) {
         assert!(size.is_multiple_of(BLOCK) && x.len().is_multiple_of(size), "activations come in whole blocks");
         let isa = exec.isa;
-        (self.count, self.size) = (x.len() / size, size);
-        self.width = isa.tile_width(self.count);
+        (self.count, self.size, self.width) = (x.len() / size, size, width);
         let padded = padded(self.count, size);
         grow(&mut self.values, padded / BLOCK);
         grow(&mut self.scales, padded / BLOCK);
         grow(&mut self.sums, padded / BLOCK);
         grow(&mut self.half_sums, padded / HALF);
         grow(&mut self.scaled_sums, padded / BLOCK);
-        let (width, tile) = (self.width, self.width * size);
+        let tile = width * size;
         let (values, scales) = (Shared::new(&mut self.values), Shared::new(&mut self.scales));
         let (sums, half_sums) = (Shared::new(&mut self.sums), Shared::new(&mut self.half_sums));
         let scaled_sums = Shared::new(&mut self.scaled_sums);
@@ -246,7 +245,8 @@ mod tests {
 
     fn quantize(isa: Isa, x: &[f32], size: usize) -> Quantized {
         let mut out = Quantized::default();
-        out.fill(&mut Exec { isa, pool: Pool::new(2).unwrap() }, x, size);
+        let width = isa.tiling(x.len() / size, true).width;
+        out.fill(&mut Exec { isa, pool: Pool::new(2).unwrap() }, x, size, width);
         out
     }
 

@@ -45,8 +45,9 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     if count == 0 {
         return;
     }
+    let tiling = exec.isa.tiling(count, ops.iter().all(|op| is_stream(&op.matrix)));
     if ops.iter().any(|op| !op.matrix.is_float()) {
-        scratch.fill(exec, x, size);
+        scratch.fill(exec, x, size, tiling.width);
     }
     let scratch: &Quantized = scratch;
     let panels: usize = ops.iter().map(|op| panels(&op.matrix)).sum();
@@ -55,7 +56,7 @@ pub fn matmul(exec: &mut Exec, x: &[f32], size: usize, scratch: &mut Quantized, 
     let chunk = round * (panels.div_ceil(round) / (exec.pool.threads() * CHUNKS_PER_THREAD)).max(1);
     let tasks: Vec<PanelTask<'_>> = ops.iter_mut().flat_map(|op| tasks(op, chunk)).collect();
     let isa = exec.isa;
-    exec.pool.run(tasks.len(), |i| tasks[i].run(isa, x, scratch));
+    exec.pool.run(tasks.len(), |i| tasks[i].run(isa, x, scratch, tiling.is_gemv));
 }
 
 /// The least number of tasks, where there are as many rounds: enough that a slow core does not
@@ -65,6 +66,11 @@ const CHUNKS_PER_THREAD: usize = 6;
 /// Panels of rows (packed weights, 16 rows interleaved): the unit in which work is divided.
 fn panels(matrix: &Matrix<'_>) -> usize {
     matrix.panel_rows().end.div_ceil(PANEL_ROWS)
+}
+
+/// [`Format::IS_STREAM`]
+fn is_stream(matrix: &Matrix<'_>) -> bool {
+    with_format!(matrix.dtype(), F => F::IS_STREAM, float => true)
 }
 
 /// One task of a region: some panels of one matrix.
@@ -81,8 +87,8 @@ fn tasks<'a>(op: &mut MatmulOp<'a>, chunk: usize) -> impl Iterator<Item = PanelT
 }
 
 impl PanelTask<'_> {
-    fn run(&self, isa: Isa, x: &[f32], quantized: &Quantized) {
-        with_format!(self.matrix.dtype(), F => self.quantized::<F>(isa, quantized), float => match self.matrix.dtype() {
+    fn run(&self, isa: Isa, x: &[f32], quantized: &Quantized, is_gemv: bool) {
+        with_format!(self.matrix.dtype(), F => self.quantized::<F>(isa, quantized, is_gemv), float => match self.matrix.dtype() {
             TensorType::F16 => self.float::<F16>(isa, x),
             TensorType::Bf16 => self.float::<Bf16>(isa, x),
             _ => self.float::<f32>(isa, x),
@@ -94,9 +100,9 @@ impl PanelTask<'_> {
         isa.dispatch(FloatGemm { matrix: self.matrix, weights: self.matrix.floats::<T>(), x, rows, out: self.out });
     }
 
-    fn quantized<F: Format>(&self, isa: Isa, x: &Quantized) {
+    fn quantized<F: Format>(&self, isa: Isa, x: &Quantized, is_gemv: bool) {
         let panels = PanelRange { matrix: self.matrix, range: self.panels.clone(), out: self.out };
-        if isa.has_gemv(x.count()) {
+        if is_gemv {
             isa.dispatch(QuantizedGemv::<F> { panels, x, format: PhantomData });
         } else {
             let unpacking = Unpacking::of::<F>();
