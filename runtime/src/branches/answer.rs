@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use regex_lite::Regex;
 
-/// How the final answer is found in a text. Numbers are compared by value: `1,234.50` is `1234.5`.
+use super::number::{self, numbers};
+
+/// How the final answer is found in a text. Numbers are compared by value: `1,234.50` is `1234.5`,
+/// and so is `2469/2`.
 #[derive(Clone, Default)]
 pub enum AnswerRule {
     /// The number behind the last `####`, or else the last number.
@@ -48,11 +51,7 @@ impl AnswerRule {
             Self::Callback(answer) => return answer(text),
         };
         let found = found.trim();
-        let mut numbers = numbers_at(found);
-        let answer = match (numbers.next(), numbers.next()) {
-            (Some((number, part)), None) if part == found => number,
-            _ => found.to_owned(),
-        };
+        let answer = number::whole(found).unwrap_or_else(|| found.to_owned());
         (!answer.is_empty()).then_some(answer)
     }
 }
@@ -172,54 +171,6 @@ fn boxed(text: &str) -> Option<&str> {
     text.rmatch_indices(BEGIN).find_map(inside)
 }
 
-/// The numbers of a text, in their order.
-fn numbers(text: &str) -> impl Iterator<Item = String> + '_ {
-    numbers_at(text).map(|(number, _)| number)
-}
-
-/// The numbers of a text, and where they stand: digits with thousands separators and decimals. A
-/// dash in front is a sign, unless something that can be counted stands before it.
-fn numbers_at(text: &str) -> impl Iterator<Item = (String, &str)> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let start = at + text[at..].find(|c: char| c.is_ascii_digit())?;
-        let end = start + digits_length(&text[start..]);
-        let counts = |c: char| c.is_ascii_digit();
-        let whole = text[..start].strip_suffix('.').filter(|before| !before.ends_with(counts)).map_or(start, str::len);
-        let signed = text[..whole].strip_suffix(['-', '\u{2212}']);
-        let signed =
-            signed.filter(|before| !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, ')' | '.' | '%')));
-        at = end;
-        let from = signed.map_or(whole, str::len);
-        Some((canonical(&text[whole..end], signed.is_some()), &text[from..end]))
-    })
-}
-
-/// Bytes of the number that `text` begins with, which is a digit.
-fn digits_length(text: &str) -> usize {
-    let run = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let mut length = run(text);
-    if length <= 3 {
-        while let Some(group) = text[length..].strip_prefix(',').filter(|group| run(group) == 3) {
-            length = text.len() - group.len() + 3;
-        }
-    }
-    match text[length..].strip_prefix('.').map(run) {
-        Some(decimals @ 1..) => length + 1 + decimals,
-        _ => length,
-    }
-}
-
-/// A number without separators and without zeros that say nothing.
-fn canonical(number: &str, negative: bool) -> String {
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
-    let whole = whole.replace(',', "");
-    let (whole, decimals) = (whole.trim_start_matches('0'), decimals.trim_end_matches('0'));
-    let sign = if negative && !(whole.is_empty() && decimals.is_empty()) { "-" } else { "" };
-    let whole = if whole.is_empty() { "0" } else { whole };
-    if decimals.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{decimals}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +195,9 @@ mod tests {
             (".5", Some("0.5")),
             ("-.50", Some("-0.5")),
             ("1,2,3", Some("3")),
+            ("1/4 of it", Some("0.25")),
+            ("2/4, so 2/3", Some("2/3")),
+            ("a loss of -$2", Some("-2")),
             ("1,234,567.250 dollars", Some("1234567.25")),
             ("12,34", Some("34")),
             ("é9é", Some("9")),
@@ -261,7 +215,9 @@ mod tests {
             ("hash", "#### yes, 3", Some("yes, 3")),
             ("hash", "####  ", None),
             ("hash", "3", None),
-            ("boxed", r"\boxed{1} and \boxed{\frac{1}{2}} or", Some(r"\frac{1}{2}")),
+            ("boxed", r"\boxed{1} and \boxed{\frac{1}{2}} or", Some("0.5")),
+            ("boxed", r"\boxed{\$18}", Some("18")),
+            ("boxed", r"\boxed{\sqrt{2}}", Some(r"\sqrt{2}")),
             ("boxed", r"\boxed{ 4.0 } then \boxed{5", Some("4")),
             ("boxed", r"\boxed{}", None),
             ("boxed", "4", None),

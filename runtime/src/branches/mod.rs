@@ -20,6 +20,7 @@ mod branch;
 mod error;
 mod expand;
 mod expansion;
+mod number;
 mod score;
 mod search;
 mod step;

@@ -355,17 +355,17 @@ mod tests {
             ("no-such-command-here", 1, 1, "127"),
             ("read line; exit 3", 1, 1, "exit status: 3"),
             ("read line; echo '{\"reward\": 1}'; exec 1>&-; read line; exit 0", 2, 2, "before it had judged"),
-            ("echo hello; cat > /dev/null", 1, 1, "\"hello\" is no JSON"),
-            ("echo '{\"right\": true}'; cat > /dev/null", 1, 1, "no number \"reward\""),
-            ("echo '{\"reward\": \"1\"}'; cat > /dev/null", 1, 1, "no number \"reward\""),
-            ("echo '{\"reward\": 1.5}'; cat > /dev/null", 1, 1, "within 0 and 1"),
-            ("echo '{\"reward\": -0.1}'; cat > /dev/null", 1, 1, "within 0 and 1"),
-            ("echo '{\"reward\": 1e999}'; cat > /dev/null", 1, 1, "is no JSON"),
-            ("echo '{\"reward\": NaN}'; cat > /dev/null", 1, 1, "is no JSON"),
-            ("echo '{\"reward\": 1, \"final\": []}'; cat > /dev/null", 1, 1, "\"final\""),
-            ("printf '\\377\\n'; cat > /dev/null", 1, 1, "UTF-8"),
+            ("read line; echo hello; cat > /dev/null", 1, 1, "\"hello\" is no JSON"),
+            ("read line; echo '{\"right\": true}'; cat > /dev/null", 1, 1, "no number \"reward\""),
+            ("read line; echo '{\"reward\": \"1\"}'; cat > /dev/null", 1, 1, "no number \"reward\""),
+            ("read line; echo '{\"reward\": 1.5}'; cat > /dev/null", 1, 1, "within 0 and 1"),
+            ("read line; echo '{\"reward\": -0.1}'; cat > /dev/null", 1, 1, "within 0 and 1"),
+            ("read line; echo '{\"reward\": 1e999}'; cat > /dev/null", 1, 1, "is no JSON"),
+            ("read line; echo '{\"reward\": NaN}'; cat > /dev/null", 1, 1, "is no JSON"),
+            ("read line; echo '{\"reward\": 1, \"final\": []}'; cat > /dev/null", 1, 1, "\"final\""),
+            ("read line; printf '\\377\\n'; cat > /dev/null", 1, 1, "UTF-8"),
             // The writer is stuck: nobody reads.
-            ("echo hello; sleep 100", 2000, 1, "is no JSON"),
+            ("read line; echo hello; sleep 100", 2000, 1, "is no JSON"),
         ] {
             let (found, says) = refusal(command, answers);
             assert!(found == line && says.contains(reason), "{command}: {found}: {says}");

@@ -1,8 +1,8 @@
 //! Mathematical answers, compared exactly: `\frac{3}{4}`, `.75` and `3/4` are one answer, and so
 //! are `2\sqrt{3}` and `\sqrt{12}`.
 //!
-//! A value is a [`Number`] in its normal form: two answers are equal when their values are. Tuples,
-//! intervals and sets are made of values. What is none of these (an expression with variables, a
+//! A value is a [`Number`] in its normal form, or infinite: two answers are equal when their values
+//! are. Tuples, intervals, their unions, and sets are made of values. What is none of these (an expression with variables, a
 //! word) is a text, and equal to the same text alone, but for white space and the commands that
 //! only set it.
 
@@ -16,9 +16,15 @@ use crate::eval::exact_number::{MAX_BITS, Number, one, zero};
 pub enum Expression {
     /// A number.
     Number(Number),
-    /// Several: a tuple or an interval, with its brackets; a set is sorted.
+    /// `\infty`, or `-\infty`.
+    Infinity {
+        /// Whether it is below all numbers.
+        is_negative: bool,
+    },
+    /// Several: a tuple or an interval, with its brackets; a set or a union is sorted.
     Group {
-        /// The opening bracket, `(`, `[` or `{`; a list without brackets is a set.
+        /// The opening bracket, `(`, `[` or `{`; a list without brackets is a set, and a union has
+        /// [`UNION`].
         open: char,
         /// The closing one.
         close: char,
@@ -31,6 +37,9 @@ pub enum Expression {
 
 /// Bytes of the longest answer that is read as an expression: what is longer is a text.
 const MAX_BYTES: usize = 1024;
+
+/// What stands for the brackets of a union.
+const UNION: char = '\u{222a}';
 
 /// Parts of one expression: what has more is a text.
 const MAX_PARTS: usize = 256;
@@ -65,7 +74,8 @@ impl Expression {
             return Self::Text(answer.split_whitespace().collect());
         }
         let text = plain(answer);
-        parse(right_side(&text), 0).unwrap_or_else(|| Self::Text(text.split_whitespace().collect()))
+        let value = right_side(&text);
+        parse(value, 0).unwrap_or_else(|| Self::Text(value.split_whitespace().collect()))
     }
 
     /// Whether it is a text, which only the same text is equal to.
@@ -87,7 +97,12 @@ fn plain(answer: &str) -> String {
         ("\\:", ""),
         ("\\ ", " "),
         ("~", " "),
+        ("\\$", ""),
         ("$", ""),
+        ("\u{20ac}", ""),
+        ("\u{a3}", ""),
+        ("\u{a5}", ""),
+        ("\u{20b9}", ""),
         ("\\(", ""),
         ("\\)", ""),
         ("\\dfrac", "\\frac"),
@@ -99,6 +114,9 @@ fn plain(answer: &str) -> String {
         ("\u{b7}", "*"),
         ("\u{d7}", "*"),
         ("\u{3c0}", "\\pi "),
+        ("\u{221e}", "\\infty "),
+        ("\u{b1}", "\\pm "),
+        ("\\cup", "\u{222a}"),
         ("\\lbrace", "\\{"),
         ("\\rbrace", "\\}"),
         ("{,}", ","),
@@ -139,7 +157,8 @@ fn without_units(text: &str) -> String {
         if value.trim().is_empty() {
             return word.trim().to_owned();
         }
-        if is_unit(word) && is_value(value) {
+        let is_letter = || word.trim().len() == 1 && word.contains(|c: char| c.is_alphabetic());
+        if (is_unit(word) || is_letter()) && is_value(value) {
             return value.trim_end().to_owned();
         }
     }
@@ -155,7 +174,7 @@ fn without_units(text: &str) -> String {
 
 /// Whether a word can be a unit: of two letters or more, or one that stands for a unit alone.
 fn is_unit(word: &str) -> bool {
-    const SHORT: [&str; 6] = ["m", "g", "s", "h", "l", "L"];
+    const SHORT: [&str; 14] = ["m", "g", "s", "h", "l", "L", "N", "W", "J", "V", "A", "K", "C", "F"];
     const OTHERS: [&str; 4] = ["or", "and", "am", "pm"];
     let word = word.trim().trim_end_matches(['2', '3', '^']);
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
@@ -188,10 +207,19 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
         return None;
     }
     let text = text.trim();
-    let is_number = depth == 0 && is_with_thousands(text);
+    let is_number = depth == 0 && is_with_thousands(text, ',');
     let items = if is_number { vec![text] } else { split(text) };
     if items.len() > 1 {
         return group('{', '}', &items, depth);
+    }
+    if depth == 0 && is_with_thousands(text, ' ') {
+        return parse(&text.replace(' ', ""), depth + 1);
+    }
+    if text.contains(UNION) {
+        return group(UNION, UNION, &text.split(UNION).collect::<Vec<_>>(), depth);
+    }
+    if text.strip_prefix(['-', '+']).unwrap_or(text).trim() == "\\infty" {
+        return Some(Expression::Infinity { is_negative: text.starts_with('-') });
     }
     let brackets = [("(", ')'), ("[", ')'), ("(", ']'), ("[", ']'), ("\\{", '}')];
     for (open, close) in brackets {
@@ -203,6 +231,10 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
             return group(if is_set { '{' } else { open.chars().next()? }, close, &items, depth);
         }
     }
+    if let Some((before, after)) = text.split_once("\\pm") {
+        let both = ['+', '-'].map(|sign| format!("{before}{sign}{after}"));
+        return group('{', '}', &both.each_ref().map(String::as_str), depth);
+    }
     let mut parser = Parser { rest: text, depth: 0, parts: 0 };
     let number = parser.sum()?;
     parser.rest.trim().is_empty().then_some(Expression::Number(number))
@@ -211,6 +243,14 @@ fn parse(text: &str, depth: usize) -> Option<Expression> {
 fn group(open: char, close: char, items: &[&str], depth: usize) -> Option<Expression> {
     let mut items: Vec<Expression> = items.iter().map(|item| parse(item, depth + 1)).collect::<Option<_>>()?;
     if open == '{' {
+        // What stands for two values is no set in a set.
+        let parts = |item| match item {
+            Expression::Group { open: '{', items, .. } => items,
+            item => vec![item],
+        };
+        items = items.into_iter().flat_map(parts).collect();
+    }
+    if matches!(open, '{' | UNION) {
         items.sort_by_key(|item| format!("{item:?}"));
         items.dedup();
     }
@@ -236,10 +276,10 @@ fn split(text: &str) -> Vec<&str> {
 }
 
 /// Whether it is one number with thousands separators: `1,234.5`, `-12,345`.
-fn is_with_thousands(text: &str) -> bool {
+fn is_with_thousands(text: &str, separator: char) -> bool {
     let number = text.trim().trim_start_matches(['-', '+']);
     let whole = number.split('.').next().unwrap_or_default();
-    let mut groups = whole.split(',');
+    let mut groups = whole.split(separator);
     let first = groups.next().unwrap_or_default();
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let rest: Vec<&str> = groups.collect();
@@ -467,7 +507,13 @@ mod tests {
             &["\\text{yes}", "yes"],
             &["2^{10}", "1024", "32^2"],
             &["\\sqrt[3]{27}", "3"],
-            &["x^2 + 1", "x^2+1"],
+            &["x^2 + 1", "x^2+1", "y = x^2 + 1"],
+            &["18", "\\$18", "$18", "\u{20ac}18", "18\\$"],
+            &["(-\\infty, 1.5]", "\\left(-\\infty, \\frac32\\right]", "(-\u{221e}, 3/2]"],
+            &["(-\\infty, 0) \\cup [1, \\infty)", "[1, +\\infty) \u{222a} (-\\infty, 0)"],
+            &["1 \\pm \\sqrt{2}", "1 + \\sqrt2, 1 - \\sqrt2", "\\{1 \\pm \\sqrt{2}\\}"],
+            &["10 N", "10", "10 \\text{ W}", "10\\text{J}"],
+            &["12 345", "12345", "12\\,345"],
             &["(0,100)", "(0, 100)"],
             &["[1,234)", "[1, 234)"],
             &["6.5\\frac{1}{2}", "3.25", "3\\frac{13}{12}"],
@@ -501,6 +547,11 @@ mod tests {
             ("\\text{Monday}, 5", "\\text{Friday}, 7"),
             ("x=1, x=2", "2"),
             ("x>=5", "5"),
+            ("\\infty", "-\\infty"),
+            ("(0, \\infty)", "(0, 1)"),
+            ("\\pm 2", "2"),
+            ("1 2", "12"),
+            ("y = 2x", "2"),
             ("x>=5", "x<=5"),
             ("(0,100)", "100"),
             ("\\{0,100\\}", "100"),

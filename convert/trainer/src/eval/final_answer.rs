@@ -7,124 +7,22 @@
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-
-/// What introduces the final answer.
-const MARK: &str = "####";
+use ollm_runtime::branches::AnswerRule;
 
 /// The final answer of a text, if there is one.
 pub fn extract(text: &str) -> Option<BigRational> {
-    let marked = text.rsplit_once(MARK).and_then(|(_, after)| numbers(after.lines().next()?).next());
-    marked.or_else(|| numbers(text).last())
+    let answer = AnswerRule::Number.extract(text)?;
+    if answer.contains('/') {
+        return answer.parse().ok();
+    }
+    let (whole, decimals) = answer.split_once('.').unwrap_or((&answer, ""));
+    let value: BigInt = format!("{whole}{decimals}").parse().ok()?;
+    Some(BigRational::new(value, BigInt::from(10).pow(u32::try_from(decimals.len()).ok()?)))
 }
 
 /// Whether the text has this final answer.
 pub fn is_right(text: &str, gold: &BigRational) -> bool {
     extract(text).as_ref() == Some(gold)
-}
-
-/// The numbers of a text, in their order.
-fn numbers(text: &str) -> impl Iterator<Item = BigRational> + '_ {
-    let mut rest = text;
-    let mut before = None;
-    std::iter::from_fn(move || {
-        while let Some(first) = rest.chars().next() {
-            if let Some((number, after)) = number(before, rest) {
-                before = rest[..rest.len() - after.len()].chars().next_back();
-                rest = after;
-                return Some(number);
-            }
-            before = Some(first);
-            rest = &rest[first.len_utf8()..];
-        }
-        None
-    })
-}
-
-/// The number that `text` begins with, and what follows it. A dash behind what can be counted is a
-/// minus between two numbers, not a sign.
-fn number(before: Option<char>, text: &str) -> Option<(BigRational, &str)> {
-    let subtracts = before.is_some_and(|c| c.is_alphanumeric() || matches!(c, ')' | '.' | '%'));
-    let (negative, unsigned) = match text.strip_prefix(['-', '\u{2212}']) {
-        Some(_) if subtracts => return None,
-        // The currency may stand between the sign and the number.
-        Some(rest) => (true, rest.strip_prefix(['$', '€', '£', '¥', '₹']).unwrap_or(rest)),
-        None => (false, text),
-    };
-    let (value, after) = latex_fraction(unsigned).or_else(|| plain(unsigned))?;
-    Some((if negative { -value } else { value }, after))
-}
-
-/// `\frac{a}{b}`, also `\dfrac` and `\tfrac`.
-fn latex_fraction(text: &str) -> Option<(BigRational, &str)> {
-    let rest = ["\\frac{", "\\dfrac{", "\\tfrac{"].iter().find_map(|name| text.strip_prefix(name))?;
-    let (over, rest) = signed(rest)?;
-    let (under, rest) = signed(rest.strip_prefix("}{")?)?;
-    Some((divide(over, under)?, rest.strip_prefix('}')?))
-}
-
-fn signed(text: &str) -> Option<(BigRational, &str)> {
-    match text.strip_prefix('-') {
-        Some(text) => decimal(text).map(|(value, rest)| (-value, rest)),
-        None => decimal(text),
-    }
-}
-
-/// A decimal, a fraction, or a whole number and a fraction.
-fn plain(text: &str) -> Option<(BigRational, &str)> {
-    let (value, rest) = decimal(text)?;
-    if let Some((fraction, rest)) = over(value.clone(), rest) {
-        return Some((fraction, rest));
-    }
-    let mixed = || {
-        let spaced = || {
-            let (over_, after) = decimal(rest.strip_prefix(' ')?)?;
-            over(over_, after)
-        };
-        let (fraction, after) = latex_fraction(rest.trim_start_matches(' ')).or_else(spaced)?;
-        let number = |n: i32| BigRational::from_integer(n.into());
-        let proper = value.is_integer() && number(0) <= fraction && fraction < number(1);
-        proper.then(|| (&value + fraction, after))
-    };
-    Some(mixed().unwrap_or((value, rest)))
-}
-
-/// `value`, divided by what follows a slash.
-fn over(value: BigRational, rest: &str) -> Option<(BigRational, &str)> {
-    let (under, rest) = decimal(rest.strip_prefix('/')?)?;
-    Some((divide(value, under)?, rest))
-}
-
-fn divide(over: BigRational, under: BigRational) -> Option<BigRational> {
-    let zero = BigRational::from_integer(0.into());
-    (under != zero).then(|| over / under)
-}
-
-/// Digits with thousands separators, and decimals: `1,234.50`, `.5`, `7`.
-fn decimal(text: &str) -> Option<(BigRational, &str)> {
-    let (whole, mut rest) = take_digits(text);
-    let (mut digits, mut decimals) = (whole.to_owned(), 0);
-    if (1..=3).contains(&whole.len()) {
-        while let Some((group, after)) = thousands(rest).filter(|(group, _)| group.len() == 3) {
-            digits.push_str(group);
-            rest = after;
-        }
-    }
-    if let Some((part, after)) = rest.strip_prefix('.').map(take_digits).filter(|(part, _)| !part.is_empty()) {
-        digits.push_str(part);
-        (decimals, rest) = (part.len() as u32, after);
-    }
-    // Without a digit there is nothing to parse.
-    let value: BigInt = digits.parse().ok()?;
-    Some((BigRational::new(value, BigInt::from(10).pow(decimals)), rest))
-}
-
-/// The digits behind a separator; LaTeX sets the comma in braces.
-fn thousands(text: &str) -> Option<(&str, &str)> {
-    text.strip_prefix(',').or_else(|| text.strip_prefix("{,}")).map(take_digits)
-}
-
-fn take_digits(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 #[cfg(test)]
