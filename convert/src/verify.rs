@@ -117,6 +117,14 @@ pub fn verify(path: &Path) -> Result<Verification> {
     Ok(Verification { findings: faults.findings, notes: faults.notes, tensors, bytes: size })
 }
 
+/// The first fault of the keys and of the lists of tokens among them, if there is one.
+pub(crate) fn metadata_fault(file: &Opened) -> Option<String> {
+    let mut faults = Faults { rule: "keys", findings: Vec::new(), notes: Vec::new() };
+    own_keys(file, &mut faults);
+    token_lists(file, &mut faults);
+    faults.findings.into_iter().next().map(|finding| finding.message)
+}
+
 /// The tensor that a fault is about.
 fn tensor_of(fault: &GgufError) -> Option<&str> {
     match fault {
@@ -232,8 +240,8 @@ fn checksums(file: &Opened, faults: &mut Faults) {
     }
 }
 
-/// Lists have one length, ids are in the vocabulary, and the tokenizer can be built.
-fn tokenizer(file: &Opened, faults: &mut Faults) {
+/// Lists have one length, and ids are in the vocabulary.
+fn token_lists(file: &Opened, faults: &mut Faults) {
     let metadata = file.gguf.metadata();
     let lists = metadata.opt_strings("tokenizer.ggml.tokens").ok().flatten().map(<[String]>::len);
     if let Some(tokens) = lists {
@@ -260,6 +268,12 @@ fn tokenizer(file: &Opened, faults: &mut Faults) {
             faults.add(format_args!("{tokens} tokens, but the embedding has {rows} rows"));
         }
     }
+}
+
+/// Lists of tokens are as they have to be, and the tokenizer can be built, if there is one.
+fn tokenizer(file: &Opened, faults: &mut Faults) {
+    token_lists(file, faults);
+    let metadata = file.gguf.metadata();
     let there =
         metadata.iter().any(|(key, _)| key.starts_with("tokenizer.ggml.") || key == "tokenizer.huggingface.json");
     let listed = faults.findings.iter().any(|finding| finding.rule == faults.rule);

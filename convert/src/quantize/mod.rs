@@ -30,7 +30,8 @@ use rayon::prelude::*;
 use crate::imatrix::ImportanceMatrix;
 use crate::kind::MODELS;
 use crate::table::{self, Row};
-use crate::{ConvertError, Opened, Result, check_output, checksum, keys};
+use crate::verify::metadata_fault;
+use crate::{ConvertError, Opened, Result, check_output, checksum};
 
 pub use blocks::encode;
 pub(crate) use order::{HeadGroups, Order};
@@ -93,12 +94,13 @@ pub fn dry_run(input: &Path, options: &Options<'_>) -> Result<QuantizeSummary> {
     Ok(summary(&jobs, &writer, importance.is_some()))
 }
 
-/// A model whose keys are as `verify` wants them.
+/// A model whose keys and lists of tokens are as `verify` wants them.
 fn open(input: &Path) -> Result<Opened> {
     let model = Opened::open_plain(input, MODELS)?;
-    let bad = |reason| ConvertError::BadKey { path: input.to_owned(), reason };
-    keys::check(model.gguf.metadata()).map_err(bad)?;
-    Ok(model)
+    match metadata_fault(&model) {
+        Some(reason) => Err(ConvertError::BadKey { path: input.to_owned(), reason }),
+        None => Ok(model),
+    }
 }
 
 /// The keys of the output, and the tensors of the input.

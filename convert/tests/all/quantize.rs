@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use indicatif::ProgressBar;
 use ollm_convert::ConvertError;
 use ollm_convert::quantize::{Options, Pattern, QuantizeSummary, RECIPES, TypeRule, dry_run, quantize};
-use ollm_runtime::gguf::{TensorType, Value, Writer};
+use ollm_runtime::gguf::{Array, TensorType, Value, Writer};
 use ollm_runtime::quant::{self, QuantError};
 
 use crate::common::{Folder, backbone, bytes_of, floats, read, rewrite};
@@ -137,6 +137,10 @@ fn keys_that_verify_refuses_are_refused() {
     folder.write("in.gguf", rewrite(&bytes, |_, value| Some(value.clone()), &[("ollm.typo", Value::U32(1))]));
     let error = run(&folder, &options("Q8_0", &[])).unwrap_err();
     assert!(matches!(&error, ConvertError::BadKey { reason, .. } if reason.contains("ollm.typo")), "{error}");
+    let types = Value::Array(Array::I32(vec![1; 95]));
+    folder.write("in.gguf", rewrite(&bytes, |_, value| Some(value.clone()), &[("tokenizer.ggml.token_type", types)]));
+    let error = run(&folder, &options("Q8_0", &[])).unwrap_err();
+    assert!(matches!(&error, ConvertError::BadKey { reason, .. } if reason.contains("for 96 tokens")), "{error}");
     assert_eq!(folder.list(), ["in.gguf"]);
 }
 
