@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use ollm_runtime::gguf::{Array, Gguf, Value};
+use ollm_runtime::gguf::{Array, Gguf, GgufError, Value};
 use ollm_runtime::plugin::PluginError;
 use ollm_runtime::plugin::schema::{self, Backbone, DecoderKind, PluginConfig};
 use serde_json::{Value as JsonValue, json};
 
+use crate::opened::FILES;
 use crate::table::{self, Row, TypeTotal, by_type, grouped};
 use crate::{Opened, Result};
 
@@ -23,15 +24,35 @@ pub struct Inspection {
     /// `None` for a plugin alone.
     backbone: Option<Backbone>,
     plugin: Option<std::result::Result<PluginConfig, PluginError>>,
+    /// The tensors of types that are not known.
+    unknown: Vec<GgufError>,
 }
 
 /// Reads the file's keys and the descriptions of its tensors, and of their values only the norms.
+///
+/// # Errors
+/// If the file is damaged. Tensors of types that are not known are listed apart.
 pub fn inspect(path: &Path) -> Result<Inspection> {
-    let Opened { bytes, gguf } = Opened::open(path)?;
+    let (Opened { bytes, gguf }, unknown) = open(path)?;
     let tensors = gguf.tensors().iter().map(Row::from).collect();
     let plugin = schema::is_present(gguf.metadata()).then(|| plugin(&gguf));
     let backbone = Backbone::of(&gguf, &bytes).ok();
-    Ok(Inspection { gguf, tensors, size: bytes.len(), backbone, plugin })
+    Ok(Inspection { gguf, tensors, size: bytes.len(), backbone, plugin, unknown })
+}
+
+fn open(path: &Path) -> Result<(Opened, Vec<GgufError>)> {
+    let bytes = FILES.open(path)?;
+    if let [_] = bytes.starts()
+        && let (Some(gguf), faults) = Gguf::parse_all(&bytes)
+    {
+        let is_unknown = |fault: &GgufError| matches!(fault, GgufError::UnknownTensorType { .. });
+        let (unknown, others): (Vec<_>, Vec<_>) = faults.into_iter().partition(is_unknown);
+        // A tensor that is not read leaves a hole.
+        if !unknown.is_empty() && others.iter().all(|fault| matches!(fault, GgufError::Hole { .. })) {
+            return Ok((Opened { bytes, gguf }, unknown));
+        }
+    }
+    Ok((Opened::of(path, bytes)?, Vec::new()))
 }
 
 fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
@@ -41,8 +62,9 @@ fn plugin(gguf: &Gguf) -> std::result::Result<PluginConfig, PluginError> {
 }
 
 impl Inspection {
-    /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone` and `plugin`. Arrays
-    /// longer than 16 elements are objects with `type`, `length` and `first`, the first 16.
+    /// Everything as JSON: `bytes`, `metadata`, `tensors`, `types`, `backbone`, `plugin` and
+    /// `unreadable`, the tensors of types that are not known. Arrays longer than 16 elements are
+    /// objects with `type`, `length` and `first`, the first 16.
     pub fn json(&self) -> JsonValue {
         let metadata = self.gguf.metadata().iter().map(|(key, value)| (key.to_owned(), value_json(value)));
         json!({
@@ -52,6 +74,7 @@ impl Inspection {
             "types": by_type(&self.tensors).iter().map(total_json).collect::<serde_json::Map<_, _>>(),
             "backbone": self.backbone.as_ref().map(backbone_json),
             "plugin": self.plugin.as_ref().map(plugin_json),
+            "unreadable": self.unknown.iter().map(GgufError::to_string).collect::<Vec<_>>(),
         })
     }
 
@@ -76,6 +99,9 @@ impl fmt::Display for Inspection {
         writeln!(f)?;
         table::totals(f, &self.tensors)?;
         writeln!(f, "file   {:>30} bytes", grouped(self.size))?;
+        for fault in &self.unknown {
+            writeln!(f, "not read: {fault}")?;
+        }
         if let Some(backbone) = &self.backbone {
             writeln!(f, "\nbackbone: {}", describe(backbone))?;
         }

@@ -74,6 +74,21 @@ fn inputs_are_read_from_pipes() {
 }
 
 #[test]
+fn types_that_cannot_be_read_are_listed() {
+    let folder = Folder::new();
+    // The type of the first tensor, 4 bytes behind its name, its rank and its two dimensions.
+    let mut strange = backbone("llama", TensorType::F16);
+    let name = b"token_embd.weight";
+    let at = strange.windows(name.len()).position(|bytes| bytes == name).unwrap() + name.len() + 4 + 2 * 8;
+    strange[at..at + 4].copy_from_slice(&24_u32.to_le_bytes());
+    folder.write("strange.gguf", strange);
+    let shown = ollm_convert(&folder, &["inspect", "strange.gguf"]);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.status.success() && text.contains("not read: tensor \"token_embd.weight\" has type I8"), "{text}");
+    assert!(text.contains("output_norm.weight"), "{text}");
+}
+
+#[test]
 fn a_bad_file_gives_1_and_a_bad_command_line_2() {
     let folder = Folder::new();
     folder.write("cut.gguf", &backbone("llama", TensorType::F16)[..200]);

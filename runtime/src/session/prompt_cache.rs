@@ -41,6 +41,9 @@ impl PromptCache {
     /// # Errors
     /// Those of the system.
     pub fn open(folder: &Path, limit: u64) -> io::Result<Self> {
+        if folder.exists() && !folder.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder: name one"));
+        }
         fs::create_dir_all(folder)?;
         Ok(Self { folder: folder.to_owned(), limit })
     }
