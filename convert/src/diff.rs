@@ -25,12 +25,12 @@ pub struct Changed<T> {
     /// The name.
     pub name: String,
     /// How.
-    pub how: How<T>,
+    pub how: Change<T>,
 }
 
 /// Whether it is in one file alone, or how it differs.
 #[derive(Debug, Clone, PartialEq)]
-pub enum How<T> {
+pub enum Change<T> {
     /// It is in A alone.
     Removed,
     /// It is in B alone.
@@ -111,11 +111,11 @@ fn changes<'a, T, C>(
 ) -> Vec<Changed<C>> {
     let change = |name: &str, how| Changed { name: name.to_owned(), how };
     let kept = before.filter_map(|(name, value)| match after(name) {
-        None => Some(change(name, How::Removed)),
-        Some(other) => compare(value, other).map(|how| change(name, How::Changed(how))),
+        None => Some(change(name, Change::Removed)),
+        Some(other) => compare(value, other).map(|how| change(name, Change::Changed(how))),
     });
     let kept: Vec<_> = kept.collect();
-    kept.into_iter().chain(added.map(|name| change(name, How::Added))).collect()
+    kept.into_iter().chain(added.map(|name| change(name, Change::Added))).collect()
 }
 
 fn key_change(before: &Value, after: &Value) -> Option<KeyChange> {
@@ -245,9 +245,9 @@ fn kind_json(kind: &DifferenceKind) -> JsonValue {
 impl<T> Changed<T> {
     fn json(&self, changed: impl Fn(&T) -> JsonValue) -> JsonValue {
         let (word, mut json) = match &self.how {
-            How::Removed => ("removed", json!({})),
-            How::Added => ("added", json!({})),
-            How::Changed(change) => ("changed", changed(change)),
+            Change::Removed => ("removed", json!({})),
+            Change::Added => ("added", json!({})),
+            Change::Changed(change) => ("changed", changed(change)),
         };
         json["name"] = json!(self.name);
         json["change"] = json!(word);
@@ -268,9 +268,9 @@ impl<T: fmt::Display> fmt::Display for Changed<T> {
         // Names come from files: `escape_debug` keeps them from moving the cursor.
         let name = self.name.escape_debug();
         match &self.how {
-            How::Removed => write!(f, "- {name}"),
-            How::Added => write!(f, "+ {name}"),
-            How::Changed(change) => write!(f, "~ {name}: {change}"),
+            Change::Removed => write!(f, "- {name}"),
+            Change::Added => write!(f, "+ {name}"),
+            Change::Changed(change) => write!(f, "~ {name}: {change}"),
         }
     }
 }

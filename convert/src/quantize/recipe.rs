@@ -31,11 +31,11 @@ pub struct Recipe {
 }
 
 /// Types of the matrices of one role; of the rules that hold, the first counts.
-type Rules = &'static [(When, TensorType)];
+type Rules = &'static [(LayerCondition, TensorType)];
 
 /// In which layers, or models, a rule holds.
 #[derive(Clone, Copy, Debug)]
-enum When {
+enum LayerCondition {
     Always,
     /// The first layers, so many.
     First(usize),
@@ -85,42 +85,42 @@ pub const RECIPES: [Recipe; 22] = [
     recipe("F16", 1, F16),
     recipe("BF16", 32, Bf16),
     recipe("Q8_0", 7, Q8_0),
-    recipe("Q4_0", 2, Q4_0).down(&[(When::EighthIfImportance, Q4_1)]),
+    recipe("Q4_0", 2, Q4_0).down(&[(LayerCondition::EighthIfImportance, Q4_1)]),
     recipe("Q4_1", 3, Q4_1),
-    recipe("Q5_0", 8, Q5_0).down(&[(When::EighthIfImportance, Q5_1)]),
+    recipe("Q5_0", 8, Q5_0).down(&[(LayerCondition::EighthIfImportance, Q5_1)]),
     recipe("Q5_1", 9, Q5_1),
     recipe("Q2_K", 10, Q2K)
-        .values(&[(When::Grouped, Q4K), (When::Always, Q3K)])
-        .down(&[(When::Always, Q3K)])
-        .output(&[(When::EightExperts, Q5K), (When::Always, Q3K)]),
-    recipe("Q3_K_S", 11, Q3K).output(&[(When::EightExperts, Q5K)]),
+        .values(&[(LayerCondition::Grouped, Q4K), (LayerCondition::Always, Q3K)])
+        .down(&[(LayerCondition::Always, Q3K)])
+        .output(&[(LayerCondition::EightExperts, Q5K), (LayerCondition::Always, Q3K)]),
+    recipe("Q3_K_S", 11, Q3K).output(&[(LayerCondition::EightExperts, Q5K)]),
     recipe("Q3_K_M", 12, Q3K)
-        .values(&[(When::First(2), Q5K), (When::Always, Q4K)])
-        .down(&[(When::Part(16), Q5K), (When::Always, Q4K)])
-        .output(&[(When::EightExperts, Q5K), (When::Always, Q4K)]),
+        .values(&[(LayerCondition::First(2), Q5K), (LayerCondition::Always, Q4K)])
+        .down(&[(LayerCondition::Part(16), Q5K), (LayerCondition::Always, Q4K)])
+        .output(&[(LayerCondition::EightExperts, Q5K), (LayerCondition::Always, Q4K)]),
     recipe("Q3_K_L", 13, Q3K)
-        .values(&[(When::Always, Q5K)])
-        .down(&[(When::Always, Q5K)])
-        .output(&[(When::EightExperts, Q3K), (When::Always, Q5K)]),
+        .values(&[(LayerCondition::Always, Q5K)])
+        .down(&[(LayerCondition::Always, Q5K)])
+        .output(&[(LayerCondition::EightExperts, Q3K), (LayerCondition::Always, Q5K)]),
     recipe("Q4_K_S", 14, Q4K)
-        .values(&[(When::First(4), Q5K)])
-        .down(&[(When::Part(8), Q5K)])
-        .output(&[(When::EightExperts, Q5K)]),
+        .values(&[(LayerCondition::First(4), Q5K)])
+        .down(&[(LayerCondition::Part(8), Q5K)])
+        .output(&[(LayerCondition::EightExperts, Q5K)]),
     recipe("Q4_K_M", 15, Q4K)
-        .values(&[(When::Third, Q6K)])
-        .down(&[(When::Third, Q6K)])
-        .output(&[(When::EightExperts, Q5K)]),
+        .values(&[(LayerCondition::Third, Q6K)])
+        .down(&[(LayerCondition::Third, Q6K)])
+        .output(&[(LayerCondition::EightExperts, Q5K)]),
     recipe("Q5_K_S", 16, Q5K),
-    recipe("Q5_K_M", 17, Q5K).values(&[(When::Third, Q6K)]).down(&[(When::Third, Q6K)]),
+    recipe("Q5_K_M", 17, Q5K).values(&[(LayerCondition::Third, Q6K)]).down(&[(LayerCondition::Third, Q6K)]),
     recipe("Q6_K", 18, Q6K),
     recipe("IQ4_NL", 25, Iq4Nl)
-        .values(&[(When::Grouped, Q5K)])
-        .down(&[(When::EighthUnlessImportance, Q5K)])
-        .output(&[(When::EightExperts, Q5K)]),
+        .values(&[(LayerCondition::Grouped, Q5K)])
+        .down(&[(LayerCondition::EighthUnlessImportance, Q5K)])
+        .output(&[(LayerCondition::EightExperts, Q5K)]),
     recipe("IQ4_XS", 30, Iq4Xs)
-        .values(&[(When::Grouped, Q5K)])
-        .down(&[(When::EighthUnlessImportance, Q5K)])
-        .output(&[(When::EightExperts, Q5K)]),
+        .values(&[(LayerCondition::Grouped, Q5K)])
+        .down(&[(LayerCondition::EighthUnlessImportance, Q5K)])
+        .output(&[(LayerCondition::EightExperts, Q5K)]),
     recipe("MXFP4", 38, Mxfp4),
     recipe("MXFP4_MOE", 38, Q8_0).experts(Mxfp4),
     recipe("Q2_0", 41, Q2_0),
@@ -226,7 +226,7 @@ impl Recipe {
     }
 }
 
-impl When {
+impl LayerCondition {
     fn holds(self, layer: usize, model: ModelFacts) -> bool {
         let ModelFacts { layers, importance, queries_per_key, experts, .. } = model;
         match self {

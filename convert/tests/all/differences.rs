@@ -1,7 +1,7 @@
 //! What files differ in.
 
 use crate::common::{Folder, bytes_of, model, read, rewrite};
-use ollm_convert::diff::{Distance, How, diff};
+use ollm_convert::diff::{Change, Distance, diff};
 use ollm_convert::pack;
 use ollm_runtime::gguf::{TensorType, Value, Writer};
 
@@ -20,7 +20,7 @@ fn distance(a: &[u8], b: &[u8]) -> Option<Distance> {
     match &report.tensors[..] {
         [] => None,
         [change] => match &change.how {
-            How::Changed(change) => change.distance,
+            Change::Changed(change) => change.distance,
             how => panic!("{how:?}"),
         },
         more => panic!("{more:?}"),
@@ -49,7 +49,7 @@ fn numbers_that_are_none_are_not_passed_over() {
     };
     let (a, b) = (written("a", [1.0, 2.0, 3.0]), written("b", [1.0, f32::NAN, 3.5]));
     let report = diff(&a, &b).unwrap();
-    let How::Changed(change) = &report.tensors[0].how else { panic!("{report:?}") };
+    let Change::Changed(change) = &report.tensors[0].how else { panic!("{report:?}") };
     let found = change.distance.unwrap();
     assert!(found.max.is_nan() && found.rms.is_nan() && found.relative.is_nan(), "{found:?}");
     assert!(report.json()["tensors"][0]["max"].is_null());
@@ -97,13 +97,13 @@ fn packing_changes_layouts_and_no_number() {
     let report = diff(&quantized, &packed).unwrap();
     assert_eq!(report.tensors.len(), 15);
     for change in &report.tensors {
-        let How::Changed(change) = &change.how else { panic!("{change:?}") };
+        let Change::Changed(change) = &change.how else { panic!("{change:?}") };
         assert_eq!(change.distance, Some(Distance { max: 0.0, rms: 0.0, relative: 0.0 }));
         assert_ne!(change.before.layout, change.after.layout);
     }
     let far = diff(&plain, &quantized).unwrap();
     for change in &far.tensors {
-        let How::Changed(change) = &change.how else { panic!("{change:?}") };
+        let Change::Changed(change) = &change.how else { panic!("{change:?}") };
         let Distance { max, rms, relative } = change.distance.unwrap();
         assert!(0.0 < rms && rms < max && (0.001..0.1).contains(&relative), "{rms} {max} {relative}");
     }

@@ -227,7 +227,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         start: [Self::I32; C],
     ) -> [[Self::I32; C]; R] {
         // SAFETY: passed on from the caller.
-        unsafe { dots::<Self, Apart, SIGNED, R, C>(self, words, most, weights.map(Apart), x, start) }
+        unsafe { dots::<Self, Strided, SIGNED, R, C>(self, words, most, weights.map(Strided), x, start) }
     }
     /// Two neighbouring words of a vector's rows, in the order in which [`Simd::gemm_tile`] takes
     /// them.
@@ -331,7 +331,7 @@ impl<S: Simd> PartialSums<S> {
 }
 
 /// Where the weights of a vector of rows are.
-pub trait Words: Copy {
+pub trait WeightSource: Copy {
     /// Word `word` of each row.
     ///
     /// # Safety
@@ -341,9 +341,9 @@ pub trait Words: Copy {
 
 /// Words that are 64 bytes apart, from that of the first row on.
 #[derive(Clone, Copy)]
-struct Apart(*const u8);
+struct Strided(*const u8);
 
-impl Words for Apart {
+impl WeightSource for Strided {
     #[inline(always)]
     unsafe fn word<S: Simd>(self, isa: S, word: usize) -> S::Bytes {
         // SAFETY: the caller vouches for the word.
@@ -377,7 +377,7 @@ pub unsafe fn dot4s<S: Simd, const SIGNED: bool, const R: usize, const C: usize>
 /// Each vector has `words` words; each token, [`STRIDE`] bytes from the one before, is readable
 /// for `4 * words` bytes.
 #[inline(always)]
-pub unsafe fn dots<S: Simd, W: Words, const SIGNED: bool, const R: usize, const C: usize>(
+pub unsafe fn dots<S: Simd, W: WeightSource, const SIGNED: bool, const R: usize, const C: usize>(
     isa: S,
     words: usize,
     most: i32,

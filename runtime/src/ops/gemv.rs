@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use crate::cpu::simd::{Words, dots, tiles};
+use crate::cpu::simd::{WeightSource, dots, tiles};
 use crate::cpu::{Kernel, Needs, Simd};
 
 use super::accumulate::{add_block, starts};
@@ -203,7 +203,7 @@ impl<F> Clone for Packed<F> {
 
 impl<F> Copy for Packed<F> {}
 
-impl<F: Format> Words for Packed<F> {
+impl<F: Format> WeightSource for Packed<F> {
     #[inline(always)]
     unsafe fn word<S: Simd>(self, isa: S, word: usize) -> S::Bytes {
         // SAFETY: the caller vouches for the word, and so for the block.

@@ -16,7 +16,7 @@ pub(crate) struct PackArgs {
     /// A backbone, a plugin, or both in one
     file: PathBuf,
     #[command(flatten)]
-    to: To,
+    output: OutputArgs,
 }
 
 /// Turn a packed file back into the plain one
@@ -25,11 +25,11 @@ pub(crate) struct UnpackArgs {
     /// The packed file
     file: PathBuf,
     #[command(flatten)]
-    to: To,
+    output: OutputArgs,
 }
 
 #[derive(Args)]
-struct To {
+struct OutputArgs {
     /// The file to write, or the folder for it
     #[arg(short, long, value_name = "FILE.gguf")]
     output: Option<PathBuf>,
@@ -41,15 +41,15 @@ struct To {
 impl PackArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = || names::of(&self.file, |gguf| format!("{}_packed", names::encoding(gguf)));
-        let output = names::target(self.to.output.as_deref(), name)?;
-        Ok(wrote(&pack::pack(&self.file, &output, self.to.force)?, &output).into())
+        let output = names::target(self.output.output.as_deref(), name)?;
+        Ok(wrote(&pack::pack(&self.file, &output, self.output.force)?, &output).into())
     }
 }
 
 impl UnpackArgs {
     pub(crate) fn run(self) -> Outcome {
         let name = || names::of(&self.file, |gguf| names::encoding(gguf).to_owned());
-        let output = names::target(self.to.output.as_deref(), name)?;
-        Ok(wrote(&pack::unpack(&self.file, &output, self.to.force)?, &output).into())
+        let output = names::target(self.output.output.as_deref(), name)?;
+        Ok(wrote(&pack::unpack(&self.file, &output, self.output.force)?, &output).into())
     }
 }

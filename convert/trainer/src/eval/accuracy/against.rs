@@ -8,14 +8,14 @@ use crate::report::statistics::PairedDifference;
 
 /// What a row earns with each problem.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Earned {
+pub struct RowRewards {
     /// The mean reward of its answers to each.
     rewards: Vec<f64>,
     /// Whether it is 1 or 0: there is one answer to each, and no price.
     binary: bool,
 }
 
-impl Earned {
+impl RowRewards {
     /// The mean reward of the answers to each problem; `binary` if it is 1 or 0.
     pub fn new(rewards: Vec<f64>, binary: bool) -> Self {
         Self { rewards, binary }
@@ -29,7 +29,7 @@ impl Earned {
 
 /// How a row differs from another one on the same problems.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Against {
+pub struct PairedComparison {
     /// The name of the other row.
     pub row: String,
     /// The difference of accuracies, or of rewards where tokens have a price. Of one answer a
@@ -39,9 +39,9 @@ pub struct Against {
     pub paired: PairedDifference,
 }
 
-impl Against {
+impl PairedComparison {
     /// `row` against `reference`, whose name is `name`; none if they are not of the same problems.
-    pub fn new(row: &Earned, name: &str, reference: &Earned, seed: u64) -> Option<Self> {
+    pub fn new(row: &RowRewards, name: &str, reference: &RowRewards, seed: u64) -> Option<Self> {
         if row.rewards.len() != reference.rewards.len() || row.rewards.is_empty() {
             return None;
         }
@@ -56,7 +56,7 @@ impl Against {
 }
 
 /// `+.072 (33/11) p=.001`: the difference, wins and losses, p.
-impl fmt::Display for Against {
+impl fmt::Display for PairedComparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PairedDifference { difference, wins, losses, p, .. } = self.paired;
         // What is rounded to 0 has no sign.
@@ -80,15 +80,15 @@ fn short(value: f64) -> String {
 mod tests {
     use super::*;
 
-    fn right(shares: &[f64]) -> Earned {
-        Earned::new(shares.to_vec(), shares.iter().all(|share| share.fract().abs() < 1e-12))
+    fn right(shares: &[f64]) -> RowRewards {
+        RowRewards::new(shares.to_vec(), shares.iter().all(|share| share.fract().abs() < 1e-12))
     }
 
     #[test]
     fn it_reads_as_people_write_it() {
         let text = |difference, p| {
             let paired = PairedDifference { difference, low: 0.0, high: 0.0, wins: 33, losses: 11, p };
-            Against { row: String::new(), paired }.to_string()
+            PairedComparison { row: String::new(), paired }.to_string()
         };
         assert_eq!(text(0.0723, 0.0012), "+.072 (33/11) p=.001");
         assert_eq!(text(-0.5, 0.0004), "-.500 (33/11) p<.001");
@@ -99,13 +99,13 @@ mod tests {
     #[test]
     fn rows_of_the_same_problems_are_compared_by_the_test_that_fits() {
         let (one, other) = (right(&[1.0, 1.0, 0.0, 1.0, 1.0]), right(&[0.0, 0.0, 0.0, 0.0, 1.0]));
-        let exact = Against::new(&one, "other", &other, 0).unwrap();
+        let exact = PairedComparison::new(&one, "other", &other, 0).unwrap();
         assert_eq!((exact.row.as_str(), exact.paired.wins, exact.paired.losses), ("other", 3, 0));
         assert!((exact.paired.difference - 0.6).abs() < 1e-12 && (exact.paired.p - 0.25).abs() < 1e-12);
-        let several = Against::new(&right(&[0.5, 0.5, 0.0, 0.0, 0.5]), "other", &other, 0).unwrap();
+        let several = PairedComparison::new(&right(&[0.5, 0.5, 0.0, 0.0, 0.5]), "other", &other, 0).unwrap();
         assert_eq!((several.paired.wins, several.paired.losses), (2, 1));
-        assert_eq!(Against::new(&one, "short", &right(&[1.0]), 0), None);
-        assert_eq!(Against::new(&right(&[]), "none", &right(&[]), 0), None);
+        assert_eq!(PairedComparison::new(&one, "short", &right(&[1.0]), 0), None);
+        assert_eq!(PairedComparison::new(&right(&[]), "none", &right(&[]), 0), None);
         let json = serde_json::to_value(&exact).unwrap();
         // The order of serde_json depends on what else was built with it.
         let keys: std::collections::BTreeSet<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();

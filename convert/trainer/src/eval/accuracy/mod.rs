@@ -21,7 +21,7 @@ use crate::plugin::nets::names;
 use crate::rollout::engine::{Answer, LatentPlan, Plan};
 use crate::rollout::library::Library;
 
-pub use against::{Against, Earned};
+pub use against::{PairedComparison, RowRewards};
 pub use grades::{Grade, LatentTable, Progress, Questions, Reward, argmax, average};
 pub use row::{AccuracyRow, Scoring, held_row};
 
@@ -122,7 +122,7 @@ impl AccuracyReport {
         let (reference, others): (Vec<_>, Vec<_>) = self.rows.iter_mut().partition(|row| row.name == name);
         if let Some(reference) = reference.first() {
             for row in others {
-                row.against = Against::new(&row.earned, &reference.name, &reference.earned, seed);
+                row.against = PairedComparison::new(&row.earned, &reference.name, &reference.earned, seed);
             }
         }
         for row in reference {

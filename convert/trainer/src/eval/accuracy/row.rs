@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::against::{Against, Earned};
+use super::against::{PairedComparison, RowRewards};
 use super::grades::{Grade, LatentTable, Reward, argmax};
 use crate::error::Result;
 use crate::eval::answer_rule::FinalAnswer;
@@ -58,10 +58,10 @@ pub struct AccuracyRow {
     pub degenerate: f64,
     /// How it differs from the row that it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub against: Option<Against>,
+    pub against: Option<PairedComparison>,
     /// What it earns with each problem.
     #[serde(skip)]
-    pub earned: Earned,
+    pub earned: RowRewards,
 }
 
 impl AccuracyRow {
@@ -84,7 +84,7 @@ impl AccuracyRow {
             answers.iter().map(|grade| reward.of(grade.score, grade.tokens)).sum::<f64>() / samples as f64
         };
         let whole = all().all(|grade| grade.score.fract().abs() < 1e-12);
-        let earned = Earned::new(grades.iter().map(worth).collect(), samples == 1 && reward.is_right() && whole);
+        let earned = RowRewards::new(grades.iter().map(worth).collect(), samples == 1 && reward.is_right() && whole);
         let distinct = || grades.iter().map(|answers| distinct(answers)).sum::<usize>() as f64 / grades.len() as f64;
         Self {
             name: name.into(),
@@ -124,7 +124,7 @@ impl AccuracyRow {
     /// The row, compared with another one of the same problems.
     #[must_use]
     pub fn compared(self, reference: &Self, seed: u64) -> Self {
-        let against = Against::new(&self.earned, &reference.name, &reference.earned, seed);
+        let against = PairedComparison::new(&self.earned, &reference.name, &reference.earned, seed);
         Self { against, ..self }
     }
 }
@@ -185,7 +185,7 @@ impl fmt::Display for AccuracyRow {
             self.samples,
             interval(self.accuracy),
             self.reward.map_or(String::new(), |reward| format!("{reward:.3}")),
-            self.against.as_ref().map_or(String::new(), Against::to_string),
+            self.against.as_ref().map_or(String::new(), PairedComparison::to_string),
             several(self.pass),
             several(self.majority),
             distinct,
