@@ -20,9 +20,9 @@ const MAX_LINKS: usize = 40;
 /// permissions (the new one belongs to the user who writes).
 ///
 /// Windows may refuse to replace a file that is open or mapped, which Unix never does. From Windows
-/// 10 (1607) on, NTFS replaces a file that is open as Rust opens files (`FILE_SHARE_DELETE`); other
-/// file systems, older systems and Wine do not, nor does any Windows where another program opened
-/// the file without that. It is tried for two seconds, then [`InUse`] is the error.
+/// 10 (1607) on, NTFS replaces a file that is open as Rust opens files (`FILE_SHARE_DELETE`), and
+/// may refuse one that is mapped; other file systems, older systems and Wine replace neither. It is
+/// tried for two seconds, then [`InUse`] is the error.
 ///
 /// # Errors
 /// That of `emit` or of the system; also where `path` names a folder, a device, a pipe or a socket.
