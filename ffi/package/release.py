@@ -64,11 +64,17 @@ def windows(out):
 
 def apple(out):
     libraries = {}
-    for target in ("aarch64-apple-ios", "aarch64-apple-ios-sim", "aarch64-apple-darwin", "x86_64-apple-darwin"):
-        _need_target(target)
+    for target in xcframework.TARGETS:
+        try:
+            _need_target(target)
+        except Skipped as missing:
+            print(f"left out of the XCFramework: {missing}")
+            continue
         # A static library alone, which needs no linker.
         _run("cargo", "rustc", "--profile", "dist", "--target", target, "-p", "ollm-ffi", "--crate-type", "staticlib")
         libraries[target] = os.path.join(TARGET, target, "dist", "libollm.a")
+    if not libraries:
+        raise Skipped("rustup has no standard library for any of Apple's systems")
     with tempfile.TemporaryDirectory() as work:
         xcframework.build(os.path.join(work, "ollm.xcframework"), libraries)
         archives.zipped(work, os.path.join(out, f"ollm-{_version()}.xcframework.zip"))
