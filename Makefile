@@ -13,7 +13,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # library.
 FEATURES ?=
 
-.PHONY: demo test check serve-test explorer-test web-explorer-test fmt lint docs bench install install-library uninstall size bless \
+.PHONY: demo test check serve-test explorer-test web-explorer-test fmt lint docs bench install install-library uninstall release size bless \
 	web
 
 # The backbone with adapters, and options of ways to answer, on problems that neither has seen.
@@ -89,6 +89,11 @@ install-library:
 
 uninstall:
 	ffi/package/uninstall.sh "$(PREFIX)"
+
+# The files of a release, as far as they can be made here, with SHA256SUMS: archives, wheels, npm
+# package, XCFramework, AAR, crates. PARTS names some of them: see ffi/package/release.py.
+release:
+	python3 ffi/package/release.py "$(TARGET)/release-files" $(PARTS)
 
 # The shared library is small: at most 5.7 MiB (asked: 3.5), with grammars
 # (constrained output) 7.7 (asked: 4.5). Kernels of 27 types for four instruction sets are most of

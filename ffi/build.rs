@@ -1,4 +1,4 @@
-//! How the shared library is linked: its soname, and pages of 16 KiB, which Android asks for; for
+//! How the shared library is linked: its soname or install name, and pages of 16 KiB, which Android asks for; for
 //! WebAssembly, a table that the host may put callbacks into.
 
 fn main() {
@@ -14,8 +14,12 @@ fn main() {
         }
     }
     // The number is the ABI version. Android loads libraries by their file name, and cargo-c names
-    // the soname itself.
-    if os == "linux" && std::env::var_os("CARGO_FEATURE_CAPI").is_none() {
-        link("-soname,libollm.so.1");
+    // the library itself.
+    if std::env::var_os("CARGO_FEATURE_CAPI").is_none() {
+        match os.as_str() {
+            "linux" => link("-soname,libollm.so.1"),
+            "macos" => link("-install_name,@rpath/libollm.1.dylib"),
+            _ => {}
+        }
     }
 }

@@ -1,20 +1,23 @@
 #!/bin/sh
-# Installs below a prefix (Linux): install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
+# Installs below a prefix: install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]
 #
-# LIBRARY_DIR has libollm.so and libollm.a, or of a build for Windows (MinGW) ollm.dll,
-# libollm.dll.a and libollm.a; COMMANDS_DIR the commands, which write their man pages and shell
+# LIBRARY_DIR has libollm.a, and libollm.so (Linux), libollm.dylib (macOS) or ollm.dll and
+# libollm.dll.a (a build for Windows by MinGW); COMMANDS_DIR the commands, which write their man pages and shell
 # completions themselves. DESTDIR is put before every path, as packagers want it. Files and
 # folders that were made, now and before, are listed in PREFIX/share/ollm/installed (folders end
 # with a slash), which `uninstall.sh PREFIX` reads. A file of something else is never overwritten.
 set -eu
 case ${2:-} in
-/*) [ $# -le 3 ] && [ -f "$1/libollm.a" ] && { [ -f "$1/libollm.so" ] || [ -f "$1/libollm.dll.a" ]; } || refused=yes ;;
+/*)
+  [ $# -le 3 ] && [ -f "$1/libollm.a" ] || refused=yes
+  [ -f "$1/libollm.so" ] || [ -f "$1/libollm.dylib" ] || [ -f "$1/libollm.dll.a" ] || refused=yes
+  ;;
 *) refused=yes ;;
 esac
 for command in ${3:+ollm-run ollm-convert ollm-train}; do [ -x "$3/$command" ] || refused=yes; done
 if [ "${refused:-}" ]; then
   echo "usage: install.sh LIBRARY_DIR PREFIX [COMMANDS_DIR]: PREFIX is an absolute path (/ for the root)," \
-    "LIBRARY_DIR has libollm.so and libollm.a, COMMANDS_DIR ollm-run, ollm-convert and ollm-train" >&2
+    "LIBRARY_DIR has libollm.a and libollm.so, libollm.dylib or libollm.dll.a, COMMANDS_DIR ollm-run, ollm-convert and ollm-train" >&2
   exit 2
 fi
 library=$1 prefix=$2 commands=${3:-}
@@ -37,11 +40,18 @@ put() {
 # The library, for programs that run with it and for programs that are built with it.
 put 644 "$root/include/ollm.h" include/ollm.h
 put 644 "$root/include/ollm.hpp" include/ollm.hpp
+# shared FILE NAME: the shared library under its versioned name, and a link to that.
+shared() {
+  put 755 "$library/$1" "lib/$2"
+  ln -s "$2" "$work/stage/lib/$1"
+  echo "lib/$1" >>"$work/files"
+}
 if [ -f "$library/libollm.so" ]; then
-  put 755 "$library/libollm.so" lib/libollm.so.1
-  ln -s libollm.so.1 "$work/stage/lib/libollm.so"
-  echo lib/libollm.so >>"$work/files"
+  shared libollm.so libollm.so.1
   private="-lutil -lrt -lpthread -lm -ldl"
+elif [ -f "$library/libollm.dylib" ]; then
+  shared libollm.dylib libollm.1.dylib
+  private=""
 else
   put 755 "$library/ollm.dll" bin/ollm.dll
   put 644 "$library/libollm.dll.a" lib/libollm.dll.a

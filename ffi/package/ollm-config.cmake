@@ -9,6 +9,11 @@ if(NOT TARGET ollm::ollm)
       IMPORTED_LOCATION "${_ollm_prefix}/bin/ollm.dll"
       IMPORTED_IMPLIB "${_ollm_prefix}/lib/libollm.dll.a")
     set(_ollm_system kernel32 ntdll userenv ws2_32 dbghelp)
+  elseif(APPLE)
+    set_target_properties(ollm::ollm PROPERTIES
+      IMPORTED_LOCATION "${_ollm_prefix}/lib/libollm.1.dylib"
+      IMPORTED_SONAME "@rpath/libollm.1.dylib")
+    set(_ollm_system "")
   else()
     set_target_properties(ollm::ollm PROPERTIES
       IMPORTED_LOCATION "${_ollm_prefix}/lib/libollm.so.1"

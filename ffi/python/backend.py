@@ -15,14 +15,15 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PACKAGE = os.path.join(HERE, "src", "ollm")
-# Processors by their number in ELF.
-MACHINES = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
+# Processors by their number in ELF, in PE (Windows) and in Mach-O (macOS).
+ELF = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64"}
+PE = {0x14C: "win32", 0x8664: "win_amd64", 0xAA64: "win_arm64"}
+MACH_O = {0x0100_0007: "x86_64", 0x0100_000C: "arm64"}
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
@@ -79,17 +80,47 @@ def _file_name(library):
 
 
 def _platform(library):
-    """The platform tag: PEP 600 for glibc, PEP 656 for musl."""
+    """The platform tag, which the library itself says: that of another system too."""
     data = _read(library)
     if data[:4] == b"\x7fELF":
-        order = "little" if data[5] == 1 else "big"
-        machine = MACHINES.get(int.from_bytes(data[18:20], order))
-        glibc = [tuple(map(int, found)) for found in re.findall(rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])", data)]
-        if machine and glibc:
-            return "manylinux_{}_{}_{}".format(*max(glibc), machine)
-        if machine and b"libc.musl-" in data:
-            return f"musllinux_1_2_{machine}"
-    return re.sub(r"[-.]", "_", sysconfig.get_platform())
+        tag = _linux(data)
+    elif data[:2] == b"MZ":
+        tag = PE.get(_number(data, _number(data, 0x3C, 4) + 4, 2))
+    elif data[:4] == b"\xcf\xfa\xed\xfe":
+        tag = _macos(data)
+    else:
+        tag = None
+    if not tag:
+        raise SystemExit(f"{library} is for a system or a processor that there are no wheels for")
+    return tag
+
+
+def _linux(data):
+    """PEP 600 for glibc, PEP 656 for musl."""
+    order = "little" if data[5] == 1 else "big"
+    machine = ELF.get(_number(data, 18, 2, order))
+    glibc = [tuple(map(int, found)) for found in re.findall(rb"\0GLIBC_(\d+)\.(\d+)(?=[.\0])", data)]
+    if machine and glibc:
+        return "manylinux_{}_{}_{}".format(*max(glibc), machine)
+    return f"musllinux_1_2_{machine}" if machine and b"libc.musl-" in data else None
+
+
+def _macos(data):
+    """The oldest system that the library asks for, in its load command LC_BUILD_VERSION (or the older
+    LC_VERSION_MIN_MACOSX). Since macOS 11 minor versions are no part of the tag."""
+    machine, commands, at = MACH_O.get(_number(data, 4, 4)), _number(data, 16, 4), 32
+    for _ in range(commands):
+        command, size = _number(data, at, 4), _number(data, at + 4, 4)
+        if command in (0x32, 0x24):
+            version = _number(data, at + (12 if command == 0x32 else 8), 4)
+            major, minor = version >> 16, version >> 8 & 0xFF
+            return machine and f"macosx_{major}_{0 if major > 10 else minor}_{machine}"
+        at += size
+    return None
+
+
+def _number(data, at, size, order="little"):
+    return int.from_bytes(data[at : at + size], order)
 
 
 def _wheel(folder, library, files):

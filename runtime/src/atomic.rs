@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{error, fmt};
 
 use crate::nameless;
 
@@ -16,12 +17,17 @@ const MAX_LINKS: usize = 40;
 /// same time: a reader sees the whole content of one writer.
 ///
 /// A symbolic link stays, and the file that it names is replaced. A file that was there keeps its
-/// permissions (the new one belongs to the user who writes). Windows may refuse to
-/// replace a file that others have open or mapped: it is tried for two seconds, then an error.
+/// permissions (the new one belongs to the user who writes).
+///
+/// Windows may refuse to replace a file that is open or mapped, which Unix never does. From Windows
+/// 10 (1607) on, NTFS replaces a file that is open as Rust opens files (`FILE_SHARE_DELETE`), and
+/// may refuse one that is mapped; other file systems, older systems and Wine replace neither. It is
+/// tried for two seconds, then [`InUse`] is the error.
 ///
 /// # Errors
 /// That of `emit` or of the system; also where `path` names a folder, a device, a pipe or a socket.
-/// Then what was there is as it was, and no temporary file is left.
+/// Then what was there is as it was, and no temporary file is left. A file in use is an error of
+/// [`io::ErrorKind::ResourceBusy`], whose [`io::Error::get_ref`] is [`InUse`].
 pub fn write<E: From<io::Error>>(
     path: &Path,
     emit: impl FnOnce(&mut BufWriter<File>) -> Result<(), E>,
@@ -195,11 +201,37 @@ fn options(_private: bool) -> OpenOptions {
     OpenOptions::new()
 }
 
+/// Windows does not replace a file that a program, this one included, has open or mapped. The
+/// source of an [`io::Error`]: see [`write()`].
+#[derive(Debug)]
+pub struct InUse {
+    /// What the system said.
+    source: io::Error,
+}
+
+impl fmt::Display for InUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the file was not replaced, as a program has it open or mapped, or may not be replaced ({}): close what \
+             uses it, such as a model that was loaded from it, or write to another path",
+            self.source
+        )
+    }
+}
+
+impl error::Error for InUse {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
 #[cfg(not(windows))]
 use fs::rename;
 
-/// Renames a file. Windows may refuse to replace one that somebody has open, as readers have for a
-/// moment: then it is tried again for a while.
+/// Renames a file. `fs::rename` asks for `MOVEFILE_REPLACE_EXISTING`, and where that is denied for
+/// `FILE_RENAME_FLAG_POSIX_SEMANTICS`. If both are, somebody may have the target open for a moment,
+/// as a reader or a virus scanner has: then it is tried again for a while.
 #[cfg(windows)]
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     use std::time::{Duration, Instant};
@@ -207,14 +239,27 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let start = Instant::now();
     loop {
         match fs::rename(from, to) {
-            Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied && !to.is_dir() && start.elapsed() < PATIENCE =>
-            {
+            Err(error) if may_be_in_use(&error, to) => {
+                if start.elapsed() > PATIENCE {
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, InUse { source: error }));
+                }
                 std::thread::sleep(Duration::from_millis(1));
             }
             outcome => return outcome,
         }
     }
+}
+
+/// Whether a refusal to replace `target` may be because it is open or mapped: the system says no
+/// more than that for a file that may not be replaced at all. Read-only files never may.
+#[cfg(windows)]
+fn may_be_in_use(error: &io::Error, target: &Path) -> bool {
+    const ERROR_ACCESS_DENIED: i32 = 5;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    const ERROR_USER_MAPPED_FILE: i32 = 1224;
+    let refused = [ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE];
+    error.raw_os_error().is_some_and(|code| refused.contains(&code))
+        && fs::metadata(target).is_ok_and(|found| found.is_file() && !found.permissions().readonly())
 }
 
 /// Makes the rename itself durable. Only Unix can open a folder as a file.
@@ -249,6 +294,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use super::*;
+    use crate::storage::Storage;
 
     struct Folder(PathBuf);
 
@@ -291,7 +337,34 @@ mod tests {
         commit([stage_as(path, nameless, emit)?]).map_err(|(_, error)| error)
     }
 
-    // Windows may refuse to replace what is being read (Wine does): see `rename`.
+    /// What is mapped is replaced, or refused with an error that says why: Unix never refuses, and
+    /// Windows does by its version and its file system. The map keeps its bytes in both cases.
+    #[test]
+    fn a_file_that_is_mapped_is_replaced_or_is_in_use() {
+        let folder = Folder::new("mapped");
+        let path = &folder.file("file");
+        put(path, false, b"old").unwrap();
+        let map = Storage::open(path).unwrap();
+        for named in [false, true] {
+            let now: &[u8] = match put(path, named, b"new") {
+                Ok(()) => b"new",
+                Err(error) => {
+                    assert!(cfg!(windows), "{error}");
+                    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+                    assert!(error.get_ref().is_some_and(|error| error.is::<InUse>()), "{error}");
+                    b"old"
+                }
+            };
+            assert_eq!(fs::read(path).unwrap(), now);
+            assert_eq!(&*map, b"old");
+            assert_eq!(folder.names(), ["file"]);
+        }
+        drop(map);
+        put(path, false, b"newest").unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"newest");
+    }
+
+    // Windows may refuse to replace what is being read, for longer than `rename` waits.
     #[cfg(unix)]
     #[test]
     fn readers_see_the_whole_of_one_of_several_writers() {

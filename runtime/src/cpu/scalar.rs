@@ -11,6 +11,31 @@ fn map(f: impl Fn(usize) -> f32) -> [f32; LANES] {
     std::array::from_fn(f)
 }
 
+/// `a * b + c`, rounded once. Not `f32::mul_add`: on a processor that may lack the instruction this
+/// is `fmaf` of the C library, and that of MinGW-w64 rounds every fifth result wrong.
+///
+/// In double precision the product of two floats is exact. The sum is rounded to odd (Boldo and
+/// Melquiond 2008): of its two neighbours, if it is neither, to the one whose last bit is set. Then
+/// rounding it to a float gives the result of rounding once.
+#[inline]
+fn fma(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + c;
+    // What is missing in the sum (Knuth's TwoSum); not a number where the sum is not finite.
+    let added = sum - product;
+    let rest = (product - (sum - added)) + (c - added);
+    let bits = sum.to_bits();
+    let is_exact = !(rest < 0.0 || rest > 0.0);
+    let odd = if is_exact || bits & 1 == 1 {
+        bits
+    } else if (rest > 0.0) == (sum > 0.0) {
+        bits + 1
+    } else {
+        bits - 1
+    };
+    f64::from_bits(odd) as f32
+}
+
 impl Simd for Scalar {
     const LANES: usize = LANES;
     const GEMV_ROWS: usize = 0;
@@ -53,7 +78,7 @@ impl Simd for Scalar {
     // Not inlined, as `dot4`: the code that every kernel has for this instruction set stays small.
     #[inline(never)]
     fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32 {
-        map(|i| a[i].mul_add(b[i], c[i]))
+        map(|i| fma(a[i], b[i], c[i]))
     }
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32 {
         map(|i| if a[i] > b[i] { a[i] } else { b[i] })
@@ -184,4 +209,46 @@ impl Simd for Scalar {
 fn product<const SIGNED: bool>(weight: u8, x: i8) -> i32 {
     let weight = if SIGNED { i32::from(weight as i8) } else { i32::from(weight) };
     weight * i32::from(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fma;
+    use crate::random::Random;
+
+    /// Integers of 24 bits are floats. Their exact result is an integer, which `as` rounds once.
+    #[test]
+    fn fma_rounds_once() {
+        let mut random = Random::new(1);
+        let mut integer = |bits: u32| (random.next_u64() >> (64 - bits)) as i32 - (1 << (bits - 1));
+        for round in 0..200_000 {
+            let (a, b, c, shift) = (integer(24), integer(24), integer(24), round % 48);
+            let exact = i128::from(a) * i128::from(b) + (i128::from(c) << shift);
+            let got = fma(a as f32, b as f32, c as f32 * (1_u64 << shift) as f32);
+            assert_eq!(got.to_bits(), (exact as f32).to_bits(), "{a} * {b} + ({c} << {shift})");
+        }
+    }
+
+    #[test]
+    fn fma_is_that_of_ieee_at_the_ends_of_the_range() {
+        let least = f32::from_bits(1);
+        let cases = [
+            // The product is in the middle of two floats; c is less than a double has digits for.
+            ([1.0 + 1.0 / 4096.0, 1.0 + 1.0 / 4096.0, least], 1.0 + 1.0 / 2048.0 + f32::EPSILON),
+            ([1.0 + 1.0 / 4096.0, 1.0 + 1.0 / 4096.0, -least], 1.0 + 1.0 / 2048.0),
+            ([3.0 * least, 0.5, 0.0], 2.0 * least),
+            ([least, 0.5, 0.0], 0.0),
+            ([least, -0.5, 0.0], -0.0),
+            ([least, -0.5, -0.0], -0.0),
+            ([f32::MAX, 2.0, -f32::MAX], f32::MAX),
+            ([f32::MAX, 2.0, 0.0], f32::INFINITY),
+            ([f32::MAX, f32::MAX, f32::NEG_INFINITY], f32::NEG_INFINITY),
+            ([-0.0, 1.0, -0.0], -0.0),
+            ([-0.0, 1.0, 0.0], 0.0),
+        ];
+        for ([a, b, c], want) in cases {
+            assert_eq!(fma(a, b, c).to_bits(), want.to_bits(), "{a:e} * {b:e} + {c:e}");
+        }
+        assert!(fma(f32::INFINITY, 0.0, 1.0).is_nan() && fma(f32::NAN, 1.0, 1.0).is_nan());
+    }
 }

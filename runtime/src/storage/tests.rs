@@ -1,11 +1,9 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::bytes::ALIGNMENT;
-use super::options::{CHUNK, IN_PLACE, MAGIC};
+use super::options::IN_PLACE;
 use super::*;
 
 fn file(name: &str, bytes: &[u8]) -> File {
@@ -95,58 +93,67 @@ fn a_copy_keeps_to_the_limit() {
     refused(unsafe { within(998).borrow(odd, 999, Box::new(|| ())) });
 }
 
-#[cfg(unix)]
-#[test]
-fn what_is_no_file_is_refused_at_once() {
-    use std::os::unix::net::UnixListener;
-    let folder = std::env::temp_dir().join(format!("ollm-storage-{}-kinds", std::process::id()));
-    fs::create_dir(&folder).unwrap();
-    let (socket, pipe) = (folder.join("socket"), folder.join("pipe"));
-    let _socket = UnixListener::bind(&socket).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    for path in [&*folder, &*socket, &*pipe, Path::new("/dev/zero"), Path::new("/dev/null")] {
-        let error = Storage::open(path).unwrap_err();
-        assert!(matches!(error, StorageError::Open { .. }), "{}: {error}", path.display());
-    }
-    let zero = File::open("/dev/zero").unwrap();
-    assert!(matches!(Storage::from_file(&zero, 0, None).unwrap_err(), StorageError::File(_)));
-    fs::remove_dir_all(&folder).unwrap();
-}
-
-#[cfg(unix)]
-#[test]
-fn a_pipe_is_read_by_those_who_ask_for_it() {
-    let pipe = std::env::temp_dir().join(format!("ollm-storage-{}-stream", std::process::id()));
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let read = |bytes: Vec<u8>, options: StorageOptions| {
-        let writer = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || fs::write(pipe, bytes)
-        });
-        let storage = options.open(&pipe);
-        // Who writes what is not read on is told so.
-        let _ = writer.join().unwrap();
-        storage
-    };
-    let options = StorageOptions { streams: true, ..StorageOptions::default() };
-    let long: Vec<u8> = MAGIC.iter().copied().chain((0..3 << 20).map(|i| (i % 251) as u8)).collect();
-    for bytes in [long.clone(), b"GGUF".to_vec(), b"GG".to_vec(), Vec::new()] {
-        let storage = read(bytes.clone(), options).unwrap();
-        assert!(*storage == *bytes && storage.as_ptr().addr().is_multiple_of(ALIGNMENT));
-    }
-    let other = read(vec![b'y'; 8 << 20], options).unwrap();
-    assert!(other.len() <= CHUNK && other.iter().all(|&byte| byte == b'y'));
-    let limited = read(long, StorageOptions { memory_limit: Some(1 << 20), ..options });
-    assert!(matches!(limited.unwrap_err(), StorageError::MemoryLimit { limit: 1_048_576, .. }));
-    fs::remove_file(&pipe).unwrap();
-    // A device has no end.
-    assert!(matches!(options.open(Path::new("/dev/zero")).unwrap_err(), StorageError::Open { .. }));
-}
-
 #[test]
 fn nothing_can_be_borrowed_from_nowhere() {
     // SAFETY: no bytes are at null, and none are read.
     let storage = unsafe { Storage::borrowed(std::ptr::null(), 0, Box::new(|| ())) }.unwrap();
     assert!(storage.is_empty());
     assert!(Storage::copied(&[]).unwrap().is_empty());
+}
+
+/// Devices, pipes and sockets.
+#[cfg(unix)]
+mod unix {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+
+    use super::super::bytes::ALIGNMENT;
+    use super::super::options::{CHUNK, MAGIC};
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let folder = std::env::temp_dir().join(format!("ollm-storage-{}-kinds", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (socket, pipe) = (folder.join("socket"), folder.join("pipe"));
+        let _socket = UnixListener::bind(&socket).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&*folder, &*socket, &*pipe, Path::new("/dev/zero"), Path::new("/dev/null")] {
+            let error = Storage::open(path).unwrap_err();
+            assert!(matches!(error, StorageError::Open { .. }), "{}: {error}", path.display());
+        }
+        let zero = File::open("/dev/zero").unwrap();
+        assert!(matches!(Storage::from_file(&zero, 0, None).unwrap_err(), StorageError::File(_)));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_is_read_by_those_who_ask_for_it() {
+        let pipe = std::env::temp_dir().join(format!("ollm-storage-{}-stream", std::process::id()));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let read = |bytes: Vec<u8>, options: StorageOptions| {
+            let writer = std::thread::spawn({
+                let pipe = pipe.clone();
+                move || fs::write(pipe, bytes)
+            });
+            let storage = options.open(&pipe);
+            // Who writes what is not read on is told so.
+            let _ = writer.join().unwrap();
+            storage
+        };
+        let options = StorageOptions { streams: true, ..StorageOptions::default() };
+        let long: Vec<u8> = MAGIC.iter().copied().chain((0..3 << 20).map(|i| (i % 251) as u8)).collect();
+        for bytes in [long.clone(), b"GGUF".to_vec(), b"GG".to_vec(), Vec::new()] {
+            let storage = read(bytes.clone(), options).unwrap();
+            assert!(*storage == *bytes && storage.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        }
+        let other = read(vec![b'y'; 8 << 20], options).unwrap();
+        assert!(other.len() <= CHUNK && other.iter().all(|&byte| byte == b'y'));
+        let limited = read(long, StorageOptions { memory_limit: Some(1 << 20), ..options });
+        assert!(matches!(limited.unwrap_err(), StorageError::MemoryLimit { limit: 1_048_576, .. }));
+        fs::remove_file(&pipe).unwrap();
+        // A device has no end.
+        assert!(matches!(options.open(Path::new("/dev/zero")).unwrap_err(), StorageError::Open { .. }));
+    }
 }
