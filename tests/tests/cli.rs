@@ -586,6 +586,9 @@ fn what_is_wrong_is_said() {
         (1, &["-m", m, "-p", ""], "empty"),
         (1, &["-m", m], "empty"),
         (1, &["score", "-m", m, "-p", ""], "empty"),
+        (1, &["-m", encoder, "-p", "xy"], "ollm-run embed"),
+        (1, &["score", "-m", encoder, "-p", "xy"], "generates no text"),
+        (2, &["embed", "-m", encoder, "-p", "xy", "--plugin", m], "'--plugin' has no effect"),
         (1, &["-m", m, "-f", "/nowhere/prompt.txt"], "/nowhere/prompt.txt"),
         (1, &["-m", m, "-f", path(&folder)], "cannot read the prompt"),
         (1, &["-m", m, "-f", path(&latin1)], "byte 3"),
@@ -642,7 +645,7 @@ fn a_full_disk_is_an_error() {
 
 #[test]
 fn help_is_there_for_everything() {
-    for command in [&[][..], &["chat"], &["score"], &["tokenize"], &["bench"], &["info"]] {
+    for command in [&[][..], &["chat"], &["score"], &["embed"], &["tokenize"], &["bench"], &["info"]] {
         let help = succeed(&[command, &["--help"]].concat());
         assert!(help.contains("--model") && help.contains("--json") && !help.contains('\x1b'), "{help}");
     }

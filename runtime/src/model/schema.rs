@@ -31,7 +31,13 @@ impl TensorSpec {
     pub fn is_matrix(&self) -> bool {
         self.shape.len() > 1
             && !self.name.is_bias
+            && !self.is_table()
             && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
+    }
+
+    /// Whether it is a small table of vectors that are added to embeddings: they stay as they are.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding)
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -50,6 +56,13 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
         all.push(TensorSpec::new(Role::PerLayerProjection, &[width, hidden]));
         all.push(TensorSpec::new(Role::PerLayerProjectionNorm, &[per_layer]));
     }
+    all.extend(config.token_types.map(|types| TensorSpec::new(Role::TokenTypes, &[types, hidden])));
+    if config.family.learned_positions {
+        all.push(TensorSpec::new(Role::PositionEmbedding, &[config.context_length, hidden]));
+    }
+    if config.family.embedding_norm {
+        all.extend(norm(config, Role::EmbeddingNorm));
+    }
     let factors = [Role::RopeFactors, Role::RopeFactorsLong, Role::RopeFactorsShort];
     all.extend(factors.map(|role| TensorSpec::optional(role, &[config.rope.pairs()])));
     for (index, layer) in config.layers.iter().enumerate() {
@@ -64,7 +77,8 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             spec
         }));
     }
-    all.extend(norm(config, config.family.output_norm));
+    all.extend(config.family.output_norm.into_iter().flat_map(|role| norm(config, role)));
+    all.extend(config.dense.iter().flat_map(|dense| linear(dense.role, [dense.outputs, dense.inputs], false)));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
     all
 }
@@ -113,9 +127,7 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
         all.push(TensorSpec::new(Role::QueryNorm, &[query]));
         all.push(needless(TensorSpec::new(Role::KeyNorm, &[key])));
     }
-    if norms.is_after() {
-        all.extend(norm(config, Role::AttentionPostNorm));
-    }
+    all.extend(norms.post_norms().into_iter().flat_map(|[post_norm, _]| norm(config, post_norm)));
     all
 }
 
@@ -152,9 +164,7 @@ fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     if matches!(config.norms, NormPlacement::Before | NormPlacement::Around) {
         all.extend(norm(config, config.family.ffn_norm));
     }
-    if config.norms.is_after() {
-        all.extend(norm(config, Role::FfnPostNorm));
-    }
+    all.extend(config.norms.post_norms().into_iter().flat_map(|[_, post_norm]| norm(config, post_norm)));
     match layer.experts {
         Some(layer) => all.extend(experts(config, &layer)),
         None => all.extend(dense(config, layer.ffn)),
