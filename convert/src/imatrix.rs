@@ -230,7 +230,9 @@ impl<'a> Collector<'a> {
             };
             let part = Part { state: &mut state, tokens, first, drafted: 0, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
-            add((None, Role::Head, 0), tokens.len(), scratch.hidden());
+            if config.causal {
+                add((None, Role::Head, 0), tokens.len(), scratch.hidden());
+            }
         }
         Ok(())
     }
