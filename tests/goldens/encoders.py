@@ -33,7 +33,8 @@ GEMMA = {"num_key_value_heads": 2, "head_dim": 16, "query_pre_attn_scalar": 24, 
          "rope_parameters": {"full_attention": DEFAULT, "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
 BYTES, WORDS = "bytes", "words"
 WORD_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-DENSE = [(96, 32), (64, 96)]
+# As wide in the end as hidden states are: llama.cpp reads no others.
+DENSE = [(96, 32), (32, 96)]
 
 # name, seed, GGUF architecture, model class, configuration, its keys, tokenizer, pooling, shapes of the dense layers
 ARCH = gguf.MODEL_ARCH
@@ -125,7 +126,7 @@ def write_gguf(path, arch, model, config, kind, pooling, dense):
     if kind == WORDS:
         write_word_pieces(writer)
     else:
-        write_tokenizer(writer, "gpt-2", *vocabulary())
+        write_tokenizer(writer, "olmo", *vocabulary(), adds_bos=True)
         writer.add_add_eos_token(True)
     table = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     own = {"post_attention_layernorm": "attn_output_norm", "post_mlp_layernorm": "layer_output_norm"} if arch == ARCH.NOMIC_BERT else {}

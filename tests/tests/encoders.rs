@@ -206,18 +206,43 @@ fn a_context_ends_where_position_embeddings_do() {
     }
 }
 
-/// A model of this golden with other keys.
-fn edited(name: &str, changes: &[(&str, Value)]) -> Result<Model, ModelError> {
+/// A model of this golden with other keys, or without them, and without this tensor.
+fn edited(name: &str, changes: &[(&str, Option<Value>)], gone: &str) -> Result<Model, ModelError> {
     let bytes = std::fs::read(golden(&format!("encoders/{name}.gguf"))).unwrap();
     let (gguf, mut writer) = (Gguf::parse(&bytes).unwrap(), Writer::new());
     for (key, value) in gguf.metadata().iter() {
         let changed = changes.iter().find(|(changed, _)| key.ends_with(changed));
-        writer.set(key, changed.map_or(value, |(_, changed)| changed).clone()).unwrap();
+        if let Some(value) = changed.map_or(Some(value), |(_, changed)| changed.as_ref()) {
+            writer.set(key, value.clone()).unwrap();
+        }
     }
-    for tensor in gguf.tensors() {
+    for tensor in gguf.tensors().iter().filter(|tensor| tensor.name != gone) {
         writer.tensor(&tensor.name, &tensor.dims, tensor.dtype, tensor.bytes(&bytes).to_vec()).unwrap();
     }
     Model::from_storage(Storage::from(writer.to_bytes()))
+}
+
+/// What the last dense layer gives is as wide as it says.
+#[test]
+fn an_embedding_may_be_wider_than_hidden_states() {
+    let gone = [("dense_3_feat_in", None), ("dense_3_feat_out", None)];
+    let model = Arc::new(edited("gemma-embedding", &gone, "dense_3.weight").unwrap());
+    let (hidden, width) = (model.config().hidden, model.config().embedding_width());
+    assert_eq!((hidden, width), (32, 96));
+    let mut session = session(&model, Isa::widest(), 1);
+    let embedding = session.embed(&[1, 5, 2], None, true).unwrap();
+    let norm: f32 = embedding.iter().map(|x| x * x).sum();
+    assert!(embedding.len() == 96 && (norm - 1.0).abs() < 1e-5, "{norm}");
+    // The mean of the hidden states, through the layer.
+    let mut states = Vec::new();
+    session.hidden_states(&[1, 5, 2], &mut states).unwrap();
+    let mean: Vec<f32> = (0..hidden).map(|i| (0..3).map(|t| states[t * hidden + i]).sum::<f32>() / 3.0).collect();
+    let weight = model.gguf().tensor("dense_2.weight").unwrap();
+    let mut rows = vec![0.0; weight.elements()];
+    quant::decode(weight.dtype, weight.bytes(model.storage()), &mut rows).unwrap();
+    let dot = |row: &[f32]| row.iter().zip(&mean).map(|(a, b)| a * b).sum::<f32>();
+    let want: Vec<f32> = rows.chunks(hidden).map(dot).collect();
+    assert!(difference(&session.embed(&[1, 5, 2], None, false).unwrap(), &want) < 1e-5);
 }
 
 #[test]
@@ -225,17 +250,17 @@ fn keys_and_tables_that_do_not_fit_are_refused() {
     for (name, key, value) in
         [("gemma-embedding", "dense_2_feat_in", 48), ("gemma-embedding", "dense_3_feat_in", 32), ("bert", "length", 0)]
     {
-        match edited(name, &[(key, Value::U32(value))]) {
+        match edited(name, &[(key, Some(Value::U32(value)))], "") {
             Err(ModelError::InvalidValue { key: found, .. }) => assert!(found.ends_with(key), "{found}"),
             other => panic!("{key}: {:?}", other.err()),
         }
     }
     for (key, tensor) in [("context_length", "position_embd.weight"), ("token_type_count", "token_types.weight")] {
-        match edited("bert", &[(key, Value::U32(7))]) {
+        match edited("bert", &[(key, Some(Value::U32(7)))], "") {
             Err(ModelError::TensorShape { name, .. }) => assert_eq!(name, tensor),
             other => panic!("{key}: {:?}", other.err()),
         }
     }
-    let silent = edited("bert", &[("token_type_count", Value::U32(0))]);
+    let silent = edited("bert", &[("token_type_count", Some(Value::U32(0)))], "");
     assert!(matches!(silent, Err(ModelError::UnexpectedTensor(name)) if name == "token_types.weight"));
 }

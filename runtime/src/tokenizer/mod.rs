@@ -161,6 +161,15 @@ impl Tokenizer {
     /// [`TokenizerError::OutOfMemory`].
     pub fn enclose(&self, tokens: &mut Vec<u32>) -> Result<()> {
         self.begin(tokens)?;
+        self.end(tokens)
+    }
+
+    /// Puts the token that the file wants at the end of a whole text behind `tokens`, unless it is
+    /// there already.
+    ///
+    /// # Errors
+    /// [`TokenizerError::OutOfMemory`].
+    pub fn end(&self, tokens: &mut Vec<u32>) -> Result<()> {
         if let Some(last) = self.last.filter(|last| tokens.last() != Some(last)) {
             memory::grow(tokens, 1)?;
             tokens.push(last);
