@@ -145,8 +145,7 @@ impl TokenizerFiles {
                 Err(error) => notes.push(format!("{error}: it is ignored")),
             }
         }
-        let named =
-            |keys: &[(&str, u32)], name: &str| keys.iter().find(|(known, _)| *known == name).map(|&(_, id)| id);
+        let named = |keys: &[(&str, u32)], name: &str| keys.iter().find(|(known, _)| *known == name).map(|&(_, id)| id);
         // Word pieces have no names of their own for what begins and ends a text.
         for (name, other) in [("bos", "cls"), ("eos", "seperator")] {
             let id = named(&keys, other).filter(|_| named(&keys, name).is_none());

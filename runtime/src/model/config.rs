@@ -11,8 +11,11 @@ use super::layer_kind::LayerKind;
 use super::name::{Role, TensorName};
 use super::pooling::{DenseConfig, Pooling};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
-use super::state::BATCH;
 use super::tensor::vector;
+
+/// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
+/// stay small.
+pub const BATCH: usize = 256;
 
 /// The shape of one transformer block. Heads are those of attention: other layers have none.
 #[derive(Clone, Copy, Debug, PartialEq)]

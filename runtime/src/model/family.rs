@@ -410,6 +410,7 @@ pub const FAMILIES: &[Family] = &[
         name: "nomic-bert",
         learned_positions: false,
         rope: RopeLayers::All,
+        fused_attention: true,
         activation: Activation::Silu,
         gated: true,
         ..BERT

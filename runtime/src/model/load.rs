@@ -79,7 +79,8 @@ impl Weights {
         let projection = self.per_layer.as_mut().map(|it| &mut it.projection);
         let dense = self.dense.iter_mut().map(|dense| &mut dense.weight);
         let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection);
-        let mut tensors = tensors.chain(dense).chain(&mut self.head).filter(|tensor| tensor.packed_size() > 0).peekable();
+        let mut tensors =
+            tensors.chain(dense).chain(&mut self.head).filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };
         let mut ignore = |_| ControlFlow::Continue(());

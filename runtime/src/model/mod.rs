@@ -33,7 +33,7 @@ use crate::ops::Matrix;
 use crate::storage::Storage;
 
 pub use adapter::{Adapted, Adapter};
-pub use config::{Config, LayerConfig, QueryTemperature};
+pub use config::{BATCH, Config, LayerConfig, QueryTemperature};
 pub use error::ModelError;
 pub use experts::{ExpertsConfig, Gating, SharedConfig};
 pub use family::{
@@ -49,7 +49,7 @@ pub use pass::{Part, Stage, Watch};
 pub use pooling::{DenseConfig, Pooling};
 pub use rope::Rope;
 pub use schema::TensorSpec;
-pub use state::{BATCH, Scratch, State};
+pub use state::{Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
     Attention, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,

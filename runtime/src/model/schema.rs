@@ -444,6 +444,44 @@ mod tests {
     }
 
     #[test]
+    fn encoders_have_tables_norms_of_sums_and_no_norm_in_the_end() {
+        let bert = config("bert");
+        assert!(!bert.causal && bert.layers.iter().all(|layer| !layer.has_rope));
+        for (name, shape) in [
+            ("position_embd.weight", &[8, 64][..]),
+            ("token_embd_norm.bias", &[64]),
+            ("blk.0.attn_q.bias", &[32]),
+            ("blk.0.attn_output_norm.weight", &[64]),
+            ("blk.1.layer_output_norm.bias", &[64]),
+        ] {
+            assert_eq!(spec(&bert, name), Some((shape.to_vec(), false)), "{name}");
+        }
+        for name in ["output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "blk.0.ffn_gate.weight"] {
+            assert_eq!(spec(&bert, name), None, "{name}");
+        }
+        let nomic = config("nomic-bert");
+        assert_eq!(spec(&nomic, "position_embd.weight"), None);
+        assert_eq!(spec(&nomic, "blk.0.attn_qkv.weight"), Some((vec![64, 64], false)));
+        let sizes = [("dense_2_feat_in", 64), ("dense_2_feat_out", 32)].map(|(key, size)| (key, Value::U32(size)));
+        let gemma = with("gemma-embedding", &sizes);
+        assert_eq!((gemma.causal, gemma.embedding_width()), (false, 32));
+        assert_eq!(spec(&gemma, "dense_2.weight"), Some((vec![32, 64], false)));
+        assert_eq!(spec(&gemma, "dense_3.weight"), None);
+    }
+
+    /// Any family may have it, but for recurrent layers, which see what is before them.
+    #[test]
+    fn attention_is_bidirectional_where_the_file_says_so() {
+        let bidirectional = [("attention.causal", Value::Bool(false))];
+        assert!(config("llama").causal && !with("llama", &bidirectional).causal);
+        assert_eq!(with("llama", &bidirectional).pass_tokens(1000), 1000);
+        assert_eq!(config("llama").pass_tokens(1000), 256);
+        let kernel = ("shortconv.l_cache", Value::U32(3));
+        let recurrent = [("attention.head_count_kv", Value::from(vec![0, 2])), kernel, bidirectional[0].clone()];
+        assert!(matches!(read("lfm2", &recurrent), Err(ModelError::InvalidValue { .. })));
+    }
+
+    #[test]
     fn layers_may_differ() {
         let mut config = config("llama");
         config.layers[1] = LayerConfig { kv_heads: 1, ffn: 32, ..config.layers[1] };

@@ -1,7 +1,7 @@
 //! The tokens that a file wants around a text: before every text, and behind a whole one.
 
+use super::TokenizerError;
 use super::ids::{self, NamedTokens};
-use super::{Algorithm, TokenizerError};
 use crate::gguf::{GgufError, Metadata};
 
 /// The two of them.
@@ -23,9 +23,9 @@ pub(super) struct Wanted {
 }
 
 impl Enclosure {
-    /// What it is for a tokenizer of this kind. As llama.cpp has it, word pieces are always between
-    /// CLS and SEP, and texts of unigrams end with EOS.
-    pub(super) fn usual(metadata: &Metadata, encoder: &Algorithm) -> Result<Self, TokenizerError> {
+    /// What it is for a tokenizer of this kind. As llama.cpp has it, word pieces are between CLS and
+    /// SEP, and texts of unigrams end with EOS, if there are such tokens.
+    pub(super) fn usual(metadata: &Metadata, adds_bos: bool, named: &NamedTokens) -> Result<Self, TokenizerError> {
         const FIRST: Wanted = Wanted {
             flag: "tokenizer.ggml.add_bos_token",
             usual: false,
@@ -38,15 +38,16 @@ impl Enclosure {
             tokens: &[ids::EOS],
             key: "tokenizer.ggml.eos_token_id",
         };
-        let model = metadata.opt_str("tokenizer.ggml.model")?;
-        Ok(match model {
+        const PIECES: [&[&str]; 2] = [&[ids::CLS, ids::BOS], &[ids::SEP, ids::EOS]];
+        let has = |tokens: &[&str]| tokens.iter().any(|name| named.id(name).is_some());
+        Ok(match metadata.opt_str("tokenizer.ggml.model")? {
             Some("bert") => Self {
-                first: Wanted { usual: true, tokens: &[ids::CLS, ids::BOS], ..FIRST },
-                last: Wanted { usual: true, tokens: &[ids::SEP, ids::EOS], ..LAST },
+                first: Wanted { usual: has(PIECES[0]), tokens: PIECES[0], ..FIRST },
+                last: Wanted { usual: has(PIECES[1]), tokens: PIECES[1], ..LAST },
             },
-            _ => Self {
-                first: Wanted { usual: encoder.adds_bos(), ..FIRST },
-                last: Wanted { usual: model == Some("t5") && metadata.get(LAST.key).is_some(), ..LAST },
+            model => Self {
+                first: Wanted { usual: adds_bos, ..FIRST },
+                last: Wanted { usual: model == Some("t5") && has(LAST.tokens), ..LAST },
             },
         })
     }

@@ -96,7 +96,7 @@ impl Tokenizer {
         let named = NamedTokens::read(metadata, bytes.len(), &mut warnings)?;
         let id = |key| ids::required(metadata, key, bytes.len());
         let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
-        let usual = Enclosure::usual(metadata, &encoder)?;
+        let usual = Enclosure::usual(metadata, encoder.adds_bos(), &named)?;
         let [first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
         let mut tokenizer = Self { encoder, bytes, named, first, last, ends: Vec::new(), warnings };
         tokenizer.ends =

@@ -36,12 +36,7 @@ pub(crate) enum Purpose {
 }
 
 /// The texts or token lists of a field: one of them, or a list.
-pub(crate) fn texts(
-    fields: &Fields<'_>,
-    name: &str,
-    service: &Service,
-    purpose: Purpose,
-) -> Result<Vec<Vec<u32>>> {
+pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose: Purpose) -> Result<Vec<Vec<u32>>> {
     let expected = || {
         let what =
             "it must be a string, a list of strings, a list of tokens, or a list of such lists, none of them empty";
