@@ -387,6 +387,9 @@ OLLM_ENUM(ollm_tokenize_flags, uint32_t) {
     OLLM_TOKENIZE_SPECIAL = 1,
     /// The token for the beginning of a text comes first, if the model's file asks for one.
     OLLM_TOKENIZE_BOS = 2,
+    /// The token for the end of a whole text comes last, if the model's file asks for one: with
+    /// `OLLM_TOKENIZE_BOS`, what an embedding is made of.
+    OLLM_TOKENIZE_EOS = 4,
 };
 
 /// Special tokens of a model. Since 0.1.0.
@@ -1606,9 +1609,11 @@ ollm_status ollm_session_score(ollm_session *session,
                                size_t *written);
 
 /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
-/// vector, which is as long as the model is wide. With `normalized` other than 0 its Euclidean norm
-/// is 1. The session forgets what it held, and holds these tokens afterwards. With a NULL buffer
-/// the length alone is written. `pooling` is of `ollm_pooling`.
+/// vector, which is as long as the model is wide, or as its last dense layer makes it. With
+/// `normalized` other than 0 its Euclidean norm is 1. The session forgets what it held, and holds
+/// these tokens afterwards; none, if the model has bidirectional attention, which does nothing else
+/// (`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling` is of
+/// `ollm_pooling`. Tokens that the model's file wants around a whole text: `ollm_tokenize_flags`.
 ///
 /// Statuses: as `ollm_session_feed`, `OLLM_BUFFER_TOO_SMALL`, and `OLLM_EMPTY` without tokens.
 /// Since 0.1.0.

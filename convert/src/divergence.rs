@@ -8,6 +8,7 @@ use ollm_runtime::logits::log_sum_exp;
 use ollm_runtime::memory::OutOfMemory;
 use ollm_runtime::model::{Model, Part, Scratch, State, forward, head};
 use ollm_runtime::ops::{Exec, Quantized};
+use ollm_runtime::session::SessionError;
 use rayon::prelude::*;
 
 use crate::text::{Chunks, exec};
@@ -33,6 +34,9 @@ impl Reference {
     /// Has the model read the text; of a long one, chunks from all over it.
     pub(crate) fn new(model: &Path, text: &Path) -> Result<Self> {
         let (path, model) = (model, open_model(model)?);
+        if !model.config().causal {
+            return Err(ConvertError::Runtime(SessionError::Bidirectional.into()));
+        }
         let all = Chunks::read(&model, path, text, CHUNK)?.each;
         let wanted = (TOKENS / CHUNK).min(all.len());
         let chunks: Vec<_> = (0..wanted).map(|i| all[i * all.len() / wanted].clone()).collect();

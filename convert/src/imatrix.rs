@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use ollm_runtime::gguf::{GgufError, TensorInfo, TensorType, Writer};
 use ollm_runtime::memory::OutOfMemory;
-use ollm_runtime::model::{BATCH, Model, Part, Role, Scratch, Stage, State, TensorName, TensorSpec, forward, schema};
+use ollm_runtime::model::{Model, Part, Role, Scratch, Stage, State, TensorName, TensorSpec, forward, schema};
 use ollm_runtime::ops::Exec;
 use ollm_runtime::quant;
 use ollm_runtime::storage::Storage;
@@ -213,23 +213,26 @@ impl<'a> Collector<'a> {
     fn read(&mut self, tokens: &[u32]) -> Result<()> {
         let config = self.model.config();
         let (mut state, mut scratch) = (State::new(config, tokens.len()), Scratch::default());
-        for (i, batch) in tokens.chunks(BATCH).enumerate() {
-            let first = i * BATCH;
-            state.reserve(first..first + batch.len())?;
+        let batch = config.pass_tokens(tokens.len()).max(1);
+        for (i, tokens) in tokens.chunks(batch).enumerate() {
+            let first = i * batch;
+            state.reserve(first..first + tokens.len())?;
             let mut add = |input: Input, tokens: usize, x: &[f32]| self.sums.entry(input).or_default().add(tokens, x);
             let mut watch = |stage: Stage<'_>| {
                 match stage {
                     Stage::Layer => {}
-                    Stage::Input { layer, role, x } => add((Some(layer), role, 0), batch.len(), x),
+                    Stage::Input { layer, role, x } => add((Some(layer), role, 0), tokens.len(), x),
                     Stage::ExpertInput { layer, role, expert, tokens, x } => {
                         add((Some(layer), role, expert), tokens, x);
                     }
                 }
                 Ok::<_, OutOfMemory>(())
             };
-            let part = Part { state: &mut state, tokens: batch, first, drafted: 0, adapters: &[] };
+            let part = Part { state: &mut state, tokens, first, drafted: 0, adapters: &[] };
             forward(&mut self.exec, self.model, &mut [part], &mut scratch, &mut watch)?;
-            add((None, Role::Head, 0), batch.len(), scratch.hidden());
+            if config.causal {
+                add((None, Role::Head, 0), tokens.len(), scratch.hidden());
+            }
         }
         Ok(())
     }

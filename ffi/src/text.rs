@@ -44,6 +44,9 @@ pub enum OllmTokenizeFlags {
     Special = 1,
     /// The token for the beginning of a text comes first, if the model's file asks for one.
     Bos = 2,
+    /// The token for the end of a whole text comes last, if the model's file asks for one: with
+    /// `OLLM_TOKENIZE_BOS`, what an embedding is made of.
+    Eos = 4,
 }
 
 /// The tokens of a text. `flags` are of `ollm_tokenize_flags`, or 0.
@@ -71,19 +74,22 @@ pub unsafe extern "C" fn ollm_tokenize(
 
 impl OllmModel {
     /// The tokens of a text; the flags as [`read_flags`] gives them.
-    pub(crate) fn tokenize(&self, text: &str, [special, bos]: [bool; 2]) -> Result<Vec<u32>> {
+    pub(crate) fn tokenize(&self, text: &str, [special, bos, eos]: [bool; 3]) -> Result<Vec<u32>> {
         let tokenizer = self.tokenizer()?;
         let mut tokens = tokenizer.encode(text, special)?;
         if bos {
             tokenizer.begin(&mut tokens)?;
+        }
+        if eos {
+            tokenizer.end(&mut tokens)?;
         }
         Ok(tokens)
     }
 }
 
 /// Whether each of [`OllmTokenizeFlags`] is set.
-pub(crate) fn read_flags(flags: u32) -> Result<[bool; 2]> {
-    let known = [OllmTokenizeFlags::Special as u32, OllmTokenizeFlags::Bos as u32];
+pub(crate) fn read_flags(flags: u32) -> Result<[bool; 3]> {
+    let known = [OllmTokenizeFlags::Special, OllmTokenizeFlags::Bos, OllmTokenizeFlags::Eos].map(|flag| flag as u32);
     if flags & !known.iter().sum::<u32>() != 0 {
         return Err(CallFailure::argument(format!("{flags} are no flags of ollm_tokenize")));
     }

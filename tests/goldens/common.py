@@ -48,7 +48,7 @@ def byte_letters():
     return {**{b: chr(b) for b in visible}, **{b: chr(0x100 + i) for i, b in enumerate(hidden)}}
 
 
-def write_tokenizer(writer, pre, tokens, merges):
+def write_tokenizer(writer, pre, tokens, merges, adds_bos=False):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
@@ -57,7 +57,7 @@ def write_tokenizer(writer, pre, tokens, merges):
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(3)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(adds_bos)
 
 
 def write_manifest(name, content):

@@ -191,6 +191,25 @@ fn score_aligns_its_lists_with_the_tokens() {
 }
 
 #[test]
+fn embed_gives_the_embedding_of_the_golden() {
+    let golden: Value = serde_json::from_slice(&fs::read(golden("encoders.json")).unwrap()).unwrap();
+    for model in golden["models"].as_array().unwrap() {
+        let file = ollm_tests::golden(&format!("encoders/{}.gguf", model["name"].as_str().unwrap()));
+        let text = golden["text"].as_str().unwrap();
+        let told = json(&["embed", "-m", path(&file), "-p", text, "--json"]);
+        assert_eq!(told["tokens"], model["ids"].as_array().unwrap().len());
+        let plain = succeed(&["embed", "-m", path(&file), "-p", text]);
+        let numbers: Vec<f64> = plain.split_whitespace().map(|x| x.parse().unwrap()).collect();
+        let want = model["embedding"].as_array().unwrap();
+        assert_eq!(numbers.len(), want.len());
+        for (i, (x, want)) in numbers.iter().zip(want).enumerate() {
+            assert!((x - want.as_f64().unwrap()).abs() < 1e-3, "{}: {x} {want}", model["name"]);
+            assert!((x - told["embedding"][i].as_f64().unwrap()).abs() < 1e-7);
+        }
+    }
+}
+
+#[test]
 fn bench_says_what_it_measured() {
     let model = tiny();
     let bench = json(&["bench", "-m", path(&model), "-p", "20", "-n", "4", "-s", "3", "-r", "2", "-t", "1", "--json"]);
@@ -518,6 +537,8 @@ fn what_is_wrong_is_said() {
     let latin1 = scratch("latin1.txt", b"caf\xe9");
     let other = golden("tiny/qwen2.gguf");
     let folder = golden("tiny");
+    let encoder = golden("encoders/bert.gguf");
+    let encoder = path(&encoder);
     let long = "word ".repeat(300);
     let cases: &[(i32, &[&str], &str)] = &[
         (2, &["-p", "x"], "-m FILE"),
@@ -586,6 +607,9 @@ fn what_is_wrong_is_said() {
         (1, &["-m", m, "-p", ""], "empty"),
         (1, &["-m", m], "empty"),
         (1, &["score", "-m", m, "-p", ""], "empty"),
+        (1, &["-m", encoder, "-p", "xy"], "ollm-run embed"),
+        (1, &["score", "-m", encoder, "-p", "xy"], "generates no text"),
+        (2, &["embed", "-m", encoder, "-p", "xy", "--plugin", m], "'--plugin' has no effect"),
         (1, &["-m", m, "-f", "/nowhere/prompt.txt"], "/nowhere/prompt.txt"),
         (1, &["-m", m, "-f", path(&folder)], "cannot read the prompt"),
         (1, &["-m", m, "-f", path(&latin1)], "byte 3"),
@@ -642,7 +666,7 @@ fn a_full_disk_is_an_error() {
 
 #[test]
 fn help_is_there_for_everything() {
-    for command in [&[][..], &["chat"], &["score"], &["tokenize"], &["bench"], &["info"]] {
+    for command in [&[][..], &["chat"], &["score"], &["embed"], &["tokenize"], &["bench"], &["info"]] {
         let help = succeed(&[command, &["--help"]].concat());
         assert!(help.contains("--model") && help.contains("--json") && !help.contains('\x1b'), "{help}");
     }

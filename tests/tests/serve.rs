@@ -295,6 +295,36 @@ fn options_searches_suggestions_and_embeddings() {
     assert!(floats.eq(numbers.iter().map(|x| x.as_f64().unwrap() as f32)));
 }
 
+/// A model with bidirectional attention gives embeddings alone.
+#[test]
+fn an_embedding_model_gives_the_goldens_and_generates_nothing() {
+    let golden: Value = serde_json::from_slice(&fs::read(ollm_tests::golden("encoders.json")).unwrap()).unwrap();
+    let (model, file) = (&golden["models"][0], ollm_tests::golden("encoders/gemma-embedding.gguf"));
+    let server = Server::start(&ollm_run(), &["-m", file.to_str().unwrap(), "-t", "1"]);
+    let input = json!({ "input": [golden["text"], "x"], "dimensions": 32 });
+    let reply = server.json("/v1/embeddings", &input);
+    let (got, want) = (reply["data"][0]["embedding"].as_array().unwrap(), model["embedding"].as_array().unwrap());
+    assert_eq!(got.len(), want.len());
+    let close = |(got, want): (&Value, &Value)| (got.as_f64().unwrap() - want.as_f64().unwrap()).abs() < 1e-3;
+    assert!(got.iter().zip(want).all(close), "{got:?}");
+    let tokens = model["ids"].as_array().unwrap().len();
+    // BOS, a letter, EOS.
+    assert_eq!(reply["usage"]["prompt_tokens"], tokens + 3);
+    // As many as the context has positions, and one more.
+    for (tokens, status) in [(320, 200), (321, 400)] {
+        let reply = server.post("/v1/embeddings", &json!({ "input": vec![5; tokens] }));
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    for (path, body) in [
+        ("/v1/completions", json!({ "prompt": "x" })),
+        ("/v1/chat/completions", json!({ "messages": [{ "role": "user", "content": "x" }] })),
+        ("/v1/ollm/suggest", json!({ "prompt": "x" })),
+    ] {
+        let reply = server.post(path, &body);
+        assert_eq!((reply.status, &reply.json()["error"]["code"]), (400, &json!("embeddings_only")), "{path}");
+    }
+}
+
 #[test]
 fn what_is_wrong_is_told_in_the_shape_of_the_api() {
     let server = start(&["-c", "64"]);

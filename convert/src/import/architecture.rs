@@ -19,6 +19,10 @@ pub(super) struct Architecture {
     pub(super) model_type: &'static str,
     /// `general.architecture`.
     pub(super) family: &'static str,
+    /// What the names of layers begin with in the model, before their numbers.
+    pub(super) layers: &'static str,
+    /// Keys that older configurations have under other names: the older one, then the newer.
+    pub(super) aliases: &'static [(&'static str, &'static str)],
     /// What norms multiply by is 1 more than the file says.
     pub(super) norms_from_one: bool,
     /// The key of the activation.
@@ -71,6 +75,8 @@ pub(super) struct Architecture {
     pub(super) idle: &'static [&'static str],
     /// What may be true, or a number, in others, and not here.
     pub(super) refused: &'static [&'static str],
+    /// What has to be true.
+    pub(super) required: &'static [&'static str],
     /// Numbers that the network has here, as a number and as text, and may not be others.
     pub(super) fixed: &'static [(&'static str, f64, &'static str)],
     /// Matrices that transformers has fused and GGUF has not.

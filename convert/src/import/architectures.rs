@@ -16,6 +16,8 @@ const LLAMA: Architecture = Architecture {
     name: Some("LlamaForCausalLM"),
     model_type: "llama",
     family: "llama",
+    layers: "layers.",
+    aliases: &[],
     norms_from_one: false,
     activation: "hidden_act",
     activations: &["silu", "swish"],
@@ -40,6 +42,7 @@ const LLAMA: Architecture = Architecture {
     layer_shapes: None,
     idle: &[],
     refused: &[],
+    required: &[],
     fixed: &[],
     fusion: Fusion::None,
     modules: &[],
@@ -156,6 +159,24 @@ const GEMMA2: Architecture = Architecture {
     ..GEMMA
 };
 
+const GEMMA3: Architecture = Architecture {
+    name: Some("Gemma3ForCausalLM"),
+    model_type: "gemma3_text",
+    family: "gemma3",
+    capped_scores: false,
+    window: WindowRule::Interleaved { every: 6, read: true },
+    sliding_rope: Some(("rope_local_base_freq", 10_000.0)),
+    defaults: Defaults {
+        vocab: 262_208,
+        context: 131_072,
+        attention_cap: None,
+        logit_cap: None,
+        rope_theta: 1_000_000.0,
+        ..GEMMA2.defaults
+    },
+    ..GEMMA2
+};
+
 const GEMMA4: Architecture = Architecture {
     name: Some("Gemma4ForCausalLM"),
     model_type: "gemma4_text",
@@ -240,8 +261,46 @@ const LFM2: Architecture = Architecture {
     ..LLAMA
 };
 
+const BERT: Architecture = Architecture {
+    name: Some("BertModel"),
+    model_type: "bert",
+    family: "bert",
+    layers: "encoder.layer.",
+    activations: &["gelu"],
+    epsilon: "layer_norm_eps",
+    biases: [("", true); 3],
+    idle: &["pooler.", "embeddings.position_ids", "cls."],
+    refused: &["is_decoder", "add_cross_attention"],
+    modules: &[
+        (Role::Embedding, "model.embeddings.word_embeddings"),
+        (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
+        (Role::PositionEmbedding, "model.embeddings.position_embeddings"),
+        (Role::EmbeddingNorm, "model.embeddings.LayerNorm"),
+        (Role::Query, "attention.self.query"),
+        (Role::Key, "attention.self.key"),
+        (Role::Value, "attention.self.value"),
+        (Role::AttentionOutput, "attention.output.dense"),
+        (Role::AttentionOutputNorm, "attention.output.LayerNorm"),
+        (Role::FfnUp, "intermediate.dense"),
+        (Role::FfnDown, "output.dense"),
+        (Role::LayerOutputNorm, "output.LayerNorm"),
+    ],
+    defaults: Defaults {
+        vocab: 30_522,
+        hidden: 768,
+        ffn: 3072,
+        layers: 12,
+        heads: 12,
+        context: 512,
+        norm_epsilon: 1e-12,
+        tied: true,
+        ..LLAMA.defaults
+    },
+    ..LLAMA
+};
+
 /// All of them.
-pub(super) static ALL: [Architecture; 40] = [
+pub(super) static ALL: [Architecture; 43] = [
     LLAMA,
     Architecture {
         name: Some("MistralForCausalLM"),
@@ -336,22 +395,14 @@ pub(super) static ALL: [Architecture; 40] = [
     },
     GEMMA,
     GEMMA2,
+    GEMMA3,
+    // A window is that of both sides together, as GGUF has it.
     Architecture {
-        name: Some("Gemma3ForCausalLM"),
-        model_type: "gemma3_text",
-        family: "gemma3",
-        capped_scores: false,
-        window: WindowRule::Interleaved { every: 6, read: true },
-        sliding_rope: Some(("rope_local_base_freq", 10_000.0)),
-        defaults: Defaults {
-            vocab: 262_208,
-            context: 131_072,
-            attention_cap: None,
-            logit_cap: None,
-            rope_theta: 1_000_000.0,
-            ..GEMMA2.defaults
-        },
-        ..GEMMA2
+        name: Some("Gemma3TextModel"),
+        family: "gemma-embedding",
+        refused: &[],
+        required: &["use_bidirectional_attention"],
+        ..GEMMA3
     },
     GEMMA4,
     Architecture {
@@ -710,6 +761,52 @@ pub(super) static ALL: [Architecture; 40] = [
         defaults: Defaults { hidden: 2048, ffn: 7168, ..LFM2.defaults },
         ..LFM2
     },
+    BERT,
+    Architecture {
+        name: Some("NomicBertModel"),
+        model_type: "nomic_bert",
+        family: "nomic-bert",
+        layers: "encoder.layers.",
+        // Of the code that came with its first weights, which its checkpoints keep the names of.
+        aliases: &[
+            ("n_embd", "hidden_size"),
+            ("n_inner", "intermediate_size"),
+            ("n_layer", "num_hidden_layers"),
+            ("n_head", "num_attention_heads"),
+            ("max_trained_positions", "max_position_embeddings"),
+            ("layer_norm_epsilon", "layer_norm_eps"),
+            ("activation_function", "hidden_act"),
+            ("rotary_emb_base", "rope_theta"),
+        ],
+        activations: &["silu", "swish", "swiglu"],
+        biases: NO_BIASES,
+        refused: &[
+            "moe_every_n_layers",
+            "prenorm",
+            "parallel_block",
+            "rotary_emb_interleaved",
+            "rotary_emb_scale_base",
+            "qkv_proj_bias",
+            "mlp_fc1_bias",
+            "mlp_fc2_bias",
+            "use_rms_norm",
+        ],
+        fixed: &[("rotary_emb_fraction", 1.0, "1")],
+        modules: &[
+            (Role::Embedding, "model.embeddings.word_embeddings"),
+            (Role::TokenTypes, "model.embeddings.token_type_embeddings"),
+            (Role::EmbeddingNorm, "model.emb_ln"),
+            (Role::FusedQueryKeyValue, "attn.Wqkv"),
+            (Role::AttentionOutput, "attn.out_proj"),
+            (Role::AttentionOutputNorm, "norm1"),
+            (Role::FfnGate, "mlp.fc12"),
+            (Role::FfnUp, "mlp.fc11"),
+            (Role::FfnDown, "mlp.fc2"),
+            (Role::LayerOutputNorm, "norm2"),
+        ],
+        defaults: Defaults { vocab: 30_528, context: 2048, rope_theta: 1000.0, ..BERT.defaults },
+        ..BERT
+    },
 ];
 
 /// The text models of multimodal ones whose configuration does not name them: by `model_type`.
@@ -757,7 +854,8 @@ mod tests {
         for (i, one) in ALL.iter().enumerate() {
             assert_eq!(one.family().name, one.family);
             one.rope();
-            assert!(!ALL[..i].iter().any(|other| other.model_type == one.model_type), "{}", one.model_type);
+            let is_same = |other: &Architecture| (other.name, other.model_type) == (one.name, one.model_type);
+            assert!(!ALL[..i].iter().any(is_same), "{}", one.model_type);
         }
         for (whole, text) in TEXT_MODELS {
             assert!(Architecture::of_type(text).is_some(), "{whole}");

@@ -7,14 +7,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ollm_runtime::gguf::{TensorType, foreign};
+use ollm_runtime::model::{Role, TensorName};
 use ollm_runtime::storage::Storage;
 use safetensors::{Dtype, SafeTensors};
 
 use super::ImportError;
+use super::architecture::Architecture;
 use super::compressed::{MXFP4, MXFP4_SCALES, PACKED, Quantization, View, mxfp4_scales};
 use super::document::Document;
 use super::part::Part;
-use super::tensors::{Names, Origin, Wanted};
+use super::tensors::{self, Names, Origin, Wanted};
 use crate::quantize::{Encoding, Stored, TensorSource};
 use crate::{ConvertError, Result};
 
@@ -55,14 +57,15 @@ impl HfCheckpoint {
     }
 
     /// How the tensors of the text model are named among those of a multimodal one.
-    pub(super) fn names(&self) -> Names {
-        const EMBEDDING: &str = "embed_tokens.weight";
+    pub(super) fn names(&self, architecture: &Architecture) -> Names {
+        let embedding = tensors::in_model(architecture, TensorName::new(Role::Embedding));
+        let embedding = embedding.as_deref().unwrap_or_default();
         let has = |name: &str| self.tensors.contains_key(name);
         let is_model = |prefix: &&str| {
-            let layer = format!("{prefix}layers.0.");
+            let layer = format!("{prefix}{}0.", architecture.layers);
             self.tensors.range(layer.clone()..).next().is_some_and(|(name, _)| name.starts_with(&layer))
         };
-        let mut models = self.tensors.keys().filter_map(|name| name.strip_suffix(EMBEDDING)).filter(is_model);
+        let mut models = self.tensors.keys().filter_map(|name| name.strip_suffix(embedding)).filter(is_model);
         let model = models.next().map_or_else(|| Names::default().model, str::to_owned);
         // Beside the model, or outside all.
         let outer = model.strip_suffix("model.").unwrap_or_default();
@@ -101,7 +104,16 @@ impl HfCheckpoint {
         Ok(())
     }
 
+    /// Adds the weights of a module in a folder of its own; `prefix` is put before their names.
+    pub(super) fn add_part(&mut self, folder: &str, prefix: &str) -> Result<()> {
+        self.add_named(self.folder.join(folder).join(SINGLE), prefix)
+    }
+
     fn add(&mut self, path: PathBuf) -> Result<()> {
+        self.add_named(path, "")
+    }
+
+    fn add_named(&mut self, path: PathBuf, prefix: &str) -> Result<()> {
         let bytes = Storage::open(&path)?;
         if let Some(what) = foreign(&bytes) {
             return Err(ImportError::Foreign { path, what }.into());
@@ -114,7 +126,7 @@ impl HfCheckpoint {
             let (first, end) = info.data_offsets;
             let tensor =
                 StoredTensor { shard, dtype: info.dtype, shape: info.shape.clone(), range: start + first..start + end };
-            match self.tensors.entry(name) {
+            match self.tensors.entry(format!("{prefix}{name}")) {
                 Entry::Vacant(place) => drop(place.insert(tensor)),
                 Entry::Occupied(other) => {
                     let first = self.shards[other.get().shard].path.clone();

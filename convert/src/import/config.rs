@@ -4,6 +4,7 @@ use ollm_runtime::gguf::{Metadata, Value};
 use ollm_runtime::model::{Family, NormKind, Role, RopeLayers};
 
 use super::architecture::{Architecture, Fusion, LOGIT_SCALE, QUERY_SCALAR, RecurrentKeys, ScaleKeys, WindowRule};
+use super::dense::Dense;
 use super::document::Document;
 use super::error::ImportError;
 use super::experts::HfExperts;
@@ -41,6 +42,10 @@ pub(super) struct HfConfig {
     /// Whether queries, keys and values, the output of attention, and the feed-forward network have
     /// biases.
     pub(super) biases: [bool; 3],
+    /// Kinds of segments that tokens may belong to, if they have embeddings.
+    token_types: Option<usize>,
+    /// The dense layers behind the pooling.
+    pub(super) dense: Vec<Dense>,
     context: usize,
     norm_epsilon: f64,
     pub(super) ropes: Ropes,
@@ -113,7 +118,7 @@ impl TextConfig {
 impl HfConfig {
     pub(super) fn read(whole: &Document) -> Result<Self> {
         let TextConfig { architecture, json, is_part } = TextConfig::find(whole)?;
-        let json = &json;
+        let json = &json.renamed(architecture.aliases);
         let defaults = &architecture.defaults;
         refuse(json, architecture)?;
         let size = |key, missing| Ok::<_, ConvertError>(json.opt_size(key)?.unwrap_or(missing));
@@ -185,6 +190,8 @@ impl HfConfig {
             vocab: size("vocab_size", defaults.vocab)?,
             tied,
             biases: biases(json, architecture)?,
+            token_types: if family.token_types { Some(json.opt_size("type_vocab_size")?.unwrap_or(2)) } else { None },
+            dense: Vec::new(),
             context,
             norm_epsilon: json.opt_positive(architecture.epsilon)?.unwrap_or(defaults.norm_epsilon),
             ropes: Ropes::read(json, architecture, head_dims, context)?,
@@ -263,6 +270,7 @@ impl HfConfig {
             ("attention.rope_pattern", self.rope_layers.clone().map(Value::from)),
             ("rope.scaling.finetuned", self.is_ropeless.then_some(Value::Bool(false))),
             ("use_parallel_residual", self.parallel.map(Value::Bool)),
+            ("attention.causal", (!family.causal).then_some(Value::Bool(false))),
         ];
         let others = others.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.keys(family));
@@ -275,7 +283,11 @@ impl HfConfig {
             .chain(experts)
             .chain(recurrent)
             .map(|(name, value)| (name.to_owned(), value));
-        own.chain(self.ropes.keys()).map(|(name, value)| (format!("{}.{name}", family.name), value)).collect()
+        let ropes = if family.rope == RopeLayers::None { Vec::new() } else { self.ropes.keys() };
+        let dense = self.dense.iter().flat_map(Dense::keys);
+        let all = own.chain(ropes).chain(dense).map(|(name, value)| (format!("{}.{name}", family.name), value));
+        let types = self.token_types.map(|types| ("tokenizer.ggml.token_type_count".to_owned(), (types as u32).into()));
+        all.chain(types).collect()
     }
 
     /// The key heads: one number, or one for each layer where some have none.
@@ -320,6 +332,17 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
             return Err(json.unsupported(key, if is_number { "null" } else { "false" }).into());
         }
     }
+    for key in architecture.required {
+        if json.opt_bool(key)? != Some(true) {
+            return Err(json.unsupported(key, "true").into());
+        }
+    }
+    if architecture.family().learned_positions {
+        const KIND: &str = "position_embedding_type";
+        if json.opt_str(KIND)?.is_some_and(|kind| kind != "absolute") {
+            return Err(json.unsupported(KIND, "absolute").into());
+        }
+    }
     for &(key, value, text) in architecture.fixed {
         if json.opt_positive(key)?.is_some_and(|found| found.total_cmp(&value).is_ne()) {
             return Err(json.unsupported(key, text).into());
@@ -348,7 +371,7 @@ fn refuse(json: &Document, architecture: &Architecture) -> Result<()> {
 fn biases(json: &Document, architecture: &Architecture) -> Result<[bool; 3]> {
     let mut biases = [false; 3];
     for (bias, (key, missing)) in biases.iter_mut().zip(architecture.biases) {
-        *bias = if key.is_empty() { false } else { json.opt_bool(key)?.unwrap_or(missing) };
+        *bias = if key.is_empty() { missing } else { json.opt_bool(key)?.unwrap_or(missing) };
     }
     Ok(biases)
 }

@@ -45,6 +45,17 @@ fn strict(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The JSON of a file.
+fn read_value(path: &Path) -> Result<Value> {
+    let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
+    let bytes = fs::read(path).map_err(io)?;
+    if let Some(what) = foreign(&bytes) {
+        return Err(ImportError::Foreign { path: path.to_owned(), what }.into());
+    }
+    let json = |source| ImportError::Json { path: path.to_owned(), source };
+    Ok(serde_json::from_slice(&strict(&bytes)).map_err(json)?)
+}
+
 impl Document {
     /// Another object of the same file.
     pub(super) fn with(&self, map: Map<String, Value>) -> Self {
@@ -59,23 +70,42 @@ impl Document {
         self.with(map)
     }
 
+    /// The same with keys under newer names, where it has the older ones alone.
+    pub(super) fn renamed(&self, names: &[(&str, &str)]) -> Self {
+        let mut map = self.value.as_object().cloned().unwrap_or_default();
+        for (old, new) in names {
+            if let Some(value) = map.remove(*old) {
+                map.entry(*new).or_insert(value);
+            }
+        }
+        self.with(map)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.value.as_object().is_none_or(Map::is_empty)
     }
 
     pub(super) fn read(path: &Path) -> Result<Self> {
-        let io = |source| ollm_runtime::Error::Io { path: path.to_owned(), source };
-        let bytes = fs::read(path).map_err(io)?;
-        if let Some(what) = foreign(&bytes) {
-            return Err(ImportError::Foreign { path: path.to_owned(), what }.into());
-        }
-        let json = |source| ImportError::Json { path: path.to_owned(), source };
-        let value: Value = serde_json::from_slice(&strict(&bytes)).map_err(json)?;
+        let value = read_value(path)?;
         if value.is_object() {
             Ok(Self { path: path.to_owned(), value })
         } else {
             Err(not_an_object(path, "the file", &value))
         }
+    }
+
+    /// The objects of a file that is a list of them.
+    pub(super) fn read_list(path: &Path) -> Result<Vec<Self>> {
+        let value = read_value(path)?;
+        let Value::Array(list) = value else {
+            let (path, key, value) = (path.to_owned(), "the file".to_owned(), "something else".to_owned());
+            return Err(ImportError::BadValue { path, key, value, rule: "a list of objects" }.into());
+        };
+        let object = |value: Value| match value.is_object() {
+            true => Ok(Self { path: path.to_owned(), value }),
+            false => Err(not_an_object(path, "an entry", &value)),
+        };
+        list.into_iter().map(object).collect()
     }
 
     /// The file as it is, but for a byte order mark.

@@ -6,7 +6,7 @@
 //! | `model.safetensors`, or `model.safetensors.index.json` and the files that it names | the weights: `checkpoint`, `tensors` |
 //! | `tokenizer.json` | the vocabulary, and itself where lists do not do what it does: `tokenizer`, `vocabulary`, `behaviour` |
 //! | `tokenizer.model`, `added_tokens.json` | the vocabulary where there is no `tokenizer.json`: `sentencepiece` |
-//! | `1_Pooling/config.json` | how an embedding is pooled |
+//! | `modules.json`, `1_Pooling`, `2_Dense`, `3_Dense` | how an embedding is made of the hidden states: `dense` |
 //! | `tokenizer_config.json`, `generation_config.json`, `chat_template.*` | special tokens, chat templates |
 //!
 //! Names, keys and the order of rotated rows are those that llama.cpp's `convert_hf_to_gguf.py`
@@ -18,6 +18,7 @@ mod behaviour;
 mod checkpoint;
 mod compressed;
 mod config;
+mod dense;
 mod document;
 mod error;
 mod expert_keys;
@@ -48,6 +49,7 @@ use crate::{ConvertError, Result};
 use checkpoint::HfCheckpoint;
 use compressed::Quantization;
 use config::HfConfig;
+use dense::Modules;
 use document::Document;
 use tokenizer::TokenizerFiles;
 
@@ -64,8 +66,13 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let json = Document::read(&folder.join("config.json"))?;
     let mut config = HfConfig::read(&json)?;
     let quantization = Quantization::read(&json)?;
-    let checkpoint = HfCheckpoint::open(folder)?;
-    let names = checkpoint.names();
+    let modules = Modules::read(folder)?;
+    config.dense = modules.dense;
+    let mut checkpoint = HfCheckpoint::open(folder)?;
+    for dense in &config.dense {
+        checkpoint.add_part(&dense.folder, &dense.prefix())?;
+    }
+    let names = checkpoint.names(config.architecture);
     config.tied.get_or_insert(!checkpoint.has(&names.head));
     let files = [
         "config.json",
@@ -87,8 +94,8 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let general = [("architecture", config.architecture.family().name), ("type", "model"), ("name", &name(folder))]
         .map(|(key, text)| (format!("general.{key}"), text.into()));
     let storage = quantize::storage_keys(options.recipe).map(|(key, value)| (key.to_owned(), value.into()));
-    let pooling =
-        pooling(folder)?.map(|kind| (format!("{}.pooling_type", config.architecture.family().name), kind.into()));
+    let pooling = dense::pooling(&folder.join(&modules.pooling))?;
+    let pooling = pooling.map(|kind| (format!("{}.pooling_type", config.architecture.family().name), kind.into()));
     for (key, value) in general.into_iter().chain(config.keys()).chain(pooling).chain(tokenizer).chain(storage) {
         writer.set(&key, value).map_err(ConvertError::Output)?;
     }
@@ -102,31 +109,6 @@ pub fn import(folder: &Path, output: &Path, options: &Options<'_>, progress: &Pr
     let mut summary = quantize::write(sources, writer, output, options, progress)?;
     summary.notes.extend(notes);
     Ok(summary)
-}
-
-/// How an embedding is pooled, as GGUF numbers it, where the folder says so
-/// (sentence-transformers).
-fn pooling(folder: &Path) -> Result<Option<u32>> {
-    const MODE: &str = "pooling_mode";
-    const SUPPORTED: &str = "mean, cls, lasttoken";
-    let path = folder.join("1_Pooling/config.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let json = Document::read(&path)?;
-    let modes = [
-        ("mean", "pooling_mode_mean_tokens"),
-        ("cls", "pooling_mode_cls_token"),
-        ("lasttoken", "pooling_mode_lasttoken"),
-    ];
-    let mut chosen = None;
-    for (kind, (name, flag)) in (1..).zip(modes) {
-        // Old files have a flag for each.
-        if json.opt_bool(flag)? == Some(true) || json.opt_str(MODE)? == Some(name) {
-            chosen = if chosen.is_some() { return Err(json.unsupported(flag, "one mode").into()) } else { Some(kind) };
-        }
-    }
-    chosen.map(Some).ok_or_else(|| json.unsupported(MODE, SUPPORTED).into())
 }
 
 /// Refuses what is no folder of a model, for what it is.

@@ -90,9 +90,15 @@ pub(super) fn is_ignored(config: &HfConfig, names: &Names, name: &str) -> bool {
     let is_head = || transformers_name(config.architecture, TensorName::new(Role::Head)).map(|head| names.of(head));
     config.tied == Some(true) && is_head().is_some_and(|head| name == head)
         || name.ends_with(".rotary_emb.inv_freq")
-        || config.architecture.idle.iter().any(|part| name.starts_with(part))
+        || is_idle(config.architecture, names, name)
         || is_needless()
         || is_other()
+}
+
+/// Whether a tensor is of a part that is not run.
+fn is_idle(architecture: &Architecture, names: &Names, name: &str) -> bool {
+    let inner = name.strip_prefix(&names.model).unwrap_or(name);
+    architecture.idle.iter().any(|part| name.starts_with(part) || inner.starts_with(part))
 }
 
 /// What a layer may have in vain that has the keys and values of another.
@@ -105,13 +111,22 @@ impl HfConfig {
     /// Where a checkpoint may have a tensor; nowhere, if it is none of those that they have.
     fn origins(&self, name: TensorName, names: &Names) -> Vec<Origin> {
         let experts = self.experts.as_ref().map_or_else(Vec::new, |experts| experts.tensors(name, self.hidden));
-        let layer = layer(name);
+        let layer = layer(self.architecture, name);
         let experts = experts.into_iter().map(|(tensors, part)| Origin {
             names: tensors.into_iter().map(|tensor| names.of(format!("{layer}{tensor}"))).collect(),
             part,
         });
+        if let Some(dense) = self.dense.iter().find(|dense| dense.role == name.role) {
+            return vec![Origin { names: vec![dense.tensor(name.is_bias)], part: Part::Whole }];
+        }
         let other = transformers_name(self.architecture, name);
-        let other = other.map(|other| Origin {
+        // Old checkpoints of TensorFlow have these names.
+        let old = other.as_ref().and_then(|other| {
+            let module = other.strip_suffix(".LayerNorm.weight").map(|module| (module, "gamma"));
+            let module = module.or_else(|| other.strip_suffix(".LayerNorm.bias").map(|module| (module, "beta")));
+            module.map(|(module, part)| format!("{module}.LayerNorm.{part}"))
+        });
+        let other = other.into_iter().chain(old).map(|other| Origin {
             names: vec![names.of(other)],
             part: self.rows(name.role).map_or(Part::Whole, Part::Rows),
         });
@@ -126,13 +141,16 @@ impl HfConfig {
             _ if !spec.optional => true,
             name if shapes.is_some_and(|shapes| shapes.lacks(name)) => false,
             TensorName { is_bias: true, role, .. } => match role {
+                Role::Dense2 | Role::Dense3 => self.dense.iter().any(|dense| dense.role == role && dense.has_bias),
                 Role::FfnSelectionBias => self.experts.as_ref().is_some_and(|experts| experts.selection_bias),
                 Role::FfnGate | Role::FfnUp | Role::FfnDown => ffn,
                 Role::AttentionOutput => output,
                 _ => inputs,
             },
             TensorName { role: Role::Key | Role::Value | Role::KeyNorm | Role::LayerScale, .. } => true,
-            TensorName { role, .. } => role == Role::Head && self.tied != Some(true),
+            TensorName { role, .. } => {
+                role == Role::Head && self.tied != Some(true) && self.architecture.family().causal
+            }
         }
     }
 
@@ -192,10 +210,10 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::DeltaNorm => "linear_attn.norm",
         Role::DeltaOutput => "linear_attn.out_proj",
         // These are parameters of their own.
-        Role::FfnSelectionBias => return Some(format!("{}feed_forward.expert_bias", layer(name))),
-        Role::AttentionSinks => return Some(format!("{}self_attn.sinks", layer(name))),
-        Role::DeltaStep => return Some(format!("{}linear_attn.dt_bias", layer(name))),
-        Role::DeltaScale => return Some(format!("{}linear_attn.A_log", layer(name))),
+        Role::FfnSelectionBias => return Some(format!("{}feed_forward.expert_bias", layer(architecture, name))),
+        Role::AttentionSinks => return Some(format!("{}self_attn.sinks", layer(architecture, name))),
+        Role::DeltaStep => return Some(format!("{}linear_attn.dt_bias", layer(architecture, name))),
+        Role::DeltaScale => return Some(format!("{}linear_attn.A_log", layer(architecture, name))),
         Role::ConvolutionInput => "conv.in_proj",
         Role::ConvolutionKernel => "conv.conv",
         Role::ConvolutionOutput => "conv.out_proj",
@@ -206,13 +224,18 @@ pub(super) fn transformers_name(architecture: &Architecture, name: TensorName) -
         Role::PerLayerOutput => "per_layer_projection",
         Role::PerLayerPostNorm => "post_per_layer_input_norm",
         // No module, but a buffer.
-        Role::LayerScale => return Some(format!("{}layer_scalar", layer(name))),
+        Role::LayerScale => return Some(format!("{}layer_scalar", layer(architecture, name))),
         _ => return None,
     };
-    Some(format!("{}{module}.{}", layer(name), if name.is_bias { "bias" } else { "weight" }))
+    Some(format!("{}{module}.{}", layer(architecture, name), if name.is_bias { "bias" } else { "weight" }))
+}
+
+/// The name of a tensor of the model, without what those of the model begin with.
+pub(super) fn in_model(architecture: &Architecture, name: TensorName) -> Option<String> {
+    transformers_name(architecture, name).and_then(|name| name.strip_prefix(MODEL).map(str::to_owned))
 }
 
 /// What the name of a tensor of a layer begins with.
-fn layer(name: TensorName) -> String {
-    name.layer.map_or_else(String::new, |layer| format!("{MODEL}layers.{layer}."))
+fn layer(architecture: &Architecture, name: TensorName) -> String {
+    name.layer.map_or_else(String::new, |layer| format!("{MODEL}{}{layer}.", architecture.layers))
 }

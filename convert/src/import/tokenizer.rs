@@ -145,8 +145,21 @@ impl TokenizerFiles {
                 Err(error) => notes.push(format!("{error}: it is ignored")),
             }
         }
-        let eos = keys.iter().find(|(name, _)| *name == "eos").map(|&(_, id)| id);
+        let named = |keys: &[(&str, u32)], name: &str| keys.iter().find(|(known, _)| *known == name).map(|&(_, id)| id);
+        // Word pieces have no names of their own for what begins and ends a text.
+        for (name, other) in [("bos", "cls"), ("eos", "seperator")] {
+            let id = named(&keys, other).filter(|_| named(&keys, name).is_none());
+            keys.extend(id.map(|id| (name, id)));
+        }
+        let [first, last] = self.enclosure(vocabulary);
         let mut ends = self.ends(vocabulary)?;
+        // What ends a text need not be what ends a turn: then GGUF has the other name for that.
+        if let Some(last) = last {
+            ends.extend(named(&keys, "eos").filter(|&eos| eos != last && !ends.contains(&eos)));
+            keys.retain(|(name, _)| *name != "eos");
+            keys.push(("eos", last));
+        }
+        let eos = named(&keys, "eos");
         ends.retain(|&id| Some(id) != eos);
         let names = if eos.is_some() { &["eot", "eom"][..] } else { &["eos", "eot", "eom"] };
         notes.extend(ends.iter().skip(names.len()).map(|id| {
@@ -154,11 +167,13 @@ impl TokenizerFiles {
             format!("token {id}, {text:?}, ends a text too, but GGUF has no key for it")
         }));
         keys.extend(names.iter().copied().zip(ends));
-        let bos = keys.iter().find(|(name, _)| *name == "bos").map(|&(_, id)| id);
-        let adds_bos = self.adds_bos(vocabulary, bos)?;
+        let bos = named(&keys, "bos");
+        let adds_bos = self.adds_bos(bos, first)?;
+        let adds_eos = self.settings.opt_bool("add_eos_token")?.unwrap_or(last.is_some()) && eos.is_some();
         let ids = keys.into_iter().map(|(name, id)| (format!("tokenizer.ggml.{name}_token_id"), GgufValue::U32(id)));
         let adds = ("tokenizer.ggml.add_bos_token".to_owned(), GgufValue::Bool(adds_bos));
-        Ok((ids.chain([adds]).collect(), notes))
+        let adds_eos = adds_eos.then(|| ("tokenizer.ggml.add_eos_token".to_owned(), GgufValue::Bool(true)));
+        Ok((ids.chain([adds]).chain(adds_eos).collect(), notes))
     }
 
     /// A special token: by its text in the tokenizer's settings, else by its id in `config.json`.
@@ -184,21 +199,34 @@ impl TokenizerFiles {
         ids(from, KEY, vocabulary)
     }
 
-    /// Whether texts begin with BOS: as the settings say, else as the post-processor does it.
-    fn adds_bos(&self, vocabulary: &HfVocabulary, bos: Option<u32>) -> Result<bool> {
+    /// Whether texts begin with BOS: as the settings say, else as the post-processor does it, which
+    /// puts the token `first` there.
+    fn adds_bos(&self, bos: Option<u32>, first: Option<u32>) -> Result<bool> {
         const KEY: &str = "add_bos_token";
-        let Some(bos) = bos else { return Ok(false) };
+        if bos.is_none() {
+            return Ok(false);
+        }
         if let Some(adds) = self.settings.opt_bool(KEY)? {
             return Ok(adds);
         }
-        if let Some(pieces) = &self.pieces {
-            return Ok(pieces.is_bpe());
-        }
+        Ok(self.pieces.as_ref().map_or(first == bos, SentencePiece::is_bpe))
+    }
+
+    /// The tokens that the post-processor puts before and behind a text.
+    fn enclosure(&self, vocabulary: &HfVocabulary) -> [Option<u32>; 2] {
         let post = self.tokenizer.get("post_processor");
         let steps = post.map(|post| post["processors"].as_array().map_or(std::slice::from_ref(post), Vec::as_slice));
-        let first =
-            |step: &Value| step["single"][0]["SpecialToken"]["id"].as_str().and_then(|text| vocabulary.id(text));
-        Ok(steps.into_iter().flatten().any(|step| first(step) == Some(bos)))
+        let mut tokens = [None; 2];
+        for step in steps.into_iter().flatten() {
+            let [first, last] = step["single"].as_array().map_or([None; 2], |parts| [parts.first(), parts.last()]);
+            // Older kinds name the two.
+            let first = first.and_then(|part| part["SpecialToken"]["id"].as_str()).or(step["cls"][0].as_str());
+            let last = last.and_then(|part| part["SpecialToken"]["id"].as_str()).or(step["sep"][0].as_str());
+            for (token, text) in tokens.iter_mut().zip([first, last]) {
+                *token = token.or_else(|| text.and_then(|text| vocabulary.id(text)));
+            }
+        }
+        tokens
     }
 }
 

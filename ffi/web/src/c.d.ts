@@ -146,8 +146,13 @@ export const TokenizeFlags: {
   readonly SPECIAL: 1;
   /** The token for the beginning of a text comes first, if the model's file asks for one. */
   readonly BOS: 2;
+  /**
+   * The token for the end of a whole text comes last, if the model's file asks for one: with
+   * `OLLM_TOKENIZE_BOS`, what an embedding is made of.
+   */
+  readonly EOS: 4;
 };
-export type TokenizeFlags = "special" | "bos";
+export type TokenizeFlags = "special" | "bos" | "eos";
 
 /** Special tokens of a model. Since 0.1.0. */
 export const Special: {
@@ -1526,9 +1531,11 @@ export interface Functions {
   ollm_session_score(session: number, tokens: number, count: number, logprobs: number, capacity: number, written: number): number;
   /**
    * The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
-   * vector, which is as long as the model is wide. With `normalized` other than 0 its Euclidean norm
-   * is 1. The session forgets what it held, and holds these tokens afterwards. With a NULL buffer
-   * the length alone is written. `pooling` is of `ollm_pooling`.
+   * vector, which is as long as the model is wide, or as its last dense layer makes it. With
+   * `normalized` other than 0 its Euclidean norm is 1. The session forgets what it held, and holds
+   * these tokens afterwards; none, if the model has bidirectional attention, which does nothing else
+   * (`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling` is of
+   * `ollm_pooling`. Tokens that the model's file wants around a whole text: `ollm_tokenize_flags`.
    *
    * Statuses: as `ollm_session_feed`, `OLLM_BUFFER_TOO_SMALL`, and `OLLM_EMPTY` without tokens.
    * Since 0.1.0.

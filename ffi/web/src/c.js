@@ -56,6 +56,7 @@ export const OLLM_NO_TOKEN = 0xffffffff;
 export const TokenizeFlags = {
   SPECIAL: 1,
   BOS: 2,
+  EOS: 4,
 };
 
 export const Special = {

@@ -94,7 +94,7 @@ export class Model {
    * text that you trust. With `bos` the token for the beginning of a text comes first, if the file
    * asks for one.
    */
-  tokenize(text: string, options?: { special?: boolean; bos?: boolean }): Promise<number[]>;
+  tokenize(text: string, options?: { special?: boolean; bos?: boolean; eos?: boolean }): Promise<number[]>;
   /** The text of tokens. Half a character is U+FFFD. */
   detokenize(tokens: Iterable<number>): Promise<string>;
   /** The bytes that one token stands for. */

@@ -41,8 +41,9 @@ export class Model extends Handle {
     );
   }
 
-  async tokenize(text, { special = false, bos = false } = {}) {
-    const flags = (special ? TokenizeFlags.SPECIAL : 0) | (bos ? TokenizeFlags.BOS : 0);
+  async tokenize(text, { special = false, bos = false, eos = false } = {}) {
+    const ends = (bos ? TokenizeFlags.BOS : 0) | (eos ? TokenizeFlags.EOS : 0);
+    const flags = (special ? TokenizeFlags.SPECIAL : 0) | ends;
     return this.library.with((arena) =>
       Array.from(this.library.outputs("u32", "ollm_tokenize", this.c, ...arena.text(text, "text"), flags)),
     );

@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Suggest(SuggestArgs),
     /// Print the log-probability of each token of a text, and its perplexity
     Score(ScoreArgs),
+    /// Print the embedding of a text
+    Embed(TextArgs),
     /// Print the tokens of a text
     Tokenize(TextArgs),
     /// Measure the speed of prefill and decode
@@ -511,7 +513,9 @@ impl Cli {
             Some(Command::Bench(args)) => &args.select,
             #[cfg(feature = "serve")]
             Some(Command::Serve(_)) => return None,
-            Some(Command::Suggest(_) | Command::Tokenize(_) | Command::Info(_) | Command::Manual(_)) => return None,
+            Some(
+                Command::Suggest(_) | Command::Embed(_) | Command::Tokenize(_) | Command::Info(_) | Command::Manual(_),
+            ) => return None,
         };
         let samples = matches!(select.latent, Some(LatentMode::Sample { .. }));
         let given = select.latent_temperature.is_some();
@@ -572,6 +576,7 @@ fn without_effect(matches: &ArgMatches) -> Option<String> {
     let unused: &[&[&str]] = match name {
         "manual" => &[&RUN, &["model", "json", "verbose"]],
         "tokenize" | "info" => &[&RUN, &["verbose"]],
+        "embed" => &[&["context_shift", "keep", "verbose", "draft", "plugin"], &CACHE],
         "score" => &[&["context_shift", "keep", "verbose", "draft"], &CACHE],
         "bench" => &[&["verbose"], &CACHE],
         "serve" => &[&["context_shift", "keep", "draft", "verbose"], &CACHE],

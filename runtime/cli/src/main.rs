@@ -1,4 +1,4 @@
-//! The `ollm-run` command: generate, chat, serve, score, tokenize, measure, describe.
+//! The `ollm-run` command: generate, chat, serve, score, embed, tokenize, measure, describe.
 
 mod args;
 mod bench;
@@ -7,6 +7,7 @@ mod chat;
 mod chat_input;
 mod constrain;
 mod conversation;
+mod embed;
 mod engine;
 mod explorer;
 mod failure;
@@ -54,6 +55,7 @@ fn run(mut cli: Cli) -> Result<()> {
         Some(Command::Search(args)) => search::run(&cli.machine, &args),
         Some(Command::Suggest(args)) => suggest::run(&cli.machine, &args),
         Some(Command::Score(args)) => score::run(&cli.machine, &args),
+        Some(Command::Embed(args)) => embed::run(&cli.machine, &args),
         Some(Command::Tokenize(args)) => tokenize::run(&cli.machine, &args),
         Some(Command::Bench(args)) => bench::run(&cli.machine, &args),
         Some(Command::Info(args)) => info::run(&cli.machine, &args),

@@ -9,9 +9,13 @@ use super::family::{DefaultScales, FAMILIES, Family, NormKind, NormPlacement, Re
 use super::keys::{FamilyKeys, MAX_SIZE};
 use super::layer_kind::LayerKind;
 use super::name::{Role, TensorName};
-use super::pooling::Pooling;
+use super::pooling::{DenseConfig, Pooling};
 use super::rope::{self, Rope, RopeFactors, RopeKeys};
 use super::tensor::vector;
+
+/// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
+/// stay small.
+pub const BATCH: usize = 256;
 
 /// The shape of one transformer block. Heads are those of attention: other layers have none.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,6 +103,11 @@ pub struct Config {
     pub per_layer: Option<usize>,
     /// The context length: positions the model was trained for.
     pub context_length: usize,
+    /// Attention is causal: the model continues texts. If it is bidirectional, a text is read as a
+    /// whole, in one pass, and the model gives its embedding.
+    pub causal: bool,
+    /// Kinds of segments that tokens may belong to, if they have embeddings: all are of the first.
+    pub token_types: Option<usize>,
     /// Where the norms of a layer are.
     pub norms: NormPlacement,
     /// Queries, keys and values are one matrix of the file, [`Role::FusedQueryKeyValue`].
@@ -128,6 +137,8 @@ pub struct Config {
     pub logit_softcap: Option<f32>,
     /// How the hidden states of a text become its embedding, unless a caller says otherwise.
     pub pooling: Pooling,
+    /// The dense layers that what was pooled goes through.
+    pub dense: Vec<DenseConfig>,
 }
 
 /// How queries grow with their position: by `1 + scale ln(1 + floor(position / length))` (Llama 4,
@@ -246,6 +257,8 @@ impl Config {
             vocab,
             per_layer: keys.per_layer()?,
             context_length,
+            causal: keys.causal(family, &kinds)?,
+            token_types: keys.token_types(family)?,
             norms: keys.norms(family)?,
             fused_attention: family.fused_attention,
             norm_epsilon: keys.epsilon(family)?,
@@ -260,9 +273,21 @@ impl Config {
             attention_softcap: keys.softcap("attn_logit_softcapping", family.attention_softcap)?,
             logit_softcap: keys.softcap("final_logit_softcapping", family.logit_softcap)?,
             pooling: keys.pooling()?,
+            dense: keys.dense_layers(hidden)?,
         };
         keys.refuse_others(&rope::NAMES)?;
         Ok(config)
+    }
+
+    /// Tokens of a pass at most, of so many that are to be evaluated: a batch of them, or, if
+    /// attention is bidirectional, all.
+    pub fn pass_tokens(&self, tokens: usize) -> usize {
+        if self.causal { tokens.min(BATCH) } else { tokens }
+    }
+
+    /// Elements of an embedding: those of a hidden state, or of what the last dense layer gives.
+    pub fn embedding_width(&self) -> usize {
+        self.dense.last().map_or(self.hidden, |dense| dense.outputs)
     }
 
     /// The most that a layer has of something.
@@ -290,7 +315,8 @@ impl Config {
     /// The attention parameters of a layer, without its sinks, which are weights.
     pub fn attention_params(&self, layer: &LayerConfig) -> AttentionParams<'static> {
         let window = self.sliding_window.filter(|_| layer.is_sliding);
-        AttentionParams { scale: self.attention_scale, cap: self.attention_softcap, window, sinks: None }
+        let (scale, cap, causal) = (self.attention_scale, self.attention_softcap, self.causal);
+        AttentionParams { scale, cap, causal, window, sinks: None }
     }
 
     /// Applies the factors that the file has: those of Llama 3.1, or those of `LongRoPE`.
@@ -476,8 +502,18 @@ impl FamilyKeys<'_> {
             RopeLayers::AllBut(every) => layer % every != every - 1,
             RopeLayers::Sliding => sliding[layer] || window.is_none(),
             RopeLayers::Switched => switch,
+            RopeLayers::None => false,
         };
         Ok((0..layers).map(has_rope).collect())
+    }
+
+    /// Whether attention is causal; the layers mix tokens in these ways.
+    fn causal(&self, family: Family, kinds: &[LayerKind]) -> Result<bool, ModelError> {
+        const NAME: &str = "attention.causal";
+        let causal = self.opt_bool(NAME)?.unwrap_or(family.causal);
+        let is_recurrent = kinds.iter().any(|kind| *kind != LayerKind::Attention);
+        self.require(NAME, causal, causal || !is_recurrent, "true, as its recurrent layers are")?;
+        Ok(causal)
     }
 
     /// A soft-cap; 0 is none, and one that is missing is the family's.

@@ -11,6 +11,15 @@ use super::name::Role;
 pub struct Family {
     /// `general.architecture`.
     pub name: &'static str,
+    /// Attention is causal unless the file says otherwise: the model continues texts. If it is
+    /// bidirectional, a text is read as a whole, and the model gives its embedding.
+    pub causal: bool,
+    /// Positions have embeddings of their own, [`Role::PositionEmbedding`].
+    pub learned_positions: bool,
+    /// Tokens have the embedding of their segment, the first of [`Role::TokenTypes`].
+    pub token_types: bool,
+    /// Embeddings are normalized before the first layer: [`Role::EmbeddingNorm`].
+    pub embedding_norm: bool,
     /// Which elements of a head rotate together.
     pub pairing: RopePairing,
     /// Which layers have rope.
@@ -42,8 +51,8 @@ pub struct Family {
     pub norms: NormPlacement,
     /// The name of the norm before the feed-forward network.
     pub ffn_norm: Role,
-    /// The name of the final norm.
-    pub output_norm: Role,
+    /// The name of the final norm, if there is one.
+    pub output_norm: Option<Role>,
     /// The kind of the layers that are no attention, if there may be such.
     pub recurrent: Option<RecurrentKind>,
     /// The activation function of the feed-forward network.
@@ -116,6 +125,8 @@ pub enum RopeLayers {
     Sliding,
     /// All, unless `rope.scaling.finetuned` is false: then none.
     Switched,
+    /// None.
+    None,
 }
 
 /// The kind of recurrent layers.
@@ -161,17 +172,23 @@ pub enum NormPlacement {
     After,
     /// One before both, which have the same input.
     Parallel,
+    /// After each of the two sums: `x = norm(x + f(x))` (post-norm, as in the first transformers).
+    AfterSum,
 }
 
 impl NormPlacement {
     /// Whether the input of attention is normalized.
     pub const fn is_before(self) -> bool {
-        !matches!(self, Self::After)
+        !matches!(self, Self::After | Self::AfterSum)
     }
 
-    /// Whether outputs are normalized.
-    pub const fn is_after(self) -> bool {
-        matches!(self, Self::Around | Self::After)
+    /// The norms of the output, or of the sum, of attention and of the feed-forward network.
+    pub const fn post_norms(self) -> Option<[Role; 2]> {
+        match self {
+            Self::Before | Self::Parallel => None,
+            Self::Around | Self::After => Some([Role::AttentionPostNorm, Role::FfnPostNorm]),
+            Self::AfterSum => Some([Role::AttentionOutputNorm, Role::LayerOutputNorm]),
+        }
     }
 }
 
@@ -193,6 +210,10 @@ const EXPERTS: ExpertRules =
 /// The first family, and the defaults of the other families.
 const LLAMA: Family = Family {
     name: "llama",
+    causal: true,
+    learned_positions: false,
+    token_types: false,
+    embedding_norm: false,
     pairing: RopePairing::Adjacent,
     rope: RopeLayers::All,
     attention_bias: false,
@@ -207,7 +228,7 @@ const LLAMA: Family = Family {
     norm_bias: false,
     norms: NormPlacement::Before,
     ffn_norm: Role::FfnNorm,
-    output_norm: Role::OutputNorm,
+    output_norm: Some(Role::OutputNorm),
     recurrent: None,
     activation: Activation::Silu,
     gated: true,
@@ -232,6 +253,32 @@ const HALVES: Family = Family { pairing: RopePairing::Halves, ..LLAMA };
 /// The defaults of the Gemma families.
 const GEMMA: Family = Family { activation: Activation::Gelu, scaled_embedding: true, ..HALVES };
 
+/// The third Gemma, with the scale of scores of no model alone.
+const GEMMA3: Family = Family {
+    name: "gemma3",
+    norms: NormPlacement::Around,
+    qk_norm: QkNorm::Heads,
+    full_attention_interval: 6,
+    sliding_rope: true,
+    sliding_rope_base: Some(10_000.0),
+    ..GEMMA
+};
+
+/// The defaults of the BERT families.
+const BERT: Family = Family {
+    name: "bert",
+    causal: false,
+    learned_positions: true,
+    token_types: true,
+    embedding_norm: true,
+    rope: RopeLayers::None,
+    norms: NormPlacement::AfterSum,
+    output_norm: None,
+    activation: Activation::GeluErf,
+    gated: false,
+    ..LAYER_NORM
+};
+
 /// The defaults of families with layer norms.
 const LAYER_NORM: Family = Family { norm: NormKind::Layer, norm_bias: true, ..HALVES };
 
@@ -242,7 +289,7 @@ const GRANITE: Family = Family { name: "granite", rope: RopeLayers::Switched, di
 const LFM2: Family = Family {
     name: "lfm2",
     qk_norm: QkNorm::Heads,
-    output_norm: Role::EmbeddingNorm,
+    output_norm: Some(Role::EmbeddingNorm),
     recurrent: Some(RecurrentKind::ShortConvolution),
     ..HALVES
 };
@@ -298,16 +345,8 @@ pub const FAMILIES: &[Family] = &[
         logit_softcap: Some(30.0),
         ..GEMMA
     },
-    Family {
-        name: "gemma3",
-        norms: NormPlacement::Around,
-        qk_norm: QkNorm::Heads,
-        full_attention_interval: 6,
-        sliding_rope: true,
-        sliding_rope_base: Some(10_000.0),
-        query_pre_attn_scalar: Some(62),
-        ..GEMMA
-    },
+    Family { query_pre_attn_scalar: Some(62), ..GEMMA3 },
+    Family { name: "gemma-embedding", causal: false, ..GEMMA3 },
     Family {
         name: "gemma4",
         norms: NormPlacement::Around,
@@ -366,4 +405,14 @@ pub const FAMILIES: &[Family] = &[
     },
     LFM2,
     Family { name: "lfm2moe", experts: Some(ExpertRules { selection_bias: true, ..EXPERTS }), ..LFM2 },
+    BERT,
+    Family {
+        name: "nomic-bert",
+        learned_positions: false,
+        rope: RopeLayers::All,
+        fused_attention: true,
+        activation: Activation::Silu,
+        gated: true,
+        ..BERT
+    },
 ];

@@ -2,7 +2,7 @@
 //! logits.
 
 use crate::memory::{self, OutOfMemory};
-use crate::ops::{Exec, MatmulOp, Quantized, for_each_row, matmul, scale, soft_cap};
+use crate::ops::{Exec, MatmulOp, Quantized, add, for_each_row, matmul, scale, soft_cap};
 
 use super::Model;
 use super::attention::attention;
@@ -25,8 +25,9 @@ use super::weights::Mixer;
 /// [`OutOfMemory`], or the error of `watch`.
 ///
 /// # Panics
-/// If a token is not in the vocabulary, a position was not reserved, or recurrent layers have no
-/// checkpoint where a part begins: the session takes care of all three.
+/// If a token is not in the vocabulary, a position was not reserved or has no embedding where it
+/// needs one, or recurrent layers have no checkpoint where a part begins: the session takes care of
+/// all of these.
 pub fn forward<E: From<OutOfMemory>>(
     exec: &mut Exec,
     model: &Model,
@@ -56,10 +57,7 @@ pub fn forward<E: From<OutOfMemory>>(
         let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
         scratch.query_scales.extend(positions.map(|position| temperature.at(position)));
     }
-    for_each_row(&exec.pool, &mut scratch.x, config.hidden, |i, x| {
-        model.embed(tokens[i], x);
-        scale(x, config.embedding_scale);
-    });
+    embed(exec, model, &tokens, parts, scratch);
     if let Some(weights) = &model.weights().per_layer {
         per_layer_inputs(exec, model, weights, &tokens, scratch);
     }
@@ -75,16 +73,43 @@ pub fn forward<E: From<OutOfMemory>>(
         feed_forward(exec, model, index, parts, scratch, watch)?;
         end_layer(exec, model, index, layer, parts, scratch, watch)?;
     }
-    normalize(exec, config, &model.weights().norm, &mut scratch.x);
+    if let Some(norm) = &model.weights().norm {
+        normalize(exec, config, norm, &mut scratch.x);
+    }
     Ok(())
+}
+
+/// The input of the first layer: `norm(scale * e(token) + e(segment) + e(position))`, as far as the
+/// family has these.
+fn embed(exec: &Exec, model: &Model, tokens: &[u32], parts: &[Part<'_>], s: &mut Scratch) {
+    let (config, weights, hidden) = (model.config(), model.weights(), model.config().hidden);
+    for_each_row(&exec.pool, &mut s.x, hidden, |i, x| {
+        model.embed(tokens[i], x);
+        scale(x, config.embedding_scale);
+        if let Some(segment) = &weights.token_type {
+            add(x, segment);
+        }
+    });
+    if let Some(table) = &weights.positions {
+        let positions = parts.iter().flat_map(|part| (part.first..).take(part.tokens.len()));
+        for (x, position) in s.x.chunks_exact_mut(hidden).zip(positions) {
+            add(x, &table[position * hidden..][..hidden]);
+        }
+    }
+    if let Some(norm) = &weights.embedding_norm {
+        normalize(exec, config, norm, &mut s.x);
+    }
 }
 
 /// The logits of `hidden` (`[n][hidden]`): `[n][vocab]`. One matmul, so one read of the head's
 /// weights, for any `n`.
+///
+/// # Panics
+/// If the model has no head: sessions ask no logits of models with bidirectional attention.
 pub fn head(exec: &mut Exec, model: &Model, hidden: &[f32], scratch: &mut Quantized, logits: &mut Vec<f32>) {
     let config = model.config();
     logits.resize(hidden.len() / config.hidden * config.vocab, 0.0);
-    let matrix = model.matrix(&model.weights().head);
+    let matrix = model.matrix(model.weights().head.as_ref().expect("a model of causal attention has a head"));
     matmul(exec, hidden, config.hidden, scratch, &mut [MatmulOp { matrix, out: logits }]);
     let isa = exec.isa;
     if config.logit_scale.total_cmp(&1.0).is_ne() {

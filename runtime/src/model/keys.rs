@@ -9,9 +9,13 @@ use std::fmt::Display;
 use crate::gguf::{GgufError, Metadata, Value};
 
 use super::error::ModelError;
+use super::family::Family;
 
 /// No dimension of any model is near this; products of three stay far from overflow.
 pub(super) const MAX_SIZE: usize = 1 << 20;
+
+/// The key of the number of kinds of segments, which is one of the tokenizer.
+const TOKEN_TYPES: &str = "tokenizer.ggml.token_type_count";
 
 /// The keys of a family.
 pub(super) struct FamilyKeys<'a> {
@@ -38,7 +42,6 @@ const HARMLESS: &[(&str, &[f32])] = &[
     // Sections of image positions: in text all of them count alike.
     ("rope.dimension_sections", &[]),
     ("rope.scaling.alpha", &[0.0]),
-    ("attention.causal", &[1.0]),
     ("attention.clamp_kqv", &[0.0]),
     ("attention.max_alibi_bias", &[0.0]),
     ("attention.temperature_length", &[0.0]),
@@ -82,6 +85,17 @@ impl FamilyKeys<'_> {
         let key = format!("{}.{name}", self.family);
         self.asked.borrow_mut().insert(key.clone());
         key
+    }
+
+    /// Kinds of segments, of a family that has embeddings of them.
+    pub(super) fn token_types(&self, family: Family) -> Result<Option<usize>, ModelError> {
+        let count = self.metadata.opt_u32(TOKEN_TYPES)?.filter(|&count| family.token_types && count > 0);
+        let Some(count) = count.map(|count| count as usize) else { return Ok(None) };
+        if count <= MAX_SIZE {
+            return Ok(Some(count));
+        }
+        let (key, rule) = (TOKEN_TYPES.to_owned(), "at most 1048576");
+        Err(ModelError::InvalidValue { key, value: count.to_string(), rule })
     }
 
     pub(super) fn opt_u32(&self, name: &str) -> Result<Option<u32>, ModelError> {
@@ -174,14 +188,12 @@ mod tests {
             ("llama.attention.new", Value::U32(1)),
             ("llama.rope.scaling.alpha", Value::F32(0.5)),
             ("llama.rope.scaling.alpha", Value::from("0")),
-            ("llama.attention.causal", Value::Bool(false)),
         ] {
             assert!(refused(key, value), "{key}");
         }
         for (key, value) in [
             ("llama.vocab_size", Value::U32(7)),
             ("llama.rope.scaling.alpha", Value::F32(0.0)),
-            ("llama.attention.causal", Value::Bool(true)),
             ("llama.in.vain", Value::U32(1)),
             ("qwen2.attention.new", Value::U32(1)),
             ("general.anything", Value::U32(1)),

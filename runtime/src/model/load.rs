@@ -50,7 +50,8 @@ impl Weights {
     /// those that one token passes through.
     pub fn step_bytes(&self) -> u64 {
         let projection = self.per_layer.as_ref().map_or(0, |it| it.projection.size() as u64);
-        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + projection + self.head.size() as u64
+        let head = self.head.as_ref().map_or(0, |head| head.size() as u64);
+        self.layers.iter().map(Layer::step_bytes).sum::<u64>() + projection + head
     }
 
     /// Bytes that packing the weights allocates.
@@ -63,7 +64,8 @@ impl Weights {
         let stacks = self.layers.iter().flat_map(Layer::stacks).map(|stack| &stack.weight);
         let projection = self.per_layer.as_ref().map(|it| &it.projection);
         let layers = self.layers.iter().flat_map(Layer::matrices).map(|matrix| &matrix.weight).chain(stacks);
-        layers.chain(projection).chain([&self.head])
+        let dense = self.dense.iter().map(|dense| &dense.weight);
+        layers.chain(projection).chain(dense).chain(&self.head)
     }
 
     /// Packs every matrix that matmul reads.
@@ -75,8 +77,10 @@ impl Weights {
         }
         let threads = if options.threads == 0 { cpu::cores() } else { cpu::check_threads(options.threads)? };
         let projection = self.per_layer.as_mut().map(|it| &mut it.projection);
-        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection).chain([&mut self.head]);
-        let mut tensors = tensors.filter(|tensor| tensor.packed_size() > 0).peekable();
+        let dense = self.dense.iter_mut().map(|dense| &mut dense.weight);
+        let tensors = self.layers.iter_mut().flat_map(Layer::tensors_mut).chain(projection);
+        let mut tensors =
+            tensors.chain(dense).chain(&mut self.head).filter(|tensor| tensor.packed_size() > 0).peekable();
         let helpers = if tensors.peek().is_some() { 1..threads } else { 0..0 };
         let queue = Queue { tensors: Mutex::new(tensors), storage, done: AtomicU64::new(0) };
         let mut ignore = |_| ControlFlow::Continue(());

@@ -33,7 +33,7 @@ use crate::ops::Matrix;
 use crate::storage::Storage;
 
 pub use adapter::{Adapted, Adapter};
-pub use config::{Config, LayerConfig, QueryTemperature};
+pub use config::{BATCH, Config, LayerConfig, QueryTemperature};
 pub use error::ModelError;
 pub use experts::{ExpertsConfig, Gating, SharedConfig};
 pub use family::{
@@ -46,10 +46,10 @@ pub use layer_kind::{DeltaNetConfig, LayerKind};
 pub use load::{LoadOptions, LoadProgress};
 pub use name::{PLUGIN_PREFIX, Role, TensorName, split_layer};
 pub use pass::{Part, Stage, Watch};
-pub use pooling::Pooling;
+pub use pooling::{DenseConfig, Pooling};
 pub use rope::Rope;
 pub use schema::TensorSpec;
-pub use state::{BATCH, Scratch, State};
+pub use state::{Scratch, State};
 pub use tensor::{Tensor, vector};
 pub use weights::{
     Attention, DeltaNet, Dense, Experts, FeedForward, KeysValues, Layer, Linear, Mixer, Network, Norm,
@@ -132,9 +132,10 @@ impl Model {
         self.dequantize(&self.weights.embedding)
     }
 
-    /// The head (the embeddings again, if they are tied) as floats: `[vocab][hidden]`.
+    /// The head (the embeddings again, if they are tied) as floats: `[vocab][hidden]`; nothing, if
+    /// the model has none.
     pub fn head_weights(&self) -> Vec<f32> {
-        self.dequantize(&self.weights.head)
+        self.weights.head.as_ref().map_or_else(Vec::new, |head| self.dequantize(head))
     }
 
     fn dequantize(&self, tensor: &Tensor) -> Vec<f32> {

@@ -33,6 +33,10 @@ macro_rules! roles {
 roles! {
     /// Token embeddings, `[vocab][hidden]`; also the head where there is no [`Role::Head`].
     Embedding = "token_embd";
+    /// What tokens have of their segment, `[types][hidden]`: BERT.
+    TokenTypes = "token_types";
+    /// What tokens have of their position, `[context][hidden]`: BERT.
+    PositionEmbedding = "position_embd";
     /// The output head, `[vocab][hidden]`.
     Head = "output";
     /// What each token adds to each layer, `[vocab][layers * per_layer]`: Gemma 3n and 4.
@@ -43,8 +47,13 @@ roles! {
     PerLayerProjectionNorm = "per_layer_proj_norm";
     /// The final norm, `[hidden]`.
     OutputNorm = "output_norm";
-    /// LFM2's final norm, `[hidden]`, under the name that its files give it.
+    /// The norm of embeddings, `[hidden]`; in LFM2, whose files name it so, the final norm.
     EmbeddingNorm = "token_embd_norm";
+    /// The first dense layer behind the pooling of an embedding, `[outputs][inputs]`, as
+    /// sentence-transformers count their modules.
+    Dense2 = "dense_2";
+    /// The second one.
+    Dense3 = "dense_3";
     /// What each rope frequency is divided by, `[rope pairs]`: Llama 3.1.
     RopeFactors = "rope_freqs";
     /// The same in contexts that are longer than the original one, `[rope pairs]`: `LongRoPE`.
@@ -94,6 +103,8 @@ roles! {
     DeltaNorm = "ssm_norm";
     /// `[hidden][value heads * head_dim]`
     DeltaOutput = "ssm_out";
+    /// The norm of the sum of attention and its input, `[hidden]`.
+    AttentionOutputNorm = "attn_output_norm";
     /// The norm after attention, `[hidden]`.
     AttentionPostNorm = "post_attention_norm";
     /// The norm before the feed-forward network, `[hidden]`.
@@ -125,6 +136,8 @@ roles! {
     FfnDownShared = "ffn_down_shexp";
     /// The norm after the feed-forward network, `[hidden]`.
     FfnPostNorm = "post_ffw_norm";
+    /// The norm of the sum of the feed-forward network and its input, `[hidden]`.
+    LayerOutputNorm = "layer_output_norm";
     /// The gate of the layer's per-layer input, `[per_layer][hidden]`.
     PerLayerGate = "inp_gate";
     /// `[hidden][per_layer]`

@@ -7,7 +7,7 @@ use crate::ops::{Exec, MatmulOp, Quantized, add, add_scaled, for_each_row, layer
 use super::Model;
 use super::adapter::Adapted;
 use super::config::Config;
-use super::family::NormKind;
+use super::family::{NormKind, NormPlacement};
 use super::name::{Role, TensorName};
 use super::state::State;
 use super::weights::{Linear, Norm};
@@ -102,13 +102,18 @@ pub(super) fn input(exec: &Exec, config: &Config, norm: Option<&Norm>, from: &[f
     });
 }
 
-/// `x += scale * branch`, which is normalized first if there is a norm for it.
+/// `x += scale * branch`, or with a norm `x += scale * norm(branch)`, or `x = norm(x + scale *
+/// branch)`, as the norms of a layer are placed.
 pub(super) fn add_residual(exec: &Exec, config: &Config, norm: Option<&Norm>, branch: &mut [f32], x: &mut [f32]) {
-    if let Some(norm) = norm {
+    let of_sum = config.norms == NormPlacement::AfterSum;
+    if let Some(norm) = norm.filter(|_| !of_sum) {
         normalize(exec, config, norm, branch);
     }
     let (width, scale, branch) = (config.hidden, config.residual_scale, &*branch);
     for_each_row(&exec.pool, x, width, |i, x| add_scaled(x, &branch[i * width..], scale));
+    if let Some(norm) = norm.filter(|_| of_sum) {
+        normalize(exec, config, norm, x);
+    }
 }
 
 /// `x = norm(x)`, row by row.

@@ -2,6 +2,7 @@
 
 use super::error::ModelError;
 use super::keys::FamilyKeys;
+use super::name::Role;
 
 /// How the hidden states of a text become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,32 @@ pub enum Pooling {
     Last,
 }
 
+/// A dense layer behind the pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenseConfig {
+    /// Which one it is: [`Role::Dense2`] or [`Role::Dense3`].
+    pub role: Role,
+    /// Elements that it takes.
+    pub inputs: usize,
+    /// Elements that it gives.
+    pub outputs: usize,
+}
+
 impl FamilyKeys<'_> {
+    /// The dense layers behind the pooling of hidden states of this size: those whose sizes the file
+    /// names.
+    pub(super) fn dense_layers(&self, hidden: usize) -> Result<Vec<DenseConfig>, ModelError> {
+        let (mut layers, mut width) = (Vec::new(), hidden);
+        for role in [Role::Dense2, Role::Dense3] {
+            let [input, output] = ["in", "out"].map(|end| format!("{}_feat_{end}", role.stem()));
+            let Some(inputs) = self.opt_size(&input)? else { continue };
+            self.require(&input, inputs, inputs == width, "the size of what the layer before gives")?;
+            width = self.size(&output)?;
+            layers.push(DenseConfig { role, inputs, outputs: width });
+        }
+        Ok(layers)
+    }
+
     /// The pooling that the file was trained with; the mean, where it says none.
     pub(super) fn pooling(&self) -> Result<Pooling, ModelError> {
         const NAME: &str = "pooling_type";

@@ -31,7 +31,13 @@ impl TensorSpec {
     pub fn is_matrix(&self) -> bool {
         self.shape.len() > 1
             && !self.name.is_bias
+            && !self.is_table()
             && !matches!(self.name.role, Role::ConvolutionKernel | Role::DeltaKernel)
+    }
+
+    /// Whether it is a small table of vectors that are added to embeddings: they stay as they are.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.name.role, Role::TokenTypes | Role::PositionEmbedding)
     }
 
     fn optional(role: Role, shape: &[usize]) -> Self {
@@ -50,6 +56,13 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
         all.push(TensorSpec::new(Role::PerLayerProjection, &[width, hidden]));
         all.push(TensorSpec::new(Role::PerLayerProjectionNorm, &[per_layer]));
     }
+    all.extend(config.token_types.map(|types| TensorSpec::new(Role::TokenTypes, &[types, hidden])));
+    if config.family.learned_positions {
+        all.push(TensorSpec::new(Role::PositionEmbedding, &[config.context_length, hidden]));
+    }
+    if config.family.embedding_norm {
+        all.extend(norm(config, Role::EmbeddingNorm));
+    }
     let factors = [Role::RopeFactors, Role::RopeFactorsLong, Role::RopeFactorsShort];
     all.extend(factors.map(|role| TensorSpec::optional(role, &[config.rope.pairs()])));
     for (index, layer) in config.layers.iter().enumerate() {
@@ -64,7 +77,8 @@ pub fn tensors(config: &Config) -> Vec<TensorSpec> {
             spec
         }));
     }
-    all.extend(norm(config, config.family.output_norm));
+    all.extend(config.family.output_norm.into_iter().flat_map(|role| norm(config, role)));
+    all.extend(config.dense.iter().flat_map(|dense| linear(dense.role, [dense.outputs, dense.inputs], false)));
     all.push(TensorSpec::optional(Role::Head, &[vocab, hidden]));
     all
 }
@@ -113,9 +127,7 @@ fn attention(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
         all.push(TensorSpec::new(Role::QueryNorm, &[query]));
         all.push(needless(TensorSpec::new(Role::KeyNorm, &[key])));
     }
-    if norms.is_after() {
-        all.extend(norm(config, Role::AttentionPostNorm));
-    }
+    all.extend(norms.post_norms().into_iter().flat_map(|[post_norm, _]| norm(config, post_norm)));
     all
 }
 
@@ -152,9 +164,7 @@ fn feed_forward(config: &Config, layer: &LayerConfig) -> Vec<TensorSpec> {
     if matches!(config.norms, NormPlacement::Before | NormPlacement::Around) {
         all.extend(norm(config, config.family.ffn_norm));
     }
-    if config.norms.is_after() {
-        all.extend(norm(config, Role::FfnPostNorm));
-    }
+    all.extend(config.norms.post_norms().into_iter().flat_map(|[_, post_norm]| norm(config, post_norm)));
     match layer.experts {
         Some(layer) => all.extend(experts(config, &layer)),
         None => all.extend(dense(config, layer.ffn)),
@@ -431,6 +441,44 @@ mod tests {
             assert_eq!(spec(&config, "blk.0.attn_q.weight"), None);
             assert_eq!(spec(&config, "blk.1.ssm_out.weight"), None);
         }
+    }
+
+    #[test]
+    fn encoders_have_tables_norms_of_sums_and_no_norm_in_the_end() {
+        let bert = config("bert");
+        assert!(!bert.causal && bert.layers.iter().all(|layer| !layer.has_rope));
+        for (name, shape) in [
+            ("position_embd.weight", &[8, 64][..]),
+            ("token_embd_norm.bias", &[64]),
+            ("blk.0.attn_q.bias", &[32]),
+            ("blk.0.attn_output_norm.weight", &[64]),
+            ("blk.1.layer_output_norm.bias", &[64]),
+        ] {
+            assert_eq!(spec(&bert, name), Some((shape.to_vec(), false)), "{name}");
+        }
+        for name in ["output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "blk.0.ffn_gate.weight"] {
+            assert_eq!(spec(&bert, name), None, "{name}");
+        }
+        let nomic = config("nomic-bert");
+        assert_eq!(spec(&nomic, "position_embd.weight"), None);
+        assert_eq!(spec(&nomic, "blk.0.attn_qkv.weight"), Some((vec![64, 64], false)));
+        let sizes = [("dense_2_feat_in", 64), ("dense_2_feat_out", 32)].map(|(key, size)| (key, Value::U32(size)));
+        let gemma = with("gemma-embedding", &sizes);
+        assert_eq!((gemma.causal, gemma.embedding_width()), (false, 32));
+        assert_eq!(spec(&gemma, "dense_2.weight"), Some((vec![32, 64], false)));
+        assert_eq!(spec(&gemma, "dense_3.weight"), None);
+    }
+
+    /// Any family may have it, but for recurrent layers, which see what is before them.
+    #[test]
+    fn attention_is_bidirectional_where_the_file_says_so() {
+        let bidirectional = [("attention.causal", Value::Bool(false))];
+        assert!(config("llama").causal && !with("llama", &bidirectional).causal);
+        assert_eq!(with("llama", &bidirectional).pass_tokens(1000), 1000);
+        assert_eq!(config("llama").pass_tokens(1000), 256);
+        let kernel = ("shortconv.l_cache", Value::U32(3));
+        let recurrent = [("attention.head_count_kv", Value::from(vec![0, 2])), kernel, bidirectional[0].clone()];
+        assert!(matches!(read("lfm2", &recurrent), Err(ModelError::InvalidValue { .. })));
     }
 
     #[test]

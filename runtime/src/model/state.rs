@@ -13,10 +13,6 @@ use super::config::{Config, LayerConfig};
 use super::experts::{ExpertsConfig, Routes};
 use super::layer_kind::LayerKind;
 
-/// The batch size of prefill, in tokens: enough to reuse each weight, few enough for the scratch to
-/// stay small.
-pub const BATCH: usize = 256;
-
 /// The state of one sequence, of all layers. Memory is allocated only for reserved positions.
 #[derive(Debug)]
 pub struct State {

@@ -328,12 +328,21 @@ pub struct Weights {
     pub embedding: Tensor,
     /// The per-layer embeddings, if there are such.
     pub per_layer: Option<PerLayerEmbedding>,
+    /// What tokens have of their segment, `[hidden]`, where the file has it.
+    pub token_type: Option<Vec<f32>>,
+    /// What tokens have of their position, `[context][hidden]`, where the family has it.
+    pub positions: Option<Vec<f32>>,
+    /// The norm of embeddings, where the family has it.
+    pub embedding_norm: Option<Norm>,
     /// The transformer blocks.
     pub layers: Vec<Layer>,
-    /// The norm of the last hidden state.
-    pub norm: Norm,
-    /// `[vocab][hidden]`; the embedding, where they are tied.
-    pub head: Tensor,
+    /// The norm of the last hidden state, where the family has it.
+    pub norm: Option<Norm>,
+    /// The dense layers that an embedding goes through after the pooling.
+    pub dense: Vec<Linear>,
+    /// `[vocab][hidden]`; the embedding, where they are tied. None where attention is bidirectional:
+    /// there is no next token.
+    pub head: Option<Tensor>,
 }
 
 impl Weights {
@@ -344,15 +353,23 @@ impl Weights {
         refuse_others(gguf, &specs, config)?;
         let layers = config.layers.iter().enumerate().map(|(index, layer)| bound.layer(index, config, layer));
         let layers = layers.collect::<Result<_, _>>()?;
-        let name = TensorName::new(config.family.output_norm);
-        let norm = bound.norm(name).ok_or_else(|| ModelError::MissingTensor(name.to_string()))?;
+        let embedding_norm = config.family.embedding_norm.then(|| bound.norm(TensorName::new(Role::EmbeddingNorm)));
+        let norm = config.family.output_norm.and_then(|role| bound.norm(TensorName::new(role)));
         let embedding = bound.matrix(TensorName::new(Role::Embedding))?;
+        let mut token_type = bound.vectors.remove(&TensorName::new(Role::TokenTypes));
+        if let Some(types) = &mut token_type {
+            types.truncate(config.hidden);
+        }
+        let positions = bound.vectors.remove(&TensorName::new(Role::PositionEmbedding));
+        let dense = config.dense.iter().map(|dense| bound.linear(TensorName::new(dense.role)));
+        let dense = dense.collect::<Result<_, _>>()?;
         let per_layer = config.per_layer.map(|_| bound.per_layer_embedding()).transpose()?;
         let head = match bound.matrices.remove(&TensorName::new(Role::Head)) {
             Some(head) => head,
             None => embedding.view(),
         };
-        Ok(Self { embedding, per_layer, layers, norm, head })
+        let (embedding_norm, head) = (embedding_norm.flatten(), config.causal.then_some(head));
+        Ok(Self { embedding, per_layer, token_type, positions, embedding_norm, layers, norm, dense, head })
     }
 }
 
@@ -390,14 +407,15 @@ impl<'a> Bound<'a> {
     /// Binds the tensors of `specs`; those that are optional where the file has them.
     fn new(gguf: &Gguf, file: &'a [u8], specs: &[TensorSpec]) -> Result<Self, ModelError> {
         let mut bound = Self { file, matrices: HashMap::new(), vectors: HashMap::new() };
-        for TensorSpec { name, shape, optional } in specs {
+        for spec in specs {
+            let TensorSpec { name, shape, optional } = spec;
             let text = name.to_string();
             if *optional && gguf.tensor(&text).is_none() {
                 continue;
             }
             // One row of a matrix.
             let is_matrix = shape.len() > 1 || name.role == Role::FfnSharedRouter;
-            if is_matrix && !name.is_bias {
+            if is_matrix && !name.is_bias && !spec.is_table() {
                 bound.matrices.insert(*name, Tensor::bind_shape(gguf, file, &text, shape)?);
             } else {
                 bound.vectors.insert(*name, values(gguf, file, &text, shape)?);
@@ -457,7 +475,8 @@ impl<'a> Bound<'a> {
             None => Network::Dense(self.dense(&name, config, layer.ffn)?),
         };
         let norm = self.norm(name(config.family.ffn_norm));
-        let feed_forward = FeedForward { norm, network, post_norm: self.norm(name(Role::FfnPostNorm)) };
+        let post_norm = config.norms.post_norms().and_then(|[_, post_norm]| self.norm(name(post_norm)));
+        let feed_forward = FeedForward { norm, network, post_norm };
         let per_layer = config.per_layer.map(|_| self.per_layer_input(&name)).transpose()?;
         let scale = self.vectors.remove(&name(Role::LayerScale)).map(|scale| scale[0]);
         Ok(Layer { mixer, feed_forward, per_layer, scale })
@@ -577,7 +596,7 @@ impl<'a> Bound<'a> {
             query_norm: self.vectors.remove(&name(Role::QueryNorm)),
             sinks: self.vectors.remove(&name(Role::AttentionSinks)),
             output: self.linear(name(Role::AttentionOutput))?,
-            post_norm: if config.norms.is_after() { self.norm(name(Role::AttentionPostNorm)) } else { None },
+            post_norm: config.norms.post_norms().and_then(|[post_norm, _]| self.norm(name(post_norm))),
         })
     }
 }

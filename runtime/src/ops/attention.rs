@@ -1,4 +1,4 @@
-//! Causal attention over a KV cache, with grouped queries (GQA, arXiv 2305.13245).
+//! Attention over a KV cache, causal or bidirectional, with grouped queries (GQA, arXiv 2305.13245).
 //!
 //! Each score is one accumulator, summed in the order of the key's elements. Each element of the
 //! result is one accumulator, summed in the order of the positions. So a query's result depends
@@ -41,12 +41,12 @@ fn scratch_floats(shape: KvHeads, positions: usize) -> usize {
     TILE.saturating_mul(positions.saturating_add(2 * KEY_RUN + 2 * shape.head_dim + shape.value_width()))
 }
 
-/// Causal attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all
-/// threads.
+/// Attention, `out = softmax(score(q k^T)) v`, for the tokens of several sequences, on all threads.
 ///
 /// `queries` and `out` are `[count][heads * head_dim]`, one of `sequences` after the other; all
-/// have heads of the same shape and caches of the same type. Each token sees the positions of its sequence up to its own, as
-/// far back as the window of `params` goes.
+/// have heads of the same shape and caches of the same type. Each token sees the positions of its
+/// sequence that `params` say: in causal attention those up to its own, in bidirectional attention
+/// those behind it too, up to the last of the sequence's tokens here.
 ///
 /// # Errors
 /// [`OutOfMemory`] if the scores cannot be allocated; then `out` holds no result.
@@ -63,7 +63,7 @@ pub fn attend<'a>(
 ) -> Result<(), OutOfMemory> {
     assert_eq!(queries.len(), out.len(), "each query has its result");
     let spans = spans(sequences);
-    let members = || spans.iter().flat_map(|span| &span.members).map(|(queries, _)| queries);
+    let members = || spans.iter().flat_map(|span| &span.members).map(|member| &member.queries);
     let Some(layout) = members().next().map(|queries| queries.cache.layout()) else { return Ok(()) };
     let shape = layout.heads;
     for Queries { cache, first, count } in members() {
@@ -84,8 +84,7 @@ pub fn attend<'a>(
     let threads = exec.pool.threads();
     let lines = threads.min(shape.value_width().div_ceil(LINE));
     let is_less = tasks * (threads + lines) < 2 * tasks.div_ceil(threads) * threads * lines;
-    let seen = params.window.map_or(longest, |window| longest.min(window));
-    if is_less && seen * shape.head_dim >= LONG {
+    if is_less && params.most_seen(longest) * shape.head_dim >= LONG {
         let mut scratch = scratch(longest).map_err(|_| refusal)?;
         for tile in (0..tasks).flat_map(tiles) {
             let mut buffers = TileBuffers::new(&tile, queries, &mut scratch);
@@ -235,11 +234,12 @@ mod tests {
         std::iter::once(Queries { cache, first, count })
     }
 
-    /// The formula in double precision, on what the cache holds.
+    /// The formula in double precision, on what the cache holds: the token at `position` of a text
+    /// of `length`.
     fn reference(
         shape: KvHeads,
         params: AttentionParams<'_>,
-        length: usize,
+        (position, length): (usize, usize),
         query: &[f32],
         keys: &[f64],
         values: &[f64],
@@ -252,7 +252,13 @@ mod tests {
                 let dot: f64 = (0..head_dim).map(|i| f64::from(query[head * head_dim + i]) * keys[at(t) + i]).sum();
                 let score = dot * f64::from(params.scale);
                 let capped = params.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh());
-                if params.window.is_some_and(|window| t + window < length) { 0.0 } else { capped.exp() }
+                let is_seen = match params.window {
+                    _ if params.causal && t > position => false,
+                    Some(window) if params.causal => position - t < window,
+                    Some(window) => position.abs_diff(t) <= window / 2,
+                    None => true,
+                };
+                if is_seen { capped.exp() } else { 0.0 }
             };
             let scores: Vec<_> = (0..length).map(score).collect();
             let sink = params.sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
@@ -291,7 +297,7 @@ mod tests {
             attend(&mut exec, one(&cache, 0, count), params, &queries, &mut all).unwrap();
             for t in 0..count {
                 let query = &queries[t * width..][..width];
-                let want = reference(shape, params, t + 1, query, &keys, &values);
+                let want = reference(shape, params, (t, t + 1), query, &keys, &values);
                 let got = &all[t * width..][..width];
                 assert!(got.iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5), "{isa:?} {shape:?} {t}");
                 let mut alone = vec![0.0; width];
@@ -308,6 +314,51 @@ mod tests {
         }
     }
 
+    /// Each token sees those behind it too, as far as the window goes; alone, beside another text,
+    /// on any number of threads.
+    #[test]
+    fn bidirectional_attention_is_the_formula() {
+        let windows = [None, Some(1), Some(24), Some(71)];
+        let shapes = [(9, 3, 64), (4, 4, 16), (5, 1, 20), (14, 2, 40)];
+        for ((heads, kv_heads, head_dim), window) in shapes.into_iter().zip(windows) {
+            let shape = KvHeads { heads, kv_heads, head_dim };
+            let params = AttentionParams { causal: false, window, ..AttentionParams::plain(head_dim) };
+            for kv_type in KvType::ALL {
+                bidirectional_attention(shape, kv_type, params);
+            }
+        }
+    }
+
+    fn bidirectional_attention(shape: KvHeads, kv_type: KvType, params: AttentionParams<'_>) {
+        let (count, kv_width, width) = (101, shape.kv_heads * shape.head_dim, shape.heads * shape.head_dim);
+        let (keys, values) = (wave(count * kv_width, 37), wave(count * kv_width, 53));
+        let queries = wave(count * width, 29);
+        let text = cache(shape, kv_type, &keys, &values);
+        let other = cache(shape, kv_type, &values[..7 * kv_width], &keys[..7 * kv_width]);
+        let [keys, values] = [keys, values].map(|x| rounded(shape, kv_type, &x));
+        let mut expected: Option<Vec<f32>> = None;
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                let mut exec = exec(isa, threads);
+                let mut out = vec![0.0; count * width];
+                attend(&mut exec, one(&text, 0, count), params, &queries, &mut out).unwrap();
+                for t in 0..count {
+                    let row = t * width..(t + 1) * width;
+                    let want = reference(shape, params, (t, count), &queries[row.clone()], &keys, &values);
+                    let close = out[row].iter().zip(&want).all(|(&a, b)| (f64::from(a) - b).abs() < 1e-5);
+                    assert!(close, "{isa:?} {shape:?} {kv_type} {t}");
+                }
+                let sequences = [(&other, 7), (&text, count)];
+                let sequences = sequences.map(|(cache, count)| Queries { cache, first: 0, count });
+                let both = [&queries[..7 * width], &queries].concat();
+                let mut beside = vec![0.0; both.len()];
+                attend(&mut exec, sequences.into_iter(), params, &both, &mut beside).unwrap();
+                assert_eq!(beside[7 * width..], out, "{isa:?} {shape:?} {kv_type} {threads}");
+                assert_eq!(expected.get_or_insert(out.clone()), &out, "{isa:?} {shape:?} {kv_type} {threads}");
+            }
+        }
+    }
+
     #[test]
     fn all_threads_on_one_tile_give_the_same_bits() {
         for ((heads, kv_heads, head_dim), positions) in [((3, 1, 240), 290), ((6, 3, 128), 520)] {
@@ -320,9 +371,9 @@ mod tests {
     fn all_threads_on_one_tile(shape: KvHeads, kv_type: KvType, positions: usize) {
         let (kv_width, width) = (shape.kv_heads * shape.head_dim, shape.heads * shape.head_dim);
         let cache = cache(shape, kv_type, &wave(positions * kv_width, 37), &wave(positions * kv_width, 53));
-        let windows = [None, Some(positions - 5)];
-        for (isa, window) in Isa::available().into_iter().flat_map(|isa| windows.map(|window| (isa, window))) {
-            let plain = AttentionParams::plain(shape.head_dim);
+        let masks = [(true, None), (true, Some(positions - 5)), (false, None), (false, Some(positions - 5))];
+        for (isa, (causal, window)) in Isa::available().into_iter().flat_map(|isa| masks.map(|mask| (isa, mask))) {
+            let plain = AttentionParams { causal, ..AttentionParams::plain(shape.head_dim) };
             let sinks = wave(shape.heads, 41);
             let sinks = window.map(|_| sinks.as_slice());
             let params = AttentionParams { window, cap: window.map(|_| 30.0), sinks, ..plain };
@@ -339,7 +390,7 @@ mod tests {
                 let whole = attend(scalar, 1);
                 for threads in [1, 2, 4] {
                     let same = attend(isa, threads) == whole;
-                    assert!(same, "{isa:?} {shape:?} {kv_type} {window:?} {count} {more} {threads}");
+                    assert!(same, "{isa:?} {shape:?} {kv_type} {causal} {window:?} {count} {more} {threads}");
                 }
             }
         }

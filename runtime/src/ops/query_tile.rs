@@ -15,21 +15,36 @@ pub struct AttentionParams<'a> {
     pub scale: f32,
     /// The logit soft-cap: scores go through `cap * tanh(score / cap)`.
     pub cap: Option<f32>,
-    /// The sliding window: a query sees the last so many positions, its own included; `None`: all.
+    /// Causal attention: a query sees its own position and those before it, not those behind it.
+    pub causal: bool,
+    /// The sliding window; `None`: all positions. A causal query sees the last so many, its own
+    /// included; any other sees half as many on either side of its own, as GGUF counts them.
     pub window: Option<usize>,
     /// For each query head a score of nothing, which takes its share of the attention: `[heads]`.
     pub sinks: Option<&'a [f32]>,
 }
 
 impl AttentionParams<'_> {
-    /// The usual: `1 / sqrt(head_dim)`, no cap, all positions.
+    /// The usual: `1 / sqrt(head_dim)`, no cap, causal, all positions.
     pub fn plain(head_dim: usize) -> Self {
-        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, window: None, sinks: None }
+        Self { scale: 1.0 / (head_dim as f32).sqrt(), cap: None, causal: true, window: None, sinks: None }
     }
 
-    /// The positions that the token at `position` sees.
-    fn seen(&self, position: usize) -> Range<usize> {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1
+    /// The positions that the token at `position` sees, of a text that ends at `end`.
+    fn seen(&self, position: usize, end: usize) -> Range<usize> {
+        match (self.causal, self.window) {
+            (true, window) => window.map_or(0, |window| (position + 1).saturating_sub(window))..position + 1,
+            (false, None) => 0..end,
+            (false, Some(window)) => {
+                let side = window / 2;
+                position.saturating_sub(side)..end.min(position.saturating_add(side + 1))
+            }
+        }
+    }
+
+    /// How many positions a token sees at most, of a text of `length`.
+    pub(super) fn most_seen(&self, length: usize) -> usize {
+        self.window.map_or(length, |window| length.min(window.saturating_add(usize::from(!self.causal))))
     }
 }
 
@@ -42,7 +57,8 @@ pub(super) const TILE: usize = 8;
 /// Positions that sequences must share to be computed together.
 const SHARED_PREFIX: usize = 2 * KEY_RUN;
 
-/// Queries of successive tokens of one sequence.
+/// Queries of successive tokens of one sequence. Where attention is not causal, they are its last
+/// ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
     /// The keys and values of all positions up to the last of them.
@@ -56,11 +72,19 @@ pub struct Queries<'a> {
 /// What a task computes: [`Queries`] of one sequence, or of several that share their first
 /// positions.
 pub(super) struct Span<'a> {
-    /// The queries, and the row of the first of each.
-    pub(super) members: Vec<(Queries<'a>, usize)>,
+    pub(super) members: Vec<SpanMember<'a>>,
     /// Positions that all members share, a multiple of [`POSITION_BLOCK`]; no query is at one of
     /// them.
     pub(super) shared: usize,
+}
+
+/// Queries of one sequence in a [`Span`].
+pub(super) struct SpanMember<'a> {
+    pub(super) queries: Queries<'a>,
+    /// The row of the first of them.
+    row: usize,
+    /// The end of the sequence, of which these may be a part.
+    end: usize,
 }
 
 /// Cuts the queries of sequences into those of tasks: at most [`TOKENS_PER_TASK`] tokens of one
@@ -70,12 +94,13 @@ pub(super) fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Spa
     for Queries { cache, first, count } in sequences {
         for start in (0..count).step_by(TOKENS_PER_TASK) {
             let queries = Queries { cache, first: first + start, count: TOKENS_PER_TASK.min(count - start) };
+            let member = SpanMember { queries, row: row + start, end: first + count };
             match spans.last_mut().and_then(|span| span.shared_with(&queries).map(|shared| (span, shared))) {
                 Some((span, shared)) => {
-                    span.members.push((queries, row + start));
+                    span.members.push(member);
                     span.shared = shared;
                 }
-                None => spans.push(Span { members: vec![(queries, row + start)], shared: 0 }),
+                None => spans.push(Span { members: vec![member], shared: 0 }),
             }
         }
         row += count;
@@ -86,8 +111,8 @@ pub(super) fn spans<'a>(sequences: impl Iterator<Item = Queries<'a>>) -> Vec<Spa
 impl<'a> Span<'a> {
     /// Positions that its members and `queries` share, if these are worth a common task.
     fn shared_with(&self, queries: &Queries<'a>) -> Option<usize> {
-        let (first, _) = &self.members[0];
-        let tokens: usize = self.members.iter().map(|(queries, _)| queries.count).sum();
+        let first = &self.members[0].queries;
+        let tokens: usize = self.members.iter().map(|member| member.queries.count).sum();
         let before = if self.members.len() == 1 { first.first } else { self.shared };
         let shared = first.cache.shared_with(queries.cache).min(before).min(queries.first);
         let shared = shared / POSITION_BLOCK * POSITION_BLOCK;
@@ -130,14 +155,15 @@ impl<'a> QueryTile<'a> {
         head: usize,
         params: AttentionParams<'a>,
     ) -> impl Iterator<Item = Self> + use<'a> {
-        let layout = span.members[0].0.cache.layout();
+        let layout = span.members[0].queries.cache.layout();
         let shape = layout.heads;
         let (group, most, shared) = (shape.queries_per_head(), isa.query_tile(), span.shared);
         let mut queries = Vec::new();
-        for (Queries { cache, first, count }, row) in &span.members {
+        for SpanMember { queries: Queries { cache, first, count }, row, end } in &span.members {
             for query in 0..count * group {
                 let place = (row + query / group) * shape.heads + head * group + query % group;
-                queries.push((*cache, (place * shape.head_dim, params.seen(first + query / group))));
+                let seen = params.seen(first + query / group, *end);
+                queries.push((*cache, (place * shape.head_dim, seen)));
             }
         }
         let count = queries.len();

@@ -1,7 +1,7 @@
 //! Batched decoding (continuous batching): several sessions of one model in one read of the
 //! weights.
 
-use crate::model::{BATCH, Scratch};
+use crate::model::Scratch;
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
 
@@ -89,7 +89,7 @@ impl Batch {
             .saturating_mul(size_of::<f32>());
         let threads = session.sequence.machine.threads.most();
         let attention = attention_bytes(config, threads, session.position());
-        let scratch = scratch.max(Scratch::bytes_for(config, tokens.min(BATCH)));
+        let scratch = scratch.max(Scratch::bytes_for(config, config.pass_tokens(tokens)));
         [scratch, logits.max(rows), attention].into_iter().fold(0, usize::saturating_add)
     }
 

@@ -75,6 +75,7 @@ impl Sequence {
         answer: usize,
         held: BufferBytes,
     ) -> Result<(), SessionError> {
+        self.check_causal()?;
         let reached = self.tokens.len();
         let begin =
             reached.checked_sub(answer).ok_or(SessionError::PositionOutOfRange { position: answer, reached })?;

@@ -1,6 +1,8 @@
 //! Embeddings: one vector for a text.
 
-use crate::model::{BATCH, Pooling};
+use crate::memory;
+use crate::model::Pooling;
+use crate::ops::{MatmulOp, Quantized, add, matmul};
 
 use super::error::SessionError;
 use super::state::Session;
@@ -9,9 +11,12 @@ type Result<T, E = SessionError> = std::result::Result<T, E>;
 
 impl Session {
     /// The embedding of a text: the hidden states of its tokens, after the final norm, pooled as
-    /// `pooling` says, or else the model's file ([`Config::pooling`](crate::model::Config)):
-    /// `[hidden]`. If it is `normalized`, its Euclidean norm is 1. The session forgets what it held,
-    /// and holds these tokens afterwards.
+    /// `pooling` says, or else the model's file ([`Config::pooling`](crate::model::Config)), then
+    /// through the dense layers that the model may have:
+    /// `[`[`embedding_width`](crate::model::Config::embedding_width)`]`. If it is `normalized`, its
+    /// Euclidean norm is 1. The session forgets what it held, and holds these tokens afterwards;
+    /// none, where attention is bidirectional: then the text is read in one pass, whose buffers grow
+    /// with its length.
     ///
     /// # Errors
     /// [`SessionError::Empty`] without tokens, or as [`Session::feed`].
@@ -31,16 +36,29 @@ impl Session {
         normalized: bool,
         between: &mut dyn FnMut(),
     ) -> Result<Vec<f32>> {
+        let pooled = self.pooled(tokens, pooling, between)?;
+        let mut embedding = self.through_dense_layers(pooled)?;
+        if normalized {
+            let norm = embedding.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            let norm = norm.max(f64::MIN_POSITIVE);
+            embedding.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+        }
+        Ok(embedding)
+    }
+
+    /// The hidden states of a text, pooled: `[hidden]`.
+    fn pooled(&mut self, tokens: &[u32], pooling: Option<Pooling>, between: &mut dyn FnMut()) -> Result<Vec<f32>> {
         if tokens.is_empty() {
             return Err(SessionError::Empty);
         }
         self.sequence.check_at(0, tokens)?;
         self.reset();
-        let (width, mut states) = (self.sequence.config().hidden, Vec::new());
-        let pooling = pooling.unwrap_or(self.sequence.config().pooling);
+        let (config, mut states) = (self.sequence.config(), Vec::new());
+        let (width, batch) = (config.hidden, config.pass_tokens(tokens.len()));
+        let pooling = pooling.unwrap_or(config.pooling);
         // Batch by batch: a long text's states are not held at once.
         let (mut pooled, count) = (vec![0.0_f64; width], tokens.len() as f64);
-        for (i, batch) in tokens.chunks(BATCH).enumerate() {
+        for (i, batch) in tokens.chunks(batch).enumerate() {
             states.clear();
             self.hidden_states(batch, &mut states)?;
             let add = |pooled: &mut [f64], state: &[f32]| {
@@ -57,12 +75,24 @@ impl Session {
             }
             between();
         }
-        let norm = pooled.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let divisor = match (normalized, pooling) {
-            (true, _) => norm.max(f64::MIN_POSITIVE),
-            (false, Pooling::Mean) => count,
-            (false, _) => 1.0,
-        };
+        let divisor = if pooling == Pooling::Mean { count } else { 1.0 };
         Ok(pooled.into_iter().map(|x| (x / divisor) as f32).collect())
+    }
+
+    /// What the dense layers of the model give of a vector; itself, if there are none.
+    fn through_dense_layers(&mut self, mut x: Vec<f32>) -> Result<Vec<f32>> {
+        let model = self.model().clone();
+        let exec = &mut self.sequence.machine.exec;
+        for layer in &model.weights().dense {
+            let matrix = model.matrix(&layer.weight);
+            let (mut scratch, mut out) = (Quantized::default(), memory::filled(0.0, matrix.rows())?);
+            scratch.reserve(1, matrix.cols())?;
+            matmul(exec, &x, matrix.cols(), &mut scratch, &mut [MatmulOp { matrix, out: &mut out }]);
+            if let Some(bias) = &layer.bias {
+                add(&mut out, bias);
+            }
+            x = out;
+        }
+        Ok(x)
     }
 }

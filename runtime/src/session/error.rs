@@ -32,6 +32,8 @@ pub enum SessionError {
     },
     /// There is nothing to continue: no token was fed.
     Empty,
+    /// The model has bidirectional attention: it reads a text as a whole, and continues none.
+    Bidirectional,
     /// Latents were asked for, but there is no plugin.
     NoPlugin,
     /// A value was asked for, but the plugin has no value head.
@@ -115,6 +117,11 @@ impl fmt::Display for SessionError {
                 write!(f, "token {token} is not in the vocabulary of {vocab} tokens")
             }
             Self::Empty => write!(f, "there is nothing to continue: the prompt has no tokens"),
+            Self::Bidirectional => write!(
+                f,
+                "the model has bidirectional attention and generates no text: ask it for embeddings \
+                 (`ollm-run embed`, POST /v1/embeddings), or use a causal model"
+            ),
             Self::NoPlugin => write!(f, "latents need a plugin: name a plugin file"),
             Self::NoValue => write!(f, "the plugin has no value head: name one that was trained with it"),
             Self::PositionOutOfRange { position, reached } => {

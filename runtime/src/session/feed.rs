@@ -84,11 +84,15 @@ impl Session {
     }
 
     /// Adds `tokens` to the sequence and appends their hidden states, after the final norm, to
-    /// `out`: `[n][hidden]`. No context is shifted here.
+    /// `out`: `[n][hidden]`. No context is shifted here. Where attention is bidirectional, `tokens`
+    /// are a text of their own, which the session does not keep.
     ///
     /// # Errors
     /// As [`Session::feed`]; `out` has the hidden states of the tokens that were taken.
     pub fn hidden_states(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
+        if !self.sequence.config().causal {
+            return self.states_of_text(tokens, out);
+        }
         self.sequence.check(tokens)?;
         // What is pending belongs to earlier calls.
         self.catch_up(&mut |_, _| ControlFlow::Continue(()))?;
@@ -99,6 +103,21 @@ impl Session {
             out.extend_from_slice(hidden);
             ControlFlow::Continue(())
         })
+    }
+
+    /// Appends the hidden states of a text, which is read in one pass, to `out`.
+    fn states_of_text(&mut self, tokens: &[u32], out: &mut Vec<f32>) -> Result<()> {
+        self.sequence.check_at(0, tokens)?;
+        self.reset();
+        memory::grow(out, tokens.len().saturating_mul(self.sequence.config().hidden))?;
+        let held = self.held();
+        self.sequence.extend(tokens, held)?;
+        let outcome = self.catch_up(&mut |hidden, _| {
+            out.extend_from_slice(hidden);
+            ControlFlow::Continue(())
+        });
+        self.reset();
+        outcome
     }
 
     /// The hidden state of the last token, after the final norm: `[hidden]`.

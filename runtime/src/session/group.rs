@@ -107,9 +107,10 @@ impl<'b, 's> Group<'b, 's> {
     }
 
     /// One pass over the weights, with as many of the pending tokens as a batch takes, and what is
-    /// drafted after the last of them.
+    /// drafted after the last of them. A text of bidirectional attention is in one pass.
     pub(super) fn pass(&mut self, drafts: bool) {
-        let (mut counts, mut room) = (vec![0; self.members.len()], BATCH);
+        let whole = self.live().map(|(_, sequence)| sequence.config().pass_tokens(sequence.pending().len()));
+        let (mut counts, mut room) = (vec![0; self.members.len()], whole.fold(BATCH, usize::max));
         let mut cancelled = std::mem::take(&mut self.cancelled);
         self.each(|i, sequence, held| {
             let pending = sequence.pending().len();

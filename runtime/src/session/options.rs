@@ -29,9 +29,10 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// Positions of a session on such a model.
+    /// Positions of a session on such a model. Where each has an embedding, there are no others.
     pub(super) fn positions(&self, config: &Config) -> usize {
-        if self.context == 0 { config.context_length } else { self.context }
+        let most = if config.family.learned_positions { config.context_length } else { usize::MAX };
+        if self.context == 0 { config.context_length } else { self.context.min(most) }
     }
 }
 

@@ -62,6 +62,7 @@ impl Session {
         if selector.is_some() {
             self.sequence.plugin()?;
         }
+        self.sequence.check_causal()?;
         self.sequence.check(tokens)?;
         let (width, mut state) = (self.sequence.config().hidden, LatentState::default());
         // The hidden state of the token before the batch, if there is one, and those of the batch.

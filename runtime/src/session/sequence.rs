@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::constraint::Constraint;
 use crate::memory;
-use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
+use crate::model::{Adapted, Config, Model, Scratch, State};
 use crate::ops;
 use crate::plugin::Plugin;
 
@@ -137,6 +137,11 @@ impl Sequence {
         self.check_vocabulary(tokens)
     }
 
+    /// That the model continues texts.
+    pub(super) fn check_causal(&self) -> Result<()> {
+        if self.config().causal { Ok(()) } else { Err(SessionError::Bidirectional) }
+    }
+
     pub(super) fn check_vocabulary(&self, tokens: &[u32]) -> Result<()> {
         let vocab = self.config().vocab;
         match tokens.iter().find(|&&token| token as usize >= vocab) {
@@ -158,6 +163,7 @@ impl Sequence {
         context_shift: Option<ContextShift>,
         held: BufferBytes,
     ) -> Result<usize> {
+        self.check_causal()?;
         self.step.ahead.clear();
         match context_shift {
             Some(shift) if tokens.len() > self.context() - self.tokens.len() => {
@@ -166,13 +172,18 @@ impl Sequence {
             }
             _ => {
                 self.check(tokens)?;
-                let (earlier, all) = (self.tokens.len(), self.tokens.len() + tokens.len());
-                self.reserve(self.position..all, held)?;
-                memory::reserve(&mut self.tokens, all)?;
-                self.tokens.extend_from_slice(tokens);
-                Ok(earlier)
+                self.extend(tokens, held)
             }
         }
+    }
+
+    /// Appends `tokens`, for which there is room in the context.
+    pub(super) fn extend(&mut self, tokens: &[u32], held: BufferBytes) -> Result<usize> {
+        let (earlier, all) = (self.tokens.len(), self.tokens.len() + tokens.len());
+        self.reserve(self.position..all, held)?;
+        memory::reserve(&mut self.tokens, all)?;
+        self.tokens.extend_from_slice(tokens);
+        Ok(earlier)
     }
 
     /// Drops the pending tokens after the `earlier` ones.
@@ -184,6 +195,7 @@ impl Sequence {
     /// Reserves context and memory for the pending tokens, with a context shift if the context is
     /// full.
     pub(super) fn make_ready(&mut self, held: BufferBytes) -> Result<()> {
+        self.check_causal()?;
         if self.tokens.is_empty() {
             return Err(SessionError::Empty);
         }
@@ -268,7 +280,7 @@ impl Sequence {
             return Ok(());
         }
         let config = self.model.config();
-        let scratch = Scratch::bytes_for(config, positions.len().min(BATCH)).max(held.scratch);
+        let scratch = Scratch::bytes_for(config, config.pass_tokens(positions.len())).max(held.scratch);
         let attention = attention_bytes(config, self.machine.threads.most(), positions.end);
         let logits = self.step.bytes() + held.logits;
         let state = self.state.bytes_with(positions.clone(), drafted);

@@ -265,6 +265,7 @@ impl Session {
     /// [`SnapshotError`]; then the session is as it was.
     pub fn restore(&mut self, from: &mut dyn Read) -> Result<()> {
         let mut reader = SnapshotReader { from, hash: fingerprint::OFFSET_BASIS };
+        self.sequence.check_causal().map_err(SnapshotError::Session)?;
         let Header { version, tokens, positions } = self.read_header(&mut reader)?;
         let dropped = u64::from_le_bytes(reader.array()?);
         let latent_state = self.read_latent_state(&mut reader)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::constraint::{Constraint, ConstraintError};
 use crate::memory;
-use crate::model::{Adapted, BATCH, Config, Model, Scratch, State};
+use crate::model::{Adapted, Config, Model, Scratch, State};
 use crate::ops::KvType;
 use crate::plugin::schema::PluginConfig;
 use crate::plugin::{LatentState, Plugin};
@@ -50,9 +50,13 @@ impl Session {
     /// A session on `model`, whose steps go through `plugin` if there is one.
     ///
     /// # Errors
+    /// [`SessionError::Bidirectional`] if there is a plugin, and nothing that it could choose.
     /// [`SessionError::Isa`], [`SessionError::Threads`], [`SessionError::Affinity`] or
     /// [`SessionError::ContextShift`] if what `options` ask for cannot be had.
     pub fn new(model: Arc<Model>, plugin: Option<Arc<Plugin>>, options: &SessionOptions) -> Result<Self> {
+        if plugin.is_some() && !model.config().causal {
+            return Err(SessionError::Bidirectional);
+        }
         let context = options.positions(model.config());
         if let Some(shift) = options.context_shift {
             shift.check(context)?;
@@ -208,7 +212,7 @@ impl Session {
     /// can be read from the files' metadata alone, before any weights are loaded.
     pub fn memory_needed(config: &Config, plugin: Option<&PluginConfig>, options: &SessionOptions) -> MemoryNeeded {
         let context = options.positions(config);
-        let batch = Scratch::bytes_for(config, context.min(BATCH));
+        let batch = Scratch::bytes_for(config, config.pass_tokens(context));
         let attention = attention_bytes(config, Threads::new(options).most(), context);
         let logits = StepCache::bytes_for(config.vocab, plugin.map_or(0, |plugin| plugin.options));
         let scratch = [batch, attention, logits].into_iter().fold(0, usize::saturating_add);

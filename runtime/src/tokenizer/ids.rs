@@ -12,13 +12,15 @@ const NAMED: [(&str, &str, bool); 7] = [
     ("unk_token", UNKNOWN, false),
     ("pad_token", "tokenizer.ggml.padding_token_id", false),
     // So it is spelled in GGUF.
-    ("sep_token", "tokenizer.ggml.seperator_token_id", false),
-    ("cls_token", "tokenizer.ggml.cls_token_id", false),
+    (SEP, "tokenizer.ggml.seperator_token_id", false),
+    (CLS, "tokenizer.ggml.cls_token_id", false),
     ("mask_token", "tokenizer.ggml.mask_token_id", false),
 ];
 
 pub(super) const BOS: &str = "bos_token";
 pub(super) const EOS: &str = "eos_token";
+pub(super) const SEP: &str = "sep_token";
+pub(super) const CLS: &str = "cls_token";
 const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 
 /// The tokens of [`NAMED`] that a file has.

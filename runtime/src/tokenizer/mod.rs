@@ -18,6 +18,7 @@
 mod bpe;
 mod bytes;
 mod charsmap;
+mod enclosure;
 mod error;
 mod fallback;
 mod form;
@@ -53,6 +54,7 @@ use std::ops::Range;
 
 use crate::gguf::Metadata;
 use crate::memory::{self, OutOfMemory};
+use enclosure::Enclosure;
 use ids::NamedTokens;
 use json::Json;
 use lists::Lists;
@@ -68,7 +70,10 @@ pub struct Tokenizer {
     encoder: Algorithm,
     bytes: TokenBytes,
     named: NamedTokens,
-    add_bos: bool,
+    /// What begins every text, if the file wants something there.
+    first: Option<u32>,
+    /// What ends a whole text, if the file wants something there.
+    last: Option<u32>,
     ends: Vec<u32>,
     warnings: Warnings,
 }
@@ -91,11 +96,9 @@ impl Tokenizer {
         let named = NamedTokens::read(metadata, bytes.len(), &mut warnings)?;
         let id = |key| ids::required(metadata, key, bytes.len());
         let turns = [id("tokenizer.ggml.eot_token_id")?, id("tokenizer.ggml.eom_token_id")?];
-        let add_bos = metadata.opt_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(encoder.adds_bos());
-        if add_bos {
-            metadata.u32("tokenizer.ggml.bos_token_id")?;
-        }
-        let mut tokenizer = Self { encoder, bytes, named, add_bos, ends: Vec::new(), warnings };
+        let usual = Enclosure::usual(metadata, encoder.adds_bos(), &named)?;
+        let [first, last] = [usual.first.token(metadata, &named)?, usual.last.token(metadata, &named)?];
+        let mut tokenizer = Self { encoder, bytes, named, first, last, ends: Vec::new(), warnings };
         tokenizer.ends =
             [tokenizer.eos()].into_iter().chain(turns).flatten().chain(tokenizer.ends_by_text()?).collect();
         Ok(tokenizer)
@@ -141,7 +144,37 @@ impl Tokenizer {
 
     /// The token that the file wants at the beginning of every text, if it wants one.
     pub fn add_bos(&self) -> Option<u32> {
-        self.bos().filter(|_| self.add_bos)
+        self.first
+    }
+
+    /// The token that the file wants at the end of a whole text, if it wants one: EOS, or the
+    /// separator of word pieces.
+    pub fn add_eos(&self) -> Option<u32> {
+        self.last
+    }
+
+    /// Puts the tokens that the file wants around a whole text before and behind `tokens`, each
+    /// unless it is there already. An embedding is of a whole text; one that is to be continued has
+    /// [`Tokenizer::begin`] alone.
+    ///
+    /// # Errors
+    /// [`TokenizerError::OutOfMemory`].
+    pub fn enclose(&self, tokens: &mut Vec<u32>) -> Result<()> {
+        self.begin(tokens)?;
+        self.end(tokens)
+    }
+
+    /// Puts the token that the file wants at the end of a whole text behind `tokens`, unless it is
+    /// there already.
+    ///
+    /// # Errors
+    /// [`TokenizerError::OutOfMemory`].
+    pub fn end(&self, tokens: &mut Vec<u32>) -> Result<()> {
+        if let Some(last) = self.last.filter(|last| tokens.last() != Some(last)) {
+            memory::grow(tokens, 1)?;
+            tokens.push(last);
+        }
+        Ok(())
     }
 
     /// Puts the token that the file wants at the beginning of every text before `tokens`, unless

@@ -5,6 +5,7 @@ use super::*;
 use crate::gguf::{Gguf, Value, Writer};
 
 /// The pairs of a file; a test changes what it is about.
+#[derive(Clone)]
 struct File(Vec<(&'static str, Value)>);
 
 const MERGES: [&str; 7] = ["h e", "l l", "he ll", "hell o", "Ġ w", "Ġw o", "A A"];
@@ -411,6 +412,49 @@ fn words_and_unigrams_are_read_from_lists() {
     let t = t.with("tokenizer.ggml.remove_extra_whitespaces", true).read().unwrap();
     assert_eq!(t.encode(" hello  hello</s>?", true).unwrap(), [2, 3, 2, 3, 5, 1, 0]);
     assert_eq!(t.decode(&[2, 3]), " hello");
+}
+
+/// What the file wants around a whole text; word pieces and unigrams want it unless it says
+/// otherwise.
+#[test]
+fn a_whole_text_is_enclosed_once() {
+    let enclosed = |file: &File, mut ids: Vec<u32>| {
+        file.read().unwrap().enclose(&mut ids).unwrap();
+        ids
+    };
+    let file = File::new("llama-bpe").with("tokenizer.ggml.add_eos_token", true);
+    let file = file.with("tokenizer.ggml.eos_token_id", 263_u32);
+    let t = file.read().unwrap();
+    let (bos, eos) = (t.add_bos().unwrap(), t.add_eos().unwrap());
+    assert_eq!(Some(eos), t.eos());
+    assert_eq!(enclosed(&file, vec![1]), [bos, 1, eos]);
+    assert_eq!(enclosed(&file, vec![bos, 1, eos]), [bos, 1, eos]);
+    assert_eq!(enclosed(&File::new("llama-bpe"), vec![1]), [bos, 1]);
+    let error = File::new("gpt2").with("tokenizer.ggml.add_eos_token", true).read().unwrap_err().to_string();
+    assert!(error.contains("tokenizer.ggml.eos_token_id"), "{error}");
+}
+
+/// As llama.cpp has it.
+#[cfg(feature = "tokenizer-json")]
+#[test]
+fn word_pieces_are_between_cls_and_sep() {
+    let tokens = ["[UNK]", "[CLS]", "[SEP]", "\u{2581}a"].map(str::to_owned).to_vec();
+    let file = File(vec![
+        ("tokenizer.ggml.model", "bert".into()),
+        ("tokenizer.ggml.tokens", tokens.into()),
+        ("tokenizer.ggml.token_type", vec![2, 3, 3, 1].into()),
+    ]);
+    assert_eq!(file.clone().read().unwrap().add_bos(), None);
+    // Older files name CLS, newer ones BOS.
+    for cls in ["tokenizer.ggml.cls_token_id", "tokenizer.ggml.bos_token_id"] {
+        let file = file.clone().with(cls, 1_u32).with("tokenizer.ggml.seperator_token_id", 2_u32);
+        let t = file.read().unwrap();
+        let mut ids = t.encode("a", false).unwrap();
+        t.enclose(&mut ids).unwrap();
+        assert_eq!(ids, [1, 3, 2]);
+        let bare = file.with("tokenizer.ggml.add_bos_token", false).with("tokenizer.ggml.add_eos_token", false);
+        assert_eq!(bare.read().map(|t| (t.add_bos(), t.add_eos())).unwrap(), (None, None));
+    }
 }
 
 #[cfg(feature = "tokenizer-json")]

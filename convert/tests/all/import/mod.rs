@@ -4,6 +4,7 @@
 
 mod architectures;
 mod configs;
+mod encoders;
 mod experts;
 mod peft;
 mod quantized;

@@ -274,8 +274,8 @@ fn a_configuration_that_cannot_be_used_says_which_key_and_why() {
     let long = refused(&Source::of("gemma3").set("rope_parameters", long));
     assert!(long.to_string().contains("in layers with a window"), "{long}");
 
-    let unknown = refused(&Source::of("llama").set("architectures", json!(["BertModel"])));
-    assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "BertModel"));
+    let unknown = refused(&Source::of("llama").set("architectures", json!(["DebertaModel"])));
+    assert!(matches!(&unknown, ImportError::UnknownArchitecture { name, .. } if name == "DebertaModel"));
     let text = unknown.to_string();
     let list = text.split_once("supported: ").unwrap().1;
     assert!(list.starts_with("LlamaForCausalLM, ") && list.contains("Phi3ForCausalLM"), "{unknown}");

@@ -14,7 +14,7 @@ use ollm_runtime::gguf::{Gguf, TensorInfo};
 use ollm_runtime::model::{Model, PLUGIN_PREFIX};
 use ollm_runtime::plugin::TokenEnds;
 use ollm_runtime::plugin::schema;
-use ollm_runtime::session::{Session, SessionOptions};
+use ollm_runtime::session::{Session, SessionError, SessionOptions};
 use ollm_runtime::tokenizer::Tokenizer;
 
 use crate::data::corpus::Problem;
@@ -188,6 +188,9 @@ impl BackboneModel {
     /// another.
     pub fn open(path: &Path, text: &TextSettings) -> Result<Self> {
         let model = ollm_convert::open_model(path)?;
+        if !model.config().causal {
+            return Err(ollm_runtime::Error::from(SessionError::Bidirectional).into());
+        }
         let metadata = model.gguf().metadata();
         let tokenizer = Tokenizer::from_metadata(metadata)?;
         let template = match &text.template {

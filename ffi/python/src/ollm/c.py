@@ -432,10 +432,14 @@ class TokenizeFlags(IntFlag):
         you trust: in a user's text it would let the user write control tokens.
     BOS:
         The token for the beginning of a text comes first, if the model's file asks for one.
+    EOS:
+        The token for the end of a whole text comes last, if the model's file asks for one: with
+        `OLLM_TOKENIZE_BOS`, what an embedding is made of.
     """
 
     SPECIAL = 1
     BOS = 2
+    EOS = 4
 
 
 class Special(IntEnum):
@@ -2190,9 +2194,11 @@ ollm_session_embed = _function(
     c_int32,
     [c_void_p, POINTER(c_uint32), c_size_t, c_int32, c_int32, POINTER(c_float), c_size_t, POINTER(c_size_t)],
     r"""The embedding of a text: the hidden states of its tokens, after the final norm, pooled into one
-vector, which is as long as the model is wide. With `normalized` other than 0 its Euclidean norm
-is 1. The session forgets what it held, and holds these tokens afterwards. With a NULL buffer
-the length alone is written. `pooling` is of `ollm_pooling`.
+vector, which is as long as the model is wide, or as its last dense layer makes it. With
+`normalized` other than 0 its Euclidean norm is 1. The session forgets what it held, and holds
+these tokens afterwards; none, if the model has bidirectional attention, which does nothing else
+(`OLLM_UNSUPPORTED`). With a NULL buffer the length alone is written. `pooling` is of
+`ollm_pooling`. Tokens that the model's file wants around a whole text: `ollm_tokenize_flags`.
 
 Statuses: as `ollm_session_feed`, `OLLM_BUFFER_TOO_SMALL`, and `OLLM_EMPTY` without tokens.
 Since 0.1.0.

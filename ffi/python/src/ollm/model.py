@@ -106,14 +106,16 @@ class Model(Handle):
         name = _call.utf8(key, "key")
         return json.loads(_call.bytes_out(lambda *out: c.ollm_model_metadata(self._c, name, len(name), *out), 64))
 
-    def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> List[int]:
+    def tokenize(self, text: str, *, special: bool = False, bos: bool = False, eos: bool = False) -> List[int]:
         """The tokens of a text. With `special` the text of a control token, such as `<|im_start|>`,
         becomes that token: only for text that you trust. With `bos` the token for the beginning of a
-        text comes first, if the model's file asks for one."""
+        text comes first, with `eos` that for the end of a whole text last, if the model's file asks
+        for them."""
         data = _call.utf8(text, "text")
         flags = (TokenizeFlags.SPECIAL if special else 0) | (TokenizeFlags.BOS if bos else 0)
+        flags |= TokenizeFlags.EOS if eos else 0
         call = lambda *out: c.ollm_tokenize(self._c, data, len(data), flags, *out)
-        return list(_call.numbers_out("I", call, len(data) + 1))
+        return list(_call.numbers_out("I", call, len(data) + 2))
 
     def detokenize(self, tokens: Iterable[int]) -> str:
         """The text of tokens. Half a character is U+FFFD."""

@@ -264,7 +264,7 @@ class Session(Handle):
         """The embedding of a text: the hidden states of its tokens, pooled. The session forgets what it
         held, and holds these tokens afterwards."""
         if isinstance(text_or_tokens, str):
-            text_or_tokens = self._model.tokenize(text_or_tokens, bos=True)
+            text_or_tokens = self._model.tokenize(text_or_tokens, bos=True, eos=True)
         values, count = _call.numbers_in(text_or_tokens, "I", "tokens")
         kind, norm = _call.int32(pooling, "pooling"), int(bool(normalized))
         return _call.numbers_out("f", lambda *out: c.ollm_session_embed(self._c, values, count, kind, norm, *out))

@@ -77,6 +77,7 @@ impl From<SessionError> for ApiError {
         let (status, code) = match &error {
             SessionError::ContextFull { .. } => (StatusCode::BAD_REQUEST, Some("context_length_exceeded")),
             SessionError::NoPlugin => (StatusCode::BAD_REQUEST, Some("no_plugin")),
+            SessionError::Bidirectional => (StatusCode::BAD_REQUEST, Some("embeddings_only")),
             SessionError::Empty | SessionError::TokenOutOfRange { .. } | SessionError::NoValue => {
                 (StatusCode::BAD_REQUEST, None)
             }

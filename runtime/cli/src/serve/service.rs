@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use ollm_runtime::chat::ChatTemplate;
 use ollm_runtime::constraint::GrammarCompiler;
 use ollm_runtime::plugin::Plugin;
+use ollm_runtime::session::SessionError;
 use ollm_runtime::tokenizer::Tokenizer;
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
@@ -29,8 +30,10 @@ pub(crate) struct Service {
     pub(crate) plugin: Option<Arc<Plugin>>,
     /// Tokens of the vocabulary as the model has it.
     pub(crate) vocabulary: usize,
-    /// Numbers of a hidden state.
-    pub(crate) hidden: usize,
+    /// Numbers of an embedding.
+    pub(crate) embedding: usize,
+    /// Whether the model continues texts: it may give embeddings alone.
+    generates: bool,
     pub(crate) context: usize,
     /// Bytes of a text at most: more than the longest tokens that the context has room for.
     pub(crate) text_limit: usize,
@@ -60,7 +63,8 @@ impl Service {
             tokenizer: Arc::clone(&engine.tokenizer),
             plugin: session.plugin().cloned(),
             vocabulary,
-            hidden: session.model().config().hidden,
+            embedding: session.model().config().embedding_width(),
+            generates: session.model().config().causal,
             context: session.context(),
             text_limit: session.context().saturating_mul(longest),
             metrics,
@@ -70,6 +74,11 @@ impl Service {
             seed: RandomState::new().build_hasher().finish(),
             requests: AtomicU64::new(0),
         }
+    }
+
+    /// That the model continues texts.
+    pub(crate) fn check_generates(&self) -> Result<(), ApiError> {
+        if self.generates { Ok(()) } else { Err(SessionError::Bidirectional.into()) }
     }
 
     /// The chat template.

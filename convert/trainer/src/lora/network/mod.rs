@@ -103,6 +103,7 @@ const SHARED: &str = "layers that share keys and values";
 fn check(config: &Config) -> Result<()> {
     let family = &config.family;
     let parts = [
+        (!config.causal, "bidirectional attention"),
         (config.layers.iter().any(|layer| layer.kind != LayerKind::Attention), RECURRENT),
         (config.per_layer.is_some(), "per-layer embeddings"),
         (config.layers.iter().any(|layer| layer.kv_source.is_some()), SHARED),
@@ -112,7 +113,7 @@ fn check(config: &Config) -> Result<()> {
         (config.layers.iter().any(|layer| layer.is_sliding), "layers with a sliding window"),
         (family.attention_gate, "attention with gates"),
         (config.norms != NormPlacement::Before, "norms elsewhere than before its layers"),
-        (family.norm != NormKind::Rms, "layer norms"),
+        (family.norm != NormKind::Rms || family.embedding_norm, "layer norms, or norms of embeddings"),
         (!matches!(family.qk_norm, QkNorm::None | QkNorm::Heads), "other norms of queries and keys than of each head"),
         (family.activation != Activation::Silu || !family.gated, "another activation than SwiGLU"),
         (config.fused_attention || family.fused_gate, "fused matrices"),
@@ -136,7 +137,8 @@ impl Network {
         check(model.config())?;
         let load = Loader { model, device: embedding.device(), dtype };
         let blocks = (0..model.config().layers.len()).map(|i| load.block(i)).collect::<Result<_>>()?;
-        let norm = load.norm(&model.weights().norm)?;
+        let norm = model.weights().norm.as_ref().ok_or(Error::Unsupported { part: "no final norm" })?;
+        let norm = load.norm(norm)?;
         Ok(Self {
             config: model.config().clone(),
             embedding: embedding.clone(),

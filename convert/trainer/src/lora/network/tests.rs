@@ -59,6 +59,8 @@ fn what_is_not_computed_is_refused() {
         ("olmo2", "norms elsewhere"),
         ("hunyuan-dense", "norms of queries"),
         ("stablelm", "layer norms"),
+        ("../encoders/gemma-embedding", "bidirectional"),
+        ("../encoders/bert", "bidirectional"),
         ("glm4", "norms elsewhere"),
         ("qwen3moe", "experts"),
         ("lfm2", "recurrent"),

@@ -13,7 +13,7 @@ use crate::serve::reply::{Made as _, Reply};
 use crate::serve::service::Service;
 
 use super::fields::{Fields, parse};
-use super::prompt::{check_room, texts};
+use super::prompt::{Purpose, check_whole, texts};
 
 type Result<T> = std::result::Result<T, ApiError>;
 
@@ -61,10 +61,10 @@ fn read(service: &Service, body: &[u8]) -> Result<Asked> {
     let body = parse(body)?;
     let fields = Fields::new(&body);
     service.check_model(&fields)?;
-    let texts = texts(&fields, "input", service)?;
-    texts.iter().try_for_each(|text| check_room(text, service))?;
-    if fields.get("dimensions").is_some_and(|wanted| wanted.as_u64() != Some(service.hidden as u64)) {
-        return Err(fields.invalid("dimensions", format!("embeddings of this model have {}", service.hidden)));
+    let texts = texts(&fields, "input", service, Purpose::Whole)?;
+    texts.iter().try_for_each(|text| check_whole(text, service))?;
+    if fields.get("dimensions").is_some_and(|wanted| wanted.as_u64() != Some(service.embedding as u64)) {
+        return Err(fields.invalid("dimensions", format!("embeddings of this model have {}", service.embedding)));
     }
     let base64 = match fields.text("encoding_format")? {
         None | Some("float") => false,

@@ -55,6 +55,7 @@ struct Prepared {
 
 /// Answers a request.
 pub(crate) async fn generate(service: Arc<Service>, body: Read, style: Style) -> Result<Reply> {
+    service.check_generates()?;
     let shared = Arc::clone(&service);
     let prepared = super::blocking(move || prepare(&shared, &body, style)).await?;
     if prepared.latents.strategy.is_some() {

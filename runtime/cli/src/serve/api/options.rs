@@ -46,6 +46,9 @@ pub(crate) enum About {
 
 /// Answers a request about a prompt.
 pub(crate) async fn about(service: Arc<Service>, body: Read, what: About) -> Result<Reply> {
+    if !matches!(what, About::Tokens) {
+        service.check_generates()?;
+    }
     let shared = Arc::clone(&service);
     let (prompt, answer) = super::blocking(move || {
         let body = parse(&body)?;

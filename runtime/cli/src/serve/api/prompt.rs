@@ -26,8 +26,17 @@ pub(crate) struct Asked {
     pub(crate) constraint: Option<Constraint>,
 }
 
+/// What the texts of a field are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be continued.
+    Prompt,
+    /// To be read as a whole.
+    Whole,
+}
+
 /// The texts or token lists of a field: one of them, or a list.
-pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service) -> Result<Vec<Vec<u32>>> {
+pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service, purpose: Purpose) -> Result<Vec<Vec<u32>>> {
     let expected = || {
         let what =
             "it must be a string, a list of strings, a list of tokens, or a list of such lists, none of them empty";
@@ -38,7 +47,10 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service) -> Resul
             Value::String(text) => {
                 check_length(text, service)?;
                 let mut tokens = service.tokenizer.encode(text, false)?;
-                service.tokenizer.begin(&mut tokens)?;
+                match purpose {
+                    Purpose::Prompt => drop(service.tokenizer.begin(&mut tokens)?),
+                    Purpose::Whole => service.tokenizer.enclose(&mut tokens)?,
+                }
                 tokens
             }
             Value::Array(tokens) => {
@@ -56,6 +68,16 @@ pub(crate) fn texts(fields: &Fields<'_>, name: &str, service: &Service) -> Resul
         Value::Array(list) if !list[0].is_number() => list.iter().map(one).collect(),
         value => Ok(vec![one(value)?]),
     }
+}
+
+/// That a text that is read as a whole fits the context.
+pub(crate) fn check_whole(tokens: &[u32], service: &Service) -> Result<()> {
+    let (length, context) = (tokens.len(), service.context);
+    if length <= context {
+        return Ok(());
+    }
+    let message = format!("a text has {length} tokens, and the context has room for {context}: shorten it");
+    Err(ApiError::new(StatusCode::BAD_REQUEST, message).with_code("context_length_exceeded"))
 }
 
 /// That a prompt leaves room for an answer.
@@ -82,7 +104,7 @@ fn check_fits(length: usize, limit: usize, unit: &str, service: &Service) -> Res
 
 /// The plain text of a completion.
 pub(crate) fn plain(fields: &Fields<'_>, service: &Service) -> Result<Vec<Asked>> {
-    let texts = texts(fields, "prompt", service)?;
+    let texts = texts(fields, "prompt", service, Purpose::Prompt)?;
     let grammar = response_grammar(fields)?;
     let constraint = grammar.map(|schema| json(service, &schema, "")).transpose()?;
     let asked = |tokens| Asked { tokens, parser: None, constraint: constraint.clone() };
