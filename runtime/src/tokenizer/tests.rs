@@ -419,12 +419,12 @@ fn words_and_unigrams_are_read_from_lists() {
 #[test]
 fn a_whole_text_is_enclosed_once() {
     let enclosed = |file: &File, mut ids: Vec<u32>| {
-        file.read().unwrap().enclose(&mut ids).unwrap();
+        file.clone().read().unwrap().enclose(&mut ids).unwrap();
         ids
     };
     let file = File::new("llama-bpe").with("tokenizer.ggml.add_eos_token", true);
     let file = file.with("tokenizer.ggml.eos_token_id", 263_u32);
-    let t = file.read().unwrap();
+    let t = file.clone().read().unwrap();
     let (bos, eos) = (t.add_bos().unwrap(), t.add_eos().unwrap());
     assert_eq!(Some(eos), t.eos());
     assert_eq!(enclosed(&file, vec![1]), [bos, 1, eos]);
@@ -448,7 +448,7 @@ fn word_pieces_are_between_cls_and_sep() {
     // Older files name CLS, newer ones BOS.
     for cls in ["tokenizer.ggml.cls_token_id", "tokenizer.ggml.bos_token_id"] {
         let file = file.clone().with(cls, 1_u32).with("tokenizer.ggml.seperator_token_id", 2_u32);
-        let t = file.read().unwrap();
+        let t = file.clone().read().unwrap();
         let mut ids = t.encode("a", false).unwrap();
         t.enclose(&mut ids).unwrap();
         assert_eq!(ids, [1, 3, 2]);
