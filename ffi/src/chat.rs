@@ -253,7 +253,8 @@ pub unsafe extern "C" fn ollm_chat_parser_new(
             (Some(input), Some(marks)) => marks.is_open_in(input.render(&model, &template)?.text()),
             _ => false,
         };
-        let parser = ChatParser::new(format, in_reasoning);
+        let offered = input.as_ref().map_or(&none, |input| &input.variables);
+        let parser = ChatParser::new(format, in_reasoning).with_tools(offered);
         let parsing = Parsing { parser, events: VecDeque::new(), shown: EventTexts::default() };
         out.set(PARSERS.insert(OllmChatParser(Mutex::new(parsing)))?);
         Ok(())

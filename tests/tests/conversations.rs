@@ -463,7 +463,7 @@ fn calls_of_every_family_follow_the_schemas() {
                     }
                 }
                 let text = fixture.tokenizer.decode(&text);
-                let mut parser = ChatParser::new(ChatFormat { tools: Some(format), reasoning: None }, false);
+                let mut parser = ChatParser::new(ChatFormat { tools: Some(format), ..ChatFormat::default() }, false);
                 let mut events = parser.push(&text);
                 events.extend(parser.finish());
                 let calls: Vec<_> = events

@@ -79,7 +79,8 @@ impl Conversation {
     /// What takes the answer to this prompt apart.
     pub fn parser(&self, prompt: &Prompt) -> ChatParser {
         let format = self.format();
-        ChatParser::new(format, format.reasoning.is_some_and(|marks| marks.is_open_in(prompt.text())))
+        let in_reasoning = format.reasoning.is_some_and(|marks| marks.is_open_in(prompt.text()));
+        ChatParser::new(format, in_reasoning).with_tools(&self.options.variables)
     }
 
     /// The limit on what the model thinks before the answer to this prompt, if one is set.
