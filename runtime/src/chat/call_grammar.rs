@@ -138,7 +138,9 @@ impl Lark<'_> {
             Body::JsonOrNamed(_, named) if template.contains(named.arguments) => call,
             Body::JsonOrNamed(json, _) => format!("\" \"? {}", self.list(json.list, &call, parallel)),
             Body::Json(json) => format!("{} {close}", self.list(json.list, &call, parallel)),
-            Body::Python { brackets: true } => format!("{} {close}", self.list(("[", Some(", "), "]"), &call, parallel)),
+            Body::Python { brackets: true } => {
+                format!("{} {close}", self.list(("[", Some(", "), "]"), &call, parallel))
+            }
             Body::Python { brackets: false } => format!("\"\\n\" {call} \"\\n\" {close}"),
             Body::Braces { .. } | Body::Tags(_) => format!("{call} {close}"),
             Body::Named(_) | Body::PythonTag => call,
@@ -268,7 +270,9 @@ impl Lark<'_> {
         let schema = resolved(schema, root);
         let Some(inner) = levels.checked_sub(1) else { return self.any(quote) };
         let mark = self.text(quote);
-        if let Some(values) = schema["enum"].as_array().map(Vec::as_slice).or(schema.get("const").map(std::slice::from_ref)) {
+        if let Some(values) =
+            schema["enum"].as_array().map(Vec::as_slice).or(schema.get("const").map(std::slice::from_ref))
+        {
             let value = |value: &Value| match value {
                 Value::String(text) => format!("{mark} {} {mark}", literal(text)),
                 value => literal(&value.to_string()),
@@ -320,7 +324,9 @@ impl Lark<'_> {
 
     fn any_object(&mut self, quote: &str) -> String {
         let value = self.any(quote);
-        format!("\"{{\" (/[A-Za-z_][A-Za-z0-9_]*/ \":\" {value} (\",\" /[A-Za-z_][A-Za-z0-9_]*/ \":\" {value})*)? \"}}\"")
+        format!(
+            "\"{{\" (/[A-Za-z_][A-Za-z0-9_]*/ \":\" {value} (\",\" /[A-Za-z_][A-Za-z0-9_]*/ \":\" {value})*)? \"}}\""
+        )
     }
 
     /// Any value without structure.

@@ -210,7 +210,8 @@ impl ChatTemplate {
         let tools = SIGNS.into_iter().find(|(_, signs)| signs.iter().any(|signs| signs.iter().all(|sign| says(sign))));
         let dropped = DROPPED.into_iter().find(|marks| says(&marks[0]));
         ChatFormat {
-            reasoning: reasoning.map(|(_, marks)| Reasoning { unmarked: !says(&marks.open) && !marks.anywhere, ..marks }),
+            reasoning: reasoning
+                .map(|(_, marks)| Reasoning { unmarked: !says(&marks.open) && !marks.anywhere, ..marks }),
             tools: tools.map(|(format, _)| format),
             dropped: dropped.unwrap_or_default(),
         }

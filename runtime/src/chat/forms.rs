@@ -136,11 +136,7 @@ const fn family(name: &'static str, forms: &'static [CallForm]) -> Family {
 static FAMILIES: [Family; ToolFormat::ALL.len()] = [
     family(
         "hermes",
-        &[form(
-            "<tool_call>",
-            "</tool_call>",
-            Body::Json(JsonBody { list: ("\n", None, "\n"), ..NAME_ARGUMENTS }),
-        )],
+        &[form("<tool_call>", "</tool_call>", Body::Json(JsonBody { list: ("\n", None, "\n"), ..NAME_ARGUMENTS }))],
     ),
     Family { bare: Some(Bare::Calls), ..family("llama3", &[form("<|python_tag|>", "", Body::PythonTag)]) },
     Family {
@@ -168,11 +164,7 @@ static FAMILIES: [Family; ToolFormat::ALL.len()] = [
     family("qwen_xml", &[form("<tool_call>", "</tool_call>", Body::Tags(XML))]),
     family(
         "seed",
-        &[form(
-            "<seed:tool_call>",
-            "</seed:tool_call>",
-            Body::Tags(TagBody { value: ["", "</parameter>\n"], ..XML }),
-        )],
+        &[form("<seed:tool_call>", "</seed:tool_call>", Body::Tags(TagBody { value: ["", "</parameter>\n"], ..XML }))],
     ),
     family(
         "glm",

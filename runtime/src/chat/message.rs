@@ -108,7 +108,10 @@ impl Message {
     /// The same message with another text in its content.
     pub(super) fn said_otherwise(&self) -> Self {
         const TEXTS: [&str; 2] = ["q7f3a", "w9e"];
-        let other = |text: &str| TEXTS.into_iter().find(|other| !text.starts_with(other)).unwrap_or_default();
+        let other = |text: &str| {
+            let differs = |other: &&str| other.len() != text.len() && !text.starts_with(other);
+            TEXTS.into_iter().find(differs).unwrap_or_default()
+        };
         let content = match self.get("content") {
             Some(Value::String(text)) => other(text).into(),
             Some(Value::Array(parts)) => {

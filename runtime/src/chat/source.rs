@@ -458,10 +458,7 @@ mod tests {
     fn a_percent_sign_is_a_filter() {
         for (source, expected) in [
             ("{{ '%s' % a.b(c)|d ~ 'x' }}", "{{ ('%s')|__mod__( a.b(c)|d) ~ 'x' }}"),
-            (
-                "{% set x = '%s' % ('a', \"%d\" % 1) %}",
-                "{% set x = ('%s')|__mod__( ('a', (\"%d\")|__mod__( 1))) %}",
-            ),
+            ("{% set x = '%s' % ('a', \"%d\" % 1) %}", "{% set x = ('%s')|__mod__( ('a', (\"%d\")|__mod__( 1))) %}"),
             ("{%- if f % 2 -%}", "{%- if (f)|__mod__( 2) -%}"),
             ("{{- 2 * -a[1] % 3 ** 2 + 1 % b}}", "{{- (2 * -a[1])|__mod__( 3 ** 2) + (1)|__mod__( b)}}"),
             ("{{ ('%s' ~ '-%s') % ('a', 'b') }}", "{{ (('%s' ~ '-%s'))|__mod__( ('a', 'b')) }}"),
@@ -479,7 +476,10 @@ mod tests {
             ("{% if '</a>' in m.content %}", "{% if '</a>' in (m.content)|__fold__ %}"),
             ("{{ x[0] == '[' and y }}", "{{ (x[0])|__fold__ == '[' and y }}"),
             ("{{ a ~ b|d not in [c, 'x'] }}", "{{ (a ~ b|d)|__fold__ not in ([c, 'x'])|__fold__ }}"),
-            ("{{ f(a < b, k=c) if d > -1 else e }}", "{{ f((a)|__fold__ < (b)|__fold__, k=c) if (d)|__fold__ > (-1)|__fold__ else e }}"),
+            (
+                "{{ f(a < b, k=c) if d > -1 else e }}",
+                "{{ f((a)|__fold__ < (b)|__fold__, k=c) if (d)|__fold__ > (-1)|__fold__ else e }}",
+            ),
             ("{% for m in l if m.x != m.y -%}", "{% for m in l if (m.x)|__fold__ != (m.y)|__fold__ -%}"),
             ("{{ a < b < c }}", "{{ (a)|__fold__ < (b)|__fold__ < (c)|__fold__ }}"),
             ("{{ a % b == '-' }}", "{{ ((a)|__mod__( b))|__fold__ == '-' }}"),

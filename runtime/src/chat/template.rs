@@ -32,7 +32,7 @@ const BYTES_PER_STEP: usize = 4;
 /// More steps for a template that looks back: for each pair of messages, and altogether. They bound
 /// what a hostile one costs: a second or two, a gigabyte, eight gigabytes of addresses for the
 /// stack.
-const PAIR_STEPS: usize = 24;
+const PAIR_STEPS: usize = 40;
 const MAX_PAIR_STEPS: usize = 15_000_000;
 
 /// Stack for each step. One step can put a list into a list, and what is nested is freed by a
@@ -191,9 +191,13 @@ impl ChatTemplate {
         let (text, plain) = guard.unguard(&text);
         let mut texts = fitted.iter().filter_map(said).peekable();
         if texts.peek().is_some() && !texts.any(|said| text.contains(said)) {
-            let other: Vec<Map<String, Json>> = fitted.iter().map(|message| message.said_otherwise().into_json()).collect();
+            let other: Vec<Map<String, Json>> =
+                fitted.iter().map(|message| message.said_otherwise().into_json()).collect();
             // A template that refuses other texts does not ignore them.
-            if self.run(other, variables.as_json().clone(), add_generation_prompt, tokenizer).is_ok_and(|other| other == text) {
+            if self
+                .run(other, variables.as_json().clone(), add_generation_prompt, tokenizer)
+                .is_ok_and(|other| other == text)
+            {
                 return Err(ChatError::Dropped);
             }
         }

@@ -1,6 +1,8 @@
 //! Templates of the shapes that models carry, and templates that mean harm.
 
 mod answers;
+#[cfg(feature = "constraints")]
+mod constrained;
 mod families;
 mod jinja;
 mod safe;

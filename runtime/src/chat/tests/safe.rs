@@ -55,7 +55,7 @@ fn tokenizer(kind: &str) -> Tokenizer {
     with_controls(kind, &CONTROLS)
 }
 
-fn with_controls(kind: &str, controls: &[&str]) -> Tokenizer {
+pub(super) fn with_controls(kind: &str, controls: &[&str]) -> Tokenizer {
     let letters = byte_alphabet();
     let added: Vec<String> = controls.iter().chain(&USER).map(|&text| text.to_owned()).collect();
     let mut kinds = vec![1; letters.len()];
@@ -242,7 +242,7 @@ fn filters_and_searches_see_what_was_said() {
     for body in [
         "m.content.split('</t>')[-1].lstrip('\\n') if '</t>' in m.content else m.content",
         "m.content | replace('<t>', '') | replace('</t>', '(')",
-        "m.content.replace('<', '&lt;', 1).replace('>', m.content)",
+        "m.content.replace('<', '(', 1).replace('>', m.content)",
         "m.content | e",
         "m.content | forceescape ~ ('<' ~ m.content) | e",
         "m.content | urlencode ~ m.content",
