@@ -50,6 +50,11 @@ pub fn call_id(seed: &str) -> String {
     (0..9).map(digit).collect()
 }
 
+/// The id of a call of a conversation, by the number of calls before it.
+pub(crate) fn numbered_id(number: usize) -> String {
+    format!("call{:05}", number % 100_000)
+}
+
 fn decided(length: usize, calls: Calls) -> Progress {
     match calls {
         Ok(calls) => Progress::Calls(length, calls),
@@ -359,8 +364,8 @@ impl Bare {
     }
 }
 
-/// An answer that is nothing but calls: `{"name": .., "parameters": {..}}` or `[f(a=1)]`, as Llama 3
-/// and Gemma write them.
+/// An answer that is nothing but calls: `{"name": .., "parameters": {..}}` or `[f(a=1)]`, as
+/// Llama 3 and Gemma write them.
 fn bare(text: &str, last: bool) -> Progress {
     match text.chars().next() {
         Some('{') => bare_json(text, last, text),
@@ -520,7 +525,8 @@ fn json_calls(text: &str) -> Calls {
     }
 }
 
-/// `{"name": .., "arguments": ..}`, with `parameters` for `arguments` too, and inside `function` too.
+/// `{"name": .., "arguments": ..}`, with `parameters` for `arguments` and `tool_name` for `name` too,
+/// and inside `function` too.
 fn json_call(value: Value) -> Result<ToolCall, String> {
     let Value::Object(mut call) = value else { return Err("a call is no JSON object".to_owned()) };
     let id = call.get("id").and_then(Value::as_str).map(str::to_owned);

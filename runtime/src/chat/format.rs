@@ -112,8 +112,8 @@ pub enum ToolFormat {
     Lfm2,
     /// `[TOOL_CALLS][{"name": .., "arguments": {..}}]` or `[TOOL_CALLS]f[ARGS]{..}`.
     Mistral,
-    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder, Qwen
-    /// 3.5, Nemotron 3.
+    /// `<tool_call><function=f><parameter=a>..</parameter></function></tool_call>`: Qwen3-Coder,
+    /// Qwen 3.5, Nemotron 3.
     QwenXml,
     /// The same in `<seed:tool_call>`: Seed-OSS.
     Seed,

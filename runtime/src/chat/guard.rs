@@ -12,8 +12,8 @@
 //! occurrence of such a text is left as it is, if it cannot be a part of any control token.
 //!
 //! What a template asks of a message is asked of what the twins stand for: searches, comparisons,
-//! tests and escapes see the text as it was said ([`Folded`]), and what they give back of it has its
-//! twins. A rendering runs on a thread of its own, which knows the twins ([`enter`]).
+//! tests and escapes see the text as it was said ([`Folded`]), and what they give back of it has
+//! its twins. A rendering runs on a thread of its own, which knows the twins ([`enter`]).
 //!
 //! Where a control token begins and ends with letters, its occurrences alone are broken. Two things
 //! count as the template's: a word that it puts between brackets of its own (`'<|' + role + '|>'`),

@@ -42,6 +42,7 @@ mod template;
 mod tools;
 
 pub use call_grammar::CallGrammar;
+pub(crate) use calls::numbered_id;
 pub use calls::{ToolCall, call_id};
 pub use error::ChatError;
 pub use format::{ChatFormat, Reasoning, ToolFormat, UnknownToolFormat};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::calls::{Progress, ToolCall};
+use super::calls::{Progress, ToolCall, numbered_id};
 use super::format::ChatFormat;
 use super::forms::CallForm;
 use super::message::{Message, Variables};
@@ -281,7 +281,7 @@ impl Message {
                 ChatEvent::Text(text) => content.push_str(text),
                 ChatEvent::Reasoning(text) => reasoning.push_str(text),
                 ChatEvent::Call(ToolCall { name, arguments, id }) => {
-                    let id = id.clone().unwrap_or_else(|| format!("call{:05}", calls.len()));
+                    let id = id.clone().unwrap_or_else(|| numbered_id(calls.len()));
                     let function = json!({ "name": name, "arguments": arguments });
                     calls.push(json!({ "type": "function", "id": id, "function": function }));
                 }

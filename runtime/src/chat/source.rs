@@ -1,9 +1,9 @@
 //! The text of a template, as the engine takes it.
 //!
 //! One pass makes of Jinja as transformers reads it what minijinja reads alike: line ends are `\n`,
-//! texts in quotes have Python's escapes, `value % operand` is a filter, the operands of comparisons
-//! go through one that takes their twins away (see `guard`), and the tags `generation`, which mark an
-//! assistant's text for training, are a scope. Comments and `raw` are left alone.
+//! texts in quotes have Python's escapes, `value % operand` is a filter, the operands of
+//! comparisons go through one that takes their twins away (see `guard`), and the tags `generation`,
+//! which mark an assistant's text for training, are a scope. Comments and `raw` are left alone.
 
 /// The filter that stands for the operator `%`.
 pub(super) const FORMAT: &str = "__mod__";
@@ -22,8 +22,8 @@ pub(super) struct Source {
     pub(super) literals: Vec<String>,
 }
 
-/// An expression that is being read, in brackets or a tag: where its parts begin in the text that is
-/// written.
+/// An expression that is being read, in brackets or a tag: where its parts begin in the text that
+/// is written.
 #[derive(Debug, Default)]
 struct Expression {
     /// The operand of a comparison: a sum, or what binds stronger.

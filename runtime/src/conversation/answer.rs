@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::chat::{ChatEvent, ChatParser, Message, Prompt};
+use crate::chat::{ChatEvent, ChatParser, Message, Prompt, numbered_id};
 use crate::generate::{GenerateOptions, Generated, Reason, ReasoningBudget, Token, generate_on};
 use crate::plugin::Selector;
 use crate::sampler::Sampler;
@@ -220,7 +220,7 @@ impl<'e> AnswerEvents<'e> {
     fn show(&mut self, mut events: Vec<ChatEvent>, token: Option<&Token<'_>>) -> ControlFlow<()> {
         for event in &mut events {
             if let ChatEvent::Call(call) = event {
-                call.id.get_or_insert_with(|| format!("call{:05}", self.calls));
+                call.id.get_or_insert_with(|| numbered_id(self.calls));
                 self.calls += 1;
             }
         }
