@@ -516,13 +516,16 @@ fn python(text: &str) -> Calls {
     python_calls(text).map(named)
 }
 
-/// A call in JSON, or a list of them.
+/// Calls in JSON, or lists of them, one after the other.
 fn json_calls(text: &str) -> Calls {
-    match serde_json::from_str(text).map_err(|error| error.to_string())? {
-        Value::Array(list) if list.is_empty() => Err("there is no call".to_owned()),
-        Value::Array(list) => list.into_iter().map(json_call).collect(),
-        value => Ok(vec![json_call(value)?]),
+    let mut calls = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter() {
+        match value.map_err(|error| error.to_string())? {
+            Value::Array(list) => calls.extend(list.into_iter().map(json_call).collect::<Result<Vec<_>, _>>()?),
+            value => calls.push(json_call(value)?),
+        }
     }
+    if calls.is_empty() { Err("there is no call".to_owned()) } else { Ok(calls) }
 }
 
 /// `{"name": .., "arguments": ..}`, with `parameters` for `arguments` and `tool_name` for `name` too,

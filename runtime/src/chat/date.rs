@@ -63,6 +63,10 @@ impl Date {
         let month = MONTHS[self.month as usize - 1];
         let day = DAYS[self.weekday()];
         let hour = if self.hour.is_multiple_of(12) { 12 } else { self.hour % 12 };
+        // With a blank before it. Writing to a string cannot fail.
+        let mut blank = |number: u32| {
+            let _ = write!(out, "{number:2}");
+        };
         let (number, width) = match code {
             Some('d') => (self.day, 2),
             Some('m') => (self.month, 2),
@@ -86,11 +90,10 @@ impl Date {
             Some('c') => return out.push_str(&self.format("%a %b %e %H:%M:%S %Y")),
             Some('n') => return out.push('\n'),
             Some('t') => return out.push('\t'),
-            // Numbers with a blank before them. Writing to a string cannot fail.
-            Some('e') => return drop(write!(out, "{:2}", self.day)),
-            Some('k') => return drop(write!(out, "{:2}", self.hour)),
-            Some('l') => return drop(write!(out, "{hour:2}")),
-            Some('s') => return drop(write!(out, "{}", self.seconds())),
+            Some('e') => return blank(self.day),
+            Some('k') => return blank(self.hour),
+            Some('l') => return blank(hour),
+            Some('s') => return out.push_str(&self.seconds().to_string()),
             Some('P') => return out.push_str(if self.hour < 12 { "am" } else { "pm" }),
             // A moment has whole seconds and no zone, as `datetime.now()` has none.
             Some('f') => return out.push_str("000000"),

@@ -143,8 +143,8 @@ const SIGNS: [(ToolFormat, &[&[&str]]); 13] = [
     (ToolFormat::Command, &[&["<|START_ACTION|>"]]),
     (ToolFormat::QwenXml, &[&["<tool_call>", "<function="]]),
     (ToolFormat::Glm, &[&["<tool_call>", "<arg_key>"]]),
-    (ToolFormat::Hermes, &[&["<tool_call>"]]),
     (ToolFormat::Hunyuan, &[&["<tool_calls>"]]),
+    (ToolFormat::Hermes, &[&["<tool_call>"]]),
     (ToolFormat::Llama3, &[&["<|python_tag|>"], &["<|start_header_id|>"]]),
     (ToolFormat::Gemma, &[&["<start_function_call>"], &["<start_of_turn>"]]),
 ];

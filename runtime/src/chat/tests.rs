@@ -317,7 +317,7 @@ fn what_a_template_changes_is_not_dropped() {
     let word = "long".repeat(100);
     assert_eq!(render("{{ messages[0].content | truncate(8, true) }}", &[("user", &word)]), "longl...");
     assert_eq!(render("{{ messages[0].content | length }}", &[("user", "hello")]), "5");
-    for ignores in ["x", "{{ messages[0].role }}", "{{ messages | length }}"] {
+    for ignores in ["done", "{{ messages[0].role }}", "{{ messages | length }}"] {
         assert!(matches!(error(ignores), ChatError::Dropped), "{ignores}");
     }
 }

@@ -153,6 +153,7 @@ const CASES: &[(ToolFormat, &str, &[&str])] = &[
         &[r#"C f {"a":1}"#],
     ),
     (ToolFormat::Hunyuan, "<tool_calls>[{\"name\": \"f\", \"arguments\": {}}]</tool_calls>", &["C f {}"]),
+    (ToolFormat::Hunyuan, "<tool_calls>\n{\"name\": \"f\"}\n{\"name\": \"g\"}\n</tool_calls>", &["C f {}", "C g {}"]),
     (ToolFormat::Harmony, " to=functions.f<|channel|>commentary json<|message|>{\"a\": \"}\"}", &[r#"C f {"a":"}"}"#]),
     (
         ToolFormat::QwenXml,
