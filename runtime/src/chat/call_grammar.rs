@@ -298,7 +298,7 @@ impl Lark<'_> {
                         None => self.any(quote),
                     };
                     let least = schema["minItems"].as_u64().unwrap_or(0);
-                    self.items(&item, usize::try_from(least).unwrap_or(0))
+                    items(&item, usize::try_from(least).unwrap_or(0))
                 }
                 "object" if schema["properties"].is_object() => {
                     let empty = Map::new();
@@ -315,13 +315,6 @@ impl Lark<'_> {
         self.rule(&each.join(" | "))
     }
 
-    /// A list of at least so many items.
-    fn items(&self, item: &str, least: usize) -> String {
-        let first = format!("{item} {}", format!("\",\" {item} ").repeat(least.saturating_sub(1)));
-        let all = format!("{first} (\",\" {item})*");
-        if least == 0 { format!("\"[\" ({all})? \"]\"") } else { format!("\"[\" {all} \"]\"") }
-    }
-
     fn any_object(&mut self, quote: &str) -> String {
         let value = self.any(quote);
         format!(
@@ -335,6 +328,13 @@ impl Lark<'_> {
         let scalar = self.json(&Map::from_iter([("type".to_owned(), json!(["number", "boolean", "null"]))]));
         self.rule(&format!("{text} | {scalar}"))
     }
+}
+
+/// A list of at least so many items.
+fn items(item: &str, least: usize) -> String {
+    let first = format!("{item} {}", format!("\",\" {item} ").repeat(least.saturating_sub(1)));
+    let all = format!("{first} (\",\" {item})*");
+    if least == 0 { format!("\"[\" ({all})? \"]\"") } else { format!("\"[\" {all} \"]\"") }
 }
 
 /// The calls in JSON that may follow a tag of Python.

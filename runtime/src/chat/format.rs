@@ -206,8 +206,8 @@ impl ChatTemplate {
     /// model may use a form that its template does not show: then choose it.
     pub fn format(&self) -> ChatFormat {
         let says = |mark: &&str| self.source().contains(*mark);
-        let reasoning = REASONING.into_iter().find(|(signs, _)| signs.iter().any(|sign| says(sign)));
-        let tools = SIGNS.into_iter().find(|(_, signs)| signs.iter().any(|signs| signs.iter().all(|sign| says(sign))));
+        let reasoning = REASONING.into_iter().find(|(signs, _)| signs.iter().any(&says));
+        let tools = SIGNS.into_iter().find(|(_, signs)| signs.iter().any(|signs| signs.iter().all(&says)));
         let dropped = DROPPED.into_iter().find(|marks| says(&marks[0]));
         ChatFormat {
             reasoning: reasoning

@@ -156,8 +156,10 @@ impl ChatParser {
             }
             Ok(Some((_, Mark::Calls(_))) | None) => {}
         }
-        if let Some(step) = self.unmarked(body, lead, last) {
-            return step;
+        match self.unmarked(body, lead, last) {
+            Err(Pending) => return None,
+            Ok(Some(step)) => return Some(step),
+            Ok(None) => {}
         }
         // Llama 3 puts semicolons between calls.
         let call = if self.state == State::Between {
@@ -181,14 +183,13 @@ impl ChatParser {
         Some(Step { taken: dropped, events: Vec::new(), next: State::Text })
     }
 
-    /// The step that a thought decides which nothing opened; none, if no such thought may come.
-    fn unmarked(&self, body: &str, lead: usize, last: bool) -> Option<Option<Step>> {
-        let marks = self.format.reasoning.filter(|marks| marks.unmarked && self.state == State::Start)?;
-        if let Some(at) = body.find(marks.close) {
-            let events = vec![ChatEvent::Reasoning(body[..at].trim_end().to_owned())];
-            return Some(Some(Step { taken: lead + at + marks.close.len(), events, next: State::Between }));
-        }
-        if last { None } else { Some(None) }
+    /// The end of a thought that nothing opened, if there is one.
+    fn unmarked(&self, body: &str, lead: usize, last: bool) -> Result<Option<Step>, Pending> {
+        let marks = self.format.reasoning.filter(|marks| marks.unmarked && self.state == State::Start);
+        let Some(marks) = marks else { return Ok(None) };
+        let Some(at) = body.find(marks.close) else { return if last { Ok(None) } else { Err(Pending) } };
+        let events = vec![ChatEvent::Reasoning(body[..at].trim_end().to_owned())];
+        Ok(Some(Step { taken: lead + at + marks.close.len(), events, next: State::Between }))
     }
 
     fn reasoning(&self, last: bool) -> Option<Step> {
@@ -296,7 +297,7 @@ impl Message {
     }
 }
 
-/// More text has to tell which mark it is.
+/// More text has to tell what it is.
 struct Pending;
 
 /// How many bytes at the end may belong to a mark that is to come: its beginning, and white space

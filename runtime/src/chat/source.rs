@@ -30,10 +30,8 @@ struct Expression {
     operand: Option<usize>,
     /// The product in it.
     product: Option<usize>,
-    /// Whether the last token ends a value, and does not ask for one.
-    has_value: bool,
-    /// Whether the next word or bracket belongs to the value before it: behind a dot or `|`.
-    goes_on: bool,
+    /// The token before.
+    last: Last,
     /// What the operand is, if it is one text in quotes.
     literal: Option<Literal>,
     /// Whether `%` is before the operand, whose end closes the filter.
@@ -42,6 +40,17 @@ struct Expression {
     is_compared: bool,
     /// How many filters are around it.
     wrapped: usize,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// It asks for a value.
+    #[default]
+    Operator,
+    /// It ends a value.
+    Value,
+    /// A dot or `|`: the next word belongs to the value before it.
+    Link,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +150,7 @@ impl Source {
                 }
                 '(' | '[' | '{' => {
                     // Behind a value it is a call or a subscript.
-                    let behind = level.has_value;
+                    let behind = level.last != Last::Operator;
                     self.begin_value(level, behind);
                     levels.push(Expression::default());
                     self.copy(rest, 1)
@@ -152,14 +161,14 @@ impl Source {
                         levels.pop();
                     }
                     if let Some(outer) = levels.last_mut() {
-                        (outer.has_value, outer.goes_on) = (true, false);
+                        outer.last = Last::Value;
                     }
                     self.copy(rest, 1)
                 }
                 c if is_word(c) => {
                     let word = &rest[..word_length(rest)];
-                    if level.goes_on || !is_keyword(word) {
-                        let goes_on = level.goes_on;
+                    if level.last == Last::Link || !is_keyword(word) {
+                        let goes_on = level.last == Last::Link;
                         self.begin_value(level, goes_on);
                         level.literal = None;
                         self.copy(rest, word.len())
@@ -175,7 +184,7 @@ impl Source {
 
     /// A value begins, or goes on.
     fn begin_value(&mut self, level: &mut Expression, goes_on: bool) {
-        if level.has_value && !goes_on {
+        if level.last != Last::Operator && !goes_on {
             // Two values, as behind the word of a statement: the first one has ended.
             self.end_operand(level, false);
         }
@@ -184,7 +193,7 @@ impl Source {
         }
         level.operand.get_or_insert(self.text.len());
         level.product.get_or_insert(self.text.len());
-        (level.has_value, level.goes_on) = (true, false);
+        level.last = Last::Value;
     }
 
     /// A text in quotes.
@@ -211,8 +220,8 @@ impl Source {
                 self.end_operand(level, false);
                 word.len()
             }
-            "in" if level.has_value => return self.comparison(rest, word.len(), level),
-            "not" if level.has_value && first_word(behind) == "in" => {
+            "in" if level.last != Last::Operator => return self.comparison(rest, word.len(), level),
+            "not" if level.last != Last::Operator && first_word(behind) == "in" => {
                 return self.comparison(rest, rest.len() - behind.len() + "in".len(), level);
             }
             // The name of a test.
@@ -225,7 +234,7 @@ impl Source {
                 word.len()
             }
         };
-        level.has_value = false;
+        level.last = Last::Operator;
         self.copy(rest, length)
     }
 
@@ -234,7 +243,7 @@ impl Source {
         match two {
             "==" | "!=" | "<=" | ">=" => return self.comparison(rest, 2, level),
             "**" => {
-                level.has_value = false;
+                level.last = Last::Operator;
                 return self.copy(rest, 2);
             }
             _ => {}
@@ -243,25 +252,25 @@ impl Source {
         match c {
             '<' | '>' => return self.comparison(rest, 1, level),
             '.' | '|' => {
-                level.goes_on = true;
+                level.last = Last::Link;
                 level.literal = None;
             }
-            '%' if level.has_value && asks_for_value(&rest[1..]) => return self.format(rest, level),
+            '%' if level.last != Last::Operator && asks_for_value(&rest[1..]) => return self.format(rest, level),
             '*' | '/' | '%' => {
                 self.end_factor(level);
-                (level.has_value, level.literal) = (false, None);
+                (level.last, level.literal) = (Last::Operator, None);
             }
-            '-' | '+' if !level.has_value => {
+            '-' | '+' if level.last == Last::Operator => {
                 level.operand.get_or_insert(self.text.len());
                 level.product.get_or_insert(self.text.len());
             }
             '-' | '+' | '~' => {
                 self.end_factor(level);
-                (level.product, level.has_value, level.literal) = (None, false, None);
+                (level.product, level.last, level.literal) = (None, Last::Operator, None);
             }
             _ => {
                 self.end_operand(level, false);
-                level.has_value = false;
+                level.last = Last::Operator;
             }
         }
         self.copy(rest, c.len_utf8())
@@ -270,7 +279,7 @@ impl Source {
     /// `value % operand`: the value so far becomes that of a filter, whose argument follows.
     fn format<'s>(&mut self, rest: &'s str, level: &mut Expression) -> &'s str {
         self.end_factor(level);
-        (level.has_value, level.literal) = (false, None);
+        (level.last, level.literal) = (Last::Operator, None);
         let Some(start) = level.product.filter(|_| level.wrapped < MAX_WRAPPED) else { return self.copy(rest, 1) };
         self.wrap(start, FORMAT, level);
         self.text.push('(');
@@ -295,7 +304,7 @@ impl Source {
             _ => before,
         };
         self.end_operand(level, !plain);
-        (level.is_compared, level.has_value) = (!plain, false);
+        (level.is_compared, level.last) = (!plain, Last::Operator);
         self.copy(rest, length)
     }
 
@@ -313,7 +322,7 @@ impl Source {
             _ => {}
         }
         let wrapped = level.wrapped;
-        *level = Expression { has_value: level.has_value, ..Expression::default() };
+        *level = Expression { last: level.last, ..Expression::default() };
         level.wrapped = if is_compared { wrapped } else { 0 };
     }
 
