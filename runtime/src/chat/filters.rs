@@ -142,7 +142,7 @@ fn default(_: &mut State<'_, '_>, value: &Value, args: &[Value]) -> Result<Value
 }
 
 /// As `markupsafe.escape`. What comes of a text with twins has twins.
-fn escaped(text: &str) -> Value {
+pub(super) fn escaped(text: &str) -> Value {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let entity = match fold(c) {

@@ -446,10 +446,13 @@ fn environment(steps: usize, date: Option<Date>) -> Result<Environment<'static>,
     Ok(environment)
 }
 
-/// Prints a value as Python does.
+/// Prints a value as Python does, escaped where the template asks for that.
 fn write_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
-    let own = matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq);
-    if own && matches!(state.auto_escape(), AutoEscape::None) {
+    if !matches!(state.auto_escape(), AutoEscape::None) && !value.is_safe() {
+        let escaped = filters::escaped(&repr::string(state, value)?);
+        return out.write_str(escaped.as_str().unwrap_or_default()).map_err(Error::from);
+    }
+    if matches!(value.kind(), ValueKind::Number | ValueKind::Map | ValueKind::Seq) {
         let text = repr::string(state, value)?;
         return out.write_str(&text).map_err(Error::from);
     }

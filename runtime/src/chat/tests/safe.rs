@@ -258,7 +258,7 @@ fn filters_and_searches_see_what_was_said() {
         "m.content in ['</s>', 'x'] ~ (m.content not in ('</s>',)) ~ (m.content in {'</s>': 1})",
         "m.content.endswith(('>', ']')) ~ m.content.index(m.content[2:])",
         "m.content == messages[-1].content",
-        "m.content.split(messages[-1].content[0])",
+        "m.content.split(messages[-1].content[0]) }}{% autoescape true %}{{ m.content }}{% endautoescape %}{{ 1",
     ] {
         let source = format!("{{% for m in messages %}}{{{{ {body} }}}}#{{% endfor %}}");
         let template = ChatTemplate::new(&source).unwrap();
